@@ -1,0 +1,1 @@
+"""The ground: keys, certificates, revocation, trust. No HTTP, no people."""

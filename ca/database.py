@@ -1,0 +1,206 @@
+"""One SQLite file, one writer that commits concurrent requests together.
+
+Whatever ``write`` returned is on disk (WAL, ``synchronous=FULL``): an answer given to a client
+survives a power cut. Statements live in the stores, never here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlite_utils
+from sqlite_utils.migrations import Migrations
+
+T = TypeVar("T")
+Work = Callable[[sqlite_utils.Database], T]
+
+# A batch larger than this makes the first request in it wait without saving a further fsync.
+_BATCH = 256
+# How long a writer waits for another process (a worker, the command line) to commit, in ms.
+_BUSY_MS = 15_000
+
+_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "trusted_schema = OFF",
+    f"busy_timeout = {_BUSY_MS}",
+    # 64 MiB of page cache: a million certificates must not make an order dearer.
+    "cache_size = -65536",
+)
+
+
+class DatabaseClosed(RuntimeError):
+    """Work was handed in after ``close``."""
+
+
+class Database:
+    """An opened database. Safe to share between threads and tasks."""
+
+    def __init__(self, path: Path, migrations: Sequence[Migrations] = ()) -> None:
+        self.path = path
+        _migrate(path, migrations)
+        self._local = threading.local()
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._readers: list[sqlite3.Connection] = []
+        self._readers_lock = threading.Lock()
+        self._writer = threading.Thread(target=self._run, name="database-writer", daemon=True)
+        self._writer.start()
+
+    def read(self) -> sqlite_utils.Database:
+        """This thread's reading connection. It sees everything whose ``write`` has returned."""
+        reader: sqlite_utils.Database | None = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = _connect(self.path)
+            reader.conn.execute("PRAGMA query_only = ON")
+            self._local.reader = reader
+            with self._readers_lock:
+                self._readers.append(reader.conn)
+        return reader
+
+    async def write(self, work: Work[T]) -> T:
+        """Runs ``work`` in a transaction shared with whatever else waits; returns when it is on disk.
+
+        An exception from ``work`` undoes only that work and is raised here. If the caller is
+        cancelled the work is still done.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._submit(_Job(work, future, loop))
+        return await future
+
+    def write_now(self, work: Work[T]) -> T:
+        """``write`` for callers without an event loop; blocks."""
+        future: Future[T] = Future()
+        self._submit(_Job(work, future, None))
+        return future.result()
+
+    def close(self) -> None:
+        """Finishes the work handed in so far and closes every connection."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._writer.join()
+        with self._readers_lock:
+            for connection in self._readers:
+                connection.close()
+            self._readers.clear()
+
+    def _submit(self, job: _Job) -> None:
+        if self._closed:
+            raise DatabaseClosed(f"the database {self.path.name} is closed")
+        self._queue.put(job)
+
+    def _run(self) -> None:
+        db = _connect(self.path)
+        last = False
+        while not last:
+            jobs: list[_Job] = []
+            job = self._queue.get()
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) >= _BATCH:
+                    break
+                try:
+                    job = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            last = job is None
+            if jobs:
+                _deliver(_commit(db.conn, db, jobs))
+        db.conn.close()
+
+
+class _Job:
+    """Work that waits for the writer, and where its outcome goes."""
+
+    __slots__ = ("error", "future", "loop", "result", "work")
+
+    def __init__(self, work: Work[Any], future: Any, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.work = work
+        self.future = future
+        self.loop = loop
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+def _commit(conn: sqlite3.Connection, db: sqlite_utils.Database, jobs: list[_Job]) -> list[_Job]:
+    """Runs the jobs in one transaction, each in a savepoint of its own."""
+    try:
+        conn.execute("BEGIN IMMEDIATE")
+        for job in jobs:
+            conn.execute("SAVEPOINT job")
+            try:
+                job.result = job.work(db)
+            except BaseException as error:
+                job.error = error
+                conn.execute("ROLLBACK TO job")
+            conn.execute("RELEASE job")
+        conn.execute("COMMIT")
+    except BaseException as error:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        for job in jobs:
+            job.error = job.error or error
+    return jobs
+
+
+def _deliver(jobs: list[_Job]) -> None:
+    """Hands the outcomes back, with one wake-up per event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in jobs:
+        if job.loop is None:
+            _settle(job)
+        else:
+            by_loop.setdefault(job.loop, []).append(job)
+    for loop, waiting in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle_all, waiting)
+        except RuntimeError:
+            # The loop has ended; the work is on disk and nobody waits for it.
+            continue
+
+
+def _settle_all(jobs: list[_Job]) -> None:
+    for job in jobs:
+        _settle(job)
+
+
+def _settle(job: _Job) -> None:
+    if job.future.done():
+        return
+    if job.error is not None:
+        job.future.set_exception(job.error)
+    else:
+        job.future.set_result(job.result)
+
+
+def _connect(path: Path) -> sqlite_utils.Database:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
+    db = sqlite_utils.Database(connection)
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+    return db
+
+
+def _migrate(path: Path, migrations: Sequence[Migrations]) -> None:
+    """Brings the schema up to date; processes that start together take turns."""
+    with open(path.with_name(path.name + ".lock"), "a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        path.touch(mode=0o600)
+        db = _connect(path)
+        try:
+            for migration in migrations:
+                migration.apply(db)
+        finally:
+            db.conn.close()

@@ -1,0 +1,1 @@
+"""An ACME server conformance suite that knows the published protocol and a URL, nothing else."""

@@ -1,0 +1,1 @@
+"""Issuance and renewal: people, applications, orders and mails behind one state machine."""

@@ -1,0 +1,1 @@
+"""The checkpoint: TLS, sites, sessions and the proxy in front of the service."""

@@ -1,0 +1,83 @@
+import asyncio
+import sqlite3
+
+import pytest
+from sqlite_utils.migrations import Migrations
+
+from ca.database import Database, DatabaseClosed
+
+migrations = Migrations("test")
+
+
+@migrations()
+def first(db):
+    db.execute("CREATE TABLE numbers(n INTEGER PRIMARY KEY) STRICT")
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = Database(tmp_path / "test.db", [migrations])
+    yield database
+    database.close()
+
+
+def insert(n):
+    return lambda db: db.execute("INSERT INTO numbers(n) VALUES (?)", [n]).rowcount
+
+
+def numbers(database):
+    return [row["n"] for row in database.read().query("SELECT n FROM numbers ORDER BY n")]
+
+
+async def test_written_work_is_seen_by_readers(database):
+    """What write() returned is visible to every reader."""
+    assert await database.write(insert(1)) == 1
+    assert numbers(database) == [1]
+
+
+async def test_a_failing_work_undoes_only_itself(database):
+    """Works that share a commit do not share their failures."""
+    outcomes = await asyncio.gather(
+        *(database.write(insert(n)) for n in (1, 2, 2, 3)), return_exceptions=True
+    )
+    assert [type(o) for o in outcomes] == [int, int, sqlite3.IntegrityError, int]
+    assert numbers(database) == [1, 2, 3]
+
+
+async def test_concurrent_works_share_commits(database):
+    """A hundred concurrent works need far fewer than a hundred commits."""
+    seen = []
+    await asyncio.gather(
+        *(database.write(lambda db, n=n: (insert(n)(db), seen.append(n))) for n in range(100))
+    )
+    assert sorted(seen) == list(range(100))
+    assert numbers(database) == list(range(100))
+
+
+def test_two_processes_worth_of_connections_write(tmp_path):
+    """A second opener of the same file writes too, and both see both."""
+    with_one = Database(tmp_path / "two.db", [migrations])
+    with_two = Database(tmp_path / "two.db", [migrations])
+    with_one.write_now(insert(1))
+    with_two.write_now(insert(2))
+    assert numbers(with_one) == numbers(with_two) == [1, 2]
+    with_one.close()
+    with_two.close()
+
+
+def test_readers_cannot_write(database):
+    """The reading connection refuses statements that change anything."""
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        database.read().execute("INSERT INTO numbers(n) VALUES (9)")
+
+
+def test_closed_database_refuses_work(database):
+    """Work handed in after close() is refused, not lost in silence."""
+    database.close()
+    with pytest.raises(DatabaseClosed):
+        database.write_now(insert(1))
+
+
+def test_the_file_is_private(database):
+    """The database holds sealed secrets and hashes: nobody else on the machine reads it."""
+    assert database.path.stat().st_mode & 0o077 == 0
