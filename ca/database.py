@@ -11,7 +11,7 @@ import fcntl
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +36,18 @@ _PRAGMAS = (
     # 64 MiB of page cache: a million certificates must not make an order dearer.
     "cache_size = -65536",
 )
+
+
+def rows(
+    db: sqlite_utils.Database, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+) -> list[dict[str, Any]]:
+    """All rows of a statement as dictionaries, fetched at once so that no read stays open.
+
+    ``Database.query`` of sqlite-utils wraps every statement in a savepoint; this does not.
+    """
+    cursor = db.execute(statement, parameters)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 class DatabaseClosed(RuntimeError):

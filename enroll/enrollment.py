@@ -1,0 +1,136 @@
+"""What happens to an enrollment: (enrollment, event, facts) -> (enrollment, effects), without I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from enroll.refusals import Refusal
+from enroll.settings import DAY, Settings
+from enroll.states import ENDED, FETCHABLE, Event, State, next_state
+
+Kind = Literal["addition", "reissue", "renewal", "protocol"]
+Door = Literal["page", "protocol"]
+RevokeOld = Literal["on_pickup", "at_once", "never"]
+
+
+@dataclass(frozen=True)
+class Enrollment:
+    """A request ID and what became of it. Times are seconds since the epoch."""
+
+    request_id: str
+    kind: Kind
+    user_id: str
+    state: State
+    common_name: str
+    profile: str
+    door: Door
+    created_at: int
+    application_id: int | None = None
+    password_hash: str | None = None
+    replaces_serial: str | None = None
+    revoke_old: RevokeOld = "never"
+    serial: str | None = None
+    not_after_at: int | None = None
+    sealed_key: bytes | None = None
+    downloads: int = 0
+    announced_at: int | None = None
+    submitted_at: int | None = None
+    issued_at: int | None = None
+    picked_up_at: int | None = None
+    used_at: int | None = None
+    ended_at: int | None = None
+    window_ends_at: int | None = None
+
+
+@dataclass(frozen=True)
+class RevokeCertificate:
+    """Effect: this certificate ends. ``reason`` is the name of an RFC 5280 section 5.3.1 reason."""
+
+    serial: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class WipeKey:
+    """Effect: the sealed private key and every built PKCS#12 of this request ID are erased."""
+
+    request_id: str
+
+
+Effect = RevokeCertificate | WipeKey
+
+# Which timestamp an event sets, the first time it happens.
+_STAMPS: dict[Event, str] = {
+    Event.ANNOUNCE: "announced_at",
+    Event.SUBMIT: "submitted_at",
+    Event.ISSUE: "issued_at",
+    Event.DOWNLOAD: "picked_up_at",
+    Event.USE: "used_at",
+}
+# Why the enrollment's own certificate is revoked when this event ends it.
+_OWN_END: dict[Event, str] = {
+    Event.SUPERSEDE: "superseded",
+    Event.WITHDRAW: "cessationOfOperation",
+    # Never picked up, and its key is wiped now: nobody can use it, so nobody shall seem to.
+    Event.CLOSE: "cessationOfOperation",
+}
+_WIPING = frozenset({Event.CLOSE, Event.USE, Event.SUPERSEDE, Event.REVOKE, Event.WITHDRAW, Event.EXPIRE})
+
+
+def advance(
+    enrollment: Enrollment, event: Event, at: int, settings: Settings
+) -> tuple[Enrollment, tuple[Effect, ...]]:
+    """The enrollment after the event, and what the shell must do in the same transaction.
+
+    Raises Refusal("not_available") where the state table has no way: the answer people and clients
+    get for a request ID that has ended (Z4).
+    """
+    following = next_state(enrollment.state, event)
+    if following is None:
+        raise Refusal("not_available", detail=f"{event} is not possible in state {enrollment.state}")
+    changes: dict[str, object] = {"state": following}
+    stamp = _STAMPS.get(event)
+    if stamp is not None and getattr(enrollment, stamp) is None:
+        changes[stamp] = at
+    if following in ENDED:
+        changes["ended_at"] = at
+    if event is Event.ISSUE and enrollment.issued_at is None:
+        changes["window_ends_at"] = at + settings.window_seconds
+    effects: list[Effect] = []
+    if event is Event.DOWNLOAD and enrollment.picked_up_at is None:
+        effects += _first_pickup(enrollment)
+    if following in ENDED and event in _OWN_END and enrollment.serial is not None:
+        effects.append(RevokeCertificate(enrollment.serial, _OWN_END[event]))
+    if event in _WIPING and enrollment.sealed_key is not None:
+        changes["sealed_key"] = None
+        effects.append(WipeKey(enrollment.request_id))
+    return replace(enrollment, **changes), tuple(effects)  # type: ignore[arg-type]
+
+
+def fetchable(enrollment: Enrollment, at: int, settings: Settings) -> bool:
+    """Whether a PKCS#12 may still be built: window, downloads and state permitting (E1)."""
+    return (
+        enrollment.state in FETCHABLE
+        and enrollment.sealed_key is not None
+        and enrollment.downloads < settings.window_downloads
+        and enrollment.window_ends_at is not None
+        and at < enrollment.window_ends_at
+    )
+
+
+def overdue(enrollment: Enrollment, at: int) -> bool:
+    """Whether the period that the enrollment waits in has ended and CLOSE is due."""
+    return enrollment.window_ends_at is not None and at >= enrollment.window_ends_at
+
+
+def announced_until(at: int, settings: Settings) -> int:
+    """Until when a pick-up may be started that is announced now."""
+    return at + settings.announced_days * DAY
+
+
+def _first_pickup(enrollment: Enrollment) -> list[Effect]:
+    # D3: a reissue because of a new PC ends the old certificate when the new one is in hand.
+    if enrollment.revoke_old == "on_pickup" and enrollment.replaces_serial is not None:
+        return [RevokeCertificate(enrollment.replaces_serial, "superseded")]
+    return []

@@ -1,0 +1,65 @@
+"""User IDs, request IDs, issue passwords and common names: their shapes and how they are drawn."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+
+#: Draws a number below its argument; ``secrets.randbelow`` unless a test says otherwise.
+Draw = Callable[[int], int]
+
+USER_ID = re.compile(r"[A-Z0-9]{4,12}")
+REQUEST_ID = re.compile(r"[0-9]{16}")
+_NUMBER_DIGITS = 4
+# No 0/O, 1/l/I, 5/S, 2/Z, 8/B, no vowels that make words: read from paper, typed by hand.
+_ISSUE_ALPHABET = "34679ACDEFGHJKMNPQRTUVWXYacdefghjkmnpqrtuvwxy"
+# 45 letters give 5.49 bits each: 16 of them are 87 bits, above the required 80.
+_ISSUE_LENGTH = 16
+_GENERATED_ALPHABET = "0123456789"
+
+
+def new_request_id(draw: Draw = secrets.randbelow) -> str:
+    """Sixteen digits, the last a Luhn check digit, so that a typing error is told at once."""
+    body = str(draw(9) + 1) + "".join(str(draw(10)) for _ in range(14))
+    return body + _luhn(body)
+
+
+def valid_request_id(text: str) -> bool:
+    """Whether the text has the shape and the check digit of a request ID."""
+    return REQUEST_ID.fullmatch(text) is not None and _luhn(text[:-1]) == text[-1]
+
+
+def new_issue_password(draw: Draw = secrets.randbelow) -> str:
+    """Sixteen unambiguous characters (87 bits), for the mail that brings them."""
+    return "".join(_ISSUE_ALPHABET[draw(len(_ISSUE_ALPHABET))] for _ in range(_ISSUE_LENGTH))
+
+
+def new_login_password(draw: Draw = secrets.randbelow) -> str:
+    """A first login password; it is changed at the first login."""
+    return new_issue_password(draw)[:12]
+
+
+def new_user_id(draw: Draw = secrets.randbelow) -> str:
+    """A user ID for those who were not assigned one: ``K`` and eight digits."""
+    return "K" + "".join(_GENERATED_ALPHABET[draw(10)] for _ in range(8))
+
+
+def valid_user_id(text: str) -> bool:
+    """Whether the text is four to twelve of A-Z and 0-9."""
+    return USER_ID.fullmatch(text) is not None
+
+
+def common_name(user_id: str, number: int) -> str:
+    """User ID and 管理番号 of four digits, as the manual composes it (never parsed back)."""
+    if not 1 <= number < 10**_NUMBER_DIGITS:
+        raise ValueError(f"管理番号 {number} does not fit into {_NUMBER_DIGITS} digits")
+    return f"{user_id}{number:0{_NUMBER_DIGITS}d}"
+
+
+def _luhn(body: str) -> str:
+    total = 0
+    for place, digit in enumerate(reversed(body)):
+        value = int(digit) * (2 if place % 2 == 0 else 1)
+        total += value - 9 if value > 9 else value
+    return str(-total % 10)

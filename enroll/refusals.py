@@ -1,0 +1,53 @@
+"""What the enrollment side says no to: one table of codes that every door renders in its own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Each code with what it means. The gateway holds the sentence that people read for each code;
+#: the protocol maps them to problem types. A test holds that no code is missing in either.
+CODES: dict[str, str] = {
+    "bad_credentials": "the user ID or the password is wrong; which of them is not said",
+    "throttled": "too many attempts; retry_after says when to try again",
+    "not_available": "the certificate data is gone, or fetching it is not permitted",
+    "password_empty": "the PKCS#12 password is empty",
+    "password_characters": "the PKCS#12 password has characters other than half-width letters and digits",
+    "password_too_long": "the PKCS#12 password is longer than the form accepts",
+    "password_mismatch": "the password and its confirmation differ",
+    "request_id_mismatch": "the request ID is not the one of this session",
+    "not_yet_renewable": "the renewal period has not begun; first_day says when it does",
+    "renewal_over": "the certificate has expired: only a reissue helps",
+    "superseded": "a newer certificate of this user has replaced this one",
+    "user_disabled": "the user or the organisation may no longer enroll",
+    "wrong_user": "the certificate belongs to another user",
+    "unknown_certificate": "the certificate is not in our register",
+    "weak_password": "the new login password does not meet the rule",
+    "same_password": "the new login password is the old one",
+    "invalid_input": "a field is missing or malformed; field says which",
+    "not_permitted": "this user may not do that",
+    "not_found": "there is no such thing",
+    "conflict": "it exists already, or was decided already",
+    "limit_reached": "the organisation's or the user's limit is reached",
+}
+
+
+@dataclass(frozen=True, eq=True)
+class Refusal(Exception):
+    """A request that is understood and refused. Comparable; carries no secret.
+
+    ``code`` is a key of ``CODES``; ``field`` names the input at fault; ``at`` is a moment in seconds
+    (the first day of renewal, or when to try again); ``detail`` is for operators, in English.
+    """
+
+    code: str
+    field: str = ""
+    at: int = 0
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        if self.code not in CODES:
+            raise ValueError(f"unknown refusal {self.code!r}")
+        super().__init__(self.detail or CODES[self.code])
+
+    def __str__(self) -> str:
+        return self.detail or CODES[self.code]

@@ -1,0 +1,149 @@
+"""The tables of people, enrollments and mails. Times are seconds since the epoch, UTC."""
+
+from __future__ import annotations
+
+import sqlite_utils
+from sqlite_utils.migrations import Migrations
+
+migrations = Migrations("enroll")
+
+_PEOPLE = """
+CREATE TABLE organisations (
+    policy_number TEXT PRIMARY KEY,        -- 証券番号
+    name TEXT NOT NULL,
+    lineages INTEGER,                      -- live certificates per user; NULL: the setting
+    issue_password_by TEXT NOT NULL DEFAULT 'mail' CHECK (issue_password_by IN ('mail', 'postcard')),
+    disabled_at INTEGER,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE users (
+    user_id TEXT PRIMARY KEY,
+    policy_number TEXT NOT NULL REFERENCES organisations(policy_number),
+    name TEXT NOT NULL,
+    mail TEXT NOT NULL CHECK (mail <> ''),
+    role TEXT NOT NULL CHECK (role IN ('member', 'admin')),
+    notice_by TEXT NOT NULL CHECK (notice_by IN ('mail', 'postcard')),
+    password_hash TEXT NOT NULL,
+    password_initial INTEGER NOT NULL DEFAULT 1,
+    last_number INTEGER NOT NULL DEFAULT 0, -- the highest 管理番号 given out
+    disabled_at INTEGER,
+    created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX users_by_organisation ON users(policy_number);
+
+CREATE TABLE applications (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL CHECK (kind IN ('addition', 'reissue')),
+    channel TEXT NOT NULL CHECK (channel IN ('online', 'paper')),
+    reason TEXT NOT NULL,
+    policy_number TEXT NOT NULL REFERENCES organisations(policy_number),
+    user_id TEXT NOT NULL,                 -- for an addition: the ID asked for, or ''
+    person TEXT NOT NULL,                  -- JSON: what an addition asks for
+    revoke_old TEXT NOT NULL CHECK (revoke_old IN ('on_pickup', 'at_once')),
+    applied_by TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('submitted', 'approved', 'rejected')),
+    submitted_at INTEGER NOT NULL,
+    decided_at INTEGER,
+    decided_by TEXT,
+    note TEXT NOT NULL DEFAULT '',
+    request_id TEXT                        -- of the enrollment it led to
+) STRICT;
+CREATE INDEX applications_open ON applications(state) WHERE state = 'submitted';
+CREATE INDEX applications_by_user ON applications(user_id);
+"""
+
+_ENROLLMENTS = """
+CREATE TABLE enrollments (
+    request_id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL CHECK (kind IN ('addition', 'reissue', 'renewal', 'protocol')),
+    user_id TEXT NOT NULL REFERENCES users(user_id),
+    state TEXT NOT NULL,
+    common_name TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    door TEXT NOT NULL CHECK (door IN ('page', 'protocol')),
+    application_id INTEGER REFERENCES applications(id),
+    password_hash TEXT,                    -- of the issue password; NULL where there is none
+    replaces_serial TEXT,                  -- certificate that a renewal or reissue follows
+    revoke_old TEXT NOT NULL CHECK (revoke_old IN ('on_pickup', 'at_once', 'never')),
+    serial TEXT,                           -- the certificate, once reserved
+    not_after_at INTEGER,                  -- of the certificate, once issued
+    sealed_key BLOB,                       -- wiped when the window closes
+    downloads INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL,
+    announced_at INTEGER,
+    submitted_at INTEGER,
+    issued_at INTEGER,
+    picked_up_at INTEGER,
+    used_at INTEGER,
+    ended_at INTEGER,
+    window_ends_at INTEGER                 -- of the step it waits in: announced, then issued
+) STRICT;
+CREATE INDEX enrollments_by_user ON enrollments(user_id, created_at);
+CREATE UNIQUE INDEX enrollments_by_serial ON enrollments(serial) WHERE serial IS NOT NULL;
+-- One renewal per certificate, whichever door asks, however often (E10).
+CREATE UNIQUE INDEX one_renewal ON enrollments(replaces_serial) WHERE kind = 'renewal';
+CREATE INDEX enrollments_by_end ON enrollments(not_after_at) WHERE state IN ('issued', 'picked_up', 'in_use');
+CREATE INDEX enrollments_with_key ON enrollments(window_ends_at) WHERE sealed_key IS NOT NULL;
+CREATE INDEX enrollments_waiting ON enrollments(window_ends_at)
+    WHERE state IN ('accepted', 'announced', 'authenticated');
+
+CREATE TABLE tickets (
+    token_hash TEXT PRIMARY KEY,
+    request_id TEXT NOT NULL REFERENCES enrollments(request_id),
+    filename TEXT NOT NULL,
+    sealed_p12 BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    fetched_at INTEGER
+) STRICT;
+CREATE INDEX tickets_by_end ON tickets(expires_at);
+"""
+
+_MAILS = """
+CREATE TABLE mails (
+    id INTEGER PRIMARY KEY,
+    -- The cause, once: a job that runs again finds its mail here and sends none (R15).
+    cause TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    channel TEXT NOT NULL CHECK (channel IN ('mail', 'postcard')),
+    user_id TEXT NOT NULL,
+    request_id TEXT,
+    recipient TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    shown_body TEXT NOT NULL,              -- with every secret masked
+    sealed_body BLOB,                      -- wiped once accepted for delivery
+    state TEXT NOT NULL CHECK (state IN ('queued', 'sent', 'failed', 'cancelled')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    sent_at INTEGER,
+    result TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX mails_queued ON mails(next_attempt_at) WHERE state = 'queued';
+CREATE INDEX mails_by_user ON mails(user_id);
+
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    detail TEXT NOT NULL                   -- JSON, no secret
+) STRICT;
+CREATE INDEX audit_by_subject ON audit(subject, at);
+
+CREATE TABLE throttles (
+    key TEXT PRIMARY KEY,
+    failures INTEGER NOT NULL,
+    since_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@migrations()
+def people_enrollments_mails(db: sqlite_utils.Database) -> None:
+    for part in (_PEOPLE, _ENROLLMENTS, _MAILS):
+        for statement in part.split(";\n"):
+            if statement.strip():
+                db.execute(statement)

@@ -1,0 +1,53 @@
+"""The policies of enrollment as one value; the gateway's configuration file fills it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Defaults are the decisions D1 to D11 of the requirements."""
+
+    #: Shown on every screen and in every mail.
+    operator_name: str = "企業年金ビジネスサービス株式会社"
+    ca_brand: str = "Cybertrust"
+    #: The pick-up window counts from the first issue (E1): whichever ends first.
+    window_days: int = 30
+    window_downloads: int = 5
+    #: An announced pick-up that nobody started is closed after this many days.
+    announced_days: int = 30
+    #: How long a built PKCS#12 waits for its Download button, in seconds; a browser or virus
+    #: scanner may fetch it again within that time (E20).
+    ticket_seconds: int = 600
+    #: D-30 and D-7 are calendar days in Japan.
+    renewal_days: int = 30
+    reminder_days: int = 7
+    #: Renewal after expiry, in days; off (D8).
+    grace_days: int = 0
+    #: How many live certificates a user may hold unless the organisation says otherwise (E18).
+    lineages: int = 1
+    #: "revoke the old certificate N days after the first use of the renewed one"; -1 leaves it (D3).
+    revoke_renewed_days: int = -1
+    #: Key of certificates for people (a key of ca.keys): Windows wants RSA-2048 (D10).
+    person_key: str = "rsa-2048"
+    #: Zone of the protocol's identifiers: <user-id>.<zone>.
+    zone: str = "users.kinen.example"
+    #: Certificates that one protocol credential may take outside the renewal window.
+    quota: int = 50
+    #: Failed attempts per quarter of an hour before 429, per certificate and per address.
+    attempts: int = 10
+    attempt_seconds: int = 900
+    mail_from: str = "cpbs_ct@kinen-bs.com"
+    mail_return_path: str = ""
+    pickup_url: str = "https://pickup.localhost:8443/"
+    renewal_url: str = "https://renewal.localhost:8443/"
+    service_url: str = "https://service.localhost:8443/"
+    help_url: str = "https://help.localhost:8443/"
+    telephone: str = "0120-96-1576"
+
+    @property
+    def window_seconds(self) -> int:
+        return self.window_days * DAY

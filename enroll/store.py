@@ -1,0 +1,384 @@
+"""Every statement about people, enrollments and mails.
+
+Functions take a sqlite_utils.Database: the reading connection, or the one inside ``Database.write``.
+A change of an enrollment is compare-and-set on its state and serial, so that of two racers one wins.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+import sqlite_utils
+
+from ca.database import rows
+from enroll.enrollment import Enrollment
+from enroll.states import State
+
+Db = sqlite_utils.Database
+
+
+@dataclass(frozen=True)
+class Organisation:
+    """A customer organisation, known by its 証券番号."""
+
+    policy_number: str
+    name: str
+    created_at: int
+    lineages: int | None = None
+    issue_password_by: Literal["mail", "postcard"] = "mail"
+    disabled_at: int | None = None
+
+
+@dataclass(frozen=True)
+class User:
+    """A person with a user ID. The hash is argon2id and never shown."""
+
+    user_id: str
+    policy_number: str
+    name: str
+    mail: str
+    role: Literal["member", "admin"]
+    notice_by: Literal["mail", "postcard"]
+    password_hash: str
+    password_initial: bool
+    last_number: int
+    created_at: int
+    disabled_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Application:
+    """What an organisation asked for, online or on paper, and what was decided."""
+
+    id: int
+    kind: Literal["addition", "reissue"]
+    channel: Literal["online", "paper"]
+    reason: str
+    policy_number: str
+    user_id: str
+    person: Mapping[str, str]
+    revoke_old: Literal["on_pickup", "at_once"]
+    applied_by: str
+    state: Literal["submitted", "approved", "rejected"]
+    submitted_at: int
+    decided_at: int | None = None
+    decided_by: str | None = None
+    note: str = ""
+    request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A built PKCS#12 that waits for its Download button."""
+
+    token_hash: str
+    request_id: str
+    filename: str
+    sealed_p12: bytes
+    created_at: int
+    expires_at: int
+    fetched_at: int | None = None
+
+
+# -- organisations and users ---------------------------------------------------------------------
+
+
+def add_organisation(db: Db, organisation: Organisation) -> bool:
+    """Records an organisation; False when the 証券番号 is taken."""
+    return _insert_new(db, "organisations", asdict(organisation))
+
+
+def organisation(db: Db, policy_number: str) -> Organisation | None:
+    row = _one(db, "SELECT * FROM organisations WHERE policy_number = ?", policy_number)
+    return None if row is None else Organisation(**row)
+
+
+def organisations(db: Db) -> list[Organisation]:
+    return [Organisation(**row) for row in rows(db, "SELECT * FROM organisations ORDER BY policy_number")]
+
+
+def add_user(db: Db, user: User) -> bool:
+    """Records a user; False when the user ID is taken."""
+    return _insert_new(db, "users", asdict(user) | {"password_initial": int(user.password_initial)})
+
+
+def user(db: Db, user_id: str) -> User | None:
+    row = _one(db, "SELECT * FROM users WHERE user_id = ?", user_id)
+    return None if row is None else _user(row)
+
+
+def users(db: Db, policy_number: str | None = None) -> list[User]:
+    """All users, or those of one organisation, by user ID."""
+    if policy_number is None:
+        return [_user(row) for row in rows(db, "SELECT * FROM users ORDER BY user_id")]
+    found = rows(db, "SELECT * FROM users WHERE policy_number = ? ORDER BY user_id", [policy_number])
+    return [_user(row) for row in found]
+
+
+def disable_user(db: Db, user_id: str, at: int) -> bool:
+    """Disables a user; False when unknown or disabled already."""
+    return _changed(
+        db, "UPDATE users SET disabled_at = ? WHERE user_id = ? AND disabled_at IS NULL", at, user_id
+    )
+
+
+def set_password(db: Db, user_id: str, expected_hash: str, password_hash: str) -> bool:
+    """Replaces a login password chosen by the user; False when somebody else changed it meanwhile."""
+    return _changed(
+        db,
+        "UPDATE users SET password_hash = ?, password_initial = 0 WHERE user_id = ? AND password_hash = ?",
+        password_hash,
+        user_id,
+        expected_hash,
+    )
+
+
+def next_number(db: Db, user_id: str) -> int:
+    """Takes the user's next 管理番号."""
+    row = _one(
+        db, "UPDATE users SET last_number = last_number + 1 WHERE user_id = ? RETURNING last_number", user_id
+    )
+    if row is None:
+        raise LookupError(user_id)
+    return int(row["last_number"])
+
+
+def _user(row: dict[str, Any]) -> User:
+    return User(**(row | {"password_initial": bool(row["password_initial"])}))
+
+
+# -- applications --------------------------------------------------------------------------------
+
+
+def add_application(db: Db, application: Application) -> int:
+    """Records an application and returns its number; ``application.id`` is ignored."""
+    row = asdict(application) | {"person": json.dumps(dict(application.person), ensure_ascii=False)}
+    del row["id"]
+    return int(_insert(db, "applications", row))
+
+
+def application(db: Db, number: int) -> Application | None:
+    row = _one(db, "SELECT * FROM applications WHERE id = ?", number)
+    return None if row is None else _application(row)
+
+
+def applications(
+    db: Db, state: str | None = None, user_id: str | None = None, policy_number: str | None = None
+) -> list[Application]:
+    """Applications, newest first, narrowed by whatever is given."""
+    wanted = {"state": state, "user_id": user_id, "policy_number": policy_number}
+    given = {column: value for column, value in wanted.items() if value is not None}
+    where = " AND ".join(f"{column} = :{column}" for column in given) or "1"
+    found = rows(db, f"SELECT * FROM applications WHERE {where} ORDER BY id DESC", given)  # noqa: S608
+    return [_application(row) for row in found]
+
+
+def decide_application(
+    db: Db, number: int, state: str, decided_by: str, at: int, note: str, request_id: str | None
+) -> bool:
+    """Approves or rejects; False when it was decided already."""
+    return _changed(
+        db,
+        "UPDATE applications SET state = ?, decided_by = ?, decided_at = ?, note = ?, request_id = ?"
+        " WHERE id = ? AND state = 'submitted'",
+        state,
+        decided_by,
+        at,
+        note,
+        request_id,
+        number,
+    )
+
+
+def _application(row: dict[str, Any]) -> Application:
+    return Application(**(row | {"person": json.loads(row["person"])}))
+
+
+# -- enrollments ---------------------------------------------------------------------------------
+
+_COLUMNS = tuple(field.name for field in fields(Enrollment))
+_INSERT = (
+    f"INSERT INTO enrollments ({', '.join(_COLUMNS)}) "  # noqa: S608 - names of our own dataclass
+    f"VALUES ({', '.join(':' + name for name in _COLUMNS)}) ON CONFLICT DO NOTHING"
+)
+_MUTABLE = tuple(name for name in _COLUMNS if name not in ("request_id", "kind", "user_id", "created_at"))
+_UPDATE = (
+    f"UPDATE enrollments SET {', '.join(f'{name} = :{name}' for name in _MUTABLE)} "  # noqa: S608
+    "WHERE request_id = :request_id AND state = :expected_state AND downloads = :expected_downloads"
+)
+
+
+def add_enrollment(db: Db, enrollment: Enrollment) -> bool:
+    """Records an enrollment; False when the request ID exists, or the certificate has a renewal."""
+    return bool(db.execute(_INSERT, _enrollment_row(enrollment)).rowcount)
+
+
+def change_enrollment(db: Db, expected: Enrollment, changed: Enrollment) -> bool:
+    """Compare-and-set on state and download count; False when another racer was first."""
+    row = _enrollment_row(changed)
+    row |= {"expected_state": str(expected.state), "expected_downloads": expected.downloads}
+    return bool(db.execute(_UPDATE, row).rowcount)
+
+
+def enrollment(db: Db, request_id: str) -> Enrollment | None:
+    row = _one(db, "SELECT * FROM enrollments WHERE request_id = ?", request_id)
+    return None if row is None else _enrollment(row)
+
+
+def enrollment_of(db: Db, serial: str) -> Enrollment | None:
+    """The enrollment that a certificate came from."""
+    row = _one(db, "SELECT * FROM enrollments WHERE serial = ?", serial)
+    return None if row is None else _enrollment(row)
+
+
+def renewal_of(db: Db, serial: str) -> Enrollment | None:
+    """The renewal of a certificate, if one was opened."""
+    row = _one(db, "SELECT * FROM enrollments WHERE kind = 'renewal' AND replaces_serial = ?", serial)
+    return None if row is None else _enrollment(row)
+
+
+def enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
+    """A user's enrollments, newest first."""
+    found = rows(
+        db, "SELECT * FROM enrollments WHERE user_id = ? ORDER BY created_at DESC, rowid DESC", [user_id]
+    )
+    return [_enrollment(row) for row in found]
+
+
+def enrollments_ending(db: Db, after: int, until: int) -> list[Enrollment]:
+    """Live enrollments whose certificate ends after one moment and not after another."""
+    found = rows(
+        db,
+        "SELECT * FROM enrollments WHERE state IN ('issued', 'picked_up', 'in_use')"
+        " AND not_after_at > ? AND not_after_at <= ? ORDER BY not_after_at",
+        [after, until],
+    )
+    return [_enrollment(row) for row in found]
+
+
+def enrollments_overdue(db: Db, at: int) -> list[Enrollment]:
+    """Enrollments whose window has ended and that still wait, or still hold a key."""
+    found = rows(
+        db,
+        "SELECT * FROM enrollments WHERE window_ends_at <= :at AND"
+        " (sealed_key IS NOT NULL OR state IN ('accepted', 'announced', 'authenticated'))",
+        {"at": at},
+    )
+    return [_enrollment(row) for row in found]
+
+
+def known_names(db: Db, user_id: str) -> frozenset[str]:
+    """Every common name that the user ever had: aliases of one identity."""
+    found = rows(db, "SELECT DISTINCT common_name FROM enrollments WHERE user_id = ?", [user_id])
+    return frozenset(row["common_name"] for row in found)
+
+
+def _enrollment_row(enrollment: Enrollment) -> dict[str, Any]:
+    return {name: getattr(enrollment, name) for name in _COLUMNS} | {"state": str(enrollment.state)}
+
+
+def _enrollment(row: dict[str, Any]) -> Enrollment:
+    return Enrollment(**(row | {"state": State(row["state"])}))
+
+
+# -- tickets -------------------------------------------------------------------------------------
+
+
+def add_ticket(db: Db, ticket: Ticket) -> None:
+    _insert(db, "tickets", asdict(ticket))
+
+
+def ticket(db: Db, token_hash: str) -> Ticket | None:
+    row = _one(db, "SELECT * FROM tickets WHERE token_hash = ?", token_hash)
+    return None if row is None else Ticket(**row)
+
+
+def mark_fetched(db: Db, token_hash: str, at: int) -> bool:
+    """True for the first fetch of a ticket, False for each further one."""
+    return _changed(
+        db, "UPDATE tickets SET fetched_at = ? WHERE token_hash = ? AND fetched_at IS NULL", at, token_hash
+    )
+
+
+def drop_tickets(db: Db, request_id: str) -> None:
+    db.execute("DELETE FROM tickets WHERE request_id = ?", [request_id])
+
+
+def drop_expired_tickets(db: Db, at: int) -> int:
+    return int(db.execute("DELETE FROM tickets WHERE expires_at <= ?", [at]).rowcount)
+
+
+# -- audit and throttles -------------------------------------------------------------------------
+
+
+def audit(db: Db, at: int, actor: str, action: str, subject: str, **detail: Any) -> None:
+    """One line of the audit trail. Callers pass no secret: names, states, numbers."""
+    db.execute(
+        "INSERT INTO audit(at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)",
+        [at, actor, action, subject, json.dumps(detail, ensure_ascii=False, sort_keys=True)],
+    )
+
+
+def audit_page(db: Db, subject: str | None, limit: int) -> list[dict[str, Any]]:
+    """The newest lines of the trail, narrowed to a subject, newest first."""
+    where = "WHERE subject = :subject" if subject is not None else ""
+    found = rows(
+        db,
+        f"SELECT * FROM audit {where} ORDER BY id DESC LIMIT :limit",  # noqa: S608
+        {"subject": subject, "limit": limit},
+    )
+    return [row | {"detail": json.loads(row["detail"])} for row in found]
+
+
+def failures(db: Db, key: str, since: int) -> tuple[int, int]:
+    """Failed attempts recorded under a key in the period that is open, and when it began."""
+    row = _one(db, "SELECT failures, since_at FROM throttles WHERE key = ? AND since_at > ?", key, since)
+    return (0, 0) if row is None else (row["failures"], row["since_at"])
+
+
+def record_failure(db: Db, key: str, at: int, since: int) -> None:
+    """Counts a failed attempt; a period that ended starts anew."""
+    db.execute(
+        "INSERT INTO throttles(key, failures, since_at) VALUES (:key, 1, :at) ON CONFLICT(key) DO UPDATE SET"
+        " failures = CASE WHEN since_at > :since THEN failures + 1 ELSE 1 END,"
+        " since_at = CASE WHEN since_at > :since THEN since_at ELSE :at END",
+        {"key": key, "at": at, "since": since},
+    )
+
+
+def clear_failures(db: Db, keys: Iterable[str]) -> None:
+    for key in keys:
+        db.execute("DELETE FROM throttles WHERE key = ?", [key])
+
+
+def drop_old_throttles(db: Db, since: int) -> None:
+    db.execute("DELETE FROM throttles WHERE since_at <= ?", [since])
+
+
+# -- plumbing ------------------------------------------------------------------------------------
+
+
+def _one(db: Db, statement: str, *parameters: Any) -> dict[str, Any] | None:
+    found = rows(db, statement, parameters)
+    return found[0] if found else None
+
+
+def _changed(db: Db, statement: str, *parameters: Any) -> bool:
+    return bool(db.execute(statement, parameters).rowcount)
+
+
+def _insert(db: Db, table: str, row: Mapping[str, Any]) -> int:
+    names = ", ".join(row)
+    values = ", ".join(f":{name}" for name in row)
+    cursor = db.execute(f"INSERT INTO {table} ({names}) VALUES ({values})", dict(row))  # noqa: S608
+    return int(cursor.lastrowid or 0)
+
+
+def _insert_new(db: Db, table: str, row: Mapping[str, Any]) -> bool:
+    names = ", ".join(row)
+    values = ", ".join(f":{name}" for name in row)
+    statement = f"INSERT INTO {table} ({names}) VALUES ({values}) ON CONFLICT DO NOTHING"  # noqa: S608
+    return bool(db.execute(statement, dict(row)).rowcount)
