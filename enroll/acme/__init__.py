@@ -1,0 +1,1 @@
+"""The enrollment protocol: ACME (RFC 8555) for client certificates, authorised without a challenge."""
