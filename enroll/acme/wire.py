@@ -51,13 +51,7 @@ def decode_json(data: bytes, name: str) -> Json:
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
         raise malformed(f"{name} is nested more than {MAX_DEPTH} levels deep")
     try:
-        value = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            parse_int=_small,
-        )
+        value = _DECODER.decode(data.decode("utf-8"))
         if b"\\u" in data:
             # An escape can name half of a character, which no encoding could write again.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -165,6 +159,11 @@ def _small(digits: str) -> int:
     if len(digits) > 17 or abs(int(digits)) > 2**53 - 1:
         raise _Refused("contains a number that is too large")
     return int(digits)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite, parse_int=_small
+)
 
 
 def _depth(data: bytes) -> int:
