@@ -1,0 +1,383 @@
+"""One TLS connection: a protocol for the socket below, the transport of the request handler above.
+
+Bytes go socket -> memory BIO -> OpenSSL -> request handler and back. Every wait has an end: the
+listener's sweep looks at `deadline` and calls `overdue`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from gateway.http import Awaiting, RequestProtocol, Verdict
+from gateway.tls import CloseNotify, Handshake, Session, Site, TlsError, WantRead, accept
+
+if TYPE_CHECKING:
+    from ca.trust import Presentation
+    from gateway.listener import Listener
+
+# A TLS record holds 2^14 bytes of plaintext (RFC 8446 5.1): more would never be returned at once.
+_RECORD = 16_384
+_WIRE = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a peer may take of us. Seconds, bytes or counts; each default says why.
+
+    The clocks of TLS and HTTP are separate, so that a slow client is closed in the phase it is slow in.
+    """
+
+    handshake: float = 10.0  # a phone on a bad line needs two round trips; a human picks no certificate here
+    head: float = 15.0  # from the first byte of a request to the end of its header
+    idle: float = 75.0  # between requests; as nginx
+    stall: float = 20.0  # a window in which a body, or a response being sent, has to move `stall_bytes`
+    stall_bytes: int = 2_048  # about 100 bytes a second: slower than any line people use
+    lingering: float = 5.0  # reading on after an early answer, so that the client gets to see it
+    drain: float = 10.0  # for running requests when the listener stops
+    tick: float = 0.5  # how often limits and expiries are looked at
+    handshake_bytes: int = 262_144  # a 16 KB ClientHello in one-byte records, or a chain of 100 KB
+    barren_bytes: int = 65_536  # records without data: KeyUpdate, warnings, empty records
+    line_bytes: int = 8_190
+    headers: int = 100
+    connections: int = 10_000
+    handshakes_per_address: int = 100  # unfinished ones; a company behind one address finishes each in ms
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConnectionInfo:
+    """The facts about one connection, fixed when its handshake finished.
+
+    `site` is the object the SNI chose (None: no site, every request gets 421) and stays the policy
+    of this connection whatever is reloaded. `verdict` is the judgement at the handshake (None on a
+    NONE site); a request's own is `gateway.http.peer(request)`. `opened_at`: epoch seconds.
+    """
+
+    id: str
+    site: Site | None
+    server_name: str | None
+    authorities: frozenset[bytes]
+    presentation: Presentation
+    verdict: Verdict | None
+    peer_address: str
+    peer_port: int
+    tls_version: str
+    cipher: str
+    group: str | None
+    alpn: str
+    opened_at: int
+    handshake_ms: float
+    abort: Callable[[], None] = field(repr=False)
+    count: Callable[[str], None] = field(repr=False)
+
+
+class TlsConnection(asyncio.Transport, asyncio.Protocol):
+    """See the module. Made by the listener for each accepted socket."""
+
+    __slots__ = (
+        "_barren",
+        "_body",
+        "_body_mark",
+        "_closing",
+        "_handshake",
+        "_http",
+        "_last",
+        "_limits",
+        "_listener",
+        "_loop",
+        "_phase",
+        "_raw",
+        "_read_paused",
+        "_sent",
+        "_sent_mark",
+        "_started",
+        "_tls",
+        "_write_paused",
+        "address",
+        "deadline",
+        "info",
+        "port",
+    )
+
+    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+        self._listener = listener
+        self._limits = listener.limits
+        self._loop = loop
+        self._raw: asyncio.Transport | None = None
+        self._tls: Session | None = None
+        self._handshake: Handshake | None = None
+        self._http: RequestProtocol | None = None
+        self.info: ConnectionInfo | None = None
+        self._closing = self._read_paused = self._write_paused = False
+        self._phase: Awaiting | None = None
+        self._barren = self._body = self._body_mark = self._sent = self._sent_mark = 0
+        self._started = self._last = self.deadline = 0.0
+        self.address, self.port = "", 0
+
+    # --- the protocol of the socket below ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._raw = cast(asyncio.Transport, transport)
+        name = transport.get_extra_info("peername")
+        if isinstance(name, tuple):
+            self.address, self.port = name[0], name[1]
+        self._started = self._last = self._loop.time()
+        self.deadline = self._started + self._limits.handshake
+        if not self._listener.admit(self):
+            self.abort()
+            return
+        self._tls, self._handshake = accept(self._listener.entry)
+
+    def data_received(self, data: bytes) -> None:
+        tls = self._tls
+        if tls is None or (self._closing and self._http is None):
+            return
+        tls.bio_write(data)
+        self._barren += len(data)
+        if self._http is None:
+            if self._barren > self._limits.handshake_bytes:
+                self._fail("handshake.too-long")
+                return
+            if not self._advance():
+                return
+        self._read()
+
+    def eof_received(self) -> bool:
+        return False  # the socket is closed; a TLS half-close is not offered
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        self._listener.release(self)
+        http, self._http = self._http, None
+        if http is not None:
+            http.connection_lost(exc)
+        # The record and the OpenSSL connection refer to each other: broken here, freed at once.
+        if self._tls is not None:
+            self._tls.set_app_data(None)
+        self._tls = self._handshake = None
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self._sent_mark = self._drained()
+        self.deadline = self._loop.time() + self._limits.stall
+        if self._http is not None:
+            self._http.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._body_mark = self._body
+        self.deadline = self._loop.time() + self._limits.stall
+        if self._http is not None:
+            self._http.resume_writing()
+
+    # --- the transport of the request handler above ---
+
+    def write(self, data: Any) -> None:
+        tls = self._tls
+        if tls is None or self._closing or not data:
+            return
+        view = memoryview(data)
+        try:
+            if len(view) <= _RECORD:
+                tls.send(bytes(view))
+                self._flush()
+            else:
+                for start in range(0, len(view), _WIRE):
+                    tls.send(bytes(view[start : start + _WIRE]))
+                    self._flush()
+        except TlsError:
+            self.abort()
+            return
+        self._last = self._loop.time()
+
+    def writelines(self, parts: Any) -> None:
+        self.write(b"".join(parts))
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        if self._tls is not None and self.info is not None:
+            try:
+                self._tls.shutdown()
+                self._flush()
+            except TlsError:
+                pass
+        self._sent_mark = self._drained()
+        self.deadline = self._loop.time() + self._limits.stall
+        if self._raw is not None:
+            self._raw.close()
+
+    def abort(self) -> None:
+        """Ends the connection now, whatever is running on it; nothing unsent is sent."""
+        self._closing = True
+        if self._raw is not None:
+            self._raw.abort()
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def pause_reading(self) -> None:
+        if not self._read_paused:
+            self._read_paused = True
+            if self._raw is not None and not self._closing:
+                self._raw.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._read_paused:
+            self._read_paused = False
+            if self._raw is not None and not self._closing:
+                self._raw.resume_reading()
+                self._loop.call_soon(self._read)
+
+    def is_reading(self) -> bool:
+        return not self._read_paused and not self._closing
+
+    def get_write_buffer_size(self) -> int:
+        return 0 if self._raw is None else self._raw.get_write_buffer_size()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        if self._raw is not None:
+            self._raw.set_write_buffer_limits(high, low)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self if self._http is None else self._http
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name == "peername":
+            return (self.address, self.port)
+        if name == "sslcontext":  # aiohttp: https, not http
+            return self._listener.entry.context
+        if name == "sekisho.connection":
+            return self.info
+        if name == "sockname" and self._raw is not None:
+            return self._raw.get_extra_info(name, default)
+        return default  # `socket` as well: writing to it would pass by TLS
+
+    # --- time ---
+
+    def overdue(self, now: float) -> None:
+        """Called once `deadline` has passed: ends the connection, or sets the next deadline."""
+        if self._http is None:
+            self._fail("handshake.timeout")
+        elif self._closing or self._write_paused:
+            drained = self._drained()
+            self._demand(drained - self._sent_mark, now, "slow-reader")
+            self._sent_mark = drained
+        else:
+            self._overdue_reading(now, self._http.awaiting())
+
+    def _overdue_reading(self, now: float, awaiting: Awaiting) -> None:
+        if awaiting is Awaiting.HEAD:
+            self._fail("head.timeout")
+        elif awaiting is Awaiting.REQUEST and now - self._last >= self._limits.idle:
+            self._listener.count("idle.timeout")
+            self.close()
+        elif awaiting is Awaiting.REQUEST:
+            self.deadline = self._last + self._limits.idle
+        elif awaiting is Awaiting.BODY and not self._read_paused:
+            self._demand(self._body - self._body_mark, now, "slow-body")
+        else:
+            self.deadline = now + self._limits.stall
+        self._body_mark = self._body
+
+    def _demand(self, moved: int, now: float, fault: str) -> None:
+        if moved < self._limits.stall_bytes:
+            self._fail(fault)
+        else:
+            self.deadline = now + self._limits.stall
+
+    def _drained(self) -> int:
+        """Bytes on the wire that the kernel has taken from us."""
+        return self._sent - self.get_write_buffer_size()
+
+    # --- the middle ---
+
+    def _advance(self) -> bool:
+        """One step of the handshake; True once it is done."""
+        assert self._tls is not None
+        try:
+            self._tls.do_handshake()
+        except WantRead:
+            self._flush()
+            return False
+        except Exception as error:  # TlsError, or whatever a callback raised: either way it dies here
+            self._flush()  # the alert
+            self._listener.count(f"handshake.failed.{type(error).__name__}")
+            self._closing = True
+            if self._raw is not None:
+                self._raw.close()
+            return False
+        self._flush()
+        self._barren = 0
+        self.info, self._http = self._listener.establish(self, self._tls, self._handshake, self._started)
+        now = self._loop.time()
+        self._last, self.deadline = now, now + self._limits.idle
+        self._http.connection_made(self)
+        if self._write_paused:
+            self._http.pause_writing()
+        return True
+
+    def _read(self) -> None:
+        """Hands on what OpenSSL can decrypt, until the handler above asks for a pause."""
+        tls, http = self._tls, self._http
+        if tls is None or http is None:
+            return
+        got = 0
+        try:
+            while not self._read_paused and not self._closing:
+                data = tls.recv(_RECORD)
+                got += len(data)
+                http.data_received(data)
+        except WantRead:
+            pass
+        except CloseNotify:
+            self.close()
+            return
+        except TlsError:
+            self._flush()
+            self.abort()
+            return
+        self._account(http, got)
+        self._flush()
+
+    def _account(self, http: RequestProtocol, got: int) -> None:
+        # Every record costs 22 bytes and more around its data. Whoever sends those without data
+        # (KeyUpdate, warnings, empty records) makes us work for nothing.
+        self._barren = max(0, self._barren - 32 * got)
+        if self._barren > self._limits.barren_bytes:
+            self._fail("barren")
+            return
+        if not got:
+            return
+        self._body += got
+        now = self._last = self._loop.time()
+        phase = http.awaiting()
+        if phase is not self._phase:
+            self._phase = phase
+            self._body_mark = self._body
+            self.deadline = now + (self._limits.head if phase is Awaiting.HEAD else self._limits.stall)
+
+    def _flush(self) -> None:
+        """Sends what OpenSSL wants on the wire."""
+        tls, raw = self._tls, self._raw
+        if tls is None or raw is None:
+            return
+        try:
+            while True:
+                data = tls.bio_read(_WIRE)
+                raw.write(data)
+                self._sent += len(data)
+                if len(data) < _WIRE:
+                    return
+        except WantRead:
+            return
+
+    def _fail(self, reason: str) -> None:
+        self._listener.count(reason)
+        self.abort()

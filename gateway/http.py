@@ -1,0 +1,258 @@
+"""The gate every request passes before any handler sees it, and aiohttp's request handler behind it.
+
+Refuses what aiohttp's parser lets through and a gateway must not: another host than the handshake
+named, absolute-form targets, header names an upstream could read as another header, dot segments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from aiohttp import http_parser, web, web_fileresponse, web_response
+from aiohttp.http import HttpVersion
+
+from ca.errors import ConfigError
+from ca.trust import Rejection, VerifiedPeer
+from gateway.tls import ClientCertificate
+
+if TYPE_CHECKING:
+    from gateway.connection import ConnectionInfo, Limits
+
+log = logging.getLogger("sekisho.http")
+
+LowLevelHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Verdict = VerifiedPeer | Rejection
+RawHeaders = tuple[tuple[bytes, bytes], ...]
+
+_PEER: web.RequestKey[Verdict | None] = web.RequestKey("sekisho.peer")
+
+# Visitors are not told which versions they are talking to, and our transport has no file descriptor
+# to give to sendfile(2). Neither has a public switch in aiohttp 3.14.
+web_response.SERVER_SOFTWARE = "sekisho"  # type: ignore[attr-defined]
+web_fileresponse.NOSENDFILE = True  # type: ignore[misc]
+
+_METHODS_REFUSED = frozenset({"CONNECT", "TRACE"})
+_VERSIONS = (HttpVersion(1, 1), HttpVersion(1, 0))
+# nginx's rule for names: no underscore or dot, which CGI and WSGI read as a hyphen.
+_NAME_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
+_PLAIN_TARGET = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)*/?(?:\?[A-Za-z0-9_~.=&+-]*)?")
+_ODD_TARGET = re.compile(
+    r"^//"  # a reference to another authority, RFC 3986 4.2
+    r"|[^!-~]|[\\#]"  # outside visible ASCII, or never part of a request target
+    r"|%(?![0-9A-Fa-f]{2})|%00"
+    r"|^[^?]*/(?:\.|%2[Ee]){1,2}(?:[/;?]|%2[Ff]|%5[Cc]|$)"  # dot segments, `..;` of Java servers too
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request goes no further: HTTP status and a stable word for the log and the page."""
+
+    status: int
+    code: str
+
+
+def refusal(
+    method: str, target: str, version: HttpVersion, headers: RawHeaders, authorities: frozenset[bytes]
+) -> Refusal | None:
+    """The gate's rules on a request head, or None to let it through.
+
+    `authorities`: the spellings of Host (lower case) that mean the name in this connection's SNI;
+    empty for a connection whose SNI names no site, so that every request on it is misdirected.
+    """
+    if method in _METHODS_REFUSED:
+        return Refusal(405, "method")
+    if version not in _VERSIONS:
+        return Refusal(505, "version")
+    if target[:1] != "/":
+        return Refusal(400, "target-form")  # absolute-form, authority-form and `*`, RFC 9112 3.2
+    if not _PLAIN_TARGET.fullmatch(target) and _ODD_TARGET.search(target):
+        return Refusal(400, "target")
+    if b"".join([name for name, _ in headers]).translate(None, _NAME_BYTES):
+        return Refusal(400, "header-name")
+    hosts = [value for name, value in headers if len(name) == 4 and name.lower() == b"host"]
+    if len(hosts) != 1:
+        return Refusal(400, "host-count")  # RFC 9112 3.2; of HTTP/1.0 we ask it as well
+    if version is not _VERSIONS[0] and version < _VERSIONS[0] and _has(headers, b"transfer-encoding"):
+        return Refusal(400, "framing")  # RFC 9112 6.1: faulty framing
+    if hosts[0] not in authorities and hosts[0].lower() not in authorities:
+        return Refusal(421, "host")
+    return None
+
+
+def authorities(server_name: str | None, ports: Iterable[int]) -> frozenset[bytes]:
+    """The Host values that name a site: bare, or with one of the ports the site is reached by."""
+    if server_name is None:
+        return frozenset()
+    name = server_name.encode("ascii")
+    return frozenset((name, *(b"%s:%d" % (name, port) for port in ports)))
+
+
+def connection(request: web.BaseRequest) -> ConnectionInfo:
+    """The facts about the connection a request came in on; also after that connection is gone."""
+    return cast(RequestProtocol, request.protocol).info
+
+
+def peer(request: web.BaseRequest) -> Verdict | None:
+    """Who presented a certificate, judged again for this request; None on a NONE site."""
+    return request[_PEER]
+
+
+def gate(handler: LowLevelHandler, recheck: Callable[[VerifiedPeer], Verdict]) -> LowLevelHandler:
+    """`handler` behind the rules. On a REQUIRE site it is reached by verified peers only."""
+
+    async def gated(request: web.BaseRequest) -> web.StreamResponse:
+        info = cast(RequestProtocol, request.protocol).info
+        refused = refusal(
+            request.method, request.raw_path, request.version, request.raw_headers, info.authorities
+        )
+        if refused is not None:
+            info.count(f"refused.{refused.code}")
+            return page(refused.status)
+        verdict = info.verdict
+        if isinstance(verdict, VerifiedPeer):
+            verdict = recheck(verdict)
+        request[_PEER] = verdict
+        site = info.site
+        if site is None:
+            return page(421)
+        if site.client_certificate is ClientCertificate.REQUIRE and not isinstance(verdict, VerifiedPeer):
+            info.count("refused.certificate")
+            return page(403) if site.refused is None else await site.refused(request)
+        return await handler(request)
+
+    return gated
+
+
+async def misdirected(_: web.BaseRequest) -> web.StreamResponse:
+    """The handler behind a connection without a site. The gate answers before it; this is the twin."""
+    return page(421)
+
+
+_WORDS = {
+    400: "リクエストの形式が正しくありません。",
+    403: "有効なクライアント証明書が必要です。",
+    405: "このメソッドは利用できません。",
+    408: "時間内にリクエストを受信できませんでした。",
+    413: "送信されたデータが大きすぎます。",
+    417: "このリクエストには対応していません。",
+    421: "このホスト名のページは、この接続では表示できません。ブラウザーを再起動してもう一度お試しください。",
+    500: "サーバーで問題が発生しました。しばらくしてからもう一度お試しください。",
+    505: "この HTTP のバージョンには対応していません。",
+}
+
+
+def page(status: int) -> web.Response:
+    """A short page in Japanese and English that ends the connection."""
+    phrase = HTTPStatus(status).phrase
+    words = _WORDS.get(status, phrase)
+    body = (
+        f'<!doctype html><html lang="ja"><meta charset="utf-8"><title>{status} {phrase}</title>'
+        f'<h1>{status}</h1><p>{words}</p><p lang="en">{phrase}.</p></html>\n'
+    )
+    response = web.Response(
+        status=status,
+        body=body.encode(),
+        headers={
+            "Content-Type": "text/html; charset=utf-8",
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": "default-src 'none'",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+    if status == 405:
+        response.headers["Allow"] = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+    response.force_close()
+    return response
+
+
+class Awaiting(Enum):
+    """What a connection is waiting for, and so which of the limits is running."""
+
+    REQUEST = "request"
+    HEAD = "head"
+    BODY = "body"
+    HANDLER = "handler"
+    UPGRADED = "upgraded"
+
+
+class RequestProtocol(web.RequestHandler):
+    """aiohttp's request handler for one connection, which tells what it waits for."""
+
+    __slots__ = ("_body", "_partial_head", "info")
+
+    def __init__(
+        self, server: web.Server, info: ConnectionInfo, limits: Limits, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            # The connection keeps the idle limit itself, this one only has to be later.
+            keepalive_timeout=limits.idle * 2 + 60,
+            tcp_keepalive=False,
+            access_log=cast(Any, None),
+            max_line_size=limits.line_bytes,
+            max_field_size=limits.line_bytes,
+            max_headers=limits.headers,
+            lingering_time=limits.lingering,
+            auto_decompress=False,
+        )
+        self.info = info
+        self._body: Any = None
+        self._partial_head = False
+
+    def data_received(self, data: bytes) -> None:
+        count = self._request_count
+        super().data_received(data)
+        if self._request_count != count:
+            self._body = self._messages[-1][1] if self._messages else None
+            self._partial_head = False
+        elif data and self._body is None:
+            self._partial_head = True
+        if self._body is not None and self._body.is_eof():
+            self._body = None
+
+    def awaiting(self) -> Awaiting:
+        if self._upgraded or self._payload_parser is not None:
+            return Awaiting.UPGRADED
+        if self._body is not None:
+            return Awaiting.BODY
+        if self._request_in_progress or self._messages:
+            return Awaiting.HANDLER
+        return Awaiting.HEAD if self._partial_head else Awaiting.REQUEST
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """A page instead of aiohttp's text; the peer's faults are counted, ours are logged."""
+        if status >= 500:
+            log.error("request failed: %s", type(exc).__name__, exc_info=exc)
+        else:
+            self.info.count("refused.parser")
+        if request.writer.output_size > 0:
+            raise ConnectionError("the response has begun, no error page can follow")
+        return page(status)
+
+
+def demand_c_parser() -> None:
+    """Raises ConfigError if aiohttp runs on its pure-Python parser, the laxer of the two."""
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise ConfigError(
+            "aiohttp runs without its C parser: unset AIOHTTP_NO_EXTENSIONS, "
+            "or pip install --force-reinstall aiohttp from a wheel"
+        )
+
+
+def _has(headers: RawHeaders, wanted: bytes) -> bool:
+    return any(name.lower() == wanted for name, _ in headers)

@@ -1,0 +1,297 @@
+"""The one TLS port: accepts, chooses sites, judges, keeps the register of open connections.
+
+What happens on a connection is in `connection`, what a request must look like in `http`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_runner import BaseRunner
+
+from ca.clock import Clock
+from ca.trust import (
+    NO_CERTIFICATE,
+    CertificateState,
+    Presentation,
+    Rejection,
+    StatusLookup,
+    TrustAnchors,
+    VerifiedPeer,
+    judge,
+    recheck,
+)
+from gateway.connection import ConnectionInfo, Limits, TlsConnection
+from gateway.http import RequestProtocol, Verdict, authorities, demand_c_parser, gate, misdirected
+from gateway.tls import (
+    ClientCertificate,
+    Entry,
+    Handshake,
+    Session,
+    Site,
+    SiteTable,
+    build_entry,
+    presentation,
+)
+
+_CACHED_VERDICTS = 4_096
+_BACKLOG = 1_024
+
+
+class Listener:
+    """A TLS port with its sites. `start` it once, `swap` its sites at any time, `stop` it once.
+
+    `status`: from a certificate's fingerprint to what the index says of it; asked on every request.
+    `public_ports`: ports that may stand in Host besides the one bound, when something in front
+    of us forwards them.
+    """
+
+    def __init__(
+        self,
+        sites: Iterable[Site],
+        *,
+        clock: Clock,
+        status: StatusLookup,
+        limits: Limits = Limits(),  # noqa: B008 (frozen)
+        public_ports: Iterable[int] = (443,),
+    ) -> None:
+        demand_c_parser()
+        self.limits = limits
+        self.entry: Entry = build_entry(SiteTable(sites))
+        self.counts: Counter[str] = Counter()
+        self._clock = clock
+        self._status = status
+        self._public_ports = frozenset(public_ports)
+        self._ports: frozenset[int] = self._public_ports
+        self._runners: dict[Any, BaseRunner] = {}
+        self._server: asyncio.AbstractServer | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._open: set[TlsConnection] = set()
+        self._handshaking: Counter[str] = Counter()
+        self._by_certificate: dict[str, tuple[int, set[TlsConnection]]] = {}
+        self._verdicts: dict[tuple[Presentation, TrustAnchors], VerifiedPeer] = {}
+        self._authorities: dict[str | None, frozenset[bytes]] = {}
+
+    async def start(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+    ) -> int:
+        """Opens the port (0: a free one) or takes an open socket. Returns the port."""
+        loop = asyncio.get_running_loop()
+        await self._set_up(self.entry)
+        factory = partial(TlsConnection, self, loop)
+        if sock is not None:
+            server = await loop.create_server(factory, sock=sock, backlog=_BACKLOG)
+        else:
+            server = await loop.create_server(
+                factory, host, port, reuse_port=reuse_port or None, backlog=_BACKLOG
+            )
+        self._server = server
+        for listening in server.sockets:
+            # Accepted sockets inherit it: a peer that vanished is noticed on idle WebSockets too.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        bound: int = server.sockets[0].getsockname()[1]
+        self._ports = self._public_ports | {bound}
+        self._authorities.clear()
+        self._sweeper = loop.call_later(self.limits.tick, self._sweep, loop)
+        return bound
+
+    async def stop(self) -> None:
+        """Stops accepting, lets running requests finish within `limits.drain`, ends the rest."""
+        if self._server is not None:
+            self._server.close()
+        for connection in [each for each in self._open if each.info is None]:
+            connection.abort()
+        await asyncio.gather(*(runner.cleanup() for runner in self._runners.values()))
+        self._runners.clear()
+        for connection in list(self._open):
+            connection.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    async def swap(self, sites: Iterable[Site]) -> None:
+        """Other sites from the next handshake on; open connections keep the ones they have.
+
+        Raises ConfigError and changes nothing if the new sites are not in order. Handlers that no
+        site uses any more are cleaned up once their requests are done, after `limits.drain` at most.
+        """
+        entry = build_entry(SiteTable(sites))
+        await self._set_up(entry)
+        self.entry = entry
+        self._verdicts.clear()
+        used = {site.handler for site in entry.table.sites}
+        gone = [handler for handler in self._runners if handler not in used and handler is not misdirected]
+        await asyncio.gather(*(self._runners.pop(handler).cleanup() for handler in gone))
+
+    def revoke(self, fingerprint: str) -> int:
+        """Ends every connection whose peer verified with this certificate; returns how many."""
+        connections = tuple(self._by_certificate.get(fingerprint, (0, ()))[1])
+        for connection in connections:
+            connection.abort()
+        return len(connections)
+
+    def connections(self) -> tuple[ConnectionInfo, ...]:
+        """The facts of every connection whose handshake is done."""
+        return tuple(each.info for each in self._open if each.info is not None)
+
+    def count(self, event: str) -> None:
+        """Counts one event for the metrics."""
+        self.counts[event] += 1
+
+    # --- called by connections ---
+
+    def admit(self, connection: TlsConnection) -> bool:
+        """Enters a new connection, or says no: too many, or too many unfinished from its address."""
+        self._open.add(connection)
+        self._handshaking[connection.address] += 1
+        if len(self._open) > self.limits.connections:
+            self.count("refused.connections")
+            return False
+        if self._handshaking[connection.address] > self.limits.handshakes_per_address:
+            self.count("refused.handshakes")
+            return False
+        return True
+
+    def release(self, connection: TlsConnection) -> None:
+        """Strikes a connection off the register."""
+        self._open.discard(connection)
+        info = connection.info
+        if info is None:
+            self._handshake_over(connection.address)
+        elif isinstance(info.verdict, VerifiedPeer):
+            same = self._by_certificate.get(info.verdict.fingerprint)
+            if same is not None:
+                same[1].discard(connection)
+                if not same[1]:
+                    del self._by_certificate[info.verdict.fingerprint]
+
+    def establish(
+        self, connection: TlsConnection, tls: Session, handshake: Handshake | None, started: float
+    ) -> tuple[ConnectionInfo, RequestProtocol]:
+        """The facts of a finished handshake and the request handler for its site."""
+        assert handshake is not None
+        loop = asyncio.get_running_loop()
+        at = self._clock.seconds()
+        site = handshake.site
+        presented, verdict = NO_CERTIFICATE, None
+        if site is not None and site.client_certificate is not ClientCertificate.NONE:
+            assert site.anchors is not None
+            presented = presentation(tls, handshake)
+            verdict = self._judge(presented, site.anchors, at)
+        info = ConnectionInfo(
+            id=secrets.token_hex(8),
+            site=site,
+            server_name=handshake.server_name,
+            authorities=self._authorities_of(handshake.server_name),
+            presentation=presented,
+            verdict=verdict,
+            peer_address=connection.address,
+            peer_port=connection.port,
+            tls_version=tls.get_protocol_version_name(),
+            cipher=tls.get_cipher_name() or "",
+            group=tls.get_group_name(),
+            alpn=tls.get_alpn_proto_negotiated().decode("ascii"),
+            opened_at=at,
+            handshake_ms=(loop.time() - started) * 1000,
+            abort=connection.abort,
+            count=self.count,
+        )
+        server = self._runners[misdirected if site is None else site.handler].server
+        assert server is not None
+        protocol = RequestProtocol(server, info, self.limits, loop)
+        if isinstance(verdict, VerifiedPeer):
+            self._register(verdict, connection)
+        self._handshake_over(connection.address)
+        self.count("handshake.done")
+        return info, protocol
+
+    # --- within ---
+
+    def _judge(self, presented: Presentation, anchors: TrustAnchors, at: int) -> VerifiedPeer | Rejection:
+        """The judgement of a presentation. Only what cannot change is remembered: time and
+        revocation are looked at again, each time (`recheck`)."""
+        key = (presented, anchors)
+        known = self._verdicts.get(key)
+        if known is not None:
+            return self._recheck(known)
+        verdict = judge(presented, anchors, self._status, at)
+        if isinstance(verdict, VerifiedPeer):
+            if len(self._verdicts) >= _CACHED_VERDICTS:
+                self._verdicts.clear()
+            self._verdicts[key] = verdict
+        return verdict
+
+    def _recheck(self, verified: VerifiedPeer) -> Verdict:
+        state = recheck(verified, self._status, self._clock.seconds())
+        if state is CertificateState.VALID:
+            return verified
+        return Rejection(
+            state=state,
+            fingerprint=verified.fingerprint,
+            serial=verified.serial,
+            common_name=verified.common_name,
+            issuer_name=verified.issuer_name,
+            not_before_at=verified.not_before_at,
+            not_after_at=verified.not_after_at,
+        )
+
+    def _authorities_of(self, server_name: str | None) -> frozenset[bytes]:
+        known = self._authorities.get(server_name)
+        if known is None:
+            if len(self._authorities) >= _CACHED_VERDICTS:
+                self._authorities.clear()
+            known = self._authorities[server_name] = authorities(server_name, self._ports)
+        return known
+
+    def _register(self, verified: VerifiedPeer, connection: TlsConnection) -> None:
+        ends_at = min(verified.not_after_at, verified.issuer_not_after_at)
+        _, same = self._by_certificate.setdefault(verified.fingerprint, (ends_at, set()))
+        same.add(connection)
+
+    def _handshake_over(self, address: str) -> None:
+        self._handshaking[address] -= 1
+        if self._handshaking[address] <= 0:
+            del self._handshaking[address]
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeper = loop.call_later(self.limits.tick, self._sweep, loop)
+        now = loop.time()
+        for connection in [each for each in self._open if each.deadline <= now]:
+            connection.overdue(now)
+        at = self._clock.seconds()
+        for fingerprint in [f for f, (ends_at, _) in self._by_certificate.items() if ends_at < at]:
+            self.counts["expired"] += self.revoke(fingerprint)
+
+    async def _set_up(self, entry: Entry) -> None:
+        handlers: dict[Any, None] = {misdirected: None}
+        handlers.update({site.handler: None for site in entry.table.sites})
+        for handler in handlers:
+            if handler not in self._runners:
+                self._runners[handler] = await _runner(handler, self._recheck, self.limits)
+
+
+async def _runner(handler: Any, recheck_now: Callable[[VerifiedPeer], Verdict], limits: Limits) -> BaseRunner:
+    """aiohttp's own life cycle around an application or a bare handler, with the gate in front."""
+    runner: BaseRunner
+    if isinstance(handler, web.Application):
+        runner = web.AppRunner(handler, shutdown_timeout=limits.drain)
+    else:
+        runner = web.ServerRunner(web.Server(handler), shutdown_timeout=limits.drain)
+    await runner.setup()
+    server = runner.server
+    assert server is not None
+    server.request_handler = gate(server.request_handler, recheck_now)
+    return runner

@@ -1,0 +1,79 @@
+"""What the gateway's tests share: a small PKI and listeners that end with the test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from ca.clock import ManualClock
+from ca.revocation import RevocationStatus
+from ca.trust import TrustAnchors
+from gateway.connection import Limits
+from gateway.listener import Listener
+from gateway.tls import Site
+from tests.gateway.rawtls import START, Issued, issue
+
+
+@dataclass(frozen=True)
+class Pki:
+    """Two CAs, a server for every *.test, and a client certificate of each."""
+
+    ca: Issued
+    other_ca: Issued
+    server: Issued
+    client: Issued
+    stranger: Issued
+    anchors: TrustAnchors
+
+
+@pytest.fixture(scope="session")
+def pki() -> Pki:
+    ca, other_ca = issue("CA-G4", ca=True), issue("CA-B", ca=True)
+    hosts = ("*.test", "*.check.test")
+    return Pki(
+        ca=ca,
+        other_ca=other_ca,
+        server=issue("server", hosts=hosts, purpose=None),
+        client=issue("1234567890", ca),
+        stranger=issue("1234567890", other_ca),
+        anchors=TrustAnchors.of([ca.certificate]),
+    )
+
+
+@dataclass
+class Running:
+    """A listener under test with what it depends on; `status` may be changed by fingerprint."""
+
+    listener: Listener
+    port: int
+    clock: ManualClock
+    status: dict[str, RevocationStatus]
+
+
+Serve = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Starts a listener for sites; stops it when the test ends."""
+    running: list[Running] = []
+
+    async def start(*sites: Site, limits: Limits | None = None, **more: Any) -> Running:
+        clock = ManualClock(START)
+        status: dict[str, RevocationStatus] = {}
+        listener = Listener(
+            sites,
+            clock=clock,
+            status=lambda fingerprint: status.get(fingerprint, RevocationStatus.GOOD),
+            limits=limits or Limits(tick=0.02, drain=0.2, lingering=0.2),
+            **more,
+        )
+        running.append(Running(listener, await listener.start(), clock, status))
+        return running[-1]
+
+    yield start
+    for each in running:
+        await each.listener.stop()

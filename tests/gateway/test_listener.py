@@ -1,0 +1,133 @@
+"""The listener as a whole: sites by SNI, verdicts, the facts handlers see."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+
+from ca.errors import ConfigError
+from ca.revocation import RevocationStatus
+from ca.trust import CertificateState, Rejection, VerifiedPeer
+from gateway.http import connection, peer
+from gateway.tls import ClientCertificate, Site
+from tests.gateway.conftest import Pki, Serve
+from tests.gateway.rawtls import connect
+
+
+async def who(request: web.BaseRequest) -> web.Response:
+    """Says who the gate thinks is calling."""
+    verdict = peer(request)
+    if isinstance(verdict, VerifiedPeer):
+        return web.Response(text=f"verified {verdict.common_name}")
+    return web.Response(text="no policy" if verdict is None else verdict.state.value)
+
+
+def login(pki: Pki, **more: object) -> Site:
+    fields = {
+        "name": "login",
+        "hosts": ("login.test",),
+        "handler": who,
+        "certificate": pki.server.for_server(),
+    }
+    policy = {"client_certificate": ClientCertificate.REQUIRE, "anchors": pki.anchors}
+    return Site(**{**fields, **policy, **more})  # type: ignore[arg-type]
+
+
+def check(pki: Pki, **more: object) -> Site:
+    return login(
+        pki,
+        **{
+            "name": "check",
+            "hosts": ("check.test", "*.check.test"),
+            "client_certificate": ClientCertificate.ASK,
+            **more,
+        },
+    )
+
+
+def open_site(pki: Pki, **more: object) -> Site:
+    return login(
+        pki,
+        **{
+            "name": "enroll",
+            "hosts": ("enroll.test",),
+            "client_certificate": ClientCertificate.NONE,
+            "anchors": None,
+            **more,
+        },
+    )
+
+
+async def test_verified_peer_reaches_the_handler_with_facts(serve: Serve, pki: Pki) -> None:
+    """A handler reads who called and over what, in an application as in a bare handler."""
+    seen: list[object] = []
+
+    async def facts(request: web.Request) -> web.Response:
+        info = connection(request)
+        seen.extend([info.site, info.verdict, info.tls_version, info.group, info.server_name])
+        seen.append((request.scheme, request.remote, request.transport.get_extra_info("sekisho.connection")))
+        return web.Response(text="ok")
+
+    application = web.Application()
+    application.router.add_get("/", facts)
+    site = login(pki, handler=application)
+    running = await serve(site)
+    async with connect(running.port, b"login.test", certificate=pki.client) as client:
+        assert (await client.get(b"login.test")).text == "ok"
+        (info,) = running.listener.connections()
+    assert seen[0] is site
+    assert isinstance(seen[1], VerifiedPeer)
+    assert seen[2:] == ["TLSv1.3", info.group, "login.test", ("https", "127.0.0.1", info)]
+
+
+async def test_require_without_certificate_never_reaches_the_handler(serve: Serve, pki: Pki) -> None:
+    """On a REQUIRE site the handshake finishes and the refusal is a page; the site may bring its own."""
+
+    async def explain(request: web.BaseRequest) -> web.Response:
+        verdict = peer(request)
+        assert isinstance(verdict, Rejection)
+        return web.Response(status=403, text=verdict.state.value)
+
+    running = await serve(login(pki), login(pki, name="own", hosts=("own.test",), refused=explain))
+    async with connect(running.port, b"login.test") as client:
+        answer = await client.get(b"login.test")
+        assert (answer.status, answer.headers["connection"]) == (403, "close")
+    async with connect(running.port, b"own.test", certificate=pki.stranger) as client:
+        answer = await client.get(b"own.test")
+        assert (answer.status, answer.text) == (403, CertificateState.UNKNOWN_ISSUER.value)
+
+
+async def test_ask_lets_everybody_in_with_a_verdict(serve: Serve, pki: Pki) -> None:
+    """On an ASK site the handler runs and sees the state; on a NONE site nothing was asked."""
+    running = await serve(check(pki), open_site(pki))
+    for certificate, said in (
+        (None, "none"),
+        (pki.client, "verified 1234567890"),
+        (pki.stranger, "unknown-issuer"),
+    ):
+        async with connect(running.port, b"check.test", certificate=certificate) as client:
+            assert (await client.get(b"check.test")).text == said
+        async with connect(running.port, b"enroll.test", certificate=certificate) as client:
+            assert (await client.get(b"enroll.test")).text == "no policy"
+
+
+async def test_revocation_is_seen_by_the_next_request(serve: Serve, pki: Pki) -> None:
+    """V26: a verdict is judged again on every request of an open connection."""
+    running = await serve(check(pki))
+    async with connect(running.port, b"check.test", certificate=pki.client) as client:
+        assert (await client.get(b"check.test")).text == "verified 1234567890"
+        running.status[pki.client.fingerprint] = RevocationStatus.REVOKED
+        assert (await client.get(b"check.test")).text == "revoked"
+
+
+async def test_policy_without_anchors_is_refused(pki: Pki) -> None:
+    """A site that asks for certificates and trusts no CA does not start."""
+    with pytest.raises(ConfigError, match="trusts no CA"):
+        await _listen(login(pki, anchors=None))
+
+
+async def _listen(*sites: Site) -> None:
+    from ca.clock import SystemClock
+    from gateway.listener import Listener
+
+    Listener(sites, clock=SystemClock(), status=lambda _: RevocationStatus.GOOD)
