@@ -1,0 +1,289 @@
+"""The data directory: made whole or not at all, and opened with one passphrase.
+
+sekisho.json                  written last; without it the directory is not one of ours
+vault.json                    the data key, wrapped under the passphrase
+ca/root.{pem,key}             signs issuing CAs only; the key file may be kept elsewhere
+ca/issuing-<id>.{pem,key}     one per issuing CA, each key sealed for itself
+servers/ca.{pem,key}          the local CA for our own hosts, with no tie to the client root
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from ca.authority import Authority, Issuer
+from ca.certificates import (
+    Signer,
+    build,
+    distinguished_name,
+    serial_from,
+    to_pem,
+    validity,
+)
+from ca.errors import ConfigError, Unacceptable
+from ca.files import make_private_directory, read_file, sync_directory, write_private, write_public
+from ca.keys import PrivateKey, from_pkcs8, generate, parse_public_key, spki, to_pkcs8
+from ca.profiles import ISSUING, ROOT, Profile
+from ca.sealing import (
+    RFC9106_SECOND,
+    BrokenSeal,
+    PassphraseCost,
+    Vault,
+    check_passphrase,
+    create_vault,
+    open_vault,
+)
+
+FORMAT = 1
+_MARKER = "sekisho.json"
+_UNFINISHED = "UNFINISHED"
+_OURS = frozenset({_UNFINISHED, "vault.json", "ca", "servers"})
+
+
+@dataclass(frozen=True)
+class Names:
+    """Subjects of the CAs that `create` makes; `organization` and `country` may be empty."""
+
+    issuing: str = "CORPORATE-PENSION BUSINESS SERVICE CA-G4"
+    root: str = "CORPORATE-PENSION BUSINESS SERVICE ROOT CA"
+    server: str = "sekisho local server CA"
+    organization: str = "Corporate-Pension Business Service Co., Ltd."
+    country: str = "JP"
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """An opened data directory."""
+
+    path: Path
+    vault: Vault
+    authority: Authority
+    root: x509.Certificate
+    server_ca: Issuer
+    created_at: int
+
+    @property
+    def root_pem(self) -> bytes:
+        return self.root.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def server_ca_pem(self) -> bytes:
+        """What a client must trust to reach our own hosts when the local server CA made their names."""
+        return to_pem(self.server_ca.der)
+
+
+def create(
+    path: Path,
+    passphrase: str,
+    at: int,
+    names: Names = Names(),
+    issuing_key: str = "ec-p256",
+    root_key: str = "ec-p384",
+    crl_url: str | None = None,
+    cost: PassphraseCost = RFC9106_SECOND,
+) -> DataDir:
+    """Makes a data directory at `path` (0700) with a root, an issuing CA beneath it and a server CA.
+
+    Refuses a directory that holds anything, except what an interrupted `create` left behind: that was
+    never used and is made anew. Raises `ConfigError`.
+    """
+    check_passphrase(passphrase)
+    _check_kind(ROOT, root_key)
+    _check_kind(ISSUING, issuing_key)
+    _claim(path)
+    vault = create_vault(path / "vault.json", passphrase, cost)
+    root = _make_root(path, vault, "ca/root", _name(names, names.root), root_key, at)
+    issuer = _make_issuing(path, vault, root, _name(names, names.issuing), issuing_key, at, crl_url)
+    _make_root(path, vault, "servers/ca", _name(names, names.server), "ec-p256", at)
+    _write_marker(path, {"format": FORMAT, "created_at": at, "issuers": [_listed(issuer)]})
+    (path / _UNFINISHED).unlink()
+    sync_directory(path)
+    return load(path, passphrase)
+
+
+def load(path: Path, passphrase: str) -> DataDir:
+    """Opens the data directory at `path`. `ConfigError` for whatever is missing, altered or locked."""
+    marker = read_marker(path)
+    vault = open_vault(path / "vault.json", passphrase)
+    root = _read_certificate(path / "ca/root.pem")
+    root_der = root.public_bytes(serialization.Encoding.DER)
+    issuers = tuple(_load_issuer(path, vault, row, root, root_der) for row in marker["issuers"])
+    server_certificate = _read_certificate(path / "servers/ca.pem")
+    server_ca = Issuer(
+        issuer_id=_key_id(server_certificate),
+        certificate=server_certificate,
+        key=_open_key(path, vault, "servers/ca", server_certificate),
+    )
+    return DataDir(path, vault, Authority(issuers), root, server_ca, int(marker["created_at"]))
+
+
+def add_issuer(
+    path: Path,
+    passphrase: str,
+    common_name: str,
+    at: int,
+    key_kind: str = "ec-p256",
+    crl_url: str | None = None,
+) -> DataDir:
+    """Makes a further issuing CA under the same root (G4 to G5) and makes it the one that issues.
+
+    Earlier issuers stay: their certificates remain trusted and they go on signing their CRLs.
+    """
+    _check_kind(ISSUING, key_kind)
+    opened = load(path, passphrase)
+    if any(issuer.common_name == common_name for issuer in opened.authority.issuers):
+        raise ConfigError(
+            f"there already is an issuing CA named {common_name}; give the new one another name"
+        )
+    root = Signer(opened.root, _open_key(path, opened.vault, "ca/root", opened.root))
+    shared = [a for a in opened.authority.current.certificate.subject if a.oid != x509.NameOID.COMMON_NAME]
+    subject = x509.Name([*shared, *distinguished_name(common_name)])
+    issuer = _make_issuing(path, opened.vault, root, subject, key_kind, at, crl_url)
+    marker = read_marker(path)
+    _write_marker(path, {**marker, "issuers": [_listed(issuer), *marker["issuers"]]})
+    return load(path, passphrase)
+
+
+def read_marker(path: Path) -> dict[str, Any]:
+    """The content of `sekisho.json`, which needs no passphrase. `ConfigError` if there is none."""
+    if not (path / _MARKER).exists():
+        left = (path / _UNFINISHED).exists()
+        what = "was left unfinished by an interrupted init" if left else "is not a data directory"
+        raise ConfigError(f"{path} {what}; make one: sekisho init --data {path}")
+    try:
+        marker = json.loads(read_file(path / _MARKER, "data directory"))
+        if marker["format"] != FORMAT:
+            raise ConfigError(f"{path} has format {marker['format']}; open it with the sekisho that made it")
+        if not marker["issuers"] or not isinstance(marker["created_at"], int):
+            raise ValueError
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path / _MARKER} is damaged; restore it from a backup") from error
+    return dict(marker)
+
+
+def _claim(path: Path) -> None:
+    """Takes an absent, empty or unfinished directory, and marks it as unfinished."""
+    present = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    drafts = {name for name in present if name.startswith(".") and name.endswith(".new")}
+    resumed = _UNFINISHED in present and present - drafts <= _OURS
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path} is a file; name a directory with --data DIR")
+    if present and not resumed:
+        hint = "it holds a CA already" if _MARKER in present else "it is not empty"
+        raise ConfigError(f"{path} cannot be initialised: {hint}; name a new directory with --data DIR")
+    try:
+        make_private_directory(path)
+        # Written first and removed last: while it stands, nothing here has ever been used.
+        write_private(path / _UNFINISHED, b"sekisho init was interrupted; run it again\n")
+        for name in ("ca", "servers"):
+            make_private_directory(path / name)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror}); name another directory with --data DIR"
+        ) from error
+
+
+def _make_root(path: Path, vault: Vault, stem: str, subject: x509.Name, kind: str, at: int) -> Signer:
+    key = generate(kind)
+    der = build(ROOT, subject, key.public_key(), (), _serial(), validity(ROOT, at), key)
+    _save(path, vault, stem, der, key)
+    return Signer(x509.load_der_x509_certificate(der), key)
+
+
+def _make_issuing(
+    path: Path, vault: Vault, root: Signer, subject: x509.Name, kind: str, at: int, crl_url: str | None
+) -> Issuer:
+    key = generate(kind)
+    root_end = int(root.certificate.not_valid_after_utc.timestamp())
+    period = validity(ISSUING, at, root_end)
+    der = build(ISSUING, subject, key.public_key(), (), _serial(), period, root)
+    certificate = x509.load_der_x509_certificate(der)
+    issuer_id = _key_id(certificate)
+    _save(path, vault, f"ca/issuing-{issuer_id[:16]}", der, key)
+    root_der = root.certificate.public_bytes(serialization.Encoding.DER)
+    return Issuer(issuer_id, certificate, key, (root_der,), crl_url)
+
+
+def _save(path: Path, vault: Vault, stem: str, der: bytes, key: PrivateKey) -> None:
+    write_private(path / f"{stem}.key", vault.seal(f"key {stem}", to_pkcs8(key)))
+    write_public(path / f"{stem}.pem", to_pem(der))
+
+
+def _load_issuer(
+    path: Path, vault: Vault, row: dict[str, Any], root: x509.Certificate, root_der: bytes
+) -> Issuer:
+    stem = f"ca/issuing-{row['id'][:16]}"
+    certificate = _read_certificate(path / f"{stem}.pem")
+    if _key_id(certificate) != row["id"]:
+        raise ConfigError(f"{path / stem}.pem is another CA's certificate; restore it from a backup")
+    try:
+        certificate.verify_directly_issued_by(root)
+    except Exception as error:
+        raise ConfigError(
+            f"{path / stem}.pem was not issued by {path / 'ca/root.pem'}; restore both"
+        ) from error
+    key = _open_key(path, vault, stem, certificate)
+    return Issuer(row["id"], certificate, key, (root_der,), row.get("crl_url"))
+
+
+def _open_key(path: Path, vault: Vault, stem: str, certificate: x509.Certificate) -> PrivateKey:
+    file = path / f"{stem}.key"
+    try:
+        key = from_pkcs8(vault.open(f"key {stem}", read_file(file, "sealed key")))
+    except (BrokenSeal, ValueError) as error:
+        raise ConfigError(
+            f"{file} was altered or is another directory's; restore it from a backup"
+        ) from error
+    if spki(key.public_key()) != _public_spki(certificate):
+        raise ConfigError(f"{file} does not belong to {stem}.pem; restore both from a backup")
+    return key
+
+
+def _public_spki(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def _read_certificate(path: Path) -> x509.Certificate:
+    try:
+        certificate = x509.load_pem_x509_certificate(read_file(path, "CA certificate"))
+        parse_public_key(_public_spki(certificate))
+        _key_id(certificate)
+    except (ValueError, Unacceptable, x509.ExtensionNotFound) as error:
+        raise ConfigError(f"{path} is not a CA certificate; restore it from a backup") from error
+    return certificate
+
+
+def _write_marker(path: Path, marker: dict[str, Any]) -> None:
+    write_private(path / _MARKER, json.dumps(marker, indent=1).encode() + b"\n")
+
+
+def _listed(issuer: Issuer) -> dict[str, Any]:
+    return {"id": issuer.issuer_id, "name": issuer.common_name, "crl_url": issuer.crl_url}
+
+
+def _key_id(certificate: x509.Certificate) -> str:
+    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+
+
+def _name(names: Names, common_name: str) -> x509.Name:
+    return distinguished_name(common_name, names.organization, names.country)
+
+
+def _check_kind(profile: Profile, kind: str) -> None:
+    if kind not in profile.key_kinds:
+        raise ConfigError(
+            f"{kind!r} is no key kind for the {profile.name} CA; use one of {', '.join(profile.key_kinds)}"
+        )
+
+
+def _serial() -> int:
+    return serial_from(secrets.token_bytes(16))

@@ -1,0 +1,97 @@
+"""Certificate profiles as a table: what each kind of certificate may say, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
+
+MINUTE = 60
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One row. `years` are calendar years in Japan's time, `days` are days of 86,400 seconds."""
+
+    name: str
+    key_kinds: tuple[str, ...]
+    """Allowed kinds (`ca.keys.KINDS`); the first is the default."""
+    years: int
+    days: int
+    backdate: int
+    """Seconds that notBefore lies before issuance, because clocks on PCs run behind (E15)."""
+    key_usage: frozenset[str]
+    extended_key_usage: tuple[ObjectIdentifier, ...]
+    is_ca: bool = False
+    path_length: int | None = None
+    needs_names: bool = False
+    """Whether subjectAltName dNSNames are required (True) or refused (False)."""
+
+
+_SIGNING = frozenset({"key_cert_sign", "crl_sign"})
+_ANY_RSA = ("rsa-2048", "rsa-3072", "rsa-4096")
+
+ROOT = Profile(
+    name="root",
+    key_kinds=("ec-p384", "rsa-4096", "rsa-3072", "ec-p256"),
+    years=20,
+    days=0,
+    backdate=DAY,
+    key_usage=_SIGNING,
+    extended_key_usage=(),
+    is_ca=True,
+)
+ISSUING = Profile(
+    name="issuing",
+    key_kinds=("ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"),
+    years=10,
+    days=0,
+    # Backdated as its root, so that a leaf issued in the first minute does not precede its issuer.
+    backdate=DAY,
+    key_usage=_SIGNING,
+    extended_key_usage=(),
+    is_ca=True,
+    path_length=0,
+)
+CLIENT_PERSON = Profile(
+    # RSA-2048 first: the widest choice of Windows key stores and smart-card middleware takes it (D10).
+    # No keyEncipherment: TLS 1.2 and 1.3 clients only sign, and Windows asks for no more.
+    name="client-person",
+    key_kinds=("rsa-2048", "rsa-3072", "rsa-4096", "ec-p256", "ec-p384"),
+    years=3,
+    days=0,
+    backdate=10 * MINUTE,
+    key_usage=frozenset({"digital_signature"}),
+    extended_key_usage=(ExtendedKeyUsageOID.CLIENT_AUTH,),
+)
+CLIENT_AUTOMATED = Profile(
+    name="client-automated",
+    key_kinds=("ec-p256", "ec-p384", *_ANY_RSA, "ed25519"),
+    years=0,
+    days=90,
+    backdate=10 * MINUTE,
+    key_usage=frozenset({"digital_signature"}),
+    extended_key_usage=(ExtendedKeyUsageOID.CLIENT_AUTH,),
+    needs_names=True,
+)
+SERVER = Profile(
+    # 397 days: longer ones are refused by Apple and Chrome even under a root added by hand.
+    name="server",
+    key_kinds=("ec-p256", "ec-p384", *_ANY_RSA),
+    years=0,
+    days=397,
+    backdate=10 * MINUTE,
+    key_usage=frozenset({"digital_signature"}),
+    extended_key_usage=(ExtendedKeyUsageOID.SERVER_AUTH,),
+    needs_names=True,
+)
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {p.name: p for p in (ROOT, ISSUING, CLIENT_PERSON, CLIENT_AUTOMATED, SERVER)}
+)
+
+CRL_LIFETIME = 7 * DAY
+"""Seconds from thisUpdate to nextUpdate."""

@@ -1,0 +1,158 @@
+"""Work that takes tens of milliseconds and more of a core, kept away from the event loop.
+
+Measured (see README.md): RSA generation, argon2id and PBKDF2 release the interpreter lock, so a thread
+is enough for them; the PKCS#12 derivation is a Python loop and does not, so it needs a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import ParamSpec, TypeVar
+
+from ca.keys import generate_pkcs8
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Bulk work yields to the event loop and to logins: a pick-up may take a little longer, nobody else does.
+_NICENESS = 10
+_ATTEMPTS = 3
+
+
+class Workers:
+    """Two lanes: `run` in up to `processes` niced processes, `run_in_thread` for what frees the lock.
+
+    Nothing is started before it is needed. A worker that dies (the kernel's out-of-memory killer, an
+    operator) costs its work a second attempt, not an error. Close it when done.
+    """
+
+    def __init__(self, processes: int = 2, threads: int = 2) -> None:
+        self._processes = processes
+        self._threads = threads
+        self._process_pool: ProcessPoolExecutor | None = None
+        self._thread_pool: ThreadPoolExecutor | None = None
+        self._closed = False
+
+    async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`fn(*args)` in another process. `fn` is a module's function; it and its values are pickled.
+
+        `fn` may run twice if a worker dies under it, so it must be pure.
+        """
+        loop = asyncio.get_running_loop()
+        for attempt in range(1, _ATTEMPTS + 1):
+            pool = self._processes_now()
+            try:
+                return await loop.run_in_executor(pool, _call, fn, args, kwargs)
+            except BrokenProcessPool:
+                self._discard(pool)
+                if attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def run_in_thread(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`fn(*args)` in a thread: for argon2id and other native work that a person waits for."""
+        if self._closed:
+            raise RuntimeError("the workers are closed")
+        if self._thread_pool is None:
+            self._thread_pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ca-worker")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread_pool, lambda: fn(*args, **kwargs))
+
+    def close(self) -> None:
+        """Waits for running work, drops waiting work and ends the processes."""
+        self._closed = True
+        if self._process_pool is not None:
+            self._process_pool.shutdown(wait=True, cancel_futures=True)
+            self._process_pool = None
+        if self._thread_pool is not None:
+            self._thread_pool.shutdown(wait=True, cancel_futures=True)
+            self._thread_pool = None
+
+    def _processes_now(self) -> ProcessPoolExecutor:
+        if self._closed:
+            raise RuntimeError("the workers are closed")
+        if self._process_pool is None:
+            # Not fork: the parent has threads and open database connections. Each child imports only
+            # what its work needs.
+            self._process_pool = ProcessPoolExecutor(
+                self._processes,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_worker,
+            )
+        return self._process_pool
+
+    def _discard(self, broken: ProcessPoolExecutor) -> None:
+        # Every waiter of a broken pool comes here; only the first one replaces it.
+        if self._process_pool is broken:
+            self._process_pool = None
+            broken.shutdown(wait=False, cancel_futures=True)
+
+
+class KeyStock:
+    """A few RSA keys made in advance, in memory only, so that a pick-up does not wait for one.
+
+    `take` never fails: with nothing in stock it makes a key there and then. Refilling runs behind
+    the caller, one key at a time, in the niced processes.
+    """
+
+    def __init__(self, workers: Workers, kind: str = "rsa-2048", size: int = 8) -> None:
+        self._workers = workers
+        self._kind = kind
+        self._size = size
+        self._stock: deque[bytes] = deque()
+        self._refill: asyncio.Task[None] | None = None
+
+    @property
+    def level(self) -> int:
+        """How many keys lie ready."""
+        return len(self._stock)
+
+    async def take(self) -> bytes:
+        """A fresh key, PKCS#8 DER, that nobody else gets."""
+        key = self._stock.popleft() if self._stock else None
+        self.refill()
+        return key if key is not None else await self._workers.run(generate_pkcs8, self._kind)
+
+    def refill(self) -> None:
+        """Starts filling up to the size, unless that is under way. Call it once after the start."""
+        if self._refill is None or self._refill.done():
+            self._refill = asyncio.get_running_loop().create_task(self._fill())
+
+    async def close(self) -> None:
+        """Stops refilling and forgets the keys."""
+        self._size = 0
+        if self._refill is not None:
+            self._refill.cancel()
+            await asyncio.gather(self._refill, return_exceptions=True)
+        self._stock.clear()
+
+    async def _fill(self) -> None:
+        while len(self._stock) < self._size:
+            self._stock.append(await self._workers.run(generate_pkcs8, self._kind))
+
+
+def _call(fn: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:
+    return fn(*args, **kwargs)
+
+
+def _start_worker() -> None:
+    # Ctrl-C at a terminal goes to the whole group; the parent decides when its workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(_NICENESS)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when its parent is gone (kill -9), so that no orphan keeps memory."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
