@@ -1,0 +1,262 @@
+"""What an honest client does, step by step: bind an account, order, become ready, finalize, download."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from conformance import jose, pki
+from conformance.case import Failed, Skipped, expect
+from conformance.check import status
+from conformance.credentials import Credential, Identifier
+from conformance.wire import Answer, Broken
+from conformance.world import Account, Issued, Order, World
+
+POLLS = 100
+POLL_SECONDS = 0.1
+SELF_SERVED = ("http-01", "dns-01", "tls-alpn-01")
+
+
+# External account bindings.
+
+
+def unspent(world: World) -> list[Credential]:
+    return [one for one in world.credentials.bindings if one.reusable or one.kid not in world.spent]
+
+
+def take(world: World, *, apart_from: frozenset[str] | None = None, single: bool = False) -> Credential:
+    """A credential not bound yet; skips when they have run out.
+
+    apart_from asks for other names than these; single for one that binds once only.
+    """
+    free = [one for one in unspent(world) if not (single and one.reusable)]
+    if apart_from is not None:
+        free = [one for one in free if not one.names & apart_from]
+        if not free:
+            raise Skipped("needs a fresh credential for other identifiers: 1 more would run it")
+    if not free:
+        kind = " that binds only once" if single else ""
+        raise Skipped(f"needs a fresh credential{kind}: 1 more would run it")
+    return free[0]
+
+
+def last(world: World) -> Credential:
+    """A credential not bound yet that requests to be refused may name; it is spent last."""
+    free = unspent(world)
+    if not free:
+        raise Skipped("needs an unbound credential: 1 more would run it")
+    return free[-1]
+
+
+def bind(credential: Credential, key: jose.Key, url: str, **changes: object) -> dict[str, object]:
+    """The externalAccountBinding object (RFC 8555 7.3.4); changes replace header members."""
+    header = {"alg": credential.alg, "kid": credential.kid, "url": url, **changes}
+    return jose.mac_jws(credential.hmac_key, header, jose.compact(key.jwk))
+
+
+async def account_request(world: World, key: jose.Key, credential: Credential | None) -> dict[str, object]:
+    """The newAccount payload: terms agreed, and bound when there is a credential."""
+    payload: dict[str, object] = {"termsOfServiceAgreed": True}
+    if credential is not None:
+        payload["externalAccountBinding"] = bind(credential, key, await world.resource("newAccount"))
+    return payload
+
+
+# Accounts.
+
+
+async def register(world: World, credential: Credential | None, alg: str = "ES256") -> Account:
+    """A new account; credential None for a server or site that needs no binding."""
+    key = jose.new_key(alg)
+    answer = await world.new_account(key, await account_request(world, key, credential))
+    if credential is not None and answer.status in {200, 201}:
+        world.spent.add(credential.kid)
+    return registered(answer, key, credential or Credential("", b"", ()))
+
+
+def registered(answer: Answer, key: jose.Key, credential: Credential) -> Account:
+    expect(answer, status(201), about="newAccount")
+    url = answer.header("Location")
+    if not url:
+        raise Failed("newAccount gave no Location")
+    return Account(url, key, credential, answer)
+
+
+async def account(world: World) -> Account:
+    """The account most cases share."""
+    return await world.keep("account", lambda: register(world, take(world)))
+
+
+async def stranger(world: World) -> Account:
+    """A second account, for names the first has no right to when there is a credential for such."""
+
+    async def make() -> Account:
+        first = (await account(world)).credential.names
+        others = [one for one in unspent(world) if not one.names & first]
+        return await register(world, others[0] if others else take(world))
+
+    return await world.keep("stranger", make)
+
+
+async def apart(world: World) -> Account:
+    """The second account if its names are disjoint from the first's; skips otherwise."""
+    first, second = await account(world), await stranger(world)
+    if first.credential.names & second.credential.names:
+        raise Skipped("needs a fresh credential for other identifiers: 1 more would run it")
+    return second
+
+
+# Orders.
+
+
+async def new_order(world: World, owner: Account, **members: object) -> Answer:
+    payload = {"identifiers": list(owner.credential.identifiers), **members}
+    return await world.post(owner, await world.resource("newOrder"), payload)
+
+
+def ordered(answer: Answer, owner: Account, identifiers: Sequence[Identifier] | None = None) -> Order:
+    """The order of a 201 answer; raises Failed for any other, Skipped when the server's limit is reached."""
+    if answer.status == 429:
+        raise Skipped(f"the server's limit is reached: {answer.object().get('detail', 'rateLimited')}")
+    expect(answer, status(201), about="newOrder")
+    url = answer.header("Location")
+    if not url:
+        raise Failed("newOrder gave no Location")
+    return Order(url, owner, tuple(identifiers or owner.credential.identifiers), answer)
+
+
+async def fresh_order(world: World, owner: Account | None = None, **members: object) -> Order:
+    """A new order that is ready; an account that has reached its limit is replaced by a new one."""
+    buyer: Account = owner or await world.keep("buyer", lambda: account(world))
+    answer = await new_order(world, buyer, **members)
+    if answer.status == 429 and owner is None:
+        world.forget("buyer")
+        buyer = await world.keep("buyer", lambda: register(world, take(world)))
+        answer = await new_order(world, buyer, **members)
+    return await make_ready(world, ordered(answer, buyer))
+
+
+async def ready_order(world: World) -> Order:
+    """The ready order that refused finalize requests share; a new one when it is ready no more."""
+    order = await world.keep("ready order", lambda: fresh_order(world))
+    order = await reload(world, order)
+    if order.status != "ready":
+        world.forget("ready order")
+        order = await world.keep("ready order", lambda: fresh_order(world))
+    return order
+
+
+async def reload(world: World, order: Order) -> Order:
+    answer = await world.post(order.account, order.url)
+    return replace(order, answer=expect(answer, status(200), about="order"))
+
+
+async def make_ready(world: World, order: Order) -> Order:
+    """Answers one challenge of each pending authorization and waits until the order is ready."""
+    if order.status == "pending":
+        for url in order.authorizations:
+            await _authorize(world, order.account, url)
+        order = await settle(world, order, {"pending"})
+    if order.status != "ready":
+        raise Failed(f"the order is {order.status!r}, not ready: {order.answer.object().get('error')}")
+    return order
+
+
+async def _authorize(world: World, owner: Account, url: str) -> None:
+    authorization = expect(await world.post(owner, url), status(200), about="authorization").object()
+    if authorization.get("status") != "pending":
+        return
+    challenges = authorization.get("challenges")
+    offered = [one for one in challenges if isinstance(one, dict)] if isinstance(challenges, list) else []
+    chosen = next((one for kind in SELF_SERVED for one in offered if one.get("type") == kind), None)
+    if chosen is None:
+        raise Failed(
+            f"a pending authorization with no challenge to answer: {[o.get('type') for o in offered]}"
+        )
+    await world.post(owner, str(chosen["url"]), {})
+    for _ in range(POLLS):
+        now = (await world.post(owner, url)).object().get("status")
+        if now != "pending":
+            return
+        await asyncio.sleep(POLL_SECONDS)
+    raise Failed("the authorization stays pending")
+
+
+async def settle(world: World, order: Order, passing: set[str]) -> Order:
+    """Polls the order until its status is none of those in passing."""
+    for _ in range(POLLS):
+        order = await reload(world, order)
+        if order.status not in passing:
+            return order
+        await asyncio.sleep(POLL_SECONDS)
+    raise Failed(f"the order stays {order.status!r}")
+
+
+# Certificates.
+
+
+async def finalize(world: World, order: Order, request: bytes) -> Answer:
+    """Sends the CSR (DER) for the order."""
+    return await world.post(order.account, order.link("finalize"), {"csr": jose.b64(request)})
+
+
+async def issue(world: World, order: Order, private: jose.Private | None = None) -> Issued:
+    """Finalizes a ready order and downloads the certificate."""
+    private = private or pki.new_private()
+    answer = await finalize(world, order, pki.csr(private, order.identifiers))
+    expect(answer, status(200), about="finalize")
+    order = await settle(world, replace(order, answer=answer), {"ready", "processing"})
+    if order.status != "valid":
+        raise Failed(f"the order is {order.status!r} after finalize: {order.answer.object().get('error')}")
+    return await download(world, order, private, answer)
+
+
+async def download(world: World, order: Order, private: jose.Private, finalized: Answer) -> Issued:
+    answer = await world.post(order.account, order.link("certificate"))
+    expect(answer, status(200), about="certificate")
+    try:
+        chain = tuple(pki.chain(answer.body))
+    except ValueError as error:
+        raise Failed(f"the certificate cannot be read: {error}") from error
+    return Issued(order, private, finalized, answer, chain)
+
+
+async def issued(world: World) -> Issued:
+    """A finished order that most cases share."""
+
+    async def make() -> Issued:
+        return await issue(world, await fresh_order(world))
+
+    return await world.keep("issued", make)
+
+
+# Revocation.
+
+
+async def revoke(world: World, owner: Account, der: bytes, **members: object) -> Answer:
+    payload = {"certificate": jose.b64(der), **members}
+    return await world.post(owner, await world.resource("revokeCert"), payload)
+
+
+async def revoked(world: World) -> Issued:
+    """A certificate revoked by its account, with the reason keyCompromise-free 4 (superseded)."""
+
+    async def make() -> Issued:
+        gone = await issue(world, await fresh_order(world))
+        answer = await revoke(world, gone.order.account, gone.der, reason=4)
+        expect(answer, status(200), about="revokeCert")
+        return gone
+
+    return await world.keep("revoked", make)
+
+
+async def race(*calls: object) -> list[Answer]:
+    """Runs calls at the same time; connections that broke count as broken for the case."""
+    results = await asyncio.gather(*calls, return_exceptions=True)  # type: ignore[call-overload]
+    for result in results:
+        if isinstance(result, Broken | Failed | Skipped):
+            raise result
+        if isinstance(result, BaseException):
+            raise result
+    return list(results)

@@ -1,0 +1,605 @@
+"""Who signed: algorithms, keys, kid and jwk, url (RFC 8555 6.2, 6.4; RFC 7518)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from conformance import acts, jose
+from conformance.case import MUST, SHOULD, Case, Failed, Level, case, expect, require
+from conformance.check import Check, both, member, problem, refused, status
+from conformance.draft import DROP, Draft, Twist, payload_of
+from conformance.drafts import row
+from conformance.world import World
+
+BAD = problem(400, "malformed")
+BAD_ALG = both(problem(400, "badSignatureAlgorithm"), member("algorithms"))
+WRONG_SIGNATURE = problem({400, 401, 403}, "malformed", "unauthorized")
+WRONG_URL = problem({401, 403}, "unauthorized")
+
+
+def mac_with_public(key: jose.Key, data: bytes) -> bytes:
+    """HS256 keyed with the public key: the classic confusion of algorithms (RFC 8725 2.1)."""
+    return hmac.new(jose.compact(key.jwk), data, hashlib.sha256).digest()
+
+
+CASES: list[Case] = [
+    row(
+        "alg.none",
+        "RFC 8555 6.2",
+        MUST,
+        "alg none is badSignatureAlgorithm and says which algorithms are served",
+        "account",
+        BAD_ALG,
+        Twist(protected={"alg": "none"}, signature=lambda _: b""),
+    ),
+    row(
+        "alg.none-jwk",
+        "RFC 8555 6.2",
+        MUST,
+        "alg none is badSignatureAlgorithm at newAccount too",
+        "existing",
+        BAD_ALG,
+        Twist(protected={"alg": "none"}, signature=lambda _: b""),
+    ),
+    *(
+        row(
+            f"alg.{alg.lower()}",
+            "RFC 8555 6.2",
+            MUST,
+            f"{alg} on the outer JWS is badSignatureAlgorithm and says which algorithms are served",
+            "account",
+            BAD_ALG,
+            Twist(protected={"alg": alg}, sign=mac_with_public),
+        )
+        for alg in ("HS256", "HS512")
+    ),
+    row(
+        "alg.unknown",
+        "RFC 8555 6.2",
+        MUST,
+        "an alg nobody knows is badSignatureAlgorithm and says which algorithms are served",
+        "account",
+        BAD_ALG,
+        Twist(protected={"alg": "XX999"}),
+    ),
+    row(
+        "alg.missing",
+        "RFC 8555 6.2",
+        MUST,
+        "a JWS without alg is refused",
+        "account",
+        refused(),
+        Twist(protected={"alg": DROP}),
+    ),
+    row(
+        "alg.not-a-string",
+        "RFC 7515 4.1.1",
+        MUST,
+        "an alg that is not a string is refused",
+        "account",
+        refused(),
+        Twist(protected={"alg": ["ES256"]}),
+    ),
+    row(
+        "alg.case",
+        "RFC 7515 4.1.1",
+        MUST,
+        "alg is compared with case: es256 is not ES256",
+        "account",
+        refused("badSignatureAlgorithm", "malformed"),
+        Twist(protected={"alg": "es256"}),
+    ),
+    row(
+        "alg.es384-with-p256",
+        "RFC 7518 3.4",
+        MUST,
+        "ES384 with a P-256 key is refused",
+        "account",
+        refused(),
+        Twist(protected={"alg": "ES384"}),
+    ),
+    row(
+        "alg.rs256-with-ec",
+        "RFC 7518 3.3",
+        MUST,
+        "RS256 with an EC key is refused",
+        "existing",
+        refused(),
+        Twist(protected={"alg": "RS256"}),
+    ),
+    row(
+        "alg.jwk-alg-differs",
+        "RFC 7517 4.4",
+        SHOULD,
+        "a jwk whose own alg differs from the header's is refused",
+        "unknown key",
+        refused("malformed", "badSignatureAlgorithm", "badPublicKey"),
+        Twist(protected={"jwk": lambda jwk: {**jwk, "alg": "ES384"}}),
+    ),
+    row(
+        "alg.jwk-use-enc",
+        "RFC 7517 4.2",
+        SHOULD,
+        "a jwk for encryption (use enc) is refused",
+        "unknown key",
+        refused("malformed", "badPublicKey"),
+        Twist(protected={"jwk": lambda jwk: {**jwk, "use": "enc"}}),
+    ),
+    row(
+        "signature.wrong",
+        "RFC 8555 6.2",
+        MUST,
+        "a signature with one bit changed is refused",
+        "account",
+        WRONG_SIGNATURE,
+        Twist(signature=lambda s: s[:-1] + bytes([s[-1] ^ 1])),
+    ),
+    row(
+        "signature.empty",
+        "RFC 8555 6.2",
+        MUST,
+        "an empty signature is refused",
+        "account",
+        WRONG_SIGNATURE,
+        Twist(signature=lambda _: b""),
+    ),
+    row(
+        "signature.der",
+        "RFC 7518 3.4",
+        MUST,
+        "an ECDSA signature in DER is refused: it is R || S",
+        "account",
+        WRONG_SIGNATURE,
+        Twist(sign=lambda key, data: jose.der_signature(key.private, data)),
+    ),
+    row(
+        "signature.63-octets",
+        "RFC 7518 3.4",
+        MUST,
+        "an ES256 signature of 63 octets is refused",
+        "account",
+        WRONG_SIGNATURE,
+        Twist(sign=lambda key, data: short_signature(key, data)),
+    ),
+    row(
+        "signature.65-octets",
+        "RFC 7518 3.4",
+        MUST,
+        "an ES256 signature with a zero octet before it is refused",
+        "account",
+        WRONG_SIGNATURE,
+        Twist(signature=lambda s: b"\0" + s),
+    ),
+    row(
+        "signature.zeros",
+        "FIPS 186-5 6.4.2",
+        MUST,
+        "an ECDSA signature of r = s = 0 is refused",
+        "account",
+        WRONG_SIGNATURE,
+        Twist(signature=lambda s: bytes(len(s))),
+    ),
+    row(
+        "signature.payload-swapped",
+        "RFC 8555 6.2",
+        MUST,
+        "a payload that was not signed is refused",
+        "account",
+        WRONG_SIGNATURE,
+        Twist(members=lambda m: {**m, "payload": jose.b64(b'{"status":"deactivated"}')}),
+    ),
+    row(
+        "signature.other-key",
+        "RFC 8555 6.2",
+        MUST,
+        "another key's signature under a kid is refused",
+        "account",
+        WRONG_SIGNATURE,
+        Twist(sign=lambda _, data: jose.spare_key("ES256").sign(data)),
+    ),
+    row(
+        "signature.other-key-jwk",
+        "RFC 8555 6.2",
+        MUST,
+        "another key's signature beside a jwk is refused",
+        "existing",
+        WRONG_SIGNATURE,
+        Twist(sign=lambda _, data: jose.spare_key("ES256").sign(data)),
+    ),
+    row(
+        "kid.and-jwk",
+        "RFC 8555 6.2",
+        MUST,
+        "kid and jwk together are refused",
+        "account",
+        BAD,
+        Twist(protected={"jwk": jose.spare_key("ES256").jwk}),
+    ),
+    row(
+        "kid.neither",
+        "RFC 8555 6.2",
+        MUST,
+        "neither kid nor jwk is refused",
+        "account",
+        BAD,
+        Twist(protected={"kid": DROP}),
+    ),
+    row(
+        "kid.at-new-account",
+        "RFC 8555 6.2",
+        MUST,
+        "kid at newAccount is refused",
+        "existing",
+        BAD,
+        Twist(protected={"jwk": DROP, "kid": "https://acme.example/acct/1"}),
+    ),
+    *(
+        row(
+            f"kid.{name}",
+            "RFC 8555 6.2",
+            MUST,
+            f"{title} is refused: kid is the account URL exactly",
+            "account",
+            refused("malformed", "unauthorized", "accountDoesNotExist"),
+            Twist(protected={"kid": change}),
+        )
+        for name, title, change in (
+            ("suffix", "a kid with a path segment more", lambda kid: f"{kid}/x"),
+            ("trailing-slash", "a kid with a trailing slash", lambda kid: f"{kid}/"),
+            ("query", "a kid with a query", lambda kid: f"{kid}?x=1"),
+            ("other-host", "a kid on another host", lambda kid: swap_host(kid)),
+            ("other-path", "a kid under another path", lambda kid: swap_path(kid)),
+            ("bare-id", "a kid that is only the last segment", lambda kid: kid.rpartition("/")[2]),
+            ("http", "a kid with scheme http", lambda kid: kid.replace("https:", "http:", 1)),
+            ("empty", "an empty kid", ""),
+            ("number", "a kid that is a number", 1),
+        )
+    ),
+    row(
+        "kid.unknown",
+        "RFC 8555 6.7",
+        MUST,
+        "the kid of an account that does not exist is accountDoesNotExist",
+        "newOrder",
+        problem(400, "accountDoesNotExist"),
+        Twist(protected={"kid": lambda kid: unknown_like(kid)}),
+    ),
+    row(
+        "url.missing",
+        "RFC 8555 6.4",
+        MUST,
+        "a JWS without url is refused as malformed",
+        "account",
+        BAD,
+        Twist(protected={"url": DROP}),
+    ),
+    row(
+        "url.not-a-string",
+        "RFC 8555 6.4",
+        MUST,
+        "a url that is not a string is refused",
+        "account",
+        refused("malformed", "unauthorized"),
+        Twist(protected={"url": 5}),
+    ),
+    *(
+        row(
+            f"url.{name}",
+            "RFC 8555 6.4",
+            MUST,
+            f"{title} is unauthorized",
+            "account",
+            WRONG_URL,
+            Twist(protected={"url": change}),
+        )
+        for name, title, change in (
+            ("other-resource", "the url of another resource", lambda url: f"{url}x"),
+            ("other-host", "a url on another host", lambda url: swap_host(url)),
+            ("query", "a url with a query that the request has not", lambda url: f"{url}?x=1"),
+            ("trailing-slash", "a url with a trailing slash more", lambda url: f"{url}/"),
+            ("scheme", "a url with scheme http", lambda url: url.replace("https:", "http:", 1)),
+            ("path-only", "a url that is only a path", lambda url: urlsplit(url).path),
+        )
+    ),
+    row(
+        "url.empty",
+        "RFC 8555 6.4",
+        MUST,
+        "an empty url is refused",
+        "account",
+        refused("unauthorized", "malformed"),
+        Twist(protected={"url": ""}),
+    ),
+    row(
+        "url.request-has-query",
+        "RFC 8555 6.4",
+        MUST,
+        "a query in the request that the signed url has not is unauthorized",
+        "account",
+        refused("unauthorized", "malformed"),
+        Twist(url=lambda url: f"{url}?x=1"),
+    ),
+    row(
+        "url.host-header-differs",
+        "RFC 8555 6.4",
+        MUST,
+        "a Host header chosen by the attacker does not make a foreign url right",
+        "account",
+        lambda a: [] if 400 <= a.status < 500 else [f"{a.status}"],
+        Twist(http={"Host": "evil.example"}, protected={"url": lambda url: swap_host(url, "evil.example")}),
+    ),
+    row(
+        "url.forwarded-host",
+        "RFC 8555 6.4",
+        MUST,
+        "X-Forwarded-Host and Forwarded do not make a foreign url right",
+        "account",
+        WRONG_URL,
+        Twist(
+            http={"X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example;proto=https"},
+            protected={"url": lambda url: swap_host(url, "evil.example")},
+        ),
+    ),
+]
+
+
+def short_signature(key: jose.Key, data: bytes) -> bytes:
+    """A signature whose R begins with a zero octet, with that octet dropped (as some platforms do)."""
+    for _ in range(20_000):
+        signature = key.sign(data)
+        if signature[0] == 0:
+            return signature[1:]
+    raise Failed("no signature with a leading zero came up")
+
+
+def swap_host(url: str, host: str = "other.example") -> str:
+    return urlsplit(url)._replace(netloc=host).geturl()
+
+
+def swap_path(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(path=f"/elsewhere/{parts.path.rpartition('/')[2]}").geturl()
+
+
+def unknown_like(url: str) -> str:
+    """An account URL of the same form that was never given out."""
+    head, _, tail = url.rpartition("/")
+    changed = "".join(str((int(c) + 5) % 10) if c.isdigit() else c.swapcase() for c in reversed(tail))
+    return f"{head}/{changed if changed != tail else tail + '7'}"
+
+
+@case(
+    CASES,
+    "kid.jwk-where-kid-belongs",
+    "RFC 8555 6.2",
+    MUST,
+    "jwk at newOrder is refused, even a known account's",
+)
+async def jwk_at_new_order(world: World) -> None:
+    owner = await acts.account(world)
+    payload = payload_of({"identifiers": list(owner.credential.identifiers)})
+    expect(await world.send(Draft(await world.resource("newOrder"), payload, owner.key, None)), BAD)
+
+
+@case(CASES, "kid.anothers", "RFC 8555 6.2", MUST, "an account cannot sign under another's kid")
+async def anothers_kid(world: World) -> None:
+    first, second = await acts.account(world), await acts.stranger(world)
+    draft = Draft(first.url, b"", second.key, first.url)
+    expect(await world.send(draft), WRONG_SIGNATURE)
+
+
+@case(
+    CASES,
+    "kid.anothers-account-url",
+    "RFC 8555 7.3.2",
+    MUST,
+    "an account cannot read another's account object",
+)
+async def anothers_account(world: World) -> None:
+    first, second = await acts.account(world), await acts.stranger(world)
+    expect(await world.post(second, first.url), problem({400, 401, 403, 404}))
+
+
+@case(
+    CASES,
+    "url.default-port",
+    "RFC 8555 6.4",
+    SHOULD,
+    "url is compared as text: a default port written out differs",
+)
+async def default_port(world: World) -> None:
+    draft_url = (await acts.account(world)).url
+    parts = urlsplit(draft_url)
+    bent = parts._replace(netloc=f"{parts.hostname}:{443 if parts.port else 444}").geturl()
+    owner = await acts.account(world)
+    answer = await world.send(Draft(owner.url, b"", owner.key, owner.url), Twist(protected={"url": bent}))
+    expect(answer, WRONG_URL)
+
+
+# Keys: the jwk is judged before the signature, so a stand-in key may sign.
+
+
+def _key_row(name: str, title: str, level: Level, jwk: dict[str, object], alg: str, check: Check) -> None:
+    CASES.append(
+        row(
+            f"key.{name}",
+            "RFC 8555 6.2",
+            level,
+            f"{title} is refused",
+            "unknown key",
+            check,
+            Twist(protected={"jwk": jwk, "alg": alg}),
+        )
+    )
+
+
+BAD_KEY = problem(400, "badPublicKey")
+BAD_KEY_OR_FORM = problem(400, "badPublicKey", "malformed")
+_EC = jose.spare_key("ES256").jwk
+_MODULUS = jose.number((1 << 2047) | (1 << 1024) | 1)
+
+for _name, _title, _level, _jwk, _alg, _check in (
+    (
+        "p-192",
+        "an EC key on P-192",
+        MUST,
+        {**_EC, "crv": "P-192", "x": jose.b64(b"x" * 24), "y": jose.b64(b"y" * 24)},
+        "ES256",
+        BAD_KEY_OR_FORM,
+    ),
+    (
+        "off-curve",
+        "an EC point off the curve",
+        MUST,
+        {**_EC, "y": jose.b64(bytes(31) + b"\1")},
+        "ES256",
+        BAD_KEY_OR_FORM,
+    ),
+    (
+        "origin",
+        "the EC point (0, 0)",
+        MUST,
+        {**_EC, "x": jose.b64(bytes(32)), "y": jose.b64(bytes(32))},
+        "ES256",
+        BAD_KEY_OR_FORM,
+    ),
+    (
+        "coordinate-too-big",
+        "an EC coordinate beyond the field",
+        MUST,
+        {**_EC, "x": jose.b64(b"\xff" * 32)},
+        "ES256",
+        BAD_KEY_OR_FORM,
+    ),
+    (
+        "short-coordinate",
+        "an EC coordinate of 31 octets",
+        SHOULD,
+        {**_EC, "x": jose.b64(b"x" * 31)},
+        "ES256",
+        BAD_KEY_OR_FORM,
+    ),
+    (
+        "no-y",
+        "an EC key without y",
+        MUST,
+        {k: v for k, v in _EC.items() if k != "y"},
+        "ES256",
+        BAD_KEY_OR_FORM,
+    ),
+    (
+        "rsa-even-modulus",
+        "an RSA key with an even modulus",
+        SHOULD,
+        {"kty": "RSA", "e": "AQAB", "n": jose.number(1 << 2047)},
+        "RS256",
+        BAD_KEY_OR_FORM,
+    ),
+    (
+        "rsa-e-1",
+        "an RSA key with exponent 1",
+        MUST,
+        {"kty": "RSA", "e": "AQ", "n": _MODULUS},
+        "RS256",
+        BAD_KEY_OR_FORM,
+    ),
+    (
+        "rsa-e-even",
+        "an RSA key with an even exponent",
+        SHOULD,
+        {"kty": "RSA", "e": jose.number(65536), "n": _MODULUS},
+        "RS256",
+        BAD_KEY_OR_FORM,
+    ),
+    (
+        "rsa-huge",
+        "an RSA key of 16384 bits",
+        SHOULD,
+        {"kty": "RSA", "e": "Aw", "n": jose.number((1 << 16383) | 1)},
+        "RS256",
+        BAD_KEY_OR_FORM,
+    ),
+    (
+        "symmetric",
+        "a symmetric key (kty oct)",
+        MUST,
+        {"kty": "oct", "k": jose.b64(b"k" * 32)},
+        "ES256",
+        BAD_KEY_OR_FORM,
+    ),
+    ("unknown-kty", "a key of an unknown kind", MUST, {"kty": "XYZ", "x": "AAAA"}, "ES256", BAD_KEY_OR_FORM),
+    ("not-an-object", "a jwk that is a string", MUST, "AAAA", "ES256", BAD_KEY_OR_FORM),
+    ("empty", "an empty jwk", MUST, {}, "ES256", BAD_KEY_OR_FORM),
+    (
+        "okp-short",
+        "an Ed25519 key of 31 octets",
+        MUST,
+        {"kty": "OKP", "crv": "Ed25519", "x": jose.b64(b"x" * 31)},
+        "EdDSA",
+        refused("badPublicKey", "malformed", "badSignatureAlgorithm"),
+    ),
+):
+    _key_row(_name, _title, _level, _jwk, _alg, _check)  # type: ignore[arg-type]
+
+
+@case(CASES, "key.rsa-1024", "RFC 7518 3.3", MUST, "an RSA account key of 1024 bits is badPublicKey")
+async def rsa_1024(world: World) -> None:
+    key = jose.spare_key("RS256", 1024)
+    answer = await world.new_account(key, {"onlyReturnExisting": True})
+    expect(answer, BAD_KEY)
+
+
+@case(CASES, "key.private-member", "RFC 7517 4", SHOULD, "a jwk that carries its private part is refused")
+async def private_member(world: World) -> None:
+    key = jose.new_key()
+    assert isinstance(key.private, ec.EllipticCurvePrivateKey)
+    secret = jose.number(key.private.private_numbers().private_value, 32)
+    draft = Draft(await world.resource("newAccount"), payload_of({"onlyReturnExisting": True}), key, None)
+    answer = await world.send(draft, Twist(protected={"jwk": {**key.jwk, "d": secret}}))
+    expect(answer, refused("badPublicKey", "malformed"))
+
+
+def _served(alg: str, level: Level) -> None:
+    @case(CASES, f"alg.{alg.lower()}-served", "RFC 8555 6.2", level, f"account keys for {alg} are served")
+    async def served(world: World) -> None:
+        # An unknown key that is well signed gets as far as "no such account": no binding is spent.
+        answer = await world.new_account(jose.spare_key(alg), {"onlyReturnExisting": True})
+        expect(answer, problem(400, "accountDoesNotExist"))
+
+
+for _alg_name, _alg_level in (
+    ("ES256", MUST),
+    ("EdDSA", SHOULD),
+    ("ES384", SHOULD),
+    ("ES512", SHOULD),
+    ("RS256", SHOULD),
+):
+    _served(_alg_name, _alg_level)
+
+
+@case(CASES, "key.rsa-4096-served", "RFC 8555 6.2", SHOULD, "RSA account keys of 4096 bits are served")
+async def rsa_4096(world: World) -> None:
+    key = jose.spare_key("RS256", 4096)
+    assert isinstance(key.private, rsa.RSAPrivateKey)
+    expect(await world.new_account(key, {"onlyReturnExisting": True}), problem(400, "accountDoesNotExist"))
+
+
+@case(
+    CASES,
+    "signature.rejection-twin",
+    "RFC 8555 6.2",
+    MUST,
+    "the honest form of all these requests is accepted",
+)
+async def honest(world: World) -> None:
+    owner = await acts.account(world)
+    expect(await world.post(owner, owner.url), status(200))
+    answer = await world.new_account(owner.key, {"onlyReturnExisting": True})
+    expect(answer, status(200))
+    require(
+        answer.header("Location") == owner.url, f"Location is {answer.header('Location')}, not {owner.url}"
+    )

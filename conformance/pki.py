@@ -1,0 +1,119 @@
+"""CSRs, honest and not, and the few facts about certificates that answers are judged by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from conformance import jose
+from conformance.credentials import Identifier
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a CSR asks for beyond its names."""
+
+    common_name: str | None = None
+    extra: tuple[tuple[x509.ExtensionType, bool], ...] = ()
+    san: bool = True
+
+
+def csr(private: jose.Private, identifiers: Sequence[Identifier], wish: Wish | None = None) -> bytes:
+    """A DER CSR for the identifiers, names in the subjectAltName (RFC 8555 7.4)."""
+    wish = wish or Wish()
+    subject = [] if wish.common_name is None else [x509.NameAttribute(NameOID.COMMON_NAME, wish.common_name)]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject))
+    if wish.san and identifiers:
+        names = list(dict.fromkeys(identifier["value"] for identifier in identifiers))
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), False)
+    for extension, critical in wish.extra:
+        builder = builder.add_extension(extension, critical)
+    digest = None if isinstance(private, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(private, digest).public_bytes(serialization.Encoding.DER)
+
+
+BOTH_PURPOSES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+CA_TRUE = x509.BasicConstraints(ca=True, path_length=None)
+
+
+def spoiled(request: bytes) -> bytes:
+    """The CSR with the last octet of its signature changed."""
+    return request[:-1] + bytes([request[-1] ^ 1])
+
+
+# DigestInfo prefixes of RFC 8017 9.2 and the algorithm identifiers of RFC 3279 2.2.1.
+_WEAK = {
+    "md5": ("3020300c06082a864886f70d020505000410", "300d06092a864886f70d0101040500"),
+    "sha1": ("3021300906052b0e03021a05000414", "300d06092a864886f70d0101050500"),
+}
+
+
+def weakly_signed(private: rsa.RSAPrivateKey, identifiers: Sequence[Identifier], digest: str) -> bytes:
+    """A CSR with a correct signature over md5 or sha1, which no library will make any more."""
+    tbs = x509.load_der_x509_csr(csr(private, identifiers)).tbs_certrequest_bytes
+    prefix, algorithm = _WEAK[digest]
+    info = bytes.fromhex(prefix) + hashlib.new(digest, tbs, usedforsecurity=False).digest()
+    size = private.key_size // 8
+    padded = b"\x00\x01" + b"\xff" * (size - 3 - len(info)) + b"\x00" + info
+    numbers = private.private_numbers()
+    value = pow(int.from_bytes(padded, "big"), numbers.d, numbers.public_numbers.n)
+    bits = b"\x00" + value.to_bytes(size, "big")
+    return der(0x30, tbs + bytes.fromhex(algorithm) + der(0x03, bits))
+
+
+def der(tag: int, content: bytes) -> bytes:
+    """One DER element."""
+    length = len(content)
+    if length < 0x80:
+        return bytes([tag, length]) + content
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(octets)]) + octets + content
+
+
+def chain(pem: bytes) -> list[x509.Certificate]:
+    """The certificates of a PEM chain, in order; raises ValueError when there is none."""
+    return x509.load_pem_x509_certificates(pem)
+
+
+def certificate_der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def same_key(certificate: x509.Certificate, private: jose.Private) -> bool:
+    kind = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return certificate.public_key().public_bytes(*kind) == private.public_key().public_bytes(*kind)
+
+
+def dns_names(certificate: x509.Certificate) -> list[str]:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name) for name in extension.value.get_values_for_type(x509.DNSName)]
+
+
+def purposes(certificate: x509.Certificate) -> list[str]:
+    """Dotted OIDs of the extended key usage, empty when there is none."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    except x509.ExtensionNotFound:
+        return []
+    return [purpose.dotted_string for purpose in extension.value]
+
+
+def ari_id(certificate: x509.Certificate) -> str:
+    """The unique identifier of RFC 9773 4.1: the serial keeps the zero octet DER puts before a high bit."""
+    key_identifier = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    serial = certificate.serial_number
+    octets = serial.to_bytes(serial.bit_length() // 8 + 1, "big")
+    return f"{jose.b64(key_identifier.key_identifier or b'')}.{jose.b64(octets)}"
+
+
+def new_private() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())

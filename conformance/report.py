@@ -1,0 +1,84 @@
+"""The results as a table for people, as JSON and as JUnit XML for machines."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Sequence
+
+from conformance.case import OUTCOMES
+from conformance.known import Known, Verdict
+from conformance.run import Result
+
+
+def line(result: Result, known: dict[str, Known]) -> str:
+    """One line of the table."""
+    mark = " (known)" if result.outcome not in {"PASS", "SKIP"} and result.case.id in known else ""
+    text = f"{result.outcome:5} {result.case.level:6} {result.case.id:44} {result.case.title}"
+    if not result.detail:
+        return text
+    return f"{text}\n{'':12} {printable(result.detail)}{mark}  [{result.case.clause}]"
+
+
+def summary(results: Sequence[Result], verdict: Verdict) -> str:
+    counts = counted(results)
+    parts = [f"{counts[name]} {name}" for name in OUTCOMES if counts[name]]
+    parts.append(f"{len(verdict.expected)} known") if verdict.expected else None
+    lines = [f"{len(results)} cases: " + ", ".join(parts)]
+    lines += [f"unexpected {one.outcome}: {one.case.id}" for one in verdict.unexpected]
+    lines += [f"unexpected pass: {one.case.id}" for one in verdict.surprises]
+    return "\n".join(lines)
+
+
+def counted(results: Sequence[Result]) -> Counter[str]:
+    return Counter(result.outcome for result in results)
+
+
+def as_json(results: Sequence[Result], verdict: Verdict, known: dict[str, Known], directory: str) -> str:
+    """`results` has one object a case; `summary` counts outcomes; `unexpected` and `surprises` list ids."""
+    expected = {one.case.id for one in verdict.expected}
+    document = {
+        "directory": directory,
+        "summary": {name: counted(results)[name] for name in OUTCOMES},
+        "unexpected": [one.case.id for one in verdict.unexpected],
+        "surprises": [one.case.id for one in verdict.surprises],
+        "results": [
+            {
+                "id": one.case.id,
+                "level": one.case.level,
+                "outcome": one.outcome,
+                "detail": printable(one.detail),
+                "clause": one.case.clause,
+                "title": one.case.title,
+                "seconds": round(one.seconds, 3),
+                **({"known": known[one.case.id].reason} if one.case.id in expected else {}),
+            }
+            for one in results
+        ],
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_junit(results: Sequence[Result], verdict: Verdict) -> bytes:
+    """JUnit XML: FAIL is a failure, CRASH and HANG are errors, what is known is skipped with its outcome."""
+    expected = {one.case.id for one in verdict.expected}
+    suite = ET.Element("testsuite", name="acme-conformance", tests=str(len(results)))
+    for one in results:
+        group, _, name = one.case.id.partition(".")
+        node = ET.SubElement(suite, "testcase", classname=group, name=name, time=f"{one.seconds:.3f}")
+        if one.outcome == "PASS":
+            continue
+        known = one.case.id in expected
+        tag = "skipped" if one.outcome == "SKIP" or known else "failure" if one.outcome == "FAIL" else "error"
+        message = f"known {one.outcome}: {one.detail}" if known else f"{one.outcome}: {one.detail}"
+        ET.SubElement(node, tag, message=printable(message)).text = f"{one.case.title} [{one.case.clause}]"
+    suite.set("failures", str(len(suite.findall("testcase/failure"))))
+    suite.set("errors", str(len(suite.findall("testcase/error"))))
+    suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
+    return bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))
+
+
+def printable(text: str) -> str:
+    """The text without control characters and lone surrogates: a server chose parts of it."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,187 @@
+"""What the cases share: the server's directory, nonces, accounts, orders, and the log of all that was said.
+
+Accounts, orders and certificates are made when a case first asks for them and kept, because
+every account costs an external account binding and those are given out one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from cryptography import x509
+
+from conformance import jose, pki
+from conformance.case import Failed, Skipped, expect
+from conformance.check import status
+from conformance.credentials import Credential, Credentials, Identifier
+from conformance.draft import HONEST, Draft, Twist, compose, payload_of
+from conformance.wire import Answer, Broken, Call, Wire, client_context
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request and its answer, kept for the audit at the end. signed: it carried a JWS."""
+
+    call: Call
+    answer: Answer
+    signed: bool
+
+
+@dataclass(frozen=True)
+class Account:
+    url: str
+    key: jose.Key
+    credential: Credential
+    created: Answer
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order as it was last seen."""
+
+    url: str
+    account: Account
+    identifiers: tuple[Identifier, ...]
+    answer: Answer
+
+    @property
+    def status(self) -> str:
+        return str(self.answer.object().get("status"))
+
+    def link(self, name: str) -> str:
+        """A URL member; raises Failed when the order has none."""
+        value = self.answer.object().get(name)
+        if not isinstance(value, str):
+            raise Failed(f"the order has no {name} URL")
+        return value
+
+    @property
+    def authorizations(self) -> list[str]:
+        value = self.answer.object().get("authorizations")
+        if not isinstance(value, list) or not value:
+            raise Failed("the order has no authorizations")
+        return [str(url) for url in value]
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A finished order, its key and what came for download."""
+
+    order: Order
+    private: jose.Private
+    finalized: Answer
+    download: Answer
+    chain: tuple[x509.Certificate, ...]
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        return self.chain[0]
+
+    @property
+    def der(self) -> bytes:
+        return pki.certificate_der(self.leaf)
+
+    @property
+    def url(self) -> str:
+        return self.order.link("certificate")
+
+
+@dataclass
+class World:
+    """One run against one server. Not for concurrent cases; a case may race requests within itself."""
+
+    directory_url: str
+    wire: Wire
+    credentials: Credentials = field(default_factory=Credentials)
+    log: list[Exchange] = field(default_factory=list)
+    ca_file: str | None = None
+    resolve: dict[str, str] = field(default_factory=dict)
+    _nonces: list[str] = field(default_factory=list)
+    _kept: dict[str, object] = field(default_factory=dict)
+    spent: set[str] = field(default_factory=set)  # kids that are bound
+
+    # Requests.
+
+    async def call(self, call: Call, signed: bool = False, fresh: bool = False) -> Answer:
+        """Sends one request; raises Broken for no answer and for 500, keeps nonces and the log."""
+        answer = await (self.wire.send_fresh(call) if fresh else self.wire.send(call))
+        self.log.append(Exchange(call, answer, signed))
+        if answer.status == 500:
+            raise Broken(f"500 for {call.method} {call.url}: {answer.body[:160]!r}")
+        if (nonce := answer.header("Replay-Nonce")) is not None and answer.problem_type() != "badNonce":
+            self._nonces.append(nonce)
+        return answer
+
+    async def get(self, url: str, method: str = "GET", **headers: str) -> Answer:
+        return await self.call(Call(method, url, headers))
+
+    async def nonce(self) -> str:
+        """A nonce not used yet, from the latest answers or newNonce."""
+        if self._nonces:
+            return self._nonces.pop()
+        answer = await self.get(await self.resource("newNonce"), "HEAD")
+        if self._nonces:
+            self._nonces.pop()
+        nonce = answer.header("Replay-Nonce")
+        if nonce is None:
+            raise Failed(f"newNonce gave no Replay-Nonce ({answer.status})")
+        return nonce
+
+    async def send(self, draft: Draft, twist: Twist = HONEST, fresh: bool = False) -> Answer:
+        """Signs and sends; a badNonce answer is retried with a new nonce, as RFC 8555 6.5 has clients do."""
+        for _ in range(4):
+            answer = await self.call(compose(draft, await self.nonce(), twist), signed=True, fresh=fresh)
+            if answer.problem_type() != "badNonce" or "nonce" in twist.protected:
+                break
+        return answer
+
+    async def post(self, account: Account, url: str, payload: object = None) -> Answer:
+        """A signed request of the account; payload None is POST-as-GET."""
+        return await self.send(Draft(url, payload_of(payload), account.key, account.url))
+
+    async def new_account(self, key: jose.Key, payload: dict[str, object]) -> Answer:
+        return await self.send(Draft(await self.resource("newAccount"), payload_of(payload), key, None))
+
+    def presenting(self, directory_url: str, certificate: str | None, key: str | None) -> World:
+        """Another world on the same server's mutual-TLS site; certificate and key are PEM or None."""
+        wire = Wire(client_context(self.ca_file, certificate, key), self.resolve)
+        return World(directory_url, wire, log=self.log, ca_file=self.ca_file, resolve=self.resolve)
+
+    async def close(self) -> None:
+        await self.wire.close()
+
+    # The server.
+
+    async def directory(self) -> dict[str, object]:
+        async def fetch() -> dict[str, object]:
+            answer = await self.get(self.directory_url)
+            body = expect(answer, status(200), about="directory").object()
+            if not body:
+                raise Failed("the directory is not a JSON object")
+            return body
+
+        return await self.keep("directory", fetch)
+
+    async def meta(self) -> dict[str, object]:
+        value = (await self.directory()).get("meta")
+        return value if isinstance(value, dict) else {}
+
+    async def resource(self, name: str) -> str:
+        """The URL of a directory resource; skips when the server does not offer it."""
+        value = (await self.directory()).get(name)
+        if not isinstance(value, str):
+            raise Skipped(f"the server offers no {name}")
+        return value
+
+    async def keep(self, name: str, make: Callable[[], Awaitable[T]]) -> T:
+        """Makes a shared thing once; a failure to make it is not kept."""
+        if name not in self._kept:
+            self._kept[name] = await make()
+        return self._kept[name]  # type: ignore[return-value]
+
+    def forget(self, name: str) -> None:
+        self._kept.pop(name, None)
