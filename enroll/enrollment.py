@@ -45,10 +45,10 @@ class Enrollment:
 
 @dataclass(frozen=True)
 class RevokeCertificate:
-    """Effect: this certificate ends. ``reason`` is the name of an RFC 5280 section 5.3.1 reason."""
+    """Effect: this certificate ends. ``reason`` is a CRLReason of RFC 5280 section 5.3.1."""
 
     serial: str
-    reason: str
+    reason: int
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,19 @@ class WipeKey:
     request_id: str
 
 
-Effect = RevokeCertificate | WipeKey
+#: CRLReasons that our own rules give (RFC 5280 section 5.3.1).
+UNSPECIFIED, SUPERSEDED, CESSATION = 0, 4, 5
+
+
+@dataclass(frozen=True)
+class EndPredecessors:
+    """Effect: every other live certificate of the user ends, because this reissue takes their place."""
+
+    user_id: str
+    request_id: str
+
+
+Effect = RevokeCertificate | WipeKey | EndPredecessors
 
 # Which timestamp an event sets, the first time it happens.
 _STAMPS: dict[Event, str] = {
@@ -69,11 +81,11 @@ _STAMPS: dict[Event, str] = {
     Event.USE: "used_at",
 }
 # Why the enrollment's own certificate is revoked when this event ends it.
-_OWN_END: dict[Event, str] = {
-    Event.SUPERSEDE: "superseded",
-    Event.WITHDRAW: "cessationOfOperation",
+_OWN_END: dict[Event, int] = {
+    Event.SUPERSEDE: SUPERSEDED,
+    Event.WITHDRAW: CESSATION,
     # Never picked up, and its key is wiped now: nobody can use it, so nobody shall seem to.
-    Event.CLOSE: "cessationOfOperation",
+    Event.CLOSE: CESSATION,
 }
 _WIPING = frozenset({Event.CLOSE, Event.USE, Event.SUPERSEDE, Event.REVOKE, Event.WITHDRAW, Event.EXPIRE})
 
@@ -131,6 +143,6 @@ def announced_until(at: int, settings: Settings) -> int:
 
 def _first_pickup(enrollment: Enrollment) -> list[Effect]:
     # D3: a reissue because of a new PC ends the old certificate when the new one is in hand.
-    if enrollment.revoke_old == "on_pickup" and enrollment.replaces_serial is not None:
-        return [RevokeCertificate(enrollment.replaces_serial, "superseded")]
+    if enrollment.revoke_old == "on_pickup":
+        return [EndPredecessors(enrollment.user_id, enrollment.request_id)]
     return []

@@ -31,7 +31,8 @@ CODES: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True, eq=True)
+# Not frozen: Python itself writes __traceback__ and __cause__ onto exceptions.
+@dataclass(unsafe_hash=True)
 class Refusal(Exception):
     """A request that is understood and refused. Comparable; carries no secret.
 

@@ -1,0 +1,194 @@
+"""Applications for a further user (追加発行) and for a reissue (再発行), online or on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Literal
+
+import sqlite_utils
+
+from enroll import store
+from enroll.issuance import check_entitled
+from enroll.office import Office
+from enroll.openings import Opening, open_request, prepare_opening
+from enroll.people import Admission, Person, Prepared, admit, check_person, prepare_admission
+from enroll.refusals import Refusal
+
+#: R22: why somebody needs a reissue. Codes are stored; the labels are what people choose from.
+REASONS: Mapping[str, tuple[str, str]] = {
+    "pc_change": ("パソコンを変更した", "I changed my PC"),
+    "mail_lost": ("メールが届かない・見当たらない・削除してしまった", "The mail did not arrive or is lost"),
+    "refused": ("証明書の取得が許可されなかった", "The pick-up was refused"),
+    "expired": ("更新の有効期限日を過ぎてしまった", "The certificate has expired"),
+    "interrupted": ("取得作業が中断された", "The pick-up was interrupted"),
+    "lost_or_stolen": ("パソコンの紛失・盗難", "The PC was lost or stolen"),
+}
+#: D3: which reasons end the old certificate at once unless the operator says otherwise.
+AT_ONCE = frozenset({"lost_or_stolen"})
+
+RevokeOld = Literal["on_pickup", "at_once"]
+
+
+async def apply_addition(
+    office: Office, person: Person, *, channel: Literal["online", "paper"], actor: str
+) -> int:
+    """Records an application for a further user; returns its number. An operator decides it later."""
+    person = check_person(person)
+
+    def work(db: sqlite_utils.Database) -> int:
+        if store.organisation(db, person.policy_number) is None:
+            raise Refusal("not_found", field="policy_number")
+        if person.user_id and store.user(db, person.user_id) is not None:
+            raise Refusal("conflict", field="user_id")
+        return _submit(
+            db, office, "addition", channel, "", person.policy_number, person.user_id, asdict(person), actor
+        )
+
+    return await office.database.write(work)
+
+
+async def apply_reissue(
+    office: Office,
+    user_id: str,
+    reason: str,
+    *,
+    channel: Literal["online", "paper"],
+    actor: str,
+    revoke_old: RevokeOld | None = None,
+) -> int:
+    """Records an application for a reissue; returns its number.
+
+    A second application while one is open is the same one (E19).
+    """
+    if reason not in REASONS:
+        raise Refusal("invalid_input", field="reason")
+    when: RevokeOld = revoke_old or ("at_once" if reason in AT_ONCE else "on_pickup")
+
+    def work(db: sqlite_utils.Database) -> int:
+        user = store.user(db, user_id)
+        if user is None:
+            raise Refusal("not_found", field="user_id")
+        check_entitled(db, user_id)
+        for open_one in store.applications(db, state="submitted", user_id=user_id):
+            if open_one.kind == "reissue":
+                return open_one.id
+        return _submit(db, office, "reissue", channel, reason, user.policy_number, user_id, {}, actor, when)
+
+    return await office.database.write(work)
+
+
+async def approve(
+    office: Office, number: int, *, actor: str, revoke_old: RevokeOld | None = None
+) -> Admission:
+    """Completes an application: timers and mails count from here (R3). Refusal("conflict") if decided."""
+    found = store.application(office.database.read(), number)
+    if found is None:
+        raise Refusal("not_found", field="application")
+    if found.kind == "addition":
+        prepared = await prepare_admission(office)
+        return await office.database.write(lambda db: _admit(db, office, number, prepared, actor))
+    opening = await prepare_opening(office)
+    return await office.database.write(lambda db: _reissue(db, office, number, opening, actor, revoke_old))
+
+
+async def reject(office: Office, number: int, *, actor: str, note: str) -> None:
+    """Turns an application down; the note is kept. Refusal("conflict") if decided."""
+
+    def work(db: sqlite_utils.Database) -> None:
+        _open_application(db, number)
+        store.decide_application(db, number, "rejected", actor, office.now(), note, None)
+        store.audit(db, office.now(), actor, "application.rejected", str(number), note=note)
+
+    await office.database.write(work)
+
+
+async def reissue(
+    office: Office,
+    user_id: str,
+    reason: str,
+    *,
+    actor: str,
+    revoke_old: RevokeOld | None = None,
+) -> Admission:
+    """An operator's reissue on paper: application and approval in one go."""
+    number = await apply_reissue(office, user_id, reason, channel="paper", actor=actor, revoke_old=revoke_old)
+    return await approve(office, number, actor=actor, revoke_old=revoke_old)
+
+
+def _submit(
+    db: sqlite_utils.Database,
+    office: Office,
+    kind: Literal["addition", "reissue"],
+    channel: Literal["online", "paper"],
+    reason: str,
+    policy_number: str,
+    user_id: str,
+    person: Mapping[str, str],
+    actor: str,
+    revoke_old: RevokeOld = "on_pickup",
+) -> int:
+    at = office.now()
+    number = store.add_application(
+        db,
+        store.Application(
+            id=0,
+            kind=kind,
+            channel=channel,
+            reason=reason,
+            policy_number=policy_number,
+            user_id=user_id,
+            person=person,
+            revoke_old=revoke_old,
+            applied_by=actor,
+            state="submitted",
+            submitted_at=at,
+        ),
+    )
+    store.audit(db, at, actor, "application.submitted", str(number), kind=kind, user=user_id, reason=reason)
+    return number
+
+
+def _open_application(db: sqlite_utils.Database, number: int) -> store.Application:
+    found = store.application(db, number)
+    if found is None:
+        raise Refusal("not_found", field="application")
+    if found.state != "submitted":
+        raise Refusal("conflict", field="application", detail=f"application {number} is {found.state}")
+    return found
+
+
+def _admit(
+    db: sqlite_utils.Database, office: Office, number: int, prepared: Prepared, actor: str
+) -> Admission:
+    found = _open_application(db, number)
+    person = Person(**found.person)  # type: ignore[arg-type]
+    return admit(db, office, person, prepared, channel=found.channel, actor=actor, application_id=number)
+
+
+def _reissue(
+    db: sqlite_utils.Database,
+    office: Office,
+    number: int,
+    opening: Opening,
+    actor: str,
+    revoke_old: RevokeOld | None,
+) -> Admission:
+    found = _open_application(db, number)
+    check_entitled(db, found.user_id)
+    user, organisation = store.user(db, found.user_id), store.organisation(db, found.policy_number)
+    if user is None or organisation is None:
+        raise Refusal("not_found", field="user_id")
+    opened = open_request(
+        db,
+        office,
+        user,
+        organisation,
+        "reissue",
+        opening,
+        application_id=number,
+        actor=actor,
+        revoke_old=revoke_old or found.revoke_old,
+    )
+    store.decide_application(db, number, "approved", actor, office.now(), "", opened.request_id)
+    return Admission(user.user_id, opened.request_id, opened.common_name)

@@ -1,0 +1,266 @@
+"""From Submit to Download: the only path on which a certificate of a user comes into being.
+
+Three short transactions: the serial is recorded with the state 証明書生成中, the certificate is
+signed outside, then stored with the state 発行済み. A crash between any two is finished by
+``recover``; a second Submit finds the first one's work. Signing a reservation again gives the same
+bytes, so no certificate exists that the register does not know.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import sqlite_utils
+
+import ca.store
+from ca.keys import from_pkcs8, spki
+from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
+from ca.store import Reservation
+from enroll import store
+from enroll.enrollment import CESSATION, Enrollment, advance, fetchable, overdue
+from enroll.jst import shown_day
+from enroll.office import Office, token_hash
+from enroll.refusals import Refusal
+from enroll.states import ENDED, WAITING, Event, State
+from enroll.transitions import end_certificate, perform, record
+
+Format = Literal["standard", "compatible"]
+
+_P12_PASSWORD = re.compile(r"[0-9A-Za-z]+")
+_KEY_PURPOSE = "user-key"
+_P12_PURPOSE = "p12"
+_SIGNER = "issuance"
+
+
+@dataclass(frozen=True)
+class Download:
+    """What the Download button sends."""
+
+    filename: str
+    content: bytes
+
+
+async def submit(office: Office, request_id: str, *, actor: str) -> Enrollment:
+    """Begins issuance for a person: the server makes and seals the key (D1, mode ``server``).
+
+    Returns the enrollment in 証明書生成中 or later, whoever began it. Raises Refusal when the request
+    has ended, its window is over, or the user may not enroll.
+    """
+    enrollment = _expect(office, request_id)
+    if enrollment.state not in WAITING:
+        return _continuing(office, enrollment)
+    key = await office.keys.take()
+    public = spki(from_pkcs8(key).public_key())
+    sealed = office.vault.seal(_KEY_PURPOSE, key)
+    return await office.database.write(
+        lambda db: begin(db, office, request_id, public, (), actor=actor, sealed_key=sealed)
+    )
+
+
+def begin(
+    db: sqlite_utils.Database,
+    office: Office,
+    request_id: str,
+    spki_der: bytes,
+    names: tuple[str, ...],
+    *,
+    actor: str,
+    sealed_key: bytes | None = None,
+) -> Enrollment:
+    """Inside a transaction: records the serial and moves to 証明書生成中, once.
+
+    Of several racers the first one's key counts; the others get the enrollment as it is.
+    """
+    at = office.now()
+    before = store.enrollment(db, request_id)
+    if before is None:
+        raise Refusal("not_found", field="request_id")
+    check_entitled(db, before.user_id)
+    if before.state not in WAITING:
+        return _continuing(office, before)
+    if overdue(before, at):
+        raise Refusal("not_available", detail="the pick-up window is over")
+    if before.kind == "renewal":
+        _check_renewal_source(db, before)
+    after, effects = advance(before, Event.SUBMIT, at, office.settings)
+    reservation = office.authority.plan(
+        before.profile, before.common_name, names, spki_der, request_id, at, os.urandom(16)
+    )
+    ca.store.reserve(db, reservation)
+    after = replace(after, serial=reservation.serial, sealed_key=sealed_key)
+    record(db, before, after, Event.SUBMIT, at, actor)
+    perform(db, office, effects, at, actor)
+    return after
+
+
+async def complete(office: Office, request_id: str) -> Enrollment:
+    """Signs and stores what ``begin`` recorded; returns the enrollment as it then is."""
+    found = _expect(office, request_id)
+    if found.state is not State.PROCESSING or found.serial is None:
+        return found
+    reservation = ca.store.find_reservation(office.database.read(), found.serial)
+    if reservation is None:
+        raise LookupError(f"no reservation for serial {found.serial}")
+    der = office.authority.sign(reservation)
+    return await office.database.write(lambda db: finish(db, office, reservation, der))
+
+
+def finish(db: sqlite_utils.Database, office: Office, reservation: Reservation, der: bytes) -> Enrollment:
+    """Inside a transaction: stores the certificate and moves to 発行済み, once.
+
+    When the request ended while it was being signed, the certificate is stored and revoked at once.
+    """
+    at = office.now()
+    request_id = reservation.order_id or ""
+    before = store.enrollment(db, request_id)
+    if before is None:
+        raise LookupError(f"no enrollment for order {request_id}")
+    if not ca.store.store_issued(db, reservation.serial, der, at):
+        return before
+    store.audit(db, at, _SIGNER, "certificate.issued", reservation.serial, request_id=request_id)
+    if before.state in ENDED or not entitled(db, before.user_id):
+        end_certificate(db, office, reservation.serial, CESSATION, at, actor=_SIGNER)
+        return _reread(db, request_id)
+    after, effects = advance(before, Event.ISSUE, at, office.settings)
+    after = replace(after, not_after_at=reservation.not_after_at)
+    record(db, before, after, Event.ISSUE, at, _SIGNER)
+    perform(db, office, effects, at, _SIGNER)
+    return after
+
+
+async def recover(office: Office, before_at: int | None = None) -> int:
+    """Finishes what a crash left between the serial and the certificate; returns how many."""
+    left = ca.store.reserved_unsigned(office.database.read(), before_at)
+    for reservation in left:
+        der = office.authority.sign(reservation)
+        await office.database.write(lambda db, r=reservation, d=der: finish(db, office, r, d))  # type: ignore[misc]
+    return len(left)
+
+
+def p12_password_problem(password: str, confirmation: str) -> Refusal | None:
+    """R28: half-width letters and digits, at least one, the same twice."""
+    if password == "":
+        return Refusal("password_empty", field="password")
+    if _P12_PASSWORD.fullmatch(password) is None:
+        return Refusal("password_characters", field="password")
+    if len(password) > MAX_PASSWORD:
+        return Refusal("password_too_long", field="password")
+    if password != confirmation:
+        return Refusal("password_mismatch", field="confirmation")
+    return None
+
+
+async def prepare_download(
+    office: Office, request_id: str, password: str, form: Format, *, actor: str
+) -> str:
+    """Builds the PKCS#12 under the chosen password and returns the token of its Download button.
+
+    The file waits sealed for ``ticket_seconds``. Raises Refusal("not_available") when the window has
+    closed, the downloads are used up or the key is gone (Z4).
+    """
+    enrollment = _expect(office, request_id)
+    at = office.now()
+    if enrollment.sealed_key is None or enrollment.serial is None:
+        raise Refusal("not_available", detail="no key is held for this request")
+    if not fetchable(enrollment, at, office.settings) or not entitled(
+        office.database.read(), enrollment.user_id
+    ):
+        raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
+    certificate = ca.store.find_by_serial(office.database.read(), enrollment.serial)
+    if certificate is None or certificate.der is None or certificate.status != "issued":
+        raise Refusal("not_available", detail="the certificate is not valid any more")
+    key = office.vault.open(_KEY_PURPOSE, enrollment.sealed_key)
+    leaf, *chain = office.authority.chain_der(certificate.der)
+    # Portable in every reader: ASCII, the common name and the last day.
+    friendly = f"CPBS {enrollment.common_name} {shown_day(certificate.not_after_at)}"
+    content = await office.workers.run(
+        assemble, key, leaf, chain, password, form, friendly, os.urandom(ENTROPY_BYTES)
+    )
+    token = secrets.token_urlsafe(32)
+    ticket = store.Ticket(
+        token_hash=token_hash(token),
+        request_id=request_id,
+        filename=f"{enrollment.common_name}.p12",
+        sealed_p12=office.vault.seal(_P12_PURPOSE, content),
+        created_at=at,
+        expires_at=at + office.settings.ticket_seconds,
+    )
+
+    def work(db: sqlite_utils.Database) -> None:
+        # Only the newest password counts: the earlier button stops working.
+        store.drop_tickets(db, request_id)
+        store.add_ticket(db, ticket)
+        store.audit(db, at, actor, "p12.built", request_id, format=form)
+
+    await office.database.write(work)
+    return token
+
+
+async def download(office: Office, token: str, request_id: str, *, actor: str) -> Download:
+    """Hands over a built PKCS#12. Fetching the same one again within its time does not count twice."""
+    hashed = token_hash(token)
+    ticket = await office.database.write(lambda db: _fetch(db, office, hashed, request_id, actor))
+    return Download(ticket.filename, office.vault.open(_P12_PURPOSE, ticket.sealed_p12))
+
+
+def check_entitled(db: sqlite_utils.Database, user_id: str) -> None:
+    """Raises Refusal("user_disabled") unless the user and the organisation are active."""
+    if not entitled(db, user_id):
+        raise Refusal("user_disabled")
+
+
+def entitled(db: sqlite_utils.Database, user_id: str) -> bool:
+    """Whether the user and the organisation exist and are active."""
+    user = store.user(db, user_id)
+    if user is None or user.disabled_at is not None:
+        return False
+    organisation = store.organisation(db, user.policy_number)
+    return organisation is not None and organisation.disabled_at is None
+
+
+def _fetch(
+    db: sqlite_utils.Database, office: Office, hashed: str, request_id: str, actor: str
+) -> store.Ticket:
+    at = office.now()
+    ticket = store.ticket(db, hashed)
+    if ticket is None or ticket.request_id != request_id or at >= ticket.expires_at:
+        raise Refusal("not_available", detail="the Download button has expired")
+    if store.mark_fetched(db, hashed, at):
+        before = _reread(db, request_id)
+        if not fetchable(before, at, office.settings):
+            raise Refusal("not_available", detail="the pick-up window is over")
+        after, effects = advance(before, Event.DOWNLOAD, at, office.settings)
+        after = replace(after, downloads=before.downloads + 1)
+        record(db, before, after, Event.DOWNLOAD, at, actor)
+        perform(db, office, effects, at, actor)
+    return ticket
+
+
+def _continuing(office: Office, enrollment: Enrollment) -> Enrollment:
+    """What a later Submit gets: the work of the first, as long as there is something to get."""
+    if enrollment.state in ENDED:
+        raise Refusal("not_available", detail=f"the request is {enrollment.state}")
+    if enrollment.state is not State.PROCESSING and not fetchable(enrollment, office.now(), office.settings):
+        raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
+    return enrollment
+
+
+def _check_renewal_source(db: sqlite_utils.Database, renewal: Enrollment) -> None:
+    source = ca.store.find_by_serial(db, renewal.replaces_serial or "")
+    if source is None or source.status != "issued":
+        raise Refusal("not_available", detail="the certificate to renew is revoked")
+
+
+def _expect(office: Office, request_id: str) -> Enrollment:
+    return _reread(office.database.read(), request_id)
+
+
+def _reread(db: sqlite_utils.Database, request_id: str) -> Enrollment:
+    found = store.enrollment(db, request_id)
+    if found is None:
+        raise Refusal("not_found", field="request_id")
+    return found

@@ -1,0 +1,126 @@
+"""Login to the service: the certificate and the password of one and the same user (R21, R51)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlite_utils
+
+import ca.store
+from ca.store import CertificateRecord
+from enroll import passwords, store, throttle
+from enroll.office import Office
+from enroll.refusals import Refusal
+from enroll.renewal import source_of
+from enroll.states import LIVE, Event
+from enroll.transitions import apply
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who logged in, and what to tell them first."""
+
+    user: store.User
+    #: The first password must be changed before anything else.
+    must_change: bool
+    #: The first login with this certificate: older ones may be deleted from the PC (R49).
+    first_use: bool
+
+
+async def authenticate(
+    office: Office, fingerprint: str, user_id: str, password: str, *, address: str
+) -> Login:
+    """Checks certificate and password together.
+
+    Attempts are counted per certificate, which only its holder can present: nobody can lock out
+    somebody else. Raises Refusal: "bad_credentials" (also for another user's ID, which is audited as
+    an alert), "throttled", "user_disabled" (told only with the right password), "unknown_certificate".
+    """
+    db = office.database.read()
+    source = source_of(db, fingerprint)
+    attempt = throttle.Attempt("login", fingerprint, address)
+    throttle.check(db, office, attempt)
+    user = store.user(db, user_id)
+    right = await office.workers.run_in_thread(
+        passwords.verify_password, password, user.password_hash if user else None
+    )
+    if user is None or not right or source.user_id != user_id:
+        alert = user is not None and source.user_id != user_id
+        await office.database.write(
+            lambda db: _refuse(db, office, attempt, source.user_id, user_id, address, alert)
+        )
+        raise Refusal("bad_credentials")
+    if user.disabled_at is not None:
+        raise Refusal("user_disabled")
+    known = user
+    return await office.database.write(
+        lambda db: _admit(db, office, known, source.request_id, attempt, address)
+    )
+
+
+async def change_password(office: Office, user_id: str, current: str, new: str, confirmation: str) -> None:
+    """Replaces the login password. Refusal: bad_credentials, weak_password, same_password, mismatch."""
+    user = store.user(office.database.read(), user_id)
+    if user is None:
+        raise Refusal("not_found", field="user_id")
+    attempt = throttle.Attempt("change", user_id, user_id)
+    throttle.check(office.database.read(), office, attempt)
+    if not await office.workers.run_in_thread(passwords.verify_password, current, user.password_hash):
+        await office.database.write(lambda db: throttle.failed(db, office, attempt))
+        raise Refusal("bad_credentials", field="current")
+    problem = passwords.login_password_problem(new, user_id)
+    if problem is not None:
+        raise Refusal(problem, field="new")
+    if new != confirmation:
+        raise Refusal("password_mismatch", field="confirmation")
+    if new == current:
+        raise Refusal("same_password", field="new")
+    hashed = await office.workers.run_in_thread(passwords.hash_password, new)
+
+    def work(db: sqlite_utils.Database) -> None:
+        if not store.set_password(db, user_id, user.password_hash, hashed):
+            raise Refusal("conflict", field="new")
+        throttle.succeeded(db, attempt)
+        store.audit(db, office.now(), user_id, "password.changed", user_id)
+
+    await office.database.write(work)
+
+
+def certificates_of(office: Office, user_id: str) -> list[CertificateRecord]:
+    """Every certificate that the user was given, newest first."""
+    db = office.database.read()
+    serials = [e.serial for e in store.enrollments_of(db, user_id) if e.serial is not None]
+    found = (ca.store.find_by_serial(db, serial) for serial in serials)
+    return [record for record in found if record is not None and record.status != "reserved"]
+
+
+def _refuse(
+    db: sqlite_utils.Database,
+    office: Office,
+    attempt: throttle.Attempt,
+    presented: str,
+    typed: str,
+    address: str,
+    alert: bool,
+) -> None:
+    throttle.failed(db, office, attempt)
+    action = "login.wrong_user" if alert else "login.refused"
+    store.audit(db, office.now(), f"address:{address}", action, presented, typed=typed[:20])
+
+
+def _admit(
+    db: sqlite_utils.Database,
+    office: Office,
+    user: store.User,
+    request_id: str,
+    attempt: throttle.Attempt,
+    address: str,
+) -> Login:
+    at = office.now()
+    throttle.succeeded(db, attempt)
+    found = store.enrollment(db, request_id)
+    first = found is not None and found.state in LIVE and found.used_at is None
+    if first:
+        apply(db, office, request_id, Event.USE, at, actor=user.user_id)
+    store.audit(db, at, user.user_id, "login", request_id, address=address)
+    return Login(user, user.password_initial, first)

@@ -1,0 +1,39 @@
+"""What the shell of enrollment works with: one value that every operation takes first."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ca.authority import Authority
+from ca.clock import Clock
+from ca.database import Database
+from ca.sealing import Vault
+from ca.workers import KeyStock, Workers
+from enroll.settings import Settings
+
+
+@dataclass(frozen=True)
+class Office:
+    """The database, the authority and the policies. Build one per process."""
+
+    database: Database
+    clock: Clock
+    vault: Vault
+    authority: Authority
+    workers: Workers
+    #: Keys for people's certificates, made in advance; its kind is the setting ``person_key``.
+    keys: KeyStock
+    settings: Settings = field(default_factory=Settings)
+    #: Operators' own mail templates; those that it lacks come from the package.
+    templates: Path | None = None
+
+    def now(self) -> int:
+        """Seconds since the epoch by the office's clock."""
+        return self.clock.seconds()
+
+
+def token_hash(token: str) -> str:
+    """How a random token is stored: SHA-256 in hex (the token has 256 bits; no salt is needed)."""
+    return hashlib.sha256(token.encode()).hexdigest()

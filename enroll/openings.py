@@ -1,0 +1,162 @@
+"""Opening a request: a request ID is drawn, the issue password hashed, the mail queued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlite_utils
+
+from enroll import identifiers, letters, passwords, store
+from enroll.enrollment import Enrollment, Kind, RevokeOld, announced_until
+from enroll.jst import days_before
+from enroll.office import Office
+from enroll.refusals import Refusal
+from enroll.states import ENDED, LIVE, WAITING, Event, State
+from enroll.transitions import apply, end_predecessors
+
+PERSON_PROFILE = "client-person"
+
+
+@dataclass(frozen=True)
+class Opening:
+    """An issue password and its hash, made before the transaction because hashing is slow."""
+
+    issue_password: str
+    issue_hash: str
+
+
+async def prepare_opening(office: Office) -> Opening:
+    """Draws an issue password and hashes it."""
+    issue_password = identifiers.new_issue_password()
+    return Opening(
+        issue_password, await office.workers.run_in_thread(passwords.hash_password, issue_password)
+    )
+
+
+def open_request(
+    db: sqlite_utils.Database,
+    office: Office,
+    user: store.User,
+    organisation: store.Organisation,
+    kind: Literal["addition", "reissue"],
+    opening: Opening,
+    *,
+    application_id: int,
+    actor: str,
+    revoke_old: RevokeOld = "never",
+) -> Enrollment:
+    """Inside a transaction: a new request ID with its mail; every older request of the user dies (E2)."""
+    at = office.now()
+    enrollment = draw_request(
+        db,
+        office,
+        user,
+        kind,
+        profile=PERSON_PROFILE,
+        door="page",
+        application_id=application_id,
+        password_hash=opening.issue_hash,
+        revoke_old=revoke_old,
+        window_ends_at=announced_until(at, office.settings),
+    )
+    if kind == "reissue":
+        _end_older(db, office, enrollment, at, actor)
+    letters.pickup_notice(db, office, user, organisation, enrollment, opening.issue_password, at)
+    store.audit(db, at, actor, "request.opened", enrollment.request_id, user=user.user_id, kind=kind)
+    return enrollment
+
+
+def draw_request(
+    db: sqlite_utils.Database,
+    office: Office,
+    user: store.User,
+    kind: Kind,
+    *,
+    profile: str,
+    door: Literal["page", "protocol"],
+    application_id: int | None = None,
+    password_hash: str | None = None,
+    revoke_old: RevokeOld = "never",
+    window_ends_at: int | None = None,
+    common_name: str | None = None,
+    replaces_serial: str | None = None,
+) -> Enrollment:
+    """Inside a transaction: records a new enrollment; without ``common_name`` the 管理番号 is raised.
+
+    Refusal("conflict") when the certificate to replace has its renewal already.
+    """
+    name = common_name or identifiers.common_name(user.user_id, store.next_number(db, user.user_id))
+    while True:
+        enrollment = Enrollment(
+            request_id=identifiers.new_request_id(),
+            kind=kind,
+            user_id=user.user_id,
+            state=State.ACCEPTED,
+            common_name=name,
+            profile=profile,
+            door=door,
+            created_at=office.now(),
+            application_id=application_id,
+            password_hash=password_hash,
+            replaces_serial=replaces_serial,
+            revoke_old=revoke_old,
+            window_ends_at=window_ends_at,
+        )
+        if store.add_enrollment(db, enrollment):
+            return enrollment
+        if replaces_serial is not None and store.renewal_of(db, replaces_serial) is not None:
+            raise Refusal("conflict", detail="the certificate has its renewal already")
+
+
+def open_renewal(
+    db: sqlite_utils.Database, office: Office, source: Enrollment, *, door: Literal["page", "protocol"]
+) -> Enrollment:
+    """Inside a transaction: the one renewal of a certificate, made the first time it is asked for.
+
+    The common name is kept (D4); the request waits until the certificate to renew ends (D8). Whether
+    the renewal period has begun is the caller's question (``renewable_from``).
+    """
+    if source.serial is None or source.not_after_at is None:
+        raise Refusal("not_available", detail="there is no certificate to renew")
+    found = store.renewal_of(db, source.serial)
+    if found is not None:
+        return found
+    user = store.user(db, source.user_id)
+    if user is None:
+        raise LookupError(source.user_id)
+    return draw_request(
+        db,
+        office,
+        user,
+        "renewal",
+        profile=source.profile,
+        door=door,
+        common_name=source.common_name,
+        replaces_serial=source.serial,
+        window_ends_at=renewable_until(source.not_after_at, office),
+    )
+
+
+def renewable_from(not_after_at: int, office: Office) -> int:
+    """The first second of the renewal period: midnight in Japan on D-30."""
+    return days_before(not_after_at, office.settings.renewal_days)
+
+
+def renewable_until(not_after_at: int, office: Office) -> int:
+    """The end of the renewal period: the certificate's own, plus the grace that is off (D8)."""
+    return not_after_at + office.settings.grace_days * 86_400
+
+
+def _end_older(db: sqlite_utils.Database, office: Office, newest: Enrollment, at: int, actor: str) -> None:
+    """E2, E3: request IDs and issue passwords die at once; certificates as ``revoke_old`` says."""
+    for older in store.enrollments_of(db, newest.user_id):
+        if older.request_id == newest.request_id or older.state in ENDED:
+            continue
+        if older.state in WAITING or older.state in (State.PROCESSING, State.ISSUED):
+            apply(db, office, older.request_id, Event.SUPERSEDE, at, actor=actor)
+        elif older.state in LIVE:
+            # In hand: the certificate works on until the new one is picked up, the key is wiped now.
+            apply(db, office, older.request_id, Event.CLOSE, at, actor=actor)
+    if newest.revoke_old == "at_once":
+        end_predecessors(db, office, newest.user_id, newest.request_id, at, actor=actor)

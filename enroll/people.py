@@ -1,0 +1,200 @@
+"""Organisations and users: recorded with everything that follows from it, in one transaction."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlite_utils
+
+from enroll import identifiers, passwords, store
+from enroll.letters import id_notice
+from enroll.office import Office
+from enroll.openings import Opening, open_request, prepare_opening
+from enroll.refusals import Refusal
+from enroll.states import ENDED, LIVE, Event, State
+from enroll.transitions import apply, end_certificate
+
+# The shape that RFC 5321 mailboxes have in practice; the mail server has the last word.
+_MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
+_POLICY_NUMBER = re.compile(r"[0-9A-Z-]{3,20}")
+_LONGEST_NAME = 100
+_PRIVILEGE_WITHDRAWN = 9
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who shall become a user. An empty ``user_id`` asks for a generated one."""
+
+    policy_number: str
+    name: str
+    mail: str
+    user_id: str = ""
+    role: Literal["member", "admin"] = "member"
+    notice_by: Literal["mail", "postcard"] = "mail"
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A user who was just recorded: what the operator may know of it."""
+
+    user_id: str
+    request_id: str
+    common_name: str
+
+
+def check_person(person: Person) -> Person:
+    """The person with its fields tidied; Refusal("invalid_input", field) names the first bad one."""
+    name = " ".join(person.name.split())
+    checks = {
+        "policy_number": _POLICY_NUMBER.fullmatch(person.policy_number) is not None,
+        "name": 0 < len(name) <= _LONGEST_NAME and name.isprintable(),
+        "mail": len(person.mail) <= 254 and _MAIL.fullmatch(person.mail) is not None,
+        "user_id": person.user_id == "" or identifiers.valid_user_id(person.user_id),
+        "role": person.role in ("member", "admin"),
+        "notice_by": person.notice_by in ("mail", "postcard"),
+    }
+    for field, good in checks.items():
+        if not good:
+            raise Refusal("invalid_input", field=field)
+    return Person(person.policy_number, name, person.mail, person.user_id, person.role, person.notice_by)
+
+
+async def add_organisation(
+    office: Office,
+    policy_number: str,
+    name: str,
+    *,
+    actor: str,
+    lineages: int | None = None,
+    issue_password_by: Literal["mail", "postcard"] = "mail",
+) -> store.Organisation:
+    """Records a customer organisation. Refusal("conflict") when the 証券番号 is taken."""
+    tidy = " ".join(name.split())
+    if _POLICY_NUMBER.fullmatch(policy_number) is None:
+        raise Refusal("invalid_input", field="policy_number")
+    if not 0 < len(tidy) <= _LONGEST_NAME or not tidy.isprintable():
+        raise Refusal("invalid_input", field="name")
+    if lineages is not None and lineages < 1:
+        raise Refusal("invalid_input", field="lineages")
+    created = store.Organisation(policy_number, tidy, office.now(), lineages, issue_password_by)
+
+    def work(db: sqlite_utils.Database) -> store.Organisation:
+        if not store.add_organisation(db, created):
+            raise Refusal("conflict", field="policy_number")
+        store.audit(db, created.created_at, actor, "organisation.added", policy_number, name=tidy)
+        return created
+
+    return await office.database.write(work)
+
+
+async def add_user(
+    office: Office, person: Person, *, channel: Literal["online", "paper"], actor: str
+) -> Admission:
+    """Records a user with application, request ID and both mails (R12, R13): all or nothing."""
+    person = check_person(person)
+    hashed = await prepare_admission(office)
+    return await office.database.write(
+        lambda db: admit(db, office, person, hashed, channel=channel, actor=actor, application_id=None)
+    )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Secrets of a user to be, with their hashes; made before the transaction because hashing is slow."""
+
+    login_password: str
+    login_hash: str
+    opening: Opening
+
+
+async def prepare_admission(office: Office) -> Prepared:
+    login_password = identifiers.new_login_password()
+    login_hash = await office.workers.run_in_thread(passwords.hash_password, login_password)
+    return Prepared(login_password, login_hash, await prepare_opening(office))
+
+
+def admit(
+    db: sqlite_utils.Database,
+    office: Office,
+    person: Person,
+    prepared: Prepared,
+    *,
+    channel: Literal["online", "paper"],
+    actor: str,
+    application_id: int | None,
+) -> Admission:
+    """Inside a transaction: the user, the application, the enrollment and the letters."""
+    at = office.now()
+    organisation = store.organisation(db, person.policy_number)
+    if organisation is None:
+        raise Refusal("not_found", field="policy_number")
+    if organisation.disabled_at is not None:
+        raise Refusal("user_disabled", field="policy_number")
+    user = _record_user(db, person, prepared.login_hash, at)
+    number = application_id or store.add_application(
+        db,
+        store.Application(
+            id=0,
+            kind="addition",
+            channel=channel,
+            reason="",
+            policy_number=person.policy_number,
+            user_id=user.user_id,
+            person={},
+            revoke_old="on_pickup",
+            applied_by=actor,
+            state="submitted",
+            submitted_at=at,
+        ),
+    )
+    opened = open_request(
+        db, office, user, organisation, "addition", prepared.opening, application_id=number, actor=actor
+    )
+    id_notice(db, office, user, prepared.login_password, at)
+    store.decide_application(db, number, "approved", actor, at, "", opened.request_id)
+    store.audit(db, at, actor, "user.added", user.user_id, policy_number=person.policy_number)
+    return Admission(user.user_id, opened.request_id, opened.common_name)
+
+
+async def disable_user(office: Office, user_id: str, *, actor: str) -> int:
+    """E27: no login, no enrollment, no mails; every live certificate is revoked. Returns how many."""
+    return await office.database.write(lambda db: _disable(db, office, user_id, actor))
+
+
+def _disable(db: sqlite_utils.Database, office: Office, user_id: str, actor: str) -> int:
+    at = office.now()
+    if store.user(db, user_id) is None:
+        raise Refusal("not_found", field="user_id")
+    if not store.disable_user(db, user_id, at):
+        raise Refusal("conflict", field="user_id", detail=f"user {user_id} is disabled already")
+    store.audit(db, at, actor, "user.disabled", user_id)
+    revoked = 0
+    for enrollment in store.enrollments_of(db, user_id):
+        if enrollment.state in LIVE and enrollment.serial is not None:
+            revoked += end_certificate(db, office, enrollment.serial, _PRIVILEGE_WITHDRAWN, at, actor=actor)
+        elif enrollment.state not in ENDED and enrollment.state is not State.PROCESSING:
+            apply(db, office, enrollment.request_id, Event.WITHDRAW, at, actor=actor)
+    return revoked
+
+
+def _record_user(db: sqlite_utils.Database, person: Person, login_hash: str, at: int) -> store.User:
+    wanted = person.user_id
+    while True:
+        user = store.User(
+            user_id=wanted or identifiers.new_user_id(),
+            policy_number=person.policy_number,
+            name=person.name,
+            mail=person.mail,
+            role=person.role,
+            notice_by=person.notice_by,
+            password_hash=login_hash,
+            password_initial=True,
+            last_number=0,
+            created_at=at,
+        )
+        if store.add_user(db, user):
+            return user
+        if wanted:
+            raise Refusal("conflict", field="user_id", detail=f"user ID {wanted} is taken")

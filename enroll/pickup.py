@@ -1,0 +1,78 @@
+"""The pick-up door: user ID and issue password give access to one request (R25 to R31)."""
+
+from __future__ import annotations
+
+import sqlite_utils
+
+from enroll import passwords, store, throttle
+from enroll.enrollment import Enrollment, overdue
+from enroll.office import Office
+from enroll.refusals import Refusal
+from enroll.states import ENDED, LIVE, WAITING, Event
+from enroll.transitions import apply
+
+# How many hashes every attempt is verified against, so that its duration tells nothing.
+_CANDIDATES = 2
+
+
+async def authenticate(office: Office, user_id: str, issue_password: str, *, address: str) -> Enrollment:
+    """The request that user ID and issue password open.
+
+    Raises Refusal("bad_credentials") alike for an unknown user and a wrong password, "throttled", and
+    "not_available" when the password was right but its request has ended (Z4).
+    """
+    attempt = throttle.Attempt("pickup", f"{address} {user_id[:20]}", address)
+    db = office.database.read()
+    throttle.check(db, office, attempt)
+    candidates = [e for e in store.enrollments_of(db, user_id) if e.password_hash is not None]
+    padded: list[Enrollment | None] = [*candidates[:_CANDIDATES], *[None] * _CANDIDATES]
+    opened: Enrollment | None = None
+    for candidate in padded[:_CANDIDATES]:
+        stored = candidate.password_hash if candidate is not None else None
+        right = await office.workers.run_in_thread(passwords.verify_password, issue_password, stored)
+        opened = opened or (candidate if right else None)
+    if opened is None:
+        await office.database.write(lambda db: _refuse(db, office, attempt, user_id, address))
+        raise Refusal("bad_credentials")
+    request_id = opened.request_id
+    admitted = await office.database.write(lambda db: _admit(db, office, request_id, attempt, address))
+    if admitted is None:
+        raise Refusal("not_available", detail="the request has ended")
+    return admitted
+
+
+def current(office: Office, request_id: str) -> Enrollment:
+    """The request of a session, as it is now. Raises Refusal("not_available") once it has ended."""
+    found = store.enrollment(office.database.read(), request_id)
+    if found is None or _over(found, office.now()):
+        raise Refusal("not_available")
+    return found
+
+
+def _over(enrollment: Enrollment, at: int) -> bool:
+    # A certificate whose key is wiped (window, first login, reissue) cannot be picked up again.
+    wiped = enrollment.state in LIVE and enrollment.sealed_key is None
+    return enrollment.state in ENDED or wiped or overdue(enrollment, at)
+
+
+def _refuse(
+    db: sqlite_utils.Database, office: Office, attempt: throttle.Attempt, user_id: str, address: str
+) -> None:
+    throttle.failed(db, office, attempt)
+    store.audit(db, office.now(), f"address:{address}", "pickup.refused", user_id[:20])
+
+
+def _admit(
+    db: sqlite_utils.Database, office: Office, request_id: str, attempt: throttle.Attempt, address: str
+) -> Enrollment | None:
+    """None, with its line in the audit trail, when the request has ended."""
+    at = office.now()
+    throttle.succeeded(db, attempt)
+    found = store.enrollment(db, request_id)
+    if found is None or _over(found, at):
+        store.audit(db, at, f"address:{address}", "pickup.too_late", request_id)
+        return None
+    store.audit(db, at, f"address:{address}", "pickup.authenticated", request_id)
+    if found.state in WAITING:
+        return apply(db, office, request_id, Event.AUTHENTICATE, at, actor=found.user_id)
+    return found

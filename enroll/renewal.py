@@ -1,0 +1,77 @@
+"""The renewal door: the presented certificate says which request it is (R32 to R44)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlite_utils
+
+import ca.store
+from enroll import store
+from enroll.enrollment import Enrollment
+from enroll.issuance import check_entitled
+from enroll.issuance import submit as submit_request
+from enroll.office import Office
+from enroll.openings import open_renewal, renewable_from, renewable_until
+from enroll.refusals import Refusal
+from enroll.states import ENDED, WAITING
+
+
+@dataclass(frozen=True)
+class Renewable:
+    """A presented certificate with its renewal, which exists from the first look on."""
+
+    source: Enrollment
+    renewal: Enrollment
+
+
+def source_of(db: sqlite_utils.Database, fingerprint: str) -> Enrollment:
+    """The enrollment that a presented certificate came from. Refusal("unknown_certificate") if none."""
+    record = ca.store.find_by_fingerprint(db, fingerprint)
+    found = store.enrollment_of(db, record.serial) if record is not None else None
+    if found is None:
+        raise Refusal("unknown_certificate")
+    return found
+
+
+async def look(office: Office, fingerprint: str) -> Renewable:
+    """The renewal that the presented certificate gives a right to.
+
+    Raises Refusal: "unknown_certificate", "user_disabled", "not_yet_renewable" with the first moment
+    (E9), "renewal_over" (R38), "superseded" when a reissue took the certificate's place.
+    """
+    return await office.database.write(lambda db: _look(db, office, fingerprint))
+
+
+async def submit(office: Office, fingerprint: str, *, actor: str) -> Enrollment:
+    """Applies for the renewal and begins issuance; however often, there is one certificate (E10)."""
+    renewable = await look(office, fingerprint)
+    return await submit_request(office, renewable.renewal.request_id, actor=actor)
+
+
+def status(office: Office, fingerprint: str) -> list[Enrollment]:
+    """The rows of 更新の申請状況: the renewal of the presented certificate once it was applied for.
+
+    Holding the renewed certificate itself shows the same row: the person may present either (E11).
+    """
+    db = office.database.read()
+    source = source_of(db, fingerprint)
+    found = [store.renewal_of(db, source.serial or ""), source if source.kind == "renewal" else None]
+    return [
+        renewal
+        for renewal in found
+        if renewal is not None and renewal.state not in WAITING and renewal.state not in ENDED
+    ]
+
+
+def _look(db: sqlite_utils.Database, office: Office, fingerprint: str) -> Renewable:
+    source = source_of(db, fingerprint)
+    check_entitled(db, source.user_id)
+    now, end = office.now(), source.not_after_at or 0
+    if source.state in ENDED:
+        raise Refusal("superseded")
+    if now < renewable_from(end, office):
+        raise Refusal("not_yet_renewable", at=renewable_from(end, office))
+    if now > renewable_until(end, office):
+        raise Refusal("renewal_over", at=end)
+    return Renewable(source, open_renewal(db, office, source, door="page"))

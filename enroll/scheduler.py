@@ -1,0 +1,128 @@
+"""What time itself brings about: mails on D-30 and D-7, windows that close, certificates that end.
+
+Every job can run again, late, or in two processes at once, and does its work once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import sqlite_utils
+
+from enroll import issuance, letters, mails, store
+from enroll.enrollment import Enrollment
+from enroll.jst import day_of, start_of
+from enroll.office import Office
+from enroll.openings import open_renewal
+from enroll.settings import DAY, Settings
+from enroll.states import WAITING, Event, State
+from enroll.transitions import apply
+
+# A reservation older than this was left by a crash: its signer would have stored it long ago.
+_STUCK_SECONDS = 60
+_ACTOR = "scheduler"
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """What a run of ``notify`` queued."""
+
+    renewal_30: int = 0
+    renewal_7: int = 0
+
+
+async def tick(office: Office) -> None:
+    """Everything that is due now, except mails on their way out (``delivery``)."""
+    await issuance.recover(office, office.now() - _STUCK_SECONDS)
+    await close_overdue(office)
+    await notify(office, day_of(office.now()))
+
+
+async def close_overdue(office: Office) -> int:
+    """Closes windows, wipes their keys and ends what expired; returns how many enrollments changed."""
+    now = office.now()
+    db = office.database.read()
+    due = [(e, _overdue_event(e)) for e in store.enrollments_overdue(db, now)]
+    due += [(e, Event.EXPIRE) for e in store.enrollments_ending(db, 0, now)]
+    for enrollment, event in due:
+        await office.database.write(
+            lambda db, e=enrollment, event=event: _move(db, office, e, event)  # type: ignore[misc]
+        )
+    await office.database.write(lambda db: _sweep(db, office))
+    return len(due)
+
+
+async def notify(office: Office, today: date) -> Noticed:
+    """Queues the renewal mails that are due on a day in Japan; run again, it queues nothing (R15).
+
+    After downtime a missed D-30 mail goes out late, unless D-7 has come: then only that one does.
+    """
+    counts = {"renewal_30": 0, "renewal_7": 0}
+    first, last = start_of(today), start_of(today) + (office.settings.renewal_days + 1) * DAY
+    for source in store.enrollments_ending(office.database.read(), first - 1, last - 1):
+        kind = due_notice(source, today, office.settings)
+        if kind is None:
+            continue
+        counts[kind] += await office.database.write(
+            lambda db, s=source, k=kind: _notify_one(db, office, s, k)  # type: ignore[misc]
+        )
+    return Noticed(**counts)
+
+
+def due_notice(source: Enrollment, today: date, settings: Settings) -> mails.Kind | None:
+    """Which renewal mail a live certificate is due on a day in Japan, sent already or not.
+
+    Automated clients renew by themselves from D-30 on; theirs is only the D-7 mail.
+    """
+    if source.not_after_at is None:
+        return None
+    left = (day_of(source.not_after_at) - today).days
+    if 0 <= left <= settings.reminder_days:
+        return "renewal_7"
+    if settings.reminder_days < left <= settings.renewal_days and source.door == "page":
+        return "renewal_30"
+    return None
+
+
+def _notify_one(db: sqlite_utils.Database, office: Office, source: Enrollment, kind: mails.Kind) -> bool:
+    fresh = store.enrollment(db, source.request_id)
+    if fresh is None or fresh.state not in (State.ISSUED, State.PICKED_UP, State.IN_USE):
+        return False
+    user = store.user(db, fresh.user_id)
+    if user is None or not issuance.entitled(db, fresh.user_id):
+        return False
+    renewal = open_renewal(db, office, fresh, door=fresh.door)
+    # D6: renewed already, nothing to ask for. A client that renews without the mail is skipped too.
+    if renewal.state not in WAITING or _has_successor(db, fresh):
+        return False
+    return letters.renewal_notice(db, office, user, renewal, fresh, kind, office.now())
+
+
+def _has_successor(db: sqlite_utils.Database, source: Enrollment) -> bool:
+    """Whether a later live certificate of the same name makes a renewal needless."""
+    return any(
+        other.common_name == source.common_name
+        and other.not_after_at is not None
+        and other.not_after_at > (source.not_after_at or 0)
+        and other.state in (State.ISSUED, State.PICKED_UP, State.IN_USE)
+        for other in store.enrollments_of(db, source.user_id)
+    )
+
+
+def _overdue_event(enrollment: Enrollment) -> Event:
+    if enrollment.kind == "renewal" and enrollment.state in WAITING:
+        return Event.EXPIRE
+    return Event.CLOSE
+
+
+def _move(db: sqlite_utils.Database, office: Office, seen: Enrollment, event: Event) -> None:
+    fresh = store.enrollment(db, seen.request_id)
+    if fresh is not None and fresh.state is seen.state:
+        apply(db, office, seen.request_id, event, office.now(), actor=_ACTOR)
+
+
+def _sweep(db: sqlite_utils.Database, office: Office) -> None:
+    now = office.now()
+    store.drop_expired_tickets(db, now)
+    store.drop_old_throttles(db, now - office.settings.attempt_seconds)

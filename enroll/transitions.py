@@ -1,0 +1,88 @@
+"""Performs what the state machine decided, inside the caller's transaction."""
+
+from __future__ import annotations
+
+import sqlite_utils
+
+import ca.store
+from ca.revocation import REASONS
+from enroll import mails, store
+from enroll.enrollment import SUPERSEDED, Effect, EndPredecessors, Enrollment, WipeKey, advance
+from enroll.office import Office
+from enroll.refusals import Refusal
+from enroll.states import ENDED, LIVE, Event
+
+
+def apply(
+    db: sqlite_utils.Database, office: Office, request_id: str, event: Event, at: int, *, actor: str
+) -> Enrollment:
+    """Moves the enrollment by one event and performs the effects; returns it as it is now.
+
+    Raises Refusal("not_found") for an unknown request ID and Refusal("not_available") where the state
+    table has no way. Nothing is written when the event changes nothing.
+    """
+    before = store.enrollment(db, request_id)
+    if before is None:
+        raise Refusal("not_found", field="request_id")
+    after, effects = advance(before, event, at, office.settings)
+    if after != before:
+        record(db, before, after, event, at, actor)
+    perform(db, office, effects, at, actor)
+    if after.state in ENDED:
+        mails.cancel_of_request(db, request_id)
+    return after
+
+
+def record(
+    db: sqlite_utils.Database, before: Enrollment, after: Enrollment, event: Event, at: int, actor: str
+) -> None:
+    """Stores a changed enrollment (compare-and-set) with its line in the audit trail."""
+    if not store.change_enrollment(db, before, after):
+        raise Refusal("conflict", detail=f"request {before.request_id} was changed by somebody else")
+    store.audit(
+        db,
+        at,
+        actor,
+        f"enrollment.{event}",
+        before.request_id,
+        user=before.user_id,
+        before=before.state,
+        after=after.state,
+    )
+
+
+def perform(
+    db: sqlite_utils.Database, office: Office, effects: tuple[Effect, ...], at: int, actor: str
+) -> None:
+    """Carries out effects: keys are wiped (the column is NULL already), certificates revoked."""
+    for effect in effects:
+        if isinstance(effect, WipeKey):
+            store.drop_tickets(db, effect.request_id)
+            store.audit(db, at, actor, "key.wiped", effect.request_id)
+        elif isinstance(effect, EndPredecessors):
+            end_predecessors(db, office, effect.user_id, effect.request_id, at, actor=actor)
+        else:
+            end_certificate(db, office, effect.serial, effect.reason, at, actor=actor)
+
+
+def end_predecessors(
+    db: sqlite_utils.Database, office: Office, user_id: str, request_id: str, at: int, *, actor: str
+) -> None:
+    """Revokes every other live certificate of the user, whichever door it came through."""
+    for other in store.enrollments_of(db, user_id):
+        if other.request_id != request_id and other.state in LIVE and other.serial is not None:
+            end_certificate(db, office, other.serial, SUPERSEDED, at, actor=actor)
+
+
+def end_certificate(
+    db: sqlite_utils.Database, office: Office, serial: str, reason: int, at: int, *, actor: str
+) -> bool:
+    """Revokes a certificate and ends the enrollment it came from; False when it was revoked already."""
+    if not ca.store.revoke(db, serial, reason, at):
+        return False
+    store.audit(db, at, actor, "certificate.revoked", serial, reason=REASONS[reason].name)
+    origin = store.enrollment_of(db, serial)
+    if origin is not None and origin.state not in ENDED:
+        event = Event.SUPERSEDE if reason == SUPERSEDED else Event.REVOKE
+        apply(db, office, origin.request_id, event, at, actor=actor)
+    return True

@@ -1,0 +1,348 @@
+"""The life of a request from mail to login, through the shell, without pages."""
+
+import pytest
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+import ca.store
+from enroll import applications, issuance, login, people, pickup, renewal, scheduler, store
+from enroll.jst import day_of
+from enroll.refusals import Refusal
+from enroll.states import State
+from tests.offices import admit, clock_of, delivered, letter_of, open_office, together
+
+FLOW = "K12345678"
+ADDRESS = "192.0.2.1"
+
+
+@pytest.fixture
+async def office(tmp_path):
+    async with open_office(tmp_path) as office:
+        yield office
+
+
+async def picked_up(office, user_id=FLOW, password="abc"):
+    """A user with a certificate in hand: mail, login, Submit, Download."""
+    letter = await letter_of(office, "pickup")
+    opened = await pickup.authenticate(
+        office, user_id, letter.value("証明書発行用パスワード"), address=ADDRESS
+    )
+    assert opened.request_id == letter.value("リクエストID")
+    await issuance.submit(office, opened.request_id, actor=user_id)
+    await issuance.complete(office, opened.request_id)
+    token = await issuance.prepare_download(office, opened.request_id, password, "standard", actor=user_id)
+    got = await issuance.download(office, token, opened.request_id, actor=user_id)
+    return pkcs12.load_pkcs12(got.content, password.encode()), opened.request_id
+
+
+def print_of(office, request_id):
+    return ca.store.find_by_order(office.database.read(), request_id).fingerprint
+
+
+async def first_login(office, request_id, user_id=FLOW):
+    password = (await letter_of(office, "user_id")).value("パスワード")
+    return await login.authenticate(office, print_of(office, request_id), user_id, password, address=ADDRESS)
+
+
+async def test_from_mail_to_login(office):
+    """R11 to R29 and R51: four items in the mail lead to a certificate that logs in."""
+    admission = await admit(office)
+    bundle, request_id = await picked_up(office)
+    assert request_id == admission.request_id
+    assert bundle.cert.certificate.subject.rfc4514_string() == "CN=K123456780001"
+    result = await first_login(office, request_id)
+    assert (result.user.user_id, result.must_change, result.first_use) == (FLOW, True, True)
+    assert store.enrollment(office.database.read(), request_id).sealed_key is None
+
+
+async def test_pickup_mail_has_exactly_four_items(office):
+    """R11: URL, ユーザーID, 証明書発行用パスワード and リクエストID, and no secret in the URL."""
+    await admit(office)
+    letter = await letter_of(office, "pickup")
+    assert letter.subject == "【重要】（企業年金ビジネスサービス）クライアント証明書取得に関するご案内"
+    url = next(line for line in letter.body.splitlines() if line.startswith("https://"))
+    assert url == office.settings.pickup_url
+    labels = [line.partition("：")[0] for line in letter.body.splitlines() if "：" in line]
+    assert labels[:3] == ["ユーザーID", "証明書発行用パスワード", "リクエストID"]
+
+
+@pytest.mark.parametrize("user_id", [FLOW, "NOBODY99"])
+async def test_wrong_issue_password_and_unknown_user_get_the_same_answer(office, user_id):
+    """R25: nobody learns which user IDs exist."""
+    await admit(office)
+    with pytest.raises(Refusal) as refused:
+        await pickup.authenticate(office, user_id, "wrong", address=ADDRESS)
+    assert refused.value == Refusal("bad_credentials")
+
+
+async def test_guessing_is_throttled_but_the_victim_is_not_locked_out(office):
+    """Ten failures stop one address for a quarter of an hour; the owner elsewhere logs in."""
+    await admit(office)
+    password = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
+    for _ in range(office.settings.attempts):
+        with pytest.raises(Refusal, match="wrong"):
+            await pickup.authenticate(office, FLOW, "guess", address="203.0.113.9")
+    with pytest.raises(Refusal) as refused:
+        await pickup.authenticate(office, FLOW, password, address="203.0.113.9")
+    assert refused.value == Refusal("throttled", at=office.now() + office.settings.attempt_seconds)
+    assert (await pickup.authenticate(office, FLOW, password, address=ADDRESS)).user_id == FLOW
+    clock_of(office).advance(seconds=office.settings.attempt_seconds)
+    assert (await pickup.authenticate(office, FLOW, password, address="203.0.113.9")).user_id == FLOW
+
+
+async def test_fifty_submits_give_one_certificate(office):
+    """E19: of fifty parallel Submits one reserves a serial; all see the same request."""
+    await admit(office)
+    letter = await letter_of(office, "pickup")
+    request_id = letter.value("リクエストID")
+    results = await together(*(issuance.submit(office, request_id, actor=FLOW) for _ in range(50)))
+    assert {r.state for r in results} == {State.PROCESSING}
+    assert len({r.serial for r in results}) == 1
+    done = await together(*(issuance.complete(office, request_id) for _ in range(50)))
+    assert {r.state for r in done} == {State.ISSUED}
+    assert ca.store.count_by_status(office.database.read()) == {"issued": 1}
+
+
+async def test_the_same_certificate_again_under_another_password(office):
+    """Z1, R31: until the window closes the mail leads to the same certificate and key."""
+    await admit(office)
+    first, _ = await picked_up(office, password="one")
+    second, request_id = await picked_up(office, password="two")
+    assert first.cert.certificate == second.cert.certificate
+    assert first.key.private_numbers() == second.key.private_numbers()
+    actions = [line["action"] for line in store.audit_page(office.database.read(), request_id, 50)]
+    assert actions.count("p12.built") == 2
+
+
+async def test_the_fifth_download_is_the_last(office):
+    """E1: five downloads, then the refusal."""
+    await admit(office)
+    for _ in range(office.settings.window_downloads):
+        await picked_up(office)
+    with pytest.raises(Refusal) as refused:
+        await picked_up(office)
+    assert refused.value.code == "not_available"
+
+
+async def test_a_download_fetched_again_counts_once(office):
+    """E20: a download manager fetches the same button's file twice; a foreign request does not."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    token = await issuance.prepare_download(office, request_id, "x", "standard", actor=FLOW)
+    first = await issuance.download(office, token, request_id, actor=FLOW)
+    assert await issuance.download(office, token, request_id, actor=FLOW) == first
+    assert store.enrollment(office.database.read(), request_id).downloads == 2
+    with pytest.raises(Refusal, match="expired"):
+        await issuance.download(office, token, "another", actor=FLOW)
+    clock_of(office).advance(seconds=office.settings.ticket_seconds)
+    with pytest.raises(Refusal, match="expired"):
+        await issuance.download(office, token, request_id, actor=FLOW)
+
+
+async def test_after_the_window_the_key_is_gone_and_the_answer_is_z4(office):
+    """E1, R30: the window closes, no row holds a key, the right password leads to the refusal."""
+    await admit(office)
+    await picked_up(office)
+    clock_of(office).advance(days=30)
+    await scheduler.close_overdue(office)
+    assert not list(office.database.read().query("SELECT 1 FROM enrollments WHERE sealed_key IS NOT NULL"))
+    assert not list(office.database.read().query("SELECT 1 FROM tickets"))
+    with pytest.raises(Refusal) as refused:
+        await picked_up(office)
+    assert refused.value.code == "not_available"
+
+
+async def test_a_reissue_ends_the_old_request_at_once_and_the_certificate_on_pickup(office):
+    """E2, D3: old request ID and issue password die; the old certificate works until pick-up."""
+    await admit(office)
+    old = await letter_of(office, "pickup")
+    _, old_request = await picked_up(office)
+    await applications.reissue(office, FLOW, "pc_change", actor="desk")
+    with pytest.raises(Refusal, match="ended"):
+        await pickup.authenticate(office, FLOW, old.value("証明書発行用パスワード"), address=ADDRESS)
+    assert ca.store.find_by_order(office.database.read(), old_request).status == "issued"
+    bundle, new_request = await picked_up(office)
+    assert bundle.cert.certificate.subject.rfc4514_string() == "CN=K123456780002"
+    assert ca.store.find_by_order(office.database.read(), old_request).status == "revoked"
+    assert ca.store.find_by_order(office.database.read(), new_request).status == "issued"
+    assert store.enrollment(office.database.read(), old_request).state is State.SUPERSEDED
+
+
+async def test_a_reissue_after_theft_revokes_at_once(office):
+    """D3: lost or stolen means revoked now."""
+    await admit(office)
+    _, old_request = await picked_up(office)
+    await applications.reissue(office, FLOW, "lost_or_stolen", actor="desk")
+    assert ca.store.find_by_order(office.database.read(), old_request).status == "revoked"
+
+
+async def test_a_reissue_leaves_user_id_and_password(office):
+    """R24: no second ID notice, the login password is unchanged."""
+    await admit(office)
+    before = store.user(office.database.read(), FLOW).password_hash
+    await applications.reissue(office, FLOW, "mail_lost", actor="desk")
+    assert store.user(office.database.read(), FLOW).password_hash == before
+    kinds = [letter.name.partition("-")[2] for letter in await delivered(office)]
+    assert kinds.count("user_id.eml") == 1
+
+
+async def test_renewal_from_the_mail_to_the_new_certificate(office):
+    """R14, R32 to R37: the D-30 mail's request ID and name are those of the renewal."""
+    await admit(office)
+    bundle, request_id = await picked_up(office)
+    await first_login(office, request_id)
+    old_print = print_of(office, request_id)
+    not_after = int(bundle.cert.certificate.not_valid_after_utc.timestamp())
+    clock_of(office).set(not_after - 30 * 86_400)
+    assert await scheduler.notify(office, day_of(office.now())) == scheduler.Noticed(renewal_30=1)
+    assert await scheduler.notify(office, day_of(office.now())) == scheduler.Noticed()
+    letter = await letter_of(office, "renewal_30")
+    look = await renewal.look(office, old_print)
+    assert (look.renewal.request_id, look.source.common_name) == (
+        letter.value("リクエストID"),
+        letter.value("コモンネーム"),
+    )
+    assert renewal.status(office, old_print) == []
+    results = await together(*(renewal.submit(office, old_print, actor=FLOW) for _ in range(50)))
+    assert len({r.serial for r in results}) == 1
+    renewed = await issuance.complete(office, look.renewal.request_id)
+    assert [row.request_id for row in renewal.status(office, old_print)] == [renewed.request_id]
+    token = await issuance.prepare_download(office, renewed.request_id, "pw", "compatible", actor=FLOW)
+    got = await issuance.download(office, token, renewed.request_id, actor=FLOW)
+    new = pkcs12.load_pkcs12(got.content, b"pw").cert.certificate
+    assert new.subject == bundle.cert.certificate.subject
+    assert new.serial_number != bundle.cert.certificate.serial_number
+    assert ca.store.find_by_order(office.database.read(), request_id).status == "issued"
+    clock_of(office).set(not_after - 7 * 86_400)
+    assert await scheduler.notify(office, day_of(office.now())) == scheduler.Noticed()
+
+
+async def test_reminder_on_d_7_once(office):
+    """R15: one mail on D-30, one on D-7; downtime over D-30 is caught up once."""
+    await admit(office)
+    bundle, _ = await picked_up(office)
+    not_after = int(bundle.cert.certificate.not_valid_after_utc.timestamp())
+    clock_of(office).set(not_after - 31 * 86_400)
+    assert await scheduler.notify(office, day_of(office.now())) == scheduler.Noticed()
+    clock_of(office).set(not_after - 20 * 86_400)
+    assert await scheduler.notify(office, day_of(office.now())) == scheduler.Noticed(renewal_30=1)
+    for days in (7, 6, 1):
+        clock_of(office).set(not_after - days * 86_400)
+        seven = await scheduler.notify(office, day_of(office.now()))
+        assert seven == scheduler.Noticed(renewal_7=1 if days == 7 else 0)
+
+
+async def test_renewal_is_refused_outside_its_period(office):
+    """E9, R38: before D-30 the first day is told; after the end only a reissue helps."""
+    await admit(office)
+    bundle, request_id = await picked_up(office)
+    not_after = int(bundle.cert.certificate.not_valid_after_utc.timestamp())
+    with pytest.raises(Refusal) as early:
+        await renewal.look(office, print_of(office, request_id))
+    assert early.value.code == "not_yet_renewable"
+    assert 30 <= (not_after - early.value.at) / 86_400 < 31
+    clock_of(office).set(not_after + 1)
+    with pytest.raises(Refusal) as late:
+        await renewal.look(office, print_of(office, request_id))
+    assert late.value.code == "renewal_over"
+
+
+async def test_an_order_outlives_the_certificate_it_renews(office):
+    """E7: submitted at 23:59, downloaded at 00:01."""
+    await admit(office)
+    bundle, request_id = await picked_up(office)
+    not_after = int(bundle.cert.certificate.not_valid_after_utc.timestamp())
+    clock_of(office).set(not_after - 60)
+    begun = await renewal.submit(office, print_of(office, request_id), actor=FLOW)
+    clock_of(office).set(not_after + 60)
+    await scheduler.close_overdue(office)
+    await issuance.complete(office, begun.request_id)
+    token = await issuance.prepare_download(office, begun.request_id, "pw", "standard", actor=FLOW)
+    assert (await issuance.download(office, token, begun.request_id, actor=FLOW)).content
+
+
+async def test_a_crash_between_serial_and_certificate_is_finished_later(tmp_path):
+    """A reservation without a certificate is signed after the restart, once, under the same serial."""
+    async with open_office(tmp_path) as office:
+        await admit(office)
+        request_id = (await letter_of(office, "pickup")).value("リクエストID")
+        begun = await issuance.submit(office, request_id, actor=FLOW)
+    async with open_office(tmp_path) as office:
+        assert await issuance.recover(office) == 1
+        assert await issuance.recover(office) == 0
+        issued = store.enrollment(office.database.read(), request_id)
+        assert (issued.state, issued.serial) == (State.ISSUED, begun.serial)
+
+
+async def test_a_user_disabled_while_signing_gets_a_revoked_certificate(office):
+    """E6, E27: nothing issued to a disabled user stays valid, and no mail goes out."""
+    await admit(office)
+    request_id = (await letter_of(office, "pickup")).value("リクエストID")
+    await issuance.submit(office, request_id, actor=FLOW)
+    await people.disable_user(office, FLOW, actor="desk")
+    assert (await issuance.complete(office, request_id)).state is State.REVOKED
+    assert ca.store.find_by_order(office.database.read(), request_id).status == "revoked"
+    with pytest.raises(Refusal) as refused:
+        await applications.reissue(office, FLOW, "mail_lost", actor="desk")
+    assert refused.value.code == "user_disabled"
+
+
+async def test_another_users_certificate_does_not_log_in(office):
+    """R51: user A's certificate with user B's password fails and is audited."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    await admit(office, "K87654321")
+    password = (await letter_of(office, "user_id")).value("パスワード")
+    with pytest.raises(Refusal) as refused:
+        await login.authenticate(office, print_of(office, request_id), "K87654321", password, address=ADDRESS)
+    assert refused.value == Refusal("bad_credentials")
+    trail = store.audit_page(office.database.read(), FLOW, 10)
+    assert trail[0]["action"] == "login.wrong_user"
+
+
+@pytest.mark.parametrize(
+    ("password", "confirmation", "code"),
+    [
+        ("", "", "password_empty"),
+        ("ａ１", "ａ１", "password_characters"),
+        ("あ", "あ", "password_characters"),
+        ("a b", "a b", "password_characters"),
+        ("a-b", "a-b", "password_characters"),
+        ("abc", "abd", "password_mismatch"),
+        ("a" * 2000, "a" * 2000, "password_too_long"),
+    ],
+)
+def test_p12_passwords_are_half_width_letters_and_digits(password, confirmation, code):
+    """R28: the form refuses what readers of PKCS#12 refuse."""
+    assert issuance.p12_password_problem(password, confirmation).code == code
+    assert issuance.p12_password_problem("a" * 200, "a" * 200) is None
+
+
+async def test_the_first_password_is_changed(office):
+    """The initial password is replaced; the old one and a weak one are refused."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    old = (await letter_of(office, "user_id")).value("パスワード")
+    with pytest.raises(Refusal) as weak:
+        await login.change_password(office, FLOW, old, "short1", "short1")
+    assert weak.value == Refusal("weak_password", field="new")
+    with pytest.raises(Refusal) as same:
+        await login.change_password(office, FLOW, old, old, old)
+    assert same.value.code in ("same_password", "weak_password")
+    await login.change_password(office, FLOW, old, "Tegata2026", "Tegata2026")
+    result = await login.authenticate(
+        office, print_of(office, request_id), FLOW, "Tegata2026", address=ADDRESS
+    )
+    assert result.must_change is False
+
+
+async def test_secrets_are_masked_for_operators_and_wiped_after_delivery(office):
+    """House rule 7: what operators read has no password, and a sent mail leaves no body behind."""
+    from enroll import mails
+
+    await admit(office)
+    letter = await letter_of(office, "pickup")
+    db = office.database.read()
+    for row in mails.listed(db):
+        shown = mails.shown(db, row["id"])["shown_body"]
+        assert letter.value("証明書発行用パスワード") not in shown
+    assert not list(db.query("SELECT 1 FROM mails WHERE sealed_body IS NOT NULL"))

@@ -1,0 +1,117 @@
+"""An office for tests: a real data directory, a real database, keys that are quick to make."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ca import datadir
+from ca.clock import ManualClock
+from ca.database import Database
+from ca.schema import migrations as ca_migrations
+from ca.sealing import PassphraseCost
+from ca.workers import KeyStock, Workers
+from enroll.delivery import Outbox, deliver_due
+from enroll.office import Office
+from enroll.people import Admission, Person, add_organisation, add_user
+from enroll.schema import migrations as enroll_migrations
+from enroll.settings import Settings
+
+#: 2026-11-22 03:00 UTC, noon in Japan.
+START = 1_795_316_400
+PASSPHRASE = "correct horse battery staple"
+# Argon2id with the least memory: these directories guard nothing.
+CHEAP = PassphraseCost(iterations=1, lanes=1, memory_kib=8)
+MIGRATIONS = [ca_migrations, enroll_migrations]
+POLICY_NUMBER = "12345678"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A delivered mail or postcard, as its recipient reads it."""
+
+    name: str
+    subject: str
+    body: str
+
+    def value(self, label: str) -> str:
+        """What follows ``label：`` in the body."""
+        for line in self.body.splitlines():
+            if line.startswith(label + "："):
+                return line.partition("：")[2]
+        raise LookupError(f"{label} in {self.name}")
+
+
+@asynccontextmanager
+async def open_office(path: Path, at: int = START, **settings: Any) -> AsyncIterator[Office]:
+    """A new office in an empty directory, or the one that is there, opened again."""
+    data = path / "data"
+    if not (data / "sekisho.json").exists():
+        datadir.create(data, PASSPHRASE, at, cost=CHEAP)
+    opened = datadir.load(data, PASSPHRASE)
+    database = Database(data / "sekisho.db", MIGRATIONS)
+    workers = Workers(processes=1)
+    keys = KeyStock(workers, "ec-p256", size=0)
+    try:
+        yield Office(
+            database,
+            ManualClock(at),
+            opened.vault,
+            opened.authority,
+            workers,
+            keys,
+            replace(Settings(), **settings),
+        )
+    finally:
+        await keys.close()
+        workers.close()
+        database.close()
+
+
+def clock_of(office: Office) -> ManualClock:
+    assert isinstance(office.clock, ManualClock)
+    return office.clock
+
+
+async def admit(office: Office, user_id: str = "K12345678", **fields: Any) -> Admission:
+    """One organisation and one user, their letters queued."""
+    from enroll import store
+
+    if store.organisation(office.database.read(), POLICY_NUMBER) is None:
+        await add_organisation(office, POLICY_NUMBER, "霞が関商事", actor="test")
+    person = Person(POLICY_NUMBER, "年金 太郎", f"{user_id.lower()}@example.jp", user_id, **fields)
+    return await add_user(office, person, channel="paper", actor="test")
+
+
+async def delivered(office: Office) -> list[Letter]:
+    """Delivers what is queued into the outbox and reads everything there, oldest first."""
+    from email import message_from_bytes, policy
+
+    outbox = Outbox(office.database.path.parent / "outbox")
+    await deliver_due(office, outbox)
+    letters = []
+    for path in sorted(outbox.directory.iterdir()) if outbox.directory.exists() else []:
+        if path.suffix == ".eml":
+            message = message_from_bytes(path.read_bytes(), policy=policy.default)
+            letters.append(Letter(path.name, message["Subject"], message.get_content()))
+        else:
+            _, subject, body = path.read_text().split("\n\n", 2)
+            letters.append(Letter(path.name, subject, body))
+    return letters
+
+
+async def letter_of(office: Office, kind: str) -> Letter:
+    """The newest delivered letter of a kind."""
+    found = [letter for letter in await delivered(office) if letter.name.split(".")[0].endswith("-" + kind)]
+    if not found:
+        raise LookupError(kind)
+    return found[-1]
+
+
+async def together(*works: Any) -> list[Any]:
+    """Runs works at the same time; refusals and other exceptions are returned."""
+    return list(await asyncio.gather(*works, return_exceptions=True))
