@@ -1,0 +1,193 @@
+"""Certificates of our own hosts: made by the local server CA, or PEM files of the operator's, checked."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from ca.authority import Issuer
+from ca.certificates import build, common_name, serial_from, to_pem, validity
+from ca.datadir import DataDir
+from ca.errors import ConfigError
+from ca.files import read_file, write_private, write_public
+from ca.keys import PrivateKey, from_pkcs8, generate, spki, to_pkcs8
+from ca.profiles import DAY, SERVER
+
+RENEW_BEFORE = 30 * DAY
+"""A kept certificate with less than this many seconds left is replaced at the next start."""
+
+
+@dataclass(frozen=True)
+class ServerCertificate:
+    """What a TLS listener needs: the chain (DER, leaf first, no root) and the key (PKCS#8 DER)."""
+
+    chain: tuple[bytes, ...]
+    key: bytes = field(repr=False)
+    names: tuple[str, ...]
+    not_after_at: int
+
+    @property
+    def chain_pem(self) -> bytes:
+        return b"".join(to_pem(der) for der in self.chain)
+
+    @property
+    def key_pem(self) -> bytes:
+        return from_pkcs8(self.key).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+
+
+def issue(issuer: Issuer, hosts: Sequence[str], at: int, serial: int, key: PrivateKey) -> ServerCertificate:
+    """A certificate for `hosts` (wildcards such as `*.check.example` included) by the local server CA."""
+    hosts = tuple(dict.fromkeys(host.lower() for host in hosts))
+    period = validity(SERVER, at, issuer.not_after_at)
+    # The subject may stay empty: browsers read the alternative names alone.
+    subject = common_name(hosts[0] if len(hosts[0]) <= 64 else "")
+    der = build(SERVER, subject, key.public_key(), hosts, serial, period, issuer.signer)
+    return ServerCertificate((der,), to_pkcs8(key), hosts, period[1])
+
+
+def local(datadir: DataDir, hosts: Sequence[str], at: int) -> ServerCertificate:
+    """The local server CA's certificate for `hosts`, kept in `servers/` and renewed in good time."""
+    stem = datadir.path / "servers" / "hosts"
+    kept = _kept(datadir, stem)
+    if kept is not None and covers(kept.names, hosts) and kept.not_after_at - at > RENEW_BEFORE:
+        starts_at = x509.load_der_x509_certificate(kept.chain[0]).not_valid_before_utc.timestamp()
+        if at >= starts_at:
+            return kept
+    serial = serial_from(secrets.token_bytes(16))
+    made = issue(datadir.server_ca, hosts, at, serial, generate(SERVER.key_kinds[0]))
+    write_private(stem.with_suffix(".key"), datadir.vault.seal("key servers/hosts", made.key))
+    write_public(stem.with_suffix(".pem"), made.chain_pem)
+    return made
+
+
+def from_files(
+    certificate: Path, key: Path, hosts: Sequence[str], at: int, password: bytes | None = None
+) -> ServerCertificate:
+    """The operator's own PEM files, checked before anything listens. `ConfigError` says what is wrong.
+
+    `certificate` holds the leaf first, then each issuer in turn; it must cover every one of `hosts`.
+    """
+    chain = _load_chain(certificate)
+    private = _load_key(key, password)
+    leaf = chain[0]
+    if leaf.public_key() != private.public_key():
+        raise ConfigError(
+            f"{key} is not the key of the first certificate in {certificate};"
+            " put the host's own certificate first, or name its key"
+        )
+    _check_order(certificate, chain)
+    names = _names(leaf)
+    missing = [host for host in hosts if not covers(names, [host])]
+    if missing:
+        raise ConfigError(
+            f"{certificate} does not name {', '.join(missing)} (it names {', '.join(names) or 'nothing'});"
+            " have it issued for every host of the configuration"
+        )
+    _check_use(certificate, leaf, at)
+    return ServerCertificate(
+        chain=tuple(c.public_bytes(serialization.Encoding.DER) for c in chain),
+        key=to_pkcs8(private),
+        names=names,
+        not_after_at=int(leaf.not_valid_after_utc.timestamp()),
+    )
+
+
+def covers(names: Sequence[str], hosts: Sequence[str]) -> bool:
+    """Whether certificate `names` cover all `hosts` (RFC 9525 section 6.3: `*` is one whole label).
+
+    A host that is itself a wildcard is covered only by the same wildcard.
+    """
+    lowered = {name.lower() for name in names}
+    return all(
+        host.lower() in lowered
+        or (not host.startswith("*.") and f"*.{host.lower().partition('.')[2]}" in lowered)
+        for host in hosts
+    )
+
+
+def _kept(datadir: DataDir, stem: Path) -> ServerCertificate | None:
+    certificate, key = stem.with_suffix(".pem"), stem.with_suffix(".key")
+    if not certificate.exists() or not key.exists():
+        return None
+    try:
+        chain = x509.load_pem_x509_certificates(certificate.read_bytes())
+        private = from_pkcs8(datadir.vault.open("key servers/hosts", key.read_bytes()))
+        chain[0].verify_directly_issued_by(datadir.server_ca.certificate)
+    # A crash between the two files, or a changed CA: made anew, nothing is lost.
+    except Exception:
+        return None
+    if spki(private.public_key()) != spki(chain[0].public_key()):  # type: ignore[arg-type]
+        return None
+    return ServerCertificate(
+        chain=tuple(c.public_bytes(serialization.Encoding.DER) for c in chain),
+        key=to_pkcs8(private),
+        names=_names(chain[0]),
+        not_after_at=int(chain[0].not_valid_after_utc.timestamp()),
+    )
+
+
+def _load_chain(path: Path) -> list[x509.Certificate]:
+    content = read_file(path, "server certificate")
+    try:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError as error:
+        raise ConfigError(f"{path} holds no readable PEM certificate; name a file that does") from error
+
+
+def _load_key(path: Path, password: bytes | None) -> PrivateKey:
+    content = read_file(path, "server key")
+    try:
+        key = serialization.load_pem_private_key(content, password)
+        return from_pkcs8(
+            key.private_bytes(
+                serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+    except TypeError as error:
+        raise ConfigError(f"{path} is encrypted; decrypt it: openssl pkey -in {path} -out KEY.pem") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not a PEM private key (RSA, EC or Ed25519); name one") from error
+
+
+def _check_order(path: Path, chain: Sequence[x509.Certificate]) -> None:
+    for lower, upper in pairwise(chain):
+        try:
+            lower.verify_directly_issued_by(upper)
+        except Exception as error:
+            raise ConfigError(
+                f"in {path}, {upper.subject.rfc4514_string()} did not issue {lower.subject.rfc4514_string()};"
+                " order the file: the host's certificate, its issuer, that one's issuer"
+            ) from error
+
+
+def _check_use(path: Path, leaf: x509.Certificate, at: int) -> None:
+    if leaf.not_valid_after_utc.timestamp() < at:
+        raise ConfigError(f"{path} expired on {leaf.not_valid_after_utc:%Y-%m-%d}; renew it")
+    if leaf.not_valid_before_utc.timestamp() > at:
+        raise ConfigError(f"{path} begins on {leaf.not_valid_before_utc:%Y-%m-%d}; check the clock: date")
+    try:
+        purposes = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if ExtendedKeyUsageOID.SERVER_AUTH not in purposes:
+        raise ConfigError(f"{path} is not for TLS servers (extended key usage); have one issued that is")
+
+
+def _names(leaf: x509.Certificate) -> tuple[str, ...]:
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    return (*names.get_values_for_type(x509.DNSName), *addresses)

@@ -1,0 +1,187 @@
+"""The index of certificates: compare-and-set, recovery, and its cost when it is large."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+import sqlite_utils
+
+from ca import store
+from ca.authority import Authority
+from ca.database import Database
+from ca.revocation import RevocationStatus
+from ca.store import AlreadyReserved, fingerprint_of
+from tests.ca.conftest import AT, DAY, Issued, issue_person
+
+
+def _stored(db: Database, authority: Authority, cn: str = "K1", order_id: str | None = None) -> Issued:
+    made = issue_person(authority, cn, order_id=order_id)
+
+    def work(d: sqlite_utils.Database) -> None:
+        store.reserve(d, made.reservation)
+        assert store.store_issued(d, made.reservation.serial, made.der, AT)
+
+    db.write_now(work)
+    return made
+
+
+def test_a_certificate_goes_from_reserved_to_issued(db: Database, authority: Authority) -> None:
+    """The serial is recorded first, with everything that is needed to sign again."""
+    made = issue_person(authority, order_id="o1")
+    db.write_now(lambda d: store.reserve(d, made.reservation))
+    assert store.reserved_unsigned(db.read()) == [made.reservation]
+    assert store.certificate_status(db.read(), fingerprint_of(made.der)) is RevocationStatus.UNKNOWN
+    assert db.write_now(lambda d: store.store_issued(d, made.reservation.serial, made.der, AT + 1))
+    record = store.find_by_fingerprint(db.read(), fingerprint_of(made.der))
+    assert record is not None
+    assert (record.status, record.der, record.issued_at) == ("issued", made.der, AT + 1)
+    assert store.find_by_serial(db.read(), made.reservation.serial) == record
+    assert store.find_by_order(db.read(), "o1") == record
+    assert store.find_by_common_name(db.read(), record.subject_cn) == [record]
+    assert store.reserved_unsigned(db.read()) == []
+
+
+def test_storing_twice_changes_nothing(db: Database, authority: Authority) -> None:
+    """A second completion of the same reservation is refused, and so is one without reservation."""
+    made = _stored(db, authority)
+    other = issue_person(authority)
+    assert not db.write_now(lambda d: store.store_issued(d, made.reservation.serial, other.der, AT))
+    assert not db.write_now(lambda d: store.store_issued(d, other.reservation.serial, other.der, AT))
+    record = store.find_by_serial(db.read(), made.reservation.serial)
+    assert record is not None
+    assert record.der == made.der
+
+
+async def test_an_order_has_one_certificate(db: Database, authority: Authority) -> None:
+    """Fifty reservations for one order in parallel: one is made, the others learn of it."""
+    wanted = [issue_person(authority, order_id="same").reservation for _ in range(50)]
+    results = await asyncio.gather(
+        *(db.write(lambda d, r=r: store.reserve(d, r)) for r in wanted), return_exceptions=True
+    )
+    assert [type(r) for r in results if r is not None] == [AlreadyReserved] * 49
+    found = store.find_by_order(db.read(), "same")
+    assert found is not None
+    assert found.serial == wanted[results.index(None)].serial
+
+
+def test_an_abandoned_reservation_frees_its_order(db: Database, authority: Authority) -> None:
+    """Only what was never signed can be given up."""
+    made = issue_person(authority, order_id="o")
+    db.write_now(lambda d: store.reserve(d, made.reservation))
+    assert db.write_now(lambda d: store.abandon(d, made.reservation.serial))
+    again = _stored(db, authority, order_id="o")
+    assert not db.write_now(lambda d: store.abandon(d, again.reservation.serial))
+
+
+async def test_fifty_revocations_are_one(db: Database, authority: Authority) -> None:
+    """Revoking is compare-and-set: the first reason and time stand."""
+    made = _stored(db, authority)
+    serial = made.reservation.serial
+    done = await asyncio.gather(
+        *(db.write(lambda d, i=i: store.revoke(d, serial, 1, AT + i)) for i in range(50))
+    )
+    assert done.count(True) == 1
+    record = store.find_by_serial(db.read(), serial)
+    assert record is not None
+    assert (record.status, record.revoked_at) == ("revoked", AT + done.index(True))
+    assert store.certificate_status(db.read(), fingerprint_of(made.der)) is RevocationStatus.REVOKED
+
+
+def test_an_unsigned_reservation_cannot_be_revoked(db: Database, authority: Authority) -> None:
+    """There is nothing to revoke before there is a certificate."""
+    made = issue_person(authority)
+    db.write_now(lambda d: store.reserve(d, made.reservation))
+    assert not db.write_now(lambda d: store.revoke(d, made.reservation.serial, 0, AT))
+
+
+def test_revocations_are_pushed_in_order_even_if_the_clock_goes_back(
+    db: Database, authority: Authority
+) -> None:
+    """Who polls by number misses none, whatever the times say."""
+    made = [_stored(db, authority) for _ in range(3)]
+    for i, one in enumerate(made):
+        db.write_now(lambda d, i=i, s=one.reservation.serial: store.revoke(d, s, 4, AT - i))
+    seen = store.revoked_since(db.read(), 1)
+    assert [(r.number, r.fingerprint) for r in seen] == [
+        (2, fingerprint_of(made[1].der)),
+        (3, fingerprint_of(made[2].der)),
+    ]
+    assert store.last_revocation(db.read()) == 3
+    assert store.revoked_since(db.read(), 3) == []
+
+
+def test_the_crl_holds_what_has_not_expired(db: Database, authority: Authority) -> None:
+    """RFC 5280 section 3.3: an entry may go once the certificate has expired."""
+    made = _stored(db, authority)
+    db.write_now(lambda d: store.revoke(d, made.reservation.serial, 1, AT))
+    issuer, end = authority.current.issuer_id, made.reservation.not_after_at
+    assert [e.serial for e in store.revoked_entries(db.read(), issuer, end)] == [made.reservation.serial]
+    assert store.revoked_entries(db.read(), issuer, end + 1) == []
+    assert store.revoked_entries(db.read(), "another", AT) == []
+    assert [db.write_now(lambda d: store.next_crl_number(d, issuer)) for _ in range(3)] == [1, 2, 3]
+
+
+def test_pages_go_back_in_time(db: Database, authority: Authority) -> None:
+    """Newest first, each page beginning where the last one ended."""
+    made = [_stored(db, authority, f"K{i}") for i in range(5)]
+    db.write_now(lambda d: store.revoke(d, made[3].reservation.serial, 0, AT))
+    first = store.list_page(db.read(), 2)
+    second = store.list_page(db.read(), 2, before_row=first[-1].row)
+    assert [r.subject_cn for r in (*first, *second)] == ["K4", "K3", "K2", "K1"]
+    assert [r.subject_cn for r in store.list_page(db.read(), 9, status="revoked")] == ["K3"]
+    assert store.count_by_status(db.read()) == {"issued": 4, "revoked": 1}
+
+
+def test_expiring_lists_what_is_still_good(db: Database, authority: Authority) -> None:
+    """What the D-30 mail asks for, without what was revoked."""
+    made = [_stored(db, authority) for _ in range(2)]
+    end = made[0].reservation.not_after_at
+    db.write_now(lambda d: store.revoke(d, made[1].reservation.serial, 0, AT))
+    assert [r.serial for r in store.expiring(db.read(), end, end + 1)] == [made[0].reservation.serial]
+    assert list(store.expiring(db.read(), end + 1, end + DAY)) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO certificates (serial, issuer_id, profile, status, subject_cn, spki_sha256,"
+        " not_before_at, not_after_at, reserved_at, template)"
+        " VALUES ('x', 'i', 'p', 'issued', 'c', 's', 1, 2, 3, '{}')",
+        "UPDATE certificates SET status = 'revoked'",
+        "UPDATE certificates SET not_after_at = 'tomorrow'",
+    ],
+)
+def test_the_table_itself_refuses_nonsense(db: Database, authority: Authority, statement: str) -> None:
+    """Issued without DER, revoked without time, text in a time: not even by hand."""
+    _stored(db, authority)
+    with pytest.raises(Exception, match=r"constraint|cannot store TEXT"):
+        db.write_now(lambda d: d.execute(statement))
+
+
+def test_every_question_is_answered_by_an_index(db: Database) -> None:
+    """With a million rows no request may scan the table (EXPLAIN QUERY PLAN)."""
+    asked: list[tuple[str, object]] = []
+    reader = db.read()
+    with reader.tracer(lambda sql, params: asked.append((sql, params))):
+        print_ = os.urandom(32).hex()
+        store.find_by_fingerprint(reader, print_)
+        store.find_by_serial(reader, "00")
+        store.find_by_order(reader, "o")
+        store.find_by_common_name(reader, "K")
+        store.find_reservation(reader, "00")
+        store.certificate_status(reader, print_)
+        store.reserved_unsigned(reader)
+        store.revoked_since(reader, 5)
+        store.last_revocation(reader)
+        store.revoked_entries(reader, "i", AT)
+        list(store.expiring(reader, AT, AT + DAY))
+        store.list_page(reader, 10)
+        store.list_page(reader, 10, status="revoked")
+        store.list_page(reader, 10, status="reserved")
+    assert len(asked) >= 14
+    for sql, params in list(asked):
+        plan = reader.conn.execute(f"EXPLAIN QUERY PLAN {sql}", params or ()).fetchall()
+        words = " ".join(row[-1] for row in plan)
+        assert "SCAN certificates" not in words or "USING INDEX certificates_re" in words, (sql, words)
