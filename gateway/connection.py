@@ -178,15 +178,12 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         tls = self._tls
         if tls is None or self._closing or not data:
             return
-        view = memoryview(data)
         try:
-            if len(view) <= _RECORD:
-                tls.send(bytes(view))
+            if len(data) <= _RECORD:
+                tls.send(data if isinstance(data, bytes) else bytes(data))
                 self._flush()
             else:
-                for start in range(0, len(view), _WIRE):
-                    tls.send(bytes(view[start : start + _WIRE]))
-                    self._flush()
+                self._write_long(tls, memoryview(data))
         except TlsError:
             self.abort()
             return
@@ -208,10 +205,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
                 self._flush()
             except TlsError:
                 pass
-        self._sent_mark = self._drained()
-        self.deadline = self._loop.time() + self._limits.stall
-        if self._raw is not None:
-            self._raw.close()
+        self._finish()
 
     def abort(self) -> None:
         """Ends the connection now, whatever is running on it; nothing unsent is sent."""
@@ -307,11 +301,8 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._flush()
             return False
         except Exception as error:  # TlsError, or whatever a callback raised: either way it dies here
-            self._flush()  # the alert
             self._listener.count(f"handshake.failed.{type(error).__name__}")
-            self._closing = True
-            if self._raw is not None:
-                self._raw.close()
+            self._finish()
             return False
         self._flush()
         self._barren = 0
@@ -340,8 +331,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self.close()
             return
         except TlsError:
-            self._flush()
-            self.abort()
+            self._finish()
             return
         self._account(http, got)
         self._flush()
@@ -377,6 +367,24 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
                     return
         except WantRead:
             return
+
+    def _write_long(self, tls: Session, data: memoryview) -> None:
+        # SSL_write takes at most one record a call (pyOpenSSL sets ENABLE_PARTIAL_WRITE).
+        at = 0
+        while at < len(data):
+            end = min(at + _WIRE, len(data))
+            while at < end:
+                at += tls.send(bytes(data[at : min(at + _RECORD, end)]))
+            self._flush()
+
+    def _finish(self) -> None:
+        """Closes once OpenSSL's last words (an alert, close_notify; none to plaintext) are sent."""
+        self._flush()
+        self._closing = True
+        self._sent_mark = self._drained()
+        self.deadline = self._loop.time() + self._limits.stall
+        if self._raw is not None:
+            self._raw.close()
 
     def _fail(self, reason: str) -> None:
         self._listener.count(reason)

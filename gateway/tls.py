@@ -109,11 +109,10 @@ class SiteTable:
 
         A one-label wildcard can match through one parent only, so it is also the longest.
         """
-        site = self._by_host.get(name)
-        if site is not None:
-            return site
         label, dot, parent = name.partition(".")
-        return self._by_host.get("*." + parent) if label and dot and label != "*" else None
+        if label in ("", "*"):
+            return None
+        return self._by_host.get(name) or (self._by_host.get("*." + parent) if dot else None)
 
 
 def fold_host(raw: bytes) -> str | None:

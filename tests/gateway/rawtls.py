@@ -66,6 +66,9 @@ def issue(
         .add_extension(x509.BasicConstraints(ca, None), True)
         .add_extension(x509.KeyUsage(not ca, False, False, False, False, ca, ca, False, False), True)
     )
+    own, theirs = key.public_key(), (issuer.key if issuer else key).public_key()
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(own), False)
+    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(theirs), False)
     if hosts:
         names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
         builder = builder.add_extension(names, False)
@@ -142,7 +145,7 @@ class RawClient:
         await self.push()
 
     async def send(self, data: bytes) -> None:
-        self.tls.send(data)
+        self.tls.sendall(data)
         await self.push()
 
     async def some(self) -> bytes:

@@ -2,60 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
 from aiohttp import web
 
-from ca.errors import ConfigError
 from ca.revocation import RevocationStatus
 from ca.trust import CertificateState, Rejection, VerifiedPeer
 from gateway.http import connection, peer
-from gateway.tls import ClientCertificate, Site
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
-
-
-async def who(request: web.BaseRequest) -> web.Response:
-    """Says who the gate thinks is calling."""
-    verdict = peer(request)
-    if isinstance(verdict, VerifiedPeer):
-        return web.Response(text=f"verified {verdict.common_name}")
-    return web.Response(text="no policy" if verdict is None else verdict.state.value)
-
-
-def login(pki: Pki, **more: object) -> Site:
-    fields = {
-        "name": "login",
-        "hosts": ("login.test",),
-        "handler": who,
-        "certificate": pki.server.for_server(),
-    }
-    policy = {"client_certificate": ClientCertificate.REQUIRE, "anchors": pki.anchors}
-    return Site(**{**fields, **policy, **more})  # type: ignore[arg-type]
-
-
-def check(pki: Pki, **more: object) -> Site:
-    return login(
-        pki,
-        **{
-            "name": "check",
-            "hosts": ("check.test", "*.check.test"),
-            "client_certificate": ClientCertificate.ASK,
-            **more,
-        },
-    )
-
-
-def open_site(pki: Pki, **more: object) -> Site:
-    return login(
-        pki,
-        **{
-            "name": "enroll",
-            "hosts": ("enroll.test",),
-            "client_certificate": ClientCertificate.NONE,
-            "anchors": None,
-            **more,
-        },
-    )
+from tests.gateway.sites import check, login, open_site
 
 
 async def test_verified_peer_reaches_the_handler_with_facts(serve: Serve, pki: Pki) -> None:
@@ -118,16 +72,3 @@ async def test_revocation_is_seen_by_the_next_request(serve: Serve, pki: Pki) ->
         assert (await client.get(b"check.test")).text == "verified 1234567890"
         running.status[pki.client.fingerprint] = RevocationStatus.REVOKED
         assert (await client.get(b"check.test")).text == "revoked"
-
-
-async def test_policy_without_anchors_is_refused(pki: Pki) -> None:
-    """A site that asks for certificates and trusts no CA does not start."""
-    with pytest.raises(ConfigError, match="trusts no CA"):
-        await _listen(login(pki, anchors=None))
-
-
-async def _listen(*sites: Site) -> None:
-    from ca.clock import SystemClock
-    from gateway.listener import Listener
-
-    Listener(sites, clock=SystemClock(), status=lambda _: RevocationStatus.GOOD)

@@ -1,0 +1,228 @@
+"""The TLS layer by itself: versions, ALPN, plaintext, floods, callbacks that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sys
+from typing import Any
+
+import pytest
+from OpenSSL import SSL
+
+from gateway import tls
+from gateway.connection import Limits
+from tests.gateway.conftest import Pki, Serve
+from tests.gateway.rawtls import Closed, client_context, connect, get
+from tests.gateway.sites import check, login, open_site
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command")
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_VERSION, SSL.TLS1_1_VERSION])
+async def test_old_versions_are_refused(serve: Serve, pki: Pki, version: int) -> None:
+    """V19: nothing below TLS 1.2, with the alert that says so."""
+    running = await serve(open_site(pki))
+    context = client_context(version=version, ciphers=b"ALL:@SECLEVEL=0")
+    with pytest.raises(Closed, match="protocol version"):
+        async with connect(running.port, b"enroll.test", context=context):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("ciphers", "accepted"),
+    [(b"ECDHE-ECDSA-AES128-GCM-SHA256", True), (b"ECDHE-ECDSA-AES128-SHA", False), (b"AES128-SHA", False)],
+)
+async def test_tls12_suites(serve: Serve, pki: Pki, ciphers: bytes, accepted: bool) -> None:
+    """TLS 1.2 has forward secrecy and AEAD, or it is not spoken."""
+    running = await serve(open_site(pki))
+    context = client_context(version=SSL.TLS1_2_VERSION, ciphers=ciphers)
+    if accepted:
+        async with connect(running.port, b"enroll.test", context=context) as client:
+            assert (await client.get(b"enroll.test")).status == 200
+    else:
+        with pytest.raises(Closed, match="handshake failure"):
+            async with connect(running.port, b"enroll.test", context=context):
+                pass
+
+
+async def test_the_hybrid_group_is_taken(serve: Serve, pki: Pki) -> None:
+    """X25519MLKEM768 is what two current OpenSSLs agree on."""
+    running = await serve(open_site(pki))
+    async with connect(running.port, b"enroll.test") as client:
+        assert (await client.get(b"enroll.test")).status == 200
+        (info,) = running.listener.connections()
+        assert info.group == "X25519MLKEM768"
+
+
+@pytest.mark.parametrize("alpn", [[b"h2"], [b"ftp"], [b"smtp", b"http/1.0"], [b"HTTP/1.1"]])
+async def test_foreign_alpn_is_refused(serve: Serve, pki: Pki, alpn: list[bytes]) -> None:
+    """V49: a client that means another protocol gets no_application_protocol, not ours."""
+    running = await serve(open_site(pki))
+    with pytest.raises(Closed, match="no application protocol"):
+        async with connect(running.port, b"enroll.test", alpn=alpn):
+            pass
+    assert running.listener.counts["handshake.done"] == 0
+    async with connect(running.port, b"enroll.test", alpn=[b"h2", b"http/1.1"]) as client:
+        assert client.tls.get_alpn_proto_negotiated() == b"http/1.1"
+        assert (await client.get(b"enroll.test")).status == 200
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"GET / HTTP/1.1\r\nHost: enroll.test\r\nUpgrade: TLS/1.0\r\nConnection: Upgrade\r\n\r\n",
+        b"PROXY TCP4 1.2.3.4 1.2.3.4 1 443\r\n",
+        b"\0" * 600,
+        b"\x80\x2e\x01\x00\x02",
+    ],
+)
+async def test_plaintext_is_not_heard(serve: Serve, pki: Pki, words: bytes) -> None:
+    """V43: what is not TLS ends the connection; no request comes of it."""
+    running = await serve(open_site(pki), limits=Limits(tick=0.02, handshake=0.2))
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    writer.write(words)
+    said = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert b"HTTP" not in said
+    assert running.listener.counts["handshake.done"] == 0
+
+
+async def test_an_upgrade_to_tls_within_tls_is_ignored(serve: Serve, pki: Pki) -> None:
+    """V43: `Upgrade: TLS/1.0` changes nothing, and the connection goes on."""
+    running = await serve(open_site(pki))
+    async with connect(running.port, b"enroll.test") as client:
+        lines = (b"Upgrade: TLS/1.0", b"Connection: Upgrade")
+        for _ in range(2):
+            assert (await client.get(b"enroll.test", b"/", *lines)).status == 200
+
+
+@pytest.mark.parametrize("callback", ["get_servername", "set_context"])
+async def test_a_failing_sni_callback_kills_the_handshake(
+    serve: Serve, pki: Pki, callback: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """V23: an exception while the site is chosen is the end, not a fallback."""
+    running = await serve(check(pki), login(pki))
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("planted")
+
+    complaints: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "excepthook", lambda *what: complaints.append(what[1]))
+        patch.setattr(SSL.Connection, callback, fail)
+        with pytest.raises(Closed):
+            async with connect(running.port, b"login.test", certificate=pki.client):
+                pass
+    assert [str(each) for each in complaints] == ["planted"]
+    assert running.listener.counts["handshake.done"] == 0
+    async with connect(running.port, b"login.test", certificate=pki.client) as client:
+        assert (await client.get(b"login.test")).status == 200
+
+
+async def test_a_failing_verify_callback_kills_the_handshake(
+    serve: Serve, pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fail closed: a record that could not be written is no clean record."""
+
+    def fail(*_: Any) -> bool:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(tls, "_record", fail)
+    running = await serve(login(pki))
+    with pytest.raises(Closed):
+        async with connect(running.port, b"login.test", certificate=pki.client) as client:
+            await client.get(b"login.test")
+    assert running.listener.counts["handshake.done"] == 0
+
+
+@needs_openssl
+async def test_renegotiation_is_refused(serve: Serve, pki: Pki) -> None:
+    """V31: TLS 1.2 renegotiation gets no_renegotiation; no request follows it."""
+    running = await serve(open_site(pki), limits=Limits(tick=0.02))
+    out = await _s_client(running.port, ["-tls1_2"], b"R\n")
+    assert "no renegotiation" in out
+
+
+@needs_openssl
+async def test_a_few_key_updates_are_fine(serve: Serve, pki: Pki) -> None:
+    """V50: KeyUpdate is a right of the client."""
+    running = await serve(open_site(pki))
+    say = b"K\n" * 5 + get(b"enroll.test", b"/", b"Connection: close").replace(b"\r\n", b"\n")
+    out = await _s_client(running.port, ["-tls1_3", "-crlf"], say)
+    assert "200 OK" in out
+
+
+@needs_openssl
+async def test_a_flood_of_key_updates_is_ended(serve: Serve, pki: Pki) -> None:
+    """V50: records that carry nothing have a budget, and then the connection ends."""
+    running = await serve(open_site(pki), limits=Limits(tick=0.02, barren_bytes=2_000))
+    await _s_client(running.port, ["-tls1_3"], b"K\n" * 400)
+    assert running.listener.counts["barren"] == 1
+
+
+async def test_one_byte_records_are_no_flood(serve: Serve, pki: Pki) -> None:
+    """The budget is for records without data; the smallest with data are paid for."""
+    running = await serve(open_site(pki), limits=Limits(tick=0.02, barren_bytes=2_000))
+    request = get(b"enroll.test", b"/", b"X-Long: " + b"x" * 1_000)
+    async with connect(running.port, b"enroll.test") as client:
+        for at in range(len(request)):
+            client.tls.send(request[at : at + 1])
+            if at % 50 == 0:
+                await client.push()
+        await client.push()
+        assert (await client.answer()).status == 200
+
+
+async def test_an_endless_handshake_is_ended(serve: Serve, pki: Pki) -> None:
+    """V29, V46: the bytes of a handshake are bounded."""
+    running = await serve(open_site(pki), limits=Limits(tick=0.02, handshake_bytes=5_000))
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    writer.write(b"\x16\x03\x01\x00\x04\x01\x01\xff\x00" + b"\x16\x03\x01\x00\x01\x00" * 2_000)
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+    assert running.listener.counts["handshake.too-long"] == 1
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+async def test_close_notify_is_answered(serve: Serve, pki: Pki, version: int) -> None:
+    """RFC 8446 6.1: a client that says goodbye hears one."""
+    running = await serve(open_site(pki))
+    async with connect(running.port, b"enroll.test", version=version) as client:
+        client.tls.shutdown()
+        await client.push()
+        assert (await client.end()).alert == "close_notify"
+
+
+async def test_garbage_after_the_handshake_gets_an_alert(serve: Serve, pki: Pki) -> None:
+    """A record that does not decrypt ends the connection with bad_record_mac."""
+    running = await serve(open_site(pki))
+    async with connect(running.port, b"enroll.test") as client:
+        client.writer.write(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        assert (await client.end()).alert.endswith("alert bad record mac")
+
+
+async def _s_client(port: int, options: list[str], say: bytes) -> str:
+    """A session that reads commands line by line, as from a terminal, until the server closes."""
+    process = await asyncio.create_subprocess_exec(
+        *("openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "enroll.test", *options),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    seen = b""
+    while b"Verify return code" not in seen and (more := await process.stdout.read(65_536)):
+        seen += more
+    for line in say.splitlines(keepends=True):
+        process.stdin.write(line)
+        await asyncio.sleep(0.004)  # s_client takes a command only at the start of a read
+    with contextlib.suppress(TimeoutError):
+        seen += await asyncio.wait_for(process.stdout.read(), 1)
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+    return seen.decode(errors="replace")
