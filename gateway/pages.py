@@ -1,0 +1,293 @@
+"""The frame around every page: one look, two languages, security headers, and what an error says.
+
+A site is an aiohttp application made by ``site_application``; its templates extend ``layout.html``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import jinja2
+from aiohttp import web
+from markupsafe import Markup
+
+from ca.trust import CertificateState, Rejection
+from enroll.jst import shown, shown_day
+from enroll.refusals import Refusal
+from gateway import http, references
+from gateway.context import Gate, Role
+from gateway.hours import desk_open, desk_opens_at
+from gateway.words import CERTIFICATE, REFUSALS, Words
+
+log = logging.getLogger("sekisho.pages")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+GATE: web.AppKey[Gate] = web.AppKey("gate", Gate)
+SITE: web.AppKey[str] = web.AppKey("site", str)
+_TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
+
+_LANGUAGE_COOKIE = "__Host-lang"
+_LANGUAGES = ("ja", "en")
+_FORM_LIMIT = 64 * 1024
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+
+
+def site_application(gate: Gate, role: Role, package: str) -> web.Application:
+    """An application with the frame. ``package`` holds the site's ``templates/`` folder."""
+    app = web.Application(middlewares=[_frame, _errors, _same_origin], client_max_size=_FORM_LIMIT)
+    app[GATE] = gate
+    app[SITE] = str(role)
+    app[_TEMPLATES] = _environment(package)
+    app.router.add_get(f"/assets/{_ASSETS_VERSION}/{{name}}", _asset)
+    app.router.add_get("/favicon.ico", _favicon)
+    return app
+
+
+def render(
+    request: web.Request,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **values: Any,
+) -> web.Response:
+    """A page. Templates get ``t(ja, en)``, ``lang`` and what ``_values`` lists besides."""
+    language = language_of(request)
+    text = request.app[_TEMPLATES].get_template(template).render(_values(request, language) | values)
+    response = web.Response(
+        text=text, status=status, content_type="text/html", charset="utf-8", headers=headers
+    )
+    response.headers["Content-Language"] = language
+    return response
+
+
+def see_other(location: str) -> web.Response:
+    """303: after a POST the browser fetches a page that can be reloaded without harm (E19)."""
+    return web.Response(status=303, headers={"Location": location})
+
+
+def words_page(
+    request: web.Request, words: Words, *, reference: str, at: int = 0, **values: Any
+) -> web.Response:
+    """The page of a refusal or problem: what happened, the one next step, whom to call."""
+    headers = {}
+    if words.status == 429 and at:
+        headers["Retry-After"] = str(max(1, at - request.app[GATE].now()))
+    return render(
+        request, "problem.html", status=words.status, headers=headers, words=words, reference=reference,
+        at=at, **values,
+    )  # fmt: skip
+
+
+async def problem(request: web.Request, code: str, *, at: int = 0, **detail: Any) -> web.Response:
+    """The page of a refusal code, with a reference number that the help desk finds."""
+    gate, site = request.app[GATE], request.app[SITE]
+    reference = await references.note(gate.office, site, code, path=request.path, **detail)
+    return words_page(request, REFUSALS[code], reference=reference, at=at)
+
+
+def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """What a site that requires a certificate shows to those without a good one.
+
+    An application of its own: nothing behind it can be reached without a verified certificate.
+    """
+    app = site_application(gate, role, "gateway")
+
+    async def explain(request: web.Request) -> web.StreamResponse:
+        verdict = http.peer(request)
+        rejection = verdict if isinstance(verdict, Rejection) else None
+        state = rejection.state if rejection is not None else CertificateState.NONE
+        reference = await references.note(
+            gate.office,
+            str(role),
+            f"certificate.{state.value}",
+            common_name=rejection.common_name if rejection else None,
+            issuer=rejection.issuer_name if rejection else None,
+            address=http.connection(request).peer_address,
+        )
+        return words_page(
+            request, CERTIFICATE[state], reference=reference, rejection=rejection, state=state.value,
+            test_url=gate.origins.get(Role.CONNECTIVITY),
+        )  # fmt: skip
+
+    app.router.add_route("*", "/{rest:.*}", explain)
+    app.freeze()
+    return app._handle  # type: ignore[return-value]
+
+
+def language_of(request: web.Request) -> str:
+    """``ja`` unless the visitor switched: by ``?lang=`` now, or by cookie before."""
+    asked = request.query.get("lang") or request.cookies.get(_LANGUAGE_COOKIE)
+    return asked if asked in _LANGUAGES else "ja"
+
+
+def speak(language: str) -> Callable[[str, str], str]:
+    """The function templates know as ``t``: picks one of (Japanese, English)."""
+    return lambda ja, en: en if language == "en" else ja
+
+
+async def form(request: web.Request) -> dict[str, str]:
+    """The text fields of a form, each once; a file or a repeated field is bad input."""
+    if request.content_type not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        raise Refusal("invalid_input", field="form")
+    data = await request.post()
+    fields: dict[str, str] = {}
+    for name, value in data.items():
+        if not isinstance(value, str) or name in fields or "\x00" in value:
+            raise Refusal("invalid_input", field=name[:40])
+        fields[name] = value
+    return fields
+
+
+@web.middleware
+async def _frame(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Security headers on everything; the language switch becomes a cookie."""
+    response = await handler(request)
+    if not response.prepared:
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        asked = request.query.get("lang")
+        if asked in _LANGUAGES:
+            response.set_cookie(
+                _LANGUAGE_COOKIE, asked, path="/", secure=True, samesite="Lax", max_age=31_536_000
+            )
+    return response
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """One place turns refusals and accidents into pages; nobody sees a traceback."""
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return await problem(request, refusal.code, at=refusal.at, field=refusal.field, why=refusal.detail)
+    except web.HTTPNotFound:
+        return await problem(request, "not_found")
+    except web.HTTPRequestEntityTooLarge:
+        return await problem(request, "invalid_input")
+    except web.HTTPMethodNotAllowed as error:
+        response = await problem(request, "not_found")
+        response.set_status(405)
+        response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        return response
+    except web.HTTPException:
+        raise
+    except Exception as error:
+        # The type and the place, never the message: it may quote what somebody typed.
+        place = "".join(traceback.format_tb(error.__traceback__))
+        log.error("%s on %s %s\n%s", type(error).__name__, request.app[SITE], request.path, place)
+        return await problem(request, "ours", error=type(error).__name__)
+
+
+@web.middleware
+async def _same_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A browser sends its certificate with requests from any site (V40): only our own pages may act.
+
+    Origin comes with every POST of a browser; Sec-Fetch-Site with those since 2023. A request with
+    neither is no browser's, and carries nothing that its sender did not put there.
+    """
+    if request.method not in _SAFE_METHODS:
+        origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+        if site not in (None, "same-origin") or (origin is not None and not _own(request, origin)):
+            return await problem(request, "cross_site", origin=(origin or "")[:100])
+    return await handler(request)
+
+
+def _own(request: web.Request, origin: str) -> bool:
+    parts = urlsplit(origin)
+    return parts.scheme == "https" and parts.netloc.lower() == request.headers.get("Host", "").lower()
+
+
+def _values(request: web.Request, language: str) -> dict[str, Any]:
+    gate = request.app[GATE]
+    now = gate.now()
+    other = "en" if language == "ja" else "ja"
+    query = [(name, value) for name, value in request.query.items() if name != "lang"]
+    return {
+        "t": speak(language),
+        "lang": language,
+        "switch_to": f"{request.path}?{urlencode([*query, ('lang', other)])}",
+        "gate": gate,
+        "role": request.app[SITE],
+        "settings": gate.office.settings,
+        "origins": {str(role): origin for role, origin in gate.origins.items()},
+        "assets": f"/assets/{_ASSETS_VERSION}",
+        "now": now,
+        "shown": shown,
+        "shown_day": shown_day,
+        "desk_open": desk_open(now),
+        "desk_opens_at": desk_opens_at(now),
+    }
+
+
+def _environment(package: str) -> jinja2.Environment:
+    loaders: list[jinja2.BaseLoader] = [jinja2.PackageLoader("gateway")]
+    if package != "gateway":
+        loaders.insert(0, jinja2.PackageLoader(package))
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(loaders),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["lines"] = _lines
+    return environment
+
+
+def _lines(text: str) -> Markup:
+    """Text with its line breaks as ``<br>``."""
+    return Markup("<br>").join(text.split("\n"))
+
+
+# -- assets: small files in memory, under a name that changes with their content ------------------
+
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_ASSETS: Mapping[str, bytes] = {
+    entry.name: entry.read_bytes()
+    for entry in sorted((files("gateway") / "assets").iterdir(), key=lambda e: e.name)
+    if "." + entry.name.rpartition(".")[2] in _TYPES
+}
+_ASSETS_VERSION = hashlib.sha256(b"".join(_ASSETS.values())).hexdigest()[:12]
+
+
+async def _asset(request: web.Request) -> web.StreamResponse:
+    name = request.match_info["name"]
+    content = _ASSETS.get(name)
+    if content is None:
+        raise web.HTTPNotFound
+    kind = _TYPES["." + name.rpartition(".")[2]]
+    return web.Response(
+        body=content,
+        headers={
+            "Content-Type": f"{kind}; charset=utf-8",
+            "Cache-Control": "public, max-age=31536000, immutable",
+        },
+    )
+
+
+async def _favicon(request: web.Request) -> web.StreamResponse:
+    return web.Response(
+        body=_ASSETS["gate.svg"],
+        headers={"Content-Type": "image/svg+xml", "Cache-Control": "public, max-age=86400"},
+    )

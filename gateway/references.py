@@ -1,0 +1,44 @@
+"""Reference numbers: what a person reads to the help desk, and what the desk finds under it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+
+import sqlite_utils
+
+from ca.database import rows
+from enroll.office import Office
+
+# Spoken over a telephone: no letters that sound or look alike.
+_ALPHABET = "2345679ACFHJKMNPRTWXY"
+# Kept this long, in seconds: a call comes within days.
+_KEPT = 90 * 86_400
+
+
+async def note(office: Office, site: str, code: str, **detail: Any) -> str:
+    """Records what happened to somebody and returns the number, such as ``7K2M-94XA``.
+
+    ``detail`` holds names, states and addresses, never a secret.
+    """
+    letters = "".join(secrets.choice(_ALPHABET) for _ in range(8))
+    reference = f"{letters[:4]}-{letters[4:]}"
+    at = office.now()
+
+    def work(db: sqlite_utils.Database) -> None:
+        db.execute("DELETE FROM desk_references WHERE at <= ?", [at - _KEPT])
+        db.execute(
+            "INSERT INTO desk_references(reference, at, site, code, detail) VALUES (?, ?, ?, ?, ?)",
+            [reference, at, site, code, json.dumps(detail, ensure_ascii=False, sort_keys=True)],
+        )
+
+    await office.database.write(work)
+    return reference
+
+
+def found(db: sqlite_utils.Database, reference: str) -> dict[str, Any] | None:
+    """What is recorded under a number, however it was typed; None if nothing."""
+    tidy = "".join(c for c in reference.upper() if c.isalnum())
+    match = rows(db, "SELECT * FROM desk_references WHERE reference = ?", [f"{tidy[:4]}-{tidy[4:]}"])
+    return match[0] | {"detail": json.loads(match[0]["detail"])} if match else None

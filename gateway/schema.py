@@ -1,0 +1,40 @@
+"""The gateway's own tables: sessions, and the reference numbers that people tell the help desk."""
+
+from __future__ import annotations
+
+import sqlite_utils
+from sqlite_utils.migrations import Migrations
+
+migrations = Migrations("gateway")
+
+
+@migrations()
+def sessions_and_references(db: sqlite_utils.Database) -> None:
+    db.execute(
+        """
+        CREATE TABLE sessions (
+            token_hash TEXT PRIMARY KEY,
+            site TEXT NOT NULL,
+            subject TEXT NOT NULL,        -- user ID; request ID on the pick-up site
+            fingerprint TEXT NOT NULL,    -- of the certificate it is bound to; '' where none is asked
+            data TEXT NOT NULL,           -- JSON, no secret
+            created_at INTEGER NOT NULL,
+            seen_at INTEGER NOT NULL,
+            ends_at INTEGER NOT NULL
+        ) STRICT
+        """
+    )
+    db.execute("CREATE INDEX sessions_by_subject ON sessions(subject)")
+    db.execute("CREATE INDEX sessions_by_end ON sessions(ends_at)")
+    db.execute(
+        """
+        CREATE TABLE desk_references (
+            reference TEXT PRIMARY KEY,
+            at INTEGER NOT NULL,
+            site TEXT NOT NULL,
+            code TEXT NOT NULL,
+            detail TEXT NOT NULL          -- JSON, no secret
+        ) STRICT
+        """
+    )
+    db.execute("CREATE INDEX desk_references_by_age ON desk_references(at)")

@@ -1,0 +1,150 @@
+"""Sessions: server-side, ``__Host-`` cookies, bound to a site and to the certificate presented."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlite_utils
+from aiohttp import web
+
+from ca.database import rows
+from enroll.office import Office, token_hash
+
+#: Seconds without a request, and in all, after which a session ends.
+IDLE = 30 * 60
+ABSOLUTE = 8 * 3_600
+# A session's last use is written at most this often, in seconds.
+_TOUCH = 60
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open session. ``subject`` is the user ID, or the request ID on the pick-up site."""
+
+    token_hash: str
+    site: str
+    subject: str
+    fingerprint: str
+    data: Mapping[str, Any]
+    created_at: int
+    seen_at: int
+    ends_at: int
+
+
+def cookie_name(site: str) -> str:
+    """``__Host-``: this host only, this path only, never without TLS (RFC 6265bis section 4.1.3.2)."""
+    return f"__Host-{site}"
+
+
+async def start(
+    office: Office,
+    response: web.StreamResponse,
+    site: str,
+    subject: str,
+    *,
+    fingerprint: str = "",
+    data: Mapping[str, Any] | None = None,
+    previous: Session | None = None,
+) -> Session:
+    """Opens a session and sets its cookie; a ``previous`` one ends (no session survives a login)."""
+    token = secrets.token_urlsafe(32)
+    at = office.now()
+    session = Session(token_hash(token), site, subject, fingerprint, dict(data or {}), at, at, at + ABSOLUTE)
+
+    def work(db: sqlite_utils.Database) -> None:
+        if previous is not None:
+            _delete(db, previous.token_hash)
+        db.execute("DELETE FROM sessions WHERE ends_at <= ? OR seen_at <= ?", [at, at - IDLE])
+        db.execute(
+            "INSERT INTO sessions(token_hash, site, subject, fingerprint, data, created_at, seen_at, ends_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [session.token_hash, site, subject, fingerprint, json.dumps(session.data), at, at, at + ABSOLUTE],
+        )
+
+    await office.database.write(work)
+    # Lax: a link in a mail may lead into an open session; forms are guarded by Origin besides.
+    response.set_cookie(
+        cookie_name(site), token, path="/", secure=True, httponly=True, samesite="Lax", max_age=ABSOLUTE
+    )
+    return session
+
+
+async def find(
+    office: Office, request: web.BaseRequest, site: str, *, fingerprint: str = ""
+) -> Session | None:
+    """The session of a request, or None: unknown, ended, of another site or another certificate."""
+    token = request.cookies.get(cookie_name(site))
+    if not token or len(token) > 100:
+        return None
+    found = rows(office.database.read(), "SELECT * FROM sessions WHERE token_hash = ?", [token_hash(token)])
+    if not found:
+        return None
+    session = Session(**(found[0] | {"data": json.loads(found[0]["data"])}))
+    now = office.now()
+    if session.site != site or session.fingerprint != fingerprint:
+        return None
+    if now >= session.ends_at or now >= session.seen_at + IDLE:
+        await end(office, session)
+        return None
+    if now >= session.seen_at + _TOUCH:
+        await office.database.write(
+            lambda db: db.execute(
+                "UPDATE sessions SET seen_at = ? WHERE token_hash = ?", [now, session.token_hash]
+            )
+        )
+    return session
+
+
+async def change(office: Office, session: Session, **data: Any) -> None:
+    """Sets values in a session's data; None removes one."""
+    merged = {key: value for key, value in {**session.data, **data}.items() if value is not None}
+    await office.database.write(
+        lambda db: db.execute(
+            "UPDATE sessions SET data = ? WHERE token_hash = ?", [json.dumps(merged), session.token_hash]
+        )
+    )
+
+
+async def end(office: Office, session: Session, response: web.StreamResponse | None = None) -> None:
+    """Ends a session and takes its cookie away."""
+    await office.database.write(lambda db: _delete(db, session.token_hash))
+    if response is not None:
+        response.del_cookie(cookie_name(session.site), path="/", secure=True, httponly=True, samesite="Lax")
+
+
+async def end_all(office: Office, subject: str) -> int:
+    """Ends every session of a user; returns how many."""
+    return await office.database.write(
+        lambda db: int(db.execute("DELETE FROM sessions WHERE subject = ?", [subject]).rowcount)
+    )
+
+
+def listed(db: sqlite_utils.Database, at: int, subject: str | None = None) -> list[dict[str, Any]]:
+    """Open sessions, newest first, for the user or the operator. ``id`` names one without opening it."""
+    where = "AND subject = :subject" if subject is not None else ""
+    return rows(
+        db,
+        "SELECT substr(token_hash, 1, 16) AS id, site, subject, fingerprint, created_at, seen_at, ends_at"
+        f" FROM sessions WHERE ends_at > :at AND seen_at > :idle {where} ORDER BY created_at DESC",
+        {"at": at, "idle": at - IDLE, "subject": subject},
+    )
+
+
+async def end_one(office: Office, number: str, subject: str | None = None) -> int:
+    """Ends the session with this ``id`` (of this subject); returns how many ended."""
+    return await office.database.write(
+        lambda db: int(
+            db.execute(
+                "DELETE FROM sessions WHERE substr(token_hash, 1, 16) = ? AND (? IS NULL OR subject = ?)",
+                [number, subject, subject],
+            ).rowcount
+        )
+    )
+
+
+def _delete(db: sqlite_utils.Database, hashed: str) -> None:
+    db.execute("DELETE FROM sessions WHERE token_hash = ?", [hashed])

@@ -1,0 +1,380 @@
+"""What people read when something is refused: (Japanese, English) per code, and the one next step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ca.trust import CertificateState
+
+Text = tuple[str, str]
+
+#: Z4, letter for letter as in the manual's FAQ 4.
+NOT_AVAILABLE_JA = "PKCS# データが見つからないか、あるいは取得が許可されていません。"
+
+
+@dataclass(frozen=True)
+class Words:
+    """A page about something that went wrong: status, heading, what happened, the next step."""
+
+    status: int
+    title: Text
+    text: Text
+    next_step: Text
+
+
+_REISSUE: Text = (
+    "クライアント証明書の再発行をお申し込みください（オンライン操作マニュアル第3章、または再発行申請書）。",
+    "Please apply for a reissue of the certificate (online, or with the paper form).",
+)
+_CALL: Text = (
+    "下記の照会先へ、照会番号をお伝えください。",
+    "Please call the help desk below and tell the reference number.",
+)
+_BACK: Text = ("前の画面に戻り、入力し直してください。", "Please go back and enter it again.")
+
+#: Refusal code -> page. A test holds that every code of ``enroll.refusals`` is here.
+REFUSALS: Mapping[str, Words] = MappingProxyType(
+    {
+        "bad_credentials": Words(
+            403,
+            ("認証できませんでした", "Not authenticated"),
+            (
+                "ユーザーIDまたはパスワードに誤りがあります。",
+                "The user ID or the password is wrong.",
+            ),
+            (
+                "半角英数字で、大文字と小文字を区別して入力し直してください。",
+                "Please enter them again; capital and small letters differ.",
+            ),
+        ),
+        "throttled": Words(
+            429,
+            ("しばらくお待ちください", "Please wait"),
+            (
+                "入力の誤りが続いたため、一時的に受付を停止しています。",
+                "There were too many failed attempts; entry is suspended for a while.",
+            ),
+            ("しばらくしてから、もう一度お試しください。", "Please try again later."),
+        ),
+        "not_available": Words(
+            410,
+            ("証明書を取得できません", "The certificate cannot be fetched"),
+            (
+                NOT_AVAILABLE_JA,
+                "The PKCS# data was not found, or fetching it is not permitted.",
+            ),
+            (
+                "当メールからクライアント証明書の取得はできません。クライアント証明書の再発行手続きが必要です。"
+                "（オンライン操作マニュアル第3章をご参照ください。）",
+                "This mail can no longer be used to fetch the certificate. Please apply for a reissue.",
+            ),
+        ),
+        "password_empty": Words(
+            422,
+            ("パスワードを入力してください", "Enter a password"),
+            ("パスワードが入力されていません。", "The password is empty."),
+            (
+                "半角英数字で任意のパスワードを入力してください。",
+                "Please choose a password of half-width letters and digits.",
+            ),
+        ),
+        "password_characters": Words(
+            422,
+            ("パスワードの文字を確認してください", "Check the characters of the password"),
+            (
+                "パスワードに半角英数字以外の文字が含まれています。",
+                "The password has characters other than half-width letters and digits.",
+            ),
+            (
+                "半角英数字（A～Z、a～z、0～9）だけで入力し直してください。",
+                "Please use only A-Z, a-z and 0-9.",
+            ),
+        ),
+        "password_too_long": Words(
+            422,
+            ("パスワードが長すぎます", "The password is too long"),
+            ("パスワードが長すぎます。", "The password is too long."),
+            ("31文字以内のパスワードをおすすめします。", "Up to 31 characters are recommended."),
+        ),
+        "password_mismatch": Words(
+            422,
+            ("パスワードが一致しません", "The passwords differ"),
+            (
+                "「パスワード」と「パスワードの確認」が一致しません。",
+                "The password and its confirmation differ.",
+            ),
+            ("同じパスワードを2回入力してください。", "Please enter the same password twice."),
+        ),
+        "request_id_mismatch": Words(
+            422,
+            ("リクエストIDを確認してください", "Check the request ID"),
+            ("リクエストIDに誤りがあります。", "The request ID is not correct."),
+            (
+                "メールに記載の16桁の数字を半角で入力し直してください。",
+                "Please enter the 16 digits from the mail again.",
+            ),
+        ),
+        "not_yet_renewable": Words(
+            403,
+            ("更新期間の前です", "Too early to renew"),
+            (
+                "クライアント証明書の更新は、有効期限日の30日前から行えます。",
+                "A certificate can be renewed from 30 days before its end.",
+            ),
+            (
+                "更新のご案内メールが届いてからお手続きください。それまでは現在の証明書をそのままご使用いただけます。",
+                "Please wait for the renewal mail; until then the present certificate keeps working.",
+            ),
+        ),
+        "renewal_over": Words(
+            403,
+            ("更新の有効期限日を過ぎています", "The renewal period is over"),
+            (
+                "クライアント証明書の有効期限が過ぎたため、更新できません。",
+                "The certificate has expired and cannot be renewed.",
+            ),
+            ("クライアント証明書再発行をして取得しなおしてください。", _REISSUE[1]),
+        ),
+        "superseded": Words(
+            403,
+            ("この証明書は使用できません", "This certificate has been replaced"),
+            (
+                "再発行により、この証明書は無効になりました。",
+                "A reissued certificate has taken this one's place.",
+            ),
+            (
+                "新しい証明書を選択してください。選択画面が表示されない場合はブラウザを再起動してください。",
+                "Please choose the new certificate; restart the browser if it does not ask.",
+            ),
+        ),
+        "user_disabled": Words(
+            403,
+            ("ご利用いただけません", "Not available"),
+            (
+                "このユーザーIDは現在ご利用いただけません。",
+                "This user ID is disabled.",
+            ),
+            _CALL,
+        ),
+        "wrong_user": Words(
+            403,
+            ("別のユーザーの証明書です", "The certificate belongs to another user"),
+            (
+                "提示されたクライアント証明書は、別のユーザーのものです。",
+                "The client certificate that was presented belongs to another user.",
+            ),
+            (
+                "ご自身の証明書を選択し直してください。",
+                "Please choose your own certificate.",
+            ),
+        ),
+        "unknown_certificate": Words(
+            403,
+            ("証明書を確認できません", "Unknown certificate"),
+            (
+                "提示されたクライアント証明書は、当サービスに登録されていません。",
+                "The client certificate is not in our register.",
+            ),
+            _CALL,
+        ),
+        "weak_password": Words(
+            422,
+            ("パスワードの条件を満たしていません", "The password does not meet the rule"),
+            (
+                "パスワードは半角8文字以上で、英字と数字の両方を含めてください。",
+                "Use at least eight half-width characters with letters and digits among them.",
+            ),
+            _BACK,
+        ),
+        "same_password": Words(
+            422,
+            ("同じパスワードは使用できません", "Choose a different password"),
+            (
+                "現在と同じパスワードには変更できません。",
+                "The new password is the same as the current one.",
+            ),
+            _BACK,
+        ),
+        "invalid_input": Words(
+            422,
+            ("入力内容を確認してください", "Check what you entered"),
+            ("入力されていない項目、または誤った項目があります。", "A field is missing or malformed."),
+            _BACK,
+        ),
+        "not_permitted": Words(
+            403,
+            ("この操作はできません", "Not permitted"),
+            (
+                "この操作を行う権限がありません。",
+                "Your user ID may not do that.",
+            ),
+            (
+                "団体の管理者にご依頼ください。",
+                "Please ask the administrator of your organisation.",
+            ),
+        ),
+        "not_found": Words(
+            404,
+            ("ページが見つかりません", "Not found"),
+            ("お探しのページまたはデータはありません。", "There is no such page or entry."),
+            ("URLをご確認ください。", "Please check the address."),
+        ),
+        "conflict": Words(
+            409,
+            ("すでに処理されています", "Already done"),
+            (
+                "すでに登録または処理されています。",
+                "It exists already, or was decided meanwhile.",
+            ),
+            ("最新の状態をご確認ください。", "Please look at the current state."),
+        ),
+        "limit_reached": Words(
+            403,
+            ("上限に達しています", "Limit reached"),
+            (
+                "発行できる証明書の数の上限に達しています。",
+                "The limit of certificates is reached.",
+            ),
+            _CALL,
+        ),
+        "cross_site": Words(
+            403,
+            ("この画面からは操作できません", "Refused"),
+            (
+                "別のサイトからの操作のため、受け付けませんでした。",
+                "The request came from another site and was not accepted.",
+            ),
+            (
+                "メールに記載のURLから、もう一度お手続きください。",
+                "Please start again from the address in the mail.",
+            ),
+        ),
+        "session_over": Words(
+            403,
+            ("もう一度ログインしてください", "Please log in again"),
+            (
+                "一定時間操作がなかったか、ログアウトしたため、接続を終了しました。",
+                "The session has ended.",
+            ),
+            ("最初の画面からやり直してください。", "Please start from the first page."),
+        ),
+        "ours": Words(
+            500,
+            ("処理できませんでした", "Something went wrong"),
+            (
+                "システムで問題が発生しました。入力された内容で証明書が二重に発行されることはありません。",
+                "The system had a problem. No certificate is issued twice because of it.",
+            ),
+            (
+                "しばらくしてからもう一度お試しください。続く場合は照会番号を下記の照会先へお伝えください。",
+                "Please try again later; if it persists, tell the help desk the reference number.",
+            ),
+        ),
+    }
+)
+
+_CHOOSE: Text = (
+    "ブラウザを再起動してから、正しい証明書を選択してください。導通確認サイトで状態を確認できます。",
+    "Please restart the browser and choose the right certificate; the connectivity test shows its state.",
+)
+
+#: Certificate state -> page of a site that requires a certificate.
+CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
+    {
+        CertificateState.NONE: Words(
+            403,
+            ("クライアント証明書が提示されませんでした", "No client certificate was presented"),
+            (
+                "このサイトのご利用にはクライアント証明書が必要です。証明書が取得されていない、有効期限が切れている、"
+                "または選択画面でキャンセルされた可能性があります。",
+                "This site needs a client certificate. It may not be installed, it may have expired, or the "
+                "choice was cancelled.",
+            ),
+            (
+                "導通確認サイトで証明書の状態をご確認ください。",
+                "Please look at the connectivity test to see which it is.",
+            ),
+        ),
+        CertificateState.EXPIRED: Words(
+            403,
+            ("クライアント証明書の有効期限が切れています", "The client certificate has expired"),
+            (
+                "提示されたクライアント証明書は有効期限が切れています。更新はできません。",
+                "The client certificate that was presented has expired and cannot be renewed.",
+            ),
+            ("クライアント証明書再発行をして取得しなおしてください。", _REISSUE[1]),
+        ),
+        CertificateState.NOT_YET_VALID: Words(
+            403,
+            ("クライアント証明書がまだ有効ではありません", "The client certificate is not valid yet"),
+            (
+                "証明書の有効期間が始まっていません。",
+                "The validity period of the certificate has not begun.",
+            ),
+            (
+                "パソコンの日付と時刻をご確認のうえ、しばらくしてからお試しください。",
+                "Please check the date and time of your PC and try again a little later.",
+            ),
+        ),
+        CertificateState.REVOKED: Words(
+            403,
+            ("クライアント証明書は失効しています", "The client certificate is revoked"),
+            (
+                "提示されたクライアント証明書は失効しています。再発行された場合は、新しい証明書をご使用ください。",
+                "The client certificate is revoked. If it was reissued, please use the new one.",
+            ),
+            (
+                "新しい証明書がある場合はブラウザを再起動して選択し直してください。ない場合は再発行をお申し込みください。",
+                "Restart the browser and choose the new certificate, or apply for a reissue.",
+            ),
+        ),
+        CertificateState.UNKNOWN_ISSUER: Words(
+            403,
+            ("別の発行者の証明書です", "The certificate is from another issuer"),
+            (
+                "提示された証明書は、当サービスの発行者"
+                "（CORPORATE-PENSION BUSINESS SERVICE CA-G4）が発行したものではありません。",
+                "The certificate was not issued by the CA of this service.",
+            ),
+            _CHOOSE,
+        ),
+        CertificateState.WRONG_PURPOSE: Words(
+            403,
+            ("用途の異なる証明書です", "The certificate is for another purpose"),
+            (
+                "提示された証明書は、クライアント認証用ではありません。",
+                "The certificate is not for client authentication.",
+            ),
+            _CHOOSE,
+        ),
+        CertificateState.UNKNOWN_CERTIFICATE: Words(
+            403,
+            ("証明書を確認できません", "Unknown certificate"),
+            (
+                "提示されたクライアント証明書は、当サービスに登録されていません。",
+                "The client certificate is not in our register.",
+            ),
+            _CALL,
+        ),
+        CertificateState.UNVERIFIED: Words(
+            403,
+            ("証明書を確認できませんでした", "The certificate could not be verified"),
+            (
+                "今回の接続では、クライアント証明書を確認できませんでした。",
+                "The client certificate could not be verified on this connection.",
+            ),
+            _CHOOSE,
+        ),
+        CertificateState.MALFORMED: Words(
+            403,
+            ("証明書を読み取れません", "The certificate cannot be read"),
+            (
+                "提示された証明書の内容または署名に問題があります。",
+                "The certificate or its signature is broken.",
+            ),
+            _CHOOSE,
+        ),
+    }
+)

@@ -1,0 +1,40 @@
+"""The tables behind the pages: no code without words, no open hour on a holiday."""
+
+from datetime import datetime
+
+import pytest
+
+from ca.trust import CertificateState
+from enroll.jst import JST
+from enroll.refusals import CODES
+from gateway.hours import desk_open, desk_opens_at
+from gateway.words import CERTIFICATE, REFUSALS
+
+
+def test_every_refusal_has_words():
+    """A code that the enrollment side can raise has a page in both languages."""
+    assert set(CODES) - set(REFUSALS) == set()
+
+
+def test_every_certificate_state_but_valid_has_words():
+    """No certificate problem ends in a raw error."""
+    assert set(CertificateState) - set(CERTIFICATE) == {CertificateState.VALID}
+
+
+def at(text):
+    return int(datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=JST).timestamp())
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_open", "opens"),
+    [
+        ("2026-11-24 09:00", True, "2026-11-24 09:00"),
+        ("2026-11-24 12:00", False, "2026-11-24 13:00"),
+        ("2026-11-23 10:00", False, "2026-11-24 09:00"),  # 勤労感謝の日
+        ("2026-11-21 10:00", False, "2026-11-24 09:00"),  # Saturday before it
+        ("2026-12-30 17:00", False, "2027-01-04 09:00"),
+    ],
+)
+def test_desk_hours(moment, is_open, opens):
+    """R55: weekdays 9-12 and 13-17, not on holidays, not from 12/31 to 1/3."""
+    assert (desk_open(at(moment)), desk_opens_at(at(moment))) == (is_open, at(opens))
