@@ -17,10 +17,12 @@ from typing import Any, TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from ca.errors import ConfigError
 from ca.files import read_file
+from ca.keys import KINDS, kind_of, parse_public_key, spki
 from ca.revocation import RevocationStatus
 
 StatusLookup = Callable[[str], RevocationStatus]
@@ -116,6 +118,7 @@ _INDEX_STATES: Mapping[RevocationStatus, CertificateState | None] = MappingProxy
 
 # Larger certificates are refused unread: ours have about 1 KiB (V29).
 MAX_CERTIFICATE_BYTES = 16_384
+MAX_EXTENSIONS = 32
 
 _UNDERSTOOD_CRITICAL = frozenset(
     {
@@ -219,11 +222,16 @@ class TrustAnchors:
 
 
 def judge(
-    presentation: Presentation, anchors: TrustAnchors, status: StatusLookup, at: int
+    presentation: Presentation,
+    anchors: TrustAnchors,
+    status: StatusLookup,
+    at: int,
+    purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
 ) -> VerifiedPeer | Rejection:
     """The verdict on a handshake's client certificate at `at` (seconds since the epoch).
 
     Pure but for `status`, whose exceptions pass through (a broken index is our fault, not a pass).
+    `purpose` is the extended key usage to insist on; only tests with servers' certificates change it.
     """
     if presentation.leaf is None:
         return Rejection(CertificateState.NONE)
@@ -237,7 +245,7 @@ def judge(
     issuer = _issuer_of(leaf.certificate, anchors)
     if issuer is None:
         faults.add(CertificateState.UNKNOWN_ISSUER)
-    if not _for_clients(leaf.certificate):
+    if not _serves(leaf.certificate, purpose):
         faults.add(CertificateState.WRONG_PURPOSE)
     if not faults:
         faults |= _current_faults(status(leaf.fingerprint), leaf.not_before_at, leaf.not_after_at, at)
@@ -279,7 +287,7 @@ class _Leaf:
         try:
             certificate = x509.load_der_x509_certificate(der)
             serial = certificate.serial_number
-            _ = certificate.extensions, certificate.public_key()
+            usable = _usable_key(certificate) and len(certificate.extensions) <= MAX_EXTENSIONS
             leaf = cls(
                 certificate=certificate,
                 der=der,
@@ -298,7 +306,7 @@ class _Leaf:
         # RFC 5280 section 4.1.2.2: positive, at most 20 octets. Trailing bytes would make two
         # fingerprints of one certificate.
         plain = certificate.public_bytes(serialization.Encoding.DER) == der
-        return leaf if 0 < serial < 1 << 159 and plain else None
+        return leaf if usable and 0 < serial < 1 << 159 and plain else None
 
     def rejection(self, state: CertificateState) -> Rejection:
         return Rejection(
@@ -328,6 +336,21 @@ class _Leaf:
         )
 
 
+def _usable_key(certificate: x509.Certificate) -> bool:
+    """Whether the key is of a kind that we certify, in the one encoding that we write."""
+    key = certificate.public_key()
+    if not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey, ed25519.Ed25519PublicKey)):
+        return False
+    # Explicit curve parameters read as a named curve, and are written back as one: not the same bytes.
+    return kind_of(key) in KINDS and spki(key) in certificate.tbs_certificate_bytes
+
+
+def _spki(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
 def _handshake_faults(presentation: Presentation) -> set[CertificateState]:
     if not presentation.verified:
         return {CertificateState.UNVERIFIED}
@@ -353,7 +376,7 @@ def _time_faults(not_before_at: int, not_after_at: int, at: int) -> set[Certific
 def _issuer_of(leaf: x509.Certificate, anchors: TrustAnchors) -> x509.Certificate | None:
     """The anchor whose key signed the leaf. Several may carry the same name; the signature decides."""
     for issuer in anchors.issuers:
-        if issuer.subject.public_bytes() != leaf.issuer.public_bytes():
+        if issuer.subject.public_bytes() != leaf.issuer.public_bytes() or not _names_key(leaf, issuer):
             continue
         try:
             leaf.verify_directly_issued_by(issuer)
@@ -363,12 +386,25 @@ def _issuer_of(leaf: x509.Certificate, anchors: TrustAnchors) -> x509.Certificat
     return None
 
 
-def _for_clients(leaf: x509.Certificate) -> bool:
-    """Whether the leaf says of itself that it authenticates TLS clients, and is no CA (V32)."""
+def _names_key(leaf: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether the key identifiers do not contradict each other (section 4.2.1.1).
+
+    A CA of somebody else's may lack them; then the signature alone decides, as it does anyway.
+    """
+    wanted = _extension(leaf, x509.AuthorityKeyIdentifier)
+    own = _extension(issuer, x509.SubjectKeyIdentifier)
+    return wanted is None or own is None or wanted.key_identifier in (None, own.digest)
+
+
+def _serves(leaf: x509.Certificate, purpose: x509.ObjectIdentifier) -> bool:
+    """Whether the leaf says of itself that it is for `purpose` and for signatures, and is no CA (V32)."""
     constraints = _extension(leaf, x509.BasicConstraints)
     usage = _extension(leaf, x509.KeyUsage)
     purposes = _extension(leaf, x509.ExtendedKeyUsage)
-    strange = any(e.critical and e.oid not in _UNDERSTOOD_CRITICAL for e in leaf.extensions)
+    strange = any(
+        e.oid == ExtensionOID.NAME_CONSTRAINTS or (e.critical and e.oid not in _UNDERSTOOD_CRITICAL)
+        for e in leaf.extensions
+    )
     return (
         not (constraints is not None and constraints.ca)
         and usage is not None
@@ -376,28 +412,31 @@ def _for_clients(leaf: x509.Certificate) -> bool:
         and not usage.key_cert_sign
         and purposes is not None
         # anyExtendedKeyUsage is not clientAuth: exactly what the profile says is what passes.
-        and ExtendedKeyUsageOID.CLIENT_AUTH in purposes
+        and purpose in purposes
         and not strange
     )
 
 
 def _anchor_problem(certificate: x509.Certificate) -> str | None:
+    """What RFC 5280 sections 4.1.2 and 4.2.1 forbid in a CA, or what would be ignored here if it passed."""
     try:
-        constraints = _extension(certificate, x509.BasicConstraints)
-        usage = _extension(certificate, x509.KeyUsage)
-        critical = {e.oid for e in certificate.extensions if e.critical}
-        certificate.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension):
-        return "its key or extensions cannot be read"
-    if constraints is None or not constraints.ca:
-        return "it is not a CA certificate"
-    if usage is not None and not usage.key_cert_sign:
+        parse_public_key(_spki(certificate))
+        extensions = {e.oid: e for e in certificate.extensions}
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        return f"its key or extensions are unusable ({error})"
+    constraints = extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
+    usage = _extension(certificate, x509.KeyUsage)
+    critical = {oid for oid, e in extensions.items() if e.critical}
+    if constraints is None or not constraints.critical or not constraints.value.ca:
+        return "it is not a CA certificate with critical basic constraints"
+    if usage is None or not usage.key_cert_sign:
         return "its key usage does not allow signing certificates"
-    # Name constraints and policies of an anchor are not evaluated here, so they are not ignored either.
-    if critical - {ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE}:
-        return "it carries critical extensions (such as name constraints) that are not evaluated here"
-    if _extension(certificate, x509.NameConstraints) is not None:
-        return "it carries name constraints, which are not evaluated here"
+    if not list(certificate.subject):
+        return "it has no subject"
+    # What is not evaluated here must not be ignored either.
+    unevaluated = critical - {ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE}
+    if unevaluated or ExtensionOID.NAME_CONSTRAINTS in extensions:
+        return "it carries extensions (such as name constraints) that are not evaluated here"
     return None
 
 
