@@ -128,7 +128,7 @@ def ordered(answer: Answer, owner: Account, identifiers: Sequence[Identifier] | 
 
 async def fresh_order(world: World, owner: Account | None = None, **members: object) -> Order:
     """A new order that is ready; an account that has reached its limit is replaced by a new one."""
-    buyer: Account = owner or await world.keep("buyer", lambda: account(world))
+    buyer = owner if owner is not None else await world.keep("buyer", lambda: account(world))
     answer = await new_order(world, buyer, **members)
     if answer.status == 429 and owner is None:
         world.forget("buyer")
@@ -260,3 +260,16 @@ async def race(*calls: object) -> list[Answer]:
         if isinstance(result, BaseException):
             raise result
     return list(results)
+
+
+# Accounts that come to harm.
+
+
+async def doomed(world: World) -> Account:
+    """An account to be deactivated; it takes the credential that refused bindings named before."""
+    return await world.keep("doomed", lambda: register(world, last(world)))
+
+
+async def roller(world: World) -> Account:
+    """An account whose key is changed again and again; `World.put` keeps up with it."""
+    return await world.keep("roller", lambda: register(world, take(world)))

@@ -65,7 +65,7 @@ def honest_header(draft: Draft, nonce: str) -> dict[str, object]:
 
 def compose(draft: Draft, nonce: str, twist: Twist = HONEST) -> Call:
     """The HTTP request for a draft, bent by the twist."""
-    protected = _bend(honest_header(draft, nonce), twist.protected)
+    protected = bend_header(honest_header(draft, nonce), twist.protected)
     header = _apply(twist.header_bytes, jose.compact(protected))
     payload = _apply(twist.payload, draft.payload)
     data = jose.signing_input(header, payload)
@@ -83,7 +83,7 @@ def _apply(change: Callable[[bytes], bytes] | None, value: bytes) -> bytes:
     return value if change is None else change(value)
 
 
-def _bend(header: dict[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+def bend_header(header: dict[str, object], changes: Mapping[str, object]) -> dict[str, object]:
     bent = dict(header)
     for name, change in changes.items():
         value = change(bent.get(name)) if callable(change) else change

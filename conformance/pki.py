@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,6 +21,7 @@ class Wish:
     """What a CSR asks for beyond its names."""
 
     common_name: str | None = None
+    organization: str | None = None
     extra: tuple[tuple[x509.ExtensionType, bool], ...] = ()
     san: bool = True
 
@@ -27,7 +29,8 @@ class Wish:
 def csr(private: jose.Private, identifiers: Sequence[Identifier], wish: Wish | None = None) -> bytes:
     """A DER CSR for the identifiers, names in the subjectAltName (RFC 8555 7.4)."""
     wish = wish or Wish()
-    subject = [] if wish.common_name is None else [x509.NameAttribute(NameOID.COMMON_NAME, wish.common_name)]
+    wanted = ((NameOID.COMMON_NAME, wish.common_name), (NameOID.ORGANIZATION_NAME, wish.organization))
+    subject = [x509.NameAttribute(oid, value) for oid, value in wanted if value is not None]
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject))
     if wish.san and identifiers:
         names = list(dict.fromkeys(identifier["value"] for identifier in identifiers))
@@ -117,3 +120,17 @@ def ari_id(certificate: x509.Certificate) -> str:
 
 def new_private() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
+
+
+def self_signed(private: ec.EllipticCurvePrivateKey) -> bytes:
+    """A DER certificate that no CA issued."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody")])
+    begin = datetime(2020, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(name, name, private.public_key(), 4711, begin, begin.replace(year=2040))
+    return certificate_der(builder.sign(private, hashes.SHA256()))
+
+
+def private_pem(private: jose.Private) -> str:
+    """The key as unencrypted PKCS#8 PEM, to be presented in TLS."""
+    kind = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return private.private_bytes(*kind).decode()

@@ -183,5 +183,9 @@ class World:
             self._kept[name] = await make()
         return self._kept[name]  # type: ignore[return-value]
 
+    def put(self, name: str, value: object) -> None:
+        """Replaces a shared thing, as when an account has a new key."""
+        self._kept[name] = value
+
     def forget(self, name: str) -> None:
         self._kept.pop(name, None)

@@ -3,6 +3,44 @@
 from __future__ import annotations
 
 from conformance.case import Case
-from conformance.cases import hostile, nonce, signature, transport
+from conformance.cases import (
+    account,
+    audit,
+    authorization,
+    binding,
+    certificate,
+    deactivation,
+    directory,
+    finalize,
+    hostile,
+    keychange,
+    keys,
+    nonce,
+    order,
+    renewal,
+    renewal_info,
+    revocation,
+    signature,
+    transport,
+)
 
-CASES: tuple[Case, ...] = (*transport.CASES, *signature.CASES, *nonce.CASES, *hostile.CASES)
+CASES: tuple[Case, ...] = (
+    *directory.CASES,
+    *transport.CASES,
+    *signature.CASES,
+    *keys.CASES,
+    *nonce.CASES,
+    *hostile.CASES,
+    *account.CASES,
+    *binding.CASES,
+    *order.CASES,
+    *authorization.CASES,
+    *finalize.CASES,
+    *certificate.CASES,
+    *revocation.CASES,
+    *renewal_info.CASES,
+    *renewal.CASES,
+    *keychange.CASES,
+    *deactivation.CASES,
+    *audit.CASES,
+)

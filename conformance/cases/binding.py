@@ -1,0 +1,263 @@
+"""External account binding (RFC 8555 7.3.4): the checks, and binding one credential twice at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from conformance import acts, jose
+from conformance.acts import bind
+from conformance.case import MUST, OURS, SHOULD, Case, Level, Skipped, case, expect, require
+from conformance.check import Check, problem, refused, status
+from conformance.credentials import Credential
+from conformance.draft import compact_form
+from conformance.world import World
+
+DENIED = problem({401, 403}, "unauthorized")
+Bend = Callable[[Credential, jose.Key, str], object]
+
+CASES: list[Case] = []
+
+
+def _signed(credential: Credential, key: jose.Key, url: str, payload: bytes) -> dict[str, object]:
+    return jose.mac_jws(
+        credential.hmac_key, {"alg": credential.alg, "kid": credential.kid, "url": url}, payload
+    )
+
+
+def _no(name: str) -> Bend:
+    """The binding with a header member left out."""
+
+    def bend(credential: Credential, key: jose.Key, url: str) -> object:
+        header = {"alg": credential.alg, "kid": credential.kid, "url": url}
+        header.pop(name)
+        return jose.mac_jws(credential.hmac_key, header, jose.compact(key.jwk))
+
+    return bend
+
+
+def _asymmetric(credential: Credential, key: jose.Key, url: str) -> object:
+    return jose.jws(key, {"alg": "ES256", "kid": credential.kid, "url": url}, jose.compact(key.jwk))
+
+
+BENT: tuple[tuple[str, Level, str, Check, Bend], ...] = (
+    (
+        "alg-none",
+        MUST,
+        "with alg none",
+        refused(),
+        lambda c, k, u: {**bind(c, k, u, alg="none"), "signature": ""},
+    ),
+    ("alg-es256", MUST, "that is signed, not MACed", refused(), _asymmetric),
+    ("no-alg", MUST, "without alg", refused(), _no("alg")),
+    ("no-kid", MUST, "without kid", refused(), _no("kid")),
+    ("no-url", MUST, "without url", refused(), _no("url")),
+    ("nonce", MUST, "with a nonce", refused(), lambda c, k, u: bind(c, k, u, nonce="AAAAAAAAAAAAAAAAAAAAAA")),
+    ("other-url", MUST, "for another url", refused(), lambda c, k, u: bind(c, k, u + "x")),
+    ("unknown-kid", MUST, "of an unknown kid", refused(), lambda c, k, u: bind(c, k, u, kid="no-such-kid")),
+    ("kid-not-string", MUST, "whose kid is a number", refused(), lambda c, k, u: bind(c, k, u, kid=7)),
+    (
+        "kid-very-long",
+        MUST,
+        "whose kid has 50,000 characters",
+        refused(),
+        lambda c, k, u: bind(c, k, u, kid="k" * 50_000),
+    ),
+    (
+        "kid-lone-surrogate",
+        MUST,
+        "whose kid is a lone surrogate",
+        refused(),
+        lambda c, k, u: bind(c, k, u, kid="\ud800"),
+    ),
+    (
+        "other-key",
+        MUST,
+        "for another account key",
+        refused(),
+        lambda c, k, u: bind(c, jose.spare_key("ES256"), u),
+    ),
+    (
+        "wrong-mac",
+        MUST,
+        "whose MAC is wrong",
+        refused(),
+        lambda c, k, u: {**bind(c, k, u), "signature": jose.b64(bytes(32))},
+    ),
+    ("short-mac", MUST, "whose MAC is cut short", refused(), lambda c, k, u: _cut(bind(c, k, u))),
+    ("empty-mac", MUST, "whose MAC is empty", refused(), lambda c, k, u: {**bind(c, k, u), "signature": ""}),
+    (
+        "wrong-secret",
+        MUST,
+        "MACed with another key",
+        refused(),
+        lambda c, k, u: bind(Credential(c.kid, bytes(32), c.identifiers), k, u),
+    ),
+    (
+        "padded",
+        MUST,
+        "with padded base64url",
+        refused(),
+        lambda c, k, u: {**bind(c, k, u), "signature": f"{bind(c, k, u)['signature']}="},
+    ),
+    ("payload-empty", MUST, "with an empty payload", refused(), lambda c, k, u: _signed(c, k, u, b"")),
+    (
+        "payload-not-jwk",
+        MUST,
+        "whose payload is not a key",
+        refused(),
+        lambda c, k, u: _signed(c, k, u, b"[]"),
+    ),
+    (
+        "payload-not-json",
+        MUST,
+        "whose payload is not JSON",
+        refused(),
+        lambda c, k, u: _signed(c, k, u, b"\xff"),
+    ),
+    ("not-an-object", MUST, "that is a string", refused(), lambda c, k, u: "x"),
+    ("empty-object", MUST, "that is an empty object", refused(), lambda c, k, u: {}),
+    ("compact", MUST, "in compact form", refused(), lambda c, k, u: compact_form(bind(c, k, u)).decode()),
+    (
+        "unprotected",
+        MUST,
+        "with an unprotected header",
+        refused(),
+        lambda c, k, u: {**bind(c, k, u), "header": {"kid": c.kid}},
+    ),
+    (
+        "unknown-kid-type",
+        OURS,
+        "of an unknown kid, as unauthorized",
+        DENIED,
+        lambda c, k, u: bind(c, k, u, kid="no-such-kid"),
+    ),
+    (
+        "wrong-mac-type",
+        OURS,
+        "whose MAC is wrong, as unauthorized",
+        DENIED,
+        lambda c, k, u: {**bind(c, k, u), "signature": jose.b64(bytes(32))},
+    ),
+)
+
+
+def _cut(binding: dict[str, object]) -> dict[str, object]:
+    return {**binding, "signature": str(binding["signature"])[:20]}
+
+
+def _refusal(name: str, level: Level, title: str, check: Check, bend: Bend) -> None:
+    @case(CASES, f"eab.{name}", "RFC 8555 7.3.4", level, f"a binding {title} is refused")
+    async def steps(world: World) -> None:
+        credential, key = acts.last(world), jose.new_key()
+        url = await world.resource("newAccount")
+        payload = {"termsOfServiceAgreed": True, "externalAccountBinding": bend(credential, key, url)}
+        answer = await world.new_account(key, payload)
+        if answer.status == 201:
+            world.spent.add(credential.kid)
+        expect(answer, check)
+
+
+for _bent in BENT:
+    _refusal(*_bent)
+
+
+@case(
+    CASES,
+    "eab.missing",
+    "RFC 8555 7.3.4",
+    MUST,
+    "where a binding is required, newAccount without is externalAccountRequired",
+)
+async def missing(world: World) -> None:
+    if (await world.meta()).get("externalAccountRequired") is not True:
+        raise Skipped("the server does not require external accounts")
+    answer = await world.new_account(jose.new_key(), {"termsOfServiceAgreed": True})
+    expect(answer, problem({400, 401, 403}, "externalAccountRequired"))
+
+
+@case(
+    CASES,
+    "eab.same-mac-for-both-answers",
+    "RFC 8555 10.5",
+    SHOULD,
+    "an unknown kid and a wrong MAC are answered alike",
+)
+async def alike(world: World) -> None:
+    credential, key = acts.last(world), jose.new_key()
+    url = await world.resource("newAccount")
+    seen = []
+    for binding in (
+        bind(credential, key, url, kid="no-such-kid"),
+        {**bind(credential, key, url), "signature": jose.b64(bytes(32))},
+    ):
+        answer = await world.new_account(
+            key, {"termsOfServiceAgreed": True, "externalAccountBinding": binding}
+        )
+        seen.append((answer.status, answer.problem_type()))
+    require(seen[0] == seen[1], f"unknown kid: {seen[0]}, wrong MAC: {seen[1]}")
+
+
+@case(
+    CASES,
+    "eab.echoed",
+    "RFC 8555 7.1.2",
+    SHOULD,
+    "a binding shown in the account object is the one that was verified",
+)
+async def echoed(world: World) -> None:
+    first = await acts.account(world)
+    shown = (await world.post(first, first.url)).object().get("externalAccountBinding")
+    if shown is None:
+        raise Skipped("the account object shows no binding (it may)")
+    require(isinstance(shown, dict) and "payload" in shown, f"externalAccountBinding is {shown!r}")
+    payload = jose.unb64(str(shown["payload"]))  # type: ignore[index]
+    require(payload == jose.compact(first.key.jwk), "the payload shown is not the account key's")
+
+
+@case(
+    CASES,
+    "eab.once",
+    "sekisho PROTOCOL, accounts",
+    OURS,
+    "a credential that is bound binds no second account",
+)
+async def once(world: World) -> None:
+    first, key = await acts.account(world), jose.new_key()
+    if first.credential.reusable:
+        raise Skipped("the credentials are reusable")
+    expect(await world.new_account(key, await acts.account_request(world, key, first.credential)), DENIED)
+    expect(await world.new_account(key, {"onlyReturnExisting": True}), problem(400, "accountDoesNotExist"))
+
+
+@case(
+    CASES,
+    "eab.race",
+    "sekisho PROTOCOL, accounts",
+    OURS,
+    "of six keys that bind one credential at once one gets it",
+)
+async def race(world: World) -> None:
+    credential = acts.take(world, single=True)
+    keys = [jose.new_key() for _ in range(6)]
+    payloads = [await acts.account_request(world, key, credential) for key in keys]
+    await world.wire.open_many(await world.resource("newAccount"), 6)
+    calls = (world.new_account(key, payload) for key, payload in zip(keys, payloads, strict=True))
+    answers = await acts.race(*calls)
+    world.spent.add(credential.kid)
+    won = [answer for answer in answers if answer.status == 201]
+    for answer in answers:
+        if answer.status != 201:
+            expect(answer, DENIED)
+    require(len(won) == 1, f"{len(won)} accounts were bound")
+
+
+@case(
+    CASES,
+    "eab.refusals-bind-nothing",
+    "RFC 8555 7.3.4",
+    MUST,
+    "a credential that was only named in refused requests still binds",
+)
+async def still_binds(world: World) -> None:
+    account = await acts.doomed(world)
+    expect(account.created, status(201))

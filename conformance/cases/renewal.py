@@ -1,0 +1,230 @@
+"""Renewal by the certificate itself: challenge type client-cert-01 on the mutual-TLS site (our extension)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from conformance import acts, jose, pki
+from conformance.case import OURS, Case, Skipped, case, expect, require
+from conformance.cases.authorization import challenges
+from conformance.check import header, linked, member, no_member, problem, status
+from conformance.credentials import Credential, Renewal
+from conformance.wire import Answer, Broken
+from conformance.world import Account, Order, World
+
+CASES: list[Case] = []
+CLAUSE = "sekisho PROTOCOL, client-cert-01"
+DENIED = problem({401, 403}, "unauthorized")
+
+
+def _given(world: World) -> Renewal:
+    renewal = world.credentials.renewal
+    if renewal is None:
+        raise Skipped('needs "renewal" in the credentials file')
+    return renewal
+
+
+async def bearer(world: World) -> World:
+    """The renewal site, presenting the certificate to be replaced."""
+    renewal = _given(world)
+
+    async def make() -> World:
+        if renewal.certificate is None or renewal.key is None:
+            done = await acts.issue(world, await acts.fresh_order(world))
+            return world.presenting(
+                renewal.directory, done.download.body.decode(), pki.private_pem(done.private)
+            )
+        return world.presenting(renewal.directory, renewal.certificate, renewal.key)
+
+    return await world.keep("bearer", make)
+
+
+async def barefoot(world: World) -> World:
+    """The renewal site, presenting nothing."""
+    renewal = _given(world)
+
+    async def make() -> World:
+        return world.presenting(renewal.directory, None, None)
+
+    return await world.keep("barefoot", make)
+
+
+async def _account(world: World) -> Account:
+    site = await bearer(world)
+
+    async def make() -> Account:
+        key = jose.new_key()
+        answer = await site.new_account(key, {"termsOfServiceAgreed": True})
+        names = world.credentials.renewal.identifiers if world.credentials.renewal else ()
+        return acts.registered(answer, key, Credential("", b"", names))
+
+    return await world.keep("renewal account", make)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A pending order, its authorization and challenge, and the first answer to the challenge."""
+
+    order: Order
+    authorization_url: str
+    authorization: Answer
+    challenge_url: str
+    without: Answer | None
+    response: Answer
+
+
+async def _asked(world: World) -> Asked:
+    """Orders, answers the challenge first without a certificate and then with it."""
+
+    async def make() -> Asked:
+        site, owner = await bearer(world), await _account(world)
+        order = acts.ordered(await acts.new_order(site, owner), owner)
+        url = order.authorizations[0]
+        authorization = expect(await site.post(owner, url), status(200))
+        challenge = str(challenges(authorization)[0]["url"])
+        without = await _unpresented(world, owner, challenge)
+        response = await site.post(owner, challenge, {})
+        return Asked(order, url, authorization, challenge, without, response)
+
+    return await world.keep("renewal order", make)
+
+
+async def _unpresented(world: World, owner: Account, url: str) -> Answer | None:
+    """The challenge response over a connection without certificate; None when TLS refuses it."""
+    try:
+        return await (await barefoot(world)).post(owner, url, {})
+    except Broken as broken:
+        if "500" in str(broken):
+            raise
+        return None
+
+
+def _outside_window(answer: Answer) -> bool:
+    return answer.status == 403 and answer.problem_type() == "unauthorized"
+
+
+@case(CASES, "renewal.directory", CLAUSE, OURS, "the renewal site's directory requires no external account")
+async def directory(world: World) -> None:
+    site = await bearer(world)
+    answer = expect(await site.get(site.directory_url), status(200))
+    meta = answer.object().get("meta")
+    require(
+        not (isinstance(meta, dict) and meta.get("externalAccountRequired")), "externalAccountRequired is set"
+    )
+
+
+@case(
+    CASES,
+    "renewal.account",
+    CLAUSE,
+    OURS,
+    "newAccount needs no binding where a valid certificate is presented",
+)
+async def account(world: World) -> None:
+    expect((await _account(world)).created, status(201), header("Location"), member("status", "valid"))
+
+
+@case(
+    CASES,
+    "renewal.account-without-certificate",
+    CLAUSE,
+    OURS,
+    "newAccount without a certificate is refused as unauthorized",
+)
+async def account_without(world: World) -> None:
+    site = await barefoot(world)
+    try:
+        answer = await site.new_account(jose.new_key(), {"termsOfServiceAgreed": True})
+    except Broken as broken:
+        raise Skipped(f"the site does not talk without a certificate: {broken}") from broken
+    expect(answer, DENIED)
+
+
+@case(CASES, "renewal.order-pending", CLAUSE, OURS, "newOrder for the certificate's names is 201 pending")
+async def order_pending(world: World) -> None:
+    expect((await _asked(world)).order.answer, status(201), member("status", "pending"))
+
+
+@case(
+    CASES,
+    "renewal.challenge",
+    CLAUSE,
+    OURS,
+    "the authorization is pending with one client-cert-01 challenge that has url and token",
+)
+async def challenge(world: World) -> None:
+    found = challenges((await _asked(world)).authorization)
+    require([one.get("type") for one in found] == ["client-cert-01"], f"challenges are {found}")
+    require(found[0].get("status") == "pending", f"it is {found[0].get('status')!r}")
+    require(len(jose.unb64(str(found[0].get("token", "")))) >= 16, "the token is short")
+
+
+@case(
+    CASES,
+    "renewal.without-certificate",
+    CLAUSE,
+    OURS,
+    "a challenge response without certificate is 403 unauthorized, and nothing changes",
+)
+async def without_certificate(world: World) -> None:
+    answer = (await _asked(world)).without
+    if answer is None:
+        raise Skipped("the site does not talk without a certificate")
+    expect(answer, DENIED)
+
+
+@case(
+    CASES,
+    "renewal.response",
+    CLAUSE,
+    OURS,
+    "the response over the certificate is accepted, or refused as outside the renewal window",
+)
+async def response(world: World) -> None:
+    asked = await _asked(world)
+    if _outside_window(asked.response):
+        require(asked.response.object().get("detail"), "the refusal does not say when the window opens")
+    else:
+        expect(asked.response, status(200), linked("up", asked.authorization_url))
+
+
+@case(CASES, "renewal.issues", CLAUSE, OURS, "after the response the order is ready and issues for a new key")
+async def issues(world: World) -> None:
+    site, asked = await bearer(world), await _asked(world)
+    if _outside_window(asked.response):
+        raise Skipped(f"outside the renewal window: {asked.response.object().get('detail')}")
+    order = await acts.settle(site, asked.order, {"pending"})
+    require(order.status == "ready", f"the order is {order.status!r}")
+    done = await acts.issue(site, order)
+    require(pki.same_key(done.leaf, done.private), "the certificate is for another key")
+
+
+@case(
+    CASES,
+    "renewal.refused-stays-pending",
+    CLAUSE,
+    OURS,
+    "a response refused for the window leaves the challenge pending",
+)
+async def stays_pending(world: World) -> None:
+    site, asked = await bearer(world), await _asked(world)
+    if not _outside_window(asked.response):
+        raise Skipped("the response was accepted")
+    expect(
+        await site.post(asked.order.account, asked.challenge_url),
+        member("status", "pending"),
+        no_member("error"),
+    )
+
+
+@case(
+    CASES,
+    "renewal.foreign-name",
+    CLAUSE,
+    OURS,
+    "newOrder for a name that is not the certificate's is 403 rejectedIdentifier",
+)
+async def foreign(world: World) -> None:
+    site, owner = await bearer(world), await _account(world)
+    names = [{"type": "dns", "value": "not-yours.elsewhere.example"}]
+    expect(await acts.new_order(site, owner, identifiers=names), problem(403, "rejectedIdentifier"))
