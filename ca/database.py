@@ -11,7 +11,7 @@ import fcntl
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,7 +39,7 @@ _PRAGMAS = (
 
 
 def rows(
-    db: sqlite_utils.Database, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    db: sqlite_utils.Database, statement: str, parameters: Sequence[Any] | dict[str, Any] = ()
 ) -> list[dict[str, Any]]:
     """All rows of a statement as dictionaries, fetched at once so that no read stays open.
 

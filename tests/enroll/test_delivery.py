@@ -1,0 +1,151 @@
+"""Mails on their way out, against a mail server that really speaks SMTP."""
+
+import asyncio
+from email import message_from_bytes, policy
+
+import pytest
+
+from enroll import mails, people, store
+from enroll.delivery import Outbox, Smtp, deliver_due
+from enroll.states import State
+from tests.offices import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
+
+
+class MailServer:
+    """As much of RFC 5321 as a submission needs. ``answers`` are given to RCPT, one each, then 250."""
+
+    def __init__(self, answers=()):
+        self.answers = list(answers)
+        self.accepted = []
+        self.sender = None
+
+    async def serve(self, reader, writer):
+        writer.write(b"220 test ESMTP\r\n")
+        while line := (await reader.readline()).rstrip(b"\r\n"):
+            verb = line[:4].upper()
+            if verb in (b"EHLO", b"HELO", b"RSET"):
+                writer.write(b"250 test\r\n")
+            elif verb == b"MAIL":
+                self.sender = line.decode().partition("<")[2].partition(">")[0]
+                writer.write(b"250 ok\r\n")
+            elif verb == b"RCPT":
+                writer.write((self.answers.pop(0) if self.answers else "250 ok").encode() + b"\r\n")
+            elif verb == b"DATA":
+                writer.write(b"354 go on\r\n")
+                await writer.drain()
+                text = await reader.readuntil(b"\r\n.\r\n")
+                self.accepted.append(message_from_bytes(text[:-3], policy=policy.default))
+                writer.write(b"250 taken as 42\r\n")
+            else:
+                writer.write(b"221 bye\r\n")
+                break
+        writer.close()
+
+
+@pytest.fixture
+async def office(tmp_path):
+    async with open_office(tmp_path, mail_return_path="bounce@kinen-bs.com") as office:
+        yield office
+
+
+async def smtp(office, mail_server):
+    server = await asyncio.start_server(mail_server.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    postcards = Outbox(office.database.path.parent / "outbox")
+    return server, Smtp("127.0.0.1", port, "", "", "none", 5.0, postcards)
+
+
+def states(office):
+    return {row["kind"]: row["state"] for row in mails.listed(office.database.read())}
+
+
+async def test_accepted_once_and_never_again(office):
+    """R11: the server takes it, the request is 案内送信済, and a second run sends nothing."""
+    admission = await admit(office)
+    mail_server = MailServer()
+    server, transport = await smtp(office, mail_server)
+    async with server:
+        assert await deliver_due(office, transport) == 2
+        assert await deliver_due(office, transport) == 0
+    pickup = next(m for m in mail_server.accepted if "取得に関するご案内" in m["Subject"])
+    assert (pickup["From"], pickup["To"]) == ("cpbs_ct@kinen-bs.com", "k12345678@example.jp")
+    assert mail_server.sender == "bounce@kinen-bs.com"
+    assert admission.request_id in pickup.get_content()
+    assert store.enrollment(office.database.read(), admission.request_id).state is State.ANNOUNCED
+    assert states(office) == {"pickup": "sent", "user_id": "sent"}
+
+
+async def test_a_temporary_refusal_is_retried_until_accepted(office):
+    """451 means later: a minute later the same letter, with the same Message-ID, is accepted."""
+    await admit(office)
+    mail_server = MailServer(["451 greylisted", "451 greylisted"])
+    server, transport = await smtp(office, mail_server)
+    async with server:
+        assert await deliver_due(office, transport) == 0
+        assert set(states(office).values()) == {"queued"}
+        assert await deliver_due(office, transport) == 0
+        clock_of(office).advance(seconds=60)
+        assert await deliver_due(office, transport) == 2
+    assert len({m["Message-ID"] for m in mail_server.accepted}) == 2
+
+
+async def test_a_final_refusal_is_kept_for_the_desk(office):
+    """550 means no: not sent again, and the operator sees the server's words (R17)."""
+    admission = await admit(office)
+    mail_server = MailServer(["550 no such mailbox", "550 no such mailbox"])
+    server, transport = await smtp(office, mail_server)
+    async with server:
+        await deliver_due(office, transport)
+        clock_of(office).advance(days=1)
+        await deliver_due(office, transport)
+    assert mail_server.accepted == []
+    assert states(office) == {"pickup": "failed", "user_id": "failed"}
+    assert "no such mailbox" in mails.listed(office.database.read())[0]["result"]
+    assert store.enrollment(office.database.read(), admission.request_id).state is State.ACCEPTED
+
+
+async def test_no_server_is_no_loss(office):
+    """With nothing listening the letters wait."""
+    await admit(office)
+    transport = Smtp("127.0.0.1", 1, "", "", "none", 5.0, Outbox(office.database.path.parent / "outbox"))
+    assert await deliver_due(office, transport) == 0
+    assert set(states(office).values()) == {"queued"}
+    clock_of(office).advance(seconds=60)
+    assert len(await delivered(office)) == 2
+
+
+async def test_letters_of_an_ended_request_are_not_sent(office):
+    """E2, E27: what was queued for a request that has died stays at home."""
+    await admit(office)
+    await people.disable_user(office, "K12345678", actor="desk")
+    assert [letter.name.partition("-")[2] for letter in await delivered(office)] == ["user_id.eml"]
+    assert states(office)["pickup"] == "cancelled"
+
+
+async def test_the_issue_password_can_come_by_postcard(office):
+    """E14: the mail lacks the password, the postcard brings it."""
+    await people.add_organisation(
+        office, POLICY_NUMBER, "霞が関商事", actor="test", issue_password_by="postcard"
+    )
+    await admit(office)
+    mail = await letter_of(office, "pickup_without_password")
+    card = await letter_of(office, "issue_password")
+    password = card.value("証明書発行用パスワード")
+    assert len(password) == 16
+    assert password not in mail.body
+
+
+async def test_an_operators_template_takes_the_place_of_ours(tmp_path, office):
+    """Z5: templates are editable; a broken one is refused by name, before anything is lost."""
+    from dataclasses import replace
+
+    from ca.errors import ConfigError
+
+    directory = tmp_path / "templates"
+    directory.mkdir()
+    (directory / "pickup.txt").write_text("Subject: 別の件名\n\n{{ request_id }}\n")
+    await admit(replace(office, templates=directory))
+    assert (await letter_of(office, "pickup")).subject == "別の件名"
+    (directory / "pickup.txt").write_text("Subject: x\n\n{{ pin }}\n")
+    with pytest.raises(ConfigError, match=r"pickup\.txt.*pin"):
+        mails.check_templates(directory)

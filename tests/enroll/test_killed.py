@@ -1,0 +1,125 @@
+"""kill -9 at random points of issuance, two hundred times, on one data directory."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+
+import ca.store
+from ca import datadir
+from ca.clock import SystemClock
+from ca.database import Database
+from ca.keys import generate_pkcs8
+from enroll import issuance, openings, store
+from enroll.office import Office
+from enroll.states import ENDED, State
+from tests.offices import CHEAP, MIGRATIONS, PASSPHRASE, POLICY_NUMBER
+
+KILLS = 200
+
+
+class KeysMadeHere:
+    """Stands in for the stock of keys: a killed process shall leave no worker processes."""
+
+    async def take(self):
+        return generate_pkcs8("ec-p256")
+
+
+def open_here(path):
+    opened = datadir.load(path, PASSPHRASE)
+    database = Database(path / "sekisho.db", MIGRATIONS)
+    return Office(database, SystemClock(), opened.vault, opened.authority, None, KeysMadeHere())
+
+
+def add_person(office):
+    def work(db):
+        store.add_organisation(db, store.Organisation(POLICY_NUMBER, "霞が関商事", office.now()))
+        store.add_user(
+            db,
+            store.User(
+                "K12345678",
+                POLICY_NUMBER,
+                "年金 太郎",
+                "a@example.jp",
+                "member",
+                "mail",
+                "",
+                True,
+                0,
+                office.now(),
+            ),
+        )
+
+    office.database.write_now(work)
+
+
+def draw(db, office):
+    user = store.user(db, "K12345678")
+    return openings.draw_request(db, office, user, "addition", profile="client-person", door="page")
+
+
+async def issue_for_ever(office, told):
+    """Recovers what the last death left, then issues; tells each request ID that was answered."""
+    await issuance.recover(office)
+    while True:
+        request = await office.database.write(lambda db: draw(db, office))
+        os.write(told, f"drawn {request.request_id}\n".encode())
+        await asyncio.gather(
+            *(issuance.submit(office, request.request_id, actor="K12345678") for _ in range(3))
+        )
+        os.write(told, f"begun {request.request_id}\n".encode())
+        done = await asyncio.gather(*(issuance.complete(office, request.request_id) for _ in range(3)))
+        os.write(told, f"issued {request.request_id} {done[0].serial}\n".encode())
+
+
+def live_and_die(path, told, seconds):
+    """Forks a server's worth of issuance and kills it after so many seconds."""
+    child = os.fork()
+    if child == 0:
+        try:
+            asyncio.run(issue_for_ever(open_here(path), told))
+        finally:
+            os._exit(1)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def test_two_hundred_kills_lose_and_double_nothing(tmp_path):
+    """Every answer given is on disk, every request has one certificate at most, none stays half-made."""
+    path = tmp_path / "data"
+    datadir.create(path, PASSPHRASE, SystemClock().seconds(), cost=CHEAP)
+    office = open_here(path)
+    add_person(office)
+    office.database.close()
+    log = tmp_path / "told"
+    told = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    chance = random.Random(20261122)
+    for _ in range(KILLS):
+        live_and_die(path, told, chance.uniform(0.02, 0.11))
+    os.close(told)
+
+    office = open_here(path)
+    asyncio.run(issuance.recover(office))
+    db = office.database.read()
+    answers = [line.split() for line in log.read_text().splitlines()]
+    for what, request_id, *serial in answers:
+        found = store.enrollment(db, request_id)
+        if what == "drawn":
+            assert found is not None, f"lost {request_id}"
+        else:
+            assert found.state is State.ISSUED, f"{request_id} is left {found.state}"
+        if serial:
+            assert found.serial == serial[0]
+    assert ca.store.reserved_unsigned(db) == []
+    enrollments = [e for e in store.enrollments_of(db, "K12345678") if e.state not in ENDED]
+    issued = [e for e in enrollments if e.state is State.ISSUED]
+    # One certificate per issued request, none without a request: nothing doubled, nothing orphaned.
+    assert ca.store.count_by_status(db) == {"issued": len(issued)}
+    assert len({e.serial for e in issued}) == len(issued)
+    assert {e.state for e in enrollments} <= {State.ISSUED, State.ACCEPTED}
+    # The test must have met what it is about: deaths between every two steps.
+    kinds = [what for what, *_ in answers]
+    assert kinds.count("drawn") > kinds.count("begun") > kinds.count("issued") > 0
+    office.database.close()

@@ -1,0 +1,99 @@
+"""Identifiers, Japan's calendar and passwords."""
+
+from datetime import date, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enroll import identifiers, passwords
+from enroll.jst import JST, day_of, days_before, days_left, shown, start_of
+
+
+def test_request_ids_have_sixteen_digits_and_a_check_digit():
+    """1.K: one wrong digit, or two neighbours exchanged (but 0 and 9), is told at once."""
+    request_id = identifiers.new_request_id()
+    assert identifiers.valid_request_id(request_id)
+    for place in range(16):
+        for digit in "0123456789":
+            typo = request_id[:place] + digit + request_id[place + 1 :]
+            assert identifiers.valid_request_id(typo) is (typo == request_id)
+
+
+@given(st.text(max_size=20))
+def test_anything_else_is_no_request_id(text):
+    """Full-width digits, spaces and lengths other than 16 are refused without an exception."""
+    if not (len(text) == 16 and text.isascii() and text.isdigit()):
+        assert identifiers.valid_request_id(text) is False
+
+
+def test_issue_passwords_are_strong_and_unambiguous():
+    """D5: sixteen characters of at least 80 bits, none that look alike."""
+    password = identifiers.new_issue_password()
+    assert len(password) == 16
+    assert not set("".join(identifiers.new_issue_password() for _ in range(200))) & set("0OoIl1S5sZ2zB8b")
+    assert len(identifiers._ISSUE_ALPHABET) ** 16 >= 2**80
+    assert len(set(identifiers._ISSUE_ALPHABET)) == len(identifiers._ISSUE_ALPHABET)
+
+
+def test_common_name_is_user_id_and_number():
+    """D4: four digits; a fifth does not fit."""
+    assert identifiers.common_name("K12345678", 1) == "K123456780001"
+    with pytest.raises(ValueError):
+        identifiers.common_name("K12345678", 10_000)
+
+
+def moment(text):
+    return int(datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=JST).timestamp())
+
+
+def test_moments_are_shown_as_the_manual_does():
+    """R41: 2025.01.25 15:11:48, in Japan."""
+    assert shown(moment("2025-01-25 15:11:48")) == "2025.01.25 15:11:48"
+
+
+@pytest.mark.parametrize(
+    ("end", "start"),
+    [
+        ("2029-11-22 23:59:59", "2029-10-23 00:00:00"),
+        ("2029-11-22 00:00:00", "2029-10-23 00:00:00"),
+        ("2028-03-15 12:00:00", "2028-02-14 00:00:00"),  # over 29 February
+    ],
+)
+def test_thirty_days_are_calendar_days_in_japan(end, start):
+    """E25: midnight in Japan, whatever the hour of the certificate's end."""
+    assert days_before(moment(end), 30) == moment(start)
+
+
+def test_days_left_counts_days_not_hours():
+    """Two minutes over midnight are one day."""
+    assert days_left(moment("2029-11-22 00:01:00"), moment("2029-11-21 23:59:00")) == 1
+    assert start_of(date(2029, 11, 22)) == moment("2029-11-22 00:00:00")
+    assert day_of(moment("2029-11-22 08:59:59")) == date(2029, 11, 22)
+
+
+def test_passwords_verify_and_reject():
+    """argon2id; the wrong password and nobody's hash are False; full-width input is the same."""
+    stored = passwords.hash_password("Tegata2026")
+    assert stored.startswith("$argon2id$")
+    assert passwords.verify_password("Tegata2026", stored)
+    assert passwords.verify_password("Ｔｅｇａｔａ２０２６", stored)
+    assert not passwords.verify_password("tegata2026", stored)
+    assert not passwords.verify_password("Tegata2026", None)
+
+
+@pytest.mark.parametrize(
+    ("password", "problem"),
+    [
+        ("Tegata2026", None),
+        ("short1", "weak_password"),
+        ("nodigitshere", "weak_password"),
+        ("1234567890", "weak_password"),
+        ("full width2あ", "weak_password"),
+        ("k12345678", "weak_password"),
+        ("a1" * 65, "weak_password"),
+    ],
+)
+def test_login_password_rule(password, problem):
+    """Eight to 128 half-width characters with letters and digits, not the user ID."""
+    assert passwords.login_password_problem(password, "K12345678") == problem

@@ -1,0 +1,104 @@
+"""The house itself: imports run downwards, cores do no I/O, libraries have one home."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("ca", "enroll", "gateway", "conformance")
+MAY_IMPORT = {
+    "ca": {"ca"},
+    "enroll": {"ca", "enroll"},
+    "gateway": {"ca", "enroll", "gateway"},
+    "conformance": {"conformance"},
+}
+#: Modules that decide and never act: no sockets, no files, no database, no clock of their own.
+CORES = (
+    "enroll/states.py",
+    "enroll/enrollment.py",
+    "enroll/identifiers.py",
+    "enroll/refusals.py",
+    "enroll/problems.py",
+    "enroll/jst.py",
+    "enroll/settings.py",
+    "enroll/acme/jws.py",
+    "enroll/acme/wire.py",
+    "ca/certificates.py",
+    "ca/profiles.py",
+    "ca/revocation.py",
+    "gateway/hours.py",
+    "gateway/words.py",
+)
+NOT_IN_A_CORE = {
+    "aiohttp",
+    "asyncio",
+    "sqlite3",
+    "sqlite_utils",
+    "socket",
+    "time",
+    "threading",
+    "pathlib",
+    "os",
+}
+#: Library -> the only files that may know it.
+HOMES = {
+    "OpenSSL": ("ca/trust.py", "gateway/tls.py"),
+    "asn1crypto": ("ca/",),
+    "aiosmtplib": ("enroll/delivery.py",),
+    "jpholiday": ("gateway/hours.py",),
+}
+
+
+def files(room):
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imported(path):
+    """Top-level names of what a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_run_downwards(room):
+    """gateway -> enroll -> ca; conformance knows none of them, and none knows it."""
+    for path in files(room):
+        strangers = imported(path) & set(ROOMS) - MAY_IMPORT[room]
+        assert not strangers, f"{path.relative_to(ROOT)} imports {strangers}"
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_cores_do_no_io(core):
+    """Functions from values to values: time, randomness and storage come in as arguments."""
+    assert imported(ROOT / core) & NOT_IN_A_CORE == set()
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_has_one_home(library):
+    """What only one file knows, only one file has to learn again."""
+    for room in ROOMS:
+        for path in files(room):
+            name = str(path.relative_to(ROOT))
+            at_home = name.startswith(HOMES[library])
+            assert at_home or library not in imported(path), f"{name} imports {library}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_file_says_why_it_exists(room):
+    """A module docstring of one to ten lines."""
+    for path in files(room):
+        if path.read_text("utf-8").strip():
+            doc = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+            assert doc, f"{path.relative_to(ROOT)} has no docstring"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_has_a_readme(room):
+    """Each folder says what lives there and in which order to read it."""
+    assert (ROOT / room / "README.md").exists()
