@@ -20,13 +20,14 @@ from enroll.office import Office
 from enroll.people import Admission, Person, add_organisation, add_user
 from enroll.schema import migrations as enroll_migrations
 from enroll.settings import Settings
+from gateway.schema import migrations as gateway_migrations
 
 #: 2026-11-22 03:00 UTC, noon in Japan.
 START = 1_795_316_400
 PASSPHRASE = "correct horse battery staple"
 # Argon2id with the least memory: these directories guard nothing.
 CHEAP = PassphraseCost(iterations=1, lanes=1, memory_kib=8)
-MIGRATIONS = [ca_migrations, enroll_migrations]
+MIGRATIONS = [ca_migrations, enroll_migrations, gateway_migrations]
 POLICY_NUMBER = "12345678"
 
 

@@ -1,4 +1,4 @@
-"""Sites of each policy, and a handler that says who the gate thinks is calling."""
+"""Sites of each policy, and a handler that says who the gate thinks is calling (for the listener's tests)."""
 
 from __future__ import annotations
 

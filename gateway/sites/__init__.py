@@ -1,0 +1,1 @@
+"""The sites behind the gate, one folder each: handlers, templates and words in one place."""

@@ -1,0 +1,315 @@
+"""A site on a real listener, and a browser-like visitor who reads its pages by role and label."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
+
+import ca.store
+from ca import datadir
+from ca.keys import generate
+from ca.servers import issue
+from ca.trust import TrustAnchors
+from enroll.office import Office
+from gateway.connection import Limits
+from gateway.context import Gate, Role
+from gateway.listener import Listener
+from gateway.tls import ClientCertificate, ServerCertificate, Site
+from tests.offices import PASSPHRASE
+
+HOSTS = {role: f"{role}.test" for role in Role if role is not Role.MAILBOX}
+# X509_V_FLAG_NO_CHECK_TIME: the office's clock is not the machine's.
+_NO_CHECK_TIME = 0x200000
+_VOID = frozenset({"meta", "link", "input", "br", "hr", "img"})
+_INLINE = frozenset({"a", "span", "strong", "em", "b", "code", "input", "small"})
+
+
+# -- pages ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Element:
+    """An element of a page. ``text`` is what a person reads, with white space folded."""
+
+    tag: str
+    attributes: dict[str, str]
+    children: list[Element | str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self._raw().split())
+
+    @property
+    def lines(self) -> list[str]:
+        """The text by lines: a ``<br>`` ends one, and so does every block."""
+        return [" ".join(line.split()) for line in self._raw().split("\n") if line.strip()]
+
+    def _raw(self) -> str:
+        if self.tag in ("script", "style", "noscript"):
+            return ""
+        # White space of the source is folded here, so that a line break is one that people see.
+        inner = "".join(
+            child._raw() if isinstance(child, Element) else re.sub(r"\s+", " ", child)
+            for child in self.children
+        )
+        return inner if self.tag in _INLINE else f"{inner}\n"
+
+    def walk(self) -> Iterator[Element]:
+        yield self
+        for child in self.children:
+            if isinstance(child, Element):
+                yield from child.walk()
+
+    def all(self, tag: str, **attributes: str) -> list[Element]:
+        """Elements below by tag and attributes (``class_`` and ``for_`` for the reserved words)."""
+        wanted = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
+        return [
+            each
+            for each in self.walk()
+            if each.tag == tag and all(_has(each, name, value) for name, value in wanted.items())
+        ]
+
+    def one(self, tag: str, **attributes: str) -> Element:
+        found = self.all(tag, **attributes)
+        assert len(found) == 1, f"{len(found)} of <{tag}> {attributes}"
+        return found[0]
+
+    def table(self, position: int = 0) -> list[list[str]]:
+        """The cells of a table, row by row."""
+        rows = self.all("table")[position].all("tr")
+        return [[c.text for c in row.walk() if c.tag in ("th", "td")] for row in rows]
+
+
+def _has(element: Element, name: str, value: str) -> bool:
+    held = element.attributes.get(name)
+    return held is not None and (value in held.split() if name == "class" else held == value)
+
+
+class _Builder(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.root = Element("#document", {})
+        self._open = [self.root]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self._open[-1].children.append(element)
+        if tag not in _VOID:
+            self._open.append(element)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open[-1].tag == tag, f"</{tag}> closes <{self._open[-1].tag}>"
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self._open[-1].children.append(data)
+
+
+def parse(text: str) -> Element:
+    """A page as elements. Fails where a tag is not closed by its own."""
+    builder = _Builder()
+    builder.feed(text)
+    builder.close()
+    assert builder._open == [builder.root]
+    return builder.root
+
+
+@dataclass(frozen=True)
+class Page:
+    """An answer, after redirects; ``path`` is where they led."""
+
+    status: int
+    path: str
+    headers: Any
+    body: bytes
+    redirects: int
+
+    @property
+    def html(self) -> str:
+        return self.body.decode()
+
+    @property
+    def dom(self) -> Element:
+        return parse(self.html)
+
+    @property
+    def main(self) -> Element:
+        return self.dom.one("main")
+
+    @property
+    def h1(self) -> str:
+        return self.dom.one("h1").text
+
+    def labels(self) -> list[str]:
+        """The labels of the form fields that people see, in order; each names a field that exists."""
+        main = self.main
+        found = main.all("label")
+        for label in found:
+            self.field_of(label)
+        return [label.text for label in found]
+
+    def field(self, label: str) -> Element:
+        """The input that a label names."""
+        return self.field_of(next(each for each in self.main.all("label") if each.text == label))
+
+    def field_of(self, label: Element) -> Element:
+        wanted = label.attributes["for"]
+        return next(each for each in self.main.walk() if each.attributes.get("id") == wanted)
+
+    def error(self, label: str) -> str:
+        """What stands beside a field as its error, found the way a screen reader finds it."""
+        field = self.field(label)
+        assert field.attributes.get("aria-invalid") == "true"
+        ids = field.attributes["aria-describedby"].split()
+        told = [each for each in self.main.walk() if each.attributes.get("id") in ids]
+        return next(each.text for each in told if "error" in each.attributes.get("class", "").split())
+
+    def buttons(self) -> list[str]:
+        return [each.text for each in self.main.all("button")]
+
+    def menu(self) -> list[str]:
+        """The entries of the left menu."""
+        return [each.text for each in self.dom.one("nav", class_="menu").all("a")]
+
+
+# -- visitors ------------------------------------------------------------------------------------------
+
+
+class _Here(AbstractResolver):
+    """Every name is this machine."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = ResolveResult(
+            hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=0
+        )
+        return [found]
+
+    async def close(self) -> None:
+        return
+
+
+@dataclass
+class Visitor:
+    """A client with cookies and perhaps a certificate. Redirects are followed as a browser does."""
+
+    session: aiohttp.ClientSession
+    origin: str
+    #: Sent with every request; a test may change it.
+    headers: dict[str, str] = field(default_factory=dict)
+
+    async def get(self, path: str = "/", *, follow: bool = True, **headers: str) -> Page:
+        return await self._send("GET", path, None, follow, headers)
+
+    async def post(
+        self, path: str, fields: dict[str, str] | None = None, *, follow: bool = True, **headers: str
+    ) -> Page:
+        own = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self._send("POST", path, fields or {}, follow, own | named)
+
+    async def _send(
+        self, method: str, path: str, fields: dict[str, str] | None, follow: bool, headers: dict[str, str]
+    ) -> Page:
+        named = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.request(
+            method, self.origin + path, data=fields, headers=named, allow_redirects=follow
+        ) as got:
+            return Page(got.status, got.url.path, got.headers, await got.read(), len(got.history))
+
+
+@dataclass
+class Served:
+    """A running site. ``visitor`` opens a client that ends with the test."""
+
+    gate: Gate
+    role: Role
+    visitor: Callable[..., Visitor]
+
+    @property
+    def office(self) -> Office:
+        return self.gate.office
+
+
+@asynccontextmanager
+async def serve(
+    office: Office,
+    path: Path,
+    role: Role,
+    build: Callable[[Gate], Any],
+    policy: ClientCertificate = ClientCertificate.NONE,
+    refused: Callable[[Gate], Any] | None = None,
+) -> AsyncIterator[Served]:
+    """``build(gate)`` on a listener as in production: a certificate of the local server CA, our anchors.
+
+    ``path`` is the one that ``open_office`` was given. The site's host is ``<role>.test``, and it also
+    answers to ``*.try.test``.
+    """
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    origins = {role: f"https://{host}:{port}" for role, host in HOSTS.items()}
+    gate = Gate(office, origins, f".try.test:{port}")
+    opened = datadir.load(path / "data", PASSPHRASE)
+    hosts = (HOSTS[role], "*.try.test")
+    made = issue(opened.server_ca, hosts, office.now(), 4711, generate("ec-p256"))
+    issuers = tuple(issuer.certificate for issuer in opened.authority.issuers)
+    site = Site(
+        str(role),
+        hosts,
+        build(gate),
+        ServerCertificate.from_pem(made.chain_pem, made.key_pem),
+        policy,
+        TrustAnchors.of(issuers),
+        issuers,
+        refused(gate) if refused else None,
+    )
+    listener = Listener(
+        [site],
+        clock=office.clock,
+        status=lambda print_: ca.store.certificate_status(office.database.read(), print_),
+        limits=Limits(tick=0.02, drain=0.2, lingering=0.2),
+    )
+    await listener.start(sock=listening)
+    clients: list[aiohttp.ClientSession] = []
+
+    def visitor(p12: bytes | None = None, password: str = "", host: str = "", **headers: str) -> Visitor:
+        trusted = _client_context(opened.server_ca_pem, p12, password, path)
+        connector = aiohttp.TCPConnector(ssl=trusted, resolver=_Here(), use_dns_cache=False)
+        clients.append(aiohttp.ClientSession(connector=connector))
+        origin = f"https://{host or HOSTS[role]}:{port}"
+        return Visitor(clients[-1], origin, {k.replace("_", "-"): v for k, v in headers.items()})
+
+    try:
+        yield Served(gate, role, visitor)
+    finally:
+        for client in clients:
+            await client.close()
+        await listener.stop()
+
+
+def _client_context(server_ca: bytes, p12: bytes | None, password: str, path: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=server_ca.decode())
+    context.verify_flags |= _NO_CHECK_TIME
+    if p12 is not None:
+        bundle = pkcs12.load_pkcs12(p12, password.encode())
+        assert bundle.key is not None
+        assert bundle.cert is not None
+        chain = [bundle.cert, *bundle.additional_certs]
+        pem = bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        pem += b"".join(each.certificate.public_bytes(Encoding.PEM) for each in chain)
+        file = path / "visitor.pem"
+        file.write_bytes(pem)
+        context.load_cert_chain(file)
+    return context
