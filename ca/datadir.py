@@ -170,18 +170,21 @@ def read_marker(path: Path) -> dict[str, Any]:
 
 def _claim(path: Path) -> None:
     """Takes an absent, empty or unfinished directory, and marks it as unfinished."""
-    present = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    drafts = {name for name in present if name.startswith(".") and name.endswith(".new")}
-    resumed = _UNFINISHED in present and present - drafts <= _OURS
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{path} is a file; name a directory with --data DIR")
-    if present and not resumed:
+    present = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    # A crash may also have left the draft of the very first file (see ca.files).
+    whole = {name for name in present if not (name.startswith(".") and name.endswith(".new"))}
+    if whole and not (_UNFINISHED in whole and whole <= _OURS):
         hint = "it holds a CA already" if _MARKER in present else "it is not empty"
         raise ConfigError(f"{path} cannot be initialised: {hint}; name a new directory with --data DIR")
     try:
         make_private_directory(path)
         # Written first and removed last: while it stands, nothing here has ever been used.
         write_private(path / _UNFINISHED, b"sekisho init was interrupted; run it again\n")
+        for leftover in path.rglob("*"):
+            if leftover.is_file() and leftover.name != _UNFINISHED:
+                leftover.unlink()
         for name in ("ca", "servers"):
             make_private_directory(path / name)
     except OSError as error:

@@ -1,0 +1,241 @@
+"""The data directory: whole or not at all, and sealed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from ca import datadir
+from ca.authority import Authority
+from ca.errors import ConfigError
+from ca.keys import kind_of, to_pkcs8
+from ca.revocation import RevocationStatus
+from ca.trust import Presentation, TrustAnchors, VerifiedPeer, judge
+from tests.ca.conftest import AT, CHEAP, DAY, PASSPHRASE, issue_person
+
+YEAR = 365 * DAY
+
+
+def _make(path: Path, **more: object) -> datadir.DataDir:
+    return datadir.create(path, PASSPHRASE, AT, cost=CHEAP, **more)  # type: ignore[arg-type]
+
+
+def test_what_was_made_is_opened_again(tmp_path: Path) -> None:
+    """Everything comes back with the passphrase: keys, chain, names, time."""
+    made = _make(tmp_path / "d")
+    again = datadir.load(tmp_path / "d", PASSPHRASE)
+    assert again.authority.current.der == made.authority.current.der
+    assert again.created_at == AT
+    assert again.root == made.root
+    assert again.server_ca.certificate == made.server_ca.certificate
+    assert again.server_ca.certificate.issuer != again.root.subject
+
+
+def test_nothing_in_it_is_readable_by_others_or_in_the_clear(tmp_path: Path) -> None:
+    """Directories 0700, keys 0600 and sealed; no PKCS#8 anywhere."""
+    made = _make(tmp_path / "d")
+    assert stat.S_IMODE(made.path.stat().st_mode) == 0o700
+    files = [p for p in made.path.rglob("*") if p.is_file()]
+    assert {p.suffix for p in files} == {".json", ".pem", ".key"}
+    secret = to_pkcs8(made.authority.current.key)[36:68]
+    for file in files:
+        if file.suffix == ".key":
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+            assert secret not in file.read_bytes()
+            assert b"PRIVATE" not in file.read_bytes()
+
+
+def test_key_kinds_are_chosen_by_argument(tmp_path: Path) -> None:
+    """EC by default, RSA where old software must verify; others are refused by name."""
+    made = _make(tmp_path / "d", issuing_key="rsa-2048", root_key="rsa-3072")
+    assert kind_of(made.authority.current.key.public_key()) == "rsa-2048"
+    assert issue_person(made.authority).der
+    with pytest.raises(ConfigError, match="use one of ec-p256"):
+        _make(tmp_path / "e", issuing_key="ed25519")
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_directory_that_holds_something_is_refused(tmp_path: Path) -> None:
+    """Neither another's files nor an existing CA are ever overwritten."""
+    (tmp_path / "letter.txt").write_text("x")
+    with pytest.raises(ConfigError, match="not empty; name a new directory"):
+        _make(tmp_path)
+    made = _make(tmp_path / "d")
+    before = {p: p.read_bytes() for p in made.path.rglob("*") if p.is_file()}
+    with pytest.raises(ConfigError, match="holds a CA already"):
+        _make(tmp_path / "d")
+    assert before == {p: p.read_bytes() for p in made.path.rglob("*") if p.is_file()}
+    with pytest.raises(ConfigError, match="is a file"):
+        _make(tmp_path / "letter.txt")
+
+
+def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
+    """The twin: a mounted volume is there before, and empty."""
+    (tmp_path / "d").mkdir(mode=0o755)
+    assert stat.S_IMODE(_make(tmp_path / "d").path.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("name", ["vault.json", "ca/root.pem", "servers/ca.key", "servers/ca.pem"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    """What is gone is named, with what to look at."""
+    made = _make(tmp_path / "d")
+    (made.path / name).unlink()
+    with pytest.raises(ConfigError, match=name.replace(".", r"\.")):
+        datadir.load(made.path, PASSPHRASE)
+
+
+def test_the_root_key_may_be_kept_elsewhere(tmp_path: Path) -> None:
+    """Issuing needs no root key, so it can lie in a safe; making a new issuing CA asks for it."""
+    made = _make(tmp_path / "d")
+    (made.path / "ca/root.key").unlink()
+    assert issue_person(datadir.load(made.path, PASSPHRASE).authority).der
+    with pytest.raises(ConfigError, match=r"ca/root\.key"):
+        datadir.add_issuer(made.path, PASSPHRASE, "CA-G5", AT)
+
+
+def test_swapped_keys_are_noticed(tmp_path: Path) -> None:
+    """A sealed key put in another's place does not open: each is sealed for its own name."""
+    made = _make(tmp_path / "d")
+    (made.path / "servers/ca.key").write_bytes((made.path / "ca/root.key").read_bytes())
+    with pytest.raises(ConfigError, match=r"servers/ca\.key was altered"):
+        datadir.load(made.path, PASSPHRASE)
+
+
+def test_another_directorys_certificate_is_noticed(tmp_path: Path) -> None:
+    """A foreign root, or a foreign issuing CA, does not load."""
+    made, other = _make(tmp_path / "d"), _make(tmp_path / "e")
+    (made.path / "ca/root.pem").write_bytes((other.path / "ca/root.pem").read_bytes())
+    with pytest.raises(ConfigError, match="not issued by"):
+        datadir.load(made.path, PASSPHRASE)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"format": 1}', '{"format": 2}', "[]"])
+def test_a_damaged_marker_is_named(tmp_path: Path, content: str) -> None:
+    """A marker from a newer version, or garbage, is refused."""
+    made = _make(tmp_path / "d")
+    (made.path / "sekisho.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"sekisho\.json|format 2"):
+        datadir.load(made.path, PASSPHRASE)
+
+
+def test_no_data_directory_says_how_to_make_one(tmp_path: Path) -> None:
+    """The error ends with the command."""
+    with pytest.raises(ConfigError, match=r"sekisho init --data .*/none$"):
+        datadir.load(tmp_path / "none", PASSPHRASE)
+
+
+def test_a_new_generation_issues_and_the_old_one_stays_trusted(tmp_path: Path) -> None:
+    """E17: after G4 comes G5; certificates of both are verified, each chain and P12 holds its own CA."""
+    g4 = _make(tmp_path / "d").authority
+    old = issue_person(g4)
+    g5 = datadir.add_issuer(tmp_path / "d", PASSPHRASE, "BUSINESS SERVICE CA-G5", AT + YEAR).authority
+    new = issue_person(g5, at=AT + YEAR)
+    assert [i.common_name for i in g5.issuers] == ["BUSINESS SERVICE CA-G5", g4.current.common_name]
+    assert g5.chain_der(old.der) == (old.der, g4.current.der)
+    assert g5.chain_der(new.der) == (new.der, g5.current.der)
+    assert g5.chain_pem(new.der).count(b"BEGIN CERTIFICATE") == 2
+    anchors = TrustAnchors.of([i.certificate for i in g5.issuers])
+    names = [_issuer_name(anchors, one, AT + YEAR) for one in (old.der, new.der)]
+    assert names == [g4.current.common_name, "BUSINESS SERVICE CA-G5"]
+    with pytest.raises(ConfigError, match="already is an issuing CA"):
+        datadir.add_issuer(tmp_path / "d", PASSPHRASE, "BUSINESS SERVICE CA-G5", AT)
+    # The old issuer still signs its own list, and an open reservation of its own.
+    assert g5.crl(g4.current.issuer_id, [], 1, AT, AT + DAY)
+    assert g5.sign(old.reservation) == old.der
+
+
+def _issuer_name(anchors: TrustAnchors, leaf: bytes, at: int) -> str:
+    peer = judge(Presentation(leaf, verified=True), anchors, lambda _: RevocationStatus.GOOD, at)
+    assert isinstance(peer, VerifiedPeer)
+    return peer.issuer_name
+
+
+def test_a_foreign_leaf_has_no_issuer_here(authority: Authority, tmp_path: Path) -> None:
+    """No chain is made up for what another CA signed."""
+    other = issue_person(_make(tmp_path / "d").authority)
+    with pytest.raises(KeyError):
+        authority.chain_der(other.der)
+
+
+def test_an_issuing_ca_ends_with_its_root(tmp_path: Path) -> None:
+    """A CA made late in the root's life does not outlive it, nor do its leaves."""
+    made = _make(tmp_path / "d")
+    late = AT + 19 * YEAR
+    g5 = datadir.add_issuer(made.path, PASSPHRASE, "G5", late).authority
+    root_end = int(made.root.not_valid_after_utc.timestamp())
+    assert g5.current.not_after_at == root_end
+    assert issue_person(g5, at=late).reservation.not_after_at == root_end
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from ca import datadir
+from ca.sealing import PassphraseCost
+print("ready", flush=True)
+datadir.create(Path(sys.argv[1]), "correct horse battery", 1800000000,
+               cost=PassphraseCost(1, 1, 64))
+print("done", flush=True)
+"""
+
+
+def test_a_kill_half_way_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
+    """kill -9 at random moments: the directory either loads whole, or says it is unfinished and is made
+    anew by the next init."""
+    chance = random.Random(7)
+    outcomes = set()
+    for i in range(12):
+        path = tmp_path / f"d{i}"
+        child = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(chance.uniform(0, 0.025))
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        try:
+            datadir.load(path, PASSPHRASE)
+            outcomes.add("whole")
+        except ConfigError as error:
+            outcomes.add("unfinished" if "sekisho init" in str(error) else str(error))
+            assert issue_person(_make(path).authority).der
+    assert "unfinished" in outcomes
+    assert outcomes <= {"whole", "unfinished"}
+
+
+def test_an_unfinished_directory_with_a_strangers_file_is_not_taken(tmp_path: Path) -> None:
+    """Only what init itself left is made anew."""
+    (tmp_path / "UNFINISHED").write_text("")
+    (tmp_path / "thesis.txt").write_text("x")
+    with pytest.raises(ConfigError, match="not empty"):
+        _make(tmp_path)
+
+
+def test_subjects_are_chosen_by_argument(tmp_path: Path) -> None:
+    """Another operator has other names; an impossible country is the operator's error."""
+    names = datadir.Names(issuing="CA X", root="ROOT X", organization="", country="")
+    made = _make(tmp_path / "d", names=names)
+    assert made.authority.current.certificate.subject.rfc4514_string() == "CN=CA X"
+    assert made.root.subject.rfc4514_string() == "CN=ROOT X"
+    with pytest.raises(ConfigError, match="--ca-name"):
+        _make(tmp_path / "e", names=datadir.Names(country="JAPAN"))
+
+
+def test_the_crl_address_survives(tmp_path: Path) -> None:
+    """What init was told is in what is issued later."""
+    url = "http://crl.example/g4.crl"
+    _make(tmp_path / "d", crl_url=url)
+    der = issue_person(datadir.load(tmp_path / "d", PASSPHRASE).authority).der
+    extensions = x509.load_der_x509_certificate(der).extensions
+    assert extensions.get_extension_for_class(x509.CRLDistributionPoints)
