@@ -261,7 +261,11 @@ def judge(
 
 def recheck(peer: VerifiedPeer, status: StatusLookup, at: int) -> CertificateState:
     """What can have changed since the handshake: revocation and time. Cheap, for every request."""
-    faults = _current_faults(status(peer.fingerprint), peer.not_before_at, peer.not_after_at, at)
+    indexed = status(peer.fingerprint)
+    ends_at = min(peer.not_after_at, peer.issuer_not_after_at)
+    if indexed is RevocationStatus.GOOD and peer.not_before_at <= at <= ends_at:
+        return CertificateState.VALID
+    faults = _current_faults(indexed, peer.not_before_at, peer.not_after_at, at)
     if at > peer.issuer_not_after_at:
         faults.add(CertificateState.EXPIRED)
     return next((state for state in PRECEDENCE if state in faults), CertificateState.VALID)
