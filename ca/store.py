@@ -257,7 +257,7 @@ _STATUSES: dict[str, str] = {"reserved": "reserved", "issued": "issued", "revoke
 
 
 def _select(db: sqlite_utils.Database, where: str, parameters: Sequence[Any]) -> Iterator[Any]:
-    return iter(db.execute(f"SELECT {_COLUMNS} FROM certificates WHERE {where}", parameters))  # noqa: S608
+    return iter(db.execute(f"SELECT {_COLUMNS} FROM certificates WHERE {where}", parameters))
 
 
 def _one(db: sqlite_utils.Database, where: str, value: str) -> CertificateRecord | None:
