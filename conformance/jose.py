@@ -156,5 +156,11 @@ def signing_input(protected: bytes, payload: bytes) -> bytes:
 def mac_jws(mac_key: bytes, protected: Mapping[str, object], payload: bytes) -> dict[str, object]:
     """A flattened JWS with an HMAC by the header's alg (HS256 unless it names HS384 or HS512)."""
     header = compact(protected)
-    digest = {"HS384": "sha384", "HS512": "sha512"}.get(str(protected.get("alg")), "sha256")
-    return flattened(header, payload, hmac.new(mac_key, signing_input(header, payload), digest).digest())
+    value = mac(mac_key, str(protected.get("alg")), signing_input(header, payload))
+    return flattened(header, payload, value)
+
+
+def mac(mac_key: bytes, alg: str, data: bytes) -> bytes:
+    """The HMAC of RFC 7518 3.2."""
+    digest = {"HS384": "sha384", "HS512": "sha512"}.get(alg, "sha256")
+    return hmac.new(mac_key, data, digest).digest()

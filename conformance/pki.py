@@ -134,3 +134,19 @@ def private_pem(private: jose.Private) -> str:
     """The key as unencrypted PKCS#8 PEM, to be presented in TLS."""
     kind = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return private.private_bytes(*kind).decode()
+
+
+def crl_url(certificate: x509.Certificate) -> str | None:
+    """The first http or https URL of the CRL distribution points."""
+    try:
+        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    except x509.ExtensionNotFound:
+        return None
+    names = [name.value for point in points for name in point.full_name or []]
+    return next((str(name) for name in names if str(name).startswith(("http://", "https://"))), None)
+
+
+def crl_serials(body: bytes) -> set[int]:
+    """Serial numbers on a CRL in DER or PEM; raises ValueError for anything else."""
+    load = x509.load_pem_x509_crl if body.startswith(b"-----") else x509.load_der_x509_crl
+    return {entry.serial_number for entry in load(body)}

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 HEAD_LIMIT = 64 * 1024
 BODY_LIMIT = 16 * 1024 * 1024
+DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 class Broken(Exception):
@@ -77,7 +78,7 @@ class _Connection:
     used: bool = False
 
 
-Origin = tuple[str, int]
+Origin = tuple[str, str, int]  # scheme, host, port
 
 
 class Wire:
@@ -131,13 +132,17 @@ class Wire:
         return None
 
     async def _open(self, origin: Origin) -> _Connection:
-        host, port = origin
+        scheme, host, port = origin
+        tls = {"ssl": self._context, "server_hostname": host} if scheme == "https" else {}
         try:
             reader, writer = await asyncio.open_connection(
-                self._address(host), port, ssl=self._context, server_hostname=host, limit=HEAD_LIMIT
+                self._address(host),
+                port,
+                limit=HEAD_LIMIT,
+                **tls,  # type: ignore[arg-type]
             )
         except (OSError, ssl.SSLError) as error:
-            raise Broken(f"no TLS connection to {host}:{port}: {error}") from error
+            raise Broken(f"no connection to {scheme}://{host}:{port}: {error}") from error
         return _Connection(reader, writer)
 
     def _address(self, host: str) -> str:
@@ -181,10 +186,11 @@ def client_context(
 
 
 def origin_of(url: str) -> Origin:
+    """Where a URL leads. Plain http is for CRLs only: a certificate may point to one there."""
     parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname:
-        raise Broken(f"not an https URL: {url!r}")
-    return parts.hostname, parts.port or 443
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise Broken(f"not an http or https URL: {url!r}")
+    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]
 
 
 def request_bytes(call: Call) -> bytes:

@@ -52,7 +52,9 @@ def _is_success(_: World, one: Exchange) -> bool:
 
 
 def _is_resource(world: World, one: Exchange) -> bool:
-    return not one.call.url.startswith(world.directory_url) and one.answer.status < 400
+    renewal = world.credentials.renewal
+    directories = {world.directory_url, renewal.directory if renewal else world.directory_url}
+    return one.call.url.partition("?")[0] not in directories and one.answer.status < 400
 
 
 def _is_json(_: World, one: Exchange) -> bool:

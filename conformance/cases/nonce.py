@@ -10,7 +10,7 @@ from conformance.case import MUST, OURS, SHOULD, Case, Skipped, case, expect, re
 from conformance.check import both, empty_body, header, problem, replay_nonce, status
 from conformance.draft import DROP, Draft, Twist, compose
 from conformance.drafts import row
-from conformance.wire import Answer
+from conformance.wire import Answer, Call
 from conformance.world import Account, World
 
 BAD = problem(400, "malformed")
@@ -238,6 +238,16 @@ async def outstanding(world: World) -> None:
     owner = await acts.account(world)
     answer = await world.send(Draft(owner.url, b"", owner.key, owner.url), Twist(protected={"nonce": nonce}))
     expect(answer, status(200))
+
+
+@case(CASES, "nonce.across-connections", "RFC 8555 6.5", SHOULD, "nonces are good on other connections too")
+async def across(world: World) -> None:
+    owner, url = await acts.account(world), await world.resource("newNonce")
+    for _ in range(12):
+        given = await world.call(Call("HEAD", url), fresh=True)
+        twist = Twist(protected={"nonce": given.header("Replay-Nonce") or ""})
+        answer = await world.send(Draft(owner.url, b"", owner.key, owner.url), twist, fresh=True)
+        expect(answer, status(200))
 
 
 @case(CASES, "nonce.directory-link", "RFC 8555 7.2", SHOULD, "newNonce links to the directory")

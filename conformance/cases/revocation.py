@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -276,3 +277,25 @@ async def still_served(world: World) -> None:
     gone = await acts.revoked(world)
     expect(await world.post(gone.order.account, gone.url), status(200))
     require((await acts.reload(world, gone.order)).status == "valid", "the order is not valid any more")
+
+
+@case(
+    CASES,
+    "revoke.in-crl",
+    "RFC 5280 6.3",
+    SHOULD,
+    "the CRL that a certificate points to has it once it is revoked",
+)
+async def in_crl(world: World) -> None:
+    gone = await acts.revoked(world)
+    url = pki.crl_url(gone.leaf)
+    if url is None:
+        raise Skipped("the certificate names no CRL over http or https")
+    for _ in range(acts.POLLS):
+        answer = expect(await world.get(url), status(200))
+        if gone.leaf.serial_number in pki.crl_serials(answer.body):
+            return
+        await asyncio.sleep(acts.POLL_SECONDS)
+    require(
+        False, f"{url} does not list {gone.leaf.serial_number:x} after {acts.POLLS * acts.POLL_SECONDS:g} s"
+    )

@@ -1,0 +1,141 @@
+"""Starts Debian's pebble as a server that is not ours, with external account binding, on free ports."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+BINARY = shutil.which("pebble")
+# Nothing random in what is compared: no invented badNonce, no sleeping, no authorization reused.
+ENVIRONMENT = {
+    "PEBBLE_VA_ALWAYS_VALID": "1",
+    "PEBBLE_VA_NOSLEEP": "1",
+    "PEBBLE_AUTHZREUSE": "0",
+    "PEBBLE_WFE_NONCEREJECT": "0",
+}
+
+
+@dataclass(frozen=True)
+class Pebble:
+    directory: str
+    ca_file: Path
+    credentials: Path
+
+    @property
+    def options(self) -> list[str]:
+        """The suite's options that point at this server."""
+        files = ["--ca-file", str(self.ca_file), "--credentials", str(self.credentials)]
+        return ["--directory", self.directory, *files, "--timeout", "20"]
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Pebble]:
+    """A fresh pebble process; it is ended by its own pid."""
+    assert BINARY is not None
+    port = _free_port()
+    _write_certificates(folder)
+    keys = {f"kid-{n}": secrets.token_bytes(32) for n in range(8)}
+    (folder / "config.json").write_text(json.dumps({"pebble": _config(folder, port, keys)}))
+    (folder / "credentials.json").write_text(json.dumps({"credentials": _credentials(keys)}))
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [BINARY, "-config", str(folder / "config.json")],
+            env={**os.environ, **ENVIRONMENT},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        server = Pebble(f"https://localhost:{port}/dir", folder / "ca.pem", folder / "credentials.json")
+        _wait(server, process)
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _config(folder: Path, port: int, keys: dict[str, bytes]) -> dict[str, object]:
+    return {
+        "listenAddress": f"127.0.0.1:{port}",
+        "managementListenAddress": "",
+        "certificate": str(folder / "server.pem"),
+        "privateKey": str(folder / "server.key"),
+        "httpPort": 5002,
+        "tlsPort": 5001,
+        "ocspResponderURL": "",
+        "externalAccountBindingRequired": True,
+        "externalAccountMACKeys": {kid: _b64(key) for kid, key in keys.items()},
+    }
+
+
+def _credentials(keys: dict[str, bytes]) -> list[dict[str, object]]:
+    return [
+        {
+            "kid": kid,
+            "hmac_key": _b64(key),
+            "alg": "HS256",
+            "reusable": True,
+            "identifiers": [{"type": "dns", "value": f"u{n % 2}.users.example"}],
+        }
+        for n, (kid, key) in enumerate(keys.items())
+    ]
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(server: Pebble, process: subprocess.Popen[bytes]) -> None:
+    context = ssl.create_default_context(cafile=str(server.ca_file))
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            urllib.request.urlopen(server.directory, context=context, timeout=2).close()
+            return
+        except OSError:
+            assert process.poll() is None, "pebble ended"
+            assert time.monotonic() < deadline, "pebble does not answer"
+            time.sleep(0.05)
+
+
+def _write_certificates(folder: Path) -> None:
+    now = datetime.now(UTC)
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+
+    def builder(subject: str, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, one)]) for one in (subject, "test CA")]
+        begin, end = now - timedelta(hours=1), now + timedelta(days=1)
+        return x509.CertificateBuilder(names[1], names[0], public, x509.random_serial_number(), begin, end)
+
+    ca = builder("test CA", ca_key.public_key()).add_extension(x509.BasicConstraints(True, 0), True)
+    hosts = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
+    leaf = builder("localhost", key.public_key()).add_extension(hosts, False)
+    pem = serialization.Encoding.PEM
+    (folder / "ca.pem").write_bytes(ca.sign(ca_key, hashes.SHA256()).public_bytes(pem))
+    (folder / "server.pem").write_bytes(leaf.sign(ca_key, hashes.SHA256()).public_bytes(pem))
+    plain = serialization.NoEncryption()
+    (folder / "server.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))

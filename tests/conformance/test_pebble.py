@@ -1,0 +1,126 @@
+"""The suite proven on a server that is not ours: it finds what is known to be there, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import conformance
+from conformance.__main__ import ALL_GOOD, FOUND, main
+from tests.conformance import pebble
+
+pytestmark = [
+    pytest.mark.client,
+    pytest.mark.skipif(pebble.BINARY is None, reason="pebble is not installed"),
+]
+KNOWN = Path(conformance.__file__).parent / "known" / "pebble.toml"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pebble.Pebble]:
+    with pebble.running(tmp_path_factory.mktemp("pebble")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """One full run on a fresh process."""
+    folder = tmp_path_factory.mktemp("full")
+    with pebble.running(folder) as fresh:
+        options = ["--known", str(KNOWN), "--json", str(folder / "r.json"), "--junit", str(folder / "r.xml")]
+        status = main([*fresh.options, *options])
+    return {
+        "status": status,
+        "xml": ET.fromstring((folder / "r.xml").read_bytes()),
+        **json.loads((folder / "r.json").read_text()),
+    }
+
+
+def test_nothing_unexpected(report) -> None:
+    """On pebble every failure is a known one with a reason, and every known one fails."""
+    assert report["unexpected"] == []
+    assert report["surprises"] == []
+    assert report["status"] == ALL_GOOD
+
+
+def test_run_is_whole(report) -> None:
+    """At least 150 cases run there, most pass, and none is only skipped for want of credentials."""
+    results = report["results"]
+    assert len(results) >= 150
+    assert report["summary"]["PASS"] >= 350
+    assert not [one for one in results if "1 more would run it" in one["detail"] and one["level"] != "ours"]
+
+
+@pytest.mark.parametrize(
+    ("case", "outcome"),
+    [
+        ("nonce.no-store", "FAIL"),
+        ("alg.hs256", "FAIL"),
+        ("deactivate.post-as-get", "FAIL"),
+        ("url.other-resource", "FAIL"),
+        ("account.update-empty", "FAIL"),
+        ("keychange.inner-nonce", "FAIL"),
+        ("order.case-echoed", "FAIL"),
+        ("http.unknown-path", "FAIL"),
+        ("keychange.key-in-use", "CRASH"),
+        ("csr.account-key", "PASS"),
+        ("jws.padded-signature", "PASS"),
+        ("finalize.race", "PASS"),
+    ],
+)
+def test_finds_what_is_there(report, case: str, outcome: str) -> None:
+    """What is publicly known of pebble is what the suite says of it."""
+    assert {one["id"]: one["outcome"] for one in report["results"]}[case] == outcome
+
+
+def test_junit_agrees(report) -> None:
+    """JUnit has every case; known failures count as skipped there, so that CI stays green."""
+    suite = report["xml"]
+    assert int(suite.get("tests")) == len(report["results"]) == len(suite.findall("testcase"))
+    assert suite.get("failures") == suite.get("errors") == "0"
+
+
+def test_exit_status_without_known(server, capsys) -> None:
+    """Without a list of known failures every failure counts: status 1; a clean selection is status 0."""
+    assert main([*server.options, "--only", "nonce.no-store"]) == FOUND
+    assert "unexpected FAIL: nonce.no-store" in capsys.readouterr().out
+    assert main([*server.options, "--only", "nonce.get,nonce.head"]) == ALL_GOOD
+
+
+def test_surprising_pass_counts(server, tmp_path, capsys) -> None:
+    """A case that passes although it is listed as failing is status 1: the list is out of date."""
+    listed = tmp_path / "known.toml"
+    listed.write_text('[[failure]]\nids = ["nonce.get"]\nreason = "not so"\n')
+    assert main([*server.options, "--only", "nonce.get", "--known", str(listed)]) == FOUND
+    assert "unexpected pass: nonce.get" in capsys.readouterr().out
+
+
+def test_json_alone_on_stdout(server, capsys) -> None:
+    """`--json -` prints JSON and nothing else, with id, level, outcome and detail for each case."""
+    assert main([*server.options, "--only", "nonce.*", "--json", "-"]) == FOUND
+    document = json.loads(capsys.readouterr().out)
+    assert {"id", "level", "outcome", "detail"} <= set(document["results"][0])
+
+
+def test_no_credentials_skips(server, capsys) -> None:
+    """Without credentials, cases that need an account skip with the reason, and the others run."""
+    assert main([*server.options[:4], "--only", "account.read,nonce.get"]) == ALL_GOOD
+    shown = capsys.readouterr().out
+    assert "1 PASS, 1 SKIP" in shown
+    assert "needs a fresh credential: 1 more would run it" in shown
+
+
+def test_one_credential_suffices_for_most(server, tmp_path) -> None:
+    """One credential that binds once runs every case that shares an account."""
+    bindings = json.loads(server.credentials.read_text())["credentials"]
+    only = tmp_path / "one.json"
+    only.write_text(json.dumps({"credentials": [{**bindings[0], "reusable": False}]}))
+    out = tmp_path / "out.json"
+    arguments = [*server.options[:4], "--credentials", str(only), "--known", str(KNOWN), "--json", str(out)]
+    main(arguments)
+    summary = json.loads(out.read_text())["summary"]
+    assert summary["PASS"] >= 270
