@@ -248,6 +248,12 @@ def enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
     return [_enrollment(row) for row in found]
 
 
+def newest_enrollments(db: Db, limit: int) -> list[Enrollment]:
+    """The enrollments opened last, newest first."""
+    found = rows(db, "SELECT * FROM enrollments ORDER BY created_at DESC, rowid DESC LIMIT ?", [limit])
+    return [_enrollment(row) for row in found]
+
+
 def enrollments_ending(db: Db, after: int, until: int) -> list[Enrollment]:
     """Live enrollments whose certificate ends after one moment and not after another."""
     found = rows(

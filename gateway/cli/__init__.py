@@ -1,0 +1,11 @@
+"""The operator's command line: each module registers commands on ``root``; ``frame`` is what all share."""
+
+from __future__ import annotations
+
+from gateway.cli import certificates, importing, mails, people, requests, setup, watching
+from gateway.cli.root import root
+
+#: The modules above, imported for the commands that they register.
+MODULES = (setup, people, importing, requests, certificates, mails, watching)
+
+main = root

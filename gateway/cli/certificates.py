@@ -1,0 +1,113 @@
+"""Certificates: looking them up and ending them."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import click
+
+import ca.store
+from ca.certificates import to_pem
+from ca.revocation import REASONS, operator_reason, reason_code
+from ca.store import CertificateRecord, Status
+from enroll.login import certificates_of
+from enroll.office import Office
+from enroll.refusals import Refusal
+from enroll.transitions import end_certificate
+from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing
+from gateway.cli.people import known_user
+from gateway.cli.root import GROUPS
+from gateway.house import House
+
+_CERT = GROUPS["cert"]
+_OFFERED = [row.name for row in REASONS.values() if row.by_operator]
+
+
+@house_command(_CERT, "list")
+@click.option("--user", "user_id", default=None, metavar="USER_ID", help="Only this user's.")
+@click.option("--status", type=click.Choice(["reserved", "issued", "revoked"]), default=None)
+@click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
+async def _list(house: House, user_id: str | None, status: str | None, limit: int) -> Answer:
+    """List certificates, newest first."""
+    office = house.office
+    if user_id is None:
+        found = ca.store.list_page(office.database.read(), limit, status=cast(Status | None, status))
+    else:
+        known_user(office, user_id)
+        found = [each for each in certificates_of(office, user_id) if status in (None, each.status)][:limit]
+    columns = {
+        "serial": "Serial",
+        "common_name": "Common name",
+        "state": "State",
+        "not_before_at": "From",
+        "not_after_at": "Until",
+        "request_id": "Request ID",
+    }
+    return listing("certificates", [_record(each, office.now()) for each in found], columns)
+
+
+@house_command(_CERT, "show")
+@click.argument("name", metavar="SERIAL|COMMON_NAME|FINGERPRINT")
+@click.option("--pem", is_flag=True, help="Print the certificate itself.")
+async def _show(house: House, name: str, pem: bool) -> Answer:
+    """Show a certificate: by serial, SHA-256 fingerprint, or common name (the newest of that name)."""
+    found = known_certificate(house.office, name)
+    body = to_pem(found.der).decode() if found.der is not None else ""
+    record = _record(found, house.office.now())
+    if pem and body:
+        return answer({"certificate": record | {"pem": body}}, body.rstrip())
+    return detail("certificate", record | {"pem": body} if pem else record)
+
+
+@house_command(_CERT, "revoke")
+@click.argument("name", metavar="SERIAL|COMMON_NAME|FINGERPRINT")
+@click.option("--reason", type=click.Choice(_OFFERED), default="unspecified", show_default=True)
+async def _revoke(house: House, name: str, reason: str) -> Answer:
+    """Revoke a certificate, for good: open connections with it end within a second."""
+    office = house.office
+    found = known_certificate(office, name)
+    code, by = operator_reason(reason_code(reason)), actor()
+    done = await office.database.write(
+        lambda db: end_certificate(db, office, found.serial, code, office.now(), actor=by)
+    )
+    if not done:
+        raise Refusal(
+            "conflict", field="serial", detail=f"certificate {found.serial} is {found.status} already"
+        )
+    now = known_certificate(office, found.serial)
+    return detail("certificate", _record(now, office.now()))
+
+
+def known_certificate(office: Office, name: str) -> CertificateRecord:
+    """The certificate that an operator names, or Refusal("not_found")."""
+    db = office.database.read()
+    # Windows shows serials and fingerprints with spaces or colons and in capitals.
+    tidy = name.replace(":", "").replace(" ", "").lower()
+    found = ca.store.find_by_serial(db, tidy) or ca.store.find_by_serial(db, tidy.lstrip("0"))
+    found = found or ca.store.find_by_fingerprint(db, tidy)
+    named = ca.store.find_by_common_name(db, name)
+    if found is None and named:
+        found = named[-1]
+    if found is None:
+        raise Refusal("not_found", field="serial")
+    return found
+
+
+def _record(record: CertificateRecord, now: int) -> dict[str, Any]:
+    reason = record.revocation_reason
+    expired = record.status == "issued" and record.not_after_at < now
+    return {
+        "serial": record.serial,
+        "common_name": record.subject_cn,
+        "state": "expired" if expired else record.status,
+        "status": record.status,
+        "profile": record.profile,
+        "fingerprint": record.fingerprint,
+        "issuer_id": record.issuer_id,
+        "request_id": record.order_id,
+        "not_before_at": record.not_before_at,
+        "not_after_at": record.not_after_at,
+        "issued_at": record.issued_at,
+        "revoked_at": record.revoked_at,
+        "revocation_reason": None if reason is None else REASONS[reason].name,
+    }

@@ -1,0 +1,126 @@
+"""What an operator's ``doctor`` looks at: each check is a row of a table and ends with what to do."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ca import store as certificates
+from ca.clock import SystemClock
+from ca.errors import ConfigError
+from enroll import mails
+from enroll.jst import days_left, shown_day
+from gateway.house import House, server_certificate
+
+State = Literal["ok", "notice", "bad"]
+
+_SERVER_DAYS = 14
+# A certificate for people lives three years: an issuer with less left shortens them.
+_ISSUER_DAYS = 3 * 366
+_QUEUE = 100
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    state: State
+    found: str
+    hint: str = ""
+
+
+def examine(house: House) -> list[Finding]:
+    """Every check's finding. A check that cannot run is bad, with the reason."""
+    findings: list[Finding] = []
+    for name, check in _CHECKS.items():
+        try:
+            findings += check(house)
+        except ConfigError as error:
+            findings.append(Finding(name, "bad", str(error)))
+    return findings
+
+
+def _configuration(house: House) -> list[Finding]:
+    # Opening the house read and checked it.
+    config = house.config
+    return [
+        Finding(
+            "configuration", "ok", f"{config.listen.host}:{config.listen.port}, public {config.public_port}"
+        )
+    ]
+
+
+def _permissions(house: House) -> list[Finding]:
+    loose = [path for path in _private_paths(house) if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    if not loose:
+        return [Finding("permissions", "ok", "readable by nobody else")]
+    names = " ".join(str(path) for path in loose)
+    return [Finding("permissions", "bad", f"others may read {names}", f"chmod go-rwx {names}")]
+
+
+def _private_paths(house: House) -> list[Path]:
+    keys = [*(house.data / "ca").glob("*.key"), *(house.data / "servers").glob("*.key")]
+    found = [house.data, house.data / "vault.json", house.office.database.path, house.outbox, *keys]
+    return [path for path in found if path.exists()]
+
+
+def _hosts(house: House) -> list[Finding]:
+    # Of the real clock, as browsers will: a demo's clock moves, theirs does not.
+    now = SystemClock().seconds()
+    made = server_certificate(house, now)
+    left = days_left(made.not_after_at, now)
+    found = f"until {shown_day(made.not_after_at)} ({left} days), for {', '.join(made.names)}"
+    if left > _SERVER_DAYS:
+        return [Finding("server certificate", "ok", found)]
+    hint = (
+        "restart sekisho serve" if house.config.tls.certificate == "local" else "renew it, then restart serve"
+    )
+    return [Finding("server certificate", "bad" if left < 0 else "notice", found, hint)]
+
+
+def _issuers(house: House) -> list[Finding]:
+    issuer = house.datadir.authority.current
+    left = days_left(issuer.not_after_at, house.office.now())
+    found = f"{issuer.common_name} until {shown_day(issuer.not_after_at)} ({left} days)"
+    if left >= _ISSUER_DAYS:
+        return [Finding("issuing CA", "ok", found)]
+    state: State = "bad" if left < 0 else "notice"
+    return [Finding("issuing CA", state, found, "it shortens new certificates: add its successor")]
+
+
+def _templates(house: House) -> list[Finding]:
+    mails.check_templates(house.office.templates)
+    return [Finding("mail templates", "ok", str(house.office.templates or "our own"))]
+
+
+def _queue(house: House) -> list[Finding]:
+    waiting = mails.waiting(house.office.database.read())
+    if waiting < _QUEUE:
+        return [Finding("mail queue", "ok", f"{waiting} waiting")]
+    return [Finding("mail queue", "notice", f"{waiting} waiting", "see why: sekisho mail list")]
+
+
+def _register(house: House) -> list[Finding]:
+    counts = certificates.count_by_status(house.office.database.read())
+    stuck = counts.get("reserved", 0)
+    found = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "no certificate yet"
+    if stuck:
+        return [
+            Finding("register", "notice", found, "sekisho serve finishes what is reserved when it starts")
+        ]
+    return [Finding("register", "ok", found)]
+
+
+_CHECKS: dict[str, Callable[[House], list[Finding]]] = {
+    "configuration": _configuration,
+    "permissions": _permissions,
+    "server certificate": _hosts,
+    "issuing CA": _issuers,
+    "mail templates": _templates,
+    "mail queue": _queue,
+    "register": _register,
+}

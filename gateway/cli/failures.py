@@ -1,0 +1,111 @@
+"""Errors in the words of the command line: what went wrong, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import click
+
+from ca.errors import ConfigError, Unacceptable
+from enroll.jst import shown
+from enroll.refusals import Refusal
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error as it is shown. ``code`` is a stable word for scripts."""
+
+    code: str
+    message: str
+    hint: str = ""
+    field: str = ""
+    exit_code: int = 1
+
+    def as_json(self) -> dict[str, str]:
+        given = {"code": self.code, "message": self.message, "field": self.field, "hint": self.hint}
+        return {name: value for name, value in given.items() if value or name in ("code", "message")}
+
+
+#: What a field must look like; told with "invalid_input".
+SHAPES: Mapping[str, str] = {
+    "policy_number": "3 to 20 characters of 0-9, A-Z and '-'",
+    "name": "1 to 100 printable characters",
+    "mail": "a mail address such as taro@example.jp",
+    "user_id": "4 to 12 characters of A-Z and 0-9, or nothing to have one generated",
+    "role": "member or admin",
+    "notice_by": "mail or postcard",
+    "lineages": "a whole number above 0",
+    "reason": "one of the reasons that sekisho request reissue --help lists",
+}
+
+#: (code, field) -> what to type. A field of "" is for every field of that code.
+_HINTS: Mapping[tuple[str, str], str] = {
+    ("not_found", "policy_number"): "List them: sekisho org list; add one: sekisho org add NUMBER NAME",
+    ("not_found", "user_id"): "List them: sekisho user list",
+    ("not_found", "application"): "List them: sekisho application list",
+    ("not_found", "request_id"): "List them: sekisho request list",
+    ("not_found", "serial"): "List them: sekisho cert list",
+    ("not_found", "mail"): "List them: sekisho mail list",
+    ("not_found", "session"): "List them: sekisho session list",
+    ("not_found", "reference"): "Ask for the number again; it is kept for 90 days",
+    ("conflict", "policy_number"): "List them: sekisho org list; give another 証券番号",
+    ("conflict", "user_id"): "See it: sekisho user show USER_ID; give another --user-id, or none",
+    ("conflict", "application"): "See them: sekisho application list --all",
+    ("conflict", "serial"): "See it: sekisho cert show SERIAL",
+    ("user_disabled", ""): "See it: sekisho user show USER_ID",
+}
+
+_NAMES: Mapping[str, str] = {
+    "policy_number": "the organisation (証券番号)",
+    "user_id": "the user ID",
+    "application": "the application",
+    "request_id": "the request ID",
+    "serial": "the certificate",
+    "mail": "the mail",
+    "session": "the session",
+    "reference": "the reference number",
+}
+
+
+def failure_of(error: Exception) -> Failure:
+    """The failure that an exception means. What nobody foresaw is ours and shows its type only."""
+    if isinstance(error, ConfigError):
+        return Failure("config", str(error))
+    if isinstance(error, Refusal):
+        return _of_refusal(error)
+    if isinstance(error, Unacceptable):
+        return Failure(error.code, str(error))
+    if isinstance(error, click.UsageError):
+        where = error.ctx.command_path if error.ctx is not None else "sekisho"
+        return Failure("usage", error.format_message(), f"Try: {where} --help", exit_code=2)
+    if isinstance(error, click.Abort):
+        return Failure("aborted", "stopped; what was done before stays done", exit_code=130)
+    if isinstance(error, click.ClickException):
+        return Failure("usage", error.format_message(), exit_code=error.exit_code)
+    # The message may hold anything, so it is not shown.
+    return Failure(
+        "internal",
+        f"a fault of sekisho itself ({type(error).__name__})",
+        "See where it happened: run the same command with SEKISHO_TRACEBACK=1 in the environment",
+        exit_code=70,
+    )
+
+
+def _of_refusal(refusal: Refusal) -> Failure:
+    hint = _HINTS.get((refusal.code, refusal.field)) or _HINTS.get((refusal.code, ""), "")
+    return Failure(refusal.code, _sentence(refusal), hint, refusal.field)
+
+
+def _sentence(refusal: Refusal) -> str:
+    name = _NAMES.get(refusal.field, refusal.field)
+    if refusal.code == "invalid_input" and refusal.field in SHAPES and not refusal.detail:
+        return f"{refusal.field} is not right: write {SHAPES[refusal.field]}"
+    if refusal.code == "not_found" and name and not refusal.detail:
+        return f"{name} is not known here"
+    if refusal.code == "conflict" and name and not refusal.detail:
+        return f"{name} exists already"
+    words = str(refusal)
+    if refusal.at:
+        words += f" ({shown(refusal.at)})"
+    return words

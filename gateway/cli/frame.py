@@ -1,0 +1,239 @@
+"""What every command has in common: --data, --json, the passphrase, one way to answer and one to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import getpass
+import json
+import os
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ca.sealing import read_passphrase
+from enroll.jst import shown
+from gateway.cli.failures import Failure, failure_of
+from gateway.house import opened_house
+
+DATA_VARIABLE = "SEKISHO_DATA"
+PASSPHRASE_VARIABLE = "SEKISHO_PASSPHRASE"
+# Set to anything, faults of ours show where they happened.
+_TRACEBACK_VARIABLE = "SEKISHO_TRACEBACK"
+_DEFAULT_DATA = "sekisho-data"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found or did: as JSON, and as something to show to people."""
+
+    value: Mapping[str, Any]
+    show: Callable[[Console], None]
+    #: The command ran and found something wrong: exit code 1.
+    failed: bool = False
+
+
+Work = Callable[..., Awaitable[Answer]]
+
+
+class Root(click.Group):
+    """Renders every error the same way, as text on standard error or as JSON on standard output."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **options: Any) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        options["standalone_mode"] = False
+        options["prog_name"] = self.name
+        try:
+            code = super().main(words, **options)
+        except BrokenPipeError:
+            # The reader has seen enough (`| head`). Python would complain again while flushing.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 0
+        except Exception as error:
+            if os.environ.get(_TRACEBACK_VARIABLE):
+                traceback.print_exc()
+            code = _report(failure_of(error), as_json="--json" in words)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def command(group: click.Group, name: str) -> Callable[[Callable[..., Answer]], click.Command]:
+    """Registers a command that needs no open data directory: ``work(data, **params) -> Answer``.
+
+    A parameter ``passphrase_file`` is passed on to those who name one.
+    """
+
+    def register(work: Callable[..., Answer]) -> click.Command:
+        @functools.wraps(work)
+        def callback(data: Path, as_json: bool, **params: Any) -> int:
+            return _present(work(data, **params), as_json)
+
+        return group.command(name)(_DATA(_JSON(callback)))
+
+    return register
+
+
+def house_command(group: click.Group, name: str) -> Callable[[Work], click.Command]:
+    """Registers a command on an opened data directory: ``async work(house, **params) -> Answer``."""
+
+    def register(work: Work) -> click.Command:
+        @functools.wraps(work)
+        def callback(data: Path, as_json: bool, passphrase_file: Path | None, **params: Any) -> int:
+            passphrase = passphrase_from(passphrase_file)
+
+            async def run() -> Answer:
+                async with opened_house(data, passphrase) as house:
+                    return await work(house, **params)
+
+            return _present(asyncio.run(run()), as_json)
+
+        return group.command(name)(_DATA(PASSPHRASE_FILE(_JSON(callback))))
+
+    return register
+
+
+def passphrase_from(file: Path | None) -> str:
+    """The passphrase of the data directory: the file, else the environment, else a question."""
+    prompt = functools.partial(_ask, "Passphrase") if sys.stdin.isatty() else None
+    return read_passphrase(PASSPHRASE_VARIABLE, file, prompt)
+
+
+def new_passphrase_from(file: Path | None, variable: str) -> str:
+    """A passphrase that is being chosen: asked for twice when it is typed."""
+    prompt = functools.partial(_ask, "New passphrase", twice=True) if sys.stdin.isatty() else None
+    return read_passphrase(variable, file, prompt)
+
+
+def actor() -> str:
+    """Who the audit trail says it was: the operating system's name of the operator."""
+    try:
+        return f"operator:{getpass.getuser()}"
+    except (OSError, KeyError):
+        return f"operator:{os.getuid()}"
+
+
+def answer(value: Mapping[str, Any], *lines: str, failed: bool = False) -> Answer:
+    """An answer that people read as a few lines."""
+
+    def show(console: Console) -> None:
+        for line in lines:
+            console.print(plain(line), soft_wrap=True)
+
+    return Answer(value, show, failed)
+
+
+def listing(key: str, records: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> Answer:
+    """An answer that people read as a table; ``columns`` are record keys with their headings.
+
+    Keys that end in ``_at`` are moments: seconds in JSON, Japan's time in the table.
+    """
+    found = list(records)
+
+    def show(console: Console) -> None:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in columns.values():
+            table.add_column(heading, overflow="fold")
+        for record in found:
+            table.add_row(*(plain(cell(name, record.get(name))) for name in columns))
+        console.print(table)
+        if not found:
+            console.print("(none)")
+
+    return Answer({key: found}, show)
+
+
+def detail(key: str, record: Mapping[str, Any], *after: str) -> Answer:
+    """An answer about one thing: a name and a value on each line, then lines of text."""
+
+    def show(console: Console) -> None:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name, value in record.items():
+            if not isinstance(value, (list, dict)):
+                table.add_row(name, plain(cell(name, value)))
+        console.print(table)
+        for line in after:
+            console.print(plain(line), soft_wrap=True)
+
+    return Answer({key: record}, show)
+
+
+def cell(name: str, value: Any) -> str:
+    """A value as people read it."""
+    if value is None or value == "":
+        return "-"
+    if name.endswith("_at") or name == "at":
+        return shown(int(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def plain(text: str) -> Text:
+    """Text for a terminal: what strangers typed must not move the cursor or change colours."""
+    return Text("".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text))
+
+
+def _path_option(name: str, destination: str, **options: Any) -> Callable[[Any], Any]:
+    kind = click.Path(path_type=Path, dir_okay=options.pop("directory", False))
+    return click.option(name, destination, type=kind, **options)
+
+
+def _default_data() -> Path:
+    return Path(os.environ.get(DATA_VARIABLE) or _DEFAULT_DATA)
+
+
+_DATA = _path_option(
+    "--data",
+    "data",
+    directory=True,
+    metavar="DIR",
+    default=_default_data,
+    help=f"Data directory; default: ${DATA_VARIABLE}, then ./{_DEFAULT_DATA}.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document, errors too.")
+PASSPHRASE_FILE = _path_option(
+    "--passphrase-file",
+    "passphrase_file",
+    metavar="FILE",
+    help=f"File with the passphrase; default: ${PASSPHRASE_VARIABLE}, then a question.",
+)
+
+
+def _ask(words: str, twice: bool = False) -> str:
+    return str(click.prompt(words, hide_input=True, err=True, confirmation_prompt=twice))
+
+
+def _present(found: Answer, as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps(found.value, ensure_ascii=False, indent=2))
+    else:
+        found.show(_console())
+    return 1 if found.failed else 0
+
+
+def _report(failure: Failure, *, as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps({"error": failure.as_json()}, ensure_ascii=False, indent=2))
+    else:
+        console = _console(stderr=True)
+        console.print(Text("error: ", style="bold red") + plain(failure.message), soft_wrap=True)
+        if failure.hint:
+            console.print(plain(failure.hint), soft_wrap=True)
+    return failure.exit_code
+
+
+def _console(stderr: bool = False) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    # Rich takes 80 columns where there is no terminal; scripts want a row on one line.
+    return Console(file=stream, highlight=False, emoji=False, width=None if stream.isatty() else 200)

@@ -1,0 +1,189 @@
+"""Organisations and users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+import click
+
+from enroll import store
+from enroll.enrollment import Enrollment
+from enroll.office import Office
+from enroll.people import Person, add_organisation, add_user, disable_user
+from enroll.refusals import Refusal
+from gateway import sessions
+from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing
+from gateway.cli.root import GROUPS
+from gateway.house import House
+
+_ORG, _USER = GROUPS["org"], GROUPS["user"]
+
+
+@house_command(_ORG, "add")
+@click.argument("policy_number", metavar="NUMBER")
+@click.argument("name")
+@click.option("--lineages", type=int, default=None, help="Live certificates per user; default: the setting.")
+@click.option(
+    "--issue-password-by",
+    type=click.Choice(["mail", "postcard"]),
+    default="mail",
+    show_default=True,
+    help="postcard: the issue password is not in the pick-up mail.",
+)
+async def _org_add(
+    house: House,
+    policy_number: str,
+    name: str,
+    lineages: int | None,
+    issue_password_by: Literal["mail", "postcard"],
+) -> Answer:
+    """Add an organisation by its 証券番号."""
+    made = await add_organisation(
+        house.office,
+        policy_number,
+        name,
+        actor=actor(),
+        lineages=lineages,
+        issue_password_by=issue_password_by,
+    )
+    return detail("organisation", asdict(made), f"Next: sekisho user add {policy_number} NAME MAIL")
+
+
+@house_command(_ORG, "list")
+async def _org_list(house: House) -> Answer:
+    """List the organisations."""
+    db = house.office.database.read()
+    records = [
+        asdict(each) | {"users": len(store.users(db, each.policy_number))} for each in store.organisations(db)
+    ]
+    columns = {
+        "policy_number": "Number",
+        "name": "Name",
+        "users": "Users",
+        "issue_password_by": "Password by",
+        "created_at": "Since",
+        "disabled_at": "Disabled",
+    }
+    return listing("organisations", records, columns)
+
+
+@house_command(_USER, "add")
+@click.argument("policy_number", metavar="NUMBER")
+@click.argument("name")
+@click.argument("mail")
+@click.option("--user-id", default="", help="4 to 12 of A-Z and 0-9; default: a generated one.")
+@click.option("--role", type=click.Choice(["member", "admin"]), default="member", show_default=True)
+@click.option(
+    "--notice-by",
+    type=click.Choice(["mail", "postcard"]),
+    default="mail",
+    show_default=True,
+    help="How ユーザーIDのお知らせ goes out.",
+)
+async def _user_add(
+    house: House,
+    policy_number: str,
+    name: str,
+    mail: str,
+    user_id: str,
+    role: Literal["member", "admin"],
+    notice_by: Literal["mail", "postcard"],
+) -> Answer:
+    """Add a user of an organisation, and queue both letters: the ID notice and the pick-up mail."""
+    person = Person(policy_number, name, mail, user_id, role, notice_by)
+    made = await add_user(house.office, person, channel="paper", actor=actor())
+    return detail(
+        "user",
+        asdict(made),
+        "Both letters are queued; they tell the user the passwords, and nobody else sees them.",
+    )
+
+
+@house_command(_USER, "list")
+@click.option("--org", "policy_number", default=None, metavar="NUMBER", help="Only this organisation's.")
+async def _user_list(house: House, policy_number: str | None) -> Answer:
+    """List the users."""
+    db = house.office.database.read()
+    if policy_number is not None and store.organisation(db, policy_number) is None:
+        raise Refusal("not_found", field="policy_number")
+    records = [user_record(each) for each in store.users(db, policy_number)]
+    columns = {
+        "user_id": "User ID",
+        "policy_number": "Number",
+        "name": "Name",
+        "mail": "Mail",
+        "role": "Role",
+        "created_at": "Since",
+        "disabled_at": "Disabled",
+    }
+    return listing("users", records, columns)
+
+
+@house_command(_USER, "show")
+@click.argument("user_id")
+async def _user_show(house: House, user_id: str) -> Answer:
+    """Show a user with the requests, newest first."""
+    db = house.office.database.read()
+    found = known_user(house.office, user_id)
+    requests = [request_record(each) for each in store.enrollments_of(db, user_id)]
+    lines = [f"request {each['request_id']}  {each['kind']}  {each['state']}" for each in requests]
+    return detail("user", user_record(found) | {"requests": requests}, *lines)
+
+
+@house_command(_USER, "disable")
+@click.argument("user_id")
+async def _user_disable(house: House, user_id: str) -> Answer:
+    """End a user's access: no login, no mails, every live certificate revoked."""
+    revoked = await disable_user(house.office, user_id, actor=actor())
+    ended = await sessions.end_all(house.office, user_id)
+    value = {"user_id": user_id, "revoked": revoked, "sessions_ended": ended}
+    return answer({"disabled": value}, f"{user_id} is disabled; certificates revoked: {revoked}")
+
+
+def known_user(office: Office, user_id: str) -> store.User:
+    """The user, or Refusal("not_found")."""
+    found = store.user(office.database.read(), user_id)
+    if found is None:
+        raise Refusal("not_found", field="user_id")
+    return found
+
+
+def user_record(user: store.User) -> dict[str, Any]:
+    """A user for operators: everything but the password's hash."""
+    record = asdict(user)
+    del record["password_hash"]
+    return record
+
+
+#: What operators see of a request. No password, no key.
+_REQUEST_KEYS = (
+    "request_id",
+    "kind",
+    "user_id",
+    "state",
+    "common_name",
+    "profile",
+    "door",
+    "serial",
+    "downloads",
+    "application_id",
+    "replaces_serial",
+    "revoke_old",
+    "created_at",
+    "announced_at",
+    "submitted_at",
+    "issued_at",
+    "picked_up_at",
+    "used_at",
+    "ended_at",
+    "window_ends_at",
+    "not_after_at",
+)
+
+
+def request_record(enrollment: Enrollment) -> dict[str, Any]:
+    """A request for operators."""
+    record: Mapping[str, Any] = {name: getattr(enrollment, name) for name in _REQUEST_KEYS}
+    return {**record, "state": str(enrollment.state), "key_held": enrollment.sealed_key is not None}

@@ -1,0 +1,123 @@
+"""Applications, and the request IDs that come of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from enroll import store
+from enroll.applications import REASONS, RevokeOld, approve, reissue, reject
+from enroll.refusals import Refusal
+from enroll.states import LABELS
+from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing
+from gateway.cli.people import known_user, request_record
+from gateway.cli.root import GROUPS
+from gateway.house import House
+
+_APPLICATION, _REQUEST = GROUPS["application"], GROUPS["request"]
+
+_REVOKE_OLD = click.option(
+    "--revoke-old",
+    type=click.Choice(["on_pickup", "at_once"]),
+    default=None,
+    help="When the old certificate ends; default: at_once for lost_or_stolen, else on_pickup.",
+)
+_LIMIT = click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
+
+
+@house_command(_APPLICATION, "list")
+@click.option("--all", "every", is_flag=True, help="Those decided, too.")
+async def _list(house: House, every: bool) -> Answer:
+    """List the applications that wait for a decision."""
+    found = store.applications(house.office.database.read(), state=None if every else "submitted")
+    columns = {
+        "id": "No.",
+        "kind": "Kind",
+        "channel": "Channel",
+        "policy_number": "Number",
+        "user_id": "User ID",
+        "reason": "Reason",
+        "state": "State",
+        "submitted_at": "Submitted",
+        "decided_at": "Decided",
+    }
+    return listing("applications", [_application_record(each) for each in found], columns)
+
+
+@house_command(_APPLICATION, "approve")
+@click.argument("number", type=int)
+@_REVOKE_OLD
+async def _approve(house: House, number: int, revoke_old: RevokeOld | None) -> Answer:
+    """Complete an application: the request is opened and its mails are queued."""
+    made = await approve(house.office, number, actor=actor(), revoke_old=revoke_old)
+    return detail("approved", {"application": number, **asdict(made)}, "The mails are queued.")
+
+
+@house_command(_APPLICATION, "reject")
+@click.argument("number", type=int)
+@click.option("--note", required=True, help="Why; it is kept with the application.")
+async def _reject(house: House, number: int, note: str) -> Answer:
+    """Turn an application down."""
+    if not note.strip() or not note.isprintable() or len(note) > 500:
+        raise Refusal("invalid_input", field="note", detail="--note: write one line of up to 500 characters")
+    await reject(house.office, number, actor=actor(), note=note)
+    return answer({"rejected": {"application": number, "note": note}}, f"Application {number} is rejected.")
+
+
+@house_command(_REQUEST, "reissue")
+@click.argument("user_id")
+@click.option(
+    "--reason",
+    type=click.Choice(list(REASONS)),
+    required=True,
+    help="; ".join(f"{code}: {japanese}" for code, (japanese, _) in REASONS.items()),
+)
+@_REVOKE_OLD
+async def _reissue(house: House, user_id: str, reason: str, revoke_old: RevokeOld | None) -> Answer:
+    """Reissue on paper: a new request ID and issue password; older ones die at once."""
+    made = await reissue(house.office, user_id, reason, actor=actor(), revoke_old=revoke_old)
+    return detail("reissue", asdict(made), "The pick-up mail is queued; the login password stays as it is.")
+
+
+@house_command(_REQUEST, "list")
+@click.option("--user", "user_id", default=None, metavar="USER_ID", help="Only this user's.")
+@_LIMIT
+async def _request_list(house: House, user_id: str | None, limit: int) -> Answer:
+    """List request IDs, newest first."""
+    db = house.office.database.read()
+    if user_id is None:
+        found = store.newest_enrollments(db, limit)
+    else:
+        known_user(house.office, user_id)
+        found = store.enrollments_of(db, user_id)[:limit]
+    columns = {
+        "request_id": "Request ID",
+        "user_id": "User ID",
+        "kind": "Kind",
+        "state": "State",
+        "common_name": "Common name",
+        "created_at": "Opened",
+        "not_after_at": "Valid until",
+    }
+    return listing("requests", [request_record(each) for each in found], columns)
+
+
+@house_command(_REQUEST, "show")
+@click.argument("request_id")
+async def _request_show(house: House, request_id: str) -> Answer:
+    """Show a request and its history."""
+    db = house.office.database.read()
+    found = store.enrollment(db, request_id)
+    if found is None:
+        raise Refusal("not_found", field="request_id")
+    history = store.audit_page(db, request_id, 1_000)[::-1]
+    japanese, english = LABELS[found.state]
+    record = request_record(found) | {"label": japanese, "label_en": english, "history": history}
+    lines = [f"{each['action']} by {each['actor']}" for each in history]
+    return detail("request", record, *lines)
+
+
+def _application_record(application: store.Application) -> dict[str, Any]:
+    return asdict(application) | {"person": dict(application.person)}

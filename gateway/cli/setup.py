@@ -1,0 +1,126 @@
+"""Making a data directory, changing its passphrase, and looking whether all is in order."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ca import datadir
+from ca.clock import SystemClock
+from ca.errors import ConfigError
+from ca.files import write_public
+from ca.profiles import ISSUING
+from ca.sealing import change_passphrase
+from gateway.cli.doctor import examine
+from gateway.cli.frame import (
+    PASSPHRASE_FILE,
+    PASSPHRASE_VARIABLE,
+    Answer,
+    answer,
+    command,
+    house_command,
+    listing,
+    new_passphrase_from,
+    passphrase_from,
+)
+from gateway.cli.root import GROUPS, root
+from gateway.config import FILE_NAME, Config, Sites, parse_config, toml_of
+from gateway.house import House
+
+_NEW_VARIABLE = "SEKISHO_NEW_PASSPHRASE"
+_NAMES = datadir.Names()
+
+
+@command(root, "init")
+@PASSPHRASE_FILE
+@click.option(
+    "--domain", default="localhost", show_default=True, help="Hosts become pickup.DOMAIN and so on."
+)
+@click.option("--port", type=click.IntRange(1, 65_535), default=8443, show_default=True)
+@click.option("--issuing-name", default=_NAMES.issuing, show_default=True, help="Name of the issuing CA.")
+@click.option("--root-name", default=_NAMES.root, show_default=True, help="Name of the root above it.")
+@click.option(
+    "--organization", default=_NAMES.organization, show_default=True, help="O of both; '' for none."
+)
+@click.option(
+    "--issuing-key", type=click.Choice(ISSUING.key_kinds), default=ISSUING.key_kinds[0], show_default=True
+)
+@click.option("--crl-url", default=None, help="Address of the CRL, printed in certificates; default: none.")
+def _init(
+    data: Path,
+    passphrase_file: Path | None,
+    domain: str,
+    port: int,
+    issuing_name: str,
+    root_name: str,
+    organization: str,
+    issuing_key: str,
+    crl_url: str | None,
+) -> Answer:
+    """Make a data directory: a root, an issuing CA, sealed keys, and a configuration with every default."""
+    config = _config(domain, port)
+    if (data / "sekisho.json").exists() and not (data / FILE_NAME).exists():
+        # Interrupted after the CA was made, or somebody deleted the file: only that is written.
+        created_at = datadir.read_marker(data)["created_at"]
+    else:
+        names = replace(_NAMES, issuing=issuing_name, root=root_name, organization=organization)
+        passphrase = new_passphrase_from(passphrase_file, PASSPHRASE_VARIABLE)
+        created_at = datadir.create(
+            data, passphrase, SystemClock().seconds(), names, issuing_key, crl_url=crl_url
+        ).created_at
+    write_public(data / FILE_NAME, toml_of(config).encode())
+    value = {"data": str(data), "config": str(data / FILE_NAME), "created_at": created_at}
+    return answer(
+        {"init": value},
+        f"{data} is ready. Without its passphrase nothing in it can be used: keep it elsewhere, twice.",
+        f"Settings, each with its default: {data / FILE_NAME}",
+        "Next: sekisho org add NUMBER NAME, then sekisho user add, then sekisho serve",
+    )
+
+
+@command(GROUPS["passphrase"], "change")
+@PASSPHRASE_FILE
+@click.option(
+    "--new-passphrase-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help=f"File with the new passphrase; default: ${_NEW_VARIABLE}, then a question.",
+)
+def _change(data: Path, passphrase_file: Path | None, new_passphrase_file: Path | None) -> Answer:
+    """Seal the keys under another passphrase. A running server goes on; the next start needs the new one."""
+    datadir.read_marker(data)
+    old = passphrase_from(passphrase_file)
+    new = new_passphrase_from(new_passphrase_file, _NEW_VARIABLE)
+    change_passphrase(data / "vault.json", old, new)
+    return answer(
+        {"passphrase": {"changed": True}},
+        "The passphrase is changed. Backups made before today still open with the old one.",
+    )
+
+
+@house_command(root, "doctor")
+async def _doctor(house: House) -> Answer:
+    """Check configuration, certificates, templates, queue and permissions."""
+    findings = examine(house)
+    bad = [each for each in findings if each.state == "bad"]
+    records: list[dict[str, Any]] = [asdict(each) for each in findings]
+    found = listing(
+        "checks", records, {"check": "Check", "state": "State", "found": "Found", "hint": "What to do"}
+    )
+    return replace(found, value={**found.value, "ok": not bad}, failed=bool(bad))
+
+
+def _config(domain: str, port: int) -> Config:
+    default = Config()
+    names = ("pickup", "renewal", "service", "connectivity", "help")
+    hosts = {name: (f"{name}.{domain}",) for name in names}
+    sites = Sites(**hosts, try_suffix=f"*.try.{domain}")
+    made = replace(default, listen=replace(default.listen, port=port), sites=sites)
+    # Read back as the server will, so that a hostile domain is refused now and by name.
+    try:
+        return parse_config(toml_of(made))
+    except ConfigError as error:
+        raise ConfigError(f"--domain {domain}: {error}") from None

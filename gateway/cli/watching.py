@@ -1,0 +1,66 @@
+"""Looking on: the audit trail, sessions, and the reference numbers of the help desk."""
+
+from __future__ import annotations
+
+import click
+
+from enroll import store
+from enroll.refusals import Refusal
+from gateway import references, sessions
+from gateway.cli.frame import Answer, answer, detail, house_command, listing
+from gateway.cli.people import known_user
+from gateway.cli.root import GROUPS
+from gateway.house import House
+
+
+@house_command(GROUPS["audit"], "show")
+@click.option("--subject", default=None, help="Only lines about this user ID, request ID or serial.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
+async def _audit(house: House, subject: str | None, limit: int) -> Answer:
+    """Show the audit trail, newest first."""
+    found = store.audit_page(house.office.database.read(), subject, limit)
+    columns = {"at": "When", "actor": "Who", "action": "What", "subject": "On what", "detail": "Detail"}
+    return listing("audit", found, columns)
+
+
+@house_command(GROUPS["session"], "list")
+@click.option("--user", "subject", default=None, metavar="USER_ID", help="Only this user's.")
+async def _sessions(house: House, subject: str | None) -> Answer:
+    """List who is logged in."""
+    found = sessions.listed(house.office.database.read(), house.office.now(), subject)
+    columns = {
+        "id": "Session",
+        "site": "Site",
+        "subject": "Who",
+        "created_at": "Since",
+        "seen_at": "Seen",
+        "ends_at": "Ends",
+    }
+    return listing("sessions", found, columns)
+
+
+@house_command(GROUPS["session"], "end")
+@click.argument("session_id", required=False)
+@click.option("--user", "user_id", default=None, metavar="USER_ID", help="Every session of this user.")
+async def _end(house: House, session_id: str | None, user_id: str | None) -> Answer:
+    """End a session, or every one of a user."""
+    if (session_id is None) == (user_id is None):
+        raise click.UsageError("give a session's ID, or --user USER_ID")
+    if user_id is not None:
+        known_user(house.office, user_id)
+        ended = await sessions.end_all(house.office, user_id)
+    else:
+        ended = await sessions.end_one(house.office, session_id or "")
+        if not ended:
+            raise Refusal("not_found", field="session")
+    return answer({"ended": ended}, f"sessions ended: {ended}")
+
+
+@house_command(GROUPS["reference"], "show")
+@click.argument("reference")
+async def _reference(house: House, reference: str) -> Answer:
+    """Show what a person saw who reads this number to the help desk."""
+    found = references.found(house.office.database.read(), reference)
+    if found is None:
+        raise Refusal("not_found", field="reference")
+    return detail("reference", found, *(f"{name}: {value}" for name, value in found["detail"].items()))

@@ -1,0 +1,143 @@
+"""An opened data directory with everything that the server and the command line work with."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from sqlite_utils.migrations import Migrations
+
+from ca import datadir, servers
+from ca.clock import Clock, OffsetClock, SystemClock
+from ca.database import Database
+from ca.datadir import DataDir
+from ca.errors import ConfigError
+from ca.sealing import read_passphrase
+from ca.workers import KeyStock, Workers
+from enroll.delivery import Outbox, Smtp, Transport
+from enroll.office import Office
+from gateway.config import Config, Mail, read_config, settings_of
+
+DATABASE = "sekisho.db"
+OUTBOX = "outbox"
+TEMPLATES = "templates"
+#: Its presence makes a directory a demo's: the clock may be moved there, and nowhere else.
+DEMO_MARKER = "demo.json"
+_CLOCK = "clock.json"
+# In this order: later tables refer to earlier ones.
+_SCHEMAS = ("ca.schema", "enroll.schema", "enroll.acme.schema", "gateway.schema")
+
+
+@dataclass(frozen=True)
+class House:
+    """What is open. Close it once, with the event loop that it was used in still running."""
+
+    data: Path
+    config: Config
+    datadir: DataDir
+    office: Office
+    transport: Transport
+
+    @property
+    def outbox(self) -> Path:
+        return self.data / OUTBOX
+
+    @property
+    def is_demo(self) -> bool:
+        return is_demo(self.data)
+
+    async def close(self) -> None:
+        """Ends the workers and closes the database."""
+        await self.office.keys.close()
+        self.office.workers.close()
+        self.office.database.close()
+
+
+def open_house(data: Path, passphrase: str, *, spare_keys: int = 0, public_port: int | None = None) -> House:
+    """Opens a data directory. ConfigError for whatever of it is missing, wrong or locked.
+
+    ``spare_keys``: how many keys to make in advance; a server wants some, a single command none.
+    ``public_port``: the port in the addresses of mails, where it is another than the configured one.
+    """
+    # Before the configuration, because its answer to a directory that is none is the better one.
+    datadir.read_marker(data)
+    config = read_config(data)
+    opened = datadir.load(data, passphrase)
+    templates = data / TEMPLATES
+    settings = settings_of(config, public_port)
+    workers = Workers()
+    office = Office(
+        database=Database(data / DATABASE, migrations()),
+        clock=clock_of(data),
+        vault=opened.vault,
+        authority=opened.authority,
+        workers=workers,
+        keys=KeyStock(workers, settings.person_key, size=spare_keys),
+        settings=settings,
+        templates=templates if templates.is_dir() else None,
+    )
+    return House(data, config, opened, office, transport_of(config.mail, data))
+
+
+@asynccontextmanager
+async def opened_house(data: Path, passphrase: str) -> AsyncIterator[House]:
+    """``open_house`` for the length of a block."""
+    house = open_house(data, passphrase)
+    try:
+        yield house
+    finally:
+        await house.close()
+
+
+def migrations() -> list[Migrations]:
+    """Every room's tables, those of rooms that are not built in left out."""
+    found = [name for name in _SCHEMAS if importlib.util.find_spec(name) is not None]
+    return [import_module(name).migrations for name in found]
+
+
+def clock_of(data: Path) -> Clock:
+    """The machine's clock; in a demo's directory, the one that its visitors move."""
+    return OffsetClock(data / _CLOCK) if is_demo(data) else SystemClock()
+
+
+def is_demo(data: Path) -> bool:
+    return (data / DEMO_MARKER).exists()
+
+
+def transport_of(mail: Mail, data: Path) -> Transport:
+    """How letters leave. ConfigError if the password file cannot be read."""
+    outbox = Outbox(data / OUTBOX)
+    if mail.transport == "outbox":
+        return outbox
+    password = ""
+    if mail.password_file:
+        try:
+            password = read_passphrase(file=data / mail.password_file)
+        except ConfigError as error:
+            raise ConfigError(f"mail.password_file: {error}") from None
+    return Smtp(mail.host, mail.port, mail.username, password, mail.security, mail.timeout, outbox)
+
+
+def server_certificate(house: House, at: int) -> servers.ServerCertificate:
+    """The chain and key for every configured host. ``at``: the machine's own time, never a demo's.
+
+    ConfigError says what is wrong with the operator's files.
+    """
+    tls, hosts = house.config.tls, configured_hosts(house.config)
+    if tls.certificate == "local":
+        return servers.local(house.datadir, hosts, at)
+    try:
+        return servers.from_files(house.data / Path(tls.certificate), house.data / Path(tls.key), hosts, at)
+    except ConfigError as error:
+        raise ConfigError(f"tls.certificate: {error}") from None
+
+
+def configured_hosts(config: Config) -> tuple[str, ...]:
+    """Every host name that our server certificate has to cover."""
+    sites = config.sites
+    named = (*sites.pickup, *sites.renewal, *sites.service, *sites.connectivity, *sites.help, *sites.mailbox)
+    return (*named, sites.try_suffix) if sites.try_suffix else named

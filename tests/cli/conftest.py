@@ -1,0 +1,77 @@
+"""Commands on real data directories: a ready one is copied for each test, so that they start fast."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from ca import datadir
+from gateway.cli import main
+from gateway.config import FILE_NAME, Config, toml_of
+from tests.offices import CHEAP, PASSPHRASE, START
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def value(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> Any:
+        return self.value["error"]
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs ``sekisho`` in this process, with the passphrase in the environment."""
+
+    data: Path
+
+    def __call__(self, *words: str, json_output: bool = True, **environment: str) -> Ran:
+        runner = CliRunner()
+        given = {"SEKISHO_DATA": str(self.data), "SEKISHO_PASSPHRASE": PASSPHRASE, **environment}
+        result = runner.invoke(main, [*words, *(["--json"] if json_output else [])], env=given)
+        return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory as ``init`` makes it, under a passphrase that is quick to check."""
+    data = tmp_path_factory.mktemp("ready") / "data"
+    datadir.create(data, PASSPHRASE, START - 86_400, cost=CHEAP)
+    (data / FILE_NAME).write_text(toml_of(Config()))
+    return data
+
+
+@pytest.fixture
+def sekisho(ready: Path, tmp_path: Path) -> Shell:
+    """The command line on a data directory of the test's own."""
+    data = tmp_path / "data"
+    shutil.copytree(ready, data)
+    return Shell(data)
+
+
+@pytest.fixture
+def peopled(sekisho: Shell) -> Shell:
+    """One organisation with one user, K12345678."""
+    assert sekisho("org", "add", "12345678", "霞が関商事").code == 0
+    made = sekisho("user", "add", "12345678", "年金 太郎", "taro@example.jp", "--user-id", "K12345678")
+    assert made.code == 0, made.out
+    return sekisho
+
+
+Run = Callable[..., Ran]

@@ -1,0 +1,309 @@
+"""The other commands: set-up, certificates, mails, the trail, the doctor; and how errors look."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from enroll import issuance
+from gateway.cli import main
+from gateway.cli.root import root
+from gateway.config import FILE_NAME
+from gateway.house import opened_house
+from tests.cli.conftest import Shell
+from tests.offices import PASSPHRASE
+
+
+def _issue(shell: Shell) -> str:
+    """A certificate for the user of ``peopled``; returns its serial."""
+
+    request_id = shell_request(shell)
+
+    async def work() -> str:
+        async with opened_house(shell.data, PASSPHRASE) as house:
+            await issuance.submit(house.office, request_id, actor="K12345678")
+            return (await issuance.complete(house.office, request_id)).serial or ""
+
+    return asyncio.run(work())
+
+
+def shell_request(shell: Shell) -> str:
+    return str(shell("request", "list").value["requests"][0]["request_id"])
+
+
+def test_init(tmp_path: Path) -> None:
+    """``init`` makes a directory that opens, writes every default, and refuses to do it twice."""
+    sekisho = Shell(tmp_path / "new")
+    made = sekisho("init", "--domain", "kinen.example", "--port", "9443")
+    assert (made.code, made.value["init"]["data"]) == (0, str(sekisho.data))
+    text = (sekisho.data / FILE_NAME).read_text()
+    assert 'pickup = ["pickup.kinen.example"]' in text
+    assert "port = 9443" in text
+    assert sekisho("org", "list").value == {"organisations": []}
+    again = sekisho("init")
+    assert again.error["message"].endswith("it holds a CA already; name a new directory with --data DIR")
+
+
+def test_init_mends_a_missing_configuration(sekisho: Shell) -> None:
+    """Interrupted between CA and configuration, ``init`` writes only the latter and keeps the keys."""
+    before = (sekisho.data / "vault.json").read_bytes()
+    (sekisho.data / FILE_NAME).unlink()
+    assert "sekisho init" in sekisho("org", "list").error["message"]
+    assert sekisho("init").code == 0
+    assert (sekisho.data / "vault.json").read_bytes() == before
+    assert sekisho("org", "list").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "message"),
+    [
+        (("--domain", "UPPER"), {}, "--domain UPPER: sites.pickup: 'pickup.UPPER' is no host name"),
+        ((), {"SEKISHO_PASSPHRASE": "short"}, "choose one of at least"),
+        ((), {"SEKISHO_PASSPHRASE": ""}, "must hold the passphrase on one line"),
+        (("--passphrase-file", "none"), {}, "passphrase file: none cannot be read"),
+    ],
+)
+def test_init_refused(
+    tmp_path: Path, words: tuple[str, ...], environment: dict[str, str], message: str
+) -> None:
+    """A bad domain or passphrase is refused before anything is made."""
+    sekisho = Shell(tmp_path / "new")
+    refused = sekisho("init", *words, **environment)
+    assert (refused.code, refused.error["code"]) == (1, "config")
+    assert message in refused.error["message"]
+    assert not (tmp_path / "new").exists()
+
+
+def test_data_and_passphrase(sekisho: Shell, tmp_path: Path) -> None:
+    """--data wins over SEKISHO_DATA, --passphrase-file over the environment; what fails says what to type."""
+    other = sekisho("org", "list", "--data", str(tmp_path / "none"))
+    assert other.error["message"].endswith(f"make one: sekisho init --data {tmp_path / 'none'}")
+    wrong = sekisho("org", "list", SEKISHO_PASSPHRASE="not the passphrase")
+    assert wrong.error["code"] == "config"
+    file = tmp_path / "passphrase"
+    file.write_text(PASSPHRASE + "\n")
+    given = sekisho("org", "list", "--passphrase-file", str(file), SEKISHO_PASSPHRASE="not the passphrase")
+    assert given.code == 0
+    asked = CliRunner().invoke(main, ["org", "list", "--data", str(sekisho.data)])
+    assert asked.exit_code == 1
+    assert "set SEKISHO_PASSPHRASE or name a file with --passphrase-file FILE" in asked.stderr
+
+
+def test_passphrase_change(sekisho: Shell) -> None:
+    """After a change only the new passphrase opens; a wrong old one changes nothing."""
+    new = "another horse battery staple"
+    wrong = sekisho("passphrase", "change", SEKISHO_PASSPHRASE="not it at all", SEKISHO_NEW_PASSPHRASE=new)
+    assert (wrong.code, wrong.error["code"]) == (1, "config")
+    short = sekisho("passphrase", "change", SEKISHO_NEW_PASSPHRASE="short")
+    assert "choose one of at least" in short.error["message"]
+    assert sekisho("org", "list").code == 0
+    assert sekisho("passphrase", "change", SEKISHO_NEW_PASSPHRASE=new).value == {
+        "passphrase": {"changed": True}
+    }
+    assert sekisho("org", "list").code == 1
+    assert sekisho("org", "list", SEKISHO_PASSPHRASE=new).code == 0
+
+
+def test_certificates(peopled: Shell) -> None:
+    """A certificate is listed, found by serial, name and fingerprint, and revoked once."""
+    serial = _issue(peopled)
+    listed = peopled("cert", "list").value["certificates"]
+    assert [(each["serial"], each["state"]) for each in listed] == [(serial, "issued")]
+    assert peopled("cert", "list", "--user", "K12345678").value["certificates"] == listed
+    for name in (serial, serial.upper(), "K123456780001", listed[0]["fingerprint"]):
+        assert peopled("cert", "show", name).value["certificate"]["serial"] == serial
+    pem = peopled("cert", "show", serial, "--pem", json_output=False)
+    assert pem.out.startswith("-----BEGIN CERTIFICATE-----\n")
+    revoked = peopled("cert", "revoke", serial, "--reason", "keyCompromise").value["certificate"]
+    assert (revoked["state"], revoked["revocation_reason"]) == ("revoked", "keyCompromise")
+    assert peopled("request", "list").value["requests"][0]["state"] == "revoked"
+    assert peopled("cert", "revoke", serial).error["code"] == "conflict"
+    assert peopled("cert", "list", "--status", "issued").value == {"certificates": []}
+
+
+@pytest.mark.parametrize("name", ["00", "'; DROP TABLE certificates; --", "", "ff" * 4_000])
+def test_unknown_certificates(peopled: Shell, name: str) -> None:
+    """A name that is none is refused, whatever it holds."""
+    for verb in ("show", "revoke"):
+        refused = peopled("cert", verb, "--", name) if name.startswith("-") else peopled("cert", verb, name)
+        assert (refused.code, refused.error["code"], refused.error["field"]) == (1, "not_found", "serial")
+
+
+def test_revocation_reasons_are_ours_to_give(peopled: Shell) -> None:
+    """A reason that operators may not give is refused by the command line already."""
+    assert peopled("cert", "revoke", "00", "--reason", "cACompromise").error["code"] == "usage"
+
+
+def test_mails(peopled: Shell) -> None:
+    """Letters are listed, shown without their secrets, and delivered to the outbox, once."""
+    letters = peopled("mail", "list", "--user", "K12345678").value["mails"]
+    assert {each["kind"] for each in letters} == {"pickup", "user_id"}
+    shown = peopled("mail", "show", "1").value["mail"]
+    assert "証明書発行用パスワード：＊＊＊＊＊＊＊＊" in shown["shown_body"]
+    assert peopled("mail", "deliver").value == {"delivered": 2, "waiting": 0}
+    assert peopled("mail", "deliver").value == {"delivered": 0, "waiting": 0}
+    assert len(list((peopled.data / "outbox").iterdir())) == 2
+    assert peopled("mail", "show", "99").error["field"] == "mail"
+    assert peopled("mail", "list", "--user", "nobody").error["field"] == "user_id"
+
+
+def test_notify(peopled: Shell) -> None:
+    """Renewal mails of a given day are queued once; a day that is none is refused."""
+    serial = _issue(peopled)
+    with sqlite3.connect(peopled.data / "sekisho.db") as db:
+        until = db.execute("SELECT not_after_at FROM certificates WHERE serial = ?", [serial]).fetchone()[0]
+    from datetime import timedelta
+
+    from enroll.jst import day_of
+
+    day = (day_of(until) - timedelta(days=30)).isoformat()
+    assert peopled("notify", "run", "--date", day).value["queued"] == {"renewal_30": 1, "renewal_7": 0}
+    assert peopled("notify", "run", "--date", day).value["queued"] == {"renewal_30": 0, "renewal_7": 0}
+    assert peopled("notify", "run").value["queued"] == {"renewal_30": 0, "renewal_7": 0}
+    assert peopled("notify", "run", "--date", "30.2.2026").error["code"] == "usage"
+
+
+def test_audit(peopled: Shell) -> None:
+    """The trail names the operator and narrows to a subject."""
+    lines = peopled("audit", "show", "--subject", "K12345678").value["audit"]
+    assert [each["action"] for each in lines] == ["user.added"]
+    assert lines[0]["actor"].startswith("operator:")
+    assert peopled("audit", "show", "--limit", "0").error["code"] == "usage"
+
+
+def test_sessions_and_references(peopled: Shell) -> None:
+    """Sessions are listed and ended; a number nobody was given is refused."""
+    assert peopled("session", "list").value == {"sessions": []}
+    assert peopled("session", "end", "--user", "K12345678").value == {"ended": 0}
+    assert peopled("session", "end", "abc").error["field"] == "session"
+    assert peopled("session", "end").error["code"] == "usage"
+    assert peopled("reference", "show", "AAAA-AAAA").error["field"] == "reference"
+
+
+def test_a_reference_is_shown(peopled: Shell) -> None:
+    """What a person saw is found under the number, however it is typed."""
+
+    async def note() -> str:
+        from gateway import references
+
+        async with opened_house(peopled.data, PASSPHRASE) as house:
+            return await references.note(house.office, "pickup", "not_available", state="closed")
+
+    number = asyncio.run(note())
+    shown = peopled("reference", "show", number.lower().replace("-", " ")).value["reference"]
+    assert (shown["site"], shown["code"], shown["detail"]) == ("pickup", "not_available", {"state": "closed"})
+
+
+def test_doctor(peopled: Shell) -> None:
+    """A directory in order passes; open permissions and a broken template are found and named."""
+    fine = peopled("doctor")
+    assert (fine.code, fine.value["ok"]) == (0, True)
+    assert {each["state"] for each in fine.value["checks"]} == {"ok"}
+    (peopled.data / "vault.json").chmod(0o644)
+    (peopled.data / "templates").mkdir()
+    (peopled.data / "templates" / "pickup.txt").write_text("Subject: x\n\n{{ nothing }}")
+    bad = peopled("doctor")
+    assert (bad.code, bad.value["ok"]) == (1, False)
+    found = {each["check"]: each for each in bad.value["checks"] if each["state"] == "bad"}
+    assert set(found) == {"permissions", "mail templates"}
+    assert found["permissions"]["hint"].startswith("chmod go-rwx ")
+
+
+def test_a_broken_template_queues_nobody(peopled: Shell) -> None:
+    """A user whose letters cannot be written is not recorded."""
+    (peopled.data / "templates").mkdir()
+    (peopled.data / "templates" / "user_id.txt").write_text("no subject")
+    refused = peopled("user", "add", "12345678", "B", "b@example.jp")
+    assert "user_id.txt" in refused.error["message"]
+    assert len(peopled("user", "list").value["users"]) == 1
+
+
+def test_errors_for_people(sekisho: Shell) -> None:
+    """Without --json an error is on standard error, with what to type; standard output stays empty."""
+    refused = sekisho("user", "show", "K00000000", json_output=False)
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == "error: the user ID is not known here\nList them: sekisho user list\n"
+    usage = sekisho("user", "shwo", json_output=False)
+    assert (usage.code, usage.out) == (2, "")
+    assert "Try: sekisho user --help" in usage.err
+
+
+def test_a_terminal_is_not_for_strangers(peopled: Shell) -> None:
+    """Control characters that somebody typed into a form do not reach the operator's terminal."""
+    from enroll import store
+
+    async def typed() -> None:
+        async with opened_house(peopled.data, PASSPHRASE) as house:
+            await house.office.database.write(
+                lambda db: store.audit(db, 1, "address:127.0.0.1", "pickup.refused", "\x1b]0;owned\x07\u202e")
+            )
+
+    asyncio.run(typed())
+    shown = peopled("audit", "show", json_output=False)
+    assert shown.code == 0
+    assert not set(shown.out) & set("\x1b\x07\u202e")
+    assert "\\x1b]0;owned\\x07" in shown.out
+
+
+def test_no_secret_is_shown(peopled: Shell) -> None:
+    """No command prints a password of the letters, the passphrase, a hash, or a key."""
+    peopled("mail", "deliver")
+    secrets = _letter_secrets(peopled.data / "outbox")
+    assert len(secrets) == 2
+    shown = ""
+    for words in (
+        ("user", "show", "K12345678"),
+        ("user", "list"),
+        ("request", "list"),
+        ("request", "show", shell_request(peopled)),
+        ("mail", "list"),
+        ("mail", "show", "1"),
+        ("mail", "show", "2"),
+        ("audit", "show"),
+        ("application", "list", "--all"),
+        ("doctor",),
+    ):
+        for json_output in (True, False):
+            ran = peopled(*words, json_output=json_output)
+            assert ran.code == 0
+            shown += ran.out + ran.err
+    for secret in (*secrets, PASSPHRASE, "argon2id", "sealed", "PRIVATE KEY"):
+        assert secret not in shown
+
+
+def _letter_secrets(outbox: Path) -> set[str]:
+    from email import message_from_bytes, policy
+
+    found = set()
+    for path in outbox.glob("*.eml"):
+        body = message_from_bytes(path.read_bytes(), policy=policy.default).get_content()
+        found |= {line.partition("：")[2] for line in body.splitlines() if "パスワード：" in line}
+    return found
+
+
+def test_every_command_takes_data_and_json() -> None:
+    """--data and --json are options of every command."""
+
+    def leaves(group: object) -> list[object]:
+        commands = getattr(group, "commands", None)
+        return [group] if commands is None else [leaf for c in commands.values() for leaf in leaves(c)]
+
+    found = leaves(root)
+    assert len(found) >= 26
+    for leaf in found:
+        names = {name for parameter in leaf.params for name in parameter.opts}  # type: ignore[attr-defined]
+        assert {"--data", "--json"} <= names, leaf
+
+
+def test_help_for_everything() -> None:
+    """Every command explains itself."""
+    for words in ([], ["user", "import"], ["init"], ["request", "reissue"]):
+        done = CliRunner().invoke(main, [*words, "--help"])
+        assert done.exit_code == 0
+        assert "Usage: " in done.stdout
+    assert json.dumps(CliRunner().invoke(main, ["--version"]).stdout)

@@ -1,0 +1,135 @@
+"""Organisations, users, applications and requests from the command line, each with its rejection twin."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Shell
+
+
+def test_organisations(sekisho: Shell) -> None:
+    """An organisation is added once and listed."""
+    made = sekisho("org", "add", "12345678", "霞が関商事")
+    assert (made.code, made.value["organisation"]["name"]) == (0, "霞が関商事")
+    again = sekisho("org", "add", "12345678", "other")
+    assert (again.code, again.error["code"], again.error["field"]) == (1, "conflict", "policy_number")
+    assert "sekisho org list" in again.error["hint"]
+    listed = sekisho("org", "list").value["organisations"]
+    assert [(each["policy_number"], each["users"]) for each in listed] == [("12345678", 0)]
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (("1 2", "name"), "policy_number"),
+        (("12345678", "\x1b[31m"), "name"),
+        (("12345678", "name", "--lineages", "0"), "lineages"),
+    ],
+)
+def test_hostile_organisations(sekisho: Shell, words: tuple[str, ...], field: str) -> None:
+    """A bad field is named, and nothing is recorded."""
+    refused = sekisho("org", "add", *words)
+    assert (refused.code, refused.error["code"], refused.error["field"]) == (1, "invalid_input", field)
+    assert sekisho("org", "list").value == {"organisations": []}
+
+
+def test_users(peopled: Shell) -> None:
+    """A user is listed and shown with the request, and without any hash or password."""
+    listed = peopled("user", "list", "--org", "12345678")
+    assert [each["user_id"] for each in listed.value["users"]] == ["K12345678"]
+    shown = peopled("user", "show", "K12345678")
+    assert shown.value["user"]["requests"][0]["state"] == "accepted"
+    assert "argon2" not in listed.out + shown.out
+    assert "password_hash" not in listed.out + shown.out
+    assert peopled("user", "list", "--org", "99999999").error["code"] == "not_found"
+    assert peopled("user", "show", "K00000000").error["hint"] == "List them: sekisho user list"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "field"),
+    [
+        (("99999999", "n", "a@example.jp"), "not_found", "policy_number"),
+        (("12345678", "", "a@example.jp"), "invalid_input", "name"),
+        (("12345678", "n\x00", "a@example.jp"), "invalid_input", "name"),
+        (("12345678", "n" * 101, "a@example.jp"), "invalid_input", "name"),
+        (("12345678", "n", ""), "invalid_input", "mail"),
+        (("12345678", "n", "a@example.jp\nBcc: b@example.jp"), "invalid_input", "mail"),
+        (("12345678", "n", "a@example.jp", "--user-id", "k1'; --"), "invalid_input", "user_id"),
+        (("12345678", "n", "a@example.jp", "--user-id", "K12345678"), "conflict", "user_id"),
+    ],
+)
+def test_hostile_users(peopled: Shell, words: tuple[str, ...], code: str, field: str) -> None:
+    """A bad field is named, nobody is recorded, and no letter is queued."""
+    refused = peopled("user", "add", *words)
+    assert (refused.code, refused.error["code"], refused.error["field"]) == (1, code, field)
+    assert len(peopled("user", "list").value["users"]) == 1
+    assert len(peopled("mail", "list").value["mails"]) == 2
+
+
+def test_disable(peopled: Shell) -> None:
+    """Disabling withdraws the open request; a second time is a conflict."""
+    assert peopled("user", "disable", "K12345678").value["disabled"]["user_id"] == "K12345678"
+    assert peopled("user", "show", "K12345678").value["user"]["requests"][0]["state"] == "withdrawn"
+    assert peopled("user", "disable", "K12345678").error["code"] == "conflict"
+    assert peopled("user", "disable", "K00000000").error["code"] == "not_found"
+
+
+def test_reissue(peopled: Shell) -> None:
+    """A reissue opens a new request with a raised number; the old request has ended."""
+    made = peopled("request", "reissue", "K12345678", "--reason", "pc_change").value["reissue"]
+    assert made["common_name"] == "K123456780002"
+    states = [each["state"] for each in peopled("request", "list", "--user", "K12345678").value["requests"]]
+    assert states == ["accepted", "superseded"]
+    assert len(peopled("request", "list").value["requests"]) == 2
+    shown = peopled("request", "show", made["request_id"]).value["request"]
+    assert (shown["label"], shown["history"][0]["action"]) == ("申請受付", "request.opened")
+
+
+def test_reissue_refused(peopled: Shell) -> None:
+    """Unknown users, unknown reasons and disabled users are told apart."""
+    assert peopled("request", "reissue", "K00000000", "--reason", "expired").error["code"] == "not_found"
+    usage = peopled("request", "reissue", "K12345678", "--reason", "boredom")
+    assert (usage.code, usage.error["code"]) == (2, "usage")
+    peopled("user", "disable", "K12345678")
+    assert peopled("request", "reissue", "K12345678", "--reason", "expired").error["code"] == "user_disabled"
+    assert peopled("request", "show", "1").error["field"] == "request_id"
+    assert peopled("request", "list", "--user", "K00000000").error["field"] == "user_id"
+
+
+async def _apply(shell: Shell) -> int:
+    from enroll.applications import apply_reissue
+    from gateway.house import opened_house
+    from tests.offices import PASSPHRASE
+
+    async with opened_house(shell.data, PASSPHRASE) as house:
+        return await apply_reissue(
+            house.office, "K12345678", "pc_change", channel="online", actor="K12345678"
+        )
+
+
+def test_applications(peopled: Shell) -> None:
+    """An application is listed until it is decided, and decided once."""
+    import asyncio
+
+    number = asyncio.run(_apply(peopled))
+    listed = peopled("application", "list").value["applications"]
+    assert [(each["id"], each["kind"], each["channel"]) for each in listed] == [(number, "reissue", "online")]
+    approved = peopled("application", "approve", str(number)).value["approved"]
+    assert approved["common_name"] == "K123456780002"
+    assert peopled("application", "approve", str(number)).error["code"] == "conflict"
+    assert peopled("application", "list").value == {"applications": []}
+    assert len(peopled("application", "list", "--all").value["applications"]) == 2
+
+
+def test_rejected_application(peopled: Shell) -> None:
+    """A rejection keeps its note; an unknown application and a hostile note are refused."""
+    import asyncio
+
+    number = str(asyncio.run(_apply(peopled)))
+    hostile = peopled("application", "reject", number, "--note", "a\nb")
+    assert (hostile.error["code"], hostile.error["field"]) == ("invalid_input", "note")
+    assert (
+        peopled("application", "reject", number, "--note", "書類不備").value["rejected"]["note"] == "書類不備"
+    )
+    assert peopled("application", "reject", number, "--note", "x").error["code"] == "conflict"
+    assert peopled("application", "approve", "999").error["field"] == "application"
