@@ -284,6 +284,7 @@ LIMIT_MEANINGS: Mapping[str, str] = {
     "line_bytes": "bytes of a request line or header line",
     "headers": "header lines of a request",
     "connections": "open connections",
+    "connections_per_certificate": "open connections with one client certificate",
     "handshakes_per_address": "unfinished handshakes from one address",
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 
 from gateway.http import Awaiting, RequestProtocol, Verdict
@@ -43,6 +44,7 @@ class Limits:
     line_bytes: int = 8_190
     headers: int = 100
     connections: int = 10_000
+    connections_per_certificate: int = 200  # a person has a browser or two, six connections a host
     handshakes_per_address: int = 100  # unfinished ones; a company behind one address finishes each in ms
 
 
@@ -99,6 +101,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         "deadline",
         "info",
         "port",
+        "source",
     )
 
     def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
@@ -115,6 +118,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._barren = self._body = self._body_mark = self._sent = self._sent_mark = 0
         self._started = self._last = self.deadline = 0.0
         self.address, self.port = "", 0
+        self.source: str | bytes = ""
 
     # --- the protocol of the socket below ---
 
@@ -123,6 +127,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         name = transport.get_extra_info("peername")
         if isinstance(name, tuple):
             self.address, self.port = name[0], name[1]
+            self.source = source(self.address)
         self._started = self._last = self._loop.time()
         self.deadline = self._started + self._limits.handshake
         if not self._listener.admit(self):
@@ -140,8 +145,9 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             if self._barren > self._limits.handshake_bytes:
                 self._fail("handshake.too-long")
                 return
-            if not self._advance():
-                return
+            if self._advance():
+                self._read(flush=False)
+            return
         self._read()
 
     def eof_received(self) -> bool:
@@ -212,6 +218,13 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._closing = True
         if self._raw is not None:
             self._raw.abort()
+
+    def retire(self) -> None:
+        """Ends the connection after the request it is on; WebSockets go on to their own end."""
+        if self._http is None or self._http.awaiting() is Awaiting.REQUEST:
+            self.close()
+        elif self._http.awaiting() is not Awaiting.UPGRADED:
+            self._http.close()
 
     def is_closing(self) -> bool:
         return self._closing
@@ -304,9 +317,11 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._listener.count(f"handshake.failed.{type(error).__name__}")
             self._finish()
             return False
-        self._flush()
         self._barren = 0
         self.info, self._http = self._listener.establish(self, self._tls, self._handshake, self._started)
+        # Our Finished, or TLS 1.3's (useless) tickets: not held back for the first answer, because a
+        # client with Nagle's algorithm holds its request back until something of ours acknowledges.
+        self._flush()
         now = self._loop.time()
         self._last, self.deadline = now, now + self._limits.idle
         self._http.connection_made(self)
@@ -314,7 +329,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._http.pause_writing()
         return True
 
-    def _read(self) -> None:
+    def _read(self, flush: bool = True) -> None:
         """Hands on what OpenSSL can decrypt, until the handler above asks for a pause."""
         tls, http = self._tls, self._http
         if tls is None or http is None:
@@ -334,7 +349,8 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._finish()
             return
         self._account(http, got)
-        self._flush()
+        if flush and not got:
+            self._flush()  # what was read was TLS's own; its answers else go out with the next data
 
     def _account(self, http: RequestProtocol, got: int) -> None:
         # Every record costs 22 bytes and more around its data. Whoever sends those without data
@@ -389,3 +405,8 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
     def _fail(self, reason: str) -> None:
         self._listener.count(reason)
         self.abort()
+
+
+def source(address: str) -> str | bytes:
+    """What counts as one address: of IPv6 the /64, which one customer has for himself."""
+    return address if ":" not in address else ip_address(address.partition("%")[0]).packed[:8]

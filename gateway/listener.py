@@ -6,6 +6,7 @@ What happens on a connection is in `connection`, what a request must look like i
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import socket
 from collections import Counter
@@ -23,7 +24,6 @@ from ca.trust import (
     Presentation,
     Rejection,
     StatusLookup,
-    TrustAnchors,
     VerifiedPeer,
     judge,
     recheck,
@@ -66,6 +66,8 @@ class Listener:
         self.limits = limits
         self.entry: Entry = build_entry(SiteTable(sites))
         self.counts: Counter[str] = Counter()
+        # A connection's name in the logs: unique across workers and restarts, told to nobody.
+        self._nonce, self._numbers = secrets.token_hex(4), itertools.count(1)
         self._clock = clock
         self._status = status
         self._public_ports = frozenset(public_ports)
@@ -74,9 +76,9 @@ class Listener:
         self._server: asyncio.AbstractServer | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._open: set[TlsConnection] = set()
-        self._handshaking: Counter[str] = Counter()
+        self._handshaking: Counter[str | bytes] = Counter()
         self._by_certificate: dict[str, tuple[int, set[TlsConnection]]] = {}
-        self._verdicts: dict[tuple[Presentation, TrustAnchors], VerifiedPeer] = {}
+        self._verdicts: dict[tuple[Site, bytes | None], VerifiedPeer] = {}
         self._authorities: dict[str | None, frozenset[bytes]] = {}
 
     async def start(
@@ -123,15 +125,19 @@ class Listener:
             await self._server.wait_closed()
 
     async def swap(self, sites: Iterable[Site]) -> None:
-        """Other sites from the next handshake on; open connections keep the ones they have.
+        """Other sites from the next handshake on.
 
-        Raises ConfigError and changes nothing if the new sites are not in order. Handlers that no
-        site uses any more are cleaned up once their requests are done, after `limits.drain` at most.
+        Raises ConfigError and changes nothing if the new sites are not in order. A connection on a
+        site that is not among the new ones ends after the request it is on, so that an old policy
+        does not live on; at once, if the peer it verified is nobody to the site that now has its
+        name. Handlers that no site uses any more are cleaned up, after `limits.drain` at most.
         """
         entry = build_entry(SiteTable(sites))
         await self._set_up(entry)
         self.entry = entry
         self._verdicts.clear()
+        for connection in list(self._open):
+            self._outlive(connection)
         used = {site.handler for site in entry.table.sites}
         gone = [handler for handler in self._runners if handler not in used and handler is not misdirected]
         await asyncio.gather(*(self._runners.pop(handler).cleanup() for handler in gone))
@@ -156,11 +162,11 @@ class Listener:
     def admit(self, connection: TlsConnection) -> bool:
         """Enters a new connection, or says no: too many, or too many unfinished from its address."""
         self._open.add(connection)
-        self._handshaking[connection.address] += 1
+        self._handshaking[connection.source] += 1
         if len(self._open) > self.limits.connections:
             self.count("refused.connections")
             return False
-        if self._handshaking[connection.address] > self.limits.handshakes_per_address:
+        if self._handshaking[connection.source] > self.limits.handshakes_per_address:
             self.count("refused.handshakes")
             return False
         return True
@@ -170,7 +176,7 @@ class Listener:
         self._open.discard(connection)
         info = connection.info
         if info is None:
-            self._handshake_over(connection.address)
+            self._handshake_over(connection.source)
         elif isinstance(info.verdict, VerifiedPeer):
             same = self._by_certificate.get(info.verdict.fingerprint)
             if same is not None:
@@ -190,9 +196,9 @@ class Listener:
         if site is not None and site.client_certificate is not ClientCertificate.NONE:
             assert site.anchors is not None
             presented = presentation(tls, handshake)
-            verdict = self._judge(presented, site.anchors, at)
+            verdict = self._judge(presented, site, at)
         info = ConnectionInfo(
-            id=secrets.token_hex(8),
+            id=f"{self._nonce}-{next(self._numbers):x}",
             site=site,
             server_name=handshake.server_name,
             authorities=self._authorities_of(handshake.server_name),
@@ -214,25 +220,43 @@ class Listener:
         protocol = RequestProtocol(server, info, self.limits, loop)
         if isinstance(verdict, VerifiedPeer):
             self._register(verdict, connection)
-        self._handshake_over(connection.address)
+        self._handshake_over(connection.source)
         self.count("handshake.done")
         return info, protocol
 
     # --- within ---
 
-    def _judge(self, presented: Presentation, anchors: TrustAnchors, at: int) -> VerifiedPeer | Rejection:
-        """The judgement of a presentation. Only what cannot change is remembered: time and
-        revocation are looked at again, each time (`recheck`)."""
-        key = (presented, anchors)
-        known = self._verdicts.get(key)
+    def _judge(self, presented: Presentation, site: Site, at: int) -> VerifiedPeer | Rejection:
+        """The judgement of a presentation, dearly bought by parsing and a signature check.
+
+        Only what cannot change is remembered, and only of a handshake without any error: time and
+        revocation are looked at again, each time (V26).
+        """
+        assert site.anchors is not None
+        clean = presented.verified and not presented.errors
+        known = self._verdicts.get((site, presented.leaf)) if clean else None
         if known is not None:
             return self._recheck(known)
-        verdict = judge(presented, anchors, self._status, at)
-        if isinstance(verdict, VerifiedPeer):
+        verdict = judge(presented, site.anchors, self._status, at)
+        if clean and isinstance(verdict, VerifiedPeer):
             if len(self._verdicts) >= _CACHED_VERDICTS:
                 self._verdicts.clear()
-            self._verdicts[key] = verdict
+            self._verdicts[site, presented.leaf] = verdict
         return verdict
+
+    def _outlive(self, connection: TlsConnection) -> None:
+        """What becomes of a connection when the sites have been swapped."""
+        info = connection.info
+        if info is None or info.site is None or info.site in self.entry.by_site:
+            return
+        site = self.entry.table.lookup(info.server_name or "")
+        if isinstance(info.verdict, VerifiedPeer) and site is not None and site.anchors is not None:
+            verdict = judge(info.presentation, site.anchors, self._status, self._clock.seconds())
+            if not isinstance(verdict, VerifiedPeer):
+                self.count("reload.no-longer-trusted")
+                connection.abort()
+                return
+        connection.retire()
 
     def _recheck(self, verified: VerifiedPeer) -> Verdict:
         state = recheck(verified, self._status, self._clock.seconds())
@@ -260,11 +284,14 @@ class Listener:
         ends_at = min(verified.not_after_at, verified.issuer_not_after_at)
         _, same = self._by_certificate.setdefault(verified.fingerprint, (ends_at, set()))
         same.add(connection)
+        if len(same) > self.limits.connections_per_certificate:
+            self.count("refused.connections-per-certificate")
+            connection.abort()
 
-    def _handshake_over(self, address: str) -> None:
-        self._handshaking[address] -= 1
-        if self._handshaking[address] <= 0:
-            del self._handshaking[address]
+    def _handshake_over(self, source: str | bytes) -> None:
+        self._handshaking[source] -= 1
+        if self._handshaking[source] <= 0:
+            del self._handshaking[source]
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweeper = loop.call_later(self.limits.tick, self._sweep, loop)

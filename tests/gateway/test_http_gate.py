@@ -12,7 +12,7 @@ from ca.errors import ConfigError
 from gateway.http import Refusal, authorities, demand_c_parser, refusal
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
-from tests.gateway.sites import open_site
+from tests.gateway.samples import open_site
 
 HOST = (b"Host", b"a.test")
 OURS = authorities("a.test", (443, 8443))

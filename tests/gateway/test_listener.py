@@ -9,7 +9,7 @@ from ca.trust import CertificateState, Rejection, VerifiedPeer
 from gateway.http import connection, peer
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
-from tests.gateway.sites import check, login, open_site
+from tests.gateway.samples import check, login, open_site
 
 
 async def test_verified_peer_reaches_the_handler_with_facts(serve: Serve, pki: Pki) -> None:

@@ -15,7 +15,7 @@ from OpenSSL import SSL
 from gateway.connection import Limits
 from tests.gateway.conftest import Pki, Running, Serve
 from tests.gateway.rawtls import RawClient, client_context, connect, get, raw_tls
-from tests.gateway.sites import open_site
+from tests.gateway.samples import open_site
 
 QUICK = Limits(
     tick=0.02, drain=0.2, lingering=0.2, handshake=0.25, head=0.25, idle=0.25, stall=0.25, stall_bytes=64

@@ -7,12 +7,19 @@ import time
 from typing import Any
 
 import pytest
+import uvloop
 from aiohttp import WSMsgType, web
 
+from ca.clock import ManualClock
+from ca.errors import ConfigError
+from ca.revocation import RevocationStatus
+from ca.trust import TrustAnchors
+from gateway.connection import Limits, source
 from gateway.http import connection
+from gateway.listener import Listener
 from tests.gateway.conftest import Pki, Serve
-from tests.gateway.rawtls import connect, get
-from tests.gateway.sites import login
+from tests.gateway.rawtls import START, Closed, connect, get, issue
+from tests.gateway.samples import check, login
 
 WEBSOCKET = (
     b"Upgrade: websocket",
@@ -54,8 +61,6 @@ def application(ends: list[str]) -> web.Application:
 @pytest.mark.parametrize("by", ["revocation", "expiry"])
 async def test_open_connections_end_with_their_certificate(serve: Serve, pki: Pki, by: str) -> None:
     """V30: an idle connection, a download and a WebSocket end at once; another certificate's do not."""
-    from tests.gateway.rawtls import issue
-
     other = issue("other", pki.ca)
     ends: list[str] = []
     running = await serve(login(pki, handler=application(ends)))
@@ -116,6 +121,134 @@ async def test_stop_lets_requests_finish(serve: Serve, pki: Pki) -> None:
         go_on.set()
         assert (await busy.answer()).text == "finished"
         await stopping
+
+
+async def test_a_swap_that_fails_changes_nothing(serve: Serve, pki: Pki) -> None:
+    """V3: a reload with anything wrong in it is refused as a whole."""
+    running = await serve(check(pki))
+    async with connect(running.port, b"check.test", certificate=pki.client) as client:
+        with pytest.raises(ConfigError, match="trusts no CA"):
+            await running.listener.swap([check(pki, handler=application([])), login(pki, anchors=None)])
+        assert (await client.get(b"check.test")).text.startswith("verified")
+    async with connect(running.port, b"login.test") as client:
+        assert (await client.get(b"login.test")).status == 421
+
+
+async def test_a_swap_leaves_nobody_under_an_old_policy(serve: Serve, pki: Pki) -> None:
+    """V15, V20: an idle connection ends with a goodbye, a running request is answered first, a kept
+    site object keeps its connections, and the next handshake has the new policy."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.BaseRequest) -> web.Response:
+        if request.path == "/slow":
+            begun.set()
+            await go_on.wait()
+        return web.Response(text="ok")
+
+    kept = login(pki)
+    running = await serve(check(pki, handler=slow), kept)
+    async with (
+        connect(running.port, b"check.test") as idle,
+        connect(running.port, b"check.test") as busy,
+        connect(running.port, b"login.test", certificate=pki.client) as stays,
+    ):
+        await idle.get(b"check.test")
+        await stays.get(b"login.test")
+        await busy.send(get(b"check.test", b"/slow"))
+        await begun.wait()
+        await running.listener.swap([login(pki, hosts=("check.test",), handler=slow), kept])
+        assert (await idle.end()).alert == "close_notify"
+        go_on.set()
+        assert (await busy.answer()).text == "ok"
+        assert (await busy.end()).alert == "close_notify"
+        assert (await stays.get(b"login.test")).status == 200
+    async with connect(running.port, b"check.test") as client:
+        assert (await client.get(b"check.test")).status == 403
+
+
+async def test_a_ca_taken_away_takes_its_connections(serve: Serve, pki: Pki) -> None:
+    """V15: what a CA vouched for ends at once when a reload no longer trusts it, WebSockets too."""
+    app = application([])
+    running = await serve(login(pki, handler=app))
+    async with connect(running.port, b"login.test", certificate=pki.client) as socket:
+        assert (await socket.get(b"login.test", b"/ws", *WEBSOCKET)).status == 101
+        await running.listener.swap([login(pki, handler=app)])
+        await socket.send(b"\x81\x82\0\0\0\0hi")
+        assert await socket.some() == b"\x81\x02HI"
+        anchors = TrustAnchors.of([pki.other_ca.certificate])
+        await running.listener.swap([login(pki, handler=app, anchors=anchors)])
+        await asyncio.wait_for(socket.end(), 2)
+    assert running.listener.counts["reload.no-longer-trusted"] == 1
+
+
+async def test_an_index_that_fails_is_no_pass(serve: Serve, pki: Pki) -> None:
+    """Fail closed: if the index cannot say, the handshake leads nowhere and a request gets 500."""
+    running = await serve(login(pki))
+    async with connect(running.port, b"login.test", certificate=pki.client) as client:
+        assert (await client.get(b"login.test")).status == 200
+        running.listener._status = broken
+        assert (await client.get(b"login.test")).status == 500
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    async with connect(running.port, b"login.test", certificate=pki.client) as client:
+        with pytest.raises(Closed):
+            await client.get(b"login.test")
+    assert not running.listener._handshaking
+
+
+def broken(_: str) -> Any:
+    raise RuntimeError("the index is away")
+
+
+async def test_connections_per_certificate(serve: Serve, pki: Pki) -> None:
+    """One certificate opens so many connections; another's are not counted with them."""
+    running = await serve(login(pki), limits=Limits(tick=0.02, connections_per_certificate=1))
+    async with connect(running.port, b"login.test", certificate=pki.client) as first:
+        assert (await first.get(b"login.test")).status == 200
+        with pytest.raises(Closed):
+            async with connect(running.port, b"login.test", certificate=pki.client) as second:
+                await second.get(b"login.test")
+        assert (await first.get(b"login.test")).status == 200
+    assert running.listener.counts["refused.connections-per-certificate"] == 1
+
+
+def test_source() -> None:
+    """IPv6 customers have a /64 each; IPv4 addresses count one by one."""
+    assert source("192.0.2.1") != source("192.0.2.2")
+    assert source("2001:db8::1") == source("2001:db8::ffff:1%eth0")
+    assert source("2001:db8::1") != source("2001:db8:0:1::1")
+
+
+def test_on_uvloop(pki: Pki) -> None:
+    """The same listener on uvloop: verdicts, a long answer, a WebSocket, revocation."""
+
+    async def run() -> None:
+        body = bytes(range(256)) * 8_000
+        app = application([])
+
+        async def big(_: web.Request) -> web.Response:
+            return web.Response(body=body)
+
+        app.router.add_get("/big", big)
+        limits = Limits(tick=0.02, drain=0.2)
+        listener = Listener(
+            [login(pki, handler=app)],
+            clock=ManualClock(START),
+            status=lambda _: RevocationStatus.GOOD,
+            limits=limits,
+        )
+        port = await listener.start()
+        async with connect(port, b"login.test", certificate=pki.client) as client:
+            assert (await client.get(b"login.test", b"/big")).body == body
+            assert (await client.get(b"login.test", b"/ws", *WEBSOCKET)).status == 101
+            await client.send(b"\x81\x82\0\0\0\0hi")
+            assert await client.some() == b"\x81\x02HI"
+            assert listener.revoke(pki.client.fingerprint) == 1
+            await client.end()
+        async with connect(port, b"login.test") as client:
+            assert (await client.get(b"login.test")).status == 403
+        await listener.stop()
+
+    uvloop.run(run())
 
 
 async def test_facts_outlive_the_connection(serve: Serve, pki: Pki) -> None:

@@ -13,7 +13,7 @@ from ca.revocation import RevocationStatus
 from ca.trust import CertificateState, Presentation, Rejection, judge
 from tests.gateway.conftest import Pki, Running, Serve
 from tests.gateway.rawtls import client_context, connect, get
-from tests.gateway.sites import check, login, open_site
+from tests.gateway.samples import check, login, open_site
 
 VERSIONS = [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION]
 HOSTS = (b"login.test", b"check.test", b"enroll.test")

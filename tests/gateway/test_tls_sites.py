@@ -12,7 +12,7 @@ from ca.errors import ConfigError
 from gateway.tls import ServerCertificate, SiteTable, build_entry, fold_host
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import Closed, Issued, client_context, connect, get
-from tests.gateway.sites import check, login, open_site
+from tests.gateway.samples import check, login, open_site
 
 LOGIN_FORMS = (
     b"login.test", b"LOGIN.test", b"login.test.", b"login.test:443", b"login.test.:443",
@@ -237,20 +237,6 @@ def test_server_certificate_pem(pki: Pki) -> None:
 def test_fold_host(raw: bytes, name: str | None) -> None:
     """Only a plain ASCII host name has a folded form; U+212A is no k."""
     assert fold_host(raw) == name
-
-
-async def test_swap_keeps_open_connections_on_their_site(serve: Serve, pki: Pki) -> None:
-    """V3, V15: other sites count from the next handshake on; a reload that fails changes nothing."""
-    running = await serve(check(pki))
-    async with connect(running.port, b"check.test", certificate=pki.client) as before:
-        assert (await before.get(b"check.test")).text.startswith("verified")
-        with pytest.raises(ConfigError):
-            await running.listener.swap([check(pki), login(pki, anchors=None)])
-        assert (await before.get(b"check.test")).text.startswith("verified")
-        await running.listener.swap([login(pki, hosts=("check.test",))])
-        assert (await before.get(b"check.test")).text.startswith("verified")
-        async with connect(running.port, b"check.test") as after:
-            assert (await after.get(b"check.test")).status == 403
 
 
 def _halves(issued: Issued) -> tuple[bytes, bytes]:

@@ -15,7 +15,7 @@ from gateway import tls
 from gateway.connection import Limits
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import Closed, client_context, connect, get
-from tests.gateway.sites import check, login, open_site
+from tests.gateway.samples import check, login, open_site
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command")
 

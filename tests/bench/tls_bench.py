@@ -1,0 +1,292 @@
+"""CPU per fresh mutual-TLS connection and kept-alive throughput, ours against Debian's nginx.
+
+Run as ``python -m tests.bench.tls_bench [--connections N] [--seconds S]``. The server under test has
+one core, the load the other; CPU time is the kernel's count for the server's processes. TLS 1.3,
+P-256 everywhere, X25519, a chain of leaf and issuing CA, one request a connection.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.gateway.rawtls import issue
+
+Row = dict[str, float | str]
+Server = Callable[[Path], Iterator[tuple[int, int, int]]]
+
+_TICK = os.sysconf("SC_CLK_TCK")
+_NGINX = """
+daemon off; master_process on; worker_processes 1; worker_cpu_affinity 1; pid {dir}/pid;
+error_log {dir}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; client_body_temp_path {dir}/t; proxy_temp_path {dir}/t; fastcgi_temp_path {dir}/t;
+  uwsgi_temp_path {dir}/t; scgi_temp_path {dir}/t; keepalive_requests 1000000000;
+  ssl_certificate {dir}/server.pem; ssl_certificate_key {dir}/server.pem;
+  ssl_protocols TLSv1.2 TLSv1.3; ssl_session_tickets off; ssl_session_cache off;
+  server {{ listen 127.0.0.1:{mutual} ssl; ssl_verify_client on; ssl_client_certificate {dir}/ca.pem;
+           location / {{ default_type text/plain; return 200 "ok"; }} }}
+  server {{ listen 127.0.0.1:{plain} ssl; location / {{ default_type text/plain; return 200 "ok"; }} }}
+}}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--connections", type=int, default=1_000)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--serve", nargs=3, metavar=("DIR", "LOOP", "KIND"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(Path(options.serve[0]), *options.serve[1:])
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_pki(folder)
+        chosen = {
+            title: start
+            for title, start in SERVERS.items()
+            if options.only in title and (title != "nginx" or shutil.which("nginx"))
+        }
+        report(measure(chosen, folder, options))
+
+
+def measure(chosen: dict[str, Server], folder: Path, options: argparse.Namespace) -> list[Row]:
+    """Each server's best round. Rounds alternate between the servers: a busy neighbour hits them all."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    best: dict[str, Row] = {title: {"server": title} for title in chosen}
+    with ExitStack() as stack:
+        running = {
+            title: stack.enter_context(contextmanager(start)(folder)) for title, start in chosen.items()
+        }
+        for _, mutual, _ in running.values():
+            fresh(mutual, folder, 100)
+        for _, (title, (pid, mutual, plain)) in itertools.product(range(options.rounds), running.items()):
+            rows = [round_fresh(pid, mutual, folder, options.connections)]
+            if shutil.which("wrk") and options.seconds:
+                rows.append(round_kept(pid, plain, options.seconds))
+            for key, value in itertools.chain(*(row.items() for row in rows)):
+                better = max if key.endswith("_per_s") else min
+                best[title][key] = better(float(best[title].get(key, value)), value)
+    return list(best.values())
+
+
+def round_fresh(pid: int, port: int, folder: Path, count: int) -> dict[str, float]:
+    before = cpu(pid)
+    took = fresh(port, folder, count)
+    return {"ms_per_connection": (cpu(pid) - before) / count * 1000, "connections_per_s": count / took}
+
+
+def round_kept(pid: int, port: int, seconds: int) -> dict[str, float]:
+    before = cpu(pid)
+    command = ["wrk", "-t1", "-c16", f"-d{seconds}", f"https://localhost:{port}/"]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Non-2xx" not in out, out
+    found = re.search(r"(\d+) requests in(?:.|\n)*Requests/sec:\s+([\d.]+)", out)
+    assert found is not None, out
+    used = cpu(pid) - before
+    return {"requests_per_s": float(found[2]), "us_per_request": used / int(found[1]) * 1e6}
+
+
+def fresh(port: int, folder: Path, count: int, threads: int = 8) -> float:
+    """Opens `count` connections with one request each; returns the seconds it took."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(folder / "server.pem")
+    context.load_cert_chain(folder / "client.pem")
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    left = iter(range(count))
+    faults: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in left:
+                plain = socket.create_connection(("127.0.0.1", port))
+                with context.wrap_socket(plain, server_hostname="localhost") as tls:
+                    tls.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                    answer = b""
+                    while more := tls.recv(4096):
+                        answer += more
+                    assert answer.startswith(b"HTTP/1.1 200"), answer
+        except BaseException as error:
+            faults.append(error)
+
+    begun = time.monotonic()
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if faults:
+        raise faults[0]
+    return time.monotonic() - begun
+
+
+def cpu(pid: int) -> float:
+    """CPU seconds of a process and its children that live."""
+    total = 0.0
+    for each in (pid, *children(pid)):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        total += (int(fields[11]) + int(fields[12])) / _TICK
+    return total
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def report(rows: list[Row]) -> None:
+    print(
+        f"{'server':<34}{'CPU ms/conn':>12}{'conn/s':>9}{'kept req/s':>12}{'CPU us/req':>12}{'vs nginx':>18}"
+    )
+    base = next((row for row in rows if row["server"] == "nginx"), None)
+    for row in rows:
+        ratio = ""
+        if base is not None and row is not base:
+            ratio = " / ".join(
+                f"{float(row[key]) / float(base[key]):.2f}" for key in ("ms_per_connection", "requests_per_s")
+                if key in row
+            )  # fmt: skip
+        print(
+            f"{row['server']:<34}{row['ms_per_connection']:>12.2f}{row['connections_per_s']:>9.0f}"
+            f"{row.get('requests_per_s', 0):>12.0f}{row.get('us_per_request', 0):>12.1f}{ratio:>18}"
+        )
+    print(json.dumps(rows))
+
+
+def write_pki(folder: Path) -> None:
+    now = datetime.now(UTC)
+    times = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=30)}
+    ca = issue("CA-G4", ca=True, **times)
+    (folder / "ca.pem").write_bytes(ca.pem)
+    (folder / "client.pem").write_bytes(issue("1234567890", ca, **times).pem)
+    (folder / "server.pem").write_bytes(issue("server", hosts=("localhost",), purpose=None, **times).pem)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def nginx(folder: Path) -> Iterator[tuple[int, int, int]]:
+    mutual, plain = free_port(), free_port()
+    conf = folder / "nginx.conf"
+    conf.write_text(_NGINX.format(dir=folder, mutual=mutual, plain=plain))
+    process = subprocess.Popen(["nginx", "-c", str(conf), "-p", str(folder)], stderr=subprocess.DEVNULL)
+    try:
+        _wait(mutual)
+        yield process.pid, mutual, plain
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def ours(loop: str, kind: str) -> Server:
+    def start(folder: Path) -> Iterator[tuple[int, int, int]]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.tls_bench", "--serve", str(folder), loop, kind],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        try:
+            mutual, plain = map(int, process.stdout.readline().split())
+            yield process.pid, mutual, plain
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+
+    return start
+
+
+def serve(folder: Path, loop: str, kind: str) -> None:
+    """The server under test: a REQUIRE site and a NONE site on two ports, both answering `ok`."""
+    from aiohttp import web
+
+    from ca.clock import SystemClock
+    from ca.revocation import RevocationStatus
+    from ca.trust import TrustAnchors
+    from gateway.listener import Listener
+    from gateway.tls import ClientCertificate, ServerCertificate, Site
+
+    os.sched_setaffinity(0, {0})
+
+    async def ok(_: web.BaseRequest) -> web.Response:
+        return web.Response(text="ok")
+
+    handler: object = ok
+    if kind == "application":
+        handler = web.Application()
+        handler.router.add_get("/", ok)  # type: ignore[attr-defined]
+
+    async def run() -> None:
+        pem = (folder / "server.pem").read_bytes()
+        certificate = ServerCertificate.from_pem(pem[: pem.index(b"-----BEGIN PRIVATE")], pem)
+        anchors = TrustAnchors.of([_certificate(folder / "ca.pem")])
+        policy = (ClientCertificate.REQUIRE, anchors, anchors.issuers)
+        listeners = [
+            Listener([site], clock=SystemClock(), status=lambda _: RevocationStatus.GOOD)
+            for site in (
+                Site("mutual", ("localhost",), handler, certificate, *policy),
+                Site("plain", ("localhost",), handler, certificate),
+            )
+        ]
+        ports = [await listener.start() for listener in listeners]
+        gc.collect()
+        gc.freeze()
+        print(*ports, flush=True)
+        await asyncio.Event().wait()
+
+    if loop == "uvloop":
+        import uvloop
+
+        uvloop.run(run())
+    else:
+        asyncio.run(run())
+
+
+def _certificate(path: Path) -> object:
+    from cryptography import x509
+
+    return x509.load_pem_x509_certificates(path.read_bytes().split(b"-----BEGIN PRIVATE")[0])[0]
+
+
+def _wait(port: int) -> None:
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError("nginx did not start")
+
+
+SERVERS: dict[str, Server] = {
+    "nginx": nginx,
+    "sekisho, bare handler, uvloop": ours("uvloop", "bare"),
+    "sekisho, bare handler, asyncio": ours("asyncio", "bare"),
+    "sekisho, application, uvloop": ours("uvloop", "application"),
+}
+
+if __name__ == "__main__":
+    main()
