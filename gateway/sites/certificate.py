@@ -1,0 +1,208 @@
+"""証明書の取得: the input and Download screens that pick-up and renewal share (R27 to R29, R36).
+
+The Download button is a ticket that lives in the session: nothing in a URL opens a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import cast
+from weakref import WeakValueDictionary
+
+from aiohttp import web
+
+from enroll import issuance, store
+from enroll.enrollment import Enrollment, fetchable
+from enroll.identifiers import valid_request_id
+from enroll.office import Office, token_hash
+from enroll.refusals import Refusal
+from gateway import pages, sessions
+from gateway.sessions import Session
+from gateway.words import REFUSALS, Words
+
+#: Old Windows dialogs take no more characters than this (requirements, R28).
+LONG_PASSWORD = 31
+
+_FORMATS = ("standard", "compatible")
+_CONTENT_TYPE = "application/x-pkcs12"
+_SUFFIXES = MappingProxyType({"": ".p12", "pfx": ".pfx"})
+_HANDHELD = re.compile(r"Android|iPhone|iPad|iPod|Mobile|Tablet|Silk/")
+_NO_PROBLEMS: Mapping[str, Words] = MappingProxyType({})
+
+# One Submit of a request at a time: the ticket that the session keeps is then the one that is valid.
+_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+
+@dataclass(frozen=True)
+class Input:
+    """What was typed, and which of the two buttons was clicked."""
+
+    request_id: str
+    password: str = field(repr=False)
+    confirmation: str = field(repr=False)
+    form: issuance.Format
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where the screens of one request are. ``input`` takes the form as well."""
+
+    input: str
+    download: str
+    file: str
+
+
+async def read_input(request: web.Request) -> Input:
+    """The form of the input screen. A request ID may be typed full-width, with spaces or hyphens."""
+    fields = await pages.form(request)
+    form = fields.get("form", "standard")
+    if form not in _FORMATS:
+        raise Refusal("invalid_input", field="form")
+    return Input(
+        request_id=re.sub(r"[\s\-]", "", tidy(fields.get("request_id", ""))),
+        password=fields.get("password", ""),
+        confirmation=fields.get("confirmation", ""),
+        form=cast(issuance.Format, form),
+    )
+
+
+def tidy(text: str) -> str:
+    """What was typed with a Japanese keyboard, or pasted with spaces around it, as it was meant."""
+    return unicodedata.normalize("NFKC", text).strip()
+
+
+def problems_of(entered: Input) -> Mapping[str, Words]:
+    """What is wrong with the fields, in their order: field name -> words."""
+    found: dict[str, Words] = {}
+    if not valid_request_id(entered.request_id):
+        found["request_id"] = REFUSALS["request_id_mismatch"]
+    refusal = issuance.p12_password_problem(entered.password, entered.confirmation)
+    if refusal is not None:
+        found[refusal.field] = REFUSALS[refusal.code]
+    return found
+
+
+def input_page(
+    request: web.Request,
+    paths: Paths,
+    *,
+    request_id: str = "",
+    typed: bool,
+    stale: bool = False,
+    problems: Mapping[str, Words] = _NO_PROBLEMS,
+) -> web.Response:
+    """The input screen. ``typed``: the person types the request ID (pick-up); else it stands there."""
+    return pages.render(
+        request,
+        "certificate_input.html",
+        status=422 if problems else 200,
+        place="certificate",
+        action=paths.input,
+        request_id=request_id,
+        typed=typed,
+        stale=stale,
+        problems=problems,
+        handheld=is_handheld(request),
+    )
+
+
+async def prepare(
+    request: web.Request, session: Session, entered: Input, paths: Paths, *, actor: str
+) -> web.Response:
+    """Issues the certificate if that is still to do, builds the file, and leads to its Download button.
+
+    Clicking twice, or coming again with another password, gives the same certificate (E19, R31).
+    """
+    office, request_id = request.app[pages.GATE].office, entered.request_id
+    async with _locks.setdefault(request_id, asyncio.Lock()):
+        await issuance.submit(office, request_id, actor=actor)
+        await issuance.complete(office, request_id)
+        ticket = await issuance.prepare_download(
+            office, request_id, entered.password, entered.form, actor=actor
+        )
+        await sessions.change(
+            office,
+            session,
+            request_id=request_id,
+            ticket=ticket,
+            form=entered.form,
+            long=len(entered.password) > LONG_PASSWORD or None,
+        )
+    return pages.see_other(paths.download)
+
+
+def download_page(
+    request: web.Request, session: Session, enrollment: Enrollment, paths: Paths
+) -> web.Response:
+    """The screen with the Download button; without a live ticket, the way back to the input screen."""
+    office = request.app[pages.GATE].office
+    ticket = _ticket(office, session, enrollment.request_id)
+    if ticket is None:
+        return pages.see_other(paths.input)
+    return pages.render(
+        request,
+        "certificate_download.html",
+        place="certificate",
+        enrollment=enrollment,
+        filename=ticket.filename,
+        ticket_ends_at=ticket.expires_at,
+        left=max(0, office.settings.window_downloads - enrollment.downloads),
+        long_password=bool(session.data.get("long")),
+        form=session.data.get("form"),
+        file=paths.file,
+        again=paths.input,
+    )
+
+
+async def send(
+    request: web.Request, session: Session, enrollment: Enrollment, paths: Paths, *, actor: str
+) -> web.StreamResponse:
+    """The file, as often as the browser or a virus scanner asks within the ticket's time (E20).
+
+    A ticket that is over is no refusal while a new one can be had: the input screen says so.
+    """
+    # A link on somebody else's page shall not use up downloads.
+    if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        return await pages.problem(request, "cross_site")
+    suffix = _SUFFIXES.get(request.query.get("as", ""))
+    if suffix is None:
+        raise Refusal("not_found")
+    office, request_id = request.app[pages.GATE].office, enrollment.request_id
+    obtainable = session.data.get("request_id") != request_id or fetchable(
+        enrollment, office.now(), office.settings
+    )
+    if obtainable and _ticket(office, session, request_id) is None:
+        return pages.see_other(paths.input)
+    got = await issuance.download(office, str(session.data.get("ticket", "")), request_id, actor=actor)
+    name = got.filename.removesuffix(".p12") + suffix
+    return web.Response(
+        body=got.content,
+        headers={"Content-Type": _CONTENT_TYPE, "Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def is_stale(office: Office, session: Session | None, request_id: str) -> bool:
+    """Whether this session had a Download button for the request, and its time is over."""
+    if session is None or session.data.get("request_id") != request_id or "ticket" not in session.data:
+        return False
+    return _ticket(office, session, request_id) is None
+
+
+def is_handheld(request: web.BaseRequest) -> bool:
+    """R20: whether the browser says that it runs on a phone or tablet."""
+    if request.headers.get("Sec-CH-UA-Mobile") == "?1":
+        return True
+    return _HANDHELD.search(request.headers.get("User-Agent", "")) is not None
+
+
+def _ticket(office: Office, session: Session, request_id: str) -> store.Ticket | None:
+    found = store.ticket(office.database.read(), token_hash(str(session.data.get("ticket", ""))))
+    if found is None or found.request_id != request_id or office.now() >= found.expires_at:
+        return None
+    # The row without the sealed file: pages need the name and the time only.
+    return replace(found, sealed_p12=b"")

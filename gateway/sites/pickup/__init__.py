@@ -1,0 +1,159 @@
+"""The pick-up site: user ID and issue password, then 証明書の取得. It never asks for a certificate.
+
+A session is bound to one request; what the request allows is asked again on every page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from enroll import pickup
+from enroll.enrollment import Enrollment
+from enroll.refusals import Refusal
+from gateway import http, pages, references, sessions
+from gateway.context import Gate, Role
+from gateway.sessions import Session
+from gateway.sites import certificate
+from gateway.sites.certificate import Paths
+from gateway.words import REFUSALS, Words
+
+SITE = "pickup"
+
+_PATHS = Paths(input="/certificate", download="/certificate/download", file="/download")
+_MISSING = Words(
+    422,
+    ("入力してください", "Required"),
+    ("入力されていません。", "This field is empty."),
+    ("メールに記載のとおり入力してください。", "Enter it as in the mail."),
+)
+
+_Admitted = Callable[[web.Request, Session, Enrollment], Awaitable[web.StreamResponse]]
+
+
+def application(gate: Gate) -> web.Application:
+    """The site. Everything but the login leads back to the login while there is no session."""
+    app = pages.site_application(gate, Role.PICKUP, "gateway.sites.pickup")
+    app.router.add_get("/", _login_page)
+    # Where somebody reloads the address of a refused login.
+    app.router.add_get("/login", _to_login)
+    app.router.add_post("/login", _login)
+    app.router.add_post("/logout", _logout)
+    app.router.add_get("/menu", _admitted(_menu))
+    app.router.add_get(_PATHS.input, _admitted(_input))
+    app.router.add_post(_PATHS.input, _admitted(_submit))
+    app.router.add_get(_PATHS.download, _admitted(_download))
+    # A HEAD would count as a download, and nothing comes of it.
+    app.router.add_get(_PATHS.file, _admitted(_send), allow_head=False)
+    return app
+
+
+async def _login_page(request: web.Request) -> web.StreamResponse:
+    office = request.app[pages.GATE].office
+    ended = sessions.cookie_name(SITE) in request.cookies and not await sessions.find(office, request, SITE)
+    return _login_form(request, ended=ended)
+
+
+async def _to_login(_: web.Request) -> web.StreamResponse:
+    return pages.see_other("/")
+
+
+async def _login(request: web.Request) -> web.StreamResponse:
+    office = request.app[pages.GATE].office
+    fields = await pages.form(request)
+    user_id = certificate.tidy(fields.get("user_id", "")).upper()
+    password = certificate.tidy(fields.get("password", ""))
+    problems = {
+        name: _MISSING for name, value in (("user_id", user_id), ("password", password)) if value == ""
+    }
+    if problems:
+        return _login_form(request, user_id=user_id, problems=problems, status=422)
+    address = http.connection(request).peer_address
+    try:
+        enrollment = await pickup.authenticate(office, user_id, password, address=address)
+    except Refusal as refusal:
+        if refusal.code != "bad_credentials":
+            raise
+        reference = await references.note(office, SITE, refusal.code, address=address)
+        words = REFUSALS[refusal.code]
+        return _login_form(request, user_id=user_id, status=words.status, refused=words, reference=reference)
+    response = pages.see_other("/menu")
+    previous = await sessions.find(office, request, SITE)
+    await sessions.start(office, response, SITE, enrollment.request_id, previous=previous)
+    return response
+
+
+async def _logout(request: web.Request) -> web.StreamResponse:
+    office = request.app[pages.GATE].office
+    response = pages.see_other("/")
+    session = await sessions.find(office, request, SITE)
+    if session is not None:
+        await sessions.end(office, session, response)
+    return response
+
+
+async def _menu(request: web.Request, _: Session, __: Enrollment) -> web.StreamResponse:
+    return pages.render(request, "menu.html", place="menu")
+
+
+async def _input(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
+    office = request.app[pages.GATE].office
+    stale = certificate.is_stale(office, session, enrollment.request_id)
+    return certificate.input_page(request, _PATHS, typed=True, stale=stale)
+
+
+async def _submit(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
+    entered = await certificate.read_input(request)
+    problems = certificate.problems_of(entered)
+    if "request_id" not in problems and entered.request_id != enrollment.request_id:
+        # Whether it exists, and whose it is, is not said (R27, Z4).
+        raise Refusal("not_available", field="request_id", detail="not the request of this session")
+    if problems:
+        return certificate.input_page(
+            request, _PATHS, request_id=entered.request_id, typed=True, problems=problems
+        )
+    return await certificate.prepare(request, session, entered, _PATHS, actor=enrollment.user_id)
+
+
+async def _download(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
+    return certificate.download_page(request, session, enrollment, _PATHS)
+
+
+async def _send(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
+    return await certificate.send(request, session, enrollment, _PATHS, actor=enrollment.user_id)
+
+
+def _admitted(handler: _Admitted) -> pages.Handler:
+    """R26: without a session, the login. Raises Refusal("not_available") once the request has ended."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        office = request.app[pages.GATE].office
+        session = await sessions.find(office, request, SITE)
+        if session is None:
+            return pages.see_other("/")
+        return await handler(request, session, pickup.current(office, session.subject))
+
+    return guarded
+
+
+def _login_form(
+    request: web.Request,
+    *,
+    status: int = 200,
+    user_id: str = "",
+    problems: dict[str, Words] | None = None,
+    refused: Words | None = None,
+    reference: str = "",
+    ended: bool = False,
+) -> web.Response:
+    return pages.render(
+        request,
+        "login.html",
+        status=status,
+        user_id=user_id,
+        problems=problems or {},
+        refused=refused,
+        reference=reference,
+        ended=ended,
+    )

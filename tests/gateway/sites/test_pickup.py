@@ -1,0 +1,483 @@
+"""The pick-up site on a real listener, screen by screen as the manual prints them."""
+
+import re
+
+import pytest
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+import ca.store
+from enroll import applications, people, store
+from enroll.identifiers import new_request_id
+from enroll.states import State
+from gateway.context import Role
+from gateway.sites import pickup
+from gateway.words import NOT_AVAILABLE_JA
+from tests.gateway.sites.kit import serve
+from tests.offices import admit, clock_of, letter_of, open_office, together
+
+USER = "K12345678"
+CN = "K123456780001"
+DESKTOP = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/142.0 Safari/537.36 Edg/142.0"
+PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"
+
+
+@pytest.fixture
+async def site(tmp_path):
+    async with (
+        open_office(tmp_path) as office,
+        serve(office, tmp_path, Role.PICKUP, pickup.application) as served,
+    ):
+        await admit(office)
+        yield served
+
+
+async def logged_in(site, **headers):
+    """A visitor who came from the mail and logged in; the mail beside."""
+    letter = await letter_of(site.office, "pickup")
+    visitor = site.visitor(**headers)
+    page = await visitor.post("/login", {"user_id": USER, "password": letter.value("証明書発行用パスワード")})
+    assert page.path == "/menu"
+    return visitor, letter.value("リクエストID")
+
+
+def typed(request_id, password="abc", confirmation=None, form="standard"):
+    return {
+        "request_id": request_id,
+        "password": password,
+        "confirmation": password if confirmation is None else confirmation,
+        "form": form,
+    }
+
+
+async def fetched(visitor, request_id, password="abc"):
+    page = await visitor.post("/certificate", typed(request_id, password))
+    assert page.path == "/certificate/download"
+    return await visitor.get("/download")
+
+
+def is_refused(page):
+    """The page of Z4: the manual's sentence, 410, the next step, and no PKCS#12."""
+    assert (page.status, page.headers["Content-Type"]) == (410, "text/html; charset=utf-8")
+    assert NOT_AVAILABLE_JA in page.main.lines
+    assert "クライアント証明書の再発行手続きが必要です。" in page.main.text
+    assert re.search(r"照会番号：[0-9A-Z]{4}-[0-9A-Z]{4}", page.main.text)
+    assert "0120-96-1576" in page.dom.one("footer").text
+    return True
+
+
+def certificates(office):
+    return ca.store.count_by_status(office.database.read())
+
+
+# -- the screens of the manual -------------------------------------------------------------------------
+
+
+async def test_screen_user_authentication(site):
+    """R25: ユーザー認証, letter for letter; the password is masked and may be pasted."""
+    page = await site.visitor().get("/")
+    assert page.status == 200
+    assert page.dom.one("header").one("p", class_="operator").text == (
+        "企業年金ビジネスサービス株式会社 Cybertrust"
+    )
+    assert page.h1 == "ユーザー認証"
+    assert page.main.one("p", class_="lead").lines == [
+        "証明書の発行にユーザー認証が必要です。",
+        "ユーザーIDと証明書発行用パスワードを入力し、「Login」ボタンをクリックしてください。",
+    ]
+    assert page.labels() == ["ユーザー ID", "証明書発行用パスワード"]
+    assert page.buttons() == ["Login"]
+    assert page.field("証明書発行用パスワード").attributes["type"] == "password"
+    assert "onpaste" not in page.html
+
+
+async def test_screen_menu(site):
+    """R26: クライアント証明書取得画面."""
+    visitor, _ = await logged_in(site)
+    page = await visitor.get("/menu")
+    assert page.h1 == "確定給付企業年金オンラインサービス クライアント証明書取得画面"
+    assert page.menu() == ["証明書の取得"]
+    assert page.main.one("p", class_="lead").text == "左メニューの「証明書の取得」をクリックしてください。"
+    assert (page.main.one("dt").text, page.main.one("dd").text) == ("証明書の取得", "証明書を取得します。")
+
+
+async def test_screen_input(site):
+    """R27: 証明書の取得, where the request ID is typed."""
+    visitor, _ = await logged_in(site, user_agent=DESKTOP)
+    page = await visitor.get("/certificate")
+    assert page.h1 == "証明書の取得"
+    assert page.menu() == ["証明書の取得"]
+    assert page.main.one("p", class_="lead").lines == [
+        "リクエストIDとパスワード（任意）を入力し、「Submit」ボタンをクリックしてください。",
+        "パスワードは半角英数字・桁数は任意です。",
+        "後の工程で使用するため、パスワードは保管ください。",
+    ]
+    assert page.labels() == ["リクエストID", "パスワード", "パスワードの確認"]
+    assert page.field("リクエストID").attributes["value"] == ""
+    assert "readonly" not in page.field("リクエストID").attributes
+    assert page.buttons() == ["Submit", "Submit（互換形式）"]
+    assert "パソコンで行ってください" not in page.main.text
+
+
+async def test_screen_download(site):
+    """R29: the button and the note of the manual; the answer is a .p12 for the chosen password only."""
+    visitor, request_id = await logged_in(site)
+    page = await visitor.post("/certificate", typed(request_id, "abc"))
+    assert (page.status, page.path, page.h1) == (200, "/certificate/download", "証明書の取得")
+    assert page.main.one("p", class_="lead").text == (
+        "証明書をダウンロードします。「Download」ボタンをクリックしてください。"
+    )
+    assert page.buttons()[0] == "Download"
+    note = page.main.one("section", class_="notice")
+    assert note.one("h2").text == "【手続き上の留意点】"
+    assert note.lines[1:] == [
+        "「Download」ボタン押下後は、お手続きを中断せず、取得作業を最後まで完了させてください。",
+        "(中断の例:作業中のブラウザを閉じる等)",
+        "取得作業が中断された場合、証明書の再発行が必要となる場合があります。",
+    ]
+    form = page.main.all("form")[0].attributes
+    got = await visitor.get(form["action"])
+    assert (form["method"], got.status) == ("get", 200)
+    assert got.headers["Content-Type"] == "application/x-pkcs12"
+    assert got.headers["Content-Disposition"] == f'attachment; filename="{CN}.p12"'
+    assert got.headers["Cache-Control"] == "no-store"
+    assert got.headers["X-Content-Type-Options"] == "nosniff"
+    bundle = pkcs12.load_pkcs12(got.body, b"abc")
+    assert bundle.cert.certificate.subject.rfc4514_string() == f"CN={CN}"
+    with pytest.raises(ValueError, match="password"):
+        pkcs12.load_pkcs12(got.body, b"abd")
+
+
+async def test_the_same_screens_in_english(site):
+    """Every screen has its English twin, and the switch leads there and back."""
+    visitor, request_id = await logged_in(site)
+    page = await visitor.get("/certificate?lang=en")
+    assert (page.h1, page.dom.one("html").attributes["lang"]) == ("Get the certificate", "en")
+    assert (await visitor.post("/certificate", typed(request_id))).h1 == "Get the certificate"
+    assert (await visitor.get("/menu?lang=ja")).menu() == ["証明書の取得"]
+
+
+# -- login ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("user_id", [USER, "NOBODY99"])
+async def test_wrong_user_and_wrong_password_look_alike(site, user_id):
+    """R25: one answer for both, on the form, with the user ID kept and the password gone."""
+    page = await site.visitor().post("/login", {"user_id": user_id, "password": "wrong"})
+    assert (page.status, page.h1) == (403, "ユーザー認証")
+    assert page.main.one("div", role="alert").lines[0] == ("ユーザーIDまたはパスワードに誤りがあります。")
+    assert page.field("ユーザー ID").attributes["value"] == user_id
+    assert page.field("証明書発行用パスワード").attributes["value"] == ""
+    assert "照会番号：" in page.main.text
+    assert "wrong" not in page.html
+
+
+async def test_what_is_missing_is_said_beside_the_field(site):
+    """WCAG 3.3.1: the field at fault is named, described and takes the focus."""
+    page = await site.visitor().post("/login", {"user_id": "", "password": ""})
+    assert page.status == 422
+    assert page.error("ユーザー ID") == "入力されていません。メールに記載のとおり入力してください。"
+    assert page.error("証明書発行用パスワード") == page.error("ユーザー ID")
+    assert "autofocus" in page.field("ユーザー ID").attributes
+    assert "autofocus" not in page.field("証明書発行用パスワード").attributes
+
+
+async def test_full_width_and_spaces_are_read_as_meant(site):
+    """A user ID from a Japanese keyboard, a password pasted with the blank after it."""
+    password = (await letter_of(site.office, "pickup")).value("証明書発行用パスワード")
+    page = await site.visitor().post("/login", {"user_id": " ｋ12345678", "password": f"{password} "})
+    assert page.path == "/menu"
+
+
+async def test_guessing_is_stopped(site):
+    """R25: after ten failures 429 with Retry-After, also for the right password."""
+    password = (await letter_of(site.office, "pickup")).value("証明書発行用パスワード")
+    visitor = site.visitor()
+    for _ in range(site.office.settings.attempts):
+        assert (await visitor.post("/login", {"user_id": USER, "password": "guess"})).status == 403
+    page = await visitor.post("/login", {"user_id": USER, "password": password})
+    assert (page.status, page.headers["Retry-After"]) == (429, "900")
+    clock_of(site.office).advance(seconds=site.office.settings.attempt_seconds)
+    assert (await visitor.post("/login", {"user_id": USER, "password": password})).path == "/menu"
+
+
+@pytest.mark.parametrize("path", ["/menu", "/certificate", "/certificate/download", "/download", "/login"])
+async def test_nothing_without_login(site, path):
+    """R26: whoever is not logged in gets ユーザー認証."""
+    page = await site.visitor().get(path)
+    assert (page.status, page.path, page.h1) == (200, "/", "ユーザー認証")
+
+
+async def test_submit_without_login_issues_nothing(site):
+    """The twin for POST: no session, no certificate."""
+    request_id = (await letter_of(site.office, "pickup")).value("リクエストID")
+    assert (await site.visitor().post("/certificate", typed(request_id))).path == "/"
+    assert certificates(site.office) == {}
+
+
+async def test_logout_and_idle_end_the_session(site):
+    """After logout, or half an hour of nothing, the pages are closed; the idle one is told why."""
+    visitor, _ = await logged_in(site)
+    assert "接続を終了しました" not in (await visitor.post("/logout")).main.text
+    assert (await visitor.get("/menu")).path == "/"
+    visitor, _ = await logged_in(site)
+    clock_of(site.office).advance(seconds=1_800)
+    page = await visitor.get("/certificate")
+    assert (page.path, page.main.one("div", role="status").text) == (
+        "/",
+        "一定時間操作がなかったため、接続を終了しました。もう一度ログインしてください。",
+    )
+
+
+async def test_a_login_from_another_site_is_refused(site):
+    """V40: a form on another page cannot log anybody in."""
+    page = await site.visitor().post(
+        "/login", {"user_id": USER, "password": "x"}, Origin="https://evil.example"
+    )
+    assert (page.status, page.h1) == (403, "この画面からは操作できません")
+
+
+# -- input ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("password", ["a", "A1" * 32, "x" * 200])
+async def test_passwords_of_any_length(site, password):
+    """R28: half-width letters and digits, one or two hundred of them; above 31 with a warning."""
+    visitor, request_id = await logged_in(site)
+    page = await visitor.post("/certificate", typed(request_id, password))
+    assert page.path == "/certificate/download"
+    assert ("パスワードが31文字を超えています" in page.main.text) == (len(password) > 31)
+    pkcs12.load_pkcs12((await visitor.get("/download")).body, password.encode())
+
+
+@pytest.mark.parametrize(
+    ("password", "confirmation", "label", "words"),
+    [
+        ("", "", "パスワード", "パスワードが入力されていません。"),
+        ("ａ１", "ａ１", "パスワード", "パスワードに半角英数字以外の文字が含まれています。"),
+        ("あ", "あ", "パスワード", "パスワードに半角英数字以外の文字が含まれています。"),
+        ("a b", "a b", "パスワード", "パスワードに半角英数字以外の文字が含まれています。"),
+        ("a-b", "a-b", "パスワード", "パスワードに半角英数字以外の文字が含まれています。"),
+        ("abc", "abd", "パスワードの確認", "「パスワード」と「パスワードの確認」が一致しません。"),
+    ],
+)
+async def test_passwords_refused(site, password, confirmation, label, words):
+    """R28, Z3: refused by the server beside the field; the request ID is kept, no password is."""
+    visitor, request_id = await logged_in(site)
+    page = await visitor.post("/certificate", typed(request_id, password, confirmation))
+    assert page.status == 422
+    assert page.error(label).startswith(words)
+    assert page.main.one("div", role="alert").one("a").attributes["href"] in ("#password", "#confirmation")
+    assert page.field("リクエストID").attributes["value"] == request_id
+    assert page.field("パスワード").attributes["value"] == ""
+    assert certificates(site.office) == {}
+
+
+@pytest.mark.parametrize("wrong", ["", "123", "x" * 16, "last digit"])
+async def test_a_mistyped_request_id_is_told_gently(site, wrong):
+    """D5: the check digit tells a typing error, beside the field, with nothing lost."""
+    visitor, request_id = await logged_in(site)
+    entered = request_id[:-1] + str((int(request_id[-1]) + 1) % 10) if wrong == "last digit" else wrong
+    page = await visitor.post("/certificate", typed(entered))
+    assert page.status == 422
+    assert page.error("リクエストID") == (
+        "リクエストIDに誤りがあります。メールに記載の16桁の数字を半角で入力し直してください。"
+    )
+    assert certificates(site.office) == {}
+
+
+async def test_a_request_id_may_be_typed_in_groups(site):
+    """Full-width digits, spaces and hyphens mean the same number."""
+    visitor, request_id = await logged_in(site)
+    wide = request_id.translate({ord("0") + n: ord("０") + n for n in range(10)})
+    page = await visitor.post("/certificate", typed(f"{wide[:4]}-{wide[4:8]} {wide[8:]}"))
+    assert page.path == "/certificate/download"
+
+
+async def test_another_users_request_id_is_refused(site):
+    """R27: well-formed but of somebody else, or of nobody: Z4, and nobody's request moves."""
+    visitor, _ = await logged_in(site)
+    other = await admit(site.office, "K87654321")
+    for request_id in (other.request_id, new_request_id()):
+        assert is_refused(await visitor.post("/certificate", typed(request_id)))
+    assert certificates(site.office) == {}
+    assert store.enrollment(site.office.database.read(), other.request_id).state in (
+        State.ACCEPTED,
+        State.ANNOUNCED,
+    )
+
+
+@pytest.mark.parametrize("form", ["", "zip"])
+async def test_an_unknown_format_is_refused(site, form):
+    """Only the two buttons' values are understood."""
+    visitor, request_id = await logged_in(site)
+    assert (await visitor.post("/certificate", typed(request_id, form=form))).status == 422
+
+
+async def test_the_compatible_format(site):
+    """D11: the second button gives 3DES and a SHA-1 MAC, the first one AES and SHA-256."""
+    visitor, request_id = await logged_in(site)
+    oids = {"3DES": bytes.fromhex("060a2a864886f70d010c0103"), "AES": bytes.fromhex("060960864801650304012a")}
+    for form, name in (("standard", "AES"), ("compatible", "3DES")):
+        page = await visitor.post("/certificate", typed(request_id, form=form))
+        assert ("互換形式" if form == "compatible" else "標準形式") in page.main.text
+        body = (await visitor.get("/download")).body
+        assert {key for key, oid in oids.items() if oid in body} == {name}
+
+
+async def test_a_phone_is_warned(site):
+    """R20: the certificate belongs on the PC that will use it."""
+    visitor, _ = await logged_in(site, user_agent=PHONE)
+    page = await visitor.get("/certificate")
+    assert page.main.one("div", class_="notice").lines[1] == (
+        "※クライアント証明書の取得はオンラインサービスをご使用するパソコンで行ってください。"
+    )
+
+
+# -- download ------------------------------------------------------------------------------------------
+
+
+async def test_the_pfx_name(site):
+    """E24: where .p12 is blocked the same bytes come as .pfx; no third name is taken."""
+    visitor, request_id = await logged_in(site)
+    first = await fetched(visitor, request_id)
+    second = await visitor.get("/download?as=pfx")
+    assert second.headers["Content-Disposition"] == f'attachment; filename="{CN}.pfx"'
+    assert second.body == first.body
+    assert (await visitor.get("/download?as=exe")).status == 404
+
+
+async def test_fetching_again_counts_once(site):
+    """E20: a browser, scanner or second click within ten minutes gets the same bytes, one download."""
+    visitor, request_id = await logged_in(site)
+    await visitor.post("/certificate", typed(request_id))
+    got = await together(*(visitor.get("/download") for _ in range(5)))
+    assert len({page.body for page in got}) == 1
+    assert store.enrollment(site.office.database.read(), request_id).downloads == 1
+
+
+async def test_an_old_button_leads_back_to_the_input(site):
+    """After ten minutes the button is over, not the request: the input screen says so."""
+    visitor, request_id = await logged_in(site)
+    await fetched(visitor, request_id)
+    clock_of(site.office).advance(seconds=site.office.settings.ticket_seconds)
+    for path in ("/download", "/certificate/download"):
+        page = await visitor.get(path)
+        assert (page.status, page.path) == (200, "/certificate")
+        assert page.main.one("div", role="status").text.startswith(
+            "「Download」ボタンの有効時間が過ぎました。"
+        )
+    assert (await fetched(visitor, request_id)).status == 200
+
+
+async def test_the_download_page_needs_a_submit(site):
+    """Without a Submit there is nothing to download: the input screen, without reproach."""
+    visitor, _ = await logged_in(site)
+    for path in ("/certificate/download", "/download"):
+        assert (await visitor.get(path)).path == "/certificate"
+
+
+async def test_the_file_belongs_to_the_session(site):
+    """The button's address opens nothing for anybody else."""
+    visitor, request_id = await logged_in(site)
+    await visitor.post("/certificate", typed(request_id))
+    assert (await site.visitor().get("/download")).path == "/"
+
+
+async def test_a_link_elsewhere_does_not_use_up_downloads(site):
+    """V40: a page of another site cannot make the browser fetch."""
+    visitor, request_id = await logged_in(site)
+    await visitor.post("/certificate", typed(request_id))
+    page = await visitor.get("/download", Sec_Fetch_Site="cross-site")
+    assert page.status == 403
+    assert store.enrollment(site.office.database.read(), request_id).downloads == 0
+
+
+async def test_double_clicks_back_and_reload_are_harmless(site):
+    """E19: many Submits at once give one certificate, and the button works."""
+    visitor, request_id = await logged_in(site)
+    pages = await together(*(visitor.post("/certificate", typed(request_id)) for _ in range(8)))
+    assert {page.path for page in pages} == {"/certificate/download"}
+    assert certificates(site.office) == {"issued": 1}
+    assert (await visitor.get("/certificate")).status == 200
+    assert (await visitor.get("/certificate/download")).buttons()[0] == "Download"
+    pkcs12.load_pkcs12((await visitor.get("/download")).body, b"abc")
+
+
+async def test_again_from_the_same_mail_with_another_password(site):
+    """Z1, R31: login again, another password, the same certificate and key."""
+    first_visitor, request_id = await logged_in(site)
+    first = pkcs12.load_pkcs12((await fetched(first_visitor, request_id, "one")).body, b"one")
+    visitor, _ = await logged_in(site)
+    second = pkcs12.load_pkcs12((await fetched(visitor, request_id, "two")).body, b"two")
+    assert first.cert.certificate == second.cert.certificate
+    assert first.key.private_numbers() == second.key.private_numbers()
+
+
+# -- when it is over (R30) -----------------------------------------------------------------------------
+
+
+async def test_after_the_window_everything_is_refused(site):
+    """R30, E1: thirty days after the first issue, in an open session as at the login."""
+    visitor, request_id = await logged_in(site)
+    await fetched(visitor, request_id)
+    password = (await letter_of(site.office, "pickup")).value("証明書発行用パスワード")
+    clock_of(site.office).advance(days=site.office.settings.window_days)
+    assert is_refused(await site.visitor().post("/login", {"user_id": USER, "password": password}))
+
+
+async def test_the_sixth_download_is_refused(site):
+    """E1: five downloads; then Z4."""
+    visitor, request_id = await logged_in(site)
+    for _ in range(site.office.settings.window_downloads):
+        assert (await fetched(visitor, request_id)).status == 200
+    assert is_refused(await visitor.post("/certificate", typed(request_id)))
+    assert (await visitor.get("/download")).status == 200
+    clock_of(site.office).advance(seconds=site.office.settings.ticket_seconds)
+    assert is_refused(await visitor.get("/download"))
+
+
+@pytest.mark.parametrize("path", ["/menu", "/certificate", "/certificate/download", "/download"])
+async def test_after_a_reissue_the_old_mail_is_dead(site, path):
+    """E2: an open session ends in Z4 on every page, and Submit too."""
+    visitor, request_id = await logged_in(site)
+    await fetched(visitor, request_id)
+    await applications.reissue(site.office, USER, "interrupted", actor="test", revoke_old="at_once")
+    assert is_refused(await visitor.get(path))
+    assert is_refused(await visitor.post("/certificate", typed(request_id)))
+
+
+async def test_after_the_user_is_disabled(site):
+    """E27: a revoked certificate cannot be fetched."""
+    visitor, request_id = await logged_in(site)
+    await visitor.post("/certificate", typed(request_id))
+    await people.disable_user(site.office, USER, actor="test")
+    assert is_refused(await visitor.get("/download"))
+    assert is_refused(await visitor.post("/certificate", typed(request_id)))
+
+
+# -- secrets -------------------------------------------------------------------------------------------
+
+
+async def test_no_secret_in_addresses_pages_or_the_audit_trail(site):
+    """Neither the issue password, nor the chosen one, nor the button's token is written anywhere."""
+    password = (await letter_of(site.office, "pickup")).value("証明書発行用パスワード")
+    visitor, request_id = await logged_in(site)
+    page = await visitor.post("/certificate", typed(request_id, "Chosen99"))
+    data = site.office.database.read().execute("SELECT data FROM sessions").fetchall()
+    token = re.search(r'"ticket": "([^"]+)"', data[-1][0]).group(1)
+    trail = str(store.audit_page(site.office.database.read(), None, 100))
+    for secret in (password, "Chosen99", token):
+        assert secret not in page.html + page.path + trail
+
+
+@pytest.mark.parametrize("path", ["/", "/menu", "/certificate", "/certificate/download"])
+async def test_pages_are_not_kept_and_run_no_script_of_their_own(site, path):
+    """no-store everywhere, no inline script or style, one h1, landmarks."""
+    visitor, request_id = await logged_in(site)
+    await visitor.post("/certificate", typed(request_id))
+    page = await visitor.get(path)
+    assert page.headers["Cache-Control"] == "no-store"
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+    assert not [e for e in page.dom.walk() if "style" in e.attributes or e.tag == "style"]
+    assert not [e for e in page.dom.all("script") if "src" not in e.attributes]
+    assert [len(page.dom.all(tag)) for tag in ("h1", "main", "header", "footer")] == [1, 1, 1, 1]
