@@ -37,6 +37,23 @@ async def note(office: Office, site: str, code: str, **detail: Any) -> str:
     return reference
 
 
+async def amend(office: Office, reference: str, site: str, visit: str, **detail: Any) -> bool:
+    """Adds to what is recorded under a number, if it was recorded for the same ``visit``; whether it was.
+
+    ``visit`` is a value in the detail of ``note`` that only its visitor can repeat.
+    """
+
+    def work(db: sqlite_utils.Database) -> bool:
+        kept = found(db, reference)
+        if not visit or kept is None or kept["site"] != site or kept["detail"].get("visit") != visit:
+            return False
+        merged = json.dumps(kept["detail"] | detail, ensure_ascii=False, sort_keys=True)
+        db.execute("UPDATE desk_references SET detail = ? WHERE reference = ?", [merged, kept["reference"]])
+        return True
+
+    return await office.database.write(work)
+
+
 def found(db: sqlite_utils.Database, reference: str) -> dict[str, Any] | None:
     """What is recorded under a number, however it was typed; None if nothing."""
     tidy = "".join(c for c in reference.upper() if c.isalnum())

@@ -1,0 +1,239 @@
+"""導通確認サイト: what the server sees of certificate, browser and connection, and what to do next.
+
+Asks for a certificate and works without one. Serve this application on its own host and on
+``hosts.fresh_hosts`` (the CA names advertised), and on ``hosts.probe_hosts`` with none advertised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from enroll.jst import days_left
+from enroll.office import token_hash
+from gateway import http, pages, references
+from gateway.browsers import browser_of
+from gateway.context import Gate, Role
+from gateway.sites.connectivity import findings, words
+from gateway.sites.connectivity.findings import Check, Facts
+from gateway.sites.connectivity.hosts import fresh_origin, is_probe, probe_origin
+from gateway.sites.connectivity.report import MAX_BYTES, parse_report
+
+_COOKIE = "__Host-check"
+# What an intermediary adds and a browser never sends by itself.
+_INTERMEDIARY_HEADERS = ("Via", "X-Forwarded-For", "Forwarded", "X-BlueCoat-Via", "X-Proxy-ID")
+# Pages of the help site by target of a next step.
+_HELP = {
+    "pickup": "/pickup",
+    "verify": "/verify",
+    "reissue": "/flow#reissue",
+    "choose": "/trouble#choose",
+    "phone": "/trouble#phone",
+    "firefox": "/trouble#firefox",
+    "proxy": "/trouble#proxy",
+    "popups": "/popups",
+    "history": "/history",
+    "hosts": "/hosts",
+    "contact": "/contact",
+}
+
+
+def application(gate: Gate) -> web.Application:
+    """The connectivity test. Each visit is recorded under the reference number that it shows."""
+    app = pages.site_application(gate, Role.CONNECTIVITY, "gateway.sites.connectivity")
+    app.router.add_get("/", _test)
+    app.router.add_get("/status.json", _status)
+    app.router.add_get("/popup", _popup)
+    app.router.add_post("/report", _report)
+    return app
+
+
+async def _test(request: web.Request) -> web.StreamResponse:
+    """The page; a browser without our cookie is sent round once, to see whether it keeps it."""
+    if _COOKIE not in request.cookies and "c" not in request.query:
+        language = request.query.get("lang", "")
+        response = pages.see_other("/?c=1" + (f"&lang={language}" if language in ("ja", "en") else ""))
+        token = secrets.token_urlsafe(24)
+        response.set_cookie(
+            _COOKIE, token, path="/", secure=True, httponly=True, samesite="Lax", max_age=3_600
+        )
+        return response
+    gate, facts = request.app[pages.GATE], _facts(request)
+    certificate = findings.certificate(facts)
+    checks, sites = findings.checks(facts), findings.reachability()
+    reference = await references.note(
+        gate.office, str(Role.CONNECTIVITY), f"check.{facts.state.value}", **_detail(request, facts)
+    )
+    return pages.render(
+        request,
+        "test.html",
+        headers={"Content-Security-Policy": pages.content_security_policy(*_tried(gate))},
+        facts=facts,
+        certificate=certificate,
+        checks=checks,
+        sites=sites,
+        presented=_presented(request, facts),
+        issuer_name=gate.office.authority.current.common_name,
+        connection=http.connection(request),
+        server_issuer=_server_issuer(request),
+        reference=reference,
+        links=_links(request, gate),
+        levels=words.LEVELS,
+        targets=words.TARGETS,
+    )
+
+
+async def _status(request: web.Request) -> web.StreamResponse:
+    """The same facts for scripts. What only a browser can tell is left ``open``."""
+    facts = _facts(request)
+    gate, speak = request.app[pages.GATE], pages.speak(pages.language_of(request))
+    links = _links(request, gate)
+
+    def told(check: Check) -> dict[str, Any]:
+        finding = check.finding
+        steps = [{"text": speak(*step.text), "url": links.get(step.target)} for step in finding.steps]
+        return {"name": check.name, "level": finding.level, "text": speak(*finding.text), "next": steps}
+
+    checks = (findings.certificate(facts), *findings.checks(facts), *findings.reachability())
+    info = http.connection(request)
+    return web.json_response(
+        {
+            "now_at": facts.now,
+            "certificate": {"state": facts.state.value, **_presented(request, facts)},
+            "connection": {
+                "tls_version": info.tls_version,
+                "cipher": info.cipher,
+                "group": info.group,
+                "address": info.peer_address,
+                "server_certificate_issuer": _server_issuer(request),
+            },
+            "browser": {"name": facts.browser.name, "phone": facts.browser.phone},
+            "cookies": facts.cookies,
+            "checks": [told(check) for check in checks],
+        }
+    )
+
+
+async def _popup(request: web.Request) -> web.StreamResponse:
+    """What the test window shows for the moment that it is open."""
+    return pages.render(request, "popup.html")
+
+
+async def _report(request: web.Request) -> web.StreamResponse:
+    """What the page's script found, added to the visit's record; another number if that is not ours."""
+    if request.content_type != "application/json":
+        return web.json_response({"error": "send application/json"}, status=415)
+    report = parse_report(await request.content.read(MAX_BYTES + 1))
+    gate, facts = request.app[pages.GATE], _facts(request)
+    found = {"outcomes": dict(report.outcomes), "clock_seconds": report.clock_seconds}
+    site = str(Role.CONNECTIVITY)
+    reference = report.reference
+    if not await references.amend(gate.office, reference, site, _visit(request), **found):
+        detail = _detail(request, facts) | found
+        reference = await references.note(gate.office, site, f"check.{facts.state.value}", **detail)
+    return web.json_response({"reference": reference})
+
+
+def _facts(request: web.Request) -> Facts:
+    gate, info = request.app[pages.GATE], http.connection(request)
+    verdict = http.peer(request)
+    if verdict is None:
+        raise RuntimeError("the connectivity test is served on a site that does not ask for certificates")
+    server_name = info.server_name or ""
+    probe = is_probe(gate, server_name)
+    own = urlsplit(gate.origins[Role.CONNECTIVITY]).hostname
+    return Facts(
+        verdict=verdict,
+        now=gate.now(),
+        probe=probe,
+        memory="fresh" if server_name != own else "remembered" if gate.try_suffix else "restart",
+        browser=browser_of(request.headers.get("User-Agent", "")),
+        cookies=_COOKIE in request.cookies,
+        proxied=any(name in request.headers for name in _INTERMEDIARY_HEADERS),
+        tls_version=info.tls_version,
+        renewal_days=gate.office.settings.renewal_days,
+        demo=gate.demo,
+    )
+
+
+def _presented(request: web.Request, facts: Facts) -> dict[str, Any]:
+    """The certificate as R48 has people look for it; empty if there was none."""
+    presentation, verdict = http.connection(request).presentation, facts.verdict
+    if presentation.leaf is None:
+        return {}
+    told: dict[str, Any] = {
+        # Windows shows SHA-1 as the thumbprint; it names a certificate here and proves nothing.
+        "thumbprint_sha1": hashlib.sha1(presentation.leaf, usedforsecurity=False).hexdigest(),
+        "fingerprint_sha256": verdict.fingerprint,
+        "common_name": verdict.common_name,
+        "issuer_name": verdict.issuer_name,
+        "serial": verdict.serial,
+        "not_before_at": verdict.not_before_at,
+        "not_after_at": verdict.not_after_at,
+    }
+    if verdict.not_after_at:
+        told["days_left"] = days_left(verdict.not_after_at, facts.now)
+    return told
+
+
+def _detail(request: web.Request, facts: Facts) -> dict[str, Any]:
+    """What the help desk finds under the reference number. No secret is among it."""
+    info = http.connection(request)
+    named = facts.verdict
+    return {
+        "visit": _visit(request),
+        "host": info.server_name,
+        "probe": facts.probe,
+        "common_name": named.common_name,
+        "issuer": named.issuer_name,
+        "serial": named.serial,
+        "not_after_at": named.not_after_at,
+        "tls": [info.tls_version, info.cipher, info.group],
+        "address": info.peer_address,
+        "browser": [facts.browser.name or str(facts.browser.family), facts.browser.phone],
+        "cookies": facts.cookies,
+        "proxied": facts.proxied,
+        "findings": {check.name: check.finding.level for check in findings.checks(facts)},
+    }
+
+
+def _visit(request: web.Request) -> str:
+    """Names the visitor's cookie without telling it; empty without one."""
+    cookie = request.cookies.get(_COOKIE, "")
+    return token_hash(cookie)[:16] if cookie else ""
+
+
+def _links(request: web.Request, gate: Gate) -> dict[str, str]:
+    """Target of a next step -> URL. Fresh hosts do not know our cookies, so the language goes along."""
+    language = "?lang=en" if pages.language_of(request) == "en" else ""
+    server_name = http.connection(request).server_name or ""
+    help_pages = {
+        name: gate.origins[Role.HELP] + path.replace("#", f"{language}#") + ("" if "#" in path else language)
+        for name, path in _HELP.items()
+    }
+    if gate.try_suffix:
+        help_pages["fresh"] = fresh_origin(gate) + "/" + language
+        help_pages["probe"] = probe_origin(gate, server_name) + "/" + language
+    return help_pages | {
+        "renewal": gate.origins[Role.RENEWAL] + "/" + language,
+        "service": gate.origins[Role.SERVICE] + "/" + language,
+        "reach-pickup": gate.origins[Role.PICKUP] + "/",
+        "reach-help": gate.origins[Role.HELP] + "/",
+        "reach-renewal": gate.origins[Role.RENEWAL] + "/",
+        "reach-service": gate.origins[Role.SERVICE] + "/",
+    }
+
+
+def _server_issuer(request: web.Request) -> str:
+    """Who issued our own certificate: where the browser shows another name, something is between us."""
+    site = http.connection(request).site
+    return site.certificate.chain[0].issuer.rfc4514_string() if site is not None else ""
+
+
+def _tried(gate: Gate) -> list[str]:
+    """The origins that the page's script fetches an icon from."""
+    return [gate.origins[role] for role in findings.TRIED]

@@ -1,0 +1,518 @@
+"""The sentences of the connectivity test as tables: (Japanese, English), and where each next step leads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ca.trust import CertificateState
+from gateway.browsers import Family
+from gateway.context import Role
+from gateway.words import Text
+
+
+@dataclass(frozen=True)
+class Row:
+    """A finding as data: ``good``, ``warn``, ``bad`` or ``open``, what was found, the next step."""
+
+    level: str
+    text: Text
+    step: Text | None = None
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One of several possible causes, with the step for it."""
+
+    cause: Text
+    step: Text
+    target: str = ""
+
+
+#: Target -> what its link says. ``fresh`` and ``probe`` are host names of this site, the rest pages.
+TARGETS: Mapping[str, Text] = MappingProxyType(
+    {
+        "fresh": ("もう一度試す", "Try again"),
+        "probe": ("すべての発行者の証明書で確認する", "Test with certificates of every issuer"),
+        "renewal": ("更新のお手続きを開く", "Open the renewal site"),
+        "service": ("オンラインサービスを開く", "Open the online service"),
+        "pickup": ("取得（インストール）の手順を見る", "How to install the certificate"),
+        "verify": ("証明書の確認方法を見る", "How to look at your certificates"),
+        "reissue": ("再発行のお手続きを見る", "About reissue"),
+        "choose": ("証明書の選び方を見る", "How to choose the certificate"),
+        "phone": ("パソコンでのご利用について", "About using a PC"),
+        "firefox": ("Firefoxの手順を見る", "Steps for Firefox"),
+        "proxy": ("通信の検査について", "About inspected connections"),
+        "popups": ("解除方法を見る", "How to allow pop-ups"),
+        "history": ("履歴の削除方法を見る", "How to clear the history"),
+        "hosts": ("許可が必要なURLの一覧を見る", "List of addresses to allow"),
+        "contact": ("ご照会先を見る", "Help desk"),
+    }
+)
+
+CERTIFICATE_TITLE: Text = ("クライアント証明書", "Client certificate")
+BROWSER_TITLE: Text = ("ブラウザー", "Browser")
+COOKIES_TITLE: Text = ("Cookie", "Cookies")
+JAVASCRIPT_TITLE: Text = ("JavaScript", "JavaScript")
+POPUPS_TITLE: Text = ("ポップアップ", "Pop-ups")
+CLOCK_TITLE: Text = ("パソコンの時計", "Clock of the PC")
+TLS_TITLE: Text = ("暗号化通信（TLS）", "Encryption (TLS)")
+PROXY_TITLE: Text = ("通信の検査・中継", "Inspection on the way")
+
+#: By whether it was seen on a probe, where certificates of every issuer are offered.
+VALID: Mapping[bool, Row] = MappingProxyType(
+    {
+        False: Row(
+            "good",
+            (
+                "有効なクライアント証明書が提示されました。",
+                "A valid client certificate was presented.",
+            ),
+            ("オンラインサービスへログインすることが可能です。", "You can log in to the online service."),
+            "service",
+        ),
+        True: Row(
+            "good",
+            (
+                "有効なクライアント証明書が提示されました。証明書はこのパソコンで使用できます。",
+                "A valid client certificate was presented: it works on this PC.",
+            ),
+            (
+                "ブラウザーをすべて閉じて開き直し、オンラインサービスでこの証明書を選択してください。",
+                "Close every browser window, open the online service again and choose this certificate.",
+            ),
+            "service",
+        ),
+    }
+)
+EXPIRES_SOON = Row(
+    "warn",
+    (
+        "有効なクライアント証明書が提示されました。有効期限が近づいています。",
+        "A valid client certificate was presented. It will expire soon.",
+    ),
+    (
+        "有効期限日までにクライアント証明書更新のお手続きをしてください。",
+        "Please renew it before its end.",
+    ),
+    "renewal",
+)
+
+#: Every state but VALID and NONE.
+CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(
+    {
+        CertificateState.EXPIRED: Row(
+            "bad",
+            (
+                "提示されたクライアント証明書は、有効期限が切れています。更新はできません。",
+                "The client certificate has expired and can no longer be renewed.",
+            ),
+            ("クライアント証明書再発行をして取得しなおしてください。", "Please apply for a reissue."),
+            "reissue",
+        ),
+        CertificateState.NOT_YET_VALID: Row(
+            "bad",
+            (
+                "提示されたクライアント証明書は、有効期間がまだ始まっていません。",
+                "The validity of the client certificate has not begun yet.",
+            ),
+            (
+                "有効期間の開始日時を過ぎてから、もう一度お試しください。",
+                "Please try again once its validity has begun.",
+            ),
+            "fresh",
+        ),
+        CertificateState.REVOKED: Row(
+            "bad",
+            (
+                "提示されたクライアント証明書は、失効しています。再発行された場合は新しい証明書をご使用ください。",
+                "The client certificate is revoked. If it was reissued, please use the new one.",
+            ),
+            (
+                "新しい証明書を選択してください。新しい証明書がない場合は、再発行をお申し込みください。",
+                "Choose the new certificate; if there is none, apply for a reissue.",
+            ),
+            "fresh",
+        ),
+        CertificateState.UNKNOWN_ISSUER: Row(
+            "bad",
+            (
+                "別の発行者の証明書が提示されました。当サービスの証明書ではありません。",
+                "The certificate is from another issuer, not from this service.",
+            ),
+            (
+                "「発行者」が下記の名前の証明書を選択してください。表示されない場合は、証明書の取得が必要です。",
+                "Choose the certificate of the issuer named below; if it is not offered, install it.",
+            ),
+            "fresh",
+        ),
+        CertificateState.WRONG_PURPOSE: Row(
+            "bad",
+            (
+                "提示された証明書は、クライアント認証用ではありません。",
+                "The certificate is not one for client authentication.",
+            ),
+            ("別の証明書を選択してください。", "Please choose another certificate."),
+            "fresh",
+        ),
+        CertificateState.UNKNOWN_CERTIFICATE: Row(
+            "bad",
+            (
+                "提示されたクライアント証明書は、当サービスに登録されていません。",
+                "The client certificate is not in our register.",
+            ),
+            ("ご照会先へ、照会番号をお伝えください。", "Call the help desk and tell the reference number."),
+            "contact",
+        ),
+        CertificateState.UNVERIFIED: Row(
+            "bad",
+            (
+                "今回の接続では、クライアント証明書を確認できませんでした。",
+                "The client certificate could not be verified on this connection.",
+            ),
+            ("もう一度お試しください。", "Please try again."),
+            "fresh",
+        ),
+        CertificateState.MALFORMED: Row(
+            "bad",
+            (
+                "提示された証明書を読み取れません。内容または署名に問題があります。",
+                "The certificate cannot be read; its content or signature is broken.",
+            ),
+            ("別の証明書を選択してください。", "Please choose another certificate."),
+            "fresh",
+        ),
+    }
+)
+
+#: By whether it was seen on a probe.
+NONE_TEXT: Mapping[bool, Text] = MappingProxyType(
+    {
+        False: (
+            "クライアント証明書が提示されませんでした。次のいずれかに当てはまります。",
+            "No client certificate was presented. One of these is the cause.",
+        ),
+        True: (
+            "どの発行者の証明書も提示されませんでした。次のいずれかに当てはまります。",
+            "No certificate of any issuer was presented. One of these is the cause.",
+        ),
+    }
+)
+#: ``remembered``: the host was seen before. ``fresh``: it was not. ``restart``: there are no fresh ones.
+NONE_CANCELLED: Mapping[str, Cause] = MappingProxyType(
+    {
+        "restart": Cause(
+            ("以前に選択画面で「キャンセル」した", "The choice was cancelled before"),
+            (
+                "ブラウザーをすべて閉じて開き直し、証明書を選択してください。",
+                "Close every browser window, open this page again and choose the certificate.",
+            ),
+        ),
+        "remembered": Cause(
+            ("以前に選択画面で「キャンセル」した", "The choice was cancelled before"),
+            (
+                "ブラウザーは閉じるまでそれを記憶します。「もう一度試す」で選択画面を表示し、証明書を選択してください。",
+                "The browser remembers that until it is closed. Try again: it asks once more.",
+            ),
+            "fresh",
+        ),
+        "fresh": Cause(
+            ("選択画面で「キャンセル」した", "The choice was cancelled just now"),
+            (
+                "「もう一度試す」で選択画面を表示し、証明書を選択してください。",
+                "Try again and choose the certificate.",
+            ),
+            "fresh",
+        ),
+    }
+)
+NONE: tuple[Cause, ...] = (
+    Cause(
+        (
+            "このパソコンに証明書が取得（インストール）されていない",
+            "The certificate is not installed on this PC",
+        ),
+        (
+            "選択画面が一度も表示されない場合は、証明書が取得できているか確認してください。",
+            "If the browser never asks, look whether the certificate is there.",
+        ),
+        "verify",
+    ),
+    Cause(
+        ("証明書の有効期限が切れている", "The certificate has expired"),
+        (
+            "ブラウザーは、有効期限が切れた証明書を選択画面に表示しません。再発行をして取得しなおしてください。",
+            "Browsers do not offer expired certificates. Please apply for a reissue.",
+        ),
+        "reissue",
+    ),
+    Cause(
+        ("別の発行者の証明書しか入っていない", "There are only certificates of other issuers"),
+        (
+            "すべての発行者の証明書を選択できる画面で確認してください。",
+            "Test on a host where the browser offers the certificates of every issuer.",
+        ),
+        "probe",
+    ),
+)
+NONE_ON_PROBE: tuple[Cause, ...] = (
+    Cause(
+        (
+            "このブラウザーで使用できる証明書が1枚もない",
+            "There is no certificate at all that this browser can use",
+        ),
+        (
+            "取得のお手続きを、オンラインサービスをご使用のパソコンで行ってください。",
+            "Install the certificate on the PC on which you use the online service.",
+        ),
+        "pickup",
+    ),
+    Cause(
+        ("証明書の有効期限が切れている", "The certificate has expired"),
+        ("再発行をして取得しなおしてください。", "Please apply for a reissue."),
+        "reissue",
+    ),
+)
+NONE_ON_PHONE = Cause(
+    ("スマートフォン・タブレットからのアクセス", "You are on a phone or tablet"),
+    (
+        "クライアント証明書を取得したパソコンからアクセスしてください。",
+        "Please use the PC on which the certificate is installed.",
+    ),
+    "phone",
+)
+NONE_IN_FIREFOX = Cause(
+    ("Firefoxをご使用の場合", "With Firefox"),
+    (
+        "設定により、Windowsに取得した証明書を使用しないことがあります。EdgeまたはChromeでお試しください。",
+        "Its settings may keep it from using certificates installed in Windows. Try Edge or Chrome.",
+    ),
+    "firefox",
+)
+
+BROWSER_PHONE = Row(
+    "warn",
+    (
+        "スマートフォン・タブレットです。クライアント証明書は、オンラインサービスをご使用のパソコンで取得・使用してください。",
+        "This is a phone or tablet. Certificates are installed and used on the PC of the online service.",
+    ),
+    ("パソコンからアクセスしてください。", "Please use the PC."),
+    "phone",
+)
+_COVERED = Row(
+    "good", ("マニュアルの手順に対応しているブラウザーです。", "The manual has the steps for this browser.")
+)
+BROWSERS: Mapping[Family, Row] = MappingProxyType(
+    {
+        Family.EDGE: _COVERED,
+        Family.CHROME: _COVERED,
+        Family.FIREFOX: Row(
+            "warn",
+            (
+                "Firefoxは、証明書を独自に保管することがあります。",
+                "Firefox may keep certificates in a store of its own.",
+            ),
+            ("EdgeまたはChromeのご使用をおすすめします。", "We recommend Edge or Chrome."),
+            "firefox",
+        ),
+        Family.SAFARI: Row(
+            "warn",
+            (
+                "マニュアルに手順のないブラウザーです。",
+                "The manual has no steps for this browser.",
+            ),
+            ("EdgeまたはChromeのご使用をおすすめします。", "We recommend Edge or Chrome."),
+        ),
+        Family.OTHER: Row(
+            "warn",
+            ("ブラウザーの種類を判別できませんでした。", "We do not know this browser."),
+            ("EdgeまたはChromeのご使用をおすすめします。", "We recommend Edge or Chrome."),
+        ),
+    }
+)
+
+COOKIES: Mapping[str, Row] = MappingProxyType(
+    {
+        "on": Row("good", ("Cookieを使用できます。", "Cookies work.")),
+        "off": Row(
+            "bad",
+            (
+                "Cookieがブロックされています。ログイン状態を保てません。",
+                "Cookies are blocked; logging in will not work.",
+            ),
+            (
+                "ブラウザーの設定で、このサイトのCookieを許可してください。",
+                "Allow cookies for this site in the browser's settings.",
+            ),
+            "history",
+        ),
+    }
+)
+#: Of a check that the browser makes: "" is what stands there until it has.
+JAVASCRIPT: Mapping[str, Row] = MappingProxyType(
+    {
+        "": Row(
+            "warn",
+            (
+                "JavaScriptが無効です。お手続きには影響しませんが、この画面の一部の確認ができません。",
+                "JavaScript is off. Everything works without it, but some tests below cannot be made.",
+            ),
+            (
+                "ブラウザーの設定で有効にすると、すべての項目を確認できます。",
+                "Switch it on in the browser's settings for the full test.",
+            ),
+        ),
+        "on": Row("good", ("JavaScriptを使用できます。", "JavaScript works.")),
+    }
+)
+POPUPS: Mapping[str, Row] = MappingProxyType(
+    {
+        "": Row(
+            "open",
+            (
+                "未確認です。取得・更新のお手続きにポップアップは使用しません。",
+                "Not tested. Pick-up and renewal use no pop-ups.",
+            ),
+        ),
+        "allowed": Row("good", ("ポップアップは許可されています。", "Pop-ups are allowed.")),
+        "blocked": Row(
+            "warn",
+            (
+                "ポップアップがブロックされました。",
+                "Pop-ups are blocked.",
+            ),
+            (
+                "ポップアップブロックの解除方法のとおり、サイトを追加してください。",
+                "Allow them for our sites as the help describes.",
+            ),
+            "popups",
+        ),
+    }
+)
+CLOCK: Mapping[str, Row] = MappingProxyType(
+    {
+        "": Row(
+            "open",
+            (
+                "パソコンの時計を、下記のサーバーの時刻（日本時間）と比べてください。",
+                "Compare the clock of your PC with the server's (Japan time) below.",
+            ),
+        ),
+        "good": Row("good", ("時計は合っています。", "The clock is right.")),
+        "ahead": Row(
+            "warn",
+            (
+                "パソコンの時計が進んでいます。証明書が期限切れとして扱われることがあります。",
+                "The PC's clock is fast; certificates may look expired.",
+            ),
+            ("パソコンの日付と時刻を合わせてください。", "Set the date and time of the PC."),
+        ),
+        "behind": Row(
+            "warn",
+            (
+                "パソコンの時計が遅れています。証明書がまだ有効でないと扱われることがあります。",
+                "The PC's clock is slow; certificates may look not yet valid.",
+            ),
+            ("パソコンの日付と時刻を合わせてください。", "Set the date and time of the PC."),
+        ),
+    }
+)
+_MOVED = Row(
+    "open",
+    (
+        "デモの時計は動かすことができるため、パソコンの時計との差は問題ではありません。",
+        "The clock of a demo can be moved: a difference means nothing here.",
+    ),
+)
+CLOCK_DEMO: Mapping[str, Row] = MappingProxyType(
+    {"": CLOCK[""], "good": CLOCK["good"], "ahead": _MOVED, "behind": _MOVED}
+)
+
+#: By whether it is TLS 1.3.
+TLS: Mapping[bool, Row] = MappingProxyType(
+    {
+        True: Row("good", ("安全な方式で接続しています。", "The connection is well encrypted.")),
+        False: Row(
+            "good",
+            (
+                "安全な方式で接続しています（TLS 1.2）。新しいブラウザーではTLS 1.3になります。",
+                "The connection is well encrypted (TLS 1.2; newer browsers use TLS 1.3).",
+            ),
+        ),
+    }
+)
+#: By whether an intermediary's headers were seen.
+PROXY: Mapping[bool, Row] = MappingProxyType(
+    {
+        False: Row(
+            "good",
+            (
+                "通信を検査する機器の形跡は見つかりませんでした。",
+                "No trace of a device that inspects the connection.",
+            ),
+        ),
+        True: Row(
+            "bad",
+            (
+                "通信が途中の機器で検査・中継されています。この場合、クライアント証明書は届きません。",
+                "A device on the way inspects the connection; client certificates do not pass through it.",
+            ),
+            (
+                "当サービスのURLを検査の対象外とするよう、システムのご担当者へご連絡ください。",
+                "Ask your network administrator to exempt our addresses from inspection.",
+            ),
+            "proxy",
+        ),
+    }
+)
+
+SITES: Mapping[Role, Text] = MappingProxyType(
+    {
+        Role.PICKUP: ("証明書取得サイト", "Pick-up site"),
+        Role.RENEWAL: ("証明書更新サイト", "Renewal site"),
+        Role.SERVICE: ("オンラインサービス", "Online service"),
+        Role.CONNECTIVITY: ("導通確認サイト", "Connectivity test"),
+        Role.HELP: ("ヘルプ", "Help"),
+    }
+)
+REACH: Mapping[str, Row] = MappingProxyType(
+    {
+        "": Row(
+            "open",
+            (
+                "URLを開いて、画面が表示されるか確認してください。",
+                "Open the address and see whether it answers.",
+            ),
+        ),
+        "reached": Row("good", ("接続できます。", "It answers.")),
+        "blocked": Row(
+            "bad",
+            (
+                "接続できません。団体様のセキュリティ設定でブロックされている可能性があります。",
+                "It does not answer; your organisation's security settings may block it.",
+            ),
+            (
+                "対象のURLを、システムのご担当者へご連絡ください。",
+                "Tell your network administrator the address.",
+            ),
+            "hosts",
+        ),
+    }
+)
+REACH_BY_HAND = Row(
+    "open",
+    (
+        "URLを開いて確認してください。証明書の選択画面が表示されます。",
+        "Open the address to see. The browser asks for a certificate there.",
+    ),
+)
+LEVELS: Mapping[str, Text] = MappingProxyType(
+    {
+        "good": ("良好", "Good"),
+        "warn": ("注意", "Attention"),
+        "bad": ("問題あり", "Problem"),
+        "open": ("未確認", "Not tested"),
+    }
+)
