@@ -1,0 +1,160 @@
+"""Applications made online: 再発行 for oneself or a member, 追加発行 for the organisation (R19, R22, R23)."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from aiohttp import web
+
+from enroll import applications, mails, store
+from enroll.applications import REASONS
+from enroll.people import Person
+from enroll.refusals import Refusal
+from gateway.pages import GATE, form, render, see_other
+from gateway.sites.service.door import Visitor, member_of
+from gateway.sites.service.standing import steps
+from gateway.sites.service.words import CHANNELS, DECISIONS, DONE, KINDS, NOTICES, ROLES, field_error
+from gateway.words import Text
+
+_ADDITION_FIELDS = ("name", "mail", "role", "notice_by", "user_id")
+
+
+async def reissue_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """For whom: the member in the path, else oneself."""
+    return _reissue_page(request, visitor, _whom(request, visitor), {}, {})
+
+
+async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Records the application; pressing twice gives the same one (E19)."""
+    whom = _whom(request, visitor)
+    fields = await form(request)
+    try:
+        number = await applications.apply_reissue(
+            request.app[GATE].office,
+            whom.user_id,
+            fields.get("reason", ""),
+            channel="online",
+            actor=visitor.user.user_id,
+            revoke_old="at_once" if fields.get("revoke_old") == "at_once" else None,
+        )
+    except Refusal as refusal:
+        if refusal.field != "reason":
+            raise
+        return _reissue_page(request, visitor, whom, fields, field_error(refusal))
+    return see_other(f"/portal/applications/{number}?done=applied")
+
+
+async def addition_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    return _addition_page(request, visitor, {"role": "member", "notice_by": "mail"}, {})
+
+
+async def apply_for_addition(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Records the application for the visitor's own organisation; no field can name another."""
+    fields = await form(request)
+    wanted: dict[str, Any] = {name: fields.get(name, "").strip() for name in _ADDITION_FIELDS}
+    person = Person(policy_number=visitor.user.policy_number, **wanted)
+    try:
+        number = await applications.apply_addition(
+            request.app[GATE].office, person, channel="online", actor=visitor.user.user_id
+        )
+    except Refusal as refusal:
+        if refusal.field not in _ADDITION_FIELDS:
+            raise
+        return _addition_page(request, visitor, cast(dict[str, str], wanted), field_error(refusal))
+    return see_other(f"/portal/applications/{number}?done=applied")
+
+
+async def application_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """The organisation's applications for a 管理者, one's own for everybody else."""
+    db = request.app[GATE].office.database.read()
+    found = store.applications(db, policy_number=visitor.user.policy_number)
+    return render(
+        request,
+        "applications.html",
+        visitor=visitor,
+        here="applications",
+        applications=[each for each in found if _may_see(visitor, each)],
+        kinds=KINDS,
+        decisions=DECISIONS,
+        reasons=REASONS,
+    )
+
+
+async def application_page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """One application with how far it has come."""
+    db = request.app[GATE].office.database.read()
+    found = store.application(db, int(request.match_info["number"]))
+    if found is None or not _may_see(visitor, found):
+        raise Refusal("not_found", field="application")
+    opened = store.enrollment(db, found.request_id) if found.request_id else None
+    user = store.user(db, opened.user_id) if opened is not None else None
+    return render(
+        request,
+        "application.html",
+        visitor=visitor,
+        here="applications",
+        done=DONE.get(request.query.get("done", "")),
+        application=found,
+        user=user,
+        flow=steps(opened, user.created_at, mails.listed(db, user.user_id)) if opened and user else (),
+        kinds=KINDS,
+        channels=CHANNELS,
+        decisions=DECISIONS,
+        reasons=REASONS,
+        roles=ROLES,
+        notices=NOTICES,
+    )
+
+
+def _whom(request: web.Request, visitor: Visitor) -> store.User:
+    user_id = request.match_info.get("user_id")
+    if user_id is None:
+        return visitor.user
+    return member_of(request.app[GATE].office.database.read(), visitor, user_id)
+
+
+def _may_see(visitor: Visitor, found: store.Application) -> bool:
+    # The organisation first: a user ID that was refused there may have been given out elsewhere.
+    if found.policy_number != visitor.user.policy_number:
+        return False
+    return visitor.is_admin or found.user_id == visitor.user.user_id
+
+
+def _reissue_page(
+    request: web.Request,
+    visitor: Visitor,
+    whom: store.User,
+    values: dict[str, str],
+    errors: dict[str, Text],
+) -> web.StreamResponse:
+    db = request.app[GATE].office.database.read()
+    open_ones = store.applications(db, state="submitted", user_id=whom.user_id)
+    return render(
+        request,
+        "reissue.html",
+        status=422 if errors else 200,
+        visitor=visitor,
+        here="reissue" if whom.user_id == visitor.user.user_id else "members",
+        whom=whom,
+        own=whom.user_id == visitor.user.user_id,
+        pending=next((a for a in open_ones if a.kind == "reissue"), None),
+        reasons=REASONS,
+        values=values,
+        errors=errors,
+    )
+
+
+def _addition_page(
+    request: web.Request, visitor: Visitor, values: dict[str, str], errors: dict[str, Text]
+) -> web.StreamResponse:
+    return render(
+        request,
+        "addition.html",
+        status=422 if errors else 200,
+        visitor=visitor,
+        here="addition",
+        values=values,
+        errors=errors,
+        roles=ROLES,
+        notices=NOTICES,
+    )

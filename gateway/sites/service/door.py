@@ -1,0 +1,128 @@
+"""Who is calling: certificate, session and user looked at together, on every request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import quote
+
+import sqlite_utils
+from aiohttp import web
+
+from ca.trust import VerifiedPeer
+from enroll import store
+from enroll.enrollment import Enrollment
+from enroll.issuance import check_entitled
+from enroll.refusals import Refusal
+from enroll.renewal import source_of
+from enroll.states import ENDED
+from gateway import http, sessions
+from gateway.context import Role
+from gateway.pages import GATE, Handler, see_other
+from gateway.sessions import Session
+
+SITE = str(Role.SERVICE)
+LOGIN, PORTAL, PASSWORD = "/login", "/portal/", "/portal/password"
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody who is logged in. Built in ``visitor_of`` and nowhere else."""
+
+    user: store.User
+    organisation: store.Organisation
+    peer: VerifiedPeer
+    #: The enrollment that the presented certificate came from.
+    source: Enrollment
+    session: Session
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this is a 管理者, who acts for the own organisation and no other."""
+        return self.user.role == "admin"
+
+
+class Needs(Enum):
+    """What a page asks of a visitor besides being logged in."""
+
+    NOTHING = "nothing"
+    ADMIN = "admin"
+    INITIAL = "initial"
+
+
+NOTHING, ADMIN, INITIAL = Needs.NOTHING, Needs.ADMIN, Needs.INITIAL
+
+Inner = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
+
+
+async def visitor_of(request: web.BaseRequest, app: web.Application) -> Visitor | None:
+    """Who is logged in, or None: no session, or one that belongs to another certificate.
+
+    Raises Refusal("user_disabled") or Refusal("superseded"), and ends the session, when the user or the
+    certificate lost its right since the login.
+    """
+    office = app[GATE].office
+    peer = verified(request)
+    session = await sessions.find(office, request, SITE, fingerprint=peer.fingerprint)
+    if session is None:
+        return None
+    try:
+        return _visitor(office.database.read(), peer, session)
+    except Refusal:
+        await sessions.end(office, session)
+        raise
+
+
+def inside(handler: Inner, needs: Needs = NOTHING) -> Handler:
+    """The handler for those who are logged in; everybody else is led to the login page.
+
+    A first password has to be replaced before anything else.
+    """
+
+    async def entered(request: web.Request) -> web.StreamResponse:
+        visitor = await visitor_of(request, request.app)
+        if visitor is None:
+            back = request.path_qs if request.method == "GET" else PORTAL
+            return see_other(LOGIN if back == PORTAL else f"{LOGIN}?next={quote(back, safe='/')}")
+        if visitor.user.password_initial and needs is not INITIAL:
+            return see_other(PASSWORD)
+        if needs is ADMIN and not visitor.is_admin:
+            raise Refusal("not_permitted")
+        return await handler(request, visitor)
+
+    return entered
+
+
+def verified(request: web.BaseRequest) -> VerifiedPeer:
+    """The peer. The listener lets nobody else through to a site that requires a certificate."""
+    peer = http.peer(request)
+    if not isinstance(peer, VerifiedPeer):
+        raise Refusal("unknown_certificate")
+    return peer
+
+
+def local_path(text: str) -> str:
+    """Where to go after the login: a path of this site, else the portal. Never another origin (V39)."""
+    odd = not text.startswith("/") or text.startswith(("//", "/login", "/logout"))
+    return PORTAL if odd or "\\" in text or len(text) > 500 or not text.isprintable() else text
+
+
+def member_of(db: sqlite_utils.Database, visitor: Visitor, user_id: str) -> store.User:
+    """A user of the visitor's own organisation. Others' users are not found, as if there were none."""
+    user = store.user(db, user_id)
+    if user is None or user.policy_number != visitor.user.policy_number:
+        raise Refusal("not_found", field="user_id")
+    return user
+
+
+def _visitor(db: sqlite_utils.Database, peer: VerifiedPeer, session: Session) -> Visitor:
+    check_entitled(db, session.subject)
+    source = source_of(db, peer.fingerprint)
+    if source.state in ENDED:
+        raise Refusal("superseded")
+    user = store.user(db, session.subject)
+    organisation = store.organisation(db, user.policy_number) if user is not None else None
+    if user is None or organisation is None or source.user_id != user.user_id:
+        raise Refusal("wrong_user")
+    return Visitor(user, organisation, peer, source, session)

@@ -1,0 +1,169 @@
+"""Into the service and out again: login, the first password, logout."""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+
+from aiohttp import web
+
+from enroll import login, store
+from enroll.refusals import Refusal
+from gateway import http, references, sessions
+from gateway.context import Gate, Role
+from gateway.pages import GATE, form, render, see_other
+from gateway.sites.service.door import (
+    LOGIN,
+    PASSWORD,
+    PORTAL,
+    SITE,
+    Visitor,
+    local_path,
+    verified,
+    visitor_of,
+)
+from gateway.sites.service.words import field_error, missing
+from gateway.words import REFUSALS, Text
+
+
+async def home(request: web.Request) -> web.StreamResponse:
+    return see_other(PORTAL)
+
+
+async def login_form(request: web.Request) -> web.StreamResponse:
+    """The login page; whoever is logged in already goes on."""
+    following = local_path(request.query.get("next", ""))
+    if await visitor_of(request, request.app) is not None:
+        return see_other(following)
+    return _login_page(request, following)
+
+
+async def log_in(request: web.Request) -> web.StreamResponse:
+    """Certificate, user ID and password together; which of them was wrong is not said (R21, R51)."""
+    office = request.app[GATE].office
+    fields = await form(request)
+    peer, following = verified(request), local_path(fields.get("next", ""))
+    typed, password = fields.get("user_id", ""), fields.get("password", "")
+    empty = [name for name in ("user_id", "password") if not fields.get(name)]
+    if empty:
+        errors = {name: missing(name) for name in empty}
+        return _login_page(request, following, typed=typed, errors=errors, status=422)
+    try:
+        result = await login.authenticate(
+            office, peer.fingerprint, _tidy(typed), password, address=http.connection(request).peer_address
+        )
+    except Refusal as refusal:
+        if refusal.code != "bad_credentials":
+            raise
+        reference = await references.note(
+            office, SITE, "bad_credentials", path=request.path, common_name=peer.common_name
+        )
+        return _login_page(request, following, typed=typed, reference=reference, status=403)
+    response = see_other(following)
+    await sessions.start(
+        office,
+        response,
+        SITE,
+        result.user.user_id,
+        fingerprint=peer.fingerprint,
+        data={"first_use": result.first_use},
+        previous=await sessions.find(office, request, SITE, fingerprint=peer.fingerprint),
+    )
+    return response
+
+
+async def logout_page(request: web.Request) -> web.StreamResponse:
+    """Asks those who are logged in, and tells the others that they are out."""
+    visitor = await visitor_of(request, request.app)
+    switch = switch_url(request.app[GATE])
+    return render(request, "logout.html", visitor=visitor, here="logout", switch=switch)
+
+
+async def log_out(request: web.Request) -> web.StreamResponse:
+    """Ends the session; the browser goes on presenting the certificate, which alone opens nothing."""
+    office = request.app[GATE].office
+    response = see_other("/logout")
+    session = await sessions.find(office, request, SITE, fingerprint=verified(request).fingerprint)
+    if session is not None:
+        await sessions.end(office, session, response)
+        await office.database.write(
+            lambda db: store.audit(db, office.now(), session.subject, "logout", session.subject)
+        )
+    return response
+
+
+async def password_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    return _password_page(request, visitor, {})
+
+
+async def change_password(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """A new login password; every session of the user ends, and this one continues as a new one."""
+    office, user_id = request.app[GATE].office, visitor.user.user_id
+    fields = await form(request)
+    current, new, confirmation = (fields.get(name, "") for name in ("current", "new", "confirmation"))
+    try:
+        await login.change_password(office, user_id, current, new, confirmation)
+    except Refusal as refusal:
+        if refusal.field not in ("current", "new", "confirmation"):
+            raise
+        return _password_page(request, visitor, field_error(refusal))
+    response = see_other(f"{PORTAL}?done=password")
+    await sessions.end_all(office, user_id)
+    await sessions.start(
+        office,
+        response,
+        SITE,
+        user_id,
+        fingerprint=visitor.peer.fingerprint,
+        data=visitor.session.data,
+    )
+    return response
+
+
+def switch_url(gate: Gate) -> str:
+    """Where the browser asks for a certificate again: a host that it has no choice remembered for (E12)."""
+    if not gate.try_suffix:
+        return gate.origins[Role.CONNECTIVITY] + "/"
+    return f"https://{secrets.token_hex(6)}{gate.try_suffix}/"
+
+
+def _login_page(
+    request: web.Request,
+    following: str,
+    *,
+    typed: str = "",
+    errors: dict[str, Text] | None = None,
+    reference: str = "",
+    status: int = 200,
+) -> web.StreamResponse:
+    return render(
+        request,
+        "login.html",
+        status=status,
+        peer=verified(request),
+        following=following,
+        typed=typed,
+        errors=errors or {},
+        reference=reference,
+        refused=REFUSALS["bad_credentials"],
+        switch=switch_url(request.app[GATE]),
+        action=LOGIN,
+    )
+
+
+def _password_page(request: web.Request, visitor: Visitor, errors: dict[str, Text]) -> web.StreamResponse:
+    status = 422 if errors else 200
+    return render(
+        request,
+        "password.html",
+        status=status,
+        visitor=visitor,
+        here="password",
+        errors=errors,
+        action=PASSWORD,
+    )
+
+
+def _tidy(user_id: str) -> str:
+    # User IDs have capital letters only: what was typed small or full-width means the same one.
+    return unicodedata.normalize("NFKC", user_id).strip().upper()

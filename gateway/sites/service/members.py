@@ -1,0 +1,49 @@
+"""What a 管理者 sees of the own organisation's users, and of no other organisation's."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from enroll import mails, store
+from gateway.pages import GATE, render
+from gateway.sites.service.door import Visitor, member_of
+from gateway.sites.service.portal import certificates_of
+from gateway.sites.service.standing import standing, steps
+from gateway.sites.service.words import DECISIONS, KINDS, ROLES
+
+
+async def member_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Every user of the organisation with the state of the certificate."""
+    office = request.app[GATE].office
+    db = office.database.read()
+    warn_days = office.settings.renewal_days
+    rows = [
+        (user, standing(store.enrollments_of(db, user.user_id), office.now(), warn_days))
+        for user in store.users(db, visitor.user.policy_number)
+    ]
+    return render(request, "members.html", visitor=visitor, here="members", rows=rows, roles=ROLES)
+
+
+async def member_page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """One user: progress, certificates and applications."""
+    office = request.app[GATE].office
+    db = office.database.read()
+    member = member_of(db, visitor, request.match_info["user_id"])
+    enrollments = store.enrollments_of(db, member.user_id)
+    letters = mails.listed(db, member.user_id)
+    newest = next((e for e in enrollments if e.kind != "renewal"), None)
+    presented = visitor.source.serial if member.user_id == visitor.user.user_id else None
+    return render(
+        request,
+        "member.html",
+        visitor=visitor,
+        here="members",
+        member=member,
+        roles=ROLES,
+        standing=standing(enrollments, office.now(), office.settings.renewal_days),
+        flow=steps(newest, member.created_at, letters) if newest is not None else (),
+        certificates=certificates_of(office, member, presented),
+        applications=store.applications(db, user_id=member.user_id),
+        kinds=KINDS,
+        decisions=DECISIONS,
+    )

@@ -1,0 +1,147 @@
+"""The portal: my certificate, what to do about it, and where I am logged in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from ca.store import CertificateRecord
+from enroll import login, mails, renewal, store
+from enroll.enrollment import Enrollment
+from enroll.jst import days_left
+from enroll.office import Office
+from enroll.openings import renewable_from
+from enroll.refusals import Refusal
+from enroll.states import LABELS, State
+from gateway import sessions
+from gateway.pages import GATE, form, render, see_other
+from gateway.sites.service.door import Visitor
+from gateway.sites.service.standing import Text, Tone, counts, steps
+from gateway.sites.service.words import DONE, SITES
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate as its owner sees it."""
+
+    common_name: str
+    serial: str
+    issuer: str
+    not_before_at: int
+    not_after_at: int
+    label: Text
+    tone: Tone
+    #: The one that this connection presented.
+    presented: bool
+
+
+async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Greeting, my certificate with the days left, what comes next, and the delete guide (R49, R50)."""
+    office = request.app[GATE].office
+    db = office.database.read()
+    at, user_id = office.now(), visitor.user.user_id
+    mine = store.enrollments_of(db, user_id)
+    shown = certificates_of(office, visitor.user, visitor.source.serial)
+    days = days_left(visitor.peer.not_after_at, at)
+    first_use = bool(visitor.session.data.get("first_use"))
+    return render(
+        request,
+        "portal.html",
+        visitor=visitor,
+        here="top",
+        done=DONE.get(request.query.get("done", "")),
+        certificate=next((c for c in shown if c.presented), None),
+        days=days,
+        renewable=at >= renewable_from(visitor.peer.not_after_at, office),
+        renewing=next(iter(renewal.status(office, visitor.peer.fingerprint)), None),
+        newer=_newer(mine, visitor.source, at),
+        old=[c for c in shown if not c.presented] if first_use and _is_newest(mine, visitor.source) else [],
+        flow=steps(visitor.source, visitor.user.created_at, mails.listed(db, user_id)),
+        open_applications=store.applications(db, state="submitted", user_id=user_id),
+    )
+
+
+async def certificates(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Every certificate I was given, newest first, and how to delete the ones that ended."""
+    shown = certificates_of(request.app[GATE].office, visitor.user, visitor.source.serial)
+    return render(request, "certificates.html", visitor=visitor, here="certificates", certificates=shown)
+
+
+async def session_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Where I am logged in."""
+    office = request.app[GATE].office
+    found = sessions.listed(office.database.read(), office.now(), visitor.user.user_id)
+    return render(
+        request,
+        "sessions.html",
+        visitor=visitor,
+        here="sessions",
+        done=DONE.get(request.query.get("done", "")),
+        sessions=[row for row in found if row["site"] in SITES],
+        own=_own_id(visitor),
+        sites=SITES,
+    )
+
+
+async def end_session(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Ends one of my other sessions, or all of them; this one is ended by logging out."""
+    office, user_id = request.app[GATE].office, visitor.user.user_id
+    wanted = (await form(request)).get("session", "")
+    found = sessions.listed(office.database.read(), office.now(), user_id)
+    others = [row["id"] for row in found if row["id"] != _own_id(visitor)]
+    if wanted != "others" and wanted not in others:
+        raise Refusal("not_found", field="session")
+    ended = 0
+    for number in others if wanted == "others" else [wanted]:
+        ended += await sessions.end_one(office, number, user_id)
+    await office.database.write(
+        lambda db: store.audit(db, office.now(), user_id, "session.ended", user_id, count=ended)
+    )
+    return see_other(f"/portal/sessions?done={'others' if wanted == 'others' else 'ended'}")
+
+
+def certificates_of(office: Office, user: store.User, presented: str | None) -> list[Certificate]:
+    """A user's certificates, newest first. ``presented`` is the serial of the one in use, if any."""
+    issuers = {issuer.issuer_id: issuer.common_name for issuer in office.authority.issuers}
+    states = {e.serial: e.state for e in store.enrollments_of(office.database.read(), user.user_id)}
+    return [
+        _certificate(
+            record, issuers.get(record.issuer_id, ""), states[record.serial], office.now(), presented
+        )
+        for record in login.certificates_of(office, user.user_id)
+    ]
+
+
+def _certificate(
+    record: CertificateRecord, issuer: str, state: State, at: int, presented: str | None
+) -> Certificate:
+    over = at > record.not_after_at
+    label = LABELS[State.EXPIRED if over and record.status == "issued" else state]
+    tone: Tone = "bad" if over or record.status == "revoked" else "good"
+    return Certificate(
+        record.subject_cn,
+        record.serial,
+        issuer,
+        record.not_before_at,
+        record.not_after_at,
+        label,
+        tone,
+        record.serial == presented,
+    )
+
+
+def _newer(mine: Sequence[Enrollment], presented: Enrollment, at: int) -> Enrollment | None:
+    """A certificate that lasts longer than the one presented: the person should choose that (E11)."""
+    lasting = [e for e in mine if counts(e, at) and (e.not_after_at or 0) > (presented.not_after_at or 0)]
+    return lasting[0] if lasting else None
+
+
+def _is_newest(mine: Sequence[Enrollment], presented: Enrollment) -> bool:
+    issued = [e for e in mine if e.issued_at is not None]
+    return bool(issued) and issued[0].request_id == presented.request_id
+
+
+def _own_id(visitor: Visitor) -> str:
+    return visitor.session.token_hash[:16]

@@ -1,0 +1,80 @@
+"""Where a person stands: the steps of the manual's two flows, and what became of the certificate. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from enroll.enrollment import Enrollment
+from enroll.jst import days_left
+from enroll.states import LABELS, LIVE, WAITING, State
+
+Text = tuple[str, str]
+Tone = Literal["good", "warn", "bad", "plain"]
+
+_REGISTERED: Text = ("ユーザー登録", "User recorded")
+_ID_NOTICE: Text = ("ユーザーIDのお知らせ", "User ID told")
+_REISSUED: Text = ("クライアント証明書再発行", "Certificate reissue")
+_ANNOUNCED: Text = ("クライアント証明書取得のご案内", "Pick-up mail sent")
+_PICKED_UP: Text = ("クライアント証明書取得のお手続き", "Certificate picked up")
+_LOGGED_IN: Text = ("オンラインサービスへのログイン", "Login to the online service")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One box of a flow; ``at`` is None while it is still to come."""
+
+    label: Text
+    at: int | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The certificate of a person in one word: label, colour, and the enrollment it speaks of."""
+
+    label: Text
+    tone: Tone
+    enrollment: Enrollment | None
+    #: Calendar days until the certificate's end; None without a certificate that counts.
+    days: int | None
+
+
+def steps(
+    enrollment: Enrollment, registered_at: int, letters: Sequence[Mapping[str, Any]]
+) -> tuple[Step, ...]:
+    """The boxes of the flow that the enrollment belongs to (R18), with the moments they were reached.
+
+    ``letters``: the user's, as ``enroll.mails.listed`` gives them.
+    """
+    rest = (
+        Step(_ANNOUNCED, enrollment.announced_at),
+        Step(_PICKED_UP, enrollment.picked_up_at),
+        Step(_LOGGED_IN, enrollment.used_at),
+    )
+    if enrollment.kind == "addition":
+        told = next((letter["sent_at"] for letter in letters if letter["kind"] == "user_id"), None)
+        return (Step(_REGISTERED, registered_at), Step(_ID_NOTICE, told), *rest)
+    if enrollment.kind == "reissue":
+        return (Step(_REISSUED, enrollment.created_at), *rest)
+    return ()
+
+
+def standing(enrollments: Sequence[Enrollment], at: int, warn_days: int) -> Standing:
+    """What to say of a person's enrollments (newest first): the one that counts, or why none does."""
+    live = next((e for e in enrollments if counts(e, at)), None)
+    if live is not None:
+        days = days_left(live.not_after_at or at, at)
+        return Standing(LABELS[live.state], "warn" if days <= warn_days else "good", live, days)
+    newest = next((e for e in enrollments if e.kind != "renewal"), None)
+    if newest is None:
+        return Standing(("なし", "None"), "plain", None, None)
+    if newest.state in LIVE:
+        return Standing(LABELS[State.EXPIRED], "bad", newest, None)
+    under_way = newest.state in WAITING or newest.state is State.PROCESSING
+    return Standing(LABELS[newest.state], "warn" if under_way else "bad", newest, None)
+
+
+def counts(enrollment: Enrollment, at: int) -> bool:
+    """Whether its certificate exists and has not ended; the last second still counts (RFC 5280 4.1.2.5)."""
+    return enrollment.state in LIVE and enrollment.not_after_at is not None and at <= enrollment.not_after_at

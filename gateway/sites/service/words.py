@@ -1,0 +1,95 @@
+"""What the service site says about one field, where the general words are too general."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from enroll.refusals import Refusal
+from gateway.words import REFUSALS, Text
+
+_FIELDS: Mapping[tuple[str, str], Text] = MappingProxyType(
+    {
+        ("missing", "user_id"): ("ユーザーIDを入力してください。", "Enter the user ID."),
+        ("missing", "password"): ("パスワードを入力してください。", "Enter the password."),
+        ("bad_credentials", "current"): (
+            "現在のパスワードに誤りがあります。",
+            "The current password is wrong.",
+        ),
+        ("password_mismatch", "confirmation"): (
+            "「新しいパスワード」と「新しいパスワードの確認」が一致しません。",
+            "The new password and its confirmation differ.",
+        ),
+        ("conflict", "new"): (
+            "パスワードは別の画面ですでに変更されています。",
+            "The password was changed in another window meanwhile.",
+        ),
+        ("invalid_input", "reason"): ("再発行の理由を選択してください。", "Choose a reason."),
+        ("invalid_input", "name"): (
+            "氏名を100文字以内で入力してください。",
+            "Enter a name of at most 100 characters.",
+        ),
+        ("invalid_input", "mail"): (
+            "メールアドレスを半角で正しく入力してください（例：taro@example.jp）。",
+            "Enter a valid mail address, such as taro@example.jp.",
+        ),
+        ("invalid_input", "user_id"): (
+            "ユーザーIDは半角の英大文字と数字、4～12文字で入力してください。",
+            "A user ID has 4 to 12 characters: A-Z and 0-9.",
+        ),
+        ("invalid_input", "role"): ("権限を選択してください。", "Choose a role."),
+        ("invalid_input", "notice_by"): ("通知の方法を選択してください。", "Choose how to be told."),
+        ("conflict", "user_id"): (
+            "このユーザーIDはすでに使用されています。別のユーザーIDを入力してください。",
+            "This user ID is taken. Enter another one.",
+        ),
+    }
+)
+
+#: What a page says after something was done; the key travels in the address as ``?done=``.
+DONE: Mapping[str, Text] = MappingProxyType(
+    {
+        "password": ("パスワードを変更しました。", "The password has been changed."),
+        "applied": ("申請を受け付けました。", "The application has been received."),
+        "ended": ("選択したログインを終了しました。", "That session has been ended."),
+        "others": ("ほかのログインをすべて終了しました。", "All other sessions have been ended."),
+    }
+)
+
+ROLES: Mapping[str, Text] = MappingProxyType(
+    {"member": ("利用者", "Member"), "admin": ("管理者", "Administrator")}
+)
+NOTICES: Mapping[str, Text] = MappingProxyType(
+    {"mail": ("メール", "Mail"), "postcard": ("はがき", "Postcard")}
+)
+KINDS: Mapping[str, Text] = MappingProxyType(
+    {
+        "addition": ("ユーザーID追加発行", "Further user ID"),
+        "reissue": ("クライアント証明書再発行", "Certificate reissue"),
+    }
+)
+CHANNELS: Mapping[str, Text] = MappingProxyType(
+    {"online": ("オンラインサービス", "Online"), "paper": ("申請書", "Paper")}
+)
+#: Application state -> words and the colour of its label.
+DECISIONS: Mapping[str, tuple[Text, str]] = MappingProxyType(
+    {
+        "submitted": (("受付済み（手続き中）", "Received, in progress"), "warn"),
+        "approved": (("手続き完了", "Completed"), "good"),
+        "rejected": (("お受けできませんでした", "Turned down"), "bad"),
+    }
+)
+SITES: Mapping[str, Text] = MappingProxyType(
+    {"service": ("オンラインサービス", "Online service"), "renewal": ("証明書の更新", "Certificate renewal")}
+)
+
+
+def field_error(refusal: Refusal) -> dict[str, Text]:
+    """The message of a refusal under the field at fault."""
+    words = _FIELDS.get((refusal.code, refusal.field)) or REFUSALS[refusal.code].text
+    return {refusal.field: words}
+
+
+def missing(field: str) -> Text:
+    """What a required field that was left empty says."""
+    return _FIELDS["missing", field]
