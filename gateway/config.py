@@ -324,9 +324,9 @@ def parse_config(text: str) -> Config:
     return config
 
 
-def settings_of(config: Config, public_port: int | None = None) -> Settings:
+def settings_of(config: Config) -> Settings:
     """The policies that `enroll` works by, with the addresses of our sites in them."""
-    port = public_port or config.public_port
+    port = config.public_port
     policy = {each.name: getattr(config.policy, each.name) for each in fields(config.policy)}
     return Settings(
         **policy,

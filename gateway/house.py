@@ -27,7 +27,7 @@ OUTBOX = "outbox"
 TEMPLATES = "templates"
 #: Its presence makes a directory a demo's: the clock may be moved there, and nowhere else.
 DEMO_MARKER = "demo.json"
-_CLOCK = "clock.json"
+CLOCK = "clock.json"
 # In this order: later tables refer to earlier ones.
 _SCHEMAS = ("ca.schema", "enroll.schema", "enroll.acme.schema", "gateway.schema")
 
@@ -57,22 +57,22 @@ class House:
         self.office.database.close()
 
 
-def open_house(data: Path, passphrase: str, *, spare_keys: int = 0, public_port: int | None = None) -> House:
+def open_house(data: Path, passphrase: str, *, spare_keys: int = 0, clock: Clock | None = None) -> House:
     """Opens a data directory. ConfigError for whatever of it is missing, wrong or locked.
 
     ``spare_keys``: how many keys to make in advance; a server wants some, a single command none.
-    ``public_port``: the port in the addresses of mails, where it is another than the configured one.
+    ``clock``: another than the directory's own, for a demo that is being made.
     """
     # Before the configuration, because its answer to a directory that is none is the better one.
     datadir.read_marker(data)
     config = read_config(data)
     opened = datadir.load(data, passphrase)
     templates = data / TEMPLATES
-    settings = settings_of(config, public_port)
+    settings = settings_of(config)
     workers = Workers()
     office = Office(
         database=Database(data / DATABASE, migrations()),
-        clock=clock_of(data),
+        clock=clock or clock_of(data),
         vault=opened.vault,
         authority=opened.authority,
         workers=workers,
@@ -101,7 +101,7 @@ def migrations() -> list[Migrations]:
 
 def clock_of(data: Path) -> Clock:
     """The machine's clock; in a demo's directory, the one that its visitors move."""
-    return OffsetClock(data / _CLOCK) if is_demo(data) else SystemClock()
+    return OffsetClock(data / CLOCK) if is_demo(data) else SystemClock()
 
 
 def is_demo(data: Path) -> bool:

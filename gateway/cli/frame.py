@@ -47,7 +47,9 @@ Work = Callable[..., Awaitable[Answer]]
 class Root(click.Group):
     """Renders every error the same way, as text on standard error or as JSON on standard output."""
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **options: Any) -> Any:
+    def main(  # type: ignore[override]  # its overloads tell what standalone_mode returns, fixed here
+        self, args: Sequence[str] | None = None, **options: Any
+    ) -> Any:
         words = list(sys.argv[1:] if args is None else args)
         options["standalone_mode"] = False
         options["prog_name"] = self.name
@@ -64,18 +66,21 @@ class Root(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def command(group: click.Group, name: str) -> Callable[[Callable[..., Answer]], click.Command]:
+def command(
+    group: click.Group, name: str, *, default_data: bool = True
+) -> Callable[[Callable[..., Answer]], click.Command]:
     """Registers a command that needs no open data directory: ``work(data, **params) -> Answer``.
 
-    A parameter ``passphrase_file`` is passed on to those who name one.
+    Without ``default_data`` the directory is None where --data was not given.
     """
+    data_option = _DATA if default_data else _OWN_DATA
 
     def register(work: Callable[..., Answer]) -> click.Command:
         @functools.wraps(work)
-        def callback(data: Path, as_json: bool, **params: Any) -> int:
+        def callback(data: Path | None, as_json: bool, **params: Any) -> int:
             return _present(work(data, **params), as_json)
 
-        return group.command(name)(_DATA(_JSON(callback)))
+        return group.command(name)(data_option(_JSON(callback)))
 
     return register
 
@@ -201,6 +206,7 @@ _DATA = _path_option(
     default=_default_data,
     help=f"Data directory; default: ${DATA_VARIABLE}, then ./{_DEFAULT_DATA}.",
 )
+_OWN_DATA = _path_option("--data", "data", directory=True, metavar="DIR", help="Data directory.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document, errors too.")
 PASSPHRASE_FILE = _path_option(
     "--passphrase-file",
@@ -218,7 +224,7 @@ def _present(found: Answer, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(found.value, ensure_ascii=False, indent=2))
     else:
-        found.show(_console())
+        found.show(console_for())
     return 1 if found.failed else 0
 
 
@@ -226,14 +232,15 @@ def _report(failure: Failure, *, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({"error": failure.as_json()}, ensure_ascii=False, indent=2))
     else:
-        console = _console(stderr=True)
+        console = console_for(stderr=True)
         console.print(Text("error: ", style="bold red") + plain(failure.message), soft_wrap=True)
         if failure.hint:
             console.print(plain(failure.hint), soft_wrap=True)
     return failure.exit_code
 
 
-def _console(stderr: bool = False) -> Console:
+def console_for(stderr: bool = False) -> Console:
+    """The console of standard output, or of standard error."""
     stream = sys.stderr if stderr else sys.stdout
     # Rich takes 80 columns where there is no terminal; scripts want a row on one line.
     return Console(file=stream, highlight=False, emoji=False, width=None if stream.isatty() else 200)

@@ -51,7 +51,6 @@ def test_values_reach_the_policies() -> None:
     assert (settings.window_days, settings.zone, settings.mail_from) == (7, "z.example.jp", "a@example.jp")
     assert settings.pickup_url == "https://get.example.jp/"
     assert settings_of(Config()) == Settings()
-    assert settings_of(Config(), 9999).help_url == "https://help.localhost:9999/"
 
 
 def test_strings_survive_their_journey() -> None:

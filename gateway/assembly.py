@@ -1,0 +1,90 @@
+"""Which site is served where, under which policy: the configuration as the listener's table of sites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from aiohttp import web
+
+from ca.clock import SystemClock
+from ca.trust import TrustAnchors
+from gateway import pages
+from gateway.config import Config, origin
+from gateway.context import Gate, Role
+from gateway.house import House, server_certificate
+from gateway.sites.connectivity.hosts import fresh_hosts, probe_hosts
+from gateway.tls import ClientCertificate, ServerCertificate, Site
+
+#: What each site wants to know about its visitors' certificates.
+POLICIES: Mapping[Role, ClientCertificate] = {
+    Role.PICKUP: ClientCertificate.NONE,
+    Role.RENEWAL: ClientCertificate.REQUIRE,
+    Role.SERVICE: ClientCertificate.REQUIRE,
+    Role.CONNECTIVITY: ClientCertificate.ASK,
+    Role.HELP: ClientCertificate.NONE,
+    Role.MAILBOX: ClientCertificate.NONE,
+}
+
+
+def gate_of(house: House) -> Gate:
+    """What the sites work with."""
+    config, port = house.config, house.config.public_port
+    suffix = config.sites.try_suffix.removeprefix("*")
+    return Gate(
+        office=house.office,
+        origins={role: origin(hosts[0], port) for role, hosts in hosts_by_role(config).items()},
+        try_suffix=suffix and origin(suffix, port).removeprefix("https://"),
+        manual_url=config.operator.manual_url,
+        demo=house.is_demo,
+    )
+
+
+def hosts_by_role(config: Config) -> dict[Role, tuple[str, ...]]:
+    """Role -> its host names; roles without any (the mailbox, outside a demo) are left out."""
+    named = {role: getattr(config.sites, str(role)) for role in Role}
+    return {role: hosts for role, hosts in named.items() if hosts}
+
+
+def sites_of(
+    house: House, gate: Gate, extra: Mapping[Role, Callable[[Gate], web.Application]] | None = None
+) -> list[Site]:
+    """Every site of the configuration. ``extra`` makes applications of roles that are no part of serving.
+
+    ConfigError when a host has no good certificate.
+    """
+    # The machine's own time: browsers judge our certificate by theirs, also when a demo's clock moved.
+    made = server_certificate(house, SystemClock().seconds())
+    shown = ServerCertificate.from_pem(made.chain_pem, made.key_pem)
+    issuers = tuple(issuer.certificate for issuer in house.datadir.authority.issuers)
+    # Trusted is what signs people's certificates; the root signs none. Both names are advertised,
+    # because a client may look for its chain's top (RFC 8446 section 4.2.4).
+    anchors, advertised = TrustAnchors.of(issuers), (*issuers, house.datadir.root)
+    builders = extra or {}
+    sites: list[Site] = []
+    for role, hosts in hosts_by_role(house.config).items():
+        handler = builders[role](gate) if role in builders else _application(role, gate)
+        policy = POLICIES[role]
+        asks = policy is not ClientCertificate.NONE
+        more = fresh_hosts(gate) if role is Role.CONNECTIVITY else ()
+        sites.append(
+            Site(
+                str(role),
+                (*hosts, *more),
+                handler,
+                shown,
+                policy,
+                anchors if asks else None,
+                advertised if asks else (),
+                pages.refused(gate, role) if policy is ClientCertificate.REQUIRE else None,
+            )
+        )
+        if role is Role.CONNECTIVITY and gate.try_suffix:
+            # The same pages; here browsers offer certificates of every issuer.
+            sites.append(Site("probe", probe_hosts(gate), handler, shown, policy, anchors))
+    return sites
+
+
+def _application(role: Role, gate: Gate) -> Any:
+    return import_module(f"gateway.sites.{role}").application(gate)

@@ -1,0 +1,52 @@
+"""Running the gateway, and the demo of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from gateway.cli.frame import (
+    DATA_VARIABLE,
+    PASSPHRASE_FILE,
+    Answer,
+    answer,
+    command,
+    console_for,
+    passphrase_from,
+)
+from gateway.cli.root import root
+
+
+@command(root, "serve")
+@PASSPHRASE_FILE
+def _serve(data: Path, passphrase_file: Path | None) -> Answer:
+    """Run the gateway until SIGTERM or Ctrl-C."""
+    # The server and its sites are imported by the commands that need them: the others start faster.
+    from gateway.server import serve
+
+    serve(data, passphrase_from(passphrase_file))
+    return answer({"serve": {"stopped": True}}, "stopped")
+
+
+@command(root, "demo", default_data=False)
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=8443, show_default=True, help="0: a free one."
+)
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write URLs, users and passwords as JSON once everything is up.",
+)
+def _demo(data: Path | None, port: int, summary: Path | None) -> Answer:
+    """Run a sandbox with made-up people on this machine, until Ctrl-C.
+
+    Without --data it lives in a temporary directory and is gone afterwards.
+    """
+    from gateway.demo.sandbox import demo
+
+    named = data or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
+    told = demo(named, port, summary, console_for(stderr=True))
+    return answer({"demo": told}, "The demo has stopped.")

@@ -1,0 +1,1 @@
+"""A sandbox with made-up people, their mails and a clock that visitors move. Loopback only."""

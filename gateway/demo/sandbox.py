@@ -1,0 +1,196 @@
+"""``sekisho demo``: makes the sandbox, or takes up an earlier one, serves it, and says what to try."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from rich.console import Console
+
+from ca import datadir
+from ca.clock import OffsetClock, SystemClock
+from ca.errors import ConfigError
+from ca.files import read_file, write_private
+from gateway.assembly import hosts_by_role
+from gateway.config import FILE_NAME, Config, Listen, Log, origin, toml_of
+from gateway.context import Role
+from gateway.demo.mailbox import application as mailbox
+from gateway.demo.people import LONGEST_PAST, DemoUser, populate
+from gateway.demo.words import banner
+from gateway.house import CLOCK, DEMO_MARKER, House, is_demo, open_house
+from gateway.server import run, start_log, stop_signals
+
+#: Loopback and nothing else: the demo's passwords are printed and its mails are public.
+_HOST = "127.0.0.1"
+_PASSPHRASE_FILE = "demo-passphrase"
+_SPARE_KEYS = 4
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A demo that is ready to be served."""
+
+    data: Path
+    passphrase: str
+    users: tuple[DemoUser, ...]
+
+
+def demo(data: Path | None, port: int, summary: Path | None, console: Console) -> dict[str, Any]:
+    """Serves a demo until SIGTERM or SIGINT; returns its summary.
+
+    ``data`` is made if it is not there; None is a temporary directory that goes at the end. A taken
+    ``port`` is replaced by a free one. ``summary`` is written once everything answers.
+    """
+    with _directory(data) as directory, _listening(port) as listening:
+        return uvloop.run(_demo(directory, listening, port, summary, console))
+
+
+async def _demo(
+    data: Path, listening: socket.socket, wanted: int, summary: Path | None, console: Console
+) -> dict[str, Any]:
+    port = listening.getsockname()[1]
+    with stop_signals() as stop:
+        sandbox = await _unless(stop, _sandbox(data, port, console.print))
+        if sandbox is None:
+            return {}
+        house = open_house(data, sandbox.passphrase, spare_keys=_SPARE_KEYS)
+        clock = house.office.clock
+        assert isinstance(clock, OffsetClock)
+        start_log("warning")
+        told = summary_of(house, sandbox, port)
+
+        async def started(_: int) -> None:
+            _write_summary(summary, told)
+            banner(console, told, port_taken=wanted not in (0, port))
+
+        try:
+            await run(
+                house,
+                stop,
+                started,
+                sock=listening,
+                extra={Role.MAILBOX: lambda gate: mailbox(gate, house, clock)},
+            )
+        finally:
+            await house.close()
+    return told
+
+
+def demo_config(port: int) -> Config:
+    """The configuration of a demo on a port. ``localhost`` is there for clients that resolve no names
+    below it."""
+    default = Config()
+    sites = replace(default.sites, pickup=("pickup.localhost", "localhost"), mailbox=("mailbox.localhost",))
+    return replace(default, listen=Listen(host=_HOST, port=port), sites=sites, log=Log(level="warning"))
+
+
+def summary_of(house: House, sandbox: Sandbox, port: int) -> dict[str, Any]:
+    """What ``--summary`` writes: all that a script needs to drive the demo."""
+    hosts = hosts_by_role(house.config)
+    return {
+        "port": port,
+        "data": str(sandbox.data.absolute()),
+        "passphrase_file": str((sandbox.data / _PASSPHRASE_FILE).absolute()),
+        "sites": {str(role): origin(names[0], port) + "/" for role, names in hosts.items()},
+        "acme_directory": f"{origin('localhost', port)}/acme/directory",
+        "ca_file": str((sandbox.data / "servers" / "ca.pem").absolute()),
+        "outbox": str(house.outbox.absolute()),
+        "users": [asdict(user) for user in sandbox.users],
+    }
+
+
+async def _sandbox(data: Path, port: int, told: Callable[[str], None]) -> Sandbox:
+    """The demo in a directory: the one that is there, or a new one."""
+    if not is_demo(data):
+        await _make(data, port, told, existed=_check_place(data))
+    (data / FILE_NAME).write_text(toml_of(demo_config(port)))
+    marker = json.loads(read_file(data / DEMO_MARKER, "demo"))
+    users = tuple(DemoUser(**user) for user in marker["users"])
+    return Sandbox(data, (data / _PASSPHRASE_FILE).read_text().strip(), users)
+
+
+async def _make(data: Path, port: int, told: Callable[[str], None], *, existed: bool) -> None:
+    """Makes everything; the marker comes last, so that half a demo is none and is swept away."""
+    try:
+        told("Making the demo's CA and its people (a few seconds) ...")
+        passphrase = secrets.token_urlsafe(18)
+        datadir.create(data, passphrase, SystemClock().seconds() - LONGEST_PAST)
+        write_private(data / _PASSPHRASE_FILE, passphrase.encode() + b"\n")
+        (data / FILE_NAME).write_text(toml_of(demo_config(port)))
+        clock = OffsetClock(data / CLOCK)
+        house = open_house(data, passphrase, clock=clock, spare_keys=_SPARE_KEYS)
+        try:
+            users = await populate(house, clock, lambda words: None)
+        finally:
+            await house.close()
+        marker = {"format": 1, "users": [asdict(user) for user in users]}
+        write_private(data / DEMO_MARKER, json.dumps(marker, ensure_ascii=False).encode())
+    except BaseException:
+        _empty(data, keep=existed)
+        raise
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Sandbox]) -> Sandbox | None:
+    """The outcome of ``work``; None, and the work undone, if somebody stops us before."""
+    making, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({making, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if making.done():
+        return making.result()
+    making.cancel()
+    await asyncio.gather(making, return_exceptions=True)
+    return None
+
+
+def _check_place(data: Path) -> bool:
+    """Whether the directory exists already. ConfigError if it holds anything that is no demo's."""
+    existed = data.exists()
+    if existed and any(data.iterdir()):
+        raise ConfigError(f"{data} is not empty and no demo's; name another directory with --data DIR")
+    return existed
+
+
+def _write_summary(file: Path | None, told: dict[str, Any]) -> None:
+    if file is not None:
+        write_private(file.absolute(), json.dumps(told, ensure_ascii=False, indent=1).encode())
+
+
+def _empty(data: Path, *, keep: bool) -> None:
+    if not keep:
+        shutil.rmtree(data, ignore_errors=True)
+        return
+    for entry in data.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()
+
+
+@contextmanager
+def _directory(data: Path | None) -> Iterator[Path]:
+    if data is not None:
+        yield data
+        return
+    with tempfile.TemporaryDirectory(prefix="sekisho-demo-") as made:
+        yield Path(made)
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    """A socket on the wanted port of the loopback address, or on a free one if that is taken."""
+    try:
+        listening = socket.create_server((_HOST, port))
+    except OSError:
+        listening = socket.create_server((_HOST, 0))
+    with listening:
+        yield listening

@@ -1,0 +1,60 @@
+"""What the demo prints once it is up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from enroll.jst import shown_day
+
+#: State of a user -> what to try as that person.
+TRY: Mapping[str, str] = {
+    "new": "pick up the certificate: user ID, issue password and request ID are in the mail",
+    "active": "import the P12, log in to the service",
+    "expiring": "import the P12, open the renewal site: the D-30 mail tells the request ID",
+    "expired": "import the P12, open the service or the renewal site: our page says what to do",
+    "revoked": "import the P12, open the service: our page says what to do",
+}
+
+
+def banner(console: Console, summary: Mapping[str, Any], *, port_taken: bool) -> None:
+    """URLs, users and what to try."""
+    console.print()
+    console.print(
+        "sekisho: a demo. Made-up people, public passwords, this machine only: put nothing real in."
+    )
+    if port_taken:
+        console.print(f"The port you asked for is taken; this is {summary['port']}.")
+    sites = Table(box=None, show_header=False)
+    for name, url in summary["sites"].items():
+        sites.add_row(name, url)
+    sites.add_row("protocol", summary["acme_directory"])
+    console.print(sites)
+    users = Table(box=None, pad_edge=False)
+    for heading in ("User ID", "State", "Login password", "Valid until", "Try"):
+        users.add_column(heading)
+    for user in summary["users"]:
+        until = shown_day(user["not_after_at"]) if user["not_after_at"] else "-"
+        state = "admin" if user["role"] == "admin" else user["state"]
+        words = TRY[user["state"]] if state != "admin" else "as active, and add users of the organisation"
+        users.add_row(user["user_id"], state, user["login_password"], until, words)
+    console.print(users)
+    data = summary["data"]
+    console.print(f"P12 files: {data}/demo-p12/ (password: {_p12_password(summary)})", soft_wrap=True)
+    console.print(
+        f"Trust our servers in Chromium: certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n sekisho-demo"
+        f" -i {summary['ca_file']}",
+        soft_wrap=True,
+    )
+    console.print(
+        f"Operate it: sekisho user list --data {data} --passphrase-file {summary['passphrase_file']}",
+        soft_wrap=True,
+    )
+    console.print(f"Begin at {summary['sites']['mailbox']}  (mails, and the clock)   Stop: Ctrl-C")
+
+
+def _p12_password(summary: Mapping[str, Any]) -> str:
+    return next((str(user["p12_password"]) for user in summary["users"] if user["p12_password"]), "")
