@@ -33,7 +33,10 @@ RevokeOld = Literal["on_pickup", "at_once"]
 async def apply_addition(
     office: Office, person: Person, *, channel: Literal["online", "paper"], actor: str
 ) -> int:
-    """Records an application for a further user; returns its number. An operator decides it later."""
+    """Records an application for a further user; returns its number. An operator decides it later.
+
+    The same application again while the first is open is the same one (E19).
+    """
     person = check_person(person)
 
     def work(db: sqlite_utils.Database) -> int:
@@ -41,6 +44,9 @@ async def apply_addition(
             raise Refusal("not_found", field="policy_number")
         if person.user_id and store.user(db, person.user_id) is not None:
             raise Refusal("conflict", field="user_id")
+        for open_one in store.applications(db, state="submitted", policy_number=person.policy_number):
+            if open_one.kind == "addition" and open_one.person == asdict(person):
+                return open_one.id
         return _submit(
             db, office, "addition", channel, "", person.policy_number, person.user_id, asdict(person), actor
         )

@@ -9,6 +9,7 @@ import sqlite_utils
 import ca.store
 from ca.store import CertificateRecord
 from enroll import passwords, store, throttle
+from enroll.issuance import check_entitled
 from enroll.office import Office
 from enroll.refusals import Refusal
 from enroll.renewal import source_of
@@ -50,8 +51,7 @@ async def authenticate(
             lambda db: _refuse(db, office, attempt, source.user_id, user_id, address, alert)
         )
         raise Refusal("bad_credentials")
-    if user.disabled_at is not None:
-        raise Refusal("user_disabled")
+    check_entitled(db, user_id)
     known = user
     return await office.database.write(
         lambda db: _admit(db, office, known, source.request_id, attempt, address)
