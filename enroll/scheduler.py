@@ -11,13 +11,13 @@ from datetime import date
 import sqlite_utils
 
 from enroll import issuance, letters, mails, store
-from enroll.enrollment import Enrollment
+from enroll.enrollment import SUPERSEDED, Enrollment
 from enroll.jst import day_of, start_of
 from enroll.office import Office
 from enroll.openings import open_renewal
 from enroll.settings import DAY, Settings
 from enroll.states import WAITING, Event, State
-from enroll.transitions import apply
+from enroll.transitions import apply, end_certificate
 
 # A reservation older than this was left by a crash: its signer would have stored it long ago.
 _STUCK_SECONDS = 60
@@ -36,6 +36,7 @@ async def tick(office: Office) -> None:
     """Everything that is due now, except mails on their way out (``delivery``)."""
     await issuance.recover(office, office.now() - _STUCK_SECONDS)
     await close_overdue(office)
+    await end_renewed(office)
     await notify(office, day_of(office.now()))
 
 
@@ -51,6 +52,21 @@ async def close_overdue(office: Office) -> int:
         )
     await office.database.write(lambda db: _sweep(db, office))
     return len(due)
+
+
+async def end_renewed(office: Office) -> int:
+    """Revokes certificates whose renewal has been in use for ``revoke_renewed_days`` (D3; off at -1)."""
+    days = office.settings.revoke_renewed_days
+    if days < 0:
+        return 0
+    used = store.renewals_used_before(office.database.read(), office.now() - days * DAY)
+    for renewal in used:
+        await office.database.write(
+            lambda db, r=renewal: end_certificate(  # type: ignore[misc]
+                db, office, r.replaces_serial or "", SUPERSEDED, office.now(), actor=_ACTOR
+            )
+        )
+    return len(used)
 
 
 async def notify(office: Office, today: date) -> Noticed:

@@ -278,6 +278,18 @@ def enrollments_overdue(db: Db, at: int) -> list[Enrollment]:
     return [_enrollment(row) for row in found]
 
 
+def renewals_used_before(db: Db, at: int) -> list[Enrollment]:
+    """Renewals in use since before a moment whose predecessor still lives (the optional part of D3)."""
+    found = rows(
+        db,
+        "SELECT new.* FROM enrollments AS old JOIN enrollments AS new ON new.replaces_serial = old.serial"
+        " WHERE old.state IN ('issued', 'picked_up', 'in_use') AND old.not_after_at > 0"
+        " AND new.kind = 'renewal' AND new.state = 'in_use' AND new.used_at <= ?",
+        [at],
+    )
+    return [_enrollment(row) for row in found]
+
+
 def known_names(db: Db, user_id: str) -> frozenset[str]:
     """Every common name that the user ever had: aliases of one identity."""
     found = rows(db, "SELECT DISTINCT common_name FROM enrollments WHERE user_id = ?", [user_id])

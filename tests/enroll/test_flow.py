@@ -216,6 +216,26 @@ async def test_renewal_from_the_mail_to_the_new_certificate(office):
     assert await scheduler.notify(office, day_of(office.now())) == scheduler.Noticed()
 
 
+@pytest.mark.parametrize("days", [-1, 3])
+async def test_a_renewed_certificate_can_be_ended_some_days_after(tmp_path, days):
+    """D3: the old one stays valid until its own end, unless the policy ends it N days after first use."""
+    async with open_office(tmp_path, revoke_renewed_days=days) as office:
+        await admit(office)
+        bundle, request_id = await picked_up(office)
+        not_after = int(bundle.cert.certificate.not_valid_after_utc.timestamp())
+        clock_of(office).set(not_after - 20 * 86_400)
+        begun = await renewal.submit(office, print_of(office, request_id), actor=FLOW)
+        await issuance.complete(office, begun.request_id)
+        await first_login(office, begun.request_id)
+        clock_of(office).advance(days=2)
+        await scheduler.tick(office)
+        assert ca.store.find_by_order(office.database.read(), request_id).status == "issued"
+        clock_of(office).advance(days=1)
+        await scheduler.tick(office)
+        expected = "issued" if days < 0 else "revoked"
+        assert ca.store.find_by_order(office.database.read(), request_id).status == expected
+
+
 async def test_reminder_on_d_7_once(office):
     """R15: one mail on D-30, one on D-7; downtime over D-30 is caught up once."""
     await admit(office)
