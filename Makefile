@@ -1,0 +1,40 @@
+# Every target does the set-up that it needs: a virtual environment in .venv, and, where it can, Debian packages.
+VENV := .venv
+PYTHON ?= python3
+PORT ?= 8443
+DATA ?=
+SUMMARY ?=
+PYTEST_ARGS ?= -n 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench screenshots lint setup packages clean
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: setup ## a sandbox on https://*.localhost:8443 (PORT=, DATA=DIR, SUMMARY=FILE)
+	@$(VENV)/bin/sekisho demo --port $(PORT) $(if $(DATA),--data "$(DATA)") $(if $(SUMMARY),--summary "$(SUMMARY)")
+
+test: setup packages ## every test; those whose tools are missing are skipped by name (PYTEST_ARGS=)
+	@$(VENV)/bin/pytest $(PYTEST_ARGS)
+
+bench: setup packages ## what the README's numbers were measured with
+	@tools/bench $(VENV)/bin/python
+
+screenshots: setup packages ## every screen, as the browser tests see it, into screenshots/
+	@mkdir -p screenshots
+	@SEKISHO_SCREENSHOTS="$(CURDIR)/screenshots" $(VENV)/bin/pytest -m browser
+
+lint: setup ## style, format and types
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+setup: ## the virtual environment, made or brought up to date
+	@tools/setup "$(VENV)" "$(PYTHON)"
+
+packages: setup ## the Debian packages that some tests run, as root only; nothing fails without them
+	@tools/packages "$(VENV)"
+
+clean: ## away with what the targets above left here
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis screenshots bench-results *.egg-info
