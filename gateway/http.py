@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("sekisho.http")
 
 LowLevelHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+"""A bare handler; `gateway.reply.Reply` may stand for the response (aiohttp asks no more of it)."""
+
 Verdict = VerifiedPeer | Rejection
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -186,7 +188,7 @@ class Awaiting(Enum):
 class RequestProtocol(web.RequestHandler):
     """aiohttp's request handler for one connection, which tells what it waits for."""
 
-    __slots__ = ("_body", "_partial_head", "info")
+    __slots__ = ("_body", "_partial_head", "info", "on_lost")
 
     def __init__(
         self, server: web.Server, info: ConnectionInfo, limits: Limits, loop: asyncio.AbstractEventLoop
@@ -205,8 +207,16 @@ class RequestProtocol(web.RequestHandler):
             auto_decompress=False,
         )
         self.info = info
+        # What a handler wants to be told of at once: aiohttp cancels nothing when the client leaves.
+        self.on_lost: Callable[[], object] | None = None
         self._body: Any = None
         self._partial_head = False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        on_lost, self.on_lost = self.on_lost, None
+        super().connection_lost(exc)
+        if on_lost is not None:
+            on_lost()
 
     def data_received(self, data: bytes) -> None:
         count = self._request_count

@@ -157,7 +157,7 @@ def children(pid: int) -> list[int]:
 
 def report(rows: list[Row]) -> None:
     print(
-        f"{'server':<34}{'CPU ms/conn':>12}{'conn/s':>9}{'kept req/s':>12}{'CPU us/req':>12}{'vs nginx':>18}"
+        f"{'server':<44}{'CPU ms/conn':>12}{'conn/s':>9}{'kept req/s':>12}{'CPU us/req':>12}{'vs nginx':>18}"
     )
     base = next((row for row in rows if row["server"] == "nginx"), None)
     for row in rows:
@@ -168,7 +168,7 @@ def report(rows: list[Row]) -> None:
                 if key in row
             )  # fmt: skip
         print(
-            f"{row['server']:<34}{row['ms_per_connection']:>12.2f}{row['connections_per_s']:>9.0f}"
+            f"{row['server']:<44}{row['ms_per_connection']:>12.2f}{row['connections_per_s']:>9.0f}"
             f"{row.get('requests_per_s', 0):>12.0f}{row.get('us_per_request', 0):>12.1f}{ratio:>18}"
         )
     print(json.dumps(rows))
@@ -227,6 +227,7 @@ def serve(folder: Path, loop: str, kind: str) -> None:
     from ca.revocation import RevocationStatus
     from ca.trust import TrustAnchors
     from gateway.listener import Listener
+    from gateway.reply import Reply
     from gateway.tls import ClientCertificate, ServerCertificate, Site
 
     os.sched_setaffinity(0, {0})
@@ -234,7 +235,10 @@ def serve(folder: Path, loop: str, kind: str) -> None:
     async def ok(_: web.BaseRequest) -> web.Response:
         return web.Response(text="ok")
 
-    handler: object = ok
+    async def lean(_: web.BaseRequest) -> Reply:
+        return Reply(200, _TEXT, b"ok")
+
+    handler: object = lean if kind == "lean" else ok
     if kind == "application":
         handler = web.Application()
         handler.router.add_get("/", ok)  # type: ignore[attr-defined]
@@ -281,10 +285,13 @@ def _wait(port: int) -> None:
     raise RuntimeError("nginx did not start")
 
 
+_TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
+
 SERVERS: dict[str, Server] = {
     "nginx": nginx,
+    "sekisho, bare handler with Reply, uvloop": ours("uvloop", "lean"),
+    "sekisho, bare handler with Reply, asyncio": ours("asyncio", "lean"),
     "sekisho, bare handler, uvloop": ours("uvloop", "bare"),
-    "sekisho, bare handler, asyncio": ours("asyncio", "bare"),
     "sekisho, application, uvloop": ours("uvloop", "application"),
 }
 

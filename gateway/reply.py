@@ -1,0 +1,80 @@
+"""A complete answer for the hot paths (the protocol, probes, the proxy's own refusals), without the
+costs of `web.Response`: one write of bytes that are known beforehand, about a third less per request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+# RFC 9110 6.4.1: these never have content, and 204 no Content-Length either (8.6).
+_WITHOUT_CONTENT = frozenset({204, 304})
+
+
+class Reply:
+    """What a bare handler may return instead of a `web.Response`: status, header lines, body.
+
+    `headers` are (name, value) pairs of latin-1 text; Date, Server, Content-Length and Connection
+    are added. Raises ValueError for a line break or NUL in them. Not for handlers within a
+    `web.Application`, whose middlewares expect aiohttp's own responses.
+    """
+
+    __slots__ = ("_body", "_close", "_head", "_protocol", "keep_alive", "status")
+
+    def __init__(
+        self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", *, close: bool = False
+    ) -> None:
+        self.status = status
+        self.keep_alive = False
+        self._head = _head(status, tuple(headers))
+        self._body = body
+        self._close = close
+        self._protocol: Any = None
+
+    # The three things aiohttp's request handler asks of a response: these two and `keep_alive`.
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the client is gone")
+        self._protocol = request.protocol
+        # HTTP/1.0 would have to be promised it (RFC 9112 9.3); nobody who matters asks.
+        self.keep_alive = request.keep_alive and request.version == HttpVersion11 and not self._close
+        end = b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n"
+        if self.status in _WITHOUT_CONTENT:
+            transport.write(b"%sDate: %s\r\n%s" % (self._head, _date(int(time.time())), end))
+            return
+        head = b"%sContent-Length: %d\r\nDate: %s\r\n%s" % (
+            self._head,
+            len(self._body),
+            _date(int(time.time())),
+            end,
+        )
+        transport.write(head if request.method == "HEAD" else head + self._body)
+
+    async def write_eof(self) -> None:
+        if self._protocol.writing_paused:
+            await self._protocol._drain_helper()
+
+
+@lru_cache(maxsize=1_024)
+def _head(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "Server: sekisho"]
+    for name, value in headers:
+        line = f"{name}: {value}"
+        if not name or any(character in line for character in "\r\n\0"):
+            raise ValueError(f"header {name!r} cannot be sent as it is")
+        lines.append(line)
+    return "\r\n".join([*lines, ""]).encode("latin-1")
+
+
+@lru_cache(maxsize=2)
+def _date(at: int) -> bytes:
+    return formatdate(at, usegmt=True).encode("ascii")
