@@ -24,9 +24,13 @@ _ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account as it is stored. ``kid`` names the credential that it was bound with."""
+    """An account as it is stored. It acts for one user, whoever vouched for it.
+
+    ``kid`` names the credential that it was bound with; None where a certificate stood for it.
+    """
 
     id: str
+    user_id: str
     key: AccountKey
     status: str
     contacts: tuple[str, ...]

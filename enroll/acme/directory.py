@@ -8,12 +8,16 @@ from typing import Any
 
 from enroll.acme.urls import Urls
 
-_OFFERED = ("newNonce", "newAccount", "newOrder", "newAuthz", "revokeCert", "keyChange", "renewalInfo")
+_OFFERED = ("newNonce", "newAccount", "newOrder", "revokeCert", "keyChange", "renewalInfo")
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms of one door. ``profiles`` maps each profile to its description or a URL of it."""
+    """The terms of one door. ``profiles`` maps each profile to its description or a URL of it.
+
+    ``external_account_required`` doors authorise by credentials, before any order if asked; the others
+    by the certificate that the connection presents, for one order at a time.
+    """
 
     profiles: Mapping[str, str]
     external_account_required: bool = True
@@ -34,5 +38,7 @@ def directory_json(urls: Urls, terms: Terms, grease: str) -> dict[str, Any]:
     if terms.caa_identities:
         meta["caaIdentities"] = list(terms.caa_identities)
     shown: dict[str, Any] = {resource: urls.to(resource) for resource in _OFFERED}
+    if terms.external_account_required:
+        shown["newAuthz"] = urls.to("newAuthz")
     # RFC 8555 section 7.1.1 allows further members; one that is always there keeps clients honest.
     return shown | {grease: urls.to("directory"), "meta": meta}

@@ -12,8 +12,9 @@ from typing import Any
 
 from enroll.acme.urls import Urls
 from enroll.acme.wire import Json, array_of, mapping, optional, required, text
+from enroll.enrollment import Enrollment
 from enroll.problems import Problem, Subproblem, malformed
-from enroll.states import ENDED, WAITING, State
+from enroll.states import ENDED, State
 
 #: The most identifiers in one order. Renewing clients send a handful: names, aliases, repetitions.
 MAX_IDENTIFIERS = 20
@@ -66,23 +67,30 @@ class NewOrder:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order as it is stored. Its status is that of its enrollment: ``order_status``."""
+    """An order as it is stored. Its status is that of its enrollment: ``order_status``.
+
+    ``request_id`` names the enrollment; None until a certificate was presented where one has to be:
+    the one with serial ``source_serial``.
+    """
 
     id: str
     account_id: str
-    request_id: str
+    request_id: str | None
     identifiers: tuple[Identifier, ...]
     authorization_ids: tuple[str, ...]
     profile: str
     created_at: int
     expires_at: int
     replaces: str | None = None
-    error: Mapping[str, Json] | None = None
+    source_serial: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """An account's right to an identifier, with its one challenge. ``status`` as stored."""
+    """An account's right to an identifier, with its one challenge. ``status`` as stored.
+
+    ``order_id`` is None where the authorization serves every order of the account.
+    """
 
     id: str
     account_id: str
@@ -92,6 +100,7 @@ class Authorization:
     challenge_type: str
     token: str
     validated_at: int | None = None
+    order_id: str | None = None
 
 
 #: Credentials are challenge enough: RFC 8555 section 7.3.4 says that a binding may stand for authority.
@@ -185,21 +194,20 @@ def authorization_status(authorization: Authorization, at: int) -> str:
 
 
 def order_status(
-    order: Order, state: State, issued_at: int | None, authorizations: Collection[str], at: int
+    order: Order, enrollment: Enrollment | None, authorizations: Collection[str], at: int
 ) -> str:
     """The status of an order (RFC 8555 section 7.1.6), which is the state of its enrollment in ACME's words.
 
     ``authorizations`` are the statuses of its authorizations. 証明書生成中 is ``processing`` and 発行済み
     is ``valid``; what happens to a certificate after it was issued does not change its order.
     """
-    if state is State.PROCESSING:
+    if enrollment is not None and enrollment.state is State.PROCESSING:
         return "processing"
-    if issued_at is not None:
+    if enrollment is not None and enrollment.issued_at is not None:
         return "valid"
-    if order.error is not None or state in ENDED or at >= order.expires_at:
+    if at >= order.expires_at or (enrollment is not None and enrollment.state in ENDED):
         return "invalid"
-    assert state in WAITING
-    if set(authorizations) <= {"valid"}:
+    if enrollment is not None and set(authorizations) <= {"valid"}:
         return "ready"
     return "pending" if set(authorizations) <= {"valid", "pending"} else "invalid"
 
@@ -222,8 +230,6 @@ def order_json(order: Order, status: str, urls: Urls) -> dict[str, Any]:
     }
     if order.replaces is not None:
         shown["replaces"] = order.replaces
-    if order.error is not None:
-        shown["error"] = dict(order.error)
     if status == "valid":
         shown["certificate"] = urls.to("certificate", order.id)
     return shown

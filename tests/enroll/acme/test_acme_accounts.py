@@ -120,7 +120,7 @@ def test_account_update_refused(payload: dict[str, Any]) -> None:
 def test_account_object() -> None:
     """RFC 8555 section 7.1.2: status, contact, orders, and the verified binding."""
     account = Account(
-        "7", parse_jwk(jwk(KEYS["RSA"])), "valid", ("mailto:a@b.example",), 0, 1, "4", {"a": "b"}
+        "7", "K1234", parse_jwk(jwk(KEYS["RSA"])), "valid", ("mailto:a@b.example",), 0, 1, "4", {"a": "b"}
     )
     assert account_json(account, URLS) == {
         "status": "valid",

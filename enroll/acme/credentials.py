@@ -1,0 +1,120 @@
+"""External account credentials: a request ID and an independent key, given to an automated client once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlite_utils
+
+import enroll.store
+from enroll.acme import store
+from enroll.acme.door import PROFILES, dns_name
+from enroll.acme.wire import encode_base64url
+from enroll.issuance import check_entitled
+from enroll.office import Office
+from enroll.openings import draw_request
+from enroll.refusals import Refusal
+from enroll.states import WAITING, Event
+from enroll.transitions import apply
+
+PURPOSE = "eab"
+#: 256 bits, and never the issue password: whoever sees a binding could try passwords against its MAC.
+KEY_BYTES = 32
+_MOST_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True)
+class IssuedCredential:
+    """What the client is told, once. The key is kept sealed and never shown again."""
+
+    kid: str
+    hmac_key: bytes = field(repr=False)
+    name: str
+    profile: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kid": self.kid,
+            "hmac_key": encode_base64url(self.hmac_key),
+            "alg": "HS256",
+            "identifiers": [{"type": "dns", "value": self.name}],
+            "profile": self.profile,
+        }
+
+
+async def create(
+    office: Office,
+    user_id: str,
+    *,
+    actor: str,
+    count: int = 1,
+    profile: str = "client-automated",
+    quota: int | None = None,
+) -> list[IssuedCredential]:
+    """Opens ``count`` requests for a user and gives each a key. Each has a 管理番号 of its own.
+
+    ``quota``: certificates outside the renewal period, by default the setting's. Refusal("not_found")
+    for an unknown user, "user_disabled", "invalid_input" for a profile or number that cannot be.
+    """
+    if profile not in PROFILES:
+        raise Refusal("invalid_input", field="profile")
+    if not 1 <= count <= _MOST_AT_ONCE:
+        raise Refusal("invalid_input", field="count")
+    allowed = office.settings.quota if quota is None else quota
+    if allowed < 1:
+        raise Refusal("invalid_input", field="quota")
+    keys = [os.urandom(KEY_BYTES) for _ in range(count)]
+    return await office.database.write(lambda db: _create(db, office, user_id, keys, profile, allowed, actor))
+
+
+async def withdraw(office: Office, kid: str, *, actor: str) -> bool:
+    """Ends a credential: no new account, no further order. Its certificates live on."""
+
+    def work(db: sqlite_utils.Database) -> bool:
+        at = office.now()
+        if not store.withdraw_credential(db, kid, at):
+            return False
+        enrollment = enroll.store.enrollment(db, kid)
+        if enrollment is not None and enrollment.state in WAITING:
+            apply(db, office, kid, Event.WITHDRAW, at, actor=actor)
+        enroll.store.audit(db, at, actor, "credential.withdrawn", kid)
+        return True
+
+    return await office.database.write(work)
+
+
+def _create(
+    db: sqlite_utils.Database,
+    office: Office,
+    user_id: str,
+    keys: Sequence[bytes],
+    profile: str,
+    quota: int,
+    actor: str,
+) -> list[IssuedCredential]:
+    user = enroll.store.user(db, user_id)
+    if user is None:
+        raise Refusal("not_found", field="user_id")
+    check_entitled(db, user_id)
+    at, issued = office.now(), []
+    for key in keys:
+        request = draw_request(db, office, user, "protocol", profile=profile, door="protocol")
+        credential = store.Credential(
+            kid=request.request_id,
+            user_id=user_id,
+            sealed_key=office.vault.seal(PURPOSE, key),
+            common_name=request.common_name,
+            profile=profile,
+            quota=quota,
+            used=0,
+            account_id=None,
+            created_at=at,
+        )
+        store.add_credential(db, credential)
+        enroll.store.audit(db, at, actor, "credential.created", request.request_id, user=user_id)
+        name = dns_name(user_id, office.settings.zone)
+        issued.append(IssuedCredential(request.request_id, key, name, profile))
+    return issued

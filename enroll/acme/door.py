@@ -1,0 +1,104 @@
+"""One door of the protocol: where it is, on which terms, and the rights of whoever comes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+
+import sqlite_utils
+
+import enroll.store
+from enroll.acme.accounts import Account
+from enroll.acme.directory import Terms
+from enroll.acme.nonces import Nonces
+from enroll.acme.orders import Entitlement
+from enroll.acme.urls import Urls
+from enroll.identifiers import common_name
+from enroll.issuance import entitled
+from enroll.office import Office
+from enroll.problems import Problem
+from enroll.refusals import Refusal
+
+#: Profiles that the protocol offers, with the words that the directory says about them.
+PROFILES: Mapping[str, str] = MappingProxyType(
+    {
+        "client-automated": "TLS client certificates for programs: 90 days, any supported key",
+        "client-person": "TLS client certificates for people: three years, RSA or EC keys, no dNSName",
+    }
+)
+
+#: What the core refuses, in the protocol's words.
+REFUSALS: Mapping[str, str] = MappingProxyType(
+    {
+        "bad_credentials": "unauthorized",
+        "throttled": "rateLimited",
+        "not_available": "notRetrievable",
+        "password_empty": "malformed",
+        "password_characters": "malformed",
+        "password_too_long": "malformed",
+        "password_mismatch": "malformed",
+        "request_id_mismatch": "unauthorized",
+        "not_yet_renewable": "unauthorized",
+        "renewal_over": "unauthorized",
+        "superseded": "unauthorized",
+        "user_disabled": "unauthorized",
+        "wrong_user": "unauthorized",
+        "unknown_certificate": "unauthorized",
+        "weak_password": "malformed",
+        "same_password": "malformed",
+        "invalid_input": "malformed",
+        "not_permitted": "unauthorized",
+        "not_found": "malformed",
+        "conflict": "orderNotReady",
+        "limit_reached": "rateLimited",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The protocol at one origin. ``help_url`` explains limits and refusals to people."""
+
+    office: Office
+    urls: Urls
+    terms: Terms
+    nonces: Nonces
+    help_url: str
+
+    @property
+    def by_certificate(self) -> bool:
+        """Whether the presented certificate is the authorisation here (``client-cert-01``)."""
+        return not self.terms.external_account_required
+
+
+def problem_of(refusal: Refusal) -> Problem:
+    """A refusal of the core as a problem document."""
+    return Problem(REFUSALS[refusal.code], str(refusal))
+
+
+def active_user(db: sqlite_utils.Database, user_id: str) -> enroll.store.User:
+    """The user that an account acts for; ``unauthorized`` once it, or its organisation, is disabled."""
+    user = enroll.store.user(db, user_id)
+    if user is None or not entitled(db, user_id):
+        raise Problem("unauthorized", "the user or the organisation may no longer enroll")
+    return user
+
+
+def entitlement(db: sqlite_utils.Database, door: Door, account: Account, profile: str) -> Entitlement:
+    """The names that an account's user may be certified by. Raises ``unauthorized`` for a disabled one."""
+    user = active_user(db, account.user_id)
+    return _entitlement(user.user_id, user.last_number, door.office.settings.zone, profile)
+
+
+def dns_name(user_id: str, zone: str) -> str:
+    """The dNSName of a user: ``<user-id>.<zone>``, lower case."""
+    return f"{user_id}.{zone}".lower()
+
+
+@lru_cache(maxsize=1_024)
+def _entitlement(user_id: str, last_number: int, zone: str, profile: str) -> Entitlement:
+    # Every common name that the user ever had, since each was made from one of these numbers (D4).
+    names = {common_name(user_id, number).lower() for number in range(1, last_number + 1)}
+    return Entitlement(dns_name(user_id, zone), frozenset(names | {user_id.lower()}), (profile,))

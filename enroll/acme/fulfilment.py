@@ -1,0 +1,161 @@
+"""From a ready order to its certificate, and to its end: finalize, download, revoke, renewal information."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+
+import sqlite_utils
+from cryptography import x509
+
+import ca.store
+import enroll.store
+from ca.errors import Unacceptable
+from ca.profiles import PROFILES
+from enroll.acme import store
+from enroll.acme.accounts import Account
+from enroll.acme.csr import CheckedCsr, bad_csr, check_csr
+from enroll.acme.door import Door, dns_name, entitlement
+from enroll.acme.jws import VerifiedRequest
+from enroll.acme.ordering import CurrentOrder, find_order, named_certificate
+from enroll.acme.orders import Identifier, check_finalizable
+from enroll.acme.registration import actor
+from enroll.acme.renewalinfo import Window, read_cert_id, renewal_window
+from enroll.acme.revocation import Holder, check_revocation, read_revocation
+from enroll.acme.wire import Json
+from enroll.issuance import begin, finish
+from enroll.problems import malformed, rate_limited
+from enroll.states import Event
+from enroll.transitions import apply, end_certificate
+
+Db = sqlite_utils.Database
+
+
+async def finalize(door: Door, account: Account, order_id: str, payload: Mapping[str, Json]) -> CurrentOrder:
+    """Issues the certificate of a ready order, once; parallel requests find it not ready any more.
+
+    Serial, certificate and state are written in one transaction and nothing leaves before it is on
+    disk: after a crash there is either no certificate or one that the register has.
+    """
+    database = door.office.database
+    found = find_order(database.read(), account, order_id, door.office.now())
+    check_finalizable(found.status)
+    if "csr" not in payload:
+        raise malformed("csr is missing")
+    profile = PROFILES[found.order.profile]
+    checked = check_csr(
+        payload["csr"],
+        identifiers=found.order.identifiers,
+        entitlement=entitlement(database.read(), door, account, profile.name),
+        key_kinds=profile.key_kinds,
+        is_account_key=lambda spki_sha256: store.is_account_key(database.read(), spki_sha256),
+    )
+    return await database.write(lambda db: _issue(db, door, account, order_id, checked))
+
+
+def certificate_chain(door: Door, account: Account, order_id: str, alternate: bool) -> str:
+    """The chain as PEM, leaf first (RFC 8555 section 7.4.2); the alternate one ends with the root."""
+    db = door.office.database.read()
+    found = find_order(db, account, order_id, door.office.now())
+    record = ca.store.find_by_order(db, found.order.request_id or "")
+    if found.status != "valid" or record is None or record.der is None:
+        raise malformed("there is no such certificate", status=404)
+    issuer = door.office.authority.issuer(record.issuer_id)
+    above = issuer.chain if alternate else issuer.chain[:-1]
+    return "".join(ssl.DER_cert_to_PEM_cert(der) for der in (record.der, issuer.der, *above))
+
+
+async def revoke(door: Door, request: VerifiedRequest[Account]) -> None:
+    """RFC 8555 section 7.6. The certificate ends in the register at once, for the gate too."""
+    asked = read_revocation(request.members())
+    try:
+        x509.load_der_x509_certificate(asked.der)
+    except ValueError:
+        raise malformed("certificate is not a certificate in DER") from None
+    fingerprint = ca.store.fingerprint_of(asked.der)
+
+    def work(db: Db) -> None:
+        at = door.office.now()
+        record = ca.store.find_by_fingerprint(db, fingerprint)
+        check_revocation(
+            _holder(db, record),
+            account_id=None if request.account is None else request.account.id,
+            spki_sha256=request.key.spki_sha256,
+            authorized=_authorized(db, door, request.account, record, at),
+        )
+        assert record is not None
+        by = f"key:{request.key.thumbprint}" if request.account is None else actor(request.account)
+        end_certificate(db, door.office, record.serial, asked.reason, at, actor=by)
+
+    await door.office.database.write(work)
+
+
+def renewal_information(door: Door, cert_id: str) -> Window:
+    """RFC 9773 section 4: when to renew. 404 for a certificate that is not ours."""
+    record = named_certificate(door.office.database.read(), door, read_cert_id(cert_id))
+    if record is None:
+        raise malformed("there is no such certificate", status=404)
+    settings = door.office.settings
+    return renewal_window(
+        record.not_before_at,
+        record.not_after_at,
+        record.revoked_at,
+        renewal_days=settings.renewal_days,
+        reminder_days=settings.reminder_days,
+    )
+
+
+def _issue(db: Db, door: Door, account: Account, order_id: str, csr: CheckedCsr) -> CurrentOrder:
+    office, at = door.office, door.office.now()
+    found = find_order(db, account, order_id, at)
+    check_finalizable(found.status)
+    request_id, enrollment = found.order.request_id, found.enrollment
+    assert request_id is not None
+    assert enrollment is not None
+    if enrollment.kind == "protocol" and not store.use_credential(db, account.kid or ""):
+        raise rate_limited("the quota of this account is used up", retry_after=86_400, help_url=door.help_url)
+    names = (dns_name(account.user_id, office.settings.zone),)
+    try:
+        begin(
+            db,
+            office,
+            request_id,
+            csr.spki,
+            names if PROFILES[enrollment.profile].needs_names else (),
+            actor=actor(account),
+        )
+    except Unacceptable as refusal:
+        raise bad_csr(str(refusal)) from None
+    record = ca.store.find_by_order(db, request_id)
+    reservation = None if record is None else ca.store.find_reservation(db, record.serial)
+    if reservation is None:
+        raise LookupError(f"no reservation for request {request_id}")
+    finish(db, office, reservation, office.authority.sign(reservation))
+    # The key has been with the client all along: what is issued here is in its hands.
+    issued = apply(db, office, request_id, Event.DOWNLOAD, at, actor=actor(account))
+    store.close_order(db, order_id)
+    return CurrentOrder(found.order, issued, "valid")
+
+
+def _holder(db: Db, record: ca.store.CertificateRecord | None) -> Holder | None:
+    if record is None:
+        return None
+    order = store.order_of_request(db, record.order_id or "")
+    account_id = None if order is None else order.account_id
+    return Holder(account_id, record.spki_sha256, record.status == "revoked")
+
+
+def _authorized(
+    db: Db, door: Door, account: Account | None, record: ca.store.CertificateRecord | None, at: int
+) -> bool:
+    """Whether the account holds valid authorizations for all names of the certificate."""
+    origin = None if record is None else enroll.store.enrollment_of(db, record.serial)
+    reservation = None if record is None else ca.store.find_reservation(db, record.serial)
+    if account is None or origin is None or reservation is None or not reservation.names:
+        return False
+    if origin.user_id != account.user_id:
+        return False
+    held = (
+        store.valid_authorization(db, account.id, Identifier("dns", name), at) for name in reservation.names
+    )
+    return all(one is not None for one in held)

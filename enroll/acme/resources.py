@@ -1,0 +1,280 @@
+"""What each resource of the protocol answers: a table of how it is read and what a signed request does.
+
+No HTTP library here; ``web.py`` brings the requests and adds what all answers have in common.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from ca.trust import VerifiedPeer
+from enroll.acme import store
+from enroll.acme.accounts import Account, account_json
+from enroll.acme.directory import directory_json
+from enroll.acme.door import Door
+from enroll.acme.fulfilment import certificate_chain, finalize, renewal_information, revoke
+from enroll.acme.jws import Signer, VerifiedRequest
+from enroll.acme.ordering import (
+    CurrentOrder,
+    answer_challenge,
+    current,
+    deactivate_authorization,
+    find_authorization,
+    find_order,
+    new_authorization,
+    new_order,
+)
+from enroll.acme.orders import (
+    authorization_json,
+    challenge_json,
+    order_json,
+    read_deactivation,
+    read_new_authorization,
+    read_new_order,
+)
+from enroll.acme.registration import change_key, new_account, update_account
+from enroll.acme.renewalinfo import RETRY_AFTER, renewal_json
+from enroll.acme.urls import PATHS
+from enroll.problems import Problem, malformed
+
+_JSON = "application/json"
+_CHAIN = "application/pem-certificate-chain"
+_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a resource answers, before what all answers have in common is added."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A signed request at a resource. ``names`` are the identifiers in its path."""
+
+    door: Door
+    request: VerifiedRequest[Account]
+    names: tuple[str, ...]
+    query: Mapping[str, str]
+    peer: VerifiedPeer | None
+
+    @property
+    def account(self) -> Account:
+        """The account that signed; only resources signed by accounts ask."""
+        assert self.request.account is not None
+        return self.request.account
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """How a resource is read without signature, and what a signed request does."""
+
+    get: Callable[[Door, tuple[str, ...]], Answer] | None
+    signer: Signer
+    post: Callable[[Exchange], Awaitable[Answer]]
+
+
+def find_resource(path: str) -> tuple[str, tuple[str, ...]] | None:
+    """The resource at a path below the root, and the identifiers in the path."""
+    first, *rest = path.split("/")[1:] or [""]
+    if "" in rest:
+        return None
+    patterns: list[tuple[str | None, ...]] = [(first, *[None] * len(rest))]
+    if len(rest) == 2:
+        patterns.insert(0, (first, None, rest[1]))
+    for pattern in patterns:
+        if pattern in _BY_PATTERN:
+            parts = zip(pattern[1:], rest, strict=True)
+            return _BY_PATTERN[pattern], tuple(part for fixed, part in parts if fixed is None)
+    return None
+
+
+def _get_directory(door: Door, _: tuple[str, ...]) -> Answer:
+    return _json(200, directory_json(door.urls, door.terms, _GREASE))
+
+
+def _get_nonce(_: Door, __: tuple[str, ...]) -> Answer:
+    return Answer(204)
+
+
+def _get_renewal(door: Door, names: tuple[str, ...]) -> Answer:
+    window = renewal_information(door, names[0])
+    return _json(200, renewal_json(window, door.help_url), ("Retry-After", str(RETRY_AFTER)))
+
+
+async def _post_directory(exchange: Exchange) -> Answer:
+    exchange.request.expect_post_as_get()
+    return _get_directory(exchange.door, ())
+
+
+async def _post_nonce(exchange: Exchange) -> Answer:
+    exchange.request.expect_post_as_get()
+    return Answer(200)
+
+
+async def _post_renewal(exchange: Exchange) -> Answer:
+    exchange.request.expect_post_as_get()
+    return _get_renewal(exchange.door, exchange.names)
+
+
+async def _new_account(exchange: Exchange) -> Answer:
+    account, created = await new_account(exchange.door, exchange.request, exchange.peer)
+    return _account(exchange, account, 201 if created else 200)
+
+
+async def _update_account(exchange: Exchange) -> Answer:
+    if exchange.names[0] != exchange.account.id:
+        raise Problem("unauthorized", "the account is another's")
+    if exchange.request.is_post_as_get:
+        return _account(exchange, exchange.account, 200)
+    return _account(exchange, await update_account(exchange.door, exchange.request, exchange.account), 200)
+
+
+async def _change_key(exchange: Exchange) -> Answer:
+    return _account(exchange, await change_key(exchange.door, exchange.request, exchange.account), 200)
+
+
+async def _list_orders(exchange: Exchange) -> Answer:
+    """RFC 8555 section 7.1.2.1: newest first, without invalid ones, in pages."""
+    exchange.request.expect_post_as_get()
+    if exchange.names[0] != exchange.account.id:
+        raise Problem("unauthorized", "the account is another's")
+    door, db = exchange.door, exchange.door.office.database.read()
+    found = store.orders_page(db, exchange.account.id, exchange.query.get("cursor", "g"), _PAGE + 1)
+    page, more = found[:_PAGE], len(found) > _PAGE
+    at = door.office.now()
+    urls = [door.urls.to("order", one.id) for one in page if current(db, one, at).status != "invalid"]
+    following = f"{door.urls.to('orders', exchange.account.id)}?cursor={page[-1].id}" if more else ""
+    links = [("Link", f'<{following}>;rel="next"')] if more else []
+    return _json(200, {"orders": urls}, *links)
+
+
+async def _new_order(exchange: Exchange) -> Answer:
+    asked = read_new_order(exchange.request.members())
+    found = await new_order(exchange.door, exchange.account, asked, exchange.peer)
+    return _order(exchange, found, 201)
+
+
+async def _read_order(exchange: Exchange) -> Answer:
+    exchange.request.expect_post_as_get()
+    door = exchange.door
+    found = find_order(door.office.database.read(), exchange.account, exchange.names[0], door.office.now())
+    return _order(exchange, found, 200)
+
+
+async def _finalize(exchange: Exchange) -> Answer:
+    members = exchange.request.members()
+    found = await finalize(exchange.door, exchange.account, exchange.names[0], members)
+    return _order(exchange, found, 200)
+
+
+async def _new_authorization(exchange: Exchange) -> Answer:
+    identifier = read_new_authorization(exchange.request.members())
+    made = await new_authorization(exchange.door, exchange.account, identifier)
+    door = exchange.door
+    location = ("Location", door.urls.to("authorization", made.id))
+    return _json(201, authorization_json(made, door.urls, door.office.now()), location)
+
+
+async def _authorization(exchange: Exchange) -> Answer:
+    door, (authorization_id,) = exchange.door, exchange.names
+    if exchange.request.is_post_as_get:
+        found = find_authorization(door.office.database.read(), exchange.account, authorization_id)
+    else:
+        read_deactivation(exchange.request.members())
+        found = await deactivate_authorization(door, exchange.account, authorization_id)
+    return _json(200, authorization_json(found, door.urls, door.office.now()))
+
+
+async def _challenge(exchange: Exchange) -> Answer:
+    door, (authorization_id,) = exchange.door, exchange.names
+    if exchange.request.is_post_as_get:
+        # Reading a challenge does not start it (RFC 8555 section 7.5.1).
+        found = find_authorization(door.office.database.read(), exchange.account, authorization_id)
+    else:
+        exchange.request.members()
+        found = await answer_challenge(door, exchange.account, authorization_id, exchange.peer)
+    up = ("Link", f'<{door.urls.to("authorization", found.id)}>;rel="up"')
+    return _json(200, challenge_json(found, door.urls, door.office.now()), up)
+
+
+async def _certificate(exchange: Exchange) -> Answer:
+    exchange.request.expect_post_as_get()
+    door, order_id = exchange.door, exchange.names[0]
+    chain = certificate_chain(door, exchange.account, order_id, alternate=False)
+    alternate = f'<{door.urls.to("alternate", order_id, _WITH_ROOT)}>;rel="alternate"'
+    return Answer(200, chain.encode(), _CHAIN, (("Link", alternate),))
+
+
+async def _alternate(exchange: Exchange) -> Answer:
+    exchange.request.expect_post_as_get()
+    door, (order_id, which) = exchange.door, exchange.names
+    if which != _WITH_ROOT:
+        raise malformed("there is no such chain", status=404)
+    chain = certificate_chain(door, exchange.account, order_id, alternate=True)
+    preferred = f'<{door.urls.to("certificate", order_id)}>;rel="alternate"'
+    return Answer(200, chain.encode(), _CHAIN, (("Link", preferred),))
+
+
+async def _revoke(exchange: Exchange) -> Answer:
+    await revoke(exchange.door, exchange.request)
+    return Answer(200)
+
+
+def _account(exchange: Exchange, account: Account, status: int) -> Answer:
+    location = ("Location", exchange.door.urls.to("account", account.id))
+    return _json(status, account_json(account, exchange.door.urls), location)
+
+
+def _order(exchange: Exchange, found: CurrentOrder, status: int) -> Answer:
+    urls = exchange.door.urls
+    headers = [("Location", urls.to("order", found.order.id))]
+    if found.status == "processing":
+        headers.append(("Retry-After", "1"))
+    return _json(status, order_json(found.order, found.status, urls), *headers)
+
+
+def _json(status: int, document: Mapping[str, Any], *headers: tuple[str, str]) -> Answer:
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return Answer(status, body, _JSON, headers)
+
+
+_GREASE = secrets.token_urlsafe(8)
+_WITH_ROOT = "root"
+
+#: Every resource that can be asked for.
+RESOURCES: Mapping[str, Resource] = MappingProxyType(
+    {
+        "directory": Resource(_get_directory, Signer.ACCOUNT, _post_directory),
+        "newNonce": Resource(_get_nonce, Signer.ACCOUNT, _post_nonce),
+        "newAccount": Resource(None, Signer.NEW_KEY, _new_account),
+        "newOrder": Resource(None, Signer.ACCOUNT, _new_order),
+        "newAuthz": Resource(None, Signer.ACCOUNT, _new_authorization),
+        "revokeCert": Resource(None, Signer.EITHER, _revoke),
+        "keyChange": Resource(None, Signer.ACCOUNT, _change_key),
+        "renewal": Resource(_get_renewal, Signer.ACCOUNT, _post_renewal),
+        "account": Resource(None, Signer.ACCOUNT, _update_account),
+        "orders": Resource(None, Signer.ACCOUNT, _list_orders),
+        "order": Resource(None, Signer.ACCOUNT, _read_order),
+        "finalize": Resource(None, Signer.ACCOUNT, _finalize),
+        "authorization": Resource(None, Signer.ACCOUNT, _authorization),
+        "challenge": Resource(None, Signer.ACCOUNT, _challenge),
+        "certificate": Resource(None, Signer.ACCOUNT, _certificate),
+        "alternate": Resource(None, Signer.ACCOUNT, _alternate),
+    }
+)
+# The paths taken apart, with None where an identifier stands; renewalInfo itself has nothing to show.
+_BY_PATTERN: Mapping[tuple[str | None, ...], str] = {
+    tuple(None if part == "{}" else part for part in path.split("/")[1:]): resource
+    for resource, path in PATHS.items()
+    if resource in RESOURCES
+}

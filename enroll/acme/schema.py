@@ -1,0 +1,80 @@
+"""The tables of the protocol. Identifiers begin with their time, so that rows are added at the end."""
+
+from __future__ import annotations
+
+import sqlite_utils
+from sqlite_utils.migrations import Migrations
+
+migrations = Migrations("acme")
+
+_TABLES = (
+    """
+    CREATE TABLE acme_credentials (
+        kid TEXT PRIMARY KEY REFERENCES enrollments(request_id),
+        user_id TEXT NOT NULL REFERENCES users(user_id),
+        sealed_key BLOB NOT NULL,
+        common_name TEXT NOT NULL,             -- of every certificate that it leads to
+        profile TEXT NOT NULL,
+        quota INTEGER NOT NULL,                -- certificates outside the renewal period
+        used INTEGER NOT NULL DEFAULT 0,
+        account_id TEXT,                       -- bound once, for good
+        created_at INTEGER NOT NULL,
+        bound_at INTEGER,
+        withdrawn_at INTEGER
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX acme_credentials_by_user ON acme_credentials(user_id)",
+    """
+    CREATE TABLE acme_accounts (
+        id TEXT PRIMARY KEY,
+        user_id TEXT NOT NULL REFERENCES users(user_id),
+        jwk TEXT NOT NULL,
+        spki_sha256 TEXT NOT NULL UNIQUE,      -- one account per key, deactivated ones included
+        status TEXT NOT NULL CHECK (status IN ('valid', 'deactivated', 'revoked')),
+        contacts TEXT NOT NULL,                -- JSON
+        created_at INTEGER NOT NULL,
+        terms_agreed_at INTEGER,
+        kid TEXT UNIQUE REFERENCES acme_credentials(kid),
+        binding TEXT                           -- JSON, as the client sent it
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE acme_orders (
+        id TEXT PRIMARY KEY,
+        account_id TEXT NOT NULL REFERENCES acme_accounts(id),
+        request_id TEXT UNIQUE REFERENCES enrollments(request_id), -- NULL until it is authorised
+        identifiers TEXT NOT NULL,             -- JSON, as the client sent them
+        authorization_ids TEXT NOT NULL,       -- JSON
+        profile TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        replaces TEXT,                         -- as the client sent it
+        source_serial TEXT,                    -- certificate that has to be presented
+        open INTEGER NOT NULL DEFAULT 1        -- 0 once it has its certificate or was given up
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX acme_orders_by_account ON acme_orders(account_id, id)",
+    "CREATE INDEX acme_orders_open ON acme_orders(account_id, expires_at) WHERE open = 1",
+    "CREATE INDEX acme_orders_by_replaces ON acme_orders(replaces) WHERE replaces IS NOT NULL",
+    """
+    CREATE TABLE acme_authorizations (
+        id TEXT PRIMARY KEY,
+        account_id TEXT NOT NULL REFERENCES acme_accounts(id),
+        type TEXT NOT NULL,
+        value TEXT NOT NULL,                   -- as the client sent it
+        status TEXT NOT NULL CHECK (status IN ('pending', 'valid', 'invalid', 'deactivated', 'revoked')),
+        expires_at INTEGER NOT NULL,
+        challenge_type TEXT NOT NULL,
+        token TEXT NOT NULL,
+        validated_at INTEGER,
+        order_id TEXT                          -- where it is for one order only
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX acme_authorizations_of_account ON acme_authorizations(account_id, value)",
+)
+
+
+@migrations()
+def protocol(db: sqlite_utils.Database) -> None:
+    for statement in _TABLES:
+        db.execute(statement)

@@ -1,0 +1,406 @@
+"""Every statement about accounts, credentials, orders and authorizations.
+
+Functions take a sqlite_utils.Database: the reading connection, or the one inside ``Database.write``.
+Changes are compare-and-set, so that of two racers one wins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlite_utils
+
+from ca.database import rows
+from enroll.acme.accounts import Account
+from enroll.acme.keys import AccountKey, stored_key
+from enroll.acme.orders import Authorization, Identifier, Order
+
+Db = sqlite_utils.Database
+
+
+@dataclass(frozen=True)
+class Credential:
+    """An external account binding's credential. Its kid is a request ID; its key is sealed."""
+
+    kid: str
+    user_id: str
+    sealed_key: bytes
+    common_name: str
+    profile: str
+    quota: int
+    used: int
+    account_id: str | None
+    created_at: int
+    bound_at: int | None = None
+    withdrawn_at: int | None = None
+
+
+def new_id(at: int) -> str:
+    """A fresh identifier: eight hex digits of time, sixteen of chance. Later ones sort later."""
+    return f"{at:08x}{os.urandom(8).hex()}"
+
+
+# -- credentials ---------------------------------------------------------------------------------
+
+
+def add_credential(db: Db, credential: Credential) -> None:
+    db.execute(
+        "INSERT INTO acme_credentials (kid, user_id, sealed_key, common_name, profile, quota, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            credential.kid,
+            credential.user_id,
+            credential.sealed_key,
+            credential.common_name,
+            credential.profile,
+            credential.quota,
+            credential.created_at,
+        ),
+    )
+
+
+def credential(db: Db, kid: str) -> Credential | None:
+    row = _one(db, "SELECT * FROM acme_credentials WHERE kid = ?", kid)
+    return None if row is None else Credential(**row)
+
+
+def credentials_of(db: Db, user_id: str) -> list[Credential]:
+    """A user's credentials, oldest first."""
+    statement = "SELECT * FROM acme_credentials WHERE user_id = ? ORDER BY created_at"
+    return [Credential(**row) for row in rows(db, statement, [user_id])]
+
+
+def bind_credential(db: Db, kid: str, account_id: str, at: int) -> bool:
+    """Binds a credential to an account; False when it is bound or withdrawn already."""
+    return _changed(
+        db,
+        "UPDATE acme_credentials SET account_id = ?, bound_at = ?"
+        " WHERE kid = ? AND account_id IS NULL AND withdrawn_at IS NULL",
+        account_id,
+        at,
+        kid,
+    )
+
+
+def withdraw_credential(db: Db, kid: str, at: int) -> bool:
+    """Ends a credential; False when unknown or ended already."""
+    return _changed(
+        db, "UPDATE acme_credentials SET withdrawn_at = ? WHERE kid = ? AND withdrawn_at IS NULL", at, kid
+    )
+
+
+def use_credential(db: Db, kid: str) -> bool:
+    """Takes one certificate of the quota; False when it is used up or the credential has ended."""
+    return _changed(
+        db,
+        "UPDATE acme_credentials SET used = used + 1 WHERE kid = ? AND used < quota AND withdrawn_at IS NULL",
+        kid,
+    )
+
+
+# -- accounts ------------------------------------------------------------------------------------
+
+
+def add_account(db: Db, account: Account) -> bool:
+    """Records an account; False when the key, or the credential, has one."""
+    try:
+        db.execute(
+            "INSERT INTO acme_accounts (id, user_id, jwk, spki_sha256, status, contacts, created_at,"
+            " terms_agreed_at, kid, binding) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                account.id,
+                account.user_id,
+                account.key.jwk,
+                account.key.spki_sha256,
+                account.status,
+                json.dumps(account.contacts),
+                account.created_at,
+                account.terms_agreed_at,
+                account.kid,
+                None if account.binding is None else json.dumps(dict(account.binding)),
+            ),
+        )
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+            raise
+        return False
+    return True
+
+
+def account(db: Db, account_id: str) -> Account | None:
+    row = _one(db, "SELECT * FROM acme_accounts WHERE id = ?", account_id)
+    return None if row is None else _account(row)
+
+
+def account_of_key(db: Db, spki_sha256: str) -> Account | None:
+    """The account of a key, deactivated or not."""
+    row = _one(db, "SELECT * FROM acme_accounts WHERE spki_sha256 = ?", spki_sha256)
+    return None if row is None else _account(row)
+
+
+def is_account_key(db: Db, spki_sha256: str) -> bool:
+    return _one(db, "SELECT 1 FROM acme_accounts WHERE spki_sha256 = ?", spki_sha256) is not None
+
+
+def set_contacts(db: Db, account_id: str, contacts: Sequence[str]) -> bool:
+    return _changed(
+        db,
+        "UPDATE acme_accounts SET contacts = ? WHERE id = ? AND status = 'valid'",
+        json.dumps(list(contacts)),
+        account_id,
+    )
+
+
+def agree_terms(db: Db, account_id: str, at: int) -> bool:
+    return _changed(
+        db,
+        "UPDATE acme_accounts SET terms_agreed_at = ? WHERE id = ? AND status = 'valid'",
+        at,
+        account_id,
+    )
+
+
+def change_key(db: Db, account_id: str, expected: AccountKey, key: AccountKey) -> bool:
+    """Replaces an account's key; False when it was replaced meanwhile or the new key has an account."""
+    try:
+        return _changed(
+            db,
+            "UPDATE acme_accounts SET jwk = ?, spki_sha256 = ?"
+            " WHERE id = ? AND spki_sha256 = ? AND status = 'valid'",
+            key.jwk,
+            key.spki_sha256,
+            account_id,
+            expected.spki_sha256,
+        )
+    except sqlite3.IntegrityError:
+        return False
+
+
+def deactivate_account(db: Db, account_id: str) -> bool:
+    """False when it was deactivated already."""
+    statement = "UPDATE acme_accounts SET status = 'deactivated' WHERE id = ? AND status = 'valid'"
+    return _changed(db, statement, account_id)
+
+
+# -- orders --------------------------------------------------------------------------------------
+
+
+def add_order(db: Db, order: Order) -> None:
+    db.execute(
+        "INSERT INTO acme_orders (id, account_id, request_id, identifiers, authorization_ids, profile,"
+        " created_at, expires_at, replaces, source_serial) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            order.id,
+            order.account_id,
+            order.request_id,
+            json.dumps([[one.type, one.value] for one in order.identifiers], ensure_ascii=False),
+            json.dumps(order.authorization_ids),
+            order.profile,
+            order.created_at,
+            order.expires_at,
+            order.replaces,
+            order.source_serial,
+        ),
+    )
+
+
+def order(db: Db, order_id: str) -> Order | None:
+    row = _one(db, "SELECT * FROM acme_orders WHERE id = ?", order_id)
+    return None if row is None else _order(row)
+
+
+def order_of_request(db: Db, request_id: str) -> Order | None:
+    """The order that an enrollment belongs to, if it came through the protocol."""
+    row = _one(db, "SELECT * FROM acme_orders WHERE request_id = ?", request_id)
+    return None if row is None else _order(row)
+
+
+def orders_page(db: Db, account_id: str, before_id: str, limit: int) -> list[Order]:
+    """An account's orders, newest first, those before an identifier."""
+    statement = "SELECT * FROM acme_orders WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?"
+    return [_order(row) for row in rows(db, statement, [account_id, before_id, limit])]
+
+
+def open_orders(db: Db, account_id: str, at: int) -> list[Order]:
+    """An account's orders that have no certificate yet and could still get one."""
+    statement = "SELECT * FROM acme_orders WHERE account_id = ? AND expires_at > ? AND open = 1"
+    return [_order(row) for row in rows(db, statement, [account_id, at])]
+
+
+def count_open_orders(db: Db, account_id: str, at: int) -> int:
+    row = _one(
+        db,
+        "SELECT count(*) AS n FROM acme_orders WHERE account_id = ? AND expires_at > ? AND open = 1",
+        account_id,
+        at,
+    )
+    return 0 if row is None else int(row["n"])
+
+
+def orders_replacing(db: Db, replaces: str) -> list[Order]:
+    """The orders that named this certificate as the one that they replace."""
+    return [_order(row) for row in rows(db, "SELECT * FROM acme_orders WHERE replaces = ?", [replaces])]
+
+
+def latest_order(db: Db, account_id: str) -> Order | None:
+    """The newest order of an account that has its certificate."""
+    row = _one(
+        db,
+        "SELECT * FROM acme_orders WHERE account_id = ? AND open = 0 AND request_id IS NOT NULL"
+        " ORDER BY id DESC LIMIT 1",
+        account_id,
+    )
+    return None if row is None else _order(row)
+
+
+def give_request(db: Db, order_id: str, request_id: str) -> bool:
+    """Ties an order to its enrollment, once."""
+    statement = "UPDATE acme_orders SET request_id = ? WHERE id = ? AND request_id IS NULL AND open = 1"
+    return _changed(db, statement, request_id, order_id)
+
+
+def release_request(db: Db, order_id: str, at: int) -> bool:
+    """Gives up an open order, which is invalid from now on, and frees its enrollment for another."""
+    return _changed(
+        db,
+        "UPDATE acme_orders SET request_id = NULL, open = 0, expires_at = min(expires_at, ?)"
+        " WHERE id = ? AND open = 1",
+        at,
+        order_id,
+    )
+
+
+def close_order(db: Db, order_id: str) -> bool:
+    """Marks an order as having its certificate; False when it was closed already."""
+    return _changed(db, "UPDATE acme_orders SET open = 0 WHERE id = ? AND open = 1", order_id)
+
+
+# -- authorizations ------------------------------------------------------------------------------
+
+
+def add_authorization(db: Db, authorization: Authorization) -> None:
+    db.execute(
+        "INSERT INTO acme_authorizations (id, account_id, type, value, status, expires_at, challenge_type,"
+        " token, validated_at, order_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            authorization.id,
+            authorization.account_id,
+            authorization.identifier.type,
+            authorization.identifier.value,
+            authorization.status,
+            authorization.expires_at,
+            authorization.challenge_type,
+            authorization.token,
+            authorization.validated_at,
+            authorization.order_id,
+        ),
+    )
+
+
+def authorization(db: Db, authorization_id: str) -> Authorization | None:
+    row = _one(db, "SELECT * FROM acme_authorizations WHERE id = ?", authorization_id)
+    return None if row is None else _authorization(row)
+
+
+def valid_authorization(db: Db, account_id: str, identifier: Identifier, until: int) -> Authorization | None:
+    """A reusable authorization that is still valid at a later moment."""
+    row = _one(
+        db,
+        "SELECT * FROM acme_authorizations WHERE account_id = ? AND value = ? AND type = ?"
+        " AND status = 'valid' AND order_id IS NULL AND expires_at > ? LIMIT 1",
+        account_id,
+        identifier.value,
+        identifier.type,
+        until,
+    )
+    return None if row is None else _authorization(row)
+
+
+def validate_authorization(db: Db, authorization_id: str, at: int) -> bool:
+    """pending -> valid; False when it is not pending any more."""
+    return _changed(
+        db,
+        "UPDATE acme_authorizations SET status = 'valid', validated_at = ?"
+        " WHERE id = ? AND status = 'pending' AND expires_at > ?",
+        at,
+        authorization_id,
+        at,
+    )
+
+
+def deactivate_authorization(db: Db, authorization_id: str) -> bool:
+    """pending or valid -> deactivated; False otherwise."""
+    return _changed(
+        db,
+        "UPDATE acme_authorizations SET status = 'deactivated'"
+        " WHERE id = ? AND status IN ('pending', 'valid')",
+        authorization_id,
+    )
+
+
+def deactivate_authorizations_of(db: Db, account_id: str) -> None:
+    db.execute(
+        "UPDATE acme_authorizations SET status = 'deactivated'"
+        " WHERE account_id = ? AND status IN ('pending', 'valid')",
+        (account_id,),
+    )
+
+
+# -- rows to values ------------------------------------------------------------------------------
+
+
+def _account(row: dict[str, Any]) -> Account:
+    return Account(
+        id=row["id"],
+        user_id=row["user_id"],
+        key=stored_key(row["jwk"]),
+        status=row["status"],
+        contacts=tuple(json.loads(row["contacts"])),
+        created_at=row["created_at"],
+        terms_agreed_at=row["terms_agreed_at"],
+        kid=row["kid"],
+        binding=None if row["binding"] is None else json.loads(row["binding"]),
+    )
+
+
+def _order(row: dict[str, Any]) -> Order:
+    return Order(
+        id=row["id"],
+        account_id=row["account_id"],
+        request_id=row["request_id"],
+        identifiers=tuple(Identifier(*pair) for pair in json.loads(row["identifiers"])),
+        authorization_ids=tuple(json.loads(row["authorization_ids"])),
+        profile=row["profile"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        replaces=row["replaces"],
+        source_serial=row["source_serial"],
+    )
+
+
+def _authorization(row: dict[str, Any]) -> Authorization:
+    return Authorization(
+        id=row["id"],
+        account_id=row["account_id"],
+        identifier=Identifier(row["type"], row["value"]),
+        status=row["status"],
+        expires_at=row["expires_at"],
+        challenge_type=row["challenge_type"],
+        token=row["token"],
+        validated_at=row["validated_at"],
+        order_id=row["order_id"],
+    )
+
+
+def _one(db: Db, statement: str, *parameters: Any) -> dict[str, Any] | None:
+    found = rows(db, statement, parameters)
+    return found[0] if found else None
+
+
+def _changed(db: Db, statement: str, *parameters: Any) -> bool:
+    return bool(db.execute(statement, parameters).rowcount)

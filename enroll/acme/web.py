@@ -1,0 +1,149 @@
+"""The protocol over HTTP: one low-level aiohttp handler and one renderer of problems.
+
+What all answers have in common (nonce, links, CORS, caching, errors) is added in one place.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from ca.trust import VerifiedPeer
+from enroll.acme import store
+from enroll.acme.accounts import Account
+from enroll.acme.door import Door, problem_of
+from enroll.acme.jws import MAX_BODY, VerifiedRequest, verify
+from enroll.acme.resources import RESOURCES, Answer, Exchange, find_resource
+from enroll.problems import Problem, malformed
+from enroll.refusals import Refusal
+
+log = logging.getLogger("sekisho.acme")
+
+#: Tells who presented a certificate on a request's connection; judged for this very request.
+PeerOf = Callable[[web.BaseRequest], VerifiedPeer | None]
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Headers = list[tuple[str, str]]
+
+_PROBLEM = "application/problem+json"
+# RFC 8555 section 6.1: any origin may use the protocol from a browser, and may read what it needs.
+_CORS: Headers = [
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Expose-Headers", "Link, Location, Replay-Nonce, Retry-After"),
+]
+_PREFLIGHT: Headers = [
+    ("Access-Control-Allow-Methods", "GET, HEAD, POST"),
+    ("Access-Control-Allow-Headers", "Content-Type"),
+    ("Access-Control-Max-Age", "86400"),
+]
+
+
+def handler(door: Door, peer_of: PeerOf = lambda _: None) -> Handler:
+    """The handler of one door, for every path below its root.
+
+    On a site with mutual TLS ``peer_of`` hands over the verified peer; elsewhere there is none.
+    """
+    parts = urlsplit(door.urls.root)
+    origin, prefix = f"{parts.scheme}://{parts.netloc}", parts.path
+    index = ("Link", f'<{door.urls.to("directory")}>;rel="index"')
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        path, _, query = request.raw_path.partition("?")
+        found: tuple[str, tuple[str, ...]] | None = None
+        try:
+            if path.startswith(prefix):
+                found = find_resource(path[len(prefix) :])
+            if found is None:
+                raise malformed("there is no such resource", status=404)
+            answer = await _answer(door, request, *found, origin + request.raw_path, query, peer_of)
+        except Problem as problem:
+            answer = _problem(problem)
+        except Refusal as refusal:
+            answer = _problem(problem_of(refusal))
+        except web.RequestPayloadError:
+            answer = _problem(malformed("the body cannot be read"))
+        except (ConnectionError, web.HTTPException):
+            raise
+        except Exception:
+            # Ours. The log says what; the client learns only that it may try again.
+            log.exception("%s %s failed", request.method, path)
+            answer = _problem(Problem("serverInternal", "the server failed; try again later"))
+        headers = CIMultiDict(answer.headers)
+        if found is None or found[0] != "directory":
+            # RFC 8555 section 7.1: on every resource but the directory.
+            headers.add(*index)
+        headers.extend(_CORS)
+        headers["Cache-Control"] = "no-store"
+        headers["Replay-Nonce"] = door.nonces.fresh(door.office.now())
+        if answer.content_type:
+            headers["Content-Type"] = answer.content_type
+        return web.Response(status=answer.status, body=answer.body, headers=headers)
+
+    return handle
+
+
+async def _answer(
+    door: Door,
+    request: web.BaseRequest,
+    resource_name: str,
+    names: tuple[str, ...],
+    url: str,
+    query: str,
+    peer_of: PeerOf,
+) -> Answer:
+    resource = RESOURCES[resource_name]
+    method = request.method
+    if method == "OPTIONS":
+        return Answer(204, headers=tuple(_PREFLIGHT))
+    if method in ("GET", "HEAD") and resource.get is not None:
+        if resource_name == "newNonce":
+            # RFC 8555 section 7.2: 200 to HEAD, 204 to GET.
+            return Answer(200 if method == "HEAD" else 204)
+        return resource.get(door, names)
+    if method != "POST":
+        allowed = "POST, OPTIONS" if resource.get is None else "GET, HEAD, POST, OPTIONS"
+        raise Problem("malformed", f"{method} is not allowed here", status=405, headers=[("Allow", allowed)])
+    if "Replay-Nonce" in request.headers:
+        # RFC 8555 section 6.5.1: it MUST NOT be in a request; the nonce belongs into the JWS.
+        raise malformed("the header Replay-Nonce is for answers; put the nonce into the protected header")
+    body = await _body(request)
+    db = door.office.database.read()
+    verified: VerifiedRequest[Account] = verify(
+        body,
+        request.headers.get("Content-Type"),
+        url=url,
+        signer=resource.signer,
+        account_of=lambda kid: store.account(db, door.urls.identifier("account", kid) or ""),
+        spend=lambda nonce: door.nonces.spend(nonce, door.office.now()),
+    )
+    return await resource.post(Exchange(door, verified, names, _query(query), peer_of(request)))
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """The body, up to the bound; whoever sends more learns so without being read to the end."""
+    length = request.content_length
+    chunks: list[bytes] = []
+    size = 0
+    while length is None or length <= MAX_BODY:
+        chunk = await request.content.read(MAX_BODY + 1)
+        if not chunk:
+            return b"".join(chunks)
+        size += len(chunk)
+        if size > MAX_BODY:
+            break
+        chunks.append(chunk)
+    raise malformed(f"the body is larger than {MAX_BODY} bytes", status=413)
+
+
+def _query(text: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in text.split("&") if part)
+    return {name: value for name, _, value in pairs}
+
+
+def _problem(problem: Problem) -> Answer:
+    body = json.dumps(problem.to_json(), ensure_ascii=False).encode("utf-8", "replace")
+    return Answer(problem.status, body, _PROBLEM, problem.headers)
