@@ -1,0 +1,85 @@
+"""The help: the manual's guidance per browser, the hosts to allow, our CA certificates, whom to call.
+
+Public, asks for nothing, keeps nothing. One page per topic, each in Japanese and in English.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from enroll.refusals import Refusal
+from gateway import pages
+from gateway.browsers import browser_of
+from gateway.context import Gate, Role
+from gateway.sites.help.publications import certificates_of, chain_pem, hosts_of
+from gateway.sites.help.topics import TOPICS, Topic, browsers_for
+
+_BY_SLUG = {topic.slug: topic for topic in TOPICS}
+
+
+def application(gate: Gate) -> web.Application:
+    """The help site. ``/hosts.txt`` and ``/ca/`` are for programs, everything else is for people."""
+    app = pages.site_application(gate, Role.HELP, "gateway.sites.help")
+    app.router.add_get("/", _contents)
+    app.router.add_get("/hosts.txt", _hosts)
+    app.router.add_get("/ca/chain.pem", _chain)
+    app.router.add_get("/ca/{slug:[a-z]+-[0-9a-f]{12}}.{form:pem|cer}", _certificate)
+    app.router.add_get("/{topic:[a-z]+}", _topic)
+    return app
+
+
+async def _contents(request: web.Request) -> web.StreamResponse:
+    return _page(request, "contents.html", None)
+
+
+async def _topic(request: web.Request) -> web.StreamResponse:
+    topic = _BY_SLUG.get(request.match_info["topic"])
+    if topic is None:
+        raise Refusal("not_found")
+    return _page(request, f"{pages.language_of(request)}/{topic.slug}.html", topic)
+
+
+def _page(request: web.Request, template: str, topic: Topic | None) -> web.Response:
+    gate = request.app[pages.GATE]
+    browser = browser_of(request.headers.get("User-Agent", ""))
+    certificates = certificates_of(gate.office.authority)
+    values: dict[str, Any] = {
+        "topics": TOPICS,
+        "topic": topic,
+        "browser": browser,
+        "browsers": browsers_for(browser.family),
+        "hosts": hosts_of(gate),
+        "certificates": certificates,
+        "issuer_name": gate.office.authority.current.common_name,
+        "root": next((each for each in certificates if each.is_root), None),
+    }
+    return pages.render(request, template, headers={"Vary": "User-Agent, Cookie"}, **values)
+
+
+async def _hosts(request: web.Request) -> web.StreamResponse:
+    """All hosts on one line, to be pasted into a proxy's or firewall's list (R5)."""
+    names = " ".join(host.short for host in hosts_of(request.app[pages.GATE]))
+    return web.Response(text=names + "\n", content_type="text/plain", charset="utf-8")
+
+
+async def _chain(request: web.Request) -> web.StreamResponse:
+    certificates = certificates_of(request.app[pages.GATE].office.authority)
+    return _file(chain_pem(certificates), "application/pem-certificate-chain", "chain.pem")
+
+
+async def _certificate(request: web.Request) -> web.StreamResponse:
+    slug, form = request.match_info["slug"], request.match_info["form"]
+    for each in certificates_of(request.app[pages.GATE].office.authority):
+        if each.slug == slug:
+            if form == "pem":
+                return _file(each.pem, "application/pem-certificate-chain", f"{slug}.pem")
+            # RFC 2585 section 4.1: one DER certificate.
+            return _file(each.der, "application/pkix-cert", f"{slug}.cer")
+    raise Refusal("not_found")
+
+
+def _file(content: bytes, kind: str, name: str) -> web.Response:
+    disposition = f'attachment; filename="{name}"'
+    return web.Response(body=content, headers={"Content-Type": kind, "Content-Disposition": disposition})

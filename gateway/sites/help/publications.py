@@ -1,0 +1,108 @@
+"""What the help publishes besides text: the hosts to allow, and the certificates of our CA. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from ca.authority import Authority
+from ca.certificates import to_pem
+from gateway.context import Gate, Role
+from gateway.words import Text
+
+_PURPOSES: Mapping[Role, Text] = {
+    Role.PICKUP: ("証明書取得サイト", "Pick-up site"),
+    Role.RENEWAL: ("証明書更新サイト", "Renewal site"),
+    Role.SERVICE: ("オンラインサービス", "Online service"),
+    Role.CONNECTIVITY: ("導通確認サイト", "Connectivity test"),
+    Role.HELP: ("ヘルプ", "Help"),
+}
+#: Sites to which browsers show a client certificate: no device may open their TLS on the way (E23).
+_WITH_CERTIFICATE = frozenset({Role.RENEWAL, Role.SERVICE, Role.CONNECTIVITY})
+
+
+@dataclass(frozen=True)
+class Host:
+    """A name that an organisation's network has to let through."""
+
+    name: str
+    port: int
+    purpose: Text
+    with_certificate: bool
+
+    @property
+    def short(self) -> str:
+        """``name``, with its port when that is not the usual one."""
+        return self.name if self.port == 443 else f"{self.name}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A CA certificate for download under ``/ca/<slug>.pem`` and ``/ca/<slug>.cer``."""
+
+    slug: str
+    common_name: str
+    is_root: bool
+    is_current: bool
+    not_before_at: int
+    not_after_at: int
+    sha1: str
+    sha256: str
+    der: bytes = field(repr=False)
+
+    @property
+    def pem(self) -> bytes:
+        return to_pem(self.der)
+
+
+def hosts_of(gate: Gate) -> tuple[Host, ...]:
+    """Every host name of ours that people's browsers open (R5)."""
+    found = []
+    for role, purpose in _PURPOSES.items():
+        parts = urlsplit(gate.origins[role])
+        found.append(Host(parts.hostname or "", parts.port or 443, purpose, role in _WITH_CERTIFICATE))
+    if gate.try_suffix:
+        name, _, port = gate.try_suffix.partition(":")
+        purpose = ("導通確認サイト（もう一度試す）", "Connectivity test (try again)")
+        found.append(Host(f"*{name}", int(port or 443), purpose, True))
+    return tuple(found)
+
+
+def certificates_of(authority: Authority) -> tuple[Published, ...]:
+    """The issuing CAs, the current one first, then the roots above them, each once."""
+    issuers = [_published(issuer.der, False, issuer is authority.current) for issuer in authority.issuers]
+    roots = dict.fromkeys(issuer.chain[-1] for issuer in authority.issuers if issuer.chain)
+    return (*issuers, *(_published(der, True, False) for der in roots))
+
+
+def chain_pem(certificates: Sequence[Published]) -> bytes:
+    """All of them in one file, for programs that want a bundle."""
+    return b"".join(each.pem for each in certificates)
+
+
+def _published(der: bytes, is_root: bool, is_current: bool) -> Published:
+    certificate = x509.load_der_x509_certificate(der)
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    sha256 = hashlib.sha256(der).hexdigest()
+    return Published(
+        slug=("root-" if is_root else "issuing-") + sha256[:12],
+        common_name=str(names[0].value) if names else "",
+        is_root=is_root,
+        is_current=is_current,
+        not_before_at=int(certificate.not_valid_before_utc.timestamp()),
+        not_after_at=int(certificate.not_valid_after_utc.timestamp()),
+        # Windows shows SHA-1 as the thumbprint, and its root-install warning too.
+        sha1=_grouped(hashlib.sha1(der, usedforsecurity=False).hexdigest()),
+        sha256=_grouped(sha256),
+        der=der,
+    )
+
+
+def _grouped(digest: str) -> str:
+    """In groups of eight, as the Windows warning prints a thumbprint, so that eyes can compare."""
+    return " ".join(digest[i : i + 8].upper() for i in range(0, len(digest), 8))

@@ -1,0 +1,97 @@
+"""The help's table of contents, in the manual's order and with its headings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.browsers import Family
+from gateway.words import Text
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A page: ``/<slug>``, written in ``templates/ja/<slug>.html`` and ``templates/en/<slug>.html``."""
+
+    slug: str
+    title: Text
+    #: What the page is for, where the heading does not say it.
+    about: Text = ("", "")
+
+
+TOPICS: tuple[Topic, ...] = (
+    Topic(
+        "flow",
+        ("1. 事務フロー", "1. Procedures"),
+        (
+            "ユーザーID追加発行・クライアント証明書再発行の流れ",
+            "Adding a user ID, and reissue of a client certificate",
+        ),
+    ),
+    Topic(
+        "pickup",
+        ("2. クライアント証明書取得のお手続き", "2. Fetching the client certificate"),
+        (
+            "メールの受取から、パソコンへの取得（インストール）まで",
+            "From the mail to the certificate on your PC",
+        ),
+    ),
+    Topic(
+        "renewal",
+        ("3. クライアント証明書有効期限到来メール受取後の対応（更新）", "3. Renewal"),
+        ("有効期限日の30日前からのお手続き", "From 30 days before the end of a certificate"),
+    ),
+    Topic(
+        "reapplication",
+        ("3. クライアント証明書有効期限到来メール受取後の対応（更新の再申請）", "3. Renewal, taken up again"),
+        (
+            "更新手続きを中断した場合・パスワードを失念した場合",
+            "After an interruption, or a forgotten password",
+        ),
+    ),
+    Topic(
+        "verify",
+        ("4. 証明書の確認方法", "4. Looking at your certificate"),
+        (
+            "発行者・発行先・有効期限の確認、有効期限が切れた証明書の削除",
+            "Issuer, subject and validity; deleting expired certificates",
+        ),
+    ),
+    Topic("popups", ("5-1. ポップアップブロックの解除方法", "5-1. Allowing pop-ups")),
+    Topic("history", ("5-2. 履歴の削除方法", "5-2. Clearing the browsing history")),
+    Topic("faq", ("5-3. その他のよくあるご照会", "5-3. Frequent questions")),
+    Topic(
+        "trouble",
+        ("証明書を選択できないとき", "When the certificate cannot be chosen"),
+        (
+            "選択画面、ブラウザーの記憶、Firefox、通信の検査、パソコンの時計",
+            "The browser's choice and memory, Firefox, inspected connections, the PC's clock",
+        ),
+    ),
+    Topic(
+        "hosts",
+        ("許可が必要なURL", "Addresses to allow"),
+        ("団体様のシステムのご担当者向け", "For the administrator of your network"),
+    ),
+    Topic(
+        "certificates",
+        ("認証局の証明書", "Certificates of the CA"),
+        ("発行者の証明書と拇印", "Certificates of the issuer, with thumbprints"),
+    ),
+    Topic("glossary", ("用語・略称", "Terms")),
+    Topic(
+        "contact",
+        ("ご照会先", "Help desk"),
+        (
+            "電話番号、受付時間、照会番号、メールの送信元",
+            "Telephone, hours, reference numbers, senders of our mails",
+        ),
+    ),
+)
+
+#: The browsers that the manual has steps for; a visitor's own comes first.
+_COVERED = (Family.EDGE, Family.CHROME)
+
+
+def browsers_for(family: Family) -> tuple[Family, ...]:
+    """The order in which the steps per browser are shown."""
+    return tuple(sorted(_COVERED, key=lambda each: each is not family))
