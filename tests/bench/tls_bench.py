@@ -89,7 +89,31 @@ def measure(chosen: dict[str, Server], folder: Path, options: argparse.Namespace
             for key, value in itertools.chain(*(row.items() for row in rows)):
                 better = max if key.endswith("_per_s") else min
                 best[title][key] = better(float(best[title].get(key, value)), value)
+        for title, (pid, _, plain) in running.items():
+            best[title]["kib_per_idle"] = idle_memory(pid, plain, folder)
     return list(best.values())
+
+
+def idle_memory(pid: int, port: int, folder: Path, count: int = 200) -> float:
+    """KiB of resident memory that one kept-alive connection costs after a request."""
+    context = ssl.create_default_context(cafile=folder / "server.pem")
+    before = resident(pid)
+    held = []
+    for _ in range(count):
+        tls = context.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="localhost")
+        tls.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert tls.recv(4096).startswith(b"HTTP/1.1 200")
+        held.append(tls)
+    used = resident(pid) - before
+    for tls in held:
+        tls.close()
+    return used / count
+
+
+def resident(pid: int) -> float:
+    """KiB of resident memory of a process and its children."""
+    text = "".join(Path(f"/proc/{each}/status").read_text() for each in (pid, *children(pid)))
+    return sum(float(found) for found in re.findall(r"VmRSS:\s+(\d+) kB", text))
 
 
 def round_fresh(pid: int, port: int, folder: Path, count: int) -> dict[str, float]:
@@ -169,7 +193,8 @@ def report(rows: list[Row]) -> None:
             )  # fmt: skip
         print(
             f"{row['server']:<44}{row['ms_per_connection']:>12.2f}{row['connections_per_s']:>9.0f}"
-            f"{row.get('requests_per_s', 0):>12.0f}{row.get('us_per_request', 0):>12.1f}{ratio:>18}"
+            f"{row.get('requests_per_s', 0):>12.0f}{row.get('us_per_request', 0):>12.1f}"
+            f"{row['kib_per_idle']:>10.0f}{ratio:>14}"
         )
     print(json.dumps(rows))
 
