@@ -6,12 +6,13 @@ import argparse
 import asyncio
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from conformance import cases, credentials, known, report
 from conformance.case import LEVELS, Case
 from conformance.credentials import Credentials, Usage
+from conformance.responder import answering
 from conformance.run import Result, run, select
 from conformance.wire import Wire, client_context
 from conformance.world import World
@@ -62,7 +63,7 @@ def _run(options: argparse.Namespace, chosen: Sequence[Case]) -> int:
 
 
 async def _suite(
-    options: argparse.Namespace, given: Credentials, chosen: Sequence[Case], show: object
+    options: argparse.Namespace, given: Credentials, chosen: Sequence[Case], show: Callable[[Result], None]
 ) -> list[Result]:
     try:
         context = client_context(options.ca_file)
@@ -73,7 +74,10 @@ async def _suite(
         ) from error
     world = World(options.directory, Wire(context, resolve), given, ca_file=options.ca_file, resolve=resolve)
     try:
-        return await run(world, chosen, options.timeout, show)  # type: ignore[arg-type]
+        async with answering(options.http_01_port, world.key_authorizations):
+            return await run(world, chosen, options.timeout, show)
+    except OSError as error:
+        raise Usage(f"--http-01-port {options.http_01_port}: {error}; give a free port") from error
     finally:
         await world.close()
 
@@ -102,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--timeout", metavar="S", type=float, default=30.0, help="seconds a case may take (default 30)")
     add("--level", choices=LEVELS, default="ours", help="run cases up to this level (default ours: all)")
     add("--resolve", metavar="NAME=ADDRESS", action="append", default=[], help="connect to ADDRESS for NAME")
+    add("--http-01-port", metavar="PORT", type=int, help="answer http-01 validations on this port")
     return parser
 
 

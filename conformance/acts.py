@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from conformance import jose, pki
@@ -43,7 +43,7 @@ def take(world: World, *, apart_from: frozenset[str] | None = None, single: bool
 
 def last(world: World) -> Credential:
     """A credential not bound yet that requests to be refused may name; it is spent last."""
-    free = unspent(world)
+    free = [one for one in unspent(world) if one.binds]
     if not free:
         raise Skipped("needs an unbound credential: 1 more would run it")
     return free[-1]
@@ -58,7 +58,7 @@ def bind(credential: Credential, key: jose.Key, url: str, **changes: object) -> 
 async def account_request(world: World, key: jose.Key, credential: Credential | None) -> dict[str, object]:
     """The newAccount payload: terms agreed, and bound when there is a credential."""
     payload: dict[str, object] = {"termsOfServiceAgreed": True}
-    if credential is not None:
+    if credential is not None and credential.binds:
         payload["externalAccountBinding"] = bind(credential, key, await world.resource("newAccount"))
     return payload
 
@@ -179,6 +179,8 @@ async def _authorize(world: World, owner: Account, url: str) -> None:
         raise Failed(
             f"a pending authorization with no challenge to answer: {[o.get('type') for o in offered]}"
         )
+    token = str(chosen.get("token"))
+    world.key_authorizations[token] = f"{token}.{owner.key.thumbprint}"
     await world.post(owner, str(chosen["url"]), {})
     for _ in range(POLLS):
         now = (await world.post(owner, url)).object().get("status")
@@ -256,13 +258,20 @@ async def revoked(world: World) -> Issued:
     return await world.keep("revoked", make)
 
 
-async def race(*calls: object) -> list[Answer]:
-    """Runs calls at the same time and waits for all, so that none is cut off; then raises what one raised."""
-    results = await asyncio.gather(*calls, return_exceptions=True)  # type: ignore[call-overload]
+async def race(
+    *calls: Awaitable[Answer], then: Callable[[list[Answer | None]], None] | None = None
+) -> list[Answer]:
+    """Runs calls at the same time and waits for all, so that none is cut off; then raises what one raised.
+
+    then sees the answers first (None for a call that raised), to keep up with what did change.
+    """
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    if then is not None:
+        then([result if isinstance(result, Answer) else None for result in results])
     for result in results:
         if isinstance(result, BaseException):
             raise result
-    return list(results)
+    return [result for result in results if isinstance(result, Answer)]
 
 
 # Accounts that come to harm.
@@ -270,7 +279,7 @@ async def race(*calls: object) -> list[Answer]:
 
 async def doomed(world: World) -> Account:
     """An account to be deactivated; it takes the credential that refused bindings named before."""
-    return await world.keep("doomed", lambda: register(world, last(world)))
+    return await world.keep("doomed", lambda: register(world, (unspent(world) or [take(world)])[-1]))
 
 
 async def roller(world: World) -> Account:

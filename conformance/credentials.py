@@ -18,7 +18,10 @@ class Usage(Exception):
 
 @dataclass(frozen=True)
 class Credential:
-    """One external account binding (RFC 8555 7.3.4) and the identifiers it may order."""
+    """One external account binding (RFC 8555 7.3.4) and the identifiers it may order.
+
+    An empty kid stands for a server that asks for no binding: any number of accounts may be made.
+    """
 
     kid: str
     hmac_key: bytes
@@ -26,6 +29,10 @@ class Credential:
     alg: str = "HS256"
     profile: str | None = None
     reusable: bool = False
+
+    @property
+    def binds(self) -> bool:
+        return bool(self.kid)
 
     @property
     def names(self) -> frozenset[str]:
@@ -72,14 +79,14 @@ def parse(value: Mapping[str, object]) -> Credentials:
 
 
 def _credential(item: Mapping[str, object]) -> Credential:
-    profile = item.get("profile")
+    profile, bound = item.get("profile"), "kid" in item
     return Credential(
-        kid=str(item["kid"]),
-        hmac_key=jose.unb64(str(item["hmac_key"]).rstrip("=")),
+        kid=str(item["kid"]) if bound else "",
+        hmac_key=jose.unb64(str(item["hmac_key"]).rstrip("=")) if bound else b"",
         identifiers=_identifiers(item["identifiers"]),
         alg=str(item.get("alg") or "HS256"),
         profile=None if profile is None else str(profile),
-        reusable=item.get("reusable") is True,
+        reusable=not bound or item.get("reusable") is True,
     )
 
 

@@ -98,6 +98,7 @@ class World:
     wire: Wire
     credentials: Credentials = field(default_factory=Credentials)
     log: list[Exchange] = field(default_factory=list)
+    key_authorizations: dict[str, str] = field(default_factory=dict)  # token -> what http-01 expects
     ca_file: str | None = None
     resolve: dict[str, str] = field(default_factory=dict)
     _nonces: list[str] = field(default_factory=list)

@@ -13,6 +13,7 @@ from conformance.cases import (
     directory,
     finalize,
     hostile,
+    identity,
     keychange,
     keys,
     nonce,
@@ -26,8 +27,10 @@ from conformance.cases import (
 
 CASES: tuple[Case, ...] = (
     *directory.CASES,
+    *binding.REFUSALS,
     *transport.CASES,
     *signature.CASES,
+    *identity.CASES,
     *keys.CASES,
     *nonce.CASES,
     *hostile.CASES,

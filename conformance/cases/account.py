@@ -431,4 +431,4 @@ async def race_creation(world: World) -> None:
 
 
 def _spare(world: World) -> Credential | None:
-    return acts.last(world) if acts.unspent(world) else None
+    return next((one for one in reversed(acts.unspent(world)) if one.binds), None)

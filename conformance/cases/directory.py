@@ -43,7 +43,7 @@ async def required(world: World) -> None:
 )
 async def kept(world: World) -> None:
     owner = await acts.account(world)
-    for name in ("newNonce", "newAccount", "newOrder", "newAuthz", "revokeCert", "keyChange"):
+    for name in ("newAccount", "newOrder", "newAuthz", "revokeCert", "keyChange"):
         url = (await world.directory()).get(name)
         if isinstance(url, str):
             answer = await world.post(owner, url, {})

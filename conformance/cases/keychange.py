@@ -236,7 +236,13 @@ async def race(world: World) -> None:
     owner = await acts.roller(world)
     keys = [jose.new_key() for _ in range(4)]
     await world.wire.open_many(owner.url, 4)
-    answers = await acts.race(*(rollover(world, owner, key) for key in keys))
+
+    def keep_up(answers: list[Answer | None]) -> None:
+        for key, answer in zip(keys, answers, strict=True):
+            if answer is not None and answer.status == 200:
+                world.put("roller", replace(owner, key=key))
+
+    answers = await acts.race(*(rollover(world, owner, key) for key in keys), then=keep_up)
     works_now = []
     for key, answer in zip(keys, answers, strict=True):
         candidate = replace(owner, key=key)
@@ -262,9 +268,13 @@ async def race_for_key(world: World) -> None:
     if first.url == second.url:
         raise Skipped("needs two accounts to harm")
     key = jose.new_key()
+
+    def keep_up(answers: list[Answer | None]) -> None:
+        for name, owner, answer in zip(("roller", "doomed"), (first, second), answers, strict=True):
+            if answer is not None and answer.status == 200:
+                world.put(name, replace(owner, key=key))
+
     await world.wire.open_many(first.url, 2)
-    answers = await acts.race(rollover(world, first, key), rollover(world, second, key))
-    for name, owner, answer in (("roller", first, answers[0]), ("doomed", second, answers[1])):
-        if answer.status == 200:
-            world.put(name, replace(owner, key=key))
-    require([a.status for a in answers].count(200) == 1, f"the answers were {[a.status for a in answers]}")
+    answers = await acts.race(rollover(world, first, key), rollover(world, second, key), then=keep_up)
+    statuses = sorted(answer.status for answer in answers)
+    require(statuses.count(200) == 1, f"the answers were {statuses}")

@@ -115,7 +115,7 @@ CASES: list[Case] = [
             MUST,
             f"a JWS without {name} is refused",
             "update",
-            BAD,
+            problem(400, "malformed", "badSignatureAlgorithm"),
             Twist(members=set_member(**{name: DROP})),
         )
         for name in ("protected", "payload", "signature")

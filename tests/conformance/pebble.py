@@ -52,7 +52,7 @@ def running(folder: Path) -> Iterator[Pebble]:
     """A fresh pebble process; it is ended by its own pid."""
     assert BINARY is not None
     port = _free_port()
-    _write_certificates(folder)
+    write_certificates(folder)
     keys = {f"kid-{n}": secrets.token_bytes(32) for n in range(8)}
     (folder / "config.json").write_text(json.dumps({"pebble": _config(folder, port, keys)}))
     (folder / "credentials.json").write_text(json.dumps({"credentials": _credentials(keys)}))
@@ -65,7 +65,7 @@ def running(folder: Path) -> Iterator[Pebble]:
         )
     try:
         server = Pebble(f"https://localhost:{port}/dir", folder / "ca.pem", folder / "credentials.json")
-        _wait(server, process)
+        wait_for(server.directory, server.ca_file, process)
         yield server
     finally:
         process.kill()
@@ -109,20 +109,22 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait(server: Pebble, process: subprocess.Popen[bytes]) -> None:
-    context = ssl.create_default_context(cafile=str(server.ca_file))
+def wait_for(directory: str, ca_file: Path, process: subprocess.Popen[bytes]) -> None:
+    """Returns once the directory is served; fails when the process ends or takes 15 seconds."""
+    context = ssl.create_default_context(cafile=str(ca_file))
     deadline = time.monotonic() + 15
     while True:
         try:
-            urllib.request.urlopen(server.directory, context=context, timeout=2).close()
+            urllib.request.urlopen(directory, context=context, timeout=2).close()
             return
         except OSError:
-            assert process.poll() is None, "pebble ended"
-            assert time.monotonic() < deadline, "pebble does not answer"
+            assert process.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server does not answer"
             time.sleep(0.05)
 
 
-def _write_certificates(folder: Path) -> None:
+def write_certificates(folder: Path) -> None:
+    """A CA as ca.pem, and a certificate for localhost as server.pem with server.key."""
     now = datetime.now(UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 
