@@ -29,6 +29,8 @@ CORES = (
     "ca/revocation.py",
     "gateway/hours.py",
     "gateway/words.py",
+    "gateway/proxy/heads.py",
+    "gateway/proxy/rules.py",
 )
 NOT_IN_A_CORE = {
     "aiohttp",
@@ -47,6 +49,7 @@ HOMES = {
     "asn1crypto": ("ca/",),
     "aiosmtplib": ("enroll/delivery.py",),
     "jpholiday": ("gateway/hours.py",),
+    "httptools": ("gateway/proxy/exchange.py",),
 }
 
 

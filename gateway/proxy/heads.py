@@ -1,0 +1,327 @@
+"""Message heads as they cross the gate: what is taken off, what is put on. Pure: bytes to bytes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+RawHeaders = tuple[tuple[bytes, bytes], ...]
+
+#: Belong to one connection only (RFC 9110 7.6.1), with those that some servers still honour.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-authentication-info",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    }
+)
+
+# What only a gateway may say: who called from where, by which scheme, for which address.
+_GATEWAYS_OWN = frozenset(
+    {
+        b"forwarded",
+        b"x-real-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"true-client-ip",
+        b"x-original-url",
+        b"x-rewrite-url",
+        b"x-original-host",
+        b"x-original-uri",
+        b"x-host",
+        b"x-http-host-override",
+        b"x-scheme",
+        b"x-url-scheme",
+        b"front-end-https",
+        b"x-arr-ssl",
+        b"proxy",  # CGI's HTTP_PROXY
+        b"remote-user",
+        b"x-remote-user",
+        b"x-authenticated-user",
+        b"x-auth-request-user",
+        b"x-webauth-user",
+    }
+)
+_GATEWAYS_PREFIXES = (
+    b"x-forwarded-",
+    b"client-cert",
+    b"x-client-cert",
+    b"x-client-verify",
+    b"x-client-dn",
+    b"x-ssl-",
+    b"ssl-client",
+    b"x-arr-clientcert",
+    b"x-amzn-mtls-",
+    b"sekisho-",
+    b"x-sekisho-",
+)
+# Written by us from what was parsed, never copied.
+_FRAMING = frozenset({b"host", b"content-length", b"expect", b"trailer"})
+_DROPPED_FROM_ANSWERS = HOP_BY_HOP | {
+    b"content-length",
+    b"alt-svc",  # would lead browsers to a port that asks for no certificate (V6)
+}
+_MEMO = 2_048
+_WEBSOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
+_WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class Malformed(ValueError):
+    """A message that must not be forwarded; the argument is a stable word for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """How a request's body is framed: ``length`` bytes, chunked, or (None, False) none at all."""
+
+    length: int | None
+    chunked: bool
+
+    @property
+    def expected(self) -> bool:
+        return self.chunked or bool(self.length)
+
+
+def taken_off(own: Iterable[str], prefixes: Iterable[str] = ()) -> Callable[[bytes], bool]:
+    """Says of a header name from outside whether it is taken off. ``own``: names the site sets itself.
+
+    Names are compared as CGI and WSGI read them: case, hyphen, underscore and dot are all one (V34).
+    """
+    names = HOP_BY_HOP | _FRAMING | _GATEWAYS_OWN | {_folded(name.encode()) for name in own}
+    starts = (*_GATEWAYS_PREFIXES, *(_folded(prefix.encode()) for prefix in prefixes))
+    memo: dict[bytes, bool] = {}
+
+    def off(name: bytes) -> bool:
+        known = memo.get(name)
+        if known is None:
+            folded = _folded(name)
+            known = folded in names or folded.startswith(starts)
+            if len(memo) >= _MEMO:
+                memo.clear()
+            memo[name] = known
+        return known
+
+    return off
+
+
+def body_of(headers: RawHeaders) -> Body:
+    """How a parsed request frames its body. Raises Malformed for whatever can be read in two ways."""
+    length: int | None = None
+    chunked = False
+    for name, value in headers:
+        size = len(name)
+        if size == 14 and name.lower() == b"content-length":
+            if length is not None or not value.isdigit() or len(value) > 18:
+                raise Malformed("content-length")
+            length = int(value)
+        elif size == 17 and name.lower() == b"transfer-encoding":
+            # A proxy that does not know a coding cannot say where the message ends, RFC 9112 6.1.
+            if chunked or value.lower() != b"chunked":
+                raise Malformed("transfer-encoding")
+            chunked = True
+    if chunked and length is not None:
+        raise Malformed("framing")
+    return Body(length, chunked)
+
+
+def request_head(
+    method: str,
+    target: str,
+    headers: RawHeaders,
+    *,
+    off: Callable[[bytes], bool],
+    host: bytes,
+    body: Body,
+    ours: bytes,
+    cookie: bytes = b"",
+    expect: bool = False,
+    websocket: bool = False,
+) -> bytes:
+    """The head as the upstream gets it: target byte for byte, one Host, end-to-end fields in order.
+
+    ``ours``: whole header lines that only we set (`forwarded` and the identity). ``cookie``: the name
+    of our session cookie, which is nobody else's business.
+    """
+    nominated = connection_options(headers)
+    lines = [b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (method.encode("ascii"), target.encode("ascii"), host)]
+    for name, value in headers:
+        if off(name) or (nominated and name.lower() in nominated):
+            continue
+        if cookie and len(name) == 6 and name.lower() == b"cookie" and cookie in value:
+            value = _without_cookie(value, cookie)
+            if not value:
+                continue
+        lines.append(b"%s: %s\r\n" % (name, value))
+    lines.append(ours)
+    if body.chunked:
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    elif body.length is not None:
+        lines.append(b"Content-Length: %d\r\n" % body.length)
+    if expect:
+        lines.append(b"Expect: 100-continue\r\n")
+    if websocket:
+        lines.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+    elif b"te" in nominated and accepts_trailers(headers):
+        lines.append(b"Connection: TE\r\nTE: trailers\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def forwarded(address: str, host: bytes) -> bytes:
+    """The lines that say where a request came from: RFC 7239 and what came before it; Via, RFC 9110 7.6.3."""
+    spelt = address.partition("%")[0].encode("ascii")
+    node = b'"[%s]"' % spelt if b":" in spelt else spelt
+    quoted = b'"%s"' % host if b":" in host else host
+    return (
+        b"X-Forwarded-For: %s\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: %s\r\nX-Real-IP: %s\r\n"
+        b"Forwarded: for=%s;host=%s;proto=https\r\nVia: 1.1 sekisho\r\n"
+    ) % (spelt, host, spelt, node, quoted)
+
+
+def response_head(
+    status: int,
+    reason: bytes,
+    headers: RawHeaders,
+    *,
+    framing: bytes,
+    close: bool = False,
+    cookies: tuple[bytes, ...] = (),
+    date: bytes = b"",
+) -> bytes:
+    """The head as the client gets it. ``framing``: our own Content-Length or Transfer-Encoding line.
+
+    ``cookies``: names that the upstream must not set, because they are ours. ``date``: for an answer
+    that has none.
+    """
+    nominated = connection_options(headers)
+    lines = [b"HTTP/1.1 %d %s\r\n" % (status, reason)]
+    for name, value in headers:
+        lower = name.lower()
+        if lower in _DROPPED_FROM_ANSWERS or lower in nominated:
+            continue
+        if lower == b"set-cookie" and value.partition(b"=")[0].strip() in cookies:
+            continue
+        lines.append(b"%s: %s\r\n" % (name, value))
+    if date:
+        lines.append(b"Date: %s\r\n" % date)  # RFC 9110 6.6.1
+    lines.append(framing)
+    lines.append(b"Connection: close\r\n\r\n" if close else b"\r\n")
+    return b"".join(lines)
+
+
+def interim_head(status: int, reason: bytes, headers: RawHeaders) -> bytes:
+    """A 1xx head, which has no framing and no Date."""
+    nominated = connection_options(headers) | HOP_BY_HOP | {b"content-length"}
+    kept = b"".join(b"%s: %s\r\n" % each for each in headers if each[0].lower() not in nominated)
+    return b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, reason, kept)
+
+
+def switching_head(reason: bytes, headers: RawHeaders) -> bytes:
+    """The head of a 101 that `accepted` has checked."""
+    nominated = connection_options(headers) | HOP_BY_HOP | {b"content-length", b"alt-svc"}
+    kept = b"".join(b"%s: %s\r\n" % each for each in headers if each[0].lower() not in nominated)
+    return b"HTTP/1.1 101 %s\r\n%sConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % (reason, kept)
+
+
+def trailer_section(trailers: RawHeaders) -> bytes:
+    """The last chunk and the fields after it, without what may not stand there (RFC 9110 6.5.1)."""
+    kept = [
+        b"%s: %s\r\n" % (name, value)
+        for name, value in trailers
+        if name.lower() not in _DROPPED_FROM_ANSWERS and name.lower() not in (b"host", b"set-cookie")
+    ]
+    return b"0\r\n%s\r\n" % b"".join(kept)
+
+
+def connection_options(headers: RawHeaders) -> frozenset[bytes]:
+    """The lower-case names that Connection makes hop-by-hop (RFC 9110 7.6.1)."""
+    found: frozenset[bytes] = frozenset()
+    for name, value in headers:
+        if len(name) == 10 and name.lower() == b"connection":
+            found |= {each.strip().lower() for each in value.split(b",")}
+    return found
+
+
+def websocket_key(method: str, headers: RawHeaders) -> bytes | None:
+    """The key of a WebSocket opening handshake (RFC 6455 4.2.1); None if the request is not for one.
+
+    Raises Malformed for a request that asks for a WebSocket in a way no client of the standard does.
+    """
+    upgrades = values_of(headers, b"upgrade")
+    if not upgrades or b"upgrade" not in connection_options(headers):
+        return None
+    if upgrades != [b"websocket"] and [each.lower() for each in upgrades] != [b"websocket"]:
+        return None  # another protocol: we offer none, RFC 9110 7.8 lets us go on without
+    keys = values_of(headers, b"sec-websocket-key")
+    versions = values_of(headers, b"sec-websocket-version")
+    body = body_of(headers)
+    plain = method == "GET" and versions == [b"13"] and not body.expected
+    if not plain or len(keys) != 1 or not _WEBSOCKET_KEY.fullmatch(keys[0]):
+        raise Malformed("websocket")
+    return keys[0]
+
+
+def accepted(key: bytes, headers: RawHeaders) -> bool:
+    """Whether a 101's headers are the answer to this very handshake (RFC 6455 4.1)."""
+    digest = hashlib.sha1(key + _WEBSOCKET_GUID, usedforsecurity=False).digest()
+    return (
+        [each.lower() for each in values_of(headers, b"upgrade")] == [b"websocket"]
+        and b"upgrade" in connection_options(headers)
+        and values_of(headers, b"sec-websocket-accept") == [base64.b64encode(digest)]
+    )
+
+
+def expects_continue(headers: RawHeaders) -> bool:
+    """Whether the client waits for a 100. Raises Malformed for another expectation (417, 9110 10.1.1)."""
+    values = values_of(headers, b"expect")
+    if not values:
+        return False
+    if [each.lower() for each in values] != [b"100-continue"]:
+        raise Malformed("expect")
+    return True
+
+
+def accepts_trailers(headers: RawHeaders) -> bool:
+    """Whether TE lists trailers."""
+    return any(
+        each.strip().lower() == b"trailers"
+        for value in values_of(headers, b"te")
+        for each in value.split(b",")
+    )
+
+
+def values_of(headers: RawHeaders, wanted: bytes) -> list[bytes]:
+    """The values of a field, in order. ``wanted`` in lower case."""
+    size = len(wanted)
+    return [value for name, value in headers if len(name) == size and name.lower() == wanted]
+
+
+def header_line(name: str, value: str) -> bytes:
+    """One header line of ours. Characters that no field value may hold become `?` (V38)."""
+    clean = "".join(c if " " <= c <= "~" else "?" for c in value)
+    return b"%s: %s\r\n" % (name.encode("ascii"), clean.encode("ascii"))
+
+
+def is_token(name: str) -> bool:
+    """Whether a text can be a header name (RFC 9110 5.1)."""
+    return name.isascii() and _TOKEN.fullmatch(name.encode()) is not None
+
+
+def _folded(name: bytes) -> bytes:
+    return name.lower().replace(b"_", b"-").replace(b".", b"-")
+
+
+def _without_cookie(value: bytes, name: bytes) -> bytes:
+    pairs = [pair.strip() for pair in value.split(b";")]
+    return b"; ".join(pair for pair in pairs if pair.partition(b"=")[0].strip() != name)

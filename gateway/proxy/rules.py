@@ -1,0 +1,107 @@
+"""Which paths of a site need which proof of the caller.
+
+Decided on the very bytes that are forwarded, segment by segment, without decoding anything. A path
+that two servers could read in two ways needs the site's strictest proof, so that no reading of it
+is let in for less than it should be (V47).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from ca.errors import ConfigError
+
+
+class Access(IntEnum):
+    """What a path needs, from the least to the most."""
+
+    PUBLIC = 0
+    CERTIFICATE = 1
+    LOGIN = 2
+
+
+Prefix = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Prefixes of whole segments (``("api", "v1")``) with their access; the longest match decides.
+
+    ``folded``: the same in small letters, for upstreams that take /Admin for /admin.
+    """
+
+    by_prefix: Mapping[Prefix, Access]
+    folded: Mapping[Prefix, Access]
+    default: Access
+    strictest: Access
+    depth: int
+
+
+#: Everything needs a login.
+LOGIN_ONLY = Rules({}, {}, Access.LOGIN, Access.LOGIN, 0)
+
+# One server decodes before it looks, another does not: an encoded letter, digit, `-._~`, slash,
+# backslash, semicolon, percent or control; path parameters (`;`); empty segments; a dot at the end
+# of a segment and an asterisk after a dot, which some file systems drop.
+_TWO_READINGS = re.compile(
+    r"%(?:2[DdEeFf5]|3[0-9Bb]|4[1-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEeFf]|[01][0-9A-Fa-f])"
+    r"|;|//|\.(?:/|$)"
+)
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")
+
+
+def rules_of(table: Mapping[str, str], default: str = "login") -> Rules:
+    """The rules for ``{"/public": "public", "/api": "certificate"}``.
+
+    Raises ConfigError for a prefix that is not plain, a word that is no access, or a prefix twice.
+    """
+    by_prefix: dict[Prefix, Access] = {}
+    folded: dict[Prefix, Access] = {}
+    for prefix, word in table.items():
+        if not _PREFIX.fullmatch(prefix) or _TWO_READINGS.search(prefix):
+            raise ConfigError(f"path {prefix!r}: write plain segments without a final slash, as in '/api/v1'")
+        small = tuple(prefix.lower()[1:].split("/"))
+        if small in folded:
+            raise ConfigError(f"path {prefix!r} is listed twice (capitals do not count): remove one")
+        by_prefix[tuple(prefix[1:].split("/"))] = folded[small] = _access(prefix, word)
+    fallback = _access("default", default)
+    strictest = max([fallback, *by_prefix.values()])
+    return Rules(by_prefix, folded, fallback, strictest, max(map(len, by_prefix), default=0))
+
+
+def access(rules: Rules, target: str) -> Access:
+    """What a request target needs; ``target`` as it stands in the request line, query included."""
+    if not rules.by_prefix:
+        return rules.default
+    path = target.partition("?")[0]
+    if _TWO_READINGS.search(path):
+        return rules.strictest
+    # The written path decides, and once more without regard to case if that demands more.
+    exact = _match(rules.by_prefix, path, rules)
+    return max(exact, _match(rules.folded, path.lower(), rules))
+
+
+def described(rules: Rules) -> Iterable[tuple[str, str]]:
+    """(prefix, access) pairs for people to read, the default last."""
+    yield from (("/" + "/".join(prefix), level.name.lower()) for prefix, level in rules.by_prefix.items())
+    yield ("*", rules.default.name.lower())
+
+
+def _match(table: Mapping[Prefix, Access], path: str, rules: Rules) -> Access:
+    segments = tuple(path[1:].split("/", rules.depth)[: rules.depth])
+    for length in range(len(segments), 0, -1):
+        found = table.get(segments[:length])
+        if found is not None:
+            return found
+    return rules.default
+
+
+def _access(what: str, word: Any) -> Access:
+    try:
+        return Access[str(word).upper()]
+    except KeyError:
+        raise ConfigError(f"{what}: write 'public', 'certificate' or 'login' instead of {word!r}") from None

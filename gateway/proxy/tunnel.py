@@ -1,0 +1,98 @@
+"""A WebSocket after its handshake: bytes both ways, each side no faster than the other takes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from aiohttp.abc import AbstractStreamWriter
+
+from gateway.http import RequestProtocol
+from gateway.proxy.exchange import UpstreamConnection, UpstreamFault
+
+
+async def tunnel(
+    protocol: RequestProtocol,
+    writer: AbstractStreamWriter,
+    connection: UpstreamConnection,
+    *,
+    idle: float,
+    recheck: float,
+    current: Callable[[], Awaitable[bool]],
+) -> None:
+    """Runs until either side ends, nothing moves for ``idle`` seconds, or ``current`` says no.
+
+    ``current`` is asked every ``recheck`` seconds. Bytes that the client sent before the 101 have been
+    held back until now.
+    """
+    both = _Tunnel(protocol, writer, connection, idle)
+    both.receive(connection.tunnel(both.receive))
+    protocol.set_parser(cast(Any, both), lambda: None)
+    try:
+        while not await connection.ended(recheck):
+            if not await current():
+                connection.abort("no-longer-entitled")
+    finally:
+        both.end()
+    if connection.fault != "closed-cleanly" and protocol.transport is not None:
+        raise UpstreamFault(connection.fault or "cut", answered=True)
+
+
+class _Tunnel:
+    """The two directions. Towards aiohttp it is the parser that upgraded bytes are fed to."""
+
+    def __init__(
+        self,
+        protocol: RequestProtocol,
+        writer: AbstractStreamWriter,
+        connection: UpstreamConnection,
+        idle: float,
+    ) -> None:
+        self._protocol, self._writer, self._connection = protocol, writer, connection
+        self._loop, self._idle = asyncio.get_running_loop(), idle
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """From the client."""
+        self._touch()
+        self._connection.write(data)
+        client = self._protocol.transport
+        if self._connection.writing_paused and client is not None and client.is_reading():
+            client.pause_reading()
+            self._wait(self._resume(self._connection.drain, client))
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The client is gone; the upstream learns it through the protocol's `on_lost`."""
+
+    def receive(self, data: bytes) -> None:
+        """From the upstream."""
+        self._touch()
+        client, upstream = self._protocol.transport, self._connection.transport
+        if client is None or not data:
+            return
+        client.write(data)
+        if self._protocol.writing_paused and upstream is not None and upstream.is_reading():
+            upstream.pause_reading()
+            self._wait(self._resume(self._writer.drain, upstream))
+
+    def end(self) -> None:
+        for task in self._waiting:
+            task.cancel()
+
+    def _touch(self) -> None:
+        self._connection.deadline = self._loop.time() + self._idle
+
+    async def _resume(self, drained: Callable[[], Awaitable[None]], reading: asyncio.Transport) -> None:
+        try:
+            await drained()
+        except (UpstreamFault, ConnectionError):
+            return
+        if not reading.is_closing():
+            reading.resume_reading()
+
+    def _wait(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)

@@ -1,0 +1,81 @@
+"""A proxy on a real TLS port in front of upstreams of the tests'."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from gateway.identity import Identity, KeySet, rotated
+from gateway.proxy.handler import Proxied, proxy_handler
+from gateway.proxy.rules import Rules, rules_of
+from gateway.proxy.upstream import Pool, Upstream, Waits, parse_addresses
+from tests.gateway.conftest import Pki, Running, Serve
+from tests.gateway.rawtls import START
+from tests.gateway.samples import login
+
+AT = int(START.timestamp())
+KEYS = rotated(rotated(KeySet(()), AT), AT)
+IDENTITY = Identity(
+    KEYS,
+    issuer="https://help.test",
+    audience="https://login.test",
+    plain={"X-Remote-User": "user", "X-Cert-Serial": "serial"},
+)
+CERTIFICATE_ONLY = rules_of({"/public": "public"}, "certificate")
+
+
+@dataclass
+class Front:
+    """The running gate with the pool behind it."""
+
+    running: Running
+    pool: Pool
+
+    @property
+    def port(self) -> int:
+        return self.running.port
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(self.running.listener.counts)
+
+
+Stand = Callable[..., Awaitable[Front]]
+
+
+@pytest.fixture
+async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
+    """Stands a proxy in front of ``urls``; sites may be made by ``site`` from the handler."""
+    pools: list[Pool] = []
+
+    async def start(
+        *urls: str,
+        rules: Rules = CERTIFICATE_ONLY,
+        site: Callable[..., Any] = login,
+        waits: Waits = Waits(),  # noqa: B008 (frozen)
+        health: str = "",
+        connections: int = 100,
+        ca_pem: str | None = None,
+        server_name: str = "",
+        identity: Identity = IDENTITY,
+        cookie: str = "",
+        limits: Any = None,
+        **more: Any,
+    ) -> Front:
+        addresses = parse_addresses(urls, ca_pem=ca_pem, server_name=server_name)
+        pool = Pool(Upstream(addresses, health, connections, waits))
+        await pool.start()
+        pools.append(pool)
+        running: list[Running] = []
+        handler = proxy_handler(
+            Proxied(pool, identity, rules, cookie), now=lambda: running[0].clock.seconds(), **more
+        )
+        running.append(await serve(replace(site(pki), handler=handler), limits=limits))
+        return Front(running[0], pool)
+
+    yield start
+    for pool in pools:
+        await pool.stop()
