@@ -1,0 +1,678 @@
+"""The protocol from outside: what a client sends over HTTP, and what it gets."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+import ca.store
+import enroll.store
+from enroll.acme import store
+from enroll.acme.renewalinfo import CertId
+from enroll.people import disable_user
+from enroll.states import State
+from tests.enroll.acme.acme_world import FQDN, USER, Client, Site, csr, new_key, peer_of, serve, world
+from tests.enroll.acme.signing import b64, jwk, jws
+from tests.offices import admit, clock_of
+
+DER = serialization.Encoding.DER
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with world(tmp_path) as site:
+        yield site
+
+
+def cert_id(certificate: x509.Certificate) -> str:
+    aki = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    return str(CertId(aki.key_identifier or b"", certificate.serial_number))
+
+
+async def test_directory(site: Site) -> None:
+    """RFC 8555 section 7.1.1: reachable by GET, HEAD and POST-as-GET, without a Link to itself."""
+    got = await site.call("GET", site.to("directory"))
+    assert got.status == 200
+    assert got.json["newOrder"] == site.to("newOrder")
+    assert got.json["meta"]["externalAccountRequired"] is True
+    assert got.links("index") == []
+    assert got.headers["Access-Control-Allow-Origin"] == "*"
+    assert (await site.call("HEAD", site.to("directory"))).body == b""
+    client = await site.enrolled()
+    assert (await client.post(site.to("directory"))).json == got.json
+
+
+async def test_new_nonce(site: Site) -> None:
+    """RFC 8555 section 7.2: HEAD 200, GET 204, no-store; POST-as-GET too."""
+    head, get = [await site.call(method, site.to("newNonce")) for method in ("HEAD", "GET")]
+    assert (head.status, get.status) == (200, 204)
+    for reply in (head, get):
+        assert reply.headers["Cache-Control"] == "no-store"
+        assert reply.links("index") == [site.to("directory")]
+    assert head.headers["Replay-Nonce"] != get.headers["Replay-Nonce"]
+    client = await site.enrolled()
+    assert (await client.post(site.to("newNonce"))).status == 200
+
+
+async def test_a_whole_enrollment(site: Site) -> None:
+    """newAccount, newOrder (ready at once), finalize (valid at once), download: CN and SAN are ours."""
+    client = await site.enrolled()
+    order = await client.order(FQDN.upper())
+    assert order.status == 201
+    assert order.json["status"] == "ready"
+    assert order.json["identifiers"] == [{"type": "dns", "value": FQDN.upper()}]
+    (authorization,) = order.json["authorizations"]
+    shown = (await client.post(authorization)).json
+    assert shown["status"] == "valid"
+    assert shown["identifier"]["value"] == FQDN.upper()
+    (challenge,) = shown["challenges"]
+    assert (challenge["type"], challenge["status"]) == ("sekisho-eab-01", "valid")
+    assert len(base64.urlsafe_b64decode(challenge["token"])) >= 16
+    answered = await client.post(challenge["url"], {})
+    assert answered.links("up") == [authorization]
+    assert answered.json == challenge
+    final = await client.finalize(order)
+    assert final.headers["Location"] == order.headers["Location"]
+    assert final.json["status"] == "valid"
+    chain = await client.post(final.json["certificate"])
+    assert chain.headers["Content-Type"] == "application/pem-certificate-chain"
+    leaf, issuer = x509.load_pem_x509_certificates(chain.body)
+    leaf.verify_directly_issued_by(issuer)
+    assert leaf.subject.rfc4514_string() == "CN=K123456780002"
+    san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert san.get_values_for_type(x509.DNSName) == [FQDN]
+    eku = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(eku) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    (alternate,) = chain.links("alternate")
+    assert len(x509.load_pem_x509_certificates((await client.post(alternate)).body)) == 3
+
+
+async def test_the_order_is_an_enrollment(site: Site) -> None:
+    """The first order is for the credential's own request ID, which the pages see as 取得済み."""
+    credential = await site.credential()
+    client = Client(site)
+    await client.register(credential)
+    await client.certificate()
+    enrollment = enroll.store.enrollment(site.office.database.read(), credential.kid)
+    assert enrollment is not None
+    assert enrollment.state is State.PICKED_UP
+    await client.certificate()
+    others = enroll.store.enrollments_of(site.office.database.read(), USER)
+    assert [one.common_name for one in others if one.door == "protocol"] == ["K123456780002"] * 2
+
+
+async def test_answers_have_nonce_and_links(site: Site) -> None:
+    """RFC 8555 sections 6.5 and 7.1: a fresh nonce and the index on every answer, errors included."""
+    client = await site.enrolled()
+    order = await client.order()
+    for reply in (
+        order,
+        await client.finalize(order),
+        await client.post(client.kid, {}),
+        await client.post(site.to("order", "none")),
+        await site.call("GET", site.to("newOrder")),
+        await site.call("GET", site.door.urls.root + "/nothing"),
+        await client.send(site.to("newOrder"), b"{"),
+    ):
+        assert reply.links("index") == [site.to("directory")]
+        assert reply.headers["Replay-Nonce"]
+        assert reply.headers["Access-Control-Expose-Headers"]
+    assert (await client.post(client.kid, nonce=order.headers["Replay-Nonce"])).status == 200
+
+
+async def test_a_bad_nonce_brings_a_good_one(site: Site) -> None:
+    """RFC 8555 section 6.5: badNonce carries a nonce that works; a failed signature burns none."""
+    client = await site.enrolled()
+    nonce = await site.nonce()
+    forged = jws(new_key(), {"alg": "ES256", "kid": client.kid, "nonce": nonce, "url": client.kid}, "")
+    assert (await client.send(client.kid, forged)).problem == (400, "malformed")
+    assert (await client.post(client.kid, nonce=nonce)).status == 200
+    again = await client.post(client.kid, nonce=nonce)
+    assert again.problem == (400, "badNonce")
+    assert (await client.post(client.kid, nonce=again.headers["Replay-Nonce"])).status == 200
+
+
+async def test_a_nonce_sent_twice_at_once(site: Site) -> None:
+    """Of parallel requests with one nonce exactly one is served."""
+    client = await site.enrolled()
+    nonce = await site.nonce()
+    replies = await asyncio.gather(*(client.post(client.kid, nonce=nonce) for _ in range(8)))
+    assert sorted(reply.status for reply in replies) == [200] + [400] * 7
+
+
+async def test_methods_and_paths(site: Site) -> None:
+    """RFC 8555 section 6.3: 405 for GET on a resource that wants a signature; 404s are problems too."""
+    client = await site.enrolled()
+    for url in (site.to("newOrder"), client.kid, site.to("order", "x"), site.to("certificate", "x")):
+        got = await site.call("GET", url)
+        assert got.problem == (405, "malformed")
+        assert got.headers["Allow"] == "POST, OPTIONS"
+    assert (await site.call("DELETE", site.to("directory"))).problem == (405, "malformed")
+    for path in (
+        "",
+        "/",
+        "/x",
+        "/order",
+        "/order/",
+        "/order/a/b",
+        "/order/a/finalize/",
+        "//directory",
+        "/renewal-info",
+    ):
+        assert (await site.call("GET", site.door.urls.root + path)).problem == (404, "malformed")
+    preflight = await site.call("OPTIONS", site.to("newOrder"))
+    assert preflight.status == 204
+    assert preflight.headers["Access-Control-Allow-Headers"] == "Content-Type"
+
+
+async def test_content_type_size_and_headers(site: Site) -> None:
+    """415 for another media type, 413 for a large body, malformed for a nonce in the wrong place."""
+    client = await site.enrolled()
+    url = site.to("newOrder")
+    assert (await client.send(url, b"{}", "application/json")).problem == (415, "malformed")
+    assert (await client.send(url, b" " * 70_000)).problem == (413, "malformed")
+    sent = await site.call(
+        "POST", url, data=b"{}", headers={"Content-Type": "application/jose+json", "Replay-Nonce": "AAAA"}
+    )
+    assert sent.problem == (400, "malformed")
+
+
+async def test_the_query_is_part_of_the_url(site: Site) -> None:
+    """RFC 8555 section 6.4: what is signed is the URL that is asked for, query included."""
+    client = await site.enrolled()
+    body = jws(
+        client.key, {"alg": "ES256", "kid": client.kid, "nonce": await site.nonce(), "url": client.kid}, ""
+    )
+    assert (await client.send(client.kid + "?x=1", body)).problem == (403, "unauthorized")
+    assert (await client.post(client.kid + "?x=1")).status == 200
+
+
+async def test_existing_accounts(site: Site) -> None:
+    """RFC 8555 section 7.3.1: the same key gets 200 and its Location, contacts unchanged, no EAB needed."""
+    client = await site.enrolled()
+    again = await client.register(contact=["mailto:other@kinen.example"])
+    assert again.status == 200
+    assert again.headers["Location"] == client.kid
+    assert again.json["contact"] == []
+    assert (await client.register(onlyReturnExisting=True)).status == 200
+    stranger = Client(site)
+    assert (await stranger.register(onlyReturnExisting=True)).problem == (400, "accountDoesNotExist")
+    assert (await stranger.register()).problem == (400, "externalAccountRequired")
+
+
+async def test_parallel_accounts_of_one_key(site: Site) -> None:
+    """Parallel newAccount with one key and one credential: one account, created once."""
+    credential, client = await site.credential(), Client(site)
+    replies = await asyncio.gather(*(Client(site, client.key).register(credential) for _ in range(8)))
+    assert sorted(reply.status for reply in replies) == [200] * 7 + [201]
+    assert len({reply.headers["Location"] for reply in replies}) == 1
+
+
+async def test_a_credential_binds_once(site: Site) -> None:
+    """Of parallel accounts with one credential exactly one is made; the others are unauthorized."""
+    credential = await site.credential()
+    replies = await asyncio.gather(*(Client(site).register(credential) for _ in range(8)))
+    assert sorted(reply.status for reply in replies) == [201] + [403] * 7
+    assert {reply.problem for reply in replies if reply.status != 201} == {(403, "unauthorized")}
+
+
+async def test_the_key_of_a_credential_is_sealed(site: Site) -> None:
+    """Nobody who reads the database learns a credential's key."""
+    credential = await site.credential()
+    stored = store.credential(site.office.database.read(), credential.kid)
+    assert stored is not None
+    assert credential.hmac_key not in stored.sealed_key
+    assert credential.hmac_key not in site.office.database.path.read_bytes()
+    assert "hmac_key" not in repr(credential)
+
+
+async def test_account_update_and_deactivation(site: Site) -> None:
+    """RFC 8555 sections 7.3.2, 7.3.6: contacts change; deactivation is for good, for POST-as-GET too."""
+    client = await site.enrolled()
+    order = await client.order()
+    update = await client.post(client.kid, {"contact": ["mailto:a@kinen.example"]})
+    assert update.json["contact"] == ["mailto:a@kinen.example"]
+    assert (await client.post(client.kid, {})).json == update.json
+    assert (await client.post(client.kid)).json == update.json
+    gone = await client.post(client.kid, {"status": "deactivated"})
+    assert (gone.status, gone.json["status"]) == (200, "deactivated")
+    for url in (client.kid, order.headers["Location"], order.json["authorizations"][0]):
+        assert (await client.post(url)).problem == (401, "unauthorized")
+    assert (await client.register()).problem == (401, "unauthorized")
+
+
+async def test_another_account_sees_nothing(site: Site) -> None:
+    """RFC 8555 section 10.5: another's order answers like one that does not exist."""
+    client, other = await site.enrolled(), await site.enrolled()
+    order = await client.order()
+    final = await client.finalize(order)
+    for url, template in (
+        (order.headers["Location"], "order"),
+        (order.json["authorizations"][0], "authorization"),
+        (final.json["certificate"], "certificate"),
+    ):
+        foreign, absent = await other.post(url), await other.post(site.to(template, "0" * 24))
+        assert foreign.problem == absent.problem == (404, "malformed")
+        assert foreign.json == absent.json
+    assert (await other.post(order.json["finalize"], {"csr": csr(FQDN)})).problem == (404, "malformed")
+    assert (await other.post(client.kid)).problem == (403, "unauthorized")
+
+
+async def test_rejected_identifiers(site: Site) -> None:
+    """Names of others are 403 rejectedIdentifier with subproblems; nothing is left pending."""
+    client = await site.enrolled()
+    rejected = await client.order(FQDN, "k99999999.users.kinen.example")
+    assert rejected.problem == (403, "rejectedIdentifier")
+    (sub,) = rejected.json["subproblems"]
+    assert sub["identifier"] == {"type": "dns", "value": "k99999999.users.kinen.example"}
+    orders = (await client.post((await client.post(client.kid)).json["orders"])).json
+    assert orders == {"orders": []}
+    assert (await client.order(FQDN, profile="root")).problem == (400, "invalidProfile")
+
+
+async def test_renewing_clients(site: Site) -> None:
+    """certbot and lego ask for CN and SAN of the certificate at hand, in any case, even twice."""
+    client = await site.enrolled()
+    await client.certificate()
+    names = ("k123456780002", "k123456780002", FQDN)
+    order = await client.order(*names)
+    assert [one["value"] for one in order.json["identifiers"]] == list(names)
+    assert len(order.json["authorizations"]) == 2
+    assert (await client.finalize(order, "k123456780002", FQDN)).json["status"] == "valid"
+
+
+async def test_bad_csr_leaves_the_order_ready(site: Site) -> None:
+    """RFC 8555 section 7.4: badCSR, and the order can be finalized with a better one."""
+    client = await site.enrolled()
+    order = await client.order()
+    for bad in (csr("x.example"), csr(), csr(FQDN, key=client.key), "AAAA", "!", 7, None):
+        assert (await client.post(order.json["finalize"], {"csr": bad})).problem == (400, "badCSR")
+    assert (await client.post(order.json["finalize"], {})).problem == (400, "malformed")
+    assert (await client.post(order.headers["Location"])).json["status"] == "ready"
+    assert (await client.finalize(order)).json["status"] == "valid"
+    assert (await client.finalize(order)).problem == (403, "orderNotReady")
+
+
+async def test_parallel_finalize(site: Site) -> None:
+    """Eight finalize requests at once: one certificate, the others orderNotReady."""
+    client = await site.enrolled()
+    order = await client.order()
+    replies = await asyncio.gather(*(client.finalize(order) for _ in range(8)))
+    assert sorted(reply.status for reply in replies) == [200] + [403] * 7
+    assert ca.store.count_by_status(site.office.database.read()) == {"issued": 1}
+
+
+async def test_orders_are_listed_in_pages(site: Site) -> None:
+    """RFC 8555 section 7.1.2.1: Link rel=next leads through all of them, each once."""
+    client = await site.enrolled(quota=500)
+    made = set()
+    for _ in range(103):
+        made.add((await client.order()).headers["Location"])
+    url = (await client.post(client.kid)).json["orders"]
+    seen: list[str] = []
+    while url:
+        page = await client.post(url)
+        seen += page.json["orders"]
+        url = next(iter(page.links("next")), "")
+    assert len(seen) == len(set(seen)) == len(made)
+    assert set(seen) == made
+
+
+async def test_unfinished_orders_are_limited(site: Site) -> None:
+    """RFC 8555 section 6.6: too many open orders are 429 with Retry-After and a help link."""
+    client = await site.enrolled()
+    for _ in range(200):
+        assert (await client.order()).status == 201
+    limited = await client.order()
+    assert limited.problem == (429, "rateLimited")
+    assert int(limited.headers["Retry-After"]) > 0
+    assert limited.links("help") == ["https://help.kinen.example/acme"]
+    clock_of(site.office).advance(days=1)
+    assert (await client.order()).status == 201
+
+
+async def test_quota(site: Site) -> None:
+    """Outside the renewal period a credential leads to as many certificates as its quota says."""
+    client = await site.enrolled(quota=2)
+    open_order = await client.order()
+    await client.certificate()
+    await client.certificate()
+    assert (await client.order()).problem == (429, "rateLimited")
+    assert (await client.finalize(open_order)).problem == (429, "rateLimited")
+
+
+async def test_expired_orders(site: Site) -> None:
+    """An order that ran out is invalid, cannot be finalized and is not listed; the next one works."""
+    client = await site.enrolled(quota=1)
+    order = await client.order()
+    clock_of(site.office).advance(days=1)
+    assert (await client.post(order.headers["Location"])).json["status"] == "invalid"
+    assert (await client.finalize(order)).problem == (403, "orderNotReady")
+    assert (await client.post((await client.post(client.kid)).json["orders"])).json == {"orders": []}
+    assert await client.certificate()
+
+
+async def test_authorization_deactivation(site: Site) -> None:
+    """RFC 8555 section 7.5.2: orders that rest on it are invalid; a new order comes back ready (certbot)."""
+    client = await site.enrolled(quota=1)
+    order = await client.order()
+    url = order.json["authorizations"][0]
+    assert (await client.post(url, {"status": "valid"})).problem == (400, "malformed")
+    assert (await client.post(url, {"status": "deactivated"})).json["status"] == "deactivated"
+    assert (await client.post(order.headers["Location"])).json["status"] == "invalid"
+    assert (await client.finalize(order)).problem == (403, "orderNotReady")
+    again = await client.order()
+    assert again.json["status"] == "ready"
+    assert again.json["authorizations"][0] != url
+    assert (await client.finalize(again)).json["status"] == "valid"
+
+
+async def test_pre_authorization(site: Site) -> None:
+    """RFC 8555 section 7.4.1: newAuthz for a name of the identity is valid and serves the next order."""
+    client = await site.enrolled()
+    made = await client.post(site.to("newAuthz"), {"identifier": {"type": "dns", "value": FQDN}})
+    assert (made.status, made.json["status"]) == (201, "valid")
+    assert (await client.order()).json["authorizations"] == [made.headers["Location"]]
+    for value in ("*." + FQDN, "x.example"):
+        refused = await client.post(site.to("newAuthz"), {"identifier": {"type": "dns", "value": value}})
+        assert refused.problem == (403, "rejectedIdentifier")
+
+
+async def test_key_change(site: Site) -> None:
+    """RFC 8555 section 7.3.5: the new key works, the old one is dead at once; a taken key is 409."""
+    client, other = await site.enrolled(), await site.enrolled()
+
+    def change(new: object, old: Client) -> dict[str, str]:
+        protected = {"alg": "ES256", "jwk": jwk(new), "url": site.to("keyChange")}
+        return jws(new, protected, {"account": old.kid, "oldKey": jwk(old.key)})
+
+    taken = await client.post(site.to("keyChange"), change(other.key, client))
+    assert taken.problem == (409, "malformed")
+    assert taken.headers["Location"] == other.kid
+    new = new_key()
+    assert (await client.post(site.to("keyChange"), change(new, client))).status == 200
+    assert (await client.post(client.kid)).problem == (400, "malformed")
+    assert (await Client(site, new, kid=client.kid).post(client.kid)).status == 200
+
+
+async def test_parallel_key_changes(site: Site) -> None:
+    """Of parallel key changes exactly one happens."""
+    client = await site.enrolled()
+
+    async def change() -> int:
+        new = new_key()
+        protected = {"alg": "ES256", "jwk": jwk(new), "url": site.to("keyChange")}
+        inner = jws(new, protected, {"account": client.kid, "oldKey": jwk(client.key)})
+        return (await client.post(site.to("keyChange"), inner)).status
+
+    statuses = sorted(await asyncio.gather(*(change() for _ in range(6))))
+    assert statuses.count(200) == 1
+    assert set(statuses) <= {200, 400, 403}
+
+
+def revocation(certificate: x509.Certificate, **members: int) -> dict[str, object]:
+    return {"certificate": b64(certificate.public_bytes(DER))} | members
+
+
+async def test_revocation(site: Site) -> None:
+    """RFC 8555 section 7.6: by account or certificate key, once; strangers are refused; reasons checked."""
+    client, other = await site.enrolled(), await site.enrolled()
+    key = new_key()
+    first, second = await client.certificate(key=key), await client.certificate()
+    url = site.to("revokeCert")
+    assert (await other.post(url, revocation(first))).problem == (403, "unauthorized")
+    assert (await client.post(url, revocation(first, reason=7))).problem == (400, "badRevocationReason")
+    assert (await Client(site, new_key()).post(url, revocation(first))).problem == (403, "unauthorized")
+    done = await Client(site, key).post(url, revocation(first, reason=1))
+    assert (done.status, done.body) == (200, b"")
+    assert (await client.post(url, revocation(first))).problem == (400, "alreadyRevoked")
+    assert (await client.post(url, revocation(second, reason=4))).status == 200
+    record = ca.store.find_by_fingerprint(
+        site.office.database.read(), second.fingerprint(hashes.SHA256()).hex()
+    )
+    assert record is not None
+    assert (record.status, record.revocation_reason) == ("revoked", 4)
+    assert (await client.post(url, {"certificate": "AAAA"})).problem == (400, "malformed")
+    trailing = {"certificate": b64(first.public_bytes(DER) + b"\0")}
+    assert (await client.post(url, trailing)).problem == (400, "malformed")
+
+
+async def test_revocation_by_an_authorized_account(site: Site) -> None:
+    """RFC 8555 section 7.6: an account with valid authorizations for all names may revoke as well."""
+    client, other = await site.enrolled(), await site.enrolled()
+    certificate = await client.certificate()
+    await other.order(FQDN)
+    assert (await other.post(site.to("revokeCert"), revocation(certificate))).status == 200
+    final = (await client.post((await client.post(client.kid)).json["orders"])).json["orders"]
+    shown = (await client.post(final[0])).json
+    assert shown["status"] == "valid"
+    assert (await client.post(shown["certificate"])).status == 200
+
+
+async def test_disabled_users(site: Site) -> None:
+    """A user who may no longer enroll gets nothing more through the protocol either."""
+    client, credential = await site.enrolled(), await site.credential()
+    order = await client.order()
+    await disable_user(site.office, USER, actor="test")
+    assert (await client.order()).problem == (403, "unauthorized")
+    assert (await client.finalize(order)).status == 403
+    assert (await Client(site).register(credential)).problem == (403, "unauthorized")
+
+
+async def test_renewal_information_and_renewal(site: Site) -> None:
+    """RFC 9773: the window opens at D-30; an order that replaces is a renewal and costs no quota."""
+    client = await site.enrolled(quota=1)
+    certificate = await client.certificate()
+    url = site.to("renewal", cert_id(certificate))
+    shown = await site.call("GET", url)
+    assert shown.json["suggestedWindow"] == {"start": "2027-01-20T15:00:00Z", "end": "2027-02-12T15:00:00Z"}
+    assert shown.headers["Retry-After"] == "21600"
+    early = await client.order(replaces=cert_id(certificate))
+    assert early.problem == (429, "rateLimited")
+    clock_of(site.office).advance(days=61)
+    order = await client.order(replaces=cert_id(certificate))
+    assert order.json["replaces"] == cert_id(certificate)
+    assert (await client.finalize(order)).json["status"] == "valid"
+    again = await client.order(replaces=cert_id(certificate))
+    assert again.problem == (409, "alreadyReplaced")
+    rows = enroll.store.enrollments_of(site.office.database.read(), USER)
+    assert [row.kind for row in rows if row.door == "protocol"] == ["renewal", "protocol"]
+
+
+async def test_renewal_without_ari(site: Site) -> None:
+    """A plain order within the renewal period renews, once; asking again returns the same order."""
+    client = await site.enrolled(quota=1)
+    await client.certificate()
+    clock_of(site.office).advance(days=75)
+    first, second = await client.order(), await client.order()
+    assert first.headers["Location"] == second.headers["Location"]
+    assert (await client.finalize(first)).json["status"] == "valid"
+    assert (await client.order()).problem == (429, "rateLimited")
+
+
+async def test_a_lost_renewal_order_is_taken_over(site: Site) -> None:
+    """A newer order for other names of the identity takes the renewal over; the older is invalid."""
+    client = await site.enrolled(quota=1)
+    await client.certificate()
+    clock_of(site.office).advance(days=75)
+    first, second = await client.order(), await client.order("k123456780002", FQDN)
+    assert (await client.post(first.headers["Location"])).json["status"] == "invalid"
+    assert (await client.finalize(second, "k123456780002", FQDN)).json["status"] == "valid"
+
+
+async def test_renewal_information_of_others(site: Site) -> None:
+    """RFC 9773 section 4.1: unknown 404, malformed 400, revoked lies in the past; GET, no signature."""
+    assert (await site.call("GET", site.to("renewal", "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"))).problem == (
+        404,
+        "malformed",
+    )
+    for wrong in ("x", "a.b.c", "aYhba4dGQEHhs3uEe6CuLN4ByNQ.h2VDIQ", "%41"):
+        assert (await site.call("GET", site.to("renewal", wrong))).problem == (400, "malformed")
+    client = await site.enrolled()
+    certificate = await client.certificate()
+    await client.post(site.to("revokeCert"), revocation(certificate))
+    window = (await site.call("GET", site.to("renewal", cert_id(certificate)))).json["suggestedWindow"]
+    assert window["start"] < window["end"] < "2026-11-22T03:00:00Z"
+
+
+async def test_replaces_of_others(site: Site) -> None:
+    """RFC 9773 section 5: another account's certificate, an unknown one, and nonsense are malformed."""
+    client, other = await site.enrolled(), await site.enrolled()
+    certificate = await other.certificate()
+    for named in (cert_id(certificate), "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE", "x"):
+        assert (await client.order(replaces=named)).problem == (400, "malformed")
+
+
+async def test_terms_of_service(tmp_path: Path) -> None:
+    """RFC 8555 section 7.3.3: unagreed terms are userActionRequired with the link to them."""
+    async with world(tmp_path, terms="https://kinen.example/terms") as site:
+        client, credential = Client(site), await site.credential()
+        refused = await client.register(credential)
+        assert refused.problem == (403, "userActionRequired")
+        assert refused.json["instance"] == "https://kinen.example/terms"
+        assert refused.links("terms-of-service") == ["https://kinen.example/terms"]
+        assert (await client.register(credential, termsOfServiceAgreed=True)).status == 201
+
+
+async def test_our_own_faults(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """What is our fault is 500 serverInternal without any detail; the log has it, in one record."""
+    client = await site.enrolled()
+    site.office.database.close()
+    failed = await client.order()
+    assert failed.problem == (500, "serverInternal")
+    assert "database" not in failed.json["detail"]
+    assert len([record for record in caplog.records if record.name == "sekisho.acme"]) == 1
+
+
+# -- client-cert-01 --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def renewal(site: Site) -> AsyncIterator[Site]:
+    """The renewal site of the same office, and the user's certificate from the other door, at D-15."""
+    certificate = await (await site.enrolled()).certificate()
+    clock_of(site.office).advance(days=75)
+    async with serve(site.office, by_certificate=True) as renewal:
+        renewal.peer = peer_of(site.office, certificate)
+        yield renewal
+
+
+async def test_renewal_by_certificate(renewal: Site) -> None:
+    """client-cert-01: account, pending order, a challenge answered with the certificate, a new one."""
+    directory = (await renewal.call("GET", renewal.to("directory"))).json
+    assert "externalAccountRequired" not in directory["meta"]
+    assert "newAuthz" not in directory
+    client = Client(renewal)
+    assert (await client.register()).status == 201
+    order = await client.order()
+    assert (order.status, order.json["status"]) == (201, "pending")
+    (url,) = order.json["authorizations"]
+    (challenge,) = (await client.post(url)).json["challenges"]
+    assert (challenge["type"], challenge["status"]) == ("client-cert-01", "pending")
+    assert (await client.post(challenge["url"])).json["status"] == "pending"
+    assert (await client.finalize(order)).problem == (403, "orderNotReady")
+    answered = await client.post(challenge["url"], {})
+    assert (answered.json["status"], answered.links("up")) == ("valid", [url])
+    assert (await client.post(order.headers["Location"])).json["status"] == "ready"
+    final = await client.finalize(order)
+    chain = await client.post(final.json["certificate"])
+    renewed = x509.load_pem_x509_certificates(chain.body)[0]
+    assert renewed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "K123456780002"
+
+
+async def test_no_certificate_no_renewal(renewal: Site) -> None:
+    """Without a certificate there is no account, no order, and the challenge stays pending."""
+    peer, renewal.peer = renewal.peer, None
+    client = Client(renewal)
+    assert (await client.register()).problem == (403, "unauthorized")
+    renewal.peer = peer
+    await client.register()
+    order = await client.order()
+    challenge = (await client.post(order.json["authorizations"][0])).json["challenges"][0]["url"]
+    renewal.peer = None
+    assert (await client.order()).problem == (403, "unauthorized")
+    assert (await client.post(challenge, {})).problem == (403, "unauthorized")
+    assert (await client.post(challenge)).json["status"] == "pending"
+
+
+async def test_the_certificate_to_be_replaced_has_to_be_presented(site: Site, renewal: Site) -> None:
+    """Another certificate of the user does not answer the challenge; another user's not at all."""
+    client = Client(renewal)
+    await client.register()
+    order = await client.order()
+    challenge = (await client.post(order.json["authorizations"][0])).json["challenges"][0]["url"]
+    old = renewal.peer
+    renewal.peer = peer_of(site.office, await (await site.enrolled()).certificate())
+    assert (await client.post(challenge, {})).problem == (403, "unauthorized")
+    await admit(site.office, "K99999999")
+    stranger = await (await site.enrolled(user_id="K99999999")).certificate("k99999999.users.kinen.example")
+    renewal.peer = peer_of(site.office, stranger)
+    assert (await client.post(challenge, {})).problem == (403, "unauthorized")
+    assert (await client.order()).problem == (403, "unauthorized")
+    renewal.peer = old
+    assert (await client.post(challenge, {})).json["status"] == "valid"
+
+
+async def test_outside_the_renewal_period(site: Site, renewal: Site) -> None:
+    """Before D-30 the answer is refused and names the first day; the challenge stays pending."""
+    renewal.peer = peer_of(site.office, await (await site.enrolled()).certificate())
+    client = Client(renewal)
+    await client.register()
+    order = await client.order()
+    challenge = (await client.post(order.json["authorizations"][0])).json["challenges"][0]["url"]
+    refused = await client.post(challenge, {})
+    assert refused.problem == (403, "unauthorized")
+    assert "2027.04.06" in refused.json["detail"]
+    assert (await client.post(challenge)).json["status"] == "pending"
+
+
+async def test_one_renewal_per_certificate(renewal: Site) -> None:
+    """Two orders for one certificate: the newer takes over; after issuance there is no further one."""
+    client = Client(renewal)
+    await client.register()
+    orders = [await client.order() for _ in range(3)]
+    challenges = [
+        (await client.post(order.json["authorizations"][0])).json["challenges"][0]["url"] for order in orders
+    ]
+    for challenge in challenges[:2]:
+        assert (await client.post(challenge, {})).json["status"] == "valid"
+    assert (await client.post(orders[0].headers["Location"])).json["status"] == "invalid"
+    assert (await client.finalize(orders[1])).json["status"] == "valid"
+    assert (await client.post(challenges[2], {})).problem == (409, "alreadyReplaced")
+    assert (await client.post(challenges[2])).json["status"] == "pending"
+
+
+async def test_any_body_gets_a_problem(site: Site) -> None:
+    """Hostile bodies at every resource: a problem document below 500, never a broken connection."""
+    client = await site.enrolled()
+    bodies = [
+        b"",
+        b"\xff",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"protected":"","payload":"","signature":""}',
+        b"[" * 9_000,
+    ]
+    bodies.append(json.dumps({"protected": b64("{}"), "payload": b64("[]"), "signature": ""}).encode())
+    for resource in (
+        "newAccount",
+        "newOrder",
+        "newAuthz",
+        "revokeCert",
+        "keyChange",
+        "directory",
+        "newNonce",
+    ):
+        for body in bodies:
+            assert (await client.send(site.to(resource), body)).problem[0] == 400
+    for url in (client.kid, site.to("order", "x"), site.to("finalize", "x"), site.to("challenge", "x")):
+        for payload in ("null", "[]", '"x"', "1", '{"a":1,"a":2}', "{", '{"csr":{}}', '{"status":{}}'):
+            reply = await client.post(url, payload)
+            assert 200 <= reply.status < 500
