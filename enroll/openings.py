@@ -134,7 +134,8 @@ def open_renewal(
         door=door,
         common_name=source.common_name,
         replaces_serial=source.serial,
-        window_ends_at=renewable_until(source.not_after_at, office),
+        # The last second belongs to the certificate's period (RFC 5280 section 4.1.2.5).
+        window_ends_at=renewable_until(source.not_after_at, office) + 1,
     )
 
 

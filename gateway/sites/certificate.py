@@ -111,14 +111,12 @@ def input_page(
     )
 
 
-async def prepare(
-    request: web.Request, session: Session, entered: Input, paths: Paths, *, actor: str
-) -> web.Response:
-    """Issues the certificate if that is still to do, builds the file, and leads to its Download button.
+async def prepare(office: Office, session: Session, entered: Input, *, actor: str) -> None:
+    """Issues the certificate if that is still to do, builds the file, and keeps its ticket in the session.
 
     Clicking twice, or coming again with another password, gives the same certificate (E19, R31).
     """
-    office, request_id = request.app[pages.GATE].office, entered.request_id
+    request_id = entered.request_id
     async with _locks.setdefault(request_id, asyncio.Lock()):
         await issuance.submit(office, request_id, actor=actor)
         await issuance.complete(office, request_id)
@@ -133,7 +131,6 @@ async def prepare(
             form=entered.form,
             long=len(entered.password) > LONG_PASSWORD or None,
         )
-    return pages.see_other(paths.download)
 
 
 def download_page(

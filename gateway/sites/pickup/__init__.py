@@ -113,7 +113,9 @@ async def _submit(request: web.Request, session: Session, enrollment: Enrollment
         return certificate.input_page(
             request, _PATHS, request_id=entered.request_id, typed=True, problems=problems
         )
-    return await certificate.prepare(request, session, entered, _PATHS, actor=enrollment.user_id)
+    office = request.app[pages.GATE].office
+    await certificate.prepare(office, session, entered, actor=enrollment.user_id)
+    return pages.see_other(_PATHS.download)
 
 
 async def _download(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:

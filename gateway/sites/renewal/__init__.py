@@ -1,0 +1,322 @@
+"""The renewal site: the certificate that the browser presents says which request it is (R32 to R44).
+
+Requests are named in paths, and every page asks again whether the presented certificate has a right
+to them. The session only keeps the Download ticket, and the right to finish after expiry (E7).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from ca.trust import CertificateState, Rejection, VerifiedPeer
+from enroll import renewal
+from enroll.enrollment import Enrollment, fetchable
+from enroll.refusals import Refusal
+from enroll.states import ENDED, LABELS, WAITING, State
+from gateway import http, pages, references, sessions
+from gateway.context import Gate, Role
+from gateway.sessions import Session
+from gateway.sites import certificate
+from gateway.sites.certificate import Paths
+from gateway.sites.renewal import completion
+from gateway.words import REFUSALS, Text
+
+SITE = "renewal"
+
+# What is wrong with the certificate rather than with the request: another one may be the right one.
+_ABOUT_CERTIFICATE = frozenset({"not_yet_renewable", "renewal_over", "superseded", "unknown_certificate"})
+
+_Peer = VerifiedPeer | Rejection
+_Presenting = Callable[[web.Request, _Peer], Awaitable[web.StreamResponse]]
+_Ordering = Callable[[web.Request, _Peer, Enrollment], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of 更新の申請状況."""
+
+    order: Enrollment
+    label: Text
+    fetchable: bool
+    processing: bool
+
+
+def application(gate: Gate) -> web.Application:
+    """The site, for those with a verified certificate."""
+    app = pages.site_application(gate, Role.RENEWAL, "gateway.sites.renewal")
+    app.router.add_get("/", _menu)
+    app.router.add_get("/application", _presenting(_application))
+    app.router.add_post("/application", _presenting(_submit))
+    app.router.add_get("/status", _presenting(_status))
+    _add_finishing(app)
+    app.on_cleanup.append(completion.settle)
+    return app
+
+
+def refused(gate: Gate) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """For those without a verified certificate: why not, and what to do.
+
+    Who applied before the certificate expired may finish with it (E7): nothing but the screens after
+    Submit, for that request, in that session, with that certificate.
+    """
+    explain = pages.refused(gate, Role.RENEWAL)
+    finishing = pages.site_application(gate, Role.RENEWAL, "gateway.sites.renewal")
+    _add_finishing(finishing)
+    finishing.freeze()
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if await _may_finish(gate, request):
+            return await finishing._handle(request)  # type: ignore[arg-type]
+        return await explain(request)
+
+    return answer
+
+
+def _add_finishing(app: web.Application) -> None:
+    """The screens after Submit."""
+    app.router.add_get("/waiting/{request_id:[0-9]+}", _ordered(_waiting))
+    app.router.add_get("/waiting/{request_id:[0-9]+}/status", _ordered(_waiting_status))
+    app.router.add_get("/certificate/{request_id:[0-9]+}", _ordered(_input))
+    app.router.add_post("/certificate/{request_id:[0-9]+}", _ordered(_prepare))
+    app.router.add_get("/certificate/{request_id:[0-9]+}/download", _ordered(_download))
+    # A HEAD would count as a download, and nothing comes of it.
+    app.router.add_get("/certificate/{request_id:[0-9]+}/file", _ordered(_send), allow_head=False)
+
+
+# -- 更新の申請 -----------------------------------------------------------------------------------------
+
+
+async def _menu(request: web.Request) -> web.StreamResponse:
+    return pages.render(request, "menu.html", place="menu")
+
+
+async def _application(request: web.Request, peer: _Peer) -> web.StreamResponse:
+    """証明書の更新情報; once applied for, the next step of that application instead (E10)."""
+    gate = request.app[pages.GATE]
+    found = (await renewal.look(gate.office, _fingerprint(peer))).renewal
+    if found.state in ENDED:
+        raise Refusal("not_available", detail=f"the renewal is {found.state}")
+    if found.state is State.PROCESSING:
+        return pages.see_other(_waiting_path(found))
+    if found.state not in WAITING:
+        return _status_page(request, peer, place="application", already=True)
+    return pages.render(
+        request,
+        "application.html",
+        place="application",
+        renewal=found,
+        peer=peer,
+        choose_again=_choose_again(gate),
+    )
+
+
+async def _submit(request: web.Request, peer: _Peer) -> web.StreamResponse:
+    office = request.app[pages.GATE].office
+    await pages.form(request)
+    source = renewal.source_of(office.database.read(), _fingerprint(peer))
+    order = await renewal.submit(office, _fingerprint(peer), actor=source.user_id)
+    response = pages.see_other(_waiting_path(order))
+    session = await _session(request, response, peer, order)
+    await sessions.change(office, session, request_id=order.request_id, waited=None)
+    if order.state is State.PROCESSING:
+        completion.begin(office, order.request_id)
+    return response
+
+
+async def _waiting(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:
+    """しばらくお待ちください, at least once after Submit, however quick the issuance was."""
+    office = request.app[pages.GATE].office
+    session = await sessions.find(office, request, SITE, fingerprint=_fingerprint(peer))
+    fresh = session is not None and session.data.get("waited") is None
+    if order.state is State.PROCESSING:
+        completion.begin(office, order.request_id)
+    elif not fresh:
+        return pages.see_other(_paths(order).input)
+    if session is not None and fresh:
+        await sessions.change(office, session, waited=True)
+    # What the application was accepted with; that it is done shows on the next page.
+    return pages.render(
+        request,
+        "waiting.html",
+        place="application",
+        order=order,
+        here=_waiting_path(order),
+        label=LABELS[State.PROCESSING],
+    )
+
+
+async def _waiting_status(request: web.Request, _: _Peer, order: Enrollment) -> web.StreamResponse:
+    processing = order.state is State.PROCESSING
+    if processing:
+        completion.begin(request.app[pages.GATE].office, order.request_id)
+    return web.json_response({"status": "processing" if processing else "issued"})
+
+
+# -- 更新の再申請 ---------------------------------------------------------------------------------------
+
+
+async def _status(request: web.Request, peer: _Peer) -> web.StreamResponse:
+    return _status_page(request, peer, place="status")
+
+
+def _status_page(request: web.Request, peer: _Peer, *, place: str, already: bool = False) -> web.Response:
+    office = request.app[pages.GATE].office
+    found = [
+        Row(
+            order=order,
+            # The manual's table knows these two words (R42).
+            label=LABELS[State.PROCESSING if order.state is State.PROCESSING else State.ISSUED],
+            fetchable=fetchable(order, office.now(), office.settings),
+            processing=order.state is State.PROCESSING,
+        )
+        for order in renewal.status(office, _fingerprint(peer))
+    ]
+    return pages.render(request, "status.html", place=place, rows=found, already=already)
+
+
+# -- 証明書の取得 ---------------------------------------------------------------------------------------
+
+
+async def _input(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:
+    office = request.app[pages.GATE].office
+    if order.state is State.PROCESSING:
+        return pages.see_other(_waiting_path(order))
+    if not fetchable(order, office.now(), office.settings):
+        raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
+    session = await sessions.find(office, request, SITE, fingerprint=_fingerprint(peer))
+    stale = certificate.is_stale(office, session, order.request_id)
+    return certificate.input_page(
+        request, _paths(order), request_id=order.request_id, typed=False, stale=stale
+    )
+
+
+async def _prepare(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:
+    entered = await certificate.read_input(request)
+    if entered.request_id != order.request_id:
+        raise Refusal("not_available", field="request_id", detail="not the request of this page")
+    problems = certificate.problems_of(entered)
+    if problems:
+        return certificate.input_page(
+            request, _paths(order), request_id=order.request_id, typed=False, problems=problems
+        )
+    response = pages.see_other(_paths(order).download)
+    session = await _session(request, response, peer, order)
+    await certificate.prepare(request.app[pages.GATE].office, session, entered, actor=order.user_id)
+    return response
+
+
+async def _download(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:
+    office = request.app[pages.GATE].office
+    session = await sessions.find(office, request, SITE, fingerprint=_fingerprint(peer))
+    if session is None:
+        return pages.see_other(_paths(order).input)
+    return certificate.download_page(request, session, order, _paths(order))
+
+
+async def _send(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:
+    office = request.app[pages.GATE].office
+    session = await sessions.find(office, request, SITE, fingerprint=_fingerprint(peer))
+    if session is None:
+        return pages.see_other(_paths(order).input)
+    return await certificate.send(request, session, order, _paths(order), actor=order.user_id)
+
+
+# -- who may do what -----------------------------------------------------------------------------------
+
+
+def _presenting(handler: _Presenting) -> pages.Handler:
+    """Gives the handler the peer; a refusal about the certificate shows which one it was (E9, E11)."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        peer = http.peer(request)
+        if peer is None or peer.fingerprint is None:
+            raise LookupError("the renewal site was reached without a certificate")
+        try:
+            return await handler(request, peer)
+        except Refusal as refusal:
+            if refusal.code not in _ABOUT_CERTIFICATE:
+                raise
+            return await _wrong_certificate(request, refusal, peer)
+
+    return guarded
+
+
+def _ordered(handler: _Ordering) -> pages.Handler:
+    """Gives the handler the request of the path, if the presented certificate has a right to it (R32)."""
+
+    async def find(request: web.Request, peer: _Peer) -> web.StreamResponse:
+        office = request.app[pages.GATE].office
+        for order in renewal.status(office, _fingerprint(peer)):
+            if order.request_id == request.match_info["request_id"]:
+                return await handler(request, peer, order)
+        raise Refusal("not_available", field="request_id", detail="not a renewal of this certificate")
+
+    return _presenting(find)
+
+
+async def _wrong_certificate(request: web.Request, refusal: Refusal, peer: _Peer) -> web.Response:
+    gate = request.app[pages.GATE]
+    reference = await references.note(
+        gate.office, SITE, refusal.code, common_name=peer.common_name, fingerprint=peer.fingerprint
+    )
+    return pages.words_page(
+        request,
+        REFUSALS[refusal.code],
+        reference=reference,
+        at=refusal.at,
+        rejection=peer,
+        test_url=_choose_again(gate),
+    )
+
+
+async def _may_finish(gate: Gate, request: web.BaseRequest) -> bool:
+    """E7: an expired certificate whose own session has an application from before it expired."""
+    peer = http.peer(request)
+    if not isinstance(peer, Rejection) or peer.state is not CertificateState.EXPIRED:
+        return False
+    # "/waiting/<request ID>…" or "/certificate/<request ID>…"
+    parts = request.path.split("/")
+    if peer.fingerprint is None or len(parts) < 3 or parts[1] not in ("waiting", "certificate"):
+        return False
+    session = await sessions.find(gate.office, request, SITE, fingerprint=peer.fingerprint)
+    if session is None or session.data.get("request_id") != parts[2]:
+        return False
+    orders = renewal.status(gate.office, peer.fingerprint)
+    return any(
+        order.request_id == parts[2] and (order.submitted_at or 0) <= (peer.not_after_at or -1)
+        for order in orders
+    )
+
+
+async def _session(request: web.Request, response: web.Response, peer: _Peer, order: Enrollment) -> Session:
+    """The session of this browser and certificate; a new one's cookie goes onto the response."""
+    office = request.app[pages.GATE].office
+    found = await sessions.find(office, request, SITE, fingerprint=_fingerprint(peer))
+    return found or await sessions.start(
+        office, response, SITE, order.user_id, fingerprint=_fingerprint(peer)
+    )
+
+
+def _fingerprint(peer: _Peer) -> str:
+    assert peer.fingerprint is not None
+    return peer.fingerprint
+
+
+def _choose_again(gate: Gate) -> str:
+    """A host that this browser has never seen: it asks for a certificate again (E12)."""
+    if not gate.try_suffix:
+        return gate.origins[Role.CONNECTIVITY]
+    return f"https://{secrets.token_hex(8)}{gate.try_suffix}"
+
+
+def _waiting_path(order: Enrollment) -> str:
+    return f"/waiting/{order.request_id}"
+
+
+def _paths(order: Enrollment) -> Paths:
+    page = f"/certificate/{order.request_id}"
+    return Paths(input=page, download=f"{page}/download", file=f"{page}/file")

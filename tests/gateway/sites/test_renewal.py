@@ -1,0 +1,475 @@
+"""The renewal site on a real listener, with the certificate that a browser would present."""
+
+import re
+from dataclasses import dataclass
+
+import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+
+import ca.store
+from enroll import applications, issuance, login, people, pickup, renewal, scheduler, store
+from enroll.jst import day_of, shown
+from gateway.context import Role
+from gateway.sites import renewal as site_module
+from gateway.tls import ClientCertificate
+from gateway.words import NOT_AVAILABLE_JA
+from tests.gateway.sites.kit import Served, Visitor, serve
+from tests.offices import Letter, admit, clock_of, letter_of, open_office, together
+
+USER = "K12345678"
+CN = "K123456780001"
+DAY = 86_400
+
+
+@dataclass
+class Scene:
+    """A user at D-30 with the mail, and a browser that presents the certificate."""
+
+    site: Served
+    p12: bytes
+    fingerprint: str
+    not_after_at: int
+    mail: Letter
+    visitor: Visitor
+
+    @property
+    def office(self):
+        return self.site.office
+
+    @property
+    def request_id(self):
+        return self.mail.value("リクエストID")
+
+
+async def in_hand(office, user_id=USER):
+    """A picked-up certificate: the file, its fingerprint and its end."""
+    letter = await letter_of(office, "pickup")
+    opened = await pickup.authenticate(
+        office, user_id, letter.value("証明書発行用パスワード"), address="192.0.2.1"
+    )
+    await issuance.submit(office, opened.request_id, actor=user_id)
+    await issuance.complete(office, opened.request_id)
+    token = await issuance.prepare_download(office, opened.request_id, "abc", "standard", actor=user_id)
+    got = await issuance.download(office, token, opened.request_id, actor=user_id)
+    record = ca.store.find_by_order(office.database.read(), opened.request_id)
+    return got.content, record.fingerprint, record.not_after_at
+
+
+@pytest.fixture
+async def site(tmp_path):
+    async with (
+        open_office(tmp_path) as office,
+        serve(
+            office,
+            tmp_path,
+            Role.RENEWAL,
+            site_module.application,
+            ClientCertificate.REQUIRE,
+            site_module.refused,
+        ) as served,
+    ):
+        await admit(office)
+        yield served
+
+
+@pytest.fixture
+async def scene(site):
+    p12, fingerprint, not_after_at = await in_hand(site.office)
+    clock_of(site.office).set(not_after_at - 30 * DAY)
+    await scheduler.notify(site.office, day_of(site.office.now()))
+    mail = await letter_of(site.office, "renewal_30")
+    return Scene(site, p12, fingerprint, not_after_at, mail, site.visitor(p12, "abc"))
+
+
+def entered(request_id, password="new", confirmation=None):
+    return {
+        "request_id": request_id,
+        "password": password,
+        "confirmation": password if confirmation is None else confirmation,
+        "form": "standard",
+    }
+
+
+async def applied(scene):
+    """Submit on 証明書の更新情報, and the wait until the certificate is there."""
+    page = await scene.visitor.post("/application")
+    assert page.path == f"/waiting/{scene.request_id}"
+    await issuance.complete(scene.office, scene.request_id)
+    return await scene.visitor.get(page.path)
+
+
+async def renewed(scene, password="new"):
+    """Password, Submit, Download: the file."""
+    page = await scene.visitor.post(f"/certificate/{scene.request_id}", entered(scene.request_id, password))
+    assert page.path == f"/certificate/{scene.request_id}/download"
+    got = await scene.visitor.get(page.main.all("form")[0].attributes["action"])
+    assert (got.status, got.headers["Content-Type"]) == (200, "application/x-pkcs12")
+    return pkcs12.load_pkcs12(got.body, password.encode())
+
+
+def counted(office):
+    return ca.store.count_by_status(office.database.read())
+
+
+def is_refused(page):
+    """Z4 with 410."""
+    return page.status == 410 and NOT_AVAILABLE_JA in page.main.lines
+
+
+# -- the screens of the manual -------------------------------------------------------------------------
+
+
+async def test_screen_menu(scene):
+    """R33: クライアント証明書更新画面."""
+    page = await scene.visitor.get("/")
+    assert page.dom.one("header").one("p", class_="operator").text == (
+        "企業年金ビジネスサービス株式会社 Cybertrust"
+    )
+    assert page.h1 == "確定給付企業年金オンラインサービス クライアント証明書更新画面"
+    assert page.menu() == ["更新の申請", "更新の再申請"]
+    assert page.main.one("p", class_="lead").text == "左メニューの「更新の申請」をクリックしてください。"
+    assert [e.text for e in page.main.walk() if e.tag in ("dt", "dd")] == [
+        "更新の申請",
+        "証明書を更新します。",
+        "更新の再申請",
+        "更新作業中断時の更新状況を表示します。",
+    ]
+
+
+async def test_screen_application(scene):
+    """R34: 証明書の更新情報 with the values of the mail."""
+    page = await scene.visitor.get("/application")
+    assert page.h1 == "証明書の更新情報"
+    assert page.main.one("p", class_="lead").lines == [
+        "以下のリクエストIDで証明書更新の申請をします。",
+        "よろしければ「Submit」ボタンをクリックしてください。",
+    ]
+    assert page.main.table() == [
+        ["リクエストID", scene.mail.value("リクエストID")],
+        ["コモンネーム", scene.mail.value("コモンネーム")],
+    ]
+    assert page.buttons() == ["Submit"]
+    assert not page.main.all("input")
+
+
+async def test_screen_waiting(scene):
+    """R35: しばらくお待ちください, at least once, and on without the person's doing."""
+    page = await scene.visitor.post("/application")
+    assert (page.status, page.path, page.h1) == (
+        200,
+        f"/waiting/{scene.request_id}",
+        "しばらくお待ちください",
+    )
+    assert page.main.one("p", class_="lead").lines == [
+        "申請情報を受け付けました。現在、証明書を発行しています。",
+        "自動的に取得画面に遷移しますので、そのままお待ちください。",
+    ]
+    assert page.main.one("caption").text == "申請の受付情報"
+    assert page.main.table() == [
+        ["リクエストID", scene.request_id],
+        ["コモンネーム", CN],
+        ["証明書ステータス", "証明書生成中"],
+    ]
+    assert page.dom.one("meta", http_equiv="refresh").attributes["content"] == f"3; url={page.path}"
+    script = page.dom.one("script").attributes["src"]
+    assert "location.replace" in (await scene.visitor.get(script)).html
+    await issuance.complete(scene.office, scene.request_id)
+    assert (await scene.visitor.get(f"{page.path}/status")).html == '{"status": "issued"}'
+    assert (await scene.visitor.get(page.path)).path == f"/certificate/{scene.request_id}"
+
+
+async def test_screen_input(scene):
+    """R36: 証明書の取得 with the request ID filled in, and Submit (Z6)."""
+    page = await applied(scene)
+    assert (page.path, page.h1) == (f"/certificate/{scene.request_id}", "証明書の取得")
+    assert page.menu() == ["更新の申請", "更新の再申請"]
+    assert page.main.one("p", class_="lead").lines == [
+        "リクエストIDとパスワード（任意）を入力し、「Submit」ボタンをクリックしてください。",
+        "パスワードは半角英数字・桁数は任意です。",
+        "後の工程で使用するため、パスワードは保管ください。",
+    ]
+    assert page.labels() == ["リクエストID", "パスワード", "パスワードの確認"]
+    request_id = page.field("リクエストID").attributes
+    assert (request_id["value"], "readonly" in request_id) == (scene.request_id, True)
+    assert page.buttons()[0] == "Submit"
+
+
+async def test_screen_download(scene):
+    """R36, R37: the new certificate has the old name, another serial and three years."""
+    await applied(scene)
+    page = await scene.visitor.post(f"/certificate/{scene.request_id}", entered(scene.request_id))
+    assert (page.h1, page.buttons()[0]) == ("証明書の取得", "Download")
+    assert page.main.one("p", class_="lead").text == (
+        "証明書をダウンロードします。「Download」ボタンをクリックしてください。"
+    )
+    assert page.main.one("section", class_="notice").one("h2").text == "【手続き上の留意点】"
+    new, old = (await renewed(scene)).cert.certificate, pkcs12.load_pkcs12(scene.p12, b"abc").cert.certificate
+    assert new.subject == old.subject
+    assert new.serial_number != old.serial_number
+    assert new.not_valid_after_utc.year - day_of(scene.office.now()).year == 3
+
+
+async def test_screen_status(scene):
+    """R40, R41: 更新の申請状況, its columns and its dates; Download cert leads to 証明書の取得 (R43)."""
+    await applied(scene)
+    applied_at = scene.office.now()
+    page = await scene.visitor.get("/status")
+    assert page.h1 == "更新の申請状況"
+    assert page.main.one("p", class_="lead").lines == [
+        "リクエストIDが表示されている場合は、「Download cert」ボタンをクリックしてください。",
+        "リクエストIDが表示されていない場合は、左メニューの「更新の申請」をクリックし再度更新手続きを行ってください。",
+    ]
+    order = store.enrollment(scene.office.database.read(), scene.request_id)
+    assert page.main.table() == [
+        ["リクエストID", "コモンネーム", "証明書更新申請日時", "有効期限", "ステータス", "取得"],
+        [scene.request_id, CN, shown(applied_at), shown(order.not_after_at), "発行済み", "Download cert"],
+    ]
+    assert re.fullmatch(r"\d{4}\.\d\d\.\d\d \d\d:\d\d:\d\d", page.main.table()[1][2])
+    button = page.main.one("form").attributes
+    page = await scene.visitor.get(button["action"])
+    assert (page.h1, page.field("リクエストID").attributes["value"]) == ("証明書の取得", scene.request_id)
+
+
+async def test_screen_status_when_empty(scene):
+    """R40, R44: the same words, no row; 更新の申請 starts anew."""
+    page = await scene.visitor.get("/status")
+    assert page.main.one("p", class_="lead").lines[1].startswith("リクエストIDが表示されていない場合は、")
+    assert len(page.main.table()) == 1
+    assert (await scene.visitor.get("/application")).buttons() == ["Submit"]
+
+
+async def test_the_same_screens_in_english(scene):
+    """Every screen has its English twin."""
+    assert (await scene.visitor.get("/?lang=en")).menu() == ["Renew", "Resume a renewal"]
+    assert (await scene.visitor.post("/application")).main.table()[2] == ["Status", "Issuing"]
+    assert (await applied(scene)).h1 == "Get the certificate"
+    assert (await scene.visitor.get("/status")).main.table()[1][4] == "Issued"
+
+
+# -- one certificate, whatever happens -----------------------------------------------------------------
+
+
+async def test_double_submits_and_reloads_give_one_certificate(scene):
+    """R35, E19: ten Submits at once, reloads of every page: one certificate."""
+    pages = await together(*(scene.visitor.post("/application") for _ in range(10)))
+    assert {page.path for page in pages} <= {
+        f"/waiting/{scene.request_id}",
+        f"/certificate/{scene.request_id}",
+    }
+    await applied(scene)
+    for _ in range(2):
+        await scene.visitor.get(f"/waiting/{scene.request_id}")
+        await renewed(scene)
+    assert counted(scene.office) == {"issued": 2}
+
+
+async def test_applying_again_shows_the_existing_application(scene):
+    """E10: 更新の申請 after Submit is the status of that application, with its button."""
+    await applied(scene)
+    page = await scene.visitor.get("/application")
+    assert page.h1 == "更新の申請状況"
+    assert page.main.one("div", role="status").text == (
+        "更新の申請はすでに受け付けています。新しい申請は不要です。"
+    )
+    assert page.buttons() == ["Download cert"]
+
+
+async def test_the_wait_page_takes_up_what_a_crash_left(scene):
+    """A request in 証明書生成中 that nobody works on is finished by whoever looks."""
+    await renewal.submit(scene.office, scene.fingerprint, actor=USER)
+    page = await scene.visitor.get("/application")
+    assert (page.path, page.h1) == (f"/waiting/{scene.request_id}", "しばらくお待ちください")
+    assert (await scene.visitor.get("/status")).main.table()[1][4] in ("証明書生成中", "発行済み")
+    for _ in range(200):
+        if (await scene.visitor.get(f"{page.path}/status")).html == '{"status": "issued"}':
+            break
+    assert (await scene.visitor.get(page.path)).path == f"/certificate/{scene.request_id}"
+    assert counted(scene.office) == {"issued": 2}
+
+
+async def test_a_row_in_progress_says_so(scene):
+    """R42: 証明書生成中 until it is issued; the dates that are not known yet are left open."""
+    await renewal.submit(scene.office, scene.fingerprint, actor=USER)
+    row = (await scene.visitor.get("/status")).main.table()[1]
+    assert row[3:] == ["－", "証明書生成中", "しばらくお待ちください"]
+    assert (await scene.visitor.get(f"/certificate/{scene.request_id}")).path.startswith("/waiting/")
+
+
+async def test_resuming_gives_the_same_certificate(scene):
+    """R39, R43: interrupted, or the password forgotten: another password, the same serial."""
+    await applied(scene)
+    first = await renewed(scene, "one")
+    scene.visitor = scene.site.visitor(scene.p12, "abc")
+    second = await renewed(scene, "two")
+    assert first.cert.certificate == second.cert.certificate
+    assert first.key.private_numbers() == second.key.private_numbers()
+
+
+async def test_the_renewed_certificate_shows_the_same_row(scene):
+    """E11: whoever presents the new certificate finds the application too."""
+    await applied(scene)
+    bundle = await renewed(scene)
+    p12 = pkcs12.serialize_key_and_certificates(
+        b"new", bundle.key, bundle.cert.certificate, None, BestAvailableEncryption(b"new")
+    )
+    page = await scene.site.visitor(p12, "new").get("/status")
+    assert page.main.table()[1][0] == scene.request_id
+
+
+async def test_after_first_use_the_row_stays_without_a_button(scene):
+    """D2, R42: the key is wiped at the first login; still 発行済み, the button is gone."""
+    await applied(scene)
+    bundle = await renewed(scene)
+    new = ca.store.find_by_serial(
+        scene.office.database.read(),
+        store.enrollment(scene.office.database.read(), scene.request_id).serial,
+    )
+    assert bundle.cert.certificate.serial_number == int(new.serial, 16)
+    password = (await letter_of(scene.office, "user_id")).value("パスワード")
+    await login.authenticate(scene.office, new.fingerprint, USER, password, address="192.0.2.1")
+    assert (await scene.visitor.get("/status")).main.table()[1][4:] == ["発行済み", "取得期間終了"]
+    assert is_refused(await scene.visitor.get(f"/certificate/{scene.request_id}"))
+
+
+# -- who may not ---------------------------------------------------------------------------------------
+
+
+async def test_too_early(scene):
+    """E9: before D-30 the page names the first day, and which certificate it was."""
+    clock_of(scene.office).set(scene.not_after_at - 40 * DAY)
+    for page in (await scene.visitor.get("/application"), await scene.visitor.post("/application")):
+        assert (page.status, page.h1) == (403, "更新期間の前です")
+        first = shown(renewal.renewable_from(scene.not_after_at, scene.office))
+        assert f"日時：{first}" in page.main.lines
+        assert page.main.table()[0] == ["発行先（コモンネーム）", CN]
+        assert page.main.table()[2] == ["有効期限", shown(scene.not_after_at)]
+    assert counted(scene.office) == {"issued": 1}
+
+
+async def test_choosing_again_is_a_fresh_host(scene):
+    """E11, E12: the link to choose again is another host each time."""
+    hosts = set()
+    for _ in range(2):
+        page = await scene.visitor.get("/application")
+        hosts.add(page.main.one("section", class_="notice").one("a").attributes["href"])
+    assert len(hosts) == 2
+    assert all(re.fullmatch(r"https://[0-9a-f]{16}\.try\.test:\d+", host) for host in hosts)
+
+
+async def test_another_users_certificate(scene):
+    """R32: the certificate says which request it is; another one shows another and opens nothing."""
+    await admit(scene.office, "K87654321")
+    p12, _, not_after_at = await in_hand(scene.office, "K87654321")
+    await applied(scene)
+    clock_of(scene.office).set(not_after_at - 10 * DAY)
+    other = scene.site.visitor(p12, "abc")
+    assert (await other.get("/application")).main.table()[1] == ["コモンネーム", "K876543210001"]
+    assert len((await other.get("/status")).main.table()) == 1
+    for path in ("waiting/{}", "waiting/{}/status", "certificate/{}", "certificate/{}/download"):
+        assert is_refused(await other.get("/" + path.format(scene.request_id)))
+    assert is_refused(await other.post(f"/certificate/{scene.request_id}", entered(scene.request_id)))
+
+
+async def test_another_request_id_in_the_form(scene):
+    """A changed read-only field is Z4, a wrong password pair an error beside the field."""
+    await applied(scene)
+    path = f"/certificate/{scene.request_id}"
+    assert is_refused(await scene.visitor.post(path, entered("1" * 16)))
+    page = await scene.visitor.post(path, entered(scene.request_id, "a", "b"))
+    assert page.status == 422
+    assert page.error("パスワードの確認").startswith("「パスワード」と「パスワードの確認」が一致しません。")
+
+
+async def test_another_browser_needs_its_own_submit(scene):
+    """The Download button belongs to the session in which it was made."""
+    await applied(scene)
+    await scene.visitor.post(f"/certificate/{scene.request_id}", entered(scene.request_id))
+    other = scene.site.visitor(scene.p12, "abc")
+    for end in ("download", "file"):
+        page = await other.get(f"/certificate/{scene.request_id}/{end}")
+        assert page.path == f"/certificate/{scene.request_id}"
+
+
+async def test_no_certificate(scene):
+    """The site is closed without a certificate, with a page that says why."""
+    for path in ("/", "/application", "/status", f"/certificate/{scene.request_id}"):
+        page = await scene.site.visitor().get(path)
+        assert (page.status, page.h1) == (403, "クライアント証明書が提示されませんでした")
+
+
+async def test_expired(scene):
+    """R38: at notAfter the renewal works, one second later there is the page about reissue."""
+    clock_of(scene.office).set(scene.not_after_at)
+    assert (await scene.visitor.get("/application")).status == 200
+    clock_of(scene.office).advance(seconds=1)
+    for path in ("/", "/application", "/status"):
+        page = await scene.visitor.get(path)
+        assert (page.status, page.h1) == (403, "クライアント証明書の有効期限が切れています")
+        assert "クライアント証明書再発行をして取得しなおしてください。" in page.main.text
+    assert (await scene.visitor.post("/application")).status == 403
+    assert counted(scene.office) == {"issued": 1}
+
+
+async def test_reissued_and_disabled(scene):
+    """A replaced certificate, and one of a disabled user, are refused by the gate."""
+    await applications.reissue(scene.office, USER, "lost_or_stolen", actor="test")
+    assert (await scene.visitor.get("/application")).h1 == "クライアント証明書は失効しています"
+
+
+async def test_disabled_after_submit(scene):
+    """E27: nothing can be fetched once the user is disabled."""
+    await applied(scene)
+    await scene.visitor.post(f"/certificate/{scene.request_id}", entered(scene.request_id))
+    await people.disable_user(scene.office, USER, actor="test")
+    page = await scene.visitor.get(f"/certificate/{scene.request_id}/file")
+    assert (page.status, page.h1) == (403, "クライアント証明書は失効しています")
+
+
+# -- E7: expired between Submit and Download -----------------------------------------------------------
+
+
+async def test_finishing_after_expiry(scene):
+    """E7: Submit at the last second; wait, password and Download still work in that session."""
+    clock_of(scene.office).set(scene.not_after_at)
+    assert (await scene.visitor.post("/application")).h1 == "しばらくお待ちください"
+    clock_of(scene.office).advance(seconds=121)
+    await issuance.complete(scene.office, scene.request_id)
+    await scheduler.tick(scene.office)
+    page = await scene.visitor.get(f"/waiting/{scene.request_id}")
+    assert (page.status, page.path) == (200, f"/certificate/{scene.request_id}")
+    bundle = await renewed(scene)
+    assert bundle.cert.certificate.not_valid_after_utc.timestamp() > scene.office.now()
+    for path in ("/", "/application", "/status"):
+        assert (await scene.visitor.get(path)).status == 403
+
+
+@pytest.mark.parametrize("way", ["no session", "other request", "session over", "other certificate"])
+async def test_finishing_after_expiry_is_for_that_session_only(scene, way):
+    """The twins of E7: every other expired visitor gets the page about reissue."""
+    clock_of(scene.office).set(scene.not_after_at)
+    await scene.visitor.post("/application")
+    await issuance.complete(scene.office, scene.request_id)
+    visitor, request_id = scene.visitor, scene.request_id
+    if way == "no session":
+        visitor = scene.site.visitor(scene.p12, "abc")
+    elif way == "other request":
+        request_id = "1" * 16
+    elif way == "session over":
+        clock_of(scene.office).advance(seconds=1_800)
+    else:
+        await admit(scene.office, "K87654321")
+        p12, _, not_after_at = await in_hand(scene.office, "K87654321")
+        visitor = scene.site.visitor(p12, "abc")
+        visitor.session.cookie_jar.update_cookies({c.key: c.value for c in scene.visitor.session.cookie_jar})
+        clock_of(scene.office).set(not_after_at)
+    clock_of(scene.office).advance(seconds=1)
+    for path in (f"/waiting/{request_id}", f"/certificate/{request_id}", f"/certificate/{request_id}/file"):
+        page = await visitor.get(path)
+        assert (page.status, page.h1) == (403, "クライアント証明書の有効期限が切れています")
+
+
+async def test_an_application_from_another_site_is_refused(scene):
+    """V40: the browser would send the certificate along; the gate sees where the form was."""
+    page = await scene.visitor.post("/application", Origin="https://evil.example")
+    assert (page.status, page.h1) == (403, "この画面からは操作できません")
+    assert counted(scene.office) == {"issued": 1}
