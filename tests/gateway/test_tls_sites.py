@@ -50,6 +50,14 @@ async def test_spellings_of_the_own_host(serve: Serve, pki: Pki, form: bytes, st
         assert (await client.get(form)).status == (403 if status == 200 else status)
 
 
+async def test_only_ascii_is_folded(serve: Serve, pki: Pki) -> None:
+    """V2: U+212A (Kelvin), whose lower case is k, does not make a host of ours."""
+    running = await serve(check(pki))
+    async with connect(running.port, b"check.test") as client:
+        assert (await client.get(b"CHECK.test")).status == 200
+        assert (await client.get("chec\u212a.test".encode())).status == 421
+
+
 async def test_the_bound_port_may_stand_in_host_another_may_not(serve: Serve, pki: Pki) -> None:
     """Links are made from Host, so its port is one of ours: the bound one, or one named to us."""
     running = await serve(open_site(pki), public_ports=(8444,))
