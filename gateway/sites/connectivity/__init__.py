@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from cryptography.x509.oid import NameOID
 
 from enroll.jst import days_left
 from enroll.office import token_hash
@@ -231,7 +232,11 @@ def _links(request: web.Request, gate: Gate) -> dict[str, str]:
 def _server_issuer(request: web.Request) -> str:
     """Who issued our own certificate: where the browser shows another name, something is between us."""
     site = http.connection(request).site
-    return site.certificate.chain[0].issuer.rfc4514_string() if site is not None else ""
+    if site is None:
+        return ""
+    issuer = site.certificate.chain[0].issuer
+    names = issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else issuer.rfc4514_string()
 
 
 def _tried(gate: Gate) -> list[str]:
