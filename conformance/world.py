@@ -184,6 +184,11 @@ class World:
             self._kept[name] = await make()
         return self._kept[name]  # type: ignore[return-value]
 
+    def kept(self, name: str) -> Account | None:
+        """A shared account if it was made."""
+        value = self._kept.get(name)
+        return value if isinstance(value, Account) else None
+
     def put(self, name: str, value: object) -> None:
         """Replaces a shared thing, as when an account has a new key."""
         self._kept[name] = value

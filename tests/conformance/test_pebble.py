@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,18 +27,39 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pebble.Pebble]:
         yield running
 
 
+def whole_run(make_folder: Callable[[str], Path], *, single: bool = False) -> dict[str, Any]:
+    """One full run on a fresh process; a second one when that process deadlocked, as pebble does now and then.
+
+    single leaves one credential, which binds once.
+    """
+    for attempt in (1, 2):
+        folder = make_folder(f"attempt-{attempt}")
+        with pebble.running(folder) as fresh:
+            if single:
+                _leave_one(fresh.credentials)
+            options = [
+                "--known",
+                str(KNOWN),
+                "--json",
+                str(folder / "r.json"),
+                "--junit",
+                str(folder / "r.xml"),
+            ]
+            status = main([*fresh.options, *options])
+        found = json.loads((folder / "r.json").read_text())
+        if not found["summary"]["HANG"]:
+            break
+    return {"status": status, "xml": ET.fromstring((folder / "r.xml").read_bytes()), **found}
+
+
+def _leave_one(credentials: Path) -> None:
+    first = json.loads(credentials.read_text())["credentials"][0]
+    credentials.write_text(json.dumps({"credentials": [{**first, "reusable": False}]}))
+
+
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """One full run on a fresh process."""
-    folder = tmp_path_factory.mktemp("full")
-    with pebble.running(folder) as fresh:
-        options = ["--known", str(KNOWN), "--json", str(folder / "r.json"), "--junit", str(folder / "r.xml")]
-        status = main([*fresh.options, *options])
-    return {
-        "status": status,
-        "xml": ET.fromstring((folder / "r.xml").read_bytes()),
-        **json.loads((folder / "r.json").read_text()),
-    }
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return whole_run(tmp_path_factory.mktemp)
 
 
 def test_nothing_unexpected(report) -> None:
@@ -114,13 +136,6 @@ def test_no_credentials_skips(server, capsys) -> None:
     assert "needs a fresh credential: 1 more would run it" in shown
 
 
-def test_one_credential_suffices_for_most(server, tmp_path) -> None:
+def test_one_credential_suffices_for_most(tmp_path_factory) -> None:
     """One credential that binds once runs every case that shares an account."""
-    bindings = json.loads(server.credentials.read_text())["credentials"]
-    only = tmp_path / "one.json"
-    only.write_text(json.dumps({"credentials": [{**bindings[0], "reusable": False}]}))
-    out = tmp_path / "out.json"
-    arguments = [*server.options[:4], "--credentials", str(only), "--known", str(KNOWN), "--json", str(out)]
-    main(arguments)
-    summary = json.loads(out.read_text())["summary"]
-    assert summary["PASS"] >= 270
+    assert whole_run(tmp_path_factory.mktemp, single=True)["summary"]["PASS"] >= 300

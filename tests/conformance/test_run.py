@@ -174,3 +174,18 @@ def test_cases_are_well_named() -> None:
     assert len(ids) == len(set(ids))
     assert len(ids) >= 150
     assert all(one.clause and one.title and "." in one.id for one in CASES)
+
+
+async def test_stopped_server_is_not_waited_for() -> None:
+    """Two cases without end and a server that does not answer: the rest is HANG at once, and says why."""
+    world = World("https://localhost:1/", Wire(client_context(None)))
+    results = await run(world, [MADE[5]] * 2 + [MADE[0]] * 3, limit=0.02)
+    assert [one.outcome for one in results] == ["HANG"] * 5
+    assert results[-1].detail == "not run: the server has stopped answering"
+
+
+async def test_hanging_case_does_not_stop_the_run() -> None:
+    """One case without end is one HANG; the twin of the above."""
+    world = World("https://localhost:1/", Wire(client_context(None)))
+    results = await run(world, [MADE[5], MADE[0], MADE[5], MADE[0]], limit=0.02)
+    assert [one.outcome for one in results] == ["HANG", "PASS", "HANG", "PASS"]
