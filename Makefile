@@ -4,7 +4,7 @@ PYTHON ?= python3
 PORT ?= 8443
 DATA ?=
 SUMMARY ?=
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench screenshots lint setup packages clean

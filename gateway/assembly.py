@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
 
 from aiohttp import web
 
 from ca.clock import SystemClock
 from ca.trust import TrustAnchors
-from gateway import pages
+from gateway import pages, protocol
 from gateway.config import Config, origin
 from gateway.context import Gate, Role
 from gateway.house import House, server_certificate
@@ -26,6 +25,10 @@ POLICIES: Mapping[Role, ClientCertificate] = {
     Role.HELP: ClientCertificate.NONE,
     Role.MAILBOX: ClientCertificate.NONE,
 }
+
+
+# The sites that are doors of the protocol as well.
+_PROTOCOL = frozenset({Role.PICKUP, Role.RENEWAL})
 
 
 def gate_of(house: House) -> Gate:
@@ -65,6 +68,8 @@ def sites_of(
     sites: list[Site] = []
     for role, hosts in hosts_by_role(house.config).items():
         handler = builders[role](gate) if role in builders else _application(role, gate)
+        if role in _PROTOCOL:
+            protocol.mount(handler, gate, house.config, role)
         policy = POLICIES[role]
         asks = policy is not ClientCertificate.NONE
         more = fresh_hosts(gate) if role is Role.CONNECTIVITY else ()
@@ -86,5 +91,6 @@ def sites_of(
     return sites
 
 
-def _application(role: Role, gate: Gate) -> Any:
-    return import_module(f"gateway.sites.{role}").application(gate)
+def _application(role: Role, gate: Gate) -> web.Application:
+    made: web.Application = import_module(f"gateway.sites.{role}").application(gate)
+    return made

@@ -224,6 +224,11 @@ class Mail:
 class Protocol:
     """Enrollment by automated clients."""
 
+    host: str = _setting(
+        "",
+        "host of the pick-up site that clients use; '' for its first",
+        lambda value: None if value == "" or _HOST.fullmatch(value) else "write a host name in lower case",
+    )
     zone: str = _setting(
         _POLICY.zone,
         "identifiers are <user-id>.<zone>",
@@ -430,6 +435,8 @@ def _check_together(config: Config) -> None:
                     f"sites.{entry.name}: {host} belongs to sites.{owners[host]} already; remove one"
                 )
             owners[host] = entry.name
+    if config.protocol.host and config.protocol.host not in config.sites.pickup:
+        raise ConfigError("protocol.host: write one of the hosts of sites.pickup, or '' for the first")
     if (config.tls.certificate == "local") != (config.tls.key == ""):
         raise ConfigError(
             "tls.key: name the key's PEM file beside tls.certificate, or neither ('local' and '')"

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from gateway.cli import certificates, importing, mails, people, requests, running, setup, watching
+from gateway.cli import (
+    certificates,
+    credentials,
+    importing,
+    mails,
+    people,
+    requests,
+    running,
+    setup,
+    watching,
+)
 from gateway.cli.root import root
 
 #: The modules above, imported for the commands that they register.
-MODULES = (setup, running, people, importing, requests, certificates, mails, watching)
+MODULES = (setup, running, people, importing, requests, certificates, credentials, mails, watching)
 
 main = root

@@ -28,6 +28,7 @@ from gateway.demo.mailbox import application as mailbox
 from gateway.demo.people import LONGEST_PAST, DemoUser, populate
 from gateway.demo.words import banner
 from gateway.house import CLOCK, DEMO_MARKER, House, is_demo, open_house
+from gateway.protocol import directory_url
 from gateway.server import run, start_log, stop_signals
 
 #: Loopback and nothing else: the demo's passwords are printed and its mails are public.
@@ -90,8 +91,15 @@ def demo_config(port: int) -> Config:
     """The configuration of a demo on a port. ``localhost`` is there for clients that resolve no names
     below it."""
     default = Config()
+    protocol = replace(default.protocol, host="localhost")
     sites = replace(default.sites, pickup=("pickup.localhost", "localhost"), mailbox=("mailbox.localhost",))
-    return replace(default, listen=Listen(host=_HOST, port=port), sites=sites, log=Log(level="warning"))
+    return replace(
+        default,
+        listen=Listen(host=_HOST, port=port),
+        sites=sites,
+        protocol=protocol,
+        log=Log(level="warning"),
+    )
 
 
 def summary_of(house: House, sandbox: Sandbox, port: int) -> dict[str, Any]:
@@ -102,7 +110,7 @@ def summary_of(house: House, sandbox: Sandbox, port: int) -> dict[str, Any]:
         "data": str(sandbox.data.absolute()),
         "passphrase_file": str((sandbox.data / _PASSPHRASE_FILE).absolute()),
         "sites": {str(role): origin(names[0], port) + "/" for role, names in hosts.items()},
-        "acme_directory": f"{origin('localhost', port)}/acme/directory",
+        "acme_directory": directory_url(house.config),
         "ca_file": str((sandbox.data / "servers" / "ca.pem").absolute()),
         "outbox": str(house.outbox.absolute()),
         "users": [asdict(user) for user in sandbox.users],

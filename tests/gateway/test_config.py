@@ -91,6 +91,7 @@ def test_strings_survive_their_journey() -> None:
         ("[operator]\nmanual_url = 'javascript:1'", "operator.manual_url: write an address that begins with"),
         ("[limits]\nhead = -1", "limits.head: write a number above 0"),
         ("[limits]\nheaders = 1.5", "limits.headers: write a whole number, such as 100"),
+        ("[protocol]\nhost = 'a.example'", "protocol.host: write one of the hosts of sites.pickup"),
         ("[log]\nlevel = 'loud'", "log.level: write one of 'debug'"),
         ("[log", "not TOML: "),
     ],

@@ -1,0 +1,91 @@
+"""Credentials for automated clients (external account bindings). ``create`` shows each key once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import Console
+
+from enroll.acme import credentials, store
+from enroll.acme.door import PROFILES
+from enroll.refusals import Refusal
+from gateway.cli.frame import Answer, actor, answer, house_command, listing, plain
+from gateway.cli.people import known_user
+from gateway.cli.root import GROUPS
+from gateway.house import House
+from gateway.protocol import directory_url
+
+_EAB = GROUPS["eab"]
+
+
+@house_command(_EAB, "create")
+@click.argument("user_id")
+@click.option("--count", type=click.IntRange(1, 1_000), default=1, show_default=True)
+@click.option("--profile", type=click.Choice(list(PROFILES)), default="client-automated", show_default=True)
+@click.option(
+    "--quota",
+    type=click.IntRange(1, 100_000),
+    default=None,
+    help="Certificates outside the renewal period; default: the setting.",
+)
+async def _create(house: House, user_id: str, count: int, profile: str, quota: int | None) -> Answer:
+    """Make credentials for a user's automated client. Each key is shown now and never again."""
+    made = await credentials.create(
+        house.office, user_id, actor=actor(), count=count, profile=profile, quota=quota
+    )
+    records = [each.to_json() for each in made]
+
+    def show(console: Console) -> None:
+        console.print(plain(f"Directory: {directory_url(house.config)}"), soft_wrap=True)
+        for record in records:
+            name = record["identifiers"][0]["value"]
+            console.print(
+                plain(f"\nKey ID:   {record['kid']}\nHMAC key: {record['hmac_key']}\nName:     {name}"),
+                soft_wrap=True,
+            )
+        console.print("\nThe keys are not shown again. Each binds one account, once.")
+
+    return Answer({"credentials": records}, show)
+
+
+@house_command(_EAB, "list")
+@click.argument("user_id")
+async def _list(house: House, user_id: str) -> Answer:
+    """List a user's credentials, without their keys."""
+    known_user(house.office, user_id)
+    found = store.credentials_of(house.office.database.read(), user_id)
+    columns = {
+        "kid": "Key ID",
+        "common_name": "Common name",
+        "profile": "Profile",
+        "used": "Used",
+        "quota": "Quota",
+        "bound_at": "Bound",
+        "withdrawn_at": "Withdrawn",
+    }
+    return listing("credentials", [_record(each) for each in found], columns)
+
+
+@house_command(_EAB, "withdraw")
+@click.argument("kid")
+async def _withdraw(house: House, kid: str) -> Answer:
+    """End a credential: no account, no further order. Certificates made with it live on."""
+    if not await credentials.withdraw(house.office, kid, actor=actor()):
+        raise Refusal("not_found", field="kid")
+    return answer({"withdrawn": {"kid": kid}}, f"Credential {kid} has ended.")
+
+
+def _record(credential: store.Credential) -> dict[str, Any]:
+    return {
+        "kid": credential.kid,
+        "user_id": credential.user_id,
+        "common_name": credential.common_name,
+        "profile": credential.profile,
+        "used": credential.used,
+        "quota": credential.quota,
+        "account_id": credential.account_id,
+        "created_at": credential.created_at,
+        "bound_at": credential.bound_at,
+        "withdrawn_at": credential.withdrawn_at,
+    }

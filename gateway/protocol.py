@@ -1,0 +1,62 @@
+"""The protocol's doors: on the pick-up site for credentials, on the renewal site for certificates."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from ca.trust import VerifiedPeer
+from enroll.acme import web as acme
+from enroll.acme.directory import Terms
+from enroll.acme.door import PROFILES, Door
+from enroll.acme.nonces import Nonces, memory_table
+from enroll.acme.urls import Urls
+from gateway import http
+from gateway.config import Config, origin
+from gateway.context import Gate, Role
+
+#: Below this path a site is the protocol's; the directory is ``/acme/directory``.
+PREFIX = "/acme"
+_NONCE_PURPOSE = "acme nonces"
+
+
+def directory_url(config: Config) -> str:
+    """Where automated clients begin."""
+    return f"{_root(config, Role.PICKUP)}/directory"
+
+
+def mount(app: web.Application, gate: Gate, config: Config, role: Role) -> None:
+    """Puts the protocol below ``PREFIX`` of a site, before the site's own frame: clients want no pages."""
+    handle = acme.handler(_door(gate, config, role), _presented)
+
+    @web.middleware
+    async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
+        # Of the raw path, which is what the protocol signs.
+        if request.raw_path.startswith(PREFIX + "/"):
+            return await handle(request)
+        return await handler(request)
+
+    app.middlewares.insert(0, door)
+
+
+def _door(gate: Gate, config: Config, role: Role) -> Door:
+    protocol = config.protocol
+    terms = Terms(
+        profiles=PROFILES,
+        # On the renewal site the presented certificate is the authorisation.
+        external_account_required=role is not Role.RENEWAL,
+        terms_of_service=protocol.terms_of_service or None,
+        website=protocol.website or gate.origins[Role.HELP],
+    )
+    nonces = Nonces(memory_table(), gate.office.vault.derive(_NONCE_PURPOSE))
+    return Door(gate.office, Urls(_root(config, role)), terms, nonces, gate.origins[Role.HELP] + "/")
+
+
+def _root(config: Config, role: Role) -> str:
+    host = config.protocol.host if role is Role.PICKUP and config.protocol.host else None
+    return origin(host or getattr(config.sites, str(role))[0], config.public_port) + PREFIX
+
+
+def _presented(request: web.BaseRequest) -> VerifiedPeer | None:
+    verdict = http.peer(request)
+    return verdict if isinstance(verdict, VerifiedPeer) else None

@@ -1,0 +1,341 @@
+"""``serve`` and ``demo`` as processes of their own: they come up, survive a kill, and end cleanly."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPSConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
+
+from gateway.config import FILE_NAME
+from tests.cli.conftest import Shell
+from tests.offices import PASSPHRASE
+
+_SEKISHO = Path(sys.executable).with_name("sekisho")
+_PATIENCE = 60.0
+
+
+# -- processes -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _process(*words: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``sekisho`` in a session of its own; whatever is left of it at the end is killed."""
+    given = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
+    with log.open("ab") as output:
+        running = subprocess.Popen(
+            [_SEKISHO, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=given | environment,
+            start_new_session=True,
+        )
+    try:
+        yield running
+    finally:
+        if running.poll() is None:
+            running.kill()
+        running.wait()
+
+
+def _until(found: Callable[[], bool], running: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + _PATIENCE
+    while not found():
+        assert running.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.05)
+
+
+def _stopped(running: subprocess.Popen[bytes], number: signal.Signals) -> int:
+    """Exit code after a signal; fails if anything of the session lives on."""
+    running.send_signal(number)
+    code = running.wait(_PATIENCE)
+    end = time.monotonic() + 10
+    while _session_lives(running.pid):
+        assert time.monotonic() < end, "a process was left behind"
+        time.sleep(0.05)
+    return code
+
+
+def _session_lives(session: int) -> bool:
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            return True
+    return False
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+# -- visiting ------------------------------------------------------------------------------------------
+
+
+def _get(
+    origin: str, ca_file: str, path: str = "/", p12: tuple[str, str] | None = None
+) -> tuple[int, dict[str, str], str]:
+    host, _, port = origin.removeprefix("https://").rstrip("/").partition(":")
+    context = ssl.create_default_context(cafile=ca_file)
+    if p12 is not None:
+        _present(context, *p12)
+    with _connected(host, int(port), context) as connection:
+        connection.request("GET", path)
+        got = connection.getresponse()
+        return got.status, {name.lower(): value for name, value in got.getheaders()}, got.read().decode()
+
+
+@contextmanager
+def _connected(host: str, port: int, context: ssl.SSLContext) -> Iterator[HTTPSConnection]:
+    """A connection to this machine by whatever name: browsers know names below localhost, Python does not."""
+    connection = HTTPSConnection(host, port, context=context, timeout=30)
+    plain = socket.create_connection(("127.0.0.1", port), timeout=30)
+    connection.sock = context.wrap_socket(plain, server_hostname=host)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _present(context: ssl.SSLContext, file: str, password: str) -> None:
+    bundle = pkcs12.load_pkcs12(Path(file).read_bytes(), password.encode())
+    assert bundle.key is not None
+    assert bundle.cert is not None
+    chain = [bundle.cert.certificate, *(each.certificate for each in bundle.additional_certs)]
+    pem = bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem += b"".join(each.public_bytes(Encoding.PEM) for each in chain)
+    whole = Path(file).with_suffix(".visitor.pem")
+    whole.write_bytes(pem)
+    context.load_cert_chain(whole)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def _set_port(data: Path, port: int) -> None:
+    file = data / FILE_NAME
+    file.write_text(file.read_text().replace("port = 8443", f"port = {port}", 1))
+
+
+# -- serve ---------------------------------------------------------------------------------------------
+
+
+def test_serve_survives_a_kill(peopled: Shell, tmp_path: Path) -> None:
+    """Killed at once with SIGKILL, the server starts again on the same data and sends what was queued."""
+    port, log = _free_port(), tmp_path / "log"
+    _set_port(peopled.data, port)
+    words, environment = ("serve", "--data", str(peopled.data)), {"SEKISHO_PASSPHRASE": PASSPHRASE}
+    with _process(*words, log=log, **environment) as running:
+        _until(lambda: _answers(port), running, log)
+        assert _stopped(running, signal.SIGKILL) == -signal.SIGKILL
+    with _process(*words, log=log, **environment) as running:
+        _until(lambda: b"ready on port" in log.read_bytes() and _answers(port), running, log)
+        _until(lambda: len(list((peopled.data / "outbox").glob("*.eml"))) == 2, running, log)
+        origin, ca_file = f"https://pickup.localhost:{port}", str(peopled.data / "servers" / "ca.pem")
+        status, headers, page = _get(origin, ca_file)
+        assert (status, "ユーザー認証" in page) == (200, True)
+        assert headers["cache-control"] == "no-store"
+        assert _stopped(running, signal.SIGTERM) == 0
+    told = log.read_text()
+    for secret in (PASSPHRASE, "パスワード：", "PRIVATE KEY", "Traceback"):
+        assert secret not in told
+
+
+def test_serve_refused(sekisho: Shell, tmp_path: Path) -> None:
+    """A taken port, a wrong setting and a wrong passphrase end at once, with what to write."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        _set_port(sekisho.data, port)
+        refused = sekisho("serve")
+        assert (refused.code, refused.error["code"]) == (1, "config")
+        assert f"listen.port: 127.0.0.1 port {port} cannot be used" in refused.error["message"]
+    assert sekisho("serve", SEKISHO_PASSPHRASE="not the passphrase").error["code"] == "config"
+    (sekisho.data / FILE_NAME).write_text("[tls]\ncertificate = 'none.pem'\nkey = 'none.key'\n")
+    assert "tls.certificate: " in sekisho("serve").error["message"]
+
+
+# -- demo ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A running demo, by its summary."""
+    place = tmp_path_factory.mktemp("demo")
+    summary, log = place / "summary.json", place / "log"
+    words = ("demo", "--data", str(place / "data"), "--port", "0", "--summary", str(summary))
+    with _process(*words, log=log) as running:
+        _until(summary.exists, running, log)
+        yield json.loads(summary.read_text()) | {"log": str(log), "summary": str(summary)}
+        assert _stopped(running, signal.SIGINT) == 0, log.read_text()
+    assert "The demo has stopped." in log.read_text()
+
+
+def _user(demo: dict[str, Any], state: str, role: str = "member") -> dict[str, Any]:
+    return next(user for user in demo["users"] if (user["state"], user["role"]) == (state, role))
+
+
+def test_the_demo_has_somebody_in_each_state(demo: dict[str, Any]) -> None:
+    """Two organisations, each with a new, active, expiring, expired and revoked user and an 管理者."""
+    found = {(u["policy_number"], u["state"], u["role"]) for u in demo["users"]}
+    states = {("new", "member"), ("expiring", "member"), ("expired", "member"), ("revoked", "member")}
+    states |= {("active", "member"), ("active", "admin")}
+    assert found == {(number, *state) for number in ("12345678", "87654321") for state in states}
+    fresh = _user(demo, "new")
+    assert all(fresh[name] for name in ("login_password", "request_id", "issue_password"))
+    assert _user(demo, "expiring")["renewal_request_id"]
+    assert stat.S_IMODE(Path(demo["summary"]).stat().st_mode) == 0o600
+    assert all(stat.S_IMODE(Path(u["p12"]).stat().st_mode) == 0o600 for u in demo["users"] if u["p12"])
+
+
+@pytest.mark.parametrize(
+    ("site", "status"),
+    [
+        ("pickup", 200),
+        ("renewal", 403),
+        ("service", 403),
+        ("connectivity", 303),
+        ("help", 200),
+        ("mailbox", 200),
+    ],
+)
+def test_every_site_answers(demo: dict[str, Any], site: str, status: int) -> None:
+    """Each URL of the summary answers by its policy to a visitor without a certificate."""
+    assert _get(demo["sites"][site], demo["ca_file"])[0] == status
+
+
+@pytest.mark.parametrize(
+    ("state", "site", "status", "words"),
+    [
+        ("active", "service", 303, ""),
+        ("expiring", "renewal", 200, "クライアント証明書更新画面"),
+        ("expired", "renewal", 403, "クライアント証明書の有効期限が切れています"),
+        ("revoked", "service", 403, "クライアント証明書は失効しています"),
+    ],
+)
+def test_certificates_are_what_their_state_says(
+    demo: dict[str, Any], state: str, site: str, status: int, words: str
+) -> None:
+    """The P12 of each state leads to the page that its holder has to see."""
+    user = _user(demo, state)
+    got = _get(demo["sites"][site], demo["ca_file"], p12=(user["p12"], user["p12_password"]))
+    assert got[0] == status
+    assert words in got[2]
+
+
+def test_the_directory_is_on_localhost(demo: dict[str, Any]) -> None:
+    """Clients that resolve no names below localhost reach the protocol, and every URL stays there."""
+    origin = f"https://localhost:{demo['port']}"
+    assert demo["acme_directory"] == f"{origin}/acme/directory"
+    status, headers, body = _get(origin, demo["ca_file"], "/acme/directory")
+    assert (status, headers["content-type"]) == (200, "application/json")
+    assert json.loads(body)["newOrder"].startswith(f"{origin}/acme/")
+
+
+def test_the_mailbox_shows_the_mail(demo: dict[str, Any]) -> None:
+    """A mail of the outbox is shown whole, its addresses as links; a name that is none is not found."""
+    user = _user(demo, "new")
+    name = next(p.name for p in Path(demo["outbox"]).iterdir() if _names(p, user["mail"], "pickup"))
+    page = _get(demo["sites"]["mailbox"], demo["ca_file"], f"/mail/{name}")[2]
+    assert user["issue_password"] in page
+    assert f'<a href="{demo["sites"]["pickup"]}">' in page
+    for hostile in ("/mail/none", "/mail/..%2Fdemo.json", "/mail/%2e%2e", "/mail/000001-x.eml%00"):
+        assert _get(demo["sites"]["mailbox"], demo["ca_file"], hostile)[0] in (400, 404)
+
+
+def _names(path: Path, recipient: str, kind: str) -> bool:
+    return path.name.endswith(f"-{kind}.eml") and f"To: {recipient}".encode() in path.read_bytes()
+
+
+def test_the_clock_moves(demo: dict[str, Any]) -> None:
+    """To D-7: the mail goes out; a moment in the past is refused; back to the present."""
+    serial = _user(demo, "expiring")["serial"]
+    before = len(list(Path(demo["outbox"]).glob("*-renewal_7.eml")))
+    assert _move(demo, f"to=second&certificate={serial}")[0] == 303
+    assert len(list(Path(demo["outbox"]).glob("*-renewal_7.eml"))) > before
+    for hostile in (f"to=first&certificate={serial}", "to=end&certificate=00", "to=second", "", "to=%00"):
+        assert _move(demo, hostile)[0] == 422
+    assert _move(demo, "to=day", origin="https://evil.example")[0] == 403
+    assert _move(demo, "to=reset")[0] == 303
+    assert "<td>0 日</td>" in _get(demo["sites"]["mailbox"], demo["ca_file"], "/clock")[2]
+
+
+def _move(demo: dict[str, Any], body: str, origin: str = "") -> tuple[int, str]:
+    own = demo["sites"]["mailbox"].rstrip("/")
+    context = ssl.create_default_context(cafile=demo["ca_file"])
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": origin or own}
+    with _connected("mailbox.localhost", demo["port"], context) as connection:
+        connection.request("POST", "/clock", body, headers)
+        got = connection.getresponse()
+        return got.status, got.read().decode()
+
+
+def test_only_loopback_listens(demo: dict[str, Any]) -> None:
+    """The demo's socket is bound to 127.0.0.1 and to nothing else."""
+    port = f"{demo['port']:04X}"
+    listening = [
+        line.split()[1]
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        if line.split()[3] == "0A" and line.split()[1].endswith(":" + port)
+    ]
+    assert listening == [f"0100007F:{port}"]
+
+
+def test_the_demo_log_has_no_secret(demo: dict[str, Any]) -> None:
+    """Beside the banner, which is meant to show first login passwords, nothing of a mail is printed."""
+    told = Path(demo["log"]).read_text()
+    assert "Traceback" not in told
+    for user in demo["users"]:
+        assert user["issue_password"] not in told
+
+
+def test_the_demo_refuses_what_is_not_its_own(sekisho: Shell) -> None:
+    """A directory with anything else in it is left alone."""
+    refused = sekisho("demo", "--port", "0")
+    assert (refused.code, refused.error["code"]) == (1, "config")
+    assert refused.error["message"].endswith("name another directory with --data DIR")
+
+
+def test_a_demo_is_taken_up_again(demo: dict[str, Any], tmp_path: Path) -> None:
+    """The same directory gives the same people; a port that is taken is replaced by a free one."""
+    data, summary, log = tmp_path / "data", tmp_path / "summary.json", tmp_path / "log"
+    shutil.copytree(demo["data"], data)
+    words = ("demo", "--data", str(data), "--port", str(demo["port"]), "--summary", str(summary))
+    with _process(*words, log=log) as running:
+        _until(summary.exists, running, log)
+        again = json.loads(summary.read_text())
+        assert [u["serial"] for u in again["users"]] == [u["serial"] for u in demo["users"]]
+        assert again["port"] != demo["port"]
+        assert _get(again["sites"]["pickup"], again["ca_file"])[0] == 200
+        assert _stopped(running, signal.SIGTERM) == 0
+
+
+def test_a_demo_that_is_stopped_early_leaves_nothing(tmp_path: Path) -> None:
+    """Stopped while its people are being made, the demo sweeps its directory and writes no summary."""
+    data, summary, log = tmp_path / "data", tmp_path / "summary.json", tmp_path / "log"
+    with _process("demo", "--data", str(data), "--port", "0", "--summary", str(summary), log=log) as running:
+        _until(lambda: (data / "sekisho.db").exists(), running, log)
+        assert _stopped(running, signal.SIGTERM) == 0
+    assert not summary.exists()
+    assert not data.exists()
