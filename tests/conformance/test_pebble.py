@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pebble.Pebble]:
 
 
 def whole_run(make_folder: Callable[[str], Path], *, single: bool = False) -> dict[str, Any]:
-    """One full run on a fresh process; a second one when that process deadlocked, as pebble does now and then.
+    """One full run on a fresh process; a second when that one deadlocked, as pebble does now and then.
 
     single leaves one credential, which binds once.
     """
