@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ async def test_idle_tcp(serve: Serve, pki: Pki) -> None:
     """A socket that says nothing ends with the handshake's limit."""
     running = await serve(open_site(pki), limits=QUICK)
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-    assert 0.2 < await ended(_eof(reader)) < 1
+    assert 0.2 < await ended(_eof(reader)) < 3
     writer.close()
     assert running.listener.counts["handshake.timeout"] == 1
 
@@ -72,7 +73,7 @@ async def test_partial_hello(serve: Serve, pki: Pki) -> None:
             await asyncio.sleep(0.02)
 
     task = asyncio.create_task(dripping())
-    assert 0.2 < await ended(_eof(reader)) < 1
+    assert 0.2 < await ended(_eof(reader)) < 3
     task.cancel()
     writer.close()
     assert running.listener.counts["handshake.timeout"] == 1
@@ -82,14 +83,14 @@ async def test_idle_after_the_handshake(serve: Serve, pki: Pki) -> None:
     """A connection without a request, and a kept-alive one, end with the idle limit and a goodbye."""
     running = await serve(open_site(pki), limits=QUICK)
     async with connect(running.port, b"enroll.test") as client:
-        assert 0.2 < await ended(client.end()) < 1
+        assert 0.2 < await ended(client.end()) < 3
     async with connect(running.port, b"enroll.test") as client:
         await client.get(b"enroll.test")
         await asyncio.sleep(0.15)
         await client.get(b"enroll.test")
         begun = time.monotonic()
         assert (await client.end()).alert == "close_notify"
-        assert 0.2 < time.monotonic() - begun < 1
+        assert 0.2 < time.monotonic() - begun < 3
     assert running.listener.counts["idle.timeout"] == 2
 
 
@@ -102,7 +103,7 @@ async def test_slow_head(serve: Serve, pki: Pki, after: int) -> None:
             await client.get(b"enroll.test")
         await client.send(b"GET / HTTP/1.1\r\nHost: enroll.test\r\n")
         task = asyncio.create_task(drip(client, b"X-A: b\r\n", 0.03))
-        assert 0.2 < await ended(client.end()) < 1
+        assert 0.2 < await ended(client.end()) < 3
         task.cancel()
     assert running.listener.counts["head.timeout"] == 1
 
@@ -114,7 +115,7 @@ async def test_slow_body(serve: Serve, pki: Pki) -> None:
     async with connect(running.port, b"enroll.test") as client:
         await client.send(head)
         task = asyncio.create_task(drip(client, b"x", 0.03))
-        assert 0.2 < await ended(client.end()) < 1
+        assert 0.2 < await ended(client.end()) < 3
         task.cancel()
     assert running.listener.counts["slow-body"] == 1
     async with connect(running.port, b"enroll.test") as client:
@@ -255,7 +256,7 @@ async def test_too_much_header(serve: Serve, pki: Pki, lines: bytes) -> None:
 
 async def test_good_clients_go_on(serve: Serve, pki: Pki) -> None:
     """V45: while slow clients of every kind are being ended, 50 good ones are served."""
-    running: Running = await serve(open_site(pki), limits=QUICK)
+    running: Running = await serve(open_site(pki), limits=replace(QUICK, handshake=1.5, idle=5))
     slow = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(40)]
 
     async def good() -> int:
