@@ -76,11 +76,11 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """How a resource is read without signature, and what a signed request does."""
+    """How a resource is read without signature, and what a signed request does. None where it cannot."""
 
     get: Callable[[Door, tuple[str, ...]], Answer] | None
     signer: Signer
-    post: Callable[[Exchange], Awaitable[Answer]]
+    post: Callable[[Exchange], Awaitable[Answer]] | None
 
 
 def find_resource(path: str) -> tuple[str, tuple[str, ...]] | None:
@@ -119,11 +119,6 @@ async def _post_directory(exchange: Exchange) -> Answer:
 async def _post_nonce(exchange: Exchange) -> Answer:
     exchange.request.expect_post_as_get()
     return Answer(200)
-
-
-async def _post_renewal(exchange: Exchange) -> Answer:
-    exchange.request.expect_post_as_get()
-    return _get_renewal(exchange.door, exchange.names)
 
 
 async def _new_account(exchange: Exchange) -> Answer:
@@ -261,7 +256,7 @@ RESOURCES: Mapping[str, Resource] = MappingProxyType(
         "newAuthz": Resource(None, Signer.ACCOUNT, _new_authorization),
         "revokeCert": Resource(None, Signer.EITHER, _revoke),
         "keyChange": Resource(None, Signer.ACCOUNT, _change_key),
-        "renewal": Resource(_get_renewal, Signer.ACCOUNT, _post_renewal),
+        "renewal": Resource(_get_renewal, Signer.ACCOUNT, None),
         "account": Resource(None, Signer.ACCOUNT, _update_account),
         "orders": Resource(None, Signer.ACCOUNT, _list_orders),
         "order": Resource(None, Signer.ACCOUNT, _read_order),

@@ -104,9 +104,18 @@ async def _answer(
             # RFC 8555 section 7.2: 200 to HEAD, 204 to GET.
             return Answer(200 if method == "HEAD" else 204)
         return resource.get(door, names)
-    if method != "POST":
-        allowed = "POST, OPTIONS" if resource.get is None else "GET, HEAD, POST, OPTIONS"
-        raise Problem("malformed", f"{method} is not allowed here", status=405, headers=[("Allow", allowed)])
+    if method != "POST" or resource.post is None:
+        allowed = [
+            *(["GET", "HEAD"] if resource.get else []),
+            *(["POST"] if resource.post else []),
+            "OPTIONS",
+        ]
+        raise Problem(
+            "malformed",
+            f"{method} is not allowed here",
+            status=405,
+            headers=[("Allow", ", ".join(allowed))],
+        )
     if "Replay-Nonce" in request.headers:
         # RFC 8555 section 6.5.1: it MUST NOT be in a request; the nonce belongs into the JWS.
         raise malformed("the header Replay-Nonce is for answers; put the nonce into the protected header")

@@ -470,6 +470,8 @@ async def test_renewal_information_and_renewal(site: Site) -> None:
     client = await site.enrolled(quota=1)
     certificate = await client.certificate()
     url = site.to("renewal", cert_id(certificate))
+    signed = await client.post(url)
+    assert (signed.problem, signed.headers["Allow"]) == ((405, "malformed"), "GET, HEAD, OPTIONS")
     shown = await site.call("GET", url)
     assert shown.json["suggestedWindow"] == {"start": "2027-01-20T15:00:00Z", "end": "2027-02-12T15:00:00Z"}
     assert shown.headers["Retry-After"] == "21600"
