@@ -1,0 +1,230 @@
+"""A whole gateway on loopback, and people before it: real Chromium, each with a certificate store of
+their own, because a browser remembers a chosen certificate, and "none", until it is restarted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import BrowserContext, Page, async_playwright
+
+from ca import datadir
+from ca.clock import ManualClock, SystemClock
+from enroll import mails, scheduler
+from enroll.jst import JST
+from enroll.office import Office
+from enroll.settings import DAY
+from gateway.config import FILE_NAME, Config, Listen, toml_of
+from gateway.context import Role
+from gateway.house import House, open_house
+from gateway.server import run
+from tests.offices import CHEAP, PASSPHRASE, Letter, letter_of
+
+CHROMIUM = "/usr/bin/chromium"
+P12_PASSWORD = "Tegata2026"
+#: Days that a certificate from the first day of a world has left by the machine's clock. A browser
+#: hides certificates that have ended, or not begun, by its own clock; the gate judges by the world's.
+LEFT = 25
+
+_POLICIES = Path("/etc/chromium/policies/managed")
+_POLICY = _POLICIES / "sekisho-test.json"
+_LOCK = Path("/tmp/sekisho-test-policy.lock")
+# Without it headless Chromium waits for ever at a certificate chooser that nobody sees.
+_CHOOSE_BY_ITSELF = {
+    "AutoSelectCertificateForUrls": [json.dumps({"pattern": "https://[*.]localhost", "filter": {}})]
+}
+_TOOLS = ("certutil", "pk12util")
+
+
+def missing() -> str | None:
+    """What keeps a browser from running here, or None."""
+    if not Path(CHROMIUM).exists():
+        return "Debian's chromium is not installed"
+    for tool in _TOOLS:
+        if shutil.which(tool) is None:
+            return f"{tool} is not installed (libnss3-tools)"
+    if not os.access(_POLICIES.parent.parent if not _POLICIES.exists() else _POLICIES, os.W_OK):
+        return "a Chromium policy can be set by root only"
+    return None
+
+
+@contextmanager
+def chooser_policy() -> Iterator[None]:
+    """Chromium chooses certificates by itself for ``*.localhost`` while somebody is in here.
+
+    The policy is the machine's, so that several test processes share it: the last one takes it away.
+    """
+    with _LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        _POLICIES.mkdir(parents=True, exist_ok=True)
+        _POLICY.write_text(json.dumps(_CHOOSE_BY_ITSELF))
+        try:
+            yield
+        finally:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _POLICY.unlink(missing_ok=True)
+
+
+# -- the world -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class World:
+    """A running gateway whose clock a test moves."""
+
+    house: House
+    clock: ManualClock
+    port: int
+
+    @property
+    def office(self) -> Office:
+        return self.house.office
+
+    def url(self, role: Role, path: str = "/") -> str:
+        return f"https://{role}.localhost:{self.port}{path}"
+
+    async def letter(self, kind: str) -> Letter:
+        """The newest letter of a kind, once everything that is queued was delivered."""
+        while mails.waiting(self.office.database.read()):
+            await asyncio.sleep(0.05)
+        return await letter_of(self.office, kind)
+
+    async def travel(self, at: int) -> None:
+        """Moves the clock, and lets happen what falls due."""
+        self.clock.set(at)
+        await scheduler.tick(self.office)
+
+
+@asynccontextmanager
+async def world(path: Path) -> AsyncIterator[World]:
+    """A gateway that was set up three years ago, less ``LEFT`` days, and lives at that time."""
+    data = path / "world"
+    start = _years_ago(3) + LEFT * DAY
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        datadir.create(data, PASSPHRASE, start - DAY, cost=CHEAP)
+        config = replace(Config(), listen=Listen(host="127.0.0.1", port=port))
+        (data / FILE_NAME).write_text(toml_of(config))
+        clock = ManualClock(start)
+        house = open_house(data, PASSPHRASE, clock=clock, spare_keys=2)
+        stop, ready = asyncio.Event(), asyncio.Event()
+
+        async def started(_: int) -> None:
+            ready.set()
+
+        serving = asyncio.create_task(run(house, stop, started, sock=listening))
+        first = asyncio.create_task(ready.wait())
+        await asyncio.wait({serving, first}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            if serving.done():
+                serving.result()
+            yield World(house, clock, port)
+        finally:
+            stop.set()
+            first.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            await house.close()
+
+
+def _years_ago(years: int) -> int:
+    now = datetime.fromtimestamp(SystemClock().seconds(), JST)
+    day = 28 if (now.month, now.day) == (2, 29) else now.day
+    return int(now.replace(year=now.year - years, day=day).timestamp())
+
+
+# -- people --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Persona:
+    """A person's PC: a home directory with a certificate store."""
+
+    home: Path
+
+    @property
+    def store(self) -> str:
+        return f"sql:{self.home}/.pki/nssdb"
+
+    def import_p12(self, file: Path, password: str = P12_PASSWORD) -> bool:
+        """Installs a P12 as a person would; False when the password is refused."""
+        done = subprocess.run(
+            ["pk12util", "-d", self.store, "-i", file, "-W", password, "-K", ""], capture_output=True
+        )
+        return done.returncode == 0
+
+    def certificates(self) -> list[str]:
+        """The nicknames of what is installed for this person."""
+        listed = subprocess.run(["certutil", "-d", self.store, "-L"], capture_output=True, check=True)
+        lines = listed.stdout.decode().splitlines()
+        return [line.rpartition("  ")[0].strip() for line in lines if line.rstrip().endswith("u,u,u")]
+
+
+def persona(home: Path, server_ca: bytes) -> Persona:
+    """A new PC that trusts the CA (PEM) of our own hosts."""
+    made = Persona(home)
+    (home / ".pki" / "nssdb").mkdir(parents=True)
+    ca_file = home / "ca.pem"
+    ca_file.write_bytes(server_ca)
+    for arguments in (
+        ["-N", "--empty-password"],
+        ["-A", "-n", "server CA", "-t", "C,,", "-i", str(ca_file)],
+    ):
+        subprocess.run(["certutil", "-d", made.store, *arguments], check=True, capture_output=True)
+    return made
+
+
+@asynccontextmanager
+async def browser(person: Persona, **context: Any) -> AsyncIterator[BrowserContext]:
+    """Starts the person's browser anew. ``context``: Playwright's options, such as ``viewport``."""
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            env={**os.environ, "HOME": str(person.home), "XDG_CONFIG_HOME": str(person.home / ".config")},
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        try:
+            yield await running.new_context(**({"locale": "ja-JP", "accept_downloads": True} | context))
+        finally:
+            await running.close()
+
+
+@asynccontextmanager
+async def page(person: Persona, **context: Any) -> AsyncIterator[Page]:
+    """The first page of a browser that was just started."""
+    async with browser(person, **context) as started:
+        opened = await started.new_page()
+        opened.set_default_timeout(15_000)
+        yield opened
+
+
+async def downloaded(on: Page, to: Path) -> Path:
+    """Clicks「Download」and gives the file where the browser put it."""
+    async with on.expect_download() as expected:
+        await (
+            on.get_by_role("button", name="Download", exact=True)
+            .or_(on.get_by_role("link", name="Download", exact=True))
+            .click()
+        )
+    download = await expected.value
+    file = to / download.suggested_filename
+    await download.save_as(file)
+    return file
+
+
+async def is_too_wide(on: Page) -> bool:
+    """Whether the page must be scrolled sideways to be read (WCAG 2.2, 1.4.10)."""
+    wide = "document.scrollingElement.scrollWidth > document.scrollingElement.clientWidth"
+    return bool(await on.evaluate(wide))
