@@ -286,7 +286,9 @@ async def serve(
 
     def visitor(p12: bytes | None = None, password: str = "", host: str = "", **headers: str) -> Visitor:
         trusted = _client_context(opened.server_ca_pem, p12, password, path)
-        connector = aiohttp.TCPConnector(ssl=trusted, resolver=_Here(), use_dns_cache=False)
+        # A connection each: when a test moves the clock past a certificate's end, the listener ends the
+        # kept ones, and a POST may then be on its way.
+        connector = aiohttp.TCPConnector(ssl=trusted, resolver=_Here(), use_dns_cache=False, force_close=True)
         clients.append(aiohttp.ClientSession(connector=connector))
         origin = f"https://{host or HOSTS[role]}:{port}"
         return Visitor(clients[-1], origin, {k.replace("_", "-"): v for k, v in headers.items()})
