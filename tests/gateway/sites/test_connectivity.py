@@ -1,10 +1,12 @@
 """The connectivity test: one finding for each state, one next step for each finding, fresh hosts, reports."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+from playwright.async_api import async_playwright
 
 import ca.store
 from ca.trust import CertificateState
@@ -421,3 +423,52 @@ async def report(visitor, body, **headers):
     sent = {"Origin": visitor.origin, "Content-Type": "application/json"} | headers
     async with visitor.session.post(visitor.origin + "/report", data=json.dumps(body), headers=sent) as got:
         return got.status, await got.json(content_type=None) if got.status == 200 else None
+
+
+# -- in a real browser ---------------------------------------------------------------------------------
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.parametrize("blocker", [True, False])
+async def test_the_script_finds_what_only_a_browser_knows(office, tmp_path, blocker):
+    """JavaScript, pop-ups with and without a blocker, clock, a host that answers and one that does not."""
+    gates = []
+
+    def build(gate):
+        # The test's own fresh host stands in for the help: it has the same icon.
+        help_here = "https://t-help" + gate.try_suffix
+        gates.append(replace(gate, origins={**gate.origins, Role.HELP: help_here}))
+        return application(gates[0])
+
+    rules = "MAP pickup.test ~NOTFOUND, MAP *.test 127.0.0.1"
+    # Playwright allows every pop-up unless this default is taken away.
+    ignored = ["--disable-popup-blocking"] if blocker else []
+    async with (
+        serve(office, tmp_path, Role.CONNECTIVITY, build, ClientCertificate.ASK) as served,
+        async_playwright() as playwright,
+    ):
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", f"--host-resolver-rules={rules}"],
+            ignore_default_args=ignored,
+        )
+        page = await (await browser.new_context(ignore_https_errors=True)).new_page()
+        async with page.expect_response("**/report"):
+            await page.goto(served.gate.origins[Role.CONNECTIVITY] + "/")
+        async with page.expect_response("**/report"):
+            await page.click("#try-popup")
+        shown_reference = await page.inner_text("#reference")
+        popups = await page.inner_text('[data-check="popups"] [data-outcome]:not([hidden])')
+        await browser.close()
+    row = words.POPUPS["blocked" if blocker else "allowed"]
+    assert row.text[0] in popups
+    detail = references.found(office.database.read(), shown_reference)["detail"]
+    assert detail["outcomes"]["popups"] == ("blocked" if blocker else "allowed")
+    assert detail["outcomes"]["javascript"] == "on"
+    assert detail["outcomes"]["reach-help"] == "reached"
+    assert detail["outcomes"]["reach-pickup"] == "blocked"
+    # The office's clock stands still at START, which lies in this machine's past or future.
+    assert detail["outcomes"]["clock"] == ("ahead" if detail["clock_seconds"] > 0 else "behind")
