@@ -8,6 +8,7 @@ from importlib import import_module
 from aiohttp import web
 
 from ca.clock import SystemClock
+from ca.errors import ConfigError
 from ca.trust import TrustAnchors
 from gateway import pages, protocol
 from gateway.config import Config, origin
@@ -55,7 +56,7 @@ def sites_of(
 ) -> list[Site]:
     """Every site of the configuration. ``extra`` makes applications of roles that are no part of serving.
 
-    ConfigError when a host has no good certificate.
+    ConfigError when a host has no good certificate, or a site may not be served here.
     """
     # The machine's own time: browsers judge our certificate by theirs, also when a demo's clock moved.
     made = server_certificate(house, SystemClock().seconds())
@@ -92,5 +93,9 @@ def sites_of(
 
 
 def _application(role: Role, gate: Gate) -> web.Application:
+    if role is Role.MAILBOX:
+        raise ConfigError(
+            "sites.mailbox: only a demo shows everybody's mails; write [], or run sekisho demo --data DIR"
+        )
     made: web.Application = import_module(f"gateway.sites.{role}").application(gate)
     return made

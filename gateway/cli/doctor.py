@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from ca.clock import SystemClock
 from ca.errors import ConfigError
 from enroll import mails
 from enroll.jst import days_left, shown_day
+from gateway.assembly import hosts_by_role
 from gateway.house import House, server_certificate
 
 State = Literal["ok", "notice", "bad"]
@@ -21,6 +23,7 @@ _SERVER_DAYS = 14
 # A certificate for people lives three years: an issuer with less left shortens them.
 _ISSUER_DAYS = 3 * 366
 _QUEUE = 100
+_ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,42 @@ def _hosts(house: House) -> list[Finding]:
     return [Finding("server certificate", "bad" if left < 0 else "notice", found, hint)]
 
 
+def _names(house: House) -> list[Finding]:
+    hosts = [host for hosts in hosts_by_role(house.config).values() for host in hosts]
+    # RFC 6761 section 6.3: names below localhost are the browser's to resolve.
+    lost = [
+        host for host in hosts if not host.endswith("localhost") and "*" not in host and not _resolves(host)
+    ]
+    if not lost:
+        return [Finding("host names", "ok", f"{len(hosts)} known")]
+    hint = "people cannot reach them from here: add them to the DNS"
+    return [Finding("host names", "notice", f"not in the DNS: {', '.join(lost)}", hint)]
+
+
+def _resolves(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return True
+
+
+def _mail_server(house: House) -> list[Finding]:
+    mail = house.config.mail
+    if mail.transport == "outbox":
+        return [
+            Finding(
+                "mail server", "notice", f"none: mails are files in {house.outbox}", "mail.transport = 'smtp'"
+            )
+        ]
+    try:
+        socket.create_connection((mail.host, mail.port), _ANSWER_SECONDS).close()
+    except OSError as error:
+        hint = "mails wait in the queue until it answers: check mail.host and mail.port"
+        return [Finding("mail server", "bad", f"{mail.host}:{mail.port} does not answer ({error})", hint)]
+    return [Finding("mail server", "ok", f"{mail.host}:{mail.port} answers")]
+
+
 def _issuers(house: House) -> list[Finding]:
     issuer = house.datadir.authority.current
     left = days_left(issuer.not_after_at, house.office.now())
@@ -119,8 +158,10 @@ _CHECKS: dict[str, Callable[[House], list[Finding]]] = {
     "configuration": _configuration,
     "permissions": _permissions,
     "server certificate": _hosts,
+    "host names": _names,
     "issuing CA": _issuers,
     "mail templates": _templates,
+    "mail server": _mail_server,
     "mail queue": _queue,
     "register": _register,
 }

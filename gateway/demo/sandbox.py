@@ -52,6 +52,10 @@ def demo(data: Path | None, port: int, summary: Path | None, console: Console) -
     ``data`` is made if it is not there; None is a temporary directory that goes at the end. A taken
     ``port`` is replaced by a free one. ``summary`` is written once everything answers.
     """
+    if summary is not None and not summary.absolute().parent.is_dir():
+        raise ConfigError(
+            f"--summary {summary}: its directory is not there; make it: mkdir -p {summary.parent}"
+        )
     with _directory(data) as directory, _listening(port) as listening:
         return uvloop.run(_demo(directory, listening, port, summary, console))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sqlite3
 from pathlib import Path
 
@@ -203,7 +204,9 @@ def test_doctor(peopled: Shell) -> None:
     """A directory in order passes; open permissions and a broken template are found and named."""
     fine = peopled("doctor")
     assert (fine.code, fine.value["ok"]) == (0, True)
-    assert {each["state"] for each in fine.value["checks"]} == {"ok"}
+    states = {each["check"]: each["state"] for each in fine.value["checks"]}
+    assert {check for check, state in states.items() if state != "ok"} == {"mail server"}
+    assert states["mail server"] == "notice"
     (peopled.data / "vault.json").chmod(0o644)
     (peopled.data / "templates").mkdir()
     (peopled.data / "templates" / "pickup.txt").write_text("Subject: x\n\n{{ nothing }}")
@@ -212,6 +215,21 @@ def test_doctor(peopled: Shell) -> None:
     found = {each["check"]: each for each in bad.value["checks"] if each["state"] == "bad"}
     assert set(found) == {"permissions", "mail templates"}
     assert found["permissions"]["hint"].startswith("chmod go-rwx ")
+
+
+def test_doctor_looks_outside(peopled: Shell) -> None:
+    """A mail server that does not answer is bad; host names nobody resolves are worth a notice."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        config = f"[mail]\ntransport = 'smtp'\nhost = '127.0.0.1'\nport = {port}\n"
+        (peopled.data / FILE_NAME).write_text(config + "[sites]\nhelp = ['help.invalid']\n")
+        found = {each["check"]: each for each in peopled("doctor").value["checks"]}
+    assert found["mail server"]["state"] == "ok"
+    assert (found["host names"]["state"], "help.invalid" in found["host names"]["found"]) == ("notice", True)
+    bad = peopled("doctor")
+    assert bad.code == 1
+    found = {each["check"]: each for each in bad.value["checks"]}
+    assert found["mail server"]["state"] == "bad"
 
 
 def test_a_broken_template_queues_nobody(peopled: Shell) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,8 @@ def _until(found: Callable[[], bool], running: subprocess.Popen[bytes], log: Pat
 
 def _stopped(running: subprocess.Popen[bytes], number: signal.Signals) -> int:
     """Exit code after a signal; fails if anything of the session lives on."""
-    running.send_signal(number)
+    # To everybody in the session, as Ctrl-C in a terminal does.
+    os.killpg(running.pid, number)
     code = running.wait(_PATIENCE)
     end = time.monotonic() + 10
     while _session_lives(running.pid):
@@ -310,11 +311,43 @@ def test_the_demo_log_has_no_secret(demo: dict[str, Any]) -> None:
         assert user["issue_password"] not in told
 
 
+def test_a_revocation_ends_open_connections(demo: dict[str, Any]) -> None:
+    """Revoked from the command line, a certificate's open connections end within a second or two."""
+    user = [u for u in demo["users"] if (u["state"], u["role"]) == ("active", "member")][-1]
+    context = ssl.create_default_context(cafile=demo["ca_file"])
+    _present(context, user["p12"], user["p12_password"])
+    with _connected("service.localhost", demo["port"], context) as connection:
+        connection.request("GET", "/")
+        assert connection.getresponse().read() is not None
+        words = ("cert", "revoke", user["serial"], "--data", demo["data"], "--passphrase-file")
+        done = subprocess.run([_SEKISHO, *words, demo["passphrase_file"]], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert connection.sock is not None
+        connection.sock.settimeout(10)
+        began = time.monotonic()
+        with suppress(ConnectionError, ssl.SSLError):
+            assert connection.sock.recv(1) == b""
+        assert time.monotonic() - began < 3
+
+
 def test_the_demo_refuses_what_is_not_its_own(sekisho: Shell) -> None:
     """A directory with anything else in it is left alone."""
     refused = sekisho("demo", "--port", "0")
     assert (refused.code, refused.error["code"]) == (1, "config")
     assert refused.error["message"].endswith("name another directory with --data DIR")
+
+
+def test_serve_shows_no_mailbox(demo: dict[str, Any]) -> None:
+    """``serve`` on a demo's directory is refused: everybody's mails are for the demo alone."""
+    refused = Shell(Path(demo["data"]))("serve", "--passphrase-file", demo["passphrase_file"])
+    assert refused.error["message"].startswith("sites.mailbox: only a demo shows everybody's mails")
+
+
+def test_a_summary_that_cannot_be_written(tmp_path: Path) -> None:
+    """A directory that is not there is told before anything is made."""
+    refused = Shell(tmp_path / "data")("demo", "--port", "0", "--summary", str(tmp_path / "none" / "s.json"))
+    assert refused.error["message"].endswith(f"make it: mkdir -p {tmp_path / 'none'}")
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_demo_is_taken_up_again(demo: dict[str, Any], tmp_path: Path) -> None:
