@@ -116,7 +116,7 @@ def _issue(db: Db, door: Door, account: Account, order_id: str, csr: CheckedCsr)
         raise rate_limited("the quota of this account is used up", retry_after=86_400, help_url=door.help_url)
     names = (dns_name(account.user_id, office.settings.zone),)
     try:
-        begin(
+        begun = begin(
             db,
             office,
             request_id,
@@ -126,8 +126,7 @@ def _issue(db: Db, door: Door, account: Account, order_id: str, csr: CheckedCsr)
         )
     except Unacceptable as refusal:
         raise bad_csr(str(refusal)) from None
-    record = ca.store.find_by_order(db, request_id)
-    reservation = None if record is None else ca.store.find_reservation(db, record.serial)
+    reservation = ca.store.find_reservation(db, begun.serial or "")
     if reservation is None:
         raise LookupError(f"no reservation for request {request_id}")
     finish(db, office, reservation, office.authority.sign(reservation))
