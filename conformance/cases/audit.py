@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from conformance import acts
 from conformance.case import MUST, SHOULD, Case, Failed, Level, Skipped, case
 from conformance.check import Check, header, linked, media_type, no_member, problem_form, replay_nonce
+from conformance.wire import DROP_HEADER, Call
 from conformance.world import Exchange, World
 
 CASES: list[Case] = []
@@ -41,7 +42,14 @@ def _audit(name: str, clause: str, level: Level, title: str, chosen: Chosen, che
 
 
 def _is_error(_: World, one: Exchange) -> bool:
-    return one.answer.status >= 400 and one.call.method != "HEAD"
+    return one.answer.status >= 400 and one.call.method != "HEAD" and _is_sound(one.call)
+
+
+def _is_sound(call: Call) -> bool:
+    """The HTTP is well formed: what is not may be refused before anything that knows ACME sees it."""
+    length = call.headers.get("Content-Length", "0")
+    framed_once = not ("Transfer-Encoding" in call.headers and length.isdigit() and length != "0")
+    return framed_once and (length.isdigit() or length == DROP_HEADER) and len(call.url) < 8000
 
 
 def _is_problem(_: World, one: Exchange) -> bool:

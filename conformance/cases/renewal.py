@@ -46,7 +46,9 @@ async def barefoot(world: World) -> World:
     async def make() -> World:
         return world.presenting(renewal.directory, None, None)
 
-    return await world.keep("barefoot", make)
+    site = await world.keep("barefoot", make)
+    await (await bearer(world)).lend(site)
+    return site
 
 
 async def _account(world: World) -> Account:
