@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from email import message_from_bytes, policy
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+
+from enroll.jst import shown
 
 _NAME = re.compile(r"[0-9]{6,}-[a-z0-9_]+\.(?:eml|txt)")
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """A mail or postcard in the outbox. ``name`` is its file's."""
+    """A mail or postcard in the outbox. ``name`` is its file's; ``date`` is empty on a postcard."""
 
     name: str
     kind: str
@@ -49,4 +52,5 @@ def _read(path: Path) -> Delivered:
     message = message_from_bytes(path.read_bytes(), policy=policy.default)
     content = message.get_content()
     assert isinstance(content, str)
-    return Delivered(path.name, kind, message["To"], message["Subject"], message["Date"], content)
+    written_at = int(parsedate_to_datetime(message["Date"]).timestamp())
+    return Delivered(path.name, kind, message["To"], message["Subject"], shown(written_at), content)

@@ -330,6 +330,24 @@ def test_a_revocation_ends_open_connections(demo: dict[str, Any]) -> None:
         assert time.monotonic() - began < 3
 
 
+def test_the_database_holds_no_secret_in_the_clear(demo: dict[str, Any]) -> None:
+    """After everybody lived through their states: no password, no P12 password and no key in any file of
+    the data directory but those that are meant to hold them, freed pages of the database included."""
+    data = Path(demo["data"])
+    meant = {data / "outbox", data / "demo-p12", data / "demo.json", data / "demo-passphrase"}
+    files = [each for each in data.rglob("*") if each.is_file() and not meant & {each, *each.parents}]
+    assert data / "sekisho.db" in files
+    secrets = {Path(demo["passphrase_file"]).read_text().strip(), "PRIVATE KEY"}
+    for user in demo["users"]:
+        secrets |= {user["issue_password"], user["login_password"], user["p12_password"]} - {""}
+    for file in files:
+        content = file.read_bytes()
+        for secret in secrets:
+            assert secret.encode() not in content, f"{secret[:2]}... in {file.name}"
+        if file.suffix in (".key", ".db", ".db-wal", ".db-shm") or file.name == "vault.json":
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
 def test_the_demo_refuses_what_is_not_its_own(sekisho: Shell) -> None:
     """A directory with anything else in it is left alone."""
     refused = sekisho("demo", "--port", "0")
