@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
@@ -29,6 +29,11 @@ SITE = "renewal"
 
 # What is wrong with the certificate rather than with the request: another one may be the right one.
 _ABOUT_CERTIFICATE = frozenset({"not_yet_renewable", "renewal_over", "superseded", "unknown_certificate"})
+
+_ANOTHER: Text = (
+    "証明書が複数ある場合は、コモンネームがメールと同じで、有効期限が近いほうを選択し直してください。",
+    "If there are several certificates, choose the one with the common name of the mail that ends first.",
+)
 
 _Peer = VerifiedPeer | Rejection
 _Presenting = Callable[[web.Request, _Peer], Awaitable[web.StreamResponse]]
@@ -263,9 +268,11 @@ async def _wrong_certificate(request: web.Request, refusal: Refusal, peer: _Peer
     reference = await references.note(
         gate.office, SITE, refusal.code, common_name=peer.common_name, fingerprint=peer.fingerprint
     )
+    words = REFUSALS[refusal.code]
+    next_step = (words.next_step[0] + _ANOTHER[0], f"{words.next_step[1]} {_ANOTHER[1]}")
     return pages.words_page(
         request,
-        REFUSALS[refusal.code],
+        replace(words, next_step=next_step),
         reference=reference,
         at=refusal.at,
         rejection=peer,

@@ -343,6 +343,7 @@ async def test_too_early(scene):
         assert f"日時：{first}" in page.main.lines
         assert page.main.table()[0] == ["発行先（コモンネーム）", CN]
         assert page.main.table()[2] == ["有効期限", shown(scene.not_after_at)]
+        assert "有効期限が近いほうを選択し直してください。" in page.main.text
     assert counted(scene.office) == {"issued": 1}
 
 
