@@ -1,18 +1,19 @@
-"""What is left of a deactivated account: nothing it can sign (RFC 8555 7.3.6)."""
+"""Accounts at their end: deactivated ones sign nothing (RFC 8555 7.3.6), greedy ones are stopped (6.6)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from conformance import acts, jose, pki
-from conformance.case import MUST, OURS, SHOULD, Case, Skipped, case, expect
+from conformance.case import MUST, OURS, SHOULD, Case, Failed, Skipped, case, expect
 from conformance.cases.keychange import rollover
-from conformance.check import both, member, problem, status
+from conformance.check import both, header, linked, member, problem, status
 from conformance.draft import Draft, payload_of
 from conformance.wire import Answer
 from conformance.world import Account, Issued, Order, World
 
 CASES: list[Case] = []
+MANY_ORDERS = 300
 GONE = problem(401, "unauthorized")
 
 
@@ -153,3 +154,21 @@ async def binding(world: World) -> None:
     key = jose.new_key()
     answer = await world.new_account(key, await acts.account_request(world, key, gone.credential))
     expect(answer, problem({401, 403}, "unauthorized"))
+
+
+@case(
+    CASES,
+    "limits.open-orders",
+    "RFC 8555 6.6",
+    OURS,
+    "an account that piles up open orders is stopped: 429 rateLimited with Retry-After",
+)
+async def open_orders(world: World) -> None:
+    owner = await acts.roller(world)
+    payload = {"identifiers": list(owner.credential.identifiers)}
+    for _ in range(MANY_ORDERS):
+        answer = await world.post(owner, await world.resource("newOrder"), payload)
+        if answer.status != 201:
+            expect(answer, problem(429, "rateLimited"), header("Retry-After", r"^\d+$"), linked("help"))
+            return
+    raise Failed(f"{MANY_ORDERS} orders are open")

@@ -230,3 +230,50 @@ async def foreign(world: World) -> None:
     site, owner = await bearer(world), await _account(world)
     names = [{"type": "dns", "value": "not-yours.elsewhere.example"}]
     expect(await acts.new_order(site, owner, identifiers=names), problem(403, "rejectedIdentifier"))
+
+
+async def _untouched(world: World) -> tuple[World, Order, str]:
+    """An order whose challenge nobody answered, and the challenge's URL."""
+    site, owner = await bearer(world), await _account(world)
+
+    async def make() -> tuple[World, Order, str]:
+        order = acts.ordered(await acts.new_order(site, owner), owner)
+        authorization = expect(await site.post(owner, order.authorizations[0]), status(200))
+        return site, order, str(challenges(authorization)[0]["url"])
+
+    return await world.keep("untouched renewal", make)
+
+
+@case(
+    CASES,
+    "renewal.read-starts-nothing",
+    "RFC 8555 7.5.1",
+    OURS,
+    "POST-as-GET over the certificate does not answer the challenge",
+)
+async def read_starts_nothing(world: World) -> None:
+    site, order, url = await _untouched(world)
+    expect(await site.post(order.account, url), status(200), member("status", "pending"))
+    expect((await acts.reload(site, order)).answer, member("status", "pending"))
+
+
+@case(
+    CASES,
+    "renewal.finalize-pending",
+    "RFC 8555 7.4",
+    OURS,
+    "finalize of a pending order is 403 orderNotReady",
+)
+async def finalize_pending(world: World) -> None:
+    site, order, _ = await _untouched(world)
+    answer = await acts.finalize(site, order, pki.csr(pki.new_private(), order.identifiers))
+    expect(answer, problem(403, "orderNotReady"))
+
+
+@case(CASES, "renewal.foreign-account", CLAUSE, OURS, "an account of the other site has no say here")
+async def foreign_account(world: World) -> None:
+    site, other = await bearer(world), await acts.account(world)
+    answer = await site.post(
+        other, await site.resource("newOrder"), {"identifiers": list(other.credential.identifiers)}
+    )
+    expect(answer, problem({400, 401, 403}))
