@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 
 from aiohttp import web
@@ -14,6 +14,7 @@ from gateway import pages, protocol
 from gateway.config import Config, origin
 from gateway.context import Gate, Role
 from gateway.house import House, server_certificate
+from gateway.sites import renewal
 from gateway.sites.connectivity.hosts import fresh_hosts, probe_hosts
 from gateway.tls import ClientCertificate, ServerCertificate, Site
 
@@ -83,13 +84,18 @@ def sites_of(
                 policy,
                 anchors if asks else None,
                 advertised if asks else (),
-                pages.refused(gate, role) if policy is ClientCertificate.REQUIRE else None,
+                _refused(role, gate) if policy is ClientCertificate.REQUIRE else None,
             )
         )
         if role is Role.CONNECTIVITY and gate.try_suffix:
             # The same pages; here browsers offer certificates of every issuer.
             sites.append(Site("probe", probe_hosts(gate), handler, shown, policy, anchors))
     return sites
+
+
+def _refused(role: Role, gate: Gate) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """What visitors without a good certificate get; the renewal site lets some of them finish (E7)."""
+    return renewal.refused(gate) if role is Role.RENEWAL else pages.refused(gate, role)
 
 
 def _application(role: Role, gate: Gate) -> web.Application:
