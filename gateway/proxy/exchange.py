@@ -133,7 +133,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     async def head(self) -> Head:
         """The next head: interim ones first, as they come. Raises UpstreamFault."""
-        while not self._heads:
+        while not self._heads or self.fault == "malformed":
             if self.fault is not None:
                 raise UpstreamFault(self.fault, answered=self._answered)
             await self._more()

@@ -58,15 +58,11 @@ class Relayed(web.StreamResponse):
 
     def __init__(self, status: int, keep: bool) -> None:
         super().__init__(status=status)
-        self._kept = keep
+        self._keep_alive = keep
 
     @property
     def prepared(self) -> bool:
         return True
-
-    @property
-    def keep_alive(self) -> bool:
-        return self._kept
 
     async def prepare(self, request: web.BaseRequest) -> None:
         return None
@@ -250,8 +246,10 @@ class _Relay:
     async def _upload(self, asked: _Request, connection: UpstreamConnection) -> None:
         """Sends the body as it comes from the client, no faster than the upstream takes it."""
         content, chunked, loop = asked.web.content, asked.body.chunked, asyncio.get_running_loop()
+        left = asked.body.length or 0
         try:
             while data := await content.readany():
+                left -= len(data)
                 connection.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
                 connection.deadline = loop.time() + self._waits.answer
                 await connection.drain()
@@ -259,6 +257,8 @@ class _Relay:
                     connection.deadline = float("inf")  # the client's own limits are running now
             if chunked:
                 connection.write(b"0\r\n\r\n")
+            elif left:  # never leave a connection on which less was sent than announced
+                connection.abort("client")
             connection.deadline = loop.time() + self._waits.answer
         except UpstreamFault:
             return
@@ -293,6 +293,7 @@ class _Relay:
         close = (
             not (modern and request.keep_alive)
             or (upload is not None and not upload.done())
+            or asked.body.chunked  # see gateway.http
             or bool(heads.values_of(request.raw_headers, b"upgrade"))
         )
         dated = bool(heads.values_of(head.headers, b"date"))

@@ -82,7 +82,7 @@ class Pool:
         self._open: set[UpstreamConnection] = set()
         self._opening = 0
         self._down_until = [0.0] * len(upstream.addresses)
-        self._turn = 0
+        self._turn = -1
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._checks: asyncio.Task[None] | None = None

@@ -120,7 +120,7 @@ async def running(script: Script) -> AsyncIterator[int]:
         tasks.add(task)
         try:
             await script(reader, writer)
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError, asyncio.IncompleteReadError):
             pass
         finally:
             tasks.discard(task)
