@@ -219,7 +219,7 @@ async def case_echoed(world: World) -> None:
 
 
 @case(CASES, "order.duplicate-names", "RFC 8555 7.4", SHOULD, "the same name twice is accepted or malformed")
-async def duplicates(world: World) -> None:
+async def twice(world: World) -> None:
     owner = await acts.account(world)
     answer = await acts.new_order(world, owner, identifiers=[*owner.credential.identifiers] * 2)
     expect(answer, either(status(201), BAD))
@@ -232,7 +232,7 @@ async def duplicates(world: World) -> None:
     OURS,
     "the same name twice is accepted, for renewing clients do so",
 )
-async def duplicates_accepted(world: World) -> None:
+async def twice_accepted(world: World) -> None:
     owner = await acts.account(world)
     sent = [dict(one) for one in owner.credential.identifiers] * 2
     answer = await acts.new_order(world, owner, identifiers=sent)
