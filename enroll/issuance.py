@@ -56,8 +56,9 @@ async def submit(office: Office, request_id: str, *, actor: str) -> Enrollment:
     key = await office.keys.take()
     public = spki(from_pkcs8(key).public_key())
     sealed = office.vault.seal(_KEY_PURPOSE, key)
+    names = _names_renewed(office, enrollment)
     return await office.database.write(
-        lambda db: begin(db, office, request_id, public, (), actor=actor, sealed_key=sealed)
+        lambda db: begin(db, office, request_id, public, names, actor=actor, sealed_key=sealed)
     )
 
 
@@ -247,6 +248,14 @@ def _continuing(office: Office, enrollment: Enrollment) -> Enrollment:
     if enrollment.state is not State.PROCESSING and not fetchable(enrollment, office.now(), office.settings):
         raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
     return enrollment
+
+
+def _names_renewed(office: Office, enrollment: Enrollment) -> tuple[str, ...]:
+    """The dNSNames of the certificate to renew: one that came by the protocol keeps them on a page too."""
+    if enrollment.replaces_serial is None or enrollment.kind != "renewal":
+        return ()
+    source = ca.store.find_reservation(office.database.read(), enrollment.replaces_serial)
+    return source.names if source is not None else ()
 
 
 def _check_renewal_source(db: sqlite_utils.Database, renewal: Enrollment) -> None:
