@@ -70,9 +70,12 @@ def sites_of(
     sites: list[Site] = []
     for role, hosts in hosts_by_role(house.config).items():
         handler = builders[role](gate) if role in builders else _application(role, gate)
-        if role in _PROTOCOL:
-            protocol.mount(handler, gate, house.config, role)
         policy = POLICIES[role]
+        refused = _refused(role, gate) if policy is ClientCertificate.REQUIRE else None
+        if role in _PROTOCOL:
+            door = protocol.door_of(gate, house.config, role)
+            protocol.mount(handler, door)
+            refused = protocol.before(door, refused) if refused is not None else None
         asks = policy is not ClientCertificate.NONE
         more = fresh_hosts(gate) if role is Role.CONNECTIVITY else ()
         sites.append(
@@ -84,7 +87,7 @@ def sites_of(
                 policy,
                 anchors if asks else None,
                 advertised if asks else (),
-                _refused(role, gate) if policy is ClientCertificate.REQUIRE else None,
+                refused,
             )
         )
         if role is Role.CONNECTIVITY and gate.try_suffix:

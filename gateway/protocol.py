@@ -14,6 +14,7 @@ from enroll.acme.urls import Urls
 from gateway import http
 from gateway.config import Config, origin
 from gateway.context import Gate, Role
+from gateway.http import LowLevelHandler
 
 #: Below this path a site is the protocol's; the directory is ``/acme/directory``.
 PREFIX = "/acme"
@@ -25,18 +26,36 @@ def directory_url(config: Config) -> str:
     return f"{_root(config, Role.PICKUP)}/directory"
 
 
-def mount(app: web.Application, gate: Gate, config: Config, role: Role) -> None:
+def door_of(gate: Gate, config: Config, role: Role) -> LowLevelHandler:
+    """The protocol as one handler, for one of the two sites that are its doors."""
+    return acme.handler(_door(gate, config, role), _presented)
+
+
+def mount(app: web.Application, door: LowLevelHandler) -> None:
     """Puts the protocol below ``PREFIX`` of a site, before the site's own frame: clients want no pages."""
-    handle = acme.handler(_door(gate, config, role), _presented)
 
     @web.middleware
-    async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # Of the raw path, which is what the protocol signs.
-        if request.raw_path.startswith(PREFIX + "/"):
-            return await handle(request)
-        return await handler(request)
+    async def enter(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await (door(request) if _ours(request) else handler(request))
 
-    app.middlewares.insert(0, door)
+    app.middlewares.insert(0, enter)
+
+
+def before(door: LowLevelHandler, refused: LowLevelHandler) -> LowLevelHandler:
+    """Lets the protocol itself answer a client without a good certificate: with a problem document.
+
+    The door sees no verified peer and so grants nothing; pages still go to ``refused``.
+    """
+
+    async def choose(request: web.BaseRequest) -> web.StreamResponse:
+        return await (door(request) if _ours(request) else refused(request))
+
+    return choose
+
+
+def _ours(request: web.BaseRequest) -> bool:
+    # Of the raw path, which is what the protocol signs.
+    return request.raw_path.startswith(PREFIX + "/")
 
 
 def _door(gate: Gate, config: Config, role: Role) -> Door:
