@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import click
 
 import ca.store
 from ca.certificates import to_pem
+from ca.files import write_public
 from ca.revocation import REASONS, operator_reason, reason_code
 from ca.store import CertificateRecord, Status
+from enroll.crls import make
 from enroll.login import certificates_of
 from enroll.office import Office
 from enroll.refusals import Refusal
@@ -57,6 +60,16 @@ async def _show(house: House, name: str, pem: bool) -> Answer:
     if pem and body:
         return answer({"certificate": record | {"pem": body}}, body.rstrip())
     return detail("certificate", record | {"pem": body} if pem else record)
+
+
+@house_command(_CERT, "crl")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path, resolve_path=True))
+async def _crl(house: House, file: Path) -> Answer:
+    """Write the issuing CA's revocation list (DER) to a file, for servers that cannot fetch it."""
+    issuer = house.office.authority.current
+    write_public(file, await make(house.office, issuer))
+    revoked = len(ca.store.revoked_entries(house.office.database.read(), issuer.issuer_id, 0))
+    return detail("crl", {"file": str(file), "issuer": issuer.common_name, "revoked": revoked})
 
 
 @house_command(_CERT, "revoke")

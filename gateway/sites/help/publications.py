@@ -85,12 +85,17 @@ def chain_pem(certificates: Sequence[Published]) -> bytes:
     return b"".join(each.pem for each in certificates)
 
 
+def slug_of(der: bytes, *, is_root: bool = False) -> str:
+    """The name of a CA certificate (DER) in addresses: what it is, and the start of its fingerprint."""
+    return ("root-" if is_root else "issuing-") + hashlib.sha256(der).hexdigest()[:12]
+
+
 def _published(der: bytes, is_root: bool, is_current: bool) -> Published:
     certificate = x509.load_der_x509_certificate(der)
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     sha256 = hashlib.sha256(der).hexdigest()
     return Published(
-        slug=("root-" if is_root else "issuing-") + sha256[:12],
+        slug=slug_of(der, is_root=is_root),
         common_name=str(names[0].value) if names else "",
         is_root=is_root,
         is_current=is_current,

@@ -79,7 +79,7 @@ async def test_files_and_pages_that_are_linked_exist(served):
     files_linked = [
         e.attributes["href"] for e in page.main.all("a") if e.attributes["href"].startswith("/ca/")
     ]
-    assert len(files_linked) == 5
+    assert len(files_linked) == 6
     for target in files_linked:
         assert (await visitor.get(target)).status == 200
     for target in LINKED_FROM_CONNECTIVITY.values():
