@@ -242,6 +242,7 @@ class RequestProtocol(web.RequestHandler):
             if body is not None and not body.is_eof():
                 # The framing broke within a body, whose reader aiohttp would leave waiting for ever.
                 body.set_exception(web.RequestPayloadError("the body is malformed"))
+                body.feed_eof()  # nothing to linger for
             self._body = self._messages[-1][1] if self._messages else None
             self._partial_head = False
         elif data and self._body is None:

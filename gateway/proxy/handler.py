@@ -34,8 +34,6 @@ Fail = Callable[[web.BaseRequest, int, str], Awaitable[web.StreamResponse]]
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _STATUS_OF_FAULT = {"timeout": 504, "connect-timeout": 504, "full": 503, "client": 400}
 _STATUS_OF_MALFORMED = {"expect": 417, "transfer-encoding": 501}
-# Seconds after which somebody whose answer or WebSocket still runs is asked for again.
-_RECHECK = 15.0
 # nginx's number for a client that left before its answer; never on the wire.
 _CLIENT_GONE = 499
 
@@ -321,7 +319,7 @@ class _Relay:
     ) -> None:
         """Writes the head with what has come, then the rest as it comes, at the client's pace."""
         loop, protocol = asyncio.get_running_loop(), asked.protocol
-        data, due = connection.taken(), loop.time() + _RECHECK
+        data, due = connection.taken(), loop.time() + self._waits.recheck
         piece = start + (_chunk(data) if chunked and data else data)
         while True:
             done = connection.complete  # and `piece` holds all there is: nothing was awaited since
@@ -334,7 +332,7 @@ class _Relay:
                 connection.deadline = float("inf")  # the client is slow, which has a limit of its own
                 await asked.web.writer.drain()
             if loop.time() >= due:
-                due = loop.time() + _RECHECK
+                due = loop.time() + self._waits.recheck
                 if not await asked.current():
                     raise UpstreamFault("no-longer-entitled", answered=True)
             connection.deadline = loop.time() + self._waits.body
@@ -354,7 +352,7 @@ class _Relay:
             asked.web.writer,
             connection,
             idle=self._waits.tunnel,
-            recheck=_RECHECK,
+            recheck=self._waits.recheck,
             current=asked.current,
         )
         return Relayed(101, False)
