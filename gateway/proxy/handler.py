@@ -230,7 +230,7 @@ class _Relay:
             raise ConnectionResetError("the client is gone")
         protocol.on_lost = connection.abort
         bodiless = asked.web.method == "HEAD"
-        connection.deadline = asyncio.get_running_loop().time() + self._waits.answer
+        connection.deadline = self._pool.loop.time() + self._waits.answer
         if not asked.body.expected:
             connection.begin(asked.head, bodiless=bodiless)
             return None
@@ -243,7 +243,7 @@ class _Relay:
 
     async def _upload(self, asked: _Request, connection: UpstreamConnection) -> None:
         """Sends the body as it comes from the client, no faster than the upstream takes it."""
-        content, chunked, loop = asked.web.content, asked.body.chunked, asyncio.get_running_loop()
+        content, chunked, loop = asked.web.content, asked.body.chunked, self._pool.loop
         left = asked.body.length or 0
         try:
             while data := await content.readany():
@@ -318,7 +318,7 @@ class _Relay:
         self, asked: _Request, connection: UpstreamConnection, start: bytes, chunked: bool
     ) -> None:
         """Writes the head with what has come, then the rest as it comes, at the client's pace."""
-        loop, protocol = asyncio.get_running_loop(), asked.protocol
+        loop, protocol = self._pool.loop, asked.protocol
         data, due = connection.taken(), loop.time() + self._waits.recheck
         piece = start + (_chunk(data) if chunked and data else data)
         while True:

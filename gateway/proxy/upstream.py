@@ -108,6 +108,12 @@ class Pool:
         await asyncio.sleep(0)
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop it was started on. Asking asyncio costs a system call each time, on Python 3.11."""
+        assert self._loop is not None, "start the pool first"
+        return self._loop
+
+    @property
     def open(self) -> int:
         """Open connections, resting ones included."""
         return len(self._open)
@@ -167,8 +173,7 @@ class Pool:
         return sorted(numbers, key=lambda n: (n == avoid, max(0.0, self._down_until[n] - now)))
 
     async def _connect(self, number: int) -> UpstreamConnection:
-        assert self._loop is not None
-        loop, address = self._loop, self.upstream.addresses[number]
+        loop, address = self.loop, self.upstream.addresses[number]
         self._opening += 1
         try:
             async with asyncio.timeout(self.waits.connect):
@@ -193,9 +198,8 @@ class Pool:
             self._idle[connection.key].remove(connection)
 
     def _sweep(self) -> None:
-        assert self._loop is not None
-        self._sweeper = self._loop.call_later(_TICK, self._sweep)
-        now = self._loop.time()
+        self._sweeper = self.loop.call_later(_TICK, self._sweep)
+        now = self.loop.time()
         for connection in [each for each in self._open if each.deadline <= now]:
             connection.abort("timeout")
         for idle in self._idle:
@@ -232,8 +236,7 @@ class Pool:
                 connection.abort("checked")
 
     def _now(self) -> float:
-        assert self._loop is not None, "start the pool first"
-        return self._loop.time()
+        return self.loop.time()
 
 
 def _address(url: str, ca_pem: str | None, server_name: str) -> Address:
