@@ -23,7 +23,7 @@ bench: setup packages ## what the README's numbers were measured with
 
 screenshots: setup packages ## every screen, as the browser tests see it, into screenshots/
 	@mkdir -p screenshots
-	@SEKISHO_SCREENSHOTS="$(CURDIR)/screenshots" $(VENV)/bin/pytest -m browser
+	@SEKISHO_SCREENSHOTS="$(CURDIR)/screenshots" $(VENV)/bin/pytest tests/browser/test_screens.py
 
 lint: setup ## style, format and types
 	@$(VENV)/bin/ruff check .

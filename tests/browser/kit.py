@@ -224,7 +224,10 @@ async def downloaded(on: Page, to: Path) -> Path:
     return file
 
 
-async def is_too_wide(on: Page) -> bool:
-    """Whether the page must be scrolled sideways to be read (WCAG 2.2, 1.4.10)."""
-    wide = "document.scrollingElement.scrollWidth > document.scrollingElement.clientWidth"
-    return bool(await on.evaluate(wide))
+_FAULTS = (Path(__file__).parent / "faults.js").read_text()
+
+
+async def faults(on: Page) -> list[str]:
+    """What is wrong with the page as it stands: see ``faults.js``."""
+    found: list[str] = await on.evaluate(_FAULTS)
+    return found

@@ -1,0 +1,49 @@
+// What is wrong with the page as it stands, for people who see it small, or hear it, or use no mouse.
+() => {
+  const faults = [];
+  const root = document.scrollingElement;
+  if (root.scrollWidth > root.clientWidth) faults.push(`scrolls sideways: ${root.scrollWidth}px`); // WCAG 1.4.10
+  if (document.querySelectorAll("h1").length !== 1) faults.push("not one h1");
+  if (!document.title.trim() || !document.documentElement.lang) faults.push("no title or language");
+  const ids = [...document.querySelectorAll("[id]")].map((each) => each.id);
+  for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) faults.push(`id twice: ${id}`);
+  for (const field of document.querySelectorAll("input:not([type=hidden]), select, textarea"))
+    if (!field.hidden && !field.labels.length && !field.ariaLabel) faults.push(`no label: ${field.name}`);
+  for (const image of document.querySelectorAll("img:not([alt])")) faults.push(`no alt: ${image.src}`);
+
+  const seen = (element) => element.checkVisibility({ visibilityProperty: true }) && !element.closest(".skip");
+  // WCAG 2.5.8: 24 by 24 pixels, links within a sentence excepted.
+  for (const target of document.querySelectorAll("a, button, input:not([type=hidden]), select, summary")) {
+    const { width, height } = target.getBoundingClientRect();
+    const inline = getComputedStyle(target).display === "inline";
+    if (seen(target) && !inline && (width < 24 || height < 24)) {
+      const name = target.id || target.textContent.trim();
+      if (!(target.labels && target.labels.length)) faults.push(`small target: ${name} ${width}x${height}`);
+    }
+  }
+
+  // WCAG 1.4.3: 4.5 to 1, of text on the nearest background that is none of transparent.
+  const parse = (color) => color.match(/[\d.]+/g).map(Number);
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => ((v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const ground = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const color = parse(getComputedStyle(each).backgroundColor);
+      if (color.length < 4 || color[3] === 1) return color;
+    }
+    return [255, 255, 255];
+  };
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const told = new Set();
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    if (!texts.currentNode.textContent.trim() || !seen(element) || told.has(element)) continue;
+    told.add(element);
+    const [a, b] = [light(parse(getComputedStyle(element).color)), light(ground(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) faults.push(`contrast ${ratio.toFixed(1)}: ${texts.currentNode.textContent.trim().slice(0, 30)}`);
+  }
+  return faults;
+}

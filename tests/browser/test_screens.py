@@ -1,0 +1,308 @@
+"""Every screen of every site, on a desk and on a phone, in both languages: nothing on it may be at fault.
+
+With SEKISHO_SCREENSHOTS=DIR each is written there as a picture, to be looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from enroll import applications, login, people, store
+from enroll.people import Person
+from enroll.settings import DAY
+from gateway.context import Role
+from gateway.sites.help.topics import TOPICS
+from tests.browser.kit import P12_PASSWORD, Persona, World, faults, page, persona
+from tests.browser.steps import PASSWORD, USER, authenticate, established, log_in, submit
+from tests.offices import POLICY_NUMBER, admit
+
+pytestmark = pytest.mark.browser
+
+_PICTURES = os.environ.get("SEKISHO_SCREENSHOTS")
+_SIZES = {"desktop": (1280, 800), "phone": (360, 740)}
+
+
+@dataclass
+class Eye:
+    """Looks at what the browser shows, and takes its picture where pictures are wanted."""
+
+    on: Page
+    site: str
+    #: Screen -> what is at fault there. A test asserts that nothing is.
+    seen: dict[str, list[str]] = field(default_factory=dict)
+    _count: int = 0
+
+    async def look(self, name: str, *, english: bool = False) -> None:
+        """At the page as it stands, in both sizes; in English, when its address alone brings it back."""
+        self._count += 1
+        await self._look(f"{self._count:02d}-{name}.ja")
+        if english:
+            here = self.on.url
+            glue = "&" if "?" in here else "?"
+            await self.on.goto(f"{here}{glue}lang=en")
+            await self._look(f"{self._count:02d}-{name}.en")
+            await self.on.goto(f"{here}{glue}lang=ja")
+
+    async def visit(self, address: str, name: str, *, english: bool = True) -> None:
+        """Goes there and looks."""
+        await self.on.goto(address)
+        await self.look(name, english=english)
+
+    async def _look(self, name: str) -> None:
+        for size, (width, height) in _SIZES.items():
+            await self.on.set_viewport_size({"width": width, "height": height})
+            found = await faults(self.on)
+            if found:
+                self.seen[f"{name}.{size}"] = found
+            if _PICTURES:
+                file = Path(_PICTURES) / f"{self.site}-{name}.{size}.png"
+                await self.on.screenshot(path=file, full_page=True, animations="disabled")
+
+
+async def press(on: Page, name: str) -> None:
+    """A button of the page's own part, by its name."""
+    await on.get_by_role("main").get_by_role("button", name=name, exact=True).click()
+
+
+async def test_pickup_screens(world: World, person: Persona) -> None:
+    """R25 to R31."""
+    await admit(world.office, USER)
+    async with page(person) as on:
+        eye = Eye(on, "pickup")
+        await eye.visit(world.url(Role.PICKUP), "login")
+        await on.get_by_label("ユーザー ID").fill(USER)
+        await on.get_by_label("証明書発行用パスワード").fill("wrong")
+        await press(on, "Login")
+        await eye.look("login-refused")
+        await authenticate(on, world)
+        await expect(on.get_by_role("link", name="証明書の取得").first).to_be_visible()
+        await eye.look("menu", english=True)
+        await eye.visit(world.url(Role.PICKUP, "/certificate"), "input")
+        await on.get_by_label("リクエストID").fill("1234")
+        await on.get_by_label("パスワード", exact=True).fill("a-b")
+        await on.get_by_label("パスワードの確認").fill("a-b")
+        await press(on, "Submit")
+        await eye.look("input-refused")
+        await submit(on, P12_PASSWORD, (await world.letter("pickup")).value("リクエストID"))
+        await eye.look("download", english=True)
+        await world.travel(world.office.now() + 31 * DAY)
+        await authenticate(on, world)
+        await eye.look("not-available")
+        await eye.visit(world.url(Role.PICKUP, "/nothing"), "not-found")
+    assert eye.seen == {}
+
+
+async def test_renewal_screens(world: World, person: Persona, tmp_path: Path) -> None:
+    """R33 to R44, E9."""
+    await established(world, person, tmp_path)
+    async with page(person) as on:
+        eye = Eye(on, "renewal")
+        await eye.visit(world.url(Role.RENEWAL), "menu")
+        await eye.visit(world.url(Role.RENEWAL, "/application"), "too-early")
+        end = store.enrollments_of(world.office.database.read(), USER)[0].not_after_at or 0
+        await world.travel(end - 30 * DAY)
+        await eye.visit(world.url(Role.RENEWAL, "/status"), "status-empty")
+        await eye.visit(world.url(Role.RENEWAL, "/application"), "application")
+        await press(on, "Submit")
+        await expect(on.get_by_role("heading", level=1)).to_have_text("しばらくお待ちください")
+        await eye.look("waiting")
+        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得", timeout=10_000)
+        await eye.look("input", english=True)
+        await submit(on, P12_PASSWORD)
+        await eye.look("download")
+        await eye.visit(world.url(Role.RENEWAL, "/status"), "status")
+        await eye.visit(world.url(Role.RENEWAL, "/application"), "applied-already")
+    assert eye.seen == {}
+
+
+async def test_service_screens_of_a_member(world: World, person: Persona, tmp_path: Path) -> None:
+    """R21, R49 to R51."""
+    await established(world, person, tmp_path)
+    async with page(person) as on:
+        eye = Eye(on, "service")
+        await eye.visit(world.url(Role.SERVICE, "/login"), "login")
+        await log_in(on, world, "wrong password 1")
+        await eye.look("login-refused")
+        await log_in(on, world)
+        await eye.look("portal", english=True)
+        await eye.visit(world.url(Role.SERVICE, "/portal/certificates"), "certificates")
+        await eye.visit(world.url(Role.SERVICE, "/portal/sessions"), "sessions")
+        await eye.visit(world.url(Role.SERVICE, "/portal/password"), "password")
+        await on.get_by_label("現在のパスワード").fill("x")
+        await on.get_by_label("新しいパスワード", exact=True).fill("short")
+        await on.get_by_label("新しいパスワードの確認").fill("short")
+        await press(on, "変更する")
+        await eye.look("password-refused")
+        await eye.visit(world.url(Role.SERVICE, "/portal/reissue"), "reissue")
+        await on.get_by_label("パソコンを変更した").check()
+        await press(on, "申請する")
+        await eye.look("application", english=True)
+        await eye.visit(world.url(Role.SERVICE, "/portal/reissue"), "reissue-pending", english=False)
+        await eye.visit(world.url(Role.SERVICE, "/portal/applications"), "applications")
+        await eye.visit(world.url(Role.SERVICE, "/portal/members"), "not-permitted", english=False)
+        await eye.visit(world.url(Role.SERVICE, "/logout"), "logout")
+        await press(on, "ログアウト")
+        await eye.look("logged-out", english=True)
+    assert eye.seen == {}
+
+
+async def test_service_screens_of_a_first_login(world: World, person: Persona, tmp_path: Path) -> None:
+    """The first password, the delete guide, the hint from D-30."""
+    await established(world, person, tmp_path)
+    initial = "Tegata20260401"
+    async with page(person) as on:
+        eye = Eye(on, "service-first")
+        await _set_first_password(world, initial)
+        await log_in(on, world, initial)
+        await eye.look("password-initial", english=True)
+    end = store.enrollments_of(world.office.database.read(), USER)[0].not_after_at or 0
+    await world.travel(end - 29 * DAY)
+    async with page(person) as on:
+        eye.on = on
+        await log_in(on, world, initial)
+        await on.get_by_label("現在のパスワード").fill(initial)
+        await on.get_by_label("新しいパスワード", exact=True).fill(PASSWORD)
+        await on.get_by_label("新しいパスワードの確認").fill(PASSWORD)
+        await press(on, "変更する")
+        await eye.look("portal-renewal-hint", english=True)
+        await on.goto(world.url(Role.RENEWAL, "/application"))
+        await press(on, "Submit")
+        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得", timeout=10_000)
+        await on.goto(world.url(Role.SERVICE, "/portal/"))
+        await eye.look("portal-newer-certificate")
+    await applications.reissue(world.office, USER, "pc_change", actor="desk")
+    new_pc = persona(tmp_path / "new-pc", world.house.datadir.server_ca_pem)
+    async with page(new_pc) as on:
+        await authenticate(on, world)
+        await on.goto(world.url(Role.PICKUP, "/certificate"))
+        await submit(on, P12_PASSWORD, (await world.letter("pickup")).value("リクエストID"))
+        async with on.expect_download() as expected:
+            await press(on, "Download")
+        await (await expected.value).save_as(tmp_path / "new.p12")
+    assert new_pc.import_p12(tmp_path / "new.p12")
+    async with page(new_pc) as on:
+        eye.on = on
+        await log_in(on, world)
+        await eye.look("portal-delete-guide", english=True)
+    assert eye.seen == {}
+
+
+async def test_service_screens_of_an_administrator(world: World, person: Persona, tmp_path: Path) -> None:
+    """R18, R19, R23."""
+    await established(world, person, tmp_path, role="admin")
+    office = world.office
+    for user_id, name in (("SHINKI01", "新規 太郎"), ("RIYOU001", "利用 花子"), ("TEISHI01", "停止 次郎")):
+        added = Person(POLICY_NUMBER, name, f"{user_id.lower()}@example.jp", user_id)
+        await people.add_user(office, added, channel="paper", actor="desk")
+    await people.disable_user(office, "TEISHI01", actor="desk")
+    await applications.apply_reissue(office, "RIYOU001", "pc_change", channel="paper", actor="desk")
+    number = await applications.apply_reissue(office, USER, "expired", channel="online", actor=USER)
+    await applications.reject(office, number, actor="desk", note="有効期限内のため、更新をご案内しました。")
+    await world.letter("pickup")
+    async with page(person) as on:
+        eye = Eye(on, "service-admin")
+        await log_in(on, world)
+        await eye.look("portal")
+        await eye.visit(world.url(Role.SERVICE, "/portal/members"), "members")
+        await eye.visit(world.url(Role.SERVICE, "/portal/members/SHINKI01"), "member")
+        await eye.visit(world.url(Role.SERVICE, "/portal/members/SHINKI01/reissue"), "member-reissue")
+        await eye.visit(world.url(Role.SERVICE, "/portal/members/TEISHI01/reissue"), "member-disabled")
+        await eye.visit(world.url(Role.SERVICE, "/portal/applications"), "applications")
+        await eye.visit(world.url(Role.SERVICE, f"/portal/applications/{number}"), "application-rejected")
+        await eye.visit(world.url(Role.SERVICE, "/portal/addition"), "addition")
+        await on.get_by_label("氏名").fill("年金 花子")
+        await on.get_by_label("メールアドレス").fill("hanako@example.jp")
+        await on.get_by_label("希望するユーザーID（任意）").fill(USER)
+        await press(on, "申請する")
+        await eye.look("addition-refused")
+        await on.get_by_label("希望するユーザーID（任意）").fill("")
+        await press(on, "申請する")
+        await eye.look("addition-applied", english=True)
+    assert eye.seen == {}
+
+
+async def test_screens_about_certificates(world: World, person: Persona, tmp_path: Path) -> None:
+    """None, valid, expired, revoked: on the sites that require one, and on the connectivity test."""
+    nobody = persona(tmp_path / "nobody", world.house.datadir.server_ca_pem)
+    async with page(nobody) as on:
+        eye = Eye(on, "certificate")
+        await eye.visit(world.url(Role.SERVICE), "none")
+        await eye.visit(world.url(Role.CONNECTIVITY), "test-none")
+    await established(world, person, tmp_path)
+    async with page(person) as on:
+        eye.on = on
+        await eye.visit(world.url(Role.CONNECTIVITY), "test-valid")
+        await eye.visit(world.url(Role.CONNECTIVITY, "/popup"), "test-popup")
+    end = store.enrollments_of(world.office.database.read(), USER)[0].not_after_at or 0
+    await world.travel(end + 1)
+    async with page(person) as on:
+        eye.on = on
+        await eye.visit(world.url(Role.RENEWAL), "expired")
+        await eye.visit(world.url(Role.CONNECTIVITY), "test-expired")
+    assert eye.seen == {}
+
+
+async def test_screens_of_a_revoked_certificate(world: World, person: Persona, tmp_path: Path) -> None:
+    """E27."""
+    await established(world, person, tmp_path)
+    await people.disable_user(world.office, USER, actor="desk")
+    async with page(person) as on:
+        eye = Eye(on, "revoked")
+        await eye.visit(world.url(Role.SERVICE), "service")
+        await eye.visit(world.url(Role.CONNECTIVITY), "test")
+    assert eye.seen == {}
+
+
+async def test_help_screens(world: World, person: Persona) -> None:
+    """R45 to R57."""
+    async with page(person) as on:
+        eye = Eye(on, "help")
+        await eye.visit(world.url(Role.HELP), "contents")
+        for topic in TOPICS:
+            await eye.visit(world.url(Role.HELP, f"/{topic.slug}"), topic.slug)
+    assert eye.seen == {}
+
+
+async def test_demo_screens(tmp_path: Path) -> None:
+    """The mailbox and the clock, as ``make demo`` shows them."""
+    summary = tmp_path / "summary.json"
+    sekisho = Path(sys.executable).with_name("sekisho")
+    command = [str(sekisho), "demo", "--port", "0", "--summary", str(summary)]
+    demo = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        async with asyncio.timeout(90):
+            while not summary.exists():
+                assert demo.poll() is None, "the demo has ended"
+                await asyncio.sleep(0.2)
+        told = json.loads(summary.read_text())
+        visitor = persona(tmp_path / "pc", Path(told["ca_file"]).read_bytes())
+        async with page(visitor) as on:
+            eye = Eye(on, "demo")
+            mailbox = told["sites"]["mailbox"]
+            await eye.visit(mailbox, "mailbox")
+            await on.get_by_role("main").get_by_role("link").first.click()
+            await eye.look("mail", english=True)
+            await eye.visit(mailbox + "clock", "clock")
+            await eye.visit(told["sites"]["pickup"], "pickup")
+        assert eye.seen == {}
+    finally:
+        demo.send_signal(signal.SIGTERM)
+        demo.wait(30)
+
+
+async def _set_first_password(world: World, password: str) -> None:
+    """Puts the user before the first login again."""
+    await login.change_password(world.office, USER, PASSWORD, password, password)
+    await world.office.database.write(
+        lambda db: db.execute("UPDATE users SET password_initial = 1 WHERE user_id = ?", [USER])
+    )
