@@ -15,6 +15,7 @@ from ca.database import Database
 from ca.schema import migrations as ca_migrations
 from ca.sealing import PassphraseCost
 from ca.workers import KeyStock, Workers
+from enroll.acme.schema import migrations as acme_migrations
 from enroll.delivery import Outbox, deliver_due
 from enroll.office import Office
 from enroll.people import Admission, Person, add_organisation, add_user
@@ -27,7 +28,7 @@ START = 1_795_316_400
 PASSPHRASE = "correct horse battery staple"
 # Argon2id with the least memory: these directories guard nothing.
 CHEAP = PassphraseCost(iterations=1, lanes=1, memory_kib=8)
-MIGRATIONS = [ca_migrations, enroll_migrations, gateway_migrations]
+MIGRATIONS = [ca_migrations, enroll_migrations, acme_migrations, gateway_migrations]
 POLICY_NUMBER = "12345678"
 
 

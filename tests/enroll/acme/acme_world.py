@@ -24,7 +24,6 @@ from enroll.acme.credentials import IssuedCredential, create
 from enroll.acme.directory import Terms
 from enroll.acme.door import PROFILES, Door
 from enroll.acme.nonces import Nonces, memory_table
-from enroll.acme.schema import migrations
 from enroll.acme.urls import Urls
 from enroll.acme.web import handler
 from enroll.office import Office
@@ -184,7 +183,6 @@ async def serve(
 @asynccontextmanager
 async def world(path: Path, **arguments: Any) -> AsyncIterator[Site]:
     """An office with one user, and the door."""
-    offices.MIGRATIONS[2:] = [migrations]
     async with offices.open_office(path) as office:
         await offices.admit(office, USER)
         async with serve(office, **arguments) as site:
