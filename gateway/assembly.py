@@ -14,6 +14,7 @@ from gateway import pages, protocol
 from gateway.config import Config, origin
 from gateway.context import Gate, Role
 from gateway.house import House, server_certificate
+from gateway.proxy import mount
 from gateway.sites import renewal
 from gateway.sites.connectivity.hosts import fresh_hosts, probe_hosts
 from gateway.tls import ClientCertificate, ServerCertificate, Site
@@ -67,6 +68,7 @@ def sites_of(
     # because a client may look for its chain's top (RFC 8446 section 4.2.4).
     anchors, advertised = TrustAnchors.of(issuers), (*issuers, house.datadir.root)
     builders = extra or {}
+    behind, keys = mount.prepare(house, gate), mount.assertion_keys(house)
     sites: list[Site] = []
     for role, hosts in hosts_by_role(house.config).items():
         handler = builders[role](gate) if role in builders else _application(role, gate)
@@ -76,6 +78,10 @@ def sites_of(
             door = protocol.door_of(gate, house.config, role)
             protocol.mount(handler, door)
             refused = protocol.before(door, refused) if refused is not None else None
+        if role is Role.HELP:
+            mount.publish(handler, keys)
+        if role is Role.SERVICE and behind is not None:
+            mount.mount(handler, gate, behind)
         asks = policy is not ClientCertificate.NONE
         more = fresh_hosts(gate) if role is Role.CONNECTIVITY else ()
         sites.append(

@@ -29,6 +29,7 @@ Check = Callable[[Any], str | None]
 _POLICY = Settings()
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_UPSTREAM = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/?")
 _MAIL = re.compile(r"[^@\s]{1,64}@[A-Za-z0-9.-]{1,253}")
 
 
@@ -91,6 +92,16 @@ def _line(value: str) -> str | None:
 def _link(value: str) -> str | None:
     good = value == "" or re.fullmatch(r"https://[^\s\"'<>]+", value)
     return None if good else "write an address that begins with https://, or '' for none"
+
+
+def _paths(value: tuple[str, ...]) -> str | None:
+    good = all(re.fullmatch(r"(?:/[A-Za-z0-9_~.-]+)+", path) for path in value)
+    return None if good else "write paths that begin with / and end without one"
+
+
+def _pairs(value: tuple[str, ...]) -> str | None:
+    good = all(re.fullmatch(r"[A-Za-z0-9-]+=[a-z-]+", pair) for pair in value)
+    return None if good else "write each as 'Header-Name=what', such as 'X-Remote-User=user'"
 
 
 def _setting(default: T, meaning: str, check: Check | None = None) -> T:
@@ -246,6 +257,34 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Behind:
+    """The service behind the online service's login."""
+
+    addresses: tuple[str, ...] = _setting(
+        (),
+        "where it is, such as ['http://127.0.0.1:8000']; [] for none, several for more than one server",
+        lambda value: None if all(map(_UPSTREAM.fullmatch, value)) else "write each as http://host:port",
+    )
+    ca: str = _setting("", "PEM file of the only CA trusted for https addresses; '' with http")
+    server_name: str = _setting("", "name in the certificate of https addresses; '' for that in the address")
+    health: str = _setting(
+        "",
+        "path asked every 5 seconds, an answer below 500 is well; '' asks nothing",
+        lambda value: None if re.fullmatch(r"|/[!-~]*", value) else "write a path such as '/healthz'",
+    )
+    connections: int = _setting(1_000, "connections to it at most", _between(1, 100_000))
+    public: tuple[str, ...] = _setting((), "paths without a login, such as ['/public']", _paths)
+    certificate: tuple[str, ...] = _setting(
+        (), "paths for which the certificate is enough, such as ['/api']", _paths
+    )
+    headers: tuple[str, ...] = _setting(
+        (),
+        "plain headers about the caller besides the signed one, such as ['X-Remote-User=user']",
+        _pairs,
+    )
+
+
+@dataclass(frozen=True)
 class Log:
     """What is written to standard error."""
 
@@ -265,6 +304,7 @@ class Config:
     policy: Policy = Policy()
     mail: Mail = Mail()
     protocol: Protocol = Protocol()
+    upstream: Behind = Behind()
     limits: Limits = Limits()  # noqa: RUF009 (frozen)
     log: Log = Log()
 
@@ -276,6 +316,7 @@ class Config:
 
 #: Meanings of ``gateway.connection.Limits``, whose defaults say their reasons there.
 LIMIT_MEANINGS: Mapping[str, str] = {
+    "proxy_header": "seconds for the PROXY header of a load balancer",
     "handshake": "seconds for the TLS handshake",
     "head": "seconds from the first byte of a request to the end of its header",
     "idle": "seconds between two requests of a connection",

@@ -38,6 +38,10 @@ class Reply:
         self._close = close
         self._protocol: Any = None
 
+    def force_close(self) -> None:
+        """Makes this the last answer on its connection."""
+        self._close = True
+
     # The three things aiohttp's request handler asks of a response: these two and `keep_alive`.
 
     async def prepare(self, request: web.BaseRequest) -> None:

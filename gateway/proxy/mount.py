@@ -1,0 +1,207 @@
+"""The proxy behind the online service: its login, its pages for what fails, its settings.
+
+The service keeps its own paths (`OWN`); every other one is the upstream's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from aiohttp import web
+
+from ca.errors import ConfigError
+from ca.files import read_file
+from ca.trust import VerifiedPeer
+from enroll import store
+from enroll.issuance import check_entitled
+from enroll.refusals import Refusal
+from enroll.renewal import source_of
+from enroll.states import ENDED
+from gateway import http, references
+from gateway.config import Config
+from gateway.context import Gate, Role
+from gateway.house import House
+from gateway.identity import JWKS_PATH, Caller, Identity, KeySet, jwks, open_keys
+from gateway.pages import GATE, see_other, words_page
+from gateway.proxy.handler import Proxied, proxy_handler
+from gateway.proxy.rules import Rules, rules_of
+from gateway.proxy.upstream import Pool, Upstream, parse_addresses
+from gateway.sessions import cookie_name
+from gateway.sites.service import door
+from gateway.words import REFUSALS, Words
+
+#: First segments of the paths that the service answers itself.
+OWN = frozenset({"", "login", "logout", "portal", "assets", "favicon.ico"})
+
+_AGAIN = ("しばらくしてからもう一度お試しください。", "Please try again in a little while.")
+_CALL = (
+    "続く場合は、照会番号を下記の照会先へお伝えください。",
+    "If it goes on, tell the help desk the reference number.",
+)
+_UPSTREAM: Mapping[int, Words] = {
+    400: Words(
+        400,
+        ("リクエストを処理できませんでした", "The request could not be handled"),
+        ("送信されたデータの形式が正しくありません。", "What was sent is malformed."),
+        ("前の画面に戻り、もう一度お試しください。", "Please go back and try again."),
+    ),
+    502: Words(
+        502,
+        ("サービスに接続できませんでした", "The service could not be reached"),
+        (
+            "ログインは有効なままです。サービス側で問題が発生しています。",
+            "You are still logged in. The service behind this page has a problem.",
+        ),
+        (_AGAIN[0] + _CALL[0], f"{_AGAIN[1]} {_CALL[1]}"),
+    ),
+    503: Words(
+        503,
+        ("サービスが混み合っています", "The service is busy"),
+        ("ログインは有効なままです。", "You are still logged in."),
+        _AGAIN,
+    ),
+    504: Words(
+        504,
+        ("サービスから応答がありません", "The service does not answer"),
+        (
+            "ログインは有効なままです。操作が完了したかどうかを、後ほどご確認ください。",
+            "You are still logged in. Please check later whether your action was completed.",
+        ),
+        (_AGAIN[0] + _CALL[0], f"{_AGAIN[1]} {_CALL[1]}"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything about the upstream that the configuration says, checked."""
+
+    upstream: Upstream
+    rules: Rules
+    identity: Identity
+
+
+def prepare(house: House, gate: Gate) -> Prepared | None:
+    """The upstream of the configuration, or None if there is none. ConfigError names the setting."""
+    config, keys = house.config, assertion_keys(house)
+    if not config.upstream.addresses:
+        return None
+    try:
+        return Prepared(_upstream(house, config), _rules(config), _identity(config, gate, keys))
+    except ConfigError as error:
+        raise ConfigError(f"[upstream] {error}") from None
+
+
+def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Pool:
+    """Hands every path that is not the service's own to the upstream, after the service's login."""
+    pool = Pool(prepared.upstream)
+    proxied = Proxied(pool, prepared.identity, prepared.rules, cookie_name(door.SITE))
+    handle = proxy_handler(
+        proxied,
+        now=gate.now,
+        login=lambda request: _logged_in(_own(request)),
+        certificate=lambda request: _with_certificate(gate, request),
+        fail=_failed,
+    )
+
+    async def route(request: web.Request) -> web.StreamResponse:
+        if request.raw_path[1:].partition("?")[0].partition("/")[0] in OWN:
+            raise web.HTTPNotFound
+        return await handle(request)
+
+    async def no_100(_: web.Request) -> None:
+        """The upstream says whether a body is wanted; aiohttp would say so for it."""
+
+    async def run(_: web.Application) -> None:
+        await pool.start()
+
+    async def end(_: web.Application) -> None:
+        await pool.stop()
+
+    app.router.add_route("*", "/{rest:.*}", route, expect_handler=no_100)
+    app.on_startup.append(run)
+    app.on_cleanup.append(end)
+    return pool
+
+
+def publish(app: web.Application, keys: KeySet) -> None:
+    """The assertion's public keys, for upstreams to fetch."""
+    body = jwks(keys)
+
+    async def show(_: web.Request) -> web.Response:
+        return web.json_response(body, headers={"Cache-Control": "public, max-age=3600"})
+
+    app.router.add_get(JWKS_PATH, show)
+
+
+def assertion_keys(house: House) -> KeySet:
+    """The keys of the data directory, made and rotated as time goes by."""
+    return open_keys(house.data, house.datadir.vault, house.office.now())
+
+
+async def _logged_in(request: web.Request) -> Caller | web.StreamResponse:
+    """Who is logged in; whoever is not is led to the login when a page was asked for."""
+    visitor = await door.visitor_of(request, request.app)
+    if visitor is not None and not visitor.user.password_initial:
+        user, session = visitor.user, visitor.session.token_hash
+        return Caller(visitor.peer, user.user_id, user.policy_number, "login", session)
+    if request.method not in ("GET", "HEAD") or "text/html" not in request.headers.get("Accept", ""):
+        return await _words(request, REFUSALS["not_permitted"], "not_permitted")
+    if visitor is not None:
+        return see_other(door.PASSWORD)
+    return see_other(f"{door.LOGIN}?next={quote(request.path_qs, safe='/')}")
+
+
+async def _with_certificate(gate: Gate, request: web.BaseRequest) -> Caller:
+    """Whose certificate it is. Raises Refusal when the certificate or its user lost its right."""
+    peer, db = http.peer(request), gate.office.database.read()
+    assert isinstance(peer, VerifiedPeer)
+    source = source_of(db, peer.fingerprint)
+    check_entitled(db, source.user_id)
+    user = store.user(db, source.user_id)
+    if source.state in ENDED or user is None:
+        raise Refusal("superseded")
+    return Caller(peer, user.user_id, user.policy_number)
+
+
+async def _failed(request: web.BaseRequest, status: int, code: str) -> web.StreamResponse:
+    words = REFUSALS.get(code) or _UPSTREAM.get(status) or _UPSTREAM[400]
+    response = await _words(_own(request), words, code)
+    response.set_status(status)
+    return response
+
+
+async def _words(request: web.Request, words: Words, code: str) -> web.Response:
+    office = request.app[GATE].office
+    reference = await references.note(office, door.SITE, code, path=request.path)
+    return words_page(request, words, reference=reference)
+
+
+def _own(request: web.BaseRequest) -> web.Request:
+    assert isinstance(request, web.Request)
+    return request
+
+
+def _upstream(house: House, config: Config) -> Upstream:
+    settings = config.upstream
+    ca = (
+        read_file(house.data / settings.ca, "upstream CA").decode("ascii", "replace") if settings.ca else None
+    )
+    addresses = parse_addresses(settings.addresses, ca_pem=ca, server_name=settings.server_name)
+    return Upstream(addresses, settings.health, settings.connections)
+
+
+def _rules(config: Config) -> Rules:
+    settings = config.upstream
+    table = dict.fromkeys(settings.public, "public") | dict.fromkeys(settings.certificate, "certificate")
+    if len(table) != len(settings.public) + len(settings.certificate):
+        raise ConfigError("public, certificate: a path stands in both; remove one")
+    return rules_of(table, "login")
+
+
+def _identity(config: Config, gate: Gate, keys: KeySet) -> Identity:
+    pairs = [header.partition("=") for header in config.upstream.headers]
+    plain = {name.strip(): word.strip() for name, _, word in pairs}
+    return Identity(keys, gate.origins[Role.HELP], gate.origins[Role.SERVICE], plain)
