@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from gateway.http import Awaiting, RequestProtocol, Verdict
-from gateway.tls import CloseNotify, Handshake, Session, Site, TlsError, WantRead, accept
+from gateway.proxyprotocol import NotProxied, parse
+from gateway.tls import CloseNotify, Handshake, Session, Site, TlsError, WantRead, accept, reason_of
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from ca.trust import Presentation
     from gateway.listener import Listener
 
@@ -31,6 +35,7 @@ class Limits:
     The clocks of TLS and HTTP are separate, so that a slow client is closed in the phase it is slow in.
     """
 
+    proxy_header: float = 3.0  # a load balancer sends it with its first packet
     handshake: float = 10.0  # a phone on a bad line needs two round trips; a human picks no certificate here
     head: float = 15.0  # from the first byte of a request to the end of its header
     idle: float = 75.0  # between requests; as nginx
@@ -46,6 +51,36 @@ class Limits:
     connections: int = 10_000
     connections_per_certificate: int = 200  # a person has a browser or two, six connections a host
     handshakes_per_address: int = 100  # unfinished ones; a company behind one address finishes each in ms
+
+
+class Observer(Protocol):
+    """Whoever keeps the logs and the figures. Called on the way: it has to be quick and must not raise."""
+
+    def connected(self, info: ConnectionInfo) -> None:
+        """A handshake is done."""
+
+    def served(
+        self, info: ConnectionInfo, request: web.BaseRequest, status: int, sent: int, seconds: float
+    ) -> None:
+        """A request is answered: HTTP status, bytes written, and how long it took."""
+
+    def refused(self, reason: str, address: str, port: int, detail: str) -> None:
+        """A connection ended because of its peer: a stable word, and what OpenSSL said."""
+
+
+class Unobserved:
+    """Keeps nothing."""
+
+    def connected(self, info: ConnectionInfo) -> None:
+        return
+
+    def served(
+        self, info: ConnectionInfo, request: web.BaseRequest, status: int, sent: int, seconds: float
+    ) -> None:
+        return
+
+    def refused(self, reason: str, address: str, port: int, detail: str) -> None:
+        return
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +108,7 @@ class ConnectionInfo:
     handshake_ms: float
     abort: Callable[[], None] = field(repr=False)
     count: Callable[[str], None] = field(repr=False)
+    observer: Observer = field(repr=False)
 
 
 class TlsConnection(asyncio.Transport, asyncio.Protocol):
@@ -90,6 +126,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         "_listener",
         "_loop",
         "_phase",
+        "_proxied",
         "_raw",
         "_read_paused",
         "_sent",
@@ -102,6 +139,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         "info",
         "port",
         "source",
+        "written",
     )
 
     def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
@@ -113,12 +151,15 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._handshake: Handshake | None = None
         self._http: RequestProtocol | None = None
         self.info: ConnectionInfo | None = None
+        # What came of a PROXY header; None where none is expected, or once it is read.
+        self._proxied: bytearray | None = None
         self._closing = self._read_paused = self._write_paused = False
         self._phase: Awaiting | None = None
         self._barren = self._body = self._body_mark = self._sent = self._sent_mark = 0
         self._started = self._last = self.deadline = 0.0
         self.address, self.port = "", 0
         self.source: str | bytes = ""
+        self.written = 0  # bytes that the request handler has written
 
     # --- the protocol of the socket below ---
 
@@ -129,13 +170,20 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self.address, self.port = name[0], name[1]
             self.source = source(self.address)
         self._started = self._last = self._loop.time()
-        self.deadline = self._started + self._limits.handshake
-        if not self._listener.admit(self):
+        if self._listener.is_proxy(self.address):
+            # Counted as its own until it has said for whom it speaks.
+            self._proxied, self.source = bytearray(), f"proxy {self.address}"
+            self.deadline = self._started + self._limits.proxy_header
+        if not self._listener.admit(self, proxied=self._proxied is not None):
             self.abort()
-            return
-        self._tls, self._handshake = accept(self._listener.entry)
+        elif self._proxied is None:
+            self._begin()
 
     def data_received(self, data: bytes) -> None:
+        if self._proxied is not None:
+            data = self._after_proxy_header(data)
+            if not data:
+                return
         tls = self._tls
         if tls is None or (self._closing and self._http is None):
             return
@@ -194,6 +242,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self.abort()
             return
         self._last = self._loop.time()
+        self.written += len(data)
 
     def writelines(self, parts: Any) -> None:
         self.write(b"".join(parts))
@@ -218,6 +267,23 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._closing = True
         if self._raw is not None:
             self._raw.abort()
+
+    def move(self, info: ConnectionInfo, server: web.Server) -> None:
+        """Goes on under other facts, with another handler: now, or after the request it is on.
+
+        WebSockets stay where they are, to their own end.
+        """
+        if self._http is None or self._http.awaiting() is Awaiting.UPGRADED:
+            return
+        if self._http.awaiting() is Awaiting.HANDLER or self._http.awaiting() is Awaiting.BODY:
+            self._http.moves_to = partial(self._move, info, server)
+        else:
+            self._move(info, server)
+
+    def _move(self, info: ConnectionInfo, server: web.Server) -> None:
+        if self._http is not None and not self._closing:
+            self.info = info
+            self._http.rehome(info, server)
 
     def retire(self) -> None:
         """Ends the connection after the request it is on; WebSockets go on to their own end."""
@@ -270,7 +336,9 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
     def overdue(self, now: float) -> None:
         """Called once `deadline` has passed: ends the connection, or sets the next deadline."""
-        if self._http is None:
+        if self._proxied is not None:
+            self._fail("proxy-header.timeout")
+        elif self._http is None:
             self._fail("handshake.timeout")
         elif self._closing or self._write_paused:
             drained = self._drained()
@@ -305,6 +373,34 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
     # --- the middle ---
 
+    def _begin(self) -> None:
+        """From here on it is TLS, under the handshake's own limit."""
+        self.deadline = self._loop.time() + self._limits.handshake
+        self._tls, self._handshake = accept(self._listener.entry)
+
+    def _after_proxy_header(self, data: bytes) -> bytes:
+        """What follows the PROXY header; nothing as long as it is not whole, or if it is none."""
+        assert self._proxied is not None
+        if self._closing:
+            return b""
+        self._proxied += data
+        received = bytes(self._proxied)
+        try:
+            header = parse(received)
+        except NotProxied as error:
+            self._fail(f"proxy-header.{error}")
+            return b""
+        if header is None:
+            return b""
+        self._proxied = None
+        if header.address is not None:
+            self.address, self.port = header.address, header.port
+        if not self._listener.readmit(self, source(self.address)):
+            self.abort()
+            return b""
+        self._begin()
+        return received[header.length :]
+
     def _advance(self) -> bool:
         """One step of the handshake; True once it is done."""
         assert self._tls is not None
@@ -314,7 +410,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._flush()
             return False
         except Exception as error:  # TlsError, or whatever a callback raised: either way it dies here
-            self._listener.count(f"handshake.failed.{type(error).__name__}")
+            self._listener.note(f"handshake.failed.{type(error).__name__}", self, reason_of(error))
             self._finish()
             return False
         self._barren = 0
@@ -403,7 +499,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._raw.close()
 
     def _fail(self, reason: str) -> None:
-        self._listener.count(reason)
+        self._listener.note(reason, self)
         self.abort()
 
 

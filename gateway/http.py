@@ -23,7 +23,7 @@ from ca.trust import Rejection, VerifiedPeer
 from gateway.tls import ClientCertificate
 
 if TYPE_CHECKING:
-    from gateway.connection import ConnectionInfo, Limits
+    from gateway.connection import ConnectionInfo, Limits, TlsConnection
 
 log = logging.getLogger("sekisho.http")
 
@@ -34,6 +34,8 @@ Verdict = VerifiedPeer | Rejection
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 _PEER: web.RequestKey[Verdict | None] = web.RequestKey("sekisho.peer")
+#: Whose session a request belongs to, for the log; set by whoever finds the session.
+SUBJECT: web.RequestKey[str] = web.RequestKey("sekisho.subject")
 
 # Visitors are not told which versions they are talking to, and our transport has no file descriptor
 # to give to sendfile(2). Neither has a public switch in aiohttp 3.14.
@@ -105,6 +107,11 @@ def connection(request: web.BaseRequest) -> ConnectionInfo:
 def peer(request: web.BaseRequest) -> Verdict | None:
     """Who presented a certificate, judged again for this request; None on a NONE site."""
     return request[_PEER]
+
+
+def judged(request: web.BaseRequest) -> Verdict | None:
+    """`peer`, or None for a request that the gate refused before it looked."""
+    return request.get(_PEER)
 
 
 def gate(handler: LowLevelHandler, recheck: Callable[[VerifiedPeer], Verdict]) -> LowLevelHandler:
@@ -205,7 +212,7 @@ class Awaiting(Enum):
 class RequestProtocol(web.RequestHandler):
     """aiohttp's request handler for one connection, which tells what it waits for."""
 
-    __slots__ = ("_body", "_partial_head", "info", "on_lost")
+    __slots__ = ("_body", "_partial_head", "_written", "info", "moves_to", "on_lost")
 
     def __init__(
         self, server: web.Server, info: ConnectionInfo, limits: Limits, loop: asyncio.AbstractEventLoop
@@ -226,8 +233,12 @@ class RequestProtocol(web.RequestHandler):
         self.info = info
         # What a handler wants to be told of at once: aiohttp cancels nothing when the client leaves.
         self.on_lost: Callable[[], object] | None = None
+        # Set while the sites are being swapped: where the connection goes on after this request.
+        self.moves_to: Callable[[], None] | None = None
         self._body: Any = None
         self._partial_head = False
+        self._written = 0
+        self._logging_enabled = True  # so that `log_access` is told when a request began
 
     def connection_lost(self, exc: BaseException | None) -> None:
         on_lost, self.on_lost = self.on_lost, None
@@ -258,6 +269,28 @@ class RequestProtocol(web.RequestHandler):
         if self._request_in_progress or self._messages:
             return Awaiting.HANDLER
         return Awaiting.HEAD if self._partial_head else Awaiting.REQUEST
+
+    def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
+        """Called by aiohttp when a response has been written, or the client left while it was."""
+        transport = self.transport
+        written = self._written if transport is None else cast("TlsConnection", transport).written
+        seconds = self._loop.time() - time if time is not None else 0.0
+        self.info.observer.served(self.info, request, response.status, written - self._written, seconds)
+        self._written = written
+        moves, self.moves_to = self.moves_to, None
+        if moves is not None:
+            moves()
+
+    def rehome(self, info: ConnectionInfo, server: web.Server) -> None:
+        """Under new sites: the next request finds another handler. Only between two requests."""
+        old = self._manager
+        if old is None:
+            return
+        # aiohttp has no way to hand a connection over; it reads these three anew for each request.
+        old._connections.pop(self, None)
+        self._manager, self.info = server, info
+        self._request_handler, self._request_factory = server.request_handler, server.request_factory
+        server.connection_made(self, cast(asyncio.Transport, self.transport))
 
     def handle_error(
         self,

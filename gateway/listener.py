@@ -11,7 +11,9 @@ import secrets
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from aiohttp import web
@@ -28,7 +30,7 @@ from ca.trust import (
     judge,
     recheck,
 )
-from gateway.connection import ConnectionInfo, Limits, TlsConnection
+from gateway.connection import ConnectionInfo, Limits, Observer, TlsConnection, Unobserved
 from gateway.http import RequestProtocol, Verdict, authorities, demand_c_parser, gate, misdirected
 from gateway.tls import (
     ClientCertificate,
@@ -41,6 +43,8 @@ from gateway.tls import (
     presentation,
 )
 
+Network = IPv4Network | IPv6Network
+
 _CACHED_VERDICTS = 4_096
 _BACKLOG = 1_024
 
@@ -51,6 +55,7 @@ class Listener:
     `status`: from a certificate's fingerprint to what the index says of it; asked on every request.
     `public_ports`: ports that may stand in Host besides the one bound, when something in front
     of us forwards them.
+    `proxies`: the networks of load balancers; every connection from there begins with a PROXY header.
     """
 
     def __init__(
@@ -61,9 +66,13 @@ class Listener:
         status: StatusLookup,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
         public_ports: Iterable[int] = (443,),
+        proxies: Iterable[Network] = (),
+        observer: Observer = Unobserved(),  # noqa: B008 (keeps nothing)
     ) -> None:
         demand_c_parser()
         self.limits = limits
+        self._proxies = tuple(proxies)
+        self._observer = observer
         self.entry: Entry = build_entry(SiteTable(sites))
         self.counts: Counter[str] = Counter()
         # A connection's name in the logs: unique across workers and restarts, told to nobody.
@@ -73,6 +82,8 @@ class Listener:
         self._public_ports = frozenset(public_ports)
         self._ports: frozenset[int] = self._public_ports
         self._runners: dict[Any, BaseRunner] = {}
+        self._retired: list[BaseRunner] = []
+        self._cleaning: set[asyncio.Task[None]] = set()
         self._server: asyncio.AbstractServer | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._open: set[TlsConnection] = set()
@@ -115,8 +126,11 @@ class Listener:
             self._server.close()
         for connection in [each for each in self._open if each.info is None]:
             connection.abort()
-        await asyncio.gather(*(runner.cleanup() for runner in self._runners.values()))
+        await asyncio.gather(
+            *(runner.cleanup() for runner in (*self._runners.values(), *self._retired)), *self._cleaning
+        )
         self._runners.clear()
+        self._retired.clear()
         for connection in list(self._open):
             connection.abort()
         if self._sweeper is not None:
@@ -124,23 +138,30 @@ class Listener:
         if self._server is not None:
             await self._server.wait_closed()
 
-    async def swap(self, sites: Iterable[Site]) -> None:
-        """Other sites from the next handshake on.
+    async def swap(
+        self, sites: Iterable[Site], *, limits: Limits | None = None, proxies: Iterable[Network] | None = None
+    ) -> None:
+        """Other sites (and limits, and load balancers) from the next handshake on.
 
-        Raises ConfigError and changes nothing if the new sites are not in order. A connection on a
-        site that is not among the new ones ends after the request it is on, so that an old policy
-        does not live on; at once, if the peer it verified is nobody to the site that now has its
-        name. Handlers that no site uses any more are cleaned up, after `limits.drain` at most.
+        Raises ConfigError and changes nothing if the new sites are not in order. An open connection
+        goes on with its next request at the site that now has its name, if that site asks for the same
+        proof and the peer is nobody less there. Otherwise it ends after the request it is on, so that an
+        old policy does not live on; at once, if the peer it verified is nobody to the new site. A
+        handler that no site uses any more is cleaned up once its last connection is gone.
         """
         entry = build_entry(SiteTable(sites))
         await self._set_up(entry)
         self.entry = entry
+        self.limits = limits or self.limits
+        self._proxies = self._proxies if proxies is None else tuple(proxies)
         self._verdicts.clear()
+        self._authorities.clear()
         for connection in list(self._open):
             self._outlive(connection)
         used = {site.handler for site in entry.table.sites}
         gone = [handler for handler in self._runners if handler not in used and handler is not misdirected]
-        await asyncio.gather(*(self._runners.pop(handler).cleanup() for handler in gone))
+        self._retired += [self._runners.pop(handler) for handler in gone]
+        self._clean_up_retired()
 
     def revoke(self, fingerprint: str) -> int:
         """Ends every connection whose peer verified with this certificate; returns how many."""
@@ -157,17 +178,53 @@ class Listener:
         """Counts one event for the metrics."""
         self.counts[event] += 1
 
+    @property
+    def accepting(self) -> bool:
+        """Whether new connections are taken."""
+        return self._server is not None and self._server.is_serving()
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are, unfinished handshakes included."""
+        return len(self._open)
+
     # --- called by connections ---
 
-    def admit(self, connection: TlsConnection) -> bool:
-        """Enters a new connection, or says no: too many, or too many unfinished from its address."""
+    def is_proxy(self, address: str) -> bool:
+        """Whether this address is one of a load balancer that speaks the PROXY protocol."""
+        if not self._proxies or not address:
+            return False
+        found = ip_address(address.partition("%")[0])
+        mapped = getattr(found, "ipv4_mapped", None) or found
+        return any(mapped in network for network in self._proxies)
+
+    def note(self, reason: str, connection: TlsConnection, detail: str = "") -> None:
+        """Counts why a connection ended, and tells it to the log."""
+        self.count(reason)
+        self._observer.refused(reason, connection.address, connection.port, detail)
+
+    def admit(self, connection: TlsConnection, *, proxied: bool = False) -> bool:
+        """Enters a new connection, or says no: too many, or too many unfinished from its address.
+
+        A load balancer's own address has no such limit: whom it speaks for is looked at by `readmit`.
+        """
         self._open.add(connection)
         self._handshaking[connection.source] += 1
         if len(self._open) > self.limits.connections:
-            self.count("refused.connections")
+            self.note("refused.connections", connection)
             return False
+        return proxied or self._few_handshakes(connection)
+
+    def readmit(self, connection: TlsConnection, source: str | bytes) -> bool:
+        """Enters a connection under the address that its PROXY header tells."""
+        self._handshake_over(connection.source)
+        connection.source = source
+        self._handshaking[source] += 1
+        return self._few_handshakes(connection)
+
+    def _few_handshakes(self, connection: TlsConnection) -> bool:
         if self._handshaking[connection.source] > self.limits.handshakes_per_address:
-            self.count("refused.handshakes")
+            self.note("refused.handshakes", connection)
             return False
         return True
 
@@ -214,6 +271,7 @@ class Listener:
             handshake_ms=(loop.time() - started) * 1000,
             abort=connection.abort,
             count=self.count,
+            observer=self._observer,
         )
         server = self._runners[misdirected if site is None else site.handler].server
         assert server is not None
@@ -222,6 +280,7 @@ class Listener:
             self._register(verdict, connection)
         self._handshake_over(connection.source)
         self.count("handshake.done")
+        self._observer.connected(info)
         return info, protocol
 
     # --- within ---
@@ -250,13 +309,30 @@ class Listener:
         if info is None or info.site is None or info.site in self.entry.by_site:
             return
         site = self.entry.table.lookup(info.server_name or "")
-        if isinstance(info.verdict, VerifiedPeer) and site is not None and site.anchors is not None:
+        same = site is not None and site.client_certificate is info.site.client_certificate
+        verdict = info.verdict
+        if site is not None and site.anchors is not None and verdict is not None:
             verdict = judge(info.presentation, site.anchors, self._status, self._clock.seconds())
-            if not isinstance(verdict, VerifiedPeer):
+        if isinstance(info.verdict, VerifiedPeer) and not isinstance(verdict, VerifiedPeer):
+            if site is not None and site.anchors is not None:
                 self.count("reload.no-longer-trusted")
                 connection.abort()
                 return
-        connection.retire()
+            same = False
+        if site is None or not same:
+            connection.retire()
+            return
+        server = self._runners[site.handler].server
+        assert server is not None
+        hosts = self._authorities_of(info.server_name)
+        connection.move(replace(info, site=site, verdict=verdict, authorities=hosts), server)
+
+    def _clean_up_retired(self) -> None:
+        for runner in [each for each in self._retired if not (each.server and each.server.connections)]:
+            self._retired.remove(runner)
+            task = asyncio.get_running_loop().create_task(runner.cleanup())
+            self._cleaning.add(task)
+            task.add_done_callback(self._cleaning.discard)
 
     def _recheck(self, verified: VerifiedPeer) -> Verdict:
         state = recheck(verified, self._status, self._clock.seconds())
@@ -285,7 +361,7 @@ class Listener:
         _, same = self._by_certificate.setdefault(verified.fingerprint, (ends_at, set()))
         same.add(connection)
         if len(same) > self.limits.connections_per_certificate:
-            self.count("refused.connections-per-certificate")
+            self.note("refused.connections-per-certificate", connection)
             connection.abort()
 
     def _handshake_over(self, source: str | bytes) -> None:
@@ -301,6 +377,8 @@ class Listener:
         at = self._clock.seconds()
         for fingerprint in [f for f, (ends_at, _) in self._by_certificate.items() if ends_at < at]:
             self.counts["expired"] += self.revoke(fingerprint)
+        if self._retired:
+            self._clean_up_retired()
 
     async def _set_up(self, entry: Entry) -> None:
         handlers: dict[Any, None] = {misdirected: None}

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from ca.database import rows
 from enroll.office import Office, token_hash
+from gateway.http import SUBJECT
 
 #: Seconds without a request, and in all, after which a session ends.
 IDLE = 30 * 60
@@ -90,6 +91,7 @@ async def find(
     if now >= session.ends_at or now >= session.seen_at + IDLE:
         await end(office, session)
         return None
+    request[SUBJECT] = session.subject
     if now >= session.seen_at + _TOUCH:
         await office.database.write(
             lambda db: db.execute(

@@ -181,6 +181,13 @@ def accept(entry: Entry) -> tuple[Session, Handshake]:
     return connection, handshake
 
 
+def reason_of(error: Exception) -> str:
+    """What OpenSSL says of a failed handshake, such as ``no shared cipher``; nothing of the peer's."""
+    if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:
+        return str(error.args[0][-1][-1])
+    return "" if isinstance(error, SSL.Error) else type(error).__name__
+
+
 def presentation(connection: Session, handshake: Handshake) -> Presentation:
     """What the peer presented in this handshake. Fails closed: no callback, nothing verified."""
     leaf = connection.get_peer_certificate()

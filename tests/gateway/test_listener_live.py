@@ -296,3 +296,50 @@ async def test_an_application_lives_its_whole_life(serve: Serve, pki: Pki) -> No
         assert (await client.get(b"login.test")).status == 403
     await running.listener.stop()
     assert lived == ["start", "middleware", "middleware", "end"]
+
+
+async def test_a_reload_leaves_connections_open(serve: Serve, pki: Pki) -> None:
+    """What asks for the same proof goes on under the new sites: an idle connection, one in a request, and
+    a WebSocket; a handler is cleaned up once nobody is with it any more."""
+    begun, go_on, cleaned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    def version(number: int) -> web.Application:
+        async def plain(request: web.Request) -> web.Response:
+            if request.path == "/slow":
+                begun.set()
+                await go_on.wait()
+            return web.Response(text=f"version {number}")
+
+        async def clean(_: web.Application) -> None:
+            cleaned.set()
+
+        app = application([])
+        app.router.add_get("/slow", plain)
+        app.router.add_get("/version", plain)
+        if number == 1:
+            app.on_cleanup.append(clean)
+        return app
+
+    running = await serve(login(pki, handler=version(1)))
+    ask: dict[str, Any] = {"certificate": pki.client}
+    async with (
+        connect(running.port, b"login.test", **ask) as idle,
+        connect(running.port, b"login.test", **ask) as busy,
+        connect(running.port, b"login.test", **ask) as socket,
+    ):
+        assert (await idle.get(b"login.test", b"/version")).text == "version 1"
+        assert (await socket.get(b"login.test", b"/ws", *WEBSOCKET)).status == 101
+        await busy.send(get(b"login.test", b"/slow"))
+        await begun.wait()
+        await running.listener.swap([login(pki, handler=version(2))])
+        assert (await idle.get(b"login.test", b"/version")).text == "version 2"
+        go_on.set()
+        assert (await busy.answer()).text == "version 1"
+        assert (await busy.get(b"login.test", b"/version")).text == "version 2"
+        await socket.send(b"\x81\x82\0\0\0\0hi")
+        assert await socket.some() == b"\x81\x02HI"
+        assert not cleaned.is_set()
+        running.listener.revoke(pki.client.fingerprint)
+        for each in (idle, busy, socket):
+            await asyncio.wait_for(each.end(), 2)
+        await asyncio.wait_for(cleaned.wait(), 2)

@@ -1,0 +1,154 @@
+"""One JSON document a line: what was asked, by whom, and what happened besides. No secret is ever in it.
+
+Lines are collected in memory and written by a thread of their own, so that no request waits for a disk
+or a pipe. What the other end does not take in time is dropped and counted, never waited for.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import threading
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ca.errors import ConfigError
+
+_FLUSH_SECONDS = 0.2
+_FLUSH_BYTES = 65_536
+# Chunks that may wait for a writer that is stuck: about 16 MiB.
+_WAITING = 256
+
+
+class Journal:
+    """Lines to a file (appended, mode 0640) or to standard error. Close it once.
+
+    ``reopen`` takes up a new file of the same name, after a rotation.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """ConfigError if the file cannot be written."""
+        self.dropped = 0
+        self._path = path
+        self._fd = 2 if path is None else _open(path)
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._lock = threading.Lock()
+        self._chunks: queue.Queue[bytes | None] = queue.Queue(_WAITING)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Adds a line. JSON escapes every control character, so that a line is one event."""
+        line = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+        # U+0085, U+2028 and U+2029 break lines for some readers; lone surrogates are no UTF-8.
+        if not line.isascii():
+            line = line.translate(_BREAKS)
+        with self._lock:
+            self._lines.append(line.encode("utf-8", "backslashreplace"))
+            self._size += len(line)
+            full = self._size >= _FLUSH_BYTES
+        if full:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hands what was collected to the writer."""
+        with self._lock:
+            lines, self._lines, self._size = self._lines, [], 0
+        if not lines:
+            return
+        try:
+            self._chunks.put_nowait(b"\n".join(lines) + b"\n")
+        except queue.Full:
+            self.dropped += len(lines)
+
+    def reopen(self) -> None:
+        """Opens the file again. ConfigError, and the old one goes on, if that fails."""
+        if self._path is not None:
+            fresh, old = _open(self._path), self._fd
+            # In place: the writer may be in the middle of a line.
+            os.dup2(fresh, old)
+            os.close(fresh)
+
+    def close(self) -> None:
+        """Writes what is left, within a few seconds, and closes the file."""
+        self._ended.set()
+        self.flush()
+        try:
+            self._chunks.put(None, timeout=2)
+        except queue.Full:
+            return
+        self._thread.join(2)
+        if self._path is not None and not self._thread.is_alive():
+            os.close(self._fd)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                chunk = self._chunks.get(timeout=_FLUSH_SECONDS)
+            except queue.Empty:
+                self.flush()
+                continue
+            if chunk is None:
+                return
+            _write_all(self._fd, chunk)
+
+
+class JournalHandler(logging.Handler):
+    """Puts Python's log records into the journal: of an exception its type and place, never its message,
+    which may quote a mail or a name."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._journal.write(event_of(record))
+
+
+def event_of(record: logging.LogRecord) -> dict[str, Any]:
+    """A log record as a line of the journal."""
+    event: dict[str, Any] = {
+        "at": round(record.created, 3),
+        "kind": "event",
+        "level": record.levelname.lower(),
+        "from": record.name,
+        "says": record.getMessage(),
+    }
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        event["error"] = type(error).__name__
+        event["trace"] = [
+            f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(error.__traceback__)
+        ]
+    return event
+
+
+_BREAKS = {
+    **{code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)},
+}
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise ConfigError(
+            f"log.file: {path} cannot be written ({error.strerror}); name another, or '' for standard error"
+        ) from None
+
+
+def _write_all(fd: int, chunk: bytes) -> None:
+    view = memoryview(chunk)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError:
+        # A full disk or a closed pipe: serving goes on without this part of the log.
+        return

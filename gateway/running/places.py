@@ -1,0 +1,128 @@
+"""Files of a running gateway, in ``run/`` of the data directory: who runs, who leads, how each worker is.
+
+Locks are the kernel's (flock): whoever dies, in whatever way, has let go of them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ca.errors import ConfigError
+from ca.files import make_private_directory
+
+_PID = "sekisho.pid"
+_LEAD = "lead.lock"
+_NONCES = "nonces"
+
+
+def run_directory(data: Path) -> Path:
+    """``run/``, made if it is not there."""
+    path = data / "run"
+    if not path.is_dir():
+        make_private_directory(path)
+    return path
+
+
+def nonce_file(directory: Path) -> Path:
+    """The table of spent nonces that the workers share."""
+    return directory / _NONCES
+
+
+class Lock:
+    """A lock on a file, let go by ``close`` or by the end of the process."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def take(path: Path) -> Lock | None:
+    """The lock on a file, made if it is not there; None if somebody else has it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return Lock(fd)
+
+
+def take_lead(directory: Path) -> Lock | None:
+    """The lock of the one worker that looks after time and mail."""
+    return take(directory / _LEAD)
+
+
+def claim(directory: Path) -> Lock:
+    """Makes this process the one that serves the directory. ConfigError if another one does.
+
+    Removes what an earlier run left behind.
+    """
+    path = directory / _PID
+    lock = take(path)
+    if lock is None:
+        raise ConfigError(
+            f"sekisho serve runs on {directory.parent} already, as process {_number(path)}; "
+            "stop that one first, or change its settings by: sekisho reload"
+        )
+    for left in directory.glob("worker-*.json"):
+        left.unlink(missing_ok=True)
+    path.write_text(f"{os.getpid()}\n")
+    return lock
+
+
+def serving_pid(directory: Path) -> int:
+    """The process that serves the directory. ConfigError if there is none."""
+    path = directory / _PID
+    lock = take(path) if path.exists() else None
+    if lock is not None or not path.exists():
+        if lock is not None:
+            lock.close()
+        raise ConfigError(f"nothing serves {directory.parent}; start it: sekisho serve")
+    number = _number(path)
+    if number is None:
+        raise ConfigError(f"{path} holds no process number; stop the server and start it again")
+    return number
+
+
+def report(directory: Path, worker: int, state: dict[str, Any]) -> None:
+    """Writes how a worker is, for the other processes to read. Whole or not at all; not synced."""
+    path = directory / f"worker-{worker}.json"
+    draft = path.with_suffix(".new")
+    draft.write_text(json.dumps(state | {"worker": worker, "pid": os.getpid()}))
+    draft.replace(path)
+
+
+def reports(directory: Path) -> list[dict[str, Any]]:
+    """What the workers that live wrote last, by their numbers."""
+    found = []
+    for path in directory.glob("worker-*.json"):
+        try:
+            state = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+        if isinstance(state, dict) and _lives(state.get("pid")):
+            found.append(state)
+    return sorted(found, key=lambda state: int(state["worker"]))
+
+
+def _lives(pid: Any) -> bool:
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _number(path: Path) -> int | None:
+    text = path.read_text().strip()
+    return int(text) if text.isdecimal() and int(text) > 1 else None
