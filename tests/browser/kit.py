@@ -109,10 +109,10 @@ class World:
 
 
 @asynccontextmanager
-async def world(path: Path) -> AsyncIterator[World]:
-    """A gateway that was set up three years ago, less ``LEFT`` days, and lives at that time."""
+async def world(path: Path, left: int = LEFT) -> AsyncIterator[World]:
+    """A gateway that was set up three years ago, less ``left`` days, and lives at that time."""
     data = path / "world"
-    start = _years_ago(3) + LEFT * DAY
+    start = _years_ago(3) + left * DAY
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         datadir.create(data, PASSPHRASE, start - DAY, cost=CHEAP)

@@ -14,6 +14,7 @@ from enroll.jst import shown
 from enroll.settings import DAY
 from gateway.context import Role
 from gateway.words import NOT_AVAILABLE_JA
+from tests.browser import kit
 from tests.browser.kit import P12_PASSWORD, Persona, World, downloaded, page, persona
 from tests.browser.steps import (
     PASSWORD,
@@ -248,6 +249,19 @@ async def test_an_expired_certificate(world: World, person: Persona, tmp_path: P
         await expect(on.get_by_role("heading", level=1)).to_have_text(heading)
         await expect(on.get_by_text("クライアント証明書再発行をして取得しなおしてください。")).to_be_visible()
         assert await fact(on, "発行先（コモンネーム）") == FIRST_NAME
+
+
+async def test_an_expired_certificate_that_the_browser_hides(tmp_path: Path) -> None:
+    """A certificate that has ended by the PC's own clock is not even offered: the page names that cause."""
+    async with kit.world(tmp_path, left=-1) as world:
+        person = persona(tmp_path / "pc", world.house.datadir.server_ca_pem)
+        await established(world, person, tmp_path)
+        await world.travel(not_after(world) + DAY)
+        async with page(person) as on:
+            await on.goto(world.url(Role.SERVICE))
+            heading = "クライアント証明書が提示されませんでした"
+            await expect(on.get_by_role("heading", level=1)).to_have_text(heading)
+            await expect(on.get_by_text("有効期限が切れている")).to_be_visible()
 
 
 @pytest.mark.parametrize("role", [Role.SERVICE, Role.RENEWAL])

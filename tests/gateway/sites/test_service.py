@@ -13,13 +13,13 @@ from enroll import applications, issuance, people, pickup, renewal, store
 from enroll.enrollment import Enrollment
 from enroll.jst import shown
 from enroll.people import Person
+from enroll.states import State
 from gateway import pages, references
 from gateway.context import Role
-from gateway.schema import migrations
 from gateway.sites.service import application
+from gateway.sites.service.standing import standing
 from gateway.tls import ClientCertificate
 from gateway.words import REFUSALS
-from tests import offices
 from tests.gateway.sites.kit import Page, Served, Visitor, serve
 from tests.offices import POLICY_NUMBER, admit, clock_of, letter_of, open_office
 
@@ -30,9 +30,8 @@ ADDRESS = "192.0.2.1"
 
 
 @pytest.fixture
-async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+async def service(tmp_path: Path) -> AsyncIterator[Served]:
     """The site on a listener that requires certificates, with one user of one organisation."""
-    monkeypatch.setattr(offices, "MIGRATIONS", [*offices.MIGRATIONS, migrations])
     async with (
         open_office(tmp_path) as office,
         serve(
@@ -126,6 +125,56 @@ async def foreign_user(service: Served) -> None:
     await people.add_organisation(service.office, FOREIGN_POLICY, "桜田門産業", actor="test")
     person = Person(FOREIGN_POLICY, "別所 花子", "hanako@example.jp", STRANGER)
     await people.add_user(service.office, person, channel="paper", actor="test")
+
+
+# -- what to say of a certificate, without a server --------------------------------------------------
+
+AT = 1_800_000_000
+DAY = 86_400
+
+
+def enrollment(state: State, ends_in: int | None = None, kind: str = "addition") -> Enrollment:
+    not_after = None if ends_in is None else AT + ends_in
+    return Enrollment(
+        "1", kind, USER, state, "K123456780001", "client-person", "page", AT, not_after_at=not_after
+    )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([], ("なし", "plain", None)),
+        ([enrollment(State.ACCEPTED)], ("申請受付", "warn", None)),
+        ([enrollment(State.PROCESSING)], ("証明書生成中", "warn", None)),
+        ([enrollment(State.ISSUED, 31 * DAY)], ("発行済み", "good", 31)),
+        ([enrollment(State.IN_USE, 30 * DAY)], ("利用開始", "warn", 30)),
+        ([enrollment(State.IN_USE, 0)], ("利用開始", "warn", 0)),
+        ([enrollment(State.IN_USE, -1)], ("期限切れ", "bad", None)),
+        ([enrollment(State.EXPIRED, -DAY)], ("期限切れ", "bad", None)),
+        ([enrollment(State.REVOKED, 900 * DAY)], ("失効", "bad", None)),
+        ([enrollment(State.CLOSED)], ("取得期限切れ", "bad", None)),
+        # A renewal that waits, or ended with its source, says nothing of the certificate in hand.
+        (
+            [enrollment(State.ANNOUNCED, kind="renewal"), enrollment(State.IN_USE, 20 * DAY)],
+            ("利用開始", "warn", 20),
+        ),
+        (
+            [enrollment(State.EXPIRED, kind="renewal"), enrollment(State.REVOKED, 20 * DAY)],
+            ("失効", "bad", None),
+        ),
+        # A reissue under way: the old one counts until the new one is there.
+        (
+            [enrollment(State.ANNOUNCED, kind="reissue"), enrollment(State.IN_USE, 90 * DAY)],
+            ("利用開始", "good", 90),
+        ),
+    ],
+)
+def test_a_persons_certificates_in_one_word(
+    found: list[Enrollment], said: tuple[str, str, int | None]
+) -> None:
+    """The newest that counts, else why none does; the last second still counts."""
+    told = standing(found, AT, 30)
+    assert (told.label[0], told.tone, told.days) == said
 
 
 # -- the login page --------------------------------------------------------------------------------
