@@ -51,6 +51,10 @@ class Proxied:
     cookie: str = ""
 
 
+class _Foreign(Exception):
+    """Another site's page is behind this request."""
+
+
 class Relayed(web.StreamResponse):
     """An answer that has been written already."""
 
@@ -139,6 +143,9 @@ class _Relay:
         info = http.connection(request)
         try:
             asked = self._asked(request, caller, admit)
+        except _Foreign:
+            info.count("refused.cross-site")
+            return await self._fail(request, 403, "cross_site")
         except Malformed as error:
             info.count(f"refused.{error}")
             return await self._fail(request, _STATUS_OF_MALFORMED.get(str(error), 400), "bad_request")
@@ -171,6 +178,8 @@ class _Relay:
         key = heads.websocket_key(request.method, headers)
         expect = heads.expects_continue(headers) and body.expected
         host = heads.values_of(headers, b"host")[0]
+        if heads.foreign(request.method, headers, host, websocket=key is not None):
+            raise _Foreign
         ours = heads.forwarded(http.connection(request).peer_address, host)
         if caller is not None:
             ours += self._lines(caller, self._now())
@@ -188,7 +197,10 @@ class _Relay:
         )
 
         async def current() -> bool:
-            return admit is None or isinstance(await admit(request), Caller)
+            try:
+                return admit is None or isinstance(await admit(request), Caller)
+            except Exception:
+                return False  # whatever the reason: not let in now is not let in
 
         retry = request.method in _IDEMPOTENT and not body.expected and key is None
         protocol = cast(http.RequestProtocol, request.protocol)

@@ -71,6 +71,7 @@ _DROPPED_FROM_ANSWERS = HOP_BY_HOP | {
     b"content-length",
     b"alt-svc",  # would lead browsers to a port that asks for no certificate (V6)
 }
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _MEMO = 2_048
 _WEBSOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -280,6 +281,20 @@ def accepted(key: bytes, headers: RawHeaders) -> bool:
         and b"upgrade" in connection_options(headers)
         and values_of(headers, b"sec-websocket-accept") == [base64.b64encode(digest)]
     )
+
+
+def foreign(method: str, headers: RawHeaders, host: bytes, *, websocket: bool) -> bool:
+    """Whether another site's page makes a browser act here with its visitor's certificate (V40).
+
+    Browsers send Origin with every POST and every WebSocket, and Sec-Fetch-Site with the former; who
+    sends neither is no browser. A read is left to CORS.
+    """
+    if method in _SAFE and not websocket:
+        return False
+    if any(each.lower() != b"https://" + host.lower() for each in values_of(headers, b"origin")):
+        return True
+    sites = values_of(headers, b"sec-fetch-site")
+    return not websocket and any(each not in (b"same-origin", b"none") for each in sites)
 
 
 def expects_continue(headers: RawHeaders) -> bool:

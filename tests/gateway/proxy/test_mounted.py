@@ -1,0 +1,180 @@
+"""The upstream behind the online service: its own paths stay, the login comes first, callers have names."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from enroll import store
+from gateway import pages, sessions
+from gateway.context import Gate, Role
+from gateway.demo import upstream as example
+from gateway.identity import Identity, KeySet, assertion, jwks, rotated
+from gateway.proxy.mount import Prepared, mount
+from gateway.proxy.rules import rules_of
+from gateway.proxy.upstream import Upstream, Waits, parse_addresses
+from gateway.schema import migrations
+from gateway.sites.service import application
+from gateway.tls import ClientCertificate
+from tests import offices
+from tests.gateway.sites.kit import Served, serve
+from tests.gateway.sites.test_service import USER, admit, at_home, established, open_office
+
+AUDIENCE = "https://service.test"
+KEYS = rotated(rotated(KeySet(()), 0), 0)
+
+
+@asynccontextmanager
+async def listening(app: web.Application) -> AsyncIterator[tuple[int, web.AppRunner]]:
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield site._server.sockets[0].getsockname()[1], runner  # type: ignore[union-attr]
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+    """The service site with the example service behind it."""
+    monkeypatch.setattr(offices, "MIGRATIONS", [*offices.MIGRATIONS, migrations])
+    async with open_office(tmp_path) as office:
+        behind = example.application(jwks(KEYS), AUDIENCE, office.now)
+        async with listening(behind) as (port, runner):
+
+            def both(gate: Gate) -> web.Application:
+                app = application(gate)
+                addresses = parse_addresses([f"http://127.0.0.1:{port}"])
+                rules = rules_of({"/app/events": "certificate", "/free": "public"})
+                waits = Waits(recheck=0.05)
+                identity = Identity(KEYS, "https://help.test", AUDIENCE)
+                mount(app, gate, Prepared(Upstream(addresses, waits=waits), rules, identity))
+                return app
+
+            async with serve(
+                office, tmp_path, Role.SERVICE, both, ClientCertificate.REQUIRE,
+                lambda gate: pages.refused(gate, Role.SERVICE),
+            ) as served:  # fmt: skip
+                await admit(office, USER)
+                served.behind = runner  # type: ignore[attr-defined]
+                yield served
+
+
+JSON = {"Accept": "application/json"}
+HTML = {"Accept": "text/html"}
+
+
+async def test_the_service_asks_for_the_login_first(service: Served) -> None:
+    """Whoever has a certificate and no session is led to the login when a page was asked for, else 403."""
+    visitor = (await established(service)).visitor(service)
+    page = await visitor.get("/app/?a=1", **HTML)
+    assert (page.status, page.path) == (200, "/login")
+    assert page.main.one("input", name="next").attributes["value"] == "/app/?a=1"
+    assert (await visitor.get("/app/who", **JSON)).status == 403
+    assert (await visitor.session.put(visitor.origin + "/app/file", data=b"x")).status == 403
+
+
+async def test_the_upstream_is_told_who_calls(service: Served) -> None:
+    """User, organisation and level arrive signed; the cookie of our session does not arrive."""
+    visitor = await at_home(service)
+    page = await visitor.get("/app/who")
+    claims = json.loads(page.body)
+    assert (claims["sub"], claims["org"], claims["level"]) == (USER, offices.POLICY_NUMBER, "login")
+    assert claims["aud"] == AUDIENCE
+    assert "Cache-Control" not in page.headers  # the service's own headers stay on its own pages
+    assert (await visitor.get("/app/", **HTML)).dom.one("h1").text == "サービスの例"
+
+
+async def test_the_services_own_paths_stay_its_own(service: Served) -> None:
+    """No method and no path below them reaches the upstream."""
+    visitor = await at_home(service)
+    for path in ("/portal/nothing", "/login/x", "/logout/", "/assets/x", "/favicon.ico/x"):
+        assert (await visitor.get(path)).h1 != ""
+        assert (await visitor.get(path)).status == 404
+    assert (await visitor.get("/portal/")).status == 200
+    assert (await visitor.post("/portal/")).status in (404, 405)
+
+
+async def test_a_certificate_is_enough_where_the_rules_say_so(service: Served) -> None:
+    """There the user is the certificate's; a disabled one is not let in."""
+    visitor = (await established(service)).visitor(service)
+    async with visitor.session.get(visitor.origin + "/app/events") as got:
+        assert got.status == 200
+        assert await got.content.readline() == b"data: 1\n"
+    await service.office.database.write(lambda db: store.disable_user(db, USER, service.office.now()))
+    assert (await visitor.get("/app/events")).status == 403
+
+
+async def test_logging_out_ends_an_open_websocket(service: Served) -> None:
+    """A WebSocket is its user's as long as the session lasts."""
+    visitor = await at_home(service)
+    url = visitor.origin + "/app/socket"
+    async with visitor.session.ws_connect(url, origin=visitor.origin) as ws:
+        await ws.send_str("こんにちは")
+        assert await ws.receive_str() == f"{USER}: こんにちは"
+        await sessions.end_all(service.office, USER)
+        async with asyncio.timeout(3):
+            while not (await ws.receive()).type.name.startswith(("CLOS", "ERROR")):
+                pass
+
+
+@pytest.mark.parametrize("origin", ["https://evil.test", "null", "http://service.test"])
+async def test_another_sites_page_cannot_act_here(service: Served, origin: str) -> None:
+    """V40: neither by POST nor by WebSocket, certificate and session notwithstanding."""
+    from aiohttp import WSServerHandshakeError
+
+    visitor = await at_home(service)
+    with pytest.raises(WSServerHandshakeError) as refused:
+        await visitor.session.ws_connect(visitor.origin + "/app/socket", origin=origin)
+    assert refused.value.status == 403
+    headers = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
+    put = await visitor.session.put(visitor.origin + "/app/file", data=b"x", headers=headers)
+    assert put.status == 403
+
+
+async def test_files_of_size_go_both_ways(service: Served) -> None:
+    """Nothing on the way has an opinion about length."""
+    visitor = await at_home(service)
+    content = bytes(range(256)) * 20_000
+    headers = {"Origin": visitor.origin, "Expect": "100-continue"}
+    got = await visitor.session.put(visitor.origin + "/app/file", data=content, headers=headers)
+    assert await got.json() == {"length": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    page = await visitor.get("/app/file/5000000")
+    assert len(page.body) == 5_000_000
+
+
+async def test_a_service_that_is_down_has_a_page(service: Served) -> None:
+    """502 in our look, in the visitor's language, with a number for the help desk."""
+    visitor = await at_home(service)
+    await service.behind.cleanup()  # type: ignore[attr-defined]
+    page = await visitor.get("/app/who")
+    assert (page.status, page.h1) == (502, "サービスに接続できませんでした")
+    assert "照会番号" in page.main.text
+
+
+@pytest.mark.parametrize(
+    ("change", "at"),
+    [({"aud": "https://other.test"}, 0), ({}, 70), ({}, -70)],
+)
+def test_the_example_refuses_what_is_not_for_it_or_not_of_now(change: dict[str, Any], at: int) -> None:
+    """Another audience, an old assertion and one from the future are 401; so is another key's."""
+    made = 1_800_000_000
+    claims = {"iss": "i", "aud": AUDIENCE, "iat": made, "exp": made + 60, "sub": USER}
+    token = assertion(KEYS.signing, claims)
+    assert example.verified(token, jwks(KEYS), AUDIENCE, made) == claims
+    assert example.verified(assertion(KEYS.signing, claims | change), jwks(KEYS), AUDIENCE, made + at) is None
+    others = rotated(KeySet(()), 0)
+    assert example.verified(token, jwks(others), AUDIENCE, made) is None
+    assert example.verified(token + "A", jwks(KEYS), AUDIENCE, made) is None
+    assert example.verified("", jwks(KEYS), AUDIENCE, made) is None
+    assert example.verified(token.replace(".", ""), jwks(KEYS), AUDIENCE, made) is None
