@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,10 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from enroll.client.keys import CertificateKey, b64, binding, csr, jwk, sign, thumbprint
+from enroll.client.keys import AccountKey, CertificateKey, b64, binding, csr, jwk, sign, thumbprint
 
 _TIMEOUT = 30.0
 _LARGEST = 4 * 1024 * 1024
@@ -49,10 +49,23 @@ class Answer:
     body: bytes
 
     def json(self) -> dict[str, Any]:
-        document = json.loads(self.body)
+        try:
+            document = json.loads(self.body)
+        except ValueError:
+            document = None
         if not isinstance(document, dict):
-            raise AcmeError(self.status, "", "the server's answer is no JSON object")
-        return document
+            raise AcmeError(self.status, "", "the server's answer is no JSON object: is this its directory?")
+        return _Members(document)
+
+    def header(self, name: str) -> str:
+        return str(_Members(self.headers)[name])
+
+
+class _Members(dict[str, Any]):
+    """Members of an answer; one that is missing is the server's fault and said so."""
+
+    def __missing__(self, name: str) -> Any:
+        raise AcmeError(0, "", f"the server's answer lacks {name}: is this an ACME server?")
 
 
 @dataclass(frozen=True)
@@ -87,7 +100,7 @@ class Acme:
     def __init__(
         self,
         directory: str,
-        key: ec.EllipticCurvePrivateKey,
+        key: AccountKey,
         *,
         ca_file: Path | None = None,
         identity: tuple[Path, Path] | None = None,
@@ -117,13 +130,13 @@ class Acme:
         if kid is not None:
             payload["externalAccountBinding"] = binding(kid, mac_key, url, self._key)
         answer = self._post(url, payload, by_key=True)
-        self.account_url = answer.headers["location"]
+        self.account_url = answer.header("location")
         return self.account_url
 
     def find_account(self) -> str:
         """The URL of the account of this key. AcmeError("accountDoesNotExist") if there is none."""
         answer = self._post(self.directory["newAccount"], {"onlyReturnExisting": True}, by_key=True)
-        self.account_url = answer.headers["location"]
+        self.account_url = answer.header("location")
         return self.account_url
 
     # -- certificates ----------------------------------------------------------------------------
@@ -148,8 +161,8 @@ class Acme:
         if profile is not None:
             wanted["profile"] = profile
         answer = self._post(self.directory["newOrder"], wanted)
-        made(answer.headers["location"])
-        return self._finish(answer.headers["location"], answer.json(), names, key)
+        made(answer.header("location"))
+        return self._finish(answer.header("location"), answer.json(), names, key)
 
     def resume(self, url: str, names: Sequence[str], key: CertificateKey) -> Issued:
         """Finishes an order that was begun with the same names and key."""
@@ -160,9 +173,14 @@ class Acme:
             self._authorise(order)
             order = self._wait(url, {"ready", "valid"})
         if order["status"] == "ready":
-            self._post(order["finalize"], {"csr": b64(csr(key, names))})
-        order = self._wait(url, {"valid"})
-        return Issued(url, self._post(order["certificate"], None).body)
+            order = self._post(order["finalize"], {"csr": b64(csr(key, names))}).json()
+        if order["status"] != "valid":
+            order = self._wait(url, {"valid"})
+        issued = Issued(url, self._post(order["certificate"], None).body)
+        if _spki(issued.certificate) != _spki(key):
+            # An order that was finished with another key, such as one of an interrupted run.
+            raise AcmeError(0, "", "the certificate of this order is for another key")
+        return issued
 
     def renewal_window(self, certificate: x509.Certificate) -> RenewalWindow | None:
         """When the server wants this certificate renewed; None where it does not say."""
@@ -176,12 +194,17 @@ class Acme:
             start, end, _seconds(answer.headers, 6 * 3_600), answer.json().get("explanationURL", "")
         )
 
-    def revoke(self, certificate: x509.Certificate, reason: int | None = None) -> None:
-        """Revokes a certificate of this account. ``reason`` is a CRLReason code."""
+    def revoke(
+        self, certificate: x509.Certificate, reason: int | None = None, *, key: CertificateKey | None = None
+    ) -> None:
+        """Revokes a certificate: by the account, or signed by the certificate's own ``key``.
+
+        ``reason`` is a code of RFC 5280 section 5.3.1.
+        """
         payload: dict[str, Any] = {"certificate": b64(certificate.public_bytes(Encoding.DER))}
         if reason is not None:
             payload["reason"] = reason
-        self._post(self.directory["revokeCert"], payload)
+        self._post(self.directory["revokeCert"], payload, by_key=key is not None, key=key)
 
     # -- within ----------------------------------------------------------------------------------
 
@@ -211,15 +234,14 @@ class Acme:
             self._sleep(_seconds(answer.headers, 1))
         raise AcmeError(504, "", f"the order stayed {order['status']}")
 
-    def _post(self, url: str, payload: dict[str, Any] | None, *, by_key: bool = False) -> Answer:
-        body = b"" if payload is None else json.dumps(payload).encode()
+    def _post(
+        self, url: str, payload: dict[str, Any] | None, *, by_key: bool = False, key: AccountKey | None = None
+    ) -> Answer:
+        body, signer = b"" if payload is None else json.dumps(payload).encode(), key or self._key
         for tries_left in reversed(range(_NONCE_TRIES)):
-            protected: dict[str, Any] = {"alg": "ES256", "nonce": self._take_nonce(), "url": url}
-            if by_key:
-                protected["jwk"] = jwk(self._key)
-            else:
-                protected["kid"] = self.account_url
-            signed = json.dumps(sign(self._key, protected, body)).encode()
+            protected: dict[str, Any] = {"nonce": self._take_nonce(), "url": url}
+            protected |= {"jwk": jwk(signer)} if by_key else {"kid": self.account_url}
+            signed = json.dumps(sign(signer, protected, body)).encode()
             answer = self._request("POST", url, signed)
             self._nonce = answer.headers.get("replay-nonce")
             if answer.status < 400:
@@ -238,7 +260,7 @@ class Acme:
     def _take_nonce(self) -> str:
         nonce, self._nonce = self._nonce, None
         if nonce is None:
-            nonce = self._request("HEAD", self.directory["newNonce"], None).headers["replay-nonce"]
+            nonce = self._request("HEAD", self.directory["newNonce"], None).header("replay-nonce")
         return nonce
 
     def _request(self, method: str, url: str, body: bytes | None) -> Answer:
@@ -254,7 +276,7 @@ class Acme:
             connection = self._connections.get(parts.netloc)
             reused = connection is not None
             if connection is None:
-                connection = http.client.HTTPSConnection(
+                connection = _Connection(
                     parts.hostname, parts.port or 443, timeout=_TIMEOUT, context=self._tls
                 )
                 self._connections[parts.netloc] = connection
@@ -262,12 +284,15 @@ class Acme:
                 connection.request(method, target, body, headers)
                 response = connection.getresponse()
                 content = response.read(_LARGEST)
-            except (http.client.HTTPException, ConnectionError):
+            except (http.client.HTTPException, ConnectionError) as error:
                 # A kept connection that the server has closed meanwhile: once more on a fresh one.
                 self._connections.pop(parts.netloc).close()
                 if not reused or attempt == 2:
-                    raise
+                    raise ConnectionError(f"{parts.netloc} broke the connection: {error!r}") from None
                 continue
+            except OSError:
+                self._connections.pop(parts.netloc).close()
+                raise
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, content)
         raise AssertionError("unreachable")
 
@@ -283,6 +308,19 @@ class Acme:
         return thumbprint(self._key)
 
 
+class _Connection(http.client.HTTPSConnection):
+    """Knows names below localhost, which not every resolver does (RFC 6761 section 6.3)."""
+
+    _create_connection: Callable[..., socket.socket]
+
+    def __init__(self, host: str, port: int, **options: Any) -> None:
+        super().__init__(host, port, **options)
+        if host.endswith(".localhost"):
+            self._create_connection = lambda _, *rest, **more: socket.create_connection(
+                ("127.0.0.1", port), *rest, **more
+            )
+
+
 def certificate_id(certificate: x509.Certificate) -> str:
     """RFC 9773 section 4.1: base64url of the key identifier, a dot, base64url of the serial's content."""
     extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
@@ -290,6 +328,10 @@ def certificate_id(certificate: x509.Certificate) -> str:
     # The DER content octets keep their leading zero when the first bit is set.
     octets = serial.to_bytes(serial.bit_length() // 8 + 1, "big")
     return f"{b64(extension.value.key_identifier or b'')}.{b64(octets)}"
+
+
+def _spki(holder: x509.Certificate | CertificateKey) -> bytes:
+    return holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _error(answer: Answer) -> AcmeError:
@@ -308,6 +350,6 @@ def _error(answer: Answer) -> AcmeError:
     )
 
 
-def _seconds(headers: dict[str, str], otherwise: int) -> int:
+def _seconds(headers: Mapping[str, str], otherwise: int) -> int:
     text = headers.get("retry-after", "")
     return min(int(text), _LONGEST_WAIT if otherwise == 1 else 7 * 86_400) if text.isdigit() else otherwise

@@ -21,6 +21,8 @@ _FULLCHAIN = "fullchain.pem"
 _P12 = "cert.p12"
 _STATE = "state.json"
 _ACCOUNT = "account.pem"
+_PENDING = "pending.pem"
+_STORED = (_KEY, _CERTIFICATE, _CHAIN, _FULLCHAIN, _P12)
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,22 @@ class Folder:
     def account_file(self) -> Path:
         return self.path / _ACCOUNT
 
+    @property
+    def pending_file(self) -> Path:
+        """The key of the certificate being ordered; it is there from before the order to its end."""
+        return self.path / _PENDING
+
     def enrolled(self) -> bool:
         return (self.path / _CERTIFICATE).exists()
+
+    def recover(self) -> None:
+        """Finishes what an interrupted ``store`` left, or undoes it where nothing was replaced yet."""
+        drafts = {name: self.path / f"{name}.new" for name in _STORED}
+        begun = not drafts[_KEY].exists()
+        for name, draft in drafts.items():
+            if draft.exists() and begun:
+                draft.replace(self.path / name)
+            draft.unlink(missing_ok=True)
 
     def state(self) -> dict[str, Any]:
         """What enroll and renew remember: directory, ca_file, names, when to look again."""
@@ -65,8 +81,8 @@ class Folder:
     def store(self, key: CertificateKey, chain: bytes, p12_password: str | None) -> list[Path]:
         """Writes key, certificate, chain and, with a password, a PKCS#12; the key first.
 
-        Each file is replaced whole. A crash in between leaves the old certificate with a note of the
-        new key in ``key.pem.new``, never a certificate without its key.
+        Each file is replaced whole. After an interruption ``recover`` makes them one set again: old
+        while ``key.pem.new`` waits, new from then on.
         """
         leaf, *issuers = x509.load_pem_x509_certificates(chain)
         pem = serialization.Encoding.PEM
@@ -74,6 +90,7 @@ class Folder:
         contents = {_KEY: to_pem(key), _CERTIFICATE: leaf.public_bytes(pem), _CHAIN: rest, _FULLCHAIN: chain}
         if p12_password is not None:
             contents[_P12] = _pkcs12(key, leaf, issuers, p12_password)
+        # The key's draft is written first and goes first: while it waits, nothing was replaced.
         for name, content in contents.items():
             write(self.path / f"{name}.new", content)
         for name in contents:

@@ -11,14 +11,20 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 CertificateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+#: P-256 as this client makes them; others where it signs for another client, or by a certificate's key.
+AccountKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 #: The kinds of key that ``--key`` takes.
 KINDS = ("ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096")
-_COORDINATE = 32
+# Curve -> (name and algorithm in JOSE, size of a coordinate, digest): RFC 7518 sections 3.4 and 6.2.1.1.
+_CURVES: dict[str, tuple[str, str, int, hashes.HashAlgorithm]] = {
+    "secp256r1": ("P-256", "ES256", 32, hashes.SHA256()),
+    "secp384r1": ("P-384", "ES384", 48, hashes.SHA384()),
+}
 
 
 def new_key(kind: str = "ec-p256") -> CertificateKey:
@@ -35,37 +41,41 @@ def to_pem(key: CertificateKey) -> bytes:
     )
 
 
-def account_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
-    """An account key as this client makes them: P-256. ValueError for any other."""
+def account_key(pem: bytes) -> AccountKey:
+    """An account key: P-256, P-384, or RSA of 2048 to 4096 bits. ValueError for any other."""
     key = serialization.load_pem_private_key(pem, None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-        raise ValueError("the account key is not a P-256 key")
-    return key
+    if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _CURVES:
+        return key
+    if isinstance(key, rsa.RSAPrivateKey) and 2048 <= key.key_size <= 4096:
+        return key
+    raise ValueError("the account key is none of P-256, P-384 and RSA of 2048 to 4096 bits")
 
 
-def jwk(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
-    """The public key as a JWK (RFC 7518 section 6.2.1)."""
-    numbers = key.public_key().public_numbers()
-    x, y = (b64(n.to_bytes(_COORDINATE, "big")) for n in (numbers.x, numbers.y))
-    return {"crv": "P-256", "kty": "EC", "x": x, "y": y}
+def jwk(key: AccountKey) -> dict[str, str]:
+    """The public key as a JWK (RFC 7518 sections 6.2.1 and 6.3.1), with its required members only."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        public = key.public_key().public_numbers()
+        return {"e": _number(public.e), "kty": "RSA", "n": _number(public.n)}
+    point = key.public_key().public_numbers()
+    curve, _, size, _ = _CURVES[key.curve.name]
+    x, y = (b64(n.to_bytes(size, "big")) for n in (point.x, point.y))
+    return {"crv": curve, "kty": "EC", "x": x, "y": y}
 
 
-def thumbprint(key: ec.EllipticCurvePrivateKey) -> str:
+def thumbprint(key: AccountKey) -> str:
     """RFC 7638: SHA-256 of the JWK's required members in order."""
     canonical = json.dumps(jwk(key), sort_keys=True, separators=(",", ":"))
     return b64(hashlib.sha256(canonical.encode()).digest())
 
 
-def sign(key: ec.EllipticCurvePrivateKey, protected: dict[str, Any], payload: bytes) -> dict[str, str]:
-    """A flattened ES256 JWS. ``payload`` is empty for POST-as-GET (RFC 8555 section 6.3)."""
-    head, body = b64(json.dumps(protected).encode()), b64(payload)
-    r, s = decode_dss_signature(key.sign(f"{head}.{body}".encode(), ec.ECDSA(hashes.SHA256())))
-    # RFC 7518 section 3.4: R || S, 32 octets each, not DER.
-    signature = r.to_bytes(_COORDINATE, "big") + s.to_bytes(_COORDINATE, "big")
-    return {"protected": head, "payload": body, "signature": b64(signature)}
+def sign(key: AccountKey, protected: dict[str, Any], payload: bytes) -> dict[str, str]:
+    """A flattened JWS by the key's own algorithm; POST-as-GET has an empty payload (RFC 8555 section 6.3)."""
+    alg = "RS256" if isinstance(key, rsa.RSAPrivateKey) else _CURVES[key.curve.name][1]
+    head, body = b64(json.dumps({"alg": alg} | protected).encode()), b64(payload)
+    return {"protected": head, "payload": body, "signature": b64(_signed(key, f"{head}.{body}".encode()))}
 
 
-def binding(kid: str, mac_key: bytes, url: str, key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
+def binding(kid: str, mac_key: bytes, url: str, key: AccountKey) -> dict[str, str]:
     """The external account binding of an account key: HS256 over its JWK."""
     head = b64(json.dumps({"alg": "HS256", "kid": kid, "url": url}).encode())
     body = b64(json.dumps(jwk(key)).encode())
@@ -92,3 +102,16 @@ def b64(data: bytes) -> str:
 def unb64(text: str) -> bytes:
     """Reads base64url, padded or not: people paste either."""
     return base64.urlsafe_b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4))
+
+
+def _signed(key: AccountKey, message: bytes) -> bytes:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(message, padding.PKCS1v15(), hashes.SHA256())
+    _, _, size, digest = _CURVES[key.curve.name]
+    r, s = decode_dss_signature(key.sign(message, ec.ECDSA(digest)))
+    # RFC 7518 section 3.4: R || S of fixed size, not DER.
+    return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+
+
+def _number(value: int) -> str:
+    return b64(value.to_bytes((value.bit_length() + 7) // 8, "big"))

@@ -1,0 +1,144 @@
+"""A demo in a process of its own, with what a test needs in order to be its operator and its visitor."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPSConnection
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from ca.clock import OffsetClock
+from gateway.house import CLOCK
+
+SEKISHO = Path(sys.executable).with_name("sekisho")
+DAY = 86_400
+_PATIENCE = 90.0
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A running demo, by its summary."""
+
+    summary: dict[str, Any]
+
+    @property
+    def directory(self) -> str:
+        return str(self.summary["acme_directory"])
+
+    @property
+    def renewal_directory(self) -> str:
+        return str(self.summary["sites"]["renewal"]) + "acme/directory"
+
+    @property
+    def ca_file(self) -> Path:
+        return Path(self.summary["ca_file"])
+
+    def sekisho(self, *words: str) -> Any:
+        """What an operator's command answers, as JSON."""
+        place = ("--data", self.summary["data"], "--passphrase-file", self.summary["passphrase_file"])
+        ran = subprocess.run([SEKISHO, *words, *place, "--json"], capture_output=True, timeout=60)
+        assert ran.returncode == 0, ran.stdout.decode() + ran.stderr.decode()
+        return json.loads(ran.stdout)
+
+    def credentials(self, user_id: str, count: int = 1) -> list[dict[str, Any]]:
+        made = self.sekisho("eab", "create", user_id, "--count", str(count))
+        return list(made["credentials"])
+
+    def user(self, user_id: str) -> dict[str, Any]:
+        return next(user for user in self.summary["users"] if user["user_id"] == user_id)
+
+    @contextmanager
+    def on_day(self, day: float) -> Iterator[None]:
+        """The server's clock stands off from the machine's by so many days; clients do not notice."""
+        clock = OffsetClock(Path(self.summary["data"]) / CLOCK)
+        clock.travel(int(day * DAY))
+        try:
+            yield
+        finally:
+            clock.travel(0)
+
+    @contextmanager
+    def visit(self, site: str, certificate: tuple[Path, Path] | None = None) -> Iterator[HTTPSConnection]:
+        """A connection to a site, presenting (chain file, key file)."""
+        host, port = f"{site}.localhost", int(self.summary["port"])
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if certificate is not None:
+            context.load_cert_chain(*certificate)
+        connection = HTTPSConnection(host, port, context=context, timeout=30)
+        plain = socket.create_connection(("127.0.0.1", port), timeout=30)
+        connection.sock = context.wrap_socket(plain, server_hostname=host)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def standing(self, certificate: x509.Certificate) -> dict[str, Any]:
+        """What the register says of a certificate."""
+        shown = self.sekisho("cert", "show", f"{certificate.serial_number:032x}")
+        return dict(shown["certificate"])
+
+
+@contextmanager
+def running(place: Path, *words: str) -> Iterator[Demo]:
+    """A demo on a free port; whatever is left of it at the end is killed."""
+    summary, log = place / "summary.json", place / "log"
+    options = ("--data", str(place / "data"), "--port", "0", "--summary", str(summary))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
+    environment["SEKISHO_TRACEBACK"] = "1"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [SEKISHO, "demo", *options, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
+        )
+    try:
+        end = time.monotonic() + _PATIENCE
+        while not summary.exists():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.05)
+        yield Demo(json.loads(summary.read_text()))
+        assert "Traceback" not in log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        shutil.rmtree(place / "data", ignore_errors=True)
+
+
+def run(
+    command: Sequence[str | Path], cwd: Path | None = None, timeout: float = 60, **environment: str
+) -> str:
+    """Runs a client; its output, which is shown when it fails."""
+    ran = subprocess.run(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        timeout=timeout,
+    )
+    told = ran.stdout.decode(errors="replace")
+    assert ran.returncode == 0, f"{command[0]} failed with {ran.returncode}:\n{told}"
+    return told
