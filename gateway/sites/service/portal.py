@@ -35,6 +35,8 @@ class Certificate:
     tone: Tone
     #: The one that this connection presented.
     presented: bool
+    #: It was handed over, so that it may be on a PC.
+    picked_up: bool
 
 
 async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -45,7 +47,8 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     mine = store.enrollments_of(db, user_id)
     shown = certificates_of(office, visitor.user, visitor.source.serial)
     days = days_left(visitor.peer.not_after_at, at)
-    first_use = bool(visitor.session.data.get("first_use"))
+    # R49: told once, to whoever holds the newest one.
+    told = bool(visitor.session.data.get("first_use")) and _is_newest(mine, visitor.source)
     return render(
         request,
         "portal.html",
@@ -57,7 +60,7 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         renewable=at >= renewable_from(visitor.peer.not_after_at, office),
         renewing=next(iter(renewal.status(office, visitor.peer.fingerprint)), None),
         newer=_newer(mine, visitor.source, at),
-        old=[c for c in shown if not c.presented] if first_use and _is_newest(mine, visitor.source) else [],
+        old=[c for c in shown if told and c.picked_up and not c.presented],
         flow=steps(visitor.source, visitor.user.created_at, mails.listed(db, user_id)),
         open_applications=store.applications(db, state="submitted", user_id=user_id),
     )
@@ -105,20 +108,20 @@ async def end_session(request: web.Request, visitor: Visitor) -> web.StreamRespo
 def certificates_of(office: Office, user: store.User, presented: str | None) -> list[Certificate]:
     """A user's certificates, newest first. ``presented`` is the serial of the one in use, if any."""
     issuers = {issuer.issuer_id: issuer.common_name for issuer in office.authority.issuers}
-    states = {e.serial: e.state for e in store.enrollments_of(office.database.read(), user.user_id)}
+    origins = {e.serial: e for e in store.enrollments_of(office.database.read(), user.user_id)}
     return [
         _certificate(
-            record, issuers.get(record.issuer_id, ""), states[record.serial], office.now(), presented
+            record, issuers.get(record.issuer_id, ""), origins[record.serial], office.now(), presented
         )
         for record in login.certificates_of(office, user.user_id)
     ]
 
 
 def _certificate(
-    record: CertificateRecord, issuer: str, state: State, at: int, presented: str | None
+    record: CertificateRecord, issuer: str, origin: Enrollment, at: int, presented: str | None
 ) -> Certificate:
     over = at > record.not_after_at
-    label = LABELS[State.EXPIRED if over and record.status == "issued" else state]
+    label = LABELS[State.EXPIRED if over and record.status == "issued" else origin.state]
     tone: Tone = "bad" if over or record.status == "revoked" else "good"
     return Certificate(
         record.subject_cn,
@@ -129,6 +132,7 @@ def _certificate(
         label,
         tone,
         record.serial == presented,
+        origin.picked_up_at is not None,
     )
 
 

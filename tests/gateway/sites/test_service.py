@@ -543,10 +543,16 @@ async def test_an_interrupted_renewal_is_hinted_at(service: Served) -> None:
 
 
 async def test_the_delete_guide_after_the_first_login_with_a_new_certificate(service: Served) -> None:
-    """R49: the old certificate's name, serial and end, once there is an old one."""
+    """R49: the old certificate's name, serial and end, once there is an old one.
+
+    What was issued and never fetched is on no PC: it is not to be deleted from any.
+    """
     visitor = await at_home(service)
     assert "削除してください" not in (await visitor.get("/portal/")).main.text
     old = newest(service, USER)
+    clock_of(service.office).set((old.not_after_at or 0) - 20 * DAY)
+    never_fetched = await renewal.submit(service.office, fingerprint_of(service, old.request_id), actor=USER)
+    await issuance.complete(service.office, never_fetched.request_id)
     await applications.reissue(service.office, USER, "pc_change", actor="desk")
     new = (await fetched(service)).visitor(service)
     page = await log_in(new)
