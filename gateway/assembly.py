@@ -10,7 +10,8 @@ from aiohttp import web
 from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.trust import TrustAnchors
-from gateway import pages, protocol
+from enroll.acme.nonces import SpentTable, memory_table
+from gateway import limiting, pages, protocol
 from gateway.config import Config, origin
 from gateway.context import Gate, Role
 from gateway.house import House, server_certificate
@@ -54,9 +55,13 @@ def hosts_by_role(config: Config) -> dict[Role, tuple[str, ...]]:
 
 
 def sites_of(
-    house: House, gate: Gate, extra: Mapping[Role, Callable[[Gate], web.Application]] | None = None
+    house: House,
+    gate: Gate,
+    extra: Mapping[Role, Callable[[Gate], web.Application]] | None = None,
+    nonces: SpentTable | None = None,
 ) -> list[Site]:
-    """Every site of the configuration. ``extra`` makes applications of roles that are no part of serving.
+    """Every site of the configuration. ``extra`` makes applications of roles that are no part of serving;
+    ``nonces`` is the table that several workers share.
 
     ConfigError when a host has no good certificate, or a site may not be served here.
     """
@@ -69,13 +74,15 @@ def sites_of(
     anchors, advertised = TrustAnchors.of(issuers), (*issuers, house.datadir.root)
     builders = extra or {}
     behind, keys = mount.prepare(house, gate), mount.assertion_keys(house)
+    limits = limiting.limits_of(house.config.rates, gate.origins[Role.HELP] + "/")
+    spent = protocol.nonces_of(house.office.vault, nonces or memory_table())
     sites: list[Site] = []
     for role, hosts in hosts_by_role(house.config).items():
         handler = builders[role](gate) if role in builders else _application(role, gate)
         policy = POLICIES[role]
         refused = _refused(role, gate) if policy is ClientCertificate.REQUIRE else None
         if role in _PROTOCOL:
-            door = protocol.door_of(gate, house.config, role)
+            door = protocol.door_of(gate, house.config, role, spent)
             protocol.mount(handler, door)
             refused = protocol.before(door, refused) if refused is not None else None
         if role is Role.HELP:
@@ -94,6 +101,7 @@ def sites_of(
                 anchors if asks else None,
                 advertised if asks else (),
                 refused,
+                limits(role),
             )
         )
         if role is Role.CONNECTIVITY and gate.try_suffix:

@@ -19,6 +19,7 @@ from ca.errors import ConfigError
 from ca.files import read_file
 from enroll.settings import Settings
 from gateway.connection import Limits
+from gateway.rates import Rates
 
 FILE_NAME = "sekisho.toml"
 
@@ -53,6 +54,15 @@ def _address(value: str) -> str | None:
         ipaddress.ip_address(value)
     except ValueError:
         return "write the IP address to listen on, such as '127.0.0.1' or '0.0.0.0'"
+    return None
+
+
+def _networks(value: tuple[str, ...]) -> str | None:
+    for network in value:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            return f"{network!r} is no network; write each as '192.0.2.0/24' or '192.0.2.7'"
     return None
 
 
@@ -125,6 +135,19 @@ class Listen:
         "port in the addresses people use, when something in front forwards it; 0: the same",
         _between(0, 65_535),
     )
+    proxy_protocol: tuple[str, ...] = _setting(
+        (),
+        "load balancers whose connections begin with a PROXY header, such as ['10.0.0.0/24']; [] for none",
+        _networks,
+    )
+
+
+@dataclass(frozen=True)
+class Internal:
+    """Where this machine asks how the gateway is."""
+
+    host: str = _setting("127.0.0.1", "IP address of /healthz, /readyz and /metrics: keep it local", _address)
+    port: int = _setting(0, "their port, such as 9441, by plain HTTP; 0 for none", _between(0, 65_535))
 
 
 @dataclass(frozen=True)
@@ -286,11 +309,13 @@ class Behind:
 
 @dataclass(frozen=True)
 class Log:
-    """What is written to standard error."""
+    """What is written down while the gateway runs: one JSON document a line."""
 
     level: str = _setting(
         "info", "'debug', 'info', 'warning' or 'error'", _one_of("debug", "info", "warning", "error")
     )
+    file: str = _setting("", "file to append to, below the data directory or absolute; '' is standard error")
+    access: bool = _setting(True, "whether each request is a line")
 
 
 @dataclass(frozen=True)
@@ -306,7 +331,9 @@ class Config:
     protocol: Protocol = Protocol()
     upstream: Behind = Behind()
     limits: Limits = Limits()  # noqa: RUF009 (frozen)
+    rates: Rates = Rates()  # noqa: RUF009 (frozen)
     log: Log = Log()
+    internal: Internal = Internal()
 
     @property
     def public_port(self) -> int:
@@ -315,7 +342,7 @@ class Config:
 
 
 #: Meanings of ``gateway.connection.Limits``, whose defaults say their reasons there.
-LIMIT_MEANINGS: Mapping[str, str] = {
+LIMIT_MEANINGS: dict[str, str] = {
     "proxy_header": "seconds for the PROXY header of a load balancer",
     "handshake": "seconds for the TLS handshake",
     "head": "seconds from the first byte of a request to the end of its header",
@@ -332,6 +359,15 @@ LIMIT_MEANINGS: Mapping[str, str] = {
     "connections": "open connections",
     "connections_per_certificate": "open connections with one client certificate",
     "handshakes_per_address": "unfinished handshakes from one address",
+}
+
+#: Meanings of ``gateway.rates.Rates``.
+RATE_MEANINGS: dict[str, str] = {
+    "page_address": "forms a second from one address; each worker counts for itself",
+    "page_certificate": "forms a second with one certificate",
+    "protocol_address": "requests of the protocol a second from one address",
+    "protocol_certificate": "requests of the protocol a second with one certificate",
+    "burst_seconds": "seconds' worth of them that may come at once",
 }
 
 
@@ -399,7 +435,7 @@ def toml_of(config: Config) -> str:
     """The file that holds these settings, each with its meaning beside it."""
     lines = [
         "# Configuration of sekisho. Every setting is here with its default; see each one's comment.",
-        "# After a change: sekisho doctor, then restart sekisho serve.",
+        "# After a change: sekisho doctor, then sekisho reload. listen, internal and log.file: restart it.",
     ]
     for name in _SECTIONS:
         section = getattr(config, name)
@@ -419,7 +455,7 @@ def every_setting() -> Iterator[tuple[str, Field[Any]]]:
 
 def meaning_of(entry: Field[Any]) -> str:
     """One line on what a setting means."""
-    return str(entry.metadata.get("meaning") or LIMIT_MEANINGS.get(entry.name, entry.name.replace("_", " ")))
+    return str(entry.metadata.get("meaning") or (LIMIT_MEANINGS | RATE_MEANINGS)[entry.name])
 
 
 # -- within --------------------------------------------------------------------------------------------

@@ -132,6 +132,10 @@ def gate(handler: LowLevelHandler, recheck: Callable[[VerifiedPeer], Verdict]) -
         site = info.site
         if site is None:
             return page(421)
+        limited = site.limited(request) if site.limited is not None else None
+        if limited is not None:
+            info.count("refused.rate")
+            return cast(web.StreamResponse, limited)
         if site.client_certificate is ClientCertificate.REQUIRE and not isinstance(verdict, VerifiedPeer):
             info.count("refused.certificate")
             return page(403) if site.refused is None else await site.refused(request)
@@ -169,6 +173,7 @@ _WORDS = {
     408: "時間内にリクエストを受信できませんでした。",
     413: "送信されたデータが大きすぎます。",
     417: "このリクエストには対応していません。",
+    429: "操作の回数が多すぎます。しばらくしてからもう一度お試しください。",
     421: "このホスト名のページは、この接続では表示できません。ブラウザーを再起動してもう一度お試しください。",
     500: "サーバーで問題が発生しました。しばらくしてからもう一度お試しください。",
     505: "この HTTP のバージョンには対応していません。",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from ca.sealing import Vault
 from ca.trust import VerifiedPeer
 from enroll.acme import web as acme
 from enroll.acme.directory import Terms
 from enroll.acme.door import PROFILES, Door
-from enroll.acme.nonces import Nonces, memory_table
+from enroll.acme.nonces import Nonces, SpentTable
 from enroll.acme.urls import Urls
 from gateway import http
 from gateway.config import Config, origin
@@ -26,9 +27,14 @@ def directory_url(config: Config) -> str:
     return f"{_root(config, Role.PICKUP)}/directory"
 
 
-def door_of(gate: Gate, config: Config, role: Role) -> LowLevelHandler:
+def door_of(gate: Gate, config: Config, role: Role, nonces: Nonces) -> LowLevelHandler:
     """The protocol as one handler, for one of the two sites that are its doors."""
-    return acme.handler(_door(gate, config, role), _presented)
+    return acme.handler(_door(gate, config, role, nonces), _presented)
+
+
+def nonces_of(vault: Vault, table: SpentTable) -> Nonces:
+    """The nonces of both doors. Workers that share the table and the vault take each other's."""
+    return Nonces(table, vault.derive(_NONCE_PURPOSE))
 
 
 def mount(app: web.Application, door: LowLevelHandler) -> None:
@@ -58,7 +64,7 @@ def _ours(request: web.BaseRequest) -> bool:
     return request.raw_path.startswith(PREFIX + "/")
 
 
-def _door(gate: Gate, config: Config, role: Role) -> Door:
+def _door(gate: Gate, config: Config, role: Role, nonces: Nonces) -> Door:
     protocol = config.protocol
     terms = Terms(
         profiles=PROFILES,
@@ -67,7 +73,6 @@ def _door(gate: Gate, config: Config, role: Role) -> Door:
         terms_of_service=protocol.terms_of_service or None,
         website=protocol.website or gate.origins[Role.HELP],
     )
-    nonces = Nonces(memory_table(), gate.office.vault.derive(_NONCE_PURPOSE))
     return Door(gate.office, Urls(_root(config, role)), terms, nonces, gate.origins[Role.HELP] + "/")
 
 

@@ -1,7 +1,7 @@
-"""How often somebody may ask: token buckets in memory, by address, certificate and account.
+"""How often somebody may ask: token buckets in memory, by address and by certificate.
 
-Failed logins are counted in the database (`enroll.throttle`); this spares us the work of the requests
-themselves. Each worker counts for itself.
+Failed logins are counted in the database (`enroll.throttle`), an account's orders against its quota;
+this spares us the work of the requests themselves. Each worker counts for itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ class Rates:
     page_certificate: float = 2.0
     protocol_address: float = 50.0
     protocol_certificate: float = 20.0
-    protocol_account: float = 20.0
     burst_seconds: float = 10.0
 
 

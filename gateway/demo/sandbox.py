@@ -29,10 +29,13 @@ from gateway.demo.people import LONGEST_PAST, DemoUser, populate
 from gateway.demo.words import banner
 from gateway.house import CLOCK, DEMO_MARKER, House, is_demo, open_house
 from gateway.protocol import directory_url
+from gateway.rates import Rates
 from gateway.server import run, start_log, stop_signals
 
 #: Loopback and nothing else: the demo's passwords are printed and its mails are public.
 _HOST = "127.0.0.1"
+#: A demo's visitors, and whatever is tried on it, all come from one address.
+_RATES = Rates(1_000.0, 1_000.0, 10_000.0, 10_000.0)
 _PASSPHRASE_FILE = "demo-passphrase"
 _SPARE_KEYS = 4
 
@@ -102,6 +105,7 @@ def demo_config(port: int) -> Config:
         listen=Listen(host=_HOST, port=port),
         sites=sites,
         protocol=protocol,
+        rates=_RATES,
         log=Log(level="warning"),
     )
 

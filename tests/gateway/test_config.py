@@ -12,6 +12,7 @@ from enroll.settings import Settings
 from gateway.config import (
     FILE_NAME,
     LIMIT_MEANINGS,
+    RATE_MEANINGS,
     Config,
     Sites,
     every_setting,
@@ -22,6 +23,7 @@ from gateway.config import (
     toml_of,
 )
 from gateway.connection import Limits
+from gateway.rates import Rates
 
 
 def test_the_written_file_is_the_defaults() -> None:
@@ -39,6 +41,7 @@ def test_an_empty_file_is_the_defaults() -> None:
 def test_every_limit_is_explained() -> None:
     """No limit is written out without its meaning."""
     assert {each.name for each in fields(Limits)} == set(LIMIT_MEANINGS)
+    assert {each.name for each in fields(Rates)} == set(RATE_MEANINGS)
 
 
 def test_values_reach_the_policies() -> None:
@@ -64,11 +67,16 @@ def test_strings_survive_their_journey() -> None:
     ("text", "message"),
     [
         ("[lisen]\nport = 1", "[lisen] is no section; the sections are listen, sites,"),
-        ("[listen]\nprot = 1", "listen.prot is no setting; [listen] knows host, port, public_port"),
+        (
+            "[listen]\nprot = 1",
+            "listen.prot is no setting; [listen] knows host, port, public_port, proxy_protocol",
+        ),
         ("listen = 3", "listen must be a section; write [listen] on a line of its own"),
         ("[listen]\nport = '8443'", "listen.port: write a whole number, such as 8443"),
         ("[listen]\nport = true", "listen.port: write a whole number, such as 8443"),
         ("[listen]\nport = 0", "listen.port: write a number from 1 to 65535 (it is 0)"),
+        ("[listen]\nproxy_protocol = ['lb']", "listen.proxy_protocol: 'lb' is no network"),
+        ("[rates]\npage_address = 0", "rates.page_address: write a number above 0"),
         ("[listen]\nhost = 'all'", "listen.host: write the IP address to listen on"),
         ("[sites]\npickup = 'a.example'", "sites.pickup: write a list of texts"),
         ("[sites]\npickup = []", "sites.pickup: write at least one host name"),

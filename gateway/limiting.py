@@ -1,0 +1,78 @@
+"""Rate limits in front of the sites: forms that are sent, and everything below /acme/ (429, Retry-After)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from ca.trust import VerifiedPeer
+from enroll.problems import rate_limited
+from gateway import http
+from gateway.connection import source
+from gateway.context import Role
+from gateway.protocol import PREFIX
+from gateway.proxy.mount import OWN
+from gateway.rates import Buckets, Rates
+
+Limit = Callable[[web.BaseRequest], web.StreamResponse | None]
+
+#: Sites whose forms cost a password check, a key or a letter.
+_WITH_FORMS = frozenset({Role.PICKUP, Role.RENEWAL, Role.SERVICE})
+
+
+def limits_of(
+    rates: Rates, help_url: str, now: Callable[[], float] = time.monotonic
+) -> Callable[[Role], Limit | None]:
+    """From a site to its limit, None for sites without. All sites share the same counts."""
+    burst = rates.burst_seconds
+    pages = (Buckets(rates.page_address, burst), Buckets(rates.page_certificate, burst))
+    protocol = (Buckets(rates.protocol_address, burst), Buckets(rates.protocol_certificate, burst))
+
+    def limit(request: web.BaseRequest) -> web.StreamResponse | None:
+        path = request.raw_path
+        if path.startswith(PREFIX + "/"):
+            wait = _wait(request, *protocol, now())
+            return _problem(wait, help_url) if wait else None
+        if request.method != "POST":
+            return None
+        wait = _wait(request, *pages, now())
+        return _page(wait) if wait else None
+
+    def service(request: web.BaseRequest) -> web.StreamResponse | None:
+        # What is the upstream's is the upstream's to limit.
+        return limit(request) if request.raw_path[1:].partition("?")[0].partition("/")[0] in OWN else None
+
+    return lambda role: None if role not in _WITH_FORMS else service if role is Role.SERVICE else limit
+
+
+def _wait(request: web.BaseRequest, addresses: Buckets, certificates: Buckets, now: float) -> int:
+    """Seconds to wait, 0 for none."""
+    wait = addresses.take(source(http.connection(request).peer_address), now)
+    verdict = http.judged(request)
+    if not wait and isinstance(verdict, VerifiedPeer):
+        wait = certificates.take(verdict.fingerprint, now)
+    return wait
+
+
+def _page(wait: int) -> web.StreamResponse:
+    response = http.page(429)
+    response.headers["Retry-After"] = str(wait)
+    return response
+
+
+def _problem(wait: int, help_url: str) -> web.StreamResponse:
+    problem = rate_limited(
+        "too many requests from this address or certificate", retry_after=wait, help_url=help_url
+    )
+    headers = dict(problem.headers) | {"Cache-Control": "no-store", "Access-Control-Allow-Origin": "*"}
+    response = web.Response(
+        status=problem.status,
+        body=json.dumps(problem.to_json()).encode(),
+        content_type="application/problem+json",
+        headers=headers,
+    )
+    response.force_close()
+    return response

@@ -1,0 +1,105 @@
+"""Token buckets, and the answers of those who come too often."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.context import Role
+from gateway.limiting import limits_of
+from gateway.rates import Buckets, Rates
+from tests.gateway.conftest import Pki, Serve
+from tests.gateway.rawtls import connect, issue
+from tests.gateway.samples import login, open_site
+
+
+def test_a_burst_and_then_the_rate() -> None:
+    """So many at once, then one each time that its share of a second has passed; others are free."""
+    buckets = Buckets(2.0, 3.0)
+    assert [buckets.take("a", 0.0) for _ in range(8)] == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert buckets.take("b", 0.0) == 0
+    assert (buckets.take("a", 0.5), buckets.take("a", 0.5)) == (0, 1)
+    assert [buckets.take("a", 100.0) for _ in range(7)] == [0, 0, 0, 0, 0, 0, 1]
+
+
+def test_the_wait_is_long_enough() -> None:
+    """Who waits as long as told may ask again, and not a second earlier."""
+    buckets = Buckets(0.1, 1.0)
+    assert buckets.take("a", 0.0) == 0
+    assert buckets.take("a", 0.0) == 10
+    assert buckets.take("a", 9.0) == 1
+    assert buckets.take("a", 10.0) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 5)), max_size=300))
+def test_memory_is_bounded(asked: list[tuple[int, int]]) -> None:
+    """However many ask, no more than so many are remembered."""
+    buckets, now = Buckets(1.0, 5.0, remembered=10), 0.0
+    for asker, later in asked:
+        now += later
+        buckets.take(asker, now)
+        assert len(buckets) <= 10
+
+
+_RATES = Rates(1.0, 1.0, 1.0, 1.0, burst_seconds=2.0)
+
+
+def _post(host: bytes, path: bytes = b"/") -> bytes:
+    return b"POST " + path + b" HTTP/1.1\r\nHost: " + host + b"\r\nContent-Length: 0\r\n\r\n"
+
+
+async def _statuses(port: int, host: bytes, message: bytes, count: int, **more: Any) -> list[int]:
+    found = []
+    for _ in range(count):
+        async with connect(port, host, **more) as client:
+            found.append((await client.ask(message)).status)
+    return found
+
+
+async def test_forms_are_limited(serve: Serve, pki: Pki) -> None:
+    """The third form at once is refused with a page that says when to come back; reading is free."""
+    limit = limits_of(_RATES, "https://help.test/", lambda: 0.0)(Role.PICKUP)
+    running = await serve(open_site(pki, limited=limit))
+    assert await _statuses(running.port, b"enroll.test", _post(b"enroll.test"), 2) == [200, 200]
+    async with connect(running.port, b"enroll.test") as client:
+        refused = await client.ask(_post(b"enroll.test"))
+        assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+    async with connect(running.port, b"enroll.test") as client:
+        assert (await client.get(b"enroll.test")).status == 200
+
+
+async def test_the_protocol_is_limited(serve: Serve, pki: Pki) -> None:
+    """RFC 8555 6.6: rateLimited with Retry-After and a link that explains."""
+    limit = limits_of(_RATES, "https://help.test/", lambda: 0.0)(Role.PICKUP)
+    running = await serve(open_site(pki, limited=limit))
+    statuses = await _statuses(running.port, b"enroll.test", _post(b"enroll.test", b"/acme/new-order"), 2)
+    assert statuses == [200, 200]
+    async with connect(running.port, b"enroll.test") as client:
+        refused = await client.get(b"enroll.test", b"/acme/new-nonce")
+        assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.headers["link"] == '<https://help.test/>;rel="help"'
+        assert '"type": "urn:ietf:params:acme:error:rateLimited"' in refused.text
+
+
+async def test_certificates_are_limited_each(serve: Serve, pki: Pki) -> None:
+    """One certificate's forms are counted wherever they come from; another's are its own."""
+    rates = Rates(100.0, 1.0, 100.0, 1.0, burst_seconds=2.0)
+    limit = limits_of(rates, "https://help.test/", lambda: 0.0)(Role.RENEWAL)
+    running = await serve(login(pki, limited=limit))
+    message = _post(b"login.test")
+    first = await _statuses(running.port, b"login.test", message, 3, certificate=pki.client)
+    other = await _statuses(running.port, b"login.test", message, 1, certificate=issue("other", pki.ca))
+    assert (first, other) == ([200, 200, 429], [200])
+
+
+async def test_the_upstreams_paths_are_its_own(serve: Serve, pki: Pki) -> None:
+    """On the service's site only the service's own forms are counted."""
+    limit = limits_of(_RATES, "https://help.test/", lambda: 0.0)(Role.SERVICE)
+    running = await serve(open_site(pki, limited=limit))
+    assert await _statuses(running.port, b"enroll.test", _post(b"enroll.test", b"/api/x"), 4) == [200] * 4
+    found = await _statuses(running.port, b"enroll.test", _post(b"enroll.test", b"/login"), 3)
+    assert found == [200, 200, 429]
+    assert limits_of(_RATES, "")(Role.HELP) is None
