@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-Claims = Mapping[str, Any]
+Claims = dict[str, Any]
 
-_CLAIMS: web.RequestKey[Claims] = web.RequestKey("claims")
+_CLAIMS: web.RequestKey[Any] = web.RequestKey("claims")
 # Our clock and the gate's may differ by a little.
 _LEEWAY = 5
 
@@ -39,8 +39,8 @@ def verified(token: str, jwks: Mapping[str, Any], audience: str, at: int) -> Cla
         raw = _unb64(signature)
         if header["alg"] != "ES256" or len(raw) != 64:
             return None
-        point = (int.from_bytes(_unb64(key[name]), "big") for name in ("x", "y"))
-        public = ec.EllipticCurvePublicNumbers(*point, ec.SECP256R1()).public_key()
+        x, y = (int.from_bytes(_unb64(key[name]), "big") for name in ("x", "y"))
+        public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
         der = encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
         public.verify(der, f"{head}.{body}".encode(), ec.ECDSA(SHA256()))
         claims = json.loads(_unb64(body))
