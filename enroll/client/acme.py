@@ -30,10 +30,13 @@ _ERROR = "urn:ietf:params:acme:error:"
 
 
 class AcmeError(Exception):
-    """The server said no. ``kind`` is the problem type without its prefix, '' if there was none."""
+    """The server said no. ``kind`` is the problem type without its prefix, '' if there was none.
+
+    ``status`` is 0 where no answer of the server is at fault, or not its status.
+    """
 
     def __init__(self, status: int, kind: str, detail: str, retry_after: int | None = None) -> None:
-        super().__init__(f"{kind or status}: {detail}")
+        super().__init__(f"{kind or status}: {detail}" if kind or status else detail)
         self.status = status
         self.kind = kind
         self.detail = detail

@@ -1,0 +1,385 @@
+"""``sekisho-client`` against a running server: each step, each interruption, each refusal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from enroll.client import Acme, AcmeError, new_key, work
+from enroll.client.cli import main
+from enroll.client.folder import Folder, write
+from enroll.client.keys import b64, csr, to_pem
+from tests.clients.demo import SEKISHO, Demo
+
+USER = "RIYOU002"
+NAME = "riyou002.users.kinen.example"
+
+
+def now(days: float = 0) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+@pytest.fixture(scope="module")
+def spare(demo: Demo) -> list[dict[str, Any]]:
+    """Credentials for the tests here, taken one by one."""
+    return demo.credentials(USER, 24)
+
+
+@pytest.fixture
+def credential(spare: list[dict[str, Any]], tmp_path: Path) -> work.Credential:
+    file = tmp_path / "eab.json"
+    file.write_text(json.dumps({"credentials": [spare.pop()]}))
+    return work.read_credential(file)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "client")
+
+
+def wishes(demo: Demo, **others: Any) -> work.Wishes:
+    return work.Wishes(demo.directory, ca_file=demo.ca_file, **others)
+
+
+def enrolled(demo: Demo, folder: Folder, credential: work.Credential, day: float = 0) -> Any:
+    """Enrolls on a day; returns the certificate."""
+    with demo.on_day(day):
+        work.enroll(folder, wishes(demo), credential, now(day))
+    return folder.certificate()
+
+
+def command(*words: str | Path) -> tuple[int, Any]:
+    """Exit code and JSON of a command line."""
+    ran = CliRunner().invoke(main, [*map(str, words), "--json"])
+    return ran.exit_code, json.loads(ran.stdout)
+
+
+def fits(folder: Folder) -> bool:
+    both = (folder.key().public_key(), folder.certificate().public_key())
+    ours, certified = (key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) for key in both)
+    return ours == certified
+
+
+# -- enroll --------------------------------------------------------------------------------------------
+
+
+def test_enroll(demo: Demo, folder: Folder, credential: work.Credential, tmp_path: Path) -> None:
+    """Key, certificate and chain fit, nobody else may read them, and openssl reads the PKCS#12."""
+    password = tmp_path / "password"
+    password.write_text("Tegata2026\n")
+    facts = work.enroll(folder, wishes(demo, p12_password_file=password), credential, now())
+    assert facts["result"] == "enrolled"
+    assert facts["days_left"] in (89, 90)
+    assert fits(folder)
+    assert {stat.S_IMODE(Path(file).stat().st_mode) for file in facts["files"]} == {0o600}
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+    read = ["openssl", "pkcs12", "-in", folder.path / "cert.p12", "-passin", "pass:Tegata2026", "-nodes"]
+    told = subprocess.run(read, capture_output=True, check=True).stdout
+    assert told.count(b"BEGIN CERTIFICATE") == 2
+    assert b"BEGIN PRIVATE KEY" in told
+    wrong = [*read[:5], "pass:wrong", "-nodes"]
+    assert subprocess.run(wrong, capture_output=True).returncode != 0
+    assert not folder.pending_file.exists()
+
+
+def test_enroll_twice(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """A folder has one certificate: a second enrollment is refused and says what to type."""
+    enrolled(demo, folder, credential)
+    code, told = command("enroll", "--directory", demo.directory, "--dir", folder.path)
+    assert code == 2
+    assert told["error"].endswith(f"Type: sekisho-client renew --dir {folder.path}")
+
+
+@pytest.mark.parametrize("finalized", [False, True])
+def test_enroll_after_an_interruption(
+    demo: Demo, folder: Folder, credential: work.Credential, finalized: bool
+) -> None:
+    """Killed after newOrder or after finalize, the next run finishes the same order with the same key."""
+    key = new_key("ec-p384")
+    with_account = work.own_account(folder)
+    write(folder.pending_file, to_pem(key))
+    acme = Acme(demo.directory, with_account, ca_file=demo.ca_file)
+    acme.register(credential.kid, credential.mac_key)
+    made = acme._post(acme.directory["newOrder"], {"identifiers": [{"type": "dns", "value": NAME}]})
+    if finalized:
+        acme._post(made.json()["finalize"], {"csr": b64(csr(key, [NAME]))})
+    acme.close()
+    folder.remember(order=made.header("location"), names=[NAME])
+    work.enroll(folder, wishes(demo), credential, now())
+    assert folder.key().public_key() == key.public_key()
+    assert fits(folder)
+    assert folder.state()["order"] is None
+
+
+def test_an_order_for_another_key_is_not_taken(
+    demo: Demo, folder: Folder, credential: work.Credential
+) -> None:
+    """The key of an interrupted order is lost: its certificate is of no use, another is ordered."""
+    work.own_account(folder)
+    acme = Acme(demo.directory, work.own_account(folder), ca_file=demo.ca_file)
+    acme.register(credential.kid, credential.mac_key)
+    useless = acme.order([NAME], new_key())
+    acme.close()
+    folder.remember(order=useless.order_url, names=[NAME])
+    work.enroll(folder, wishes(demo), credential, now())
+    assert fits(folder)
+    assert folder.certificate() != useless.certificate
+
+
+# -- renew ---------------------------------------------------------------------------------------------
+
+
+def test_renew_by_renewal_information(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """At D-31 it is not time, the moment drawn lies between D-30 and D-7, and then it is renewed."""
+    first = enrolled(demo, folder, credential, -59)
+    with demo.on_day(0):
+        early = work.renew(folder, now(), draw=lambda: 0.5)
+    assert early["result"] == "not yet"
+    due = datetime.fromisoformat(early["renew_at"])
+    left = (first.not_valid_after_utc - due).days
+    assert 7 <= left <= 30
+    again = work.renew(folder, now())
+    assert (again["result"], again["renew_at"]) == ("not yet", early["renew_at"])
+    assert folder.certificate() == first
+    days = (due - now()).total_seconds() / 86_400 + 0.01
+    with demo.on_day(days):
+        renewed = work.renew(folder, now(days))
+    assert renewed["result"] == "renewed"
+    assert folder.certificate().subject == first.subject
+    assert folder.certificate().public_key() != first.public_key()
+    assert fits(folder)
+
+
+def test_renew_at_d_30(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """As soon as the window opens, for a client that draws its first moment; an hour before it is not."""
+    first = enrolled(demo, folder, credential, -58)
+    # D-30 begins at midnight in Japan, which is 15:00 UTC.
+    opens = (first.not_valid_after_utc + timedelta(hours=9)).replace(hour=0, minute=0, second=0)
+    opens -= timedelta(days=30, hours=9)
+    for moment, result in ((opens - timedelta(hours=1), "not yet"), (opens + timedelta(1 / 24), "renewed")):
+        day = (moment - now()).total_seconds() / 86_400
+        folder.remember(look_again=None)
+        with demo.on_day(day):
+            assert work.renew(folder, now(day), draw=lambda: 0.0)["result"] == result
+
+
+def test_renew_asks_nobody_before_retry_after(
+    demo: Demo, folder: Folder, credential: work.Credential
+) -> None:
+    """The server said when to ask again (RFC 9773 section 4.3.2): until then no request is made."""
+    enrolled(demo, folder, credential)
+    assert work.renew(folder, now())["result"] == "not yet"
+    folder.remember(directory="https://localhost:1/nobody-listens-here")
+    assert work.renew(folder, now(0.2))["result"] == "not yet"
+    with pytest.raises(OSError):
+        work.renew(folder, now(0.3))
+
+
+def test_renew_by_force(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """--force renews now; a successor that this folder never got does not stand in the way."""
+    first = enrolled(demo, folder, credential)
+    backup = {file.name: file.read_bytes() for file in folder.path.iterdir()}
+    assert work.renew(folder, now(), force=True)["result"] == "renewed"
+    second = folder.certificate()
+    for name, content in backup.items():
+        write(folder.path / name, content)
+    assert folder.certificate() == first
+    assert work.renew(folder, now(), force=True)["result"] == "renewed"
+    assert folder.certificate() not in (first, second)
+
+
+def test_renew_does_not_fetch_the_same_again(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """Killed when all was stored but the order not forgotten: the next renewal is a new order."""
+    enrolled(demo, folder, credential)
+    acme = Acme(demo.directory, work.own_account(folder), ca_file=demo.ca_file)
+    account = acme.find_account()
+    (order,) = acme._post(f"{account}/orders", None).json()["orders"]
+    acme.close()
+    write(folder.pending_file, folder.key_file.read_bytes())
+    folder.remember(order=order)
+    first = folder.certificate()
+    work.renew(folder, now(), force=True)
+    assert folder.certificate() != first
+    assert fits(folder)
+
+
+def test_store_is_whole_after_an_interruption(
+    demo: Demo, folder: Folder, credential: work.Credential
+) -> None:
+    """Killed between the files: the old set while the new key waits, the new set from then on."""
+    enrolled(demo, folder, credential)
+    old = {name: (folder.path / name).read_bytes() for name in ("key.pem", "cert.pem", "fullchain.pem")}
+    work.renew(folder, now(), force=True)
+    new = {name: (folder.path / name).read_bytes() for name in old}
+
+    def left(*replaced: str) -> None:
+        for name in old:
+            write(folder.path / name, (new if name in replaced else old)[name])
+            if name not in replaced:
+                write(folder.path / f"{name}.new", new[name])
+
+    left()
+    folder.recover()
+    assert folder.key_file.read_bytes() == old["key.pem"]
+    left("key.pem")
+    folder.recover()
+    assert {name: (folder.path / name).read_bytes() for name in new} == new
+    assert not list(folder.path.glob("*.new"))
+
+
+def test_exec_runs_after_a_renewal_only(
+    demo: Demo, folder: Folder, credential: work.Credential, tmp_path: Path
+) -> None:
+    """--exec tells the service that uses the certificate, once; its failure is reported as such."""
+    enrolled(demo, folder, credential)
+    mark = tmp_path / "mark"
+    touch = ("renew", "--dir", folder.path, "--exec", f"touch {mark}")
+    assert command(*touch)[1]["result"] == "not yet"
+    assert not mark.exists()
+    assert command(*touch, "--force")[1]["result"] == "renewed"
+    assert mark.exists()
+    code, told = command("renew", "--dir", folder.path, "--exec", "false", "--force")
+    assert (code, told["result"]) == (1, "error")
+    assert told["error"].startswith("renewed, but the command of --exec failed")
+
+
+def test_renew_by_certificate(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """client-cert-01: without its account, in the window, the present certificate renews itself."""
+    first = enrolled(demo, folder, credential, -65)
+    folder.account_file.unlink()
+    code, told = command("renew", "--dir", folder.path, "--force")
+    assert code == 1
+    assert told["hint"] == "The account is lost: sekisho-client renew --renewal-directory URL."
+    facts = work.renew(folder, now(), renewal_directory=demo.renewal_directory)
+    assert facts["result"] == "renewed"
+    assert fits(folder)
+    found = {each["serial"]: each for each in demo.sekisho("request", "list", "--user", USER)["requests"]}
+    renewal = found[f"{folder.certificate().serial_number:032x}"]
+    assert (renewal["kind"], renewal["door"]) == ("renewal", "protocol")
+    assert renewal["replaces_serial"] == f"{first.serial_number:032x}"
+    # The account is at home there now: the timer goes on without options.
+    assert work.renew(folder, now())["result"] == "not yet"
+    assert folder.state()["renewal_directory"] == demo.renewal_directory
+
+
+def test_renew_by_certificate_too_early(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """Before D-30 the client waits; forced, the server refuses and the hint says to wait."""
+    enrolled(demo, folder, credential)
+    facts = work.renew(folder, now(), renewal_directory=demo.renewal_directory)
+    assert facts["result"] == "not yet"
+    words = ("renew", "--dir", folder.path, "--force", "--renewal-directory", demo.renewal_directory)
+    code, told = command(*words)
+    assert code == 1
+    assert told["error"].startswith("unauthorized: outside the renewal window: it opens ")
+    assert told["hint"] == "Wait for that day, or ask your operator for a reissue."
+
+
+# -- revoke, status ------------------------------------------------------------------------------------
+
+
+def test_revoke(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """By the account; the register says so with the reason, and the timer does not renew it."""
+    certificate = enrolled(demo, folder, credential)
+    assert command("status", "--dir", folder.path)[1]["result"] == "enrolled"
+    assert work.revoke(folder, now(), 1)["result"] == "revoked"
+    standing = demo.standing(certificate)
+    assert (standing["status"], standing["revocation_reason"]) == ("revoked", "keyCompromise")
+    assert command("status", "--dir", folder.path)[1]["result"] == "revoked"
+    assert work.renew(folder, now())["result"] == "revoked"
+    with pytest.raises(AcmeError) as refused:
+        work.revoke(folder, now())
+    assert refused.value.kind == "alreadyRevoked"
+
+
+def test_revoke_by_the_certificates_key(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """Without the account the certificate's own key revokes it (RFC 8555 section 7.6)."""
+    certificate = enrolled(demo, folder, credential)
+    folder.account_file.unlink()
+    work.revoke(folder, now())
+    assert demo.standing(certificate)["status"] == "revoked"
+
+
+def test_an_empty_folder(folder: Folder) -> None:
+    """What needs a certificate says how to get one."""
+    for name in ("status", "renew", "revoke"):
+        code, told = command(name, "--dir", folder.path)
+        assert (code, told["result"]) == (2, "error")
+        assert f"Type: sekisho-client enroll --dir {folder.path}" in told["error"]
+
+
+# -- refusals ------------------------------------------------------------------------------------------
+
+
+def test_refusals_have_hints(demo: Demo, folder: Folder, credential: work.Credential, tmp_path: Path) -> None:
+    """Each refusal of the server ends with what to do about it."""
+    start = ("enroll", "--directory", demo.directory, "--ca-file", demo.ca_file, "--dir", folder.path)
+    code, told = command(*start, "--name", NAME)
+    assert (code, told["hint"]) == (1, "Add --credentials FILE (ask your operator for one).")
+    given = ("--credentials", tmp_path / "eab.json")
+    code, told = command(*start, *given, "--name", "other.users.kinen.example")
+    assert (code, told["hint"]) == (1, "Ask only for names that the credentials grant: leave --name out.")
+    assert "other.users.kinen.example" in told["error"]
+    code, told = command(*start, *given, "--profile", "none")
+    assert (code, told["hint"]) == (1, "Leave --profile out.")
+    stranger = tmp_path / "stranger"
+    code, told = command(*start[:-1], stranger, *given)
+    assert (code, told["error"][:13]) == (1, "unauthorized:")
+    assert told["hint"].startswith("These credentials are used, ended or not yours")
+    code, told = command(*start)
+    assert (code, told["error"]) == (2, "no name to ask for. Add --credentials FILE or --name NAME")
+    code, told = command(*start, "--eab-kid", "1")
+    assert (code, told["error"].startswith("--eab-kid and --eab-hmac-key-file go together")) == (2, True)
+
+
+def test_servers_that_are_none(demo: Demo, folder: Folder, tmp_path: Path) -> None:
+    """Plain HTTP, an unknown CA, a page instead of a directory: said in words, never a traceback."""
+    rest = ("--name", NAME, "--dir", folder.path)
+    code, told = command("enroll", "--directory", "http://localhost/", *rest)
+    assert (code, told["error"]) == (1, "not an https URL: http://localhost/")
+    code, told = command("enroll", "--directory", demo.directory, *rest)
+    assert (code, told["hint"]) == (1, "Check the directory URL and --ca-file.")
+    assert "certificate verify failed" in told["error"]
+    page = demo.directory.replace("/acme/directory", "/")
+    code, told = command("enroll", "--directory", page, "--ca-file", demo.ca_file, *rest)
+    assert code == 1
+    assert "is this its directory?" in told["error"]
+    empty = tmp_path / "empty.json"
+    empty.write_text("{}")
+    with pytest.raises(work.Misuse):
+        work.read_credential(empty)
+
+
+def test_bind_refused(demo: Demo, credential: work.Credential) -> None:
+    """A credential binds once, whoever's account key it is."""
+    bound = work.bind(demo.directory, demo.ca_file, credential, new_key("rsa-2048"))
+    assert bound["result"] == "bound"
+    with pytest.raises(AcmeError) as refused:
+        work.bind(demo.directory, demo.ca_file, credential, new_key())
+    assert refused.value.kind == "unauthorized"
+
+
+# -- packaging -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", ["sekisho-client.service", "sekisho-client.timer"])
+def test_units(unit: str, tmp_path: Path) -> None:
+    """The example units are what systemd takes without a complaint, and start a command that exists."""
+    analyse = shutil.which("systemd-analyze")
+    if analyse is None:
+        pytest.skip("systemd-analyze is not installed")
+    source = Path(work.__file__).with_name("packaging")
+    for file in source.iterdir():
+        text = file.read_text().replace("/usr/bin/sekisho-client", str(SEKISHO.with_name("sekisho-client")))
+        (tmp_path / file.name).write_text(text)
+    assert "renew" in main.commands
+    told = subprocess.run([analyse, "verify", tmp_path / unit], capture_output=True)
+    assert (told.returncode, told.stderr.decode()) == (0, "")
