@@ -91,31 +91,12 @@ def fingerprint_of(der: bytes) -> str:
 
 def reserve(db: sqlite_utils.Database, reservation: Reservation) -> None:
     """Records the serial before anything is signed. `AlreadyReserved` if the serial or order is taken."""
-    try:
-        db.execute(
-            "INSERT INTO certificates (serial, issuer_id, profile, status, subject_cn, spki_sha256,"
-            " not_before_at, not_after_at, reserved_at, template, order_id)"
-            " VALUES (?, ?, ?, 'reserved', ?, ?, ?, ?, ?, ?, ?)",
-            (
-                reservation.serial,
-                reservation.issuer_id,
-                reservation.profile,
-                reservation.subject_cn,
-                spki_sha256(reservation.spki),
-                reservation.not_before_at,
-                reservation.not_after_at,
-                reservation.reserved_at,
-                _template(reservation),
-                reservation.order_id,
-            ),
-        )
-    except sqlite3.IntegrityError as error:
-        if error.sqlite_errorcode not in (
-            sqlite3.SQLITE_CONSTRAINT_UNIQUE,
-            sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
-        ):
-            raise
-        raise AlreadyReserved(reservation.order_id or reservation.serial) from error
+    _insert(db, reservation, "reserved", None, None, None)
+
+
+def record_issued(db: sqlite_utils.Database, reservation: Reservation, der: bytes, at: int) -> None:
+    """`reserve` and `store_issued` at once, where both are one transaction and nothing leaves before it."""
+    _insert(db, reservation, "issued", at, der, fingerprint_of(der))
 
 
 def store_issued(db: sqlite_utils.Database, serial: str, der: bytes, at: int) -> bool:
@@ -254,6 +235,45 @@ def count_by_status(db: sqlite_utils.Database) -> dict[str, int]:
 
 
 _STATUSES: dict[str, str] = {"reserved": "reserved", "issued": "issued", "revoked": "revoked"}
+
+
+def _insert(
+    db: sqlite_utils.Database,
+    reservation: Reservation,
+    status: Status,
+    issued_at: int | None,
+    der: bytes | None,
+    fingerprint: str | None,
+) -> None:
+    try:
+        db.execute(
+            "INSERT INTO certificates (serial, issuer_id, profile, status, subject_cn, spki_sha256,"
+            " not_before_at, not_after_at, reserved_at, template, order_id, issued_at, der, fingerprint)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                reservation.serial,
+                reservation.issuer_id,
+                reservation.profile,
+                status,
+                reservation.subject_cn,
+                spki_sha256(reservation.spki),
+                reservation.not_before_at,
+                reservation.not_after_at,
+                reservation.reserved_at,
+                _template(reservation),
+                reservation.order_id,
+                issued_at,
+                der,
+                fingerprint,
+            ),
+        )
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorcode not in (
+            sqlite3.SQLITE_CONSTRAINT_UNIQUE,
+            sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
+        ):
+            raise
+        raise AlreadyReserved(reservation.order_id or reservation.serial) from error
 
 
 def _select(db: sqlite_utils.Database, where: str, parameters: Sequence[Any]) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from enroll.enrollment import Enrollment, Kind, RevokeOld, announced_until
 from enroll.jst import days_before
 from enroll.office import Office
 from enroll.refusals import Refusal
-from enroll.states import ENDED, LIVE, WAITING, Event, State
+from enroll.states import LIVE, WAITING, Event, State
 from enroll.transitions import apply, end_predecessors
 
 PERSON_PROFILE = "client-person"
@@ -151,8 +151,8 @@ def renewable_until(not_after_at: int, office: Office) -> int:
 
 def _end_older(db: sqlite_utils.Database, office: Office, newest: Enrollment, at: int, actor: str) -> None:
     """E2, E3: request IDs and issue passwords die at once; certificates as ``revoke_old`` says."""
-    for older in store.enrollments_of(db, newest.user_id):
-        if older.request_id == newest.request_id or older.state in ENDED:
+    for older in store.living_enrollments_of(db, newest.user_id):
+        if older.request_id == newest.request_id:
             continue
         if older.state in WAITING or older.state in (State.PROCESSING, State.ISSUED):
             apply(db, office, older.request_id, Event.SUPERSEDE, at, actor=actor)

@@ -13,7 +13,7 @@ from enroll.letters import id_notice
 from enroll.office import Office
 from enroll.openings import Opening, open_request, prepare_opening
 from enroll.refusals import Refusal
-from enroll.states import ENDED, LIVE, Event, State
+from enroll.states import LIVE, Event, State
 from enroll.transitions import apply, end_certificate
 
 # The shape that RFC 5321 mailboxes have in practice; the mail server has the last word.
@@ -169,12 +169,13 @@ def _disable(db: sqlite_utils.Database, office: Office, user_id: str, actor: str
         raise Refusal("not_found", field="user_id")
     if not store.disable_user(db, user_id, at):
         raise Refusal("conflict", field="user_id", detail=f"user {user_id} is disabled already")
+    store.end_generation(db, user_id, at)
     store.audit(db, at, actor, "user.disabled", user_id)
     revoked = 0
-    for enrollment in store.enrollments_of(db, user_id):
+    for enrollment in store.living_enrollments_of(db, user_id):
         if enrollment.state in LIVE and enrollment.serial is not None:
             revoked += end_certificate(db, office, enrollment.serial, _PRIVILEGE_WITHDRAWN, at, actor=actor)
-        elif enrollment.state not in ENDED and enrollment.state is not State.PROCESSING:
+        elif enrollment.state is not State.PROCESSING:
             apply(db, office, enrollment.request_id, Event.WITHDRAW, at, actor=actor)
     return revoked
 

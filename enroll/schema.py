@@ -28,7 +28,9 @@ CREATE TABLE users (
     password_initial INTEGER NOT NULL DEFAULT 1,
     last_number INTEGER NOT NULL DEFAULT 0, -- the highest 管理番号 given out
     disabled_at INTEGER,
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL,
+    generation INTEGER NOT NULL DEFAULT 0,  -- what programs were given in an earlier one has ended
+    generation_at INTEGER
 ) STRICT;
 CREATE INDEX users_by_organisation ON users(policy_number);
 
@@ -80,6 +82,9 @@ CREATE TABLE enrollments (
     window_ends_at INTEGER                 -- of the step it waits in: announced, then issued
 ) STRICT;
 CREATE INDEX enrollments_by_user ON enrollments(user_id, created_at);
+-- A user's programs may have had a hundred thousand; a reissue or disabling asks for these only.
+CREATE INDEX enrollments_living ON enrollments(user_id)
+    WHERE state NOT IN ('closed', 'superseded', 'revoked', 'expired', 'withdrawn');
 CREATE UNIQUE INDEX enrollments_by_serial ON enrollments(serial) WHERE serial IS NOT NULL;
 -- One renewal per certificate, whichever door asks, however often (E10).
 CREATE UNIQUE INDEX one_renewal ON enrollments(replaces_serial) WHERE kind = 'renewal';

@@ -47,6 +47,9 @@ class User:
     last_number: int
     created_at: int
     disabled_at: int | None = None
+    #: Counts how often everything that lets programs act for the user was ended, and when last.
+    generation: int = 0
+    generation_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,24 @@ def add_user(db: Db, user: User) -> bool:
 def user(db: Db, user_id: str) -> User | None:
     row = _one(db, "SELECT * FROM users WHERE user_id = ?", user_id)
     return None if row is None else _user(row)
+
+
+def active_user(db: Db, user_id: str) -> User | None:
+    """The user, unless it or its organisation is disabled."""
+    row = _one(
+        db,
+        "SELECT users.* FROM users JOIN organisations USING (policy_number)"
+        " WHERE user_id = ? AND users.disabled_at IS NULL AND organisations.disabled_at IS NULL",
+        user_id,
+    )
+    return None if row is None else _user(row)
+
+
+def end_generation(db: Db, user_id: str, at: int) -> None:
+    """Ends whatever was given to the user's programs up to now: each remembers the generation it is of."""
+    db.execute(
+        "UPDATE users SET generation = generation + 1, generation_at = ? WHERE user_id = ?", [at, user_id]
+    )
 
 
 def users(db: Db, policy_number: str | None = None) -> list[User]:
@@ -199,6 +220,8 @@ def _application(row: dict[str, Any]) -> Application:
 
 # -- enrollments ---------------------------------------------------------------------------------
 
+# As in the partial index, word for word, so that the planner finds it.
+_LIVING = "state NOT IN ('closed', 'superseded', 'revoked', 'expired', 'withdrawn')"
 _COLUMNS = tuple(field.name for field in fields(Enrollment))
 _INSERT = (
     f"INSERT INTO enrollments ({', '.join(_COLUMNS)}) "
@@ -248,10 +271,25 @@ def enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
     return [_enrollment(row) for row in found]
 
 
+def living_enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
+    """A user's enrollments that have not ended, newest first; however many went before, it costs these."""
+    found = rows(
+        db,
+        f"SELECT * FROM enrollments WHERE user_id = ? AND {_LIVING} ORDER BY created_at DESC, rowid DESC",
+        [user_id],
+    )
+    return [_enrollment(row) for row in found]
+
+
 def newest_enrollments(db: Db, limit: int) -> list[Enrollment]:
     """The enrollments opened last, newest first."""
     found = rows(db, "SELECT * FROM enrollments ORDER BY created_at DESC, rowid DESC LIMIT ?", [limit])
     return [_enrollment(row) for row in found]
+
+
+def count_by_state(db: Db) -> dict[str, int]:
+    """How many enrollments are in each state. Reads the whole table: for reports, not for requests."""
+    return dict(db.execute("SELECT state, count(*) FROM enrollments GROUP BY state").fetchall())
 
 
 def enrollments_ending(db: Db, after: int, until: int) -> list[Enrollment]:
@@ -288,12 +326,6 @@ def renewals_used_before(db: Db, at: int) -> list[Enrollment]:
         [at],
     )
     return [_enrollment(row) for row in found]
-
-
-def known_names(db: Db, user_id: str) -> frozenset[str]:
-    """Every common name that the user ever had: aliases of one identity."""
-    found = rows(db, "SELECT DISTINCT common_name FROM enrollments WHERE user_id = ?", [user_id])
-    return frozenset(row["common_name"] for row in found)
 
 
 def _enrollment_row(enrollment: Enrollment) -> dict[str, Any]:
@@ -338,7 +370,7 @@ def audit(db: Db, at: int, actor: str, action: str, subject: str, **detail: Any)
     """One line of the audit trail. Callers pass no secret: names, states, numbers."""
     db.execute(
         "INSERT INTO audit(at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)",
-        [at, actor, action, subject, json.dumps(detail, ensure_ascii=False, sort_keys=True)],
+        [at, actor, action, subject, _encode(detail)],
     )
 
 
@@ -379,6 +411,8 @@ def drop_old_throttles(db: Db, since: int) -> None:
 
 
 # -- plumbing ------------------------------------------------------------------------------------
+
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 
 def _one(db: Db, statement: str, *parameters: Any) -> dict[str, Any] | None:

@@ -68,8 +68,12 @@ def perform(
 def end_predecessors(
     db: sqlite_utils.Database, office: Office, user_id: str, request_id: str, at: int, *, actor: str
 ) -> None:
-    """Revokes every other live certificate of the user, whichever door it came through."""
-    for other in store.enrollments_of(db, user_id):
+    """Revokes every other live certificate of the user, whichever door it came through.
+
+    What the user's programs were given to enroll with ends too: it would bring the identity back.
+    """
+    store.end_generation(db, user_id, at)
+    for other in store.living_enrollments_of(db, user_id):
         if other.request_id != request_id and other.state in LIVE and other.serial is not None:
             end_certificate(db, office, other.serial, SUPERSEDED, at, actor=actor)
 

@@ -10,13 +10,11 @@ from types import MappingProxyType
 import sqlite_utils
 
 import enroll.store
-from enroll.acme.accounts import Account
 from enroll.acme.directory import Terms
 from enroll.acme.nonces import Nonces
 from enroll.acme.orders import Entitlement
 from enroll.acme.urls import Urls
 from enroll.identifiers import common_name
-from enroll.issuance import entitled
 from enroll.office import Office
 from enroll.problems import Problem
 from enroll.refusals import Refusal
@@ -80,15 +78,14 @@ def problem_of(refusal: Refusal) -> Problem:
 
 def active_user(db: sqlite_utils.Database, user_id: str) -> enroll.store.User:
     """The user that an account acts for; ``unauthorized`` once it, or its organisation, is disabled."""
-    user = enroll.store.user(db, user_id)
-    if user is None or not entitled(db, user_id):
+    user = enroll.store.active_user(db, user_id)
+    if user is None:
         raise Problem("unauthorized", "the user or the organisation may no longer enroll")
     return user
 
 
-def entitlement(db: sqlite_utils.Database, door: Door, account: Account, profile: str) -> Entitlement:
-    """The names that an account's user may be certified by. Raises ``unauthorized`` for a disabled one."""
-    user = active_user(db, account.user_id)
+def entitlement(door: Door, user: enroll.store.User, profile: str) -> Entitlement:
+    """The names that a user may be certified by."""
     return _entitlement(user.user_id, user.last_number, door.office.settings.zone, profile)
 
 

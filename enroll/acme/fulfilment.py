@@ -15,18 +15,17 @@ from ca.profiles import PROFILES
 from enroll.acme import store
 from enroll.acme.accounts import Account
 from enroll.acme.csr import CheckedCsr, bad_csr, check_csr
-from enroll.acme.door import Door, dns_name, entitlement
+from enroll.acme.door import Door, active_user, dns_name, entitlement
 from enroll.acme.jws import VerifiedRequest
-from enroll.acme.ordering import CurrentOrder, find_order, named_certificate
+from enroll.acme.ordering import CurrentOrder, credential_of, find_order, named_certificate
 from enroll.acme.orders import Identifier, check_finalizable
 from enroll.acme.registration import actor
 from enroll.acme.renewalinfo import Window, read_cert_id, renewal_window
 from enroll.acme.revocation import Holder, check_revocation, read_revocation
 from enroll.acme.wire import Json
-from enroll.issuance import begin, finish
+from enroll.issuance import issue_now
 from enroll.problems import malformed, rate_limited
-from enroll.states import Event
-from enroll.transitions import apply, end_certificate
+from enroll.transitions import end_certificate
 
 Db = sqlite_utils.Database
 
@@ -46,7 +45,7 @@ async def finalize(door: Door, account: Account, order_id: str, payload: Mapping
     checked = check_csr(
         payload["csr"],
         identifiers=found.order.identifiers,
-        entitlement=entitlement(database.read(), door, account, profile.name),
+        entitlement=entitlement(door, active_user(database.read(), account.user_id), profile.name),
         key_kinds=profile.key_kinds,
         is_account_key=lambda spki_sha256: store.is_account_key(database.read(), spki_sha256),
     )
@@ -109,29 +108,25 @@ def _issue(db: Db, door: Door, account: Account, order_id: str, csr: CheckedCsr)
     office, at = door.office, door.office.now()
     found = find_order(db, account, order_id, at)
     check_finalizable(found.status)
-    request_id, enrollment = found.order.request_id, found.enrollment
-    assert request_id is not None
+    enrollment = found.enrollment
     assert enrollment is not None
+    if not door.by_certificate:
+        # It may have been withdrawn since the order was made.
+        credential_of(db, account)
     if enrollment.kind == "protocol" and not store.use_credential(db, account.kid or ""):
         raise rate_limited("the quota of this account is used up", retry_after=86_400, help_url=door.help_url)
     names = (dns_name(account.user_id, office.settings.zone),)
     try:
-        begun = begin(
+        issued = issue_now(
             db,
             office,
-            request_id,
+            enrollment,
             csr.spki,
             names if PROFILES[enrollment.profile].needs_names else (),
             actor=actor(account),
         )
     except Unacceptable as refusal:
         raise bad_csr(str(refusal)) from None
-    reservation = ca.store.find_reservation(db, begun.serial or "")
-    if reservation is None:
-        raise LookupError(f"no reservation for request {request_id}")
-    finish(db, office, reservation, office.authority.sign(reservation))
-    # The key has been with the client all along: what is issued here is in its hands.
-    issued = apply(db, office, request_id, Event.DOWNLOAD, at, actor=actor(account))
     store.close_order(db, order_id)
     return CurrentOrder(found.order, issued, "valid")
 

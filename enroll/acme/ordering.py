@@ -102,8 +102,9 @@ async def new_authorization(door: Door, account: Account, identifier: Identifier
         raise Problem("unauthorized", "authorizations are made with orders here")
 
     def work(db: Db) -> Authorization:
-        credential = _credential(db, account)
-        check_identifiers([identifier], entitlement(db, door, account, credential.profile))
+        credential = credential_of(db, account)
+        user = active_user(db, account.user_id)
+        check_identifiers([identifier], entitlement(door, user, credential.profile))
         return _standing_authorization(db, account, identifier, door.office.now())
 
     return await door.office.database.write(work)
@@ -147,12 +148,12 @@ def named_certificate(db: Db, door: Door, cert_id: CertId) -> ca.store.Certifica
 
 def _order_by_credential(db: Db, door: Door, account: Account, asked: NewOrder) -> CurrentOrder:
     at = door.office.now()
-    credential = _credential(db, account)
-    granted = entitlement(db, door, account, credential.profile)
-    profile = _checked(db, door, account, asked, granted, at)
+    credential = credential_of(db, account)
+    user = active_user(db, account.user_id)
+    profile = _checked(db, door, account, asked, entitlement(door, user, credential.profile), at)
     source = _source(db, door, account, asked, at)
     expires_at = at + ORDER_LIFETIME
-    enrollment = _request_for(db, door, credential, source, asked, at, expires_at)
+    enrollment = _request_for(db, door, credential, user, source, asked, at, expires_at)
     if isinstance(enrollment, Order):
         return current(db, enrollment, at)
     names = authorized_identifiers(asked.identifiers)
@@ -176,6 +177,7 @@ def _request_for(
     db: Db,
     door: Door,
     credential: store.Credential,
+    user: enroll.store.User,
     source: Enrollment | None,
     asked: NewOrder,
     at: int,
@@ -204,7 +206,6 @@ def _request_for(
             return candidate
     if credential.used >= credential.quota:
         raise _used_up(door, source, at)
-    user = active_user(db, credential.user_id)
     return draw_request(
         db,
         door.office,
@@ -241,8 +242,8 @@ def _source(db: Db, door: Door, account: Account, asked: NewOrder, at: int) -> E
         record = named_certificate(db, door, read_cert_id(asked.replaces))
         check_replaces(_predecessor(db, record, asked.replaces, at), account.id, asked.identifiers)
         return None if record is None else enroll.store.enrollment_of(db, record.serial)
-    latest = store.latest_order(db, account.id)
-    return None if latest is None else enroll.store.enrollment(db, latest.request_id or "")
+    latest = store.latest_request(db, account.id)
+    return None if latest is None else enroll.store.enrollment(db, latest)
 
 
 def _predecessor(
@@ -269,7 +270,8 @@ def _standing_authorization(db: Db, account: Account, identifier: Identifier, at
     return made
 
 
-def _credential(db: Db, account: Account) -> store.Credential:
+def credential_of(db: Db, account: Account) -> store.Credential:
+    """The credential that vouches for an account; ``unauthorized`` once it has ended."""
     credential = None if account.kid is None else store.credential(db, account.kid)
     if credential is None or credential.withdrawn_at is not None:
         raise Problem("unauthorized", "the account has no valid external account; use the renewal site")
@@ -285,7 +287,7 @@ def _order_by_certificate(
     def make(db: Db, door: Door, account: Account, asked: NewOrder) -> CurrentOrder:
         at = door.office.now()
         source = _presented(db, account, peer)
-        granted = entitlement(db, door, account, source.profile)
+        granted = entitlement(door, active_user(db, account.user_id), source.profile)
         profile = _checked(db, door, account, asked, granted, at)
         order_id, expires_at = store.new_id(at), at + ORDER_LIFETIME
         authorizations = [

@@ -18,6 +18,7 @@ _TABLES = (
         quota INTEGER NOT NULL,                -- certificates outside the renewal period
         used INTEGER NOT NULL DEFAULT 0,
         account_id TEXT,                       -- bound once, for good
+        generation INTEGER NOT NULL,           -- of the user, when it was made; dead in any later one
         created_at INTEGER NOT NULL,
         bound_at INTEGER,
         withdrawn_at INTEGER

@@ -11,6 +11,8 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import sqlite_utils
@@ -50,28 +52,43 @@ def new_id(at: int) -> str:
 
 def add_credential(db: Db, credential: Credential) -> None:
     db.execute(
-        "INSERT INTO acme_credentials (kid, user_id, sealed_key, common_name, profile, quota, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO acme_credentials"
+        " (kid, user_id, sealed_key, common_name, profile, quota, generation, created_at)"
+        " SELECT ?, user_id, ?, ?, ?, ?, generation, ? FROM users WHERE user_id = ?",
         (
             credential.kid,
-            credential.user_id,
             credential.sealed_key,
             credential.common_name,
             credential.profile,
             credential.quota,
             credential.created_at,
+            credential.user_id,
         ),
     )
 
 
+# One that was made in an earlier generation of its user ended with it: by a reissue or a disabling.
+_CREDENTIAL = (
+    "SELECT kid, user_id, sealed_key, common_name, profile, quota, used, account_id,"
+    " acme_credentials.created_at, bound_at,"
+    " CASE WHEN acme_credentials.generation = users.generation THEN withdrawn_at"
+    " ELSE min(coalesce(withdrawn_at, generation_at), generation_at) END AS withdrawn_at"
+    " FROM acme_credentials JOIN users USING (user_id)"
+)
+_ALIVE = (
+    "withdrawn_at IS NULL"
+    " AND generation = (SELECT generation FROM users WHERE users.user_id = acme_credentials.user_id)"
+)
+
+
 def credential(db: Db, kid: str) -> Credential | None:
-    row = _one(db, "SELECT * FROM acme_credentials WHERE kid = ?", kid)
+    row = _one(db, f"{_CREDENTIAL} WHERE kid = ?", kid)
     return None if row is None else Credential(**row)
 
 
 def credentials_of(db: Db, user_id: str) -> list[Credential]:
     """A user's credentials, oldest first."""
-    statement = "SELECT * FROM acme_credentials WHERE user_id = ? ORDER BY created_at"
+    statement = f"{_CREDENTIAL} WHERE user_id = ? ORDER BY acme_credentials.created_at"
     return [Credential(**row) for row in rows(db, statement, [user_id])]
 
 
@@ -80,7 +97,7 @@ def bind_credential(db: Db, kid: str, account_id: str, at: int) -> bool:
     return _changed(
         db,
         "UPDATE acme_credentials SET account_id = ?, bound_at = ?"
-        " WHERE kid = ? AND account_id IS NULL AND withdrawn_at IS NULL",
+        f" WHERE kid = ? AND account_id IS NULL AND {_ALIVE}",
         account_id,
         at,
         kid,
@@ -89,16 +106,14 @@ def bind_credential(db: Db, kid: str, account_id: str, at: int) -> bool:
 
 def withdraw_credential(db: Db, kid: str, at: int) -> bool:
     """Ends a credential; False when unknown or ended already."""
-    return _changed(
-        db, "UPDATE acme_credentials SET withdrawn_at = ? WHERE kid = ? AND withdrawn_at IS NULL", at, kid
-    )
+    return _changed(db, f"UPDATE acme_credentials SET withdrawn_at = ? WHERE kid = ? AND {_ALIVE}", at, kid)
 
 
 def use_credential(db: Db, kid: str) -> bool:
     """Takes one certificate of the quota; False when it is used up or the credential has ended."""
     return _changed(
         db,
-        "UPDATE acme_credentials SET used = used + 1 WHERE kid = ? AND used < quota AND withdrawn_at IS NULL",
+        f"UPDATE acme_credentials SET used = used + 1 WHERE kid = ? AND used < quota AND {_ALIVE}",
         kid,
     )
 
@@ -132,15 +147,20 @@ def add_account(db: Db, account: Account) -> bool:
     return True
 
 
+_ACCOUNT = (
+    "SELECT id, user_id, jwk, status, contacts, created_at, terms_agreed_at, kid, binding FROM acme_accounts"
+)
+
+
 def account(db: Db, account_id: str) -> Account | None:
-    row = _one(db, "SELECT * FROM acme_accounts WHERE id = ?", account_id)
-    return None if row is None else _account(row)
+    row = db.execute(f"{_ACCOUNT} WHERE id = ?", [account_id]).fetchone()
+    return None if row is None else _account(*row)
 
 
 def account_of_key(db: Db, spki_sha256: str) -> Account | None:
     """The account of a key, deactivated or not."""
-    row = _one(db, "SELECT * FROM acme_accounts WHERE spki_sha256 = ?", spki_sha256)
-    return None if row is None else _account(row)
+    row = db.execute(f"{_ACCOUNT} WHERE spki_sha256 = ?", [spki_sha256]).fetchone()
+    return None if row is None else _account(*row)
 
 
 def is_account_key(db: Db, spki_sha256: str) -> bool:
@@ -247,15 +267,15 @@ def orders_replacing(db: Db, replaces: str) -> list[Order]:
     return [_order(row) for row in rows(db, "SELECT * FROM acme_orders WHERE replaces = ?", [replaces])]
 
 
-def latest_order(db: Db, account_id: str) -> Order | None:
-    """The newest order of an account that has its certificate."""
+def latest_request(db: Db, account_id: str) -> str | None:
+    """The request ID of the newest order of an account that has its certificate."""
     row = _one(
         db,
-        "SELECT * FROM acme_orders WHERE account_id = ? AND open = 0 AND request_id IS NOT NULL"
+        "SELECT request_id FROM acme_orders WHERE account_id = ? AND open = 0 AND request_id IS NOT NULL"
         " ORDER BY id DESC LIMIT 1",
         account_id,
     )
-    return None if row is None else _order(row)
+    return None if row is None else str(row["request_id"])
 
 
 def give_request(db: Db, order_id: str, request_id: str) -> bool:
@@ -354,17 +374,29 @@ def deactivate_authorizations_of(db: Db, account_id: str) -> None:
 # -- rows to values ------------------------------------------------------------------------------
 
 
-def _account(row: dict[str, Any]) -> Account:
+@lru_cache(maxsize=4_096)
+def _account(
+    account_id: str,
+    user_id: str,
+    jwk: str,
+    status: str,
+    contacts: str,
+    created_at: int,
+    terms_agreed_at: int | None,
+    kid: str | None,
+    binding: str | None,
+) -> Account:
+    # Read with every request, changed almost never: the same row is the same value.
     return Account(
-        id=row["id"],
-        user_id=row["user_id"],
-        key=stored_key(row["jwk"]),
-        status=row["status"],
-        contacts=tuple(json.loads(row["contacts"])),
-        created_at=row["created_at"],
-        terms_agreed_at=row["terms_agreed_at"],
-        kid=row["kid"],
-        binding=None if row["binding"] is None else json.loads(row["binding"]),
+        id=account_id,
+        user_id=user_id,
+        key=stored_key(jwk),
+        status=status,
+        contacts=tuple(json.loads(contacts)),
+        created_at=created_at,
+        terms_agreed_at=terms_agreed_at,
+        kid=kid,
+        binding=None if binding is None else MappingProxyType(json.loads(binding)),
     )
 
 
