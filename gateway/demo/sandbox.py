@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from aiohttp import web
 from rich.console import Console
 
 from ca import datadir
@@ -22,13 +23,16 @@ from ca.clock import OffsetClock, SystemClock
 from ca.errors import ConfigError
 from ca.files import read_file, write_private
 from gateway.assembly import hosts_by_role
-from gateway.config import FILE_NAME, Config, Listen, Log, origin, toml_of
+from gateway.config import FILE_NAME, Behind, Config, Listen, Log, origin, toml_of
 from gateway.context import Role
 from gateway.demo.mailbox import application as mailbox
 from gateway.demo.people import LONGEST_PAST, DemoUser, populate
+from gateway.demo.upstream import application as example
 from gateway.demo.words import banner
 from gateway.house import CLOCK, DEMO_MARKER, House, is_demo, open_house
+from gateway.identity import jwks
 from gateway.protocol import directory_url
+from gateway.proxy.mount import assertion_keys
 from gateway.rates import Rates
 from gateway.server import run, start_log, stop_signals
 
@@ -67,8 +71,9 @@ async def _demo(
     data: Path, listening: socket.socket, wanted: int, summary: Path | None, console: Console
 ) -> dict[str, Any]:
     port = listening.getsockname()[1]
-    with stop_signals() as stop:
-        sandbox = await _unless(stop, _sandbox(data, port, console.print))
+    with stop_signals() as stop, _listening(0) as behind:
+        upstream = behind.getsockname()[1]
+        sandbox = await _unless(stop, _sandbox(data, port, upstream, console.print))
         if sandbox is None:
             return {}
         house = open_house(data, sandbox.passphrase, spare_keys=_SPARE_KEYS)
@@ -81,6 +86,7 @@ async def _demo(
             _write_summary(summary, told)
             banner(console, told, port_taken=wanted not in (0, port))
 
+        service = await _behind(house, port, behind)
         try:
             await run(
                 house,
@@ -90,13 +96,24 @@ async def _demo(
                 extra={Role.MAILBOX: lambda gate: mailbox(gate, house, clock)},
             )
         finally:
+            await service.cleanup()
             await house.close()
     return told
 
 
-def demo_config(port: int) -> Config:
-    """The configuration of a demo on a port. ``localhost`` is there for clients that resolve no names
-    below it."""
+async def _behind(house: House, port: int, listening: socket.socket) -> web.AppRunner:
+    """The example service that stands behind the demo's login."""
+    audience = origin(house.config.sites.service[0], port)
+    service = example(jwks(assertion_keys(house)), audience, house.office.now)
+    runner = web.AppRunner(service, access_log=None)
+    await runner.setup()
+    await web.SockSite(runner, listening).start()
+    return runner
+
+
+def demo_config(port: int, upstream: int) -> Config:
+    """The configuration of a demo on a port, with the service behind it on another. ``localhost`` is
+    there for clients that resolve no names below it."""
     default = Config()
     protocol = replace(default.protocol, host="localhost")
     sites = replace(default.sites, pickup=("pickup.localhost", "localhost"), mailbox=("mailbox.localhost",))
@@ -106,6 +123,7 @@ def demo_config(port: int) -> Config:
         sites=sites,
         protocol=protocol,
         rates=_RATES,
+        upstream=Behind(addresses=(f"http://{_HOST}:{upstream}",)),
         log=Log(level="warning"),
     )
 
@@ -125,24 +143,24 @@ def summary_of(house: House, sandbox: Sandbox, port: int) -> dict[str, Any]:
     }
 
 
-async def _sandbox(data: Path, port: int, told: Callable[[str], None]) -> Sandbox:
+async def _sandbox(data: Path, port: int, upstream: int, told: Callable[[str], None]) -> Sandbox:
     """The demo in a directory: the one that is there, or a new one."""
     if not is_demo(data):
-        await _make(data, port, told, existed=_check_place(data))
-    (data / FILE_NAME).write_text(toml_of(demo_config(port)))
+        await _make(data, port, upstream, told, existed=_check_place(data))
+    (data / FILE_NAME).write_text(toml_of(demo_config(port, upstream)))
     marker = json.loads(read_file(data / DEMO_MARKER, "demo"))
     users = tuple(DemoUser(**user) for user in marker["users"])
     return Sandbox(data, (data / _PASSPHRASE_FILE).read_text().strip(), users)
 
 
-async def _make(data: Path, port: int, told: Callable[[str], None], *, existed: bool) -> None:
+async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None], *, existed: bool) -> None:
     """Makes everything; the marker comes last, so that half a demo is none and is swept away."""
     try:
         told("Making the demo's CA and its people (a few seconds) ...")
         passphrase = secrets.token_urlsafe(18)
         datadir.create(data, passphrase, SystemClock().seconds() - LONGEST_PAST)
         write_private(data / _PASSPHRASE_FILE, passphrase.encode() + b"\n")
-        (data / FILE_NAME).write_text(toml_of(demo_config(port)))
+        (data / FILE_NAME).write_text(toml_of(demo_config(port, upstream)))
         clock = OffsetClock(data / CLOCK)
         house = open_house(data, passphrase, clock=clock, spare_keys=_SPARE_KEYS)
         try:

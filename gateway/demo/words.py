@@ -31,6 +31,7 @@ def banner(console: Console, summary: Mapping[str, Any], *, port_taken: bool) ->
     sites = Table(box=None, show_header=False)
     for name, url in summary["sites"].items():
         sites.add_row(name, url)
+    sites.add_row("upstream", summary["sites"]["service"] + "app/ (an example, after the login)")
     sites.add_row("protocol", summary["acme_directory"])
     console.print(sites)
     users = Table(box=None, pad_edge=False)

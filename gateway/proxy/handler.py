@@ -165,6 +165,9 @@ class _Relay:
             info.count(f"upstream.{error.code if isinstance(error, UpstreamFault) else 'client-gone'}")
             info.abort()
             return Relayed(head.status, False)
+        except BaseException:  # stopped within an answer, or a fault of ours: no page may follow
+            info.abort()
+            raise
         finally:
             asked.protocol.on_lost = None
             if upload is not None and not upload.done():
@@ -358,7 +361,6 @@ class _Relay:
         if transport is None:
             raise UpstreamFault("client-gone", answered=True)
         transport.write(heads.switching_head(head.reason, head.headers))
-        asked.web.writer.output_size += 1
         await tunnel(
             asked.protocol,
             asked.web.writer,

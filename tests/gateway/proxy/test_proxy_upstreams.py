@@ -1,0 +1,151 @@
+"""Upstreams of other kinds: https with a pinned CA, Debian's nginx; and what a configuration may say."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ca.errors import ConfigError
+from gateway.proxy.upstream import parse_addresses
+from tests.gateway.conftest import Pki
+from tests.gateway.proxy.conftest import Stand
+from tests.gateway.proxy.upstreams import saying
+from tests.gateway.rawtls import Issued, connect, get, issue
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+_NOW = datetime.now(UTC)
+TIMES = {"not_before": _NOW - timedelta(days=1), "not_after": _NOW + timedelta(days=30)}
+_NGINX = """
+daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;
+events {{ worker_connections 64; }}
+http {{ access_log {dir}/access.log; client_body_temp_path {dir}/t; proxy_temp_path {dir}/t;
+  fastcgi_temp_path {dir}/t; uwsgi_temp_path {dir}/t; scgi_temp_path {dir}/t; underscores_in_headers on;
+  server {{ listen 127.0.0.1:{port}; default_type text/plain; gzip on; gzip_types text/plain;
+    gzip_proxied any; gzip_min_length 1;
+    location / {{ return 200 "$request_method $request_uri $host $http_x_forwarded_for\\n"; }}
+    location /file {{ root {dir}; }} }} }}
+"""
+
+
+def pem(issued: Issued) -> str:
+    return issued.certificate.public_bytes(Encoding.PEM).decode()
+
+
+@asynccontextmanager
+async def https(folder: Path, server: Issued) -> AsyncIterator[int]:
+    file = folder / "upstream.pem"
+    file.write_bytes(server.pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    script = saying(*[OK] * 4)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await script(reader, writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()
+
+
+async def test_https_trusts_the_pinned_ca_alone(stand: Stand, pki: Pki, tmp_path: Path) -> None:
+    """The pinned CA and the right name are let in; another CA or another name is 502."""
+    ca, other = issue("upstream CA", ca=True, **TIMES), issue("upstream CA", ca=True, **TIMES)
+    server = issue("app.internal", ca, hosts=("app.internal",), purpose=None, **TIMES)
+    async with https(tmp_path, server) as port:
+        url = f"https://127.0.0.1:{port}"
+        for pinned, name, status in (
+            (ca, "app.internal", 200),
+            (other, "app.internal", 502),
+            (ca, "other.internal", 502),
+        ):
+            front = await stand(url, ca_pem=pem(pinned), server_name=name)
+            async with connect(front.port, b"login.test", certificate=pki.client) as client:
+                assert (await client.get(b"login.test")).status == status
+
+
+@pytest.mark.parametrize(
+    ("urls", "ca", "hint"),
+    [
+        ((), None, "no address"),
+        (("127.0.0.1:80",), None, "write it as"),
+        (("ftp://a",), None, "write it as"),
+        (("http://a/b",), None, "write it as"),
+        (("http://a:x",), None, "write it as"),
+        (("http://u@a",), None, "write it as"),
+        (("https://a",), None, "name the CA"),
+        (("https://a",), "not PEM", "holds no certificate"),
+    ],
+)
+def test_addresses_are_checked(urls: tuple[str, ...], ca: str | None, hint: str) -> None:
+    """V22 for upstreams: an https address without a readable CA is an error, never the system's CAs."""
+    with pytest.raises(ConfigError, match=hint):
+        parse_addresses(urls, ca_pem=ca)
+
+
+def test_addresses_have_their_ports() -> None:
+    """The scheme's own port is the default; IPv6 stands in brackets."""
+    first, second = parse_addresses(["http://a", "http://[::1]:81/"])
+    assert (first.host, first.port, second.host, second.port) == ("a", 80, "::1", 81)
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+async def test_nginx_behind_the_gate(stand: Stand, pki: Pki, tmp_path: Path) -> None:
+    """Another server's ways: compression, ranges, conditions, errors and keep-alive go through unharmed."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "file").write_bytes(bytes(range(256)) * 4_000)
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(_NGINX.format(dir=tmp_path, port=port))
+    process = subprocess.Popen(["nginx", "-c", str(conf), "-p", str(tmp_path)], stderr=subprocess.DEVNULL)
+    try:
+        await _listening(port)
+        front = await stand(f"http://127.0.0.1:{port}")
+        async with connect(front.port, b"login.test", certificate=pki.client) as client:
+            told = await client.get(b"login.test", b"/a%20b?c=%2F")
+            assert told.text == "GET /a%20b?c=%2F login.test 127.0.0.1\n"
+            whole = await client.get(b"login.test", b"/file")
+            assert len(whole.body) == 1_024_000
+            part = await client.get(b"login.test", b"/file", b"Range: bytes=256-259")
+            assert (part.status, part.body) == (206, b"\0\1\2\3")
+            tag = whole.headers["etag"].encode()
+            await client.send(get(b"login.test", b"/file", b"If-None-Match: " + tag) + get(b"login.test"))
+            assert (await client.answer()).status == 304
+            assert (await client.answer()).text.startswith("GET / ")
+            missing = await client.get(b"login.test", b"/file/none")
+            assert missing.status == 404
+            zipped = await client.get(b"login.test", b"/", b"Accept-Encoding: gzip")
+            assert zipped.headers["content-encoding"] == "gzip"
+            assert zipped.headers["transfer-encoding"] == "chunked"
+    finally:
+        process.terminate()
+        process.wait()
+    assert (tmp_path / "access.log").read_text().count("\n") == 7
+
+
+async def _listening(port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.02)
+        else:
+            writer.close()
+            return
