@@ -43,9 +43,20 @@ def gate_of(house: House) -> Gate:
         office=house.office,
         origins={role: origin(hosts[0], port) for role, hosts in hosts_by_role(config).items()},
         try_suffix=suffix and origin(suffix, port).removeprefix("https://"),
+        fresh=_wildcards(config, port),
         manual_url=config.operator.manual_url,
         demo=house.is_demo,
     )
+
+
+def _wildcards(config: Config, port: int) -> dict[Role, str]:
+    """Role -> the part of its first wildcard that follows the label, with the port if it is needed."""
+    found = {}
+    for role, hosts in hosts_by_role(config).items():
+        wildcard = next((host for host in hosts if host.startswith("*.")), None)
+        if wildcard is not None:
+            found[role] = origin(wildcard.removeprefix("*"), port).removeprefix("https://")
+    return found
 
 
 def hosts_by_role(config: Config) -> dict[Role, tuple[str, ...]]:

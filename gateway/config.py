@@ -155,8 +155,14 @@ class Sites:
     """Host names of each site; the first is the one in mails and links."""
 
     pickup: tuple[str, ...] = _setting(("pickup.localhost",), "pick-up: never asks for a certificate", _hosts)
-    renewal: tuple[str, ...] = _setting(("renewal.localhost",), "renewal: requires one", _hosts)
-    service: tuple[str, ...] = _setting(("service.localhost",), "online service: requires one", _hosts)
+    renewal: tuple[str, ...] = _setting(
+        ("renewal.localhost", "*.renew.localhost"),
+        "renewal: requires one; under a wildcard a browser asks for another certificate",
+        _hosts,
+    )
+    service: tuple[str, ...] = _setting(
+        ("service.localhost", "*.login.localhost"), "online service: requires one; wildcard as above", _hosts
+    )
     connectivity: tuple[str, ...] = _setting(
         ("connectivity.localhost",), "connectivity test: asks for one and works without", _hosts
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from enroll.office import Office
@@ -29,6 +30,8 @@ class Gate:
     origins: Mapping[Role, str]
     #: What follows the random label of a fresh host name, port included: ``.try.example:8443``.
     try_suffix: str
+    #: Role -> what follows the random label of a fresh host of that very site; roles without are left out.
+    fresh: Mapping[Role, str] = field(default_factory=dict)
     #: Where オンライン操作マニュアル第3章 is (R57); empty leaves the text without a link.
     manual_url: str = ""
     #: A demo: says so on every page.
@@ -36,3 +39,11 @@ class Gate:
 
     def now(self) -> int:
         return self.office.now()
+
+    def fresh_origin(self, role: Role) -> str:
+        """The origin of a host that no browser has seen, so that it asks for a certificate again (E12).
+
+        Of the site itself if it has such hosts, else of the connectivity test, else that site's own.
+        """
+        suffix = self.fresh.get(role) or self.try_suffix
+        return f"https://{secrets.token_hex(8)}{suffix}" if suffix else self.origins[Role.CONNECTIVITY]

@@ -116,7 +116,9 @@ async def _doctor(house: House) -> Answer:
 def _config(domain: str, port: int) -> Config:
     default = Config()
     names = ("pickup", "renewal", "service", "connectivity", "help")
-    hosts = {name: (f"{name}.{domain}",) for name in names}
+    hosts: dict[str, tuple[str, ...]] = {name: (f"{name}.{domain}",) for name in names}
+    hosts["renewal"] += (f"*.renew.{domain}",)
+    hosts["service"] += (f"*.login.{domain}",)
     sites = Sites(**hosts, try_suffix=f"*.try.{domain}")
     made = replace(default, listen=replace(default.listen, port=port), sites=sites)
     # Read back as the server will, so that a hostile domain is refused now and by name.

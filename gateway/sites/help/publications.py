@@ -70,6 +70,12 @@ def hosts_of(gate: Gate) -> tuple[Host, ...]:
         name, _, port = gate.try_suffix.partition(":")
         purpose = ("導通確認サイト（もう一度試す）", "Connectivity test (try again)")
         found.append(Host(f"*{name}", int(port or 443), purpose, True))
+    for role, suffix in gate.fresh.items():
+        name, _, port = suffix.partition(":")
+        ja, en = _PURPOSES[role]
+        found.append(
+            Host(f"*{name}", int(port or 443), (f"{ja}（証明書を選び直す）", f"{en} (choose again)"), True)
+        )
     return tuple(found)
 
 

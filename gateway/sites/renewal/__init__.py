@@ -115,7 +115,7 @@ async def _application(request: web.Request, peer: _Peer) -> web.StreamResponse:
         place="application",
         renewal=found,
         peer=peer,
-        choose_again=_choose_again(gate),
+        choose_again=gate.fresh_origin(Role.RENEWAL),
     )
 
 
@@ -276,7 +276,7 @@ async def _wrong_certificate(request: web.Request, refusal: Refusal, peer: _Peer
         reference=reference,
         at=refusal.at,
         rejection=peer,
-        test_url=_choose_again(gate),
+        test_url=gate.fresh_origin(Role.RENEWAL),
     )
 
 
@@ -311,13 +311,6 @@ async def _session(request: web.Request, response: web.Response, peer: _Peer, or
 def _fingerprint(peer: _Peer) -> str:
     assert peer.fingerprint is not None
     return peer.fingerprint
-
-
-def _choose_again(gate: Gate) -> str:
-    """A host that this browser has never seen: it asks for a certificate again (E12)."""
-    if not gate.try_suffix:
-        return gate.origins[Role.CONNECTIVITY]
-    return f"https://{secrets.token_hex(8)}{gate.try_suffix}"
 
 
 def _waiting_path(order: Enrollment) -> str:

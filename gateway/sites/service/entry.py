@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import unicodedata
 
 from aiohttp import web
@@ -10,7 +9,7 @@ from aiohttp import web
 from enroll import login, store
 from enroll.refusals import Refusal
 from gateway import http, references, sessions
-from gateway.context import Gate, Role
+from gateway.context import Role
 from gateway.pages import GATE, form, render, see_other
 from gateway.sites.service.door import (
     LOGIN,
@@ -75,7 +74,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
 async def logout_page(request: web.Request) -> web.StreamResponse:
     """Asks those who are logged in, and tells the others that they are out."""
     visitor = await visitor_of(request, request.app)
-    switch = switch_url(request.app[GATE])
+    switch = request.app[GATE].fresh_origin(Role.SERVICE) + "/"
     return render(request, "logout.html", visitor=visitor, here="logout", switch=switch)
 
 
@@ -120,13 +119,6 @@ async def change_password(request: web.Request, visitor: Visitor) -> web.StreamR
     return response
 
 
-def switch_url(gate: Gate) -> str:
-    """Where the browser asks for a certificate again: a host that it has no choice remembered for (E12)."""
-    if not gate.try_suffix:
-        return gate.origins[Role.CONNECTIVITY] + "/"
-    return f"https://{secrets.token_hex(6)}{gate.try_suffix}/"
-
-
 def _login_page(
     request: web.Request,
     following: str,
@@ -146,7 +138,7 @@ def _login_page(
         errors=errors or {},
         reference=reference,
         refused=REFUSALS["bad_credentials"],
-        switch=switch_url(request.app[GATE]),
+        switch=request.app[GATE].fresh_origin(Role.SERVICE) + "/",
         action=LOGIN,
     )
 

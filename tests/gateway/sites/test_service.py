@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -448,6 +448,8 @@ async def test_logout_ends_the_session_though_the_certificate_stays(service: Ser
     links = {each.text: each.attributes["href"] for each in page.main.all("a")}
     assert links["もう一度ログインする"] == "/login"
     assert links["別の証明書でログインする"].endswith(f"{service.gate.try_suffix}/")
+    own = replace(service.gate, fresh={Role.SERVICE: ".login.test"})
+    assert own.fresh_origin(Role.SERVICE).endswith(".login.test")
     assert (await visitor.get("/portal/", Cookie=f"__Host-service={token}")).path == "/login"
     assert "logout" in [row["action"] for row in store.audit_page(service.office.database.read(), USER, 9)]
 
