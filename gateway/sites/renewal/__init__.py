@@ -6,7 +6,6 @@ to them. The session only keeps the Download ticket, and the right to finish aft
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
