@@ -110,8 +110,13 @@ def create(
 
 def load(path: Path, passphrase: str) -> DataDir:
     """Opens the data directory at `path`. `ConfigError` for whatever is missing, altered or locked."""
+    read_marker(path)
+    return read(path, open_vault(path / "vault.json", passphrase))
+
+
+def read(path: Path, vault: Vault) -> DataDir:
+    """The same with a vault that is open already: what was added since, a new issuing CA, is in it."""
     marker = read_marker(path)
-    vault = open_vault(path / "vault.json", passphrase)
     root = _read_certificate(path / "ca/root.pem")
     root_der = root.public_bytes(serialization.Encoding.DER)
     issuers = tuple(_load_issuer(path, vault, row, root, root_der) for row in marker["issuers"])

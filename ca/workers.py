@@ -111,6 +111,11 @@ class KeyStock:
         self._refill: asyncio.Task[None] | None = None
 
     @property
+    def size(self) -> int:
+        """How many keys are to lie ready."""
+        return self._size
+
+    @property
     def level(self) -> int:
         """How many keys lie ready."""
         return len(self._stock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ca.datadir import DataDir
 from ca.errors import ConfigError
 from ca.sealing import read_passphrase
 from ca.workers import KeyStock, Workers
+from enroll import mails
 from enroll.delivery import Outbox, Smtp, Transport
 from enroll.office import Office
 from gateway.config import Config, Mail, read_config, settings_of
@@ -81,6 +82,26 @@ def open_house(data: Path, passphrase: str, *, spare_keys: int = 0, clock: Clock
         templates=templates if templates.is_dir() else None,
     )
     return House(data, config, opened, office, transport_of(config.mail, data))
+
+
+def reopened(house: House) -> House:
+    """The same house after a look at its directory: settings, CAs, mail templates and transport anew.
+
+    Database, clock and workers stay. ConfigError as above, and the house is as it was.
+    """
+    config = read_config(house.data)
+    opened = datadir.read(house.data, house.datadir.vault)
+    settings, old, templates = settings_of(config), house.office, house.data / TEMPLATES
+    changed = settings.person_key != old.settings.person_key
+    office = replace(
+        old,
+        authority=opened.authority,
+        keys=KeyStock(old.workers, settings.person_key, size=old.keys.size) if changed else old.keys,
+        settings=settings,
+        templates=templates if templates.is_dir() else None,
+    )
+    mails.check_templates(office.templates)
+    return House(house.data, config, opened, office, transport_of(config.mail, house.data))
 
 
 @asynccontextmanager

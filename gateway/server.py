@@ -7,49 +7,108 @@ import gc
 import logging
 import signal
 import socket
+import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import uvloop
-from aiohttp import web
 
 import ca.store
+from ca import datadir
 from ca.errors import ConfigError
-from ca.revocation import RevocationStatus
 from enroll import issuance, scheduler
+from enroll.acme.nonces import create_table
 from enroll.delivery import deliver_due
 from gateway.assembly import gate_of, sites_of
-from gateway.context import Gate, Role
+from gateway.config import Config, Log, read_config
 from gateway.house import House, open_house
-from gateway.listener import Listener
+from gateway.running import internal, places, serving
+from gateway.running.journal import DirectHandler, Journal, JournalHandler
+from gateway.running.notify import notify, watchdog_seconds
+from gateway.running.serving import Builders, Post, Serving
+from gateway.running.stopping import ends_with, reload_signals, stop_signals
+from gateway.running.supervisor import supervise
+
+__all__ = ["run", "serve", "start_log", "stop_signals"]
 
 log = logging.getLogger("sekisho.server")
 
 #: Seconds between two looks at what is due. A mail leaves within a second of its cause; a revocation
 #: reaches open connections within half of one; D-30 and D-7 follow midnight in Japan by half a minute.
 _TICK, _DELIVERY, _REVOCATION = 30.0, 1.0, 0.5
+# Between two reports of a worker, and between two tries to take over from the one that leads.
+_REPORT = 1.0
 # Keys lying ready for a burst of pick-ups.
 _SPARE_KEYS = 8
+_BACKLOG = 1_024
 
 Started = Callable[[int], Awaitable[None]]
-Builders = Mapping[Role, Callable[[Gate], web.Application]]
 
 
-def serve(data: Path, passphrase: str) -> None:
+def serve(data: Path, passphrase: str, workers: int = 1) -> None:
     """Serves a data directory until SIGTERM or SIGINT. ConfigError for what the operator has to mend."""
-    uvloop.run(_serve(data, passphrase))
+    datadir.read_marker(data)
+    config = read_config(data)
+    directory = places.run_directory(data)
+    # Nobody who asks for a reload too early shall end us.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with ExitStack() as stack:
+        stack.callback(places.claim(directory).close)
+        if workers == 1:
+            uvloop.run(_serve(data, passphrase, Post(directory), None, None))
+        else:
+            sock = stack.enter_context(_listening(config))
+            _serve_together(data, passphrase, config, directory, sock, workers)
 
 
-async def _serve(data: Path, passphrase: str) -> None:
-    house = open_house(data, passphrase, spare_keys=_SPARE_KEYS)
+def _serve_together(
+    data: Path, passphrase: str, config: Config, directory: Path, sock: socket.socket, workers: int
+) -> None:
+    # Whatever is wrong is found here, once, and what is missing is made.
+    uvloop.run(_rehearse(data, passphrase))
+    create_table(places.nonce_file(directory))
+    _log_directly(data, config.log)
+    told = False
+
+    def worker(number: int, parent: int) -> None:
+        uvloop.run(_serve(data, passphrase, Post(directory, number, shared=True), sock, parent))
+
+    def turn() -> None:
+        nonlocal told
+        if not told and sum(bool(each["ready"]) for each in places.reports(directory)) == workers:
+            told = True
+            log.info("%d workers are ready", workers)
+            notify("READY=1", f"STATUS={workers} workers")
+        notify("WATCHDOG=1")
+
+    supervise(workers, worker, drain=config.limits.drain, turn=turn)
+
+
+async def _rehearse(data: Path, passphrase: str) -> None:
+    house = open_house(data, passphrase)
     try:
-        start_log(house.config.log.level)
-        with stop_signals() as stop:
-            await run(house, stop, _say_ready)
+        sites_of(house, gate_of(house))
     finally:
         await house.close()
+
+
+async def _serve(
+    data: Path, passphrase: str, post: Post, sock: socket.socket | None, parent: int | None
+) -> None:
+    house = open_house(data, passphrase, spare_keys=_SPARE_KEYS)
+    journal: Journal | None = None
+    try:
+        journal = _journal(data, house.config.log)
+        _log_to(journal, house.config.log.level)
+        at_post = Post(post.directory, post.number, post.shared, journal)
+        with stop_signals() as stop, ends_with(parent, stop):
+            await run(house, stop, _say_ready, sock=sock, post=at_post)
+    finally:
+        await house.close()
+        if journal is not None:
+            journal.close()
 
 
 async def run(
@@ -59,62 +118,45 @@ async def run(
     *,
     sock: socket.socket | None = None,
     extra: Builders | None = None,
+    post: Post = Post(),  # noqa: B008 (frozen)
 ) -> None:
     """Serves an opened house until ``stop``; ``started`` is told the port once every site answers.
 
-    ``sock`` is a bound socket to listen on instead of the configured address.
+    ``sock`` is a bound socket to listen on instead of the configured address. The house may be another
+    one at the end, after a reload; what it shares with this one is the caller's to close.
     """
-    office, listen = house.office, house.config.listen
+    office = house.office
     finished = await issuance.recover(office)
     if finished:
         log.info("finished %d certificates that were begun before the last stop", finished)
     seen = ca.store.last_revocation(office.database.read())
-    listener = Listener(
-        sites_of(house, gate_of(house), extra),
-        clock=office.clock,
-        status=_status(house),
-        limits=house.config.limits,
-        public_ports=(house.config.public_port,),
-    )
-    try:
-        port = await listener.start(listen.host, listen.port, sock=sock)
-    except OSError as error:
-        raise ConfigError(
-            f"listen.port: {listen.host} port {listen.port} cannot be used ({error.strerror}); "
-            "stop what uses it, or write another port"
-        ) from None
+    now = serving.begin(house, post, extra)
+    port = await _open(now, sock)
     office.keys.refill()
     tasks = [
-        asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(office))),
-        asyncio.create_task(_repeat("delivery", _DELIVERY, lambda: _deliver(house))),
-        asyncio.create_task(_push_revocations(house, listener, seen)),
+        asyncio.create_task(work)
+        for work in (_lead(now), _push_revocations(now, seen), _report(now), _watchdog(post))
     ]
     # What exists now lives as long as the process; the collector need not look at it again.
     gc.collect()
     gc.freeze()
     try:
-        await started(port)
-        await stop.wait()
+        # A demo ends with its terminal; whoever serves a directory stays, and is asked by SIGHUP.
+        with reload_signals(post.directory is not None) as asked:
+            tasks.append(asyncio.create_task(_reload_when_asked(now, asked)))
+            serving.write_report(now)
+            await started(port)
+            await stop.wait()
         log.info("stopping")
+        if not post.shared:
+            notify("STOPPING=1")
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await listener.stop()
-
-
-@contextmanager
-def stop_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set, for the length of a block inside an event loop."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    wanted = (signal.SIGTERM, signal.SIGINT)
-    for number in wanted:
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in wanted:
-            loop.remove_signal_handler(number)
+        await now.listener.stop()
+        if now.house.office.keys is not office.keys:
+            await now.house.office.keys.close()
 
 
 def start_log(level: str) -> None:
@@ -124,13 +166,96 @@ def start_log(level: str) -> None:
     )
 
 
+def _log_to(journal: Journal, level: str) -> None:
+    logging.basicConfig(level=level.upper(), handlers=[JournalHandler(journal)], force=True)
+
+
+def _log_directly(data: Path, settings: Log) -> None:
+    """For the supervisor, which has few words and must not have a thread: it forks."""
+    handler = DirectHandler(data / settings.file if settings.file else None)
+    logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
+
+
+def _journal(data: Path, settings: Log) -> Journal:
+    return Journal(data / settings.file if settings.file else None)
+
+
+def _listening(config: Config) -> socket.socket:
+    """The socket that workers share. ConfigError if the address cannot be used."""
+    family = socket.AF_INET6 if ":" in config.listen.host else socket.AF_INET
+    try:
+        return socket.create_server((config.listen.host, config.listen.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise _cannot_listen(config, error) from None
+
+
+async def _open(now: Serving, sock: socket.socket | None) -> int:
+    listen = now.house.config.listen
+    try:
+        return await now.listener.start(listen.host, listen.port, sock=sock)
+    except OSError as error:
+        raise _cannot_listen(now.house.config, error) from None
+
+
+def _cannot_listen(config: Config, error: OSError) -> ConfigError:
+    listen = config.listen
+    return ConfigError(
+        f"listen.port: {listen.host} port {listen.port} cannot be used ({error.strerror}); "
+        "stop what uses it, or write another port"
+    )
+
+
 async def _say_ready(port: int) -> None:
     log.info("ready on port %d", port)
+    notify("READY=1", f"STATUS=ready on port {port}")
 
 
-def _status(house: House) -> Callable[[str], RevocationStatus]:
-    database = house.office.database
-    return lambda fingerprint: ca.store.certificate_status(database.read(), fingerprint)
+# -- tasks ---------------------------------------------------------------------------------------------
+
+
+async def _lead(now: Serving) -> None:
+    """Looks after time, mail and the internal port, in one process only: the one that has the lock.
+
+    When it dies the kernel lets go of the lock, and another process takes it within a second.
+    """
+    directory = now.post.directory
+    lock = None
+    while directory is not None and (lock := places.take_lead(directory)) is None:  # noqa: ASYNC110
+        await asyncio.sleep(_REPORT)  # the kernel wakes nobody when a lock is let go
+    now.leads = True
+    tasks = [
+        asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(now.house.office))),
+        asyncio.create_task(_repeat("delivery", _DELIVERY, lambda: _deliver(now.house))),
+        asyncio.create_task(_tell_inside(now)),
+    ]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if lock is not None:
+            lock.close()
+
+
+async def _tell_inside(now: Serving) -> None:
+    settings = now.house.config.internal
+    while settings.port:
+        try:
+            opened = await internal.listen(
+                settings.host,
+                settings.port,
+                ready=lambda: serving.wrong(now),
+                figures=lambda: serving.every_sample(now),
+            )
+        except ConfigError as error:
+            log.error("%s", error)
+            await asyncio.sleep(30)
+            continue
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await opened.close()
 
 
 async def _deliver(house: House) -> None:
@@ -138,17 +263,49 @@ async def _deliver(house: House) -> None:
         continue
 
 
-async def _push_revocations(house: House, listener: Listener, seen: int) -> None:
+async def _push_revocations(now: Serving, seen: int) -> None:
     """Ends open connections of certificates revoked since, by this process or another one."""
     newest = seen
+    database = now.house.office.database
 
     async def look() -> None:
         nonlocal newest
-        for revoked in ca.store.revoked_since(house.office.database.read(), newest):
-            listener.revoke(revoked.fingerprint)
+        for revoked in ca.store.revoked_since(database.read(), newest):
+            ended = now.listener.revoke(revoked.fingerprint)
             newest = revoked.number
+            if ended:
+                log.info("certificate %s is revoked: %d connections ended", revoked.serial, ended)
 
     await _repeat("revocation", _REVOCATION, look)
+
+
+async def _report(now: Serving) -> None:
+    """What the other workers and the supervisor know of this one."""
+    if now.post.shared:
+
+        async def tell() -> None:
+            serving.write_report(now)
+
+        await _repeat("report", _REPORT, tell)
+
+
+async def _watchdog(post: Post) -> None:
+    """systemd restarts us when the event loop no longer turns; of workers the supervisor's."""
+    seconds = None if post.shared else watchdog_seconds()
+    while seconds:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(seconds)
+
+
+async def _reload_when_asked(now: Serving, asked: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        if not now.post.shared:
+            notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
+        await serving.reload_and_tell(now)
+        if not now.post.shared:
+            notify("READY=1")
 
 
 async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:

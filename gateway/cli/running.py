@@ -21,13 +21,33 @@ from gateway.cli.root import root
 
 @command(root, "serve")
 @PASSPHRASE_FILE
-def _serve(data: Path, passphrase_file: Path | None) -> Answer:
-    """Run the gateway until SIGTERM or Ctrl-C."""
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that share the port; one per core at most.",
+)
+def _serve(data: Path, passphrase_file: Path | None, workers: int) -> Answer:
+    """Run the gateway until SIGTERM or Ctrl-C; a second one does not wait for requests that run."""
     # The server and its sites are imported by the commands that need them: the others start faster.
     from gateway.server import serve
 
-    serve(data, passphrase_from(passphrase_file))
+    serve(data, passphrase_from(passphrase_file), workers)
     return answer({"serve": {"stopped": True}}, "stopped")
+
+
+@command(root, "reload")
+@click.option("--timeout", type=click.FloatRange(1, 600), default=60.0, show_default=True, help="Seconds.")
+def _reload(data: Path, timeout: float) -> Answer:
+    """Let the running gateway take over changed settings, certificates and CAs, connections untouched.
+
+    If anything is wrong with them it goes on as before, and this says what.
+    """
+    from gateway.running.reloading import ask_for_reload
+
+    workers = ask_for_reload(data, timeout)
+    return answer({"reload": {"workers": workers}}, f"reloaded ({workers} process{'es' * (workers > 1)})")
 
 
 @command(root, "demo", default_data=False)

@@ -44,13 +44,10 @@ class Journal:
         self._thread.start()
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Adds a line. JSON escapes every control character, so that a line is one event."""
-        line = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-        # U+0085, U+2028 and U+2029 break lines for some readers; lone surrogates are no UTF-8.
-        if not line.isascii():
-            line = line.translate(_BREAKS)
+        """Adds a line."""
+        line = _line(record)
         with self._lock:
-            self._lines.append(line.encode("utf-8", "backslashreplace"))
+            self._lines.append(line)
             self._size += len(line)
             full = self._size >= _FLUSH_BYTES
         if full:
@@ -111,6 +108,20 @@ class JournalHandler(logging.Handler):
         self._journal.write(event_of(record))
 
 
+class DirectHandler(logging.Handler):
+    """The same lines without a thread, written at once: for a process that forks."""
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__()
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fd = 2 if self._path is None else _open(self._path)
+        _write_all(fd, _line(event_of(record)) + b"\n")
+        if self._path is not None:
+            os.close(fd)
+
+
 def event_of(record: logging.LogRecord) -> dict[str, Any]:
     """A log record as a line of the journal."""
     event: dict[str, Any] = {
@@ -130,9 +141,15 @@ def event_of(record: logging.LogRecord) -> dict[str, Any]:
     return event
 
 
-_BREAKS = {
-    **{code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)},
-}
+# What JSON leaves as it is and some readers or terminals do not: DEL and C1, line separators.
+_BREAKS = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    """A record as one line: JSON escapes every other control character."""
+    line = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    # A lone surrogate, which is no UTF-8, becomes \\udcXX: still JSON.
+    return line.translate(_BREAKS).encode("utf-8", "backslashreplace")
 
 
 def _open(path: Path) -> int:

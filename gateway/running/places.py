@@ -8,6 +8,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from ca.files import make_private_directory
 _PID = "sekisho.pid"
 _LEAD = "lead.lock"
 _NONCES = "nonces"
+_TURN = "turn.lock"
 
 
 def run_directory(data: Path) -> Path:
@@ -51,6 +54,17 @@ def take(path: Path) -> Lock | None:
         os.close(fd)
         return None
     return Lock(fd)
+
+
+@contextmanager
+def turn(directory: Path | None) -> Iterator[None]:
+    """One process at a time: for what is made when it is missing, as server certificates are."""
+    if directory is None:
+        yield
+        return
+    with open(directory / _TURN, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def take_lead(directory: Path) -> Lock | None:
@@ -106,12 +120,13 @@ def reports(directory: Path) -> list[dict[str, Any]]:
             state = json.loads(path.read_text())
         except (OSError, ValueError):
             continue
-        if isinstance(state, dict) and _lives(state.get("pid")):
+        if isinstance(state, dict) and lives(state.get("pid")):
             found.append(state)
     return sorted(found, key=lambda state: int(state["worker"]))
 
 
-def _lives(pid: Any) -> bool:
+def lives(pid: Any) -> bool:
+    """Whether there is such a process."""
     if not isinstance(pid, int):
         return False
     try:

@@ -1,0 +1,89 @@
+"""What the house itself has to tell: days that its certificates have left, mails waiting, the register."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import sqlite_utils
+from cryptography import x509
+
+import ca.store
+from enroll import mails, store
+from gateway.house import DATABASE, House
+from gateway.running.internal import at_most
+from gateway.running.metrics import Sample
+
+# A scrape reads whole tables; it may as well be told what the last one was.
+_KEPT_SECONDS = 30.0
+_WRITE_SECONDS = 5.0
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Figures:
+    """Samples of a house, from the database at most every half minute."""
+
+    def __init__(self) -> None:
+        self._counted_at = float("-inf")
+        self._counts: list[Sample] = []
+
+    async def samples(self, house: House, served: Mapping[str, int]) -> list[Sample]:
+        """``served``: the ends (notAfter, epoch seconds) of certificates that are shown to visitors."""
+        if time.monotonic() - self._counted_at > _KEPT_SECONDS:
+            self._counts = await asyncio.to_thread(lambda: list(_counts(house.office.database.read())))
+            self._counted_at = time.monotonic()
+        size = sum(path.stat().st_size for path in house.data.glob(DATABASE + "*") if path.is_file())
+        days = (
+            ("sekisho_certificate_days", {"certificate": name}, round((end - time.time()) / 86_400, 3))
+            for name, end in sorted({**own_ends(house), **served}.items())
+        )
+        return [*self._counts, *days, ("sekisho_database_bytes", {}, size)]
+
+
+def own_ends(house: House) -> dict[str, int]:
+    """When our own CAs end, by a name for each."""
+    ends = {"root": _end(house.datadir.root), "server-ca": house.datadir.server_ca.not_after_at}
+    for issuer in house.datadir.authority.issuers:
+        ends[f"issuing:{issuer.common_name}"] = issuer.not_after_at
+    return ends
+
+
+async def wrong_with(
+    house: House, accepting: bool, served: Mapping[str, int], now: Callable[[], float] = time.time
+) -> list[str]:
+    """What keeps the house from serving: a database that takes no write, a certificate that has ended."""
+    wrong = [] if accepting else ["not accepting connections"]
+    error = await at_most(_WRITE_SECONDS, house.office.database.write(_touch))
+    if error is not None:
+        wrong.append(f"the database cannot be written ({error})")
+    current = {"issuing": house.datadir.authority.current.not_after_at}
+    ended = [name for name, end in {**current, **served}.items() if end < now()]
+    return wrong + [f"the certificate {name} has ended" for name in ended]
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process (Linux; 0 elsewhere)."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _touch(db: sqlite_utils.Database) -> None:
+    # Takes the writer's lock and gives it back: fails on a file that is locked, damaged or read-only.
+    db.execute("UPDATE sessions SET ends_at = ends_at WHERE token_hash = ''")
+
+
+def _counts(db: sqlite_utils.Database) -> Iterator[Sample]:
+    for status, count in ca.store.count_by_status(db).items():
+        yield "sekisho_certificates", {"status": status}, count
+    for state, count in store.count_by_state(db).items():
+        yield "sekisho_enrollments", {"state": state}, count
+    yield "sekisho_mails_waiting", {}, mails.waiting(db)
+
+
+def _end(certificate: x509.Certificate) -> int:
+    return int(certificate.not_valid_after_utc.timestamp())

@@ -1,0 +1,81 @@
+"""How the gateway is, told to this machine by plain HTTP: /healthz, /readyz and /metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from aiohttp import web
+
+from ca.errors import ConfigError
+from gateway.running.metrics import CONTENT_TYPE, Sample, exposition
+
+#: What keeps the gateway from serving, in words; nothing for a good one.
+Ready = Callable[[], Awaitable[list[str]]]
+Figures = Callable[[], Awaitable[Iterable[Sample]]]
+
+
+class Internal:
+    """The open port; close it once."""
+
+    def __init__(self, runner: web.ServerRunner, port: int) -> None:
+        self._runner = runner
+        self.port = port
+
+    async def close(self) -> None:
+        await self._runner.cleanup()
+
+
+async def listen(host: str, port: int, ready: Ready, figures: Figures) -> Internal:
+    """Opens the port. ConfigError if it cannot be used."""
+
+    async def healthz(_: web.BaseRequest) -> web.Response:
+        return _json(200, {"status": "ok"})
+
+    async def readyz(_: web.BaseRequest) -> web.Response:
+        wrong = await ready()
+        return _json(503 if wrong else 200, {"status": "not ready" if wrong else "ready", "wrong": wrong})
+
+    async def metrics(_: web.BaseRequest) -> web.Response:
+        text = exposition(await figures())
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+
+    pages = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        page = pages.get(request.path)
+        if page is None or request.method not in ("GET", "HEAD"):
+            return _json(404 if page is None else 405, {"pages": list(pages)})
+        return await page(request)
+
+    runner = web.ServerRunner(web.Server(handle), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, host, port, shutdown_timeout=1)
+    try:
+        await site.start()
+    except OSError as error:
+        await runner.cleanup()
+        raise ConfigError(
+            f"internal.port: {host} port {port} cannot be used ({error.strerror}); "
+            "stop what uses it, or write another port"
+        ) from None
+    sockets: Any = runner.addresses
+    return Internal(runner, int(sockets[0][1]))
+
+
+def _json(status: int, value: dict[str, Any]) -> web.Response:
+    return web.Response(
+        status=status, body=json.dumps(value).encode() + b"\n", content_type="application/json"
+    )
+
+
+async def at_most(seconds: float, work: Awaitable[None]) -> str | None:
+    """None if the work is done in time, else what is wrong with it."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except Exception as error:
+        return type(error).__name__
+    return None

@@ -1,0 +1,59 @@
+"""Figures in the text format of Prometheus (its exposition format, version 0.0.4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+#: Name, labels, value.
+Sample = tuple[str, Mapping[str, str], float]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
+
+#: What each figure is. A name that is not here cannot be shown.
+MEANINGS: Mapping[str, tuple[str, str]] = {
+    "sekisho_handshakes_total": ("counter", "TLS handshakes by outcome"),
+    "sekisho_handshake_seconds": ("histogram", "Time of handshakes that were finished"),
+    "sekisho_events_total": ("counter", "Refusals, limits hit and connections ended"),
+    "sekisho_presented_certificates_total": ("counter", "Client certificates by site and state"),
+    "sekisho_requests_total": ("counter", "Requests by site, method and class of status"),
+    "sekisho_request_seconds": ("histogram", "Time from a request's head to the end of its answer"),
+    "sekisho_connections_open": ("gauge", "Open connections, unfinished handshakes included"),
+    "sekisho_log_lines_dropped_total": ("counter", "Log lines that were not written in time"),
+    "sekisho_keys_ready": ("gauge", "Keys made in advance"),
+    "sekisho_certificate_days": ("gauge", "Days until one of our own certificates ends"),
+    "sekisho_certificates": ("gauge", "Certificates in the register by status"),
+    "sekisho_enrollments": ("gauge", "Enrollments by state"),
+    "sekisho_mails_waiting": ("gauge", "Letters that have not left yet"),
+    "sekisho_database_bytes": ("gauge", "Size of the database and its log"),
+    "sekisho_leader": ("gauge", "1 for the worker that looks after time and mail"),
+    "sekisho_reloads_total": ("counter", "Reloads that were asked for"),
+    "sekisho_resident_bytes": ("gauge", "Resident memory of a worker"),
+}
+
+
+def exposition(samples: Iterable[Sample]) -> str:
+    """The text. Samples of one name stand together, as the format demands; KeyError for an unknown name."""
+    families: dict[str, list[str]] = {}
+    for name, labels, value in samples:
+        family = name if name in MEANINGS else _SUFFIX.sub("", name)
+        if family not in MEANINGS:
+            raise KeyError(name)
+        families.setdefault(family, []).append(_line(name, labels, value))
+    lines: list[str] = []
+    for family in sorted(families):
+        kind, meaning = MEANINGS[family]
+        lines += [f"# HELP {family} {meaning}", f"# TYPE {family} {kind}", *families[family]]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, labels: Mapping[str, str], value: float) -> str:
+    pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+    return f"{name}{{{pairs}}} {value}" if pairs else f"{name} {value}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -1,0 +1,184 @@
+"""What one serving process is serving now, and how it goes over to something else without a pause."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+import ca.store
+from ca.errors import ConfigError
+from ca.revocation import RevocationStatus
+from enroll.acme.nonces import SpentTable, memory_table, open_table
+from gateway.assembly import gate_of, sites_of
+from gateway.config import Config
+from gateway.context import Gate, Role
+from gateway.house import House, reopened
+from gateway.listener import Listener, Network
+from gateway.running import places
+from gateway.running.figures import Figures, resident_bytes, wrong_with
+from gateway.running.journal import Journal
+from gateway.running.meter import Meter
+from gateway.running.metrics import Sample
+from gateway.tls import Site
+
+log = logging.getLogger("sekisho.serving")
+
+Builders = Mapping[Role, Callable[[Gate], web.Application]]
+
+#: Settings that belong to what is opened once.
+_AT_START = ("listen.host", "listen.port", "listen.public_port", "internal.host", "internal.port", "log.file")
+
+
+@dataclass(frozen=True)
+class Post:
+    """A process's place among those that serve a data directory."""
+
+    #: ``run/`` of the data directory; None: nobody else is there, and nobody asks (a demo).
+    directory: Path | None = None
+    number: int = 0
+    #: Whether there are other workers.
+    shared: bool = False
+    journal: Journal | None = None
+
+
+@dataclass
+class Serving:
+    """Made by ``begin``. ``house`` is replaced by ``reload``; whoever keeps it keeps an old one."""
+
+    house: House
+    listener: Listener
+    post: Post
+    meter: Meter
+    table: SpentTable
+    extra: Builders | None
+    leads: bool = False
+    reloads: int = 0
+    error: str | None = None
+    figures: Figures = field(default_factory=Figures)
+
+
+def begin(house: House, post: Post, extra: Builders | None) -> Serving:
+    """Everything but the open port. ConfigError for what the operator has to mend."""
+    if post.shared and post.directory is not None:
+        table = open_table(places.nonce_file(post.directory))
+    else:
+        table = memory_table()
+    meter = Meter(post.journal, access=house.config.log.access)
+    listener = Listener(
+        _sites(house, post, extra, table),
+        clock=house.office.clock,
+        status=lambda fingerprint: _status(house, fingerprint),
+        limits=house.config.limits,
+        public_ports=(house.config.public_port,),
+        proxies=proxies_of(house.config),
+        observer=meter,
+    )
+    return Serving(house, listener, post, meter, table, extra)
+
+
+async def reload(serving: Serving) -> None:
+    """Goes over to what the data directory says now. ConfigError, and nothing has changed."""
+    house = reopened(serving.house)
+    _check_unchanged(serving.house.config, house.config)
+    sites = _sites(house, serving.post, serving.extra, serving.table)
+    if serving.post.journal is not None:
+        serving.post.journal.reopen()
+    await serving.listener.swap(sites, limits=house.config.limits, proxies=proxies_of(house.config))
+    old, serving.house = serving.house, house
+    serving.meter.access = house.config.log.access
+    logging.getLogger().setLevel(house.config.log.level.upper())
+    if house.office.keys is not old.office.keys:
+        await old.office.keys.close()
+        house.office.keys.refill()
+
+
+async def reload_and_tell(serving: Serving) -> None:
+    """``reload`` with its outcome in the log, and in the report that ``sekisho reload`` reads."""
+    try:
+        await reload(serving)
+        serving.error = None
+        log.info("reloaded")
+    except ConfigError as error:
+        serving.error = str(error)
+        log.error("reload refused, nothing has changed: %s", error)
+    except Exception as error:
+        serving.error = f"{type(error).__name__}: see the log"
+        log.exception("reload failed, nothing has changed")
+    serving.reloads += 1
+    write_report(serving)
+
+
+def write_report(serving: Serving, *, ready: bool = True) -> None:
+    """How this process is, for the others and for ``sekisho reload``."""
+    if serving.post.directory is not None:
+        state: dict[str, Any] = {"ready": ready, "reloads": serving.reloads, "error": serving.error}
+        state["samples"] = [list(sample) for sample in own_samples(serving)] if serving.post.shared else []
+        places.report(serving.post.directory, serving.post.number, state)
+
+
+def own_samples(serving: Serving) -> list[Sample]:
+    """This process's figures, with its number on each where there are several."""
+    more: list[Sample] = [
+        ("sekisho_keys_ready", {}, serving.house.office.keys.level),
+        ("sekisho_reloads_total", {}, serving.reloads),
+        ("sekisho_leader", {}, int(serving.leads)),
+        ("sekisho_resident_bytes", {}, resident_bytes()),
+    ]
+    worker = {"worker": str(serving.post.number)}
+    found = [*serving.meter.samples(serving.listener), *more]
+    return [(name, {**labels, **worker}, value) for name, labels, value in found]
+
+
+async def every_sample(serving: Serving) -> list[Sample]:
+    """The figures of every worker and of the house."""
+    samples = own_samples(serving)
+    if serving.post.shared and serving.post.directory is not None:
+        for state in places.reports(serving.post.directory):
+            if state["worker"] != serving.post.number:
+                samples += [(name, labels, value) for name, labels, value in state["samples"]]
+    return samples + await serving.figures.samples(serving.house, _ends(serving))
+
+
+async def wrong(serving: Serving) -> list[str]:
+    """What keeps us from serving."""
+    return await wrong_with(serving.house, serving.listener.accepting, _ends(serving))
+
+
+def proxies_of(config: Config) -> tuple[Network, ...]:
+    """The load balancers of the configuration."""
+    return tuple(ip_network(each) for each in config.listen.proxy_protocol)
+
+
+def _sites(house: House, post: Post, extra: Builders | None, table: SpentTable) -> list[Site]:
+    # Certificates and keys that are missing are made here, by one process for all.
+    with places.turn(post.directory):
+        return sites_of(house, gate_of(house), extra, table)
+
+
+def _ends(serving: Serving) -> dict[str, int]:
+    """When the certificates end that visitors see, by each site's first host."""
+    return {
+        f"server:{site.hosts[0]}": int(site.certificate.chain[0].not_valid_after_utc.timestamp())
+        for site in serving.listener.entry.table.sites
+    }
+
+
+def _status(house: House, fingerprint: str) -> RevocationStatus:
+    return ca.store.certificate_status(house.office.database.read(), fingerprint)
+
+
+def _check_unchanged(old: Config, new: Config) -> None:
+    for name in _AT_START:
+        section, setting = name.split(".")
+        before, after = (getattr(getattr(each, section), setting) for each in (old, new))
+        if before != after:
+            raise ConfigError(
+                f"{name}: {before!r} became {after!r}, which takes a restart; write the old value, or "
+                "stop sekisho serve and start it again"
+            )

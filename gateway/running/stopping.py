@@ -1,0 +1,66 @@
+"""The signals of a serving process: stop, stop now, reload."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_STOP = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def stop_signals() -> Iterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set, for the length of a block inside an event loop.
+
+    A second one ends the process at once: what was answered is on disk, what runs is cut.
+    """
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def told(number: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in _STOP:
+        loop.add_signal_handler(number, told, number)
+    try:
+        yield stop
+    finally:
+        for number in _STOP:
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def reload_signals(wanted: bool) -> Iterator[asyncio.Event]:
+    """An event that SIGHUP sets, if that is wanted; whoever waits for it clears it."""
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    if not wanted:
+        yield asked
+        return
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
+    try:
+        yield asked
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+@contextmanager
+def ends_with(descriptor: int | None, stop: asyncio.Event) -> Iterator[None]:
+    """Sets ``stop`` when the other end of a pipe is closed: the process that started us is gone."""
+    if descriptor is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def gone() -> None:
+        loop.remove_reader(descriptor)
+        stop.set()
+
+    loop.add_reader(descriptor, gone)
+    try:
+        yield
+    finally:
+        loop.remove_reader(descriptor)

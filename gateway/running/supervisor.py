@@ -1,0 +1,141 @@
+"""Several processes on one listening socket: starts them, replaces those that die, ends them all.
+
+The socket is inherited, so that a worker's death loses no connection that waits to be accepted. Workers
+end when this process does, however it ends: they hold the other end of a pipe.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+
+from ca.errors import ConfigError
+
+log = logging.getLogger("sekisho.supervisor")
+
+#: A worker: its number, and a descriptor that becomes readable when this process is gone.
+Worker = Callable[[int, int], None]
+
+_SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+# Seconds until a worker that died young is started again; doubled each time it does.
+_FIRST_WAIT, _LONGEST_WAIT, _YOUNG = 0.5, 30.0, 10.0
+_TURN = 0.5
+
+
+def supervise(count: int, worker: Worker, *, drain: float, turn: Callable[[], None]) -> None:
+    """Runs ``count`` workers until SIGTERM or SIGINT; a second one ends them at once.
+
+    ``worker`` runs in a process of its own and returns when it is told to stop. SIGHUP goes on to all.
+    ``turn`` is called now and then. Call this without threads and outside any event loop.
+    """
+    read, write = os.pipe()
+    # What is there now is shared by all workers, as long as the collector does not touch it.
+    gc.collect()
+    gc.freeze()
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        _Workers(count, worker, read, write, drain).run(turn)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        os.close(read)
+        os.close(write)
+
+
+class _Workers:
+    """The processes by number, and when those that are missing are due."""
+
+    def __init__(self, count: int, worker: Worker, read: int, write: int, drain: float) -> None:
+        self._worker = worker
+        self._read, self._write = read, write
+        self._drain = drain
+        self._pids: dict[int, tuple[int, float]] = {}
+        self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)
+        self._waits: dict[int, float] = {}
+        self._stop_by: float | None = None
+
+    def run(self, turn: Callable[[], None]) -> None:
+        try:
+            while self._stop_by is None or self._pids:
+                self._start_due()
+                got = signal.sigtimedwait(_SIGNALS, _TURN)
+                if got is not None:
+                    self._signal(signal.Signals(got.si_signo))
+                self._reap()
+                if self._stop_by is not None and time.monotonic() > self._stop_by:
+                    self._tell(signal.SIGKILL)
+                turn()
+        finally:
+            # Also after an error of ours: nothing is left behind.
+            self._tell(signal.SIGKILL)
+            for pid, _ in self._pids.values():
+                os.waitpid(pid, 0)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if number is signal.SIGHUP:
+            self._tell(number)
+        elif number in (signal.SIGTERM, signal.SIGINT):
+            if self._stop_by is not None:
+                self._stop_by = 0.0
+                return
+            log.info("stopping")
+            self._due.clear()
+            # Workers drain by themselves; this is for one that does not.
+            self._stop_by = time.monotonic() + self._drain + 10
+            self._tell(signal.SIGTERM)
+
+    def _tell(self, number: signal.Signals) -> None:
+        for pid, _ in self._pids.values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _reap(self) -> None:
+        for number, (pid, started) in list(self._pids.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended:
+                continue
+            del self._pids[number]
+            if self._stop_by is not None:
+                continue
+            young = time.monotonic() - started < _YOUNG
+            wait = min(self._waits.get(number, _FIRST_WAIT / 2) * 2, _LONGEST_WAIT) if young else 0.0
+            self._waits[number] = wait or _FIRST_WAIT / 2
+            self._due[number] = time.monotonic() + wait
+            log.error(
+                "worker %d (process %d) ended with %d; again in %.1f s",
+                number,
+                pid,
+                os.waitstatus_to_exitcode(status),
+                wait,
+            )
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        for number in [number for number, at in self._due.items() if at <= now]:
+            del self._due[number]
+            pid = os.fork()
+            if pid == 0:
+                self._be(number)
+            self._pids[number] = (pid, now)
+
+    def _be(self, number: int) -> None:
+        """The rest of a worker's life. Never returns."""
+        code = 70
+        try:
+            os.close(self._write)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            self._worker(number, self._read)
+            code = 0
+        except ConfigError as error:
+            log.error("worker %d: %s", number, error)
+        except BaseException as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            log.error("worker %d: %s in %s:%s", number, type(error).__name__, frame.name, frame.lineno)
+        finally:
+            # No handlers, no clean-up of what the parent still uses.
+            os._exit(code)
