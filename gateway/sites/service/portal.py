@@ -21,6 +21,9 @@ from gateway.sites.service.door import Visitor
 from gateway.sites.service.standing import Text, Tone, counts, steps
 from gateway.sites.service.words import DONE, SITES
 
+#: Applied for, and on no PC yet.
+_UNFINISHED = frozenset({State.PROCESSING, State.ISSUED})
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -58,7 +61,7 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         certificate=next((c for c in shown if c.presented), None),
         days=days,
         renewable=at >= renewable_from(visitor.peer.not_after_at, office),
-        renewing=next(iter(renewal.status(office, visitor.peer.fingerprint)), None),
+        renewing=_renewing(renewal.status(office, visitor.peer.fingerprint), visitor.source),
         newer=_newer(mine, visitor.source, at),
         old=[c for c in shown if told and c.picked_up and not c.presented],
         flow=steps(visitor.source, visitor.user.created_at, mails.listed(db, user_id)),
@@ -137,9 +140,24 @@ def _certificate(
 
 
 def _newer(mine: Sequence[Enrollment], presented: Enrollment, at: int) -> Enrollment | None:
-    """A certificate that lasts longer than the one presented: the person should choose that (E11)."""
-    lasting = [e for e in mine if counts(e, at) and (e.not_after_at or 0) > (presented.not_after_at or 0)]
+    """A certificate on a PC that lasts longer than the one presented: the one to choose (E11)."""
+    lasting = [
+        e
+        for e in mine
+        if counts(e, at)
+        and e.state not in _UNFINISHED
+        and (e.not_after_at or 0) > (presented.not_after_at or 0)
+    ]
     return lasting[0] if lasting else None
+
+
+def _renewing(rows: Sequence[Enrollment], presented: Enrollment) -> Enrollment | None:
+    """The renewal of the presented certificate that was begun and never fetched (R39).
+
+    The rows of 更新の申請状況 name the presented certificate itself too, once it came by a renewal.
+    """
+    begun = [e for e in rows if e.request_id != presented.request_id and e.state in _UNFINISHED]
+    return begun[0] if begun else None
 
 
 def _is_newest(mine: Sequence[Enrollment], presented: Enrollment) -> bool:

@@ -533,7 +533,10 @@ async def test_the_renewal_is_hinted_at_from_d_30(service: Served, days: int, hi
 
 
 async def test_an_interrupted_renewal_is_hinted_at(service: Served) -> None:
-    """R39: 更新の再申請 continues it; and a renewed certificate is the one to choose (E11)."""
+    """R39: 更新の再申請 continues it until it was fetched; then it is the one to choose (E11).
+
+    Whoever presents the renewed certificate has nothing left to do.
+    """
     visitor = await at_home(service)
     old = newest(service, USER)
     clock_of(service.office).set((old.not_after_at or 0) - 20 * 86_400)
@@ -541,7 +544,15 @@ async def test_an_interrupted_renewal_is_hinted_at(service: Served) -> None:
     assert "「更新の再申請」から続けてください。" in (await log_in(visitor)).main.text
     await issuance.complete(service.office, begun.request_id)
     page = await visitor.get("/portal/")
+    assert "「更新の再申請」から続けてください。" in page.main.text
+    assert "新しい証明書があります" not in page.main.text
+    renewed = await downloaded(service, begun.request_id)
+    page = await visitor.get("/portal/")
     assert "新しい証明書があります（コモンネーム K123456780001、" in page.main.text
+    assert "更新の再申請" not in page.main.text
+    page = await log_in(renewed.visitor(service))
+    assert "（あと1096日）" in page.main.text
+    assert "更新の再申請" not in page.main.text
 
 
 async def test_the_delete_guide_after_the_first_login_with_a_new_certificate(service: Served) -> None:
