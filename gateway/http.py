@@ -149,8 +149,8 @@ def gate(handler: LowLevelHandler, recheck: Callable[[VerifiedPeer], Verdict]) -
 async def _last_on_its_connection(handler: LowLevelHandler, request: web.BaseRequest) -> web.StreamResponse:
     """Ends the connection after a chunked body.
 
-    aiohttp 3.14 counts the last field of a trailer section among the next request's headers, where a
-    Content-Length would be one that the parser never saw.
+    aiohttp 3.14 counts the last field of a trailer section among the next request's headers: an Upgrade
+    or a Cookie there would be one that its sender, or a proxy in front of us, did not put on that request.
     """
     try:
         response = await handler(request)

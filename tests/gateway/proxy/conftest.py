@@ -48,7 +48,7 @@ Stand = Callable[..., Awaitable[Front]]
 
 @pytest.fixture
 async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
-    """Stands a proxy in front of ``urls``; sites may be made by ``site`` from the handler."""
+    """Stands a proxy in front of ``urls``, as ``site``; ``around`` may wrap its handler."""
     pools: list[Pool] = []
 
     async def start(
@@ -63,6 +63,7 @@ async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
         identity: Identity = IDENTITY,
         cookie: str = "",
         limits: Any = None,
+        around: Callable[[Any], Any] = lambda handler: handler,
         **more: Any,
     ) -> Front:
         addresses = parse_addresses(urls, ca_pem=ca_pem, server_name=server_name)
@@ -73,7 +74,7 @@ async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
         handler = proxy_handler(
             Proxied(pool, identity, rules, cookie), now=lambda: running[0].clock.seconds(), **more
         )
-        running.append(await serve(replace(site(pki), handler=handler), limits=limits))
+        running.append(await serve(replace(site(pki), handler=around(handler)), limits=limits))
         return Front(running[0], pool)
 
     yield start

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from typing import Any
 
 import pytest
+from aiohttp import web
 
-from tests.gateway.conftest import Pki
+from tests.gateway.conftest import Pki, Serve
 from tests.gateway.proxy.conftest import Stand
 from tests.gateway.proxy.upstreams import recording, running, saying
 from tests.gateway.rawtls import RawClient, connect, get
+from tests.gateway.samples import login
 
 CHUNKED = b"POST /x HTTP/1.1\r\nHost: login.test\r\nTransfer-Encoding: chunked\r\n"
 BIG = 24 * 1_048_576
@@ -54,6 +57,36 @@ async def test_a_trailer_field_does_not_reach_the_next_request(stand: Stand, pki
             await client.send(CHUNKED + b"\r\n3\r\nabc\r\n" + trailer + get(b"login.test", b"/second"))
             await client.end()
         assert [seen.target for seen in upstream.requests] in ([], ["/x"])
+
+
+async def test_a_chunked_request_is_the_last_anywhere(serve: Serve, pki: Pki) -> None:
+    """The same on pages of our own: the connection could lead to the proxy with its next request."""
+    running = await serve(login(pki))
+    async with connect(running.port, b"login.test", certificate=pki.client) as client:
+        trailer = b"0\r\nX-Leak: 50\r\n\r\n"
+        answer = await client.ask(CHUNKED + b"\r\n3\r\nabc\r\n" + trailer)
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        await client.end()
+
+
+async def test_less_than_announced_is_never_left_behind(stand: Stand, pki: Pki) -> None:
+    """W1: a length that the parser did not see ends the upstream connection within the request."""
+    async with recording() as upstream:
+        front = await stand(upstream.url, around=_lying)
+        async with connect(front.port, b"login.test", certificate=pki.client) as client:
+            assert (await client.get(b"login.test")).status == 400
+        assert front.pool.open == 0
+        assert upstream.requests == []
+
+
+def _lying(handler: Any) -> Any:
+    """A handler that is shown a Content-Length that was not there."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        headers = {**request.headers, "Content-Length": "5"}
+        return await handler(request.clone(headers=headers))
+
+    return handle
 
 
 async def test_a_broken_chunked_body_reaches_nobody_as_whole(stand: Stand, pki: Pki) -> None:

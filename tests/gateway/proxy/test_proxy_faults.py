@@ -133,6 +133,50 @@ async def test_a_connection_closed_at_rest_is_tried_again(stand: Stand, pki: Pki
     assert len(heads) == 4
 
 
+async def test_a_post_is_never_sent_twice(stand: Stand, pki: Pki) -> None:
+    """Not even without a body, and not even when its connection closed before a byte was answered."""
+    heads: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    empty = b"POST / HTTP/1.1\r\nHost: login.test\r\nContent-Length: 0\r\n\r\n"
+    async with running(script) as port:
+        front = await stand(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}")
+        for request in (
+            empty,
+            empty.replace(b"Content-Length: 0\r\n", b""),
+            empty.replace(b"POST", b"DELETE"),
+        ):
+            async with connect(front.port, b"login.test", certificate=pki.client) as client:
+                assert (await client.ask(request)).status == 502
+    assert len(heads) == 3
+
+
+@pytest.mark.parametrize("late", [OK, b"x", b"\r\n"])
+async def test_a_connection_that_speaks_at_rest_is_closed(stand: Stand, pki: Pki, late: bytes) -> None:
+    """V44: bytes that come after the answer, with nobody asking, end the connection at once."""
+    go = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await go.wait()
+        writer.write(late)
+        await reader.read()
+
+    async with running(script) as port:
+        front = await stand(f"http://127.0.0.1:{port}", waits=Waits(rest=60))
+        async with connect(front.port, b"login.test", certificate=pki.client) as client:
+            assert (await client.get(b"login.test")).body == b"ok"
+        assert front.pool.open == 1
+        go.set()
+        async with asyncio.timeout(3):
+            while front.pool.open:
+                await asyncio.sleep(0.01)
+
+
 async def test_a_failed_address_is_passed_over(stand: Stand, pki: Pki) -> None:
     """Requests go to the address that is well, POSTs as well; none fails because another is down."""
     async with recording() as well:

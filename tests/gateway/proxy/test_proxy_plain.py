@@ -52,7 +52,9 @@ async def test_connections_are_kept_on_both_sides(stand: Stand, pki: Pki) -> Non
                 post = b"POST / HTTP/1.1\r\nHost: login.test\r\nContent-Length: 5\r\n\r\nhello"
                 assert (await two.ask(post)).body == b"hello"
         assert upstream.connections == 1
-        assert upstream.requests[1].values("content-length") == ["5"]
+        # In the raw bytes, because h11 takes two equal lengths for one.
+        assert upstream.raw[0].lower().count(b"content-length") == 2
+        assert upstream.raw[0].lower().count(b"\r\nhost:") == 4
 
 
 async def test_the_assertion_says_who_calls(stand: Stand, pki: Pki) -> None:
