@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
@@ -19,6 +20,8 @@ from enroll.jst import JST
 from enroll.office import Office
 from enroll.states import ENDED, Event
 from enroll.transitions import apply
+
+log = logging.getLogger("sekisho.delivery")
 
 # A letter that is being sent belongs to its process for this long, in seconds.
 _LEASE = 120
@@ -118,12 +121,20 @@ async def _deliver(office: Office, transport: Transport, letter: mails.Queued) -
         await office.database.write(lambda db: mails.mark_failed(db, letter.id, reason))
         return False
     except (OSError, aiosmtplib.SMTPException) as trouble:
-        later = office.now() + _BACKOFF[min(letter.attempts, len(_BACKOFF)) - 1]
-        reason = f"{type(trouble).__name__}: {trouble}"
-        await office.database.write(lambda db: mails.retry_at(db, letter.id, later, reason))
+        await _put_back(office, letter, f"{type(trouble).__name__}: {trouble}")
+        return False
+    except Exception as error:
+        # One letter that cannot be written must not keep those behind it. The message may quote it.
+        log.error("letter %d cannot be sent: %s", letter.id, type(error).__name__)
+        await _put_back(office, letter, type(error).__name__)
         return False
     await office.database.write(lambda db: _accepted(db, office, letter, result))
     return True
+
+
+async def _put_back(office: Office, letter: mails.Queued, reason: str) -> None:
+    later = office.now() + _BACKOFF[min(letter.attempts, len(_BACKOFF)) - 1]
+    await office.database.write(lambda db: mails.retry_at(db, letter.id, later, reason))
 
 
 def compose(letter: mails.Queued, sender: str) -> EmailMessage:
@@ -131,7 +142,9 @@ def compose(letter: mails.Queued, sender: str) -> EmailMessage:
     message = EmailMessage(policy=SMTP)
     domain = sender.rpartition("@")[2]
     message["From"] = sender
-    message["To"] = letter.recipient
+    # A postcard's recipient is a name, which need not be an address, nor anything a header can hold.
+    if letter.channel == "mail":
+        message["To"] = letter.recipient
     message["Subject"] = letter.subject
     message["Date"] = email.utils.format_datetime(datetime.fromtimestamp(letter.created_at, JST))
     message["Message-ID"] = f"<letter-{letter.id}.{letter.created_at}@{domain}>"

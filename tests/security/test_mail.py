@@ -1,0 +1,89 @@
+"""What people write about themselves cannot stop, split or steer the mails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from enroll import mails
+from enroll.delivery import Outbox, deliver_due
+from enroll.office import Office
+from enroll.people import Person, add_organisation, add_user
+from enroll.refusals import Refusal
+from tests.offices import POLICY_NUMBER, admit, delivered, open_office
+
+
+async def _add(office: Office, name: str, mail: str = "a@example.jp", **fields: str) -> None:
+    person = Person(POLICY_NUMBER, name, mail, **fields)  # type: ignore[arg-type]
+    await add_user(office, person, channel="paper", actor="test")
+
+
+@pytest.mark.parametrize("name", ['"', "<", "a@[", ":;", "=?utf-8?q?=0d=0aBcc:x?=", "@B:&`b}, .;{B"])
+async def test_a_name_that_is_no_header_stops_no_mail(tmp_path: Path, name: str) -> None:
+    """A person's name reaches a postcard as it is, and the letters behind it still leave."""
+    async with open_office(tmp_path) as office:
+        await add_organisation(office, POLICY_NUMBER, "霞が関商事", actor="test")
+        await _add(office, name, notice_by="postcard")
+        await admit(office, "K22222222")
+        sent = await delivered(office)
+        assert [letter.name.split("-")[1] for letter in sent] == [
+            "pickup.eml",
+            "user_id.txt",
+            "pickup.eml",
+            "user_id.eml",
+        ]
+        outbox = office.database.path.parent / "outbox"
+        assert next(outbox.glob("*.txt")).read_text().split("\n\n")[0] == name
+        assert mails.waiting(office.database.read()) == 0
+
+
+async def test_a_letter_that_cannot_be_sent_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A letter whose sending fails in an unforeseen way is put back; those behind it leave."""
+
+    class Poisoned(Outbox):
+        async def send(self, message, letter, return_path):  # type: ignore[no-untyped-def]
+            if letter.id == 1:
+                raise KeyError(letter.body)
+            return await super().send(message, letter, return_path)
+
+    async with open_office(tmp_path) as office:
+        await admit(office)
+        assert await deliver_due(office, Poisoned(tmp_path / "outbox")) == 1
+        put_back = mails.shown(office.database.read(), 1)
+        assert put_back is not None
+        assert (put_back["state"], put_back["result"]) == ("queued", "KeyError")
+        assert put_back["next_attempt_at"] == office.now() + 60
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "太郎\x00"),
+        ("name", "\u202egpj.exe"),
+        ("mail", "a@example.jp\r\nBcc: x@example.org"),
+        ("mail", "a@example.jp\n"),
+        ("mail", "a@example.jp,b@example.org"),
+        ("mail", '"a b"@example.jp'),
+        ("mail", "ä@example.jp"),
+    ],
+)
+async def test_no_control_and_no_second_recipient_gets_in(tmp_path: Path, field: str, value: str) -> None:
+    """A name with a control character, an address that could be two, are refused by name."""
+    async with open_office(tmp_path) as office:
+        await add_organisation(office, POLICY_NUMBER, "霞が関商事", actor="test")
+        wanted = {"name": "年金 太郎", "mail": "a@example.jp", field: value}
+        with pytest.raises(Refusal) as refused:
+            await _add(office, wanted["name"], wanted["mail"])
+        assert refused.value == Refusal("invalid_input", field=field)
+
+
+@pytest.mark.parametrize("line_break", ["\r\n", "\n", "\u2028", "\x85"])
+async def test_a_name_is_one_line(tmp_path: Path, line_break: str) -> None:
+    """Line breaks within a name become spaces, so that none begins a line of its own in a mail."""
+    async with open_office(tmp_path) as office:
+        await add_organisation(office, POLICY_NUMBER, "霞が関商事", actor="test")
+        await _add(office, f"太郎{line_break}Bcc: x@example.org")
+        assert all(
+            letter.body.splitlines()[0] == "太郎 Bcc: x@example.org 様" for letter in await delivered(office)
+        )
