@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.context import Gate, Role
 from gateway.pages import Handler, site_application
-from gateway.sites.service import applying, entry, members, portal
+from gateway.sites.service import applying, automation, entry, members, portal
 from gateway.sites.service.door import ADMIN, INITIAL, inside
 
 #: Method, path, handler. ``inside`` lets in those who are logged in; ADMIN an organisation's 管理者
@@ -36,6 +36,9 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/portal/addition", inside(applying.apply_for_addition, ADMIN)),
     ("GET", "/portal/members", inside(members.member_list, ADMIN)),
     ("GET", "/portal/members/{user_id}", inside(members.member_page, ADMIN)),
+    ("GET", "/portal/members/{user_id}/credentials", inside(automation.credential_list, ADMIN)),
+    ("POST", "/portal/members/{user_id}/credentials", inside(automation.create_credential, ADMIN)),
+    ("POST", "/portal/members/{user_id}/credentials/end", inside(automation.withdraw_credential, ADMIN)),
     ("GET", "/portal/members/{user_id}/reissue", inside(applying.reissue_form, ADMIN)),
     ("POST", "/portal/members/{user_id}/reissue", inside(applying.apply_for_reissue, ADMIN)),
 )

@@ -51,6 +51,7 @@ DONE: Mapping[str, Text] = MappingProxyType(
     {
         "password": ("パスワードを変更しました。", "The password has been changed."),
         "applied": ("申請を受け付けました。", "The application has been received."),
+        "withdrawn": ("選択した認証情報を終了しました。", "Those credentials have been ended."),
         "ended": ("選択したログインを終了しました。", "That session has been ended."),
         "others": ("ほかのログインをすべて終了しました。", "All other sessions have been ended."),
     }

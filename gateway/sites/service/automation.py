@@ -1,0 +1,85 @@
+"""Credentials for a user's automated client: a 管理者 makes them, sees the key once, and ends them."""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+
+from enroll import store
+from enroll.acme import credentials
+from enroll.acme import store as protocol_store
+from enroll.acme.credentials import IssuedCredential
+from enroll.refusals import Refusal
+from gateway.context import Role
+from gateway.pages import GATE, form, render, see_other
+from gateway.protocol import PREFIX
+from gateway.sites.service.door import Visitor, member_of
+from gateway.sites.service.words import DONE
+
+_PROFILE = "client-automated"
+
+
+async def credential_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """A member's credentials, without their keys."""
+    return _page(request, visitor, _member(request, visitor))
+
+
+async def create_credential(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Makes one and shows its key in this very answer, which nobody keeps.
+
+    ``known`` is how many the form's page listed: sending the form again, as reloading does, makes no
+    further one.
+    """
+    member = _member(request, visitor)
+    office = request.app[GATE].office
+    known = (await form(request)).get("known", "")
+    if known != str(len(_credentials(request, member))):
+        return _page(request, visitor, member, again=True)
+    made = await credentials.create(office, member.user_id, actor=visitor.user.user_id, profile=_PROFILE)
+    return _page(request, visitor, member, made=made[0])
+
+
+async def withdraw_credential(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Ends one of the member's credentials; certificates made with it live on."""
+    member = _member(request, visitor)
+    kid = (await form(request)).get("kid", "")
+    if kid not in {each.kid for each in _credentials(request, member)}:
+        raise Refusal("not_found", field="kid")
+    await credentials.withdraw(request.app[GATE].office, kid, actor=visitor.user.user_id)
+    return see_other(f"/portal/members/{member.user_id}/credentials?done=withdrawn")
+
+
+def _member(request: web.Request, visitor: Visitor) -> store.User:
+    db = request.app[GATE].office.database.read()
+    return member_of(db, visitor, request.match_info["user_id"])
+
+
+def _credentials(request: web.Request, member: store.User) -> list[protocol_store.Credential]:
+    return protocol_store.credentials_of(request.app[GATE].office.database.read(), member.user_id)
+
+
+def _page(
+    request: web.Request,
+    visitor: Visitor,
+    member: store.User,
+    *,
+    made: IssuedCredential | None = None,
+    again: bool = False,
+) -> web.StreamResponse:
+    found = _credentials(request, member)
+    return render(
+        request,
+        "credentials.html",
+        status=409 if again else 200,
+        visitor=visitor,
+        here="members",
+        done=DONE.get(request.query.get("done", "")) if made is None and not again else None,
+        member=member,
+        credentials=found,
+        made=made,
+        # What `sekisho eab create --json` prints, for clients that take it as a file.
+        file="" if made is None else json.dumps({"credentials": [made.to_json()]}, indent=2),
+        again=again,
+        directory=request.app[GATE].origins[Role.PICKUP] + PREFIX + "/directory",
+    )

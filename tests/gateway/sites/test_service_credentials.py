@@ -1,0 +1,122 @@
+"""Credentials for programs in the portal: made by a 管理者, shown once, ended, and nobody else's."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from enroll import store
+from enroll.acme import store as protocol_store
+from enroll.acme.wire import decode_base64url
+from gateway.context import Role
+from gateway.words import REFUSALS
+from tests.gateway.sites.kit import Page, Served, Visitor
+from tests.gateway.sites.test_service import (
+    ADMIN,
+    STRANGER,
+    USER,
+    admin_at_home,
+    at_home,
+    foreign_user,
+    service,
+)
+
+__all__ = ["service"]
+
+PATH = f"/portal/members/{USER}/credentials"
+
+
+def held(service: Served, user_id: str = USER) -> list[protocol_store.Credential]:
+    return protocol_store.credentials_of(service.office.database.read(), user_id)
+
+
+async def make(visitor: Visitor) -> Page:
+    """Presses the button of the page."""
+    form = (await visitor.get(PATH)).main.one("input", name="known")
+    return await visitor.post(PATH, {"known": form.attributes["value"]})
+
+
+async def test_the_key_is_shown_once(service: Served) -> None:
+    """The answer has what the operator's command prints; no later page, log or trail has the key."""
+    visitor = await admin_at_home(service)
+    member = await visitor.get(f"/portal/members/{USER}")
+    assert PATH in [each.attributes["href"] for each in member.main.all("a")]
+    page = await make(visitor)
+    assert (page.status, page.redirects) == (200, 0)
+    assert page.headers["Cache-Control"] == "no-store"
+    (made,) = json.loads(page.main.one("pre").text)["credentials"]
+    (credential,) = held(service)
+    assert made["kid"] == credential.kid
+    assert made["identifiers"] == [{"type": "dns", "value": f"{USER.lower()}.users.kinen.example"}]
+    assert len(decode_base64url(made["hmac_key"], "key")) == 32
+    facts = {row[0]: row[1] for row in page.main.table()}
+    assert facts["ディレクトリURL"] == service.gate.origins[Role.PICKUP] + "/acme/directory"
+    later = await visitor.get(PATH)
+    assert made["hmac_key"] not in later.html
+    assert later.main.table()[1][0] == credential.kid
+    trail = json.dumps(store.audit_page(service.office.database.read(), None, 100), default=str)
+    assert "credential.created" in trail
+    assert made["hmac_key"] not in trail
+
+
+async def test_sending_the_form_again_makes_no_further_one(service: Served) -> None:
+    """Reloading the answer does not draw a second key, and says what to do if the first was lost."""
+    visitor = await admin_at_home(service)
+    assert (await visitor.post(PATH, {"known": "0"})).status == 200
+    again = await visitor.post(PATH, {"known": "0"})
+    assert again.status == 409
+    assert "すでに作成されています" in again.main.one("div", class_="problem").text
+    assert len(held(service)) == 1
+    assert (await visitor.post(PATH)).status == 409
+    assert (await visitor.post(PATH, {"known": "1"})).status == 200
+    assert len(held(service)) == 2
+
+
+async def test_credentials_are_ended(service: Served) -> None:
+    """Ended ones are listed as such and have no button; one that is not the member's is not found."""
+    visitor = await admin_at_home(service)
+    await make(visitor)
+    (credential,) = held(service)
+    ended = await visitor.post(f"{PATH}/end", {"kid": credential.kid})
+    assert (ended.status, ended.path) == (200, PATH)
+    assert ended.main.table()[1][3:] == ["終了", ""]
+    assert held(service)[0].withdrawn_at is not None
+    await visitor.post(f"/portal/members/{ADMIN}/credentials", {"known": "0"})
+    (other,) = held(service, ADMIN)
+    assert (await visitor.post(f"{PATH}/end", {"kid": other.kid})).status == 404
+    assert (await visitor.post(f"{PATH}/end")).status == 404
+    assert held(service, ADMIN)[0].withdrawn_at is None
+
+
+async def test_members_make_none(service: Served) -> None:
+    """Neither for themselves nor for others: it is the 管理者 who answers for programs."""
+    visitor = await at_home(service)
+    for page in (
+        await visitor.get(PATH),
+        await visitor.post(PATH, {"known": "0"}),
+        await visitor.post(f"{PATH}/end", {"kid": "1"}),
+    ):
+        assert (page.status, page.h1) == (403, REFUSALS["not_permitted"].title[0])
+    assert held(service) == []
+
+
+@pytest.mark.parametrize("user_id", [STRANGER, "NOBODY99"])
+async def test_none_for_another_organisations_users(service: Served, user_id: str) -> None:
+    """A foreign user and none at all get the same answer, and nothing is made."""
+    visitor = await admin_at_home(service)
+    await foreign_user(service)
+    path = f"/portal/members/{user_id}/credentials"
+    assert (await visitor.get(path)).status == 404
+    assert (await visitor.post(path, {"known": "0"})).status == 404
+    assert held(service, user_id) == []
+
+
+async def test_none_from_another_page(service: Served) -> None:
+    """A foreign site cannot press the button."""
+    visitor = await admin_at_home(service)
+    page = await visitor.post(
+        PATH, {"known": "0"}, Origin="https://evil.example", Sec_Fetch_Site="cross-site"
+    )
+    assert page.status == 403
+    assert held(service) == []
