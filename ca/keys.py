@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -82,6 +83,15 @@ def spki_sha256(spki_der: bytes) -> str:
 
 def parse_public_key(spki_der: bytes, allowed: Collection[str] = tuple(KINDS)) -> PublicKey:
     """The key in `spki_der`, checked. `Unacceptable("weak-key" | "key-type" | "malformed-key")`."""
+    key = _sound_key(spki_der)
+    if kind_of(key) not in allowed:
+        raise Unacceptable("key-type", f"{kind_of(key)} is not among {', '.join(sorted(allowed))}")
+    return key
+
+
+# A certificate's key is checked in its request, when it is planned and when it is signed: three times.
+@lru_cache(maxsize=256)
+def _sound_key(spki_der: bytes) -> PublicKey:
     try:
         key = serialization.load_der_public_key(spki_der)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -95,8 +105,6 @@ def parse_public_key(spki_der: bytes, allowed: Collection[str] = tuple(KINDS)) -
     weakness = _weakness(key)
     if weakness:
         raise Unacceptable("weak-key", weakness)
-    if kind_of(key) not in allowed:
-        raise Unacceptable("key-type", f"{kind_of(key)} is not among {', '.join(sorted(allowed))}")
     return key
 
 

@@ -35,6 +35,9 @@ RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 _PEER: web.RequestKey[Verdict | None] = web.RequestKey("sekisho.peer")
 #: Whose session a request belongs to, for the log; set by whoever finds the session.
+#: What stands before an application, for handlers that want none of its frame: it is given the
+#: application's own handler and returns the one that is asked instead.
+AHEAD: web.AppKey[Callable[[LowLevelHandler], LowLevelHandler]] = web.AppKey("sekisho.ahead")
 SUBJECT: web.RequestKey[str] = web.RequestKey("sekisho.subject")
 
 # Visitors are not told which versions they are talking to, and our transport has no file descriptor
@@ -217,7 +220,7 @@ class Awaiting(Enum):
 class RequestProtocol(web.RequestHandler):
     """aiohttp's request handler for one connection, which tells what it waits for."""
 
-    __slots__ = ("_body", "_partial_head", "_written", "info", "moves_to", "on_lost")
+    __slots__ = ("_body", "_partial_head", "_wire", "_written", "info", "moves_to", "on_lost")
 
     def __init__(
         self, server: web.Server, info: ConnectionInfo, limits: Limits, loop: asyncio.AbstractEventLoop
@@ -242,8 +245,14 @@ class RequestProtocol(web.RequestHandler):
         self.moves_to: Callable[[], None] | None = None
         self._body: Any = None
         self._partial_head = False
+        self._wire: TlsConnection | None = None
         self._written = 0
         self._logging_enabled = True  # so that `log_access` is told when a request began
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # Its count outlives the connection, which `transport` does not.
+        self._wire = cast("TlsConnection", transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         on_lost, self.on_lost = self.on_lost, None
@@ -277,8 +286,7 @@ class RequestProtocol(web.RequestHandler):
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         """Called by aiohttp when a response has been written, or the client left while it was."""
-        transport = self.transport
-        written = self._written if transport is None else cast("TlsConnection", transport).written
+        written = 0 if self._wire is None else self._wire.written
         seconds = self._loop.time() - time if time is not None else 0.0
         self.info.observer.served(self.info, request, response.status, written - self._written, seconds)
         self._written = written

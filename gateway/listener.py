@@ -31,7 +31,7 @@ from ca.trust import (
     recheck,
 )
 from gateway.connection import ConnectionInfo, Limits, Observer, TlsConnection, Unobserved
-from gateway.http import RequestProtocol, Verdict, authorities, demand_c_parser, gate, misdirected
+from gateway.http import AHEAD, RequestProtocol, Verdict, authorities, demand_c_parser, gate, misdirected
 from gateway.tls import (
     ClientCertificate,
     Entry,
@@ -398,5 +398,8 @@ async def _runner(handler: Any, recheck_now: Callable[[VerifiedPeer], Verdict], 
     await runner.setup()
     server = runner.server
     assert server is not None
-    server.request_handler = gate(server.request_handler, recheck_now)
+    inner = server.request_handler
+    if isinstance(handler, web.Application) and AHEAD in handler:
+        inner = handler[AHEAD](inner)
+    server.request_handler = gate(inner, recheck_now)
     return runner

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from ca.sealing import Vault
 from ca.trust import VerifiedPeer
@@ -15,7 +16,8 @@ from enroll.acme.urls import Urls
 from gateway import http
 from gateway.config import Config, origin
 from gateway.context import Gate, Role
-from gateway.http import LowLevelHandler
+from gateway.http import AHEAD, LowLevelHandler
+from gateway.reply import Reply
 
 #: Below this path a site is the protocol's; the directory is ``/acme/directory``.
 PREFIX = "/acme"
@@ -29,7 +31,7 @@ def directory_url(config: Config) -> str:
 
 def door_of(gate: Gate, config: Config, role: Role, nonces: Nonces) -> LowLevelHandler:
     """The protocol as one handler, for one of the two sites that are its doors."""
-    return acme.handler(_door(gate, config, role, nonces), _presented)
+    return acme.handler(_door(gate, config, role, nonces), _presented, _reply)
 
 
 def nonces_of(vault: Vault, table: SpentTable) -> Nonces:
@@ -39,12 +41,7 @@ def nonces_of(vault: Vault, table: SpentTable) -> Nonces:
 
 def mount(app: web.Application, door: LowLevelHandler) -> None:
     """Puts the protocol below ``PREFIX`` of a site, before the site's own frame: clients want no pages."""
-
-    @web.middleware
-    async def enter(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await (door(request) if _ours(request) else handler(request))
-
-    app.middlewares.insert(0, enter)
+    app[AHEAD] = lambda pages: before(door, pages)
 
 
 def before(door: LowLevelHandler, refused: LowLevelHandler) -> LowLevelHandler:
@@ -79,6 +76,10 @@ def _door(gate: Gate, config: Config, role: Role, nonces: Nonces) -> Door:
 def _root(config: Config, role: Role) -> str:
     host = config.protocol.host if role is Role.PICKUP and config.protocol.host else None
     return origin(host or getattr(config.sites, str(role))[0], config.public_port) + PREFIX
+
+
+def _reply(status: int, headers: acme.Headers, body: bytes) -> web.StreamResponse:
+    return cast(web.StreamResponse, Reply(status, headers, body))
 
 
 def _presented(request: web.BaseRequest) -> VerifiedPeer | None:

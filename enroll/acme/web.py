@@ -28,6 +28,7 @@ log = logging.getLogger("sekisho.acme")
 PeerOf = Callable[[web.BaseRequest], VerifiedPeer | None]
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Headers = list[tuple[str, str]]
+Respond = Callable[[int, Headers, bytes], web.StreamResponse]
 
 _PROBLEM = "application/problem+json"
 # RFC 8555 section 6.1: any origin may use the protocol from a browser, and may read what it needs.
@@ -42,14 +43,21 @@ _PREFLIGHT: Headers = [
 ]
 
 
-def handler(door: Door, peer_of: PeerOf = lambda _: None) -> Handler:
-    """The handler of one door, for every path below its root.
+def respond(status: int, headers: Headers, body: bytes) -> web.StreamResponse:
+    """An answer as aiohttp's own response."""
+    return web.Response(status=status, headers=CIMultiDict(headers), body=body)
+
+
+def handler(door: Door, peer_of: PeerOf = lambda _: None, respond: Respond = respond) -> Handler:
+    """The handler of one door, for every path below its root; ``respond`` makes what it returns.
 
     On a site with mutual TLS ``peer_of`` hands over the verified peer; elsewhere there is none.
     """
     parts = urlsplit(door.urls.root)
     origin, prefix = f"{parts.scheme}://{parts.netloc}", parts.path
+    # RFC 8555 section 7.1: the index is on every resource but the directory.
     index = ("Link", f'<{door.urls.to("directory")}>;rel="index"')
+    common: Headers = [*_CORS, ("Cache-Control", "no-store")]
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
@@ -72,16 +80,12 @@ def handler(door: Door, peer_of: PeerOf = lambda _: None) -> Handler:
             # Ours. The log says what; the client learns only that it may try again.
             log.exception("%s %s failed", request.method, path)
             answer = _problem(Problem("serverInternal", "the server failed; try again later"))
-        headers = CIMultiDict(answer.headers)
+        headers = [*answer.headers, *common, ("Replay-Nonce", door.nonces.fresh(door.office.now()))]
         if found is None or found[0] != "directory":
-            # RFC 8555 section 7.1: on every resource but the directory.
-            headers.add(*index)
-        headers.extend(_CORS)
-        headers["Cache-Control"] = "no-store"
-        headers["Replay-Nonce"] = door.nonces.fresh(door.office.now())
+            headers.append(index)
         if answer.content_type:
-            headers["Content-Type"] = answer.content_type
-        return web.Response(status=answer.status, body=answer.body, headers=headers)
+            headers.append(("Content-Type", answer.content_type))
+        return respond(answer.status, headers, answer.body)
 
     return handle
 

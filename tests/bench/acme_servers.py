@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -58,6 +59,11 @@ def sekisho(folder: Path) -> Iterator[Target]:
         return subprocess.run(command, env=_environment(), check=True, capture_output=True, text=True).stdout
 
     run("init", "--port", str(port))
+    # All the load comes from one address.
+    settings = data / "sekisho.toml"
+    settings.write_text(
+        re.sub(r"(?m)^#? ?(protocol_address|burst_seconds) = .*", r"\1 = 1000000", settings.read_text())
+    )
     run("org", "add", "12345678", "Bench")
     run("user", "add", "12345678", "Taro", "taro@example.jp", "--user-id", _USER)
     made = json.loads(
