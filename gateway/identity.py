@@ -7,6 +7,7 @@ the next one, published before it is used, the one that signs, and the one befor
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import secrets
 from collections.abc import Callable, Mapping
@@ -184,18 +185,20 @@ def jwks(keys: KeySet) -> dict[str, Any]:
 def open_keys(data: Path, vault: Vault, at: int) -> KeySet:
     """The keys of a data directory, made if there are none and rotated when the newest is `ROTATION` old.
 
-    Raises ConfigError if the file was altered.
+    Processes that start together get the same ones. Raises ConfigError if the file was altered.
     """
     path = data / _FILE
-    if not path.exists():
-        keys = KeySet((_make(at), _make(at)))
-    else:
-        keys = _read(path, vault)
-        if at - keys.keys[0].created_at < ROTATION:
-            return keys
-        keys = rotated(keys, at)
-    write_private(path, vault.seal(_PURPOSE, _json([_stored(each) for each in keys.keys])))
-    return keys
+    with (data / f"{_FILE}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            keys = KeySet((_make(at), _make(at)))
+        else:
+            keys = _read(path, vault)
+            if at - keys.keys[0].created_at < ROTATION:
+                return keys
+            keys = rotated(keys, at)
+        write_private(path, vault.seal(_PURPOSE, _json([_stored(each) for each in keys.keys])))
+        return keys
 
 
 def rotated(keys: KeySet, at: int) -> KeySet:

@@ -118,7 +118,7 @@ def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Pool:
         await pool.start()
 
     async def end(_: web.Application) -> None:
-        await pool.stop()
+        await pool.end()
 
     app.router.add_route("*", "/{rest:.*}", route, expect_handler=no_100)
     app.on_startup.append(run)

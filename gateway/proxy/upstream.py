@@ -82,6 +82,7 @@ class Pool:
         self._idle: list[deque[UpstreamConnection]] = [deque() for _ in upstream.addresses]
         self._open: set[UpstreamConnection] = set()
         self._opening = 0
+        self._ending = False
         self._down_until = [0.0] * len(upstream.addresses)
         self._turn = -1
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -95,12 +96,20 @@ class Pool:
         if self.upstream.health:
             self._checks = asyncio.create_task(self._check_forever())
 
-    async def stop(self) -> None:
-        """Ends every connection."""
+    async def end(self) -> None:
+        """Ends what rests; running exchanges and WebSockets go on to their own end (a reload)."""
+        self._ending = True
         if self._checks is not None:
             self._checks.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._checks
+        for idle in self._idle:
+            while idle:
+                idle.popleft().abort("ended")
+
+    async def stop(self) -> None:
+        """Ends every connection."""
+        await self.end()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for connection in list(self._open):
@@ -151,7 +160,7 @@ class Pool:
     def give_back(self, connection: UpstreamConnection) -> None:
         """Takes a connection after its exchange: to rest if nothing was odd, else to its end."""
         connection.deadline = float("inf")
-        if not connection.reusable:
+        if not connection.reusable or self._ending:
             connection.abort()
             return
         connection.idle_since = self._now()
@@ -187,6 +196,8 @@ class Pool:
         finally:
             self._opening -= 1
         self._open.add(connection)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(_TICK, self._sweep)
         if not connection.alive:
             self._open.discard(connection)
             raise ConnectionResetError
@@ -198,7 +209,8 @@ class Pool:
             self._idle[connection.key].remove(connection)
 
     def _sweep(self) -> None:
-        self._sweeper = self.loop.call_later(_TICK, self._sweep)
+        over = self._ending and not self._open
+        self._sweeper = None if over else self.loop.call_later(_TICK, self._sweep)
         now = self.loop.time()
         for connection in [each for each in self._open if each.deadline <= now]:
             connection.abort("timeout")

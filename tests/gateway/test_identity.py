@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,13 @@ def test_keys_are_sealed_and_come_back(vault: Vault, tmp_path: Path) -> None:
     assert b"created_at" not in raw
     assert (tmp_path / "assertion-keys").stat().st_mode & 0o077 == 0
     assert "private" not in repr(keys).lower()
+
+
+def test_those_who_start_together_have_the_same_keys(vault: Vault, tmp_path: Path) -> None:
+    """Workers of one gateway: what one signs, the set that another publishes can verify."""
+    with ThreadPoolExecutor(8) as pool:
+        sets = list(pool.map(lambda _: open_keys(tmp_path, vault, AT), range(16)))
+    assert len({each.signing.kid for each in sets}) == 1
 
 
 def test_a_key_is_published_before_it_signs_and_after(vault: Vault, tmp_path: Path) -> None:

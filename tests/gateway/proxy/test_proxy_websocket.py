@@ -178,6 +178,31 @@ async def test_a_tunnel_ends_with_its_certificate(stand: Stand, pki: Pki, by: st
                 await asyncio.sleep(0.01)
 
 
+async def test_a_tunnel_outlives_a_reload(stand: Stand, pki: Pki) -> None:
+    """The pool of a configuration that was replaced rests nothing, and lets what runs go on."""
+    async with running(capitals) as port, recording() as upstream:
+        front = await stand(f"http://127.0.0.1:{port}")
+        other = await stand(upstream.url)
+        async with (
+            connect(front.port, b"login.test", certificate=pki.client) as client,
+            connect(other.port, b"login.test", certificate=pki.client) as visitor,
+        ):
+            await client.send(get(b"login.test", b"/ws", *OPENING))
+            await head_of(client)
+            await visitor.get(b"login.test")
+            assert (front.pool.open, other.pool.open) == (1, 1)
+            await front.pool.end()
+            await other.pool.end()
+            await client.send(b"still")
+            assert await client.some() == b"STILL"
+            await visitor.get(b"login.test")
+            while other.pool.open:
+                await asyncio.sleep(0.01)
+            assert front.pool.open == 1
+        while front.pool.open:
+            await asyncio.sleep(0.01)
+
+
 async def test_the_end_of_one_side_ends_the_other(stand: Stand, pki: Pki) -> None:
     """What the upstream said last still arrives; then the client's connection is closed."""
 
