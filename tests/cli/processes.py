@@ -1,0 +1,109 @@
+"""Real ``sekisho`` processes and real visitors for the tests that need them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
+
+SEKISHO = Path(sys.executable).with_name("sekisho")
+PATIENCE = 60.0
+
+
+@contextmanager
+def process(*words: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``sekisho`` in a session of its own; what is left of it at the end is killed."""
+    given = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
+    with log.open("ab") as output:
+        running = subprocess.Popen(
+            [SEKISHO, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=given | environment,
+            start_new_session=True,
+        )
+    try:
+        yield running
+    finally:
+        if running.poll() is None:
+            running.kill()
+        running.wait()
+
+
+def until(found: Callable[[], bool], log: Path, running: subprocess.Popen[bytes] | None = None) -> None:
+    """Waits, and fails with the log when it takes too long or the process has ended."""
+    end = time.monotonic() + PATIENCE
+    while not found():
+        assert running is None or running.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.02)
+
+
+def session_of(leader: int) -> set[int]:
+    """The processes of a session that live."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.add(int(entry.parent.name))
+    return found
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def pem_of(p12: str, password: str, to: Path) -> Path:
+    """A P12 as the PEM file that Python's ssl reads."""
+    bundle = pkcs12.load_pkcs12(Path(p12).read_bytes(), password.encode())
+    assert bundle.key is not None
+    assert bundle.cert is not None
+    pem = bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for each in (bundle.cert, *bundle.additional_certs):
+        pem += each.certificate.public_bytes(Encoding.PEM)
+    to.write_bytes(pem)
+    return to
+
+
+def tls(host: str, port: int, ca: Path, certificate: Path | None = None) -> ssl.SSLSocket:
+    """A TLS connection to this machine by whatever name."""
+    context = ssl.create_default_context(cafile=str(ca))
+    if certificate is not None:
+        context.load_cert_chain(certificate)
+    plain = socket.create_connection(("127.0.0.1", port), timeout=30)
+    return context.wrap_socket(plain, server_hostname=host)
+
+
+def get(host: str, port: int, ca: Path, path: str = "/", certificate: Path | None = None) -> tuple[int, str]:
+    """Status and body of a page, over a connection of its own."""
+    connection = HTTPSConnection(host, port, timeout=30)
+    connection.sock = tls(host, port, ca, certificate)
+    return _asked(connection, path)
+
+
+def get_plain(port: int, path: str) -> tuple[int, str]:
+    """Status and body of a page on the internal port."""
+    return _asked(HTTPConnection("127.0.0.1", port, timeout=10), path)
+
+
+def _asked(connection: HTTPConnection, path: str) -> tuple[int, str]:
+    try:
+        connection.request("GET", path)
+        got = connection.getresponse()
+        return got.status, got.read().decode()
+    finally:
+        connection.close()
