@@ -53,11 +53,13 @@ async def create(
     count: int = 1,
     profile: str = "client-automated",
     quota: int | None = None,
+    limit: bool = False,
 ) -> list[IssuedCredential]:
     """Opens ``count`` requests for a user and gives each a key. Each has a 管理番号 of its own.
 
     ``quota``: certificates outside the renewal period, by default the setting's. Refusal("not_found")
     for an unknown user, "user_disabled", "invalid_input" for a profile or number that cannot be.
+    With ``limit``, for all but the operator: "limit_reached" beyond the lineages of the user (E18).
     """
     if profile not in PROFILES:
         raise Refusal("invalid_input", field="profile")
@@ -67,7 +69,13 @@ async def create(
     if allowed < 1:
         raise Refusal("invalid_input", field="quota")
     keys = [os.urandom(KEY_BYTES) for _ in range(count)]
-    return await office.database.write(lambda db: _create(db, office, user_id, keys, profile, allowed, actor))
+
+    def work(db: sqlite_utils.Database) -> list[IssuedCredential]:
+        if limit:
+            _check_lineages(db, office, user_id, count)
+        return _create(db, office, user_id, keys, profile, allowed, actor)
+
+    return await office.database.write(work)
 
 
 async def withdraw(office: Office, kid: str, *, actor: str) -> bool:
@@ -84,6 +92,16 @@ async def withdraw(office: Office, kid: str, *, actor: str) -> bool:
         return True
 
     return await office.database.write(work)
+
+
+def _check_lineages(db: sqlite_utils.Database, office: Office, user_id: str, count: int) -> None:
+    user = enroll.store.user(db, user_id)
+    organisation = None if user is None else enroll.store.organisation(db, user.policy_number)
+    own = None if organisation is None else organisation.lineages
+    allowed = office.settings.lineages if own is None else own
+    alive = [one for one in store.credentials_of(db, user_id) if one.withdrawn_at is None]
+    if len(alive) + count > allowed:
+        raise Refusal("limit_reached", detail=f"{allowed} at a time, and {len(alive)} are in use")
 
 
 def _create(
