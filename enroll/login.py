@@ -40,18 +40,15 @@ async def authenticate(
     db = office.database.read()
     source = source_of(db, fingerprint)
     attempt = throttle.Attempt("login", fingerprint, address)
-    throttle.check(db, office, attempt)
+    await office.database.write(lambda db: throttle.claim(db, office, attempt))
     user = store.user(db, user_id)
     right = await office.workers.run_in_thread(
         passwords.verify_password, password, user.password_hash if user else None
     )
     if user is None or not right or source.user_id != user_id:
-        alert = user is not None and source.user_id != user_id
-        await office.database.write(
-            lambda db: _refuse(db, office, attempt, source.user_id, user_id, address, alert)
-        )
+        typed = user.user_id if user is not None else ""
+        await office.database.write(lambda db: _refuse(db, office, source.user_id, typed, address))
         raise Refusal("bad_credentials")
-    check_entitled(db, user_id)
     known = user
     return await office.database.write(
         lambda db: _admit(db, office, known, source.request_id, attempt, address)
@@ -64,10 +61,10 @@ async def change_password(office: Office, user_id: str, current: str, new: str, 
     if user is None:
         raise Refusal("not_found", field="user_id")
     attempt = throttle.Attempt("change", user_id, user_id)
-    throttle.check(office.database.read(), office, attempt)
+    await office.database.write(lambda db: throttle.claim(db, office, attempt))
     if not await office.workers.run_in_thread(passwords.verify_password, current, user.password_hash):
-        await office.database.write(lambda db: throttle.failed(db, office, attempt))
         raise Refusal("bad_credentials", field="current")
+    await office.database.write(lambda db: throttle.succeeded(db, attempt))
     problem = passwords.login_password_problem(new, user_id)
     if problem is not None:
         raise Refusal(problem, field="new")
@@ -80,7 +77,6 @@ async def change_password(office: Office, user_id: str, current: str, new: str, 
     def work(db: sqlite_utils.Database) -> None:
         if not store.set_password(db, user_id, user.password_hash, hashed):
             raise Refusal("conflict", field="new")
-        throttle.succeeded(db, attempt)
         store.audit(db, office.now(), user_id, "password.changed", user_id)
 
     await office.database.write(work)
@@ -94,18 +90,10 @@ def certificates_of(office: Office, user_id: str) -> list[CertificateRecord]:
     return [record for record in found if record is not None and record.status != "reserved"]
 
 
-def _refuse(
-    db: sqlite_utils.Database,
-    office: Office,
-    attempt: throttle.Attempt,
-    presented: str,
-    typed: str,
-    address: str,
-    alert: bool,
-) -> None:
-    throttle.failed(db, office, attempt)
-    action = "login.wrong_user" if alert else "login.refused"
-    store.audit(db, office.now(), f"address:{address}", action, presented, typed=typed[:20])
+def _refuse(db: sqlite_utils.Database, office: Office, presented: str, typed: str, address: str) -> None:
+    """``typed``: the user ID if there is such a user; anything else may be a password, and is not kept."""
+    action = "login.wrong_user" if typed not in ("", presented) else "login.refused"
+    store.audit(db, office.now(), f"address:{address}", action, presented, typed=typed)
 
 
 def _admit(
@@ -117,6 +105,7 @@ def _admit(
     address: str,
 ) -> Login:
     at = office.now()
+    check_entitled(db, user.user_id)
     throttle.succeeded(db, attempt)
     found = store.enrollment(db, request_id)
     first = found is not None and found.state in LIVE and found.used_at is None

@@ -21,9 +21,9 @@ async def authenticate(office: Office, user_id: str, issue_password: str, *, add
     Raises Refusal("bad_credentials") alike for an unknown user and a wrong password, "throttled", and
     "not_available" when the password was right but its request has ended (Z4).
     """
-    attempt = throttle.Attempt("pickup", f"{address} {user_id[:20]}", address)
+    attempt = throttle.Attempt("pickup", f"{throttle.network_of(address)} {user_id[:20]}", address)
+    await office.database.write(lambda db: throttle.claim(db, office, attempt))
     db = office.database.read()
-    throttle.check(db, office, attempt)
     candidates = [e for e in store.enrollments_of(db, user_id) if e.password_hash is not None]
     padded: list[Enrollment | None] = [*candidates[:_CANDIDATES], *[None] * _CANDIDATES]
     opened: Enrollment | None = None
@@ -32,7 +32,7 @@ async def authenticate(office: Office, user_id: str, issue_password: str, *, add
         right = await office.workers.run_in_thread(passwords.verify_password, issue_password, stored)
         opened = opened or (candidate if right else None)
     if opened is None:
-        await office.database.write(lambda db: _refuse(db, office, attempt, user_id, address))
+        await office.database.write(lambda db: _refuse(db, office, user_id, address))
         raise Refusal("bad_credentials")
     request_id = opened.request_id
     admitted = await office.database.write(lambda db: _admit(db, office, request_id, attempt, address))
@@ -55,11 +55,10 @@ def _over(enrollment: Enrollment, at: int) -> bool:
     return enrollment.state in ENDED or wiped or overdue(enrollment, at)
 
 
-def _refuse(
-    db: sqlite_utils.Database, office: Office, attempt: throttle.Attempt, user_id: str, address: str
-) -> None:
-    throttle.failed(db, office, attempt)
-    store.audit(db, office.now(), f"address:{address}", "pickup.refused", user_id[:20])
+def _refuse(db: sqlite_utils.Database, office: Office, user_id: str, address: str) -> None:
+    # What is no user's ID may be a password that was typed into the wrong field.
+    known = user_id if store.user(db, user_id) is not None else ""
+    store.audit(db, office.now(), f"address:{address}", "pickup.refused", known)
 
 
 def _admit(

@@ -141,4 +141,4 @@ def _move(db: sqlite_utils.Database, office: Office, seen: Enrollment, event: Ev
 def _sweep(db: sqlite_utils.Database, office: Office) -> None:
     now = office.now()
     store.drop_expired_tickets(db, now)
-    store.drop_old_throttles(db, now - office.settings.attempt_seconds)
+    store.drop_old_throttles(db, now - office.settings.attempt_seconds, now)

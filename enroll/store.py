@@ -7,7 +7,7 @@ A change of an enrollment is compare-and-set on its state and serial, so that of
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -385,9 +385,18 @@ def audit_page(db: Db, subject: str | None, limit: int) -> list[dict[str, Any]]:
     return [row | {"detail": json.loads(row["detail"])} for row in found]
 
 
-def failures(db: Db, key: str, since: int) -> tuple[int, int]:
-    """Failed attempts recorded under a key in the period that is open, and when it began."""
-    row = _one(db, "SELECT failures, since_at FROM throttles WHERE key = ? AND since_at > ?", key, since)
+def failures(db: Db, key: str, since: int, at: int) -> tuple[int, int]:
+    """Failed attempts recorded under a key in the period that is open at ``at``, and when it began.
+
+    A period that begins in the future was opened by a clock that ran ahead: it is over.
+    """
+    row = _one(
+        db,
+        "SELECT failures, since_at FROM throttles WHERE key = ? AND since_at > ? AND since_at <= ?",
+        key,
+        since,
+        at,
+    )
     return (0, 0) if row is None else (row["failures"], row["since_at"])
 
 
@@ -395,19 +404,24 @@ def record_failure(db: Db, key: str, at: int, since: int) -> None:
     """Counts a failed attempt; a period that ended starts anew."""
     db.execute(
         "INSERT INTO throttles(key, failures, since_at) VALUES (:key, 1, :at) ON CONFLICT(key) DO UPDATE SET"
-        " failures = CASE WHEN since_at > :since THEN failures + 1 ELSE 1 END,"
-        " since_at = CASE WHEN since_at > :since THEN since_at ELSE :at END",
+        " failures = CASE WHEN since_at > :since AND since_at <= :at THEN failures + 1 ELSE 1 END,"
+        " since_at = CASE WHEN since_at > :since AND since_at <= :at THEN since_at ELSE :at END",
         {"key": key, "at": at, "since": since},
     )
 
 
-def clear_failures(db: Db, keys: Iterable[str]) -> None:
-    for key in keys:
-        db.execute("DELETE FROM throttles WHERE key = ?", [key])
+def forgive_failure(db: Db, key: str) -> None:
+    """Takes one failure off again; without any left the key is forgotten."""
+    db.execute("UPDATE throttles SET failures = failures - 1 WHERE key = ?", [key])
+    db.execute("DELETE FROM throttles WHERE key = ? AND failures <= 0", [key])
 
 
-def drop_old_throttles(db: Db, since: int) -> None:
-    db.execute("DELETE FROM throttles WHERE since_at <= ?", [since])
+def clear_failures(db: Db, key: str) -> None:
+    db.execute("DELETE FROM throttles WHERE key = ?", [key])
+
+
+def drop_old_throttles(db: Db, since: int, at: int) -> None:
+    db.execute("DELETE FROM throttles WHERE since_at <= ? OR since_at > ?", [since, at])
 
 
 # -- plumbing ------------------------------------------------------------------------------------

@@ -1,11 +1,14 @@
 """Counting failed attempts so that guessing is slow and nobody can be locked out by somebody else.
 
-Keys name the guesser (an address, a certificate), never the victim alone.
+Keys name the guesser (an address, a certificate), never the victim alone. An attempt is counted before
+it is looked at and forgiven when it was right: of guesses that arrive together none slips through.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import IPv6Network
 
 import sqlite_utils
 
@@ -19,7 +22,7 @@ _PER_ADDRESS = 10
 
 @dataclass(frozen=True)
 class Attempt:
-    """Who guesses: an address, and the guesser's own name for it (a certificate, or address and user)."""
+    """Who guesses: an address, and the guesser's own name for it (a certificate, or a user at an address)."""
 
     purpose: str
     guesser: str
@@ -27,29 +30,42 @@ class Attempt:
 
     def limits(self, attempts: int) -> dict[str, int]:
         """Each counter with how many failures it may have in ``attempt_seconds``."""
-        return {self._own: attempts, f"{self.purpose}:address:{self.address}": _PER_ADDRESS * attempts}
+        return {self.own: attempts, self.shared: _PER_ADDRESS * attempts}
 
     @property
-    def _own(self) -> str:
-        return f"{self.purpose}:guesser:{self.guesser}"
+    def own(self) -> str:
+        """The guesser's counter. Hashed: people type passwords where a user ID belongs."""
+        return f"{self.purpose}:guesser:{sha256(self.guesser.encode('utf-8', 'replace')).hexdigest()}"
+
+    @property
+    def shared(self) -> str:
+        """The counter of everybody at this address."""
+        return f"{self.purpose}:address:{network_of(self.address)}"
 
 
-def check(db: sqlite_utils.Database, office: Office, attempt: Attempt) -> None:
-    """Raises Refusal("throttled", at=when to try again) when a counter has reached its limit."""
+def claim(db: sqlite_utils.Database, office: Office, attempt: Attempt) -> None:
+    """Inside a transaction: counts an attempt that is about to be looked at.
+
+    Raises Refusal("throttled", at=when to try again) when a counter has reached its limit.
+    """
     now, period = office.now(), office.settings.attempt_seconds
-    for key, limit in attempt.limits(office.settings.attempts).items():
-        count, since_at = store.failures(db, key, now - period)
+    limits = attempt.limits(office.settings.attempts)
+    for key, limit in limits.items():
+        count, since_at = store.failures(db, key, now - period, now)
         if count >= limit:
             raise Refusal("throttled", at=since_at + period)
-
-
-def failed(db: sqlite_utils.Database, office: Office, attempt: Attempt) -> None:
-    """Counts a failure under every counter."""
-    now = office.now()
-    for key in attempt.limits(office.settings.attempts):
-        store.record_failure(db, key, now, now - office.settings.attempt_seconds)
+    for key in limits:
+        store.record_failure(db, key, now, now - period)
 
 
 def succeeded(db: sqlite_utils.Database, attempt: Attempt) -> None:
-    """Forgets the guesser's own failures; the address keeps its count."""
-    store.clear_failures(db, [next(iter(attempt.limits(0)))])
+    """Forgets the guesser's own failures, and at the address this attempt only."""
+    store.clear_failures(db, attempt.own)
+    store.forgive_failure(db, attempt.shared)
+
+
+def network_of(address: str) -> str:
+    """What counts as one address: of IPv6 the /64, which one customer has for himself."""
+    if ":" not in address:
+        return address
+    return str(IPv6Network((address.partition("%")[0], 64), strict=False))

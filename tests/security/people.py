@@ -1,0 +1,40 @@
+"""People with certificates, for tests of what they may not do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ca.store
+from enroll import issuance, pickup
+from enroll.office import Office
+from tests.offices import admit, letter_of
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """Somebody who picked up a certificate and has not logged in yet."""
+
+    user_id: str
+    request_id: str
+    login_password: str
+    fingerprint: str
+    serial: str
+    p12: bytes
+
+
+async def enrolled(office: Office, user_id: str = "K12345678") -> Enrolled:
+    """From the admission to the file, as a person goes."""
+    admission = await admit(office, user_id)
+    password = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
+    request = await pickup.authenticate(office, user_id, password, address="198.51.100.1")
+    await issuance.submit(office, request.request_id, actor=user_id)
+    issued = await issuance.complete(office, request.request_id)
+    token = await issuance.prepare_download(office, request.request_id, "p12", "standard", actor=user_id)
+    got = await issuance.download(office, token, request.request_id, actor=user_id)
+    record = ca.store.find_by_serial(office.database.read(), issued.serial or "")
+    assert record is not None
+    assert record.fingerprint is not None
+    login_password = (await letter_of(office, "user_id")).value("パスワード")
+    return Enrolled(
+        user_id, admission.request_id, login_password, record.fingerprint, record.serial, got.content
+    )

@@ -1,0 +1,104 @@
+"""Guessing passwords is slow, however many guesses arrive at once and from wherever they come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ca.database import rows
+from enroll import login, pickup, store
+from enroll.office import Office
+from enroll.refusals import Refusal
+from tests.offices import START, admit, clock_of, letter_of, open_office, together
+from tests.security.people import enrolled
+
+
+def _codes(results: list[object]) -> list[str]:
+    assert all(isinstance(each, Refusal) for each in results), results
+    return sorted(each.code for each in results if isinstance(each, Refusal))
+
+
+async def _guess(office: Office, user_id: str, password: str, address: str = "192.0.2.1") -> None:
+    await pickup.authenticate(office, user_id, password, address=address)
+
+
+async def test_guesses_that_arrive_together_are_counted_before_they_are_checked(tmp_path: Path) -> None:
+    """Of many guesses at once no more are looked at than of as many in turn."""
+    async with open_office(tmp_path, attempts=3) as office:
+        await admit(office)
+        results = await together(*(_guess(office, "K12345678", f"guess{n}") for n in range(12)))
+        assert _codes(results) == ["bad_credentials"] * 3 + ["throttled"] * 9
+
+
+async def test_logins_that_arrive_together_are_counted_before_they_are_checked(tmp_path: Path) -> None:
+    """The same at the service's login, per certificate."""
+    async with open_office(tmp_path, attempts=3) as office:
+        person = await enrolled(office)
+        guesses = (
+            login.authenticate(office, person.fingerprint, person.user_id, f"guess{n}", address="192.0.2.1")
+            for n in range(12)
+        )
+        assert _codes(await together(*guesses)) == ["bad_credentials"] * 3 + ["throttled"] * 9
+
+
+async def test_password_changes_that_arrive_together_are_counted_too(tmp_path: Path) -> None:
+    """An open session is no way to guess its user's password at leisure."""
+    async with open_office(tmp_path, attempts=3) as office:
+        person = await enrolled(office)
+        guesses = (
+            login.change_password(office, person.user_id, f"guess{n}", "Newpass123", "Newpass123")
+            for n in range(12)
+        )
+        assert _codes(await together(*guesses)) == ["bad_credentials"] * 3 + ["throttled"] * 9
+
+
+async def test_what_was_right_does_not_count(tmp_path: Path) -> None:
+    """However often a person logs in, nobody behind the same address is throttled for it."""
+    async with open_office(tmp_path, attempts=2) as office:
+        await admit(office)
+        password = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
+        for _ in range(25):
+            await _guess(office, "K12345678", password)
+        assert rows(office.database.read(), "SELECT * FROM throttles WHERE failures > 0") == []
+
+
+async def test_one_network_of_ipv6_is_one_guesser(tmp_path: Path) -> None:
+    """A /64 is one customer's: its 2^64 addresses share their counters."""
+    async with open_office(tmp_path, attempts=3) as office:
+        await admit(office)
+        for n in range(3):
+            with pytest.raises(Refusal, match="wrong"):
+                await _guess(office, "K12345678", "guess", f"2001:db8::{n + 1:x}")
+        with pytest.raises(Refusal) as refused:
+            await _guess(office, "K12345678", "guess", "2001:db8::ffff")
+        assert refused.value == Refusal("throttled", at=office.now() + office.settings.attempt_seconds)
+        with pytest.raises(Refusal, match="wrong"):
+            await _guess(office, "K12345678", "guess", "2001:db8:0:1::1")
+
+
+async def test_a_clock_set_back_locks_nobody_out(tmp_path: Path) -> None:
+    """A count made while the clock ran ahead is over once the clock is right again."""
+    async with open_office(tmp_path, at=START, attempts=2) as office:
+        await admit(office)
+        clock_of(office).advance(days=365)
+        for _ in range(2):
+            with pytest.raises(Refusal, match="wrong"):
+                await _guess(office, "K12345678", "guess")
+        clock_of(office).set(START + 60)
+        with pytest.raises(Refusal) as refused:
+            await _guess(office, "K12345678", "guess")
+        assert refused.value == Refusal("bad_credentials")
+
+
+async def test_what_was_typed_as_a_user_id_is_kept_only_if_it_is_one(tmp_path: Path) -> None:
+    """People type passwords into the wrong field: the trail keeps user IDs and nothing else."""
+    async with open_office(tmp_path) as office:
+        person = await enrolled(office)
+        secret = person.login_password
+        with pytest.raises(Refusal):
+            await _guess(office, secret, "x")
+        with pytest.raises(Refusal):
+            await login.authenticate(office, person.fingerprint, secret, "x", address="192.0.2.1")
+        assert secret not in str(store.audit_page(office.database.read(), None, 100))
+        assert secret not in str(rows(office.database.read(), "SELECT * FROM throttles"))
