@@ -219,6 +219,26 @@ async def test_an_event_stream_is_not_held_back(stand: Stand, pki: Pki) -> None:
             await asyncio.wait_for(until(client, b"data: 2\n\n"), 2)
 
 
+@pytest.mark.parametrize("by", ["revocation", "expiry"])
+async def test_a_slow_download_ends_with_its_certificate(stand: Stand, pki: Pki, by: str) -> None:
+    """V30: within a body as well, and the upstream's connection with it."""
+    begun = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"
+    async with running(saying(begun)) as port:
+        front = await stand(f"http://127.0.0.1:{port}")
+        async with connect(front.port, b"login.test", certificate=pki.client) as client:
+            await client.send(get(b"login.test"))
+            await until(client, b"abc")
+            if by == "revocation":
+                front.running.listener.revoke(pki.client.fingerprint)
+            else:
+                last = int(pki.client.certificate.not_valid_after_utc.timestamp())
+                front.running.clock.set(last + 1)
+            assert (await asyncio.wait_for(client.end(), 2)).alert != "close_notify"
+            async with asyncio.timeout(2):
+                while front.pool.open:
+                    await asyncio.sleep(0.01)
+
+
 async def test_a_large_download_waits_for_a_slow_client(stand: Stand, pki: Pki) -> None:
     """While the client does not read, the upstream is not read either: memory is bounded."""
     sent = 0
