@@ -9,7 +9,7 @@ import pytest
 from tests.clients.demo import Demo, running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     with running(tmp_path_factory.mktemp("demo")) as started:
         yield started
