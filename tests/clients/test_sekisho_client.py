@@ -283,6 +283,26 @@ def test_renew_by_certificate_too_early(demo: Demo, folder: Folder, credential: 
     assert told["hint"] == "Wait for that day, or ask your operator for a reissue."
 
 
+def test_renew_after_the_operator_revoked(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """The window of a revoked certificate has passed (RFC 9773 section 4.2): a new one is ordered at once."""
+    first = enrolled(demo, folder, credential)
+    demo.sekisho("cert", "revoke", f"{first.serial_number:032x}", "--reason", "keyCompromise")
+    assert work.renew(folder, now())["result"] == "renewed"
+    assert folder.certificate().public_key() != first.public_key()
+    assert demo.standing(folder.certificate())["status"] == "issued"
+
+
+def test_renew_with_ended_credentials(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """Credentials that the operator ended renew nothing; the certificate at hand stays as it is."""
+    first = enrolled(demo, folder, credential)
+    demo.sekisho("eab", "withdraw", str(credential.kid))
+    code, told = command("renew", "--dir", folder.path, "--force")
+    assert code == 1
+    assert told["error"].startswith("unauthorized: ")
+    assert folder.certificate() == first
+    assert fits(folder)
+
+
 # -- revoke, status ------------------------------------------------------------------------------------
 
 
