@@ -50,9 +50,9 @@ async def listen(host: str, port: int, ready: Ready, figures: Figures) -> Intern
             return _json(404 if page is None else 405, {"pages": list(pages)})
         return await page(request)
 
-    runner = web.ServerRunner(web.Server(handle, access_log=None))
+    runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=1)
     await runner.setup()
-    site = web.TCPSite(runner, host, port, shutdown_timeout=1)
+    site = web.TCPSite(runner, host, port)
     try:
         await site.start()
     except OSError as error:

@@ -1,0 +1,93 @@
+"""The systemd unit, and how the gateway speaks to systemd."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import gateway
+from gateway.running.notify import notify, watchdog_seconds
+from tests.cli.conftest import Shell
+from tests.cli.processes import free_port, process
+from tests.cli.test_serving import Gateway
+from tests.offices import PASSPHRASE
+
+UNIT = Path(gateway.__file__).parent / "packaging" / "sekisho.service"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
+def test_the_unit_is_sound_and_tight(tmp_path: Path) -> None:
+    """systemd finds no fault in it, and little that it leaves open (its own scale: 10 is everything)."""
+    unit = tmp_path / "sekisho.service"
+    unit.write_text(UNIT.read_text().replace("/opt/sekisho/bin/sekisho", "/bin/true"))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", unit]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_the_unit_forbids_no_code_that_cffi_writes() -> None:
+    """pyOpenSSL's callbacks are written at run time: with MemoryDenyWriteExecute nothing would serve."""
+    lines = UNIT.read_text().splitlines()
+    assert not [line for line in lines if line.startswith("MemoryDenyWriteExecute")]
+
+
+def test_notify(tmp_path: Path) -> None:
+    """Lines arrive as one datagram, also at an abstract address; nobody there is no error."""
+    for address in (str(tmp_path / "notify"), f"\0sekisho-test-{os.getpid()}"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(address)
+            environment = {"NOTIFY_SOCKET": address.replace("\0", "@")}
+            assert notify("READY=1", "STATUS=ready", environment=environment)
+            assert systemd.recv(100) == b"READY=1\nSTATUS=ready"
+    assert not notify("READY=1", environment={})
+    assert not notify("READY=1", environment={"NOTIFY_SOCKET": "relative"})
+    assert not notify("READY=1", environment={"NOTIFY_SOCKET": str(tmp_path / "nobody")})
+
+
+@pytest.mark.parametrize(
+    ("environment", "seconds"),
+    [
+        ({"WATCHDOG_USEC": "30000000"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "7"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "8"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "-1"}, None),
+        ({}, None),
+    ],
+)
+def test_watchdog(environment: dict[str, str], seconds: float | None) -> None:
+    """Twice in the time that the unit gives, if it is this process that is meant."""
+    assert watchdog_seconds(environment, pid=7) == seconds
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_systemd_is_told(sekisho: Shell, tmp_path: Path, workers: int) -> None:
+    """READY=1 comes once, when every worker answers; the watchdog is fed."""
+    log, address = tmp_path / "log", str(tmp_path / "notify")
+    gateway_of = Gateway(None, sekisho.data, free_port(), 0, log, {})  # type: ignore[arg-type]
+    gateway_of.set("listen", "port", str(gateway_of.port))
+    environment = {"SEKISHO_PASSPHRASE": PASSPHRASE, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000"}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(address)
+        systemd.settimeout(60)
+        words = ("serve", "--data", str(sekisho.data), "--workers", str(workers))
+        with process(*words, log=log, **environment) as running:
+            told: list[bytes] = []
+            while not any(each.startswith(b"READY=1") for each in told):
+                told.append(systemd.recv(200))
+            with socket.create_connection(("127.0.0.1", gateway_of.port)):
+                pass
+            while b"WATCHDOG=1" not in told:
+                told.append(systemd.recv(200))
+            os.kill(running.pid, signal.SIGTERM)
+            assert running.wait(60) == 0
+        assert sum(each.startswith(b"READY=1") for each in told) == 1

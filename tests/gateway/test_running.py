@@ -1,0 +1,205 @@
+"""The parts of a running gateway by themselves: journal, figures, locks, readiness."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ca.errors import ConfigError
+from gateway.running import internal, places
+from gateway.running.journal import Journal, _line, event_of
+from gateway.running.meter import Histogram
+from gateway.running.metrics import exposition
+
+# -- the journal ---------------------------------------------------------------------------------------
+
+
+def test_lines_are_whole(tmp_path: Path) -> None:
+    """What was written before `close` is in the file, a line each, and the file is not everybody's."""
+    path = tmp_path / "log"
+    journal = Journal(path)
+    for number in range(1_000):
+        journal.write({"number": number, "text": "関所\n\r\x1b[31m\x85\u2028\x7f\ud800"})
+    journal.close()
+    lines = path.read_bytes().split(b"\n")
+    assert lines.pop() == b""
+    assert [json.loads(line)["number"] for line in lines] == list(range(1_000))
+    assert not any(byte < 0x20 or byte == 0x7F for byte in lines[0])
+    assert json.loads(lines[0])["text"] == "関所\n\r\x1b[31m\x85\u2028\x7f\ud800"
+    assert path.stat().st_mode & 0o007 == 0
+    assert journal.dropped == 0
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers() | st.none(), max_size=4))
+def test_any_record_is_one_line(record: dict[str, str]) -> None:
+    """Whatever a visitor puts into a name or a path, it stays within its line and reads back."""
+    line = _line(record)
+    assert len(line.splitlines()) <= 1
+    assert len(line.decode().splitlines()) == 1
+    assert json.loads(line) == record
+
+
+def test_a_rotated_file_is_begun_anew(tmp_path: Path) -> None:
+    """After `reopen` lines go to a new file of the same name; a name that cannot be is refused."""
+    path, old = tmp_path / "log", tmp_path / "log.1"
+    journal = Journal(path)
+    journal.write({"n": 1})
+    journal.flush()
+    while not path.stat().st_size:
+        os.sched_yield()
+    path.rename(old)
+    journal.reopen()
+    journal.write({"n": 2})
+    journal.close()
+    assert (old.read_text(), path.read_text()) == ('{"n":1}\n', '{"n":2}\n')
+    with pytest.raises(ConfigError, match=r"log.file: .* cannot be written"):
+        Journal(tmp_path / "nowhere" / "log")
+
+
+def test_a_reader_that_is_stuck_costs_lines_only(tmp_path: Path) -> None:
+    """What is not taken in time is dropped and counted; writing never waits."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    journal = Journal(pipe)
+    try:
+        for _ in range(400):
+            journal.write({"text": "x" * 70_000})
+        assert journal.dropped > 0
+    finally:
+        os.close(reader)  # the writer sees a broken pipe and goes on
+        journal.close()
+
+
+def test_an_exception_keeps_its_message() -> None:
+    """Of an error the log has type and place; what it quotes (a mail, a name) stays out."""
+    try:
+        raise ValueError("パスワード：secret")
+    except ValueError as error:
+        caught = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("sekisho.x", logging.ERROR, "", 0, "%s failed", ("delivery",), caught)
+    event = event_of(record)
+    assert (event["says"], event["error"], event["level"]) == ("delivery failed", "ValueError", "error")
+    assert "secret" not in json.dumps(event)
+    assert "test_an_exception_keeps_its_message" in event["trace"][0]
+
+
+# -- figures -------------------------------------------------------------------------------------------
+
+
+def test_exposition() -> None:
+    """Samples of one name stand together under its meaning; label values are escaped."""
+    samples = [
+        ("sekisho_events_total", {"event": 'a"\\\n'}, 1),
+        ("sekisho_connections_open", {}, 2),
+        ("sekisho_events_total", {"event": "b"}, 3),
+    ]
+    assert exposition(samples) == (
+        "# HELP sekisho_connections_open Open connections, unfinished handshakes included\n"
+        "# TYPE sekisho_connections_open gauge\n"
+        "sekisho_connections_open 2\n"
+        "# HELP sekisho_events_total Refusals, limits hit and connections ended\n"
+        "# TYPE sekisho_events_total counter\n"
+        'sekisho_events_total{event="a\\"\\\\\\n"} 1\n'
+        'sekisho_events_total{event="b"} 3\n'
+    )
+    with pytest.raises(KeyError, match="sekisho_nothing"):
+        exposition([("sekisho_nothing", {}, 1)])
+
+
+def test_histogram() -> None:
+    """Buckets count everything up to their bound, the bound included; the last one is everything."""
+    histogram = Histogram()
+    for seconds in (0.001, 0.005, 0.006, 99.0):
+        histogram.add(seconds)
+    found = {labels.get("le", name): value for name, labels, value in histogram.samples("x", {})}
+    assert (found["0.005"], found["0.01"], found["10.0"], found["+Inf"]) == (2, 3, 3, 4)
+    assert (found["x_count"], found["x_sum"]) == (4, 99.012)
+
+
+async def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+    """/readyz is 503 with words when something keeps us from serving; a taken port is the operator's."""
+    wrong = ["the database cannot be written (OperationalError)"]
+
+    async def ready() -> list[str]:
+        return wrong
+
+    async def figures() -> list[tuple[str, dict[str, str], float]]:
+        return [("sekisho_mails_waiting", {}, 3)]
+
+    opened = await internal.listen("127.0.0.1", 0, ready, figures)
+    url = f"http://127.0.0.1:{opened.port}"
+    try:
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{url}/readyz") as got:
+                assert (got.status, (await got.json())["wrong"]) == (503, wrong)
+            async with session.get(f"{url}/metrics") as got:
+                assert got.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+                assert "sekisho_mails_waiting 3\n" in await got.text()
+            async with session.post(f"{url}/metrics") as got:
+                assert got.status == 405
+        with pytest.raises(ConfigError, match=f"internal.port: 127.0.0.1 port {opened.port} cannot be used"):
+            await internal.listen("127.0.0.1", opened.port, ready, figures)
+    finally:
+        await opened.close()
+
+
+# -- locks ---------------------------------------------------------------------------------------------
+
+_HOLD = """
+import sys
+from pathlib import Path
+from gateway.running.places import take_lead
+lock = take_lead(Path(sys.argv[1]))
+print("held" if lock else "busy", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_one_leads(tmp_path: Path) -> None:
+    """The lead belongs to one process, and to the next as soon as that one is dead."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert places.take_lead(tmp_path) is None
+        other.kill()
+        other.wait()
+        mine = places.take_lead(tmp_path)
+        assert mine is not None
+        assert places.take_lead(tmp_path) is None
+        mine.close()
+        assert places.take_lead(tmp_path) is not None
+
+
+def test_reports_are_of_the_living(tmp_path: Path) -> None:
+    """A worker's report counts as long as its process lives; half a file is none."""
+    places.report(tmp_path, 1, {"ready": True})
+    places.report(tmp_path, 0, {"ready": False})
+    (tmp_path / "worker-2.json").write_text(json.dumps({"worker": 2, "pid": 2**22 + 1}))
+    (tmp_path / "worker-3.json").write_text('{"worker": 3')
+    found = [(state["worker"], state["ready"]) for state in places.reports(tmp_path)]
+    assert found == [(0, False), (1, True)]
+
+
+def test_one_serves(tmp_path: Path) -> None:
+    """A directory is served by one process; what an earlier one left is swept away."""
+    (tmp_path / "worker-7.json").write_text("{}")
+    lock = places.claim(tmp_path)
+    assert places.serving_pid(tmp_path) == os.getpid()
+    assert not (tmp_path / "worker-7.json").exists()
+    with pytest.raises(ConfigError, match=f"as process {os.getpid()}"):
+        places.claim(tmp_path)
+    lock.close()
+    with pytest.raises(ConfigError, match="nothing serves"):
+        places.serving_pid(tmp_path)
