@@ -160,7 +160,9 @@ def _open_application(db: sqlite_utils.Database, number: int) -> store.Applicati
     if found is None:
         raise Refusal("not_found", field="application")
     if found.state != "submitted":
-        raise Refusal("conflict", field="application", detail=f"application {number} is {found.state}")
+        raise Refusal(
+            "conflict", field="application", detail=f"application {number} is {found.state} already"
+        )
     return found
 
 

@@ -51,7 +51,7 @@ _HINTS: Mapping[tuple[str, str], str] = {
     ("not_found", "session"): "List them: sekisho session list",
     ("not_found", "reference"): "Ask for the number again; it is kept for 90 days",
     ("conflict", "policy_number"): "List them: sekisho org list; give another 証券番号",
-    ("conflict", "user_id"): "See it: sekisho user show USER_ID; give another --user-id, or none",
+    ("conflict", "user_id"): "See it: sekisho user show USER_ID; a new user takes another --user-id, or none",
     ("conflict", "application"): "See them: sekisho application list --all",
     ("conflict", "serial"): "See it: sekisho cert show SERIAL",
     ("user_disabled", ""): "See it: sekisho user show USER_ID",
@@ -80,7 +80,9 @@ def failure_of(error: Exception) -> Failure:
         return Failure(error.code, str(error))
     if isinstance(error, click.UsageError):
         where = error.ctx.command_path if error.ctx is not None else "sekisho"
-        return Failure("usage", error.format_message(), f"Try: {where} --help", exit_code=2)
+        # click lists choices one to a line, after tabs.
+        message = " ".join(error.format_message().split())
+        return Failure("usage", message, f"Try: {where} --help", exit_code=2)
     if isinstance(error, click.Abort):
         return Failure("aborted", "stopped; what was done before stays done", exit_code=130)
     if isinstance(error, click.ClickException):

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ca.datadir import read_marker
 from ca.sealing import read_passphrase
 from enroll.jst import shown
 from gateway.cli.failures import Failure, failure_of
@@ -59,6 +60,10 @@ class Root(click.Group):
             # The reader has seen enough (`| head`). Python would complain again while flushing.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 0
+        except click.exceptions.NoArgsIsHelpError as unfinished:
+            # Not an error's words: what there is to type is the whole answer.
+            click.echo(unfinished.format_message(), err=True)
+            code = 2
         except Exception as error:
             if os.environ.get(_TRACEBACK_VARIABLE):
                 traceback.print_exc()
@@ -91,6 +96,8 @@ def house_command(group: click.Group, name: str) -> Callable[[Work], click.Comma
     def register(work: Work) -> click.Command:
         @functools.wraps(work)
         def callback(data: Path, as_json: bool, passphrase_file: Path | None, **params: Any) -> int:
+            # Before the passphrase: who is in the wrong place is not to look for one.
+            read_marker(data)
             passphrase = passphrase_from(passphrase_file)
 
             async def run() -> Answer:

@@ -8,6 +8,7 @@ mail address) is left as is.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import csv
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -112,6 +113,8 @@ def text_of(content: bytes, file: Path) -> str:
         raise ConfigError(
             f"{file} has more than {_LARGEST // 1024 // 1024} MiB; split it and import the parts"
         )
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ConfigError(f'{file} is in UTF-16; save it again as "CSV UTF-8" and import that')
     # Line by line, because a row of rubbish must not make mojibake of the others: text in CP932 is
     # hardly ever valid UTF-8.
     telling = [line for line in content.split(b"\n") if not line.isascii()]
@@ -143,7 +146,10 @@ def _columns(heading: Sequence[str], file: Path) -> list[str]:
     found = [names.get(word.strip().lower(), "") for word in heading]
     unknown = [word for word, column in zip(heading, found, strict=True) if not column]
     missing = [column for column in _REQUIRED if column not in found]
-    wanted = "policy_number,name,mail[,user_id,role,notice_by]"
+    wanted = (
+        "policy_number,name,mail[,user_id,role,notice_by]"
+        " or 証券番号,氏名,メールアドレス[,ユーザーID,権限,通知方法], with commas"
+    )
     if unknown or missing or len(set(found)) != len(found):
         wrong = [*(f"unknown {word[:40]!r}" for word in unknown[:5]), *(f"missing {m}" for m in missing)]
         raise ConfigError(f"{file}: the first line must be {wanted} ({', '.join(wrong) or 'a column twice'})")
@@ -153,7 +159,9 @@ def _columns(heading: Sequence[str], file: Path) -> list[str]:
 def _row(number: int, line: str, columns: Sequence[str]) -> Row:
     cells = _cells(line)
     if cells is None:
-        return Row(number, None, Refusal("invalid_input", detail="not a CSV row: a quote is not closed"))
+        return Row(
+            number, None, Refusal("invalid_input", detail="not a CSV row: a quote is not closed on its line")
+        )
     if len(line) > _LONGEST_LINE:
         return Row(number, None, Refusal("invalid_input", detail=f"longer than {_LONGEST_LINE} characters"))
     if _UNREADABLE in line:

@@ -20,6 +20,9 @@ from gateway.house import House
 
 _ORG, _USER = GROUPS["org"], GROUPS["user"]
 
+#: A user ID that is looked up; IDs have capital letters only, and hands that type them have not.
+USER_ID = click.argument("user_id", callback=lambda _context, _parameter, typed: typed.upper())
+
 
 @house_command(_ORG, "add")
 @click.argument("policy_number", metavar="NUMBER")
@@ -122,7 +125,7 @@ async def _user_list(house: House, policy_number: str | None) -> Answer:
 
 
 @house_command(_USER, "show")
-@click.argument("user_id")
+@USER_ID
 async def _user_show(house: House, user_id: str) -> Answer:
     """Show a user with the requests, newest first."""
     db = house.office.database.read()
@@ -133,7 +136,7 @@ async def _user_show(house: House, user_id: str) -> Answer:
 
 
 @house_command(_USER, "disable")
-@click.argument("user_id")
+@USER_ID
 async def _user_disable(house: House, user_id: str) -> Answer:
     """End a user's access: no login, no mails, every live certificate revoked."""
     revoked = await disable_user(house.office, user_id, actor=actor())

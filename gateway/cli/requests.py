@@ -6,13 +6,16 @@ from dataclasses import asdict
 from typing import Any
 
 import click
+from rich.console import Console
 
 from enroll import store
 from enroll.applications import REASONS, RevokeOld, approve, reissue, reject
+from enroll.jst import shown
+from enroll.office import Office
 from enroll.refusals import Refusal
 from enroll.states import LABELS
-from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing
-from gateway.cli.people import known_user, request_record
+from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing, plain
+from gateway.cli.people import USER_ID, known_user, request_record
 from gateway.cli.root import GROUPS
 from gateway.house import House
 
@@ -38,12 +41,36 @@ async def _list(house: House, every: bool) -> Answer:
         "channel": "Channel",
         "policy_number": "Number",
         "user_id": "User ID",
+        "name": "Name",
         "reason": "Reason",
         "state": "State",
         "submitted_at": "Submitted",
         "decided_at": "Decided",
     }
-    return listing("applications", [_application_record(each) for each in found], columns)
+    records = [_application_record(house.office, each) for each in found]
+    table = listing("applications", records, columns)
+    waiting = next((each.id for each in found if each.state == "submitted"), None)
+
+    def show(console: Console) -> None:
+        table.show(console)
+        if waiting is not None:
+            console.print(plain(f"Look before you decide: sekisho application show {waiting}"))
+
+    return Answer(table.value, show)
+
+
+@house_command(_APPLICATION, "show")
+@click.argument("number", type=int)
+async def _show(house: House, number: int) -> Answer:
+    """Show an application: who is to get what, who asks for it, and what was decided."""
+    found = store.application(house.office.database.read(), number)
+    if found is None:
+        raise Refusal("not_found", field="application")
+    record = _application_record(house.office, found)
+    lines = [
+        f"Decide: sekisho application approve {number}, or sekisho application reject {number} --note WHY"
+    ]
+    return detail("application", record, *(lines if found.state == "submitted" else []))
 
 
 @house_command(_APPLICATION, "approve")
@@ -67,7 +94,7 @@ async def _reject(house: House, number: int, note: str) -> Answer:
 
 
 @house_command(_REQUEST, "reissue")
-@click.argument("user_id")
+@USER_ID
 @click.option(
     "--reason",
     type=click.Choice(list(REASONS)),
@@ -115,9 +142,14 @@ async def _request_show(house: House, request_id: str) -> Answer:
     history = store.audit_page(db, request_id, 1_000)[::-1]
     japanese, english = LABELS[found.state]
     record = request_record(found) | {"label": japanese, "label_en": english, "history": history}
-    lines = [f"{each['action']} by {each['actor']}" for each in history]
+    lines = [f"{shown(each['at'])}  {each['action']} by {each['actor']}" for each in history]
     return detail("request", record, *lines)
 
 
-def _application_record(application: store.Application) -> dict[str, Any]:
-    return asdict(application) | {"person": dict(application.person)}
+def _application_record(office: Office, application: store.Application) -> dict[str, Any]:
+    """An application with the name, address and role of its person, who may be recorded already."""
+    person = dict(application.person)
+    recorded = store.user(office.database.read(), application.user_id) if application.user_id else None
+    facts = person if person or recorded is None else asdict(recorded)
+    told = {name: facts.get(name, "") for name in ("name", "mail", "role", "notice_by")}
+    return asdict(application) | {"person": person, **told}

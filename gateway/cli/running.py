@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ca.datadir import read_marker
 from gateway.cli.frame import (
     DATA_VARIABLE,
     PASSPHRASE_FILE,
@@ -33,6 +34,7 @@ def _serve(data: Path, passphrase_file: Path | None, workers: int) -> Answer:
     # The server and its sites are imported by the commands that need them: the others start faster.
     from gateway.server import serve
 
+    read_marker(data)
     serve(data, passphrase_from(passphrase_file), workers)
     return answer({"serve": {"stopped": True}}, "stopped")
 

@@ -63,6 +63,9 @@ def demo(data: Path | None, port: int, summary: Path | None, console: Console) -
         raise ConfigError(
             f"--summary {summary}: its directory is not there; make it: mkdir -p {summary.parent}"
         )
+    if summary is not None:
+        # An earlier run's would tell a script that this one is up.
+        summary.unlink(missing_ok=True)
     with _directory(data) as directory, _listening(port) as listening:
         return uvloop.run(_demo(directory, listening, port, summary, console))
 
@@ -132,6 +135,8 @@ def summary_of(house: House, sandbox: Sandbox, port: int) -> dict[str, Any]:
     """What ``--summary`` writes: all that a script needs to drive the demo."""
     hosts = hosts_by_role(house.config)
     return {
+        # For programs whose resolver knows no names below localhost.
+        "address": _HOST,
         "port": port,
         "data": str(sandbox.data.absolute()),
         "passphrase_file": str((sandbox.data / _PASSPHRASE_FILE).absolute()),

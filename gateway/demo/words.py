@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import sys
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
@@ -50,11 +54,29 @@ def banner(console: Console, summary: Mapping[str, Any], *, port_taken: bool) ->
         f" -i {summary['ca_file']}",
         soft_wrap=True,
     )
+    if line := hosts_line(summary):
+        console.print("Browsers and curl know *.localhost by themselves. For other programs, in /etc/hosts:")
+        console.print(f"  {line}", soft_wrap=True)
     console.print(
-        f"Operate it: sekisho user list --data {data} --passphrase-file {summary['passphrase_file']}",
+        f"Operate it: {_ourselves()} user list --data {data} --passphrase-file {summary['passphrase_file']}",
         soft_wrap=True,
     )
     console.print(f"Begin at {summary['sites']['mailbox']}  (mails, and the clock)   Stop: Ctrl-C")
+
+
+def hosts_line(summary: Mapping[str, Any]) -> str:
+    """A line for /etc/hosts; "" where this machine's resolver knows names below localhost (RFC 6761 6.3)."""
+    names = [urlsplit(url).hostname or "" for url in summary["sites"].values()]
+    try:
+        socket.getaddrinfo(names[0], None)
+    except OSError:
+        return " ".join([summary["address"], *names])
+    return ""
+
+
+def _ourselves() -> str:
+    """What starts this program from here: a virtual environment need not be on the PATH."""
+    return "sekisho" if shutil.which("sekisho") else sys.argv[0]
 
 
 def _p12_password(summary: Mapping[str, Any]) -> str:

@@ -325,3 +325,34 @@ def test_help_for_everything() -> None:
         assert done.exit_code == 0
         assert "Usage: " in done.stdout
     assert json.dumps(CliRunner().invoke(main, ["--version"]).stdout)
+
+
+@pytest.mark.parametrize("words", [(), ("user",)])
+def test_half_a_command_shows_what_there_is(words: tuple[str, ...]) -> None:
+    """Without a command, the help is the answer: no error's words around it, and exit code 2."""
+    done = CliRunner().invoke(main, [*words])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Usage: {' '.join(('sekisho', *words))} ")
+    assert "error" not in done.stderr
+
+
+def test_a_missing_choice_is_one_line(sekisho: Shell) -> None:
+    """click lists choices after line breaks and tabs; people get one sentence."""
+    refused = sekisho("request", "reissue", "K12345678", json_output=False)
+    assert (refused.code, refused.err.splitlines()[0]) == (
+        2,
+        "error: Missing option '--reason'. Choose from: pc_change, mail_lost, refused, expired, interrupted,"
+        " lost_or_stolen",
+    )
+
+
+@pytest.mark.parametrize("words", [("user", "list"), ("serve",)])
+def test_the_directory_comes_before_the_passphrase(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Who is in the wrong place is told so, and not asked for a passphrase that opens nothing."""
+    nowhere = tmp_path / "nowhere"
+    environment = {"SEKISHO_DATA": str(nowhere), "SEKISHO_PASSPHRASE": ""}
+    done = CliRunner().invoke(main, [*words], env=environment)
+    assert (done.exit_code, done.stderr) == (
+        1,
+        f"error: {nowhere} is not a data directory; make one: sekisho init --data {nowhere}\n",
+    )

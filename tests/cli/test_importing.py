@@ -32,6 +32,14 @@ def test_encodings(peopled: Shell, encoding: str, newline: str) -> None:
     assert (user["role"], user["notice_by"]) == ("admin", "postcard")
 
 
+def test_unicode_text_of_excel_is_told_apart(peopled: Shell) -> None:
+    """UTF-16 is refused by its name, and another heading with the names of all columns."""
+    refused = _import(peopled, "証券番号,氏名,メールアドレス\n".encode("utf-16"))
+    assert refused.error["message"].endswith('is in UTF-16; save it again as "CSV UTF-8" and import that')
+    semicolons = _import(peopled, "証券番号;氏名;メールアドレス\n").error["message"]
+    assert "証券番号,氏名,メールアドレス[,ユーザーID,権限,通知方法], with commas" in semicolons
+
+
 def test_hostile_rows_lose_nothing(peopled: Shell) -> None:
     """Each bad row is refused by itself and named; the good ones around it are added."""
     rows = [

@@ -114,11 +114,38 @@ def test_applications(peopled: Shell) -> None:
     number = asyncio.run(_apply(peopled))
     listed = peopled("application", "list").value["applications"]
     assert [(each["id"], each["kind"], each["channel"]) for each in listed] == [(number, "reissue", "online")]
+    assert f"sekisho application show {number}" in peopled("application", "list", json_output=False).out
     approved = peopled("application", "approve", str(number)).value["approved"]
     assert approved["common_name"] == "K123456780002"
     assert peopled("application", "approve", str(number)).error["code"] == "conflict"
     assert peopled("application", "list").value == {"applications": []}
     assert len(peopled("application", "list", "--all").value["applications"]) == 2
+
+
+def test_an_application_says_whose_it_is(peopled: Shell) -> None:
+    """Whoever decides sees name, address and role: of somebody new, and of somebody recorded."""
+    import asyncio
+
+    number = str(asyncio.run(_apply(peopled)))
+    seen = peopled("application", "show", number)
+    record = seen.value["application"]
+    assert (record["name"], record["mail"], record["role"]) == ("年金 太郎", "taro@example.jp", "member")
+    text = peopled("application", "show", number, json_output=False).out
+    assert f"sekisho application approve {number}" in text
+    first = peopled("application", "show", "1")
+    assert (first.value["application"]["kind"], first.value["application"]["mail"]) == (
+        "addition",
+        "taro@example.jp",
+    )
+    assert "approve" not in peopled("application", "show", "1", json_output=False).out.splitlines()[-1]
+    unknown = peopled("application", "show", "999").error
+    assert (unknown["code"], unknown["field"]) == ("not_found", "application")
+
+
+def test_user_ids_are_found_in_small_letters(peopled: Shell) -> None:
+    """User IDs have no small letters; an unknown one stays unknown."""
+    assert peopled("user", "show", "k12345678").value["user"]["user_id"] == "K12345678"
+    assert peopled("user", "show", "k00000000").error["code"] == "not_found"
 
 
 def test_rejected_application(peopled: Shell) -> None:

@@ -184,9 +184,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A running demo, by its summary."""
     place = tmp_path_factory.mktemp("demo")
     summary, log = place / "summary.json", place / "log"
+    summary.write_text("{an earlier run's")
     words = ("demo", "--data", str(place / "data"), "--port", "0", "--summary", str(summary))
     with _process(*words, log=log) as running:
-        _until(summary.exists, running, log)
+        _until(lambda: summary.exists() and summary.read_text().startswith("{\n"), running, log)
         yield json.loads(summary.read_text()) | {"log": str(log), "summary": str(summary)}
         assert _stopped(running, signal.SIGINT) == 0, log.read_text()
     assert "The demo has stopped." in log.read_text()
