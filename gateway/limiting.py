@@ -42,8 +42,8 @@ def limits_of(
         return _page(wait) if wait else None
 
     def service(request: web.BaseRequest) -> web.StreamResponse | None:
-        # What is the upstream's is the upstream's to limit.
-        return limit(request) if request.raw_path[1:].partition("?")[0].partition("/")[0] in OWN else None
+        # What is the upstream's is the upstream's to limit. Decoded as for the router: "/%6Cogin" is ours.
+        return limit(request) if request.path[1:].partition("/")[0] in OWN else None
 
     return lambda role: None if role not in _WITH_FORMS else service if role is Role.SERVICE else limit
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import jinja2
 from aiohttp import web
@@ -221,8 +221,7 @@ async def _same_origin(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def _own(request: web.Request, origin: str) -> bool:
-    parts = urlsplit(origin)
-    return parts.scheme == "https" and parts.netloc.lower() == request.headers.get("Host", "").lower()
+    return origin.lower() == f"https://{request.headers.get('Host', '')}".lower()
 
 
 def _values(request: web.Request, language: str) -> dict[str, Any]:
@@ -233,7 +232,8 @@ def _values(request: web.Request, language: str) -> dict[str, Any]:
     return {
         "t": speak(language),
         "lang": language,
-        "switch_to": f"{request.path}?{urlencode([*query, ('lang', other)])}",
+        # As it was asked for: decoded, "/%2Fhost" would be a link to another site.
+        "switch_to": f"{request.rel_url.raw_path}?{urlencode([*query, ('lang', other)])}",
         "gate": gate,
         "role": request.app[SITE],
         "settings": gate.office.settings,

@@ -15,6 +15,11 @@ from enroll.office import Office
 _ALPHABET = "2345679ACFHJKMNPRTWXY"
 # Kept this long, in seconds: a call comes within days.
 _KEPT = 90 * 86_400
+#: Records of one kind (site and code) that are kept: whoever makes us write many fills no disk with
+#: them, and pushes out only others of that kind.
+KEPT_PER_KIND = 10_000
+# Characters of a value that are kept: a path can have thousands.
+_LONGEST = 200
 
 
 async def note(office: Office, site: str, code: str, **detail: Any) -> str:
@@ -25,12 +30,18 @@ async def note(office: Office, site: str, code: str, **detail: Any) -> str:
     letters = "".join(secrets.choice(_ALPHABET) for _ in range(8))
     reference = f"{letters[:4]}-{letters[4:]}"
     at = office.now()
+    kept = {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in detail.items()}
 
     def work(db: sqlite_utils.Database) -> None:
         db.execute("DELETE FROM desk_references WHERE at <= ?", [at - _KEPT])
         db.execute(
+            "DELETE FROM desk_references WHERE rowid IN (SELECT rowid FROM desk_references"
+            " WHERE site = ? AND code = ? ORDER BY rowid DESC LIMIT -1 OFFSET ?)",
+            [site, code, KEPT_PER_KIND - 1],
+        )
+        db.execute(
             "INSERT INTO desk_references(reference, at, site, code, detail) VALUES (?, ?, ?, ?, ?)",
-            [reference, at, site, code, json.dumps(detail, ensure_ascii=False, sort_keys=True)],
+            [reference, at, site, code, json.dumps(kept, ensure_ascii=False, sort_keys=True)],
         )
 
     await office.database.write(work)

@@ -38,3 +38,9 @@ def sessions_and_references(db: sqlite_utils.Database) -> None:
         """
     )
     db.execute("CREATE INDEX desk_references_by_age ON desk_references(at)")
+
+
+@migrations()
+def references_by_kind(db: sqlite_utils.Database) -> None:
+    """Only so many records of a kind are kept; the index ends with the rowid, which is their order."""
+    db.execute("CREATE INDEX desk_references_by_kind ON desk_references(site, code)")

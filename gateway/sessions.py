@@ -59,7 +59,10 @@ async def start(
     def work(db: sqlite_utils.Database) -> None:
         if previous is not None:
             _delete(db, previous.token_hash)
-        db.execute("DELETE FROM sessions WHERE ends_at <= ? OR seen_at <= ?", [at, at - IDLE])
+        db.execute(
+            "DELETE FROM sessions WHERE ends_at <= ? OR seen_at <= ? OR seen_at > ?",
+            [at, at - IDLE, at + IDLE],
+        )
         db.execute(
             "INSERT INTO sessions(token_hash, site, subject, fingerprint, data, created_at, seen_at, ends_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -88,7 +91,8 @@ async def find(
     now = office.now()
     if session.site != site or session.fingerprint != fingerprint:
         return None
-    if now >= session.ends_at or now >= session.seen_at + IDLE:
+    # The last: the clock ran ahead when it was used, and has been set right since.
+    if now >= session.ends_at or now >= session.seen_at + IDLE or now < session.seen_at - IDLE:
         await end(office, session)
         return None
     request[SUBJECT] = session.subject

@@ -30,6 +30,7 @@ LONG_PASSWORD = 31
 
 _FORMATS = ("standard", "compatible")
 _CONTENT_TYPE = "application/x-pkcs12"
+_TICKET_PURPOSE = "session ticket"
 _SUFFIXES = MappingProxyType({"": ".p12", "pfx": ".pfx"})
 _HANDHELD = re.compile(r"Android|iPhone|iPad|iPod|Mobile|Tablet|Silk/")
 _NO_PROBLEMS: Mapping[str, Words] = MappingProxyType({})
@@ -127,7 +128,8 @@ async def prepare(office: Office, session: Session, entered: Input, *, actor: st
             office,
             session,
             request_id=request_id,
-            ticket=ticket,
+            # Sealed: a copy of the database opens no file.
+            ticket=office.vault.seal(_TICKET_PURPOSE, ticket.encode()).hex(),
             form=entered.form,
             long=len(entered.password) > LONG_PASSWORD or None,
         )
@@ -175,7 +177,7 @@ async def send(
     )
     if obtainable and _ticket(office, session, request_id) is None:
         return pages.see_other(paths.input)
-    got = await issuance.download(office, str(session.data.get("ticket", "")), request_id, actor=actor)
+    got = await issuance.download(office, _token(office, session), request_id, actor=actor)
     name = got.filename.removesuffix(".p12") + suffix
     return web.Response(
         body=got.content,
@@ -198,8 +200,14 @@ def is_handheld(request: web.BaseRequest) -> bool:
 
 
 def _ticket(office: Office, session: Session, request_id: str) -> store.Ticket | None:
-    found = store.ticket(office.database.read(), token_hash(str(session.data.get("ticket", ""))))
+    found = store.ticket(office.database.read(), token_hash(_token(office, session)))
     if found is None or found.request_id != request_id or office.now() >= found.expires_at:
         return None
     # The row without the sealed file: pages need the name and the time only.
     return replace(found, sealed_p12=b"")
+
+
+def _token(office: Office, session: Session) -> str:
+    """The token of the session's Download button; empty if it has none."""
+    sealed = str(session.data.get("ticket", ""))
+    return office.vault.open(_TICKET_PURPOSE, bytes.fromhex(sealed)).decode() if sealed else ""
