@@ -104,7 +104,9 @@ async def _serve(
         _log_to(journal, house.config.log.level)
         at_post = Post(post.directory, post.number, post.shared, journal)
         with stop_signals() as stop, ends_with(parent, stop):
-            await run(house, stop, _say_ready, sock=sock, post=at_post)
+            # Of several workers the supervisor says when all of them are ready.
+            started = _say_ready if post.shared else _say_ready_to_systemd
+            await run(house, stop, started, sock=sock, post=at_post)
     finally:
         await house.close()
         if journal is not None:
@@ -207,6 +209,10 @@ def _cannot_listen(config: Config, error: OSError) -> ConfigError:
 
 async def _say_ready(port: int) -> None:
     log.info("ready on port %d", port)
+
+
+async def _say_ready_to_systemd(port: int) -> None:
+    await _say_ready(port)
     notify("READY=1", f"STATUS=ready on port {port}")
 
 

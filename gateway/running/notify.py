@@ -6,6 +6,9 @@ import os
 import socket
 from collections.abc import Mapping
 
+# Whoever does not take a line within this many seconds is not waited for.
+_PATIENCE = 1.0
+
 
 def notify(*lines: str, environment: Mapping[str, str] = os.environ) -> bool:
     """Sends lines such as ``READY=1``; False where nobody asked to be told, or listens any more."""
@@ -16,6 +19,7 @@ def notify(*lines: str, environment: Mapping[str, str] = os.environ) -> bool:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as told:
+            told.settimeout(_PATIENCE)
             told.sendto("\n".join(lines).encode(), address)
     except OSError:
         return False
