@@ -53,7 +53,7 @@ TARGETS: Mapping[str, Text] = MappingProxyType(
 )
 
 CERTIFICATE_TITLE: Text = ("クライアント証明書", "Client certificate")
-BROWSER_TITLE: Text = ("ブラウザー", "Browser")
+BROWSER_TITLE: Text = ("ブラウザ", "Browser")
 COOKIES_TITLE: Text = ("Cookie", "Cookies")
 JAVASCRIPT_TITLE: Text = ("JavaScript", "JavaScript")
 POPUPS_TITLE: Text = ("ポップアップ", "Pop-ups")
@@ -80,7 +80,7 @@ VALID: Mapping[bool, Row] = MappingProxyType(
                 "A valid client certificate was presented: it works on this PC.",
             ),
             (
-                "ブラウザーをすべて閉じて開き直し、オンラインサービスでこの証明書を選択してください。",
+                "ブラウザをすべて閉じて開き直し、オンラインサービスでこの証明書を選択してください。",
                 "Close every browser window, open the online service again and choose this certificate.",
             ),
             "service",
@@ -206,14 +206,14 @@ NONE_CANCELLED: Mapping[str, Cause] = MappingProxyType(
         "restart": Cause(
             ("以前に選択画面で「キャンセル」した", "The choice was cancelled before"),
             (
-                "ブラウザーをすべて閉じて開き直し、証明書を選択してください。",
+                "ブラウザをすべて閉じて開き直し、証明書を選択してください。",
                 "Close every browser window, open this page again and choose the certificate.",
             ),
         ),
         "remembered": Cause(
             ("以前に選択画面で「キャンセル」した", "The choice was cancelled before"),
             (
-                "ブラウザーは閉じるまでそれを記憶します。「もう一度試す」で選択画面を表示し、証明書を選択してください。",
+                "ブラウザは閉じるまでそれを記憶します。「もう一度試す」で選択画面を表示し、証明書を選択してください。",
                 "The browser remembers that until it is closed. Try again: it asks once more.",
             ),
             "fresh",
@@ -243,7 +243,7 @@ NONE: tuple[Cause, ...] = (
     Cause(
         ("証明書の有効期限が切れている", "The certificate has expired"),
         (
-            "ブラウザーは、有効期限が切れた証明書を選択画面に表示しません。再発行をして取得しなおしてください。",
+            "ブラウザは、有効期限が切れた証明書を選択画面に表示しません。再発行をして取得しなおしてください。",
             "Browsers do not offer expired certificates. Please apply for a reissue.",
         ),
         "reissue",
@@ -260,7 +260,7 @@ NONE: tuple[Cause, ...] = (
 NONE_ON_PROBE: tuple[Cause, ...] = (
     Cause(
         (
-            "このブラウザーで使用できる証明書が1枚もない",
+            "このブラウザで使用できる証明書が1枚もない",
             "There is no certificate at all that this browser can use",
         ),
         (
@@ -302,7 +302,7 @@ BROWSER_PHONE = Row(
     "phone",
 )
 _COVERED = Row(
-    "good", ("マニュアルの手順に対応しているブラウザーです。", "The manual has the steps for this browser.")
+    "good", ("マニュアルの手順に対応しているブラウザです。", "The manual has the steps for this browser.")
 )
 BROWSERS: Mapping[Family, Row] = MappingProxyType(
     {
@@ -320,14 +320,14 @@ BROWSERS: Mapping[Family, Row] = MappingProxyType(
         Family.SAFARI: Row(
             "warn",
             (
-                "マニュアルに手順のないブラウザーです。",
+                "マニュアルに手順のないブラウザです。",
                 "The manual has no steps for this browser.",
             ),
             ("EdgeまたはChromeのご使用をおすすめします。", "We recommend Edge or Chrome."),
         ),
         Family.OTHER: Row(
             "warn",
-            ("ブラウザーの種類を判別できませんでした。", "We do not know this browser."),
+            ("ブラウザの種類を判別できませんでした。", "We do not know this browser."),
             ("EdgeまたはChromeのご使用をおすすめします。", "We recommend Edge or Chrome."),
         ),
     }
@@ -343,7 +343,7 @@ COOKIES: Mapping[str, Row] = MappingProxyType(
                 "Cookies are blocked; logging in will not work.",
             ),
             (
-                "ブラウザーの設定で、このサイトのCookieを許可してください。",
+                "ブラウザの設定で、このサイトのCookieを許可してください。",
                 "Allow cookies for this site in the browser's settings.",
             ),
             "history",
@@ -360,7 +360,7 @@ JAVASCRIPT: Mapping[str, Row] = MappingProxyType(
                 "JavaScript is off. Everything works without it, but some tests below cannot be made.",
             ),
             (
-                "ブラウザーの設定で有効にすると、すべての項目を確認できます。",
+                "ブラウザの設定で有効にすると、すべての項目を確認できます。",
                 "Switch it on in the browser's settings for the full test.",
             ),
         ),
@@ -437,7 +437,7 @@ TLS: Mapping[bool, Row] = MappingProxyType(
         False: Row(
             "good",
             (
-                "安全な方式で接続しています（TLS 1.2）。新しいブラウザーではTLS 1.3になります。",
+                "安全な方式で接続しています（TLS 1.2）。新しいブラウザではTLS 1.3になります。",
                 "The connection is well encrypted (TLS 1.2; newer browsers use TLS 1.3).",
             ),
         ),

@@ -63,7 +63,7 @@ TOPICS: tuple[Topic, ...] = (
         "trouble",
         ("証明書を選択できないとき", "When the certificate cannot be chosen"),
         (
-            "選択画面、ブラウザーの記憶、Firefox、通信の検査、パソコンの時計",
+            "選択画面、ブラウザの記憶、Firefox、通信の検査、パソコンの時計",
             "The browser's choice and memory, Firefox, inspected connections, the PC's clock",
         ),
     ),

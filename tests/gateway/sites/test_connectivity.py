@@ -236,7 +236,7 @@ async def test_without_a_wildcard_the_test_still_works(office, tmp_path):
         assert page.status == 200
         assert not page.main.all("a", id="again")
         assert "すべての発行者の証明書で確認する" not in page.main.text
-        assert "ブラウザーをすべて閉じ" in page.main.text
+        assert "ブラウザをすべて閉じ" in page.main.text
     assert fresh_hosts(own["gate"]) == probe_hosts(own["gate"]) == ()
 
 
