@@ -40,6 +40,12 @@ class Workers:
         self._process_pool: ProcessPoolExecutor | None = None
         self._thread_pool: ThreadPoolExecutor | None = None
         self._closed = False
+        self._in_threads = 0
+
+    @property
+    def waiting(self) -> int:
+        """How much of what was given to `run_in_thread` has not begun."""
+        return max(0, self._in_threads - self._threads)
 
     async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`fn(*args)` in another process. `fn` is a module's function; it and its values are pickled.
@@ -64,7 +70,11 @@ class Workers:
         if self._thread_pool is None:
             self._thread_pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ca-worker")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread_pool, lambda: fn(*args, **kwargs))
+        self._in_threads += 1
+        try:
+            return await loop.run_in_executor(self._thread_pool, lambda: fn(*args, **kwargs))
+        finally:
+            self._in_threads -= 1
 
     def close(self) -> None:
         """Waits for running work, drops waiting work and ends the processes."""

@@ -27,6 +27,9 @@ REASONS: Mapping[str, tuple[str, str]] = {
 #: D3: which reasons end the old certificate at once unless the operator says otherwise.
 AT_ONCE = frozenset({"lost_or_stolen"})
 
+#: Additions that an organisation may have applied for online and that nobody has decided yet.
+MOST_OPEN = 100
+
 RevokeOld = Literal["on_pickup", "at_once"]
 
 
@@ -35,7 +38,8 @@ async def apply_addition(
 ) -> int:
     """Records an application for a further user; returns its number. An operator decides it later.
 
-    The same application again while the first is open is the same one (E19).
+    The same application again while the first is open is the same one (E19). Refusal("limit_reached")
+    when so many wait already that were made online.
     """
     person = check_person(person)
 
@@ -44,9 +48,13 @@ async def apply_addition(
             raise Refusal("not_found", field="policy_number")
         if person.user_id and store.user(db, person.user_id) is not None:
             raise Refusal("conflict", field="user_id")
-        for open_one in store.applications(db, state="submitted", policy_number=person.policy_number):
-            if open_one.kind == "addition" and open_one.person == asdict(person):
+        submitted = store.applications(db, state="submitted", policy_number=person.policy_number)
+        additions = [each for each in submitted if each.kind == "addition"]
+        for open_one in additions:
+            if open_one.person == asdict(person):
                 return open_one.id
+        if channel == "online" and len(additions) >= MOST_OPEN:
+            raise Refusal("limit_reached", detail=f"{MOST_OPEN} applications wait for a decision")
         return _submit(
             db, office, "addition", channel, "", person.policy_number, person.user_id, asdict(person), actor
         )

@@ -12,6 +12,8 @@ Draw = Callable[[int], int]
 USER_ID = re.compile(r"[A-Z0-9]{4,12}")
 REQUEST_ID = re.compile(r"[0-9]{16}")
 _NUMBER_DIGITS = 4
+#: The highest 管理番号 that a user can be given.
+LAST_NUMBER = 10**_NUMBER_DIGITS - 1
 # No 0/O, 1/l/I, 5/S, 2/Z, 8/B, no vowels that make words: read from paper, typed by hand.
 _ISSUE_ALPHABET = "34679ACDEFGHJKMNPQRTUVWXYacdefghjkmnpqrtuvwxy"
 # 45 letters give 5.49 bits each: 16 of them are 87 bits, above the required 80.
@@ -52,7 +54,7 @@ def valid_user_id(text: str) -> bool:
 
 def common_name(user_id: str, number: int) -> str:
     """User ID and 管理番号 of four digits, as the manual composes it (never parsed back)."""
-    if not 1 <= number < 10**_NUMBER_DIGITS:
+    if not 1 <= number <= LAST_NUMBER:
         raise ValueError(f"管理番号 {number} does not fit into {_NUMBER_DIGITS} digits")
     return f"{user_id}{number:0{_NUMBER_DIGITS}d}"
 

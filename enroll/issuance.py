@@ -254,6 +254,8 @@ def _fetch(
     ticket = store.ticket(db, hashed)
     if ticket is None or ticket.request_id != request_id or at >= ticket.expires_at:
         raise Refusal("not_available", detail="the Download button has expired")
+    if not entitled(db, _reread(db, request_id).user_id):
+        raise Refusal("not_available", detail="the user or the organisation was disabled meanwhile")
     if store.mark_fetched(db, hashed, at):
         before = _reread(db, request_id)
         if not fetchable(before, at, office.settings):

@@ -40,7 +40,7 @@ async def authenticate(
     db = office.database.read()
     source = source_of(db, fingerprint)
     attempt = throttle.Attempt("login", fingerprint, address)
-    await office.database.write(lambda db: throttle.claim(db, office, attempt))
+    await throttle.begin(office, attempt)
     user = store.user(db, user_id)
     right = await office.workers.run_in_thread(
         passwords.verify_password, password, user.password_hash if user else None
@@ -61,7 +61,7 @@ async def change_password(office: Office, user_id: str, current: str, new: str, 
     if user is None:
         raise Refusal("not_found", field="user_id")
     attempt = throttle.Attempt("change", user_id, user_id)
-    await office.database.write(lambda db: throttle.claim(db, office, attempt))
+    await throttle.begin(office, attempt)
     if not await office.workers.run_in_thread(passwords.verify_password, current, user.password_hash):
         raise Refusal("bad_credentials", field="current")
     await office.database.write(lambda db: throttle.succeeded(db, attempt))

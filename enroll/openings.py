@@ -84,9 +84,10 @@ def draw_request(
 ) -> Enrollment:
     """Inside a transaction: records a new enrollment; without ``common_name`` the 管理番号 is raised.
 
-    Refusal("conflict") when the certificate to replace has its renewal already.
+    Refusal("conflict") when the certificate to replace has its renewal already, "limit_reached" when
+    the user has had every 管理番号 that there is.
     """
-    name = common_name or identifiers.common_name(user.user_id, store.next_number(db, user.user_id))
+    name = common_name or _next_name(db, user.user_id)
     while True:
         enrollment = Enrollment(
             request_id=identifiers.new_request_id(),
@@ -147,6 +148,14 @@ def renewable_from(not_after_at: int, office: Office) -> int:
 def renewable_until(not_after_at: int, office: Office) -> int:
     """The end of the renewal period: the certificate's own, plus the grace that is off (D8)."""
     return not_after_at + office.settings.grace_days * 86_400
+
+
+def _next_name(db: sqlite_utils.Database, user_id: str) -> str:
+    number = store.next_number(db, user_id)
+    if number > identifiers.LAST_NUMBER:
+        detail = f"user {user_id} has had {identifiers.LAST_NUMBER} numbers; give this person another user ID"
+        raise Refusal("limit_reached", field="user_id", detail=detail)
+    return identifiers.common_name(user_id, number)
 
 
 def _end_older(db: sqlite_utils.Database, office: Office, newest: Enrollment, at: int, actor: str) -> None:

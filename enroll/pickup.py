@@ -22,7 +22,7 @@ async def authenticate(office: Office, user_id: str, issue_password: str, *, add
     "not_available" when the password was right but its request has ended (Z4).
     """
     attempt = throttle.Attempt("pickup", f"{throttle.network_of(address)} {user_id[:20]}", address)
-    await office.database.write(lambda db: throttle.claim(db, office, attempt))
+    await throttle.begin(office, attempt)
     db = office.database.read()
     candidates = [e for e in store.enrollments_of(db, user_id) if e.password_hash is not None]
     padded: list[Enrollment | None] = [*candidates[:_CANDIDATES], *[None] * _CANDIDATES]

@@ -20,6 +20,13 @@ from enroll.refusals import Refusal
 _PER_ADDRESS = 10
 
 
+#: Password checks and other slow work that may wait; each takes some 30 ms of a core. Attempts are
+#: refused beyond, whoever makes them: a flood from many addresses ends here.
+MOST_WAITING = 100
+# Seconds after which it is worth trying again then.
+_SOON = 5
+
+
 @dataclass(frozen=True)
 class Attempt:
     """Who guesses: an address, and the guesser's own name for it (a certificate, or a user at an address)."""
@@ -41,6 +48,17 @@ class Attempt:
     def shared(self) -> str:
         """The counter of everybody at this address."""
         return f"{self.purpose}:address:{network_of(self.address)}"
+
+
+async def begin(office: Office, attempt: Attempt) -> None:
+    """Counts an attempt that is about to be looked at.
+
+    Raises Refusal("throttled", at=when to try again) when a counter has reached its limit, or when so
+    much hashing waits already that the answer would come late for everybody.
+    """
+    if office.workers.waiting >= MOST_WAITING:
+        raise Refusal("throttled", at=office.now() + _SOON)
+    await office.database.write(lambda db: claim(db, office, attempt))
 
 
 def claim(db: sqlite_utils.Database, office: Office, attempt: Attempt) -> None:

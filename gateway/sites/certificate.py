@@ -35,8 +35,18 @@ _SUFFIXES = MappingProxyType({"": ".p12", "pfx": ".pfx"})
 _HANDHELD = re.compile(r"Android|iPhone|iPad|iPod|Mobile|Tablet|Silk/")
 _NO_PROBLEMS: Mapping[str, Words] = MappingProxyType({})
 
-# One Submit of a request at a time: the ticket that the session keeps is then the one that is valid.
-_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+#: Submits of one request that may be under way: one at work, the others behind it. Building a file
+#: takes a core for up to a quarter of a second.
+MOST_WAITING = 8
+
+
+class _Turn(asyncio.Lock):
+    """Of a request: one Submit at a time, so that the ticket that the session keeps is the valid one."""
+
+    under_way = 0
+
+
+_turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -116,23 +126,17 @@ async def prepare(office: Office, session: Session, entered: Input, *, actor: st
     """Issues the certificate if that is still to do, builds the file, and keeps its ticket in the session.
 
     Clicking twice, or coming again with another password, gives the same certificate (E19, R31).
+    Refusal("throttled") when too many Submits of this request are under way.
     """
-    request_id = entered.request_id
-    async with _locks.setdefault(request_id, asyncio.Lock()):
-        await issuance.submit(office, request_id, actor=actor)
-        await issuance.complete(office, request_id)
-        ticket = await issuance.prepare_download(
-            office, request_id, entered.password, entered.form, actor=actor
-        )
-        await sessions.change(
-            office,
-            session,
-            request_id=request_id,
-            # Sealed: a copy of the database opens no file.
-            ticket=office.vault.seal(_TICKET_PURPOSE, ticket.encode()).hex(),
-            form=entered.form,
-            long=len(entered.password) > LONG_PASSWORD or None,
-        )
+    turn = _turns.setdefault(entered.request_id, _Turn())
+    if turn.under_way >= MOST_WAITING:
+        raise Refusal("throttled", at=office.now() + 1)
+    turn.under_way += 1
+    try:
+        async with turn:
+            await _prepare(office, session, entered, actor)
+    finally:
+        turn.under_way -= 1
 
 
 def download_page(
@@ -197,6 +201,22 @@ def is_handheld(request: web.BaseRequest) -> bool:
     if request.headers.get("Sec-CH-UA-Mobile") == "?1":
         return True
     return _HANDHELD.search(request.headers.get("User-Agent", "")) is not None
+
+
+async def _prepare(office: Office, session: Session, entered: Input, actor: str) -> None:
+    request_id = entered.request_id
+    await issuance.submit(office, request_id, actor=actor)
+    await issuance.complete(office, request_id)
+    ticket = await issuance.prepare_download(office, request_id, entered.password, entered.form, actor=actor)
+    await sessions.change(
+        office,
+        session,
+        request_id=request_id,
+        # Sealed: a copy of the database opens no file.
+        ticket=office.vault.seal(_TICKET_PURPOSE, ticket.encode()).hex(),
+        form=entered.form,
+        long=len(entered.password) > LONG_PASSWORD or None,
+    )
 
 
 def _ticket(office: Office, session: Session, request_id: str) -> store.Ticket | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from ca.database import rows
-from enroll import login, pickup, store
+from enroll import login, pickup, store, throttle
 from enroll.office import Office
 from enroll.refusals import Refusal
 from tests.offices import START, admit, clock_of, letter_of, open_office, together
@@ -102,3 +104,18 @@ async def test_what_was_typed_as_a_user_id_is_kept_only_if_it_is_one(tmp_path: P
             await login.authenticate(office, person.fingerprint, secret, "x", address="192.0.2.1")
         assert secret not in str(store.audit_page(office.database.read(), None, 100))
         assert secret not in str(rows(office.database.read(), "SELECT * FROM throttles"))
+
+
+async def test_a_flood_from_everywhere_is_refused_before_it_is_hashed(tmp_path: Path) -> None:
+    """However many addresses guess at once, only so many checks wait; afterwards the door is open."""
+    async with open_office(tmp_path) as office:
+        await admit(office)
+        password = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
+        work = [office.workers.run_in_thread(time.sleep, 0.01) for _ in range(throttle.MOST_WAITING + 2)]
+        busy = [asyncio.ensure_future(each) for each in work]
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal) as refused:
+            await _guess(office, "K12345678", password)
+        assert refused.value == Refusal("throttled", at=office.now() + 5)
+        await asyncio.gather(*busy)
+        await _guess(office, "K12345678", password)

@@ -1,0 +1,123 @@
+"""What one visitor, or one organisation, may make us do or keep has an end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ca.database import Database, rows
+from enroll import applications, issuance, people, pickup, store
+from enroll.acme import credentials
+from enroll.people import Person
+from enroll.refusals import Refusal
+from gateway.sites import certificate
+from tests.offices import POLICY_NUMBER, admit, letter_of, open_office, together
+from tests.security.people import enrolled
+
+
+async def test_the_ten_thousandth_number_is_a_refusal(tmp_path: Path) -> None:
+    """管理番号 has four digits: after 9999 the answer says so, and nothing is half done."""
+    async with open_office(tmp_path) as office:
+        await admit(office)
+        await office.database.write(
+            lambda db: db.execute("UPDATE users SET last_number = 9999 WHERE user_id = 'K12345678'")
+        )
+        with pytest.raises(Refusal) as refused:
+            await applications.reissue(office, "K12345678", "pc_change", actor="test")
+        assert (refused.value.code, refused.value.field) == ("limit_reached", "user_id")
+        with pytest.raises(Refusal) as refused:
+            await credentials.create(office, "K12345678", actor="test")
+        assert (refused.value.code, refused.value.field) == ("limit_reached", "user_id")
+        db = office.database.read()
+        assert rows(db, "SELECT last_number FROM users") == [{"last_number": 9999}]
+        assert [e.kind for e in store.enrollments_of(db, "K12345678")] == ["addition"]
+
+
+async def test_an_organisation_has_so_many_open_additions(tmp_path: Path) -> None:
+    """A 管理者 cannot bury the operator under applications; the same one again is no further one."""
+    async with open_office(tmp_path) as office:
+        await admit(office)
+
+        def person(number: int) -> Person:
+            return Person(POLICY_NUMBER, f"年金 {number}", "a@example.jp")
+
+        for number in range(applications.MOST_OPEN):
+            await applications.apply_addition(office, person(number), channel="online", actor="K12345678")
+        with pytest.raises(Refusal) as refused:
+            await applications.apply_addition(office, person(-1), channel="online", actor="K12345678")
+        assert refused.value.code == "limit_reached"
+        again = await applications.apply_addition(office, person(0), channel="online", actor="K12345678")
+        assert again == 2  # the first is the admission itself
+        # The operator's own entries, on paper, are not the organisation's flood.
+        await applications.apply_addition(office, person(-2), channel="paper", actor="desk")
+
+
+async def test_the_file_is_not_handed_over_once_the_organisation_is_disabled(tmp_path: Path) -> None:
+    """The right to a file is asked for again when it is fetched, not only when it is built."""
+    async with open_office(tmp_path) as office:
+        await admit(office)
+        password = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
+        request = await pickup.authenticate(office, "K12345678", password, address="192.0.2.1")
+        await issuance.submit(office, request.request_id, actor="test")
+        await issuance.complete(office, request.request_id)
+        token = await issuance.prepare_download(office, request.request_id, "p12", "standard", actor="test")
+        await office.database.write(lambda db: db.execute("UPDATE organisations SET disabled_at = 1"))
+        with pytest.raises(Refusal) as refused:
+            await issuance.download(office, token, request.request_id, actor="test")
+        assert refused.value.code == "not_available"
+        await office.database.write(lambda db: db.execute("UPDATE organisations SET disabled_at = NULL"))
+        assert (await issuance.download(office, token, request.request_id, actor="test")).content
+
+
+async def test_a_disabled_user_gets_nothing_from_a_request_in_flight(tmp_path: Path) -> None:
+    """Disabled between Submit and the signature: the certificate is stored, and revoked at once."""
+    async with open_office(tmp_path) as office:
+        admission = await admit(office)
+        password = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
+        await pickup.authenticate(office, "K12345678", password, address="192.0.2.1")
+        await issuance.submit(office, admission.request_id, actor="test")
+        await people.disable_user(office, "K12345678", actor="test")
+        await issuance.complete(office, admission.request_id)
+        statuses = rows(office.database.read(), "SELECT status FROM certificates")
+        assert statuses == [{"status": "revoked"}]
+
+
+async def test_a_full_disk_refuses_work_and_breaks_nothing(tmp_path: Path) -> None:
+    """What did not fit is an error to every writer of that batch; the next write works again."""
+    database = Database(tmp_path / "full.db")
+    try:
+        await database.write(lambda db: db.execute("CREATE TABLE t(x BLOB)"))
+        await database.write(lambda db: db.execute("PRAGMA max_page_count = 20"))
+        insert = "INSERT INTO t VALUES (zeroblob(30000))"
+        results = await together(*(database.write(lambda db: db.execute(insert)) for _ in range(8)))
+        failed = sum(isinstance(each, Exception) for each in results)
+        kept = rows(database.read(), "SELECT count(*) AS n FROM t")[0]["n"]
+        assert failed > 0
+        assert kept == len(results) - failed
+        await asyncio.wait_for(database.write(lambda db: db.execute("DELETE FROM t")), 5)
+        await asyncio.wait_for(database.write(lambda db: db.execute("INSERT INTO t VALUES ('x')")), 5)
+        assert rows(database.read(), "SELECT x FROM t") == [{"x": "x"}]
+    finally:
+        database.close()
+
+
+async def test_one_session_builds_so_many_files_at_a_time(tmp_path: Path) -> None:
+    """A PKCS#12 takes a core for a while: who submits again and again meanwhile is told to wait."""
+    from aiohttp import web
+
+    from gateway import sessions
+
+    async with open_office(tmp_path) as office:
+        person = await enrolled(office)
+        response = web.Response()
+        session = await sessions.start(office, response, "pickup", person.request_id)
+        entered = certificate.Input(person.request_id, "p12", "p12", "standard")
+        results = await together(
+            *(certificate.prepare(office, session, entered, actor="test") for _ in range(12))
+        )
+        refused = [each for each in results if isinstance(each, Refusal)]
+        assert [each.code for each in refused] == ["throttled"] * (12 - certificate.MOST_WAITING)
+        assert all(each.at > office.now() for each in refused)
+        await certificate.prepare(office, session, entered, actor="test")
