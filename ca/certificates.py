@@ -208,6 +208,9 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 def _is_ip(name: str) -> bool:
+    # An IPv4 address ends with a digit, an IPv6 address has colons: spares most names the attempt.
+    if ":" not in name and not name[-1:].isdigit():
+        return False
     try:
         ipaddress.ip_address(name)
     except ValueError:

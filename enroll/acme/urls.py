@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 #: Resource -> path below the protocol's root; ``{}`` stands for an identifier without slashes.
@@ -45,8 +46,15 @@ class Urls:
 
     def identifier(self, resource: str, url: str) -> str | None:
         """The identifier in a URL of this door, or None if it is not exactly such a URL."""
-        before, after = (self.root + PATHS[resource]).split("{}", 1)
+        before, after = _around(self.root, resource)
         if not url.startswith(before) or not url.endswith(after):
             return None
         found = url[len(before) : len(url) - len(after)]
-        return found if found and "/" not in found and self.to(resource, found) == url else None
+        return found if found and "/" not in found and before + found + after == url else None
+
+
+@lru_cache(maxsize=256)
+def _around(root: str, resource: str) -> tuple[str, str]:
+    """What stands before and after the identifier in the URLs of a resource."""
+    before, _, after = (root + PATHS[resource]).partition("{}")
+    return before, after

@@ -105,7 +105,7 @@ async def _runs(title: str, target: Target, options: argparse.Namespace) -> list
         await serve_http01(tokens)
     clients = await clients_of(target, max(options.concurrency))
     await run_load(clients, prepare_csrs(target.name, max(_WARM_UP, len(clients))), tokens)
-    await _settled(target.pid)
+    await settled(target.pid)
     rows = []
     for concurrency in options.concurrency:
         count = max(options.orders // (1 if concurrency > 1 else 4), 20)
@@ -113,7 +113,7 @@ async def _runs(title: str, target: Target, options: argparse.Namespace) -> list
     return rows
 
 
-async def _settled(pid: int) -> None:
+async def settled(pid: int) -> None:
     """Until a server that has just started is idle: ours makes a few RSA keys for people in advance."""
     before = -1.0
     while cpu(pid) - before > 0.02:

@@ -50,8 +50,11 @@ https://localhost:9443 {{
 
 
 @contextmanager
-def sekisho(folder: Path) -> Iterator[Target]:
-    """``sekisho serve`` as an operator runs it: every default, the database on disk."""
+def sekisho(folder: Path, prepare: Callable[[Path], None] = lambda _: None) -> Iterator[Target]:
+    """``sekisho serve`` as an operator runs it: every default, the database on disk.
+
+    ``prepare`` is given the data directory before the server starts.
+    """
     data, port = folder / "data", free_port()
 
     def run(*words: str) -> str:
@@ -69,6 +72,7 @@ def sekisho(folder: Path) -> Iterator[Target]:
     made = json.loads(
         run("eab", "create", _USER, "--count", str(MOST_CLIENTS), "--quota", str(_QUOTA), "--json")
     )
+    prepare(data)
     directory = f"https://pickup.localhost:{port}/acme/directory"
     with serving(data, folder) as process:
         _wait_for_port(port, process)
