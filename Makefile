@@ -7,7 +7,7 @@ SUMMARY ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench screenshots lint setup packages clean
+.PHONY: help demo test bench soak screenshots lint setup packages clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -20,6 +20,9 @@ test: setup packages ## every test; those whose tools are missing are skipped by
 
 bench: setup packages ## what the README's numbers were measured with
 	@tools/bench $(VENV)/bin/python
+
+soak: setup ## minutes of everything at random: nothing good fails, memory stays flat (SECONDS=600)
+	@$(VENV)/bin/python -m tests.soak --seconds $(or $(SECONDS),600)
 
 screenshots: setup packages ## every screen, as the browser tests see it, into screenshots/
 	@mkdir -p screenshots
