@@ -45,6 +45,7 @@ def gate_of(house: House) -> Gate:
         try_suffix=suffix and origin(suffix, port).removeprefix("https://"),
         fresh=_wildcards(config, port),
         manual_url=config.operator.manual_url,
+        start=config.upstream.start if config.upstream.addresses else "",
         demo=house.is_demo,
     )
 

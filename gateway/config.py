@@ -294,6 +294,15 @@ class Behind:
         "where it is, such as ['http://127.0.0.1:8000']; [] for none, several for more than one server",
         lambda value: None if all(map(_UPSTREAM.fullmatch, value)) else "write each as http://host:port",
     )
+    start: str = _setting(
+        "",
+        "path of its first page, which the portal leads to, such as '/app/'; '' for no link",
+        lambda value: (
+            None
+            if re.fullmatch(r"|/(?!(login|logout|portal|assets)(/|$))[A-Za-z0-9_~.-][A-Za-z0-9/_~.-]*", value)
+            else "write a path that is the upstream's, such as '/app/', or ''"
+        ),
+    )
     ca: str = _setting("", "PEM file of the only CA trusted for https addresses; '' with http")
     server_name: str = _setting("", "name in the certificate of https addresses; '' for that in the address")
     health: str = _setting(

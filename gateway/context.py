@@ -34,6 +34,8 @@ class Gate:
     fresh: Mapping[Role, str] = field(default_factory=dict)
     #: Where オンライン操作マニュアル第3章 is (R57); empty leaves the text without a link.
     manual_url: str = ""
+    #: Path of the first page of the service behind the portal; empty without one.
+    start: str = ""
     #: A demo: says so on every page.
     demo: bool = False
 

@@ -126,7 +126,7 @@ def demo_config(port: int, upstream: int) -> Config:
         sites=sites,
         protocol=protocol,
         rates=_RATES,
-        upstream=Behind(addresses=(f"http://{_HOST}:{upstream}",)),
+        upstream=Behind(addresses=(f"http://{_HOST}:{upstream}",), start="/app/"),
         log=Log(level="warning"),
     )
 

@@ -65,6 +65,7 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         newer=_newer(mine, visitor.source, at),
         old=[c for c in shown if told and c.picked_up and not c.presented],
         flow=steps(visitor.source, visitor.user.created_at, mails.listed(db, user_id)),
+        start=request.app[GATE].start,
         open_applications=store.applications(db, state="submitted", user_id=user_id),
     )
 

@@ -505,6 +505,26 @@ async def test_the_portal_shows_the_certificate_and_the_days_left(service: Serve
     assert page.main.all("section") == []
 
 
+async def test_the_portal_leads_to_the_service_behind_it(tmp_path: Path) -> None:
+    """Where an upstream has a first page, the portal opens it; without one there is no such button."""
+    links = []
+    for start in ("/app/", ""):
+        async with (
+            open_office(tmp_path / f"at{start}") as office,
+            serve(
+                office,
+                tmp_path / f"at{start}",
+                Role.SERVICE,
+                lambda gate, start=start: application(replace(gate, start=start)),
+                ClientCertificate.REQUIRE,
+            ) as served,
+        ):
+            await admit(office, USER)
+            page = await (await at_home(served)).get("/portal/")
+            links.append([a.attributes["href"] for a in page.main.all("a") if "開く" in a.text])
+    assert links == [["/app/"], []]
+
+
 async def test_members_have_no_menu_of_the_administrator(service: Served) -> None:
     """The twin: an administrator has it."""
     member = (await (await at_home(service)).get("/portal/")).menu()
