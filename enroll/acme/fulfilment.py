@@ -110,8 +110,8 @@ def _issue(db: Db, door: Door, account: Account, order_id: str, csr: CheckedCsr)
     check_finalizable(found.status)
     enrollment = found.enrollment
     assert enrollment is not None
-    if not door.by_certificate:
-        # It may have been withdrawn since the order was made.
+    if not door.by_certificate or found.order.source_serial is None:
+        # A credential vouched for the order. It may have been withdrawn since, and either door leads here.
         credential_of(db, account)
     if enrollment.kind == "protocol" and not store.use_credential(db, account.kid or ""):
         raise rate_limited("the quota of this account is used up", retry_after=86_400, help_url=door.help_url)
