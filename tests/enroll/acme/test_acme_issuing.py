@@ -1,0 +1,90 @@
+"""Issuing in one transaction: all of it is written, or nothing."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import sqlite_utils
+
+import ca.keys
+import ca.store
+import enroll.store
+from enroll.enrollment import Enrollment
+from enroll.issuance import issue_now
+from enroll.openings import draw_request
+from enroll.people import disable_user
+from enroll.refusals import Refusal
+from enroll.states import State
+from tests.enroll.acme.acme_world import FQDN, USER, Site, new_key, world
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with world(tmp_path) as site:
+        yield site
+
+
+async def waiting(site: Site) -> Enrollment:
+    def work(db: sqlite_utils.Database) -> Enrollment:
+        user = enroll.store.user(db, USER)
+        assert user is not None
+        return draw_request(db, site.office, user, "protocol", profile="client-automated", door="protocol")
+
+    return await site.office.database.write(work)
+
+
+def issue(db: sqlite_utils.Database, site: Site, before: Enrollment) -> Enrollment:
+    spki = ca.keys.spki(new_key().public_key())
+    return issue_now(db, site.office, before, spki, (FQDN,), actor="test")
+
+
+async def test_everything_is_written(site: Site) -> None:
+    """Certificate, state and trail are there together: what three steps would have left."""
+    before = await waiting(site)
+    after = await site.office.database.write(lambda db: issue(db, site, before))
+    db = site.office.database.read()
+    record = ca.store.find_by_order(db, before.request_id)
+    assert record is not None
+    assert (record.status, record.serial, record.issued_at) == ("issued", after.serial, site.office.now())
+    assert enroll.store.enrollment(db, before.request_id) == after
+    assert (after.state, after.submitted_at, after.issued_at) == (State.PICKED_UP, *[site.office.now()] * 2)
+    assert [row["action"] for row in enroll.store.audit_page(db, after.serial, 9)] == ["certificate.issued"]
+    (line,) = enroll.store.audit_page(db, before.request_id, 9)
+    assert (line["detail"]["before"], line["detail"]["after"]) == ("accepted", "picked_up")
+    assert ca.store.reserved_unsigned(db) == []
+
+
+async def test_nothing_is_written_when_the_transaction_is_lost(site: Site) -> None:
+    """What fails after signing leaves no certificate, reservation or state; it can be tried again."""
+    before = await waiting(site)
+
+    def fails(db: sqlite_utils.Database) -> None:
+        issue(db, site, before)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await site.office.database.write(fails)
+    db = site.office.database.read()
+    assert ca.store.find_by_order(db, before.request_id) is None
+    assert enroll.store.enrollment(db, before.request_id) == before
+    assert enroll.store.audit_page(db, before.request_id, 9) == []
+    assert (await site.office.database.write(lambda db: issue(db, site, before))).state is State.PICKED_UP
+
+
+async def test_once(site: Site) -> None:
+    """A second issue of the same request is refused and changes nothing."""
+    before = await waiting(site)
+    first = await site.office.database.write(lambda db: issue(db, site, before))
+    with pytest.raises(ca.store.AlreadyReserved):
+        await site.office.database.write(lambda db: issue(db, site, before))
+    assert enroll.store.enrollment(site.office.database.read(), before.request_id) == first
+
+
+async def test_not_for_the_disabled(site: Site) -> None:
+    """A user who was disabled meanwhile gets no certificate."""
+    before = await waiting(site)
+    await disable_user(site.office, USER, actor="operator")
+    with pytest.raises(Refusal) as refused:
+        await site.office.database.write(lambda db: issue(db, site, before))
+    assert refused.value.code == "user_disabled"
+    assert ca.store.find_by_order(site.office.database.read(), before.request_id) is None
