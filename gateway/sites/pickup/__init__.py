@@ -107,8 +107,7 @@ async def _submit(request: web.Request, session: Session, enrollment: Enrollment
     entered = await certificate.read_input(request)
     problems = certificate.problems_of(entered)
     if "request_id" not in problems and entered.request_id != enrollment.request_id:
-        # Whether it exists, and whose it is, is not said (R27, Z4).
-        raise Refusal("not_available", field="request_id", detail="not the request of this session")
+        return await _another_request(request)
     if problems:
         return certificate.input_page(
             request, _PATHS, request_id=entered.request_id, typed=True, problems=problems
@@ -116,6 +115,15 @@ async def _submit(request: web.Request, session: Session, enrollment: Enrollment
     office = request.app[pages.GATE].office
     await certificate.prepare(office, session, entered, actor=enrollment.user_id)
     return pages.see_other(_PATHS.download)
+
+
+async def _another_request(request: web.Request) -> web.StreamResponse:
+    """Z4, with the way back to the field. Whether the ID exists, and whose it is, is not said (R27)."""
+    office, why = request.app[pages.GATE].office, "not the request of this session"
+    reference = await references.note(
+        office, SITE, "not_available", path=request.path, field="request_id", why=why
+    )
+    return pages.words_page(request, REFUSALS["not_available"], reference=reference, retype=_PATHS.input)
 
 
 async def _download(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:

@@ -298,7 +298,10 @@ async def test_another_users_request_id_is_refused(site):
     visitor, _ = await logged_in(site)
     other = await admit(site.office, "K87654321")
     for request_id in (other.request_id, new_request_id()):
-        assert is_refused(await visitor.post("/certificate", typed(request_id)))
+        page = await visitor.post("/certificate", typed(request_id))
+        assert is_refused(page)
+        # Who only mistyped need not apply for a reissue.
+        assert [a.attributes["href"] for a in page.main.all("a")] == ["/certificate"]
     assert certificates(site.office) == {}
     assert store.enrollment(site.office.database.read(), other.request_id).state in (
         State.ACCEPTED,
