@@ -372,6 +372,7 @@ LIMIT_MEANINGS: dict[str, str] = {
     "line_bytes": "bytes of a request line or header line",
     "headers": "header lines of a request",
     "connections": "open connections",
+    "connections_per_address": "open connections from one address, of IPv6 from one /64",
     "connections_per_certificate": "open connections with one client certificate",
     "handshakes_per_address": "unfinished handshakes from one address",
 }
@@ -510,6 +511,8 @@ def _typed(name: str, default: Any, value: Any) -> Any:
 
 
 def _check_by_type(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return None
     if isinstance(value, str):
         return None if value == "" or value.isprintable() else "write one line of text"
     # What has no check of its own is a limit: nothing works with none of it.

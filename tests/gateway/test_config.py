@@ -38,6 +38,13 @@ def test_an_empty_file_is_the_defaults() -> None:
     assert parse_config("") == Config()
 
 
+def test_a_switch_can_be_off() -> None:
+    """true and false are values like any other, and nothing else is one of them."""
+    assert not parse_config("[log]\naccess = false").log.access
+    with pytest.raises(ConfigError, match="log.access: write true or false"):
+        parse_config("[log]\naccess = 0")
+
+
 def test_every_limit_is_explained() -> None:
     """No limit is written out without its meaning."""
     assert {each.name for each in fields(Limits)} == set(LIMIT_MEANINGS)

@@ -52,6 +52,8 @@ class Soak:
     faults: list[str] = field(default_factory=list)
     resident: list[tuple[float, float]] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
+    #: Held while the configuration is wrong on purpose: commands of the operator read it too.
+    file: Lock = field(default_factory=Lock)
 
     @property
     def ca(self) -> Path:
@@ -261,7 +263,9 @@ def _enroll(soak: Soak, place: Path, users: list[dict[str, Any]]) -> None:
     while not soak.stop.is_set():
         round_ += 1
         folder, file = place / f"client-{round_}", place / f"eab-{round_}.json"
-        file.write_text(_command(soak, SEKISHO, "eab", "create", user["user_id"], "--data", str(soak.data)))
+        with soak.file:
+            made = _command(soak, SEKISHO, "eab", "create", user["user_id"], "--data", str(soak.data))
+        file.write_text(made)
         trust = ("--directory", directory, "--ca-file", str(soak.ca), "--credentials", str(file))
         _command(soak, _CLIENT, "enroll", *trust, "--dir", str(folder))
         _command(soak, _CLIENT, "renew", "--force", "--dir", str(folder))
@@ -283,16 +287,19 @@ def _operate(soak: Soak) -> None:
     while not soak.stop.wait(1 + chance.random() * 8):
         good = file.read_text()
         if chance.random() < 0.2:
-            file.write_text(good.replace("[limits]", "[limit]"))
-            done = subprocess.run([SEKISHO, "reload", "--data", soak.data], capture_output=True, check=False)
+            with soak.file:
+                file.write_text(good.replace("[limits]", "[limit]"))
+                done = subprocess.run(
+                    [SEKISHO, "reload", "--data", soak.data], capture_output=True, check=False
+                )
+                file.write_text(good)
             if done.returncode != 1:
                 soak.fault("a wrong configuration was not refused")
-            file.write_text(good)
             soak.count("reloads refused")
             continue
-        file.write_text(
-            re.sub(r"(?m)^telephone = .*$", f'telephone = "03-{chance.randrange(10**4):04}"', good)
-        )
+        number = f'telephone = "03-{chance.randrange(10**4):04}"'
+        with soak.file:
+            file.write_text(re.sub(r"(?m)^telephone = .*$", number, good))
         if chance.random() < 0.3:
             for left in (soak.data / "servers").glob("hosts.*"):
                 left.unlink()
