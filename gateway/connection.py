@@ -49,6 +49,7 @@ class Limits:
     line_bytes: int = 8_190
     headers: int = 100
     connections: int = 10_000
+    connections_per_address: int = 2_000  # 200 browsers of one company; nobody alone takes every place
     connections_per_certificate: int = 200  # a person has a browser or two, six connections a host
     handshakes_per_address: int = 100  # unfinished ones; a company behind one address finishes each in ms
 

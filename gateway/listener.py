@@ -88,6 +88,7 @@ class Listener:
         self._sweeper: asyncio.TimerHandle | None = None
         self._open: set[TlsConnection] = set()
         self._handshaking: Counter[str | bytes] = Counter()
+        self._by_source: Counter[str | bytes] = Counter()
         self._by_certificate: dict[str, tuple[int, set[TlsConnection]]] = {}
         self._verdicts: dict[tuple[Site, bytes | None], VerifiedPeer] = {}
         self._authorities: dict[str | None, frozenset[bytes]] = {}
@@ -204,33 +205,42 @@ class Listener:
         self._observer.refused(reason, connection.address, connection.port, detail)
 
     def admit(self, connection: TlsConnection, *, proxied: bool = False) -> bool:
-        """Enters a new connection, or says no: too many, or too many unfinished from its address.
+        """Enters a new connection, or says no: too many in all, from its address, or unfinished from there.
 
         A load balancer's own address has no such limit: whom it speaks for is looked at by `readmit`.
         """
         self._open.add(connection)
-        self._handshaking[connection.source] += 1
+        self._arrive(connection)
         if len(self._open) > self.limits.connections:
             self.note("refused.connections", connection)
             return False
-        return proxied or self._few_handshakes(connection)
+        return proxied or self._few(connection)
 
     def readmit(self, connection: TlsConnection, source: str | bytes) -> bool:
         """Enters a connection under the address that its PROXY header tells."""
         self._handshake_over(connection.source)
+        _decrement(self._by_source, connection.source)
         connection.source = source
-        self._handshaking[source] += 1
-        return self._few_handshakes(connection)
+        self._arrive(connection)
+        return self._few(connection)
 
-    def _few_handshakes(self, connection: TlsConnection) -> bool:
+    def _arrive(self, connection: TlsConnection) -> None:
+        self._handshaking[connection.source] += 1
+        self._by_source[connection.source] += 1
+
+    def _few(self, connection: TlsConnection) -> bool:
         if self._handshaking[connection.source] > self.limits.handshakes_per_address:
             self.note("refused.handshakes", connection)
+            return False
+        if self._by_source[connection.source] > self.limits.connections_per_address:
+            self.note("refused.connections-of-address", connection)
             return False
         return True
 
     def release(self, connection: TlsConnection) -> None:
         """Strikes a connection off the register."""
         self._open.discard(connection)
+        _decrement(self._by_source, connection.source)
         info = connection.info
         if info is None:
             self._handshake_over(connection.source)
@@ -365,9 +375,7 @@ class Listener:
             connection.abort()
 
     def _handshake_over(self, source: str | bytes) -> None:
-        self._handshaking[source] -= 1
-        if self._handshaking[source] <= 0:
-            del self._handshaking[source]
+        _decrement(self._handshaking, source)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweeper = loop.call_later(self.limits.tick, self._sweep, loop)
@@ -403,3 +411,9 @@ async def _runner(handler: Any, recheck_now: Callable[[VerifiedPeer], Verdict], 
         inner = handler[AHEAD](inner)
     server.request_handler = gate(inner, recheck_now)
     return runner
+
+
+def _decrement(counter: Counter[str | bytes], key: str | bytes) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]

@@ -219,6 +219,22 @@ async def test_unfinished_handshakes_per_address(serve: Serve, pki: Pki) -> None
         assert (await client.get(b"enroll.test")).status == 200
 
 
+async def test_connections_per_address(serve: Serve, pki: Pki) -> None:
+    """One address holds so many connections, idle ones too, and leaves the other places to others."""
+    running = await serve(open_site(pki), limits=Limits(tick=0.02, connections_per_address=2))
+    async with connect(running.port, b"enroll.test") as good:
+        async with connect(running.port, b"enroll.test"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+            await _eof(reader)
+            writer.close()
+            assert running.listener.counts["refused.connections-of-address"] == 1
+            assert (await good.get(b"enroll.test")).status == 200
+        await _until(lambda: len(running.listener._open) == 1)
+        async with connect(running.port, b"enroll.test") as client:
+            assert (await client.get(b"enroll.test")).status == 200
+    await _until(lambda: not running.listener._by_source)
+
+
 async def test_connections_in_all(serve: Serve, pki: Pki) -> None:
     """More connections than the cap are ended at once; a freed place is given away again."""
     running = await serve(open_site(pki), limits=Limits(tick=0.02, connections=2))
