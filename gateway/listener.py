@@ -329,7 +329,12 @@ class Listener:
                 connection.abort()
                 return
             same = False
-        if site is None or not same:
+        # Somebody who is more now than at the handshake is in no register: he comes again.
+        if (
+            site is None
+            or not same
+            or isinstance(verdict, VerifiedPeer) != isinstance(info.verdict, VerifiedPeer)
+        ):
             connection.retire()
             return
         server = self._runners[site.handler].server
