@@ -6,6 +6,7 @@ import socket
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
@@ -50,11 +51,11 @@ def examine(house: House) -> list[Finding]:
 def _configuration(house: House) -> list[Finding]:
     # Opening the house read and checked it.
     config = house.config
-    return [
-        Finding(
-            "configuration", "ok", f"{config.listen.host}:{config.listen.port}, public {config.public_port}"
-        )
-    ]
+    found = f"{config.listen.host}:{config.listen.port}, public {config.public_port}"
+    if _public_hosts(house) and ip_address(config.listen.host).is_loopback:
+        hint = "nobody else reaches it, unless something on this machine forwards: listen.host = '0.0.0.0'"
+        return [Finding("configuration", "notice", found, hint)]
+    return [Finding("configuration", "ok", found)]
 
 
 def _permissions(house: House) -> list[Finding]:
@@ -77,24 +78,29 @@ def _hosts(house: House) -> list[Finding]:
     made = server_certificate(house, now)
     left = days_left(made.not_after_at, now)
     found = f"until {shown_day(made.not_after_at)} ({left} days), for {', '.join(made.names)}"
-    if left > _SERVER_DAYS:
+    local = house.config.tls.certificate == "local"
+    if left > _SERVER_DAYS and not (local and _public_hosts(house)):
         return [Finding("server certificate", "ok", found)]
-    hint = (
-        "restart sekisho serve" if house.config.tls.certificate == "local" else "renew it, then restart serve"
-    )
+    if left > _SERVER_DAYS:
+        ours = house.data / "servers" / "ca.pem"
+        hint = f"browsers trust it only where {ours} is installed: name your own in tls.certificate"
+        return [Finding("server certificate", "notice", found, hint)]
+    hint = "restart sekisho serve" if local else "renew it, then restart serve"
     return [Finding("server certificate", "bad" if left < 0 else "notice", found, hint)]
 
 
 def _names(house: House) -> list[Finding]:
-    hosts = [host for hosts in hosts_by_role(house.config).values() for host in hosts]
-    # RFC 6761 section 6.3: names below localhost are the browser's to resolve.
-    lost = [
-        host for host in hosts if not host.endswith("localhost") and "*" not in host and not _resolves(host)
-    ]
+    lost = [host for host in _public_hosts(house) if not _resolves(host)]
     if not lost:
-        return [Finding("host names", "ok", f"{len(hosts)} known")]
+        return [Finding("host names", "ok", "every one is known")]
     hint = "people cannot reach them from here: add them to the DNS"
     return [Finding("host names", "notice", f"not in the DNS: {', '.join(lost)}", hint)]
+
+
+def _public_hosts(house: House) -> list[str]:
+    """The exact names of the sites that are not this machine's own (RFC 6761 section 6.3)."""
+    hosts = [host for hosts in hosts_by_role(house.config).values() for host in hosts]
+    return [host for host in hosts if not host.endswith("localhost") and "*" not in host]
 
 
 def _resolves(host: str) -> bool:

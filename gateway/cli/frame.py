@@ -201,7 +201,8 @@ def _path_option(name: str, destination: str, **options: Any) -> Callable[[Any],
     return click.option(name, destination, type=kind, **options)
 
 
-def _default_data() -> Path:
+def default_data() -> Path:
+    """The data directory of those who name none."""
     return Path(os.environ.get(DATA_VARIABLE) or _DEFAULT_DATA)
 
 
@@ -210,7 +211,7 @@ _DATA = _path_option(
     "data",
     directory=True,
     metavar="DIR",
-    default=_default_data,
+    default=default_data,
     help=f"Data directory; default: ${DATA_VARIABLE}, then ./{_DEFAULT_DATA}.",
 )
 _OWN_DATA = _path_option("--data", "data", directory=True, metavar="DIR", help="Data directory.")

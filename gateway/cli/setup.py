@@ -21,6 +21,7 @@ from gateway.cli.frame import (
     Answer,
     answer,
     command,
+    default_data,
     house_command,
     listing,
     new_passphrase_from,
@@ -37,7 +38,10 @@ _NAMES = datadir.Names()
 @command(root, "init")
 @PASSPHRASE_FILE
 @click.option(
-    "--domain", default="localhost", show_default=True, help="Hosts become pickup.DOMAIN and so on."
+    "--domain",
+    default="localhost",
+    show_default=True,
+    help="Hosts become pickup.DOMAIN and so on; other than localhost, every IPv4 address is listened on.",
 )
 @click.option("--port", type=click.IntRange(1, 65_535), default=8443, show_default=True)
 @click.option("--issuing-name", default=_NAMES.issuing, show_default=True, help="Name of the issuing CA.")
@@ -72,12 +76,14 @@ def _init(
             data, passphrase, SystemClock().seconds(), names, issuing_key, crl_url=crl_url
         ).created_at
     write_public(data / FILE_NAME, toml_of(config).encode())
+    where = "" if data == default_data() else f" --data {data}"
     value = {"data": str(data), "config": str(data / FILE_NAME), "created_at": created_at}
     return answer(
         {"init": value},
         f"{data} is ready. Without its passphrase nothing in it can be used: keep it elsewhere, twice.",
         f"Settings, each with its default: {data / FILE_NAME}",
-        "Next: sekisho org add NUMBER NAME, then sekisho user add, then sekisho serve",
+        f"Next: sekisho org add NUMBER NAME{where}, then sekisho user add, then sekisho serve",
+        f"Before people come: sekisho doctor{where} says what is not in order",
     )
 
 
@@ -120,7 +126,9 @@ def _config(domain: str, port: int) -> Config:
     hosts["renewal"] += (f"*.renew.{domain}",)
     hosts["service"] += (f"*.login.{domain}",)
     sites = Sites(**hosts, try_suffix=f"*.try.{domain}")
-    made = replace(default, listen=replace(default.listen, port=port), sites=sites)
+    here = domain == "localhost" or domain.endswith(".localhost")
+    host = default.listen.host if here else "0.0.0.0"  # noqa: S104  people come from elsewhere
+    made = replace(default, listen=replace(default.listen, host=host, port=port), sites=sites)
     # Read back as the server will, so that a hostile domain is refused now and by name.
     try:
         return parse_config(toml_of(made))

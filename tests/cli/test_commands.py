@@ -45,6 +45,15 @@ def test_init(tmp_path: Path) -> None:
     text = (sekisho.data / FILE_NAME).read_text()
     assert 'pickup = ["pickup.kinen.example"]' in text
     assert "port = 9443" in text
+    # People come to such a domain from elsewhere; to localhost nobody does.
+    assert 'host = "0.0.0.0"' in text
+    checks = {each["check"]: each for each in sekisho("doctor").value["checks"]}
+    assert checks["server certificate"]["state"] == "notice"
+    assert checks["server certificate"]["hint"].endswith("name your own in tls.certificate")
+    assert checks["configuration"]["state"] == "ok"
+    (sekisho.data / FILE_NAME).write_text(text.replace('"0.0.0.0"', '"127.0.0.1"'))
+    checks = {each["check"]: each for each in sekisho("doctor").value["checks"]}
+    assert checks["configuration"]["state"] == "notice"
     assert sekisho("org", "list").value == {"organisations": []}
     again = sekisho("init")
     assert again.error["message"].endswith("it holds a CA already; name a new directory with --data DIR")
