@@ -9,17 +9,17 @@ JST = timezone(timedelta(hours=9), "JST")
 
 def shown(at: int) -> str:
     """A moment as the manual prints it: ``YYYY.MM.DD HH:MM:SS`` in Japan (R41)."""
-    return datetime.fromtimestamp(at, JST).strftime("%Y.%m.%d %H:%M:%S")
+    return _moment(at).strftime("%Y.%m.%d %H:%M:%S")
 
 
 def shown_day(at: int) -> str:
     """The day of a moment in Japan: ``YYYY.MM.DD``."""
-    return datetime.fromtimestamp(at, JST).strftime("%Y.%m.%d")
+    return _moment(at).strftime("%Y.%m.%d")
 
 
 def day_of(at: int) -> date:
     """The calendar day of a moment in Japan."""
-    return datetime.fromtimestamp(at, JST).date()
+    return _moment(at).date()
 
 
 def start_of(day: date) -> int:
@@ -35,3 +35,11 @@ def days_before(at: int, days: int) -> int:
 def days_left(at: int, now: int) -> int:
     """Calendar days from today until the day of ``at``; negative once it has passed."""
     return (day_of(at) - day_of(now)).days
+
+
+# Somebody else's certificate may end with 9999 in UTC (RFC 5280 section 4.1.2.5), which is later here.
+_LAST = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=JST).timestamp())
+
+
+def _moment(at: int) -> datetime:
+    return datetime.fromtimestamp(min(at, _LAST), JST)
