@@ -11,14 +11,19 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ca.errors import ConfigError
+from gateway import http
 from gateway.running import internal, places
 from gateway.running.journal import Journal, _line, event_of
-from gateway.running.meter import Histogram
+from gateway.running.meter import Histogram, Meter
 from gateway.running.metrics import exposition
+from tests.gateway.conftest import Pki, Serve
+from tests.gateway.rawtls import connect
+from tests.gateway.samples import check
 
 # -- the journal ---------------------------------------------------------------------------------------
 
@@ -203,3 +208,47 @@ def test_one_serves(tmp_path: Path) -> None:
     lock.close()
     with pytest.raises(ConfigError, match="nothing serves"):
         places.serving_pid(tmp_path)
+
+
+# -- the meter -----------------------------------------------------------------------------------------
+
+
+async def test_who_asked_is_written_down(serve: Serve, pki: Pki, tmp_path: Path) -> None:
+    """A line says whose certificate it was and in which state, and who had logged in."""
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        request[http.SUBJECT] = "K12345678"
+        return web.Response(text="0123456789")
+
+    journal = Journal(tmp_path / "log")
+    running = await serve(check(pki, handler=handler), observer=Meter(journal))
+    for certificate in (pki.client, pki.stranger, None):
+        async with connect(running.port, b"check.test", certificate=certificate) as client:
+            assert (await client.get(b"check.test", b"/a?b=c")).status == 200
+    async with connect(running.port, b"check.test") as client:
+        assert (await client.get(b"other.test")).status == 421
+    journal.close()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line.get("certificate", {}).get("state") for line in lines] == [
+        "valid",
+        "unknown-issuer",
+        "none",
+        "none",
+    ]
+    serial = f"{pki.client.certificate.serial_number:x}"
+    assert lines[0]["certificate"]["cn"] == "1234567890"
+    assert int(lines[0]["certificate"]["serial"], 16) == int(serial, 16)
+    assert [line.get("user") for line in lines] == ["K12345678"] * 3 + [None]
+    assert {line["path"] for line in lines} == {"/a", "/"}
+    assert len({line["connection"] for line in lines}) == 4
+    assert all(line["sent"] > 10 for line in lines)
+
+
+def test_nonsense_fills_no_disk(tmp_path: Path) -> None:
+    """Of refused connections so many a second are written down; how many were left out is, too."""
+    journal = Journal(tmp_path / "log")
+    meter = Meter(journal)
+    for _ in range(5_000):
+        meter.refused("handshake.failed.Error", "192.0.2.1", 1, "http request")
+    journal.close()
+    assert len((tmp_path / "log").read_text().splitlines()) <= 20 * 10
