@@ -31,7 +31,8 @@ Headers = list[tuple[str, str]]
 Respond = Callable[[int, Headers, bytes], web.StreamResponse]
 
 _PROBLEM = "application/problem+json"
-# RFC 8555 section 6.1: any origin may use the protocol from a browser, and may read what it needs.
+# RFC 8555 section 6.1: any origin may use the protocol from a browser, and may read what it needs. Not
+# where the certificate is the authorisation: see ``_by_a_page``.
 _CORS: Headers = [
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Expose-Headers", "Link, Location, Replay-Nonce, Retry-After"),
@@ -57,12 +58,14 @@ def handler(door: Door, peer_of: PeerOf = lambda _: None, respond: Respond = res
     origin, prefix = f"{parts.scheme}://{parts.netloc}", parts.path
     # RFC 8555 section 7.1: the index is on every resource but the directory.
     index = ("Link", f'<{door.urls.to("directory")}>;rel="index"')
-    common: Headers = [*_CORS, ("Cache-Control", "no-store")]
+    common: Headers = [*([] if door.by_certificate else _CORS), ("Cache-Control", "no-store")]
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         found: tuple[str, tuple[str, ...]] | None = None
         try:
+            if door.by_certificate and _by_a_page(request):
+                raise Problem("unauthorized", "no web page may ask where a certificate is the proof")
             if path.startswith(prefix):
                 found = find_resource(path[len(prefix) :])
             if found is None:
@@ -88,6 +91,16 @@ def handler(door: Door, peer_of: PeerOf = lambda _: None, respond: Respond = res
         return respond(answer.status, headers, answer.body)
 
     return handle
+
+
+def _by_a_page(request: web.BaseRequest) -> bool:
+    """Whether a script in a browser asks.
+
+    A browser presents its visitor's certificate whoever's script asks, even with credentials omitted: the
+    script's author would get a certificate in the visitor's name for a key of his own. Browsers add these
+    headers themselves; other clients have no use for them.
+    """
+    return "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none"
 
 
 async def _answer(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from enroll.acme.credentials import withdraw
-from tests.enroll.acme.acme_world import FQDN, Client, Reply, csr, serve, world
+from tests.enroll.acme.acme_world import FQDN, Client, Reply, Site, csr, peer_of, serve, world
+from tests.offices import clock_of
 
 
 def _at(url: str, old: str, new: str) -> str:
@@ -24,8 +27,6 @@ async def test_a_withdrawn_credential_finalizes_nothing_at_the_other_door(tmp_pa
         client = Client(pickup)
         await client.register(credential)
         await client.certificate()
-        from tests.offices import clock_of
-
         clock_of(pickup.office).advance(days=70)
         order = await client.order()
         assert order.json["status"] == "ready"
@@ -38,8 +39,6 @@ async def test_a_withdrawn_credential_finalizes_nothing_at_the_other_door(tmp_pa
 
 async def test_the_credentials_door_takes_no_account_of_the_other(tmp_path: Path) -> None:
     """An account that a certificate vouched for orders nothing where credentials vouch."""
-    from tests.enroll.acme.acme_world import peer_of
-
     async with world(tmp_path) as pickup, serve(pickup.office, by_certificate=True) as renewal:
         first = await pickup.enrolled()
         renewal.peer = peer_of(pickup.office, await first.certificate())
@@ -47,3 +46,63 @@ async def test_the_credentials_door_takes_no_account_of_the_other(tmp_path: Path
         assert (await client.register()).status == 201
         there = Client(pickup, client.key, kid=_at(client.kid, renewal.door.urls.root, pickup.door.urls.root))
         assert (await there.order()).problem == (403, "unauthorized")
+
+
+_BY_A_PAGE = [
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site", "Origin": "https://other.kinen.example"},
+    {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"},
+]
+
+
+class _Page(Client):
+    """A script in a browser: it signs with a key of its own, and the browser adds its headers."""
+
+    headers: dict[str, str]
+
+    async def send(self, url: str, body: object, content_type: str = "application/jose+json") -> Reply:
+        return await self.site.call(
+            "POST", url, json=body, headers={"Content-Type": content_type, **self.headers}
+        )
+
+
+@pytest.mark.parametrize("headers", _BY_A_PAGE)
+async def test_a_web_page_gets_no_certificate_by_its_visitors_one(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
+    """A browser presents its certificate whoever's script asks (V40), with credentials omitted too.
+
+    Where the certificate is the authorisation, no page may speak the protocol, or its author would get
+    a certificate for the visitor under a key of his own.
+    """
+    async with world(tmp_path) as pickup, serve(pickup.office, by_certificate=True) as renewal:
+        first = await pickup.enrolled()
+        renewal.peer = peer_of(pickup.office, await first.certificate())
+        clock_of(pickup.office).advance(days=70)
+        page = _Page(renewal)
+        page.headers = headers
+        refused = await page.register()
+        assert refused.problem == (403, "unauthorized")
+        assert "Access-Control-Allow-Origin" not in refused.headers
+        # The same without a browser's headers is a client like any other.
+        page.headers = {}
+        assert (await page.register()).status == 201
+
+
+async def _preflight(site: Site) -> Reply:
+    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    return await site.call("OPTIONS", site.to("newAccount"), headers=asked)
+
+
+async def test_only_the_credentials_door_is_open_to_pages(tmp_path: Path) -> None:
+    """RFC 8555 6.1 lets scripts of any origin use the protocol: where they bring their own proof."""
+    async with world(tmp_path) as pickup, serve(pickup.office, by_certificate=True) as renewal:
+        assert (await _preflight(pickup)).headers["Access-Control-Allow-Origin"] == "*"
+        page = _Page(pickup)
+        page.headers = {"Origin": "https://portal.example", "Sec-Fetch-Site": "cross-site"}
+        assert (await page.register(await pickup.credential())).status == 201
+        there = await _preflight(renewal)
+        assert there.status == 403
+        assert not [name for name in there.headers if name.lower().startswith("access-control-")]
