@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import sqlite_utils
@@ -46,7 +46,14 @@ class Admission:
 
 def check_person(person: Person) -> Person:
     """The person with its fields tidied; Refusal("invalid_input", field) names the first bad one."""
-    name = " ".join(person.name.split())
+    for field in wrong_fields(person):
+        raise Refusal("invalid_input", field=field)
+    return replace(person, name=_tidy_name(person.name))
+
+
+def wrong_fields(person: Person) -> tuple[str, ...]:
+    """Every field that is not as it has to be, in the order in which forms ask for them."""
+    name = _tidy_name(person.name)
     checks = {
         "policy_number": _POLICY_NUMBER.fullmatch(person.policy_number) is not None,
         "name": 0 < len(name) <= _LONGEST_NAME and name.isprintable(),
@@ -55,10 +62,11 @@ def check_person(person: Person) -> Person:
         "role": person.role in ("member", "admin"),
         "notice_by": person.notice_by in ("mail", "postcard"),
     }
-    for field, good in checks.items():
-        if not good:
-            raise Refusal("invalid_input", field=field)
-    return Person(person.policy_number, name, person.mail, person.user_id, person.role, person.notice_by)
+    return tuple(field for field, good in checks.items() if not good)
+
+
+def _tidy_name(name: str) -> str:
+    return " ".join(name.split())
 
 
 async def add_organisation(
@@ -71,7 +79,7 @@ async def add_organisation(
     issue_password_by: Literal["mail", "postcard"] = "mail",
 ) -> store.Organisation:
     """Records a customer organisation. Refusal("conflict") when the 証券番号 is taken."""
-    tidy = " ".join(name.split())
+    tidy = _tidy_name(name)
     if _POLICY_NUMBER.fullmatch(policy_number) is None:
         raise Refusal("invalid_input", field="policy_number")
     if not 0 < len(tidy) <= _LONGEST_NAME or not tidy.isprintable():

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from enroll import applications, mails, store
 from enroll.applications import REASONS
-from enroll.people import Person
+from enroll.people import Person, wrong_fields
 from enroll.refusals import Refusal
 from gateway.pages import GATE, form, render, see_other
 from gateway.sites.service.door import Visitor, member_of
@@ -60,7 +60,12 @@ async def apply_for_addition(request: web.Request, visitor: Visitor) -> web.Stre
     except Refusal as refusal:
         if refusal.field not in _ADDITION_FIELDS:
             raise
-        return _addition_page(request, visitor, cast(dict[str, str], wanted), field_error(refusal))
+        errors = field_error(refusal)
+        if refusal.code == "invalid_input":
+            # All at once: nobody should have to send the form again for each of them.
+            for name in wrong_fields(person):
+                errors |= field_error(Refusal("invalid_input", field=name))
+        return _addition_page(request, visitor, cast(dict[str, str], wanted), errors)
     return see_other(f"/portal/applications/{number}?done=applied")
 
 

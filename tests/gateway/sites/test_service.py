@@ -854,6 +854,20 @@ async def test_a_bad_field_of_an_addition_is_told_beside_it(
     assert store.applications(service.office.database.read(), state="submitted") == []
 
 
+async def test_every_bad_field_of_an_addition_is_told_at_once(service: Served) -> None:
+    """Nobody sends the form once for each mistake; the good fields have no message."""
+    visitor = await admin_at_home(service)
+    page = await visitor.post("/portal/addition", {"name": "", "mail": "a", "role": "admin", "user_id": "ab"})
+    assert (page.status, page.error("氏名")) == (422, "氏名を100文字以内で入力してください。")
+    assert page.error("メールアドレス").startswith("メールアドレスを半角で")
+    assert page.error("希望するユーザーID（任意）").startswith("ユーザーIDは半角の英大文字と数字")
+    assert page.error("メール") == "通知の方法を選択してください。"
+    assert "権限を選択してください。" not in page.main.text
+    assert [each.attributes["name"] for each in page.main.all("input") if "autofocus" in each.attributes] == [
+        "name"
+    ]
+
+
 async def test_no_secret_is_in_the_trail_or_under_a_reference(service: Served) -> None:
     """House rule 7: passwords, right and wrong, leave no trace."""
     initial = await first_password(service)
