@@ -173,6 +173,9 @@ async def _frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     if not response.prepared:
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
+        if not request.app[GATE].demo:
+            # RFC 6797. A demo's hosts are localhost, where other things of the visitor's run without TLS.
+            response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
         asked = request.query.get("lang")
         if asked in _LANGUAGES:
             response.set_cookie(

@@ -113,3 +113,12 @@ async def test_the_download_token_is_not_in_the_database(tmp_path: Path) -> None
         words = stored.replace('"', " ").split()
         assert not hashes & {token_hash(word) for word in words}
         assert sessions.IDLE < sessions.ABSOLUTE
+
+
+@pytest.mark.parametrize("path", ["/", "/no-such-page", "/login"])
+async def test_every_page_says_what_a_browser_may_do_with_it(pickup: Served, path: str) -> None:
+    """TLS only, no frame around it, nothing kept, no sniffing: errors and redirects included."""
+    headers = (await pickup.visitor().get(path, follow=False)).headers
+    assert headers["Strict-Transport-Security"] == "max-age=31536000"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
