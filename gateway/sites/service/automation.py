@@ -36,7 +36,9 @@ async def create_credential(request: web.Request, visitor: Visitor) -> web.Strea
     known = (await form(request)).get("known", "")
     if known != str(len(_credentials(request, member))):
         return _page(request, visitor, member, again=True)
-    made = await credentials.create(office, member.user_id, actor=visitor.user.user_id, profile=_PROFILE)
+    made = await credentials.create(
+        office, member.user_id, actor=visitor.user.user_id, profile=_PROFILE, limit=True
+    )
     return _page(request, visitor, member, made=made[0])
 
 

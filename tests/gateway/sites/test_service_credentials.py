@@ -69,6 +69,9 @@ async def test_sending_the_form_again_makes_no_further_one(service: Served) -> N
     assert "すでに作成されています" in again.main.one("div", class_="problem").text
     assert len(held(service)) == 1
     assert (await visitor.post(PATH)).status == 409
+    # A second one beside the first is the organisation's to allow (E18).
+    assert (await visitor.post(PATH, {"known": "1"})).status == 403
+    await service.office.database.write(lambda db: db.execute("UPDATE organisations SET lineages = 2"))
     assert (await visitor.post(PATH, {"known": "1"})).status == 200
     assert len(held(service)) == 2
 
