@@ -258,7 +258,7 @@ class Listener:
         assert handshake is not None
         loop = asyncio.get_running_loop()
         at = self._clock.seconds()
-        site = handshake.site
+        site = self._site_now(handshake)
         presented, verdict = NO_CERTIFICATE, None
         if site is not None and site.client_certificate is not ClientCertificate.NONE:
             assert site.anchors is not None
@@ -312,6 +312,18 @@ class Listener:
                 self._verdicts.clear()
             self._verdicts[site, presented.leaf] = verdict
         return verdict
+
+    def _site_now(self, handshake: Handshake) -> Site | None:
+        """The site of a handshake, which may have begun before a swap and end after it.
+
+        None, and so 421 to every request, if the site that has its name now asks for another proof:
+        clients take that as a word to come again on a new connection (RFC 9110 15.5.20).
+        """
+        site = handshake.site
+        if site is None or site in self.entry.by_site:
+            return site
+        now = self.entry.table.lookup(handshake.server_name or "")
+        return now if now is not None and now.client_certificate is site.client_certificate else None
 
     def _outlive(self, connection: TlsConnection) -> None:
         """What becomes of a connection when the sites have been swapped."""

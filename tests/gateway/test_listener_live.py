@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
 import pytest
 import uvloop
 from aiohttp import WSMsgType, web
+from OpenSSL import SSL
 
 from ca.clock import ManualClock
 from ca.errors import ConfigError
@@ -18,8 +20,8 @@ from gateway.connection import Limits, source
 from gateway.http import connection
 from gateway.listener import Listener
 from tests.gateway.conftest import Pki, Serve
-from tests.gateway.rawtls import START, Closed, connect, get, issue
-from tests.gateway.samples import check, login
+from tests.gateway.rawtls import START, Closed, RawClient, connect, get, issue
+from tests.gateway.samples import check, login, open_site
 
 WEBSOCKET = (
     b"Upgrade: websocket",
@@ -343,3 +345,34 @@ async def test_a_reload_leaves_connections_open(serve: Serve, pki: Pki) -> None:
         for each in (idle, busy, socket):
             await asyncio.wait_for(each.end(), 2)
         await asyncio.wait_for(cleaned.wait(), 2)
+
+
+async def test_a_handshake_during_a_reload(serve: Serve, pki: Pki) -> None:
+    """Begun before and finished after: it belongs to the site that has the name now; if that one asks for
+    another proof, each request is told to come again (421)."""
+
+    async def half(host: bytes) -> RawClient:
+        client = await stack.enter_async_context(
+            connect(running.port, host, certificate=pki.client, handshake=False)
+        )
+        with contextlib.suppress(SSL.WantReadError):
+            client.tls.do_handshake()
+        await client.push()
+        await client.pull()
+        return client
+
+    running = await serve(login(pki, handler=application([])), check(pki, handler=application([])))
+    async with contextlib.AsyncExitStack() as stack:
+        kept, changed = await half(b"login.test"), await half(b"check.test")
+        others = (pki.other_ca.certificate,)
+        fresh = application([])
+        await running.listener.swap([login(pki, handler=fresh), open_site(pki, hosts=("check.test",))])
+        await kept.handshake()
+        assert (await kept.get(b"login.test")).text == "ok"
+        assert running.listener.revoke(pki.client.fingerprint) == 1
+        await changed.handshake()
+        assert (await changed.get(b"check.test")).status == 421
+        distrusted = await half(b"login.test")
+        await running.listener.swap([login(pki, handler=fresh, anchors=TrustAnchors.of(others))])
+        await distrusted.handshake()
+        assert (await distrusted.get(b"login.test")).status == 403
