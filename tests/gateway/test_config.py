@@ -41,7 +41,7 @@ def test_an_empty_file_is_the_defaults() -> None:
 def test_a_switch_can_be_off() -> None:
     """true and false are values like any other, and nothing else is one of them."""
     assert not parse_config("[log]\naccess = false").log.access
-    with pytest.raises(ConfigError, match="log.access: write true or false"):
+    with pytest.raises(ConfigError, match=r"log\.access: write true or false"):
         parse_config("[log]\naccess = 0")
 
 
