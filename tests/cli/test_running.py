@@ -10,9 +10,8 @@ import socket
 import ssl
 import stat
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -23,65 +22,22 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from gateway.config import FILE_NAME
 from tests.cli.conftest import Shell
+from tests.cli.processes import PATIENCE, SEKISHO, process, session_of, until
 from tests.offices import PASSPHRASE
 
-_SEKISHO = Path(sys.executable).with_name("sekisho")
-_PATIENCE = 60.0
-
-
 # -- processes -----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _process(*words: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """``sekisho`` in a session of its own; whatever is left of it at the end is killed."""
-    given = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
-    with log.open("ab") as output:
-        running = subprocess.Popen(
-            [_SEKISHO, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=given | environment,
-            start_new_session=True,
-        )
-    try:
-        yield running
-    finally:
-        if running.poll() is None:
-            running.kill()
-        running.wait()
-
-
-def _until(found: Callable[[], bool], running: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + _PATIENCE
-    while not found():
-        assert running.poll() is None, log.read_text()
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.05)
 
 
 def _stopped(running: subprocess.Popen[bytes], number: signal.Signals) -> int:
     """Exit code after a signal; fails if anything of the session lives on."""
     # To everybody in the session, as Ctrl-C in a terminal does.
     os.killpg(running.pid, number)
-    code = running.wait(_PATIENCE)
+    code = running.wait(PATIENCE)
     end = time.monotonic() + 10
-    while _session_lives(running.pid):
+    while session_of(running.pid):
         assert time.monotonic() < end, "a process was left behind"
         time.sleep(0.05)
     return code
-
-
-def _session_lives(session: int) -> bool:
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            return True
-    return False
 
 
 def _answers(port: int) -> bool:
@@ -147,12 +103,12 @@ def test_serve_survives_a_kill(peopled: Shell, tmp_path: Path) -> None:
     port, log = _free_port(), tmp_path / "log"
     _set_port(peopled.data, port)
     words, environment = ("serve", "--data", str(peopled.data)), {"SEKISHO_PASSPHRASE": PASSPHRASE}
-    with _process(*words, log=log, **environment) as running:
-        _until(lambda: _answers(port), running, log)
+    with process(*words, log=log, **environment) as running:
+        until(lambda: _answers(port), log, running)
         assert _stopped(running, signal.SIGKILL) == -signal.SIGKILL
-    with _process(*words, log=log, **environment) as running:
-        _until(lambda: b"ready on port" in log.read_bytes() and _answers(port), running, log)
-        _until(lambda: len(list((peopled.data / "outbox").glob("*.eml"))) == 2, running, log)
+    with process(*words, log=log, **environment) as running:
+        until(lambda: b"ready on port" in log.read_bytes() and _answers(port), log, running)
+        until(lambda: len(list((peopled.data / "outbox").glob("*.eml"))) == 2, log, running)
         origin, ca_file = f"https://pickup.localhost:{port}", str(peopled.data / "servers" / "ca.pem")
         status, headers, page = _get(origin, ca_file)
         assert (status, "ユーザー認証" in page) == (200, True)
@@ -186,8 +142,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     summary, log = place / "summary.json", place / "log"
     summary.write_text("{an earlier run's")
     words = ("demo", "--data", str(place / "data"), "--port", "0", "--summary", str(summary))
-    with _process(*words, log=log) as running:
-        _until(lambda: summary.exists() and summary.read_text().startswith("{\n"), running, log)
+    with process(*words, log=log) as running:
+        until(lambda: summary.exists() and summary.read_text().startswith("{\n"), log, running)
         yield json.loads(summary.read_text()) | {"log": str(log), "summary": str(summary)}
         assert _stopped(running, signal.SIGINT) == 0, log.read_text()
     assert "The demo has stopped." in log.read_text()
@@ -321,7 +277,7 @@ def test_a_revocation_ends_open_connections(demo: dict[str, Any]) -> None:
         connection.request("GET", "/")
         assert connection.getresponse().read() is not None
         words = ("cert", "revoke", user["serial"], "--data", demo["data"], "--passphrase-file")
-        done = subprocess.run([_SEKISHO, *words, demo["passphrase_file"]], capture_output=True, check=False)
+        done = subprocess.run([SEKISHO, *words, demo["passphrase_file"]], capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
         assert connection.sock is not None
         connection.sock.settimeout(10)
@@ -374,8 +330,8 @@ def test_a_demo_is_taken_up_again(demo: dict[str, Any], tmp_path: Path) -> None:
     data, summary, log = tmp_path / "data", tmp_path / "summary.json", tmp_path / "log"
     shutil.copytree(demo["data"], data)
     words = ("demo", "--data", str(data), "--port", str(demo["port"]), "--summary", str(summary))
-    with _process(*words, log=log) as running:
-        _until(summary.exists, running, log)
+    with process(*words, log=log) as running:
+        until(summary.exists, log, running)
         again = json.loads(summary.read_text())
         assert [u["serial"] for u in again["users"]] == [u["serial"] for u in demo["users"]]
         assert again["port"] != demo["port"]
@@ -386,8 +342,8 @@ def test_a_demo_is_taken_up_again(demo: dict[str, Any], tmp_path: Path) -> None:
 def test_a_demo_that_is_stopped_early_leaves_nothing(tmp_path: Path) -> None:
     """Stopped while its people are being made, the demo sweeps its directory and writes no summary."""
     data, summary, log = tmp_path / "data", tmp_path / "summary.json", tmp_path / "log"
-    with _process("demo", "--data", str(data), "--port", "0", "--summary", str(summary), log=log) as running:
-        _until(lambda: (data / "sekisho.db").exists(), running, log)
+    with process("demo", "--data", str(data), "--port", "0", "--summary", str(summary), log=log) as running:
+        until(lambda: (data / "sekisho.db").exists(), log, running)
         assert _stopped(running, signal.SIGTERM) == 0
     assert not summary.exists()
     assert not data.exists()
