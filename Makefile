@@ -12,11 +12,12 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
+# exec: make hands its signals to the recipe's process, and a shell in between would keep them.
 demo: setup ## a sandbox on https://*.localhost:8443 (PORT=, DATA=DIR, SUMMARY=FILE)
-	@$(VENV)/bin/sekisho demo --port $(PORT) $(if $(DATA),--data "$(DATA)") $(if $(SUMMARY),--summary "$(SUMMARY)")
+	@exec $(VENV)/bin/sekisho demo --port $(PORT) $(if $(DATA),--data "$(DATA)") $(if $(SUMMARY),--summary "$(SUMMARY)")
 
 test: setup packages ## every test; those whose tools are missing are skipped by name (PYTEST_ARGS=)
-	@$(VENV)/bin/pytest $(PYTEST_ARGS)
+	@exec $(VENV)/bin/pytest $(PYTEST_ARGS)
 
 bench: setup packages ## what the README's numbers were measured with
 	@tools/bench $(VENV)/bin/python
