@@ -152,7 +152,7 @@ def test_a_reload_is_refused_as_a_whole(sekisho: Shell, tmp_path: Path, workers:
         assert refused.returncode == 1
         assert "nothing has changed" in json.loads(refused.stdout)["error"]["message"]
         assert "limits.idle: write a number" in refused.stdout
-        assert gateway.says("limits.idle: write a number")
+        until(lambda: gateway.says("limits.idle: write a number"), gateway.log)
         assert "03-0000-1111" not in gateway.get("help.localhost", "/contact")[1]
         gateway.set("limits", "idle", "75.0")
         gateway.set("listen", "port", "1")
@@ -235,8 +235,9 @@ def test_a_dead_worker_is_replaced(sekisho: Shell, tmp_path: Path) -> None:
         for _ in range(10):
             assert gateway.get("pickup.localhost")[0] == 200
         until(lambda: _workers(gateway)[leader] != first[leader], gateway.log, gateway.running)
-        until(lambda: _answers(gateway.internal) and _leader(gateway) == 1 - leader, gateway.log)
-        assert gateway.says("again in 0.5 s")
+        # The survivor or the newcomer: whoever looks first takes the lead over.
+        until(lambda: _answers(gateway.internal) and _leader(gateway) in (0, 1), gateway.log)
+        until(lambda: gateway.says("again in 0.5 s"), gateway.log)
         assert _ended(gateway) == 0
 
 
