@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.bench.acme_load import Target
 from tests.bench.tls_bench import free_port
+from tests.conformance.caddy import CADDYFILE
 from tests.conformance.pebble import wait_for, write_certificates
 from tests.enroll.acme.signing import b64
 
@@ -32,21 +33,6 @@ LOAD_CORE = max(os.sched_getaffinity(0))
 
 _USER, _QUOTA = "K12345678", 100_000
 _PASSPHRASE = "a passphrase for the benchmark"
-_CADDYFILE = """{{
-  admin off
-  storage file_system {folder}/storage
-  skip_install_trust
-  http_port 8080
-  https_port 9443
-  auto_https disable_redirects
-}}
-https://localhost:9443 {{
-  tls {folder}/server.pem {folder}/server.key
-  acme_server {{
-    ca local
-  }}
-}}
-"""
 
 
 @contextmanager
@@ -132,7 +118,7 @@ def pebble(reuse: int) -> Server:
 def caddy(folder: Path) -> Iterator[Target]:
     """Caddy's acme_server, on disk. Only in a network namespace of its own: it validates on port 80."""
     write_certificates(folder)
-    (folder / "Caddyfile").write_text(_CADDYFILE.format(folder=folder))
+    (folder / "Caddyfile").write_text(CADDYFILE.format(folder=folder))
     home = {name: str(folder) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
     command = ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
     directory = "https://localhost:9443/acme/local/directory"
