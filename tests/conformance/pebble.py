@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 BINARY = shutil.which("pebble")
-# Nothing random in what is compared: no invented badNonce, no sleeping, no authorization reused.
+# As little chance as it lets one choose: no invented badNonce, no sleeping, hardly an authorization reused.
 ENVIRONMENT = {
     "PEBBLE_VA_ALWAYS_VALID": "1",
     "PEBBLE_VA_NOSLEEP": "1",
