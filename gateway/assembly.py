@@ -91,7 +91,7 @@ def sites_of(
     sites: list[Site] = []
     for role, hosts in hosts_by_role(house.config).items():
         handler = builders[role](gate) if role in builders else _application(role, gate)
-        policy = POLICIES[role]
+        policy, relay = POLICIES[role], None
         refused = _refused(role, gate) if policy is ClientCertificate.REQUIRE else None
         if role in _PROTOCOL:
             door = protocol.door_of(gate, house.config, role, spent)
@@ -100,7 +100,7 @@ def sites_of(
         if role is Role.HELP:
             mount.publish(handler, keys)
         if role is Role.SERVICE and behind is not None:
-            mount.mount(handler, gate, behind)
+            relay = mount.mount(handler, gate, behind)
         asks = policy is not ClientCertificate.NONE
         more = fresh_hosts(gate) if role is Role.CONNECTIVITY else ()
         sites.append(
@@ -114,6 +114,7 @@ def sites_of(
                 advertised if asks else (),
                 refused,
                 limits(role),
+                relay,
             )
         )
         if role is Role.CONNECTIVITY and gate.try_suffix:

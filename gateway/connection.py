@@ -13,7 +13,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from gateway.http import Awaiting, RequestProtocol, Verdict
+from gateway.http import Awaiting, RequestProtocol, Served, Verdict
 from gateway.proxyprotocol import NotProxied, parse
 from gateway.tls import CloseNotify, Handshake, Session, Site, TlsError, WantRead, accept, reason_of
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ca.trust import Presentation
     from gateway.listener import Listener
+    from gateway.proxy.front import Front
 
 # A TLS record holds 2^14 bytes of plaintext (RFC 8446 5.1): more would never be returned at once.
 _RECORD = 16_384
@@ -60,10 +61,8 @@ class Observer(Protocol):
     def connected(self, info: ConnectionInfo) -> None:
         """A handshake is done."""
 
-    def served(
-        self, info: ConnectionInfo, request: web.BaseRequest, status: int, sent: int, seconds: float
-    ) -> None:
-        """A request is answered: HTTP status, bytes written, and how long it took."""
+    def served(self, info: ConnectionInfo, served: Served) -> None:
+        """A request is answered."""
 
     def refused(self, reason: str, address: str, port: int, detail: str) -> None:
         """A connection ended because of its peer: a stable word, and what OpenSSL said."""
@@ -75,9 +74,7 @@ class Unobserved:
     def connected(self, info: ConnectionInfo) -> None:
         return
 
-    def served(
-        self, info: ConnectionInfo, request: web.BaseRequest, status: int, sent: int, seconds: float
-    ) -> None:
+    def served(self, info: ConnectionInfo, served: Served) -> None:
         return
 
     def refused(self, reason: str, address: str, port: int, detail: str) -> None:
@@ -150,7 +147,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._raw: asyncio.Transport | None = None
         self._tls: Session | None = None
         self._handshake: Handshake | None = None
-        self._http: RequestProtocol | None = None
+        self._http: RequestProtocol | Front | None = None
         self.info: ConnectionInfo | None = None
         # What came of a PROXY header; None where none is expected, or once it is read.
         self._proxied: bytearray | None = None
@@ -276,6 +273,9 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         """
         if self._http is None or self._http.awaiting() is Awaiting.UPGRADED:
             return
+        if isinstance(self._http, RequestProtocol) and info.site is not None and info.site.relay is not None:
+            self.retire()  # it has nobody who could hand requests on
+            return
         if self._http.awaiting() is Awaiting.HANDLER or self._http.awaiting() is Awaiting.BODY:
             self._http.moves_to = partial(self._move, info, server)
         else:
@@ -285,6 +285,11 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         if self._http is not None and not self._closing:
             self.info = info
             self._http.rehome(info, server)
+
+    @property
+    def relays(self) -> bool:
+        """Whether requests on it are handed on to an upstream."""
+        return self._http is not None and not isinstance(self._http, RequestProtocol)
 
     def retire(self) -> None:
         """Ends the connection after the request it is on; WebSockets go on to their own end."""
@@ -449,7 +454,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         if flush and not got:
             self._flush()  # what was read was TLS's own; its answers else go out with the next data
 
-    def _account(self, http: RequestProtocol, got: int) -> None:
+    def _account(self, http: RequestProtocol | Front, got: int) -> None:
         # Every record costs 22 bytes and more around its data. Whoever sends those without data
         # (KeyUpdate, warnings, empty records) makes us work for nothing.
         self._barren = max(0, self._barren - 32 * got)

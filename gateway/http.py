@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from aiohttp import http_parser, web, web_fileresponse, web_response
 from aiohttp.http import HttpVersion
@@ -44,6 +44,9 @@ SUBJECT: web.RequestKey[str] = web.RequestKey("sekisho.subject")
 # to give to sendfile(2). Neither has a public switch in aiohttp 3.14.
 web_response.SERVER_SOFTWARE = "sekisho"  # type: ignore[attr-defined]
 web_fileresponse.NOSENDFILE = True  # type: ignore[misc]
+
+# Seconds; aiohttp asks for a limit, and a connection is also in use when no page is asked for.
+_NEVER = 10.0**7
 
 _METHODS_REFUSED = frozenset({"CONNECT", "TRACE"})
 _VERSIONS = (HttpVersion(1, 1), HttpVersion(1, 0))
@@ -110,6 +113,11 @@ def connection(request: web.BaseRequest) -> ConnectionInfo:
 def peer(request: web.BaseRequest) -> Verdict | None:
     """Who presented a certificate, judged again for this request; None on a NONE site."""
     return request[_PEER]
+
+
+def why(request: web.BaseRequest) -> Exception | None:
+    """Why the relay in front of these pages did not hand a request on; None if it never meant to."""
+    return cast(RequestProtocol, request.protocol).why
 
 
 def judged(request: web.BaseRequest) -> Verdict | None:
@@ -183,28 +191,46 @@ _WORDS = {
 }
 
 
-def page(status: int) -> web.Response:
-    """A short page in Japanese and English that ends the connection."""
+_PAGE_HEADERS = (
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+
+
+def short_page(status: int) -> tuple[tuple[tuple[str, str], ...], bytes]:
+    """The header fields and the body of a short page in Japanese and English."""
     phrase = HTTPStatus(status).phrase
     words = _WORDS.get(status, phrase)
     body = (
         f'<!doctype html><html lang="ja"><meta charset="utf-8"><title>{status} {phrase}</title>'
         f'<h1>{status}</h1><p>{words}</p><p lang="en">{phrase}.</p></html>\n'
     )
-    response = web.Response(
-        status=status,
-        body=body.encode(),
-        headers={
-            "Content-Type": "text/html; charset=utf-8",
-            "Cache-Control": "no-store",
-            "Content-Security-Policy": "default-src 'none'",
-            "X-Content-Type-Options": "nosniff",
-        },
-    )
+    return _PAGE_HEADERS, body.encode()
+
+
+def page(status: int) -> web.Response:
+    """The short page as a response, which ends the connection."""
+    headers, body = short_page(status)
+    response = web.Response(status=status, body=body, headers=dict(headers))
     if status == 405:
         response.headers["Allow"] = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
     response.force_close()
     return response
+
+
+class Served(NamedTuple):
+    """A request that was answered, for the log and the figures. ``sent``: bytes written; ``seconds`` from
+    its head to the last of them. ``subject``: whose session it belongs to."""
+
+    method: str
+    target: str
+    verdict: Verdict | None
+    subject: str | None
+    status: int
+    sent: int
+    seconds: float
 
 
 class Awaiting(Enum):
@@ -220,7 +246,7 @@ class Awaiting(Enum):
 class RequestProtocol(web.RequestHandler):
     """aiohttp's request handler for one connection, which tells what it waits for."""
 
-    __slots__ = ("_body", "_partial_head", "_wire", "_written", "info", "moves_to", "on_lost")
+    __slots__ = ("_body", "_partial_head", "_wire", "_written", "info", "moves_to", "on_answered", "why")
 
     def __init__(
         self, server: web.Server, info: ConnectionInfo, limits: Limits, loop: asyncio.AbstractEventLoop
@@ -228,8 +254,7 @@ class RequestProtocol(web.RequestHandler):
         super().__init__(
             server,
             loop=loop,
-            # The connection keeps the idle limit itself, this one only has to be later.
-            keepalive_timeout=limits.idle * 2 + 60,
+            keepalive_timeout=_NEVER,  # the connection keeps the idle limit itself
             tcp_keepalive=False,
             access_log=cast(Any, None),
             max_line_size=limits.line_bytes,
@@ -239,8 +264,10 @@ class RequestProtocol(web.RequestHandler):
             auto_decompress=False,
         )
         self.info = info
-        # What a handler wants to be told of at once: aiohttp cancels nothing when the client leaves.
-        self.on_lost: Callable[[], object] | None = None
+        # Behind a `gateway.proxy.front`: who is told that a request is answered, and whether the connection
+        # goes on; and why the present one was not handed on to the upstream.
+        self.on_answered: Callable[[bool], None] | None = None
+        self.why: Exception | None = None
         # Set while the sites are being swapped: where the connection goes on after this request.
         self.moves_to: Callable[[], None] | None = None
         self._body: Any = None
@@ -254,11 +281,9 @@ class RequestProtocol(web.RequestHandler):
         # Its count outlives the connection, which `transport` does not.
         self._wire = cast("TlsConnection", transport)
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        on_lost, self.on_lost = self.on_lost, None
-        super().connection_lost(exc)
-        if on_lost is not None:
-            on_lost()
+    def resume_count(self) -> None:
+        """What others have written on the connection meanwhile is not part of the next answer."""
+        self._written = 0 if self._wire is None else self._wire.written
 
     def data_received(self, data: bytes) -> None:
         count, body = self._request_count, self._body
@@ -288,11 +313,17 @@ class RequestProtocol(web.RequestHandler):
         """Called by aiohttp when a response has been written, or the client left while it was."""
         written = 0 if self._wire is None else self._wire.written
         seconds = self._loop.time() - time if time is not None else 0.0
-        self.info.observer.served(self.info, request, response.status, written - self._written, seconds)
-        self._written = written
+        method, target, verdict, subject = (
+            request.method, request.raw_path, judged(request), request.get(SUBJECT),
+        )  # fmt: skip
+        sent, self._written = written - self._written, written
+        served = Served(method, target, verdict, subject, response.status, sent, seconds)
+        self.info.observer.served(self.info, served)
         moves, self.moves_to = self.moves_to, None
         if moves is not None:
             moves()
+        if self.on_answered is not None:
+            self.on_answered(bool(response.keep_alive))
 
     def rehome(self, info: ConnectionInfo, server: web.Server) -> None:
         """Under new sites: the next request finds another handler. Only between two requests."""

@@ -6,6 +6,7 @@ What happens on a connection is in `connection`, what a request must look like i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 import socket
@@ -32,6 +33,7 @@ from ca.trust import (
 )
 from gateway.connection import ConnectionInfo, Limits, Observer, TlsConnection, Unobserved
 from gateway.http import AHEAD, RequestProtocol, Verdict, authorities, demand_c_parser, gate, misdirected
+from gateway.proxy.front import Front
 from gateway.tls import (
     ClientCertificate,
     Entry,
@@ -87,6 +89,7 @@ class Listener:
         self._server: asyncio.AbstractServer | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._open: set[TlsConnection] = set()
+        self._departed = asyncio.Event()
         self._handshaking: Counter[str | bytes] = Counter()
         self._by_source: Counter[str | bytes] = Counter()
         self._by_certificate: dict[str, tuple[int, set[TlsConnection]]] = {}
@@ -127,8 +130,13 @@ class Listener:
             self._server.close()
         for connection in [each for each in self._open if each.info is None]:
             connection.abort()
+        relays = [each for each in self._open if each.relays]
+        for connection in relays:
+            connection.retire()
         await asyncio.gather(
-            *(runner.cleanup() for runner in (*self._runners.values(), *self._retired)), *self._cleaning
+            self._gone(relays),
+            *(runner.cleanup() for runner in (*self._runners.values(), *self._retired)),
+            *self._cleaning,
         )
         self._runners.clear()
         self._retired.clear()
@@ -189,6 +197,14 @@ class Listener:
         """How many connections there are, unfinished handshakes included."""
         return len(self._open)
 
+    async def _gone(self, connections: list[TlsConnection]) -> None:
+        """Waits until they have ended, no longer than `limits.drain`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.drain):
+                while not self._open.isdisjoint(connections):
+                    self._departed.clear()
+                    await self._departed.wait()
+
     # --- called by connections ---
 
     def is_proxy(self, address: str) -> bool:
@@ -240,6 +256,7 @@ class Listener:
     def release(self, connection: TlsConnection) -> None:
         """Strikes a connection off the register."""
         self._open.discard(connection)
+        self._departed.set()
         _decrement(self._by_source, connection.source)
         info = connection.info
         if info is None:
@@ -253,7 +270,7 @@ class Listener:
 
     def establish(
         self, connection: TlsConnection, tls: Session, handshake: Handshake | None, started: float
-    ) -> tuple[ConnectionInfo, RequestProtocol]:
+    ) -> tuple[ConnectionInfo, RequestProtocol | Front]:
         """The facts of a finished handshake and the request handler for its site."""
         assert handshake is not None
         loop = asyncio.get_running_loop()
@@ -285,7 +302,11 @@ class Listener:
         )
         server = self._runners[misdirected if site is None else site.handler].server
         assert server is not None
-        protocol = RequestProtocol(server, info, self.limits, loop)
+        protocol: RequestProtocol | Front
+        if site is not None and site.relay is not None:
+            protocol = Front(info, self.limits, loop, server, self._recheck)
+        else:
+            protocol = RequestProtocol(server, info, self.limits, loop)
         if isinstance(verdict, VerifiedPeer):
             self._register(verdict, connection)
         self._handshake_over(connection.source)

@@ -14,6 +14,23 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
+
+def whole(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> bytes:
+    """An answer as bytes, the last on its connection. Headers as for `Reply`."""
+    return b"%sContent-Length: %d\r\nDate: %s\r\nConnection: close\r\n\r\n%s" % (
+        _head(status, tuple(headers)),
+        len(body),
+        http_date(int(time.time())),
+        body,
+    )
+
+
+@lru_cache(maxsize=2)
+def http_date(at: int) -> bytes:
+    """A time in seconds since the epoch as a Date field has it (RFC 9110 5.6.7)."""
+    return formatdate(at, usegmt=True).encode("ascii")
+
+
 # RFC 9110 6.4.1: these never have content, and 204 no Content-Length either (8.6).
 _WITHOUT_CONTENT = frozenset({204, 304})
 
@@ -53,12 +70,12 @@ class Reply:
         self.keep_alive = request.keep_alive and request.version == HttpVersion11 and not self._close
         end = b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n"
         if self.status in _WITHOUT_CONTENT:
-            transport.write(b"%sDate: %s\r\n%s" % (self._head, _date(int(time.time())), end))
+            transport.write(b"%sDate: %s\r\n%s" % (self._head, http_date(int(time.time())), end))
             return
         head = b"%sContent-Length: %d\r\nDate: %s\r\n%s" % (
             self._head,
             len(self._body),
-            _date(int(time.time())),
+            http_date(int(time.time())),
             end,
         )
         transport.write(head if request.method == "HEAD" else head + self._body)
@@ -77,8 +94,3 @@ def _head(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
             raise ValueError(f"header {name!r} cannot be sent as it is")
         lines.append(line)
     return "\r\n".join([*lines, ""]).encode("latin-1")
-
-
-@lru_cache(maxsize=2)
-def _date(at: int) -> bytes:
-    return formatdate(at, usegmt=True).encode("ascii")

@@ -82,6 +82,16 @@ async def find(
 ) -> Session | None:
     """The session of a request, or None: unknown, ended, of another site or another certificate."""
     token = request.cookies.get(cookie_name(site))
+    session = await find_by_token(office, token, site, fingerprint=fingerprint)
+    if session is not None:
+        request[SUBJECT] = session.subject
+    return session
+
+
+async def find_by_token(
+    office: Office, token: str | None, site: str, *, fingerprint: str = ""
+) -> Session | None:
+    """`find`, for the value of the cookie."""
     if not token or len(token) > 100:
         return None
     found = rows(office.database.read(), "SELECT * FROM sessions WHERE token_hash = ?", [token_hash(token)])
@@ -95,7 +105,6 @@ async def find(
     if now >= session.ends_at or now >= session.seen_at + IDLE or now < session.seen_at - IDLE:
         await end(office, session)
         return None
-    request[SUBJECT] = session.subject
     if now >= session.seen_at + _TOUCH:
         await office.database.write(
             lambda db: db.execute(

@@ -83,6 +83,7 @@ class Site:
     `handler`: an aiohttp ``web.Application``, or ``async (web.BaseRequest) -> web.StreamResponse``.
     `refused`: answers instead of `handler` on a REQUIRE site while the peer is not verified.
     `limited`: answers instead of anybody a request that came too soon after others; None: it may go on.
+    `relay`: a `gateway.proxy.front.Relay`, for the requests that are an upstream's and not `handler`'s.
     `advertised`: the CA certificates whose names the CertificateRequest lists; empty lists none, and
     browsers then show every certificate they hold.
     """
@@ -96,6 +97,7 @@ class Site:
     advertised: tuple[x509.Certificate, ...] = ()
     refused: Callable[[Any], Any] | None = None
     limited: Callable[[Any], Any] | None = None
+    relay: Any = None
 
 
 class SiteTable:

@@ -73,6 +73,7 @@ class UpstreamConnection(asyncio.Protocol):
         "fault",
         "idle_since",
         "key",
+        "notify",
         "upgraded",
         "used",
     )
@@ -94,6 +95,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep = self._expecting = self._bodiless = self._answered = self._until_close = False
         self.complete = True
         self.upgraded: bytes | None = None
+        #: Called instead of waking who waits, when something came or the connection failed.
+        self.notify: Callable[[UpstreamConnection], None] | None = None
         self.fault: str | None = None
         self.used = 0
         #: Loop times: when the wait that is running ends; when the last exchange did.
@@ -113,6 +116,7 @@ class UpstreamConnection(asyncio.Protocol):
     def begin(self, data: bytes, *, bodiless: bool) -> None:
         """Sends a request head (and body). ``bodiless``: the answer has no body, as to HEAD."""
         self._keep = self._answered = self._until_close = False
+        self.notify = None
         self.complete, self._expecting, self._bodiless = False, True, bodiless
         self._heads, self._parts, self._fields, self._trailers = [], [], [], ()
         self._size = self._bytes = self._status = 0
@@ -138,6 +142,13 @@ class UpstreamConnection(asyncio.Protocol):
                 raise UpstreamFault(self.fault, answered=self._answered)
             await self._more()
         return self._heads.pop(0)
+
+    def whole(self) -> Head | None:
+        """The head of an answer that is here to its end, with no interim one before it; else None."""
+        if not self.complete or self.fault is not None or len(self._heads) != 1:
+            return None
+        head = self._heads[0]
+        return self._heads.pop() if head.status >= 200 else None
 
     async def body(self) -> bytes:
         """What came of the body since the last call, at least one byte; b"" at its end. UpstreamFault."""
@@ -306,8 +317,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._wait_read = None
 
     def _wake(self) -> None:
-        waiter = self._wait_read
-        if waiter is not None and not waiter.done():
+        notify, waiter = self.notify, self._wait_read
+        if notify is not None:
+            notify(self)
+        elif waiter is not None and not waiter.done():
             waiter.set_result(None)
 
 

@@ -67,6 +67,16 @@ _GATEWAYS_PREFIXES = (
 )
 # Written by us from what was parsed, never copied.
 _FRAMING = frozenset({b"host", b"content-length", b"expect", b"trailer"})
+#: What says how long a body is; what asks for another protocol.
+FRAMES_BODY = frozenset({b"content-length", b"transfer-encoding"})
+UPGRADES = frozenset({b"upgrade", b"connection", b"http2-settings"})
+LAST_CHUNK = b"0\r\n\r\n"
+# RFC 9110 6.5.1: what would change how a message is routed, who sent it, or what it asks for.
+_NOT_IN_TRAILERS = re.compile(
+    rb"(?:host|cookie|set-cookie|authorization|range|max-forwards|cache-control|age|vary|date|location"
+    rb"|retry-after|www-authenticate|alt-svc|origin|referer|expires|warning|pragma|trailer"
+    rb"|content-.*|if-.*|accept.*|sec-.*|x-http-method.*|x-method-override)"
+)
 _DROPPED_FROM_ANSWERS = HOP_BY_HOP | {
     b"content-length",
     b"alt-svc",  # would lead browsers to a port that asks for no certificate (V6)
@@ -167,6 +177,7 @@ def request_head(
     lines.append(ours)
     if body.chunked:
         lines.append(b"Transfer-Encoding: chunked\r\n")
+        lines.append(announced_trailers(headers, off))
     elif body.length is not None:
         lines.append(b"Content-Length: %d\r\n" % body.length)
     if expect:
@@ -235,14 +246,27 @@ def switching_head(reason: bytes, headers: RawHeaders) -> bytes:
     return b"HTTP/1.1 101 %s\r\n%sConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % (reason, kept)
 
 
-def trailer_section(trailers: RawHeaders) -> bytes:
-    """The last chunk and the fields after it, without what may not stand there (RFC 9110 6.5.1)."""
-    kept = [
-        b"%s: %s\r\n" % (name, value)
-        for name, value in trailers
-        if name.lower() not in _DROPPED_FROM_ANSWERS and name.lower() not in (b"host", b"set-cookie")
-    ]
-    return b"0\r\n%s\r\n" % b"".join(kept)
+def trailer_section(trailers: RawHeaders, off: Callable[[bytes], bool] | None = None) -> bytes:
+    """The last chunk and the fields after it, without what may not stand there.
+
+    ``off``: for a request, what is taken off its header as well.
+    """
+    return b"0\r\n%s\r\n" % lines_of(trailers, lambda name: may_trail(name, off))
+
+
+def may_trail(name: bytes, off: Callable[[bytes], bool] | None = None) -> bool:
+    """Whether a field may stand after a body: whoever merges it into the header must not be misled."""
+    lower = name.lower()
+    return not (
+        lower in HOP_BY_HOP or _NOT_IN_TRAILERS.fullmatch(_folded(lower)) or (off is not None and off(lower))
+    )
+
+
+def announced_trailers(headers: RawHeaders, off: Callable[[bytes], bool]) -> bytes:
+    """The Trailer line for a chunked request (RFC 9110 6.6.2): some upstreams keep no other fields."""
+    named = [each.strip() for value in values_of(headers, b"trailer") for each in value.split(b",")]
+    kept = [name for name in named if _TOKEN.fullmatch(name) and may_trail(name, off)]
+    return b"Trailer: %s\r\n" % b", ".join(kept) if kept else b""
 
 
 def connection_options(headers: RawHeaders) -> frozenset[bytes]:
@@ -314,6 +338,39 @@ def accepts_trailers(headers: RawHeaders) -> bool:
         for value in values_of(headers, b"te")
         for each in value.split(b",")
     )
+
+
+def lines_of(headers: RawHeaders, wanted: Callable[[bytes], bool]) -> bytes:
+    """The header lines of the fields whose name, in lower case, is wanted."""
+    return b"".join(b"%s: %s\r\n" % each for each in headers if wanted(each[0].lower()))
+
+
+def announces_body(headers: RawHeaders) -> bool:
+    """Whether a request that llhttp has accepted has a body."""
+    return is_chunked(headers) or any(
+        value.strip(b"0") != b"" for value in values_of(headers, b"content-length")
+    )
+
+
+def is_chunked(headers: RawHeaders) -> bool:
+    """Whether a message that llhttp has accepted ends with its last chunk."""
+    return bool(values_of(headers, b"transfer-encoding"))
+
+
+def chunk(data: bytes) -> bytes:
+    """Some bytes of a body, at least one, as a chunk (RFC 9112 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def cookie_value(headers: RawHeaders, name: str) -> str | None:
+    """The value of a cookie; None without one. Of several, the first."""
+    wanted = name.encode("ascii")
+    for value in values_of(headers, b"cookie"):
+        for pair in value.split(b";"):
+            found, equals, text = pair.strip().partition(b"=")
+            if equals and found == wanted:
+                return text.decode("latin-1")
+    return None
 
 
 def values_of(headers: RawHeaders, wanted: bytes) -> list[bytes]:

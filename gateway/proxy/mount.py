@@ -19,13 +19,15 @@ from enroll.issuance import check_entitled
 from enroll.refusals import Refusal
 from enroll.renewal import source_of
 from enroll.states import ENDED
-from gateway import http, references
+from gateway import references
 from gateway.config import Config
 from gateway.context import Gate, Role
 from gateway.house import House
 from gateway.identity import JWKS_PATH, Caller, Identity, KeySet, jwks, open_keys
 from gateway.pages import GATE, see_other, words_page
-from gateway.proxy.handler import Proxied, proxy_handler
+from gateway.proxy import heads
+from gateway.proxy.front import Request
+from gateway.proxy.relay import NotRelayed, Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Pool, Upstream, parse_addresses
 from gateway.sessions import cookie_name
@@ -34,6 +36,9 @@ from gateway.words import REFUSALS, Words
 
 #: First segments of the paths that the service answers itself.
 OWN = frozenset({"", "login", "logout", "portal", "assets", "favicon.ico"})
+
+#: Where to, from a path that needs a login, without one and with a first password.
+_FIRST = {"login": f"{door.LOGIN}?next={{}}", "password": door.PASSWORD}
 
 _AGAIN = ("しばらくしてからもう一度お試しください。", "Please try again in a little while.")
 _CALL = (
@@ -94,25 +99,18 @@ def prepare(house: House, gate: Gate) -> Prepared | None:
         raise ConfigError(f"[upstream] {error}") from None
 
 
-def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Pool:
+def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Relay:
     """Hands every path that is not the service's own to the upstream, after the service's login."""
-    pool = Pool(prepared.upstream)
-    proxied = Proxied(pool, prepared.identity, prepared.rules, cookie_name(door.SITE))
-    handle = proxy_handler(
-        proxied,
+    pool, cookie = Pool(prepared.upstream), cookie_name(door.SITE)
+    relay = Relay(
+        Proxied(pool, prepared.identity, prepared.rules, cookie, OWN),
         now=gate.now,
-        login=lambda request: _logged_in(_own(request)),
+        login=lambda request: _logged_in(gate, request, cookie),
         certificate=lambda request: _with_certificate(gate, request),
-        fail=_failed,
     )
 
-    async def route(request: web.Request) -> web.StreamResponse:
-        if request.raw_path[1:].partition("?")[0].partition("/")[0] in OWN:
-            raise web.HTTPNotFound
-        return await handle(request)
-
     async def no_100(_: web.Request) -> None:
-        """The upstream says whether a body is wanted; aiohttp would say so for it."""
+        """Nobody reads the body of a request that goes no further."""
 
     async def run(_: web.Application) -> None:
         await pool.start()
@@ -120,10 +118,10 @@ def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Pool:
     async def end(_: web.Application) -> None:
         await pool.end()
 
-    app.router.add_route("*", "/{rest:.*}", route, expect_handler=no_100)
+    app.router.add_route("*", "/{rest:.*}", explained(_failed), expect_handler=no_100)
     app.on_startup.append(run)
     app.on_cleanup.append(end)
-    return pool
+    return relay
 
 
 def publish(app: web.Application, keys: KeySet) -> None:
@@ -141,22 +139,23 @@ def assertion_keys(house: House) -> KeySet:
     return open_keys(house.data, house.datadir.vault, house.office.now())
 
 
-async def _logged_in(request: web.Request) -> Caller | web.StreamResponse:
-    """Who is logged in; whoever is not is led to the login when a page was asked for."""
-    visitor = await door.visitor_of(request, request.app)
-    if visitor is not None and not visitor.user.password_initial:
-        user, session = visitor.user, visitor.session.token_hash
-        return Caller(visitor.peer, user.user_id, user.policy_number, "login", session)
-    if request.method not in ("GET", "HEAD") or "text/html" not in request.headers.get("Accept", ""):
-        return await _words(request, REFUSALS["not_permitted"], "not_permitted")
-    if visitor is not None:
-        return see_other(door.PASSWORD)
-    return see_other(f"{door.LOGIN}?next={quote(request.path_qs, safe='/')}")
+async def _logged_in(gate: Gate, request: Request, cookie: str) -> Caller:
+    """Who is logged in. Raises NotRelayed for everybody else, Refusal for whoever lost his right."""
+    peer = request.verdict
+    assert isinstance(peer, VerifiedPeer)
+    visitor = await door.visitor_with(gate.office, peer, heads.cookie_value(request.headers, cookie))
+    if visitor is None:
+        raise NotRelayed(403, "login")
+    user, session = visitor.user, visitor.session.token_hash
+    request.subject = user.user_id
+    if user.password_initial:
+        raise NotRelayed(403, "password")
+    return Caller(peer, user.user_id, user.policy_number, "login", session)
 
 
-async def _with_certificate(gate: Gate, request: web.BaseRequest) -> Caller:
+async def _with_certificate(gate: Gate, request: Request) -> Caller:
     """Whose certificate it is. Raises Refusal when the certificate or its user lost its right."""
-    peer, db = http.peer(request), gate.office.database.read()
+    peer, db = request.verdict, gate.office.database.read()
     assert isinstance(peer, VerifiedPeer)
     source = source_of(db, peer.fingerprint)
     check_entitled(db, source.user_id)
@@ -167,6 +166,11 @@ async def _with_certificate(gate: Gate, request: web.BaseRequest) -> Caller:
 
 
 async def _failed(request: web.BaseRequest, status: int, code: str) -> web.StreamResponse:
+    """The page for what the relay did not hand on. Whoever asked for a page is led to the login."""
+    if code in _FIRST:
+        if request.method in ("GET", "HEAD") and "text/html" in request.headers.get("Accept", ""):
+            return see_other(_FIRST[code].format(quote(_own(request).path_qs, safe="/")))
+        code = "not_permitted"
     words = REFUSALS.get(code) or _UPSTREAM.get(status) or _UPSTREAM[400]
     response = await _words(_own(request), words, code)
     response.set_status(status)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
-from aiohttp.abc import AbstractStreamWriter
-
-from gateway.http import RequestProtocol
 from gateway.proxy.exchange import UpstreamConnection, UpstreamFault
+from gateway.proxy.front import Front
 
 
 async def tunnel(
-    protocol: RequestProtocol,
-    writer: AbstractStreamWriter,
+    front: Front,
     connection: UpstreamConnection,
     *,
     idle: float,
@@ -26,56 +23,48 @@ async def tunnel(
     ``current`` is asked every ``recheck`` seconds. Bytes that the client sent before the 101 have been
     held back until now.
     """
-    both = _Tunnel(protocol, writer, connection, idle)
+    both = _Tunnel(front, connection, idle)
     both.receive(connection.tunnel(both.receive))
-    protocol.set_parser(cast(Any, both), lambda: None)
+    both.send(front.tunnel(both.send))
     try:
         while not await connection.ended(recheck):
             if not await current():
                 connection.abort("no-longer-entitled")
     finally:
         both.end()
-    if connection.fault != "closed-cleanly" and protocol.transport is not None:
+    if connection.fault != "closed-cleanly" and front.transport is not None:
         raise UpstreamFault(connection.fault or "cut", answered=True)
 
 
 class _Tunnel:
-    """The two directions. Towards aiohttp it is the parser that upgraded bytes are fed to."""
+    """The two directions."""
 
-    def __init__(
-        self,
-        protocol: RequestProtocol,
-        writer: AbstractStreamWriter,
-        connection: UpstreamConnection,
-        idle: float,
-    ) -> None:
-        self._protocol, self._writer, self._connection = protocol, writer, connection
+    def __init__(self, front: Front, connection: UpstreamConnection, idle: float) -> None:
+        self._front, self._connection = front, connection
         self._loop, self._idle = asyncio.get_running_loop(), idle
         self._waiting: set[asyncio.Task[None]] = set()
 
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+    def send(self, data: bytes) -> None:
         """From the client."""
         self._touch()
+        client = self._front.transport
+        if client is None or not data:
+            return
         self._connection.write(data)
-        client = self._protocol.transport
-        if self._connection.writing_paused and client is not None and client.is_reading():
+        if self._connection.writing_paused and client.is_reading():
             client.pause_reading()
             self._wait(self._resume(self._connection.drain, client))
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """The client is gone; the upstream learns it through the protocol's `on_lost`."""
 
     def receive(self, data: bytes) -> None:
         """From the upstream."""
         self._touch()
-        client, upstream = self._protocol.transport, self._connection.transport
+        client, upstream = self._front.transport, self._connection.transport
         if client is None or not data:
             return
         client.write(data)
-        if self._protocol.writing_paused and upstream is not None and upstream.is_reading():
+        if self._front.writing_paused and upstream is not None and upstream.is_reading():
             upstream.pause_reading()
-            self._wait(self._resume(self._writer.drain, upstream))
+            self._wait(self._resume(self._front.drain, upstream))
 
     def end(self) -> None:
         for task in self._waiting:

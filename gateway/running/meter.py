@@ -9,11 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from aiohttp import web
-
 from ca.trust import Rejection, VerifiedPeer
-from gateway import http
 from gateway.connection import ConnectionInfo
+from gateway.http import Served
 from gateway.listener import Listener
 from gateway.running.journal import Journal
 from gateway.running.metrics import Sample
@@ -43,19 +41,17 @@ class Meter:
         self._certificates[_site(info), _state(info.verdict)] += 1
         self._handshakes.add(info.handshake_ms / 1_000)
 
-    def served(
-        self, info: ConnectionInfo, request: web.BaseRequest, status: int, sent: int, seconds: float
-    ) -> None:
-        site, method = _site(info), request.method
+    def served(self, info: ConnectionInfo, served: Served) -> None:
+        site, method, status = _site(info), served.method, served.status
         method = method if method in _METHODS else "other"
         self._requests[site, method, f"{status // 100}xx"] += 1
         answers = self._answers.get(site)
         if answers is None:
             answers = self._answers[site] = Histogram()
         if status != 101:  # a WebSocket lasts as long as people like
-            answers.add(seconds)
+            answers.add(served.seconds)
         if self._journal is not None and self.access:
-            self._journal.write(access_line(info, request, status, sent, seconds, time.time()))
+            self._journal.write(access_line(info, served, time.time()))
 
     def refused(self, reason: str, address: str, port: int, detail: str) -> None:
         if self._journal is None:
@@ -118,9 +114,7 @@ class Histogram:
         yield f"{name}_count", labels, below
 
 
-def access_line(
-    info: ConnectionInfo, request: web.BaseRequest, status: int, sent: int, seconds: float, at: float
-) -> dict[str, Any]:
+def access_line(info: ConnectionInfo, served: Served, at: float) -> dict[str, Any]:
     """A request as a line of the log. Of the target only the path: a query is the visitor's own business.
 
     `sent` counts head and body; `ms` runs from the request's head to the last byte handed to TLS.
@@ -130,16 +124,16 @@ def access_line(
         "kind": "access",
         "site": _site(info),
         "host": info.server_name,
-        "method": request.method,
-        "path": request.raw_path.partition("?")[0],
-        "status": status,
-        "sent": sent,
-        "ms": round(seconds * 1_000, 2),
+        "method": served.method,
+        "path": served.target.partition("?")[0],
+        "status": served.status,
+        "sent": served.sent,
+        "ms": round(served.seconds * 1_000, 2),
         "address": info.peer_address,
         "tls": info.tls_version,
         "connection": info.id,
     }
-    verdict = http.judged(request) or info.verdict
+    verdict = served.verdict or info.verdict
     if isinstance(verdict, VerifiedPeer):
         line["certificate"] = {"state": "valid", "serial": verdict.serial, "cn": verdict.common_name}
     elif isinstance(verdict, Rejection):
@@ -148,9 +142,8 @@ def access_line(
             "serial": verdict.serial,
             "cn": verdict.common_name,
         }
-    subject = request.get(http.SUBJECT)
-    if subject is not None:
-        line["user"] = subject
+    if served.subject is not None:
+        line["user"] = served.subject
     return line
 
 

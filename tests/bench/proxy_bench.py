@@ -300,7 +300,8 @@ async def _serve(folder: Path, upstream: int, sink_port: int) -> None:
     from ca.trust import TrustAnchors
     from gateway.identity import Identity, KeySet, rotated
     from gateway.listener import Listener
-    from gateway.proxy.handler import Proxied, proxy_handler
+    from gateway.proxy.front import Request
+    from gateway.proxy.relay import Proxied, Relay, explained
     from gateway.proxy.rules import rules_of
     from gateway.proxy.upstream import Pool, Upstream, parse_addresses
     from gateway.tls import ClientCertificate, ServerCertificate, Site
@@ -311,22 +312,28 @@ async def _serve(folder: Path, upstream: int, sink_port: int) -> None:
     for pool in pools:
         await pool.start()
     rules = rules_of({"/public": "public"}, "certificate")
-    named, sunk = (proxy_handler(Proxied(pool, identity, rules), now=clock.seconds) for pool in pools)
-    open_to_all = proxy_handler(Proxied(pools[0], identity, rules_of({}, "public")), now=clock.seconds)
+    named, sunk = (Relay(Proxied(pool, identity, rules), now=clock.seconds) for pool in pools)
+    open_to_all = Relay(Proxied(pools[0], identity, rules_of({}, "public")), now=clock.seconds)
 
-    async def either(request: Any) -> Any:
-        return await (sunk if request.raw_path == "/up" else named)(request)
+    class Either:
+        def claims(self, target: str) -> bool:
+            return True
+
+        def begin(self, request: Request) -> None:
+            (sunk if request.target == "/up" else named).begin(request)
 
     pem = (folder / "server.pem").read_bytes()
     certificate = ServerCertificate.from_pem(pem[: pem.index(b"-----BEGIN PRIVATE")], pem)
     ca = (folder / "ca.pem").read_bytes().split(b"-----BEGIN PRIVATE")[0]
     anchors = TrustAnchors.of(x509.load_pem_x509_certificates(ca))
+    host, why = ("localhost",), explained()
     sites = (
         Site(
-            "mutual", ("localhost",), either, certificate, ClientCertificate.REQUIRE, anchors, anchors.issuers
+            "mutual", host, why, certificate, ClientCertificate.REQUIRE, anchors, anchors.issuers,
+            relay=Either(),
         ),
-        Site("plain", ("localhost",), open_to_all, certificate),
-    )
+        Site("plain", host, why, certificate, relay=open_to_all),
+    )  # fmt: skip
     listeners = [Listener([site], clock=clock, status=lambda _: RevocationStatus.GOOD) for site in sites]
     ports = [await listener.start() for listener in listeners]
     gc.collect()

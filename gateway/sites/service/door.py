@@ -14,6 +14,7 @@ from ca.trust import VerifiedPeer
 from enroll import store
 from enroll.enrollment import Enrollment
 from enroll.issuance import check_entitled
+from enroll.office import Office
 from enroll.refusals import Refusal
 from enroll.renewal import source_of
 from enroll.states import ENDED
@@ -62,9 +63,16 @@ async def visitor_of(request: web.BaseRequest, app: web.Application) -> Visitor 
     Raises Refusal("user_disabled") or Refusal("superseded"), and ends the session, when the user or the
     certificate lost its right since the login.
     """
-    office = app[GATE].office
-    peer = verified(request)
-    session = await sessions.find(office, request, SITE, fingerprint=peer.fingerprint)
+    token = request.cookies.get(sessions.cookie_name(SITE))
+    visitor = await visitor_with(app[GATE].office, verified(request), token)
+    if visitor is not None:
+        request[http.SUBJECT] = visitor.session.subject
+    return visitor
+
+
+async def visitor_with(office: Office, peer: VerifiedPeer, token: str | None) -> Visitor | None:
+    """`visitor_of`, for a verified peer and the value of the session's cookie."""
+    session = await sessions.find_by_token(office, token, SITE, fingerprint=peer.fingerprint)
     if session is None:
         return None
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.identity import Identity, KeySet, rotated
-from gateway.proxy.handler import Proxied, proxy_handler
+from gateway.proxy.relay import Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Pool, Upstream, Waits, parse_addresses
 from tests.gateway.conftest import Pki, Running, Serve
@@ -48,7 +48,7 @@ Stand = Callable[..., Awaitable[Front]]
 
 @pytest.fixture
 async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
-    """Stands a proxy in front of ``urls``, as ``site``; ``around`` may wrap its handler."""
+    """Stands a proxy in front of ``urls``, as ``site``; ``around`` may wrap its relay."""
     pools: list[Pool] = []
 
     async def start(
@@ -63,7 +63,7 @@ async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
         identity: Identity = IDENTITY,
         cookie: str = "",
         limits: Any = None,
-        around: Callable[[Any], Any] = lambda handler: handler,
+        around: Callable[[Relay], Any] = lambda relay: relay,
         **more: Any,
     ) -> Front:
         addresses = parse_addresses(urls, ca_pem=ca_pem, server_name=server_name)
@@ -71,10 +71,9 @@ async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
         await pool.start()
         pools.append(pool)
         running: list[Running] = []
-        handler = proxy_handler(
-            Proxied(pool, identity, rules, cookie), now=lambda: running[0].clock.seconds(), **more
-        )
-        running.append(await serve(replace(site(pki), handler=around(handler)), limits=limits))
+        relay = Relay(Proxied(pool, identity, rules, cookie), now=lambda: running[0].clock.seconds(), **more)
+        behind = replace(site(pki), handler=explained(), relay=around(relay))
+        running.append(await serve(behind, limits=limits))
         return Front(running[0], pool)
 
     yield start

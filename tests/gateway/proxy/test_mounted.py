@@ -19,6 +19,7 @@ from gateway.context import Gate, Role
 from gateway.demo import upstream as example
 from gateway.identity import Identity, KeySet, assertion, jwks, rotated
 from gateway.proxy.mount import Prepared, mount
+from gateway.proxy.relay import Relay
 from gateway.proxy.rules import rules_of
 from gateway.proxy.upstream import Upstream, Waits, parse_addresses
 from gateway.schema import migrations
@@ -52,14 +53,14 @@ async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         behind = example.application(jwks(KEYS), AUDIENCE, office.now)
         async with listening(behind) as (port, runner):
 
-            def both(gate: Gate) -> web.Application:
+            def both(gate: Gate) -> tuple[web.Application, Relay]:
                 app = application(gate)
                 addresses = parse_addresses([f"http://127.0.0.1:{port}"])
                 rules = rules_of({"/app/events": "certificate", "/free": "public"})
                 waits = Waits(recheck=0.05)
                 identity = Identity(KEYS, "https://help.test", AUDIENCE)
-                mount(app, gate, Prepared(Upstream(addresses, waits=waits), rules, identity))
-                return app
+                prepared = Prepared(Upstream(addresses, waits=waits), rules, identity)
+                return app, mount(app, gate, prepared)
 
             async with serve(
                 office, tmp_path, Role.SERVICE, both, ClientCertificate.REQUIRE,

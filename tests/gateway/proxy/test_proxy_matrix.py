@@ -17,9 +17,8 @@ from OpenSSL import SSL
 from ca.clock import ManualClock
 from ca.revocation import RevocationStatus
 from gateway.connection import Limits
-from gateway.http import LowLevelHandler
 from gateway.listener import Listener
-from gateway.proxy.handler import Proxied, proxy_handler
+from gateway.proxy.relay import Proxied, Relay, explained
 from gateway.proxy.rules import rules_of
 from gateway.proxy.upstream import Pool, Upstream, parse_addresses
 from tests.gateway.conftest import Pki
@@ -167,13 +166,11 @@ async def test_no_session_carries_a_certificate_along(
 
 def _listener(pki: Pki, people: dict[str, Issued | None], pool: Pool) -> Listener:
     clock = ManualClock(START)
-    handler: LowLevelHandler = proxy_handler(
-        Proxied(pool, IDENTITY, rules_of({}, "certificate")), now=clock.seconds
-    )
+    relay = Relay(Proxied(pool, IDENTITY, rules_of({}, "certificate")), now=clock.seconds)
     revoked = people["revoked"]
     assert revoked is not None
     return Listener(
-        [replace(site(pki), handler=handler) for site in (open_site, login, check)],
+        [replace(site(pki), handler=explained(), relay=relay) for site in (open_site, login, check)],
         clock=clock,
         status=lambda fingerprint: (
             RevocationStatus.REVOKED if fingerprint == revoked.fingerprint else RevocationStatus.GOOD

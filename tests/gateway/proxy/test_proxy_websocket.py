@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from typing import Any
 
 import pytest
 
 from ca.trust import VerifiedPeer
-from gateway import http
 from gateway.identity import Caller
+from gateway.proxy.front import Request
+from gateway.proxy.relay import NotRelayed
 from gateway.proxy.rules import LOGIN_ONLY
 from gateway.proxy.upstream import Waits
 from tests.gateway.conftest import Pki
@@ -236,10 +236,11 @@ async def test_a_tunnel_ends_when_its_login_does(stand: Stand, pki: Pki) -> None
     """Whoever logged out is found out on an open WebSocket within the interval of the recheck."""
     logged_in, waits = True, Waits(recheck=0.05)
 
-    async def login(request: Any) -> Any:
-        peer = http.peer(request)
-        assert isinstance(peer, VerifiedPeer)
-        return Caller(peer, "A1", level="login") if logged_in else http.page(403)
+    async def login(request: Request) -> Caller:
+        assert isinstance(request.verdict, VerifiedPeer)
+        if not logged_in:
+            raise NotRelayed(403, "login")
+        return Caller(request.verdict, "A1", level="login")
 
     async with running(capitals) as port:
         front = await stand(f"http://127.0.0.1:{port}", rules=LOGIN_ONLY, login=login, waits=waits)

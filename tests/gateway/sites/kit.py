@@ -265,15 +265,18 @@ async def serve(
     hosts = (HOSTS[role], "*.try.test")
     made = issue(opened.server_ca, hosts, office.now(), 4711, generate("ec-p256"))
     issuers = tuple(issuer.certificate for issuer in opened.authority.issuers)
+    built = build(gate)
+    app, relay = built if isinstance(built, tuple) else (built, None)
     site = Site(
         str(role),
         hosts,
-        build(gate),
+        app,
         ServerCertificate.from_pem(made.chain_pem, made.key_pem),
         policy,
         TrustAnchors.of(issuers),
         issuers,
         refused(gate) if refused else None,
+        relay=relay,
     )
     listener = Listener(
         [site],

@@ -1,0 +1,543 @@
+"""What one client asks of a site with an upstream: llhttp reads its requests in its strict mode, and one
+after the other each goes to the relay, or to the site's own pages.
+
+The pages are aiohttp's, in this process. They get the head as it was parsed, the body in framing of
+our own, and with a request that the relay turned down the reason why, so that they can say it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import httptools
+from aiohttp import web
+from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
+
+from ca.trust import VerifiedPeer
+from gateway import http, reply
+from gateway.http import Awaiting, RawHeaders, RequestProtocol, Served, Verdict
+from gateway.proxy import heads
+from gateway.tls import ClientCertificate
+
+if TYPE_CHECKING:
+    from gateway.connection import ConnectionInfo, Limits, TlsConnection
+
+log = logging.getLogger("sekisho.proxy")
+
+# Bytes of a body, or behind an upgrade, held for whoever reads more slowly; then the client waits.
+_HIGH = 65_536
+# A head of the largest fields that are allowed, all of them, is nobody's; browsers stop at far less.
+_HEAD_BYTES = 65_536
+# nginx's number for a client that left before its answer; never on the wire.
+_CLIENT_GONE = 499
+_VERSIONS = {"1.1": HttpVersion11, "1.0": HttpVersion10}
+
+
+class Relay(Protocol):
+    """Who takes the requests that are not for the site's own pages."""
+
+    def claims(self, target: str) -> bool:
+        """Whether a request is the upstream's by its target."""
+
+    def begin(self, request: Request) -> None:
+        """Answers it, now or later: by `Front.answered` or `Front.decline`."""
+
+
+class BodyCut(Exception):
+    """The body ended before its end: malformed, or the client is gone."""
+
+
+class Request:
+    """One request as it was parsed.
+
+    ``headers``: raw fields in order. ``verdict``: who presented a certificate, judged for this request.
+    ``subject``: whose session it belongs to, set by whoever finds it. ``began``: loop time of its head.
+    """
+
+    __slots__ = (
+        "_broken",
+        "_parts",
+        "_wait",
+        "began",
+        "complete",
+        "front",
+        "headers",
+        "keep_alive",
+        "method",
+        "size",
+        "subject",
+        "target",
+        "trailers",
+        "upgrade",
+        "verdict",
+        "version",
+    )
+
+    def __init__(
+        self, front: Front, method: str, target: str, version: str, headers: RawHeaders, *, upgrade: bool
+    ) -> None:
+        self.front, self.method, self.target, self.version, self.headers = (
+            front, method, target, version, headers,
+        )  # fmt: skip
+        self.upgrade, self.keep_alive = upgrade, True
+        self.began = 0.0
+        self.verdict: Verdict | None = None
+        self.subject: str | None = None
+        self.trailers: RawHeaders = ()
+        #: Whether all of its body has come; bytes of it that nobody has taken yet.
+        self.complete, self.size = False, 0
+        self._broken = False
+        self._parts: list[bytes] = []
+        self._wait: asyncio.Future[None] | None = None
+
+    async def more(self) -> bytes:
+        """What came of the body since the last call, at least one byte; b"" at its end. BodyCut."""
+        while not self._parts:
+            if self._broken:
+                raise BodyCut
+            if self.complete:
+                return b""
+            self._wait = asyncio.get_running_loop().create_future()
+            try:
+                await self._wait
+            finally:
+                self._wait = None
+        return self.taken()
+
+    def taken(self) -> bytes:
+        """What came of the body since the last call; possibly nothing."""
+        if not self._parts:
+            return b""
+        parts, self._parts, self.size = self._parts, [], 0
+        self.front.flow()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    # --- for the front ---
+
+    def feed(self, data: bytes) -> None:
+        self._parts.append(data)
+        self.size += len(data)
+        self._wake()
+
+    def end(self) -> None:
+        self.complete = True
+        self._wake()
+
+    def cut(self) -> None:
+        if not self.complete:
+            self._broken = True
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._wait is not None and not self._wait.done():
+            self._wait.set_result(None)
+
+
+class Front(asyncio.Protocol):
+    """See the module. Between the TLS connection below and the relay, one for each connection."""
+
+    def __init__(
+        self,
+        info: ConnectionInfo,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        server: web.Server,
+        recheck: Callable[[VerifiedPeer], Verdict],
+    ) -> None:
+        self.info, self._limits, self._loop, self._server, self._recheck = (
+            info, limits, loop, server, recheck,
+        )  # fmt: skip
+        self.transport: TlsConnection | None = None
+        #: Set while the sites are being swapped: where the connection goes on after this request.
+        self.moves_to: Callable[[], None] | None = None
+        #: Who wants to know at once that the client left.
+        self.on_lost: Callable[[], object] | None = None
+        self.writing_paused = False
+        self._drained: asyncio.Future[None] | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._pages: RequestProtocol | None = None
+        self._task: asyncio.Task[None] | None = None
+        # Parsed and not begun; the one that is being answered, by the pages perhaps; and the one whose
+        # body is still coming.
+        self._queue: deque[Request | None] = deque()
+        self._current: Request | None = None
+        self._paged: Request | None = None
+        self._receiving: Request | None = None
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._url = b""
+        self._size = self._fed = self._written = 0
+        self._partial = self._priming = self._paused = False
+        # Of a request that the pages answered before its body had come: whether they keep the connection.
+        self._keeps: bool | None = None
+        # Nothing is read any more; the answer that runs is the last one; what comes is another protocol's;
+        # the last answer is written.
+        self._over = self._last = self._raw = self._ended = False
+        self._held = b""
+        self._receive: Callable[[bytes], None] | None = None
+
+    # --- the protocol of the TLS connection below ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("TlsConnection", transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.transport = None
+        self._over = True
+        for request in (self._receiving, self._current):
+            if request is not None:
+                request.cut()
+        if self._pages is not None:
+            self._pages.connection_lost(exc)
+        on_lost, self.on_lost = self.on_lost, None
+        if on_lost is not None:
+            on_lost()
+        self._wake_writers()
+        self._queue.clear()
+
+    def data_received(self, data: bytes) -> None:
+        if self._receive is not None:
+            self._receive(data)
+            return
+        if self._raw:
+            self._held += data
+            self.flow()
+            return
+        if self._over and self._receiving is None:
+            return
+        if self._receiving is None:
+            self._partial = True  # until the parser says otherwise
+            # Counted before it is parsed: a field without an end is never shown to us.
+            self._fed += len(data)
+            if self._fed > _HEAD_BYTES:
+                self._malformed()
+                data = b""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgraded(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._malformed()
+        if self._current is None:
+            self._next()
+        elif self._paged is not None:
+            self._pump(self._paged)
+        if self._queue or self._receiving is not None:
+            self.flow()
+
+    def pause_writing(self) -> None:
+        self.writing_paused = True
+        if self._pages is not None:
+            self._pages.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.writing_paused = False
+        if self._pages is not None:
+            self._pages.resume_writing()
+        self._wake_writers()
+        self._next()
+
+    def awaiting(self) -> Awaiting:
+        if self._raw:
+            return Awaiting.UPGRADED
+        if self._receiving is not None:
+            return Awaiting.BODY
+        if self._current is not None or self._queue:
+            return Awaiting.HANDLER
+        return Awaiting.HEAD if self._partial else Awaiting.REQUEST
+
+    def close(self) -> None:
+        """Makes the request that is being answered the last one."""
+        self._last = True
+
+    def rehome(self, info: ConnectionInfo, server: web.Server) -> None:
+        """Under new sites: the next request finds another relay, and other pages. Only between two."""
+        self.info, self._server = info, server
+        if self._pages is not None:
+            self._pages.rehome(info, server)
+
+    # --- for the relay ---
+
+    def write(self, data: bytes) -> None:
+        """Writes to the client. Raises ConnectionResetError if it is gone."""
+        if self.transport is None or self.transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        self.transport.write(data)
+
+    async def drain(self) -> None:
+        """Waits until the client takes more. Raises ConnectionResetError if it is gone."""
+        while self.writing_paused and self.transport is not None:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
+        if self.transport is None:
+            raise ConnectionResetError("the client is gone")
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Goes on with a request in a task. Whatever it fails with ends the connection."""
+        self._task = self._loop.create_task(work)
+        self._task.add_done_callback(self._ran)
+
+    def answered(self, request: Request, status: int, keep: bool) -> None:
+        """The whole answer is written. ``keep``: the connection may go on, as its head said."""
+        self._log(request.method, request.target, request.verdict, request.subject, status, request.began)
+        self._finish(keep)
+
+    def decline(self, request: Request, why: Exception | None = None) -> None:
+        """Leaves the answer to the site's own pages, which are told why."""
+        if self.transport is None:
+            self.answered(request, _CLIENT_GONE, False)
+            return
+        pages = self._pages
+        if pages is None:
+            pages = self._pages = RequestProtocol(self._server, self.info, self._limits, self._loop)
+            pages.on_answered = self._pages_answered
+            pages.connection_made(self.transport)
+            if self.writing_paused:
+                pages.pause_writing()
+        pages.why = why
+        pages.resume_count()
+        # Whoever was turned down has no use for his body, part of which may be on its way upstream.
+        self._paged = None if why is not None else request
+        pages.data_received(_head(request, with_body=why is None))
+        if self._paged is not None:
+            self._pump(request)
+
+    def tunnel(self, receive: Callable[[bytes], None]) -> bytes:
+        """From now on bytes go to ``receive`` unparsed; returns those that came before."""
+        self._receive, self._raw = receive, True
+        held, self._held = self._held, b""
+        self.flow()
+        return held
+
+    def flow(self) -> None:
+        """Lets the client send, or wait until what it sent has been taken."""
+        if self.transport is None:
+            return
+        receiving = self._receiving
+        if self._queue or len(self._held) > _HIGH or (receiving is not None and receiving.size > _HIGH):
+            self._paused = True
+            self.transport.pause_reading()
+        elif self._paused:  # the pages may want a pause of their own
+            self._paused = False
+            self.transport.resume_reading()
+
+    # --- the parser's callbacks ---
+
+    def on_message_begin(self) -> None:
+        self._fields, self._url, self._size, self._partial = [], b"", 0, True
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        if len(self._url) > self._limits.line_bytes:
+            raise ValueError("the target is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._size += len(name) + len(value)
+        too_many = len(self._fields) >= self._limits.headers
+        if too_many or len(name) + len(value) > self._limits.line_bytes or self._size > _HEAD_BYTES:
+            raise ValueError("the header, or the trailer section, is too long")
+        # A value that came in two pieces has the space at its end still.
+        self._fields.append((name, value.strip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        self._partial = False
+        if self._priming:
+            self._fields = []
+            return
+        parser, fields = self._parser, tuple(self._fields)
+        request = Request(
+            self,
+            parser.get_method().decode("ascii"),
+            self._url.decode("ascii"),
+            parser.get_http_version(),
+            fields,
+            upgrade=parser.should_upgrade(),
+        )
+        request.keep_alive = parser.should_keep_alive()
+        request.began = self._loop.time()
+        self._fields, self._size = [], 0
+        self._receiving = request
+        self._queue.append(request)
+
+    def on_body(self, data: bytes) -> None:
+        if self._receiving is not None and not self._ended:
+            self._receiving.feed(data)
+
+    def on_message_complete(self) -> None:
+        request = self._receiving
+        if request is None:
+            return
+        if request.upgrade and not self._priming and heads.announces_body(request.headers):
+            return  # llhttp takes it for the other protocol's; see `_upgraded`
+        self._priming = False
+        request.trailers = tuple(self._fields)
+        request.end()
+        self._receiving, self._fed = None, 0
+        if not request.keep_alive:
+            self._over = True
+        if self._ended and self.transport is not None:
+            self.transport.close()  # all of a body that nobody wanted has come
+
+    # --- within ---
+
+    def _ran(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("relaying failed: %s", type(error).__name__, exc_info=error)
+            self.info.abort()
+
+    def _next(self) -> None:
+        """Begins the request whose turn it is."""
+        if self._current is not None or not self._queue or self.writing_paused or self.transport is None:
+            return
+        request = self._queue.popleft()
+        if self._paused:
+            self.flow()
+        if request is None:
+            self._say(400)
+            self._log("UNKNOWN", "/", None, None, 400, self._loop.time())
+            self._finish(False)
+            return
+        self._current = request
+        site = self.info.site
+        relay = None if site is None else site.relay
+        if site is None or relay is None or not relay.claims(request.target):
+            self.decline(request)
+            return
+        refused = http.refusal(
+            request.method,
+            request.target,
+            _VERSIONS.get(request.version) or HttpVersion(*map(int, request.version.split("."))),
+            request.headers,
+            self.info.authorities,
+        )
+        verdict = self.info.verdict
+        if isinstance(verdict, VerifiedPeer):
+            verdict = self._recheck(verdict)
+        request.verdict = verdict
+        required = site.client_certificate is ClientCertificate.REQUIRE
+        if refused is not None or (required and not isinstance(verdict, VerifiedPeer)):
+            self.decline(request)  # the gate before the pages has the words, and counts
+        else:
+            relay.begin(request)
+
+    def _finish(self, keep: bool) -> None:
+        self._current = self._paged = self._keeps = self.on_lost = None
+        if self.transport is None:
+            return
+        if not keep or self._last or (self._over and not self._queue):
+            self._end()
+            return
+        moves, self.moves_to = self.moves_to, None
+        if moves is not None:
+            moves()
+        if self._queue:
+            self._loop.call_soon(self._next)
+
+    def _end(self) -> None:
+        """After the last answer: closes, once the client has had the time to see it (RFC 9112 9.6)."""
+        self._over = self._ended = True
+        self._queue.clear()
+        assert self.transport is not None
+        if self._receiving is None:
+            self.transport.close()
+            return
+        self._receiving.taken()
+        self._loop.call_later(self._limits.lingering, self.transport.close)
+        self.flow()
+
+    def _malformed(self) -> None:
+        """What was sent is no request: answered when those before it are, and nothing after it is read."""
+        if self._over:
+            return
+        self._over = True
+        broken, self._receiving = self._receiving, None
+        if broken is None:
+            self.info.count("refused.parser")
+            self._queue.append(None)
+        elif broken is self._paged and self._pages is not None:
+            self._pages.data_received(b"malformed\r\n")  # in the place of a chunk's size
+        if broken is not None:
+            broken.cut()
+
+    def _upgraded(self, rest: bytes) -> None:
+        """After a request with Upgrade (or CONNECT): what follows is the other protocol's, or its body."""
+        request = self._receiving
+        if request is None:
+            self._raw, self._held = True, rest
+            return
+        # RFC 9110 7.8: a body comes before the switch, and there will be none.
+        self._parser, self._priming = httptools.HttpRequestParser(self), True
+        request.keep_alive = False
+        framing = heads.lines_of(request.headers, heads.FRAMES_BODY.__contains__)
+        try:
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n%s" % (framing, rest))
+        except httptools.HttpParserError:
+            self._malformed()
+
+    def _pump(self, request: Request) -> None:
+        """Hands on to the pages what has come of a body."""
+        pages, chunked = self._pages, heads.is_chunked(request.headers)
+        assert pages is not None
+        data = request.taken()
+        if data:
+            pages.data_received(heads.chunk(data) if chunked else data)
+        if request.complete and self._paged is request:
+            self._paged = None
+            if chunked:
+                pages.data_received(heads.LAST_CHUNK)
+            if self._keeps is not None:
+                self._finish(self._keeps)
+
+    def _pages_answered(self, keep: bool) -> None:
+        """Called by the pages. They still read, and drop, what comes of a body they had no use for."""
+        self._written = 0 if self.transport is None else self.transport.written
+        if self._paged is not None:
+            self._keeps = keep
+        else:
+            self._finish(keep)
+
+    def _say(self, status: int) -> None:
+        headers, body = http.short_page(status)
+        self.write(reply.whole(status, headers, body))
+
+    def _log(
+        self,
+        method: str,
+        target: str,
+        verdict: Verdict | None,
+        subject: str | None,
+        status: int,
+        began: float,
+    ) -> None:
+        written = self._written if self.transport is None else self.transport.written
+        sent, self._written = written - self._written, written
+        self.info.observer.served(
+            self.info,
+            Served(method, target, verdict, subject, status, sent, self._loop.time() - began),
+        )
+
+    def _wake_writers(self) -> None:
+        waiter, self._drained = self._drained, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+def _head(request: Request, *, with_body: bool) -> bytes:
+    """The head for the site's own pages: as it came, but that nothing is upgraded there."""
+    left_out = heads.UPGRADES if request.upgrade else frozenset()
+    close = request.upgrade
+    if not with_body:
+        left_out |= heads.FRAMES_BODY | {b"expect", b"connection"}
+        close |= not (request.complete and request.keep_alive)
+    return b"%s %s HTTP/%s\r\n%s%s\r\n" % (
+        request.method.encode("ascii"),
+        request.target.encode("ascii"),
+        request.version.encode("ascii"),
+        heads.lines_of(request.headers, lambda name: name not in left_out),
+        b"Connection: close\r\n" if close else b"",
+    )
