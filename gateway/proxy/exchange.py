@@ -13,7 +13,8 @@ from typing import cast
 
 import httptools
 
-from gateway.proxy.heads import RawHeaders
+from gateway.proxy import heads
+from gateway.proxy.heads import Fields, RawHeaders
 
 # Bytes of an answer held for a client that reads more slowly; then the upstream waits as well.
 _HIGH = 262_144
@@ -37,7 +38,7 @@ class Head:
 
     status: int
     reason: bytes
-    headers: RawHeaders
+    fields: Fields
     #: The bytes of body announced by Content-Length; None: chunked, or until the end of the connection.
     length: int | None
 
@@ -50,6 +51,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_bodiless",
         "_bytes",
         "_expecting",
+        "_fed",
         "_fields",
         "_heads",
         "_keep",
@@ -91,7 +93,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._fields: list[tuple[bytes, bytes]] = []
         self._trailers: RawHeaders = ()
         self._reason = b""
-        self._size = self._bytes = self._status = 0
+        self._size = self._bytes = self._fed = self._status = 0
         self._keep = self._expecting = self._bodiless = self._answered = self._until_close = False
         self.complete = True
         self.upgraded: bytes | None = None
@@ -119,7 +121,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.notify = None
         self.complete, self._expecting, self._bodiless = False, True, bodiless
         self._heads, self._parts, self._fields, self._trailers = [], [], [], ()
-        self._size = self._bytes = self._status = 0
+        self._size = self._bytes = self._fed = self._status = 0
         self.used += 1
         self.write(data)
 
@@ -215,6 +217,11 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort("unasked")  # bytes that answer no request must not answer the next one
             return
         self._answered = True
+        if self._status < 200:  # counted as it comes: a field without an end is never shown to us
+            self._fed += len(data)
+            if self._fed > _HEAD_BYTES + _HIGH:
+                self.abort("malformed")
+                return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -257,12 +264,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason = reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._bytes += len(name) + len(value)
-        if self._bytes > _HEAD_BYTES or len(self._fields) >= _HEAD_FIELDS:
-            raise ValueError("the head is too long")
-        if b"\n" in value or b"\r" in value or b"\0" in value or not name:
-            raise ValueError("a control character in a field")
         self._fields.append((name, value))
+        self._bytes += len(name) + len(value)
+        if self._bytes > _HEAD_BYTES or len(self._fields) > _HEAD_FIELDS:
+            raise ValueError("the head is too long")
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -271,7 +276,7 @@ class UpstreamConnection(asyncio.Protocol):
             raise ValueError("no answer of HTTP/1.1")
         if len(self._heads) >= _INTERIM:
             raise ValueError("too many interim answers")
-        fields, self._fields = tuple(self._fields), []
+        fields, self._fields = _sorted(tuple(self._fields)), []
         length, chunked = _framing(fields)
         self._heads.append(Head(status, self._reason, fields, length))
         self._reason, self._bytes, self._status = b"", 0, status
@@ -324,15 +329,13 @@ class UpstreamConnection(asyncio.Protocol):
             waiter.set_result(None)
 
 
-def _framing(fields: RawHeaders) -> tuple[int | None, bool]:
+_sorted = heads.sorter(heads.OF_ANSWERS, heads.dropped_from_answers)
+
+
+def _framing(fields: Fields) -> tuple[int | None, bool]:
     """(Content-Length, chunked). llhttp refuses both together, and either of them twice."""
-    length, chunked = None, False
-    for name, value in fields:
-        size = len(name)
-        if size == 14 and name.lower() == b"content-length":
-            length = int(value)
-        elif size == 17 and name.lower() == b"transfer-encoding":
-            if value.lower() != b"chunked":
-                raise ValueError("a transfer coding that is not ours to undo")
-            chunked = True
-    return length, chunked
+    codings = fields.noted.get(b"transfer-encoding")
+    if codings is not None and [each.lower() for each in codings] != [b"chunked"]:
+        raise ValueError("a transfer coding that is not ours to undo")
+    lengths = fields.noted.get(b"content-length")
+    return None if lengths is None else int(lengths[-1]), codings is not None

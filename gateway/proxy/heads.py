@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
+Noted = dict[bytes, list[bytes]]
 
 #: Belong to one connection only (RFC 9110 7.6.1), with those that some servers still honour.
 HOP_BY_HOP = frozenset(
@@ -77,10 +78,27 @@ _NOT_IN_TRAILERS = re.compile(
     rb"|retry-after|www-authenticate|alt-svc|origin|referer|expires|warning|pragma|trailer"
     rb"|content-.*|if-.*|accept.*|sec-.*|x-http-method.*|x-method-override)"
 )
+#: What the gate looks at in a request, and whether it goes on as well.
+OF_REQUESTS: Mapping[bytes, bool] = {
+    **dict.fromkeys(
+        (b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"te",
+         b"trailer"),
+        False,
+    ),
+    **dict.fromkeys(
+        (b"cookie", b"origin", b"sec-fetch-site", b"sec-websocket-key", b"sec-websocket-version"), True
+    ),
+}  # fmt: skip
+#: The same of answers.
+OF_ANSWERS: Mapping[bytes, bool] = {
+    **dict.fromkeys((b"content-length", b"transfer-encoding", b"connection", b"upgrade"), False),
+    **dict.fromkeys((b"date", b"set-cookie", b"sec-websocket-accept"), True),
+}
 _DROPPED_FROM_ANSWERS = HOP_BY_HOP | {
     b"content-length",
     b"alt-svc",  # would lead browsers to a port that asks for no certificate (V6)
 }
+_USUAL_OPTIONS = frozenset({b"", b"close", b"keep-alive", b"te", b"upgrade", b"http2-settings"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _MEMO = 2_048
 _WEBSOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
@@ -102,6 +120,14 @@ class Body:
     @property
     def expected(self) -> bool:
         return self.chunked or bool(self.length)
+
+
+NO_BODY = Body(None, False)
+
+
+def dropped_from_answers(name: bytes) -> bool:
+    """Whether a field of an answer belongs to the upstream's connection, or leads around the gate."""
+    return name.lower() in _DROPPED_FROM_ANSWERS
 
 
 def taken_off(own: Iterable[str], prefixes: Iterable[str] = ()) -> Callable[[bytes], bool]:
@@ -126,68 +152,106 @@ def taken_off(own: Iterable[str], prefixes: Iterable[str] = ()) -> Callable[[byt
     return off
 
 
-def body_of(headers: RawHeaders) -> Body:
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The fields of a head, looked at once.
+
+    ``lines``: what goes on, as it came. ``noted``: the values of what means something to the gate, by the
+    name in lower case; some of these go on as well.
+    """
+
+    lines: list[bytes]
+    noted: Noted
+
+
+def sorter(
+    noted: Mapping[bytes, bool], off: Callable[[bytes], bool], cookie: bytes = b""
+) -> Callable[[RawHeaders], Fields]:
+    """A function that sorts the fields of a head. ``noted``: name -> whether it goes on as well.
+
+    ``off``: what does not go on. ``cookie``: the name of our session cookie, nobody else's business.
+    """
+    memo: dict[bytes, tuple[bytes, bool]] = {}
+
+    def learn(name: bytes) -> tuple[bytes, bool]:
+        lower = name.lower()
+        known = (lower, noted[lower]) if lower in noted else (b"", not off(name))
+        if len(memo) >= _MEMO:
+            memo.clear()
+        memo[name] = known
+        return known
+
+    def sort(headers: RawHeaders) -> Fields:
+        lines: list[bytes] = []
+        found: Noted = {}
+        for name, value in headers:
+            label, goes_on = memo.get(name) or learn(name)
+            if label:
+                found.setdefault(label, []).append(value)
+                if cookie and label == b"cookie" and cookie in value:
+                    value = _without_cookie(value, cookie)
+                    if not value:
+                        continue
+            if goes_on:
+                lines.append(b"%s: %s\r\n" % (name, value))
+        if b"connection" in found:
+            named = connection_options(found) - _USUAL_OPTIONS
+            if named:  # RFC 9110 7.6.1: theirs for this connection only
+                lines = [line for line in lines if line.partition(b":")[0].lower() not in named]
+        return Fields(lines, found)
+
+    return sort
+
+
+def body_of(noted: Noted) -> Body:
     """How a parsed request frames its body. Raises Malformed for whatever can be read in two ways."""
-    length: int | None = None
-    chunked = False
-    for name, value in headers:
-        size = len(name)
-        if size == 14 and name.lower() == b"content-length":
-            if length is not None or not value.isdigit() or len(value) > 18:
-                raise Malformed("content-length")
-            length = int(value)
-        elif size == 17 and name.lower() == b"transfer-encoding":
-            # A proxy that does not know a coding cannot say where the message ends, RFC 9112 6.1.
-            if chunked or value.lower() != b"chunked":
-                raise Malformed("transfer-encoding")
-            chunked = True
-    if chunked and length is not None:
+    lengths, codings = noted.get(b"content-length"), noted.get(b"transfer-encoding")
+    if lengths is None and codings is None:
+        return NO_BODY
+    if lengths is not None and codings is not None:
         raise Malformed("framing")
-    return Body(length, chunked)
+    if lengths is not None:
+        if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
+            raise Malformed("content-length")
+        return Body(int(lengths[0]), False)
+    # A proxy that does not know a coding cannot say where the message ends, RFC 9112 6.1.
+    if codings is None or len(codings) != 1 or codings[0].lower() != b"chunked":
+        raise Malformed("transfer-encoding")
+    return Body(None, True)
 
 
 def request_head(
     method: str,
     target: str,
-    headers: RawHeaders,
+    fields: Fields,
     *,
-    off: Callable[[bytes], bool],
     host: bytes,
     body: Body,
     ours: bytes,
-    cookie: bytes = b"",
+    off: Callable[[bytes], bool],
     expect: bool = False,
     websocket: bool = False,
 ) -> bytes:
     """The head as the upstream gets it: target byte for byte, one Host, end-to-end fields in order.
 
-    ``ours``: whole header lines that only we set (`forwarded` and the identity). ``cookie``: the name
-    of our session cookie, which is nobody else's business.
+    ``ours``: whole header lines that only we set (`forwarded` and the identity). ``off``: what may not
+    stand in a trailer section.
     """
-    nominated = connection_options(headers)
-    lines = [b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (method.encode("ascii"), target.encode("ascii"), host)]
-    for name, value in headers:
-        if off(name) or (nominated and name.lower() in nominated):
-            continue
-        if cookie and len(name) == 6 and name.lower() == b"cookie" and cookie in value:
-            value = _without_cookie(value, cookie)
-            if not value:
-                continue
-        lines.append(b"%s: %s\r\n" % (name, value))
-    lines.append(ours)
+    lines, noted = fields.lines, fields.noted
+    framing = upgrade = b""
     if body.chunked:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
-        lines.append(announced_trailers(headers, off))
+        framing = b"Transfer-Encoding: chunked\r\n" + announced_trailers(noted, off)
     elif body.length is not None:
-        lines.append(b"Content-Length: %d\r\n" % body.length)
+        framing = b"Content-Length: %d\r\n" % body.length
     if expect:
-        lines.append(b"Expect: 100-continue\r\n")
+        framing += b"Expect: 100-continue\r\n"
     if websocket:
-        lines.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
-    elif b"te" in nominated and accepts_trailers(headers):
-        lines.append(b"Connection: TE\r\nTE: trailers\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
+        upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    elif b"te" in noted and b"te" in connection_options(noted) and accepts_trailers(noted):
+        upgrade = b"Connection: TE\r\nTE: trailers\r\n"
+    return b"%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s%s\r\n" % (
+        method.encode("ascii"), target.encode("ascii"), host, b"".join(lines), ours, framing, upgrade,
+    )  # fmt: skip
 
 
 def forwarded(address: str, host: bytes) -> bytes:
@@ -204,46 +268,42 @@ def forwarded(address: str, host: bytes) -> bytes:
 def response_head(
     status: int,
     reason: bytes,
-    headers: RawHeaders,
+    fields: Fields,
     *,
     framing: bytes,
     close: bool = False,
-    cookies: tuple[bytes, ...] = (),
+    cookie: bytes = b"",
     date: bytes = b"",
 ) -> bytes:
     """The head as the client gets it. ``framing``: our own Content-Length or Transfer-Encoding line.
 
-    ``cookies``: names that the upstream must not set, because they are ours. ``date``: for an answer
-    that has none.
+    ``cookie``: a name that the upstream must not set, because it is ours. ``date``: for an answer that
+    has none.
     """
-    nominated = connection_options(headers)
-    lines = [b"HTTP/1.1 %d %s\r\n" % (status, reason)]
-    for name, value in headers:
-        lower = name.lower()
-        if lower in _DROPPED_FROM_ANSWERS or lower in nominated:
-            continue
-        if lower == b"set-cookie" and value.partition(b"=")[0].strip() in cookies:
-            continue
-        lines.append(b"%s: %s\r\n" % (name, value))
-    if date:
-        lines.append(b"Date: %s\r\n" % date)  # RFC 9110 6.6.1
-    lines.append(framing)
-    lines.append(b"Connection: close\r\n\r\n" if close else b"\r\n")
-    return b"".join(lines)
+    lines = fields.lines
+    if cookie and any(cookie in value for value in fields.noted.get(b"set-cookie", ())):
+        lines = [line for line in lines if not _sets(line, cookie)]
+    return b"HTTP/1.1 %d %s\r\n%s%s%s%s" % (
+        status,
+        reason,
+        b"".join(lines),
+        b"" if b"date" in fields.noted else b"Date: %s\r\n" % date,  # RFC 9110 6.6.1
+        framing,
+        b"Connection: close\r\n\r\n" if close else b"\r\n",
+    )
 
 
-def interim_head(status: int, reason: bytes, headers: RawHeaders) -> bytes:
+def interim_head(status: int, reason: bytes, fields: Fields) -> bytes:
     """A 1xx head, which has no framing and no Date."""
-    nominated = connection_options(headers) | HOP_BY_HOP | {b"content-length"}
-    kept = b"".join(b"%s: %s\r\n" % each for each in headers if each[0].lower() not in nominated)
-    return b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, reason, kept)
+    return b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, reason, b"".join(fields.lines))
 
 
-def switching_head(reason: bytes, headers: RawHeaders) -> bytes:
+def switching_head(reason: bytes, fields: Fields) -> bytes:
     """The head of a 101 that `accepted` has checked."""
-    nominated = connection_options(headers) | HOP_BY_HOP | {b"content-length", b"alt-svc"}
-    kept = b"".join(b"%s: %s\r\n" % each for each in headers if each[0].lower() not in nominated)
-    return b"HTTP/1.1 101 %s\r\n%sConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % (reason, kept)
+    return b"HTTP/1.1 101 %s\r\n%sConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % (
+        reason,
+        b"".join(fields.lines),
+    )
 
 
 def trailer_section(trailers: RawHeaders, off: Callable[[bytes], bool] | None = None) -> bytes:
@@ -262,52 +322,47 @@ def may_trail(name: bytes, off: Callable[[bytes], bool] | None = None) -> bool:
     )
 
 
-def announced_trailers(headers: RawHeaders, off: Callable[[bytes], bool]) -> bytes:
+def announced_trailers(noted: Noted, off: Callable[[bytes], bool]) -> bytes:
     """The Trailer line for a chunked request (RFC 9110 6.6.2): some upstreams keep no other fields."""
-    named = [each.strip() for value in values_of(headers, b"trailer") for each in value.split(b",")]
+    named = [each.strip() for value in noted.get(b"trailer", ()) for each in value.split(b",")]
     kept = [name for name in named if _TOKEN.fullmatch(name) and may_trail(name, off)]
     return b"Trailer: %s\r\n" % b", ".join(kept) if kept else b""
 
 
-def connection_options(headers: RawHeaders) -> frozenset[bytes]:
+def connection_options(noted: Noted) -> frozenset[bytes]:
     """The lower-case names that Connection makes hop-by-hop (RFC 9110 7.6.1)."""
-    found: frozenset[bytes] = frozenset()
-    for name, value in headers:
-        if len(name) == 10 and name.lower() == b"connection":
-            found |= {each.strip().lower() for each in value.split(b",")}
-    return found
+    values = noted.get(b"connection", ())
+    return frozenset(each.strip().lower() for value in values for each in value.split(b","))
 
 
-def websocket_key(method: str, headers: RawHeaders) -> bytes | None:
+def websocket_key(method: str, noted: Noted, body: Body) -> bytes | None:
     """The key of a WebSocket opening handshake (RFC 6455 4.2.1); None if the request is not for one.
 
     Raises Malformed for a request that asks for a WebSocket in a way no client of the standard does.
     """
-    upgrades = values_of(headers, b"upgrade")
-    if not upgrades or b"upgrade" not in connection_options(headers):
+    upgrades = noted.get(b"upgrade")
+    if not upgrades or b"upgrade" not in connection_options(noted):
         return None
-    if upgrades != [b"websocket"] and [each.lower() for each in upgrades] != [b"websocket"]:
+    if [each.lower() for each in upgrades] != [b"websocket"]:
         return None  # another protocol: we offer none, RFC 9110 7.8 lets us go on without
-    keys = values_of(headers, b"sec-websocket-key")
-    versions = values_of(headers, b"sec-websocket-version")
-    body = body_of(headers)
+    keys, versions = noted.get(b"sec-websocket-key", []), noted.get(b"sec-websocket-version", [])
     plain = method == "GET" and versions == [b"13"] and not body.expected
     if not plain or len(keys) != 1 or not _WEBSOCKET_KEY.fullmatch(keys[0]):
         raise Malformed("websocket")
     return keys[0]
 
 
-def accepted(key: bytes, headers: RawHeaders) -> bool:
-    """Whether a 101's headers are the answer to this very handshake (RFC 6455 4.1)."""
+def accepted(key: bytes, noted: Noted) -> bool:
+    """Whether the fields of a 101 are the answer to this very handshake (RFC 6455 4.1)."""
     digest = hashlib.sha1(key + _WEBSOCKET_GUID, usedforsecurity=False).digest()
     return (
-        [each.lower() for each in values_of(headers, b"upgrade")] == [b"websocket"]
-        and b"upgrade" in connection_options(headers)
-        and values_of(headers, b"sec-websocket-accept") == [base64.b64encode(digest)]
+        [each.lower() for each in noted.get(b"upgrade", ())] == [b"websocket"]
+        and b"upgrade" in connection_options(noted)
+        and noted.get(b"sec-websocket-accept") == [base64.b64encode(digest)]
     )
 
 
-def foreign(method: str, headers: RawHeaders, host: bytes, *, websocket: bool) -> bool:
+def foreign(method: str, noted: Noted, host: bytes, *, websocket: bool) -> bool:
     """Whether another site's page makes a browser act here with its visitor's certificate (V40).
 
     Browsers send Origin with every POST and every WebSocket, and Sec-Fetch-Site with the former; who
@@ -315,28 +370,26 @@ def foreign(method: str, headers: RawHeaders, host: bytes, *, websocket: bool) -
     """
     if method in _SAFE and not websocket:
         return False
-    if any(each.lower() != b"https://" + host.lower() for each in values_of(headers, b"origin")):
+    if any(each.lower() != b"https://" + host.lower() for each in noted.get(b"origin", ())):
         return True
-    sites = values_of(headers, b"sec-fetch-site")
+    sites = noted.get(b"sec-fetch-site", ())
     return not websocket and any(each not in (b"same-origin", b"none") for each in sites)
 
 
-def expects_continue(headers: RawHeaders) -> bool:
+def expects_continue(noted: Noted) -> bool:
     """Whether the client waits for a 100. Raises Malformed for another expectation (417, 9110 10.1.1)."""
-    values = values_of(headers, b"expect")
-    if not values:
+    values = noted.get(b"expect")
+    if values is None:
         return False
     if [each.lower() for each in values] != [b"100-continue"]:
         raise Malformed("expect")
     return True
 
 
-def accepts_trailers(headers: RawHeaders) -> bool:
+def accepts_trailers(noted: Noted) -> bool:
     """Whether TE lists trailers."""
     return any(
-        each.strip().lower() == b"trailers"
-        for value in values_of(headers, b"te")
-        for each in value.split(b",")
+        each.strip().lower() == b"trailers" for value in noted.get(b"te", ()) for each in value.split(b",")
     )
 
 
@@ -388,6 +441,11 @@ def header_line(name: str, value: str) -> bytes:
 def is_token(name: str) -> bool:
     """Whether a text can be a header name (RFC 9110 5.1)."""
     return name.isascii() and _TOKEN.fullmatch(name.encode()) is not None
+
+
+def _sets(line: bytes, cookie: bytes) -> bool:
+    name, _, value = line.partition(b":")
+    return name.lower() == b"set-cookie" and value.partition(b"=")[0].strip() == cookie
 
 
 def _folded(name: bytes) -> bytes:

@@ -101,7 +101,7 @@ class Relay:
         self.off = heads.taken_off(proxied.identity.names)
         self.lines = header_lines(proxied.identity)
         self.cookie = proxied.cookie.encode("ascii")
-        self.cookies = (self.cookie,) if proxied.cookie else ()
+        self.sorted = heads.sorter(heads.OF_REQUESTS, self.off, self.cookie)
 
     def claims(self, target: str) -> bool:
         """Whether a target is the upstream's. Decoded as the router of the pages does: "/%6Cogin" is ours."""
@@ -156,15 +156,17 @@ class Errand:
 
     def __init__(self, relay: Relay, request: Request, caller: Caller | None, admit: Admit | None) -> None:
         """Raises Malformed, and NotRelayed if another site's page is behind the request (V40)."""
-        headers, self.front = request.headers, request.front
+        self.front = request.front
+        fields = relay.sorted(request.headers)
+        noted = fields.noted
         self._relay, self.request, self._admit = relay, request, admit
         self._upload: asyncio.Task[None] | None = None
-        self.body = body = heads.body_of(headers)
-        self.key = heads.websocket_key(request.method, headers)
-        self.expect = heads.expects_continue(headers) and body.expected
+        self.body = body = heads.body_of(noted)
+        self.key = heads.websocket_key(request.method, noted, body)
+        self.expect = heads.expects_continue(noted) and body.expected
         self.retry = request.method in _IDEMPOTENT and not body.expected and self.key is None
-        host = heads.values_of(headers, b"host")[0]
-        if heads.foreign(request.method, headers, host, websocket=self.key is not None):
+        host = noted[b"host"][0]
+        if heads.foreign(request.method, noted, host, websocket=self.key is not None):
             raise NotRelayed(403, "cross_site")
         ours = heads.forwarded(self.front.info.peer_address, host)
         if caller is not None:
@@ -172,12 +174,11 @@ class Errand:
         self.head = heads.request_head(
             request.method,
             request.target,
-            headers,
-            off=relay.off,
+            fields,
             host=host,
             body=body,
             ours=ours,
-            cookie=relay.cookie,
+            off=relay.off,
             expect=self.expect,
             websocket=self.key is not None,
         )
@@ -323,12 +324,12 @@ class Errand:
             if head.status >= 200:
                 return head
             if head.status == 101:
-                if self.key is None or not heads.accepted(self.key, head.headers):
+                if self.key is None or not heads.accepted(self.key, head.fields.noted):
                     raise UpstreamFault("switched", answered=True)
                 return head
             known = self.request.version == "1.1" and (head.status != 100 or self.expect)
             if known and self.front.transport is not None:
-                self.front.write(heads.interim_head(head.status, head.reason, head.headers))
+                self.front.write(heads.interim_head(head.status, head.reason, head.fields))
 
     def _start(self, head: Head) -> tuple[bytes, bool, bool]:
         """The head for the client; whether its body goes in chunks, and whether it is the last answer."""
@@ -344,11 +345,11 @@ class Errand:
         start = heads.response_head(
             head.status,
             head.reason,
-            head.headers,
+            head.fields,
             framing=framing,
             close=close,
-            cookies=relay.cookies,
-            date=b"" if heads.values_of(head.headers, b"date") else http_date(relay.now()),
+            cookie=relay.cookie,
+            date=http_date(relay.now()),
         )
         return start, chunked, close
 
@@ -386,7 +387,7 @@ class Errand:
             piece = heads.chunk(data) if chunked and data else data
 
     async def _switch(self, connection: UpstreamConnection, head: Head) -> None:
-        self.front.write(heads.switching_head(head.reason, head.headers))
+        self.front.write(heads.switching_head(head.reason, head.fields))
         waits = self._relay.waits
         await tunnel(self.front, connection, idle=waits.tunnel, recheck=waits.recheck, current=self._current)
 
