@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -21,6 +22,7 @@ from ca.trust import VerifiedPeer
 from gateway import http, reply
 from gateway.http import Awaiting, RawHeaders, RequestProtocol, Served, Verdict
 from gateway.proxy import heads
+from gateway.proxy.heads import Fields
 from gateway.tls import ClientCertificate
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ _HIGH = 65_536
 _HEAD_BYTES = 65_536
 # nginx's number for a client that left before its answer; never on the wire.
 _CLIENT_GONE = 499
+# The request line of a plain read. In such a target there is nothing for the gate to refuse.
+_READ = re.compile(
+    rb"(GET|HEAD) ((?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)*/?(?:\?[A-Za-z0-9_~.=&+-]*)?) HTTP/1\.1"
+)
 _VERSIONS = {"1.1": HttpVersion11, "1.0": HttpVersion10}
 
 
@@ -64,6 +70,7 @@ class Request:
         "_wait",
         "began",
         "complete",
+        "fields",
         "front",
         "headers",
         "keep_alive",
@@ -85,6 +92,8 @@ class Request:
         )  # fmt: skip
         self.upgrade, self.keep_alive = upgrade, True
         self.began = 0.0
+        #: The same as the relay looks at them; set by it.
+        self.fields: Fields | None = None
         self.verdict: Verdict | None = None
         self.subject: str | None = None
         self.trailers: RawHeaders = ()
@@ -177,6 +186,8 @@ class Front(asyncio.Protocol):
         # the last answer is written.
         self._over = self._last = self._raw = self._ended = False
         self._held = b""
+        # The header of the last request, if that was a plain read, and what it was parsed to.
+        self._known: tuple[bytes, Request] | None = None
         self._receive: Callable[[bytes], None] | None = None
 
     # --- the protocol of the TLS connection below ---
@@ -208,7 +219,11 @@ class Front(asyncio.Protocol):
             return
         if self._over and self._receiving is None:
             return
+        at_boundary = self._receiving is None and not self._partial
         if self._receiving is None:
+            if at_boundary and self._current is None and self._same(data):
+                self._next()
+                return
             self._partial = True  # until the parser says otherwise
             # Counted before it is parsed: a field without an end is never shown to us.
             self._fed += len(data)
@@ -222,6 +237,8 @@ class Front(asyncio.Protocol):
         except httptools.HttpParserError:
             self._malformed()
         if self._current is None:
+            if at_boundary and len(self._queue) == 1 and self._receiving is None and not self._partial:
+                self._learn(data)
             self._next()
         elif self._paged is not None:
             self._pump(self._paged)
@@ -255,7 +272,7 @@ class Front(asyncio.Protocol):
 
     def rehome(self, info: ConnectionInfo, server: web.Server) -> None:
         """Under new sites: the next request finds another relay, and other pages. Only between two."""
-        self.info, self._server = info, server
+        self.info, self._server, self._known = info, server, None
         if self._pages is not None:
             self._pages.rehome(info, server)
 
@@ -390,6 +407,32 @@ class Front(asyncio.Protocol):
             log.error("relaying failed: %s", type(error).__name__, exc_info=error)
             self.info.abort()
 
+    def _learn(self, data: bytes) -> None:
+        """Remembers the header of a plain read that came alone and whole: most clients send it again."""
+        line, _, header = data.partition(b"\r\n")
+        request = self._queue[0]
+        plain = request is not None and request.keep_alive and not request.upgrade and _READ.fullmatch(line)
+        if plain and request is not None and not heads.announces_body(request.headers):
+            self._known = header, request
+        else:
+            self._known = None
+
+    def _same(self, data: bytes) -> bool:
+        """Whether this is a plain read with the very header of the last one: then it says the same."""
+        if self._known is None:
+            return False
+        line, _, header = data.partition(b"\r\n")
+        if header != self._known[0] or (read := _READ.fullmatch(line)) is None:
+            return False
+        known = self._known[1]
+        method, target = read.groups()
+        request = Request(
+            self, method.decode("ascii"), target.decode("ascii"), "1.1", known.headers, upgrade=False
+        )
+        request.began, request.complete, request.fields = self._loop.time(), True, known.fields
+        self._queue.append(request)
+        return True
+
     def _next(self) -> None:
         """Begins the request whose turn it is."""
         if self._current is not None or not self._queue or self.writing_paused or self.transport is None:
@@ -408,7 +451,8 @@ class Front(asyncio.Protocol):
         if site is None or relay is None or not relay.claims(request.target):
             self.decline(request)
             return
-        refused = http.refusal(
+        # Looked at by the relay: it passed, and then it was the same header.
+        refused = request.fields is None and http.refusal(
             request.method,
             request.target,
             _VERSIONS.get(request.version) or HttpVersion(*map(int, request.version.split("."))),
@@ -420,7 +464,7 @@ class Front(asyncio.Protocol):
             verdict = self._recheck(verdict)
         request.verdict = verdict
         required = site.client_certificate is ClientCertificate.REQUIRE
-        if refused is not None or (required and not isinstance(verdict, VerifiedPeer)):
+        if refused or (required and not isinstance(verdict, VerifiedPeer)):
             self.decline(request)  # the gate before the pages has the words, and counts
         else:
             relay.begin(request)

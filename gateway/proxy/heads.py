@@ -98,6 +98,7 @@ _DROPPED_FROM_ANSWERS = HOP_BY_HOP | {
     b"content-length",
     b"alt-svc",  # would lead browsers to a port that asks for no certificate (V6)
 }
+_KEPT = [b"keep-alive"]
 _USUAL_OPTIONS = frozenset({b"", b"close", b"keep-alive", b"te", b"upgrade", b"http2-settings"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _MEMO = 2_048
@@ -194,7 +195,7 @@ def sorter(
                         continue
             if goes_on:
                 lines.append(b"%s: %s\r\n" % (name, value))
-        if b"connection" in found:
+        if b"connection" in found and found[b"connection"] != _KEPT:
             named = connection_options(found) - _USUAL_OPTIONS
             if named:  # RFC 9110 7.6.1: theirs for this connection only
                 lines = [line for line in lines if line.partition(b":")[0].lower() not in named]

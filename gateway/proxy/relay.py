@@ -157,7 +157,9 @@ class Errand:
     def __init__(self, relay: Relay, request: Request, caller: Caller | None, admit: Admit | None) -> None:
         """Raises Malformed, and NotRelayed if another site's page is behind the request (V40)."""
         self.front = request.front
-        fields = relay.sorted(request.headers)
+        fields = request.fields
+        if fields is None:
+            fields = request.fields = relay.sorted(request.headers)
         noted = fields.noted
         self._relay, self.request, self._admit = relay, request, admit
         self._upload: asyncio.Task[None] | None = None
