@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import httptools
 
@@ -32,8 +31,7 @@ class UpstreamFault(Exception):
         self.answered = answered
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The head of an answer."""
 
     status: int
@@ -49,7 +47,6 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_answered",
         "_bodiless",
-        "_bytes",
         "_expecting",
         "_fed",
         "_fields",
@@ -93,7 +90,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._fields: list[tuple[bytes, bytes]] = []
         self._trailers: RawHeaders = ()
         self._reason = b""
-        self._size = self._bytes = self._fed = self._status = 0
+        self._size = self._fed = self._status = 0
         self._keep = self._expecting = self._bodiless = self._answered = self._until_close = False
         self.complete = True
         self.upgraded: bytes | None = None
@@ -121,7 +118,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.notify = None
         self.complete, self._expecting, self._bodiless = False, True, bodiless
         self._heads, self._parts, self._fields, self._trailers = [], [], [], ()
-        self._size = self._bytes = self._fed = self._status = 0
+        self._size = self._fed = self._status = 0
         self.used += 1
         self.write(data)
 
@@ -265,9 +262,6 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields.append((name, value))
-        self._bytes += len(name) + len(value)
-        if self._bytes > _HEAD_BYTES or len(self._fields) > _HEAD_FIELDS:
-            raise ValueError("the head is too long")
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -276,10 +270,13 @@ class UpstreamConnection(asyncio.Protocol):
             raise ValueError("no answer of HTTP/1.1")
         if len(self._heads) >= _INTERIM:
             raise ValueError("too many interim answers")
-        fields, self._fields = _sorted(tuple(self._fields)), []
+        raw, self._fields = self._fields, []
+        if len(raw) > _HEAD_FIELDS or (self._fed > _HEAD_BYTES and _size(raw) > _HEAD_BYTES):
+            raise ValueError("the head is too long")
+        fields = _sorted(raw)
         length, chunked = _framing(fields)
         self._heads.append(Head(status, self._reason, fields, length))
-        self._reason, self._bytes, self._status = b"", 0, status
+        self._reason, self._status = b"", status
         if status >= 200:
             self._until_close = length is None and not chunked
             self._keep = parser.should_keep_alive() and version == "1.1"
@@ -300,6 +297,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._status >= 200 and self._expecting:
+            if len(self._fields) > _HEAD_FIELDS or _size(self._fields) > _HEAD_BYTES:
+                raise ValueError("the trailer section is too long")
             self._trailers, self._fields = tuple(self._fields), []
             self._over()
 
@@ -330,6 +329,10 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 _sorted = heads.sorter(heads.OF_ANSWERS, heads.dropped_from_answers)
+
+
+def _size(fields: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in fields)
 
 
 def _framing(fields: Fields) -> tuple[int | None, bool]:

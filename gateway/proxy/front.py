@@ -186,6 +186,7 @@ class Front(asyncio.Protocol):
         # the last answer is written.
         self._over = self._last = self._raw = self._ended = False
         self._held = b""
+        self._forwarded = b"", b""
         # The header of the last request, if that was a plain read, and what it was parsed to.
         self._known: tuple[bytes, Request] | None = None
         self._receive: Callable[[bytes], None] | None = None
@@ -329,6 +330,12 @@ class Front(asyncio.Protocol):
         held, self._held = self._held, b""
         self.flow()
         return held
+
+    def forwarded(self, host: bytes) -> bytes:
+        """The lines that say where this connection's requests come from."""
+        if self._forwarded[0] != host:
+            self._forwarded = host, heads.forwarded(self.info.peer_address, host)
+        return self._forwarded[1]
 
     def flow(self) -> None:
         """Lets the client send, or wait until what it sent has been taken."""

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 Noted = dict[bytes, list[bytes]]
@@ -153,8 +154,7 @@ def taken_off(own: Iterable[str], prefixes: Iterable[str] = ()) -> Callable[[byt
     return off
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(NamedTuple):
     """The fields of a head, looked at once.
 
     ``lines``: what goes on, as it came. ``noted``: the values of what means something to the gate, by the
@@ -167,7 +167,7 @@ class Fields:
 
 def sorter(
     noted: Mapping[bytes, bool], off: Callable[[bytes], bool], cookie: bytes = b""
-) -> Callable[[RawHeaders], Fields]:
+) -> Callable[[Iterable[tuple[bytes, bytes]]], Fields]:
     """A function that sorts the fields of a head. ``noted``: name -> whether it goes on as well.
 
     ``off``: what does not go on. ``cookie``: the name of our session cookie, nobody else's business.
@@ -182,7 +182,7 @@ def sorter(
         memo[name] = known
         return known
 
-    def sort(headers: RawHeaders) -> Fields:
+    def sort(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
         lines: list[bytes] = []
         found: Noted = {}
         for name, value in headers:
@@ -274,12 +274,12 @@ def response_head(
     framing: bytes,
     close: bool = False,
     cookie: bytes = b"",
-    date: bytes = b"",
+    date: Callable[[], bytes],
 ) -> bytes:
     """The head as the client gets it. ``framing``: our own Content-Length or Transfer-Encoding line.
 
-    ``cookie``: a name that the upstream must not set, because it is ours. ``date``: for an answer that
-    has none.
+    ``cookie``: a name that the upstream must not set, because it is ours. ``date``: asked for an answer
+    that has none.
     """
     lines = fields.lines
     if cookie and any(cookie in value for value in fields.noted.get(b"set-cookie", ())):
@@ -288,7 +288,7 @@ def response_head(
         status,
         reason,
         b"".join(lines),
-        b"" if b"date" in fields.noted else b"Date: %s\r\n" % date,  # RFC 9110 6.6.1
+        b"" if b"date" in fields.noted else b"Date: %s\r\n" % date(),  # RFC 9110 6.6.1
         framing,
         b"Connection: close\r\n\r\n" if close else b"\r\n",
     )

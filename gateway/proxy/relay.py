@@ -98,6 +98,7 @@ class Relay:
         self.now = now
         self._own, self._rules = proxied.own, proxied.rules
         self._login, self._certificate = login, certificate
+        self.date = lambda: http_date(now())
         self.off = heads.taken_off(proxied.identity.names)
         self.lines = header_lines(proxied.identity)
         self.cookie = proxied.cookie.encode("ascii")
@@ -170,7 +171,7 @@ class Errand:
         host = noted[b"host"][0]
         if heads.foreign(request.method, noted, host, websocket=self.key is not None):
             raise NotRelayed(403, "cross_site")
-        ours = heads.forwarded(self.front.info.peer_address, host)
+        ours = self.front.forwarded(host)
         if caller is not None:
             ours += relay.lines(caller, relay.now())
         self.head = heads.request_head(
@@ -351,7 +352,7 @@ class Errand:
             framing=framing,
             close=close,
             cookie=relay.cookie,
-            date=http_date(relay.now()),
+            date=relay.date,
         )
         return start, chunked, close
 
