@@ -9,10 +9,12 @@ import sys
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from gateway import tls
-from gateway.connection import Limits
+from gateway.connection import Limits, Records
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import Closed, client_context, connect, get
 from tests.gateway.samples import check, login, open_site
@@ -226,3 +228,15 @@ async def _s_client(port: int, options: list[str], say: bytes) -> str:
         process.kill()
     await process.wait()
     return seen.decode(errors="replace")
+
+
+@given(st.lists(st.binary(max_size=40), max_size=12), st.lists(st.integers(1, 60), max_size=40), st.binary())
+def test_records_are_counted_in_any_pieces(bodies: list[bytes], sizes: list[int], rest: bytes) -> None:
+    """However the stream is cut, as many records end as were whole in it."""
+    stream = b"".join(b"\x17\x03\x03" + len(body).to_bytes(2, "big") + body for body in bodies)
+    stream += b"\x17\x03\x03\xff\xff" + rest
+    records, at, ended = Records(), 0, 0
+    for size in [*sizes, len(stream)]:
+        ended += records.ended_in(stream[at : at + size])
+        at += size
+    assert ended == len(bodies)

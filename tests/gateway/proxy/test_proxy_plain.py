@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 
@@ -16,7 +17,7 @@ from gateway.proxy.rules import rules_of
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import AT, KEYS, Stand
 from tests.gateway.proxy.upstreams import recording
-from tests.gateway.rawtls import connect, get
+from tests.gateway.rawtls import RawClient, connect, get
 from tests.gateway.samples import check
 
 
@@ -155,3 +156,58 @@ def b64url(value: bytes) -> str:
 
 def unb64url(value: str) -> bytes:
     return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+
+
+async def test_the_same_header_again_is_forwarded_again(stand: Stand, pki: Pki) -> None:
+    """Reads that differ in nothing but their target each arrive with theirs, and with every field."""
+    async with recording() as upstream:
+        front = await stand(upstream.url)
+        async with connect(front.port, b"login.test", certificate=pki.client) as client:
+            for target in (b"/a", b"/b?c=1", b"/b?c=1", b"/%61", b"/d"):
+                assert (await client.get(b"login.test", target, b"Accept: x")).status == 200
+            assert (await client.get(b"login.test", b"/e", b"Accept: y")).status == 200
+            await client.send(b"HEAD /f HTTP/1.1\r\nHost: login.test\r\nAccept: y\r\n\r\n")
+            await until_head(client)
+    assert [(seen.method, seen.target) for seen in upstream.requests] == [
+        *(("GET", each) for each in ("/a", "/b?c=1", "/b?c=1", "/%61", "/d", "/e")), ("HEAD", "/f"),
+    ]  # fmt: skip
+    assert [seen.values("accept") for seen in upstream.requests] == [["x"]] * 5 + [["y"]] * 2
+    assert {tuple(seen.values("host")) for seen in upstream.requests} == {("login.test",)}
+
+
+@pytest.mark.parametrize("target", [b"/a/../b", b"//a", b"/a%2e%2e/", b"/.", b"/a\\b", b"http://login.test/"])
+async def test_the_same_header_excuses_no_target(stand: Stand, pki: Pki, target: bytes) -> None:
+    """Behind a header that has passed before, a target is refused as it would be behind another."""
+    async with recording() as upstream:
+        front = await stand(upstream.url)
+        answers = []
+        for before in (0, 2):
+            async with connect(front.port, b"login.test", certificate=pki.client) as client:
+                for _ in range(before):
+                    assert (await client.get(b"login.test", b"/x")).status == 200
+                answers.append((await client.get(b"login.test", target)).status)
+    assert answers[0] == answers[1]
+    assert len(upstream.requests) == 2 + answers.count(200)
+
+
+async def test_a_value_that_looks_like_a_request_is_a_value(stand: Stand, pki: Pki) -> None:
+    """A piece that reads as a whole request, but continued one, is not taken for the same one later."""
+    piece = b"GET /b HTTP/1.1\r\nX-Last: 1\r\n\r\n"
+    async with recording() as upstream:
+        front = await stand(upstream.url)
+        async with connect(front.port, b"login.test", certificate=pki.client) as client:
+            await client.send(b"GET /a HTTP/1.1\r\nHost: login.test\r\nX-Odd: ")
+            await asyncio.sleep(0.05)
+            assert (await client.ask(piece)).status == 200
+            assert (await client.ask(piece)).status == 400  # it has no Host
+    assert [seen.target for seen in upstream.requests] == ["/a"]
+    assert upstream.requests[0].values("x-odd") == ["GET /b HTTP/1.1"]
+
+
+async def until_head(client: RawClient) -> bytes:
+    """Everything up to the end of an answer's head."""
+    data = client.buffer
+    while b"\r\n\r\n" not in data:
+        data += await client.some()
+    client.buffer = b""
+    return data
