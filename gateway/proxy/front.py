@@ -209,6 +209,8 @@ class Front(asyncio.Protocol):
             on_lost()
         self._wake_writers()
         self._queue.clear()
+        # The parser and we refer to each other, and so do we and the last request: freed at once.
+        self._parser, self._known = cast(Any, None), None
 
     def data_received(self, data: bytes) -> None:
         if self._receive is not None:
