@@ -48,7 +48,14 @@ web_fileresponse.NOSENDFILE = True  # type: ignore[misc]
 # Seconds; aiohttp asks for a limit, and a connection is also in use when no page is asked for.
 _NEVER = 10.0**7
 
-_METHODS_REFUSED = frozenset({"CONNECT", "TRACE"})
+_METHODS_REFUSED = frozenset(
+    {
+        "CONNECT", "TRACE",
+        # RTSP's and ICE's, which llhttp reads as well
+        "DESCRIBE", "ANNOUNCE", "SETUP", "PLAY", "PAUSE", "TEARDOWN", "GET_PARAMETER", "SET_PARAMETER",
+        "REDIRECT", "RECORD", "FLUSH", "SOURCE",
+    }
+)  # fmt: skip
 _VERSIONS = (HttpVersion(1, 1), HttpVersion(1, 0))
 # nginx's rule for names: no underscore or dot, which CGI and WSGI read as a hyphen.
 _NAME_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
@@ -246,7 +253,17 @@ class Awaiting(Enum):
 class RequestProtocol(web.RequestHandler):
     """aiohttp's request handler for one connection, which tells what it waits for."""
 
-    __slots__ = ("_body", "_partial_head", "_wire", "_written", "info", "moves_to", "on_answered", "why")
+    __slots__ = (
+        "_body",
+        "_partial_head",
+        "_wire",
+        "_written",
+        "info",
+        "moves_to",
+        "on_answered",
+        "subject",
+        "why",
+    )
 
     def __init__(
         self, server: web.Server, info: ConnectionInfo, limits: Limits, loop: asyncio.AbstractEventLoop
@@ -265,9 +282,10 @@ class RequestProtocol(web.RequestHandler):
         )
         self.info = info
         # Behind a `gateway.proxy.front`: who is told that a request is answered, and whether the connection
-        # goes on; and why the present one was not handed on to the upstream.
+        # goes on; why the present one was not handed on to the upstream, and whose it is.
         self.on_answered: Callable[[bool], None] | None = None
         self.why: Exception | None = None
+        self.subject: str | None = None
         # Set while the sites are being swapped: where the connection goes on after this request.
         self.moves_to: Callable[[], None] | None = None
         self._body: Any = None
@@ -314,7 +332,7 @@ class RequestProtocol(web.RequestHandler):
         written = 0 if self._wire is None else self._wire.written
         seconds = self._loop.time() - time if time is not None else 0.0
         method, target, verdict, subject = (
-            request.method, request.raw_path, judged(request), request.get(SUBJECT),
+            request.method, request.raw_path, judged(request), request.get(SUBJECT) or self.subject,
         )  # fmt: skip
         sent, self._written = written - self._written, written
         served = Served(method, target, verdict, subject, response.status, sent, seconds)

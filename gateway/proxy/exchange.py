@@ -214,11 +214,11 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort("unasked")  # bytes that answer no request must not answer the next one
             return
         self._answered = True
-        if self._status < 200:  # counted as it comes: a field without an end is never shown to us
-            self._fed += len(data)
-            if self._fed > _HEAD_BYTES + _HIGH:
-                self.abort("malformed")
-                return
+        # Counted before it is parsed: a field, or a chunk's extension, without an end is never shown to us.
+        self._fed += len(data)
+        if self._fed > _HEAD_BYTES + _HIGH:
+            self.abort("malformed")
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -290,6 +290,7 @@ class UpstreamConnection(asyncio.Protocol):
             raise ValueError("a body that must not be")
         self._parts.append(data)
         self._size += len(data)
+        self._fed = 0
 
     def on_chunk_header(self) -> None:
         if self._bodiless:

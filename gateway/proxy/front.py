@@ -38,7 +38,7 @@ _HEAD_BYTES = 65_536
 _CLIENT_GONE = 499
 # The request line of a plain read. In such a target there is nothing for the gate to refuse.
 _READ = re.compile(
-    rb"(GET|HEAD) ((?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)*/?(?:\?[A-Za-z0-9_~.=&+-]*)?) HTTP/1\.1"
+    rb"(GET|HEAD) ((?=/)(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)*/?(?:\?[A-Za-z0-9_~.=&+-]*)?) HTTP/1\.1"
 )
 _VERSIONS = {"1.1": HttpVersion11, "1.0": HttpVersion10}
 
@@ -65,14 +65,15 @@ class Request:
     """
 
     __slots__ = (
-        "_broken",
         "_parts",
         "_wait",
         "began",
+        "broken",
         "complete",
         "fields",
         "front",
         "headers",
+        "held_back",
         "keep_alive",
         "method",
         "size",
@@ -97,16 +98,17 @@ class Request:
         self.verdict: Verdict | None = None
         self.subject: str | None = None
         self.trailers: RawHeaders = ()
-        #: Whether all of its body has come; bytes of it that nobody has taken yet.
-        self.complete, self.size = False, 0
-        self._broken = False
+        #: Whether all of its body has come, or never will; bytes of it that nobody has taken yet.
+        self.complete, self.broken, self.size = False, False, 0
+        #: Whether the client may be waiting for a 100 before it sends its body.
+        self.held_back = False
         self._parts: list[bytes] = []
         self._wait: asyncio.Future[None] | None = None
 
     async def more(self) -> bytes:
         """What came of the body since the last call, at least one byte; b"" at its end. BodyCut."""
         while not self._parts:
-            if self._broken:
+            if self.broken:
                 raise BodyCut
             if self.complete:
                 return b""
@@ -128,6 +130,7 @@ class Request:
     # --- for the front ---
 
     def feed(self, data: bytes) -> None:
+        self.held_back = False
         self._parts.append(data)
         self.size += len(data)
         self._wake()
@@ -138,7 +141,7 @@ class Request:
 
     def cut(self) -> None:
         if not self.complete:
-            self._broken = True
+            self.broken = True
             self._wake()
 
     def _wake(self) -> None:
@@ -161,6 +164,7 @@ class Front(asyncio.Protocol):
             info, limits, loop, server, recheck,
         )  # fmt: skip
         self.transport: TlsConnection | None = None
+        self._wire: TlsConnection | None = None
         #: Set while the sites are being swapped: where the connection goes on after this request.
         self.moves_to: Callable[[], None] | None = None
         #: Who wants to know at once that the client left.
@@ -182,9 +186,10 @@ class Front(asyncio.Protocol):
         self._partial = self._priming = self._paused = False
         # Of a request that the pages answered before its body had come: whether they keep the connection.
         self._keeps: bool | None = None
+        self._at_pages = False
         # Nothing is read any more; the answer that runs is the last one; what comes is another protocol's;
-        # the last answer is written.
-        self._over = self._last = self._raw = self._ended = False
+        # the last answer is written; the client was in the middle of what we stopped reading.
+        self._over = self._last = self._raw = self._ended = self._sending = False
         self._held = b""
         self._forwarded = b"", b""
         # The header of the last request, if that was a plain read, and what it was parsed to.
@@ -194,7 +199,8 @@ class Front(asyncio.Protocol):
     # --- the protocol of the TLS connection below ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("TlsConnection", transport)
+        # Its count outlives the connection, which `transport` does not.
+        self.transport = self._wire = cast("TlsConnection", transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.transport = None
@@ -223,16 +229,17 @@ class Front(asyncio.Protocol):
         if self._over and self._receiving is None:
             return
         at_boundary = self._receiving is None and not self._partial
+        idle = self._current is None and not self._queue and not self.writing_paused
+        if at_boundary and idle and self._same(data):
+            self._next()
+            return
         if self._receiving is None:
-            if at_boundary and self._current is None and self._same(data):
-                self._next()
-                return
             self._partial = True  # until the parser says otherwise
-            # Counted before it is parsed: a field without an end is never shown to us.
-            self._fed += len(data)
-            if self._fed > _HEAD_BYTES:
-                self._malformed()
-                data = b""
+        # Counted before it is parsed: a field, or a chunk's extension, without an end is never shown to us.
+        self._fed += len(data)
+        if self._fed > _HEAD_BYTES:
+            self._malformed()
+            data = b""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -261,9 +268,10 @@ class Front(asyncio.Protocol):
         self._next()
 
     def awaiting(self) -> Awaiting:
-        if self._raw:
+        if self._receive is not None or (self._raw and not self._queue):
             return Awaiting.UPGRADED
-        if self._receiving is not None:
+        receiving = self._receiving
+        if receiving is not None and not (receiving.held_back and receiving is self._current):
             return Awaiting.BODY
         if self._current is not None or self._queue:
             return Awaiting.HANDLER
@@ -315,11 +323,12 @@ class Front(asyncio.Protocol):
         if pages is None:
             pages = self._pages = RequestProtocol(self._server, self.info, self._limits, self._loop)
             pages.on_answered = self._pages_answered
-            pages.connection_made(self.transport)
+            pages.connection_made(cast(asyncio.Transport, _PagesTransport(self, pages)))
             if self.writing_paused:
                 pages.pause_writing()
-        pages.why = why
+        pages.why, pages.subject = why, request.subject
         pages.resume_count()
+        self._at_pages = True
         # Whoever was turned down has no use for his body, part of which may be on its way upstream.
         self._paged = None if why is not None else request
         pages.data_received(_head(request, with_body=why is None))
@@ -332,6 +341,11 @@ class Front(asyncio.Protocol):
         held, self._held = self._held, b""
         self.flow()
         return held
+
+    @property
+    def last(self) -> bool:
+        """Whether the request that is being answered is the last one, whatever its head said."""
+        return self._last
 
     def forwarded(self, host: bytes) -> bytes:
         """The lines that say where this connection's requests come from."""
@@ -354,6 +368,8 @@ class Front(asyncio.Protocol):
     # --- the parser's callbacks ---
 
     def on_message_begin(self) -> None:
+        if self._over:
+            raise ValueError("nothing was to follow")
         self._fields, self._url, self._size, self._partial = [], b"", 0, True
 
     def on_url(self, url: bytes) -> None:
@@ -390,6 +406,7 @@ class Front(asyncio.Protocol):
         self._queue.append(request)
 
     def on_body(self, data: bytes) -> None:
+        self._fed = 0
         if self._receiving is not None and not self._ended:
             self._receiving.feed(data)
 
@@ -431,7 +448,10 @@ class Front(asyncio.Protocol):
         if self._known is None:
             return False
         line, _, header = data.partition(b"\r\n")
-        if header != self._known[0] or (read := _READ.fullmatch(line)) is None:
+        if header != self._known[0] or len(line) > self._limits.line_bytes:
+            return False
+        read = _READ.fullmatch(line)
+        if read is None:
             return False
         known = self._known[1]
         method, target = read.groups()
@@ -480,6 +500,7 @@ class Front(asyncio.Protocol):
 
     def _finish(self, keep: bool) -> None:
         self._current = self._paged = self._keeps = self.on_lost = None
+        self._at_pages = False
         if self.transport is None:
             return
         if not keep or self._last or (self._over and not self._queue):
@@ -496,10 +517,11 @@ class Front(asyncio.Protocol):
         self._over = self._ended = True
         self._queue.clear()
         assert self.transport is not None
-        if self._receiving is None:
+        if self._receiving is not None:
+            self._receiving.taken()
+        elif not self._sending:
             self.transport.close()
             return
-        self._receiving.taken()
         self._loop.call_later(self._limits.lingering, self.transport.close)
         self.flow()
 
@@ -509,12 +531,11 @@ class Front(asyncio.Protocol):
             return
         self._over = True
         broken, self._receiving = self._receiving, None
+        self._sending = broken is not None or self._fed > _HEAD_BYTES
         if broken is None:
             self.info.count("refused.parser")
             self._queue.append(None)
-        elif broken is self._paged and self._pages is not None:
-            self._pages.data_received(b"malformed\r\n")  # in the place of a chunk's size
-        if broken is not None:
+        else:
             broken.cut()
 
     def _upgraded(self, rest: bytes) -> None:
@@ -529,7 +550,7 @@ class Front(asyncio.Protocol):
         framing = heads.lines_of(request.headers, heads.FRAMES_BODY.__contains__)
         try:
             self._parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n%s" % (framing, rest))
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._malformed()
 
     def _pump(self, request: Request) -> None:
@@ -539,20 +560,30 @@ class Front(asyncio.Protocol):
         data = request.taken()
         if data:
             pages.data_received(heads.chunk(data) if chunked else data)
-        if request.complete and self._paged is request:
+        if request.broken:
+            self._paged = None
+            pages.data_received(b"malformed\r\n")  # in the place of a chunk's size
+        elif request.complete and self._paged is request:
             self._paged = None
             if chunked:
                 pages.data_received(heads.LAST_CHUNK)
-            if self._keeps is not None:
-                self._finish(self._keeps)
+        if self._paged is None and self._keeps is not None:
+            self._finish(self._keeps)
 
     def _pages_answered(self, keep: bool) -> None:
         """Called by the pages. They still read, and drop, what comes of a body they had no use for."""
-        self._written = 0 if self.transport is None else self.transport.written
+        self._written = 0 if self._wire is None else self._wire.written
         if self._paged is not None:
             self._keeps = keep
         else:
             self._finish(keep)
+
+    def pages_closed(self, pages: RequestProtocol) -> None:
+        """They close what they take for their connection: after an answer of theirs that is the end of it."""
+        if self._pages is pages:
+            self._pages = None
+        if self._at_pages and self.transport is not None:
+            self.transport.close()
 
     def _say(self, status: int) -> None:
         headers, body = http.short_page(status)
@@ -567,7 +598,7 @@ class Front(asyncio.Protocol):
         status: int,
         began: float,
     ) -> None:
-        written = self._written if self.transport is None else self.transport.written
+        written = 0 if self._wire is None else self._wire.written
         sent, self._written = written - self._written, written
         self.info.observer.served(
             self.info,
@@ -578,6 +609,19 @@ class Front(asyncio.Protocol):
         waiter, self._drained = self._drained, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+
+class _PagesTransport:
+    """The connection as the pages see it: all of it, but that it is not theirs to close."""
+
+    def __init__(self, front: Front, pages: RequestProtocol) -> None:
+        self._front, self._pages, self._wire = front, pages, front.transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wire, name)
+
+    def close(self) -> None:
+        self._front.pages_closed(self._pages)
 
 
 def _head(request: Request, *, with_body: bool) -> bytes:

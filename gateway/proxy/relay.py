@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -137,6 +138,9 @@ class Relay:
             self._hand_on(request, caller, admit)
 
     def _hand_on(self, request: Request, caller: Caller | None, admit: Admit | None) -> None:
+        if request.front.transport is None:
+            request.front.decline(request)  # the client left meanwhile
+            return
         try:
             errand = Errand(self, request, caller, admit)
         except Malformed as error:
@@ -167,6 +171,7 @@ class Errand:
         self.body = body = heads.body_of(noted)
         self.key = heads.websocket_key(request.method, noted, body)
         self.expect = heads.expects_continue(noted) and body.expected
+        request.held_back = self.expect and not request.complete and not request.size
         self.retry = request.method in _IDEMPOTENT and not body.expected and self.key is None
         host = noted[b"host"][0]
         if heads.foreign(request.method, noted, host, websocket=self.key is not None):
@@ -199,19 +204,17 @@ class Errand:
     def _came(self, connection: UpstreamConnection) -> None:
         """Something came of the answer. All of it: handed on here."""
         connection.notify = None
-        head = connection.whole()
-        if head is None or self._upload is not None:
+        head = connection.whole() if self._upload is None else None
+        if head is None:
             self.front.run(self._go(connection))
             return
         try:
             start, chunked, close = self._start(head)
-            data = connection.taken()
-            if chunked:
-                start += heads.chunk(data) if data else b""
-                data = heads.trailer_section(connection.trailers)
-            self.front.write(start + data)
+            answer = start + _framed(connection.taken(), chunked)
+            self.front.write(answer + heads.trailer_section(connection.trailers) if chunked else answer)
         except ConnectionError:
             connection.abort()
+            self.front.answered(self.request, head.status, False)
             return
         self._relay.pool.give_back(connection)
         self.front.answered(self.request, head.status, not close)
@@ -332,6 +335,7 @@ class Errand:
                 return head
             known = self.request.version == "1.1" and (head.status != 100 or self.expect)
             if known and self.front.transport is not None:
+                self.request.held_back = False
                 self.front.write(heads.interim_head(head.status, head.reason, head.fields))
 
     def _start(self, head: Head) -> tuple[bytes, bool, bool]:
@@ -341,7 +345,7 @@ class Errand:
         bodiless = request.method == "HEAD" or head.status in (204, 304)
         chunked = not bodiless and head.length is None and modern
         uploading = self._upload is not None and not self._upload.done()
-        close = not (modern and request.keep_alive) or uploading or request.upgrade
+        close = not (modern and request.keep_alive) or uploading or request.upgrade or self.front.last
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
         if head.length is not None and head.status != 204:
             framing = b"Content-Length: %d\r\n" % head.length
@@ -369,8 +373,8 @@ class Errand:
     async def _stream(self, connection: UpstreamConnection, start: bytes, chunked: bool) -> None:
         """Writes the head with what has come, then the rest as it comes, at the client's pace."""
         loop, waits, front = self._relay.pool.loop, self._relay.waits, self.front
-        data, due = connection.taken(), loop.time() + waits.recheck
-        piece = start + (heads.chunk(data) if chunked and data else data)
+        due = loop.time() + waits.recheck
+        piece = start + _framed(connection.taken(), chunked)
         while True:
             done = connection.complete  # and `piece` holds all there is: nothing was awaited since
             if done and chunked:
@@ -381,13 +385,18 @@ class Errand:
             if front.writing_paused:
                 connection.deadline = float("inf")  # the client is slow, which has a limit of its own
                 await front.drain()
-            if loop.time() >= due:
-                due = loop.time() + waits.recheck
-                if not await self._current():
-                    raise UpstreamFault("no-longer-entitled", answered=True)
             connection.deadline = loop.time() + waits.body
-            data = await connection.body()
-            piece = heads.chunk(data) if chunked and data else data
+            data: bytes | None = None
+            while data is None:
+                # Whoever lost his right hears nothing more, however long the upstream was silent.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        data = await connection.body()
+                if loop.time() >= due:
+                    due = loop.time() + waits.recheck
+                    if not await self._current():
+                        raise UpstreamFault("no-longer-entitled", answered=True)
+            piece = _framed(data, chunked)
 
     async def _switch(self, connection: UpstreamConnection, head: Head) -> None:
         self.front.write(heads.switching_head(head.reason, head.fields))
@@ -402,3 +411,7 @@ class Errand:
         except Exception:
             return False  # whatever the reason: not let in now is not let in
         return True
+
+
+def _framed(data: bytes, chunked: bool) -> bytes:
+    return heads.chunk(data) if chunked and data else data
