@@ -188,6 +188,22 @@ def _disable(db: sqlite_utils.Database, office: Office, user_id: str, actor: str
     return revoked
 
 
+async def enable_user(office: Office, user_id: str, *, actor: str) -> None:
+    """Takes a disabling back: the login works again. What was revoked stays so, a reissue replaces it.
+
+    Raises Refusal("not_found"), and "conflict" for a user who is not disabled.
+    """
+
+    def work(db: sqlite_utils.Database) -> None:
+        if store.user(db, user_id) is None:
+            raise Refusal("not_found", field="user_id")
+        if not store.enable_user(db, user_id):
+            raise Refusal("conflict", field="user_id", detail=f"user {user_id} is not disabled")
+        store.audit(db, office.now(), actor, "user.enabled", user_id)
+
+    await office.database.write(work)
+
+
 def _record_user(db: sqlite_utils.Database, person: Person, login_hash: str, at: int) -> store.User:
     wanted = person.user_id
     while True:

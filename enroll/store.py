@@ -146,6 +146,13 @@ def disable_user(db: Db, user_id: str, at: int) -> bool:
     )
 
 
+def enable_user(db: Db, user_id: str) -> bool:
+    """Enables a disabled user; False when unknown or not disabled."""
+    return _changed(
+        db, "UPDATE users SET disabled_at = NULL WHERE user_id = ? AND disabled_at IS NOT NULL", user_id
+    )
+
+
 def set_password(db: Db, user_id: str, expected_hash: str, password_hash: str) -> bool:
     """Replaces a login password chosen by the user; False when somebody else changed it meanwhile."""
     return _changed(

@@ -51,6 +51,9 @@ def examine(house: House) -> list[Finding]:
 def _configuration(house: House) -> list[Finding]:
     # Opening the house read and checked it.
     config = house.config
+    if config.sites.mailbox and not house.is_demo:
+        hint = "serve refuses it, because it shows everybody's mails: write sites.mailbox = []"
+        return [Finding("configuration", "bad", "sites.mailbox is for a demo", hint)]
     found = f"{config.listen.host}:{config.listen.port}, public {config.public_port}"
     if _public_hosts(house) and ip_address(config.listen.host).is_loopback:
         hint = "nobody else reaches it, unless something on this machine forwards: listen.host = '0.0.0.0'"

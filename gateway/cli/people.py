@@ -11,7 +11,7 @@ import click
 from enroll import store
 from enroll.enrollment import Enrollment
 from enroll.office import Office
-from enroll.people import Person, add_organisation, add_user, disable_user
+from enroll.people import Person, add_organisation, add_user, disable_user, enable_user
 from enroll.refusals import Refusal
 from gateway import sessions
 from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing
@@ -143,6 +143,15 @@ async def _user_disable(house: House, user_id: str) -> Answer:
     ended = await sessions.end_all(house.office, user_id)
     value = {"user_id": user_id, "revoked": revoked, "sessions_ended": ended}
     return answer({"disabled": value}, f"{user_id} is disabled; certificates revoked: {revoked}")
+
+
+@house_command(_USER, "enable")
+@USER_ID
+async def _user_enable(house: House, user_id: str) -> Answer:
+    """Take a disabling back: the login works again, revoked certificates stay revoked."""
+    await enable_user(house.office, user_id, actor=actor())
+    following = f"Next: sekisho request reissue {user_id} --reason expired"
+    return answer({"enabled": {"user_id": user_id}}, f"{user_id} may log in again", following)
 
 
 def known_user(office: Office, user_id: str) -> store.User:

@@ -226,6 +226,15 @@ def test_doctor(peopled: Shell) -> None:
     assert found["permissions"]["hint"].startswith("chmod go-rwx ")
 
 
+def test_doctor_finds_a_mailbox_outside_a_demo(peopled: Shell) -> None:
+    """What serve would refuse is found before."""
+    (peopled.data / FILE_NAME).write_text("[sites]\nmailbox = ['mailbox.localhost']\n")
+    bad = peopled("doctor")
+    found = {each["check"]: each for each in bad.value["checks"]}
+    assert (bad.code, found["configuration"]["state"]) == (1, "bad")
+    assert "sites.mailbox = []" in found["configuration"]["hint"]
+
+
 def test_doctor_looks_outside(peopled: Shell) -> None:
     """A mail server that does not answer is bad; host names nobody resolves are worth a notice."""
     with socket.create_server(("127.0.0.1", 0)) as server:

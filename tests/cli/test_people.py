@@ -74,6 +74,17 @@ def test_disable(peopled: Shell) -> None:
     assert peopled("user", "disable", "K00000000").error["code"] == "not_found"
 
 
+def test_enable(peopled: Shell) -> None:
+    """Enabling brings the login back and nothing that was ended; the next step is a reissue."""
+    assert peopled("user", "enable", "K12345678").error["code"] == "conflict"
+    assert peopled("user", "enable", "K00000000").error["code"] == "not_found"
+    peopled("user", "disable", "K12345678")
+    assert peopled("user", "enable", "K12345678").value["enabled"]["user_id"] == "K12345678"
+    shown = peopled("user", "show", "K12345678").value["user"]
+    assert (shown["disabled_at"], shown["requests"][0]["state"]) == (None, "withdrawn")
+    assert peopled("request", "reissue", "K12345678", "--reason", "expired").code == 0
+
+
 def test_reissue(peopled: Shell) -> None:
     """A reissue opens a new request with a raised number; the old request has ended."""
     made = peopled("request", "reissue", "K12345678", "--reason", "pc_change").value["reissue"]
