@@ -13,12 +13,16 @@ from enroll.acme.accounts import Account, NewAccount, read_account_update, read_
 from enroll.acme.credentials import PURPOSE
 from enroll.acme.door import Door, active_user
 from enroll.acme.jws import MacKey, VerifiedRequest, verify_binding, verify_key_change
-from enroll.problems import Problem
+from enroll.problems import Problem, rate_limited
 from enroll.renewal import source_of
 from enroll.states import WAITING, Event
 from enroll.transitions import apply
 
 Request = VerifiedRequest[Account]
+
+#: Accounts that the certificates of one user may vouch for within a day: a client needs one.
+MAX_BY_CERTIFICATE = 100
+_DAY = 86_400
 
 
 async def new_account(door: Door, request: Request, peer: VerifiedPeer | None) -> tuple[Account, bool]:
@@ -141,6 +145,10 @@ def _vouched(
 
 def _record(db: sqlite_utils.Database, door: Door, draft: Account) -> tuple[Account, bool]:
     active_user(db, draft.user_id)
+    since = draft.created_at - _DAY
+    if draft.kid is None and store.count_by_certificate(db, draft.user_id, since) >= MAX_BY_CERTIFICATE:
+        detail = f"{MAX_BY_CERTIFICATE} accounts were made with this user's certificates within a day"
+        raise rate_limited(detail, retry_after=_DAY, help_url=door.help_url)
     if not store.add_account(db, draft):
         found = store.account_of_key(db, draft.key.spki_sha256)
         if found is not None:

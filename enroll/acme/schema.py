@@ -39,6 +39,7 @@ _TABLES = (
         binding TEXT                           -- JSON, as the client sent it
     ) STRICT, WITHOUT ROWID
     """,
+    "CREATE INDEX acme_accounts_by_certificate ON acme_accounts(user_id, created_at) WHERE kid IS NULL",
     """
     CREATE TABLE acme_orders (
         id TEXT PRIMARY KEY,

@@ -157,6 +157,16 @@ def account(db: Db, account_id: str) -> Account | None:
     return None if row is None else _account(*row)
 
 
+def count_by_certificate(db: Db, user_id: str, since: int) -> int:
+    """How many accounts a user's certificates have vouched for since then."""
+    return int(
+        db.execute(
+            "SELECT count(*) FROM acme_accounts WHERE kid IS NULL AND user_id = ? AND created_at > ?",
+            (user_id, since),
+        ).fetchone()[0]
+    )
+
+
 def account_of_key(db: Db, spki_sha256: str) -> Account | None:
     """The account of a key, deactivated or not."""
     row = db.execute(f"{_ACCOUNT} WHERE spki_sha256 = ?", [spki_sha256]).fetchone()

@@ -21,7 +21,7 @@ from cryptography import x509
 import enroll
 from ca.profiles import PROFILES as CERTIFICATE_PROFILES
 from ca.revocation import REASONS
-from enroll.acme import accounts, jws, nonces, ordering, orders, wire
+from enroll.acme import accounts, jws, nonces, ordering, orders, registration, wire
 from enroll.acme.door import PROFILES
 from enroll.acme.renewalinfo import RETRY_AFTER, CertId
 from enroll.acme.resources import RESOURCES
@@ -107,6 +107,7 @@ def _limits() -> Iterator[tuple[str, str]]:
     yield "contacts of an account", str(accounts.MAX_CONTACTS)
     yield "identifiers of an order", str(orders.MAX_IDENTIFIERS)
     yield "unfinished orders of an account", str(ordering.MAX_OPEN_ORDERS)
+    yield "accounts that a user's certificates vouch for in a day", str(registration.MAX_BY_CERTIFICATE)
     yield "orders in a page of the list", "100"
     yield "certificates of a credential outside the renewal period", f"{settings.quota} (its quota)"
     yield "an order waits for its CSR", f"{ordering.ORDER_LIFETIME // 3_600} hours"

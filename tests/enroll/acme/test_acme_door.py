@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import ca.store
 import enroll.store
-from enroll.acme import store
+from enroll.acme import registration, store
 from enroll.acme.renewalinfo import CertId
 from enroll.people import disable_user
 from enroll.states import State
@@ -586,6 +586,21 @@ async def test_renewal_by_certificate(renewal: Site) -> None:
     chain = await client.post(final.json["certificate"])
     renewed = x509.load_pem_x509_certificates(chain.body)[0]
     assert renewed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "K123456780002"
+
+
+async def test_accounts_by_certificate_are_limited(renewal: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many a day: one more is 429, an account that is there already is served, the next day goes on."""
+    monkeypatch.setattr(registration, "MAX_BY_CERTIFICATE", 2)
+    first = Client(renewal)
+    assert (await first.register()).status == 201
+    assert (await Client(renewal).register()).status == 201
+    late = Client(renewal)
+    refused = await late.register()
+    assert refused.problem == (429, "rateLimited")
+    assert refused.headers["Retry-After"] == "86400"
+    assert (await first.register()).status == 200
+    clock_of(renewal.office).advance(days=1, seconds=1)
+    assert (await late.register()).status == 201
 
 
 async def test_no_certificate_no_renewal(renewal: Site) -> None:
