@@ -286,6 +286,34 @@ async def test_who_does_not_read_is_not_answered_ahead(house: Build) -> None:
             await sending
 
 
+async def test_requests_in_records_of_their_own_wait(house: Build) -> None:
+    """Who sends them one by one, and reads no answer, is held back like who sends them all at once."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + bytes(200_000))
+            await writer.drain()
+
+    async with running(script) as port:
+        here = await house(f"http://127.0.0.1:{port}")
+        async with here.client() as client:
+            sent, total = 0, 3_000
+
+            async def feed() -> None:
+                nonlocal sent
+                for _ in range(total):
+                    await client.send(get(HOST, b"/a", b"X: " + b"x" * 8_000))
+                    sent += 1
+
+            feeding, before = asyncio.create_task(feed()), -1
+            while before != sent:
+                before = sent
+                await asyncio.sleep(0.2)
+            feeding.cancel()
+            assert 0 < sent < total
+
+
 @pytest.mark.parametrize("target", [b"/up", b"/own/count"])
 async def test_a_body_behind_a_slow_answer_waits(house: Build, target: bytes) -> None:
     """It is left with the client until its turn, and then arrives whole, at the upstream and at a page."""
@@ -392,6 +420,20 @@ async def test_a_field_in_several_records(house: Build, pieces: tuple[bytes, ...
     assert b"one \r\n" not in upstream.raw[0]
 
 
+@pytest.mark.parametrize(
+    "line", [b"GET ?x HTTP/1.1", b"GET  HTTP/1.1", b"GET /" + b"a" * 9_000 + b" HTTP/1.1"]
+)
+async def test_a_header_seen_before_hides_no_target(house: Build, line: bytes) -> None:
+    """A target that is none, or too long, is refused also below the very header of the last request."""
+    async with recording() as upstream:
+        here = await house(upstream.url)
+        async with here.client() as client:
+            assert (await client.get(HOST, b"/a")).status == 200
+            assert (await client.ask(line + b"\r\nHost: login.test\r\n\r\n")).status == 400
+    assert [seen.target for seen in upstream.requests] == ["/a"]
+    assert upstream.raw[0].count(b"GET ") == 1
+
+
 START = b"GET /a HTTP/1.1\r\nHost: login.test\r\n"
 LIMITS = Limits()
 
@@ -447,6 +489,18 @@ async def test_a_trailer_section_has_limits(house: Build, fields: bytes) -> None
         assert (statuses(got), alert) == ([400], "close_notify")
         assert upstream.requests == []
         assert here.pool.open == 0
+
+
+async def test_a_trailer_without_an_end_has_limits(house: Build) -> None:
+    """A field after a body that never ends is 400 once it is too long, and no whole body for the upstream."""
+    async with recording() as upstream:
+        here = await house(upstream.url)
+        async with here.client() as client:
+            await client.send(chunked(b"/a", b"3\r\nabc\r\n0\r\nX: "))
+            for _ in range(40):
+                await client.send(b"y" * 5_000)
+            assert (await asyncio.wait_for(client.answer(), 3)).status == 400
+        assert upstream.requests == []
 
 
 @pytest.mark.parametrize("piece", [b"\r\n", b"X-A: b\r\n"])
@@ -579,6 +633,31 @@ async def test_who_leaves_leaves_nothing_behind(house: Build, moment: str) -> No
         assert here.pool.resting() is None
 
 
+async def test_who_leaves_during_admission_takes_no_connection_along(house: Build) -> None:
+    """The upstream's connection that rests meanwhile is there for the next one; nothing was sent on it."""
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def admit(request: Request) -> Caller:
+        if request.target == "/b":
+            asked.set()
+            await go.wait()
+        assert isinstance(request.verdict, VerifiedPeer)
+        return Caller(request.verdict)
+
+    async with recording() as upstream:
+        here = await house(upstream.url, needs="login", login=admit)
+        async with here.client() as client:
+            assert (await client.get(HOST, b"/a")).status == 200
+            await client.send(get(HOST, b"/b"))
+            await asked.wait()
+        await until(lambda: here.running.listener.open_connections == 0)
+        go.set()
+        await until(lambda: len(here.log.entries) == 2)
+        assert here.pool.open == 1
+        assert here.pool.resting() is not None
+    assert [seen.target for seen in upstream.requests] == ["/a"]
+
+
 # -- upstreams that fail -----------------------------------------------------------------------------
 
 
@@ -661,6 +740,37 @@ async def test_a_body_of_somebody_turned_down_is_no_request(house: Build) -> Non
     assert [each[2] for each in here.log.lines()] == [403, 200, 403, 200, 403]
 
 
+async def test_a_whole_chunked_body_over_a_rested_connection(house: Build) -> None:
+    """A body in chunks that came with its head arrives and is answered, on the connection of the last one."""
+    async with recording() as upstream:
+        here = await house(upstream.url, waits=Waits(answer=1))
+        async with here.client() as client:
+            assert (await client.get(HOST, b"/a")).status == 200
+            assert (await client.ask(chunked(b"/b", b"3\r\nabc\r\n0\r\n\r\n"))).body == b"abc"
+    assert [(seen.body, seen.connection) for seen in upstream.requests] == [(b"", 0), (b"abc", 0)]
+
+
+async def test_a_body_that_breaks_with_its_head_ends_the_page(house: Build) -> None:
+    """A page does not wait for the rest of a body whose framing broke in the record of its head."""
+    async with recording() as upstream:
+        here = await house(upstream.url)
+        async with here.client() as client:
+            await client.send(chunked(b"/own/echo", b"zz\r\n"))
+            await asyncio.wait_for(client.end(), 3)
+
+
+async def test_who_is_turned_down_sees_why_while_he_sends(house: Build) -> None:
+    """The page of a refusal is not lost to who is still in the middle of a large body."""
+    limits = Limits(tick=0.02, drain=0.2, lingering=5)
+    here = await house("http://127.0.0.1:1", needs="login", limits=limits)
+    async with here.client() as client:
+        await client.send(post(b"/a", b"", length=3_000_000))
+        for _ in range(60):
+            await client.send(bytes(50_000))
+            await asyncio.sleep(0)  # let the gate answer in between
+        assert (await client.answer()).status == 403
+
+
 async def test_an_expectation_is_met_by_who_answers(house: Build) -> None:
     """A page says 100 itself; an upstream's 100 is handed on; who is turned down gets none."""
 
@@ -717,6 +827,24 @@ async def test_a_body_before_a_switch_arrives(house: Build, target: bytes, frami
         assert seen == ([] if target == b"/own/echo" else [("/a", body, [])])
 
 
+@pytest.mark.parametrize("second", [
+    get(HOST, b"/2", b"Connection: Upgrade", b"Upgrade: h2c"),
+    b"CONNECT a.test:1 HTTP/1.1\r\nHost: login.test\r\n\r\n",
+])  # fmt: skip
+async def test_two_upgrades_in_one_record(
+    house: Build, second: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first one is answered without, as the last one, and what is behind its body is not read."""
+    async with recording() as upstream:
+        here = await house(upstream.url)
+        async with here.client() as client:
+            await client.send(post(b"/1", b"abc", b"Connection: Upgrade", b"Upgrade: h2c") + second)
+            got, alert = await everything(client)
+        assert (statuses(got), alert) == ([200], "close_notify")
+    assert [(seen.target, seen.body) for seen in upstream.requests] == [("/1", b"abc")]
+    assert "Fatal error" not in caplog.text
+
+
 @pytest.mark.parametrize(("request_", "status"), [
     (b"CONNECT login.test:443 HTTP/1.1\r\nHost: login.test\r\n\r\nraw", 405),
     (b"CONNECT login.test:443 HTTP/1.1\r\nHost: login.test\r\nContent-Length: 3\r\n\r\nraw", 405),
@@ -730,6 +858,7 @@ async def test_a_body_before_a_switch_arrives(house: Build, target: bytes, frami
     (b"GET /a\r\n\r\n", 505),
     (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     (get(HOST, b"/a").replace(b"GET", b"BREW"), 400),
+    (b"SOURCE /a ICE/1.0\r\nHost: login.test\r\n\r\n", 405),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
 ])  # fmt: skip
 async def test_what_is_no_request_for_us(house: Build, request_: bytes, status: int) -> None:
@@ -864,6 +993,38 @@ async def test_a_stream_ends_with_the_right_to_it(house: Build) -> None:
         await until(lambda: here.pool.open == 0 and not relaying())
 
 
+async def test_a_silent_stream_says_nothing_more_to_who_lost_his_right(house: Build) -> None:
+    """He is asked for again while the upstream is silent, and what it says afterwards is not for him."""
+    entitled, refused, go = True, asyncio.Event(), asyncio.Event()
+
+    async def admit(request: Request) -> Caller:
+        if not entitled:
+            refused.set()
+            raise NotRelayed(403, "login")
+        assert isinstance(request.verdict, VerifiedPeer)
+        return Caller(request.verdict)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\ndata: 1\n\n")
+        await go.wait()
+        writer.write(b"data: secret\n\n")
+        await reader.read()
+
+    async with running(script) as port:
+        here = await house(f"http://127.0.0.1:{port}", needs="login", login=admit, waits=Waits(recheck=0.05))
+        async with here.client() as client:
+            await client.send(get(HOST, b"/a"))
+            while b"data: 1" not in client.buffer:
+                client.buffer += await client.some()
+            entitled = False
+            await asyncio.wait_for(refused.wait(), 3)
+            go.set()
+            got, alert = await everything(client)
+        assert b"secret" not in got
+        assert alert != "close_notify"
+
+
 # -- reloading and stopping --------------------------------------------------------------------------
 
 
@@ -895,6 +1056,30 @@ async def test_a_reload_while_a_request_is_relayed(house: Build, again: str) -> 
         assert [seen.target for seen in fresh.requests] == (["/b", "/c"] if relay else [])
 
 
+async def test_a_reload_finds_an_upgrade_that_waits(house: Build) -> None:
+    """A request with Upgrade that was pipelined before the reload is the new site's like any other."""
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await go.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
+        await reader.read()
+
+    async with running(script) as port, recording() as fresh:
+        here, new = await house(f"http://127.0.0.1:{port}"), await house(fresh.url)
+        async with here.client() as client:
+            upgrade = get(HOST, b"/2", b"Connection: Upgrade", b"Upgrade: h2c")
+            await client.send(get(HOST, b"/1") + upgrade)
+            await asked.wait()
+            await here.running.listener.swap([replace(here.site, handler=pages(), relay=new.site.relay)])
+            go.set()
+            assert (await client.answer()).body == b"old"
+            assert (await client.answer()).body == b"request 1"
+    assert [seen.target for seen in fresh.requests] == ["/2"]
+
+
 async def test_a_reload_while_a_request_fails(house: Build) -> None:
     """The page for an upstream that fails after the reload is there all the same."""
     asked, go = asyncio.Event(), asyncio.Event()
@@ -917,9 +1102,16 @@ async def test_a_reload_while_a_request_fails(house: Build) -> None:
 
 
 @pytest.mark.parametrize("outcome", [OK, b"nonsense\r\n"])
-async def test_stopping_waits_for_what_is_relayed(house: Build, outcome: bytes) -> None:
-    """The answer, or the page for its failure, arrives, what is behind it is not begun, and it ends."""
-    asked, go = asyncio.Event(), asyncio.Event()
+@pytest.mark.parametrize("shown", [False, True])
+async def test_stopping_waits_for_what_is_relayed(house: Build, outcome: bytes, shown: bool) -> None:
+    """The answer, or the page for its failure, arrives, what is behind it is not begun, and it ends.
+
+    ``shown``: the connection has shown a page before. The pages are stopped first, and it is not theirs.
+    """
+    asked, stopped, go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def down(_: web.Application) -> None:
+        stopped.set()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -928,14 +1120,20 @@ async def test_stopping_waits_for_what_is_relayed(house: Build, outcome: bytes) 
         writer.write(outcome)
         await reader.read()
 
+    app = pages()
+    app.on_cleanup.append(down)
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}", limits=Limits(tick=0.02, drain=5, lingering=0.2))
+        limits = Limits(tick=0.02, drain=5, lingering=0.2)
+        here = await house(f"http://127.0.0.1:{port}", limits=limits, app=app)
         async with here.client() as client, here.client() as idle:
             assert (await idle.get(HOST, b"/own/page")).status == 200
+            if shown:
+                assert (await client.get(HOST, b"/own/page")).status == 200
             await client.send(get(HOST, b"/a") + get(HOST, b"/b"))
             await asked.wait()
             stopping = asyncio.create_task(here.running.listener.stop())
             assert (await asyncio.wait_for(idle.end(), 3)).alert == "close_notify"
+            await asyncio.wait_for(stopped.wait(), 3)
             go.set()
             got, alert = await everything(client)
             assert (statuses(got), alert) == ([200 if outcome is OK else 502], "close_notify")
@@ -998,6 +1196,34 @@ async def test_the_log_has_a_line_for_each_request(house: Build) -> None:
     verdicts = [isinstance(each.verdict, VerifiedPeer) for each in here.log.entries]
     assert verdicts == [True] * 6 + [False]
     assert all(0 <= each.seconds < 5 for each in here.log.entries)
+
+
+async def test_the_log_knows_who_and_how_much_when_it_ends_early(house: Build) -> None:
+    """Who was turned down is named in it, and of an answer cut short it has the bytes that were sent."""
+
+    async def admit(request: Request) -> Caller:
+        request.subject = "K1"
+        if request.target == "/no":
+            raise NotRelayed(403, "login")
+        assert isinstance(request.verdict, VerifiedPeer)
+        return Caller(request.verdict)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n" + bytes(1_000))
+        await reader.read()
+
+    async with running(script) as port:
+        here = await house(f"http://127.0.0.1:{port}", needs="login", login=admit)
+        async with here.client() as client:
+            assert (await client.get(HOST, b"/no")).status == 403
+            await client.send(get(HOST, b"/a"))
+            got = b""
+            while not got.endswith(bytes(1_000)):
+                got += await client.some()
+        await until(lambda: len(here.log.entries) == 2)
+    assert [each.subject for each in here.log.entries] == ["K1", "K1"]
+    assert here.log.entries[1].sent == len(got)
 
 
 async def test_the_log_of_a_refusal_by_the_gate(house: Build) -> None:
