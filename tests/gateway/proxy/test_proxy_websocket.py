@@ -70,6 +70,27 @@ async def test_bytes_go_both_ways(stand: Stand, pki: Pki) -> None:
     assert front.pool.resting() is None
 
 
+async def test_a_websocket_has_a_connection_of_its_own(stand: Stand, pki: Pki) -> None:
+    """V44: it takes no connection that rests after another request, whoever's that was."""
+    connections: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(connections)
+        connections.append(b"")
+        while True:
+            connections[number] += await reader.readuntil(b"\r\n\r\n")
+            switches = b"GET /ws " in connections[number]
+            writer.write(SWITCHING if switches else b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with running(script) as port:
+        front = await stand(f"http://127.0.0.1:{port}")
+        async with connect(front.port, b"login.test", certificate=pki.client) as client:
+            assert (await client.get(b"login.test", b"/a")).body == b"ok"
+            await client.send(get(b"login.test", b"/ws", *OPENING))
+            assert (await head_of(client)).startswith(b"HTTP/1.1 101 ")
+            assert [each[: each.index(b" HTTP")] for each in connections] == [b"GET /a", b"GET /ws"]
+
+
 async def test_nothing_is_handed_on_before_the_101(stand: Stand, pki: Pki) -> None:
     """V44: what the client sends early waits until the upstream has agreed, and then arrives."""
     heard = b""
