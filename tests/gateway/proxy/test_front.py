@@ -1206,6 +1206,32 @@ async def test_a_reload_finds_an_upgrade_that_waits(house: Build) -> None:
     assert [seen.target for seen in fresh.requests] == ["/2"]
 
 
+async def test_a_reload_that_brings_an_upstream(house: Build) -> None:
+    """Connections from before it have nobody to hand requests on: they end, after the page they are at."""
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: web.Request) -> web.Response:
+        asked.set()
+        await go.wait()
+        return web.Response(text="slow")
+
+    async with recording() as upstream:
+        here = await house(upstream.url)
+        plain = replace(here.site, handler=pages(("GET", "/own/slow", slow)), relay=None)
+        await here.running.listener.swap([plain])
+        async with here.client() as idle, here.client() as busy:
+            assert (await idle.get(HOST, b"/own/page")).status == 200
+            await busy.send(get(HOST, b"/own/slow") + get(HOST, b"/a"))
+            await asked.wait()
+            await here.running.listener.swap([replace(here.site, handler=pages())])
+            assert (await asyncio.wait_for(idle.end(), 3)).alert == "close_notify"
+            go.set()
+            got, alert = await everything(busy)
+            assert (statuses(got), alert) == ([200], "close_notify")
+        async with here.client() as client:
+            assert (await client.get(HOST, b"/a")).body == b"request 1"
+
+
 async def test_a_reload_while_a_request_fails(house: Build) -> None:
     """The page for an upstream that fails after the reload is there all the same."""
     asked, go = asyncio.Event(), asyncio.Event()
