@@ -154,6 +154,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         "_phase",
         "_proxied",
         "_raw",
+        "_raw_paused",
         "_read_paused",
         "_records",
         "_sent",
@@ -181,7 +182,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self.info: ConnectionInfo | None = None
         # What came of a PROXY header; None where none is expected, or once it is read.
         self._proxied: bytearray | None = None
-        self._closing = self._read_paused = self._write_paused = False
+        self._closing = self._read_paused = self._raw_paused = self._write_paused = False
         self._phase: Awaiting | None = None
         self._records, self._unread = Records(), 0
         self._barren = self._body = self._body_mark = self._sent = self._sent_mark = 0
@@ -336,14 +337,14 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
     def pause_reading(self) -> None:
         if not self._read_paused:
             self._read_paused = True
-            if self._raw is not None and not self._closing:
+            if self._raw is not None and not self._closing and not self._raw_paused:
+                self._raw_paused = True
                 self._raw.pause_reading()
 
     def resume_reading(self) -> None:
         if self._read_paused:
             self._read_paused = False
             if self._raw is not None and not self._closing:
-                self._raw.resume_reading()
                 self._loop.call_soon(self._read)
 
     def is_reading(self) -> bool:
@@ -484,6 +485,10 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         except TlsError:
             self._finish()
             return
+        if self._raw_paused and not self._read_paused and not self._closing and self._raw is not None:
+            # Only now: what OpenSSL holds must be gone before there is more of it.
+            self._raw_paused = False
+            self._raw.resume_reading()
         self._account(http, got)
         if flush and not got:
             self._flush()  # what was read was TLS's own; its answers else go out with the next data

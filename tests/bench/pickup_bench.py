@@ -52,6 +52,7 @@ def main() -> None:
         cores = sorted(os.sched_getaffinity(0))
         server = subprocess.Popen(
             [SEKISHO, "serve"],
+            stderr=subprocess.DEVNULL,  # its log
             env=environment,
             stdout=subprocess.DEVNULL,
             preexec_fn=lambda: os.sched_setaffinity(0, {cores[0]}),

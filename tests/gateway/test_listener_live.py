@@ -253,6 +253,25 @@ def test_on_uvloop(pki: Pki) -> None:
     uvloop.run(run())
 
 
+async def test_reading_goes_on_when_what_came_is_decrypted(serve: Serve, pki: Pki) -> None:
+    """Otherwise each pause would leave more with OpenSSL than it found there."""
+    running = await serve(login(pki))
+    async with connect(running.port, b"login.test", certificate=pki.client) as client:
+        (here,) = running.listener._open
+        assert (await client.get(b"login.test")).status == 200
+        raw = here._raw
+        assert raw is not None
+        here.pause_reading()
+        for piece in (b"POST / HTTP/1.1\r\nHost: login.test\r\nContent-Length: 6\r\n\r\n", b"abc", b"def"):
+            client.tls.send(piece)
+        here.data_received(client.tls.bio_read(65_536))  # read before the pause
+        assert (here._unread, raw.is_reading()) == (3, False)
+        here.resume_reading()
+        assert not raw.is_reading()
+        assert (await client.answer()).status == 200
+        assert (here._unread, raw.is_reading()) == (0, True)
+
+
 async def test_facts_outlive_the_connection(serve: Serve, pki: Pki) -> None:
     """A handler that outlives its connection still knows whose it was."""
     left = asyncio.Event()
