@@ -47,6 +47,21 @@ QUICK = Limits(
 )
 
 
+def held_up(
+    asked: asyncio.Event, go: asyncio.Event, answer: bytes
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """An upstream that says when it is asked, and answers when it may."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await go.wait()
+        writer.write(answer)
+        await reader.read()
+
+    return script
+
+
 # -- a house with both -------------------------------------------------------------------------------
 
 
@@ -1141,14 +1156,7 @@ async def test_a_silent_stream_says_nothing_more_to_who_lost_his_right(house: Bu
 async def test_a_reload_while_a_request_is_relayed(house: Build, again: str) -> None:
     """It is answered by the old upstream; the next one, pipelined already, finds the new site."""
     asked, go = asyncio.Event(), asyncio.Event()
-
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        asked.set()
-        await go.wait()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
-        await reader.read()
-
+    script = held_up(asked, go, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
     async with running(script) as port, recording() as fresh:
         here, new = await house(f"http://127.0.0.1:{port}"), await house(fresh.url)
         relay = new.site.relay if again == "relay" else None
@@ -1185,14 +1193,7 @@ async def test_a_reload_changes_what_a_header_means(house: Build) -> None:
 async def test_a_reload_finds_an_upgrade_that_waits(house: Build) -> None:
     """A request with Upgrade that was pipelined before the reload is the new site's like any other."""
     asked, go = asyncio.Event(), asyncio.Event()
-
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        asked.set()
-        await go.wait()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
-        await reader.read()
-
+    script = held_up(asked, go, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
     async with running(script) as port, recording() as fresh:
         here, new = await house(f"http://127.0.0.1:{port}"), await house(fresh.url)
         async with here.client() as client:
