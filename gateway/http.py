@@ -48,6 +48,9 @@ web_fileresponse.NOSENDFILE = True  # type: ignore[misc]
 # Seconds; aiohttp asks for a limit, and a connection is also in use when no page is asked for.
 _NEVER = 10.0**7
 
+#: nginx's number for a client that left before its answer; in the log, never on the wire.
+CLIENT_GONE = 499
+
 _METHODS_REFUSED = frozenset(
     {
         "CONNECT", "TRACE",
@@ -299,6 +302,19 @@ class RequestProtocol(web.RequestHandler):
         # Its count outlives the connection, which `transport` does not.
         self._wire = cast("TlsConnection", transport)
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        body, self._body = self._body, None
+        super().connection_lost(exc)
+        if body is not None and not body.is_eof():
+            # aiohttp tells the request that runs; one whose turn is only coming would wait for ever.
+            body.set_exception(ConnectionResetError("the client is gone"))
+            body.feed_eof()  # nothing to linger for
+
+    def log_exception(self, *args: Any, **more: Any) -> None:
+        # While the rest of a body is let pass by, its sender may leave.
+        if self.transport is not None or not isinstance(more.get("exc_info"), ConnectionError):
+            super().log_exception(*args, **more)
+
     def resume_count(self) -> None:
         """What others have written on the connection meanwhile is not part of the next answer."""
         self._written = 0 if self._wire is None else self._wire.written
@@ -362,6 +378,8 @@ class RequestProtocol(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """A page instead of aiohttp's text; the peer's faults are counted, ours are logged."""
+        if isinstance(exc, ConnectionError) and self.transport is None:
+            return web.Response(status=CLIENT_GONE)
         if status >= 500:
             log.error("request failed: %s", type(exc).__name__, exc_info=exc)
         else:

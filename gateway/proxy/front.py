@@ -34,8 +34,6 @@ log = logging.getLogger("sekisho.proxy")
 _HIGH = 65_536
 # A head of the largest fields that are allowed, all of them, is nobody's; browsers stop at far less.
 _HEAD_BYTES = 65_536
-# nginx's number for a client that left before its answer; never on the wire.
-_CLIENT_GONE = 499
 # The request line of a plain read. In such a target there is nothing for the gate to refuse.
 _READ = re.compile(
     rb"(GET|HEAD) ((?=/)(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)*/?(?:\?[A-Za-z0-9_~.=&+-]*)?) HTTP/1\.1"
@@ -317,7 +315,7 @@ class Front(asyncio.Protocol):
     def decline(self, request: Request, why: Exception | None = None) -> None:
         """Leaves the answer to the site's own pages, which are told why."""
         if self.transport is None:
-            self.answered(request, _CLIENT_GONE, False)
+            self.answered(request, http.CLIENT_GONE, False)
             return
         pages = self._pages
         if pages is None:

@@ -272,6 +272,31 @@ async def test_reading_goes_on_when_what_came_is_decrypted(serve: Serve, pki: Pk
         assert (here._unread, raw.is_reading()) == (0, True)
 
 
+async def test_who_leaves_at_once_leaves_no_handler_behind(serve: Serve, pki: Pki, caplog: Any) -> None:
+    """W15: the end of the connection comes in one read with half of a body; whoever reads it learns it."""
+    ended = asyncio.Event()
+
+    async def read(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            await request.read()
+        finally:
+            ended.set()
+        return web.Response()
+
+    running = await serve(login(pki, handler=read))
+    async with connect(running.port, b"login.test", certificate=pki.client) as client:
+        client.tls.send(b"POST / HTTP/1.1\r\nHost: login.test\r\nContent-Length: 9\r\n\r\nab")
+        client.tls.shutdown()
+        await client.push()
+        await asyncio.wait_for(ended.wait(), 3)
+    (runner,) = [each for handler, each in running.listener._runners.items() if handler is read]
+    assert runner.server is not None
+    async with asyncio.timeout(3):
+        while runner.server.connections:
+            await asyncio.sleep(0.01)
+    assert caplog.text == ""
+
+
 async def test_facts_outlive_the_connection(serve: Serve, pki: Pki) -> None:
     """A handler that outlives its connection still knows whose it was."""
     left = asyncio.Event()
