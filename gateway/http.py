@@ -34,10 +34,10 @@ Verdict = VerifiedPeer | Rejection
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 _PEER: web.RequestKey[Verdict | None] = web.RequestKey("sekisho.peer")
-#: Whose session a request belongs to, for the log; set by whoever finds the session.
 #: What stands before an application, for handlers that want none of its frame: it is given the
 #: application's own handler and returns the one that is asked instead.
 AHEAD: web.AppKey[Callable[[LowLevelHandler], LowLevelHandler]] = web.AppKey("sekisho.ahead")
+#: Whose session a request belongs to, for the log; set by whoever finds the session.
 SUBJECT: web.RequestKey[str] = web.RequestKey("sekisho.subject")
 
 # Visitors are not told which versions they are talking to, and our transport has no file descriptor

@@ -14,25 +14,20 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
+# RFC 9110 6.4.1: these never have content, and 204 no Content-Length either (8.6).
+_WITHOUT_CONTENT = frozenset({204, 304})
+_LAST = b"Connection: close\r\n\r\n"
+
 
 def whole(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> bytes:
     """An answer as bytes, the last on its connection. Headers as for `Reply`."""
-    return b"%sContent-Length: %d\r\nDate: %s\r\nConnection: close\r\n\r\n%s" % (
-        _head(status, tuple(headers)),
-        len(body),
-        http_date(int(time.time())),
-        body,
-    )
+    return _framed(_head(status, tuple(headers)), len(body), _LAST) + body
 
 
 @lru_cache(maxsize=2)
 def http_date(at: int) -> bytes:
     """A time in seconds since the epoch as a Date field has it (RFC 9110 5.6.7)."""
     return formatdate(at, usegmt=True).encode("ascii")
-
-
-# RFC 9110 6.4.1: these never have content, and 204 no Content-Length either (8.6).
-_WITHOUT_CONTENT = frozenset({204, 304})
 
 
 class Reply:
@@ -68,21 +63,20 @@ class Reply:
         self._protocol = request.protocol
         # HTTP/1.0 would have to be promised it (RFC 9112 9.3); nobody who matters asks.
         self.keep_alive = request.keep_alive and request.version == HttpVersion11 and not self._close
-        end = b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n"
+        end = b"\r\n" if self.keep_alive else _LAST
         if self.status in _WITHOUT_CONTENT:
             transport.write(b"%sDate: %s\r\n%s" % (self._head, http_date(int(time.time())), end))
             return
-        head = b"%sContent-Length: %d\r\nDate: %s\r\n%s" % (
-            self._head,
-            len(self._body),
-            http_date(int(time.time())),
-            end,
-        )
+        head = _framed(self._head, len(self._body), end)
         transport.write(head if request.method == "HEAD" else head + self._body)
 
     async def write_eof(self) -> None:
         if self._protocol.writing_paused:
             await self._protocol._drain_helper()
+
+
+def _framed(head: bytes, length: int, end: bytes) -> bytes:
+    return b"%sContent-Length: %d\r\nDate: %s\r\n%s" % (head, length, http_date(int(time.time())), end)
 
 
 @lru_cache(maxsize=1_024)

@@ -185,9 +185,11 @@ class Front(asyncio.Protocol):
         # Of a request that the pages answered before its body had come: whether they keep the connection.
         self._keeps: bool | None = None
         self._at_pages = False
-        # Nothing is read any more; the answer that runs is the last one; what comes is another protocol's;
-        # the last answer is written; the client was in the middle of what we stopped reading.
-        self._over = self._last = self._raw = self._ended = self._sending = False
+        #: Whether the request that is being answered is the last one, whatever its head said.
+        self.last = False
+        # Nothing is read any more; what comes is another protocol's; the last answer is written; the client
+        # was in the middle of what we stopped reading.
+        self._over = self._raw = self._ended = self._sending = False
         self._held = b""
         self._forwarded = b"", b""
         # The header of the last request, if that was a plain read, and what it was parsed to.
@@ -277,7 +279,7 @@ class Front(asyncio.Protocol):
 
     def close(self) -> None:
         """Makes the request that is being answered the last one."""
-        self._last = True
+        self.last = True
 
     def rehome(self, info: ConnectionInfo, server: web.Server) -> None:
         """Under new sites: the next request finds another relay, and other pages. Only between two."""
@@ -339,11 +341,6 @@ class Front(asyncio.Protocol):
         held, self._held = self._held, b""
         self.flow()
         return held
-
-    @property
-    def last(self) -> bool:
-        """Whether the request that is being answered is the last one, whatever its head said."""
-        return self._last
 
     def forwarded(self, host: bytes) -> bytes:
         """The lines that say where this connection's requests come from."""
@@ -501,7 +498,7 @@ class Front(asyncio.Protocol):
         self._at_pages = False
         if self.transport is None:
             return
-        if not keep or self._last or (self._over and not self._queue):
+        if not keep or self.last or (self._over and not self._queue):
             self._end()
             return
         moves, self.moves_to = self.moves_to, None

@@ -285,3 +285,11 @@ def records_payload(wire: bytes) -> bytes:
 
 def _reason(error: SSL.Error) -> str:
     return error.args[0][0][2] if error.args and error.args[0] else str(error)
+
+
+async def head_of(client: RawClient) -> bytes:
+    """The next head, without the empty line at its end."""
+    while b"\r\n\r\n" not in client.buffer:
+        client.buffer += await client.some()
+    head, _, client.buffer = client.buffer.partition(b"\r\n\r\n")
+    return head

@@ -30,9 +30,9 @@ from gateway.words import REFUSALS
 from tests.gateway.conftest import Pki, Running, Serve
 from tests.gateway.proxy import test_mounted
 from tests.gateway.proxy.conftest import IDENTITY
-from tests.gateway.proxy.test_proxy_websocket import OPENING, capitals, head_of
+from tests.gateway.proxy.test_proxy_websocket import OPENING, capitals
 from tests.gateway.proxy.upstreams import recording, running, saying
-from tests.gateway.rawtls import Closed, RawClient, connect, get
+from tests.gateway.rawtls import Closed, RawClient, connect, get, head_of
 from tests.gateway.samples import login
 from tests.gateway.sites import kit
 from tests.gateway.sites.test_service import USER, at_home, fetched, first_password, log_in
@@ -884,12 +884,7 @@ async def test_who_waits_for_a_100_is_not_slow(house: Build) -> None:
     """A body that its sender holds back is not late before the upstream asked for it; then it is."""
     heard, go = asyncio.Event(), asyncio.Event()
 
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        heard.set()
-        await go.wait()
-        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        await reader.read()
+    script = held_up(heard, go, b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async with running(script) as port:
         here = await house(f"http://127.0.0.1:{port}", limits=QUICK)
@@ -1266,12 +1261,7 @@ async def test_stopping_waits_for_what_is_relayed(house: Build, outcome: bytes, 
     async def down(_: web.Application) -> None:
         stopped.set()
 
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        asked.set()
-        await go.wait()
-        writer.write(outcome)
-        await reader.read()
+    script = held_up(asked, go, outcome)
 
     app = pages()
     app.on_cleanup.append(down)

@@ -17,7 +17,7 @@ from gateway.proxy.rules import rules_of
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import AT, KEYS, Stand
 from tests.gateway.proxy.upstreams import recording
-from tests.gateway.rawtls import RawClient, connect, get
+from tests.gateway.rawtls import connect, get, head_of
 from tests.gateway.samples import check
 
 
@@ -167,7 +167,7 @@ async def test_the_same_header_again_is_forwarded_again(stand: Stand, pki: Pki) 
                 assert (await client.get(b"login.test", target, b"Accept: x")).status == 200
             assert (await client.get(b"login.test", b"/e", b"Accept: y")).status == 200
             await client.send(b"HEAD /f HTTP/1.1\r\nHost: login.test\r\nAccept: y\r\n\r\n")
-            await until_head(client)
+            await head_of(client)
     assert [(seen.method, seen.target) for seen in upstream.requests] == [
         *(("GET", each) for each in ("/a", "/b?c=1", "/b?c=1", "/%61", "/d", "/e")), ("HEAD", "/f"),
     ]  # fmt: skip
@@ -202,12 +202,3 @@ async def test_a_value_that_looks_like_a_request_is_a_value(stand: Stand, pki: P
             assert (await client.ask(piece)).status == 400  # it has no Host
     assert [seen.target for seen in upstream.requests] == ["/a"]
     assert upstream.requests[0].values("x-odd") == ["GET /b HTTP/1.1"]
-
-
-async def until_head(client: RawClient) -> bytes:
-    """Everything up to the end of an answer's head."""
-    data = client.buffer
-    while b"\r\n\r\n" not in data:
-        data += await client.some()
-    client.buffer = b""
-    return data

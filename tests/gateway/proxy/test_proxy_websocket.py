@@ -17,7 +17,7 @@ from gateway.proxy.upstream import Waits
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import Stand
 from tests.gateway.proxy.upstreams import recording, running, saying
-from tests.gateway.rawtls import RawClient, connect, get
+from tests.gateway.rawtls import connect, get, head_of
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 OPENING = (
@@ -40,13 +40,6 @@ async def capitals(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     while data := await reader.read(65_536):
         writer.write(data.upper())
         await writer.drain()
-
-
-async def head_of(client: RawClient) -> bytes:
-    while b"\r\n\r\n" not in client.buffer:
-        client.buffer += await client.some()
-    head, _, client.buffer = client.buffer.partition(b"\r\n\r\n")
-    return head
 
 
 async def test_bytes_go_both_ways(stand: Stand, pki: Pki) -> None:
