@@ -33,9 +33,9 @@ _PRAGMAS = (
     "foreign_keys = ON",
     "trusted_schema = OFF",
     f"busy_timeout = {_BUSY_MS}",
-    # 64 MiB of page cache: a million certificates must not make an order dearer.
-    "cache_size = -65536",
 )
+#: MiB of page cache of each connection: a million certificates must not make an order dearer.
+CACHE_MIB = 64
 
 
 def rows(
@@ -55,10 +55,17 @@ class DatabaseClosed(RuntimeError):
 
 
 class Database:
-    """An opened database. Safe to share between threads and tasks."""
+    """An opened database. Safe to share between threads and tasks.
 
-    def __init__(self, path: Path, migrations: Sequence[Migrations] = ()) -> None:
+    ``cache_mib``: the most that each of its connections (the writer, one for each thread that reads) keeps
+    of the file in memory.
+    """
+
+    def __init__(
+        self, path: Path, migrations: Sequence[Migrations] = (), *, cache_mib: int = CACHE_MIB
+    ) -> None:
         self.path = path
+        self._cache_mib = cache_mib
         _migrate(path, migrations)
         self._local = threading.local()
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -72,7 +79,7 @@ class Database:
         """This thread's reading connection. It sees everything whose ``write`` has returned."""
         reader: sqlite_utils.Database | None = getattr(self._local, "reader", None)
         if reader is None:
-            reader = _connect(self.path)
+            reader = _connect(self.path, self._cache_mib)
             reader.conn.execute("PRAGMA query_only = ON")
             self._local.reader = reader
             with self._readers_lock:
@@ -114,7 +121,7 @@ class Database:
         self._queue.put(job)
 
     def _run(self) -> None:
-        db = _connect(self.path)
+        db = _connect(self.path, self._cache_mib)
         last = False
         while not last:
             jobs: list[_Job] = []
@@ -197,10 +204,10 @@ def _settle(job: _Job) -> None:
         job.future.set_result(job.result)
 
 
-def _connect(path: Path) -> sqlite_utils.Database:
+def _connect(path: Path, cache_mib: int = CACHE_MIB) -> sqlite_utils.Database:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
     db = sqlite_utils.Database(connection)
-    for pragma in _PRAGMAS:
+    for pragma in (*_PRAGMAS, f"cache_size = {-1024 * cache_mib}"):  # negative: KiB, not pages
         connection.execute(f"PRAGMA {pragma}")
     return db
 

@@ -15,6 +15,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ca.database import CACHE_MIB
 from ca.errors import ConfigError
 from ca.files import read_file
 from enroll.settings import Settings
@@ -286,6 +287,17 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Storage:
+    """The database in the data directory."""
+
+    cache: int = _setting(
+        CACHE_MIB,
+        "MiB of it that each of a worker's three connections may keep in memory",
+        _between(1, 65_536),
+    )
+
+
+@dataclass(frozen=True)
 class Behind:
     """The service behind the online service's login."""
 
@@ -349,6 +361,7 @@ class Config:
     rates: Rates = Rates()  # noqa: RUF009 (frozen)
     log: Log = Log()
     internal: Internal = Internal()
+    database: Storage = Storage()
 
     @property
     def public_port(self) -> int:
@@ -451,7 +464,8 @@ def toml_of(config: Config) -> str:
     """The file that holds these settings, each with its meaning beside it."""
     lines = [
         "# Configuration of sekisho. Every setting is here with its default; see each one's comment.",
-        "# After a change: sekisho doctor, then sekisho reload. listen, internal and log.file: restart it.",
+        "# After a change: sekisho doctor, then sekisho reload. For listen, internal, log.file and database",
+        "# stop it and start it again.",
     ]
     for name in _SECTIONS:
         section = getattr(config, name)

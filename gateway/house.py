@@ -72,7 +72,7 @@ def open_house(data: Path, passphrase: str, *, spare_keys: int = 0, clock: Clock
     settings = settings_of(config)
     workers = Workers()
     office = Office(
-        database=Database(data / DATABASE, migrations()),
+        database=Database(data / DATABASE, migrations(), cache_mib=config.database.cache),
         clock=clock or clock_of(data),
         vault=opened.vault,
         authority=opened.authority,

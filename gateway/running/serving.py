@@ -32,7 +32,15 @@ log = logging.getLogger("sekisho.serving")
 Builders = Mapping[Role, Callable[[Gate], web.Application]]
 
 #: Settings that belong to what is opened once.
-_AT_START = ("listen.host", "listen.port", "listen.public_port", "internal.host", "internal.port", "log.file")
+_AT_START = (
+    "listen.host",
+    "listen.port",
+    "listen.public_port",
+    "internal.host",
+    "internal.port",
+    "log.file",
+    "database.cache",
+)
 
 
 @dataclass(frozen=True)

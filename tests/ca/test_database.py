@@ -71,6 +71,19 @@ def test_readers_cannot_write(database):
         database.read().execute("INSERT INTO numbers(n) VALUES (9)")
 
 
+def test_every_connection_has_the_cache_that_was_asked_for(tmp_path):
+    """What a connection keeps of the file in memory is bounded by cache_mib, for readers and the writer."""
+
+    def kib(db):
+        return -db.execute("PRAGMA cache_size").fetchone()[0]
+
+    database = Database(tmp_path / "small.db", [migrations], cache_mib=3)
+    try:
+        assert kib(database.read()) == database.write_now(kib) == 3 * 1024
+    finally:
+        database.close()
+
+
 def test_closed_database_refuses_work(database):
     """Work handed in after close() is refused, not lost in silence."""
     database.close()
