@@ -16,6 +16,7 @@ from gateway.config import Config, origin
 from gateway.context import Gate, Role
 from gateway.house import House, server_certificate
 from gateway.proxy import mount
+from gateway.rates import Ledger
 from gateway.sites import renewal
 from gateway.sites.connectivity.hosts import fresh_hosts, probe_hosts
 from gateway.tls import ClientCertificate, ServerCertificate, Site
@@ -71,9 +72,10 @@ def sites_of(
     gate: Gate,
     extra: Mapping[Role, Callable[[Gate], web.Application]] | None = None,
     nonces: SpentTable | None = None,
+    ledger: Ledger | None = None,
 ) -> list[Site]:
     """Every site of the configuration. ``extra`` makes applications of roles that are no part of serving;
-    ``nonces`` is the table that several workers share.
+    ``nonces`` and ``ledger`` are what several workers share.
 
     ConfigError when a host has no good certificate, or a site may not be served here.
     """
@@ -86,7 +88,7 @@ def sites_of(
     anchors, advertised = TrustAnchors.of(issuers), (*issuers, house.datadir.root)
     builders = extra or {}
     behind, keys = mount.prepare(house, gate), mount.assertion_keys(house)
-    limits = limiting.limits_of(house.config.rates, gate.origins[Role.HELP] + "/")
+    limits = limiting.limits_of(house.config.rates, gate.origins[Role.HELP] + "/", ledger or Ledger())
     spent = protocol.nonces_of(house.office.vault, nonces or memory_table())
     sites: list[Site] = []
     for role, hosts in hosts_by_role(house.config).items():

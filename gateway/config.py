@@ -392,7 +392,7 @@ LIMIT_MEANINGS: dict[str, str] = {
 
 #: Meanings of ``gateway.rates.Rates``.
 RATE_MEANINGS: dict[str, str] = {
-    "page_address": "forms a second from one address; each worker counts for itself",
+    "page_address": "forms a second from one address, to all workers together",
     "page_certificate": "forms a second with one certificate",
     "protocol_address": "requests of the protocol a second from one address",
     "protocol_certificate": "requests of the protocol a second with one certificate",

@@ -15,7 +15,7 @@ from gateway.connection import source
 from gateway.context import Role
 from gateway.protocol import PREFIX
 from gateway.proxy.mount import OWN
-from gateway.rates import Buckets, Rates
+from gateway.rates import Ledger, Rates
 
 Limit = Callable[[web.BaseRequest], web.StreamResponse | None]
 
@@ -24,37 +24,37 @@ _WITH_FORMS = frozenset({Role.PICKUP, Role.RENEWAL, Role.SERVICE})
 
 
 def limits_of(
-    rates: Rates, help_url: str, now: Callable[[], float] = time.monotonic
+    rates: Rates, help_url: str, ledger: Ledger, now: Callable[[], float] = time.monotonic
 ) -> Callable[[Role], Limit | None]:
     """From a site to its limit, None for sites without. All sites share the same counts."""
-    burst = rates.burst_seconds
-    pages = (Buckets(rates.page_address, burst), Buckets(rates.page_certificate, burst))
-    protocol = (Buckets(rates.protocol_address, burst), Buckets(rates.protocol_certificate, burst))
+
+    def wait(request: web.BaseRequest, kind: bytes, address_rate: float, certificate_rate: float) -> int:
+        """Seconds to wait, 0 for none."""
+
+        def take(asker: str | bytes, rate: float) -> int:
+            whose = asker.encode() if isinstance(asker, str) else asker
+            return ledger.take(kind + whose, rate, rates.burst_seconds, now())
+
+        seconds = take(source(http.connection(request).peer_address), address_rate)
+        verdict = http.judged(request)
+        if not seconds and isinstance(verdict, VerifiedPeer):
+            seconds = take(verdict.fingerprint, certificate_rate)
+        return seconds
 
     def limit(request: web.BaseRequest) -> web.StreamResponse | None:
-        path = request.raw_path
-        if path.startswith(PREFIX + "/"):
-            wait = _wait(request, *protocol, now())
-            return _problem(wait, help_url) if wait else None
+        if request.raw_path.startswith(PREFIX + "/"):
+            seconds = wait(request, b"protocol ", rates.protocol_address, rates.protocol_certificate)
+            return _problem(seconds, help_url) if seconds else None
         if request.method != "POST":
             return None
-        wait = _wait(request, *pages, now())
-        return _page(wait) if wait else None
+        seconds = wait(request, b"page ", rates.page_address, rates.page_certificate)
+        return _page(seconds) if seconds else None
 
     def service(request: web.BaseRequest) -> web.StreamResponse | None:
         # What is the upstream's is the upstream's to limit. Decoded as for the router: "/%6Cogin" is ours.
         return limit(request) if request.path[1:].partition("/")[0] in OWN else None
 
     return lambda role: None if role not in _WITH_FORMS else service if role is Role.SERVICE else limit
-
-
-def _wait(request: web.BaseRequest, addresses: Buckets, certificates: Buckets, now: float) -> int:
-    """Seconds to wait, 0 for none."""
-    wait = addresses.take(source(http.connection(request).peer_address), now)
-    verdict = http.judged(request)
-    if not wait and isinstance(verdict, VerifiedPeer):
-        wait = certificates.take(verdict.fingerprint, now)
-    return wait
 
 
 def _page(wait: int) -> web.StreamResponse:

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
@@ -24,6 +25,7 @@ from enroll.delivery import deliver_due
 from gateway.assembly import gate_of, sites_of
 from gateway.config import Config, Log, read_config
 from gateway.house import House, open_house
+from gateway.rates import Ledger
 from gateway.running import internal, places, serving
 from gateway.running.journal import DirectHandler, Journal, JournalHandler
 from gateway.running.notify import notify, watchdog_seconds
@@ -70,10 +72,11 @@ def _serve_together(
     uvloop.run(_rehearse(data, passphrase))
     create_table(places.nonce_file(directory))
     _log_directly(data, config.log)
-    told = False
+    ledger, told = Ledger(), False
 
     def worker(number: int, parent: int) -> None:
-        uvloop.run(_serve(data, passphrase, Post(directory, number, shared=True), sock, parent))
+        post = Post(directory, number, shared=True, ledger=ledger)
+        uvloop.run(_serve(data, passphrase, post, sock, parent))
 
     def turn() -> None:
         nonlocal told
@@ -102,7 +105,7 @@ async def _serve(
     try:
         journal = _journal(data, house.config.log)
         _log_to(journal, house.config.log.level)
-        at_post = Post(post.directory, post.number, post.shared, journal)
+        at_post = replace(post, journal=journal)
         with stop_signals() as stop, ends_with(parent, stop):
             # Of several workers the supervisor says when all of them are ready.
             started = _say_ready if post.shared else _say_ready_to_systemd

@@ -20,6 +20,7 @@ from gateway.config import Config
 from gateway.context import Gate, Role
 from gateway.house import House, reopened
 from gateway.listener import Listener, Network
+from gateway.rates import Ledger
 from gateway.running import places
 from gateway.running.figures import Figures, resident_bytes, wrong_with
 from gateway.running.journal import Journal
@@ -53,6 +54,8 @@ class Post:
     #: Whether there are other workers.
     shared: bool = False
     journal: Journal | None = None
+    #: How often somebody asked; None: a ledger of one's own.
+    ledger: Ledger | None = None
 
 
 @dataclass
@@ -64,6 +67,7 @@ class Serving:
     post: Post
     meter: Meter
     table: SpentTable
+    ledger: Ledger
     extra: Builders | None
     leads: bool = False
     reloads: int = 0
@@ -77,9 +81,10 @@ def begin(house: House, post: Post, extra: Builders | None) -> Serving:
         table = open_table(places.nonce_file(post.directory))
     else:
         table = memory_table()
+    ledger = post.ledger or Ledger()
     meter = Meter(post.journal, access=house.config.log.access)
     listener = Listener(
-        _sites(house, post, extra, table),
+        _sites(house, post, extra, table, ledger),
         clock=house.office.clock,
         status=lambda fingerprint: _status(house, fingerprint),
         limits=house.config.limits,
@@ -87,14 +92,14 @@ def begin(house: House, post: Post, extra: Builders | None) -> Serving:
         proxies=proxies_of(house.config),
         observer=meter,
     )
-    return Serving(house, listener, post, meter, table, extra)
+    return Serving(house, listener, post, meter, table, ledger, extra)
 
 
 async def reload(serving: Serving) -> None:
     """Goes over to what the data directory says now. ConfigError, and nothing has changed."""
     house = reopened(serving.house)
     _check_unchanged(serving.house.config, house.config)
-    sites = _sites(house, serving.post, serving.extra, serving.table)
+    sites = _sites(house, serving.post, serving.extra, serving.table, serving.ledger)
     if serving.post.journal is not None:
         serving.post.journal.reopen()
     await serving.listener.swap(sites, limits=house.config.limits, proxies=proxies_of(house.config))
@@ -163,10 +168,10 @@ def proxies_of(config: Config) -> tuple[Network, ...]:
     return tuple(ip_network(each) for each in config.listen.proxy_protocol)
 
 
-def _sites(house: House, post: Post, extra: Builders | None, table: SpentTable) -> list[Site]:
+def _sites(house: House, post: Post, extra: Builders | None, table: SpentTable, ledger: Ledger) -> list[Site]:
     # Certificates and keys that are missing are made here, by one process for all.
     with places.turn(post.directory):
-        return sites_of(house, gate_of(house), extra, table)
+        return sites_of(house, gate_of(house), extra, table, ledger)
 
 
 def _ends(serving: Serving) -> dict[str, int]:

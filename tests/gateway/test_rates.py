@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.context import Role
 from gateway.limiting import limits_of
-from gateway.rates import Buckets, Rates
+from gateway.rates import Ledger, Rates
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect, issue
 from tests.gateway.samples import login, open_site
@@ -17,30 +18,55 @@ from tests.gateway.samples import login, open_site
 
 def test_a_burst_and_then_the_rate() -> None:
     """So many at once, then one each time that its share of a second has passed; others are free."""
-    buckets = Buckets(2.0, 3.0)
-    assert [buckets.take("a", 0.0) for _ in range(8)] == [0, 0, 0, 0, 0, 0, 1, 1]
-    assert buckets.take("b", 0.0) == 0
-    assert (buckets.take("a", 0.5), buckets.take("a", 0.5)) == (0, 1)
-    assert [buckets.take("a", 100.0) for _ in range(7)] == [0, 0, 0, 0, 0, 0, 1]
+    ledger = Ledger()
+
+    def take(asker: bytes, now: float) -> int:
+        return ledger.take(asker, 2.0, 3.0, now)
+
+    assert [take(b"a", 0.0) for _ in range(8)] == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert take(b"b", 0.0) == 0
+    assert (take(b"a", 0.5), take(b"a", 0.5)) == (0, 1)
+    assert [take(b"a", 100.0) for _ in range(7)] == [0, 0, 0, 0, 0, 0, 1]
 
 
 def test_the_wait_is_long_enough() -> None:
     """Who waits as long as told may ask again, and not a second earlier."""
-    buckets = Buckets(0.1, 1.0)
-    assert buckets.take("a", 0.0) == 0
-    assert buckets.take("a", 0.0) == 10
-    assert buckets.take("a", 9.0) == 1
-    assert buckets.take("a", 10.0) == 0
+    ledger = Ledger()
+    assert ledger.take(b"a", 0.1, 1.0, 0.0) == 0
+    assert ledger.take(b"a", 0.1, 1.0, 0.0) == 10
+    assert ledger.take(b"a", 0.1, 1.0, 9.0) == 1
+    assert ledger.take(b"a", 0.1, 1.0, 10.0) == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 5)), max_size=300))
-def test_memory_is_bounded(asked: list[tuple[int, int]]) -> None:
-    """However many ask, no more than so many are remembered."""
-    buckets, now = Buckets(1.0, 5.0, remembered=10), 0.0
+def test_nobody_gets_more_than_his_share(asked: list[tuple[int, int]]) -> None:
+    """However few cells there are, sharing them never gives an asker more than a bucket of his own would."""
+    small, now = Ledger(cells=4), 0.0
+    own: dict[int, Ledger] = {}
     for asker, later in asked:
         now += later
-        buckets.take(asker, now)
-        assert len(buckets) <= 10
+        if small.take(b"%d" % asker, 1.0, 5.0, now) == 0:
+            assert own.setdefault(asker, Ledger(cells=4)).take(b"alone", 1.0, 5.0, now) == 0
+
+
+def test_a_busy_crowd_stops_nobody_else() -> None:
+    """While a thousand ask as often as they may and more, of a thousand others nearly all are free."""
+    ledger = Ledger()
+    for number in range(1_000):
+        while ledger.take(b"busy %d" % number, 1.0, 5.0, 0.0) == 0:
+            pass
+    refused = sum(ledger.take(b"quiet %d" % number, 1.0, 5.0, 0.0) > 0 for number in range(1_000))
+    assert refused <= 3  # one in 17,000 is expected
+
+
+def test_workers_count_together() -> None:
+    """What a forked process counts is counted here as well: N workers give nobody N times as much."""
+    ledger = Ledger()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(sum(ledger.take(b"a", 1.0, 5.0, 0.0) for _ in range(3)))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert [ledger.take(b"a", 1.0, 5.0, 0.0) for _ in range(3)] == [0, 0, 1]
 
 
 _RATES = Rates(1.0, 1.0, 1.0, 1.0, burst_seconds=2.0)
@@ -60,7 +86,7 @@ async def _statuses(port: int, host: bytes, message: bytes, count: int, **more: 
 
 async def test_forms_are_limited(serve: Serve, pki: Pki) -> None:
     """The third form at once is refused with a page that says when to come back; reading is free."""
-    limit = limits_of(_RATES, "https://help.test/", lambda: 0.0)(Role.PICKUP)
+    limit = limits_of(_RATES, "https://help.test/", Ledger(), lambda: 0.0)(Role.PICKUP)
     running = await serve(open_site(pki, limited=limit))
     assert await _statuses(running.port, b"enroll.test", _post(b"enroll.test"), 2) == [200, 200]
     async with connect(running.port, b"enroll.test") as client:
@@ -72,7 +98,7 @@ async def test_forms_are_limited(serve: Serve, pki: Pki) -> None:
 
 async def test_the_protocol_is_limited(serve: Serve, pki: Pki) -> None:
     """RFC 8555 6.6: rateLimited with Retry-After and a link that explains."""
-    limit = limits_of(_RATES, "https://help.test/", lambda: 0.0)(Role.PICKUP)
+    limit = limits_of(_RATES, "https://help.test/", Ledger(), lambda: 0.0)(Role.PICKUP)
     running = await serve(open_site(pki, limited=limit))
     statuses = await _statuses(running.port, b"enroll.test", _post(b"enroll.test", b"/acme/new-order"), 2)
     assert statuses == [200, 200]
@@ -87,7 +113,7 @@ async def test_the_protocol_is_limited(serve: Serve, pki: Pki) -> None:
 async def test_certificates_are_limited_each(serve: Serve, pki: Pki) -> None:
     """One certificate's forms are counted wherever they come from; another's are its own."""
     rates = Rates(100.0, 1.0, 100.0, 1.0, burst_seconds=2.0)
-    limit = limits_of(rates, "https://help.test/", lambda: 0.0)(Role.RENEWAL)
+    limit = limits_of(rates, "https://help.test/", Ledger(), lambda: 0.0)(Role.RENEWAL)
     running = await serve(login(pki, limited=limit))
     message = _post(b"login.test")
     first = await _statuses(running.port, b"login.test", message, 3, certificate=pki.client)
@@ -97,7 +123,7 @@ async def test_certificates_are_limited_each(serve: Serve, pki: Pki) -> None:
 
 async def test_the_upstreams_paths_are_its_own(serve: Serve, pki: Pki) -> None:
     """On the service's site only the service's own forms are counted."""
-    limit = limits_of(_RATES, "https://help.test/", lambda: 0.0)(Role.SERVICE)
+    limit = limits_of(_RATES, "https://help.test/", Ledger(), lambda: 0.0)(Role.SERVICE)
     running = await serve(open_site(pki, limited=limit))
     assert await _statuses(running.port, b"enroll.test", _post(b"enroll.test", b"/api/x"), 4) == [200] * 4
     # The router takes an encoded letter for the letter, and so does the count.
@@ -106,4 +132,4 @@ async def test_the_upstreams_paths_are_its_own(serve: Serve, pki: Pki) -> None:
         *await _statuses(running.port, b"enroll.test", _post(b"enroll.test", b"/%6Cogin"), 2),
     ]
     assert found == [200, 200, 429]
-    assert limits_of(_RATES, "")(Role.HELP) is None
+    assert limits_of(_RATES, "", Ledger())(Role.HELP) is None
