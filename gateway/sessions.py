@@ -114,6 +114,11 @@ async def find_by_token(
     return session
 
 
+def settled_until(session: Session) -> int:
+    """Epoch second until which finding it again would write nothing, if nobody ends or changes it."""
+    return min(session.seen_at + _TOUCH, session.ends_at)
+
+
 async def change(office: Office, session: Session, **data: Any) -> None:
     """Sets values in a session's data; None removes one."""
     merged = {key: value for key, value in {**session.data, **data}.items() if value is not None}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from ca.files import read_file
 from ca.trust import VerifiedPeer
 from enroll import store
 from enroll.issuance import check_entitled
+from enroll.office import token_hash
 from enroll.refusals import Refusal
 from enroll.renewal import source_of
 from enroll.states import ENDED
@@ -26,11 +28,12 @@ from gateway.house import House
 from gateway.identity import JWKS_PATH, Caller, Identity, KeySet, jwks, open_keys
 from gateway.pages import GATE, see_other, words_page
 from gateway.proxy import heads
+from gateway.proxy.callers import RememberedCallers
 from gateway.proxy.front import Request
 from gateway.proxy.relay import NotRelayed, Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Pool, Upstream, parse_addresses
-from gateway.sessions import cookie_name
+from gateway.sessions import cookie_name, settled_until
 from gateway.sites.service import door
 from gateway.words import REFUSALS, Words
 
@@ -105,8 +108,10 @@ def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Relay:
     relay = Relay(
         Proxied(pool, prepared.identity, prepared.rules, cookie, OWN),
         now=gate.now,
-        login=lambda request: _logged_in(gate, request, cookie),
-        certificate=lambda request: _with_certificate(gate, request),
+        login=RememberedCallers(
+            gate.office, partial(_session_key, cookie), partial(_logged_in, gate, cookie)
+        ),
+        certificate=RememberedCallers(gate.office, _certificate_key, partial(_with_certificate, gate)),
     )
 
     async def no_100(_: web.Request) -> None:
@@ -139,21 +144,32 @@ def assertion_keys(house: House) -> KeySet:
     return open_keys(house.data, house.datadir.vault, house.office.now())
 
 
-async def _logged_in(gate: Gate, request: Request, cookie: str) -> Caller:
+def _session_key(cookie: str, request: Request) -> str:
+    token = heads.cookie_value(request.headers, cookie) or ""
+    return f"{_certificate_key(request)} {token_hash(token)}"
+
+
+def _certificate_key(request: Request) -> str:
+    assert isinstance(request.verdict, VerifiedPeer)
+    return request.verdict.fingerprint
+
+
+async def _logged_in(gate: Gate, cookie: str, request: Request) -> tuple[Caller, int]:
     """Who is logged in. Raises NotRelayed for everybody else, Refusal for whoever lost his right."""
     peer = request.verdict
     assert isinstance(peer, VerifiedPeer)
     visitor = await door.visitor_with(gate.office, peer, heads.cookie_value(request.headers, cookie))
     if visitor is None:
         raise NotRelayed(403, "login")
-    user, session = visitor.user, visitor.session.token_hash
-    request.subject = user.user_id
+    user, session = visitor.user, visitor.session
     if user.password_initial:
+        request.subject = user.user_id
         raise NotRelayed(403, "password")
-    return Caller(peer, user.user_id, user.policy_number, "login", session)
+    caller = Caller(peer, user.user_id, user.policy_number, "login", session.token_hash)
+    return caller, settled_until(session)
 
 
-async def _with_certificate(gate: Gate, request: Request) -> Caller:
+async def _with_certificate(gate: Gate, request: Request) -> tuple[Caller, int]:
     """Whose certificate it is. Raises Refusal when the certificate or its user lost its right."""
     peer, db = request.verdict, gate.office.database.read()
     assert isinstance(peer, VerifiedPeer)
@@ -162,7 +178,7 @@ async def _with_certificate(gate: Gate, request: Request) -> Caller:
     user = store.user(db, source.user_id)
     if source.state in ENDED or user is None:
         raise Refusal("superseded")
-    return Caller(peer, user.user_id, user.policy_number)
+    return Caller(peer, user.user_id, user.policy_number), peer.not_after_at
 
 
 async def _failed(request: web.BaseRequest, status: int, code: str) -> web.StreamResponse:

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -28,8 +29,6 @@ from gateway.proxy.tunnel import tunnel
 from gateway.proxy.upstream import Pool
 from gateway.reply import http_date
 
-#: Who is calling. Raises whatever the site's pages are to say instead (`NotRelayed`, a refusal).
-Admit = Callable[[Request], Awaitable[Caller]]
 #: The page for a status and the stable word for why.
 Fail = Callable[[web.BaseRequest, int, str], Awaitable[web.StreamResponse]]
 
@@ -52,6 +51,16 @@ class Proxied:
     rules: Rules = LOGIN_ONLY
     cookie: str = ""
     own: frozenset[str] = frozenset()
+
+
+class Callers(Protocol):
+    """Who is calling, on paths that need one kind of proof."""
+
+    def known(self, request: Request) -> Caller | None:
+        """The caller, if nobody has to be waited for in order to know him."""
+
+    async def find(self, request: Request) -> Caller:
+        """The caller. Raises whatever the site's pages are to say instead (`NotRelayed`, a refusal)."""
 
 
 class NotRelayed(Exception):
@@ -91,8 +100,8 @@ class Relay:
         proxied: Proxied,
         *,
         now: Callable[[], int],
-        login: Admit | None = None,
-        certificate: Admit | None = None,
+        login: Callers | None = None,
+        certificate: Callers | None = None,
     ) -> None:
         self.pool = proxied.pool
         self.waits = proxied.pool.waits
@@ -121,28 +130,34 @@ class Relay:
             else:
                 request.front.decline(request, NotRelayed(403, "unknown_certificate"))
             return
-        admit = {Access.LOGIN: self._login, Access.CERTIFICATE: self._certificate}.get(level)
-        if admit is not None:
-            request.front.run(self._admit(request, admit))
+        callers = {Access.LOGIN: self._login, Access.CERTIFICATE: self._certificate}.get(level)
+        if callers is not None:
+            caller = callers.known(request)
+            if caller is not None:
+                self._hand_on(request, caller, callers)
+            else:
+                request.front.run(self._admit(request, callers))
         elif level is Access.LOGIN:
             request.front.decline(request, NotRelayed(403, "not_permitted"))
         else:
             self._hand_on(request, Caller(verdict), None)
 
-    async def _admit(self, request: Request, admit: Admit) -> None:
+    async def _admit(self, request: Request, callers: Callers) -> None:
         try:
-            caller = await admit(request)
+            caller = await callers.find(request)
         except Exception as why:  # a fault of ours as well: the pages answer 500 and log it
             request.front.decline(request, why)
         else:
-            self._hand_on(request, caller, admit)
+            self._hand_on(request, caller, callers)
 
-    def _hand_on(self, request: Request, caller: Caller | None, admit: Admit | None) -> None:
+    def _hand_on(self, request: Request, caller: Caller | None, callers: Callers | None) -> None:
         if request.front.transport is None:
             request.front.decline(request)  # the client left meanwhile
             return
+        if caller is not None and caller.level == "login":
+            request.subject = caller.user
         try:
-            errand = Errand(self, request, caller, admit)
+            errand = Errand(self, request, caller, callers)
         except Malformed as error:
             request.front.info.count(f"refused.{error}")
             why = NotRelayed(_STATUS_OF_MALFORMED.get(str(error), 400), "bad_request")
@@ -157,16 +172,29 @@ class Relay:
 class Errand:
     """One request on its way: how it goes out, and what decides how its answer comes back."""
 
-    __slots__ = ("_admit", "_relay", "_upload", "body", "expect", "front", "head", "key", "request", "retry")
+    __slots__ = (
+        "_callers",
+        "_relay",
+        "_upload",
+        "body",
+        "expect",
+        "front",
+        "head",
+        "key",
+        "request",
+        "retry",
+    )
 
-    def __init__(self, relay: Relay, request: Request, caller: Caller | None, admit: Admit | None) -> None:
+    def __init__(
+        self, relay: Relay, request: Request, caller: Caller | None, callers: Callers | None
+    ) -> None:
         """Raises Malformed, and NotRelayed if another site's page is behind the request (V40)."""
         self.front = request.front
         fields = request.fields
         if fields is None:
             fields = request.fields = relay.sorted(request.headers)
         noted = fields.noted
-        self._relay, self.request, self._admit = relay, request, admit
+        self._relay, self.request, self._callers = relay, request, callers
         self._upload: asyncio.Task[None] | None = None
         self.body = body = heads.body_of(noted)
         self.key = heads.websocket_key(request.method, noted, body)
@@ -406,8 +434,8 @@ class Errand:
     async def _current(self) -> bool:
         """Whether the caller is still let in."""
         try:
-            if self._admit is not None:
-                await self._admit(self.request)
+            if self._callers is not None:
+                await self._callers.find(self.request)
         except Exception:
             return False  # whatever the reason: not let in now is not let in
         return True

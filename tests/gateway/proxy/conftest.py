@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.identity import Identity, KeySet, rotated
+from gateway.identity import Caller, Identity, KeySet, rotated
+from gateway.proxy.front import Request
 from gateway.proxy.relay import Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Pool, Upstream, Waits, parse_addresses
@@ -25,6 +26,16 @@ IDENTITY = Identity(
     plain={"X-Remote-User": "user", "X-Cert-Serial": "serial"},
 )
 CERTIFICATE_ONLY = rules_of({"/public": "public"}, "certificate")
+
+
+@dataclass
+class Asking:
+    """Callers of whom none is known: each time they are asked for."""
+
+    find: Callable[[Request], Awaitable[Caller]]
+
+    def known(self, request: Request) -> Caller | None:
+        return None
 
 
 @dataclass
@@ -64,14 +75,16 @@ async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
         cookie: str = "",
         limits: Any = None,
         around: Callable[[Relay], Any] = lambda relay: relay,
-        **more: Any,
+        **admit: Callable[[Request], Awaitable[Caller]],
     ) -> Front:
         addresses = parse_addresses(urls, ca_pem=ca_pem, server_name=server_name)
         pool = Pool(Upstream(addresses, health, connections, waits))
         await pool.start()
         pools.append(pool)
         running: list[Running] = []
-        relay = Relay(Proxied(pool, identity, rules, cookie), now=lambda: running[0].clock.seconds(), **more)
+        callers = {name: Asking(find) for name, find in admit.items()}
+        proxied = Proxied(pool, identity, rules, cookie)
+        relay = Relay(proxied, now=lambda: running[0].clock.seconds(), **callers)
         behind = replace(site(pki), handler=explained(), relay=around(relay))
         running.append(await serve(behind, limits=limits))
         return Front(running[0], pool)

@@ -29,7 +29,7 @@ from gateway.tls import Site
 from gateway.words import REFUSALS
 from tests.gateway.conftest import Pki, Running, Serve
 from tests.gateway.proxy import test_mounted
-from tests.gateway.proxy.conftest import IDENTITY
+from tests.gateway.proxy.conftest import IDENTITY, Asking
 from tests.gateway.proxy.test_proxy_websocket import OPENING, capitals
 from tests.gateway.proxy.upstreams import recording, running, saying
 from tests.gateway.rawtls import Closed, RawClient, connect, get, head_of
@@ -141,13 +141,14 @@ async def house(serve: Serve, pki: Pki) -> AsyncIterator[Build]:
         limits: Limits | None = None,
         addresses: tuple[Address, ...] = (),
         app: web.Application | None = None,
-        **admit: Any,
+        **admit: Callable[[Request], Awaitable[Caller]],
     ) -> House:
         pool = Pool(Upstream(addresses or parse_addresses(urls), waits=waits))
         await pool.start()
         pools.append(pool)
         proxied = Proxied(pool, IDENTITY, rules_of({"/free": "public"}, needs), "sid", frozenset({"own"}))
-        relay = Relay(proxied, now=lambda: 1_775_000_000, **admit)
+        callers = {name: Asking(find) for name, find in admit.items()}
+        relay = Relay(proxied, now=lambda: 1_775_000_000, **callers)
         site, log = replace(login(pki), handler=app or pages(), relay=relay), Log()
         return House(await serve(site, limits=limits, observer=log), pool, log, site, pki)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from enroll import store
 from gateway import pages, sessions
@@ -27,7 +29,8 @@ from gateway.sites.service import application
 from gateway.tls import ClientCertificate
 from tests import offices
 from tests.gateway.sites.kit import Served, serve
-from tests.gateway.sites.test_service import USER, admit, at_home, established, open_office
+from tests.gateway.sites.test_service import OTHER, USER, admit, at_home, established, open_office
+from tests.offices import clock_of
 
 AUDIENCE = "https://service.test"
 KEYS = rotated(rotated(KeySet(()), 0), 0)
@@ -114,6 +117,64 @@ async def test_a_certificate_is_enough_where_the_rules_say_so(service: Served) -
         assert await got.content.readline() == b"data: 1\n"
     await service.office.database.write(lambda db: store.disable_user(db, USER, service.office.now()))
     assert (await visitor.get("/app/events")).status == 403
+
+
+# What another process may do between two requests of somebody who was let in a moment ago.
+_ELSEWHERE = {
+    "logged out": "DELETE FROM sessions",
+    "user disabled": "UPDATE users SET disabled_at = 1",
+    "organisation disabled": "UPDATE organisations SET disabled_at = 1",
+    "certificate superseded": "UPDATE enrollments SET state = 'superseded'",
+    "another first password": "UPDATE users SET password_initial = 1",
+}
+
+
+@pytest.mark.parametrize("change", _ELSEWHERE)
+async def test_a_change_by_another_process_counts_for_the_next_request(service: Served, change: str) -> None:
+    """Who was let in is asked for again as soon as anything was written, by whomever."""
+    visitor = await at_home(service)
+    assert [(await visitor.get("/app/who", **JSON)).status for _ in range(3)] == [200] * 3
+    with sqlite3.connect(service.office.database.path) as another:
+        assert another.execute(_ELSEWHERE[change]).rowcount > 0
+    another.close()
+    assert (await visitor.get("/app/who", **JSON)).status == 403
+
+
+async def test_use_keeps_a_session_open_and_quiet_ends_it(service: Served) -> None:
+    """Idle for half an hour ends it; two hours of use do not, however little of it is looked up anew."""
+    visitor = await at_home(service)
+    for _ in range(12):
+        clock_of(service.office).advance(seconds=10 * 60)
+        assert (await visitor.get("/app/who", **JSON)).status == 200
+        assert (await visitor.get("/app/who", **JSON)).status == 200
+    clock_of(service.office).advance(seconds=30 * 60)
+    assert (await visitor.get("/app/who", **JSON)).status == 403
+
+
+async def test_a_session_ends_at_its_absolute_limit(service: Served) -> None:
+    """Also in the middle of use."""
+    visitor = await at_home(service)
+    clock, begun = clock_of(service.office), service.office.now()
+    while service.office.now() < begun + sessions.ABSOLUTE - 1:
+        clock.set(min(service.office.now() + 20 * 60, begun + sessions.ABSOLUTE - 1))
+        assert (await visitor.get("/app/who", **JSON)).status == 200
+    clock.advance(seconds=1)
+    assert (await visitor.get("/app/who", **JSON)).status == 403
+
+
+async def test_nobody_is_taken_for_the_last_one(service: Served) -> None:
+    """Another certificate with a remembered cookie, and another cookie with its certificate: 403."""
+    mine = await at_home(service)
+    assert (await mine.get("/app/who", **JSON)).status == 200
+    [(_, cookie)] = mine.session.cookie_jar.filter_cookies(URL(mine.origin)).items()
+    await admit(service.office, OTHER)
+    thief = (await established(service, OTHER)).visitor(service)
+    stolen = await thief.get("/app/who", **JSON, Cookie=f"{cookie.key}={cookie.value}")
+    assert stolen.status == 403
+    mine.session.cookie_jar.clear()
+    assert (await mine.get("/app/who", **JSON)).status == 403
+    wrong = await mine.get("/app/who", **JSON, Cookie=f"{cookie.key}={cookie.value[:-1]}A")
+    assert wrong.status == 403
 
 
 async def test_logging_out_ends_an_open_websocket(service: Served) -> None:

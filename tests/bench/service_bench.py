@@ -1,0 +1,158 @@
+"""A proxied request in a gateway as it is run, with its register, sessions and log: what each proof costs.
+
+Run as ``python -m tests.bench.service_bench [--requests N] [--rounds N]``. One kept-alive connection with a
+certificate asks an nginx behind the gate, by a path that is public, one that needs the certificate and one
+that needs the login; Debian's nginx, asked for the certificate alone, is measured in the same run. The gates
+have one core, load and upstream the other; CPU time is the kernel's count for their processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http.client import HTTPSConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from gateway.config import FILE_NAME
+from tests.bench.proxy_bench import _COMMON, _UPSTREAM, nginx, nginx_gate, tls
+from tests.bench.tls_bench import cpu, free_port, write_pki
+from tests.cli.processes import pem_of, process, until
+from tests.cli.processes import tls as tls_to
+
+_HOST = "service.localhost"
+_PATHS = {"public": "/free", "certificate": "/api", "login": "/app"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A gate, and one kept-alive connection to it."""
+
+    pid: int
+    held: ssl.SSLSocket
+    request: bytes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=3_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        place = Path(name)
+        asked = gates(place, stack)
+        best: dict[str, float] = {}
+        for _ in range(options.rounds):
+            for kind, one in asked.items():
+                ask(one, 200)
+                before = cpu(one.pid)
+                ask(one, options.requests)
+                used = (cpu(one.pid) - before) / options.requests * 1e6
+                best[kind] = min(best.get(kind, used), used)
+    print(f"{'one request at a time':<32}{'CPU us':>8}{'vs nginx':>10}")
+    for kind, used in best.items():
+        print(f"{kind:<32}{used:>8.0f}{used / best['nginx']:>10.2f}")
+    print(json.dumps(best))
+
+
+def gates(place: Path, stack: ExitStack) -> dict[str, Asked]:
+    """nginx, and ours once for each kind of path."""
+    write_pki(place)
+    behind = free_port()
+    conf = (_COMMON + _UPSTREAM).format(dir=place, core="10", name="upstream", port=behind)
+    stack.enter_context(nginx(place, "upstream", conf, behind))
+    peer = stack.enter_context(nginx_gate(place, behind, behind))
+    found = {"nginx": Asked(peer.pid, tls(place, peer.mutual), _get("localhost", "/"))}
+    user, port, pid = _serve(place, behind, stack)
+    data, pem = place / "data", pem_of(user["p12"], user["p12_password"], place / "user.pem")
+    cookie = _log_in(user, port, data, pem)
+    for kind, path in _PATHS.items():
+        held = tls_to(_HOST, port, data / "servers" / "ca.pem", pem)
+        found[kind] = Asked(pid, held, _get(_HOST, path, f"Cookie: {cookie}\r\n"))
+    return found
+
+
+def ask(one: Asked, count: int) -> None:
+    for _ in range(count):
+        one.held.sendall(one.request)
+        answer = b""
+        while not answer.endswith(b"ok"):
+            more = one.held.recv(4_096)
+            assert more, answer
+            answer += more
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+
+
+def _get(host: str, path: str, more: str = "") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench\r\nAccept: */*\r\n{more}\r\n".encode()
+
+
+def _serve(place: Path, behind: int, stack: ExitStack) -> tuple[dict[str, Any], int, int]:
+    """`sekisho serve` on a demo's directory: an active user of it, the port, the process."""
+    summary, log = place / "summary.json", place / "log"
+    words = ("demo", "--data", str(place / "data"), "--port", "0", "--summary", str(summary))
+    with process(*words, log=log) as demo:
+        until(summary.exists, log, demo)
+        os.kill(demo.pid, signal.SIGINT)
+        demo.wait(60)
+    told = json.loads(summary.read_text())
+    port, file = free_port(), place / "data" / FILE_NAME
+    changes = {
+        ("listen", "port"): str(port),
+        ("sites", "mailbox"): "[]",
+        ("upstream", "addresses"): f'["http://127.0.0.1:{behind}"]',
+        ("upstream", "public"): f'["{_PATHS["public"]}"]',
+        ("upstream", "certificate"): f'["{_PATHS["certificate"]}"]',
+        ("log", "file"): '"gate.log"',
+    }
+    text = file.read_text()
+    for (section, name), value in changes.items():
+        head, mark, rest = text.partition(f"\n[{section}]\n")
+        text = head + mark + re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", rest, count=1)
+    file.write_text(text)
+    passphrase = ("--passphrase-file", told["passphrase_file"])
+    running = stack.enter_context(process("serve", "--data", str(place / "data"), *passphrase, log=log))
+    until(lambda: _answers(port), log, running)
+    os.sched_setaffinity(running.pid, {min(os.sched_getaffinity(running.pid))})
+    time.sleep(6)  # keys are made in advance, by other processes
+    user = next(user for user in told["users"] if user["state"] == "active" and user["p12"])
+    return user, port, running.pid
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _log_in(user: dict[str, Any], port: int, data: Path, pem: Path) -> str:
+    connection = HTTPSConnection(_HOST, port, timeout=30)
+    connection.sock = tls_to(_HOST, port, data / "servers" / "ca.pem", pem)
+    fields = {"user_id": user["user_id"], "password": user["login_password"], "next": "/app"}
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Origin": f"https://{_HOST}:{port}",
+    }
+    connection.request("POST", "/login", urlencode(fields), headers)
+    got = connection.getresponse()
+    assert got.status == 303, (got.status, got.read())
+    cookie = str(got.headers["Set-Cookie"]).partition(";")[0]
+    connection.close()
+    return cookie
+
+
+if __name__ == "__main__":
+    main()
