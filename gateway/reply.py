@@ -4,6 +4,7 @@ costs of `web.Response`: one write of bytes that are known beforehand, about a t
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from email.utils import formatdate
@@ -17,11 +18,12 @@ from aiohttp.http import HttpVersion11
 # RFC 9110 6.4.1: these never have content, and 204 no Content-Length either (8.6).
 _WITHOUT_CONTENT = frozenset({204, 304})
 _LAST = b"Connection: close\r\n\r\n"
+_BREAK = re.compile(r"[\r\n\0]")
 
 
 def whole(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> bytes:
     """An answer as bytes, the last on its connection. Headers as for `Reply`."""
-    return _framed(_head(status, tuple(headers)), len(body), _LAST) + body
+    return _framed(_head(status, headers), len(body), _LAST) + body
 
 
 @lru_cache(maxsize=2)
@@ -45,7 +47,7 @@ class Reply:
     ) -> None:
         self.status = status
         self.keep_alive = False
-        self._head = _head(status, tuple(headers))
+        self._head = _head(status, headers)
         self._body = body
         self._close = close
         self._protocol: Any = None
@@ -79,12 +81,15 @@ def _framed(head: bytes, length: int, end: bytes) -> bytes:
     return b"%sContent-Length: %d\r\nDate: %s\r\n%s" % (head, length, http_date(int(time.time())), end)
 
 
-@lru_cache(maxsize=1_024)
-def _head(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "Server: sekisho"]
+def _head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
+    lines = [_status_line(status)]
     for name, value in headers:
-        line = f"{name}: {value}"
-        if not name or any(character in line for character in "\r\n\0"):
+        if not name or _BREAK.search(name) or _BREAK.search(value):
             raise ValueError(f"header {name!r} cannot be sent as it is")
-        lines.append(line)
-    return "\r\n".join([*lines, ""]).encode("latin-1")
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines).encode("latin-1")
+
+
+@lru_cache
+def _status_line(status: int) -> str:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nServer: sekisho\r\n"

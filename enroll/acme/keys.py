@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -74,9 +73,8 @@ def parse_jwk(jwk: Mapping[str, Json]) -> AccountKey:
         raise Problem("badPublicKey", "the JWK does not describe a point or number of its kind") from None
 
 
-@functools.lru_cache(maxsize=8_192)
 def stored_key(jwk: str) -> AccountKey:
-    """The key of a stored canonical JWK; parsed once, for verifying is what most requests cost."""
+    """The key of a stored canonical JWK."""
     return parse_jwk(decode_object(jwk.encode(), "jwk"))
 
 

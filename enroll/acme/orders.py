@@ -5,7 +5,7 @@ What may be ordered follows from an ``Entitlement``: one person's identity and t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -48,7 +48,7 @@ class Entitlement:
     """
 
     fqdn: str
-    aliases: frozenset[str]
+    aliases: Container[str]
     profiles: tuple[str, ...]
 
     def covers(self, folded: str) -> bool:

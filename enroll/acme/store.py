@@ -384,7 +384,9 @@ def deactivate_authorizations_of(db: Db, account_id: str) -> None:
 # -- rows to values ------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4_096)
+# Read with every request of an order, changed almost never: the same row is the same value, with its key
+# parsed. Orders take seconds: more than this many at a time are nobody's.
+@lru_cache(maxsize=256)
 def _account(
     account_id: str,
     user_id: str,
@@ -396,7 +398,6 @@ def _account(
     kid: str | None,
     binding: str | None,
 ) -> Account:
-    # Read with every request, changed almost never: the same row is the same value.
     return Account(
         id=account_id,
         user_id=user_id,

@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPException, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,6 +35,8 @@ from tests.soak.orders import slope_of
 
 _CLIENT = SEKISHO.with_name("sekisho-client")
 _SERVICE = "service.localhost"
+#: What goes on at the same time.
+_WORKS = ("visit", "hold", "disturb", "enroll", "operate")
 #: KiB a minute that the memory of all workers may grow in the second half: an allocator's noise.
 _MOST = 128.0
 
@@ -73,6 +76,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", choices=_WORKS, nargs="+", default=list(_WORKS), help="to find a culprit")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sekisho-soak-") as place, ExitStack() as stack:
@@ -82,14 +86,15 @@ def main() -> int:
             for index, user in enumerate(users)
             if user["state"] == "active" and user["p12"]
         ]
-        works: list[Callable[[], None]] = [
-            *(lambda i=i: _visit(soak, certificates[i % len(certificates)], i) for i in range(3)),
-            lambda: _hold(soak, certificates[0]),
-            lambda: _disturb(soak),
-            lambda: _enroll(soak, Path(place), users),
-            lambda: _operate(soak),
-            lambda: _measure(soak),
-        ]
+        known: dict[str, list[Callable[[], None]]] = {
+            "visit": [partial(_visit, soak, certificates[i % len(certificates)], i) for i in range(3)],
+            "hold": [partial(_hold, soak, certificates[0])],
+            "disturb": [partial(_disturb, soak)],
+            "enroll": [partial(_enroll, soak, Path(place), users)],
+            "operate": [partial(_operate, soak)],
+        }
+        works = [work for name in options.only for work in known[name]]
+        works.append(partial(_measure, soak))
         threads = [Thread(target=_guarded, args=(soak, work)) for work in works]
         for thread in threads:
             thread.start()

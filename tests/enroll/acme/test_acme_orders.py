@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enroll.acme.door import CommonNames
 from enroll.acme.orders import (
     Authorization,
     Entitlement,
@@ -29,6 +30,7 @@ from enroll.acme.orders import (
 )
 from enroll.acme.urls import PATHS, Urls
 from enroll.enrollment import Enrollment
+from enroll.identifiers import LAST_NUMBER, common_name
 from enroll.problems import Problem, Subproblem
 from enroll.states import ENDED, LIVE, WAITING, State
 
@@ -318,3 +320,28 @@ def test_any_new_order_is_read_or_refused(payload: dict[str, Any]) -> None:
         check_identifiers(read_new_order(payload).identifiers, ENTITLEMENT)
     except Problem as problem:
         assert problem.status in (400, 403)  # noqa: PT017 - either outcome is right
+
+
+# -- the names of a user -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("last", [0, 1, 12, 9_999])
+def test_a_user_has_the_names_that_were_given_out(last: int) -> None:
+    """The ID, and the common name of each number up to the last; later ones are nobody's yet."""
+    names = CommonNames("K12345678", last)
+    assert "k12345678" in names
+    assert [common_name("K12345678", n).lower() in names for n in range(1, LAST_NUMBER + 1)] == [
+        n <= last for n in range(1, LAST_NUMBER + 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "k1234567", "k1234567800", "k12345678001", "k1234567800001", "k123456780000", "k12345678-001",
+        "k12345678 001", "k12345678+001", "k12345678٠٠٠١", "k12345678²", "K12345678", "k123456780001.example",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_name_is_none(name: str) -> None:
+    """Other lengths, zero, signs, other scripts' digits, capitals: nobody is certified by them."""
+    assert name not in CommonNames("K12345678", 9_999)
