@@ -13,7 +13,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from gateway.http import Awaiting, RequestProtocol, Served, Verdict
+from gateway.http import Awaiting, Served, Verdict
 from gateway.proxyprotocol import NotProxied, parse
 from gateway.tls import CloseNotify, Handshake, Session, Site, TlsError, WantRead, accept, reason_of
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from ca.trust import Presentation
+    from gateway.front import Front
     from gateway.listener import Listener
-    from gateway.proxy.front import Front
 
 # A TLS record holds 2^14 bytes of plaintext (RFC 8446 5.1): more would never be returned at once.
 _RECORD = 16_384
@@ -142,6 +142,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
     __slots__ = (
         "_barren",
+        "_begun",
         "_body",
         "_body_mark",
         "_closing",
@@ -178,12 +179,13 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._raw: asyncio.Transport | None = None
         self._tls: Session | None = None
         self._handshake: Handshake | None = None
-        self._http: RequestProtocol | Front | None = None
+        self._http: Front | None = None
         self.info: ConnectionInfo | None = None
         # What came of a PROXY header; None where none is expected, or once it is read.
         self._proxied: bytearray | None = None
         self._closing = self._read_paused = self._raw_paused = self._write_paused = False
         self._phase: Awaiting | None = None
+        self._begun = 0
         self._records, self._unread = Records(), 0
         self._barren = self._body = self._body_mark = self._sent = self._sent_mark = 0
         self._started = self._last = self.deadline = 0.0
@@ -306,9 +308,6 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         """
         if self._http is None or self._http.awaiting() is Awaiting.UPGRADED:
             return
-        if isinstance(self._http, RequestProtocol) and info.site is not None and info.site.relay is not None:
-            self.retire()  # it has nobody who could hand requests on
-            return
         if self._http.awaiting() is Awaiting.HANDLER or self._http.awaiting() is Awaiting.BODY:
             self._http.moves_to = partial(self._move, info, server)
         else:
@@ -318,11 +317,6 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         if self._http is not None and not self._closing:
             self.info = info
             self._http.rehome(info, server)
-
-    @property
-    def relays(self) -> bool:
-        """Whether requests on it are handed on to an upstream."""
-        return self._http is not None and not isinstance(self._http, RequestProtocol)
 
     def retire(self) -> None:
         """Ends the connection after the request it is on; WebSockets go on to their own end."""
@@ -384,9 +378,12 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._demand(drained - self._sent_mark, now, "slow-reader")
             self._sent_mark = drained
         else:
-            self._overdue_reading(now, self._http.awaiting())
+            self._overdue_reading(now, self._http)
 
-    def _overdue_reading(self, now: float, awaiting: Awaiting) -> None:
+    def _overdue_reading(self, now: float, http: Front) -> None:
+        awaiting = http.awaiting()
+        if awaiting is not Awaiting.REQUEST and self._enters(awaiting, http.begun, now):
+            return  # it began without a byte from the client, as when it is told to go on
         if awaiting is Awaiting.HEAD:
             self._fail("head.timeout")
         elif awaiting is Awaiting.REQUEST and now - self._last >= self._limits.idle:
@@ -493,7 +490,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         if flush and not got:
             self._flush()  # what was read was TLS's own; its answers else go out with the next data
 
-    def _account(self, http: RequestProtocol | Front, got: int) -> None:
+    def _account(self, http: Front, got: int) -> None:
         # Every record costs 22 bytes and more around its data. Whoever sends those without data
         # (KeyUpdate, warnings, empty records) makes us work for nothing.
         self._barren = max(0, self._barren - 32 * got)
@@ -504,11 +501,16 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             return
         self._body += got
         now = self._last = self._loop.time()
-        phase = http.awaiting()
-        if phase is not self._phase:
-            self._phase = phase
-            self._body_mark = self._body
-            self.deadline = now + (self._limits.head if phase is Awaiting.HEAD else self._limits.stall)
+        self._enters(http.awaiting(), http.begun, now)
+
+    def _enters(self, phase: Awaiting, begun: int, now: float) -> bool:
+        """Gives a phase its whole time when it begins, also that of the next request; whether one did."""
+        if phase is self._phase and begun == self._begun:
+            return False
+        self._phase, self._begun = phase, begun
+        self._body_mark = self._body
+        self.deadline = now + (self._limits.head if phase is Awaiting.HEAD else self._limits.stall)
+        return True
 
     def _flush(self) -> None:
         """Sends what OpenSSL wants on the wire."""

@@ -160,26 +160,9 @@ def gate(handler: LowLevelHandler, recheck: Callable[[VerifiedPeer], Verdict]) -
         if site.client_certificate is ClientCertificate.REQUIRE and not isinstance(verdict, VerifiedPeer):
             info.count("refused.certificate")
             return page(403) if site.refused is None else await site.refused(request)
-        if "Transfer-Encoding" not in request.headers:
-            return await handler(request)
-        return await _last_on_its_connection(handler, request)
+        return await handler(request)
 
     return gated
-
-
-async def _last_on_its_connection(handler: LowLevelHandler, request: web.BaseRequest) -> web.StreamResponse:
-    """Ends the connection after a chunked body.
-
-    aiohttp 3.14 counts the last field of a trailer section among the next request's headers: an Upgrade
-    or a Cookie there would be one that its sender, or a proxy in front of us, did not put on that request.
-    """
-    try:
-        response = await handler(request)
-    except web.HTTPException as error:
-        error.force_close()
-        raise
-    response.force_close()
-    return response
 
 
 async def misdirected(_: web.BaseRequest) -> web.StreamResponse:
@@ -254,19 +237,10 @@ class Awaiting(Enum):
 
 
 class RequestProtocol(web.RequestHandler):
-    """aiohttp's request handler for one connection, which tells what it waits for."""
+    """aiohttp's request handler for one connection: the pages behind a `gateway.front`, which gives it whole
+    heads, one request after the other, and their bodies."""
 
-    __slots__ = (
-        "_body",
-        "_partial_head",
-        "_wire",
-        "_written",
-        "info",
-        "moves_to",
-        "on_answered",
-        "subject",
-        "why",
-    )
+    __slots__ = ("_body", "_wire", "_written", "info", "on_answered", "subject", "why")
 
     def __init__(
         self, server: web.Server, info: ConnectionInfo, limits: Limits, loop: asyncio.AbstractEventLoop
@@ -284,15 +258,12 @@ class RequestProtocol(web.RequestHandler):
             auto_decompress=False,
         )
         self.info = info
-        # Behind a `gateway.proxy.front`: who is told that a request is answered, and whether the connection
-        # goes on; why the present one was not handed on to the upstream, and whose it is.
+        #: Who is told that a request is answered, and whether the connection goes on.
         self.on_answered: Callable[[bool], None] | None = None
+        #: Why the present one was not handed on to the upstream, and whose it is.
         self.why: Exception | None = None
         self.subject: str | None = None
-        # Set while the sites are being swapped: where the connection goes on after this request.
-        self.moves_to: Callable[[], None] | None = None
         self._body: Any = None
-        self._partial_head = False
         self._wire: TlsConnection | None = None
         self._written = 0
         self._logging_enabled = True  # so that `log_access` is told when a request began
@@ -328,20 +299,12 @@ class RequestProtocol(web.RequestHandler):
                 body.set_exception(web.RequestPayloadError("the body is malformed"))
                 body.feed_eof()  # nothing to linger for
             self._body = self._messages[-1][1] if self._messages else None
-            self._partial_head = False
-        elif data and self._body is None:
-            self._partial_head = True
         if self._body is not None and self._body.is_eof():
             self._body = None
 
-    def awaiting(self) -> Awaiting:
-        if self._upgraded or self._payload_parser is not None:
-            return Awaiting.UPGRADED
-        if self._body is not None:
-            return Awaiting.BODY
-        if self._request_in_progress or self._messages:
-            return Awaiting.HANDLER
-        return Awaiting.HEAD if self._partial_head else Awaiting.REQUEST
+    async def start(self) -> None:
+        if self._manager is not None:  # else the client left before this task's first step
+            await super().start()
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         """Called by aiohttp when a response has been written, or the client left while it was."""
@@ -353,9 +316,6 @@ class RequestProtocol(web.RequestHandler):
         sent, self._written = written - self._written, written
         served = Served(method, target, verdict, subject, response.status, sent, seconds)
         self.info.observer.served(self.info, served)
-        moves, self.moves_to = self.moves_to, None
-        if moves is not None:
-            moves()
         if self.on_answered is not None:
             self.on_answered(bool(response.keep_alive))
 

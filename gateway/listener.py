@@ -32,8 +32,8 @@ from ca.trust import (
     recheck,
 )
 from gateway.connection import ConnectionInfo, Limits, Observer, TlsConnection, Unobserved
-from gateway.http import AHEAD, RequestProtocol, Verdict, authorities, demand_c_parser, gate, misdirected
-from gateway.proxy.front import Front
+from gateway.front import Front
+from gateway.http import AHEAD, Verdict, authorities, demand_c_parser, gate, misdirected
 from gateway.tls import (
     ClientCertificate,
     Entry,
@@ -130,14 +130,11 @@ class Listener:
             self._server.close()
         for connection in [each for each in self._open if each.info is None]:
             connection.abort()
-        relays = [each for each in self._open if each.relays]
-        for connection in relays:
+        for connection in list(self._open):
             connection.retire()
-        await asyncio.gather(
-            self._gone(relays),
-            *(runner.cleanup() for runner in (*self._runners.values(), *self._retired)),
-            *self._cleaning,
-        )
+        await self._gone()
+        runners = (*self._runners.values(), *self._retired)
+        await asyncio.gather(*(runner.cleanup() for runner in runners), *self._cleaning)
         self._runners.clear()
         self._retired.clear()
         for connection in list(self._open):
@@ -197,11 +194,11 @@ class Listener:
         """How many connections there are, unfinished handshakes included."""
         return len(self._open)
 
-    async def _gone(self, connections: list[TlsConnection]) -> None:
-        """Waits until they have ended, no longer than `limits.drain`."""
+    async def _gone(self) -> None:
+        """Waits until every connection has ended, no longer than `limits.drain`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.limits.drain):
-                while not self._open.isdisjoint(connections):
+                while self._open:
                     self._departed.clear()
                     await self._departed.wait()
 
@@ -270,7 +267,7 @@ class Listener:
 
     def establish(
         self, connection: TlsConnection, tls: Session, handshake: Handshake | None, started: float
-    ) -> tuple[ConnectionInfo, RequestProtocol | Front]:
+    ) -> tuple[ConnectionInfo, Front]:
         """The facts of a finished handshake and the request handler for its site."""
         assert handshake is not None
         loop = asyncio.get_running_loop()
@@ -302,11 +299,7 @@ class Listener:
         )
         server = self._runners[misdirected if site is None else site.handler].server
         assert server is not None
-        protocol: RequestProtocol | Front
-        if site is not None and site.relay is not None:
-            protocol = Front(info, self.limits, loop, server, self._recheck)
-        else:
-            protocol = RequestProtocol(server, info, self.limits, loop)
+        protocol = Front(info, self.limits, loop, server, self._recheck)
         if isinstance(verdict, VerifiedPeer):
             self._register(verdict, connection)
         self._handshake_over(connection.source)

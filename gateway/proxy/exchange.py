@@ -7,6 +7,7 @@ answer) ends the connection for good, so that no other request is ever answered 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
@@ -234,8 +235,9 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        if self._until_close and self._expecting and exc is None and self.fault is None:
+        transport, self._transport = self._transport, None
+        until_close = self._until_close and self._expecting and exc is None and self.fault is None
+        if until_close and _said_so(transport):
             self._over()  # RFC 9112 6.3 rule 8
         if self._tunnel is not None and exc is None:
             self._failed("closed-cleanly")
@@ -330,6 +332,21 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 _sorted = heads.sorter(heads.OF_ANSWERS, heads.dropped_from_answers)
+
+
+def _said_so(transport: asyncio.Transport | None) -> bool:
+    """Whether the upstream itself ended the connection: over TLS by close_notify, since anybody can send a
+    FIN (RFC 9112 9.8)."""
+    tls = None if transport is None else transport.get_extra_info("ssl_object")
+    if tls is None:
+        return True
+    try:
+        tls.read(1)
+    except ssl.SSLZeroReturnError:
+        return True
+    except (ssl.SSLError, OSError):
+        return False
+    return False
 
 
 def _size(fields: list[tuple[bytes, bytes]]) -> int:

@@ -281,29 +281,26 @@ def response_head(
     ``cookie``: a name that the upstream must not set, because it is ours. ``date``: asked for an answer
     that has none.
     """
-    lines = fields.lines
-    if cookie and any(cookie in value for value in fields.noted.get(b"set-cookie", ())):
-        lines = [line for line in lines if not _sets(line, cookie)]
     return b"HTTP/1.1 %d %s\r\n%s%s%s%s" % (
         status,
         reason,
-        b"".join(lines),
+        _lines_but(fields, cookie),
         b"" if b"date" in fields.noted else b"Date: %s\r\n" % date(),  # RFC 9110 6.6.1
         framing,
         b"Connection: close\r\n\r\n" if close else b"\r\n",
     )
 
 
-def interim_head(status: int, reason: bytes, fields: Fields) -> bytes:
-    """A 1xx head, which has no framing and no Date."""
-    return b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, reason, b"".join(fields.lines))
+def interim_head(status: int, reason: bytes, fields: Fields, cookie: bytes = b"") -> bytes:
+    """A 1xx head, which has no framing and no Date. ``cookie``: as in `response_head`."""
+    return b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, reason, _lines_but(fields, cookie))
 
 
-def switching_head(reason: bytes, fields: Fields) -> bytes:
-    """The head of a 101 that `accepted` has checked."""
+def switching_head(reason: bytes, fields: Fields, cookie: bytes = b"") -> bytes:
+    """The head of a 101 that `accepted` has checked. ``cookie``: as in `response_head`."""
     return b"HTTP/1.1 101 %s\r\n%sConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % (
         reason,
-        b"".join(fields.lines),
+        _lines_but(fields, cookie),
     )
 
 
@@ -444,9 +441,19 @@ def is_token(name: str) -> bool:
     return name.isascii() and _TOKEN.fullmatch(name.encode()) is not None
 
 
+def _lines_but(fields: Fields, cookie: bytes) -> bytes:
+    """The lines of an answer without those that set the cookie."""
+    lines = fields.lines
+    if cookie and any(cookie in value for value in fields.noted.get(b"set-cookie", ())):
+        lines = [line for line in lines if not _sets(line, cookie)]
+    return b"".join(lines)
+
+
 def _sets(line: bytes, cookie: bytes) -> bool:
     name, _, value = line.partition(b":")
-    return name.lower() == b"set-cookie" and value.partition(b"=")[0].strip() == cookie
+    pair = value.partition(b";")[0].strip()
+    # Without a name, what stands for the value is sent back as if it were a name (RFC 6265bis 5.7).
+    return name.lower() == b"set-cookie" and pair.lstrip(b"= \t").partition(b"=")[0].strip() == cookie
 
 
 def _folded(name: bytes) -> bytes:

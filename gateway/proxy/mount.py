@@ -24,12 +24,12 @@ from enroll.states import ENDED
 from gateway import references
 from gateway.config import Config
 from gateway.context import Gate, Role
+from gateway.front import Request
 from gateway.house import House
 from gateway.identity import JWKS_PATH, Caller, Identity, KeySet, jwks, open_keys
 from gateway.pages import GATE, see_other, words_page
 from gateway.proxy import heads
 from gateway.proxy.callers import RememberedCallers
-from gateway.proxy.front import Request
 from gateway.proxy.relay import NotRelayed, Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Pool, Upstream, parse_addresses

@@ -12,17 +12,17 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
 from aiohttp import web
 
 from ca.trust import VerifiedPeer
 from gateway import http
+from gateway.front import BodyCut, Request
 from gateway.identity import Caller, Identity, header_lines
 from gateway.proxy import heads
 from gateway.proxy.exchange import Head, UpstreamConnection, UpstreamFault
-from gateway.proxy.front import BodyCut, Request
 from gateway.proxy.heads import Malformed
 from gateway.proxy.rules import LOGIN_ONLY, Access, Rules, access
 from gateway.proxy.tunnel import tunnel
@@ -34,6 +34,7 @@ Fail = Callable[[web.BaseRequest, int, str], Awaitable[web.StreamResponse]]
 
 # RFC 9110 9.2.2: what may be sent a second time when no byte of an answer came.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
+T = TypeVar("T")
 _STATUS_OF_FAULT = {"timeout": 504, "connect-timeout": 504, "full": 503, "client": 400}
 _STATUS_OF_MALFORMED = {"expect": 417, "transfer-encoding": 501}
 
@@ -174,7 +175,9 @@ class Errand:
 
     __slots__ = (
         "_callers",
+        "_due",
         "_relay",
+        "_turned_away",
         "_upload",
         "body",
         "expect",
@@ -196,6 +199,9 @@ class Errand:
         noted = fields.noted
         self._relay, self.request, self._callers = relay, request, callers
         self._upload: asyncio.Task[None] | None = None
+        # Loop time at which the caller is asked for again, and why he is not let in any more.
+        self._due = relay.pool.loop.time() + relay.waits.recheck
+        self._turned_away: Exception | None = None
         self.body = body = heads.body_of(noted)
         self.key = heads.websocket_key(request.method, noted, body)
         self.expect = heads.expects_continue(noted) and body.expected
@@ -232,7 +238,8 @@ class Errand:
     def _came(self, connection: UpstreamConnection) -> None:
         """Something came of the answer. All of it: handed on here."""
         connection.notify = None
-        head = connection.whole() if self._upload is None else None
+        current = self._upload is None and self._relay.pool.loop.time() < self._due
+        head = connection.whole() if current else None
         if head is None:
             self.front.run(self._go(connection))
             return
@@ -255,7 +262,7 @@ class Errand:
         except UpstreamFault as fault:
             info.count(f"upstream.{fault.code}")
             why = NotRelayed(_STATUS_OF_FAULT.get(fault.code, 502), fault.code)
-            front.decline(self.request, why)
+            front.decline(self.request, self._turned_away or why)
             return
         except ConnectionError:
             front.decline(self.request)
@@ -354,7 +361,7 @@ class Errand:
     async def _head(self, connection: UpstreamConnection) -> Head:
         """The final head (or a 101), interim ones handed on before (RFC 9110 15.2)."""
         while True:
-            head = await connection.head()
+            head = await self._while_entitled(connection.head)
             if head.status >= 200:
                 return head
             if head.status == 101:
@@ -364,7 +371,8 @@ class Errand:
             known = self.request.version == "1.1" and (head.status != 100 or self.expect)
             if known and self.front.transport is not None:
                 self.request.held_back = False
-                self.front.write(heads.interim_head(head.status, head.reason, head.fields))
+                cookie = self._relay.cookie
+                self.front.write(heads.interim_head(head.status, head.reason, head.fields, cookie))
 
     def _start(self, head: Head) -> tuple[bytes, bool, bool]:
         """The head for the client; whether its body goes in chunks, and whether it is the last answer."""
@@ -401,7 +409,6 @@ class Errand:
     async def _stream(self, connection: UpstreamConnection, start: bytes, chunked: bool) -> None:
         """Writes the head with what has come, then the rest as it comes, at the client's pace."""
         loop, waits, front = self._relay.pool.loop, self._relay.waits, self.front
-        due = loop.time() + waits.recheck
         piece = start + _framed(connection.taken(), chunked)
         while True:
             done = connection.complete  # and `piece` holds all there is: nothing was awaited since
@@ -414,31 +421,37 @@ class Errand:
                 connection.deadline = float("inf")  # the client is slow, which has a limit of its own
                 await front.drain()
             connection.deadline = loop.time() + waits.body
-            data: bytes | None = None
-            while data is None:
-                # Whoever lost his right hears nothing more, however long the upstream was silent.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(due):
-                        data = await connection.body()
-                if loop.time() >= due:
-                    due = loop.time() + waits.recheck
-                    if not await self._current():
-                        raise UpstreamFault("no-longer-entitled", answered=True)
-            piece = _framed(data, chunked)
+            piece = _framed(await self._while_entitled(connection.body), chunked)
 
     async def _switch(self, connection: UpstreamConnection, head: Head) -> None:
-        self.front.write(heads.switching_head(head.reason, head.fields))
+        self.front.write(heads.switching_head(head.reason, head.fields, self._relay.cookie))
         waits = self._relay.waits
         await tunnel(self.front, connection, idle=waits.tunnel, recheck=waits.recheck, current=self._current)
+
+    async def _while_entitled(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """What ``wait`` returns. Whoever loses his right meanwhile hears, and sends, nothing more, however
+        long the upstream is silent: UpstreamFault."""
+        loop = self._relay.pool.loop
+        while True:
+            got: list[T] = []
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._due):
+                    got.append(await wait())
+            if loop.time() >= self._due:
+                self._due = loop.time() + self._relay.waits.recheck
+                if not await self._current():
+                    raise UpstreamFault("no-longer-entitled", answered=True)
+            if got:
+                return got[0]
 
     async def _current(self) -> bool:
         """Whether the caller is still let in."""
         try:
             if self._callers is not None:
                 await self._callers.find(self.request)
-        except Exception:
-            return False  # whatever the reason: not let in now is not let in
-        return True
+        except Exception as why:  # whatever the reason: not let in now is not let in
+            self._turned_away = why
+        return self._turned_away is None
 
 
 def _framed(data: bytes, chunked: bool) -> bytes:

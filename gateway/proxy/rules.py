@@ -8,10 +8,12 @@ is let in for less than it should be (V47).
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
+from urllib.parse import unquote
 
 from ca.errors import ConfigError
 
@@ -45,12 +47,14 @@ class Rules:
 LOGIN_ONLY = Rules({}, {}, Access.LOGIN, Access.LOGIN, 0)
 
 # One server decodes before it looks, another does not: an encoded letter, digit, `-._~`, slash,
-# backslash, semicolon, percent or control; path parameters (`;`); empty segments; a dot at the end
-# of a segment and an asterisk after a dot, which some file systems drop.
+# backslash, semicolon, percent or control, and overlong UTF-8 (C0, C1); path parameters (`;`); empty
+# segments; what some file systems drop: a dot or a space at the end of a segment, a stream's name
+# (`::$DATA`).
 _TWO_READINGS = re.compile(
-    r"%(?:2[DdEeFf5]|3[0-9Bb]|4[1-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEeFf]|[01][0-9A-Fa-f])"
-    r"|;|//|\.(?:/|$)"
+    r"%(?:2[DdEeFf5]|3[0-9Bb]|4[1-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEeFf]|[01][0-9A-Fa-f]|[Cc][01])"
+    r"|;|//|(?:\.|%20)(?:/|$)|(?::|%3[Aa])[^/]*(?:\$|%24)"
 )
+_DOTS = re.compile(r"/\.{1,2}(?:/|$)")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")
 
 
@@ -80,9 +84,11 @@ def access(rules: Rules, target: str) -> Access:
     path = target.partition("?")[0]
     if _TWO_READINGS.search(path):
         return rules.strictest
-    # The written path decides, and once more without regard to case if that demands more.
-    exact = _match(rules.by_prefix, path, rules)
-    return max(exact, _match(rules.folded, path.lower(), rules))
+    folded = _folded(path)
+    if folded.count("/") != path.count("/") or (folded != path and _DOTS.search(folded)):
+        return rules.strictest
+    # The written path decides, and once more as those read it who fold it, if that demands more.
+    return max(_match(rules.by_prefix, path, rules), _match(rules.folded, folded, rules))
 
 
 def described(rules: Rules) -> Iterable[tuple[str, str]]:
@@ -98,6 +104,13 @@ def _match(table: Mapping[Prefix, Access], path: str, rules: Rules) -> Access:
         if found is not None:
             return found
     return rules.default
+
+
+def _folded(path: str) -> str:
+    """A path without regard to case, and to width: some take ａ for a (Unicode's NFKC, Windows' best fit)."""
+    if "%" not in path:
+        return path.lower()
+    return unicodedata.normalize("NFKC", unquote(path, errors="replace")).lower()
 
 
 def _access(what: str, word: Any) -> Access:

@@ -45,7 +45,9 @@ class Waits:
     rest: float = 4.0
     rest_unsafe: float = 1.0
     down: float = 10.0  # an address that failed is passed over so long, while another one is well
-    recheck: float = 15.0  # whether a caller whose answer or WebSocket still runs is still let in
+    # Whether a caller whose exchange still runs is still let in: as quick as a revocation, and a look at the
+    # database's version as long as nothing is written.
+    recheck: float = 1.0
     check: float = 5.0  # between two active checks
 
 

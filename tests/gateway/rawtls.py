@@ -293,3 +293,14 @@ async def head_of(client: RawClient) -> bytes:
         client.buffer += await client.some()
     head, _, client.buffer = client.buffer.partition(b"\r\n\r\n")
     return head
+
+
+async def everything(client: RawClient) -> tuple[bytes, str]:
+    """All the server says until it closes, and how it closed."""
+    got, client.buffer = client.buffer, b""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                got += await client.some()
+            except Closed as closed:
+                return got, closed.alert

@@ -126,6 +126,63 @@ async def test_slow_body(serve: Serve, pki: Pki) -> None:
         assert (await client.answer()).text == "800"
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 800", b"Transfer-Encoding: chunked"])
+async def test_what_stands_behind_an_upgrade(serve: Serve, pki: Pki, framing: bytes) -> None:
+    """W16: a body announced behind an upgrade that is declined holds neither connection nor handler."""
+    asked: list[str] = []
+
+    async def page(request: web.BaseRequest) -> web.Response:
+        asked.append(request.method)
+        return await read_all(request)
+
+    running = await serve(open_site(pki, handler=page), limits=QUICK)
+    async with connect(running.port, b"enroll.test") as client:
+        upgrade = get(b"enroll.test", b"/", b"Connection: Upgrade", b"Upgrade: websocket")
+        await client.send(upgrade + get(b"enroll.test", b"/", framing).replace(b"GET", b"POST") + b"3\r\nabc")
+        assert (await client.answer()).status == 200
+        assert await ended(client.end()) < 3
+    assert asked == ["GET"]
+
+
+async def test_every_phase_has_its_whole_time(serve: Serve, pki: Pki) -> None:
+    """Records that hold the end of one head and the beginning of the next: each has the head's own limit."""
+    running = await serve(open_site(pki), limits=QUICK)
+    head = get(b"enroll.test")
+    async with connect(running.port, b"enroll.test") as client:
+        await client.send(head[:10])
+        for _ in range(15):
+            await asyncio.sleep(0.05)
+            await client.send(head[10:] + head[:10])
+            assert (await client.answer()).status == 200
+        begun = time.monotonic()
+        await client.end()
+        assert 0.2 < time.monotonic() - begun < 3
+    assert running.listener.counts["head.timeout"] == 1
+
+
+async def test_many_tiny_heads_wait_as_bytes(serve: Serve, pki: Pki) -> None:
+    """A record full of pipelined requests is no thousand objects while the first of them is answered."""
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def page(_: web.BaseRequest) -> web.Response:
+        begun.set()
+        await go.wait()
+        return web.Response()
+
+    running = await serve(open_site(pki, handler=page))
+    head = b"GET / HTTP/1.1\r\nHost:enroll.test\r\n\r\n"
+    async with connect(running.port, b"enroll.test") as client:
+        await client.send(head * 400)
+        await begun.wait()
+        (here,) = running.listener._open
+        assert here._http is not None
+        assert len(here._http._queue) <= 16 + 2_048 // len(head)
+        go.set()
+        for _ in range(400):
+            assert (await client.answer()).status == 200
+        assert (await client.get(b"enroll.test")).status == 200
+
+
 async def test_slow_reader(serve: Serve, pki: Pki) -> None:
     """A client that takes nothing of an endless answer ends; the handler is told."""
     running = await serve(open_site(pki, handler=flood), limits=QUICK)

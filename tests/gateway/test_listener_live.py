@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +22,12 @@ from ca.trust import TrustAnchors
 from gateway.connection import Limits, source
 from gateway.http import connection
 from gateway.listener import Listener
+from gateway.proxy.relay import Proxied, Relay
+from gateway.proxy.upstream import Pool, Upstream, parse_addresses
 from tests.gateway.conftest import Pki, Serve
+from tests.gateway.proxy import conftest as proxies
+from tests.gateway.proxy.conftest import Stand
+from tests.gateway.proxy.upstreams import listening
 from tests.gateway.rawtls import START, Closed, RawClient, connect, get, issue
 from tests.gateway.samples import check, login, open_site
 
@@ -29,6 +37,10 @@ WEBSOCKET = (
     b"Sec-WebSocket-Version: 13",
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
+
+
+#: Sites with an upstream.
+stand = proxies.stand
 
 
 def application(ends: list[str]) -> web.Application:
@@ -60,19 +72,27 @@ def application(ends: list[str]) -> web.Application:
     return app
 
 
+@contextlib.asynccontextmanager
+async def behind(ends: list[str]) -> AsyncIterator[str]:
+    """The application behind a gate, by its address."""
+    async with listening(application(ends)) as (port, _):
+        yield f"http://127.0.0.1:{port}"
+
+
 @pytest.mark.parametrize("by", ["revocation", "expiry"])
-async def test_open_connections_end_with_their_certificate(serve: Serve, pki: Pki, by: str) -> None:
-    """V30: an idle connection, a download and a WebSocket end at once; another certificate's do not."""
+async def test_open_connections_end_with_their_certificate(stand: Stand, pki: Pki, by: str) -> None:
+    """V30: an idle connection, a download and a WebSocket end at once, and so does the upstream's side;
+    another certificate's do not."""
     other = issue("other", pki.ca)
     ends: list[str] = []
-    running = await serve(login(pki, handler=application(ends)))
     ask: dict[str, Any] = {"certificate": pki.client}
-    async with (
-        connect(running.port, b"login.test", **ask) as idle,
-        connect(running.port, b"login.test", **ask) as download,
-        connect(running.port, b"login.test", **ask) as socket,
-        connect(running.port, b"login.test", certificate=other) as bystander,
-    ):
+    async with contextlib.AsyncExitStack() as stack:
+        url = await stack.enter_async_context(behind(ends))
+        running = (await stand(url)).running
+        idle, download, socket = [
+            await stack.enter_async_context(connect(running.port, b"login.test", **ask)) for _ in range(3)
+        ]
+        bystander = await stack.enter_async_context(connect(running.port, b"login.test", certificate=other))
         assert (await idle.get(b"login.test")).text == "ok"
         await download.send(get(b"login.test", b"/download"))
         await download.some()
@@ -95,9 +115,10 @@ async def test_open_connections_end_with_their_certificate(serve: Serve, pki: Pk
         assert time.monotonic() - begun < 2
         if by == "revocation":
             assert (await bystander.get(b"login.test")).text == "ok"
-    await asyncio.sleep(0.05)
-    assert sorted(ends) == ["download", "socket"]
-    assert running.listener.revoke(pki.client.fingerprint) == 0
+        async with asyncio.timeout(2):
+            while sorted(ends) != ["download", "socket"]:
+                await asyncio.sleep(0.01)
+        assert running.listener.revoke(pki.client.fingerprint) == 0
 
 
 async def test_stop_lets_requests_finish(serve: Serve, pki: Pki) -> None:
@@ -168,18 +189,19 @@ async def test_a_swap_leaves_nobody_under_an_old_policy(serve: Serve, pki: Pki) 
         assert (await client.get(b"check.test")).status == 403
 
 
-async def test_a_ca_taken_away_takes_its_connections(serve: Serve, pki: Pki) -> None:
+async def test_a_ca_taken_away_takes_its_connections(stand: Stand, pki: Pki) -> None:
     """V15: what a CA vouched for ends at once when a reload no longer trusts it, WebSockets too."""
-    app = application([])
-    running = await serve(login(pki, handler=app))
-    async with connect(running.port, b"login.test", certificate=pki.client) as socket:
-        assert (await socket.get(b"login.test", b"/ws", *WEBSOCKET)).status == 101
-        await running.listener.swap([login(pki, handler=app)])
-        await socket.send(b"\x81\x82\0\0\0\0hi")
-        assert await socket.some() == b"\x81\x02HI"
-        anchors = TrustAnchors.of([pki.other_ca.certificate])
-        await running.listener.swap([login(pki, handler=app, anchors=anchors)])
-        await asyncio.wait_for(socket.end(), 2)
+    async with behind([]) as url:
+        running = (await stand(url)).running
+        (site,) = running.listener.entry.table.sites
+        async with connect(running.port, b"login.test", certificate=pki.client) as socket:
+            assert (await socket.get(b"login.test", b"/ws", *WEBSOCKET)).status == 101
+            await running.listener.swap([replace(site)])
+            await socket.send(b"\x81\x82\0\0\0\0hi")
+            assert await socket.some() == b"\x81\x02HI"
+            anchors = TrustAnchors.of([pki.other_ca.certificate])
+            await running.listener.swap([replace(site, anchors=anchors)])
+            await asyncio.wait_for(socket.end(), 2)
     assert running.listener.counts["reload.no-longer-trusted"] == 1
 
 
@@ -223,20 +245,22 @@ def test_source() -> None:
 def test_on_uvloop(pki: Pki) -> None:
     """The same listener on uvloop: verdicts, a long answer, a WebSocket, revocation."""
 
-    async def run() -> None:
+    async def run(url: str) -> None:
         body = bytes(range(256)) * 8_000
-        app = application([])
 
         async def big(_: web.Request) -> web.Response:
             return web.Response(body=body)
 
+        app = web.Application()
         app.router.add_get("/big", big)
-        limits = Limits(tick=0.02, drain=0.2)
+        pool = Pool(Upstream(parse_addresses([url])))
+        await pool.start()
+        proxied = Proxied(pool, proxies.IDENTITY, proxies.CERTIFICATE_ONLY, own=frozenset({"big"}))
         listener = Listener(
-            [login(pki, handler=app)],
+            [replace(login(pki, handler=app), relay=Relay(proxied, now=lambda: proxies.AT))],
             clock=ManualClock(START),
             status=lambda _: RevocationStatus.GOOD,
-            limits=limits,
+            limits=Limits(tick=0.02, drain=0.2),
         )
         port = await listener.start()
         async with connect(port, b"login.test", certificate=pki.client) as client:
@@ -249,8 +273,13 @@ def test_on_uvloop(pki: Pki) -> None:
         async with connect(port, b"login.test") as client:
             assert (await client.get(b"login.test")).status == 403
         await listener.stop()
+        await pool.stop()
 
-    uvloop.run(run())
+    async def both() -> None:
+        async with behind([]) as url:
+            await run(url)
+
+    uvloop.run(both())
 
 
 async def test_reading_goes_on_when_what_came_is_decrypted(serve: Serve, pki: Pki) -> None:
@@ -295,6 +324,46 @@ async def test_who_leaves_at_once_leaves_no_handler_behind(serve: Serve, pki: Pk
         while runner.server.connections:
             await asyncio.sleep(0.01)
     assert caplog.text == ""
+
+
+async def test_who_leaves_before_the_pages_begin_is_no_fault(serve: Serve, pki: Pki, caplog: Any) -> None:
+    """The connection is lost in the same turn of the loop in which its request came."""
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    running = await serve(login(pki))
+    async with connect(running.port, b"login.test", certificate=pki.client):
+        async with asyncio.timeout(3):
+            while not running.listener.connections():
+                await asyncio.sleep(0.01)
+        (here,) = running.listener._open
+        assert here._http is not None
+        here._http.data_received(get(b"login.test"))
+        here.connection_lost(None)
+        await asyncio.sleep(0.05)
+        gc.collect()
+    assert told == []
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("by", ["swap", "stop"])
+async def test_half_a_head_is_finished(serve: Serve, pki: Pki, by: str) -> None:
+    """Whoever is in the middle of a request when the sites change, or the server stops, gets the answer."""
+    running = await serve(check(pki), limits=Limits(tick=0.02, drain=3, lingering=0.2))
+    request = get(b"check.test")
+    async with connect(running.port, b"check.test") as client:
+        await client.send(request[:10])
+        await asyncio.sleep(0.05)
+        stopping: asyncio.Task[None] | None = None
+        if by == "swap":
+            await running.listener.swap([open_site(pki, hosts=("check.test",))])
+        else:
+            stopping = asyncio.create_task(running.listener.stop())
+            await asyncio.sleep(0.05)
+        await client.send(request[10:])
+        assert (await client.answer()).status == 200
+        assert (await asyncio.wait_for(client.end(), 3)).alert == "close_notify"
+        if stopping is not None:
+            await asyncio.wait_for(stopping, 3)
 
 
 async def test_facts_outlive_the_connection(serve: Serve, pki: Pki) -> None:
@@ -344,14 +413,14 @@ async def test_an_application_lives_its_whole_life(serve: Serve, pki: Pki) -> No
     assert lived == ["start", "middleware", "middleware", "end"]
 
 
-async def test_a_reload_leaves_connections_open(serve: Serve, pki: Pki) -> None:
+async def test_a_reload_leaves_connections_open(stand: Stand, pki: Pki) -> None:
     """What asks for the same proof goes on under the new sites: an idle connection, one in a request, and
     a WebSocket; a handler is cleaned up once nobody is with it any more."""
     begun, go_on, cleaned = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def version(number: int) -> web.Application:
         async def plain(request: web.Request) -> web.Response:
-            if request.path == "/slow":
+            if request.path == "/own/slow":
                 begun.set()
                 await go_on.wait()
             return web.Response(text=f"version {number}")
@@ -359,29 +428,30 @@ async def test_a_reload_leaves_connections_open(serve: Serve, pki: Pki) -> None:
         async def clean(_: web.Application) -> None:
             cleaned.set()
 
-        app = application([])
-        app.router.add_get("/slow", plain)
-        app.router.add_get("/version", plain)
+        app = web.Application()
+        app.router.add_get("/own/slow", plain)
+        app.router.add_get("/own/version", plain)
         if number == 1:
             app.on_cleanup.append(clean)
         return app
 
-    running = await serve(login(pki, handler=version(1)))
     ask: dict[str, Any] = {"certificate": pki.client}
-    async with (
-        connect(running.port, b"login.test", **ask) as idle,
-        connect(running.port, b"login.test", **ask) as busy,
-        connect(running.port, b"login.test", **ask) as socket,
-    ):
-        assert (await idle.get(b"login.test", b"/version")).text == "version 1"
+    async with contextlib.AsyncExitStack() as stack:
+        url = await stack.enter_async_context(behind([]))
+        running = (await stand(url, own=frozenset({"own"}), handler=version(1))).running
+        (site,) = running.listener.entry.table.sites
+        idle, busy, socket = [
+            await stack.enter_async_context(connect(running.port, b"login.test", **ask)) for _ in range(3)
+        ]
+        assert (await idle.get(b"login.test", b"/own/version")).text == "version 1"
         assert (await socket.get(b"login.test", b"/ws", *WEBSOCKET)).status == 101
-        await busy.send(get(b"login.test", b"/slow"))
+        await busy.send(get(b"login.test", b"/own/slow"))
         await begun.wait()
-        await running.listener.swap([login(pki, handler=version(2))])
-        assert (await idle.get(b"login.test", b"/version")).text == "version 2"
+        await running.listener.swap([replace(site, handler=version(2))])
+        assert (await idle.get(b"login.test", b"/own/version")).text == "version 2"
         go_on.set()
         assert (await busy.answer()).text == "version 1"
-        assert (await busy.get(b"login.test", b"/version")).text == "version 2"
+        assert (await busy.get(b"login.test", b"/own/version")).text == "version 2"
         await socket.send(b"\x81\x82\0\0\0\0hi")
         assert await socket.some() == b"\x81\x02HI"
         assert not cleaned.is_set()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from gateway.front import Request
 from gateway.identity import Caller, Identity, KeySet, rotated
-from gateway.proxy.front import Request
 from gateway.proxy.relay import Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Pool, Upstream, Waits, parse_addresses
@@ -74,6 +74,8 @@ async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
         identity: Identity = IDENTITY,
         cookie: str = "",
         limits: Any = None,
+        own: frozenset[str] = frozenset(),
+        handler: Any = None,
         around: Callable[[Relay], Any] = lambda relay: relay,
         **admit: Callable[[Request], Awaitable[Caller]],
     ) -> Front:
@@ -83,9 +85,9 @@ async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
         pools.append(pool)
         running: list[Running] = []
         callers = {name: Asking(find) for name, find in admit.items()}
-        proxied = Proxied(pool, identity, rules, cookie)
+        proxied = Proxied(pool, identity, rules, cookie, own)
         relay = Relay(proxied, now=lambda: running[0].clock.seconds(), **callers)
-        behind = replace(site(pki), handler=explained(), relay=around(relay))
+        behind = replace(site(pki), handler=handler or explained(), relay=around(relay))
         running.append(await serve(behind, limits=limits))
         return Front(running[0], pool)
 

@@ -7,7 +7,6 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +27,13 @@ from gateway.schema import migrations
 from gateway.sites.service import application
 from gateway.tls import ClientCertificate
 from tests import offices
+from tests.gateway.proxy.upstreams import listening
 from tests.gateway.sites.kit import Served, serve
 from tests.gateway.sites.test_service import OTHER, USER, admit, at_home, established, open_office
 from tests.offices import clock_of
 
 AUDIENCE = "https://service.test"
 KEYS = rotated(rotated(KeySet(()), 0), 0)
-
-
-@asynccontextmanager
-async def listening(app: web.Application) -> AsyncIterator[tuple[int, web.AppRunner]]:
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield site._server.sockets[0].getsockname()[1], runner  # type: ignore[union-attr]
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from gateway.identity import Caller, Identity
 from gateway.proxy import heads
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import IDENTITY, KEYS, Stand
+from tests.gateway.proxy.test_proxy_websocket import ACCEPT, OPENING
 from tests.gateway.proxy.upstreams import recording, running, saying
-from tests.gateway.rawtls import connect, get
+from tests.gateway.rawtls import connect, get, head_of
 from tests.gateway.samples import check
 
 OURS = ("Sekisho-Assertion", "Client-Cert", "Client-Cert-Chain", "X-Remote-User", "X-Cert-Serial")
@@ -114,6 +115,30 @@ async def test_our_session_cookie_stays_with_us(stand: Stand, pki: Pki) -> None:
     assert b"theirs=1" in got
     assert b"evil" not in got
     assert b"Alt-Svc" not in got  # V6
+
+
+@pytest.mark.parametrize(
+    "cookie", [b"__Host-service=evil", b"=__Host-service=evil", b" = __Host-service = evil"]
+)
+@pytest.mark.parametrize("status", [101, 103, 200])
+async def test_no_answer_sets_our_session_cookie(stand: Stand, pki: Pki, status: int, cookie: bytes) -> None:
+    """W5: neither a final answer, nor an early one, nor the one that switches to a WebSocket; other cookies
+    are the upstream's own business."""
+    lines = b"Set-Cookie:%s; Path=/; Secure\r\nSet-Cookie: theirs=1\r\n" % cookie
+    switch = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n" % ACCEPT
+    answer = {
+        101: b"HTTP/1.1 101 Switching Protocols\r\n" + switch + lines + b"\r\n",
+        103: b"HTTP/1.1 103 Early Hints\r\n" + lines + b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        200: b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + lines + b"\r\n",
+    }[status]
+    async with running(saying(answer)) as port:
+        front = await stand(f"http://127.0.0.1:{port}", cookie="__Host-service")
+        async with connect(front.port, b"login.test", certificate=pki.client) as client:
+            await client.send(get(b"login.test", b"/", *(OPENING if status == 101 else ())))
+            head = await head_of(client)
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"theirs=1" in head
+    assert b"evil" not in head
 
 
 async def test_a_value_cannot_end_its_line(pki: Pki) -> None:

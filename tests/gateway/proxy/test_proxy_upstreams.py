@@ -8,19 +8,28 @@ import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import uvloop
 from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
 
+from ca.clock import ManualClock
 from ca.errors import ConfigError
-from gateway.proxy.upstream import parse_addresses
+from ca.revocation import RevocationStatus
+from gateway.connection import Limits
+from gateway.listener import Listener
+from gateway.proxy.relay import Proxied, Relay
+from gateway.proxy.upstream import Pool, Upstream, parse_addresses
 from tests.gateway.conftest import Pki
-from tests.gateway.proxy.conftest import Stand
-from tests.gateway.proxy.upstreams import saying
-from tests.gateway.rawtls import Issued, connect, get, issue
+from tests.gateway.proxy.conftest import AT, CERTIFICATE_ONLY, IDENTITY, Stand
+from tests.gateway.proxy.upstreams import Script, running, saying
+from tests.gateway.rawtls import START, Issued, connect, everything, get, issue
+from tests.gateway.samples import login
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _NOW = datetime.now(UTC)
@@ -78,6 +87,74 @@ async def test_https_trusts_the_pinned_ca_alone(stand: Stand, pki: Pki, tmp_path
             front = await stand(url, ca_pem=pem(pinned), server_name=name)
             async with connect(front.port, b"login.test", certificate=pki.client) as client:
                 assert (await client.get(b"login.test")).status == status
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("goodbye", [True, False])
+def test_a_fin_is_no_end_of_an_answer(pki: Pki, loop: str, goodbye: bool) -> None:
+    """RFC 9112 9.8: over TLS, an answer that lasts until the end of the connection is whole only if the
+    upstream said so by close_notify; anybody on the way can send a FIN."""
+    ca = issue("upstream CA", ca=True, **TIMES)
+    server = issue("app.internal", ca, hosts=("app.internal",), purpose=None, **TIMES)
+
+    async def answer() -> tuple[bytes, str]:
+        async with running(until_close(server, goodbye)) as port:
+            address = parse_addresses(
+                [f"https://127.0.0.1:{port}"], ca_pem=pem(ca), server_name="app.internal"
+            )
+            pool = Pool(Upstream(address))
+            await pool.start()
+            relay = Relay(Proxied(pool, IDENTITY, CERTIFICATE_ONLY), now=lambda: AT)
+            listener = Listener(
+                [replace(login(pki), relay=relay)],
+                clock=ManualClock(START),
+                status=lambda _: RevocationStatus.GOOD,
+                limits=Limits(tick=0.02, drain=0.2),
+            )
+            here = await listener.start()
+            async with connect(here, b"login.test", certificate=pki.client) as client:
+                await client.send(get(b"login.test", b"/", b"Connection: close"))
+                said = await everything(client)
+            await listener.stop()
+            await pool.stop()
+            return said
+
+    got, alert = (uvloop.run if loop == "uvloop" else asyncio.run)(answer())
+    assert b"pay 100" in got
+    assert (got.endswith(b"0\r\n\r\n"), alert == "close_notify") == (goodbye, goodbye)
+
+
+def until_close(server: Issued, goodbye: bool) -> Script:
+    """An https upstream whose answer lasts until the end of the connection."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.use_certificate(server.certificate)
+    context.use_privatekey(server.key)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tls = SSL.Connection(context, None)
+        tls.set_accept_state()
+        said = b""
+        while not said.endswith(b"\r\n\r\n"):
+            try:
+                said += tls.recv(65_536)
+            except SSL.WantReadError:
+                flush(tls, writer)
+                tls.bio_write(await reader.read(65_536))
+        tls.send(b"HTTP/1.1 200 OK\r\n\r\npay 100")
+        flush(tls, writer)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        if goodbye:
+            tls.shutdown()
+            flush(tls, writer)
+        writer.close()
+
+    return script
+
+
+def flush(tls: SSL.Connection, writer: asyncio.StreamWriter) -> None:
+    with suppress(SSL.WantReadError):
+        writer.write(tls.bio_read(65_536))
 
 
 @pytest.mark.parametrize(

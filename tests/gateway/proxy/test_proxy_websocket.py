@@ -9,8 +9,8 @@ import hashlib
 import pytest
 
 from ca.trust import VerifiedPeer
+from gateway.front import Request
 from gateway.identity import Caller
-from gateway.proxy.front import Request
 from gateway.proxy.relay import NotRelayed
 from gateway.proxy.rules import LOGIN_ONLY
 from gateway.proxy.upstream import Waits

@@ -26,12 +26,20 @@ OPEN = rules_of({"/admin": "login", "/a/b/c": "certificate"}, "public")
         ("/Public", LOGIN),
         ("/Mixed/x", PUBLIC),
         ("/mixed/x", LOGIN),
+        ("/Mixed/", PUBLIC),
+        ("/Mixed/%E3%81%82/", PUBLIC),
         ("/x/public", LOGIN),
         ("/api/v1", CERTIFICATE),
         ("/api/open/x", PUBLIC),
         ("/api/opened", CERTIFICATE),
         ("/public/a%20b", PUBLIC),
         ("/public/%E3%81%82", PUBLIC),
+        ("/public/%EF%BC%91.pdf", PUBLIC),
+        ("/public/a:b", PUBLIC),
+        ("/public/urn%3Aisbn%3A1", PUBLIC),
+        ("/public/$a", PUBLIC),
+        ("/public/.well-known/x", PUBLIC),
+        ("/public/%FF", PUBLIC),
     ],
 )
 def test_the_longest_prefix_decides(target: str, needs: Access) -> None:
@@ -44,7 +52,10 @@ def test_the_longest_prefix_decides(target: str, needs: Access) -> None:
     [
         "/public/..%2fadmin", "/public%2f..%2fadmin", "/public/x%5c..%5c", "/public//admin", "/public/x;y",
         "/public/%61", "/public/%2e%2e/x", "/public/%252e", "/public/x%3b", "/public/x%00", "/public/x./y",
-        "/public/x.", "/public/%7e", "/public/x%0d",
+        "/public/x.", "/public/%7e", "/public/x%0d", "/public/%c0%ae%c0%ae/admin", "/public/..%c0%af/admin",
+        "/public/x%20", "/public/x%20/y", "/public/x::$DATA", "/public/x%3a%3a%24DATA", "/public/x:a:$i30/y",
+        "/public/%ef%bc%8e%ef%bc%8e/admin", "/public/%ef%bc%8e/admin",
+        "/public%ef%bc%8f%ef%bc%8e%ef%bc%8e/admin",
     ],
 )  # fmt: skip
 def test_two_readings_need_the_most(target: str) -> None:
@@ -55,10 +66,11 @@ def test_two_readings_need_the_most(target: str) -> None:
 
 @pytest.mark.parametrize(("target", "needs"), [
     ("/admin", LOGIN), ("/ADMIN/x", LOGIN), ("/%61dmin", LOGIN), ("//admin", LOGIN), ("/x/admin", PUBLIC),
+    ("/%ef%bd%81dmin", LOGIN), ("/%EF%BC%A1DMIN/x", LOGIN), ("/%ef%bd%81dminx", PUBLIC),
     ("/a/b", PUBLIC), ("/a/b/c/d", CERTIFICATE), ("/A/b/C", CERTIFICATE), ("/adminx", PUBLIC),
 ])  # fmt: skip
 def test_a_rule_that_demands_more_counts_in_any_case(target: str, needs: Access) -> None:
-    """An upstream that takes /ADMIN for /admin is not opened by that."""
+    """An upstream that takes /ADMIN, or full-width letters, for /admin is not opened by that."""
     assert access(OPEN, target) is needs
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import h11
+from aiohttp import web
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -155,3 +156,16 @@ def saying(*answers: bytes, then_close: bool = False, heard: list[bytes] | None 
         await reader.read()
 
     return script
+
+
+@asynccontextmanager
+async def listening(app: web.Application) -> AsyncIterator[tuple[int, web.AppRunner]]:
+    """An application on a free port, by plain HTTP."""
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield site._server.sockets[0].getsockname()[1], runner  # type: ignore[union-attr]
+    finally:
+        await runner.cleanup()

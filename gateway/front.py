@@ -1,8 +1,9 @@
-"""What one client asks of a site with an upstream: llhttp reads its requests in its strict mode, and one
-after the other each goes to the relay, or to the site's own pages.
+"""What one client asks: llhttp reads its requests in its strict mode, and one after the other each goes to
+the site's relay, if it has one, or to the site's own pages.
 
 The pages are aiohttp's, in this process. They get the head as it was parsed, the body in framing of
-our own, and with a request that the relay turned down the reason why, so that they can say it.
+our own, and with a request that the relay turned down the reason why, so that they can say it. No byte
+that came from a client is read by a second parser, so that no two can differ.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ log = logging.getLogger("sekisho.proxy")
 _HIGH = 65_536
 # A head of the largest fields that are allowed, all of them, is nobody's; browsers stop at far less.
 _HEAD_BYTES = 65_536
+# Requests that are parsed before their turn; more of them wait as the bytes they came as, a twentieth of the
+# size. Parsed in pieces no longer than this, so that one record does not hold a thousand of them.
+_AHEAD = 16
+_PIECE = 2_048
 # The request line of a plain read. In such a target there is nothing for the gate to refuse.
 _READ = re.compile(
     rb"(GET|HEAD) ((?=/)(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)*/?(?:\?[A-Za-z0-9_~.=&+-]*)?) HTTP/1\.1"
@@ -168,6 +173,8 @@ class Front(asyncio.Protocol):
         #: Who wants to know at once that the client left.
         self.on_lost: Callable[[], object] | None = None
         self.writing_paused = False
+        #: How many heads have begun.
+        self.begun = 0
         self._drained: asyncio.Future[None] | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._pages: RequestProtocol | None = None
@@ -190,7 +197,7 @@ class Front(asyncio.Protocol):
         # Nothing is read any more; what comes is another protocol's; the last answer is written; the client
         # was in the middle of what we stopped reading.
         self._over = self._raw = self._ended = self._sending = False
-        self._held = b""
+        self._held = self._unparsed = b""
         self._forwarded = b"", b""
         # The header of the last request, if that was a plain read, and what it was parsed to.
         self._known: tuple[bytes, Request] | None = None
@@ -215,6 +222,7 @@ class Front(asyncio.Protocol):
             on_lost()
         self._wake_writers()
         self._queue.clear()
+        self._unparsed = b""
         # The parser and we refer to each other, and so do we and the last request: freed at once.
         self._parser, self._known = cast(Any, None), None
 
@@ -228,26 +236,16 @@ class Front(asyncio.Protocol):
             return
         if self._over and self._receiving is None:
             return
-        at_boundary = self._receiving is None and not self._partial
-        idle = self._current is None and not self._queue and not self.writing_paused
-        if at_boundary and idle and self._same(data):
+        rested = self._receiving is None and not self._partial and self._current is None and not self._queue
+        if rested and not self.writing_paused and self._same(data):
             self._next()
             return
-        if self._receiving is None:
-            self._partial = True  # until the parser says otherwise
-        # Counted before it is parsed: a field, or a chunk's extension, without an end is never shown to us.
-        self._fed += len(data)
-        if self._fed > _HEAD_BYTES:
-            self._malformed()
-            data = b""
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgraded(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self._malformed()
+        if self._unparsed:
+            self._unparsed += data
+        else:
+            self._parse(data)
         if self._current is None:
-            if at_boundary and len(self._queue) == 1 and self._receiving is None and not self._partial:
+            if rested and len(self._queue) == 1 and self._receiving is None and not self._partial:
                 self._learn(data)
             self._next()
         elif self._paged is not None:
@@ -366,6 +364,7 @@ class Front(asyncio.Protocol):
         if self._over:
             raise ValueError("nothing was to follow")
         self._fields, self._url, self._size, self._partial = [], b"", 0, True
+        self.begun += 1
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -422,6 +421,34 @@ class Front(asyncio.Protocol):
 
     # --- within ---
 
+    def _parse(self, data: bytes) -> None:
+        """Parses until enough requests wait for their turn, and keeps what is left."""
+        at = 0
+        while at < len(data):
+            piece = data[at:]
+            if self._receiving is None:
+                if self._over:
+                    return
+                if len(self._queue) >= _AHEAD:
+                    self._unparsed = piece
+                    return
+                self._partial = True  # until the parser says otherwise
+                piece = piece[:_PIECE]
+            at += len(piece)
+            # Counted before it is parsed: a field, or a chunk's extension, without an end is never shown
+            # to us.
+            self._fed += len(piece)
+            try:
+                if self._fed > _HEAD_BYTES:
+                    raise httptools.HttpParserError("no end of it")
+                self._parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._upgraded(piece[upgrade.args[0] :] + data[at:])
+                return
+            except httptools.HttpParserError:
+                self._malformed()
+                return
+
     def _ran(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
@@ -462,6 +489,9 @@ class Front(asyncio.Protocol):
         if self._current is not None or not self._queue or self.writing_paused or self.transport is None:
             return
         request = self._queue.popleft()
+        if self._unparsed and not self._queue:
+            left, self._unparsed = self._unparsed, b""
+            self._parse(left)
         if self._paused:
             self.flow()
         if request is None:
@@ -511,6 +541,7 @@ class Front(asyncio.Protocol):
         """After the last answer: closes, once the client has had the time to see it (RFC 9112 9.6)."""
         self._over = self._ended = True
         self._queue.clear()
+        self._unparsed = b""
         assert self.transport is not None
         if self._receiving is not None:
             self._receiving.taken()
