@@ -49,7 +49,7 @@ HOMES = {
     "asn1crypto": ("ca/",),
     "aiosmtplib": ("enroll/delivery.py",),
     "jpholiday": ("gateway/hours.py",),
-    "httptools": ("gateway/proxy/front.py", "gateway/proxy/exchange.py"),
+    "httptools": ("gateway/front.py", "gateway/proxy/exchange.py"),
 }
 
 
