@@ -142,7 +142,6 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
     __slots__ = (
         "_barren",
-        "_begun",
         "_body",
         "_body_mark",
         "_closing",
@@ -185,7 +184,6 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._proxied: bytearray | None = None
         self._closing = self._read_paused = self._raw_paused = self._write_paused = False
         self._phase: Awaiting | None = None
-        self._begun = 0
         self._records, self._unread = Records(), 0
         self._barren = self._body = self._body_mark = self._sent = self._sent_mark = 0
         self._started = self._last = self.deadline = 0.0
@@ -382,7 +380,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
     def _overdue_reading(self, now: float, http: Front) -> None:
         awaiting = http.awaiting()
-        if awaiting is not Awaiting.REQUEST and self._enters(awaiting, http.begun, now):
+        if awaiting is not Awaiting.REQUEST and self._enters(awaiting, now):
             return  # it began without a byte from the client, as when it is told to go on
         if awaiting is Awaiting.HEAD:
             self._fail("head.timeout")
@@ -501,13 +499,13 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             return
         self._body += got
         now = self._last = self._loop.time()
-        self._enters(http.awaiting(), http.begun, now)
+        self._enters(http.awaiting(), now)
 
-    def _enters(self, phase: Awaiting, begun: int, now: float) -> bool:
-        """Gives a phase its whole time when it begins, also that of the next request; whether one did."""
-        if phase is self._phase and begun == self._begun:
+    def _enters(self, phase: Awaiting, now: float) -> bool:
+        """Gives a phase its whole time when it begins; whether one did."""
+        if phase is self._phase:
             return False
-        self._phase, self._begun = phase, begun
+        self._phase = phase
         self._body_mark = self._body
         self.deadline = now + (self._limits.head if phase is Awaiting.HEAD else self._limits.stall)
         return True

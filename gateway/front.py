@@ -173,8 +173,6 @@ class Front(asyncio.Protocol):
         #: Who wants to know at once that the client left.
         self.on_lost: Callable[[], object] | None = None
         self.writing_paused = False
-        #: How many heads have begun.
-        self.begun = 0
         self._drained: asyncio.Future[None] | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._pages: RequestProtocol | None = None
@@ -364,7 +362,6 @@ class Front(asyncio.Protocol):
         if self._over:
             raise ValueError("nothing was to follow")
         self._fields, self._url, self._size, self._partial = [], b"", 0, True
-        self.begun += 1
 
     def on_url(self, url: bytes) -> None:
         self._url += url

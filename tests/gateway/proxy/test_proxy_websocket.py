@@ -84,8 +84,9 @@ async def test_a_websocket_has_a_connection_of_its_own(stand: Stand, pki: Pki) -
             assert [each[: each.index(b" HTTP")] for each in connections] == [b"GET /a", b"GET /ws"]
 
 
-async def test_nothing_is_handed_on_before_the_101(stand: Stand, pki: Pki) -> None:
-    """V44: what the client sends early waits until the upstream has agreed, and then arrives."""
+@pytest.mark.parametrize("early", [b"early", bytes(range(256)) * 40])
+async def test_nothing_is_handed_on_before_the_101(stand: Stand, pki: Pki, early: bytes) -> None:
+    """V44: what the client sends early waits until the upstream has agreed, and then arrives, all of it."""
     heard = b""
     asked, go = asyncio.Event(), asyncio.Event()
 
@@ -93,7 +94,7 @@ async def test_nothing_is_handed_on_before_the_101(stand: Stand, pki: Pki) -> No
         nonlocal heard
         await reader.readuntil(b"\r\n\r\n")
         asked.set()
-        reading = asyncio.create_task(reader.read(100))
+        reading = asyncio.create_task(reader.readexactly(len(early)))
         done, _ = await asyncio.wait([reading], timeout=0.1)
         assert not done
         await go.wait()
@@ -105,13 +106,13 @@ async def test_nothing_is_handed_on_before_the_101(stand: Stand, pki: Pki) -> No
     async with running(script) as port:
         front = await stand(f"http://127.0.0.1:{port}")
         async with connect(front.port, b"login.test", certificate=pki.client) as client:
-            await client.send(get(b"login.test", b"/ws", *OPENING) + b"early")
+            await client.send(get(b"login.test", b"/ws", *OPENING) + early)
             await asked.wait()
             go.set()
             await head_of(client)
             while client.buffer != b"done":
                 client.buffer += await client.some()
-    assert heard == b"early"
+    assert heard == early
 
 
 @pytest.mark.parametrize(
