@@ -305,9 +305,12 @@ class Front(asyncio.Protocol):
         self._task = self._loop.create_task(work)
         self._task.add_done_callback(self._ran)
 
-    def answered(self, request: Request, status: int, keep: bool) -> None:
-        """The whole answer is written. ``keep``: the connection may go on, as its head said."""
-        self._log(request.method, request.target, request.verdict, request.subject, status, request.began)
+    def answered(self, request: Request, status: int, keep: bool, *, cut: bool = False) -> None:
+        """The answer is written, all of it unless ``cut``. ``keep``: the connection may go on, as its head
+        said."""
+        self._log(
+            request.method, request.target, request.verdict, request.subject, status, request.began, cut
+        )
         self._finish(keep)
 
     def decline(self, request: Request, why: Exception | None = None) -> None:
@@ -620,12 +623,13 @@ class Front(asyncio.Protocol):
         subject: str | None,
         status: int,
         began: float,
+        cut: bool = False,
     ) -> None:
         written = 0 if self._wire is None else self._wire.written
         sent, self._written = written - self._written, written
         self.info.observer.served(
             self.info,
-            Served(method, target, verdict, subject, status, sent, self._loop.time() - began),
+            Served(method, target, verdict, subject, status, sent, self._loop.time() - began, cut),
         )
 
     def _wake_writers(self) -> None:

@@ -215,7 +215,8 @@ def page(status: int) -> web.Response:
 
 class Served(NamedTuple):
     """A request that was answered, for the log and the figures. ``sent``: bytes written; ``seconds`` from
-    its head to the last of them. ``subject``: whose session it belongs to."""
+    its head to the last of them. ``subject``: whose session it belongs to. ``cut``: the answer ended before
+    its end, by whosever fault."""
 
     method: str
     target: str
@@ -224,6 +225,7 @@ class Served(NamedTuple):
     status: int
     sent: int
     seconds: float
+    cut: bool = False
 
 
 class Awaiting(Enum):

@@ -249,7 +249,7 @@ class Errand:
             self.front.write(answer + heads.trailer_section(connection.trailers) if chunked else answer)
         except ConnectionError:
             connection.abort()
-            self.front.answered(self.request, head.status, False)
+            self.front.answered(self.request, head.status, False, cut=True)
             return
         self._relay.pool.give_back(connection)
         self.front.answered(self.request, head.status, not close)
@@ -267,12 +267,13 @@ class Errand:
         except ConnectionError:
             front.decline(self.request)
             return
-        keep = False
+        keep, cut = False, True
         try:
             if head.status == 101:
                 await self._switch(connection, head)
             else:
                 keep = await self._answer(connection, head)
+            cut = False
         except (UpstreamFault, ConnectionError) as error:
             # The answer has begun: only an aborted connection tells the client that it is not whole.
             info.count(f"upstream.{error.code if isinstance(error, UpstreamFault) else 'client-gone'}")
@@ -286,7 +287,7 @@ class Errand:
                 self._upload.cancel()
             if not connection.complete:
                 connection.abort()
-            front.answered(self.request, head.status, keep)
+            front.answered(self.request, head.status, keep, cut=cut)
 
     async def _ask(self, connection: UpstreamConnection | None) -> tuple[UpstreamConnection, Head]:
         """Sends the request, and once more if that is allowed and nothing came back. UpstreamFault."""

@@ -117,7 +117,8 @@ class Histogram:
 def access_line(info: ConnectionInfo, served: Served, at: float) -> dict[str, Any]:
     """A request as a line of the log. Of the target only the path: a query is the visitor's own business.
 
-    `sent` counts head and body; `ms` runs from the request's head to the last byte handed to TLS.
+    `sent` counts head and body; `ms` runs from the request's head to the last byte handed to TLS; `cut` is
+    there if that was not the end of the answer.
     """
     line: dict[str, Any] = {
         "at": round(at, 3),
@@ -144,6 +145,8 @@ def access_line(info: ConnectionInfo, served: Served, at: float) -> dict[str, An
         }
     if served.subject is not None:
         line["user"] = served.subject
+    if served.cut:
+        line["cut"] = True
     return line
 
 

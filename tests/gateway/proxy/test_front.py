@@ -1452,6 +1452,7 @@ async def test_the_log_knows_who_and_how_much_when_it_ends_early(house: Build) -
         await until(lambda: len(here.log.entries) == 2)
     assert [each.subject for each in here.log.entries] == ["K1", "K1"]
     assert here.log.entries[1].sent == len(got)
+    assert [each.cut for each in here.log.entries] == [False, True]
 
 
 async def test_the_log_of_a_refusal_by_the_gate(house: Build) -> None:
