@@ -54,7 +54,7 @@ def test_the_longest_prefix_decides(target: str, needs: Access) -> None:
         "/public/%61", "/public/%2e%2e/x", "/public/%252e", "/public/x%3b", "/public/x%00", "/public/x./y",
         "/public/x.", "/public/%7e", "/public/x%0d", "/public/%c0%ae%c0%ae/admin", "/public/..%c0%af/admin",
         "/public/x%20", "/public/x%20/y", "/public/x::$DATA", "/public/x%3a%3a%24DATA", "/public/x:a:$i30/y",
-        "/public/%ef%bc%8e%ef%bc%8e/admin", "/public/%ef%bc%8e/admin",
+        "/public/%ef%bc%8e%ef%bc%8e/admin", "/public/%ef%bc%8e/admin", "/%ef%bc%8fadmin",
         "/public%ef%bc%8f%ef%bc%8e%ef%bc%8e/admin",
     ],
 )  # fmt: skip
