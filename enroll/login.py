@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlite_utils
 
@@ -45,18 +45,26 @@ async def authenticate(
     right = await office.workers.run_in_thread(
         passwords.verify_password, password, user.password_hash if user else None
     )
-    if user is None or not right or source.user_id != user_id:
+    admitted: Login | None = None
+    if user is not None and right and source.user_id == user_id:
+        known = user
+        admitted = await office.database.write(
+            lambda db: _admit(db, office, known, source.request_id, attempt, address)
+        )
+    if admitted is None:
         typed = user.user_id if user is not None else ""
         await office.database.write(lambda db: _refuse(db, office, source.user_id, typed, address))
         raise Refusal("bad_credentials")
-    known = user
-    return await office.database.write(
-        lambda db: _admit(db, office, known, source.request_id, attempt, address)
-    )
+    return admitted
 
 
-async def change_password(office: Office, user_id: str, current: str, new: str, confirmation: str) -> None:
-    """Replaces the login password. Refusal: bad_credentials, weak_password, same_password, mismatch."""
+async def change_password(
+    office: Office, user_id: str, current: str, new: str, confirmation: str
+) -> store.User:
+    """Replaces the login password; the user with the new one.
+
+    Refusal: bad_credentials, weak_password, same_password, mismatch.
+    """
     user = store.user(office.database.read(), user_id)
     if user is None:
         raise Refusal("not_found", field="user_id")
@@ -74,12 +82,15 @@ async def change_password(office: Office, user_id: str, current: str, new: str, 
         raise Refusal("same_password", field="new")
     hashed = await office.workers.run_in_thread(passwords.hash_password, new)
 
-    def work(db: sqlite_utils.Database) -> None:
+    changed = replace(user, password_hash=hashed, password_initial=False)
+
+    def work(db: sqlite_utils.Database) -> store.User:
         if not store.set_password(db, user_id, user.password_hash, hashed):
             raise Refusal("conflict", field="new")
         store.audit(db, office.now(), user_id, "password.changed", user_id)
+        return changed
 
-    await office.database.write(work)
+    return await office.database.write(work)
 
 
 def certificates_of(office: Office, user_id: str) -> list[CertificateRecord]:
@@ -103,13 +114,17 @@ def _admit(
     request_id: str,
     attempt: throttle.Attempt,
     address: str,
-) -> Login:
+) -> Login | None:
+    """``user``: as the password was checked against. None if it was changed since."""
     at = office.now()
     check_entitled(db, user.user_id)
+    current = store.user(db, user.user_id)
+    if current is None or current.password_hash != user.password_hash:
+        return None
     throttle.succeeded(db, attempt)
     found = store.enrollment(db, request_id)
     first = found is not None and found.state in LIVE and found.used_at is None
     if first:
         apply(db, office, request_id, Event.USE, at, actor=user.user_id)
     store.audit(db, at, user.user_id, "login", request_id, address=address)
-    return Login(user, user.password_initial, first)
+    return Login(current, current.password_initial, first)

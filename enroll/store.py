@@ -6,6 +6,7 @@ A change of an enrollment is compare-and-set on its state and serial, so that of
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -50,6 +51,11 @@ class User:
     #: Counts how often everything that lets programs act for the user was ended, and when last.
     generation: int = 0
     generation_at: int | None = None
+
+    @property
+    def password_mark(self) -> str:
+        """Names the login password, and tells nothing of it: every change makes another one."""
+        return hashlib.sha256(self.password_hash.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -44,3 +44,9 @@ def sessions_and_references(db: sqlite_utils.Database) -> None:
 def references_by_kind(db: sqlite_utils.Database) -> None:
     """Only so many records of a kind are kept; the index ends with the rowid, which is their order."""
     db.execute("CREATE INDEX desk_references_by_kind ON desk_references(site, code)")
+
+
+@migrations()
+def sessions_by_password(db: sqlite_utils.Database) -> None:
+    """The mark of the password that opened a session; '' on sites without one."""
+    db.execute("ALTER TABLE sessions ADD COLUMN password_mark TEXT NOT NULL DEFAULT ''")

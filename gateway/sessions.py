@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlite_utils
@@ -24,7 +24,10 @@ _TOUCH = 60
 
 @dataclass(frozen=True)
 class Session:
-    """An open session. ``subject`` is the user ID, or the request ID on the pick-up site."""
+    """An open session. ``subject`` is the user ID, or the request ID on the pick-up site.
+
+    ``password_mark``: of the password that opened it, where a site asks for the user's.
+    """
 
     token_hash: str
     site: str
@@ -34,6 +37,7 @@ class Session:
     created_at: int
     seen_at: int
     ends_at: int
+    password_mark: str = ""
 
 
 def cookie_name(site: str) -> str:
@@ -48,13 +52,16 @@ async def start(
     subject: str,
     *,
     fingerprint: str = "",
+    password_mark: str = "",
     data: Mapping[str, Any] | None = None,
     previous: Session | None = None,
 ) -> Session:
     """Opens a session and sets its cookie; a ``previous`` one ends (no session survives a login)."""
     token = secrets.token_urlsafe(32)
     at = office.now()
-    session = Session(token_hash(token), site, subject, fingerprint, dict(data or {}), at, at, at + ABSOLUTE)
+    session = Session(
+        token_hash(token), site, subject, fingerprint, dict(data or {}), at, at, at + ABSOLUTE, password_mark
+    )
 
     def work(db: sqlite_utils.Database) -> None:
         if previous is not None:
@@ -63,11 +70,9 @@ async def start(
             "DELETE FROM sessions WHERE ends_at <= ? OR seen_at <= ? OR seen_at > ?",
             [at, at - IDLE, at + IDLE],
         )
-        db.execute(
-            "INSERT INTO sessions(token_hash, site, subject, fingerprint, data, created_at, seen_at, ends_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [session.token_hash, site, subject, fingerprint, json.dumps(session.data), at, at, at + ABSOLUTE],
-        )
+        row = asdict(session) | {"data": json.dumps(session.data)}
+        values = ", ".join(f":{name}" for name in row)
+        db.execute(f"INSERT INTO sessions({', '.join(row)}) VALUES ({values})", row)
 
     await office.database.write(work)
     # Lax: a link in a mail may lead into an open session; forms are guarded by Origin besides.

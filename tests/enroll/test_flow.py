@@ -1,5 +1,8 @@
 """The life of a request from mail to login, through the shell, without pages."""
 
+import asyncio
+import threading
+
 import pytest
 from cryptography.hazmat.primitives.serialization import pkcs12
 
@@ -353,6 +356,25 @@ async def test_the_first_password_is_changed(office):
         office, print_of(office, request_id), FLOW, "Tegata2026", address=ADDRESS
     )
     assert result.must_change is False
+
+
+async def test_a_login_is_over_if_the_password_changes_while_it_is_checked(office):
+    """The old password was right when it was looked at, and opens nothing once there is a new one."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    release = threading.Event()
+    busy = [asyncio.ensure_future(office.workers.run_in_thread(release.wait)) for _ in range(2)]
+    old_one = asyncio.ensure_future(first_login(office, request_id))
+    while office.workers.waiting == 0:  # until the check of the password waits for a thread
+        await asyncio.sleep(0.001)
+    user = store.user(office.database.read(), FLOW)
+    assert await office.database.write(lambda db: store.set_password(db, FLOW, user.password_hash, "new"))
+    release.set()
+    with pytest.raises(Refusal) as refused:
+        await old_one
+    assert refused.value == Refusal("bad_credentials")
+    assert store.audit_page(office.database.read(), FLOW, 1)[0]["action"] == "login.refused"
+    await asyncio.gather(*busy)
 
 
 async def test_secrets_are_masked_for_operators_and_wiped_after_delivery(office):

@@ -58,7 +58,7 @@ Inner = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
 
 
 async def visitor_of(request: web.BaseRequest, app: web.Application) -> Visitor | None:
-    """Who is logged in, or None: no session, or one that belongs to another certificate.
+    """Who is logged in, or None: no session, or one of another certificate or an earlier password.
 
     Raises Refusal("user_disabled") or Refusal("superseded"), and ends the session, when the user or the
     certificate lost its right since the login.
@@ -76,10 +76,15 @@ async def visitor_with(office: Office, peer: VerifiedPeer, token: str | None) ->
     if session is None:
         return None
     try:
-        return _visitor(office.database.read(), peer, session)
+        visitor = _visitor(office.database.read(), peer, session)
     except Refusal:
         await sessions.end(office, session)
         raise
+    if session.password_mark != visitor.user.password_mark:
+        # Whoever changed it ended the sessions there were; this one was being opened meanwhile.
+        await sessions.end(office, session)
+        return None
+    return visitor
 
 
 def inside(handler: Inner, needs: Needs = NOTHING) -> Handler:

@@ -65,6 +65,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
         SITE,
         result.user.user_id,
         fingerprint=peer.fingerprint,
+        password_mark=result.user.password_mark,
         data={"first_use": result.first_use},
         previous=await sessions.find(office, request, SITE, fingerprint=peer.fingerprint),
     )
@@ -101,7 +102,7 @@ async def change_password(request: web.Request, visitor: Visitor) -> web.StreamR
     fields = await form(request)
     current, new, confirmation = (fields.get(name, "") for name in ("current", "new", "confirmation"))
     try:
-        await login.change_password(office, user_id, current, new, confirmation)
+        changed = await login.change_password(office, user_id, current, new, confirmation)
     except Refusal as refusal:
         if refusal.field not in ("current", "new", "confirmation"):
             raise
@@ -114,6 +115,7 @@ async def change_password(request: web.Request, visitor: Visitor) -> web.StreamR
         SITE,
         user_id,
         fingerprint=visitor.peer.fingerprint,
+        password_mark=changed.password_mark,
         data=visitor.session.data,
     )
     return response

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ca.store
-from enroll import applications, issuance, people, pickup, renewal, store
+from enroll import applications, issuance, login, people, pickup, renewal, store
 from enroll.enrollment import Enrollment
 from enroll.jst import shown
 from enroll.people import Person
@@ -384,6 +384,16 @@ async def test_changing_the_password_ends_every_other_session(service: Served) -
     assert page.path == "/portal/"
     assert cookies(visitor) != before
     assert (await elsewhere.get("/portal/")).path == "/login"
+
+
+async def test_a_session_is_worth_no_more_than_the_password_that_opened_it(service: Served) -> None:
+    """Whoever changes it and wherever: a login that was on its way meanwhile opens nothing either."""
+    visitor = await at_home(service)
+    assert (await visitor.get("/portal/")).path == "/portal/"
+    await login.change_password(service.office, USER, PASSWORD, "Sekisho2026", "Sekisho2026")
+    assert (await visitor.get("/portal/")).path == "/login"
+    assert (await log_in(visitor, USER, PASSWORD)).status == 403
+    assert (await log_in(visitor, USER, "Sekisho2026")).path == "/portal/"
 
 
 # -- sessions --------------------------------------------------------------------------------------
