@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import sqlite_utils
@@ -41,7 +42,7 @@ async def note(office: Office, site: str, code: str, **detail: Any) -> str:
         )
         db.execute(
             "INSERT INTO desk_references(reference, at, site, code, detail) VALUES (?, ?, ?, ?, ?)",
-            [reference, at, site, code, json.dumps(kept, ensure_ascii=False, sort_keys=True)],
+            [reference, at, site, code, _stored(kept)],
         )
 
     await office.database.write(work)
@@ -58,7 +59,7 @@ async def amend(office: Office, reference: str, site: str, visit: str, **detail:
         kept = found(db, reference)
         if not visit or kept is None or kept["site"] != site or kept["detail"].get("visit") != visit:
             return False
-        merged = json.dumps(kept["detail"] | detail, ensure_ascii=False, sort_keys=True)
+        merged = _stored(kept["detail"] | detail)
         db.execute("UPDATE desk_references SET detail = ? WHERE reference = ?", [merged, kept["reference"]])
         return True
 
@@ -70,3 +71,9 @@ def found(db: sqlite_utils.Database, reference: str) -> dict[str, Any] | None:
     tidy = "".join(c for c in reference.upper() if c.isalnum())
     match = rows(db, "SELECT * FROM desk_references WHERE reference = ?", [f"{tidy[:4]}-{tidy[4:]}"])
     return match[0] | {"detail": json.loads(match[0]["detail"])} if match else None
+
+
+def _stored(detail: Mapping[str, Any]) -> str:
+    # Header fields are any bytes, and aiohttp hands over those that are no UTF-8 as lone surrogates.
+    text = json.dumps(detail, ensure_ascii=False, sort_keys=True)
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -97,7 +97,7 @@ async def find_by_token(
     office: Office, token: str | None, site: str, *, fingerprint: str = ""
 ) -> Session | None:
     """`find`, for the value of the cookie."""
-    if not token or len(token) > 100:
+    if not token or len(token) > 100 or not token.isascii():
         return None
     found = rows(office.database.read(), "SELECT * FROM sessions WHERE token_hash = ?", [token_hash(token)])
     if not found:
