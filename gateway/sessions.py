@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import sqlite_utils
 from aiohttp import web
 
 from ca.database import rows
+from enroll import store
 from enroll.office import Office, token_hash
 from gateway.http import SUBJECT
 
@@ -141,10 +142,11 @@ async def end(office: Office, session: Session, response: web.StreamResponse | N
         response.del_cookie(cookie_name(session.site), path="/", secure=True, httponly=True, samesite="Lax")
 
 
-async def end_all(office: Office, subject: str) -> int:
-    """Ends every session of a user; returns how many."""
+async def end_all(office: Office, subject: str, *, actor: str, but: Session | None = None) -> int:
+    """Ends every session of a user, or all but one; returns how many."""
+    kept = but.token_hash if but is not None else ""
     return await office.database.write(
-        lambda db: int(db.execute("DELETE FROM sessions WHERE subject = ?", [subject]).rowcount)
+        lambda db: _end(db, office.now(), actor, "subject = ? AND token_hash <> ?", [subject, kept])
     )
 
 
@@ -159,16 +161,21 @@ def listed(db: sqlite_utils.Database, at: int, subject: str | None = None) -> li
     )
 
 
-async def end_one(office: Office, number: str, subject: str | None = None) -> int:
+async def end_one(office: Office, number: str, *, actor: str, subject: str | None = None) -> int:
     """Ends the session with this ``id`` (of this subject); returns how many ended."""
+    where = "substr(token_hash, 1, 16) = ? AND (? IS NULL OR subject = ?)"
     return await office.database.write(
-        lambda db: int(
-            db.execute(
-                "DELETE FROM sessions WHERE substr(token_hash, 1, 16) = ? AND (? IS NULL OR subject = ?)",
-                [number, subject, subject],
-            ).rowcount
-        )
+        lambda db: _end(db, office.now(), actor, where, [number, subject, subject])
     )
+
+
+def _end(db: sqlite_utils.Database, at: int, actor: str, where: str, values: Sequence[Any]) -> int:
+    """Ends sessions of one subject that somebody chose to end, which the trail then says."""
+    ended = rows(db, f"DELETE FROM sessions WHERE {where} RETURNING site, subject", values)
+    if ended:
+        sites = sorted({row["site"] for row in ended})
+        store.audit(db, at, actor, "session.ended", ended[0]["subject"], count=len(ended), sites=sites)
+    return len(ended)
 
 
 def _delete(db: sqlite_utils.Database, hashed: str) -> None:

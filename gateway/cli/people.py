@@ -140,7 +140,7 @@ async def _user_show(house: House, user_id: str) -> Answer:
 async def _user_disable(house: House, user_id: str) -> Answer:
     """End a user's access: no login, no mails, every live certificate revoked."""
     revoked = await disable_user(house.office, user_id, actor=actor())
-    ended = await sessions.end_all(house.office, user_id)
+    ended = await sessions.end_all(house.office, user_id, actor=actor())
     value = {"user_id": user_id, "revoked": revoked, "sessions_ended": ended}
     return answer({"disabled": value}, f"{user_id} is disabled; certificates revoked: {revoked}")
 

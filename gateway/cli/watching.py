@@ -7,7 +7,7 @@ import click
 from enroll import store
 from enroll.refusals import Refusal
 from gateway import references, sessions
-from gateway.cli.frame import Answer, answer, detail, house_command, listing
+from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing
 from gateway.cli.people import known_user
 from gateway.cli.root import GROUPS
 from gateway.house import House
@@ -48,9 +48,9 @@ async def _end(house: House, session_id: str | None, user_id: str | None) -> Ans
         raise click.UsageError("give a session's ID, or --user USER_ID")
     if user_id is not None:
         known_user(house.office, user_id)
-        ended = await sessions.end_all(house.office, user_id)
+        ended = await sessions.end_all(house.office, user_id, actor=actor())
     else:
-        ended = await sessions.end_one(house.office, session_id or "")
+        ended = await sessions.end_one(house.office, session_id or "", actor=actor())
         if not ended:
             raise Refusal("not_found", field="session")
     return answer({"ended": ended}, f"sessions ended: {ended}")

@@ -9,9 +9,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from click.testing import CliRunner
 
 from enroll import issuance
+from gateway import sessions
 from gateway.cli import main
 from gateway.cli.root import root
 from gateway.config import FILE_NAME
@@ -193,6 +195,40 @@ def test_sessions_and_references(peopled: Shell) -> None:
     assert peopled("session", "end", "abc").error["field"] == "session"
     assert peopled("session", "end").error["code"] == "usage"
     assert peopled("reference", "show", "AAAA-AAAA").error["field"] == "reference"
+
+
+def _log_in(shell: Shell, *sites: str, subject: str = "K12345678") -> None:
+    """Sessions as the sites open them."""
+
+    async def work() -> None:
+        async with opened_house(shell.data, PASSPHRASE) as house:
+            for site in sites:
+                await sessions.start(house.office, web.Response(), site, subject)
+
+    asyncio.run(work())
+
+
+def test_whose_sessions_an_operator_ended_is_in_the_trail(peopled: Shell) -> None:
+    """By name, one or all of a user; where nothing ended, nothing is said."""
+
+    def counts() -> list[int]:
+        lines = peopled("audit", "show", "--subject", "K12345678").value["audit"]
+        ended = [each for each in lines if each["action"] == "session.ended"]
+        assert all(each["actor"].startswith("operator:") for each in ended)
+        return [each["detail"]["count"] for each in ended]
+
+    assert peopled("session", "end", "--user", "K12345678").value == {"ended": 0}
+    assert peopled("session", "end", "0123456789abcdef").code == 1
+    assert counts() == []
+    _log_in(peopled, "service", "renewal", "service")
+    number = peopled("session", "list").value["sessions"][0]["id"]
+    assert peopled("session", "end", number).value == {"ended": 1}
+    assert counts() == [1]
+    assert peopled("session", "end", "--user", "K12345678").value == {"ended": 2}
+    assert counts() == [2, 1]
+    _log_in(peopled, "service")
+    assert peopled("user", "disable", "K12345678").value["disabled"]["sessions_ended"] == 1
+    assert counts() == [1, 2, 1]
 
 
 def test_a_reference_is_shown(peopled: Shell) -> None:

@@ -108,7 +108,7 @@ async def change_password(request: web.Request, visitor: Visitor) -> web.StreamR
             raise
         return _password_page(request, visitor, field_error(refusal))
     response = see_other(f"{PORTAL}?done=password")
-    await sessions.end_all(office, user_id)
+    await sessions.end_all(office, user_id, actor=user_id, but=visitor.session)
     await sessions.start(
         office,
         response,
@@ -117,6 +117,7 @@ async def change_password(request: web.Request, visitor: Visitor) -> web.StreamR
         fingerprint=visitor.peer.fingerprint,
         password_mark=changed.password_mark,
         data=visitor.session.data,
+        previous=visitor.session,
     )
     return response
 

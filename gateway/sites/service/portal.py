@@ -96,17 +96,13 @@ async def end_session(request: web.Request, visitor: Visitor) -> web.StreamRespo
     """Ends one of my other sessions, or all of them; this one is ended by logging out."""
     office, user_id = request.app[GATE].office, visitor.user.user_id
     wanted = (await form(request)).get("session", "")
-    found = sessions.listed(office.database.read(), office.now(), user_id)
-    others = [row["id"] for row in found if row["id"] != _own_id(visitor)]
-    if wanted != "others" and wanted not in others:
+    if wanted == "others":
+        await sessions.end_all(office, user_id, actor=user_id, but=visitor.session)
+        return see_other("/portal/sessions?done=others")
+    own = wanted == _own_id(visitor)
+    if own or not await sessions.end_one(office, wanted, actor=user_id, subject=user_id):
         raise Refusal("not_found", field="session")
-    ended = 0
-    for number in others if wanted == "others" else [wanted]:
-        ended += await sessions.end_one(office, number, user_id)
-    await office.database.write(
-        lambda db: store.audit(db, office.now(), user_id, "session.ended", user_id, count=ended)
-    )
-    return see_other(f"/portal/sessions?done={'others' if wanted == 'others' else 'ended'}")
+    return see_other("/portal/sessions?done=ended")
 
 
 def certificates_of(office: Office, user: store.User, presented: str | None) -> list[Certificate]:

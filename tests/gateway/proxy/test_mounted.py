@@ -174,7 +174,7 @@ async def test_logging_out_ends_an_open_websocket(service: Served) -> None:
     async with visitor.session.ws_connect(url, origin=visitor.origin) as ws:
         await ws.send_str("こんにちは")
         assert await ws.receive_str() == f"{USER}: こんにちは"
-        await sessions.end_all(service.office, USER)
+        await sessions.end_all(service.office, USER, actor="test")
         async with asyncio.timeout(3):
             while not (await ws.receive()).type.name.startswith(("CLOS", "ERROR")):
                 pass

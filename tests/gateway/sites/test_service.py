@@ -384,6 +384,7 @@ async def test_changing_the_password_ends_every_other_session(service: Served) -
     assert page.path == "/portal/"
     assert cookies(visitor) != before
     assert (await elsewhere.get("/portal/")).path == "/login"
+    assert ended_by(service, USER) == [{"count": 1, "sites": ["service"]}]
 
 
 async def test_a_session_is_worth_no_more_than_the_password_that_opened_it(service: Served) -> None:
@@ -476,6 +477,7 @@ async def test_other_sessions_are_listed_and_ended(service: Served) -> None:
     assert (await elsewhere.get("/portal/")).path == "/portal/"
     page = await visitor.post("/portal/sessions/end", {"session": number})
     assert page.main.one("div", role="status").text == "選択したログインを終了しました。"
+    assert ended_by(service, USER) == [{"count": 1, "sites": ["service"]}]
     assert (await elsewhere.get("/portal/")).path == "/login"
     assert (await visitor.get("/portal/")).path == "/portal/"
 
@@ -486,6 +488,9 @@ async def test_all_other_sessions_are_ended_together(service: Served) -> None:
     await visitor.post("/portal/sessions/end", {"session": "others"})
     assert (await elsewhere.get("/portal/")).path == "/login"
     assert (await visitor.get("/portal/sessions")).main.all("button") == []
+    assert ended_by(service, USER) == [{"count": 1, "sites": ["service"]}]
+    await visitor.post("/portal/sessions/end", {"session": "others"})
+    assert len(ended_by(service, USER)) == 1
 
 
 # -- the portal ------------------------------------------------------------------------------------
@@ -892,6 +897,12 @@ async def test_no_secret_is_in_the_trail_or_under_a_reference(service: Served) -
 def cookies(visitor: Visitor) -> str:
     """The session token that a visitor's browser holds."""
     return next(c.value for c in visitor.session.cookie_jar if c.key == "__Host-service")
+
+
+def ended_by(service: Served, actor: str) -> list[object]:
+    """What the trail says of the sessions that somebody ended."""
+    trail = store.audit_page(service.office.database.read(), USER, 100)
+    return [row["detail"] for row in trail if (row["actor"], row["action"]) == (actor, "session.ended")]
 
 
 def newest(service: Served, user_id: str) -> Enrollment:
