@@ -50,3 +50,10 @@ def references_by_kind(db: sqlite_utils.Database) -> None:
 def sessions_by_password(db: sqlite_utils.Database) -> None:
     """The mark of the password that opened a session; '' on sites without one."""
     db.execute("ALTER TABLE sessions ADD COLUMN password_mark TEXT NOT NULL DEFAULT ''")
+
+
+@migrations()
+def sessions_told_apart(db: sqlite_utils.Database) -> None:
+    """From where and with what a session was opened, for those who look whether it is theirs."""
+    db.execute("ALTER TABLE sessions ADD COLUMN address TEXT NOT NULL DEFAULT ''")
+    db.execute("ALTER TABLE sessions ADD COLUMN browser TEXT NOT NULL DEFAULT ''")

@@ -14,6 +14,8 @@ from aiohttp import web
 from ca.database import rows
 from enroll import store
 from enroll.office import Office, token_hash
+from gateway import http
+from gateway.browsers import browser_of
 from gateway.http import SUBJECT
 
 #: Seconds without a request, and in all, after which a session ends.
@@ -27,7 +29,8 @@ _TOUCH = 60
 class Session:
     """An open session. ``subject`` is the user ID, or the request ID on the pick-up site.
 
-    ``password_mark``: of the password that opened it, where a site asks for the user's.
+    ``password_mark``: of the password that opened it, where a site asks for the user's. ``address`` and
+    ``browser``: of whoever opened it, so that people know their logins again; gone with the session.
     """
 
     token_hash: str
@@ -39,6 +42,22 @@ class Session:
     seen_at: int
     ends_at: int
     password_mark: str = ""
+    address: str = ""
+    browser: str = ""
+
+
+@dataclass(frozen=True)
+class Client:
+    """From where and with what somebody opens a session. ``browser``: as `browsers` names it, or empty."""
+
+    address: str
+    browser: str
+
+
+def client_of(request: web.BaseRequest) -> Client:
+    """The client of a request. Of what its browser says of itself nothing but a known name is kept."""
+    browser = browser_of(request.headers.get("User-Agent", ""))
+    return Client(http.connection(request).peer_address, browser.name)
 
 
 def cookie_name(site: str) -> str:
@@ -51,6 +70,7 @@ async def start(
     response: web.StreamResponse,
     site: str,
     subject: str,
+    client: Client,
     *,
     fingerprint: str = "",
     password_mark: str = "",
@@ -61,8 +81,9 @@ async def start(
     token = secrets.token_urlsafe(32)
     at = office.now()
     session = Session(
-        token_hash(token), site, subject, fingerprint, dict(data or {}), at, at, at + ABSOLUTE, password_mark
-    )
+        token_hash(token), site, subject, fingerprint, dict(data or {}), at, at, at + ABSOLUTE,
+        password_mark, client.address, client.browser,
+    )  # fmt: skip
 
     def work(db: sqlite_utils.Database) -> None:
         if previous is not None:
@@ -155,8 +176,9 @@ def listed(db: sqlite_utils.Database, at: int, subject: str | None = None) -> li
     where = "AND subject = :subject" if subject is not None else ""
     return rows(
         db,
-        "SELECT substr(token_hash, 1, 16) AS id, site, subject, fingerprint, created_at, seen_at, ends_at"
-        f" FROM sessions WHERE ends_at > :at AND seen_at > :idle {where} ORDER BY created_at DESC",
+        "SELECT substr(token_hash, 1, 16) AS id, site, subject, address, browser, fingerprint, created_at,"
+        " seen_at, ends_at FROM sessions"
+        f" WHERE ends_at > :at AND seen_at > :idle {where} ORDER BY created_at DESC",
         {"at": at, "idle": at - IDLE, "subject": subject},
     )
 

@@ -31,7 +31,9 @@ async def _sessions(house: House, subject: str | None) -> Answer:
     columns = {
         "id": "Session",
         "site": "Site",
-        "subject": "Who",
+        "subject": "User or request ID",
+        "address": "From",
+        "browser": "Browser",
         "created_at": "Since",
         "seen_at": "Seen",
         "ends_at": "Ends",

@@ -199,13 +199,26 @@ def test_sessions_and_references(peopled: Shell) -> None:
 
 def _log_in(shell: Shell, *sites: str, subject: str = "K12345678") -> None:
     """Sessions as the sites open them."""
+    client = sessions.Client("192.0.2.7", "Microsoft Edge 142")
 
     async def work() -> None:
         async with opened_house(shell.data, PASSPHRASE) as house:
             for site in sites:
-                await sessions.start(house.office, web.Response(), site, subject)
+                await sessions.start(house.office, web.Response(), site, subject, client)
 
     asyncio.run(work())
+
+
+def test_the_list_of_sessions_says_where_they_were_opened(peopled: Shell) -> None:
+    """Address and browser of the login; of a pick-up it names the request, and says that it does."""
+    _log_in(peopled, "pickup", subject="1234567890123456")
+    listed = peopled("session", "list").value["sessions"]
+    assert [(each["address"], each["browser"]) for each in listed] == [("192.0.2.7", "Microsoft Edge 142")]
+    heading, line = peopled("session", "list", json_output=False).out.splitlines()
+    assert "User or request ID" in heading
+    assert "1234567890123456" in line
+    assert "192.0.2.7" in line
+    assert "Microsoft Edge 142" in line
 
 
 def test_whose_sessions_an_operator_ended_is_in_the_trail(peopled: Shell) -> None:

@@ -112,7 +112,9 @@ async def test_one_session_builds_so_many_files_at_a_time(tmp_path: Path) -> Non
     async with open_office(tmp_path) as office:
         person = await enrolled(office)
         response = web.Response()
-        session = await sessions.start(office, response, "pickup", person.request_id)
+        session = await sessions.start(
+            office, response, "pickup", person.request_id, sessions.Client("192.0.2.1", "")
+        )
         entered = certificate.Input(person.request_id, "p12", "p12", "standard")
         results = await together(
             *(certificate.prepare(office, session, entered, actor="test") for _ in range(12))

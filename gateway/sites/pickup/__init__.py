@@ -80,7 +80,8 @@ async def _login(request: web.Request) -> web.StreamResponse:
         return _login_form(request, user_id=user_id, status=words.status, refused=words, reference=reference)
     response = pages.see_other("/menu")
     previous = await sessions.find(office, request, SITE)
-    await sessions.start(office, response, SITE, enrollment.request_id, previous=previous)
+    client = sessions.client_of(request)
+    await sessions.start(office, response, SITE, enrollment.request_id, client, previous=previous)
     return response
 
 

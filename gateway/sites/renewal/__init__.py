@@ -303,7 +303,7 @@ async def _session(request: web.Request, response: web.Response, peer: _Peer, or
     office = request.app[pages.GATE].office
     found = await sessions.find(office, request, SITE, fingerprint=_fingerprint(peer))
     return found or await sessions.start(
-        office, response, SITE, order.user_id, fingerprint=_fingerprint(peer)
+        office, response, SITE, order.user_id, sessions.client_of(request), fingerprint=_fingerprint(peer)
     )
 
 

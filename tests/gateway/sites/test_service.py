@@ -482,6 +482,34 @@ async def test_other_sessions_are_listed_and_ended(service: Served) -> None:
     assert (await visitor.get("/portal/")).path == "/portal/"
 
 
+_EDGE = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/142.0.0.0 Safari/537.36 Edg/142.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("agent", "told"),
+    [
+        (_EDGE, "Microsoft Edge 142"),
+        ("curl/8.0 <b>\xff", "不明"),
+        ("Chrome/99999999 Windows", "Google Chrome 9999"),
+    ],
+)
+async def test_a_login_is_known_again_by_address_and_browser(service: Served, agent: str, told: str) -> None:
+    """The list shows where each began; of what a browser says of itself a known name is kept, no more."""
+    mine = await established(service)
+    visitor = mine.visitor(service)
+    visitor.headers["User-Agent"] = agent
+    await log_in(visitor)
+    page = await visitor.get("/portal/sessions")
+    [heading, row] = page.main.table()
+    assert heading[:3] == ["サイト", "接続元", "ブラウザ"]
+    assert row[:3] == ["オンラインサービス", "127.0.0.1", told]
+    kept = str(list(service.office.database.read()["sessions"].rows))
+    assert "Windows" not in kept
+    assert "curl" not in kept
+    await visitor.post("/logout")
+    assert list(service.office.database.read()["sessions"].rows) == []
+
+
 async def test_all_other_sessions_are_ended_together(service: Served) -> None:
     """ "others" leaves the one that asked."""
     visitor, elsewhere = await twice_at_home(service)
