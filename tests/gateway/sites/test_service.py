@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 import ca.store
+from ca.database import rows
 from enroll import applications, issuance, login, people, pickup, renewal, store
 from enroll.enrollment import Enrollment
 from enroll.jst import shown
+from enroll.office import token_hash
 from enroll.people import Person
 from enroll.states import State
-from gateway import pages, references
+from gateway import pages, references, sessions
 from gateway.context import Role
 from gateway.sites.service import application
 from gateway.sites.service.standing import standing
@@ -508,6 +510,37 @@ async def test_a_login_is_known_again_by_address_and_browser(service: Served, ag
     assert "curl" not in kept
     await visitor.post("/logout")
     assert list(service.office.database.read()["sessions"].rows) == []
+
+
+# Whatever ends a session takes its row away: open connections are asked again when the database changes.
+_ENDINGS = {
+    "logged out": lambda service, here, there: there.post("/logout"),
+    "logged in again": lambda service, here, there: log_in(there),
+    "ended from elsewhere": lambda service, here, there: here.post(
+        "/portal/sessions/end", {"session": token_hash(cookies(there))[:16]}
+    ),
+    "all others ended": lambda service, here, there: here.post("/portal/sessions/end", {"session": "others"}),
+    "password changed": lambda service, here, there: here.post(
+        "/portal/password", {"current": PASSWORD, "new": "Sekisho2026", "confirmation": "Sekisho2026"}
+    ),
+    "ended by the operator": lambda service, here, there: sessions.end_one(
+        service.office, token_hash(cookies(there))[:16], actor="desk"
+    ),
+    "all ended by the operator": lambda service, here, there: sessions.end_all(
+        service.office, USER, actor="desk"
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", _ENDINGS)
+async def test_whatever_ends_a_session_takes_its_row_away(service: Served, ending: str) -> None:
+    """At once, not at the session's next request: it may have none, and a WebSocket that is open."""
+    here, there = await twice_at_home(service)
+    opened = token_hash(cookies(there))
+    kept = "SELECT 1 FROM sessions WHERE token_hash = ?"
+    assert rows(service.office.database.read(), kept, [opened]) != []
+    await _ENDINGS[ending](service, here, there)
+    assert rows(service.office.database.read(), kept, [opened]) == []
 
 
 async def test_all_other_sessions_are_ended_together(service: Served) -> None:
