@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import quote
+from typing import Any
 
 from aiohttp import web
 
@@ -35,13 +35,55 @@ from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Pool, Upstream, parse_addresses
 from gateway.sessions import cookie_name, settled_until
 from gateway.sites.service import door
-from gateway.words import REFUSALS, Words
+from gateway.words import REFUSALS, Text, Words
 
 #: First segments of the paths that the service answers itself.
 OWN = frozenset({"", "login", "logout", "portal", "assets", "favicon.ico"})
 
-#: Where to, from a path that needs a login, without one and with a first password.
-_FIRST = {"login": f"{door.LOGIN}?next={{}}", "password": door.PASSWORD}
+
+@dataclass(frozen=True)
+class First:
+    """What comes before a path that needs a login: its page, and what those are told who ask for none."""
+
+    page: str
+    words: Words
+    link: Text
+
+
+_FIRST: Mapping[str, First] = {
+    "login": First(
+        door.LOGIN,
+        Words(
+            403,
+            ("ログインしてください", "Please log in first"),
+            (
+                "このページのご利用にはログインが必要です。ログインしていないか、ログインの有効時間が過ぎています。",
+                "This page needs a login. You are not logged in, or no longer.",
+            ),
+            (
+                "ログイン画面を開き、ユーザーIDとパスワードを入力してください。",
+                "Please open the login page and enter your user ID and password.",
+            ),
+        ),
+        ("ログイン画面を開く", "Open the login page"),
+    ),
+    "password": First(
+        door.PASSWORD,
+        Words(
+            403,
+            ("パスワードを変更してください", "Please change your password first"),
+            (
+                "初回のパスワードを変更するまで、このページはご利用いただけません。",
+                "This page opens once you have replaced the password you were sent.",
+            ),
+            (
+                "パスワードの変更画面を開き、新しいパスワードを入力してください。",
+                "Please open the page for it and enter a new password.",
+            ),
+        ),
+        ("パスワードの変更画面を開く", "Change the password"),
+    ),
+}
 
 _AGAIN = ("しばらくしてからもう一度お試しください。", "Please try again in a little while.")
 _CALL = (
@@ -183,25 +225,28 @@ async def _with_certificate(gate: Gate, request: Request) -> tuple[Caller, int]:
 
 async def _failed(request: web.BaseRequest, status: int, code: str) -> web.StreamResponse:
     """The page for what the relay did not hand on. Whoever asked for a page is led to the login."""
-    if code in _FIRST:
-        if request.method in ("GET", "HEAD") and "text/html" in request.headers.get("Accept", ""):
-            return see_other(_FIRST[code].format(quote(_own(request).path_qs, safe="/")))
-        code = "not_permitted"
+    assert isinstance(request, web.Request)
+    first = _FIRST.get(code)
+    if first is not None:
+        return await _before(request, code, first)
     words = REFUSALS.get(code) or _UPSTREAM.get(status) or _UPSTREAM[400]
-    response = await _words(_own(request), words, code)
+    response = await _words(request, words, code)
     response.set_status(status)
     return response
 
 
-async def _words(request: web.Request, words: Words, code: str) -> web.Response:
+async def _before(request: web.Request, code: str, first: First) -> web.StreamResponse:
+    """Not 401: RFC 9110 15.5.2 asks for a challenge with it, and none of HTTP's own fits a form."""
+    there = door.by_way_of(first.page, request)
+    if request.method in ("GET", "HEAD") and "text/html" in request.headers.get("Accept", ""):
+        return see_other(there)
+    return await _words(request, first.words, code, onward=(there, first.link))
+
+
+async def _words(request: web.Request, words: Words, code: str, **values: Any) -> web.Response:
     office = request.app[GATE].office
     reference = await references.note(office, door.SITE, code, path=request.path)
-    return words_page(request, words, reference=reference)
-
-
-def _own(request: web.BaseRequest) -> web.Request:
-    assert isinstance(request, web.Request)
-    return request
+    return words_page(request, words, reference=reference, **values)
 
 
 def _upstream(house: House, config: Config) -> Upstream:

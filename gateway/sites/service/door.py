@@ -96,10 +96,9 @@ def inside(handler: Inner, needs: Needs = NOTHING) -> Handler:
     async def entered(request: web.Request) -> web.StreamResponse:
         visitor = await visitor_of(request, request.app)
         if visitor is None:
-            back = request.path_qs if request.method == "GET" else PORTAL
-            return see_other(LOGIN if back == PORTAL else f"{LOGIN}?next={quote(back, safe='/')}")
+            return see_other(by_way_of(LOGIN, request))
         if visitor.user.password_initial and needs is not INITIAL:
-            return see_other(PASSWORD)
+            return see_other(by_way_of(PASSWORD, request))
         if needs is ADMIN and not visitor.is_admin:
             raise Refusal("not_permitted")
         return await handler(request, visitor)
@@ -115,8 +114,14 @@ def verified(request: web.BaseRequest) -> VerifiedPeer:
     return peer
 
 
+def by_way_of(page: str, request: web.Request) -> str:
+    """A page that comes first, and leads on to what was asked for; after what cannot be repeated, home."""
+    following = request.path_qs if request.method in ("GET", "HEAD") else PORTAL
+    return page if following == PORTAL else f"{page}?next={quote(following, safe='/')}"
+
+
 def local_path(text: str) -> str:
-    """Where to go after the login: a path of this site, else the portal. Never another origin (V39)."""
+    """Where to go afterwards: a path of this site, else the portal. Never another origin (V39)."""
     odd = not text.startswith("/") or text.startswith(("//", "/login", "/logout"))
     return PORTAL if odd or "\\" in text or len(text) > 500 or not text.isprintable() else text
 

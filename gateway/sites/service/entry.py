@@ -94,21 +94,22 @@ async def log_out(request: web.Request) -> web.StreamResponse:
 
 
 async def password_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    return _password_page(request, visitor, {})
+    return _password_page(request, visitor, local_path(request.query.get("next", "")))
 
 
 async def change_password(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """A new login password; every session of the user ends, and this one continues as a new one."""
     office, user_id = request.app[GATE].office, visitor.user.user_id
     fields = await form(request)
+    following = local_path(fields.get("next", ""))
     current, new, confirmation = (fields.get(name, "") for name in ("current", "new", "confirmation"))
     try:
         changed = await login.change_password(office, user_id, current, new, confirmation)
     except Refusal as refusal:
         if refusal.field not in ("current", "new", "confirmation"):
             raise
-        return _password_page(request, visitor, field_error(refusal))
-    response = see_other(f"{PORTAL}?done=password")
+        return _password_page(request, visitor, following, field_error(refusal))
+    response = see_other(f"{PORTAL}?done=password" if following == PORTAL else following)
     await sessions.end_all(office, user_id, actor=user_id, but=visitor.session)
     await sessions.start(
         office,
@@ -148,15 +149,17 @@ def _login_page(
     )
 
 
-def _password_page(request: web.Request, visitor: Visitor, errors: dict[str, Text]) -> web.StreamResponse:
-    status = 422 if errors else 200
+def _password_page(
+    request: web.Request, visitor: Visitor, following: str, errors: dict[str, Text] | None = None
+) -> web.StreamResponse:
     return render(
         request,
         "password.html",
-        status=status,
+        status=422 if errors else 200,
         visitor=visitor,
         here="password",
-        errors=errors,
+        following=following,
+        errors=errors or {},
         action=PASSWORD,
     )
 

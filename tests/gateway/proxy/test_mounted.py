@@ -29,7 +29,17 @@ from gateway.tls import ClientCertificate
 from tests import offices
 from tests.gateway.proxy.upstreams import listening
 from tests.gateway.sites.kit import Served, serve
-from tests.gateway.sites.test_service import OTHER, USER, admit, at_home, established, open_office
+from tests.gateway.sites.test_service import (
+    OTHER,
+    PASSWORD,
+    USER,
+    admit,
+    at_home,
+    established,
+    fetched,
+    first_password,
+    open_office,
+)
 from tests.offices import clock_of
 
 AUDIENCE = "https://service.test"
@@ -74,6 +84,41 @@ async def test_the_service_asks_for_the_login_first(service: Served) -> None:
     assert page.main.one("input", name="next").attributes["value"] == "/app/?a=1"
     assert (await visitor.get("/app/who", **JSON)).status == 403
     assert (await visitor.session.put(visitor.origin + "/app/file", data=b"x")).status == 403
+
+
+async def test_whoever_has_to_log_in_first_is_told_so(service: Served) -> None:
+    """With the way there, also those who ask for no page; no administrator could help them."""
+    visitor = (await established(service)).visitor(service)
+    page = await visitor.get("/app/who?a=1", Accept="*/*")
+    assert (page.status, page.h1) == (403, "ログインしてください")
+    link = page.main.one("a", class_="button")
+    assert (link.text, link.attributes["href"]) == ("ログイン画面を開く", "/login?next=/app/who%3Fa%3D1")
+    page = await visitor.post("/app/file", Accept="text/html")
+    assert (page.status, page.main.one("a", class_="button").attributes["href"]) == (403, "/login")
+    page = await visitor.get("/app/who?lang=en", Accept="*/*")
+    assert (page.h1, "administrator" in page.main.text) == ("Please log in first", False)
+    assert "www-authenticate" not in page.headers
+
+
+async def test_whoever_has_to_change_the_first_password_is_told_so(service: Served) -> None:
+    """The same; and after the change comes the page that was asked for before the login."""
+    initial = await first_password(service)
+    visitor = (await fetched(service)).visitor(service)
+    page = await visitor.get("/app/?a=1", **HTML)
+    following = page.main.one("input", name="next").attributes["value"]
+    page = await visitor.post("/login", {"user_id": USER, "password": initial, "next": following}, **HTML)
+    assert page.path == "/portal/password"
+    assert page.main.one("input", name="next").attributes["value"] == "/app/?a=1"
+    told = await visitor.get("/app/who", Accept="*/*")
+    assert (told.status, told.h1) == (403, "パスワードを変更してください")
+    link = told.main.one("a", class_="button")
+    assert link.attributes["href"] == "/portal/password?next=/app/who"
+    fields = {"current": initial, "new": "short", "confirmation": "short", "next": following}
+    page = await visitor.post("/portal/password", fields, **HTML)
+    following = page.main.one("input", name="next").attributes["value"]
+    fields |= {"new": PASSWORD, "confirmation": PASSWORD, "next": following}
+    page = await visitor.post("/portal/password", fields, **HTML)
+    assert (page.status, page.path, page.h1) == (200, "/app/", "サービスの例")
 
 
 async def test_the_upstream_is_told_who_calls(service: Served) -> None:

@@ -339,6 +339,30 @@ async def test_the_first_password_is_replaced_before_anything_else(service: Serv
 
 
 @pytest.mark.parametrize(
+    ("following", "leads_to"),
+    [
+        ("/portal/reissue?lang=ja", "/portal/reissue?lang=ja"),
+        ("https://evil.example/", "/portal/?done=password"),
+        ("//evil.example/", "/portal/?done=password"),
+        ("/x\r\nSet-Cookie: a=b", "/portal/?done=password"),
+        ("", "/portal/?done=password"),
+    ],
+)
+async def test_after_the_first_password_one_goes_where_one_wanted_but_never_elsewhere(
+    service: Served, following: str, leads_to: str
+) -> None:
+    """V39: no open redirect; the address of the form carries what was asked for."""
+    initial = await first_password(service)
+    visitor = (await fetched(service)).visitor(service)
+    await log_in(visitor, USER, initial)
+    page = await visitor.get("/portal/reissue?lang=ja")
+    assert page.main.one("input", name="next").attributes["value"] == "/portal/reissue?lang=ja"
+    fields = {"current": initial, "new": PASSWORD, "confirmation": PASSWORD, "next": following}
+    page = await visitor.post("/portal/password", fields, follow=False)
+    assert (page.status, page.headers["Location"]) == (303, leads_to)
+
+
+@pytest.mark.parametrize(
     ("current", "new", "confirmation", "label", "told"),
     [
         ("wrong", PASSWORD, PASSWORD, "現在のパスワード", "現在のパスワードに誤りがあります。"),
