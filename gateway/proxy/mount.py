@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -21,7 +21,7 @@ from enroll.office import token_hash
 from enroll.refusals import Refusal
 from enroll.renewal import source_of
 from enroll.states import ENDED
-from gateway import references
+from gateway import http, references
 from gateway.config import Config
 from gateway.context import Gate, Role
 from gateway.front import Request
@@ -121,6 +121,17 @@ _UPSTREAM: Mapping[int, Words] = {
         ),
         (_AGAIN[0] + _CALL[0], f"{_AGAIN[1]} {_CALL[1]}"),
     ),
+}
+
+#: Why the upstream failed, for the operator who looks up a reference number.
+_CAUSES: Mapping[str, str] = {
+    "unreachable": "no address of [upstream] took the connection; see that the service runs",
+    "full": "as many connections were in use as [upstream] connections allows",
+    "timeout": "the service took the request and did not answer in time",
+    "closed": "the service ended the connection before it answered",
+    "cut": "the service ended the connection within the head of its answer",
+    "malformed": "what the service answered is not HTTP/1.1 that can be handed on",
+    "switched": "the service changed to a protocol that nobody asked for",
 }
 
 
@@ -245,8 +256,19 @@ async def _before(request: web.Request, code: str, first: First) -> web.StreamRe
 
 async def _words(request: web.Request, words: Words, code: str, **values: Any) -> web.Response:
     office = request.app[GATE].office
-    reference = await references.note(office, door.SITE, code, path=request.path)
+    reference = await references.note(office, door.SITE, code, path=request.path, **_known(request, code))
     return words_page(request, words, reference=reference, **values)
+
+
+def _known(request: web.Request, code: str) -> dict[str, str]:
+    """What the help desk wants to know besides: who it was, and what the code means."""
+    peer = http.peer(request)
+    known = {
+        "user": cast(http.RequestProtocol, request.protocol).subject,
+        "common_name": peer.common_name if peer is not None else None,
+        "cause": _CAUSES.get(code),
+    }
+    return {name: value for name, value in known.items() if value}
 
 
 def _upstream(house: House, config: Config) -> Upstream:

@@ -15,7 +15,7 @@ from aiohttp import web
 from yarl import URL
 
 from enroll import store
-from gateway import pages, sessions
+from gateway import pages, references, sessions
 from gateway.context import Gate, Role
 from gateway.demo import upstream as example
 from gateway.identity import Identity, KeySet, assertion, jwks, rotated
@@ -28,7 +28,7 @@ from gateway.sites.service import application
 from gateway.tls import ClientCertificate
 from tests import offices
 from tests.gateway.proxy.upstreams import listening
-from tests.gateway.sites.kit import Served, serve
+from tests.gateway.sites.kit import Page, Served, serve
 from tests.gateway.sites.test_service import (
     OTHER,
     PASSWORD,
@@ -256,7 +256,27 @@ async def test_a_service_that_is_down_has_a_page(service: Served) -> None:
     await service.behind.cleanup()  # type: ignore[attr-defined]
     page = await visitor.get("/app/who")
     assert (page.status, page.h1) == (502, "サービスに接続できませんでした")
-    assert "照会番号" in page.main.text
+    kept = noted(service, page)
+    assert (kept["code"], kept["detail"]["user"]) == ("unreachable", USER)
+    assert kept["detail"]["common_name"].startswith(USER)
+    assert kept["detail"]["cause"].startswith("no address of [upstream] took the connection")
+
+
+async def test_a_failure_without_a_login_names_the_certificate(service: Served) -> None:
+    """The twin: where nobody logged in, no user is named."""
+    visitor = (await established(service)).visitor(service)
+    await service.behind.cleanup()  # type: ignore[attr-defined]
+    detail = noted(service, await visitor.get("/app/events"))["detail"]
+    assert detail["common_name"].startswith(USER)
+    assert "user" not in detail
+
+
+def noted(service: Served, page: Page) -> dict[str, Any]:
+    """What the help desk finds under the number of a page."""
+    number = page.main.one("p", class_="reference").one("strong").text
+    found = references.found(service.office.database.read(), number)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
