@@ -106,8 +106,9 @@ async def _demo(
 
 async def _behind(house: House, port: int, listening: socket.socket) -> web.AppRunner:
     """The example service that stands behind the demo's login."""
-    audience = origin(house.config.sites.service[0], port)
-    service = example(jwks(assertion_keys(house)), audience, house.office.now)
+    sites = house.config.sites
+    issuer, audience = origin(sites.help[0], port), origin(sites.service[0], port)
+    service = example(jwks(assertion_keys(house)), issuer, audience, house.office.now)
     runner = web.AppRunner(service, access_log=None)
     await runner.setup()
     await web.SockSite(runner, listening).start()

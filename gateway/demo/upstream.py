@@ -1,6 +1,7 @@
 """An example of a service behind the gate: it believes nothing but the signed assertion.
 
-Run it as ``python -m gateway.demo.upstream --origin https://service.localhost:8443 --jwks jwks.json``.
+Run it as ``python -m gateway.demo.upstream --issuer https://help.localhost:8443
+--origin https://service.localhost:8443 --jwks jwks.json``.
 It shows who calls, echoes a WebSocket, ticks an event stream, and takes and gives files.
 """
 
@@ -30,8 +31,8 @@ _CLAIMS: web.RequestKey[Any] = web.RequestKey("claims")
 _LEEWAY = 5
 
 
-def verified(token: str, jwks: Mapping[str, Any], audience: str, at: int) -> Claims | None:
-    """The claims of an assertion, or None unless it is signed by a published key, for us, and of now."""
+def verified(token: str, jwks: Mapping[str, Any], issuer: str, audience: str, at: int) -> Claims | None:
+    """The claims of an assertion, or None unless it is the gate's, for us, and of now."""
     try:
         head, body, signature = token.split(".")
         header = json.loads(_unb64(head))
@@ -44,18 +45,21 @@ def verified(token: str, jwks: Mapping[str, Any], audience: str, at: int) -> Cla
         der = encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
         public.verify(der, f"{head}.{body}".encode(), ec.ECDSA(SHA256()))
         claims = json.loads(_unb64(body))
+        current = claims["iat"] - _LEEWAY <= at < claims["exp"] + _LEEWAY
+        named = (claims["iss"], claims["aud"]) == (issuer, audience)
     except (ValueError, KeyError, TypeError, StopIteration, InvalidSignature):
         return None
-    current = claims["iat"] - _LEEWAY <= at < claims["exp"] + _LEEWAY
-    return claims if claims["aud"] == audience and current else None
+    return claims if named and current else None
 
 
-def application(jwks: Mapping[str, Any], audience: str, now: Callable[[], int]) -> web.Application:
+def application(
+    jwks: Mapping[str, Any], issuer: str, audience: str, now: Callable[[], int]
+) -> web.Application:
     """The service. Every request without a good assertion is 401, whatever other headers say."""
 
     @web.middleware
     async def demand(request: web.Request, handler: Any) -> web.StreamResponse:
-        claims = verified(request.headers.get("Sekisho-Assertion", ""), jwks, audience, now())
+        claims = verified(request.headers.get("Sekisho-Assertion", ""), jwks, issuer, audience, now())
         if claims is None:
             raise web.HTTPUnauthorized(text="no good assertion: reach this service through the gate\n")
         request[_CLAIMS] = claims
@@ -133,6 +137,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--issuer", required=True, help="the help site's origin, as browsers see it")
     parser.add_argument("--origin", required=True, help="the service site's origin, as browsers see it")
     parser.add_argument(
         "--jwks", required=True, type=Path, help="the set from /.well-known/sekisho/jwks.json"
@@ -140,7 +145,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     jwks = json.loads(options.jwks.read_text())
-    app = application(jwks, options.origin, lambda: int(time.time()))
+    app = application(jwks, options.issuer, options.origin, lambda: int(time.time()))
     web.run_app(app, host="127.0.0.1", port=options.port)
 
 

@@ -52,8 +52,9 @@ async def test_a_browser_uses_the_service(tmp_path: Path, monkeypatch: pytest.Mo
         settings = replace(Config(), upstream=Behind(addresses=(address,)))
         monkeypatch.setattr(kit, "Config", lambda: settings)
         async with kit.world(tmp_path) as world:
-            audience = world.url(Role.SERVICE, "")
-            runner = web.AppRunner(application(await published(world), audience, world.clock.seconds))
+            issuer, audience = world.url(Role.HELP, ""), world.url(Role.SERVICE, "")
+            service = application(await published(world), issuer, audience, world.clock.seconds)
+            runner = web.AppRunner(service)
             await runner.setup()
             await web.SockSite(runner, listening).start()
             person = kit.persona(tmp_path / "pc", world.house.datadir.server_ca_pem)

@@ -42,7 +42,7 @@ from tests.gateway.sites.test_service import (
 )
 from tests.offices import clock_of
 
-AUDIENCE = "https://service.test"
+ISSUER, AUDIENCE = "https://help.test", "https://service.test"
 KEYS = rotated(rotated(KeySet(()), 0), 0)
 
 
@@ -51,15 +51,16 @@ async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     """The service site with the example service behind it."""
     monkeypatch.setattr(offices, "MIGRATIONS", [*offices.MIGRATIONS, migrations])
     async with open_office(tmp_path) as office:
-        behind = example.application(jwks(KEYS), AUDIENCE, office.now)
+        behind = example.application(jwks(KEYS), ISSUER, AUDIENCE, office.now)
+        behind.add_routes([web.get(path, example.who) for path in ("/free/who", "/api/who")])
         async with listening(behind) as (port, runner):
 
             def both(gate: Gate) -> tuple[web.Application, Relay]:
                 app = application(gate)
                 addresses = parse_addresses([f"http://127.0.0.1:{port}"])
-                rules = rules_of({"/app/events": "certificate", "/free": "public"})
+                rules = rules_of({"/app/events": "certificate", "/api": "certificate", "/free": "public"})
                 waits = Waits(recheck=0.05)
-                identity = Identity(KEYS, "https://help.test", AUDIENCE)
+                identity = Identity(KEYS, ISSUER, AUDIENCE)
                 prepared = Prepared(Upstream(addresses, waits=waits), rules, identity)
                 return app, mount(app, gate, prepared)
 
@@ -150,6 +151,23 @@ async def test_a_certificate_is_enough_where_the_rules_say_so(service: Served) -
         assert await got.content.readline() == b"data: 1\n"
     await service.office.database.write(lambda db: store.disable_user(db, USER, service.office.now()))
     assert (await visitor.get("/app/events")).status == 403
+
+
+async def test_a_public_path_asks_for_a_certificate_and_nothing_of_its_user(service: Served) -> None:
+    """As the README says; on a certificate's path the user is named, and asked whether he may still."""
+    for path in ("/free/who", "/api/who"):
+        assert (await service.visitor().get(path)).h1 == "クライアント証明書が提示されませんでした"
+    visitor = (await established(service)).visitor(service)
+    free, api = [json.loads((await visitor.get(path)).body) for path in ("/free/who", "/api/who")]
+    assert (free["level"], free["cert_state"], set(api) - set(free)) == (
+        "certificate",
+        "valid",
+        {"sub", "org"},
+    )
+    assert (api["sub"], api["org"], api["level"]) == (USER, offices.POLICY_NUMBER, "certificate")
+    db = service.office.database
+    await db.write(lambda db: db.execute("UPDATE organisations SET disabled_at = 1"))
+    assert [(await visitor.get(path)).status for path in ("/free/who", "/api/who")] == [200, 403]
 
 
 # What another process may do between two requests of somebody who was let in a moment ago.
@@ -281,17 +299,26 @@ def noted(service: Served, page: Page) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("change", "at"),
-    [({"aud": "https://other.test"}, 0), ({}, 70), ({}, -70)],
+    [
+        ({"aud": "https://other.test"}, 0),
+        ({"iss": "https://other.test"}, 0),
+        ({"iss": None}, 0),
+        ({"exp": None}, 0),
+        ({}, 70),
+        ({}, -70),
+    ],
 )
 def test_the_example_refuses_what_is_not_for_it_or_not_of_now(change: dict[str, Any], at: int) -> None:
-    """Another audience, an old assertion and one from the future are 401; so is another key's."""
+    """Another gate's, another audience's, an old one and one from the future are 401; so is another key's."""
     made = 1_800_000_000
-    claims = {"iss": "i", "aud": AUDIENCE, "iat": made, "exp": made + 60, "sub": USER}
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "iat": made, "exp": made + 60, "sub": USER}
+
+    def verified(token: str, after: int = 0, keys: KeySet = KEYS) -> dict[str, Any] | None:
+        return example.verified(token, jwks(keys), ISSUER, AUDIENCE, made + after)
+
     token = assertion(KEYS.signing, claims)
-    assert example.verified(token, jwks(KEYS), AUDIENCE, made) == claims
-    assert example.verified(assertion(KEYS.signing, claims | change), jwks(KEYS), AUDIENCE, made + at) is None
-    others = rotated(KeySet(()), 0)
-    assert example.verified(token, jwks(others), AUDIENCE, made) is None
-    assert example.verified(token + "A", jwks(KEYS), AUDIENCE, made) is None
-    assert example.verified("", jwks(KEYS), AUDIENCE, made) is None
-    assert example.verified(token.replace(".", ""), jwks(KEYS), AUDIENCE, made) is None
+    assert verified(token) == claims
+    assert verified(assertion(KEYS.signing, claims | change), at) is None
+    assert verified(token, keys=rotated(KeySet(()), 0)) is None
+    for broken in (token + "A", "", token.replace(".", "")):
+        assert verified(broken) is None
