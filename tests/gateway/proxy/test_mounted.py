@@ -322,3 +322,27 @@ def test_the_example_refuses_what_is_not_for_it_or_not_of_now(change: dict[str, 
     assert verified(token, keys=rotated(KeySet(()), 0)) is None
     for broken in (token + "A", "", token.replace(".", "")):
         assert verified(broken) is None
+
+
+@pytest.mark.parametrize("request_line", ["GET /app/events", "GET /app/file/2000000000", "PUT /app/file"])
+async def test_the_example_is_not_at_fault_when_its_caller_leaves(
+    caplog: pytest.LogCaptureFixture, request_line: str
+) -> None:
+    """Within a stream, a download or an upload: the handler ends, and no line is written."""
+    made = 1_800_000_000
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "iat": made, "exp": made + 60, "sub": USER}
+    head = f"{request_line} HTTP/1.1\r\nHost: a\r\nSekisho-Assertion: {assertion(KEYS.signing, claims)}\r\n"
+    length = "Content-Length: 9\r\n\r\nabc" if request_line.startswith("PUT") else "\r\n"
+    app = example.application(jwks(KEYS), ISSUER, AUDIENCE, lambda: made)
+    async with listening(app) as (port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write((head + length).encode())
+        if length == "\r\n":
+            assert (await reader.read(15)) == b"HTTP/1.1 200 OK"
+        await asyncio.sleep(0.1)
+        running = len(asyncio.all_tasks())
+        writer.transport.abort()
+        async with asyncio.timeout(5):
+            while len(asyncio.all_tasks()) >= running:
+                await asyncio.sleep(0.05)
+    assert [each.getMessage() for each in caplog.records if each.levelname == "ERROR"] == []
