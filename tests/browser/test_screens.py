@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from playwright.async_api import Page, expect
 
 from enroll import applications, login, people, store
 from enroll.people import Person
 from enroll.settings import DAY
+from gateway import sessions
 from gateway.context import Role
 from gateway.sites.help.topics import TOPICS
 from tests.browser.kit import P12_PASSWORD, Persona, World, faults, page, persona
@@ -136,6 +138,9 @@ async def test_service_screens_of_a_member(world: World, person: Persona, tmp_pa
         await log_in(on, world)
         await eye.look("portal", english=True)
         await eye.visit(world.url(Role.SERVICE, "/portal/certificates"), "certificates")
+        # An address as long as they get, and something to end.
+        elsewhere = sessions.Client("2001:db8:85a3:1234:5678:8a2e:370:7334", "Microsoft Edge 142")
+        await sessions.start(world.office, web.Response(), "service", USER, elsewhere)
         await eye.visit(world.url(Role.SERVICE, "/portal/sessions"), "sessions")
         await eye.visit(world.url(Role.SERVICE, "/portal/password"), "password")
         await on.get_by_label("現在のパスワード").fill("x")
