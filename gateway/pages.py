@@ -214,8 +214,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.set_status(405)
         response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         return response
-    except web.HTTPException:
-        raise
+    except (web.HTTPException, ConnectionError):
+        raise  # the connection's own business: a client that left is no fault of ours, and reads no page
     except Exception as error:
         # The type and the place, never the message: it may quote what somebody typed.
         place = "".join(traceback.format_tb(error.__traceback__))

@@ -143,6 +143,21 @@ async def test_a_body_whose_framing_breaks_is_bad_input(pickup: Served) -> None:
     assert (await posted(pickup, _FORM, whole, chunked)).status == 403
 
 
+async def test_a_client_that_leaves_within_a_body_is_no_fault_of_ours(pickup: Served) -> None:
+    """No line, and no reference number that nobody was told."""
+    port = int(pickup.gate.origins[Role.PICKUP].rpartition(":")[2])
+    host = HOSTS[Role.PICKUP].encode()
+    head = b"POST /login HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: %s\r\nContent-Length: 50\r\n\r\nuser"
+    before = len(asyncio.all_tasks())
+    async with connect(port, host) as client:
+        await client.send(head % (host, port, _FORM))
+        await asyncio.sleep(0.1)
+    async with asyncio.timeout(5):
+        while len(asyncio.all_tasks()) > before:
+            await asyncio.sleep(0.01)
+    assert rows(pickup.office.database.read(), "SELECT code FROM desk_references") == []
+
+
 async def test_a_report_whose_framing_breaks_is_bad_input(tmp_path: Path) -> None:
     """The same where a page's script reports."""
     async with (
