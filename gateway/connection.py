@@ -449,6 +449,11 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             return False
         self._barren = 0
         self.info, self._http = self._listener.establish(self, self._tls, self._handshake, self._started)
+        # The record has done its work, and would keep the sites of this moment for the connection's life;
+        # the context must stay, for OpenSSL's sake.
+        assert self._handshake is not None
+        self._tls.set_app_data(self._handshake.entry.context)
+        self._handshake = None
         # Our Finished, or TLS 1.3's (useless) tickets: not held back for the first answer, because a
         # client with Nagle's algorithm holds its request back until something of ours acknowledges.
         self._flush()

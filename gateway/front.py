@@ -280,8 +280,9 @@ class Front(asyncio.Protocol):
     def rehome(self, info: ConnectionInfo, server: web.Server) -> None:
         """Under new sites: the next request finds another relay, and other pages. Only between two."""
         self.info, self._server, self._known = info, server, None
-        if self._pages is not None:
-            self._pages.rehome(info, server)
+        pages, self._pages = self._pages, None
+        if pages is not None:  # it holds on to its application: the next page has a new one
+            pages.connection_lost(None)
 
     # --- for the relay ---
 

@@ -15,7 +15,7 @@ from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from aiohttp import http_parser, web, web_fileresponse, web_response
+from aiohttp import http_parser, web, web_app, web_fileresponse, web_response
 from aiohttp.http import HttpVersion
 
 from ca.errors import ConfigError
@@ -321,17 +321,6 @@ class RequestProtocol(web.RequestHandler):
         if self.on_answered is not None:
             self.on_answered(bool(response.keep_alive))
 
-    def rehome(self, info: ConnectionInfo, server: web.Server) -> None:
-        """Under new sites: the next request finds another handler. Only between two requests."""
-        old = self._manager
-        if old is None:
-            return
-        # aiohttp has no way to hand a connection over; it reads these three anew for each request.
-        old._connections.pop(self, None)
-        self._manager, self.info = server, info
-        self._request_handler, self._request_factory = server.request_handler, server.request_factory
-        server.connection_made(self, cast(asyncio.Transport, self.transport))
-
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -349,6 +338,15 @@ class RequestProtocol(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the response has begun, no error page can follow")
         return page(status)
+
+
+def forget_applications() -> None:
+    """Lets go of applications that nobody is served by any more.
+
+    aiohttp 3.14 remembers the last 1,024 handlers wrapped in their middlewares, for the whole process, and
+    with each of them all of its application: a megabyte more with every reload.
+    """
+    web_app._cached_build_middleware.cache_clear()
 
 
 def demand_c_parser() -> None:

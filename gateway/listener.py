@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import secrets
 import socket
@@ -33,7 +34,7 @@ from ca.trust import (
 )
 from gateway.connection import ConnectionInfo, Limits, Observer, TlsConnection, Unobserved
 from gateway.front import Front
-from gateway.http import AHEAD, Verdict, authorities, demand_c_parser, gate, misdirected
+from gateway.http import AHEAD, Verdict, authorities, demand_c_parser, forget_applications, gate, misdirected
 from gateway.tls import (
     ClientCertificate,
     Entry,
@@ -373,7 +374,14 @@ class Listener:
             self._retired.remove(runner)
             task = asyncio.get_running_loop().create_task(runner.cleanup())
             self._cleaning.add(task)
-            task.add_done_callback(self._cleaning.discard)
+            task.add_done_callback(self._cleaned_up)
+
+    def _cleaned_up(self, task: asyncio.Task[None]) -> None:
+        self._cleaning.discard(task)
+        if not self._cleaning:
+            forget_applications()
+            # Each is a web of cycles, for which Python's own collector would wait long.
+            gc.collect()
 
     def _recheck(self, verified: VerifiedPeer) -> Verdict:
         state = recheck(verified, self._status, self._clock.seconds())

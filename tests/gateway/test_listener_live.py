@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import time
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -459,6 +460,31 @@ async def test_a_reload_leaves_connections_open(stand: Stand, pki: Pki) -> None:
         for each in (idle, busy, socket):
             await asyncio.wait_for(each.end(), 2)
         await asyncio.wait_for(cleaned.wait(), 2)
+
+
+async def test_a_reload_leaves_no_old_application_behind(serve: Serve, pki: Pki) -> None:
+    """What served requests before it is gone, however often: memory does not grow with reloads."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Any) -> web.StreamResponse:
+        return await handler(request)
+
+    def fresh() -> web.Application:
+        app = application([])
+        app.middlewares.append(middleware)
+        apps.append(weakref.ref(app))
+        return app
+
+    apps: list[weakref.ref[web.Application]] = []
+    running = await serve(login(pki, handler=fresh()))
+    async with connect(running.port, b"login.test", certificate=pki.client) as client:
+        for _ in range(5):
+            assert (await client.get(b"login.test")).status == 200
+            await running.listener.swap([login(pki, handler=fresh())])
+        assert (await client.get(b"login.test")).status == 200
+        async with asyncio.timeout(3):
+            while sum(app() is not None for app in apps) > 1:
+                await asyncio.sleep(0.02)
 
 
 async def test_a_handshake_during_a_reload(serve: Serve, pki: Pki) -> None:
