@@ -54,8 +54,8 @@ def serve(data: Path, passphrase: str, workers: int = 1) -> None:
     datadir.read_marker(data)
     config = read_config(data)
     directory = places.run_directory(data)
-    # Nobody who asks for a reload too early shall end us.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Who asks for a reload too early must not end us, nor be forgotten: it waits for `reload_signals`.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     with ExitStack() as stack:
         stack.callback(places.claim(directory).close)
         if workers == 1:
@@ -75,7 +75,7 @@ def _serve_together(
     ledger, told = Ledger(), False
 
     def worker(number: int, parent: int) -> None:
-        post = Post(directory, number, shared=True, ledger=ledger)
+        post = Post(directory, number, workers, ledger=ledger)
         uvloop.run(_serve(data, passphrase, post, sock, parent))
 
     def turn() -> None:

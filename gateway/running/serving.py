@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -51,11 +52,16 @@ class Post:
     #: ``run/`` of the data directory; None: nobody else is there, and nobody asks (a demo).
     directory: Path | None = None
     number: int = 0
-    #: Whether there are other workers.
-    shared: bool = False
+    #: How many workers there are, this one included.
+    workers: int = 1
     journal: Journal | None = None
     #: How often somebody asked; None: a ledger of one's own.
     ledger: Ledger | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether there are other workers."""
+        return self.workers > 1
 
 
 @dataclass
@@ -69,6 +75,8 @@ class Serving:
     table: SpentTable
     ledger: Ledger
     extra: Builders | None
+    #: When it last began to look at the directory, be it that what it found was refused. Monotonic seconds.
+    read_at: float
     leads: bool = False
     reloads: int = 0
     error: str | None = None
@@ -92,7 +100,7 @@ def begin(house: House, post: Post, extra: Builders | None) -> Serving:
         proxies=proxies_of(house.config),
         observer=meter,
     )
-    return Serving(house, listener, post, meter, table, ledger, extra)
+    return Serving(house, listener, post, meter, table, ledger, extra, house.read_at)
 
 
 async def reload(serving: Serving) -> None:
@@ -113,6 +121,7 @@ async def reload(serving: Serving) -> None:
 
 async def reload_and_tell(serving: Serving) -> None:
     """``reload`` with its outcome in the log, and in the report that ``sekisho reload`` reads."""
+    begun = time.monotonic()
     try:
         await reload(serving)
         serving.error = None
@@ -123,14 +132,15 @@ async def reload_and_tell(serving: Serving) -> None:
     except Exception as error:
         serving.error = f"{type(error).__name__}: see the log"
         log.exception("reload failed, nothing has changed")
-    serving.reloads += 1
+    serving.reloads, serving.read_at = serving.reloads + 1, begun
     write_report(serving)
 
 
 def write_report(serving: Serving, *, ready: bool = True) -> None:
     """How this process is, for the others and for ``sekisho reload``."""
     if serving.post.directory is not None:
-        state: dict[str, Any] = {"ready": ready, "reloads": serving.reloads, "error": serving.error}
+        state: dict[str, Any] = {"ready": ready, "workers": serving.post.workers}
+        state |= {"read_at": serving.read_at, "error": serving.error}
         state["samples"] = [list(sample) for sample in own_samples(serving)] if serving.post.shared else []
         places.report(serving.post.directory, serving.post.number, state)
 

@@ -128,7 +128,8 @@ class _Workers:
         code = 70
         try:
             os.close(self._write)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            # A reload that is asked for from here on waits until the worker has a handler for it.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS - {signal.SIGHUP})
             self._worker(number, self._read)
             code = 0
         except ConfigError as error:

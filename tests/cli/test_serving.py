@@ -65,7 +65,9 @@ class Gateway:
     def set(self, section: str, name: str, value: str) -> None:
         file = self.data / FILE_NAME
         head, mark, rest = file.read_text().partition(f"\n[{section}]\n")
-        file.write_text(head + mark + re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", rest, count=1))
+        draft = file.with_suffix(".new")
+        draft.write_text(head + mark + re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", rest, count=1))
+        draft.replace(file)  # a server that is starting reads it whole
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         given = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
@@ -179,7 +181,7 @@ def test_nobody_to_reload(sekisho: Shell, tmp_path: Path) -> None:
 # -- stopping ------------------------------------------------------------------------------------------
 
 
-def _begun(gateway: Gateway) -> ssl.SSLSocket:
+def halfway(gateway: Gateway) -> ssl.SSLSocket:
     """A connection in the middle of a request."""
     connection = tls("pickup.localhost", gateway.port, gateway.ca)
     head = f"POST /login HTTP/1.1\r\nHost: pickup.localhost\r\nOrigin: https://pickup.localhost:{gateway.port}\r\n"
@@ -192,7 +194,7 @@ def _begun(gateway: Gateway) -> ssl.SSLSocket:
 def test_a_running_request_is_finished(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """SIGTERM: no new connection, the request that runs gets its answer, and the exit code is 0."""
     with ready(sekisho.data, tmp_path, workers=workers) as gateway:
-        busy = _begun(gateway)
+        busy = halfway(gateway)
         time.sleep(0.3)  # until the worker has the head: nothing tells us
         os.kill(gateway.running.pid, signal.SIGTERM)
         until(lambda: gateway.says("stopping"), gateway.log)
@@ -207,7 +209,7 @@ def test_a_running_request_is_finished(sekisho: Shell, tmp_path: Path, workers: 
 def test_a_second_signal_waits_for_nobody(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """Drain time is cut short by a second SIGTERM."""
     with ready(sekisho.data, tmp_path, workers=workers) as gateway:
-        busy = _begun(gateway)
+        busy = halfway(gateway)
         time.sleep(0.3)
         os.kill(gateway.running.pid, signal.SIGTERM)
         until(lambda: gateway.says("stopping"), gateway.log)
