@@ -29,6 +29,7 @@ from gateway.rates import Ledger
 from gateway.running import internal, places, serving
 from gateway.running.journal import DirectHandler, Journal, JournalHandler
 from gateway.running.notify import notify, watchdog_seconds
+from gateway.running.pulse import Pulse
 from gateway.running.serving import Builders, Post, Serving
 from gateway.running.stopping import ends_with, reload_signals, stop_signals
 from gateway.running.supervisor import supervise
@@ -72,10 +73,10 @@ def _serve_together(
     uvloop.run(_rehearse(data, passphrase))
     create_table(places.nonce_file(directory))
     _log_directly(data, config.log)
-    ledger, told = Ledger(), False
+    ledger, pulse, told = Ledger(), Pulse(workers), False
 
     def worker(number: int, parent: int) -> None:
-        post = Post(directory, number, workers, ledger=ledger)
+        post = Post(directory, number, workers, ledger=ledger, pulse=pulse)
         uvloop.run(_serve(data, passphrase, post, sock, parent))
 
     def turn() -> None:
@@ -86,7 +87,7 @@ def _serve_together(
             notify("READY=1", f"STATUS={workers} workers")
         notify("WATCHDOG=1")
 
-    supervise(workers, worker, drain=config.limits.drain, turn=turn)
+    supervise(workers, worker, pulse=pulse, drain=config.limits.drain, turn=turn)
 
 
 async def _rehearse(data: Path, passphrase: str) -> None:
@@ -290,9 +291,12 @@ async def _push_revocations(now: Serving, seen: int) -> None:
 
 async def _report(now: Serving) -> None:
     """What the other workers and the supervisor know of this one."""
-    if now.post.shared:
+    post = now.post
+    if post.shared:
 
         async def tell() -> None:
+            if post.pulse is not None:
+                post.pulse.beat(post.number, time.monotonic())
             serving.write_report(now)
 
         await _repeat("report", _REPORT, tell)

@@ -27,6 +27,7 @@ from gateway.running.figures import Figures, resident_bytes, wrong_with
 from gateway.running.journal import Journal
 from gateway.running.meter import Meter
 from gateway.running.metrics import Sample
+from gateway.running.pulse import Pulse
 from gateway.tls import Site
 
 log = logging.getLogger("sekisho.serving")
@@ -45,6 +46,11 @@ _AT_START = (
 )
 
 
+# Seconds without a word of a worker until it is named as what is wrong: ten of its reports. The supervisor
+# waits longer before it kills.
+_SILENT = 10.0
+
+
 @dataclass(frozen=True)
 class Post:
     """A process's place among those that serve a data directory."""
@@ -57,6 +63,8 @@ class Post:
     journal: Journal | None = None
     #: How often somebody asked; None: a ledger of one's own.
     ledger: Ledger | None = None
+    #: Where workers say that they are not stuck; None: nobody listens.
+    pulse: Pulse | None = None
 
     @property
     def shared(self) -> bool:
@@ -170,7 +178,7 @@ async def every_sample(serving: Serving) -> list[Sample]:
 
 async def wrong(serving: Serving) -> list[str]:
     """What keeps us from serving."""
-    return await wrong_with(serving.house, serving.listener.accepting, _ends(serving))
+    return _silent(serving.post) + await wrong_with(serving.house, serving.listener.accepting, _ends(serving))
 
 
 def proxies_of(config: Config) -> tuple[Network, ...]:
@@ -190,6 +198,11 @@ def _ends(serving: Serving) -> dict[str, int]:
         f"server:{site.hosts[0]}": int(site.certificate.chain[0].not_valid_after_utc.timestamp())
         for site in serving.listener.entry.table.sites
     }
+
+
+def _silent(post: Post) -> list[str]:
+    found = post.pulse.silent(time.monotonic(), _SILENT) if post.pulse is not None else {}
+    return [f"nothing of worker {number} for {seconds:.0f} s" for number, seconds in found.items()]
 
 
 def _status(house: House, fingerprint: str) -> RevocationStatus:

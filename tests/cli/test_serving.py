@@ -222,7 +222,7 @@ def test_a_second_signal_waits_for_nobody(sekisho: Shell, tmp_path: Path, worker
 # -- workers -------------------------------------------------------------------------------------------
 
 
-def _workers(gateway: Gateway) -> dict[int, int]:
+def workers_of(gateway: Gateway) -> dict[int, int]:
     reports = [json.loads(path.read_text()) for path in (gateway.data / "run").glob("worker-*.json")]
     return {state["worker"]: state["pid"] for state in reports}
 
@@ -230,20 +230,20 @@ def _workers(gateway: Gateway) -> dict[int, int]:
 def test_a_dead_worker_is_replaced(sekisho: Shell, tmp_path: Path) -> None:
     """Killed, a worker is started again; meanwhile the others answer, and one of them leads."""
     with ready(sekisho.data, tmp_path, workers=2) as gateway:
-        assert _leader(gateway) in (0, 1)
-        first = _workers(gateway)
-        leader = _leader(gateway)
-        os.kill(first[leader], signal.SIGKILL)
+        assert leader(gateway) in (0, 1)
+        first = workers_of(gateway)
+        first_leader = leader(gateway)
+        os.kill(first[first_leader], signal.SIGKILL)
         for _ in range(10):
             assert gateway.get("pickup.localhost")[0] == 200
-        until(lambda: _workers(gateway)[leader] != first[leader], gateway.log, gateway.running)
+        until(lambda: workers_of(gateway)[first_leader] != first[first_leader], gateway.log, gateway.running)
         # The survivor or the newcomer: whoever looks first takes the lead over.
-        until(lambda: _answers(gateway.internal) and _leader(gateway) in (0, 1), gateway.log)
+        until(lambda: _answers(gateway.internal) and leader(gateway) in (0, 1), gateway.log)
         until(lambda: gateway.says("again in 0.5 s"), gateway.log)
         assert _ended(gateway) == 0
 
 
-def _leader(gateway: Gateway) -> int:
+def leader(gateway: Gateway) -> int:
     text = get_plain(gateway.internal, "/metrics")[1]
     found = re.findall(r'(?m)^sekisho_leader\{worker="(\d)"\} 1$', text)
     return int(found[0]) if len(found) == 1 else -1

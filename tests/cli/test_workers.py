@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway.running.pulse import Pulse, Watch
 from gateway.running.reloading import ask_for_reload
 from tests.cli.conftest import Shell
-from tests.cli.processes import free_port, process, session_of, until
-from tests.cli.test_serving import Gateway, halfway, ready
+from tests.cli.processes import free_port, get_plain, process, session_of, until
+from tests.cli.test_serving import Gateway, halfway, leader, ready, workers_of
 from tests.offices import PASSPHRASE
 
 
@@ -25,6 +31,94 @@ def _killed(gateway: Gateway) -> None:
     before = _children(gateway.running.pid)
     os.kill(max(before), signal.SIGKILL)
     until(lambda: bool(_children(gateway.running.pid) - before), gateway.log)
+
+
+# -- workers that are stuck ----------------------------------------------------------------------------
+
+_SUPERVISED = """
+import signal, sys, threading, time
+from gateway.running.pulse import Pulse
+from gateway.running.supervisor import supervise
+
+pulse, stop = Pulse(3), threading.Event()
+
+def work(number, _):
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    while not stop.wait(0.1):
+        if number != 2:  # that one goes on starting for ever
+            pulse.beat(number, time.monotonic())
+
+supervise(3, work, pulse=pulse, drain=5, turn=lambda: None, silence=1.5)
+"""
+
+
+@pytest.fixture
+def supervised() -> Iterator[subprocess.Popen[bytes]]:
+    """Three workers, the last of which is never heard of; 1.5 seconds of silence are too many."""
+    with subprocess.Popen([sys.executable, "-c", _SUPERVISED], start_new_session=True) as running:
+        yield running
+        os.killpg(running.pid, signal.SIGKILL)
+
+
+def test_a_stuck_worker_is_replaced(supervised: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """One that does not move any more is killed and started again; the others, and who starts, live on."""
+    until(lambda: len(_children(supervised.pid)) == 3, tmp_path)
+    time.sleep(1)
+    before = _children(supervised.pid)
+    stuck = min(before)
+    os.kill(stuck, signal.SIGSTOP)
+    begun = time.monotonic()
+    until(lambda: stuck not in _children(supervised.pid), tmp_path)
+    assert 1.5 < time.monotonic() - begun < 4
+    until(lambda: len(_children(supervised.pid)) == 3, tmp_path)
+    assert len(_children(supervised.pid) & before) == 2
+
+
+def test_a_machine_that_slept_kills_nobody(supervised: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """Stopped together and going on together, as after a suspend, all processes are the same."""
+    until(lambda: len(_children(supervised.pid)) == 3, tmp_path)
+    time.sleep(1)
+    before = _children(supervised.pid)
+    for pid in (supervised.pid, *before):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(4)
+    for pid in (supervised.pid, *before):
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(2.5)
+    assert _children(supervised.pid) == before
+
+
+def test_only_time_awake_counts() -> None:
+    """Silence is counted in the watcher's own turns, and told once; a beat or a birth ends it."""
+    pulse = Pulse(2)
+    watch = Watch(pulse, allowed=3, turn=1)
+    pulse.beat(0, 100.0)
+    assert [watch.stuck((0, 1), now) for now in (100, 101, 102, 103)] == [[]] * 4
+    assert watch.stuck((0, 1), 103.5) == [0]
+    assert watch.stuck((0, 1), 104.5) == []
+    pulse.beat(0, 105.0)
+    # An hour passed by in one turn: it counts as one second.
+    assert [watch.stuck((0, 1), now) for now in (105, 4_000, 4_001, 4_002)] == [[]] * 4
+    pulse.forget(0)
+    assert [watch.stuck((0, 1), now) for now in range(4_003, 4_020)] == [[]] * 17
+
+
+def test_a_stuck_worker_is_named(sekisho: Shell, tmp_path: Path) -> None:
+    """/readyz and ``sekisho reload`` say which one it is; half a minute later another is in its place."""
+    with ready(sekisho.data, tmp_path, workers=2) as gateway:
+        stuck = 1 - leader(gateway)
+        pid = workers_of(gateway)[stuck]
+        os.kill(pid, signal.SIGSTOP)
+        assert get_plain(gateway.internal, "/readyz")[0] == 200
+        refused = json.loads(gateway.command("reload", "--timeout", "2").stdout)["error"]["message"]
+        assert refused.startswith(f"worker {stuck} (process {pid}) did not answer within 2 seconds")
+        until(lambda: get_plain(gateway.internal, "/readyz")[0] == 503, gateway.log)
+        (wrong,) = json.loads(get_plain(gateway.internal, "/readyz")[1])["wrong"]
+        assert re.fullmatch(rf"nothing of worker {stuck} for 1\d s", wrong)
+        until(lambda: gateway.says(f"worker {stuck} (process {pid}) is stuck"), gateway.log)
+        until(lambda: workers_of(gateway)[stuck] != pid, gateway.log)
+        assert get_plain(gateway.internal, "/readyz")[0] == 200
+        assert ask_for_reload(gateway.data, 30) == 2
 
 
 # -- reload --------------------------------------------------------------------------------------------
