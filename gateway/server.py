@@ -73,21 +73,50 @@ def _serve_together(
     uvloop.run(_rehearse(data, passphrase))
     create_table(places.nonce_file(directory))
     _log_directly(data, config.log)
-    ledger, pulse, told = Ledger(), Pulse(workers), False
+    ledger, pulse = Ledger(), Pulse(workers)
 
     def worker(number: int, parent: int) -> None:
         post = Post(directory, number, workers, ledger=ledger, pulse=pulse)
         uvloop.run(_serve(data, passphrase, post, sock, parent))
 
-    def turn() -> None:
-        nonlocal told
-        if not told and sum(bool(each["ready"]) for each in places.reports(directory)) == workers:
-            told = True
-            log.info("%d workers are ready", workers)
-            notify("READY=1", f"STATUS={workers} workers")
-        notify("WATCHDOG=1")
+    overseer = _Overseer(directory, workers, sock)
+    supervise(workers, worker, overseer, pulse=pulse, drain=config.limits.drain)
 
-    supervise(workers, worker, pulse=pulse, drain=config.limits.drain, turn=turn)
+
+class _Overseer:
+    """What only the process above the workers can do: speak for all of them, and close the port for all."""
+
+    def __init__(self, directory: Path, workers: int, sock: socket.socket) -> None:
+        self._directory, self._workers, self._sock = directory, workers, sock
+        # Since when whatever a worker serves has to have been read; None: nobody waits for them.
+        self._wanted: float | None = 0.0
+        self._ready = False
+
+    def turned(self) -> None:
+        notify("WATCHDOG=1")
+        if self._wanted is None:
+            return
+        reports = places.reports(self._directory)
+        if sum(each["read_at"] >= self._wanted for each in reports) < self._workers:
+            return
+        self._wanted = None
+        notify("READY=1", f"STATUS={self._workers} workers")
+        if not self._ready:
+            self._ready = True
+            log.info("%d workers are ready", self._workers)
+
+    def reloading(self) -> None:
+        self._wanted = time.monotonic()
+        if self._ready:
+            _say_reloading()
+
+    def stopping(self) -> None:
+        self._wanted = None
+        notify("STOPPING=1")
+        # Not only closed: that would wait until the last worker has closed it too, be it a stuck one, and
+        # let connections queue up that nobody accepts.
+        self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
 
 
 async def _rehearse(data: Path, passphrase: str) -> None:
@@ -153,6 +182,7 @@ async def run(
             serving.write_report(now)
             await started(port)
             await stop.wait()
+            now.listener.close()
         log.info("stopping")
         if not post.shared:
             notify("STOPPING=1")
@@ -218,6 +248,10 @@ async def _say_ready(port: int) -> None:
 async def _say_ready_to_systemd(port: int) -> None:
     await _say_ready(port)
     notify("READY=1", f"STATUS=ready on port {port}")
+
+
+def _say_reloading() -> None:
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
 
 
 # -- tasks ---------------------------------------------------------------------------------------------
@@ -315,7 +349,7 @@ async def _reload_when_asked(now: Serving, asked: asyncio.Event) -> None:
         await asked.wait()
         asked.clear()
         if not now.post.shared:
-            notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
+            _say_reloading()
         await serving.reload_and_tell(now)
         if not now.post.shared:
             notify("READY=1")

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 from ca.errors import ConfigError
 from gateway.running.pulse import Pulse, Watch
@@ -32,20 +33,33 @@ _TURN = 0.5
 SILENCE = 30.0
 
 
+class Overseer(Protocol):
+    """Whoever has to know how it goes."""
+
+    def turned(self) -> None:
+        """Called twice a second, and after each signal."""
+
+    def reloading(self) -> None:
+        """Called before the workers are told to."""
+
+    def stopping(self) -> None:
+        """Called before the workers are told to."""
+
+
 def supervise(
     count: int,
     worker: Worker,
+    overseer: Overseer,
     *,
     pulse: Pulse,
     drain: float,
-    turn: Callable[[], None],
     silence: float = SILENCE,
 ) -> None:
     """Runs ``count`` workers until SIGTERM or SIGINT; a second one ends them at once.
 
     ``worker`` runs in a process of its own and returns when it is told to stop. SIGHUP goes on to all. One
-    whose ``pulse`` stands still for ``silence`` seconds is killed, and so replaced. ``turn`` is called now
-    and then. Call this without threads and outside any event loop.
+    whose ``pulse`` stands still for ``silence`` seconds is killed, and so replaced. Call this without
+    threads and outside any event loop.
     """
     read, write = os.pipe()
     # What is there now is shared by all workers, as long as the collector does not touch it.
@@ -53,7 +67,7 @@ def supervise(
     gc.freeze()
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        _Workers(count, worker, read, write, drain, pulse, silence).run(turn)
+        _Workers(count, worker, overseer, read, write, drain, pulse, silence).run()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         os.close(read)
@@ -81,9 +95,17 @@ class _Workers:
     """The processes by number, and when those that are missing are due."""
 
     def __init__(
-        self, count: int, worker: Worker, read: int, write: int, drain: float, pulse: Pulse, silence: float
+        self,
+        count: int,
+        worker: Worker,
+        overseer: Overseer,
+        read: int,
+        write: int,
+        drain: float,
+        pulse: Pulse,
+        silence: float,
     ) -> None:
-        self._worker = worker
+        self._worker, self._overseer = worker, overseer
         self._pulse = pulse
         self._watch, self._silence = Watch(pulse, silence, 2 * _TURN), silence
         self._read, self._write = read, write
@@ -93,7 +115,7 @@ class _Workers:
         self._waits: dict[int, float] = {}
         self._stop_by: float | None = None
 
-    def run(self, turn: Callable[[], None]) -> None:
+    def run(self) -> None:
         try:
             with _turns():
                 while self._stop_by is None or self._pids:
@@ -103,7 +125,7 @@ class _Workers:
                     self._kill_stuck()
                     if self._stop_by is not None and time.monotonic() > self._stop_by:
                         self._tell(signal.SIGKILL)
-                    turn()
+                    self._overseer.turned()
         finally:
             # Also after an error of ours: nothing is left behind.
             self._tell(signal.SIGKILL)
@@ -112,12 +134,14 @@ class _Workers:
 
     def _signal(self, number: int) -> None:
         if number == signal.SIGHUP:
+            self._overseer.reloading()
             self._tell(signal.SIGHUP)
         elif number in (signal.SIGTERM, signal.SIGINT):
             if self._stop_by is not None:
                 self._stop_by = 0.0
                 return
             log.info("stopping")
+            self._overseer.stopping()
             self._due.clear()
             # Workers drain by themselves; this is for one that does not.
             self._stop_by = time.monotonic() + self._drain + 10

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 import gateway
 from gateway.running.notify import notify, watchdog_seconds
 from tests.cli.conftest import Shell
-from tests.cli.processes import free_port, process
+from tests.cli.processes import PATIENCE, free_port, process
 from tests.cli.test_serving import Gateway
 from tests.offices import PASSPHRASE
 
@@ -71,7 +72,7 @@ def test_watchdog(environment: dict[str, str], seconds: float | None) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_systemd_is_told(sekisho: Shell, tmp_path: Path, workers: int) -> None:
-    """READY=1 comes once, when every worker answers; the watchdog is fed."""
+    """READY=1 comes once, when every worker answers; the watchdog is fed; a reload and the end are told."""
     log, address = tmp_path / "log", str(tmp_path / "notify")
     gateway_of = Gateway(None, sekisho.data, free_port(), 0, log, {})  # type: ignore[arg-type]
     gateway_of.set("listen", "port", str(gateway_of.port))
@@ -82,12 +83,24 @@ def test_systemd_is_told(sekisho: Shell, tmp_path: Path, workers: int) -> None:
         words = ("serve", "--data", str(sekisho.data), "--workers", str(workers))
         with process(*words, log=log, **environment) as running:
             told: list[bytes] = []
-            while not any(each.startswith(b"READY=1") for each in told):
-                told.append(systemd.recv(200))
+
+            def until_told(line: bytes, times: int = 1) -> None:
+                end = time.monotonic() + PATIENCE
+                while sum(line in each.split(b"\n") for each in told) < times:
+                    assert time.monotonic() < end, told
+                    told.append(systemd.recv(200))
+
+            until_told(b"READY=1")
             with socket.create_connection(("127.0.0.1", gateway_of.port)):
                 pass
-            while b"WATCHDOG=1" not in told:
-                told.append(systemd.recv(200))
+            until_told(b"WATCHDOG=1")
+            os.kill(running.pid, signal.SIGHUP)
+            until_told(b"READY=1", times=2)
             os.kill(running.pid, signal.SIGTERM)
+            until_told(b"STOPPING=1")
             assert running.wait(60) == 0
-        assert sum(each.startswith(b"READY=1") for each in told) == 1
+        words = [line.partition(b"=")[0] for each in told for line in each.split(b"\n")]
+        states = [word for word in words if word in (b"READY", b"RELOADING", b"STOPPING")]
+        assert states == [b"READY", b"RELOADING", b"READY", b"STOPPING"]
+        # systemd.service(5), Type=notify-reload: without its moment a reload is not believed.
+        assert words[words.index(b"RELOADING") + 1] == b"MONOTONIC_USEC"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ def _killed(gateway: Gateway) -> None:
 # -- workers that are stuck ----------------------------------------------------------------------------
 
 _SUPERVISED = """
-import signal, sys, threading, time
+import signal, threading, time
 from gateway.running.pulse import Pulse
 from gateway.running.supervisor import supervise
 
@@ -48,7 +49,10 @@ def work(number, _):
         if number != 2:  # that one goes on starting for ever
             pulse.beat(number, time.monotonic())
 
-supervise(3, work, pulse=pulse, drain=5, turn=lambda: None, silence=1.5)
+class Nobody:
+    turned = reloading = stopping = lambda self: None
+
+supervise(3, work, Nobody(), pulse=pulse, drain=5, silence=1.5)
 """
 
 
@@ -119,6 +123,45 @@ def test_a_stuck_worker_is_named(sekisho: Shell, tmp_path: Path) -> None:
         until(lambda: workers_of(gateway)[stuck] != pid, gateway.log)
         assert get_plain(gateway.internal, "/readyz")[0] == 200
         assert ask_for_reload(gateway.data, 30) == 2
+
+
+# -- the end -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stuck", [False, True], ids=["all well", "one stuck"])
+def test_nobody_waits_for_who_is_stopping(sekisho: Shell, tmp_path: Path, stuck: bool) -> None:
+    """During the drain a new connection is refused at once, whatever state the workers are in."""
+    with ready(sekisho.data, tmp_path, workers=2) as gateway:
+        busy = halfway(gateway)
+        time.sleep(0.3)
+        if stuck:
+            for pid in workers_of(gateway).values():
+                os.kill(pid, signal.SIGSTOP)
+        os.kill(gateway.running.pid, signal.SIGTERM)
+        until(lambda: gateway.says("stopping"), gateway.log)
+        time.sleep(0.2)
+        for _ in range(20):
+            with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", gateway.port)):
+                pass
+        if stuck:  # the supervisor's patience ends later than ours
+            os.killpg(gateway.running.pid, signal.SIGKILL)
+            return
+        # Nor do those that drain burn anything on the port that is gone.
+        before = [_cpu_seconds(pid) for pid in workers_of(gateway).values()]
+        time.sleep(1)
+        assert sum(map(_cpu_seconds, workers_of(gateway).values())) - sum(before) < 0.3
+        busy.sendall(b"&b=22")
+        assert busy.recv(65_536).startswith(b"HTTP/1.1 4")
+        busy.close()
+        assert gateway.running.wait(30) == 0
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # -- reload --------------------------------------------------------------------------------------------
