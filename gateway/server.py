@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import time
@@ -26,7 +27,7 @@ from gateway.assembly import gate_of, sites_of
 from gateway.config import Config, Log, read_config
 from gateway.house import House, open_house
 from gateway.rates import Ledger
-from gateway.running import internal, places, serving
+from gateway.running import descriptors, internal, places, serving
 from gateway.running.journal import DirectHandler, Journal, JournalHandler
 from gateway.running.notify import notify, watchdog_seconds
 from gateway.running.pulse import Pulse
@@ -43,6 +44,8 @@ log = logging.getLogger("sekisho.server")
 _TICK, _DELIVERY, _REVOCATION = 30.0, 1.0, 0.5
 # Between two reports of a worker, and between two tries to take over from the one that leads.
 _REPORT = 1.0
+# Between two looks whether descriptors are left, and between two lines that say there are none.
+_LEFT, _NONE_LEFT = 1.0, 60.0
 # Keys lying ready for a burst of pick-ups.
 _SPARE_KEYS = 8
 _BACKLOG = 1_024
@@ -57,6 +60,7 @@ def serve(data: Path, passphrase: str, workers: int = 1) -> None:
     directory = places.run_directory(data)
     # Who asks for a reload too early must not end us, nor be forgotten: it waits for `reload_signals`.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    descriptors.raise_limit()
     with ExitStack() as stack:
         stack.callback(places.claim(directory).close)
         if workers == 1:
@@ -170,7 +174,13 @@ async def run(
     office.keys.refill()
     tasks = [
         asyncio.create_task(work)
-        for work in (_lead(now), _push_revocations(now, seen), _report(now), _watchdog(post))
+        for work in (
+            _lead(now),
+            _push_revocations(now, seen),
+            _report(now),
+            _watchdog(post),
+            _descriptors(now),
+        )
     ]
     # What exists now lives as long as the process; the collector need not look at it again.
     gc.collect()
@@ -334,6 +344,27 @@ async def _report(now: Serving) -> None:
             serving.write_report(now)
 
         await _repeat("report", _REPORT, tell)
+
+
+async def _descriptors(now: Serving) -> None:
+    """Says so when the kernel gives us no more of them: libuv then closes who comes, and tells nobody."""
+    told = float("-inf")
+
+    async def look() -> None:
+        nonlocal told
+        if descriptors.left():
+            return
+        now.listener.count("no-descriptor-left")
+        if time.monotonic() - told > _NONE_LEFT:
+            told = time.monotonic()
+            log.error(
+                "no file descriptor is left of %d: who comes is closed unanswered; see what takes them: "
+                "ls -l /proc/%d/fd",
+                descriptors.room(),
+                os.getpid(),
+            )
+
+    await _repeat("descriptors", _LEFT, look)
 
 
 async def _watchdog(post: Post) -> None:

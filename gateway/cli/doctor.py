@@ -17,6 +17,7 @@ from enroll import mails
 from enroll.jst import days_left, shown_day
 from gateway.assembly import hosts_by_role
 from gateway.house import House, server_certificate
+from gateway.running import descriptors, places
 
 State = Literal["ok", "notice", "bad"]
 
@@ -90,6 +91,17 @@ def _hosts(house: House) -> list[Finding]:
         return [Finding("server certificate", "notice", found, hint)]
     hint = "restart sekisho serve" if local else "renew it, then restart serve"
     return [Finding("server certificate", "bad" if left < 0 else "notice", found, hint)]
+
+
+def _descriptors(house: House) -> list[Finding]:
+    pid = places.serves(house.data)
+    room = descriptors.room_of(pid) if pid is not None else None
+    if room is None:  # what a server would have that is started from here
+        room = descriptors.ceiling()
+    short = descriptors.shortage(house.config, room)
+    if short is None:
+        return [Finding("file descriptors", "ok", f"{room} for each process")]
+    return [Finding("file descriptors", "notice", *short)]
 
 
 def _names(house: House) -> list[Finding]:
@@ -166,6 +178,7 @@ def _register(house: House) -> list[Finding]:
 _CHECKS: dict[str, Callable[[House], list[Finding]]] = {
     "configuration": _configuration,
     "permissions": _permissions,
+    "file descriptors": _descriptors,
     "server certificate": _hosts,
     "host names": _names,
     "issuing CA": _issuers,

@@ -104,6 +104,14 @@ def serving_pid(directory: Path) -> int:
     return number
 
 
+def serves(data: Path) -> int | None:
+    """The same for whoever only looks: None if there is none, and nothing is made."""
+    try:
+        return serving_pid(data / "run")
+    except ConfigError:
+        return None
+
+
 def report(directory: Path, worker: int, state: dict[str, Any]) -> None:
     """Writes how a worker is, for the other processes to read. Whole or not at all; not synced."""
     path = directory / f"worker-{worker}.json"

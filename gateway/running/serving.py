@@ -18,11 +18,12 @@ from ca.revocation import RevocationStatus
 from enroll.acme.nonces import SpentTable, memory_table, open_table
 from gateway.assembly import gate_of, sites_of
 from gateway.config import Config
+from gateway.connection import Limits
 from gateway.context import Gate, Role
 from gateway.house import House, reopened
 from gateway.listener import Listener, Network
 from gateway.rates import Ledger
-from gateway.running import places
+from gateway.running import descriptors, places
 from gateway.running.figures import Figures, resident_bytes, wrong_with
 from gateway.running.journal import Journal
 from gateway.running.meter import Meter
@@ -103,7 +104,7 @@ def begin(house: House, post: Post, extra: Builders | None) -> Serving:
         _sites(house, post, extra, table, ledger),
         clock=house.office.clock,
         status=lambda fingerprint: _status(house, fingerprint),
-        limits=house.config.limits,
+        limits=_limits(house, post),
         public_ports=(house.config.public_port,),
         proxies=proxies_of(house.config),
         observer=meter,
@@ -118,7 +119,8 @@ async def reload(serving: Serving) -> None:
     sites = _sites(house, serving.post, serving.extra, serving.table, serving.ledger)
     if serving.post.journal is not None:
         serving.post.journal.reopen()
-    await serving.listener.swap(sites, limits=house.config.limits, proxies=proxies_of(house.config))
+    limits = _limits(house, serving.post)
+    await serving.listener.swap(sites, limits=limits, proxies=proxies_of(house.config))
     old, serving.house = serving.house, house
     serving.meter.access = house.config.log.access
     logging.getLogger().setLevel(house.config.log.level.upper())
@@ -190,6 +192,14 @@ def _sites(house: House, post: Post, extra: Builders | None, table: SpentTable, 
     # Certificates and keys that are missing are made here, by one process for all.
     with places.turn(post.directory):
         return sites_of(house, gate_of(house), extra, table, ledger)
+
+
+def _limits(house: House, post: Post) -> Limits:
+    room = descriptors.room()
+    short = descriptors.shortage(house.config, room)
+    if short is not None and post.number == 0:  # all workers have the same
+        log.warning("file descriptors: %s; %s", *short)
+    return descriptors.within(house.config, room)
 
 
 def _ends(serving: Serving) -> dict[str, int]:

@@ -214,6 +214,7 @@ def test_doctor(peopled: Shell) -> None:
     fine = peopled("doctor")
     assert (fine.code, fine.value["ok"]) == (0, True)
     states = {each["check"]: each["state"] for each in fine.value["checks"]}
+    states.pop("file descriptors")  # this machine's, not the directory's
     assert {check for check, state in states.items() if state != "ok"} == {"mail server"}
     assert states["mail server"] == "notice"
     (peopled.data / "vault.json").chmod(0o644)

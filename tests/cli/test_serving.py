@@ -76,19 +76,29 @@ class Gateway:
             line, env=given | self.environment, capture_output=True, text=True, check=False, timeout=60
         )
 
+    def doctor(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.command("doctor").stdout)["checks"]
+        return found
+
 
 @contextmanager
 def ready(
-    data: Path, tmp_path: Path, *words: str, workers: int = 1, passphrase: str = PASSPHRASE
+    data: Path,
+    tmp_path: Path,
+    *words: str,
+    workers: int = 1,
+    passphrase: str = PASSPHRASE,
+    before: tuple[str, ...] = (),
 ) -> Iterator[Gateway]:
-    """A gateway whose every worker answers."""
+    """A gateway whose every worker answers. ``before``: as of `process`."""
     log, environment = tmp_path / "log", {"SEKISHO_PASSPHRASE": passphrase}
     log.touch()
     gateway = Gateway(None, data, free_port(), free_port(), log, environment)  # type: ignore[arg-type]
     gateway.set("listen", "port", str(gateway.port))
     gateway.set("internal", "port", str(gateway.internal))
     more = ("--workers", str(workers)) if workers > 1 else ()
-    with process("serve", "--data", str(data), *words, *more, log=log, **environment) as running:
+    words = ("serve", "--data", str(data), *words, *more)
+    with process(*words, log=log, before=before, **environment) as running:
         words_of_it = f"{workers} workers are ready" if workers > 1 else "ready on port"
         until(lambda: words_of_it in log.read_text(), log, running)
         until(lambda: _answers(gateway.internal), log, running)
