@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ from ca.clock import SystemClock
 from ca.errors import ConfigError
 from enroll import mails
 from enroll.jst import days_left, shown_day
-from gateway.assembly import hosts_by_role
+from gateway.assembly import gate_of, hosts_by_role, sites_of
 from gateway.house import House, server_certificate
+from gateway.proxy import mount
+from gateway.proxy.upstream import Address, cause_of
 from gateway.running import descriptors, places
+from gateway.tls import SiteTable, build_entry
 
 State = Literal["ok", "notice", "bad"]
 
@@ -26,6 +30,13 @@ _SERVER_DAYS = 14
 _ISSUER_DAYS = 3 * 366
 _QUEUE = 100
 _ANSWER_SECONDS = 5.0
+# What OpenSSL calls a certificate's fault (x509_vfy.h) -> what to do.
+_UPSTREAM_HINTS = {
+    9: "set that server's clock, or ours",
+    10: "renew the certificate of that server",
+    62: "write the name that is in its certificate: upstream.server_name",
+    64: "write the name that is in its certificate: upstream.server_name",
+}
 
 
 @dataclass(frozen=True)
@@ -45,16 +56,15 @@ def examine(house: House) -> list[Finding]:
         try:
             findings += check(house)
         except ConfigError as error:
-            findings.append(Finding(name, "bad", str(error)))
+            # What several checks need and cannot have is told once.
+            if all(each.found != str(error) for each in findings):
+                findings.append(Finding(name, "bad", str(error)))
     return findings
 
 
 def _configuration(house: House) -> list[Finding]:
     # Opening the house read and checked it.
     config = house.config
-    if config.sites.mailbox and not house.is_demo:
-        hint = "serve refuses it, because it shows everybody's mails: write sites.mailbox = []"
-        return [Finding("configuration", "bad", "sites.mailbox is for a demo", hint)]
     found = f"{config.listen.host}:{config.listen.port}, public {config.public_port}"
     if _public_hosts(house) and ip_address(config.listen.host).is_loopback:
         hint = "nobody else reaches it, unless something on this machine forwards: listen.host = '0.0.0.0'"
@@ -142,6 +152,37 @@ def _mail_server(house: House) -> list[Finding]:
     return [Finding("mail server", "ok", f"{mail.host}:{mail.port} answers")]
 
 
+def _upstream(house: House) -> list[Finding]:
+    behind = mount.prepare(house, gate_of(house))
+    if behind is None:
+        return [Finding("upstream", "ok", "none")]
+    return [_reached(address) for address in behind.upstream.addresses]
+
+
+def _reached(address: Address) -> Finding:
+    try:
+        with socket.create_connection((address.host, address.port), _ANSWER_SECONDS) as plain:
+            if address.tls is not None:
+                address.tls.wrap_socket(plain, server_hostname=address.server_name or address.host).close()
+    except OSError as error:
+        return Finding("upstream", "bad", f"{address}: {cause_of(error)}", _upstream_hint(error))
+    return Finding("upstream", "ok", f"{address} answers")
+
+
+def _upstream_hint(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        other = "name the PEM file of the CA that issued it: upstream.ca"
+        return _UPSTREAM_HINTS.get(error.verify_code, other)
+    if isinstance(error, ssl.SSLError):
+        return "if it speaks no TLS, write http:// in upstream.addresses"
+    return "visitors get 502: start what should answer there, or mend upstream.addresses"
+
+
+def _serve(house: House) -> list[Finding]:
+    build_entry(SiteTable(sites_of(house, gate_of(house))))
+    return [Finding("serve", "ok", "nothing that serve or reload would refuse")]
+
+
 def _issuers(house: House) -> list[Finding]:
     issuer = house.datadir.authority.current
     left = days_left(issuer.not_after_at, house.office.now())
@@ -186,4 +227,7 @@ _CHECKS: dict[str, Callable[[House], list[Finding]]] = {
     "mail server": _mail_server,
     "mail queue": _queue,
     "register": _register,
+    "upstream": _upstream,
+    # Last: the others say the same with more words, and it is then not said again.
+    "serve": _serve,
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -29,7 +30,8 @@ class Address:
     server_name: str = ""
 
     def __str__(self) -> str:
-        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,18 @@ def parse_addresses(
     if not addresses:
         raise ConfigError("upstream: no address; write addresses = ['http://127.0.0.1:8000']")
     return addresses
+
+
+def cause_of(error: OSError) -> str:
+    """Why an address could not be reached, in a few words: for the operator, never for visitors."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or 'no reason given').lower().replace('_', ' ')}"
+    if isinstance(error, TimeoutError) or error.errno is None:
+        return str(error) or "no answer in time"
+    # asyncio has words of its own in `strerror`; a resolver's numbers are none of the system's.
+    return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
 
 
 class Pool:
