@@ -30,6 +30,7 @@ from gateway.rates import Ledger
 from gateway.running import descriptors, internal, places, serving
 from gateway.running.journal import DirectHandler, Journal, JournalHandler
 from gateway.running.notify import notify, watchdog_seconds
+from gateway.running.ports import unusable
 from gateway.running.pulse import Pulse
 from gateway.running.serving import Builders, Post, Serving
 from gateway.running.stopping import ends_with, reload_signals, stop_signals
@@ -56,6 +57,7 @@ Started = Callable[[int], Awaitable[None]]
 def serve(data: Path, passphrase: str, workers: int = 1) -> None:
     """Serves a data directory until SIGTERM or SIGINT. ConfigError for what the operator has to mend."""
     datadir.read_marker(data)
+    datadir.check_owner(data)
     config = read_config(data)
     directory = places.run_directory(data)
     # Who asks for a reload too early must not end us, nor be forgotten: it waits for `reload_signals`.
@@ -232,7 +234,7 @@ def _listening(config: Config) -> socket.socket:
     try:
         return socket.create_server((config.listen.host, config.listen.port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise _cannot_listen(config, error) from None
+        raise unusable("listen", config.listen.host, config.listen.port, error) from None
 
 
 async def _open(now: Serving, sock: socket.socket | None) -> int:
@@ -240,15 +242,7 @@ async def _open(now: Serving, sock: socket.socket | None) -> int:
     try:
         return await now.listener.start(listen.host, listen.port, sock=sock)
     except OSError as error:
-        raise _cannot_listen(now.house.config, error) from None
-
-
-def _cannot_listen(config: Config, error: OSError) -> ConfigError:
-    listen = config.listen
-    return ConfigError(
-        f"listen.port: {listen.host} port {listen.port} cannot be used ({error.strerror}); "
-        "stop what uses it, or write another port"
-    )
+        raise unusable("listen", listen.host, listen.port, error) from None
 
 
 async def _say_ready(port: int) -> None:

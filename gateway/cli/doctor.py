@@ -14,6 +14,7 @@ from typing import Literal
 from ca import store as certificates
 from ca.clock import SystemClock
 from ca.errors import ConfigError
+from ca.files import owner_of
 from enroll import mails
 from enroll.jst import days_left, shown_day
 from gateway.assembly import gate_of, hosts_by_role, sites_of
@@ -73,6 +74,11 @@ def _configuration(house: House) -> list[Finding]:
 
 
 def _permissions(house: House) -> list[Finding]:
+    owner = owner_of(house.data)
+    strangers = [path for path in house.data.rglob("*") if path.exists() and owner_of(path) != owner]
+    if strangers:
+        found = f"not {owner}'s, as the rest is: {' '.join(map(str, strangers))}"
+        return [Finding("permissions", "bad", found, f"chown -R {owner} {house.data}")]
     loose = [path for path in _private_paths(house) if stat.S_IMODE(path.stat().st_mode) & 0o077]
     if not loose:
         return [Finding("permissions", "ok", "readable by nobody else")]

@@ -21,7 +21,7 @@ def ask_for_reload(data: Path, timeout: float) -> int:
     Needs the rights of the user who serves, but no passphrase.
     """
     datadir.read_marker(data)
-    directory = places.run_directory(data)
+    directory = data / places.RUN
     serving = places.serving_pid(directory)
     asked = time.monotonic()
     try:

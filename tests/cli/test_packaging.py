@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from tests.cli.processes import PATIENCE, free_port, process
 from tests.cli.test_serving import Gateway
 from tests.offices import PASSPHRASE
 
+_BEGINNING = ("useradd", "install -d -o sekisho", "export SEKISHO_DATA", "sekisho init", "systemctl enable")
 UNIT = Path(gateway.__file__).parent / "packaging" / "sekisho.service"
 
 
@@ -39,6 +41,20 @@ def test_the_unit_forbids_no_code_that_cffi_writes() -> None:
     """pyOpenSSL's callbacks are written at run time: with MemoryDenyWriteExecute nothing would serve."""
     lines = UNIT.read_text().splitlines()
     assert not [line for line in lines if line.startswith("MemoryDenyWriteExecute")]
+
+
+def test_the_unit_says_how_to_begin(tmp_path: Path) -> None:
+    """Its first lines are shell, in an order that works, on the directory of the unit and the README."""
+    head, _, unit = UNIT.read_text().partition("[Unit]")
+    lines = [line.removeprefix("#   ") for line in head.splitlines() if line.startswith("#   ")]
+    (tmp_path / "lines").write_text("\n".join(lines))
+    subprocess.run(["bash", "-n", tmp_path / "lines"], check=True)
+    order = [next(i for i, line in enumerate(lines) if words in line) for words in _BEGINNING]
+    assert order == sorted(order)
+    readme = (UNIT.parents[2] / "README.md").read_text()
+    places = {re.search(r"SEKISHO_DATA=(\S+)", text)[1] for text in (head, unit, readme)}  # type: ignore[index]
+    assert places == {"/var/lib/sekisho"}
+    assert "StateDirectory=sekisho\n" in unit
 
 
 def test_notify(tmp_path: Path) -> None:
