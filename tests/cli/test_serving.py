@@ -416,7 +416,7 @@ def test_the_log_is_lines_of_json(sekisho: Shell, tmp_path: Path) -> None:
         assert (asked[0]["status"], asked[0]["tls"], asked[0]["address"]) == (404, "TLSv1.3", "127.0.0.1")
         assert asked[0]["sent"] > 100
         refused = [event for event in events if event["kind"] == "connection"]
-        assert refused[0]["refused"] == "handshake.failed.Error"
+        assert refused[0]["refused"] == "handshake.failed.plaintext"
         assert refused[0]["detail"] == "http request"
         assert "s3cret" not in gateway.log.read_text()
         assert PASSPHRASE not in gateway.log.read_text()
