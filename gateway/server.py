@@ -139,7 +139,7 @@ async def _serve(
     house = open_house(data, passphrase, spare_keys=_SPARE_KEYS)
     journal: Journal | None = None
     try:
-        journal = _journal(data, house.config.log)
+        journal = _journal(data, house.config.log, post)
         _log_to(journal, house.config.log.level)
         at_post = replace(post, journal=journal)
         with stop_signals() as stop, ends_with(parent, stop):
@@ -224,8 +224,8 @@ def _log_directly(data: Path, settings: Log) -> None:
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
 
 
-def _journal(data: Path, settings: Log) -> Journal:
-    return Journal(data / settings.file if settings.file else None)
+def _journal(data: Path, settings: Log, post: Post) -> Journal:
+    return Journal(data / settings.file if settings.file else None, post.number if post.shared else None)
 
 
 def _listening(config: Config) -> socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -87,7 +88,8 @@ class Serving:
     #: When it last began to look at the directory, be it that what it found was refused. Monotonic seconds.
     read_at: float
     leads: bool = False
-    reloads: int = 0
+    #: How reloads ended: done, refused for the operator to mend, failed by a fault of ours.
+    reloads: Counter[str] = field(default_factory=lambda: Counter(done=0, refused=0, failed=0))
     error: str | None = None
     figures: Figures = field(default_factory=Figures)
 
@@ -134,15 +136,16 @@ async def reload_and_tell(serving: Serving) -> None:
     begun = time.monotonic()
     try:
         await reload(serving)
-        serving.error = None
+        outcome, serving.error = "done", None
         log.info("reloaded")
     except ConfigError as error:
-        serving.error = str(error)
+        outcome, serving.error = "refused", str(error)
         log.error("reload refused, nothing has changed: %s", error)
     except Exception as error:
-        serving.error = f"{type(error).__name__}: see the log"
+        outcome, serving.error = "failed", f"{type(error).__name__}: see the log"
         log.exception("reload failed, nothing has changed")
-    serving.reloads, serving.read_at = serving.reloads + 1, begun
+    serving.reloads[outcome] += 1
+    serving.read_at = begun
     write_report(serving)
 
 
@@ -159,10 +162,14 @@ def own_samples(serving: Serving) -> list[Sample]:
     """This process's figures, with its number on each where there are several."""
     more: list[Sample] = [
         ("sekisho_keys_ready", {}, serving.house.office.keys.level),
-        ("sekisho_reloads_total", {}, serving.reloads),
         ("sekisho_leader", {}, int(serving.leads)),
         ("sekisho_resident_bytes", {}, resident_bytes()),
     ]
+    more += [("sekisho_reloads_total", {"outcome": each}, n) for each, n in serving.reloads.items()]
+    for site in serving.listener.entry.table.sites:
+        if site.relay is not None:
+            up = site.relay.pool.standings().items()
+            more += [("sekisho_upstream_up", {"address": address}, int(well)) for address, well in up]
     worker = {"worker": str(serving.post.number)}
     found = [*serving.meter.samples(serving.listener), *more]
     return [(name, {**labels, **worker}, value) for name, labels, value in found]

@@ -283,20 +283,6 @@ def test_nonces_work_across_workers(sekisho: Shell, tmp_path: Path) -> None:
 # -- revocation by another process ---------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A demo's directory, which has people with certificates; the demo itself has stopped."""
-    place = tmp_path_factory.mktemp("lived")
-    summary, log = place / "summary.json", place / "log"
-    words = ("demo", "--data", str(place / "data"), "--port", "0", "--summary", str(summary))
-    with process(*words, log=log) as running:
-        until(summary.exists, log, running)
-        os.kill(running.pid, signal.SIGINT)
-        assert running.wait(60) == 0, log.read_text()
-    told: dict[str, Any] = json.loads(summary.read_text())
-    return told
-
-
 class _Upstream(BaseHTTPRequestHandler):
     """A download that never ends, and a WebSocket that only opens."""
 
@@ -427,6 +413,9 @@ def test_health_and_figures(sekisho: Shell, tmp_path: Path) -> None:
     with ready(sekisho.data, tmp_path) as gateway:
         assert gateway.get("help.localhost")[0] == 200
         assert gateway.get("service.localhost")[0] == 403
+        assert gateway.command("reload").returncode == 0
+        gateway.set("limits", "idle", "0")
+        assert gateway.command("reload").returncode == 1
         assert get_plain(gateway.internal, "/healthz") == (200, '{"status": "ok"}\n')
         assert json.loads(get_plain(gateway.internal, "/readyz")[1]) == {"status": "ready", "wrong": []}
         assert get_plain(gateway.internal, "/other")[0] == 404
@@ -436,6 +425,9 @@ def test_health_and_figures(sekisho: Shell, tmp_path: Path) -> None:
             'sekisho_requests_total{site="help",method="GET",status="2xx",worker="0"} 1',
             'sekisho_presented_certificates_total{site="service",state="none",worker="0"} 1',
             'sekisho_request_seconds_count{site="service",worker="0"} 1',
+            'sekisho_reloads_total{outcome="done",worker="0"} 1',
+            'sekisho_reloads_total{outcome="refused",worker="0"} 1',
+            "sekisho_certificates_issued_total 0",
             'sekisho_certificate_days{certificate="root"} ',
             'sekisho_certificate_days{certificate="server:pickup.localhost"} ',
             "sekisho_mails_waiting 0",

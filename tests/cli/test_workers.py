@@ -126,6 +126,25 @@ def test_a_stuck_worker_is_named(sekisho: Shell, tmp_path: Path) -> None:
         assert ask_for_reload(gateway.data, 30) == 2
 
 
+# -- the log -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_lines_name_their_worker(sekisho: Shell, tmp_path: Path, workers: int) -> None:
+    """Where several write to one log each line says whose it is; one alone has no number."""
+    with ready(sekisho.data, tmp_path, workers=workers) as gateway:
+        assert gateway.get("help.localhost")[0] == 200
+        until(lambda: gateway.says('"kind":"access"'), gateway.log)
+        numbers = {(line["kind"], line.get("from")): line.get("worker") for line in gateway.lines()}
+        assert (numbers["access", None] in (0, 1)) == (workers > 1)
+        begun = [line.get("worker") for line in gateway.lines() if "ready on port" in line.get("says", "")]
+        assert sorted(begun, key=str) == ([0, 1] if workers > 1 else [None])
+        # What the process above them says is nobody's.
+        assert [line.get("worker") for line in gateway.lines() if "workers are" in line.get("says", "")] == [
+            None
+        ] * (workers > 1)
+
+
 # -- the end -------------------------------------------------------------------------------------------
 
 
