@@ -173,7 +173,7 @@ async def test_nobody_is_taken_for_the_last_one(service: Served) -> None:
     assert stolen.status == 403
     mine.session.cookie_jar.clear()
     assert (await mine.get("/app/who", **JSON)).status == 403
-    wrong = await mine.get("/app/who", **JSON, Cookie=f"{cookie.key}={cookie.value[:-1]}A")
+    wrong = await mine.get("/app/who", **JSON, Cookie=f"{cookie.key}={cookie.value[::-1]}")
     assert wrong.status == 403
 
 
