@@ -10,6 +10,7 @@ servers/ca.{pem,key}          the local CA for our own hosts, with no tie to the
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,15 @@ from ca.certificates import (
     validity,
 )
 from ca.errors import ConfigError, Unacceptable
-from ca.files import make_private_directory, read_file, sync_directory, write_private, write_public
+from ca.files import (
+    make_private_directory,
+    name_of,
+    owner_of,
+    read_file,
+    sync_directory,
+    write_private,
+    write_public,
+)
 from ca.keys import PrivateKey, from_pkcs8, generate, parse_public_key, spki, to_pkcs8
 from ca.profiles import ISSUING, ROOT, Profile
 from ca.sealing import (
@@ -111,6 +120,7 @@ def create(
 def load(path: Path, passphrase: str) -> DataDir:
     """Opens the data directory at `path`. `ConfigError` for whatever is missing, altered or locked."""
     read_marker(path)
+    check_owner(path)
     return read(path, open_vault(path / "vault.json", passphrase))
 
 
@@ -158,7 +168,11 @@ def add_issuer(
 
 def read_marker(path: Path) -> dict[str, Any]:
     """The content of `sekisho.json`, which needs no passphrase. `ConfigError` if there is none."""
-    if not (path / _MARKER).exists():
+    try:
+        ours = (path / _MARKER).exists()
+    except PermissionError:
+        raise _of_another(path) from None
+    if not ours:
         left = (path / _UNFINISHED).exists()
         what = "was left unfinished by an interrupted init" if left else "is not a data directory"
         raise ConfigError(f"{path} {what}; make one: sekisho init --data {path}")
@@ -173,8 +187,23 @@ def read_marker(path: Path) -> dict[str, Any]:
     return dict(marker)
 
 
+def check_owner(path: Path) -> None:
+    """`ConfigError` to root in somebody else's directory: what root makes there its owner cannot read."""
+    if os.geteuid() == 0 and path.exists() and path.stat().st_uid != 0:
+        raise _of_another(path)
+
+
+def _of_another(path: Path) -> ConfigError:
+    owner, we = owner_of(path), name_of(os.geteuid())
+    return ConfigError(
+        f"{path} belongs to {owner}, and this runs as {we}; run it as its owner: runuser -u {owner} -- "
+        f"sekisho ..., or make it yours: chown -R {we} {path}"
+    )
+
+
 def _claim(path: Path) -> None:
     """Takes an absent, empty or unfinished directory, and marks it as unfinished."""
+    check_owner(path)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{path} is a file; name a directory with --data DIR")
     present = {entry.name for entry in path.iterdir()} if path.exists() else set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 from pathlib import Path
 
@@ -33,6 +34,22 @@ def read_file(path: Path, what: str) -> bytes:
         raise ConfigError(
             f"{what}: {path} cannot be read ({error.strerror}); check it with: ls -l {path}"
         ) from error
+
+
+def owner_of(path: Path) -> str:
+    """Whose `path` is, by the name that `chown` takes; of what cannot be seen, the directory's around it."""
+    try:
+        return name_of(path.stat().st_uid)
+    except OSError:
+        return owner_of(path.parent) if path.parent != path else name_of(0)
+
+
+def name_of(uid: int) -> str:
+    """A user's name, or the number if there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

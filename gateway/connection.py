@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from gateway.http import Awaiting, Served, Verdict
 from gateway.proxyprotocol import NotProxied, parse
-from gateway.tls import CloseNotify, Handshake, Session, Site, TlsError, WantRead, accept, reason_of
+from gateway.tls import (
+    CloseNotify,
+    Handshake,
+    Session,
+    Site,
+    TlsError,
+    WantRead,
+    accept,
+    failure_of,
+    reason_of,
+)
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -196,9 +206,13 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = cast(asyncio.Transport, transport)
         name = transport.get_extra_info("peername")
-        if isinstance(name, tuple):
-            self.address, self.port = name[0], name[1]
-            self.source = source(self.address)
+        if not isinstance(name, tuple):
+            # Reset before it was accepted, as a load balancer's check is: nobody to serve, judge or name.
+            self._listener.count("peer.gone")
+            self.abort()
+            return
+        self.address, self.port = name[0], name[1]
+        self.source = source(self.address)
         self._started = self._last = self._loop.time()
         if self._listener.is_proxy(self.address):
             # Counted as its own until it has said for whom it speaks.
@@ -444,7 +458,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._flush()
             return False
         except Exception as error:  # TlsError, or whatever a callback raised: either way it dies here
-            self._listener.note(f"handshake.failed.{type(error).__name__}", self, reason_of(error))
+            self._listener.note(f"handshake.failed.{failure_of(error)}", self, reason_of(error))
             self._finish()
             return False
         self._barren = 0

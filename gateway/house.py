@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -42,6 +43,8 @@ class House:
     datadir: DataDir
     office: Office
     transport: Transport
+    #: When somebody began to read the directory (monotonic seconds, the same for every process here).
+    read_at: float
 
     @property
     def outbox(self) -> Path:
@@ -64,6 +67,7 @@ def open_house(data: Path, passphrase: str, *, spare_keys: int = 0, clock: Clock
     ``spare_keys``: how many keys to make in advance; a server wants some, a single command none.
     ``clock``: another than the directory's own, for a demo that is being made.
     """
+    read_at = time.monotonic()
     # Before the configuration, because its answer to a directory that is none is the better one.
     datadir.read_marker(data)
     config = read_config(data)
@@ -81,7 +85,7 @@ def open_house(data: Path, passphrase: str, *, spare_keys: int = 0, clock: Clock
         settings=settings,
         templates=templates if templates.is_dir() else None,
     )
-    return House(data, config, opened, office, transport_of(config.mail, data))
+    return House(data, config, opened, office, transport_of(config.mail, data), read_at)
 
 
 def reopened(house: House) -> House:
@@ -89,6 +93,7 @@ def reopened(house: House) -> House:
 
     Database, clock and workers stay. ConfigError as above, and the house is as it was.
     """
+    read_at = time.monotonic()
     config = read_config(house.data)
     opened = datadir.read(house.data, house.datadir.vault)
     settings, old, templates = settings_of(config), house.office, house.data / TEMPLATES
@@ -101,7 +106,7 @@ def reopened(house: House) -> House:
         templates=templates if templates.is_dir() else None,
     )
     mails.check_templates(office.templates)
-    return House(house.data, config, opened, office, transport_of(config.mail, house.data))
+    return House(house.data, config, opened, office, transport_of(config.mail, house.data), read_at)
 
 
 @asynccontextmanager

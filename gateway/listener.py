@@ -125,10 +125,14 @@ class Listener:
         self._sweeper = loop.call_later(self.limits.tick, self._sweep, loop)
         return bound
 
-    async def stop(self) -> None:
-        """Stops accepting, lets running requests finish within `limits.drain`, ends the rest."""
+    def close(self) -> None:
+        """Takes no more connections: whoever comes is refused at once. `stop` does the rest."""
         if self._server is not None:
             self._server.close()
+
+    async def stop(self) -> None:
+        """Stops accepting, lets running requests finish within `limits.drain`, ends the rest."""
+        self.close()
         for connection in [each for each in self._open if each.info is None]:
             connection.abort()
         for connection in list(self._open):

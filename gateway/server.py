@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import time
@@ -26,9 +27,11 @@ from gateway.assembly import gate_of, sites_of
 from gateway.config import Config, Log, read_config
 from gateway.house import House, open_house
 from gateway.rates import Ledger
-from gateway.running import internal, places, serving
+from gateway.running import descriptors, internal, places, serving
 from gateway.running.journal import DirectHandler, Journal, JournalHandler
 from gateway.running.notify import notify, watchdog_seconds
+from gateway.running.ports import unusable
+from gateway.running.pulse import Pulse
 from gateway.running.serving import Builders, Post, Serving
 from gateway.running.stopping import ends_with, reload_signals, stop_signals
 from gateway.running.supervisor import supervise
@@ -42,6 +45,8 @@ log = logging.getLogger("sekisho.server")
 _TICK, _DELIVERY, _REVOCATION = 30.0, 1.0, 0.5
 # Between two reports of a worker, and between two tries to take over from the one that leads.
 _REPORT = 1.0
+# Between two looks whether descriptors are left, and between two lines that say there are none.
+_LEFT, _NONE_LEFT = 1.0, 60.0
 # Keys lying ready for a burst of pick-ups.
 _SPARE_KEYS = 8
 _BACKLOG = 1_024
@@ -52,10 +57,12 @@ Started = Callable[[int], Awaitable[None]]
 def serve(data: Path, passphrase: str, workers: int = 1) -> None:
     """Serves a data directory until SIGTERM or SIGINT. ConfigError for what the operator has to mend."""
     datadir.read_marker(data)
+    datadir.check_owner(data)
     config = read_config(data)
     directory = places.run_directory(data)
-    # Nobody who asks for a reload too early shall end us.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Who asks for a reload too early must not end us, nor be forgotten: it waits for `reload_signals`.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    descriptors.raise_limit()
     with ExitStack() as stack:
         stack.callback(places.claim(directory).close)
         if workers == 1:
@@ -72,21 +79,50 @@ def _serve_together(
     uvloop.run(_rehearse(data, passphrase))
     create_table(places.nonce_file(directory))
     _log_directly(data, config.log)
-    ledger, told = Ledger(), False
+    ledger, pulse = Ledger(), Pulse(workers)
 
     def worker(number: int, parent: int) -> None:
-        post = Post(directory, number, shared=True, ledger=ledger)
+        post = Post(directory, number, workers, ledger=ledger, pulse=pulse)
         uvloop.run(_serve(data, passphrase, post, sock, parent))
 
-    def turn() -> None:
-        nonlocal told
-        if not told and sum(bool(each["ready"]) for each in places.reports(directory)) == workers:
-            told = True
-            log.info("%d workers are ready", workers)
-            notify("READY=1", f"STATUS={workers} workers")
-        notify("WATCHDOG=1")
+    overseer = _Overseer(directory, workers, sock)
+    supervise(workers, worker, overseer, pulse=pulse, drain=config.limits.drain)
 
-    supervise(workers, worker, drain=config.limits.drain, turn=turn)
+
+class _Overseer:
+    """What only the process above the workers can do: speak for all of them, and close the port for all."""
+
+    def __init__(self, directory: Path, workers: int, sock: socket.socket) -> None:
+        self._directory, self._workers, self._sock = directory, workers, sock
+        # Since when whatever a worker serves has to have been read; None: nobody waits for them.
+        self._wanted: float | None = 0.0
+        self._ready = False
+
+    def turned(self) -> None:
+        notify("WATCHDOG=1")
+        if self._wanted is None:
+            return
+        reports = places.reports(self._directory)
+        if sum(each["read_at"] >= self._wanted for each in reports) < self._workers:
+            return
+        self._wanted = None
+        notify("READY=1", f"STATUS={self._workers} workers")
+        if not self._ready:
+            self._ready = True
+            log.info("%d workers are ready", self._workers)
+
+    def reloading(self) -> None:
+        self._wanted = time.monotonic()
+        if self._ready:
+            _say_reloading()
+
+    def stopping(self) -> None:
+        self._wanted = None
+        notify("STOPPING=1")
+        # Not only closed: that would wait until the last worker has closed it too, be it a stuck one, and
+        # let connections queue up that nobody accepts.
+        self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
 
 
 async def _rehearse(data: Path, passphrase: str) -> None:
@@ -103,7 +139,7 @@ async def _serve(
     house = open_house(data, passphrase, spare_keys=_SPARE_KEYS)
     journal: Journal | None = None
     try:
-        journal = _journal(data, house.config.log)
+        journal = _journal(data, house.config.log, post)
         _log_to(journal, house.config.log.level)
         at_post = replace(post, journal=journal)
         with stop_signals() as stop, ends_with(parent, stop):
@@ -140,7 +176,13 @@ async def run(
     office.keys.refill()
     tasks = [
         asyncio.create_task(work)
-        for work in (_lead(now), _push_revocations(now, seen), _report(now), _watchdog(post))
+        for work in (
+            _lead(now),
+            _push_revocations(now, seen),
+            _report(now),
+            _watchdog(post),
+            _descriptors(now),
+        )
     ]
     # What exists now lives as long as the process; the collector need not look at it again.
     gc.collect()
@@ -152,6 +194,7 @@ async def run(
             serving.write_report(now)
             await started(port)
             await stop.wait()
+            now.listener.close()
         log.info("stopping")
         if not post.shared:
             notify("STOPPING=1")
@@ -181,8 +224,8 @@ def _log_directly(data: Path, settings: Log) -> None:
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
 
 
-def _journal(data: Path, settings: Log) -> Journal:
-    return Journal(data / settings.file if settings.file else None)
+def _journal(data: Path, settings: Log, post: Post) -> Journal:
+    return Journal(data / settings.file if settings.file else None, post.number if post.shared else None)
 
 
 def _listening(config: Config) -> socket.socket:
@@ -191,7 +234,7 @@ def _listening(config: Config) -> socket.socket:
     try:
         return socket.create_server((config.listen.host, config.listen.port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise _cannot_listen(config, error) from None
+        raise unusable("listen", config.listen.host, config.listen.port, error) from None
 
 
 async def _open(now: Serving, sock: socket.socket | None) -> int:
@@ -199,15 +242,7 @@ async def _open(now: Serving, sock: socket.socket | None) -> int:
     try:
         return await now.listener.start(listen.host, listen.port, sock=sock)
     except OSError as error:
-        raise _cannot_listen(now.house.config, error) from None
-
-
-def _cannot_listen(config: Config, error: OSError) -> ConfigError:
-    listen = config.listen
-    return ConfigError(
-        f"listen.port: {listen.host} port {listen.port} cannot be used ({error.strerror}); "
-        "stop what uses it, or write another port"
-    )
+        raise unusable("listen", listen.host, listen.port, error) from None
 
 
 async def _say_ready(port: int) -> None:
@@ -217,6 +252,10 @@ async def _say_ready(port: int) -> None:
 async def _say_ready_to_systemd(port: int) -> None:
     await _say_ready(port)
     notify("READY=1", f"STATUS=ready on port {port}")
+
+
+def _say_reloading() -> None:
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
 
 
 # -- tasks ---------------------------------------------------------------------------------------------
@@ -290,12 +329,36 @@ async def _push_revocations(now: Serving, seen: int) -> None:
 
 async def _report(now: Serving) -> None:
     """What the other workers and the supervisor know of this one."""
-    if now.post.shared:
+    post = now.post
+    if post.shared:
 
         async def tell() -> None:
+            if post.pulse is not None:
+                post.pulse.beat(post.number, time.monotonic())
             serving.write_report(now)
 
         await _repeat("report", _REPORT, tell)
+
+
+async def _descriptors(now: Serving) -> None:
+    """Says so when the kernel gives us no more of them: libuv then closes who comes, and tells nobody."""
+    told = float("-inf")
+
+    async def look() -> None:
+        nonlocal told
+        if descriptors.left():
+            return
+        now.listener.count("no-descriptor-left")
+        if time.monotonic() - told > _NONE_LEFT:
+            told = time.monotonic()
+            log.error(
+                "no file descriptor is left of %d: who comes is closed unanswered; see what takes them: "
+                "ls -l /proc/%d/fd",
+                descriptors.room(),
+                os.getpid(),
+            )
+
+    await _repeat("descriptors", _LEFT, look)
 
 
 async def _watchdog(post: Post) -> None:
@@ -311,7 +374,7 @@ async def _reload_when_asked(now: Serving, asked: asyncio.Event) -> None:
         await asked.wait()
         asked.clear()
         if not now.post.shared:
-            notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
+            _say_reloading()
         await serving.reload_and_tell(now)
         if not now.post.shared:
             notify("READY=1")

@@ -43,6 +43,17 @@ _VERIFY_DEPTH = 3
 # X509_V_FLAG_NO_CHECK_TIME: one clock decides about time, and that is the judge's, not OpenSSL's.
 _NO_CHECK_TIME = 0x200000
 _HTTP1 = b"http/1.1"
+# What OpenSSL, or an exception of ours, says -> what the figures and the log call it.
+_FAILURES = {
+    "http request": "plaintext",
+    "https proxy request": "plaintext",
+    "wrong version number": "not-tls",
+    "unsupported protocol": "version",
+    "no shared cipher": "cipher",
+    "no suitable key share": "group",
+    "unexpected eof while reading": "cut",
+    "ForeignProtocol": "alpn",
+}
 _HOST_NAME = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9-]{0,62})(?:\.[a-z0-9](?:[a-z0-9-]{0,62}))*")
 
 
@@ -183,6 +194,13 @@ def accept(entry: Entry) -> tuple[Session, Handshake]:
     connection.set_app_data(handshake)
     connection.set_accept_state()
     return connection, handshake
+
+
+def failure_of(error: Exception) -> str:
+    """A stable word for why a handshake failed: OpenSSL's own change with its version."""
+    if isinstance(error, SSL.Error) and " alert " in f" {reason_of(error)} ":
+        return "alert"  # the client's word, mostly about our certificate
+    return _FAILURES.get(reason_of(error), "tls" if isinstance(error, SSL.Error) else "fault")
 
 
 def reason_of(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +14,15 @@ from typing import Literal
 from ca import store as certificates
 from ca.clock import SystemClock
 from ca.errors import ConfigError
+from ca.files import owner_of
 from enroll import mails
 from enroll.jst import days_left, shown_day
-from gateway.assembly import hosts_by_role
+from gateway.assembly import gate_of, hosts_by_role, sites_of
 from gateway.house import House, server_certificate
+from gateway.proxy import mount
+from gateway.proxy.upstream import Address, cause_of
+from gateway.running import descriptors, places
+from gateway.tls import SiteTable, build_entry
 
 State = Literal["ok", "notice", "bad"]
 
@@ -25,6 +31,13 @@ _SERVER_DAYS = 14
 _ISSUER_DAYS = 3 * 366
 _QUEUE = 100
 _ANSWER_SECONDS = 5.0
+# What OpenSSL calls a certificate's fault (x509_vfy.h) -> what to do.
+_UPSTREAM_HINTS = {
+    9: "set that server's clock, or ours",
+    10: "renew the certificate of that server",
+    62: "write the name that is in its certificate: upstream.server_name",
+    64: "write the name that is in its certificate: upstream.server_name",
+}
 
 
 @dataclass(frozen=True)
@@ -44,16 +57,15 @@ def examine(house: House) -> list[Finding]:
         try:
             findings += check(house)
         except ConfigError as error:
-            findings.append(Finding(name, "bad", str(error)))
+            # What several checks need and cannot have is told once.
+            if all(each.found != str(error) for each in findings):
+                findings.append(Finding(name, "bad", str(error)))
     return findings
 
 
 def _configuration(house: House) -> list[Finding]:
     # Opening the house read and checked it.
     config = house.config
-    if config.sites.mailbox and not house.is_demo:
-        hint = "serve refuses it, because it shows everybody's mails: write sites.mailbox = []"
-        return [Finding("configuration", "bad", "sites.mailbox is for a demo", hint)]
     found = f"{config.listen.host}:{config.listen.port}, public {config.public_port}"
     if _public_hosts(house) and ip_address(config.listen.host).is_loopback:
         hint = "nobody else reaches it, unless something on this machine forwards: listen.host = '0.0.0.0'"
@@ -62,6 +74,11 @@ def _configuration(house: House) -> list[Finding]:
 
 
 def _permissions(house: House) -> list[Finding]:
+    owner = owner_of(house.data)
+    strangers = [path for path in house.data.rglob("*") if path.exists() and owner_of(path) != owner]
+    if strangers:
+        found = f"not {owner}'s, as the rest is: {' '.join(map(str, strangers))}"
+        return [Finding("permissions", "bad", found, f"chown -R {owner} {house.data}")]
     loose = [path for path in _private_paths(house) if stat.S_IMODE(path.stat().st_mode) & 0o077]
     if not loose:
         return [Finding("permissions", "ok", "readable by nobody else")]
@@ -90,6 +107,17 @@ def _hosts(house: House) -> list[Finding]:
         return [Finding("server certificate", "notice", found, hint)]
     hint = "restart sekisho serve" if local else "renew it, then restart serve"
     return [Finding("server certificate", "bad" if left < 0 else "notice", found, hint)]
+
+
+def _descriptors(house: House) -> list[Finding]:
+    pid = places.serves(house.data)
+    room = descriptors.room_of(pid) if pid is not None else None
+    if room is None:  # what a server would have that is started from here
+        room = descriptors.ceiling()
+    short = descriptors.shortage(house.config, room)
+    if short is None:
+        return [Finding("file descriptors", "ok", f"{room} for each process")]
+    return [Finding("file descriptors", "notice", *short)]
 
 
 def _names(house: House) -> list[Finding]:
@@ -130,6 +158,37 @@ def _mail_server(house: House) -> list[Finding]:
     return [Finding("mail server", "ok", f"{mail.host}:{mail.port} answers")]
 
 
+def _upstream(house: House) -> list[Finding]:
+    behind = mount.prepare(house, gate_of(house))
+    if behind is None:
+        return [Finding("upstream", "ok", "none")]
+    return [_reached(address) for address in behind.upstream.addresses]
+
+
+def _reached(address: Address) -> Finding:
+    try:
+        with socket.create_connection((address.host, address.port), _ANSWER_SECONDS) as plain:
+            if address.tls is not None:
+                address.tls.wrap_socket(plain, server_hostname=address.server_name or address.host).close()
+    except OSError as error:
+        return Finding("upstream", "bad", f"{address}: {cause_of(error)}", _upstream_hint(error))
+    return Finding("upstream", "ok", f"{address} answers")
+
+
+def _upstream_hint(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        other = "name the PEM file of the CA that issued it: upstream.ca"
+        return _UPSTREAM_HINTS.get(error.verify_code, other)
+    if isinstance(error, ssl.SSLError):
+        return "if it speaks no TLS, write http:// in upstream.addresses"
+    return "visitors get 502: start what should answer there, or mend upstream.addresses"
+
+
+def _serve(house: House) -> list[Finding]:
+    build_entry(SiteTable(sites_of(house, gate_of(house))))
+    return [Finding("serve", "ok", "nothing that serve or reload would refuse")]
+
+
 def _issuers(house: House) -> list[Finding]:
     issuer = house.datadir.authority.current
     left = days_left(issuer.not_after_at, house.office.now())
@@ -166,6 +225,7 @@ def _register(house: House) -> list[Finding]:
 _CHECKS: dict[str, Callable[[House], list[Finding]]] = {
     "configuration": _configuration,
     "permissions": _permissions,
+    "file descriptors": _descriptors,
     "server certificate": _hosts,
     "host names": _names,
     "issuing CA": _issuers,
@@ -173,4 +233,7 @@ _CHECKS: dict[str, Callable[[House], list[Finding]]] = {
     "mail server": _mail_server,
     "mail queue": _queue,
     "register": _register,
+    "upstream": _upstream,
+    # Last: the others say the same with more words, and it is then not said again.
+    "serve": _serve,
 }

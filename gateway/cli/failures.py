@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -57,6 +58,18 @@ _HINTS: Mapping[tuple[str, str], str] = {
     ("user_disabled", ""): "See it: sekisho user show USER_ID",
 }
 
+_NOT_YOURS = (
+    "See whose it is: ls -l {file}; all of the data directory belongs to the user who serves: "
+    "chown -R USER DIR"
+)
+#: What is wrong with a file -> what to type.
+_OF_FILES: Mapping[int, str] = {
+    errno.EACCES: _NOT_YOURS,
+    errno.EPERM: _NOT_YOURS,
+    errno.EROFS: "Nothing may be written there; under systemd name its directory in ReadWritePaths=",
+    errno.ENOSPC: "Make room, then run the same command again: df -h {file}",
+}
+
 _NAMES: Mapping[str, str] = {
     "policy_number": "the organisation (証券番号)",
     "user_id": "the user ID",
@@ -87,6 +100,8 @@ def failure_of(error: Exception) -> Failure:
         return Failure("aborted", "stopped; what was done before stays done", exit_code=130)
     if isinstance(error, click.ClickException):
         return Failure("usage", error.format_message(), exit_code=error.exit_code)
+    if isinstance(error, OSError) and error.filename and (hint := _OF_FILES.get(error.errno or 0)):
+        return Failure("config", f"{error.filename}: {error.strerror}", hint.format(file=error.filename))
     # The message may hold anything, so it is not shown.
     return Failure(
         "internal",

@@ -197,7 +197,8 @@ def plain(text: str) -> Text:
 
 
 def _path_option(name: str, destination: str, **options: Any) -> Callable[[Any], Any]:
-    kind = click.Path(path_type=Path, dir_okay=options.pop("directory", False))
+    # What cannot be read says so itself, and what to type; click would only say that it cannot.
+    kind = click.Path(path_type=Path, dir_okay=options.pop("directory", False), readable=False)
     return click.option(name, destination, type=kind, **options)
 
 

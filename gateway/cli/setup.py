@@ -98,6 +98,7 @@ def _init(
 def _change(data: Path, passphrase_file: Path | None, new_passphrase_file: Path | None) -> Answer:
     """Seal the keys under another passphrase. A running server goes on; the next start needs the new one."""
     datadir.read_marker(data)
+    datadir.check_owner(data)
     old = passphrase_from(passphrase_file)
     new = new_passphrase_from(new_passphrase_file, _NEW_VARIABLE)
     change_passphrase(data / "vault.json", old, new)

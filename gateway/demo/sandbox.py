@@ -34,6 +34,7 @@ from gateway.identity import jwks
 from gateway.protocol import directory_url
 from gateway.proxy.mount import assertion_keys
 from gateway.rates import Rates
+from gateway.running import descriptors
 from gateway.server import run, start_log, stop_signals
 
 #: Loopback and nothing else: the demo's passwords are printed and its mails are public.
@@ -66,6 +67,7 @@ def demo(data: Path | None, port: int, summary: Path | None, console: Console) -
     if summary is not None:
         # An earlier run's would tell a script that this one is up.
         summary.unlink(missing_ok=True)
+    descriptors.raise_limit()
     with _directory(data) as directory, _listening(port) as listening:
         return uvloop.run(_demo(directory, listening, port, summary, console))
 

@@ -282,6 +282,10 @@ def _upstream(house: House, config: Config) -> Upstream:
 
 def _rules(config: Config) -> Rules:
     settings = config.upstream
+    for name, paths in (("public", settings.public), ("certificate", settings.certificate)):
+        for path in paths:
+            if path.split("/")[1] in OWN:
+                raise ConfigError(f"{name}: {path!r} is a page of our own, which nothing opens; remove it")
     table = dict.fromkeys(settings.public, "public") | dict.fromkeys(settings.certificate, "certificate")
     if len(table) != len(settings.public) + len(settings.certificate):
         raise ConfigError("public, certificate: a path stands in both; remove one")

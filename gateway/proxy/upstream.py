@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import ssl
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -15,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ca.errors import ConfigError
 from gateway.proxy.exchange import UpstreamConnection, UpstreamFault
+from gateway.proxy.standing import CAUSES, Standing
 
 _TICK = 0.5
 
@@ -29,7 +32,8 @@ class Address:
     server_name: str = ""
 
     def __str__(self) -> str:
-        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,18 @@ def parse_addresses(
     return addresses
 
 
+def cause_of(error: OSError) -> str:
+    """Why an address could not be reached, in a few words: for the operator, never for visitors."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or 'no reason given').lower().replace('_', ' ')}"
+    if isinstance(error, TimeoutError) or error.errno is None:
+        return str(error) or "no answer in time"
+    # asyncio has words of its own in `strerror`; a resolver's numbers are none of the system's.
+    return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+
+
 class Pool:
     """The connections to one upstream. `start` and `stop` it on the loop that uses it."""
 
@@ -86,6 +102,7 @@ class Pool:
         self._opening = 0
         self._ending = False
         self._down_until = [0.0] * len(upstream.addresses)
+        self._standings = [Standing(str(each), upstream.waits.down) for each in upstream.addresses]
         self._turn = -1
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -134,6 +151,13 @@ class Pool:
         now = self._now()
         return tuple(until <= now for until in self._down_until)
 
+    def standings(self) -> dict[str, bool]:
+        """Of each address, whether the last that we heard of it was good."""
+        found: dict[str, bool] = {}
+        for address, standing in zip(map(str, self.upstream.addresses), self._standings, strict=True):
+            found[address] = found.get(address, True) and standing.well
+        return found
+
     def resting(self, unsafe: bool = False) -> UpstreamConnection | None:
         """A kept-alive connection, if one is there. ``unsafe``: the request may not be sent twice."""
         oldest = self._now() - (self.waits.rest_unsafe if unsafe else self.waits.rest)
@@ -156,12 +180,15 @@ class Pool:
             try:
                 return await self._connect(number)
             except OSError as error:
-                self.failed(number, "connect-timeout" if isinstance(error, TimeoutError) else "unreachable")
+                code = "connect-timeout" if isinstance(error, TimeoutError) else "unreachable"
+                self.failed(number, code, cause_of(error))
         raise fault
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Takes a connection after its exchange: to rest if nothing was odd, else to its end."""
         connection.deadline = float("inf")
+        if not self._standings[connection.key].well and connection.complete:
+            self._standings[connection.key].recovered(self._now())
         if not connection.reusable or self._ending:
             connection.abort()
             return
@@ -169,10 +196,12 @@ class Pool:
         self._idle[connection.key].append(connection)
         self._down_until[connection.key] = 0.0
 
-    def failed(self, number: int, code: str) -> None:
-        """Notes that an address let us down: it is passed over for a while."""
+    def failed(self, number: int, code: str, cause: str = "") -> None:
+        """Notes that an address let us down: it is passed over for a while. ``cause``: for the log only."""
         self.counts[code] += 1
-        self._down_until[number] = self._now() + self.waits.down
+        now = self._now()
+        self._down_until[number] = now + self.waits.down
+        self._standings[number].failed(code, cause, now)
 
     # --- within ---
 
@@ -202,7 +231,9 @@ class Pool:
             self._sweeper = loop.call_later(_TICK, self._sweep)
         if not connection.alive:
             self._open.discard(connection)
-            raise ConnectionResetError
+            raise ConnectionResetError(errno.ECONNRESET, "")
+        if self._standings[number].connecting_failed:
+            self._standings[number].recovered(self._now())
         return connection
 
     def _lost(self, connection: UpstreamConnection) -> None:
@@ -241,10 +272,13 @@ class Pool:
             head = await connection.head()
             if head.status < 500:
                 self._down_until[number] = 0.0
+                self._standings[number].recovered(self._now())
             else:
-                self.failed(number, "unwell")
-        except (OSError, UpstreamFault):
-            self.failed(number, "unwell")
+                self.failed(number, "unwell", f"{self.upstream.health} answers {head.status}")
+        except OSError as error:
+            self.failed(number, "unreachable", cause_of(error))
+        except UpstreamFault as fault:
+            self.failed(number, "unwell", f"{self.upstream.health}: {CAUSES.get(fault.code, fault.code)}")
         finally:
             if connection is not None:
                 connection.abort("checked")

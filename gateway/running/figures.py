@@ -78,8 +78,12 @@ def _touch(db: sqlite_utils.Database) -> None:
 
 
 def _counts(db: sqlite_utils.Database) -> Iterator[Sample]:
-    for status, count in ca.store.count_by_status(db).items():
+    certificates = ca.store.count_by_status(db)
+    for status, count in certificates.items():
         yield "sekisho_certificates", {"status": status}, count
+    # Of the register and not of a process: a restart forgets none. None is ever struck off but a reservation.
+    issued = sum(count for status, count in certificates.items() if status != "reserved")
+    yield "sekisho_certificates_issued_total", {}, issued
     for state, count in store.count_by_state(db).items():
         yield "sekisho_enrollments", {"state": state}, count
     yield "sekisho_mails_waiting", {}, mails.waiting(db)

@@ -9,8 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
-from ca.errors import ConfigError
 from gateway.running.metrics import CONTENT_TYPE, Sample, exposition
+from gateway.running.ports import unusable
 
 #: What keeps the gateway from serving, in words; nothing for a good one.
 Ready = Callable[[], Awaitable[list[str]]]
@@ -57,10 +57,7 @@ async def listen(host: str, port: int, ready: Ready, figures: Figures) -> Intern
         await site.start()
     except OSError as error:
         await runner.cleanup()
-        raise ConfigError(
-            f"internal.port: {host} port {port} cannot be used ({error.strerror}); "
-            "stop what uses it, or write another port"
-        ) from None
+        raise unusable("internal", host, port, error) from None
     sockets: Any = runner.addresses
     return Internal(runner, int(sockets[0][1]))
 

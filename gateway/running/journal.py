@@ -30,9 +30,13 @@ class Journal:
     ``reopen`` takes up a new file of the same name, after a rotation.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        """ConfigError if the file cannot be written."""
+    def __init__(self, path: Path | None, worker: int | None = None) -> None:
+        """``worker``: its number, for each line, where several write to one place.
+
+        ConfigError if the file cannot be written.
+        """
         self.dropped = 0
+        self._always = {} if worker is None else {"worker": worker}
         self._path = path
         self._fd = 2 if path is None else _open(path)
         self._lines: list[bytes] = []
@@ -45,7 +49,7 @@ class Journal:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Adds a line."""
-        line = _line(record)
+        line = _line({**record, **self._always})
         with self._lock:
             self._lines.append(line)
             self._size += len(line)

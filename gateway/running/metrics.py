@@ -25,12 +25,14 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "sekisho_log_lines_dropped_total": ("counter", "Log lines that were not written in time"),
     "sekisho_keys_ready": ("gauge", "Keys made in advance"),
     "sekisho_certificate_days": ("gauge", "Days until one of our own certificates ends"),
+    "sekisho_certificates_issued_total": ("counter", "Certificates issued since the beginning"),
     "sekisho_certificates": ("gauge", "Certificates in the register by status"),
     "sekisho_enrollments": ("gauge", "Enrollments by state"),
     "sekisho_mails_waiting": ("gauge", "Letters that have not left yet"),
     "sekisho_database_bytes": ("gauge", "Size of the database and its log"),
     "sekisho_leader": ("gauge", "1 for the worker that looks after time and mail"),
-    "sekisho_reloads_total": ("counter", "Reloads that were asked for"),
+    "sekisho_reloads_total": ("counter", "Reloads by outcome"),
+    "sekisho_upstream_up": ("gauge", "1 for an address of the upstream that was well when last heard of"),
     "sekisho_resident_bytes": ("gauge", "Resident memory of a worker"),
 }
 

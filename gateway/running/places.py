@@ -16,6 +16,7 @@ from typing import Any
 from ca.errors import ConfigError
 from ca.files import make_private_directory
 
+RUN = "run"
 _PID = "sekisho.pid"
 _LEAD = "lead.lock"
 _NONCES = "nonces"
@@ -24,7 +25,7 @@ _TURN = "turn.lock"
 
 def run_directory(data: Path) -> Path:
     """``run/``, made if it is not there."""
-    path = data / "run"
+    path = data / RUN
     if not path.is_dir():
         make_private_directory(path)
     return path
@@ -102,6 +103,14 @@ def serving_pid(directory: Path) -> int:
     if number is None:
         raise ConfigError(f"{path} holds no process number; stop the server and start it again")
     return number
+
+
+def serves(data: Path) -> int | None:
+    """The same for whoever only looks: None if there is none, and nothing is made."""
+    try:
+        return serving_pid(data / RUN)
+    except ConfigError:
+        return None
 
 
 def report(directory: Path, worker: int, state: dict[str, Any]) -> None:

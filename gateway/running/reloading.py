@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from ca import datadir
 from ca.errors import ConfigError
@@ -20,22 +21,34 @@ def ask_for_reload(data: Path, timeout: float) -> int:
     Needs the rights of the user who serves, but no passphrase.
     """
     datadir.read_marker(data)
-    directory = places.run_directory(data)
+    directory = data / places.RUN
     serving = places.serving_pid(directory)
-    before = {state["pid"]: state["reloads"] for state in places.reports(directory)}
+    asked = time.monotonic()
     try:
         os.kill(serving, signal.SIGHUP)
     except PermissionError:
         raise ConfigError(f"process {serving} is another user's; run this as the user who serves") from None
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        answered = [s for s in places.reports(directory) if s["reloads"] > before.get(s["pid"], -1)]
-        # A worker that was born meanwhile has read the new settings.
-        waited_for = [pid for pid in before if places.lives(pid)]
-        if answered and {state["pid"] for state in answered} >= set(waited_for):
-            refused = sorted({state["error"] for state in answered if state["error"]})
-            if refused:
-                raise ConfigError(f"nothing has changed: {'; '.join(refused)}")
-            return len(answered)
+    while True:
+        reports = places.reports(directory)
+        # An answer is whatever was read since: by a worker that was told, or by one that was born meanwhile.
+        late = [state for state in reports if state["read_at"] < asked]
+        refused = sorted({state["error"] for state in reports if state["error"]})
+        if refused and not late:
+            raise ConfigError(f"nothing has changed: {'; '.join(refused)}")
+        if reports and not late and len(reports) == reports[0]["workers"]:
+            return len(reports)
+        if time.monotonic() - asked > timeout:
+            raise ConfigError(
+                f"{_missing(serving, reports, late)} did not answer within {timeout:g} seconds; "
+                "look into the log, then again: sekisho reload"
+            )
         time.sleep(_LOOK)
-    raise ConfigError(f"process {serving} did not answer within {timeout:g} seconds; look into its log")
+
+
+def _missing(serving: int, reports: list[dict[str, Any]], late: list[dict[str, Any]]) -> str:
+    """Who has not answered: those that have not read anew, and those that there ought to be."""
+    if not reports:
+        return f"process {serving}"
+    absent = set(range(reports[0]["workers"])) - {state["worker"] for state in reports}
+    named = [f"worker {state['worker']} (process {state['pid']})" for state in late]
+    return ", ".join([*named, *(f"worker {number} (which does not run)" for number in sorted(absent))])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -17,15 +19,17 @@ from ca.revocation import RevocationStatus
 from enroll.acme.nonces import SpentTable, memory_table, open_table
 from gateway.assembly import gate_of, sites_of
 from gateway.config import Config
+from gateway.connection import Limits
 from gateway.context import Gate, Role
 from gateway.house import House, reopened
 from gateway.listener import Listener, Network
 from gateway.rates import Ledger
-from gateway.running import places
+from gateway.running import descriptors, places
 from gateway.running.figures import Figures, resident_bytes, wrong_with
 from gateway.running.journal import Journal
 from gateway.running.meter import Meter
 from gateway.running.metrics import Sample
+from gateway.running.pulse import Pulse
 from gateway.tls import Site
 
 log = logging.getLogger("sekisho.serving")
@@ -44,6 +48,11 @@ _AT_START = (
 )
 
 
+# Seconds without a word of a worker until it is named as what is wrong: ten of its reports. The supervisor
+# waits longer before it kills.
+_SILENT = 10.0
+
+
 @dataclass(frozen=True)
 class Post:
     """A process's place among those that serve a data directory."""
@@ -51,11 +60,18 @@ class Post:
     #: ``run/`` of the data directory; None: nobody else is there, and nobody asks (a demo).
     directory: Path | None = None
     number: int = 0
-    #: Whether there are other workers.
-    shared: bool = False
+    #: How many workers there are, this one included.
+    workers: int = 1
     journal: Journal | None = None
     #: How often somebody asked; None: a ledger of one's own.
     ledger: Ledger | None = None
+    #: Where workers say that they are not stuck; None: nobody listens.
+    pulse: Pulse | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether there are other workers."""
+        return self.workers > 1
 
 
 @dataclass
@@ -69,8 +85,11 @@ class Serving:
     table: SpentTable
     ledger: Ledger
     extra: Builders | None
+    #: When it last began to look at the directory, be it that what it found was refused. Monotonic seconds.
+    read_at: float
     leads: bool = False
-    reloads: int = 0
+    #: How reloads ended: done, refused for the operator to mend, failed by a fault of ours.
+    reloads: Counter[str] = field(default_factory=lambda: Counter(done=0, refused=0, failed=0))
     error: str | None = None
     figures: Figures = field(default_factory=Figures)
 
@@ -87,12 +106,12 @@ def begin(house: House, post: Post, extra: Builders | None) -> Serving:
         _sites(house, post, extra, table, ledger),
         clock=house.office.clock,
         status=lambda fingerprint: _status(house, fingerprint),
-        limits=house.config.limits,
+        limits=_limits(house, post),
         public_ports=(house.config.public_port,),
         proxies=proxies_of(house.config),
         observer=meter,
     )
-    return Serving(house, listener, post, meter, table, ledger, extra)
+    return Serving(house, listener, post, meter, table, ledger, extra, house.read_at)
 
 
 async def reload(serving: Serving) -> None:
@@ -102,7 +121,8 @@ async def reload(serving: Serving) -> None:
     sites = _sites(house, serving.post, serving.extra, serving.table, serving.ledger)
     if serving.post.journal is not None:
         serving.post.journal.reopen()
-    await serving.listener.swap(sites, limits=house.config.limits, proxies=proxies_of(house.config))
+    limits = _limits(house, serving.post)
+    await serving.listener.swap(sites, limits=limits, proxies=proxies_of(house.config))
     old, serving.house = serving.house, house
     serving.meter.access = house.config.log.access
     logging.getLogger().setLevel(house.config.log.level.upper())
@@ -113,24 +133,27 @@ async def reload(serving: Serving) -> None:
 
 async def reload_and_tell(serving: Serving) -> None:
     """``reload`` with its outcome in the log, and in the report that ``sekisho reload`` reads."""
+    begun = time.monotonic()
     try:
         await reload(serving)
-        serving.error = None
+        outcome, serving.error = "done", None
         log.info("reloaded")
     except ConfigError as error:
-        serving.error = str(error)
+        outcome, serving.error = "refused", str(error)
         log.error("reload refused, nothing has changed: %s", error)
     except Exception as error:
-        serving.error = f"{type(error).__name__}: see the log"
+        outcome, serving.error = "failed", f"{type(error).__name__}: see the log"
         log.exception("reload failed, nothing has changed")
-    serving.reloads += 1
+    serving.reloads[outcome] += 1
+    serving.read_at = begun
     write_report(serving)
 
 
 def write_report(serving: Serving, *, ready: bool = True) -> None:
     """How this process is, for the others and for ``sekisho reload``."""
     if serving.post.directory is not None:
-        state: dict[str, Any] = {"ready": ready, "reloads": serving.reloads, "error": serving.error}
+        state: dict[str, Any] = {"ready": ready, "workers": serving.post.workers}
+        state |= {"read_at": serving.read_at, "error": serving.error}
         state["samples"] = [list(sample) for sample in own_samples(serving)] if serving.post.shared else []
         places.report(serving.post.directory, serving.post.number, state)
 
@@ -139,10 +162,14 @@ def own_samples(serving: Serving) -> list[Sample]:
     """This process's figures, with its number on each where there are several."""
     more: list[Sample] = [
         ("sekisho_keys_ready", {}, serving.house.office.keys.level),
-        ("sekisho_reloads_total", {}, serving.reloads),
         ("sekisho_leader", {}, int(serving.leads)),
         ("sekisho_resident_bytes", {}, resident_bytes()),
     ]
+    more += [("sekisho_reloads_total", {"outcome": each}, n) for each, n in serving.reloads.items()]
+    for site in serving.listener.entry.table.sites:
+        if site.relay is not None:
+            up = site.relay.pool.standings().items()
+            more += [("sekisho_upstream_up", {"address": address}, int(well)) for address, well in up]
     worker = {"worker": str(serving.post.number)}
     found = [*serving.meter.samples(serving.listener), *more]
     return [(name, {**labels, **worker}, value) for name, labels, value in found]
@@ -160,7 +187,7 @@ async def every_sample(serving: Serving) -> list[Sample]:
 
 async def wrong(serving: Serving) -> list[str]:
     """What keeps us from serving."""
-    return await wrong_with(serving.house, serving.listener.accepting, _ends(serving))
+    return _silent(serving.post) + await wrong_with(serving.house, serving.listener.accepting, _ends(serving))
 
 
 def proxies_of(config: Config) -> tuple[Network, ...]:
@@ -174,12 +201,25 @@ def _sites(house: House, post: Post, extra: Builders | None, table: SpentTable, 
         return sites_of(house, gate_of(house), extra, table, ledger)
 
 
+def _limits(house: House, post: Post) -> Limits:
+    room = descriptors.room()
+    short = descriptors.shortage(house.config, room)
+    if short is not None and post.number == 0:  # all workers have the same
+        log.warning("file descriptors: %s; %s", *short)
+    return descriptors.within(house.config, room)
+
+
 def _ends(serving: Serving) -> dict[str, int]:
     """When the certificates end that visitors see, by each site's first host."""
     return {
         f"server:{site.hosts[0]}": int(site.certificate.chain[0].not_valid_after_utc.timestamp())
         for site in serving.listener.entry.table.sites
     }
+
+
+def _silent(post: Post) -> list[str]:
+    found = post.pulse.silent(time.monotonic(), _SILENT) if post.pulse is not None else {}
+    return [f"nothing of worker {number} for {seconds:.0f} s" for number, seconds in found.items()]
 
 
 def _status(house: House, fingerprint: str) -> RevocationStatus:

@@ -35,16 +35,22 @@ def stop_signals() -> Iterator[asyncio.Event]:
 
 @contextmanager
 def reload_signals(wanted: bool) -> Iterator[asyncio.Event]:
-    """An event that SIGHUP sets, if that is wanted; whoever waits for it clears it."""
+    """An event that SIGHUP sets, if that is wanted; whoever waits for it clears it.
+
+    Afterwards SIGHUP does nothing: whoever stops has no use for other settings.
+    """
     loop, asked = asyncio.get_running_loop(), asyncio.Event()
     if not wanted:
         yield asked
         return
     loop.add_signal_handler(signal.SIGHUP, asked.set)
+    # Blocked since before the settings were read: one that came meanwhile comes now.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     try:
         yield asked
     finally:
-        loop.remove_signal_handler(signal.SIGHUP)
+        # Not `remove_signal_handler`: that leaves the default behind, which is death.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 @contextmanager

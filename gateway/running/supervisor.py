@@ -1,4 +1,4 @@
-"""Several processes on one listening socket: starts them, replaces those that die, ends them all.
+"""Several processes on one listening socket: starts them, replaces those that die or hang, ends them all.
 
 The socket is inherited, so that a worker's death loses no connection that waits to be accepted. Workers
 end when this process does, however it ends: they hold the other end of a pipe.
@@ -12,27 +12,54 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
 
 from ca.errors import ConfigError
+from gateway.running.pulse import Pulse, Watch
 
 log = logging.getLogger("sekisho.supervisor")
 
 #: A worker: its number, and a descriptor that becomes readable when this process is gone.
 Worker = Callable[[int, int], None]
 
-_SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+_SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM})
 # Seconds until a worker that died young is started again; doubled each time it does.
 _FIRST_WAIT, _LONGEST_WAIT, _YOUNG = 0.5, 30.0, 10.0
 _TURN = 0.5
+#: Seconds of silence after which a worker is taken to be stuck: as the unit's WatchdogSec for a gateway of
+#: one process. A worker says something every second; a reload may keep it from that for some of them.
+SILENCE = 30.0
 
 
-def supervise(count: int, worker: Worker, *, drain: float, turn: Callable[[], None]) -> None:
+class Overseer(Protocol):
+    """Whoever has to know how it goes."""
+
+    def turned(self) -> None:
+        """Called twice a second, and after each signal."""
+
+    def reloading(self) -> None:
+        """Called before the workers are told to."""
+
+    def stopping(self) -> None:
+        """Called before the workers are told to."""
+
+
+def supervise(
+    count: int,
+    worker: Worker,
+    overseer: Overseer,
+    *,
+    pulse: Pulse,
+    drain: float,
+    silence: float = SILENCE,
+) -> None:
     """Runs ``count`` workers until SIGTERM or SIGINT; a second one ends them at once.
 
-    ``worker`` runs in a process of its own and returns when it is told to stop. SIGHUP goes on to all.
-    ``turn`` is called now and then. Call this without threads and outside any event loop.
+    ``worker`` runs in a process of its own and returns when it is told to stop. SIGHUP goes on to all. One
+    whose ``pulse`` stands still for ``silence`` seconds is killed, and so replaced. Call this without
+    threads and outside any event loop.
     """
     read, write = os.pipe()
     # What is there now is shared by all workers, as long as the collector does not touch it.
@@ -40,18 +67,47 @@ def supervise(count: int, worker: Worker, *, drain: float, turn: Callable[[], No
     gc.freeze()
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        _Workers(count, worker, read, write, drain).run(turn)
+        _Workers(count, worker, overseer, read, write, drain, pulse, silence).run()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         os.close(read)
         os.close(write)
 
 
+@contextmanager
+def _turns() -> Iterator[None]:
+    """SIGALRM every ``_TURN`` seconds.
+
+    Not ``sigtimedwait``: Python's returns what happens to be in memory when its time is up as this process
+    goes on after a SIGSTOP or a sleep of the machine (3.11, ``signal_sigtimedwait_impl``).
+    """
+    signal.setitimer(signal.ITIMER_REAL, _TURN, _TURN)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        # The last one may be pending, and is deadly once it is not blocked any more.
+        if signal.SIGALRM in signal.sigpending():
+            signal.sigwait({signal.SIGALRM})
+
+
 class _Workers:
     """The processes by number, and when those that are missing are due."""
 
-    def __init__(self, count: int, worker: Worker, read: int, write: int, drain: float) -> None:
-        self._worker = worker
+    def __init__(
+        self,
+        count: int,
+        worker: Worker,
+        overseer: Overseer,
+        read: int,
+        write: int,
+        drain: float,
+        pulse: Pulse,
+        silence: float,
+    ) -> None:
+        self._worker, self._overseer = worker, overseer
+        self._pulse = pulse
+        self._watch, self._silence = Watch(pulse, silence, 2 * _TURN), silence
         self._read, self._write = read, write
         self._drain = drain
         self._pids: dict[int, tuple[int, float]] = {}
@@ -59,31 +115,33 @@ class _Workers:
         self._waits: dict[int, float] = {}
         self._stop_by: float | None = None
 
-    def run(self, turn: Callable[[], None]) -> None:
+    def run(self) -> None:
         try:
-            while self._stop_by is None or self._pids:
-                self._start_due()
-                got = signal.sigtimedwait(_SIGNALS, _TURN)
-                if got is not None:
-                    self._signal(signal.Signals(got.si_signo))
-                self._reap()
-                if self._stop_by is not None and time.monotonic() > self._stop_by:
-                    self._tell(signal.SIGKILL)
-                turn()
+            with _turns():
+                while self._stop_by is None or self._pids:
+                    self._start_due()
+                    self._signal(signal.sigwait(_SIGNALS))
+                    self._reap()
+                    self._kill_stuck()
+                    if self._stop_by is not None and time.monotonic() > self._stop_by:
+                        self._tell(signal.SIGKILL)
+                    self._overseer.turned()
         finally:
             # Also after an error of ours: nothing is left behind.
             self._tell(signal.SIGKILL)
             for pid, _ in self._pids.values():
                 os.waitpid(pid, 0)
 
-    def _signal(self, number: signal.Signals) -> None:
-        if number is signal.SIGHUP:
-            self._tell(number)
+    def _signal(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            self._overseer.reloading()
+            self._tell(signal.SIGHUP)
         elif number in (signal.SIGTERM, signal.SIGINT):
             if self._stop_by is not None:
                 self._stop_by = 0.0
                 return
             log.info("stopping")
+            self._overseer.stopping()
             self._due.clear()
             # Workers drain by themselves; this is for one that does not.
             self._stop_by = time.monotonic() + self._drain + 10
@@ -100,6 +158,7 @@ class _Workers:
             if not ended:
                 continue
             del self._pids[number]
+            self._pulse.forget(number)
             if self._stop_by is not None:
                 continue
             young = time.monotonic() - started < _YOUNG
@@ -113,6 +172,17 @@ class _Workers:
                 os.waitstatus_to_exitcode(status),
                 wait,
             )
+
+    def _kill_stuck(self) -> None:
+        if self._stop_by is not None:
+            return  # who drains says nothing, and has an end of its own
+        for number in self._watch.stuck(self._pids, time.monotonic()):
+            pid, _ = self._pids[number]
+            log.error(
+                "worker %d (process %d) is stuck: nothing of it for %g s; killed", number, pid, self._silence
+            )
+            # SIGTERM is for who can still listen; this also ends a process that somebody has stopped.
+            os.kill(pid, signal.SIGKILL)
 
     def _start_due(self) -> None:
         now = time.monotonic()
@@ -128,7 +198,8 @@ class _Workers:
         code = 70
         try:
             os.close(self._write)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            # A reload that is asked for from here on waits until the worker has a handler for it.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS - {signal.SIGHUP})
             self._worker(number, self._read)
             code = 0
         except ConfigError as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from click.testing import CliRunner
 from ca import datadir
 from gateway.cli import main
 from gateway.config import FILE_NAME, Config, toml_of
+from tests.cli.processes import process, until
 from tests.offices import CHEAP, PASSPHRASE, START
 
 
@@ -63,6 +66,20 @@ def sekisho(ready: Path, tmp_path: Path) -> Shell:
     data = tmp_path / "data"
     shutil.copytree(ready, data)
     return Shell(data)
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A demo's directory, which has people with certificates; the demo itself has stopped."""
+    place = tmp_path_factory.mktemp("lived")
+    summary, log = place / "summary.json", place / "log"
+    words = ("demo", "--data", str(place / "data"), "--port", "0", "--summary", str(summary))
+    with process(*words, log=log) as running:
+        until(summary.exists, log, running)
+        os.kill(running.pid, signal.SIGINT)
+        assert running.wait(60) == 0, log.read_text()
+    told: dict[str, Any] = json.loads(summary.read_text())
+    return told
 
 
 @pytest.fixture

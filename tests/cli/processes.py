@@ -20,12 +20,17 @@ PATIENCE = 60.0
 
 
 @contextmanager
-def process(*words: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """``sekisho`` in a session of its own; what is left of it at the end is killed."""
+def process(
+    *words: str, log: Path, before: tuple[str, ...] = (), **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """``sekisho`` in a session of its own; what is left of it at the end is killed.
+
+    ``before``: the beginning of a command that runs the rest of it, such as ``prlimit``.
+    """
     given = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
     with log.open("ab") as output:
         running = subprocess.Popen(
-            [SEKISHO, *words],
+            [*before, SEKISHO, *words],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

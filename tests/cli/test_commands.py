@@ -263,6 +263,7 @@ def test_doctor(peopled: Shell) -> None:
     fine = peopled("doctor")
     assert (fine.code, fine.value["ok"]) == (0, True)
     states = {each["check"]: each["state"] for each in fine.value["checks"]}
+    states.pop("file descriptors")  # this machine's, not the directory's
     assert {check for check, state in states.items() if state != "ok"} == {"mail server"}
     assert states["mail server"] == "notice"
     (peopled.data / "vault.json").chmod(0o644)
@@ -280,8 +281,8 @@ def test_doctor_finds_a_mailbox_outside_a_demo(peopled: Shell) -> None:
     (peopled.data / FILE_NAME).write_text("[sites]\nmailbox = ['mailbox.localhost']\n")
     bad = peopled("doctor")
     found = {each["check"]: each for each in bad.value["checks"]}
-    assert (bad.code, found["configuration"]["state"]) == (1, "bad")
-    assert "sites.mailbox = []" in found["configuration"]["hint"]
+    assert (bad.code, found["serve"]["state"]) == (1, "bad")
+    assert found["serve"]["found"].startswith("sites.mailbox: only a demo shows everybody's mails; write []")
 
 
 def test_doctor_looks_outside(peopled: Shell) -> None:

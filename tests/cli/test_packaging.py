@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,11 @@ import pytest
 import gateway
 from gateway.running.notify import notify, watchdog_seconds
 from tests.cli.conftest import Shell
-from tests.cli.processes import free_port, process
+from tests.cli.processes import PATIENCE, free_port, process
 from tests.cli.test_serving import Gateway
 from tests.offices import PASSPHRASE
 
+_BEGINNING = ("useradd", "install -d -o sekisho", "export SEKISHO_DATA", "sekisho init", "systemctl enable")
 UNIT = Path(gateway.__file__).parent / "packaging" / "sekisho.service"
 
 
@@ -38,6 +41,20 @@ def test_the_unit_forbids_no_code_that_cffi_writes() -> None:
     """pyOpenSSL's callbacks are written at run time: with MemoryDenyWriteExecute nothing would serve."""
     lines = UNIT.read_text().splitlines()
     assert not [line for line in lines if line.startswith("MemoryDenyWriteExecute")]
+
+
+def test_the_unit_says_how_to_begin(tmp_path: Path) -> None:
+    """Its first lines are shell, in an order that works, on the directory of the unit and the README."""
+    head, _, unit = UNIT.read_text().partition("[Unit]")
+    lines = [line.removeprefix("#   ") for line in head.splitlines() if line.startswith("#   ")]
+    (tmp_path / "lines").write_text("\n".join(lines))
+    subprocess.run(["bash", "-n", tmp_path / "lines"], check=True)
+    order = [next(i for i, line in enumerate(lines) if words in line) for words in _BEGINNING]
+    assert order == sorted(order)
+    readme = (UNIT.parents[2] / "README.md").read_text()
+    places = {re.search(r"SEKISHO_DATA=(\S+)", text)[1] for text in (head, unit, readme)}  # type: ignore[index]
+    assert places == {"/var/lib/sekisho"}
+    assert "StateDirectory=sekisho\n" in unit
 
 
 def test_notify(tmp_path: Path) -> None:
@@ -71,7 +88,7 @@ def test_watchdog(environment: dict[str, str], seconds: float | None) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_systemd_is_told(sekisho: Shell, tmp_path: Path, workers: int) -> None:
-    """READY=1 comes once, when every worker answers; the watchdog is fed."""
+    """READY=1 comes once, when every worker answers; the watchdog is fed; a reload and the end are told."""
     log, address = tmp_path / "log", str(tmp_path / "notify")
     gateway_of = Gateway(None, sekisho.data, free_port(), 0, log, {})  # type: ignore[arg-type]
     gateway_of.set("listen", "port", str(gateway_of.port))
@@ -82,12 +99,24 @@ def test_systemd_is_told(sekisho: Shell, tmp_path: Path, workers: int) -> None:
         words = ("serve", "--data", str(sekisho.data), "--workers", str(workers))
         with process(*words, log=log, **environment) as running:
             told: list[bytes] = []
-            while not any(each.startswith(b"READY=1") for each in told):
-                told.append(systemd.recv(200))
+
+            def until_told(line: bytes, times: int = 1) -> None:
+                end = time.monotonic() + PATIENCE
+                while sum(line in each.split(b"\n") for each in told) < times:
+                    assert time.monotonic() < end, told
+                    told.append(systemd.recv(200))
+
+            until_told(b"READY=1")
             with socket.create_connection(("127.0.0.1", gateway_of.port)):
                 pass
-            while b"WATCHDOG=1" not in told:
-                told.append(systemd.recv(200))
+            until_told(b"WATCHDOG=1")
+            os.kill(running.pid, signal.SIGHUP)
+            until_told(b"READY=1", times=2)
             os.kill(running.pid, signal.SIGTERM)
+            until_told(b"STOPPING=1")
             assert running.wait(60) == 0
-        assert sum(each.startswith(b"READY=1") for each in told) == 1
+        words = [line.partition(b"=")[0] for each in told for line in each.split(b"\n")]
+        states = [word for word in words if word in (b"READY", b"RELOADING", b"STOPPING")]
+        assert states == [b"READY", b"RELOADING", b"READY", b"STOPPING"]
+        # systemd.service(5), Type=notify-reload: without its moment a reload is not believed.
+        assert words[words.index(b"RELOADING") + 1] == b"MONOTONIC_USEC"

@@ -65,7 +65,9 @@ class Gateway:
     def set(self, section: str, name: str, value: str) -> None:
         file = self.data / FILE_NAME
         head, mark, rest = file.read_text().partition(f"\n[{section}]\n")
-        file.write_text(head + mark + re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", rest, count=1))
+        draft = file.with_suffix(".new")
+        draft.write_text(head + mark + re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", rest, count=1))
+        draft.replace(file)  # a server that is starting reads it whole
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         given = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
@@ -74,19 +76,29 @@ class Gateway:
             line, env=given | self.environment, capture_output=True, text=True, check=False, timeout=60
         )
 
+    def doctor(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.command("doctor").stdout)["checks"]
+        return found
+
 
 @contextmanager
 def ready(
-    data: Path, tmp_path: Path, *words: str, workers: int = 1, passphrase: str = PASSPHRASE
+    data: Path,
+    tmp_path: Path,
+    *words: str,
+    workers: int = 1,
+    passphrase: str = PASSPHRASE,
+    before: tuple[str, ...] = (),
 ) -> Iterator[Gateway]:
-    """A gateway whose every worker answers."""
+    """A gateway whose every worker answers. ``before``: as of `process`."""
     log, environment = tmp_path / "log", {"SEKISHO_PASSPHRASE": passphrase}
     log.touch()
     gateway = Gateway(None, data, free_port(), free_port(), log, environment)  # type: ignore[arg-type]
     gateway.set("listen", "port", str(gateway.port))
     gateway.set("internal", "port", str(gateway.internal))
     more = ("--workers", str(workers)) if workers > 1 else ()
-    with process("serve", "--data", str(data), *words, *more, log=log, **environment) as running:
+    words = ("serve", "--data", str(data), *words, *more)
+    with process(*words, log=log, before=before, **environment) as running:
         words_of_it = f"{workers} workers are ready" if workers > 1 else "ready on port"
         until(lambda: words_of_it in log.read_text(), log, running)
         until(lambda: _answers(gateway.internal), log, running)
@@ -179,7 +191,7 @@ def test_nobody_to_reload(sekisho: Shell, tmp_path: Path) -> None:
 # -- stopping ------------------------------------------------------------------------------------------
 
 
-def _begun(gateway: Gateway) -> ssl.SSLSocket:
+def halfway(gateway: Gateway) -> ssl.SSLSocket:
     """A connection in the middle of a request."""
     connection = tls("pickup.localhost", gateway.port, gateway.ca)
     head = f"POST /login HTTP/1.1\r\nHost: pickup.localhost\r\nOrigin: https://pickup.localhost:{gateway.port}\r\n"
@@ -192,7 +204,7 @@ def _begun(gateway: Gateway) -> ssl.SSLSocket:
 def test_a_running_request_is_finished(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """SIGTERM: no new connection, the request that runs gets its answer, and the exit code is 0."""
     with ready(sekisho.data, tmp_path, workers=workers) as gateway:
-        busy = _begun(gateway)
+        busy = halfway(gateway)
         time.sleep(0.3)  # until the worker has the head: nothing tells us
         os.kill(gateway.running.pid, signal.SIGTERM)
         until(lambda: gateway.says("stopping"), gateway.log)
@@ -207,7 +219,7 @@ def test_a_running_request_is_finished(sekisho: Shell, tmp_path: Path, workers: 
 def test_a_second_signal_waits_for_nobody(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """Drain time is cut short by a second SIGTERM."""
     with ready(sekisho.data, tmp_path, workers=workers) as gateway:
-        busy = _begun(gateway)
+        busy = halfway(gateway)
         time.sleep(0.3)
         os.kill(gateway.running.pid, signal.SIGTERM)
         until(lambda: gateway.says("stopping"), gateway.log)
@@ -220,7 +232,7 @@ def test_a_second_signal_waits_for_nobody(sekisho: Shell, tmp_path: Path, worker
 # -- workers -------------------------------------------------------------------------------------------
 
 
-def _workers(gateway: Gateway) -> dict[int, int]:
+def workers_of(gateway: Gateway) -> dict[int, int]:
     reports = [json.loads(path.read_text()) for path in (gateway.data / "run").glob("worker-*.json")]
     return {state["worker"]: state["pid"] for state in reports}
 
@@ -228,20 +240,20 @@ def _workers(gateway: Gateway) -> dict[int, int]:
 def test_a_dead_worker_is_replaced(sekisho: Shell, tmp_path: Path) -> None:
     """Killed, a worker is started again; meanwhile the others answer, and one of them leads."""
     with ready(sekisho.data, tmp_path, workers=2) as gateway:
-        assert _leader(gateway) in (0, 1)
-        first = _workers(gateway)
-        leader = _leader(gateway)
-        os.kill(first[leader], signal.SIGKILL)
+        assert leader(gateway) in (0, 1)
+        first = workers_of(gateway)
+        first_leader = leader(gateway)
+        os.kill(first[first_leader], signal.SIGKILL)
         for _ in range(10):
             assert gateway.get("pickup.localhost")[0] == 200
-        until(lambda: _workers(gateway)[leader] != first[leader], gateway.log, gateway.running)
+        until(lambda: workers_of(gateway)[first_leader] != first[first_leader], gateway.log, gateway.running)
         # The survivor or the newcomer: whoever looks first takes the lead over.
-        until(lambda: _answers(gateway.internal) and _leader(gateway) in (0, 1), gateway.log)
+        until(lambda: _answers(gateway.internal) and leader(gateway) in (0, 1), gateway.log)
         until(lambda: gateway.says("again in 0.5 s"), gateway.log)
         assert _ended(gateway) == 0
 
 
-def _leader(gateway: Gateway) -> int:
+def leader(gateway: Gateway) -> int:
     text = get_plain(gateway.internal, "/metrics")[1]
     found = re.findall(r'(?m)^sekisho_leader\{worker="(\d)"\} 1$', text)
     return int(found[0]) if len(found) == 1 else -1
@@ -269,20 +281,6 @@ def test_nonces_work_across_workers(sekisho: Shell, tmp_path: Path) -> None:
 
 
 # -- revocation by another process ---------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A demo's directory, which has people with certificates; the demo itself has stopped."""
-    place = tmp_path_factory.mktemp("lived")
-    summary, log = place / "summary.json", place / "log"
-    words = ("demo", "--data", str(place / "data"), "--port", "0", "--summary", str(summary))
-    with process(*words, log=log) as running:
-        until(summary.exists, log, running)
-        os.kill(running.pid, signal.SIGINT)
-        assert running.wait(60) == 0, log.read_text()
-    told: dict[str, Any] = json.loads(summary.read_text())
-    return told
 
 
 class _Upstream(BaseHTTPRequestHandler):
@@ -404,7 +402,7 @@ def test_the_log_is_lines_of_json(sekisho: Shell, tmp_path: Path) -> None:
         assert (asked[0]["status"], asked[0]["tls"], asked[0]["address"]) == (404, "TLSv1.3", "127.0.0.1")
         assert asked[0]["sent"] > 100
         refused = [event for event in events if event["kind"] == "connection"]
-        assert refused[0]["refused"] == "handshake.failed.Error"
+        assert refused[0]["refused"] == "handshake.failed.plaintext"
         assert refused[0]["detail"] == "http request"
         assert "s3cret" not in gateway.log.read_text()
         assert PASSPHRASE not in gateway.log.read_text()
@@ -415,6 +413,9 @@ def test_health_and_figures(sekisho: Shell, tmp_path: Path) -> None:
     with ready(sekisho.data, tmp_path) as gateway:
         assert gateway.get("help.localhost")[0] == 200
         assert gateway.get("service.localhost")[0] == 403
+        assert gateway.command("reload").returncode == 0
+        gateway.set("limits", "idle", "0")
+        assert gateway.command("reload").returncode == 1
         assert get_plain(gateway.internal, "/healthz") == (200, '{"status": "ok"}\n')
         assert json.loads(get_plain(gateway.internal, "/readyz")[1]) == {"status": "ready", "wrong": []}
         assert get_plain(gateway.internal, "/other")[0] == 404
@@ -424,6 +425,9 @@ def test_health_and_figures(sekisho: Shell, tmp_path: Path) -> None:
             'sekisho_requests_total{site="help",method="GET",status="2xx",worker="0"} 1',
             'sekisho_presented_certificates_total{site="service",state="none",worker="0"} 1',
             'sekisho_request_seconds_count{site="service",worker="0"} 1',
+            'sekisho_reloads_total{outcome="done",worker="0"} 1',
+            'sekisho_reloads_total{outcome="refused",worker="0"} 1',
+            "sekisho_certificates_issued_total 0",
             'sekisho_certificate_days{certificate="root"} ',
             'sekisho_certificate_days{certificate="server:pickup.localhost"} ',
             "sekisho_mails_waiting 0",

@@ -249,6 +249,6 @@ def test_nonsense_fills_no_disk(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "log")
     meter = Meter(journal)
     for _ in range(5_000):
-        meter.refused("handshake.failed.Error", "192.0.2.1", 1, "http request")
+        meter.refused("handshake.failed.plaintext", "192.0.2.1", 1, "http request")
     journal.close()
     assert len((tmp_path / "log").read_text().splitlines()) <= 20 * 10

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import socket
+import ssl
 import sys
 from typing import Any
 
@@ -69,6 +71,56 @@ async def test_foreign_alpn_is_refused(serve: Serve, pki: Pki, alpn: list[bytes]
     async with connect(running.port, b"enroll.test", alpn=[b"h2", b"http/1.1"]) as client:
         assert client.tls.get_alpn_proto_negotiated() == b"http/1.1"
         assert (await client.get(b"enroll.test")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("told", "word"),
+    [
+        ({"version": SSL.TLS1_1_VERSION, "ciphers": b"ALL:@SECLEVEL=0"}, "version"),
+        ({"version": SSL.TLS1_2_VERSION, "ciphers": b"AES128-SHA"}, "cipher"),
+        ({"alpn": [b"h2"]}, "alpn"),
+    ],
+)
+async def test_failed_handshakes_have_stable_words(
+    serve: Serve, pki: Pki, told: dict[str, Any], word: str
+) -> None:
+    """What a handshake failed of is a word of ours, for the figures; OpenSSL's own words are the detail."""
+    running = await serve(open_site(pki))
+    more = {"alpn": told.pop("alpn")} if "alpn" in told else {}
+    context = client_context(**told) if told else None
+    with pytest.raises(Closed):
+        async with connect(running.port, b"enroll.test", context=context, **more):
+            pass
+    assert running.listener.counts[f"handshake.failed.{word}"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [(b"GET / HTTP/1.1\r\n\r\n", "plaintext"), (b"PROXY TCP4 1.2.3.4 1.2.3.4 1 443\r\n", "not-tls")],
+)
+async def test_what_is_no_tls_has_a_word_too(serve: Serve, pki: Pki, words: bytes, word: str) -> None:
+    """As above, for peers that begin otherwise."""
+    running = await serve(open_site(pki))
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    writer.write(words)
+    with contextlib.suppress(ConnectionError):
+        await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert running.listener.counts[f"handshake.failed.{word}"] == 1
+
+
+async def test_a_client_that_does_not_trust_us_is_told_apart(serve: Serve, pki: Pki) -> None:
+    """Its alert is a word of its own: mostly our certificate is at fault, which an operator can mend."""
+    running = await serve(open_site(pki))
+
+    def visit() -> None:
+        with socket.create_connection(("127.0.0.1", running.port)) as plain:
+            ssl.create_default_context().wrap_socket(plain, server_hostname="enroll.test")
+
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await asyncio.to_thread(visit)
+    await asyncio.sleep(0.1)
+    assert running.listener.counts["handshake.failed.alert"] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+"""``doctor`` on what is behind the gate: what reload would refuse, and what visitors would get a 502 for."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gateway.config import FILE_NAME
+from tests.cli.conftest import Shell
+from tests.gateway.rawtls import Issued, issue
+
+_NOW = datetime.now(UTC)
+_TIMES = {"not_before": _NOW - timedelta(days=9), "not_after": _NOW + timedelta(days=30)}
+_PAST = {"not_before": _NOW - timedelta(days=9), "not_after": _NOW - timedelta(days=1)}
+
+
+def _found(sekisho: Shell, settings: str) -> list[dict[str, Any]]:
+    """What is not in order about this upstream."""
+    (sekisho.data / FILE_NAME).write_text(f"[upstream]\n{settings}\n")
+    ran = sekisho("doctor")
+    bad = [each for each in ran.value["checks"] if each["state"] == "bad"]
+    assert ran.code == bool(bad)
+    return bad
+
+
+@contextmanager
+def _server(context: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Something that accepts, and speaks TLS if it has a context."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    plain, _ = listening.accept()
+                    with plain, suppress(OSError):
+                        if context is None:
+                            plain.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                        else:
+                            context.wrap_socket(plain, server_side=True).close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("addresses = ['https://a']\nca = 'nix.pem'", "nix.pem cannot be read (No such file or directory)"),
+        ("addresses = ['https://a']", "[upstream] upstream 'https://a': name the CA"),
+        (
+            "addresses = ['http://a']\npublic = ['/portal']",
+            "[upstream] public: '/portal' is a page of our own",
+        ),
+        (
+            "addresses = ['http://a']\ncertificate = ['/login/x']",
+            "certificate: '/login/x' is a page of our own",
+        ),
+        ("addresses = ['http://a']\npublic = ['/a']\ncertificate = ['/a']", "a path stands in both"),
+        ("addresses = ['http://a']\nheaders = ['X-User=nobody']", "identity header X-User: write one of"),
+    ],
+)
+def test_what_reload_would_refuse(sekisho: Shell, settings: str, words: str) -> None:
+    """It is found before, told once, and in the words in which serve refuses it."""
+    (found,) = _found(sekisho, settings)
+    assert found["check"] == "upstream"
+    assert words in found["found"]
+    assert sekisho("serve").error["message"] == found["found"]
+
+
+def test_an_upstream_that_does_not_answer(sekisho: Shell) -> None:
+    """Each address is tried: the one that answers is well, the other one is named with its reason."""
+    with _server() as port, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        lost = nobody.getsockname()[1]
+        (found,) = _found(sekisho, f"addresses = ['http://127.0.0.1:{port}', 'http://127.0.0.1:{lost}']")
+        assert found["found"] == f"http://127.0.0.1:{lost}: Connection refused"
+        assert found["hint"].endswith("start what should answer there, or mend upstream.addresses")
+        assert not _found(sekisho, f"addresses = ['http://127.0.0.1:{port}']\npublic = ['/portals']")
+    (found,) = _found(sekisho, "addresses = ['http://nowhere.invalid']")
+    assert found["found"].startswith("http://nowhere.invalid:80: ")
+
+
+@pytest.fixture(scope="module")
+def authority() -> Issued:
+    return issue("upstream CA", ca=True, **_TIMES)
+
+
+@pytest.mark.parametrize(
+    ("times", "name", "pinned", "words", "hint"),
+    [
+        (_TIMES, "app.internal", True, "", ""),
+        (
+            _TIMES,
+            "app.internal",
+            False,
+            "certificate verify failed: unable to get local issuer",
+            "upstream.ca",
+        ),
+        (_TIMES, "other.internal", True, "Hostname mismatch", "upstream.server_name"),
+        (_TIMES, "", True, "IP address mismatch", "upstream.server_name"),
+        (_PAST, "app.internal", True, "certificate has expired", "renew the certificate of that server"),
+    ],
+)
+def test_the_pinned_ca_is_tried(
+    sekisho: Shell,
+    tmp_path: Path,
+    authority: Issued,
+    times: dict[str, datetime],
+    name: str,
+    pinned: bool,
+    words: str,
+    hint: str,
+) -> None:
+    """An https address is well if its certificate is the CA's and has the name; else the reason is told."""
+    server = issue("app.internal", authority, hosts=("app.internal",), purpose=None, **times)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    (tmp_path / "server.pem").write_bytes(server.pem)
+    context.load_cert_chain(tmp_path / "server.pem")
+    trusted = authority if pinned else issue("another CA", ca=True, **_TIMES)
+    (sekisho.data / "upstream.pem").write_bytes(trusted.certificate.public_bytes(Encoding.PEM))
+    with _server(context) as port:
+        address = f"addresses = ['https://127.0.0.1:{port}']\nca = 'upstream.pem'\nserver_name = '{name}'"
+        found = _found(sekisho, address)
+    assert [words in each["found"] and each["hint"].endswith(hint) for each in found] == [True] * bool(words)
+
+
+def test_an_upstream_without_tls(sekisho: Shell, authority: Issued) -> None:
+    """https where nobody speaks it: the hint is what to write instead."""
+    (sekisho.data / "upstream.pem").write_bytes(authority.certificate.public_bytes(Encoding.PEM))
+    with _server() as port:
+        (found,) = _found(sekisho, f"addresses = ['https://127.0.0.1:{port}']\nca = 'upstream.pem'")
+    assert found["found"].startswith(f"https://127.0.0.1:{port}: TLS failed: ")
+    assert found["hint"] == "if it speaks no TLS, write http:// in upstream.addresses"

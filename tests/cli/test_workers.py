@@ -1,0 +1,243 @@
+"""Several workers on one port: reloads that none of them misses, those that are stuck, and the end of all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.running.pulse import Pulse, Watch
+from gateway.running.reloading import ask_for_reload
+from tests.cli.conftest import Shell
+from tests.cli.processes import free_port, get_plain, process, session_of, until
+from tests.cli.test_serving import Gateway, halfway, leader, ready, workers_of
+from tests.offices import PASSPHRASE
+
+
+def _children(pid: int) -> set[int]:
+    return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def _killed(gateway: Gateway) -> None:
+    """Kills a worker and returns at the birth of the one that takes its place."""
+    before = _children(gateway.running.pid)
+    os.kill(max(before), signal.SIGKILL)
+    until(lambda: bool(_children(gateway.running.pid) - before), gateway.log)
+
+
+# -- workers that are stuck ----------------------------------------------------------------------------
+
+_SUPERVISED = """
+import signal, threading, time
+from gateway.running.pulse import Pulse
+from gateway.running.supervisor import supervise
+
+pulse, stop = Pulse(3), threading.Event()
+
+def work(number, _):
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    while not stop.wait(0.1):
+        if number != 2:  # that one goes on starting for ever
+            pulse.beat(number, time.monotonic())
+
+class Nobody:
+    turned = reloading = stopping = lambda self: None
+
+supervise(3, work, Nobody(), pulse=pulse, drain=5, silence=1.5)
+"""
+
+
+@pytest.fixture
+def supervised() -> Iterator[subprocess.Popen[bytes]]:
+    """Three workers, the last of which is never heard of; 1.5 seconds of silence are too many."""
+    with subprocess.Popen([sys.executable, "-c", _SUPERVISED], start_new_session=True) as running:
+        yield running
+        os.killpg(running.pid, signal.SIGKILL)
+
+
+def test_a_stuck_worker_is_replaced(supervised: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """One that does not move any more is killed and started again; the others, and who starts, live on."""
+    until(lambda: len(_children(supervised.pid)) == 3, tmp_path)
+    time.sleep(1)
+    before = _children(supervised.pid)
+    stuck = min(before)
+    os.kill(stuck, signal.SIGSTOP)
+    begun = time.monotonic()
+    until(lambda: stuck not in _children(supervised.pid), tmp_path)
+    assert 1.5 < time.monotonic() - begun < 4
+    until(lambda: len(_children(supervised.pid)) == 3, tmp_path)
+    assert len(_children(supervised.pid) & before) == 2
+
+
+def test_a_machine_that_slept_kills_nobody(supervised: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """Stopped together and going on together, as after a suspend, all processes are the same."""
+    until(lambda: len(_children(supervised.pid)) == 3, tmp_path)
+    time.sleep(1)
+    before = _children(supervised.pid)
+    for pid in (supervised.pid, *before):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(4)
+    for pid in (supervised.pid, *before):
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(2.5)
+    assert _children(supervised.pid) == before
+
+
+def test_only_time_awake_counts() -> None:
+    """Silence is counted in the watcher's own turns, and told once; a beat or a birth ends it."""
+    pulse = Pulse(2)
+    watch = Watch(pulse, allowed=3, turn=1)
+    pulse.beat(0, 100.0)
+    assert [watch.stuck((0, 1), now) for now in (100, 101, 102, 103)] == [[]] * 4
+    assert watch.stuck((0, 1), 103.5) == [0]
+    assert watch.stuck((0, 1), 104.5) == []
+    pulse.beat(0, 105.0)
+    # An hour passed by in one turn: it counts as one second.
+    assert [watch.stuck((0, 1), now) for now in (105, 4_000, 4_001, 4_002)] == [[]] * 4
+    pulse.forget(0)
+    assert [watch.stuck((0, 1), now) for now in range(4_003, 4_020)] == [[]] * 17
+
+
+def test_a_stuck_worker_is_named(sekisho: Shell, tmp_path: Path) -> None:
+    """/readyz and ``sekisho reload`` say which one it is; half a minute later another is in its place."""
+    with ready(sekisho.data, tmp_path, workers=2) as gateway:
+        stuck = 1 - leader(gateway)
+        pid = workers_of(gateway)[stuck]
+        os.kill(pid, signal.SIGSTOP)
+        assert get_plain(gateway.internal, "/readyz")[0] == 200
+        refused = json.loads(gateway.command("reload", "--timeout", "2").stdout)["error"]["message"]
+        assert refused.startswith(f"worker {stuck} (process {pid}) did not answer within 2 seconds")
+        until(lambda: get_plain(gateway.internal, "/readyz")[0] == 503, gateway.log)
+        (wrong,) = json.loads(get_plain(gateway.internal, "/readyz")[1])["wrong"]
+        assert re.fullmatch(rf"nothing of worker {stuck} for 1\d s", wrong)
+        until(lambda: gateway.says(f"worker {stuck} (process {pid}) is stuck"), gateway.log)
+        until(lambda: workers_of(gateway)[stuck] != pid, gateway.log)
+        assert get_plain(gateway.internal, "/readyz")[0] == 200
+        assert ask_for_reload(gateway.data, 30) == 2
+
+
+# -- the log -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_lines_name_their_worker(sekisho: Shell, tmp_path: Path, workers: int) -> None:
+    """Where several write to one log each line says whose it is; one alone has no number."""
+    with ready(sekisho.data, tmp_path, workers=workers) as gateway:
+        assert gateway.get("help.localhost")[0] == 200
+        until(lambda: gateway.says('"kind":"access"'), gateway.log)
+        numbers = {(line["kind"], line.get("from")): line.get("worker") for line in gateway.lines()}
+        assert (numbers["access", None] in (0, 1)) == (workers > 1)
+        begun = [line.get("worker") for line in gateway.lines() if "ready on port" in line.get("says", "")]
+        assert sorted(begun, key=str) == ([0, 1] if workers > 1 else [None])
+        # What the process above them says is nobody's.
+        assert [line.get("worker") for line in gateway.lines() if "workers are" in line.get("says", "")] == [
+            None
+        ] * (workers > 1)
+
+
+# -- the end -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stuck", [False, True], ids=["all well", "one stuck"])
+def test_nobody_waits_for_who_is_stopping(sekisho: Shell, tmp_path: Path, stuck: bool) -> None:
+    """During the drain a new connection is refused at once, whatever state the workers are in."""
+    with ready(sekisho.data, tmp_path, workers=2) as gateway:
+        busy = halfway(gateway)
+        time.sleep(0.3)
+        if stuck:
+            for pid in workers_of(gateway).values():
+                os.kill(pid, signal.SIGSTOP)
+        os.kill(gateway.running.pid, signal.SIGTERM)
+        until(lambda: gateway.says("stopping"), gateway.log)
+        time.sleep(0.2)
+        answers = {_connect(gateway.port) for _ in range(20)}
+        if stuck:  # the supervisor's patience ends later than ours
+            os.killpg(gateway.running.pid, signal.SIGKILL)
+        assert answers == {errno.ECONNREFUSED}
+        if stuck:
+            return
+        # Nor do those that drain burn anything on the port that is gone.
+        before = [_cpu_seconds(pid) for pid in workers_of(gateway).values()]
+        time.sleep(1)
+        assert sum(map(_cpu_seconds, workers_of(gateway).values())) - sum(before) < 0.3
+        busy.sendall(b"&b=22")
+        assert busy.recv(65_536).startswith(b"HTTP/1.1 4")
+        busy.close()
+        assert gateway.running.wait(30) == 0
+
+
+def _connect(port: int) -> int:
+    with socket.socket() as visitor:
+        return visitor.connect_ex(("127.0.0.1", port))
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# -- reload --------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_is_starting_misses_no_reload(sekisho: Shell, tmp_path: Path) -> None:
+    """However young a worker is, it serves the new settings once the reload is said to be done."""
+    with ready(sekisho.data, tmp_path, workers=2) as gateway:
+        for number, age in enumerate((0.0, 0.02, 0.04, 0.08, 0.12), start=1000):
+            # Old enough to be replaced at once: whoever dies young waits.
+            time.sleep(0.3)
+            _killed(gateway)
+            time.sleep(age)
+            telephone = f"03-0000-{number}"
+            gateway.set("operator", "telephone", f'"{telephone}"')
+            assert ask_for_reload(gateway.data, 30) == 2
+            pages = [gateway.get("help.localhost", "/contact")[1] for _ in range(12)]
+            assert sum(telephone in page for page in pages) == len(pages), f"{age} s after its birth"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_that_is_starting_misses_no_reload(sekisho: Shell, tmp_path: Path, workers: int) -> None:
+    """Asked before it answers anybody, it answers with the new settings."""
+    log = tmp_path / "log"
+    gateway = Gateway(None, sekisho.data, free_port(), 0, log, {})  # type: ignore[arg-type]
+    gateway.set("listen", "port", str(gateway.port))
+    words = ("serve", "--data", str(gateway.data), "--workers", str(workers))
+    for number, age in enumerate((0.0, 0.03, 0.06), start=1000):
+        with process(*words, log=log, SEKISHO_PASSPHRASE=PASSPHRASE) as running:
+            pid = gateway.data / "run" / "sekisho.pid"
+            until(lambda: pid.exists() and pid.read_text() == f"{running.pid}\n", log, running)  # noqa: B023
+            time.sleep(age)
+            gateway.set("operator", "telephone", f'"03-0000-{number}"')
+            assert ask_for_reload(gateway.data, 30) == workers
+            assert all(f"03-0000-{number}" in gateway.get("help.localhost", "/contact")[1] for _ in range(6))
+        until(lambda: not session_of(running.pid), log)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_reload_ends_nobody_who_is_stopping(sekisho: Shell, tmp_path: Path, workers: int) -> None:
+    """SIGHUP during the drain is not the end of a request that runs."""
+    with ready(sekisho.data, tmp_path, workers=workers) as gateway:
+        busy = halfway(gateway)
+        time.sleep(0.3)
+        os.kill(gateway.running.pid, signal.SIGTERM)
+        until(lambda: gateway.says("stopping"), gateway.log)
+        time.sleep(0.3)
+        for pid in session_of(gateway.running.pid):
+            os.kill(pid, signal.SIGHUP)
+        time.sleep(0.3)
+        busy.sendall(b"&b=22")
+        assert busy.recv(65_536).startswith(b"HTTP/1.1 4")
+        busy.close()
+        assert gateway.running.wait(30) == 0
