@@ -30,11 +30,13 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 from gateway.config import FILE_NAME
+from tests.bench.full_bench import fill
 from tests.cli.processes import SEKISHO, free_port, get_plain, pem_of, process, tls, until
 from tests.soak.orders import slope_of
 
 _CLIENT = SEKISHO.with_name("sekisho-client")
 _SERVICE = "service.localhost"
+_STORED = 50_000
 #: What goes on at the same time.
 _WORKS = ("visit", "hold", "disturb", "enroll", "operate")
 #: KiB a minute that the memory of all workers may grow in the second half: an allocator's noise.
@@ -116,6 +118,7 @@ def _started(place: Path, options: argparse.Namespace, stack: ExitStack) -> tupl
         os.kill(it.pid, signal.SIGINT)
         it.wait(60)
     told = json.loads(summary.read_text())
+    fill(place / "data", _STORED)
     upstream = ThreadingHTTPServer(("127.0.0.1", 0), _Upstream)
     upstream.daemon_threads = True
     Thread(target=upstream.serve_forever, daemon=True).start()
@@ -131,7 +134,7 @@ def _started(place: Path, options: argparse.Namespace, stack: ExitStack) -> tupl
         ("log", "file"): '"gate.log"',
         ("log", "level"): '"info"',
         ("limits", "idle"): "5.0",
-        # Page caches that are full soon: they are bounded, and would else fill for hours.
+        # Page caches that are full soon, as many certificates are stored: they would else fill for hours.
         ("database", "cache"): "1",
     }
     text = file.read_text()
