@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import signal
 import socket
 import ssl
@@ -27,7 +26,7 @@ from urllib.parse import urlencode
 from gateway.config import FILE_NAME
 from tests.bench.proxy_bench import _COMMON, _UPSTREAM, nginx, nginx_gate, tls
 from tests.bench.tls_bench import cpu, free_port, write_pki
-from tests.cli.processes import pem_of, process, until
+from tests.cli.processes import change, pem_of, process, until
 from tests.cli.processes import tls as tls_to
 
 _HOST = "service.localhost"
@@ -116,11 +115,7 @@ def _serve(place: Path, behind: int, stack: ExitStack) -> tuple[dict[str, Any], 
         ("upstream", "certificate"): f'["{_PATHS["certificate"]}"]',
         ("log", "file"): '"gate.log"',
     }
-    text = file.read_text()
-    for (section, name), value in changes.items():
-        head, mark, rest = text.partition(f"\n[{section}]\n")
-        text = head + mark + re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", rest, count=1)
-    file.write_text(text)
+    change(file, changes)
     passphrase = ("--passphrase-file", told["passphrase_file"])
     running = stack.enter_context(process("serve", "--data", str(place / "data"), *passphrase, log=log))
     until(lambda: _answers(port), log, running)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
+from threading import Thread
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
@@ -52,6 +54,38 @@ def until(found: Callable[[], bool], log: Path, running: subprocess.Popen[bytes]
         assert running is None or running.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.02)
+
+
+def change(file: Path, settings: Mapping[tuple[str, str], str]) -> None:
+    """Writes other values (as TOML has them) into a configuration, by section and name."""
+    text = file.read_text()
+    for (section, name), value in settings.items():
+        head, mark, rest = text.partition(f"\n[{section}]\n")
+        assert mark, section
+        text = head + mark + re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", rest, count=1)
+    draft = file.with_suffix(".new")
+    draft.write_text(text)
+    draft.replace(file)  # a server that is starting reads it whole
+
+
+@contextmanager
+def accepting(context: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A port on which something accepts: it speaks TLS if it has a context, else it says 400."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    plain, _ = listening.accept()
+                    with plain, suppress(OSError):
+                        if context is None:
+                            plain.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                        else:
+                            context.wrap_socket(plain, server_side=True).close()
+
+        Thread(target=serve, daemon=True).start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 def session_of(leader: int) -> set[int]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.config import FILE_NAME
 from tests.cli.conftest import Shell
+from tests.cli.processes import accepting
 from tests.gateway.rawtls import Issued, issue
 
 _NOW = datetime.now(UTC)
@@ -30,26 +28,6 @@ def _found(sekisho: Shell, settings: str) -> list[dict[str, Any]]:
     bad = [each for each in ran.value["checks"] if each["state"] == "bad"]
     assert ran.code == bool(bad)
     return bad
-
-
-@contextmanager
-def _server(context: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Something that accepts, and speaks TLS if it has a context."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    plain, _ = listening.accept()
-                    with plain, suppress(OSError):
-                        if context is None:
-                            plain.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                        else:
-                            context.wrap_socket(plain, server_side=True).close()
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield listening.getsockname()[1]
-        listening.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +57,7 @@ def test_what_reload_would_refuse(sekisho: Shell, settings: str, words: str) -> 
 
 def test_an_upstream_that_does_not_answer(sekisho: Shell) -> None:
     """Each address is tried: the one that answers is well, the other one is named with its reason."""
-    with _server() as port, socket.socket() as nobody:
+    with accepting() as port, socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         lost = nobody.getsockname()[1]
         (found,) = _found(sekisho, f"addresses = ['http://127.0.0.1:{port}', 'http://127.0.0.1:{lost}']")
@@ -128,7 +106,7 @@ def test_the_pinned_ca_is_tried(
     context.load_cert_chain(tmp_path / "server.pem")
     trusted = authority if pinned else issue("another CA", ca=True, **_TIMES)
     (sekisho.data / "upstream.pem").write_bytes(trusted.certificate.public_bytes(Encoding.PEM))
-    with _server(context) as port:
+    with accepting(context) as port:
         address = f"addresses = ['https://127.0.0.1:{port}']\nca = 'upstream.pem'\nserver_name = '{name}'"
         found = _found(sekisho, address)
     assert [words in each["found"] and each["hint"].endswith(hint) for each in found] == [True] * bool(words)
@@ -137,7 +115,7 @@ def test_the_pinned_ca_is_tried(
 def test_an_upstream_without_tls(sekisho: Shell, authority: Issued) -> None:
     """https where nobody speaks it: the hint is what to write instead."""
     (sekisho.data / "upstream.pem").write_bytes(authority.certificate.public_bytes(Encoding.PEM))
-    with _server() as port:
+    with accepting() as port:
         (found,) = _found(sekisho, f"addresses = ['https://127.0.0.1:{port}']\nca = 'upstream.pem'")
     assert found["found"].startswith(f"https://127.0.0.1:{port}: TLS failed: ")
     assert found["hint"] == "if it speaks no TLS, write http:// in upstream.addresses"

@@ -25,6 +25,7 @@ from gateway.config import FILE_NAME
 from tests.cli.conftest import Shell
 from tests.cli.processes import (
     SEKISHO,
+    change,
     free_port,
     get,
     get_plain,
@@ -63,11 +64,7 @@ class Gateway:
         return found
 
     def set(self, section: str, name: str, value: str) -> None:
-        file = self.data / FILE_NAME
-        head, mark, rest = file.read_text().partition(f"\n[{section}]\n")
-        draft = file.with_suffix(".new")
-        draft.write_text(head + mark + re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", rest, count=1))
-        draft.replace(file)  # a server that is starting reads it whole
+        change(self.data / FILE_NAME, {(section, name): value})
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         given = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.proxy.standing import Standing
-from tests.cli.processes import free_port, get_plain, pem_of, until
+from tests.cli.processes import accepting, free_port, get_plain, pem_of, until
 from tests.cli.test_serving import Gateway, ready
 from tests.gateway.rawtls import issue
 
@@ -126,17 +125,7 @@ def test_an_upstream_with_another_ca(house: _House, tmp_path: Path) -> None:
     (house.data / "upstream.pem").write_bytes(other)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "server.pem")
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    plain, _ = listening.accept()
-                    with plain, suppress(OSError):
-                        context.wrap_socket(plain, server_side=True).close()
-
-        threading.Thread(target=serve, daemon=True).start()
-        port = listening.getsockname()[1]
+    with accepting(context) as port:
         settings = {"addresses": f'["https://127.0.0.1:{port}"]', "ca": '"upstream.pem"'}
         with house.serving(server_name='"app.internal"', **settings) as gateway:
             status, page = house.visit(gateway)
@@ -145,7 +134,6 @@ def test_an_upstream_with_another_ca(house: _House, tmp_path: Path) -> None:
             (told,) = _told(gateway)
             words = f"upstream https://127.0.0.1:{port}: certificate verify failed: "
             assert told == ("warning", words + "unable to get local issuer certificate")
-        listening.shutdown(socket.SHUT_RDWR)
 
 
 def test_an_upstream_that_says_it_is_unwell(house: _House) -> None:

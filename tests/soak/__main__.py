@@ -31,7 +31,7 @@ from typing import Any
 
 from gateway.config import FILE_NAME
 from tests.bench.full_bench import fill
-from tests.cli.processes import SEKISHO, free_port, get_plain, pem_of, process, tls, until
+from tests.cli.processes import SEKISHO, change, free_port, get_plain, pem_of, process, tls, until
 from tests.soak.orders import slope_of
 
 _CLIENT = SEKISHO.with_name("sekisho-client")
@@ -137,11 +137,7 @@ def _started(place: Path, options: argparse.Namespace, stack: ExitStack) -> tupl
         # Page caches that are full soon, as many certificates are stored: they would else fill for hours.
         ("database", "cache"): "1",
     }
-    text = file.read_text()
-    for (section, name), value in changes.items():
-        head, mark, rest = text.partition(f"\n[{section}]\n")
-        text = head + mark + re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", rest, count=1)
-    file.write_text(text)
+    change(file, changes)
     words = ("serve", "--data", str(place / "data"), "--workers", str(options.workers))
     words += ("--passphrase-file", told["passphrase_file"])
     running = stack.enter_context(process(*words, log=log))

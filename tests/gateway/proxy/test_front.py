@@ -1092,15 +1092,22 @@ async def test_what_is_public_is_so_behind_the_door(house: Build, who: str) -> N
     assert len(upstream.requests) == (1 if who == "revoked" else 0)
 
 
-async def test_a_stream_ends_with_the_right_to_it(house: Build) -> None:
-    """Who is no longer let in while an answer runs loses it, and not as if it were whole."""
-    entitled = True
+@dataclass
+class Right:
+    """To be let in, as long as it lasts."""
 
-    async def admit(request: Request) -> Caller:
-        if not entitled:
+    held: bool = True
+
+    async def admit(self, request: Request) -> Caller:
+        if not self.held:
             raise NotRelayed(403, "login")
         assert isinstance(request.verdict, VerifiedPeer)
         return Caller(request.verdict)
+
+
+async def test_a_stream_ends_with_the_right_to_it(house: Build) -> None:
+    """Who is no longer let in while an answer runs loses it, and not as if it were whole."""
+    right = Right()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -1110,12 +1117,14 @@ async def test_a_stream_ends_with_the_right_to_it(house: Build) -> None:
             await asyncio.sleep(0.02)
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}", needs="login", login=admit, waits=Waits(recheck=0.05))
+        here = await house(
+            f"http://127.0.0.1:{port}", needs="login", login=right.admit, waits=Waits(recheck=0.05)
+        )
         async with here.client() as client:
             await client.send(get(HOST, b"/a"))
             for _ in range(5):
                 assert await client.some()
-            entitled = False
+            right.held = False
             got, alert = await everything(client)
             assert alert != "close_notify"
             assert not got.endswith(b"0\r\n\r\n")
@@ -1126,13 +1135,7 @@ async def test_a_stream_ends_with_the_right_to_it(house: Build) -> None:
 @pytest.mark.parametrize("waiting", ["upload", "answer"])
 async def test_an_exchange_ends_with_the_right_to_it(house: Build, waiting: str) -> None:
     """Who is no longer let in sends nothing more and is not answered by the upstream: he is told why."""
-    entitled, received, go = True, bytearray(), asyncio.Event()
-
-    async def admit(request: Request) -> Caller:
-        if not entitled:
-            raise NotRelayed(403, "login")
-        assert isinstance(request.verdict, VerifiedPeer)
-        return Caller(request.verdict)
+    right, received, go = Right(), bytearray(), asyncio.Event()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -1143,7 +1146,9 @@ async def test_an_exchange_ends_with_the_right_to_it(house: Build, waiting: str)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}", needs="login", login=admit, waits=Waits(recheck=0.05))
+        here = await house(
+            f"http://127.0.0.1:{port}", needs="login", login=right.admit, waits=Waits(recheck=0.05)
+        )
         async with here.client() as client:
             if waiting == "upload":
                 await client.send(chunked(b"/a", b"4\r\nabcd\r\n"))
@@ -1151,7 +1156,7 @@ async def test_an_exchange_ends_with_the_right_to_it(house: Build, waiting: str)
             else:
                 await client.send(get(HOST, b"/a"))
                 await asyncio.sleep(0.15)
-            entitled = False
+            right.held = False
             await until(lambda: not relaying())
             go.set()
             before = bytes(received)
