@@ -39,8 +39,8 @@ _SERVICE = "service.localhost"
 _STORED = 50_000
 #: What goes on at the same time.
 _WORKS = ("visit", "hold", "disturb", "enroll", "operate")
-#: KiB a minute that the memory of two workers may grow in the second half: 0.3 %, for a heap goes on settling.
-#: The least leak that this found, an old application kept for each reload, made it 670.
+#: KiB a minute that the memory of two workers may grow in the second half: 0.3 %, for a heap goes on
+#: settling. The least leak that this found, an old application kept for each reload, made it 670.
 _MOST = 450.0
 
 
