@@ -2,8 +2,8 @@
 the site's relay, if it has one, or to the site's own pages.
 
 The pages are aiohttp's, in this process. They get the head as it was parsed, the body in framing of
-our own, and with a request that the relay turned down the reason why, so that they can say it. No byte
-that came from a client is read by a second parser, so that no two can differ.
+our own, and with a request that the relay turned down the reason why, so that they can say it. Where one
+request ends and the next begins is decided here and nowhere else.
 """
 
 from __future__ import annotations
@@ -396,7 +396,7 @@ class Front(asyncio.Protocol):
         )
         request.keep_alive = parser.should_keep_alive()
         request.began = self._loop.time()
-        self._fields, self._size = [], 0
+        self._fields, self._size, self._fed = [], 0, 0
         self._receiving = request
         self._queue.append(request)
 
@@ -589,7 +589,7 @@ class Front(asyncio.Protocol):
             pages.data_received(heads.chunk(data) if chunked else data)
         if request.broken:
             self._paged = None
-            pages.data_received(b"malformed\r\n")  # in the place of a chunk's size
+            pages.break_body()
         elif request.complete and self._paged is request:
             self._paged = None
             if chunked:

@@ -276,11 +276,18 @@ class RequestProtocol(web.RequestHandler):
         self._wire = cast("TlsConnection", transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        body, self._body = self._body, None
         super().connection_lost(exc)
+        # aiohttp tells the request that runs; one whose turn is only coming would wait for ever.
+        self._end_body(ConnectionResetError("the client is gone"))
+
+    def break_body(self) -> None:
+        """The body that is coming has no end: its framing broke."""
+        self._end_body(web.RequestPayloadError("the body is malformed"))
+
+    def _end_body(self, error: Exception) -> None:
+        body, self._body = self._body, None
         if body is not None and not body.is_eof():
-            # aiohttp tells the request that runs; one whose turn is only coming would wait for ever.
-            body.set_exception(ConnectionResetError("the client is gone"))
+            body.set_exception(error)
             body.feed_eof()  # nothing to linger for
 
     def log_exception(self, *args: Any, **more: Any) -> None:
@@ -293,13 +300,9 @@ class RequestProtocol(web.RequestHandler):
         self._written = 0 if self._wire is None else self._wire.written
 
     def data_received(self, data: bytes) -> None:
-        count, body = self._request_count, self._body
+        count = self._request_count
         super().data_received(data)
         if self._request_count != count:
-            if body is not None and not body.is_eof():
-                # The framing broke within a body, whose reader aiohttp would leave waiting for ever.
-                body.set_exception(web.RequestPayloadError("the body is malformed"))
-                body.feed_eof()  # nothing to linger for
             self._body = self._messages[-1][1] if self._messages else None
         if self._body is not None and self._body.is_eof():
             self._body = None
@@ -331,6 +334,8 @@ class RequestProtocol(web.RequestHandler):
         """A page instead of aiohttp's text; the peer's faults are counted, ours are logged."""
         if isinstance(exc, ConnectionError) and self.transport is None:
             return web.Response(status=CLIENT_GONE)
+        if isinstance(exc, web.RequestPayloadError):
+            status = 400
         if status >= 500:
             log.error("request failed: %s", type(exc).__name__, exc_info=exc)
         else:

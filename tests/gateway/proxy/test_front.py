@@ -183,6 +183,32 @@ def relaying() -> list[str]:
     return [name for name in names if name.startswith(("Errand.", "Relay."))]
 
 
+@pytest.mark.parametrize("size", [5, 16_000])
+async def test_a_body_behind_a_head_as_large_as_may_be(house: Build, size: int) -> None:
+    """Head and body have limits of their own: a body in the next record arrives as it was sent."""
+    body = (b"hello" * size)[:size]
+    here = await house("http://127.0.0.1:1")
+    async with here.client() as client:
+        lines = [b"X-%d: " % number + b"x" * 7_990 for number in range(8)]
+        await client.send(post(b"/own/echo", b"", *lines, length=size))
+        await asyncio.sleep(0.05)
+        await client.send(body)
+        answer = await asyncio.wait_for(client.answer(), 5)
+        assert (answer.status, answer.body) == (200, body)
+
+
+async def test_a_broken_body_never_becomes_content(house: Build) -> None:
+    """Whoever reads it is told; the visitor gets 400, and the log no fault of ours."""
+    async with recording() as upstream:
+        here = await house(upstream.url)
+        async with here.client() as client:
+            await client.send(chunked(b"/own/echo", b"3\r\nabc\r\n"))
+            await asyncio.sleep(0.05)
+            await client.send(b"zz\r\n")
+            got, _ = await everything(client)
+            assert statuses(got) == [400]
+
+
 async def test_who_is_told_to_go_on_has_the_whole_time(house: Build) -> None:
     """The 100 comes late in a window that began when the client was still waiting: a new one begins."""
 
