@@ -197,6 +197,19 @@ async def test_a_body_behind_a_head_as_large_as_may_be(house: Build, size: int) 
         assert (answer.status, answer.body) == (200, body)
 
 
+@pytest.mark.parametrize(("said", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200)])
+async def test_where_a_page_posts_from_is_asked_without_origin_too(
+    house: Build, said: str, status: int
+) -> None:
+    """V40: Sec-Fetch-Site alone is enough to refuse what another site's page does."""
+    async with recording() as upstream:
+        here = await house(upstream.url)
+        async with here.client() as client:
+            asked = post(b"/a", b"x", f"Sec-Fetch-Site: {said}".encode())
+            assert (await client.ask(asked)).status == status
+    assert len(upstream.requests) == (status == 200)
+
+
 async def test_a_broken_body_never_becomes_content(house: Build) -> None:
     """Whoever reads it is told; the visitor gets 400, and the log no fault of ours."""
     async with recording() as upstream:
