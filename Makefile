@@ -22,8 +22,8 @@ test: setup packages ## every test; those whose tools are missing are skipped by
 bench: setup packages ## what the README's numbers were measured with
 	@tools/bench $(VENV)/bin/python
 
-soak: setup ## minutes of everything at random: nothing good fails, memory stays flat (SECONDS=600)
-	@$(VENV)/bin/python -m tests.soak --seconds $(or $(SECONDS),600)
+soak: setup ## everything at random: nothing good fails, memory stays flat (WARMUP=900 SECONDS=600)
+	@$(VENV)/bin/python -m tests.soak --warmup $(or $(WARMUP),900) --seconds $(or $(SECONDS),600)
 
 screenshots: setup packages ## every screen, as the browser tests see it, into screenshots/
 	@mkdir -p screenshots
