@@ -384,10 +384,10 @@ LIMIT_MEANINGS: dict[str, str] = {
     "barren_bytes": "bytes of TLS records that carry no data",
     "line_bytes": "bytes of a request line or header line",
     "headers": "header lines of a request",
-    "connections": "open connections",
-    "connections_per_address": "open connections from one address, of IPv6 from one /64",
-    "connections_per_certificate": "open connections with one client certificate",
-    "handshakes_per_address": "unfinished handshakes from one address",
+    "connections": "open connections of a worker",
+    "connections_per_address": "open connections from one address (IPv6: one /64), to all workers together",
+    "connections_per_certificate": "open connections with one client certificate, to all workers together",
+    "handshakes_per_address": "unfinished handshakes from one address, to all workers together",
 }
 
 #: Meanings of ``gateway.rates.Rates``.

@@ -198,7 +198,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._barren = self._body = self._body_mark = self._sent = self._sent_mark = 0
         self._started = self._last = self.deadline = 0.0
         self.address, self.port = "", 0
-        self.source: str | bytes = ""
+        self.source = b""  # whose connection it is, to the caps
         self.written = 0  # bytes that the request handler has written
 
     # --- the protocol of the socket below ---
@@ -216,7 +216,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._started = self._last = self._loop.time()
         if self._listener.is_proxy(self.address):
             # Counted as its own until it has said for whom it speaks.
-            self._proxied, self.source = bytearray(), f"proxy {self.address}"
+            self._proxied, self.source = bytearray(), b"proxy " + self.source
             self.deadline = self._started + self._limits.proxy_header
         if not self._listener.admit(self, proxied=self._proxied is not None):
             self.abort()
@@ -567,6 +567,6 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self.abort()
 
 
-def source(address: str) -> str | bytes:
+def source(address: str) -> bytes:
     """What counts as one address: of IPv6 the /64, which one customer has for himself."""
-    return address if ":" not in address else ip_address(address.partition("%")[0]).packed[:8]
+    return address.encode() if ":" not in address else ip_address(address.partition("%")[0]).packed[:8]

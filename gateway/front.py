@@ -326,7 +326,7 @@ class Front(asyncio.Protocol):
             pages.connection_made(cast(asyncio.Transport, _PagesTransport(self, pages)))
             if self.writing_paused:
                 pages.pause_writing()
-        pages.why, pages.subject = why, request.subject
+        pages.asked, pages.why, pages.subject = (request.method, request.target), why, request.subject
         pages.resume_count()
         self._at_pages = True
         # Whoever was turned down has no use for his body, part of which may be on its way upstream.

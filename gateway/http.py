@@ -242,7 +242,7 @@ class RequestProtocol(web.RequestHandler):
     """aiohttp's request handler for one connection: the pages behind a `gateway.front`, which gives it whole
     heads, one request after the other, and their bodies."""
 
-    __slots__ = ("_body", "_wire", "_written", "info", "on_answered", "subject", "why")
+    __slots__ = ("_body", "_wire", "_written", "asked", "info", "on_answered", "subject", "why")
 
     def __init__(
         self, server: web.Server, info: ConnectionInfo, limits: Limits, loop: asyncio.AbstractEventLoop
@@ -262,6 +262,8 @@ class RequestProtocol(web.RequestHandler):
         self.info = info
         #: Who is told that a request is answered, and whether the connection goes on.
         self.on_answered: Callable[[bool], None] | None = None
+        #: The present request's method and target: aiohttp gives those it refuses names of its own.
+        self.asked = "", ""
         #: Why the present one was not handed on to the upstream, and whose it is.
         self.why: Exception | None = None
         self.subject: str | None = None
@@ -315,9 +317,8 @@ class RequestProtocol(web.RequestHandler):
         """Called by aiohttp when a response has been written, or the client left while it was."""
         written = 0 if self._wire is None else self._wire.written
         seconds = self._loop.time() - time if time is not None else 0.0
-        method, target, verdict, subject = (
-            request.method, request.raw_path, judged(request), request.get(SUBJECT) or self.subject,
-        )  # fmt: skip
+        (method, target), verdict = self.asked, judged(request)
+        subject = request.get(SUBJECT) or self.subject
         sent, self._written = written - self._written, written
         served = Served(method, target, verdict, subject, response.status, sent, seconds)
         self.info.observer.served(self.info, served)

@@ -34,6 +34,7 @@ from ca.trust import (
 )
 from gateway.connection import ConnectionInfo, Limits, Observer, TlsConnection, Unobserved
 from gateway.front import Front
+from gateway.headcount import Headcount, headcounts
 from gateway.http import AHEAD, Verdict, authorities, demand_c_parser, forget_applications, gate, misdirected
 from gateway.tls import (
     ClientCertificate,
@@ -50,6 +51,8 @@ Network = IPv4Network | IPv6Network
 
 _CACHED_VERDICTS = 4_096
 _BACKLOG = 1_024
+# Kinds of guests that are counted.
+_HANDSHAKE, _CONNECTION, _CERTIFICATE = b"handshake ", b"connection ", b"certificate "
 
 
 class Listener:
@@ -59,6 +62,7 @@ class Listener:
     `public_ports`: ports that may stand in Host besides the one bound, when something in front
     of us forwards them.
     `proxies`: the networks of load balancers; every connection from there begins with a PROXY header.
+    `headcount`: this worker's of several; None: there is no other.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Listener:
         public_ports: Iterable[int] = (443,),
         proxies: Iterable[Network] = (),
         observer: Observer = Unobserved(),  # noqa: B008 (keeps nothing)
+        headcount: Headcount | None = None,
     ) -> None:
         demand_c_parser()
         self.limits = limits
@@ -91,8 +96,7 @@ class Listener:
         self._sweeper: asyncio.TimerHandle | None = None
         self._open: set[TlsConnection] = set()
         self._departed = asyncio.Event()
-        self._handshaking: Counter[str | bytes] = Counter()
-        self._by_source: Counter[str | bytes] = Counter()
+        self._headcount = headcount or headcounts(1)[0]
         self._by_certificate: dict[str, tuple[int, set[TlsConnection]]] = {}
         self._verdicts: dict[tuple[Site, bytes | None], VerifiedPeer] = {}
         self._authorities: dict[str | None, frozenset[bytes]] = {}
@@ -228,47 +232,44 @@ class Listener:
         A load balancer's own address has no such limit: whom it speaks for is looked at by `readmit`.
         """
         self._open.add(connection)
-        self._arrive(connection)
+        numbers = self._arrive(connection.source)
         if len(self._open) > self.limits.connections:
             self.note("refused.connections", connection)
             return False
-        return proxied or self._few(connection)
+        return proxied or self._few(connection, *numbers)
 
-    def readmit(self, connection: TlsConnection, source: str | bytes) -> bool:
+    def readmit(self, connection: TlsConnection, source: bytes) -> bool:
         """Enters a connection under the address that its PROXY header tells."""
-        self._handshake_over(connection.source)
-        _decrement(self._by_source, connection.source)
+        self._headcount.leave(_HANDSHAKE + connection.source)
+        self._headcount.leave(_CONNECTION + connection.source)
         connection.source = source
-        self._arrive(connection)
-        return self._few(connection)
+        return self._few(connection, *self._arrive(source))
 
-    def _arrive(self, connection: TlsConnection) -> None:
-        self._handshaking[connection.source] += 1
-        self._by_source[connection.source] += 1
+    def _arrive(self, source: bytes) -> tuple[int, int]:
+        """Counts one more; returns how many handshakes and connections its address has now."""
+        return self._headcount.enter(_HANDSHAKE + source), self._headcount.enter(_CONNECTION + source)
 
-    def _few(self, connection: TlsConnection) -> bool:
-        if self._handshaking[connection.source] > self.limits.handshakes_per_address:
+    def _few(self, connection: TlsConnection, handshakes: int, connections: int) -> bool:
+        if handshakes > self.limits.handshakes_per_address:
             self.note("refused.handshakes", connection)
             return False
-        if self._by_source[connection.source] > self.limits.connections_per_address:
+        if connections > self.limits.connections_per_address:
             self.note("refused.connections-of-address", connection)
             return False
         return True
 
     def release(self, connection: TlsConnection) -> None:
         """Strikes a connection off the register."""
+        if connection not in self._open:
+            return  # it was gone before it was entered
         self._open.discard(connection)
         self._departed.set()
-        _decrement(self._by_source, connection.source)
+        self._headcount.leave(_CONNECTION + connection.source)
         info = connection.info
         if info is None:
-            self._handshake_over(connection.source)
+            self._headcount.leave(_HANDSHAKE + connection.source)
         elif isinstance(info.verdict, VerifiedPeer):
-            same = self._by_certificate.get(info.verdict.fingerprint)
-            if same is not None:
-                same[1].discard(connection)
-                if not same[1]:
-                    del self._by_certificate[info.verdict.fingerprint]
+            self._strike_off(info.verdict.fingerprint, connection)
 
     def establish(
         self, connection: TlsConnection, tls: Session, handshake: Handshake | None, started: float
@@ -305,11 +306,12 @@ class Listener:
         server = self._runners[misdirected if site is None else site.handler].server
         assert server is not None
         protocol = Front(info, self.limits, loop, server, self._recheck)
-        if isinstance(verdict, VerifiedPeer):
-            self._register(verdict, connection)
-        self._handshake_over(connection.source)
         self.count("handshake.done")
         self._observer.connected(info)
+        # Last, when nothing can fail any more: `release` strikes off what the facts say is entered.
+        if isinstance(verdict, VerifiedPeer):
+            self._register(verdict, connection)
+        self._headcount.leave(_HANDSHAKE + connection.source)
         return info, protocol
 
     # --- within ---
@@ -413,12 +415,17 @@ class Listener:
         ends_at = min(verified.not_after_at, verified.issuer_not_after_at)
         _, same = self._by_certificate.setdefault(verified.fingerprint, (ends_at, set()))
         same.add(connection)
-        if len(same) > self.limits.connections_per_certificate:
+        number = self._headcount.enter(_CERTIFICATE + verified.fingerprint.encode())
+        if number > self.limits.connections_per_certificate:
             self.note("refused.connections-per-certificate", connection)
             connection.abort()
 
-    def _handshake_over(self, source: str | bytes) -> None:
-        _decrement(self._handshaking, source)
+    def _strike_off(self, fingerprint: str, connection: TlsConnection) -> None:
+        _, same = self._by_certificate[fingerprint]
+        same.remove(connection)
+        if not same:
+            del self._by_certificate[fingerprint]
+        self._headcount.leave(_CERTIFICATE + fingerprint.encode())
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweeper = loop.call_later(self.limits.tick, self._sweep, loop)
@@ -454,9 +461,3 @@ async def _runner(handler: Any, recheck_now: Callable[[VerifiedPeer], Verdict], 
         inner = handler[AHEAD](inner)
     server.request_handler = gate(inner, recheck_now)
     return runner
-
-
-def _decrement(counter: Counter[str | bytes], key: str | bytes) -> None:
-    counter[key] -= 1
-    if counter[key] <= 0:
-        del counter[key]

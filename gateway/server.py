@@ -25,6 +25,7 @@ from enroll.acme.nonces import create_table
 from enroll.delivery import deliver_due
 from gateway.assembly import gate_of, sites_of
 from gateway.config import Config, Log, read_config
+from gateway.headcount import Headcount, headcounts
 from gateway.house import House, open_house
 from gateway.rates import Ledger
 from gateway.running import descriptors, internal, places, serving
@@ -79,21 +80,22 @@ def _serve_together(
     uvloop.run(_rehearse(data, passphrase))
     create_table(places.nonce_file(directory))
     _log_directly(data, config.log)
-    ledger, pulse = Ledger(), Pulse(workers)
+    ledger, counts, pulse = Ledger(), headcounts(workers), Pulse(workers)
 
     def worker(number: int, parent: int) -> None:
-        post = Post(directory, number, workers, ledger=ledger, pulse=pulse)
+        post = Post(directory, number, workers, ledger=ledger, headcount=counts[number], pulse=pulse)
         uvloop.run(_serve(data, passphrase, post, sock, parent))
 
-    overseer = _Overseer(directory, workers, sock)
+    overseer = _Overseer(directory, counts, sock)
     supervise(workers, worker, overseer, pulse=pulse, drain=config.limits.drain)
 
 
 class _Overseer:
     """What only the process above the workers can do: speak for all of them, and close the port for all."""
 
-    def __init__(self, directory: Path, workers: int, sock: socket.socket) -> None:
-        self._directory, self._workers, self._sock = directory, workers, sock
+    def __init__(self, directory: Path, counts: list[Headcount], sock: socket.socket) -> None:
+        self._directory, self._counts, self._sock = directory, counts, sock
+        self._workers = len(counts)
         # Since when whatever a worker serves has to have been read; None: nobody waits for them.
         self._wanted: float | None = 0.0
         self._ready = False
@@ -110,6 +112,9 @@ class _Overseer:
         if not self._ready:
             self._ready = True
             log.info("%d workers are ready", self._workers)
+
+    def ended(self, number: int) -> None:
+        self._counts[number].wipe()
 
     def reloading(self) -> None:
         self._wanted = time.monotonic()

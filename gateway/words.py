@@ -251,15 +251,6 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "Please start again from the address in the mail.",
             ),
         ),
-        "session_over": Words(
-            403,
-            ("もう一度ログインしてください", "Please log in again"),
-            (
-                "一定時間操作がなかったか、ログアウトしたため、接続を終了しました。",
-                "The session has ended.",
-            ),
-            ("最初の画面からやり直してください。", "Please start from the first page."),
-        ),
         "ours": Words(
             500,
             ("処理できませんでした", "Something went wrong"),

@@ -21,6 +21,7 @@ from gateway.assembly import gate_of, sites_of
 from gateway.config import Config
 from gateway.connection import Limits
 from gateway.context import Gate, Role
+from gateway.headcount import Headcount
 from gateway.house import House, reopened
 from gateway.listener import Listener, Network
 from gateway.rates import Ledger
@@ -65,6 +66,8 @@ class Post:
     journal: Journal | None = None
     #: How often somebody asked; None: a ledger of one's own.
     ledger: Ledger | None = None
+    #: How many connections somebody has; None: only those here count.
+    headcount: Headcount | None = None
     #: Where workers say that they are not stuck; None: nobody listens.
     pulse: Pulse | None = None
 
@@ -110,6 +113,7 @@ def begin(house: House, post: Post, extra: Builders | None) -> Serving:
         public_ports=(house.config.public_port,),
         proxies=proxies_of(house.config),
         observer=meter,
+        headcount=post.headcount,
     )
     return Serving(house, listener, post, meter, table, ledger, extra, house.read_at)
 

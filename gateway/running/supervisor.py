@@ -39,6 +39,9 @@ class Overseer(Protocol):
     def turned(self) -> None:
         """Called twice a second, and after each signal."""
 
+    def ended(self, number: int) -> None:
+        """Called when a worker is gone, before it is replaced."""
+
     def reloading(self) -> None:
         """Called before the workers are told to."""
 
@@ -159,6 +162,7 @@ class _Workers:
                 continue
             del self._pids[number]
             self._pulse.forget(number)
+            self._overseer.ended(number)
             if self._stop_by is not None:
                 continue
             young = time.monotonic() - started < _YOUNG

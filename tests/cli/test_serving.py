@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -254,6 +254,27 @@ def leader(gateway: Gateway) -> int:
     text = get_plain(gateway.internal, "/metrics")[1]
     found = re.findall(r'(?m)^sekisho_leader\{worker="(\d)"\} 1$', text)
     return int(found[0]) if len(found) == 1 else -1
+
+
+def test_workers_cap_an_address_together(sekisho: Shell, tmp_path: Path) -> None:
+    """Four connections of one address are four, whoever has them; those of dead workers are none."""
+
+    def opens() -> bool:
+        with suppress(OSError):
+            held.append(tls("pickup.localhost", gateway.port, gateway.ca))
+            return True
+        return False
+
+    change(sekisho.data / FILE_NAME, {("limits", "connections_per_address"): "4"})
+    held: list[ssl.SSLSocket] = []
+    with ready(sekisho.data, tmp_path, workers=2) as gateway:
+        assert [opens() for _ in range(6)] == [True] * 4 + [False] * 2
+        for pid in workers_of(gateway).values():
+            os.kill(pid, signal.SIGKILL)
+        until(opens, gateway.log, gateway.running)
+        assert [opens() for _ in range(4)] == [True] * 3 + [False]
+        for each in held:
+            each.close()
 
 
 def test_no_worker_outlives_its_supervisor(sekisho: Shell, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def work(number, _):
             pulse.beat(number, time.monotonic())
 
 class Nobody:
-    turned = reloading = stopping = lambda self: None
+    turned = ended = reloading = stopping = lambda *_: None
 
 supervise(3, work, Nobody(), pulse=pulse, drain=5, silence=1.5)
 """

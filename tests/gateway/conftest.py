@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from ca.clock import ManualClock
 from ca.revocation import RevocationStatus
 from ca.trust import TrustAnchors
 from gateway.connection import Limits
+from gateway.headcount import Headcount, headcounts
 from gateway.listener import Listener
 from gateway.tls import Site
 from tests.gateway.rawtls import START, Issued, issue
@@ -51,6 +53,7 @@ class Running:
     port: int
     clock: ManualClock
     status: dict[str, RevocationStatus]
+    headcount: Headcount
 
 
 Serve = Callable[..., Awaitable[Running]]
@@ -58,22 +61,29 @@ Serve = Callable[..., Awaitable[Running]]
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Starts a listener for sites; stops it when the test ends."""
+    """Starts a listener for sites; stops it when the test ends, and then nobody is counted as there."""
     running: list[Running] = []
 
-    async def start(*sites: Site, limits: Limits | None = None, **more: Any) -> Running:
+    async def start(
+        *sites: Site, limits: Limits | None = None, headcount: Headcount | None = None, **more: Any
+    ) -> Running:
         clock = ManualClock(START)
         status: dict[str, RevocationStatus] = {}
+        headcount = headcount or headcounts(1)[0]
         listener = Listener(
             sites,
             clock=clock,
             status=lambda fingerprint: status.get(fingerprint, RevocationStatus.GOOD),
             limits=limits or Limits(tick=0.02, drain=0.2, lingering=0.2),
+            headcount=headcount,
             **more,
         )
-        running.append(Running(listener, await listener.start(), clock, status))
+        running.append(Running(listener, await listener.start(), clock, status, headcount))
         return running[-1]
 
     yield start
     for each in running:
         await each.listener.stop()
+        async with asyncio.timeout(5):
+            while any(each.headcount._own):
+                await asyncio.sleep(0.01)

@@ -328,6 +328,24 @@ async def test_what_is_malformed_is_refused_in_its_turn(house: Build, broken: by
     assert here.counts["refused.parser"] == 1
 
 
+@pytest.mark.parametrize(("target", "lines"), [
+    (b"/own/page", b""),
+    (b"/own/page?q=1", b"Host: login.test\r\nContent-Type: a\r\nContent-Type: b\r\n"),
+    (b"http://[x/", b"Host: login.test\r\n"),
+    (b"*", b"Host: login.test\r\n"),
+])  # fmt: skip
+async def test_what_only_the_pages_refuse_is_logged_as_it_came(
+    house: Build, target: bytes, lines: bytes
+) -> None:
+    """aiohttp calls whatever its own parser refuses UNKNOWN; the log says what was asked."""
+    async with recording() as upstream:
+        here = await house(upstream.url)
+        async with here.client() as client:
+            answer = await client.ask(b"PUT " + target + b" HTTP/1.1\r\n" + lines + b"\r\n")
+        assert (answer.status, upstream.requests) == (400, [])
+    assert here.log.lines() == [("PUT", target.decode("ascii"), 400)]
+
+
 async def test_who_does_not_read_is_not_answered_ahead(house: Build) -> None:
     """While answers pile up, no further request is begun; once they are read, every one is."""
     begun, size = 0, 200_000
