@@ -73,7 +73,7 @@ async def apply_reissue(
 ) -> int:
     """Records an application for a reissue; returns its number.
 
-    A second application while one is open is the same one (E19).
+    A second application while one is open is the same one (E19), made urgent if the second one is.
     """
     if reason not in REASONS:
         raise Refusal("invalid_input", field="reason")
@@ -86,6 +86,10 @@ async def apply_reissue(
         check_entitled(db, user_id)
         for open_one in store.applications(db, state="submitted", user_id=user_id):
             if open_one.kind == "reissue":
+                # D3: the PC that was to be changed has been stolen since; what waits must not be milder.
+                if when == "at_once" and store.hasten_application(db, open_one.id, reason):
+                    number, at = str(open_one.id), office.now()
+                    store.audit(db, at, actor, "application.hastened", number, user=user_id, reason=reason)
                 return open_one.id
         return _submit(db, office, "reissue", channel, reason, user.policy_number, user_id, {}, actor, when)
 

@@ -227,6 +227,17 @@ def decide_application(
     )
 
 
+def hasten_application(db: Db, number: int, reason: str) -> bool:
+    """Has an open application end the old certificate at once; False when decided, or as urgent already."""
+    return _changed(
+        db,
+        "UPDATE applications SET reason = ?, revoke_old = 'at_once'"
+        " WHERE id = ? AND state = 'submitted' AND revoke_old <> 'at_once'",
+        reason,
+        number,
+    )
+
+
 def _application(row: dict[str, Any]) -> Application:
     return Application(**(row | {"person": json.loads(row["person"])}))
 

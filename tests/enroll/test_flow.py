@@ -178,6 +178,22 @@ async def test_a_reissue_after_theft_revokes_at_once(office):
     assert ca.store.find_by_order(office.database.read(), old_request).status == "revoked"
 
 
+async def test_an_application_that_waits_becomes_urgent_when_the_pc_is_stolen(office):
+    """D3, E19: theft reported while a milder application is open revokes at once; nothing takes that back."""
+    await admit(office)
+    _, old_request = await picked_up(office)
+    first = await applications.apply_reissue(office, FLOW, "pc_change", channel="online", actor=FLOW)
+    stolen = await applications.apply_reissue(office, FLOW, "lost_or_stolen", channel="online", actor=FLOW)
+    later = await applications.apply_reissue(office, FLOW, "mail_lost", channel="online", actor=FLOW)
+    assert first == stolen == later
+    urgent = store.application(office.database.read(), first)
+    assert (urgent.reason, urgent.revoke_old) == ("lost_or_stolen", "at_once")
+    trail = [line["action"] for line in store.audit_page(office.database.read(), str(first), 9)]
+    assert trail == ["application.hastened", "application.submitted"]
+    await applications.approve(office, first, actor="desk")
+    assert ca.store.find_by_order(office.database.read(), old_request).status == "revoked"
+
+
 async def test_a_reissue_leaves_user_id_and_password(office):
     """R24: no second ID notice, the login password is unchanged."""
     await admit(office)
