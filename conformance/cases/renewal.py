@@ -24,17 +24,24 @@ def _given(world: World) -> Renewal:
     return renewal
 
 
-async def bearer(world: World) -> World:
-    """The renewal site, presenting the certificate to be replaced."""
+async def _presented(world: World) -> tuple[str, str]:
+    """The certificate to be replaced and its key, PEM: given, or issued now."""
     renewal = _given(world)
 
-    async def make() -> World:
+    async def make() -> tuple[str, str]:
         if renewal.certificate is None or renewal.key is None:
             done = await acts.issue(world, await acts.fresh_order(world))
-            return world.presenting(
-                renewal.directory, done.download.body.decode(), pki.private_pem(done.private)
-            )
-        return world.presenting(renewal.directory, renewal.certificate, renewal.key)
+            return done.download.body.decode(), pki.private_pem(done.private)
+        return renewal.certificate, renewal.key
+
+    return await world.keep("presented", make)
+
+
+async def bearer(world: World) -> World:
+    """The renewal site, presenting the certificate to be replaced."""
+
+    async def make() -> World:
+        return world.presenting(_given(world).directory, *await _presented(world))
 
     return await world.keep("bearer", make)
 
@@ -230,6 +237,38 @@ async def foreign(world: World) -> None:
     site, owner = await bearer(world), await _account(world)
     names = [{"type": "dns", "value": "not-yours.elsewhere.example"}]
     expect(await acts.new_order(site, owner, identifiers=names), problem(403, "rejectedIdentifier"))
+
+
+@case(
+    CASES,
+    "renewal.replaces",
+    CLAUSE,
+    OURS,
+    "an order that replaces the presented certificate shows it, and is free again once it is invalid",
+)
+async def replaces(world: World) -> None:
+    site, owner = await bearer(world), await _account(world)
+    identifier = pki.ari_id(pki.chain((await _presented(world))[0].encode())[0])
+    order = acts.ordered(await acts.new_order(site, owner, replaces=identifier), owner)
+    expect(order.answer, member("replaces", identifier))
+    expect(
+        await acts.new_order(site, owner, replaces=identifier), problem(409, "alreadyReplaced"), about="again"
+    )
+    expect(await site.post(owner, order.authorizations[0], {"status": "deactivated"}), status(200))
+    require((await acts.reload(site, order)).status == "invalid", "the order did not become invalid")
+
+
+@case(
+    CASES,
+    "renewal.replaces-anothers",
+    CLAUSE,
+    OURS,
+    "an order that replaces another certificate than the presented one is refused as malformed",
+)
+async def replaces_anothers(world: World) -> None:
+    site, owner = await bearer(world), await _account(world)
+    identifier = pki.ari_id((await acts.issued(world)).leaf)
+    expect(await acts.new_order(site, owner, replaces=identifier), problem(400, "malformed"))
 
 
 async def _untouched(world: World) -> tuple[World, Order, str]:

@@ -33,7 +33,7 @@ from enroll.acme.orders import (
     choose_profile,
     order_status,
 )
-from enroll.acme.renewalinfo import CertId, Predecessor, check_replaces, read_cert_id
+from enroll.acme.renewalinfo import CertId, Predecessor, already_replaced, check_replaces, read_cert_id
 from enroll.acme.wire import encode_base64url
 from enroll.enrollment import Enrollment
 from enroll.jst import shown
@@ -255,9 +255,13 @@ def _predecessor(
     reservation = ca.store.find_reservation(db, record.serial)
     names = {one.folded for one in order.identifiers} | {record.subject_cn.lower()}
     names |= set() if reservation is None else set(reservation.names)
+    return Predecessor(order.account_id, frozenset(names), _successor(db, replaces, at))
+
+
+def _successor(db: Db, replaces: str, at: int) -> str | None:
+    """The order that replaces this certificate: the one that says so and is not invalid."""
     followers = [current(db, one, at) for one in store.orders_replacing(db, replaces)]
-    successor = next((one.order.id for one in followers if one.status != "invalid"), None)
-    return Predecessor(order.account_id, frozenset(names), successor)
+    return next((one.order.id for one in followers if one.status != "invalid"), None)
 
 
 def _standing_authorization(db: Db, account: Account, identifier: Identifier, at: int) -> Authorization:
@@ -289,6 +293,7 @@ def _order_by_certificate(
         source = _presented(db, account, peer)
         granted = entitlement(door, active_user(db, account.user_id), source.profile)
         profile = _checked(db, door, account, asked, granted, at)
+        _check_replaces_presented(db, door, asked.replaces, source, at)
         order_id, expires_at = store.new_id(at), at + ORDER_LIFETIME
         authorizations = [
             _authorization(account, name, "pending", at, expires_at, order_id)
@@ -312,6 +317,20 @@ def _order_by_certificate(
         return CurrentOrder(order, None, "pending")
 
     return make
+
+
+def _check_replaces_presented(db: Db, door: Door, replaces: str | None, source: Enrollment, at: int) -> None:
+    """RFC 9773 section 5. Whose certificate it is, the connection tells here: often the account is new.
+
+    Not checked, an order could mark anybody's certificate as replaced and so stand in the owner's way.
+    """
+    if replaces is None:
+        return
+    record = named_certificate(db, door, read_cert_id(replaces))
+    if record is None or record.serial != source.serial:
+        raise malformed("replaces does not name the certificate that is presented")
+    if _successor(db, replaces, at) is not None:
+        raise already_replaced()
 
 
 def _answer(

@@ -104,4 +104,9 @@ def check_replaces(
     if not predecessor.names & {one.folded for one in identifiers}:
         raise malformed("the certificate named by replaces has no identifier in common with the order")
     if predecessor.successor_id is not None:
-        raise Problem("alreadyReplaced", "the certificate was already replaced by another order")
+        raise already_replaced()
+
+
+def already_replaced() -> Problem:
+    """RFC 9773 section 5: 409; the client may order without ``replaces``."""
+    return Problem("alreadyReplaced", "the certificate was already replaced by another order")

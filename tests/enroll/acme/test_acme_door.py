@@ -665,6 +665,27 @@ async def test_one_renewal_per_certificate(renewal: Site) -> None:
     assert (await client.post(challenges[2])).json["status"] == "pending"
 
 
+async def test_replaces_names_the_presented_certificate(site: Site, renewal: Site) -> None:
+    """RFC 9773 section 5: the presented certificate is replaced, once at a time, and no other one."""
+    victim = await site.enrolled()
+    other = await victim.certificate()
+    client = Client(renewal)
+    await client.register()
+    for named in (cert_id(other), "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE", "x"):
+        assert (await client.order(replaces=named)).problem == (400, "malformed")
+    clock_of(site.office).advance(days=61)
+    assert (await victim.order(replaces=cert_id(other))).status == 201
+    renewal.peer = peer_of(site.office, other)
+    assert (await client.order(replaces=cert_id(other))).problem == (409, "alreadyReplaced")
+    presented = await (await site.enrolled()).certificate()
+    renewal.peer = peer_of(site.office, presented)
+    order = await client.order(replaces=cert_id(presented))
+    assert (order.status, order.json["replaces"]) == (201, cert_id(presented))
+    assert (await client.order(replaces=cert_id(presented))).problem == (409, "alreadyReplaced")
+    await client.post(order.json["authorizations"][0], {"status": "deactivated"})
+    assert (await client.order(replaces=cert_id(presented))).status == 201
+
+
 async def test_any_body_gets_a_problem(site: Site) -> None:
     """Hostile bodies at every resource: a problem document below 500, never a broken connection."""
     client = await site.enrolled()
