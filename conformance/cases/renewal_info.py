@@ -187,6 +187,22 @@ async def reflected(world: World) -> None:
 
 @case(
     CASES,
+    "replaces.reflected-beside-open",
+    "RFC 9773 5",
+    MUST,
+    "an order that replaces shows it although an order without is open for the same identifiers",
+)
+async def reflected_beside_open(world: World) -> None:
+    await world.resource("renewalInfo")
+    old = await acts.issue(world, await acts.fresh_order(world))
+    owner, identifier = old.order.account, pki.ari_id(old.leaf)
+    acts.ordered(await acts.new_order(world, owner), owner)
+    order = acts.ordered(await acts.new_order(world, owner, replaces=identifier), owner)
+    expect((await acts.reload(world, order)).answer, member("replaces", identifier))
+
+
+@case(
+    CASES,
     "replaces.again",
     "RFC 9773 5",
     MUST,

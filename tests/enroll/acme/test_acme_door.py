@@ -498,6 +498,21 @@ async def test_renewal_without_ari(site: Site) -> None:
     assert (await client.order()).problem == (429, "rateLimited")
 
 
+async def test_an_order_that_replaces_says_so(site: Site) -> None:
+    """RFC 9773 section 5: replaces is reflected even where an open order for the same renewal had none."""
+    client = await site.enrolled(quota=1)
+    certificate = await client.certificate()
+    clock_of(site.office).advance(days=75)
+    plain = await client.order()
+    order = await client.order(replaces=cert_id(certificate))
+    assert order.json["replaces"] == cert_id(certificate)
+    assert (await client.post(order.headers["Location"])).json["replaces"] == cert_id(certificate)
+    assert (await client.post(plain.headers["Location"])).json["status"] == "invalid"
+    again = await client.order()
+    assert again.headers["Location"] == order.headers["Location"]
+    assert (await client.finalize(order)).json["status"] == "valid"
+
+
 async def test_a_lost_renewal_order_is_taken_over(site: Site) -> None:
     """A newer order for other names of the identity takes the renewal over; the older is invalid."""
     client = await site.enrolled(quota=1)
