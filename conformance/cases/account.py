@@ -251,6 +251,20 @@ async def again_contacts(world: World) -> None:
 
 @case(
     CASES,
+    "account.again-bad-contact",
+    "RFC 8555 7.3.1",
+    MUST,
+    "newAccount with a known key is 200 and its Location, though the contact would not do for a new account",
+)
+async def again_bad_contact(world: World) -> None:
+    first = await acts.account(world)
+    answer = await world.new_account(first.key, {"termsOfServiceAgreed": True, "contact": ["gopher://x/"]})
+    expect(answer, status(200))
+    require(answer.header("Location") == first.url, f"Location is {answer.header('Location')}")
+
+
+@case(
+    CASES,
     "account.update-orders-ignored",
     "RFC 8555 7.3",
     MUST,

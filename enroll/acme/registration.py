@@ -31,10 +31,12 @@ async def new_account(door: Door, request: Request, peer: VerifiedPeer | None) -
     An existing account is returned as it is (RFC 8555 section 7.3.1); parallel requests with one key
     make one account.
     """
-    asked = read_new_account(request.members())
+    members = request.members()
+    # RFC 8555 section 7.3.1: a key that is known MUST get its account, whatever else is in the request.
     found = store.account_of_key(door.office.database.read(), request.key.spki_sha256)
     if found is not None:
         return _existing(found), False
+    asked = read_new_account(members)
     if asked.only_return_existing:
         raise Problem("accountDoesNotExist", "there is no account with this key")
     _check_terms(door, asked)

@@ -201,6 +201,9 @@ async def test_existing_accounts(site: Site) -> None:
     assert again.headers["Location"] == client.kid
     assert again.json["contact"] == []
     assert (await client.register(onlyReturnExisting=True)).status == 200
+    for ignored in ({"contact": ["tel:1"]}, {"contact": "x"}, {"termsOfServiceAgreed": "yes"}):
+        found = await client.register(**ignored)
+        assert (found.status, found.headers["Location"]) == (200, client.kid)
     stranger = Client(site)
     assert (await stranger.register(onlyReturnExisting=True)).problem == (400, "accountDoesNotExist")
     assert (await stranger.register()).problem == (400, "externalAccountRequired")
