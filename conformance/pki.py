@@ -50,6 +50,11 @@ def spoiled(request: bytes) -> bytes:
     return request[:-1] + bytes([request[-1] ^ 1])
 
 
+def unversioned(certificate: bytes) -> bytes:
+    """The certificate (DER) with a version that X.509 has not: RFC 5280 4.1.2.1 ends with v3, written 2."""
+    return certificate.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09", 1)
+
+
 # DigestInfo prefixes of RFC 8017 9.2 and the algorithm identifiers of RFC 3279 2.2.1.
 _WEAK = {
     "md5": ("3020300c06082a864886f70d020505000410", "300d06092a864886f70d0101040500"),

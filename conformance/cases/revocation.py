@@ -86,6 +86,7 @@ _bent("padded", "a certificate with padded base64url", lambda done: jose.b64(don
 _bent("trailing-octets", "a certificate with octets after it", lambda done: jose.b64(done.der + b"\0"))
 _bent("pem", "a certificate in PEM", lambda done: jose.b64(done.download.body))
 _bent("changed", "a certificate whose signature was changed", lambda done: jose.b64(pki.spoiled(done.der)))
+_bent("version", "a certificate of an unknown version", lambda done: jose.b64(pki.unversioned(done.der)))
 _bent("issuer", "the issuing CA's certificate", lambda done: jose.b64(pki.certificate_der(done.chain[-1])))
 
 

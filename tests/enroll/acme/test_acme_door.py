@@ -442,8 +442,11 @@ async def test_revocation(site: Site) -> None:
     assert record is not None
     assert (record.status, record.revocation_reason) == ("revoked", 4)
     assert (await client.post(url, {"certificate": "AAAA"})).problem == (400, "malformed")
-    trailing = {"certificate": b64(first.public_bytes(DER) + b"\0")}
-    assert (await client.post(url, trailing)).problem == (400, "malformed")
+    der = first.public_bytes(DER)
+    # X.509 has the versions 1 to 3, written 0 to 2 (RFC 5280 section 4.1.2.1).
+    versions = [der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01" + bytes([n]), 1) for n in (3, 127)]
+    for bad in (der + b"\0", *versions):
+        assert (await client.post(url, {"certificate": b64(bad)})).problem == (400, "malformed")
 
 
 async def test_revocation_by_an_authorized_account(site: Site) -> None:
