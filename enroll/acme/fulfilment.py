@@ -17,7 +17,13 @@ from enroll.acme.accounts import Account
 from enroll.acme.csr import CheckedCsr, bad_csr, check_csr
 from enroll.acme.door import Door, active_user, dns_name, entitlement
 from enroll.acme.jws import VerifiedRequest
-from enroll.acme.ordering import CurrentOrder, credential_of, find_order, named_certificate
+from enroll.acme.ordering import (
+    CurrentOrder,
+    credential_of,
+    find_order,
+    named_certificate,
+    order_of_certificate,
+)
 from enroll.acme.orders import Identifier, check_finalizable
 from enroll.acme.registration import actor
 from enroll.acme.renewalinfo import Window, read_cert_id, renewal_window
@@ -78,7 +84,7 @@ async def revoke(door: Door, request: VerifiedRequest[Account]) -> None:
         at = door.office.now()
         record = ca.store.find_by_fingerprint(db, fingerprint)
         check_revocation(
-            _holder(db, record),
+            _holder(db, record, at),
             account_id=None if request.account is None else request.account.id,
             spki_sha256=request.key.spki_sha256,
             authorized=_authorized(db, door, request.account, record, at),
@@ -132,10 +138,10 @@ def _issue(db: Db, door: Door, account: Account, order_id: str, csr: CheckedCsr)
     return CurrentOrder(found.order, issued, "valid")
 
 
-def _holder(db: Db, record: ca.store.CertificateRecord | None) -> Holder | None:
+def _holder(db: Db, record: ca.store.CertificateRecord | None, at: int) -> Holder | None:
     if record is None:
         return None
-    order = store.order_of_request(db, record.order_id or "")
+    order = order_of_certificate(db, record, at)
     account_id = None if order is None else order.account_id
     return Holder(account_id, record.spki_sha256, record.status == "revoked")
 

@@ -82,6 +82,12 @@ def current(db: Db, order: Order, at: int) -> CurrentOrder:
     return CurrentOrder(order, enrollment, order_status(order, enrollment, statuses, at))
 
 
+def order_of_certificate(db: Db, record: ca.store.CertificateRecord, at: int) -> Order | None:
+    """The order that got a certificate. One that had run out when the pages used its request did not."""
+    order = store.order_of_request(db, record.order_id or "")
+    return order if order is not None and current(db, order, at).status == "valid" else None
+
+
 def find_authorization(db: Db, account: Account, authorization_id: str) -> Authorization:
     """An authorization of the account. Somebody else's answers like none."""
     found = store.authorization(db, authorization_id)
@@ -118,7 +124,9 @@ async def deactivate_authorization(door: Door, account: Account, authorization_i
         at = door.office.now()
         if store.deactivate_authorization(db, authorization_id):
             for order in store.open_orders(db, account.id, at):
-                if authorization_id in order.authorization_ids:
+                # Section 7.1.6: one that the pages have submitted goes on, and valid is for good.
+                submitted = current(db, order, at).status in ("processing", "valid")
+                if authorization_id in order.authorization_ids and not submitted:
                     store.release_request(db, order.id, at)
         return find_authorization(db, account, authorization_id)
 
@@ -251,7 +259,7 @@ def _source(db: Db, door: Door, account: Account, asked: NewOrder, at: int) -> E
 def _predecessor(
     db: Db, record: ca.store.CertificateRecord | None, replaces: str, at: int
 ) -> Predecessor | None:
-    order = store.order_of_request(db, record.order_id or "") if record is not None else None
+    order = None if record is None else order_of_certificate(db, record, at)
     if record is None or order is None:
         return None
     reservation = ca.store.find_reservation(db, record.serial)

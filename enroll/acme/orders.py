@@ -201,15 +201,21 @@ def order_status(
     ``authorizations`` are the statuses of its authorizations. 証明書生成中 is ``processing`` and 発行済み
     is ``valid``; what happens to a certificate after it was issued does not change its order.
     """
-    if enrollment is not None and enrollment.state is State.PROCESSING:
-        return "processing"
-    if enrollment is not None and enrollment.issued_at is not None:
-        return "valid"
+    if enrollment is not None and _in_time(order, enrollment):
+        if enrollment.state is State.PROCESSING:
+            return "processing"
+        if enrollment.issued_at is not None:
+            return "valid"
     if at >= order.expires_at or (enrollment is not None and enrollment.state in ENDED):
         return "invalid"
     if enrollment is not None and set(authorizations) <= {"valid"}:
         return "ready"
     return "pending" if set(authorizations) <= {"valid", "pending"} else "invalid"
+
+
+def _in_time(order: Order, enrollment: Enrollment) -> bool:
+    # Section 7.1.6: invalid is for good. What the pages do with the request later is not this order's.
+    return enrollment.submitted_at is None or enrollment.submitted_at < order.expires_at
 
 
 def check_finalizable(status: str) -> None:

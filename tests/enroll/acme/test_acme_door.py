@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import ca.store
+import enroll.renewal
 import enroll.store
+from enroll import issuance
 from enroll.acme import registration, store
 from enroll.acme.renewalinfo import CertId
 from enroll.people import disable_user
@@ -527,6 +529,47 @@ async def test_a_lost_renewal_order_is_taken_over(site: Site) -> None:
     first, second = await client.order(), await client.order("k123456780002", FQDN)
     assert (await client.post(first.headers["Location"])).json["status"] == "invalid"
     assert (await client.finalize(second, "k123456780002", FQDN)).json["status"] == "valid"
+
+
+async def renewed_on_the_pages(site: Site, certificate: x509.Certificate) -> x509.Certificate:
+    """The renewal of a certificate as somebody at a browser gets it."""
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
+    begun = await enroll.renewal.submit(site.office, fingerprint, actor=USER)
+    await issuance.complete(site.office, begun.request_id)
+    record = ca.store.find_by_order(site.office.database.read(), begun.request_id)
+    assert record is not None
+    assert record.der is not None
+    return x509.load_der_x509_certificate(record.der)
+
+
+async def test_invalid_is_for_good(site: Site) -> None:
+    """RFC 8555 section 7.1.6: an order that ran out has no part in what the pages do with its request."""
+    client = await site.enrolled(quota=1)
+    certificate = await client.certificate()
+    clock_of(site.office).advance(days=75)
+    order = await client.order()
+    clock_of(site.office).advance(days=1)
+    renewed = await renewed_on_the_pages(site, certificate)
+    shown = (await client.post(order.headers["Location"])).json
+    assert (shown["status"], "certificate" in shown) == ("invalid", False)
+    assert (
+        await client.post(site.to("certificate", order.headers["Location"].rpartition("/")[2]))
+    ).status == 404
+    assert (await client.order(replaces=cert_id(renewed))).problem == (400, "malformed")
+
+
+async def test_valid_is_for_good(site: Site) -> None:
+    """RFC 8555 section 7.1.6: an authorization deactivated afterwards takes no certificate away."""
+    client = await site.enrolled(quota=1)
+    certificate = await client.certificate()
+    clock_of(site.office).advance(days=75)
+    order = await client.order()
+    renewed = await renewed_on_the_pages(site, certificate)
+    await client.post(order.json["authorizations"][0], {"status": "deactivated"})
+    shown = (await client.post(order.headers["Location"])).json
+    assert shown["status"] == "valid"
+    chain = await client.post(shown["certificate"])
+    assert x509.load_pem_x509_certificates(chain.body)[0] == renewed
 
 
 async def test_renewal_information_of_others(site: Site) -> None:

@@ -215,6 +215,17 @@ def test_order_status_before_issuance(authorizations: list[str], status: str) ->
         assert order_status(ORDER, enrolled(state), authorizations, ORDER.expires_at) == "invalid"
 
 
+@pytest.mark.parametrize("state", [State.PROCESSING, *LIVE, *ENDED])
+def test_an_order_that_ran_out_stays_invalid(state: State) -> None:
+    """RFC 8555 section 7.1.6: the pages may use its request afterwards; submitted in time it goes on."""
+    issued_at = None if state is State.PROCESSING else ORDER.expires_at + 5
+    late = replace(enrolled(state, issued_at), submitted_at=ORDER.expires_at)
+    assert order_status(ORDER, late, ["valid"], ORDER.expires_at + 10) == "invalid"
+    early = replace(late, submitted_at=ORDER.expires_at - 1)
+    expected = "processing" if state is State.PROCESSING else "valid"
+    assert order_status(ORDER, early, ["valid"], ORDER.expires_at + 10) == expected
+
+
 def test_order_without_enrollment() -> None:
     """An order that waits for its certificate to be presented is pending, never ready."""
     assert order_status(ORDER, None, ["pending"], AT) == "pending"
