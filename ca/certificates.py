@@ -91,7 +91,10 @@ def validity(profile: Profile, issued_at: int, issuer_not_after: int | None = No
     not_after = _add_years(issued_at, profile.years) + profile.days * 86_400
     if issuer_not_after is not None:
         if issuer_not_after <= issued_at:
-            raise ConfigError("the issuing CA's certificate has expired; make a new one: sekisho ca renew")
+            raise ConfigError(
+                "the issuing CA's certificate has expired; make its successor: sekisho ca add NAME, "
+                "then sekisho reload"
+            )
         not_after = min(not_after, issuer_not_after)
     return not_before, not_after
 
@@ -126,7 +129,12 @@ def common_name(cn: str) -> x509.Name:
 
 
 def distinguished_name(cn: str, organization: str = "", country: str = "") -> x509.Name:
-    """A CA's own name: C, O and CN in this order, empty parts left out."""
+    """A CA's own name: C, O and CN in this order, empty ones of the first two left out.
+
+    `ConfigError` without a common name, and for what no certificate can hold.
+    """
+    if not cn:
+        raise ConfigError("a CA needs a name of its own; give one of 1 to 64 characters")
     parts = (
         (NameOID.COUNTRY_NAME, country),
         (NameOID.ORGANIZATION_NAME, organization),
@@ -135,7 +143,7 @@ def distinguished_name(cn: str, organization: str = "", country: str = "") -> x5
     try:
         return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts if value])
     except ValueError as error:
-        raise ConfigError(f"the CA's name is not usable ({error}); give another with --ca-name") from error
+        raise ConfigError(f"the CA's name is not usable ({error}); give another one") from error
 
 
 def is_dns_name(name: str) -> bool:

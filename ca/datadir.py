@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,16 +102,18 @@ def create(
     """Makes a data directory at `path` (0700) with a root, an issuing CA beneath it and a server CA.
 
     Refuses a directory that holds anything, except what an interrupted `create` left behind: that was
-    never used and is made anew. Raises `ConfigError`.
+    never used and is made anew. Raises `ConfigError`, for a bad name or address before anything is made.
     """
     check_passphrase(passphrase)
     _check_kind(ROOT, root_key)
     _check_kind(ISSUING, issuing_key)
+    _check_crl_url(crl_url)
+    own, issuing, server = (_name(names, each) for each in (names.root, names.issuing, names.server))
     _claim(path)
     vault = create_vault(path / "vault.json", passphrase, cost)
-    root = _make_root(path, vault, "ca/root", _name(names, names.root), root_key, at)
-    issuer = _make_issuing(path, vault, root, _name(names, names.issuing), issuing_key, at, crl_url)
-    _make_root(path, vault, "servers/ca", _name(names, names.server), "ec-p256", at)
+    root = _make_root(path, vault, "ca/root", own, root_key, at)
+    issuer = _make_issuing(path, vault, root, issuing, issuing_key, at, crl_url)
+    _make_root(path, vault, "servers/ca", server, "ec-p256", at)
     _write_marker(path, {"format": FORMAT, "created_at": at, "issuers": [_listed(issuer)]})
     (path / _UNFINISHED).unlink()
     sync_directory(path)
@@ -149,10 +152,15 @@ def add_issuer(
 ) -> DataDir:
     """Makes a further issuing CA under the same root (G4 to G5) and makes it the one that issues.
 
-    Earlier issuers stay: their certificates remain trusted and they go on signing their CRLs.
+    Earlier issuers stay: their certificates remain trusted and they go on signing their CRLs. The root's
+    key has to be in its place for this. Raises `ConfigError`.
     """
     _check_kind(ISSUING, key_kind)
+    _check_crl_url(crl_url)
     opened = load(path, passphrase)
+    root_key = path / "ca/root.key"
+    if not root_key.exists():
+        raise ConfigError(f"{root_key} is kept elsewhere; put it back, and take it away again afterwards")
     if any(issuer.common_name == common_name for issuer in opened.authority.issuers):
         raise ConfigError(
             f"there already is an issuing CA named {common_name}; give the new one another name"
@@ -320,6 +328,12 @@ def _check_kind(profile: Profile, kind: str) -> None:
         raise ConfigError(
             f"{kind!r} is no key kind for the {profile.name} CA; use one of {', '.join(profile.key_kinds)}"
         )
+
+
+def _check_crl_url(url: str | None) -> None:
+    # RFC 5280 section 4.2.1.13: a URI, for which section 7.4 takes ASCII only.
+    if url is not None and not re.fullmatch(r"https?://[!-~]+", url):
+        raise ConfigError(f"{url!r} is no address of a CRL; write one such as http://crl.example.jp/ca.crl")
 
 
 def _serial() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.cli import (
+    authorities,
     certificates,
     credentials,
     importing,
@@ -16,6 +17,8 @@ from gateway.cli import (
 from gateway.cli.root import root
 
 #: The modules above, imported for the commands that they register.
-MODULES = (setup, running, people, importing, requests, certificates, credentials, mails, watching)
+MODULES = (
+    setup, running, people, importing, requests, certificates, authorities, credentials, mails, watching,
+)  # fmt: skip
 
 main = root

@@ -196,7 +196,8 @@ def _issuers(house: House) -> list[Finding]:
     if left >= _ISSUER_DAYS:
         return [Finding("issuing CA", "ok", found)]
     state: State = "bad" if left < 0 else "notice"
-    return [Finding("issuing CA", state, found, "it shortens new certificates: add its successor")]
+    hint = "it shortens new certificates; make its successor: sekisho ca add NAME"
+    return [Finding("issuing CA", state, found, hint)]
 
 
 def _templates(house: House) -> list[Finding]:

@@ -14,6 +14,7 @@ _GROUPS: Mapping[str, str] = {
     "application": "Applications that wait for a decision (追加発行, 再発行).",
     "request": "Request IDs and what became of them.",
     "cert": "Certificates.",
+    "ca": "The issuing CAs: the one that issues, and those before it.",
     "eab": "Credentials for automated clients (external account bindings).",
     "mail": "Mails and postcards.",
     "notify": "Renewal mails.",

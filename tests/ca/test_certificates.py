@@ -48,7 +48,7 @@ def test_never_after_the_issuer() -> None:
 @pytest.mark.parametrize("left", [0, -1])
 def test_an_expired_issuer_issues_nothing(left: int) -> None:
     """With the issuing CA over, the operator is told what to type."""
-    with pytest.raises(ConfigError, match="sekisho ca renew"):
+    with pytest.raises(ConfigError, match="make its successor: sekisho ca add NAME"):
         validity(CLIENT_PERSON, AT, AT + left)
 
 

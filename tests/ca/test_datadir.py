@@ -98,7 +98,7 @@ def test_the_root_key_may_be_kept_elsewhere(tmp_path: Path) -> None:
     made = _make(tmp_path / "d")
     (made.path / "ca/root.key").unlink()
     assert issue_person(datadir.load(made.path, PASSPHRASE).authority).der
-    with pytest.raises(ConfigError, match=r"ca/root\.key"):
+    with pytest.raises(ConfigError, match=r"ca/root\.key is kept elsewhere; put it back"):
         datadir.add_issuer(made.path, PASSPHRASE, "CA-G5", AT)
 
 
@@ -223,13 +223,15 @@ def test_an_unfinished_directory_with_a_strangers_file_is_not_taken(tmp_path: Pa
 
 
 def test_subjects_are_chosen_by_argument(tmp_path: Path) -> None:
-    """Another operator has other names; an impossible country is the operator's error."""
+    """Another operator has other names; what no certificate can hold is refused before anything is made."""
     names = datadir.Names(issuing="CA X", root="ROOT X", organization="", country="")
     made = _make(tmp_path / "d", names=names)
     assert made.authority.current.certificate.subject.rfc4514_string() == "CN=CA X"
     assert made.root.subject.rfc4514_string() == "CN=ROOT X"
-    with pytest.raises(ConfigError, match="--ca-name"):
-        _make(tmp_path / "e", names=datadir.Names(country="JAPAN"))
+    for impossible in ({"country": "JAPAN"}, {"issuing": ""}, {"root": ""}, {"issuing": "x" * 65}):
+        with pytest.raises(ConfigError, match=r"a CA needs a name of its own|give another one$"):
+            _make(tmp_path / "e", names=datadir.Names(**impossible))
+    assert not (tmp_path / "e").exists()
 
 
 def test_the_crl_address_survives(tmp_path: Path) -> None:
@@ -239,3 +241,13 @@ def test_the_crl_address_survives(tmp_path: Path) -> None:
     der = issue_person(datadir.load(tmp_path / "d", PASSPHRASE).authority).der
     extensions = x509.load_der_x509_certificate(der).extensions
     assert extensions.get_extension_for_class(x509.CRLDistributionPoints)
+
+
+@pytest.mark.parametrize("url", ["", "crl.example/g4.crl", "http://crl.example/é", "http://a b"])
+def test_no_address_of_a_crl(tmp_path: Path, url: str) -> None:
+    """It would go into every certificate: what is none is refused, at the first CA and at the next."""
+    with pytest.raises(ConfigError, match="write one such as http://"):
+        _make(tmp_path / "d", crl_url=url)
+    made = _make(tmp_path / "d")
+    with pytest.raises(ConfigError, match="write one such as http://"):
+        datadir.add_issuer(made.path, PASSPHRASE, "CA-G5", AT, crl_url=url)

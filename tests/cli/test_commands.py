@@ -22,7 +22,7 @@ from tests.cli.conftest import Shell
 from tests.offices import PASSPHRASE
 
 
-def _issue(shell: Shell) -> str:
+def issued(shell: Shell) -> str:
     """A certificate for the user of ``peopled``; returns its serial."""
 
     request_id = shell_request(shell)
@@ -123,7 +123,7 @@ def test_passphrase_change(sekisho: Shell) -> None:
 
 def test_certificates(peopled: Shell) -> None:
     """A certificate is listed, found by serial, name and fingerprint, and revoked once."""
-    serial = _issue(peopled)
+    serial = issued(peopled)
     listed = peopled("cert", "list").value["certificates"]
     assert [(each["serial"], each["state"]) for each in listed] == [(serial, "issued")]
     assert peopled("cert", "list", "--user", "K12345678").value["certificates"] == listed
@@ -166,7 +166,7 @@ def test_mails(peopled: Shell) -> None:
 
 def test_notify(peopled: Shell) -> None:
     """Renewal mails of a given day are queued once; a day that is none is refused."""
-    serial = _issue(peopled)
+    serial = issued(peopled)
     with sqlite3.connect(peopled.data / "sekisho.db") as db:
         until = db.execute("SELECT not_after_at FROM certificates WHERE serial = ?", [serial]).fetchone()[0]
     from datetime import timedelta

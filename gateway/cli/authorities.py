@@ -1,0 +1,67 @@
+"""The issuing CAs: which there are, and the making of the next one (G4 to G5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ca import datadir
+from ca.authority import Issuer
+from ca.profiles import ISSUING
+from gateway.cli.frame import (
+    PASSPHRASE_FILE,
+    Answer,
+    command,
+    detail,
+    house_command,
+    listing,
+    passphrase_from,
+)
+from gateway.cli.root import GROUPS
+from gateway.house import House, clock_of
+
+_CA = GROUPS["ca"]
+
+
+@command(_CA, "add")
+@click.argument("common_name", metavar="NAME")
+@PASSPHRASE_FILE
+@click.option("--key", type=click.Choice(ISSUING.key_kinds), default=ISSUING.key_kinds[0], show_default=True)
+@click.option("--crl-url", default=None, help="Address of its CRL, printed in certificates; default: none.")
+def _add(data: Path, common_name: str, passphrase_file: Path | None, key: str, crl_url: str | None) -> Answer:
+    """Make a further issuing CA under the same root: from the next reload on it issues.
+
+    Certificates of the earlier ones stay good. The root's key has to be in ca/root.key for this.
+    """
+    datadir.read_marker(data)
+    passphrase = passphrase_from(passphrase_file)
+    opened = datadir.add_issuer(data, passphrase, common_name, clock_of(data).seconds(), key, crl_url)
+    made = opened.authority.current
+    return detail("ca", _record(made, current=True), "Next: sekisho reload, if the gateway runs")
+
+
+@house_command(_CA, "list")
+async def _list(house: House) -> Answer:
+    """List the issuing CAs, the one that issues first."""
+    authority = house.office.authority
+    columns = {
+        "issuer_id": "ID",
+        "common_name": "Common name",
+        "current": "Issues",
+        "not_after_at": "Until",
+        "crl_url": "CRL",
+    }
+    found = [_record(each, current=each is authority.current) for each in authority.issuers]
+    return listing("cas", found, columns)
+
+
+def _record(issuer: Issuer, *, current: bool) -> dict[str, Any]:
+    return {
+        "issuer_id": issuer.issuer_id,
+        "common_name": issuer.common_name,
+        "current": current,
+        "not_after_at": issuer.not_after_at,
+        "crl_url": issuer.crl_url,
+    }

@@ -1,0 +1,52 @@
+"""``ca``: a successor of the issuing CA, made by hand and taken over by a reload."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+
+from tests.cli.conftest import Shell
+from tests.cli.test_commands import issued
+
+_G4, _G5 = "CORPORATE-PENSION BUSINESS SERVICE CA-G4", "CORPORATE-PENSION BUSINESS SERVICE CA-G5"
+
+
+def test_the_next_issuing_ca(peopled: Shell) -> None:
+    """Made once, it issues from then on; certificates of the one before stay in the register and good."""
+    old = issued(peopled)
+    made = peopled("ca", "add", _G5, "--key", "ec-p384", "--crl-url", "http://crl.example.jp/g5.crl")
+    assert (made.code, made.value["ca"]["current"]) == (0, True)
+    listed = peopled("ca", "list").value["cas"]
+    assert [(each["common_name"], each["current"]) for each in listed] == [(_G5, True), (_G4, False)]
+    assert peopled("user", "add", "12345678", "年金 次郎", "jiro@example.jp").code == 0
+    new = issued(peopled)
+    for serial, name in ((old, _G4), (new, _G5)):
+        shown = peopled("cert", "show", serial, "--pem").value["certificate"]
+        issuer = x509.load_pem_x509_certificate(shown["pem"].encode()).issuer
+        assert (shown["state"], f"CN={name}" in issuer.rfc4514_string()) == ("issued", True)
+    assert "Next: sekisho reload" in peopled("ca", "add", "CA-G6", json_output=False).out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((_G4,), "there already is an issuing CA named"),
+        (("",), "a CA needs a name of its own; give one of 1 to 64 characters"),
+        (("x" * 65,), "give another one"),
+        (("G5", "--crl-url", "nowhere"), "write one such as http://crl.example.jp/ca.crl"),
+    ],
+)
+def test_refused(sekisho: Shell, words: tuple[str, ...], message: str) -> None:
+    """What cannot be is said with what to write, and nothing was made."""
+    refused = sekisho("ca", "add", *words)
+    assert (refused.code, refused.error["code"]) == (1, "config")
+    assert message in refused.error["message"]
+    assert [each["common_name"] for each in sekisho("ca", "list").value["cas"]] == [_G4]
+    assert len(list((sekisho.data / "ca").glob("issuing-*.key"))) == 1
+
+
+def test_without_the_roots_key(sekisho: Shell) -> None:
+    """It may lie in a safe; who needs it is told where it belongs."""
+    (sekisho.data / "ca" / "root.key").unlink()
+    refused = sekisho("ca", "add", _G5).error["message"]
+    assert refused.endswith("ca/root.key is kept elsewhere; put it back, and take it away again afterwards")
