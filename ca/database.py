@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
+from ca.errors import ConfigError
+
 T = TypeVar("T")
 Work = Callable[[sqlite_utils.Database], T]
 
@@ -50,6 +52,25 @@ def rows(
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
+# SQLite's primary result codes -> what is wrong with the file, and what to do. Any other is a fault of ours.
+_TROUBLE = {
+    sqlite3.SQLITE_NOTADB: "is damaged; restore it from a backup",
+    sqlite3.SQLITE_CORRUPT: "is damaged; restore it from a backup",
+    sqlite3.SQLITE_FULL: "cannot grow; make room, then again: df -h",
+    sqlite3.SQLITE_READONLY: "cannot be written; see whose it is: ls -l",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; see whose it is: ls -l",
+    sqlite3.SQLITE_BUSY: f"was held by another process for {_BUSY_MS // 1_000} s; see by which: fuser",
+}
+
+
+def trouble_of(error: BaseException) -> str | None:
+    """What the operator has to mend, in words that follow the name of the file; None if nothing."""
+    if not isinstance(error, sqlite3.Error):
+        return None
+    # The low byte: what is above it tells kinds of one code apart.
+    return _TROUBLE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+
+
 class DatabaseClosed(RuntimeError):
     """Work was handed in after ``close``."""
 
@@ -58,7 +79,7 @@ class Database:
     """An opened database. Safe to share between threads and tasks.
 
     ``cache_mib``: the most that each of its connections (the writer, one for each thread that reads) keeps
-    of the file in memory.
+    of the file in memory. ConfigError for a file that the operator has to mend.
     """
 
     def __init__(
@@ -221,13 +242,19 @@ def _connect(path: Path, cache_mib: int = CACHE_MIB) -> sqlite_utils.Database:
 
 
 def _migrate(path: Path, migrations: Sequence[Migrations]) -> None:
-    """Brings the schema up to date; processes that start together take turns."""
+    """Brings the schema up to date; processes that start together take turns. ConfigError as `trouble_of`."""
     with open(path.with_name(path.name + ".lock"), "a") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         path.touch(mode=0o600)
-        db = _connect(path)
         try:
-            for migration in migrations:
-                migration.apply(db)
-        finally:
-            db.conn.close()
+            db = _connect(path)
+            try:
+                for migration in migrations:
+                    migration.apply(db)
+            finally:
+                db.conn.close()
+        except sqlite3.Error as error:
+            trouble = trouble_of(error)
+            if trouble is None:
+                raise
+            raise ConfigError(f"{path} {trouble}") from error

@@ -124,32 +124,36 @@ def read_passphrase(
     file: Path | None = None,
     prompt: Callable[[], str] | None = None,
     environ: Mapping[str, str] = os.environ,
+    option: str = "--passphrase-file",
 ) -> str:
     """The passphrase from `file`, else from the environment variable named `env`, else from `prompt`.
 
-    One trailing line break of a file is not part of the passphrase; an empty source is an error,
-    not a reason to try the next one.
+    An empty source is an error, not a reason to try the next one. `option` names the file for whoever gave
+    none.
     """
     if file is not None:
-        text = _decode(read_file(file, "passphrase file"), file).removesuffix("\n").removesuffix("\r")
-        source = str(file)
-    elif env is not None and env in environ:
-        text, source = environ[env], f"the environment variable {env}"
-    elif prompt is not None:
-        text, source = prompt(), "the prompt"
-    else:
-        hint = f"set {env} or " if env else ""
-        raise ConfigError(f"no passphrase was given; {hint}name a file with --passphrase-file FILE")
-    if not text or "\n" in text:
-        raise ConfigError(f"{source} must hold the passphrase on one line; write it there")
-    return text
+        return read_line(file, "passphrase")
+    if env is not None and env in environ:
+        return _line(environ[env], f"the environment variable {env}", "passphrase")
+    if prompt is not None:
+        return _line(prompt(), "the prompt", "passphrase")
+    hint = f"set {env} or " if env else ""
+    raise ConfigError(f"no passphrase was given; {hint}name a file with {option} FILE")
 
 
-def _decode(content: bytes, file: Path) -> str:
+def read_line(file: Path, what: str) -> str:
+    """The secret in a file, `what` it is: one line of UTF-8, without its line break. `ConfigError` if not."""
     try:
-        return content.decode()
+        text = read_file(file, f"{what} file").decode()
     except UnicodeDecodeError:
-        raise ConfigError(f"{file} is not UTF-8; write the passphrase as UTF-8 text") from None
+        raise ConfigError(f"{file} is not UTF-8; write the {what} as UTF-8 text") from None
+    return _line(text.removesuffix("\n").removesuffix("\r"), str(file), what)
+
+
+def _line(text: str, source: str, what: str) -> str:
+    if not text or "\n" in text:
+        raise ConfigError(f"{source} must hold the {what} on one line; write it there")
+    return text
 
 
 def _wrap(data_key: bytes, passphrase: str, cost: PassphraseCost) -> bytes:

@@ -16,6 +16,7 @@ import sqlite_utils
 
 from ca.database import rows
 from ca.errors import ConfigError
+from ca.files import read_file
 from ca.sealing import Vault
 
 Kind = Literal["pickup", "pickup_without_password", "issue_password", "user_id", "renewal_30", "renewal_7"]
@@ -228,7 +229,7 @@ _ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailin
 def _render(kind: Kind, values: dict[str, str], directory: Path | None) -> tuple[str, str]:
     name = TEMPLATES[kind]
     own = directory / name if directory is not None else None
-    source = own.read_text("utf-8") if own is not None and own.exists() else _packaged(name)
+    source = _own(own) if own is not None and own.exists() else _packaged(name)
     try:
         text = _ENVIRONMENT.from_string(source).render(values)
     except jinja2.TemplateError as error:
@@ -241,6 +242,15 @@ def _render(kind: Kind, values: dict[str, str], directory: Path | None) -> tuple
             "Mend it, or delete it to use ours."
         )
     return head.removeprefix("Subject: ").strip(), body
+
+
+def _own(path: Path) -> str:
+    try:
+        return read_file(path, "mail template").decode()
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"mail template {path}: it is not UTF-8. Save it as UTF-8, or delete it to use ours."
+        ) from None
 
 
 def _packaged(name: str) -> str:

@@ -120,6 +120,8 @@ def _setting(default: T, meaning: str, check: Check | None = None) -> T:
 
 
 _PORT = _between(1, 65_535)
+# Of seconds and of bytes alike: more of either is a slip.
+_LARGEST = 10**9
 
 
 # -- the settings --------------------------------------------------------------------------------------
@@ -530,7 +532,7 @@ def _check_by_type(value: Any) -> str | None:
     if isinstance(value, str):
         return None if value == "" or value.isprintable() else "write one line of text"
     # What has no check of its own is a limit: nothing works with none of it.
-    return None if value > 0 and value < 10**9 else "write a number above 0"
+    return None if 0 < value < _LARGEST else f"write a number above 0 and below {_LARGEST:,}"
 
 
 def _check_together(config: Config) -> None:
@@ -544,6 +546,10 @@ def _check_together(config: Config) -> None:
                     f"sites.{entry.name}: {host} belongs to sites.{owners[host]} already; remove one"
                 )
             owners[host] = entry.name
+    inside, outside = config.internal, config.listen
+    overlap = inside.host == outside.host or {inside.host, outside.host} & {"0.0.0.0", "::"}  # noqa: S104
+    if inside.port == outside.port and overlap:
+        raise ConfigError("internal.port: write another port than that of [listen], or 0 for none")
     if config.protocol.host and config.protocol.host not in config.sites.pickup:
         raise ConfigError("protocol.host: write one of the hosts of sites.pickup, or '' for the first")
     if (config.tls.certificate == "local") != (config.tls.key == ""):

@@ -17,7 +17,7 @@ from ca.clock import Clock, OffsetClock, SystemClock
 from ca.database import Database
 from ca.datadir import DataDir
 from ca.errors import ConfigError
-from ca.sealing import read_passphrase
+from ca.sealing import read_line
 from ca.workers import KeyStock, Workers
 from enroll import mails
 from enroll.delivery import Outbox, Smtp, Transport
@@ -142,7 +142,7 @@ def transport_of(mail: Mail, data: Path) -> Transport:
     password = ""
     if mail.password_file:
         try:
-            password = read_passphrase(file=data / mail.password_file)
+            password = read_line(data / mail.password_file, "password")
         except ConfigError as error:
             raise ConfigError(f"mail.password_file: {error}") from None
     return Smtp(mail.host, mail.port, mail.username, password, mail.security, mail.timeout, outbox)

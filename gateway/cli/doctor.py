@@ -21,7 +21,7 @@ from gateway.assembly import gate_of, hosts_by_role, sites_of
 from gateway.house import House, server_certificate
 from gateway.proxy import mount
 from gateway.proxy.upstream import Address, cause_of
-from gateway.running import descriptors, places
+from gateway.running import descriptors, journal, places
 from gateway.tls import SiteTable, build_entry
 
 State = Literal["ok", "notice", "bad"]
@@ -118,6 +118,13 @@ def _descriptors(house: House) -> list[Finding]:
     if short is None:
         return [Finding("file descriptors", "ok", f"{room} for each process")]
     return [Finding("file descriptors", "notice", *short)]
+
+
+def _log(house: House) -> list[Finding]:
+    name = house.config.log.file
+    if name:
+        journal.check(house.data / name)
+    return [Finding("log", "ok", str(house.data / name) if name else "standard error")]
 
 
 def _names(house: House) -> list[Finding]:
@@ -227,6 +234,7 @@ _CHECKS: dict[str, Callable[[House], list[Finding]]] = {
     "configuration": _configuration,
     "permissions": _permissions,
     "file descriptors": _descriptors,
+    "log": _log,
     "server certificate": _hosts,
     "host names": _names,
     "issuing CA": _issuers,

@@ -117,10 +117,10 @@ def passphrase_from(file: Path | None) -> str:
     return read_passphrase(PASSPHRASE_VARIABLE, file, prompt)
 
 
-def new_passphrase_from(file: Path | None, variable: str) -> str:
-    """A passphrase that is being chosen: asked for twice when it is typed."""
+def new_passphrase_from(file: Path | None, variable: str, option: str) -> str:
+    """A passphrase that is being chosen: asked for twice when it is typed. ``option`` names the file."""
     prompt = functools.partial(_ask, "New passphrase", twice=True) if sys.stdin.isatty() else None
-    return read_passphrase(variable, file, prompt)
+    return read_passphrase(variable, file, prompt, option=option)
 
 
 def actor() -> str:

@@ -31,7 +31,7 @@ from gateway.cli.root import GROUPS, root
 from gateway.config import FILE_NAME, Config, Sites, parse_config, toml_of
 from gateway.house import House
 
-_NEW_VARIABLE = "SEKISHO_NEW_PASSPHRASE"
+_NEW_VARIABLE, _NEW_FILE = "SEKISHO_NEW_PASSPHRASE", "--new-passphrase-file"
 _NAMES = datadir.Names()
 
 
@@ -71,7 +71,7 @@ def _init(
         created_at = datadir.read_marker(data)["created_at"]
     else:
         names = replace(_NAMES, issuing=issuing_name, root=root_name, organization=organization)
-        passphrase = new_passphrase_from(passphrase_file, PASSPHRASE_VARIABLE)
+        passphrase = new_passphrase_from(passphrase_file, PASSPHRASE_VARIABLE, "--passphrase-file")
         created_at = datadir.create(
             data, passphrase, SystemClock().seconds(), names, issuing_key, crl_url=crl_url
         ).created_at
@@ -90,7 +90,7 @@ def _init(
 @command(GROUPS["passphrase"], "change")
 @PASSPHRASE_FILE
 @click.option(
-    "--new-passphrase-file",
+    _NEW_FILE,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help=f"File with the new passphrase; default: ${_NEW_VARIABLE}, then a question.",
@@ -100,7 +100,7 @@ def _change(data: Path, passphrase_file: Path | None, new_passphrase_file: Path 
     datadir.read_marker(data)
     datadir.check_owner(data)
     old = passphrase_from(passphrase_file)
-    new = new_passphrase_from(new_passphrase_file, _NEW_VARIABLE)
+    new = new_passphrase_from(new_passphrase_file, _NEW_VARIABLE, _NEW_FILE)
     change_passphrase(data / "vault.json", old, new)
     return answer(
         {"passphrase": {"changed": True}},

@@ -6,6 +6,7 @@ or a pipe. What the other end does not take in time is dropped and counted, neve
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -126,6 +127,19 @@ class DirectHandler(logging.Handler):
             os.close(fd)
 
 
+def check(path: Path) -> None:
+    """Raises ConfigError if no journal could be written there. Makes nothing."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+    except FileNotFoundError as error:
+        if not path.parent.is_dir():
+            raise _unwritable(path, error.strerror) from None
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise _unwritable(path, os.strerror(errno.EACCES)) from None
+    except OSError as error:
+        raise _unwritable(path, error.strerror) from None
+
+
 def event_of(record: logging.LogRecord) -> dict[str, Any]:
     """A log record as a line of the journal."""
     event: dict[str, Any] = {
@@ -160,9 +174,13 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
-        raise ConfigError(
-            f"log.file: {path} cannot be written ({error.strerror}); name another, or '' for standard error"
-        ) from None
+        raise _unwritable(path, error.strerror) from None
+
+
+def _unwritable(path: Path, reason: str | None) -> ConfigError:
+    return ConfigError(
+        f"log.file: {path} cannot be written ({reason}); name another, or '' for standard error"
+    )
 
 
 def _write_all(fd: int, chunk: bytes) -> None:

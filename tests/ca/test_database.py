@@ -4,7 +4,8 @@ import sqlite3
 import pytest
 from sqlite_utils.migrations import Migrations
 
-from ca.database import Database, DatabaseClosed
+from ca.database import Database, DatabaseClosed, trouble_of
+from ca.errors import ConfigError
 
 migrations = Migrations("test")
 
@@ -94,3 +95,21 @@ def test_closed_database_refuses_work(database):
 def test_the_file_is_private(database):
     """The database holds sealed secrets and hashes: nobody else on the machine reads it."""
     assert database.path.stat().st_mode & 0o077 == 0
+
+
+def test_a_file_that_is_none(tmp_path):
+    """A damaged file, or a directory in its place, is the operator's to mend: named, with what to do."""
+    (tmp_path / "damaged").write_bytes(b"no database at all" * 300)
+    (tmp_path / "directory").mkdir()
+    for name, words in (("damaged", "is damaged; restore it"), ("directory", "cannot be opened; see")):
+        with pytest.raises(ConfigError) as caught:
+            Database(tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name} {words}")
+
+
+def test_whose_trouble_it_is(tmp_path):
+    """A statement of ours that is wrong is no trouble of the operator's."""
+    with sqlite3.connect(tmp_path / "d") as connection, pytest.raises(sqlite3.OperationalError) as caught:
+        connection.execute("SELECT nothing FROM nowhere")
+    assert trouble_of(caught.value) is None
+    assert trouble_of(OSError()) is None

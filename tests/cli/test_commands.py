@@ -111,6 +111,10 @@ def test_passphrase_change(sekisho: Shell) -> None:
     new = "another horse battery staple"
     wrong = sekisho("passphrase", "change", SEKISHO_PASSPHRASE="not it at all", SEKISHO_NEW_PASSPHRASE=new)
     assert (wrong.code, wrong.error["code"]) == (1, "config")
+    asked = sekisho("passphrase", "change")
+    assert asked.error["message"].endswith(
+        "set SEKISHO_NEW_PASSPHRASE or name a file with --new-passphrase-file FILE"
+    )
     short = sekisho("passphrase", "change", SEKISHO_NEW_PASSPHRASE="short")
     assert "choose one of at least" in short.error["message"]
     assert sekisho("org", "list").code == 0
@@ -285,6 +289,21 @@ def test_doctor_finds_a_mailbox_outside_a_demo(peopled: Shell) -> None:
     assert found["serve"]["found"].startswith("sites.mailbox: only a demo shows everybody's mails; write []")
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"), [("nowhere/log", "No such file or directory"), ("outbox", "Is a directory")]
+)
+def test_doctor_finds_a_log_that_cannot_be(peopled: Shell, name: str, reason: str) -> None:
+    """serve would refuse it in the same words; a file that is not there yet is fine, and is not made."""
+    (peopled.data / "outbox").mkdir(mode=0o700)
+    (peopled.data / FILE_NAME).write_text("[log]\nfile = 'log'\n")
+    assert peopled("doctor").code == 0
+    assert not (peopled.data / "log").exists()
+    (peopled.data / FILE_NAME).write_text(f"[log]\nfile = '{name}'\n")
+    found = {each["check"]: each for each in peopled("doctor").value["checks"]}["log"]
+    assert (found["state"], reason in found["found"]) == ("bad", True)
+    assert peopled("serve").error["message"] == found["found"]
+
+
 def test_doctor_looks_outside(peopled: Shell) -> None:
     """A mail server that does not answer is bad; host names nobody resolves are worth a notice."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -307,6 +326,17 @@ def test_a_broken_template_queues_nobody(peopled: Shell) -> None:
     refused = peopled("user", "add", "12345678", "B", "b@example.jp")
     assert "user_id.txt" in refused.error["message"]
     assert len(peopled("user", "list").value["users"]) == 1
+
+
+def test_a_damaged_database(peopled: Shell) -> None:
+    """It is the operator's to restore, and no fault of ours."""
+    (peopled.data / "sekisho.db").write_bytes(b"no database at all" * 300)
+    for name in ("sekisho.db-wal", "sekisho.db-shm"):
+        (peopled.data / name).unlink(missing_ok=True)
+    for words in (("user", "list"), ("doctor",), ("serve",)):
+        refused = peopled(*words)
+        assert (refused.code, refused.error["code"]) == (1, "config")
+        assert refused.error["message"].endswith("sekisho.db is damaged; restore it from a backup")
 
 
 def test_errors_for_people(sekisho: Shell) -> None:

@@ -1,10 +1,12 @@
 """Mails on their way out, against a mail server that really speaks SMTP."""
 
 import asyncio
+from dataclasses import replace
 from email import message_from_bytes, policy
 
 import pytest
 
+from ca.errors import ConfigError
 from enroll import mails, people, store
 from enroll.delivery import Outbox, Smtp, deliver_due
 from enroll.states import State
@@ -137,10 +139,6 @@ async def test_the_issue_password_can_come_by_postcard(office):
 
 async def test_an_operators_template_takes_the_place_of_ours(tmp_path, office):
     """Z5: templates are editable; a broken one is refused by name, before anything is lost."""
-    from dataclasses import replace
-
-    from ca.errors import ConfigError
-
     directory = tmp_path / "templates"
     directory.mkdir()
     (directory / "pickup.txt").write_text("Subject: 別の件名\n\n{{ request_id }}\n")
@@ -148,4 +146,7 @@ async def test_an_operators_template_takes_the_place_of_ours(tmp_path, office):
     assert (await letter_of(office, "pickup")).subject == "別の件名"
     (directory / "pickup.txt").write_text("Subject: x\n\n{{ pin }}\n")
     with pytest.raises(ConfigError, match=r"pickup\.txt.*pin"):
+        mails.check_templates(directory)
+    (directory / "pickup.txt").write_bytes("Subject: x\n\n名前".encode("cp932"))
+    with pytest.raises(ConfigError, match=r"pickup\.txt: it is not UTF-8"):
         mails.check_templates(directory)

@@ -105,6 +105,12 @@ def test_strings_survive_their_journey() -> None:
         ("[mail]\nfrom = 'nobody'", "mail.from: write a mail address"),
         ("[mail]\nusername = 'u'", "mail.password_file: name the file with the password of mail.username"),
         ("[mail]\nhost = 'a b'", "mail.host: write a host name"),
+        ("[internal]\nport = 8443", "internal.port: write another port than that of [listen]"),
+        (
+            "[listen]\nhost = '0.0.0.0'\n[internal]\nport = 8443",
+            "internal.port: write another port than that of [listen]",
+        ),
+        ("[limits]\ntick = 1e9", "limits.tick: write a number above 0 and below 1,000,000,000"),
         ('[operator]\nname = "a\\nb"', "operator.name: write one line of text"),
         ("[operator]\nmanual_url = 'javascript:1'", "operator.manual_url: write an address that begins with"),
         ("[limits]\nhead = -1", "limits.head: write a number above 0"),
@@ -119,6 +125,11 @@ def test_wrong_values_are_refused_by_name(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(text)
     assert message in str(caught.value)
+
+
+def test_one_port_at_two_addresses() -> None:
+    """What listens elsewhere is in nobody's way."""
+    assert parse_config("[listen]\nhost = '127.0.0.2'\n[internal]\nport = 8443").internal.port == 8443
 
 
 def test_a_whole_number_may_stand_for_seconds() -> None:
