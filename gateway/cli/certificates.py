@@ -18,7 +18,7 @@ from enroll.office import Office
 from enroll.refusals import Refusal
 from enroll.transitions import end_certificate
 from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing
-from gateway.cli.people import known_user
+from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
 from gateway.house import House
 
@@ -27,7 +27,7 @@ _OFFERED = [row.name for row in REASONS.values() if row.by_operator]
 
 
 @house_command(_CERT, "list")
-@click.option("--user", "user_id", default=None, metavar="USER_ID", help="Only this user's.")
+@of_user()
 @click.option("--status", type=click.Choice(["reserved", "issued", "revoked"]), default=None)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
 async def _list(house: House, user_id: str | None, status: str | None, limit: int) -> Answer:

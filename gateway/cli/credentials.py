@@ -11,7 +11,7 @@ from enroll.acme import credentials, store
 from enroll.acme.door import PROFILES
 from enroll.refusals import Refusal
 from gateway.cli.frame import Answer, actor, answer, house_command, listing, plain
-from gateway.cli.people import known_user
+from gateway.cli.people import USER_ID, known_user
 from gateway.cli.root import GROUPS
 from gateway.house import House
 from gateway.protocol import directory_url
@@ -20,7 +20,7 @@ _EAB = GROUPS["eab"]
 
 
 @house_command(_EAB, "create")
-@click.argument("user_id")
+@USER_ID
 @click.option("--count", type=click.IntRange(1, 1_000), default=1, show_default=True)
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="client-automated", show_default=True)
 @click.option(
@@ -50,7 +50,7 @@ async def _create(house: House, user_id: str, count: int, profile: str, quota: i
 
 
 @house_command(_EAB, "list")
-@click.argument("user_id")
+@USER_ID
 async def _list(house: House, user_id: str) -> Answer:
     """List a user's credentials, without their keys."""
     known_user(house.office, user_id)

@@ -14,7 +14,7 @@ from enroll.jst import day_of
 from enroll.refusals import Refusal
 from enroll.scheduler import notify
 from gateway.cli.frame import Answer, answer, detail, house_command, listing, plain
-from gateway.cli.people import known_user
+from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
 from gateway.house import House
 
@@ -22,7 +22,7 @@ _MAIL = GROUPS["mail"]
 
 
 @house_command(_MAIL, "list")
-@click.option("--user", "user_id", default=None, metavar="USER_ID", help="Only this user's.")
+@of_user()
 @click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
 async def _list(house: House, user_id: str | None, limit: int) -> Answer:
     """List letters, newest first, with what the mail server said."""

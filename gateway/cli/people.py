@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -20,8 +20,19 @@ from gateway.house import House
 
 _ORG, _USER = GROUPS["org"], GROUPS["user"]
 
-#: A user ID that is looked up; IDs have capital letters only, and hands that type them have not.
-USER_ID = click.argument("user_id", callback=lambda _context, _parameter, typed: typed.upper())
+
+def _capitals(_: click.Context, __: click.Parameter, typed: str | None) -> str | None:
+    """IDs have capital letters only, and hands that type them have not."""
+    return None if typed is None else typed.upper()
+
+
+#: A user ID that is looked up.
+USER_ID = click.argument("user_id", callback=_capitals)
+
+
+def of_user(words: str = "Only this user's.") -> Callable[[Any], Any]:
+    """The option that names whose they are."""
+    return click.option("--user", "user_id", default=None, metavar="USER_ID", callback=_capitals, help=words)
 
 
 @house_command(_ORG, "add")

@@ -15,7 +15,7 @@ from enroll.office import Office
 from enroll.refusals import Refusal
 from enroll.states import LABELS
 from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing, plain
-from gateway.cli.people import USER_ID, known_user, request_record
+from gateway.cli.people import USER_ID, known_user, of_user, request_record
 from gateway.cli.root import GROUPS
 from gateway.house import House
 
@@ -109,7 +109,7 @@ async def _reissue(house: House, user_id: str, reason: str, revoke_old: RevokeOl
 
 
 @house_command(_REQUEST, "list")
-@click.option("--user", "user_id", default=None, metavar="USER_ID", help="Only this user's.")
+@of_user()
 @_LIMIT
 async def _request_list(house: House, user_id: str | None, limit: int) -> Answer:
     """List request IDs, newest first."""

@@ -8,7 +8,7 @@ from enroll import store
 from enroll.refusals import Refusal
 from gateway import references, sessions
 from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing
-from gateway.cli.people import known_user
+from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
 from gateway.house import House
 
@@ -24,10 +24,10 @@ async def _audit(house: House, subject: str | None, limit: int) -> Answer:
 
 
 @house_command(GROUPS["session"], "list")
-@click.option("--user", "subject", default=None, metavar="USER_ID", help="Only this user's.")
-async def _sessions(house: House, subject: str | None) -> Answer:
+@of_user()
+async def _sessions(house: House, user_id: str | None) -> Answer:
     """List who is logged in."""
-    found = sessions.listed(house.office.database.read(), house.office.now(), subject)
+    found = sessions.listed(house.office.database.read(), house.office.now(), user_id)
     columns = {
         "id": "Session",
         "site": "Site",
@@ -43,7 +43,7 @@ async def _sessions(house: House, subject: str | None) -> Answer:
 
 @house_command(GROUPS["session"], "end")
 @click.argument("session_id", required=False)
-@click.option("--user", "user_id", default=None, metavar="USER_ID", help="Every session of this user.")
+@of_user("Every session of this user.")
 async def _end(house: House, session_id: str | None, user_id: str | None) -> Answer:
     """End a session, or every one of a user."""
     if (session_id is None) == (user_id is None):

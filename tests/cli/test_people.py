@@ -156,6 +156,14 @@ def test_an_application_says_whose_it_is(peopled: Shell) -> None:
 def test_user_ids_are_found_in_small_letters(peopled: Shell) -> None:
     """User IDs have no small letters; an unknown one stays unknown."""
     assert peopled("user", "show", "k12345678").value["user"]["user_id"] == "K12345678"
+    assert peopled("eab", "create", "k12345678").code == peopled("eab", "list", "k12345678").code == 0
+    for group, key in (("cert", "certificates"), ("mail", "mails"), ("request", "requests")):
+        small, capital = (
+            peopled(group, "list", "--user", typed).value for typed in ("k12345678", "K12345678")
+        )
+        assert small == capital
+        assert bool(small[key]) is (group != "cert")
+    assert peopled("session", "end", "--user", "k12345678").value == {"ended": 0}
     assert peopled("user", "show", "k00000000").error["code"] == "not_found"
 
 
