@@ -16,6 +16,7 @@ import sqlite_utils
 
 from ca.files import write_private
 from enroll import mails, store
+from enroll.issuance import entitled
 from enroll.jst import JST
 from enroll.office import Office
 from enroll.states import ENDED, Event
@@ -155,7 +156,9 @@ def compose(letter: mails.Queued, sender: str) -> EmailMessage:
 
 
 def _cancelled(db: sqlite_utils.Database, letter: mails.Queued) -> bool:
-    """Cancels a letter whose request has ended since it was queued."""
+    """Cancels a letter whose request has ended since it was queued, or whose user was disabled (E6, E27)."""
+    if not entitled(db, letter.user_id):
+        return mails.mark_cancelled(db, letter.id, "the user or the organisation is disabled")
     if letter.request_id is None:
         return False
     enrollment = store.enrollment(db, letter.request_id)

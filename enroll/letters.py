@@ -18,7 +18,8 @@ def id_notice(
     values |= {"user_id": user.user_id, "login_password": login_password}
     letter = mails.write_letter(
         "user_id",
-        cause=f"user_id:{user.user_id}",
+        # Once for each first password: a new one is drawn for whoever lost it.
+        cause=f"user_id:{user.user_id}:{user.password_mark[:16]}",
         channel=user.notice_by,
         user_id=user.user_id,
         recipient=user.mail if user.notice_by == "mail" else user.name,

@@ -163,6 +163,23 @@ def cancel_of_request(db: sqlite_utils.Database, request_id: str) -> int:
     return int(cursor.rowcount)
 
 
+def cancel_of_kind(db: sqlite_utils.Database, user_id: str, kind: Kind, result: str) -> None:
+    """Cancels what is still queued of a kind for a user: a newer letter takes its place."""
+    db.execute(
+        "UPDATE mails SET state = 'cancelled', sealed_body = NULL, result = ?"
+        " WHERE user_id = ? AND kind = ? AND state = 'queued'",
+        [result, user_id, kind],
+    )
+
+
+def redirect(db: sqlite_utils.Database, user_id: str, recipient: str) -> None:
+    """Sends what is still queued for a user to another address."""
+    db.execute(
+        "UPDATE mails SET recipient = ? WHERE user_id = ? AND channel = 'mail' AND state = 'queued'",
+        [recipient, user_id],
+    )
+
+
 def listed(db: sqlite_utils.Database, user_id: str | None = None, limit: int = 200) -> list[dict[str, Any]]:
     """Letters for operators, newest first, without their bodies."""
     where = "WHERE user_id = :user_id" if user_id is not None else ""

@@ -79,22 +79,29 @@ async def add_organisation(
     issue_password_by: Literal["mail", "postcard"] = "mail",
 ) -> store.Organisation:
     """Records a customer organisation. Refusal("conflict") when the 証券番号 is taken."""
-    tidy = _tidy_name(name)
-    if _POLICY_NUMBER.fullmatch(policy_number) is None:
-        raise Refusal("invalid_input", field="policy_number")
-    if not 0 < len(tidy) <= _LONGEST_NAME or not tidy.isprintable():
-        raise Refusal("invalid_input", field="name")
-    if lineages is not None and lineages < 1:
-        raise Refusal("invalid_input", field="lineages")
-    created = store.Organisation(policy_number, tidy, office.now(), lineages, issue_password_by)
+    created = check_organisation(
+        store.Organisation(policy_number, name, office.now(), lineages, issue_password_by)
+    )
 
     def work(db: sqlite_utils.Database) -> store.Organisation:
         if not store.add_organisation(db, created):
             raise Refusal("conflict", field="policy_number")
-        store.audit(db, created.created_at, actor, "organisation.added", policy_number, name=tidy)
+        store.audit(db, created.created_at, actor, "organisation.added", policy_number, name=created.name)
         return created
 
     return await office.database.write(work)
+
+
+def check_organisation(organisation: store.Organisation) -> store.Organisation:
+    """The organisation with its name tidied; Refusal("invalid_input", field) names the first bad field."""
+    name, lineages = _tidy_name(organisation.name), organisation.lineages
+    if _POLICY_NUMBER.fullmatch(organisation.policy_number) is None:
+        raise Refusal("invalid_input", field="policy_number")
+    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise Refusal("invalid_input", field="name")
+    if lineages is not None and lineages < 1:
+        raise Refusal("invalid_input", field="lineages")
+    return replace(organisation, name=name)
 
 
 async def add_user(

@@ -109,6 +109,37 @@ def organisations(db: Db) -> list[Organisation]:
     return [Organisation(**row) for row in rows(db, "SELECT * FROM organisations ORDER BY policy_number")]
 
 
+def change_organisation(db: Db, policy_number: str, changed: Organisation) -> None:
+    """Writes what is different about an organisation; users and applications follow a new 証券番号."""
+    if changed.policy_number == policy_number:
+        db.execute(
+            "UPDATE organisations SET name = ?, lineages = ?, issue_password_by = ? WHERE policy_number = ?",
+            [changed.name, changed.lineages, changed.issue_password_by, policy_number],
+        )
+        return
+    _insert(db, "organisations", asdict(changed))
+    for table in ("users", "applications"):
+        db.execute(
+            f"UPDATE {table} SET policy_number = ? WHERE policy_number = ?",
+            [changed.policy_number, policy_number],
+        )
+    db.execute("DELETE FROM organisations WHERE policy_number = ?", [policy_number])
+
+
+def disable_organisation(db: Db, policy_number: str, at: int) -> bool:
+    """Disables an organisation; False when unknown or disabled already."""
+    statement = "UPDATE organisations SET disabled_at = ? WHERE policy_number = ? AND disabled_at IS NULL"
+    return _changed(db, statement, at, policy_number)
+
+
+def enable_organisation(db: Db, policy_number: str) -> bool:
+    """Enables a disabled organisation; False when unknown or not disabled."""
+    statement = (
+        "UPDATE organisations SET disabled_at = NULL WHERE policy_number = ? AND disabled_at IS NOT NULL"
+    )
+    return _changed(db, statement, policy_number)
+
+
 def add_user(db: Db, user: User) -> bool:
     """Records a user; False when the user ID is taken."""
     return _insert_new(db, "users", asdict(user) | {"password_initial": int(user.password_initial)})
@@ -170,6 +201,21 @@ def set_password(db: Db, user_id: str, expected_hash: str, password_hash: str) -
     )
 
 
+def reset_password(db: Db, user_id: str, password_hash: str) -> None:
+    """Replaces whatever login password there is by a first one."""
+    db.execute(
+        "UPDATE users SET password_hash = ?, password_initial = 1 WHERE user_id = ?", [password_hash, user_id]
+    )
+
+
+def change_user(db: Db, changed: User) -> None:
+    """Writes the facts about a user; password, numbers and generation stay."""
+    db.execute(
+        "UPDATE users SET policy_number = ?, name = ?, mail = ?, role = ?, notice_by = ? WHERE user_id = ?",
+        [changed.policy_number, changed.name, changed.mail, changed.role, changed.notice_by, changed.user_id],
+    )
+
+
 def next_number(db: Db, user_id: str) -> int:
     """Takes the user's next 管理番号."""
     row = _one(
@@ -208,6 +254,15 @@ def applications(
     where = " AND ".join(f"{column} = :{column}" for column in given) or "1"
     found = rows(db, f"SELECT * FROM applications WHERE {where} ORDER BY id DESC", given)
     return [_application(row) for row in found]
+
+
+def move_applications(db: Db, user_id: str, policy_number: str) -> None:
+    """Takes a user's open applications along into another organisation."""
+    db.execute(
+        "UPDATE applications SET policy_number = ? WHERE user_id = ? AND kind = 'reissue'"
+        " AND state = 'submitted'",
+        [policy_number, user_id],
+    )
 
 
 def decide_application(

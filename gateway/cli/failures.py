@@ -56,7 +56,7 @@ _HINTS: Mapping[tuple[str, str], str] = {
     ("conflict", "user_id"): "See it: sekisho user show USER_ID; a new user takes another --user-id, or none",
     ("conflict", "application"): "See them: sekisho application list --all",
     ("conflict", "serial"): "See it: sekisho cert show SERIAL",
-    ("user_disabled", ""): "See it: sekisho user show USER_ID",
+    ("user_disabled", ""): "See which: sekisho user show USER_ID, sekisho org list; then sekisho ... enable",
 }
 
 _NOT_YOURS = (

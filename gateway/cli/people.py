@@ -9,6 +9,13 @@ from typing import Any, Literal
 import click
 
 from enroll import store
+from enroll.changes import (
+    change_organisation,
+    change_user,
+    disable_organisation,
+    enable_organisation,
+    reset_password,
+)
 from enroll.enrollment import Enrollment
 from enroll.office import Office
 from enroll.people import Person, add_organisation, add_user, disable_user, enable_user
@@ -81,6 +88,42 @@ async def _org_list(house: House) -> Answer:
         "disabled_at": "Disabled",
     }
     return listing("organisations", records, columns)
+
+
+@house_command(_ORG, "change")
+@click.argument("policy_number", metavar="NUMBER")
+@click.option("--number", "new_number", default=None, help="Its new 証券番号.")
+@click.option("--name", default=None)
+@click.option("--lineages", type=int, default=None, help="Live certificates per user.")
+@click.option("--issue-password-by", type=click.Choice(["mail", "postcard"]), default=None)
+async def _org_change(house: House, policy_number: str, new_number: str | None, **given: Any) -> Answer:
+    """Record what is different about an organisation; its users and their certificates stay as they are."""
+    changes = _changes({"policy_number": new_number, **given})
+    changed = await change_organisation(house.office, policy_number, changes, actor=actor())
+    return detail("organisation", asdict(changed))
+
+
+@house_command(_ORG, "disable")
+@click.argument("policy_number", metavar="NUMBER")
+async def _org_disable(house: House, policy_number: str) -> Answer:
+    """Suspend an organisation: no login, no enrollment, no mails for its users. Nothing is revoked."""
+    user_ids = await disable_organisation(house.office, policy_number, actor=actor())
+    ended = 0
+    for user_id in user_ids:
+        ended += await sessions.end_all(house.office, user_id, actor=actor())
+    value = {"policy_number": policy_number, "users": len(user_ids), "sessions_ended": ended}
+    return answer(
+        {"disabled": value}, f"{policy_number} is disabled with its users: {len(user_ids)}",
+        f"To take it back: sekisho org enable {policy_number}",
+    )  # fmt: skip
+
+
+@house_command(_ORG, "enable")
+@click.argument("policy_number", metavar="NUMBER")
+async def _org_enable(house: House, policy_number: str) -> Answer:
+    """Take a disabling back: its users' certificates work as before."""
+    await enable_organisation(house.office, policy_number, actor=actor())
+    return answer({"enabled": {"policy_number": policy_number}}, f"{policy_number} is enabled")
 
 
 @house_command(_USER, "add")
@@ -163,6 +206,46 @@ async def _user_enable(house: House, user_id: str) -> Answer:
     await enable_user(house.office, user_id, actor=actor())
     following = f"Next: sekisho request reissue {user_id} --reason expired"
     return answer({"enabled": {"user_id": user_id}}, f"{user_id} may log in again", following)
+
+
+@house_command(_USER, "change")
+@USER_ID
+@click.option("--name", default=None)
+@click.option("--mail", default=None, help="Letters that still wait go there, too.")
+@click.option("--role", type=click.Choice(["member", "admin"]), default=None)
+@click.option("--notice-by", type=click.Choice(["mail", "postcard"]), default=None)
+@click.option("--org", "policy_number", default=None, metavar="NUMBER", help="Move to this organisation.")
+async def _user_change(house: House, user_id: str, **given: Any) -> Answer:
+    """Record what is different about a user. User ID, passwords and certificates stay as they are."""
+    changed = await change_user(house.office, user_id, _changes(given), actor=actor())
+    after = []
+    if given["mail"] is not None:
+        after.append(
+            "What was sent is not sent again. If the pick-up mail went to a wrong address: "
+            f"sekisho request reissue {user_id} --reason mail_lost; the ID notice, too: "
+            f"sekisho user reset-password {user_id}"
+        )
+    return detail("user", user_record(changed), *after)
+
+
+@house_command(_USER, "reset-password")
+@USER_ID
+async def _user_reset(house: House, user_id: str) -> Answer:
+    """Draw a new first login password, and send it by ユーザーIDのお知らせ; the old one ends at once."""
+    await reset_password(house.office, user_id, actor=actor())
+    ended = await sessions.end_all(house.office, user_id, actor=actor())
+    value = {"user_id": user_id, "sessions_ended": ended}
+    return answer(
+        {"reset": value}, "The letter is queued; it tells the user the new password, and nobody else sees it."
+    )
+
+
+def _changes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given of the options. UsageError for nothing."""
+    found = {name: value for name, value in given.items() if value is not None}
+    if not found:
+        raise click.UsageError("say what changes, with at least one option")
+    return found
 
 
 def known_user(office: Office, user_id: str) -> store.User:

@@ -33,6 +33,51 @@ def test_hostile_organisations(sekisho: Shell, words: tuple[str, ...], field: st
     assert sekisho("org", "list").value == {"organisations": []}
 
 
+def test_an_organisation_changes(peopled: Shell) -> None:
+    """E26: a new 証券番号 takes the users along; E14, E18: policies can be given later."""
+    words = ("--number", "99990001", "--issue-password-by", "postcard", "--lineages", "2")
+    changed = peopled("org", "change", "12345678", *words).value["organisation"]
+    assert (changed["policy_number"], changed["name"], changed["lineages"]) == ("99990001", "霞が関商事", 2)
+    assert changed["issue_password_by"] == "postcard"
+    assert peopled("user", "show", "K12345678").value["user"]["policy_number"] == "99990001"
+    assert peopled("org", "change", "12345678", "--name", "x").error["code"] == "not_found"
+    hostile = peopled("org", "change", "99990001", "--name", "\x1b[31m").error
+    assert (hostile["code"], hostile["field"]) == ("invalid_input", "name")
+    assert peopled("org", "change", "99990001").code == 2
+
+
+def test_an_organisation_is_disabled_and_enabled(peopled: Shell) -> None:
+    """E6: for the whole organisation at once, and back; a second time is a conflict."""
+    assert peopled("org", "disable", "12345678").value["disabled"]["users"] == 1
+    assert peopled("org", "disable", "12345678").error["code"] == "conflict"
+    refused = peopled("request", "reissue", "K12345678", "--reason", "expired").error
+    assert refused["code"] == "user_disabled"
+    assert peopled("org", "enable", "12345678").value["enabled"]["policy_number"] == "12345678"
+    assert peopled("org", "enable", "12345678").error["code"] == "conflict"
+    assert peopled("request", "reissue", "K12345678", "--reason", "expired").code == 0
+
+
+def test_a_user_changes(peopled: Shell) -> None:
+    """E13: a wrong mail address is put right; the answer says how its mail comes again."""
+    changed = peopled("user", "change", "K12345678", "--mail", "right@example.jp", json_output=False)
+    assert (changed.code, "sekisho request reissue K12345678 --reason mail_lost" in changed.out) == (0, True)
+    assert peopled("user", "show", "K12345678").value["user"]["mail"] == "right@example.jp"
+    assert peopled("mail", "list").value["mails"][0]["recipient"] == "right@example.jp"
+    wrong = peopled("user", "change", "K12345678", "--mail", "a@example.jp\nBcc: b@example.jp").error
+    assert (wrong["code"], wrong["field"]) == ("invalid_input", "mail")
+    assert peopled("user", "change", "K12345678").code == 2
+    assert peopled("user", "change", "K00000000", "--name", "x").error["code"] == "not_found"
+
+
+def test_a_new_first_password(peopled: Shell) -> None:
+    """The new password is in the letter and nowhere else; the letter of the old one stays at home."""
+    reset = peopled("user", "reset-password", "K12345678")
+    assert reset.value == {"reset": {"user_id": "K12345678", "sessions_ended": 0}}
+    states = [(each["kind"], each["state"]) for each in peopled("mail", "list").value["mails"]]
+    assert states == [("user_id", "queued"), ("user_id", "cancelled"), ("pickup", "queued")]
+    assert peopled("user", "reset-password", "K00000000").error["code"] == "not_found"
+
+
 def test_users(peopled: Shell) -> None:
     """A user is listed and shown with the request, and without any hash or password."""
     listed = peopled("user", "list", "--org", "12345678")

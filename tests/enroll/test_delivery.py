@@ -7,7 +7,7 @@ from email import message_from_bytes, policy
 import pytest
 
 from ca.errors import ConfigError
-from enroll import mails, people, store
+from enroll import applications, mails, people, store
 from enroll.delivery import Outbox, Smtp, deliver_due
 from enroll.states import State
 from tests.offices import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
@@ -117,11 +117,19 @@ async def test_no_server_is_no_loss(office):
 
 
 async def test_letters_of_an_ended_request_are_not_sent(office):
-    """E2, E27: what was queued for a request that has died stays at home."""
+    """E2: what was queued for a request that has died stays at home; the ID notice goes out."""
+    await admit(office)
+    await applications.reissue(office, "K12345678", "pc_change", actor="desk")
+    sent = [letter.name for letter in await delivered(office)]
+    assert sent == ["000002-user_id.eml", "000003-pickup.eml"]
+
+
+async def test_who_is_disabled_gets_no_letters(office):
+    """E27: whatever was queued for somebody who has left stays at home."""
     await admit(office)
     await people.disable_user(office, "K12345678", actor="desk")
-    assert [letter.name.partition("-")[2] for letter in await delivered(office)] == ["user_id.eml"]
-    assert states(office)["pickup"] == "cancelled"
+    assert await delivered(office) == []
+    assert states(office) == {"pickup": "cancelled", "user_id": "cancelled"}
 
 
 async def test_the_issue_password_can_come_by_postcard(office):

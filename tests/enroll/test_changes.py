@@ -1,0 +1,189 @@
+"""What changes about people and organisations, and what never does."""
+
+import pytest
+
+from enroll import applications, changes, issuance, login, mails, people, pickup, renewal, scheduler, store
+from enroll.refusals import Refusal
+from tests.offices import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
+
+USER = "K12345678"
+ADDRESS = "192.0.2.1"
+
+
+@pytest.fixture
+async def office(tmp_path):
+    async with open_office(tmp_path) as office:
+        yield office
+
+
+async def issued(office):
+    """The user's certificate, picked up from the mail; its fingerprint and enrollment."""
+    mail = await letter_of(office, "pickup")
+    password = mail.value("証明書発行用パスワード")
+    opened = await pickup.authenticate(office, USER, password, address=ADDRESS)
+    await issuance.submit(office, opened.request_id, actor=USER)
+    done = await issuance.complete(office, opened.request_id)
+    token = await issuance.prepare_download(office, opened.request_id, "abc", "standard", actor=USER)
+    await issuance.download(office, token, opened.request_id, actor=USER)
+    return login.certificates_of(office, USER)[0].fingerprint, done
+
+
+async def refused(coroutine):
+    with pytest.raises(Refusal) as raised:
+        await coroutine
+    return raised.value.code, raised.value.field
+
+
+def recipients(office):
+    """Kind -> where the newest letter of it goes."""
+    letters = reversed(mails.listed(office.database.read(), USER))
+    return {letter["kind"]: letter["recipient"] for letter in letters}
+
+
+async def test_a_wrong_mail_address_is_mended_and_the_reissue_arrives(office):
+    """E13, R16: nothing is sent again; the mail of the reissue goes to the right address."""
+    await admit(office)
+    await delivered(office)
+    await changes.change_user(office, USER, {"mail": "right@example.jp"}, actor="desk")
+    assert recipients(office)["pickup"] == "k12345678@example.jp"
+    await applications.reissue(office, USER, "mail_lost", actor="desk")
+    assert recipients(office)["pickup"] == "right@example.jp"
+    trail = store.audit_page(office.database.read(), USER, 10)
+    assert next(line["detail"] for line in trail if line["action"] == "user.changed") == {
+        "mail": ["k12345678@example.jp", "right@example.jp"]
+    }
+
+
+async def test_letters_that_wait_go_to_the_new_address(office):
+    """E13: a letter that no server has taken yet is not sent to an address that is known to be wrong."""
+    await admit(office)
+    await changes.change_user(office, USER, {"mail": "right@example.jp"}, actor="desk")
+    assert set(recipients(office).values()) == {"right@example.jp"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "field"),
+    [
+        ({"mail": "no address"}, "invalid_input", "mail"),
+        ({"mail": ""}, "invalid_input", "mail"),
+        ({"name": " "}, "invalid_input", "name"),
+        ({"role": "owner"}, "invalid_input", "role"),
+        ({"policy_number": "99999999"}, "not_found", "policy_number"),
+    ],
+)
+async def test_a_wrong_change_changes_nothing(office, changed, code, field):
+    """The rules are those of a new user (R2); the field at fault is named."""
+    await admit(office)
+    before = store.user(office.database.read(), USER)
+    wrong = {"name": "年金 花子", **changed}
+    assert await refused(changes.change_user(office, USER, wrong, actor="desk")) == (code, field)
+    assert store.user(office.database.read(), USER) == before
+
+
+async def test_nobody_is_changed_who_is_unknown(office):
+    """The twin: no user, no organisation."""
+    name = {"name": "x"}
+    assert await refused(changes.change_user(office, USER, name, actor="desk")) == ("not_found", "user_id")
+    unknown = ("not_found", "policy_number")
+    assert await refused(changes.change_organisation(office, "1234", name, actor="desk")) == unknown
+    assert await refused(changes.disable_organisation(office, "1234", actor="desk")) == unknown
+    assert await refused(changes.enable_organisation(office, "1234", actor="desk")) == unknown
+    assert await refused(changes.reset_password(office, USER, actor="desk")) == ("not_found", "user_id")
+
+
+async def test_a_new_policy_number_changes_no_certificate(office):
+    """E26: users and applications follow; name, request and right of the certificate stay."""
+    await admit(office)
+    fingerprint, before = await issued(office)
+    number = await applications.apply_reissue(office, USER, "pc_change", channel="paper", actor="desk")
+    await changes.change_organisation(
+        office, POLICY_NUMBER, {"policy_number": "99990001", "name": "合併 基金"}, actor="desk"
+    )
+    db = office.database.read()
+    assert store.organisation(db, POLICY_NUMBER) is None
+    assert store.user(db, USER).policy_number == "99990001"
+    assert store.application(db, number).policy_number == "99990001"
+    assert store.enrollment(db, before.request_id).common_name == before.common_name == "K123456780001"
+    assert renewal.source_of(db, fingerprint).user_id == USER
+    initial = (await letter_of(office, "user_id")).value("パスワード")
+    assert (await login.authenticate(office, fingerprint, USER, initial, address=ADDRESS)).first_use
+
+
+async def test_a_taken_policy_number_is_refused(office):
+    """The twin: two organisations never become one by a slip of the hand."""
+    await admit(office)
+    await people.add_organisation(office, "99990001", "別 基金", actor="desk")
+    changed = {"policy_number": "99990001"}
+    assert await refused(changes.change_organisation(office, POLICY_NUMBER, changed, actor="desk")) == (
+        "conflict",
+        "policy_number",
+    )
+    assert store.user(office.database.read(), USER).policy_number == POLICY_NUMBER
+
+
+async def test_a_user_moves_into_another_organisation(office):
+    """E26: after a merger its rules count, also for what waits for a decision; the certificate stays."""
+    await admit(office)
+    _, before = await issued(office)
+    number = await applications.apply_reissue(office, USER, "pc_change", channel="online", actor=USER)
+    await people.add_organisation(office, "99990001", "新 基金", actor="desk", issue_password_by="postcard")
+    await changes.change_user(office, USER, {"policy_number": "99990001"}, actor="desk")
+    made = await applications.approve(office, number, actor="desk")
+    assert "issue_password" in recipients(office)
+    assert made.common_name == "K123456780002"
+    assert store.enrollment(office.database.read(), before.request_id).common_name == "K123456780001"
+
+
+async def test_a_disabled_organisation_and_back(office):
+    """E6: no login, no renewal, no mail, and no new user; nothing is revoked, so all is well again after."""
+    await admit(office)
+    fingerprint, enrollment = await issued(office)
+    initial = (await letter_of(office, "user_id")).value("パスワード")
+    assert await changes.disable_organisation(office, POLICY_NUMBER, actor="desk") == [USER]
+    again = changes.disable_organisation(office, POLICY_NUMBER, actor="desk")
+    assert await refused(again) == ("conflict", "policy_number")
+    entering = login.authenticate(office, fingerprint, USER, initial, address=ADDRESS)
+    assert await refused(entering) == ("user_disabled", "")
+    clock_of(office).set(enrollment.not_after_at - 30 * 86_400)
+    await scheduler.tick(office)
+    assert "renewal_30" not in recipients(office)
+    assert await refused(renewal.look(office, fingerprint)) == ("user_disabled", "")
+    other = people.Person(POLICY_NUMBER, "新規 太郎", "shinki@example.jp")
+    adding = people.add_user(office, other, channel="paper", actor="desk")
+    assert await refused(adding) == ("user_disabled", "policy_number")
+    await changes.enable_organisation(office, POLICY_NUMBER, actor="desk")
+    assert await refused(changes.enable_organisation(office, POLICY_NUMBER, actor="desk")) == (
+        "conflict",
+        "policy_number",
+    )
+    await scheduler.tick(office)
+    assert "renewal_30" in recipients(office)
+    assert (await renewal.look(office, fingerprint)).source.user_id == USER
+
+
+async def test_a_forgotten_login_password(office):
+    """A new first password comes by ユーザーIDのお知らせ and has to be replaced; the old one is dead."""
+    await admit(office)
+    fingerprint, _ = await issued(office)
+    old = (await letter_of(office, "user_id")).value("パスワード")
+    await login.authenticate(office, fingerprint, USER, old, address=ADDRESS)
+    await changes.reset_password(office, USER, actor="desk")
+    new = (await letter_of(office, "user_id")).value("パスワード")
+    entering = login.authenticate(office, fingerprint, USER, old, address=ADDRESS)
+    assert await refused(entering) == ("bad_credentials", "")
+    assert (await login.authenticate(office, fingerprint, USER, new, address=ADDRESS)).must_change
+    assert [letter["kind"] for letter in mails.listed(office.database.read(), USER)] == [
+        "user_id",
+        "user_id",
+        "pickup",
+    ]
+
+
+async def test_only_the_newest_first_password_is_sent(office):
+    """A letter whose password is dead already stays at home; who is disabled is drawn none."""
+    await admit(office)
+    await changes.reset_password(office, USER, actor="desk")
+    notices = [letter for letter in await delivered(office) if letter.name.endswith("user_id.eml")]
+    assert len(notices) == 1
+    await people.disable_user(office, USER, actor="desk")
+    assert await refused(changes.reset_password(office, USER, actor="desk")) == ("user_disabled", "")
