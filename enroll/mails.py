@@ -140,6 +140,14 @@ def mark_failed(db: sqlite_utils.Database, number: int, result: str) -> bool:
     return _settle(db, number, "failed", result, None)
 
 
+def mark_bounced(db: sqlite_utils.Database, number: int, result: str) -> bool:
+    """Records that an accepted letter came back; False when it was recorded already."""
+    cursor = db.execute(
+        "UPDATE mails SET state = 'failed', result = ? WHERE id = ? AND state = 'sent'", [result, number]
+    )
+    return bool(cursor.rowcount)
+
+
 def mark_cancelled(db: sqlite_utils.Database, number: int, result: str) -> bool:
     """Records that the letter's cause is gone (its request has ended) and wipes the body."""
     return _settle(db, number, "cancelled", result, None)

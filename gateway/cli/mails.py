@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
+from typing import BinaryIO
 
 import click
 from rich.console import Console
 
 from enroll import mails
+from enroll.bounces import MAX_BYTES, parse_bounce, record_bounce
 from enroll.delivery import deliver_due
 from enroll.jst import day_of
 from enroll.refusals import Refusal
@@ -70,6 +72,25 @@ async def _deliver(house: House) -> Answer:
         accepted += sent
     left = mails.waiting(house.office.database.read())
     return answer({"delivered": accepted, "waiting": left}, f"accepted: {accepted}, still queued: {left}")
+
+
+@house_command(_MAIL, "bounce")
+@click.argument("file", type=click.File("rb"), default="-")
+async def _bounce(house: House, file: BinaryIO) -> Answer:
+    """Record a bounce, from a file or standard input, with the letter that did not arrive.
+
+    For the mailbox of mail.return_path: `sekisho mail list` then says so where it said sent.
+    """
+    bounce = parse_bounce(file.read(MAX_BYTES + 1))
+    fresh = await record_bounce(house.office, bounce)
+    letter = mails.shown(house.office.database.read(), bounce.letter)
+    assert letter is not None
+    user_id = letter["user_id"]
+    return answer(
+        {"bounced": {"mail": bounce.letter, "user_id": user_id, "said": bounce.said, "new": fresh}},
+        f"letter {bounce.letter} to {letter['recipient']} has come back: {bounce.said}",
+        f"Put the address right: sekisho user change {user_id} --mail ADDRESS",
+    )
 
 
 @house_command(GROUPS["notify"], "run")

@@ -416,6 +416,24 @@ def test_every_command_takes_data_and_json() -> None:
         assert {"--data", "--json"} <= names, leaf
 
 
+def test_a_bounce(peopled: Shell, tmp_path: Path) -> None:
+    """R10, R17: what comes to the Return-Path is recorded with its letter; anything else is refused."""
+    peopled("mail", "deliver")
+    created_at = peopled("mail", "show", "1").value["mail"]["created_at"]
+    file = tmp_path / "bounce.eml"
+    file.write_text(
+        "Content-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/delivery-status\n\n"
+        "Reporting-MTA: dns; x\n\nAction: failed\nStatus: 5.1.1\n\n--b\nContent-Type: message/rfc822\n\n"
+        f"Message-ID: <letter-1.{created_at}@kinen-bs.com>\n\nx\n--b--\n"
+    )
+    recorded = peopled("mail", "bounce", str(file), json_output=False)
+    assert (recorded.code, "sekisho user change K12345678 --mail ADDRESS" in recorded.out) == (0, True)
+    assert [each["state"] for each in peopled("mail", "list").value["mails"]] == ["sent", "failed"]
+    file.write_text("Subject: hello\n\nhello\n")
+    refused = peopled("mail", "bounce", str(file)).error
+    assert (refused["code"], refused["field"]) == ("invalid_input", "bounce")
+
+
 def test_help_for_everything() -> None:
     """Every command explains itself."""
     for words in ([], ["user", "import"], ["init"], ["request", "reissue"]):
