@@ -147,7 +147,7 @@ async def _serve(
         journal = _journal(data, house.config.log, post)
         _log_to(journal, house.config.log.level)
         at_post = replace(post, journal=journal)
-        with stop_signals() as stop, ends_with(parent, stop):
+        with stop_signals(supervised=post.shared) as stop, ends_with(parent, stop):
             # Of several workers the supervisor says when all of them are ready.
             started = _say_ready if post.shared else _say_ready_to_systemd
             await run(house, stop, started, sock=sock, post=at_post)

@@ -12,15 +12,17 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def stop_signals() -> Iterator[asyncio.Event]:
+def stop_signals(*, supervised: bool = False) -> Iterator[asyncio.Event]:
     """An event that SIGTERM and SIGINT set, for the length of a block inside an event loop.
 
-    A second one ends the process at once: what was answered is on disk, what runs is cut.
+    A second one ends the process at once: what was answered is on disk, what runs is cut. Not one that is
+    ``supervised``: Ctrl-C, or a stop of a whole control group, reaches it from outside and from the process
+    above as well, perhaps when it is done already; that one kills it when it is really told twice.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def told(number: signal.Signals) -> None:
-        if stop.is_set():
+        if stop.is_set() and not supervised:
             os._exit(128 + number)
         stop.set()
 
@@ -31,6 +33,8 @@ def stop_signals() -> Iterator[asyncio.Event]:
     finally:
         for number in _STOP:
             loop.remove_signal_handler(number)
+            if supervised:  # the default, which the loop leaves behind, is death
+                signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

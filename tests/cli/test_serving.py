@@ -191,7 +191,9 @@ def test_nobody_to_reload(sekisho: Shell, tmp_path: Path) -> None:
 def halfway(gateway: Gateway) -> ssl.SSLSocket:
     """A connection in the middle of a request."""
     connection = tls("pickup.localhost", gateway.port, gateway.ca)
-    head = f"POST /login HTTP/1.1\r\nHost: pickup.localhost\r\nOrigin: https://pickup.localhost:{gateway.port}\r\n"
+    # Of the very origin that the host says: else it is another site's page, which is answered at once.
+    host = f"pickup.localhost:{gateway.port}"
+    head = f"POST /login HTTP/1.1\r\nHost: {host}\r\nOrigin: https://{host}\r\n"
     head += "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 8\r\n\r\na=1"
     connection.sendall(head.encode())
     return connection

@@ -176,6 +176,22 @@ def test_nobody_waits_for_who_is_stopping(sekisho: Shell, tmp_path: Path, stuck:
         assert gateway.running.wait(30) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_of_the_whole_group_is_one(sekisho: Shell, tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, or a service manager's signal to every process, reaches workers twice: requests that run are
+    finished all the same."""
+    with ready(sekisho.data, tmp_path, workers=2) as gateway:
+        busy = halfway(gateway)
+        time.sleep(0.3)
+        os.killpg(gateway.running.pid, number)
+        until(lambda: gateway.says("stopping", times=3), gateway.log)
+        time.sleep(0.3)
+        busy.sendall(b"&b=22")
+        assert busy.recv(65_536).startswith(b"HTTP/1.1 4")
+        busy.close()
+        assert gateway.running.wait(30) == 0
+
+
 def _connect(port: int) -> int:
     with socket.socket() as visitor:
         return visitor.connect_ex(("127.0.0.1", port))
