@@ -51,6 +51,8 @@ Network = IPv4Network | IPv6Network
 
 _CACHED_VERDICTS = 4_096
 _BACKLOG = 1_024
+# Seconds, twice, for handlers that `stop` cuts off; it has given them `limits.drain` before.
+_CUT = 0.5
 # Kinds of guests that are counted.
 _HANDSHAKE, _CONNECTION, _CERTIFICATE = b"handshake ", b"connection ", b"certificate "
 
@@ -443,16 +445,16 @@ class Listener:
         handlers.update({site.handler: None for site in entry.table.sites})
         for handler in handlers:
             if handler not in self._runners:
-                self._runners[handler] = await _runner(handler, self._recheck, self.limits)
+                self._runners[handler] = await _runner(handler, self._recheck)
 
 
-async def _runner(handler: Any, recheck_now: Callable[[VerifiedPeer], Verdict], limits: Limits) -> BaseRunner:
+async def _runner(handler: Any, recheck_now: Callable[[VerifiedPeer], Verdict]) -> BaseRunner:
     """aiohttp's own life cycle around an application or a bare handler, with the gate in front."""
     runner: BaseRunner
     if isinstance(handler, web.Application):
-        runner = web.AppRunner(handler, shutdown_timeout=limits.drain)
+        runner = web.AppRunner(handler, shutdown_timeout=_CUT)
     else:
-        runner = web.ServerRunner(web.Server(handler), shutdown_timeout=limits.drain)
+        runner = web.ServerRunner(web.Server(handler), shutdown_timeout=_CUT)
     await runner.setup()
     server = runner.server
     assert server is not None

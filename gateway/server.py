@@ -48,6 +48,8 @@ _TICK, _DELIVERY, _REVOCATION = 30.0, 1.0, 0.5
 _REPORT = 1.0
 # Between two looks whether descriptors are left, and between two lines that say there are none.
 _LEFT, _NONE_LEFT = 1.0, 60.0
+# What a worker takes to end besides its drain: figures that are being read, keys being made, the log.
+_SPARE = 10.0
 # Keys lying ready for a burst of pick-ups.
 _SPARE_KEYS = 8
 _BACKLOG = 1_024
@@ -86,15 +88,15 @@ def _serve_together(
         post = Post(directory, number, workers, ledger=ledger, headcount=counts[number], pulse=pulse)
         uvloop.run(_serve(data, passphrase, post, sock, parent))
 
-    overseer = _Overseer(directory, counts, sock)
-    supervise(workers, worker, overseer, pulse=pulse, drain=config.limits.drain)
+    overseer = _Overseer(directory, counts, sock, config.limits.drain)
+    supervise(workers, worker, overseer, pulse=pulse)
 
 
 class _Overseer:
     """What only the process above the workers can do: speak for all of them, and close the port for all."""
 
-    def __init__(self, directory: Path, counts: list[Headcount], sock: socket.socket) -> None:
-        self._directory, self._counts, self._sock = directory, counts, sock
+    def __init__(self, directory: Path, counts: list[Headcount], sock: socket.socket, drain: float) -> None:
+        self._directory, self._counts, self._sock, self._drain = directory, counts, sock, drain
         self._workers = len(counts)
         # Since when whatever a worker serves has to have been read; None: nobody waits for them.
         self._wanted: float | None = 0.0
@@ -128,6 +130,11 @@ class _Overseer:
         # let connections queue up that nobody accepts.
         self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
+
+    def patience(self) -> float:
+        # Theirs to say: a reload may have changed it since the start.
+        drains = [each["drain"] for each in places.reports(self._directory)]
+        return max(drains, default=self._drain) + _SPARE
 
 
 async def _rehearse(data: Path, passphrase: str) -> None:

@@ -158,6 +158,7 @@ def write_report(serving: Serving, *, ready: bool = True) -> None:
     if serving.post.directory is not None:
         state: dict[str, Any] = {"ready": ready, "workers": serving.post.workers}
         state |= {"read_at": serving.read_at, "error": serving.error}
+        state["drain"] = serving.listener.limits.drain
         state["samples"] = [list(sample) for sample in own_samples(serving)] if serving.post.shared else []
         places.report(serving.post.directory, serving.post.number, state)
 

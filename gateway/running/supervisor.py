@@ -48,6 +48,9 @@ class Overseer(Protocol):
     def stopping(self) -> None:
         """Called before the workers are told to."""
 
+    def patience(self) -> float:
+        """Seconds that workers have from then on, until they are killed."""
+
 
 def supervise(
     count: int,
@@ -55,7 +58,6 @@ def supervise(
     overseer: Overseer,
     *,
     pulse: Pulse,
-    drain: float,
     silence: float = SILENCE,
 ) -> None:
     """Runs ``count`` workers until SIGTERM or SIGINT; a second one ends them at once.
@@ -70,7 +72,7 @@ def supervise(
     gc.freeze()
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        _Workers(count, worker, overseer, read, write, drain, pulse, silence).run()
+        _Workers(count, worker, overseer, read, write, pulse, silence).run()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         os.close(read)
@@ -104,7 +106,6 @@ class _Workers:
         overseer: Overseer,
         read: int,
         write: int,
-        drain: float,
         pulse: Pulse,
         silence: float,
     ) -> None:
@@ -112,7 +113,6 @@ class _Workers:
         self._pulse = pulse
         self._watch, self._silence = Watch(pulse, silence, 2 * _TURN), silence
         self._read, self._write = read, write
-        self._drain = drain
         self._pids: dict[int, tuple[int, float]] = {}
         self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)
         self._waits: dict[int, float] = {}
@@ -147,7 +147,7 @@ class _Workers:
             self._overseer.stopping()
             self._due.clear()
             # Workers drain by themselves; this is for one that does not.
-            self._stop_by = time.monotonic() + self._drain + 10
+            self._stop_by = time.monotonic() + self._overseer.patience()
             self._tell(signal.SIGTERM)
 
     def _tell(self, number: signal.Signals) -> None:

@@ -12,12 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from gateway.headcount import headcounts
 from gateway.running.pulse import Pulse, Watch
 from gateway.running.reloading import ask_for_reload
+from gateway.server import _Overseer
 from tests.cli.conftest import Shell
 from tests.cli.processes import free_port, get_plain, process, session_of, until
 from tests.cli.test_serving import Gateway, halfway, leader, ready, workers_of
@@ -52,8 +55,9 @@ def work(number, _):
 
 class Nobody:
     turned = ended = reloading = stopping = lambda *_: None
+    patience = lambda _: 1.5
 
-supervise(3, work, Nobody(), pulse=pulse, drain=5, silence=1.5)
+supervise(3, work, Nobody(), pulse=pulse, silence=1.5)
 """
 
 
@@ -62,7 +66,8 @@ def supervised() -> Iterator[subprocess.Popen[bytes]]:
     """Three workers, the last of which is never heard of; 1.5 seconds of silence are too many."""
     with subprocess.Popen([sys.executable, "-c", _SUPERVISED], start_new_session=True) as running:
         yield running
-        os.killpg(running.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
 
 
 def test_a_stuck_worker_is_replaced(supervised: subprocess.Popen[bytes], tmp_path: Path) -> None:
@@ -91,6 +96,17 @@ def test_a_machine_that_slept_kills_nobody(supervised: subprocess.Popen[bytes], 
         os.kill(pid, signal.SIGCONT)
     time.sleep(2.5)
     assert _children(supervised.pid) == before
+
+
+def test_a_stop_does_not_wait_for_who_is_stuck(supervised: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """A worker that has not ended after the overseer's patience is killed, and the supervisor ends well."""
+    until(lambda: len(_children(supervised.pid)) == 3, tmp_path)
+    time.sleep(1)
+    os.kill(min(_children(supervised.pid)), signal.SIGSTOP)
+    begun = time.monotonic()
+    os.kill(supervised.pid, signal.SIGTERM)
+    assert supervised.wait(10) == 0
+    assert 1.5 < time.monotonic() - begun < 4
 
 
 def test_only_time_awake_counts() -> None:
@@ -221,6 +237,14 @@ def test_a_worker_that_is_starting_misses_no_reload(sekisho: Shell, tmp_path: Pa
             assert ask_for_reload(gateway.data, 30) == 2
             pages = [gateway.get("help.localhost", "/contact")[1] for _ in range(12)]
             assert sum(telephone in page for page in pages) == len(pages), f"{age} s after its birth"
+
+
+def test_a_reload_lengthens_the_drain(sekisho: Shell, tmp_path: Path) -> None:
+    """The supervisor gives its workers as long as they now want, not what they wanted at the start."""
+    with ready(sekisho.data, tmp_path, workers=2) as gateway, socket.socket() as port:
+        gateway.set("limits", "drain", "60.0")
+        assert gateway.command("reload").returncode == 0
+        assert _Overseer(gateway.data / "run", headcounts(2), port, drain=10.0).patience() > 60
 
 
 @pytest.mark.parametrize("workers", [1, 2])

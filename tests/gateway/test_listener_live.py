@@ -147,6 +147,29 @@ async def test_stop_lets_requests_finish(serve: Serve, pki: Pki) -> None:
         await stopping
 
 
+async def test_a_stop_takes_as_long_as_it_may(serve: Serve, pki: Pki) -> None:
+    """Who does not end by himself is cut off after `limits.drain`, as a swap set it; handlers hear of it."""
+    begun, told = asyncio.Event(), asyncio.Event()
+
+    async def endless(_: web.BaseRequest) -> web.Response:
+        begun.set()
+        try:
+            return await asyncio.get_running_loop().create_future()
+        finally:
+            told.set()
+
+    running = await serve(login(pki, handler=endless), limits=Limits(drain=30))
+    await running.listener.swap([login(pki, handler=endless)], limits=Limits(drain=0.5))
+    async with connect(running.port, b"login.test", certificate=pki.client) as busy:
+        await busy.send(get(b"login.test"))
+        await begun.wait()
+        started = time.monotonic()
+        async with asyncio.timeout(5):
+            await running.listener.stop()
+        assert 0.5 <= time.monotonic() - started < 2
+        assert told.is_set()
+
+
 async def test_a_swap_that_fails_changes_nothing(serve: Serve, pki: Pki) -> None:
     """V3: a reload with anything wrong in it is refused as a whole."""
     running = await serve(check(pki))
