@@ -94,6 +94,8 @@ class Serving:
     #: How reloads ended: done, refused for the operator to mend, failed by a fault of ours.
     reloads: Counter[str] = field(default_factory=lambda: Counter(done=0, refused=0, failed=0))
     error: str | None = None
+    #: Why the last report could not be written.
+    unreported: str | None = None
     figures: Figures = field(default_factory=Figures)
 
 
@@ -154,13 +156,22 @@ async def reload_and_tell(serving: Serving) -> None:
 
 
 def write_report(serving: Serving, *, ready: bool = True) -> None:
-    """How this process is, for the others and for ``sekisho reload``."""
+    """How this process is, for the others and for ``sekisho reload``.
+
+    A full disk, or no descriptor left, keeps nobody from serving: it is told once, and tried again.
+    """
     if serving.post.directory is not None:
         state: dict[str, Any] = {"ready": ready, "workers": serving.post.workers}
         state |= {"read_at": serving.read_at, "error": serving.error}
         state["drain"] = serving.listener.limits.drain
         state["samples"] = [list(sample) for sample in own_samples(serving)] if serving.post.shared else []
-        places.report(serving.post.directory, serving.post.number, state)
+        try:
+            places.report(serving.post.directory, serving.post.number, state)
+            serving.unreported = None
+        except OSError as error:
+            before, serving.unreported = serving.unreported, error.strerror
+            if before != error.strerror:
+                log.error("the report in run/ cannot be written (%s)", error.strerror)
 
 
 def own_samples(serving: Serving) -> list[Sample]:

@@ -185,6 +185,31 @@ def test_nobody_to_reload(sekisho: Shell, tmp_path: Path) -> None:
         assert "nothing serves" in sekisho("reload").error["message"]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_report_that_cannot_be_written(sekisho: Shell, tmp_path: Path, workers: int) -> None:
+    """It costs the answer to ``sekisho reload``, and a line in the log; nothing else, and no later reload."""
+    with ready(sekisho.data, tmp_path, workers=workers) as gateway:
+        in_the_way = sekisho.data / "run" / "worker-0.new"
+        until(lambda: not in_the_way.exists() and _made(in_the_way), gateway.log)
+        gateway.set("operator", "telephone", '"03-0000-1111"')
+        assert "did not answer within 1 seconds" in gateway.command("reload", "--timeout", "1").stdout
+        until(lambda: gateway.says('"reloaded"', times=workers), gateway.log)
+        assert all("03-0000-1111" in gateway.get("help.localhost", "/contact")[1] for _ in range(4))
+        in_the_way.rmdir()
+        gateway.set("operator", "telephone", '"03-0000-2222"')
+        assert gateway.command("reload").returncode == 0
+        assert all("03-0000-2222" in gateway.get("help.localhost", "/contact")[1] for _ in range(4))
+        assert gateway.log.read_text().count("the report in run/ cannot be written (Is a directory)") == 1
+
+
+def _made(directory: Path) -> bool:
+    try:
+        directory.mkdir()
+    except FileExistsError:  # a worker is writing
+        return False
+    return True
+
+
 # -- stopping ------------------------------------------------------------------------------------------
 
 
