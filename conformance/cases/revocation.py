@@ -12,7 +12,7 @@ from conformance.case import MUST, SHOULD, Case, Skipped, case, expect, require
 from conformance.check import Check, problem, refused, status
 from conformance.draft import Draft, payload_of
 from conformance.wire import Answer
-from conformance.world import Issued, World
+from conformance.world import Account, Issued, World
 
 CASES: list[Case] = []
 DENIED = problem({401, 403}, "unauthorized")
@@ -215,6 +215,35 @@ async def by_rsa_key(world: World) -> None:
     expect(await by_key(world, done.private, done.der), status(200))
 
 
+async def _namesake(world: World, done: Issued) -> Account:
+    """Another account for the names of a certificate; skips when there is no credential for them."""
+    names = done.order.account.credential.names
+
+    async def make() -> Account:
+        others = [one for one in acts.unspent(world) if one.names == names]
+        if not others:
+            raise Skipped("needs a fresh credential for the same identifiers: 1 more would run it")
+        return await acts.register(world, others[0])
+
+    return await world.keep(f"namesake of {sorted(names)}", make)
+
+
+# Before the next one, for then there is an authorization in the certificate's own spelling.
+@case(
+    CASES,
+    "revoke.by-authorized-account-in-capitals",
+    "RFC 4343 3",
+    SHOULD,
+    "an account that holds authorizations for all the names, written in capitals, can revoke",
+)
+async def by_authorized_in_capitals(world: World) -> None:
+    done = await acts.issue(world, await acts.fresh_order(world))
+    second = await _namesake(world, done)
+    names = [{**one, "value": one["value"].upper()} for one in second.credential.identifiers]
+    await acts.fresh_order(world, second, identifiers=names)
+    expect(await acts.revoke(world, second, done.der), status(200))
+
+
 @case(
     CASES,
     "revoke.by-authorized-account",
@@ -224,10 +253,7 @@ async def by_rsa_key(world: World) -> None:
 )
 async def by_authorized(world: World) -> None:
     done = await acts.issue(world, await acts.fresh_order(world))
-    others = [one for one in acts.unspent(world) if one.names == done.order.account.credential.names]
-    if not others:
-        raise Skipped("needs a fresh credential for the same identifiers: 1 more would run it")
-    second = await acts.register(world, others[0])
+    second = await _namesake(world, done)
     await acts.fresh_order(world, second)
     expect(await acts.revoke(world, second, done.der), status(200))
 

@@ -24,7 +24,7 @@ from enroll.acme.ordering import (
     named_certificate,
     order_of_certificate,
 )
-from enroll.acme.orders import Identifier, check_finalizable
+from enroll.acme.orders import check_finalizable
 from enroll.acme.registration import actor
 from enroll.acme.renewalinfo import Window, read_cert_id, renewal_window
 from enroll.acme.revocation import Holder, check_revocation, read_revocation
@@ -156,7 +156,4 @@ def _authorized(
         return False
     if origin.user_id != account.user_id:
         return False
-    held = (
-        store.valid_authorization(db, account.id, Identifier("dns", name), at) for name in reservation.names
-    )
-    return all(one is not None for one in held)
+    return all(store.holds_authorization(db, account.id, name, at) for name in reservation.names)

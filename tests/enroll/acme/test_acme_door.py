@@ -463,6 +463,16 @@ async def test_revocation_by_an_authorized_account(site: Site) -> None:
     assert (await client.post(shown["certificate"])).status == 200
 
 
+async def test_an_authorization_in_capitals_revokes_too(site: Site) -> None:
+    """RFC 4343: the names of an authorization and of a certificate are the same in any case."""
+    client, other = await site.enrolled(), await site.enrolled()
+    certificate = await client.certificate()
+    await other.order("K123456780002")
+    assert (await other.post(site.to("revokeCert"), revocation(certificate))).problem == (403, "unauthorized")
+    await other.order(FQDN.upper())
+    assert (await other.post(site.to("revokeCert"), revocation(certificate))).status == 200
+
+
 async def test_disabled_users(site: Site) -> None:
     """A user who may no longer enroll gets nothing more through the protocol either."""
     client, credential = await site.enrolled(), await site.credential()
@@ -650,6 +660,19 @@ async def test_renewal_by_certificate(renewal: Site) -> None:
     chain = await client.post(final.json["certificate"])
     renewed = x509.load_pem_x509_certificates(chain.body)[0]
     assert renewed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "K123456780002"
+
+
+async def test_an_answered_challenge_is_authority_to_revoke(site: Site, renewal: Site) -> None:
+    """RFC 8555 section 7.6: whoever holds a valid authorization may revoke; a pending one gives no right."""
+    certificate = await (await site.enrolled()).certificate()
+    client = Client(renewal)
+    await client.register()
+    order = await client.order()
+    url = renewal.to("revokeCert")
+    assert (await client.post(url, revocation(certificate))).problem == (403, "unauthorized")
+    challenge = (await client.post(order.json["authorizations"][0])).json["challenges"][0]["url"]
+    assert (await client.post(challenge, {})).json["status"] == "valid"
+    assert (await client.post(url, revocation(certificate))).status == 200
 
 
 async def test_accounts_by_certificate_are_limited(renewal: Site, monkeypatch: pytest.MonkeyPatch) -> None:
