@@ -220,6 +220,9 @@ async def prepare_download(
     )
 
     def work(db: sqlite_utils.Database) -> None:
+        # The key may have been wiped while the file was built: then nothing of it is kept either (E1).
+        if not fetchable(_reread(db, request_id), office.now(), office.settings):
+            raise Refusal("not_available", detail="the pick-up window has closed meanwhile")
         # Only the newest password counts: the earlier button stops working.
         store.drop_tickets(db, request_id)
         store.add_ticket(db, ticket)
@@ -262,6 +265,10 @@ def _fetch(
             raise Refusal("not_available", detail="the pick-up window is over")
         after, effects = advance(before, Event.DOWNLOAD, at, office.settings)
         after = replace(after, downloads=before.downloads + 1)
+        if after.downloads >= office.settings.window_downloads:
+            # D2: the last one closes the window, and the key goes with it; not before this button's time
+            # is over, in which a browser may fetch the file again (E20).
+            after = replace(after, window_ends_at=min(after.window_ends_at or at, ticket.expires_at))
         record(db, before, after, Event.DOWNLOAD, at, actor)
         perform(db, office, effects, at, actor)
     return ticket

@@ -10,7 +10,8 @@ import ca.store
 from enroll import applications, issuance, login, people, pickup, renewal, scheduler, store
 from enroll.jst import day_of
 from enroll.refusals import Refusal
-from enroll.states import State
+from enroll.states import Event, State
+from enroll.transitions import apply
 from tests.offices import admit, clock_of, delivered, letter_of, open_office, together
 
 FLOW = "K12345678"
@@ -124,6 +125,41 @@ async def test_the_fifth_download_is_the_last(office):
     with pytest.raises(Refusal) as refused:
         await picked_up(office)
     assert refused.value.code == "not_available"
+
+
+async def test_the_key_goes_with_the_last_download(office):
+    """E1, D2: no key once the downloads are used up and the last button has had its time (E20)."""
+    await admit(office)
+    for _ in range(office.settings.window_downloads - 1):
+        _, request_id = await picked_up(office)
+    clock_of(office).advance(days=1)
+    token = await issuance.prepare_download(office, request_id, "x", "standard", actor=FLOW)
+    last = await issuance.download(office, token, request_id, actor=FLOW)
+    clock_of(office).advance(seconds=office.settings.ticket_seconds - 1)
+    await scheduler.close_overdue(office)
+    assert await issuance.download(office, token, request_id, actor=FLOW) == last
+    clock_of(office).advance(seconds=1)
+    await scheduler.close_overdue(office)
+    closed = store.enrollment(office.database.read(), request_id)
+    assert (closed.state, closed.sealed_key) == (State.PICKED_UP, None)
+    assert not list(office.database.read().query("SELECT 1 FROM tickets"))
+
+
+async def test_no_file_is_kept_when_the_key_was_wiped_while_it_was_built(office):
+    """E1: a login wipes the key and every built file, the one that is being built included."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    building = asyncio.ensure_future(
+        issuance.prepare_download(office, request_id, "x", "standard", actor=FLOW)
+    )
+    await asyncio.sleep(
+        0
+    )  # it is building now, and the writer takes what is handed in next before its ticket
+    await office.database.write(lambda db: apply(db, office, request_id, Event.USE, office.now(), actor=FLOW))
+    with pytest.raises(Refusal) as refused:
+        await building
+    assert refused.value.code == "not_available"
+    assert not list(office.database.read().query("SELECT 1 FROM tickets"))
 
 
 async def test_a_download_fetched_again_counts_once(office):
