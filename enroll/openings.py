@@ -135,7 +135,6 @@ def open_renewal(
         door=door,
         common_name=source.common_name,
         replaces_serial=source.serial,
-        # The last second belongs to the certificate's period (RFC 5280 section 4.1.2.5).
         window_ends_at=renewable_until(source.not_after_at, office) + 1,
     )
 
@@ -146,7 +145,10 @@ def renewable_from(not_after_at: int, office: Office) -> int:
 
 
 def renewable_until(not_after_at: int, office: Office) -> int:
-    """The end of the renewal period: the certificate's own, plus the grace that is off (D8)."""
+    """The last second of the renewal period: the certificate's own, plus the grace that is off (D8).
+
+    The last second belongs to the certificate's period (RFC 5280 section 4.1.2.5).
+    """
     return not_after_at + office.settings.grace_days * 86_400
 
 

@@ -68,10 +68,11 @@ def _look(db: sqlite_utils.Database, office: Office, fingerprint: str) -> Renewa
     source = source_of(db, fingerprint)
     check_entitled(db, source.user_id)
     now, end = office.now(), source.not_after_at or 0
+    # First, since one that has expired has ended too, without being superseded.
+    if now > renewable_until(end, office):
+        raise Refusal("renewal_over", at=end)
     if source.state in ENDED:
         raise Refusal("superseded")
     if now < renewable_from(end, office):
         raise Refusal("not_yet_renewable", at=renewable_from(end, office))
-    if now > renewable_until(end, office):
-        raise Refusal("renewal_over", at=end)
     return Renewable(source, open_renewal(db, office, source, door="page"))

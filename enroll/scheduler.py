@@ -45,7 +45,10 @@ async def close_overdue(office: Office) -> int:
     now = office.now()
     db = office.database.read()
     due = [(e, _overdue_event(e)) for e in store.enrollments_overdue(db, now)]
-    due += [(e, Event.EXPIRE) for e in store.enrollments_ending(db, 0, now)]
+    # What can still be renewed has not ended: up to its last second (RFC 5280 section 4.1.2.5), and in the
+    # period of grace if there is one (D8).
+    ended = now - 1 - office.settings.grace_days * DAY
+    due += [(e, Event.EXPIRE) for e in store.enrollments_ending(db, 0, ended)]
     for enrollment, event in due:
         await office.database.write(
             lambda db, e=enrollment, event=event: _move(db, office, e, event)  # type: ignore[misc]

@@ -235,7 +235,7 @@ def _renewable(door: Door, source: Enrollment, profile: str, at: int) -> bool:
         renewable_from(source.not_after_at, door.office),
         renewable_until(source.not_after_at, door.office),
     )
-    return opens <= at < ends
+    return opens <= at <= ends
 
 
 def _used_up(door: Door, source: Enrollment | None, at: int) -> Problem:
@@ -390,7 +390,7 @@ def _check_renewable(door: Door, source: Enrollment, at: int) -> None:
         raise Problem("unauthorized", "the presented certificate was replaced or revoked")
     if at < opens:
         raise Problem("unauthorized", f"outside the renewal window: it opens {shown(opens)} (JST)")
-    if at >= renewable_until(ends, door.office):
+    if at > renewable_until(ends, door.office):
         raise Problem("unauthorized", "outside the renewal window: the certificate has expired")
 
 

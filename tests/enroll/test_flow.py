@@ -316,9 +316,28 @@ async def test_renewal_is_refused_outside_its_period(office):
     assert early.value.code == "not_yet_renewable"
     assert 30 <= (not_after - early.value.at) / 86_400 < 31
     clock_of(office).set(not_after + 1)
-    with pytest.raises(Refusal) as late:
-        await renewal.look(office, print_of(office, request_id))
-    assert late.value.code == "renewal_over"
+    for _ in ("before the scheduler saw it", "after"):
+        with pytest.raises(Refusal) as late:
+            await renewal.look(office, print_of(office, request_id))
+        assert late.value == Refusal("renewal_over", at=not_after)
+        await scheduler.close_overdue(office)
+
+
+@pytest.mark.parametrize("grace_days", [0, 10])
+async def test_the_renewal_period_has_its_last_second(tmp_path, grace_days):
+    """D8, RFC 5280 section 4.1.2.5: notAfter is in the period, and so is the grace that an operator sets."""
+    async with open_office(tmp_path, grace_days=grace_days) as office:
+        await admit(office)
+        bundle, request_id = await picked_up(office)
+        last = int(bundle.cert.certificate.not_valid_after_utc.timestamp()) + grace_days * 86_400
+        clock_of(office).set(last)
+        await scheduler.close_overdue(office)
+        assert store.enrollment(office.database.read(), request_id).state is State.PICKED_UP
+        look = await renewal.look(office, print_of(office, request_id))
+        await issuance.submit(office, look.renewal.request_id, actor=FLOW)
+        clock_of(office).advance(seconds=1)
+        await scheduler.close_overdue(office)
+        assert store.enrollment(office.database.read(), request_id).state is State.EXPIRED
 
 
 async def test_an_order_outlives_the_certificate_it_renews(office):

@@ -736,6 +736,26 @@ async def test_outside_the_renewal_period(site: Site, renewal: Site) -> None:
     assert (await client.post(challenge)).json["status"] == "pending"
 
 
+async def test_the_last_second_of_the_renewal_period(site: Site, renewal: Site) -> None:
+    """RFC 5280 section 4.1.2.5: at notAfter both doors renew, as the pages do; a second later none does."""
+    client, account = await site.enrolled(quota=1), Client(renewal)
+    certificate = await client.certificate()
+    end = int(certificate.not_valid_after_utc.timestamp())
+    renewal.peer = peer_of(site.office, certificate)
+    await account.register()
+    clock_of(site.office).set(end)
+    orders = [await account.order() for _ in range(2)]
+    urls = [
+        (await account.post(order.json["authorizations"][0])).json["challenges"][0]["url"] for order in orders
+    ]
+    assert (await account.post(urls[0], {})).json["status"] == "valid"
+    assert (await client.order()).json["status"] == "ready"
+    clock_of(site.office).advance(seconds=1)
+    refused = await account.post(urls[1], {})
+    assert (refused.problem, "has expired" in refused.json["detail"]) == ((403, "unauthorized"), True)
+    assert (await client.order(FQDN.upper())).problem == (429, "rateLimited")
+
+
 async def test_one_renewal_per_certificate(renewal: Site) -> None:
     """Two orders for one certificate: the newer takes over; after issuance there is no further one."""
     client = Client(renewal)
