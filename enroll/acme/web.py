@@ -114,7 +114,7 @@ async def _answer(
 ) -> Answer:
     resource = RESOURCES[resource_name]
     method = request.method
-    if method == "OPTIONS":
+    if method == "OPTIONS" and not door.by_certificate:
         return Answer(204, headers=tuple(_PREFLIGHT))
     if method in ("GET", "HEAD") and resource.get is not None:
         if resource_name == "newNonce":
@@ -125,7 +125,8 @@ async def _answer(
         allowed = [
             *(["GET", "HEAD"] if resource.get else []),
             *(["POST"] if resource.post else []),
-            "OPTIONS",
+            # PROTOCOL.md section 13.6: where the certificate is the proof there are no preflights.
+            *([] if door.by_certificate else ["OPTIONS"]),
         ]
         raise Problem(
             "malformed",

@@ -105,4 +105,7 @@ async def test_only_the_credentials_door_is_open_to_pages(tmp_path: Path) -> Non
         assert (await page.register(await pickup.credential())).status == 201
         there = await _preflight(renewal)
         assert there.status == 403
-        assert not [name for name in there.headers if name.lower().startswith("access-control-")]
+        plain = await renewal.call("OPTIONS", renewal.to("newAccount"))
+        assert (plain.problem, plain.headers["Allow"]) == ((405, "malformed"), "POST")
+        for reply in (there, plain):
+            assert not [name for name in reply.headers if name.lower().startswith("access-control-")]
