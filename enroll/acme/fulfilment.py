@@ -21,6 +21,7 @@ from enroll.acme.ordering import (
     CurrentOrder,
     credential_of,
     find_order,
+    may_speak_for,
     named_certificate,
     order_of_certificate,
 )
@@ -156,4 +157,4 @@ def _authorized(
         return False
     if origin.user_id != account.user_id:
         return False
-    return all(store.holds_authorization(db, account.id, name, at) for name in reservation.names)
+    return all(may_speak_for(db, account, name, at) for name in reservation.names)

@@ -96,6 +96,21 @@ def find_authorization(db: Db, account: Account, authorization_id: str) -> Autho
     return found
 
 
+def may_speak_for(db: Db, account: Account, dns_name: str, at: int) -> bool:
+    """Whether a valid authorization of the account covers a dNSName, and what it rests on has not ended."""
+    found = store.authorizations_for(db, account.id, dns_name, at)
+    return any(_stands(db, account, one) for one in found)
+
+
+def _stands(db: Db, account: Account, authorization: Authorization) -> bool:
+    if authorization.order_id is None:
+        credential = store.credential(db, account.kid or "")
+        return credential is not None and credential.withdrawn_at is None
+    order = store.order(db, authorization.order_id)
+    source = None if order is None else ca.store.find_by_serial(db, order.source_serial or "")
+    return source is not None and source.status == "issued"
+
+
 async def new_order(door: Door, account: Account, asked: NewOrder, peer: VerifiedPeer | None) -> CurrentOrder:
     """Makes an order for the identity that the account acts for."""
     make = _order_by_certificate(peer) if door.by_certificate else _order_by_credential

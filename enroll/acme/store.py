@@ -351,20 +351,16 @@ def valid_authorization(db: Db, account_id: str, identifier: Identifier, until: 
     return None if row is None else _authorization(row)
 
 
-def holds_authorization(db: Db, account_id: str, dns_name: str, at: int) -> bool:
-    """Whether a valid authorization covers a dNSName (lower case), for one order or for all of them.
+def authorizations_for(db: Db, account_id: str, dns_name: str, at: int) -> list[Authorization]:
+    """An account's valid authorizations for a dNSName (lower case), be it for one order or for all.
 
     As it was spelled does not matter: SQLite's lower() knows A-Z only, which is what RFC 4343 folds.
     """
-    found = _one(
-        db,
-        "SELECT 1 FROM acme_authorizations WHERE account_id = ? AND lower(value) = ? AND type = 'dns'"
-        " AND status = 'valid' AND expires_at > ? LIMIT 1",
-        account_id,
-        dns_name,
-        at,
+    statement = (
+        "SELECT * FROM acme_authorizations WHERE account_id = ? AND lower(value) = ? AND type = 'dns'"
+        " AND status = 'valid' AND expires_at > ?"
     )
-    return found is not None
+    return [_authorization(row) for row in rows(db, statement, [account_id, dns_name, at])]
 
 
 def validate_authorization(db: Db, authorization_id: str, at: int) -> bool:

@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 import ca.store
 import enroll.renewal
 import enroll.store
-from enroll import issuance
+from enroll import applications, issuance
 from enroll.acme import registration, store
 from enroll.acme.renewalinfo import CertId
 from enroll.people import disable_user
@@ -471,6 +471,25 @@ async def test_an_authorization_in_capitals_revokes_too(site: Site) -> None:
     assert (await other.post(site.to("revokeCert"), revocation(certificate))).problem == (403, "unauthorized")
     await other.order(FQDN.upper())
     assert (await other.post(site.to("revokeCert"), revocation(certificate))).status == 200
+
+
+async def test_authority_to_revoke_ends_with_what_it_rests_on(site: Site, renewal: Site) -> None:
+    """After a theft neither the stolen account nor one that the certificate opened has a say any more."""
+    stolen, by_certificate = await site.enrolled(), Client(renewal)
+    await stolen.order()
+    await by_certificate.register()
+    order = await by_certificate.order()
+    challenge = (await by_certificate.post(order.json["authorizations"][0])).json["challenges"][0]["url"]
+    assert (await by_certificate.post(challenge, {})).json["status"] == "valid"
+    await applications.reissue(site.office, USER, "lost_or_stolen", actor="desk")
+    owner = await site.enrolled()
+    certificate = await owner.certificate()
+    for thief in (stolen, by_certificate):
+        url = thief.site.to("revokeCert")
+        assert (await thief.post(url, revocation(certificate))).problem == (403, "unauthorized")
+    second = await site.enrolled()
+    await second.order()
+    assert (await second.post(site.to("revokeCert"), revocation(certificate))).status == 200
 
 
 async def test_disabled_users(site: Site) -> None:
