@@ -10,7 +10,7 @@ from enroll import mails, store
 from enroll.enrollment import SUPERSEDED, Effect, EndPredecessors, Enrollment, WipeKey, advance
 from enroll.office import Office
 from enroll.refusals import Refusal
-from enroll.states import ENDED, LIVE, Event
+from enroll.states import ENDED, LIVE, Event, State
 
 
 def apply(
@@ -74,8 +74,13 @@ def end_predecessors(
     """
     store.end_generation(db, user_id, at)
     for other in store.living_enrollments_of(db, user_id):
-        if other.request_id != request_id and other.state in LIVE and other.serial is not None:
+        if other.request_id == request_id:
+            continue
+        if other.state in LIVE and other.serial is not None:
             end_certificate(db, office, other.serial, SUPERSEDED, at, actor=actor)
+        elif other.state is State.PROCESSING:
+            # A renewal that is being signed: its certificate will be stored and revoked at once.
+            apply(db, office, other.request_id, Event.SUPERSEDE, at, actor=actor)
 
 
 def end_certificate(

@@ -206,6 +206,21 @@ async def test_a_reissue_ends_the_old_request_at_once_and_the_certificate_on_pic
     assert store.enrollment(office.database.read(), old_request).state is State.SUPERSEDED
 
 
+async def test_a_reissue_ends_what_is_being_signed_when_it_is_picked_up(office):
+    """D3: a renewal of the old certificate that was submitted meanwhile does not outlive it."""
+    await admit(office)
+    bundle, old_request = await picked_up(office)
+    clock_of(office).set(int(bundle.cert.certificate.not_valid_after_utc.timestamp()) - 10 * 86_400)
+    await applications.reissue(office, FLOW, "pc_change", actor="desk")
+    begun = await renewal.submit(office, print_of(office, old_request), actor=FLOW)
+    _, new_request = await picked_up(office)
+    assert (await issuance.complete(office, begun.request_id)).state is State.SUPERSEDED
+    assert await issuance.recover(office) == 1
+    for request_id in (old_request, begun.request_id):
+        assert ca.store.find_by_order(office.database.read(), request_id).status == "revoked"
+    assert ca.store.find_by_order(office.database.read(), new_request).status == "issued"
+
+
 async def test_a_reissue_after_theft_revokes_at_once(office):
     """D3: lost or stolen means revoked now."""
     await admit(office)
