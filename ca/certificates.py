@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,7 +24,7 @@ from ca.profiles import Profile
 
 JST = timezone(timedelta(hours=9), "JST")
 MAX_COMMON_NAME = 64
-"""ub-common-name (RFC 5280 appendix A.1)."""
+"""ub-common-name, and ub-organization-name (RFC 5280 appendix A.1)."""
 
 _KEY_USAGES = (
     "digital_signature",
@@ -131,19 +132,41 @@ def common_name(cn: str) -> x509.Name:
 def distinguished_name(cn: str, organization: str = "", country: str = "") -> x509.Name:
     """A CA's own name: C, O and CN in this order, empty ones of the first two left out.
 
-    `ConfigError` without a common name, and for what no certificate can hold.
+    `ConfigError` for a part that RFC 5280 appendix A.1 does not allow (ub-organization-name,
+    ub-common-name: 64 characters), or that no one could compare by eye.
     """
-    if not cn:
-        raise ConfigError("a CA needs a name of its own; give one of 1 to 64 characters")
     parts = (
         (NameOID.COUNTRY_NAME, country),
         (NameOID.ORGANIZATION_NAME, organization),
         (NameOID.COMMON_NAME, cn),
     )
+    if not cn:
+        raise _unusable("a CA has a common name")
+    for _, value in parts:
+        if len(value) > MAX_COMMON_NAME or not value.isprintable() or value != value.strip():
+            raise _unusable(f"{value!r} is longer than 64 characters, or not plain text")
     try:
         return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts if value])
     except ValueError as error:
-        raise ConfigError(f"the CA's name is not usable ({error}); give another one") from error
+        raise _unusable(str(error)) from error
+
+
+def check_crl_url(url: str) -> None:
+    """`ConfigError` for an address that relying parties could not fetch a CRL from (section 4.2.1.13).
+
+    It goes into every certificate for as long as the CA lives.
+    """
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.fragment
+    except ValueError:
+        good = False
+    if not good or not re.fullmatch(r"[!-~]+", url):
+        raise ConfigError(f"{url!r} is no address of a CRL; write one such as http://crl.example.jp/ca.crl")
+
+
+def _unusable(what: str) -> ConfigError:
+    return ConfigError(f"the CA's name is not usable ({what}); give another one")
 
 
 def is_dns_name(name: str) -> bool:

@@ -31,7 +31,7 @@ def test_the_next_issuing_ca(peopled: Shell) -> None:
     ("words", "message"),
     [
         ((_G4,), "there already is an issuing CA named"),
-        (("",), "a CA needs a name of its own; give one of 1 to 64 characters"),
+        (("",), "the CA's name is not usable (a CA has a common name); give another one"),
         (("x" * 65,), "give another one"),
         (("G5", "--crl-url", "nowhere"), "write one such as http://crl.example.jp/ca.crl"),
     ],
