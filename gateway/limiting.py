@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import web
 
 from ca.trust import VerifiedPeer
+from enroll.acme.web import CORS
 from enroll.problems import rate_limited
 from gateway import http
 from gateway.connection import source
@@ -41,20 +43,19 @@ def limits_of(
             seconds = take(verdict.fingerprint, certificate_rate)
         return seconds
 
-    def limit(request: web.BaseRequest) -> web.StreamResponse | None:
+    def limit(role: Role, request: web.BaseRequest) -> web.StreamResponse | None:
+        # What is the upstream's is the upstream's to limit. Decoded as for the router: "/%6Cogin" is ours.
+        if role is Role.SERVICE and request.path[1:].partition("/")[0] not in OWN:
+            return None
         if request.raw_path.startswith(PREFIX + "/"):
             seconds = wait(request, b"protocol ", rates.protocol_address, rates.protocol_certificate)
-            return _problem(seconds, help_url) if seconds else None
+            return _problem(seconds, help_url, any_origin=role is Role.PICKUP) if seconds else None
         if request.method != "POST":
             return None
         seconds = wait(request, b"page ", rates.page_address, rates.page_certificate)
         return _page(seconds) if seconds else None
 
-    def service(request: web.BaseRequest) -> web.StreamResponse | None:
-        # What is the upstream's is the upstream's to limit. Decoded as for the router: "/%6Cogin" is ours.
-        return limit(request) if request.path[1:].partition("/")[0] in OWN else None
-
-    return lambda role: None if role not in _WITH_FORMS else service if role is Role.SERVICE else limit
+    return lambda role: partial(limit, role) if role in _WITH_FORMS else None
 
 
 def _page(wait: int) -> web.StreamResponse:
@@ -63,11 +64,11 @@ def _page(wait: int) -> web.StreamResponse:
     return response
 
 
-def _problem(wait: int, help_url: str) -> web.StreamResponse:
+def _problem(wait: int, help_url: str, *, any_origin: bool) -> web.StreamResponse:
     problem = rate_limited(
         "too many requests from this address or certificate", retry_after=wait, help_url=help_url
     )
-    headers = dict(problem.headers) | {"Cache-Control": "no-store", "Access-Control-Allow-Origin": "*"}
+    headers = {**dict(problem.headers), "Cache-Control": "no-store", **(dict(CORS) if any_origin else {})}
     response = web.Response(
         status=problem.status,
         body=json.dumps(problem.to_json()).encode(),

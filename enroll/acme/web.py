@@ -31,9 +31,9 @@ Headers = list[tuple[str, str]]
 Respond = Callable[[int, Headers, bytes], web.StreamResponse]
 
 _PROBLEM = "application/problem+json"
-# RFC 8555 section 6.1: any origin may use the protocol from a browser, and may read what it needs. Not
-# where the certificate is the authorisation: see ``_by_a_page``.
-_CORS: Headers = [
+#: RFC 8555 section 6.1: any origin may use the protocol from a browser, and may read what it needs. Not
+#: where the certificate is the authorisation: see ``_by_a_page``.
+CORS: Headers = [
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Expose-Headers", "Link, Location, Replay-Nonce, Retry-After"),
 ]
@@ -58,7 +58,7 @@ def handler(door: Door, peer_of: PeerOf = lambda _: None, respond: Respond = res
     origin, prefix = f"{parts.scheme}://{parts.netloc}", parts.path
     # RFC 8555 section 7.1: the index is on every resource but the directory.
     index = ("Link", f'<{door.urls.to("directory")}>;rel="index"')
-    common: Headers = [*([] if door.by_certificate else _CORS), ("Cache-Control", "no-store")]
+    common: Headers = [*([] if door.by_certificate else CORS), ("Cache-Control", "no-store")]
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")

@@ -107,7 +107,20 @@ async def test_the_protocol_is_limited(serve: Serve, pki: Pki) -> None:
         assert (refused.status, refused.headers["retry-after"]) == (429, "1")
         assert refused.headers["content-type"] == "application/problem+json"
         assert refused.headers["link"] == '<https://help.test/>;rel="help"'
+        assert refused.headers["access-control-allow-origin"] == "*"
+        assert "Retry-After" in refused.headers["access-control-expose-headers"]
         assert '"type": "urn:ietf:params:acme:error:rateLimited"' in refused.text
+
+
+async def test_no_page_reads_what_the_renewal_site_refuses(serve: Serve, pki: Pki) -> None:
+    """PROTOCOL.md section 2: where a certificate is the proof, no answer is for another origin's script."""
+    limit = limits_of(_RATES, "https://help.test/", Ledger(), lambda: 0.0)(Role.RENEWAL)
+    running = await serve(login(pki, limited=limit))
+    for status in (200, 200, 429):
+        async with connect(running.port, b"login.test", certificate=pki.client) as client:
+            answer = await client.get(b"login.test", b"/acme/directory")
+            assert answer.status == status
+            assert "access-control-allow-origin" not in answer.headers
 
 
 async def test_certificates_are_limited_each(serve: Serve, pki: Pki) -> None:
