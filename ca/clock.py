@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -76,8 +76,3 @@ def to_seconds(moment: datetime) -> int:
     if moment.tzinfo is None:
         raise ValueError("a datetime without time zone says nothing")
     return int(moment.timestamp())
-
-
-def to_datetime(seconds: int) -> datetime:
-    """The aware UTC datetime of whole seconds since the epoch."""
-    return datetime.fromtimestamp(seconds, UTC)

@@ -108,15 +108,6 @@ def _sound_key(spki_der: bytes) -> PublicKey:
     return key
 
 
-def public_key_problem(spki_der: bytes, allowed: Collection[str] = tuple(KINDS)) -> Unacceptable | None:
-    """What is wrong with a key from a CSR or JWK, or None. The same rules as `parse_public_key`."""
-    try:
-        parse_public_key(spki_der, allowed)
-    except Unacceptable as refusal:
-        return refusal
-    return None
-
-
 def kind_of(key: PublicKey) -> str:
     """The name in `KINDS`; RSA between two named sizes counts as the smaller one."""
     if isinstance(key, rsa.RSAPublicKey):

@@ -27,7 +27,7 @@ from ca.errors import Unacceptable
 ROUNDS = 100_000
 """Rounds of each key derivation, the MAC's included: the cheapest of them is the one that is attacked."""
 ENTROPY_BYTES = 80
-WARN_ABOVE = 31
+LONG_PASSWORD = 31
 """Passwords longer than this do not fit into the dialogs of old Windows versions: warn, do not refuse."""
 MAX_PASSWORD = 1024
 CONTENT_TYPE = "application/x-pkcs12"

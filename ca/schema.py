@@ -54,3 +54,9 @@ def certificates(db: sqlite_utils.Database) -> None:
         """,
     ):
         db.execute(statement)
+
+
+@migrations()
+def without_their_ends(db: sqlite_utils.Database) -> None:
+    """Which ones end when is asked of enrollments: here the index cost every issuance, and served nobody."""
+    db.execute("DROP INDEX certificates_not_after_at")

@@ -109,12 +109,6 @@ def store_issued(db: sqlite_utils.Database, serial: str, der: bytes, at: int) ->
     return cursor.rowcount == 1
 
 
-def abandon(db: sqlite_utils.Database, serial: str) -> bool:
-    """Gives up a reservation that was never signed, and so frees its order for another attempt."""
-    cursor = db.execute("DELETE FROM certificates WHERE serial = ? AND status = 'reserved'", (serial,))
-    return cursor.rowcount == 1
-
-
 def revoke(db: sqlite_utils.Database, serial: str, reason: int, at: int) -> bool:
     """Revokes an issued certificate. False if it was not `issued` (already revoked, or unsigned)."""
     cursor = db.execute(
@@ -181,12 +175,6 @@ def list_page(
     # The literal, not a parameter, lets the planner use the partial indexes.
     where = f"status = '{_STATUSES[status]}' AND rowid < ? ORDER BY rowid DESC LIMIT ?"
     return [_record(r) for r in _select(db, where, (bound, limit))]
-
-
-def expiring(db: sqlite_utils.Database, from_at: int, until_at: int) -> Iterator[CertificateRecord]:
-    """Issued certificates whose notAfter lies in [from_at, until_at), by notAfter."""
-    where = "not_after_at >= ? AND not_after_at < ? AND status = 'issued' ORDER BY not_after_at"
-    return (_record(row) for row in _select(db, where, (from_at, until_at)))
 
 
 def revoked_since(db: sqlite_utils.Database, number: int, limit: int = 1000) -> list[Revocation]:

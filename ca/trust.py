@@ -215,11 +215,6 @@ class TrustAnchors:
                 raise ConfigError(f"{name} cannot be a client CA: {problem}; name another certificate")
         return cls(tuple(unique.values()))
 
-    @property
-    def names_der(self) -> tuple[bytes, ...]:
-        """The subjects to advertise in CertificateRequest (RFC 8446 section 4.2.4), DER."""
-        return tuple(dict.fromkeys(c.subject.public_bytes() for c in self.issuers))
-
 
 def judge(
     presentation: Presentation,

@@ -22,8 +22,6 @@ class Login:
     """Who logged in, and what to tell them first."""
 
     user: store.User
-    #: The first password must be changed before anything else.
-    must_change: bool
     #: The first login with this certificate: older ones may be deleted from the PC (R49).
     first_use: bool
 
@@ -127,4 +125,4 @@ def _admit(
     if first:
         apply(db, office, request_id, Event.USE, at, actor=user.user_id)
     store.audit(db, at, user.user_id, "login", request_id, address=address)
-    return Login(current, current.password_initial, first)
+    return Login(current, first)

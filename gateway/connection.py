@@ -97,7 +97,7 @@ class ConnectionInfo:
 
     `site` is the object the SNI chose (None: no site, every request gets 421) and stays the policy
     of this connection whatever is reloaded. `verdict` is the judgement at the handshake (None on a
-    NONE site); a request's own is `gateway.http.peer(request)`. `opened_at`: epoch seconds.
+    NONE site); a request's own is `gateway.http.peer(request)`.
     """
 
     id: str
@@ -112,7 +112,6 @@ class ConnectionInfo:
     cipher: str
     group: str | None
     alpn: str
-    opened_at: int
     handshake_ms: float
     abort: Callable[[], None] = field(repr=False)
     count: Callable[[str], None] = field(repr=False)

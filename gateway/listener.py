@@ -299,7 +299,6 @@ class Listener:
             cipher=tls.get_cipher_name() or "",
             group=tls.get_group_name(),
             alpn=tls.get_alpn_proto_negotiated().decode("ascii"),
-            opened_at=at,
             handshake_ms=(loop.time() - started) * 1000,
             abort=connection.abort,
             count=self.count,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ca.revocation import REASONS
+from ca.errors import Unacceptable
+from ca.revocation import REASONS, client_reason
 from enroll.acme.wire import Json, base64url, integer, optional, required
 from enroll.problems import Problem, malformed
 
@@ -59,16 +60,7 @@ def check_revocation(
 
 def _reason(payload: Mapping[str, Json]) -> int:
     try:
-        code = optional(payload, "reason", integer)
-    except Problem:
-        raise _bad_reason() from None
-    if code is None:
-        return 0
-    if code not in REASONS or not REASONS[code].by_client:
-        raise _bad_reason()
-    return code
-
-
-def _bad_reason() -> Problem:
-    allowed = ", ".join(f"{row.code} ({row.name})" for row in REASONS.values() if row.by_client)
-    return Problem("badRevocationReason", f"reason has to be one of {allowed}")
+        return client_reason(optional(payload, "reason", integer))
+    except (Problem, Unacceptable):
+        allowed = ", ".join(f"{row.code} ({row.name})" for row in REASONS.values() if row.by_client)
+        raise Problem("badRevocationReason", f"reason has to be one of {allowed}") from None

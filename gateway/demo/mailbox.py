@@ -31,7 +31,6 @@ class Move:
 
     words: tuple[str, str]
     moment: Callable[[int, Enrollment | None, Settings], int | None]
-    of_certificate: bool = True
 
 
 def _before_end(days: Callable[[Settings], int]) -> Callable[[int, Enrollment | None, Settings], int | None]:
@@ -49,10 +48,8 @@ def _past_end(now: int, chosen: Enrollment | None, settings: Settings) -> int | 
 
 #: Button -> where it moves the clock.
 MOVES: Mapping[str, Move] = {
-    "day": Move(("1日進める", "+1 day"), lambda now, chosen, settings: now + DAY, of_certificate=False),
-    "month": Move(
-        ("30日進める", "+30 days"), lambda now, chosen, settings: now + 30 * DAY, of_certificate=False
-    ),
+    "day": Move(("1日進める", "+1 day"), lambda now, chosen, settings: now + DAY),
+    "month": Move(("30日進める", "+30 days"), lambda now, chosen, settings: now + 30 * DAY),
     "first": Move(("有効期限日の30日前へ", "To D-30"), _before_end(lambda settings: settings.renewal_days)),
     "second": Move(("有効期限日の7日前へ", "To D-7"), _before_end(lambda settings: settings.reminder_days)),
     "end": Move(("有効期限の直後へ", "To just after the end"), _past_end),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -89,12 +89,6 @@ def access(rules: Rules, target: str) -> Access:
         return rules.strictest
     # The written path decides, and once more as those read it who fold it, if that demands more.
     return max(_match(rules.by_prefix, path, rules), _match(rules.folded, folded, rules))
-
-
-def described(rules: Rules) -> Iterable[tuple[str, str]]:
-    """(prefix, access) pairs for people to read, the default last."""
-    yield from (("/" + "/".join(prefix), level.name.lower()) for prefix, level in rules.by_prefix.items())
-    yield ("*", rules.default.name.lower())
 
 
 def _match(table: Mapping[Prefix, Access], path: str, rules: Rules) -> Access:

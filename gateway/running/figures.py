@@ -81,7 +81,7 @@ def _counts(db: sqlite_utils.Database) -> Iterator[Sample]:
     certificates = ca.store.count_by_status(db)
     for status, count in certificates.items():
         yield "sekisho_certificates", {"status": status}, count
-    # Of the register and not of a process: a restart forgets none. None is ever struck off but a reservation.
+    # Of the register and not of a process: a restart forgets none, and none is ever struck off.
     issued = sum(count for status, count in certificates.items() if status != "reserved")
     yield "sekisho_certificates_issued_total", {}, issued
     for state, count in store.count_by_state(db).items():

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 from aiohttp import web
 
+from ca.pkcs12 import CONTENT_TYPE, LONG_PASSWORD
 from enroll import issuance, store
 from enroll.enrollment import Enrollment, fetchable
 from enroll.identifiers import valid_request_id
@@ -25,11 +26,7 @@ from gateway import pages, sessions
 from gateway.sessions import Session
 from gateway.words import REFUSALS, Words
 
-#: Old Windows dialogs take no more characters than this (requirements, R28).
-LONG_PASSWORD = 31
-
 _FORMATS = ("standard", "compatible")
-_CONTENT_TYPE = "application/x-pkcs12"
 _TICKET_PURPOSE = "session ticket"
 _SUFFIXES = MappingProxyType({"": ".p12", "pfx": ".pfx"})
 _HANDHELD = re.compile(r"Android|iPhone|iPad|iPod|Mobile|Tablet|Silk/")
@@ -185,7 +182,7 @@ async def send(
     name = got.filename.removesuffix(".p12") + suffix
     return web.Response(
         body=got.content,
-        headers={"Content-Type": _CONTENT_TYPE, "Content-Disposition": f'attachment; filename="{name}"'},
+        headers={"Content-Type": CONTENT_TYPE, "Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 

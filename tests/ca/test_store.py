@@ -13,7 +13,7 @@ from ca.authority import Authority
 from ca.database import Database
 from ca.revocation import RevocationStatus
 from ca.store import AlreadyReserved, fingerprint_of
-from tests.ca.conftest import AT, DAY, Issued, issue_person
+from tests.ca.conftest import AT, Issued, issue_person
 
 
 def _stored(db: Database, authority: Authority, cn: str = "K1", order_id: str | None = None) -> Issued:
@@ -64,15 +64,6 @@ async def test_an_order_has_one_certificate(db: Database, authority: Authority) 
     found = store.find_by_order(db.read(), "same")
     assert found is not None
     assert found.serial == wanted[results.index(None)].serial
-
-
-def test_an_abandoned_reservation_frees_its_order(db: Database, authority: Authority) -> None:
-    """Only what was never signed can be given up."""
-    made = issue_person(authority, order_id="o")
-    db.write_now(lambda d: store.reserve(d, made.reservation))
-    assert db.write_now(lambda d: store.abandon(d, made.reservation.serial))
-    again = _stored(db, authority, order_id="o")
-    assert not db.write_now(lambda d: store.abandon(d, again.reservation.serial))
 
 
 async def test_fifty_revocations_are_one(db: Database, authority: Authority) -> None:
@@ -134,15 +125,6 @@ def test_pages_go_back_in_time(db: Database, authority: Authority) -> None:
     assert store.count_by_status(db.read()) == {"issued": 4, "revoked": 1}
 
 
-def test_expiring_lists_what_is_still_good(db: Database, authority: Authority) -> None:
-    """What the D-30 mail asks for, without what was revoked."""
-    made = [_stored(db, authority) for _ in range(2)]
-    end = made[0].reservation.not_after_at
-    db.write_now(lambda d: store.revoke(d, made[1].reservation.serial, 0, AT))
-    assert [r.serial for r in store.expiring(db.read(), end, end + 1)] == [made[0].reservation.serial]
-    assert list(store.expiring(db.read(), end + 1, end + DAY)) == []
-
-
 @pytest.mark.parametrize(
     "statement",
     [
@@ -176,11 +158,10 @@ def test_every_question_is_answered_by_an_index(db: Database) -> None:
         store.revoked_since(reader, 5)
         store.last_revocation(reader)
         store.revoked_entries(reader, "i", AT)
-        list(store.expiring(reader, AT, AT + DAY))
         store.list_page(reader, 10)
         store.list_page(reader, 10, status="revoked")
         store.list_page(reader, 10, status="reserved")
-    assert len(asked) >= 14
+    assert len(asked) >= 13
     for sql, params in list(asked):
         plan = reader.conn.execute(f"EXPLAIN QUERY PLAN {sql}", params or ()).fetchall()
         words = " ".join(row[-1] for row in plan)

@@ -54,7 +54,7 @@ async def test_from_mail_to_login(office):
     assert request_id == admission.request_id
     assert bundle.cert.certificate.subject.rfc4514_string() == "CN=K123456780001"
     result = await first_login(office, request_id)
-    assert (result.user.user_id, result.must_change, result.first_use) == (FLOW, True, True)
+    assert (result.user.user_id, result.user.password_initial, result.first_use) == (FLOW, True, True)
     assert store.enrollment(office.database.read(), request_id).sealed_key is None
 
 
@@ -441,7 +441,7 @@ async def test_the_first_password_is_changed(office):
     result = await login.authenticate(
         office, print_of(office, request_id), FLOW, "Tegata2026", address=ADDRESS
     )
-    assert result.must_change is False
+    assert result.user.password_initial is False
 
 
 async def test_a_login_is_over_if_the_password_changes_while_it_is_checked(office):
