@@ -14,7 +14,7 @@ from conformance.case import LEVELS, Case
 from conformance.credentials import Credentials, Usage
 from conformance.responder import answering
 from conformance.run import Result, run, select
-from conformance.wire import Wire, client_context
+from conformance.wire import Broken, Wire, client_context, origin_of
 from conformance.world import World
 
 ALL_GOOD, FOUND, USAGE = 0, 1, 2
@@ -41,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, chosen: Sequence[Case]) -> int:
     if not options.directory:
         raise Usage("no server given; add --directory https://.../directory")
+    try:
+        origin_of(options.directory)
+    except Broken as error:
+        raise Usage(f"--directory: {error}; write it as https://.../directory") from None
     if not chosen:
         raise Usage(f"no case matches --only {options.only}; see --list")
     given = credentials.load(options.credentials) if options.credentials else Credentials()

@@ -9,14 +9,13 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
 from enroll.client import work
 from enroll.client.acme import AcmeError
 from enroll.client.folder import Folder
-from enroll.client.keys import KINDS, account_key, unb64
+from enroll.client.keys import KINDS
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _FOLDER = click.option(
@@ -145,21 +144,17 @@ def bind(
             directory,
             ca_file,
             _credential(credentials, eab_kid, eab_hmac_key_file),
-            _read_key(account_key),
+            work.read_account_key(account_key),
         ),
         as_json,
     )
-
-
-def _read_key(file: Path) -> Any:
-    return account_key(file.read_bytes())
 
 
 def _credential(file: Path | None, kid: str | None, key_file: Path | None) -> work.Credential:
     if file is not None:
         return work.read_credential(file)
     if kid is not None and key_file is not None:
-        return work.Credential(kid, unb64(key_file.read_text("ascii").strip()))
+        return work.Credential(kid, work.read_mac_key(key_file))
     if kid is not None or key_file is not None:
         raise work.Misuse("--eab-kid and --eab-hmac-key-file go together. Add the other one.")
     return work.Credential()
@@ -205,8 +200,12 @@ _HINTS = {
 
 
 def _hint(error: Exception) -> str:
-    if not isinstance(error, AcmeError):
+    if isinstance(error, OSError):
         return "Check the directory URL and --ca-file."
+    if not isinstance(error, AcmeError):
+        return "A file in the folder of --dir is damaged: restore it from a backup, or enroll into another."
+    if not error.kind:
+        return "Check the directory URL; else tell your operator what the server said."
     if error.kind == "unauthorized" and "outside the renewal window" in error.detail:
         return "Wait for that day, or ask your operator for a reissue."
     if error.kind == "rateLimited" and error.retry_after is not None:

@@ -51,13 +51,39 @@ class Wishes:
 
 def read_credential(file: Path) -> Credential:
     """The first credential of the file that ``sekisho eab create --json`` or the portal made."""
-    document = json.loads(file.read_text("utf-8"))
     try:
+        document = json.loads(file.read_text("utf-8"))
         first = document["credentials"][0] if "credentials" in document else document
         names = tuple(i["value"] for i in first.get("identifiers", ()) if i.get("type") == "dns")
         return Credential(str(first["kid"]), unb64(first["hmac_key"]), names)
-    except (KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         raise Misuse(f"{file} holds no credentials. Ask your operator for the file.") from None
+
+
+def read_mac_key(file: Path) -> bytes:
+    """The key of an external account binding by itself, base64url."""
+    try:
+        return unb64(file.read_text("ascii").strip())
+    except ValueError:
+        raise Misuse(
+            f"{file} holds no key in base64url. Write what your operator gave you into it."
+        ) from None
+
+
+def read_account_key(file: Path) -> AccountKey:
+    """Another client's account key."""
+    try:
+        return account_key(file.read_bytes())
+    except (ValueError, TypeError) as error:
+        raise Misuse(f"{file} is no account key in PEM, without a password ({error}). Name one.") from None
+
+
+def read_p12_password(file: Path) -> str:
+    """The first line of a file."""
+    try:
+        return file.read_text("utf-8").splitlines()[0]
+    except (OSError, ValueError, IndexError):
+        raise Misuse(f"{file} holds no password. Write it on the first line.") from None
 
 
 def enroll(folder: Folder, wishes: Wishes, credential: Credential, now: datetime) -> Facts:
@@ -67,6 +93,8 @@ def enroll(folder: Folder, wishes: Wishes, credential: Credential, now: datetime
         raise Misuse(
             f"{folder.path} holds a certificate already. Type: sekisho-client renew --dir {folder.path}"
         )
+    if wishes.p12_password_file is not None:
+        read_p12_password(wishes.p12_password_file)  # before anything is issued
     names = wishes.names or credential.names
     if not names:
         raise Misuse("no name to ask for. Add --credentials FILE or --name NAME")
@@ -235,7 +263,7 @@ def _obtain(acme: Acme, folder: Folder, replaces: x509.Certificate | None = None
 def _kept(folder: Folder, issued: Issued, result: str, now: datetime) -> Facts:
     key = load_pem_private_key(folder.pending_file.read_bytes(), None)
     password_file = folder.state().get("p12_password_file")
-    password = Path(password_file).read_text("utf-8").splitlines()[0] if password_file else None
+    password = read_p12_password(Path(password_file)) if password_file else None
     files = folder.store(key, issued.chain, password)  # type: ignore[arg-type]
     folder.remember(order=None, renew_at=None, look_again=None, revoked_at=None)
     folder.pending_file.unlink(missing_ok=True)

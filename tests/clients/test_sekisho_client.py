@@ -360,11 +360,12 @@ def test_refusals_have_hints(demo: Demo, folder: Folder, credential: work.Creden
     assert (code, told["error"].startswith("--eab-kid and --eab-hmac-key-file go together")) == (2, True)
 
 
-def test_servers_that_are_none(demo: Demo, folder: Folder, tmp_path: Path) -> None:
+def test_servers_that_are_none(demo: Demo, folder: Folder) -> None:
     """Plain HTTP, an unknown CA, a page instead of a directory: said in words, never a traceback."""
     rest = ("--name", NAME, "--dir", folder.path)
     code, told = command("enroll", "--directory", "http://localhost/", *rest)
     assert (code, told["error"]) == (1, "not an https URL: http://localhost/")
+    assert told["hint"].startswith("Check the directory URL")
     code, told = command("enroll", "--directory", demo.directory, *rest)
     assert (code, told["hint"]) == (1, "Check the directory URL and --ca-file.")
     assert "certificate verify failed" in told["error"]
@@ -372,10 +373,42 @@ def test_servers_that_are_none(demo: Demo, folder: Folder, tmp_path: Path) -> No
     code, told = command("enroll", "--directory", page, "--ca-file", demo.ca_file, *rest)
     assert code == 1
     assert "is this its directory?" in told["error"]
-    empty = tmp_path / "empty.json"
-    empty.write_text("{}")
-    with pytest.raises(work.Misuse):
-        work.read_credential(empty)
+
+
+@pytest.mark.parametrize(
+    ("words", "content", "message"),
+    [
+        (("enroll", "--credentials"), "{}", "holds no credentials. Ask your operator for the file."),
+        (("enroll", "--credentials"), "{", "holds no credentials. Ask your operator for the file."),
+        (
+            ("enroll", "--credentials"),
+            '{"kid": "1", "hmac_key": "a"}',
+            "holds no credentials. Ask your operator for the file.",
+        ),
+        (("enroll", "--eab-kid", "1", "--eab-hmac-key-file"), "a", "holds no key in base64url."),
+        (("enroll", "--name", NAME, "--p12-password-file"), "", "holds no password. Write it on the first"),
+        (("bind", "--account-key"), "-----BEGIN", "is no account key in PEM, without a password"),
+    ],
+)
+def test_files_that_are_none(
+    folder: Folder, tmp_path: Path, words: tuple[str, ...], content: str, message: str
+) -> None:
+    """The file is named, with what belongs there, before any server is asked."""
+    file = tmp_path / "file"
+    file.write_text(content)
+    more = ("--dir", folder.path) if words[0] == "enroll" else ()
+    code, told = command(*words, file, "--directory", "https://localhost:1/directory", *more)
+    assert (code, told["hint"]) == (2, "")
+    assert told["error"].startswith(f"{file} {message}")
+    assert not folder.path.exists()
+
+
+def test_a_damaged_folder(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """A file of ours that cannot be read any more is no fault of the server's, nor of its address."""
+    enrolled(demo, folder, credential)
+    (folder.path / "state.json").write_text("{")
+    code, told = command("renew", "--dir", folder.path)
+    assert (code, told["hint"].partition(":")[0]) == (1, "A file in the folder of --dir is damaged")
 
 
 def test_bind_refused(demo: Demo, credential: work.Credential) -> None:

@@ -115,6 +115,9 @@ def test_usage_errors(tmp_path, capsys) -> None:
     assert main(["--directory", "https://localhost:1/", "--ca-file", str(tmp_path / "none")]) == USAGE
     assert main(["--directory", "https://localhost:1/", "--known", str(bad)]) == USAGE
     assert main(["--no-such-option"]) == USAGE
+    capsys.readouterr()
+    assert main(["--directory", "acme.example/directory"]) == USAGE
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_list(capsys) -> None:
