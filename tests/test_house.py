@@ -1,6 +1,7 @@
 """The house itself: imports run downwards, cores do no I/O, libraries have one home."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,18 @@ HOMES = {
 }
 
 
+#: Folders whose files a README leads through. Those with one kind of thing in each file need none.
+FOLDERS = (
+    "ca",
+    "enroll",
+    "enroll/acme",
+    "gateway",
+    "gateway/proxy",
+    "gateway/running",
+    "conformance",
+)
+
+
 def files(room):
     return sorted((ROOT / room).rglob("*.py"))
 
@@ -99,6 +112,15 @@ def test_every_file_says_why_it_exists(room):
         if path.read_text("utf-8").strip():
             doc = ast.get_docstring(ast.parse(path.read_text("utf-8")))
             assert doc, f"{path.relative_to(ROOT)} has no docstring"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_file_is_on_the_way_through_its_room(folder):
+    """A newcomer finds it: the nearest README names it where it says in which order to read."""
+    path = ROOT / folder
+    readme = next(each / "README.md" for each in (path, *path.parents) if (each / "README.md").exists())
+    named = set(re.findall(r"[\w/]*?(\w+\.py)`", readme.read_text("utf-8")))
+    assert {each.name for each in path.glob("*.py") if not each.name.startswith("_")} <= named
 
 
 @pytest.mark.parametrize("room", ROOMS)
