@@ -21,7 +21,8 @@ DOCUMENTS = sorted(
     if path.suffix in (".md", ".service", ".timer") and not path.relative_to(ROOT).parts[0].startswith(".")
 )
 _COMMAND = re.compile(
-    r"(?<![\w/.=-])(sekisho(?:-client)?) ([a-z]+)(?: ([a-z]+(?:-[a-z]+)*))?((?:(?!sekisho )[^\n;:`\"|&])*)"
+    r"(?:(?<=bin/)|(?<![\w/.=-]))(sekisho(?:-client)?) ([a-z]+)(?: ([a-z]+(?:-[a-z]+)*))?"
+    r"((?:(?!sekisho )[^\n;:`\"|&])*)"
 )
 _OPTION = re.compile(r"(?<!\S)(--[a-z][a-z0-9-]*[a-z0-9])(?![a-z0-9-])")
 #: The program as the subject of a sentence.

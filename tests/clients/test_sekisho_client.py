@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import stat
 import subprocess
@@ -431,8 +432,16 @@ def test_units(unit: str, tmp_path: Path) -> None:
         pytest.skip("systemd-analyze is not installed")
     source = Path(work.__file__).with_name("packaging")
     for file in source.iterdir():
-        text = file.read_text().replace("/usr/bin/sekisho-client", str(SEKISHO.with_name("sekisho-client")))
+        text = file.read_text().replace(
+            "/opt/sekisho/bin/sekisho-client", str(SEKISHO.with_name("sekisho-client"))
+        )
         (tmp_path / file.name).write_text(text)
     assert "renew" in main.commands
+    head, _, unit_text = (source / "sekisho-client.service").read_text().partition("[Unit]")
+    lines = "\n".join(re.findall(r"^#   (.*)$", head, re.MULTILINE))
+    subprocess.run(["bash", "-n"], input=lines, text=True, check=True)
+    assert {re.search(r"CLIENT_DIR=(\S+)", text)[1] for text in (head, unit_text)} == {  # type: ignore[index]
+        "/var/lib/sekisho-client"
+    }
     told = subprocess.run([analyse, "verify", tmp_path / unit], capture_output=True)
     assert (told.returncode, told.stderr.decode()) == (0, "")
