@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ca.database import rows
-from enroll import login, pickup, store, throttle
+from ca.workers import Workers
+from enroll import login, passwords, pickup, store, throttle
 from enroll.office import Office
 from enroll.refusals import Refusal
 from tests.offices import START, admit, clock_of, letter_of, open_office, together
@@ -23,6 +25,10 @@ def _codes(results: list[object]) -> list[str]:
 
 async def _guess(office: Office, user_id: str, password: str, address: str = "192.0.2.1") -> None:
     await pickup.authenticate(office, user_id, password, address=address)
+
+
+async def _log_in(office: Office, fingerprint: str, user_id: str) -> None:
+    await login.authenticate(office, fingerprint, user_id, "wrong", address="192.0.2.1")
 
 
 async def test_guesses_that_arrive_together_are_counted_before_they_are_checked(tmp_path: Path) -> None:
@@ -53,6 +59,39 @@ async def test_password_changes_that_arrive_together_are_counted_too(tmp_path: P
             for n in range(12)
         )
         assert _codes(await together(*guesses)) == ["bad_credentials"] * 3 + ["throttled"] * 9
+
+
+class _Watched(Workers):
+    """Workers that remember what they were asked to compute beside the loop."""
+
+    def __init__(self) -> None:
+        super().__init__(processes=1)
+        self.asked: list[str] = []
+
+    async def run_in_thread(self, fn, *args, **more):  # type: ignore[no-untyped-def]
+        self.asked.append(fn.__name__)
+        return await super().run_in_thread(fn, *args, **more)
+
+
+@pytest.mark.parametrize("door", ["pickup", "login"])
+async def test_an_unknown_user_costs_what_a_known_one_costs(tmp_path: Path, door: str) -> None:
+    """V48: as many passwords are checked, each with the same parameters, so that time tells nothing."""
+    async with open_office(tmp_path) as office:
+        person, watched = await enrolled(office), _Watched()
+        there = replace(office, workers=watched)
+        work = []
+        for user_id in (person.user_id, "NOBODY99"):
+            watched.asked.clear()
+            if door == "pickup":
+                guess = _guess(there, user_id, "wrong")
+            else:
+                guess = _log_in(there, person.fingerprint, user_id)
+            (refused,) = await together(guess)
+            work.append((_codes([refused]), list(watched.asked)))
+        watched.close()
+    assert work[0] == work[1] == (["bad_credentials"], ["verify_password"] * (2 if door == "pickup" else 1))
+    costs = {stored.split("$")[3] for stored in (passwords.hash_password("a"), passwords._NOBODY)}
+    assert costs == {"m=19456,t=2,p=1"}
 
 
 async def test_what_was_right_does_not_count(tmp_path: Path) -> None:
