@@ -23,7 +23,7 @@ from enroll.refusals import Refusal
 from gateway import http, references
 from gateway.context import Gate, Role
 from gateway.hours import desk_open, desk_opens_at
-from gateway.words import CERTIFICATE, REFUSALS, Words
+from gateway.words import ABOUT_CERTIFICATE, CERTIFICATE, REFUSALS, Words
 
 log = logging.getLogger("sekisho.pages")
 
@@ -112,7 +112,8 @@ async def problem(request: web.Request, code: str, *, at: int = 0, **detail: Any
     """The page of a refusal code, with a reference number that the help desk finds."""
     gate, site = request.app[GATE], request.app[SITE]
     reference = await references.note(gate.office, site, code, path=request.path, **detail)
-    return words_page(request, REFUSALS[code], reference=reference, at=at)
+    ways = ways_on(request, Role(site)) if code in ABOUT_CERTIFICATE else {}
+    return words_page(request, REFUSALS[code], reference=reference, at=at, **ways)
 
 
 def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
@@ -136,12 +137,26 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
         )
         return words_page(
             request, CERTIFICATE[state], reference=reference, rejection=rejection, state=state.value,
-            test_url=gate.origins.get(Role.CONNECTIVITY),
+            **ways_on(request, role),
         )  # fmt: skip
 
     app.router.add_route("*", "/{rest:.*}", explain)
     app.freeze()
     return app._handle  # type: ignore[return-value]
+
+
+def ways_on(request: web.Request, role: Role) -> dict[str, Any]:
+    """Where a page about the certificate leads: ``again``, a host on which the browser asks for another one
+    of this site (E12), empty where it has none, and ``test_url``, the connectivity test."""
+    gate, language = request.app[GATE], language_of(request)
+    again = _elsewhere(gate.fresh_origin(role), "", language) if role in gate.fresh else ""
+    return {"again": again, "test_url": _elsewhere(gate.origins[Role.CONNECTIVITY], "", language)}
+
+
+def _elsewhere(origin: str, page: str, language: str) -> str:
+    """A page of another site; its cookies are its own, so a language other than Japanese goes along."""
+    path, mark, place = page.partition("#")
+    return f"{origin}/{path}" + ("" if language == _LANGUAGES[0] else f"?lang={language}") + mark + place
 
 
 def language_of(request: web.Request) -> str:
@@ -271,6 +286,7 @@ def _values(request: web.Request, language: str) -> dict[str, Any]:
         "role": request.app[SITE],
         "settings": gate.office.settings,
         "origins": {str(role): origin for role, origin in gate.origins.items()},
+        "there": lambda role, page="": _elsewhere(gate.origins[Role(role)], page, language),
         "assets": f"/assets/{_ASSETS_VERSION}",
         "now": now,
         "shown": shown,

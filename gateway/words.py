@@ -22,6 +22,8 @@ class Words:
     title: Text
     text: Text
     next_step: Text
+    #: What a moment that goes with it is.
+    moment: Text = ("日時：", "Moment: ")
 
 
 _REISSUE: Text = (
@@ -53,10 +55,14 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             429,
             ("しばらくお待ちください", "Please wait"),
             (
-                "入力の誤りが続いたため、一時的に受付を停止しています。",
-                "There were too many failed attempts; entry is suspended for a while.",
+                "入力の誤りまたは操作が続いたため、一時的に受付を停止しています。",
+                "There were too many attempts; entry is suspended for a while.",
             ),
-            ("しばらくしてから、もう一度お試しください。", "Please try again later."),
+            (
+                "上記の日時を過ぎてから、もう一度お試しください。証明書やユーザーIDはそのままご使用いただけます。",
+                "Please try again after that moment. Certificate and user ID stay as they are.",
+            ),
+            moment=("受付の再開：", "Again from: "),
         ),
         "not_available": Words(
             410,
@@ -127,6 +133,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "更新のご案内メールが届いてからお手続きください。それまでは現在の証明書をそのままご使用いただけます。",
                 "Please wait for the renewal mail; until then the present certificate keeps working.",
             ),
+            moment=("更新できる日時：", "From: "),
         ),
         "renewal_over": Words(
             403,
@@ -136,6 +143,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "The certificate has expired and cannot be renewed.",
             ),
             ("クライアント証明書再発行をして取得しなおしてください。", _REISSUE[1]),
+            moment=("有効期限：", "Valid until: "),
         ),
         "superseded": Words(
             403,
@@ -266,9 +274,14 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
     }
 )
 
+#: Codes that are about the certificate rather than the request: another one may be the right one.
+ABOUT_CERTIFICATE = frozenset(
+    {"not_yet_renewable", "renewal_over", "superseded", "wrong_user", "unknown_certificate"}
+)
+
 _CHOOSE: Text = (
-    "ブラウザを再起動してから、正しい証明書を選択してください。導通確認サイトで状態を確認できます。",
-    "Please restart the browser and choose the right certificate; the connectivity test shows its state.",
+    "正しい証明書を選択し直してください。選択画面が表示されない場合は、ブラウザを再起動してください。",
+    "Please choose the right certificate; restart the browser if it does not ask.",
 )
 
 #: Certificate state -> page of a site that requires a certificate.
@@ -284,8 +297,8 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "choice was cancelled.",
             ),
             (
-                "導通確認サイトで証明書の状態をご確認ください。",
-                "Please look at the connectivity test to see which it is.",
+                "「キャンセル」した場合は証明書を選択し直し、ほかの場合は導通確認サイトで状態をご確認ください。",
+                "If you cancelled, choose again; otherwise see the connectivity test for the state.",
             ),
         ),
         CertificateState.EXPIRED: Words(
@@ -317,16 +330,15 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "The client certificate is revoked. If it was reissued, please use the new one.",
             ),
             (
-                "新しい証明書がある場合はブラウザを再起動して選択し直してください。ない場合は再発行をお申し込みください。",
-                "Restart the browser and choose the new certificate, or apply for a reissue.",
+                "新しい証明書がある場合は選択し直してください。ない場合は再発行をお申し込みください。",
+                "Choose the new certificate if you have it, or apply for a reissue.",
             ),
         ),
         CertificateState.UNKNOWN_ISSUER: Words(
             403,
             ("別の発行者の証明書です", "The certificate is from another issuer"),
             (
-                "提示された証明書は、当サービスの発行者"
-                "（CORPORATE-PENSION BUSINESS SERVICE CA-G4）が発行したものではありません。",
+                "提示された証明書は、当サービスの認証局が発行したものではありません。",
                 "The certificate was not issued by the CA of this service.",
             ),
             _CHOOSE,

@@ -22,12 +22,9 @@ from gateway.sessions import Session
 from gateway.sites import certificate
 from gateway.sites.certificate import Paths
 from gateway.sites.renewal import completion
-from gateway.words import REFUSALS, Text
+from gateway.words import ABOUT_CERTIFICATE, REFUSALS, Text
 
 SITE = "renewal"
-
-# What is wrong with the certificate rather than with the request: another one may be the right one.
-_ABOUT_CERTIFICATE = frozenset({"not_yet_renewable", "renewal_over", "superseded", "unknown_certificate"})
 
 _ANOTHER: Text = (
     "証明書が複数ある場合は、コモンネームがメールと同じで、有効期限が近いほうを選択し直してください。",
@@ -114,7 +111,7 @@ async def _application(request: web.Request, peer: _Peer) -> web.StreamResponse:
         place="application",
         renewal=found,
         peer=peer,
-        choose_again=gate.fresh_origin(Role.RENEWAL),
+        choose_again=gate.fresh_origin(Role.RENEWAL) + "/",
     )
 
 
@@ -242,7 +239,7 @@ def _presenting(handler: _Presenting) -> pages.Handler:
         try:
             return await handler(request, peer)
         except Refusal as refusal:
-            if refusal.code not in _ABOUT_CERTIFICATE:
+            if refusal.code not in ABOUT_CERTIFICATE:
                 raise
             return await _wrong_certificate(request, refusal, peer)
 
@@ -275,7 +272,7 @@ async def _wrong_certificate(request: web.Request, refusal: Refusal, peer: _Peer
         reference=reference,
         at=refusal.at,
         rejection=peer,
-        test_url=gate.fresh_origin(Role.RENEWAL),
+        **pages.ways_on(request, Role.RENEWAL),
     )
 
 

@@ -251,18 +251,19 @@ async def serve(
     build: Callable[[Gate], Any],
     policy: ClientCertificate = ClientCertificate.NONE,
     refused: Callable[[Gate], Any] | None = None,
+    fresh: bool = False,
 ) -> AsyncIterator[Served]:
     """``build(gate)`` on a listener as in production: a certificate of the local server CA, our anchors.
 
     ``path`` is the one that ``open_office`` was given. The site's host is ``<role>.test``, and it also
-    answers to ``*.try.test``.
+    answers to ``*.try.test``. ``fresh``: it has such hosts of its own, ``*.again.test``.
     """
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     origins = {role: f"https://{host}:{port}" for role, host in HOSTS.items()}
-    gate = Gate(office, origins, f".try.test:{port}")
+    gate = Gate(office, origins, f".try.test:{port}", {role: f".again.test:{port}"} if fresh else {})
     opened = datadir.load(path / "data", PASSPHRASE)
-    hosts = (HOSTS[role], "*.try.test")
+    hosts = (HOSTS[role], "*.try.test", "*.again.test")
     made = issue(opened.server_ca, hosts, office.now(), 4711, generate("ec-p256"))
     issuers = tuple(issuer.certificate for issuer in opened.authority.issuers)
     built = build(gate)

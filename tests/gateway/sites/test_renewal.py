@@ -66,6 +66,7 @@ async def site(tmp_path):
             site_module.application,
             ClientCertificate.REQUIRE,
             site_module.refused,
+            fresh=True,
         ) as served,
     ):
         await admit(office)
@@ -340,10 +341,13 @@ async def test_too_early(scene):
     for page in (await scene.visitor.get("/application"), await scene.visitor.post("/application")):
         assert (page.status, page.h1) == (403, "更新期間の前です")
         first = shown(renewal.renewable_from(scene.not_after_at, scene.office))
-        assert f"日時：{first}" in page.main.lines
+        assert f"更新できる日時：{first}" in page.main.lines
         assert page.main.table()[0] == ["発行先（コモンネーム）", CN]
         assert page.main.table()[2] == ["有効期限", shown(scene.not_after_at)]
         assert "有効期限が近いほうを選択し直してください。" in page.main.text
+        links = {each.text: each.attributes["href"] for each in page.main.all("a")}
+        assert re.fullmatch(r"https://[0-9a-f]{16}\.again\.test:\d+/", links["証明書を選択し直す"])
+        assert links["導通確認サイトを開く"] == scene.site.gate.origins[Role.CONNECTIVITY] + "/"
     assert counted(scene.office) == {"issued": 1}
 
 
@@ -352,9 +356,11 @@ async def test_choosing_again_is_a_fresh_host(scene):
     hosts = set()
     for _ in range(2):
         page = await scene.visitor.get("/application")
-        hosts.add(page.main.one("section", class_="notice").one("a").attributes["href"])
+        link = page.main.one("section", class_="notice").one("a")
+        assert link.text == "証明書を選択し直す"
+        hosts.add(link.attributes["href"])
     assert len(hosts) == 2
-    assert all(re.fullmatch(r"https://[0-9a-f]{16}\.try\.test:\d+", host) for host in hosts)
+    assert all(re.fullmatch(r"https://[0-9a-f]{16}\.again\.test:\d+/", host) for host in hosts)
 
 
 async def test_another_users_certificate(scene):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -220,6 +221,38 @@ async def test_without_a_certificate_there_is_no_login_page(service: Served) -> 
     assert found["code"] == "certificate.none"
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+async def test_a_cancelled_choice_is_made_again(tmp_path: Path, fresh: bool) -> None:
+    """E12: browsers remember "none" for a host, so the page opens another one of this very site.
+
+    Without such hosts there is the connectivity test alone. English goes along to other sites.
+    """
+    async with (
+        open_office(tmp_path) as office,
+        serve(
+            office,
+            tmp_path,
+            Role.SERVICE,
+            application,
+            ClientCertificate.REQUIRE,
+            lambda gate: pages.refused(gate, Role.SERVICE),
+            fresh=fresh,
+        ) as served,
+    ):
+        page = await served.visitor().get("/portal/")
+        links = {each.text: each.attributes["href"] for each in page.main.all("a")}
+        again = links.pop("証明書を選択し直す", "")
+        assert bool(re.fullmatch(r"https://[0-9a-f]{16}\.again\.test:\d+/", again)) is fresh
+        assert links == {"導通確認サイトを開く": served.gate.origins[Role.CONNECTIVITY] + "/"}
+        if fresh:
+            host = again.removeprefix("https://").partition(":")[0]
+            assert (await served.visitor(host=host).get("/")).h1 == page.h1
+        english = await served.visitor().get("/?lang=en")
+        assert all(each.attributes["href"].endswith("/?lang=en") for each in english.main.all("a"))
+        helping = english.dom.one("footer").one("p", class_="links").all("a")
+        assert [each.attributes["href"].partition("?")[2] for each in helping] == ["lang=en", "lang=en"]
+
+
 @pytest.mark.parametrize(
     ("user_id", "right"), [(USER, False), ("NOBODY99", False), (OTHER, True), (OTHER, False)]
 )
@@ -273,6 +306,7 @@ async def test_guessing_ends_in_429_for_that_certificate_only(service: Served) -
     page = await log_in(guesser, USER, initial)
     assert (page.status, page.headers["Retry-After"]) == (429, "900")
     assert page.h1 == "しばらくお待ちください"
+    assert f"受付の再開：{shown(service.office.now() + 900)}" in page.main.lines
     assert (await log_in(theirs.visitor(service), OTHER, other_initial)).path == "/portal/password"
     clock_of(service.office).advance(seconds=900)
     assert (await log_in(guesser, USER, initial)).path == "/portal/password"
