@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -17,17 +17,29 @@ import jinja2
 from aiohttp import HttpVersion11, web, web_urldispatcher
 from markupsafe import Markup
 
-from ca.trust import CertificateState, Rejection
+from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll.jst import shown, shown_day
 from enroll.refusals import Refusal
 from gateway import http, references
 from gateway.context import Gate, Role
 from gateway.hours import desk_open, desk_opens_at
-from gateway.words import ABOUT_CERTIFICATE, CERTIFICATE, REFUSALS, Words
+from gateway.words import (
+    ABOUT_CERTIFICATE,
+    ABOUT_REISSUE,
+    CERTIFICATE,
+    CHOOSE_AGAIN,
+    OPEN_TEST,
+    REFUSALS,
+    Text,
+    Words,
+)
 
 log = logging.getLogger("sekisho.pages")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+#: An address and what its link says.
+Way = tuple[str, Text]
 
 GATE: web.AppKey[Gate] = web.AppKey("gate", Gate)
 SITE: web.AppKey[str] = web.AppKey("site", str)
@@ -96,15 +108,43 @@ def see_other(location: str) -> web.Response:
 
 
 def words_page(
-    request: web.Request, words: Words, *, reference: str, at: int = 0, **values: Any
+    request: web.Request,
+    words: Words,
+    *,
+    reference: str,
+    at: int = 0,
+    rejection: Rejection | VerifiedPeer | None = None,
+    first: Sequence[Way] = (),
+    about: Role | None = None,
+    **values: Any,
 ) -> web.Response:
-    """The page of a refusal or problem: what happened, the one next step, whom to call."""
+    """The page of a refusal or problem: what happened, the one next step, whom to call.
+
+    ``first``: where it leads instead of to a reissue. ``about``: the site whose certificate it is about,
+    which asks for another one on another host (E12); ``rejection``: the certificate that was presented.
+    """
     headers = {}
     if words.status == 429 and at:
         headers["Retry-After"] = str(max(1, at - request.app[GATE].now()))
+    gate, language = request.app[GATE], language_of(request)
+    again = test_url = ""
+    if about is not None:
+        again = _elsewhere(gate.fresh_origin(about), "", language) if about in gate.fresh else ""
+        test_url = _elsewhere(gate.origins[Role.CONNECTIVITY], "", language)
+    reissue = _elsewhere(gate.origins[Role.HELP], "flow#reissue", language)
+    said = words.next_step[0]
+    ways = [
+        *first,
+        # The next step's own before the others.
+        *([(again, CHOOSE_AGAIN)] if "選択" in said else []),
+        *([(reissue, ABOUT_REISSUE)] if "再発行" in said and not first else []),
+        (test_url, OPEN_TEST),
+        *([(again, CHOOSE_AGAIN)] if "選択" not in said else []),
+    ]
     return render(
         request, "problem.html", status=words.status, headers=headers, words=words, reference=reference,
-        at=at, **values,
+        at=at, rejection=rejection, again=again, test_url=test_url, ways=[way for way in ways if way[0]],
+        **values,
     )  # fmt: skip
 
 
@@ -112,8 +152,8 @@ async def problem(request: web.Request, code: str, *, at: int = 0, **detail: Any
     """The page of a refusal code, with a reference number that the help desk finds."""
     gate, site = request.app[GATE], request.app[SITE]
     reference = await references.note(gate.office, site, code, path=request.path, **detail)
-    ways = ways_on(request, Role(site)) if code in ABOUT_CERTIFICATE else {}
-    return words_page(request, REFUSALS[code], reference=reference, at=at, **ways)
+    about = Role(site) if code in ABOUT_CERTIFICATE else None
+    return words_page(request, REFUSALS[code], reference=reference, at=at, about=about)
 
 
 def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
@@ -135,22 +175,11 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
             issuer=rejection.issuer_name if rejection else None,
             address=http.connection(request).peer_address,
         )
-        return words_page(
-            request, CERTIFICATE[state], reference=reference, rejection=rejection, state=state.value,
-            **ways_on(request, role),
-        )  # fmt: skip
+        return words_page(request, CERTIFICATE[state], reference=reference, rejection=rejection, about=role)
 
     app.router.add_route("*", "/{rest:.*}", explain)
     app.freeze()
     return app._handle  # type: ignore[return-value]
-
-
-def ways_on(request: web.Request, role: Role) -> dict[str, Any]:
-    """Where a page about the certificate leads: ``again``, a host on which the browser asks for another one
-    of this site (E12), empty where it has none, and ``test_url``, the connectivity test."""
-    gate, language = request.app[GATE], language_of(request)
-    again = _elsewhere(gate.fresh_origin(role), "", language) if role in gate.fresh else ""
-    return {"again": again, "test_url": _elsewhere(gate.origins[Role.CONNECTIVITY], "", language)}
 
 
 def _elsewhere(origin: str, page: str, language: str) -> str:

@@ -274,6 +274,11 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
     }
 )
 
+#: What the links of such pages say.
+CHOOSE_AGAIN: Text = ("証明書を選択し直す", "Choose another certificate")
+ABOUT_REISSUE: Text = ("再発行のお手続きを見る", "About reissue")
+OPEN_TEST: Text = ("導通確認サイトを開く", "Open the connectivity test")
+
 #: Codes that are about the certificate rather than the request: another one may be the right one.
 ABOUT_CERTIFICATE = frozenset(
     {"not_yet_renewable", "renewal_over", "superseded", "wrong_user", "unknown_certificate"}

@@ -35,7 +35,7 @@ from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Pool, Upstream, parse_addresses
 from gateway.sessions import cookie_name, settled_until
 from gateway.sites.service import door
-from gateway.words import REFUSALS, Text, Words
+from gateway.words import ABOUT_CERTIFICATE, REFUSALS, Text, Words
 
 #: First segments of the paths that the service answers itself.
 OWN = frozenset({"", "login", "logout", "portal", "assets", "favicon.ico"})
@@ -241,7 +241,8 @@ async def _failed(request: web.BaseRequest, status: int, code: str) -> web.Strea
     if first is not None:
         return await _before(request, code, first)
     words = REFUSALS.get(code) or _UPSTREAM.get(status) or _UPSTREAM[400]
-    response = await _words(request, words, code)
+    about = Role.SERVICE if code in ABOUT_CERTIFICATE else None
+    response = await _words(request, words, code, about=about)
     response.set_status(status)
     return response
 
@@ -251,7 +252,7 @@ async def _before(request: web.Request, code: str, first: First) -> web.StreamRe
     there = door.by_way_of(first.page, request)
     if request.method in ("GET", "HEAD") and "text/html" in request.headers.get("Accept", ""):
         return see_other(there)
-    return await _words(request, first.words, code, onward=(there, first.link))
+    return await _words(request, first.words, code, first=((there, first.link),))
 
 
 async def _words(request: web.Request, words: Words, code: str, **values: Any) -> web.Response:

@@ -17,7 +17,7 @@ from gateway.context import Gate, Role
 from gateway.sessions import Session
 from gateway.sites import certificate
 from gateway.sites.certificate import Paths
-from gateway.words import REFUSALS, Words
+from gateway.words import REFUSALS, Text, Words
 
 SITE = "pickup"
 
@@ -28,6 +28,8 @@ _MISSING = Words(
     ("入力されていません。", "This field is empty."),
     ("メールに記載のとおり入力してください。", "Enter it as in the mail."),
 )
+
+_RETYPE: Text = ("リクエストIDを入力し直す", "Type the request ID again")
 
 _Admitted = Callable[[web.Request, Session, Enrollment], Awaitable[web.StreamResponse]]
 
@@ -124,7 +126,8 @@ async def _another_request(request: web.Request) -> web.StreamResponse:
     reference = await references.note(
         office, SITE, "not_available", path=request.path, field="request_id", why=why
     )
-    return pages.words_page(request, REFUSALS["not_available"], reference=reference, retype=_PATHS.input)
+    first = ((_PATHS.input, _RETYPE),)
+    return pages.words_page(request, REFUSALS["not_available"], reference=reference, retype=True, first=first)
 
 
 async def _download(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:

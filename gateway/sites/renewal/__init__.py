@@ -272,7 +272,7 @@ async def _wrong_certificate(request: web.Request, refusal: Refusal, peer: _Peer
         reference=reference,
         at=refusal.at,
         rejection=peer,
-        **pages.ways_on(request, Role.RENEWAL),
+        about=Role.RENEWAL,
     )
 
 

@@ -413,6 +413,8 @@ async def test_expired(scene):
         page = await scene.visitor.get(path)
         assert (page.status, page.h1) == (403, "クライアント証明書の有効期限が切れています")
         assert "クライアント証明書再発行をして取得しなおしてください。" in page.main.text
+        first = page.main.one("div", class_="actions").all("a")[0]
+        assert (first.text, first.attributes["class"]) == ("再発行のお手続きを見る", "button")
     assert (await scene.visitor.post("/application")).status == 403
     assert counted(scene.office) == {"issued": 1}
 

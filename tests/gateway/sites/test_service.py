@@ -244,6 +244,7 @@ async def test_a_cancelled_choice_is_made_again(tmp_path: Path, fresh: bool) -> 
         again = links.pop("証明書を選択し直す", "")
         assert bool(re.fullmatch(r"https://[0-9a-f]{16}\.again\.test:\d+/", again)) is fresh
         assert links == {"導通確認サイトを開く": served.gate.origins[Role.CONNECTIVITY] + "/"}
+        assert page.main.one("div", class_="actions").all("a")[0].attributes["class"] == "button"
         if fresh:
             host = again.removeprefix("https://").partition(":")[0]
             assert (await served.visitor(host=host).get("/")).h1 == page.h1
@@ -752,13 +753,15 @@ async def test_the_certificates_page_lists_all_of_them(service: Served) -> None:
 
 
 async def test_the_reissue_form_has_all_six_reasons_and_the_checkbox(service: Served) -> None:
-    """R22, E4."""
+    """R22, E4; FAQ 1: the address that the mail goes to is there to be checked."""
     page = await (await at_home(service)).get("/portal/reissue")
     assert page.labels() == [
         *(words[0] for words in applications.REASONS.values()),
         "発行済みのクライアント証明書を無効にして再発行する",
     ]
     assert len(page.main.all("input", type="radio", name="reason")) == 6
+    assert page.main.table()[0][0] == "メールの送信先"
+    assert page.main.table()[0][1].startswith(f"{USER.lower()}@example.jp")
 
 
 @pytest.mark.parametrize("reason", list(applications.REASONS))
