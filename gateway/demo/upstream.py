@@ -158,6 +158,7 @@ def _unb64(value: str) -> bytes:
 
 
 _PAGE = """<!doctype html><html lang="ja"><meta charset="utf-8"><title>サービスの例</title>
+<meta name="viewport" content="width=device-width"><style>td { overflow-wrap: anywhere }</style>
 <h1>サービスの例</h1><p lang="en">An example of a service behind the gate.</p>
 <table>ROWS</table></html>
 """

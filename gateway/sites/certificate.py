@@ -30,6 +30,8 @@ _FORMATS = ("standard", "compatible")
 _TICKET_PURPOSE = "session ticket"
 _SUFFIXES = MappingProxyType({"": ".p12", "pfx": ".pfx"})
 _HANDHELD = re.compile(r"Android|iPhone|iPad|iPod|Mobile|Tablet|Silk/")
+# In the address of the Download screen: another tab has sent Submit since.
+_NEWER = "newer"
 _NO_PROBLEMS: Mapping[str, Words] = MappingProxyType({})
 
 #: Submits of one request that may be under way: one at work, the others behind it. Building a file
@@ -150,6 +152,8 @@ def download_page(
         place="certificate",
         enrollment=enrollment,
         filename=ticket.filename,
+        ticket=_name(ticket),
+        newer=_NEWER in request.query,
         ticket_ends_at=ticket.expires_at,
         left=max(0, office.settings.window_downloads - enrollment.downloads),
         long_password=bool(session.data.get("long")),
@@ -164,7 +168,8 @@ async def send(
 ) -> web.StreamResponse:
     """The file, as often as the browser or a virus scanner asks within the ticket's time (E20).
 
-    A ticket that is over is no refusal while a new one can be had: the input screen says so.
+    A ticket that is over is no refusal while a new one can be had: the input screen says so. Where another
+    tab has made a newer file since this button was shown, the screen says whose password counts first.
     """
     # A link on somebody else's page shall not use up downloads.
     if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
@@ -176,8 +181,11 @@ async def send(
     obtainable = session.data.get("request_id") != request_id or fetchable(
         enrollment, office.now(), office.settings
     )
-    if obtainable and _ticket(office, session, request_id) is None:
+    ticket = _ticket(office, session, request_id) if obtainable else None
+    if obtainable and ticket is None:
         return pages.see_other(paths.input)
+    if ticket is not None and request.query.get("ticket", _name(ticket)) != _name(ticket):
+        return pages.see_other(f"{paths.download}?{_NEWER}")
     got = await issuance.download(office, _token(office, session), request_id, actor=actor)
     name = got.filename.removesuffix(".p12") + suffix
     return web.Response(
@@ -222,6 +230,11 @@ def _ticket(office: Office, session: Session, request_id: str) -> store.Ticket |
         return None
     # The row without the sealed file: pages need the name and the time only.
     return replace(found, sealed_p12=b"")
+
+
+def _name(ticket: store.Ticket) -> str:
+    """Tells the file of a button from a later one's. It opens nothing."""
+    return ticket.token_hash[:12]
 
 
 def _token(office: Office, session: Session) -> str:

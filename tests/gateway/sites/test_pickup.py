@@ -406,6 +406,19 @@ async def test_double_clicks_back_and_reload_are_harmless(site):
     pkcs12.load_pkcs12((await visitor.get("/download")).body, b"abc")
 
 
+async def test_the_button_of_an_earlier_tab(site):
+    """Two tabs: nobody gets a file under a password that was typed elsewhere without being told first."""
+    visitor, request_id = await logged_in(site)
+    tabs = [await visitor.post("/certificate", typed(request_id, password)) for password in ("one", "two")]
+    first, second = (tab.main.all("input", name="ticket")[0].attributes["value"] for tab in tabs)
+    page = await visitor.get(f"/download?ticket={first}")
+    assert page.path == "/certificate/download"
+    assert "ファイルのパスワードは、最後に設定したものです。" in page.main.one("div", class_="notice").text
+    assert page.main.all("input", name="ticket")[0].attributes["value"] == second
+    assert "最後に設定した" not in tabs[1].main.text
+    pkcs12.load_pkcs12((await visitor.get(f"/download?ticket={second}")).body, b"two")
+
+
 async def test_again_from_the_same_mail_with_another_password(site):
     """Z1, R31: login again, another password, the same certificate and key."""
     first_visitor, request_id = await logged_in(site)
