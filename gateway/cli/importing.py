@@ -43,7 +43,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 _REQUIRED = ("policy_number", "name", "mail")
 #: Values in Japanese, and what they mean. An empty cell is the default.
 _VALUES: Mapping[str, Mapping[str, str]] = {
-    "role": {"": "member", "一般": "member", "管理者": "admin"},
+    "role": {"": "member", "一般": "member", "利用者": "member", "管理者": "admin"},
     "notice_by": {"": "mail", "メール": "mail", "はがき": "postcard"},
 }
 # A file of 100,000 users is a tenth of this.
@@ -82,7 +82,7 @@ async def _import(house: House, file: Path, dry_run: bool) -> Answer:
     """Add users from a CSV file (UTF-8 or CP932); rows that are wrong are refused one by one.
 
     The first line names the columns, in any order: policy_number (証券番号), name (氏名), mail
-    (メールアドレス), and if wanted user_id (ユーザーID), role (権限: member, admin, 一般, 管理者) and
+    (メールアドレス), and if wanted user_id (ユーザーID), role (権限: member, admin, 利用者, 管理者) and
     notice_by (通知方法: mail, postcard, メール, はがき). Running the same file again adds nobody twice.
     """
     rows = list(read_rows(text_of(read_file(file, "CSV file"), file), file))

@@ -32,6 +32,17 @@ def test_encodings(peopled: Shell, encoding: str, newline: str) -> None:
     assert (user["role"], user["notice_by"]) == ("admin", "postcard")
 
 
+@pytest.mark.parametrize(
+    ("word", "role"), [("利用者", "member"), ("一般", "member"), ("管理者", "admin"), ("", "member")]
+)
+def test_roles_go_by_the_portals_names(peopled: Shell, word: str, role: str) -> None:
+    """What the portal calls a role is a role in the file."""
+    text = f"証券番号,氏名,メールアドレス,権限\n12345678,厚生 花子,hanako@example.jp,{word}\n"
+    assert _import(peopled, text.encode()).value["import"]["added"] == 1
+    users = peopled("user", "list").value["users"]
+    assert [each["role"] for each in users if each["name"] == "厚生 花子"] == [role]
+
+
 def test_unicode_text_of_excel_is_told_apart(peopled: Shell) -> None:
     """UTF-16 is refused by its name, and another heading with the names of all columns."""
     refused = _import(peopled, "証券番号,氏名,メールアドレス\n".encode("utf-16"))
