@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import sqlite_utils
 
 from enroll import mails, store
@@ -46,22 +48,42 @@ def pickup_notice(
         "request_id": enrollment.request_id,
         "until": shown(enrollment.window_ends_at or at),
     }
-    apart = organisation.issue_password_by == "postcard"
-    kinds: list[tuple[mails.Kind, str]] = [("pickup_without_password" if apart else "pickup", "mail")]
-    if apart:
-        kinds.append(("issue_password", "postcard"))
-    for kind, channel in kinds:
-        letter = mails.write_letter(
-            kind,
-            cause=f"{kind}:{enrollment.request_id}",
-            channel="mail" if channel == "mail" else "postcard",
-            user_id=user.user_id,
-            recipient=user.mail if channel == "mail" else user.name,
-            values=values,
-            request_id=enrollment.request_id,
-            templates=office.templates,
-        )
-        mails.queue(db, office.vault, letter, at)
+    if organisation.issue_password_by == "mail":
+        _queue(db, office, "pickup", "mail", user, enrollment, values, at)
+        return
+    admin = None
+    if organisation.issue_password_by == "admin":
+        admin = store.administrator(db, organisation.policy_number, user.user_id)
+    values["password_by"] = "「はがき」で" if admin is None else f"{admin.name} 様（団体の管理者）から"
+    _queue(db, office, "pickup_without_password", "mail", user, enrollment, values, at)
+    if admin is None:
+        _queue(db, office, "issue_password", "postcard", user, enrollment, values, at)
+    else:
+        values["admin"] = admin.name
+        _queue(db, office, "issue_password_admin", "mail", admin, enrollment, values, at)
+
+
+def _queue(
+    db: sqlite_utils.Database,
+    office: Office,
+    kind: mails.Kind,
+    channel: Literal["mail", "postcard"],
+    to: store.User,
+    enrollment: Enrollment,
+    values: dict[str, str],
+    at: int,
+) -> None:
+    letter = mails.write_letter(
+        kind,
+        cause=f"{kind}:{enrollment.request_id}",
+        channel=channel,
+        user_id=to.user_id,
+        recipient=to.mail if channel == "mail" else to.name,
+        values=values,
+        request_id=enrollment.request_id,
+        templates=office.templates,
+    )
+    mails.queue(db, office.vault, letter, at)
 
 
 def renewal_notice(

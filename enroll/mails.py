@@ -19,13 +19,22 @@ from ca.errors import ConfigError
 from ca.files import read_file
 from ca.sealing import Vault
 
-Kind = Literal["pickup", "pickup_without_password", "issue_password", "user_id", "renewal_30", "renewal_7"]
+Kind = Literal[
+    "pickup",
+    "pickup_without_password",
+    "issue_password",
+    "issue_password_admin",
+    "user_id",
+    "renewal_30",
+    "renewal_7",
+]
 
 #: Kind -> the template it is written from.
 TEMPLATES: dict[Kind, str] = {
     "pickup": "pickup.txt",
     "pickup_without_password": "pickup_without_password.txt",
     "issue_password": "issue_password.txt",
+    "issue_password_admin": "issue_password_admin.txt",
     "user_id": "user_id.txt",
     "renewal_30": "renewal.txt",
     "renewal_7": "renewal.txt",
@@ -218,7 +227,8 @@ def waiting(db: sqlite_utils.Database) -> int:
 def check_templates(directory: Path | None) -> None:
     """Renders every template once with sample values; ConfigError names the first broken one."""
     names = ("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name")
-    sample = dict.fromkeys((*names, "not_after", "until", "operator", "telephone"), "x")
+    more = ("not_after", "until", "password_by", "admin", "operator", "telephone")
+    sample = dict.fromkeys((*names, *more), "x")
     for kind in TEMPLATES:
         _render(kind, sample, directory)
 

@@ -76,7 +76,7 @@ async def add_organisation(
     *,
     actor: str,
     lineages: int | None = None,
-    issue_password_by: Literal["mail", "postcard"] = "mail",
+    issue_password_by: store.PasswordBy = "mail",
 ) -> store.Organisation:
     """Records a customer organisation. Refusal("conflict") when the 証券番号 is taken."""
     created = check_organisation(

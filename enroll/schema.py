@@ -152,3 +152,9 @@ def people_enrollments_mails(db: sqlite_utils.Database) -> None:
         for statement in part.split(";\n"):
             if statement.strip():
                 db.execute(statement)
+
+
+@migrations()
+def issue_passwords_by_administrators(db: sqlite_utils.Database) -> None:
+    """E14: apart from the mail, through the organisation's 管理者; by postcard where there is none."""
+    db.execute("ALTER TABLE organisations ADD COLUMN issue_password_by_admin INTEGER NOT NULL DEFAULT 0")

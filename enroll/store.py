@@ -20,6 +20,9 @@ from enroll.states import State
 
 Db = sqlite_utils.Database
 
+#: How issue passwords reach people: in the pick-up mail, by postcard, or through a 管理者 (E14).
+PasswordBy = Literal["mail", "postcard", "admin"]
+
 
 @dataclass(frozen=True)
 class Organisation:
@@ -29,7 +32,7 @@ class Organisation:
     name: str
     created_at: int
     lineages: int | None = None
-    issue_password_by: Literal["mail", "postcard"] = "mail"
+    issue_password_by: PasswordBy = "mail"
     disabled_at: int | None = None
 
 
@@ -97,33 +100,46 @@ class Ticket:
 
 def add_organisation(db: Db, organisation: Organisation) -> bool:
     """Records an organisation; False when the 証券番号 is taken."""
-    return _insert_new(db, "organisations", asdict(organisation))
+    return _insert_new(db, "organisations", _organisation_row(organisation))
 
 
 def organisation(db: Db, policy_number: str) -> Organisation | None:
     row = _one(db, "SELECT * FROM organisations WHERE policy_number = ?", policy_number)
-    return None if row is None else Organisation(**row)
+    return None if row is None else _organisation(row)
 
 
 def organisations(db: Db) -> list[Organisation]:
-    return [Organisation(**row) for row in rows(db, "SELECT * FROM organisations ORDER BY policy_number")]
+    return [_organisation(row) for row in rows(db, "SELECT * FROM organisations ORDER BY policy_number")]
 
 
 def change_organisation(db: Db, policy_number: str, changed: Organisation) -> None:
     """Writes what is different about an organisation; users and applications follow a new 証券番号."""
     if changed.policy_number == policy_number:
         db.execute(
-            "UPDATE organisations SET name = ?, lineages = ?, issue_password_by = ? WHERE policy_number = ?",
-            [changed.name, changed.lineages, changed.issue_password_by, policy_number],
+            "UPDATE organisations SET name = :name, lineages = :lineages,"
+            " issue_password_by = :issue_password_by, issue_password_by_admin = :issue_password_by_admin"
+            " WHERE policy_number = :policy_number",
+            _organisation_row(changed),
         )
         return
-    _insert(db, "organisations", asdict(changed))
+    _insert(db, "organisations", _organisation_row(changed))
     for table in ("users", "applications"):
         db.execute(
             f"UPDATE {table} SET policy_number = ? WHERE policy_number = ?",
             [changed.policy_number, policy_number],
         )
     db.execute("DELETE FROM organisations WHERE policy_number = ?", [policy_number])
+
+
+def _organisation(row: dict[str, Any]) -> Organisation:
+    by_admin = row.pop("issue_password_by_admin")
+    return Organisation(**(row | ({"issue_password_by": "admin"} if by_admin else {})))
+
+
+def _organisation_row(organisation: Organisation) -> dict[str, Any]:
+    by_admin = organisation.issue_password_by == "admin"
+    row = asdict(organisation) | {"issue_password_by_admin": int(by_admin)}
+    return row | ({"issue_password_by": "postcard"} if by_admin else {})
 
 
 def disable_organisation(db: Db, policy_number: str, at: int) -> bool:
@@ -174,6 +190,18 @@ def users(db: Db, policy_number: str | None = None) -> list[User]:
         return [_user(row) for row in rows(db, "SELECT * FROM users ORDER BY user_id")]
     found = rows(db, "SELECT * FROM users WHERE policy_number = ? ORDER BY user_id", [policy_number])
     return [_user(row) for row in found]
+
+
+def administrator(db: Db, policy_number: str, but: str) -> User | None:
+    """The organisation's active 管理者 of the longest standing, other than one user."""
+    row = _one(
+        db,
+        "SELECT * FROM users WHERE policy_number = ? AND role = 'admin' AND disabled_at IS NULL"
+        " AND user_id <> ? ORDER BY created_at, user_id LIMIT 1",
+        policy_number,
+        but,
+    )
+    return None if row is None else _user(row)
 
 
 def disable_user(db: Db, user_id: str, at: int) -> bool:

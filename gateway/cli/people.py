@@ -48,17 +48,17 @@ def of_user(words: str = "Only this user's.") -> Callable[[Any], Any]:
 @click.option("--lineages", type=int, default=None, help="Live certificates per user; default: the setting.")
 @click.option(
     "--issue-password-by",
-    type=click.Choice(["mail", "postcard"]),
+    type=click.Choice(["mail", "postcard", "admin"]),
     default="mail",
     show_default=True,
-    help="postcard: the issue password is not in the pick-up mail.",
+    help="Other than mail: the issue password is not in the pick-up mail; admin: the 管理者 passes it on.",
 )
 async def _org_add(
     house: House,
     policy_number: str,
     name: str,
     lineages: int | None,
-    issue_password_by: Literal["mail", "postcard"],
+    issue_password_by: store.PasswordBy,
 ) -> Answer:
     """Add an organisation by its 証券番号."""
     made = await add_organisation(
@@ -95,7 +95,7 @@ async def _org_list(house: House) -> Answer:
 @click.option("--number", "new_number", default=None, help="Its new 証券番号.")
 @click.option("--name", default=None)
 @click.option("--lineages", type=int, default=None, help="Live certificates per user.")
-@click.option("--issue-password-by", type=click.Choice(["mail", "postcard"]), default=None)
+@click.option("--issue-password-by", type=click.Choice(["mail", "postcard", "admin"]), default=None)
 async def _org_change(house: House, policy_number: str, new_number: str | None, **given: Any) -> Answer:
     """Record what is different about an organisation; its users and their certificates stay as they are."""
     changes = _changes({"policy_number": new_number, **given})

@@ -7,7 +7,7 @@ from email import message_from_bytes, policy
 import pytest
 
 from ca.errors import ConfigError
-from enroll import applications, mails, people, store
+from enroll import applications, mails, people, pickup, store
 from enroll.delivery import Outbox, Smtp, deliver_due
 from enroll.states import State
 from tests.offices import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
@@ -133,7 +133,7 @@ async def test_who_is_disabled_gets_no_letters(office):
 
 
 async def test_the_issue_password_can_come_by_postcard(office):
-    """E14: the mail lacks the password, the postcard brings it."""
+    """E14: the mail lacks the password and says so, the postcard brings it."""
     await people.add_organisation(
         office, POLICY_NUMBER, "霞が関商事", actor="test", issue_password_by="postcard"
     )
@@ -143,6 +143,27 @@ async def test_the_issue_password_can_come_by_postcard(office):
     password = card.value("証明書発行用パスワード")
     assert len(password) == 16
     assert password not in mail.body
+    assert mail.value("証明書発行用パスワード") == "「はがき」でお知らせします"
+
+
+async def test_the_issue_password_can_come_through_the_administrator(office):
+    """E14: two mailboxes, the user's without the password; where there is no other 管理者, a postcard."""
+    await people.add_organisation(
+        office, POLICY_NUMBER, "霞が関商事", actor="test", issue_password_by="admin"
+    )
+    await admit(office, "A11111111", role="admin")
+    await letter_of(office, "issue_password")
+    await admit(office)
+    mail = await letter_of(office, "pickup_without_password")
+    passed_on = await letter_of(office, "issue_password_admin")
+    password = passed_on.value("証明書発行用パスワード")
+    assert (passed_on.value("ユーザーID"), password in mail.body) == ("K12345678", False)
+    assert "年金 太郎 様（団体の管理者）から" in mail.body
+    recipients = {each["kind"]: each["recipient"] for each in reversed(mails.listed(office.database.read()))}
+    assert recipients["issue_password_admin"] == "a11111111@example.jp"
+    assert recipients["pickup_without_password"] == "k12345678@example.jp"
+    opened = await pickup.authenticate(office, "K12345678", password, address="192.0.2.1")
+    assert opened.request_id == mail.value("リクエストID")
 
 
 async def test_an_operators_template_takes_the_place_of_ours(tmp_path, office):
