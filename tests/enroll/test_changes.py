@@ -171,7 +171,7 @@ async def test_a_forgotten_login_password(office):
     new = (await letter_of(office, "user_id")).value("パスワード")
     entering = login.authenticate(office, fingerprint, USER, old, address=ADDRESS)
     assert await refused(entering) == ("bad_credentials", "")
-    assert (await login.authenticate(office, fingerprint, USER, new, address=ADDRESS)).must_change
+    assert (await login.authenticate(office, fingerprint, USER, new, address=ADDRESS)).user.password_initial
     assert [letter["kind"] for letter in mails.listed(office.database.read(), USER)] == [
         "user_id",
         "user_id",
