@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import queue
+import select
 import threading
 import traceback
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ _FLUSH_SECONDS = 0.2
 _FLUSH_BYTES = 65_536
 # Chunks that may wait for a writer that is stuck: about 16 MiB.
 _WAITING = 256
+# Seconds that a process without a thread for it waits for whoever reads its log.
+_PATIENCE = 1.0
 
 
 class Journal:
@@ -114,15 +117,25 @@ class JournalHandler(logging.Handler):
 
 
 class DirectHandler(logging.Handler):
-    """The same lines without a thread, written at once: for a process that forks."""
+    """The same lines without a thread, written at once: for a process that forks.
+
+    What it looks after goes before its log: a line that cannot be written, or that the other end does not
+    take within a second, is lost.
+    """
 
     def __init__(self, path: Path | None) -> None:
         super().__init__()
         self._path = path
 
     def emit(self, record: logging.LogRecord) -> None:
-        fd = 2 if self._path is None else _open(self._path)
-        _write_all(fd, _line(event_of(record)) + b"\n")
+        try:
+            fd = 2 if self._path is None else _open(self._path)
+        except ConfigError:
+            return
+        ready = select.poll()
+        ready.register(fd, select.POLLOUT)
+        if ready.poll(1_000 * _PATIENCE):
+            _write_all(fd, _line(event_of(record)) + b"\n")
         if self._path is not None:
             os.close(fd)
 

@@ -27,6 +27,8 @@ Worker = Callable[[int, int], None]
 _SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM})
 # Seconds until a worker that died young is started again; doubled each time it does.
 _FIRST_WAIT, _LONGEST_WAIT, _YOUNG = 0.5, 30.0, 10.0
+# Seconds until it is tried again when there is no room for another process.
+_NO_ROOM = 5.0
 _TURN = 0.5
 #: Seconds of silence after which a worker is taken to be stuck: as the unit's WatchdogSec for a gateway of
 #: one process. A worker says something every second; a reload may keep it from that for some of them.
@@ -191,10 +193,16 @@ class _Workers:
     def _start_due(self) -> None:
         now = time.monotonic()
         for number in [number for number, at in self._due.items() if at <= now]:
-            del self._due[number]
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as error:  # too many processes, or no memory: those that live go on
+                self._due[number] = now + _NO_ROOM
+                why = os.strerror(error.errno or 0)
+                log.error("worker %d cannot be started (%s); again in %g s", number, why, _NO_ROOM)
+                continue
             if pid == 0:
                 self._be(number)
+            del self._due[number]
             self._pids[number] = (pid, now)
 
     def _be(self, number: int) -> None:

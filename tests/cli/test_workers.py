@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,8 @@ def _killed(gateway: Gateway) -> None:
 # -- workers that are stuck ----------------------------------------------------------------------------
 
 _SUPERVISED = """
-import signal, threading, time
+import logging, os, pathlib, resource, signal, sys, threading, time
+from gateway.running.journal import DirectHandler
 from gateway.running.pulse import Pulse
 from gateway.running.supervisor import supervise
 
@@ -54,20 +55,38 @@ def work(number, _):
             pulse.beat(number, time.monotonic())
 
 class Nobody:
-    turned = ended = reloading = stopping = lambda *_: None
+    turned = reloading = stopping = lambda *_: None
     patience = lambda _: 1.5
 
+    def ended(self, number):
+        if "no room" in sys.argv:  # for two seconds
+            before = resource.getrlimit(resource.RLIMIT_NPROC)
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, before[1]))
+            end = time.monotonic() + 2
+            self.turned = lambda: time.monotonic() > end and resource.setrlimit(resource.RLIMIT_NPROC, before)
+
+logging.basicConfig(handlers=[DirectHandler(pathlib.Path(sys.argv[1]) if sys.argv[1] else None)])
+if os.getuid() == 0:  # for whom there is always room for another process
+    os.setuid(65534)
 supervise(3, work, Nobody(), pulse=pulse, silence=1.5)
 """
+
+
+@contextmanager
+def _supervise(*words: str, stderr: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """``words``: the file of its log ("": standard error); "no room": for no other process once one died."""
+    line = [sys.executable, "-c", _SUPERVISED, *(words or ("",))]
+    with subprocess.Popen(line, start_new_session=True, stderr=stderr) as running:
+        yield running
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
 
 
 @pytest.fixture
 def supervised() -> Iterator[subprocess.Popen[bytes]]:
     """Three workers, the last of which is never heard of; 1.5 seconds of silence are too many."""
-    with subprocess.Popen([sys.executable, "-c", _SUPERVISED], start_new_session=True) as running:
+    with _supervise() as running:
         yield running
-        with suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
 
 
 def test_a_stuck_worker_is_replaced(supervised: subprocess.Popen[bytes], tmp_path: Path) -> None:
@@ -96,6 +115,18 @@ def test_a_machine_that_slept_kills_nobody(supervised: subprocess.Popen[bytes], 
         os.kill(pid, signal.SIGCONT)
     time.sleep(2.5)
     assert _children(supervised.pid) == before
+
+
+def test_a_worker_that_cannot_be_started(tmp_path: Path) -> None:
+    """When there is no room for another process those that live go on, and it is tried again."""
+    log = tmp_path / "log"
+    with log.open("wb") as told, _supervise("", "no room", stderr=told.fileno()) as running:
+        until(lambda: len(_children(running.pid)) == 3, log)
+        before = _children(running.pid)
+        os.kill(max(before), signal.SIGKILL)
+        until(lambda: "cannot be started (Resource temporarily unavailable)" in log.read_text(), log, running)
+        until(lambda: len(_children(running.pid)) == 3, log, running)
+        assert len(_children(running.pid) & before) == 2
 
 
 def test_a_stop_does_not_wait_for_who_is_stuck(supervised: subprocess.Popen[bytes], tmp_path: Path) -> None:
@@ -159,6 +190,26 @@ def test_lines_name_their_worker(sekisho: Shell, tmp_path: Path, workers: int) -
         assert [line.get("worker") for line in gateway.lines() if "workers are" in line.get("says", "")] == [
             None
         ] * (workers > 1)
+
+
+@pytest.mark.parametrize("file", ["", "/nowhere/log"], ids=["nobody reads", "cannot be opened"])
+def test_a_log_that_takes_nothing_holds_nobody_up(file: str, tmp_path: Path) -> None:
+    """A full pipe, or a directory that was moved away: a dead worker is replaced, a stop is a stop."""
+    reader, full = os.pipe()
+    os.set_blocking(full, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(full, b"x" * 4_096)
+    os.set_blocking(full, True)
+    with _supervise(file, stderr=full) as running:
+        until(lambda: len(_children(running.pid)) == 3, tmp_path)
+        killed = max(_children(running.pid))
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: len(_children(running.pid) - {killed}) == 3, tmp_path)
+        os.kill(running.pid, signal.SIGTERM)
+        assert running.wait(10) == 0
+    os.close(reader)
+    os.close(full)
 
 
 # -- the end -------------------------------------------------------------------------------------------
