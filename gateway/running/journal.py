@@ -1,7 +1,7 @@
 """One JSON document a line: what was asked, by whom, and what happened besides. No secret is ever in it.
 
 Lines are collected in memory and written by a thread of their own, so that no request waits for a disk
-or a pipe. What the other end does not take in time is dropped and counted, never waited for.
+or a pipe. What the other end does not take, or not in time, is dropped and counted, never waited for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import os
 import queue
 import select
+import stat
 import threading
 import traceback
 from collections.abc import Mapping
@@ -47,6 +48,8 @@ class Journal:
         self._size = 0
         self._lock = threading.Lock()
         self._chunks: queue.Queue[bytes | None] = queue.Queue(_WAITING)
+        # The last line was cut short, by a full disk.
+        self._torn = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -63,14 +66,14 @@ class Journal:
 
     def flush(self) -> None:
         """Hands what was collected to the writer."""
-        with self._lock:
+        with self._lock:  # all the way, so that chunks come in order and none after the end
             lines, self._lines, self._size = self._lines, [], 0
-        if not lines:
-            return
-        try:
-            self._chunks.put_nowait(b"\n".join(lines) + b"\n")
-        except queue.Full:
-            self.dropped += len(lines)
+            if not lines:
+                return
+            try:
+                self._chunks.put_nowait(b"\n".join(lines) + b"\n")
+            except queue.Full:
+                self.dropped += len(lines)
 
     def reopen(self) -> None:
         """Opens the file again. ConfigError, and the old one goes on, if that fails."""
@@ -101,7 +104,17 @@ class Journal:
                 continue
             if chunk is None:
                 return
-            _write_all(self._fd, chunk)
+            self._put(chunk)
+
+    def _put(self, chunk: bytes) -> None:
+        lines = chunk.count(b"\n")
+        if self._torn:
+            chunk = b"\n" + chunk
+        written = _write_all(self._fd, chunk)
+        if written:
+            self._torn = not chunk.endswith(b"\n", 0, written)
+        with self._lock:
+            self.dropped += min(lines, chunk.count(b"\n", written))
 
 
 class JournalHandler(logging.Handler):
@@ -196,11 +209,21 @@ def _unwritable(path: Path, reason: str | None) -> ConfigError:
     )
 
 
-def _write_all(fd: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
+def _write_all(fd: int, chunk: bytes) -> int:
+    """Writes whole lines, as far as it goes; returns how many bytes went.
+
+    Not all, with a full disk or a closed pipe: serving goes on without this part of the log.
+    """
+    at, end = 0, len(chunk)
     try:
-        while view:
-            view = view[os.write(fd, view) :]
+        # In a file nothing mixes with what others append (O_APPEND). In a pipe that is nearly full whatever
+        # is longer than this does (pipe(7)): a line of such a length may, but never several at once.
+        most = end if stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
+        while at < end:
+            to = min(at + most, end)
+            if to < end:
+                to = chunk.rfind(b"\n", at, to) + 1 or chunk.index(b"\n", at) + 1
+            at += os.write(fd, chunk[at:to])
     except OSError:
-        # A full disk or a closed pipe: serving goes on without this part of the log.
-        return
+        pass
+    return at

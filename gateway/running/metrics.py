@@ -22,7 +22,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "sekisho_requests_total": ("counter", "Requests by site, method and class of status"),
     "sekisho_request_seconds": ("histogram", "Time from a request's head to the end of its answer"),
     "sekisho_connections_open": ("gauge", "Open connections, unfinished handshakes included"),
-    "sekisho_log_lines_dropped_total": ("counter", "Log lines that were not written in time"),
+    "sekisho_log_lines_dropped_total": ("counter", "Log lines that were not written, or not in time"),
     "sekisho_keys_ready": ("gauge", "Keys made in advance"),
     "sekisho_certificate_days": ("gauge", "Days until one of our own certificates ends"),
     "sekisho_certificates_issued_total": ("counter", "Certificates issued since the beginning"),

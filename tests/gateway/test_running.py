@@ -85,6 +85,60 @@ def test_a_reader_that_is_stuck_costs_lines_only(tmp_path: Path) -> None:
         journal.close()
 
 
+def test_several_write_whole_lines_to_one_pipe(tmp_path: Path) -> None:
+    """Workers share standard error: however slowly it is read, no line is broken by another worker's."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    journals = [Journal(pipe, worker) for worker in range(3)]
+    os.set_blocking(reader, True)
+    for number in range(1_000):
+        for journal in journals:
+            journal.write({"number": number, "text": "x" * 300})
+    got = b""
+    while got.count(b"\n") < 3_000:
+        got += os.read(reader, 1_000)
+    for journal in journals:
+        journal.close()
+    os.close(reader)
+    lines = [json.loads(line) for line in got.splitlines()]
+    for worker in range(3):
+        assert [line["number"] for line in lines if line["worker"] == worker] == list(range(1_000))
+
+
+_FULL = """
+import resource, sys, time
+from pathlib import Path
+from gateway.running.journal import Journal
+
+def room(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+journal = Journal(Path(sys.argv[1]))
+for size in (1_000, 1_010):
+    room(size)
+    for number in range(100):
+        journal.write({"text": "x" * 50})
+    journal.flush()
+    time.sleep(0.3)
+room(resource.RLIM_INFINITY)
+journal.write({"text": "again"})
+journal.close()
+print(journal.dropped)
+"""
+
+
+def test_a_full_disk_costs_what_did_not_fit(tmp_path: Path) -> None:
+    """What is not on the disk is counted, and once there is room again a line begins as a line."""
+    log = tmp_path / "log"
+    done = subprocess.run([sys.executable, "-c", _FULL, log], capture_output=True, text=True, check=True)
+    found = log.read_text().splitlines()
+    good = [line for line in found if line.endswith("}")]
+    assert json.loads(found[-1]) == {"text": "again"}
+    assert len(found) - len(good) <= 2
+    assert int(done.stdout) == 201 - len(good)
+
+
 def test_an_exception_keeps_its_message() -> None:
     """Of an error the log has type and place; what it quotes (a mail, a name) stays out."""
     try:
