@@ -122,11 +122,12 @@ def begin(house: House, post: Post, extra: Builders | None) -> Serving:
 
 async def reload(serving: Serving) -> None:
     """Goes over to what the data directory says now. ConfigError, and nothing has changed."""
+    # Whatever else is wrong: the old file has been moved away, and may be gone soon.
+    if serving.post.journal is not None:
+        serving.post.journal.reopen()
     house = reopened(serving.house)
     _check_unchanged(serving.house.config, house.config)
     sites = _sites(house, serving.post, serving.extra, serving.table, serving.ledger)
-    if serving.post.journal is not None:
-        serving.post.journal.reopen()
     limits = _limits(house, serving.post)
     await serving.listener.swap(sites, limits=limits, proxies=proxies_of(house.config))
     old, serving.house = serving.house, house

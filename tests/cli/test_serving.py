@@ -453,6 +453,22 @@ def test_the_log_is_lines_of_json(sekisho: Shell, tmp_path: Path) -> None:
         assert PASSPHRASE not in gateway.log.read_text()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_rotated_log_is_begun_anew(sekisho: Shell, tmp_path: Path, workers: int) -> None:
+    """After a reload no line goes into the file that was moved away, be the reload refused or not."""
+    log, old = tmp_path / "log", tmp_path / "log.1"
+    change(sekisho.data / FILE_NAME, {("log", "file"): f'"{log}"'})
+    with ready(sekisho.data, tmp_path, workers=workers) as gateway:
+        gateway.set("limits", "idle", "0")
+        log.rename(old)
+        assert gateway.command("reload").returncode == 1
+        until(lambda: log.exists() and gateway.says("limits.idle", times=workers), old)
+        assert "limits.idle" not in old.read_text()
+        assert gateway.get("help.localhost")[0] == 200
+        until(lambda: gateway.says('"kind":"access"'), log)
+        assert '"kind":"access"' not in old.read_text()
+
+
 def test_health_and_figures(sekisho: Shell, tmp_path: Path) -> None:
     """The internal port answers three pages on loopback; the figures tell what has happened, of nobody."""
     with ready(sekisho.data, tmp_path) as gateway:
