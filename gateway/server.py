@@ -11,7 +11,7 @@ import socket
 import time
 import traceback
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -279,9 +279,7 @@ async def _lead(now: Serving) -> None:
     When it dies the kernel lets go of the lock, and another process takes it within a second.
     """
     directory = now.post.directory
-    lock = None
-    while directory is not None and (lock := places.take_lead(directory)) is None:  # noqa: ASYNC110
-        await asyncio.sleep(_REPORT)  # the kernel wakes nobody when a lock is let go
+    lock = await _lead_of(directory) if directory is not None else None
     now.leads = True
     tasks = [
         asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(now.house.office))),
@@ -296,6 +294,16 @@ async def _lead(now: Serving) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         if lock is not None:
             lock.close()
+
+
+async def _lead_of(directory: Path) -> places.Lock:
+    """The lead, once nobody else has it."""
+    while True:
+        with suppress(OSError):  # no descriptor left: whoever looks for that says so
+            lock = places.take_lead(directory)
+            if lock is not None:
+                return lock
+        await asyncio.sleep(_REPORT)  # the kernel wakes nobody when a lock is let go
 
 
 async def _tell_inside(now: Serving) -> None:

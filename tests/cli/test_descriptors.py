@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import socket
 import ssl
 import time
@@ -17,7 +19,7 @@ from gateway.connection import Limits
 from gateway.running.descriptors import RESERVE, room_of, shortage, within
 from tests.cli.conftest import Shell
 from tests.cli.processes import session_of, tls, until
-from tests.cli.test_serving import Gateway, ready
+from tests.cli.test_serving import Gateway, leader, ready, workers_of
 
 _NOFILE = resource.RLIMIT_NOFILE
 
@@ -81,6 +83,27 @@ def test_no_descriptor_left(sekisho: Shell, tmp_path: Path) -> None:
         resource.prlimit(pid, _NOFILE, before)
         assert gateway.get("help.localhost")[0] == 200
         assert gateway.log.read_text().count("no file descriptor is left") == 1
+
+
+def test_who_had_none_left_can_lead(sekisho: Shell, tmp_path: Path) -> None:
+    """A worker that could open nothing for a while takes over from the one that leads all the same."""
+    with ready(sekisho.data, tmp_path, workers=2) as gateway:
+        first = leader(gateway)
+        pids = workers_of(gateway)
+        before = resource.prlimit(pids[1 - first], _NOFILE, (20, resource.getrlimit(_NOFILE)[1]))
+        until(lambda: gateway.says("no file descriptor is left of 20: "), gateway.log)
+        time.sleep(1.5)
+        resource.prlimit(pids[1 - first], _NOFILE, before)
+        # So that no other worker can be the next one.
+        gateway.set("limits", "idle", "0")
+        os.kill(pids[first], signal.SIGKILL)
+        until(lambda: gateway.says(f"worker {first}: ") and _is_open(gateway.internal), gateway.log)
+        assert leader(gateway) == 1 - first
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _cpu_seconds(pid: int) -> float:
