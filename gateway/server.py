@@ -48,6 +48,8 @@ _TICK, _DELIVERY, _REVOCATION = 30.0, 1.0, 0.5
 _REPORT = 1.0
 # Between two looks whether descriptors are left, and between two lines that say there are none.
 _LEFT, _NONE_LEFT = 1.0, 60.0
+# Between two looks whether assertions have other keys, each of which is published for weeks before it signs.
+_KEYS = 60.0
 # What a worker takes to end besides its drain: figures that are being read, keys being made, the log.
 _SPARE = 10.0
 # Keys lying ready for a burst of pick-ups.
@@ -192,6 +194,7 @@ async def run(
             _lead(now),
             _push_revocations(now, seen),
             _report(now),
+            _follow_keys(now),
             _watchdog(post),
             _descriptors(now),
         )
@@ -345,6 +348,12 @@ async def _push_revocations(now: Serving, seen: int) -> None:
                 log.info("certificate %s is revoked: %d connections ended", revoked.serial, ended)
 
     await _repeat("revocation", _REVOCATION, look)
+
+
+async def _follow_keys(now: Serving) -> None:
+    # A demo's clock is moved by months; its upstream knows the keys of the start.
+    if now.post.directory is not None:
+        await _repeat("assertion keys", _KEYS, lambda: serving.follow_keys(now))
 
 
 async def _report(now: Serving) -> None:

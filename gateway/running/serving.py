@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from gateway.context import Gate, Role
 from gateway.headcount import Headcount
 from gateway.house import House, reopened
 from gateway.listener import Listener, Network
+from gateway.proxy.mount import assertion_keys
 from gateway.rates import Ledger
 from gateway.running import descriptors, places
 from gateway.running.figures import Figures, resident_bytes, wrong_with
@@ -88,6 +90,8 @@ class Serving:
     table: SpentTable
     ledger: Ledger
     extra: Builders | None
+    #: The keys of the sites' assertions, by their names.
+    keys: tuple[str, ...]
     #: When it last began to look at the directory, be it that what it found was refused. Monotonic seconds.
     read_at: float
     leads: bool = False
@@ -97,6 +101,8 @@ class Serving:
     #: Why the last report could not be written.
     unreported: str | None = None
     figures: Figures = field(default_factory=Figures)
+    #: Sites are exchanged by one at a time.
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def begin(house: House, post: Post, extra: Builders | None) -> Serving:
@@ -107,6 +113,7 @@ def begin(house: House, post: Post, extra: Builders | None) -> Serving:
         table = memory_table()
     ledger = post.ledger or Ledger()
     meter = Meter(post.journal, access=house.config.log.access)
+    keys = _keys_of(house)
     listener = Listener(
         _sites(house, post, extra, table, ledger),
         clock=house.office.clock,
@@ -117,7 +124,7 @@ def begin(house: House, post: Post, extra: Builders | None) -> Serving:
         observer=meter,
         headcount=post.headcount,
     )
-    return Serving(house, listener, post, meter, table, ledger, extra, house.read_at)
+    return Serving(house, listener, post, meter, table, ledger, extra, keys, house.read_at)
 
 
 async def reload(serving: Serving) -> None:
@@ -125,17 +132,34 @@ async def reload(serving: Serving) -> None:
     # Whatever else is wrong: the old file has been moved away, and may be gone soon.
     if serving.post.journal is not None:
         serving.post.journal.reopen()
-    house = reopened(serving.house)
-    _check_unchanged(serving.house.config, house.config)
-    sites = _sites(house, serving.post, serving.extra, serving.table, serving.ledger)
-    limits = _limits(house, serving.post)
-    await serving.listener.swap(sites, limits=limits, proxies=proxies_of(house.config))
-    old, serving.house = serving.house, house
+    async with serving.turn:
+        house, keys = reopened(serving.house), _keys_of(serving.house)
+        _check_unchanged(serving.house.config, house.config)
+        sites = _sites(house, serving.post, serving.extra, serving.table, serving.ledger)
+        limits = _limits(house, serving.post)
+        await serving.listener.swap(sites, limits=limits, proxies=proxies_of(house.config))
+        old, serving.house, serving.keys = serving.house, house, keys
     serving.meter.access = house.config.log.access
     logging.getLogger().setLevel(house.config.log.level.upper())
     if house.office.keys is not old.office.keys:
         await old.office.keys.close()
         house.office.keys.refill()
+
+
+async def follow_keys(serving: Serving) -> None:
+    """Goes over to the assertion keys of the data directory, which rotate while a server runs for months.
+
+    What one worker signs has to be in the set that any other one publishes, also when that one is younger,
+    or a command has rotated them meanwhile. Settings stay.
+    """
+    async with serving.turn:
+        keys = _keys_of(serving.house)
+        if keys != serving.keys:
+            await serving.listener.swap(
+                _sites(serving.house, serving.post, serving.extra, serving.table, serving.ledger)
+            )
+            serving.keys = keys
+            log.info("assertions have other keys")
 
 
 async def reload_and_tell(serving: Serving) -> None:
@@ -216,6 +240,10 @@ def _sites(house: House, post: Post, extra: Builders | None, table: SpentTable, 
     # Certificates and keys that are missing are made here, by one process for all.
     with places.turn(post.directory):
         return sites_of(house, gate_of(house), extra, table, ledger)
+
+
+def _keys_of(house: House) -> tuple[str, ...]:
+    return tuple(each.kid for each in assertion_keys(house).keys)
 
 
 def _limits(house: House, post: Post) -> Limits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +22,13 @@ from typing import Any
 
 import pytest
 
+from ca.clock import ManualClock
 from gateway.config import FILE_NAME
+from gateway.house import open_house
+from gateway.identity import JWKS_PATH, ROTATION
+from gateway.proxy.mount import assertion_keys
+from gateway.running import serving
+from gateway.running.serving import Post
 from tests.cli.conftest import Shell
 from tests.cli.processes import (
     SEKISHO,
@@ -35,7 +42,7 @@ from tests.cli.processes import (
     tls,
     until,
 )
-from tests.offices import PASSPHRASE
+from tests.offices import PASSPHRASE, START
 
 
 @dataclass(frozen=True)
@@ -302,6 +309,24 @@ def test_workers_cap_an_address_together(sekisho: Shell, tmp_path: Path) -> None
         assert [opens() for _ in range(4)] == [True] * 3 + [False]
         for each in held:
             each.close()
+
+
+async def test_assertion_keys_are_followed(sekisho: Shell) -> None:
+    """However long a worker runs: it publishes what one that starts now signs with, and signs alike."""
+    clock = ManualClock(START)
+    async with AsyncExitStack() as stack:
+        house = open_house(sekisho.data, PASSPHRASE, clock=clock)
+        stack.push_async_callback(house.close)
+        now = serving.begin(house, Post(), None)
+        port = await now.listener.start()
+        stack.push_async_callback(now.listener.stop)
+        ca = sekisho.data / "servers" / "ca.pem"
+        for _ in range(3):
+            clock.advance(seconds=ROTATION)
+            young = assertion_keys(house)
+            await serving.follow_keys(now)
+            told = (await asyncio.to_thread(get, "help.localhost", port, ca, JWKS_PATH))[1]
+            assert [each["kid"] for each in json.loads(told)["keys"]] == [each.kid for each in young.keys]
 
 
 def test_no_worker_outlives_its_supervisor(sekisho: Shell, tmp_path: Path) -> None:
