@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -17,15 +17,33 @@ Ready = Callable[[], Awaitable[list[str]]]
 Figures = Callable[[], Awaitable[Iterable[Sample]]]
 
 
+#: Connections to this port at a time. Their descriptors are the same that visitors need.
+MOST = 32
+
+
 class Internal:
     """The open port; close it once."""
 
-    def __init__(self, runner: web.ServerRunner, port: int) -> None:
-        self._runner = runner
-        self.port = port
+    def __init__(self, opened: asyncio.Server, runner: web.ServerRunner) -> None:
+        self._opened, self._runner = opened, runner
+        self.port = int(opened.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
+        self._opened.close()
         await self._runner.cleanup()
+
+
+class _Asker(web.RequestHandler):
+    """aiohttp's, which has no limit: where there are too many, those that came first make room."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        everybody = [] if self._manager is None else self._manager.connections
+        for each in everybody[:-MOST]:
+            if each.transport is not None:
+                each.transport.abort()
 
 
 async def listen(host: str, port: int, ready: Ready, figures: Figures) -> Internal:
@@ -50,16 +68,17 @@ async def listen(host: str, port: int, ready: Ready, figures: Figures) -> Intern
             return _json(404 if page is None else 405, {"pages": list(pages)})
         return await page(request)
 
-    runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=1)
+    server, loop = web.Server(handle), asyncio.get_running_loop()
+    runner = web.ServerRunner(server, shutdown_timeout=1)
     await runner.setup()
-    site = web.TCPSite(runner, host, port)
     try:
-        await site.start()
+        opened = await loop.create_server(
+            lambda: _Asker(server, loop=loop, access_log=cast(Any, None)), host, port
+        )
     except OSError as error:
         await runner.cleanup()
         raise unusable("internal", host, port, error) from None
-    sockets: Any = runner.addresses
-    return Internal(runner, int(sockets[0][1]))
+    return Internal(opened, runner)
 
 
 def _json(status: int, value: dict[str, Any]) -> web.Response:

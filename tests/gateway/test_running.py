@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -209,6 +212,28 @@ async def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=f"internal.port: 127.0.0.1 port {opened.port} cannot be used"):
             await internal.listen("127.0.0.1", opened.port, ready, figures)
     finally:
+        await opened.close()
+
+
+async def test_who_asks_takes_no_descriptors_from_visitors() -> None:
+    """Whoever opens connections and asks nothing makes room for those who come later."""
+
+    async def nothing() -> list[Any]:
+        return []
+
+    opened = await internal.listen("127.0.0.1", 0, nothing, nothing)
+    idle = [await asyncio.open_connection("127.0.0.1", opened.port) for _ in range(4 * internal.MOST)]
+    try:
+        url = f"http://127.0.0.1:{opened.port}/readyz"
+        async with aiohttp.ClientSession() as session, session.get(url) as got:
+            assert got.status == 200
+        async with asyncio.timeout(5):
+            for reader, _ in idle[: 3 * internal.MOST]:
+                with suppress(ConnectionError):
+                    assert await reader.read() == b""
+    finally:
+        for _, writer in idle:
+            writer.close()
         await opened.close()
 
 
