@@ -57,6 +57,9 @@ class Ledger:
         # A burst of less than one request would let nobody ask at all.
         depth = max(burst_seconds, cost)
         moments, cells = self._moments, self._cells_of(asker)
+        for cell in cells:
+            # What is further off is of a slower rate, before a reload, and holds nobody up any more.
+            moments[cell] = min(moments[cell], now + depth)
         full_at = max(min(moments[cell] for cell in cells), now) + cost
         if full_at - now > depth + 1e-9:
             return max(1, math.ceil(full_at - now - depth))

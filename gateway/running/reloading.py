@@ -28,6 +28,8 @@ def ask_for_reload(data: Path, timeout: float) -> int:
         os.kill(serving, signal.SIGHUP)
     except PermissionError:
         raise ConfigError(f"process {serving} is another user's; run this as the user who serves") from None
+    except ProcessLookupError:  # killed, and its workers finish what they were at
+        raise ConfigError(f"process {serving} is dead and its workers end; start it: sekisho serve") from None
     while True:
         reports = places.reports(directory)
         # An answer is whatever was read since: by a worker that was told, or by one that was born meanwhile.

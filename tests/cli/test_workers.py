@@ -316,6 +316,19 @@ def test_a_server_that_is_starting_misses_no_reload(sekisho: Shell, tmp_path: Pa
         until(lambda: not session_of(running.pid), log)
 
 
+def test_a_dead_supervisor_cannot_reload(sekisho: Shell, tmp_path: Path) -> None:
+    """While the workers of a process that was killed finish what they were at, the command says how it is."""
+    with ready(sekisho.data, tmp_path, workers=2) as gateway:
+        busy = halfway(gateway)
+        time.sleep(0.3)
+        os.kill(gateway.running.pid, signal.SIGKILL)
+        gateway.running.wait()
+        told = json.loads(gateway.command("reload").stdout)["error"]["message"]
+        assert told == f"process {gateway.running.pid} is dead and its workers end; start it: sekisho serve"
+        busy.close()
+        until(lambda: not session_of(gateway.running.pid), gateway.log)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_reload_ends_nobody_who_is_stopping(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """SIGHUP during the drain is not the end of a request that runs."""

@@ -38,6 +38,14 @@ def test_the_wait_is_long_enough() -> None:
     assert ledger.take(b"a", 0.1, 1.0, 10.0) == 0
 
 
+def test_a_faster_rate_counts_at_once() -> None:
+    """After a reload nobody waits for what a slower rate before it had made of him."""
+    ledger = Ledger()
+    assert [ledger.take(b"a", 0.001, 10.0, 0.0) for _ in range(2)] == [0, 1_000]
+    assert ledger.take(b"a", 10.0, 10.0, 1.0) == 1
+    assert [ledger.take(b"a", 10.0, 10.0, 2.0) for _ in range(11)] == [0] * 10 + [1]
+
+
 @given(st.lists(st.tuples(st.integers(0, 6), st.sampled_from([0, 0, 0, 1])), min_size=50, max_size=300))
 def test_nobody_gets_more_than_his_share(asked: list[tuple[int, int]]) -> None:
     """However few cells there are, sharing them never gives an asker more than a bucket of his own would."""
