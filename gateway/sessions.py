@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -133,11 +135,13 @@ async def find_by_token(
         await end(office, session)
         return None
     if now >= session.seen_at + _TOUCH:
-        await office.database.write(
-            lambda db: db.execute(
-                "UPDATE sessions SET seen_at = ? WHERE token_hash = ?", [now, session.token_hash]
+        # A full disk, or a database that somebody locks, puts nobody out: his session ends the sooner.
+        with suppress(sqlite3.OperationalError):
+            await office.database.write(
+                lambda db: db.execute(
+                    "UPDATE sessions SET seen_at = ? WHERE token_hash = ?", [now, session.token_hash]
+                )
             )
-        )
     return session
 
 

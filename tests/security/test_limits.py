@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from enroll.acme import credentials
 from enroll.people import Person
 from enroll.refusals import Refusal
 from gateway.sites import certificate
-from tests.offices import POLICY_NUMBER, admit, letter_of, open_office, together
+from tests.offices import POLICY_NUMBER, admit, clock_of, letter_of, open_office, together
 from tests.security.people import enrolled
 
 
@@ -123,3 +124,25 @@ async def test_one_session_builds_so_many_files_at_a_time(tmp_path: Path) -> Non
         assert [each.code for each in refused] == ["throttled"] * (12 - certificate.MOST_WAITING)
         assert all(each.at > office.now() for each in refused)
         await certificate.prepare(office, session, entered, actor="test")
+
+
+async def test_a_database_that_takes_nothing_puts_nobody_out(tmp_path: Path) -> None:
+    """Whoever is logged in goes on while the disk is full or the database locked; so does his idle time."""
+    from aiohttp import web
+
+    from gateway import sessions
+
+    async with open_office(tmp_path) as office:
+        response, database = web.Response(), office.database
+        await sessions.start(office, response, "service", "K1", sessions.Client("192.0.2.1", ""))
+        token = response.cookies["__Host-service"].value
+        clock_of(office).advance(seconds=100)
+        await database.write(lambda db: db.execute("PRAGMA query_only = ON"))  # the writer's own connection
+        with pytest.raises(sqlite3.OperationalError):
+            await database.write(lambda db: db.execute("DELETE FROM sessions"))
+        assert await sessions.find_by_token(office, token, "service") is not None
+        clock_of(office).advance(seconds=sessions.IDLE - 101)
+        assert await sessions.find_by_token(office, token, "service") is not None
+        at = clock_of(office).seconds()
+    async with open_office(tmp_path, at + 1) as office:
+        assert await sessions.find_by_token(office, token, "service") is None
