@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -192,7 +192,10 @@ class Acme:
             return None
         answer = self._get(f"{base.rstrip('/')}/{certificate_id(certificate)}")
         window = answer.json()["suggestedWindow"]
-        start, end = (datetime.fromisoformat(window[edge]) for edge in ("start", "end"))
+        start, end = (_moment(str(window.get(edge))) for edge in ("start", "end"))
+        if end <= start:
+            # RFC 9773 section 4.2: as if there had been no answer.
+            raise AcmeError(0, "", "the server suggests a renewal window that ends before it begins")
         return RenewalWindow(
             start, end, _seconds(answer.headers, 6 * 3_600), answer.json().get("explanationURL", "")
         )
@@ -351,6 +354,13 @@ def _error(answer: Answer) -> AcmeError:
         "; ".join([detail, *parts]),
         retry if retry >= 0 else None,
     )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        raise AcmeError(0, "", f"the server's answer has no time but {text!r}") from None
 
 
 def _seconds(headers: Mapping[str, str], otherwise: int) -> int:

@@ -232,7 +232,10 @@ def _obtain(acme: Acme, folder: Folder, replaces: x509.Certificate | None = None
     if begun is not None:
         try:
             issued = acme.resume(begun, state["names"], key)  # type: ignore[arg-type]
-        except AcmeError:
+        except AcmeError as error:
+            # Busy or slow is not gone: the order, and what was issued for it, waits for the next run.
+            if error.status >= 500 or error.status == 429:
+                raise
             # Expired, of a lost account or for another key: order anew.
             issued = None
         if issued is not None and not (folder.enrolled() and issued.certificate == folder.certificate()):
@@ -282,11 +285,18 @@ def _due(acme: Acme, folder: Folder, now: datetime, draw: Draw | None) -> dateti
     Without ``draw`` somebody waits for the answer: as soon as the window opens.
     """
     certificate = folder.certificate()
-    window = acme.renewal_window(certificate)
+    # Where the server suggests nothing: at two thirds of the lifetime.
+    life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    otherwise = certificate.not_valid_before_utc + life * 2 / 3
+    try:
+        window = acme.renewal_window(certificate)
+    except AcmeError:
+        # RFC 9773 section 4.3.3: a client that gets no answer decides by itself, once it is time.
+        if otherwise > now:
+            raise
+        window = None
     if window is None:
-        # The server suggests nothing: at two thirds of the lifetime.
-        life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-        return certificate.not_valid_before_utc + life * 2 / 3
+        return otherwise
     if draw is None:
         return window.start
     drawn = folder.state().get("renew_at")
