@@ -222,11 +222,12 @@ def _request_for(
         if holder is None:
             return candidate
         if at >= holder.expires_at or candidate.kind == "renewal":
+            same = holder.account_id == credential.account_id and holder.identifiers == asked.identifiers
             # RFC 9773 section 5: an order shows the ``replaces`` that it was asked with. One that had none
             # cannot stand in.
-            if at < holder.expires_at and holder.identifiers == asked.identifiers and not asked.replaces:
+            if at < holder.expires_at and same and not asked.replaces:
                 return holder
-            # A client that lost its order asks again: the newer one takes the request over.
+            # A client that lost its order, or its account, asks again: the newer one takes the request over.
             store.release_request(db, holder.id, at)
             return candidate
     if credential.used >= credential.quota:

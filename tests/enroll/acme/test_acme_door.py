@@ -694,6 +694,23 @@ async def test_an_answered_challenge_is_authority_to_revoke(site: Site, renewal:
     assert (await client.post(url, revocation(certificate))).status == 200
 
 
+async def test_an_order_is_returned_to_its_own_account_only(site: Site, renewal: Site) -> None:
+    """The renewal that another account has ready is taken over: its order is nobody else's (section 10.5)."""
+    client, other = await site.enrolled(quota=1), Client(renewal)
+    certificate = await client.certificate()
+    clock_of(site.office).advance(days=75)
+    renewal.peer = peer_of(site.office, certificate)
+    await other.register()
+    theirs = await other.order()
+    challenge = (await other.post(theirs.json["authorizations"][0])).json["challenges"][0]["url"]
+    assert (await other.post(challenge, {})).json["status"] == "valid"
+    order = await client.order()
+    assert order.status == 201
+    assert (await client.post(order.headers["Location"])).json == order.json
+    assert (await other.post(theirs.headers["Location"])).json["status"] == "invalid"
+    assert (await client.finalize(order)).json["status"] == "valid"
+
+
 async def test_accounts_by_certificate_are_limited(renewal: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many a day: one more is 429, an account that is there already is served, the next day goes on."""
     monkeypatch.setattr(registration, "MAX_BY_CERTIFICATE", 2)
