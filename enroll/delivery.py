@@ -111,7 +111,7 @@ async def deliver_due(office: Office, transport: Transport) -> int:
 
 
 async def _deliver(office: Office, transport: Transport, letter: mails.Queued) -> bool:
-    if await office.database.write(lambda db: _cancelled(db, letter)):
+    if not await office.database.write(lambda db: _begin(db, office, letter)):
         return False
     settings = office.settings
     return_path = settings.mail_return_path or settings.mail_from
@@ -155,16 +155,21 @@ def compose(letter: mails.Queued, sender: str) -> EmailMessage:
     return message
 
 
-def _cancelled(db: sqlite_utils.Database, letter: mails.Queued) -> bool:
-    """Cancels a letter whose request has ended since it was queued, or whose user was disabled (E6, E27)."""
+def _begin(db: sqlite_utils.Database, office: Office, letter: mails.Queued) -> bool:
+    """Whether the letter is to be sent now: its user is not disabled (E6, E27), its request lives, and it is
+    still ours.
+
+    Those before it in the batch may have taken longer than the lease.
+    """
     if not entitled(db, letter.user_id):
-        return mails.mark_cancelled(db, letter.id, "the user or the organisation is disabled")
-    if letter.request_id is None:
+        mails.mark_cancelled(db, letter.id, "the user or the organisation is disabled")
         return False
-    enrollment = store.enrollment(db, letter.request_id)
-    if enrollment is None or enrollment.state not in ENDED:
-        return False
-    return mails.mark_cancelled(db, letter.id, f"the request is {enrollment.state}")
+    if letter.request_id is not None:
+        enrollment = store.enrollment(db, letter.request_id)
+        if enrollment is not None and enrollment.state in ENDED:
+            mails.mark_cancelled(db, letter.id, f"the request is {enrollment.state}")
+            return False
+    return mails.hold(db, letter, office.now() + _LEASE)
 
 
 # Letters whose acceptance moves the enrollment to 案内送信済.

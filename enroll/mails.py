@@ -139,6 +139,15 @@ def claim_due(db: sqlite_utils.Database, vault: Vault, at: int, lease: int, limi
     return [_opened(row, vault) for row in due]
 
 
+def hold(db: sqlite_utils.Database, letter: Queued, until_at: int) -> bool:
+    """Keeps a claimed letter for longer; False when its lease was over and another process has taken it."""
+    cursor = db.execute(
+        "UPDATE mails SET next_attempt_at = ? WHERE id = ? AND state = 'queued' AND attempts = ?",
+        [until_at, letter.id, letter.attempts],
+    )
+    return bool(cursor.rowcount)
+
+
 def mark_sent(db: sqlite_utils.Database, number: int, at: int, result: str) -> bool:
     """Records the acceptance and wipes the body; False when it was recorded already."""
     return _settle(db, number, "sent", result, at)

@@ -116,6 +116,31 @@ async def test_no_server_is_no_loss(office):
     assert len(await delivered(office)) == 2
 
 
+class SlowServer:
+    """Takes a letter in five minutes, in which somebody else delivers what is due."""
+
+    def __init__(self, office, other=None):
+        self.office, self.other, self.taken = office, other, []
+
+    async def send(self, message, letter, return_path):
+        clock_of(self.office).advance(seconds=300)
+        self.taken.append(letter.kind)
+        if self.other is not None and len(self.taken) == 1:
+            await deliver_due(self.office, self.other)
+        return "250 taken"
+
+
+async def test_a_slow_server_brings_no_letter_twice(office):
+    """R15: what another process took over, since the letters before it took too long, is left to it."""
+    await admit(office)
+    other = SlowServer(office)
+    slow = SlowServer(office, other)
+    await deliver_due(office, slow)
+    # The one that was on its way when its lease ended may be sent again, as after a crash; no other.
+    assert (slow.taken, other.taken) == (["pickup"], ["pickup", "user_id"])
+    assert await deliver_due(office, slow) == 0
+
+
 async def test_letters_of_an_ended_request_are_not_sent(office):
     """E2: what was queued for a request that has died stays at home; the ID notice goes out."""
     await admit(office)
