@@ -311,6 +311,22 @@ async def deactivated_order(world: World) -> None:
 
 @case(
     CASES,
+    "authz.deactivated-valid-order",
+    "RFC 8555 7.1.6",
+    MUST,
+    "a finished order stays valid, with its certificate, when its authorization is deactivated",
+)
+async def deactivated_valid_order(world: World) -> None:
+    done = await acts.issue(world, await acts.fresh_order(world))
+    owner = done.order.account
+    if (await world.post(owner, done.order.authorizations[0], {"status": "deactivated"})).status != 200:
+        raise Skipped("the server does not deactivate authorizations")
+    require((await acts.reload(world, done.order)).status == "valid", "the order is not valid any more")
+    expect(await world.post(owner, done.url), status(200), about="certificate")
+
+
+@case(
+    CASES,
     "authz.deactivated-then-new",
     "sekisho PROTOCOL, authorizations",
     OURS,
