@@ -25,7 +25,7 @@ from enroll.acme.ordering import (
     named_certificate,
     order_of_certificate,
 )
-from enroll.acme.orders import check_finalizable
+from enroll.acme.orders import Order, check_finalizable
 from enroll.acme.registration import actor
 from enroll.acme.renewalinfo import Window, read_cert_id, renewal_window
 from enroll.acme.revocation import Holder, check_revocation, read_revocation
@@ -45,6 +45,8 @@ async def finalize(door: Door, account: Account, order_id: str, payload: Mapping
     """
     database = door.office.database
     found = find_order(database.read(), account, order_id, door.office.now())
+    # First: an order may have become invalid because of it, and the client is to learn why.
+    _check_vouched(database.read(), door, account, found.order)
     check_finalizable(found.status)
     if "csr" not in payload:
         raise malformed("csr is missing")
@@ -115,12 +117,10 @@ def renewal_information(door: Door, cert_id: str) -> Window:
 def _issue(db: Db, door: Door, account: Account, order_id: str, csr: CheckedCsr) -> CurrentOrder:
     office, at = door.office, door.office.now()
     found = find_order(db, account, order_id, at)
+    _check_vouched(db, door, account, found.order)
     check_finalizable(found.status)
     enrollment = found.enrollment
     assert enrollment is not None
-    if not door.by_certificate or found.order.source_serial is None:
-        # A credential vouched for the order. It may have been withdrawn since, and either door leads here.
-        credential_of(db, account)
     if enrollment.kind == "protocol" and not store.use_credential(db, account.kid or ""):
         raise rate_limited("the quota of this account is used up", retry_after=86_400, help_url=door.help_url)
     names = (dns_name(account.user_id, office.settings.zone),)
@@ -137,6 +137,14 @@ def _issue(db: Db, door: Door, account: Account, order_id: str, csr: CheckedCsr)
         raise bad_csr(str(refusal)) from None
     store.close_order(db, order_id)
     return CurrentOrder(found.order, issued, "valid")
+
+
+def _check_vouched(db: Db, door: Door, account: Account, order: Order) -> None:
+    """``unauthorized`` unless the user may still enroll, and what vouched for the order has not ended."""
+    active_user(db, account.user_id)
+    if not door.by_certificate or order.source_serial is None:
+        # A credential did. It may have been withdrawn since, and either door leads here.
+        credential_of(db, account)
 
 
 def _holder(db: Db, record: ca.store.CertificateRecord | None, at: int) -> Holder | None:

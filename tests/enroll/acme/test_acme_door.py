@@ -15,7 +15,7 @@ import ca.store
 import enroll.renewal
 import enroll.store
 from enroll import applications, issuance
-from enroll.acme import registration, store
+from enroll.acme import credentials, registration, store
 from enroll.acme.renewalinfo import CertId
 from enroll.people import disable_user
 from enroll.states import State
@@ -498,8 +498,23 @@ async def test_disabled_users(site: Site) -> None:
     order = await client.order()
     await disable_user(site.office, USER, actor="test")
     assert (await client.order()).problem == (403, "unauthorized")
-    assert (await client.finalize(order)).status == 403
+    assert (await client.finalize(order)).problem == (403, "unauthorized")
     assert (await Client(site).register(credential)).problem == (403, "unauthorized")
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "reissued"])
+async def test_ended_credentials(site: Site, how: str) -> None:
+    """PROTOCOL.md section 4: orders under them are unauthorized, those that were ready included."""
+    credential, client = await site.credential(), Client(site)
+    await client.register(credential)
+    orders = [await client.order() for _ in range(2)]
+    if how == "withdrawn":
+        assert await credentials.withdraw(site.office, credential.kid, actor="desk")
+    else:
+        await applications.reissue(site.office, USER, "lost_or_stolen", actor="desk")
+    for order in orders:
+        assert (await client.finalize(order)).problem == (403, "unauthorized")
+    assert (await client.order()).problem == (403, "unauthorized")
 
 
 async def test_renewal_information_and_renewal(site: Site) -> None:
