@@ -34,6 +34,8 @@ _PRAGMAS = (
     "synchronous = FULL",
     "foreign_keys = ON",
     "trusted_schema = OFF",
+    # What is wiped is overwritten. Debian's SQLite does so by itself, others do not.
+    "secure_delete = ON",
     f"busy_timeout = {_BUSY_MS}",
 )
 #: MiB of page cache of each connection: a million certificates must not make an order dearer.
@@ -131,6 +133,21 @@ class Database:
         future: Future[T] = Future()
         self._submit(_Job(work, future, None))
         return future.result()
+
+    def scrub(self) -> None:
+        """Empties the write-ahead log, in which what was wiped from the file still stands.
+
+        Blocks for an fsync. While somebody reads or writes it leaves the log for the next time.
+        """
+        connection = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """Finishes the work handed in so far and closes every connection."""

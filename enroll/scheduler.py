@@ -36,6 +36,8 @@ async def tick(office: Office) -> None:
     """Everything that is due now, except mails on their way out (``delivery``)."""
     await issuance.recover(office, office.now() - _STUCK_SECONDS)
     await close_overdue(office)
+    # E1: a key that was wiped, here or by a login, is in no copy of the files either.
+    await office.workers.run_in_thread(office.database.scrub)
     await end_renewed(office)
     await notify(office, day_of(office.now()))
 

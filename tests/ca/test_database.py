@@ -113,3 +113,32 @@ def test_whose_trouble_it_is(tmp_path):
         connection.execute("SELECT nothing FROM nowhere")
     assert trouble_of(caught.value) is None
     assert trouble_of(OSError()) is None
+
+
+def test_what_is_wiped_is_gone_from_the_files(database):
+    """E1: neither the file nor its log keeps a value that was overwritten, once the log was emptied."""
+    log = database.path.with_name("test.db-wal")
+    secret = b"sealed" * 30
+    database.write_now(lambda db: db.execute("CREATE TABLE keys(k BLOB)"))
+    database.write_now(lambda db: db.execute("INSERT INTO keys VALUES (?)", [secret]))
+    database.write_now(lambda db: db.execute("UPDATE keys SET k = NULL"))
+    assert secret in log.read_bytes()
+    database.scrub()
+    assert secret not in log.read_bytes() + database.path.read_bytes()
+    assert database.read().execute("PRAGMA secure_delete").fetchone() == (1,)
+
+
+def test_emptying_the_log_waits_for_nobody(database):
+    """A reader or a writer of another process keeps the log, and the next time empties it."""
+    log = database.path.with_name("test.db-wal")
+    other = sqlite3.connect(database.path, isolation_level=None)
+    for statement in ("BEGIN", "BEGIN IMMEDIATE"):
+        database.write_now(insert(len(statement)))
+        other.execute(statement)
+        other.execute("SELECT * FROM numbers").fetchall()
+        database.scrub()
+        assert log.stat().st_size > 0
+        other.execute("ROLLBACK")
+        database.scrub()
+        assert log.stat().st_size == 0
+    other.close()

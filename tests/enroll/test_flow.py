@@ -190,6 +190,23 @@ async def test_after_the_window_the_key_is_gone_and_the_answer_is_z4(office):
     assert refused.value.code == "not_available"
 
 
+async def test_a_wiped_key_is_in_no_file(office):
+    """E1: a copy of the directory, made after the window closed, holds the sealed key nowhere."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    sealed = store.enrollment(office.database.read(), request_id).sealed_key
+
+    def files_with_it():
+        directory = office.database.path.parent
+        return [path.name for path in directory.rglob("*") if path.is_file() and sealed in path.read_bytes()]
+
+    await scheduler.tick(office)
+    assert files_with_it() == ["sekisho.db"]
+    await first_login(office, request_id)
+    await scheduler.tick(office)
+    assert files_with_it() == []
+
+
 async def test_a_reissue_ends_the_old_request_at_once_and_the_certificate_on_pickup(office):
     """E2, D3: old request ID and issue password die; the old certificate works until pick-up."""
     await admit(office)
