@@ -227,7 +227,9 @@ class Policy:
         _POLICY.reminder_days, "second renewal mail, days before the end", _between(0, 365)
     )
     grace_days: int = _setting(
-        _POLICY.grace_days, "days after the end in which renewal works; 0: none", _between(0, 90)
+        _POLICY.grace_days,
+        "days after the end in which pages and accounts still renew; 0: none",
+        _between(0, 90),
     )
     lineages: int = _setting(_POLICY.lineages, "live certificates per user", _between(1, 100))
     revoke_renewed_days: int = _setting(

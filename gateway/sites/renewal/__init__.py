@@ -14,6 +14,7 @@ from aiohttp import web
 from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll import renewal
 from enroll.enrollment import Enrollment, fetchable
+from enroll.openings import renewable_until
 from enroll.refusals import Refusal
 from enroll.states import ENDED, LABELS, WAITING, State
 from gateway import http, pages, references, sessions
@@ -62,14 +63,20 @@ def refused(gate: Gate) -> Callable[[web.BaseRequest], Awaitable[web.StreamRespo
     """For those without a verified certificate: why not, and what to do.
 
     Who applied before the certificate expired may finish with it (E7): nothing but the screens after
-    Submit, for that request, in that session, with that certificate.
+    Submit, for that request, in that session, with that certificate. With a period of grace (D8, off by
+    default) the whole site is open to a certificate that has expired, and has no other fault.
     """
     explain = pages.refused(gate, Role.RENEWAL)
     finishing = pages.site_application(gate, Role.RENEWAL, "gateway.sites.renewal")
     _add_finishing(finishing)
     finishing.freeze()
+    late = application(gate) if gate.office.settings.grace_days else None
+    if late is not None:
+        late.freeze()
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if late is not None and _in_grace(gate, http.peer(request)):
+            return await late._handle(request)  # type: ignore[arg-type]
         if await _may_finish(gate, request):
             return await finishing._handle(request)  # type: ignore[arg-type]
         return await explain(request)
@@ -276,6 +283,14 @@ async def _wrong_certificate(request: web.Request, refusal: Refusal, peer: _Peer
     )
 
 
+def _in_grace(gate: Gate, peer: VerifiedPeer | Rejection | None) -> bool:
+    # Expired is the last of the faults that a judgement names: the register knows it, and not as revoked.
+    if not isinstance(peer, Rejection) or peer.state is not CertificateState.EXPIRED:
+        return False
+    end = peer.not_after_at
+    return end is not None and end < gate.office.now() <= renewable_until(end, gate.office)
+
+
 async def _may_finish(gate: Gate, request: web.BaseRequest) -> bool:
     """E7: an expired certificate whose own session has an application from before it expired."""
     peer = http.peer(request)
@@ -290,7 +305,8 @@ async def _may_finish(gate: Gate, request: web.BaseRequest) -> bool:
         return False
     orders = renewal.status(gate.office, peer.fingerprint)
     return any(
-        order.request_id == parts[2] and (order.submitted_at or 0) <= (peer.not_after_at or -1)
+        order.request_id == parts[2]
+        and (order.submitted_at or 0) <= renewable_until(peer.not_after_at or -1, gate.office)
         for order in orders
     )
 

@@ -1,6 +1,7 @@
 """The renewal site on a real listener, with the certificate that a browser would present."""
 
 import re
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -55,13 +56,14 @@ async def in_hand(office, user_id=USER):
     return got.content, record.fingerprint, record.not_after_at
 
 
-@pytest.fixture
-async def site(tmp_path):
+@asynccontextmanager
+async def opened(path, **settings):
+    """The site, and a user whose pick-up mail is queued."""
     async with (
-        open_office(tmp_path) as office,
+        open_office(path, **settings) as office,
         serve(
             office,
-            tmp_path,
+            path,
             Role.RENEWAL,
             site_module.application,
             ClientCertificate.REQUIRE,
@@ -70,6 +72,12 @@ async def site(tmp_path):
         ) as served,
     ):
         await admit(office)
+        yield served
+
+
+@pytest.fixture
+async def site(tmp_path):
+    async with opened(tmp_path) as served:
         yield served
 
 
@@ -417,6 +425,38 @@ async def test_expired(scene):
         assert (first.text, first.attributes["class"]) == ("再発行のお手続きを見る", "button")
     assert (await scene.visitor.post("/application")).status == 403
     assert counted(scene.office) == {"issued": 1}
+
+
+async def test_the_period_of_grace(tmp_path):
+    """D8: where an operator set one, the pages renew an expired certificate until its last second."""
+    async with opened(tmp_path, grace_days=10) as served:
+        office = served.office
+        p12, fingerprint, not_after_at = await in_hand(office)
+        visitor = served.visitor(p12, "abc")
+        clock_of(office).set(not_after_at + 10 * DAY)
+        await scheduler.tick(office)
+        assert (await visitor.get("/")).status == 200
+        begun = (await renewal.look(office, fingerprint)).renewal.request_id
+        assert (await visitor.post("/application")).path == f"/waiting/{begun}"
+        await issuance.complete(office, begun)
+        clock_of(office).advance(seconds=1)
+        await scheduler.tick(office)
+        # What was applied for in time is fetched (E7); nothing else is open any more.
+        assert (await visitor.get(f"/certificate/{begun}")).status == 200
+        for path in ("/", "/application", "/status"):
+            page = await visitor.get(path)
+            assert (page.status, page.h1) == (403, "クライアント証明書の有効期限が切れています")
+
+
+async def test_no_grace_for_what_is_revoked(tmp_path):
+    """D8: it is for what has merely expired."""
+    async with opened(tmp_path, grace_days=10) as served:
+        office = served.office
+        p12, _, not_after_at = await in_hand(office)
+        await applications.reissue(office, USER, "lost_or_stolen", actor="test")
+        clock_of(office).set(not_after_at + DAY)
+        page = await served.visitor(p12, "abc").get("/application")
+        assert (page.status, page.h1) == (403, "クライアント証明書は失効しています")
 
 
 async def test_reissued_and_disabled(scene):
