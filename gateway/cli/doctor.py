@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import ssl
 import stat
@@ -17,8 +18,8 @@ from ca.errors import ConfigError
 from ca.files import owner_of
 from enroll import mails
 from enroll.jst import days_left, shown_day
-from gateway.assembly import gate_of, hosts_by_role, sites_of
-from gateway.house import House, server_certificate
+from gateway.assembly import gate_of, sites_of
+from gateway.house import House, configured_hosts, server_certificate
 from gateway.proxy import mount
 from gateway.proxy.upstream import Address, cause_of
 from gateway.running import descriptors, journal, places
@@ -136,14 +137,15 @@ def _names(house: House) -> list[Finding]:
 
 
 def _public_hosts(house: House) -> list[str]:
-    """The exact names of the sites that are not this machine's own (RFC 6761 section 6.3)."""
-    hosts = [host for hosts in hosts_by_role(house.config).values() for host in hosts]
-    return [host for host in hosts if not host.endswith("localhost") and "*" not in host]
+    """The names of the sites that are not this machine's own (RFC 6761 section 6.3), wildcards among them."""
+    return [host for host in configured_hosts(house.config) if not host.endswith("localhost")]
 
 
 def _resolves(host: str) -> bool:
+    # Under a wildcard a browser is sent to names that nobody has seen before.
+    name = host.replace("*", secrets.token_hex(8))
     try:
-        socket.getaddrinfo(host, None)
+        socket.getaddrinfo(name, None)
     except OSError:
         return False
     return True

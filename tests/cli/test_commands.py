@@ -309,10 +309,13 @@ def test_doctor_looks_outside(peopled: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         config = f"[mail]\ntransport = 'smtp'\nhost = '127.0.0.1'\nport = {port}\n"
-        (peopled.data / FILE_NAME).write_text(config + "[sites]\nhelp = ['help.invalid']\n")
+        (peopled.data / FILE_NAME).write_text(
+            config + "[sites]\nhelp = ['help.invalid']\ntry_suffix = '*.try.invalid'\n"
+        )
         found = {each["check"]: each for each in peopled("doctor").value["checks"]}
     assert found["mail server"]["state"] == "ok"
-    assert (found["host names"]["state"], "help.invalid" in found["host names"]["found"]) == ("notice", True)
+    assert found["host names"]["state"] == "notice"
+    assert found["host names"]["found"] == "not in the DNS: help.invalid, *.try.invalid"
     bad = peopled("doctor")
     assert bad.code == 1
     found = {each["check"]: each for each in bad.value["checks"]}
