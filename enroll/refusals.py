@@ -8,14 +8,14 @@ from dataclasses import dataclass
 #: the protocol maps them to problem types. A test holds that no code is missing in either.
 CODES: dict[str, str] = {
     "bad_credentials": "the user ID or the password is wrong; which of them is not said",
-    "throttled": "too many attempts; retry_after says when to try again",
+    "throttled": "too many attempts; try again later",
     "not_available": "the certificate data is gone, or fetching it is not permitted",
     "password_empty": "the PKCS#12 password is empty",
     "password_characters": "the PKCS#12 password has characters other than half-width letters and digits",
     "password_too_long": "the PKCS#12 password is longer than the form accepts",
     "password_mismatch": "the password and its confirmation differ",
     "request_id_mismatch": "the request ID is not the one of this session",
-    "not_yet_renewable": "the renewal period has not begun; first_day says when it does",
+    "not_yet_renewable": "the renewal period has not begun",
     "renewal_over": "the certificate has expired: only a reissue helps",
     "superseded": "a newer certificate of this user has replaced this one",
     "user_disabled": "the user or the organisation may no longer enroll",
@@ -37,7 +37,8 @@ class Refusal(Exception):
     """A request that is understood and refused. Comparable; carries no secret.
 
     ``code`` is a key of ``CODES``; ``field`` names the input at fault; ``at`` is a moment in seconds
-    (the first day of renewal, or when to try again); ``detail`` is for operators, in English.
+    since the epoch (the first of the renewal period, the end of it, or when to try again); ``detail`` is for
+    operators, in English.
     """
 
     code: str

@@ -468,8 +468,8 @@ def toml_of(config: Config) -> str:
     """The file that holds these settings, each with its meaning beside it."""
     lines = [
         "# Configuration of sekisho. Every setting is here with its default; see each one's comment.",
-        "# After a change: sekisho doctor, then sekisho reload. For listen, internal, log.file and database",
-        "# stop it and start it again.",
+        "# After a change: sekisho doctor, then sekisho reload. For hosts and ports of listen and internal,",
+        "# for log.file and for database stop it and start it again.",
     ]
     for name in _SECTIONS:
         section = getattr(config, name)
