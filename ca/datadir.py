@@ -39,7 +39,7 @@ from ca.files import (
     write_private,
     write_public,
 )
-from ca.keys import PrivateKey, from_pkcs8, generate, parse_public_key, spki, to_pkcs8
+from ca.keys import PrivateKey, from_pkcs8, generate, parse_public_key, spki, spki_of, to_pkcs8
 from ca.profiles import ISSUING, ROOT, Profile
 from ca.sealing import (
     RFC9106_SECOND,
@@ -288,21 +288,15 @@ def _open_key(path: Path, vault: Vault, stem: str, certificate: x509.Certificate
         raise ConfigError(
             f"{file} was altered or is another directory's; restore it from a backup"
         ) from error
-    if spki(key.public_key()) != _public_spki(certificate):
+    if spki(key.public_key()) != spki_of(certificate):
         raise ConfigError(f"{file} does not belong to {stem}.pem; restore both from a backup")
     return key
-
-
-def _public_spki(certificate: x509.Certificate) -> bytes:
-    return certificate.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
 
 
 def _read_certificate(path: Path) -> x509.Certificate:
     try:
         certificate = x509.load_pem_x509_certificate(read_file(path, "CA certificate"))
-        parse_public_key(_public_spki(certificate))
+        parse_public_key(spki_of(certificate))
         _key_id(certificate)
     except (ValueError, Unacceptable, x509.ExtensionNotFound) as error:
         raise ConfigError(f"{path} is not a CA certificate; restore it from a backup") from error

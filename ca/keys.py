@@ -9,6 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TypeAlias
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -74,6 +75,13 @@ def from_pkcs8(der: bytes) -> PrivateKey:
 def spki(key: PublicKey) -> bytes:
     """SubjectPublicKeyInfo DER (RFC 5280 section 4.1.2.7)."""
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def spki_of(certificate: x509.Certificate) -> bytes:
+    """The SubjectPublicKeyInfo of a certificate, DER, of whatever kind its key is."""
+    return certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
 
 
 def spki_sha256(spki_der: bytes) -> str:

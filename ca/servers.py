@@ -17,7 +17,7 @@ from ca.certificates import build, common_name, serial_from, to_pem, validity
 from ca.datadir import DataDir
 from ca.errors import ConfigError
 from ca.files import read_file, write_private, write_public
-from ca.keys import PrivateKey, from_pkcs8, generate, spki, to_pkcs8
+from ca.keys import PrivateKey, from_pkcs8, generate, spki, spki_of, to_pkcs8
 from ca.profiles import DAY, SERVER
 
 RENEW_BEFORE = 30 * DAY
@@ -127,7 +127,7 @@ def _kept(datadir: DataDir, stem: Path) -> ServerCertificate | None:
     # A crash between the two files, or a changed CA: made anew, nothing is lost.
     except Exception:
         return None
-    if spki(private.public_key()) != spki(chain[0].public_key()):  # type: ignore[arg-type]
+    if spki(private.public_key()) != spki_of(chain[0]):
         return None
     return ServerCertificate(
         chain=tuple(c.public_bytes(serialization.Encoding.DER) for c in chain),

@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from ca.errors import ConfigError
 from ca.files import read_file
-from ca.keys import KINDS, kind_of, parse_public_key, spki
+from ca.keys import KINDS, kind_of, parse_public_key, spki, spki_of
 from ca.revocation import RevocationStatus
 
 StatusLookup = Callable[[str], RevocationStatus]
@@ -344,12 +344,6 @@ def _usable_key(certificate: x509.Certificate) -> bool:
     return kind_of(key) in KINDS and spki(key) in certificate.tbs_certificate_bytes
 
 
-def _spki(certificate: x509.Certificate) -> bytes:
-    return certificate.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
 def _handshake_faults(presentation: Presentation) -> set[CertificateState]:
     if not presentation.verified:
         return {CertificateState.UNVERIFIED}
@@ -419,7 +413,7 @@ def _serves(leaf: x509.Certificate, purpose: x509.ObjectIdentifier) -> bool:
 def _anchor_problem(certificate: x509.Certificate) -> str | None:
     """What RFC 5280 sections 4.1.2 and 4.2.1 forbid in a CA, or what would be ignored here if it passed."""
     try:
-        parse_public_key(_spki(certificate))
+        parse_public_key(spki_of(certificate))
         extensions = {e.oid: e for e in certificate.extensions}
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         return f"its key or extensions are unusable ({error})"

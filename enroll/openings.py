@@ -12,6 +12,7 @@ from enroll.enrollment import Enrollment, Kind, RevokeOld, announced_until
 from enroll.jst import days_before
 from enroll.office import Office
 from enroll.refusals import Refusal
+from enroll.settings import DAY
 from enroll.states import LIVE, WAITING, Event, State
 from enroll.transitions import apply, end_predecessors
 
@@ -149,7 +150,7 @@ def renewable_until(not_after_at: int, office: Office) -> int:
 
     The last second belongs to the certificate's period (RFC 5280 section 4.1.2.5).
     """
-    return not_after_at + office.settings.grace_days * 86_400
+    return not_after_at + office.settings.grace_days * DAY
 
 
 def _next_name(db: sqlite_utils.Database, user_id: str) -> str:

@@ -16,7 +16,7 @@ from enroll.jst import day_of, start_of
 from enroll.office import Office
 from enroll.openings import open_renewal
 from enroll.settings import DAY, Settings
-from enroll.states import WAITING, Event, State
+from enroll.states import LIVE, WAITING, Event
 from enroll.transitions import apply, end_certificate
 
 # A reservation older than this was left by a crash: its signer would have stored it long ago.
@@ -108,7 +108,7 @@ def due_notice(source: Enrollment, today: date, settings: Settings) -> mails.Kin
 
 def _notify_one(db: sqlite_utils.Database, office: Office, source: Enrollment, kind: mails.Kind) -> bool:
     fresh = store.enrollment(db, source.request_id)
-    if fresh is None or fresh.state not in (State.ISSUED, State.PICKED_UP, State.IN_USE):
+    if fresh is None or fresh.state not in LIVE:
         return False
     user = store.user(db, fresh.user_id)
     if user is None or not issuance.entitled(db, fresh.user_id):
@@ -126,7 +126,7 @@ def _has_successor(db: sqlite_utils.Database, source: Enrollment) -> bool:
         other.common_name == source.common_name
         and other.not_after_at is not None
         and other.not_after_at > (source.not_after_at or 0)
-        and other.state in (State.ISSUED, State.PICKED_UP, State.IN_USE)
+        and other.state in LIVE
         for other in store.enrollments_of(db, source.user_id)
     )
 

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from enroll.throttle import network_of
 from gateway.http import Awaiting, Served, Verdict
 from gateway.proxyprotocol import NotProxied, parse
 from gateway.tls import (
@@ -567,5 +567,5 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
 
 def source(address: str) -> bytes:
-    """What counts as one address: of IPv6 the /64, which one customer has for himself."""
-    return address.encode() if ":" not in address else ip_address(address.partition("%")[0]).packed[:8]
+    """What counts as one address, of connections and requests as of failed logins."""
+    return network_of(address).encode("ascii")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -74,16 +73,11 @@ async def read_input(request: web.Request) -> Input:
     if form not in _FORMATS:
         raise Refusal("invalid_input", field="form")
     return Input(
-        request_id=re.sub(r"[\s\-]", "", tidy(fields.get("request_id", ""))),
+        request_id=re.sub(r"[\s\-]", "", pages.tidy(fields.get("request_id", ""))),
         password=fields.get("password", ""),
         confirmation=fields.get("confirmation", ""),
         form=cast(issuance.Format, form),
     )
-
-
-def tidy(text: str) -> str:
-    """What was typed with a Japanese keyboard, or pasted with spaces around it, as it was meant."""
-    return unicodedata.normalize("NFKC", text).strip()
 
 
 def problems_of(entered: Input) -> Mapping[str, Words]:

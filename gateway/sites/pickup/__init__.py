@@ -64,8 +64,8 @@ async def _to_login(_: web.Request) -> web.StreamResponse:
 async def _login(request: web.Request) -> web.StreamResponse:
     office = request.app[pages.GATE].office
     fields = await pages.form(request)
-    user_id = certificate.tidy(fields.get("user_id", "")).upper()
-    password = certificate.tidy(fields.get("password", ""))
+    user_id = pages.tidy(fields.get("user_id", "")).upper()
+    password = pages.tidy(fields.get("password", ""))
     problems = {
         name: _MISSING for name, value in (("user_id", user_id), ("password", password)) if value == ""
     }

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from aiohttp import web
 
 from enroll import login, store
 from enroll.refusals import Refusal
 from gateway import http, references, sessions
 from gateway.context import Role
-from gateway.pages import GATE, form, render, see_other
+from gateway.pages import GATE, form, render, see_other, tidy
 from gateway.sites.service.door import (
     LOGIN,
     PASSWORD,
@@ -49,7 +47,11 @@ async def log_in(request: web.Request) -> web.StreamResponse:
         return _login_page(request, following, typed=typed, errors=errors, status=422)
     try:
         result = await login.authenticate(
-            office, peer.fingerprint, _tidy(typed), password, address=http.connection(request).peer_address
+            office,
+            peer.fingerprint,
+            tidy(typed).upper(),
+            password,
+            address=http.connection(request).peer_address,
         )
     except Refusal as refusal:
         if refusal.code != "bad_credentials":
@@ -162,8 +164,3 @@ def _password_page(
         errors=errors or {},
         action=PASSWORD,
     )
-
-
-def _tidy(user_id: str) -> str:
-    # User IDs have capital letters only: what was typed small or full-width means the same one.
-    return unicodedata.normalize("NFKC", user_id).strip().upper()
