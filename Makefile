@@ -41,4 +41,4 @@ packages: setup ## the Debian packages that some tests run, as root only; nothin
 	@tools/packages "$(VENV)"
 
 clean: ## away with what the targets above left here
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis screenshots bench-results *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis screenshots bench-results build *.egg-info

@@ -21,9 +21,9 @@ from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
 
 from ca.trust import VerifiedPeer
 from gateway import http, reply
-from gateway.http import Awaiting, RawHeaders, RequestProtocol, Served, Verdict
+from gateway.http import Awaiting, RequestProtocol, Served, Verdict
 from gateway.proxy import heads
-from gateway.proxy.heads import Fields
+from gateway.request import Request
 from gateway.tls import ClientCertificate
 
 if TYPE_CHECKING:
@@ -54,102 +54,6 @@ class Relay(Protocol):
 
     def begin(self, request: Request) -> None:
         """Answers it, now or later: by `Front.answered` or `Front.decline`."""
-
-
-class BodyCut(Exception):
-    """The body ended before its end: malformed, or the client is gone."""
-
-
-class Request:
-    """One request as it was parsed.
-
-    ``headers``: raw fields in order. ``verdict``: who presented a certificate, judged for this request.
-    ``subject``: whose session it belongs to, set by whoever finds it. ``began``: loop time of its head.
-    """
-
-    __slots__ = (
-        "_parts",
-        "_wait",
-        "began",
-        "broken",
-        "complete",
-        "fields",
-        "front",
-        "headers",
-        "held_back",
-        "keep_alive",
-        "method",
-        "size",
-        "subject",
-        "target",
-        "trailers",
-        "upgrade",
-        "verdict",
-        "version",
-    )
-
-    def __init__(
-        self, front: Front, method: str, target: str, version: str, headers: RawHeaders, *, upgrade: bool
-    ) -> None:
-        self.front, self.method, self.target, self.version, self.headers = (
-            front, method, target, version, headers,
-        )  # fmt: skip
-        self.upgrade, self.keep_alive = upgrade, True
-        self.began = 0.0
-        #: The same as the relay looks at them; set by it.
-        self.fields: Fields | None = None
-        self.verdict: Verdict | None = None
-        self.subject: str | None = None
-        self.trailers: RawHeaders = ()
-        #: Whether all of its body has come, or never will; bytes of it that nobody has taken yet.
-        self.complete, self.broken, self.size = False, False, 0
-        #: Whether the client may be waiting for a 100 before it sends its body.
-        self.held_back = False
-        self._parts: list[bytes] = []
-        self._wait: asyncio.Future[None] | None = None
-
-    async def more(self) -> bytes:
-        """What came of the body since the last call, at least one byte; b"" at its end. BodyCut."""
-        while not self._parts:
-            if self.broken:
-                raise BodyCut
-            if self.complete:
-                return b""
-            self._wait = asyncio.get_running_loop().create_future()
-            try:
-                await self._wait
-            finally:
-                self._wait = None
-        return self.taken()
-
-    def taken(self) -> bytes:
-        """What came of the body since the last call; possibly nothing."""
-        if not self._parts:
-            return b""
-        parts, self._parts, self.size = self._parts, [], 0
-        self.front.flow()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    # --- for the front ---
-
-    def feed(self, data: bytes) -> None:
-        self.held_back = False
-        self._parts.append(data)
-        self.size += len(data)
-        self._wake()
-
-    def end(self) -> None:
-        self.complete = True
-        self._wake()
-
-    def cut(self) -> None:
-        if not self.complete:
-            self.broken = True
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._wait is not None and not self._wait.done():
-            self._wait.set_result(None)
 
 
 class Front(asyncio.Protocol):

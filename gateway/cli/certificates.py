@@ -8,6 +8,7 @@ from typing import Any, cast
 import click
 
 import ca.store
+from ca.authority import Issuer
 from ca.certificates import to_pem
 from ca.files import write_public
 from ca.revocation import REASONS, operator_reason, reason_code
@@ -64,9 +65,10 @@ async def _show(house: House, name: str, pem: bool) -> Answer:
 
 @house_command(_CERT, "crl")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path, resolve_path=True))
-async def _crl(house: House, file: Path) -> Answer:
-    """Write the issuing CA's revocation list (DER) to a file, for servers that cannot fetch it."""
-    issuer = house.office.authority.current
+@click.option("--issuer", "name", default=None, metavar="NAME|ID", help="Not the one that issues, but this.")
+async def _crl(house: House, file: Path, name: str | None) -> Answer:
+    """Write an issuing CA's revocation list (DER) to a file, for servers that cannot fetch it."""
+    issuer = _issuer(house.office, name)
     write_public(file, await make(house.office, issuer))
     revoked = len(ca.store.revoked_entries(house.office.database.read(), issuer.issuer_id, 0))
     return detail("crl", {"file": str(file), "issuer": issuer.common_name, "revoked": revoked})
@@ -104,6 +106,16 @@ def known_certificate(office: Office, name: str) -> CertificateRecord:
     if found is None:
         raise Refusal("not_found", field="serial")
     return found
+
+
+def _issuer(office: Office, name: str | None) -> Issuer:
+    """The issuing CA that an operator names; the current one for None."""
+    if name is None:
+        return office.authority.current
+    for issuer in office.authority.issuers:
+        if name in (issuer.common_name, issuer.issuer_id):
+            return issuer
+    raise Refusal("not_found", field="issuer")
 
 
 def _record(record: CertificateRecord, now: int) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from enroll.states import ENDED
 from gateway import http, references
 from gateway.config import Config
 from gateway.context import Gate, Role
-from gateway.front import Request
 from gateway.house import House
 from gateway.identity import JWKS_PATH, Caller, Identity, KeySet, jwks, open_keys
 from gateway.pages import GATE, see_other, words_page
@@ -33,6 +32,7 @@ from gateway.proxy.callers import RememberedCallers
 from gateway.proxy.relay import NotRelayed, Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Pool, Upstream, parse_addresses
+from gateway.request import Request
 from gateway.sessions import cookie_name, settled_until
 from gateway.sites.service import door
 from gateway.words import ABOUT_CERTIFICATE, REFUSALS, Text, Words

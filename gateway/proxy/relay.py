@@ -19,7 +19,6 @@ from aiohttp import web
 
 from ca.trust import VerifiedPeer
 from gateway import http
-from gateway.front import BodyCut, Request
 from gateway.identity import Caller, Identity, header_lines
 from gateway.proxy import heads
 from gateway.proxy.exchange import Head, UpstreamConnection, UpstreamFault
@@ -28,6 +27,7 @@ from gateway.proxy.rules import LOGIN_ONLY, Access, Rules, access
 from gateway.proxy.tunnel import tunnel
 from gateway.proxy.upstream import Pool
 from gateway.reply import http_date
+from gateway.request import BodyCut, Request
 
 #: The page for a status and the stable word for why.
 Fail = Callable[[web.BaseRequest, int, str], Awaitable[web.StreamResponse]]

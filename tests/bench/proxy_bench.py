@@ -298,12 +298,12 @@ async def _serve(folder: Path, upstream: int, sink_port: int) -> None:
     from ca.clock import SystemClock
     from ca.revocation import RevocationStatus
     from ca.trust import TrustAnchors
-    from gateway.front import Request
     from gateway.identity import Identity, KeySet, rotated
     from gateway.listener import Listener
     from gateway.proxy.relay import Proxied, Relay, explained
     from gateway.proxy.rules import rules_of
     from gateway.proxy.upstream import Pool, Upstream, parse_addresses
+    from gateway.request import Request
     from gateway.tls import ClientCertificate, ServerCertificate, Site
 
     clock = SystemClock()

@@ -24,6 +24,12 @@ def test_the_next_issuing_ca(peopled: Shell) -> None:
         shown = peopled("cert", "show", serial, "--pem").value["certificate"]
         issuer = x509.load_pem_x509_certificate(shown["pem"].encode()).issuer
         assert (shown["state"], f"CN={name}" in issuer.rfc4514_string()) == ("issued", True)
+    file = peopled.data / "crl"
+    for named, name in (((), _G5), (("--issuer", _G4), _G4)):
+        assert peopled("cert", "crl", str(file), *named).value["crl"]["issuer"] == name
+        assert f"CN={name}" in x509.load_der_x509_crl(file.read_bytes()).issuer.rfc4514_string()
+    unknown = peopled("cert", "crl", str(file), "--issuer", "CA-G3").error
+    assert (unknown["code"], unknown["hint"]) == ("not_found", "List them: sekisho ca list")
     assert "Next: sekisho reload" in peopled("ca", "add", "CA-G6", json_output=False).out
 
 

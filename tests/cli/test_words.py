@@ -15,10 +15,11 @@ from gateway.cli import main
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {"sekisho": main, "sekisho-client": client}
+ROOMS = ("ca", "enroll", "gateway", "conformance")
 DOCUMENTS = sorted(
     path
-    for path in ROOT.rglob("*")
-    if path.suffix in (".md", ".service", ".timer") and not path.relative_to(ROOT).parts[0].startswith(".")
+    for path in (*ROOT.glob("*.md"), *(path for room in ROOMS for path in (ROOT / room).rglob("*")))
+    if path.suffix in (".md", ".service", ".timer")
 )
 _COMMAND = re.compile(
     r"(?:(?<=bin/)|(?<![\w/.=-]))(sekisho(?:-client)?) ([a-z]+)(?: ([a-z]+(?:-[a-z]+)*))?"

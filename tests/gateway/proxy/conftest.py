@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.front import Request
 from gateway.identity import Caller, Identity, KeySet, rotated
 from gateway.proxy.relay import Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Pool, Upstream, Waits, parse_addresses
+from gateway.request import Request
 from tests.gateway.conftest import Pki, Running, Serve
 from tests.gateway.rawtls import START
 from tests.gateway.samples import login

@@ -19,12 +19,12 @@ from ca.revocation import RevocationStatus
 from ca.trust import VerifiedPeer
 from enroll import store
 from gateway.connection import ConnectionInfo, Limits, Unobserved
-from gateway.front import Request
 from gateway.http import Served
 from gateway.identity import Caller
 from gateway.proxy.relay import NotRelayed, Proxied, Relay, explained
 from gateway.proxy.rules import rules_of
 from gateway.proxy.upstream import Address, Pool, Upstream, Waits, parse_addresses
+from gateway.request import Request
 from gateway.tls import Site
 from gateway.words import REFUSALS
 from tests.gateway.conftest import Pki, Running, Serve
