@@ -48,6 +48,17 @@ class Letter:
         raise LookupError(f"{label} in {self.name}")
 
 
+_PROCESSES = Workers(processes=1)
+
+
+class _Workers(Workers):
+    """Threads of an office's own, and a process that all offices of a test run share: to start one takes
+    longer than most tests. It ends with the run."""
+
+    async def run(self, fn, *args, **kwargs):  # type: ignore[no-untyped-def]
+        return await _PROCESSES.run(fn, *args, **kwargs)
+
+
 @asynccontextmanager
 async def open_office(path: Path, at: int = START, **settings: Any) -> AsyncIterator[Office]:
     """A new office in an empty directory, or the one that is there, opened again."""
@@ -56,7 +67,7 @@ async def open_office(path: Path, at: int = START, **settings: Any) -> AsyncIter
         datadir.create(data, PASSPHRASE, at, cost=CHEAP)
     opened = datadir.load(data, PASSPHRASE)
     database = Database(data / "sekisho.db", MIGRATIONS)
-    workers = Workers(processes=1)
+    workers = _Workers(processes=1)
     keys = KeyStock(workers, "ec-p256", size=0)
     try:
         yield Office(
