@@ -65,7 +65,7 @@ async def _show(house: House, name: str, pem: bool) -> Answer:
 
 @house_command(_CERT, "crl")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path, resolve_path=True))
-@click.option("--issuer", "name", default=None, metavar="NAME|ID", help="Not the one that issues, but this.")
+@click.option("--issuer", "name", default=None, metavar="NAME|ID", help="Default: the one that issues.")
 async def _crl(house: House, file: Path, name: str | None) -> Answer:
     """Write an issuing CA's revocation list (DER) to a file, for servers that cannot fetch it."""
     issuer = _issuer(house.office, name)

@@ -65,7 +65,7 @@ def _reload(data: Path, timeout: float) -> Answer:
 def _demo(data: Path | None, port: int, summary: Path | None) -> Answer:
     """Run a sandbox with made-up people on this machine, until Ctrl-C.
 
-    Without --data it lives in a temporary directory and is gone afterwards.
+    Without --data (and $SEKISHO_DATA) it lives in a temporary directory and is gone afterwards.
     """
     from gateway.demo.sandbox import demo
 

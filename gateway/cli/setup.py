@@ -110,7 +110,7 @@ def _change(data: Path, passphrase_file: Path | None, new_passphrase_file: Path 
 
 @house_command(root, "doctor")
 async def _doctor(house: House) -> Answer:
-    """Check configuration, certificates, templates, queue and permissions."""
+    """Check the settings and what they need: certificates, names, mails, upstream, permissions."""
     findings = examine(house)
     bad = [each for each in findings if each.state == "bad"]
     records: list[dict[str, Any]] = [asdict(each) for each in findings]

@@ -14,7 +14,7 @@ from gateway.house import House
 
 
 @house_command(GROUPS["audit"], "show")
-@click.option("--subject", default=None, help="Only lines about this user ID, request ID or serial.")
+@click.option("--subject", default=None, help="Only lines about this user ID, request ID, serial, number.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
 async def _audit(house: House, subject: str | None, limit: int) -> Answer:
     """Show the audit trail, newest first."""
