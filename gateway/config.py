@@ -231,7 +231,11 @@ class Policy:
         "days after the end in which pages and accounts still renew; 0: none",
         _between(0, 90),
     )
-    lineages: int = _setting(_POLICY.lineages, "live certificates per user", _between(1, 100))
+    lineages: int = _setting(
+        _POLICY.lineages,
+        "credentials for programs that a 管理者 may give out per user; people have one certificate each",
+        _between(1, 100),
+    )
     revoke_renewed_days: int = _setting(
         _POLICY.revoke_renewed_days,
         "revoke the old certificate this many days after the renewed one's first use; -1: never",
