@@ -242,8 +242,8 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             403,
             ("上限に達しています", "Limit reached"),
             (
-                "発行できる証明書の数の上限に達しています。",
-                "The limit of certificates is reached.",
+                "申請または発行できる数の上限に達しています。",
+                "The limit of applications or certificates is reached.",
             ),
             _CALL,
         ),

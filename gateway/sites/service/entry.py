@@ -32,7 +32,8 @@ async def login_form(request: web.Request) -> web.StreamResponse:
     following = local_path(request.query.get("next", ""))
     if await visitor_of(request, request.app) is not None:
         return see_other(following)
-    return _login_page(request, following)
+    # A login that was left: nobody should wonder why the page asks again.
+    return _login_page(request, following, ended=sessions.cookie_name(SITE) in request.cookies)
 
 
 async def log_in(request: web.Request) -> web.StreamResponse:
@@ -134,6 +135,7 @@ def _login_page(
     typed: str = "",
     errors: dict[str, Text] | None = None,
     reference: str = "",
+    ended: bool = False,
     status: int = 200,
 ) -> web.StreamResponse:
     return render(
@@ -145,6 +147,7 @@ def _login_page(
         typed=typed,
         errors=errors or {},
         reference=reference,
+        ended=ended,
         refused=REFUSALS["bad_credentials"],
         switch=request.app[GATE].fresh_origin(Role.SERVICE) + "/",
         action=LOGIN,

@@ -501,13 +501,16 @@ async def test_a_reissued_away_certificate_is_out_at_the_next_request(service: S
 
 
 async def test_an_idle_session_ends_and_the_login_leads_back(service: Served) -> None:
-    """Half an hour without a request."""
+    """Half an hour without a request: the page says why it asks; whoever comes new is told nothing."""
     visitor = await at_home(service)
     clock_of(service.office).advance(seconds=30 * 60)
     page = await visitor.get("/portal/reissue?lang=ja")
     assert page.path == "/login"
     following = page.main.one("input", name="next").attributes["value"]
     assert following == "/portal/reissue?lang=ja"
+    assert page.main.one("div", role="status").text.endswith("もう一度ログインしてください。")
+    visitor.session.cookie_jar.clear()
+    assert not (await visitor.get("/login")).main.all("div", role="status")
 
 
 async def test_logout_ends_the_session_though_the_certificate_stays(service: Served) -> None:
