@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,28 @@ async def test_renewal_without_javascript(world: World, person: Persona, tmp_pat
         await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得", timeout=10_000)
         await submit(on, P12_PASSWORD)
         assert person.import_p12(await downloaded(on, tmp_path))
+
+
+async def test_renewal_and_login_on_another_host(world: World, person: Persona, tmp_path: Path) -> None:
+    """E11, E12: 証明書を選択し直す leads to a host of the same site, on which everything works."""
+    await established(world, person, tmp_path)
+    await at_d_30(world)
+    async with page(person) as on:
+        await on.goto(world.url(Role.RENEWAL, "/application"))
+        await on.get_by_role("link", name="証明書を選択し直す").click()
+        await expect(on).to_have_url(re.compile(r"https://[0-9a-f]{16}\.renew\.localhost:\d+/"))
+        await on.get_by_role("navigation", name="メニュー").get_by_role("link", name="更新の申請").click()
+        await on.get_by_role("button", name="Submit").click()
+        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得", timeout=10_000)
+        await submit(on, P12_PASSWORD)
+        assert person.import_p12(await downloaded(on, tmp_path))
+        await on.goto(world.url(Role.SERVICE, "/login"))
+        await on.get_by_role("link", name="証明書を選択し直す").click()
+        await expect(on).to_have_url(re.compile(r"https://[0-9a-f]{16}\.login\.localhost:\d+/login"))
+        await on.get_by_label("ユーザーID", exact=True).fill(USER)
+        await on.get_by_label("パスワード", exact=True).fill(PASSWORD)
+        await on.get_by_role("button", name="ログイン").click()
+        await expect(on.get_by_role("heading", level=1)).to_have_text("年金 太郎 様")
 
 
 async def test_before_d_30_the_first_day_is_told(world: World, person: Persona, tmp_path: Path) -> None:
