@@ -260,7 +260,9 @@ class Mail:
         "outbox", "'outbox' (.eml files in the data directory) or 'smtp'", _one_of("outbox", "smtp")
     )
     from_: str = _setting(_POLICY.mail_from, "From of every mail", _mail)
-    return_path: str = _setting("", "where bounces go; '' is the From address", _mail_or_none)
+    return_path: str = _setting(
+        "", "where bounces go, for sekisho mail bounce; '' is the From address", _mail_or_none
+    )
     host: str = _setting("localhost", "SMTP server", _matching(r"[0-9A-Za-z.:-]{1,253}", "write a host name"))
     port: int = _setting(587, "its port", _PORT)
     security: str = _setting("starttls", "'starttls', 'tls' or 'none'", _one_of("starttls", "tls", "none"))

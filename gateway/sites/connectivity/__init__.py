@@ -219,9 +219,16 @@ def _links(request: web.Request, gate: Gate) -> dict[str, str]:
     if gate.try_suffix:
         help_pages["fresh"] = fresh_origin(gate) + "/" + language
         help_pages["probe"] = probe_origin(gate, server_name) + "/" + language
+    # Who came to a fresh host chose otherwise before: the sites' own hosts may have that remembered.
+    again = server_name != urlsplit(gate.origins[Role.CONNECTIVITY]).hostname
+
+    def asking(role: Role) -> str:
+        origin = gate.fresh_origin(role) if again and role in gate.fresh else gate.origins[role]
+        return f"{origin}/{language}"
+
     return help_pages | {
-        "renewal": gate.origins[Role.RENEWAL] + "/" + language,
-        "service": gate.origins[Role.SERVICE] + "/" + language,
+        "renewal": asking(Role.RENEWAL),
+        "service": asking(Role.SERVICE),
         "reach-pickup": gate.origins[Role.PICKUP] + "/",
         "reach-help": gate.origins[Role.HELP] + "/",
         "reach-renewal": gate.origins[Role.RENEWAL] + "/",

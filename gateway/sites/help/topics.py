@@ -61,10 +61,13 @@ TOPICS: tuple[Topic, ...] = (
     Topic("faq", ("5-3. その他のよくあるご照会", "5-3. Frequent questions")),
     Topic(
         "trouble",
-        ("証明書を選択できないとき", "When the certificate cannot be chosen"),
         (
-            "選択画面、ブラウザの記憶、Firefox、通信の検査、パソコンの時計",
-            "The browser's choice and memory, Firefox, inspected connections, the PC's clock",
+            "証明書を選択できない・ログインできないとき",
+            "When the certificate cannot be chosen, or the login fails",
+        ),
+        (
+            "選択画面、ブラウザの記憶、Firefox、通信の検査、ログインのパスワード、パソコンの時計",
+            "The browser's memory, Firefox, inspected connections, the login password, the PC's clock",
         ),
     ),
     Topic(

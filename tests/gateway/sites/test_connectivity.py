@@ -1,6 +1,7 @@
 """The connectivity test: one finding for each state, one next step for each finding, fresh hosts, reports."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -221,6 +222,22 @@ async def test_hosts_are_named_for_the_server(served):
     assert probe_origin(gate, hosts[15]) == "https://any-0" + gate.try_suffix
     assert probe_origin(gate, "connectivity.test").startswith("https://any-")
     assert not is_probe(gate, fresh_origin(gate).removeprefix("https://").partition(":")[0])
+
+
+async def test_from_a_fresh_host_to_a_fresh_host(office, tmp_path):
+    """E12: who chose anew here is led to a host of the service that remembers nothing; others to its own."""
+
+    def build(gate):
+        return application(replace(gate, fresh={Role.SERVICE: ".again.test"}))
+
+    async with serve(office, tmp_path, Role.CONNECTIVITY, build, ClientCertificate.ASK) as served:
+        p12 = await picked_up(office)
+        own = await served.visitor(p12, "abc").get()
+        links = [a.attributes["href"] for a in own.main.all("a") if a.text == "オンラインサービスを開く"]
+        assert links == [served.gate.origins[Role.SERVICE] + "/"]
+        fresh = await served.visitor(p12, "abc", host="t-1.try.test").get()
+        links = [a.attributes["href"] for a in fresh.main.all("a") if a.text == "オンラインサービスを開く"]
+        assert re.fullmatch(r"https://[0-9a-f]{16}\.again\.test/", *links)
 
 
 async def test_without_a_wildcard_the_test_still_works(office, tmp_path):
