@@ -14,6 +14,7 @@ from enroll.office import Office
 from enroll.openings import Opening, open_request, prepare_opening
 from enroll.people import Admission, Person, Prepared, admit, check_person, prepare_admission
 from enroll.refusals import Refusal
+from enroll.states import State
 
 #: R22: why somebody needs a reissue. Codes are stored; the labels are what people choose from.
 REASONS: Mapping[str, tuple[str, str]] = {
@@ -31,6 +32,8 @@ AT_ONCE = frozenset({"lost_or_stolen"})
 MOST_OPEN = 100
 
 RevokeOld = Literal["on_pickup", "at_once"]
+#: What an operator may decide besides: nothing ends, the certificate is one for a further PC (E18).
+Decision = RevokeOld | Literal["never"]
 
 
 async def apply_addition(
@@ -97,9 +100,12 @@ async def apply_reissue(
 
 
 async def approve(
-    office: Office, number: int, *, actor: str, revoke_old: RevokeOld | None = None
+    office: Office, number: int, *, actor: str, revoke_old: Decision | None = None
 ) -> Admission:
-    """Completes an application: timers and mails count from here (R3). Refusal("conflict") if decided."""
+    """Completes an application: timers and mails count from here (R3). Refusal("conflict") if decided.
+
+    ``revoke_old`` "never" is for another PC beside: "limit_reached" where that would be one too many (E18).
+    """
     found = store.application(office.database.read(), number)
     if found is None:
         raise Refusal("not_found", field="application")
@@ -127,10 +133,14 @@ async def reissue(
     reason: str,
     *,
     actor: str,
-    revoke_old: RevokeOld | None = None,
+    revoke_old: Decision | None = None,
 ) -> Admission:
     """An operator's reissue on paper: application and approval in one go."""
-    number = await apply_reissue(office, user_id, reason, channel="paper", actor=actor, revoke_old=revoke_old)
+    asked = None if revoke_old == "never" else revoke_old
+    if asked is not revoke_old:
+        # Before anything is recorded; asked again when it is approved.
+        _check_room(office.database.read(), office, user_id)
+    number = await apply_reissue(office, user_id, reason, channel="paper", actor=actor, revoke_old=asked)
     return await approve(office, number, actor=actor, revoke_old=revoke_old)
 
 
@@ -192,13 +202,15 @@ def _reissue(
     number: int,
     opening: Opening,
     actor: str,
-    revoke_old: RevokeOld | None,
+    revoke_old: Decision | None,
 ) -> Admission:
     found = _open_application(db, number)
     check_entitled(db, found.user_id)
     user, organisation = store.user(db, found.user_id), store.organisation(db, found.policy_number)
     if user is None or organisation is None:
         raise Refusal("not_found", field="user_id")
+    if revoke_old == "never":
+        _check_room(db, office, user.user_id)
     opened = open_request(
         db,
         office,
@@ -212,3 +224,22 @@ def _reissue(
     )
     store.decide_application(db, number, "approved", actor, office.now(), "", opened.request_id)
     return Admission(user.user_id, opened.request_id, opened.common_name)
+
+
+def _check_room(db: sqlite_utils.Database, office: Office, user_id: str) -> None:
+    user = store.user(db, user_id)
+    organisation = store.organisation(db, user.policy_number) if user is not None else None
+    own = organisation.lineages if organisation is not None else None
+    allowed = office.settings.lineages if own is None else own
+    # A renewal keeps the name: what it replaced is on the same PC. What nobody fetched yet is superseded.
+    names = {
+        each.common_name
+        for each in store.living_enrollments_of(db, user_id)
+        if each.door == "page" and each.state in (State.PICKED_UP, State.IN_USE)
+    }
+    if len(names) >= allowed:
+        raise Refusal(
+            "limit_reached",
+            field="lineages",
+            detail=f"{user_id} may have {allowed} at a time, and has {', '.join(sorted(names))}",
+        )

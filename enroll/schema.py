@@ -11,7 +11,7 @@ _PEOPLE = """
 CREATE TABLE organisations (
     policy_number TEXT PRIMARY KEY,        -- 証券番号
     name TEXT NOT NULL,
-    lineages INTEGER,                      -- programs' credentials per user; NULL: the setting
+    lineages INTEGER,                      -- PCs, and credentials, per user; NULL: the setting
     issue_password_by TEXT NOT NULL DEFAULT 'mail' CHECK (issue_password_by IN ('mail', 'postcard')),
     disabled_at INTEGER,
     created_at INTEGER NOT NULL

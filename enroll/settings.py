@@ -27,8 +27,8 @@ class Settings:
     reminder_days: int = 7
     #: Renewal after expiry, in days; off (D8).
     grace_days: int = 0
-    #: How many credentials for programs a user may hold unless the organisation says otherwise (E18); a
-    #: person has one live certificate, which a reissue moves to another PC.
+    #: On how many PCs a user may have a certificate, and how many credentials for programs, unless the
+    #: organisation says otherwise (E18).
     lineages: int = 1
     #: "revoke the old certificate N days after the first use of the renewed one"; -1 leaves it (D3).
     revoke_renewed_days: int = -1

@@ -233,7 +233,7 @@ class Policy:
     )
     lineages: int = _setting(
         _POLICY.lineages,
-        "credentials for programs that a 管理者 may give out per user; people have one certificate each",
+        "PCs with a certificate that a user may have, and credentials for programs",
         _between(1, 100),
     )
     revoke_renewed_days: int = _setting(

@@ -46,7 +46,10 @@ def of_user(words: str = "Only this user's.") -> Callable[[Any], Any]:
 @click.argument("policy_number", metavar="NUMBER")
 @click.argument("name")
 @click.option(
-    "--lineages", type=int, default=None, help="Credentials for programs per user; default: the setting."
+    "--lineages",
+    type=int,
+    default=None,
+    help="PCs, and credentials for programs, per user; default: the setting.",
 )
 @click.option(
     "--issue-password-by",
@@ -96,7 +99,7 @@ async def _org_list(house: House) -> Answer:
 @click.argument("policy_number", metavar="NUMBER")
 @click.option("--number", "new_number", default=None, help="Its new 証券番号.")
 @click.option("--name", default=None)
-@click.option("--lineages", type=int, default=None, help="Credentials for programs per user.")
+@click.option("--lineages", type=int, default=None, help="PCs, and credentials for programs, per user.")
 @click.option("--issue-password-by", type=click.Choice(["mail", "postcard", "admin"]), default=None)
 async def _org_change(house: House, policy_number: str, new_number: str | None, **given: Any) -> Answer:
     """Record what is different about an organisation; its users and their certificates stay as they are."""

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from enroll import store
-from enroll.applications import REASONS, RevokeOld, approve, reissue, reject
+from enroll.applications import REASONS, Decision, approve, reissue, reject
 from enroll.jst import shown
 from enroll.office import Office
 from enroll.refusals import Refusal
@@ -23,9 +23,10 @@ _APPLICATION, _REQUEST = GROUPS["application"], GROUPS["request"]
 
 _REVOKE_OLD = click.option(
     "--revoke-old",
-    type=click.Choice(["on_pickup", "at_once"]),
+    type=click.Choice(["on_pickup", "at_once", "never"]),
     default=None,
-    help="When the old certificate ends; default: at_once for lost_or_stolen, else on_pickup.",
+    help="When the user's other certificates end; default: at_once for lost_or_stolen, else on_pickup. "
+    "never: this one is for a further PC, where the organisation's --lineages allows it.",
 )
 _LIMIT = click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
 
@@ -76,7 +77,7 @@ async def _show(house: House, number: int) -> Answer:
 @house_command(_APPLICATION, "approve")
 @click.argument("number", type=int)
 @_REVOKE_OLD
-async def _approve(house: House, number: int, revoke_old: RevokeOld | None) -> Answer:
+async def _approve(house: House, number: int, revoke_old: Decision | None) -> Answer:
     """Complete an application: the request is opened and its mails are queued."""
     made = await approve(house.office, number, actor=actor(), revoke_old=revoke_old)
     return detail("approved", {"application": number, **asdict(made)}, "The mails are queued.")
@@ -102,7 +103,7 @@ async def _reject(house: House, number: int, note: str) -> Answer:
     help="; ".join(f"{code}: {japanese}" for code, (japanese, _) in REASONS.items()),
 )
 @_REVOKE_OLD
-async def _reissue(house: House, user_id: str, reason: str, revoke_old: RevokeOld | None) -> Answer:
+async def _reissue(house: House, user_id: str, reason: str, revoke_old: Decision | None) -> Answer:
     """Reissue on paper: a new request ID and issue password; older ones die at once."""
     made = await reissue(house.office, user_id, reason, actor=actor(), revoke_old=revoke_old)
     return detail("reissue", asdict(made), "The pick-up mail is queued; the login password stays as it is.")

@@ -141,6 +141,14 @@ def test_reissue(peopled: Shell) -> None:
     assert (shown["label"], shown["history"][0]["action"]) == ("申請受付", "request.opened")
 
 
+def test_a_further_pc(peopled: Shell) -> None:
+    """E18: "never" is the organisation's to allow; the hint says how."""
+    words = ("request", "reissue", "K12345678", "--reason", "pc_change", "--revoke-old", "never")
+    peopled("org", "change", "12345678", "--lineages", "2")
+    assert peopled(*words).value["reissue"]["common_name"] == "K123456780002"
+    assert peopled("request", "list", "--user", "K12345678").value["requests"][0]["revoke_old"] == "never"
+
+
 def test_reissue_refused(peopled: Shell) -> None:
     """Unknown users, unknown reasons and disabled users are told apart."""
     assert peopled("request", "reissue", "K00000000", "--reason", "expired").error["code"] == "not_found"

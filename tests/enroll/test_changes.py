@@ -134,6 +134,34 @@ async def test_a_user_moves_into_another_organisation(office):
     assert store.enrollment(office.database.read(), before.request_id).common_name == "K123456780001"
 
 
+async def test_a_second_pc_where_the_organisation_allows_it(office):
+    """E18: one certificate is on one PC; with two lineages both log in, and a third is one too many."""
+    await admit(office)
+    first, _ = await issued(office)
+    initial = (await letter_of(office, "user_id")).value("パスワード")
+    beside = {"actor": "desk", "revoke_old": "never"}
+    too_many = ("limit_reached", "lineages")
+    assert await refused(applications.reissue(office, USER, "pc_change", **beside)) == too_many
+    assert store.applications(office.database.read(), state="submitted") == []
+    await changes.change_organisation(office, POLICY_NUMBER, {"lineages": 2}, actor="desk")
+    await applications.reissue(office, USER, "pc_change", **beside)
+    second, made = await issued(office)
+    assert (made.common_name, made.revoke_old) == ("K123456780002", "never")
+    for fingerprint in (first, second):
+        assert (await login.authenticate(office, fingerprint, USER, initial, address=ADDRESS)).first_use
+    number = await applications.apply_reissue(office, USER, "pc_change", channel="online", actor=USER)
+    assert await refused(applications.approve(office, number, **beside)) == too_many
+    # As ever: the one for the PC that was changed takes the place of all others.
+    await applications.approve(office, number, actor="desk")
+    third, _ = await issued(office)
+    certificates = login.certificates_of(office, USER)
+    assert [(each.fingerprint == third, each.status) for each in certificates] == [
+        (True, "issued"),
+        (False, "revoked"),
+        (False, "revoked"),
+    ]
+
+
 async def test_a_disabled_organisation_and_back(office):
     """E6: no login, no renewal, no mail, and no new user; nothing is revoked, so all is well again after."""
     await admit(office)

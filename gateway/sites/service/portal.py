@@ -63,7 +63,7 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         renewable=at >= renewable_from(visitor.peer.not_after_at, office),
         renewing=_renewing(renewal.status(office, visitor.peer.fingerprint), visitor.source),
         newer=_newer(mine, visitor.source, at),
-        old=[c for c in shown if told and c.picked_up and not c.presented],
+        old=[c for c in shown if told and _left_behind(c, visitor.source)],
         flow=steps(visitor.source, visitor.user.created_at, mails.listed(db, user_id)),
         start=request.app[GATE].start,
         open_applications=store.applications(db, state="submitted", user_id=user_id),
@@ -142,10 +142,18 @@ def _newer(mine: Sequence[Enrollment], presented: Enrollment, at: int) -> Enroll
         e
         for e in mine
         if counts(e, at)
+        # Another name is another PC's (E18).
+        and e.common_name == presented.common_name
         and e.state not in _UNFINISHED
         and (e.not_after_at or 0) > (presented.not_after_at or 0)
     ]
     return lasting[0] if lasting else None
+
+
+def _left_behind(certificate: Certificate, presented: Enrollment) -> bool:
+    """Whether it may be on a PC and is of no more use there: it ended, or its renewal is presented."""
+    replaced = certificate.tone == "bad" or certificate.common_name == presented.common_name
+    return certificate.picked_up and not certificate.presented and replaced
 
 
 def _renewing(rows: Sequence[Enrollment], presented: Enrollment) -> Enrollment | None:

@@ -11,7 +11,7 @@ import pytest
 
 import ca.store
 from ca.database import rows
-from enroll import applications, issuance, login, people, pickup, renewal, store
+from enroll import applications, changes, issuance, login, people, pickup, renewal, store
 from enroll.enrollment import Enrollment
 from enroll.jst import shown
 from enroll.office import token_hash
@@ -735,6 +735,19 @@ async def test_the_delete_guide_after_the_first_login_with_a_new_certificate(ser
     assert "※有効期限が切れた証明書がある場合は削除してください。" in guide.lines
     await new.post("/logout")
     assert (await log_in(new)).main.all("section") == []
+
+
+async def test_two_pcs_are_told_nothing_about_each_other(service: Served) -> None:
+    """E18: what is good on another PC is neither to be deleted here nor to be chosen here."""
+    visitor = await at_home(service)
+    await changes.change_organisation(service.office, POLICY_NUMBER, {"lineages": 2}, actor="desk")
+    clock_of(service.office).advance(days=1)
+    await applications.reissue(service.office, USER, "pc_change", actor="desk", revoke_old="never")
+    other = (await fetched(service)).visitor(service)
+    assert "削除してください" not in (await log_in(other)).main.text
+    await log_in(visitor)
+    page = await visitor.get("/portal/")
+    assert (page.status, "新しい証明書があります" in page.main.text) == (200, False)
 
 
 async def test_the_certificates_page_lists_all_of_them(service: Served) -> None:
