@@ -30,6 +30,14 @@ def _found(sekisho: Shell, settings: str) -> list[dict[str, Any]]:
     return bad
 
 
+def test_a_demo_is_in_order(lived: dict[str, Any]) -> None:
+    """Its mailbox is no fault, and what to type is the demo's own command."""
+    passphrase = Path(lived["passphrase_file"]).read_text().strip()
+    checks = Shell(Path(lived["data"]))("doctor", SEKISHO_PASSPHRASE=passphrase).value["checks"]
+    found = next(each for each in checks if each["check"] == "serve")
+    assert (found["state"], found["found"]) == ("ok", f"a demo: sekisho demo --data {lived['data']}")
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

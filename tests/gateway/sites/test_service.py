@@ -204,11 +204,14 @@ async def test_the_login_page_asks_for_what_the_notice_told(service: Served) -> 
 
 
 async def test_the_login_page_in_english(service: Served) -> None:
-    """The switch changes the language and is remembered."""
+    """The switch changes the language and is remembered; Japanese names are marked as such (WCAG 3.1.2)."""
     visitor = (await fetched(service)).visitor(service)
     page = await visitor.get("/login?lang=en")
     assert (page.labels(), page.buttons()) == (["User ID", "Password"], ["Log in"])
     assert (await visitor.get("/login")).buttons() == ["Log in"]
+    for page, marks in ((await visitor.get("/login"), 2), (await visitor.get("/login?lang=ja"), 0)):
+        named = [e for e in page.dom.walk() if e.attributes.get("lang") == "ja" and "株式会社" in e.text]
+        assert len([e for e in named if e.tag != "html"]) == marks
 
 
 async def test_without_a_certificate_there_is_no_login_page(service: Served) -> None:
