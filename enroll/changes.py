@@ -31,7 +31,7 @@ async def change_user(office: Office, user_id: str, changes: Mapping[str, Any], 
 
 
 async def reset_password(office: Office, user_id: str, *, actor: str) -> None:
-    """A first login password anew, by ユーザーIDのお知らせ: for whoever forgot it, or never got the letter.
+    """A first login password anew, with its letter: for whoever forgot it, or never got the first one.
 
     The old one ends at once. Refusal("not_found"), and "user_disabled" for whom it would open nothing.
     """
@@ -44,8 +44,8 @@ async def reset_password(office: Office, user_id: str, *, actor: str) -> None:
             raise Refusal("user_disabled")
         fresh = replace(user, password_hash=hashed, password_initial=True)
         store.reset_password(db, user_id, hashed)
-        mails.cancel_of_kind(db, user_id, "user_id", "a newer password was drawn")
-        letters.id_notice(db, office, fresh, first, at)
+        mails.cancel_login_passwords(db, user_id)
+        letters.reset_notice(db, office, fresh, first, at)
         store.audit(db, at, actor, "password.reset", user_id)
 
     await office.database.write(work)

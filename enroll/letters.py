@@ -16,12 +16,30 @@ def id_notice(
     db: sqlite_utils.Database, office: Office, user: store.User, login_password: str, at: int
 ) -> None:
     """ユーザーIDのお知らせ, by the channel that the user has (R13)."""
+    _login_password(db, office, "user_id", user, login_password, at)
+
+
+def reset_notice(
+    db: sqlite_utils.Database, office: Office, user: store.User, login_password: str, at: int
+) -> None:
+    """A new first login password, by the same channel."""
+    _login_password(db, office, "password_reset", user, login_password, at)
+
+
+def _login_password(
+    db: sqlite_utils.Database,
+    office: Office,
+    kind: Literal["user_id", "password_reset"],
+    user: store.User,
+    login_password: str,
+    at: int,
+) -> None:
     values = _common(office, user, office.settings.service_url)
     values |= {"user_id": user.user_id, "login_password": login_password}
     letter = mails.write_letter(
-        "user_id",
-        # Once for each first password: a new one is drawn for whoever lost it.
-        cause=f"user_id:{user.user_id}:{user.password_mark[:16]}",
+        kind,
+        # Once for each first password.
+        cause=f"{kind}:{user.user_id}:{user.password_mark[:16]}",
         channel=user.notice_by,
         user_id=user.user_id,
         recipient=user.mail if user.notice_by == "mail" else user.name,

@@ -25,6 +25,7 @@ Kind = Literal[
     "issue_password",
     "issue_password_admin",
     "user_id",
+    "password_reset",
     "renewal_30",
     "renewal_7",
 ]
@@ -36,6 +37,7 @@ TEMPLATES: dict[Kind, str] = {
     "issue_password": "issue_password.txt",
     "issue_password_admin": "issue_password_admin.txt",
     "user_id": "user_id.txt",
+    "password_reset": "password_reset.txt",
     "renewal_30": "renewal.txt",
     "renewal_7": "renewal.txt",
 }
@@ -189,12 +191,12 @@ def cancel_of_request(db: sqlite_utils.Database, request_id: str) -> int:
     return int(cursor.rowcount)
 
 
-def cancel_of_kind(db: sqlite_utils.Database, user_id: str, kind: Kind, result: str) -> None:
-    """Cancels what is still queued of a kind for a user: a newer letter takes its place."""
+def cancel_login_passwords(db: sqlite_utils.Database, user_id: str) -> None:
+    """Cancels what is still queued for a user and tells a login password: there is a newer one."""
     db.execute(
-        "UPDATE mails SET state = 'cancelled', sealed_body = NULL, result = ?"
-        " WHERE user_id = ? AND kind = ? AND state = 'queued'",
-        [result, user_id, kind],
+        "UPDATE mails SET state = 'cancelled', sealed_body = NULL, result = 'there is a newer password'"
+        " WHERE user_id = ? AND kind IN ('user_id', 'password_reset') AND state = 'queued'",
+        [user_id],
     )
 
 

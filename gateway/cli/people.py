@@ -227,7 +227,7 @@ async def _user_change(house: House, user_id: str, **given: Any) -> Answer:
     if given["mail"] is not None:
         after.append(
             "What was sent is not sent again. If the pick-up mail went to a wrong address: "
-            f"sekisho request reissue {user_id} --reason mail_lost; the ID notice, too: "
+            f"sekisho request reissue {user_id} --reason mail_lost; if the ID notice did: "
             f"sekisho user reset-password {user_id}"
         )
     return detail("user", user_record(changed), *after)
@@ -236,7 +236,7 @@ async def _user_change(house: House, user_id: str, **given: Any) -> Answer:
 @house_command(_USER, "reset-password")
 @USER_ID
 async def _user_reset(house: House, user_id: str) -> Answer:
-    """Draw a new first login password, and send it by ユーザーIDのお知らせ; the old one ends at once."""
+    """Draw a new first login password, and queue the letter that tells it; the old one ends at once."""
     await reset_password(house.office, user_id, actor=actor())
     ended = await sessions.end_all(house.office, user_id, actor=actor())
     value = {"user_id": user_id, "sessions_ended": ended}

@@ -74,7 +74,7 @@ def test_a_new_first_password(peopled: Shell) -> None:
     reset = peopled("user", "reset-password", "K12345678")
     assert reset.value == {"reset": {"user_id": "K12345678", "sessions_ended": 0}}
     states = [(each["kind"], each["state"]) for each in peopled("mail", "list").value["mails"]]
-    assert states == [("user_id", "queued"), ("user_id", "cancelled"), ("pickup", "queued")]
+    assert states == [("password_reset", "queued"), ("user_id", "cancelled"), ("pickup", "queued")]
     assert peopled("user", "reset-password", "K00000000").error["code"] == "not_found"
 
 

@@ -190,18 +190,18 @@ async def test_a_disabled_organisation_and_back(office):
 
 
 async def test_a_forgotten_login_password(office):
-    """A new first password comes by ユーザーIDのお知らせ and has to be replaced; the old one is dead."""
+    """A new first password comes in a letter of its own and has to be replaced; the old one is dead."""
     await admit(office)
     fingerprint, _ = await issued(office)
     old = (await letter_of(office, "user_id")).value("パスワード")
     await login.authenticate(office, fingerprint, USER, old, address=ADDRESS)
     await changes.reset_password(office, USER, actor="desk")
-    new = (await letter_of(office, "user_id")).value("パスワード")
+    new = (await letter_of(office, "password_reset")).value("パスワード")
     entering = login.authenticate(office, fingerprint, USER, old, address=ADDRESS)
     assert await refused(entering) == ("bad_credentials", "")
     assert (await login.authenticate(office, fingerprint, USER, new, address=ADDRESS)).user.password_initial
     assert [letter["kind"] for letter in mails.listed(office.database.read(), USER)] == [
-        "user_id",
+        "password_reset",
         "user_id",
         "pickup",
     ]
@@ -210,8 +210,11 @@ async def test_a_forgotten_login_password(office):
 async def test_only_the_newest_first_password_is_sent(office):
     """A letter whose password is dead already stays at home; who is disabled is drawn none."""
     await admit(office)
-    await changes.reset_password(office, USER, actor="desk")
-    notices = [letter for letter in await delivered(office) if letter.name.endswith("user_id.eml")]
-    assert len(notices) == 1
+    for _ in range(2):
+        await changes.reset_password(office, USER, actor="desk")
+    assert [each.name for each in await delivered(office)] == [
+        "000001-pickup.eml",
+        "000004-password_reset.eml",
+    ]
     await people.disable_user(office, USER, actor="desk")
     assert await refused(changes.reset_password(office, USER, actor="desk")) == ("user_disabled", "")

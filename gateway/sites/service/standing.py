@@ -53,9 +53,7 @@ def steps(
         Step(_LOGGED_IN, enrollment.used_at),
     )
     if enrollment.kind == "addition":
-        # The first one: a later one told a new password.
-        sent = [letter["sent_at"] for letter in letters if letter["kind"] == "user_id" and letter["sent_at"]]
-        told = min(sent, default=None)
+        told = next((letter["sent_at"] for letter in letters if letter["kind"] == "user_id"), None)
         return (Step(_REGISTERED, registered_at), Step(_ID_NOTICE, told), *rest)
     if enrollment.kind == "reissue":
         return (Step(_REISSUED, enrollment.created_at), *rest)
