@@ -245,7 +245,13 @@ class _Known:
         if person.user_id in self.user_ids:
             if self.user_ids[person.user_id] == same:
                 return Outcome(row.line, "exists", person.user_id)
+            recorded = self.user_ids[person.user_id]
             detail = f"user ID {person.user_id} is another person's"
+            if recorded[:2] == same[:2]:
+                detail = (
+                    f"recorded with {recorded[2]}; if that is wrong: "
+                    f"sekisho user change {person.user_id} --mail {person.mail}"
+                )
             return _refused(row.line, Refusal("conflict", field="user_id", detail=detail))
         if same in self.people and person.user_id in ("", self.people[same]):
             return Outcome(row.line, "exists", self.people[same])

@@ -32,6 +32,21 @@ def test_encodings(peopled: Shell, encoding: str, newline: str) -> None:
     assert (user["role"], user["notice_by"]) == ("admin", "postcard")
 
 
+def test_a_new_address_of_somebody_recorded(peopled: Shell) -> None:
+    """E13: an import adds and never changes; for the same person it says what does."""
+    heading = "policy_number,name,mail,user_id\n"
+    moved = _import(peopled, (heading + "12345678,年金 太郎,new@example.jp,K12345678\n").encode()).value[
+        "rows"
+    ]
+    command = "sekisho user change K12345678 --mail new@example.jp"
+    assert (moved[0]["result"], command in moved[0]["reason"]) == ("refused", True)
+    other = _import(peopled, (heading + "12345678,年金 次郎,new@example.jp,K12345678\n").encode()).value[
+        "rows"
+    ]
+    assert other[0]["reason"] == "user ID K12345678 is another person's"
+    assert peopled("user", "show", "K12345678").value["user"]["mail"] == "taro@example.jp"
+
+
 @pytest.mark.parametrize(
     ("word", "role"), [("利用者", "member"), ("一般", "member"), ("管理者", "admin"), ("", "member")]
 )
