@@ -158,6 +158,25 @@ def _ask(connection: ssl.SSLSocket, host: str) -> int:
     return int(connection.recv(65_536).split(b" ")[1])
 
 
+def test_the_next_issuing_ca_is_taken_over(lived: dict[str, Any], tmp_path: Path) -> None:
+    """E17: after ``issuer add`` and a reload the help names G5, and certificates of G4 go on logging in."""
+    data = tmp_path / "data"
+    shutil.copytree(lived["data"], data)
+    passphrase = Path(lived["passphrase_file"]).read_text().strip()
+    user = next(each for each in lived["users"] if each["state"] == "active" and each["p12"])
+    certificate = pem_of(user["p12"], user["p12_password"], tmp_path / "user.pem")
+    setup = Gateway(None, data, 0, 0, tmp_path / "log", {})  # type: ignore[arg-type]
+    setup.set("sites", "mailbox", "[]")
+    setup.set("log", "level", '"info"')
+    with ready(data, tmp_path, passphrase=passphrase) as gateway:
+        assert json.loads(gateway.command("issuer", "add", "SERVICE CA-G5").stdout)["issuer"]
+        assert "SERVICE CA-G5" not in gateway.get("help.localhost", "/certificates")[1]
+        assert gateway.command("reload").returncode == 0
+        assert "SERVICE CA-G5" in gateway.get("help.localhost", "/verify")[1]
+        assert "SERVICE CA-G4" in gateway.get("help.localhost", "/certificates")[1]
+        assert gateway.get("service.localhost", "/login", certificate)[0] == 200
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_reload_is_refused_as_a_whole(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """One wrong setting, and nothing of the file counts; the command and the log say which."""
