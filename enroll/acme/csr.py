@@ -69,15 +69,19 @@ def check_csr(
         raise bad_csr("the CSR cannot be read: it has to be a PKCS#10 request in DER (RFC 2986)") from None
     _check_names(*asked, identifiers, entitlement)
     spki_sha256 = ca.keys.spki_sha256(spki)
-    # RFC 8555 section 11.1: a stolen account key would otherwise come with a certificate.
     if is_account_key(spki_sha256):
-        raise bad_csr("the CSR's key is an account key; use another for the certificate")
+        raise bad_account_key()
     return CheckedCsr(spki, spki_sha256)
 
 
 def bad_csr(detail: str) -> Problem:
     """RFC 8555 section 7.4."""
     return Problem("badCSR", detail)
+
+
+def bad_account_key() -> Problem:
+    """RFC 8555 section 11.1: a stolen account key would otherwise come with a certificate."""
+    return bad_csr("the CSR's key is an account key; use another for the certificate")
 
 
 def _check_signature(csr: x509.CertificateSigningRequest) -> None:

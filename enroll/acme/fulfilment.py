@@ -14,7 +14,7 @@ from ca.errors import Unacceptable
 from ca.profiles import PROFILES
 from enroll.acme import store
 from enroll.acme.accounts import Account
-from enroll.acme.csr import CheckedCsr, bad_csr, check_csr
+from enroll.acme.csr import CheckedCsr, bad_account_key, bad_csr, check_csr
 from enroll.acme.door import Door, active_user, dns_name, entitlement
 from enroll.acme.jws import VerifiedRequest
 from enroll.acme.ordering import (
@@ -119,6 +119,9 @@ def _issue(db: Db, door: Door, account: Account, order_id: str, csr: CheckedCsr)
     found = find_order(db, account, order_id, at)
     _check_vouched(db, door, account, found.order)
     check_finalizable(found.status)
+    if store.is_account_key(db, csr.spki_sha256):
+        # It may have become one since the CSR was looked at.
+        raise bad_account_key()
     enrollment = found.enrollment
     assert enrollment is not None
     if enrollment.kind == "protocol" and not store.use_credential(db, account.kid or ""):

@@ -9,13 +9,18 @@ import sqlite_utils
 import ca.keys
 import ca.store
 import enroll.store
+from enroll.acme import store
+from enroll.acme.csr import check_csr
+from enroll.acme.fulfilment import _issue
+from enroll.acme.orders import Entitlement
 from enroll.enrollment import Enrollment
 from enroll.issuance import issue_now
 from enroll.openings import draw_request
 from enroll.people import disable_user
+from enroll.problems import Problem
 from enroll.refusals import Refusal
 from enroll.states import State
-from tests.enroll.acme.acme_world import FQDN, USER, Site, new_key, world
+from tests.enroll.acme.acme_world import FQDN, USER, Client, Site, csr, new_key, world
 
 
 @pytest.fixture
@@ -88,3 +93,25 @@ async def test_not_for_the_disabled(site: Site) -> None:
         await site.office.database.write(lambda db: issue(db, site, before))
     assert refused.value.code == "user_disabled"
     assert ca.store.find_by_order(site.office.database.read(), before.request_id) is None
+
+
+async def test_a_key_that_became_an_accounts_meanwhile_is_not_certified(site: Site) -> None:
+    """RFC 8555 section 11.1: an account made between the look at the CSR and the issuance counts."""
+    client, key = await site.enrolled(), new_key()
+    order = await client.order()
+    db, order_id = site.office.database.read(), order.headers["Location"].rpartition("/")[2]
+    found, account = store.order(db, order_id), store.account(db, client.kid.rpartition("/")[2])
+    assert found is not None
+    assert account is not None
+    checked = check_csr(
+        csr(FQDN, key=key),
+        identifiers=found.identifiers,
+        entitlement=Entitlement(FQDN, (), ("client-automated",)),
+        key_kinds=("ec-p256",),
+        is_account_key=lambda spki_sha256: store.is_account_key(db, spki_sha256),
+    )
+    assert (await Client(site, key).register(await site.credential())).status == 201
+    with pytest.raises(Problem) as refused:
+        await site.office.database.write(lambda db: _issue(db, site.door, account, order_id, checked))
+    assert refused.value.name == "badCSR"
+    assert (await client.post(order.headers["Location"])).json["status"] == "ready"
