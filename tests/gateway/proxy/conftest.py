@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from gateway.connection import Limits
 from gateway.identity import Caller, Identity, KeySet, rotated
 from gateway.proxy.relay import Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
-from gateway.proxy.upstream import Pool, Upstream, Waits, parse_addresses
+from gateway.proxy.upstream import Address, Pool, Upstream, Waits, parse_addresses
 from gateway.request import Request
 from tests.gateway.conftest import Pki, Running, Serve
+from tests.gateway.proxy.houses import Build, House, Log, pages
 from tests.gateway.rawtls import START
 from tests.gateway.samples import login
 
@@ -92,5 +95,33 @@ async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
         return Front(running[0], pool)
 
     yield start
+    for pool in pools:
+        await pool.stop()
+
+
+@pytest.fixture
+async def house(serve: Serve, pki: Pki) -> AsyncIterator[Build]:
+    """Builds one in front of ``urls``; ``needs``: what the upstream's paths ask for."""
+    pools: list[Pool] = []
+
+    async def build(
+        *urls: str,
+        needs: str = "certificate",
+        waits: Waits = Waits(),  # noqa: B008 (frozen)
+        limits: Limits | None = None,
+        addresses: tuple[Address, ...] = (),
+        app: web.Application | None = None,
+        **admit: Callable[[Request], Awaitable[Caller]],
+    ) -> House:
+        pool = Pool(Upstream(addresses or parse_addresses(urls), waits=waits))
+        await pool.start()
+        pools.append(pool)
+        proxied = Proxied(pool, IDENTITY, rules_of({"/free": "public"}, needs), "sid", frozenset({"own"}))
+        callers = {name: Asking(find) for name, find in admit.items()}
+        relay = Relay(proxied, now=lambda: 1_775_000_000, **callers)
+        site, log = replace(login(pki), handler=app or pages(), relay=relay), Log()
+        return House(await serve(site, limits=limits, observer=log), pool, log, site, pki)
+
+    yield build
     for pool in pools:
         await pool.stop()

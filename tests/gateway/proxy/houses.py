@@ -1,0 +1,129 @@
+"""A house where the site's own pages and an upstream answer on one connection; and what to ask it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from gateway.connection import ConnectionInfo, Limits, Unobserved
+from gateway.http import Served
+from gateway.proxy.relay import explained
+from gateway.proxy.upstream import Pool
+from gateway.tls import Site
+from tests.gateway.conftest import Pki, Running
+from tests.gateway.rawtls import connect, get
+
+HOST = b"login.test"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+QUICK = Limits(
+    tick=0.02, drain=0.2, lingering=0.2, handshake=5, head=0.25, idle=0.25, stall=0.25, stall_bytes=64
+)
+
+
+def held_up(
+    asked: asyncio.Event, go: asyncio.Event, answer: bytes
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """An upstream that says when it is asked, and answers when it may."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await go.wait()
+        writer.write(answer)
+        await reader.read()
+
+    return script
+
+
+class Log(Unobserved):
+    """Keeps what was served."""
+
+    def __init__(self) -> None:
+        self.entries: list[Served] = []
+
+    def served(self, info: ConnectionInfo, served: Served) -> None:
+        self.entries.append(served)
+
+    def lines(self) -> list[tuple[str, str, int]]:
+        return [(each.method, each.target, each.status) for each in self.entries]
+
+
+@dataclass
+class House:
+    """A site with pages below /own, and whatever else is the upstream's."""
+
+    running: Running
+    pool: Pool
+    log: Log
+    site: Site
+    pki: Pki
+
+    def client(self) -> Any:
+        return connect(self.running.port, HOST, certificate=self.pki.client)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(self.running.listener.counts)
+
+
+def pages(*more: tuple[str, str, Any]) -> web.Application:
+    """What the house answers itself; a request that was turned down keeps its connection."""
+
+    async def plain(request: web.Request) -> web.Response:
+        return web.Response(text=f"own {request.rel_url.raw_path}")
+
+    async def echo(request: web.Request) -> web.Response:
+        return web.Response(body=await request.read())
+
+    async def last(_: web.Request) -> web.Response:
+        response = web.Response(text="last")
+        response.force_close()
+        return response
+
+    async def failed(_: web.BaseRequest, status: int, code: str) -> web.Response:
+        return web.Response(status=status, text=code)
+
+    app = web.Application()
+    for method, path, handler in (
+        ("GET", "/own/page", plain),
+        ("GET", "/own/last", last),
+        ("POST", "/own/page", plain),
+        ("POST", "/own/echo", echo),
+        *more,
+    ):
+        app.router.add_route(method, path, handler)
+    app.router.add_route("*", "/{rest:.*}", explained(failed))
+    return app
+
+
+Build = Callable[..., Awaitable[House]]
+
+
+def post(target: bytes, body: bytes, *lines: bytes, length: int | None = None) -> bytes:
+    """``length``: what is announced, if it is not what is there."""
+    announced = b"Content-Length: %d" % (len(body) if length is None else length)
+    return get(HOST, target, announced, *lines).replace(b"GET", b"POST", 1) + body
+
+
+def chunked(target: bytes, rest: bytes, *lines: bytes) -> bytes:
+    return get(HOST, target, b"Transfer-Encoding: chunked", *lines).replace(b"GET", b"POST", 1) + rest
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def statuses(stream: bytes) -> list[int]:
+    return [int(part[2:5]) for part in stream.split(b"HTTP/1.")[1:]]
+
+
+def relaying() -> list[str]:
+    """The tasks of requests on their way to an upstream."""
+    names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+    return [name for name in names if name.startswith(("Errand.", "Relay."))]
