@@ -159,7 +159,7 @@ def _ask(connection: ssl.SSLSocket, host: str) -> int:
 
 
 def test_the_next_issuing_ca_is_taken_over(lived: dict[str, Any], tmp_path: Path) -> None:
-    """E17: after ``issuer add`` and a reload the help names G5, and certificates of G4 go on logging in."""
+    """E17: after ``ca add`` and a reload the help names G5, and certificates of G4 go on logging in."""
     data = tmp_path / "data"
     shutil.copytree(lived["data"], data)
     passphrase = Path(lived["passphrase_file"]).read_text().strip()
@@ -169,7 +169,7 @@ def test_the_next_issuing_ca_is_taken_over(lived: dict[str, Any], tmp_path: Path
     setup.set("sites", "mailbox", "[]")
     setup.set("log", "level", '"info"')
     with ready(data, tmp_path, passphrase=passphrase) as gateway:
-        assert json.loads(gateway.command("issuer", "add", "SERVICE CA-G5").stdout)["issuer"]
+        assert json.loads(gateway.command("ca", "add", "SERVICE CA-G5").stdout)["ca"]
         assert "SERVICE CA-G5" not in gateway.get("help.localhost", "/certificates")[1]
         assert gateway.command("reload").returncode == 0
         assert "SERVICE CA-G5" in gateway.get("help.localhost", "/verify")[1]
