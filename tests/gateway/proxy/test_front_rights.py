@@ -29,7 +29,7 @@ from tests.gateway.proxy.houses import (
 from tests.gateway.proxy.upstreams import recording, running
 from tests.gateway.rawtls import Closed, connect, everything, get
 from tests.gateway.sites import kit
-from tests.gateway.sites.test_service import USER, at_home, fetched, first_password, log_in
+from tests.gateway.sites.members import USER, at_home, fetched, first_password, log_in
 
 #: The service with the example behind it.
 service = test_mounted.service

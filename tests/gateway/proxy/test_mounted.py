@@ -29,18 +29,16 @@ from gateway.tls import ClientCertificate
 from tests import offices
 from tests.gateway.proxy.upstreams import listening
 from tests.gateway.sites.kit import Page, Served, serve
-from tests.gateway.sites.test_service import (
+from tests.gateway.sites.members import (
     OTHER,
     PASSWORD,
     USER,
-    admit,
     at_home,
     established,
     fetched,
     first_password,
-    open_office,
 )
-from tests.offices import clock_of
+from tests.offices import admit, clock_of, open_office
 
 ISSUER, AUDIENCE = "https://help.test", "https://service.test"
 KEYS = rotated(rotated(KeySet(()), 0), 0)

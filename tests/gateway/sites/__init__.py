@@ -1,1 +1,1 @@
-"""Tests of the sites; `kit` visits them as a browser would."""
+"""Tests of the sites; `kit` visits them as a browser would, `members` are the users of the online service."""

@@ -12,17 +12,14 @@ from enroll.acme.wire import decode_base64url
 from gateway.context import Role
 from gateway.words import REFUSALS
 from tests.gateway.sites.kit import Page, Served, Visitor
-from tests.gateway.sites.test_service import (
+from tests.gateway.sites.members import (
     ADMIN,
     STRANGER,
     USER,
     admin_at_home,
     at_home,
     foreign_user,
-    service,
 )
-
-__all__ = ["service"]
 
 PATH = f"/portal/members/{USER}/credentials"
 

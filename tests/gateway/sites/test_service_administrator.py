@@ -1,0 +1,201 @@
+"""The 管理者 in the portal: what they see and do, and what members may not."""
+
+from __future__ import annotations
+
+import pytest
+
+from enroll import applications, store
+from gateway.words import REFUSALS
+from tests.gateway.sites.kit import Served
+from tests.gateway.sites.members import (
+    ADMIN,
+    FOREIGN_POLICY,
+    OTHER,
+    STRANGER,
+    USER,
+    admin_at_home,
+    at_home,
+    fetched,
+    foreign_user,
+    log_in,
+)
+from tests.offices import POLICY_NUMBER, admit
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/portal/members", f"/portal/members/{USER}", "/portal/addition", f"/portal/members/{USER}/reissue"],
+)
+async def test_a_member_may_not_do_what_an_administrator_may(service: Served, path: str) -> None:
+    """The administrator's pages are refused to members."""
+    page = await (await at_home(service)).get(path)
+    assert (page.status, page.h1) == (403, REFUSALS["not_permitted"].title[0])
+
+
+async def test_a_member_may_not_apply_for_a_further_user(service: Served) -> None:
+    """Nor for somebody else's reissue."""
+    visitor = await at_home(service)
+    before = len(store.applications(service.office.database.read()))
+    person = {"name": "年金 花子", "mail": "h@example.jp", "role": "member", "notice_by": "mail"}
+    assert (await visitor.post("/portal/addition", person)).status == 403
+    assert (await visitor.post(f"/portal/members/{USER}/reissue", {"reason": "expired"})).status == 403
+    assert len(store.applications(service.office.database.read())) == before
+
+
+async def test_the_administrator_sees_every_user_of_the_organisation(service: Served) -> None:
+    """With the certificates' states, and nobody of another organisation."""
+    await admit(service.office, OTHER)
+    await foreign_user(service)
+    page = await (await admin_at_home(service)).get("/portal/members")
+    rows = {row[0]: row[1:] for row in page.main.table()[1:]}
+    assert set(rows) == {ADMIN, OTHER, USER}
+    assert rows[OTHER] == ["年金 太郎", "利用者", "案内送信済", ""]
+    assert rows[ADMIN][1:] == ["管理者", "利用開始", "2029.11.22（あと1096日）"]
+
+
+async def test_the_administrator_follows_a_new_users_progress(service: Served) -> None:
+    """R18: the five boxes, reached and still to come."""
+    page = await (await admin_at_home(service)).get(f"/portal/members/{USER}")
+    steps = page.main.one("ol", class_="progress").all("li")
+    reached = ["done" in step.attributes.get("class", "") for step in steps]
+    assert reached == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize("user_id", [STRANGER, "NOBODY99", "..%2F..", "%00"])
+async def test_another_organisations_users_are_not_found(service: Served, user_id: str) -> None:
+    """A foreign user and none at all get the same answer; nothing is recorded."""
+    visitor = await admin_at_home(service)
+    await foreign_user(service)
+    for path in (f"/portal/members/{user_id}", f"/portal/members/{user_id}/reissue"):
+        assert (await visitor.get(path)).status in (400, 404)
+    await visitor.post(f"/portal/members/{user_id}/reissue", {"reason": "pc_change"})
+    found = store.applications(service.office.database.read(), state="submitted")
+    assert found == []
+
+
+async def test_another_organisations_applications_are_not_found(service: Served) -> None:
+    """The twin of seeing one's own."""
+    visitor = await admin_at_home(service)
+    await foreign_user(service)
+    number = await applications.apply_reissue(
+        service.office, STRANGER, "pc_change", channel="paper", actor="desk"
+    )
+    assert (await visitor.get(f"/portal/applications/{number}")).status == 404
+    listed = (await visitor.get("/portal/applications")).main.table()[1:]
+    assert str(number) not in [row[0] for row in listed]
+
+
+async def test_a_member_whose_certificate_is_dead_is_reissued_by_the_administrator(service: Served) -> None:
+    """R23: from application to pick-up; user ID and password stay (R24)."""
+    dead = await at_home(service)
+    visitor = await admin_at_home(service)
+    await applications.reissue(service.office, USER, "lost_or_stolen", actor="desk")
+    assert (await dead.get("/portal/")).status == 403
+    page = await visitor.post(f"/portal/members/{USER}/reissue", {"reason": "refused"})
+    number = int(page.path.rpartition("/")[2])
+    await applications.approve(service.office, number, actor="desk")
+    page = await visitor.get(f"/portal/applications/{number}")
+    assert dict(page.main.table())["状況"] == "手続き完了"
+    assert (
+        page.main.one("ol", class_="progress").all("li")[0].one("strong").text == "クライアント証明書再発行"
+    )
+    again = (await fetched(service)).visitor(service)
+    assert (await log_in(again)).path == "/portal/"
+
+
+async def test_a_further_user_is_applied_for_and_admitted(service: Served) -> None:
+    """R19: the online channel makes the same record as paper; the policy number is the visitor's own."""
+    visitor = await admin_at_home(service)
+    page = await visitor.get("/portal/addition")
+    assert page.labels() == [
+        "氏名",
+        "メールアドレス",
+        "利用者",
+        "管理者",
+        "メール",
+        "はがき",
+        "希望するユーザーID（任意）",
+    ]
+    fields = {
+        "name": "年金 花子",
+        "mail": "hanako@example.jp",
+        "role": "admin",
+        "notice_by": "postcard",
+        "user_id": "HANAKO01",
+        "policy_number": FOREIGN_POLICY,
+    }
+    first = await visitor.post("/portal/addition", fields)
+    second = await visitor.post("/portal/addition", fields)
+    assert first.path == second.path
+    found = store.application(service.office.database.read(), int(first.path.rpartition("/")[2]))
+    assert found is not None
+    assert (found.channel, found.policy_number, found.applied_by) == ("online", POLICY_NUMBER, ADMIN)
+    await applications.approve(service.office, found.id, actor="desk")
+    user = store.user(service.office.database.read(), "HANAKO01")
+    assert user is not None
+    assert (user.name, user.role, user.notice_by) == ("年金 花子", "admin", "postcard")
+    page = await visitor.get(first.path)
+    assert len(page.main.one("ol", class_="progress").all("li")) == 5
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "label", "told"),
+    [
+        ("name", "", "氏名", "氏名を100文字以内で入力してください。"),
+        ("name", "年" * 101, "氏名", "氏名を100文字以内で入力してください。"),
+        ("name", "a\u202eb", "氏名", "氏名を100文字以内で入力してください。"),
+        (
+            "mail",
+            "hanako@",
+            "メールアドレス",
+            "メールアドレスを半角で正しく入力してください（例：taro@example.jp）。",
+        ),
+        (
+            "mail",
+            "a@b.jp\r\nBcc: x@y.jp",
+            "メールアドレス",
+            "メールアドレスを半角で正しく入力してください（例：taro@example.jp）。",
+        ),
+        (
+            "user_id",
+            "ab",
+            "希望するユーザーID（任意）",
+            "ユーザーIDは半角の英大文字と数字、4～12文字で入力してください。",
+        ),
+        (
+            "user_id",
+            USER,
+            "希望するユーザーID（任意）",
+            "このユーザーIDはすでに使用されています。別のユーザーIDを入力してください。",
+        ),
+        ("role", "operator", "利用者", "権限を選択してください。"),
+        ("notice_by", "fax", "メール", "通知の方法を選択してください。"),
+    ],
+)
+async def test_a_bad_field_of_an_addition_is_told_beside_it(
+    service: Served, field: str, value: str, label: str, told: str
+) -> None:
+    """The others keep what was typed; nothing is recorded."""
+    visitor = await admin_at_home(service)
+    good = {"name": "年金 花子", "mail": "hanako@example.jp", "role": "admin", "notice_by": "postcard"}
+    page = await visitor.post("/portal/addition", good | {field: value})
+    assert (page.status, page.error(label)) == (422, told)
+    if field != "mail":
+        assert page.field("メールアドレス").attributes["value"] == good["mail"]
+    if field != "notice_by":
+        assert "checked" in page.field("はがき").attributes
+    assert store.applications(service.office.database.read(), state="submitted") == []
+
+
+async def test_every_bad_field_of_an_addition_is_told_at_once(service: Served) -> None:
+    """Nobody sends the form once for each mistake; the good fields have no message."""
+    visitor = await admin_at_home(service)
+    page = await visitor.post("/portal/addition", {"name": "", "mail": "a", "role": "admin", "user_id": "ab"})
+    assert (page.status, page.error("氏名")) == (422, "氏名を100文字以内で入力してください。")
+    assert page.error("メールアドレス").startswith("メールアドレスを半角で")
+    assert page.error("希望するユーザーID（任意）").startswith("ユーザーIDは半角の英大文字と数字")
+    assert page.error("メール") == "通知の方法を選択してください。"
+    assert "権限を選択してください。" not in page.main.text
+    assert [each.attributes["name"] for each in page.main.all("input") if "autofocus" in each.attributes] == [
+        "name"
+    ]

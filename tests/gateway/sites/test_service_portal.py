@@ -1,0 +1,302 @@
+"""The portal: what it shows of the own certificates, and applying for new ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from enroll import applications, changes, issuance, renewal, store
+from enroll.enrollment import Enrollment
+from enroll.jst import shown
+from enroll.states import State
+from gateway.context import Role
+from gateway.sites.service import application
+from gateway.sites.service.standing import standing
+from gateway.tls import ClientCertificate
+from tests.gateway.sites.kit import Served, serve
+from tests.gateway.sites.members import (
+    DAY,
+    OTHER,
+    USER,
+    admin_at_home,
+    at_home,
+    downloaded,
+    fetched,
+    fingerprint_of,
+    log_in,
+    newest,
+)
+from tests.offices import POLICY_NUMBER, admit, clock_of, open_office
+
+# -- what to say of a certificate, without a server --------------------------------------------------
+
+AT = 1_800_000_000
+
+
+def enrollment(state: State, ends_in: int | None = None, kind: str = "addition") -> Enrollment:
+    not_after = None if ends_in is None else AT + ends_in
+    return Enrollment(
+        "1", kind, USER, state, "K123456780001", "client-person", "page", AT, not_after_at=not_after
+    )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([], ("なし", "plain", None)),
+        ([enrollment(State.ACCEPTED)], ("申請受付", "warn", None)),
+        ([enrollment(State.PROCESSING)], ("証明書生成中", "warn", None)),
+        ([enrollment(State.ISSUED, 31 * DAY)], ("発行済み", "good", 31)),
+        ([enrollment(State.IN_USE, 30 * DAY)], ("利用開始", "warn", 30)),
+        ([enrollment(State.IN_USE, 0)], ("利用開始", "warn", 0)),
+        ([enrollment(State.IN_USE, -1)], ("期限切れ", "bad", None)),
+        ([enrollment(State.EXPIRED, -DAY)], ("期限切れ", "bad", None)),
+        ([enrollment(State.REVOKED, 900 * DAY)], ("失効", "bad", None)),
+        ([enrollment(State.CLOSED)], ("取得期限切れ", "bad", None)),
+        # A renewal that waits, or ended with its source, says nothing of the certificate in hand.
+        (
+            [enrollment(State.ANNOUNCED, kind="renewal"), enrollment(State.IN_USE, 20 * DAY)],
+            ("利用開始", "warn", 20),
+        ),
+        (
+            [enrollment(State.EXPIRED, kind="renewal"), enrollment(State.REVOKED, 20 * DAY)],
+            ("失効", "bad", None),
+        ),
+        # A reissue under way: the old one counts until the new one is there.
+        (
+            [enrollment(State.ANNOUNCED, kind="reissue"), enrollment(State.IN_USE, 90 * DAY)],
+            ("利用開始", "good", 90),
+        ),
+    ],
+)
+def test_a_persons_certificates_in_one_word(
+    found: list[Enrollment], said: tuple[str, str, int | None]
+) -> None:
+    """The newest that counts, else why none does; the last second still counts."""
+    told = standing(found, AT, 30)
+    assert (told.label[0], told.tone, told.days) == said
+
+
+# -- the portal ------------------------------------------------------------------------------------
+
+
+async def test_the_portal_shows_the_certificate_and_the_days_left(service: Served) -> None:
+    """R50: CN, issuer, 有効期限, days left and state; R18: the five labels with their dates."""
+    page = await (await at_home(service)).get("/portal/")
+    assert page.h1 == "年金 太郎 様"
+    facts = dict(page.main.table())
+    source = newest(service, USER)
+    assert facts == {
+        "発行先（コモンネーム）": "K123456780001",
+        "発行者": "CORPORATE-PENSION BUSINESS SERVICE CA-G4",
+        "有効期限": f"{shown(source.not_after_at or 0)}（あと1096日）",
+        "ステータス": "利用開始",
+    }
+    steps = page.main.one("ol", class_="progress").all("li")
+    assert [step.one("strong").text for step in steps] == [
+        "ユーザー登録",
+        "ユーザーIDのお知らせ",
+        "クライアント証明書取得のご案内",
+        "クライアント証明書取得のお手続き",
+        "オンラインサービスへのログイン",
+    ]
+    assert [step.one("span").text for step in steps] == ["2026.11.22 12:00"] * 5
+    assert page.main.all("section") == []
+
+
+async def test_the_portal_leads_to_the_service_behind_it(tmp_path: Path) -> None:
+    """Where an upstream has a first page, the portal opens it; without one there is no such button."""
+    links = []
+    for start in ("/app/", ""):
+        async with (
+            open_office(tmp_path / f"at{start}") as office,
+            serve(
+                office,
+                tmp_path / f"at{start}",
+                Role.SERVICE,
+                lambda gate, start=start: application(replace(gate, start=start)),
+                ClientCertificate.REQUIRE,
+            ) as served,
+        ):
+            await admit(office, USER)
+            page = await (await at_home(served)).get("/portal/")
+            links.append([a.attributes["href"] for a in page.main.all("a") if "開く" in a.text])
+    assert links == [["/app/"], []]
+
+
+async def test_members_have_no_menu_of_the_administrator(service: Served) -> None:
+    """The twin: an administrator has it."""
+    member = (await (await at_home(service)).get("/portal/")).menu()
+    assert member == [
+        "トップ",
+        "証明書の確認",
+        "再発行の申請",
+        "申請の状況",
+        "ログインの状況",
+        "パスワードの変更",
+        "ログアウト",
+    ]
+    admin = (await (await admin_at_home(service)).get("/portal/")).menu()
+    assert [entry for entry in admin if entry not in member] == ["ユーザー一覧", "ユーザーID追加発行"]
+
+
+@pytest.mark.parametrize(("days", "hinted"), [(31, False), (30, True), (1, True)])
+async def test_the_renewal_is_hinted_at_from_d_30(service: Served, days: int, hinted: bool) -> None:
+    """R15's day: the portal leads to the renewal site as the mail does."""
+    visitor = await at_home(service)
+    clock_of(service.office).set((newest(service, USER).not_after_at or 0) - days * 86_400)
+    page = await log_in(visitor)
+    links = [each.attributes["href"] for each in page.main.all("a")]
+    assert (f"{service.gate.origins[Role.RENEWAL]}/" in links) is hinted
+    assert (f"あと{days}日です" in page.main.text) is hinted
+
+
+async def test_an_interrupted_renewal_is_hinted_at(service: Served) -> None:
+    """R39: 更新の再申請 continues it until it was fetched; then it is the one to choose (E11).
+
+    Whoever presents the renewed certificate has nothing left to do.
+    """
+    visitor = await at_home(service)
+    old = newest(service, USER)
+    clock_of(service.office).set((old.not_after_at or 0) - 20 * 86_400)
+    begun = await renewal.submit(service.office, fingerprint_of(service, old.request_id), actor=USER)
+    assert "「更新の再申請」から続けてください。" in (await log_in(visitor)).main.text
+    await issuance.complete(service.office, begun.request_id)
+    page = await visitor.get("/portal/")
+    assert "「更新の再申請」から続けてください。" in page.main.text
+    assert "新しい証明書があります" not in page.main.text
+    renewed = await downloaded(service, begun.request_id)
+    page = await visitor.get("/portal/")
+    assert "新しい証明書があります（コモンネーム K123456780001、" in page.main.text
+    assert "更新の再申請" not in page.main.text
+    page = await log_in(renewed.visitor(service))
+    assert "（あと1096日）" in page.main.text
+    assert "更新の再申請" not in page.main.text
+
+
+async def test_the_delete_guide_after_the_first_login_with_a_new_certificate(service: Served) -> None:
+    """R49: the old certificate's name, serial and end, once there is an old one.
+
+    What was issued and never fetched is on no PC: it is not to be deleted from any.
+    """
+    visitor = await at_home(service)
+    assert "削除してください" not in (await visitor.get("/portal/")).main.text
+    old = newest(service, USER)
+    clock_of(service.office).set((old.not_after_at or 0) - 20 * DAY)
+    never_fetched = await renewal.submit(service.office, fingerprint_of(service, old.request_id), actor=USER)
+    await issuance.complete(service.office, never_fetched.request_id)
+    await applications.reissue(service.office, USER, "pc_change", actor="desk")
+    new = (await fetched(service)).visitor(service)
+    page = await log_in(new)
+    guide = page.main.one("section")
+    assert guide.one("h2").text == "以前の証明書を削除してください"
+    assert guide.table()[1:] == [
+        ["K123456780001", old.serial, shown(old.not_after_at or 0), "再発行により無効"]
+    ]
+    assert "※有効期限が切れた証明書がある場合は削除してください。" in guide.lines
+    await new.post("/logout")
+    assert (await log_in(new)).main.all("section") == []
+
+
+async def test_two_pcs_are_told_nothing_about_each_other(service: Served) -> None:
+    """E18: what is good on another PC is neither to be deleted here nor to be chosen here."""
+    visitor = await at_home(service)
+    await changes.change_organisation(service.office, POLICY_NUMBER, {"lineages": 2}, actor="desk")
+    clock_of(service.office).advance(days=1)
+    await applications.reissue(service.office, USER, "pc_change", actor="desk", revoke_old="never")
+    other = (await fetched(service)).visitor(service)
+    assert "削除してください" not in (await log_in(other)).main.text
+    await log_in(visitor)
+    page = await visitor.get("/portal/")
+    assert (page.status, "新しい証明書があります" in page.main.text) == (200, False)
+
+
+async def test_the_certificates_page_lists_all_of_them(service: Served) -> None:
+    """R48: issuer and common names, which is in use, and how to delete."""
+    await at_home(service)
+    await applications.reissue(service.office, USER, "pc_change", actor="desk")
+    new = (await fetched(service)).visitor(service)
+    await log_in(new)
+    page = await new.get("/portal/certificates")
+    rows = page.main.table()[1:]
+    assert [(row[0], row[3]) for row in rows] == [
+        ("K123456780002", "利用開始 （現在使用中）"),
+        ("K123456780001", "再発行により無効"),
+    ]
+    assert "CORPORATE-PENSION BUSINESS SERVICE CA-G4" in page.main.text
+
+
+# -- 再発行 ----------------------------------------------------------------------------------------
+
+
+async def test_the_reissue_form_has_all_six_reasons_and_the_checkbox(service: Served) -> None:
+    """R22, E4; FAQ 1: the address that the mail goes to is there to be checked."""
+    page = await (await at_home(service)).get("/portal/reissue")
+    assert page.labels() == [
+        *(words[0] for words in applications.REASONS.values()),
+        "発行済みのクライアント証明書を無効にして再発行する",
+    ]
+    assert len(page.main.all("input", type="radio", name="reason")) == 6
+    assert page.main.table()[0][0] == "メールの送信先"
+    assert page.main.table()[0][1].startswith(f"{USER.lower()}@example.jp")
+
+
+@pytest.mark.parametrize("reason", list(applications.REASONS))
+@pytest.mark.parametrize("checked", [True, False])
+async def test_a_reissue_is_applied_for(service: Served, reason: str, checked: bool) -> None:
+    """R22, D3: reason and choice are recorded; loss and theft end the old one at once anyway."""
+    visitor = await at_home(service)
+    fields = {"reason": reason} | ({"revoke_old": "at_once"} if checked else {})
+    page = await visitor.post("/portal/reissue", fields)
+    assert page.main.one("div", role="status").text == "申請を受け付けました。"
+    facts = dict(page.main.table())
+    assert facts["再発行の理由"] == applications.REASONS[reason][0]
+    (found,) = store.applications(service.office.database.read(), state="submitted")
+    at_once = checked or reason == "lost_or_stolen"
+    assert (found.reason, found.channel, found.user_id, found.applied_by, found.revoke_old) == (
+        reason,
+        "online",
+        USER,
+        USER,
+        "at_once" if at_once else "on_pickup",
+    )
+
+
+@pytest.mark.parametrize("fields", [{}, {"reason": "whim"}, {"reason": ""}])
+async def test_a_reissue_needs_a_reason(service: Served, fields: dict[str, str]) -> None:
+    """The twin: nothing is recorded, the checkbox keeps its mark."""
+    page = await (await at_home(service)).post("/portal/reissue", fields | {"revoke_old": "at_once"})
+    assert page.status == 422
+    assert "再発行の理由を選択してください。" in page.main.lines
+    assert "checked" in page.main.one("input", name="revoke_old").attributes
+    assert store.applications(service.office.database.read(), state="submitted") == []
+
+
+async def test_applying_twice_is_applying_once(service: Served) -> None:
+    """E19: a double click and a reload give the same application; the form then shows it."""
+    visitor = await at_home(service)
+    first = await visitor.post("/portal/reissue", {"reason": "pc_change"})
+    second = await visitor.post("/portal/reissue", {"reason": "mail_lost"})
+    assert first.path == second.path
+    page = await visitor.get("/portal/reissue")
+    assert page.main.all("form") == []
+    assert "再発行の申請を受け付けています。" in page.main.text
+    assert (await visitor.get("/portal/")).main.all("a", href=first.path)
+
+
+async def test_a_member_sees_the_own_applications_only(service: Served) -> None:
+    """Others' are not found, of the same organisation or of another."""
+    visitor = await at_home(service)
+    await admit(service.office, OTHER)
+    theirs = await applications.apply_reissue(
+        service.office, OTHER, "pc_change", channel="online", actor=OTHER
+    )
+    mine = await visitor.post("/portal/reissue", {"reason": "expired"})
+    page = await visitor.get("/portal/applications")
+    links = [each.attributes["href"] for each in page.main.all("a")]
+    assert links == [mine.path, "/portal/applications/1"]
+    assert (await visitor.get(links[1])).h1 == "申請の内容（受付番号1）"
+    assert (await visitor.get(f"/portal/applications/{theirs}")).status == 404
+    assert (await visitor.get("/portal/applications/999999")).status == 404
