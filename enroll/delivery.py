@@ -103,7 +103,9 @@ class Smtp:
 async def deliver_due(office: Office, transport: Transport) -> int:
     """Sends what is due once, and returns how many letters were accepted."""
     now = office.now()
-    claimed = await office.database.write(lambda db: mails.claim_due(db, office.vault, now, _LEASE, _AT_ONCE))
+    claimed = await office.database.write(
+        lambda db: mails.claim_due(db, office.vault, now, _LEASE, _AT_ONCE, _BACKOFF[-1])
+    )
     accepted = 0
     for letter in claimed:
         accepted += await _deliver(office, transport, letter)

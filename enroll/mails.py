@@ -126,12 +126,19 @@ def queue(db: sqlite_utils.Database, vault: Vault, letter: Letter, at: int) -> b
     return bool(cursor.rowcount)
 
 
-def claim_due(db: sqlite_utils.Database, vault: Vault, at: int, lease: int, limit: int) -> list[Queued]:
-    """Takes letters that are due, so that no other process sends them for ``lease`` seconds."""
+def claim_due(
+    db: sqlite_utils.Database, vault: Vault, at: int, lease: int, limit: int, furthest: int
+) -> list[Queued]:
+    """Takes letters that are due, so that no other process sends them for ``lease`` seconds.
+
+    None is put off by more than ``furthest`` seconds: the clock ran ahead, and has been set right since.
+    """
+    # "+id": else SQLite goes by id for the order's sake, through every letter there ever was, each second.
     due = rows(
         db,
-        "SELECT * FROM mails WHERE state = 'queued' AND next_attempt_at <= ? ORDER BY id LIMIT ?",
-        [at, limit],
+        "SELECT * FROM mails WHERE state = 'queued' AND (next_attempt_at <= ? OR next_attempt_at > ?)"
+        " ORDER BY +id LIMIT ?",
+        [at, at + furthest, limit],
     )
     for row in due:
         db.execute(

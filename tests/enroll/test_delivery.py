@@ -141,6 +141,38 @@ async def test_a_slow_server_brings_no_letter_twice(office):
     assert await deliver_due(office, slow) == 0
 
 
+async def test_letters_that_left_cost_nothing(office):
+    """A look for what is due takes no longer with thousands of letters that were sent long ago."""
+    await admit(office)
+    await delivered(office)
+    columns = "kind, channel, user_id, request_id, recipient, subject, shown_body, state, next_attempt_at"
+
+    def look(db):
+        db.execute(
+            f"INSERT INTO mails(cause, created_at, {columns}) WITH RECURSIVE n(i) AS"
+            f" (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT 'old ' || i, 0, {columns}"
+            " FROM n, mails WHERE id = 1"
+        )
+        thousands = []
+        db.conn.set_progress_handler(lambda: thousands.append(1), 1_000)
+        try:
+            assert mails.claim_due(db, office.vault, office.now(), 120, 50, 3_600) == []
+        finally:
+            db.conn.set_progress_handler(None, 0)
+        return len(thousands)
+
+    assert await office.database.write(look) <= 1
+
+
+async def test_a_clock_that_ran_ahead_holds_no_letter_back(office):
+    """Queued on a day that had not come yet, a letter leaves once the clock is right again."""
+    clock_of(office).advance(days=2)
+    await admit(office)
+    clock_of(office).advance(days=-2)
+    assert len(await delivered(office)) == 2
+    assert mails.waiting(office.database.read()) == 0
+
+
 async def test_letters_of_an_ended_request_are_not_sent(office):
     """E2: what was queued for a request that has died stays at home; the ID notice goes out."""
     await admit(office)
