@@ -122,7 +122,7 @@ def renewal_notice(
     }
     letter = mails.write_letter(
         kind,
-        cause=f"{kind}:{source.serial}",
+        cause=cause_of_notice(kind, source),
         channel="mail",
         user_id=user.user_id,
         recipient=user.mail,
@@ -131,6 +131,11 @@ def renewal_notice(
         templates=office.templates,
     )
     return mails.queue(db, office.vault, letter, at)
+
+
+def cause_of_notice(kind: mails.Kind, source: Enrollment) -> str:
+    """What `renewal_notice` is sent for, once."""
+    return f"{kind}:{source.serial}"
 
 
 def _common(office: Office, user: store.User, url: str) -> dict[str, str]:

@@ -126,6 +126,11 @@ def queue(db: sqlite_utils.Database, vault: Vault, letter: Letter, at: int) -> b
     return bool(cursor.rowcount)
 
 
+def is_known(db: sqlite_utils.Database, cause: str) -> bool:
+    """Whether a cause has had its letter."""
+    return bool(rows(db, "SELECT 1 FROM mails WHERE cause = ?", [cause]))
+
+
 def claim_due(
     db: sqlite_utils.Database, vault: Vault, at: int, lease: int, limit: int, furthest: int
 ) -> list[Queued]:

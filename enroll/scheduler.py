@@ -5,6 +5,7 @@ Every job can run again, late, or in two processes at once, and does its work on
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import date
 
@@ -80,15 +81,27 @@ async def notify(office: Office, today: date) -> Noticed:
     After downtime a missed D-30 mail goes out late, unless D-7 has come: then only that one does.
     """
     counts = {"renewal_30": 0, "renewal_7": 0}
-    first, last = start_of(today), start_of(today) + (office.settings.renewal_days + 1) * DAY
-    for source in store.enrollments_ending(office.database.read(), first - 1, last - 1):
-        kind = due_notice(source, today, office.settings)
-        if kind is None:
-            continue
+    for source, kind in await asyncio.to_thread(_unnoticed, office, today):
         counts[kind] += await office.database.write(
             lambda db, s=source, k=kind: _notify_one(db, office, s, k)  # type: ignore[misc]
         )
     return Noticed(**counts)
+
+
+def _unnoticed(office: Office, today: date) -> list[tuple[Enrollment, mails.Kind]]:
+    """Certificates whose notice of the day has not been queued.
+
+    Most have theirs for weeks: they are looked at every half minute, so they must cost no transaction.
+    """
+    db = office.database.read()
+    first, last = start_of(today), start_of(today) + (office.settings.renewal_days + 1) * DAY
+    ending = store.enrollments_ending(db, first - 1, last - 1)
+    due = ((source, due_notice(source, today, office.settings)) for source in ending)
+    return [
+        (source, kind)
+        for source, kind in due
+        if kind is not None and not mails.is_known(db, letters.cause_of_notice(kind, source))
+    ]
 
 
 def due_notice(source: Enrollment, today: date, settings: Settings) -> mails.Kind | None:

@@ -281,7 +281,12 @@ async def test_renewal_from_the_mail_to_the_new_certificate(office):
     not_after = int(bundle.cert.certificate.not_valid_after_utc.timestamp())
     clock_of(office).set(not_after - 30 * 86_400)
     assert await scheduler.notify(office, day_of(office.now())) == scheduler.Noticed(renewal_30=1)
+    # From there on the certificate is looked at for weeks, twice a minute: no transaction for that.
+    transactions = []
+    await office.database.write(lambda db: db.conn.set_trace_callback(transactions.append))
     assert await scheduler.notify(office, day_of(office.now())) == scheduler.Noticed()
+    assert "BEGIN IMMEDIATE" not in transactions
+    await office.database.write(lambda db: db.conn.set_trace_callback(None))
     letter = await letter_of(office, "renewal_30")
     look = await renewal.look(office, old_print)
     assert (look.renewal.request_id, look.source.common_name) == (
