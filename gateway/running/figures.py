@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from gateway.running.metrics import Sample
 # A scrape reads whole tables; it may as well be told what the last one was.
 _KEPT_SECONDS = 30.0
 _WRITE_SECONDS = 5.0
+# Bytes: the database's log grows by some MiB before they are put into the database.
+_ROOM = 16 * 2**20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -52,13 +55,24 @@ def own_ends(house: House) -> dict[str, int]:
 
 
 async def wrong_with(
-    house: House, accepting: bool, served: Mapping[str, int], now: Callable[[], float] = time.time
+    house: House,
+    accepting: bool,
+    served: Mapping[str, int],
+    now: Callable[[], float] = time.time,
+    room: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
 ) -> list[str]:
-    """What keeps the house from serving: a database that takes no write, a certificate that has ended."""
+    """What keeps the house from serving: a database that takes no write, a certificate that has ended.
+
+    ``room``: bytes that are left where a file is.
+    """
     wrong = [] if accepting else ["not accepting connections"]
     error = await at_most(_WRITE_SECONDS, house.office.database.write(_touch))
     if error is not None:
         wrong.append(f"the database cannot be written ({error})")
+    # That write changes nothing, and so needs no room; the next one may.
+    left = room(house.data)
+    if left < _ROOM:
+        wrong.append(f"the disk of {house.data} has {left // 2**20} MiB left")
     current = {"issuing": house.datadir.authority.current.not_after_at}
     ended = [name for name, end in {**current, **served}.items() if end < now()]
     return wrong + [f"the certificate {name} has ended" for name in ended]

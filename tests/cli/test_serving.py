@@ -24,10 +24,11 @@ import pytest
 
 from ca.clock import ManualClock
 from gateway.config import FILE_NAME
-from gateway.house import open_house
+from gateway.house import open_house, opened_house
 from gateway.identity import JWKS_PATH, ROTATION
 from gateway.proxy.mount import assertion_keys
 from gateway.running import serving
+from gateway.running.figures import wrong_with
 from gateway.running.serving import Post
 from tests.cli.conftest import Shell
 from tests.cli.processes import (
@@ -511,6 +512,14 @@ def test_a_rotated_log_is_begun_anew(sekisho: Shell, tmp_path: Path, workers: in
         assert gateway.get("help.localhost")[0] == 200
         until(lambda: gateway.says('"kind":"access"'), log)
         assert '"kind":"access"' not in old.read_text()
+
+
+async def test_a_full_disk_is_wrong(sekisho: Shell) -> None:
+    """/readyz says so before the first write fails, and how much is left."""
+    async with opened_house(sekisho.data, PASSPHRASE) as house:
+        assert await wrong_with(house, True, {}) == []
+        told = await wrong_with(house, True, {}, room=lambda _: 3 * 2**20)
+        assert told == [f"the disk of {sekisho.data} has 3 MiB left"]
 
 
 def test_health_and_figures(sekisho: Shell, tmp_path: Path) -> None:
