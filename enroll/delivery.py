@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import logging
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
@@ -27,6 +29,8 @@ log = logging.getLogger("sekisho.delivery")
 # A letter that is being sent belongs to its process for this long, in seconds.
 _LEASE = 120
 _AT_ONCE = 50
+# Seconds for the mail server's last answer, when the process stops.
+_LAST_ANSWER = 5.0
 # Seconds until the next attempt after the first, second, ... failure; the last one repeats.
 _BACKOFF = (60, 300, 900, 3_600, 14_400)
 
@@ -108,8 +112,22 @@ async def deliver_due(office: Office, transport: Transport) -> int:
     )
     accepted = 0
     for letter in claimed:
-        accepted += await _deliver(office, transport, letter)
+        accepted += await _finished(_deliver(office, transport, letter))
     return accepted
+
+
+async def _finished(work: Coroutine[None, None, bool]) -> bool:
+    """What it returns. Whoever is stopped waits for the letter that is on its way.
+
+    The mail server may have taken it already, and only its answer says so: else it is sent again.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=_LAST_ANSWER)
+        task.cancel()
+        raise
 
 
 async def _deliver(office: Office, transport: Transport, letter: mails.Queued) -> bool:

@@ -50,8 +50,8 @@ _REPORT = 1.0
 _LEFT, _NONE_LEFT = 1.0, 60.0
 # Between two looks whether assertions have other keys, each of which is published for weeks before it signs.
 _KEYS = 60.0
-# What a worker takes to end besides its drain: figures that are being read, keys being made, the log.
-_SPARE = 10.0
+# What a worker takes to end besides its drain: a mail server's last answer, keys being made, the log.
+_SPARE = 15.0
 # Keys lying ready for a burst of pick-ups.
 _SPARE_KEYS = 8
 _BACKLOG = 1_024

@@ -173,6 +173,33 @@ async def test_a_clock_that_ran_ahead_holds_no_letter_back(office):
     assert mails.waiting(office.database.read()) == 0
 
 
+async def test_who_is_stopped_waits_for_the_answer(office):
+    """Stopped while a letter is on its way, a process notes whether it was taken: nobody sends it again."""
+
+    class Taking:
+        def __init__(self):
+            self.sent, self.answer = [], asyncio.Event()
+
+        async def send(self, message, letter, return_path):
+            self.sent.append(letter.id)
+            await self.answer.wait()
+            return "taken"
+
+    await admit(office)
+    server = Taking()
+    sending = asyncio.create_task(deliver_due(office, server))
+    while not server.sent:
+        await asyncio.sleep(0)
+    sending.cancel()
+    await asyncio.sleep(0.05)
+    server.answer.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(sending, 5)
+    clock_of(office).advance(seconds=3_600)
+    await deliver_due(office, server)
+    assert server.sent == [1, 2]
+
+
 async def test_letters_of_an_ended_request_are_not_sent(office):
     """E2: what was queued for a request that has died stays at home; the ID notice goes out."""
     await admit(office)
