@@ -68,7 +68,7 @@ async def create(
     allowed = office.settings.quota if quota is None else quota
     if allowed < 1:
         raise Refusal("invalid_input", field="quota")
-    keys = [os.urandom(KEY_BYTES) for _ in range(count)]
+    keys = [draw_key() for _ in range(count)]
 
     def work(db: sqlite_utils.Database) -> list[IssuedCredential]:
         if limit:
@@ -76,6 +76,14 @@ async def create(
         return _create(db, office, user_id, keys, profile, allowed, actor)
 
     return await office.database.write(work)
+
+
+def draw_key() -> bytes:
+    """A MAC key whose text does not begin with "-": certbot and others would take it for an option."""
+    while True:
+        key = os.urandom(KEY_BYTES)
+        if not encode_base64url(key).startswith("-"):
+            return key
 
 
 async def withdraw(office: Office, kid: str, *, actor: str) -> bool:

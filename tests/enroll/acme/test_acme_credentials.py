@@ -128,3 +128,11 @@ async def test_limit_of_the_organisation(tmp_path: Path) -> None:
             await credentials.create(site.office, USER, actor="admin", limit=True)
         await credentials.withdraw(site.office, made[0].kid, actor="admin")
         assert await credentials.create(site.office, USER, actor="admin", limit=True)
+
+
+async def test_no_key_looks_like_an_option(site: Site) -> None:
+    """Keys are pasted behind ``--eab-hmac-key``; of 1,000 at random some fifteen would begin with "-"."""
+    made = await credentials.create(site.office, USER, actor="operator", count=1_000)
+    keys = {one.to_json()["hmac_key"] for one in made}
+    assert len(keys) == 1_000
+    assert not any(key.startswith("-") for key in keys)

@@ -7,28 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway import pages
-from gateway.context import Role
-from gateway.sites.service import application
-from gateway.tls import ClientCertificate
-from tests.gateway.sites.kit import Served, serve
-from tests.gateway.sites.members import USER
-from tests.offices import admit, open_office
+from tests.gateway.sites.kit import Served
+from tests.gateway.sites.members import USER, online_service
+from tests.offices import admit
 
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Served]:
-    """The site on a listener that requires certificates, with one user of one organisation."""
-    async with (
-        open_office(tmp_path) as office,
-        serve(
-            office,
-            tmp_path,
-            Role.SERVICE,
-            application,
-            ClientCertificate.REQUIRE,
-            lambda gate: pages.refused(gate, Role.SERVICE),
-        ) as served,
-    ):
-        await admit(office, USER)
+    """The online service, with one user of one organisation."""
+    async with online_service(tmp_path) as served:
+        await admit(served.office, USER)
         yield served

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import ca.store
 from enroll import issuance, people, pickup, store
 from enroll.enrollment import Enrollment
 from enroll.people import Person
-from tests.gateway.sites.kit import Page, Served, Visitor
-from tests.offices import admit, letter_of
+from gateway import pages
+from gateway.context import Role
+from gateway.sites.service import application
+from gateway.tls import ClientCertificate
+from tests.gateway.sites.kit import Page, Served, Visitor, serve
+from tests.offices import admit, letter_of, open_office
 
 USER, OTHER, ADMIN, STRANGER = "K12345678", "K22222222", "A11111111", "K99999999"
 FOREIGN_POLICY = "87654321"
 PASSWORD = "Tegata2026"
 ADDRESS = "192.0.2.1"
 DAY = 86_400
+
+
+@asynccontextmanager
+async def online_service(tmp_path: Path, *, fresh: bool = False) -> AsyncIterator[Served]:
+    """The site on a listener that requires certificates; ``fresh``: with hosts to choose again on."""
+    async with (
+        open_office(tmp_path) as office,
+        serve(
+            office,
+            tmp_path,
+            Role.SERVICE,
+            application,
+            ClientCertificate.REQUIRE,
+            lambda gate: pages.refused(gate, Role.SERVICE),
+            fresh=fresh,
+        ) as served,
+    ):
+        yield served
 
 
 @dataclass

@@ -9,12 +9,10 @@ import pytest
 
 from enroll import login, store
 from enroll.jst import shown
-from gateway import pages, references
+from gateway import references
 from gateway.context import Role
-from gateway.sites.service import application
-from gateway.tls import ClientCertificate
 from gateway.words import REFUSALS
-from tests.gateway.sites.kit import Served, serve
+from tests.gateway.sites.kit import Served
 from tests.gateway.sites.members import (
     OTHER,
     PASSWORD,
@@ -25,9 +23,10 @@ from tests.gateway.sites.members import (
     fetched,
     first_password,
     log_in,
+    online_service,
     twice_at_home,
 )
-from tests.offices import admit, clock_of, open_office
+from tests.offices import admit, clock_of
 
 # -- the login page --------------------------------------------------------------------------------
 
@@ -79,18 +78,7 @@ async def test_a_cancelled_choice_is_made_again(tmp_path: Path, fresh: bool) -> 
 
     Without such hosts there is the connectivity test alone. English goes along to other sites.
     """
-    async with (
-        open_office(tmp_path) as office,
-        serve(
-            office,
-            tmp_path,
-            Role.SERVICE,
-            application,
-            ClientCertificate.REQUIRE,
-            lambda gate: pages.refused(gate, Role.SERVICE),
-            fresh=fresh,
-        ) as served,
-    ):
+    async with online_service(tmp_path, fresh=fresh) as served:
         page = await served.visitor().get("/portal/")
         links = {each.text: each.attributes["href"] for each in page.main.all("a")}
         again = links.pop("証明書を選択し直す", "")
