@@ -38,8 +38,11 @@ def parse_bounce(content: bytes) -> Bounce:
     """
     if len(content) > MAX_BYTES:
         raise Refusal("invalid_input", field="bounce", detail=f"larger than {MAX_BYTES} bytes")
-    # compat32 never parses what is in a header, and so never fails on it.
-    parts = list(message_from_bytes(content, policy=compat32).walk())
+    try:
+        # compat32 never parses what is in a header, and so never fails on it.
+        parts = list(message_from_bytes(content, policy=compat32).walk())
+    except RecursionError:
+        raise Refusal("invalid_input", field="bounce", detail="its parts are nested too deeply") from None
     failed = [part for part in parts if _field(part, "Action").lower() == "failed"]
     if not failed:
         raise Refusal("invalid_input", field="bounce", detail="this tells of no delivery that failed")

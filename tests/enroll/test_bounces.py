@@ -67,6 +67,7 @@ def test_a_bounce_names_the_letter(kind):
         (dsn(letter="somebody-else.1"), "none of ours"),
         (b"Subject: hello\n\nletter-1.2", "tells of no delivery that failed"),
         (b"", "tells of no delivery that failed"),
+        (b"Content-Type: message/rfc822\n\n" * 3_000, "nested too deeply"),
         (b"x" * (MAX_BYTES + 1), "larger than"),
     ],
 )
