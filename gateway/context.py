@@ -42,6 +42,13 @@ class Gate:
     def now(self) -> int:
         return self.office.now()
 
+    @property
+    def issuer_names(self) -> tuple[str, ...]:
+        """The CAs whose certificates people may have, newest first: earlier ones stay good (E17)."""
+        authority, at = self.office.authority, self.now()
+        alive = [each for each in authority.issuers if each is authority.current or each.not_after_at >= at]
+        return tuple(each.common_name for each in alive)
+
     def fresh_origin(self, role: Role) -> str:
         """The origin of a host that no browser has seen, so that it asks for a certificate again (E12).
 

@@ -78,7 +78,6 @@ async def _test(request: web.Request) -> web.StreamResponse:
         checks=checks,
         sites=sites,
         presented=_presented(request, facts),
-        issuer_name=gate.office.authority.current.common_name,
         connection=http.connection(request),
         server_issuer=_server_issuer(request),
         reference=reference,

@@ -374,6 +374,9 @@ async def test_a_new_issuer_is_named_and_the_old_one_kept(office, tmp_path):
     ) as served:
         visitor = served.visitor()
         assert f"= {name}となっている" in (await visitor.get("/verify")).main.text
+        # Whoever has to choose has one of either.
+        either = f"「発行者」が {name} / CORPORATE-PENSION BUSINESS SERVICE CA-G4、"
+        assert either in (await visitor.get("/trouble")).main.text
         page = await visitor.get("/certificates")
         captions = [each.text for each in page.main.all("caption")]
         assert captions == [

@@ -2,12 +2,13 @@
 
 import re
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
 import ca.store
+from ca import datadir
 from enroll import applications, issuance, login, people, pickup, renewal, scheduler, store
 from enroll.jst import day_of, shown
 from gateway.context import Role
@@ -15,7 +16,7 @@ from gateway.sites import renewal as site_module
 from gateway.tls import ClientCertificate
 from gateway.words import NOT_AVAILABLE_JA
 from tests.gateway.sites.kit import Served, Visitor, serve
-from tests.offices import Letter, admit, clock_of, letter_of, open_office, together
+from tests.offices import PASSPHRASE, Letter, admit, clock_of, letter_of, open_office, together
 
 USER = "K12345678"
 CN = "K123456780001"
@@ -88,6 +89,25 @@ async def scene(site):
     await scheduler.notify(site.office, day_of(site.office.now()))
     mail = await letter_of(site.office, "renewal_30")
     return Scene(site, p12, fingerprint, not_after_at, mail, site.visitor(p12, "abc"))
+
+
+async def test_who_has_to_choose_is_told_every_issuer(tmp_path):
+    """E17: after G4 to G5 most people still have one of G4's, which is as good."""
+    name = "CORPORATE-PENSION BUSINESS SERVICE CA-G5"
+    async with open_office(tmp_path) as office:
+        opened = datadir.add_issuer(tmp_path / "data", PASSPHRASE, name, office.now())
+        office = replace(office, authority=opened.authority)
+        async with serve(
+            office,
+            tmp_path,
+            Role.RENEWAL,
+            site_module.application,
+            ClientCertificate.REQUIRE,
+            site_module.refused,
+        ) as served:
+            page = await served.visitor().get("/")
+            assert page.status == 403
+            assert f"「発行者」が{name} / CORPORATE-PENSION BUSINESS SERVICE CA-G4、" in page.main.text
 
 
 def entered(request_id, password="new", confirmation=None):
