@@ -128,6 +128,11 @@ def change_organisation(db: Db, policy_number: str, changed: Organisation) -> No
             f"UPDATE {table} SET policy_number = ? WHERE policy_number = ?",
             [changed.policy_number, policy_number],
         )
+    db.execute(
+        "UPDATE applications SET person = json_set(person, '$.policy_number', policy_number)"
+        " WHERE policy_number = ? AND kind = 'addition' AND state = 'submitted'",
+        [changed.policy_number],
+    )
     db.execute("DELETE FROM organisations WHERE policy_number = ?", [policy_number])
 
 

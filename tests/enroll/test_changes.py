@@ -1,9 +1,12 @@
 """What changes about people and organisations, and what never does."""
 
+from dataclasses import replace
+
 import pytest
 
 from enroll import applications, changes, issuance, login, mails, people, pickup, renewal, scheduler, store
 from enroll.refusals import Refusal
+from enroll.states import State
 from tests.offices import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
 
 USER = "K12345678"
@@ -107,6 +110,19 @@ async def test_a_new_policy_number_changes_no_certificate(office):
     assert renewal.source_of(db, fingerprint).user_id == USER
     initial = (await letter_of(office, "user_id")).value("パスワード")
     assert (await login.authenticate(office, fingerprint, USER, initial, address=ADDRESS)).first_use
+
+
+async def test_an_addition_follows_a_new_policy_number(office):
+    """E26, E19: what waits is completed in the organisation as it is called now, and is asked for once."""
+    await admit(office)
+    person = people.Person(POLICY_NUMBER, "新規 太郎", "shinki@example.jp")
+    number = await applications.apply_addition(office, person, channel="online", actor=USER)
+    await changes.change_organisation(office, POLICY_NUMBER, {"policy_number": "99990001"}, actor="desk")
+    again = replace(person, policy_number="99990001")
+    assert await applications.apply_addition(office, again, channel="online", actor=USER) == number
+    made = await applications.approve(office, number, actor="desk")
+    user = store.user(office.database.read(), made.user_id)
+    assert (user.policy_number, user.name) == ("99990001", "新規 太郎")
 
 
 async def test_a_taken_policy_number_is_refused(office):
