@@ -104,7 +104,8 @@ async def approve(
 ) -> Admission:
     """Completes an application: timers and mails count from here (R3). Refusal("conflict") if decided.
 
-    ``revoke_old`` "never" is for another PC beside: "limit_reached" where that would be one too many (E18).
+    ``revoke_old`` "never" is for another PC beside: "limit_reached" where that would be one too many (E18),
+    "conflict" for an application that the old certificate has to end with at once (D3).
     """
     found = store.application(office.database.read(), number)
     if found is None:
@@ -135,13 +136,21 @@ async def reissue(
     actor: str,
     revoke_old: Decision | None = None,
 ) -> Admission:
-    """An operator's reissue on paper: application and approval in one go."""
-    asked = None if revoke_old == "never" else revoke_old
-    if asked is not revoke_old:
-        # Before anything is recorded; asked again when it is approved.
-        _check_room(office.database.read(), office, user_id)
-    number = await apply_reissue(office, user_id, reason, channel="paper", actor=actor, revoke_old=asked)
-    return await approve(office, number, actor=actor, revoke_old=revoke_old)
+    """An operator's reissue on paper: application and approval in one go.
+
+    Where an application waits already it is the same one (E19), and ends the old certificate no later.
+    """
+    if revoke_old != "never":
+        number = await apply_reissue(
+            office, user_id, reason, channel="paper", actor=actor, revoke_old=revoke_old
+        )
+        return await approve(office, number, actor=actor)
+    # Before anything is recorded; asked again when it is approved.
+    if reason in AT_ONCE:
+        raise Refusal("conflict", field="revoke_old", detail="a lost PC's certificate has to end")
+    _check_room(office.database.read(), office, user_id)
+    number = await apply_reissue(office, user_id, reason, channel="paper", actor=actor)
+    return await approve(office, number, actor=actor, revoke_old="never")
 
 
 def _submit(
@@ -210,6 +219,10 @@ def _reissue(
     if user is None or organisation is None:
         raise Refusal("not_found", field="user_id")
     if revoke_old == "never":
+        if found.revoke_old == "at_once":
+            # Whoever wants a further PC may not have seen that this one was stolen meanwhile.
+            detail = f"application {number} is to end the old certificate at once; decide it without never"
+            raise Refusal("conflict", field="application", detail=detail)
         _check_room(db, office, user.user_id)
     opened = open_request(
         db,

@@ -47,7 +47,10 @@ def open_request(
     actor: str,
     revoke_old: RevokeOld = "never",
 ) -> Enrollment:
-    """Inside a transaction: a new request ID with its mail; every older request of the user dies (E2)."""
+    """Inside a transaction: a new request ID with its mail; every older one of the user dies (E2).
+
+    Beside certificates that live on (``revoke_old`` "never") their renewals do, too.
+    """
     at = office.now()
     enrollment = draw_request(
         db,
@@ -165,6 +168,9 @@ def _end_older(db: sqlite_utils.Database, office: Office, newest: Enrollment, at
     """E2, E3: request IDs and issue passwords die at once; certificates as ``revoke_old`` says."""
     for older in store.living_enrollments_of(db, newest.user_id):
         if older.request_id == newest.request_id:
+            continue
+        if newest.revoke_old == "never" and older.kind in ("renewal", "protocol"):
+            # What it renews is on another PC, or a program's, and there is one renewal of it only (E10).
             continue
         if older.state in WAITING or older.state in (State.PROCESSING, State.ISSUED):
             apply(db, office, older.request_id, Event.SUPERSEDE, at, actor=actor)

@@ -57,6 +57,7 @@ _HINTS: Mapping[tuple[str, str], str] = {
     ("conflict", "user_id"): "See it: sekisho user show USER_ID; a new user takes another --user-id, or none",
     ("conflict", "application"): "See them: sekisho application list --all",
     ("conflict", "serial"): "See it: sekisho cert show SERIAL",
+    ("conflict", "revoke_old"): "Leave out --revoke-old never; for a further PC write --reason pc_change",
     ("limit_reached", "lineages"): "Allow more: sekisho org change NUMBER --lineages N",
     ("user_disabled", ""): "See which: sekisho user show USER_ID, sekisho org list; then sekisho ... enable",
 }

@@ -178,6 +178,47 @@ async def test_a_second_pc_where_the_organisation_allows_it(office):
     ]
 
 
+async def test_a_further_pc_ends_no_renewal(office):
+    """E18, E10: beside a further PC the first one's renewal lives on, its only one; request IDs die (E2)."""
+    await admit(office)
+    first, enrollment = await issued(office)
+    await changes.change_organisation(office, POLICY_NUMBER, {"lineages": 2}, actor="desk")
+    clock_of(office).set(enrollment.not_after_at - 20 * 86_400)
+    waiting = (await renewal.look(office, first)).renewal
+    beside = {"actor": "desk", "revoke_old": "never"}
+    opened = await applications.reissue(office, USER, "pc_change", **beside)
+    assert (await renewal.look(office, first)).renewal == waiting
+    await applications.reissue(office, USER, "pc_change", **beside)
+    assert store.enrollment(office.database.read(), opened.request_id).state is State.SUPERSEDED
+    await renewal.submit(office, first, actor=USER)
+    await issuance.complete(office, waiting.request_id)
+    await applications.reissue(office, USER, "pc_change", **beside)
+    assert store.enrollment(office.database.read(), waiting.request_id).state is State.ISSUED
+    # The twin: a reissue for another PC takes the place of all of it.
+    await applications.reissue(office, USER, "pc_change", actor="desk")
+    assert store.enrollment(office.database.read(), waiting.request_id).state is State.SUPERSEDED
+
+
+async def test_a_report_of_theft_is_never_made_milder_by_chance(office):
+    """D3: whoever asks for something else while it waits ends the stolen PC's certificate all the same."""
+    await admit(office)
+    await issued(office)
+    await changes.change_organisation(office, POLICY_NUMBER, {"lineages": 2}, actor="desk")
+    stolen = applications.reissue(office, USER, "lost_or_stolen", actor="desk", revoke_old="never")
+    assert await refused(stolen) == ("conflict", "revoke_old")
+    assert store.applications(office.database.read(), state="submitted") == []
+    number = await applications.apply_reissue(office, USER, "lost_or_stolen", channel="online", actor=USER)
+    beside = {"actor": "desk", "revoke_old": "never"}
+    conflict = ("conflict", "application")
+    assert await refused(applications.reissue(office, USER, "pc_change", **beside)) == conflict
+    assert await refused(applications.approve(office, number, **beside)) == conflict
+    assert store.application(office.database.read(), number).state == "submitted"
+    assert login.certificates_of(office, USER)[0].status == "issued"
+    await applications.reissue(office, USER, "pc_change", actor="desk", revoke_old="on_pickup")
+    assert store.application(office.database.read(), number).state == "approved"
+    assert login.certificates_of(office, USER)[0].status == "revoked"
+
+
 async def test_a_disabled_organisation_and_back(office):
     """E6: no login, no renewal, no mail, and no new user; nothing is revoked, so all is well again after."""
     await admit(office)
