@@ -13,7 +13,7 @@ from enroll.refusals import Refusal
 from gateway.pages import GATE, form, render, see_other
 from gateway.sites.service.door import Visitor, member_of
 from gateway.sites.service.standing import steps
-from gateway.sites.service.words import CHANNELS, DECISIONS, DONE, KINDS, NOTICES, ROLES, field_error
+from gateway.sites.service.words import CHANNELS, DECISIONS, DONE, ENDS, KINDS, NOTICES, ROLES, field_error
 from gateway.words import Text
 
 _ADDITION_FIELDS = ("name", "mail", "role", "notice_by", "user_id")
@@ -100,6 +100,8 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
         here="applications",
         done=DONE.get(request.query.get("done", "")),
         application=found,
+        # What was decided, once it is: operators may see it otherwise than whoever applied.
+        ends=ENDS[found.revoke_old if opened is None else opened.revoke_old],
         user=user,
         flow=steps(opened, user.created_at, mails.listed(db, user.user_id)) if opened and user else (),
         kinds=KINDS,

@@ -57,6 +57,15 @@ DONE: Mapping[str, Text] = MappingProxyType(
     }
 )
 
+#: When a reissue ends the certificates that were issued before it.
+ENDS: Mapping[str, Text] = MappingProxyType(
+    {
+        "at_once": ("お手続きの完了と同時に無効にする", "ends on completion"),
+        "on_pickup": ("新しい証明書の取得後に無効にする", "ends when the new one is picked up"),
+        "never": ("そのまま使用できる", "stays as it is"),
+    }
+)
+
 ROLES: Mapping[str, Text] = MappingProxyType(
     {"member": ("利用者", "Member"), "admin": ("管理者", "Administrator")}
 )

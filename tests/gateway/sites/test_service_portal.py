@@ -275,15 +275,39 @@ async def test_a_reissue_needs_a_reason(service: Served, fields: dict[str, str])
 
 
 async def test_applying_twice_is_applying_once(service: Served) -> None:
-    """E19: a double click and a reload give the same application; the form then shows it."""
+    """E19: a double click and a reload give the same application; the page then shows it."""
     visitor = await at_home(service)
     first = await visitor.post("/portal/reissue", {"reason": "pc_change"})
     second = await visitor.post("/portal/reissue", {"reason": "mail_lost"})
     assert first.path == second.path
     page = await visitor.get("/portal/reissue")
-    assert page.main.all("form") == []
+    assert page.labels() == []
     assert "再発行の申請を受け付けています。" in page.main.text
     assert (await visitor.get("/portal/")).main.all("a", href=first.path)
+
+
+async def test_a_theft_is_reported_while_another_application_waits(service: Served) -> None:
+    """D3, E19: it is the same application, and urgent from then on, which nothing more can be."""
+    visitor = await at_home(service)
+    first = await visitor.post("/portal/reissue", {"reason": "pc_change"})
+    assert dict(first.main.table())["発行済みの証明書"] == "新しい証明書の取得後に無効にする"
+    button = (await visitor.get("/portal/reissue")).main.one("form").one("input").attributes
+    again = await visitor.post("/portal/reissue", {button["name"]: button["value"]})
+    assert again.path == first.path
+    assert dict(again.main.table())["再発行の理由"] == "パソコンの紛失・盗難"
+    assert dict(again.main.table())["発行済みの証明書"] == "お手続きの完了と同時に無効にする"
+    assert (await visitor.get("/portal/reissue")).main.all("form") == []
+
+
+async def test_an_application_says_what_was_decided(service: Served) -> None:
+    """E18: beside a further PC the issued certificate stays, whatever was applied for."""
+    visitor = await at_home(service)
+    page = await visitor.post("/portal/reissue", {"reason": "pc_change"})
+    number = int(page.path.rpartition("/")[2])
+    await changes.change_organisation(service.office, POLICY_NUMBER, {"lineages": 2}, actor="desk")
+    await applications.approve(service.office, number, actor="desk", revoke_old="never")
+    page = await visitor.get(f"/portal/applications/{number}")
+    assert dict(page.main.table())["発行済みの証明書"] == "そのまま使用できる"
 
 
 async def test_a_member_sees_the_own_applications_only(service: Served) -> None:
