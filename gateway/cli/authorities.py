@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import click
 from ca import datadir
 from ca.authority import Issuer
 from ca.profiles import ISSUING
+from enroll import store
 from gateway.cli.frame import (
     PASSPHRASE_FILE,
     Answer,
+    actor,
     command,
     detail,
     house_command,
@@ -20,7 +23,7 @@ from gateway.cli.frame import (
     passphrase_from,
 )
 from gateway.cli.root import GROUPS
-from gateway.house import House, clock_of
+from gateway.house import House, opened_house
 
 _CA = GROUPS["ca"]
 
@@ -37,8 +40,18 @@ def _add(data: Path, common_name: str, passphrase_file: Path | None, key: str, c
     """
     datadir.read_marker(data)
     passphrase = passphrase_from(passphrase_file)
-    opened = datadir.add_issuer(data, passphrase, common_name, clock_of(data).seconds(), key, crl_url)
-    made = opened.authority.current
+
+    async def make() -> Issuer:
+        # Opened first: what could keep it from the audit trail is said before anything is made.
+        async with opened_house(data, passphrase) as house:
+            at = house.office.now()
+            made = datadir.add_issuer(data, passphrase, common_name, at, key, crl_url).authority.current
+            await house.office.database.write(
+                lambda db: store.audit(db, at, actor(), "ca.added", made.issuer_id, name=common_name)
+            )
+            return made
+
+    made = asyncio.run(make())
     return detail("ca", _record(made, current=True), "Next: sekisho reload, if the gateway runs")
 
 

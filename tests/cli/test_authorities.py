@@ -51,6 +51,16 @@ def test_refused(sekisho: Shell, words: tuple[str, ...], message: str) -> None:
     assert len(list((sekisho.data / "ca").glob("issuing-*.key"))) == 1
 
 
+def test_it_is_in_the_audit_trail(sekisho: Shell) -> None:
+    """Who made it, and when: from then on every certificate is signed by it. A refusal is not there."""
+    made = sekisho("ca", "add", _G5).value["ca"]
+    sekisho("ca", "add", _G5)
+    (line,) = sekisho("audit", "show").value["audit"]
+    assert (line["action"], line["subject"]) == ("ca.added", made["issuer_id"])
+    assert line["actor"].startswith("operator:")
+    assert line["detail"] == {"name": _G5}
+
+
 def test_without_the_roots_key(sekisho: Shell) -> None:
     """It may lie in a safe; who needs it is told where it belongs."""
     (sekisho.data / "ca" / "root.key").unlink()
