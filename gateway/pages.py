@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll.jst import shown, shown_day
+from enroll.openings import renewable_until
 from enroll.refusals import Refusal
 from gateway import http, references
 from gateway.context import Gate, Role
@@ -29,6 +30,8 @@ from gateway.words import (
     ABOUT_REISSUE,
     CERTIFICATE,
     CHOOSE_AGAIN,
+    IN_GRACE,
+    OPEN_RENEWAL,
     OPEN_TEST,
     REFUSALS,
     Text,
@@ -176,11 +179,24 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
             issuer=rejection.issuer_name if rejection else None,
             address=http.connection(request).peer_address,
         )
-        return words_page(request, CERTIFICATE[state], reference=reference, rejection=rejection, about=role)
+        words, first = CERTIFICATE[state], list[Way]()
+        if in_grace(gate, verdict):
+            words = IN_GRACE
+            first = [(_elsewhere(gate.origins[Role.RENEWAL], "", language_of(request)), OPEN_RENEWAL)]
+        return words_page(request, words, reference=reference, rejection=rejection, about=role, first=first)
 
     app.router.add_route("*", "/{rest:.*}", explain)
     app.freeze()
     return app._handle  # type: ignore[return-value]
+
+
+def in_grace(gate: Gate, peer: VerifiedPeer | Rejection | None) -> bool:
+    """Whether a certificate has expired, and is still renewed because the operator set a grace (D8)."""
+    # Expired is the last of the faults that a judgement names: the register knows it, and not as revoked.
+    if not isinstance(peer, Rejection) or peer.state is not CertificateState.EXPIRED:
+        return False
+    end = peer.not_after_at
+    return end is not None and end < gate.now() <= renewable_until(end, gate.office)
 
 
 def _elsewhere(origin: str, page: str, language: str) -> str:

@@ -277,6 +277,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
 #: What the links of such pages say.
 CHOOSE_AGAIN: Text = ("証明書を選択し直す", "Choose another certificate")
 ABOUT_REISSUE: Text = ("再発行のお手続きを見る", "About reissue")
+OPEN_RENEWAL: Text = ("更新のお手続きを開く", "Open the renewal site")
 OPEN_TEST: Text = ("導通確認サイトを開く", "Open the connectivity test")
 
 #: Codes that are about the certificate rather than the request: another one may be the right one.
@@ -287,6 +288,17 @@ ABOUT_CERTIFICATE = frozenset(
 _CHOOSE: Text = (
     "正しい証明書を選択し直してください。選択画面が表示されない場合は、ブラウザを再起動してください。",
     "Please choose the right certificate; restart the browser if it does not ask.",
+)
+
+#: Instead of an expired certificate's page, where it can still be renewed (D8).
+IN_GRACE = Words(
+    403,
+    ("クライアント証明書の有効期限が切れています", "The client certificate has expired"),
+    (
+        "提示されたクライアント証明書は有効期限が切れていますが、まだ更新できます。",
+        "The client certificate that was presented has expired, but can still be renewed.",
+    ),
+    ("クライアント証明書更新のお手続きをしてください。", "Please renew it."),
 )
 
 #: Certificate state -> page of a site that requires a certificate.

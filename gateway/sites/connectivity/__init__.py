@@ -157,6 +157,7 @@ def _facts(request: web.Request) -> Facts:
         tls_version=info.tls_version,
         renewal_days=gate.office.settings.renewal_days,
         demo=gate.demo,
+        in_grace=pages.in_grace(gate, verdict),
     )
 
 

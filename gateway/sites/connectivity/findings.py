@@ -74,6 +74,8 @@ class Facts:
     tls_version: str
     renewal_days: int
     demo: bool = False
+    #: Expired, and still renewed.
+    in_grace: bool = False
 
     @property
     def state(self) -> CertificateState:
@@ -128,7 +130,7 @@ def _certificate(facts: Facts) -> Finding:
         left = days_left(facts.verdict.not_after_at, facts.now)
         return _from(words.EXPIRES_SOON if left <= facts.renewal_days else words.VALID[facts.probe])
     if state is not CertificateState.NONE:
-        return _from(words.CERTIFICATE[state])
+        return _from(words.IN_GRACE if facts.in_grace else words.CERTIFICATE[state])
     causes = words.NONE_ON_PROBE if facts.probe else words.NONE
     if facts.memory == "restart":
         causes = tuple(cause for cause in causes if cause.target != "probe")

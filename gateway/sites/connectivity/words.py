@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ca.trust import CertificateState
+from gateway import words
 from gateway.browsers import Family
 from gateway.context import Role
 from gateway.words import Text
@@ -99,6 +100,9 @@ EXPIRES_SOON = Row(
     ),
     "renewal",
 )
+
+#: Instead of an expired certificate's row, where it can still be renewed (D8).
+IN_GRACE = Row("bad", words.IN_GRACE.text, words.IN_GRACE.next_step, "renewal")
 
 #: Every state but VALID and NONE.
 CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(

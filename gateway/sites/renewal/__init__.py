@@ -75,7 +75,7 @@ def refused(gate: Gate) -> Callable[[web.BaseRequest], Awaitable[web.StreamRespo
         late.freeze()
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        if late is not None and _in_grace(gate, http.peer(request)):
+        if late is not None and pages.in_grace(gate, http.peer(request)):
             return await late._handle(request)  # type: ignore[arg-type]
         if await _may_finish(gate, request):
             return await finishing._handle(request)  # type: ignore[arg-type]
@@ -281,14 +281,6 @@ async def _wrong_certificate(request: web.Request, refusal: Refusal, peer: _Peer
         rejection=peer,
         about=Role.RENEWAL,
     )
-
-
-def _in_grace(gate: Gate, peer: VerifiedPeer | Rejection | None) -> bool:
-    # Expired is the last of the faults that a judgement names: the register knows it, and not as revoked.
-    if not isinstance(peer, Rejection) or peer.state is not CertificateState.EXPIRED:
-        return False
-    end = peer.not_after_at
-    return end is not None and end < gate.office.now() <= renewable_until(end, gate.office)
 
 
 async def _may_finish(gate: Gate, request: web.BaseRequest) -> bool:

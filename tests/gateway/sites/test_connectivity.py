@@ -175,12 +175,33 @@ async def test_each_bad_certificate_is_told_apart(served, office, state):
     assert dict(page.main.table(0))["発行先（コモンネーム）"] == "K123456780001"
 
 
+async def test_an_expired_certificate_that_can_still_be_renewed(tmp_path):
+    """D8: in the period of grace the step is the renewal, a second later the reissue."""
+    async with (
+        open_office(tmp_path, grace_days=10) as office,
+        serve(office, tmp_path, Role.CONNECTIVITY, application, ClientCertificate.ASK) as served,
+    ):
+        visitor = served.visitor(await picked_up(office), "abc")
+        (record,) = ca.store.find_by_common_name(office.database.read(), "K123456780001")
+        clock_of(office).set(record.not_after_at + 10 * 86_400)
+        for row in (words.IN_GRACE, words.CERTIFICATE[CertificateState.EXPIRED]):
+            page = await visitor.get()
+            assert finding(page) == "問題あり " + row.text[0]
+            step = page.main.one("section", aria_labelledby="certificate").one("a")
+            assert step.text == words.TARGETS[row.target][0]
+            clock_of(office).advance(seconds=1)
+
+
 def test_every_state_has_a_finding_and_every_step_a_target():
     """No state of ca.trust ends in a KeyError, and no next step in a dead link."""
     assert set(words.CERTIFICATE) == set(CertificateState) - {CertificateState.VALID, CertificateState.NONE}
     tables = [words.CERTIFICATE, words.VALID, words.BROWSERS, words.COOKIES, words.TLS, words.PROXY]
     tables += [words.JAVASCRIPT, words.POPUPS, words.CLOCK, words.REACH]
-    rows = [row for table in tables for row in table.values()] + [words.EXPIRES_SOON, words.BROWSER_PHONE]
+    rows = [row for table in tables for row in table.values()] + [
+        words.EXPIRES_SOON,
+        words.IN_GRACE,
+        words.BROWSER_PHONE,
+    ]
     assert {row.target for row in rows} - {""} <= set(words.TARGETS)
     for row in rows:
         assert row.level in words.LEVELS

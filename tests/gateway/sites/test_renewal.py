@@ -11,8 +11,10 @@ import ca.store
 from ca import datadir
 from enroll import applications, issuance, login, people, pickup, renewal, scheduler, store
 from enroll.jst import day_of, shown
+from gateway import pages
 from gateway.context import Role
 from gateway.sites import renewal as site_module
+from gateway.sites.service import application as service_application
 from gateway.tls import ClientCertificate
 from gateway.words import NOT_AVAILABLE_JA
 from tests.gateway.sites.kit import Served, Visitor, serve
@@ -466,6 +468,30 @@ async def test_the_period_of_grace(tmp_path):
         for path in ("/", "/application", "/status"):
             page = await visitor.get(path)
             assert (page.status, page.h1) == (403, "クライアント証明書の有効期限が切れています")
+
+
+async def test_other_sites_lead_to_the_renewal_in_the_period_of_grace(tmp_path):
+    """D8: nobody is told to apply for a reissue who can still renew; afterwards everybody is."""
+    async with (
+        open_office(tmp_path, grace_days=10) as office,
+        serve(
+            office,
+            tmp_path,
+            Role.SERVICE,
+            service_application,
+            ClientCertificate.REQUIRE,
+            lambda gate: pages.refused(gate, Role.SERVICE),
+        ) as served,
+    ):
+        await admit(office)
+        p12, _, not_after_at = await in_hand(office)
+        visitor = served.visitor(p12, "abc")
+        clock_of(office).set(not_after_at + 10 * DAY)
+        for link in ("更新のお手続きを開く", "再発行のお手続きを見る"):
+            page = await visitor.get("/")
+            assert (page.status, page.h1) == (403, "クライアント証明書の有効期限が切れています")
+            assert page.main.all("a", class_="button")[0].text == link
+            clock_of(office).advance(seconds=1)
 
 
 async def test_no_grace_for_what_is_revoked(tmp_path):
