@@ -12,7 +12,15 @@ from enroll import store
 from enroll.issuance import check_entitled
 from enroll.office import Office
 from enroll.openings import Opening, open_request, prepare_opening
-from enroll.people import Admission, Person, Prepared, admit, check_person, prepare_admission
+from enroll.people import (
+    Admission,
+    Person,
+    Prepared,
+    admit,
+    check_person,
+    lineages_of,
+    prepare_admission,
+)
 from enroll.refusals import Refusal
 from enroll.states import State
 
@@ -240,10 +248,7 @@ def _reissue(
 
 
 def _check_room(db: sqlite_utils.Database, office: Office, user_id: str) -> None:
-    user = store.user(db, user_id)
-    organisation = store.organisation(db, user.policy_number) if user is not None else None
-    own = organisation.lineages if organisation is not None else None
-    allowed = office.settings.lineages if own is None else own
+    allowed = lineages_of(db, office, user_id)
     # A renewal keeps the name: what it replaced is on the same PC. What nobody fetched yet is superseded.
     names = {
         each.common_name

@@ -104,6 +104,14 @@ def check_organisation(organisation: store.Organisation) -> store.Organisation:
     return replace(organisation, name=name)
 
 
+def lineages_of(db: sqlite_utils.Database, office: Office, user_id: str) -> int:
+    """How many PCs, and how many credentials, a user may have: by the organisation, else ours (E18)."""
+    user = store.user(db, user_id)
+    organisation = None if user is None else store.organisation(db, user.policy_number)
+    own = None if organisation is None else organisation.lineages
+    return office.settings.lineages if own is None else own
+
+
 async def add_user(
     office: Office, person: Person, *, channel: Literal["online", "paper"], actor: str
 ) -> Admission:

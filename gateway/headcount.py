@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import mmap
 import secrets
-from hashlib import blake2b
+
+from gateway.cells import cells_of
 
 #: Cells in each of the two rows of a worker: 256 KiB in all. With 10,000 connections from as many addresses
 #: an address is taken for having one connection more than it has, now and then.
@@ -24,10 +25,9 @@ def headcounts(workers: int, cells: int = CELLS) -> list[Headcount]:
 class Headcount:
     """What one worker adds to, and what all of them have, in memory of a fixed size.
 
-    A guest has a cell in each of two rows, and the smaller number counts: never too few, and too many only
-    for who shares both with others. A keyed hash chooses the cells, so that nobody can choose whose to
-    share. Only the worker itself writes in its rows, so that no lock is needed, and they are wiped when it
-    is gone.
+    A guest has a cell in each of two rows (`cells`), and the smaller number counts: never too few, and too
+    many only for who shares both with others. Only the worker itself writes in its rows, so that no lock is
+    needed, and they are wiped when it is gone.
     """
 
     def __init__(self, rows: list[memoryview[int]], own: memoryview[int], secret: bytes) -> None:
@@ -36,7 +36,7 @@ class Headcount:
 
     def enter(self, guest: bytes) -> int:
         """One more. Returns how many of it there are now, this one included."""
-        cells, own = self._cells_of(guest), self._own
+        cells, own = cells_of(guest, self._secret, self._cells), self._own
         for cell in cells:
             own[cell] += 1
         return self._least(cells)
@@ -44,12 +44,12 @@ class Headcount:
     def leave(self, guest: bytes) -> None:
         """One less of those that entered here."""
         own = self._own
-        for cell in self._cells_of(guest):
+        for cell in cells_of(guest, self._secret, self._cells):
             own[cell] -= 1
 
     def count(self, guest: bytes) -> int:
         """How many of it there are."""
-        return self._least(self._cells_of(guest))
+        return self._least(cells_of(guest, self._secret, self._cells))
 
     def wipe(self) -> None:
         """The worker is gone, and everybody with it."""
@@ -58,7 +58,3 @@ class Headcount:
     def _least(self, cells: tuple[int, int]) -> int:
         first, second = cells
         return min(sum([row[first] for row in self._rows]), sum([row[second] for row in self._rows]))
-
-    def _cells_of(self, guest: bytes) -> tuple[int, int]:
-        drawn = int.from_bytes(blake2b(guest, key=self._secret, digest_size=8).digest(), "big")
-        return drawn % self._cells, self._cells + (drawn >> 32) % self._cells

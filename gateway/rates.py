@@ -10,7 +10,8 @@ import math
 import mmap
 import secrets
 from dataclasses import dataclass
-from hashlib import blake2b
+
+from gateway.cells import cells_of
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,9 @@ CELLS = 2**17
 class Ledger:
     """The moments at which askers' buckets are full again (GCRA), in memory of a fixed size.
 
-    An asker has a cell in each of two rows, and the earlier of its two moments counts: sharing one cell
-    with somebody busy does no harm. A keyed hash chooses the cells, so that nobody can choose whose to
-    share. Processes forked later have the same cells. They take no lock: of two that count one asker in
-    the same instant, one may be forgotten.
+    An asker has a cell in each of two rows (`cells`), and the earlier of its two moments counts: sharing one
+    with somebody busy does no harm. Processes forked later have the same cells. They take no lock: of two
+    that count one asker in the same instant, one may be forgotten.
     """
 
     def __init__(self, cells: int = CELLS) -> None:
@@ -56,7 +56,7 @@ class Ledger:
         cost = 1.0 / per_second
         # A burst of less than one request would let nobody ask at all.
         depth = max(burst_seconds, cost)
-        moments, cells = self._moments, self._cells_of(asker)
+        moments, cells = self._moments, cells_of(asker, self._secret, self._cells)
         for cell in cells:
             # What is further off is of a slower rate, before a reload, and holds nobody up any more.
             moments[cell] = min(moments[cell], now + depth)
@@ -66,8 +66,3 @@ class Ledger:
         for cell in cells:
             moments[cell] = max(moments[cell], full_at)
         return 0
-
-    def _cells_of(self, asker: bytes) -> tuple[int, int]:
-        drawn = blake2b(asker, key=self._secret, digest_size=16).digest()
-        first, second = int.from_bytes(drawn[:8], "big"), int.from_bytes(drawn[8:], "big")
-        return first % self._cells, self._cells + second % self._cells

@@ -16,6 +16,7 @@ from enroll.acme.wire import encode_base64url
 from enroll.issuance import check_entitled
 from enroll.office import Office
 from enroll.openings import draw_request
+from enroll.people import lineages_of
 from enroll.refusals import Refusal
 from enroll.states import WAITING, Event
 from enroll.transitions import apply
@@ -103,10 +104,7 @@ async def withdraw(office: Office, kid: str, *, actor: str) -> bool:
 
 
 def _check_lineages(db: sqlite_utils.Database, office: Office, user_id: str, count: int) -> None:
-    user = enroll.store.user(db, user_id)
-    organisation = None if user is None else enroll.store.organisation(db, user.policy_number)
-    own = None if organisation is None else organisation.lineages
-    allowed = office.settings.lineages if own is None else own
+    allowed = lineages_of(db, office, user_id)
     alive = [one for one in store.credentials_of(db, user_id) if one.withdrawn_at is None]
     if len(alive) + count > allowed:
         raise Refusal("limit_reached", detail=f"{allowed} at a time, and {len(alive)} are in use")

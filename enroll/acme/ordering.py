@@ -139,9 +139,10 @@ async def deactivate_authorization(door: Door, account: Account, authorization_i
         at = door.office.now()
         if store.deactivate_authorization(db, authorization_id):
             for order in store.open_orders(db, account.id, at):
+                if authorization_id not in order.authorization_ids:
+                    continue
                 # Section 7.1.6: one that the pages have submitted goes on, and valid is for good.
-                submitted = current(db, order, at).status in ("processing", "valid")
-                if authorization_id in order.authorization_ids and not submitted:
+                if current(db, order, at).status not in ("processing", "valid"):
                     store.release_request(db, order.id, at)
         return find_authorization(db, account, authorization_id)
 

@@ -42,6 +42,10 @@ def of_user(words: str = "Only this user's.") -> Callable[[Any], Any]:
     return click.option("--user", "user_id", default=None, metavar="USER_ID", callback=_capitals, help=words)
 
 
+_ROLE, _NOTICE_BY = click.Choice(["member", "admin"]), click.Choice(["mail", "postcard"])
+_PASSWORD_BY = click.Choice(["mail", "postcard", "admin"])
+
+
 @house_command(_ORG, "add")
 @click.argument("policy_number", metavar="NUMBER")
 @click.argument("name")
@@ -53,7 +57,7 @@ def of_user(words: str = "Only this user's.") -> Callable[[Any], Any]:
 )
 @click.option(
     "--issue-password-by",
-    type=click.Choice(["mail", "postcard", "admin"]),
+    type=_PASSWORD_BY,
     default="mail",
     show_default=True,
     help="Other than mail: the issue password is not in the pick-up mail; admin: the 管理者 passes it on.",
@@ -100,7 +104,7 @@ async def _org_list(house: House) -> Answer:
 @click.option("--number", "new_number", default=None, help="Its new 証券番号.")
 @click.option("--name", default=None)
 @click.option("--lineages", type=int, default=None, help="PCs, and credentials for programs, per user.")
-@click.option("--issue-password-by", type=click.Choice(["mail", "postcard", "admin"]), default=None)
+@click.option("--issue-password-by", type=_PASSWORD_BY, default=None)
 async def _org_change(house: House, policy_number: str, new_number: str | None, **given: Any) -> Answer:
     """Record what is different about an organisation; its users and their certificates stay as they are."""
     changes = _changes({"policy_number": new_number, **given})
@@ -136,10 +140,10 @@ async def _org_enable(house: House, policy_number: str) -> Answer:
 @click.argument("name")
 @click.argument("mail")
 @click.option("--user-id", default="", help="4 to 12 of A-Z and 0-9; default: a generated one.")
-@click.option("--role", type=click.Choice(["member", "admin"]), default="member", show_default=True)
+@click.option("--role", type=_ROLE, default="member", show_default=True)
 @click.option(
     "--notice-by",
-    type=click.Choice(["mail", "postcard"]),
+    type=_NOTICE_BY,
     default="mail",
     show_default=True,
     help="How ユーザーIDのお知らせ goes out.",
@@ -217,8 +221,8 @@ async def _user_enable(house: House, user_id: str) -> Answer:
 @USER_ID
 @click.option("--name", default=None)
 @click.option("--mail", default=None, help="Letters that still wait go there, too.")
-@click.option("--role", type=click.Choice(["member", "admin"]), default=None)
-@click.option("--notice-by", type=click.Choice(["mail", "postcard"]), default=None)
+@click.option("--role", type=_ROLE, default=None)
+@click.option("--notice-by", type=_NOTICE_BY, default=None)
 @click.option("--org", "policy_number", default=None, metavar="NUMBER", help="Move to this organisation.")
 async def _user_change(house: House, user_id: str, **given: Any) -> Answer:
     """Record what is different about a user. User ID, passwords and certificates stay as they are."""
