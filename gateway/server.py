@@ -316,7 +316,7 @@ async def _tell_inside(now: Serving) -> None:
             opened = await internal.listen(
                 settings.host,
                 settings.port,
-                ready=lambda: serving.wrong(now),
+                ready=lambda: serving.readiness(now),
                 figures=lambda: serving.every_sample(now),
             )
         except ConfigError as error:

@@ -21,6 +21,8 @@ from gateway.running.metrics import Sample
 # A scrape reads whole tables; it may as well be told what the last one was.
 _KEPT_SECONDS = 30.0
 _WRITE_SECONDS = 5.0
+# A server's certificate with less left is warned of: who renews by hand needs some weeks.
+_SERVER_SECONDS = 30 * 86_400
 # Bytes: the database's log grows by some MiB before they are put into the database.
 _ROOM = 16 * 2**20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -76,6 +78,21 @@ async def wrong_with(
     current = {"issuing": house.datadir.authority.current.not_after_at}
     ended = [name for name, end in {**current, **served}.items() if end < now()]
     return wrong + [f"the certificate {name} has ended" for name in ended]
+
+
+def warnings_of(house: House, served: Mapping[str, int], now: Callable[[], float] = time.time) -> list[str]:
+    """What an operator has to see to while the house still serves. Each ends with what to do."""
+    return [
+        f"the certificate {name} ends in {(end - now()) / 86_400:.0f} days: {_renewing(house)}"
+        for name, end in sorted(served.items())
+        if now() <= end < now() + _SERVER_SECONDS
+    ]
+
+
+def _renewing(house: House) -> str:
+    if house.config.tls.certificate == "local":
+        return "sekisho reload"
+    return "renew the file that tls.certificate names, then sekisho reload"
 
 
 def resident_bytes() -> int:

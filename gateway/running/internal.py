@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from aiohttp import web
@@ -12,8 +13,18 @@ from aiohttp import web
 from gateway.running.metrics import CONTENT_TYPE, Sample, exposition
 from gateway.running.ports import unusable
 
-#: What keeps the gateway from serving, in words; nothing for a good one.
-Ready = Callable[[], Awaitable[list[str]]]
+
+@dataclass(frozen=True)
+class Readiness:
+    """How the gateway is, in words for its operator."""
+
+    #: What keeps it from serving. /readyz answers 503 while there is any.
+    wrong: tuple[str, ...] = ()
+    #: What it serves in spite of, and an operator has to see to. Each ends with what to do.
+    warnings: tuple[str, ...] = ()
+
+
+Ready = Callable[[], Awaitable[Readiness]]
 Figures = Callable[[], Awaitable[Iterable[Sample]]]
 
 
@@ -53,8 +64,9 @@ async def listen(host: str, port: int, ready: Ready, figures: Figures) -> Intern
         return _json(200, {"status": "ok"})
 
     async def readyz(_: web.BaseRequest) -> web.Response:
-        wrong = await ready()
-        return _json(503 if wrong else 200, {"status": "not ready" if wrong else "ready", "wrong": wrong})
+        found = await ready()
+        told = {"status": "not ready" if found.wrong else "ready", **asdict(found)}
+        return _json(503 if found.wrong else 200, told)
 
     async def metrics(_: web.BaseRequest) -> web.Response:
         text = exposition(await figures())

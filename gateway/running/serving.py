@@ -28,7 +28,8 @@ from gateway.listener import Listener, Network
 from gateway.proxy.mount import assertion_keys
 from gateway.rates import Ledger
 from gateway.running import descriptors, places
-from gateway.running.figures import Figures, resident_bytes, wrong_with
+from gateway.running.figures import Figures, resident_bytes, warnings_of, wrong_with
+from gateway.running.internal import Readiness
 from gateway.running.journal import Journal
 from gateway.running.meter import Meter
 from gateway.running.metrics import Sample
@@ -226,9 +227,11 @@ async def every_sample(serving: Serving) -> list[Sample]:
     return samples + await serving.figures.samples(serving.house, _ends(serving))
 
 
-async def wrong(serving: Serving) -> list[str]:
-    """What keeps us from serving."""
-    return _silent(serving.post) + await wrong_with(serving.house, serving.listener.accepting, _ends(serving))
+async def readiness(serving: Serving) -> Readiness:
+    """What keeps us from serving, and what an operator has to see to before it does."""
+    served = _ends(serving)
+    wrong = _silent(serving.post) + await wrong_with(serving.house, serving.listener.accepting, served)
+    return Readiness(tuple(wrong), tuple(warnings_of(serving.house, served)))
 
 
 def proxies_of(config: Config) -> tuple[Network, ...]:

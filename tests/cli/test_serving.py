@@ -28,7 +28,7 @@ from gateway.house import open_house, opened_house
 from gateway.identity import JWKS_PATH, ROTATION
 from gateway.proxy.mount import assertion_keys
 from gateway.running import serving
-from gateway.running.figures import wrong_with
+from gateway.running.figures import warnings_of, wrong_with
 from gateway.running.serving import Post
 from tests.cli.conftest import Shell
 from tests.cli.processes import (
@@ -522,6 +522,18 @@ async def test_a_full_disk_is_wrong(sekisho: Shell) -> None:
         assert told == [f"the disk of {sekisho.data} has 3 MiB left"]
 
 
+async def test_a_certificate_near_its_end_is_warned_of(sekisho: Shell) -> None:
+    """From 30 days before the end, with what to do; not before, and not after, when it is wrong."""
+    end, day = 2_000_000_000, 86_400
+    async with opened_house(sekisho.data, PASSPHRASE) as house:
+        for left, told in ((30 * day + 1, 0), (30 * day - 1, 1), (1, 1), (-1, 0)):
+            found = warnings_of(house, {"server:a": end}, now=lambda left=left: float(end - left))  # type: ignore[misc]
+            assert len(found) == told, left
+        assert warnings_of(house, {"server:a": end}, now=lambda: end - 9.0 * day) == [
+            "the certificate server:a ends in 9 days: sekisho reload"
+        ]
+
+
 def test_health_and_figures(sekisho: Shell, tmp_path: Path) -> None:
     """The internal port answers three pages on loopback; the figures tell what has happened, of nobody."""
     with ready(sekisho.data, tmp_path) as gateway:
@@ -531,7 +543,11 @@ def test_health_and_figures(sekisho: Shell, tmp_path: Path) -> None:
         gateway.set("limits", "idle", "0")
         assert gateway.command("reload").returncode == 1
         assert get_plain(gateway.internal, "/healthz") == (200, '{"status": "ok"}\n')
-        assert json.loads(get_plain(gateway.internal, "/readyz")[1]) == {"status": "ready", "wrong": []}
+        assert json.loads(get_plain(gateway.internal, "/readyz")[1]) == {
+            "status": "ready",
+            "wrong": [],
+            "warnings": [],
+        }
         assert get_plain(gateway.internal, "/other")[0] == 404
         text = get_plain(gateway.internal, "/metrics")[1]
         for expected in (

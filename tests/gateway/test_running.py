@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from ca.errors import ConfigError
 from gateway import http
 from gateway.running import internal, places
+from gateway.running.internal import Readiness
 from gateway.running.journal import Journal, _line, event_of
 from gateway.running.meter import Histogram, Meter
 from gateway.running.metrics import exposition
@@ -190,10 +191,12 @@ def test_histogram() -> None:
 
 async def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     """/readyz is 503 with words when something keeps us from serving; a taken port is the operator's."""
-    wrong = ["the database cannot be written (OperationalError)"]
+    wrong = ("the database cannot be written (OperationalError)",)
+    warnings = ("the certificate server:help.localhost ends in 9 days: sekisho reload",)
+    found = [Readiness(wrong, warnings), Readiness((), warnings)]
 
-    async def ready() -> list[str]:
-        return wrong
+    async def ready() -> Readiness:
+        return found.pop(0)
 
     async def figures() -> list[tuple[str, dict[str, str], float]]:
         return [("sekisho_mails_waiting", {}, 3)]
@@ -203,7 +206,10 @@ async def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     try:
         async with aiohttp.ClientSession() as session:
             async with session.get(f"{url}/readyz") as got:
-                assert (got.status, (await got.json())["wrong"]) == (503, wrong)
+                told = {"status": "not ready", "wrong": list(wrong), "warnings": list(warnings)}
+                assert (got.status, await got.json()) == (503, told)
+            async with session.get(f"{url}/readyz") as got:
+                assert (got.status, await got.json()) == (200, told | {"status": "ready", "wrong": []})
             async with session.get(f"{url}/metrics") as got:
                 assert got.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
                 assert "sekisho_mails_waiting 3\n" in await got.text()
@@ -218,10 +224,13 @@ async def test_what_is_wrong_is_said(tmp_path: Path) -> None:
 async def test_who_asks_takes_no_descriptors_from_visitors() -> None:
     """Whoever opens connections and asks nothing makes room for those who come later."""
 
+    async def well() -> Readiness:
+        return Readiness()
+
     async def nothing() -> list[Any]:
         return []
 
-    opened = await internal.listen("127.0.0.1", 0, nothing, nothing)
+    opened = await internal.listen("127.0.0.1", 0, well, nothing)
     idle = [await asyncio.open_connection("127.0.0.1", opened.port) for _ in range(4 * internal.MOST)]
     try:
         url = f"http://127.0.0.1:{opened.port}/readyz"
