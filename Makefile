@@ -7,7 +7,7 @@ SUMMARY ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench soak screenshots lint setup packages clean
+.PHONY: help demo test bench soak screenshots lint docs setup packages clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -33,6 +33,9 @@ lint: setup ## style, format and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+
+docs: setup ## every document as a site in build/docs; a broken link is an error
+	@$(VENV)/bin/sphinx-build -n -W --keep-going -q -c docs . build/docs
 
 setup: ## the virtual environment, made or brought up to date
 	@tools/setup "$(VENV)" "$(PYTHON)"
