@@ -110,6 +110,12 @@ def _paths(value: tuple[str, ...]) -> str | None:
     return None if good else "write paths that begin with / and end without one"
 
 
+def _scopes(value: tuple[str, ...]) -> str | None:
+    own = r"(?!(?:login|logout|portal|assets|favicon\.ico)/)"
+    good = all(re.fullmatch(rf"/{own}(?:[A-Za-z0-9_~-][A-Za-z0-9_~.-]*/)+", path) for path in value)
+    return None if good else "write paths of the upstream's that begin and end with /, such as '/app/'"
+
+
 def _pairs(value: tuple[str, ...]) -> str | None:
     good = all(re.fullmatch(r"[A-Za-z0-9-]+=[a-z-]+", pair) for pair in value)
     return None if good else "write each as 'Header-Name=what', such as 'X-Remote-User=user'"
@@ -336,6 +342,9 @@ class Behind:
     public: tuple[str, ...] = _setting((), "paths without a login, such as ['/public']", _paths)
     certificate: tuple[str, ...] = _setting(
         (), "paths for which the certificate is enough, such as ['/api']", _paths
+    )
+    service_workers: tuple[str, ...] = _setting(
+        (), "paths whose pages may have service workers, such as ['/app/']; [] for none", _scopes
     )
     headers: tuple[str, ...] = _setting(
         (),

@@ -77,7 +77,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 _NOT_IN_TRAILERS = re.compile(
     rb"(?:host|cookie|set-cookie|authorization|range|max-forwards|cache-control|age|vary|date|location"
     rb"|retry-after|www-authenticate|alt-svc|origin|referer|expires|warning|pragma|trailer"
-    rb"|content-.*|if-.*|accept.*|sec-.*|x-http-method.*|x-method-override)"
+    rb"|content-.*|clear-site-data|if-.*|accept.*|sec-.*|x-http-method.*|x-method-override)"
 )
 #: What the gate looks at in a request, and whether it goes on as well.
 OF_REQUESTS: Mapping[bytes, bool] = {
@@ -87,18 +87,38 @@ OF_REQUESTS: Mapping[bytes, bool] = {
         False,
     ),
     **dict.fromkeys(
-        (b"cookie", b"origin", b"sec-fetch-site", b"sec-websocket-key", b"sec-websocket-version"), True
+        (b"cookie", b"origin", b"sec-fetch-site", b"sec-websocket-key", b"sec-websocket-version",
+         b"sec-fetch-dest", b"service-worker", b"referer"),
+        True,
     ),
 }  # fmt: skip
 #: The same of answers.
 OF_ANSWERS: Mapping[bytes, bool] = {
-    **dict.fromkeys((b"content-length", b"transfer-encoding", b"connection", b"upgrade"), False),
+    **dict.fromkeys(
+        (b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"clear-site-data"), False
+    ),
     **dict.fromkeys((b"date", b"set-cookie", b"sec-websocket-accept"), True),
 }
-_DROPPED_FROM_ANSWERS = HOP_BY_HOP | {
-    b"content-length",
-    b"alt-svc",  # would lead browsers to a port that asks for no certificate (V6)
+#: Fields of an answer that would count for the whole origin, or host, and so for our own pages on it. A
+#: field that counts for its document only is the upstream's own business (README.md has both lists).
+ORIGIN_WIDE: Mapping[bytes, str] = {
+    b"alt-svc": "leads browsers to a port that asks for no certificate (V6)",
+    b"service-worker-allowed": "lets a service worker answer for our pages; the relay sets its own",
+    b"strict-transport-security": "a max-age of 0 takes ours away, includeSubDomains locks other hosts",
+    b"nel": "tells a collector of the upstream's of every request to our pages",
+    b"report-to": "names that collector, and one for the crashes of our pages",
+    b"cross-origin-opener-policy": "of the value that ours has, a page reads those of ours that it opens",
+    b"cross-origin-opener-policy-report-only": "reports the addresses of our pages that come next",
+    b"public-key-pins": "shuts people out of this host, and those below it, for months",
+    b"public-key-pins-report-only": "reports the certificates that visitors of our pages see",
+    b"expect-ct": "the same",
+    b"use-as-dictionary": "our requests would name it, and caches mix both answers",
+    b"secure-session-registration": "the browser keeps requests to our pages waiting for the upstream",
+    b"sec-session-registration": "the same by its earlier name",
 }
+# Of Clear-Site-Data: ours keep neither. "cookies" ends logins on all hosts of the domain, ours among them.
+_MAY_BE_CLEARED = frozenset({b'"cache"', b'"storage"'})
+_DROPPED_FROM_ANSWERS = HOP_BY_HOP | {b"content-length", *ORIGIN_WIDE}
 _KEPT = [b"keep-alive"]
 _USUAL_OPTIONS = frozenset({b"", b"close", b"keep-alive", b"te", b"upgrade", b"http2-settings"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -128,7 +148,7 @@ NO_BODY = Body(None, False)
 
 
 def dropped_from_answers(name: bytes) -> bool:
-    """Whether a field of an answer belongs to the upstream's connection, or leads around the gate."""
+    """Whether a field of an answer belongs to the upstream's connection, or counts for pages of ours."""
     return name.lower() in _DROPPED_FROM_ANSWERS
 
 
@@ -275,8 +295,10 @@ def response_head(
     close: bool = False,
     cookie: bytes = b"",
     date: Callable[[], bytes],
+    ours: bytes = b"",
 ) -> bytes:
     """The head as the client gets it. ``framing``: our own Content-Length or Transfer-Encoding line.
+    ``ours``: further whole lines of ours.
 
     ``cookie``: a name that the upstream must not set, because it is ours. ``date``: asked for an answer
     that has none.
@@ -286,7 +308,7 @@ def response_head(
         reason,
         _lines_but(fields, cookie),
         b"" if b"date" in fields.noted else b"Date: %s\r\n" % date(),  # RFC 9110 6.6.1
-        framing,
+        framing + ours,
         b"Connection: close\r\n\r\n" if close else b"\r\n",
     )
 
@@ -304,20 +326,18 @@ def switching_head(reason: bytes, fields: Fields, cookie: bytes = b"") -> bytes:
     )
 
 
-def trailer_section(trailers: RawHeaders, off: Callable[[bytes], bool] | None = None) -> bytes:
+def trailer_section(trailers: RawHeaders, off: Callable[[bytes], bool] = dropped_from_answers) -> bytes:
     """The last chunk and the fields after it, without what may not stand there.
 
-    ``off``: for a request, what is taken off its header as well.
+    ``off``: what is taken off the header as well; of an answer, unless it is given.
     """
     return b"0\r\n%s\r\n" % lines_of(trailers, lambda name: may_trail(name, off))
 
 
-def may_trail(name: bytes, off: Callable[[bytes], bool] | None = None) -> bool:
+def may_trail(name: bytes, off: Callable[[bytes], bool]) -> bool:
     """Whether a field may stand after a body: whoever merges it into the header must not be misled."""
     lower = name.lower()
-    return not (
-        lower in HOP_BY_HOP or _NOT_IN_TRAILERS.fullmatch(_folded(lower)) or (off is not None and off(lower))
-    )
+    return not (lower in HOP_BY_HOP or _NOT_IN_TRAILERS.fullmatch(_folded(lower)) or off(lower))
 
 
 def announced_trailers(noted: Noted, off: Callable[[bytes], bool]) -> bytes:
@@ -372,6 +392,21 @@ def foreign(method: str, noted: Noted, host: bytes, *, websocket: bool) -> bool:
         return True
     sites = noted.get(b"sec-fetch-site", ())
     return not websocket and any(each not in (b"same-origin", b"none") for each in sites)
+
+
+def for_worker(noted: Noted) -> bool:
+    """Whether a browser asks for the script of a service worker (Service Workers, "Update"), which would
+    stand before every page of its scope."""
+    return b"service-worker" in noted or b"serviceworker" in noted.get(b"sec-fetch-dest", ())
+
+
+def registered_before(noted: Noted, target: str, host: bytes) -> bool:
+    """Whether a request `for_worker` is by a worker that is there already and not by a page that registers
+    one: the page has an address of its own in Referer, the worker that of its script (so does Chromium 156),
+    which it can shorten but not make another page's."""
+    page = b"https://" + host.lower() + b"/"
+    pages = [each for each in noted.get(b"referer", ()) if each[: len(page)].lower() == page]
+    return not any(each[len(page) - 1 :] not in (b"/", target.encode("ascii")) for each in pages)
 
 
 def expects_continue(noted: Noted) -> bool:
@@ -442,8 +477,12 @@ def is_token(name: str) -> bool:
 
 
 def _lines_but(fields: Fields, cookie: bytes) -> bytes:
-    """The lines of an answer without those that set the cookie."""
+    """The lines of an answer without those that set the cookie, or clear what is not the upstream's."""
     lines = fields.lines
+    if b"clear-site-data" in fields.noted:
+        asked = b",".join(fields.noted[b"clear-site-data"]).split(b",")
+        kept = [each.strip() for each in asked if each.strip() in _MAY_BE_CLEARED]
+        lines = [*lines, b"Clear-Site-Data: %s\r\n" % b", ".join(kept)] if kept else lines
     if cookie and any(cookie in value for value in fields.noted.get(b"set-cookie", ())):
         lines = [line for line in lines if not _sets(line, cookie)]
     return b"".join(lines)

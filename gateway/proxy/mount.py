@@ -85,6 +85,19 @@ _FIRST: Mapping[str, First] = {
     ),
 }
 
+#: What a service worker's script gets; see `relay.Relay.begin`.
+_NO_WORKER = Words(
+    403,
+    ("この機能はご利用いただけません", "Not available here"),
+    (
+        "ページの動作を変更するプログラム（Service Worker）は、このサイトでは許可されていません。",
+        "Programs that change how pages work (service workers) are not permitted on this site.",
+    ),
+    ("ページはそのままご利用いただけます。", "The pages work without them: just go on."),
+)
+
+_WORKERS: Mapping[str, Words] = dict.fromkeys(("service_worker", "old_worker"), _NO_WORKER)
+
 _AGAIN = ("しばらくしてからもう一度お試しください。", "Please try again in a little while.")
 _CALL = (
     "続く場合は、照会番号を下記の照会先へお伝えください。",
@@ -131,6 +144,8 @@ _CAUSES: Mapping[str, str] = {
     "closed": "the service ended the connection before it answered",
     "cut": "the service ended the connection within the head of its answer",
     "malformed": "what the service answered is not HTTP/1.1 that can be handed on",
+    "service_worker": "a page asked for a service worker; [upstream] service_workers names where it may",
+    "old_worker": "a service worker from before is in the browser; it was told to drop it",
     "switched": "the service changed to a protocol that nobody asked for",
 }
 
@@ -142,6 +157,7 @@ class Prepared:
     upstream: Upstream
     rules: Rules
     identity: Identity
+    workers: tuple[str, ...] = ()
 
 
 def prepare(house: House, gate: Gate) -> Prepared | None:
@@ -150,7 +166,8 @@ def prepare(house: House, gate: Gate) -> Prepared | None:
     if not config.upstream.addresses:
         return None
     try:
-        return Prepared(_upstream(house, config), _rules(config), _identity(config, gate, keys))
+        workers = config.upstream.service_workers
+        return Prepared(_upstream(house, config), _rules(config), _identity(config, gate, keys), workers)
     except ConfigError as error:
         raise ConfigError(f"[upstream] {error}") from None
 
@@ -159,7 +176,7 @@ def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Relay:
     """Hands every path that is not the service's own to the upstream, after the service's login."""
     pool, cookie = Pool(prepared.upstream), cookie_name(door.SITE)
     relay = Relay(
-        Proxied(pool, prepared.identity, prepared.rules, cookie, OWN),
+        Proxied(pool, prepared.identity, prepared.rules, cookie, OWN, prepared.workers),
         now=gate.now,
         login=RememberedCallers(
             gate.office, partial(_session_key, cookie), partial(_logged_in, gate, cookie)
@@ -240,10 +257,14 @@ async def _failed(request: web.BaseRequest, status: int, code: str) -> web.Strea
     first = _FIRST.get(code)
     if first is not None:
         return await _before(request, code, first)
-    words = REFUSALS.get(code) or _UPSTREAM.get(status) or _UPSTREAM[400]
+    words = _WORKERS.get(code) or REFUSALS.get(code) or _UPSTREAM.get(status) or _UPSTREAM[400]
     about = Role.SERVICE if code in ABOUT_CERTIFICATE else None
     response = await _words(request, words, code, about=about)
     response.set_status(status)
+    if code == "old_worker":
+        # The only thing that makes a browser forget it: no status does (w3c/ServiceWorker issue 204). Its
+        # caches, and what else the upstream's pages have stored, go with it.
+        response.headers["Clear-Site-Data"] = '"storage"'
     return response
 
 

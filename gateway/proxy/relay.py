@@ -44,7 +44,8 @@ class Proxied:
     """What a site hands on, under which rules, and what it says of the caller.
 
     ``cookie``: the name of our session cookie, which neither reaches the upstream nor may be set by it.
-    ``own``: first segments of the paths that the site answers itself.
+    ``own``: first segments of the paths that the site answers itself. ``workers``: scopes below which the
+    upstream may have service workers, such as ``/app/``.
     """
 
     pool: Pool
@@ -52,6 +53,7 @@ class Proxied:
     rules: Rules = LOGIN_ONLY
     cookie: str = ""
     own: frozenset[str] = frozenset()
+    workers: tuple[str, ...] = ()
 
 
 class Callers(Protocol):
@@ -108,6 +110,7 @@ class Relay:
         self.waits = proxied.pool.waits
         self.now = now
         self._own, self._rules = proxied.own, proxied.rules
+        self._workers = sorted(proxied.workers, key=len, reverse=True)
         self._login, self._certificate = login, certificate
         self.date = lambda: http_date(now())
         self.off = heads.taken_off(proxied.identity.names)
@@ -124,6 +127,15 @@ class Relay:
 
     def begin(self, request: Request) -> None:
         """Hands on a request that passed the gate, or declines it."""
+        fields = request.fields
+        if fields is None:
+            fields = request.fields = self.sorted(request.headers)
+        if heads.for_worker(fields.noted) and not self.worker_scope(request.target):
+            # Whoever is not logged in is told so as well: it is then that a worker stands before the login.
+            request.front.info.count("refused.service-worker")
+            old = heads.registered_before(fields.noted, request.target, fields.noted[b"host"][0])
+            request.front.decline(request, NotRelayed(403, "old_worker" if old else "service_worker"))
+            return
         level, verdict = access(self._rules, request.target), request.verdict
         if not isinstance(verdict, VerifiedPeer):
             if level is Access.PUBLIC:
@@ -142,6 +154,10 @@ class Relay:
             request.front.decline(request, NotRelayed(403, "not_permitted"))
         else:
             self._hand_on(request, Caller(verdict), None)
+
+    def worker_scope(self, target: str) -> str:
+        """The scope that a service worker with this script may have at most; empty for none."""
+        return next((scope for scope in self._workers if target.startswith(scope)), "")
 
     async def _admit(self, request: Request, callers: Callers) -> None:
         try:
@@ -179,6 +195,7 @@ class Errand:
         "_relay",
         "_turned_away",
         "_upload",
+        "_worker",
         "body",
         "expect",
         "front",
@@ -194,14 +211,17 @@ class Errand:
         """Raises Malformed, and NotRelayed if another site's page is behind the request (V40)."""
         self.front = request.front
         fields = request.fields
-        if fields is None:
-            fields = request.fields = relay.sorted(request.headers)
+        assert fields is not None  # since `Relay.begin`
         noted = fields.noted
         self._relay, self.request, self._callers = relay, request, callers
         self._upload: asyncio.Task[None] | None = None
         # Loop time at which the caller is asked for again, and why he is not let in any more.
         self._due = relay.pool.loop.time() + relay.waits.recheck
         self._turned_away: Exception | None = None
+        # Never the upstream's word for it: by that its script could take the whole origin.
+        self._worker = b""
+        if heads.for_worker(noted):
+            self._worker = heads.header_line("Service-Worker-Allowed", relay.worker_scope(request.target))
         self.body = body = heads.body_of(noted)
         self.key = heads.websocket_key(request.method, noted, body)
         self.expect = heads.expects_continue(noted) and body.expected
@@ -394,6 +414,7 @@ class Errand:
             close=close,
             cookie=relay.cookie,
             date=relay.date,
+            ours=self._worker,
         )
         return start, chunked, close
 

@@ -26,7 +26,7 @@ from enroll import mails, scheduler
 from enroll.jst import JST
 from enroll.office import Office
 from enroll.settings import DAY
-from gateway.config import FILE_NAME, Config, Listen, toml_of
+from gateway.config import FILE_NAME, Behind, Config, Listen, toml_of
 from gateway.context import Role
 from gateway.house import House, open_house
 from gateway.server import run
@@ -109,17 +109,25 @@ class World:
 
 
 @asynccontextmanager
-async def world(path: Path, left: int = LEFT) -> AsyncIterator[World]:
+async def world(path: Path, left: int = LEFT, config: Config | None = None) -> AsyncIterator[World]:
     """A gateway that was set up three years ago, less ``left`` days, and lives at that time."""
-    data = path / "world"
     start = _years_ago(3) + left * DAY
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    datadir.create(path / "world", PASSPHRASE, start - DAY, cost=CHEAP)
+    async with served(path, start, config or Config()) as made:
+        yield made
+
+
+@asynccontextmanager
+async def served(path: Path, start: int, config: Config, port: int = 0) -> AsyncIterator[World]:
+    """The gateway of a world that was made in ``path``, with these settings, living at ``start``."""
+    data = path / "world"
+    with socket.create_server(("127.0.0.1", port)) as listening:
         port = listening.getsockname()[1]
-        datadir.create(data, PASSPHRASE, start - DAY, cost=CHEAP)
-        config = replace(Config(), listen=Listen(host="127.0.0.1", port=port))
-        (data / FILE_NAME).write_text(toml_of(config))
+        config = replace(config, listen=Listen(host="127.0.0.1", port=port))
+        # [upstream] as it is given: a test may want what no file can say.
+        (data / FILE_NAME).write_text(toml_of(replace(config, upstream=Behind())))
         clock = ManualClock(start)
-        house = open_house(data, PASSPHRASE, clock=clock, spare_keys=2)
+        house = replace(open_house(data, PASSPHRASE, clock=clock, spare_keys=2), config=config)
         stop, ready = asyncio.Event(), asyncio.Event()
 
         async def started(_: int) -> None:

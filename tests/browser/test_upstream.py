@@ -45,13 +45,12 @@ _INTRUDE = """(target) => new Promise((resolve) => {
 })"""
 
 
-async def test_a_browser_uses_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_browser_uses_the_service(tmp_path: Path) -> None:
     """Everything a page does goes through, with the caller's name; another site's page gets nowhere."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         settings = replace(Config(), upstream=Behind(addresses=(address,)))
-        monkeypatch.setattr(kit, "Config", lambda: settings)
-        async with kit.world(tmp_path) as world:
+        async with kit.world(tmp_path, config=settings) as world:
             issuer, audience = world.url(Role.HELP, ""), world.url(Role.SERVICE, "")
             service = application(await published(world), issuer, audience, world.clock.seconds)
             runner = web.AppRunner(service)

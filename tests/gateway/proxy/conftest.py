@@ -78,6 +78,7 @@ async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
         cookie: str = "",
         limits: Any = None,
         own: frozenset[str] = frozenset(),
+        workers: tuple[str, ...] = (),
         handler: Any = None,
         around: Callable[[Relay], Any] = lambda relay: relay,
         **admit: Callable[[Request], Awaitable[Caller]],
@@ -88,7 +89,7 @@ async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
         pools.append(pool)
         running: list[Running] = []
         callers = {name: Asking(find) for name, find in admit.items()}
-        proxied = Proxied(pool, identity, rules, cookie, own)
+        proxied = Proxied(pool, identity, rules, cookie, own, workers)
         relay = Relay(proxied, now=lambda: running[0].clock.seconds(), **callers)
         behind = replace(site(pki), handler=handler or explained(), relay=around(relay))
         running.append(await serve(behind, limits=limits))

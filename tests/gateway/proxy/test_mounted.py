@@ -141,6 +141,22 @@ async def test_the_services_own_paths_stay_its_own(service: Served) -> None:
     assert (await visitor.post("/portal/")).status in (404, 405)
 
 
+async def test_a_service_worker_is_told_to_go(service: Served) -> None:
+    """Its script is refused in words, before anybody logs in as well. One that is in a browser already is
+    dropped with what it stored; a page that asks for one loses nothing."""
+    visitor = await at_home(service)
+    asks = {"Service-Worker": "script", "Sec-Fetch-Dest": "serviceworker", "Sec-Fetch-Mode": "same-origin"}
+    for path in ("/app/who", "/free/who", "/nothing.js"):
+        there = await visitor.get(path, **asks, Referer=visitor.origin + path)
+        assert (there.status, there.h1) == (403, "この機能はご利用いただけません")
+        assert there.headers["Clear-Site-Data"] == '"storage"'
+        asked = await visitor.get(path, **asks, Referer=visitor.origin + "/app/")
+        assert (asked.status, "Clear-Site-Data" in asked.headers) == (403, False)
+    await visitor.post("/logout")
+    there = await visitor.get("/app/who", **asks)
+    assert (there.status, there.headers["Clear-Site-Data"]) == (403, '"storage"')
+
+
 async def test_a_certificate_is_enough_where_the_rules_say_so(service: Served) -> None:
     """There the user is the certificate's; a disabled one is not let in."""
     visitor = (await established(service)).visitor(service)

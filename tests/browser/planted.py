@@ -1,0 +1,136 @@
+"""An upstream that was taken over: its pages attack ours, with which they share an origin."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from playwright.async_api import Page
+
+from gateway.config import Behind, Config
+from tests.browser import kit
+from tests.browser.steps import established, log_in
+
+# Takes over every page of its scope: a login page of its own, a page that says that it may share its windows
+# with ours, and one that fetches where its navigation is led.
+WORKER = """
+self.addEventListener('install', () => self.skipWaiting());
+self.addEventListener('activate', (event) => event.waitUntil(self.clients.claim()));
+const page = (text, headers) => new Response(`<h1>${text}</h1>`, {
+  headers: {'Content-Type': 'text/html; charset=utf-8', ...headers}});
+self.addEventListener('fetch', (event) => {
+  const url = new URL(event.request.url);
+  if (url.pathname === '/login') event.respondWith(page('planted login'));
+  if (url.pathname === '/app/forged') {
+    event.respondWith(page('forged', {'Cross-Origin-Opener-Policy': url.searchParams.get('policy')}));
+  }
+  if (url.pathname === '/app/led') {
+    event.respondWith(fetch(event.request.url).then(async (got) => page(await got.text())));
+  }
+});
+"""
+
+
+@dataclass
+class Planted:
+    """The attacker's service. ``headers``: what its answers carry besides, which a test changes; ``asked``:
+    the paths that were asked of it."""
+
+    address: str
+    headers: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def config(self, **behind: Any) -> Config:
+        """Settings with this service behind the gate; ``behind``: others of [upstream]."""
+        return replace(Config(), upstream=Behind(addresses=(self.address,), **behind))
+
+
+@asynccontextmanager
+async def planted() -> AsyncIterator[Planted]:
+    """The service, running."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        made = Planted(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        runner = web.AppRunner(_service(made), access_log=None)
+        await runner.setup()
+        await web.SockSite(runner, listening).start()
+        try:
+            yield made
+        finally:
+            await runner.cleanup()
+
+
+@asynccontextmanager
+async def at_home(
+    path: Path, service: Planted, role: str = "member", config: Config | None = None, **behind: Any
+) -> AsyncIterator[tuple[kit.World, Page]]:
+    """A gate before the service, and the browser of a user who is logged in there."""
+    async with kit.world(path, config=config or service.config(**behind)) as world:
+        person = kit.persona(path / "pc", world.house.datadir.server_ca_pem)
+        await established(world, person, path, role)
+        async with kit.page(person) as page:
+            await log_in(page, world)
+            await page.wait_for_url("**/portal/")
+            yield world, page
+
+
+def _service(made: Planted) -> web.Application:
+    async def answer(request: web.Request) -> web.Response:
+        made.asked.append(request.path)
+        if request.path == "/app/led":
+            raise web.HTTPSeeOther("/portal/password")
+        script = request.path.endswith(".js")
+        return web.Response(
+            text=WORKER if script else "<!doctype html><title>planted</title><h1>planted</h1>",
+            content_type="text/javascript" if script else "text/html",
+            headers={"Cache-Control": "no-cache", **made.headers},
+        )
+
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", answer)
+    return app
+
+
+_REGISTER = """async ([script, scope]) => {
+  try {
+    await navigator.serviceWorker.register(script, scope ? {scope} : undefined);
+    const deadline = performance.now() + 10_000;
+    for (;;) {
+      const all = await navigator.serviceWorker.getRegistrations();
+      if (all.some((each) => each.active?.state === 'activated')) {
+        return all.map((each) => new URL(each.scope).pathname).join();
+      }
+      if (performance.now() > deadline) return 'never active';
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  } catch (error) { return error.name; }
+}"""
+
+
+async def register(page: Page, script: str, scope: str = "") -> str:
+    """Registers a service worker; the scopes that there are then, or the name of the error."""
+    got: str = await page.evaluate(_REGISTER, [script, scope])
+    return got
+
+
+async def registrations(page: Page) -> list[str]:
+    """The scopes of the service workers that the browser has for this origin."""
+    found: list[str] = await page.evaluate(
+        "async () => (await navigator.serviceWorker.getRegistrations())"
+        ".map((each) => new URL(each.scope).pathname)"
+    )
+    return found
+
+
+async def gone(page: Page) -> bool:
+    """Whether the browser has dropped its service workers, in ten seconds at most."""
+    for _ in range(100):
+        if not await registrations(page):
+            return True
+        await asyncio.sleep(0.1)
+    return False
