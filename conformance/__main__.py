@@ -7,17 +7,23 @@ import asyncio
 import ssl
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from conformance import cases, credentials, known, report
+from conformance import cases, credentials, known, preflight, report
 from conformance.case import LEVELS, Case
-from conformance.credentials import Credentials, Usage
+from conformance.credentials import Credential, Credentials, Usage
+from conformance.journal import Journal
+from conformance.known import Known
 from conformance.responder import answering
-from conformance.run import Result, run, select
+from conformance.run import Limits, Result, run, select
 from conformance.wire import Broken, Wire, client_context, origin_of
 from conformance.world import World
 
 ALL_GOOD, FOUND, USAGE = 0, 1, 2
+
+#: Groups of cases that need no order, nor an account of their own.
+_WITHOUT_ORDER = frozenset({"directory", "nonce", "http"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return USAGE if stop.code else ALL_GOOD
     try:
-        chosen = select(cases.CASES, options.level, options.only)
+        chosen = select(cases.CASES, options.level, options.only, options.section)
         if options.list:
             print("\n".join(f"{one.level:6} {one.id:44} {one.title} [{one.clause}]" for one in chosen))
             return ALL_GOOD
@@ -39,23 +45,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, chosen: Sequence[Case]) -> int:
-    if not options.directory:
-        raise Usage("no server given; add --directory https://.../directory")
-    try:
-        origin_of(options.directory)
-    except Broken as error:
-        raise Usage(f"--directory: {error}; write it as https://.../directory") from None
-    if not chosen:
-        raise Usage(f"no case matches --only {options.only}; see --list")
-    given = credentials.load(options.credentials) if options.credentials else Credentials()
+    _check(options, chosen)
+    given = _given(options)
     expected = known.load(options.known) if options.known else {}
     quiet = options.json == "-"
+    results: list[Result] = []
 
     def show(result: Result) -> None:
+        results.append(result)
         if not quiet:
             print(report.line(result, expected), flush=True)
 
-    results = asyncio.run(_suite(options, given, chosen, show))
+    def tell(lines: Sequence[str]) -> None:
+        if not quiet:
+            print("\n".join(lines), flush=True)
+
+    try:
+        results = asyncio.run(_suite(options, given, chosen, show, tell))
+    except KeyboardInterrupt:
+        # What was found is not lost with the rest.
+        print(f"conformance: interrupted after {len(results)} of {len(chosen)} cases", file=sys.stderr)
+        _report(options, results, expected, quiet)
+        return FOUND
+    return _report(options, results, expected, quiet)
+
+
+def _report(
+    options: argparse.Namespace, results: Sequence[Result], expected: dict[str, Known], quiet: bool
+) -> int:
     verdict = known.judge(results, expected)
     if options.json:
         _write(options.json, report.as_json(results, verdict, expected, options.directory).encode())
@@ -66,8 +83,48 @@ def _run(options: argparse.Namespace, chosen: Sequence[Case]) -> int:
     return ALL_GOOD if verdict.good else FOUND
 
 
+def _check(options: argparse.Namespace, chosen: Sequence[Case]) -> None:
+    """Usage for what would only be noticed when the run is over."""
+    if not options.directory:
+        raise Usage("no server given; add --directory https://.../directory")
+    try:
+        origin_of(options.directory)
+    except Broken as error:
+        raise Usage(f"--directory: {error}; write it as https://.../directory") from None
+    if not chosen:
+        wanted = " ".join(filter(None, [options.only, *options.section]))
+        raise Usage(f"no case matches {wanted}; see --list")
+    for name in ("timeout", "deadline"):
+        seconds = getattr(options, name)
+        if seconds is not None and not seconds > 0:
+            raise Usage(f"--{name} {seconds:g}: give seconds, more than 0")
+    if options.resume and not options.results:
+        raise Usage("--resume goes on with a file of results; name it: --results FILE")
+    for name in ("json", "junit"):
+        target = getattr(options, name)
+        if target and target != "-":
+            try:
+                with open(target, "ab"):
+                    pass
+            except OSError as error:
+                raise Usage(f"--{name} {target}: {error.strerror}; name a file that can be written") from None
+
+
+def _given(options: argparse.Namespace) -> Credentials:
+    """The credentials of the file, and those that the command line names for a server without bindings."""
+    given = credentials.load(options.credentials) if options.credentials else Credentials()
+    named = tuple(
+        Credential("", b"", ({"type": "dns", "value": name},), reusable=True) for name in options.identifier
+    )
+    return replace(given, bindings=(*given.bindings, *named))
+
+
 async def _suite(
-    options: argparse.Namespace, given: Credentials, chosen: Sequence[Case], show: Callable[[Result], None]
+    options: argparse.Namespace,
+    given: Credentials,
+    chosen: Sequence[Case],
+    show: Callable[[Result], None],
+    tell: Callable[[Sequence[str]], None],
 ) -> list[Result]:
     try:
         context = client_context(options.ca_file)
@@ -77,9 +134,24 @@ async def _suite(
             f"--ca-file {options.ca_file} or --resolve: {error}; give a PEM file, NAME=ADDRESS"
         ) from error
     world = World(options.directory, Wire(context, resolve), given, ca_file=options.ca_file, resolve=resolve)
+    world.contact = tuple(options.contact)
+    limits = Limits(options.timeout, options.deadline)
+    orders = any(one.id.partition(".")[0] not in _WITHOUT_ORDER for one in chosen)
     try:
         async with answering(options.http_01_port, world.key_authorizations):
-            return await run(world, chosen, options.timeout, show)
+            found = await preflight.look(
+                world, answers_http_01=options.http_01_port is not None, orders=orders
+            )
+            tell(found.lines)
+            if not options.results:
+                return await run(world, chosen, limits, show)
+            with Journal(options.results, options.directory, resume=options.resume) as journal:
+
+                def keep(result: Result) -> None:
+                    journal.add(result)
+                    show(result)
+
+                return await run(world, chosen, limits, keep, journal.earlier(chosen))
     except OSError as error:
         raise Usage(f"--http-01-port {options.http_01_port}: {error}; give a free port") from error
     finally:
@@ -102,12 +174,36 @@ def _parser() -> argparse.ArgumentParser:
     add("--directory", metavar="URL", help="the server's directory")
     add("--ca-file", metavar="FILE", help="PEM roots to trust for TLS (default: the system's)")
     add("--credentials", metavar="FILE", help="JSON with external account bindings (see README)")
+    add(
+        "--identifier",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a DNS name to order, for a server that asks for no binding; again for more",
+    )
+    add(
+        "--contact",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="a contact to give with each newAccount, such as mailto:you@example.org",
+    )
     add("--json", metavar="FILE", help="write results as JSON; - is stdout, and nothing else is printed")
     add("--junit", metavar="FILE", help="write results as JUnit XML")
+    add("--results", metavar="FILE", help="write each result as it comes, a JSON line each")
+    add("--resume", action="store_true", help="go on after the results that are in --results")
     add("--only", metavar="GLOB", help="run the cases whose id matches (comma-separated globs)")
+    add(
+        "--section",
+        metavar="CLAUSE",
+        action="append",
+        default=[],
+        help='run the cases of a clause and those below it: "RFC 8555 7.4", 7.4, "RFC 9773"',
+    )
     add("--known", metavar="FILE", help="expected failures (TOML)")
     add("--list", action="store_true", help="list the cases and end")
     add("--timeout", metavar="S", type=float, default=30.0, help="seconds a case may take (default 30)")
+    add("--deadline", metavar="S", type=float, help="seconds the whole run may take (default: any)")
     add("--level", choices=LEVELS, default="ours", help="run cases up to this level (default ours: all)")
     add("--resolve", metavar="NAME=ADDRESS", action="append", default=[], help="connect to ADDRESS for NAME")
     add("--http-01-port", metavar="PORT", type=int, help="answer http-01 validations on this port")

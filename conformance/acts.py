@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from conformance import jose, pki
-from conformance.case import Failed, Skipped, expect
-from conformance.check import status
+from conformance.check import shown, status
 from conformance.credentials import Credential, Identifier
+from conformance.verdict import Failed, Skipped, expect
 from conformance.wire import Answer
 from conformance.world import Account, Issued, Order, World
 
@@ -58,6 +58,8 @@ def bind(credential: Credential, key: jose.Key, url: str, **changes: object) -> 
 async def account_request(world: World, key: jose.Key, credential: Credential | None) -> dict[str, object]:
     """The newAccount payload: terms agreed, and bound when there is a credential."""
     payload: dict[str, object] = {"termsOfServiceAgreed": True}
+    if world.contact:
+        payload["contact"] = list(world.contact)
     if credential is not None and credential.binds:
         payload["externalAccountBinding"] = bind(credential, key, await world.resource("newAccount"))
     return payload
@@ -76,11 +78,29 @@ async def register(world: World, credential: Credential | None, alg: str = "ES25
 
 
 def registered(answer: Answer, key: jose.Key, credential: Credential) -> Account:
-    expect(answer, status(201), about="newAccount")
+    if answer.status != 201:
+        raise Failed(f"newAccount: {shown(answer)}, not 201{remedy(answer, credential)}")
     url = answer.header("Location")
     if not url:
         raise Failed("newAccount gave no Location")
     return Account(url, key, credential, answer)
+
+
+def remedy(answer: Answer, credential: Credential) -> str:
+    """What whoever runs the suite may have left out, to be put behind a refused newAccount."""
+    kind, detail = answer.problem_type(), str(answer.object().get("detail", "")).lower()
+    if kind == "externalAccountRequired" or (not credential.binds and "external" in detail):
+        return "; it asks for external account bindings: give some in --credentials FILE"
+    if kind in {"invalidContact", "unsupportedContact"} or "contact" in detail or "email" in detail:
+        return "; it asks for a contact: add --contact mailto:you@example.org"
+    if credential.binds and kind in {"unauthorized", "malformed", "externalAccountRequired"}:
+        return (
+            f"; is {credential.kid} bound already, or its key another one? Give fresh bindings in "
+            "--credentials FILE"
+        )
+    if kind == "userActionRequired":
+        return f"; it wants its terms agreed to by hand: {answer.object().get('instance')}"
+    return "; wait until its limit is over" if kind == "rateLimited" else ""
 
 
 async def account(world: World) -> Account:

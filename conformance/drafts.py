@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from conformance import acts, jose, pki
-from conformance.case import Case, Level, expect
+from conformance.case import Case, Level
 from conformance.check import Check
 from conformance.draft import HONEST, Draft, Twist, payload_of
+from conformance.verdict import expect
 from conformance.world import World
 
 MakeDraft = Callable[[World], Awaitable[Draft]]

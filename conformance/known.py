@@ -48,7 +48,7 @@ def load(path: str) -> dict[str, Known]:
 def judge(results: Iterable[Result], known: dict[str, Known]) -> Verdict:
     """Splits what did not pass into expected and not, and finds listed cases that pass."""
     results = list(results)
-    bad = [one for one in results if one.outcome in {"FAIL", "CRASH", "HANG"}]
+    bad = [one for one in results if one.outcome in {"FAIL", "BLOCKED", "CRASH", "HANG"}]
     return Verdict(
         tuple(one for one in bad if one.case.id in known),
         tuple(one for one in bad if one.case.id not in known),

@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from conformance import jose
 from conformance.credentials import Identifier
+from conformance.verdict import Failed
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,28 @@ def purposes(certificate: x509.Certificate) -> list[str]:
 
 def ari_id(certificate: x509.Certificate) -> str:
     """The unique identifier of RFC 9773 4.1: the serial keeps the zero octet DER puts before a high bit."""
-    key_identifier = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
     serial = certificate.serial_number
     octets = serial.to_bytes(serial.bit_length() // 8 + 1, "big")
-    return f"{jose.b64(key_identifier.key_identifier or b'')}.{jose.b64(octets)}"
+    return f"{jose.b64(authority_key(certificate))}.{jose.b64(octets)}"
+
+
+def authority_key(certificate: x509.Certificate) -> bytes:
+    """The authority key identifier's keyIdentifier; Failed where there is none (RFC 9773 4.1 needs it)."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        raise Failed("the certificate has no authority key identifier (RFC 5280 4.2.1.1)") from None
+    if found.key_identifier is None:
+        raise Failed("the authority key identifier has no keyIdentifier (RFC 5280 4.2.1.1)")
+    return found.key_identifier
+
+
+def subject_key(certificate: x509.Certificate) -> bytes:
+    """The subject key identifier; Failed where there is none (RFC 5280 4.2.1.2: a CA has one)."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        raise Failed("the issuer has no subject key identifier (RFC 5280 4.2.1.2)") from None
 
 
 def new_private() -> ec.EllipticCurvePrivateKey:

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 
 from conformance.case import OUTCOMES
 from conformance.known import Known, Verdict
-from conformance.run import Result
+from conformance.run import Result, blockers
 
 
 def line(result: Result, known: dict[str, Known]) -> str:
     """One line of the table."""
     mark = " (known)" if result.outcome not in {"PASS", "SKIP"} and result.case.id in known else ""
-    text = f"{result.outcome:5} {result.case.level:6} {result.case.id:44} {result.case.title}"
+    text = f"{result.outcome:7} {result.case.level:6} {result.case.id:44} {result.case.title}"
     if not result.detail:
         return text
-    return f"{text}\n{'':12} {printable(result.detail)}{mark}  [{result.case.clause}]"
+    return f"{text}\n{'':14} {printable(result.detail)}{mark}  [{result.case.clause}]"
 
 
 def summary(results: Sequence[Result], verdict: Verdict) -> str:
@@ -26,7 +26,9 @@ def summary(results: Sequence[Result], verdict: Verdict) -> str:
     parts = [f"{counts[name]} {name}" for name in OUTCOMES if counts[name]]
     parts.append(f"{len(verdict.expected)} known") if verdict.expected else None
     lines = [f"{len(results)} cases: " + ", ".join(parts)]
-    lines += [f"unexpected {one.outcome}: {one.case.id}" for one in verdict.unexpected]
+    found = [one for one in verdict.unexpected if one.outcome != "BLOCKED"]
+    lines += [f"unexpected {one.outcome}: {one.case.id}" for one in found]
+    lines += [f"{count} cases are BLOCKED: {printable(why)}" for why, count in blockers(results)]
     lines += [f"unexpected pass: {one.case.id}" for one in verdict.surprises]
     return "\n".join(lines)
 
@@ -49,6 +51,7 @@ def as_json(results: Sequence[Result], verdict: Verdict, known: dict[str, Known]
                 "level": one.case.level,
                 "outcome": one.outcome,
                 "detail": printable(one.detail),
+                **({"prerequisite": one.prerequisite} if one.prerequisite else {}),
                 "clause": one.case.clause,
                 "title": one.case.title,
                 "seconds": round(one.seconds, 3),

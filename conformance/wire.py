@@ -12,11 +12,12 @@ import ssl
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 HEAD_LIMIT = 64 * 1024
-BODY_LIMIT = 16 * 1024 * 1024
+# No ACME answer is near this; a CRL may be. More of it is not read, whatever the server announces.
+BODY_LIMIT = 4 * 1024 * 1024
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -55,6 +56,12 @@ class Answer:
         """The body as a JSON object, empty when it is anything else."""
         value = self.json()
         return value if isinstance(value, dict) else {}
+
+    def shortened(self, octets: int) -> Answer:
+        """The answer with no more than the first octets of a body that is no JSON object."""
+        if len(self.body) <= octets:
+            return self
+        return replace(self, body=b"" if self.body[:1] == b"{" else self.body[:octets])
 
     def problem_type(self) -> str:
         """The problem type without the ACME URN prefix, '' when there is none."""
@@ -228,11 +235,11 @@ async def read_answer(reader: asyncio.StreamReader, method: str) -> tuple[Answer
     if "chunked" in coding:
         body = await _read_chunked(reader)
     elif length is not None:
-        if int(length) > BODY_LIMIT:
-            raise ValueError("body too long")
+        if not length.isdigit() or int(length) > BODY_LIMIT:
+            raise ValueError(f"Content-Length {length[:40]!r}: more than {BODY_LIMIT} octets, or no number")
         body = await reader.readexactly(int(length))
     else:
-        body, keep = await reader.read(BODY_LIMIT), False
+        body, keep = await _read_to_end(reader), False
     return Answer(status, headers, body), keep
 
 
@@ -252,15 +259,31 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[int, tuple[tuple[str
 
 
 async def _read_chunked(reader: asyncio.StreamReader) -> bytes:
-    body = b""
+    body = bytearray()
     while True:
         size = int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16)
-        chunk = await reader.readexactly(size + 2)
+        # Before it is read: a chunk may announce more than there is memory.
+        if size < 0 or len(body) + size > BODY_LIMIT:
+            raise ValueError(f"the body is longer than {BODY_LIMIT} octets")
+        chunk = await reader.readexactly(size)
         if size == 0:
-            return body
-        body += chunk[:-2]
+            # RFC 9112 7.1.2: trailer fields, none of which ACME knows, end with an empty line.
+            while await reader.readuntil(b"\r\n") != b"\r\n":
+                pass
+            return bytes(body)
+        if await reader.readexactly(2) != b"\r\n":
+            raise ValueError("a chunk does not end where it says")
+        body += chunk
+
+
+async def _read_to_end(reader: asyncio.StreamReader) -> bytes:
+    """A body that ends with the connection (RFC 9112 6.3 item 8), however many reads that takes."""
+    body = bytearray()
+    while part := await reader.read(65_536):
+        body += part
         if len(body) > BODY_LIMIT:
-            raise ValueError("body too long")
+            raise ValueError(f"the body is longer than {BODY_LIMIT} octets")
+    return bytes(body)
 
 
 def _abandon(connection: _Connection) -> None:

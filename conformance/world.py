@@ -13,13 +13,18 @@ from typing import TypeVar
 from cryptography import x509
 
 from conformance import jose, pki
-from conformance.case import Failed, Skipped, expect
 from conformance.check import status
 from conformance.credentials import Credential, Credentials, Identifier
 from conformance.draft import HONEST, Draft, Twist, compose, payload_of
+from conformance.verdict import Blocked, Failed, Skipped, expect
 from conformance.wire import Answer, Broken, Call, Wire, client_context
 
 T = TypeVar("T")
+
+#: What every directory lists (RFC 8555 7.1.1); newAuthz and renewalInfo are a server's choice.
+REQUIRED = frozenset({"newNonce", "newAccount", "newOrder", "revokeCert", "keyChange"})
+# Octets of a body that are kept for the audit at the end: a run has thousands of answers.
+_KEPT = 16_384
 
 
 @dataclass(frozen=True)
@@ -104,13 +109,18 @@ class World:
     _nonces: list[str] = field(default_factory=list)
     _kept: dict[str, object] = field(default_factory=dict)
     spent: set[str] = field(default_factory=set)  # kids that are bound
+    _given_up: set[str] = field(default_factory=set)
+
+    #: What newAccount is told of how to reach us; servers that insist on it need it.
+    contact: tuple[str, ...] = ()
+    _missing: dict[str, Blocked] = field(default_factory=dict)
 
     # Requests.
 
     async def call(self, call: Call, signed: bool = False, fresh: bool = False) -> Answer:
         """Sends one request; raises Broken for no answer and for 500, keeps nonces and the log."""
         answer = await (self.wire.send_fresh(call) if fresh else self.wire.send(call))
-        self.log.append(Exchange(call, answer, signed))
+        self.log.append(Exchange(call, answer.shortened(_KEPT), signed))
         if answer.status == 500:
             raise Broken(f"500 for {call.method} {call.url}: {answer.body[:160]!r}")
         if (nonce := answer.header("Replay-Nonce")) is not None and answer.problem_type() != "badNonce":
@@ -180,11 +190,30 @@ class World:
         """The URL of a directory resource; skips when the server does not offer it."""
         value = (await self.directory()).get(name)
         if not isinstance(value, str):
+            if name in REQUIRED:
+                raise Blocked(name, "the directory does not list it")
             raise Skipped(f"the server offers no {name}")
         return value
 
     async def keep(self, name: str, make: Callable[[], Awaitable[T]]) -> T:
-        """Makes a shared thing once; a failure to make it is not kept."""
+        """Makes a shared thing once. If that fails, whoever rests on it is Blocked, for the same reason.
+
+        It is tried twice and no more: a server that makes no account would be asked 500 times.
+        """
+        if name in self._kept:
+            return self._kept[name]  # type: ignore[return-value]
+        if (known := self._missing.get(name)) is not None and name in self._given_up:
+            raise known
+        try:
+            self._kept[name] = made = await make()
+        except (Failed, Broken) as error:
+            self._missing[name] = blocked = Blocked(name, str(error))
+            self._given_up |= {name} if known is not None else set()
+            raise blocked from error
+        return made
+
+    async def once(self, name: str, make: Callable[[], Awaitable[T]]) -> T:
+        """What one request came to, for the several cases that look at it. Its failure is theirs."""
         if name not in self._kept:
             self._kept[name] = await make()
         return self._kept[name]  # type: ignore[return-value]

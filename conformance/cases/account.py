@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance import acts, jose
-from conformance.case import MUST, SHOULD, Case, Failed, Skipped, case, expect, require
+from conformance.case import MUST, SHOULD, Case, case
 from conformance.check import (
     both,
     either,
@@ -21,6 +21,7 @@ from conformance.check import (
 from conformance.credentials import Credential
 from conformance.draft import Draft, payload_of
 from conformance.drafts import row
+from conformance.verdict import Failed, Skipped, expect, require
 from conformance.wire import Call
 from conformance.world import Account, World
 

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from conformance import acts
-from conformance.case import MUST, SHOULD, Case, Failed, Level, Skipped, case
+from conformance.case import MUST, SHOULD, Case, Level, case
 from conformance.check import Check, header, linked, media_type, no_member, problem_form, replay_nonce
+from conformance.verdict import Failed, Skipped
 from conformance.wire import DROP_HEADER, Call
 from conformance.world import Exchange, World
 

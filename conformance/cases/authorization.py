@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from conformance import acts, jose, pki
-from conformance.case import MUST, OURS, SHOULD, Case, Failed, Skipped, case, expect, require
+from conformance.case import MUST, OURS, SHOULD, Case, case
 from conformance.check import (
     either,
     header,
@@ -19,6 +19,7 @@ from conformance.check import (
     timestamp,
     timestamp_member,
 )
+from conformance.verdict import Failed, Skipped, expect, require
 from conformance.wire import Answer
 from conformance.world import Order, World
 

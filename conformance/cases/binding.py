@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from conformance import acts, jose
 from conformance.acts import bind
-from conformance.case import MUST, OURS, SHOULD, Case, Level, Skipped, case, expect, require
+from conformance.case import MUST, OURS, SHOULD, Case, Level, case
 from conformance.check import Check, problem, refused, status
 from conformance.credentials import Credential
 from conformance.draft import compact_form
+from conformance.verdict import Skipped, expect, require
 from conformance.world import World
 
 DENIED = problem({401, 403}, "unauthorized")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from conformance import acts, jose, pki
-from conformance.case import MUST, OURS, SHOULD, Case, Failed, Skipped, case, expect
+from conformance.case import MUST, OURS, SHOULD, Case, case
 from conformance.cases.keychange import rollover
 from conformance.check import both, header, linked, member, problem, status
 from conformance.draft import Draft, payload_of
+from conformance.verdict import Failed, Skipped, expect
 from conformance.wire import Answer
 from conformance.world import Account, Issued, Order, World
 

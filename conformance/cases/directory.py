@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from conformance import acts
-from conformance.case import MUST, OURS, SHOULD, Case, Failed, case, expect, require
+from conformance.case import MUST, OURS, SHOULD, Case, case
 from conformance.check import is_url, media_type, status
+from conformance.verdict import Failed, expect, require
 from conformance.world import World
 
 CASES: list[Case] = []

@@ -9,10 +9,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from conformance import acts, jose, pki
-from conformance.case import MUST, OURS, SHOULD, Case, Failed, Level, case, expect, require
+from conformance.case import MUST, OURS, SHOULD, Case, Level, case
 from conformance.check import header, member, problem, refused, status
 from conformance.credentials import Identifier
 from conformance.pki import Wish
+from conformance.verdict import Failed, expect, require
 from conformance.wire import Answer
 from conformance.world import Issued, Order, World
 
@@ -143,7 +144,7 @@ async def _refuse(world: World, bad: BadCsr) -> tuple[Answer, str]:
         )
         return answer, (await acts.reload(world, order)).status
 
-    return await world.keep(f"csr {bad.name}", send)
+    return await world.once(f"csr {bad.name}", send)
 
 
 def _refusals(bad: BadCsr) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from conformance import acts
-from conformance.case import MUST, OURS, SHOULD, Case, case, expect
+from conformance.case import MUST, OURS, SHOULD, Case, case
 from conformance.check import either, problem, refused, status
 from conformance.draft import Twist, text
 from conformance.drafts import row
+from conformance.verdict import expect
 from conformance.wire import Call
 from conformance.world import World
 

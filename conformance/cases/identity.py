@@ -5,10 +5,11 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from conformance import acts, jose
-from conformance.case import MUST, SHOULD, Case, case, expect
+from conformance.case import MUST, SHOULD, Case, case
 from conformance.check import problem, refused
 from conformance.draft import DROP, Draft, Twist, payload_of
 from conformance.drafts import row
+from conformance.verdict import expect
 from conformance.wire import Answer
 from conformance.world import World
 

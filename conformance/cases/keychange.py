@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from conformance import acts, jose
-from conformance.case import MUST, SHOULD, Case, Level, Skipped, case, expect, require
+from conformance.case import MUST, SHOULD, Case, Level, case
 from conformance.check import Check, header, problem, refused, status
 from conformance.draft import DROP, HONEST, Draft, Twist, bend_header, payload_of
+from conformance.verdict import Skipped, expect, require
 from conformance.wire import Answer
 from conformance.world import Account, World
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from conformance import jose
-from conformance.case import MUST, SHOULD, Case, Level, case, expect
+from conformance.case import MUST, SHOULD, Case, Level, case
 from conformance.check import Check, problem, refused
 from conformance.draft import Draft, Twist, payload_of
 from conformance.drafts import row
+from conformance.verdict import expect
 from conformance.world import World
 
 CASES: list[Case] = []

@@ -6,10 +6,11 @@ import asyncio
 import re
 
 from conformance import acts, jose
-from conformance.case import MUST, OURS, SHOULD, Case, Skipped, case, expect, require
+from conformance.case import MUST, OURS, SHOULD, Case, case
 from conformance.check import both, empty_body, header, problem, replay_nonce, status
 from conformance.draft import DROP, Draft, Twist, compose
 from conformance.drafts import row
+from conformance.verdict import Skipped, expect, require
 from conformance.wire import Answer, Call
 from conformance.world import Account, World
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from conformance import acts
-from conformance.case import MUST, OURS, SHOULD, Case, case, expect, require
+from conformance.case import MUST, OURS, SHOULD, Case, case
 from conformance.check import (
     Check,
     both,
@@ -22,6 +22,7 @@ from conformance.check import (
 )
 from conformance.credentials import Identifier
 from conformance.drafts import row
+from conformance.verdict import expect, require
 from conformance.wire import Answer
 from conformance.world import World
 
@@ -200,7 +201,8 @@ async def as_sent(world: World) -> None:
     "once its authorizations are valid an order is ready",
 )
 async def becomes_ready(world: World) -> None:
-    await acts.ready_order(world)
+    owner = await acts.account(world)
+    await acts.make_ready(world, acts.ordered(await acts.new_order(world, owner), owner))
 
 
 def _shouted(world_identifiers: tuple[Identifier, ...]) -> list[dict[str, str]]:

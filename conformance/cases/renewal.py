@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from conformance import acts, jose, pki
-from conformance.case import OURS, Case, Skipped, case, expect, require
+from conformance.case import OURS, Case, case
 from conformance.cases.authorization import challenges
 from conformance.check import header, linked, member, no_member, problem, status
 from conformance.credentials import Credential, Renewal
+from conformance.verdict import Skipped, expect, require
 from conformance.wire import Answer, Broken
 from conformance.world import Account, Order, World
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from conformance import acts, jose, pki
-from conformance.case import MUST, OURS, SHOULD, Case, Failed, Skipped, case, expect, require
+from conformance.case import MUST, OURS, SHOULD, Case, case
 from conformance.cases.certificate import PEM
 from conformance.check import either, header, is_url, media_type, member, problem, refused, status, timestamp
+from conformance.verdict import Failed, Skipped, expect, require
 from conformance.wire import Answer
 from conformance.world import Issued, Order, World
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from conformance import acts, jose, pki
-from conformance.case import MUST, SHOULD, Case, Skipped, case, expect, require
+from conformance.case import MUST, SHOULD, Case, case
 from conformance.check import Check, problem, refused, status
 from conformance.draft import Draft, payload_of
+from conformance.verdict import Skipped, expect, require
 from conformance.wire import Answer
 from conformance.world import Account, Issued, World
 

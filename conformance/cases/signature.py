@@ -6,10 +6,11 @@ import hashlib
 import hmac
 
 from conformance import acts, jose
-from conformance.case import MUST, SHOULD, Case, Failed, case, expect, require
+from conformance.case import MUST, SHOULD, Case, case
 from conformance.check import both, member, problem, refused, status
 from conformance.draft import DROP, Twist
 from conformance.drafts import row
+from conformance.verdict import Failed, expect, require
 from conformance.world import World
 
 BAD_ALG = both(problem(400, "badSignatureAlgorithm"), member("algorithms"))

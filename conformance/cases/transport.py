@@ -5,11 +5,12 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from conformance import acts
-from conformance.case import MUST, SHOULD, Case, case, expect, require
+from conformance.case import MUST, SHOULD, Case, case
 from conformance.check import both, either, empty_body, header, is_url, problem, refused, replay_nonce, status
 from conformance.draft import DROP, Twist, compact_form, general_form, pad, set_member, text, without_http
 from conformance.drafts import row
 from conformance.jose import b64
+from conformance.verdict import expect, require
 from conformance.world import World
 
 BAD = problem(400, "malformed")

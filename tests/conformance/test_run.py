@@ -9,12 +9,14 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from conformance import known, report
-from conformance.__main__ import ALL_GOOD, FOUND, USAGE, main
-from conformance.case import MUST, OURS, SHOULD, Case, Failed, Skipped
+from conformance.__main__ import ALL_GOOD, USAGE, main
+from conformance.case import MUST, OURS, SHOULD, Case
 from conformance.cases import CASES
 from conformance.credentials import Usage, parse
+from conformance.journal import Journal
 from conformance.known import Known
-from conformance.run import Result, run, select
+from conformance.run import GONE, OVER, Limits, Result, run, select
+from conformance.verdict import Failed, Skipped
 from conformance.wire import Broken, Wire, client_context
 from conformance.world import World
 
@@ -48,7 +50,7 @@ MADE = [
 @pytest.fixture
 async def results() -> list[Result]:
     world = World("https://localhost:1/", Wire(client_context(None)))
-    return await run(world, MADE, limit=0.05)
+    return await run(world, MADE, Limits(0.05))
 
 
 async def test_outcomes(results) -> None:
@@ -73,7 +75,14 @@ async def test_json(results) -> None:
     """The JSON report has id, level, outcome and detail for each case, and no control characters."""
     listed = {"a.fail": Known("because")}
     document = json.loads(report.as_json(results, known.judge(results, listed), listed, "https://x/"))
-    assert document["summary"] == {"PASS": 1, "FAIL": 1, "SKIP": 1, "CRASH": 2, "HANG": 1}
+    assert document["summary"] == {
+        "PASS": 1,
+        "FAIL": 1,
+        "SKIP": 1,
+        "BLOCKED": 0,
+        "CRASH": 2,
+        "HANG": 1,
+    }
     second = document["results"][1]
     assert (second["id"], second["level"], second["outcome"]) == ("a.fail", "MUST", "FAIL")
     assert second["detail"] == "wrong \N{REPLACEMENT CHARACTER}[31m"
@@ -126,10 +135,12 @@ def test_list(capsys) -> None:
     assert "RFC 8555 7.4" in capsys.readouterr().out
 
 
-def test_no_server_is_crash(capsys) -> None:
-    """A server that cannot be reached is CRASH, status 1: not a pass and not a usage error."""
-    assert main(["--directory", "https://localhost:1/dir", "--only", "directory.served"]) == FOUND
-    assert "CRASH" in capsys.readouterr().out
+def test_a_server_that_is_not_there_ends_the_run(capsys) -> None:
+    """Nothing can be said of a server that cannot be reached: status 2, and where to look."""
+    assert main(["--directory", "https://localhost:1/dir", "--only", "directory.served"]) == USAGE
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "is it running, and is the port right? see --directory" in shown.err
 
 
 @pytest.mark.parametrize(
@@ -180,15 +191,110 @@ def test_cases_are_well_named() -> None:
 
 
 async def test_stopped_server_is_not_waited_for() -> None:
-    """Two cases without end and a server that does not answer: the rest is HANG at once, and says why."""
+    """Two cases without end and a server that does not answer: the rest is not run, and says why."""
     world = World("https://localhost:1/", Wire(client_context(None)))
-    results = await run(world, [MADE[5]] * 2 + [MADE[0]] * 3, limit=0.02)
-    assert [one.outcome for one in results] == ["HANG"] * 5
-    assert results[-1].detail == "not run: the server has stopped answering"
+    results = await run(world, [MADE[5], MADE[0], MADE[5], *[MADE[0]] * 3], Limits(0.02))
+    assert [one.outcome for one in results] == ["HANG", "PASS", "HANG", *["BLOCKED"] * 3]
+    assert results[-1].detail == GONE
 
 
 async def test_hanging_case_does_not_stop_the_run() -> None:
     """One case without end is one HANG; the twin of the above."""
     world = World("https://localhost:1/", Wire(client_context(None)))
-    results = await run(world, [MADE[5], MADE[0], MADE[5], MADE[0]], limit=0.02)
-    assert [one.outcome for one in results] == ["HANG", "PASS", "HANG", "PASS"]
+    results = await run(world, [MADE[5], MADE[0], MADE[0]], Limits(0.02))
+    assert [one.outcome for one in results] == ["HANG", "PASS", "PASS"]
+
+
+async def test_the_whole_run_has_a_deadline() -> None:
+    """What no time is left for is not run, and is no pass."""
+    world = World("https://localhost:1/", Wire(client_context(None)))
+    results = await run(world, [MADE[5], MADE[0]], Limits(30, whole=0.02))
+    assert [(one.outcome, one.detail) for one in results[1:]] == [("BLOCKED", OVER)]
+    assert not known.judge(results, {}).good
+
+
+async def test_what_cannot_be_had_blocks_who_rests_on_it() -> None:
+    """A thing that cannot be made is tried twice; every case that needs it is BLOCKED, by the same reason."""
+    tried = []
+
+    async def make() -> str:
+        tried.append(1)
+        raise Failed("newAccount: 400 malformed, not 201")
+
+    async def rests(world: World) -> None:
+        await world.keep("account", make)
+
+    world = World("https://localhost:1/", Wire(client_context(None)))
+    results = await run(world, [made(f"b.{n}", rests) for n in range(5)], Limits(1))
+    assert {(one.outcome, one.prerequisite) for one in results} == {("BLOCKED", "account")}
+    assert len(tried) == 2
+    told = report.summary(results, known.judge(results, {}))
+    assert "5 cases are BLOCKED: account: newAccount: 400 malformed, not 201" in told
+    assert not known.judge(results, {}).good
+
+
+async def test_what_could_not_be_had_once_may_be_had_again() -> None:
+    """The twin: a failure by chance blocks one case."""
+    outcomes: list[Exception | None] = [Broken("closed"), None]
+
+    async def make() -> str:
+        if (error := outcomes.pop(0)) is not None:
+            raise error
+        return "made"
+
+    async def rests(world: World) -> None:
+        assert await world.keep("account", make) == "made"
+
+    world = World("https://localhost:1/", Wire(client_context(None)))
+    results = await run(world, [made(f"b.{n}", rests) for n in range(3)], Limits(1))
+    assert [one.outcome for one in results] == ["BLOCKED", "PASS", "PASS"]
+
+
+def test_sections() -> None:
+    """A clause and those below it: 7.4 is not 7.41, and a document's name alone is all of it."""
+    ids = {
+        one: {found.clause for found in select(CASES, "ours", None, [one])}
+        for one in ("RFC 8555 7.4", "7.4", "RFC 9773", "RFC 8555 99")
+    }
+    assert "RFC 8555 7.4.2" in ids["RFC 8555 7.4"]
+    assert all(clause.startswith("RFC 8555 7.4") for clause in ids["RFC 8555 7.4"])
+    assert ids["7.4"] >= ids["RFC 8555 7.4"]
+    assert ids["RFC 9773"]
+    assert all(clause.startswith("RFC 9773") for clause in ids["RFC 9773"])
+    assert not ids["RFC 8555 99"]
+
+
+def test_what_would_be_noticed_too_late_is_noticed_first(tmp_path, capsys) -> None:
+    """A report that cannot be written, and times that are none, end the run before it begins."""
+    to = ["--directory", "https://localhost:1/"]
+    for more, said in (
+        (["--json", str(tmp_path / "no" / "r.json")], "name a file that can be written"),
+        (["--junit", str(tmp_path)], "name a file that can be written"),
+        (["--timeout", "-1"], "--timeout -1: give seconds, more than 0"),
+        (["--deadline", "0"], "--deadline 0: give seconds, more than 0"),
+        (["--resume"], "name it: --results FILE"),
+        (["--section", "RFC 1149"], "no case matches RFC 1149"),
+    ):
+        assert main([*to, *more]) == USAGE
+        assert said in capsys.readouterr().err
+
+
+async def test_a_run_goes_on_where_it_was_cut(tmp_path) -> None:
+    """Results are on disk as they come; with --resume those are not run again, but for what was blocked."""
+    path = str(tmp_path / "results")
+    world = World("https://localhost:1/", Wire(client_context(None)))
+    with Journal(path, "https://a/", resume=False) as journal:
+        first = await run(world, MADE[:2], Limits(1), journal.add)
+        journal.add(Result(MADE[2], "BLOCKED", "account: no", 0.0, "account"))
+    with open(path, "a") as file:
+        file.write('{"id": "a.broken", "outc')  # the last words of a run that was killed
+    with Journal(path, "https://a/", resume=True) as journal:
+        earlier = journal.earlier(MADE)
+        assert list(earlier) == ["a.pass", "a.fail"]
+        again = await run(world, MADE[:4], Limits(1), journal.add, earlier)
+    assert [one.outcome for one in again] == ["PASS", "FAIL", "SKIP", "CRASH"]
+    assert again[1].detail == first[1].detail
+    with Journal(path, "https://a/", resume=True) as journal:
+        assert list(journal.earlier(MADE)) == ["a.pass", "a.fail", "a.skip", "a.broken"]
+    with pytest.raises(Usage, match="it is of https://a/; leave out --resume"):
+        Journal(path, "https://b/", resume=True)
