@@ -60,3 +60,20 @@ def certificates(db: sqlite_utils.Database) -> None:
 def without_their_ends(db: sqlite_utils.Database) -> None:
     """Which ones end when is asked of enrollments: here the index cost every issuance, and served nobody."""
     db.execute("DROP INDEX certificates_not_after_at")
+
+
+@migrations()
+def last_look_at_the_clock(db: sqlite_utils.Database) -> None:
+    """The last reading of the clock that was believed (ca.timekeeping), and up to which row an operator has
+    said that certificates from a clock that ran ahead prove nothing."""
+    db.execute(
+        """
+        CREATE TABLE clock (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            wall_at INTEGER NOT NULL,
+            awake REAL NOT NULL,
+            boot TEXT NOT NULL,
+            confirmed_row INTEGER NOT NULL DEFAULT 0
+        ) STRICT
+        """
+    )

@@ -15,6 +15,7 @@ import sqlite_utils
 
 from ca.keys import spki_sha256
 from ca.revocation import RevocationStatus, RevokedEntry
+from ca.timekeeping import Known, Reading
 
 Status = Literal["reserved", "issued", "revoked"]
 
@@ -215,6 +216,30 @@ def next_crl_number(db: sqlite_utils.Database, issuer_id: str) -> int:
         (issuer_id,),
     ).fetchall()
     return int(row[0][0])
+
+
+def known_time(db: sqlite_utils.Database) -> Known:
+    """What the database knows of the time. Two look-ups by key."""
+    row = db.execute("SELECT wall_at, awake, boot, confirmed_row FROM clock").fetchone()
+    newest = db.execute("SELECT rowid, reserved_at FROM certificates ORDER BY rowid DESC LIMIT 1").fetchone()
+    confirmed = row[3] if row is not None else 0
+    newest_at = newest[1] if newest is not None and newest[0] > confirmed else 0
+    return Known(None if row is None else Reading(*row[:3]), newest_at)
+
+
+def write_tick(db: sqlite_utils.Database, reading: Reading) -> None:
+    """Records a reading that is believed."""
+    db.execute(
+        "INSERT INTO clock (id, wall_at, awake, boot) VALUES (1, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
+        " SET wall_at = excluded.wall_at, awake = excluded.awake, boot = excluded.boot",
+        (reading.wall, reading.awake, reading.boot),
+    )
+
+
+def confirm_tick(db: sqlite_utils.Database, reading: Reading) -> None:
+    """The same by an operator's word: certificates that are there already say nothing against it."""
+    write_tick(db, reading)
+    db.execute("UPDATE clock SET confirmed_row = (SELECT coalesce(max(rowid), 0) FROM certificates)")
 
 
 def count_by_status(db: sqlite_utils.Database) -> dict[str, int]:

@@ -21,7 +21,7 @@ import ca.store
 from ca.keys import from_pkcs8, spki
 from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
 from ca.store import Reservation
-from enroll import store
+from enroll import store, timekeeping
 from enroll.enrollment import CESSATION, Effect, Enrollment, advance, fetchable, overdue
 from enroll.jst import shown_day
 from enroll.office import Office, token_hash
@@ -84,7 +84,7 @@ def begin(
     check_entitled(db, before.user_id)
     if before.state not in WAITING:
         return _continuing(office, before)
-    _check_submittable(db, before, at)
+    _check_submittable(db, office, before, at)
     after, effects = advance(before, Event.SUBMIT, at, office.settings)
     reservation = _plan(office, before, spki_der, names, at)
     ca.store.reserve(db, reservation)
@@ -111,7 +111,7 @@ def issue_now(
     """
     at = office.now()
     check_entitled(db, before.user_id)
-    _check_submittable(db, before, at)
+    _check_submittable(db, office, before, at)
     after, effects = before, list[Effect]()
     for event in (Event.SUBMIT, Event.ISSUE, Event.DOWNLOAD):
         after, more = advance(after, event, at, office.settings)
@@ -291,7 +291,9 @@ def _names_renewed(office: Office, enrollment: Enrollment) -> tuple[str, ...]:
     return source.names if source is not None else ()
 
 
-def _check_submittable(db: sqlite_utils.Database, waiting: Enrollment, at: int) -> None:
+def _check_submittable(db: sqlite_utils.Database, office: Office, waiting: Enrollment, at: int) -> None:
+    # A certificate is dated by this clock for years, and ends the one before it: no way back from either.
+    timekeeping.check(office, db)
     if overdue(waiting, at):
         raise Refusal("not_available", detail="the pick-up window is over")
     if waiting.kind == "renewal":

@@ -7,7 +7,7 @@ from typing import Literal
 
 import sqlite_utils
 
-from enroll import identifiers, letters, passwords, store
+from enroll import identifiers, letters, passwords, store, timekeeping
 from enroll.enrollment import Enrollment, Kind, RevokeOld, announced_until
 from enroll.jst import days_before
 from enroll.office import Office
@@ -89,8 +89,9 @@ def draw_request(
     """Inside a transaction: records a new enrollment; without ``common_name`` the 管理番号 is raised.
 
     Refusal("conflict") when the certificate to replace has its renewal already, "limit_reached" when
-    the user has had every 管理番号 that there is.
+    the user has had every 管理番号 that there is, "clock_in_doubt" when its times would be made up.
     """
+    timekeeping.check(office, db)
     name = common_name or _next_name(db, user.user_id)
     while True:
         enrollment = Enrollment(

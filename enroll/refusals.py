@@ -27,6 +27,7 @@ CODES: dict[str, str] = {
     "not_permitted": "this user may not do that",
     "not_found": "there is no such thing",
     "conflict": "it exists already, or was decided already",
+    "clock_in_doubt": "the machine's clock is not believed: nothing is issued or dated by it for now",
     "limit_reached": "the organisation's or the user's limit is reached",
 }
 

@@ -6,12 +6,13 @@ Every job can run again, late, or in two processes at once, and does its work on
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from datetime import date
 
 import sqlite_utils
 
-from enroll import issuance, letters, mails, store
+from enroll import issuance, letters, mails, store, timekeeping
 from enroll.enrollment import SUPERSEDED, Enrollment
 from enroll.jst import day_of, start_of
 from enroll.office import Office
@@ -19,6 +20,8 @@ from enroll.openings import open_renewal
 from enroll.settings import DAY, Settings
 from enroll.states import LIVE, WAITING, Event
 from enroll.transitions import apply, end_certificate
+
+log = logging.getLogger("sekisho.scheduler")
 
 # A reservation older than this was left by a crash: its signer would have stored it long ago.
 _STUCK_SECONDS = 60
@@ -34,7 +37,19 @@ class Noticed:
 
 
 async def tick(office: Office) -> None:
-    """Everything that is due now, except mails on their way out (``delivery``)."""
+    """Everything that is due now, except mails on their way out (``delivery``).
+
+    Nothing of it can be undone: all of it waits while the clock is in doubt.
+    """
+    judged = await timekeeping.tick(office)
+    if judged.doubt is not None:
+        return
+    if judged.leap:
+        log.warning(
+            "the clock has gone forward by %.1f hours since the last look at it: believed, since that is "
+            "within clock.ahead_days",
+            judged.leap / 3_600,
+        )
     await issuance.recover(office, office.now() - _STUCK_SECONDS)
     await close_overdue(office)
     # E1: a key that was wiped, here or by a login, is in no copy of the files either.

@@ -41,6 +41,11 @@ class Settings:
     #: Failed attempts per quarter of an hour before 429, per certificate and per address.
     attempts: int = 10
     attempt_seconds: int = 900
+    #: How far the clock may be from what is known (ca.timekeeping) before what cannot be undone waits. Ahead:
+    #: a machine that was off or suspended for a long weekend needs nobody, one set a month ahead waits.
+    #: Behind: nothing but a clock that is set goes back; as much as a certificate is backdated.
+    clock_ahead_days: int = 7
+    clock_behind_minutes: int = 10
     mail_from: str = "cpbs_ct@kinen-bs.com"
     mail_return_path: str = ""
     pickup_url: str = "https://pickup.localhost:8443/"

@@ -399,6 +399,12 @@ def newest_enrollments(db: Db, limit: int) -> list[Enrollment]:
     return [_enrollment(row) for row in found]
 
 
+def newest_opening(db: Db) -> int:
+    """When the newest enrollment was opened; 0 if there is none."""
+    row = _one(db, "SELECT created_at FROM enrollments ORDER BY rowid DESC LIMIT 1")
+    return 0 if row is None else int(row["created_at"])
+
+
 def count_by_state(db: Db) -> dict[str, int]:
     """How many enrollments are in each state. Reads the whole table: for reports, not for requests."""
     return dict(db.execute("SELECT state, count(*) FROM enrollments GROUP BY state").fetchall())

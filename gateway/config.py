@@ -354,6 +354,20 @@ class Behind:
 
 
 @dataclass(frozen=True)
+class Timekeeping:
+    """How far the clock is believed; beyond, what cannot be undone waits for: sekisho clock confirm."""
+
+    ahead_days: int = _setting(
+        _POLICY.clock_ahead_days,
+        "days that it may be ahead of what is known: the gateway was off or suspended, or somebody set it",
+        _between(1, 365),
+    )
+    behind_minutes: int = _setting(
+        _POLICY.clock_behind_minutes, "minutes that it may be behind of it", _between(1, 1_440)
+    )
+
+
+@dataclass(frozen=True)
 class Log:
     """What is written down while the gateway runs: one JSON document a line."""
 
@@ -381,6 +395,7 @@ class Config:
     log: Log = Log()
     internal: Internal = Internal()
     database: Storage = Storage()
+    clock: Timekeeping = Timekeeping()
 
     @property
     def public_port(self) -> int:
@@ -465,6 +480,8 @@ def settings_of(config: Config) -> Settings:
         telephone=config.operator.telephone,
         zone=config.protocol.zone,
         quota=config.protocol.quota,
+        clock_ahead_days=config.clock.ahead_days,
+        clock_behind_minutes=config.clock.behind_minutes,
         mail_from=config.mail.from_,
         mail_return_path=config.mail.return_path,
         pickup_url=origin(config.sites.pickup[0], port) + "/",

@@ -247,6 +247,18 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ),
             _CALL,
         ),
+        "clock_in_doubt": Words(
+            503,
+            ("証明書の発行を一時停止しています", "No certificate is issued at the moment"),
+            (
+                "システムの時計を確認中のため、証明書の発行を一時停止しています。お手続きの内容と期限はそのまま保たれます。",
+                "The clock of the system is being checked. Nothing is issued until then, nothing is lost.",
+            ),
+            (
+                "しばらくしてからもう一度お試しください。お急ぎの場合は、照会番号を下記の照会先へお伝えください。",
+                "Please try again later, or call the help desk and tell the reference number.",
+            ),
+        ),
         "cross_site": Words(
             403,
             ("この画面からは操作できません", "Refused"),

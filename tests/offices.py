@@ -15,6 +15,7 @@ from ca.database import Database
 from ca.schema import migrations as ca_migrations
 from ca.sealing import PassphraseCost
 from ca.workers import KeyStock, Workers
+from enroll import timekeeping
 from enroll.acme.schema import migrations as acme_migrations
 from enroll.delivery import Outbox, deliver_due
 from enroll.office import Office
@@ -70,7 +71,7 @@ async def open_office(path: Path, at: int = START, **settings: Any) -> AsyncIter
     workers = _Workers(processes=1)
     keys = KeyStock(workers, "ec-p256", size=0)
     try:
-        yield Office(
+        office = Office(
             database,
             ManualClock(at),
             opened.vault,
@@ -79,6 +80,9 @@ async def open_office(path: Path, at: int = START, **settings: Any) -> AsyncIter
             keys,
             replace(Settings(), **settings),
         )
+        # As a server does when it starts: from here on time passes, and the clock agrees with it.
+        await timekeeping.tick(office)
+        yield office
     finally:
         await keys.close()
         workers.close()

@@ -28,6 +28,7 @@ CORES = (
     "ca/certificates.py",
     "ca/profiles.py",
     "ca/revocation.py",
+    "ca/timekeeping.py",
     "gateway/hours.py",
     "gateway/words.py",
     "gateway/proxy/heads.py",

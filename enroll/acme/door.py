@@ -16,7 +16,7 @@ from enroll.acme.urls import Urls
 from enroll.identifiers import LAST_NUMBER, common_name
 from enroll.office import Office
 from enroll.problems import Problem
-from enroll.refusals import Refusal
+from enroll.refusals import CODES, Refusal
 
 #: Profiles that the protocol offers, with the words that the directory says about them.
 PROFILES: Mapping[str, str] = MappingProxyType(
@@ -25,6 +25,9 @@ PROFILES: Mapping[str, str] = MappingProxyType(
         "client-person": "TLS client certificates for people: three years, RSA or EC keys, no dNSName",
     }
 )
+
+# Seconds until it is worth trying again while the clock is in doubt: somebody has to look at it.
+_LATER = 600
 
 #: What the core refuses, in the protocol's words.
 REFUSALS: Mapping[str, str] = MappingProxyType(
@@ -50,6 +53,7 @@ REFUSALS: Mapping[str, str] = MappingProxyType(
         "not_found": "malformed",
         "conflict": "orderNotReady",
         "limit_reached": "rateLimited",
+        "clock_in_doubt": "serverInternal",
     }
 )
 
@@ -72,6 +76,10 @@ class Door:
 
 def problem_of(refusal: Refusal) -> Problem:
     """A refusal of the core as a problem document."""
+    if refusal.code == "clock_in_doubt":
+        # Ours to mend, and nothing of the client's is lost: what it asked for may be asked again.
+        later = (("Retry-After", str(_LATER)),)
+        return Problem(REFUSALS[refusal.code], CODES[refusal.code], status=503, headers=later)
     return Problem(REFUSALS[refusal.code], str(refusal))
 
 

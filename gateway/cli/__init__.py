@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.cli import (
     authorities,
     certificates,
+    clock,
     credentials,
     importing,
     mails,
@@ -18,7 +19,8 @@ from gateway.cli.root import root
 
 #: The modules above, imported for the commands that they register.
 MODULES = (
-    setup, running, people, importing, requests, certificates, authorities, credentials, mails, watching,
+    setup, running, people, importing, requests, certificates, authorities, credentials, mails, clock,
+    watching,
 )  # fmt: skip
 
 main = root

@@ -16,8 +16,8 @@ from ca import store as certificates
 from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import owner_of
-from enroll import mails
-from enroll.jst import days_left, shown_day
+from enroll import mails, timekeeping
+from enroll.jst import days_left, shown, shown_day
 from gateway.assembly import gate_of, sites_of
 from gateway.house import House, configured_hosts, server_certificate
 from gateway.proxy import mount
@@ -215,6 +215,17 @@ def _issuers(house: House) -> list[Finding]:
     return [Finding("issuing CA", state, found, hint)]
 
 
+def _clock(house: House) -> list[Finding]:
+    judged = timekeeping.judge(house.office)
+    if judged.doubt is not None:
+        waits = "nothing is closed, wiped, sent by date or issued meanwhile"
+        return [Finding("clock", "bad", f"{judged.doubt}: {waits}", timekeeping.CONFIRM)]
+    tick = judged.known.tick
+    return [
+        Finding("clock", "ok", f"agrees with {shown(tick.wall)}" if tick else "nothing to compare it with")
+    ]
+
+
 def _templates(house: House) -> list[Finding]:
     mails.check_templates(house.office.templates)
     return [Finding("mail templates", "ok", str(house.office.templates or "our own"))]
@@ -245,6 +256,7 @@ _CHECKS: dict[str, Callable[[House], list[Finding]]] = {
     "log": _log,
     "server certificate": _hosts,
     "host names": _names,
+    "clock": _clock,
     "issuing CA": _issuers,
     "mail templates": _templates,
     "mail server": _mail_server,

@@ -12,6 +12,7 @@ from ca.database import trouble_of
 from ca.errors import ConfigError, Unacceptable
 from enroll.jst import shown
 from enroll.refusals import Refusal
+from enroll.timekeeping import CONFIRM
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ _HINTS: Mapping[tuple[str, str], str] = {
     ("conflict", "serial"): "See it: sekisho cert show SERIAL",
     ("conflict", "revoke_old"): "Leave out --revoke-old never; for a further PC write --reason pc_change",
     ("limit_reached", "lineages"): "Allow more: sekisho org change NUMBER --lineages N",
+    ("clock_in_doubt", ""): f"{CONFIRM[0].upper()}{CONFIRM[1:]}",
     ("user_disabled", ""): "See which: sekisho user show USER_ID, sekisho org list; then sekisho ... enable",
 }
 

@@ -19,6 +19,7 @@ _GROUPS: Mapping[str, str] = {
     "mail": "Mails and postcards.",
     "notify": "Renewal mails.",
     "session": "Who is logged in.",
+    "clock": "The machine's clock, and whether it is believed.",
     "audit": "Who did what, and when.",
     "reference": "Numbers that people read to the help desk.",
     "passphrase": "The passphrase that seals the keys.",

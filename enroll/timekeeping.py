@@ -1,0 +1,108 @@
+"""Whether what cannot be undone may be done now: asked by everything that time brings about.
+
+Wiping, closing, revoking by date, notices, lists with a number, dates in certificates: a clock that was
+wrong for ten seconds must not have done any of it. Each process asks for itself, of its own clock, so that of
+two that differ the one waits that disagrees with the tick on disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import sqlite_utils
+
+import ca.store
+from ca.timekeeping import Allowance, Doubt, Known, Reading, doubt_of, expected_of
+from enroll import store
+from enroll.office import Office
+from enroll.refusals import Refusal
+from enroll.settings import DAY
+
+#: What an operator does about a doubt.
+CONFIRM = "compare it: date; if it is right: sekisho clock confirm; if not, set it"
+# Seconds ahead of what is known, within what is allowed, that are told of: more than a clock is corrected by.
+_LEAP = 300
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One reading of the office's clock, and what is to be thought of it."""
+
+    at: int
+    known: Known
+    reading: Reading | None
+    doubt: Doubt | None
+
+    @property
+    def leap(self) -> int:
+        """Seconds that passed unseen, or by which somebody set the clock; 0 where that is in doubt."""
+        found = None if self.reading is None else expected_of(self.reading, self.known)
+        ahead = 0 if found is None or self.doubt is not None else self.at - found[0]
+        return ahead if ahead > _LEAP else 0
+
+
+def judge(office: Office, db: sqlite_utils.Database | None = None) -> Judgement:
+    """Looks at the clock once. ``db``: the open transaction, where there is one."""
+    reading = office.clock.reading()
+    if reading is None:  # a demo's, which its visitors move
+        return Judgement(office.now(), Known(), None, None)
+    db = db or office.database.read()
+    known = ca.store.known_time(db)
+    if known.tick is None:
+        # Never served yet: what was opened by commands has been in its time, too.
+        known = replace(known, newest_at=max(known.newest_at, store.newest_opening(db)))
+    settings = office.settings
+    allowed = Allowance(settings.clock_ahead_days * DAY, settings.clock_behind_minutes * 60)
+    return Judgement(reading.wall, known, reading, doubt_of(reading, known, allowed))
+
+
+def doubt_now(office: Office, db: sqlite_utils.Database | None = None) -> Doubt | None:
+    """Why what cannot be undone has to wait; None: it may be done now."""
+    return judge(office, db).doubt
+
+
+def check(office: Office, db: sqlite_utils.Database | None = None) -> None:
+    """Raises Refusal("clock_in_doubt") where `doubt_now` finds one: for what somebody waits for."""
+    doubt = doubt_now(office, db)
+    if doubt is not None:
+        raise Refusal("clock_in_doubt", detail=str(doubt))
+
+
+async def tick(office: Office) -> Judgement:
+    """Judges the clock and, if it is believed, leaves the reading as what is known from now on."""
+    found = judge(office)
+    reading = found.reading
+    if reading is not None and found.doubt is None:
+        leap, at = found.leap, found.at
+
+        def work(db: sqlite_utils.Database) -> None:
+            ca.store.write_tick(db, reading)
+            if leap:
+                store.audit(db, at, "scheduler", "clock.leapt", "clock", seconds=leap)
+
+        await office.database.write(work)
+    return found
+
+
+async def confirm(office: Office, *, actor: str) -> Judgement:
+    """An operator's word that the clock is right; returns what was thought of it before."""
+    found = judge(office)
+    reading = found.reading
+    if reading is None:
+        raise Refusal("not_permitted", detail="a demo's clock is moved on its clock page, and believed")
+
+    def work(db: sqlite_utils.Database) -> None:
+        ca.store.confirm_tick(db, reading)
+        off = found.doubt.off if found.doubt is not None else 0
+        store.audit(db, reading.wall, actor, "clock.confirmed", "clock", seconds=off)
+
+    await office.database.write(work)
+    return found
+
+
+def surely_passed(known: Known, office: Office) -> int:
+    """A moment that has passed whatever the clock says now; 0 as long as nothing is known.
+
+    A tick may have been believed that was ahead by all that is allowed.
+    """
+    return 0 if known.tick is None else known.tick.wall - office.settings.clock_ahead_days * DAY

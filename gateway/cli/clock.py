@@ -1,0 +1,51 @@
+"""The machine's clock: whether it is believed, and the operator's word that it is right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from enroll import store, timekeeping
+from enroll.timekeeping import CONFIRM, Judgement
+from gateway.cli.frame import Answer, actor, detail, house_command
+from gateway.cli.root import GROUPS
+from gateway.house import House
+
+_CLOCK = GROUPS["clock"]
+
+
+@house_command(_CLOCK, "show")
+async def _show(house: House) -> Answer:
+    """Show the clock, what it is compared with, and what waits if it is not believed."""
+    judged = timekeeping.judge(house.office)
+    if judged.doubt is None:
+        return detail("clock", _record(house, judged))
+    return detail("clock", _record(house, judged), f"In doubt: {judged.doubt}.", f"Now {CONFIRM}.")
+
+
+@house_command(_CLOCK, "confirm")
+async def _confirm(house: House) -> Answer:
+    """Say that the clock is right: what waited because it was in doubt is done within half a minute.
+
+    Look at it first (date): what is wiped and sent by a wrong clock does not come back.
+    """
+    was = await timekeeping.confirm(house.office, actor=actor())
+    said = f"It was in doubt: {was.doubt}." if was.doubt is not None else "It was not in doubt."
+    return detail(
+        "clock", _record(house, timekeeping.judge(house.office)), said, "It is believed from now on."
+    )
+
+
+def _record(house: House, judged: Judgement) -> dict[str, Any]:
+    tick, doubt = judged.known.tick, judged.doubt
+    settings = house.office.settings
+    return {
+        "now_at": judged.at,
+        "in_doubt": doubt is not None,
+        "off_seconds": doubt.off if doubt is not None else 0,
+        "believed_at": tick.wall if tick is not None else None,
+        "newest_certificate_at": judged.known.newest_at or None,
+        "ahead_days": settings.clock_ahead_days,
+        "behind_minutes": settings.clock_behind_minutes,
+        # By this very clock: what `confirm` would bring about at once.
+        "windows_over": len(store.enrollments_overdue(house.office.database.read(), judged.at)),
+    }

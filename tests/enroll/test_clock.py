@@ -1,0 +1,204 @@
+"""A clock that is wrong for a while does nothing that cannot be undone."""
+
+import pytest
+
+import ca.store
+from enroll import issuance, scheduler, store, timekeeping
+from enroll.acme import credentials
+from enroll.refusals import Refusal
+from enroll.states import State
+from tests.enroll.test_flow import FLOW, first_login, picked_up
+from tests.offices import admit, clock_of, letter_of, open_office
+
+DAY = 86_400
+LEAPS = {"four years": 1_460, "a year": 365, "a month": 31, "an hour back": -1 / 24, "a year back": -365}
+
+
+@pytest.fixture
+async def office(tmp_path):
+    async with open_office(tmp_path, revoke_renewed_days=5) as office:
+        yield office
+
+
+async def everybody(office):
+    """A user in each state that time ends: mail sent, issued with its key, fetched, in use."""
+    for user_id in ("WAITING1", "ISSUED01", "FETCHED1", "INUSE001"):
+        await admit(office, user_id)
+    letters = {}
+    for user_id in ("ISSUED01", "FETCHED1", "INUSE001"):
+        found = store.enrollments_of(office.database.read(), user_id)[0]
+        letters[user_id] = found.request_id
+    await letter_of(office, "pickup")
+    await issuance.submit(office, letters["ISSUED01"], actor="ISSUED01")
+    await issuance.complete(office, letters["ISSUED01"])
+    for user_id in ("FETCHED1", "INUSE001"):
+        request_id = letters[user_id]
+        await issuance.submit(office, request_id, actor=user_id)
+        await issuance.complete(office, request_id)
+        token = await issuance.prepare_download(office, request_id, "abc", "standard", actor=user_id)
+        await issuance.download(office, token, request_id, actor=user_id)
+    await scheduler.tick(office)
+
+
+def everything(office):
+    """Every row of every table but the tick itself."""
+    db = office.database.read()
+    names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {
+        name: sorted(db.execute(f"SELECT * FROM {name}").fetchall(), key=repr)
+        for name in names
+        if name != "clock" and not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("days", LEAPS.values(), ids=LEAPS)
+async def test_a_leap_does_nothing_and_leaves_nothing(office, days):
+    """Keys, windows, notices, tickets, registers: nothing changes while the clock is off, nor afterwards."""
+    await everybody(office)
+    before = everything(office)
+    clock_of(office).leap(days=days)
+    for _ in range(3):
+        clock_of(office).advance(seconds=30)
+        await scheduler.tick(office)
+    assert timekeeping.doubt_now(office).off == pytest.approx(days * DAY, abs=2)
+    assert everything(office) == before
+    clock_of(office).leap(days=-days)
+    await scheduler.tick(office)
+    assert timekeeping.doubt_now(office) is None
+    assert everything(office) == before
+
+
+async def test_time_that_passes_is_acted_on(office):
+    """Rejection twin: the same days, counted by the machine too, close what is over."""
+    await everybody(office)
+    clock_of(office).advance(days=31)
+    await scheduler.tick(office)
+    assert timekeeping.doubt_now(office) is None
+    db = office.database.read()
+    assert store.enrollments_of(db, "ISSUED01")[0].state is State.CLOSED
+    assert store.enrollments_of(db, "FETCHED1")[0].sealed_key is None
+
+
+async def test_what_waited_is_done_once_the_clock_is_confirmed(office):
+    """An operator's word ends the doubt, with an audit line, and what time brought about is done."""
+    await everybody(office)
+    clock_of(office).restart(off=31 * DAY)
+    await scheduler.tick(office)
+    assert store.enrollments_of(office.database.read(), "ISSUED01")[0].state is State.ISSUED
+    was = await timekeeping.confirm(office, actor="desk")
+    assert was.doubt.off == 31 * DAY
+    line = store.audit_page(office.database.read(), "clock", 1)[0]
+    assert (line["actor"], line["action"], line["detail"]) == (
+        "desk",
+        "clock.confirmed",
+        {"seconds": 31 * DAY},
+    )
+    await scheduler.tick(office)
+    assert store.enrollments_of(office.database.read(), "ISSUED01")[0].state is State.CLOSED
+
+
+async def test_a_long_weekend_needs_nobody(office):
+    """A machine that was off for four days goes on by itself, and the trail says that it did."""
+    await everybody(office)
+    clock_of(office).restart(off=4 * DAY)
+    await scheduler.tick(office)
+    assert timekeeping.doubt_now(office) is None
+    line = store.audit_page(office.database.read(), "clock", 1)[0]
+    assert (line["action"], line["detail"]) == ("clock.leapt", {"seconds": 4 * DAY})
+
+
+async def test_a_confirmed_leap_that_was_wrong_has_its_way_back(office):
+    """Certificates dated by a clock that was confirmed and wrong do not keep the right one in doubt."""
+    await everybody(office)
+    clock_of(office).leap(days=31)
+    await timekeeping.confirm(office, actor="desk")
+    await admit(office, "LATER001")
+    found = store.enrollments_of(office.database.read(), "LATER001")[0]
+    await issuance.submit(office, found.request_id, actor="LATER001")
+    clock_of(office).leap(days=-31)
+    assert timekeeping.doubt_now(office).kind == "behind"
+    await timekeeping.confirm(office, actor="desk")
+    assert timekeeping.doubt_now(office) is None
+
+
+@pytest.mark.parametrize("days", LEAPS.values(), ids=LEAPS)
+async def test_nothing_is_opened_or_issued_by_a_clock_in_doubt(office, days):
+    """A certificate's dates, a window, a deadline: whoever asks is told to come again, and loses nothing."""
+    await everybody(office)
+    waiting = store.enrollments_of(office.database.read(), "WAITING1")[0]
+    clock_of(office).leap(days=days)
+    before = everything(office)
+    asked = [
+        lambda: issuance.submit(office, waiting.request_id, actor="WAITING1"),
+        lambda: admit(office, "NEW00001"),
+        lambda: credentials.create(office, "WAITING1", actor="desk"),
+    ]
+    for ask in asked:
+        with pytest.raises(Refusal) as refused:
+            await ask()
+        assert refused.value.code == "clock_in_doubt"
+    assert everything(office) == before
+    clock_of(office).leap(days=-days)
+    await issuance.submit(office, waiting.request_id, actor="WAITING1")
+    assert (await issuance.complete(office, waiting.request_id)).state is State.ISSUED
+
+
+async def test_a_directory_that_was_never_served_knows_its_newest_request(tmp_path):
+    """What commands opened before the first start is a witness, too: 1,460 days ahead nothing is closed."""
+    async with open_office(tmp_path) as office:
+        await admit(office)
+        await office.database.write(lambda db: db.execute("DELETE FROM clock"))
+        clock_of(office).leap(days=1_460)
+        await scheduler.tick(office)
+        assert timekeeping.doubt_now(office).witness == "certificate"
+        assert store.enrollments_of(office.database.read(), FLOW)[0].state is not State.CLOSED
+
+
+async def test_two_processes_with_different_clocks(tmp_path):
+    """The one whose clock disagrees with the tick of both holds; the other one goes on."""
+    async with open_office(tmp_path) as office, open_office(tmp_path) as other:
+        clock_of(other).leap(days=31)
+        await scheduler.tick(other)
+        await scheduler.tick(office)
+        assert (timekeeping.doubt_now(office), timekeeping.doubt_now(other).off) == (None, 31 * DAY)
+        await admit(office)
+        with pytest.raises(Refusal) as refused:
+            await admit(other, "OTHER001")
+        assert refused.value.code == "clock_in_doubt"
+        assert store.user(office.database.read(), "OTHER001") is None
+
+
+async def test_the_newest_certificate_is_a_witness(office):
+    """A clock before the newest certificate is behind, also where nothing has looked since."""
+    await admit(office)
+    await picked_up(office)
+    await office.database.write(lambda db: db.execute("DELETE FROM clock"))
+    assert ca.store.known_time(office.database.read()).newest_at == office.now()
+    clock_of(office).leap(hours=-1)
+    doubt = timekeeping.doubt_now(office)
+    assert (doubt.witness, doubt.off) == ("certificate", -3_600)
+
+
+async def test_a_demos_clock_is_not_judged(office):
+    """Nobody confirms a clock that is moved on purpose: it is believed, and the command says so."""
+
+    class Moved:
+        def seconds(self):
+            return 5
+
+        def reading(self):
+            return None
+
+    object.__setattr__(office, "clock", Moved())
+    assert timekeeping.doubt_now(office) is None
+    with pytest.raises(Refusal) as refused:
+        await timekeeping.confirm(office, actor="desk")
+    assert refused.value.code == "not_permitted"
+
+
+async def test_a_login_during_a_leap_is_a_login(office):
+    """What people do themselves goes on: their certificate is in time by the clock that judges it."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    clock_of(office).leap(hours=-1)
+    assert (await first_login(office, request_id)).first_use
