@@ -1,8 +1,7 @@
 """Which paths of a site need which proof of the caller.
 
-Decided on the very bytes that are forwarded, segment by segment, without decoding anything. A path
-that two servers could read in two ways needs the site's strictest proof, so that no reading of it
-is let in for less than it should be (V47).
+Decided on the very bytes that are forwarded, segment by segment. What is not one plain spelling of one
+path needs the site's strictest proof, so that no reading of it is let in for less than it should be (V47).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from ca.errors import ConfigError
 
@@ -33,7 +32,8 @@ Prefix = tuple[str, ...]
 class Rules:
     """Prefixes of whole segments (``("api", "v1")``) with their access; the longest match decides.
 
-    ``folded``: the same in small letters, for upstreams that take /Admin for /admin.
+    ``folded``: the same in small letters, for upstreams that take /Admin for /admin. ``parents``: what
+    stands before the last segment of each of these, where the next segment tells them apart.
     """
 
     by_prefix: Mapping[Prefix, Access]
@@ -41,20 +41,26 @@ class Rules:
     default: Access
     strictest: Access
     depth: int
+    parents: frozenset[Prefix]
 
 
 #: Everything needs a login.
-LOGIN_ONLY = Rules({}, {}, Access.LOGIN, Access.LOGIN, 0)
+LOGIN_ONLY = Rules({}, {}, Access.LOGIN, Access.LOGIN, 0, frozenset())
 
-# One server decodes before it looks, another does not: an encoded letter, digit, `-._~`, slash,
-# backslash, semicolon, percent or control, and overlong UTF-8 (C0, C1); path parameters (`;`); empty
-# segments; what some file systems drop: a dot or a space at the end of a segment, a stream's name
-# (`::$DATA`).
-_TWO_READINGS = re.compile(
-    r"%(?:2[DdEeFf5]|3[0-9Bb]|4[1-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEeFf]|[01][0-9A-Fa-f]|[Cc][01])"
-    r"|;|//|(?:\.|%20)(?:/|$)|(?::|%3[Aa])[^/]*(?:\$|%24)"
-)
-_DOTS = re.compile(r"/\.{1,2}(?:/|$)")
+# What every server reads alike: no empty segment, none with a dot at its end (which some file systems
+# drop), no parameter (`;`), no stream of a file (`::$DATA`), nothing encoded.
+_PLAIN = re.compile(r"/|(?:/[A-Za-z0-9_~.-]*[A-Za-z0-9_~-])+/?")
+_WRITTEN = re.compile(r"(?:/(?!/)(?:[A-Za-z0-9_~!$&'()*+,=:@.-]|(?:%[0-9A-Fa-f]{2})+)*)+")
+_ODD_SEGMENT = re.compile(r"(?:\.|%20)(?:/|$)|/\.+%|:[^/]*\$")
+_ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+# Segments that tell two rules apart: a short name of Windows (`ADMINI~1`) is another spelling.
+_TELLING = re.compile(r"(?:[A-Za-z0-9_.-]|~(?![0-9]))*")
+# Of what stands encoded, decoded and folded: letters of any script, digits, marks that are written over or
+# under a letter, and the punctuation of Japanese file names. No sign that any table folds to one of `/\\.:;%?#`
+# is among them, and no overlay, which becomes a solidus in Windows' best fit.
+_CATEGORIES = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd", "Nl", "No"})
+_SIGNS = frozenset("_-~!&'()+,=@・「」『』【】〔〕《》〈〉、〜―‐–—’“”")
+_OVERLAYS = frozenset(map(chr, (*range(0x334, 0x339), *range(0x20D0, 0x20F1))))
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")
 
 
@@ -66,7 +72,7 @@ def rules_of(table: Mapping[str, str], default: str = "login") -> Rules:
     by_prefix: dict[Prefix, Access] = {}
     folded: dict[Prefix, Access] = {}
     for prefix, word in table.items():
-        if not _PREFIX.fullmatch(prefix) or _TWO_READINGS.search(prefix):
+        if not _PREFIX.fullmatch(prefix) or not _PLAIN.fullmatch(prefix):
             raise ConfigError(f"path {prefix!r}: write plain segments without a final slash, as in '/api/v1'")
         small = tuple(prefix.lower()[1:].split("/"))
         if small in folded:
@@ -74,7 +80,8 @@ def rules_of(table: Mapping[str, str], default: str = "login") -> Rules:
         by_prefix[tuple(prefix[1:].split("/"))] = folded[small] = _access(prefix, word)
     fallback = _access("default", default)
     strictest = max([fallback, *by_prefix.values()])
-    return Rules(by_prefix, folded, fallback, strictest, max(map(len, by_prefix), default=0))
+    parents = frozenset(prefix[:length] for prefix in folded for length in range(len(prefix)))
+    return Rules(by_prefix, folded, fallback, strictest, max(map(len, by_prefix), default=0), parents)
 
 
 def access(rules: Rules, target: str) -> Access:
@@ -82,29 +89,52 @@ def access(rules: Rules, target: str) -> Access:
     if not rules.by_prefix:
         return rules.default
     path = target.partition("?")[0]
-    if _TWO_READINGS.search(path):
+    plain = _PLAIN.fullmatch(path)
+    if not plain and not _one_reading(path):
         return rules.strictest
-    folded = _folded(path)
-    if folded.count("/") != path.count("/") or (folded != path and _DOTS.search(folded)):
+    segments = tuple(path[1:].split("/", rules.depth)[: rules.depth])
+    folded = tuple(path[1:].lower().split("/", rules.depth)[: rules.depth])
+    if (not plain or "~" in path) and not _told_apart(rules, folded):
         return rules.strictest
     # The written path decides, and once more as those read it who fold it, if that demands more.
-    return max(_match(rules.by_prefix, path, rules), _match(rules.folded, folded, rules))
+    return max(_match(rules.by_prefix, segments, rules), _match(rules.folded, folded, rules))
 
 
-def _match(table: Mapping[Prefix, Access], path: str, rules: Rules) -> Access:
-    segments = tuple(path[1:].split("/", rules.depth)[: rules.depth])
+def _one_reading(path: str) -> bool:
+    """Whether a path that is not plain ASCII is spelled in the one way there is for it: what may stand as
+    it is does, and what stands encoded is UTF-8 that no server takes for anything but part of a name."""
+    if not _WRITTEN.fullmatch(path) or _ODD_SEGMENT.search(path):
+        return False
+    return all(map(_a_name, _ENCODED.findall(path)))
+
+
+def _a_name(encoded: str) -> bool:
+    try:
+        # Strict: no overlong form, no surrogate, no byte of another encoding.
+        text = unquote_to_bytes(encoded).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    # Of ASCII but the space, everything may stand as it is, or must not be there at all.
+    text = text.replace(" ", "")
+    return all(each > "\x7f" for each in text) and all(
+        each in _SIGNS or (unicodedata.category(each) in _CATEGORIES and each not in _OVERLAYS)
+        for each in unicodedata.normalize("NFKC", text)
+    )
+
+
+def _told_apart(rules: Rules, folded: Prefix) -> bool:
+    """Whether each segment on which another rule may hang is one that nobody folds to another."""
+    return all(
+        _TELLING.fullmatch(segment) for at, segment in enumerate(folded) if folded[:at] in rules.parents
+    )
+
+
+def _match(table: Mapping[Prefix, Access], segments: Prefix, rules: Rules) -> Access:
     for length in range(len(segments), 0, -1):
         found = table.get(segments[:length])
         if found is not None:
             return found
     return rules.default
-
-
-def _folded(path: str) -> str:
-    """A path without regard to case, and to width: some take ａ for a (Unicode's NFKC, Windows' best fit)."""
-    if "%" not in path:
-        return path.lower()
-    return unicodedata.normalize("NFKC", unquote(path, errors="replace")).lower()
 
 
 def _access(what: str, word: Any) -> Access:
