@@ -49,6 +49,8 @@ GATE: web.AppKey[Gate] = web.AppKey("gate", Gate)
 SITE: web.AppKey[str] = web.AppKey("site", str)
 _TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
 
+#: What is behind every other route: each path there is, with a line break in it too.
+EVERY_PATH = r"/{rest:[\s\S]*}"
 _LANGUAGE_COOKIE = "__Host-lang"
 _LANGUAGES = ("ja", "en")
 _FORM_LIMIT = 64 * 1024
@@ -185,7 +187,7 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
             first = [(_elsewhere(gate.origins[Role.RENEWAL], "", language_of(request)), OPEN_RENEWAL)]
         return words_page(request, words, reference=reference, rejection=rejection, about=role, first=first)
 
-    app.router.add_route("*", "/{rest:.*}", explain)
+    app.router.add_route("*", EVERY_PATH, explain)
     app.freeze()
     return app._handle  # type: ignore[return-value]
 

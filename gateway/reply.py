@@ -15,8 +15,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-# RFC 9110 6.4.1: these never have content, and 204 no Content-Length either (8.6).
-_WITHOUT_CONTENT = frozenset({204, 304})
+#: RFC 9110 6.4.1: these never have content, and 204 no Content-Length either (8.6).
+WITHOUT_CONTENT = frozenset({204, 304})
 _LAST = b"Connection: close\r\n\r\n"
 _BREAK = re.compile(r"[\r\n\0]")
 
@@ -66,7 +66,7 @@ class Reply:
         # HTTP/1.0 would have to be promised it (RFC 9112 9.3); nobody who matters asks.
         self.keep_alive = request.keep_alive and request.version == HttpVersion11 and not self._close
         end = b"\r\n" if self.keep_alive else _LAST
-        if self.status in _WITHOUT_CONTENT:
+        if self.status in WITHOUT_CONTENT:
             transport.write(b"%sDate: %s\r\n%s" % (self._head, http_date(int(time.time())), end))
             return
         head = _framed(self._head, len(self._body), end)

@@ -15,6 +15,7 @@ import httptools
 
 from gateway.proxy import heads
 from gateway.proxy.heads import Fields, RawHeaders
+from gateway.reply import WITHOUT_CONTENT
 
 # Bytes of an answer held for a client that reads more slowly; then the upstream waits as well.
 _HIGH = 262_144
@@ -225,7 +226,10 @@ class UpstreamConnection(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             self.upgraded = data[upgrade.args[0] :]
         except httptools.HttpParserError:
-            self.abort("malformed")
+            # RFC 9112 6.3 rule 1: an answer to HEAD, a 204 and a 304 end with their head. It is handed on; what
+            # came behind it is nobody's.
+            whole = self.complete and (self._bodiless or self._status in WITHOUT_CONTENT)
+            self.abort("surplus" if whole else "malformed")
         if self._size > _HIGH and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
@@ -260,10 +264,10 @@ class UpstreamConnection(asyncio.Protocol):
             raise ValueError("an answer that nobody asked for")
 
     def on_status(self, reason: bytes) -> None:
-        self._reason = reason
+        self._reason += reason  # it may come in two pieces, and so may a value, with the space at its end
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value))
+        self._fields.append((name, value if value[-1:] > b" " else value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -277,11 +281,12 @@ class UpstreamConnection(asyncio.Protocol):
             raise ValueError("the head is too long")
         fields = _sorted(raw)
         length, chunked = _framing(fields)
-        self._heads.append(Head(status, self._reason, fields, length))
+        self._heads.append(Head(status, heads.reason_of(status, self._reason), fields, length))
         self._reason, self._status = b"", status
         if status >= 200:
             self._until_close = length is None and not chunked
-            self._keep = parser.should_keep_alive() and version == "1.1"
+            announced = status in WITHOUT_CONTENT and (length or chunked)  # it may be on its way still
+            self._keep = parser.should_keep_alive() and version == "1.1" and not announced
             if self._bodiless:
                 # llhttp knows nothing of the request: it would wait for the body that HEAD leaves out.
                 self._parser = httptools.HttpResponseParser(self)

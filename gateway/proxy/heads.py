@@ -7,6 +7,8 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from http import HTTPStatus
 from typing import NamedTuple
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
@@ -125,6 +127,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _MEMO = 2_048
 _WEBSOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_REASON = re.compile(rb"[ -~]{0,200}")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -311,6 +314,17 @@ def response_head(
         framing + ours,
         b"Connection: close\r\n\r\n" if close else b"\r\n",
     )
+
+
+@lru_cache(maxsize=512)
+def reason_of(status: int, reason: bytes) -> bytes:
+    """A reason phrase as it is handed on: visible ASCII (RFC 9112 4), or else the status's usual one."""
+    if _REASON.fullmatch(reason):
+        return reason
+    try:
+        return HTTPStatus(status).phrase.encode("ascii")
+    except ValueError:
+        return b""
 
 
 def interim_head(status: int, reason: bytes, fields: Fields, cookie: bytes = b"") -> bytes:

@@ -26,7 +26,7 @@ from gateway.config import Config
 from gateway.context import Gate, Role
 from gateway.house import House
 from gateway.identity import JWKS_PATH, Caller, Identity, KeySet, jwks, open_keys
-from gateway.pages import GATE, see_other, words_page
+from gateway.pages import EVERY_PATH, GATE, see_other, words_page
 from gateway.proxy import heads
 from gateway.proxy.callers import RememberedCallers
 from gateway.proxy.relay import NotRelayed, Proxied, Relay, explained
@@ -193,7 +193,7 @@ def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Relay:
     async def end(_: web.Application) -> None:
         await pool.end()
 
-    app.router.add_route("*", "/{rest:.*}", explained(_failed), expect_handler=no_100)
+    app.router.add_route("*", EVERY_PATH, explained(_failed), expect_handler=no_100)
     app.on_startup.append(run)
     app.on_cleanup.append(end)
     return relay

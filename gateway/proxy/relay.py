@@ -26,7 +26,7 @@ from gateway.proxy.heads import Malformed
 from gateway.proxy.rules import LOGIN_ONLY, Access, Rules, access
 from gateway.proxy.tunnel import tunnel
 from gateway.proxy.upstream import Pool
-from gateway.reply import http_date
+from gateway.reply import WITHOUT_CONTENT, http_date
 from gateway.request import BodyCut, Request
 
 #: The page for a status and the stable word for why.
@@ -399,7 +399,7 @@ class Errand:
         """The head for the client; whether its body goes in chunks, and whether it is the last answer."""
         request, relay = self.request, self._relay
         modern = request.version == "1.1"
-        bodiless = request.method == "HEAD" or head.status in (204, 304)
+        bodiless = request.method == "HEAD" or head.status in WITHOUT_CONTENT
         chunked = not bodiless and head.length is None and modern
         uploading = self._upload is not None and not self._upload.done()
         close = not (modern and request.keep_alive) or uploading or request.upgrade or self.front.last

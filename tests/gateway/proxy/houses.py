@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.connection import ConnectionInfo, Limits, Unobserved
 from gateway.http import Served
+from gateway.pages import EVERY_PATH
 from gateway.proxy.relay import explained
 from gateway.proxy.upstream import Pool
 from gateway.tls import Site
@@ -96,7 +97,7 @@ def pages(*more: tuple[str, str, Any]) -> web.Application:
         *more,
     ):
         app.router.add_route(method, path, handler)
-    app.router.add_route("*", "/{rest:.*}", explained(failed))
+    app.router.add_route("*", EVERY_PATH, explained(failed))
     return app
 
 

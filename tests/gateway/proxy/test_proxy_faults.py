@@ -10,7 +10,7 @@ from gateway.proxy.upstream import Waits
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import Stand
 from tests.gateway.proxy.upstreams import recording, running, saying
-from tests.gateway.rawtls import Closed, connect, get
+from tests.gateway.rawtls import Closed, connect, get, head_of
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 POST = b"POST / HTTP/1.1\r\nHost: login.test\r\nContent-Length: 2\r\n\r\nhi"
@@ -70,6 +70,107 @@ async def test_bytes_nobody_asked_for_answer_nobody(
         async with connect(front.port, b"login.test", certificate=pki.client) as client:
             assert (await client.get(b"login.test")).body == b"ok"
     assert connections == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "start", "framing"),
+    [
+        (b"GET", b"204 No Content", b"Content-Length: 3\r\n\r\nabc"),
+        (b"GET", b"204 No Content", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+        (b"GET", b"204 No Content", b"\r\nabc"),
+        (b"GET", b"304 Not Modified", b"Content-Length: 3\r\n\r\nabc"),
+        (b"GET", b"304 Not Modified", b"\r\n" + OK),
+        (b"HEAD", b"200 OK", b"Content-Length: 3\r\n\r\nabc"),
+        (b"HEAD", b"200 OK", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+    ],
+)
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_body_where_none_may_be_costs_its_connection_only(
+    stand: Stand, pki: Pki, method: bytes, start: bytes, framing: bytes, late: bool
+) -> None:
+    """204, 304 and the answer to HEAD end with their head (RFC 9112 6.3): it is handed on, what follows it is
+    not, and whether it comes at once or late, the next request is answered by another connection."""
+    connections = 0
+    go_on = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        if connections > 1:
+            writer.write(OK)
+        else:
+            answer = b"HTTP/1.1 %s\r\nX-Is: theirs\r\n%s" % (start, framing)
+            head, end, body = answer.partition(b"\r\n\r\n")
+            writer.write(head + end if late else answer)
+            if late:
+                await go_on.wait()
+                writer.write(body)
+        await reader.read()
+
+    async with running(script) as port:
+        front = await stand(f"http://127.0.0.1:{port}")
+        async with connect(front.port, b"login.test", certificate=pki.client) as client:
+            await client.send(get(b"login.test").replace(b"GET", method, 1))
+            head = await head_of(client)
+            assert head.startswith(b"HTTP/1.1 %s\r\nX-Is: theirs" % start)
+            assert client.buffer == b""
+            go_on.set()
+            if late:  # its bytes are here before the next request is
+                async with asyncio.timeout(5):
+                    while front.pool.open:
+                        await asyncio.sleep(0.005)
+            assert (await client.get(b"login.test")).body == b"ok"
+    assert connections == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        (b"200 All's well (so far)", b"200 All's well (so far)"),
+        (b"200 O\x00K", b"200 OK"),
+        (b"404 \x1b[2Jgone", b"404 Not Found"),
+        (b"200 \x9b2J", b"200 OK"),
+        (b"599 \x07", b"599 "),
+        (b"200 " + b"a" * 300, b"200 OK"),
+        (b"103 \x1bEarly", b"103 Early Hints"),
+    ],
+)
+async def test_a_reason_phrase_is_visible_ascii(
+    stand: Stand, pki: Pki, said: bytes, heard: bytes
+) -> None:
+    """RFC 9112 4: control characters of a phrase would reach terminals and logs; the usual phrase stands for
+    one that has any, in an early answer, too."""
+    answer = b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % said
+    answer = answer.replace(b"Content-Length: 0\r\n", b"") + OK if said.startswith(b"1") else answer
+    async with running(saying(answer)) as port:
+        front = await stand(f"http://127.0.0.1:{port}")
+        async with connect(front.port, b"login.test", certificate=pki.client) as client:
+            await client.send(get(b"login.test"))
+            assert (await head_of(client)).split(b"\r\n")[0] == b"HTTP/1.1 " + heard
+
+
+async def test_an_answer_in_pieces_is_the_same(stand: Stand, pki: Pki) -> None:
+    """Wherever the network cuts a head, phrase and values are what they are in one piece."""
+    answer = b"HTTP/1.1 200 Quite fine\r\nX-A: b \r\nTransfer-Encoding: chunked \r\n\r\n0\r\n\r\n"
+    for at in range(10, answer.index(b"\r\n\r\n")):
+
+        async def script(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, at: int = at
+        ) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer[:at])
+            await writer.drain()
+            await asyncio.sleep(0.002)
+            writer.write(answer[at:])
+            await reader.read()
+
+        async with running(script) as port:
+            front = await stand(f"http://127.0.0.1:{port}")
+            async with connect(front.port, b"login.test", certificate=pki.client) as client:
+                await client.send(get(b"login.test"))
+                head = await head_of(client)
+        assert head.startswith(b"HTTP/1.1 200 Quite fine\r\nX-A: b\r\n"), at
 
 
 @pytest.mark.parametrize(
