@@ -157,6 +157,9 @@ class Internal:
 
     host: str = _setting("127.0.0.1", "IP address of /healthz, /readyz and /metrics: keep it local", _address)
     port: int = _setting(0, "their port, such as 9441, by plain HTTP; 0 for none", _between(0, 65_535))
+    hosts: tuple[str, ...] = _setting(
+        (), "names that they are asked by, besides IP addresses and localhost", _hosts_or_none
+    )
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ listener's sweep looks at `deadline` and calls `overdue`.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from enroll.throttle import network_of
+from gateway import reply
 from gateway.http import Awaiting, Served, Verdict
 from gateway.proxyprotocol import NotProxied, parse
 from gateway.tls import (
@@ -37,6 +39,13 @@ if TYPE_CHECKING:
 # A TLS record holds 2^14 bytes of plaintext (RFC 8446 5.1): more would never be returned at once.
 _RECORD = 16_384
 _WIRE = 65_536
+# HTTP where TLS is spoken. No record begins with a capital letter (RFC 8446 B.1), nor a PROXY header so.
+_SPOKEN_PLAINLY = re.compile(rb"[A-Z]{3,16} (?:[/*]|[A-Za-z0-9.\[\]:-]*:)")
+_OPENING = 64
+_USE_HTTPS = (
+    "https:// で始まるアドレスを開いてください。 "
+    "/ This port takes https only: write https:// in the address.\n"
+).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +169,8 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         "_limits",
         "_listener",
         "_loop",
+        "_opening",
+        "_parting",
         "_phase",
         "_proxied",
         "_raw",
@@ -192,6 +203,8 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         # What came of a PROXY header; None where none is expected, or once it is read.
         self._proxied: bytearray | None = None
         self._closing = self._read_paused = self._raw_paused = self._write_paused = False
+        # What the connection began with; whether it spoke HTTP without TLS, and has been told.
+        self._opening, self._parting = b"", False
         self._phase: Awaiting | None = None
         self._records, self._unread = Records(), 0
         self._barren = self._body = self._body_mark = self._sent = self._sent_mark = 0
@@ -234,6 +247,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         tls.bio_write(data)
         self._barren += len(data)
         if self._http is None:
+            self._opening = self._opening or data[:_OPENING]
             if self._barren > self._limits.handshake_bytes:
                 self._fail("handshake.too-long")
                 return
@@ -382,6 +396,8 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         """Called once `deadline` has passed: ends the connection, or sets the next deadline."""
         if self._proxied is not None:
             self._fail("proxy-header.timeout")
+        elif self._parting:
+            self.abort()
         elif self._http is None:
             self._fail("handshake.timeout")
         elif self._closing or self._write_paused:
@@ -457,8 +473,13 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._flush()
             return False
         except Exception as error:  # TlsError, or whatever a callback raised: either way it dies here
-            self._listener.note(f"handshake.failed.{failure_of(error)}", self, reason_of(error))
-            self._finish()
+            plainly = failure_of(error) == "plaintext" or _SPOKEN_PLAINLY.match(self._opening)
+            word = "plaintext" if plainly else failure_of(error)
+            self._listener.note(f"handshake.failed.{word}", self, reason_of(error))
+            if plainly:
+                self._say_https()
+            else:
+                self._finish()
             return False
         self._barren = 0
         self.info, self._http = self._listener.establish(self, self._tls, self._handshake, self._started)
@@ -551,6 +572,14 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             while at < end:
                 at += tls.send(bytes(data[at : min(at + _RECORD, end)]))
             self._flush()
+
+    def _say_https(self) -> None:
+        """Tells whoever spoke HTTP without TLS, in the one line that he can read, and hears no more."""
+        self._closing = self._parting = True
+        self.deadline = self._loop.time() + self._limits.lingering
+        if self._raw is not None:
+            self._raw.write(reply.whole(400, [("Content-Type", "text/plain; charset=utf-8")], _USE_HTTPS))
+            self._raw.write_eof()  # and then the end: bytes of his that are on the way would take it from him
 
     def _finish(self) -> None:
         """Closes once OpenSSL's last words (an alert, close_notify; none to plaintext) are sent."""

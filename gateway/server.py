@@ -318,6 +318,7 @@ async def _tell_inside(now: Serving) -> None:
                 settings.port,
                 ready=lambda: serving.readiness(now),
                 figures=lambda: serving.every_sample(now),
+                names=lambda: now.house.config.internal.hosts,
             )
         except ConfigError as error:
             log.error("%s", error)

@@ -226,8 +226,8 @@ class UpstreamConnection(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             self.upgraded = data[upgrade.args[0] :]
         except httptools.HttpParserError:
-            # RFC 9112 6.3 rule 1: an answer to HEAD, a 204 and a 304 end with their head. It is handed on; what
-            # came behind it is nobody's.
+            # RFC 9112 6.3 rule 1: an answer to HEAD, a 204 and a 304 end with their head. It is handed on;
+            # what came behind it is nobody's.
             whole = self.complete and (self._bodiless or self._status in WITHOUT_CONTENT)
             self.abort("surplus" if whole else "malformed")
         if self._size > _HIGH and not self._paused and self._transport is not None:

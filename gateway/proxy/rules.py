@@ -56,7 +56,7 @@ _ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 # Segments that tell two rules apart: a short name of Windows (`ADMINI~1`) is another spelling.
 _TELLING = re.compile(r"(?:[A-Za-z0-9_.-]|~(?![0-9]))*")
 # Of what stands encoded, decoded and folded: letters of any script, digits, marks that are written over or
-# under a letter, and the punctuation of Japanese file names. No sign that any table folds to one of `/\\.:;%?#`
+# under a letter, and the punctuation of Japanese file names. No sign that any table folds to a delimiter
 # is among them, and no overlay, which becomes a solidus in Windows' best fit.
 _CATEGORIES = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd", "Nl", "No"})
 _SIGNS = frozenset("_-~!&'()+,=@・「」『』【】〔〕《》〈〉、〜―‐–—’“”")

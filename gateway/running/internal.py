@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from typing import Any, cast
 
 from aiohttp import web
@@ -27,6 +29,9 @@ class Readiness:
 Ready = Callable[[], Awaitable[Readiness]]
 Figures = Callable[[], Awaitable[Iterable[Sample]]]
 
+
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::[0-9]{1,5})?")
+_ELSEWHERE = "this port is not asked by that Host; write its name into internal.hosts, then sekisho reload"
 
 #: Connections to this port at a time. Their descriptors are the same that visitors need.
 MOST = 32
@@ -57,8 +62,15 @@ class _Asker(web.RequestHandler):
                 each.transport.abort()
 
 
-async def listen(host: str, port: int, ready: Ready, figures: Figures) -> Internal:
-    """Opens the port. ConfigError if it cannot be used."""
+async def listen(
+    host: str,
+    port: int,
+    ready: Ready,
+    figures: Figures,
+    names: Callable[[], Collection[str]] = tuple,
+) -> Internal:
+    """Opens the port. ``names``: what it is asked by now, besides addresses and localhost. ConfigError if it
+    cannot be used."""
 
     async def healthz(_: web.BaseRequest) -> web.Response:
         return _json(200, {"status": "ok"})
@@ -75,7 +87,9 @@ async def listen(host: str, port: int, ready: Ready, figures: Figures) -> Intern
     pages = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        page = pages.get(request.path)
+        if not asked_here([value for name, value in request.raw_headers if name.lower() == b"host"], names()):
+            return _json(421, {"error": _ELSEWHERE})
+        page = pages.get(request.raw_path.partition("?")[0])
         if page is None or request.method not in ("GET", "HEAD"):
             return _json(404 if page is None else 405, {"pages": list(pages)})
         return await page(request)
@@ -91,6 +105,25 @@ async def listen(host: str, port: int, ready: Ready, figures: Figures) -> Intern
         await runner.cleanup()
         raise unusable("internal", host, port, error) from None
     return Internal(opened, runner)
+
+
+def asked_here(hosts: list[bytes], names: Collection[str]) -> bool:
+    """Whether a request is for this port by its Host: an address, localhost, or one of the ``names``.
+
+    A page of any site can have its own name lead to this address (DNS rebinding) and then reads what is told
+    here. It has no name but its own, and no page stands under an address of ours.
+    """
+    if len(hosts) != 1:
+        return False
+    named = _AUTHORITY.fullmatch(hosts[0].decode("latin-1").lower())
+    if named is None:
+        return False
+    host = named["host"]
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return host == "localhost" or host in names
+    return True
 
 
 def _json(status: int, value: dict[str, Any]) -> web.Response:

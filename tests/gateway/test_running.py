@@ -221,16 +221,46 @@ async def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         await opened.close()
 
 
+async def _nothing() -> list[Any]:
+    return []
+
+
+async def _well() -> Readiness:
+    return Readiness()
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/metrics?a=b", "/nothing"])
+@pytest.mark.parametrize(
+    ("hosts", "status"),
+    [
+        (["127.0.0.1"], 200), (["127.0.0.1:9441"], 200), (["[::1]:9441"], 200), (["localhost"], 200),
+        (["LocalHost:1"], 200), (["10.0.0.5:9441"], 200), (["watch.example.jp:9441"], 200),
+        (["evil.test"], 421), (["localhost.evil.test"], 421), (["127.0.0.1.evil.test:9441"], 421),
+        ([""], 421), ([], 421), (["127.0.0.1", "evil.test"], 400), (["127.0.0.1, evil.test"], 421),
+        (["evil.test@127.0.0.1"], 421), (["x.watch.example.jp"], 421), (["127.0.0.1:x"], 421),
+        (["localhost."], 421), (["0x7f.1"], 421),
+    ],
+)  # fmt: skip
+async def test_it_is_asked_by_names_of_its_own(hosts: list[str], status: int, path: str) -> None:
+    """A page whose name leads to this address (DNS rebinding) reads nothing: a Host is an address, localhost,
+    or a name that the operator wrote down; anything else is 421 with the setting's name."""
+    opened = await internal.listen("127.0.0.1", 0, _well, _nothing, lambda: ("watch.example.jp",))
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", opened.port)
+        lines = "".join(f"Host: {host}\r\n" for host in hosts)
+        writer.write(f"GET {path} HTTP/1.0\r\n{lines}\r\n".encode())
+        said = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        wanted = 404 if (status, path) == (200, "/nothing") else status
+        assert int(said.split(b" ")[1]) == wanted
+        assert (b"internal.hosts" in said) == (status == 421)
+    finally:
+        await opened.close()
+
+
 async def test_who_asks_takes_no_descriptors_from_visitors() -> None:
     """Whoever opens connections and asks nothing makes room for those who come later."""
-
-    async def well() -> Readiness:
-        return Readiness()
-
-    async def nothing() -> list[Any]:
-        return []
-
-    opened = await internal.listen("127.0.0.1", 0, well, nothing)
+    opened = await internal.listen("127.0.0.1", 0, _well, _nothing)
     idle = [await asyncio.open_connection("127.0.0.1", opened.port) for _ in range(4 * internal.MOST)]
     try:
         url = f"http://127.0.0.1:{opened.port}/readyz"

@@ -127,13 +127,52 @@ async def test_a_client_that_does_not_trust_us_is_told_apart(serve: Serve, pki: 
     "words",
     [
         b"GET / HTTP/1.1\r\nHost: enroll.test\r\nUpgrade: TLS/1.0\r\nConnection: Upgrade\r\n\r\n",
+        b"POST /login HTTP/1.1\r\nHost: enroll.test\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000,
+        b"OPTIONS * HTTP/1.1\r\n\r\n",
+        b"PROPFIND /x HTTP/1.1\r\n\r\n",
+        b"CONNECT enroll.test:443 HTTP/1.1\r\n\r\n",
+        b"GET http://enroll.test/ HTTP/1.1\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /",
+    ],
+)
+async def test_plain_http_is_told_to_come_by_https(serve: Serve, pki: Pki, words: bytes) -> None:
+    """V43: one line of text that names https, the same for whatever was asked, and the end: no request comes
+    of it, and no other protocol."""
+    running = await serve(open_site(pki), limits=Limits(tick=0.02, lingering=0.2))
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    writer.write(words)
+    said = await asyncio.wait_for(reader.read(), 5)
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"Connection: close" in head
+    assert b"text/plain" in head
+    assert (body.count(b"\n"), b"https://" in body) == (1, True)
+    assert running.listener.counts["handshake.failed.plaintext"] == 1
+    # Who stays is not waited for longer than after any early answer.
+    async with asyncio.timeout(5):
+        while running.listener.open_connections:
+            await asyncio.sleep(0.01)
+    writer.close()
+    counted = {name for name, number in running.listener.counts.items() if number}
+    assert counted == {"handshake.failed.plaintext"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         b"PROXY TCP4 1.2.3.4 1.2.3.4 1 443\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"EHLO mail.test\r\n",
+        b"get / http/1.1\r\n\r\n",
+        b" GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x00\x05GET / HTTP/1.1\r\n\r\n",
         b"\0" * 600,
         b"\x80\x2e\x01\x00\x02",
     ],
 )
 async def test_plaintext_is_not_heard(serve: Serve, pki: Pki, words: bytes) -> None:
-    """V43: what is not TLS ends the connection; no request comes of it."""
+    """V43: what is neither TLS nor HTTP ends the connection without a word of HTTP."""
     running = await serve(open_site(pki), limits=Limits(tick=0.02, handshake=0.2))
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     writer.write(words)

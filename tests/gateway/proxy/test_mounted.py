@@ -101,8 +101,8 @@ async def test_whoever_has_to_log_in_first_is_told_so(service: Served) -> None:
 
 @pytest.mark.parametrize("path", ["/free%0a", "/app/%0A", "/app/x%0d%0ay", "/free/..%e0%80%afapp"])
 async def test_an_odd_path_has_a_page_like_any_other(service: Served, path: str) -> None:
-    """A line break in a path, or a spelling that is not the plain one, leads to the login, as does a path that
-    needs it; and whoever has no certificate reads that he needs one."""
+    """A line break in a path, or a spelling that is not the plain one, leads to the login, as does a path
+    that needs it; and whoever has no certificate reads that he needs one."""
     path = URL(path, encoded=True).raw_path
     visitor = (await established(service)).visitor(service)
     told = await visitor.get(path, Accept="*/*")

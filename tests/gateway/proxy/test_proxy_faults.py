@@ -136,9 +136,7 @@ async def test_a_body_where_none_may_be_costs_its_connection_only(
         (b"103 \x1bEarly", b"103 Early Hints"),
     ],
 )
-async def test_a_reason_phrase_is_visible_ascii(
-    stand: Stand, pki: Pki, said: bytes, heard: bytes
-) -> None:
+async def test_a_reason_phrase_is_visible_ascii(stand: Stand, pki: Pki, said: bytes, heard: bytes) -> None:
     """RFC 9112 4: control characters of a phrase would reach terminals and logs; the usual phrase stands for
     one that has any, in an early answer, too."""
     answer = b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % said
@@ -155,9 +153,7 @@ async def test_an_answer_in_pieces_is_the_same(stand: Stand, pki: Pki) -> None:
     answer = b"HTTP/1.1 200 Quite fine\r\nX-A: b \r\nTransfer-Encoding: chunked \r\n\r\n0\r\n\r\n"
     for at in range(10, answer.index(b"\r\n\r\n")):
 
-        async def script(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, at: int = at
-        ) -> None:
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, at: int = at) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(answer[:at])
             await writer.drain()

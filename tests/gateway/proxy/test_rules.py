@@ -68,19 +68,24 @@ def test_the_longest_prefix_decides(target: str, needs: Access) -> None:
         "/public/..%2fadmin", "/public%2f..%2fadmin", "/public/x%5c..%5c", "/public//admin", "/public/x;y",
         "/public/%61", "/public/%2e%2e/x", "/public/%252e", "/public/x%3b", "/public/x%00", "/public/x./y",
         "/public/x.", "/public/%7e", "/public/x%0d", "/public/%c0%ae%c0%ae/admin", "/public/..%c0%af/admin",
-        "/public/x%20", "/public/x%20/y", "/public/x::$DATA", "/public/x%3a%3a%24DATA", "/public/x:a:$i30/y",
+        "/public/x%20", "/public/x%20/y", "/public/x::$DATA", "/public/x%3a%3a%24DATA",
+        "/public/x:a:$i30/y",
         "/public/%ef%bc%8e%ef%bc%8e/admin", "/public/%ef%bc%8e/admin", "/%ef%bc%8fadmin",
         "/public%ef%bc%8f%ef%bc%8e%ef%bc%8e/admin", "/public/%FF", "/public/urn%3Aisbn", "/public/x%40",
         # Overlong and surrogate forms of UTF-8; bytes of other encodings.
-        "/public/%e0%80%ae%e0%80%ae/admin", "/public/%f0%80%80%ae%f0%80%80%ae/admin", "/public/..%e0%80%afadmin",
+        "/public/%e0%80%ae%e0%80%ae/admin", "/public/%f0%80%80%ae%f0%80%80%ae/admin",
+        "/public/..%e0%80%afadmin",
         "/public/%ed%a0%80", "/public/%83%5c", "/public/..%81%5cadmin",
         # What some table folds to a solidus, a dot, a colon, a question mark, a blank, or drops.
-        "/public/..%ef%bc%bcadmin", "/public/..%c2%a5admin", "/public/..%e2%82%a9admin", "/public/..%3f/admin",
+        "/public/..%ef%bc%bcadmin", "/public/..%c2%a5admin", "/public/..%e2%82%a9admin",
+        "/public/..%3f/admin",
         "/public/..%23/admin", "/public/x%e2%88%95y", "/public/x%e2%81%84y", "/public/x%e2%88%96y",
-        "/public/x%cc%b8y", "/public/x%e2%83%a5y", "/public/%e2%80%a5/admin", "/public/%e2%80%a6", "/public/%c2%bd",
+        "/public/x%cc%b8y", "/public/x%e2%83%a5y", "/public/%e2%80%a5/admin", "/public/%e2%80%a6",
+        "/public/%c2%bd",
         "/public/%e2%84%80", "/public/x%ef%bc%9ax", "/public/x%cd%bey", "/public/..%c2%a0/admin",
         "/public/.%e2%80%8b./admin", "/public/.%c2%ad./admin", "/public/.%ef%bb%bf./admin",
-        "/public/..%e3%82%99/admin", "/public/.%e3%81%82", "/public/%ee%80%80", "/public/x\"", "/public/[x]",
+        "/public/..%e3%82%99/admin", "/public/.%e3%81%82", "/public/%ee%80%80", "/public/x\"",
+        "/public/[x]",
     ],
 )  # fmt: skip
 def test_two_readings_need_the_most(target: str) -> None:
@@ -91,9 +96,11 @@ def test_two_readings_need_the_most(target: str) -> None:
 
 @pytest.mark.parametrize(("target", "needs"), [
     ("/admin", LOGIN), ("/ADMIN/x", LOGIN), ("/%61dmin", LOGIN), ("//admin", LOGIN), ("/x/admin", PUBLIC),
-    ("/%ef%bd%81dmin", LOGIN), ("/%EF%BC%A1DMIN/x", LOGIN), ("/%ef%bd%81dminx", LOGIN), ("/%c4%81dmin", LOGIN), ("/ADMINI~1/x", LOGIN), ("/~admin", PUBLIC),
+    ("/%ef%bd%81dmin", LOGIN), ("/%EF%BC%A1DMIN/x", LOGIN), ("/%ef%bd%81dminx", LOGIN),
+    ("/%c4%81dmin", LOGIN), ("/ADMINI~1/x", LOGIN), ("/~admin", PUBLIC),
     ("/a/b", PUBLIC), ("/a/b/c/d", CERTIFICATE), ("/A/b/C", CERTIFICATE), ("/adminx", PUBLIC),
-    ("/a/%c4%83", LOGIN), ("/a/b/%c3%a7", LOGIN), ("/x/%c3%a7", PUBLIC), ("/a/b/C~1", LOGIN), ("/adm$in", LOGIN),
+    ("/a/%c4%83", LOGIN), ("/a/b/%c3%a7", LOGIN), ("/x/%c3%a7", PUBLIC), ("/a/b/C~1", LOGIN),
+    ("/adm$in", LOGIN),
 ])  # fmt: skip
 def test_a_rule_that_demands_more_counts_in_any_case(target: str, needs: Access) -> None:
     """An upstream that takes /ADMIN, or full-width letters, for /admin is not opened by that."""
@@ -108,9 +115,12 @@ _BEST_FIT = str.maketrans(
 )  # fmt: skip
 _IGNORED = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\xad\0"))
 _PIECES = [
-    "/", "/", "public", "admin", "..", ".", "x", "~1", "ADMIN", ";", "%3b", "?", "%3f", "%23", ":", "%3a", "$",
-    "%20", "+", "%2e", "%2E", "%2f", "%5c", "%252e", "%252f", "%00", "%0a", "%61", "%c0%ae", "%c0%af", "%c1%9c",
-    "%e0%80%ae", "%e0%80%af", "%e0%81%9c", "%f0%80%80%ae", "%f0%80%80%af", "%f8%80%80%80%ae", "%81%5c", "%ff",
+    "/", "/", "public", "admin", "..", ".", "x", "~1", "ADMIN", ";", "%3b", "?", "%3f", "%23", ":", "%3a",
+    "$",
+    "%20", "+", "%2e", "%2E", "%2f", "%5c", "%252e", "%252f", "%00", "%0a", "%61", "%c0%ae", "%c0%af",
+    "%c1%9c",
+    "%e0%80%ae", "%e0%80%af", "%e0%81%9c", "%f0%80%80%ae", "%f0%80%80%af", "%f8%80%80%80%ae", "%81%5c",
+    "%ff",
     *map(quote, "．／＼：；？＃％ａ。｡·․‥…⁄∕∖⧵⧸₩¥∶\u0338\u20e5\u3000\xa0\u200b\ufeff\xad\u2028āあが゙"),
 ]  # fmt: skip
 
@@ -178,8 +188,10 @@ def test_the_readings_see_what_they_are_there_for() -> None:
     """The twin: each spelling of the reports has a reading that leaves the prefix, so that the test above
     cannot hold for want of one; and a plain path has none."""
     for tail in (
-        "%e0%80%ae%e0%80%ae/admin", "%f0%80%80%ae%f0%80%80%ae/admin", "..%e0%80%afadmin", "..%ef%bc%bcadmin",
-        "..%c2%a5admin", "..%3f/admin", "..%23/admin", "%2e%2e/admin", "%252e%252e/admin", ".%e2%80%8b./admin",
+        "%e0%80%ae%e0%80%ae/admin", "%f0%80%80%ae%f0%80%80%ae/admin", "..%e0%80%afadmin",
+        "..%ef%bc%bcadmin",
+        "..%c2%a5admin", "..%3f/admin", "..%23/admin", "%2e%2e/admin", "%252e%252e/admin",
+        ".%e2%80%8b./admin",
     ):  # fmt: skip
         assert any(not each.startswith("/public/") for each in _readings("/public/" + tail)), tail
     assert all(each.startswith("/public/a/") for each in _readings("/public/a/%E3%81%82.css"))
