@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from tests.bench.tls_bench import free_port
 from tests.conformance.caddy import CADDYFILE
 from tests.conformance.pebble import wait_for, write_certificates
 from tests.enroll.acme.signing import b64
+from tests.started import started
 
 Server = Callable[[Path], AbstractContextManager[Target]]
 
@@ -129,19 +129,13 @@ def caddy(folder: Path) -> Iterator[Target]:
 
 @contextmanager
 def _process(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """On the servers' core; asked to end, then made to."""
+    """On the servers' core."""
     taskset = ["taskset", "-c", str(SERVER_CORE)] if shutil.which("taskset") else []
-    with log.open("ab") as output:
-        running = subprocess.Popen([*taskset, *command], stdout=output, stderr=output, env=environment)
-    try:
+    with (
+        log.open("ab") as output,
+        started([*taskset, *command], stdout=output, stderr=output, env=environment) as running,
+    ):
         yield running
-    finally:
-        running.send_signal(signal.SIGTERM)
-        end = time.monotonic() + 10
-        while running.poll() is None and time.monotonic() < end:
-            time.sleep(0.05)
-        running.kill()
-        running.wait()
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 import ssl
 import statistics
 import subprocess
@@ -24,6 +23,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from tests.bench.tls_bench import cpu, free_port, resident
+from tests.started import started
 
 SEKISHO = Path(sys.executable).with_name("sekisho")
 PASSPHRASE = "bench bench bench"
@@ -50,19 +50,15 @@ def main() -> None:
         environment = os.environ | {"SEKISHO_PASSPHRASE": PASSPHRASE, "SEKISHO_DATA": str(folder / "data")}
         prepare(folder, port, people, environment)
         cores = sorted(os.sched_getaffinity(0))
-        server = subprocess.Popen(
+        with started(
             [SEKISHO, "serve"],
             stderr=subprocess.DEVNULL,  # its log
             env=environment,
             stdout=subprocess.DEVNULL,
             preexec_fn=lambda: os.sched_setaffinity(0, {cores[0]}),
-        )
-        os.sched_setaffinity(0, {cores[-1]})
-        try:
+        ) as server:
+            os.sched_setaffinity(0, {cores[-1]})
             asyncio.run(measure(folder, port, people, server.pid))
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(30)
 
 
 def prepare(folder: Path, port: int, people: int, environment: dict[str, str]) -> None:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.tls_bench import cpu, free_port, resident, round_fresh, round_kept, write_pki
+from tests.started import started
 
 _COMMON = """
 daemon off; master_process on; worker_processes 1; worker_cpu_affinity {core}; pid {dir}/{name}.pid;
@@ -221,8 +222,7 @@ def nginx(folder: Path, name: str, conf: str, port: int) -> Iterator[int]:
     path = folder / f"{name}.conf"
     path.write_text(conf)
     folder.chmod(0o755)
-    process = subprocess.Popen(["nginx", "-c", str(path), "-p", str(folder)], stderr=subprocess.DEVNULL)
-    try:
+    with started(["nginx", "-c", str(path), "-p", str(folder)], stderr=subprocess.DEVNULL) as process:
         for _ in range(100):
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
@@ -230,24 +230,16 @@ def nginx(folder: Path, name: str, conf: str, port: int) -> Iterator[int]:
             except OSError:
                 time.sleep(0.05)
         yield process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
 
 
 @contextmanager
 def python(*arguments: str) -> Iterator[tuple[int, list[int]]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.proxy_bench", *arguments], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    try:
+    command = [sys.executable, "-m", "tests.bench.proxy_bench", *arguments]
+    with started(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         yield process.pid, [int(each) for each in process.stdout.readline().split()]
-    finally:
         process.send_signal(signal.SIGINT)
-        rest = process.stdout.read()
-        process.wait()
-        if rest:
+        if rest := process.stdout.read():
             print(re.sub(r"(?m)^", "  ", rest))
 
 

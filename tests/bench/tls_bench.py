@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -29,6 +28,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.gateway.rawtls import issue
+from tests.started import started
 
 Row = dict[str, float | str]
 Server = Callable[[Path], Iterator[tuple[int, int, int]]]
@@ -218,28 +218,18 @@ def nginx(folder: Path) -> Iterator[tuple[int, int, int]]:
     mutual, plain = free_port(), free_port()
     conf = folder / "nginx.conf"
     conf.write_text(_NGINX.format(dir=folder, mutual=mutual, plain=plain))
-    process = subprocess.Popen(["nginx", "-c", str(conf), "-p", str(folder)], stderr=subprocess.DEVNULL)
-    try:
+    with started(["nginx", "-c", str(conf), "-p", str(folder)], stderr=subprocess.DEVNULL) as process:
         _wait(mutual)
         yield process.pid, mutual, plain
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
 
 
 def ours(loop: str, kind: str) -> Server:
     def start(folder: Path) -> Iterator[tuple[int, int, int]]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.tls_bench", "--serve", str(folder), loop, kind],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert process.stdout is not None
-        try:
+        command = [sys.executable, "-m", "tests.bench.tls_bench", "--serve", str(folder), loop, kind]
+        with started(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
             mutual, plain = map(int, process.stdout.readline().split())
             yield process.pid, mutual, plain
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
 
     return start
 

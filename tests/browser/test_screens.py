@@ -27,6 +27,7 @@ from gateway.sites.help.topics import TOPICS
 from tests.browser.kit import P12_PASSWORD, Persona, World, faults, page, persona
 from tests.browser.steps import PASSWORD, USER, authenticate, established, log_in, submit
 from tests.offices import POLICY_NUMBER, admit
+from tests.started import started
 
 pytestmark = pytest.mark.browser
 
@@ -283,8 +284,7 @@ async def test_demo_screens(tmp_path: Path) -> None:
     summary = tmp_path / "summary.json"
     sekisho = Path(sys.executable).with_name("sekisho")
     command = [str(sekisho), "demo", "--port", "0", "--summary", str(summary)]
-    demo = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    with started(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as demo:
         async with asyncio.timeout(90):
             while not summary.exists():
                 assert demo.poll() is None, "the demo has ended"
@@ -300,7 +300,6 @@ async def test_demo_screens(tmp_path: Path) -> None:
             await eye.visit(mailbox + "clock", "clock")
             await eye.visit(told["sites"]["pickup"], "pickup")
         assert eye.seen == {}
-    finally:
         demo.send_signal(signal.SIGTERM)
         demo.wait(30)
 

@@ -21,6 +21,7 @@ from ca.keys import kind_of, to_pkcs8
 from ca.revocation import RevocationStatus
 from ca.trust import Presentation, TrustAnchors, VerifiedPeer, judge
 from tests.ca.conftest import AT, CHEAP, DAY, PASSPHRASE, issue_person
+from tests.started import started
 
 YEAR = 365 * DAY
 
@@ -195,15 +196,12 @@ def test_a_kill_half_way_leaves_nothing_that_looks_finished(tmp_path: Path) -> N
     outcomes = set()
     for i in range(12):
         path = tmp_path / f"d{i}"
-        child = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-        )
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(chance.uniform(0, 0.025))
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
+        command = [sys.executable, "-c", _CHILD, str(path)]
+        with started(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            time.sleep(chance.uniform(0, 0.025))
+            os.kill(child.pid, signal.SIGKILL)
         try:
             datadir.load(path, PASSPHRASE)
             outcomes.add("whole")

@@ -17,6 +17,8 @@ from threading import Thread
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
+from tests.started import started
+
 SEKISHO = Path(sys.executable).with_name("sekisho")
 PATIENCE = 60.0
 
@@ -30,21 +32,17 @@ def process(
     ``before``: the beginning of a command that runs the rest of it, such as ``prlimit``.
     """
     given = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
-    with log.open("ab") as output:
-        running = subprocess.Popen(
+    with (
+        log.open("ab") as output,
+        started(
             [*before, SEKISHO, *words],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             env=given | environment,
-            start_new_session=True,
-        )
-    try:
+        ) as running,
+    ):
         yield running
-    finally:
-        if running.poll() is None:
-            running.kill()
-        running.wait()
 
 
 def until(found: Callable[[], bool], log: Path, running: subprocess.Popen[bytes] | None = None) -> None:
@@ -86,19 +84,6 @@ def accepting(context: ssl.SSLContext | None = None) -> Iterator[int]:
         Thread(target=serve, daemon=True).start()
         yield listening.getsockname()[1]
         listening.shutdown(socket.SHUT_RDWR)
-
-
-def session_of(leader: int) -> set[int]:
-    """The processes of a session that live."""
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == leader and fields[0] != "Z":
-            found.add(int(entry.parent.name))
-    return found
 
 
 def free_port() -> int:

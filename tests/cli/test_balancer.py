@@ -16,6 +16,7 @@ import pytest
 from tests.cli.conftest import Shell
 from tests.cli.processes import free_port, get, get_plain, until
 from tests.cli.test_serving import Gateway, ready
+from tests.started import started
 
 _HEADER = b"PROXY TCP4 192.0.2.7 198.51.100.1 12345 443\r\n"
 _HAPROXY = """
@@ -76,10 +77,7 @@ def test_haproxy_looks_and_nobody_minds(sekisho: Shell, tmp_path: Path) -> None:
         gateway.set("listen", "proxy_protocol", '["127.0.0.0/8"]')
         assert gateway.command("reload").returncode == 0
         file.write_text(_HAPROXY.format(front=front, port=gateway.port))
-        with subprocess.Popen(["haproxy", "-f", file], stdout=subprocess.DEVNULL) as haproxy:
-            try:
-                time.sleep(3)
-                assert get("help.localhost", front, gateway.ca)[0] == 200
-            finally:
-                haproxy.kill()
+        with started(["haproxy", "-f", file], stdout=subprocess.DEVNULL):
+            time.sleep(3)  # for some of its checks
+            assert get("help.localhost", front, gateway.ca)[0] == 200
         assert not gateway.says('"refused"'), gateway.log.read_text()

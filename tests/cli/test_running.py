@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from gateway.config import FILE_NAME
 from tests.cli.conftest import Shell
-from tests.cli.processes import PATIENCE, SEKISHO, process, session_of, until
+from tests.cli.processes import PATIENCE, SEKISHO, process, until
 from tests.offices import PASSPHRASE
+from tests.started import session_of
 
 # -- processes -----------------------------------------------------------------------------------------
 

@@ -39,11 +39,11 @@ from tests.cli.processes import (
     get_plain,
     pem_of,
     process,
-    session_of,
     tls,
     until,
 )
 from tests.offices import PASSPHRASE, START
+from tests.started import session_of
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from gateway.running.pulse import Pulse, Watch
 from gateway.running.reloading import ask_for_reload
 from gateway.server import _Overseer
 from tests.cli.conftest import Shell
-from tests.cli.processes import free_port, get_plain, process, session_of, until
+from tests.cli.processes import free_port, get_plain, process, until
 from tests.cli.test_serving import Gateway, halfway, leader, ready, workers_of
 from tests.offices import PASSPHRASE
+from tests.started import session_of, started
 
 
 def _children(pid: int) -> set[int]:
@@ -76,10 +77,8 @@ supervise(3, work, Nobody(), pulse=pulse, silence=1.5)
 def _supervise(*words: str, stderr: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """``words``: the file of its log ("": standard error); "no room": for no other process once one died."""
     line = [sys.executable, "-c", _SUPERVISED, *(words or ("",))]
-    with subprocess.Popen(line, start_new_session=True, stderr=stderr) as running:
+    with started(line, stderr=stderr) as running:
         yield running
-        with suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -22,6 +21,7 @@ from cryptography import x509
 
 from ca.clock import OffsetClock
 from gateway.house import CLOCK
+from tests.started import started
 
 SEKISHO = Path(sys.executable).with_name("sekisho")
 DAY = 86_400
@@ -98,16 +98,16 @@ def running(place: Path, *words: str) -> Iterator[Demo]:
     options = ("--data", str(place / "data"), "--port", "0", "--summary", str(summary))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
     environment["SEKISHO_TRACEBACK"] = "1"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
+    with (
+        log.open("wb") as output,
+        started(
             [SEKISHO, "demo", *options, *words],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             env=environment,
-            start_new_session=True,
-        )
-    try:
+        ) as process,
+    ):
         end = time.monotonic() + _PATIENCE
         while not summary.exists():
             assert process.poll() is None, log.read_text()
@@ -115,15 +115,7 @@ def running(place: Path, *words: str) -> Iterator[Demo]:
             time.sleep(0.05)
         yield Demo(json.loads(summary.read_text()))
         assert "Traceback" not in log.read_text()
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        shutil.rmtree(place / "data", ignore_errors=True)
+    shutil.rmtree(place / "data", ignore_errors=True)
 
 
 def run(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from conformance.__main__ import main
 from tests.conformance.pebble import wait_for, write_certificates
+from tests.started import started
 
 BINARY = shutil.which("caddy")
 DIRECTORY = "https://localhost:9443/acme/local/directory"
@@ -52,25 +53,19 @@ def run_suite(folder: Path, options: list[str]) -> int:
     write_certificates(folder)
     (folder / "Caddyfile").write_text(CADDYFILE.format(folder=folder))
     (folder / "credentials.json").write_text(json.dumps(CREDENTIALS))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
+    home = {name: str(folder) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
+    with (
+        (folder / "log").open("wb") as log,
+        started(
             [BINARY, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"],
-            env={
-                **os.environ,
-                "HOME": str(folder),
-                "XDG_DATA_HOME": str(folder),
-                "XDG_CONFIG_HOME": str(folder),
-            },
+            env=os.environ | home,
             stdout=log,
             stderr=log,
-        )
-    try:
+        ) as process,
+    ):
         wait_for(DIRECTORY, folder / "ca.pem", process)
         files = ["--ca-file", str(folder / "ca.pem"), "--credentials", str(folder / "credentials.json")]
         return main(["--directory", DIRECTORY, *files, "--http-01-port", "80", "--timeout", "20", *options])
-    finally:
-        process.kill()
-        process.wait()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.started import started
+
 BINARY = shutil.which("pebble")
 # As little chance as it lets one choose: no invented badNonce, no sleeping, hardly an authorization reused.
 ENVIRONMENT = {
@@ -56,20 +58,14 @@ def running(folder: Path) -> Iterator[Pebble]:
     keys = {f"kid-{n}": secrets.token_bytes(32) for n in range(8)}
     (folder / "config.json").write_text(json.dumps({"pebble": _config(folder, port, keys)}))
     (folder / "credentials.json").write_text(json.dumps({"credentials": _credentials(keys)}))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [BINARY, "-config", str(folder / "config.json")],
-            env={**os.environ, **ENVIRONMENT},
-            stdout=log,
-            stderr=log,
-        )
-    try:
+    command = [BINARY, "-config", str(folder / "config.json")]
+    with (
+        (folder / "log").open("wb") as log,
+        started(command, env=os.environ | ENVIRONMENT, stdout=log, stderr=log) as process,
+    ):
         server = Pebble(f"https://localhost:{port}/dir", folder / "ca.pem", folder / "credentials.json")
         wait_for(server.directory, server.ca_file, process)
         yield server
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _config(folder: Path, port: int, keys: dict[str, bytes]) -> dict[str, object]:
@@ -110,9 +106,9 @@ def _free_port() -> int:
 
 
 def wait_for(directory: str, ca_file: Path, process: subprocess.Popen[bytes]) -> None:
-    """Returns once the directory is served; fails when the process ends or takes 15 seconds."""
+    """Returns once the directory is served; fails when the process ends or takes a minute."""
     context = ssl.create_default_context(cafile=str(ca_file))
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while True:
         try:
             urllib.request.urlopen(directory, context=context, timeout=2).close()

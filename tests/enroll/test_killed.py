@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import signal
 import time
 
 import ca.store
@@ -15,6 +14,7 @@ from enroll import issuance, openings, store
 from enroll.office import Office
 from enroll.states import ENDED, State
 from tests.offices import CHEAP, MIGRATIONS, PASSPHRASE, POLICY_NUMBER
+from tests.started import forked
 
 KILLS = 200
 
@@ -75,15 +75,8 @@ async def issue_for_ever(office, told):
 
 def live_and_die(path, told, seconds):
     """Forks a server's worth of issuance and kills it after so many seconds."""
-    child = os.fork()
-    if child == 0:
-        try:
-            asyncio.run(issue_for_ever(open_here(path), told))
-        finally:
-            os._exit(1)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    with forked(lambda: asyncio.run(issue_for_ever(open_here(path), told))):
+        time.sleep(seconds)
 
 
 def test_two_hundred_kills_lose_and_double_nothing(tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +11,7 @@ from gateway.headcount import headcounts
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import Closed, connect
 from tests.gateway.samples import login
+from tests.started import forked
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6)), max_size=200))
@@ -44,10 +43,8 @@ def test_workers_count_together() -> None:
     """What a forked worker lets in counts here, and no more once the worker is gone."""
     here, there = headcounts(2)
     here.enter(b"a")
-    pid = os.fork()
-    if pid == 0:
-        os._exit(there.enter(b"a"))
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
+    with forked(lambda: there.enter(b"a")) as other:
+        assert other.wait() == 2
     assert (here.count(b"a"), here.count(b"b")) == (2, 0)
     there.wipe()
     assert here.count(b"a") == 1

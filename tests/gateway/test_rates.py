@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from hypothesis import given
@@ -14,6 +13,7 @@ from gateway.rates import Ledger, Rates
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect, issue
 from tests.gateway.samples import login, open_site
+from tests.started import forked
 
 
 def test_a_burst_and_then_the_rate() -> None:
@@ -70,10 +70,8 @@ def test_a_busy_crowd_stops_nobody_else() -> None:
 def test_workers_count_together() -> None:
     """What a forked process counts is counted here as well: N workers give nobody N times as much."""
     ledger = Ledger()
-    pid = os.fork()
-    if pid == 0:
-        os._exit(sum(ledger.take(b"a", 1.0, 5.0, 0.0) for _ in range(3)))
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    with forked(lambda: int(sum(ledger.take(b"a", 1.0, 5.0, 0.0) for _ in range(3)))) as other:
+        assert other.wait() == 0
     assert [ledger.take(b"a", 1.0, 5.0, 0.0) for _ in range(3)] == [0, 0, 1]
 
 

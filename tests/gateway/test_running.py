@@ -28,6 +28,7 @@ from gateway.running.metrics import exposition
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
 from tests.gateway.samples import check
+from tests.started import started
 
 # -- the journal ---------------------------------------------------------------------------------------
 
@@ -290,7 +291,7 @@ sys.stdin.read()
 
 def test_one_leads(tmp_path: Path) -> None:
     """The lead belongs to one process, and to the next as soon as that one is dead."""
-    with subprocess.Popen(
+    with started(
         [sys.executable, "-c", _HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None

@@ -14,6 +14,7 @@ from ca.trust import CertificateState, Presentation, Rejection, judge
 from tests.gateway.conftest import Pki, Running, Serve
 from tests.gateway.rawtls import client_context, connect, get
 from tests.gateway.samples import check, login, open_site
+from tests.started import started_async
 
 VERSIONS = [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION]
 HOSTS = (b"login.test", b"check.test", b"enroll.test")
@@ -108,12 +109,10 @@ async def test_early_data_is_not_offered(serve: Serve, pki: Pki, tmp_path: Path)
 
 
 async def s_client(running: Running, *options: str, say: bytes = b"Q\n") -> str:
-    process = await asyncio.create_subprocess_exec(
-        *("openssl", "s_client", "-connect", f"127.0.0.1:{running.port}", "-servername", "enroll.test"),
-        *options,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await asyncio.wait_for(process.communicate(say), 20)
+    place = ("-connect", f"127.0.0.1:{running.port}", "-servername", "enroll.test")
+    pipe = asyncio.subprocess.PIPE
+    async with started_async(
+        ["openssl", "s_client", *place, *options], stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+    ) as process:
+        out, _ = await process.communicate(say)
     return out.decode(errors="replace")

@@ -20,6 +20,7 @@ from gateway.connection import Limits, Records
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import Closed, client_context, connect, get
 from tests.gateway.samples import check, login, open_site
+from tests.started import started_async
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command")
 
@@ -235,7 +236,7 @@ async def test_a_failing_verify_callback_kills_the_handshake(
 async def test_renegotiation_is_refused(serve: Serve, pki: Pki) -> None:
     """V31: TLS 1.2 renegotiation gets no_renegotiation; no request follows it."""
     running = await serve(open_site(pki), limits=Limits(tick=0.02))
-    out = await _s_client(running.port, ["-tls1_2"], b"R\n")
+    out = await _s_client(running.port, ["-tls1_2"], b"R\n", want=b"no renegotiation")
     assert "no renegotiation" in out
 
 
@@ -244,7 +245,7 @@ async def test_a_few_key_updates_are_fine(serve: Serve, pki: Pki) -> None:
     """V50: KeyUpdate is a right of the client."""
     running = await serve(open_site(pki))
     say = b"K\n" * 5 + get(b"enroll.test", b"/", b"Connection: close").replace(b"\r\n", b"\n")
-    out = await _s_client(running.port, ["-tls1_3", "-crlf"], say)
+    out = await _s_client(running.port, ["-tls1_3", "-crlf"], say, want=b"200 OK")
     assert "200 OK" in out
 
 
@@ -298,28 +299,36 @@ async def test_garbage_after_the_handshake_gets_an_alert(serve: Serve, pki: Pki)
         assert (await client.end()).alert.endswith("alert bad record mac")
 
 
-async def _s_client(port: int, options: list[str], say: bytes) -> str:
-    """A session that reads commands line by line, as from a terminal, until the server closes."""
-    process = await asyncio.create_subprocess_exec(
-        *("openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "enroll.test", *options),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    seen = b""
-    while b"Verify return code" not in seen and (more := await process.stdout.read(65_536)):
-        seen += more
-    for line in say.splitlines(keepends=True):
-        process.stdin.write(line)
-        await asyncio.sleep(0.004)  # s_client takes a command only at the start of a read
-    with contextlib.suppress(TimeoutError):
-        seen += await asyncio.wait_for(process.stdout.read(), 1)
-    if process.returncode is None:
-        process.kill()
-    await process.wait()
+async def _s_client(port: int, options: list[str], say: bytes, *, want: bytes = b"") -> str:
+    """A session that reads commands line by line, as from a terminal, until ``want`` is read or it ends."""
+    place = ("-connect", f"127.0.0.1:{port}", "-servername", "enroll.test")
+    pipe = asyncio.subprocess.PIPE
+    async with started_async(
+        ["openssl", "s_client", *place, *options], stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        seen = await _read_until(process.stdout, b"Verify return code")
+        with contextlib.suppress(ConnectionError):  # the server may have ended it, and s_client with it
+            for line in say.splitlines(keepends=True):
+                process.stdin.write(line)
+                # It takes a command only at the start of a read, and says which one it took.
+                if echo := _ECHOES.get(line):
+                    seen += await _read_until(process.stdout, echo)
+        if want not in seen or not want:
+            seen += await _read_until(process.stdout, want)
     return seen.decode(errors="replace")
+
+
+_ECHOES = {b"K\n": b"KEYUPDATE", b"R\n": b"RENEGOTIATING"}
+
+
+async def _read_until(stream: asyncio.StreamReader, want: bytes) -> bytes:
+    """Up to ``want``, or to the end where there is none."""
+    seen = b""
+    while (not want or want not in seen) and (more := await asyncio.wait_for(stream.read(65_536), 60)):
+        seen += more
+    return seen
 
 
 @given(st.lists(st.binary(max_size=40), max_size=12), st.lists(st.integers(1, 60), max_size=40), st.binary())

@@ -138,7 +138,7 @@ def test_processes_race_for_the_same_nonces(tmp_path: Path) -> None:
     issued += [issuer.fresh(AT) for _ in range(3_000)]
     context = multiprocessing.get_context("fork")
     won: multiprocessing.Queue[int] = context.Queue()
-    racers = [context.Process(target=_spend_all, args=(path, issued, won)) for _ in range(3)]
+    racers = [context.Process(target=_spend_all, args=(path, issued, won), daemon=True) for _ in range(3)]
     threads = [threading.Thread(target=_spend_all, args=(path, issued, won)) for _ in range(3)]
     for racer in [*racers, *threads]:
         racer.start()

@@ -30,6 +30,7 @@ from tests.gateway.proxy.conftest import AT, CERTIFICATE_ONLY, IDENTITY, Stand
 from tests.gateway.proxy.upstreams import Script, running, saying
 from tests.gateway.rawtls import START, Issued, connect, everything, get, issue
 from tests.gateway.samples import login
+from tests.started import started
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _NOW = datetime.now(UTC)
@@ -191,8 +192,7 @@ async def test_nginx_behind_the_gate(stand: Stand, pki: Pki, tmp_path: Path) -> 
     (tmp_path / "file").write_bytes(bytes(range(256)) * 4_000)
     conf = tmp_path / "nginx.conf"
     conf.write_text(_NGINX.format(dir=tmp_path, port=port))
-    process = subprocess.Popen(["nginx", "-c", str(conf), "-p", str(tmp_path)], stderr=subprocess.DEVNULL)
-    try:
+    with started(["nginx", "-c", str(conf), "-p", str(tmp_path)], stderr=subprocess.DEVNULL) as process:
         await _listening(port)
         front = await stand(f"http://127.0.0.1:{port}")
         async with connect(front.port, b"login.test", certificate=pki.client) as client:
@@ -211,9 +211,8 @@ async def test_nginx_behind_the_gate(stand: Stand, pki: Pki, tmp_path: Path) -> 
             zipped = await client.get(b"login.test", b"/", b"Accept-Encoding: gzip")
             assert zipped.headers["content-encoding"] == "gzip"
             assert zipped.headers["transfer-encoding"] == "chunked"
-    finally:
-        process.terminate()
-        process.wait()
+        process.terminate()  # and its log is whole
+        process.wait(60)
     assert (tmp_path / "access.log").read_text().count("\n") == 7
 
 

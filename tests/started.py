@@ -1,0 +1,158 @@
+"""Processes that tests start, none of which outlives them: not a test that failed, not a run that was killed.
+
+Each leads a session of its own. The end of the block ends the whole session, and a warden, a process beside
+the tests, ends those sessions that are left when the tests are gone without a word (SIGKILL, `os._exit`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_PATIENCE = 10.0
+_WARDENS: dict[int, subprocess.Popen[bytes]] = {}
+"""By the process that it watches: one that was forked from it has to have its own."""
+
+
+@contextmanager
+def started(command: Sequence[str | Path], **more: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A command, ``more`` as `subprocess.Popen` takes it; what lives of its session at the end is killed."""
+    running = subprocess.Popen(command, start_new_session=True, **more)
+    with running, _watched(running.pid):
+        yield running
+
+
+@asynccontextmanager
+async def started_async(command: Sequence[str | Path], **more: Any) -> AsyncIterator[Process]:
+    """As `started`, for who speaks with it inside an event loop."""
+    running = await asyncio.create_subprocess_exec(*command, start_new_session=True, **more)
+    try:
+        with _watched(running.pid):
+            yield running
+    finally:
+        await running.wait()
+
+
+@dataclass(frozen=True)
+class Forked:
+    """A copy of this process at work."""
+
+    pid: int
+
+    def wait(self) -> int:
+        """Its exit code, negative for a signal. Once only."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@contextmanager
+def forked(work: Callable[[], int]) -> Iterator[Forked]:
+    """A copy of this process that ends with what ``work`` returns, or 70; killed at the end of the block."""
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            os.setsid()
+            code = work()
+        finally:
+            os._exit(code)
+    try:
+        with _watched(pid):
+            yield Forked(pid)
+    finally:
+        with suppress(ChildProcessError):  # whoever has waited for it already
+            os.waitpid(pid, 0)
+
+
+def session_of(leader: int) -> set[int]:
+    """The processes of a session that live."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.add(int(entry.parent.name))
+    return found
+
+
+@contextmanager
+def _watched(leader: int) -> Iterator[None]:
+    try:
+        _tell_warden(f"+{leader}")
+        yield
+    finally:
+        _end(leader)
+        _tell_warden(f"-{leader}")
+
+
+def _end(leader: int) -> None:
+    """Kills a session, those included who are born meanwhile. A child of ours stays to be waited for."""
+    if _parent(leader) == os.getpid():  # a fork may not have reached its setsid yet
+        os.kill(leader, signal.SIGKILL)
+    end = time.monotonic() + _PATIENCE
+    while left := session_of(leader):
+        if time.monotonic() > end:
+            raise RuntimeError(f"processes {sorted(left)} cannot be killed")
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
+
+
+def _parent(pid: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
+def _tell_warden(line: str) -> None:
+    watched = os.getpid()
+    if watched not in _WARDENS:
+        warden = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, str(watched)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        _WARDENS[watched] = warden
+        atexit.register(warden.communicate)
+    pipe = _WARDENS[watched].stdin
+    assert pipe is not None
+    pipe.write(line.encode() + b"\n")
+    pipe.flush()
+
+
+def _be_warden(watched: int) -> None:
+    """Until the tests are gone: by the end of the pipe, or, where a fork holds it open, by their number."""
+    open_sessions: set[int] = set()
+    rest = b""
+    # What was written is read in any case: the tests may be gone before this process runs at all.
+    while select.select([0], [], [], 0.5)[0] or os.getppid() == watched:
+        if not select.select([0], [], [], 0)[0]:
+            continue
+        read = os.read(0, 65_536)
+        if not read:
+            break
+        *lines, rest = (rest + read).split(b"\n")
+        for line in lines:
+            (open_sessions.add if line[:1] == b"+" else open_sessions.discard)(int(line[1:]))
+    for leader in open_sessions:
+        _end(leader)
+
+
+if __name__ == "__main__":
+    _be_warden(int(sys.argv[1]))
