@@ -7,10 +7,10 @@ SUMMARY ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench soak screenshots lint docs setup packages clean
+.PHONY: help demo test bench soak screenshots lint docs lock setup packages clean test-pythons
 
 help: ## what there is to make
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 # exec: make hands its signals to the recipe's process, and a shell in between would keep them.
 demo: setup ## a sandbox on https://*.localhost:8443 (PORT=, DATA=DIR, SUMMARY=FILE)
@@ -18,6 +18,10 @@ demo: setup ## a sandbox on https://*.localhost:8443 (PORT=, DATA=DIR, SUMMARY=F
 
 test: setup packages ## every test; those whose tools are missing are skipped by name (PYTEST_ARGS=)
 	@exec $(VENV)/bin/pytest $(PYTEST_ARGS)
+
+# FILES: others than the fast tests; with -n 2 in it they share two cores.
+test-pythons: ## the fast tests on each supported Python that is on this machine (FILES=)
+	@tools/test-pythons $(FILES)
 
 bench: setup packages ## what the README's numbers were measured with
 	@tools/bench $(VENV)/bin/python
@@ -37,6 +41,9 @@ lint: setup ## style, format and types
 docs: setup ## every document as a site in build/docs; a broken link is an error
 	@$(VENV)/bin/sphinx-build -n -W --keep-going -q -c docs . build/docs
 
+lock: ## the versions and hashes of all dependencies, as new as pyproject.toml allows (KEEP=1: only what is missing)
+	@tools/lock "$(PYTHON)" $(if $(KEEP),,--upgrade)
+
 setup: ## the virtual environment, made or brought up to date
 	@tools/setup "$(VENV)" "$(PYTHON)"
 
@@ -44,4 +51,4 @@ packages: setup ## the Debian packages that some tests run, as root only; nothin
 	@tools/packages "$(VENV)"
 
 clean: ## away with what the targets above left here
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis screenshots bench-results build *.egg-info
+	rm -rf $(VENV) .venv-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis screenshots bench-results build *.egg-info
