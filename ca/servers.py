@@ -56,10 +56,15 @@ def issue(issuer: Issuer, hosts: Sequence[str], at: int, serial: int, key: Priva
     return ServerCertificate((der,), to_pkcs8(key), hosts, period[1])
 
 
-def local(datadir: DataDir, hosts: Sequence[str], at: int) -> ServerCertificate:
-    """The local server CA's certificate for `hosts`, kept in `servers/` and renewed in good time."""
+def local(datadir: DataDir, hosts: Sequence[str], at: int, *, believed: bool = True) -> ServerCertificate:
+    """The local server CA's certificate for `hosts`, kept in `servers/` and renewed in good time.
+
+    Not `believed`: a clock in doubt replaces no certificate because of its dates.
+    """
     stem = datadir.path / "servers" / "hosts"
     kept = _kept(datadir, stem)
+    if kept is not None and not believed and covers(kept.names, hosts):
+        return kept
     if kept is not None and covers(kept.names, hosts) and kept.not_after_at - at > RENEW_BEFORE:
         starts_at = x509.load_der_x509_certificate(kept.chain[0]).not_valid_before_utc.timestamp()
         if at >= starts_at:

@@ -10,6 +10,7 @@ import sqlite_utils
 import ca.store
 from ca.authority import Issuer
 from ca.profiles import CRL_LIFETIME
+from enroll import timekeeping
 from enroll.office import Office
 
 
@@ -35,14 +36,17 @@ class Crls:
             newest = ca.store.last_revocation(self.office.database.read())
             made = self._made.get(issuer.issuer_id)
             fresh = made is not None and 0 <= now - made.at < CRL_LIFETIME // 2
-            if made is None or not fresh or made.revocations != newest:
+            due = made is None or not fresh or made.revocations != newest
+            # A list is dated, and its number spent: a clock in doubt makes none while there is one.
+            if made is None or (due and timekeeping.doubt_now(self.office) is None):
                 made = _Made(await make(self.office, issuer), now, newest)
                 self._made[issuer.issuer_id] = made
             return made.der
 
 
 async def make(office: Office, issuer: Issuer) -> bytes:
-    """Signs a new list of an issuer under its next number."""
+    """Signs a new list of an issuer under its next number. Refusal("clock_in_doubt")."""
+    timekeeping.check(office)
     now = office.now()
 
     def numbered(db: sqlite_utils.Database) -> int:

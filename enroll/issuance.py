@@ -127,10 +127,14 @@ def issue_now(
 
 
 async def complete(office: Office, request_id: str) -> Enrollment:
-    """Signs and stores what ``begin`` recorded; returns the enrollment as it then is."""
+    """Signs and stores what ``begin`` recorded; returns the enrollment as it then is.
+
+    Raises Refusal("clock_in_doubt"): its window would begin at a moment that is none.
+    """
     found = _expect(office, request_id)
     if found.state is not State.PROCESSING or found.serial is None:
         return found
+    timekeeping.check(office)
     reservation = ca.store.find_reservation(office.database.read(), found.serial)
     if reservation is None:
         raise LookupError(f"no reservation for serial {found.serial}")

@@ -19,7 +19,7 @@ from ca.datadir import DataDir
 from ca.errors import ConfigError
 from ca.sealing import read_line
 from ca.workers import KeyStock, Workers
-from enroll import mails
+from enroll import mails, timekeeping
 from enroll.delivery import Outbox, Smtp, Transport
 from enroll.office import Office
 from gateway.config import Config, Mail, read_config, settings_of
@@ -155,7 +155,8 @@ def server_certificate(house: House, at: int) -> servers.ServerCertificate:
     """
     tls, hosts = house.config.tls, configured_hosts(house.config)
     if tls.certificate == "local":
-        return servers.local(house.datadir, hosts, at)
+        believed = timekeeping.doubt_now(house.office) is None
+        return servers.local(house.datadir, hosts, at, believed=believed)
     try:
         return servers.from_files(house.data / Path(tls.certificate), house.data / Path(tls.key), hosts, at)
     except ConfigError as error:

@@ -42,6 +42,9 @@ REUSED = 20
 #: Seconds after which `open_keys` rotates.
 ROTATION = 30 * 86_400
 
+# Seconds that a key may be dated in the future by a clock that was set right since.
+_AHEAD = 86_400
+
 _FILE = "assertion-keys"
 _PURPOSE = "assertion keys"
 _PUBLISHED = 3
@@ -182,8 +185,11 @@ def jwks(keys: KeySet) -> dict[str, Any]:
     }
 
 
-def open_keys(data: Path, vault: Vault, at: int) -> KeySet:
+def open_keys(data: Path, vault: Vault, at: int, *, believed: bool = True) -> KeySet:
     """The keys of a data directory, made if there are none and rotated when the newest is `ROTATION` old.
+
+    One that is dated in the future was made by a clock that ran ahead, and is rotated too. Not `believed`:
+    nothing is rotated, for what a clock in doubt has forgotten does not come back.
 
     Processes that start together get the same ones. Raises ConfigError if the file was altered.
     """
@@ -194,7 +200,7 @@ def open_keys(data: Path, vault: Vault, at: int) -> KeySet:
             keys = KeySet((_make(at), _make(at)))
         else:
             keys = _read(path, vault)
-            if at - keys.keys[0].created_at < ROTATION:
+            if not believed or -_AHEAD <= at - keys.keys[0].created_at < ROTATION:
                 return keys
             keys = rotated(keys, at)
         write_private(path, vault.seal(_PURPOSE, _json([_stored(each) for each in keys.keys])))

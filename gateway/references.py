@@ -10,6 +10,7 @@ from typing import Any
 import sqlite_utils
 
 from ca.database import rows
+from enroll import timekeeping
 from enroll.office import Office
 
 # Spoken over a telephone: no letters that sound or look alike.
@@ -34,7 +35,8 @@ async def note(office: Office, site: str, code: str, **detail: Any) -> str:
     kept = {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in detail.items()}
 
     def work(db: sqlite_utils.Database) -> None:
-        db.execute("DELETE FROM desk_references WHERE at <= ?", [at - _KEPT])
+        if timekeeping.doubt_now(office, db) is None:
+            db.execute("DELETE FROM desk_references WHERE at <= ?", [at - _KEPT])
         db.execute(
             "DELETE FROM desk_references WHERE rowid IN (SELECT rowid FROM desk_references"
             " WHERE site = ? AND code = ? ORDER BY rowid DESC LIMIT -1 OFFSET ?)",

@@ -14,7 +14,7 @@ import sqlite_utils
 from aiohttp import web
 
 from ca.database import rows
-from enroll import store
+from enroll import store, timekeeping
 from enroll.office import Office, token_hash
 from gateway import http
 from gateway.browsers import browser_of
@@ -90,10 +90,11 @@ async def start(
     def work(db: sqlite_utils.Database) -> None:
         if previous is not None:
             _delete(db, previous.token_hash)
-        db.execute(
-            "DELETE FROM sessions WHERE ends_at <= ? OR seen_at <= ? OR seen_at > ?",
-            [at, at - IDLE, at + IDLE],
-        )
+        if timekeeping.doubt_now(office, db) is None:
+            db.execute(
+                "DELETE FROM sessions WHERE ends_at <= ? OR seen_at <= ? OR seen_at > ?",
+                [at, at - IDLE, at + IDLE],
+            )
         row = asdict(session) | {"data": json.dumps(session.data)}
         values = ", ".join(f":{name}" for name in row)
         db.execute(f"INSERT INTO sessions({', '.join(row)}) VALUES ({values})", row)
@@ -132,7 +133,9 @@ async def find_by_token(
         return None
     # The last: the clock ran ahead when it was used, and has been set right since.
     if now >= session.ends_at or now >= session.seen_at + IDLE or now < session.seen_at - IDLE:
-        await end(office, session)
+        # By a clock in doubt it is over for now, and comes back with the right time.
+        if timekeeping.doubt_now(office) is None:
+            await end(office, session)
         return None
     if now >= session.seen_at + _TOUCH:
         # A full disk, or a database that somebody locks, puts nobody out: his session ends the sooner.

@@ -16,6 +16,7 @@ import ca.store
 import enroll.store
 from ca.certificates import serial_hex
 from ca.trust import VerifiedPeer
+from enroll import timekeeping
 from enroll.acme import store
 from enroll.acme.accounts import Account
 from enroll.acme.door import Door, active_user, entitlement
@@ -416,6 +417,7 @@ def _check_renewable(door: Door, source: Enrollment, at: int) -> None:
 
 def _checked(db: Db, door: Door, account: Account, asked: NewOrder, granted: Entitlement, at: int) -> str:
     """The profile of an order that may be made."""
+    timekeeping.check(door.office, db)
     check_identifiers(asked.identifiers, granted)
     profile = choose_profile(asked.profile, granted)
     if store.count_open_orders(db, account.id, at) >= MAX_OPEN_ORDERS:

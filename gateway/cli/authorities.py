@@ -11,7 +11,7 @@ import click
 from ca import datadir
 from ca.authority import Issuer
 from ca.profiles import ISSUING
-from enroll import store
+from enroll import store, timekeeping
 from gateway.cli.frame import (
     PASSPHRASE_FILE,
     Answer,
@@ -44,6 +44,7 @@ def _add(data: Path, common_name: str, passphrase_file: Path | None, key: str, c
     async def make() -> Issuer:
         # Opened first: what could keep it from the audit trail is said before anything is made.
         async with opened_house(data, passphrase) as house:
+            timekeeping.check(house.office)  # it would be dated for ten years
             at = house.office.now()
             made = datadir.add_issuer(data, passphrase, common_name, at, key, crl_url).authority.current
             await house.office.database.write(

@@ -24,7 +24,7 @@ async def _show(house: House) -> Answer:
 
 @house_command(_CLOCK, "confirm")
 async def _confirm(house: House) -> Answer:
-    """Say that the clock is right: what waited because it was in doubt is done within half a minute.
+    """Say that the clock is right: what waited because it was in doubt is done at once.
 
     Look at it first (date): what is wiped and sent by a wrong clock does not come back.
     """

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import click
 from rich.console import Console
 
-from enroll import mails
+from enroll import mails, timekeeping
 from enroll.bounces import MAX_BYTES, parse_bounce, record_bounce
 from enroll.delivery import deliver_due
 from enroll.jst import day_of
@@ -99,6 +99,7 @@ async def _bounce(house: House, file: BinaryIO) -> Answer:
 )
 async def _notify(house: House, day: datetime | None) -> Answer:
     """Queue the renewal mails that are due on a day. Run again, it queues nothing."""
+    timekeeping.check(house.office)
     today = day.date() if day is not None else day_of(house.office.now())
     queued = asdict(await notify(house.office, today))
     return answer(

@@ -31,6 +31,8 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "sekisho_mails_waiting": ("gauge", "Letters that have not left yet"),
     "sekisho_database_bytes": ("gauge", "Size of the database and its log"),
     "sekisho_leader": ("gauge", "1 for the worker that looks after time and mail"),
+    "sekisho_clock_in_doubt": ("gauge", "1 for a worker that does not believe its clock"),
+    "sekisho_clock_off_seconds": ("gauge", "Seconds by which a clock in doubt is ahead; negative: behind"),
     "sekisho_reloads_total": ("counter", "Reloads by outcome"),
     "sekisho_upstream_up": ("gauge", "1 for an address of the upstream that was well when last heard of"),
     "sekisho_resident_bytes": ("gauge", "Resident memory of a worker"),

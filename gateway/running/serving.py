@@ -17,6 +17,8 @@ from aiohttp import web
 import ca.store
 from ca.errors import ConfigError
 from ca.revocation import RevocationStatus
+from ca.timekeeping import Doubt
+from enroll import timekeeping
 from enroll.acme.nonces import SpentTable, memory_table, open_table
 from gateway.assembly import gate_of, sites_of
 from gateway.config import Config
@@ -51,6 +53,9 @@ _AT_START = (
     "database.cache",
 )
 
+
+# What a process does not do while it doubts its clock.
+_HOLDS = "nothing is closed, wiped, sent by date or issued meanwhile"
 
 # Seconds without a word of a worker until it is named as what is wrong: ten of its reports. The supervisor
 # waits longer before it kills.
@@ -101,6 +106,8 @@ class Serving:
     error: str | None = None
     #: Why the last report could not be written.
     unreported: str | None = None
+    #: Why this process does not believe its clock; None: it does.
+    doubt: Doubt | None = None
     figures: Figures = field(default_factory=Figures)
     #: Sites are exchanged by one at a time.
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -181,6 +188,16 @@ async def reload_and_tell(serving: Serving) -> None:
     write_report(serving)
 
 
+def look_at_clock(serving: Serving) -> None:
+    """Judges the clock of this process. The log has a line when that changes, not at every look."""
+    before = serving.doubt
+    serving.doubt = doubt = timekeeping.doubt_now(serving.house.office)
+    if doubt is not None and (before is None or before.kind != doubt.kind):
+        log.error("%s: %s; %s", doubt, _HOLDS, timekeeping.CONFIRM)
+    if doubt is None and before is not None:
+        log.warning("the clock is believed again, and what waited for it is done")
+
+
 def write_report(serving: Serving, *, ready: bool = True) -> None:
     """How this process is, for the others and for ``sekisho reload``.
 
@@ -189,6 +206,7 @@ def write_report(serving: Serving, *, ready: bool = True) -> None:
     if serving.post.directory is not None:
         state: dict[str, Any] = {"ready": ready, "workers": serving.post.workers}
         state |= {"read_at": serving.read_at, "error": serving.error}
+        state["doubt"] = str(serving.doubt) if serving.doubt is not None else None
         state["drain"] = serving.listener.limits.drain
         state["samples"] = [list(sample) for sample in own_samples(serving)] if serving.post.shared else []
         try:
@@ -205,6 +223,8 @@ def own_samples(serving: Serving) -> list[Sample]:
     more: list[Sample] = [
         ("sekisho_keys_ready", {}, serving.house.office.keys.level),
         ("sekisho_leader", {}, int(serving.leads)),
+        ("sekisho_clock_in_doubt", {}, int(serving.doubt is not None)),
+        ("sekisho_clock_off_seconds", {}, serving.doubt.off if serving.doubt is not None else 0),
         ("sekisho_resident_bytes", {}, resident_bytes()),
     ]
     more += [("sekisho_reloads_total", {"outcome": each}, n) for each, n in serving.reloads.items()]
@@ -231,7 +251,7 @@ async def readiness(serving: Serving) -> Readiness:
     """What keeps us from serving, and what an operator has to see to before it does."""
     served = _ends(serving)
     wrong = _silent(serving.post) + await wrong_with(serving.house, serving.listener.accepting, served)
-    return Readiness(tuple(wrong), tuple(warnings_of(serving.house, served)))
+    return Readiness(tuple(wrong), (*_doubts(serving), *warnings_of(serving.house, served)))
 
 
 def proxies_of(config: Config) -> tuple[Network, ...]:
@@ -268,6 +288,20 @@ def _ends(serving: Serving) -> dict[str, int]:
 def _silent(post: Post) -> list[str]:
     found = post.pulse.silent(time.monotonic(), _SILENT) if post.pulse is not None else {}
     return [f"nothing of worker {number} for {seconds:.0f} s" for number, seconds in found.items()]
+
+
+def _doubts(serving: Serving) -> list[str]:
+    """Who does not believe the clock: each worker has its own, and speaks for itself."""
+    found = {serving.post.number: str(serving.doubt) if serving.doubt is not None else None}
+    if serving.post.shared and serving.post.directory is not None:
+        reports = {each["worker"]: each["doubt"] for each in places.reports(serving.post.directory)}
+        found = reports | found
+    named = serving.post.shared
+    return [
+        f"{f'worker {number}: ' if named else ''}{doubt}: {_HOLDS}; {timekeeping.CONFIRM}"
+        for number, doubt in sorted(found.items())
+        if doubt
+    ]
 
 
 def _status(house: House, fingerprint: str) -> RevocationStatus:

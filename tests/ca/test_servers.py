@@ -57,6 +57,14 @@ def test_it_is_kept_until_it_must_change(own: DataDir) -> None:
         assert servers.local(own, hosts, at).chain_pem != before
 
 
+def test_a_clock_in_doubt_replaces_none(own: DataDir) -> None:
+    """Years ahead, or before its beginning: the certificate that there is stays, unless it lacks a host."""
+    first = servers.local(own, HOSTS, AT)
+    for at in (AT + 1_460 * DAY, AT - 365 * DAY):
+        assert servers.local(own, HOSTS, at, believed=False).chain == first.chain
+    assert servers.local(own, ("other.localhost",), AT, believed=False).chain != first.chain
+
+
 def test_a_crash_between_certificate_and_key_is_made_good(own: DataDir) -> None:
     """A key without its certificate, or garbage, is replaced, since nothing is lost with it."""
     servers.local(own, HOSTS, AT)

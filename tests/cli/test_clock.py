@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -9,7 +12,12 @@ from typing import Any
 
 import pytest
 
+from enroll import issuance, store
+from gateway.house import opened_house
 from tests.cli.conftest import Shell
+from tests.cli.processes import get_plain, until
+from tests.cli.test_serving import ready
+from tests.offices import PASSPHRASE
 
 DAY = 86_400
 LEAPS = pytest.mark.parametrize(("off", "kind"), [(1_460 * DAY, "ahead of"), (-3_600, "behind")])
@@ -80,3 +88,53 @@ def test_a_demos_clock_is_its_visitors(lived: dict[str, Any]) -> None:
     demo = Shell(Path(lived["data"]))
     assert demo("clock", "show", SEKISHO_PASSPHRASE=passphrase).value["clock"]["in_doubt"] is False
     assert demo("clock", "confirm", SEKISHO_PASSPHRASE=passphrase).error["code"] == "not_permitted"
+
+
+async def _issued(sekisho: Shell) -> str:
+    """K12345678's request, issued, with its key, and its window over by now."""
+    async with opened_house(sekisho.data, PASSPHRASE) as house:
+        (found,) = store.enrollments_of(house.office.database.read(), "K12345678")
+        await issuance.submit(house.office, found.request_id, actor="test")
+        await issuance.complete(house.office, found.request_id)
+        await house.office.database.write(
+            lambda db: db.execute("UPDATE enrollments SET window_ends_at = ?", [int(time.time()) - DAY])
+        )
+    return found.request_id
+
+
+def _state(sekisho: Shell, request_id: str) -> tuple[str, bool]:
+    with sqlite3.connect(sekisho.data / "sekisho.db") as db:
+        row = db.execute(
+            "SELECT state, sealed_key IS NOT NULL FROM enrollments WHERE request_id = ?", [request_id]
+        ).fetchone()
+    return str(row[0]), bool(row[1])
+
+
+@LEAPS
+def test_a_server_holds_and_goes_on(peopled: Shell, tmp_path: Path, off: int, kind: str) -> None:
+    """Two workers in doubt serve, wipe nothing and say so (log, readyz, metric) until it is confirmed."""
+    request_id = asyncio.run(_issued(peopled))
+    _last_seen(peopled, time.time() - off)
+    with ready(peopled.data, tmp_path, workers=2) as gateway:
+
+        def warnings() -> list[str]:
+            status, text = get_plain(gateway.internal, "/readyz")
+            assert status == 200, text
+            return list(json.loads(text)["warnings"])
+
+        until(lambda: len(warnings()) == 2, gateway.log)
+        for number, warning in enumerate(warnings()):
+            assert warning.startswith(f"worker {number}: the clock is ")
+            assert f" {kind} " in warning
+            assert warning.endswith("if it is right: sekisho clock confirm; if not, set it")
+        figures = get_plain(gateway.internal, "/metrics")[1]
+        assert {f'sekisho_clock_in_doubt{{worker="{n}"}} 1' for n in (0, 1)} <= set(figures.splitlines())
+        (shown,) = re.findall(r'sekisho_clock_off_seconds\{worker="0"\} (-?\d+)', figures)
+        assert abs(int(shown) - off) < 120
+        assert _state(peopled, request_id) == ("issued", True)
+        assert gateway.get("help.localhost")[0] == 200
+        assert gateway.command("clock", "confirm").returncode == 0
+        until(lambda: _state(peopled, request_id) == ("closed", False), gateway.log)
+        until(lambda: warnings() == [], gateway.log)
+        until(lambda: gateway.says("believed again", times=2), gateway.log)
+        assert gateway.log.read_text().count("nothing is closed, wiped") == 2

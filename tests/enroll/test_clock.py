@@ -5,8 +5,10 @@ import pytest
 import ca.store
 from enroll import issuance, scheduler, store, timekeeping
 from enroll.acme import credentials
+from enroll.crls import Crls, make
 from enroll.refusals import Refusal
 from enroll.states import State
+from tests.enroll.acme.acme_world import FQDN, csr, world
 from tests.enroll.test_flow import FLOW, first_login, picked_up
 from tests.offices import admit, clock_of, letter_of, open_office
 
@@ -141,6 +143,58 @@ async def test_nothing_is_opened_or_issued_by_a_clock_in_doubt(office, days):
     clock_of(office).leap(days=-days)
     await issuance.submit(office, waiting.request_id, actor="WAITING1")
     assert (await issuance.complete(office, waiting.request_id)).state is State.ISSUED
+
+
+async def test_what_was_begun_waits_for_its_signature(office):
+    """A crash's reservation, signed by a clock in doubt, would have its window counted from nowhere."""
+    await everybody(office)
+    waiting = store.enrollments_of(office.database.read(), "WAITING1")[0]
+    await issuance.submit(office, waiting.request_id, actor="WAITING1")
+    clock_of(office).leap(days=31)
+    with pytest.raises(Refusal) as refused:
+        await issuance.complete(office, waiting.request_id)
+    assert refused.value.code == "clock_in_doubt"
+    clock_of(office).advance(seconds=61)
+    await scheduler.tick(office)
+    assert store.enrollment(office.database.read(), waiting.request_id).state is State.PROCESSING
+    clock_of(office).leap(days=-31)
+    await scheduler.tick(office)
+    found = store.enrollment(office.database.read(), waiting.request_id)
+    assert (found.state, found.window_ends_at) == (State.ISSUED, office.now() + 30 * DAY)
+
+
+async def test_the_protocol_says_that_it_may_be_asked_again(tmp_path):
+    """newOrder and finalize: 503 with Retry-After, which costs neither the order nor the quota."""
+    async with world(tmp_path) as site:
+        client = await site.enrolled()
+        ready = await client.order()
+        before = everything(site.office)
+        clock_of(site.office).leap(days=31)
+        refused = [await client.post(ready.json["finalize"], {"csr": csr(FQDN)}), await client.order()]
+        # An order lives shorter than the leap: by this clock it is over, and by the right one it is not.
+        assert refused[0].problem == (403, "orderNotReady")
+        assert (refused[1].problem, refused[1].headers["Retry-After"]) == ((503, "serverInternal"), "600")
+        clock_of(site.office).leap(days=-31, hours=-1)
+        late = await client.post(ready.json["finalize"], {"csr": csr(FQDN)})
+        assert (late.problem, late.headers["Retry-After"]) == ((503, "serverInternal"), "600")
+        assert "sekisho" not in late.json["detail"]
+        assert everything(site.office) == before
+        clock_of(site.office).leap(hours=1)
+        assert (await client.post(ready.json["finalize"], {"csr": csr(FQDN)})).json["status"] == "valid"
+
+
+@pytest.mark.parametrize("days", LEAPS.values(), ids=LEAPS)
+async def test_no_list_is_made_by_a_clock_in_doubt(office, days):
+    """A CRL is dated and numbered for good: the one that there is goes on, and no number is spent."""
+    crls, issuer = Crls(office), office.authority.current
+    first = await crls.latest(issuer)
+    clock_of(office).leap(days=days)
+    before = everything(office)
+    assert await crls.latest(issuer) == first
+    with pytest.raises(Refusal) as refused:
+        await make(office, issuer)
+    assert refused.value.code == "clock_in_doubt"
+    assert everything(office) == before
 
 
 async def test_a_directory_that_was_never_served_knows_its_newest_request(tmp_path):

@@ -140,6 +140,27 @@ def test_a_key_is_published_before_it_signs_and_after(vault: Vault, tmp_path: Pa
     }
 
 
+def _kids(keys: KeySet) -> list[str]:
+    return [each.kid for each in keys.keys]
+
+
+def test_a_clock_in_doubt_rotates_nothing(vault: Vault, tmp_path: Path) -> None:
+    """What three starts with a clock years ahead had forgotten is not in any set that upstreams fetch."""
+    first = _kids(open_keys(tmp_path, vault, AT))
+    for _ in range(3):
+        assert _kids(open_keys(tmp_path, vault, AT + 4 * 365 * 86_400, believed=False)) == first
+    assert _kids(open_keys(tmp_path, vault, AT + ROTATION)) != first  # the twin
+
+
+def test_a_key_from_the_future_is_rotated(vault: Vault, tmp_path: Path) -> None:
+    """A set that a clock years ahead has made would else sign for years; a day's difference is none."""
+    made = open_keys(tmp_path, vault, AT + 4 * 365 * 86_400)
+    assert _kids(open_keys(tmp_path, vault, AT + 4 * 365 * 86_400 - 3_600)) == _kids(made)
+    turned = open_keys(tmp_path, vault, AT)
+    assert (turned.keys[0].created_at, turned.signing.kid) == (AT, made.keys[0].kid)
+    assert _kids(open_keys(tmp_path, vault, AT)) == _kids(turned)
+
+
 @pytest.mark.parametrize("damage", [b"", b"x" * 100])
 def test_an_altered_file_is_the_operators_to_mend(vault: Vault, tmp_path: Path, damage: bytes) -> None:
     """Never silently replaced: that would also be what an intruder wants."""
