@@ -18,10 +18,12 @@ from enroll.people import (
     Prepared,
     admit,
     check_person,
+    check_unknown,
     lineages_of,
     prepare_admission,
 )
 from enroll.refusals import Refusal
+from enroll.sameness import mail_key, name_key
 from enroll.states import State
 
 #: R22: why somebody needs a reissue. Codes are stored; the labels are what people choose from.
@@ -59,10 +61,12 @@ async def apply_addition(
             raise Refusal("not_found", field="policy_number")
         if person.user_id and store.user(db, person.user_id) is not None:
             raise Refusal("conflict", field="user_id")
+        if not person.user_id:
+            check_unknown(db, person)
         submitted = store.applications(db, state="submitted", policy_number=person.policy_number)
         additions = [each for each in submitted if each.kind == "addition"]
         for open_one in additions:
-            if open_one.person == asdict(person):
+            if _same(open_one.person, asdict(person)):
                 return open_one.id
         if channel == "online" and len(additions) >= MOST_OPEN:
             raise Refusal("limit_reached", detail=f"{MOST_OPEN} applications wait for a decision")
@@ -71,6 +75,14 @@ async def apply_addition(
         )
 
     return await office.database.write(work)
+
+
+def _same(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether two applications ask for the same: of the same person, however that was typed."""
+    keys = {"name": name_key, "mail": mail_key}
+    return all(
+        keys.get(field, str)(one.get(field, "")) == keys.get(field, str)(other[field]) for field in other
+    )
 
 
 async def apply_reissue(

@@ -36,7 +36,7 @@ async def reset_password(office: Office, user_id: str, *, actor: str) -> None:
     The old one ends at once. Refusal("not_found"), and "user_disabled" for whom it would open nothing.
     """
     first = identifiers.new_login_password()
-    hashed = await office.workers.run_in_thread(passwords.hash_password, first)
+    hashed = await office.workers.run_in_thread(passwords.hash_drawn, first)
 
     def work(db: sqlite_utils.Database) -> None:
         at, user = office.now(), _user(db, user_id)

@@ -1,10 +1,12 @@
-"""User IDs, request IDs, issue passwords and common names: their shapes and how they are drawn."""
+"""User IDs, request IDs, issue passwords and common names: their shapes, how they are drawn and typed."""
 
 from __future__ import annotations
 
 import re
 import secrets
 from collections.abc import Callable
+
+from enroll.characters import DASHES, folded
 
 #: Draws a number below its argument; ``secrets.randbelow`` unless a test says otherwise.
 Draw = Callable[[int], int]
@@ -19,6 +21,8 @@ _ISSUE_ALPHABET = "34679ACDEFGHJKMNPQRTUVWXYacdefghjkmnpqrtuvwxy"
 # 45 letters give 5.49 bits each: 16 of them are 87 bits, above the required 80.
 _ISSUE_LENGTH = 16
 _GENERATED_ALPHABET = "0123456789"
+_BETWEEN = re.compile(rf"[\s{DASHES}]")
+_DASH = re.compile(f"[{DASHES}]")
 
 
 def new_request_id(draw: Draw = secrets.randbelow) -> str:
@@ -37,8 +41,13 @@ def new_issue_password(draw: Draw = secrets.randbelow) -> str:
     return "".join(_ISSUE_ALPHABET[draw(len(_ISSUE_ALPHABET))] for _ in range(_ISSUE_LENGTH))
 
 
+def drawn(secret: str, shortest: int) -> bool:
+    """Whether a password may be one of those drawn here: their letters only, and at least so many."""
+    return len(secret) >= shortest and set(secret) <= set(_ISSUE_ALPHABET)
+
+
 def new_login_password(draw: Draw = secrets.randbelow) -> str:
-    """A first login password; it is changed at the first login."""
+    """A first login password (12 letters, 65 bits); it is changed at the first login."""
     return new_issue_password(draw)[:12]
 
 
@@ -50,6 +59,35 @@ def new_user_id(draw: Draw = secrets.randbelow) -> str:
 def valid_user_id(text: str) -> bool:
     """Whether the text is four to twelve of A-Z and 0-9."""
     return USER_ID.fullmatch(text) is not None
+
+
+def typed(text: str) -> str:
+    """An ID or a drawn password, however it was typed or pasted out of a letter: its letters and digits.
+
+    Full-width becomes half-width; spaces, hyphens of every kind and what nobody sees are taken off: none of
+    these is in what we draw. Never for passwords that people chose themselves.
+    """
+    return _BETWEEN.sub("", folded(text))
+
+
+def typed_user_id(text: str) -> str:
+    """A user ID as somebody typed it; there are capitals only."""
+    return typed(text).upper()
+
+
+def typed_policy_number(text: str) -> str:
+    """A 証券番号 as somebody typed it. It may have hyphens: whatever was typed for one is one."""
+    return "".join(_DASH.sub("-", folded(text)).split()).upper()
+
+
+def typed_key(text: str) -> str:
+    """Base64url as somebody pasted it; every kind of hyphen is its "-"."""
+    return "".join(_DASH.sub("-", folded(text)).split())
+
+
+def new_typed_user_id(text: str) -> str:
+    """A user ID that somebody wishes for: as above, but what was seen stays, and is refused by name."""
+    return folded(text).strip().upper()
 
 
 def common_name(user_id: str, number: int) -> str:

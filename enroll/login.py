@@ -8,7 +8,7 @@ import sqlite_utils
 
 import ca.store
 from ca.store import CertificateRecord
-from enroll import passwords, store, throttle
+from enroll import identifiers, passwords, store, throttle
 from enroll.issuance import check_entitled
 from enroll.office import Office
 from enroll.refusals import Refusal
@@ -41,7 +41,7 @@ async def authenticate(
     await throttle.begin(office, attempt)
     user = store.user(db, user_id)
     right = await office.workers.run_in_thread(
-        passwords.verify_password, password, user.password_hash if user else None
+        passwords.verify_password, _meant(user, password), user.password_hash if user else None
     )
     admitted: Login | None = None
     if user is not None and right and source.user_id == user_id:
@@ -68,6 +68,7 @@ async def change_password(
         raise Refusal("not_found", field="user_id")
     attempt = throttle.Attempt("change", user_id, user_id)
     await throttle.begin(office, attempt)
+    current = _meant(user, current)
     if not await office.workers.run_in_thread(passwords.verify_password, current, user.password_hash):
         raise Refusal("bad_credentials", field="current")
     await office.database.write(lambda db: throttle.succeeded(db, attempt))
@@ -76,7 +77,7 @@ async def change_password(
         raise Refusal(problem, field="new")
     if new != confirmation:
         raise Refusal("password_mismatch", field="confirmation")
-    if new == current:
+    if _meant(user, new) == current:
         raise Refusal("same_password", field="new")
     hashed = await office.workers.run_in_thread(passwords.hash_password, new)
 
@@ -89,6 +90,11 @@ async def change_password(
         return changed
 
     return await office.database.write(work)
+
+
+def _meant(user: store.User | None, password: str) -> str:
+    """A first password came in a letter, and was typed or pasted from it; a chosen one is what was typed."""
+    return identifiers.typed(password) if user is not None and user.password_initial else password
 
 
 def certificates_of(office: Office, user_id: str) -> list[CertificateRecord]:

@@ -6,6 +6,7 @@ the same name in the data directory's ``templates/`` takes the place of ours.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -126,6 +127,32 @@ def queue(db: sqlite_utils.Database, vault: Vault, letter: Letter, at: int) -> b
     return bool(cursor.rowcount)
 
 
+def newest(db: sqlite_utils.Database) -> int:
+    """The number of the newest letter; 0 if there is none."""
+    return int(rows(db, "SELECT coalesce(max(id), 0) AS id FROM mails")[0]["id"])
+
+
+def hold_back(db: sqlite_utils.Database, after: int, at: int) -> None:
+    """Keeps letters that were queued after a number until somebody releases them."""
+    db.execute("UPDATE mails SET held_at = ? WHERE id > ? AND state = 'queued'", [at, after])
+
+
+def release(db: sqlite_utils.Database, at: int, user_id: str | None = None) -> int:
+    """Lets held letters go, all or one user's; returns how many."""
+    cursor = db.execute(
+        "UPDATE mails SET held_at = NULL, next_attempt_at = :at WHERE held_at IS NOT NULL"
+        " AND state = 'queued' AND (:user_id IS NULL OR user_id = :user_id)",
+        {"at": at, "user_id": user_id},
+    )
+    return int(cursor.rowcount)
+
+
+def held(db: sqlite_utils.Database) -> int:
+    """How many letters wait for their release."""
+    found = rows(db, "SELECT count(*) AS n FROM mails WHERE held_at IS NOT NULL AND state = 'queued'")
+    return int(found[0]["n"])
+
+
 def is_known(db: sqlite_utils.Database, cause: str) -> bool:
     """Whether a cause has had its letter."""
     return bool(rows(db, "SELECT 1 FROM mails WHERE cause = ?", [cause]))
@@ -141,7 +168,8 @@ def claim_due(
     # "+id": else SQLite goes by id for the order's sake, through every letter there ever was, each second.
     due = rows(
         db,
-        "SELECT * FROM mails WHERE state = 'queued' AND (next_attempt_at <= ? OR next_attempt_at > ?)"
+        "SELECT * FROM mails WHERE state = 'queued' AND held_at IS NULL"
+        " AND (next_attempt_at <= ? OR next_attempt_at > ?)"
         " ORDER BY +id LIMIT ?",
         [at, at + furthest, limit],
     )
@@ -226,7 +254,7 @@ def listed(db: sqlite_utils.Database, user_id: str | None = None, limit: int = 2
     return rows(
         db,
         "SELECT id, kind, channel, user_id, request_id, recipient, subject, state, attempts,"
-        f" created_at, sent_at, result FROM mails {where} ORDER BY id DESC LIMIT :limit",
+        f" created_at, held_at, sent_at, result FROM mails {where} ORDER BY id DESC LIMIT :limit",
         {"user_id": user_id, "limit": limit},
     )
 
@@ -236,15 +264,16 @@ def shown(db: sqlite_utils.Database, number: int) -> dict[str, Any] | None:
     found = rows(
         db,
         "SELECT id, kind, channel, user_id, request_id, recipient, subject, shown_body, state, attempts,"
-        " next_attempt_at, created_at, sent_at, result FROM mails WHERE id = ?",
+        " next_attempt_at, created_at, held_at, sent_at, result FROM mails WHERE id = ?",
         [number],
     )
     return found[0] if found else None
 
 
 def waiting(db: sqlite_utils.Database) -> int:
-    """How many letters are queued."""
-    return int(rows(db, "SELECT count(*) AS n FROM mails WHERE state = 'queued'")[0]["n"])
+    """How many letters are queued and on their way; those held are not."""
+    found = rows(db, "SELECT count(*) AS n FROM mails WHERE state = 'queued' AND held_at IS NULL")
+    return int(found[0]["n"])
 
 
 def check_templates(directory: Path | None) -> None:
@@ -289,7 +318,7 @@ def _render(kind: Kind, values: dict[str, str], directory: Path | None) -> tuple
     own = directory / name if directory is not None else None
     source = _own(own) if own is not None and own.exists() else _packaged(name)
     try:
-        text = _ENVIRONMENT.from_string(source).render(values)
+        text = _compiled(source).render(values)
     except jinja2.TemplateError as error:
         where = own or name
         raise ConfigError(f"mail template {where}: {error}. Mend it, or delete it to use ours.") from error
@@ -302,6 +331,12 @@ def _render(kind: Kind, values: dict[str, str], directory: Path | None) -> tuple
     return head.removeprefix("Subject: ").strip(), body
 
 
+@functools.lru_cache(maxsize=64)
+def _compiled(source: str) -> jinja2.Template:
+    # To compile one takes longer than everything else about a letter.
+    return _ENVIRONMENT.from_string(source)
+
+
 def _own(path: Path) -> str:
     try:
         return read_file(path, "mail template").decode()
@@ -311,5 +346,6 @@ def _own(path: Path) -> str:
         ) from None
 
 
+@functools.cache
 def _packaged(name: str) -> str:
     return (files("enroll") / "templates" / name).read_text("utf-8")

@@ -30,9 +30,7 @@ class Opening:
 async def prepare_opening(office: Office) -> Opening:
     """Draws an issue password and hashes it."""
     issue_password = identifiers.new_issue_password()
-    return Opening(
-        issue_password, await office.workers.run_in_thread(passwords.hash_password, issue_password)
-    )
+    return Opening(issue_password, await office.workers.run_in_thread(passwords.hash_drawn, issue_password))
 
 
 def open_request(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import string
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import sqlite_utils
 
-from enroll import identifiers, passwords, store
+from enroll import identifiers, mails, passwords, sameness, store
+from enroll.characters import called
 from enroll.letters import id_notice
 from enroll.office import Office
 from enroll.openings import Opening, open_request, prepare_opening
@@ -20,6 +23,14 @@ from enroll.transitions import apply, end_certificate
 _MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
 _POLICY_NUMBER = re.compile(r"[0-9A-Z-]{3,20}")
 _LONGEST_NAME = 100
+#: Field -> what one of its characters may be.
+_CAPITALS = string.digits + string.ascii_uppercase
+_CHARACTERS: Mapping[str, Callable[[str], bool]] = {
+    "policy_number": frozenset(_CAPITALS + "-").__contains__,
+    "name": str.isprintable,
+    "mail": frozenset(string.ascii_letters + string.digits + ".!#$%&'*+/=?^_`{|}~@-").__contains__,
+    "user_id": frozenset(_CAPITALS).__contains__,
+}
 _PRIVILEGE_WITHDRAWN = 9
 
 
@@ -45,18 +56,30 @@ class Admission:
 
 
 def check_person(person: Person) -> Person:
-    """The person with its fields tidied; Refusal("invalid_input", field) names the first bad one."""
+    """The person as it is stored; Refusal("invalid_input", field) names the first bad field."""
+    person = tidied(person)
     for field in wrong_fields(person):
-        raise Refusal("invalid_input", field=field)
-    return replace(person, name=_tidy_name(person.name))
+        raise Refusal("invalid_input", field=field, detail=foreign(field, getattr(person, field)))
+    return person
+
+
+def tidied(person: Person) -> Person:
+    """The person as it is meant: no full-width digits, nothing that nobody sees, names in NFC."""
+    return replace(
+        person,
+        policy_number=identifiers.typed_policy_number(person.policy_number),
+        name=sameness.tidy_name(person.name),
+        mail=sameness.tidy_mail(person.mail),
+        user_id=identifiers.new_typed_user_id(person.user_id),
+    )
 
 
 def wrong_fields(person: Person) -> tuple[str, ...]:
     """Every field that is not as it has to be, in the order in which forms ask for them."""
-    name = _tidy_name(person.name)
+    person = tidied(person)
     checks = {
         "policy_number": _POLICY_NUMBER.fullmatch(person.policy_number) is not None,
-        "name": 0 < len(name) <= _LONGEST_NAME and name.isprintable(),
+        "name": 0 < len(person.name) <= _LONGEST_NAME and person.name.isprintable(),
         "mail": len(person.mail) <= 254 and _MAIL.fullmatch(person.mail) is not None,
         "user_id": person.user_id == "" or identifiers.valid_user_id(person.user_id),
         "role": person.role in ("member", "admin"),
@@ -65,8 +88,14 @@ def wrong_fields(person: Person) -> tuple[str, ...]:
     return tuple(field for field, good in checks.items() if not good)
 
 
-def _tidy_name(name: str) -> str:
-    return " ".join(name.split())
+def foreign(field: str, value: str) -> str:
+    """Which character cannot be in a field, by its place and code point: it may look like another, or like
+    nothing. "" if none."""
+    fits = _CHARACTERS.get(field, str.isprintable)
+    for place, character in enumerate(value, start=1):
+        if not fits(character):
+            return f"character {place} of {field} is {called(character)}"
+    return ""
 
 
 async def add_organisation(
@@ -86,22 +115,24 @@ async def add_organisation(
     def work(db: sqlite_utils.Database) -> store.Organisation:
         if not store.add_organisation(db, created):
             raise Refusal("conflict", field="policy_number")
-        store.audit(db, created.created_at, actor, "organisation.added", policy_number, name=created.name)
+        at, number = created.created_at, created.policy_number
+        store.audit(db, at, actor, "organisation.added", number, name=created.name)
         return created
 
     return await office.database.write(work)
 
 
 def check_organisation(organisation: store.Organisation) -> store.Organisation:
-    """The organisation with its name tidied; Refusal("invalid_input", field) names the first bad field."""
-    name, lineages = _tidy_name(organisation.name), organisation.lineages
-    if _POLICY_NUMBER.fullmatch(organisation.policy_number) is None:
-        raise Refusal("invalid_input", field="policy_number")
+    """The organisation as it is stored; Refusal("invalid_input", field) names the first bad field."""
+    name, lineages = sameness.tidy_name(organisation.name), organisation.lineages
+    policy_number = identifiers.typed_policy_number(organisation.policy_number)
+    if _POLICY_NUMBER.fullmatch(policy_number) is None:
+        raise Refusal("invalid_input", field="policy_number", detail=foreign("policy_number", policy_number))
     if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
-        raise Refusal("invalid_input", field="name")
+        raise Refusal("invalid_input", field="name", detail=foreign("name", name))
     if lineages is not None and lineages < 1:
         raise Refusal("invalid_input", field="lineages")
-    return replace(organisation, name=name)
+    return replace(organisation, policy_number=policy_number, name=name)
 
 
 def lineages_of(db: sqlite_utils.Database, office: Office, user_id: str) -> int:
@@ -113,14 +144,28 @@ def lineages_of(db: sqlite_utils.Database, office: Office, user_id: str) -> int:
 
 
 async def add_user(
-    office: Office, person: Person, *, channel: Literal["online", "paper"], actor: str
+    office: Office,
+    person: Person,
+    *,
+    channel: Literal["online", "paper"],
+    actor: str,
+    hold_letters: bool = False,
 ) -> Admission:
-    """Records a user with application, request ID and both mails (R12, R13): all or nothing."""
+    """Records a user with application, request ID and both mails (R12, R13): all or nothing.
+
+    ``hold_letters``: they wait until an operator releases them.
+    """
     person = check_person(person)
     hashed = await prepare_admission(office)
-    return await office.database.write(
-        lambda db: admit(db, office, person, hashed, channel=channel, actor=actor, application_id=None)
-    )
+
+    def work(db: sqlite_utils.Database) -> Admission:
+        newest = mails.newest(db)
+        made = admit(db, office, person, hashed, channel=channel, actor=actor, application_id=None)
+        if hold_letters:
+            mails.hold_back(db, newest, office.now())
+        return made
+
+    return await office.database.write(work)
 
 
 @dataclass(frozen=True)
@@ -134,7 +179,7 @@ class Prepared:
 
 async def prepare_admission(office: Office) -> Prepared:
     login_password = identifiers.new_login_password()
-    login_hash = await office.workers.run_in_thread(passwords.hash_password, login_password)
+    login_hash = await office.workers.run_in_thread(passwords.hash_drawn, login_password)
     return Prepared(login_password, login_hash, await prepare_opening(office))
 
 
@@ -155,6 +200,8 @@ def admit(
         raise Refusal("not_found", field="policy_number")
     if organisation.disabled_at is not None:
         raise Refusal("user_disabled", field="policy_number")
+    if not person.user_id:
+        check_unknown(db, person)
     user = _record_user(db, person, prepared.login_hash, at)
     number = application_id or store.add_application(
         db,
@@ -179,6 +226,15 @@ def admit(
     store.decide_application(db, number, "approved", actor, at, "", opened.request_id)
     store.audit(db, at, actor, "user.added", user.user_id, policy_number=person.policy_number)
     return Admission(user.user_id, opened.request_id, opened.common_name)
+
+
+def check_unknown(db: sqlite_utils.Database, person: Person) -> None:
+    """Refusal("conflict", "name") for somebody who is a user already, however name and address were typed.
+
+    Not asked of whoever names a user ID: so one person gets a second one on purpose.
+    """
+    for user_id in store.same_person(db, person.policy_number, person.name, person.mail):
+        raise Refusal("conflict", field="name", detail=f"this person is recorded already as {user_id}")
 
 
 async def disable_user(office: Office, user_id: str, *, actor: str) -> int:

@@ -30,9 +30,13 @@ CREATE TABLE users (
     disabled_at INTEGER,
     created_at INTEGER NOT NULL,
     generation INTEGER NOT NULL DEFAULT 0,  -- what programs were given in an earlier one has ended
-    generation_at INTEGER
+    generation_at INTEGER,
+    name_key TEXT NOT NULL,                 -- what people are compared by (enroll/sameness.py)
+    mail_key TEXT NOT NULL
 ) STRICT;
 CREATE INDEX users_by_organisation ON users(policy_number);
+-- An import asks for each of its rows whether that person is recorded.
+CREATE INDEX users_by_person ON users(mail_key, name_key, policy_number);
 
 CREATE TABLE applications (
     id INTEGER PRIMARY KEY,
@@ -123,9 +127,11 @@ CREATE TABLE mails (
     next_attempt_at INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     sent_at INTEGER,
+    held_at INTEGER,                       -- since when it waits for an operator's release
     result TEXT NOT NULL DEFAULT ''
 ) STRICT;
-CREATE INDEX mails_queued ON mails(next_attempt_at) WHERE state = 'queued';
+CREATE INDEX mails_queued ON mails(next_attempt_at) WHERE state = 'queued' AND held_at IS NULL;
+CREATE INDEX mails_held ON mails(user_id) WHERE held_at IS NOT NULL AND state = 'queued';
 CREATE INDEX mails_by_user ON mails(user_id);
 
 CREATE TABLE audit (

@@ -16,6 +16,7 @@ import sqlite_utils
 
 from ca.database import rows
 from enroll.enrollment import Enrollment
+from enroll.sameness import mail_key, name_key
 from enroll.states import State
 
 Db = sqlite_utils.Database
@@ -163,7 +164,23 @@ def enable_organisation(db: Db, policy_number: str) -> bool:
 
 def add_user(db: Db, user: User) -> bool:
     """Records a user; False when the user ID is taken."""
-    return _insert_new(db, "users", asdict(user) | {"password_initial": int(user.password_initial)})
+    row = asdict(user) | {"password_initial": int(user.password_initial)}
+    return _insert_new(db, "users", row | _person_keys(user.name, user.mail))
+
+
+def same_person(db: Db, policy_number: str, name: str, mail: str) -> list[str]:
+    """The user IDs that somebody has in an organisation, whichever way name and address are written."""
+    found = rows(
+        db,
+        "SELECT user_id FROM users WHERE policy_number = :policy_number AND name_key = :name_key"
+        " AND mail_key = :mail_key ORDER BY created_at, user_id",
+        {"policy_number": policy_number} | _person_keys(name, mail),
+    )
+    return [str(row["user_id"]) for row in found]
+
+
+def _person_keys(name: str, mail: str) -> dict[str, str]:
+    return {"name_key": name_key(name), "mail_key": mail_key(mail)}
 
 
 def user(db: Db, user_id: str) -> User | None:
@@ -244,8 +261,11 @@ def reset_password(db: Db, user_id: str, password_hash: str) -> None:
 def change_user(db: Db, changed: User) -> None:
     """Writes the facts about a user; password, numbers and generation stay."""
     db.execute(
-        "UPDATE users SET policy_number = ?, name = ?, mail = ?, role = ?, notice_by = ? WHERE user_id = ?",
-        [changed.policy_number, changed.name, changed.mail, changed.role, changed.notice_by, changed.user_id],
+        "UPDATE users SET policy_number = :policy_number, name = :name, mail = :mail, role = :role,"
+        " notice_by = :notice_by, name_key = :name_key, mail_key = :mail_key WHERE user_id = :user_id",
+        {name: getattr(changed, name) for name in ("policy_number", "name", "mail", "role", "notice_by")}
+        | {"user_id": changed.user_id}
+        | _person_keys(changed.name, changed.mail),
     )
 
 
@@ -260,6 +280,8 @@ def next_number(db: Db, user_id: str) -> int:
 
 
 def _user(row: dict[str, Any]) -> User:
+    # What two people are compared by is no fact about either.
+    del row["name_key"], row["mail_key"]
     return User(**(row | {"password_initial": bool(row["password_initial"])}))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import traceback
-import unicodedata
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -241,11 +240,6 @@ def fields_of(body: bytes) -> dict[str, str]:
     if len(fields) < len(pairs) or any("\x00" in name + value for name, value in pairs):
         raise Refusal("invalid_input", field="form")
     return fields
-
-
-def tidy(text: str) -> str:
-    """What was typed with a Japanese keyboard, or pasted with spaces around it, as it was meant."""
-    return unicodedata.normalize("NFKC", text).strip()
 
 
 @web.middleware

@@ -10,7 +10,7 @@ from typing import Any
 import sqlite_utils
 
 from ca.database import rows
-from enroll import timekeeping
+from enroll import identifiers, timekeeping
 from enroll.office import Office
 
 # Spoken over a telephone: no letters that sound or look alike.
@@ -70,7 +70,7 @@ async def amend(office: Office, reference: str, site: str, visit: str, **detail:
 
 def found(db: sqlite_utils.Database, reference: str) -> dict[str, Any] | None:
     """What is recorded under a number, however it was typed; None if nothing."""
-    tidy = "".join(c for c in reference.upper() if c.isalnum())
+    tidy = identifiers.typed(reference).upper()
     match = rows(db, "SELECT * FROM desk_references WHERE reference = ?", [f"{tidy[:4]}-{tidy[4:]}"])
     return match[0] | {"detail": json.loads(match[0]["detail"])} if match else None
 

@@ -16,6 +16,7 @@ from enroll.client import work
 from enroll.client.acme import AcmeError
 from enroll.client.folder import Folder
 from enroll.client.keys import KINDS
+from enroll.identifiers import typed
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _FOLDER = click.option(
@@ -154,7 +155,7 @@ def _credential(file: Path | None, kid: str | None, key_file: Path | None) -> wo
     if file is not None:
         return work.read_credential(file)
     if kid is not None and key_file is not None:
-        return work.Credential(kid, work.read_mac_key(key_file))
+        return work.Credential(typed(kid), work.read_mac_key(key_file))
     if kid is not None or key_file is not None:
         raise work.Misuse("--eab-kid and --eab-hmac-key-file go together. Add the other one.")
     return work.Credential()

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from enroll.client.acme import Acme, AcmeError, Issued
 from enroll.client.folder import Folder, write
 from enroll.client.keys import AccountKey, account_key, new_key, to_pem, unb64
+from enroll.identifiers import typed_key
 
 Facts = dict[str, Any]
 #: A number from 0 up to 1; spreads renewals over the server's window.
@@ -63,7 +64,7 @@ def read_credential(file: Path) -> Credential:
 def read_mac_key(file: Path) -> bytes:
     """The key of an external account binding by itself, base64url."""
     try:
-        return unb64(file.read_text("ascii").strip())
+        return unb64(typed_key(file.read_text("utf-8")))
     except ValueError:
         raise Misuse(
             f"{file} holds no key in base64url. Write what your operator gave you into it."

@@ -13,6 +13,7 @@ from ca.certificates import to_pem
 from ca.files import write_public
 from ca.revocation import REASONS, operator_reason, reason_code
 from ca.store import CertificateRecord, Status
+from enroll import identifiers
 from enroll.crls import make
 from enroll.login import certificates_of
 from enroll.office import Office
@@ -97,10 +98,10 @@ def known_certificate(office: Office, name: str) -> CertificateRecord:
     """The certificate that an operator names, or Refusal("not_found")."""
     db = office.database.read()
     # Windows shows serials and fingerprints with spaces or colons and in capitals.
-    tidy = name.replace(":", "").replace(" ", "").lower()
+    tidy = identifiers.typed(name).replace(":", "").lower()
     found = ca.store.find_by_serial(db, tidy) or ca.store.find_by_serial(db, tidy.lstrip("0"))
     found = found or ca.store.find_by_fingerprint(db, tidy)
-    named = ca.store.find_by_common_name(db, name)
+    named = ca.store.find_by_common_name(db, name) or ca.store.find_by_common_name(db, tidy.upper())
     if found is None and named:
         found = named[-1]
     if found is None:

@@ -7,10 +7,11 @@ from typing import Any
 import click
 from rich.console import Console
 
+from enroll import identifiers
 from enroll.acme import credentials, store
 from enroll.acme.door import PROFILES
 from enroll.refusals import Refusal
-from gateway.cli.frame import Answer, actor, answer, house_command, listing, plain
+from gateway.cli.frame import Answer, actor, answer, as_typed, house_command, listing, plain
 from gateway.cli.people import USER_ID, known_user
 from gateway.cli.root import GROUPS
 from gateway.house import House
@@ -68,7 +69,7 @@ async def _list(house: House, user_id: str) -> Answer:
 
 
 @house_command(_EAB, "withdraw")
-@click.argument("kid")
+@click.argument("kid", callback=as_typed(identifiers.typed))
 async def _withdraw(house: House, kid: str) -> Answer:
     """End a credential: no account, no further order. Certificates made with it live on."""
     if not await credentials.withdraw(house.office, kid, actor=actor()):

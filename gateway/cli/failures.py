@@ -39,6 +39,7 @@ SHAPES: Mapping[str, str] = {
     "role": "member or admin",
     "notice_by": "mail or postcard",
     "lineages": "a whole number above 0",
+    "issue_password_by": "mail, postcard or admin",
     "reason": "one of the reasons that sekisho request reissue --help lists",
 }
 
@@ -56,6 +57,8 @@ _HINTS: Mapping[tuple[str, str], str] = {
     ("not_found", "reference"): "Ask for the number again; it is kept for 90 days",
     ("conflict", "policy_number"): "List them: sekisho org list; give another 証券番号",
     ("conflict", "user_id"): "See it: sekisho user show USER_ID; a new user takes another --user-id, or none",
+    ("conflict", "name"): "See it: sekisho user show USER_ID; if one person is to have a second user ID, "
+    "name it: sekisho user add --user-id",
     ("conflict", "application"): "See them: sekisho application list --all",
     ("conflict", "serial"): "See it: sekisho cert show SERIAL",
     ("conflict", "revoke_old"): "Leave out --revoke-old never; for a further PC write --reason pc_change",
@@ -127,8 +130,9 @@ def _of_refusal(refusal: Refusal) -> Failure:
 
 def _sentence(refusal: Refusal) -> str:
     name = _NAMES.get(refusal.field, refusal.field)
-    if refusal.code == "invalid_input" and refusal.field in SHAPES and not refusal.detail:
-        return f"{refusal.field} is not right: write {SHAPES[refusal.field]}"
+    if refusal.code == "invalid_input" and refusal.field in SHAPES:
+        why = f" ({refusal.detail})" if refusal.detail else ""
+        return f"{refusal.field} is not right: write {SHAPES[refusal.field]}{why}"
     if refusal.code == "not_found" and name and not refusal.detail:
         return f"{name} is not known here"
     if refusal.code == "conflict" and name and not refusal.detail:

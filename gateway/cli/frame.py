@@ -123,6 +123,14 @@ def new_passphrase_from(file: Path | None, variable: str, option: str) -> str:
     return read_passphrase(variable, file, prompt, option=option)
 
 
+_Callback = Callable[[click.Context, click.Parameter, str | None], str | None]
+
+
+def as_typed(meant: Callable[[str], str]) -> _Callback:
+    """A callback for what operators type or paste: ``meant`` makes of it what it stands for."""
+    return lambda _, __, typed: None if typed is None else meant(typed)
+
+
 def actor() -> str:
     """Who the audit trail says it was: the operating system's name of the operator."""
     try:

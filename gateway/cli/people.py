@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from enroll import store
+from enroll import identifiers, store
 from enroll.changes import (
     change_organisation,
     change_user,
@@ -21,25 +21,32 @@ from enroll.office import Office
 from enroll.people import Person, add_organisation, add_user, disable_user, enable_user
 from enroll.refusals import Refusal
 from gateway import sessions
-from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing
+from gateway.cli.frame import Answer, actor, answer, as_typed, detail, house_command, listing
 from gateway.cli.root import GROUPS
 from gateway.house import House
 
 _ORG, _USER = GROUPS["org"], GROUPS["user"]
 
 
-def _capitals(_: click.Context, __: click.Parameter, typed: str | None) -> str | None:
-    """IDs have capital letters only, and hands that type them have not."""
-    return None if typed is None else typed.upper()
-
-
 #: A user ID that is looked up.
-USER_ID = click.argument("user_id", callback=_capitals)
+USER_ID = click.argument("user_id", callback=as_typed(identifiers.typed_user_id))
 
 
 def of_user(words: str = "Only this user's.") -> Callable[[Any], Any]:
     """The option that names whose they are."""
-    return click.option("--user", "user_id", default=None, metavar="USER_ID", callback=_capitals, help=words)
+    meant = as_typed(identifiers.typed_user_id)
+    return click.option("--user", "user_id", default=None, metavar="USER_ID", callback=meant, help=words)
+
+
+#: An organisation's 証券番号.
+_NUMBER = click.argument(
+    "policy_number", metavar="NUMBER", callback=as_typed(identifiers.typed_policy_number)
+)
+
+
+def _of_organisation(words: str) -> Callable[[Any], Any]:
+    meant = as_typed(identifiers.typed_policy_number)
+    return click.option("--org", "policy_number", default=None, metavar="NUMBER", callback=meant, help=words)
 
 
 _ROLE, _NOTICE_BY = click.Choice(["member", "admin"]), click.Choice(["mail", "postcard"])
@@ -47,7 +54,7 @@ _PASSWORD_BY = click.Choice(["mail", "postcard", "admin"])
 
 
 @house_command(_ORG, "add")
-@click.argument("policy_number", metavar="NUMBER")
+@_NUMBER
 @click.argument("name")
 @click.option(
     "--lineages",
@@ -100,7 +107,7 @@ async def _org_list(house: House) -> Answer:
 
 
 @house_command(_ORG, "change")
-@click.argument("policy_number", metavar="NUMBER")
+@_NUMBER
 @click.option("--number", "new_number", default=None, help="Its new 証券番号.")
 @click.option("--name", default=None)
 @click.option("--lineages", type=int, default=None, help="PCs, and credentials for programs, per user.")
@@ -113,7 +120,7 @@ async def _org_change(house: House, policy_number: str, new_number: str | None, 
 
 
 @house_command(_ORG, "disable")
-@click.argument("policy_number", metavar="NUMBER")
+@_NUMBER
 async def _org_disable(house: House, policy_number: str) -> Answer:
     """Suspend an organisation: no login, no enrollment, no mails for its users. Nothing is revoked."""
     user_ids = await disable_organisation(house.office, policy_number, actor=actor())
@@ -128,7 +135,7 @@ async def _org_disable(house: House, policy_number: str) -> Answer:
 
 
 @house_command(_ORG, "enable")
-@click.argument("policy_number", metavar="NUMBER")
+@_NUMBER
 async def _org_enable(house: House, policy_number: str) -> Answer:
     """Take a disabling back: its users' certificates work as before."""
     await enable_organisation(house.office, policy_number, actor=actor())
@@ -136,7 +143,7 @@ async def _org_enable(house: House, policy_number: str) -> Answer:
 
 
 @house_command(_USER, "add")
-@click.argument("policy_number", metavar="NUMBER")
+@_NUMBER
 @click.argument("name")
 @click.argument("mail")
 @click.option("--user-id", default="", help="4 to 12 of A-Z and 0-9; default: a generated one.")
@@ -168,7 +175,7 @@ async def _user_add(
 
 
 @house_command(_USER, "list")
-@click.option("--org", "policy_number", default=None, metavar="NUMBER", help="Only this organisation's.")
+@_of_organisation("Only this organisation's.")
 async def _user_list(house: House, policy_number: str | None) -> Answer:
     """List the users."""
     db = house.office.database.read()
@@ -223,7 +230,7 @@ async def _user_enable(house: House, user_id: str) -> Answer:
 @click.option("--mail", default=None, help="Letters that still wait go there, too.")
 @click.option("--role", type=_ROLE, default=None)
 @click.option("--notice-by", type=_NOTICE_BY, default=None)
-@click.option("--org", "policy_number", default=None, metavar="NUMBER", help="Move to this organisation.")
+@_of_organisation("Move to this organisation.")
 async def _user_change(house: House, user_id: str, **given: Any) -> Answer:
     """Record what is different about a user. User ID, passwords and certificates stay as they are."""
     changed = await change_user(house.office, user_id, _changes(given), actor=actor())

@@ -8,13 +8,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from enroll import store
+from enroll import identifiers, store
 from enroll.applications import REASONS, Decision, approve, reissue, reject
 from enroll.jst import shown
 from enroll.office import Office
 from enroll.refusals import Refusal
 from enroll.states import LABELS
-from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing, plain
+from gateway.cli.frame import Answer, actor, answer, as_typed, detail, house_command, listing, plain
 from gateway.cli.people import USER_ID, known_user, of_user, request_record
 from gateway.cli.root import GROUPS
 from gateway.house import House
@@ -133,7 +133,7 @@ async def _request_list(house: House, user_id: str | None, limit: int) -> Answer
 
 
 @house_command(_REQUEST, "show")
-@click.argument("request_id")
+@click.argument("request_id", callback=as_typed(identifiers.typed))
 async def _request_show(house: House, request_id: str) -> Answer:
     """Show a request and its history."""
     db = house.office.database.read()

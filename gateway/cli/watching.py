@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from enroll import store
+from enroll import identifiers, store
 from enroll.refusals import Refusal
 from gateway import references, sessions
-from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing
+from gateway.cli.frame import Answer, actor, answer, as_typed, detail, house_command, listing
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
 from gateway.house import House
@@ -42,7 +42,7 @@ async def _sessions(house: House, user_id: str | None) -> Answer:
 
 
 @house_command(GROUPS["session"], "end")
-@click.argument("session_id", required=False)
+@click.argument("session_id", required=False, callback=as_typed(lambda text: identifiers.typed(text).lower()))
 @of_user("Every session of this user.")
 async def _end(house: House, session_id: str | None, user_id: str | None) -> Answer:
     """End a session, or every one of a user."""

@@ -16,9 +16,8 @@ from weakref import WeakValueDictionary
 from aiohttp import web
 
 from ca.pkcs12 import CONTENT_TYPE, LONG_PASSWORD
-from enroll import issuance, store
+from enroll import identifiers, issuance, store
 from enroll.enrollment import Enrollment, fetchable
-from enroll.identifiers import valid_request_id
 from enroll.office import Office, token_hash
 from enroll.refusals import Refusal
 from gateway import pages, sessions
@@ -67,13 +66,13 @@ class Paths:
 
 
 async def read_input(request: web.Request) -> Input:
-    """The form of the input screen. A request ID may be typed full-width, with spaces or hyphens."""
+    """The form of the input screen. A request ID may be typed or pasted as ``identifiers.typed`` says."""
     fields = await pages.form(request)
     form = fields.get("form", "standard")
     if form not in _FORMATS:
         raise Refusal("invalid_input", field="form")
     return Input(
-        request_id=re.sub(r"[\s\-]", "", pages.tidy(fields.get("request_id", ""))),
+        request_id=identifiers.typed(fields.get("request_id", "")),
         password=fields.get("password", ""),
         confirmation=fields.get("confirmation", ""),
         form=cast(issuance.Format, form),
@@ -83,7 +82,7 @@ async def read_input(request: web.Request) -> Input:
 def problems_of(entered: Input) -> Mapping[str, Words]:
     """What is wrong with the fields, in their order: field name -> words."""
     found: dict[str, Words] = {}
-    if not valid_request_id(entered.request_id):
+    if not identifiers.valid_request_id(entered.request_id):
         found["request_id"] = REFUSALS["request_id_mismatch"]
     refusal = issuance.p12_password_problem(entered.password, entered.confirmation)
     if refusal is not None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from enroll import pickup
+from enroll import identifiers, pickup
 from enroll.enrollment import Enrollment
 from enroll.refusals import Refusal
 from gateway import http, pages, references, sessions
@@ -64,8 +64,9 @@ async def _to_login(_: web.Request) -> web.StreamResponse:
 async def _login(request: web.Request) -> web.StreamResponse:
     office = request.app[pages.GATE].office
     fields = await pages.form(request)
-    user_id = pages.tidy(fields.get("user_id", "")).upper()
-    password = pages.tidy(fields.get("password", ""))
+    user_id = identifiers.typed_user_id(fields.get("user_id", ""))
+    # We drew it: whatever a mail program or an input method made of it is known.
+    password = identifiers.typed(fields.get("password", ""))
     problems = {
         name: _MISSING for name, value in (("user_id", user_id), ("password", password)) if value == ""
     }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from enroll import login, store
+from enroll import identifiers, login, store
 from enroll.refusals import Refusal
 from gateway import http, references, sessions
 from gateway.context import Role
-from gateway.pages import GATE, form, render, see_other, tidy
+from gateway.pages import GATE, form, render, see_other
 from gateway.sites.service.door import (
     LOGIN,
     PASSWORD,
@@ -50,7 +50,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
         result = await login.authenticate(
             office,
             peer.fingerprint,
-            tidy(typed).upper(),
+            identifiers.typed_user_id(typed),
             password,
             address=http.connection(request).peer_address,
         )

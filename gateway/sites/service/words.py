@@ -39,6 +39,10 @@ _FIELDS: Mapping[tuple[str, str], Text] = MappingProxyType(
         ),
         ("invalid_input", "role"): ("権限を選択してください。", "Choose a role."),
         ("invalid_input", "notice_by"): ("通知の方法を選択してください。", "Choose how to be told."),
+        ("conflict", "name"): (
+            "この氏名とメールアドレスの利用者はすでに登録されています。利用者の一覧で確認してください。",
+            "This name and mail address are a user's already. See the list of members.",
+        ),
         ("conflict", "user_id"): (
             "このユーザーIDはすでに使用されています。別のユーザーIDを入力してください。",
             "This user ID is taken. Enter another one.",

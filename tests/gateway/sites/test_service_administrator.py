@@ -143,7 +143,7 @@ async def test_a_further_user_is_applied_for_and_admitted(service: Served) -> No
     [
         ("name", "", "氏名", "氏名を100文字以内で入力してください。"),
         ("name", "年" * 101, "氏名", "氏名を100文字以内で入力してください。"),
-        ("name", "a\u202eb", "氏名", "氏名を100文字以内で入力してください。"),
+        ("name", "a\u0007b", "氏名", "氏名を100文字以内で入力してください。"),
         (
             "mail",
             "hanako@",
