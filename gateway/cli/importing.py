@@ -1,66 +1,67 @@
-"""``user import``: many users from a CSV file, a result for each row, safe to run again.
+"""``user import`` and ``org import``: many from a CSV file, a result for each row, safe to run again.
 
-Every line is parsed by itself: a row that is broken, hostile or unknown is refused and told, and takes
-no other row with it. A person who is recorded already (same user ID, or same organisation, name and
-mail address) is left as is.
+Who is recorded already is left as is: a person by what name and address mean (``enroll/sameness.py``), an
+organisation by its 証券番号. So a run that was killed is repeated, and goes on where it ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-import codecs
-import csv
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import click
 from rich.console import Console
-from rich.progress import Progress
 
 from ca.errors import ConfigError
-from ca.files import read_file
-from enroll import store
+from ca.files import read_file, write_private
+from enroll import sameness, store
 from enroll.office import Office
-from enroll.people import Person, add_user, check_person
+from enroll.people import Person, add_organisation, add_user, check_organisation, check_person
 from enroll.refusals import Refusal
+from gateway.cli.csvfile import Row, Shape, Table, chunks, failures_file, read_table, text_of
 from gateway.cli.failures import failure_of
-from gateway.cli.frame import Answer, actor, house_command, listing
+from gateway.cli.frame import Answer, actor, house_command, listing, plain
 from gateway.cli.root import GROUPS
 from gateway.house import House
 
-#: Column -> the headings it goes by. The first three are required.
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "policy_number": ("policy_number", "証券番号"),
-    "name": ("name", "氏名"),
-    "mail": ("mail", "メールアドレス"),
-    "user_id": ("user_id", "ユーザーID"),
-    "role": ("role", "権限"),
-    "notice_by": ("notice_by", "通知方法"),
-}
-_REQUIRED = ("policy_number", "name", "mail")
-#: Values in Japanese, and what they mean. An empty cell is the default.
-_VALUES: Mapping[str, Mapping[str, str]] = {
-    "role": {"": "member", "一般": "member", "利用者": "member", "管理者": "admin"},
-    "notice_by": {"": "mail", "メール": "mail", "はがき": "postcard"},
-}
-# A file of 100,000 users is a tenth of this.
-_LARGEST = 64 * 1024 * 1024
-_LONGEST_LINE = 4_096
-# Hashing is the slow part and runs in two threads; more at once would only queue.
-_AT_ONCE = 4
-_UNREADABLE = "�"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the file: a person, or why it is none."""
-
-    line: int
-    person: Person | None
-    problem: Refusal | None = None
+USERS = Shape(
+    columns={
+        "policy_number": ("policy_number", "証券番号"),
+        "name": ("name", "氏名"),
+        "mail": ("mail", "メールアドレス"),
+        "user_id": ("user_id", "ユーザーID"),
+        "role": ("role", "権限"),
+        "notice_by": ("notice_by", "通知方法"),
+    },
+    required=("policy_number", "name", "mail"),
+    values={
+        "role": {"": "member", "一般": "member", "利用者": "member", "管理者": "admin"},
+        "notice_by": {"": "mail", "メール": "mail", "はがき": "postcard"},
+    },
+)
+ORGANISATIONS = Shape(
+    columns={
+        "policy_number": ("policy_number", "証券番号"),
+        "name": ("name", "団体名"),
+        "lineages": ("lineages", "台数"),
+        "issue_password_by": ("issue_password_by", "パスワード通知方法"),
+    },
+    required=("policy_number", "name"),
+    values={
+        "lineages": {},
+        "issue_password_by": {"": "mail", "メール": "mail", "はがき": "postcard", "管理者": "admin"},
+    },
+)
+# So many rows share a transaction. Logins wait for it meanwhile, some tenths of a second at most.
+_AT_ONCE = 50
+# A line of progress after so many rows.
+_PROGRESS = 500
+# Without --json more rows than these that went well are counted, not listed.
+_LISTED = 200
 
 
 @dataclass(frozen=True)
@@ -71,199 +72,310 @@ class Outcome:
     result: str
     user_id: str = ""
     request_id: str = ""
+    policy_number: str = ""
     field: str = ""
     reason: str = ""
 
 
+class Register(Protocol):
+    """What rows are recorded in."""
+
+    def plan(self, row: Row) -> Outcome | None:
+        """What is decided without recording anything; None for a row to add. Refusal for a wrong one."""
+        ...
+
+    async def add(self, row: Row) -> Outcome:
+        """Records a row that was planned."""
+        ...
+
+    def completed(self, outcome: Outcome) -> Outcome:
+        """The outcome with what was not known yet when it was planned."""
+        ...
+
+
+_FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.csv")
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+_FAILURES = click.option(
+    "--failures",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.csv",
+    help="Write the refused rows there, each with its reason in front: mend it and import that.",
+)
+
+
 @house_command(GROUPS["user"], "import")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.csv")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-async def _import(house: House, file: Path, dry_run: bool) -> Answer:
+@_FILE
+@_DRY_RUN
+@_FAILURES
+@click.option(
+    "--hold-letters",
+    is_flag=True,
+    help="Keep the letters back until: sekisho mail release. The dates in them count from today.",
+)
+async def _import(
+    house: House, file: Path, dry_run: bool, failures: Path | None, hold_letters: bool
+) -> Answer:
     """Add users from a CSV file (UTF-8 or CP932); rows that are wrong are refused one by one.
 
     The first line names the columns, in any order: policy_number (証券番号), name (氏名), mail
     (メールアドレス), and if wanted user_id (ユーザーID), role (権限: member, admin, 利用者, 管理者) and
-    notice_by (通知方法: mail, postcard, メール, はがき). Running the same file again adds nobody twice.
+    notice_by (通知方法: mail, postcard, メール, はがき). Running the same file again adds nobody twice,
+    however name and address are typed.
     """
-    rows = list(read_rows(text_of(read_file(file, "CSV file"), file), file))
-    outcomes = await _run(house.office, rows, dry_run)
-    counts = dict.fromkeys(("added", "would_add", "exists", "refused"), 0)
-    for each in outcomes:
-        counts[each.result] += 1
-    columns = {
-        "line": "Line",
-        "result": "Result",
-        "user_id": "User ID",
-        "field": "Column",
-        "reason": "Reason",
-    }
-    table = listing("rows", [asdict(each) for each in outcomes], columns)
-
-    def show(console: Console) -> None:
-        table.show(console)
-        console.print(", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items()))
-
-    value = {"import": {"dry_run": dry_run, **counts}, **table.value}
-    return Answer(value, show, failed=counts["refused"] > 0)
+    register = _Users(house.office, hold_letters)
+    columns = {"line": "Line", "result": "Result", "user_id": "User ID"}
+    return await _imported(file, USERS, register, columns, dry_run=dry_run, failures=failures)
 
 
-def text_of(content: bytes, file: Path) -> str:
-    """The file's text. Bytes that are neither UTF-8 nor CP932 are marked, and lose only their row."""
-    if len(content) > _LARGEST:
-        raise ConfigError(
-            f"{file} has more than {_LARGEST // 1024 // 1024} MiB; split it and import the parts"
+@house_command(GROUPS["org"], "import")
+@_FILE
+@_DRY_RUN
+@_FAILURES
+async def _org_import(house: House, file: Path, dry_run: bool, failures: Path | None) -> Answer:
+    """Add organisations from a CSV file (UTF-8 or CP932); rows that are wrong are refused one by one.
+
+    The first line names the columns, in any order: policy_number (証券番号), name (団体名), and if wanted
+    lineages (台数) and issue_password_by (パスワード通知方法: mail, postcard, admin, メール, はがき, 管理者).
+    """
+    register = _Organisations(house.office)
+    columns = {"line": "Line", "result": "Result", "policy_number": "Number"}
+    return await _imported(file, ORGANISATIONS, register, columns, dry_run=dry_run, failures=failures)
+
+
+async def _imported(
+    file: Path,
+    shape: Shape,
+    register: Register,
+    columns: dict[str, str],
+    *,
+    dry_run: bool,
+    failures: Path | None,
+) -> Answer:
+    table = read_table(text_of(read_file(file, "CSV file"), file), file, shape)
+    if failures is not None:
+        _begin_failures(failures, file, table)
+    done: list[Outcome] = []
+    try:
+        await _run(table.rows, register, dry_run, done)
+    finally:
+        if failures is not None:
+            write_private(failures, _refused_rows(table, done))
+    return _told(done, columns, dry_run, failures)
+
+
+def _begin_failures(failures: Path, file: Path, table: Table) -> None:
+    if failures.resolve() == file.resolve():
+        raise ConfigError(f"--failures {failures} is the file itself; name another one")
+    # Now: after all the work it would be too late to hear that nothing can be written there.
+    write_private(failures, failures_file(table, ()))
+
+
+async def _run(rows: Sequence[Row], register: Register, dry_run: bool, done: list[Outcome]) -> None:
+    """Fills ``done`` in the order of the file."""
+    began = time.monotonic()
+    for chunk in chunks(rows, _AT_ONCE):
+        # Who is known is decided one after the other, so that a row twice in the file is found.
+        plans = [_planned(register, row) for row in chunk]
+        made = await asyncio.gather(
+            *(_perform(register, row, plan, dry_run) for row, plan in zip(chunk, plans, strict=True))
         )
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ConfigError(f'{file} is in UTF-16; save it again as "CSV UTF-8" and import that')
-    # Line by line, because a row of rubbish must not make mojibake of the others: text in CP932 is
-    # hardly ever valid UTF-8.
-    telling = [line for line in content.split(b"\n") if not line.isascii()]
-    utf8 = sum(_is_utf8(line) for line in telling)
-    return content.decode("utf-8-sig" if 2 * utf8 >= len(telling) else "cp932", "replace")
+        done += map(register.completed, made)
+        if len(done) % _PROGRESS < len(chunk) and len(rows) >= _PROGRESS:
+            click.echo(_progress(done, len(rows), time.monotonic() - began), err=True)
 
 
-def _is_utf8(line: bytes) -> bool:
+def _progress(done: Sequence[Outcome], total: int, seconds: float) -> str:
+    refused = sum(each.result == "refused" for each in done)
+    left = seconds / len(done) * (total - len(done))
+    return f"{len(done):,} of {total:,} rows, {refused:,} refused; {left:.0f} s left"
+
+
+def _planned(register: Register, row: Row) -> Outcome | None:
     try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def read_rows(text: str, file: Path) -> Iterator[Row]:
-    """The rows of a file after its heading. ConfigError when the heading does not name the columns."""
-    # Not splitlines(): a stray U+2028 in a name must not make two rows of it.
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    heading = _cells(lines[0]) or []
-    columns = _columns(heading, file)
-    for number, line in enumerate(lines[1:], start=2):
-        if line.strip(" \t,"):
-            yield _row(number, line, columns)
-
-
-def _columns(heading: Sequence[str], file: Path) -> list[str]:
-    names = {word.lower(): column for column, words in COLUMNS.items() for word in words}
-    found = [names.get(word.strip().lower(), "") for word in heading]
-    unknown = [word for word, column in zip(heading, found, strict=True) if not column]
-    missing = [column for column in _REQUIRED if column not in found]
-    wanted = (
-        "policy_number,name,mail[,user_id,role,notice_by]"
-        " or 証券番号,氏名,メールアドレス[,ユーザーID,権限,通知方法], with commas"
-    )
-    if unknown or missing or len(set(found)) != len(found):
-        wrong = [*(f"unknown {word[:40]!r}" for word in unknown[:5]), *(f"missing {m}" for m in missing)]
-        raise ConfigError(f"{file}: the first line must be {wanted} ({', '.join(wrong) or 'a column twice'})")
-    return found
-
-
-def _row(number: int, line: str, columns: Sequence[str]) -> Row:
-    cells = _cells(line)
-    if cells is None:
-        return Row(
-            number, None, Refusal("invalid_input", detail="not a CSV row: a quote is not closed on its line")
-        )
-    if len(line) > _LONGEST_LINE:
-        return Row(number, None, Refusal("invalid_input", detail=f"longer than {_LONGEST_LINE} characters"))
-    if _UNREADABLE in line:
-        return Row(number, None, Refusal("invalid_input", detail="characters in no known encoding"))
-    if len(cells) != len(columns):
-        detail = f"{len(cells)} cells, but the first line names {len(columns)} columns"
-        return Row(number, None, Refusal("invalid_input", detail=detail))
-    given = {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
-    for column, words in _VALUES.items():
-        value = given.get(column, "")
-        given[column] = words.get(value, value)
-    try:
-        return Row(number, check_person(Person(**cast(Any, given))))
-    except Refusal as problem:
-        return Row(number, None, problem)
-
-
-def _cells(line: str) -> list[str] | None:
-    """The cells of one line; None when it is not CSV by itself."""
-    try:
-        parsed = list(csv.reader([line], strict=True))
-    except csv.Error:
-        return None
-    return parsed[0] if len(parsed) == 1 else None
-
-
-async def _run(office: Office, rows: Sequence[Row], dry_run: bool) -> list[Outcome]:
-    known = _Known.of(office)
-    outcomes: list[Outcome] = []
-    stderr = Console(file=sys.stderr)
-    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
-        task = progress.add_task("users", total=len(rows))
-        for start in range(0, len(rows), _AT_ONCE):
-            chunk = rows[start : start + _AT_ONCE]
-            # Who is known is decided one after the other, so that a row twice in the file is found.
-            plans = [known.plan(row) for row in chunk]
-            outcomes += await asyncio.gather(
-                *(_perform(office, row, plan, dry_run) for row, plan in zip(chunk, plans, strict=True))
-            )
-            progress.advance(task, len(chunk))
-    return outcomes
-
-
-async def _perform(office: Office, row: Row, plan: Outcome | None, dry_run: bool) -> Outcome:
-    if plan is not None:
-        return plan
-    assert row.person is not None
-    if dry_run:
-        return Outcome(row.line, "would_add", row.person.user_id)
-    try:
-        made = await add_user(office, row.person, channel="paper", actor=actor())
+        if row.problem is not None:
+            raise row.problem
+        return register.plan(row)
     except Refusal as problem:
         return _refused(row.line, problem)
-    return Outcome(row.line, "added", made.user_id, made.request_id)
 
 
-@dataclass
-class _Known:
-    """Who is recorded, or comes earlier in the file."""
-
-    organisations: Mapping[str, bool]
-    people: dict[tuple[str, str, str], str]
-    user_ids: dict[str, tuple[str, str, str]]
-
-    @classmethod
-    def of(cls, office: Office) -> _Known:
-        db = office.database.read()
-        users = store.users(db)
-        return cls(
-            {each.policy_number: each.disabled_at is None for each in store.organisations(db)},
-            {(u.policy_number, u.name, u.mail): u.user_id for u in users},
-            {u.user_id: (u.policy_number, u.name, u.mail) for u in users},
-        )
-
-    def plan(self, row: Row) -> Outcome | None:
-        """What is decided without recording anybody; None for a person to add."""
-        if row.person is None or row.problem is not None:
-            return _refused(row.line, row.problem or Refusal("invalid_input"))
-        person = row.person
-        same = (person.policy_number, person.name, person.mail)
-        if person.user_id in self.user_ids:
-            if self.user_ids[person.user_id] == same:
-                return Outcome(row.line, "exists", person.user_id)
-            recorded = self.user_ids[person.user_id]
-            detail = f"user ID {person.user_id} is another person's"
-            if recorded[:2] == same[:2]:
-                detail = (
-                    f"recorded with {recorded[2]}; if that is wrong: "
-                    f"sekisho user change {person.user_id} --mail {person.mail}"
-                )
-            return _refused(row.line, Refusal("conflict", field="user_id", detail=detail))
-        if same in self.people and person.user_id in ("", self.people[same]):
-            return Outcome(row.line, "exists", self.people[same])
-        if not self.organisations.get(person.policy_number, False):
-            code = "user_disabled" if person.policy_number in self.organisations else "not_found"
-            return _refused(row.line, Refusal(code, field="policy_number"))
-        self.people[same] = person.user_id
-        if person.user_id:
-            self.user_ids[person.user_id] = same
-        return None
+async def _perform(register: Register, row: Row, plan: Outcome | None, dry_run: bool) -> Outcome:
+    if plan is not None:
+        return plan
+    if dry_run:
+        return Outcome(row.line, "would_add", row.given.get("user_id", ""))
+    try:
+        return await register.add(row)
+    except Refusal as problem:
+        return _refused(row.line, problem)
 
 
 def _refused(line: int, problem: Refusal) -> Outcome:
     failure = failure_of(problem)
     return Outcome(line, "refused", field=failure.field, reason=failure.message)
+
+
+def _refused_rows(table: Table, done: Sequence[Outcome]) -> bytes:
+    reasons = {each.line: each.reason for each in done if each.result == "refused"}
+    return failures_file(table, [(row, reasons[row.line]) for row in table.rows if row.line in reasons])
+
+
+def _told(done: Sequence[Outcome], columns: dict[str, str], dry_run: bool, failures: Path | None) -> Answer:
+    """The refused rows first: of 20,000 they are the ones to look at."""
+    counts = dict.fromkeys(("added", "would_add", "exists", "refused"), 0)
+    for each in done:
+        counts[each.result] += 1
+    ordered = sorted(done, key=lambda each: each.result != "refused")
+    shown = ordered[: counts["refused"] + _LISTED]
+    after = [", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items())]
+    if len(shown) < len(ordered):
+        after.insert(0, f"({len(ordered) - len(shown):,} more rows went well; --json lists them)")
+    if failures is not None and counts["refused"]:
+        after.append(f"The refused rows stand in {failures}: mend them there and import that file.")
+
+    def show(console: Console) -> None:
+        headings = columns | {"field": "Column", "reason": "Reason"}
+        listing("rows", [asdict(each) for each in shown], headings).show(console)
+        for line in after:
+            console.print(plain(line), soft_wrap=True)
+
+    value = {"import": {"dry_run": dry_run, **counts}, "rows": [asdict(each) for each in ordered]}
+    return Answer(value, show, failed=counts["refused"] > 0)
+
+
+#: Organisation, name and address as people are compared by them.
+_Same = tuple[str, str, str]
+
+
+@dataclass
+class _Users:
+    """Users: those recorded, and those who come earlier in the file."""
+
+    office: Office
+    hold_letters: bool
+    _people: dict[_Same, str] = field(default_factory=dict)
+    _user_ids: dict[str, Person] = field(default_factory=dict)
+    _organisations: dict[str, bool] = field(default_factory=dict)
+    _drawn: dict[int, _Same] = field(default_factory=dict)
+
+    def plan(self, row: Row) -> Outcome | None:
+        person = check_person(Person(**cast(Any, row.given)))
+        same = _same(person)
+        if person.user_id and (recorded := self._of_user_id(person.user_id)) is not None:
+            return self._of_known_id(row.line, person, recorded)
+        known = self._known(person, same)
+        if known is not None and person.user_id in ("", known):
+            if not known:
+                # The row before it, of this very transaction: its user ID is being drawn.
+                self._drawn[row.line] = same
+            return Outcome(row.line, "exists", known)
+        if not self._open(person.policy_number):
+            code = "user_disabled" if person.policy_number in self._organisations else "not_found"
+            raise Refusal(code, field="policy_number")
+        self._people[same] = person.user_id
+        if person.user_id:
+            self._user_ids[person.user_id] = person
+        return None
+
+    async def add(self, row: Row) -> Outcome:
+        person = check_person(Person(**cast(Any, row.given)))
+        made = await add_user(
+            self.office, person, channel="paper", actor=actor(), hold_letters=self.hold_letters
+        )
+        self._people[_same(person)] = made.user_id
+        return Outcome(row.line, "added", made.user_id, made.request_id)
+
+    def completed(self, outcome: Outcome) -> Outcome:
+        same = self._drawn.pop(outcome.line, None)
+        return outcome if same is None else replace(outcome, user_id=self._people[same])
+
+    def _of_known_id(self, line: int, person: Person, recorded: Person) -> Outcome:
+        if _same(recorded) == _same(person):
+            return Outcome(line, "exists", person.user_id)
+        detail = f"user ID {person.user_id} is another person's"
+        if _same(recorded)[:2] == _same(person)[:2]:
+            detail = (
+                f"recorded with {recorded.mail}; if that is wrong: "
+                f"sekisho user change {person.user_id} --mail {person.mail}"
+            )
+        raise Refusal("conflict", field="user_id", detail=detail)
+
+    def _of_user_id(self, user_id: str) -> Person | None:
+        if user_id in self._user_ids:
+            return self._user_ids[user_id]
+        found = store.user(self.office.database.read(), user_id)
+        return None if found is None else Person(found.policy_number, found.name, found.mail, user_id)
+
+    def _known(self, person: Person, same: _Same) -> str | None:
+        """The person's user ID; "" where it is drawn together with this row's, None for a new person."""
+        if same in self._people:
+            return self._people[same]
+        found = store.same_person(self.office.database.read(), person.policy_number, person.name, person.mail)
+        return person.user_id if person.user_id in found else next(iter(found), None)
+
+    def _open(self, policy_number: str) -> bool:
+        """Whether the organisation is there and not disabled. Not looked up again for each of its rows."""
+        if policy_number not in self._organisations:
+            found = store.organisation(self.office.database.read(), policy_number)
+            if found is None:
+                return False
+            self._organisations[policy_number] = found.disabled_at is None
+        return self._organisations[policy_number]
+
+
+def _same(person: Person) -> _Same:
+    return person.policy_number, sameness.name_key(person.name), sameness.mail_key(person.mail)
+
+
+@dataclass
+class _Organisations:
+    """Organisations: those recorded, and those earlier in the file."""
+
+    office: Office
+    _known: dict[str, store.Organisation] = field(default_factory=dict)
+
+    def plan(self, row: Row) -> Outcome | None:
+        wanted = self._wanted(row)
+        number = wanted.policy_number
+        recorded = self._known.get(number) or store.organisation(self.office.database.read(), number)
+        if recorded is None:
+            self._known[number] = wanted
+            return None
+        if sameness.name_key(recorded.name) == sameness.name_key(wanted.name):
+            return Outcome(row.line, "exists", policy_number=number)
+        detail = (
+            f"{number} is recorded as {recorded.name}; if that is wrong: sekisho org change {number} --name"
+        )
+        raise Refusal("conflict", field="policy_number", detail=detail)
+
+    async def add(self, row: Row) -> Outcome:
+        wanted = self._wanted(row)
+        made = await add_organisation(
+            self.office,
+            wanted.policy_number,
+            wanted.name,
+            actor=actor(),
+            lineages=wanted.lineages,
+            issue_password_by=wanted.issue_password_by,
+        )
+        return Outcome(row.line, "added", policy_number=made.policy_number)
+
+    def completed(self, outcome: Outcome) -> Outcome:
+        return outcome
+
+    def _wanted(self, row: Row) -> store.Organisation:
+        lineages = row.given.get("lineages", "")
+        if lineages and not (lineages.isascii() and lineages.isdigit() and len(lineages) <= 4):
+            raise Refusal("invalid_input", field="lineages")
+        by = row.given["issue_password_by"]
+        if by not in ("mail", "postcard", "admin"):
+            raise Refusal("invalid_input", field="issue_password_by")
+        return check_organisation(
+            store.Organisation(
+                row.given["policy_number"],
+                row.given["name"],
+                self.office.now(),
+                int(lineages) if lineages else None,
+                cast(store.PasswordBy, by),
+            )
+        )

@@ -7,15 +7,16 @@ from datetime import datetime
 from typing import BinaryIO
 
 import click
+import sqlite_utils
 from rich.console import Console
 
-from enroll import mails, timekeeping
+from enroll import mails, store, timekeeping
 from enroll.bounces import MAX_BYTES, parse_bounce, record_bounce
 from enroll.delivery import deliver_due
 from enroll.jst import day_of
 from enroll.refusals import Refusal
 from enroll.scheduler import notify
-from gateway.cli.frame import Answer, answer, detail, house_command, listing, plain
+from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing, plain
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
 from gateway.house import House
@@ -39,6 +40,7 @@ async def _list(house: House, user_id: str | None, limit: int) -> Answer:
         "recipient": "To",
         "state": "State",
         "created_at": "Queued",
+        "held_at": "Held",
         "sent_at": "Sent",
         "result": "Result",
     }
@@ -70,8 +72,30 @@ async def _deliver(house: House) -> Answer:
     # A pass takes up to fifty letters; what fails is put back for later, so this ends.
     while (sent := await deliver_due(house.office, house.transport)) > 0:
         accepted += sent
-    left = mails.waiting(house.office.database.read())
-    return answer({"delivered": accepted, "waiting": left}, f"accepted: {accepted}, still queued: {left}")
+    left, held = mails.waiting(house.office.database.read()), mails.held(house.office.database.read())
+    lines = [f"accepted: {accepted}, still queued: {left}"]
+    if held:
+        lines.append(f"{held} are held back; to let them go: sekisho mail release")
+    return answer({"delivered": accepted, "waiting": left, "held": held}, *lines)
+
+
+@house_command(_MAIL, "release")
+@of_user("Only this user's letters.")
+async def _release(house: House, user_id: str | None) -> Answer:
+    """Let letters go that were held back (sekisho user import --hold-letters)."""
+    if user_id is not None:
+        known_user(house.office, user_id)
+    at = house.office.now()
+
+    def work(db: sqlite_utils.Database) -> int:
+        released = mails.release(db, at, user_id)
+        if released:
+            store.audit(db, at, actor(), "letters.released", user_id or "", letters=released)
+        return released
+
+    released = await house.office.database.write(work)
+    held = mails.held(house.office.database.read())
+    return answer({"released": released, "held": held}, f"released: {released}, still held: {held}")
 
 
 @house_command(_MAIL, "bounce")

@@ -161,8 +161,8 @@ def test_mails(peopled: Shell) -> None:
     assert {each["kind"] for each in letters} == {"pickup", "user_id"}
     shown = peopled("mail", "show", "1").value["mail"]
     assert "証明書発行用パスワード：＊＊＊＊＊＊＊＊" in shown["shown_body"]
-    assert peopled("mail", "deliver").value == {"delivered": 2, "waiting": 0}
-    assert peopled("mail", "deliver").value == {"delivered": 0, "waiting": 0}
+    assert peopled("mail", "deliver").value == {"delivered": 2, "waiting": 0, "held": 0}
+    assert peopled("mail", "deliver").value == {"delivered": 0, "waiting": 0, "held": 0}
     assert len(list((peopled.data / "outbox").iterdir())) == 2
     assert peopled("mail", "show", "99").error["field"] == "mail"
     assert peopled("mail", "list", "--user", "nobody").error["field"] == "user_id"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from enroll import sameness
 from tests.cli.conftest import Ran, Shell
 
 _HEAD = "policy_number,name,mail,user_id,role,notice_by\n"
@@ -18,7 +19,7 @@ def _import(shell: Shell, content: str | bytes, *options: str) -> Ran:
 
 
 def _results(ran: Ran) -> list[tuple[int, str, str]]:
-    return [(row["line"], row["result"], row["field"]) for row in ran.value["rows"]]
+    return sorted((row["line"], row["result"], row["field"]) for row in ran.value["rows"])
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp932"])
@@ -75,7 +76,7 @@ def test_hostile_rows_lose_nothing(peopled: Shell) -> None:
         "12345678,D,not a mail,KD001,,",
         "99999999,E,e@example.jp,KE001,,",
         "12345678,F\x00,f@example.jp,KF001,,",
-        "12345678,G,g@example.jp,lower,,",
+        "12345678,G,g@example.jp,K_01,,",
         "12345678,H,h@example.jp,KH001,root,",
         "12345678,I,i@example.jp,K12345678,,",
         "12345678," + "J" * 5_000 + ",j@example.jp,KJ001,,",
@@ -151,3 +152,174 @@ def test_missing_file(peopled: Shell, tmp_path: Path) -> None:
     """A file that is not there is named."""
     refused = peopled("user", "import", str(tmp_path / "none.csv"))
     assert "none.csv cannot be read" in refused.error["message"]
+
+
+_NFC = "証券番号,氏名,メールアドレス\r\n12345678,ガギ バパ,nfc@example.jp\r\n"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "12345678,\u30ab\u3099\u30ad\u3099 \u30cf\u3099\u30cf\u309a,nfc@example.jp",
+        "12345678,ガギ バパ,NFC@Example.jp",
+        "12345678,ｶﾞｷﾞ　ﾊﾞﾊﾟ,nfc@EXAMPLE.JP",
+        "１２３４５６７８,ガギバパ,ｎｆｃ＠ｅｘａｍｐｌｅ．ｊｐ",
+        "12345678,\u200bガギ バパ\u202c,\ufeffnfc@example.jp",
+        "1234\u00ad5678,ガギ  バパ ,nfc@example.jp",
+    ],
+)
+def test_the_same_person_however_typed(peopled: Shell, row: str) -> None:
+    """Another encoding of a name, or the domain in other letters, is "exists" and never a second user."""
+    made = _import(peopled, _NFC).value["rows"][0]
+    again = _import(peopled, _NFC.splitlines()[0] + "\n" + row + "\n").value["rows"][0]
+    assert (again["result"], again["user_id"]) == ("exists", made["user_id"])
+    twice = _import(peopled, _NFC + row.replace("nfc", "two").replace("ｎｆｃ", "two").replace("NFC", "TWO"))
+    assert twice.value["import"]["added"] == 1
+
+
+def test_another_person_is_added(peopled: Shell) -> None:
+    """高 and 髙 are two people, and so are two mailboxes."""
+    text = "証券番号,氏名,メールアドレス\n12345678,高橋,a@example.jp\n12345678,髙橋,a@example.jp\n"
+    assert _import(peopled, text + "12345678,高橋,b@example.jp\n").value["import"]["added"] == 3
+
+
+def test_the_same_person_in_one_file(peopled: Shell) -> None:
+    """A row that repeats an earlier one of the file in another spelling is found, with the ID of that."""
+    text = "証券番号,氏名,メールアドレス\n12345678,ガギ,a@example.jp\n12345678,ｶﾞｷﾞ,A@EXAMPLE.JP\n"
+    first, second = sorted(_import(peopled, text).value["rows"], key=lambda row: int(row["line"]))
+    assert (first["result"], second["result"]) == ("added", "exists")
+    assert second["user_id"] == first["user_id"] != ""
+
+
+def test_commas_without_a_heading(peopled: Shell) -> None:
+    """Excel's empty columns, at the end or between, are ignored; a cell that stands in one is refused."""
+    text = (
+        "証券番号,氏名,,メールアドレス,,\r\n12345678,高橋,,a@example.jp,,\r\n12345678,高橋,,b@example.jp\r\n"
+    )
+    assert _import(peopled, text).value["import"]["added"] == 2
+    lost = _import(peopled, text.splitlines()[0] + "\n12345678,高橋,x,c@example.jp,,\n").value["rows"][0]
+    assert (lost["result"], lost["reason"]) == ("refused", "cell 3 has no heading")
+    beyond = _import(peopled, "証券番号,氏名,メールアドレス,,\n12345678,高橋,c@example.jp,,x\n").value[
+        "rows"
+    ][0]
+    assert beyond["reason"] == "5 cells, but the first line names 3 columns"
+
+
+def test_invisible_characters_are_taken_off(peopled: Shell) -> None:
+    """Zero-width spaces and marks of direction, as mails and web pages leave them, are not recorded."""
+    text = "証券番号,氏名,メールアドレス\n12345678,高橋\u200b太郎,b@example.jp\n"
+    text += "12345678,高橋,\u200bc@example.jp\n12345678,\u202a高橋\u202c,d@example.jp\n"
+    assert _import(peopled, text).value["import"]["added"] == 3
+    users = peopled("user", "list").value["users"]
+    added = {(each["name"], each["mail"]) for each in users if each["user_id"] != "K12345678"}
+    assert added == {("高橋太郎", "b@example.jp"), ("高橋", "c@example.jp"), ("高橋", "d@example.jp")}
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "reason"),
+    [
+        ("12345678,高\x07橋,a@example.jp,", "name", "character 2 of name is U+0007"),
+        ("12345678,高橋,a\u2212b@example.jp,", "mail", "character 2 of mail is U+2212 MINUS SIGN"),
+        ("12345678,高橋,a@example.jp,K\u30fc123", "user_id", "character 2 of user_id is U+30FC KATAKANA-"),
+        ("1234\u30025678,高橋,a@example.jp,", "policy_number", "character 5 of policy_number is U+3002 IDEO"),
+    ],
+)
+def test_a_character_is_named(peopled: Shell, row: str, column: str, reason: str) -> None:
+    """What is not taken off is told by column, place and code point: it may look like another character."""
+    done = _import(peopled, f"証券番号,氏名,メールアドレス,ユーザーID\n{row}\n").value["rows"][0]
+    assert (done["result"], done["field"]) == ("refused", column)
+    assert reason in done["reason"]
+
+
+def test_names_are_stored_composed(peopled: Shell) -> None:
+    """NFC, and otherwise as typed: a variation selector chooses the form in which the name is shown."""
+    text = "証券番号,氏名,メールアドレス\n12345678,\u30cf\u309a\u8fbb\U000e0101,A@Example.JP\n"
+    assert _import(peopled, text).code == 0
+    user = next(u for u in peopled("user", "list").value["users"] if u["user_id"] != "K12345678")
+    assert (user["name"], user["mail"]) == ("\u30d1\u8fbb\U000e0101", "A@example.jp")
+    assert sameness.name_key(user["name"]) == "\u30d1\u8fbb"
+    assert "name_key" not in user
+
+
+def test_failures_can_be_imported_again(peopled: Shell, tmp_path: Path) -> None:
+    """The refused rows stand in a file of the same kind with their reasons; mended, it is imported."""
+    failures = tmp_path / "failures.csv"
+    text = "証券番号,氏名,メールアドレス\n12345678,良,a@example.jp\n99999999,優,b@example.jp\n"
+    text += '12345678,"unclosed,c@example.jp\n12345678,"名, 前",nomail\n'
+    done = _import(peopled, text, "--failures", str(failures))
+    assert [row["result"] for row in done.value["rows"]] == ["refused"] * 3 + ["added"]
+    written = failures.read_text("utf-8-sig").splitlines()
+    assert written[0] == "reason,証券番号,氏名,メールアドレス"
+    assert written[1] == '"the organisation (証券番号) is not known here",99999999,優,b@example.jp'
+    assert written[2].endswith(',12345678,"unclosed,c@example.jp')
+    # As it is, the same rows are refused again, and each still has one reason.
+    assert peopled("user", "import", str(failures), "--failures", str(tmp_path / "2.csv")).code == 1
+    assert (tmp_path / "2.csv").read_bytes() == failures.read_bytes()
+    mended = failures.read_text("utf-8-sig").replace("99999999", "12345678").replace('"unclosed', "C")
+    failures.write_text(mended.replace("nomail", "d@example.jp"), "utf-8")
+    assert peopled("user", "import", str(failures)).value["import"]["added"] == 3
+    assert failures.stat().st_mode & 0o077 == 0
+    assert peopled("user", "import", str(failures), "--failures", str(failures)).error["code"] == "config"
+
+
+def test_failures_come_first(peopled: Shell) -> None:
+    """Of many rows those refused are shown first, and those that went well are counted."""
+    rows = [f"12345678,N{number},n{number}@example.jp" for number in range(300)]
+    text = "証券番号,氏名,メールアドレス\n" + "\n".join([*rows, "12345678,Z,nomail"])
+    file = peopled.data.parent / "users.csv"
+    file.write_text(text)
+    shown = peopled("user", "import", str(file), "--dry-run", json_output=False)
+    assert "refused" in shown.out.splitlines()[1]
+    assert "(100 more rows went well; --json lists them)" in shown.out
+    assert "refused: 1" in shown.out.splitlines()[-1]
+
+
+def test_progress_is_told_without_a_terminal(peopled: Shell) -> None:
+    """A line every 500 rows on standard error, whatever that is; a small file needs none."""
+    rows = [f"12345678,N{number},n{number}@example.jp" for number in range(1_000)]
+    text = "証券番号,氏名,メールアドレス\n" + "\n".join(rows)
+    lines = _import(peopled, text, "--dry-run").err.splitlines()
+    assert [line.partition(";")[0] for line in lines] == [
+        "500 of 1,000 rows, 0 refused", "1,000 of 1,000 rows, 0 refused",
+    ]  # fmt: skip
+    assert _import(peopled, "証券番号,氏名,メールアドレス\n" + rows[0], "--dry-run").err == ""
+
+
+def test_letters_are_held_and_released(peopled: Shell) -> None:
+    """--hold-letters: nothing of the import leaves until it is released; other letters do."""
+    text = "証券番号,氏名,メールアドレス\n12345678,A,a@example.jp\n12345678,B,b@example.jp\n"
+    done = _import(peopled, text, "--hold-letters").value["rows"]
+    assert peopled("mail", "deliver").value == {"delivered": 2, "waiting": 0, "held": 4}
+    first = done[0]["user_id"]
+    letters = peopled("mail", "list", "--user", first).value["mails"]
+    assert [each["held_at"] is not None for each in letters] == [True, True]
+    assert peopled("mail", "release", "--user", first).value == {"released": 2, "held": 2}
+    assert peopled("mail", "deliver").value == {"delivered": 2, "waiting": 0, "held": 2}
+    assert peopled("mail", "release").value == {"released": 2, "held": 0}
+    assert peopled("mail", "release").value == {"released": 0, "held": 0}
+    assert peopled("mail", "deliver").value == {"delivered": 2, "waiting": 0, "held": 0}
+    assert peopled("mail", "release", "--user", "nobody").error["field"] == "user_id"
+    assert "letters.released" in {each["action"] for each in peopled("audit", "show").value["audit"]}
+
+
+def test_organisations_are_imported(peopled: Shell, tmp_path: Path) -> None:
+    """The same for organisations: by 証券番号, a rerun adds none, another name is a conflict."""
+    file = tmp_path / "orgs.csv"
+    text = "証券番号,団体名,台数,パスワード通知方法\n20000001,甲社,2,管理者\n２０００ー０００２,乙社,,\n"
+    file.write_text(text + "20000003,丙社,many,\n12345678,別の名,,\n20000004,丁社,1,fax\n")
+    done = peopled("org", "import", str(file), "--failures", str(tmp_path / "failures.csv"))
+    assert (done.code, done.value["import"]["added"]) == (1, 2)
+    found = sorted((row["line"], row["result"], row["field"]) for row in done.value["rows"])
+    assert found == [
+        (2, "added", ""), (3, "added", ""), (4, "refused", "lineages"), (5, "refused", "policy_number"),
+        (6, "refused", "issue_password_by"),
+    ]  # fmt: skip
+    assert (
+        "sekisho org change 12345678 --name"
+        in next(r for r in done.value["rows"] if r["line"] == 5)["reason"]
+    )
+    listed = {each["policy_number"]: each for each in peopled("org", "list").value["organisations"]}
+    assert (listed["20000001"]["lineages"], listed["20000001"]["issue_password_by"]) == (2, "admin")
+    assert listed["2000-0002"]["name"] == "乙社"
+    again = peopled("org", "import", str(file)).value["import"]
+    assert (again["added"], again["exists"], again["refused"]) == (0, 2, 3)

@@ -1,0 +1,190 @@
+"""CSV files of operators: as Excel, text editors and other systems write them, line by line.
+
+Every line is parsed by itself: a row that is broken, hostile or unknown takes no other with it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ca.errors import ConfigError
+from enroll.characters import folded
+from enroll.refusals import Refusal
+
+#: The column of a file of failures: why the row was refused. Read by people only.
+REASON = ("reason", "理由")
+# A file of 100,000 users is a tenth of this.
+_LARGEST = 64 * 1024 * 1024
+_LONGEST_LINE = 4_096
+_UNREADABLE = "�"
+_FIRST_CELL = re.compile(r'(?:"(?:[^"]|"")*"|[^,]*)(?:,|$)')
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a file has: column -> the headings it goes by, of which some have to be there."""
+
+    columns: Mapping[str, tuple[str, ...]]
+    required: tuple[str, ...]
+    #: Words in Japanese, and what they mean. An empty cell is the default.
+    values: Mapping[str, Mapping[str, str]]
+
+    @property
+    def wanted(self) -> str:
+        """The first line, to be typed."""
+        return " or ".join(self._heading(index) for index in (0, 1)) + ", with commas"
+
+    def _heading(self, index: int) -> str:
+        needed = ",".join(self.columns[name][index] for name in self.required)
+        more = ",".join(words[index] for name, words in self.columns.items() if name not in self.required)
+        return f"{needed}[,{more}]" if more else needed
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the file: its cells by column, or why it is no row."""
+
+    line: int
+    text: str
+    given: Mapping[str, str]
+    problem: Refusal | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file: its heading as it stands there, and its rows."""
+
+    heading: str
+    rows: tuple[Row, ...]
+
+
+def text_of(content: bytes, file: Path) -> str:
+    """The file's text. Bytes that are neither UTF-8 nor CP932 are marked, and lose only their row."""
+    if len(content) > _LARGEST:
+        raise ConfigError(
+            f"{file} has more than {_LARGEST // 1024 // 1024} MiB; split it and import the parts"
+        )
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ConfigError(f'{file} is in UTF-16; save it again as "CSV UTF-8" and import that')
+    # Line by line, because a row of rubbish must not make mojibake of the others: text in CP932 is
+    # hardly ever valid UTF-8.
+    telling = [line for line in content.split(b"\n") if not line.isascii()]
+    utf8 = sum(_is_utf8(line) for line in telling)
+    return content.decode("utf-8-sig" if 2 * utf8 >= len(telling) else "cp932", "replace")
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def read_table(text: str, file: Path, shape: Shape) -> Table:
+    """The rows of a file after its heading. ConfigError when the heading does not name the columns."""
+    # Not splitlines(): a stray U+2028 in a name must not make two rows of it.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    columns = _columns(_cells(lines[0]) or [], file, shape)
+    filled = ((number, line) for number, line in enumerate(lines[1:], start=2) if line.strip(" \t,"))
+    return Table(lines[0], tuple(_row(number, line, columns, shape) for number, line in filled))
+
+
+def failures_file(table: Table, refused: Iterable[tuple[Row, str]]) -> bytes:
+    """The refused rows as a file of the same kind, each with its reason in front, for whoever mends them.
+
+    In front, because a row may be refused for how its end is written. Read again, the reasons are ignored.
+    UTF-8 with the mark that Excel knows it by.
+    """
+    heading = _cells(table.heading) or []
+    known = bool(heading) and _meant(heading[0]) in REASON
+    written = [table.heading if known else f"{REASON[0]},{table.heading}"]
+    for row, reason in refused:
+        # Mended, imported and refused again: one reason, the new one.
+        rest = _FIRST_CELL.sub("", row.text, count=1) if known else row.text
+        written.append(f"{_quoted(reason)},{rest}")
+    return codecs.BOM_UTF8 + "".join(line + "\r\n" for line in written).encode()
+
+
+def _quoted(text: str) -> str:
+    made = io.StringIO()
+    csv.writer(made, quoting=csv.QUOTE_ALL, lineterminator="").writerow([text])
+    return made.getvalue()
+
+
+def _meant(heading: str) -> str:
+    return "".join(folded(heading).split()).lower()
+
+
+def _columns(heading: Sequence[str], file: Path, shape: Shape) -> list[str]:
+    """The column of each cell; "" for those that are not read."""
+    names = {_meant(word): column for column, words in shape.columns.items() for word in words}
+    ignored = {"", *REASON}
+    meant = [_meant(word) for word in heading]
+    found = [names.get(word, "") for word in meant]
+    read = [column for column in found if column]
+    unknown = [word for word, name in zip(heading, meant, strict=True) if name not in names.keys() | ignored]
+    missing = [column for column in shape.required if column not in found]
+    if unknown or missing or len(set(read)) != len(read):
+        wrong = [*(f"unknown {word[:40]!r}" for word in unknown[:5]), *(f"missing {m}" for m in missing)]
+        raise ConfigError(
+            f"{file}: the first line must be {shape.wanted} ({', '.join(wrong) or 'a column twice'})"
+        )
+    # Excel writes a comma for every column that was ever touched: without a heading it is empty.
+    return ["-" if name in REASON else column for name, column in zip(meant, found, strict=True)]
+
+
+def _row(number: int, line: str, columns: Sequence[str], shape: Shape) -> Row:
+    problem, cells = None, _cells(line)
+    if cells is None:
+        problem = "not a CSV row: a quote is not closed on its line"
+    elif len(line) > _LONGEST_LINE:
+        problem = f"longer than {_LONGEST_LINE} characters"
+    elif _UNREADABLE in line:
+        problem = "characters in no known encoding"
+    elif (problem := _misplaced(cells, columns)) is None:
+        named = zip(columns, cells, strict=False)
+        given = {column: cell.strip() for column, cell in named if column not in ("", "-")}
+        for column, words in shape.values.items():
+            value = folded(given.get(column, "")).strip().lower()
+            given[column] = words.get(value, value)
+        return Row(number, line, given)
+    return Row(number, line, {}, Refusal("invalid_input", detail=problem))
+
+
+def _misplaced(cells: Sequence[str], columns: Sequence[str]) -> str | None:
+    """Why the cells do not stand under the headings; None if they do."""
+    named = len(columns)
+    while named and not columns[named - 1]:
+        named -= 1
+    beyond = [place for place, cell in enumerate(cells) if cell.strip() and not _heading_of(place, columns)]
+    # A comma too many at the end of a row means nothing; one too few may have shifted the others.
+    if len(cells) < named or (beyond and beyond[-1] >= named):
+        return f"{len(cells)} cells, but the first line names {named} columns"
+    if beyond:
+        return f"cell {beyond[0] + 1} has no heading"
+    return None
+
+
+def _heading_of(place: int, columns: Sequence[str]) -> str:
+    return columns[place] if place < len(columns) else ""
+
+
+def _cells(line: str) -> list[str] | None:
+    """The cells of one line; None when it is not CSV by itself."""
+    try:
+        parsed = list(csv.reader([line], strict=True))
+    except csv.Error:
+        return None
+    return parsed[0] if len(parsed) == 1 else None
+
+
+def chunks(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
+    """The rows, ``size`` at a time."""
+    return (rows[start : start + size] for start in range(0, len(rows), size))
