@@ -258,6 +258,15 @@ async def issued(world: World) -> Issued:
     return await world.keep("issued", make)
 
 
+async def victim(world: World) -> Issued:
+    """A certificate that spoiled requests ask to revoke: a server that does so spoils nothing else."""
+
+    async def make() -> Issued:
+        return await issue(world, await fresh_order(world))
+
+    return await world.keep("victim", make)
+
+
 # Revocation.
 
 

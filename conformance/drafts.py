@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 from conformance import acts, jose, pki
 from conformance.case import Case, Level
-from conformance.check import Check
+from conformance.check import Check, links, status
 from conformance.draft import HONEST, Draft, Twist, payload_of
-from conformance.verdict import expect
+from conformance.verdict import Skipped, expect
 from conformance.world import World
 
 MakeDraft = Callable[[World], Awaitable[Draft]]
@@ -64,9 +65,53 @@ async def _finalize(world: World) -> Draft:
 
 
 async def _revoke(world: World) -> Draft:
-    done = await acts.issued(world)
+    done = await acts.victim(world)
     payload = payload_of({"certificate": jose.b64(done.der)})
     return Draft(await world.resource("revokeCert"), payload, done.order.account.key, done.order.account.url)
+
+
+async def _orders(world: World) -> Draft:
+    owner = await acts.account(world)
+    url = (await world.post(owner, owner.url)).object().get("orders")
+    if not isinstance(url, str):
+        raise Skipped("the account object names no list of orders")
+    return Draft(url, b"", owner.key, owner.url)
+
+
+async def _challenge(world: World) -> Draft:
+    draft = await _authorization(world)
+    owner = (await acts.issued(world)).order.account
+    challenges = expect(await world.post(owner, draft.url), status(200)).object().get("challenges")
+    if not isinstance(challenges, list) or not challenges:
+        raise Skipped("the authorization shows no challenge")
+    return replace(draft, url=str(challenges[0].get("url")))
+
+
+async def _alternate(world: World) -> Draft:
+    found = links((await acts.issued(world)).download, "alternate")
+    if not found:
+        raise Skipped("there is no alternate chain")
+    return replace(await _certificate(world), url=found[0])
+
+
+async def _revoke_by_key(world: World) -> Draft:
+    done = await acts.victim(world)
+    draft = await _revoke(world)
+    return replace(draft, key=jose.Key("ES256", done.private), kid=None)
+
+
+async def _key_change(world: World) -> Draft:
+    owner, new = await acts.account(world), jose.new_key()
+    url = await world.resource("keyChange")
+    inner = {"account": owner.url, "oldKey": owner.key.jwk}
+    signed = jose.jws(new, {"alg": new.alg, "jwk": new.jwk, "url": url}, jose.compact(inner))
+    return Draft(url, payload_of(signed), owner.key, owner.url)
+
+
+async def _new_authz(world: World) -> Draft:
+    owner = await acts.account(world)
+    payload = payload_of({"identifier": dict(owner.credential.identifiers[0])})
+    return Draft(await world.resource("newAuthz"), payload, owner.key, owner.url)
 
 
 DRAFTS: dict[str, MakeDraft] = {
@@ -82,6 +127,12 @@ DRAFTS: dict[str, MakeDraft] = {
     "certificate": _certificate,
     "finalize": _finalize,
     "revokeCert": _revoke,
+    "revokeCert by key": _revoke_by_key,
+    "keyChange": _key_change,
+    "newAuthz": _new_authz,
+    "orders": _orders,
+    "challenge": _challenge,
+    "alternate": _alternate,
 }
 
 

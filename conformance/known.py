@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from conformance.credentials import Usage
@@ -33,7 +34,10 @@ class Verdict:
 
 
 def load(path: str) -> dict[str, Known]:
-    """Reads `[[failure]] ids = [...] reason = "..." sometimes = false`; raises Usage for any other shape."""
+    """Reads `[[failure]] ids = [...] reason = "..." sometimes = false`; raises Usage for any other shape.
+
+    An id may be a glob, for a fault that is the same at every endpoint: `envelope.*.media-type`.
+    """
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         return {
@@ -45,16 +49,31 @@ def load(path: str) -> dict[str, Known]:
         raise Usage(f'{path}: {error}; entries look like [[failure]] ids = ["x.y"] reason = "why"') from error
 
 
-def judge(results: Iterable[Result], known: dict[str, Known]) -> Verdict:
-    """Splits what did not pass into expected and not, and finds listed cases that pass."""
+def entry_of(id: str, known: Mapping[str, Known]) -> Known | None:
+    """What is known of a case: by its id, else by a glob that fits it."""
+    if id in known:
+        return known[id]
+    return next((known[glob] for glob in known if "*" in glob and fnmatchcase(id, glob)), None)
+
+
+def judge(results: Iterable[Result], known: Mapping[str, Known]) -> Verdict:
+    """Splits what did not pass into expected and not, and finds listed cases that pass.
+
+    Of a glob one case that fails is enough: it says that a fault is there, not where it is everywhere.
+    """
     results = list(results)
     bad = [one for one in results if one.outcome in {"FAIL", "BLOCKED", "CRASH", "HANG"}]
+    failing = {one.case.id for one in bad}
+    good = [one for one in results if one.outcome == "PASS"]
     return Verdict(
-        tuple(one for one in bad if one.case.id in known),
-        tuple(one for one in bad if one.case.id not in known),
-        tuple(
-            one
-            for one in results
-            if one.outcome == "PASS" and one.case.id in known and not known[one.case.id].sometimes
-        ),
+        tuple(one for one in bad if entry_of(one.case.id, known) is not None),
+        tuple(one for one in bad if entry_of(one.case.id, known) is None),
+        tuple(one for one in good if _surprises(one.case.id, known, failing)),
     )
+
+
+def _surprises(id: str, known: Mapping[str, Known], failing: Collection[str]) -> bool:
+    if id in known:
+        return not known[id].sometimes
+    globs = [glob for glob in known if "*" in glob and fnmatchcase(id, glob) and not known[glob].sometimes]
+    return any(not any(fnmatchcase(other, glob) for other in failing) for glob in globs)

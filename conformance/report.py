@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from conformance.case import OUTCOMES
-from conformance.known import Known, Verdict
+from conformance.known import Known, Verdict, entry_of
 from conformance.run import Result, blockers
 
 
 def line(result: Result, known: dict[str, Known]) -> str:
     """One line of the table."""
-    mark = " (known)" if result.outcome not in {"PASS", "SKIP"} and result.case.id in known else ""
+    mark = " (known)" if result.outcome not in {"PASS", "SKIP"} and entry_of(result.case.id, known) else ""
     text = f"{result.outcome:7} {result.case.level:6} {result.case.id:44} {result.case.title}"
     if not result.detail:
         return text
@@ -31,6 +31,10 @@ def summary(results: Sequence[Result], verdict: Verdict) -> str:
     lines += [f"{count} cases are BLOCKED: {printable(why)}" for why, count in blockers(results)]
     lines += [f"unexpected pass: {one.case.id}" for one in verdict.surprises]
     return "\n".join(lines)
+
+
+def _why(result: Result, known: dict[str, Known], expected: Collection[str]) -> Known | None:
+    return entry_of(result.case.id, known) if result.case.id in expected else None
 
 
 def counted(results: Sequence[Result]) -> Counter[str]:
@@ -55,7 +59,7 @@ def as_json(results: Sequence[Result], verdict: Verdict, known: dict[str, Known]
                 "clause": one.case.clause,
                 "title": one.case.title,
                 "seconds": round(one.seconds, 3),
-                **({"known": known[one.case.id].reason} if one.case.id in expected else {}),
+                **({"known": entry.reason} if (entry := _why(one, known, expected)) is not None else {}),
             }
             for one in results
         ],

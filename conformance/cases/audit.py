@@ -84,7 +84,7 @@ _audit(
     "RFC 8555 6.5",
     SHOULD,
     "every problem answer to a POST has a Replay-Nonce",
-    lambda w, o: _is_problem(w, o) and o.signed,
+    lambda w, o: _is_problem(w, o) and o.signed and o.call.method == "POST",
     replay_nonce,
 )
 _audit(

@@ -71,6 +71,17 @@ async def test_verdict(results) -> None:
     assert known.judge(results[:1], {"a.pass": Known("flaky", sometimes=True)}).good
 
 
+async def test_a_glob_says_that_a_fault_is_there(results) -> None:
+    """One case that fails is enough for it; if none does, those that pass are surprises."""
+    verdict = known.judge(results, {"a.*": Known("everywhere")})
+    assert [one.case.id for one in verdict.expected] == ["a.fail", "a.broken", "a.tripped", "a.hang"]
+    assert verdict.good
+    assert [one.case.id for one in known.judge(results[:1], {"a.*": Known("no more")}).surprises] == [
+        "a.pass"
+    ]
+    assert not known.judge(results, {"b.*": Known("elsewhere")}).expected
+
+
 async def test_json(results) -> None:
     """The JSON report has id, level, outcome and detail for each case, and no control characters."""
     listed = {"a.fail": Known("because")}
