@@ -24,10 +24,11 @@ from ca.certificates import (
     to_pem,
     validity,
 )
+from ca.crls import build_crl
 from ca.errors import Unacceptable
 from ca.keys import PrivateKey, parse_public_key
 from ca.profiles import CLIENT_PERSON, PROFILES
-from ca.revocation import RevokedEntry, build_crl
+from ca.revocation import RevokedEntry
 from ca.store import Reservation
 
 

@@ -11,8 +11,9 @@ import fcntl
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,6 +72,19 @@ def trouble_of(error: BaseException) -> str | None:
         return None
     # The low byte: what is above it tells kinds of one code apart.
     return _TROUBLE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+
+
+@contextmanager
+def snapshot(path: Path) -> Iterator[sqlite_utils.Database]:
+    """A database as it is at one moment, for a process that only reads, and only once: nothing that is
+    committed meanwhile is seen."""
+    db = _connect(path)
+    try:
+        db.conn.execute("PRAGMA query_only = ON")
+        db.conn.execute("BEGIN")
+        yield db
+    finally:
+        db.conn.close()
 
 
 class DatabaseClosed(RuntimeError):

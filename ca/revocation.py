@@ -1,18 +1,13 @@
-"""Why a certificate was revoked, as a table, and the list (CRL) that tells the rest of the world."""
+"""What our index says about a certificate, and why one was revoked, as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
 from types import MappingProxyType
+from typing import NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
-from ca.certificates import Signer, signature_hash
 from ca.errors import Unacceptable
 
 
@@ -20,6 +15,8 @@ class RevocationStatus(Enum):
     """What our own index says about a certificate. Not in the index is not the same as good."""
 
     GOOD = "good"
+    HELD = "held"
+    """Stopped until somebody decides: it may be good again."""
     REVOKED = "revoked"
     UNKNOWN = "unknown"
 
@@ -36,8 +33,8 @@ class Reason:
 
 # RFC 8555 section 7.6: a server MAY disallow reasons (badRevocationReason). Clients may say what only
 # they know; whether a privilege was withdrawn is ours to say. Not offered at all: 2 and 10, which speak
-# of CAs; 6, since a hold can be lifted and nothing here lifts it; 8, which exists in delta CRLs only.
-# 7 is not assigned.
+# of CAs; 6, since a hold is no revocation: it is what a reported theft brings about until somebody decides
+# (`ca.store.hold`); 8, which exists in delta CRLs only. 7 is not assigned.
 REASONS: Mapping[int, Reason] = MappingProxyType(
     {
         row.code: row
@@ -56,11 +53,11 @@ REASONS: Mapping[int, Reason] = MappingProxyType(
     }
 )
 
-_FLAGS = {flag.value: flag for flag in x509.ReasonFlags}
+#: The reason under which a list shows a certificate that is held.
+HOLD = 6
 
 
-@dataclass(frozen=True)
-class RevokedEntry:
+class RevokedEntry(NamedTuple):
     """One line of a CRL: serial in hex, when (seconds since the epoch) and why."""
 
     serial: str
@@ -91,40 +88,8 @@ def offered_to_operators() -> str:
     return ", ".join(row.name for row in REASONS.values() if row.by_operator)
 
 
-def build_crl(
-    issuer: Signer, entries: Iterable[RevokedEntry], number: int, this_update_at: int, next_update_at: int
-) -> bytes:
-    """A signed full CRL, DER (RFC 5280 section 5). `number` must grow with every list of an issuer."""
-    issuer_id = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    builder = (
-        x509.CertificateRevocationListBuilder()
-        .issuer_name(issuer.certificate.subject)
-        .last_update(datetime.fromtimestamp(this_update_at, UTC))
-        .next_update(datetime.fromtimestamp(next_update_at, UTC))
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id), False)
-        .add_extension(x509.CRLNumber(number), False)
-    )
-    for entry in entries:
-        builder = builder.add_revoked_certificate(_crl_entry(entry))
-    deterministic = True if isinstance(issuer.key, ec.EllipticCurvePrivateKey) else None
-    signed = builder.sign(issuer.key, signature_hash(issuer.key), ecdsa_deterministic=deterministic)
-    return signed.public_bytes(serialization.Encoding.DER)
-
-
 def _checked(code: int, *, by_client: bool) -> int:
     row = REASONS.get(code) if type(code) is int else None
     if row is None or not (row.by_client if by_client else row.by_operator):
         raise Unacceptable("bad-reason", f"revocation reason {code!r} is not accepted here")
     return row.code
-
-
-def _crl_entry(entry: RevokedEntry) -> x509.RevokedCertificate:
-    builder = (
-        x509.RevokedCertificateBuilder()
-        .serial_number(int(entry.serial, 16))
-        .revocation_date(datetime.fromtimestamp(entry.revoked_at, UTC))
-    )
-    # RFC 5280 section 5.3.1: unspecified is said by leaving the extension out.
-    if entry.reason != 0:
-        builder = builder.add_extension(x509.CRLReason(_FLAGS[REASONS[entry.reason].name]), False)
-    return builder.build()

@@ -13,7 +13,8 @@ def certificates(db: sqlite_utils.Database) -> None:
     """One row per serial. `reserved` is written before signing, `issued` with the DER after it.
 
     The partial indexes hold only the few rows they are about, so a million good certificates cost
-    them nothing; revocation_number counts revocations and never goes back, unlike a clock.
+    them nothing; change_number counts what was held, released and revoked, and never goes back, unlike a
+    clock. A certificate that was held before it was revoked keeps held_at: it had ended by then.
     """
     for statement in (
         """
@@ -21,7 +22,7 @@ def certificates(db: sqlite_utils.Database) -> None:
             serial TEXT PRIMARY KEY NOT NULL,
             issuer_id TEXT NOT NULL,
             profile TEXT NOT NULL,
-            status TEXT NOT NULL CHECK (status IN ('reserved', 'issued', 'revoked')),
+            status TEXT NOT NULL CHECK (status IN ('reserved', 'issued', 'held', 'revoked')),
             subject_cn TEXT NOT NULL,
             spki_sha256 TEXT NOT NULL,
             not_before_at INTEGER NOT NULL,
@@ -31,25 +32,37 @@ def certificates(db: sqlite_utils.Database) -> None:
             template TEXT NOT NULL,
             der BLOB,
             fingerprint TEXT UNIQUE,
+            held_at INTEGER,
             revoked_at INTEGER,
             revocation_reason INTEGER,
-            revocation_number INTEGER,
+            change_number INTEGER,
             order_id TEXT UNIQUE,
             CHECK ((status = 'reserved') = (der IS NULL)),
             CHECK ((der IS NULL) = (fingerprint IS NULL)),
             CHECK ((status = 'revoked') = (revoked_at IS NOT NULL)),
-            CHECK ((status = 'revoked') = (revocation_number IS NOT NULL))
+            CHECK (status <> 'held' OR held_at IS NOT NULL),
+            CHECK (status IN ('held', 'revoked') OR held_at IS NULL),
+            CHECK (status IN ('reserved', 'issued') OR change_number IS NOT NULL)
         ) STRICT
         """,
         "CREATE INDEX certificates_reserved ON certificates (reserved_at) WHERE status = 'reserved'",
-        "CREATE UNIQUE INDEX certificates_revoked ON certificates (revocation_number)"
-        " WHERE status = 'revoked'",
+        "CREATE UNIQUE INDEX certificates_changed ON certificates (change_number)"
+        " WHERE change_number IS NOT NULL",
+        # All that a revocation list says, so that it is made without a look at the rows themselves.
+        "CREATE INDEX certificates_listed ON certificates (issuer_id, change_number, status, not_after_at,"
+        " serial, held_at, revoked_at, revocation_reason) WHERE change_number IS NOT NULL",
         "CREATE INDEX certificates_subject_cn ON certificates (subject_cn)",
         "CREATE INDEX certificates_not_after_at ON certificates (not_after_at)",
         """
-        CREATE TABLE crl_numbers (
+        CREATE TABLE crls (
             issuer_id TEXT PRIMARY KEY NOT NULL,
-            number INTEGER NOT NULL
+            number INTEGER NOT NULL,
+            this_update_at INTEGER NOT NULL,
+            next_update_at INTEGER NOT NULL,
+            digest TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            entries INTEGER NOT NULL,
+            change_number INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID
         """,
     ):

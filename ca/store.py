@@ -14,10 +14,10 @@ from typing import Any, Literal
 import sqlite_utils
 
 from ca.keys import spki_sha256
-from ca.revocation import RevocationStatus, RevokedEntry
+from ca.revocation import HOLD, RevocationStatus, RevokedEntry
 from ca.timekeeping import Known, Reading
 
-Status = Literal["reserved", "issued", "revoked"]
+Status = Literal["reserved", "issued", "held", "revoked"]
 
 
 @dataclass(frozen=True)
@@ -58,26 +58,45 @@ class CertificateRecord:
     issued_at: int | None
     der: bytes | None
     fingerprint: str | None
+    held_at: int | None
     revoked_at: int | None
     revocation_reason: int | None
-    revocation_number: int | None
+    change_number: int | None
     order_id: str | None
 
 
 @dataclass(frozen=True)
-class Revocation:
-    """One revocation, numbered in the order in which they happened."""
+class Change:
+    """A certificate that was held, released or revoked. Changes are numbered in the order of their coming;
+    of several of one certificate the last remains."""
 
     number: int
     serial: str
     fingerprint: str
-    revoked_at: int
-    reason: int
+    status: Status
+
+
+@dataclass(frozen=True)
+class RevocationList:
+    """An issuer's published list: what it is called by, and what it tells."""
+
+    issuer_id: str
+    number: int
+    this_update_at: int
+    next_update_at: int
+    #: SHA-256 of the whole list (DER), in hex.
+    digest: str
+    #: Bytes of it.
+    size: int
+    entries: int
+    #: The number of the last change that it tells of.
+    change_number: int
 
 
 _COLUMNS = (
     "rowid, serial, issuer_id, profile, status, subject_cn, spki_sha256, not_before_at, not_after_at,"
-    " reserved_at, issued_at, der, fingerprint, revoked_at, revocation_reason, revocation_number, order_id"
+    " reserved_at, issued_at, der, fingerprint, held_at, revoked_at, revocation_reason, change_number,"
+    " order_id"
 )
 
 
@@ -111,13 +130,31 @@ def store_issued(db: sqlite_utils.Database, serial: str, der: bytes, at: int) ->
 
 
 def revoke(db: sqlite_utils.Database, serial: str, reason: int, at: int) -> bool:
-    """Revokes an issued certificate. False if it was not `issued` (already revoked, or unsigned)."""
+    """Revokes a certificate, held or not. False if it was revoked already, or is not signed."""
     cursor = db.execute(
-        "UPDATE certificates SET status = 'revoked', revoked_at = ?, revocation_reason = ?,"
-        " revocation_number = 1 + coalesce("
-        "(SELECT max(revocation_number) FROM certificates WHERE status = 'revoked'), 0)"
-        " WHERE serial = ? AND status = 'issued'",
+        f"UPDATE certificates SET status = 'revoked', revoked_at = ?, revocation_reason = ?, {_NUMBERED}"
+        " WHERE serial = ? AND status IN ('issued', 'held')",
         (at, reason, serial),
+    )
+    return cursor.rowcount == 1
+
+
+def hold(db: sqlite_utils.Database, serial: str, at: int) -> bool:
+    """Stops a certificate until somebody decides. False if it was not `issued`."""
+    cursor = db.execute(
+        f"UPDATE certificates SET status = 'held', held_at = ?, {_NUMBERED}"
+        " WHERE serial = ? AND status = 'issued'",
+        (at, serial),
+    )
+    return cursor.rowcount == 1
+
+
+def release(db: sqlite_utils.Database, serial: str) -> bool:
+    """Takes a hold back: the certificate is as before. False if it was not `held`."""
+    cursor = db.execute(
+        f"UPDATE certificates SET status = 'issued', held_at = NULL, {_NUMBERED}"
+        " WHERE serial = ? AND status = 'held'",
+        (serial,),
     )
     return cursor.rowcount == 1
 
@@ -147,7 +184,7 @@ def certificate_status(db: sqlite_utils.Database, fingerprint: str) -> Revocatio
     row = db.execute("SELECT status FROM certificates WHERE fingerprint = ?", (fingerprint,)).fetchone()
     if row is None:
         return RevocationStatus.UNKNOWN
-    return RevocationStatus.GOOD if row[0] == "issued" else RevocationStatus.REVOKED
+    return _STANDINGS.get(row[0], RevocationStatus.REVOKED)
 
 
 def reserved_unsigned(db: sqlite_utils.Database, before_at: int | None = None) -> list[Reservation]:
@@ -174,48 +211,66 @@ def list_page(
     if status is None:
         return [_record(r) for r in _select(db, "rowid < ? ORDER BY rowid DESC LIMIT ?", (bound, limit))]
     # The literal, not a parameter, lets the planner use the partial indexes.
-    where = f"status = '{_STATUSES[status]}' AND rowid < ? ORDER BY rowid DESC LIMIT ?"
+    where = f"{_STATUSES[status]} AND rowid < ? ORDER BY rowid DESC LIMIT ?"
     return [_record(r) for r in _select(db, where, (bound, limit))]
 
 
-def revoked_since(db: sqlite_utils.Database, number: int, limit: int = 1000) -> list[Revocation]:
-    """Revocations numbered above `number`, in order: poll it to push them to open connections."""
+def changed_since(db: sqlite_utils.Database, number: int, limit: int = 1000) -> list[Change]:
+    """Changes numbered above `number`, in order: poll it to push them to open connections."""
     rows = db.execute(
-        "SELECT revocation_number, serial, fingerprint, revoked_at, revocation_reason FROM certificates"
-        " WHERE status = 'revoked' AND revocation_number > ? ORDER BY revocation_number LIMIT ?",
+        "SELECT change_number, serial, fingerprint, status FROM certificates"
+        " WHERE change_number > ? ORDER BY change_number LIMIT ?",
         (number, limit),
     )
-    return [Revocation(*row) for row in rows]
+    return [Change(*row) for row in rows]
 
 
-def last_revocation(db: sqlite_utils.Database) -> int:
-    """The highest revocation number so far, 0 if none."""
-    row = db.execute("SELECT max(revocation_number) FROM certificates WHERE status = 'revoked'").fetchone()
+def last_change(db: sqlite_utils.Database, issuer_id: str | None = None) -> int:
+    """The highest number of a change so far, of all certificates or of an issuer's; 0 if none."""
+    where, values = ("issuer_id = ? AND ", (issuer_id,)) if issuer_id is not None else ("", ())
+    row = db.execute(
+        f"SELECT max(change_number) FROM certificates WHERE {where}change_number IS NOT NULL", values
+    ).fetchone()
     return int(row[0] or 0)
 
 
-def revoked_entries(db: sqlite_utils.Database, issuer_id: str, expired_before: int) -> list[RevokedEntry]:
-    """The lines of an issuer's next CRL: what is revoked and had not expired at `expired_before`.
+def revoked_entries(db: sqlite_utils.Database, issuer_id: str, expired_before: int) -> Iterator[RevokedEntry]:
+    """The lines of an issuer's next CRL: what is revoked or held and had not expired at `expired_before`.
 
     RFC 5280 section 3.3: an entry stays until one regularly scheduled CRL after the certificate's end,
-    so pass the time of the previous list.
+    so pass the time of the previous list. What was held first had ended then.
     """
     rows = db.execute(
-        "SELECT serial, revoked_at, revocation_reason FROM certificates WHERE status = 'revoked'"
-        " AND issuer_id = ? AND not_after_at >= ? ORDER BY revocation_number",
+        "SELECT serial, coalesce(held_at, revoked_at),"
+        f" CASE status WHEN 'held' THEN {HOLD} ELSE revocation_reason END FROM certificates"
+        " WHERE issuer_id = ? AND change_number IS NOT NULL AND status IN ('held', 'revoked')"
+        " AND not_after_at >= ? ORDER BY change_number",
         (issuer_id, expired_before),
     )
-    return [RevokedEntry(*row) for row in rows]
+    return map(RevokedEntry._make, rows)
 
 
-def next_crl_number(db: sqlite_utils.Database, issuer_id: str) -> int:
-    """The number of the issuer's next CRL (RFC 5280 section 5.2.3: strictly growing)."""
+def publish_list(db: sqlite_utils.Database, made: RevocationList) -> bool:
+    """Makes a list the issuer's. False if one of this number, or a higher one, was published before."""
+    fields = made.__dict__
+    cursor = db.execute(
+        f"INSERT INTO crls ({', '.join(fields)}) VALUES ({', '.join(f':{name}' for name in fields)})"
+        f" ON CONFLICT DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in fields)}"
+        # RFC 5280 section 5.2.3: numbers grow.
+        " WHERE excluded.number > crls.number",
+        fields,
+    )
+    return cursor.rowcount == 1
+
+
+def published_list(db: sqlite_utils.Database, issuer_id: str) -> RevocationList | None:
+    """The issuer's list, if one was published."""
     row = db.execute(
-        "INSERT INTO crl_numbers VALUES (?, 1)"
-        " ON CONFLICT DO UPDATE SET number = number + 1 RETURNING number",
+        "SELECT issuer_id, number, this_update_at, next_update_at, digest, size, entries, change_number"
+        " FROM crls WHERE issuer_id = ?",
         (issuer_id,),
-    ).fetchall()
-    return int(row[0][0])
+    ).fetchone()
+    return None if row is None else RevocationList(*row)
 
 
 def known_time(db: sqlite_utils.Database) -> Known:
@@ -247,7 +302,19 @@ def count_by_status(db: sqlite_utils.Database) -> dict[str, int]:
     return dict(db.execute("SELECT status, count(*) FROM certificates GROUP BY status").fetchall())
 
 
-_STATUSES: dict[str, str] = {"reserved": "reserved", "issued": "issued", "revoked": "revoked"}
+# In words that the partial indexes have, too.
+_STATUSES: dict[str, str] = {
+    "reserved": "status = 'reserved'",
+    "issued": "status = 'issued'",
+    "held": "status = 'held' AND change_number IS NOT NULL",
+    "revoked": "status = 'revoked' AND change_number IS NOT NULL",
+}
+_STANDINGS = {"issued": RevocationStatus.GOOD, "held": RevocationStatus.HELD}
+# Rows are never taken away, so that the highest number never goes back.
+_NUMBERED = (
+    "change_number = 1 + coalesce("
+    "(SELECT max(change_number) FROM certificates WHERE change_number IS NOT NULL), 0)"
+)
 
 
 def _insert(

@@ -44,6 +44,8 @@ class CertificateState(Enum):
     UNKNOWN_CERTIFICATE = "unknown-certificate"
     """Signed by our key, but never recorded by us."""
     REVOKED = "revoked"
+    HELD = "held"
+    """Stopped until somebody decides, because a theft was reported."""
     NOT_YET_VALID = "not-yet-valid"
     EXPIRED = "expired"
 
@@ -104,6 +106,7 @@ PRECEDENCE: tuple[CertificateState, ...] = (
     CertificateState.WRONG_PURPOSE,
     CertificateState.UNKNOWN_CERTIFICATE,
     CertificateState.REVOKED,
+    CertificateState.HELD,
     CertificateState.NOT_YET_VALID,
     CertificateState.EXPIRED,
 )
@@ -111,6 +114,7 @@ PRECEDENCE: tuple[CertificateState, ...] = (
 _INDEX_STATES: Mapping[RevocationStatus, CertificateState | None] = MappingProxyType(
     {
         RevocationStatus.GOOD: None,
+        RevocationStatus.HELD: CertificateState.HELD,
         RevocationStatus.REVOKED: CertificateState.REVOKED,
         RevocationStatus.UNKNOWN: CertificateState.UNKNOWN_CERTIFICATE,
     }

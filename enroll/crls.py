@@ -1,58 +1,100 @@
-"""Revocation lists, one per issuer, made anew when something was revoked or half their life is over."""
+"""Revocation lists, one per issuer: made when something changed or half their life is over, never because
+somebody asked for one.
+
+Of several processes that make one at a time one wins, by its number; all of them hand out the same file.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
-
-import sqlite_utils
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import ca.store
+from ca import listfiles
 from ca.authority import Issuer
+from ca.crls import frame_of, sign
 from ca.profiles import CRL_LIFETIME
+from ca.store import RevocationList
 from enroll import timekeeping
 from enroll.office import Office
 
 
-@dataclass(frozen=True)
-class _Made:
-    der: bytes = field(repr=False)
-    at: int
-    revocations: int
+def folder(office: Office) -> Path:
+    """Where the lists lie, beside the database."""
+    return listfiles.folder_of(office.database.path)
 
 
-@dataclass
-class Crls:
-    """The newest list of each issuer, kept in memory. One per process."""
-
-    office: Office
-    _made: dict[str, _Made] = field(default_factory=dict)
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def latest(self, issuer: Issuer) -> bytes:
-        """The issuer's list (DER), no older than the last revocation and half of its lifetime."""
-        async with self._turn:
-            now = self.office.now()
-            newest = ca.store.last_revocation(self.office.database.read())
-            made = self._made.get(issuer.issuer_id)
-            fresh = made is not None and 0 <= now - made.at < CRL_LIFETIME // 2
-            due = made is None or not fresh or made.revocations != newest
-            # A list is dated, and its number spent: a clock in doubt makes none while there is one.
-            if made is None or (due and timekeeping.doubt_now(self.office) is None):
-                made = _Made(await make(self.office, issuer), now, newest)
-                self._made[issuer.issuer_id] = made
-            return made.der
+def published(office: Office, issuer_id: str) -> RevocationList | None:
+    """The issuer's list that everybody is given; None before the first one."""
+    return ca.store.published_list(office.database.read(), issuer_id)
 
 
-async def make(office: Office, issuer: Issuer) -> bytes:
-    """Signs a new list of an issuer under its next number. Refusal("clock_in_doubt")."""
+def due(office: Office, issuer_id: str) -> bool:
+    """Whether an issuer needs another list: something changed, or what there is has no long life left."""
+    listed, now = published(office, issuer_id), office.now()
+    if listed is None or not listfiles.is_whole(folder(office), listed):
+        return True
+    # One of the future was made by a clock that ran ahead, and has been set right since.
+    middle = listed.this_update_at + (listed.next_update_at - listed.this_update_at) // 2
+    if not listed.this_update_at <= now < middle:
+        return True
+    return ca.store.last_change(office.database.read(), issuer_id) > listed.change_number
+
+
+def ended(office: Office, issuer_id: str) -> bool:
+    """Whether there is no list that says anything about today."""
+    listed = published(office, issuer_id)
+    if listed is None or not listfiles.is_whole(folder(office), listed):
+        return True
+    return office.now() >= listed.next_update_at
+
+
+async def publish(office: Office, issuer: Issuer, *, alone: bool = False) -> RevocationList:
+    """Makes and publishes an issuer's next list; returns the one that is then published.
+
+    The long part is another process's, so that nobody waits; ``alone``: there is nobody, so it is done here.
+    OSError when the disk is full, Refusal("clock_in_doubt") since a list is dated for good: the last one
+    stays.
+    """
     timekeeping.check(office)
+    name, lists, before = issuer.issuer_id, folder(office), published(office, issuer.issuer_id)
+    # Section 5.2.3: numbers grow, also over a database that came from a backup.
+    known = before.number if before is not None else 0
+    number = 1 + max(listfiles.highest_number(lists, name), known)
     now = office.now()
-
-    def numbered(db: sqlite_utils.Database) -> int:
-        return ca.store.next_crl_number(db, issuer.issuer_id)
-
-    number = await office.database.write(numbered)
+    period = now, now + CRL_LIFETIME
+    frame = frame_of(issuer.signer, number, *period)
     # RFC 5280 section 3.3: an entry stays for one list after the certificate's own end.
-    entries = ca.store.revoked_entries(office.database.read(), issuer.issuer_id, now - CRL_LIFETIME)
-    return office.authority.crl(issuer.issuer_id, entries, number, now, now + CRL_LIFETIME)
+    since = now - CRL_LIFETIME
+    drawn = await _do(office, alone, listfiles.draft, office.database.path, lists, frame, name, since)
+    try:
+        signature = await office.workers.run_in_thread(sign, issuer.key, frame, drawn.digest)
+        made: RevocationList = await _do(
+            office, alone, listfiles.complete, lists, drawn, frame, signature, name, number, period
+        )
+    finally:
+        listfiles.discard(drawn)
+    await office.database.write(lambda db: ca.store.publish_list(db, made))
+    # Another process's, if that was first.
+    newest = published(office, name)
+    assert newest is not None
+    listfiles.sweep(lists, newest)
+    return newest
+
+
+async def current(office: Office, issuer: Issuer) -> tuple[RevocationList, bytes]:
+    """For a command: the issuer's list as the register is now, with its bytes."""
+    while True:
+        if due(office, issuer.issuer_id):
+            await publish(office, issuer, alone=True)
+        listed = published(office, issuer.issuer_id)
+        assert listed is not None
+        try:
+            return listed, listfiles.path_of(folder(office), listed).read_bytes()
+        except FileNotFoundError:
+            continue  # a server has published another one meanwhile
+
+
+async def _do(office: Office, alone: bool, fn: Callable[..., Any], *args: Any) -> Any:
+    return fn(*args) if alone else await office.workers.run(fn, *args)

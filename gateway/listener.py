@@ -187,6 +187,13 @@ class Listener:
             connection.abort()
         return len(connections)
 
+    def reconsider(self, fingerprint: str) -> None:
+        """Ends connections that were refused with this certificate, after their answers: it is good now."""
+        for connection in tuple(self._open):
+            verdict = connection.info.verdict if connection.info is not None else None
+            if isinstance(verdict, Rejection) and verdict.fingerprint == fingerprint:
+                connection.retire()
+
     def connections(self) -> tuple[ConnectionInfo, ...]:
         """The facts of every connection whose handshake is done."""
         return tuple(each.info for each in self._open if each.info is not None)

@@ -28,7 +28,7 @@ from gateway.config import Config, Log, read_config
 from gateway.headcount import Headcount, headcounts
 from gateway.house import House, open_house
 from gateway.rates import Ledger
-from gateway.running import descriptors, internal, places, serving
+from gateway.running import descriptors, internal, lists, places, serving
 from gateway.running.journal import DirectHandler, Journal, JournalHandler
 from gateway.running.notify import notify, watchdog_seconds
 from gateway.running.ports import unusable
@@ -44,6 +44,8 @@ log = logging.getLogger("sekisho.server")
 #: Seconds between two looks at what is due. A mail leaves within a second of its cause; a revocation
 #: reaches open connections within half of one; D-30 and D-7 follow midnight in Japan by half a minute.
 _TICK, _DELIVERY, _REVOCATION = 30.0, 1.0, 0.5
+# Between two looks whether a revocation list is due: what changes meanwhile goes into one.
+_LISTS = 1.0
 # Between two reports of a worker, and between two tries to take over from the one that leads.
 _REPORT = 1.0
 # Between two looks whether descriptors are left, and between two lines that say there are none.
@@ -145,6 +147,7 @@ async def _rehearse(data: Path, passphrase: str) -> None:
     house = open_house(data, passphrase)
     try:
         sites_of(house, gate_of(house))
+        await lists.begin(house.office)
     finally:
         await house.close()
 
@@ -186,7 +189,9 @@ async def run(
     finished = 0 if timekeeping.doubt_now(office) else await issuance.recover(office)
     if finished:
         log.info("finished %d certificates that were begun before the last stop", finished)
-    seen = ca.store.last_revocation(office.database.read())
+    seen = ca.store.last_change(office.database.read())
+    if not post.shared:  # else it was done before there were workers
+        await lists.begin(office)
     now = serving.begin(house, post, extra)
     port = await _open(now, sock)
     office.keys.refill()
@@ -287,9 +292,11 @@ async def _lead(now: Serving) -> None:
     directory = now.post.directory
     lock = await _lead_of(directory) if directory is not None else None
     now.leads = True
+    publisher = lists.Publisher()
     tasks = [
         asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(now.house.office))),
         asyncio.create_task(_repeat("delivery", _DELIVERY, lambda: _deliver(now.house))),
+        asyncio.create_task(_repeat("revocation lists", _LISTS, lambda: _publish(now, publisher))),
         asyncio.create_task(_tell_inside(now)),
     ]
     try:
@@ -338,18 +345,28 @@ async def _deliver(house: House) -> None:
         continue
 
 
+async def _publish(now: Serving, publisher: lists.Publisher) -> None:
+    await publisher.look(now.house.office)
+
+
 async def _push_revocations(now: Serving, seen: int) -> None:
-    """Ends open connections of certificates revoked since, by this process or another one."""
+    """Ends open connections of certificates revoked or held since, by this process or another one.
+
+    Those that were refused with one that is good again end, too: a connection is judged when it begins.
+    """
     newest = seen
     database = now.house.office.database
 
     async def look() -> None:
         nonlocal newest
-        for revoked in ca.store.revoked_since(database.read(), newest):
-            ended = now.listener.revoke(revoked.fingerprint)
-            newest = revoked.number
+        for change in ca.store.changed_since(database.read(), newest):
+            newest = change.number
+            if change.status == "issued":
+                now.listener.reconsider(change.fingerprint)
+                continue
+            ended = now.listener.revoke(change.fingerprint)
             if ended:
-                log.info("certificate %s is revoked: %d connections ended", revoked.serial, ended)
+                log.info("certificate %s is %s: %d connections ended", change.serial, change.status, ended)
 
     await _repeat("revocation", _REVOCATION, look)
 

@@ -363,6 +363,20 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "Choose the new certificate if you have it, or apply for a reissue.",
             ),
         ),
+        CertificateState.HELD: Words(
+            403,
+            ("クライアント証明書の利用を停止しています", "The client certificate is suspended"),
+            (
+                "パソコンの紛失・盗難の届出を受け付けたため、この証明書の利用を停止しています。",
+                "The loss or theft of a PC was reported, so this certificate has been suspended.",
+            ),
+            (
+                "新しい証明書のご案内が届くまでお待ちください。パソコンが見つかったとき、またはお心当たりがないときは、"
+                "下記の照会先へ照会番号をお伝えください。",
+                "Please wait for the letter about the new certificate. If the PC was found, or you know of "
+                "no report, call the help desk below and tell the reference number.",
+            ),
+        ),
         CertificateState.UNKNOWN_ISSUER: Words(
             403,
             ("別の発行者の証明書です", "The certificate is from another issuer"),

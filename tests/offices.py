@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import sqlite_utils
 
 from ca import datadir
 from ca.clock import ManualClock
@@ -132,3 +134,21 @@ async def letter_of(office: Office, kind: str) -> Letter:
 async def together(*works: Any) -> list[Any]:
     """Runs works at the same time; refusals and other exceptions are returned."""
     return list(await asyncio.gather(*works, return_exceptions=True))
+
+
+def revoke_many(office: Office, count: int) -> Callable[[sqlite_utils.Database], None]:
+    """Work for a transaction: so many certificates of the office's issuer that were revoked, and are little
+    more than that."""
+
+    def work(db: sqlite_utils.Database) -> None:
+        db.execute(
+            "INSERT INTO certificates (serial, issuer_id, profile, status, subject_cn, spki_sha256,"
+            " not_before_at, not_after_at, reserved_at, issued_at, template, der, fingerprint, revoked_at,"
+            " revocation_reason, change_number)"
+            " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+            " SELECT lower(hex(randomblob(16))), ?, 'stored', 'revoked', 'K' || i, 's', 1, 4000000000, 1, 1,"
+            " '{}', x'00', lower(hex(randomblob(32))), ? - i, 4, i FROM n",
+            [count, office.authority.current.issuer_id, office.now()],
+        )
+
+    return work

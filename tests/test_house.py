@@ -26,6 +26,7 @@ CORES = (
     "enroll/acme/jws.py",
     "enroll/acme/wire.py",
     "ca/certificates.py",
+    "ca/crls.py",
     "ca/profiles.py",
     "ca/revocation.py",
     "ca/timekeeping.py",

@@ -13,8 +13,7 @@ from ca.certificates import to_pem
 from ca.files import write_public
 from ca.revocation import REASONS, operator_reason, reason_code
 from ca.store import CertificateRecord, Status
-from enroll import identifiers
-from enroll.crls import make
+from enroll import crls, identifiers
 from enroll.login import certificates_of
 from enroll.office import Office
 from enroll.refusals import Refusal
@@ -30,7 +29,7 @@ _OFFERED = [row.name for row in REASONS.values() if row.by_operator]
 
 @house_command(_CERT, "list")
 @of_user()
-@click.option("--status", type=click.Choice(["reserved", "issued", "revoked"]), default=None)
+@click.option("--status", type=click.Choice(["reserved", "issued", "held", "revoked"]), default=None)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
 async def _list(house: House, user_id: str | None, status: str | None, limit: int) -> Answer:
     """List certificates, newest first."""
@@ -68,11 +67,24 @@ async def _show(house: House, name: str, pem: bool) -> Answer:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path, resolve_path=True))
 @click.option("--issuer", "name", default=None, metavar="NAME|ID", help="Default: the one that issues.")
 async def _crl(house: House, file: Path, name: str | None) -> Answer:
-    """Write an issuing CA's revocation list (DER) to a file, for servers that cannot fetch it."""
+    """Write an issuing CA's revocation list (DER) to a file, for servers that cannot fetch it.
+
+    It is the list that serve publishes; a newer one is made first if something changed since.
+    """
     issuer = _issuer(house.office, name)
-    write_public(file, await make(house.office, issuer))
-    revoked = len(ca.store.revoked_entries(house.office.database.read(), issuer.issuer_id, 0))
-    return detail("crl", {"file": str(file), "issuer": issuer.common_name, "revoked": revoked})
+    listed, der = await crls.current(house.office, issuer)
+    write_public(file, der)
+    return detail(
+        "crl",
+        {
+            "file": str(file),
+            "issuer": issuer.common_name,
+            "number": listed.number,
+            "revoked": listed.entries,
+            "this_update_at": listed.this_update_at,
+            "next_update_at": listed.next_update_at,
+        },
+    )
 
 
 @house_command(_CERT, "revoke")
@@ -134,6 +146,7 @@ def _record(record: CertificateRecord, now: int) -> dict[str, Any]:
         "not_before_at": record.not_before_at,
         "not_after_at": record.not_after_at,
         "issued_at": record.issued_at,
+        "held_at": record.held_at,
         "revoked_at": record.revoked_at,
         "revocation_reason": None if reason is None else REASONS[reason].name,
     }

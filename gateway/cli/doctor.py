@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from ca import store as certificates
+from ca.authority import Issuer
 from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import owner_of
-from enroll import mails, timekeeping
+from enroll import crls, mails, timekeeping
 from enroll.jst import days_left, shown, shown_day
 from gateway.assembly import gate_of, sites_of
 from gateway.house import House, configured_hosts, server_certificate
@@ -226,6 +227,24 @@ def _clock(house: House) -> list[Finding]:
     ]
 
 
+def _lists(house: House) -> list[Finding]:
+    return [_list_of(house, issuer) for issuer in house.datadir.authority.issuers]
+
+
+def _list_of(house: House, issuer: Issuer) -> Finding:
+    check, listed = "revocation list", crls.published(house.office, issuer.issuer_id)
+    if crls.ended(house.office, issuer.issuer_id):
+        if places.serves(house.data) is None:
+            return Finding(check, "ok", f"{issuer.common_name}: serve makes it when it starts")
+        hint = "others trust nobody's certificate without one: see the log, then sekisho cert crl FILE"
+        return Finding(check, "bad", f"{issuer.common_name}: {'none' if listed is None else 'ended'}", hint)
+    assert listed is not None
+    until = shown(listed.next_update_at)
+    return Finding(
+        check, "ok", f"{issuer.common_name}: number {listed.number}, {listed.entries} lines, until {until}"
+    )
+
+
 def _templates(house: House) -> list[Finding]:
     mails.check_templates(house.office.templates)
     return [Finding("mail templates", "ok", str(house.office.templates or "our own"))]
@@ -258,6 +277,7 @@ _CHECKS: dict[str, Callable[[House], list[Finding]]] = {
     "host names": _names,
     "clock": _clock,
     "issuing CA": _issuers,
+    "revocation list": _lists,
     "mail templates": _templates,
     "mail server": _mail_server,
     "mail queue": _queue,

@@ -13,7 +13,7 @@ import sqlite_utils
 from cryptography import x509
 
 import ca.store
-from enroll import mails, store
+from enroll import crls, mails, store
 from gateway.house import DATABASE, House
 from gateway.running.internal import at_most
 from gateway.running.metrics import Sample
@@ -45,7 +45,7 @@ class Figures:
             ("sekisho_certificate_days", {"certificate": name}, round((end - time.time()) / 86_400, 3))
             for name, end in sorted({**own_ends(house), **served}.items())
         )
-        return [*self._counts, *days, ("sekisho_database_bytes", {}, size)]
+        return [*self._counts, *days, *_lists(house), ("sekisho_database_bytes", {}, size)]
 
 
 def own_ends(house: House) -> dict[str, int]:
@@ -87,6 +87,36 @@ def warnings_of(house: House, served: Mapping[str, int], now: Callable[[], float
         for name, end in sorted(served.items())
         if now() <= end < now() + _SERVER_SECONDS
     ]
+
+
+def late_lists(house: House) -> list[str]:
+    """Warnings of revocation lists that should have been followed by others long since."""
+    now, found = house.office.now(), list[str]()
+    for issuer in house.datadir.authority.issuers:
+        listed = crls.published(house.office, issuer.issuer_id)
+        # A new one is made at half of its life.
+        if (
+            listed is None
+            or listed.next_update_at - now < (listed.next_update_at - listed.this_update_at) // 4
+        ):
+            left = (
+                "is missing" if listed is None else f"ends in {(listed.next_update_at - now) / 3_600:.0f} h"
+            )
+            found.append(
+                f"the revocation list of {issuer.common_name} {left} and no other one was made: see the log "
+                "for why, and make one by hand: sekisho cert crl FILE"
+            )
+    return found
+
+
+def _lists(house: House) -> Iterator[Sample]:
+    for issuer in house.datadir.authority.issuers:
+        listed = crls.published(house.office, issuer.issuer_id)
+        if listed is not None:
+            named = {"issuer": issuer.common_name}
+            yield "sekisho_crl_number", named, listed.number
+            yield "sekisho_crl_entries", named, listed.entries
+            yield "sekisho_crl_days", named, round((listed.next_update_at - house.office.now()) / 86_400, 3)
 
 
 def _renewing(house: House) -> str:

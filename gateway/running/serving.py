@@ -30,7 +30,7 @@ from gateway.listener import Listener, Network
 from gateway.proxy.mount import assertion_keys
 from gateway.rates import Ledger
 from gateway.running import descriptors, places
-from gateway.running.figures import Figures, resident_bytes, warnings_of, wrong_with
+from gateway.running.figures import Figures, late_lists, resident_bytes, warnings_of, wrong_with
 from gateway.running.internal import Readiness
 from gateway.running.journal import Journal
 from gateway.running.meter import Meter
@@ -251,7 +251,8 @@ async def readiness(serving: Serving) -> Readiness:
     """What keeps us from serving, and what an operator has to see to before it does."""
     served = _ends(serving)
     wrong = _silent(serving.post) + await wrong_with(serving.house, serving.listener.accepting, served)
-    return Readiness(tuple(wrong), (*_doubts(serving), *warnings_of(serving.house, served)))
+    told = (*_doubts(serving), *warnings_of(serving.house, served), *late_lists(serving.house))
+    return Readiness(tuple(wrong), told)
 
 
 def proxies_of(config: Config) -> tuple[Network, ...]:

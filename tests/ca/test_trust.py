@@ -157,7 +157,11 @@ def test_all_errors_count_not_only_the_last(anchors: TrustAnchors, person: Issue
 
 @pytest.mark.parametrize(
     ("status", "state"),
-    [(RevocationStatus.REVOKED, S.REVOKED), (RevocationStatus.UNKNOWN, S.UNKNOWN_CERTIFICATE)],
+    [
+        (RevocationStatus.REVOKED, S.REVOKED),
+        (RevocationStatus.HELD, S.HELD),
+        (RevocationStatus.UNKNOWN, S.UNKNOWN_CERTIFICATE),
+    ],
 )
 def test_the_index_decides(
     anchors: TrustAnchors, person: Issued, status: RevocationStatus, state: CertificateState
@@ -252,6 +256,7 @@ def test_recheck_sees_time_and_revocation(anchors: TrustAnchors, person: Issued)
     assert recheck(peer, good, peer.not_after_at + 1) is S.EXPIRED
     assert recheck(peer, good, AT - DAY) is S.NOT_YET_VALID
     assert recheck(peer, lambda _: RevocationStatus.REVOKED, AT) is S.REVOKED
+    assert recheck(peer, lambda _: RevocationStatus.HELD, AT) is S.HELD
     assert recheck(peer, lambda _: RevocationStatus.UNKNOWN, AT) is S.UNKNOWN_CERTIFICATE
 
 

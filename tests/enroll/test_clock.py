@@ -3,11 +3,11 @@
 import pytest
 
 import ca.store
-from enroll import issuance, scheduler, store, timekeeping
+from enroll import crls, issuance, scheduler, store, timekeeping
 from enroll.acme import credentials
-from enroll.crls import Crls, make
 from enroll.refusals import Refusal
 from enroll.states import State
+from gateway.running.lists import Publisher, begin
 from tests.enroll.acme.acme_world import FQDN, csr, world
 from tests.enroll.test_flow import FLOW, first_login, picked_up
 from tests.offices import admit, clock_of, letter_of, open_office
@@ -186,15 +186,22 @@ async def test_the_protocol_says_that_it_may_be_asked_again(tmp_path):
 @pytest.mark.parametrize("days", LEAPS.values(), ids=LEAPS)
 async def test_no_list_is_made_by_a_clock_in_doubt(office, days):
     """A CRL is dated and numbered for good: the one that there is goes on, and no number is spent."""
-    crls, issuer = Crls(office), office.authority.current
-    first = await crls.latest(issuer)
+    issuer = office.authority.current
+    first = await crls.publish(office, issuer, alone=True)
     clock_of(office).leap(days=days)
     before = everything(office)
-    assert await crls.latest(issuer) == first
-    with pytest.raises(Refusal) as refused:
-        await make(office, issuer)
-    assert refused.value.code == "clock_in_doubt"
+    assert await Publisher().look(office) == 0
+    await begin(office)
+    for make in (crls.publish(office, issuer), crls.publish(office, issuer, alone=True)):
+        with pytest.raises(Refusal) as refused:
+            await make
+        assert refused.value.code == "clock_in_doubt"
+    assert crls.published(office, issuer.issuer_id) == first
+    assert len(list(crls.folder(office).iterdir())) == 1
     assert everything(office) == before
+    clock_of(office).leap(days=-days)
+    clock_of(office).advance(days=4)
+    assert await Publisher().look(office) == 1
 
 
 async def test_a_directory_that_was_never_served_knows_its_newest_request(tmp_path):

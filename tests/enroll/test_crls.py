@@ -1,45 +1,151 @@
-"""Revocation lists: complete, fresh and numbered."""
+"""Revocation lists: complete, fresh, numbered, and one for everybody."""
 
+import asyncio
+import os
+import sqlite3
+from contextlib import closing
+
+import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 import ca.store
+from ca import listfiles
 from ca.profiles import CRL_LIFETIME
-from enroll.crls import Crls
+from enroll import crls
 from enroll.transitions import end_certificate
 from tests.enroll.test_flow import picked_up
 from tests.offices import admit, clock_of, open_office
 
 
-async def test_a_revocation_makes_a_new_list(tmp_path):
+@pytest.fixture
+async def office(tmp_path):
+    async with open_office(tmp_path) as office:
+        yield office
+
+
+async def test_a_revocation_makes_a_new_list(office):
     """RFC 5280 section 5: a list names what is revoked, and the next one has a higher number."""
-    async with open_office(tmp_path) as office:
-        await admit(office)
-        _, request_id = await picked_up(office)
-        serial = ca.store.find_by_order(office.database.read(), request_id).serial
-        crls, issuer = Crls(office), office.authority.current
-        first = x509.load_der_x509_crl(await crls.latest(issuer))
-        assert len(first) == 0
-        assert await crls.latest(issuer) == first.public_bytes(Encoding.DER)
-        at = office.now()
-        await office.database.write(lambda db: end_certificate(db, office, serial, 1, at, actor="test"))
-        second = x509.load_der_x509_crl(await crls.latest(issuer))
-        revoked = second.get_revoked_certificate_by_serial_number(int(serial, 16))
-        assert (
-            revoked.extensions.get_extension_for_class(x509.CRLReason).value.reason.value == "keyCompromise"
-        )
-        assert _number(second) == _number(first) + 1
-        assert second.is_signature_valid(issuer.certificate.public_key())
+    await admit(office)
+    _, request_id = await picked_up(office)
+    serial = ca.store.find_by_order(office.database.read(), request_id).serial
+    issuer = office.authority.current
+    assert crls.due(office, issuer.issuer_id)
+    first = _read(office, await crls.publish(office, issuer))
+    assert len(first) == 0
+    assert not crls.due(office, issuer.issuer_id)
+    at = office.now()
+    await office.database.write(lambda db: end_certificate(db, office, serial, 1, at, actor="test"))
+    assert crls.due(office, issuer.issuer_id)
+    second = _read(office, await crls.publish(office, issuer))
+    assert not crls.due(office, issuer.issuer_id)
+    revoked = second.get_revoked_certificate_by_serial_number(int(serial, 16))
+    assert revoked.extensions.get_extension_for_class(x509.CRLReason).value.reason.value == "keyCompromise"
+    assert _number(second) == _number(first) + 1
+    assert second.is_signature_valid(issuer.certificate.public_key())
 
 
-async def test_a_list_is_renewed_before_it_ends(tmp_path):
-    """Nobody gets a list whose life is more than half over."""
-    async with open_office(tmp_path) as office:
-        crls, issuer = Crls(office), office.authority.current
-        first = x509.load_der_x509_crl(await crls.latest(issuer))
-        clock_of(office).advance(seconds=CRL_LIFETIME // 2)
-        second = x509.load_der_x509_crl(await crls.latest(issuer))
-        assert _number(second) == _number(first) + 1
+async def test_a_list_is_renewed_before_it_ends(office):
+    """Due from the middle of its life on, and not a second before; ended at its nextUpdate."""
+    name = office.authority.current.issuer_id
+    await crls.publish(office, office.authority.current)
+    clock_of(office).advance(seconds=CRL_LIFETIME // 2 - 1)
+    assert not crls.due(office, name)
+    clock_of(office).advance(seconds=1)
+    assert crls.due(office, name)
+    assert not crls.ended(office, name)
+    clock_of(office).advance(seconds=CRL_LIFETIME // 2)
+    assert crls.ended(office, name)
+
+
+async def test_a_list_of_the_future_is_made_anew(office):
+    """A clock that ran ahead and was set right leaves no list that nobody may use yet; its number stays."""
+    clock_of(office).advance(days=400)
+    ahead = await crls.publish(office, office.authority.current)
+    clock_of(office).advance(days=-400)
+    assert crls.due(office, office.authority.current.issuer_id)
+    right = await crls.publish(office, office.authority.current)
+    assert (right.number, right.this_update_at) == (ahead.number + 1, office.now())
+
+
+async def test_processes_that_publish_at_once_publish_one(office):
+    """Whoever is first with a number wins; all hand out the same file, and no number comes twice."""
+    issuer = office.authority.current
+    made = await asyncio.gather(*(crls.publish(office, issuer, alone=each > 1) for each in range(4)))
+    published = crls.published(office, issuer.issuer_id)
+    assert max(each.number for each in made) == published.number
+    assert listfiles.is_whole(crls.folder(office), published)
+    assert len(list(crls.folder(office).iterdir())) == 1
+    assert _number(_read(office, published)) == published.number
+
+
+async def test_a_database_from_a_backup_gives_no_number_twice(office):
+    """RFC 5280 section 5.2.3: what was published is remembered by its file, too."""
+    issuer = office.authority.current
+    for _ in range(3):
+        latest = await crls.publish(office, issuer)
+    await office.database.write(lambda db: db.execute("UPDATE crls SET number = 1, digest = 'x'"))
+    assert crls.due(office, issuer.issuer_id)
+    assert (await crls.publish(office, issuer)).number == latest.number + 1
+
+
+async def test_a_file_that_is_gone_or_cut_is_made_anew(office):
+    """The register names no list that is not there whole."""
+    issuer = office.authority.current
+    path = listfiles.path_of(crls.folder(office), await crls.publish(office, issuer))
+    os.truncate(path, 100)
+    assert crls.due(office, issuer.issuer_id)
+    assert crls.ended(office, issuer.issuer_id)
+    path.unlink()
+    assert crls.due(office, issuer.issuer_id)
+    listed, der = await crls.current(office, issuer)
+    assert (listed.number, len(der)) == (2, listed.size)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_list_that_cannot_be_written_leaves_the_last_one(office, alone):
+    """Whole or absent: no row without its file, and no file that stays behind."""
+    issuer, folder = office.authority.current, crls.folder(office)
+    before = await crls.publish(office, issuer)
+    files = sorted(path.name for path in folder.iterdir())
+    with closing(sqlite3.connect(office.database.path, isolation_level=None)) as other:
+        other.execute("CREATE TRIGGER no_more BEFORE UPDATE ON crls BEGIN SELECT RAISE(ABORT, 'no'); END")
+        with pytest.raises(sqlite3.IntegrityError):
+            await crls.publish(office, issuer, alone=alone)
+        other.execute("DROP TRIGGER no_more")
+    assert crls.published(office, issuer.issuer_id) == before
+    assert listfiles.is_whole(folder, before)
+    after = await crls.publish(office, issuer, alone=alone)
+    assert after.number > before.number
+    assert len(list(folder.iterdir())) == len(files)
+
+
+async def test_no_draft_stays_behind(office, tmp_path):
+    """What a crash left of a list is taken away once it is certainly nobody's."""
+    issuer, folder = office.authority.current, crls.folder(office)
+    await crls.publish(office, issuer)
+    old, young = folder / ".draft-old", folder / ".draft-young"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    await crls.publish(office, issuer)
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+async def test_a_list_is_the_same_from_another_process(office):
+    """What a worker process makes is what would be made here, but for the number."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    serial = ca.store.find_by_order(office.database.read(), request_id).serial
+    await office.database.write(lambda db: ca.store.hold(db, serial, office.now()))
+    here = await crls.publish(office, office.authority.current, alone=True)
+    entries = [entry.serial_number for entry in _read(office, here)]
+    there = await crls.publish(office, office.authority.current)
+    assert [entry.serial_number for entry in _read(office, there)] == entries == [int(serial, 16)]
+    assert there.change_number == here.change_number == 1
+
+
+def _read(office, listed):
+    return x509.load_der_x509_crl(listfiles.path_of(crls.folder(office), listed).read_bytes())
 
 
 def _number(crl):

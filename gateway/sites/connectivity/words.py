@@ -140,6 +140,16 @@ CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(
             ),
             "fresh",
         ),
+        CertificateState.HELD: Row(
+            "bad",
+            words.CERTIFICATE[CertificateState.HELD].text,
+            (
+                "新しい証明書のご案内が届くまでお待ちください。お心当たりがない場合は、ご照会先へ、照会番号をお伝えください。",
+                "Please wait for the letter about the new certificate. If you know of no report, call the "
+                "help desk and tell the reference number.",
+            ),
+            "contact",
+        ),
         CertificateState.UNKNOWN_ISSUER: Row(
             "bad",
             (

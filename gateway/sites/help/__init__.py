@@ -9,15 +9,14 @@ from typing import Any
 
 from aiohttp import web
 
-from enroll.crls import Crls
 from enroll.refusals import Refusal
 from gateway import pages
 from gateway.browsers import browser_of
 from gateway.context import Gate, Role
+from gateway.sites.help import lists
 from gateway.sites.help.publications import certificates_of, chain_pem, hosts_of, slug_of
 from gateway.sites.help.topics import TOPICS, Topic, browsers_for
 
-_CRLS: web.AppKey[Crls] = web.AppKey("crls", Crls)
 _BY_SLUG = {topic.slug: topic for topic in TOPICS}
 
 
@@ -30,7 +29,6 @@ def application(gate: Gate) -> web.Application:
     app.router.add_get("/ca/{slug:[a-z]+-[0-9a-f]{12}}.{form:pem|cer}", _certificate)
     app.router.add_get("/ca/{slug:[a-z]+-[0-9a-f]{12}}.crl", _revoked)
     app.router.add_get("/{topic:[a-z]+}", _topic)
-    app[_CRLS] = Crls(gate.office)
     return app
 
 
@@ -85,11 +83,10 @@ async def _certificate(request: web.Request) -> web.StreamResponse:
 
 
 async def _revoked(request: web.Request) -> web.StreamResponse:
-    """The issuer's revocation list (RFC 2585 section 4.2), for relying parties that are not this gate."""
     slug, office = request.match_info["slug"], request.app[pages.GATE].office
     for issuer in office.authority.issuers:
         if slug_of(issuer.der) == slug:
-            return _file(await request.app[_CRLS].latest(issuer), "application/pkix-crl", f"{slug}.crl")
+            return await lists.answer(request, office, issuer, f"{slug}.crl")
     raise Refusal("not_found")
 
 

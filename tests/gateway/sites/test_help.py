@@ -7,6 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from ca import datadir
+from enroll import crls
 from enroll.jst import JST
 from gateway.browsers import Family
 from gateway.context import Role
@@ -72,8 +73,9 @@ async def test_every_topic_is_a_sound_page(served, language):
         assert not fragment or fragment in ids[place], (source, target)
 
 
-async def test_files_and_pages_that_are_linked_exist(served):
+async def test_files_and_pages_that_are_linked_exist(served, office):
     """Downloads of the certificate page, and the pages that the connectivity test sends people to."""
+    await crls.publish(office, office.authority.current, alone=True)
     visitor = served.visitor()
     page = await visitor.get("/certificates")
     files_linked = [

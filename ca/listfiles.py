@@ -1,0 +1,137 @@
+"""Revocation lists as files beside the database: what another process does of the work, without any key.
+
+A list may have tens of megabytes, which belong neither into a transaction nor through a pipe. It is written
+whole before the register names it, under a name that no other list has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import ca.store
+from ca.crls import Frame, envelope, fill
+from ca.database import snapshot
+from ca.files import make_private_directory, sync_directory
+from ca.store import RevocationList
+
+_NAME = re.compile(r"([0-9a-f]+)-(\d+)-[0-9a-f]{16}\.crl")
+_DRAFT = ".draft-"
+# A draft as old as this, in seconds, is nobody's any more: a crash left it.
+_ABANDONED = 3_600
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A list that lacks its signature. ``digest`` is what gets signed."""
+
+    path: Path
+    size: int
+    digest: bytes
+    entries: int
+    change_number: int
+
+
+def folder_of(database: Path) -> Path:
+    """Where the lists of a database lie."""
+    return database.with_name("crls")
+
+
+def path_of(folder: Path, listed: RevocationList) -> Path:
+    """The file of a published list."""
+    return folder / f"{listed.issuer_id}-{listed.number}-{listed.digest[:16]}.crl"
+
+
+def is_whole(folder: Path, listed: RevocationList) -> bool:
+    """Whether the file of a published list is there."""
+    with suppress(OSError):
+        return path_of(folder, listed).stat().st_size == listed.size
+    return False
+
+
+def highest_number(folder: Path, issuer_id: str) -> int:
+    """The highest number among an issuer's files: a database from a backup may know of less."""
+    found = (_NAME.fullmatch(name) for name in (os.listdir(folder) if folder.is_dir() else ()))
+    return max((int(each[2]) for each in found if each and each[1] == issuer_id), default=0)
+
+
+def draft(database: Path, folder: Path, frame: Frame, issuer_id: str, expired_before: int) -> Draft:
+    """Writes what is to be signed, from the register as it is at one moment. OSError for a full disk."""
+    make_private_directory(folder)
+    with snapshot(database) as db:
+        changes = ca.store.last_change(db, issuer_id)
+        unsigned = fill(frame, ca.store.revoked_entries(db, issuer_id, expired_before))
+    path = folder / f"{_DRAFT}{secrets.token_hex(8)}"
+    with _new(path) as file:
+        file.writelines(unsigned.chunks)
+    return Draft(path, unsigned.size, unsigned.digest, unsigned.entries, changes)
+
+
+def complete(
+    folder: Path,
+    drawn: Draft,
+    frame: Frame,
+    signature: bytes,
+    issuer_id: str,
+    number: int,
+    period: tuple[int, int],
+) -> RevocationList:
+    """Puts a list in place, whole and on disk: the draft with its signature. The register does not name it
+    yet."""
+    head, tail = envelope(frame, drawn.size, signature)
+    whole, digest = drawn.path.with_suffix(".whole"), hashlib.sha256()
+    with _new(whole) as file, drawn.path.open("rb") as source:
+        for piece in (head, *iter(lambda: source.read(_PIECE), b""), tail):
+            digest.update(piece)
+            file.write(piece)
+        size = file.tell()
+        file.flush()
+        os.fsync(file.fileno())
+    made = RevocationList(
+        issuer_id, number, *period, digest.hexdigest(), size, drawn.entries, drawn.change_number
+    )
+    whole.replace(path_of(folder, made))
+    sync_directory(folder)
+    discard(drawn)
+    return made
+
+
+def discard(drawn: Draft) -> None:
+    """Takes a draft away, whatever became of it."""
+    drawn.path.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, published: RevocationList) -> None:
+    """Takes an issuer's other lists up to this one away, and what crashes left. Whoever reads one of them
+    reads it to its end; one with a higher number is about to be published."""
+    keep = path_of(folder, published)
+    for path in folder.iterdir():
+        found = _NAME.fullmatch(path.name)
+        with suppress(FileNotFoundError):
+            if found and found[1] == published.issuer_id:
+                over = int(found[2]) <= published.number and path != keep
+            else:
+                over = path.name.startswith(_DRAFT) and time.time() - path.stat().st_mtime > _ABANDONED
+            if over:
+                path.unlink()
+
+
+@contextmanager
+def _new(path: Path) -> Iterator[BinaryIO]:
+    """A file that is written to its end, or is not there."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,80 @@
+"""Publishes the revocation lists: the leading worker alone, soon after each change and in good time."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from enroll import crls, timekeeping
+from enroll.office import Office
+
+log = logging.getLogger("sekisho.lists")
+
+# Seconds until it is tried again after a failure, which is mostly a full disk.
+_AFTER_FAILURE = 30.0
+# A list of a million lines takes seconds of a core: for each there are as many times that for everybody else.
+_REST = 4
+
+
+@dataclass
+class Publisher:
+    """Remembers when the next list may be made. One per process."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    _not_before: float = float("-inf")
+
+    async def look(self, office: Office) -> int:
+        """Publishes what is due; returns how many lists. A failure is told and tried again later.
+
+        What changes while a list is made waits for the next one, all together; and all of it waits while the
+        clock is in doubt.
+        """
+        if self.monotonic() < self._not_before or timekeeping.doubt_now(office) is not None:
+            return 0
+        made = 0
+        for issuer in office.authority.issuers:
+            if not crls.due(office, issuer.issuer_id):
+                continue
+            begun = self.monotonic()
+            try:
+                listed = await crls.publish(office, issuer)
+            except (OSError, sqlite3.Error) as error:
+                self._not_before = self.monotonic() + _AFTER_FAILURE
+                log.error(
+                    "the revocation list of %s cannot be written (%s); the last one stays; again in %g s",
+                    *(issuer.common_name, _why(error), _AFTER_FAILURE),
+                )
+                return made
+            took = self.monotonic() - begun
+            self._not_before = self.monotonic() + _REST * took
+            made += 1
+            log.info(
+                "revocation list %d of %s: %d lines, %.1f s",
+                *(listed.number, issuer.common_name, listed.entries, took),
+            )
+        return made
+
+
+async def begin(office: Office) -> None:
+    """Makes the lists that are missing or have ended, before there is anybody who would wait.
+
+    A server that cannot write them, or doubts its clock, serves all the same: `Publisher` goes on trying.
+    """
+    if timekeeping.doubt_now(office) is not None:
+        return
+    for issuer in office.authority.issuers:
+        if crls.ended(office, issuer.issuer_id):
+            try:
+                await crls.publish(office, issuer, alone=True)
+            except (OSError, sqlite3.Error) as error:
+                log.error("the revocation list of %s cannot be written (%s)", issuer.common_name, _why(error))
+
+
+def _why(error: OSError | sqlite3.Error) -> str:
+    """In words without a path, and without what a statement said."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(getattr(error, "sqlite_errorname", type(error).__name__))

@@ -1,0 +1,135 @@
+"""Revocation lists of a running ``serve``: published by one process, handed out by all, by commands too."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+from http.client import HTTPMessage, HTTPSConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from ca.profiles import CRL_LIFETIME
+from enroll import crls
+from gateway.house import opened_house
+from gateway.running.figures import late_lists
+from tests.cli.conftest import Shell
+from tests.cli.processes import get_plain, tls, until
+from tests.cli.test_serving import Gateway, ready
+from tests.offices import PASSPHRASE
+
+
+def _asked(gateway: Gateway, path: str) -> tuple[int, HTTPMessage, bytes]:
+    connection = HTTPSConnection("help.localhost", gateway.port, timeout=30)
+    connection.sock = tls("help.localhost", gateway.port, gateway.ca)
+    try:
+        connection.request("GET", path)
+        got = connection.getresponse()
+        return got.status, got.headers, got.read()
+    finally:
+        connection.close()
+
+
+def _path(gateway: Gateway) -> str:
+    found = re.search(
+        r'href="(/ca/issuing-[0-9a-f]+\.crl)"', gateway.get("help.localhost", "/certificates")[1]
+    )
+    assert found is not None
+    return found[1]
+
+
+def _number(der: bytes) -> int:
+    return x509.load_der_x509_crl(der).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_list_for_everybody(lived: dict[str, Any], tmp_path: Path, workers: int) -> None:
+    """There before anybody asks; the same bytes from every worker and for the command; anew after a change,
+    under a number that only grows, also when the process that publishes is killed."""
+    data = tmp_path / "data"
+    shutil.copytree(lived["data"], data)
+    passphrase = Path(lived["passphrase_file"]).read_text().strip()
+    serials = [each["serial"] for each in lived["users"] if each["state"] == "active" and each["p12"]]
+    setup = Gateway(None, data, 0, 0, tmp_path / "log", {})  # type: ignore[arg-type]
+    setup.set("sites", "mailbox", "[]")
+    setup.set("log", "level", '"info"')
+    with ready(data, tmp_path, workers=workers, passphrase=passphrase) as gateway:
+        path, numbers = _path(gateway), list[int]()
+
+        def served() -> bytes:
+            """What any of several connections gets, which is one thing."""
+            answers = [_asked(gateway, path) for _ in range(6)]
+            assert {status for status, _, _ in answers} == {200}
+            assert len({(headers["ETag"], body) for _, headers, body in answers}) <= 2  # one was published
+            numbers.extend(_number(body) for _, _, body in answers)
+            return answers[-1][2]
+
+        assert served()
+        for turn, serial in enumerate(serials[:2]):
+            if turn == 1 and workers > 1:
+                leader = next(
+                    number
+                    for number in range(workers)
+                    if f'sekisho_leader{{worker="{number}"}} 1' in get_plain(gateway.internal, "/metrics")[1]
+                )
+                report = json.loads((data / "run" / f"worker-{leader}.json").read_text())
+                os.kill(report["pid"], signal.SIGKILL)
+            assert gateway.command("cert", "revoke", serial).returncode == 0
+            until(lambda s=serial: _tells(served(), s), gateway.log)  # type: ignore[misc]
+        assert numbers == sorted(numbers)
+        last = served()
+        written = tmp_path / "list.crl"
+        told = json.loads(gateway.command("cert", "crl", str(written)).stdout)["crl"]
+        assert (written.read_bytes(), told["number"]) == (last, _number(last))
+        assert served() == last
+        assert len(list((data / "crls").iterdir())) == 1
+
+
+def _tells(der: bytes, serial: str) -> bool:
+    return x509.load_der_x509_crl(der).get_revoked_certificate_by_serial_number(int(serial, 16)) is not None
+
+
+def test_a_server_without_room_for_a_list_serves_all_the_same(sekisho: Shell, tmp_path: Path) -> None:
+    """503 with Retry-After until there is one; the log, the doctor and /readyz say so."""
+    (sekisho.data / "crls").write_text("in the way")
+    with ready(sekisho.data, tmp_path, workers=2) as gateway:
+        status, headers, _ = _asked(gateway, _path(gateway))
+        assert (status, headers["Retry-After"]) == (503, "5")
+        until(lambda: gateway.says("cannot be written (File exists); the last one stays"), gateway.log)
+        (found,) = [each for each in gateway.doctor() if each["check"] == "revocation list"]
+        assert (found["state"], "none" in found["found"]) == ("bad", True)
+        told = json.loads(get_plain(gateway.internal, "/readyz")[1])
+        assert told["status"] == "ready"
+        assert "is missing and no other one was made" in told["warnings"][0]
+        (sekisho.data / "crls").unlink()
+        # What its warning says to type mends it at once.
+        assert gateway.command("cert", "crl", str(tmp_path / "x.crl")).returncode == 0
+        assert _asked(gateway, _path(gateway))[0] == 200
+        assert json.loads(get_plain(gateway.internal, "/readyz")[1])["warnings"] == []
+        (found,) = [each for each in gateway.doctor() if each["check"] == "revocation list"]
+        assert (found["state"], "number 1, 0 lines" in found["found"]) == ("ok", True)
+        figures = get_plain(gateway.internal, "/metrics")[1]
+        assert re.search(r'sekisho_crl_number\{issuer="[^"]+"\} 1\n', figures)
+        assert re.search(r'sekisho_crl_days\{issuer="[^"]+"\} (6\.9|7\.0)', figures)
+
+
+async def test_a_list_that_nobody_renews_is_warned_of(sekisho: Shell) -> None:
+    """A new one is due at half of its life; with a quarter left something is wrong."""
+    async with opened_house(sekisho.data, PASSPHRASE) as house:
+        issuer = house.office.authority.current
+        assert len(late_lists(house)) == 1
+        listed = await crls.publish(house.office, issuer, alone=True)
+        for passed, told in ((0, 0), (CRL_LIFETIME * 3 // 4 - 60, 0), (CRL_LIFETIME * 3 // 4 + 60, 1)):
+            moved = {"this": listed.this_update_at - passed, "next": listed.next_update_at - passed}
+            await house.office.database.write(
+                lambda db, m=moved: db.execute(  # type: ignore[misc]
+                    "UPDATE crls SET this_update_at = :this, next_update_at = :next", m
+                )
+            )
+            assert len(late_lists(house)) == told, passed
+        assert "ends in 42 h" in late_lists(house)[0]
