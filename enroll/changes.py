@@ -12,6 +12,7 @@ from typing import Any
 import sqlite_utils
 
 from enroll import identifiers, letters, mails, passwords, store
+from enroll.mail import queue
 from enroll.office import Office
 from enroll.people import Person, check_organisation, check_person
 from enroll.refusals import Refusal
@@ -89,7 +90,10 @@ async def disable_organisation(office: Office, policy_number: str, *, actor: str
 
 
 async def enable_organisation(office: Office, policy_number: str, *, actor: str) -> None:
-    """Takes a disabling back: everything works as before. Refusal("not_found"), "conflict" if it was not."""
+    """Takes a disabling back: everything works as before, and letters that waited leave.
+
+    Refusal("not_found"), "conflict" if it was not disabled.
+    """
 
     def work(db: sqlite_utils.Database) -> None:
         _organisation(db, policy_number)
@@ -97,6 +101,7 @@ async def enable_organisation(office: Office, policy_number: str, *, actor: str)
             raise Refusal(
                 "conflict", field="policy_number", detail=f"organisation {policy_number} is not disabled"
             )
+        queue.wake(db, policy_number, office.now())
         store.audit(db, office.now(), actor, "organisation.enabled", policy_number)
 
     await office.database.write(work)

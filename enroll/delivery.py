@@ -1,119 +1,118 @@
-"""Carries queued letters out: by SMTP until accepted, or as files into the outbox."""
+"""Carries queued letters out: a few connections, many letters on each, one back-off for what is no letter's.
+
+At least once: a letter is settled after the server took it, so that a crash in between sends it again, and
+one whose connection broke after its last dot too (RFC 1047). Its Message-ID stays the same.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import email.utils
 import logging
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
-from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-import aiosmtplib
 import sqlite_utils
 
-from ca.files import write_private
-from enroll import mails, store
-from enroll.issuance import entitled
-from enroll.jst import JST
+from enroll import mails, scheduler, store, timekeeping
+from enroll.jst import JST, shown
+from enroll.mail import queue
+from enroll.mail.hours import opened_at
+from enroll.mail.replies import Verdict
+from enroll.mail.transport import Refused, Session, Transport
 from enroll.office import Office
 from enroll.states import ENDED, Event
 from enroll.transitions import apply
 
 log = logging.getLogger("sekisho.delivery")
 
-# A letter that is being sent belongs to its process for this long, in seconds.
-_LEASE = 120
-_AT_ONCE = 50
 # Seconds for the mail server's last answer, when the process stops.
 _LAST_ANSWER = 5.0
-# Seconds until the next attempt after the first, second, ... failure; the last one repeats.
-_BACKOFF = (60, 300, 900, 3_600, 14_400)
+# A lease is renewed this often while its letter is being sent, in seconds: three times before it ends.
+_RENEWAL = queue.LEASE / 3
+# For fewer letters than this another connection is not worth its handshakes.
+_WORTH_A_CONNECTION = 10
+# Letters looked at in one transaction until one is found that is to be sent.
+_LOOKED_AT = 200
+# Seconds until a disabled organisation is asked for again; enabling it makes its letters due at once.
+_DISABLED = 3_600
+
+Beat = Callable[[], Awaitable[None]]
 
 
-class Rejected(Exception):
-    """The recipient's server refuses for good; the text is its answer."""
+async def _beat() -> None:
+    await asyncio.sleep(_RENEWAL)
 
 
-class Transport(Protocol):
-    """Something that takes a letter. Raises Rejected for good, OSError or SMTPException for now."""
+async def deliver_due(office: Office, transport: Transport, beat: Beat = _beat) -> int:
+    """Sends what is due, on each connection as many letters as one carries; returns how many were taken.
 
-    async def send(self, message: EmailMessage, letter: mails.Queued, return_path: str) -> str: ...
-
-
-@dataclass(frozen=True)
-class Outbox:
-    """Writes ``NUMBER-KIND.eml`` files (and ``.txt`` for postcards to print), mode 0600.
-
-    Writing the same letter twice gives the same file: a crash after writing sends nothing twice.
+    ``beat`` returns when it is time to renew the leases of what is being sent.
     """
-
-    directory: Path
-
-    async def send(self, message: EmailMessage, letter: mails.Queued, return_path: str) -> str:
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ending = "eml" if letter.channel == "mail" else "txt"
-        path = self.directory / f"{letter.id:06d}-{letter.kind}.{ending}"
-        content = message.as_bytes() if letter.channel == "mail" else _postcard(letter).encode()
-        write_private(path, content)
-        return f"written to {path.name}"
+    taken = 0
+    for channel in queue.CHANNELS:
+        taken += await _deliver_channel(office, transport, channel, beat)
+    return taken
 
 
-@dataclass(frozen=True)
-class Smtp:
-    """Hands letters to a mail server; postcards still go to the outbox, to be printed."""
-
-    host: str
-    port: int
-    username: str
-    password: str
-    #: "none", "starttls" or "tls".
-    security: str
-    timeout: float
-    postcards: Outbox
-
-    async def send(self, message: EmailMessage, letter: mails.Queued, return_path: str) -> str:
-        if letter.channel == "postcard":
-            return await self.postcards.send(message, letter, return_path)
-        try:
-            _, answer = await aiosmtplib.send(
-                message,
-                sender=return_path,
-                hostname=self.host,
-                port=self.port,
-                username=self.username or None,
-                password=self.password or None,
-                use_tls=self.security == "tls",
-                start_tls=self.security == "starttls",
-                timeout=self.timeout,
-            )
-        except aiosmtplib.SMTPRecipientsRefused as error:
-            codes = [refused.code for refused in error.recipients]
-            if codes and all(code >= 500 for code in codes):
-                raise Rejected("; ".join(f"{r.code} {r.message}" for r in error.recipients)) from error
-            raise
-        except aiosmtplib.SMTPResponseException as error:
-            # 5yz is permanent (RFC 5321 section 4.2.1), except that 530/535 are about our own login.
-            if error.code >= 500 and error.code not in (530, 535):
-                raise Rejected(f"{error.code} {error.message}") from error
-            raise
-        return answer
+async def _deliver_channel(office: Office, transport: Transport, channel: mails.Channel, beat: Beat) -> int:
+    db, now = office.database.read(), office.now()
+    lane = queue.lane(db, channel)
+    if lane.holds(now):
+        return 0
+    if queue.in_the_future(db, channel, now):
+        await office.database.write(lambda db: queue.forget_future(db, channel, now))
+    worth = transport.connections * _WORTH_A_CONNECTION
+    due = queue.due(db, channel, now, worth, notices=_notices_leave(office, db))
+    if not due:
+        return 0
+    # After a refusal one letter goes ahead, to see whether the others may follow.
+    more = 0 if lane.refusals else min(transport.connections, -(-due // _WORTH_A_CONNECTION)) - 1
+    try:
+        session = await transport.open(channel)
+    except Refused as error:
+        refused = error
+        await office.database.write(lambda db: _hold(db, office, channel, refused))
+        return 0
+    carriers = [_carry(office, transport, channel, session, beat)]
+    carriers += [_carry_too(office, transport, channel, beat) for _ in range(more)]
+    counts = await asyncio.gather(*carriers, return_exceptions=True)
+    for count in counts:
+        if isinstance(count, BaseException):
+            raise count
+    return sum(count for count in counts if isinstance(count, int))
 
 
-async def deliver_due(office: Office, transport: Transport) -> int:
-    """Sends what is due once, and returns how many letters were accepted."""
-    now = office.now()
-    claimed = await office.database.write(
-        lambda db: mails.claim_due(db, office.vault, now, _LEASE, _AT_ONCE, _BACKOFF[-1])
-    )
-    accepted = 0
-    for letter in claimed:
-        accepted += await _finished(_deliver(office, transport, letter))
-    return accepted
+async def _carry_too(office: Office, transport: Transport, channel: mails.Channel, beat: Beat) -> int:
+    """A further connection. That the server wants no more of them is no reason to hold anything."""
+    try:
+        session = await transport.open(channel)
+    except Refused as error:
+        refused = error
+        await office.database.write(lambda db: _note(db, office, refused))
+        return 0
+    return await _carry(office, transport, channel, session, beat)
+
+
+async def _carry(
+    office: Office, transport: Transport, channel: mails.Channel, session: Session, beat: Beat
+) -> int:
+    taken, proven = 0, False
+    try:
+        for _ in range(transport.letters_per_connection):
+            row = await office.database.write(lambda db: _take(db, office, channel, transport.per_minute))
+            if row is None:
+                break
+            proven = await _finished(_deliver(office, session, row, proven, beat))
+            taken += proven
+            if not session.alive:
+                break
+    finally:
+        await session.close()
+    return taken
 
 
 async def _finished(work: Coroutine[None, None, bool]) -> bool:
@@ -130,32 +129,43 @@ async def _finished(work: Coroutine[None, None, bool]) -> bool:
         raise
 
 
-async def _deliver(office: Office, transport: Transport, letter: mails.Queued) -> bool:
-    if not await office.database.write(lambda db: _begin(db, office, letter)):
-        return False
-    settings = office.settings
-    return_path = settings.mail_return_path or settings.mail_from
+# -- one letter ------------------------------------------------------------------------------------------
+
+
+async def _deliver(office: Office, session: Session, row: queue.Row, proven: bool, beat: Beat) -> bool:
+    """Whether the letter was taken. ``proven``: the one before it was, by the same connection."""
+    keeping = asyncio.create_task(_keep(office, row, beat))
     try:
-        result = await transport.send(compose(letter, settings.mail_from), letter, return_path)
-    except Rejected as refused:
-        reason = str(refused)
-        await office.database.write(lambda db: mails.mark_failed(db, letter.id, reason))
-        return False
-    except (OSError, aiosmtplib.SMTPException) as trouble:
-        await _put_back(office, letter, f"{type(trouble).__name__}: {trouble}")
+        letter = mails.opened(row, office.vault)
+        message = compose(letter, office.settings.mail_from)
+        result = await session.send(message, letter, return_path(office))
+    except Refused as error:
+        refused = error
+        await office.database.write(lambda db: _settle(db, office, row, refused, proven))
         return False
     except Exception as error:
         # One letter that cannot be written must not keep those behind it. The message may quote it.
-        log.error("letter %d cannot be sent: %s", letter.id, type(error).__name__)
-        await _put_back(office, letter, type(error).__name__)
+        log.error("letter %d cannot be sent: %s", row["id"], type(error).__name__)
+        reason = type(error).__name__
+        await office.database.write(lambda db: queue.refused(db, row, office.now(), reason))
         return False
-    await office.database.write(lambda db: _accepted(db, office, letter, result))
+    finally:
+        keeping.cancel()
+    await office.database.write(lambda db: _accepted(db, office, row, result))
     return True
 
 
-async def _put_back(office: Office, letter: mails.Queued, reason: str) -> None:
-    later = office.now() + _BACKOFF[min(letter.attempts, len(_BACKOFF)) - 1]
-    await office.database.write(lambda db: mails.retry_at(db, letter.id, later, reason))
+async def _keep(office: Office, row: queue.Row, beat: Beat) -> None:
+    """Renews the lease for as long as the letter is being sent."""
+    while True:
+        await beat()
+        if not await office.database.write(lambda db: queue.keep(db, row, office.now())):
+            return
+
+
+def return_path(office: Office) -> str:
+    """Where bounces go: the envelope's sender."""
+    return office.settings.mail_return_path or office.settings.mail_from
 
 
 def compose(letter: mails.Queued, sender: str) -> EmailMessage:
@@ -175,34 +185,99 @@ def compose(letter: mails.Queued, sender: str) -> EmailMessage:
     return message
 
 
-def _begin(db: sqlite_utils.Database, office: Office, letter: mails.Queued) -> bool:
-    """Whether the letter is to be sent now: its user is not disabled (E6, E27), its request lives, and it is
-    still ours.
+# -- inside a transaction --------------------------------------------------------------------------------
 
-    Those before it in the batch may have taken longer than the lease.
-    """
-    if not entitled(db, letter.user_id):
-        mails.mark_cancelled(db, letter.id, "the user or the organisation is disabled")
+
+def _take(
+    db: sqlite_utils.Database, office: Office, channel: mails.Channel, per_minute: int
+) -> queue.Row | None:
+    """The next letter that is to be sent now, taken; None while there is none, or the lane is held."""
+    now = office.now()
+    if queue.lane(db, channel).holds(now):
+        return None
+    notices = _notices_leave(office, db)
+    for _ in range(_LOOKED_AT):
+        row = queue.next_due(db, channel, now, notices=notices)
+        if row is None:
+            return None
+        if not _stays(db, office, row, now):
+            if per_minute and not queue.may_begin(db, channel, now, per_minute):
+                return None
+            return queue.begin(db, row, now)
+    return None
+
+
+def _notices_leave(office: Office, db: sqlite_utils.Database) -> bool:
+    """Within their hours, and by a clock that is believed: a wrong one must not have warned anybody."""
+    if opened_at(office.now(), office.settings) is None:
         return False
-    if letter.request_id is not None:
-        enrollment = store.enrollment(db, letter.request_id)
-        if enrollment is not None and enrollment.state in ENDED:
-            mails.mark_cancelled(db, letter.id, f"the request is {enrollment.state}")
-            return False
-    return mails.hold(db, letter, office.now() + _LEASE)
+    return timekeeping.doubt_now(office, db) is None
+
+
+def _stays(db: sqlite_utils.Database, office: Office, row: queue.Row, now: int) -> bool:
+    """Cancels a letter whose cause is gone, puts off one of a disabled organisation (E6, E27)."""
+    user = store.user(db, row["user_id"])
+    if user is None or user.disabled_at is not None:
+        queue.cancelled(db, row["id"], "the user is disabled")
+        return True
+    organisation = store.organisation(db, user.policy_number)
+    if organisation is None or organisation.disabled_at is not None:
+        queue.put_off(db, row["id"], now + _DISABLED, "waits: the organisation is disabled")
+        return True
+    if row["request_id"] is None:
+        return False
+    enrollment = store.enrollment(db, row["request_id"])
+    if enrollment is None:
+        return False
+    gone = f"the request is {enrollment.state}" if enrollment.state in ENDED else None
+    if gone is None and row["notice"]:
+        gone = scheduler.needless(db, office, enrollment, row["kind"])
+    if gone is not None:
+        queue.cancelled(db, row["id"], gone)
+    return gone is not None
+
+
+def _settle(
+    db: sqlite_utils.Database, office: Office, row: queue.Row, refused: Refused, proven: bool
+) -> None:
+    """What a refusal does to the letter and, where it is not the recipient's, to all of them."""
+    verdict, now, said = refused.verdict, office.now(), str(refused)
+    if verdict is Verdict.SERVER:
+        _hold(db, office, row["channel"], refused)
+        queue.given_back(db, row, said)
+        return
+    if verdict in (Verdict.DOUBT, Verdict.UNCLEAR) and not proven:
+        # Nobody else got through: it may be all of them, and then each would be refused once more.
+        _hold(db, office, row["channel"], refused)
+    else:
+        _note(db, office, refused)
+    if verdict is Verdict.FINAL:
+        queue.failed(db, row, said)
+    else:
+        lasting = timekeeping.doubt_now(office, db) is None
+        queue.refused(db, row, now, said, unclear=verdict is Verdict.UNCLEAR, lasting=lasting)
+
+
+def _hold(db: sqlite_utils.Database, office: Office, channel: mails.Channel, refused: Refused) -> None:
+    _note(db, office, refused)
+    until = queue.hold(db, channel, office.now(), str(refused))
+    if until is not None:
+        # Not what was said, which may quote a recipient: `sekisho mail list` shows it.
+        told = f"{refused.command} {refused.code or 'without an answer'}"
+        log.warning("every letter waits until %s (%s); once mended: sekisho mail retry", shown(until), told)
+
+
+def _note(db: sqlite_utils.Database, office: Office, refused: Refused) -> None:
+    queue.note_refusal(db, refused.command, office.now(), str(refused))
 
 
 # Letters whose acceptance moves the enrollment to 案内送信済.
 _ANNOUNCING = frozenset({"pickup", "pickup_without_password", "renewal_30", "renewal_7"})
 
 
-def _accepted(db: sqlite_utils.Database, office: Office, letter: mails.Queued, result: str) -> None:
+def _accepted(db: sqlite_utils.Database, office: Office, row: dict[str, Any], result: str) -> None:
     now = office.now()
-    if not mails.mark_sent(db, letter.id, now, result):
+    if not queue.accepted(db, row["id"], row["channel"], now, result):
         return
-    if letter.kind in _ANNOUNCING and letter.request_id is not None:
-        apply(db, office, letter.request_id, Event.ANNOUNCE, now, actor="delivery")
-
-
-def _postcard(letter: mails.Queued) -> str:
-    return f"{letter.recipient}\n\n{letter.subject}\n\n{letter.body}"
+    if row["kind"] in _ANNOUNCING and row["request_id"] is not None:
+        apply(db, office, row["request_id"], Event.ANNOUNCE, now, actor="delivery")

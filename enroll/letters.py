@@ -9,6 +9,7 @@ import sqlite_utils
 from enroll import mails, store
 from enroll.enrollment import Enrollment
 from enroll.jst import shown
+from enroll.mail.hours import IS_NOTICE
 from enroll.office import Office
 
 
@@ -46,7 +47,7 @@ def _login_password(
         values=values,
         templates=office.templates,
     )
-    mails.queue(db, office.vault, letter, at)
+    _send(db, office, letter, at)
 
 
 def pickup_notice(
@@ -101,7 +102,7 @@ def _queue(
         request_id=enrollment.request_id,
         templates=office.templates,
     )
-    mails.queue(db, office.vault, letter, at)
+    _send(db, office, letter, at)
 
 
 def renewal_notice(
@@ -112,8 +113,13 @@ def renewal_notice(
     source: Enrollment,
     kind: mails.Kind,
     at: int,
+    *,
+    again: bool = False,
 ) -> bool:
-    """クライアント証明書更新に関するご案内 (R14), once per certificate and kind; False if sent before."""
+    """クライアント証明書更新に関するご案内 (R14), once per certificate and kind; False if queued before.
+
+    ``again``: one that never left is queued once more.
+    """
     values = _common(office, user, office.settings.renewal_url)
     values |= {
         "request_id": renewal.request_id,
@@ -130,7 +136,13 @@ def renewal_notice(
         request_id=renewal.request_id,
         templates=office.templates,
     )
-    return mails.queue(db, office.vault, letter, at)
+    return _send(db, office, letter, at, again=again)
+
+
+def _send(
+    db: sqlite_utils.Database, office: Office, letter: mails.Letter, at: int, *, again: bool = False
+) -> bool:
+    return mails.queue(db, office.vault, letter, at, notice=IS_NOTICE[letter.kind], again=again)
 
 
 def cause_of_notice(kind: mails.Kind, source: Enrollment) -> str:

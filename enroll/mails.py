@@ -7,6 +7,7 @@ the same name in the data directory's ``templates/`` takes the place of ours.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -30,6 +31,8 @@ Kind = Literal[
     "renewal_30",
     "renewal_7",
 ]
+
+Channel = Literal["mail", "postcard"]
 
 #: Kind -> the template it is written from.
 TEMPLATES: dict[Kind, str] = {
@@ -58,7 +61,7 @@ class Letter:
 
     cause: str
     kind: Kind
-    channel: Literal["mail", "postcard"]
+    channel: Channel
     user_id: str
     request_id: str | None
     recipient: str
@@ -73,7 +76,7 @@ class Queued:
 
     id: int
     kind: Kind
-    channel: Literal["mail", "postcard"]
+    channel: Channel
     user_id: str
     request_id: str | None
     recipient: str
@@ -87,7 +90,7 @@ def write_letter(
     kind: Kind,
     *,
     cause: str,
-    channel: Literal["mail", "postcard"],
+    channel: Channel,
     user_id: str,
     recipient: str,
     values: dict[str, str],
@@ -104,27 +107,45 @@ def write_letter(
     return Letter(cause, kind, channel, user_id, request_id, recipient, subject, body, shown)
 
 
-def queue(db: sqlite_utils.Database, vault: Vault, letter: Letter, at: int) -> bool:
-    """Queues a letter; False when its cause has had one already."""
+def queue(
+    db: sqlite_utils.Database, vault: Vault, letter: Letter, at: int, *, notice: bool, again: bool = False
+) -> bool:
+    """Queues a letter; False when its cause has had one already. ``notice``: nobody waits for it.
+
+    ``again``: a letter of its cause that failed or was cancelled, and never left, is queued once more, as it
+    is now and under its old number.
+    """
     cursor = db.execute(
-        "INSERT INTO mails(cause, kind, channel, user_id, request_id, recipient, subject, shown_body,"
-        " sealed_body, state, next_attempt_at, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?) ON CONFLICT(cause) DO NOTHING",
-        [
-            letter.cause,
-            letter.kind,
-            letter.channel,
-            letter.user_id,
-            letter.request_id,
-            letter.recipient,
-            letter.subject,
-            letter.shown_body,
-            vault.seal(_PURPOSE, letter.body.encode()),
-            at,
-            at,
-        ],
+        "INSERT INTO mails(cause, kind, channel, notice, user_id, request_id, recipient, subject, shown_body,"
+        " sealed_body, state, next_attempt_at, created_at, queued_at)"
+        " VALUES (:cause, :kind, :channel, :notice, :user_id, :request_id, :recipient, :subject, :shown_body,"
+        " :sealed_body, 'queued', :at, :at, :at)"
+        f" ON CONFLICT(cause) DO {_ONCE_MORE if again else 'NOTHING'}",
+        {
+            "cause": letter.cause,
+            "kind": letter.kind,
+            "channel": letter.channel,
+            "notice": int(notice),
+            "user_id": letter.user_id,
+            "request_id": letter.request_id,
+            "recipient": letter.recipient,
+            "subject": letter.subject,
+            "shown_body": letter.shown_body,
+            "sealed_body": vault.seal(_PURPOSE, letter.body.encode()),
+            "at": at,
+        },
     )
     return bool(cursor.rowcount)
+
+
+# Compare-and-set on the state: of two that queue it again one wins.
+_ONCE_MORE = (
+    "UPDATE SET state = 'queued', result = '', recipient = excluded.recipient, subject = excluded.subject,"
+    " shown_body = excluded.shown_body, sealed_body = excluded.sealed_body,"
+    " next_attempt_at = excluded.next_attempt_at, queued_at = excluded.queued_at,"
+    " refusals = 0, refused_since_at = NULL, unclear = 0, held_at = NULL"
+    " WHERE state IN ('failed', 'cancelled') AND sent_at IS NULL"
+)
 
 
 def newest(db: sqlite_utils.Database) -> int:
@@ -140,7 +161,7 @@ def hold_back(db: sqlite_utils.Database, after: int, at: int) -> None:
 def release(db: sqlite_utils.Database, at: int, user_id: str | None = None) -> int:
     """Lets held letters go, all or one user's; returns how many."""
     cursor = db.execute(
-        "UPDATE mails SET held_at = NULL, next_attempt_at = :at WHERE held_at IS NOT NULL"
+        "UPDATE mails SET held_at = NULL, next_attempt_at = :at, queued_at = :at WHERE held_at IS NOT NULL"
         " AND state = 'queued' AND (:user_id IS NULL OR user_id = :user_id)",
         {"at": at, "user_id": user_id},
     )
@@ -153,51 +174,28 @@ def held(db: sqlite_utils.Database) -> int:
     return int(found[0]["n"])
 
 
-def is_known(db: sqlite_utils.Database, cause: str) -> bool:
-    """Whether a cause has had its letter."""
-    return bool(rows(db, "SELECT 1 FROM mails WHERE cause = ?", [cause]))
-
-
-def claim_due(
-    db: sqlite_utils.Database, vault: Vault, at: int, lease: int, limit: int, furthest: int
-) -> list[Queued]:
-    """Takes letters that are due, so that no other process sends them for ``lease`` seconds.
-
-    None is put off by more than ``furthest`` seconds: the clock ran ahead, and has been set right since.
-    """
-    # "+id": else SQLite goes by id for the order's sake, through every letter there ever was, each second.
-    due = rows(
-        db,
-        "SELECT * FROM mails WHERE state = 'queued' AND held_at IS NULL"
-        " AND (next_attempt_at <= ? OR next_attempt_at > ?)"
-        " ORDER BY +id LIMIT ?",
-        [at, at + furthest, limit],
+def opened(row: Mapping[str, Any], vault: Vault) -> Queued:
+    """A letter of the queue, for delivery. BrokenSeal if it is none of this data directory's."""
+    names = (
+        "id",
+        "kind",
+        "channel",
+        "user_id",
+        "request_id",
+        "recipient",
+        "subject",
+        "attempts",
+        "created_at",
     )
-    for row in due:
-        db.execute(
-            "UPDATE mails SET next_attempt_at = ?, attempts = attempts + 1 WHERE id = ?",
-            [at + lease, row["id"]],
-        )
-    return [_opened(row, vault) for row in due]
-
-
-def hold(db: sqlite_utils.Database, letter: Queued, until_at: int) -> bool:
-    """Keeps a claimed letter for longer; False when its lease was over and another process has taken it."""
-    cursor = db.execute(
-        "UPDATE mails SET next_attempt_at = ? WHERE id = ? AND state = 'queued' AND attempts = ?",
-        [until_at, letter.id, letter.attempts],
+    return Queued(
+        **{name: row[name] for name in names}, body=vault.open(_PURPOSE, row["sealed_body"]).decode()
     )
-    return bool(cursor.rowcount)
 
 
-def mark_sent(db: sqlite_utils.Database, number: int, at: int, result: str) -> bool:
-    """Records the acceptance and wipes the body; False when it was recorded already."""
-    return _settle(db, number, "sent", result, at)
-
-
-def mark_failed(db: sqlite_utils.Database, number: int, result: str) -> bool:
-    """Records a final refusal by the recipient's server and wipes the body."""
-    return _settle(db, number, "failed", result, None)
+def of_cause(db: sqlite_utils.Database, cause: str) -> dict[str, Any] | None:
+    """State, moment of leaving and recipient of the letter that a cause has had."""
+    found = rows(db, "SELECT state, sent_at, recipient FROM mails WHERE cause = ?", [cause])
+    return found[0] if found else None
 
 
 def mark_bounced(db: sqlite_utils.Database, number: int, result: str) -> bool:
@@ -208,65 +206,63 @@ def mark_bounced(db: sqlite_utils.Database, number: int, result: str) -> bool:
     return bool(cursor.rowcount)
 
 
-def mark_cancelled(db: sqlite_utils.Database, number: int, result: str) -> bool:
-    """Records that the letter's cause is gone (its request has ended) and wipes the body."""
-    return _settle(db, number, "cancelled", result, None)
-
-
-def retry_at(db: sqlite_utils.Database, number: int, at: int, result: str) -> None:
-    """Puts a letter back until a later moment."""
-    db.execute(
-        "UPDATE mails SET next_attempt_at = ?, result = ? WHERE id = ? AND state = 'queued'",
-        [at, result, number],
-    )
+# What never left: it still waits, or was refused and may be tried again.
+_AT_HOME = "state IN ('queued', 'failed') AND sent_at IS NULL"
 
 
 def cancel_of_request(db: sqlite_utils.Database, request_id: str) -> int:
-    """Cancels what is still queued for a request that has ended; returns how many."""
+    """Cancels what never left for a request that has ended; returns how many."""
     cursor = db.execute(
         "UPDATE mails SET state = 'cancelled', sealed_body = NULL, result = 'the request has ended'"
-        " WHERE request_id = ? AND state = 'queued'",
+        f" WHERE request_id = ? AND {_AT_HOME}",
         [request_id],
     )
     return int(cursor.rowcount)
 
 
 def cancel_login_passwords(db: sqlite_utils.Database, user_id: str) -> None:
-    """Cancels what is still queued for a user and tells a login password: there is a newer one."""
+    """Cancels what never left for a user and tells a login password: there is a newer one."""
     db.execute(
         "UPDATE mails SET state = 'cancelled', sealed_body = NULL, result = 'there is a newer password'"
-        " WHERE user_id = ? AND kind IN ('user_id', 'password_reset') AND state = 'queued'",
+        f" WHERE user_id = ? AND kind IN ('user_id', 'password_reset') AND {_AT_HOME}",
         [user_id],
     )
 
 
 def redirect(db: sqlite_utils.Database, user_id: str, recipient: str) -> None:
-    """Sends what is still queued for a user to another address."""
+    """Sends what still waits for a user, and what is tried again, to another address.
+
+    Notices keep the address that was refused: by it `scheduler.notify` knows that another one has come.
+    """
     db.execute(
-        "UPDATE mails SET recipient = ? WHERE user_id = ? AND channel = 'mail' AND state = 'queued'",
+        "UPDATE mails SET recipient = ? WHERE user_id = ? AND channel = 'mail'"
+        f" AND {_AT_HOME} AND NOT (state = 'failed' AND notice)",
         [recipient, user_id],
     )
 
 
-def listed(db: sqlite_utils.Database, user_id: str | None = None, limit: int = 200) -> list[dict[str, Any]]:
+_SHOWN = (
+    "id, kind, channel, notice, user_id, request_id, recipient, subject, state, attempts, next_attempt_at,"
+    " created_at, held_at, sent_at, result"
+)
+
+
+def listed(
+    db: sqlite_utils.Database, user_id: str | None = None, limit: int = 200, state: str | None = None
+) -> list[dict[str, Any]]:
     """Letters for operators, newest first, without their bodies."""
-    where = "WHERE user_id = :user_id" if user_id is not None else ""
+    given = {"user_id": user_id, "state": state}
+    where = " AND ".join(f"{name} = :{name}" for name, value in given.items() if value is not None) or "1"
     return rows(
         db,
-        "SELECT id, kind, channel, user_id, request_id, recipient, subject, state, attempts,"
-        f" created_at, held_at, sent_at, result FROM mails {where} ORDER BY id DESC LIMIT :limit",
-        {"user_id": user_id, "limit": limit},
+        f"SELECT {_SHOWN} FROM mails WHERE {where} ORDER BY id DESC LIMIT :limit",
+        {**given, "limit": limit},
     )
 
 
 def shown(db: sqlite_utils.Database, number: int) -> dict[str, Any] | None:
     """One letter for operators, its secrets masked."""
-    found = rows(
-        db,
-        "SELECT id, kind, channel, user_id, request_id, recipient, subject, shown_body, state, attempts,"
-        " next_attempt_at, created_at, held_at, sent_at, result FROM mails WHERE id = ?",
-        [number],
-    )
+    found = rows(db, f"SELECT {_SHOWN}, shown_body FROM mails WHERE id = ?", [number])
     return found[0] if found else None
 
 
@@ -283,30 +279,6 @@ def check_templates(directory: Path | None) -> None:
     sample = dict.fromkeys((*names, *more), "x")
     for kind in TEMPLATES:
         _render(kind, sample, directory)
-
-
-def _settle(db: sqlite_utils.Database, number: int, state: str, result: str, sent_at: int | None) -> bool:
-    cursor = db.execute(
-        "UPDATE mails SET state = ?, result = ?, sent_at = ?, sealed_body = NULL"
-        " WHERE id = ? AND state = 'queued'",
-        [state, result, sent_at, number],
-    )
-    return bool(cursor.rowcount)
-
-
-def _opened(row: dict[str, Any], vault: Vault) -> Queued:
-    return Queued(
-        id=row["id"],
-        kind=row["kind"],
-        channel=row["channel"],
-        user_id=row["user_id"],
-        request_id=row["request_id"],
-        recipient=row["recipient"],
-        subject=row["subject"],
-        body=vault.open(_PURPOSE, row["sealed_body"]).decode(),
-        attempts=row["attempts"] + 1,
-        created_at=row["created_at"],
-    )
 
 
 # Templates are text, not HTML: nothing is escaped. An unknown value is an error, not an empty string.

@@ -90,21 +90,23 @@ async def end_renewed(office: Office) -> int:
     return len(used)
 
 
-async def notify(office: Office, today: date) -> Noticed:
+async def notify(office: Office, today: date, *, again: bool = False) -> Noticed:
     """Queues the renewal mails that are due on a day in Japan; run again, it queues nothing (R15).
 
-    After downtime a missed D-30 mail goes out late, unless D-7 has come: then only that one does.
+    After downtime a missed D-30 mail goes out late, unless D-7 has come: then only that one does. What never
+    left is queued once more when the fault is mended: its cause lives again, its user has another address, or
+    an operator says so (``again``).
     """
     counts = {"renewal_30": 0, "renewal_7": 0}
-    for source, kind in await asyncio.to_thread(_unnoticed, office, today):
+    for source, kind in await asyncio.to_thread(_unnoticed, office, today, again):
         counts[kind] += await office.database.write(
-            lambda db, s=source, k=kind: _notify_one(db, office, s, k)  # type: ignore[misc]
+            lambda db, s=source, k=kind: _notify_one(db, office, s, k, again)  # type: ignore[misc]
         )
     return Noticed(**counts)
 
 
-def _unnoticed(office: Office, today: date) -> list[tuple[Enrollment, mails.Kind]]:
-    """Certificates whose notice of the day has not been queued.
+def _unnoticed(office: Office, today: date, again: bool) -> list[tuple[Enrollment, mails.Kind]]:
+    """Certificates whose notice of the day has not been queued, or never left.
 
     Most have theirs for weeks: they are looked at every half minute, so they must cost no transaction.
     """
@@ -115,8 +117,41 @@ def _unnoticed(office: Office, today: date) -> list[tuple[Enrollment, mails.Kind
     return [
         (source, kind)
         for source, kind in due
-        if kind is not None and not mails.is_known(db, letters.cause_of_notice(kind, source))
+        if kind is not None and _missing(db, source, kind, again) and _wanted(db, source)
     ]
+
+
+def _missing(db: sqlite_utils.Database, source: Enrollment, kind: mails.Kind, again: bool) -> bool:
+    """Whether a certificate has no notice of a kind: none was queued, or it never left and may now."""
+    letter = mails.of_cause(db, letters.cause_of_notice(kind, source))
+    if letter is None:
+        return True
+    if letter["sent_at"] is not None or letter["state"] not in ("failed", "cancelled"):
+        return False
+    if again or letter["state"] == "cancelled":
+        return True
+    # Refused for good: the same address would be refused again, half a minute from now and ever after.
+    user = store.user(db, source.user_id)
+    return user is not None and user.mail != letter["recipient"]
+
+
+def _wanted(db: sqlite_utils.Database, source: Enrollment) -> bool:
+    """Whether somebody who may renew a certificate has not done so yet (D6)."""
+    if source.serial is None or not issuance.entitled(db, source.user_id):
+        return False
+    renewal = store.renewal_of(db, source.serial)
+    # A client that renews without the mail has a successor and no renewal of ours.
+    return (renewal is None or renewal.state in WAITING) and not _has_successor(db, source)
+
+
+def needless(db: sqlite_utils.Database, office: Office, renewal: Enrollment, kind: mails.Kind) -> str | None:
+    """Why a notice that has waited must not leave any more, in words for operators; None if it may."""
+    source = store.enrollment_of(db, renewal.replaces_serial or "")
+    if source is None or source.state not in LIVE or not _wanted(db, source):
+        return "there is nothing to renew any more"
+    due = due_notice(source, day_of(office.now()), office.settings)
+    # R15: after downtime only the second one.
+    return "the second notice has taken its place" if (kind, due) == ("renewal_30", "renewal_7") else None
 
 
 def due_notice(source: Enrollment, today: date, settings: Settings) -> mails.Kind | None:
@@ -134,18 +169,17 @@ def due_notice(source: Enrollment, today: date, settings: Settings) -> mails.Kin
     return None
 
 
-def _notify_one(db: sqlite_utils.Database, office: Office, source: Enrollment, kind: mails.Kind) -> bool:
+def _notify_one(
+    db: sqlite_utils.Database, office: Office, source: Enrollment, kind: mails.Kind, again: bool
+) -> bool:
     fresh = store.enrollment(db, source.request_id)
-    if fresh is None or fresh.state not in LIVE:
+    user = store.user(db, source.user_id)
+    if fresh is None or fresh.state not in LIVE or user is None or not _wanted(db, fresh):
         return False
-    user = store.user(db, fresh.user_id)
-    if user is None or not issuance.entitled(db, fresh.user_id):
+    if not _missing(db, fresh, kind, again):
         return False
     renewal = open_renewal(db, office, fresh, door=fresh.door)
-    # D6: renewed already, nothing to ask for. A client that renews without the mail is skipped too.
-    if renewal.state not in WAITING or _has_successor(db, fresh):
-        return False
-    return letters.renewal_notice(db, office, user, renewal, fresh, kind, office.now())
+    return letters.renewal_notice(db, office, user, renewal, fresh, kind, office.now(), again=True)
 
 
 def _has_successor(db: sqlite_utils.Database, source: Enrollment) -> bool:

@@ -116,23 +116,51 @@ CREATE TABLE mails (
     cause TEXT NOT NULL UNIQUE,
     kind TEXT NOT NULL,
     channel TEXT NOT NULL CHECK (channel IN ('mail', 'postcard')),
+    notice INTEGER NOT NULL DEFAULT 0,     -- 1: nobody waits for it, and it leaves within the hours
     user_id TEXT NOT NULL,
     request_id TEXT,
     recipient TEXT NOT NULL,
     subject TEXT NOT NULL,
     shown_body TEXT NOT NULL,              -- with every secret masked
-    sealed_body BLOB,                      -- wiped once accepted for delivery
+    sealed_body BLOB,                      -- wiped once accepted, or once its cause is gone
     state TEXT NOT NULL CHECK (state IN ('queued', 'sent', 'failed', 'cancelled')),
-    attempts INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,   -- how often a process took it: names the one that has it
+    claimed_until_at INTEGER NOT NULL DEFAULT 0,
     next_attempt_at INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
+    refusals INTEGER NOT NULL DEFAULT 0,   -- of this letter alone
+    refused_since_at INTEGER,
+    unclear INTEGER NOT NULL DEFAULT 0,    -- how often it was sent to its end and no answer came
+    created_at INTEGER NOT NULL,           -- with the number, its Message-ID
+    queued_at INTEGER NOT NULL DEFAULT 0,  -- last
     sent_at INTEGER,
     held_at INTEGER,                       -- since when it waits for an operator's release
     result TEXT NOT NULL DEFAULT ''
 ) STRICT;
-CREATE INDEX mails_queued ON mails(next_attempt_at) WHERE state = 'queued' AND held_at IS NULL;
+CREATE INDEX mails_queued ON mails(channel, notice, next_attempt_at)
+    WHERE state = 'queued' AND held_at IS NULL;
 CREATE INDEX mails_held ON mails(user_id) WHERE held_at IS NOT NULL AND state = 'queued';
+CREATE INDEX mails_failed ON mails(queued_at) WHERE state = 'failed';
+CREATE INDEX mails_left ON mails(sent_at) WHERE sent_at IS NOT NULL;
 CREATE INDEX mails_by_user ON mails(user_id);
+
+-- What holds every letter of a channel, for all processes: a refusal that is no recipient's.
+CREATE TABLE mail_lanes (
+    channel TEXT PRIMARY KEY CHECK (channel IN ('mail', 'postcard')),
+    refusals INTEGER NOT NULL DEFAULT 0,   -- in a row; 0: nothing holds
+    held_since_at INTEGER,
+    held_until_at INTEGER NOT NULL DEFAULT 0,
+    said TEXT NOT NULL DEFAULT '',
+    accepted_at INTEGER,                   -- when a letter was taken last
+    minute INTEGER NOT NULL DEFAULT 0,     -- since the epoch, and how many letters were begun in it
+    begun INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE mail_refusals (
+    command TEXT PRIMARY KEY,
+    count INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    said TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE audit (
     id INTEGER PRIMARY KEY,

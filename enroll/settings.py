@@ -48,6 +48,9 @@ class Settings:
     clock_behind_minutes: int = 10
     mail_from: str = "cpbs_ct@kinen-bs.com"
     mail_return_path: str = ""
+    #: Between these minutes of Japan's day notices leave that nobody waits for; equal: at any time.
+    notice_opens: int = 8 * 60
+    notice_closes: int = 20 * 60
     pickup_url: str = "https://pickup.localhost:8443/"
     renewal_url: str = "https://renewal.localhost:8443/"
     service_url: str = "https://service.localhost:8443/"

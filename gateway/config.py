@@ -96,6 +96,16 @@ def _mail_or_none(value: str) -> str | None:
     return None if value == "" else _mail(value)
 
 
+_HOURS = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)-([01]?\d|2[0-3]):([0-5]\d)")
+
+
+def _hours(value: str) -> str | None:
+    found = _HOURS.fullmatch(value)
+    if value == "" or (found and found.group(1, 2) != found.group(3, 4)):
+        return None
+    return "write two times of Japan's day, such as '8:00-20:00', or '' for any time"
+
+
 def _line(value: str) -> str | None:
     return None if value and value.isprintable() else "write one line of text"
 
@@ -277,7 +287,28 @@ class Mail:
     security: str = _setting("starttls", "'starttls', 'tls' or 'none'", _one_of("starttls", "tls", "none"))
     username: str = _setting("", "login at the SMTP server; '' for none")
     password_file: str = _setting("", "file with the password of that login, on one line; '' for none")
-    timeout: float = _setting(30.0, "seconds to wait for the SMTP server", _between(1, 300))
+    ca: str = _setting("", "PEM file of the only CA trusted for the SMTP server; '' trusts the system's CAs")
+    timeout: float = _setting(
+        30.0,
+        "seconds to wait for its answers; a letter it has got whole is waited for longer (RFC 5321)",
+        _between(1, 300),
+    )
+    connections: int = _setting(
+        4, "connections to it at once; most servers take ten or more of one client", _between(1, 100)
+    )
+    letters_per_connection: int = _setting(
+        100, "letters on each; many servers close after a hundred", _between(1, 100_000)
+    )
+    per_minute: int = _setting(
+        1_200,
+        "letters in a minute at most; 0: as many as go. Providers tell you theirs",
+        _between(0, 1_000_000),
+    )
+    notice_hours: str = _setting(
+        "8:00-20:00",
+        "when renewal notices leave, in Japan; '' at any time. What somebody waits for always leaves at once",
+        _hours,
+    )
 
 
 @dataclass(frozen=True)
@@ -475,6 +506,7 @@ def parse_config(text: str) -> Config:
 def settings_of(config: Config) -> Settings:
     """The policies that `enroll` works by, with the addresses of our sites in them."""
     port = config.public_port
+    opens, closes = _minutes(config.mail.notice_hours)
     policy = {each.name: getattr(config.policy, each.name) for each in fields(config.policy)}
     return Settings(
         **policy,
@@ -487,11 +519,20 @@ def settings_of(config: Config) -> Settings:
         clock_behind_minutes=config.clock.behind_minutes,
         mail_from=config.mail.from_,
         mail_return_path=config.mail.return_path,
+        notice_opens=opens,
+        notice_closes=closes,
         pickup_url=origin(config.sites.pickup[0], port) + "/",
         renewal_url=origin(config.sites.renewal[0], port) + "/",
         service_url=origin(config.sites.service[0], port) + "/",
         help_url=origin(config.sites.help[0], port) + "/",
     )
+
+
+def _minutes(hours: str) -> tuple[int, int]:
+    """Both ends of hours, in minutes from midnight; equal for any time."""
+    found = _HOURS.fullmatch(hours)
+    opens, opening, closes, closing = (int(each) for each in found.groups()) if found else (0, 0, 0, 0)
+    return 60 * opens + opening, 60 * closes + closing
 
 
 def origin(host: str, port: int) -> str:

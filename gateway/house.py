@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,10 +18,12 @@ from ca.clock import Clock, OffsetClock, SystemClock
 from ca.database import Database
 from ca.datadir import DataDir
 from ca.errors import ConfigError
+from ca.files import read_file
 from ca.sealing import read_line
 from ca.workers import KeyStock, Workers
 from enroll import mails, timekeeping
-from enroll.delivery import Outbox, Smtp, Transport
+from enroll.mail.smtp import Smtp
+from enroll.mail.transport import Outbox, Transport
 from enroll.office import Office
 from gateway.config import Config, Mail, read_config, settings_of
 
@@ -135,7 +138,7 @@ def is_demo(data: Path) -> bool:
 
 
 def transport_of(mail: Mail, data: Path) -> Transport:
-    """How letters leave. ConfigError if the password file cannot be read."""
+    """How letters leave. ConfigError if the password or the CA cannot be read."""
     outbox = Outbox(data / OUTBOX)
     if mail.transport == "outbox":
         return outbox
@@ -145,7 +148,30 @@ def transport_of(mail: Mail, data: Path) -> Transport:
             password = read_line(data / mail.password_file, "password")
         except ConfigError as error:
             raise ConfigError(f"mail.password_file: {error}") from None
-    return Smtp(mail.host, mail.port, mail.username, password, mail.security, mail.timeout, outbox)
+    return Smtp(
+        mail.host,
+        mail.port,
+        mail.username,
+        password,
+        mail.security,
+        mail.timeout,
+        outbox,
+        mail.connections,
+        mail.letters_per_connection,
+        mail.per_minute,
+        _mail_ca(data / mail.ca) if mail.ca else "",
+    )
+
+
+def _mail_ca(path: Path) -> str:
+    try:
+        pem = read_file(path, "CA").decode("ascii")
+        ssl.create_default_context(cadata=pem)
+    except ConfigError as error:
+        raise ConfigError(f"mail.ca: {error}") from None
+    except (ssl.SSLError, ValueError):
+        raise ConfigError(f"mail.ca: {path} holds no certificate; name a PEM file of the CA") from None
+    return pem
 
 
 def server_certificate(house: House, at: int) -> servers.ServerCertificate:

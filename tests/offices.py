@@ -19,7 +19,8 @@ from ca.sealing import PassphraseCost
 from ca.workers import KeyStock, Workers
 from enroll import timekeeping
 from enroll.acme.schema import migrations as acme_migrations
-from enroll.delivery import Outbox, deliver_due
+from enroll.delivery import deliver_due
+from enroll.mail.transport import Outbox
 from enroll.office import Office
 from enroll.people import Admission, Person, add_organisation, add_user
 from enroll.schema import migrations as enroll_migrations

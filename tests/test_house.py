@@ -23,6 +23,8 @@ CORES = (
     "enroll/problems.py",
     "enroll/jst.py",
     "enroll/settings.py",
+    "enroll/mail/replies.py",
+    "enroll/mail/hours.py",
     "enroll/acme/jws.py",
     "enroll/acme/wire.py",
     "ca/certificates.py",
@@ -50,7 +52,7 @@ NOT_IN_A_CORE = {
 HOMES = {
     "OpenSSL": ("ca/trust.py", "gateway/tls.py"),
     "asn1crypto": ("ca/",),
-    "aiosmtplib": ("enroll/delivery.py",),
+    "aiosmtplib": ("enroll/mail/smtp.py",),
     "jpholiday": ("gateway/hours.py",),
     "httptools": ("gateway/front.py", "gateway/proxy/exchange.py"),
 }

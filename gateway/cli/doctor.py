@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import socket
 import ssl
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,7 +20,12 @@ from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import owner_of
 from enroll import crls, mails, timekeeping
+from enroll.delivery import return_path
 from enroll.jst import days_left, shown, shown_day
+from enroll.mail import queue
+from enroll.mail.replies import Command
+from enroll.mail.smtp import Smtp
+from enroll.mail.transport import Refused
 from gateway.assembly import gate_of, sites_of
 from gateway.house import House, configured_hosts, server_certificate
 from gateway.proxy import mount
@@ -32,6 +39,8 @@ _SERVER_DAYS = 14
 # A certificate for people lives three years: an issuer with less left shortens them.
 _ISSUER_DAYS = 3 * 366
 _QUEUE = 100
+# Of a letter that could have left, in seconds.
+_LATE_SECONDS = 3_600
 _ANSWER_SECONDS = 5.0
 # What OpenSSL calls a certificate's fault (x509_vfy.h) -> what to do.
 _UPSTREAM_HINTS = {
@@ -39,6 +48,17 @@ _UPSTREAM_HINTS = {
     10: "renew the certificate of that server",
     62: "write the name that is in its certificate: upstream.server_name",
     64: "write the name that is in its certificate: upstream.server_name",
+}
+
+
+# What the mail server refused -> what to do. Letters wait meanwhile.
+_MAIL_HINTS: Mapping[Command, str] = {
+    "connect": "check mail.host, mail.port, mail.security and mail.ca; letters wait until it answers",
+    "greeting": "ask who runs it to let this machine's address in; letters wait until then",
+    "EHLO": "ask who runs it to let this machine's address in; letters wait until then",
+    "STARTTLS": "check mail.security, and name the CA of its certificate in mail.ca if it is your own",
+    "AUTH": "check mail.username and mail.password_file, then: sekisho reload, sekisho mail retry",
+    "MAIL": "write an address that this login may send from: mail.return_path, or mail.from",
 }
 
 
@@ -160,12 +180,20 @@ def _mail_server(house: House) -> list[Finding]:
                 "mail server", "notice", f"none: mails are files in {house.outbox}", "mail.transport = 'smtp'"
             )
         ]
+    assert isinstance(house.transport, Smtp)
+    where, sender = f"{mail.host}:{mail.port}", return_path(house.office)
     try:
-        socket.create_connection((mail.host, mail.port), _ANSWER_SECONDS).close()
-    except OSError as error:
-        hint = "mails wait in the queue until it answers: check mail.host and mail.port"
-        return [Finding("mail server", "bad", f"{mail.host}:{mail.port} does not answer ({error})", hint)]
-    return [Finding("mail server", "ok", f"{mail.host}:{mail.port} answers")]
+        _awaited(house.transport.try_out(sender))
+    except Refused as refused:
+        return [Finding("mail server", "bad", f"{where} refuses {refused}", _MAIL_HINTS[refused.command])]
+    login = f" as {mail.username}" if mail.username else ""
+    return [Finding("mail server", "ok", f"{where} takes letters of {sender}{login} ({mail.security})")]
+
+
+def _awaited(work: Coroutine[None, None, object]) -> None:
+    """Checks are plain functions, called from within an event loop: this one gets a loop of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 def _upstream(house: House) -> list[Finding]:
@@ -251,10 +279,23 @@ def _templates(house: House) -> list[Finding]:
 
 
 def _queue(house: House) -> list[Finding]:
-    waiting = mails.waiting(house.office.database.read())
-    if waiting < _QUEUE:
-        return [Finding("mail queue", "ok", f"{waiting} waiting")]
-    return [Finding("mail queue", "notice", f"{waiting} waiting", "see why: sekisho mail list")]
+    office = house.office
+    letters = queue.standing(office.database.read(), office.now(), office.settings)
+    found = (
+        f"{letters.waiting} waiting, {letters.failed} failed, {letters.put_off} put off by their recipients"
+    )
+    if letters.oldest:
+        found += f", the oldest for {letters.oldest // 60} minutes"
+    for lane in letters.held:
+        found += f"; all ({lane.channel}) held since {shown(lane.held_since_at or 0)}: {lane.said}"
+    if letters.held:
+        return [Finding("mail queue", "bad", found, "mend that, then: sekisho mail retry")]
+    if letters.oldest > _LATE_SECONDS or letters.waiting >= _QUEUE:
+        return [Finding("mail queue", "notice", found, "see why: sekisho mail list --state queued")]
+    if letters.failed:
+        hint = "see whose address is wrong: sekisho mail list --state failed"
+        return [Finding("mail queue", "notice", found, hint)]
+    return [Finding("mail queue", "ok", found)]
 
 
 def _register(house: House) -> list[Finding]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 import sqlite_utils
@@ -13,10 +14,11 @@ from rich.console import Console
 from enroll import mails, store, timekeeping
 from enroll.bounces import MAX_BYTES, parse_bounce, record_bounce
 from enroll.delivery import deliver_due
-from enroll.jst import day_of
+from enroll.jst import day_of, shown
+from enroll.mail import queue
 from enroll.refusals import Refusal
 from enroll.scheduler import notify
-from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing, plain
+from gateway.cli.frame import Answer, actor, answer, cell, detail, house_command, listing, plain
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
 from gateway.house import House
@@ -26,12 +28,14 @@ _MAIL = GROUPS["mail"]
 
 @house_command(_MAIL, "list")
 @of_user()
+@click.option("--state", type=click.Choice(["queued", "sent", "failed", "cancelled"]), help="Only these.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
-async def _list(house: House, user_id: str | None, limit: int) -> Answer:
-    """List letters, newest first, with what the mail server said."""
+async def _list(house: House, user_id: str | None, state: str | None, limit: int) -> Answer:
+    """List letters, newest first, with what the mail server said and when each is tried next."""
     if user_id is not None:
         known_user(house.office, user_id)
-    found = mails.listed(house.office.database.read(), user_id, limit)
+    db = house.office.database.read()
+    found = [_with_next_attempt(house, row) for row in mails.listed(db, user_id, limit, state)]
     columns = {
         "id": "No.",
         "kind": "Kind",
@@ -40,6 +44,7 @@ async def _list(house: House, user_id: str | None, limit: int) -> Answer:
         "recipient": "To",
         "state": "State",
         "created_at": "Queued",
+        "next_attempt_at": "Next attempt",
         "held_at": "Held",
         "sent_at": "Sent",
         "result": "Result",
@@ -54,6 +59,7 @@ async def _show(house: House, number: int) -> Answer:
     found = mails.shown(house.office.database.read(), number)
     if found is None:
         raise Refusal("not_found", field="mail")
+    found = _with_next_attempt(house, found)
     body = found["shown_body"]
     head = detail("mail", {name: value for name, value in found.items() if name != "shown_body"})
 
@@ -72,11 +78,12 @@ async def _deliver(house: House) -> Answer:
     # A pass takes up to fifty letters; what fails is put back for later, so this ends.
     while (sent := await deliver_due(house.office, house.transport)) > 0:
         accepted += sent
-    left, held = mails.waiting(house.office.database.read()), mails.held(house.office.database.read())
-    lines = [f"accepted: {accepted}, still queued: {left}"]
+    letters, held = _standing(house), mails.held(house.office.database.read())
+    lines = [f"accepted: {accepted}, still queued: {letters.waiting}", *_said_of_lanes(letters)]
     if held:
         lines.append(f"{held} are held back; to let them go: sekisho mail release")
-    return answer({"delivered": accepted, "waiting": left, "held": held}, *lines)
+    value = {"delivered": accepted, "waiting": letters.waiting, "held": held, "refused": _lanes(letters)}
+    return answer(value, *lines)
 
 
 @house_command(_MAIL, "release")
@@ -96,6 +103,96 @@ async def _release(house: House, user_id: str | None) -> Answer:
     released = await house.office.database.write(work)
     held = mails.held(house.office.database.read())
     return answer({"released": released, "held": held}, f"released: {released}, still held: {held}")
+
+
+@house_command(_MAIL, "retry")
+@click.option("--letter", "number", type=int, default=None, help="Only this one: queued, or failed.")
+@click.option("--all", "failed", is_flag=True, help="Those that failed, too, unless they had left before.")
+async def _retry(house: House, number: int | None, failed: bool) -> Answer:
+    """Try queued letters again at once, after the mail server is mended.
+
+    Ends what holds all letters and what puts off single ones. With --letter, that one goes first, and after a
+    hold the others follow once it is taken. What has left is never sent again.
+    """
+    if number is not None and failed:
+        raise click.UsageError("--letter names one letter, --all means every one: leave one out")
+    if number is not None:
+        return await _retry_one(house, number)
+
+    def work(db: sqlite_utils.Database) -> dict[str, int]:
+        at = house.office.now()
+        counts = {"failed": queue.retry_failed(db, at) if failed else 0, "waiting": queue.retry(db, at)}
+        store.audit(db, at, actor(), "mail.retried", "queue", **counts)
+        return counts
+
+    counts = await house.office.database.write(work)
+    lines = [f"tried again at once: {counts['waiting']}, of which had failed: {counts['failed']}"]
+    letters = _standing(house)
+    if letters.failed and not failed:
+        lines.append(f"failed, and left alone: {letters.failed}. See why: sekisho mail list --state failed")
+    return answer({"retried": counts}, *lines, _SENDING)
+
+
+_SENDING = "A running server sends them within a second; without one: sekisho mail deliver"
+
+
+async def _retry_one(house: House, number: int) -> Answer:
+    def work(db: sqlite_utils.Database) -> dict[str, Any]:
+        at = house.office.now()
+        letter = mails.shown(db, number)
+        if letter is None:
+            raise Refusal("not_found", field="mail")
+        if not queue.retry_one(db, number, at):
+            raise Refusal("conflict", field="mail", detail=_not_again(letter))
+        store.audit(db, at, actor(), "mail.retried", letter["user_id"], letter=number)
+        return _with_next_attempt(house, mails.shown(db, number) or letter, db)
+
+    letter = await house.office.database.write(work)
+    moment = cell("next_attempt_at", letter["next_attempt_at"])
+    value = {name: letter[name] for name in ("id", "state", "recipient", "next_attempt_at")}
+    return answer(
+        {"retried": value}, f"letter {number} to {letter['recipient']} is tried at {moment}", _SENDING
+    )
+
+
+def _not_again(letter: Mapping[str, Any]) -> str:
+    """Why a letter is not tried again, and what there is instead (R16)."""
+    number, user_id = letter["id"], letter["user_id"]
+    if letter["sent_at"] is not None:
+        return (
+            f"letter {number} has left, and nothing is sent twice; instead: sekisho user reset-password "
+            f"{user_id}, or a reissue"
+        )
+    if letter["held_at"] is not None:
+        return f"letter {number} is held back; to let it go: sekisho mail release --user {user_id}"
+    return f"letter {number} was cancelled ({letter['result']}); nothing of it is left to send"
+
+
+def _with_next_attempt(
+    house: House, letter: Mapping[str, Any], db: sqlite_utils.Database | None = None
+) -> dict[str, Any]:
+    """The letter as operators see it: tried next when everything it waits for is over."""
+    office = house.office
+    moment = queue.next_attempt(db or office.database.read(), dict(letter), office.now(), office.settings)
+    return {**letter, "notice": bool(letter["notice"]), "next_attempt_at": moment}
+
+
+def _standing(house: House) -> queue.Standing:
+    office = house.office
+    return queue.standing(office.database.read(), office.now(), office.settings)
+
+
+def _lanes(letters: queue.Standing) -> list[dict[str, Any]]:
+    names = ("channel", "held_since_at", "held_until_at", "said")
+    return [{name: getattr(lane, name) for name in names} for lane in letters.held]
+
+
+def _said_of_lanes(letters: queue.Standing) -> list[str]:
+    return [
+        f"every letter ({lane.channel}) waits until {shown(lane.held_until_at)}: {lane.said}. "
+        "Once mended: sekisho mail retry"
+        for lane in letters.held
+    ]
 
 
 @house_command(_MAIL, "bounce")
@@ -122,10 +219,13 @@ async def _bounce(house: House, file: BinaryIO) -> Answer:
     "--date", "day", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Japan's day; default: today."
 )
 async def _notify(house: House, day: datetime | None) -> Answer:
-    """Queue the renewal mails that are due on a day. Run again, it queues nothing."""
+    """Queue the renewal mails that are due on a day, and those that failed and never left.
+
+    Run again, it queues nothing.
+    """
     timekeeping.check(house.office)
     today = day.date() if day is not None else day_of(house.office.now())
-    queued = asdict(await notify(house.office, today))
+    queued = asdict(await notify(house.office, today, again=True))
     return answer(
         {"date": today.isoformat(), "queued": queued},
         f"{today}: queued {queued['renewal_30']} first and {queued['renewal_7']} second renewal mails",

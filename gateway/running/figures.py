@@ -13,7 +13,11 @@ import sqlite_utils
 from cryptography import x509
 
 import ca.store
-from enroll import crls, mails, store
+from enroll import crls, store
+from enroll.jst import shown
+from enroll.mail import queue
+from enroll.mail.replies import COMMANDS
+from enroll.office import Office
 from gateway.house import DATABASE, House
 from gateway.running.internal import at_most
 from gateway.running.metrics import Sample
@@ -23,6 +27,8 @@ _KEPT_SECONDS = 30.0
 _WRITE_SECONDS = 5.0
 # A server's certificate with less left is warned of: who renews by hand needs some weeks.
 _SERVER_SECONDS = 30 * 86_400
+# A letter that leaves later than this after it could has been forgotten by something.
+_LATE_SECONDS = 3_600
 # Bytes: the database's log grows by some MiB before they are put into the database.
 _ROOM = 16 * 2**20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -38,7 +44,7 @@ class Figures:
     async def samples(self, house: House, served: Mapping[str, int]) -> list[Sample]:
         """``served``: the ends (notAfter, epoch seconds) of certificates that are shown to visitors."""
         if time.monotonic() - self._counted_at > _KEPT_SECONDS:
-            self._counts = await asyncio.to_thread(lambda: list(_counts(house.office.database.read())))
+            self._counts = await asyncio.to_thread(_counted, house.office)
             self._counted_at = time.monotonic()
         size = sum(path.stat().st_size for path in house.data.glob(DATABASE + "*") if path.is_file())
         days = (
@@ -82,11 +88,25 @@ async def wrong_with(
 
 def warnings_of(house: House, served: Mapping[str, int], now: Callable[[], float] = time.time) -> list[str]:
     """What an operator has to see to while the house still serves. Each ends with what to do."""
-    return [
+    ending = [
         f"the certificate {name} ends in {(end - now()) / 86_400:.0f} days: {_renewing(house)}"
         for name, end in sorted(served.items())
         if now() <= end < now() + _SERVER_SECONDS
     ]
+    return ending + _letters_that_wait(house)
+
+
+def _letters_that_wait(house: House) -> list[str]:
+    office = house.office
+    letters = queue.standing(office.database.read(), office.now(), office.settings)
+    held = [
+        f"every letter ({lane.channel}) waits since {shown(lane.held_since_at or 0)} ({lane.said}): "
+        "mend that, then sekisho mail retry"
+        for lane in letters.held
+    ]
+    if letters.oldest <= _LATE_SECONDS or held:
+        return held
+    return [f"a letter waits for {letters.oldest // 60} minutes: sekisho mail list --state queued"]
 
 
 def late_lists(house: House) -> list[str]:
@@ -138,6 +158,11 @@ def _touch(db: sqlite_utils.Database) -> None:
     db.execute("UPDATE sessions SET ends_at = ends_at WHERE token_hash = ''")
 
 
+def _counted(office: Office) -> list[Sample]:
+    db = office.database.read()
+    return [*_counts(db), *_of_letters(db, office)]
+
+
 def _counts(db: sqlite_utils.Database) -> Iterator[Sample]:
     certificates = ca.store.count_by_status(db)
     for status, count in certificates.items():
@@ -147,7 +172,23 @@ def _counts(db: sqlite_utils.Database) -> Iterator[Sample]:
     yield "sekisho_certificates_issued_total", {}, issued
     for state, count in store.count_by_state(db).items():
         yield "sekisho_enrollments", {"state": state}, count
-    yield "sekisho_mails_waiting", {}, mails.waiting(db)
+
+
+def _of_letters(db: sqlite_utils.Database, office: Office) -> Iterator[Sample]:
+    letters = queue.standing(db, office.now(), office.settings)
+    yield "sekisho_mails_waiting", {}, letters.waiting
+    yield "sekisho_mails_failed", {}, letters.failed
+    yield "sekisho_mails_oldest_seconds", {}, letters.oldest
+    yield "sekisho_mails_sent_total", {}, letters.sent
+    held = {lane.channel for lane in letters.held}
+    for channel in queue.CHANNELS:
+        yield "sekisho_mails_held", {"channel": channel}, int(channel in held)
+    refusals = {each["command"]: each for each in queue.refusals(db)}
+    for command in COMMANDS:
+        refused = refusals.get(command)
+        yield "sekisho_mails_refused_total", {"command": command}, refused["count"] if refused else 0
+        if refused:
+            yield "sekisho_mails_refused_timestamp_seconds", {"command": command}, refused["last_at"]
 
 
 def _end(certificate: x509.Certificate) -> int:

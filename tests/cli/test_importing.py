@@ -289,15 +289,15 @@ def test_letters_are_held_and_released(peopled: Shell) -> None:
     """--hold-letters: nothing of the import leaves until it is released; other letters do."""
     text = "証券番号,氏名,メールアドレス\n12345678,A,a@example.jp\n12345678,B,b@example.jp\n"
     done = _import(peopled, text, "--hold-letters").value["rows"]
-    assert peopled("mail", "deliver").value == {"delivered": 2, "waiting": 0, "held": 4}
+    assert peopled("mail", "deliver").value == {"delivered": 2, "waiting": 0, "held": 4, "refused": []}
     first = done[0]["user_id"]
     letters = peopled("mail", "list", "--user", first).value["mails"]
     assert [each["held_at"] is not None for each in letters] == [True, True]
     assert peopled("mail", "release", "--user", first).value == {"released": 2, "held": 2}
-    assert peopled("mail", "deliver").value == {"delivered": 2, "waiting": 0, "held": 2}
+    assert peopled("mail", "deliver").value == {"delivered": 2, "waiting": 0, "held": 2, "refused": []}
     assert peopled("mail", "release").value == {"released": 2, "held": 0}
     assert peopled("mail", "release").value == {"released": 0, "held": 0}
-    assert peopled("mail", "deliver").value == {"delivered": 2, "waiting": 0, "held": 0}
+    assert peopled("mail", "deliver").value == {"delivered": 2, "waiting": 0, "held": 0, "refused": []}
     assert peopled("mail", "release", "--user", "nobody").error["field"] == "user_id"
     assert "letters.released" in {each["action"] for each in peopled("audit", "show").value["audit"]}
 

@@ -2,46 +2,18 @@
 
 import asyncio
 from dataclasses import replace
-from email import message_from_bytes, policy
 
 import pytest
 
 from ca.errors import ConfigError
 from enroll import applications, mails, people, pickup, store
-from enroll.delivery import Outbox, Smtp, deliver_due
+from enroll.delivery import deliver_due
+from enroll.mail import queue
+from enroll.mail.smtp import Smtp
+from enroll.mail.transport import Outbox
 from enroll.states import State
+from tests.mailserver import MailServer
 from tests.offices import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
-
-
-class MailServer:
-    """As much of RFC 5321 as a submission needs. ``answers`` are given to RCPT, one each, then 250."""
-
-    def __init__(self, answers=()):
-        self.answers = list(answers)
-        self.accepted = []
-        self.sender = None
-
-    async def serve(self, reader, writer):
-        writer.write(b"220 test ESMTP\r\n")
-        while line := (await reader.readline()).rstrip(b"\r\n"):
-            verb = line[:4].upper()
-            if verb in (b"EHLO", b"HELO", b"RSET"):
-                writer.write(b"250 test\r\n")
-            elif verb == b"MAIL":
-                self.sender = line.decode().partition("<")[2].partition(">")[0]
-                writer.write(b"250 ok\r\n")
-            elif verb == b"RCPT":
-                writer.write((self.answers.pop(0) if self.answers else "250 ok").encode() + b"\r\n")
-            elif verb == b"DATA":
-                writer.write(b"354 go on\r\n")
-                await writer.drain()
-                text = await reader.readuntil(b"\r\n.\r\n")
-                self.accepted.append(message_from_bytes(text[:-3], policy=policy.default))
-                writer.write(b"250 taken as 42\r\n")
-            else:
-                writer.write(b"221 bye\r\n")
-                break
-        writer.close()
 
 
 @pytest.fixture
@@ -50,11 +22,11 @@ async def office(tmp_path):
         yield office
 
 
-async def smtp(office, mail_server):
-    server = await asyncio.start_server(mail_server.serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+def smtp(office, server, **more):
+    """Our way to a mail server of a test."""
+    values = {"username": "", "password": "", "security": "none", "timeout": 5.0} | more
     postcards = Outbox(office.database.path.parent / "outbox")
-    return server, Smtp("127.0.0.1", port, "", "", "none", 5.0, postcards)
+    return Smtp("127.0.0.1", server.port, postcards=postcards, **values)
 
 
 def states(office):
@@ -64,9 +36,8 @@ def states(office):
 async def test_accepted_once_and_never_again(office):
     """R11: the server takes it, the request is 案内送信済, and a second run sends nothing."""
     admission = await admit(office)
-    mail_server = MailServer()
-    server, transport = await smtp(office, mail_server)
-    async with server:
+    async with MailServer().listening() as mail_server:
+        transport = smtp(office, mail_server)
         assert await deliver_due(office, transport) == 2
         assert await deliver_due(office, transport) == 0
     pickup = next(m for m in mail_server.accepted if "取得に関するご案内" in m["Subject"])
@@ -80,9 +51,8 @@ async def test_accepted_once_and_never_again(office):
 async def test_a_temporary_refusal_is_retried_until_accepted(office):
     """451 means later: a minute later the same letter, with the same Message-ID, is accepted."""
     await admit(office)
-    mail_server = MailServer(["451 greylisted", "451 greylisted"])
-    server, transport = await smtp(office, mail_server)
-    async with server:
+    async with MailServer({"RCPT": ["451 greylisted", "451 greylisted"]}).listening() as mail_server:
+        transport = smtp(office, mail_server)
         assert await deliver_due(office, transport) == 0
         assert set(states(office).values()) == {"queued"}
         assert await deliver_due(office, transport) == 0
@@ -94,9 +64,10 @@ async def test_a_temporary_refusal_is_retried_until_accepted(office):
 async def test_a_final_refusal_is_kept_for_the_desk(office):
     """550 means no: not sent again, and the operator sees the server's words (R17)."""
     admission = await admit(office)
-    mail_server = MailServer(["550 no such mailbox", "550 no such mailbox"])
-    server, transport = await smtp(office, mail_server)
-    async with server:
+    async with MailServer(
+        {"RCPT": ["550 no such mailbox", "550 no such mailbox"]}
+    ).listening() as mail_server:
+        transport = smtp(office, mail_server)
         await deliver_due(office, transport)
         clock_of(office).advance(days=1)
         await deliver_due(office, transport)
@@ -109,14 +80,26 @@ async def test_a_final_refusal_is_kept_for_the_desk(office):
 async def test_no_server_is_no_loss(office):
     """With nothing listening the letters wait."""
     await admit(office)
-    transport = Smtp("127.0.0.1", 1, "", "", "none", 5.0, Outbox(office.database.path.parent / "outbox"))
+    transport = smtp(office, MailServer())
     assert await deliver_due(office, transport) == 0
     assert set(states(office).values()) == {"queued"}
     clock_of(office).advance(seconds=60)
     assert len(await delivered(office)) == 2
 
 
-class SlowServer:
+class Server:
+    """A way out and its own only session; what it does with a letter is ``send``."""
+
+    connections, letters_per_connection, per_minute, alive = 1, 100, 0, True
+
+    async def open(self, channel):
+        return self
+
+    async def close(self):
+        pass
+
+
+class SlowServer(Server):
     """Takes a letter in five minutes, in which somebody else delivers what is due."""
 
     def __init__(self, office, other=None):
@@ -156,7 +139,7 @@ async def test_letters_that_left_cost_nothing(office):
         thousands = []
         db.conn.set_progress_handler(lambda: thousands.append(1), 1_000)
         try:
-            assert mails.claim_due(db, office.vault, office.now(), 120, 50, 3_600) == []
+            assert queue.next_due(db, "mail", office.now(), notices=True) is None
         finally:
             db.conn.set_progress_handler(None, 0)
         return len(thousands)
@@ -176,7 +159,7 @@ async def test_a_clock_that_ran_ahead_holds_no_letter_back(office):
 async def test_who_is_stopped_waits_for_the_answer(office):
     """Stopped while a letter is on its way, a process notes whether it was taken: nobody sends it again."""
 
-    class Taking:
+    class Taking(Server):
         def __init__(self):
             self.sent, self.answer = [], asyncio.Event()
 

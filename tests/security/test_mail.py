@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from enroll import mails
-from enroll.delivery import Outbox, deliver_due
+from enroll.delivery import deliver_due
+from enroll.mail.transport import Outbox
 from enroll.office import Office
 from enroll.people import Person, add_organisation, add_user
 from enroll.refusals import Refusal

@@ -1,0 +1,371 @@
+"""Who refused a letter is decided by what was refused; what is not the recipient's loses nothing."""
+
+from collections import Counter
+
+import pytest
+
+from enroll import changes, mails
+from enroll.delivery import deliver_due
+from enroll.mail import queue
+from enroll.mail.replies import Verdict, judge
+from enroll.mail.smtp import Smtp
+from enroll.mail.transport import Outbox
+from tests.mailserver import CUT, MailServer
+from tests.offices import POLICY_NUMBER, admit, clock_of, delivered, open_office
+
+PEOPLE = ("K11111111", "K22222222", "K33333333")
+LETTERS = 2 * len(PEOPLE)
+
+
+@pytest.fixture
+async def office(tmp_path):
+    async with open_office(tmp_path) as office:
+        yield office
+
+
+async def queued(office):
+    for user_id in PEOPLE:
+        await admit(office, user_id)
+
+
+def smtp(office, server, **more):
+    values = {"username": "", "password": "", "security": "none", "timeout": 5.0} | more
+    return Smtp("127.0.0.1", server.port, postcards=Outbox(office.database.path.parent / "outbox"), **values)
+
+
+def letters(office):
+    return list(reversed(mails.listed(office.database.read())))
+
+
+def states(office):
+    return Counter(letter["state"] for letter in letters(office))
+
+
+def bodies(office):
+    return office.database.read().execute("SELECT count(sealed_body) FROM mails").fetchone()[0]
+
+
+# Of the server's own words, as they were seen; with AUTH a login is given.
+TABLE = [
+    ("greeting", "554 no service from your address"),
+    ("EHLO", "550 access denied"),
+    ("AUTH", "534 mechanism too weak"),
+    ("AUTH", "535 credentials wrong"),
+    ("AUTH", "538 encryption required"),
+    ("AUTH", "550 account disabled"),
+    ("MAIL", "553 sender not owned by user"),
+    ("MAIL", "550 5.4.5 daily quota exceeded"),
+    ("DATA", "552 message size"),
+    ("DATA", "554 5.7.1 looks like spam"),
+    ("dot", "552 message size"),
+    ("dot", "554 5.7.1 looks like spam"),
+    ("dot", "452 insufficient storage"),
+    ("RCPT", "554 5.7.1 relay access denied"),
+    ("RCPT", "550 relaying denied"),
+    ("RCPT", "530 authentication required"),
+    ("RCPT", "550 5.1.8 sender's domain does not exist"),
+    ("RCPT", "451 4.3.0 queue file write error"),
+    ("MAIL", "421 4.3.2 shutting down"),
+    ("RCPT", "421 4.7.0 slow down"),
+    ("DATA", "421 4.3.2 shutting down"),
+    ("greeting", CUT),
+    ("EHLO", CUT),
+    ("MAIL", CUT),
+    ("RCPT", CUT),
+    ("DATA", CUT),
+    ("dot", CUT),
+]
+
+
+@pytest.mark.parametrize(("command", "answer"), TABLE)
+async def test_what_is_not_the_recipients_holds_every_letter_and_loses_none(office, command, answer):
+    """One refusal, one back-off for all: nobody else is tried, nothing fails, and no text is wiped.
+
+    When the server is mended and the back-off is over, each letter leaves once.
+    """
+    await queued(office)
+    login = ("me", "secret")
+    async with MailServer({command: answer}, login=login).listening() as server:
+        transport = smtp(office, server, username=login[0], password=login[1])
+        assert await deliver_due(office, transport) == 0
+        assert await deliver_due(office, transport) == 0
+        assert server.connections == 1
+        assert server.heard["RCPT"] <= 1
+        assert (states(office), bodies(office)) == ({"queued": LETTERS}, LETTERS)
+        lane = queue.lane(office.database.read(), "mail")
+        assert (lane.refusals, lane.held_until_at) == (1, office.now() + 60)
+        server.answers.clear()
+        assert await deliver_due(office, transport) == 0
+        clock_of(office).advance(seconds=60)
+        while await deliver_due(office, transport):
+            pass
+    assert states(office) == {"sent": LETTERS}
+    assert Counter(message["Message-ID"] for message in server.accepted).most_common(1)[0][1] == 1
+
+
+async def test_no_answer_at_all_holds_every_letter(office):
+    """A port that nobody listens on, and a server without STARTTLS, are told in words."""
+    await queued(office)
+    assert await deliver_due(office, smtp(office, MailServer())) == 0
+    assert queue.lane(office.database.read(), "mail").said.startswith("connect Error connecting to 127.0.0.1")
+    clock_of(office).advance(seconds=60)
+    async with MailServer().listening() as server:
+        assert await deliver_due(office, smtp(office, server, security="starttls")) == 0
+        said = queue.lane(office.database.read(), "mail").said
+    assert said == "STARTTLS SMTP STARTTLS extension not supported by server."
+    assert states(office) == {"queued": LETTERS}
+
+
+async def test_a_login_that_is_not_asked_for_is_no_letters_fault(office):
+    """A server that knows no AUTH holds the letters, too."""
+    await queued(office)
+    async with MailServer().listening() as server:
+        assert await deliver_due(office, smtp(office, server, username="me", password="secret")) == 0
+    assert queue.lane(office.database.read(), "mail").said.startswith("AUTH The SMTP AUTH extension")
+    assert states(office) == {"queued": LETTERS}
+
+
+@pytest.mark.parametrize("answer", ["550 5.1.1 user unknown", "550 no such user", "552 5.2.2 mailbox full"])
+async def test_a_recipients_refusal_is_that_letters_only(office, answer):
+    """RCPT belongs to the recipient: its letters fail, everybody else's leave, and nothing is held."""
+    await queued(office)
+    refusing = MailServer(by_recipient={"k22222222@example.jp": answer})
+    async with refusing.listening() as server:
+        assert await deliver_due(office, smtp(office, server)) == LETTERS - 2
+    assert states(office) == {"sent": LETTERS - 2, "failed": 2}
+    assert {row["result"] for row in letters(office) if row["state"] == "failed"} == {f"RCPT {answer}"}
+    assert queue.lane(office.database.read(), "mail").refusals == 0
+
+
+@pytest.mark.parametrize("answer", ["450 4.2.0 greylisted", "451 try again later", "452 4.2.2 mailbox full"])
+async def test_a_recipients_delay_is_that_letters_only(office, answer):
+    """4yz at RCPT has that letter wait, and nobody else."""
+    await queued(office)
+    refusing = MailServer(by_recipient={"k11111111@example.jp": answer})
+    async with refusing.listening() as server:
+        transport = smtp(office, server)
+        assert await deliver_due(office, transport) == LETTERS - 2
+        assert states(office) == {"sent": LETTERS - 2, "queued": 2}
+        server.by_recipient.clear()
+        assert await deliver_due(office, transport) == 0
+        clock_of(office).advance(seconds=60)
+        assert await deliver_due(office, transport) == 2
+
+
+@pytest.mark.parametrize("answer", ["550 5.7.1 policy", "550 5.7.133 senders from outside are refused"])
+async def test_in_doubt_a_letter_stays_and_others_leave(office, answer):
+    """What may be about us or about one mailbox: with others getting through it is this letter's."""
+    await queued(office)
+    refusing = MailServer(by_recipient={"k33333333@example.jp": answer})
+    async with refusing.listening() as server:
+        transport = smtp(office, server)
+        assert await deliver_due(office, transport) == 4
+        # Two doubts in a row, of the same mailbox: now it might be all, and one minute goes by.
+        assert states(office) == {"sent": 4, "queued": 2}
+        await admit(office, "K44444444")
+        clock_of(office).advance(seconds=60)
+        assert await deliver_due(office, transport) >= 1
+        clock_of(office).advance(seconds=120)
+        while await deliver_due(office, transport):
+            pass
+        assert states(office) == {"sent": 6, "queued": 2}
+        assert {row["result"] for row in letters(office) if row["state"] == "queued"} == {f"RCPT {answer}"}
+
+
+async def test_a_letter_in_doubt_is_given_up_after_five_days_and_kept(office):
+    """The cap: refused for five days while the server took others, it is `failed`, its text still there."""
+    await admit(office)
+    answers = {"k12345678@example.jp": "550 5.7.1 policy"}
+    async with MailServer(by_recipient=answers).listening() as server:
+        transport = smtp(office, server)
+        for day in range(7):
+            await admit(office, f"K9999999{day}")
+            for _ in range(24):
+                clock_of(office).advance(hours=1)
+                while await deliver_due(office, transport):
+                    pass
+            if day == 3:
+                assert states(office) == {"sent": 8, "queued": 2}
+    assert states(office) == {"sent": 14, "failed": 2}
+    failed = [row for row in letters(office) if row["state"] == "failed"]
+    assert {row["result"] for row in failed} == {"given up: RCPT 550 5.7.1 policy"}
+    assert bodies(office) == 2
+
+
+async def test_a_server_that_takes_nothing_for_weeks_has_nothing_given_up(office):
+    """The cap never counts time in which no other letter was taken either."""
+    await admit(office)
+    async with MailServer({"RCPT": "554 5.7.1 relay access denied"}).listening() as server:
+        transport = smtp(office, server)
+        for _ in range(20):
+            clock_of(office).advance(days=1)
+            assert await deliver_due(office, transport) == 0
+    assert states(office) == {"queued": 2}
+
+
+async def test_closing_in_the_middle_is_met_by_a_new_connection(office):
+    """421, or a cut, after some letters is how servers end a long connection: nothing waits."""
+    await queued(office)
+    many = {"MAIL": ["250 ok", "250 ok", "421 4.7.0 too many messages", "250 ok", CUT, "250 ok"]}
+    async with MailServer(many).listening() as server:
+        assert await deliver_due(office, smtp(office, server)) == LETTERS
+    assert (server.connections, states(office)) == (3, {"sent": LETTERS})
+
+
+async def test_a_connection_cut_after_the_dot_sends_the_letter_again_under_its_number(office):
+    """At least once (RFC 1047): the server may have it or not; the Message-ID tells the copies as one."""
+    await admit(office)
+    async with MailServer({"dot": [CUT]}).listening() as server:
+        transport = smtp(office, server)
+        assert await deliver_due(office, transport) == 0
+        assert {row["state"] for row in letters(office)} == {"queued"}
+        clock_of(office).advance(seconds=60)
+        assert await deliver_due(office, transport) == 2
+    assert len({message["Message-ID"] for message in server.accepted}) == 2
+
+
+async def test_a_letter_that_ends_every_connection_is_not_sent_for_ever(office):
+    """Three times to its end without an answer, while others are taken: each may have been a copy."""
+    await admit(office)
+    async with MailServer(cut_after_dot={"k12345678@example.jp"}).listening() as server:
+        transport = smtp(office, server)
+        for number in range(12):
+            await admit(office, f"K7777777{number % 10}{number // 10}")
+            for _ in range(3):
+                clock_of(office).advance(hours=5)
+                await deliver_due(office, transport)
+    found = [mails.shown(office.database.read(), number) for number in (1, 2)]
+    assert [letter["state"] for letter in found] == ["failed", "failed"]
+    assert {letter["result"] for letter in found} == {"given up: DATA Unexpected EOF received"}
+    assert states(office) == {"sent": 24, "failed": 2}
+
+
+# -- the back-off is one, and an operator ends it ------------------------------------------------------------
+
+
+async def test_the_backoff_grows_to_a_quarter_of_an_hour_for_all_together(office):
+    """60, 300, 900, 900 seconds: one login each, however many letters wait."""
+    await queued(office)
+    async with MailServer({"AUTH": "535 credentials wrong"}).listening() as server:
+        transport = smtp(office, server, username="me", password="secret")
+        for attempt, wait in enumerate((60, 300, 900, 900), 1):
+            assert await deliver_due(office, transport) == 0
+            assert server.heard["AUTH"] == attempt
+            clock_of(office).advance(seconds=wait - 1)
+            assert await deliver_due(office, transport) == 0
+            assert server.heard["AUTH"] == attempt
+            clock_of(office).advance(seconds=1)
+
+
+async def test_retry_ends_the_backoff_at_once(office):
+    """Mended, and told so: everything leaves in the same second."""
+    await queued(office)
+    async with MailServer({"MAIL": "553 sender not owned by user"}).listening() as server:
+        transport = smtp(office, server)
+        for _ in range(3):
+            await deliver_due(office, transport)
+            clock_of(office).advance(seconds=900)
+        await deliver_due(office, transport)
+        server.answers.clear()
+        assert await deliver_due(office, transport) == 0
+        assert await office.database.write(lambda db: queue.retry(db, office.now())) == LETTERS
+        assert await deliver_due(office, transport) == LETTERS
+
+
+async def test_retry_of_one_letter_sends_that_one_first_and_then_the_others(office):
+    """One letter goes ahead; refused again, the others are not tried."""
+    await queued(office)
+    async with MailServer({"MAIL": "553 sender not owned by user"}).listening() as server:
+        transport = smtp(office, server)
+        await deliver_due(office, transport)
+        assert await office.database.write(lambda db: queue.retry_one(db, 5, office.now()))
+        assert await deliver_due(office, transport) == 0
+        assert server.heard["MAIL"] == 2
+        assert mails.shown(office.database.read(), 5)["attempts"] == 1
+        server.answers.clear()
+        assert await office.database.write(lambda db: queue.retry_one(db, 5, office.now()))
+        assert await deliver_due(office, transport) == LETTERS
+    assert server.recipients[0] == "k33333333@example.jp"
+
+
+async def test_a_failed_letter_is_tried_again_at_the_new_address(office):
+    """An address put right and a word of the operator: the same letter, its passwords in it, leaves."""
+    await admit(office)
+    refusing = MailServer(by_recipient={"k12345678@example.jp": "550 5.1.1 user unknown"})
+    async with refusing.listening() as server:
+        transport = smtp(office, server)
+        await deliver_due(office, transport)
+        assert states(office) == {"failed": 2}
+        await changes.change_user(office, "K12345678", {"mail": "right@example.jp"}, actor="test")
+        assert await office.database.write(lambda db: queue.retry_failed(db, office.now())) == 2
+        assert await office.database.write(lambda db: queue.retry_failed(db, office.now())) == 0
+        assert await deliver_due(office, transport) == 2
+    assert server.recipients == ["right@example.jp"] * 2
+
+
+async def test_what_has_left_is_never_tried_again(office):
+    """R16: sent, come back or cancelled, a letter is not sent by any retry."""
+    await admit(office)
+    await delivered(office)
+    await office.database.write(lambda db: mails.mark_bounced(db, 1, "bounced"))
+    for number in (1, 2):
+        assert not await office.database.write(lambda db, n=number: queue.retry_one(db, n, office.now()))
+    assert await office.database.write(lambda db: queue.retry_failed(db, office.now())) == 0
+
+
+# -- organisations that are disabled for a while -----------------------------------------------------------
+
+
+async def test_letters_of_a_disabled_organisation_wait_and_leave_when_it_is_enabled(office):
+    """E6: disabling revokes nothing and is taken back; a letter that came due meanwhile is not lost."""
+    await admit(office)
+    await changes.disable_organisation(office, POLICY_NUMBER, actor="desk")
+    assert await delivered(office) == []
+    assert states(office) == {"queued": 2}
+    await changes.enable_organisation(office, POLICY_NUMBER, actor="desk")
+    assert len(await delivered(office)) == 2
+    assert states(office) == {"sent": 2}
+
+
+# -- whose an answer is, as a table ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said", "verdict"),
+    [
+        ("RCPT", 550, "5.1.1 user unknown", Verdict.FINAL),
+        ("RCPT", 550, "5.1.10 null MX", Verdict.FINAL),
+        ("RCPT", 553, "5.1.3 bad address syntax", Verdict.FINAL),
+        ("RCPT", 550, "5.2.1 mailbox disabled", Verdict.FINAL),
+        ("RCPT", 550, "No such user here", Verdict.FINAL),
+        ("RCPT", 501, "bad address", Verdict.FINAL),
+        ("RCPT", 551, "user not local", Verdict.FINAL),
+        ("RCPT", 550, "5.1.7 bad sender's mailbox", Verdict.SERVER),
+        ("RCPT", 550, "5.4.5 daily sending quota exceeded", Verdict.SERVER),
+        ("RCPT", 552, "5.3.1 mail system full", Verdict.SERVER),
+        ("RCPT", 503, "5.5.1 need MAIL first", Verdict.SERVER),
+        ("RCPT", 0, "Connection lost", Verdict.SERVER),
+        ("RCPT", 554, "5.7.1 <a@b.test>: Relay access denied", Verdict.DOUBT),
+        ("RCPT", 454, "4.7.1 relay access denied", Verdict.DOUBT),
+        ("RCPT", 550, "relay not permitted", Verdict.DOUBT),
+        ("RCPT", 550, "Sender verify failed", Verdict.DOUBT),
+        ("RCPT", 554, "your IP is on a block list", Verdict.DOUBT),
+        ("RCPT", 550, "5.4.1 recipient address rejected: access denied", Verdict.DOUBT),
+        ("RCPT", 550, "5.7.133 only for members", Verdict.DOUBT),
+        ("RCPT", 550, "5.1.1 mailbox of the relay's owner unknown", Verdict.FINAL),
+        ("RCPT", 450, "4.7.1 greylisted", Verdict.LATER),
+        ("RCPT", 450, "4.2.1 mailbox gets too much", Verdict.LATER),
+        ("RCPT", 452, "mailbox full", Verdict.LATER),
+        ("DATA", 552, "5.3.4 message too large", Verdict.DOUBT),
+        ("DATA", 552, "5.2.2 mailbox full", Verdict.DOUBT),
+        ("DATA", 451, "4.3.0 local error", Verdict.SERVER),
+        ("DATA", 0, "Timed out waiting for server response", Verdict.UNCLEAR),
+        ("MAIL", 552, "5.2.2 mailbox full", Verdict.SERVER),
+        ("AUTH", 550, "5.1.1 user unknown", Verdict.SERVER),
+        ("greeting", 550, "5.1.1 user unknown", Verdict.SERVER),
+        ("outbox", 0, "No space left on device", Verdict.SERVER),
+    ],
+)
+def test_whose_an_answer_is(command, code, said, verdict):
+    """The command decides; at RCPT the enhanced code (RFC 3463), then the words; nothing final by doubt."""
+    assert judge(command, code, said) is verdict
