@@ -21,9 +21,10 @@ from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll.jst import shown, shown_day
 from enroll.openings import renewable_until
 from enroll.refusals import Refusal
-from gateway import http, references
+from gateway import cookies, http, references
 from gateway.context import Gate, Role
 from gateway.hours import desk_open, desk_opens_at
+from gateway.sessions import cookie_name
 from gateway.words import (
     ABOUT_CERTIFICATE,
     ABOUT_REISSUE,
@@ -51,6 +52,9 @@ _TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Envi
 #: What is behind every other route: each path there is, with a line break in it too.
 EVERY_PATH = r"/{rest:[\s\S]*}"
 _LANGUAGE_COOKIE = "__Host-lang"
+#: Of the connectivity test; told to nobody, and opens nothing.
+CHECK_COOKIE = "__Host-check"
+_OTHER_COOKIES = (_LANGUAGE_COOKIE, CHECK_COOKIE)
 _LANGUAGES = ("ja", "en")
 _FORM_LIMIT = 64 * 1024
 # No form of ours has a dozen.
@@ -208,7 +212,7 @@ def _elsewhere(origin: str, page: str, language: str) -> str:
 
 def language_of(request: web.Request) -> str:
     """``ja`` unless the visitor switched: by ``?lang=`` now, or by cookie before."""
-    asked = request.query.get("lang") or request.cookies.get(_LANGUAGE_COOKIE)
+    asked = request.query.get("lang") or cookies.read(request, _LANGUAGE_COOKIE).value
     return asked if asked in _LANGUAGES else "ja"
 
 
@@ -257,7 +261,21 @@ async def _frame(request: web.Request, handler: Handler) -> web.StreamResponse:
             response.set_cookie(
                 _LANGUAGE_COOKIE, asked, path="/", secure=True, samesite="Lax", max_age=31_536_000
             )
+        _clear_odd_cookies(request, response)
     return response
+
+
+def _clear_odd_cookies(request: web.Request, response: web.StreamResponse) -> None:
+    """Takes away what stood for a cookie of ours and is none. A session's name is not planted by accident:
+    then all of the domain's cookies go, or whoever planted it would keep the visitor out for good."""
+    session = cookie_name(request.app[SITE])
+    for name in (session, *_OTHER_COOKIES):
+        if cookies.read(request, name).odd:
+            if name not in response.cookies:
+                response.headers.add("Set-Cookie", cookies.deletion(name))
+            if name == session:
+                response.headers["Clear-Site-Data"] = cookies.CLEAR
+                http.connection(request).count("refused.cookie")
 
 
 @web.middleware

@@ -16,7 +16,7 @@ from aiohttp import web
 from ca.database import rows
 from enroll import store, timekeeping
 from enroll.office import Office, token_hash
-from gateway import http
+from gateway import cookies, http
 from gateway.browsers import browser_of
 from gateway.http import SUBJECT
 
@@ -111,18 +111,21 @@ async def find(
     office: Office, request: web.BaseRequest, site: str, *, fingerprint: str = ""
 ) -> Session | None:
     """The session of a request, or None: unknown, ended, of another site or another certificate."""
-    token = request.cookies.get(cookie_name(site))
+    token = presented(request, site).value
     session = await find_by_token(office, token, site, fingerprint=fingerprint)
     if session is not None:
         request[SUBJECT] = session.subject
     return session
 
 
-async def find_by_token(
-    office: Office, token: str | None, site: str, *, fingerprint: str = ""
-) -> Session | None:
-    """`find`, for the value of the cookie."""
-    if not token or len(token) > 100 or not token.isascii():
+def presented(request: web.BaseRequest, site: str) -> cookies.Reading:
+    """What a request says of the site's session cookie."""
+    return cookies.read(request, cookie_name(site))
+
+
+async def find_by_token(office: Office, token: str, site: str, *, fingerprint: str = "") -> Session | None:
+    """`find`, for the value of the cookie; empty for none."""
+    if not token or len(token) > 100:
         return None
     found = rows(office.database.read(), "SELECT * FROM sessions WHERE token_hash = ?", [token_hash(token)])
     if not found:

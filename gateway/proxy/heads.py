@@ -11,6 +11,8 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import NamedTuple
 
+from gateway.cookies import ABSENT, Ours, Reading
+
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 Noted = dict[bytes, list[bytes]]
 
@@ -181,19 +183,20 @@ class Fields(NamedTuple):
     """The fields of a head, looked at once.
 
     ``lines``: what goes on, as it came. ``noted``: the values of what means something to the gate, by the
-    name in lower case; some of these go on as well.
+    name in lower case; some of these go on as well. ``cookie``: what it says of the site's session cookie.
     """
 
     lines: list[bytes]
     noted: Noted
+    cookie: Reading = ABSENT
 
 
 def sorter(
-    noted: Mapping[bytes, bool], off: Callable[[bytes], bool], cookie: bytes = b""
+    noted: Mapping[bytes, bool], off: Callable[[bytes], bool], cookie: Ours | None = None
 ) -> Callable[[Iterable[tuple[bytes, bytes]]], Fields]:
     """A function that sorts the fields of a head. ``noted``: name -> whether it goes on as well.
 
-    ``off``: what does not go on. ``cookie``: the name of our session cookie, nobody else's business.
+    ``off``: what does not go on. ``cookie``: our session cookie, nobody else's business.
     """
     memo: dict[bytes, tuple[bytes, bool]] = {}
 
@@ -208,12 +211,13 @@ def sorter(
     def sort(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
         lines: list[bytes] = []
         found: Noted = {}
+        reading = ABSENT
         for name, value in headers:
             label, goes_on = memo.get(name) or learn(name)
             if label:
                 found.setdefault(label, []).append(value)
-                if cookie and label == b"cookie" and cookie in value:
-                    value = _without_cookie(value, cookie)
+                if label == b"cookie" and cookie is not None:
+                    reading, value = cookie.taken_from(value)
                     if not value:
                         continue
             if goes_on:
@@ -222,7 +226,9 @@ def sorter(
             named = connection_options(found) - _USUAL_OPTIONS
             if named:  # RFC 9110 7.6.1: theirs for this connection only
                 lines = [line for line in lines if line.partition(b":")[0].lower() not in named]
-        return Fields(lines, found)
+        if cookie is not None and len(found.get(b"cookie", ())) > 1:
+            reading = cookie.read(found[b"cookie"])
+        return Fields(lines, found, reading)
 
     return sort
 
@@ -296,15 +302,15 @@ def response_head(
     *,
     framing: bytes,
     close: bool = False,
-    cookie: bytes = b"",
+    cookie: Ours | None = None,
     date: Callable[[], bytes],
     ours: bytes = b"",
 ) -> bytes:
     """The head as the client gets it. ``framing``: our own Content-Length or Transfer-Encoding line.
     ``ours``: further whole lines of ours.
 
-    ``cookie``: a name that the upstream must not set, because it is ours. ``date``: asked for an answer
-    that has none.
+    ``cookie``: one that the upstream must not set, in whatever form, because it is ours. ``date``: asked
+    for an answer that has none.
     """
     return b"HTTP/1.1 %d %s\r\n%s%s%s%s" % (
         status,
@@ -327,12 +333,12 @@ def reason_of(status: int, reason: bytes) -> bytes:
         return b""
 
 
-def interim_head(status: int, reason: bytes, fields: Fields, cookie: bytes = b"") -> bytes:
+def interim_head(status: int, reason: bytes, fields: Fields, cookie: Ours | None = None) -> bytes:
     """A 1xx head, which has no framing and no Date. ``cookie``: as in `response_head`."""
     return b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, reason, _lines_but(fields, cookie))
 
 
-def switching_head(reason: bytes, fields: Fields, cookie: bytes = b"") -> bytes:
+def switching_head(reason: bytes, fields: Fields, cookie: Ours | None = None) -> bytes:
     """The head of a 101 that `accepted` has checked. ``cookie``: as in `response_head`."""
     return b"HTTP/1.1 101 %s\r\n%sConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % (
         reason,
@@ -462,17 +468,6 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def cookie_value(headers: RawHeaders, name: str) -> str | None:
-    """The value of a cookie; None without one. Of several, the first."""
-    wanted = name.encode("ascii")
-    for value in values_of(headers, b"cookie"):
-        for pair in value.split(b";"):
-            found, equals, text = pair.strip().partition(b"=")
-            if equals and found == wanted:
-                return text.decode("latin-1")
-    return None
-
-
 def values_of(headers: RawHeaders, wanted: bytes) -> list[bytes]:
     """The values of a field, in order. ``wanted`` in lower case."""
     size = len(wanted)
@@ -490,29 +485,22 @@ def is_token(name: str) -> bool:
     return name.isascii() and _TOKEN.fullmatch(name.encode()) is not None
 
 
-def _lines_but(fields: Fields, cookie: bytes) -> bytes:
+def _lines_but(fields: Fields, cookie: Ours | None) -> bytes:
     """The lines of an answer without those that set the cookie, or clear what is not the upstream's."""
     lines = fields.lines
     if b"clear-site-data" in fields.noted:
         asked = b",".join(fields.noted[b"clear-site-data"]).split(b",")
         kept = [each.strip() for each in asked if each.strip() in _MAY_BE_CLEARED]
         lines = [*lines, b"Clear-Site-Data: %s\r\n" % b", ".join(kept)] if kept else lines
-    if cookie and any(cookie in value for value in fields.noted.get(b"set-cookie", ())):
-        lines = [line for line in lines if not _sets(line, cookie)]
+    if cookie is not None and any(map(cookie.stands_in, fields.noted.get(b"set-cookie", ()))):
+        lines = [line for line in lines if not _plants(line, cookie)]
     return b"".join(lines)
 
 
-def _sets(line: bytes, cookie: bytes) -> bool:
+def _plants(line: bytes, cookie: Ours) -> bool:
     name, _, value = line.partition(b":")
-    pair = value.partition(b";")[0].strip()
-    # Without a name, what stands for the value is sent back as if it were a name (RFC 6265bis 5.7).
-    return name.lower() == b"set-cookie" and pair.lstrip(b"= \t").partition(b"=")[0].strip() == cookie
+    return name.lower() == b"set-cookie" and cookie.stands_in(value)
 
 
 def _folded(name: bytes) -> bytes:
     return name.lower().replace(b"_", b"-").replace(b".", b"-")
-
-
-def _without_cookie(value: bytes, name: bytes) -> bytes:
-    pairs = [pair.strip() for pair in value.split(b";")]
-    return b"; ".join(pair for pair in pairs if pair.partition(b"=")[0].strip() != name)

@@ -27,7 +27,6 @@ from gateway.context import Gate, Role
 from gateway.house import House
 from gateway.identity import JWKS_PATH, Caller, Identity, KeySet, jwks, open_keys
 from gateway.pages import EVERY_PATH, GATE, see_other, words_page
-from gateway.proxy import heads
 from gateway.proxy.callers import RememberedCallers
 from gateway.proxy.relay import NotRelayed, Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
@@ -178,9 +177,7 @@ def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Relay:
     relay = Relay(
         Proxied(pool, prepared.identity, prepared.rules, cookie, OWN, prepared.workers),
         now=gate.now,
-        login=RememberedCallers(
-            gate.office, partial(_session_key, cookie), partial(_logged_in, gate, cookie)
-        ),
+        login=RememberedCallers(gate.office, _session_key, partial(_logged_in, gate)),
         certificate=RememberedCallers(gate.office, _certificate_key, partial(_with_certificate, gate)),
     )
 
@@ -215,9 +212,13 @@ def assertion_keys(house: House) -> KeySet:
     return open_keys(house.data, house.datadir.vault, house.office.now(), believed=believed)
 
 
-def _session_key(cookie: str, request: Request) -> str:
-    token = heads.cookie_value(request.headers, cookie) or ""
-    return f"{_certificate_key(request)} {token_hash(token)}"
+def _session_key(request: Request) -> str:
+    return f"{_certificate_key(request)} {token_hash(_token(request))}"
+
+
+def _token(request: Request) -> str:
+    assert request.fields is not None  # since `Relay.begin`
+    return request.fields.cookie.value
 
 
 def _certificate_key(request: Request) -> str:
@@ -225,11 +226,11 @@ def _certificate_key(request: Request) -> str:
     return request.verdict.fingerprint
 
 
-async def _logged_in(gate: Gate, cookie: str, request: Request) -> tuple[Caller, int]:
+async def _logged_in(gate: Gate, request: Request) -> tuple[Caller, int]:
     """Who is logged in. Raises NotRelayed for everybody else, Refusal for whoever lost his right."""
     peer = request.verdict
     assert isinstance(peer, VerifiedPeer)
-    visitor = await door.visitor_with(gate.office, peer, heads.cookie_value(request.headers, cookie))
+    visitor = await door.visitor_with(gate.office, peer, _token(request))
     if visitor is None:
         raise NotRelayed(403, "login")
     user, session = visitor.user, visitor.session

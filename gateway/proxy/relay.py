@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from ca.trust import VerifiedPeer
-from gateway import http
+from gateway import cookies, http
 from gateway.identity import Caller, Identity, header_lines
 from gateway.proxy import heads
 from gateway.proxy.exchange import Head, UpstreamConnection, UpstreamFault
@@ -115,7 +115,7 @@ class Relay:
         self.date = lambda: http_date(now())
         self.off = heads.taken_off(proxied.identity.names)
         self.lines = header_lines(proxied.identity)
-        self.cookie = proxied.cookie.encode("ascii")
+        self.cookie = cookies.ours(proxied.cookie) if proxied.cookie else None
         self.sorted = heads.sorter(heads.OF_REQUESTS, self.off, self.cookie)
 
     def claims(self, target: str) -> bool:
@@ -190,12 +190,12 @@ class Errand:
     """One request on its way: how it goes out, and what decides how its answer comes back."""
 
     __slots__ = (
+        "_added",
         "_callers",
         "_due",
         "_relay",
         "_turned_away",
         "_upload",
-        "_worker",
         "body",
         "expect",
         "front",
@@ -218,10 +218,14 @@ class Errand:
         # Loop time at which the caller is asked for again, and why he is not let in any more.
         self._due = relay.pool.loop.time() + relay.waits.recheck
         self._turned_away: Exception | None = None
-        # Never the upstream's word for it: by that its script could take the whole origin.
-        self._worker = b""
+        # Lines of ours on the answer.
+        self._added = b""
+        if fields.cookie.odd and relay.cookie is not None:
+            request.front.info.count("refused.cookie")
+            self._added = heads.header_line("Set-Cookie", cookies.deletion(relay.cookie.name))
         if heads.for_worker(noted):
-            self._worker = heads.header_line("Service-Worker-Allowed", relay.worker_scope(request.target))
+            # Never the upstream's word for it: by that its script could take the whole origin.
+            self._added += heads.header_line("Service-Worker-Allowed", relay.worker_scope(request.target))
         self.body = body = heads.body_of(noted)
         self.key = heads.websocket_key(request.method, noted, body)
         self.expect = heads.expects_continue(noted) and body.expected
@@ -414,7 +418,7 @@ class Errand:
             close=close,
             cookie=relay.cookie,
             date=relay.date,
-            ours=self._worker,
+            ours=self._added,
         )
         return start, chunked, close
 

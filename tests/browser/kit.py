@@ -94,7 +94,7 @@ class World:
         return self.house.office
 
     def url(self, role: Role, path: str = "/") -> str:
-        return f"https://{role}.localhost:{self.port}{path}"
+        return f"https://{getattr(self.house.config.sites, str(role))[0]}:{self.port}{path}"
 
     async def letter(self, kind: str) -> Letter:
         """The newest letter of a kind, once everything that is queued was delivered."""
@@ -201,7 +201,11 @@ async def browser(person: Persona, **context: Any) -> AsyncIterator[BrowserConte
         running = await playwright.chromium.launch(
             executable_path=CHROMIUM,
             env={**os.environ, "HOME": str(person.home), "XDG_CONFIG_HOME": str(person.home / ".config")},
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+            args=[
+                *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+                # A domain of its own for cookies: those of *.localhost are a host's each.
+                "--host-resolver-rules=MAP *.example.test 127.0.0.1",
+            ],
         )
         try:
             yield await running.new_context(**({"locale": "ja-JP", "accept_downloads": True} | context))

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from enroll.jst import days_left
 from enroll.office import token_hash
-from gateway import http, pages, references
+from gateway import cookies, http, pages, references
 from gateway.browsers import browser_of
 from gateway.context import Gate, Role
 from gateway.sites.connectivity import findings, words
@@ -24,7 +24,7 @@ from gateway.sites.connectivity.findings import Check, Facts
 from gateway.sites.connectivity.hosts import fresh_origin, is_probe, probe_origin
 from gateway.sites.connectivity.report import MAX_BYTES, parse_report
 
-_COOKIE = "__Host-check"
+_COOKIE = pages.CHECK_COOKIE
 # What an intermediary adds and a browser never sends by itself.
 _INTERMEDIARY_HEADERS = ("Via", "X-Forwarded-For", "Forwarded", "X-BlueCoat-Via", "X-Proxy-ID")
 # Pages of the help site by target of a next step.
@@ -55,7 +55,7 @@ def application(gate: Gate) -> web.Application:
 
 async def _test(request: web.Request) -> web.StreamResponse:
     """The page; a browser without our cookie is sent round once, to see whether it keeps it."""
-    if _COOKIE not in request.cookies and "c" not in request.query:
+    if not cookies.read(request, _COOKIE).present and "c" not in request.query:
         language = request.query.get("lang", "")
         response = pages.see_other("/?c=1" + (f"&lang={language}" if language in ("ja", "en") else ""))
         token = secrets.token_urlsafe(24)
@@ -152,7 +152,7 @@ def _facts(request: web.Request) -> Facts:
         probe=probe,
         memory="fresh" if server_name != own else "remembered" if gate.try_suffix else "restart",
         browser=browser_of(request.headers.get("User-Agent", "")),
-        cookies=_COOKIE in request.cookies,
+        cookies=cookies.read(request, _COOKIE).present,
         proxied=any(name in request.headers for name in _INTERMEDIARY_HEADERS),
         tls_version=info.tls_version,
         renewal_days=gate.office.settings.renewal_days,
@@ -204,7 +204,7 @@ def _detail(request: web.Request, facts: Facts) -> dict[str, Any]:
 
 def _visit(request: web.Request) -> str:
     """Names the visitor's cookie without telling it; empty without one."""
-    cookie = request.cookies.get(_COOKIE, "")
+    cookie = cookies.read(request, _COOKIE).value
     return token_hash(cookie)[:16] if cookie else ""
 
 

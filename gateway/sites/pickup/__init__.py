@@ -53,7 +53,8 @@ def application(gate: Gate) -> web.Application:
 
 async def _login_page(request: web.Request) -> web.StreamResponse:
     office = request.app[pages.GATE].office
-    ended = sessions.cookie_name(SITE) in request.cookies and not await sessions.find(office, request, SITE)
+    presented = sessions.presented(request, SITE).present
+    ended = presented and not await sessions.find(office, request, SITE)
     return _login_form(request, ended=ended)
 
 

@@ -63,14 +63,14 @@ async def visitor_of(request: web.BaseRequest, app: web.Application) -> Visitor 
     Raises Refusal("user_disabled") or Refusal("superseded"), and ends the session, when the user or the
     certificate lost its right since the login.
     """
-    token = request.cookies.get(sessions.cookie_name(SITE))
+    token = sessions.presented(request, SITE).value
     visitor = await visitor_with(app[GATE].office, verified(request), token)
     if visitor is not None:
         request[http.SUBJECT] = visitor.session.subject
     return visitor
 
 
-async def visitor_with(office: Office, peer: VerifiedPeer, token: str | None) -> Visitor | None:
+async def visitor_with(office: Office, peer: VerifiedPeer, token: str) -> Visitor | None:
     """`visitor_of`, for a verified peer and the value of the session's cookie."""
     session = await sessions.find_by_token(office, token, SITE, fingerprint=peer.fingerprint)
     if session is None:

@@ -33,7 +33,7 @@ async def login_form(request: web.Request) -> web.StreamResponse:
     if await visitor_of(request, request.app) is not None:
         return see_other(following)
     # A login that was left: nobody should wonder why the page asks again.
-    return _login_page(request, following, ended=sessions.cookie_name(SITE) in request.cookies)
+    return _login_page(request, following, ended=sessions.presented(request, SITE).present)
 
 
 async def log_in(request: web.Request) -> web.StreamResponse:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 from enroll import store
@@ -37,7 +38,10 @@ from tests.gateway.sites.members import (
     established,
     fetched,
     first_password,
+    twice_at_home,
 )
+from tests.gateway.sites.members import cookies as token_of
+from tests.gateway.test_cookies import CLEAN, SENT, fields
 from tests.offices import admit, clock_of, open_office
 
 ISSUER, AUDIENCE = "https://help.test", "https://service.test"
@@ -50,7 +54,13 @@ async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr(offices, "MIGRATIONS", [*offices.MIGRATIONS, migrations])
     async with open_office(tmp_path) as office:
         behind = example.application(jwks(KEYS), ISSUER, AUDIENCE, office.now)
-        behind.add_routes([web.get(path, example.who) for path in ("/free/who", "/api/who")])
+        heard: list[str] = []
+
+        async def who(request: web.Request) -> web.StreamResponse:
+            heard.extend(request.headers.getall("Cookie", []))
+            return await example.who(request)
+
+        behind.add_routes([web.get(path, who) for path in ("/free/who", "/api/who")])
         async with listening(behind) as (port, runner):
 
             def both(gate: Gate) -> tuple[web.Application, Relay]:
@@ -68,6 +78,7 @@ async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
             ) as served:  # fmt: skip
                 await admit(office, USER)
                 served.behind = runner  # type: ignore[attr-defined]
+                served.behind_cookies = heard  # type: ignore[attr-defined]
                 yield served
 
 
@@ -111,6 +122,31 @@ async def test_an_odd_path_has_a_page_like_any_other(service: Served, path: str)
     nobody = service.visitor()
     page = await nobody.get(path)
     assert (page.status, page.h1) == (403, (await nobody.get("/app/")).h1)
+
+
+async def test_relay_and_pages_read_one_session(service: Served) -> None:
+    """In every odd form the session is nobody's to the relay as well: the login comes first and drops the
+    cookie. Where none is needed the request goes on without it, and the answer drops it."""
+    logged_in, bare = await twice_at_home(service)
+    bare.session.cookie_jar.clear()
+    token = token_of(logged_in)
+    app = logged_in.origin + "/app/who"
+
+    async def ask(url: str, spelling: str) -> tuple[int, bool, bool]:
+        headers = CIMultiDict(("Cookie", line.decode()) for line in fields(spelling, token))
+        async with bare.session.get(url, headers=headers) as got:
+            dropped = [each for each in got.headers.getall("Set-Cookie", []) if "Max-Age=0" in each]
+            return got.status, bool(dropped), "Clear-Site-Data" in got.headers
+
+    for spelling in CLEAN:
+        assert await ask(app, spelling) == (200, False, False), spelling
+    for spelling in SENT:
+        assert await ask(app, spelling) == (403, True, True), spelling
+        assert await ask(logged_in.origin + "/free/who", spelling) == (200, True, False), spelling
+    assert await ask(logged_in.origin + "/free/who", CLEAN[3]) == (200, False, False)
+    heard: list[str] = service.behind_cookies  # type: ignore[attr-defined]
+    assert not [each for each in heard if "__host-service" in each.lower()]
+    assert heard[-1] == "a=1; b=2"
 
 
 async def test_whoever_has_to_change_the_first_password_is_told_so(service: Served) -> None:

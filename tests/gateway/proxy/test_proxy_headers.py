@@ -118,13 +118,21 @@ async def test_our_session_cookie_stays_with_us(stand: Stand, pki: Pki) -> None:
 
 
 @pytest.mark.parametrize(
-    "cookie", [b"__Host-service=evil", b"=__Host-service=evil", b" = __Host-service = evil"]
-)
+    "cookie",
+    [
+        b"__Host-service=evil", b"=__Host-service=evil", b" = __Host-service = evil", b"__HOST-Service=evil",
+        b"x=y __Host-service=evil", b"x=1, __Host-service=evil", b"x=\xe2\x80\x83__Host-service=evil",
+        b"\xe2\x80\x83__Host-service=evil", b'"__Host-service"=evil',
+        b"__Host-service\t=evil", b"__Host-service; x=evil",
+        b"x=evil; Path=/, __Host-service=1", b"evil=__Host-service", b"evil __Host-service",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("status", [101, 103, 200])
 async def test_no_answer_sets_our_session_cookie(stand: Stand, pki: Pki, status: int, cookie: bytes) -> None:
     """W5: neither a final answer, nor an early one, nor the one that switches to a WebSocket; other cookies
     are the upstream's own business."""
     lines = b"Set-Cookie:%s; Path=/; Secure\r\nSet-Cookie: theirs=1\r\n" % cookie
+    lines += b"Set-Cookie: __Host-services=2\r\n"
     switch = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n" % ACCEPT
     answer = {
         101: b"HTTP/1.1 101 Switching Protocols\r\n" + switch + lines + b"\r\n",
@@ -138,6 +146,7 @@ async def test_no_answer_sets_our_session_cookie(stand: Stand, pki: Pki, status:
             head = await head_of(client)
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert b"theirs=1" in head
+    assert b"__Host-services=2" in head
     assert b"evil" not in head
 
 

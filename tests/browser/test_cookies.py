@@ -1,0 +1,77 @@
+"""What a host beside ours can do to the cookies of ours, in real Chromium; and how people get out of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page
+
+from gateway.config import Config, Sites
+from gateway.context import Role
+from tests.browser import kit
+from tests.browser.steps import USER, authenticate
+from tests.offices import admit
+
+pytestmark = pytest.mark.browser
+
+# One registrable domain, which a cookie may be set for; *.localhost are domains each.
+SITES = Sites(
+    pickup=("pickup.example.test",),
+    renewal=("renewal.example.test",),
+    service=("service.example.test",),
+    connectivity=("check.example.test",),
+    help=("help.example.test",),
+    try_suffix="",
+)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[kit.World]:
+    async with kit.world(tmp_path, config=replace(Config(), sites=SITES)) as made:
+        yield made
+
+
+async def _plant(page: Page, world: kit.World, cookie: str) -> None:
+    """As a script on a sibling host can: our help site stands for it."""
+    await page.goto(world.url(Role.HELP))
+    await page.evaluate("(cookie) => { document.cookie = cookie; }", f"{cookie}; domain=example.test; path=/")
+
+
+async def _names(page: Page) -> set[str]:
+    return {str(each.get("name", "")) for each in await page.context.cookies()}
+
+
+@pytest.mark.parametrize(
+    ("spelling", "stored"),
+    [
+        ("x=y __Host-pickup=TOKEN", True),
+        ("x=1, __Host-pickup=TOKEN", True),
+        ("\u2003__Host-pickup=TOKEN", True),
+        ("__Host-pickup=TOKEN", False),  # the prefix does its work
+        ("=__Host-pickup=TOKEN", False),
+    ],
+)
+async def test_nobody_picks_up_in_a_planted_session(
+    tmp_path: Path, world: kit.World, spelling: str, stored: bool
+) -> None:
+    """A sibling host sets the attacker's session for the whole domain: the victim's browser is led to the
+    login, drops what was planted, and the victim's own login works."""
+    await admit(world.office, USER)
+    ca = world.house.datadir.server_ca_pem
+    async with kit.page(kit.persona(tmp_path / "attacker", ca)) as attacker:
+        await authenticate(attacker, world)
+        await attacker.wait_for_url("**/menu")
+        held = await attacker.context.cookies()
+        token = next(str(each["value"]) for each in held if each["name"] == "__Host-pickup")
+    async with kit.page(kit.persona(tmp_path / "victim", ca)) as victim:
+        await _plant(victim, world, spelling.replace("TOKEN", token))
+        assert bool(await _names(victim)) == stored
+        await victim.goto(world.url(Role.PICKUP, "/menu"))
+        assert await victim.inner_text("h1") == "ユーザー認証"
+        assert await _names(victim) == set()
+        await authenticate(victim, world)
+        await victim.wait_for_url("**/menu")
+        assert await _names(victim) == {"__Host-pickup"}
