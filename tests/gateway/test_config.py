@@ -58,6 +58,7 @@ def test_values_reach_the_policies() -> None:
         "[policy]\nwindow_days = 7\n[protocol]\nzone = 'z.example.jp'\n[mail]\nfrom = 'a@example.jp'\n"
     )
     settings = settings_of(config)
+    assert (settings.notice_opens, settings.notice_closes) == (480, 1_200)
     assert (settings.window_days, settings.zone, settings.mail_from) == (7, "z.example.jp", "a@example.jp")
     assert settings.pickup_url == "https://get.example.jp/"
     assert settings_of(Config()) == Settings()
@@ -104,6 +105,9 @@ def test_strings_survive_their_journey() -> None:
         ("[mail]\ntransport = 'pigeon'", "mail.transport: write one of 'outbox', 'smtp' (it is \"pigeon\")"),
         ("[mail]\nfrom = 'nobody'", "mail.from: write a mail address"),
         ("[mail]\nusername = 'u'", "mail.password_file: name the file with the password of mail.username"),
+        ("[mail]\nnotice_hours = '8-20'", "mail.notice_hours: write two times of Japan's day"),
+        ("[mail]\nnotice_hours = '8:00-8:00'", "mail.notice_hours: write two times of Japan's day"),
+        ("[mail]\nconnections = 0", "mail.connections: write a number from 1 to 100"),
         ("[mail]\nhost = 'a b'", "mail.host: write a host name"),
         ("[internal]\nport = 8443", "internal.port: write another port than that of [listen]"),
         (

@@ -1,0 +1,275 @@
+"""Renewal notices that never left are queued again once the fault is mended, exactly once each."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from enroll import changes, issuance, mails, people, scheduler, store
+from enroll.delivery import deliver_due
+from enroll.jst import day_of
+from enroll.mail import queue
+from enroll.mail.smtp import Smtp
+from enroll.mail.transport import Outbox, Refused
+from tests.enroll.test_flow import picked_up
+from tests.mailserver import MailServer
+from tests.offices import POLICY_NUMBER, admit, clock_of, delivered, open_office
+
+USER, ADDRESS = "K12345678", "k12345678@example.jp"
+
+
+@pytest.fixture
+async def office(tmp_path):
+    async with open_office(tmp_path) as office:
+        yield office
+
+
+def smtp(office, server):
+    outbox = Outbox(office.database.path.parent / "outbox")
+    return Smtp("127.0.0.1", server.port, "", "", "none", 5.0, outbox)
+
+
+async def due_in(office, days):
+    """Somebody whose certificate ends in so many days; every other letter has left. It is noon in Japan."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    enrollment = store.enrollment(office.database.read(), request_id)
+    clock_of(office).set(enrollment.not_after_at - days * 86_400)
+    noon = clock_of(office).seconds() - (clock_of(office).seconds() + 9 * 3_600) % 86_400 + 12 * 3_600
+    clock_of(office).set(noon)
+    return enrollment
+
+
+async def notify(office, **how):
+    return await scheduler.notify(office, day_of(office.now()), **how)
+
+
+def letter(office, kind):
+    return next(row for row in mails.listed(office.database.read()) if row["kind"] == kind)
+
+
+NOTHING, THIRTY, SEVEN = (scheduler.Noticed(*counts) for counts in ((0, 0), (1, 0), (0, 1)))
+
+
+async def test_a_notice_refused_for_good_waits_for_another_address(office):
+    """The same address is not tried every half minute; with another one the notice is queued, once."""
+    await due_in(office, 30)
+    async with MailServer(by_recipient={ADDRESS: "550 5.1.1 user unknown"}).listening() as server:
+        transport = smtp(office, server)
+        assert await notify(office) == THIRTY
+        assert await deliver_due(office, transport) == 0
+        assert (letter(office, "renewal_30")["state"], await notify(office)) == ("failed", NOTHING)
+        await changes.change_user(office, USER, {"mail": "right@example.jp"}, actor="desk")
+        assert [await notify(office), await notify(office)] == [THIRTY, NOTHING]
+        assert await deliver_due(office, transport) == 1
+        assert [await notify(office), await notify(office, again=True)] == [NOTHING, NOTHING]
+    assert server.recipients == ["right@example.jp"]
+
+
+async def test_notify_run_queues_again_what_failed(office):
+    """An operator's `notify run`: what never left is queued again, also to the same address, once."""
+    await due_in(office, 30)
+    async with MailServer({"RCPT": ["550 5.1.1 user unknown"]}).listening() as server:
+        transport = smtp(office, server)
+        await notify(office)
+        await deliver_due(office, transport)
+        assert [await notify(office, again=True), await notify(office, again=True)] == [THIRTY, NOTHING]
+        assert await deliver_due(office, transport) == 1
+        assert await notify(office, again=True) == NOTHING
+    assert server.recipients == [ADDRESS]
+
+
+async def test_ten_that_queue_it_again_at_once_queue_it_once(office):
+    """A race of `notify run` with the server's own: compare-and-set on the letter's state."""
+    await due_in(office, 30)
+    async with MailServer({"RCPT": ["550 5.1.1 user unknown"]}).listening() as server:
+        await notify(office)
+        await deliver_due(office, smtp(office, server))
+        runs = [notify(office, again=True) for _ in range(9)]
+        runs.append(office.database.write(lambda db: queue.retry_failed(db, office.now())))
+        found = await asyncio.gather(*runs)
+        assert sum(run == THIRTY for run in found[:9]) + found[9] == 1
+        await asyncio.gather(*(deliver_due(office, smtp(office, server)) for _ in range(5)))
+    assert server.recipients == [ADDRESS]
+
+
+async def test_a_notice_that_was_held_leaves_once_the_server_is_mended(office):
+    """Its day went by while the server refused us: nothing failed, and it leaves late, once."""
+    await due_in(office, 30)
+    async with MailServer({"MAIL": "550 5.4.5 daily quota exceeded"}).listening() as server:
+        transport = smtp(office, server)
+        for _ in range(5):
+            await notify(office)
+            assert await deliver_due(office, transport) == 0
+            clock_of(office).advance(days=1)
+        server.answers.clear()
+        assert await deliver_due(office, transport) == 1
+        assert (await notify(office), await deliver_due(office, transport)) == (NOTHING, 0)
+    assert [message["Subject"] for message in server.accepted] == [letter(office, "renewal_30")["subject"]]
+
+
+async def test_after_a_long_outage_only_the_second_notice_leaves(office):
+    """R15: held until D-7, the first one is not sent any more; the second takes its place."""
+    await due_in(office, 30)
+    await notify(office)
+    clock_of(office).advance(days=24)
+    await notify(office)
+    async with MailServer().listening() as server:
+        assert await deliver_due(office, smtp(office, server)) == 1
+    first = letter(office, "renewal_30")
+    assert (first["state"], first["result"]) == ("cancelled", "the second notice has taken its place")
+    assert letter(office, "renewal_7")["state"] == "sent"
+    assert await notify(office) == NOTHING
+
+
+async def test_who_has_renewed_meanwhile_gets_no_notice(office):
+    """Held while somebody renewed by themselves, a notice would ask for what is done (D6)."""
+    enrollment = await due_in(office, 30)
+    await notify(office)
+    renewal = store.renewal_of(office.database.read(), enrollment.serial)
+    await issuance.submit(office, renewal.request_id, actor="test")
+    await issuance.complete(office, renewal.request_id)
+    async with MailServer().listening() as server:
+        assert await deliver_due(office, smtp(office, server)) == 0
+    assert letter(office, "renewal_30")["result"] == "there is nothing to renew any more"
+    assert [await notify(office), await notify(office, again=True)] == [NOTHING, NOTHING]
+
+
+async def test_notices_of_a_disabled_organisation_leave_when_it_is_enabled(office):
+    """E6: nothing while it is disabled; then the notice that is due, once, be it queued before or not."""
+    await due_in(office, 30)
+    await notify(office)
+    await changes.disable_organisation(office, POLICY_NUMBER, actor="desk")
+    async with MailServer().listening() as server:
+        transport = smtp(office, server)
+        assert (await deliver_due(office, transport), await notify(office)) == (0, NOTHING)
+        clock_of(office).advance(days=1)
+        assert await deliver_due(office, transport) == 0
+        await changes.enable_organisation(office, POLICY_NUMBER, actor="desk")
+        assert (await notify(office), await deliver_due(office, transport)) == (NOTHING, 1)
+
+
+async def test_who_is_disabled_for_good_costs_no_transaction(office):
+    """A notice that was cancelled is looked at every half minute, and nothing is written for it."""
+    await due_in(office, 30)
+    await notify(office)
+    await people.disable_user(office, USER, actor="desk")
+    assert await delivered(office) is not None
+    before = office.database.version()
+    assert [await notify(office), await notify(office, again=True)] == [NOTHING, NOTHING]
+    assert office.database.version() == before
+
+
+async def test_notices_wait_while_the_clock_is_in_doubt(office):
+    """A clock that leapt by nine days warns nobody; what somebody waits for leaves all the same."""
+    await due_in(office, 30)
+    await scheduler.tick(office)
+    await changes.reset_password(office, USER, actor="desk")
+    clock_of(office).leap(days=9)
+    async with MailServer().listening() as server:
+        assert await deliver_due(office, smtp(office, server)) == 1
+        assert letter(office, "password_reset")["state"] == "sent"
+        clock_of(office).leap(days=-9)
+        assert await deliver_due(office, smtp(office, server)) == 1
+
+
+# -- whatever happens, each notice leaves once ---------------------------------------------------------------
+
+
+class Moody:
+    """A server in a mood of the test's. What it takes, it counts."""
+
+    connections, letters_per_connection, per_minute, alive = 1, 100, 0, True
+
+    def __init__(self):
+        self.mood, self.taken = "good", Counter()
+
+    async def open(self, channel):
+        if self.mood == "login":
+            raise Refused("AUTH", "credentials wrong", 535)
+        return self
+
+    async def send(self, message, queued, return_path):
+        refused = {
+            "sender": ("MAIL", "sender not owned", 553),
+            "unknown": ("RCPT", "5.1.1 user unknown", 550),
+            "grey": ("RCPT", "4.7.1 greylisted", 450),
+            "size": ("DATA", "message size", 552),
+        }.get(self.mood)
+        if refused:
+            raise Refused(*refused)
+        self.taken[queued.kind] += 1
+        return "250 taken"
+
+    async def close(self):
+        pass
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.sampled_from(["login", "sender", "unknown", "grey", "size", "good"]).map(
+            lambda mood: ("mood", mood)
+        ),
+        st.sampled_from([60, 3_600, 86_400, 7 * 86_400]).map(lambda seconds: ("wait", seconds)),
+        st.sampled_from(["notify", "again", "retry", "retry_failed", "deliver", "disable", "enable"]).map(
+            lambda word: (word, None)
+        ),
+    ),
+    max_size=25,
+)
+
+
+@given(steps=STEPS)
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_each_notice_leaves_exactly_once(tmp_path_factory, steps):
+    """Whatever refused, waited, was disabled or retried: no notice leaves twice, and when all is mended the
+    one that is due has left."""
+    asyncio.run(_lived_through(tmp_path_factory.mktemp("office"), steps))
+
+
+async def _lived_through(path, steps):
+    async with open_office(path) as office:
+        enrollment = await due_in(office, 30)
+        server = Moody()
+        for word, value in steps:
+            await _step(office, server, word, value)
+            assert max(server.taken.values(), default=0) <= 1
+        server.mood = "good"
+        if store.organisation(office.database.read(), POLICY_NUMBER).disabled_at is not None:
+            await changes.enable_organisation(office, POLICY_NUMBER, actor="desk")
+        await scheduler.close_overdue(office)
+        await notify(office, again=True)
+        await office.database.write(lambda db: queue.retry(db, office.now()))
+        await asyncio.gather(*(deliver_due(office, server) for _ in range(3)))
+        due = scheduler.due_notice(enrollment, day_of(office.now()), office.settings)
+        if due is not None and office.now() <= enrollment.not_after_at:
+            assert server.taken[due] == 1
+        assert max(server.taken.values(), default=0) <= 1
+
+
+async def _step(office, server, word, value):
+    if word == "mood":
+        server.mood = value
+    elif word == "wait":
+        clock_of(office).advance(seconds=value)
+        await scheduler.tick(office)
+    elif word in ("notify", "again"):
+        await notify(office, again=word == "again")
+    elif word == "retry":
+        await office.database.write(lambda db: queue.retry(db, office.now()))
+    elif word == "retry_failed":
+        await office.database.write(lambda db: queue.retry_failed(db, office.now()))
+    elif word == "deliver":
+        await asyncio.gather(deliver_due(office, server), deliver_due(office, server))
+    else:
+        disabled = store.organisation(office.database.read(), POLICY_NUMBER).disabled_at is not None
+        if word == "disable" and not disabled:
+            await changes.disable_organisation(office, POLICY_NUMBER, actor="desk")
+        elif word == "enable" and disabled:
+            await changes.enable_organisation(office, POLICY_NUMBER, actor="desk")
