@@ -71,10 +71,12 @@ async def account_request(world: World, key: jose.Key, credential: Credential | 
 async def register(world: World, credential: Credential | None, alg: str = "ES256") -> Account:
     """A new account; credential None for a server or site that needs no binding."""
     key = jose.new_key(alg)
-    answer = await world.new_account(key, await account_request(world, key, credential))
+    payload = await account_request(world, key, credential)
+    answer = await world.new_account(key, payload)
     if credential is not None and answer.status in {200, 201}:
         world.spent.add(credential.kid)
-    return registered(answer, key, credential or Credential("", b"", ()))
+    made = registered(answer, key, credential or Credential("", b"", ()))
+    return replace(made, binding=payload.get("externalAccountBinding"))
 
 
 def registered(answer: Answer, key: jose.Key, credential: Credential) -> Account:

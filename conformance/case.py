@@ -8,10 +8,12 @@ from typing import Literal
 
 from conformance.world import World
 
-Level = Literal["MUST", "SHOULD", "ours"]
-LEVELS: tuple[Level, ...] = ("MUST", "SHOULD", "ours")
+Level = Literal["MUST", "SHOULD", "advice", "ours"]
+LEVELS: tuple[Level, ...] = ("MUST", "SHOULD", "advice", "ours")
 MUST: Level = "MUST"
 SHOULD: Level = "SHOULD"
+#: No text demands it; what it keeps an attacker from is in the title.
+ADVICE: Level = "advice"
 OURS: Level = "ours"
 
 Outcome = Literal["PASS", "FAIL", "SKIP", "BLOCKED", "CRASH", "HANG"]

@@ -42,6 +42,7 @@ class Account:
     key: jose.Key
     credential: Credential
     created: Answer
+    binding: object = None  # the externalAccountBinding that was sent
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ CASES: list[Case] = [
     row(
         "account.update-empty",
         "RFC 8555 7.3.2",
-        MUST,
+        SHOULD,
         "an update with no members is 200 and changes nothing",
         "update",
         STILL_VALID,
@@ -122,7 +122,7 @@ CASES: list[Case] = [
     row(
         "account.contact-set",
         "RFC 8555 7.3.2",
-        MUST,
+        SHOULD,
         "a new contact is in the answer",
         "update",
         both(status(200), member("contact", ["mailto:new@client.example"])),
@@ -140,7 +140,7 @@ CASES: list[Case] = [
     row(
         "account.contact-not-a-list",
         "RFC 8555 7.1.2",
-        MUST,
+        SHOULD,
         "a contact that is not an array is refused",
         "update",
         problem(400, "malformed", "invalidContact"),
@@ -149,7 +149,7 @@ CASES: list[Case] = [
     row(
         "account.contact-of-numbers",
         "RFC 8555 7.1.2",
-        MUST,
+        SHOULD,
         "a contact that is not a string is refused",
         "update",
         problem(400, "malformed", "invalidContact"),
@@ -158,7 +158,7 @@ CASES: list[Case] = [
     row(
         "account.contact-scheme",
         "RFC 8555 7.3",
-        MUST,
+        SHOULD,
         "a contact of an unsupported scheme is unsupportedContact",
         "update",
         problem(400, "unsupportedContact"),
@@ -167,7 +167,7 @@ CASES: list[Case] = [
     row(
         "account.contact-hfields",
         "RFC 8555 7.3",
-        MUST,
+        SHOULD,
         "a mailto with header fields is invalidContact",
         "update",
         INVALID_CONTACT,
@@ -176,7 +176,7 @@ CASES: list[Case] = [
     row(
         "account.contact-two-addresses",
         "RFC 8555 7.3",
-        MUST,
+        SHOULD,
         "a mailto with two addresses is invalidContact",
         "update",
         INVALID_CONTACT,

@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from conformance import acts, pki
-from conformance.case import MUST, OURS, SHOULD, Case, case
+from conformance.case import ADVICE, MUST, OURS, SHOULD, Case, case
 from conformance.check import links, media_type, problem, status
 from conformance.drafts import row
 from conformance.pki import Wish
@@ -128,7 +128,18 @@ async def serial(world: World) -> None:
     second = (await acts.revoked(world)).leaf.serial_number
     require(first != second, "two certificates have one serial")
     require(all(0 < one < 1 << 159 for one in (first, second)), f"serial {first:x}")
-    require(max(first.bit_length(), second.bit_length()) >= 56, "serials have less than 56 bits")
+
+
+@case(
+    CASES,
+    "certificate.serial-unguessable",
+    "RFC 5280 8",
+    ADVICE,
+    "serial numbers have 56 bits and more, so that nobody makes a colliding certificate ahead",
+)
+async def serial_unguessable(world: World) -> None:
+    serials = [(await made(world)).leaf.serial_number for made in (acts.issued, acts.revoked)]
+    require(max(one.bit_length() for one in serials) >= 56, "serials have less than 56 bits")
 
 
 @case(
@@ -194,7 +205,7 @@ async def unknown(world: World) -> None:
     CASES,
     "certificate.unknown-like-anothers",
     "RFC 8555 10.5",
-    SHOULD,
+    ADVICE,
     "another's certificate and none at all are answered alike",
 )
 async def alike(world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from conformance import acts, jose, pki
-from conformance.case import MUST, OURS, SHOULD, Case, case
+from conformance.case import MUST, OURS, Case, case
 from conformance.cases.keychange import rollover
 from conformance.check import both, header, linked, member, problem, status
 from conformance.draft import Draft, payload_of
@@ -130,7 +130,7 @@ async def key_change(world: World) -> None:
     CASES,
     "deactivate.existing",
     "RFC 8555 7.3.6",
-    SHOULD,
+    MUST,
     "newAccount with a deactivated account's key is refused as unauthorized",
 )
 async def existing(world: World) -> None:

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from conformance import acts, jose, pki
-from conformance.case import MUST, OURS, SHOULD, Case, Level, case
+from conformance.case import ADVICE, MUST, OURS, SHOULD, Case, Level, case
 from conformance.check import header, member, problem, refused, status
 from conformance.credentials import Identifier
 from conformance.pki import Wish
@@ -100,7 +100,10 @@ REFUSED = (
         "sha1", SHOULD, "a CSR signed over SHA-1", _simple(lambda ids: pki.weakly_signed(_rsa(), ids, "sha1"))
     ),
     BadCsr(
-        "rsa-1024", MUST, "a CSR for an RSA key of 1024 bits", _simple(lambda ids: pki.csr(_rsa(1024), ids))
+        "rsa-1024",
+        ADVICE,
+        "a CSR for an RSA key of 1024 bits (it can be factored)",
+        _simple(lambda ids: pki.csr(_rsa(1024), ids)),
     ),
     BadCsr(
         "p-192",
@@ -130,7 +133,7 @@ REFUSED = (
     ),
     BadCsr("ca", SHOULD, "a CSR that asks to be a CA", _named(wish=Wish(extra=((pki.CA_TRUE, True),)))),
     BadCsr("account-key", MUST, "a CSR for the account key", _account_key),
-    BadCsr("other-account-key", SHOULD, "a CSR for another account's key", _other_account_key),
+    BadCsr("other-account-key", MUST, "a CSR for another account's key", _other_account_key),
 )
 
 

@@ -15,7 +15,8 @@ from conformance.world import World
 
 BAD = problem(400, "malformed")
 WRONG_SIGNATURE = problem({400, 401, 403}, "malformed", "unauthorized")
-WRONG_URL = problem({401, 403}, "unauthorized")
+# RFC 8555 6.4 names the type and no status.
+WRONG_URL = refused("unauthorized")
 
 
 def not_served(answer: Answer) -> list[str]:
@@ -32,10 +33,13 @@ CASES: list[Case] = [
         "kid.and-jwk",
         "RFC 8555 6.2",
         MUST,
-        "kid and jwk together are refused",
+        "kid and jwk together are refused, signed by that jwk",
         "account",
         BAD,
-        Twist(protected={"jwk": jose.spare_key("ES256").jwk}),
+        Twist(
+            protected={"jwk": jose.spare_key("ES256").jwk},
+            sign=lambda _, data: jose.spare_key("ES256").sign(data),
+        ),
     ),
     row(
         "kid.neither",

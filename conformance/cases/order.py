@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from conformance import acts
-from conformance.case import MUST, OURS, SHOULD, Case, case
+from conformance.case import ADVICE, MUST, OURS, SHOULD, Case, case
 from conformance.check import (
     Check,
     both,
@@ -22,7 +22,7 @@ from conformance.check import (
 )
 from conformance.credentials import Identifier
 from conformance.drafts import row
-from conformance.verdict import expect, require
+from conformance.verdict import Failed, Skipped, expect, require
 from conformance.wire import Answer
 from conformance.world import World
 
@@ -96,12 +96,16 @@ CASES: list[Case] = [
                 "a name with an empty label",
                 {"identifiers": [{"type": "dns", "value": "a..example"}]},
             ),
-            (
-                "label-64",
-                "a label of 64 octets",
-                {"identifiers": [{"type": "dns", "value": "a" * 64 + ".example"}]},
-            ),
         )
+    ),
+    row(
+        "order.identifiers-label-64",
+        "RFC 1035 2.3.4",
+        SHOULD,
+        "newOrder with a label of 64 octets is refused",
+        "newOrder",
+        refused("malformed", "rejectedIdentifier", "unsupportedIdentifier"),
+        payload={"identifiers": [{"type": "dns", "value": "a" * 64 + ".example"}]},
     ),
     row(
         "order.unsupported-type",
@@ -176,9 +180,18 @@ async def created(world: World) -> None:
     expect(answer, status(201), header("Location"), member("status", "pending", "ready"), ORDER)
 
 
-@case(CASES, "order.expires", "RFC 8555 7.1.3", MUST, "a pending or ready order has an RFC 3339 expires")
+@case(CASES, "order.expires", "RFC 8555 7.1.3", SHOULD, "a ready order has an RFC 3339 expires")
 async def expires(world: World) -> None:
     expect((await acts.ready_order(world)).answer, timestamp_member("expires"))
+
+
+@case(CASES, "order.pending-expires", "RFC 8555 7.1.3", MUST, "a pending order has an RFC 3339 expires")
+async def pending_expires(world: World) -> None:
+    owner = await acts.account(world)
+    order = acts.ordered(await acts.new_order(world, owner), owner)
+    if order.status != "pending":
+        raise Skipped("orders are ready at once: nothing is ever pending here")
+    expect(order.answer, timestamp_member("expires"))
 
 
 @case(
@@ -190,7 +203,13 @@ async def expires(world: World) -> None:
 )
 async def as_sent(world: World) -> None:
     order = await acts.ready_order(world)
-    expect(order.answer, member("identifiers", [dict(one) for one in order.identifiers]))
+    shown = order.answer.object().get("identifiers")
+    if not isinstance(shown, list) or not all(isinstance(one, dict) for one in shown):
+        raise Failed(f"identifiers is {shown!r}")
+    # An array of JSON has an order, a set of names has none; names are compared as DNS compares them.
+    found = {(str(one.get("type")), str(one.get("value")).lower()) for one in shown}
+    wanted = {(one["type"], one["value"].lower()) for one in order.identifiers}
+    require(found == wanted, f"identifiers are {shown}")
 
 
 @case(
@@ -210,7 +229,7 @@ def _shouted(world_identifiers: tuple[Identifier, ...]) -> list[dict[str, str]]:
 
 
 @case(
-    CASES, "order.case-echoed", "RFC 8555 7.1.3", SHOULD, "names in upper case are answered as they were sent"
+    CASES, "order.case-echoed", "RFC 8555 7.1.3", OURS, "names in upper case are answered as they were sent"
 )
 async def case_echoed(world: World) -> None:
     owner = await acts.account(world)
@@ -332,7 +351,7 @@ async def unknown(world: World) -> None:
     CASES,
     "order.unknown-like-anothers",
     "RFC 8555 10.5",
-    SHOULD,
+    ADVICE,
     "another's order and none at all are answered alike",
 )
 async def alike(world: World) -> None:

@@ -70,7 +70,7 @@ async def before_expiry(world: World) -> None:
     CASES,
     "ari.retry-after",
     "RFC 9773 4.3",
-    MUST,
+    SHOULD,
     "the answer says when to ask again: Retry-After in seconds or a date",
 )
 async def retry_after(world: World) -> None:

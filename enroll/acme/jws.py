@@ -97,14 +97,14 @@ def verify(
     """Makes every check on a POST and returns the proof.
 
     ``url`` is the request URL as the client has to have signed it; ``account_of`` finds an account by its
-    full URL; ``spend`` takes the nonce or raises ``badNonce``. The nonce is spent after the signature was
-    verified: whoever cannot sign cannot burn nonces.
+    full URL; ``spend`` takes the nonce or raises ``badNonce``. It is spent before anything else is looked
+    at that could be wrong: RFC 8555 section 6.5 wants it invalid once it has appeared in a request.
     """
     if not is_jose(content_type):
         raise malformed(f"the Content-Type has to be {CONTENT_TYPE}", status=415)
     envelope = parse(body, "request")
+    spend(_nonce(envelope.protected))
     algorithm = _signature_algorithm(envelope.protected)
-    nonce = _nonce(envelope.protected)
     # RFC 8555 section 6.4: what was signed has to be meant for this very URL.
     signed_url = required(envelope.protected, "url", text)
     if signed_url != url:
@@ -119,7 +119,6 @@ def verify(
     else:
         key = _key_of(jwk, algorithm)
     _check_signature(envelope, algorithm, key)
-    spend(nonce)
     # RFC 8555 section 7.3.6 asks for 401. Said only to whoever holds the key.
     if account is not None and account.status != "valid":
         raise Problem("unauthorized", f"the account is {account.status}", status=401)
@@ -243,10 +242,11 @@ def _encoded(value: Json, name: str) -> str:
 
 
 def _nonce(protected: Mapping[str, Json]) -> str:
+    if "nonce" not in protected:
+        # RFC 8555 section 6.5: one that is not present is answered as one that will not do.
+        raise Problem("badNonce", "the protected header has no nonce")
     nonce = required(protected, "nonce", text)
     # RFC 8555 section 6.5.2: octets in base64url; anything else is malformed, not merely a bad nonce.
-    if not nonce:
-        raise malformed("the nonce is empty")
     decode_base64url(nonce, "nonce")
     return nonce
 

@@ -87,19 +87,33 @@ def test_the_fully_specified_name_of_eddsa() -> None:
 
 @pytest.mark.parametrize("kind", KEYS)
 def test_a_signature_by_another_key(kind: str) -> None:
-    """A signature that does not verify is malformed, and burns no nonce."""
+    """A signature that does not verify is malformed; its nonce is spent (RFC 8555 section 6.5)."""
     good = signed(kind)
     tampered = good | {"payload": b64("{ }")}
     world = World(kind)
     assert world.refusal(tampered).name == "malformed"
-    assert world.spent == []
+    assert world.spent == ["AAAA"]
 
 
-def test_signature_of_another_account_burns_nothing() -> None:
-    """Whoever cannot sign cannot burn nonces."""
+def test_a_nonce_that_has_appeared_is_spent() -> None:
+    """RFC 8555 section 6.5: also by who cannot sign; what has no readable header brings none to spend."""
     world = World()
     assert world.refusal(jws(OTHER, header(), "{}")).name == "malformed"
-    assert world.spent == []
+    assert world.spent == ["AAAA"]
+    assert world.refusal(signed() | {"protected": "AAAA"}).name == "malformed"
+    assert world.spent == ["AAAA"]
+
+
+def test_a_bad_nonce_is_told_before_anything_else() -> None:
+    """Whatever else is wrong: a client that tries again with the fresh one learns it then."""
+
+    def spend(_: str) -> None:
+        raise Problem("badNonce", "spent")
+
+    body = json.dumps(signed(url=URL + "x")).encode()
+    with pytest.raises(Problem) as caught:
+        verify(body, JOSE, url=URL, signer=Signer.ACCOUNT, account_of={KID: None}.get, spend=spend)
+    assert caught.value.name == "badNonce"
 
 
 def test_content_type() -> None:
@@ -200,23 +214,34 @@ def test_the_alg_of_the_jwk() -> None:
         (Signer.EITHER, {"kid": None}),
         (Signer.ACCOUNT, {"kid": 1}),
         (Signer.NEW_KEY, {"kid": None, "jwk": "x"}),
-        (Signer.ACCOUNT, {"nonce": None}),
-        (Signer.ACCOUNT, {"nonce": ""}),
-        (Signer.ACCOUNT, {"nonce": "a+b="}),
-        (Signer.ACCOUNT, {"nonce": 7}),
         (Signer.ACCOUNT, {"url": None}),
         (Signer.ACCOUNT, {"url": [URL]}),
         (Signer.ACCOUNT, {"alg": None}),
         (Signer.ACCOUNT, {"alg": {}}),
-        (Signer.ACCOUNT, {"crit": ["b64"], "b64": False}),
-        (Signer.ACCOUNT, {"b64": True}),
-        (Signer.ACCOUNT, {"crit": []}),
     ],
 )
 def test_header_members(signer: Signer, changes: dict[str, Any]) -> None:
-    """RFC 8555 section 6.2: alg, nonce, url and exactly the one of kid and jwk that is asked for."""
+    """RFC 8555 section 6.2: alg, url and exactly the one of kid and jwk that is asked for."""
     world = World()
     assert world.refusal(signed(**changes), signer).name == "malformed"
+    assert world.spent == ["AAAA"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"nonce": None}, "badNonce"),  # RFC 8555 section 6.5: "(or not present)"
+        ({"nonce": "a+b="}, "malformed"),
+        ({"nonce": 7}, "malformed"),
+        ({"crit": ["b64"], "b64": False}, "malformed"),
+        ({"b64": True}, "malformed"),
+        ({"crit": []}, "malformed"),
+    ],
+)
+def test_what_has_no_nonce_to_spend(changes: dict[str, Any], kind: str) -> None:
+    """RFC 8555 sections 6.5 and 6.5.2; and a header that is not understood at all."""
+    world = World()
+    assert world.refusal(signed(**changes)).name == kind
     assert world.spent == []
 
 
@@ -231,7 +256,7 @@ def test_the_signed_url_is_the_requested_one(url: str) -> None:
     """RFC 8555 section 6.4: byte for byte, else unauthorized."""
     world = World()
     assert world.refusal(signed(url=url)).name == "unauthorized"
-    assert world.spent == []
+    assert world.spent == ["AAAA"]
 
 
 @pytest.mark.parametrize(
