@@ -56,6 +56,30 @@ async def authenticate(
     return admitted
 
 
+async def confirm(office: Office, fingerprint: str, user_id: str, password: str, *, address: str) -> None:
+    """Asks somebody who is logged in for the password once more, before what gives power away.
+
+    Counted with the attempts to log in with the same certificate. Raises Refusal: "bad_credentials", whose
+    field is "password", and "throttled".
+    """
+    user = store.user(office.database.read(), user_id)
+    attempt = throttle.Attempt("login", fingerprint, address)
+    await throttle.begin(office, attempt)
+    right = await office.workers.run_in_thread(
+        passwords.verify_password, password, user.password_hash if user else None
+    )
+
+    def work(db: sqlite_utils.Database) -> None:
+        if right:
+            throttle.succeeded(db, attempt)
+        else:
+            store.audit(db, office.now(), f"address:{address}", "password.refused", user_id)
+
+    await office.database.write(work)
+    if user is None or not right:
+        raise Refusal("bad_credentials", field="password")
+
+
 async def change_password(
     office: Office, user_id: str, current: str, new: str, confirmation: str
 ) -> store.User:

@@ -47,6 +47,7 @@ def gate_of(house: House) -> Gate:
         fresh=_wildcards(config, port),
         manual_url=config.operator.manual_url,
         start=config.upstream.start if config.upstream.addresses else "",
+        workers=bool(config.upstream.service_workers),
         demo=house.is_demo,
     )
 

@@ -36,6 +36,8 @@ class Gate:
     manual_url: str = ""
     #: Path of the first page of the service behind the portal; empty without one.
     start: str = ""
+    #: Whether that service may have service workers.
+    workers: bool = False
     #: A demo: says so on every page.
     demo: bool = False
 

@@ -34,10 +34,11 @@ from gateway.proxy.upstream import Pool, Upstream, parse_addresses
 from gateway.request import Request
 from gateway.sessions import cookie_name, settled_until
 from gateway.sites.service import door
+from gateway.sites.service.apart import PAGES
 from gateway.words import ABOUT_CERTIFICATE, REFUSALS, Text, Words
 
 #: First segments of the paths that the service answers itself.
-OWN = frozenset({"", "login", "logout", "portal", "assets", "favicon.ico"})
+OWN = PAGES | {"assets", "favicon.ico"}
 
 
 @dataclass(frozen=True)

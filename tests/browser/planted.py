@@ -28,7 +28,8 @@ self.addEventListener('fetch', (event) => {
   const url = new URL(event.request.url);
   if (url.pathname === '/login') event.respondWith(page('planted login'));
   if (url.pathname === '/app/forged') {
-    event.respondWith(page('forged', {'Cross-Origin-Opener-Policy': url.searchParams.get('policy')}));
+    event.respondWith(page('forged', {
+      'Cross-Origin-Opener-Policy': url.searchParams.get('policy'), 'Permissions-Policy': 'ch-ua=()'}));
   }
   if (url.pathname === '/app/led') {
     event.respondWith(fetch(event.request.url).then(async (got) => page(await got.text())));
@@ -134,3 +135,82 @@ async def gone(page: Page) -> bool:
             return True
         await asyncio.sleep(0.1)
     return False
+
+
+# Every way that a script has to get at a page of its origin: what it saw there, or why not.
+_READ = """async (path) => {
+  const soon = (promise) => Promise.race([promise, new Promise((done) => setTimeout(done, 3000, 'nothing'))]);
+  const shown = (frame) => new Promise((done) => {
+    frame.onload = () => {
+      try { done((frame.contentDocument ?? window[window.length - 1].document).documentElement.innerText); }
+      catch (error) { done(error.name); }
+    };
+    frame.onerror = () => done('error');
+    document.body.append(frame);
+  });
+  const framed = (tag, name) => () => shown(Object.assign(document.createElement(tag), {[name]: path}));
+  const fetched = (options) => () => fetch(path, options).then((got) => got.text());
+  const from = (made) => new Promise((done) => {
+    const port = made.port ?? made;
+    port.onmessage = (event) => done(event.data);
+    made.onerror = () => done('error');
+  });
+  const code = (post) => `data:text/javascript,${encodeURIComponent(post)}`;
+  const source = `fetch(new URL('${path}', '${location.origin}')).then((got) => got.text())`;
+  const blob = URL.createObjectURL(new Blob([`${source}.then((text) => postMessage(text))`]));
+  const shared = URL.createObjectURL(new Blob([
+    `onconnect = (event) => ${source}.then((text) => event.ports[0].postMessage(text))`]));
+  const asked = () => new Promise((done) => {
+    const request = new XMLHttpRequest();
+    request.onload = () => done(request.responseText);
+    request.onerror = () => done('error');
+    request.open('GET', path);
+    request.send();
+  });
+  const opened = (how) => async () => {
+    const other = how();
+    if (!other) return 'blocked';
+    for (let turn = 0; turn < 30; turn++) {
+      await new Promise((done) => setTimeout(done, 50));
+      try {
+        if (other.closed) return 'closed';
+        if (other.location.pathname !== location.pathname && other.document.readyState === 'complete'
+            && other.location.href !== 'about:blank') return other.document.documentElement.innerText;
+      } catch (error) { return error.name; }
+    }
+    return 'nothing';
+  };
+  const cached = async () => {
+    const cache = await caches.open('planted');
+    await cache.add(path);
+    return (await cache.match(path)).text();
+  };
+  const ways = {
+    fetch: fetched({}), 'no-cors': fetched({mode: 'no-cors'}), 'same-origin': fetched({mode: 'same-origin'}),
+    post: fetched({method: 'POST', body: new URLSearchParams({known: '0'})}),
+    XMLHttpRequest: asked, Cache: cached,
+    iframe: framed('iframe', 'src'), object: framed('object', 'data'), embed: framed('embed', 'src'),
+    Worker: () => from(new Worker(blob)), SharedWorker: () => from(new SharedWorker(shared)),
+    window: opened(() => window.open(path)),
+    named: opened(() => Object.assign(window.open('/app/', 'planted'), {location: path})),
+    blank: opened(() => Object.assign(window.open(''), {location: path})),
+    form: opened(() => {
+      const other = window.open('', 'target');
+      const form = Object.assign(document.createElement('form'), {action: path, target: 'target'});
+      document.body.append(form);
+      form.submit();
+      return other;
+    }),
+  };
+  const seen = {};
+  for (const [name, way] of Object.entries(ways)) {
+    try { seen[name] = String(await soon(way())); } catch (error) { seen[name] = error.name; }
+  }
+  return seen;
+}"""
+
+
+async def read_from(page: Page, path: str) -> dict[str, str]:
+    """What each way of a script shows of a page: its text, or a word for why there is none."""
+    seen: dict[str, str] = await page.evaluate(_READ, path)
+    return seen

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from enroll.acme.store import credentials_of
+from enroll.store import applications
 from gateway.context import Role
 from tests.browser import kit
-from tests.browser.planted import Planted, at_home, gone, planted, register, registrations
-from tests.browser.steps import established
+from tests.browser.planted import (
+    Planted,
+    at_home,
+    gone,
+    planted,
+    read_from,
+    register,
+    registrations,
+)
+from tests.browser.steps import PASSWORD, USER, established
 
 pytestmark = pytest.mark.browser
 
@@ -82,3 +93,116 @@ async def test_service_workers_keep_to_the_scope_that_the_operator_allows(
         assert await register(page, "/app/deep/worker.js", "/app/") == "/app/"
         await page.goto(world.url(Role.SERVICE, "/app/forged?policy=unsafe-none"))
         assert await page.inner_text("h1") == "forged"
+
+
+# -- reading our pages ---------------------------------------------------------------------------------
+
+#: On every page of ours that says something of its visitor.
+SECRET = "年金 太郎"
+WAYS = {
+    "fetch", "no-cors", "same-origin", "post", "XMLHttpRequest", "Cache", "iframe", "object", "embed",
+    "Worker", "SharedWorker", "window", "named", "blank", "form",
+}  # fmt: skip
+POLICIES = ("", "same-origin", "same-origin-allow-popups", "noopener-allow-popups")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_no_script_reads_a_page_of_ours(tmp_path: Path, service: Planted, policy: str) -> None:
+    """Not by fetch, in a frame, from a worker, or in a window that it opens, whatever opener policy the
+    upstream asks for; the person whose page it is reads it."""
+    if policy:
+        service.headers["Cross-Origin-Opener-Policy"] = policy
+    async with at_home(tmp_path, service, role="admin") as (world, page):
+        for path in ("/portal/", f"/portal/members/{USER}"):
+            await page.goto(world.url(Role.SERVICE, "/app/"))
+            seen = await read_from(page, path)
+            assert set(seen) == WAYS
+            assert {way: text for way, text in seen.items() if SECRET in text} == {}
+            await page.goto(world.url(Role.SERVICE, path))
+            assert SECRET in await page.inner_text("main")
+
+
+async def test_the_same_ways_read_the_upstreams_own_pages(tmp_path: Path, service: Planted) -> None:
+    """The twin: the ways work, and stay open to the service among its own pages."""
+    async with at_home(tmp_path, service) as (world, page):
+        await page.goto(world.url(Role.SERVICE, "/app/"))
+        seen = await read_from(page, "/app/other")
+        assert {way for way, text in seen.items() if "planted" in text} == WAYS
+
+
+# Forms that a script fills in as it likes, sent in a window as a person's are; the password is known to it.
+_SEND = """([action, fields]) => {
+  const form = Object.assign(document.createElement('form'), {method: 'post', action});
+  for (const [name, value] of Object.entries(fields)) {
+    form.append(Object.assign(document.createElement('input'), {type: 'hidden', name, value}));
+  }
+  document.body.append(form);
+  form.submit();
+}"""
+
+
+async def test_no_script_sends_a_form_of_ours(tmp_path: Path, service: Planted) -> None:
+    """Not even with a password that it was told, because it cannot read what our page puts into the form;
+    nor does it log anybody out. The person does both."""
+    async with at_home(tmp_path, service, role="admin") as (world, page):
+        asks = {"known": "0", "password": PASSWORD, "reason": "lost_or_stolen"}
+        for action in (f"/portal/members/{USER}/credentials", "/portal/reissue", "/logout"):
+            for token in ("", "x"):
+                await page.goto(world.url(Role.SERVICE, "/app/"))
+                async with page.expect_navigation():
+                    await page.evaluate(_SEND, [action, asks | {"token": token}])
+                assert await page.inner_text("h1") == "画面を開き直してください"
+        read = world.office.database.read()
+        assert credentials_of(read, USER) == []
+        assert applications(read, state="submitted") == []
+        await page.goto(world.url(Role.SERVICE, f"/portal/members/{USER}/credentials"))
+        await page.get_by_label("ログインのパスワード").fill(PASSWORD)
+        await page.get_by_role("button", name="認証情報を作成する").click()
+        await page.get_by_text("認証情報を作成しました").wait_for()
+        await page.goto(world.url(Role.SERVICE, "/logout"))
+        await page.get_by_role("main").get_by_role("button", name="ログアウト").click()
+        await page.get_by_text("ログアウトしました").wait_for()
+
+
+@pytest.mark.parametrize("policy", POLICIES[1:])
+async def test_a_service_worker_that_is_allowed_reads_no_page_of_ours(
+    tmp_path: Path, service: Planted, policy: str
+) -> None:
+    """Its pages may claim any opener policy, and it fetches what its navigations are led to: it reads our
+    pages neither in a window nor so."""
+    async with at_home(tmp_path, service, service_workers=("/app/",)) as (world, page):
+        await page.goto(world.url(Role.SERVICE, "/app/"))
+        assert await register(page, "/app/worker.js") == "/app/"
+        await page.goto(world.url(Role.SERVICE, f"/app/forged?policy={policy}"))
+        assert await page.inner_text("h1") == "forged"
+        seen = await read_from(page, "/portal/")
+        assert {way: text for way, text in seen.items() if SECRET in text} == {}
+        await page.goto(world.url(Role.SERVICE, "/app/led"))
+        assert "この画面は単独で開いてください" in await page.inner_text("body")
+
+
+_SPECULATE = """async (path) => {
+  const rules = Object.assign(document.createElement('script'), {type: 'speculationrules'});
+  const what = {source: 'list', urls: [path], eagerness: 'immediate'};
+  rules.textContent = JSON.stringify({prerender: [what], prefetch: [what]});
+  const link = Object.assign(document.createElement('link'), {rel: 'prefetch', href: path});
+  document.head.append(rules, link);
+}"""
+
+
+async def test_nothing_of_ours_is_loaded_ahead(tmp_path: Path, service: Planted) -> None:
+    """A page of the upstream's cannot have one of ours loaded before somebody opens it, which works then."""
+    async with at_home(tmp_path, service) as (world, page):
+        await page.goto(world.url(Role.SERVICE, "/app/"))
+        path = "/portal/certificates"
+        statuses: list[int] = []
+        page.context.on(
+            "response", lambda got: statuses.append(got.status) if got.url.endswith(path) else None
+        )
+        await page.evaluate(_SPECULATE, path)
+        async with asyncio.timeout(10):
+            while not statuses:
+                await asyncio.sleep(0.05)
+        assert set(statuses) == {403}
+        await page.goto(world.url(Role.SERVICE, path))
+        assert await page.inner_text("h1") == "証明書の確認"

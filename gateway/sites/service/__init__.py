@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.context import Gate, Role
 from gateway.pages import Handler, site_application
 from gateway.sites.service import applying, automation, entry, members, portal
+from gateway.sites.service.apart import keep_apart
 from gateway.sites.service.door import ADMIN, INITIAL, inside
 
 #: Method, path, handler. ``inside`` lets in those who are logged in; ADMIN an organisation's 管理者
@@ -47,6 +48,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 def application(gate: Gate) -> web.Application:
     """The site as an application. It must stand behind a listener that requires a certificate."""
     app = site_application(gate, Role.SERVICE, "gateway.sites.service")
+    keep_apart(app, gate)
     for method, path, handler in ROUTES:
         if method == "GET":
             app.router.add_get(path, handler)

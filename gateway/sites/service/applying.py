@@ -11,7 +11,7 @@ from enroll.applications import REASONS
 from enroll.people import Person, wrong_fields
 from enroll.refusals import Refusal
 from gateway.pages import GATE, form, render, see_other
-from gateway.sites.service.door import Visitor, member_of
+from gateway.sites.service.door import Visitor, member_of, unconfirmed
 from gateway.sites.service.standing import steps
 from gateway.sites.service.words import CHANNELS, DECISIONS, DONE, ENDS, KINDS, NOTICES, ROLES, field_error
 from gateway.words import Text
@@ -28,6 +28,11 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
     """Records the application; pressing twice gives the same one (E19)."""
     whom = _whom(request, visitor)
     fields = await form(request)
+    errors = await unconfirmed(request, visitor, fields)
+    if errors:
+        if fields.get("reason") not in REASONS:
+            errors = field_error(Refusal("invalid_input", field="reason")) | errors
+        return _reissue_page(request, visitor, whom, fields, errors)
     try:
         number = await applications.apply_reissue(
             request.app[GATE].office,
@@ -53,6 +58,9 @@ async def apply_for_addition(request: web.Request, visitor: Visitor) -> web.Stre
     fields = await form(request)
     wanted: dict[str, Any] = {name: fields.get(name, "").strip() for name in _ADDITION_FIELDS}
     person = Person(policy_number=visitor.user.policy_number, **wanted)
+    unsure = await unconfirmed(request, visitor, fields)
+    if unsure:
+        return _addition_page(request, visitor, cast(dict[str, str], wanted), _wrong(person) | unsure)
     try:
         number = await applications.apply_addition(
             request.app[GATE].office, person, channel="online", actor=visitor.user.user_id
@@ -62,9 +70,7 @@ async def apply_for_addition(request: web.Request, visitor: Visitor) -> web.Stre
             raise
         errors = field_error(refusal)
         if refusal.code == "invalid_input":
-            # All at once: nobody should have to send the form again for each of them.
-            for name in wrong_fields(person):
-                errors |= field_error(Refusal("invalid_input", field=name))
+            errors |= _wrong(person)
         return _addition_page(request, visitor, cast(dict[str, str], wanted), errors)
     return see_other(f"/portal/applications/{number}?done=applied")
 
@@ -113,6 +119,14 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
     )
 
 
+def _wrong(person: Person) -> dict[str, Text]:
+    """All at once: nobody should have to send the form again for each of them."""
+    errors: dict[str, Text] = {}
+    for name in wrong_fields(person):
+        errors |= field_error(Refusal("invalid_input", field=name))
+    return errors
+
+
 def _whom(request: web.Request, visitor: Visitor) -> store.User:
     user_id = request.match_info.get("user_id")
     if user_id is None:
@@ -141,6 +155,7 @@ def _reissue_page(
         "reissue.html",
         status=422 if errors else 200,
         visitor=visitor,
+        action=request.path,
         here="reissue" if whom.user_id == visitor.user.user_id else "members",
         whom=whom,
         own=whom.user_id == visitor.user.user_id,

@@ -14,8 +14,9 @@ from enroll.refusals import Refusal
 from gateway.context import Role
 from gateway.pages import GATE, form, render, see_other
 from gateway.protocol import PREFIX
-from gateway.sites.service.door import Visitor, member_of
+from gateway.sites.service.door import Visitor, member_of, unconfirmed
 from gateway.sites.service.words import DONE
+from gateway.words import Text
 
 _PROFILE = "client-automated"
 
@@ -33,8 +34,11 @@ async def create_credential(request: web.Request, visitor: Visitor) -> web.Strea
     """
     member = _member(request, visitor)
     office = request.app[GATE].office
-    known = (await form(request)).get("known", "")
-    if known != str(len(_credentials(request, member))):
+    fields = await form(request)
+    errors = await unconfirmed(request, visitor, fields)
+    if errors:
+        return _page(request, visitor, member, errors=errors)
+    if fields.get("known", "") != str(len(_credentials(request, member))):
         return _page(request, visitor, member, again=True)
     made = await credentials.create(
         office, member.user_id, actor=visitor.user.user_id, profile=_PROFILE, limit=True
@@ -68,16 +72,19 @@ def _page(
     *,
     made: IssuedCredential | None = None,
     again: bool = False,
+    errors: dict[str, Text] | None = None,
 ) -> web.StreamResponse:
     found = _credentials(request, member)
     return render(
         request,
         "credentials.html",
-        status=409 if again else 200,
+        status=409 if again else 422 if errors else 200,
+        errors=errors or {},
         visitor=visitor,
         here="members",
-        done=DONE.get(request.query.get("done", "")) if made is None and not again else None,
+        done=DONE.get(request.query.get("done", "")) if request.method == "GET" else None,
         member=member,
+        action=f"/portal/members/{member.user_id}/credentials",
         credentials=found,
         made=made,
         # What `sekisho eab create --json` prints, for clients that take it as a file.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import quote
 
@@ -11,7 +11,7 @@ import sqlite_utils
 from aiohttp import web
 
 from ca.trust import VerifiedPeer
-from enroll import store
+from enroll import login, store
 from enroll.enrollment import Enrollment
 from enroll.issuance import check_entitled
 from enroll.office import Office
@@ -20,8 +20,11 @@ from enroll.renewal import source_of
 from enroll.states import ENDED
 from gateway import http, sessions
 from gateway.context import Role
-from gateway.pages import GATE, Handler, see_other
+from gateway.pages import GATE, Handler, form, see_other
 from gateway.sessions import Session
+from gateway.sites.service.apart import STALE, form_token, is_own_form, said
+from gateway.sites.service.words import field_error, missing
+from gateway.words import Text
 
 SITE = str(Role.SERVICE)
 LOGIN, PORTAL, PASSWORD = "/login", "/portal/", "/portal/password"
@@ -37,6 +40,12 @@ class Visitor:
     #: The enrollment that the presented certificate came from.
     source: Enrollment
     session: Session
+    #: The session's cookie.
+    secret: str = field(repr=False)
+
+    def token(self, path: str) -> str:
+        """What a form that is sent to ``path`` has to carry."""
+        return form_token(self.secret, path)
 
     @property
     def is_admin(self) -> bool:
@@ -76,7 +85,7 @@ async def visitor_with(office: Office, peer: VerifiedPeer, token: str) -> Visito
     if session is None:
         return None
     try:
-        visitor = _visitor(office.database.read(), peer, session)
+        visitor = _visitor(office.database.read(), peer, session, token)
     except Refusal:
         await sessions.end(office, session)
         raise
@@ -90,7 +99,7 @@ async def visitor_with(office: Office, peer: VerifiedPeer, token: str) -> Visito
 def inside(handler: Inner, needs: Needs = NOTHING) -> Handler:
     """The handler for those who are logged in; everybody else is led to the login page.
 
-    A first password has to be replaced before anything else.
+    A first password has to be replaced before anything else. A form is taken from our own page only.
     """
 
     async def entered(request: web.Request) -> web.StreamResponse:
@@ -101,9 +110,30 @@ def inside(handler: Inner, needs: Needs = NOTHING) -> Handler:
             return see_other(by_way_of(PASSWORD, request))
         if needs is ADMIN and not visitor.is_admin:
             raise Refusal("not_permitted")
+        if request.method == "POST" and not is_own_form(visitor.secret, request.path, await form(request)):
+            return await said(request, "stale_form", STALE)
         return await handler(request, visitor)
 
     return entered
+
+
+async def unconfirmed(request: web.Request, visitor: Visitor, fields: Mapping[str, str]) -> dict[str, Text]:
+    """What to say under the password of a form that gives power away; empty if it is the visitor's.
+
+    Asked for at each such form: no script of the service behind the gate, and nobody at a PC that was left,
+    goes along with what somebody confirmed before. Raises Refusal("throttled") as the login does.
+    """
+    password = fields.get("password", "")
+    if not password:
+        return {"password": missing("password")}
+    office, address = request.app[GATE].office, http.connection(request).peer_address
+    try:
+        await login.confirm(office, visitor.peer.fingerprint, visitor.user.user_id, password, address=address)
+    except Refusal as refusal:
+        if refusal.code != "bad_credentials":
+            raise
+        return field_error(refusal)
+    return {}
 
 
 def verified(request: web.BaseRequest) -> VerifiedPeer:
@@ -134,7 +164,7 @@ def member_of(db: sqlite_utils.Database, visitor: Visitor, user_id: str) -> stor
     return user
 
 
-def _visitor(db: sqlite_utils.Database, peer: VerifiedPeer, session: Session) -> Visitor:
+def _visitor(db: sqlite_utils.Database, peer: VerifiedPeer, session: Session, secret: str) -> Visitor:
     check_entitled(db, session.subject)
     source = source_of(db, peer.fingerprint)
     if source.state in ENDED:
@@ -143,4 +173,4 @@ def _visitor(db: sqlite_utils.Database, peer: VerifiedPeer, session: Session) ->
     organisation = store.organisation(db, user.policy_number) if user is not None else None
     if user is None or organisation is None or source.user_id != user.user_id:
         raise Refusal("wrong_user")
-    return Visitor(user, organisation, peer, source, session)
+    return Visitor(user, organisation, peer, source, session, secret)

@@ -9,6 +9,7 @@ from enroll.refusals import Refusal
 from gateway import http, references, sessions
 from gateway.context import Role
 from gateway.pages import GATE, form, render, see_other
+from gateway.sites.service.apart import STALE, is_own_form, said
 from gateway.sites.service.door import (
     LOGIN,
     PASSWORD,
@@ -89,6 +90,9 @@ async def log_out(request: web.Request) -> web.StreamResponse:
     response = see_other("/logout")
     session = await sessions.find(office, request, SITE, fingerprint=verified(request).fingerprint)
     if session is not None:
+        secret = sessions.presented(request, SITE).value
+        if not is_own_form(secret, request.path, await form(request)):
+            return await said(request, "stale_form", STALE)
         await sessions.end(office, session, response)
         await office.database.write(
             lambda db: store.audit(db, office.now(), session.subject, "logout", session.subject)

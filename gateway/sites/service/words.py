@@ -12,6 +12,7 @@ _FIELDS: Mapping[tuple[str, str], Text] = MappingProxyType(
     {
         ("missing", "user_id"): ("ユーザーIDを入力してください。", "Enter the user ID."),
         ("missing", "password"): ("パスワードを入力してください。", "Enter the password."),
+        ("bad_credentials", "password"): ("パスワードに誤りがあります。", "The password is wrong."),
         ("bad_credentials", "current"): (
             "現在のパスワードに誤りがあります。",
             "The current password is wrong.",

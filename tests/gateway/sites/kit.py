@@ -25,6 +25,7 @@ from enroll.office import Office
 from gateway.connection import Limits
 from gateway.context import Gate, Role
 from gateway.listener import Listener
+from gateway.sites.service.apart import form_token
 from gateway.tls import ClientCertificate, ServerCertificate, Site
 from tests.offices import PASSPHRASE
 
@@ -209,6 +210,8 @@ class Visitor:
     origin: str
     #: Sent with every request; a test may change it.
     headers: dict[str, str] = field(default_factory=dict)
+    #: Typed into every form of the portal, most of which ask for it; a test may say another one.
+    password: str = ""
 
     async def get(self, path: str = "/", *, follow: bool = True, **headers: str) -> Page:
         return await self._send("GET", path, None, follow, headers)
@@ -216,9 +219,16 @@ class Visitor:
     async def post(
         self, path: str, fields: dict[str, str] | None = None, *, follow: bool = True, **headers: str
     ) -> Page:
+        """A form, with the token that a page of the online service has put into it."""
         own = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self._send("POST", path, fields or {}, follow, own | named)
+        typed = {"password": self.password} if self.password and path.startswith("/portal/") else {}
+        fields = self._token(path.partition("?")[0]) | typed | (fields or {})
+        return await self._send("POST", path, fields, follow, own | named)
+
+    def _token(self, path: str) -> dict[str, str]:
+        held = [each.value for each in self.session.cookie_jar if each.key == "__Host-service"]
+        return {"token": form_token(held[0], path)} if held else {}
 
     async def _send(
         self, method: str, path: str, fields: dict[str, str] | None, follow: bool, headers: dict[str, str]

@@ -99,6 +99,7 @@ async def at_home(service: Served, user_id: str = USER) -> Visitor:
     """An established user who is logged in."""
     visitor = (await established(service, user_id)).visitor(service)
     assert (await log_in(visitor, user_id)).path == "/portal/"
+    visitor.password = PASSWORD
     return visitor
 
 

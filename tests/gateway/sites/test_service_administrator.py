@@ -115,6 +115,7 @@ async def test_a_further_user_is_applied_for_and_admitted(service: Served) -> No
         "メール",
         "はがき",
         "希望するユーザーID（任意）",
+        "ログインのパスワード",
     ]
     fields = {
         "name": "年金 花子",

@@ -237,6 +237,7 @@ async def test_the_reissue_form_has_all_six_reasons_and_the_checkbox(service: Se
     assert page.labels() == [
         *(words[0] for words in applications.REASONS.values()),
         "発行済みのクライアント証明書を無効にして再発行する",
+        "ログインのパスワード",
     ]
     assert len(page.main.all("input", type="radio", name="reason")) == 6
     assert page.main.table()[0][0] == "メールの送信先"
@@ -281,7 +282,7 @@ async def test_applying_twice_is_applying_once(service: Served) -> None:
     second = await visitor.post("/portal/reissue", {"reason": "mail_lost"})
     assert first.path == second.path
     page = await visitor.get("/portal/reissue")
-    assert page.labels() == []
+    assert page.labels() == ["ログインのパスワード"]  # of the button for a theft
     assert "再発行の申請を受け付けています。" in page.main.text
     assert (await visitor.get("/portal/")).main.all("a", href=first.path)
 
@@ -291,7 +292,7 @@ async def test_a_theft_is_reported_while_another_application_waits(service: Serv
     visitor = await at_home(service)
     first = await visitor.post("/portal/reissue", {"reason": "pc_change"})
     assert dict(first.main.table())["発行済みの証明書"] == "新しい証明書の取得後に無効にする"
-    button = (await visitor.get("/portal/reissue")).main.one("form").one("input").attributes
+    button = (await visitor.get("/portal/reissue")).main.one("input", name="reason").attributes
     again = await visitor.post("/portal/reissue", {button["name"]: button["value"]})
     assert again.path == first.path
     assert dict(again.main.table())["再発行の理由"] == "パソコンの紛失・盗難"
