@@ -9,11 +9,13 @@ that name in it is odd: nobody is let in by it, and the browser is told to drop 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from aiohttp import web
+
+from gateway.fields import values_of
 
 #: The Clear-Site-Data value beside the deletion of ours: nothing else removes what was planted for a whole
 #: domain, under another name.
@@ -89,12 +91,7 @@ def ours(name: str) -> Ours:
 
 def read(request: web.BaseRequest, name: str) -> Reading:
     """What a request of a page says of a cookie of ours."""
-    return ours(name).read(values_of(request.raw_headers))
-
-
-def values_of(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-    """The values of the Cookie fields of a head."""
-    return [value for name, value in headers if len(name) == 6 and name.lower() == b"cookie"]
+    return ours(name).read(values_of(request.raw_headers, b"cookie"))
 
 
 def deletion(name: str) -> str:

@@ -13,14 +13,14 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import httptools
 from aiohttp import web
 from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
 
 from ca.trust import VerifiedPeer
-from gateway import http, reply
+from gateway import http, oversize, reply
 from gateway.http import Awaiting, RequestProtocol, Served, Verdict
 from gateway.proxy import heads
 from gateway.request import Request
@@ -44,6 +44,14 @@ _READ = re.compile(
     rb"(GET|HEAD) ((?=/)(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)*/?(?:\?[A-Za-z0-9_~.=&+-]*)?) HTTP/1\.1"
 )
 _VERSIONS = {"1.1": HttpVersion11, "1.0": HttpVersion10}
+
+
+class _Unread(NamedTuple):
+    """What was no request, or too much of one: the status of its answer, and what is known of it."""
+
+    status: int
+    method: str = "UNKNOWN"
+    target: str = "/"
 
 
 class Relay(Protocol):
@@ -83,7 +91,7 @@ class Front(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         # Parsed and not begun; the one that is being answered, by the pages perhaps; and the one whose
         # body is still coming.
-        self._queue: deque[Request | None] = deque()
+        self._queue: deque[Request | _Unread] = deque()
         self._current: Request | None = None
         self._paged: Request | None = None
         self._receiving: Request | None = None
@@ -96,6 +104,8 @@ class Front(asyncio.Protocol):
         self._at_pages = False
         #: Whether the request that is being answered is the last one, whatever its head said.
         self.last = False
+        #: The status of a head that is too large, as soon as that is known.
+        self._excess = 0
         # Nothing is read any more; what comes is another protocol's; the last answer is written; the client
         # was in the middle of what we stopped reading.
         self._over = self._raw = self._ended = self._sending = False
@@ -274,13 +284,18 @@ class Front(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         self._url += url
         if len(self._url) > self._limits.line_bytes:
+            self._excess = 414
             raise ValueError("the target is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._size += len(name) + len(value)
         too_many = len(self._fields) >= self._limits.headers
         if too_many or len(name) + len(value) > self._limits.line_bytes or self._size > _HEAD_BYTES:
-            raise ValueError("the header, or the trailer section, is too long")
+            if self._receiving is not None or self._size > _HEAD_BYTES:
+                self._excess = 431
+                raise ValueError("the header, or the trailer section, is too long")
+            self._excess = 431  # read to its end: what is asked, and by whose page, decides the answer
+            return
         # A value that came in two pieces has the space at its end still.
         self._fields.append((name, value.strip(b" \t")))
 
@@ -289,6 +304,8 @@ class Front(asyncio.Protocol):
         if self._priming:
             self._fields = []
             return
+        if self._excess:
+            raise ValueError("the header is too long")
         parser, fields = self._parser, tuple(self._fields)
         request = Request(
             self,
@@ -300,7 +317,7 @@ class Front(asyncio.Protocol):
         )
         request.keep_alive = parser.should_keep_alive()
         request.began = self._loop.time()
-        self._fields, self._size, self._fed = [], 0, 0
+        self._fields, self._size, self._fed, self._url = [], 0, 0, b""
         self._receiving = request
         self._queue.append(request)
 
@@ -345,6 +362,7 @@ class Front(asyncio.Protocol):
             self._fed += len(piece)
             try:
                 if self._fed > _HEAD_BYTES:
+                    self._excess = 431 if self._url else 0
                     raise httptools.HttpParserError("no end of it")
                 self._parser.feed_data(piece)
             except httptools.HttpParserUpgrade as upgrade:
@@ -364,11 +382,11 @@ class Front(asyncio.Protocol):
         """Remembers the header of a plain read that came alone and whole: most clients send it again."""
         line, _, header = data.partition(b"\r\n")
         request = self._queue[0]
-        plain = request is not None and request.keep_alive and not request.upgrade and _READ.fullmatch(line)
-        if plain and request is not None and not heads.announces_body(request.headers):
+        self._known = None
+        if not isinstance(request, Request) or not request.keep_alive or request.upgrade:
+            return
+        if _READ.fullmatch(line) and not heads.announces_body(request.headers):
             self._known = header, request
-        else:
-            self._known = None
 
     def _same(self, data: bytes) -> bool:
         """Whether this is a plain read with the very header of the last one: then it says the same."""
@@ -399,9 +417,9 @@ class Front(asyncio.Protocol):
             self._parse(left)
         if self._paused:
             self.flow()
-        if request is None:
-            self._say(400)
-            self._log("UNKNOWN", "/", None, None, 400, self._loop.time())
+        if isinstance(request, _Unread):
+            status = self._say(request)
+            self._log(request.method, request.target, None, None, status, self._loop.time())
             self._finish(False)
             return
         self._current = request
@@ -462,10 +480,10 @@ class Front(asyncio.Protocol):
             return
         self._over = True
         broken, self._receiving = self._receiving, None
-        self._sending = broken is not None or self._fed > _HEAD_BYTES
+        self._sending = broken is not None or self._excess != 0 or self._fed > _HEAD_BYTES
         if broken is None:
-            self.info.count("refused.parser")
-            self._queue.append(None)
+            self.info.count("refused.too-large" if self._excess else "refused.parser")
+            self._queue.append(self._unread())
         else:
             broken.cut()
 
@@ -516,9 +534,22 @@ class Front(asyncio.Protocol):
         if self._at_pages and self.transport is not None:
             self.transport.close()
 
-    def _say(self, status: int) -> None:
-        headers, body = http.short_page(status)
-        self.write(reply.whole(status, headers, body))
+    def _unread(self) -> _Unread:
+        if not self._excess or not self._url:
+            return _Unread(self._excess or 400)
+        method, target = self._parser.get_method().decode("ascii"), self._url.decode("latin-1")
+        if self._excess == 431 and oversize.asks_to_clear(method, target, self._fields):
+            return _Unread(200, method, target)
+        return _Unread(self._excess, method, target[: self._limits.line_bytes])
+
+    def _say(self, unread: _Unread) -> int:
+        """Answers what could not be read to its end; the status."""
+        status = unread.status
+        page = {200: oversize.cleared, 431: oversize.too_large}.get(status, lambda: http.short_page(status))
+        headers, body = page()
+        said = reply.whole(status, headers, body)
+        self.write(said[: -len(body)] if unread.method == "HEAD" else said)
+        return status
 
     def _log(
         self,

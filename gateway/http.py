@@ -20,6 +20,7 @@ from aiohttp.http import HttpVersion
 
 from ca.errors import ConfigError
 from ca.trust import Rejection, VerifiedPeer
+from gateway.fields import RawHeaders, values_of
 from gateway.tls import ClientCertificate
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ LowLevelHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 """A bare handler; `gateway.reply.Reply` may stand for the response (aiohttp asks no more of it)."""
 
 Verdict = VerifiedPeer | Rejection
-RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 _PEER: web.RequestKey[Verdict | None] = web.RequestKey("sekisho.peer")
 #: What stands before an application, for handlers that want none of its frame: it is given the
@@ -97,10 +97,10 @@ def refusal(
         return Refusal(400, "target")
     if b"".join([name for name, _ in headers]).translate(None, _NAME_BYTES):
         return Refusal(400, "header-name")
-    hosts = [value for name, value in headers if len(name) == 4 and name.lower() == b"host"]
+    hosts = values_of(headers, b"host")
     if len(hosts) != 1:
         return Refusal(400, "host-count")  # RFC 9112 3.2; of HTTP/1.0 we ask it as well
-    if version is not _VERSIONS[0] and version < _VERSIONS[0] and _has(headers, b"transfer-encoding"):
+    if version is not _VERSIONS[0] and version < _VERSIONS[0] and values_of(headers, b"transfer-encoding"):
         return Refusal(400, "framing")  # RFC 9112 6.1: faulty framing
     if hosts[0] not in authorities and hosts[0].lower() not in authorities:
         return Refusal(421, "host")
@@ -176,6 +176,7 @@ _WORDS = {
     405: "このメソッドは利用できません。",
     408: "時間内にリクエストを受信できませんでした。",
     413: "送信されたデータが大きすぎます。",
+    414: "アドレスが長すぎます。",
     417: "このリクエストには対応していません。",
     429: "操作の回数が多すぎます。しばらくしてからもう一度お試しください。",
     421: "このホスト名のページは、この接続では表示できません。ブラウザを再起動してもう一度お試しください。",
@@ -362,7 +363,3 @@ def demand_c_parser() -> None:
             "aiohttp runs without its C parser: unset AIOHTTP_NO_EXTENSIONS, "
             "or pip install --force-reinstall aiohttp from a wheel"
         )
-
-
-def _has(headers: RawHeaders, wanted: bytes) -> bool:
-    return any(name.lower() == wanted for name, _ in headers)

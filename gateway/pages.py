@@ -21,8 +21,10 @@ from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll.jst import shown, shown_day
 from enroll.openings import renewable_until
 from enroll.refusals import Refusal
-from gateway import cookies, http, references
+from gateway import cookies, http, oversize, references
 from gateway.context import Gate, Role
+from gateway.crossing import foreign
+from gateway.fields import values_of
 from gateway.hours import desk_open, desk_opens_at
 from gateway.sessions import cookie_name
 from gateway.words import (
@@ -59,7 +61,6 @@ _LANGUAGES = ("ja", "en")
 _FORM_LIMIT = 64 * 1024
 # No form of ours has a dozen.
 _MOST_FIELDS = 100
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def content_security_policy(*fetched: str) -> str:
@@ -90,6 +91,8 @@ def site_application(gate: Gate, role: Role, package: str) -> web.Application:
     app[_TEMPLATES] = _environment(package)
     app.router.add_get(f"/assets/{_ASSETS_VERSION}/{{name}}", _asset)
     app.router.add_get("/favicon.ico", _favicon)
+    app.router.add_get(oversize.PATH, _clear_page)
+    app.router.add_post(oversize.PATH, _clear)
     return app
 
 
@@ -305,15 +308,12 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @web.middleware
 async def _same_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A browser sends its certificate with requests from any site (V40): only our own pages may act.
-
-    Origin comes with every POST of a browser; Sec-Fetch-Site with those since 2023. A request with
-    neither is no browser's, and carries nothing that its sender did not put there.
-    """
-    if request.method not in _SAFE_METHODS:
-        origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
-        if site not in (None, "same-origin") or (origin is not None and not _own(request, origin)):
-            return await problem(request, "cross_site", origin=(origin or "")[:100])
+    """A browser sends its certificate with requests from any site (V40): only our own pages may act."""
+    origins = values_of(request.raw_headers, b"origin")
+    sites, hosts = (values_of(request.raw_headers, name) for name in (b"sec-fetch-site", b"host"))
+    if foreign(request.method, origins, sites, hosts[0]):
+        origin = b", ".join(origins).decode("latin-1")
+        return await problem(request, "cross_site", origin=origin[:100])
     return await handler(request)
 
 
@@ -331,10 +331,6 @@ async def _expectation(request: web.Request) -> web.StreamResponse | None:
 # before the middlewares, also where there is no route, and has no public switch in aiohttp 3.14.
 _continue = web_urldispatcher._default_expect_handler
 web_urldispatcher._default_expect_handler = _expectation  # type: ignore[assignment]
-
-
-def _own(request: web.Request, origin: str) -> bool:
-    return origin.lower() == f"https://{request.headers.get('Host', '')}".lower()
 
 
 def _values(request: web.Request, language: str) -> dict[str, Any]:
@@ -405,6 +401,17 @@ async def _asset(request: web.Request) -> web.StreamResponse:
             "Cache-Control": "public, max-age=31536000, immutable",
         },
     )
+
+
+async def _clear_page(_: web.Request) -> web.StreamResponse:
+    headers, body = oversize.offered()
+    return web.Response(body=body, headers=dict(headers))
+
+
+async def _clear(_: web.Request) -> web.StreamResponse:
+    """The button, when its request is no longer, or was never, too large."""
+    headers, body = oversize.cleared()
+    return web.Response(body=body, headers=dict(headers))
 
 
 async def _favicon(request: web.Request) -> web.StreamResponse:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.http import RawHeaders, Verdict
+from gateway.fields import RawHeaders
+from gateway.http import Verdict
 
 if TYPE_CHECKING:
     from gateway.front import Front

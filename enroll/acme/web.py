@@ -100,7 +100,8 @@ def _by_a_page(request: web.BaseRequest) -> bool:
     script's author would get a certificate in the visitor's name for a key of his own. Browsers add these
     headers themselves; other clients have no use for them.
     """
-    return "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none"
+    sites = request.headers.getall("Sec-Fetch-Site", [])
+    return "Origin" in request.headers or any(site != "none" for site in sites)
 
 
 async def _answer(

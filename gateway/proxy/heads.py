@@ -12,8 +12,8 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from gateway.cookies import ABSENT, Ours, Reading
+from gateway.fields import RawHeaders, values_of
 
-RawHeaders = tuple[tuple[bytes, bytes], ...]
 Noted = dict[bytes, list[bytes]]
 
 #: Belong to one connection only (RFC 9110 7.6.1), with those that some servers still honour.
@@ -125,7 +125,6 @@ _MAY_BE_CLEARED = frozenset({b'"cache"', b'"storage"'})
 _DROPPED_FROM_ANSWERS = HOP_BY_HOP | {b"content-length", *ORIGIN_WIDE}
 _KEPT = [b"keep-alive"]
 _USUAL_OPTIONS = frozenset({b"", b"close", b"keep-alive", b"te", b"upgrade", b"http2-settings"})
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _MEMO = 2_048
 _WEBSOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -400,20 +399,6 @@ def accepted(key: bytes, noted: Noted) -> bool:
     )
 
 
-def foreign(method: str, noted: Noted, host: bytes, *, websocket: bool) -> bool:
-    """Whether another site's page makes a browser act here with its visitor's certificate (V40).
-
-    Browsers send Origin with every POST and every WebSocket, and Sec-Fetch-Site with the former; who
-    sends neither is no browser. A read is left to CORS.
-    """
-    if method in _SAFE and not websocket:
-        return False
-    if any(each.lower() != b"https://" + host.lower() for each in noted.get(b"origin", ())):
-        return True
-    sites = noted.get(b"sec-fetch-site", ())
-    return not websocket and any(each not in (b"same-origin", b"none") for each in sites)
-
-
 def for_worker(noted: Noted) -> bool:
     """Whether a browser asks for the script of a service worker (Service Workers, "Update"), which would
     stand before every page of its scope."""
@@ -466,12 +451,6 @@ def is_chunked(headers: RawHeaders) -> bool:
 def chunk(data: bytes) -> bytes:
     """Some bytes of a body, at least one, as a chunk (RFC 9112 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def values_of(headers: RawHeaders, wanted: bytes) -> list[bytes]:
-    """The values of a field, in order. ``wanted`` in lower case."""
-    size = len(wanted)
-    return [value for name, value in headers if len(name) == size and name.lower() == wanted]
 
 
 def header_line(name: str, value: str) -> bytes:

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from ca.trust import VerifiedPeer
 from gateway import cookies, http
+from gateway.crossing import foreign
 from gateway.identity import Caller, Identity, header_lines
 from gateway.proxy import heads
 from gateway.proxy.exchange import Head, UpstreamConnection, UpstreamFault
@@ -232,7 +233,8 @@ class Errand:
         request.held_back = self.expect and not request.complete and not request.size
         self.retry = request.method in _IDEMPOTENT and not body.expected and self.key is None
         host = noted[b"host"][0]
-        if heads.foreign(request.method, noted, host, websocket=self.key is not None):
+        origins, sites = noted.get(b"origin", ()), noted.get(b"sec-fetch-site", ())
+        if foreign(request.method, origins, sites, host, websocket=self.key is not None):
             raise NotRelayed(403, "cross_site")
         ours = self.front.forwarded(host)
         if caller is not None:

@@ -21,6 +21,8 @@ from enroll.enrollment import Enrollment, fetchable
 from enroll.office import Office, token_hash
 from enroll.refusals import Refusal
 from gateway import pages, sessions
+from gateway.crossing import linked_elsewhere
+from gateway.fields import values_of
 from gateway.sessions import Session
 from gateway.words import REFUSALS, Words
 
@@ -165,7 +167,7 @@ async def send(
     tab has made a newer file since this button was shown, the screen says whose password counts first.
     """
     # A link on somebody else's page shall not use up downloads.
-    if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+    if linked_elsewhere(values_of(request.raw_headers, b"sec-fetch-site")):
         return await pages.problem(request, "cross_site")
     suffix = _SUFFIXES.get(request.query.get("as", ""))
     if suffix is None:

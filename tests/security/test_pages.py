@@ -50,7 +50,8 @@ async def test_the_language_link_stays_on_the_site(help_pages: Served, path: str
 @pytest.mark.parametrize("origin", ["https://[", "https://pickup.test:x", "null", "//pickup.test"])
 async def test_an_origin_that_is_none_is_refused_as_foreign(pickup: Served, origin: str) -> None:
     """A malformed Origin is the peer's fault: 403, not an accident of ours."""
-    page = await pickup.visitor().post("/login", {"user_id": "K1", "password": "x"}, Origin=origin)
+    fields = {"user_id": "K1", "password": "x"}
+    page = await pickup.visitor().post("/login", fields, Origin=origin, Sec_Fetch_Site="none")
     assert page.status == 403
     kept = rows(pickup.office.database.read(), "SELECT code FROM desk_references")
     assert [row["code"] for row in kept] == ["cross_site"]

@@ -57,15 +57,16 @@ async def test_a_field_in_several_records(house: Build, pieces: tuple[bytes, ...
 
 
 @pytest.mark.parametrize(
-    "line", [b"GET ?x HTTP/1.1", b"GET  HTTP/1.1", b"GET /" + b"a" * 9_000 + b" HTTP/1.1"]
+    ("line", "status"),
+    [(b"GET ?x HTTP/1.1", 400), (b"GET  HTTP/1.1", 400), (b"GET /" + b"a" * 9_000 + b" HTTP/1.1", 414)],
 )
-async def test_a_header_seen_before_hides_no_target(house: Build, line: bytes) -> None:
+async def test_a_header_seen_before_hides_no_target(house: Build, line: bytes, status: int) -> None:
     """A target that is none, or too long, is refused also below the very header of the last request."""
     async with recording() as upstream:
         here = await house(upstream.url)
         async with here.client() as client:
             assert (await client.get(HOST, b"/a")).status == 200
-            assert (await client.ask(line + b"\r\nHost: login.test\r\n\r\n")).status == 400
+            assert (await client.ask(line + b"\r\nHost: login.test\r\n\r\n")).status == status
     assert [seen.target for seen in upstream.requests] == ["/a"]
     assert upstream.raw[0].count(b"GET ") == 1
 
@@ -87,27 +88,28 @@ START = b"GET /a HTTP/1.1\r\nHost: login.test\r\n"
 LIMITS = Limits()
 
 
-@pytest.mark.parametrize("stream", [
-    b"GET /" + b"a" * LIMITS.line_bytes + b" HTTP/1.1\r\nHost: login.test\r\n\r\n",
-    START + b"X: " + b"a" * LIMITS.line_bytes + b"\r\n\r\n",
-    START + b"a" * LIMITS.line_bytes + b": x\r\n\r\n",
-    START + b"X: y\r\n" * LIMITS.headers + b"\r\n",
-    START + (b"X: " + b"a" * 8_000 + b"\r\n") * 9,
-    START + b"X: " + b"a" * 65_600,
-    b"GET /" + b"a" * 65_600,
-    b"\r\n" * 32_800,
-    b"a" * 65_600,
+@pytest.mark.parametrize(("stream", "status"), [
+    (b"GET /" + b"a" * LIMITS.line_bytes + b" HTTP/1.1\r\nHost: login.test\r\n\r\n", 414),
+    (START + b"X: " + b"a" * LIMITS.line_bytes + b"\r\n\r\n", 431),
+    (START + b"a" * LIMITS.line_bytes + b": x\r\n\r\n", 431),
+    (START + b"X: y\r\n" * LIMITS.headers + b"\r\n", 431),
+    (START + (b"X: " + b"a" * 8_000 + b"\r\n") * 9, 431),
+    (START + b"X: " + b"a" * 65_600, 431),
+    (b"GET /" + b"a" * 65_600, 414),
+    (b"\r\n" * 32_800, 400),
+    (b"a" * 65_600, 400),
 ])  # fmt: skip
 @pytest.mark.parametrize("after", [0, 1])
-async def test_a_head_has_limits(house: Build, stream: bytes, after: int) -> None:
-    """A line, a number of fields, or a head beyond them is 400 and the end, also when it never ends."""
+async def test_a_head_has_limits(house: Build, stream: bytes, status: int, after: int) -> None:
+    """A line, a number of fields, or a head beyond them is refused by the status that says what is too much
+    (RFC 6585 5, RFC 9110 15.5.15), and is the end, also when it never ends."""
     async with recording() as upstream:
         here = await house(upstream.url)
         async with here.client() as client:
             if after:
                 assert (await client.ask(post(b"/before", b"abc"))).status == 200
             await client.send(stream)
-            assert (await client.answer()).status == 400
+            assert (await client.answer()).status == status
             assert (await client.end()).alert == "close_notify"
     assert [seen.target for seen in upstream.requests] == ["/before"] * after
 
@@ -140,12 +142,12 @@ async def test_a_trailer_section_has_limits(house: Build, fields: bytes) -> None
         assert here.pool.open == 0
 
 
-@pytest.mark.parametrize("begun", [
-    START + b"X: ", chunked(b"/a", b"3\r\nabc\r\n0\r\nX: "), chunked(b"/a", b"3;x="),
-    chunked(b"/a", b"zz\r\n"),
+@pytest.mark.parametrize(("begun", "status"), [
+    (START + b"X: ", 431), (chunked(b"/a", b"3\r\nabc\r\n0\r\nX: "), 400), (chunked(b"/a", b"3;x="), 400),
+    (chunked(b"/a", b"zz\r\n"), 400),
 ])  # fmt: skip
-async def test_who_sends_without_an_end_sees_why_it_ends(house: Build, begun: bytes) -> None:
-    """A field, a trailer, a chunk's extension that never end are 400, which is not lost as he goes on."""
+async def test_who_sends_without_an_end_sees_why_it_ends(house: Build, begun: bytes, status: int) -> None:
+    """A field, a trailer, a chunk's extension that never end are refused, which is not lost as he goes on."""
     async with recording() as upstream:
         here = await house(upstream.url, limits=Limits(tick=0.02, drain=0.2, lingering=5))
         async with here.client() as client:
@@ -153,7 +155,7 @@ async def test_who_sends_without_an_end_sees_why_it_ends(house: Build, begun: by
             for _ in range(60):
                 await client.send(b"y" * 50_000)
                 await asyncio.sleep(0)  # let the gate answer in between
-            assert (await asyncio.wait_for(client.answer(), 3)).status == 400
+            assert (await asyncio.wait_for(client.answer(), 3)).status == status
         assert upstream.requests == []
 
 

@@ -321,6 +321,20 @@ async def test_another_sites_page_cannot_act_here(service: Served, origin: str) 
     assert put.status == 403
 
 
+async def test_a_page_without_a_referrer_acts_on_its_own_site(service: Served) -> None:
+    """Under `Referrer-Policy: no-referrer` its POST has the Origin `null`: `same-origin` decides,
+    alike for the upstream and for a page of ours; `null` alone is refused by both."""
+    visitor = await at_home(service)
+    for sites, status in (("same-origin", 200), ("cross-site", 403), ("none", 403), ("", 403)):
+        headers = {"Origin": "null"} | ({"Sec-Fetch-Site": sites} if sites else {})
+        put = await visitor.session.put(visitor.origin + "/app/file", data=b"x", headers=headers)
+        assert put.status == status, sites
+        ended = await visitor.session.post(
+            visitor.origin + "/portal/sessions/end", data={"id": "x"}, headers=headers
+        )
+        assert (ended.status == 403) == (status == 403), sites
+
+
 async def test_files_of_size_go_both_ways(service: Served) -> None:
     """Nothing on the way has an opinion about length."""
     visitor = await at_home(service)
