@@ -222,7 +222,9 @@ def _admit(
 ) -> Admission:
     found = _open_application(db, number)
     person = Person(**found.person)  # type: ignore[arg-type]
-    return admit(db, office, person, prepared, channel=found.channel, actor=actor, application_id=number)
+    made = admit(db, office, person, prepared, channel=found.channel, actor=actor, application_id=number)
+    _approved(db, office, found, made, actor)
+    return made
 
 
 def _reissue(
@@ -256,7 +258,16 @@ def _reissue(
         revoke_old=revoke_old or found.revoke_old,
     )
     store.decide_application(db, number, "approved", actor, office.now(), "", opened.request_id)
-    return Admission(user.user_id, opened.request_id, opened.common_name)
+    made = Admission(user.user_id, opened.request_id, opened.common_name)
+    _approved(db, office, found, made, actor)
+    return made
+
+
+def _approved(
+    db: sqlite_utils.Database, office: Office, found: store.Application, made: Admission, actor: str
+) -> None:
+    told = {"kind": found.kind, "user": made.user_id, "request": made.request_id}
+    store.audit(db, office.now(), actor, "application.approved", str(found.id), **told)
 
 
 def _check_room(db: sqlite_utils.Database, office: Office, user_id: str) -> None:

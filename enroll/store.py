@@ -113,6 +113,11 @@ def organisations(db: Db) -> list[Organisation]:
     return [_organisation(row) for row in rows(db, "SELECT * FROM organisations ORDER BY policy_number")]
 
 
+def count_users(db: Db) -> dict[str, int]:
+    """How many users each organisation has that has any."""
+    return dict(db.execute("SELECT policy_number, count(*) FROM users GROUP BY policy_number").fetchall())
+
+
 def change_organisation(db: Db, policy_number: str, changed: Organisation) -> None:
     """Writes what is different about an organisation; users and applications follow a new 証券番号."""
     if changed.policy_number == policy_number:
@@ -185,7 +190,7 @@ def _person_keys(name: str, mail: str) -> dict[str, str]:
 
 def user(db: Db, user_id: str) -> User | None:
     row = _one(db, "SELECT * FROM users WHERE user_id = ?", user_id)
-    return None if row is None else _user(row)
+    return None if row is None else as_user(row)
 
 
 def active_user(db: Db, user_id: str) -> User | None:
@@ -196,7 +201,7 @@ def active_user(db: Db, user_id: str) -> User | None:
         " WHERE user_id = ? AND users.disabled_at IS NULL AND organisations.disabled_at IS NULL",
         user_id,
     )
-    return None if row is None else _user(row)
+    return None if row is None else as_user(row)
 
 
 def end_generation(db: Db, user_id: str, at: int) -> None:
@@ -209,9 +214,9 @@ def end_generation(db: Db, user_id: str, at: int) -> None:
 def users(db: Db, policy_number: str | None = None) -> list[User]:
     """All users, or those of one organisation, by user ID."""
     if policy_number is None:
-        return [_user(row) for row in rows(db, "SELECT * FROM users ORDER BY user_id")]
+        return [as_user(row) for row in rows(db, "SELECT * FROM users ORDER BY user_id")]
     found = rows(db, "SELECT * FROM users WHERE policy_number = ? ORDER BY user_id", [policy_number])
-    return [_user(row) for row in found]
+    return [as_user(row) for row in found]
 
 
 def administrator(db: Db, policy_number: str, but: str) -> User | None:
@@ -223,7 +228,7 @@ def administrator(db: Db, policy_number: str, but: str) -> User | None:
         policy_number,
         but,
     )
-    return None if row is None else _user(row)
+    return None if row is None else as_user(row)
 
 
 def disable_user(db: Db, user_id: str, at: int) -> bool:
@@ -279,7 +284,8 @@ def next_number(db: Db, user_id: str) -> int:
     return int(row["last_number"])
 
 
-def _user(row: dict[str, Any]) -> User:
+def as_user(row: dict[str, Any]) -> User:
+    """A row of the table ``users``."""
     # What two people are compared by is no fact about either.
     del row["name_key"], row["mail_key"]
     return User(**(row | {"password_initial": bool(row["password_initial"])}))
@@ -382,19 +388,19 @@ def change_enrollment(db: Db, expected: Enrollment, changed: Enrollment) -> bool
 
 def enrollment(db: Db, request_id: str) -> Enrollment | None:
     row = _one(db, "SELECT * FROM enrollments WHERE request_id = ?", request_id)
-    return None if row is None else _enrollment(row)
+    return None if row is None else as_enrollment(row)
 
 
 def enrollment_of(db: Db, serial: str) -> Enrollment | None:
     """The enrollment that a certificate came from."""
     row = _one(db, "SELECT * FROM enrollments WHERE serial = ?", serial)
-    return None if row is None else _enrollment(row)
+    return None if row is None else as_enrollment(row)
 
 
 def renewal_of(db: Db, serial: str) -> Enrollment | None:
     """The renewal of a certificate, if one was opened."""
     row = _one(db, "SELECT * FROM enrollments WHERE kind = 'renewal' AND replaces_serial = ?", serial)
-    return None if row is None else _enrollment(row)
+    return None if row is None else as_enrollment(row)
 
 
 def enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
@@ -402,7 +408,7 @@ def enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
     found = rows(
         db, "SELECT * FROM enrollments WHERE user_id = ? ORDER BY created_at DESC, rowid DESC", [user_id]
     )
-    return [_enrollment(row) for row in found]
+    return [as_enrollment(row) for row in found]
 
 
 def living_enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
@@ -412,13 +418,7 @@ def living_enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
         f"SELECT * FROM enrollments WHERE user_id = ? AND {_LIVING} ORDER BY created_at DESC, rowid DESC",
         [user_id],
     )
-    return [_enrollment(row) for row in found]
-
-
-def newest_enrollments(db: Db, limit: int) -> list[Enrollment]:
-    """The enrollments opened last, newest first."""
-    found = rows(db, "SELECT * FROM enrollments ORDER BY created_at DESC, rowid DESC LIMIT ?", [limit])
-    return [_enrollment(row) for row in found]
+    return [as_enrollment(row) for row in found]
 
 
 def newest_opening(db: Db) -> int:
@@ -440,7 +440,7 @@ def enrollments_ending(db: Db, after: int, until: int) -> list[Enrollment]:
         " AND not_after_at > ? AND not_after_at <= ? ORDER BY not_after_at",
         [after, until],
     )
-    return [_enrollment(row) for row in found]
+    return [as_enrollment(row) for row in found]
 
 
 def enrollments_overdue(db: Db, at: int) -> list[Enrollment]:
@@ -453,7 +453,7 @@ def enrollments_overdue(db: Db, at: int) -> list[Enrollment]:
         " OR state IN ('accepted', 'announced', 'authenticated'))",
         {"at": at},
     )
-    return [_enrollment(row) for row in found]
+    return [as_enrollment(row) for row in found]
 
 
 def renewals_used_before(db: Db, at: int) -> list[Enrollment]:
@@ -465,14 +465,15 @@ def renewals_used_before(db: Db, at: int) -> list[Enrollment]:
         " AND new.kind = 'renewal' AND new.state = 'in_use' AND new.used_at <= ?",
         [at],
     )
-    return [_enrollment(row) for row in found]
+    return [as_enrollment(row) for row in found]
 
 
 def _enrollment_row(enrollment: Enrollment) -> dict[str, Any]:
     return {name: getattr(enrollment, name) for name in _COLUMNS} | {"state": str(enrollment.state)}
 
 
-def _enrollment(row: dict[str, Any]) -> Enrollment:
+def as_enrollment(row: dict[str, Any]) -> Enrollment:
+    """A row of the table ``enrollments``."""
     return Enrollment(**(row | {"state": State(row["state"])}))
 
 

@@ -33,6 +33,8 @@ TEMPLATES = "templates"
 #: Its presence makes a directory a demo's: the clock may be moved there, and nowhere else.
 DEMO_MARKER = "demo.json"
 CLOCK = "clock.json"
+# A command reads everything once, if at all.
+_COMMANDS_CACHE = 8
 # In this order: later tables refer to earlier ones.
 _SCHEMAS = ("ca.schema", "enroll.schema", "enroll.acme.schema", "gateway.schema")
 
@@ -64,11 +66,19 @@ class House:
         self.office.database.close()
 
 
-def open_house(data: Path, passphrase: str, *, spare_keys: int = 0, clock: Clock | None = None) -> House:
+def open_house(
+    data: Path,
+    passphrase: str,
+    *,
+    spare_keys: int = 0,
+    clock: Clock | None = None,
+    most_cache: int | None = None,
+) -> House:
     """Opens a data directory. ConfigError for whatever of it is missing, wrong or locked.
 
     ``spare_keys``: how many keys to make in advance; a server wants some, a single command none.
-    ``clock``: another than the directory's own, for a demo that is being made.
+    ``clock``: another than the directory's own, for a demo that is being made. ``most_cache``: MiB of the
+    database that are kept in memory, where the setting says more.
     """
     read_at = time.monotonic()
     # Before the configuration, because its answer to a directory that is none is the better one.
@@ -79,7 +89,11 @@ def open_house(data: Path, passphrase: str, *, spare_keys: int = 0, clock: Clock
     settings = settings_of(config)
     workers = Workers()
     office = Office(
-        database=Database(data / DATABASE, migrations(), cache_mib=config.database.cache),
+        database=Database(
+            data / DATABASE,
+            migrations(),
+            cache_mib=min(config.database.cache, most_cache or config.database.cache),
+        ),
         clock=clock or clock_of(data),
         vault=opened.vault,
         authority=opened.authority,
@@ -115,7 +129,7 @@ def reopened(house: House) -> House:
 @asynccontextmanager
 async def opened_house(data: Path, passphrase: str) -> AsyncIterator[House]:
     """``open_house`` for the length of a block."""
-    house = open_house(data, passphrase)
+    house = open_house(data, passphrase, most_cache=_COMMANDS_CACHE)
     try:
         yield house
     finally:

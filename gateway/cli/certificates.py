@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -12,12 +14,12 @@ from ca.authority import Issuer
 from ca.certificates import to_pem
 from ca.files import write_public
 from ca.revocation import REASONS, operator_reason, reason_code
-from ca.store import CertificateRecord, Status
-from enroll import crls, identifiers
-from enroll.login import certificates_of
+from ca.store import CertificateRecord
+from enroll import crls, identifiers, store
 from enroll.office import Office
 from enroll.refusals import Refusal
 from enroll.transitions import end_certificate
+from gateway.cli import registers
 from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
@@ -25,20 +27,22 @@ from gateway.house import House
 
 _CERT = GROUPS["cert"]
 _OFFERED = [row.name for row in REASONS.values() if row.by_operator]
+_STATES = click.Choice(["reserved", "issued", "expired", "held", "revoked"])
 
 
 @house_command(_CERT, "list")
 @of_user()
-@click.option("--status", type=click.Choice(["reserved", "issued", "held", "revoked"]), default=None)
-@click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
-async def _list(house: House, user_id: str | None, status: str | None, limit: int) -> Answer:
+@registers.narrowed
+@click.option(
+    "--status", type=click.Choice(["reserved", "issued", "expired", "held", "revoked"]), default=None
+)
+@click.option("--limit", type=click.IntRange(1, 10_000_000), default=200, show_default=True)
+async def _list(house: House, user_id: str | None, status: str | None, limit: int, **given: Any) -> Answer:
     """List certificates, newest first."""
     office = house.office
-    if user_id is None:
-        found = ca.store.list_page(office.database.read(), limit, status=cast(Status | None, status))
-    else:
+    if user_id is not None:
         known_user(office, user_id)
-        found = [each for each in certificates_of(office, user_id) if status in (None, each.status)][:limit]
+    found = registers.certificates(office, registers.wanted(user_id=user_id, state=status, **given))
     columns = {
         "serial": "Serial",
         "common_name": "Common name",
@@ -47,7 +51,7 @@ async def _list(house: House, user_id: str | None, status: str | None, limit: in
         "not_after_at": "Until",
         "request_id": "Request ID",
     }
-    return listing("certificates", [_record(each, office.now()) for each in found], columns)
+    return listing("certificates", islice(found, limit), columns)
 
 
 @house_command(_CERT, "show")
@@ -74,6 +78,10 @@ async def _crl(house: House, file: Path, name: str | None) -> Answer:
     issuer = _issuer(house.office, name)
     listed, der = await crls.current(house.office, issuer)
     write_public(file, der)
+    at, by = house.office.now(), actor()
+    await house.office.database.write(
+        lambda db: store.audit(db, at, by, "crl.written", issuer.issuer_id, file=str(file))
+    )
     return detail(
         "crl",
         {
@@ -132,21 +140,4 @@ def _issuer(office: Office, name: str | None) -> Issuer:
 
 
 def _record(record: CertificateRecord, now: int) -> dict[str, Any]:
-    reason = record.revocation_reason
-    expired = record.status == "issued" and record.not_after_at < now
-    return {
-        "serial": record.serial,
-        "common_name": record.subject_cn,
-        "state": "expired" if expired else record.status,
-        "status": record.status,
-        "profile": record.profile,
-        "fingerprint": record.fingerprint,
-        "issuer_id": record.issuer_id,
-        "request_id": record.order_id,
-        "not_before_at": record.not_before_at,
-        "not_after_at": record.not_after_at,
-        "issued_at": record.issued_at,
-        "held_at": record.held_at,
-        "revoked_at": record.revoked_at,
-        "revocation_reason": None if reason is None else REASONS[reason].name,
-    }
+    return registers.certificate_record(asdict(record), now)

@@ -31,7 +31,10 @@ _EAB = GROUPS["eab"]
     help="Certificates outside the renewal period; default: the setting.",
 )
 async def _create(house: House, user_id: str, count: int, profile: str, quota: int | None) -> Answer:
-    """Make credentials for a user's automated client. Each key is shown now and never again."""
+    """Make credentials for a user's automated client. Each key is shown now and never again.
+
+    If it cannot be shown (a full disk behind ``>``, a reader that has left), the credentials are withdrawn.
+    """
     made = await credentials.create(
         house.office, user_id, actor=actor(), count=count, profile=profile, quota=quota
     )
@@ -47,7 +50,12 @@ async def _create(house: House, user_id: str, count: int, profile: str, quota: i
             )
         console.print("\nThe keys are not shown again. Each binds one account, once.")
 
-    return Answer({"credentials": records}, show)
+    async def undo() -> str:
+        for each in made:
+            await credentials.withdraw(house.office, each.kid, actor=actor())
+        return f"The credentials are withdrawn; to where there is room: sekisho eab create {user_id}"
+
+    return Answer({"credentials": records}, show, undo=undo)
 
 
 @house_command(_EAB, "list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from ca.errors import ConfigError, Unacceptable
 from enroll.jst import shown
 from enroll.refusals import Refusal
 from enroll.timekeeping import CONFIRM
+from gateway.cli.output import OutputLost
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ _OF_FILES: Mapping[int, str] = {
     errno.ENOSPC: "Make room, then run the same command again: df -h {file}",
 }
 
+_LOST = "What the command did stays done: look at it with sekisho audit show, when there is room (df -h)"
+
 _NAMES: Mapping[str, str] = {
     "policy_number": "the organisation (証券番号)",
     "user_id": "the user ID",
@@ -101,6 +105,9 @@ def failure_of(error: Exception) -> Failure:
         return _of_refusal(error)
     if isinstance(error, Unacceptable):
         return Failure(error.code, str(error))
+    if isinstance(error, OutputLost):
+        message = f"the answer could not be written to standard output: {error}"
+        return Failure("output", message, error.undone or _LOST, exit_code=os.EX_IOERR)
     if isinstance(error, click.UsageError):
         where = error.ctx.command_path if error.ctx is not None else "sekisho"
         # click lists choices one to a line, after tabs.

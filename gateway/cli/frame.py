@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import getpass
 import json
 import os
+import pwd
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ca.datadir import read_marker
 from ca.sealing import read_passphrase
 from enroll.jst import shown
 from gateway.cli.failures import Failure, failure_of
+from gateway.cli.output import OutputLost, ReaderLeft, clean, console_for, write_answer, write_table
 from gateway.house import opened_house
 
 DATA_VARIABLE = "SEKISHO_DATA"
@@ -40,6 +41,9 @@ class Answer:
     show: Callable[[Console], None]
     #: The command ran and found something wrong: exit code 1.
     failed: bool = False
+    #: Takes back what the command made, where nobody else will ever be told of it (a key that is shown once);
+    #: called if the answer does not arrive. Says what it did and what to type next.
+    undo: Callable[[], Awaitable[str]] | None = None
 
 
 Work = Callable[..., Awaitable[Answer]]
@@ -56,9 +60,7 @@ class Root(click.Group):
         options["prog_name"] = self.name
         try:
             code = super().main(words, **options)
-        except BrokenPipeError:
-            # The reader has seen enough (`| head`). Python would complain again while flushing.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except ReaderLeft:
             code = 0
         except click.exceptions.NoArgsIsHelpError as unfinished:
             # Not an error's words: what there is to type is the whole answer.
@@ -83,7 +85,9 @@ def command(
     def register(work: Callable[..., Answer]) -> click.Command:
         @functools.wraps(work)
         def callback(data: Path | None, as_json: bool, **params: Any) -> int:
-            return _present(work(data, **params), as_json)
+            found = work(data, **params)
+            write_answer(found.value, found.show, as_json=as_json)
+            return 1 if found.failed else 0
 
         return group.command(name)(data_option(_JSON(callback)))
 
@@ -100,11 +104,12 @@ def house_command(group: click.Group, name: str) -> Callable[[Work], click.Comma
             read_marker(data)
             passphrase = passphrase_from(passphrase_file)
 
-            async def run() -> Answer:
+            async def run() -> int:
                 async with opened_house(data, passphrase) as house:
-                    return await work(house, **params)
+                    # Written before it is closed: a long list is read while it is written.
+                    return await _present(await work(house, **params), as_json)
 
-            return _present(asyncio.run(run()), as_json)
+            return asyncio.run(run())
 
         return group.command(name)(_DATA(PASSPHRASE_FILE(_JSON(callback))))
 
@@ -132,11 +137,12 @@ def as_typed(meant: Callable[[str], str]) -> _Callback:
 
 
 def actor() -> str:
-    """Who the audit trail says it was: the operating system's name of the operator."""
+    """Who the audit trail says it was: whose process this is. The environment (LOGNAME, USER) has no say."""
+    number = os.getuid()
     try:
-        return f"operator:{getpass.getuser()}"
-    except (OSError, KeyError):
-        return f"operator:{os.getuid()}"
+        return f"operator:{pwd.getpwuid(number).pw_name}"
+    except KeyError:
+        return f"operator:{number}"
 
 
 def answer(value: Mapping[str, Any], *lines: str, failed: bool = False) -> Answer:
@@ -152,21 +158,11 @@ def answer(value: Mapping[str, Any], *lines: str, failed: bool = False) -> Answe
 def listing(key: str, records: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> Answer:
     """An answer that people read as a table; ``columns`` are record keys with their headings.
 
-    Keys that end in ``_at`` are moments: seconds in JSON, Japan's time in the table.
+    Keys that end in ``_at`` are moments: seconds in JSON, Japan's time in the table. Records of an iterator
+    are written as they come.
     """
-    found = list(records)
-
-    def show(console: Console) -> None:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in columns.values():
-            table.add_column(heading, overflow="fold")
-        for record in found:
-            table.add_row(*(plain(cell(name, record.get(name))) for name in columns))
-        console.print(table)
-        if not found:
-            console.print("(none)")
-
-    return Answer({key: found}, show)
+    found = records if isinstance(records, Iterator) else list(records)
+    return Answer({key: found}, lambda console: write_table(console, found, columns, cell))
 
 
 def detail(key: str, record: Mapping[str, Any], *after: str) -> Answer:
@@ -200,8 +196,8 @@ def cell(name: str, value: Any) -> str:
 
 
 def plain(text: str) -> Text:
-    """Text for a terminal: what strangers typed must not move the cursor or change colours."""
-    return Text("".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text))
+    """Text for a terminal, as `clean` has it."""
+    return Text(clean(text))
 
 
 def _path_option(name: str, destination: str, **options: Any) -> Callable[[Any], Any]:
@@ -237,27 +233,25 @@ def _ask(words: str, twice: bool = False) -> str:
     return str(click.prompt(words, hide_input=True, err=True, confirmation_prompt=twice))
 
 
-def _present(found: Answer, as_json: bool) -> int:
-    if as_json:
-        click.echo(json.dumps(found.value, ensure_ascii=False, indent=2))
-    else:
-        found.show(console_for())
+async def _present(found: Answer, as_json: bool) -> int:
+    try:
+        write_answer(found.value, found.show, as_json=as_json)
+    except BaseException as error:
+        if found.undo is None:
+            raise
+        reason = str(error) if isinstance(error, OutputLost) else "nobody reads it"
+        raise OutputLost(reason, await found.undo()) from error
     return 1 if found.failed else 0
 
 
 def _report(failure: Failure, *, as_json: bool) -> int:
     if as_json:
-        click.echo(json.dumps({"error": failure.as_json()}, ensure_ascii=False, indent=2))
+        # Where nothing can be written any more, the error would be lost as well.
+        lost = failure.code == "output"
+        click.echo(json.dumps({"error": failure.as_json()}, ensure_ascii=False, indent=2), err=lost)
     else:
         console = console_for(stderr=True)
         console.print(Text("error: ", style="bold red") + plain(failure.message), soft_wrap=True)
         if failure.hint:
             console.print(plain(failure.hint), soft_wrap=True)
     return failure.exit_code
-
-
-def console_for(stderr: bool = False) -> Console:
-    """The console of standard output, or of standard error."""
-    stream = sys.stderr if stderr else sys.stdout
-    # Rich takes 80 columns where there is no terminal; scripts want a row on one line.
-    return Console(file=stream, highlight=False, emoji=False, width=None if stream.isatty() else 200)

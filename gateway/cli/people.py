@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from enroll import identifiers, store
+from enroll import identifiers, listings, store
 from enroll.changes import (
     change_organisation,
     change_user,
@@ -17,11 +17,14 @@ from enroll.changes import (
     reset_password,
 )
 from enroll.enrollment import Enrollment
+from enroll.jst import shown
 from enroll.office import Office
 from enroll.people import Person, add_organisation, add_user, disable_user, enable_user
 from enroll.refusals import Refusal
 from gateway import sessions
+from gateway.cli import registers
 from gateway.cli.frame import Answer, actor, answer, as_typed, detail, house_command, listing
+from gateway.cli.registers import narrowed, of_organisation, wanted
 from gateway.cli.root import GROUPS
 from gateway.house import House
 
@@ -42,11 +45,6 @@ def of_user(words: str = "Only this user's.") -> Callable[[Any], Any]:
 _NUMBER = click.argument(
     "policy_number", metavar="NUMBER", callback=as_typed(identifiers.typed_policy_number)
 )
-
-
-def _of_organisation(words: str) -> Callable[[Any], Any]:
-    meant = as_typed(identifiers.typed_policy_number)
-    return click.option("--org", "policy_number", default=None, metavar="NUMBER", callback=meant, help=words)
 
 
 _ROLE, _NOTICE_BY = click.Choice(["member", "admin"]), click.Choice(["mail", "postcard"])
@@ -92,9 +90,8 @@ async def _org_add(
 async def _org_list(house: House) -> Answer:
     """List the organisations."""
     db = house.office.database.read()
-    records = [
-        asdict(each) | {"users": len(store.users(db, each.policy_number))} for each in store.organisations(db)
-    ]
+    users = store.count_users(db)
+    records = (asdict(each) | {"users": users.get(each.policy_number, 0)} for each in store.organisations(db))
     columns = {
         "policy_number": "Number",
         "name": "Name",
@@ -175,13 +172,15 @@ async def _user_add(
 
 
 @house_command(_USER, "list")
-@_of_organisation("Only this organisation's.")
-async def _user_list(house: House, policy_number: str | None) -> Answer:
-    """List the users."""
+@of_organisation("Only this organisation's.")
+@narrowed
+@click.option("--status", type=click.Choice(["active", "disabled"]), default=None)
+async def _user_list(house: House, policy_number: str | None, status: str | None, **given: Any) -> Answer:
+    """List the users. With --ends-before or --ends-after, those with a live certificate that ends then."""
     db = house.office.database.read()
     if policy_number is not None and store.organisation(db, policy_number) is None:
         raise Refusal("not_found", field="policy_number")
-    records = [user_record(each) for each in store.users(db, policy_number)]
+    found = listings.users(db, wanted(policy_number=policy_number, state=status, **given))
     columns = {
         "user_id": "User ID",
         "policy_number": "Number",
@@ -191,18 +190,25 @@ async def _user_list(house: House, policy_number: str | None) -> Answer:
         "created_at": "Since",
         "disabled_at": "Disabled",
     }
-    return listing("users", records, columns)
+    return listing("users", map(user_record, found), columns)
 
 
 @house_command(_USER, "show")
 @USER_ID
 async def _user_show(house: House, user_id: str) -> Answer:
-    """Show a user with the requests, newest first."""
-    db = house.office.database.read()
-    found = known_user(house.office, user_id)
-    requests = [request_record(each) for each in store.enrollments_of(db, user_id)]
+    """Show a user with the requests and certificates, newest first."""
+    office = house.office
+    found = known_user(office, user_id)
+    requests = [request_record(each) for each in store.enrollments_of(office.database.read(), user_id)]
+    certificates = list(registers.certificates(office, listings.Wanted(user_id=user_id)))
     lines = [f"request {each['request_id']}  {each['kind']}  {each['state']}" for each in requests]
-    return detail("user", user_record(found) | {"requests": requests}, *lines)
+    lines += [
+        f"certificate {each['serial']}  {each['common_name']}  {each['state']}"
+        f"  until {shown(each['not_after_at'])}"
+        for each in certificates
+    ]
+    record = user_record(found) | {"requests": requests, "certificates": certificates}
+    return detail("user", record, *lines)
 
 
 @house_command(_USER, "disable")
@@ -230,7 +236,7 @@ async def _user_enable(house: House, user_id: str) -> Answer:
 @click.option("--mail", default=None, help="Letters that still wait go there, too.")
 @click.option("--role", type=_ROLE, default=None)
 @click.option("--notice-by", type=_NOTICE_BY, default=None)
-@_of_organisation("Move to this organisation.")
+@of_organisation("Move to this organisation.")
 async def _user_change(house: House, user_id: str, **given: Any) -> Answer:
     """Record what is different about a user. User ID, passwords and certificates stay as they are."""
     changed = await change_user(house.office, user_id, _changes(given), actor=actor())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import click
 from rich.console import Console
 
-from enroll import identifiers, store
+from enroll import identifiers, listings, store
 from enroll.applications import REASONS, Decision, approve, reissue, reject
 from enroll.jst import shown
 from enroll.office import Office
@@ -28,7 +29,7 @@ _REVOKE_OLD = click.option(
     help="When the user's other certificates end; default: at_once for lost_or_stolen, else on_pickup. "
     "never: this one is for a further PC, where the organisation's --lineages allows it.",
 )
-_LIMIT = click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
+_LIMIT = click.option("--limit", type=click.IntRange(1, 10_000_000), default=200, show_default=True)
 
 
 @house_command(_APPLICATION, "list")
@@ -114,12 +115,9 @@ async def _reissue(house: House, user_id: str, reason: str, revoke_old: Decision
 @_LIMIT
 async def _request_list(house: House, user_id: str | None, limit: int) -> Answer:
     """List request IDs, newest first."""
-    db = house.office.database.read()
-    if user_id is None:
-        found = store.newest_enrollments(db, limit)
-    else:
+    if user_id is not None:
         known_user(house.office, user_id)
-        found = store.enrollments_of(db, user_id)[:limit]
+    found = islice(listings.requests(house.office.database.read(), user_id), limit)
     columns = {
         "request_id": "Request ID",
         "user_id": "User ID",
@@ -129,7 +127,7 @@ async def _request_list(house: House, user_id: str | None, limit: int) -> Answer
         "created_at": "Opened",
         "not_after_at": "Valid until",
     }
-    return listing("requests", [request_record(each) for each in found], columns)
+    return listing("requests", map(request_record, found), columns)
 
 
 @house_command(_REQUEST, "show")

@@ -8,16 +8,18 @@ from pathlib import Path
 import click
 
 from ca.datadir import read_marker
+from ca.errors import ConfigError
 from gateway.cli.frame import (
     DATA_VARIABLE,
     PASSPHRASE_FILE,
     Answer,
     answer,
     command,
-    console_for,
     passphrase_from,
 )
+from gateway.cli.output import console_for
 from gateway.cli.root import root
+from gateway.cli.trail import trail
 
 
 @command(root, "serve")
@@ -48,7 +50,14 @@ def _reload(data: Path, timeout: float) -> Answer:
     """
     from gateway.running.reloading import ask_for_reload
 
-    workers = ask_for_reload(data, timeout)
+    # Before it is done: what cannot be recorded is not done either.
+    with trail(data) as record:
+        record("gateway.reload", "gateway")
+        try:
+            workers = ask_for_reload(data, timeout)
+        except ConfigError as error:
+            record("gateway.reload_failed", "gateway", why=str(error))
+            raise
     return answer({"reload": {"workers": workers}}, f"reloaded ({workers} process{'es' * (workers > 1)})")
 
 

@@ -28,6 +28,7 @@ from gateway.cli.frame import (
     passphrase_from,
 )
 from gateway.cli.root import GROUPS, root
+from gateway.cli.trail import trail
 from gateway.config import FILE_NAME, Config, Sites, parse_config, toml_of
 from gateway.house import House
 
@@ -101,7 +102,10 @@ def _change(data: Path, passphrase_file: Path | None, new_passphrase_file: Path 
     datadir.check_owner(data)
     old = passphrase_from(passphrase_file)
     new = new_passphrase_from(new_passphrase_file, _NEW_VARIABLE, _NEW_FILE)
-    change_passphrase(data / "vault.json", old, new)
+    # Opened first: what could keep it from the audit trail is said before anything is changed.
+    with trail(data) as record:
+        change_passphrase(data / "vault.json", old, new)
+        record("passphrase.changed", "passphrase")
     return answer(
         {"passphrase": {"changed": True}},
         "The passphrase is changed. Backups made before today still open with the old one.",

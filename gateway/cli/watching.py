@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import click
+from itertools import islice
 
-from enroll import identifiers, store
+import click
+import sqlite_utils
+
+from enroll import identifiers, listings, store
 from enroll.refusals import Refusal
 from gateway import references, sessions
 from gateway.cli.frame import Answer, actor, answer, as_typed, detail, house_command, listing
@@ -14,13 +17,29 @@ from gateway.house import House
 
 
 @house_command(GROUPS["audit"], "show")
-@click.option("--subject", default=None, help="Only lines about this user ID, request ID, serial, number.")
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
+@click.option(
+    "--subject",
+    default=None,
+    help="Only lines about this user ID (with its requests, certificates, credentials and applications), "
+    "request ID, serial or number.",
+)
+@click.option("--limit", type=click.IntRange(1, 10_000_000), default=100, show_default=True)
 async def _audit(house: House, subject: str | None, limit: int) -> Answer:
     """Show the audit trail, newest first."""
-    found = store.audit_page(house.office.database.read(), subject, limit)
+    db = house.office.database.read()
+    found = listings.audit(db, None if subject is None else _subjects(db, subject))
     columns = {"at": "When", "actor": "Who", "action": "What", "subject": "On what", "detail": "Detail"}
-    return listing("audit", found, columns)
+    return listing("audit", islice(found, limit), columns)
+
+
+def _subjects(db: sqlite_utils.Database, typed: str) -> list[str]:
+    """Everything that the trail may tell of under what an operator names, however it was typed."""
+    user_id = identifiers.typed_user_id(typed)
+    if store.user(db, user_id) is not None:
+        return listings.subjects_of(db, user_id)
+    plain = identifiers.typed(typed)
+    meant = (typed, plain, plain.lower(), identifiers.typed_policy_number(typed))
+    return list(dict.fromkeys(meant))
 
 
 @house_command(GROUPS["session"], "list")

@@ -187,7 +187,7 @@ def test_notify(peopled: Shell) -> None:
 def test_audit(peopled: Shell) -> None:
     """The trail names the operator and narrows to a subject."""
     lines = peopled("audit", "show", "--subject", "K12345678").value["audit"]
-    assert [each["action"] for each in lines] == ["user.added"]
+    assert [each["action"] for each in lines] == ["user.added", "request.opened"]
     assert lines[0]["actor"].startswith("operator:")
     assert peopled("audit", "show", "--limit", "0").error["code"] == "usage"
 

@@ -1,0 +1,181 @@
+"""What operators look through: registers of any length, newest first, a page of rows at a time.
+
+Each page is a read of its own that begins after the last row of the page before, so that no read stays open
+while somebody scrolls, and 100,000 rows take no more memory than one page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlite_utils
+
+from ca.database import rows
+from enroll.enrollment import Enrollment
+from enroll.sameness import name_key, tidy_mail
+from enroll.store import User, as_enrollment, as_user
+
+_PAGE = 1_000
+
+CertificateState = Literal["reserved", "issued", "expired", "held", "revoked"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What narrows a register; None for what does not. Names and addresses are parts, in any spelling.
+
+    ``ends_before`` and ``ends_after`` are seconds since the epoch, of a certificate's end.
+    """
+
+    user_id: str | None = None
+    policy_number: str | None = None
+    name: str | None = None
+    mail: str | None = None
+    state: str | None = None
+    ends_before: int | None = None
+    ends_after: int | None = None
+
+
+def users(db: sqlite_utils.Database, wanted: Wanted) -> Iterator[User]:
+    """Users by user ID; ``state``: active or disabled (with their organisation). With an end, those who have
+    a live certificate that ends then."""
+    terms, values = _of_people(wanted)
+    if wanted.state is not None:
+        off = "(users.disabled_at IS NOT NULL OR organisations.disabled_at IS NOT NULL)"
+        terms.append(off if wanted.state == "disabled" else f"NOT {off}")
+    if wanted.ends_before is not None or wanted.ends_after is not None:
+        terms.append(
+            "EXISTS (SELECT 1 FROM enrollments WHERE enrollments.user_id = users.user_id"
+            f" AND enrollments.state IN ('issued', 'picked_up', 'in_use'){_ends('enrollments', wanted)})"
+        )
+        values |= _ends_values(wanted)
+    statement = (
+        "SELECT users.* FROM users JOIN organisations USING (policy_number)"
+        f" WHERE users.user_id > :last AND {_all(terms)} ORDER BY users.user_id LIMIT {_PAGE}"
+    )
+    for row in _pages(db, statement, values, "user_id", ""):
+        yield as_user(row)
+
+
+def certificates(db: sqlite_utils.Database, wanted: Wanted, at: int) -> Iterator[Mapping[str, Any]]:
+    """Certificates, newest first, without their bytes; ``state`` is as ``CertificateState``.
+
+    ``name`` is a part of the common name, or of the name of whose it is.
+    """
+    terms, values = _of_people(wanted, also="certificates.subject_cn LIKE :common_name ESCAPE '\\'")
+    if wanted.user_id is not None:
+        terms.append("enrollments.user_id = :user_id")
+    # Whose they are is joined where it is asked for only: it costs as much as all the rest.
+    joined = _OWNERS if terms else ""
+    terms.append((_STATES[wanted.state] if wanted.state is not None else "1") + _ends("certificates", wanted))
+    statement = (
+        f"SELECT {_CERTIFICATE} FROM certificates{joined}"
+        f" WHERE certificates.rowid < :last AND {_all(terms)} ORDER BY certificates.rowid DESC LIMIT {_PAGE}"
+    )
+    return _pages(db, statement, values | _ends_values(wanted) | {"at": at}, "number", 2**62)
+
+
+def requests(db: sqlite_utils.Database, user_id: str | None = None) -> Iterator[Enrollment]:
+    """Request IDs, newest first: in the order in which they were recorded, whatever the clock said."""
+    # "+": a user's are found by the user, not among everybody's.
+    narrowed, by = ("user_id = :user_id AND ", "+rowid") if user_id is not None else ("", "rowid")
+    statement = (
+        f"SELECT *, rowid AS number FROM enrollments WHERE {narrowed}{by} < :last"
+        f" ORDER BY {by} DESC LIMIT {_PAGE}"
+    )
+    for row in _pages(db, statement, {"user_id": user_id}, "number", 2**62):
+        yield as_enrollment({name: value for name, value in row.items() if name != "number"})
+
+
+def audit(db: sqlite_utils.Database, subjects: Sequence[str] | None = None) -> Iterator[Mapping[str, Any]]:
+    """Lines of the trail, newest first, narrowed to some subjects (``subjects_of``)."""
+    narrowed, by = "", "id"
+    if subjects is not None:
+        # "+id": else SQLite goes by id for the order's sake, through every line that there is.
+        by = "+id"
+        narrowed = "subject IN (SELECT value FROM json_each(:subjects)) AND "
+    statement = f"SELECT * FROM audit WHERE {narrowed}{by} < :last ORDER BY {by} DESC LIMIT {_PAGE}"
+    for row in _pages(db, statement, {"subjects": json.dumps(subjects)}, "id", 2**62):
+        yield {**row, "detail": json.loads(row["detail"])}
+
+
+def subjects_of(db: sqlite_utils.Database, user_id: str) -> list[str]:
+    """Under which subjects the trail tells of a user: the user ID, and every request, certificate, credential
+    (whose ID is a request's) and application of theirs."""
+    found = rows(
+        db,
+        "SELECT :user_id AS subject UNION SELECT request_id FROM enrollments WHERE user_id = :user_id"
+        " UNION SELECT serial FROM enrollments WHERE user_id = :user_id AND serial IS NOT NULL"
+        " UNION SELECT id FROM applications WHERE user_id = :user_id"
+        " UNION SELECT application_id FROM enrollments WHERE user_id = :user_id"
+        " AND application_id IS NOT NULL",
+        {"user_id": user_id},
+    )
+    return [str(row["subject"]) for row in found]
+
+
+_CERTIFICATE = (
+    "certificates.rowid AS number, certificates.serial, certificates.issuer_id, certificates.profile, status,"
+    " subject_cn, certificates.not_before_at, certificates.not_after_at, certificates.issued_at,"
+    " fingerprint, held_at, revoked_at, revocation_reason, order_id"
+)
+_OWNERS = (
+    " LEFT JOIN enrollments ON enrollments.serial = certificates.serial"
+    " LEFT JOIN users ON users.user_id = enrollments.user_id"
+)
+#: What a state means of a row of ours. An end has come when its second is over (RFC 5280 section 4.1.2.5).
+_STATES: Mapping[str, str] = {
+    "reserved": "status = 'reserved'",
+    "issued": "status = 'issued' AND certificates.not_after_at >= :at",
+    "expired": "status = 'issued' AND certificates.not_after_at < :at",
+    "held": "status = 'held'",
+    "revoked": "status = 'revoked'",
+}
+
+
+def _pages(
+    db: sqlite_utils.Database, statement: str, values: Mapping[str, Any], key: str, first: Any
+) -> Iterator[dict[str, Any]]:
+    last = first
+    while page := rows(db, statement, {**values, "last": last}):
+        yield from page
+        last = page[-1][key]
+
+
+def _of_people(wanted: Wanted, also: str = "0") -> tuple[list[str], dict[str, Any]]:
+    """Terms about the table ``users``, and their values."""
+    terms, values = [], dict[str, Any]()
+    if wanted.policy_number is not None:
+        terms.append("users.policy_number = :policy_number")
+        values["policy_number"] = wanted.policy_number
+    if wanted.name is not None:
+        terms.append(f"(users.name_key LIKE :name ESCAPE '\\' OR {also})")
+        values |= {"name": _part(name_key(wanted.name)), "common_name": _part(wanted.name.strip())}
+    if wanted.mail is not None:
+        terms.append("users.mail_key LIKE :mail ESCAPE '\\'")
+        values["mail"] = _part(tidy_mail(wanted.mail).casefold())
+    values["user_id"] = wanted.user_id
+    return terms, values
+
+
+def _part(text: str) -> str:
+    """The text anywhere, as a pattern of LIKE."""
+    escaped = "".join("\\" + c if c in "%_\\" else c for c in text)
+    return f"%{escaped}%"
+
+
+def _ends(table: str, wanted: Wanted) -> str:
+    before = f" AND {table}.not_after_at < :ends_before" if wanted.ends_before is not None else ""
+    after = f" AND {table}.not_after_at >= :ends_after" if wanted.ends_after is not None else ""
+    return before + after
+
+
+def _ends_values(wanted: Wanted) -> dict[str, Any]:
+    return {"ends_before": wanted.ends_before, "ends_after": wanted.ends_after}
+
+
+def _all(terms: Sequence[str]) -> str:
+    return " AND ".join(terms) or "1"

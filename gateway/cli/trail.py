@@ -1,0 +1,30 @@
+"""The audit trail for commands that open no data directory: it needs the database, and no passphrase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ca.database import Database
+from ca.datadir import read_marker
+from enroll import store
+from gateway.cli.frame import actor
+from gateway.house import DATABASE, clock_of, migrations
+
+
+@contextmanager
+def trail(data: Path) -> Iterator[Callable[..., None]]:
+    """``record(action, subject, **detail)``, by whose process this is. ConfigError as for a house."""
+    read_marker(data)
+    database, clock = Database(data / DATABASE, migrations(), cache_mib=1), clock_of(data)
+
+    def record(action: str, subject: str, **detail: Any) -> None:
+        at = clock.seconds()
+        database.write_now(lambda db: store.audit(db, at, actor(), action, subject, **detail))
+
+    try:
+        yield record
+    finally:
+        database.close()
