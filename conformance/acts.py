@@ -305,6 +305,19 @@ async def race(
     return [result for result in results if isinstance(result, Answer)]
 
 
+async def namesake(world: World, done: Issued) -> Account:
+    """Another account for the names of a certificate; skips when there is no credential for them."""
+    names = done.order.account.credential.names
+
+    async def make() -> Account:
+        others = [one for one in unspent(world) if one.names == names]
+        if not others:
+            raise Skipped("needs a fresh credential for the same identifiers: 1 more would run it")
+        return await register(world, others[0])
+
+    return await world.keep(f"namesake of {sorted(names)}", make)
+
+
 # Accounts that come to harm.
 
 

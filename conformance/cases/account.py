@@ -327,6 +327,19 @@ async def orders_list(world: World) -> None:
 
 @case(
     CASES,
+    "account.orders-own-only",
+    "RFC 8555 7.1.2.1",
+    MUST,
+    "the order list has the account's own orders and no other's",
+)
+async def orders_own(world: World) -> None:
+    done, second = await acts.issued(world), await acts.stranger(world)
+    pages = await _order_pages(world, second)
+    require(not any(done.order.url in page for page in pages), "another account's order is in the list")
+
+
+@case(
+    CASES,
     "account.orders-paging",
     "RFC 8555 7.1.2.1",
     SHOULD,

@@ -86,6 +86,20 @@ BENT: tuple[tuple[str, Level, str, Check, Bend], ...] = (
         lambda c, k, u: {**bind(c, k, u), "signature": jose.b64(bytes(32))},
     ),
     ("short-mac", MUST, "whose MAC is cut short", refused(), lambda c, k, u: _cut(bind(c, k, u))),
+    (
+        "mac-tail",
+        MUST,
+        "whose MAC differs in its last octet only",
+        refused(),
+        lambda c, k, u: _bent_mac(bind(c, k, u), lambda mac: mac[:-1] + bytes([mac[-1] ^ 1])),
+    ),
+    (
+        "half-mac",
+        MUST,
+        "whose MAC is its first half",
+        refused(),
+        lambda c, k, u: _bent_mac(bind(c, k, u), lambda mac: mac[: len(mac) // 2]),
+    ),
     ("empty-mac", MUST, "whose MAC is empty", refused(), lambda c, k, u: {**bind(c, k, u), "signature": ""}),
     (
         "wrong-secret",
@@ -147,6 +161,10 @@ def _cut(binding: dict[str, object]) -> dict[str, object]:
     return {**binding, "signature": str(binding["signature"])[:20]}
 
 
+def _bent_mac(binding: dict[str, object], bend: Callable[[bytes], bytes]) -> dict[str, object]:
+    return {**binding, "signature": jose.b64(bend(jose.unb64(str(binding["signature"]))))}
+
+
 def _refusal(name: str, level: Level, title: str, check: Check, bend: Bend) -> None:
     @case(REFUSALS, f"eab.{name}", "RFC 8555 7.3.4", level, f"a binding {title} is refused")
     async def steps(world: World) -> None:
@@ -175,6 +193,23 @@ async def missing(world: World) -> None:
         raise Skipped("the server does not require external accounts")
     answer = await world.new_account(jose.new_key(), {"termsOfServiceAgreed": True})
     expect(answer, problem({400, 401, 403}, "externalAccountRequired"))
+
+
+@case(
+    REFUSALS,
+    "eab.beside-only-return-existing",
+    "RFC 8555 7.3.1",
+    MUST,
+    "onlyReturnExisting with a good binding makes no account: an unknown key is accountDoesNotExist",
+)
+async def only_existing(world: World) -> None:
+    credential, key = acts.last(world), jose.new_key()
+    url = await world.resource("newAccount")
+    payload = {"onlyReturnExisting": True, "externalAccountBinding": bind(credential, key, url)}
+    answer = await world.new_account(key, payload)
+    if answer.status == 201:
+        world.spent.add(credential.kid)
+    expect(answer, problem(400, "accountDoesNotExist"))
 
 
 @case(

@@ -191,6 +191,22 @@ async def anothers(world: World) -> None:
 
 @case(
     CASES,
+    "certificate.alternate-anothers",
+    "RFC 8555 7.4.2",
+    MUST,
+    "another account cannot fetch an alternate chain either",
+)
+async def alternate_anothers(world: World) -> None:
+    found = links((await acts.issued(world)).download, "alternate")
+    if not found:
+        raise Skipped("there are no alternate chains")
+    second = await acts.stranger(world)
+    for url in found:
+        expect(await world.post(second, url), problem({401, 403, 404}))
+
+
+@case(
+    CASES,
     "certificate.unknown",
     "RFC 8555 6.7",
     SHOULD,

@@ -195,6 +195,20 @@ async def found(world: World) -> None:
     )
 
 
+@case(
+    CASES,
+    "keychange.keeps-orders",
+    "RFC 8555 7.3.5",
+    MUST,
+    "a rollover changes the key and nothing else: an order that was ready is, and can be finalized",
+)
+async def keeps_orders(world: World) -> None:
+    owner = await acts.roller(world)
+    order = await acts.fresh_order(world, owner)
+    _, new = await _rolled(world, "ES256")
+    await acts.issue(world, replace(order, account=new))
+
+
 @case(CASES, "keychange.back", "RFC 8555 7.3.5", SHOULD, "an account can go back to a key it had")
 async def back(world: World) -> None:
     old, new = await _rolled(world, "ES256")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from conformance import acts, jose, pki
-from conformance.case import MUST, OURS, SHOULD, Case, case
+from conformance.case import ADVICE, MUST, OURS, SHOULD, Case, case
 from conformance.cases.certificate import PEM
 from conformance.check import either, header, is_url, media_type, member, problem, refused, status, timestamp
 from conformance.verdict import Failed, Skipped, expect, require
@@ -48,6 +48,22 @@ async def served(world: World) -> None:
 async def has_window(world: World) -> None:
     start, end = window(await _ask(world, pki.ari_id((await acts.issued(world)).leaf)))
     require(start < end, f"{start} to {end}")
+
+
+@case(
+    CASES,
+    "ari.window-leaves-time",
+    "RFC 9773 4.2",
+    ADVICE,
+    "the window begins before the last fiftieth of a certificate's life: later, one failure ends the service",
+)
+async def leaves_time(world: World) -> None:
+    leaf = (await acts.issued(world)).leaf
+    start, _ = window(await _ask(world, pki.ari_id(leaf)))
+    left = leaf.not_valid_after_utc - start
+    require(
+        left * 50 >= leaf.not_valid_after_utc - leaf.not_valid_before_utc, f"it begins {left} before the end"
+    )
 
 
 @case(
@@ -282,6 +298,20 @@ async def unknown(world: World) -> None:
     done = await acts.issued(world)
     identifier = f"{pki.ari_id(done.leaf).partition('.')[0]}.{jose.b64(b'0123456789')}"
     expect(await acts.new_order(world, done.order.account, replaces=identifier), refused())
+
+
+@case(
+    CASES,
+    "replaces.another-accounts",
+    "RFC 9773 5",
+    SHOULD,
+    "an order that replaces a certificate of another account for the same names is refused",
+)
+async def another_accounts(world: World) -> None:
+    await world.resource("renewalInfo")
+    done = await acts.issued(world)
+    second = await acts.namesake(world, done)
+    expect(await acts.new_order(world, second, replaces=pki.ari_id(done.leaf)), refused())
 
 
 @case(

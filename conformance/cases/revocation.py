@@ -13,7 +13,7 @@ from conformance.check import Check, problem, refused, status
 from conformance.draft import Draft, payload_of
 from conformance.verdict import Skipped, expect, require
 from conformance.wire import Answer
-from conformance.world import Account, Issued, World
+from conformance.world import Issued, World
 
 CASES: list[Case] = []
 DENIED = problem({401, 403}, "unauthorized")
@@ -216,19 +216,6 @@ async def by_rsa_key(world: World) -> None:
     expect(await by_key(world, done.private, done.der), status(200))
 
 
-async def _namesake(world: World, done: Issued) -> Account:
-    """Another account for the names of a certificate; skips when there is no credential for them."""
-    names = done.order.account.credential.names
-
-    async def make() -> Account:
-        others = [one for one in acts.unspent(world) if one.names == names]
-        if not others:
-            raise Skipped("needs a fresh credential for the same identifiers: 1 more would run it")
-        return await acts.register(world, others[0])
-
-    return await world.keep(f"namesake of {sorted(names)}", make)
-
-
 # Before the next one, for then there is an authorization in the certificate's own spelling.
 @case(
     CASES,
@@ -239,7 +226,7 @@ async def _namesake(world: World, done: Issued) -> Account:
 )
 async def by_authorized_in_capitals(world: World) -> None:
     done = await acts.issue(world, await acts.fresh_order(world))
-    second = await _namesake(world, done)
+    second = await acts.namesake(world, done)
     names = [{**one, "value": one["value"].upper()} for one in second.credential.identifiers]
     await acts.fresh_order(world, second, identifiers=names)
     expect(await acts.revoke(world, second, done.der), status(200))
@@ -254,7 +241,7 @@ async def by_authorized_in_capitals(world: World) -> None:
 )
 async def by_authorized(world: World) -> None:
     done = await acts.issue(world, await acts.fresh_order(world))
-    second = await _namesake(world, done)
+    second = await acts.namesake(world, done)
     await acts.fresh_order(world, second)
     expect(await acts.revoke(world, second, done.der), status(200))
 
