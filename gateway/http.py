@@ -279,7 +279,12 @@ class RequestProtocol(web.RequestHandler):
         self._wire = cast("TlsConnection", transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        # aiohttp ends the wait for a request. One that came in this very turn has ended it already, and would
+        # be begun with what is gone by then (from 3.12 on the first as well: the task starts at once).
+        waiter, task = self._waiter, self._task_handler
         super().connection_lost(exc)
+        if waiter is not None and waiter.done() and task is not None:
+            task.cancel()
         # aiohttp tells the request that runs; one whose turn is only coming would wait for ever.
         self._end_body(ConnectionResetError("the client is gone"))
 

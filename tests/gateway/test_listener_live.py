@@ -349,15 +349,21 @@ async def test_who_leaves_at_once_leaves_no_handler_behind(serve: Serve, pki: Pk
     assert caplog.text == ""
 
 
-async def test_who_leaves_before_the_pages_begin_is_no_fault(serve: Serve, pki: Pki, caplog: Any) -> None:
-    """The connection is lost in the same turn of the loop in which its request came."""
+@pytest.mark.parametrize("asked", [0, 1, 2])
+async def test_who_leaves_before_the_pages_begin_is_no_fault(
+    serve: Serve, pki: Pki, caplog: Any, asked: int
+) -> None:
+    """The connection is lost in the same turn of the loop in which its request came, the first or a later."""
     told: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     running = await serve(login(pki))
-    async with connect(running.port, b"login.test", certificate=pki.client):
-        async with asyncio.timeout(3):
+    async with connect(running.port, b"login.test", certificate=pki.client) as client:
+        async with asyncio.timeout(30):
             while not running.listener.connections():
                 await asyncio.sleep(0.01)
+        for _ in range(asked):
+            assert (await client.get(b"login.test")).status == 200
+        await asyncio.sleep(0.05)  # until the pages wait for the next
         (here,) = running.listener._open
         assert here._http is not None
         here._http.data_received(get(b"login.test"))
