@@ -33,6 +33,26 @@ KINDS: Mapping[str, Callable[[], PrivateKey]] = MappingProxyType(
 _CURVES = {"secp256r1": "ec-p256", "secp384r1": "ec-p384"}
 _SMALL_PRIMES = math.prod(p for p in range(3, 752, 2) if all(p % q for q in range(3, int(p**0.5) + 1, 2)))
 _FERMAT_ROUNDS = 100
+
+
+def _powers(prime: int) -> frozenset[int]:
+    """The subgroup that 65537 generates among the residues of a prime."""
+    found, power = {1}, 65537 % prime
+    while power not in found:
+        found.add(power)
+        power = power * 65537 % prime
+    return frozenset(found)
+
+
+# CVE-2017-15361 ("ROCA"; Nemec et al., CCS 2017, section 2): the library made primes k * M + 65537^a mod M,
+# M the product of the first 126 primes for keys of 2048 bits, and of those and more for larger ones. So such
+# a modulus, too, is a power of 65537 modulo each of the 126. Those of which 65537 generates every residue
+# tell nothing.
+_ROCA = tuple(
+    (p, _powers(p))
+    for p in range(3, 702, 2)
+    if all(p % q for q in range(3, int(p**0.5) + 1, 2)) and len(_powers(p)) < p - 1
+)
 _P25519 = 2**255 - 19
 # y coordinates of the eight points of small order (RFC 7748 section 7 speaks of the same points).
 _SMALL_ORDER_Y = frozenset(
@@ -142,6 +162,8 @@ def _rsa_weakness(n: int, e: int) -> str | None:
         return "the RSA exponent must be 65537"
     if n % 2 == 0 or math.gcd(n, _SMALL_PRIMES) != 1:
         return "the RSA modulus has a small factor"
+    if all(n % prime in powers for prime, powers in _ROCA):
+        return "the RSA key was made by a faulty library (ROCA, CVE-2017-15361); make another elsewhere"
     return "the two RSA primes are too close together" if _fermat_factors(n) else None
 
 

@@ -23,7 +23,6 @@ _UNREADABLE = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
-    x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
     x509.AttributeNotFound,
@@ -65,6 +64,10 @@ def check_csr(
         asked = [*_common_names(csr.subject)], [*_dns_names(csr.extensions)]
     except Unacceptable as refusal:
         raise bad_csr(str(refusal)) from None
+    except x509.InvalidVersion as error:
+        # RFC 2986 section 4.1: version 1, which the number 0 stands for.
+        version = error.parsed_version + 1
+        raise bad_csr(f"the CSR says version {version}; PKCS#10 has version 1 only") from None
     except _UNREADABLE:
         raise bad_csr("the CSR cannot be read: it has to be a PKCS#10 request in DER (RFC 2986)") from None
     _check_names(*asked, identifiers, entitlement)

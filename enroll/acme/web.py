@@ -83,7 +83,11 @@ def handler(door: Door, peer_of: PeerOf = lambda _: None, respond: Respond = res
             # Ours. The log says what; the client learns only that it may try again.
             log.exception("%s %s failed", request.method, path)
             answer = _problem(Problem("serverInternal", "the server failed; try again later"))
-        headers = [*answer.headers, *common, ("Replay-Nonce", door.nonces.fresh(door.office.now()))]
+        headers = [*answer.headers, *common]
+        # RFC 8555 section 6.5 wants a nonce in answers to POST. Nobody needs one of whoever only reads the
+        # directory, and one client library (ruby's acme-client) trips over it.
+        if found is None or found[0] != "directory" or request.method == "POST":
+            headers.append(("Replay-Nonce", door.nonces.fresh(door.office.now())))
         if found is None or found[0] != "directory":
             headers.append(index)
         if answer.content_type:

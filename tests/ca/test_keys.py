@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from fractions import Fraction
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from ca import keys
 from ca.errors import Unacceptable
 from ca.keys import KINDS, from_pkcs8, generate, kind_of, parse_public_key, spki, to_pkcs8
+from tests.ca.roca import roca_key
 
 # Two 1024-bit primes that lie close together, found once by trial.
 _HIGH = 0xC << 1020
@@ -46,6 +49,33 @@ def test_close_primes_are_weak() -> None:
     n = _CLOSE[0] * _CLOSE[1]
     assert n.bit_length() == 2048
     assert str(_problem(_rsa_spki(n))) == "the two RSA primes are too close together"
+
+
+_ROCA = "the RSA key was made by a faulty library (ROCA, CVE-2017-15361); make another elsewhere"
+
+
+@pytest.mark.parametrize("bits", [2048, 3072, 4096])
+def test_keys_of_the_faulty_library_are_weak(bits: int) -> None:
+    """CVE-2017-15361: such a key, of whatever size, is known by its modulus; one factor alone is not."""
+    numbers = roca_key(bits).private_numbers()
+    assert numbers.public_numbers.n.bit_length() == bits
+    assert str(_problem(_rsa_spki(numbers.public_numbers.n))) == _ROCA
+    other = generate("rsa-2048")
+    assert isinstance(other, rsa.RSAPrivateKey)
+    mixed = numbers.p * other.private_numbers().q
+    if mixed.bit_length() <= 4096:
+        assert parse_public_key(_rsa_spki(mixed))
+
+
+def test_no_other_key_is_taken_for_one_of_those() -> None:
+    """By chance one of 2^167 would be; of 20,000 numbers, and of real keys, none is."""
+    by_chance = math.prod(Fraction(len(powers), prime - 1) for prime, powers in keys._ROCA)
+    assert by_chance < Fraction(1, 2**160)
+    chance = random.Random(15361)
+    for _ in range(20_000):
+        n = chance.getrandbits(2048) | 1 | 1 << 2047
+        assert "ROCA" not in (keys._rsa_weakness(n, 65537) or "")
+    assert all(parse_public_key(spki(generate("rsa-2048").public_key())) for _ in range(3))
 
 
 def test_a_small_factor_is_weak() -> None:

@@ -18,6 +18,7 @@ from ca.profiles import CLIENT_AUTOMATED
 from enroll.acme.csr import CheckedCsr, check_csr
 from enroll.acme.orders import Entitlement, Identifier
 from enroll.problems import Problem
+from tests.ca.roca import roca_key
 
 FQDN = "k12345678.users.kinen.example"
 ENTITLEMENT = Entitlement(FQDN, frozenset({"k12345678", "k123456780001"}), ("client-automated",))
@@ -136,6 +137,20 @@ def test_kinds_of_key(key: Any) -> None:
 def test_weak_and_foreign_keys(key: Any, digest: Any) -> None:
     """RFC 8555 section 7.4: the CSR's key has to meet the policy."""
     refusal(make(FQDN, key=key, digest=digest))
+
+
+def test_a_key_of_the_faulty_library() -> None:
+    """CVE-2017-15361: badCSR, which names the fault."""
+    assert "ROCA" in refusal(make(FQDN, key=roca_key(2048))).detail
+
+
+@pytest.mark.parametrize(("number", "version"), [(1, 2), (2, 3)])
+def test_the_version_is_named(number: int, version: int) -> None:
+    """RFC 2986 section 4.1: PKCS#10 has version 1, which is the number 0, and no other."""
+    der = bytearray(make(FQDN))
+    at = der.index(b"\x02\x01\x00")  # the first INTEGER
+    der[at + 2] = number
+    assert refusal(bytes(der)).detail == f"the CSR says version {version}; PKCS#10 has version 1 only"
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,15 @@ async def test_directory(site: Site) -> None:
     assert (await client.post(site.to("directory"))).json == got.json
 
 
+async def test_a_nonce_is_for_who_signs(site: Site) -> None:
+    """RFC 8555 section 6.5: in the answers to POST; whoever only reads the directory gets none."""
+    for method in ("GET", "HEAD"):
+        assert "Replay-Nonce" not in (await site.call(method, site.to("directory"))).headers
+    client = await site.enrolled()
+    assert (await client.post(site.to("directory"))).headers["Replay-Nonce"]
+    assert (await site.call("PUT", site.to("directory"))).status == 405
+
+
 async def test_new_nonce(site: Site) -> None:
     """RFC 8555 section 7.2: HEAD 200, GET 204, no-store; POST-as-GET too."""
     head, get = [await site.call(method, site.to("newNonce")) for method in ("HEAD", "GET")]

@@ -24,6 +24,7 @@ from enroll.acme.jws import (
 )
 from enroll.acme.keys import AccountKey, parse_jwk, stored_key
 from enroll.problems import Problem
+from tests.ca.roca import roca_key
 from tests.enroll.acme.signing import ALGORITHM, KEYS, KID, OTHER, URL, b64, header, jwk, jws, mac_jws, number
 
 JOSE = "application/jose+json"
@@ -324,6 +325,7 @@ P192_SIZED = {"kty": "EC", "crv": "P-192", "x": number(1, 24), "y": number(1, 24
         (jwk(KEYS["RSA"]) | {"n": ""}, "badPublicKey"),
         (jwk(KEYS["RSA"]) | {"n": b64(b"\0" + b"\xff" * 256)}, "badPublicKey"),
         (jwk(KEYS["RSA"]) | {"n": number(2**2047)}, "badPublicKey"),
+        (jwk(roca_key(2048)), "badPublicKey"),
         (jwk(KEYS["RSA"]) | {"n": number(2**8191 + 1)}, "badPublicKey"),
         (jwk(KEYS["RSA"]) | {"n": number(3 * (2**2046 + 1))}, "badPublicKey"),
         (jwk(KEYS["Ed25519"]) | {"crv": "X25519"}, "badPublicKey"),
