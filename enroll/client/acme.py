@@ -15,12 +15,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from enroll.client.keys import AccountKey, CertificateKey, b64, binding, csr, jwk, sign, thumbprint
+from enroll.client.keys import (
+    AccountKey,
+    CertificateKey,
+    b64,
+    binding,
+    csr,
+    jwk,
+    public_octets,
+    sign,
+    thumbprint,
+)
 
 _TIMEOUT = 30.0
 _LARGEST = 4 * 1024 * 1024
+# Characters of an answer that is none, for an error message.
+_SHOWN = 200
 # RFC 8555 section 6.5: a badNonce answer brings a fresh nonce; more than a few in a row is a fault.
 _NONCE_TRIES = 4
 _POLLS = 30
@@ -57,7 +69,11 @@ class Answer:
         except ValueError:
             document = None
         if not isinstance(document, dict):
-            raise AcmeError(self.status, "", "the server's answer is no JSON object: is this its directory?")
+            raise AcmeError(
+                self.status,
+                "",
+                f"the server's answer is no JSON object but {_described(self)}: is this its directory?",
+            )
         return _Members(document)
 
     def header(self, name: str) -> str:
@@ -180,7 +196,7 @@ class Acme:
         if order["status"] != "valid":
             order = self._wait(url, {"valid"})
         issued = Issued(url, self._post(order["certificate"], None).body)
-        if _spki(issued.certificate) != _spki(key):
+        if public_octets(issued.certificate) != public_octets(key):
             # An order that was finished with another key, such as one of an interrupted run.
             raise AcmeError(0, "", "the certificate of this order is for another key")
         return issued
@@ -290,15 +306,18 @@ class Acme:
                 connection.request(method, target, body, headers)
                 response = connection.getresponse()
                 content = response.read(_LARGEST)
+            except ConnectionRefusedError as error:
+                self._connections.pop(parts.netloc).close()
+                raise _with_place(error, parts.netloc) from None
             except (http.client.HTTPException, ConnectionError) as error:
                 # A kept connection that the server has closed meanwhile: once more on a fresh one.
                 self._connections.pop(parts.netloc).close()
                 if not reused or attempt == 2:
                     raise ConnectionError(f"{parts.netloc} broke the connection: {error!r}") from None
                 continue
-            except OSError:
+            except OSError as error:
                 self._connections.pop(parts.netloc).close()
-                raise
+                raise _with_place(error, parts.netloc) from None
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, content)
         raise AssertionError("unreachable")
 
@@ -336,17 +355,13 @@ def certificate_id(certificate: x509.Certificate) -> str:
     return f"{b64(extension.value.key_identifier or b'')}.{b64(octets)}"
 
 
-def _spki(holder: x509.Certificate | CertificateKey) -> bytes:
-    return holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
 def _error(answer: Answer) -> AcmeError:
     try:
         document = json.loads(answer.body)
         kind, detail = str(document.get("type", "")), str(document.get("detail", ""))
         parts = [f"{p['identifier']['value']}: {p['detail']}" for p in document.get("subproblems", [])]
     except (ValueError, AttributeError, KeyError, TypeError):
-        kind, detail, parts = "", answer.body[:200].decode("utf-8", "replace"), []
+        kind, detail, parts = "", f"the server answered {_described(answer)}", []
     retry = _seconds(answer.headers, -1)
     return AcmeError(
         answer.status,
@@ -354,6 +369,27 @@ def _error(answer: Answer) -> AcmeError:
         "; ".join([detail, *parts]),
         retry if retry >= 0 else None,
     )
+
+
+def _with_place(error: OSError, place: str) -> OSError:
+    """The same error, which says where: "timed out" alone helps nobody."""
+    if isinstance(error, TimeoutError):
+        return TimeoutError(f"{place}: no answer within {_TIMEOUT:g} seconds")
+    if not isinstance(error, ssl.SSLError):
+        error.strerror = f"{place}: {error.strerror}"
+    return error
+
+
+def _described(answer: Answer) -> str:
+    """What came instead of what was asked for: its Content-Type, and how it begins, fit for a terminal."""
+    kind = answer.headers.get("content-type", "") or "something without a Content-Type"
+    text = answer.body.decode("utf-8", "replace")
+    # Words: no line breaks and nothing that a terminal obeys.
+    words = "".join(each if each.isprintable() else " " for each in text[: 4 * _SHOWN])
+    begun = " ".join(words.split())
+    shown = begun if len(begun) <= _SHOWN else begun[:_SHOWN] + "…"
+    printable = "".join(each for each in kind[:_SHOWN] if each.isprintable())
+    return f"{printable}: {shown}" if shown else f"{printable}, empty"
 
 
 def _moment(text: str) -> datetime:

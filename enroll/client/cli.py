@@ -14,7 +14,8 @@ import click
 
 from enroll.client import work
 from enroll.client.acme import AcmeError
-from enroll.client.folder import Folder
+from enroll.client.folder import Busy, Folder
+from enroll.client.hints import hint
 from enroll.client.keys import KINDS
 from enroll.identifiers import typed
 
@@ -73,7 +74,10 @@ def enroll(
     path: Path,
     as_json: bool,
 ) -> None:
-    """Get the first certificate. Run again after an interruption: nothing is issued twice."""
+    """Get the first certificate, or another after a revocation.
+
+    Run again after an interruption: nothing is issued twice.
+    """
     wishes = work.Wishes(directory, tuple(dict.fromkeys(names)), ca_file, kind, profile, p12_password_file)
     _run(
         lambda now: work.enroll(
@@ -84,7 +88,7 @@ def enroll(
 
 
 @main.command()
-@click.option("--force", is_flag=True, help="Renew now, whatever the server suggests.")
+@click.option("--force", is_flag=True, help="Renew now, whatever the server suggests; not what was revoked.")
 @click.option(
     "--renewal-directory",
     help="Prove the right by the present certificate (client-cert-01): for when the account is lost.",
@@ -110,7 +114,10 @@ def renew(force: bool, renewal_directory: str | None, command: str | None, path:
 @_FOLDER
 @_JSON
 def revoke(reason: int | None, path: Path, as_json: bool) -> None:
-    """Revoke the certificate. Its files stay, and are not renewed any more."""
+    """Revoke the certificate. Its files stay, and are not renewed any more, --force or not.
+
+    Another certificate takes their place by enroll, with new credentials.
+    """
     _run(lambda now: work.revoke(Folder(path), now, reason), as_json)
 
 
@@ -118,7 +125,10 @@ def revoke(reason: int | None, path: Path, as_json: bool) -> None:
 @_FOLDER
 @_JSON
 def status(path: Path, as_json: bool) -> None:
-    """Show the certificate and when it will be renewed. Asks nobody."""
+    """Show the certificate and when it will be renewed. Asks nobody.
+
+    A key that is missing, or not the certificate's, is put right if the right one was kept.
+    """
     _run(lambda now: work.status(Folder(path), now), as_json)
 
 
@@ -168,8 +178,10 @@ def _run(done: Callable[[datetime], work.Facts], as_json: bool) -> None:
         _failed(str(misuse), "", 2, as_json)
     except subprocess.CalledProcessError as error:
         _failed(f"renewed, but the command of --exec failed: {error}", "Run it by hand.", 1, as_json)
+    except Busy as busy:
+        _failed(str(busy), "", 1, as_json)
     except (AcmeError, OSError, ValueError) as error:
-        _failed(str(error), _hint(error), 1, as_json)
+        _failed(str(error), hint(error), 1, as_json)
     else:
         if as_json:
             click.echo(json.dumps(facts))
@@ -185,33 +197,6 @@ def _failed(words: str, hint: str, code: int, as_json: bool) -> None:
     else:
         click.echo(f"Error: {words}" + (f"\n{hint}" if hint else ""), err=True)
     sys.exit(code)
-
-
-_HINTS = {
-    "accountDoesNotExist": "The account is lost: sekisho-client renew --renewal-directory URL.",
-    "alreadyReplaced": "It was renewed elsewhere: ask your operator for a reissue.",
-    "alreadyRevoked": "Nothing is left to do.",
-    "badRevocationReason": "Leave --reason out, or give one of those.",
-    "externalAccountRequired": "Add --credentials FILE (ask your operator for one).",
-    "invalidProfile": "Leave --profile out.",
-    "rateLimited": "Try again later.",
-    "rejectedIdentifier": "Ask only for names that the credentials grant: leave --name out.",
-    "unauthorized": "These credentials are used, ended or not yours: ask your operator for new ones.",
-}
-
-
-def _hint(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return "Check the directory URL and --ca-file."
-    if not isinstance(error, AcmeError):
-        return "A file in the folder of --dir is damaged: restore it from a backup, or enroll into another."
-    if not error.kind:
-        return "Check the directory URL; else tell your operator what the server said."
-    if error.kind == "unauthorized" and "outside the renewal window" in error.detail:
-        return "Wait for that day, or ask your operator for a reissue."
-    if error.kind == "rateLimited" and error.retry_after is not None:
-        return f"Try again in {error.retry_after} seconds."
-    return _HINTS.get(error.kind, "Tell your operator what the server said.")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,13 @@ def to_pem(key: CertificateKey) -> bytes:
     )
 
 
+def public_octets(holder: x509.Certificate | CertificateKey) -> bytes:
+    """Its SubjectPublicKeyInfo, DER: equal for a key and its certificate, and for no other two."""
+    return holder.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
 def account_key(pem: bytes) -> AccountKey:
     """An account key: P-256, P-384, or RSA of 2048 to 4096 bits. ValueError for any other."""
     key = serialization.load_pem_private_key(pem, None)

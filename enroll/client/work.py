@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,8 @@ from enroll.identifiers import typed_key
 Facts = dict[str, Any]
 #: A number from 0 up to 1; spreads renewals over the server's window.
 Draw = Callable[[], float]
+#: Seconds that one waits for another who works in the same folder.
+PATIENCE = 60.0
 
 
 class Misuse(Exception):
@@ -82,35 +84,60 @@ def read_account_key(file: Path) -> AccountKey:
 def read_p12_password(file: Path) -> str:
     """The first line of a file."""
     try:
-        return file.read_text("utf-8").splitlines()[0]
-    except (OSError, ValueError, IndexError):
-        raise Misuse(f"{file} holds no password. Write it on the first line.") from None
-
-
-def enroll(folder: Folder, wishes: Wishes, credential: Credential, now: datetime) -> Facts:
-    """Gets the first certificate. Run again after an interruption, it goes on where it stopped."""
-    folder.recover()
-    if folder.enrolled():
+        password = file.read_text("utf-8").splitlines()[0]
+    except OSError as error:
         raise Misuse(
-            f"{folder.path} holds a certificate already. Type: sekisho-client renew --dir {folder.path}"
-        )
+            f"{file} cannot be read: {error.strerror}. Write the password of cert.p12 on its first line."
+        ) from None
+    except (ValueError, IndexError):
+        password = ""
+    if not password:
+        raise Misuse(f"{file} holds no password. Write it on the first line.")
+    return password
+
+
+def enroll(
+    folder: Folder,
+    wishes: Wishes,
+    credential: Credential,
+    now: datetime,
+    *,
+    draw: Draw = random.random,
+    patience: float = PATIENCE,
+) -> Facts:
+    """Gets the first certificate, or another after this one was revoked.
+
+    Run again after an interruption, it goes on where it stopped. ``patience``: seconds to wait for another
+    process that works in the folder.
+    """
     if wishes.p12_password_file is not None:
         read_p12_password(wishes.p12_password_file)  # before anything is issued
-    names = wishes.names or credential.names
-    if not names:
+    _expect_room(folder)
+    if not (wishes.names or credential.names or folder.state().get("revoked_at")):
         raise Misuse("no name to ask for. Add --credentials FILE or --name NAME")
+    with folder.locked(patience):
+        return _enroll(folder, wishes, credential, now, draw)
+
+
+def _enroll(folder: Folder, wishes: Wishes, credential: Credential, now: datetime, draw: Draw) -> Facts:
+    state = folder.state()
+    _expect_room(folder)
+    if state.get("revoked_at") and credential.kid is not None:
+        # What was revoked may have been stolen, and the account's key lay beside it.
+        folder.account_file.unlink(missing_ok=True)
     with closing(Acme(wishes.directory, own_account(folder), ca_file=wishes.ca_file)) as acme:
         acme.register(credential.kid, credential.mac_key)
         folder.remember(
             directory=wishes.directory,
+            renewal_directory=None,
             ca_file=_absolute(wishes.ca_file),
-            names=list(names),
+            names=list(wishes.names or credential.names or state["names"]),
             key=wishes.kind,
             profile=wishes.profile,
             p12_password_file=_absolute(wishes.p12_password_file),
         )
         issued = _obtain(acme, folder)
-    return _kept(folder, issued, "enrolled", now)
+        return _kept(acme, folder, issued, "enrolled", now, draw)
 
 
 def renew(
@@ -120,21 +147,42 @@ def renew(
     force: bool = False,
     renewal_directory: str | None = None,
     draw: Draw = random.random,
+    patience: float = PATIENCE,
 ) -> Facts:
-    """Renews if it is time (RFC 9773); else says when.
+    """Renews if it is time (RFC 9773) or the key is lost; else says when. Never what was revoked here.
 
     ``renewal_directory`` is for a client whose account is lost: the present certificate is the proof
     there (``client-cert-01``). It is remembered, since the new account is at home there.
     """
     _expect_certificate(folder)
+    with folder.locked(patience):
+        mended = folder.mend()
+        if folder.state().get("revoked_at"):
+            return _revoked(folder, now, force or renewal_directory is not None)
+        fault = folder.fault()  # nothing that was kept mends it: another key and certificate do
+        done = _renew(folder, now, force or bool(fault), renewal_directory, draw)
+        return done | ({"mended": mended or fault} if mended or fault else {})
+
+
+def _revoked(folder: Folder, now: datetime, insisted: bool) -> Facts:
+    if insisted:
+        raise Misuse(
+            f"the certificate in {folder.path} was revoked, and what was revoked is not renewed. For another "
+            f"one type: sekisho-client enroll --directory {folder.state()['directory']} --dir {folder.path} "
+            "--credentials FILE"
+        )
+    return {"result": "revoked", **facts(folder, now)}
+
+
+def _renew(folder: Folder, now: datetime, force: bool, renewal_directory: str | None, draw: Draw) -> Facts:
     state = folder.state()
-    if state.get("revoked_at") and not force:
-        return {"result": "revoked", **facts(folder, now)}
     asked, known = renewal_directory is not None, state.get("renewal_directory")
     by_certificate = renewal_directory or known
     if not force and not asked and _looked(state, now):
         return {"result": "not yet", **facts(folder, now)}
-    identity = (folder.fullchain_file, folder.key_file) if by_certificate else None
+    if state.get("p12_password_file"):
+        read_p12_password(Path(state["p12_password_file"]))  # before anything is issued
+    identity = _identity(folder) if by_certificate else None
     directory = by_certificate or state["directory"]
     with closing(_acme(folder, directory, identity)) as acme:
         due = now if force else _due(acme, folder, now, None if asked else draw)
@@ -144,14 +192,39 @@ def renew(
             acme.register()
         else:
             acme.find_account()
-        issued = _obtain(acme, folder, None if by_certificate else folder.certificate())
-    folder.remember(renewal_directory=by_certificate)
-    return _kept(folder, issued, "renewed", now)
+        issued = _obtain(acme, folder, None if by_certificate else _replaced(folder))
+        folder.remember(renewal_directory=by_certificate)
+        return _kept(acme, folder, issued, "renewed", now, draw)
 
 
-def revoke(folder: Folder, now: datetime, reason: int | None = None) -> Facts:
+def _identity(folder: Folder) -> tuple[Path, Path]:
+    """What is presented in TLS, once it is known to be one set."""
+    if fault := folder.fault():
+        raise Misuse(
+            f"{fault}, and without it nothing proves the right to renew. Restore it from a backup, or type: "
+            f"sekisho-client enroll --directory {folder.state()['directory']} --credentials FILE "
+            "--dir ANOTHER"
+        )
+    return folder.fullchain_file, folder.key_file
+
+
+def _replaced(folder: Folder) -> x509.Certificate | None:
+    """The certificate that a renewal replaces; None where its file is lost."""
+    try:
+        return folder.certificate()
+    except (OSError, ValueError):
+        return None
+
+
+def revoke(folder: Folder, now: datetime, reason: int | None = None, *, patience: float = PATIENCE) -> Facts:
     """Revokes the certificate: by the account, or by the certificate's own key where the account is lost."""
     _expect_certificate(folder)
+    with folder.locked(patience):
+        folder.mend()
+        return _revoke(folder, now, reason)
+
+
+def _revoke(folder: Folder, now: datetime, reason: int | None) -> Facts:
     with closing(_acme(folder, folder.state()["directory"])) as acme:
         try:
             acme.find_account()
@@ -176,14 +249,23 @@ def bind(directory: str, ca_file: Path | None, credential: Credential, key: Acco
         }
 
 
-def status(folder: Folder, now: datetime) -> Facts:
-    """What is in the folder. Asks nobody."""
+def status(folder: Folder, now: datetime, *, patience: float = PATIENCE) -> Facts:
+    """What is in the folder, mended where a whole set was kept. Asks nobody."""
     _expect_certificate(folder)
-    state = folder.state()
+    mended = ""
+    if folder.fault():  # or another process is at work: then it is one set when that one has ended
+        with folder.locked(patience):
+            mended = folder.mend()
+            if fault := folder.fault():
+                raise Misuse(
+                    f"{fault}, and no set that was kept is whole. Restore it from a backup, or get another "
+                    f"certificate; type: sekisho-client renew --dir {folder.path}"
+                )
     gone = folder.certificate().not_valid_after_utc <= now
     return {
-        "result": "revoked" if state.get("revoked_at") else "expired" if gone else "enrolled",
+        "result": "revoked" if folder.state().get("revoked_at") else "expired" if gone else "enrolled",
         **facts(folder, now),
+        **({"mended": mended} if mended else {}),
     }
 
 
@@ -197,7 +279,7 @@ def facts(folder: Folder, now: datetime) -> Facts:
         "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
         "not_after": certificate.not_valid_after_utc.isoformat(),
         "days_left": (certificate.not_valid_after_utc - now).days,
-        "renew_at": state.get("renew_at"),
+        "renew_at": state.get("renew_at") or _two_thirds(certificate).isoformat(),
         "look_again": state.get("look_again"),
         "revoked_at": state.get("revoked_at"),
     }
@@ -212,12 +294,23 @@ def own_account(folder: Folder) -> AccountKey:
 
 def _acme(folder: Folder, directory: str, identity: tuple[Path, Path] | None = None) -> Acme:
     ca_file = folder.state().get("ca_file")
+    if ca_file and not Path(ca_file).exists():
+        raise Misuse(
+            f"{ca_file}, which was given as --ca-file, is gone. Put it back; your operator has it as ca.pem."
+        )
     return Acme(directory, own_account(folder), ca_file=Path(ca_file) if ca_file else None, identity=identity)
 
 
+def _expect_room(folder: Folder) -> None:
+    """A folder has one certificate, until it is revoked."""
+    if folder.enrolled() and not folder.state().get("revoked_at"):
+        raise Misuse(
+            f"{folder.path} holds a certificate already. Type: sekisho-client renew --dir {folder.path}"
+        )
+
+
 def _expect_certificate(folder: Folder) -> None:
-    folder.recover()
-    if not folder.enrolled():
+    if not (folder.enrolled() or folder.sets()):
         raise Misuse(
             f"{folder.path} holds no certificate. Type: sekisho-client enroll --dir {folder.path} ..."
         )
@@ -239,7 +332,7 @@ def _obtain(acme: Acme, folder: Folder, replaces: x509.Certificate | None = None
                 raise
             # Expired, of a lost account or for another key: order anew.
             issued = None
-        if issued is not None and not (folder.enrolled() and issued.certificate == folder.certificate()):
+        if issued is not None and issued.certificate != _replaced(folder):
             return issued
         # The order of the certificate at hand: stored, but interrupted before it was forgotten.
         folder.remember(order=None)
@@ -264,13 +357,18 @@ def _obtain(acme: Acme, folder: Folder, replaces: x509.Certificate | None = None
         return order(None)
 
 
-def _kept(folder: Folder, issued: Issued, result: str, now: datetime) -> Facts:
+def _kept(acme: Acme, folder: Folder, issued: Issued, result: str, now: datetime, draw: Draw) -> Facts:
     key = load_pem_private_key(folder.pending_file.read_bytes(), None)
     password_file = folder.state().get("p12_password_file")
     password = read_p12_password(Path(password_file)) if password_file else None
     files = folder.store(key, issued.chain, password)  # type: ignore[arg-type]
     folder.remember(order=None, renew_at=None, look_again=None, revoked_at=None)
     folder.pending_file.unlink(missing_ok=True)
+    # So that whoever looks knows when. The certificate is here: a server that does not say is no fault now.
+    with suppress(AcmeError, OSError):
+        _due(acme, folder, now, draw)
+        # The next run asks all the same: the server may have another opinion by then.
+        folder.remember(look_again=None)
     return {"result": result, "files": [str(file) for file in files], **facts(folder, now)}
 
 
@@ -286,9 +384,7 @@ def _due(acme: Acme, folder: Folder, now: datetime, draw: Draw | None) -> dateti
     Without ``draw`` somebody waits for the answer: as soon as the window opens.
     """
     certificate = folder.certificate()
-    # Where the server suggests nothing: at two thirds of the lifetime.
-    life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    otherwise = certificate.not_valid_before_utc + life * 2 / 3
+    otherwise = _two_thirds(certificate)
     try:
         window = acme.renewal_window(certificate)
     except AcmeError:
@@ -307,6 +403,12 @@ def _due(acme: Acme, folder: Folder, now: datetime, draw: Draw | None) -> dateti
     again = now.astimezone(UTC) + timedelta(seconds=window.retry_after)
     folder.remember(renew_at=due.isoformat(), look_again=min(again, max(due, now)).isoformat())
     return due
+
+
+def _two_thirds(certificate: x509.Certificate) -> datetime:
+    """When to renew where the server suggests nothing: at two thirds of the lifetime."""
+    life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    return certificate.not_valid_before_utc + life * 2 / 3
 
 
 def _absolute(file: Path | None) -> str | None:

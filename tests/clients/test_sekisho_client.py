@@ -20,6 +20,7 @@ from enroll.client.cli import main
 from enroll.client.folder import Folder, write
 from enroll.client.keys import b64, csr, to_pem
 from tests.clients.demo import SEKISHO, Demo
+from tests.started import started
 
 USER = "RIYOU002"
 NAME = "riyou002.users.kinen.example"
@@ -32,7 +33,7 @@ def now(days: float = 0) -> datetime:
 @pytest.fixture(scope="module")
 def spare(demo: Demo) -> list[dict[str, Any]]:
     """Credentials for the tests here, taken one by one."""
-    return demo.credentials(USER, 24)
+    return demo.credentials(USER, 32)
 
 
 @pytest.fixture
@@ -51,10 +52,12 @@ def wishes(demo: Demo, **others: Any) -> work.Wishes:
     return work.Wishes(demo.directory, ca_file=demo.ca_file, **others)
 
 
-def enrolled(demo: Demo, folder: Folder, credential: work.Credential, day: float = 0) -> Any:
-    """Enrolls on a day; returns the certificate."""
+def enrolled(
+    demo: Demo, folder: Folder, credential: work.Credential, day: float = 0, draw: float = 0.5
+) -> Any:
+    """Enrolls on a day; returns the certificate. ``draw``: which moment of the server's window is drawn."""
     with demo.on_day(day):
-        work.enroll(folder, wishes(demo), credential, now(day))
+        work.enroll(folder, wishes(demo), credential, now(day), draw=lambda: draw)
     return folder.certificate()
 
 
@@ -162,7 +165,7 @@ def test_renew_by_renewal_information(demo: Demo, folder: Folder, credential: wo
 
 def test_renew_at_d_30(demo: Demo, folder: Folder, credential: work.Credential) -> None:
     """As soon as the window opens, for a client that draws its first moment; an hour before it is not."""
-    first = enrolled(demo, folder, credential, -58)
+    first = enrolled(demo, folder, credential, -58, draw=0.0)
     # D-30 begins at midnight in Japan, which is 15:00 UTC.
     opens = (first.not_valid_after_utc + timedelta(hours=9)).replace(hour=0, minute=0, second=0)
     opens -= timedelta(days=30, hours=9)
@@ -188,11 +191,11 @@ def test_renew_asks_nobody_before_retry_after(
 def test_renew_by_force(demo: Demo, folder: Folder, credential: work.Credential) -> None:
     """--force renews now; a successor that this folder never got does not stand in the way."""
     first = enrolled(demo, folder, credential)
-    backup = {file.name: file.read_bytes() for file in folder.path.iterdir()}
+    shutil.copytree(folder.path, folder.path.with_name("backup"))  # which follows links
     assert work.renew(folder, now(), force=True)["result"] == "renewed"
     second = folder.certificate()
-    for name, content in backup.items():
-        write(folder.path / name, content)
+    shutil.rmtree(folder.path)
+    folder.path.with_name("backup").rename(folder.path)
     assert folder.certificate() == first
     assert work.renew(folder, now(), force=True)["result"] == "renewed"
     assert folder.certificate() not in (first, second)
@@ -211,30 +214,6 @@ def test_renew_does_not_fetch_the_same_again(demo: Demo, folder: Folder, credent
     work.renew(folder, now(), force=True)
     assert folder.certificate() != first
     assert fits(folder)
-
-
-def test_store_is_whole_after_an_interruption(
-    demo: Demo, folder: Folder, credential: work.Credential
-) -> None:
-    """Killed between the files: the old set while the new key waits, the new set from then on."""
-    enrolled(demo, folder, credential)
-    old = {name: (folder.path / name).read_bytes() for name in ("key.pem", "cert.pem", "fullchain.pem")}
-    work.renew(folder, now(), force=True)
-    new = {name: (folder.path / name).read_bytes() for name in old}
-
-    def left(*replaced: str) -> None:
-        for name in old:
-            write(folder.path / name, (new if name in replaced else old)[name])
-            if name not in replaced:
-                write(folder.path / f"{name}.new", new[name])
-
-    left()
-    folder.recover()
-    assert folder.key_file.read_bytes() == old["key.pem"]
-    left("key.pem")
-    folder.recover()
-    assert {name: (folder.path / name).read_bytes() for name in new} == new
-    assert not list(folder.path.glob("*.new"))
 
 
 def test_exec_runs_after_a_renewal_only(
@@ -321,6 +300,28 @@ def test_revoke(demo: Demo, folder: Folder, credential: work.Credential) -> None
     assert refused.value.kind == "alreadyRevoked"
 
 
+def test_what_was_revoked_is_not_renewed(
+    demo: Demo, folder: Folder, credential: work.Credential, spare: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Nor by --force, as the help says: that names the way to another certificate, and it is one."""
+    first = enrolled(demo, folder, credential)
+    account = folder.account_file.read_bytes()
+    work.revoke(folder, now(), 1)
+    code, told = command("renew", "--dir", folder.path, "--force")
+    assert (code, folder.certificate()) == (2, first)
+    line = f"sekisho-client enroll --directory {demo.directory} --dir {folder.path} --credentials FILE"
+    assert told["error"].endswith(f"For another one type: {line}")
+    told_by_help = " ".join(CliRunner().invoke(main, ["revoke", "--help"]).output.split())
+    assert "are not renewed any more, --force or not" in told_by_help
+    (tmp_path / "FILE").write_text(json.dumps({"credentials": [spare.pop()]}))
+    words = line.replace("FILE", str(tmp_path / "FILE")).split()[1:]
+    code, told = command(*words, "--ca-file", demo.ca_file)
+    assert (code, told["result"], told["revoked_at"]) == (0, "enrolled", None)
+    assert folder.certificate() != first
+    assert folder.account_file.read_bytes() != account
+    assert fits(folder)
+
+
 def test_revoke_by_the_certificates_key(demo: Demo, folder: Folder, credential: work.Credential) -> None:
     """Without the account the certificate's own key revokes it (RFC 8555 section 7.6)."""
     certificate = enrolled(demo, folder, credential)
@@ -335,6 +336,76 @@ def test_an_empty_folder(folder: Folder) -> None:
         code, told = command(name, "--dir", folder.path)
         assert (code, told["result"]) == (2, "error")
         assert f"Type: sekisho-client enroll --dir {folder.path}" in told["error"]
+
+
+def test_a_password_file_that_is_gone(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """It is not empty but missing, and that is what is said; nothing is ordered for nothing."""
+    password = folder.path.with_name("password")
+    password.write_text("Tegata2026\n")
+    work.enroll(folder, wishes(demo, p12_password_file=password), credential, now())
+    first = folder.certificate()
+    password.unlink()
+    code, told = command("renew", "--dir", folder.path, "--force")
+    assert code == 2
+    assert told["error"].startswith(f"{password} cannot be read: No such file or directory.")
+    assert folder.certificate() == first
+    assert folder.state().get("order") is None
+
+
+def test_renewal_is_foreseen_from_the_first_day(
+    demo: Demo, folder: Folder, credential: work.Credential
+) -> None:
+    """The server's window is asked for as soon as there is a certificate (RFC 9773): status shows when."""
+    certificate = enrolled(demo, folder, credential)
+    told = command("status", "--dir", folder.path)[1]
+    left = certificate.not_valid_after_utc - datetime.fromisoformat(told["renew_at"])
+    assert 7 <= left.days <= 30
+
+
+# -- two at once, and keys that are lost -----------------------------------------------------------------
+
+
+def test_two_at_once(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """Cron and a hand: one after the other, and key and certificate belong together after each round."""
+    enrolled(demo, folder, credential)
+    client = SEKISHO.with_name("sekisho-client")
+    for _ in range(4):
+        words = [client, "renew", "--force", "--dir", folder.path, "--json"]
+        with started(words, stdout=subprocess.PIPE) as one, started(words, stdout=subprocess.PIPE) as other:
+            told = [json.loads(each.communicate(timeout=120)[0]) for each in (one, other)]
+        assert [each["result"] for each in told] == ["renewed", "renewed"]
+        assert told[0]["serial"] != told[1]["serial"]
+        assert folder.fault() == ""
+        assert f"{folder.certificate().serial_number:x}" in {each["serial"] for each in told}
+
+
+@pytest.mark.parametrize("damage", ["missing", "foreign"])
+def test_a_lost_key_is_renewed(demo: Demo, folder: Folder, credential: work.Credential, damage: str) -> None:
+    """Where no right key was kept, status says what to type, and the account gets another pair by it."""
+    first = enrolled(demo, folder, credential)
+    shutil.rmtree(folder.path / "certificates", ignore_errors=True)
+    write(folder.certificate_file, first.public_bytes(Encoding.PEM))
+    if damage == "foreign":
+        write(folder.key_file, to_pem(new_key()))
+    code, told = command("status", "--dir", folder.path)
+    assert code == 2
+    assert told["error"].endswith(f"type: sekisho-client renew --dir {folder.path}")
+    code, told = command("renew", "--dir", folder.path)
+    assert (code, told["result"]) == (0, "renewed")
+    assert told["mended"].startswith(str(folder.key_file))
+    assert fits(folder)
+    assert folder.certificate() != first
+
+
+def test_a_lost_key_proves_nothing(demo: Demo, folder: Folder, credential: work.Credential) -> None:
+    """client-cert-01 without the certificate's key: said before anything is asked, with the way out."""
+    enrolled(demo, folder, credential, -65)
+    shutil.rmtree(folder.path / "certificates")
+    folder.account_file.unlink()
+    code, told = command("renew", "--dir", folder.path, "--renewal-directory", demo.renewal_directory)
+    assert code == 2
+    assert "without it nothing proves the right to renew" in told["error"]
+    assert "--credentials FILE --dir ANOTHER" in told["error"]
 
 
 # -- refusals ------------------------------------------------------------------------------------------
@@ -368,12 +439,13 @@ def test_servers_that_are_none(demo: Demo, folder: Folder) -> None:
     assert (code, told["error"]) == (1, "not an https URL: http://localhost/")
     assert told["hint"].startswith("Check the directory URL")
     code, told = command("enroll", "--directory", demo.directory, *rest)
-    assert (code, told["hint"]) == (1, "Check the directory URL and --ca-file.")
+    assert (code, told["hint"][:46]) == (1, "This machine does not know the server's CA: ad")
     assert "certificate verify failed" in told["error"]
     page = demo.directory.replace("/acme/directory", "/")
     code, told = command("enroll", "--directory", page, "--ca-file", demo.ca_file, *rest)
     assert code == 1
-    assert "is this its directory?" in told["error"]
+    assert "no JSON object but text/html; charset=utf-8: <!doctype html>" in told["error"]
+    assert told["error"].endswith("…: is this its directory?")
 
 
 @pytest.mark.parametrize(
@@ -388,6 +460,7 @@ def test_servers_that_are_none(demo: Demo, folder: Folder) -> None:
         ),
         (("enroll", "--eab-kid", "1", "--eab-hmac-key-file"), "a", "holds no key in base64url."),
         (("enroll", "--name", NAME, "--p12-password-file"), "", "holds no password. Write it on the first"),
+        (("enroll", "--name", NAME, "--p12-password-file"), "\n", "holds no password. Write it on the first"),
         (("bind", "--account-key"), "-----BEGIN", "is no account key in PEM, without a password"),
     ],
 )
