@@ -7,6 +7,7 @@ So a new passphrase rewraps 32 bytes and touches nothing else.
 from __future__ import annotations
 
 import base64
+import ctypes
 import json
 import os
 import secrets
@@ -141,10 +142,23 @@ def read_passphrase(
     raise ConfigError(f"no passphrase was given; {hint}name a file with {option} FILE")
 
 
-def read_line(file: Path, what: str) -> str:
+def forget(name: str) -> None:
+    """Takes a secret out of the environment: of children to come, and of what ``/proc/PID/environ`` shows."""
+    if name not in os.environ:
+        return
+    # What the kernel shows is the memory in which this process got it, and unsetenv(3) leaves that as it is.
+    libc = ctypes.CDLL(None)
+    libc.getenv.restype, libc.getenv.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
+    at = libc.getenv(name.encode())
+    if at:
+        ctypes.memset(at, 0, len(ctypes.string_at(at)))
+    del os.environ[name]
+
+
+def read_line(file: Path, what: str, files: Snapshot | None = None) -> str:
     """The secret in a file, `what` it is: one line of UTF-8, without its line break. `ConfigError` if not."""
     try:
-        text = read_file(file, f"{what} file").decode()
+        text = (files or Snapshot()).read(file, f"{what} file").decode()
     except UnicodeDecodeError:
         raise ConfigError(f"{file} is not UTF-8; write the {what} as UTF-8 text") from None
     return _line(text.removesuffix("\n").removesuffix("\r"), str(file), what)

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ca.datadir import read_marker
-from ca.sealing import read_passphrase
+from ca.sealing import forget, read_passphrase
 from enroll.jst import shown
 from gateway.cli.failures import Failure, failure_of
 from gateway.cli.output import OutputLost, ReaderLeft, clean, console_for, write_answer, write_table
@@ -119,13 +119,19 @@ def house_command(group: click.Group, name: str) -> Callable[[Work], click.Comma
 def passphrase_from(file: Path | None) -> str:
     """The passphrase of the data directory: the file, else the environment, else a question."""
     prompt = functools.partial(_ask, "Passphrase") if sys.stdin.isatty() else None
-    return read_passphrase(PASSPHRASE_VARIABLE, file, prompt)
+    try:
+        return read_passphrase(PASSPHRASE_VARIABLE, file, prompt)
+    finally:
+        forget(PASSPHRASE_VARIABLE)
 
 
 def new_passphrase_from(file: Path | None, variable: str, option: str) -> str:
     """A passphrase that is being chosen: asked for twice when it is typed. ``option`` names the file."""
     prompt = functools.partial(_ask, "New passphrase", twice=True) if sys.stdin.isatty() else None
-    return read_passphrase(variable, file, prompt, option=option)
+    try:
+        return read_passphrase(variable, file, prompt, option=option)
+    finally:
+        forget(variable)
 
 
 _Callback = Callable[[click.Context, click.Parameter, str | None], str | None]
