@@ -31,10 +31,10 @@ from ca.certificates import (
 )
 from ca.errors import ConfigError, Unacceptable
 from ca.files import (
+    Snapshot,
     make_private_directory,
     name_of,
     owner_of,
-    read_file,
     sync_directory,
     write_private,
     write_public,
@@ -52,9 +52,10 @@ from ca.sealing import (
 )
 
 FORMAT = 1
+VAULT = "vault.json"
 _MARKER = "sekisho.json"
 _UNFINISHED = "UNFINISHED"
-_OURS = frozenset({_UNFINISHED, "vault.json", "ca", "servers"})
+_OURS = frozenset({_UNFINISHED, VAULT, "ca", "servers"})
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def create(
         check_crl_url(crl_url)
     own, issuing, server = (_name(names, each) for each in (names.root, names.issuing, names.server))
     _claim(path)
-    vault = create_vault(path / "vault.json", passphrase, cost)
+    vault = create_vault(path / VAULT, passphrase, cost)
     root = _make_root(path, vault, "ca/root", own, root_key, at)
     issuer = _make_issuing(path, vault, root, issuing, issuing_key, at, crl_url)
     _make_root(path, vault, "servers/ca", server, "ec-p256", at)
@@ -125,20 +126,20 @@ def load(path: Path, passphrase: str) -> DataDir:
     """Opens the data directory at `path`. `ConfigError` for whatever is missing, altered or locked."""
     read_marker(path)
     check_owner(path)
-    return read(path, open_vault(path / "vault.json", passphrase))
+    return read(path, open_vault(path / VAULT, passphrase), Snapshot())
 
 
-def read(path: Path, vault: Vault) -> DataDir:
+def read(path: Path, vault: Vault, files: Snapshot) -> DataDir:
     """The same with a vault that is open already: what was added since, a new issuing CA, is in it."""
-    marker = read_marker(path)
-    root = _read_certificate(path / "ca/root.pem")
+    marker = read_marker(path, files)
+    root = _read_certificate(path / "ca/root.pem", files)
     root_der = root.public_bytes(serialization.Encoding.DER)
-    issuers = tuple(_load_issuer(path, vault, row, root, root_der) for row in marker["issuers"])
-    server_certificate = _read_certificate(path / "servers/ca.pem")
+    issuers = tuple(_load_issuer(path, vault, row, root, root_der, files) for row in marker["issuers"])
+    server_certificate = _read_certificate(path / "servers/ca.pem", files)
     server_ca = Issuer(
         issuer_id=_key_id(server_certificate),
         certificate=server_certificate,
-        key=_open_key(path, vault, "servers/ca", server_certificate),
+        key=_open_key(path, vault, "servers/ca", server_certificate, files),
     )
     return DataDir(path, vault, Authority(issuers), root, server_ca, int(marker["created_at"]))
 
@@ -167,7 +168,7 @@ def add_issuer(
         raise ConfigError(
             f"there already is an issuing CA named {common_name}; give the new one another name"
         )
-    root = Signer(opened.root, _open_key(path, opened.vault, "ca/root", opened.root))
+    root = Signer(opened.root, _open_key(path, opened.vault, "ca/root", opened.root, Snapshot()))
     shared = [a for a in opened.authority.current.certificate.subject if a.oid != x509.NameOID.COMMON_NAME]
     subject = x509.Name([*shared, *distinguished_name(common_name)])
     issuer = _make_issuing(path, opened.vault, root, subject, key_kind, at, crl_url)
@@ -176,10 +177,11 @@ def add_issuer(
     return load(path, passphrase)
 
 
-def read_marker(path: Path) -> dict[str, Any]:
+def read_marker(path: Path, files: Snapshot | None = None) -> dict[str, Any]:
     """The content of `sekisho.json`, which needs no passphrase. `ConfigError` if there is none."""
+    files = files or Snapshot()
     try:
-        ours = (path / _MARKER).exists()
+        ours = files.frozen or (path / _MARKER).exists()
     except PermissionError:
         raise _of_another(path) from None
     if not ours:
@@ -187,7 +189,7 @@ def read_marker(path: Path) -> dict[str, Any]:
         what = "was left unfinished by an interrupted init" if left else "is not a data directory"
         raise ConfigError(f"{path} {what}; make one: sekisho init --data {path}")
     try:
-        marker = json.loads(read_file(path / _MARKER, "data directory"))
+        marker = json.loads(files.read(path / _MARKER, "data directory"))
         if marker["format"] != FORMAT:
             raise ConfigError(f"{path} has format {marker['format']}; open it with the sekisho that made it")
         if not marker["issuers"] or not isinstance(marker["created_at"], int):
@@ -264,10 +266,10 @@ def _save(path: Path, vault: Vault, stem: str, der: bytes, key: PrivateKey) -> N
 
 
 def _load_issuer(
-    path: Path, vault: Vault, row: dict[str, Any], root: x509.Certificate, root_der: bytes
+    path: Path, vault: Vault, row: dict[str, Any], root: x509.Certificate, root_der: bytes, files: Snapshot
 ) -> Issuer:
     stem = f"ca/issuing-{row['id'][:16]}"
-    certificate = _read_certificate(path / f"{stem}.pem")
+    certificate = _read_certificate(path / f"{stem}.pem", files)
     if _key_id(certificate) != row["id"]:
         raise ConfigError(f"{path / stem}.pem is another CA's certificate; restore it from a backup")
     try:
@@ -276,14 +278,16 @@ def _load_issuer(
         raise ConfigError(
             f"{path / stem}.pem was not issued by {path / 'ca/root.pem'}; restore both"
         ) from error
-    key = _open_key(path, vault, stem, certificate)
+    key = _open_key(path, vault, stem, certificate, files)
     return Issuer(row["id"], certificate, key, (root_der,), row.get("crl_url"))
 
 
-def _open_key(path: Path, vault: Vault, stem: str, certificate: x509.Certificate) -> PrivateKey:
+def _open_key(
+    path: Path, vault: Vault, stem: str, certificate: x509.Certificate, files: Snapshot
+) -> PrivateKey:
     file = path / f"{stem}.key"
     try:
-        key = from_pkcs8(vault.open(f"key {stem}", read_file(file, "sealed key")))
+        key = from_pkcs8(vault.open(f"key {stem}", files.read(file, "sealed key")))
     except (BrokenSeal, ValueError) as error:
         raise ConfigError(
             f"{file} was altered or is another directory's; restore it from a backup"
@@ -293,9 +297,9 @@ def _open_key(path: Path, vault: Vault, stem: str, certificate: x509.Certificate
     return key
 
 
-def _read_certificate(path: Path) -> x509.Certificate:
+def _read_certificate(path: Path, files: Snapshot) -> x509.Certificate:
     try:
-        certificate = x509.load_pem_x509_certificate(read_file(path, "CA certificate"))
+        certificate = x509.load_pem_x509_certificate(files.read(path, "CA certificate"))
         parse_public_key(spki_of(certificate))
         _key_id(certificate)
     except (ValueError, Unacceptable, x509.ExtensionNotFound) as error:

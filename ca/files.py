@@ -2,12 +2,67 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import secrets
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from ca.errors import ConfigError
+
+
+class Snapshot:
+    """What files held when they were first asked for, so that a check and its use see the same bytes.
+
+    ``held``: of a snapshot that was taken before (None: no such file); it is ``frozen``, and nothing is
+    read or judged anew. ``taken_at``: when it was begun, in monotonic seconds.
+    """
+
+    def __init__(
+        self, held: Mapping[Path, bytes | None] | None = None, taken_at: float | None = None
+    ) -> None:
+        self._held: dict[Path, bytes | None] = dict(held or {})
+        self.frozen = held is not None
+        self.taken_at = time.monotonic() if taken_at is None else taken_at
+
+    @property
+    def held(self) -> Mapping[Path, bytes | None]:
+        """Everything that was asked for up to now."""
+        return dict(self._held)
+
+    def read(self, path: Path, what: str) -> bytes:
+        """As `read_file`."""
+        content = self.find(path, what)
+        if content is None:
+            raise _unreadable(path, what, os.strerror(errno.ENOENT))
+        return content
+
+    def find(self, path: Path, what: str) -> bytes | None:
+        """The same, and None if there is no such file."""
+        if path not in self._held and not self.frozen:
+            try:
+                self._held[path] = path.read_bytes()
+            except FileNotFoundError:
+                self._held[path] = None
+            except OSError as error:
+                raise _unreadable(path, what, error.strerror) from error
+        return self._held.get(path)
+
+    def put(self, path: Path, content: bytes) -> None:
+        """The file holds this from now on: said by whoever wrote it."""
+        self._held[path] = content
+
+    def frozen_now(self) -> Snapshot:
+        """A copy of what was read and written up to now, and never anything else."""
+        return Snapshot(self._held, self.taken_at)
+
+    def thawed(self, *paths: Path) -> Snapshot:
+        """A copy that reads these files anew when they are asked for, and nothing else that it holds."""
+        copy = Snapshot(taken_at=self.taken_at)
+        copy._held = {path: content for path, content in self._held.items() if path not in paths}
+        return copy
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -28,12 +83,11 @@ def make_private_directory(path: Path) -> None:
 
 def read_file(path: Path, what: str) -> bytes:
     """The bytes of a file that the operator named as `what`; `ConfigError` if it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"{what}: {path} cannot be read ({error.strerror}); check it with: ls -l {path}"
-        ) from error
+    return Snapshot().read(path, what)
+
+
+def _unreadable(path: Path, what: str, why: str | None) -> ConfigError:
+    return ConfigError(f"{what}: {path} cannot be read ({why}); check it with: ls -l {path}")
 
 
 def owner_of(path: Path) -> str:

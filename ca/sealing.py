@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from ca.errors import ConfigError
-from ca.files import read_file, write_private
+from ca.files import Snapshot, read_file, write_private
 
 MINIMUM_PASSPHRASE = 8
 _SEAL_VERSION = b"s1"

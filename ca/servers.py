@@ -16,12 +16,12 @@ from ca.authority import Issuer
 from ca.certificates import build, common_name, serial_from, to_pem, validity
 from ca.datadir import DataDir
 from ca.errors import ConfigError
-from ca.files import read_file, write_private, write_public
+from ca.files import Snapshot, write_private, write_public
 from ca.keys import PrivateKey, from_pkcs8, generate, spki, spki_of, to_pkcs8
 from ca.profiles import DAY, SERVER
 
 RENEW_BEFORE = 30 * DAY
-"""A kept certificate with less than this many seconds left is replaced at the next start."""
+"""A kept certificate with less than this many seconds left is replaced, while the server runs too."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class ServerCertificate:
     chain: tuple[bytes, ...]
     key: bytes = field(repr=False)
     names: tuple[str, ...]
+    not_before_at: int
     not_after_at: int
 
     @property
@@ -53,38 +54,77 @@ def issue(issuer: Issuer, hosts: Sequence[str], at: int, serial: int, key: Priva
     # The subject may stay empty: browsers read the alternative names alone.
     subject = common_name(hosts[0] if len(hosts[0]) <= 64 else "")
     der = build(SERVER, subject, key.public_key(), hosts, serial, period, issuer.signer)
-    return ServerCertificate((der,), to_pkcs8(key), hosts, period[1])
+    return ServerCertificate((der,), to_pkcs8(key), hosts, *period)
 
 
-def local(datadir: DataDir, hosts: Sequence[str], at: int, *, believed: bool = True) -> ServerCertificate:
+def local(
+    datadir: DataDir,
+    hosts: Sequence[str],
+    at: int,
+    files: Snapshot | None = None,
+    *,
+    believed: bool = True,
+) -> ServerCertificate:
     """The local server CA's certificate for `hosts`, kept in `servers/` and renewed in good time.
 
-    Not `believed`: a clock in doubt replaces no certificate because of its dates.
+    Not `believed`: a clock in doubt replaces no certificate because of its dates. Nor does one of a frozen
+    snapshot change.
     """
-    stem = datadir.path / "servers" / "hosts"
-    kept = _kept(datadir, stem)
-    if kept is not None and not believed and covers(kept.names, hosts):
+    files = files or Snapshot()
+    kept = _kept(datadir, files)
+    judged = not files.frozen and believed
+    if kept is not None and covers(kept.names, hosts) and not (judged and not _is_good(datadir, kept, at)):
         return kept
-    if kept is not None and covers(kept.names, hosts) and kept.not_after_at - at > RENEW_BEFORE:
-        starts_at = x509.load_der_x509_certificate(kept.chain[0]).not_valid_before_utc.timestamp()
-        if at >= starts_at:
-            return kept
+    if files.frozen:
+        raise ConfigError("the snapshot has no certificate for these hosts: take another one")
     serial = serial_from(secrets.token_bytes(16))
     made = issue(datadir.server_ca, hosts, at, serial, generate(SERVER.key_kinds[0]))
-    write_private(stem.with_suffix(".key"), datadir.vault.seal("key servers/hosts", made.key))
-    write_public(stem.with_suffix(".pem"), made.chain_pem)
+    certificate, key = local_files(datadir.path)
+    sealed = datadir.vault.seal("key servers/hosts", made.key)
+    write_private(key, sealed)
+    write_public(certificate, made.chain_pem)
+    files.put(key, sealed)
+    files.put(certificate, made.chain_pem)
     return made
 
 
+def good_for(datadir: DataDir, kept: ServerCertificate) -> tuple[float, float]:
+    """From when and up to when a certificate of the local server CA is not to be replaced.
+
+    Before its begin it is: the clock ran ahead when it was made. One that ends with its CA never is, because
+    another one would do so too.
+    """
+    last = kept.not_after_at >= datadir.server_ca.not_after_at
+    return kept.not_before_at, float("inf") if last else kept.not_after_at - RENEW_BEFORE
+
+
+def _is_good(datadir: DataDir, kept: ServerCertificate, at: int) -> bool:
+    since, until = good_for(datadir, kept)
+    return since <= at < until
+
+
+def local_files(path: Path) -> tuple[Path, Path]:
+    """Where a data directory keeps the certificate of `local`, and its sealed key."""
+    stem = path / "servers" / "hosts"
+    return stem.with_suffix(".pem"), stem.with_suffix(".key")
+
+
 def from_files(
-    certificate: Path, key: Path, hosts: Sequence[str], at: int, password: bytes | None = None
+    certificate: Path,
+    key: Path,
+    hosts: Sequence[str],
+    at: int,
+    password: bytes | None = None,
+    files: Snapshot | None = None,
 ) -> ServerCertificate:
     """The operator's own PEM files, checked before anything listens. `ConfigError` says what is wrong.
 
-    `certificate` holds the leaf first, then each issuer in turn; it must cover every one of `hosts`.
+    `certificate` holds the leaf first, then each issuer in turn; it must cover every one of `hosts`. Those of
+    a frozen snapshot were in their time when it was taken.
     """
-    chain = _load_chain(certificate)
-    private = _load_key(key, password)
+    files = files or Snapshot()
+    chain = _load_chain(certificate, files)
+    private = _load_key(key, password, files)
     leaf = chain[0]
     if leaf.public_key() != private.public_key():
         raise ConfigError(
@@ -99,11 +139,14 @@ def from_files(
             f"{certificate} does not name {', '.join(missing)} (it names {', '.join(names) or 'nothing'});"
             " have it issued for every host of the configuration"
         )
-    _check_use(certificate, leaf, at)
+    _check_use(certificate, leaf)
+    if not files.frozen:
+        _check_time(certificate, leaf, at)
     return ServerCertificate(
         chain=tuple(c.public_bytes(serialization.Encoding.DER) for c in chain),
         key=to_pkcs8(private),
         names=names,
+        not_before_at=int(leaf.not_valid_before_utc.timestamp()),
         not_after_at=int(leaf.not_valid_after_utc.timestamp()),
     )
 
@@ -121,13 +164,13 @@ def covers(names: Sequence[str], hosts: Sequence[str]) -> bool:
     )
 
 
-def _kept(datadir: DataDir, stem: Path) -> ServerCertificate | None:
-    certificate, key = stem.with_suffix(".pem"), stem.with_suffix(".key")
-    if not certificate.exists() or not key.exists():
+def _kept(datadir: DataDir, files: Snapshot) -> ServerCertificate | None:
+    certificate, key = (files.find(path, "server certificate") for path in local_files(datadir.path))
+    if certificate is None or key is None:
         return None
     try:
-        chain = x509.load_pem_x509_certificates(certificate.read_bytes())
-        private = from_pkcs8(datadir.vault.open("key servers/hosts", key.read_bytes()))
+        chain = x509.load_pem_x509_certificates(certificate)
+        private = from_pkcs8(datadir.vault.open("key servers/hosts", key))
         chain[0].verify_directly_issued_by(datadir.server_ca.certificate)
     # A crash between the two files, or a changed CA: made anew, nothing is lost.
     except Exception:
@@ -138,20 +181,21 @@ def _kept(datadir: DataDir, stem: Path) -> ServerCertificate | None:
         chain=tuple(c.public_bytes(serialization.Encoding.DER) for c in chain),
         key=to_pkcs8(private),
         names=_names(chain[0]),
+        not_before_at=int(chain[0].not_valid_before_utc.timestamp()),
         not_after_at=int(chain[0].not_valid_after_utc.timestamp()),
     )
 
 
-def _load_chain(path: Path) -> list[x509.Certificate]:
-    content = read_file(path, "server certificate")
+def _load_chain(path: Path, files: Snapshot) -> list[x509.Certificate]:
+    content = files.read(path, "server certificate")
     try:
         return x509.load_pem_x509_certificates(content)
     except ValueError as error:
         raise ConfigError(f"{path} holds no readable PEM certificate; name a file that does") from error
 
 
-def _load_key(path: Path, password: bytes | None) -> PrivateKey:
-    content = read_file(path, "server key")
+def _load_key(path: Path, password: bytes | None, files: Snapshot) -> PrivateKey:
+    content = files.read(path, "server key")
     try:
         key = serialization.load_pem_private_key(content, password)
         return from_pkcs8(
@@ -176,11 +220,14 @@ def _check_order(path: Path, chain: Sequence[x509.Certificate]) -> None:
             ) from error
 
 
-def _check_use(path: Path, leaf: x509.Certificate, at: int) -> None:
+def _check_time(path: Path, leaf: x509.Certificate, at: int) -> None:
     if leaf.not_valid_after_utc.timestamp() < at:
         raise ConfigError(f"{path} expired on {leaf.not_valid_after_utc:%Y-%m-%d}; renew it")
     if leaf.not_valid_before_utc.timestamp() > at:
         raise ConfigError(f"{path} begins on {leaf.not_valid_before_utc:%Y-%m-%d}; check the clock: date")
+
+
+def _check_use(path: Path, leaf: x509.Certificate) -> None:
     try:
         purposes = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:

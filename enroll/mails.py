@@ -6,9 +6,9 @@ the same name in the data directory's ``templates/`` takes the place of ours.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ import sqlite_utils
 
 from ca.database import rows
 from ca.errors import ConfigError
-from ca.files import read_file
+from ca.files import Snapshot
 from ca.sealing import Vault
 
 Kind = Literal[
@@ -50,6 +50,14 @@ SECRETS = frozenset({"issue_password", "login_password"})
 MASK = "＊＊＊＊＊＊＊＊"
 
 _PURPOSE = "mail"
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Operators' own mail templates, as they were when the directory was read: file name -> UTF-8."""
+
+    directory: Path
+    texts: Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ def write_letter(
     recipient: str,
     values: dict[str, str],
     request_id: str | None = None,
-    templates: Path | None = None,
+    templates: Templates | None = None,
 ) -> Letter:
     """Renders a letter twice: as it is sent, and as operators may see it.
 
@@ -272,52 +280,62 @@ def waiting(db: sqlite_utils.Database) -> int:
     return int(found[0]["n"])
 
 
-def check_templates(directory: Path | None) -> None:
+def read_templates(directory: Path, files: Snapshot | None = None) -> Templates | None:
+    """The templates of a directory, None if there are none. ConfigError for one that cannot be read."""
+    files = files or Snapshot()
+    found = {name: files.find(directory / name, "mail template") for name in sorted({*TEMPLATES.values()})}
+    texts = {name: content for name, content in found.items() if content is not None}
+    return Templates(directory, texts) if texts else None
+
+
+def check_templates(own: Templates | None) -> None:
     """Renders every template once with sample values; ConfigError names the first broken one."""
     names = ("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name")
     more = ("not_after", "until", "password_by", "admin", "operator", "telephone")
     sample = dict.fromkeys((*names, *more), "x")
     for kind in TEMPLATES:
-        _render(kind, sample, directory)
+        _render(kind, sample, own)
 
 
 # Templates are text, not HTML: nothing is escaped. An unknown value is an error, not an empty string.
 _ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701
 
 
-def _render(kind: Kind, values: dict[str, str], directory: Path | None) -> tuple[str, str]:
+def _render(kind: Kind, values: dict[str, str], own: Templates | None) -> tuple[str, str]:
     name = TEMPLATES[kind]
-    own = directory / name if directory is not None else None
-    source = _own(own) if own is not None and own.exists() else _packaged(name)
+    if own is not None and name in own.texts:
+        where = str(own.directory / name)
+        source = _text(where, own.texts[name])
+    else:
+        source, where = _packaged(name), name
     try:
         text = _compiled(source).render(values)
     except jinja2.TemplateError as error:
-        where = own or name
         raise ConfigError(f"mail template {where}: {error}. Mend it, or delete it to use ours.") from error
     head, separator, body = text.partition("\n\n")
     if not separator or not head.startswith("Subject: ") or "\n" in head:
         raise ConfigError(
-            f"mail template {own or name}: it must begin with one line 'Subject: ...' and an empty line. "
+            f"mail template {where}: it must begin with one line 'Subject: ...' and an empty line. "
             "Mend it, or delete it to use ours."
         )
     return head.removeprefix("Subject: ").strip(), body
 
 
-@functools.lru_cache(maxsize=64)
+@lru_cache(maxsize=64)
 def _compiled(source: str) -> jinja2.Template:
     # To compile one takes longer than everything else about a letter.
     return _ENVIRONMENT.from_string(source)
 
 
-def _own(path: Path) -> str:
+def _text(path: str, content: bytes) -> str:
     try:
-        return read_file(path, "mail template").decode()
+        return content.decode()
     except UnicodeDecodeError:
         raise ConfigError(
             f"mail template {path}: it is not UTF-8. Save it as UTF-8, or delete it to use ours."
         ) from None
 
 
-@functools.cache
+@cache
 def _packaged(name: str) -> str:
     return (files("enroll") / "templates" / name).read_text("utf-8")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ca.authority import Authority
 from ca.clock import Clock
 from ca.database import Database
 from ca.sealing import Vault
 from ca.workers import KeyStock, Workers
+from enroll.mails import Templates
 from enroll.settings import Settings
 
 
@@ -27,7 +27,7 @@ class Office:
     keys: KeyStock
     settings: Settings = field(default_factory=Settings)
     #: Operators' own mail templates; those that it lacks come from the package.
-    templates: Path | None = None
+    templates: Templates | None = None
 
     def now(self) -> int:
         """Seconds since the epoch by the office's clock."""

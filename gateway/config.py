@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from ca.database import CACHE_MIB
 from ca.errors import ConfigError
-from ca.files import read_file
+from ca.files import Snapshot
 from enroll.settings import Settings
 from gateway.connection import Limits
 from gateway.rates import Rates
@@ -58,12 +58,20 @@ def _address(value: str) -> str | None:
     return None
 
 
+def _addresses(value: tuple[str, ...]) -> str | None:
+    if not value or len(set(value)) < len(value):
+        return "write each IP address to listen on once, such as ['192.0.2.7', '2001:db8::7']"
+    return next((problem for problem in map(_address, value) if problem is not None), None)
+
+
 def _networks(value: tuple[str, ...]) -> str | None:
     for network in value:
         try:
-            ipaddress.ip_network(network)
+            found = ipaddress.ip_network(network)
         except ValueError:
             return f"{network!r} is no network; write each as '192.0.2.0/24' or '192.0.2.7'"
+        if isinstance(found, ipaddress.IPv6Network) and found.network_address.ipv4_mapped:
+            return f"{network!r} is one of IPv4 within IPv6, where nobody comes from; write it as IPv4"
     return None
 
 
@@ -147,7 +155,11 @@ _LARGEST = 10**9
 class Listen:
     """Where the gateway listens."""
 
-    host: str = _setting("127.0.0.1", "IP address to listen on; 0.0.0.0 is every one of IPv4", _address)
+    host: tuple[str, ...] = _setting(
+        ("127.0.0.1",),
+        "IP addresses to listen on, one or a list; 0.0.0.0 is every one of IPv4, :: of both IPv6 and IPv4",
+        _addresses,
+    )
     port: int = _setting(8443, "TCP port to listen on", _PORT)
     public_port: int = _setting(
         0,
@@ -471,13 +483,14 @@ RATE_MEANINGS: dict[str, str] = {
 # -- reading -------------------------------------------------------------------------------------------
 
 
-def read_config(data: Path) -> Config:
+def read_config(data: Path, files: Snapshot | None = None) -> Config:
     """The configuration of a data directory. ConfigError names the setting and what to write instead."""
     path = data / FILE_NAME
-    if not path.exists():
+    content = (files or Snapshot()).find(path, "configuration")
+    if content is None:
         raise ConfigError(f"{path} is missing; write one with every default: sekisho init --data {data}")
     try:
-        return parse_config(read_file(path, "configuration").decode())
+        return parse_config(content.decode())
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8; save it as UTF-8") from None
     except ConfigError as error:
@@ -552,7 +565,10 @@ def toml_of(config: Config) -> str:
         lines += ["", f"[{name}]"]
         for entry in fields(section):
             lines.append(f"# {meaning_of(entry)}")
-            lines.append(f"{_toml_name(entry)} = {_toml_value(getattr(section, entry.name))}")
+            value = getattr(section, entry.name)
+            if f"{name}.{entry.name}" in _ONE_OR_MORE and len(value) == 1:
+                (value,) = value
+            lines.append(f"{_toml_name(entry)} = {_toml_value(value)}")
     return "\n".join(lines) + "\n"
 
 
@@ -571,6 +587,8 @@ def meaning_of(entry: Field[Any]) -> str:
 # -- within --------------------------------------------------------------------------------------------
 
 _DEFAULT = Config()
+# Lists of which one may be written as a text.
+_ONE_OR_MORE = frozenset({"listen.host"})
 _SECTIONS = tuple(each.name for each in fields(Config))
 
 
@@ -593,6 +611,8 @@ def _section(name: str, default: Any, content: Mapping[str, Any]) -> Any:
 def _typed(name: str, default: Any, value: Any) -> Any:
     """The value in the type of the default; TOML's own types, and an integer where a float is meant."""
     if isinstance(default, tuple):
+        if isinstance(value, str) and name in _ONE_OR_MORE:
+            return (value,)
         if isinstance(value, list) and all(isinstance(each, str) for each in value):
             return tuple(value)
         raise ConfigError(f"{name}: write a list of texts, such as {_toml_value(default)}")
@@ -625,7 +645,7 @@ def _check_together(config: Config) -> None:
                 )
             owners[host] = entry.name
     inside, outside = config.internal, config.listen
-    overlap = inside.host == outside.host or {inside.host, outside.host} & {"0.0.0.0", "::"}  # noqa: S104
+    overlap = inside.host in outside.host or {inside.host, *outside.host} & {"0.0.0.0", "::"}  # noqa: S104
     if inside.port == outside.port and overlap:
         raise ConfigError("internal.port: write another port than that of [listen], or 0 for none")
     if config.protocol.host and config.protocol.host not in config.sites.pickup:

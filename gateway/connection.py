@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from enroll.throttle import network_of
 from gateway import reply
+from gateway.addresses import peer_of
 from gateway.http import Awaiting, Served, Verdict
 from gateway.proxyprotocol import NotProxied, parse
 from gateway.tls import (
@@ -217,13 +218,13 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = cast(asyncio.Transport, transport)
-        name = transport.get_extra_info("peername")
-        if not isinstance(name, tuple):
+        peer = peer_of(transport.get_extra_info("peername"))
+        if peer is None:
             # Reset before it was accepted, as a load balancer's check is: nobody to serve, judge or name.
             self._listener.count("peer.gone")
             self.abort()
             return
-        self.address, self.port = name[0], name[1]
+        self.address, self.port = peer
         self.source = source(self.address)
         self._started = self._last = self._loop.time()
         if self._listener.is_proxy(self.address):

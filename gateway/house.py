@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import ssl
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -18,8 +17,8 @@ from ca.clock import Clock, OffsetClock, SystemClock
 from ca.database import Database
 from ca.datadir import DataDir
 from ca.errors import ConfigError
-from ca.files import read_file
-from ca.sealing import read_line
+from ca.files import Snapshot
+from ca.sealing import Vault, open_vault, read_line
 from ca.workers import KeyStock, Workers
 from enroll import mails, timekeeping
 from enroll.mail.smtp import Smtp
@@ -48,8 +47,8 @@ class House:
     datadir: DataDir
     office: Office
     transport: Transport
-    #: When somebody began to read the directory (monotonic seconds, the same for every process here).
-    read_at: float
+    #: What its settings, keys and certificates are read from, and nothing but that.
+    files: Snapshot
 
     @property
     def outbox(self) -> Path:
@@ -80,12 +79,28 @@ def open_house(
     ``clock``: another than the directory's own, for a demo that is being made. ``most_cache``: MiB of the
     database that are kept in memory, where the setting says more.
     """
-    read_at = time.monotonic()
     # Before the configuration, because its answer to a directory that is none is the better one.
     datadir.read_marker(data)
-    config = read_config(data)
-    opened = datadir.load(data, passphrase)
-    templates = data / TEMPLATES
+    datadir.check_owner(data)
+    files = Snapshot()
+    # Before the passphrase: who has a slip in the settings is not to look for one there.
+    read_config(data, files)
+    vault = open_vault(data / datadir.VAULT, passphrase)
+    return house_of(data, vault, files, spare_keys=spare_keys, clock=clock, most_cache=most_cache)
+
+
+def house_of(
+    data: Path,
+    vault: Vault,
+    files: Snapshot,
+    *,
+    spare_keys: int = 0,
+    clock: Clock | None = None,
+    most_cache: int | None = None,
+) -> House:
+    """The same with a vault that is open, by what the directory's files held."""
+    config = read_config(data, files)
+    opened = datadir.read(data, vault, files)
     settings = settings_of(config)
     workers = Workers()
     office = Office(
@@ -100,30 +115,29 @@ def open_house(
         workers=workers,
         keys=KeyStock(workers, settings.person_key, size=spare_keys),
         settings=settings,
-        templates=templates if templates.is_dir() else None,
+        templates=mails.read_templates(data / TEMPLATES, files),
     )
-    return House(data, config, opened, office, transport_of(config.mail, data), read_at)
+    return House(data, config, opened, office, transport_of(config.mail, data, files), files)
 
 
-def reopened(house: House) -> House:
-    """The same house after a look at its directory: settings, CAs, mail templates and transport anew.
+def reopened(house: House, files: Snapshot) -> House:
+    """The same house by other contents of its files: settings, CAs, mail templates and transport.
 
     Database, clock and workers stay. ConfigError as above, and the house is as it was.
     """
-    read_at = time.monotonic()
-    config = read_config(house.data)
-    opened = datadir.read(house.data, house.datadir.vault)
-    settings, old, templates = settings_of(config), house.office, house.data / TEMPLATES
+    config = read_config(house.data, files)
+    opened = datadir.read(house.data, house.datadir.vault, files)
+    settings, old = settings_of(config), house.office
     changed = settings.person_key != old.settings.person_key
     office = replace(
         old,
         authority=opened.authority,
         keys=KeyStock(old.workers, settings.person_key, size=old.keys.size) if changed else old.keys,
         settings=settings,
-        templates=templates if templates.is_dir() else None,
+        templates=mails.read_templates(house.data / TEMPLATES, files),
     )
     mails.check_templates(office.templates)
-    return House(house.data, config, opened, office, transport_of(config.mail, house.data), read_at)
+    return House(house.data, config, opened, office, transport_of(config.mail, house.data, files), files)
 
 
 @asynccontextmanager
@@ -151,7 +165,7 @@ def is_demo(data: Path) -> bool:
     return (data / DEMO_MARKER).exists()
 
 
-def transport_of(mail: Mail, data: Path) -> Transport:
+def transport_of(mail: Mail, data: Path, files: Snapshot) -> Transport:
     """How letters leave. ConfigError if the password or the CA cannot be read."""
     outbox = Outbox(data / OUTBOX)
     if mail.transport == "outbox":
@@ -159,7 +173,7 @@ def transport_of(mail: Mail, data: Path) -> Transport:
     password = ""
     if mail.password_file:
         try:
-            password = read_line(data / mail.password_file, "password")
+            password = read_line(data / mail.password_file, "password", files)
         except ConfigError as error:
             raise ConfigError(f"mail.password_file: {error}") from None
     return Smtp(
@@ -173,13 +187,13 @@ def transport_of(mail: Mail, data: Path) -> Transport:
         mail.connections,
         mail.letters_per_connection,
         mail.per_minute,
-        _mail_ca(data / mail.ca) if mail.ca else "",
+        _mail_ca(data / mail.ca, files) if mail.ca else "",
     )
 
 
-def _mail_ca(path: Path) -> str:
+def _mail_ca(path: Path, files: Snapshot) -> str:
     try:
-        pem = read_file(path, "CA").decode("ascii")
+        pem = files.read(path, "CA").decode("ascii")
         ssl.create_default_context(cadata=pem)
     except ConfigError as error:
         raise ConfigError(f"mail.ca: {error}") from None
@@ -195,10 +209,11 @@ def server_certificate(house: House, at: int) -> servers.ServerCertificate:
     """
     tls, hosts = house.config.tls, configured_hosts(house.config)
     if tls.certificate == "local":
-        believed = timekeeping.doubt_now(house.office) is None
-        return servers.local(house.datadir, hosts, at, believed=believed)
+        believed = house.files.frozen or timekeeping.doubt_now(house.office) is None
+        return servers.local(house.datadir, hosts, at, house.files, believed=believed)
+    chain, key = house.data / Path(tls.certificate), house.data / Path(tls.key)
     try:
-        return servers.from_files(house.data / Path(tls.certificate), house.data / Path(tls.key), hosts, at)
+        return servers.from_files(chain, key, hosts, at, files=house.files)
     except ConfigError as error:
         raise ConfigError(f"tls.certificate: {error}") from None
 

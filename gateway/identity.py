@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ca.errors import ConfigError
-from ca.files import read_file, write_private
+from ca.files import Snapshot, write_private
 from ca.sealing import BrokenSeal, Vault
 from ca.trust import VerifiedPeer
 from gateway.proxy.heads import header_line, is_token
@@ -185,26 +185,46 @@ def jwks(keys: KeySet) -> dict[str, Any]:
     }
 
 
-def open_keys(data: Path, vault: Vault, at: int, *, believed: bool = True) -> KeySet:
+def open_keys(
+    data: Path, vault: Vault, at: int, files: Snapshot | None = None, *, believed: bool = True
+) -> KeySet:
     """The keys of a data directory, made if there are none and rotated when the newest is `ROTATION` old.
 
     One that is dated in the future was made by a clock that ran ahead, and is rotated too. Not `believed`:
     nothing is rotated, for what a clock in doubt has forgotten does not come back.
 
-    Processes that start together get the same ones. Raises ConfigError if the file was altered.
+    Processes that start together get the same ones. Of a frozen snapshot those that are in it, however old.
+    Raises ConfigError if the file was altered.
     """
-    path = data / _FILE
+    files, path = files or Snapshot(), keys_file(data)
+    if files.frozen:
+        return _parse(path, files.read(path, "assertion keys"), vault)
     with (data / f"{_FILE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
+        stored = files.find(path, "assertion keys")
+        if stored is None:
             keys = KeySet((_make(at), _make(at)))
         else:
-            keys = _read(path, vault)
-            if not believed or -_AHEAD <= at - keys.keys[0].created_at < ROTATION:
+            keys = _parse(path, stored, vault)
+            since, until = good_for(keys)
+            if not believed or since <= at < until:
                 return keys
             keys = rotated(keys, at)
-        write_private(path, vault.seal(_PURPOSE, _json([_stored(each) for each in keys.keys])))
+        sealed = vault.seal(_PURPOSE, _json([_stored(each) for each in keys.keys]))
+        write_private(path, sealed)
+        files.put(path, sealed)
         return keys
+
+
+def keys_file(data: Path) -> Path:
+    """Where a data directory keeps them, sealed."""
+    return data / _FILE
+
+
+def good_for(keys: KeySet) -> tuple[float, float]:
+    """From when and up to when (epoch seconds) no other key is to begin to sign."""
+    made_at = keys.keys[0].created_at
+    return made_at - _AHEAD, made_at + ROTATION
 
 
 def rotated(keys: KeySet, at: int) -> KeySet:
@@ -243,9 +263,9 @@ def _public_jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
     return {"crv": "P-256", "kty": "EC", "x": x, "y": y}
 
 
-def _read(path: Path, vault: Vault) -> KeySet:
+def _parse(path: Path, sealed: bytes, vault: Vault) -> KeySet:
     try:
-        stored = json.loads(vault.open(_PURPOSE, read_file(path, "assertion keys")))
+        stored = json.loads(vault.open(_PURPOSE, sealed))
         keys = []
         for row in stored:
             key = load_der_private_key(base64.b64decode(row["key"], validate=True), None)

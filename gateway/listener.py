@@ -12,7 +12,7 @@ import itertools
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -94,7 +94,7 @@ class Listener:
         self._runners: dict[Any, BaseRunner] = {}
         self._retired: list[BaseRunner] = []
         self._cleaning: set[asyncio.Task[None]] = set()
-        self._server: asyncio.AbstractServer | None = None
+        self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._open: set[TlsConnection] = set()
         self._departed = asyncio.Event()
@@ -108,24 +108,21 @@ class Listener:
         host: str = "127.0.0.1",
         port: int = 0,
         *,
-        sock: socket.socket | None = None,
-        reuse_port: bool = False,
+        socks: Sequence[socket.socket] = (),
     ) -> int:
-        """Opens the port (0: a free one) or takes an open socket. Returns the port."""
+        """Opens the port (0: a free one) or takes sockets that are bound. Returns the (first one's) port."""
         loop = asyncio.get_running_loop()
         await self._set_up(self.entry)
         factory = partial(TlsConnection, self, loop)
-        if sock is not None:
-            server = await loop.create_server(factory, sock=sock, backlog=_BACKLOG)
+        if socks:
+            self._servers = [await loop.create_server(factory, sock=sock, backlog=_BACKLOG) for sock in socks]
         else:
-            server = await loop.create_server(
-                factory, host, port, reuse_port=reuse_port or None, backlog=_BACKLOG
-            )
-        self._server = server
-        for listening in server.sockets:
+            self._servers = [await loop.create_server(factory, host, port, backlog=_BACKLOG)]
+        listening = [sock for server in self._servers for sock in server.sockets]
+        for sock in listening:
             # Accepted sockets inherit it: a peer that vanished is noticed on idle WebSockets too.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        bound: int = server.sockets[0].getsockname()[1]
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        bound: int = listening[0].getsockname()[1]
         self._ports = self._public_ports | {bound}
         self._authorities.clear()
         self._sweeper = loop.call_later(self.limits.tick, self._sweep, loop)
@@ -133,8 +130,8 @@ class Listener:
 
     def close(self) -> None:
         """Takes no more connections: whoever comes is refused at once. `stop` does the rest."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
 
     async def stop(self) -> None:
         """Stops accepting, lets running requests finish within `limits.drain`, ends the rest."""
@@ -152,8 +149,8 @@ class Listener:
             connection.abort()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        if self._server is not None:
-            await self._server.wait_closed()
+        for server in self._servers:
+            await server.wait_closed()
 
     async def swap(
         self, sites: Iterable[Site], *, limits: Limits | None = None, proxies: Iterable[Network] | None = None
@@ -205,7 +202,7 @@ class Listener:
     @property
     def accepting(self) -> bool:
         """Whether new connections are taken."""
-        return self._server is not None and self._server.is_serving()
+        return bool(self._servers) and all(server.is_serving() for server in self._servers)
 
     @property
     def open_connections(self) -> int:
@@ -227,8 +224,7 @@ class Listener:
         if not self._proxies or not address:
             return False
         found = ip_address(address.partition("%")[0])
-        mapped = getattr(found, "ipv4_mapped", None) or found
-        return any(mapped in network for network in self._proxies)
+        return any(found in network for network in self._proxies)
 
     def note(self, reason: str, connection: TlsConnection, detail: str = "") -> None:
         """Counts why a connection ended, and tells it to the log."""

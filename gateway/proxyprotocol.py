@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from gateway.addresses import unmapped
+
 _V1 = b"PROXY "
 # The longest line of version 1, with CR LF (section 2.1).
 _V1_LONGEST = 107
@@ -69,7 +71,7 @@ def _version1(data: bytes) -> Header | None:
         raise NotProxied("address") from None
     if "%" in words[2] or not all(_PORT.fullmatch(word) and int(word) <= 65_535 for word in words[4:]):
         raise NotProxied("address")
-    return Header(_plain(source), int(words[4]), end + 1)
+    return Header(str(unmapped(source)), int(words[4]), end + 1)
 
 
 def _version2(data: bytes) -> Header | None:
@@ -96,10 +98,4 @@ def _version2(data: bytes) -> Header | None:
     packed = data[_V2_HEAD : _V2_HEAD + size]
     at = _V2_HEAD + 2 * size
     source = IPv4Address(packed) if size == 4 else IPv6Address(packed)
-    return Header(_plain(source), int.from_bytes(data[at : at + 2]), length)
-
-
-def _plain(address: IPv4Address | IPv6Address) -> str:
-    """One spelling for each address, also of an IPv4 one within IPv6: limits count by it."""
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
+    return Header(str(unmapped(source)), int.from_bytes(data[at : at + 2]), length)

@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,18 +20,20 @@ import uvloop
 import ca.store
 from ca import datadir
 from ca.errors import ConfigError
+from ca.sealing import Vault
 from enroll import issuance, scheduler, timekeeping
 from enroll.acme.nonces import create_table
 from enroll.delivery import deliver_due
-from gateway.assembly import gate_of, sites_of
 from gateway.config import Config, Log, read_config
-from gateway.headcount import Headcount, headcounts
-from gateway.house import House, open_house
+from gateway.headcount import headcounts
+from gateway.house import House, house_of, open_house
 from gateway.rates import Ledger
-from gateway.running import descriptors, internal, lists, places, serving
+from gateway.running import descriptors, inforce, internal, lists, places, serving
+from gateway.running.inforce import Look
 from gateway.running.journal import DirectHandler, Journal, JournalHandler
 from gateway.running.notify import notify, watchdog_seconds
-from gateway.running.ports import unusable
+from gateway.running.overseer import Overseer, read_whole
+from gateway.running.ports import listening
 from gateway.running.pulse import Pulse
 from gateway.running.serving import Builders, Post, Serving
 from gateway.running.stopping import ends_with, reload_signals, stop_signals
@@ -48,14 +50,12 @@ _TICK, _DELIVERY, _REVOCATION = 30.0, 1.0, 0.5
 _LISTS = 1.0
 # Between two reports of a worker, and between two tries to take over from the one that leads.
 _REPORT = 1.0
+# Between two looks whether our own certificate or the keys of assertions are due: a comparison.
+_DUE = 1.0
 # Between two looks whether descriptors are left, and between two lines that say there are none.
 _LEFT, _NONE_LEFT = 1.0, 60.0
-# Between two looks whether assertions have other keys, each of which is published for weeks before it signs.
-_KEYS = 60.0
 # Between two looks whether the clock is to be believed.
 _CLOCK = 1.0
-# What a worker takes to end besides its drain: a mail server's last answer, keys being made, the log.
-_SPARE = 15.0
 # Keys lying ready for a burst of pick-ups.
 _SPARE_KEYS = 8
 _BACKLOG = 1_024
@@ -75,96 +75,59 @@ def serve(data: Path, passphrase: str, workers: int = 1) -> None:
     with ExitStack() as stack:
         stack.callback(places.claim(directory).close)
         if workers == 1:
-            uvloop.run(_serve(data, passphrase, Post(directory), None, None))
+            uvloop.run(_serve_alone(data, passphrase, Post(directory)))
         else:
-            sock = stack.enter_context(_listening(config))
-            _serve_together(data, passphrase, config, directory, sock, workers)
+            socks = listening(config.listen.host, config.listen.port, _BACKLOG)
+            for sock in socks:
+                stack.enter_context(sock)
+            # Whatever is wrong is found here, once, and what is missing is made.
+            vault, look = uvloop.run(_rehearse(data, passphrase, directory))
+            _serve_together(data, vault, look, config, socks, workers)
+
+
+async def _serve_alone(data: Path, passphrase: str, post: Post) -> None:
+    await _serve(open_house(data, passphrase, spare_keys=_SPARE_KEYS), post, (), None)
 
 
 def _serve_together(
-    data: Path, passphrase: str, config: Config, directory: Path, sock: socket.socket, workers: int
+    data: Path, vault: Vault, look: Look, config: Config, socks: list[socket.socket], workers: int
 ) -> None:
-    # Whatever is wrong is found here, once, and what is missing is made.
-    uvloop.run(_rehearse(data, passphrase))
+    directory = places.run_directory(data)
     create_table(places.nonce_file(directory))
     _log_directly(data, config.log)
     ledger, counts, pulse = Ledger(), headcounts(workers), Pulse(workers)
+    overseer = Overseer(data, vault, look, counts, socks)
 
     def worker(number: int, parent: int) -> None:
-        post = Post(directory, number, workers, ledger=ledger, headcount=counts[number], pulse=pulse)
-        uvloop.run(_serve(data, passphrase, post, sock, parent))
+        look, channel = overseer.be()
+        post = Post(directory, number, workers, None, ledger, counts[number], pulse, look, channel)
+        assert look.files is not None
+        house = house_of(data, vault, look.files, spare_keys=_SPARE_KEYS)
+        uvloop.run(_serve(house, post, socks, parent))
 
-    overseer = _Overseer(directory, counts, sock, config.limits.drain)
     supervise(workers, worker, overseer, pulse=pulse)
 
 
-class _Overseer:
-    """What only the process above the workers can do: speak for all of them, and close the port for all."""
-
-    def __init__(self, directory: Path, counts: list[Headcount], sock: socket.socket, drain: float) -> None:
-        self._directory, self._counts, self._sock, self._drain = directory, counts, sock, drain
-        self._workers = len(counts)
-        # Since when whatever a worker serves has to have been read; None: nobody waits for them.
-        self._wanted: float | None = 0.0
-        self._ready = False
-
-    def turned(self) -> None:
-        notify("WATCHDOG=1")
-        if self._wanted is None:
-            return
-        reports = places.reports(self._directory)
-        if sum(each["read_at"] >= self._wanted for each in reports) < self._workers:
-            return
-        self._wanted = None
-        notify("READY=1", f"STATUS={self._workers} workers")
-        if not self._ready:
-            self._ready = True
-            log.info("%d workers are ready", self._workers)
-
-    def ended(self, number: int) -> None:
-        self._counts[number].wipe()
-
-    def reloading(self) -> None:
-        self._wanted = time.monotonic()
-        if self._ready:
-            _say_reloading()
-
-    def stopping(self) -> None:
-        self._wanted = None
-        notify("STOPPING=1")
-        # Not only closed: that would wait until the last worker has closed it too, be it a stuck one, and
-        # let connections queue up that nobody accepts.
-        self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
-
-    def patience(self) -> float:
-        # Theirs to say: a reload may have changed it since the start.
-        drains = [each["drain"] for each in places.reports(self._directory)]
-        return max(drains, default=self._drain) + _SPARE
-
-
-async def _rehearse(data: Path, passphrase: str) -> None:
+async def _rehearse(data: Path, passphrase: str, directory: Path) -> tuple[Vault, Look]:
     house = open_house(data, passphrase)
     try:
-        sites_of(house, gate_of(house))
+        inforce.check(house, directory)
         await lists.begin(house.office)
+        return house.datadir.vault, inforce.first(house, directory)
     finally:
         await house.close()
 
 
-async def _serve(
-    data: Path, passphrase: str, post: Post, sock: socket.socket | None, parent: int | None
-) -> None:
-    house = open_house(data, passphrase, spare_keys=_SPARE_KEYS)
+async def _serve(house: House, post: Post, socks: Sequence[socket.socket], parent: int | None) -> None:
     journal: Journal | None = None
     try:
-        journal = _journal(data, house.config.log, post)
+        journal = _journal(house.data, house.config.log, post)
         _log_to(journal, house.config.log.level)
         at_post = replace(post, journal=journal)
         with stop_signals(supervised=post.shared) as stop, ends_with(parent, stop):
             # Of several workers the supervisor says when all of them are ready.
             started = _say_ready if post.shared else _say_ready_to_systemd
-            await run(house, stop, started, sock=sock, post=at_post)
+            await run(house, stop, started, socks=socks, post=at_post)
     finally:
         await house.close()
         if journal is not None:
@@ -176,13 +139,13 @@ async def run(
     stop: asyncio.Event,
     started: Started,
     *,
-    sock: socket.socket | None = None,
+    socks: Sequence[socket.socket] = (),
     extra: Builders | None = None,
     post: Post = Post(),  # noqa: B008 (frozen)
 ) -> None:
     """Serves an opened house until ``stop``; ``started`` is told the port once every site answers.
 
-    ``sock`` is a bound socket to listen on instead of the configured address. The house may be another
+    ``socks`` are bound sockets to listen on instead of the configured addresses. The house may be another
     one at the end, after a reload; what it shares with this one is the caller's to close.
     """
     office = house.office
@@ -193,7 +156,7 @@ async def run(
     if not post.shared:  # else it was done before there were workers
         await lists.begin(office)
     now = serving.begin(house, post, extra)
-    port = await _open(now, sock)
+    port = await _open(now, socks)
     office.keys.refill()
     tasks = [
         asyncio.create_task(work)
@@ -201,7 +164,7 @@ async def run(
             _lead(now),
             _push_revocations(now, seen),
             _report(now),
-            _follow_keys(now),
+            _renew(now),
             _watch_clock(now),
             _watchdog(post),
             _descriptors(now),
@@ -212,8 +175,9 @@ async def run(
     gc.freeze()
     try:
         # A demo ends with its terminal; whoever serves a directory stays, and is asked by SIGHUP.
-        with reload_signals(post.directory is not None) as asked:
-            tasks.append(asyncio.create_task(_reload_when_asked(now, asked)))
+        with reload_signals(post.directory is not None and not post.shared) as asked:
+            told = _go_over(now, stop) if post.channel is not None else _reload_when_asked(now, asked)
+            tasks.append(asyncio.create_task(told))
             serving.write_report(now)
             await started(port)
             await stop.wait()
@@ -228,6 +192,8 @@ async def run(
         await now.listener.stop()
         if now.house.office.keys is not office.keys:
             await now.house.office.keys.close()
+    if now.unfit:
+        raise RuntimeError("this worker cannot serve what is in force")
 
 
 def start_log(level: str) -> None:
@@ -251,21 +217,9 @@ def _journal(data: Path, settings: Log, post: Post) -> Journal:
     return Journal(data / settings.file if settings.file else None, post.number if post.shared else None)
 
 
-def _listening(config: Config) -> socket.socket:
-    """The socket that workers share. ConfigError if the address cannot be used."""
-    family = socket.AF_INET6 if ":" in config.listen.host else socket.AF_INET
-    try:
-        return socket.create_server((config.listen.host, config.listen.port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise unusable("listen", config.listen.host, config.listen.port, error) from None
-
-
-async def _open(now: Serving, sock: socket.socket | None) -> int:
+async def _open(now: Serving, socks: Sequence[socket.socket]) -> int:
     listen = now.house.config.listen
-    try:
-        return await now.listener.start(listen.host, listen.port, sock=sock)
-    except OSError as error:
-        raise unusable("listen", listen.host, listen.port, error) from None
+    return await now.listener.start(socks=socks or listening(listen.host, listen.port, _BACKLOG))
 
 
 async def _say_ready(port: int) -> None:
@@ -371,10 +325,18 @@ async def _push_revocations(now: Serving, seen: int) -> None:
     await _repeat("revocation", _REVOCATION, look)
 
 
-async def _follow_keys(now: Serving) -> None:
-    # A demo's clock is moved by months; its upstream knows the keys of the start.
-    if now.post.directory is not None:
-        await _repeat("assertion keys", _KEYS, lambda: serving.follow_keys(now))
+async def _renew(now: Serving) -> None:
+    """Our own certificate and keys, in good time. For several workers the process above them does that."""
+    tried = float("-inf")
+
+    async def look() -> None:
+        nonlocal tried
+        if now.look.is_due(time.time()) and time.monotonic() - tried > inforce.TRY_AGAIN:
+            tried = time.monotonic()
+            await serving.renew(now)
+
+    if not now.post.shared:
+        await _repeat("renewal", _DUE, look)
 
 
 async def _watch_clock(now: Serving) -> None:
@@ -435,11 +397,36 @@ async def _reload_when_asked(now: Serving, asked: asyncio.Event) -> None:
     while True:
         await asked.wait()
         asked.clear()
-        if not now.post.shared:
-            _say_reloading()
-        await serving.reload_and_tell(now)
-        if not now.post.shared:
-            notify("READY=1")
+        _say_reloading()
+        await serving.reload(now)
+        notify("READY=1")
+
+
+async def _go_over(now: Serving, stop: asyncio.Event) -> None:
+    """Takes what the process above has found in the directory. Whoever cannot ends, and is replaced."""
+    channel, loop = now.post.channel, asyncio.get_running_loop()
+    assert channel is not None
+    there = asyncio.Event()
+    try:
+        while True:
+            loop.add_reader(channel, there.set)
+            await there.wait()
+            loop.remove_reader(channel)
+            there.clear()
+            told, memories, _, _ = socket.recv_fds(channel, 16, 1)
+            if not told:  # hung up on: it has not listened for very long
+                now.unfit = True
+                break
+            for memory in memories:
+                look = Look.from_bytes(read_whole(memory))
+                os.close(memory)
+                await serving.go_over(now, look)
+    except Exception:
+        log.exception("what is in force cannot be gone over to; this worker ends, to be replaced")
+        now.unfit = True
+    finally:
+        loop.remove_reader(channel)
+    stop.set()
 
 
 async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -88,8 +88,8 @@ def examine(house: House) -> list[Finding]:
 def _configuration(house: House) -> list[Finding]:
     # Opening the house read and checked it.
     config = house.config
-    found = f"{config.listen.host}:{config.listen.port}, public {config.public_port}"
-    if _public_hosts(house) and ip_address(config.listen.host).is_loopback:
+    found = f"{' and '.join(config.listen.host)} port {config.listen.port}, public {config.public_port}"
+    if _public_hosts(house) and all(ip_address(host).is_loopback for host in config.listen.host):
         hint = "nobody else reaches it, unless something on this machine forwards: listen.host = '0.0.0.0'"
         return [Finding("configuration", "notice", found, hint)]
     return [Finding("configuration", "ok", found)]
@@ -274,8 +274,9 @@ def _list_of(house: House, issuer: Issuer) -> Finding:
 
 
 def _templates(house: House) -> list[Finding]:
-    mails.check_templates(house.office.templates)
-    return [Finding("mail templates", "ok", str(house.office.templates or "our own"))]
+    own = house.office.templates
+    mails.check_templates(own)
+    return [Finding("mail templates", "ok", str(own.directory) if own is not None else "our own")]
 
 
 def _queue(house: House) -> list[Finding]:

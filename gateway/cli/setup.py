@@ -132,7 +132,7 @@ def _config(domain: str, port: int) -> Config:
     hosts["service"] += (f"*.login.{domain}",)
     sites = Sites(**hosts, try_suffix=f"*.try.{domain}")
     here = domain == "localhost" or domain.endswith(".localhost")
-    host = default.listen.host if here else "0.0.0.0"  # noqa: S104  people come from elsewhere
+    host = default.listen.host if here else ("0.0.0.0",)  # noqa: S104  people come from elsewhere
     made = replace(default, listen=replace(default.listen, host=host, port=port), sites=sites)
     # Read back as the server will, so that a hostile domain is refused now and by name.
     try:

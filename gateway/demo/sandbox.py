@@ -97,7 +97,7 @@ async def _demo(
                 house,
                 stop,
                 started,
-                sock=listening,
+                socks=(listening,),
                 extra={Role.MAILBOX: lambda gate: mailbox(gate, house, clock)},
             )
         finally:
@@ -125,7 +125,7 @@ def demo_config(port: int, upstream: int) -> Config:
     sites = replace(default.sites, pickup=("pickup.localhost", "localhost"), mailbox=("mailbox.localhost",))
     return replace(
         default,
-        listen=Listen(host=_HOST, port=port),
+        listen=Listen(host=(_HOST,), port=port),
         sites=sites,
         protocol=protocol,
         rates=_RATES,

@@ -13,7 +13,6 @@ from typing import Any, cast
 from aiohttp import web
 
 from ca.errors import ConfigError
-from ca.files import read_file
 from ca.trust import VerifiedPeer
 from enroll import store, timekeeping
 from enroll.issuance import check_entitled
@@ -209,8 +208,9 @@ def publish(app: web.Application, keys: KeySet) -> None:
 
 def assertion_keys(house: House) -> KeySet:
     """The keys of the data directory, made and rotated as time goes by."""
-    believed = timekeeping.doubt_now(house.office) is None
-    return open_keys(house.data, house.datadir.vault, house.office.now(), believed=believed)
+    believed = house.files.frozen or timekeeping.doubt_now(house.office) is None
+    at, vault = house.office.now(), house.datadir.vault
+    return open_keys(house.data, vault, at, house.files, believed=believed)
 
 
 def _session_key(request: Request) -> str:
@@ -298,9 +298,8 @@ def _known(request: web.Request, code: str) -> dict[str, str]:
 
 def _upstream(house: House, config: Config) -> Upstream:
     settings = config.upstream
-    ca = (
-        read_file(house.data / settings.ca, "upstream CA").decode("ascii", "replace") if settings.ca else None
-    )
+    pem = house.files.read(house.data / settings.ca, "upstream CA") if settings.ca else None
+    ca = pem.decode("ascii", "replace") if pem is not None else None
     addresses = parse_addresses(settings.addresses, ca_pem=ca, server_name=settings.server_name)
     return Upstream(addresses, settings.health, settings.connections)
 

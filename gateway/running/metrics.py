@@ -39,6 +39,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "sekisho_mails_refused_total": ("counter", "Refusals on the way out by the command that was refused"),
     "sekisho_mails_refused_timestamp_seconds": ("gauge", "When a command was refused last"),
     "sekisho_database_bytes": ("gauge", "Size of the database and its log"),
+    "sekisho_worker_failing": ("gauge", "1 for a worker that ends each time it is started"),
     "sekisho_leader": ("gauge", "1 for the worker that looks after time and mail"),
     "sekisho_clock_in_doubt": ("gauge", "1 for a worker that does not believe its clock"),
     "sekisho_clock_off_seconds": ("gauge", "Seconds by which a clock in doubt is ahead; negative: behind"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from aiohttp import web
 
 import ca.store
 from ca.errors import ConfigError
+from ca.files import Snapshot
 from ca.revocation import RevocationStatus
 from ca.timekeeping import Doubt
 from enroll import timekeeping
@@ -27,10 +30,10 @@ from gateway.context import Gate, Role
 from gateway.headcount import Headcount
 from gateway.house import House, reopened
 from gateway.listener import Listener, Network
-from gateway.proxy.mount import assertion_keys
 from gateway.rates import Ledger
-from gateway.running import descriptors, places
+from gateway.running import descriptors, inforce, places
 from gateway.running.figures import Figures, late_lists, resident_bytes, warnings_of, wrong_with
+from gateway.running.inforce import Look
 from gateway.running.internal import Readiness
 from gateway.running.journal import Journal
 from gateway.running.meter import Meter
@@ -41,18 +44,6 @@ from gateway.tls import Site
 log = logging.getLogger("sekisho.serving")
 
 Builders = Mapping[Role, Callable[[Gate], web.Application]]
-
-#: Settings that belong to what is opened once.
-_AT_START = (
-    "listen.host",
-    "listen.port",
-    "listen.public_port",
-    "internal.host",
-    "internal.port",
-    "log.file",
-    "database.cache",
-)
-
 
 # What a process does not do while it doubts its clock.
 _HOLDS = "nothing is closed, wiped, sent by date or issued meanwhile"
@@ -78,6 +69,10 @@ class Post:
     headcount: Headcount | None = None
     #: Where workers say that they are not stuck; None: nobody listens.
     pulse: Pulse | None = None
+    #: The last look at the directory before this process began; None: it looks for itself.
+    look: Look | None = None
+    #: Where it is told of every later one.
+    channel: socket.socket | None = None
 
     @property
     def shared(self) -> bool:
@@ -96,14 +91,13 @@ class Serving:
     table: SpentTable
     ledger: Ledger
     extra: Builders | None
-    #: The keys of the sites' assertions, by their names.
-    keys: tuple[str, ...]
-    #: When it last began to look at the directory, be it that what it found was refused. Monotonic seconds.
-    read_at: float
+    #: The last look at the directory, be it that what was found was refused.
+    look: Look
     leads: bool = False
+    #: What is in force could not be gone over to: this process is to end.
+    unfit: bool = False
     #: How reloads ended: done, refused for the operator to mend, failed by a fault of ours.
     reloads: Counter[str] = field(default_factory=lambda: Counter(done=0, refused=0, failed=0))
-    error: str | None = None
     #: Why the last report could not be written.
     unreported: str | None = None
     #: Why this process does not believe its clock; None: it does.
@@ -121,9 +115,12 @@ def begin(house: House, post: Post, extra: Builders | None) -> Serving:
         table = memory_table()
     ledger = post.ledger or Ledger()
     meter = Meter(post.journal, access=house.config.log.access)
-    keys = _keys_of(house)
+    sites = _sites(house, post, extra, table, ledger)
+    look = post.look or inforce.first(house, post.directory)
+    if look.files is not None:
+        house = replace(house, files=look.files)
     listener = Listener(
-        _sites(house, post, extra, table, ledger),
+        sites,
         clock=house.office.clock,
         status=lambda fingerprint: _status(house, fingerprint),
         limits=_limits(house, post),
@@ -132,21 +129,49 @@ def begin(house: House, post: Post, extra: Builders | None) -> Serving:
         observer=meter,
         headcount=post.headcount,
     )
-    return Serving(house, listener, post, meter, table, ledger, extra, keys, house.read_at)
+    return Serving(house, listener, post, meter, table, ledger, extra, look)
 
 
 async def reload(serving: Serving) -> None:
-    """Goes over to what the data directory says now. ConfigError, and nothing has changed."""
-    # Whatever else is wrong: the old file has been moved away, and may be gone soon.
-    if serving.post.journal is not None:
-        serving.post.journal.reopen()
+    """Looks at the directory and goes over to what it says now; log and report tell what came of it."""
     async with serving.turn:
-        house, keys = reopened(serving.house), _keys_of(serving.house)
-        _check_unchanged(serving.house.config, house.config)
-        sites = _sites(house, serving.post, serving.extra, serving.table, serving.ledger)
-        limits = _limits(house, serving.post)
-        await serving.listener.swap(sites, limits=limits, proxies=proxies_of(house.config))
-        old, serving.house, serving.keys = serving.house, house, keys
+        look = inforce.again(serving.house, serving.post.directory)
+    await go_over(serving, look)
+
+
+async def renew(serving: Serving) -> None:
+    """Makes what is due of our own certificate and keys, and goes over to it. Settings stay."""
+    async with serving.turn:
+        look = inforce.renewed(serving.house, serving.post.directory)
+    await go_over(serving, look)
+
+
+async def go_over(serving: Serving, look: Look) -> None:
+    """Goes over to what came of a look at the directory, and tells it to the log and to ``sekisho reload``.
+
+    If that fails, which is a fault of ours, nothing has changed and it is raised.
+    """
+    # Whatever else is wrong: the old file has been moved away, and may be gone soon.
+    if look.was_asked_for and serving.post.journal is not None:
+        _reopen(serving.post.journal)
+    if look.files is not None:
+        async with serving.turn:
+            await _serve_by(serving, look.files)
+    before, serving.look = serving.look, look
+    if look.was_asked_for:
+        serving.reloads[look.outcome] += 1
+    else:
+        serving.look = replace(before, fresh=look.fresh if look.files is not None else before.fresh)
+    _TOLD[look.outcome](look.error)
+    write_report(serving)
+
+
+async def _serve_by(serving: Serving, files: Snapshot) -> None:
+    house = reopened(serving.house, files)
+    sites = _sites(house, serving.post, serving.extra, serving.table, serving.ledger)
+    limits = _limits(house, serving.post)
+    await serving.listener.swap(sites, limits=limits, proxies=proxies_of(house.config))
+    old, serving.house = serving.house, house
     serving.meter.access = house.config.log.access
     logging.getLogger().setLevel(house.config.log.level.upper())
     if house.office.keys is not old.office.keys:
@@ -154,38 +179,20 @@ async def reload(serving: Serving) -> None:
         house.office.keys.refill()
 
 
-async def follow_keys(serving: Serving) -> None:
-    """Goes over to the assertion keys of the data directory, which rotate while a server runs for months.
-
-    What one worker signs has to be in the set that any other one publishes, also when that one is younger,
-    or a command has rotated them meanwhile. Settings stay.
-    """
-    async with serving.turn:
-        keys = _keys_of(serving.house)
-        if keys != serving.keys:
-            await serving.listener.swap(
-                _sites(serving.house, serving.post, serving.extra, serving.table, serving.ledger)
-            )
-            serving.keys = keys
-            log.info("assertions have other keys")
-
-
-async def reload_and_tell(serving: Serving) -> None:
-    """``reload`` with its outcome in the log, and in the report that ``sekisho reload`` reads."""
-    begun = time.monotonic()
+def _reopen(journal: Journal) -> None:
     try:
-        await reload(serving)
-        outcome, serving.error = "done", None
-        log.info("reloaded")
+        journal.reopen()
     except ConfigError as error:
-        outcome, serving.error = "refused", str(error)
-        log.error("reload refused, nothing has changed: %s", error)
-    except Exception as error:
-        outcome, serving.error = "failed", f"{type(error).__name__}: see the log"
-        log.exception("reload failed, nothing has changed")
-    serving.reloads[outcome] += 1
-    serving.read_at = begun
-    write_report(serving)
+        log.error("%s; the old one is gone on with", error)
+
+
+_TOLD: Mapping[str, Callable[[str | None], None]] = {
+    "done": lambda _: log.info("reloaded"),
+    "refused": partial(log.error, "reload refused, nothing has changed: %s"),
+    "failed": partial(log.error, "nothing has changed: %s"),
+    "overdue": partial(log.error, "%s"),
+    "renewed": lambda _: log.info("our own certificate and keys are renewed where they were due"),
+}
 
 
 def look_at_clock(serving: Serving) -> None:
@@ -205,7 +212,7 @@ def write_report(serving: Serving, *, ready: bool = True) -> None:
     """
     if serving.post.directory is not None:
         state: dict[str, Any] = {"ready": ready, "workers": serving.post.workers}
-        state |= {"read_at": serving.read_at, "error": serving.error}
+        state |= {"read_at": serving.look.read_at, "error": serving.look.error}
         state["doubt"] = str(serving.doubt) if serving.doubt is not None else None
         state["drain"] = serving.listener.limits.drain
         state["samples"] = [list(sample) for sample in own_samples(serving)] if serving.post.shared else []
@@ -240,6 +247,10 @@ def own_samples(serving: Serving) -> list[Sample]:
 async def every_sample(serving: Serving) -> list[Sample]:
     """The figures of every worker and of the house."""
     samples = own_samples(serving)
+    pulse, workers = serving.post.pulse, range(serving.post.workers)
+    failing = pulse.failing() if pulse is not None else {}
+    for number in workers:
+        samples.append(("sekisho_worker_failing", {"worker": str(number)}, int(number in failing)))
     if serving.post.shared and serving.post.directory is not None:
         for state in places.reports(serving.post.directory):
             if state["worker"] != serving.post.number:
@@ -250,7 +261,7 @@ async def every_sample(serving: Serving) -> list[Sample]:
 async def readiness(serving: Serving) -> Readiness:
     """What keeps us from serving, and what an operator has to see to before it does."""
     served = _ends(serving)
-    wrong = _silent(serving.post) + await wrong_with(serving.house, serving.listener.accepting, served)
+    wrong = _others(serving.post) + await wrong_with(serving.house, serving.listener.accepting, served)
     told = (*_doubts(serving), *warnings_of(serving.house, served), *late_lists(serving.house))
     return Readiness(tuple(wrong), told)
 
@@ -261,13 +272,9 @@ def proxies_of(config: Config) -> tuple[Network, ...]:
 
 
 def _sites(house: House, post: Post, extra: Builders | None, table: SpentTable, ledger: Ledger) -> list[Site]:
-    # Certificates and keys that are missing are made here, by one process for all.
-    with places.turn(post.directory):
+    # Certificates and keys that are missing are made here, by one process at a time: of a snapshot none are.
+    with places.turn(None if house.files.frozen else post.directory):
         return sites_of(house, gate_of(house), extra, table, ledger)
-
-
-def _keys_of(house: House) -> tuple[str, ...]:
-    return tuple(each.kid for each in assertion_keys(house).keys)
 
 
 def _limits(house: House, post: Post) -> Limits:
@@ -286,9 +293,15 @@ def _ends(serving: Serving) -> dict[str, int]:
     }
 
 
-def _silent(post: Post) -> list[str]:
-    found = post.pulse.silent(time.monotonic(), _SILENT) if post.pulse is not None else {}
-    return [f"nothing of worker {number} for {seconds:.0f} s" for number, seconds in found.items()]
+def _others(post: Post) -> list[str]:
+    """What is wrong with the workers, this one included: those of which nothing comes, or nothing becomes."""
+    if post.pulse is None:
+        return []
+    silent, failing = post.pulse.silent(time.monotonic(), _SILENT), post.pulse.failing()
+    return [
+        *(f"nothing of worker {number} for {seconds:.0f} s" for number, seconds in silent.items()),
+        *(f"worker {number} cannot be started: it ended {n} times at once" for number, n in failing.items()),
+    ]
 
 
 def _doubts(serving: Serving) -> list[str]:
@@ -307,14 +320,3 @@ def _doubts(serving: Serving) -> list[str]:
 
 def _status(house: House, fingerprint: str) -> RevocationStatus:
     return ca.store.certificate_status(house.office.database.read(), fingerprint)
-
-
-def _check_unchanged(old: Config, new: Config) -> None:
-    for name in _AT_START:
-        section, setting = name.split(".")
-        before, after = (getattr(getattr(each, section), setting) for each in (old, new))
-        if before != after:
-            raise ConfigError(
-                f"{name}: {before!r} became {after!r}, which takes a restart; write the old value, or "
-                "stop sekisho serve and start it again"
-            )

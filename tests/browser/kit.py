@@ -123,7 +123,7 @@ async def served(path: Path, start: int, config: Config, port: int = 0) -> Async
     data = path / "world"
     with socket.create_server(("127.0.0.1", port)) as listening:
         port = listening.getsockname()[1]
-        config = replace(config, listen=Listen(host="127.0.0.1", port=port))
+        config = replace(config, listen=Listen(port=port))
         # [upstream] as it is given: a test may want what no file can say.
         (data / FILE_NAME).write_text(toml_of(replace(config, upstream=Behind())))
         clock = ManualClock(start)
@@ -133,7 +133,7 @@ async def served(path: Path, start: int, config: Config, port: int = 0) -> Async
         async def started(_: int) -> None:
             ready.set()
 
-        serving = asyncio.create_task(run(house, stop, started, sock=listening))
+        serving = asyncio.create_task(run(house, stop, started, socks=(listening,)))
         first = asyncio.create_task(ready.wait())
         await asyncio.wait({serving, first}, return_when=asyncio.FIRST_COMPLETED)
         try:

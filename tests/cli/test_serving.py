@@ -25,9 +25,8 @@ import pytest
 from ca.clock import ManualClock
 from gateway.config import FILE_NAME
 from gateway.house import open_house, opened_house
-from gateway.identity import JWKS_PATH, ROTATION
-from gateway.proxy.mount import assertion_keys
-from gateway.running import serving
+from gateway.identity import JWKS_PATH, ROTATION, open_keys
+from gateway.running import places, serving
 from gateway.running.figures import warnings_of, wrong_with
 from gateway.running.serving import Post
 from tests.cli.conftest import Shell
@@ -115,7 +114,7 @@ def _answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _ended(gateway: Gateway, number: signal.Signals = signal.SIGTERM) -> int:
+def ended(gateway: Gateway, number: signal.Signals = signal.SIGTERM) -> int:
     """Exit code after a signal to the first process; fails if any other lives on."""
     os.kill(gateway.running.pid, number)
     code = gateway.running.wait(60)
@@ -151,7 +150,7 @@ def test_reload(sekisho: Shell, tmp_path: Path, workers: int) -> None:
         assert all("03-0000-1111" in gateway.get("help.localhost", "/contact")[1] for _ in range(4))
         assert _ask(kept, "help.localhost") == 200
         kept.close()
-        assert _ended(gateway) == 0
+        assert ended(gateway) == 0
 
 
 def _ask(connection: ssl.SSLSocket, host: str) -> int:
@@ -275,7 +274,7 @@ def test_a_second_signal_waits_for_nobody(sekisho: Shell, tmp_path: Path, worker
         os.kill(gateway.running.pid, signal.SIGTERM)
         until(lambda: gateway.says("stopping"), gateway.log)
         begun = time.monotonic()
-        _ended(gateway)
+        ended(gateway)
         assert time.monotonic() - begun < 5
         busy.close()
 
@@ -301,7 +300,7 @@ def test_a_dead_worker_is_replaced(sekisho: Shell, tmp_path: Path) -> None:
         # The survivor or the newcomer: whoever looks first takes the lead over.
         until(lambda: _answers(gateway.internal) and leader(gateway) in (0, 1), gateway.log)
         until(lambda: gateway.says("again in 0.5 s"), gateway.log)
-        assert _ended(gateway) == 0
+        assert ended(gateway) == 0
 
 
 def leader(gateway: Gateway) -> int:
@@ -337,14 +336,16 @@ async def test_assertion_keys_are_followed(sekisho: Shell) -> None:
     async with AsyncExitStack() as stack:
         house = open_house(sekisho.data, PASSPHRASE, clock=clock)
         stack.push_async_callback(house.close)
-        now = serving.begin(house, Post(), None)
+        now = serving.begin(house, Post(places.run_directory(sekisho.data)), None)
         port = await now.listener.start()
         stack.push_async_callback(now.listener.stop)
         ca = sekisho.data / "servers" / "ca.pem"
         for _ in range(3):
             clock.advance(seconds=ROTATION)
-            young = assertion_keys(house)
-            await serving.follow_keys(now)
+            assert now.look.is_due(clock.seconds())
+            await serving.renew(now)
+            assert not now.look.is_due(clock.seconds())
+            young = open_keys(sekisho.data, house.datadir.vault, clock.seconds())
             told = (await asyncio.to_thread(get, "help.localhost", port, ca, JWKS_PATH))[1]
             assert [each["kid"] for each in json.loads(told)["keys"]] == [each.kid for each in young.keys]
 
@@ -352,7 +353,7 @@ async def test_assertion_keys_are_followed(sekisho: Shell) -> None:
 def test_no_worker_outlives_its_supervisor(sekisho: Shell, tmp_path: Path) -> None:
     """Killed with SIGKILL, the supervisor leaves nobody behind."""
     with ready(sekisho.data, tmp_path, workers=2) as gateway:
-        assert _ended(gateway, signal.SIGKILL) == -signal.SIGKILL
+        assert ended(gateway, signal.SIGKILL) == -signal.SIGKILL
 
 
 def test_nonces_work_across_workers(sekisho: Shell, tmp_path: Path) -> None:
@@ -484,7 +485,7 @@ def test_the_log_is_lines_of_json(sekisho: Shell, tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", gateway.port)) as stranger:
             stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
             stranger.recv(100)
-        assert _ended(gateway) == 0
+        assert ended(gateway) == 0
         lines = [line for line in gateway.log.read_text().splitlines() if line.startswith("{")]
         events = [json.loads(line) for line in lines]
         asked = [event for event in events if event["kind"] == "access"]

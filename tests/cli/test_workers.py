@@ -17,10 +17,14 @@ from pathlib import Path
 
 import pytest
 
+from ca.datadir import VAULT
+from ca.files import Snapshot
+from ca.sealing import open_vault
 from gateway.headcount import headcounts
+from gateway.running.inforce import Look
+from gateway.running.overseer import Overseer
 from gateway.running.pulse import Pulse, Watch
 from gateway.running.reloading import ask_for_reload
-from gateway.server import _Overseer
 from tests.cli.conftest import Shell
 from tests.cli.processes import free_port, get_plain, process, until
 from tests.cli.test_serving import Gateway, halfway, leader, ready, workers_of
@@ -56,7 +60,7 @@ def work(number, _):
             pulse.beat(number, time.monotonic())
 
 class Nobody:
-    turned = reloading = stopping = lambda *_: None
+    turned = reloading = stopping = bearing = born = failing = lambda *_: None
     patience = lambda _: 1.5
 
     def ended(self, number):
@@ -294,7 +298,9 @@ def test_a_reload_lengthens_the_drain(sekisho: Shell, tmp_path: Path) -> None:
     with ready(sekisho.data, tmp_path, workers=2) as gateway, socket.socket() as port:
         gateway.set("limits", "drain", "60.0")
         assert gateway.command("reload").returncode == 0
-        assert _Overseer(gateway.data / "run", headcounts(2), port, drain=10.0).patience() > 60
+        vault = open_vault(gateway.data / VAULT, PASSPHRASE)
+        look = Look(0.0, "done", None, Snapshot())
+        assert Overseer(gateway.data, vault, look, headcounts(2), [port]).patience() > 60
 
 
 @pytest.mark.parametrize("workers", [1, 2])

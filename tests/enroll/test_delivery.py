@@ -238,11 +238,11 @@ async def test_an_operators_template_takes_the_place_of_ours(tmp_path, office):
     directory = tmp_path / "templates"
     directory.mkdir()
     (directory / "pickup.txt").write_text("Subject: 別の件名\n\n{{ request_id }}\n")
-    await admit(replace(office, templates=directory))
+    await admit(replace(office, templates=mails.read_templates(directory)))
     assert (await letter_of(office, "pickup")).subject == "別の件名"
     (directory / "pickup.txt").write_text("Subject: x\n\n{{ pin }}\n")
     with pytest.raises(ConfigError, match=r"pickup\.txt.*pin"):
-        mails.check_templates(directory)
+        mails.check_templates(mails.read_templates(directory))
     (directory / "pickup.txt").write_bytes("Subject: x\n\n名前".encode("cp932"))
     with pytest.raises(ConfigError, match=r"pickup\.txt: it is not UTF-8"):
-        mails.check_templates(directory)
+        mails.check_templates(mails.read_templates(directory))

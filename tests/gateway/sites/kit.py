@@ -295,7 +295,7 @@ async def serve(
         status=lambda print_: ca.store.certificate_status(office.database.read(), print_),
         limits=Limits(tick=0.02, drain=0.2, lingering=0.2),
     )
-    await listener.start(sock=listening)
+    await listener.start(socks=(listening,))
     clients: list[aiohttp.ClientSession] = []
 
     def visitor(p12: bytes | None = None, password: str = "", host: str = "", **headers: str) -> Visitor:

@@ -1,0 +1,178 @@
+"""What is in force: what the data directory's files held, read and checked at one moment by one process.
+
+Files are read at the start, when a reload is asked for, and, of those that we make ourselves, when they are
+due. What came of it goes to every worker as bytes; none of them reads for itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ca import servers
+from ca.clock import SystemClock
+from ca.errors import ConfigError
+from ca.files import Snapshot
+from enroll import timekeeping
+from gateway import identity
+from gateway.assembly import gate_of, sites_of
+from gateway.config import Config
+from gateway.house import House, configured_hosts, reopened, server_certificate
+from gateway.proxy.mount import assertion_keys
+from gateway.running import journal, places
+from gateway.tls import SiteTable, build_entry
+
+log = logging.getLogger("sekisho.inforce")
+
+#: Of a reload: done, refused for the operator to mend, failed by a fault of ours. Of what is due: renewed, or
+#: overdue, because it could not be made.
+Outcome = Literal["done", "refused", "failed", "renewed", "overdue"]
+
+#: Seconds between two tries to make what is due of our own.
+TRY_AGAIN = 600.0
+#: Settings that belong to what is opened once.
+AT_START = (
+    "listen.host",
+    "listen.port",
+    "listen.public_port",
+    "internal.host",
+    "internal.port",
+    "log.file",
+    "database.cache",
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What came of a look at the directory."""
+
+    #: When it began: monotonic seconds, the same for every process here.
+    read_at: float
+    outcome: Outcome
+    #: Why nothing has changed, for the operator.
+    error: str | None = None
+    #: What is in force from now on; None: what was.
+    files: Snapshot | None = None
+    #: From when and up to when (epoch seconds) nothing of it is due that we make ourselves.
+    fresh: tuple[float, float] = (float("-inf"), float("inf"))
+
+    @property
+    def was_asked_for(self) -> bool:
+        """Whether it is an answer to ``sekisho reload``."""
+        return self.outcome not in ("renewed", "overdue")
+
+    def is_due(self, now: float) -> bool:
+        """Whether something that we make ourselves is to be made anew. ``now``: epoch seconds."""
+        since, until = self.fresh
+        return not since <= now < until
+
+    def to_bytes(self) -> bytes:
+        """For another process of ours."""
+        held = None
+        if self.files is not None:
+            held = {str(path): _text(content) for path, content in self.files.held.items()}
+        taken = self.files.taken_at if self.files is not None else 0.0
+        told: dict[str, Any] = {"read_at": self.read_at, "outcome": self.outcome, "error": self.error}
+        told["fresh"] = self.fresh
+        return json.dumps(told | {"taken_at": taken, "held": held}).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Look:
+        told = json.loads(data)
+        files = None
+        if told["held"] is not None:
+            held = {Path(path): _bytes(content) for path, content in told["held"].items()}
+            files = Snapshot(held, told["taken_at"])
+        return cls(told["read_at"], told["outcome"], told["error"], files, tuple(told["fresh"]))
+
+
+def first(house: House, directory: Path | None) -> Look:
+    """What an opened house serves by, once `check` has made what was missing."""
+    return Look(house.files.taken_at, "done", None, house.files.frozen_now(), fresh(house, directory))
+
+
+def again(house: House, directory: Path | None) -> Look:
+    """Reads everything anew, as a reload asks for, and checks it as a whole."""
+    files = Snapshot()
+    try:
+        found = reopened(house, files)
+        _check_unchanged(house.config, found.config)
+        if found.config.log.file:
+            journal.check(house.data / found.config.log.file)
+        check(found, directory)
+    except ConfigError as error:
+        return Look(files.taken_at, "refused", str(error))
+    except Exception as error:
+        log.exception("reload failed, nothing has changed")
+        return Look(files.taken_at, "failed", f"{type(error).__name__}: see the log")
+    return Look(files.taken_at, "done", None, files.frozen_now(), fresh(found, directory))
+
+
+def renewed(house: House, directory: Path | None) -> Look:
+    """Makes anew what of our own is due, or takes what another process has made, and leaves the rest."""
+    begun, now = time.monotonic(), SystemClock().seconds()
+    doubt = timekeeping.doubt_now(house.office)
+    if doubt is not None:
+        return Look(begun, "overdue", f"what may be due is not made anew: {doubt}; {timekeeping.CONFIRM}")
+    certificate, keys = servers.local_files(house.data), identity.keys_file(house.data)
+    files = house.files.thawed(*certificate, keys) if directory else house.files.thawed(*certificate)
+    try:
+        with places.turn(directory):
+            if house.config.tls.certificate == "local":
+                servers.local(house.datadir, configured_hosts(house.config), now, files)
+            if directory is not None:
+                identity.open_keys(house.data, house.datadir.vault, house.office.now(), files)
+    except (ConfigError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        return Look(begun, "overdue", f"what is due cannot be made: {why}")
+    by_these = replace(house, files=files.frozen_now())
+    return Look(begun, "renewed", None, by_these.files, fresh(by_these, directory))
+
+
+def check(house: House, directory: Path | None) -> None:
+    """Makes everything that would be served. ConfigError for what the operator has to mend.
+
+    Certificates and keys that are missing are made, by one process at a time.
+    """
+    with places.turn(directory):
+        sites = sites_of(house, gate_of(house))
+    build_entry(SiteTable(sites))
+
+
+def fresh(house: House, directory: Path | None) -> tuple[float, float]:
+    """From when and up to when (epoch seconds) nothing of it is due that we make ourselves.
+
+    A demo (no directory) has other times than its visitors' browsers, and one set of keys all along.
+    """
+    begins, ends = float("-inf"), float("inf")
+    if directory is not None:
+        begins, ends = identity.good_for(assertion_keys(house))
+    if house.config.tls.certificate == "local":
+        kept = server_certificate(house, SystemClock().seconds())
+        since, until = servers.good_for(house.datadir, kept)
+        begins, ends = max(begins, since), min(ends, until)
+    return begins, ends
+
+
+def _check_unchanged(old: Config, new: Config) -> None:
+    for name in AT_START:
+        section, setting = name.split(".")
+        before, after = (getattr(getattr(each, section), setting) for each in (old, new))
+        if before != after:
+            raise ConfigError(
+                f"{name}: {before!r} became {after!r}, which takes a restart; write the old value, or "
+                "stop sekisho serve and start it again"
+            )
+
+
+def _text(content: bytes | None) -> str | None:
+    return None if content is None else base64.b64encode(content).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)

@@ -1,0 +1,273 @@
+"""What only the process above the workers can do: hold what is in force for those to come, and speak for all.
+
+It looks at the data directory through a child that lives as long as the look does: this process has no
+threads and no database, and whatever a look hangs at or runs into, workers are looked after meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ca.files import Snapshot
+from ca.sealing import Vault
+from gateway.config import Config, read_config
+from gateway.headcount import Headcount
+from gateway.house import House, house_of
+from gateway.running import inforce, places
+from gateway.running.inforce import Look, Outcome
+from gateway.running.notify import notify
+
+log = logging.getLogger("sekisho.overseer")
+
+# Seconds that a look at the directory may take: it is read and made ready to serve once, on one core.
+_LOOK = 60
+# What a worker takes to end besides its drain: a mail server's last answer, keys being made, the log.
+_SPARE = 15.0
+
+How = Callable[[House, Path | None], Look]
+
+
+class Overseer:
+    """See `gateway.running.supervisor.Overseer`."""
+
+    def __init__(
+        self,
+        data: Path,
+        vault: Vault,
+        look: Look,
+        counts: Sequence[Headcount],
+        listening: Sequence[socket.socket],
+    ) -> None:
+        self._data, self._vault, self._counts, self._listening = data, vault, counts, listening
+        self._directory, self._workers = data / places.RUN, len(counts)
+        # What workers are born with: what is in force, and how the last reload ended.
+        self._in_force = self._last = look
+        self._next_try = 0.0
+        self._channels: dict[int, socket.socket] = {}
+        self._looking: _Looking | None = None
+        self._asked = False
+        # Since when whatever a worker serves has to have been read; None: nobody waits for them.
+        self._wanted: float | None = 0.0
+        self._ready = False
+        self._failing: Mapping[int, int] = {}
+
+    # -- what the supervisor tells --
+
+    def turned(self) -> None:
+        notify("WATCHDOG=1")
+        self._go_on_looking()
+        if self._wanted is None:
+            return
+        reports = places.reports(self._directory)
+        if sum(each["read_at"] >= self._wanted for each in reports) < self._workers:
+            return
+        self._wanted = None
+        notify("READY=1", f"STATUS={self._status()}")
+        if not self._ready:
+            self._ready = True
+            log.info("%d workers are ready", self._workers)
+
+    def bearing(self, number: int) -> None:
+        self._hang_up(number)
+        self._channels[number], self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channels[number].setblocking(False)
+
+    def born(self, number: int) -> None:
+        self._theirs.close()
+
+    def be(self) -> tuple[Look, socket.socket]:
+        """In a worker's process: what is in force, and where every later look comes."""
+        for channel in self._channels.values():
+            channel.close()
+        return replace(self._last, files=self._in_force.files, fresh=self._in_force.fresh), self._theirs
+
+    def ended(self, number: int) -> None:
+        self._counts[number].wipe()
+        self._hang_up(number)
+
+    def failing(self, numbers: Mapping[int, int]) -> None:
+        self._failing = dict(numbers)
+        notify(f"STATUS={self._status()}")
+
+    def reloading(self) -> None:
+        self._asked, self._wanted = True, time.monotonic()
+        if self._ready:
+            notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
+        self._go_on_looking()
+
+    def stopping(self) -> None:
+        self._wanted = None
+        notify("STOPPING=1")
+        if self._looking is not None:
+            self._looking.kill()
+        for sock in self._listening:
+            # Not only closed: that would wait until the last worker has closed it too, be it a stuck one, and
+            # let connections queue up that nobody accepts.
+            sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+    def patience(self) -> float:
+        # Theirs to say: a reload may have changed it since the start.
+        drains = [each["drain"] for each in places.reports(self._directory)]
+        return max(drains, default=self._config().limits.drain) + _SPARE
+
+    # -- within --
+
+    def _status(self) -> str:
+        if not self._failing:
+            return f"{self._workers} workers"
+        named = ", ".join(str(number) for number in sorted(self._failing))
+        return f"of {self._workers} workers {named} cannot be started: see the log"
+
+    def _house(self) -> House:
+        return house_of(self._data, self._vault, self._files)
+
+    def _config(self) -> Config:
+        return read_config(self._data, self._files)
+
+    @property
+    def _files(self) -> Snapshot:
+        assert self._in_force.files is not None
+        return self._in_force.files
+
+    def _hang_up(self, number: int) -> None:
+        channel = self._channels.pop(number, None)
+        if channel is not None:
+            channel.close()
+
+    def _go_on_looking(self) -> None:
+        """Takes what a look has come to, and begins the next one if there is a reason for it."""
+        if self._looking is not None:
+            look = self._looking.outcome()
+            if look is None:
+                return
+            self._looking.close()
+            self._looking = None
+            self._adopt(look)
+        if self._asked:
+            self._asked = False
+            self._begin(inforce.again, "failed")
+        elif self._is_due():
+            self._begin(inforce.renewed, "overdue")
+
+    def _is_due(self) -> bool:
+        return self._in_force.is_due(time.time()) and time.monotonic() > self._next_try
+
+    def _begin(self, how: How, otherwise: Outcome) -> None:
+        try:
+            self._looking = _Looking(self._house, how, self._directory, otherwise)
+        except OSError as error:  # no room for another process, or no descriptor left
+            why = f"nothing can be read now ({os.strerror(error.errno or 0)})"
+            self._adopt(Look(time.monotonic(), otherwise, why))
+
+    def _adopt(self, look: Look) -> None:
+        """What a look has come to is told to those who live, and kept for those who are to come."""
+        if look.files is not None:
+            self._in_force = look
+        if look.was_asked_for:
+            self._last = look
+        else:
+            self._next_try = time.monotonic() + inforce.TRY_AGAIN
+        if look.outcome == "overdue":
+            log.error("%s; again in %g s", look.error, inforce.TRY_AGAIN)
+            return
+        if look.outcome == "done":
+            logging.getLogger().setLevel(self._config().log.level.upper())
+        for number in list(self._channels):
+            self._tell(number, look.to_bytes())
+
+    def _tell(self, number: int, told: bytes) -> None:
+        memory = _memory(told)
+        try:
+            socket.send_fds(self._channels[number], [b"look"], [memory])
+        except OSError:
+            # Dead, or so stuck that hundreds of looks wait for it: hung up on it ends, and is replaced.
+            self._hang_up(number)
+        finally:
+            os.close(memory)
+
+
+class _Looking:
+    """A child that looks at the directory; ``otherwise`` is the outcome if it does not come to any."""
+
+    def __init__(self, house: Callable[[], House], how: How, directory: Path, otherwise: Outcome) -> None:
+        self._begun, self._otherwise = time.monotonic(), otherwise
+        self._memory = os.memfd_create("look")
+        try:
+            self._pid = os.fork()
+        except OSError:
+            os.close(self._memory)
+            raise
+        if self._pid == 0:
+            _look(house, how, directory, self._memory)
+
+    def outcome(self) -> Look | None:
+        """None until the child has ended."""
+        ended, status = os.waitpid(self._pid, os.WNOHANG)
+        if not ended:
+            return None
+        told = read_whole(self._memory)
+        if status == 0 and told:
+            return Look.from_bytes(told)
+        code = os.waitstatus_to_exitcode(status)
+        why = f"took longer than {_LOOK} s" if code == -signal.SIGALRM else f"ended with {code}: see the log"
+        return Look(self._begun, self._otherwise, f"the look at the data directory {why}")
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+    def close(self) -> None:
+        os.close(self._memory)
+
+
+def read_whole(memory: int) -> bytes:
+    """What another process wrote into memory that is shared with it."""
+    return os.pread(memory, os.fstat(memory).st_size, 0)
+
+
+def _memory(content: bytes) -> int:
+    memory = os.memfd_create("look")
+    _write(memory, content)
+    return memory
+
+
+def _write(memory: int, content: bytes) -> None:
+    at = 0
+    while at < len(content):
+        at += os.pwrite(memory, content[at:], at)
+
+
+def _look(house: Callable[[], House], how: How, directory: Path, memory: int) -> None:
+    """The rest of the child's life. Never returns."""
+    code = 70
+    try:
+        # The default of SIGALRM is death, and that is what it is for here.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signal.alarm(_LOOK)
+        _write(memory, asyncio.run(_looked(house, how, directory)).to_bytes())
+        code = 0
+    except BaseException as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        log.error("the look at the directory: %s in %s:%s", type(error).__name__, frame.name, frame.lineno)
+    finally:
+        os._exit(code)
+
+
+async def _looked(house: Callable[[], House], how: How, directory: Path) -> Look:
+    opened = house()
+    try:
+        return how(opened, directory)
+    finally:
+        await opened.close()
