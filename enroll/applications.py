@@ -8,7 +8,8 @@ from typing import Literal
 
 import sqlite_utils
 
-from enroll import store
+from enroll import store, timekeeping
+from enroll.enrollment import state_at
 from enroll.issuance import check_entitled
 from enroll.office import Office
 from enroll.openings import Opening, open_request, prepare_opening
@@ -275,8 +276,8 @@ def _check_room(db: sqlite_utils.Database, office: Office, user_id: str) -> None
     # A renewal keeps the name: what it replaced is on the same PC. What nobody fetched yet is superseded.
     names = {
         each.common_name
-        for each in store.living_enrollments_of(db, user_id)
-        if each.door == "page" and each.state in (State.PICKED_UP, State.IN_USE)
+        for each in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(office, db))
+        if each.door == "page" and state_at(each, office.now()) in (State.PICKED_UP, State.IN_USE)
     }
     if len(names) >= allowed:
         raise Refusal(

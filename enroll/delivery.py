@@ -18,6 +18,7 @@ from typing import Any
 import sqlite_utils
 
 from enroll import mails, scheduler, store, timekeeping
+from enroll.enrollment import state_at
 from enroll.jst import JST, shown
 from enroll.mail import queue
 from enroll.mail.hours import opened_at
@@ -229,7 +230,9 @@ def _stays(db: sqlite_utils.Database, office: Office, row: queue.Row, now: int) 
     enrollment = store.enrollment(db, row["request_id"])
     if enrollment is None:
         return False
-    gone = f"the request is {enrollment.state}" if enrollment.state in ENDED else None
+    # By a clock in doubt nothing is over.
+    state = state_at(enrollment, now) if timekeeping.doubt_now(office, db) is None else enrollment.state
+    gone = f"the request is {state}" if state in ENDED else None
     if gone is None and row["notice"]:
         gone = scheduler.needless(db, office, enrollment, row["kind"])
     if gone is not None:

@@ -83,11 +83,12 @@ _STAMPS: dict[Event, str] = {
 # Why the enrollment's own certificate is revoked when this event ends it.
 _OWN_END: dict[Event, int] = {
     Event.SUPERSEDE: SUPERSEDED,
+    Event.REPLACE: SUPERSEDED,
     Event.WITHDRAW: CESSATION,
     # Never picked up, and its key is wiped now: nobody can use it, so nobody shall seem to.
     Event.CLOSE: CESSATION,
 }
-_WIPING = frozenset({Event.CLOSE, Event.USE, Event.SUPERSEDE, Event.REVOKE, Event.WITHDRAW, Event.EXPIRE})
+_WIPING = frozenset({Event.CLOSE, Event.USE, Event.SUPERSEDE, Event.REPLACE, Event.REVOKE, Event.WITHDRAW})
 
 
 def advance(
@@ -131,8 +132,34 @@ def fetchable(enrollment: Enrollment, at: int, settings: Settings) -> bool:
     )
 
 
+def state_at(enrollment: Enrollment, at: int) -> State:
+    """What to say that an enrollment is at a moment: the state that is stored, unless time has ended it.
+
+    Nothing of that is stored, so a clock that was wrong and is right again has changed nothing. Of two ends
+    the first is the cause: what expired, and was replaced or revoked afterwards, has expired.
+    """
+    over = _over(enrollment)
+    if over is None or at < over[0]:
+        return enrollment.state
+    if enrollment.state in ENDED and (enrollment.ended_at or 0) <= over[0]:
+        return enrollment.state
+    return over[1]
+
+
+def _over(enrollment: Enrollment) -> tuple[int, State] | None:
+    """From when on time alone has ended the enrollment, and as what; None while there is no such date."""
+    if enrollment.not_after_at is not None:
+        # The last second belongs to the certificate's period (RFC 5280 section 4.1.2.5).
+        return enrollment.not_after_at + 1, State.EXPIRED
+    if enrollment.submitted_at is not None or enrollment.window_ends_at is None:
+        return None
+    # A renewal waits until the certificate that it is for has ended.
+    ends_as = State.EXPIRED if enrollment.kind == "renewal" else State.CLOSED
+    return enrollment.window_ends_at, ends_as
+
+
 def overdue(enrollment: Enrollment, at: int) -> bool:
-    """Whether the period that the enrollment waits in has ended and CLOSE is due."""
+    """Whether the period that the enrollment waits in has ended."""
     return enrollment.window_ends_at is not None and at >= enrollment.window_ends_at
 
 

@@ -159,7 +159,9 @@ def finish(db: sqlite_utils.Database, office: Office, reservation: Reservation, 
         end_certificate(db, office, reservation.serial, CESSATION, at, actor=_SIGNER)
         return _reread(db, request_id)
     after, effects = advance(before, Event.ISSUE, at, office.settings)
-    after = replace(after, not_after_at=reservation.not_after_at)
+    # There is nothing to fetch after the certificate's own end.
+    window = min(after.window_ends_at or at, reservation.not_after_at + 1)
+    after = replace(after, not_after_at=reservation.not_after_at, window_ends_at=window)
     record(db, before, after, Event.ISSUE, at, _SIGNER)
     perform(db, office, effects, at, _SIGNER)
     return after

@@ -165,7 +165,7 @@ def _next_name(db: sqlite_utils.Database, user_id: str) -> str:
 
 def _end_older(db: sqlite_utils.Database, office: Office, newest: Enrollment, at: int, actor: str) -> None:
     """E2, E3: request IDs and issue passwords die at once; certificates as ``revoke_old`` says."""
-    for older in store.living_enrollments_of(db, newest.user_id):
+    for older in store.living_enrollments_of(db, newest.user_id, timekeeping.surely_passed(office, db)):
         if older.request_id == newest.request_id:
             continue
         if newest.revoke_old == "never" and older.kind in ("renewal", "protocol"):

@@ -10,7 +10,7 @@ from typing import Literal
 
 import sqlite_utils
 
-from enroll import identifiers, mails, passwords, sameness, store
+from enroll import identifiers, mails, passwords, sameness, store, timekeeping
 from enroll.characters import called
 from enroll.letters import id_notice
 from enroll.office import Office
@@ -251,7 +251,7 @@ def _disable(db: sqlite_utils.Database, office: Office, user_id: str, actor: str
     store.end_generation(db, user_id, at)
     store.audit(db, at, actor, "user.disabled", user_id)
     revoked = 0
-    for enrollment in store.living_enrollments_of(db, user_id):
+    for enrollment in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(office, db)):
         if enrollment.state in LIVE and enrollment.serial is not None:
             revoked += end_certificate(db, office, enrollment.serial, _PRIVILEGE_WITHDRAWN, at, actor=actor)
         elif enrollment.state is not State.PROCESSING:

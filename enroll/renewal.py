@@ -8,13 +8,13 @@ import sqlite_utils
 
 import ca.store
 from enroll import store
-from enroll.enrollment import Enrollment
+from enroll.enrollment import Enrollment, state_at
 from enroll.issuance import check_entitled
 from enroll.issuance import submit as submit_request
 from enroll.office import Office
 from enroll.openings import open_renewal, renewable_from, renewable_until
 from enroll.refusals import Refusal
-from enroll.states import ENDED, WAITING
+from enroll.states import CAUSES, ENDED, WAITING, State
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,19 @@ def source_of(db: sqlite_utils.Database, fingerprint: str) -> Enrollment:
     return found
 
 
+def check_lives(source: Enrollment, at: int) -> None:
+    """Raises the Refusal that says why a certificate's enrollment has ended, if it has."""
+    state = state_at(source, at)
+    if state in ENDED:
+        over = state is State.EXPIRED
+        raise Refusal(CAUSES[state], at=(source.not_after_at or 0) if over else 0)
+
+
 async def look(office: Office, fingerprint: str) -> Renewable:
     """The renewal that the presented certificate gives a right to.
 
     Raises Refusal: "unknown_certificate", "user_disabled", "not_yet_renewable" with the first moment
-    (E9), "renewal_over" (R38), "superseded" when a reissue took the certificate's place.
+    (E9), "renewal_over" (R38), or the one that says why the certificate has ended (``states.CAUSES``).
     """
     return await office.database.write(lambda db: _look(db, office, fingerprint))
 
@@ -68,11 +76,11 @@ def _look(db: sqlite_utils.Database, office: Office, fingerprint: str) -> Renewa
     source = source_of(db, fingerprint)
     check_entitled(db, source.user_id)
     now, end = office.now(), source.not_after_at or 0
-    # First, since one that has expired has ended too, without being superseded.
+    # First, since in the grace after its end a certificate has expired, and may be renewed.
     if now > renewable_until(end, office):
         raise Refusal("renewal_over", at=end)
     if source.state in ENDED:
-        raise Refusal("superseded")
+        check_lives(source, now)
     if now < renewable_from(end, office):
         raise Refusal("not_yet_renewable", at=renewable_from(end, office))
     return Renewable(source, open_renewal(db, office, source, door="page"))

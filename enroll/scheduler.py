@@ -59,18 +59,10 @@ async def tick(office: Office) -> None:
 
 
 async def close_overdue(office: Office) -> int:
-    """Closes windows, wipes their keys and ends what expired; returns how many enrollments changed."""
-    now = office.now()
-    db = office.database.read()
-    due = [(e, _overdue_event(e)) for e in store.enrollments_overdue(db, now)]
-    # What can still be renewed has not ended: up to its last second (RFC 5280 section 4.1.2.5), and in the
-    # period of grace if there is one (D8).
-    ended = now - 1 - office.settings.grace_days * DAY
-    due += [(e, Event.EXPIRE) for e in store.enrollments_ending(db, 0, ended)]
-    for enrollment, event in due:
-        await office.database.write(
-            lambda db, e=enrollment, event=event: _move(db, office, e, event)  # type: ignore[misc]
-        )
+    """Closes windows and wipes their keys; returns how many enrollments changed."""
+    due = store.enrollments_overdue(office.database.read(), office.now())
+    for enrollment in due:
+        await office.database.write(lambda db, e=enrollment: _close(db, office, e))  # type: ignore[misc]
     await office.database.write(lambda db: _sweep(db, office))
     return len(due)
 
@@ -80,13 +72,10 @@ async def end_renewed(office: Office) -> int:
     days = office.settings.revoke_renewed_days
     if days < 0:
         return 0
-    used = store.renewals_used_before(office.database.read(), office.now() - days * DAY)
+    now = office.now()
+    used = store.renewals_used_before(office.database.read(), now - days * DAY, now)
     for renewal in used:
-        await office.database.write(
-            lambda db, r=renewal: end_certificate(  # type: ignore[misc]
-                db, office, r.replaces_serial or "", SUPERSEDED, office.now(), actor=_ACTOR
-            )
-        )
+        await office.database.write(lambda db, r=renewal: _replace(db, office, r))  # type: ignore[misc]
     return len(used)
 
 
@@ -193,16 +182,15 @@ def _has_successor(db: sqlite_utils.Database, source: Enrollment) -> bool:
     )
 
 
-def _overdue_event(enrollment: Enrollment) -> Event:
-    if enrollment.kind == "renewal" and enrollment.state in WAITING:
-        return Event.EXPIRE
-    return Event.CLOSE
-
-
-def _move(db: sqlite_utils.Database, office: Office, seen: Enrollment, event: Event) -> None:
+def _close(db: sqlite_utils.Database, office: Office, seen: Enrollment) -> None:
     fresh = store.enrollment(db, seen.request_id)
     if fresh is not None and fresh.state is seen.state:
-        apply(db, office, seen.request_id, event, office.now(), actor=_ACTOR)
+        apply(db, office, seen.request_id, Event.CLOSE, office.now(), actor=_ACTOR)
+
+
+def _replace(db: sqlite_utils.Database, office: Office, renewal: Enrollment) -> None:
+    serial, at = renewal.replaces_serial or "", office.now()
+    end_certificate(db, office, serial, SUPERSEDED, at, actor=_ACTOR, event=Event.REPLACE)
 
 
 def _sweep(db: sqlite_utils.Database, office: Office) -> None:

@@ -88,14 +88,14 @@ CREATE TABLE enrollments (
 CREATE INDEX enrollments_by_user ON enrollments(user_id, created_at);
 -- A user's programs may have had a hundred thousand; a reissue or disabling asks for these only.
 CREATE INDEX enrollments_living ON enrollments(user_id)
-    WHERE state NOT IN ('closed', 'superseded', 'revoked', 'expired', 'withdrawn');
+    WHERE state NOT IN ('closed', 'superseded', 'renewed', 'revoked', 'withdrawn');
 CREATE UNIQUE INDEX enrollments_by_serial ON enrollments(serial) WHERE serial IS NOT NULL;
 -- One renewal per certificate, whichever door asks, however often (E10).
 CREATE UNIQUE INDEX one_renewal ON enrollments(replaces_serial) WHERE kind = 'renewal';
 CREATE INDEX enrollments_by_end ON enrollments(not_after_at) WHERE state IN ('issued', 'picked_up', 'in_use');
 CREATE INDEX enrollments_with_key ON enrollments(window_ends_at) WHERE sealed_key IS NOT NULL;
 CREATE INDEX enrollments_waiting ON enrollments(window_ends_at)
-    WHERE state IN ('accepted', 'announced', 'authenticated');
+    WHERE kind = 'protocol' AND state IN ('accepted', 'announced', 'authenticated');
 
 CREATE TABLE tickets (
     token_hash TEXT PRIMARY KEY,

@@ -10,7 +10,8 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where an enrollment is. Values are stored; labels are in ``LABELS``."""
+    """Where an enrollment is. Values are stored, but ``EXPIRED``, which ``enrollment.state_at`` computes
+    from a date whenever it is asked; labels are in ``LABELS``."""
 
     ACCEPTED = "accepted"
     ANNOUNCED = "announced"
@@ -21,6 +22,7 @@ class State(StrEnum):
     IN_USE = "in_use"
     CLOSED = "closed"
     SUPERSEDED = "superseded"
+    RENEWED = "renewed"
     REVOKED = "revoked"
     EXPIRED = "expired"
     WITHDRAWN = "withdrawn"
@@ -35,15 +37,24 @@ class Event(StrEnum):
     ISSUE = "issue"  # the certificate is signed and stored
     DOWNLOAD = "download"  # the certificate was handed over
     USE = "use"  # first login with the certificate
-    CLOSE = "close"  # the pick-up window ended
+    CLOSE = "close"  # the pick-up window ended, and the key was wiped
     SUPERSEDE = "supersede"  # a reissue took its place
+    REPLACE = "replace"  # its renewal has been in use for long enough
     REVOKE = "revoke"  # the certificate was revoked
-    EXPIRE = "expire"  # the certificate to renew, or the issued one, reached its end
     WITHDRAW = "withdraw"  # the user was disabled, or the request is no longer wanted
 
 
-#: Terminal states accept no event.
-ENDED = frozenset({State.CLOSED, State.SUPERSEDED, State.REVOKED, State.EXPIRED, State.WITHDRAWN})
+#: Terminal states accept no event. Each with the refusal of whoever still comes with its certificate: a page
+#: names the cause that is so, and no other.
+CAUSES: dict[State, str] = {
+    State.CLOSED: "pickup_over",
+    State.SUPERSEDED: "superseded",
+    State.RENEWED: "renewed",
+    State.REVOKED: "revoked",
+    State.EXPIRED: "renewal_over",
+    State.WITHDRAWN: "withdrawn",
+}
+ENDED = frozenset(CAUSES)
 #: States before a certificate exists.
 WAITING = frozenset({State.ACCEPTED, State.ANNOUNCED, State.AUTHENTICATED})
 #: States in which the certificate can be fetched, window permitting.
@@ -55,13 +66,12 @@ _ANY_WAITING = {
     Event.SUBMIT: State.PROCESSING,
     Event.CLOSE: State.CLOSED,
     Event.SUPERSEDE: State.SUPERSEDED,
-    Event.EXPIRE: State.EXPIRED,
     Event.WITHDRAW: State.WITHDRAWN,
 }
 _ANY_LIVE = {
     Event.SUPERSEDE: State.SUPERSEDED,
+    Event.REPLACE: State.RENEWED,
     Event.REVOKE: State.REVOKED,
-    Event.EXPIRE: State.EXPIRED,
     Event.WITHDRAW: State.WITHDRAWN,
 }
 
@@ -120,6 +130,7 @@ LABELS: dict[State, tuple[str, str]] = {
     State.IN_USE: ("利用開始", "In use"),
     State.CLOSED: ("取得期限切れ", "Pick-up period over"),
     State.SUPERSEDED: ("再発行により無効", "Replaced by a reissue"),
+    State.RENEWED: ("更新により無効", "Replaced by its renewal"),
     State.REVOKED: ("失効", "Revoked"),
     State.EXPIRED: ("期限切れ", "Expired"),
     State.WITHDRAWN: ("取消", "Withdrawn"),

@@ -361,7 +361,7 @@ def _application(row: dict[str, Any]) -> Application:
 # -- enrollments ---------------------------------------------------------------------------------
 
 # As in the partial index, word for word, so that the planner finds it.
-_LIVING = "state NOT IN ('closed', 'superseded', 'revoked', 'expired', 'withdrawn')"
+_LIVING = "state NOT IN ('closed', 'superseded', 'renewed', 'revoked', 'withdrawn')"
 _COLUMNS = tuple(field.name for field in fields(Enrollment))
 _INSERT = (
     f"INSERT INTO enrollments ({', '.join(_COLUMNS)}) "
@@ -411,12 +411,17 @@ def enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
     return [as_enrollment(row) for row in found]
 
 
-def living_enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
-    """A user's enrollments that have not ended, newest first; however many went before, it costs these."""
+def living_enrollments_of(db: Db, user_id: str, passed: int) -> list[Enrollment]:
+    """A user's enrollments that have not ended, newest first; however many went before, it costs these.
+
+    ``passed``: a moment that has surely passed (``timekeeping.surely_passed``). Certificates that ended
+    before it are left out; by a clock that runs ahead more would be, and escape whoever revokes them all.
+    """
     found = rows(
         db,
-        f"SELECT * FROM enrollments WHERE user_id = ? AND {_LIVING} ORDER BY created_at DESC, rowid DESC",
-        [user_id],
+        f"SELECT * FROM enrollments WHERE user_id = ? AND {_LIVING}"
+        " AND (not_after_at IS NULL OR not_after_at >= ?) ORDER BY created_at DESC, rowid DESC",
+        [user_id, passed],
     )
     return [as_enrollment(row) for row in found]
 
@@ -444,26 +449,29 @@ def enrollments_ending(db: Db, after: int, until: int) -> list[Enrollment]:
 
 
 def enrollments_overdue(db: Db, at: int) -> list[Enrollment]:
-    """Enrollments whose window has ended and that still wait, or still hold a key."""
+    """Enrollments whose window has ended and that still hold a key, or are a program's that never came.
+
+    People's that wait, and renewals, are over by their date alone (``enrollment.state_at``).
+    """
     found = rows(
         db,
         "SELECT * FROM enrollments WHERE window_ends_at <= :at AND"
         # What is being signed is left alone: it was submitted in time (E7).
         " (sealed_key IS NOT NULL AND state <> 'processing'"
-        " OR state IN ('accepted', 'announced', 'authenticated'))",
+        " OR kind = 'protocol' AND state IN ('accepted', 'announced', 'authenticated'))",
         {"at": at},
     )
     return [as_enrollment(row) for row in found]
 
 
-def renewals_used_before(db: Db, at: int) -> list[Enrollment]:
-    """Renewals in use since before a moment whose predecessor still lives (the optional part of D3)."""
+def renewals_used_before(db: Db, used: int, now: int) -> list[Enrollment]:
+    """Renewals in use since before a moment whose predecessor still lives now (the optional part of D3)."""
     found = rows(
         db,
         "SELECT new.* FROM enrollments AS old JOIN enrollments AS new ON new.replaces_serial = old.serial"
-        " WHERE old.state IN ('issued', 'picked_up', 'in_use') AND old.not_after_at > 0"
-        " AND new.kind = 'renewal' AND new.state = 'in_use' AND new.used_at <= ?",
-        [at],
+        " WHERE old.state IN ('issued', 'picked_up', 'in_use') AND old.not_after_at >= :now"
+        " AND new.kind = 'renewal' AND new.state = 'in_use' AND new.used_at <= :used",
+        {"now": now, "used": used},
     )
     return [as_enrollment(row) for row in found]
 

@@ -100,9 +100,10 @@ async def confirm(office: Office, *, actor: str) -> Judgement:
     return found
 
 
-def surely_passed(known: Known, office: Office) -> int:
+def surely_passed(office: Office, db: sqlite_utils.Database) -> int:
     """A moment that has passed whatever the clock says now; 0 as long as nothing is known.
 
     A tick may have been believed that was ahead by all that is allowed.
     """
-    return 0 if known.tick is None else known.tick.wall - office.settings.clock_ahead_days * DAY
+    tick = ca.store.known_time(db).tick
+    return 0 if tick is None else tick.wall - office.settings.clock_ahead_days * DAY

@@ -6,7 +6,7 @@ import sqlite_utils
 
 import ca.store
 from ca.revocation import REASONS
-from enroll import mails, store
+from enroll import mails, store, timekeeping
 from enroll.enrollment import SUPERSEDED, Effect, EndPredecessors, Enrollment, WipeKey, advance
 from enroll.office import Office
 from enroll.refusals import Refusal
@@ -73,25 +73,34 @@ def end_predecessors(
     What the user's programs were given to enroll with ends too: it would bring the identity back.
     """
     store.end_generation(db, user_id, at)
-    for other in store.living_enrollments_of(db, user_id):
+    for other in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(office, db)):
         if other.request_id == request_id:
             continue
         if other.state in LIVE and other.serial is not None:
-            end_certificate(db, office, other.serial, SUPERSEDED, at, actor=actor)
+            end_certificate(db, office, other.serial, SUPERSEDED, at, actor=actor, event=Event.SUPERSEDE)
         elif other.state is State.PROCESSING:
             # A renewal that is being signed: its certificate will be stored and revoked at once.
             apply(db, office, other.request_id, Event.SUPERSEDE, at, actor=actor)
 
 
 def end_certificate(
-    db: sqlite_utils.Database, office: Office, serial: str, reason: int, at: int, *, actor: str
+    db: sqlite_utils.Database,
+    office: Office,
+    serial: str,
+    reason: int,
+    at: int,
+    *,
+    actor: str,
+    event: Event = Event.REVOKE,
 ) -> bool:
-    """Revokes a certificate and ends the enrollment it came from; False when it was revoked already."""
+    """Revokes a certificate and ends the enrollment it came from; False when it was revoked already.
+
+    ``event``: what ended it. A client or an operator may give any reason: only we know of a reissue.
+    """
     if not ca.store.revoke(db, serial, reason, at):
         return False
     store.audit(db, at, actor, "certificate.revoked", serial, reason=REASONS[reason].name)
     origin = store.enrollment_of(db, serial)
     if origin is not None and origin.state not in ENDED:
-        event = Event.SUPERSEDE if reason == SUPERSEDED else Event.REVOKE
         apply(db, office, origin.request_id, event, at, actor=actor)
     return True

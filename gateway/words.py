@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ca.trust import CertificateState
+from enroll.states import CAUSES
 
 Text = tuple[str, str]
 
@@ -157,6 +158,48 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "Please choose the new certificate; restart the browser if it does not ask.",
             ),
         ),
+        "renewed": Words(
+            403,
+            ("この証明書は更新済みです", "This certificate has been renewed"),
+            (
+                "更新後の証明書のご利用が始まったため、更新前のこの証明書は無効になりました。",
+                "Its renewal is in use, and so this certificate has been ended.",
+            ),
+            (
+                "更新後の証明書を選択してください。選択画面が表示されない場合はブラウザを再起動してください。",
+                "Please choose the renewed certificate; restart the browser if it does not ask.",
+            ),
+        ),
+        "revoked": Words(
+            403,
+            ("この証明書は失効しています", "This certificate is revoked"),
+            (
+                "失効の手続きが行われたため、この証明書はご利用いただけません。",
+                "This certificate was revoked and cannot be used.",
+            ),
+            (
+                "ほかに有効な証明書がある場合は選択し直してください。ない場合は再発行をお申し込みください。",
+                "Choose another valid certificate if you have one, or apply for a reissue.",
+            ),
+        ),
+        "withdrawn": Words(
+            403,
+            ("この証明書の申請は取り消されています", "The request of this certificate was withdrawn"),
+            (
+                "ユーザーIDの利用停止または申請の取消により、この証明書は無効になりました。",
+                "The user ID was disabled or the request withdrawn, and the certificate ended with it.",
+            ),
+            _CALL,
+        ),
+        "pickup_over": Words(
+            403,
+            ("この証明書の取得期限が過ぎています", "The pick-up period of this certificate is over"),
+            (
+                "取得期限までに取得されなかったため、この証明書は無効になりました。",
+                "The certificate was not fetched in time, and has been ended.",
+            ),
+            _REISSUE,
+        ),
         "user_disabled": Words(
             403,
             ("ご利用いただけません", "Not available"),
@@ -293,9 +336,7 @@ OPEN_RENEWAL: Text = ("更新のお手続きを開く", "Open the renewal site")
 OPEN_TEST: Text = ("導通確認サイトを開く", "Open the connectivity test")
 
 #: Codes that are about the certificate rather than the request: another one may be the right one.
-ABOUT_CERTIFICATE = frozenset(
-    {"not_yet_renewable", "renewal_over", "superseded", "wrong_user", "unknown_certificate"}
-)
+ABOUT_CERTIFICATE = frozenset({"not_yet_renewable", "wrong_user", "unknown_certificate", *CAUSES.values()})
 
 _CHOOSE: Text = (
     "正しい証明書を選択し直してください。選択画面が表示されない場合は、ブラウザを再起動してください。",

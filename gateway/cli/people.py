@@ -16,7 +16,7 @@ from enroll.changes import (
     enable_organisation,
     reset_password,
 )
-from enroll.enrollment import Enrollment
+from enroll.enrollment import Enrollment, state_at
 from enroll.jst import shown
 from enroll.office import Office
 from enroll.people import Person, add_organisation, add_user, disable_user, enable_user
@@ -199,7 +199,8 @@ async def _user_show(house: House, user_id: str) -> Answer:
     """Show a user with the requests and certificates, newest first."""
     office = house.office
     found = known_user(office, user_id)
-    requests = [request_record(each) for each in store.enrollments_of(office.database.read(), user_id)]
+    at, mine = office.now(), store.enrollments_of(office.database.read(), user_id)
+    requests = [request_record(each, at) for each in mine]
     certificates = list(registers.certificates(office, listings.Wanted(user_id=user_id)))
     lines = [f"request {each['request_id']}  {each['kind']}  {each['state']}" for each in requests]
     lines += [
@@ -311,7 +312,7 @@ _REQUEST_KEYS = (
 )
 
 
-def request_record(enrollment: Enrollment) -> dict[str, Any]:
-    """A request for operators."""
+def request_record(enrollment: Enrollment, at: int) -> dict[str, Any]:
+    """A request for operators, as it is at a moment."""
     record: Mapping[str, Any] = {name: getattr(enrollment, name) for name in _REQUEST_KEYS}
-    return {**record, "state": str(enrollment.state), "key_held": enrollment.sealed_key is not None}
+    return {**record, "state": str(state_at(enrollment, at)), "key_held": enrollment.sealed_key is not None}

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from enroll import identifiers, listings, store
 from enroll.applications import REASONS, Decision, approve, reissue, reject
+from enroll.enrollment import state_at
 from enroll.jst import shown
 from enroll.office import Office
 from enroll.refusals import Refusal
@@ -127,7 +128,8 @@ async def _request_list(house: House, user_id: str | None, limit: int) -> Answer
         "created_at": "Opened",
         "not_after_at": "Valid until",
     }
-    return listing("requests", map(request_record, found), columns)
+    at = house.office.now()
+    return listing("requests", (request_record(each, at) for each in found), columns)
 
 
 @house_command(_REQUEST, "show")
@@ -139,8 +141,9 @@ async def _request_show(house: House, request_id: str) -> Answer:
     if found is None:
         raise Refusal("not_found", field="request_id")
     history = store.audit_page(db, request_id, 1_000)[::-1]
-    japanese, english = LABELS[found.state]
-    record = request_record(found) | {"label": japanese, "label_en": english, "history": history}
+    at = house.office.now()
+    japanese, english = LABELS[state_at(found, at)]
+    record = request_record(found, at) | {"label": japanese, "label_en": english, "history": history}
     lines = [f"{shown(each['at'])}  {each['action']} by {each['actor']}" for each in history]
     return detail("request", record, *lines)
 

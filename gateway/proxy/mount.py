@@ -18,8 +18,7 @@ from enroll import store, timekeeping
 from enroll.issuance import check_entitled
 from enroll.office import token_hash
 from enroll.refusals import Refusal
-from enroll.renewal import source_of
-from enroll.states import ENDED
+from enroll.renewal import check_lives, source_of
 from gateway import http, references
 from gateway.config import Config
 from gateway.context import Gate, Role
@@ -249,8 +248,9 @@ async def _with_certificate(gate: Gate, request: Request) -> tuple[Caller, int]:
     source = source_of(db, peer.fingerprint)
     check_entitled(db, source.user_id)
     user = store.user(db, source.user_id)
-    if source.state in ENDED or user is None:
-        raise Refusal("superseded")
+    check_lives(source, gate.now())
+    if user is None:
+        raise Refusal("unknown_certificate")
     return Caller(peer, user.user_id, user.policy_number), peer.not_after_at
 
 

@@ -3,14 +3,16 @@
 import pytest
 
 import ca.store
-from enroll import crls, issuance, scheduler, store, timekeeping
+from enroll import crls, issuance, mails, people, renewal, scheduler, store, timekeeping
 from enroll.acme import credentials
+from enroll.enrollment import SUPERSEDED
 from enroll.refusals import Refusal
-from enroll.states import State
+from enroll.states import LABELS, Event, State
+from enroll.transitions import apply, end_certificate
 from gateway.running.lists import Publisher, begin
 from tests.enroll.acme.acme_world import FQDN, csr, world
 from tests.enroll.test_flow import FLOW, first_login, picked_up
-from tests.offices import admit, clock_of, letter_of, open_office
+from tests.offices import admit, clock_of, delivered, letter_of, open_office
 
 DAY = 86_400
 LEAPS = {"four years": 1_460, "a year": 365, "a month": 31, "an hour back": -1 / 24, "a year back": -365}
@@ -39,6 +41,8 @@ async def everybody(office):
         await issuance.complete(office, request_id)
         token = await issuance.prepare_download(office, request_id, "abc", "standard", actor=user_id)
         await issuance.download(office, token, request_id, actor=user_id)
+    request_id, at = letters["INUSE001"], office.now()
+    await office.database.write(lambda db: apply(db, office, request_id, Event.USE, at, actor="INUSE001"))
     await scheduler.tick(office)
 
 
@@ -107,6 +111,84 @@ async def test_a_long_weekend_needs_nobody(office):
     assert timekeeping.doubt_now(office) is None
     line = store.audit_page(office.database.read(), "clock", 1)[0]
     assert (line["action"], line["detail"]) == ("clock.leapt", {"seconds": 4 * DAY})
+
+
+async def test_what_expired_by_a_wrong_clock_is_alive_again(office):
+    """Also when an operator had confirmed it: live enrollments and open pick-ups, but for the keys that were
+    wiped, are as they were; nobody gets 403 with a certificate that is valid for years."""
+    await everybody(office)
+    held = store.enrollments_of(office.database.read(), "INUSE001")[0]
+    print_ = ca.store.find_by_serial(office.database.read(), held.serial).fingerprint
+    clock_of(office).leap(days=1_460)
+    await timekeeping.confirm(office, actor="desk")
+    await scheduler.tick(office)
+    with pytest.raises(Refusal) as refused:
+        renewal.check_lives(store.enrollment_of(office.database.read(), held.serial), office.now())
+    assert refused.value.code == "renewal_over"
+    clock_of(office).leap(days=-1_460)
+    await timekeeping.confirm(office, actor="desk")
+    found = store.enrollment_of(office.database.read(), held.serial)
+    renewal.check_lives(found, office.now())
+    assert found.state is held.state
+    waiting = store.enrollments_of(office.database.read(), "WAITING1")[0]
+    await issuance.submit(office, waiting.request_id, actor="WAITING1")
+    clock_of(office).set(held.not_after_at - 20 * DAY)
+    assert (await renewal.look(office, print_)).renewal.state is State.ACCEPTED
+
+
+async def test_revoking_everything_misses_nothing_by_a_clock_ahead(office):
+    """A user disabled while the clock is years ahead: what only seems to have expired ends, too."""
+    await everybody(office)
+    clock_of(office).leap(days=1_460)
+    assert await people.disable_user(office, "INUSE001", actor="desk") == 1
+    clock_of(office).leap(days=-1_460)
+    found = store.enrollments_of(office.database.read(), "INUSE001")[0]
+    assert found.state is State.REVOKED
+    assert ca.store.find_by_serial(office.database.read(), found.serial).status == "revoked"
+
+
+async def test_what_a_renewal_replaced_says_so(office):
+    """D3: the certificate that ends some days after its renewal's first use names no reissue as the cause."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    old = store.enrollment(office.database.read(), request_id)
+    clock_of(office).set(old.not_after_at - 20 * DAY)
+    print_ = ca.store.find_by_order(office.database.read(), request_id).fingerprint
+    begun = await renewal.submit(office, print_, actor=FLOW)
+    await issuance.complete(office, begun.request_id)
+    token = await issuance.prepare_download(office, begun.request_id, "abc", "standard", actor=FLOW)
+    await issuance.download(office, token, begun.request_id, actor=FLOW)
+    await first_login(office, begun.request_id)
+    clock_of(office).advance(days=6)
+    await scheduler.tick(office)
+    ended = store.enrollment(office.database.read(), request_id)
+    assert (ended.state, LABELS[ended.state]) == (
+        State.RENEWED,
+        ("更新により無効", "Replaced by its renewal"),
+    )
+    with pytest.raises(Refusal) as refused:
+        renewal.check_lives(ended, office.now())
+    assert refused.value.code == "renewed"
+
+
+async def test_only_a_reissue_is_told_as_one(office):
+    """An operator or a client may give "superseded" as the reason: that is a revocation, and called one."""
+    await everybody(office)
+    found = store.enrollments_of(office.database.read(), "INUSE001")[0]
+    at = office.now()
+    await office.database.write(
+        lambda db: end_certificate(db, office, found.serial, SUPERSEDED, at, actor="desk")
+    )
+    assert store.enrollment(office.database.read(), found.request_id).state is State.REVOKED
+
+
+async def test_a_letter_about_what_is_over_is_not_sent(office):
+    """A queued letter whose request is over by date is cancelled: after 31 days nobody can use it."""
+    await admit(office)
+    clock_of(office).advance(days=31)
+    assert [letter.name for letter in await delivered(office) if "pickup" in letter.name] == []
+    states = {row["kind"]: (row["state"], row["result"]) for row in mails.listed(office.database.read())}
+    assert states["pickup"] == ("cancelled", "the request is closed")
 
 
 async def test_a_confirmed_leap_that_was_wrong_has_its_way_back(office):

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 import ca.store
 from enroll import applications, issuance, login, people, pickup, renewal, scheduler, store
+from enroll.enrollment import state_at
 from enroll.jst import day_of
 from enroll.refusals import Refusal
 from enroll.states import Event, State
@@ -374,7 +375,12 @@ async def test_the_renewal_period_has_its_last_second(tmp_path, grace_days):
         await issuance.submit(office, look.renewal.request_id, actor=FLOW)
         clock_of(office).advance(seconds=1)
         await scheduler.close_overdue(office)
-        assert store.enrollment(office.database.read(), request_id).state is State.EXPIRED
+        with pytest.raises(Refusal) as refused:
+            await renewal.look(office, print_of(office, request_id))
+        assert refused.value.code == "renewal_over"
+        # What has expired is said so, and not stored: nothing was done to it.
+        found = store.enrollment(office.database.read(), request_id)
+        assert (found.state, state_at(found, office.now())) == (State.PICKED_UP, State.EXPIRED)
 
 
 async def test_an_order_outlives_the_certificate_it_renews(office):

@@ -11,10 +11,13 @@ from enroll.enrollment import (
     WipeKey,
     advance,
     fetchable,
+    state_at,
 )
 from enroll.refusals import Refusal
+from enroll.renewal import check_lives
 from enroll.settings import Settings
-from enroll.states import ENDED, LABELS, TRANSITIONS, Event, State
+from enroll.states import CAUSES, ENDED, LABELS, TRANSITIONS, Event, State
+from gateway.words import REFUSALS
 
 AT = 1_800_000_000
 SETTINGS = Settings()
@@ -33,25 +36,25 @@ WITH_KEY = replace(BASE, serial="ab", sealed_key=b"sealed", issued_at=AT - 10)
 
 # One row per state, one letter per event: what it leads to, "." for refused.
 LETTERS = {
-    "a": State.ACCEPTED, "n": State.ANNOUNCED, "l": State.AUTHENTICATED, "p": State.PROCESSING,
+    "a": State.ACCEPTED, "m": State.ANNOUNCED, "l": State.AUTHENTICATED, "p": State.PROCESSING,
     "i": State.ISSUED, "d": State.PICKED_UP, "u": State.IN_USE, "c": State.CLOSED,
-    "s": State.SUPERSEDED, "r": State.REVOKED, "e": State.EXPIRED, "w": State.WITHDRAWN,
+    "s": State.SUPERSEDED, "n": State.RENEWED, "r": State.REVOKED, "w": State.WITHDRAWN,
 }  # fmt: skip
 EVENTS = list(Event)
 EXPECTED = """
-               announce authenticate submit issue download use close supersede revoke expire withdraw
-accepted       n        l            p      .     .        .   c     s         .      e      w
-announced      n        l            p      .     .        .   c     s         .      e      w
-authenticated  l        l            p      .     .        .   c     s         .      e      w
-processing     p        p            p      i     .        .   .     s         r      .      w
-issued         i        i            i      i     d        u   c     s         r      e      w
-picked_up      d        d            d      d     d        u   d     s         r      e      w
-in_use         .        .            .      .     .        u   u     s         r      e      w
-closed         .        .            .      .     .        .   .     .         .      .      .
-superseded     .        .            .      .     .        .   .     .         .      .      .
-revoked        .        .            .      .     .        .   .     .         .      .      .
-expired        .        .            .      .     .        .   .     .         .      .      .
-withdrawn      .        .            .      .     .        .   .     .         .      .      .
+               announce authenticate submit issue download use close supersede replace revoke withdraw
+accepted       m        l            p      .     .        .   c     s         .       .      w
+announced      m        l            p      .     .        .   c     s         .       .      w
+authenticated  l        l            p      .     .        .   c     s         .       .      w
+processing     p        p            p      i     .        .   .     s         .       r      w
+issued         i        i            i      i     d        u   c     s         n       r      w
+picked_up      d        d            d      d     d        u   d     s         n       r      w
+in_use         .        .            .      .     .        u   u     s         n       r      w
+closed         .        .            .      .     .        .   .     .         .       .      .
+superseded     .        .            .      .     .        .   .     .         .       .      .
+renewed        .        .            .      .     .        .   .     .         .       .      .
+revoked        .        .            .      .     .        .   .     .         .       .      .
+withdrawn      .        .            .      .     .        .   .     .         .       .      .
 """
 
 
@@ -74,9 +77,75 @@ def test_every_cell(state, event, expected):
 
 
 def test_the_table_is_complete():
-    """The expectation names every state and event that exists, and each state has two labels."""
-    assert {(s, e) for s, e, _ in cells()} == {(s, e) for s in State for e in Event}
+    """The expectation names every state that is stored and every event, and each state has two labels."""
+    stored = set(State) - {State.EXPIRED}
+    assert {(s, e) for s, e, _ in cells()} == {(s, e) for s in stored for e in Event}
     assert set(TRANSITIONS) == set(State) == set(LABELS)
+
+
+def test_expired_is_never_stored():
+    """A stored state claims no more than what was done: no event leads to what a date alone says."""
+    reached = {following for row in TRANSITIONS.values() for following in row.values()}
+    assert State.EXPIRED not in reached
+    assert reached == set(State) - {State.EXPIRED, State.ACCEPTED}
+
+
+YEAR = 365 * 86_400
+WAITS = replace(BASE, window_ends_at=AT)
+RENEWS = replace(WAITS, kind="renewal")
+HELD = replace(WITH_KEY, state=State.IN_USE, submitted_at=AT - 9, not_after_at=AT - 1)
+
+
+@pytest.mark.parametrize(
+    ("enrollment", "before", "then"),
+    [
+        (WAITS, State.ACCEPTED, State.CLOSED),
+        (RENEWS, State.ACCEPTED, State.EXPIRED),
+        (replace(WAITS, submitted_at=AT - 9, state=State.PROCESSING), State.PROCESSING, State.PROCESSING),
+        (replace(WAITS, window_ends_at=None), State.ACCEPTED, State.ACCEPTED),
+        (replace(HELD, state=State.ISSUED), State.ISSUED, State.EXPIRED),
+        (replace(HELD, state=State.PICKED_UP), State.PICKED_UP, State.EXPIRED),
+        (HELD, State.IN_USE, State.EXPIRED),
+        # Ended before its time: that is the cause, also afterwards.
+        (replace(HELD, state=State.REVOKED, ended_at=AT - 5), State.REVOKED, State.REVOKED),
+        (replace(HELD, state=State.CLOSED, ended_at=AT - 5), State.CLOSED, State.CLOSED),
+        (replace(WAITS, state=State.WITHDRAWN, ended_at=AT - 5), State.WITHDRAWN, State.WITHDRAWN),
+        # Expired or over first, and replaced afterwards: time was the cause.
+        (replace(HELD, state=State.SUPERSEDED, ended_at=AT + 5), State.SUPERSEDED, State.EXPIRED),
+        (replace(WAITS, state=State.SUPERSEDED, ended_at=AT + 5), State.SUPERSEDED, State.CLOSED),
+    ],
+)
+def test_what_time_ends_is_computed(enrollment, before, then):
+    """From its date on it is over, a second before it is not: whatever the clock said in between."""
+    for _ in ("once", "and again"):
+        assert state_at(enrollment, AT - 1) is before
+        assert state_at(enrollment, AT) is then
+        assert state_at(enrollment, AT + 4 * YEAR) is then
+
+
+def test_each_cause_has_its_own_words():
+    """Whoever comes with a certificate that has ended reads why, and reads nothing else: the whole table."""
+    assert set(CAUSES) == ENDED
+    for language in (0, 1):
+        said = [(REFUSALS[code].title[language], REFUSALS[code].text[language]) for code in CAUSES.values()]
+        assert len({title for title, _ in said}) == len({text for _, text in said}) == len(CAUSES)
+        assert len({label[language] for label in LABELS.values()}) == len(State)
+    told_of_reissue = [state for state, label in LABELS.items() if "再発行" in label[0]]
+    told_of_reissue += [state for state, code in CAUSES.items() if "再発行により" in REFUSALS[code].text[0]]
+    assert set(told_of_reissue) == {State.SUPERSEDED}
+
+
+@pytest.mark.parametrize(("state", "code"), CAUSES.items())
+def test_who_comes_with_what_has_ended_is_told_why(state, code):
+    """One function says it for every door: the stored cause, or the date; and nothing while it lives."""
+    ended = replace(HELD, state=state, not_after_at=AT + YEAR, ended_at=AT)
+    at = AT
+    if state is State.EXPIRED:
+        ended, at = replace(HELD, not_after_at=AT - 1), AT
+    with pytest.raises(Refusal) as refused:
+        check_lives(ended, at)
+    assert refused.value.code == code
+    check_lives(replace(HELD, not_after_at=AT), AT)
 
 
 def test_the_manuals_words_are_the_manuals():
@@ -91,7 +160,7 @@ def test_issue_opens_the_window():
     assert advance(issued, Event.ISSUE, AT + 5, SETTINGS) == (issued, ())
 
 
-@pytest.mark.parametrize("event", [Event.USE, Event.CLOSE, Event.REVOKE, Event.EXPIRE])
+@pytest.mark.parametrize("event", [Event.USE, Event.CLOSE, Event.REVOKE, Event.REPLACE])
 def test_the_key_is_wiped_when_it_has_served(event):
     """D2: at first login, at the window's end, and at every other end."""
     after, effects = advance(replace(WITH_KEY, state=State.PICKED_UP), event, AT, SETTINGS)

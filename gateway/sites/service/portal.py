@@ -9,7 +9,7 @@ from aiohttp import web
 
 from ca.store import CertificateRecord
 from enroll import login, mails, renewal, store
-from enroll.enrollment import Enrollment
+from enroll.enrollment import Enrollment, state_at
 from enroll.jst import days_left
 from enroll.office import Office
 from enroll.openings import renewable_from
@@ -121,7 +121,7 @@ def _certificate(
     record: CertificateRecord, issuer: str, origin: Enrollment, at: int, presented: str | None
 ) -> Certificate:
     over = at > record.not_after_at
-    label = LABELS[State.EXPIRED if over and record.status == "issued" else origin.state]
+    label = LABELS[state_at(origin, at)]
     tone: Tone = "bad" if over or record.status == "revoked" else "good"
     return Certificate(
         record.subject_cn,

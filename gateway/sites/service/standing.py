@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from enroll.enrollment import Enrollment
+from enroll.enrollment import Enrollment, state_at
 from enroll.jst import days_left
 from enroll.states import LABELS, LIVE, WAITING, State
 
@@ -69,10 +69,9 @@ def standing(enrollments: Sequence[Enrollment], at: int, warn_days: int) -> Stan
     newest = next((e for e in enrollments if e.kind != "renewal"), None)
     if newest is None:
         return Standing(("なし", "None"), "plain", None, None)
-    if newest.state in LIVE:
-        return Standing(LABELS[State.EXPIRED], "bad", newest, None)
-    under_way = newest.state in WAITING or newest.state is State.PROCESSING
-    return Standing(LABELS[newest.state], "warn" if under_way else "bad", newest, None)
+    state = state_at(newest, at)
+    under_way = state in WAITING or state is State.PROCESSING
+    return Standing(LABELS[state], "warn" if under_way else "bad", newest, None)
 
 
 def counts(enrollment: Enrollment, at: int) -> bool:
