@@ -54,7 +54,7 @@ def parse_bounce(content: bytes) -> Bounce:
     return Bounce(int(named[1]), int(named[2]), said[:_LONGEST])
 
 
-async def record_bounce(office: Office, bounce: Bounce) -> bool:
+async def record_bounce(office: Office, bounce: Bounce, *, actor: str) -> bool:
     """Marks the letter as failed, for the help desk to see (R17); False when it was recorded already.
 
     Refusal("not_found", "mail") for a letter that we never sent.
@@ -66,7 +66,7 @@ async def record_bounce(office: Office, bounce: Bounce) -> bool:
             raise Refusal("not_found", field="mail")
         if not mails.mark_bounced(db, bounce.letter, f"bounced: {bounce.said}"):
             return False
-        store.audit(db, office.now(), "bounce", "mail.bounced", letter["user_id"], letter=bounce.letter)
+        store.audit(db, office.now(), actor, "mail.bounced", letter["user_id"], letter=bounce.letter)
         return True
 
     return await office.database.write(work)

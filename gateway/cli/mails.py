@@ -78,12 +78,20 @@ async def _deliver(house: House) -> Answer:
     # A pass takes up to fifty letters; what fails is put back for later, so this ends.
     while (sent := await deliver_due(house.office, house.transport)) > 0:
         accepted += sent
+    if accepted:
+        await _noted(house, "letters.delivered", letters=accepted)
     letters, held = _standing(house), mails.held(house.office.database.read())
     lines = [f"accepted: {accepted}, still queued: {letters.waiting}", *_said_of_lanes(letters)]
     if held:
         lines.append(f"{held} are held back; to let them go: sekisho mail release")
     value = {"delivered": accepted, "waiting": letters.waiting, "held": held, "refused": _lanes(letters)}
     return answer(value, *lines)
+
+
+async def _noted(house: House, action: str, **told: Any) -> None:
+    """Says in the trail that an operator did by hand what the scheduler does by itself."""
+    at, by = house.office.now(), actor()
+    await house.office.database.write(lambda db: store.audit(db, at, by, action, "queue", **told))
 
 
 @house_command(_MAIL, "release")
@@ -203,7 +211,7 @@ async def _bounce(house: House, file: BinaryIO) -> Answer:
     For the mailbox of mail.return_path: `sekisho mail list` then says so where it said sent.
     """
     bounce = parse_bounce(file.read(MAX_BYTES + 1))
-    fresh = await record_bounce(house.office, bounce)
+    fresh = await record_bounce(house.office, bounce, actor=actor())
     letter = mails.shown(house.office.database.read(), bounce.letter)
     assert letter is not None
     user_id = letter["user_id"]
@@ -226,6 +234,8 @@ async def _notify(house: House, day: datetime | None) -> Answer:
     timekeeping.check(house.office)
     today = day.date() if day is not None else day_of(house.office.now())
     queued = asdict(await notify(house.office, today, again=True))
+    if any(queued.values()):
+        await _noted(house, "notices.queued", day=today.isoformat(), **queued)
     return answer(
         {"date": today.isoformat(), "queued": queued},
         f"{today}: queued {queued['renewal_30']} first and {queued['renewal_7']} second renewal mails",

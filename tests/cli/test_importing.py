@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from enroll import sameness
 from tests.cli.conftest import Ran, Shell
+from tests.offices import PASSPHRASE
 
 _HEAD = "policy_number,name,mail,user_id,role,notice_by\n"
 
@@ -323,3 +327,24 @@ def test_organisations_are_imported(peopled: Shell, tmp_path: Path) -> None:
     assert listed["2000-0002"]["name"] == "乙社"
     again = peopled("org", "import", str(file)).value["import"]
     assert (again["added"], again["exists"], again["refused"]) == (0, 2, 3)
+
+
+def test_a_killed_import_goes_on(peopled: Shell, tmp_path: Path) -> None:
+    """kill -9 in the middle: what was recorded stays whole, and the same command records the rest, once."""
+    file = tmp_path / "many.csv"
+    rows = [f"12345678,N{number},n{number}@example.jp" for number in range(1_500)]
+    file.write_text("policy_number,name,mail\n" + "\n".join(rows) + "\n")
+    environment = {**os.environ, "SEKISHO_DATA": str(peopled.data), "SEKISHO_PASSPHRASE": PASSPHRASE}
+    words = [Path(sys.executable).with_name("sekisho"), "user", "import", str(file)]
+    with subprocess.Popen(
+        words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as running:
+        assert running.stderr is not None
+        # Its first line of progress: 500 rows are done, and hardly more.
+        assert running.stderr.readline().startswith(b"500 of 1,500 rows")
+        running.kill()
+    before = len(peopled("user", "list").value["users"])
+    assert 500 < before <= 1_501
+    done = peopled("user", "import", str(file)).value["import"]
+    assert (done["exists"], done["added"], done["refused"]) == (before - 1, 1_501 - before, 0)
+    assert len(peopled("mail", "list", "--limit", "5000").value["mails"]) == 2 * 1_501

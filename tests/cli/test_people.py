@@ -232,3 +232,34 @@ def test_rejected_application(peopled: Shell) -> None:
     )
     assert peopled("application", "reject", number, "--note", "x").error["code"] == "conflict"
     assert peopled("application", "approve", "999").error["field"] == "application"
+
+
+def test_the_same_person_is_not_added_twice(peopled: Shell) -> None:
+    """By name and address in any spelling; a second user ID on purpose is named with --user-id."""
+    again = peopled("user", "add", "１２３４５６７８", "年金\u3000太郎", "TARO@Example.JP").error
+    assert (again["code"], again["field"]) == ("conflict", "name")
+    assert again["message"] == "this person is recorded already as K12345678"
+    assert "--user-id" in again["hint"]
+    assert peopled("user", "add", "12345678", "年金 太郎", "other@example.jp").code == 0
+    second = peopled("user", "add", "12345678", "年金 太郎", "taro@example.jp", "--user-id", "ksecond")
+    assert second.value["user"]["user_id"] == "KSECOND"
+
+
+def test_a_change_keeps_the_person_comparable(peopled: Shell) -> None:
+    """After a change of name, address or organisation the new facts are what people are compared by."""
+    assert peopled("user", "change", "K12345678", "--name", "ﾈﾝｷﾝ ﾀﾛｳ", "--mail", "New@EXAMPLE.jp").code == 0
+    assert peopled("user", "add", "12345678", "ネンキン タロウ", "new@example.jp").error["code"] == "conflict"
+    assert peopled("user", "add", "12345678", "年金 太郎", "taro@example.jp").code == 0
+    assert peopled("org", "change", "12345678", "--number", "99990001").code == 0
+    assert peopled("user", "add", "99990001", "ネンキンタロウ", "NEW@example.jp").error["code"] == "conflict"
+
+
+def test_ids_are_read_as_pasted(peopled: Shell) -> None:
+    """User IDs, request IDs and numbers on the command line, with what a paste brings along."""
+    assert peopled("user", "show", "\u200bｋ1234\u30fc5678\u00a0").value["user"]["user_id"] == "K12345678"
+    request = peopled("request", "list", "--user", "k1234-5678").value["requests"][0]["request_id"]
+    typed = "\u2212".join(request[at : at + 4] for at in range(0, 16, 4))
+    assert peopled("request", "show", f"\ufeff{typed}").value["request"]["request_id"] == request
+    assert peopled("user", "list", "--org", "１２３４５６７８").code == 0
+    assert peopled("audit", "show", "--subject", f"{typed}\u200e").value["audit"] != []
+    assert peopled("request", "show", typed[:-1]).error["code"] == "not_found"

@@ -92,10 +92,10 @@ async def test_the_desk_sees_what_came_back(office):
     await admit(office)
     await delivered(office)
     bounce = parse_bounce(dsn())
-    assert await record_bounce(office, bounce)
+    assert await record_bounce(office, bounce, actor="test")
     letter = mails.shown(office.database.read(), 1)
     assert (letter["state"], letter["result"]) == ("failed", "bounced: 5.1.1 smtp; 550 5.1.1 User unknown")
-    assert not await record_bounce(office, bounce)
+    assert not await record_bounce(office, bounce, actor="test")
     trail = store.audit_page(office.database.read(), letter["user_id"], 20)
     assert [line["action"] for line in trail].count("mail.bounced") == 1
 
@@ -109,6 +109,6 @@ async def test_nobody_else_marks_a_letter(office, number, created_at, sent):
     if sent:
         await delivered(office)
     with pytest.raises(Refusal) as raised:
-        await record_bounce(office, Bounce(number, created_at, "x"))
+        await record_bounce(office, Bounce(number, created_at, "x"), actor="test")
     assert (raised.value.code, raised.value.field) == ("not_found", "mail")
     assert mails.shown(office.database.read(), 1)["state"] == ("sent" if sent else "queued")

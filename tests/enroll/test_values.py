@@ -72,6 +72,21 @@ def test_days_left_counts_days_not_hours():
     assert day_of(moment("2029-11-22 08:59:59")) == date(2029, 11, 22)
 
 
+def test_drawn_passwords_are_hashed_quickly_and_chosen_ones_are_not():
+    """65 and 87 bits need no slow hash; what is short or has other letters cannot be hashed so by mistake."""
+    for secret in (identifiers.new_login_password(), identifiers.new_issue_password()):
+        stored = passwords.hash_drawn(secret)
+        assert stored.startswith("$argon2id$v=19$m=1024,t=1,p=1$")
+        assert passwords.verify_password(secret, stored)
+        assert not passwords.verify_password(secret[:-1], stored)
+        assert not passwords.verify_password(secret.swapcase(), stored)
+    assert passwords.hash_password("Tegata2026").startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    for other in ("Tegata2026", identifiers.new_issue_password()[:11], "1" * 12):
+        with pytest.raises(ValueError, match="hash it with hash_password"):
+            passwords.hash_drawn(other)
+    assert len(identifiers._ISSUE_ALPHABET) ** 12 >= 2**65
+
+
 def test_passwords_verify_and_reject():
     """argon2id; the wrong password and nobody's hash are False; full-width input is the same."""
     stored = passwords.hash_password("Tegata2026")

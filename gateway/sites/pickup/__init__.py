@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from enroll import identifiers, pickup
+from enroll import identifiers, pickup, store
 from enroll.enrollment import Enrollment
 from enroll.refusals import Refusal
 from gateway import http, pages, references, sessions
@@ -95,6 +95,9 @@ async def _logout(request: web.Request) -> web.StreamResponse:
     session = await sessions.find(office, request, SITE)
     if session is not None:
         await sessions.end(office, session, response)
+        await office.database.write(
+            lambda db: store.audit(db, office.now(), session.subject, "pickup.logout", session.subject)
+        )
     return response
 
 

@@ -188,6 +188,31 @@ async def test_full_width_and_spaces_are_read_as_meant(site):
     assert page.path == "/menu"
 
 
+@pytest.mark.parametrize(
+    "pasted",
+    ["\u200b{}\ufeff", "\u200e{}\u200f", "{}\u00a0", "\u3000{}\n", "\u202a{}\u202c", "\u00ad{}\u2060"],
+)
+async def test_what_a_paste_brings_along_is_taken_off(site, pasted):
+    """User ID, issue password and request ID out of a mail, with what nobody sees and with any hyphen."""
+    letter = await letter_of(site.office, "pickup")
+    password, request_id = letter.value("証明書発行用パスワード"), letter.value("リクエストID")
+    visitor = site.visitor()
+    halves = f"{password[:8]}\u200b{password[8:]}"
+    fields = {"user_id": pasted.format("k1234\u2212５６７８"), "password": pasted.format(halves)}
+    assert (await visitor.post("/login", fields)).path == "/menu"
+    grouped = "\u30fc".join(request_id[at : at + 4] for at in range(0, 16, 4))
+    page = await visitor.post("/certificate", typed(pasted.format(grouped)))
+    assert page.path == "/certificate/download"
+
+
+@pytest.mark.parametrize("change", [str.swapcase, lambda text: text + "a", lambda text: text[:-1]])
+async def test_another_password_is_another_one(site, change):
+    """The twin: letters and their case are what the password is."""
+    password = (await letter_of(site.office, "pickup")).value("証明書発行用パスワード")
+    page = await site.visitor().post("/login", {"user_id": USER, "password": change(password)})
+    assert page.status == 403
+
+
 async def test_guessing_is_stopped(site):
     """R25: after ten failures 429 with Retry-After, also for the right password."""
     password = (await letter_of(site.office, "pickup")).value("証明書発行用パスワード")

@@ -161,6 +161,20 @@ async def test_a_user_id_typed_with_the_input_method_on(service: Served, typed: 
     assert page.path == "/portal/password"
 
 
+async def test_a_first_password_is_taken_as_pasted_and_a_chosen_one_as_typed(service: Served) -> None:
+    """Out of a letter with what a paste brings along; of a password that was chosen nothing is taken off."""
+    initial, mine = await first_password(service), await fetched(service)
+    visitor = mine.visitor(service)
+    pasted = f"\u200b{initial[:6]}\u00a0{initial[6:]}\ufeff\u2212"
+    assert (await log_in(visitor, f"\u200e{USER[:3]}\u30fc{USER[3:]}", pasted)).path == "/portal/password"
+    chosen = "Tegata-2026-x"
+    fields = {"current": pasted, "new": chosen, "confirmation": chosen}
+    assert (await visitor.post("/portal/password", fields)).path == "/portal/"
+    assert (await log_in(mine.visitor(service), USER, chosen.replace("-", ""))).status == 403
+    assert (await log_in(mine.visitor(service), USER, chosen.replace("-", "\u2212"))).status == 403
+    assert (await log_in(mine.visitor(service), USER, chosen)).path == "/portal/"
+
+
 async def test_login_from_another_site_is_refused(service: Served) -> None:
     """V40: the browser would send the certificate along; our own pages alone may log in."""
     visitor = (await fetched(service)).visitor(service)

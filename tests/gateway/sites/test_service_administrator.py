@@ -188,6 +188,23 @@ async def test_a_bad_field_of_an_addition_is_told_beside_it(
     assert store.applications(service.office.database.read(), state="submitted") == []
 
 
+@pytest.mark.parametrize("name", ["年金 太郎", "年金\u3000太郎", "\u200b年金 太郎"])
+async def test_somebody_who_is_a_user_already_is_told(service: Served, name: str) -> None:
+    """However name and address are typed: no second user of the same person by oversight."""
+    visitor = await admin_at_home(service)
+    known = store.user(service.office.database.read(), USER)
+    assert known is not None
+    fields = {"name": name, "mail": known.mail.upper(), "role": "member", "notice_by": "mail"}
+    page = await visitor.post("/portal/addition", fields)
+    assert page.status == 422
+    assert page.error("氏名").startswith("この氏名とメールアドレスの利用者はすでに登録されています。")
+    assert store.applications(service.office.database.read(), state="submitted") == []
+    # A user ID of its own says that it is meant; and the same application twice is one.
+    first = await visitor.post("/portal/addition", fields | {"user_id": "ksecond"})
+    again = await visitor.post("/portal/addition", fields | {"user_id": "ＫＳＥＣＯＮＤ", "name": f"{name} "})
+    assert first.path == again.path
+
+
 async def test_every_bad_field_of_an_addition_is_told_at_once(service: Served) -> None:
     """Nobody sends the form once for each mistake; the good fields have no message."""
     visitor = await admin_at_home(service)

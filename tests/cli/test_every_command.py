@@ -1,0 +1,234 @@
+"""Every command there is, in one table: what it leaves in the audit trail, and that it tells no secret.
+
+A new command fails here until it has its row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import click
+import pytest
+
+from enroll import applications, issuance
+from gateway.cli import main
+from gateway.house import opened_house
+from tests.cli.conftest import Ran, Shell
+from tests.enroll.test_bounces import dsn
+from tests.offices import PASSPHRASE
+
+_NEW = "another horse battery staple"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A command as it is typed, and the action that it leaves in the trail; "" for one that changes nothing.
+
+    ``{name}`` is one of ``_facts``. ``failed``: it ends with 1, and is recorded all the same
+    (None: as the machine is).
+    """
+
+    words: str
+    action: str = ""
+    failed: bool | None = False
+
+
+#: A line of the trail: number, actor, action.
+Line = tuple[int, str, str]
+Day = list[tuple[Row, Ran, list[Line]]]
+
+#: A day at the desk, in order.
+DAY = (
+    Row("notify run --date {notice_day}", "notices.queued"),
+    Row("cert list"),
+    Row("cert show {serial}"),
+    Row("cert crl {crl}", "crl.written"),
+    Row("cert revoke {serial}", "certificate.revoked"),
+    Row("org add 20000001 甲社", "organisation.added"),
+    Row("org change 20000001 --name 乙社", "organisation.changed"),
+    Row("org disable 20000001", "organisation.disabled"),
+    Row("org enable 20000001", "organisation.enabled"),
+    Row("org import {organisations}", "organisation.added"),
+    Row("org list"),
+    Row("user add 12345678 厚生 h@example.jp --user-id KADD1", "user.added"),
+    Row("user change KADD1 --name 花子", "user.changed"),
+    Row("user reset-password KADD1", "password.reset"),
+    Row("user import {people} --hold-letters", "user.added"),
+    Row("user list"),
+    Row("user show KADD1"),
+    Row("mail release", "letters.released"),
+    Row("mail deliver", "letters.delivered"),
+    Row("mail retry", "mail.retried"),
+    Row("mail list"),
+    Row("mail show 1"),
+    Row("mail bounce {bounce}", "mail.bounced"),
+    Row("application list"),
+    Row("application show {application}"),
+    Row("application approve {application}", "application.approved"),
+    Row("application reject {other} --note no", "application.rejected"),
+    Row("request reissue K12345678 --reason pc_change", "application.approved"),
+    Row("request list"),
+    Row("request show {request}"),
+    Row("ca add NEXT-CA", "ca.added"),
+    Row("ca list"),
+    Row("eab create K12345678", "credential.created"),
+    Row("eab list K12345678"),
+    Row("eab withdraw {kid}", "credential.withdrawn"),
+    Row("session list"),
+    Row("session end --user K12345678", "session.ended"),
+    Row("clock show"),
+    Row("clock confirm", "clock.confirmed"),
+    Row("audit show --limit 1000"),
+    Row("reference show {reference}"),
+    Row("user disable KADD1", "user.disabled"),
+    Row("user enable KADD1", "user.enabled"),
+    Row("doctor", failed=None),
+    Row("reload", "gateway.reload", failed=True),
+    Row("passphrase change", "passphrase.changed"),
+)
+#: Commands that are no part of such a day, and why they have no line.
+APART = {
+    "init": "there is no trail yet",
+    "serve": "what it does, others ask for; each of that has its line",
+    "demo": "a sandbox of its own",
+}
+#: What prints a secret, once, and takes it back if nobody could read it (tests/cli/test_output.py).
+TELLS_A_SECRET = {"eab create"}
+
+
+def _leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[str]:
+    for name, each in group.commands.items():
+        if isinstance(each, click.Group):
+            yield from _leaves(each, (*path, name))
+        else:
+            yield " ".join((*path, name))
+
+
+def _path(row: Row) -> str:
+    first, second = row.words.split()[:2] if " " in row.words else (row.words, "")
+    return f"{first} {second}" if isinstance(main.commands[first], click.Group) else first
+
+
+def test_every_command_has_its_row() -> None:
+    """Whoever adds a command says here what it leaves in the trail."""
+    assert sorted({*map(_path, DAY), *APART}) == sorted(_leaves(main))
+
+
+def _facts(shell: Shell, place: Path) -> dict[str, str]:
+    """What the commands of the day are about."""
+    (place / "orgs.csv").write_text("policy_number,name\n20000002,丙社\n")
+    (place / "people.csv").write_text("policy_number,name,mail\n12345678,X,x@example.jp\n")
+
+    async def work() -> tuple[int, int]:
+        async with opened_house(shell.data, PASSPHRASE) as house:
+            first = await applications.apply_reissue(
+                house.office, "K12345678", "pc_change", channel="online", actor="K12345678"
+            )
+            second = await applications.apply_reissue(
+                house.office, "KOTHER", "pc_change", channel="online", actor="KOTHER"
+            )
+            return first, second
+
+    assert shell("user", "add", "12345678", "別", "o@example.jp", "--user-id", "KOTHER").code == 0
+    request = shell("request", "list", "--user", "K12345678").value["requests"][0]["request_id"]
+    serial = issued_for(shell, request)
+    application, other = asyncio.run(work())
+    with sqlite3.connect(shell.data / "sekisho.db") as db:
+        queued_at = db.execute("SELECT created_at FROM mails WHERE id = 2").fetchone()[0]
+        day = db.execute(
+            "SELECT date(not_after_at - 20 * 86400, 'unixepoch') FROM enrollments WHERE serial = ?", [serial]
+        ).fetchone()[0]
+        db.execute(
+            "INSERT INTO sessions(token_hash, site, subject, fingerprint, data, created_at, seen_at, ends_at)"
+            " VALUES ('0', 'service', 'K12345678', '', '{}', ?, ?, ?)", [queued_at, queued_at, 2**40],
+        )  # fmt: skip
+        db.execute(
+            "INSERT INTO desk_references(reference, at, site, code, detail)"
+            " VALUES ('2345-679A', ?, 'pickup', 'x', '{}')", [queued_at],
+        )  # fmt: skip
+    (place / "bounce.eml").write_bytes(dsn(f"letter-2.{queued_at}"))
+    return {
+        "organisations": str(place / "orgs.csv"), "people": str(place / "people.csv"),
+        "bounce": str(place / "bounce.eml"), "crl": str(place / "list.crl"), "request": request,
+        "serial": serial, "application": str(application), "other": str(other), "notice_day": day,
+        "reference": "２３４５ー679a",
+    }  # fmt: skip
+
+
+def issued_for(shell: Shell, request_id: str) -> str:
+    """A certificate in use, for a request."""
+
+    async def work() -> str:
+        async with opened_house(shell.data, PASSPHRASE) as house:
+            await issuance.submit(house.office, request_id, actor="K12345678")
+            return (await issuance.complete(house.office, request_id)).serial or ""
+
+    return asyncio.run(work())
+
+
+def _trail(shell: Shell, after: int) -> list[tuple[int, str, str]]:
+    with sqlite3.connect(shell.data / "sekisho.db") as db:
+        return db.execute("SELECT id, actor, action FROM audit WHERE id > ? ORDER BY id", [after]).fetchall()
+
+
+def _newest(shell: Shell) -> int:
+    return max((line[0] for line in _trail(shell, 0)), default=0)
+
+
+@pytest.fixture(scope="module")
+def day(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Day:
+    """Each command of the day with its answer and the lines that it left."""
+    place = tmp_path_factory.mktemp("day")
+    shutil.copytree(ready, place / "data")
+    shell = Shell(place / "data")
+    shell("org", "add", "12345678", "霞が関商事")
+    shell("user", "add", "12345678", "年金 太郎", "taro@example.jp", "--user-id", "K12345678")
+    facts, done = _facts(shell, place), []
+    for row in DAY:
+        before = _newest(shell)
+        # Whoever sets these names somebody else; the trail does not believe it.
+        others = {"LOGNAME": "mallory", "USER": "mallory", "SEKISHO_NEW_PASSPHRASE": _NEW}
+        ran = shell(*(word.format(**facts) for word in row.words.split()), **others)
+        if _path(row) == "eab create":
+            facts["kid"] = ran.value["credentials"][0]["kid"]
+        done.append((row, ran, _trail(shell, before)))
+    return done
+
+
+def test_every_change_is_in_the_trail(day: Day) -> None:
+    """What a command changes stands there, under the real user of the process; looking leaves nothing."""
+    real = f"operator:{pwd.getpwuid(os.getuid()).pw_name}"
+    for row, ran, lines in day:
+        assert row.failed is None or ran.code == int(row.failed), (row.words, ran.out, ran.err)
+        found = [action for _, by, action in lines if by == real]
+        assert (row.action in found) if row.action else not found, (row.words, lines)
+        assert not [by for _, by, _ in lines if "mallory" in by], row.words
+
+
+def test_no_command_tells_a_secret_twice(day: Day) -> None:
+    """Passwords of letters and keys of credentials are in no answer, but for the one that tells its own."""
+    made = next(ran for row, ran, _ in day if _path(row) == "eab create").value["credentials"][0]
+    data = (
+        Path(next(ran for row, ran, _ in day if _path(row) == "cert crl").value["crl"]["file"]).parent
+        / "data"
+    )
+    letters = [path.read_bytes() for path in (data / "outbox").iterdir()]
+    secrets = {made["hmac_key"], *_passwords(letters)}
+    assert len(secrets) >= 6
+    telling = {_path(row) for row, ran, _ in day if any(secret in ran.out + ran.err for secret in secrets)}
+    assert telling == TELLS_A_SECRET
+
+
+def _passwords(letters: list[bytes]) -> Iterator[str]:
+    for letter in letters:
+        body = str(message_from_bytes(letter, policy=policy.default).get_content())
+        yield from re.findall(r"パスワード：(\S+)", body)
