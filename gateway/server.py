@@ -249,7 +249,7 @@ async def _lead(now: Serving) -> None:
     publisher = lists.Publisher()
     tasks = [
         asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(now.house.office))),
-        asyncio.create_task(_repeat("delivery", _DELIVERY, lambda: _deliver(now.house))),
+        asyncio.create_task(_repeat("delivery", _DELIVERY, lambda: _deliver(now))),
         asyncio.create_task(_repeat("revocation lists", _LISTS, lambda: _publish(now, publisher))),
         asyncio.create_task(_tell_inside(now)),
     ]
@@ -294,8 +294,9 @@ async def _tell_inside(now: Serving) -> None:
             await opened.close()
 
 
-async def _deliver(house: House) -> None:
-    while await deliver_due(house.office, house.transport):
+async def _deliver(now: Serving) -> None:
+    # A reload in the middle of a long queue counts from the next hundred letters on.
+    while await deliver_due(now.house.office, now.house.transport):
         continue
 
 

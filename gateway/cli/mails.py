@@ -181,8 +181,12 @@ def _with_next_attempt(
 ) -> dict[str, Any]:
     """The letter as operators see it: tried next when everything it waits for is over."""
     office = house.office
-    moment = queue.next_attempt(db or office.database.read(), dict(letter), office.now(), office.settings)
-    return {**letter, "notice": bool(letter["notice"]), "next_attempt_at": moment}
+    db = db or office.database.read()
+    moment = queue.next_attempt(db, dict(letter), office.now(), office.settings)
+    shown = {**letter, "notice": bool(letter["notice"]), "next_attempt_at": moment}
+    if moment is not None and not letter["result"]:
+        shown["result"] = queue.lane(db, letter["channel"]).said
+    return shown
 
 
 def _standing(house: House) -> queue.Standing:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from enroll import identifiers, listings, store
+from enroll import identifiers, listings, mails, store
 from enroll.changes import (
     change_organisation,
     change_user,
@@ -248,7 +248,18 @@ async def _user_change(house: House, user_id: str, **given: Any) -> Answer:
             f"sekisho request reissue {user_id} --reason mail_lost; if the ID notice did: "
             f"sekisho user reset-password {user_id}"
         )
+        after += _refused_before(house.office, user_id)
     return detail("user", user_record(changed), *after)
+
+
+def _refused_before(office: Office, user_id: str) -> list[str]:
+    """What to type for letters that were refused at an address that has been put right."""
+    refused = mails.listed(office.database.read(), user_id, state="failed")
+    numbers = sorted(each["id"] for each in refused if each["sent_at"] is None)
+    if not numbers:
+        return []
+    told = "; ".join(f"sekisho mail retry --letter {number}" for number in numbers)
+    return [f"Letters that were refused at the old one, and never left: {told}"]
 
 
 @house_command(_USER, "reset-password")

@@ -88,15 +88,15 @@ async def wrong_with(
 
 def warnings_of(house: House, served: Mapping[str, int], now: Callable[[], float] = time.time) -> list[str]:
     """What an operator has to see to while the house still serves. Each ends with what to do."""
-    ending = [
+    return [
         f"the certificate {name} ends in {(end - now()) / 86_400:.0f} days: {_renewing(house)}"
         for name, end in sorted(served.items())
         if now() <= end < now() + _SERVER_SECONDS
     ]
-    return ending + _letters_that_wait(house)
 
 
-def _letters_that_wait(house: House) -> list[str]:
+def late_letters(house: House) -> list[str]:
+    """Warnings of letters that are held, or late. Reads the whole queue: not for an event loop."""
     office = house.office
     letters = queue.standing(office.database.read(), office.now(), office.settings)
     held = [

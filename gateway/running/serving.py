@@ -32,7 +32,7 @@ from gateway.house import House, reopened
 from gateway.listener import Listener, Network
 from gateway.rates import Ledger
 from gateway.running import descriptors, inforce, places
-from gateway.running.figures import Figures, late_lists, resident_bytes, warnings_of, wrong_with
+from gateway.running.figures import Figures, late_letters, late_lists, resident_bytes, warnings_of, wrong_with
 from gateway.running.inforce import Look
 from gateway.running.internal import Readiness
 from gateway.running.journal import Journal
@@ -262,7 +262,8 @@ async def readiness(serving: Serving) -> Readiness:
     """What keeps us from serving, and what an operator has to see to before it does."""
     served = _ends(serving)
     wrong = _others(serving.post) + await wrong_with(serving.house, serving.listener.accepting, served)
-    told = (*_doubts(serving), *warnings_of(serving.house, served), *late_lists(serving.house))
+    letters = await asyncio.to_thread(late_letters, serving.house)
+    told = (*_doubts(serving), *warnings_of(serving.house, served), *late_lists(serving.house), *letters)
     return Readiness(tuple(wrong), told)
 
 

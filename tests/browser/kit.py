@@ -123,7 +123,9 @@ async def served(path: Path, start: int, config: Config, port: int = 0) -> Async
     data = path / "world"
     with socket.create_server(("127.0.0.1", port)) as listening:
         port = listening.getsockname()[1]
-        config = replace(config, listen=Listen(port=port))
+        # Notices at any time: a world begins at whatever hour it is.
+        mail = replace(config.mail, notice_hours="")
+        config = replace(config, listen=Listen(port=port), mail=mail)
         # [upstream] as it is given: a test may want what no file can say.
         (data / FILE_NAME).write_text(toml_of(replace(config, upstream=Behind())))
         clock = ManualClock(start)

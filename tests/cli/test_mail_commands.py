@@ -13,7 +13,7 @@ import pytest
 from ca.clock import ManualClock
 from gateway.config import FILE_NAME
 from gateway.house import House, opened_house
-from gateway.running.figures import Figures, warnings_of
+from gateway.running.figures import Figures, late_letters
 from tests.cli.conftest import Ran, Shell
 from tests.mailserver import MailServer
 from tests.offices import PASSPHRASE
@@ -53,6 +53,7 @@ def test_a_held_queue_is_shown_and_retried(peopled: Shell) -> None:
         assert server.heard["MAIL"] == 1
         waits = refused["held_until_at"]
         assert [row["next_attempt_at"] for row in letters(peopled)] == [waits, waits]
+        assert {row["result"] for row in letters(peopled)} == {"MAIL 553 sender not owned by user"}
         assert peopled("mail", "show", "1").value["mail"]["next_attempt_at"] == waits
         server.answers.clear()
         retried = peopled("mail", "retry")
@@ -88,7 +89,8 @@ def test_failed_letters_are_retried_when_all_are(peopled: Shell) -> None:
         }
         plain = peopled("mail", "retry", json_output=False).out
         assert "failed, and left alone: 2. See why: sekisho mail list --state failed" in plain
-        peopled("user", "change", "K12345678", "--mail", "right@example.jp")
+        changed = peopled("user", "change", "K12345678", "--mail", "right@example.jp", json_output=False)
+        assert "never left: sekisho mail retry --letter 1; sekisho mail retry --letter 2" in changed.out
         assert peopled("mail", "retry", "--all").value == {"retried": {"failed": 2, "waiting": 2}}
         assert peopled("mail", "deliver").value["delivered"] == 2
     assert server.recipients == ["right@example.jp"] * 2
@@ -185,7 +187,7 @@ def test_readyz_warns_of_held_letters_and_late_ones(peopled: Shell) -> None:
     async def warned(house: House, hours: float = 0) -> list[str]:
         clock = ManualClock(house.office.now())
         clock.advance(hours=hours)
-        return warnings_of(replace(house, office=replace(house.office, clock=clock)), {})
+        return late_letters(replace(house, office=replace(house.office, clock=clock)))
 
     assert looked_at(peopled, warned) == []
     late = looked_at(peopled, lambda house: warned(house, 1.1))

@@ -313,6 +313,23 @@ async def test_what_has_left_is_never_tried_again(office):
     assert await office.database.write(lambda db: queue.retry_failed(db, office.now())) == 0
 
 
+async def test_a_folder_that_cannot_be_written_holds_its_letters_only(office):
+    """Postcards have a lane of their own: their folder's fault keeps no mail at home, and none is lost."""
+    await admit(office, "K11111111")
+    await admit(office, "K22222222", notice_by="postcard")
+    file = office.database.path.parent / "outbox"
+    file.write_text("in the way")
+    async with MailServer().listening() as server:
+        assert await deliver_due(office, smtp(office, server)) == 3
+        assert states(office) == {"sent": 3, "queued": 1}
+        lanes = {each: queue.lane(office.database.read(), each) for each in queue.CHANNELS}
+        assert (lanes["mail"].refusals, lanes["postcard"].refusals) == (0, 1)
+        assert lanes["postcard"].said == "outbox FileExistsError: File exists"
+        file.unlink()
+        clock_of(office).advance(seconds=60)
+        assert await deliver_due(office, smtp(office, server)) == 1
+
+
 # -- organisations that are disabled for a while -----------------------------------------------------------
 
 
