@@ -20,6 +20,10 @@ from ca.errors import ConfigError
 from ca.files import Snapshot
 from enroll.settings import Settings
 from gateway.connection import Limits
+from gateway.ownpaths import is_own
+from gateway.proxy.products import NAMES
+from gateway.proxy.upstream import Waits
+from gateway.proxy.waiting import path_waits
 from gateway.rates import Rates
 
 FILE_NAME = "sekisho.toml"
@@ -29,6 +33,7 @@ T = TypeVar("T")
 Check = Callable[[Any], str | None]
 
 _POLICY = Settings()
+_WAITS = Waits()
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _UPSTREAM = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/?")
@@ -129,9 +134,27 @@ def _paths(value: tuple[str, ...]) -> str | None:
 
 
 def _scopes(value: tuple[str, ...]) -> str | None:
-    own = r"(?!(?:login|logout|portal|assets|favicon\.ico)/)"
-    good = all(re.fullmatch(rf"/{own}(?:[A-Za-z0-9_~-][A-Za-z0-9_~.-]*/)+", path) for path in value)
+    good = all(re.fullmatch(r"/(?:[A-Za-z0-9_~-][A-Za-z0-9_~.-]*/)+", path) for path in value)
+    good = good and not any(map(is_own, value))
     return None if good else "write paths of the upstream's that begin and end with /, such as '/app/'"
+
+
+def _start(value: str) -> str | None:
+    good = re.fullmatch(r"/[A-Za-z0-9_~.-][A-Za-z0-9/_~.-]*", value) and not is_own(value)
+    return None if value == "" or good else "write a path that is the upstream's, such as '/app/', or ''"
+
+
+def _path_waits(value: tuple[str, ...]) -> str | None:
+    try:
+        path_waits(_WAITS, value)
+    except ConfigError as error:
+        return str(error).removeprefix("waits: ")
+    return None
+
+
+def _field_names(value: tuple[str, ...]) -> str | None:
+    good = all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*\*?", name) for name in value)
+    return None if good else "write names such as 'X-Auth-User', or how they begin, such as 'X-Auth-*'"
 
 
 def _pairs(value: tuple[str, ...]) -> str | None:
@@ -146,6 +169,7 @@ def _setting(default: T, meaning: str, check: Check | None = None) -> T:
 _PORT = _between(1, 65_535)
 # Of seconds and of bytes alike: more of either is a slip.
 _LARGEST = 10**9
+_WAIT = _between(0.1, 604_800)
 
 
 # -- the settings --------------------------------------------------------------------------------------
@@ -371,11 +395,7 @@ class Behind:
     start: str = _setting(
         "",
         "path of its first page, which the portal leads to, such as '/app/'; '' for no link",
-        lambda value: (
-            None
-            if re.fullmatch(r"|/(?!(login|logout|portal|assets)(/|$))[A-Za-z0-9_~.-][A-Za-z0-9/_~.-]*", value)
-            else "write a path that is the upstream's, such as '/app/', or ''"
-        ),
+        _start,
     )
     ca: str = _setting("", "PEM file of the only CA trusted for https addresses; '' with http")
     server_name: str = _setting("", "name in the certificate of https addresses; '' for that in the address")
@@ -388,6 +408,33 @@ class Behind:
     public: tuple[str, ...] = _setting((), "paths without a login, such as ['/public']", _paths)
     certificate: tuple[str, ...] = _setting(
         (), "paths for which the certificate is enough, such as ['/api']", _paths
+    )
+    connect_seconds: float = _setting(
+        _WAITS.connect, "seconds until it takes a connection, then the next address is tried", _WAIT
+    )
+    answer_seconds: float = _setting(
+        _WAITS.answer, "seconds from the end of a request to the head of its answer; then 504", _WAIT
+    )
+    body_seconds: float = _setting(
+        _WAITS.body, "seconds between two pieces of an answer's body; event streams are silent long", _WAIT
+    )
+    tunnel_seconds: float = _setting(
+        _WAITS.tunnel, "seconds in which nothing moves on a WebSocket, in either direction", _WAIT
+    )
+    waits: tuple[str, ...] = _setting(
+        (),
+        "other waits below a path, such as ['/reports answer=600 body=600', '/live tunnel=86400']",
+        _path_waits,
+    )
+    rewrite_addresses: bool = _setting(
+        True,
+        "whether Location, Content-Location and Refresh that name this host by http or another port, or the "
+        "service's own address, become addresses of this host",
+    )
+    taken_off: tuple[str, ...] = _setting(
+        NAMES,
+        "fields of other gateways that visitors may not send to it; * at the end stands for any more",
+        _field_names,
     )
     service_workers: tuple[str, ...] = _setting(
         (), "paths whose pages may have service workers, such as ['/app/']; [] for none", _scopes
@@ -666,9 +713,21 @@ def _toml_name(entry: Field[Any]) -> str:
 
 def _toml_value(value: Any) -> str:
     if isinstance(value, tuple):
-        return "[" + ", ".join(_toml_value(each) for each in value) + "]"
+        listed = ", ".join(_toml_value(each) for each in value)
+        return f"[{listed}]" if len(listed) < 400 else _toml_lines(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     return repr(value)
+
+
+def _toml_lines(value: tuple[Any, ...]) -> str:
+    """A long list, a few to a line."""
+    lines: list[str] = []
+    line = "   "
+    for each in map(_toml_value, value):
+        if len(line) + len(each) > 108:
+            lines, line = [*lines, line], "   "
+        line += f" {each},"
+    return "\n".join(["[", *lines, line, "]"])

@@ -12,11 +12,10 @@ from aiohttp import web
 from ca.trust import VerifiedPeer
 from enroll.acme.web import CORS
 from enroll.problems import rate_limited
-from gateway import http
+from gateway import http, protocol
 from gateway.connection import source
 from gateway.context import Role
-from gateway.protocol import PREFIX
-from gateway.proxy.mount import OWN
+from gateway.ownpaths import is_own
 from gateway.rates import Ledger, Rates
 
 Limit = Callable[[web.BaseRequest], web.StreamResponse | None]
@@ -44,10 +43,10 @@ def limits_of(
         return seconds
 
     def limit(role: Role, request: web.BaseRequest) -> web.StreamResponse | None:
-        # What is the upstream's is the upstream's to limit. Decoded as for the router: "/%6Cogin" is ours.
-        if role is Role.SERVICE and request.path[1:].partition("/")[0] not in OWN:
+        # What is the upstream's is the upstream's to limit.
+        if role is Role.SERVICE and not is_own(request.raw_path):
             return None
-        if request.raw_path.startswith(PREFIX + "/"):
+        if protocol.ours(request):
             seconds = wait(request, b"protocol ", rates.protocol_address, rates.protocol_certificate)
             return _problem(seconds, help_url, any_origin=role is Role.PICKUP) if seconds else None
         if request.method != "POST":

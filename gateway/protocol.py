@@ -51,13 +51,13 @@ def before(door: LowLevelHandler, refused: LowLevelHandler) -> LowLevelHandler:
     """
 
     async def choose(request: web.BaseRequest) -> web.StreamResponse:
-        return await (door(request) if _ours(request) else refused(request))
+        return await (door(request) if ours(request) else refused(request))
 
     return choose
 
 
-def _ours(request: web.BaseRequest) -> bool:
-    # Of the raw path, which is what the protocol signs.
+def ours(request: web.BaseRequest) -> bool:
+    """Whether a request is the protocol's, by its raw path, which is what the protocol signs."""
     return request.raw_path.startswith(PREFIX + "/")
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from gateway.cookies import ABSENT, Ours, Reading
 from gateway.fields import RawHeaders, values_of
+from gateway.proxy import addresses, products
 
 Noted = dict[bytes, list[bytes]]
 
@@ -51,26 +52,9 @@ _GATEWAYS_OWN = frozenset(
         b"front-end-https",
         b"x-arr-ssl",
         b"proxy",  # CGI's HTTP_PROXY
-        b"remote-user",
-        b"x-remote-user",
-        b"x-authenticated-user",
-        b"x-auth-request-user",
-        b"x-webauth-user",
     }
 )
-_GATEWAYS_PREFIXES = (
-    b"x-forwarded-",
-    b"client-cert",
-    b"x-client-cert",
-    b"x-client-verify",
-    b"x-client-dn",
-    b"x-ssl-",
-    b"ssl-client",
-    b"x-arr-clientcert",
-    b"x-amzn-mtls-",
-    b"sekisho-",
-    b"x-sekisho-",
-)
+_GATEWAYS_PREFIXES = (b"x-forwarded-", b"client-cert", b"sekisho-", b"x-sekisho-")
 # Written by us from what was parsed, never copied.
 _FRAMING = frozenset({b"host", b"content-length", b"expect", b"trailer"})
 #: What says how long a body is; what asks for another protocol.
@@ -101,7 +85,7 @@ OF_ANSWERS: Mapping[bytes, bool] = {
     **dict.fromkeys(
         (b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"clear-site-data"), False
     ),
-    **dict.fromkeys((b"date", b"set-cookie", b"sec-websocket-accept"), True),
+    **dict.fromkeys((b"date", b"set-cookie", b"sec-websocket-accept", *addresses.FIELDS), True),
 }
 #: Fields of an answer that would count for the whole origin, or host, and so for our own pages on it. A
 #: field that counts for its document only is the upstream's own business (README.md has both lists).
@@ -156,13 +140,15 @@ def dropped_from_answers(name: bytes) -> bool:
     return name.lower() in _DROPPED_FROM_ANSWERS
 
 
-def taken_off(own: Iterable[str], prefixes: Iterable[str] = ()) -> Callable[[bytes], bool]:
-    """Says of a header name from outside whether it is taken off. ``own``: names the site sets itself.
+def taken_off(own: Iterable[str], others: Iterable[str] = products.NAMES) -> Callable[[bytes], bool]:
+    """Says of a header name from outside whether it is taken off. ``own``: names the site sets itself;
+    ``others``: what else is, by a name or, with `*` at its end, by how it begins.
 
     Names are compared as CGI and WSGI read them: case, hyphen, underscore and dot are all one (V34).
     """
-    names = HOP_BY_HOP | _FRAMING | _GATEWAYS_OWN | {_folded(name.encode()) for name in own}
-    starts = (*_GATEWAYS_PREFIXES, *(_folded(prefix.encode()) for prefix in prefixes))
+    named = [_folded(name.encode()) for name in (*own, *others)]
+    names = HOP_BY_HOP | _FRAMING | _GATEWAYS_OWN | {name for name in named if name[-1:] != b"*"}
+    starts = (*_GATEWAYS_PREFIXES, *(name[:-1] for name in named if name[-1:] == b"*"))
     memo: dict[bytes, bool] = {}
 
     def off(name: bytes) -> bool:

@@ -24,19 +24,19 @@ from gateway.config import Config
 from gateway.context import Gate, Role
 from gateway.house import House
 from gateway.identity import JWKS_PATH, Caller, Identity, KeySet, jwks, open_keys
+from gateway.ownpaths import OWN, is_own
 from gateway.pages import EVERY_PATH, GATE, see_other, words_page
+from gateway.proxy import products
+from gateway.proxy.addresses import Addresses
 from gateway.proxy.callers import RememberedCallers
 from gateway.proxy.relay import NotRelayed, Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
-from gateway.proxy.upstream import Pool, Upstream, parse_addresses
+from gateway.proxy.upstream import Pool, Upstream, Waits, parse_addresses
+from gateway.proxy.waiting import PathWaits, path_waits
 from gateway.request import Request
 from gateway.sessions import cookie_name, settled_until
 from gateway.sites.service import door
-from gateway.sites.service.apart import PAGES
 from gateway.words import ABOUT_CERTIFICATE, REFUSALS, Text, Words
-
-#: First segments of the paths that the service answers itself.
-OWN = PAGES | {"assets", "favicon.ico"}
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,9 @@ class Prepared:
     rules: Rules
     identity: Identity
     workers: tuple[str, ...] = ()
+    waits: PathWaits | None = None
+    others: tuple[str, ...] = products.NAMES
+    addresses: Addresses | None = None
 
 
 def prepare(house: House, gate: Gate) -> Prepared | None:
@@ -164,8 +167,16 @@ def prepare(house: House, gate: Gate) -> Prepared | None:
     if not config.upstream.addresses:
         return None
     try:
-        workers = config.upstream.service_workers
-        return Prepared(_upstream(house, config), _rules(config), _identity(config, gate, keys), workers)
+        settings, upstream = config.upstream, _upstream(house, config)
+        return Prepared(
+            upstream,
+            _rules(config),
+            _identity(config, gate, keys),
+            settings.service_workers,
+            path_waits(upstream.waits, settings.waits),
+            settings.taken_off,
+            _addresses(config, upstream) if settings.rewrite_addresses else None,
+        )
     except ConfigError as error:
         raise ConfigError(f"[upstream] {error}") from None
 
@@ -174,7 +185,17 @@ def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Relay:
     """Hands every path that is not the service's own to the upstream, after the service's login."""
     pool, cookie = Pool(prepared.upstream), cookie_name(door.SITE)
     relay = Relay(
-        Proxied(pool, prepared.identity, prepared.rules, cookie, OWN, prepared.workers),
+        Proxied(
+            pool,
+            prepared.identity,
+            prepared.rules,
+            cookie,
+            OWN,
+            prepared.workers,
+            prepared.waits,
+            prepared.others,
+            prepared.addresses,
+        ),
         now=gate.now,
         login=RememberedCallers(gate.office, _session_key, partial(_logged_in, gate)),
         certificate=RememberedCallers(gate.office, _certificate_key, partial(_with_certificate, gate)),
@@ -301,14 +322,25 @@ def _upstream(house: House, config: Config) -> Upstream:
     pem = house.files.read(house.data / settings.ca, "upstream CA") if settings.ca else None
     ca = pem.decode("ascii", "replace") if pem is not None else None
     addresses = parse_addresses(settings.addresses, ca_pem=ca, server_name=settings.server_name)
-    return Upstream(addresses, settings.health, settings.connections)
+    waits = Waits(
+        connect=settings.connect_seconds,
+        answer=settings.answer_seconds,
+        body=settings.body_seconds,
+        tunnel=settings.tunnel_seconds,
+    )
+    return Upstream(addresses, settings.health, settings.connections, waits)
+
+
+def _addresses(config: Config, upstream: Upstream) -> Addresses:
+    names = [host for host in config.sites.service if not host.startswith("*.")]
+    return Addresses(names, [(each.host, each.port) for each in upstream.addresses])
 
 
 def _rules(config: Config) -> Rules:
     settings = config.upstream
     for name, paths in (("public", settings.public), ("certificate", settings.certificate)):
         for path in paths:
-            if path.split("/")[1] in OWN:
+            if is_own(path):
                 raise ConfigError(f"{name}: {path!r} is a page of our own, which nothing opens; remove it")
     table = dict.fromkeys(settings.public, "public") | dict.fromkeys(settings.certificate, "certificate")
     if len(table) != len(settings.public) + len(settings.certificate):

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
-from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -21,12 +20,15 @@ from ca.trust import VerifiedPeer
 from gateway import cookies, http
 from gateway.crossing import foreign
 from gateway.identity import Caller, Identity, header_lines
-from gateway.proxy import heads
+from gateway.ownpaths import first_segment
+from gateway.proxy import heads, products
+from gateway.proxy.addresses import FIELDS, Addresses
 from gateway.proxy.exchange import Head, UpstreamConnection, UpstreamFault
 from gateway.proxy.heads import Malformed
 from gateway.proxy.rules import LOGIN_ONLY, Access, Rules, access
 from gateway.proxy.tunnel import tunnel
 from gateway.proxy.upstream import Pool
+from gateway.proxy.waiting import PathWaits
 from gateway.reply import WITHOUT_CONTENT, http_date
 from gateway.request import BodyCut, Request
 
@@ -37,6 +39,7 @@ Fail = Callable[[web.BaseRequest, int, str], Awaitable[web.StreamResponse]]
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 T = TypeVar("T")
 _STATUS_OF_FAULT = {"timeout": 504, "connect-timeout": 504, "full": 503, "client": 400}
+_ADDRESSED = frozenset(FIELDS)
 _STATUS_OF_MALFORMED = {"expect": 417, "transfer-encoding": 501}
 
 
@@ -46,7 +49,9 @@ class Proxied:
 
     ``cookie``: the name of our session cookie, which neither reaches the upstream nor may be set by it.
     ``own``: first segments of the paths that the site answers itself. ``workers``: scopes below which the
-    upstream may have service workers, such as ``/app/``.
+    upstream may have service workers, such as ``/app/``. ``waits``: by path; None: the pool's everywhere.
+    ``others``: fields of other gateways that are taken off a request. ``addresses``: what rewrites those in
+    an answer, if anything does.
     """
 
     pool: Pool
@@ -55,6 +60,9 @@ class Proxied:
     cookie: str = ""
     own: frozenset[str] = frozenset()
     workers: tuple[str, ...] = ()
+    waits: PathWaits | None = None
+    others: tuple[str, ...] = products.NAMES
+    addresses: Addresses | None = None
 
 
 class Callers(Protocol):
@@ -108,23 +116,22 @@ class Relay:
         certificate: Callers | None = None,
     ) -> None:
         self.pool = proxied.pool
-        self.waits = proxied.pool.waits
+        self.recheck = proxied.pool.waits.recheck
+        self.waits = proxied.waits or PathWaits(proxied.pool.waits)
+        self.addresses = proxied.addresses
         self.now = now
         self._own, self._rules = proxied.own, proxied.rules
         self._workers = sorted(proxied.workers, key=len, reverse=True)
         self._login, self._certificate = login, certificate
         self.date = lambda: http_date(now())
-        self.off = heads.taken_off(proxied.identity.names)
+        self.off = heads.taken_off(proxied.identity.names, proxied.others)
         self.lines = header_lines(proxied.identity)
         self.cookie = cookies.ours(proxied.cookie) if proxied.cookie else None
         self.sorted = heads.sorter(heads.OF_REQUESTS, self.off, self.cookie)
 
     def claims(self, target: str) -> bool:
         """Whether a target is the upstream's. Decoded as the router of the pages does: "/%6Cogin" is ours."""
-        if not self._own:
-            return True
-        first = target[1:].partition("?")[0].partition("/")[0]
-        return (unquote(first) if "%" in first else first) not in self._own
+        return not self._own or first_segment(target) not in self._own
 
     def begin(self, request: Request) -> None:
         """Hands on a request that passed the gate, or declines it."""
@@ -194,9 +201,11 @@ class Errand:
         "_added",
         "_callers",
         "_due",
+        "_host",
         "_relay",
         "_turned_away",
         "_upload",
+        "_waits",
         "body",
         "expect",
         "front",
@@ -217,7 +226,8 @@ class Errand:
         self._relay, self.request, self._callers = relay, request, callers
         self._upload: asyncio.Task[None] | None = None
         # Loop time at which the caller is asked for again, and why he is not let in any more.
-        self._due = relay.pool.loop.time() + relay.waits.recheck
+        self._due = relay.pool.loop.time() + relay.recheck
+        self._waits = relay.waits.of(request.target)
         self._turned_away: Exception | None = None
         # Lines of ours on the answer.
         self._added = b""
@@ -232,7 +242,7 @@ class Errand:
         self.expect = heads.expects_continue(noted) and body.expected
         request.held_back = self.expect and not request.complete and not request.size
         self.retry = request.method in _IDEMPOTENT and not body.expected and self.key is None
-        host = noted[b"host"][0]
+        self._host = host = noted[b"host"][0]
         origins, sites = noted.get(b"origin", ()), noted.get(b"sec-fetch-site", ())
         if foreign(request.method, origins, sites, host, websocket=self.key is not None):
             raise NotRelayed(403, "cross_site")
@@ -352,7 +362,7 @@ class Errand:
         if front.transport is None:
             raise ConnectionResetError("the client is gone")
         front.on_lost = connection.abort
-        connection.deadline = self._relay.pool.loop.time() + self._relay.waits.answer
+        connection.deadline = self._relay.pool.loop.time() + self._waits.answer
         bodiless = request.method == "HEAD"
         if not body.expected:
             connection.begin(self.head, bodiless=bodiless)
@@ -366,7 +376,7 @@ class Errand:
     async def _send_body(self, connection: UpstreamConnection) -> None:
         """Sends the body as it comes from the client, no faster than the upstream takes it."""
         request, chunked, loop = self.request, self.body.chunked, self._relay.pool.loop
-        left, waits = self.body.length or 0, self._relay.waits
+        left, waits = self.body.length or 0, self._waits
         try:
             while data := await request.more():
                 left -= len(data)
@@ -412,10 +422,13 @@ class Errand:
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
         if head.length is not None and head.status != 204:
             framing = b"Content-Length: %d\r\n" % head.length
+        fields = head.fields
+        if relay.addresses is not None and not _ADDRESSED.isdisjoint(fields.noted):
+            fields = fields._replace(lines=relay.addresses.lines(fields.lines, self._host))
         start = heads.response_head(
             head.status,
             head.reason,
-            head.fields,
+            fields,
             framing=framing,
             close=close,
             cookie=relay.cookie,
@@ -436,7 +449,7 @@ class Errand:
 
     async def _stream(self, connection: UpstreamConnection, start: bytes, chunked: bool) -> None:
         """Writes the head with what has come, then the rest as it comes, at the client's pace."""
-        loop, waits, front = self._relay.pool.loop, self._relay.waits, self.front
+        loop, waits, front = self._relay.pool.loop, self._waits, self.front
         piece = start + _framed(connection.taken(), chunked)
         while True:
             done = connection.complete  # and `piece` holds all there is: nothing was awaited since
@@ -453,8 +466,8 @@ class Errand:
 
     async def _switch(self, connection: UpstreamConnection, head: Head) -> None:
         self.front.write(heads.switching_head(head.reason, head.fields, self._relay.cookie))
-        waits = self._relay.waits
-        await tunnel(self.front, connection, idle=waits.tunnel, recheck=waits.recheck, current=self._current)
+        recheck = self._relay.recheck
+        await tunnel(self.front, connection, idle=self._waits.tunnel, recheck=recheck, current=self._current)
 
     async def _while_entitled(self, wait: Callable[[], Awaitable[T]]) -> T:
         """What ``wait`` returns. Whoever loses his right meanwhile hears, and sends, nothing more, however
@@ -466,7 +479,7 @@ class Errand:
                 async with asyncio.timeout_at(self._due):
                     got.append(await wait())
             if loop.time() >= self._due:
-                self._due = loop.time() + self._relay.waits.recheck
+                self._due = loop.time() + self._relay.recheck
                 if not await self._current():
                     raise UpstreamFault("no-longer-entitled", answered=True)
             if got:

@@ -17,11 +17,9 @@ from multidict import CIMultiDictProxy
 
 from gateway import references
 from gateway.context import Gate
+from gateway.ownpaths import PAGES, first_segment
 from gateway.pages import GATE, SITE, Handler, words_page
 from gateway.words import Words
-
-#: First segments of the paths of our pages. What is below /assets everybody may read.
-PAGES = frozenset({"", "login", "logout", "portal"})
 
 #: Fetch Metadata (W3C), which no script can set: what a browser says of a page that a person opens. A browser
 #: that says nothing is older than that.
@@ -86,7 +84,8 @@ def keep_apart(app: web.Application, gate: Gate) -> None:
 
 @web.middleware
 async def _opened_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    ours = request.path[1:].partition("/")[0] in PAGES
+    # What is below /assets everybody may read.
+    ours = first_segment(request.raw_path) in PAGES
     if ours and not opened_by_a_person(request.headers):
         return await said(request, "not_opened", _TOGETHER)
     return await handler(request)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -62,7 +63,8 @@ Stand = Callable[..., Awaitable[Front]]
 
 @pytest.fixture
 async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
-    """Stands a proxy in front of ``urls``, as ``site``; ``around`` may wrap its relay."""
+    """Stands a proxy in front of ``urls``, as ``site``; ``around`` may wrap its relay. ``more``: further
+    settings of `Proxied`."""
     pools: list[Pool] = []
 
     async def start(
@@ -79,6 +81,7 @@ async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
         limits: Any = None,
         own: frozenset[str] = frozenset(),
         workers: tuple[str, ...] = (),
+        more: Mapping[str, Any] = MappingProxyType({}),
         handler: Any = None,
         around: Callable[[Relay], Any] = lambda relay: relay,
         **admit: Callable[[Request], Awaitable[Caller]],
@@ -89,7 +92,7 @@ async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
         pools.append(pool)
         running: list[Running] = []
         callers = {name: Asking(find) for name, find in admit.items()}
-        proxied = Proxied(pool, identity, rules, cookie, own, workers)
+        proxied = Proxied(pool, identity, rules, cookie, own, workers, **more)
         relay = Relay(proxied, now=lambda: running[0].clock.seconds(), **callers)
         behind = replace(site(pki), handler=handler or explained(), relay=around(relay))
         running.append(await serve(behind, limits=limits))

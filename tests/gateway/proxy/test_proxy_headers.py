@@ -51,6 +51,52 @@ async def test_no_spelling_passes(stand: Stand, pki: Pki, path: bytes) -> None:
         assert [len(seen.values(name.lower())) for name in FORWARDED] == [1] * len(FORWARDED)
 
 
+OTHER_PRODUCTS = (
+    "X-Envoy-External-Address", "CF-Connecting-IP", "Tls-Client-Cert", "X-Auth-User",
+    "Cf-Access-Jwt-Assertion",
+    "X-Auth-Request-Email", "X-MS-CLIENT-PRINCIPAL", "X-MS-CLIENT-PRINCIPAL-NAME",
+    "X-MS-TOKEN-AAD-ID-TOKEN",
+    "X-Goog-Authenticated-User-Email", "X-Goog-IAP-JWT-Assertion", "x-amzn-oidc-identity",
+    "x-amzn-oidc-data",
+    "X-Amzn-Mtls-Clientcert", "Tailscale-User-Login", "Remote-User", "Remote-Groups", "X-Remote-User",
+    "X-Remote-Group", "SSL-Client-Cert", "SSL-Client-Verify", "X-SSL-Client-S-DN", "X-Client-Cert",
+    "X-Client-Verify", "X-ARR-ClientCert", "X-Forwarded-Client-Cert", "X-WebAuth-User",
+    "X-Pomerium-Jwt-Assertion",
+    "X-authentik-username", "X-Consumer-Username", "X-Userinfo", "Fastly-Client-IP", "OIDC-Claim-Sub",
+    "IV-User",
+    "SM-User", "WL-Proxy-Client-Cert", "X-Vouch-User", "Teleport-Jwt-Assertion",
+    "CloudFront-Viewer-Address",
+)  # fmt: skip
+USERS_OWN = (
+    "Authorization",
+    "X-Auth-Token",
+    "X-Api-Key",
+    "X-Request-Id",
+    "X-User-Id",
+    "Cf-Ray",
+    "X-Csrf-Token",
+)
+
+
+async def test_what_other_gateways_say_is_taken_off(stand: Stand, pki: Pki) -> None:
+    """A service that was behind another product, and believes its fields, hears none of a visitor's; what a
+    client of its own sends arrives. The operator's list counts, whatever it has."""
+    lines = [f"{name}: forged".encode() for name in (*OTHER_PRODUCTS, *USERS_OWN)]
+    async with recording() as upstream:
+        for more, passing in (
+            ({}, set(USERS_OWN)),
+            ({"others": ("X-User-*", "authorization")}, {*OTHER_PRODUCTS, *USERS_OWN[1:4], *USERS_OWN[5:]}),
+            ({"others": ()}, {*OTHER_PRODUCTS, *USERS_OWN}),
+        ):
+            front = await stand(upstream.url, more=more)
+            async with connect(front.port, b"login.test", certificate=pki.client) as client:
+                await client.get(b"login.test", b"/", *lines)
+            # Ours whatever the list says: the site sets the one, and the other tells where from.
+            wanted = {each.lower() for each in passing} - {"x-remote-user", "x-forwarded-client-cert"}
+            heard = upstream.requests[-1].headers
+            assert {name for name, value in heard if value == "forged"} == wanted
+
+
 @pytest.mark.parametrize("name", [b"Sekisho_Assertion", b"Client.Cert", b"X_Remote-User"])
 async def test_names_a_gateway_could_read_otherwise_are_400(stand: Stand, pki: Pki, name: bytes) -> None:
     """V34: underscores and dots do not pass the gate at all."""
