@@ -114,7 +114,13 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         # Picked up and the window ended: the certificate lives on, only the key is wiped.
         Event.CLOSE: State.PICKED_UP,
     },
-    State.IN_USE: _ANY_LIVE | {Event.USE: State.IN_USE, Event.CLOSE: State.IN_USE},
+    State.IN_USE: _ANY_LIVE
+    | {
+        # Its letter was sent again after an answer that got lost, and used meanwhile.
+        Event.ANNOUNCE: State.IN_USE,
+        Event.USE: State.IN_USE,
+        Event.CLOSE: State.IN_USE,
+    },
     **{state: {} for state in ENDED},
 }
 

@@ -49,7 +49,7 @@ authenticated  l        l            p      .     .        .   c     s         .
 processing     p        p            p      i     .        .   .     s         .       r      w
 issued         i        i            i      i     d        u   c     s         n       r      w
 picked_up      d        d            d      d     d        u   d     s         n       r      w
-in_use         .        .            .      .     .        u   u     s         n       r      w
+in_use         u        .            .      .     .        u   u     s         n       r      w
 closed         .        .            .      .     .        .   .     .         .       .      .
 superseded     .        .            .      .     .        .   .     .         .       .      .
 renewed        .        .            .      .     .        .   .     .         .       .      .
