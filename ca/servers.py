@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -149,6 +150,75 @@ def from_files(
         not_before_at=int(leaf.not_valid_before_utc.timestamp()),
         not_after_at=int(leaf.not_valid_after_utc.timestamp()),
     )
+
+
+@dataclass(frozen=True)
+class Weakness:
+    """Why visitors may refuse a certificate that is in order by itself, and what to do."""
+
+    found: str
+    hint: str
+
+
+def weaknesses(chain: Sequence[bytes], roots: Sequence[x509.Certificate]) -> list[Weakness]:
+    """What is weak about a chain (DER, leaf first) for whoever trusts these roots, and has nothing else.
+
+    A chain that ends below a root of nobody's list may be right: a CA of the operator's own, which his
+    visitors know.
+    """
+    certificates = [x509.load_der_x509_certificate(der) for der in chain]
+    leaf, top = certificates[0], certificates[-1]
+    if _issued(leaf, leaf):
+        hint = "have one issued by a CA that browsers trust, or install this one in each of them"
+        return [Weakness("it is self-signed, and no browser trusts it", hint)]
+    known = (root for root in roots if root.subject == top.issuer)
+    if _issued(top, top) or any(_issued(top, root) for root in known):
+        return []
+    hint = "put the certificate of its issuer behind it (fullchain.pem), unless every visitor has that"
+    above = top.issuer.rfc4514_string()
+    return [Weakness(f"its chain ends below {above}, which is not in it and unknown to this machine", hint)]
+
+
+def roots_of_this_machine() -> list[x509.Certificate]:
+    """The roots that programs on this machine trust; none where it keeps them in some other way."""
+    bundle = next((path for path in _BUNDLES if path.exists()), None)
+    if bundle is None:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some are older than the rules that they break
+        return [root for root in map(_root, bundle.read_bytes().split(_END)) if root is not None]
+
+
+def _root(pem: bytes) -> x509.Certificate | None:
+    try:
+        return x509.load_pem_x509_certificate(pem + _END)
+    except ValueError:
+        return None
+
+
+_END = b"-----END CERTIFICATE-----\n"
+
+
+def _issued(lower: x509.Certificate, upper: x509.Certificate) -> bool:
+    try:
+        lower.verify_directly_issued_by(upper)
+    except Exception:  # whatever is wrong with either, one does not vouch for the other
+        return False
+    return True
+
+
+# Where distributions keep what update-ca-certificates and its like put together.
+_BUNDLES = tuple(
+    map(
+        Path,
+        (
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/etc/pki/tls/certs/ca-bundle.crt",
+            "/etc/ssl/ca-bundle.pem",
+            "/etc/ssl/cert.pem",
+        ),
+    )
+)
 
 
 def covers(names: Sequence[str], hosts: Sequence[str]) -> bool:

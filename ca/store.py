@@ -303,6 +303,14 @@ def count_by_status(db: sqlite_utils.Database) -> dict[str, int]:
 
 
 # In words that the partial indexes have, too.
+def count_alive(db: sqlite_utils.Database, issuer_id: str, at: int) -> int:
+    """How many certificates of an issuer are good at a moment. Reads the whole table, as above."""
+    statement = (
+        "SELECT count(*) FROM certificates WHERE issuer_id = ? AND status = 'issued' AND not_after_at > ?"
+    )
+    return int(db.execute(statement, [issuer_id, at]).fetchone()[0])
+
+
 _STATUSES: dict[str, str] = {
     "reserved": "status = 'reserved'",
     "issued": "status = 'issued'",

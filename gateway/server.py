@@ -29,6 +29,7 @@ from gateway.headcount import headcounts
 from gateway.house import House, house_of, open_house
 from gateway.rates import Ledger
 from gateway.running import descriptors, inforce, internal, lists, places, serving
+from gateway.running.figures import Thresholds, endings
 from gateway.running.inforce import Look
 from gateway.running.journal import DirectHandler, Journal, JournalHandler
 from gateway.running.notify import notify, watchdog_seconds
@@ -52,6 +53,8 @@ _LISTS = 1.0
 _REPORT = 1.0
 # Between two looks whether our own certificate or the keys of assertions are due: a comparison.
 _DUE = 1.0
+# Between two looks at how long the certificates last that visitors see.
+_ENDS = 60.0
 # Between two looks whether descriptors are left, and between two lines that say there are none.
 _LEFT, _NONE_LEFT = 1.0, 60.0
 # Between two looks whether the clock is to be believed.
@@ -80,6 +83,7 @@ def serve(data: Path, passphrase: str, workers: int = 1) -> None:
             socks = listening(config.listen.host, config.listen.port, _BACKLOG)
             for sock in socks:
                 stack.enter_context(sock)
+            _log_directly(data, config.log)
             # Whatever is wrong is found here, once, and what is missing is made.
             vault, look = uvloop.run(_rehearse(data, passphrase, directory))
             _serve_together(data, vault, look, config, socks, workers)
@@ -94,7 +98,6 @@ def _serve_together(
 ) -> None:
     directory = places.run_directory(data)
     create_table(places.nonce_file(directory))
-    _log_directly(data, config.log)
     ledger, counts, pulse = Ledger(), headcounts(workers), Pulse(workers)
     overseer = Overseer(data, vault, look, counts, socks)
 
@@ -112,6 +115,7 @@ async def _rehearse(data: Path, passphrase: str, directory: Path) -> tuple[Vault
     house = open_house(data, passphrase)
     try:
         inforce.check(house, directory)
+        inforce.warn(house)
         await lists.begin(house.office)
         return house.datadir.vault, inforce.first(house, directory)
     finally:
@@ -127,6 +131,8 @@ async def _serve(house: House, post: Post, socks: Sequence[socket.socket], paren
         with stop_signals(supervised=post.shared) as stop, ends_with(parent, stop):
             # Of several workers the supervisor says when all of them are ready.
             started = _say_ready if post.shared else _say_ready_to_systemd
+            if not post.shared:
+                inforce.warn(house)
             await run(house, stop, started, socks=socks, post=at_post)
     finally:
         await house.close()
@@ -252,6 +258,7 @@ async def _lead(now: Serving) -> None:
         asyncio.create_task(_repeat("delivery", _DELIVERY, lambda: _deliver(now))),
         asyncio.create_task(_repeat("revocation lists", _LISTS, lambda: _publish(now, publisher))),
         asyncio.create_task(_tell_inside(now)),
+        asyncio.create_task(_tell_of_ends(now)),
     ]
     try:
         await asyncio.gather(*tasks)
@@ -292,6 +299,22 @@ async def _tell_inside(now: Serving) -> None:
             await asyncio.Event().wait()
         finally:
             await opened.close()
+
+
+async def _tell_of_ends(now: Serving) -> None:
+    """Certificates that visitors see: so many days before the end, once each, by the machine's own time."""
+    thresholds = Thresholds()
+
+    async def look() -> None:
+        at = time.time()
+        if now.doubt is not None:
+            return
+        for end, words in endings(now.house, serving.ends(now), at):
+            step = thresholds.passed(end, at)
+            if step is not None:
+                log.log(logging.WARNING if step > 1 else logging.ERROR, "%s", words)
+
+    await _repeat("ends of certificates", _ENDS, look)
 
 
 async def _deliver(now: Serving) -> None:

@@ -9,16 +9,16 @@ import ssl
 import stat
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
 
 from ca import store as certificates
 from ca.authority import Issuer
 from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import owner_of
+from ca.servers import roots_of_this_machine, weaknesses
 from enroll import crls, mails, timekeeping
 from enroll.delivery import return_path
 from enroll.jst import days_left, shown, shown_day
@@ -27,13 +27,13 @@ from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
 from gateway.assembly import gate_of, sites_of
+from gateway.cli import standing
+from gateway.cli.finding import Finding, State
 from gateway.house import House, configured_hosts, server_certificate
 from gateway.proxy import mount
 from gateway.proxy.upstream import Address, cause_of
 from gateway.running import descriptors, journal, places
 from gateway.tls import SiteTable, build_entry
-
-State = Literal["ok", "notice", "bad"]
 
 _SERVER_DAYS = 14
 # A certificate for people lives three years: an issuer with less left shortens them.
@@ -60,16 +60,6 @@ _MAIL_HINTS: Mapping[Command, str] = {
     "AUTH": "check mail.username and mail.password_file, then: sekisho reload, sekisho mail retry",
     "MAIL": "write an address that this login may send from: mail.return_path, or mail.from",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found."""
-
-    check: str
-    state: State
-    found: str
-    hint: str = ""
 
 
 def examine(house: House) -> list[Finding]:
@@ -121,13 +111,16 @@ def _hosts(house: House) -> list[Finding]:
     left = days_left(made.not_after_at, now)
     found = f"until {shown_day(made.not_after_at)} ({left} days), for {', '.join(made.names)}"
     local = house.config.tls.certificate == "local"
+    weak = [] if local else weaknesses(made.chain, roots_of_this_machine())
+    if left > _SERVER_DAYS and weak:
+        return [Finding("server certificate", "notice", f"{found}: {each.found}", each.hint) for each in weak]
     if left > _SERVER_DAYS and not (local and _public_hosts(house)):
         return [Finding("server certificate", "ok", found)]
     if left > _SERVER_DAYS:
         ours = house.data / "servers" / "ca.pem"
         hint = f"browsers trust it only where {ours} is installed: name your own in tls.certificate"
         return [Finding("server certificate", "notice", found, hint)]
-    hint = "restart sekisho serve" if local else "renew it, then restart serve"
+    hint = "sekisho serve makes another one" if local else "renew it, then: sekisho reload"
     return [Finding("server certificate", "bad" if left < 0 else "notice", found, hint)]
 
 
@@ -312,13 +305,18 @@ def _register(house: House) -> list[Finding]:
 
 _CHECKS: dict[str, Callable[[House], list[Finding]]] = {
     "configuration": _configuration,
+    "your own words": standing.examples,
     "permissions": _permissions,
     "file descriptors": _descriptors,
     "log": _log,
+    "disk": standing.disk,
+    "database": standing.database,
     "server certificate": _hosts,
     "host names": _names,
     "clock": _clock,
     "issuing CA": _issuers,
+    "earlier CA": standing.other_authorities,
+    "CRL address": standing.lists_address,
     "revocation list": _lists,
     "mail templates": _templates,
     "mail server": _mail_server,

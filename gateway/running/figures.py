@@ -29,8 +29,8 @@ _WRITE_SECONDS = 5.0
 _SERVER_SECONDS = 30 * 86_400
 # A letter that leaves later than this after it could has been forgotten by something.
 _LATE_SECONDS = 3_600
-# Bytes: the database's log grows by some MiB before they are put into the database.
-_ROOM = 16 * 2**20
+#: Bytes: the database's log grows by some MiB before they are put into the database.
+ROOM = 16 * 2**20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -79,7 +79,7 @@ async def wrong_with(
         wrong.append(f"the database cannot be written ({error})")
     # That write changes nothing, and so needs no room; the next one may.
     left = room(house.data)
-    if left < _ROOM:
+    if left < ROOM:
         wrong.append(f"the disk of {house.data} has {left // 2**20} MiB left")
     current = {"issuing": house.datadir.authority.current.not_after_at}
     ended = [name for name, end in {**current, **served}.items() if end < now()]
@@ -88,11 +88,44 @@ async def wrong_with(
 
 def warnings_of(house: House, served: Mapping[str, int], now: Callable[[], float] = time.time) -> list[str]:
     """What an operator has to see to while the house still serves. Each ends with what to do."""
+    return [words for end, words in endings(house, served, now()) if now() <= end < now() + _SERVER_SECONDS]
+
+
+def endings(house: House, served: Mapping[str, int], now: float) -> list[tuple[int, str]]:
+    """When each certificate ends that visitors see, and how an operator is told: once for all its sites."""
+    by_end: dict[int, list[str]] = {}
+    for name, end in sorted(served.items()):
+        by_end.setdefault(end, []).append(name)
     return [
-        f"the certificate {name} ends in {(end - now()) / 86_400:.0f} days: {_renewing(house)}"
-        for name, end in sorted(served.items())
-        if now() <= end < now() + _SERVER_SECONDS
+        (end, f"the certificate {', '.join(names)} {_in_time(end - now)}: {_renewing(house)}")
+        for end, names in sorted(by_end.items())
     ]
+
+
+def _in_time(seconds: float) -> str:
+    if seconds < 0:
+        return f"has ended {-seconds / 86_400:.0f} days ago"
+    if seconds < 2 * 86_400:
+        return f"ends in {seconds / 3_600:.0f} hours"
+    return f"ends in {seconds / 86_400:.0f} days"
+
+
+class Thresholds:
+    """Tells of an end when so many days are left as there are steps, once each."""
+
+    STEPS = (30, 7, 1, 0)
+
+    def __init__(self) -> None:
+        self._told: dict[int, int] = {}
+
+    def passed(self, end: int, now: float) -> int | None:
+        """The step that was passed since the last look, be it the first one; None: it was told of."""
+        left = (end - now) / 86_400
+        step = min((step for step in self.STEPS if left <= step), default=None)
+        if step is None or self._told.get(end, self.STEPS[0] + 1) <= step:
+            return None
+        self._told[end] = step
+        return step
 
 
 def late_letters(house: House) -> list[str]:

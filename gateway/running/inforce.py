@@ -110,7 +110,16 @@ def again(house: House, directory: Path | None) -> Look:
     except Exception as error:
         log.exception("reload failed, nothing has changed")
         return Look(files.taken_at, "failed", f"{type(error).__name__}: see the log")
+    warn(found)
     return Look(files.taken_at, "done", None, files.frozen_now(), fresh(found, directory))
+
+
+def warn(house: House) -> None:
+    """What is weak about what is served, in the log: it is served all the same."""
+    if house.config.tls.certificate != "local":
+        made = server_certificate(house, SystemClock().seconds())
+        for weakness in servers.weaknesses(made.chain, servers.roots_of_this_machine()):
+            log.warning("tls.certificate: %s; %s", weakness.found, weakness.hint)
 
 
 def renewed(house: House, directory: Path | None) -> Look:

@@ -255,12 +255,12 @@ async def every_sample(serving: Serving) -> list[Sample]:
         for state in places.reports(serving.post.directory):
             if state["worker"] != serving.post.number:
                 samples += [(name, labels, value) for name, labels, value in state["samples"]]
-    return samples + await serving.figures.samples(serving.house, _ends(serving))
+    return samples + await serving.figures.samples(serving.house, ends(serving))
 
 
 async def readiness(serving: Serving) -> Readiness:
     """What keeps us from serving, and what an operator has to see to before it does."""
-    served = _ends(serving)
+    served = ends(serving)
     wrong = _others(serving.post) + await wrong_with(serving.house, serving.listener.accepting, served)
     letters = await asyncio.to_thread(late_letters, serving.house)
     told = (*_doubts(serving), *warnings_of(serving.house, served), *late_lists(serving.house), *letters)
@@ -286,7 +286,7 @@ def _limits(house: House, post: Post) -> Limits:
     return descriptors.within(house.config, room)
 
 
-def _ends(serving: Serving) -> dict[str, int]:
+def ends(serving: Serving) -> dict[str, int]:
     """When the certificates end that visitors see, by each site's first host."""
     return {
         f"server:{site.hosts[0]}": int(site.certificate.chain[0].not_valid_after_utc.timestamp())

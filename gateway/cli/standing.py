@@ -1,0 +1,191 @@
+"""What ``doctor`` says of what ends, fills up or has grown old, and of what was never set."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ca import store as certificates
+from ca.authority import Issuer
+from enroll import mails
+from enroll.jst import days_left, shown, shown_day
+from gateway.cli.finding import Finding
+from gateway.config import Config
+from gateway.house import DATABASE, House, configured_hosts
+from gateway.running import places
+from gateway.running.figures import ROOM
+
+# A year and a month: whoever renews a root or an issuing CA plans it.
+_ROOT_DAYS = 400
+# An earlier issuing CA with less left: its people renew in the last 30 days, and some are on leave then.
+_OLDER_DAYS = 90
+_GIB = 2**30
+# Files that may still be made: each renewal, letter and log takes some.
+_FILES = 1_000
+# Of a database that somebody serves: it is written to at each tick, twice a minute.
+_STILL_SECONDS = 600
+_LETTER = re.compile(r"(\d+)-[a-z_0-9]+\.(?:eml|txt)")
+
+#: Settings whose default is an example's: what people would read, or answer to.
+_EXAMPLES = (
+    ("operator", "name"),
+    ("operator", "telephone"),
+    ("mail", "from_"),
+    ("protocol", "zone"),
+)
+
+
+def examples(house: House) -> list[Finding]:
+    """What is still the example's, on a gateway that others than this machine can reach."""
+    default = Config()
+    left = [
+        (section, name)
+        for section, name in _EXAMPLES
+        if _value(house.config, section, name) == _value(default, section, name)
+    ]
+    names = [f"{section}.{name.removesuffix('_')}" for section, name in left]
+    if not left:
+        return [Finding("your own words", "ok", "name, telephone, sender and zone are yours")]
+    if all(host.endswith("localhost") for host in configured_hosts(house.config)):
+        return [Finding("your own words", "ok", f"the example's, for a trial: {', '.join(names)}")]
+    told = ", ".join(
+        f"{setting} is {_value(default, *each)!r}" for setting, each in zip(names, left, strict=True)
+    )
+    return [
+        Finding(
+            "your own words",
+            "notice",
+            f"still the example's: {told}",
+            f"people read them, and write and call there: set {' and '.join(names)}, then sekisho reload",
+        )
+    ]
+
+
+def disk(house: House, free: Callable[[Path], int] | None = None) -> list[Finding]:
+    """Room for the database to grow and to be copied, and for the log. ``free``: bytes where a path is."""
+    free = free or (lambda path: shutil.disk_usage(path).free)
+    found = []
+    for path in _places(house):
+        left, files = free(path), os.statvfs(path)
+        said = f"{left / _GIB:.1f} GiB left for {path}"
+        # Some file systems make room for files as they are needed, and tell of none (btrfs).
+        few = files.f_files > 0 and files.f_favail < _FILES
+        if few:
+            said += f", and {files.f_favail} files"
+        if left < ROOM or (few and not files.f_favail):
+            hint = "without room nobody logs in or renews; make some: df -h, df -i"
+            found.append(Finding("disk", "bad", said, hint))
+        elif few or left < max(_GIB, _size(house)):
+            hint = "a copy of the database and a week of logs may take more: df -h, df -i"
+            found.append(Finding("disk", "notice", said, hint))
+        else:
+            found.append(Finding("disk", "ok", said))
+    return found
+
+
+def database(house: House, now: Callable[[], float] = time.time) -> list[Finding]:
+    """How old its last change is: of one that is served, and of one that was put back from a copy."""
+    changed = max(path.stat().st_mtime for path in _files(house))
+    found = f"{_size(house) / 2**20:.1f} MiB, last changed {shown(int(changed))}"
+    number = _last_letter(house)
+    known = mails.newest(house.office.database.read())
+    if number > known:
+        hint = (
+            "what was issued, revoked and recorded since that copy is not in it: look for a newer one before "
+            "anybody renews; else take the letters away, revoke what was issued since, and go on"
+        )
+        older = f"older than the letters in {house.outbox.name}/: it knows {known} of {number}"
+        return [Finding("database", "bad", f"{found}; {older}", hint)]
+    still = now() - changed
+    if places.serves(house.data) is not None and still > _STILL_SECONDS:
+        hint = "the server that runs writes elsewhere, or not at all: compare --data, and see its log"
+        return [Finding("database", "bad", f"{found}: {still / 3_600:.1f} h ago", hint)]
+    return [Finding("database", "ok", found)]
+
+
+def lists_address(house: House) -> list[Finding]:
+    """Whether certificates say where their revocation list is (RFC 5280 4.2.1.13)."""
+    issuer = house.datadir.authority.current
+    if issuer.crl_url:
+        return [Finding("CRL address", "ok", issuer.crl_url)]
+    hint = (
+        "this gateway knows by itself; whoever else takes these certificates (a VPN, mail) does not learn of "
+        "revocations: it is printed by the next issuing CA: sekisho ca add NAME --crl-url http://..."
+    )
+    found = f"certificates of {issuer.common_name} name none"
+    return [Finding("CRL address", "notice", found, hint)]
+
+
+def other_authorities(house: House) -> list[Finding]:
+    """The CAs besides the one that issues: those before it, the root, and that of our own hosts."""
+    return [*_older(house), *_above(house)]
+
+
+def _older(house: House) -> Iterator[Finding]:
+    at = house.office.now()
+    for issuer in house.datadir.authority.issuers[1:]:
+        alive = certificates.count_alive(house.office.database.read(), issuer.issuer_id, at)
+        left = days_left(issuer.not_after_at, at)
+        found = f"{_named(issuer, left)}: {alive} certificates still good"
+        if alive and left < _OLDER_DAYS:
+            hint = "they end with it at the latest: have their people renew: sekisho notify run"
+            yield Finding("earlier CA", "notice", found, hint)
+        else:
+            yield Finding("earlier CA", "ok", found)
+
+
+def _above(house: House) -> Iterator[Finding]:
+    now = int(time.time())
+    root = int(house.datadir.root.not_valid_after_utc.timestamp())
+    left = days_left(root, house.office.now())
+    found = f"until {shown_day(root)} ({left} days)"
+    if left < _ROOT_DAYS:
+        hint = "no issuing CA below it outlives it: plan another data directory with a root of its own"
+        yield Finding("root", "bad" if left < 0 else "notice", found, hint)
+    else:
+        yield Finding("root", "ok", found)
+    if house.config.tls.certificate == "local":
+        server = house.datadir.server_ca
+        left = days_left(server.not_after_at, now)
+        if left < _ROOT_DAYS:
+            hint = "it shortens the certificates of our own hosts: name your own in tls.certificate"
+            yield Finding("server CA", "bad" if left < 0 else "notice", _named(server, left), hint)
+
+
+def _named(issuer: Issuer, left: int) -> str:
+    return f"{issuer.common_name} until {shown_day(issuer.not_after_at)} ({left} days)"
+
+
+def _value(config: Config, section: str, name: str) -> Any:
+    return getattr(getattr(config, section), name)
+
+
+def _places(house: House) -> list[Path]:
+    """The data directory, and that of the log if it lies on another disk."""
+    log = house.data / house.config.log.file
+    found = [house.data]
+    if house.config.log.file and log.parent.is_dir() and log.parent.stat().st_dev != house.data.stat().st_dev:
+        found.append(log.parent)
+    return found
+
+
+def _files(house: House) -> list[Path]:
+    """The database and its log of writes."""
+    return [path for name in (DATABASE, f"{DATABASE}-wal") if (path := house.data / name).exists()]
+
+
+def _size(house: House) -> int:
+    return sum(path.stat().st_size for path in _files(house))
+
+
+def _last_letter(house: House) -> int:
+    """The number of the newest letter that was carried out as a file; 0 if there is none."""
+    if not house.outbox.is_dir():
+        return 0
+    numbers = (_LETTER.fullmatch(path.name) for path in house.outbox.iterdir())
+    return max((int(found[1]) for found in numbers if found), default=0)
