@@ -215,6 +215,11 @@ def list_page(
     return [_record(r) for r in _select(db, where, (bound, limit))]
 
 
+def held(db: sqlite_utils.Database) -> list[str]:
+    """The serials of all certificates that are held."""
+    return [row[0] for row in db.execute("SELECT serial FROM certificates WHERE status = 'held'")]
+
+
 def changed_since(db: sqlite_utils.Database, number: int, limit: int = 1000) -> list[Change]:
     """Changes numbered above `number`, in order: poll it to push them to open connections."""
     rows = db.execute(
@@ -314,7 +319,7 @@ def count_alive(db: sqlite_utils.Database, issuer_id: str, at: int) -> int:
 _STATUSES: dict[str, str] = {
     "reserved": "status = 'reserved'",
     "issued": "status = 'issued'",
-    "held": "status = 'held' AND change_number IS NOT NULL",
+    "held": "status = 'held'",
     "revoked": "status = 'revoked' AND change_number IS NOT NULL",
 }
 _STANDINGS = {"issued": RevocationStatus.GOOD, "held": RevocationStatus.HELD}

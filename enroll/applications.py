@@ -9,8 +9,8 @@ from typing import Literal
 import sqlite_utils
 
 from enroll import store, timekeeping
-from enroll.enrollment import state_at
-from enroll.issuance import check_entitled
+from enroll.enrollment import KEY_COMPROMISE, SUPERSEDED, state_at
+from enroll.issuance import check_active
 from enroll.office import Office
 from enroll.openings import Opening, open_request, prepare_opening
 from enroll.people import (
@@ -26,6 +26,7 @@ from enroll.people import (
 from enroll.refusals import Refusal
 from enroll.sameness import mail_key, name_key
 from enroll.states import State
+from enroll.transitions import hold_all, release_all
 
 #: R22: why somebody needs a reissue. Codes are stored; the labels are what people choose from.
 REASONS: Mapping[str, tuple[str, str]] = {
@@ -37,7 +38,7 @@ REASONS: Mapping[str, tuple[str, str]] = {
     "lost_or_stolen": ("パソコンの紛失・盗難", "The PC was lost or stolen"),
 }
 #: D3: which reasons end the old certificate at once unless the operator says otherwise.
-AT_ONCE = frozenset({"lost_or_stolen"})
+AT_ONCE = frozenset({store.THEFT})
 
 #: Additions that an organisation may have applied for online and that nobody has decided yet.
 MOST_OPEN = 100
@@ -97,7 +98,8 @@ async def apply_reissue(
 ) -> int:
     """Records an application for a reissue; returns its number.
 
-    A second application while one is open is the same one (E19), made urgent if the second one is.
+    A second application while one is open is the same one (E19), made urgent if the second one is. A
+    report of theft holds every certificate of the user until it is decided: that waits for nobody.
     """
     if reason not in REASONS:
         raise Refusal("invalid_input", field="reason")
@@ -107,7 +109,7 @@ async def apply_reissue(
         user = store.user(db, user_id)
         if user is None:
             raise Refusal("not_found", field="user_id")
-        check_entitled(db, user_id)
+        check_active(db, user_id)
         for open_one in store.applications(db, state="submitted", user_id=user_id):
             if open_one.kind == "reissue":
                 # D3: the PC that was to be changed has been stolen since; what waits must not be milder.
@@ -117,7 +119,13 @@ async def apply_reissue(
                 return open_one.id
         return _submit(db, office, "reissue", channel, reason, user.policy_number, user_id, {}, actor, when)
 
-    return await office.database.write(work)
+    def held(db: sqlite_utils.Database) -> int:
+        number = work(db)
+        if store.theft_reported(db, user_id):
+            hold_all(db, office, user_id, office.now(), actor=actor)
+        return number
+
+    return await office.database.write(held)
 
 
 async def approve(
@@ -126,7 +134,8 @@ async def approve(
     """Completes an application: timers and mails count from here (R3). Refusal("conflict") if decided.
 
     ``revoke_old`` "never" is for another PC beside: "limit_reached" where that would be one too many (E18),
-    "conflict" for an application that the old certificate has to end with at once (D3).
+    "conflict" for an application that the old certificate has to end with at once (D3). After a theft what is
+    held is revoked as compromised, or goes on until the pick-up if that is what the operator says.
     """
     found = store.application(office.database.read(), number)
     if found is None:
@@ -139,12 +148,17 @@ async def approve(
 
 
 async def reject(office: Office, number: int, *, actor: str, note: str) -> None:
-    """Turns an application down; the note is kept. Refusal("conflict") if decided."""
+    """Turns an application down; the note is kept. What a report of theft had stopped goes on.
+
+    Refusal("conflict") if decided.
+    """
 
     def work(db: sqlite_utils.Database) -> None:
-        _open_application(db, number)
-        store.decide_application(db, number, "rejected", actor, office.now(), note, None)
-        store.audit(db, office.now(), actor, "application.rejected", str(number), note=note)
+        found, at = _open_application(db, number), office.now()
+        store.decide_application(db, number, "rejected", actor, at, note, None)
+        store.audit(db, at, actor, "application.rejected", str(number), note=note)
+        if found.reason in AT_ONCE:
+            release_all(db, found.user_id, at, actor=actor)
 
     await office.database.write(work)
 
@@ -237,16 +251,17 @@ def _reissue(
     revoke_old: Decision | None,
 ) -> Admission:
     found = _open_application(db, number)
-    check_entitled(db, found.user_id)
+    check_active(db, found.user_id)
     user, organisation = store.user(db, found.user_id), store.organisation(db, found.policy_number)
     if user is None or organisation is None:
         raise Refusal("not_found", field="user_id")
     if revoke_old == "never":
-        if found.revoke_old == "at_once":
+        if found.revoke_old == "at_once" or found.reason in AT_ONCE:
             # Whoever wants a further PC may not have seen that this one was stolen meanwhile.
             detail = f"application {number} is to end the old certificate at once; decide it without never"
             raise Refusal("conflict", field="application", detail=detail)
         _check_room(db, office, user.user_id)
+    theft, when, at = found.reason in AT_ONCE, revoke_old or found.revoke_old, office.now()
     opened = open_request(
         db,
         office,
@@ -256,9 +271,12 @@ def _reissue(
         opening,
         application_id=number,
         actor=actor,
-        revoke_old=revoke_old or found.revoke_old,
+        revoke_old=when,
+        reason=KEY_COMPROMISE if theft else SUPERSEDED,
     )
-    store.decide_application(db, number, "approved", actor, office.now(), "", opened.request_id)
+    store.decide_application(db, number, "approved", actor, at, "", opened.request_id)
+    if theft:
+        release_all(db, user.user_id, at, actor=actor)  # none is left where they end at once
     made = Admission(user.user_id, opened.request_id, opened.common_name)
     _approved(db, office, found, made, actor)
     return made

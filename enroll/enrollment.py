@@ -59,7 +59,7 @@ class WipeKey:
 
 
 #: CRLReasons that our own rules give (RFC 5280 section 5.3.1).
-UNSPECIFIED, SUPERSEDED, CESSATION = 0, 4, 5
+UNSPECIFIED, KEY_COMPROMISE, SUPERSEDED, CESSATION, PRIVILEGE_WITHDRAWN = 0, 1, 4, 5, 9
 
 
 @dataclass(frozen=True)

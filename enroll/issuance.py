@@ -22,12 +22,22 @@ from ca.keys import from_pkcs8, spki
 from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
 from ca.store import Reservation
 from enroll import store, timekeeping
-from enroll.enrollment import CESSATION, Effect, Enrollment, advance, fetchable, overdue
+from enroll.enrollment import (
+    CESSATION,
+    KEY_COMPROMISE,
+    PRIVILEGE_WITHDRAWN,
+    SUPERSEDED,
+    Effect,
+    Enrollment,
+    advance,
+    fetchable,
+    overdue,
+)
 from enroll.jst import shown_day
 from enroll.office import Office, token_hash
 from enroll.refusals import Refusal
 from enroll.states import ENDED, WAITING, Event, State
-from enroll.transitions import end_certificate, perform, record
+from enroll.transitions import end_certificate, hold_certificate, perform, record
 
 Format = Literal["standard", "compatible"]
 
@@ -35,6 +45,8 @@ _P12_PASSWORD = re.compile(r"[0-9A-Za-z]+")
 _KEY_PURPOSE = "user-key"
 _P12_PURPOSE = "p12"
 _SIGNER = "issuance"
+# Why a certificate is revoked as soon as it is there, by how its request ended meanwhile.
+_ENDED_BY = {State.SUPERSEDED: SUPERSEDED, State.REVOKED: KEY_COMPROMISE}
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,8 @@ async def complete(office: Office, request_id: str) -> Enrollment:
 def finish(db: sqlite_utils.Database, office: Office, reservation: Reservation, der: bytes) -> Enrollment:
     """Inside a transaction: stores the certificate and moves to 発行済み, once.
 
-    When the request ended while it was being signed, the certificate is stored and revoked at once.
+    When the request ended while it was being signed, the certificate is stored and revoked at once; when a
+    theft was reported it is stored and held.
     """
     at = office.now()
     request_id = reservation.order_id or ""
@@ -155,8 +168,10 @@ def finish(db: sqlite_utils.Database, office: Office, reservation: Reservation, 
     if not ca.store.store_issued(db, reservation.serial, der, at):
         return before
     store.audit(db, at, _SIGNER, "certificate.issued", reservation.serial, request_id=request_id)
-    if before.state in ENDED or not entitled(db, before.user_id):
-        end_certificate(db, office, reservation.serial, CESSATION, at, actor=_SIGNER)
+    active = entitled(db, before.user_id)
+    if before.state in ENDED or not active:
+        reason = _ENDED_BY.get(before.state, CESSATION) if active else PRIVILEGE_WITHDRAWN
+        end_certificate(db, office, reservation.serial, reason, at, actor=_SIGNER)
         return _reread(db, request_id)
     after, effects = advance(before, Event.ISSUE, at, office.settings)
     # There is nothing to fetch after the certificate's own end.
@@ -164,6 +179,8 @@ def finish(db: sqlite_utils.Database, office: Office, reservation: Reservation, 
     after = replace(after, not_after_at=reservation.not_after_at, window_ends_at=window)
     record(db, before, after, Event.ISSUE, at, _SIGNER)
     perform(db, office, effects, at, _SIGNER)
+    if store.theft_reported(db, before.user_id):
+        hold_certificate(db, reservation.serial, at, actor=_SIGNER)
     return after
 
 
@@ -199,6 +216,7 @@ async def prepare_download(
     """
     enrollment = _expect(office, request_id)
     at = office.now()
+    check_no_theft(office.database.read(), enrollment.user_id)
     if enrollment.sealed_key is None or enrollment.serial is None:
         raise Refusal("not_available", detail="no key is held for this request")
     if not fetchable(enrollment, at, office.settings) or not entitled(
@@ -226,6 +244,7 @@ async def prepare_download(
     )
 
     def work(db: sqlite_utils.Database) -> None:
+        check_no_theft(db, enrollment.user_id)
         # The key may have been wiped while the file was built: then nothing of it is kept either (E1).
         if not fetchable(_reread(db, request_id), office.now(), office.settings):
             raise Refusal("not_available", detail="the pick-up window has closed meanwhile")
@@ -246,6 +265,19 @@ async def download(office: Office, token: str, request_id: str, *, actor: str) -
 
 
 def check_entitled(db: sqlite_utils.Database, user_id: str) -> None:
+    """Whether the user may enroll and use what was issued. Refusal: "user_disabled" unless the user and the
+    organisation are active, "theft_reported" while that waits for a decision."""
+    check_active(db, user_id)
+    check_no_theft(db, user_id)
+
+
+def check_no_theft(db: sqlite_utils.Database, user_id: str) -> None:
+    """Raises Refusal("theft_reported") while a report of theft waits for a decision."""
+    if store.theft_reported(db, user_id):
+        raise Refusal("theft_reported")
+
+
+def check_active(db: sqlite_utils.Database, user_id: str) -> None:
     """Raises Refusal("user_disabled") unless the user and the organisation are active."""
     if not entitled(db, user_id):
         raise Refusal("user_disabled")
@@ -263,8 +295,10 @@ def _fetch(
     ticket = store.ticket(db, hashed)
     if ticket is None or ticket.request_id != request_id or at >= ticket.expires_at:
         raise Refusal("not_available", detail="the Download button has expired")
-    if not entitled(db, _reread(db, request_id).user_id):
+    user_id = _reread(db, request_id).user_id
+    if not entitled(db, user_id):
         raise Refusal("not_available", detail="the user or the organisation was disabled meanwhile")
+    check_no_theft(db, user_id)
     if store.mark_fetched(db, hashed, at):
         before = _reread(db, request_id)
         if not fetchable(before, at, office.settings):

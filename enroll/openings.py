@@ -8,7 +8,7 @@ from typing import Literal
 import sqlite_utils
 
 from enroll import identifiers, letters, passwords, store, timekeeping
-from enroll.enrollment import Enrollment, Kind, RevokeOld, announced_until
+from enroll.enrollment import SUPERSEDED, Enrollment, Kind, RevokeOld, announced_until
 from enroll.jst import days_before
 from enroll.office import Office
 from enroll.refusals import Refusal
@@ -44,10 +44,12 @@ def open_request(
     application_id: int,
     actor: str,
     revoke_old: RevokeOld = "never",
+    reason: int = SUPERSEDED,
 ) -> Enrollment:
     """Inside a transaction: a new request ID with its mail; every older one of the user dies (E2).
 
-    Beside certificates that live on (``revoke_old`` "never") their renewals do, too.
+    Beside certificates that live on (``revoke_old`` "never") their renewals do, too. ``reason``: of
+    RFC 5280 section 5.3.1, for what ends at once.
     """
     at = office.now()
     enrollment = draw_request(
@@ -63,7 +65,7 @@ def open_request(
         window_ends_at=announced_until(at, office.settings),
     )
     if kind == "reissue":
-        _end_older(db, office, enrollment, at, actor)
+        _end_older(db, office, enrollment, at, actor, reason)
     letters.pickup_notice(db, office, user, organisation, enrollment, opening.issue_password, at)
     store.audit(db, at, actor, "request.opened", enrollment.request_id, user=user.user_id, kind=kind)
     return enrollment
@@ -163,8 +165,13 @@ def _next_name(db: sqlite_utils.Database, user_id: str) -> str:
     return identifiers.common_name(user_id, number)
 
 
-def _end_older(db: sqlite_utils.Database, office: Office, newest: Enrollment, at: int, actor: str) -> None:
+def _end_older(
+    db: sqlite_utils.Database, office: Office, newest: Enrollment, at: int, actor: str, reason: int
+) -> None:
     """E2, E3: request IDs and issue passwords die at once; certificates as ``revoke_old`` says."""
+    if newest.revoke_old == "at_once":
+        # First: what was issued and not fetched yet ends for this reason, too.
+        end_predecessors(db, office, newest.user_id, newest.request_id, at, actor=actor, reason=reason)
     for older in store.living_enrollments_of(db, newest.user_id, timekeeping.surely_passed(office, db)):
         if older.request_id == newest.request_id:
             continue
@@ -176,5 +183,3 @@ def _end_older(db: sqlite_utils.Database, office: Office, newest: Enrollment, at
         elif older.state in LIVE:
             # In hand: the certificate works on until the new one is picked up, the key is wiped now.
             apply(db, office, older.request_id, Event.CLOSE, at, actor=actor)
-    if newest.revoke_old == "at_once":
-        end_predecessors(db, office, newest.user_id, newest.request_id, at, actor=actor)

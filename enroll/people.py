@@ -12,6 +12,7 @@ import sqlite_utils
 
 from enroll import identifiers, mails, passwords, sameness, store, timekeeping
 from enroll.characters import called
+from enroll.enrollment import PRIVILEGE_WITHDRAWN
 from enroll.letters import id_notice
 from enroll.office import Office
 from enroll.openings import Opening, open_request, prepare_opening
@@ -31,7 +32,6 @@ _CHARACTERS: Mapping[str, Callable[[str], bool]] = {
     "mail": frozenset(string.ascii_letters + string.digits + ".!#$%&'*+/=?^_`{|}~@-").__contains__,
     "user_id": frozenset(_CAPITALS).__contains__,
 }
-_PRIVILEGE_WITHDRAWN = 9
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def _disable(db: sqlite_utils.Database, office: Office, user_id: str, actor: str
     revoked = 0
     for enrollment in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(office, db)):
         if enrollment.state in LIVE and enrollment.serial is not None:
-            revoked += end_certificate(db, office, enrollment.serial, _PRIVILEGE_WITHDRAWN, at, actor=actor)
+            revoked += end_certificate(db, office, enrollment.serial, PRIVILEGE_WITHDRAWN, at, actor=actor)
         elif enrollment.state is not State.PROCESSING:
             apply(db, office, enrollment.request_id, Event.WITHDRAW, at, actor=actor)
     return revoked

@@ -6,6 +6,7 @@ import sqlite_utils
 
 from enroll import passwords, store, throttle
 from enroll.enrollment import Enrollment, overdue
+from enroll.issuance import check_no_theft
 from enroll.office import Office
 from enroll.refusals import Refusal
 from enroll.states import ENDED, LIVE, WAITING, Event
@@ -42,10 +43,12 @@ async def authenticate(office: Office, user_id: str, issue_password: str, *, add
 
 
 def current(office: Office, request_id: str) -> Enrollment:
-    """The request of a session, as it is now. Raises Refusal("not_available") once it has ended."""
+    """The request of a session, as it is now. Refusal: "not_available" once it has ended, or
+    "theft_reported"."""
     found = store.enrollment(office.database.read(), request_id)
     if found is None or _over(found, office.now()):
         raise Refusal("not_available")
+    check_no_theft(office.database.read(), found.user_id)
     return found
 
 
@@ -71,6 +74,8 @@ def _admit(
     if found is None or _over(found, at):
         store.audit(db, at, f"address:{address}", "pickup.too_late", request_id)
         return None
+    # The letter may be on the PC that was stolen.
+    check_no_theft(db, found.user_id)
     store.audit(db, at, f"address:{address}", "pickup.authenticated", request_id)
     if found.state in WAITING:
         return apply(db, office, request_id, Event.AUTHENTICATE, at, actor=found.user_id)

@@ -22,6 +22,7 @@ CODES: dict[str, str] = {
     "revoked": "the certificate was revoked",
     "withdrawn": "the request of this certificate was withdrawn",
     "pickup_over": "the certificate was ended, because it was not fetched in time",
+    "theft_reported": "the theft of a PC of this user was reported, and has not been decided on",
     "user_disabled": "the user or the organisation may no longer enroll",
     "wrong_user": "the certificate belongs to another user",
     "unknown_certificate": "the certificate is not in our register",

@@ -128,6 +128,9 @@ def _wanted(db: sqlite_utils.Database, source: Enrollment) -> bool:
     """Whether somebody who may renew a certificate has not done so yet (D6)."""
     if source.serial is None or not issuance.entitled(db, source.user_id):
         return False
+    # A report of theft ends in a reissue, or in nothing: until then there is no renewal to write about.
+    if store.theft_reported(db, source.user_id):
+        return False
     renewal = store.renewal_of(db, source.serial)
     # A client that renews without the mail has a successor and no renewal of ours.
     return (renewal is None or renewal.state in WAITING) and not _has_successor(db, source)

@@ -21,6 +21,9 @@ from enroll.states import State
 
 Db = sqlite_utils.Database
 
+#: The reason of an application that stops certificates as soon as it is made.
+THEFT = "lost_or_stolen"
+
 #: How issue passwords reach people: in the pick-up mail, by postcard, or through a 管理者 (E14).
 PasswordBy = Literal["mail", "postcard", "admin"]
 
@@ -317,6 +320,16 @@ def applications(
     return [_application(row) for row in found]
 
 
+def theft_reported(db: Db, user_id: str) -> bool:
+    """Whether a report of theft waits for a decision: until then nothing of the user's counts."""
+    found = db.execute(
+        "SELECT 1 FROM applications WHERE user_id = ? AND kind = 'reissue' AND reason = ?"
+        " AND state = 'submitted'",
+        [user_id, THEFT],
+    )
+    return found.fetchone() is not None
+
+
 def move_applications(db: Db, user_id: str, policy_number: str) -> None:
     """Takes a user's open applications along into another organisation."""
     db.execute(
@@ -344,14 +357,16 @@ def decide_application(
 
 
 def hasten_application(db: Db, number: int, reason: str) -> bool:
-    """Has an open application end the old certificate at once; False when decided, or as urgent already."""
-    return _changed(
-        db,
-        "UPDATE applications SET reason = ?, revoke_old = 'at_once'"
-        " WHERE id = ? AND state = 'submitted' AND revoke_old <> 'at_once'",
-        reason,
-        number,
+    """Has an open application end the old certificate at once, and be about a theft if this one is.
+
+    False when it was decided, or is as urgent already.
+    """
+    done = db.execute(
+        "UPDATE applications SET reason = :reason, revoke_old = 'at_once' WHERE id = :number"
+        " AND state = 'submitted' AND reason <> :theft AND (revoke_old <> 'at_once' OR :reason = :theft)",
+        {"reason": reason, "number": number, "theft": THEFT},
     )
+    return bool(done.rowcount)
 
 
 def _application(row: dict[str, Any]) -> Application:

@@ -66,7 +66,14 @@ def perform(
 
 
 def end_predecessors(
-    db: sqlite_utils.Database, office: Office, user_id: str, request_id: str, at: int, *, actor: str
+    db: sqlite_utils.Database,
+    office: Office,
+    user_id: str,
+    request_id: str,
+    at: int,
+    *,
+    actor: str,
+    reason: int = SUPERSEDED,
 ) -> None:
     """Revokes every other live certificate of the user, whichever door it came through.
 
@@ -77,10 +84,11 @@ def end_predecessors(
         if other.request_id == request_id:
             continue
         if other.state in LIVE and other.serial is not None:
-            end_certificate(db, office, other.serial, SUPERSEDED, at, actor=actor, event=Event.SUPERSEDE)
+            event = _event_of(reason)
+            end_certificate(db, office, other.serial, reason, at, actor=actor, event=event)
         elif other.state is State.PROCESSING:
             # A renewal that is being signed: its certificate will be stored and revoked at once.
-            apply(db, office, other.request_id, Event.SUPERSEDE, at, actor=actor)
+            apply(db, office, other.request_id, _event_of(reason), at, actor=actor)
 
 
 def end_certificate(
@@ -104,3 +112,30 @@ def end_certificate(
     if origin is not None and origin.state not in ENDED:
         apply(db, office, origin.request_id, event, at, actor=actor)
     return True
+
+
+def hold_certificate(db: sqlite_utils.Database, serial: str, at: int, *, actor: str) -> bool:
+    """Stops a certificate until somebody decides; its enrollment stays as it is. False if it was not good."""
+    done = ca.store.hold(db, serial, at)
+    if done:
+        store.audit(db, at, actor, "certificate.held", serial)
+    return done
+
+
+def hold_all(db: sqlite_utils.Database, office: Office, user_id: str, at: int, *, actor: str) -> None:
+    """Stops every certificate of a user, whichever door it came through, until somebody decides."""
+    for each in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(office, db)):
+        if each.state in LIVE and each.serial is not None:
+            hold_certificate(db, each.serial, at, actor=actor)
+
+
+def release_all(db: sqlite_utils.Database, user_id: str, at: int, *, actor: str) -> None:
+    """Takes back what `hold_all` did: what has not ended meanwhile is as before."""
+    for serial in ca.store.held(db):
+        origin = store.enrollment_of(db, serial)
+        if origin is not None and origin.user_id == user_id and ca.store.release(db, serial):
+            store.audit(db, at, actor, "certificate.released", serial)
+
+
+def _event_of(reason: int) -> Event:
+    return Event.SUPERSEDE if reason == SUPERSEDED else Event.REVOKE

@@ -57,3 +57,9 @@ def sessions_told_apart(db: sqlite_utils.Database) -> None:
     """From where and with what a session was opened, for those who look whether it is theirs."""
     db.execute("ALTER TABLE sessions ADD COLUMN address TEXT NOT NULL DEFAULT ''")
     db.execute("ALTER TABLE sessions ADD COLUMN browser TEXT NOT NULL DEFAULT ''")
+
+
+@migrations()
+def sessions_by_certificate(db: sqlite_utils.Database) -> None:
+    """What ends with a certificate is found by its fingerprint."""
+    db.execute("CREATE INDEX sessions_by_certificate ON sessions(fingerprint) WHERE fingerprint <> ''")

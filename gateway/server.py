@@ -24,6 +24,7 @@ from ca.sealing import Vault
 from enroll import issuance, scheduler, timekeeping
 from enroll.acme.nonces import create_table
 from enroll.delivery import deliver_due
+from gateway import sessions
 from gateway.config import Config, Log, read_config
 from gateway.headcount import headcounts
 from gateway.house import House, house_of, open_house
@@ -328,7 +329,7 @@ async def _publish(now: Serving, publisher: lists.Publisher) -> None:
 
 
 async def _push_revocations(now: Serving, seen: int) -> None:
-    """Ends open connections of certificates revoked or held since, by this process or another one.
+    """Ends connections and sessions of certificates revoked or held since, by this process or another one.
 
     Those that were refused with one that is good again end, too: a connection is judged when it begins.
     """
@@ -343,6 +344,7 @@ async def _push_revocations(now: Serving, seen: int) -> None:
                 now.listener.reconsider(change.fingerprint)
                 continue
             ended = now.listener.revoke(change.fingerprint)
+            await sessions.end_with(now.house.office, change.fingerprint)
             if ended:
                 log.info("certificate %s is %s: %d connections ended", change.serial, change.status, ended)
 

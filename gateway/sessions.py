@@ -170,7 +170,12 @@ async def end(office: Office, session: Session, response: web.StreamResponse | N
     """Ends a session and takes its cookie away."""
     await office.database.write(lambda db: _delete(db, session.token_hash))
     if response is not None:
-        response.del_cookie(cookie_name(session.site), path="/", secure=True, httponly=True, samesite="Lax")
+        forget(response, session)
+
+
+def forget(response: web.StreamResponse, session: Session) -> None:
+    """Takes a session's cookie away."""
+    response.del_cookie(cookie_name(session.site), path="/", secure=True, httponly=True, samesite="Lax")
 
 
 async def end_all(office: Office, subject: str, *, actor: str, but: Session | None = None) -> int:
@@ -179,6 +184,17 @@ async def end_all(office: Office, subject: str, *, actor: str, but: Session | No
     return await office.database.write(
         lambda db: _end(db, office.now(), actor, "subject = ? AND token_hash <> ?", [subject, kept])
     )
+
+
+async def end_with(office: Office, fingerprint: str) -> int:
+    """Ends every session that is bound to a certificate, which has ended itself; returns how many.
+
+    Told by every process that hears of it: without a session there is nothing to write.
+    """
+    where = "fingerprint = ? AND fingerprint <> ''"
+    if not rows(office.database.read(), f"SELECT 1 FROM sessions WHERE {where}", [fingerprint]):
+        return 0
+    return await office.database.write(lambda db: _end(db, office.now(), "certificate", where, [fingerprint]))
 
 
 def listed(db: sqlite_utils.Database, at: int, subject: str | None = None) -> list[dict[str, Any]]:

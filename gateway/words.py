@@ -35,6 +35,16 @@ _CALL: Text = (
     "下記の照会先へ、照会番号をお伝えください。",
     "Please call the help desk below and tell the reference number.",
 )
+_STOLEN: Text = (
+    "パソコンの紛失・盗難の届出を受け付けたため、発行済みの証明書の利用を停止しています。",
+    "The loss or theft of a PC was reported, so the certificates issued so far are suspended.",
+)
+_STOLEN_NEXT: Text = (
+    "新しい証明書のご案内が届くまでお待ちください。パソコンが見つかったとき、またはお心当たりがないときは、"
+    "下記の照会先へ照会番号をお伝えください。",
+    "Please wait for the letter about the new certificate. If the PC was found, or you know of no report, "
+    "call the help desk below and tell the reference number.",
+)
 _BACK: Text = ("前の画面に戻り、入力し直してください。", "Please go back and enter it again.")
 
 #: Refusal code -> page. A test holds that every code of ``enroll.refusals`` is here.
@@ -199,6 +209,12 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "The certificate was not fetched in time, and has been ended.",
             ),
             _REISSUE,
+        ),
+        "theft_reported": Words(
+            403,
+            ("証明書の利用を停止しています", "The certificates are suspended"),
+            _STOLEN,
+            _STOLEN_NEXT,
         ),
         "user_disabled": Words(
             403,
@@ -407,16 +423,8 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
         CertificateState.HELD: Words(
             403,
             ("クライアント証明書の利用を停止しています", "The client certificate is suspended"),
-            (
-                "パソコンの紛失・盗難の届出を受け付けたため、この証明書の利用を停止しています。",
-                "The loss or theft of a PC was reported, so this certificate has been suspended.",
-            ),
-            (
-                "新しい証明書のご案内が届くまでお待ちください。パソコンが見つかったとき、またはお心当たりがないときは、"
-                "下記の照会先へ照会番号をお伝えください。",
-                "Please wait for the letter about the new certificate. If the PC was found, or you know of "
-                "no report, call the help desk below and tell the reference number.",
-            ),
+            _STOLEN,
+            _STOLEN_NEXT,
         ),
         CertificateState.UNKNOWN_ISSUER: Words(
             403,

@@ -47,6 +47,7 @@ REFUSALS: Mapping[str, str] = MappingProxyType(
         "revoked": "unauthorized",
         "withdrawn": "unauthorized",
         "pickup_over": "unauthorized",
+        "theft_reported": "unauthorized",
         "user_disabled": "unauthorized",
         "wrong_user": "unauthorized",
         "unknown_certificate": "unauthorized",
@@ -88,10 +89,13 @@ def problem_of(refusal: Refusal) -> Problem:
 
 
 def active_user(db: sqlite_utils.Database, user_id: str) -> enroll.store.User:
-    """The user that an account acts for; ``unauthorized`` once it, or its organisation, is disabled."""
+    """The user that an account acts for; ``unauthorized`` once it, or its organisation, is disabled, and
+    while the report of a theft waits."""
     user = enroll.store.active_user(db, user_id)
     if user is None:
         raise Problem("unauthorized", "the user or the organisation may no longer enroll")
+    if enroll.store.theft_reported(db, user_id):
+        raise problem_of(Refusal("theft_reported"))
     return user
 
 

@@ -216,6 +216,7 @@ def test_every_question_is_answered_by_an_index(db: Database) -> None:
         store.certificate_status(reader, print_)
         store.reserved_unsigned(reader)
         store.changed_since(reader, 5)
+        store.held(reader)
         store.last_change(reader)
         store.last_change(reader, "i")
         list(store.revoked_entries(reader, "i", AT))
@@ -228,5 +229,5 @@ def test_every_question_is_answered_by_an_index(db: Database) -> None:
         plan = reader.conn.execute(f"EXPLAIN QUERY PLAN {sql}", params or ()).fetchall()
         words = " ".join(row[-1] for row in plan)
         assert "SCAN certificates" not in words or re.search(
-            "USING (COVERING )?INDEX certificates_(re|ch|li)", words
+            "USING (COVERING )?INDEX certificates_(re|ch|li|he)", words
         ), (sql, words)

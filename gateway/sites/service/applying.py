@@ -8,8 +8,10 @@ from aiohttp import web
 
 from enroll import applications, mails, store
 from enroll.applications import REASONS
+from enroll.enrollment import Enrollment
 from enroll.people import Person, wrong_fields
 from enroll.refusals import Refusal
+from gateway import sessions
 from gateway.pages import GATE, form, render, see_other
 from gateway.sites.service.door import Visitor, member_of, unconfirmed
 from gateway.sites.service.standing import steps
@@ -25,8 +27,11 @@ async def reissue_form(request: web.Request, visitor: Visitor) -> web.StreamResp
 
 
 async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    """Records the application; pressing twice gives the same one (E19)."""
-    whom = _whom(request, visitor)
+    """Records the application; pressing twice gives the same one (E19).
+
+    A report of theft stops the user's certificates there and then: whoever reports the own PC is out.
+    """
+    office, whom = request.app[GATE].office, _whom(request, visitor)
     fields = await form(request)
     errors = await unconfirmed(request, visitor, fields)
     if errors:
@@ -35,7 +40,7 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
         return _reissue_page(request, visitor, whom, fields, errors)
     try:
         number = await applications.apply_reissue(
-            request.app[GATE].office,
+            office,
             whom.user_id,
             fields.get("reason", ""),
             channel="online",
@@ -46,7 +51,15 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
         if refusal.field != "reason":
             raise
         return _reissue_page(request, visitor, whom, fields, field_error(refusal))
-    return see_other(f"/portal/applications/{number}?done=applied")
+    if not store.theft_reported(office.database.read(), whom.user_id):
+        return see_other(f"/portal/applications/{number}?done=applied")
+    await sessions.end_all(office, whom.user_id, actor=visitor.user.user_id)
+    if whom.user_id != visitor.user.user_id:
+        return see_other(f"/portal/applications/{number}?done=stopped")
+    # No page to go to: this connection ends, and every other one is told why.
+    response = render(request, "stopped.html", visitor=None, here="reissue", number=number)
+    sessions.forget(response, visitor.session)
+    return response
 
 
 async def addition_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -107,7 +120,7 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
         done=DONE.get(request.query.get("done", "")),
         application=found,
         # What was decided, once it is: operators may see it otherwise than whoever applied.
-        ends=ENDS[found.revoke_old if opened is None else opened.revoke_old],
+        ends=ENDS[_ends(found, opened)],
         user=user,
         flow=steps(opened, user.created_at, mails.listed(db, user.user_id)) if opened and user else (),
         kinds=KINDS,
@@ -125,6 +138,13 @@ def _wrong(person: Person) -> dict[str, Text]:
     for name in wrong_fields(person):
         errors |= field_error(Refusal("invalid_input", field=name))
     return errors
+
+
+def _ends(found: store.Application, opened: Enrollment | None) -> str:
+    if opened is not None:
+        return opened.revoke_old
+    stopped = found.reason == store.THEFT and found.state == "submitted"
+    return "held" if stopped else found.revoke_old
 
 
 def _whom(request: web.Request, visitor: Visitor) -> store.User:
@@ -160,6 +180,7 @@ def _reissue_page(
         whom=whom,
         own=whom.user_id == visitor.user.user_id,
         pending=next((a for a in open_ones if a.kind == "reissue"), None),
+        theft=store.THEFT,
         reasons=REASONS,
         values=values,
         errors=errors,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from enroll import mails, store
+from enroll.office import Office
 from gateway.pages import GATE, render
 from gateway.sites.service.door import Visitor, member_of
 from gateway.sites.service.portal import certificates_of
-from gateway.sites.service.standing import standing, steps
+from gateway.sites.service.standing import Standing, standing, steps
 from gateway.sites.service.words import DECISIONS, KINDS, ROLES
 
 
@@ -16,11 +17,7 @@ async def member_list(request: web.Request, visitor: Visitor) -> web.StreamRespo
     """Every user of the organisation with the state of the certificate."""
     office = request.app[GATE].office
     db = office.database.read()
-    warn_days = office.settings.renewal_days
-    rows = [
-        (user, standing(store.enrollments_of(db, user.user_id), office.now(), warn_days))
-        for user in store.users(db, visitor.user.policy_number)
-    ]
+    rows = [(user, _standing(office, user.user_id)) for user in store.users(db, visitor.user.policy_number)]
     return render(request, "members.html", visitor=visitor, here="members", rows=rows, roles=ROLES)
 
 
@@ -40,10 +37,16 @@ async def member_page(request: web.Request, visitor: Visitor) -> web.StreamRespo
         here="members",
         member=member,
         roles=ROLES,
-        standing=standing(enrollments, office.now(), office.settings.renewal_days),
+        standing=_standing(office, member.user_id),
         flow=steps(newest, member.created_at, letters) if newest is not None else (),
         certificates=certificates_of(office, member, presented),
         applications=store.applications(db, user_id=member.user_id),
         kinds=KINDS,
         decisions=DECISIONS,
     )
+
+
+def _standing(office: Office, user_id: str) -> Standing:
+    db, warn_days = office.database.read(), office.settings.renewal_days
+    theft = store.theft_reported(db, user_id)
+    return standing(store.enrollments_of(db, user_id), office.now(), warn_days, theft=theft)

@@ -18,7 +18,7 @@ from enroll.states import LABELS, State
 from gateway import sessions
 from gateway.pages import GATE, form, render, see_other
 from gateway.sites.service.door import Visitor
-from gateway.sites.service.standing import Text, Tone, counts, steps
+from gateway.sites.service.standing import SUSPENDED, Text, Tone, counts, steps
 from gateway.sites.service.words import DONE, SITES
 
 #: Applied for, and on no PC yet.
@@ -121,8 +121,8 @@ def _certificate(
     record: CertificateRecord, issuer: str, origin: Enrollment, at: int, presented: str | None
 ) -> Certificate:
     over = at > record.not_after_at
-    label = LABELS[state_at(origin, at)]
-    tone: Tone = "bad" if over or record.status == "revoked" else "good"
+    label = SUSPENDED if record.status == "held" else LABELS[state_at(origin, at)]
+    tone: Tone = "good" if record.status == "issued" and not over else "bad"
     return Certificate(
         record.subject_cn,
         record.serial,

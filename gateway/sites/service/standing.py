@@ -13,6 +13,8 @@ from enroll.states import LABELS, LIVE, WAITING, State
 Text = tuple[str, str]
 Tone = Literal["good", "warn", "bad", "plain"]
 
+#: Of a certificate that is held.
+SUSPENDED: Text = ("利用停止中（紛失・盗難の届出）", "Suspended: loss or theft reported")
 _REGISTERED: Text = ("ユーザー登録", "User recorded")
 _ID_NOTICE: Text = ("ユーザーIDのお知らせ", "User ID told")
 _REISSUED: Text = ("クライアント証明書再発行", "Certificate reissue")
@@ -60,9 +62,14 @@ def steps(
     return ()
 
 
-def standing(enrollments: Sequence[Enrollment], at: int, warn_days: int) -> Standing:
-    """What to say of a person's enrollments (newest first): the one that counts, or why none does."""
+def standing(enrollments: Sequence[Enrollment], at: int, warn_days: int, *, theft: bool = False) -> Standing:
+    """What to say of a person's enrollments (newest first): the one that counts, or why none does.
+
+    ``theft``: one was reported, and is not decided on.
+    """
     live = next((e for e in enrollments if counts(e, at)), None)
+    if theft and live is not None:
+        return Standing(SUSPENDED, "bad", live, None)
     if live is not None:
         days = days_left(live.not_after_at or at, at)
         return Standing(LABELS[live.state], "warn" if days <= warn_days else "good", live, days)

@@ -55,6 +55,10 @@ _FIELDS: Mapping[tuple[str, str], Text] = MappingProxyType(
 DONE: Mapping[str, Text] = MappingProxyType(
     {
         "password": ("パスワードを変更しました。", "The password has been changed."),
+        "stopped": (
+            "届出を受け付け、発行済みの証明書の利用を停止しました。",
+            "The report has been received, and the issued certificates are suspended.",
+        ),
         "applied": ("申請を受け付けました。", "The application has been received."),
         "withdrawn": ("選択した認証情報を終了しました。", "Those credentials have been ended."),
         "ended": ("選択したログインを終了しました。", "That session has been ended."),
@@ -65,6 +69,10 @@ DONE: Mapping[str, Text] = MappingProxyType(
 #: When a reissue ends the certificates that were issued before it.
 ENDS: Mapping[str, Text] = MappingProxyType(
     {
+        "held": (
+            "届出により利用停止中（お手続きの完了と同時に失効）",
+            "suspended, and revoked on completion",
+        ),
         "at_once": ("お手続きの完了と同時に無効にする", "ends on completion"),
         "on_pickup": ("新しい証明書の取得後に無効にする", "ends when the new one is picked up"),
         "never": ("そのまま使用できる", "stays as it is"),

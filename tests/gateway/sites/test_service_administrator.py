@@ -217,3 +217,25 @@ async def test_every_bad_field_of_an_addition_is_told_at_once(service: Served) -
     assert [each.attributes["name"] for each in page.main.all("input") if "autofocus" in each.attributes] == [
         "name"
     ]
+
+
+async def test_a_members_theft_is_reported_by_the_administrator(service: Served) -> None:
+    """Everywhere it says that the certificate is stopped, until it is decided; the administrator works on."""
+    stopped = await at_home(service)
+    visitor = await admin_at_home(service)
+    page = await visitor.post(f"/portal/members/{USER}/reissue", {"reason": "lost_or_stolen"})
+    assert page.main.one("div", role="status").text.startswith("届出を受け付け、")
+    assert dict(page.main.table())["発行済みの証明書"] == "届出により利用停止中（お手続きの完了と同時に失効）"
+    assert (await stopped.get("/portal/")).h1 == "クライアント証明書の利用を停止しています"
+    told = "利用停止中（紛失・盗難の届出）"
+    rows = (await visitor.get("/portal/members")).main.table()
+    assert next(row for row in rows if row[0] == USER)[3] == told
+    assert told in (await visitor.get(f"/portal/members/{USER}")).main.table(1)[1]
+    assert (await visitor.get(f"/portal/members/{USER}/reissue")).main.all("form") == []
+    await applications.reject(
+        service.office, int(page.path.rpartition("/")[2]), actor="desk", note="見つかりました"
+    )
+    assert (await stopped.get("/portal/")).path == "/login"
+    assert told not in (await visitor.get("/portal/members")).main.text
+    page = await visitor.get(page.path)
+    assert dict(page.main.table())["状況"] == "お受けできませんでした"

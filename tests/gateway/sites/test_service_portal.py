@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from enroll import applications, changes, issuance, renewal, store
+from enroll import applications, changes, issuance, login, renewal, store
 from enroll.enrollment import Enrollment
 from enroll.jst import shown
 from enroll.states import State
+from gateway import sessions
 from gateway.context import Role
 from gateway.sites.service import application
 from gateway.sites.service.standing import standing
@@ -244,10 +245,10 @@ async def test_the_reissue_form_has_all_six_reasons_and_the_checkbox(service: Se
     assert page.main.table()[0][1].startswith(f"{USER.lower()}@example.jp")
 
 
-@pytest.mark.parametrize("reason", list(applications.REASONS))
+@pytest.mark.parametrize("reason", [each for each in applications.REASONS if each != store.THEFT])
 @pytest.mark.parametrize("checked", [True, False])
 async def test_a_reissue_is_applied_for(service: Served, reason: str, checked: bool) -> None:
-    """R22, D3: reason and choice are recorded; loss and theft end the old one at once anyway."""
+    """R22, D3: reason and choice are recorded, and nothing stops before it is decided."""
     visitor = await at_home(service)
     fields = {"reason": reason} | ({"revoke_old": "at_once"} if checked else {})
     page = await visitor.post("/portal/reissue", fields)
@@ -255,14 +256,14 @@ async def test_a_reissue_is_applied_for(service: Served, reason: str, checked: b
     facts = dict(page.main.table())
     assert facts["再発行の理由"] == applications.REASONS[reason][0]
     (found,) = store.applications(service.office.database.read(), state="submitted")
-    at_once = checked or reason == "lost_or_stolen"
     assert (found.reason, found.channel, found.user_id, found.applied_by, found.revoke_old) == (
         reason,
         "online",
         USER,
         USER,
-        "at_once" if at_once else "on_pickup",
+        "at_once" if checked else "on_pickup",
     )
+    assert (await visitor.get("/portal/")).status == 200
 
 
 @pytest.mark.parametrize("fields", [{}, {"reason": "whim"}, {"reason": ""}])
@@ -287,17 +288,48 @@ async def test_applying_twice_is_applying_once(service: Served) -> None:
     assert (await visitor.get("/portal/")).main.all("a", href=first.path)
 
 
-async def test_a_theft_is_reported_while_another_application_waits(service: Served) -> None:
-    """D3, E19: it is the same application, and urgent from then on, which nothing more can be."""
+@pytest.mark.parametrize(
+    "before", [{}, {"reason": "pc_change"}, {"reason": "pc_change", "revoke_old": "at_once"}]
+)
+async def test_a_theft_that_is_reported_stops_everything_at_once(
+    service: Served, before: dict[str, str]
+) -> None:
+    """D3, E19: with the form, or with the button while a milder application waits. The last page says so,
+    every session is gone, and the gate has words of its own; turned down, the certificate is good again."""
     visitor = await at_home(service)
-    first = await visitor.post("/portal/reissue", {"reason": "pc_change"})
-    assert dict(first.main.table())["発行済みの証明書"] == "新しい証明書の取得後に無効にする"
-    button = (await visitor.get("/portal/reissue")).main.one("input", name="reason").attributes
-    again = await visitor.post("/portal/reissue", {button["name"]: button["value"]})
-    assert again.path == first.path
-    assert dict(again.main.table())["再発行の理由"] == "パソコンの紛失・盗難"
-    assert dict(again.main.table())["発行済みの証明書"] == "お手続きの完了と同時に無効にする"
-    assert (await visitor.get("/portal/reissue")).main.all("form") == []
+    if before:
+        assert (await visitor.post("/portal/reissue", before)).status == 200
+        button = (await visitor.get("/portal/reissue")).main.one("input", name="reason").attributes
+        assert button == {"type": "hidden", "name": "reason", "value": "lost_or_stolen"}
+    page = await visitor.post("/portal/reissue", {"reason": "lost_or_stolen"})
+    (found,) = store.applications(service.office.database.read(), state="submitted")
+    assert (page.status, page.h1) == (200, "証明書の利用を停止しました")
+    assert f"（受付番号{found.id}）" in page.main.one("div", role="status").text
+    assert (found.reason, found.revoke_old, found.user_id) == ("lost_or_stolen", "at_once", USER)
+    assert not [each.key for each in visitor.session.cookie_jar if each.key == "__Host-service"]
+    assert sessions.listed(service.office.database.read(), service.office.now(), USER) == []
+    for path in ("/portal/", "/login", "/app/"):
+        page = await visitor.get(path)
+        assert (page.status, page.h1) == (403, "クライアント証明書の利用を停止しています")
+        assert "パソコンの紛失・盗難の届出を受け付けたため" in page.main.text
+        assert "新しい証明書のご案内が届くまでお待ちください。" in page.main.text
+        assert "失効" not in page.main.text
+    english = await visitor.get("/login?lang=en")
+    assert english.h1 == "The client certificate is suspended"
+    await applications.reject(service.office, found.id, actor="desk", note="found")
+    assert (await visitor.get("/portal/")).path == "/login"
+    assert (await log_in(visitor)).path == "/portal/"
+
+
+async def test_a_theft_that_is_approved_is_a_revocation(service: Served) -> None:
+    """The twin: from then on the gate says revoked, and the register keyCompromise."""
+    visitor = await at_home(service)
+    await visitor.post("/portal/reissue", {"reason": "lost_or_stolen"})
+    (found,) = store.applications(service.office.database.read(), state="submitted")
+    await applications.approve(service.office, found.id, actor="desk")
+    assert (await visitor.get("/portal/")).h1 == "クライアント証明書は失効しています"
+    (record,) = login.certificates_of(service.office, USER)
+    assert (record.status, record.revocation_reason) == ("revoked", 1)
 
 
 async def test_an_application_says_what_was_decided(service: Served) -> None:

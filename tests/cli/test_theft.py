@@ -1,0 +1,80 @@
+"""A theft that is reported while ``serve`` runs: over within a second, in every worker, and taken back."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from enroll import applications
+from gateway import sessions
+from gateway.house import opened_house
+from tests.cli.processes import get, pem_of, tls, until
+from tests.cli.test_serving import Gateway, _time_until_closed, ready
+
+_HOST = "service.localhost"
+# What another process does is looked for twice a second; the rest is a machine that is busy.
+_SOON = 5.0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_connections_and_sessions_end_with_the_report(
+    lived: dict[str, Any], tmp_path: Path, workers: int
+) -> None:
+    """By another process, such as a worker that took the report: idle connections of every worker are closed,
+    sessions are gone from the database, and the doors say why, until the report is turned down."""
+    data = tmp_path / "data"
+    shutil.copytree(lived["data"], data)
+    passphrase = Path(lived["passphrase_file"]).read_text().strip()
+    user = next(u for u in lived["users"] if u["state"] == "active" and u["p12"])
+    pem = pem_of(user["p12"], user["p12_password"], tmp_path / "user.pem")
+    setup = Gateway(None, data, 0, 0, tmp_path / "log", {})  # type: ignore[arg-type]
+    setup.set("sites", "mailbox", "[]")
+    setup.set("log", "level", '"info"')
+    async with opened_house(data, passphrase) as house:
+        office, user_id = house.office, user["user_id"]
+        fingerprint = next(
+            each["fingerprint"]
+            for each in office.database.read().query("SELECT serial, fingerprint FROM certificates")
+            if each["serial"] == user["serial"]
+        )
+        with ready(data, tmp_path, workers=workers, passphrase=passphrase) as gateway, ExitStack() as stack:
+            held = [stack.enter_context(_idle(gateway, pem)) for _ in range(4 * workers)]
+            await _open_session(office, user_id, fingerprint)
+            number = await applications.apply_reissue(
+                office, user_id, "lost_or_stolen", channel="online", actor=user_id
+            )
+            begun = time.monotonic()
+            ends = [_time_until_closed(each) - begun for each in held]
+            assert max(ends) < _SOON, ends
+            until(lambda: not sessions.listed(office.database.read(), office.now(), user_id), gateway.log)
+            for host in (_HOST, "renewal.localhost"):
+                answers = {_page(gateway, host, pem) for _ in range(3 * workers)}
+                assert answers == {(403, True)}, host
+            assert gateway.says(f"certificate {user['serial']} is held: ")
+            await applications.reject(office, number, actor="desk", note="found")
+            assert gateway.get(_HOST, "/login", pem)[0] == 200
+
+
+async def _open_session(office: Any, user_id: str, fingerprint: str) -> None:
+    client = sessions.Client("192.0.2.1", "")
+    await sessions.start(office, web.Response(), "service", user_id, client, fingerprint=fingerprint)
+    assert sessions.listed(office.database.read(), office.now(), user_id)
+
+
+def _idle(gateway: Gateway, pem: Path) -> ssl.SSLSocket:
+    made = tls(_HOST, gateway.port, gateway.ca, pem)
+    made.sendall(f"HEAD /login HTTP/1.1\r\nHost: {_HOST}\r\n\r\n".encode())
+    assert made.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    return made
+
+
+def _page(gateway: Gateway, host: str, pem: Path) -> tuple[int, bool]:
+    status, html = get(host, gateway.port, gateway.ca, "/", pem)
+    return status, "クライアント証明書の利用を停止しています" in html
