@@ -24,6 +24,7 @@ from conformance.cases import (
     revocation,
     signature,
     transport,
+    validation,
 )
 
 CASES: tuple[Case, ...] = (
@@ -39,6 +40,7 @@ CASES: tuple[Case, ...] = (
     *binding.CASES,
     *order.CASES,
     *authorization.CASES,
+    *validation.CASES,
     *finalize.CASES,
     *certificate.CASES,
     *envelope.CASES,

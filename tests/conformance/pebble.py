@@ -50,8 +50,8 @@ class Pebble:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Pebble]:
-    """A fresh pebble process; it is ended by its own pid."""
+def running(folder: Path, *, validates: bool = False) -> Iterator[Pebble]:
+    """A fresh pebble process, ended by its own pid. By default it takes every challenge for answered."""
     assert BINARY is not None
     port = _free_port()
     write_certificates(folder)
@@ -61,7 +61,12 @@ def running(folder: Path) -> Iterator[Pebble]:
     command = [BINARY, "-config", str(folder / "config.json")]
     with (
         (folder / "log").open("wb") as log,
-        started(command, env=os.environ | ENVIRONMENT, stdout=log, stderr=log) as process,
+        started(
+            command,
+            env=os.environ | ENVIRONMENT | {"PEBBLE_VA_ALWAYS_VALID": str(int(not validates))},
+            stdout=log,
+            stderr=log,
+        ) as process,
     ):
         server = Pebble(f"https://localhost:{port}/dir", folder / "ca.pem", folder / "credentials.json")
         wait_for(server.directory, server.ca_file, process)

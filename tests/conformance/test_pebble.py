@@ -101,6 +101,18 @@ def test_finds_what_is_there(report, case: str, outcome: str) -> None:
     assert {one["id"]: one["outcome"] for one in report["results"]}[case] == outcome
 
 
+def test_a_server_that_validates_passes_where_one_that_does_not_fails(report, tmp_path) -> None:
+    """Challenges that nobody answers: valid at once there, which the suite says; invalid when pebble looks."""
+    taken = {one["id"]: one["outcome"] for one in report["results"] if one["id"].startswith("validation.")}
+    assert taken["validation.http-01-unanswered"] == taken["validation.dns-01-unanswered"] == "FAIL"
+    out = tmp_path / "strict.json"
+    with pebble.running(tmp_path, validates=True) as strict:
+        options = ["--only", "validation.*", "--http-01-port", "0", "--json", str(out)]
+        assert main([*strict.options, *options]) == ALL_GOOD
+    outcomes = [one["outcome"] for one in json.loads(out.read_text())["results"]]
+    assert outcomes.count("PASS") >= 14
+
+
 def test_junit_agrees(report) -> None:
     """JUnit has every case; known failures count as skipped there, so that CI stays green."""
     suite = report["xml"]
