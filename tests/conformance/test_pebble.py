@@ -102,7 +102,7 @@ def test_finds_what_is_there(report, case: str, outcome: str) -> None:
 
 
 def test_a_server_that_validates_passes_where_one_that_does_not_fails(report, tmp_path) -> None:
-    """Challenges that nobody answers: valid at once there, which the suite says; invalid when pebble looks."""
+    """Challenges that nobody answers: valid at once there, which the suite says; invalid if it looks."""
     taken = {one["id"]: one["outcome"] for one in report["results"] if one["id"].startswith("validation.")}
     assert taken["validation.http-01-unanswered"] == taken["validation.dns-01-unanswered"] == "FAIL"
     out = tmp_path / "strict.json"
