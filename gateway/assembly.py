@@ -29,6 +29,7 @@ POLICIES: Mapping[Role, ClientCertificate] = {
     Role.CONNECTIVITY: ClientCertificate.ASK,
     Role.HELP: ClientCertificate.NONE,
     Role.MAILBOX: ClientCertificate.NONE,
+    Role.BEHIND: ClientCertificate.REQUIRE,
 }
 
 
@@ -64,7 +65,10 @@ def _wildcards(config: Config, port: int) -> dict[Role, str]:
 
 def hosts_by_role(config: Config) -> dict[Role, tuple[str, ...]]:
     """Role -> its host names; roles without any (the mailbox, outside a demo) are left out."""
-    named = {role: getattr(config.sites, str(role)) for role in Role}
+    named = {role: getattr(config.sites, str(role), ()) for role in Role}
+    if config.sites.portal:
+        # People's way in is the portal: every link and letter leads there.
+        named |= {Role.SERVICE: config.sites.portal, Role.BEHIND: config.sites.service}
     return {role: hosts for role, hosts in named.items() if hosts}
 
 
@@ -91,6 +95,7 @@ def sites_of(
     behind, keys = mount.prepare(house, gate), mount.assertion_keys(house)
     limits = limiting.limits_of(house.config.rates, gate.origins[Role.HELP] + "/", ledger or Ledger())
     spent = protocol.nonces_of(house.office.vault, nonces or memory_table())
+    upstreams = Role.BEHIND if Role.BEHIND in gate.origins else Role.SERVICE
     sites: list[Site] = []
     for role, hosts in hosts_by_role(house.config).items():
         handler = builders[role](gate) if role in builders else _application(role, gate)
@@ -102,7 +107,7 @@ def sites_of(
             refused = protocol.before(door, refused) if refused is not None else None
         if role is Role.HELP:
             mount.publish(handler, keys)
-        if role is Role.SERVICE and behind is not None:
+        if role is upstreams and behind is not None:
             relay = mount.mount(handler, gate, behind)
         asks = policy is not ClientCertificate.NONE
         more = fresh_hosts(gate) if role is Role.CONNECTIVITY else ()

@@ -221,6 +221,12 @@ class Sites:
     service: tuple[str, ...] = _setting(
         ("service.localhost", "*.login.localhost"), "online service: requires one; wildcard as above", _hosts
     )
+    portal: tuple[str, ...] = _setting(
+        (),
+        "its login and portal on a host apart from what is in [upstream], such as ['portal.example.jp']; []: "
+        "the same; wildcard as above",
+        _hosts_or_none,
+    )
     connectivity: tuple[str, ...] = _setting(
         ("connectivity.localhost",), "connectivity test: asks for one and works without", _hosts
     )
@@ -583,7 +589,7 @@ def settings_of(config: Config) -> Settings:
         notice_closes=closes,
         pickup_url=origin(config.sites.pickup[0], port) + "/",
         renewal_url=origin(config.sites.renewal[0], port) + "/",
-        service_url=origin(config.sites.service[0], port) + "/",
+        service_url=origin((config.sites.portal or config.sites.service)[0], port) + "/",
         help_url=origin(config.sites.help[0], port) + "/",
     )
 

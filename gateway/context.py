@@ -19,6 +19,8 @@ class Role(StrEnum):
     CONNECTIVITY = "connectivity"
     HELP = "help"
     MAILBOX = "mailbox"
+    #: The service behind the gate, where login and portal have a host of their own.
+    BEHIND = "behind"
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Gate:
     """The office with what only the web side needs to know."""
 
     office: Office
-    #: Role -> origin such as ``https://pickup.example`` (no trailing slash). MAILBOX in a demo only.
+    #: Role -> origin such as ``https://pickup.example`` (no trailing slash). MAILBOX in a demo only, BEHIND
+    #: with ``sites.portal`` only.
     origins: Mapping[Role, str]
     #: What follows the random label of a fresh host name, port included: ``.try.example:8443``.
     try_suffix: str
@@ -40,6 +43,11 @@ class Gate:
     workers: bool = False
     #: A demo: says so on every page.
     demo: bool = False
+
+    @property
+    def behind(self) -> str:
+        """The origin of the service behind the gate: that of the portal, unless each has its own."""
+        return self.origins.get(Role.BEHIND, self.origins[Role.SERVICE])
 
     def now(self) -> int:
         return self.office.now()

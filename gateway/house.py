@@ -221,5 +221,13 @@ def server_certificate(house: House, at: int) -> servers.ServerCertificate:
 def configured_hosts(config: Config) -> tuple[str, ...]:
     """Every host name that our server certificate has to cover."""
     sites = config.sites
-    named = (*sites.pickup, *sites.renewal, *sites.service, *sites.connectivity, *sites.help, *sites.mailbox)
+    named = (
+        *sites.pickup,
+        *sites.renewal,
+        *sites.service,
+        *sites.portal,
+        *sites.connectivity,
+        *sites.help,
+        *sites.mailbox,
+    )
     return (*named, sites.try_suffix) if sites.try_suffix else named

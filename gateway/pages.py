@@ -63,12 +63,13 @@ _FORM_LIMIT = 64 * 1024
 _MOST_FIELDS = 100
 
 
-def content_security_policy(*fetched: str) -> str:
-    """The policy of every page. ``fetched``: further origins that a page's script fetches from."""
-    connect = " ".join(["'self'", *fetched])
+def content_security_policy(*fetched: str, forms: Sequence[str] = ()) -> str:
+    """The policy of every page. ``fetched``: further origins that a page's script fetches from; ``forms``:
+    those that what answers a form may lead to."""
+    connect, action = " ".join(["'self'", *fetched]), " ".join(["'self'", *forms])
     return (
         f"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src {connect}; "
-        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        f"form-action {action}; frame-ancestors 'none'; base-uri 'none'"
     )
 
 

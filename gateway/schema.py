@@ -63,3 +63,10 @@ def sessions_told_apart(db: sqlite_utils.Database) -> None:
 def sessions_by_certificate(db: sqlite_utils.Database) -> None:
     """What ends with a certificate is found by its fingerprint."""
     db.execute("CREATE INDEX sessions_by_certificate ON sessions(fingerprint) WHERE fingerprint <> ''")
+
+
+@migrations()
+def sessions_of_two_hosts(db: sqlite_utils.Database) -> None:
+    """The session, on the portal's own host, that one on the host of the service came from."""
+    db.execute("ALTER TABLE sessions ADD COLUMN opened_by TEXT NOT NULL DEFAULT ''")
+    db.execute("CREATE INDEX sessions_by_opener ON sessions(opened_by) WHERE opened_by <> ''")

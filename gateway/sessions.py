@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import sqlite_utils
@@ -23,6 +23,9 @@ from gateway.http import SUBJECT
 #: Seconds without a request, and in all, after which a session ends.
 IDLE = 30 * 60
 ABSOLUTE = 8 * 3_600
+#: Seconds in which whoever is logged in on one host has to come in on another.
+_ON_THE_WAY = 60
+_TICKET = "ticket"
 # A session's last use is written at most this often, in seconds.
 _TOUCH = 60
 
@@ -46,6 +49,8 @@ class Session:
     password_mark: str = ""
     address: str = ""
     browser: str = ""
+    #: The hash of the session on another host that this one came from, and ends with.
+    opened_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,14 +83,51 @@ async def start(
     password_mark: str = "",
     data: Mapping[str, Any] | None = None,
     previous: Session | None = None,
+    opened_by: str = "",
 ) -> Session:
-    """Opens a session and sets its cookie; a ``previous`` one ends (no session survives a login)."""
+    """Opens a session and sets its cookie; a ``previous`` one ends (no session survives a login).
+    ``opened_by``: the session that a ticket came from."""
     token = secrets.token_urlsafe(32)
     at = office.now()
     session = Session(
         token_hash(token), site, subject, fingerprint, dict(data or {}), at, at, at + ABSOLUTE,
-        password_mark, client.address, client.browser,
+        password_mark, client.address, client.browser, opened_by,
     )  # fmt: skip
+    await _keep(office, session, previous)
+    # Lax: a link in a mail may lead into an open session; forms are guarded by Origin besides.
+    response.set_cookie(
+        cookie_name(site), token, path="/", secure=True, httponly=True, samesite="Lax", max_age=ABSOLUTE
+    )
+    return session
+
+
+async def hand_over(office: Office, session: Session) -> str:
+    """A ticket into a session on another host, good once and for a minute (`take_over`)."""
+    token, at = secrets.token_urlsafe(32), office.now()
+    ticket = replace(
+        session, token_hash=token_hash(token), site=_TICKET, data={}, created_at=at, seen_at=at,
+        ends_at=at + _ON_THE_WAY, opened_by=session.token_hash,
+    )  # fmt: skip
+    await _keep(office, ticket, None)
+    return token
+
+
+async def take_over(office: Office, token: str) -> Session | None:
+    """What a ticket says, which is used up by that; None for one that is none, or that is too late."""
+    if not token or len(token) > 100 or not token.isascii():
+        return None
+    where = "token_hash = ? AND site = ? RETURNING *"
+    found = await office.database.write(
+        lambda db: rows(db, f"DELETE FROM sessions WHERE {where}", [token_hash(token), _TICKET])
+    )
+    if not found or not found[0]["created_at"] <= office.now() < found[0]["ends_at"]:
+        return None
+    return Session(**(found[0] | {"data": {}}))
+
+
+async def _keep(office: Office, session: Session, previous: Session | None) -> None:
+    """Writes a session down; the ``previous`` one, and those that are over, go."""
+    at = office.now()
 
     def work(db: sqlite_utils.Database) -> None:
         if previous is not None:
@@ -100,11 +142,6 @@ async def start(
         db.execute(f"INSERT INTO sessions({', '.join(row)}) VALUES ({values})", row)
 
     await office.database.write(work)
-    # Lax: a link in a mail may lead into an open session; forms are guarded by Origin besides.
-    response.set_cookie(
-        cookie_name(site), token, path="/", secure=True, httponly=True, samesite="Lax", max_age=ABSOLUTE
-    )
-    return session
 
 
 async def find(
@@ -204,8 +241,8 @@ def listed(db: sqlite_utils.Database, at: int, subject: str | None = None) -> li
         db,
         "SELECT substr(token_hash, 1, 16) AS id, site, subject, address, browser, fingerprint, created_at,"
         " seen_at, ends_at FROM sessions"
-        f" WHERE ends_at > :at AND seen_at > :idle {where} ORDER BY created_at DESC",
-        {"at": at, "idle": at - IDLE, "subject": subject},
+        f" WHERE ends_at > :at AND seen_at > :idle AND site <> :ticket {where} ORDER BY created_at DESC",
+        {"at": at, "idle": at - IDLE, "subject": subject, "ticket": _TICKET},
     )
 
 
@@ -219,7 +256,10 @@ async def end_one(office: Office, number: str, *, actor: str, subject: str | Non
 
 def _end(db: sqlite_utils.Database, at: int, actor: str, where: str, values: Sequence[Any]) -> int:
     """Ends sessions of one subject that somebody chose to end, which the trail then says."""
-    ended = rows(db, f"DELETE FROM sessions WHERE {where} RETURNING site, subject", values)
+    ended = rows(db, f"DELETE FROM sessions WHERE {where} RETURNING token_hash, site, subject", values)
+    for row in ended:
+        _delete(db, row["token_hash"])
+    ended = [row for row in ended if row["site"] != _TICKET]
     if ended:
         sites = sorted({row["site"] for row in ended})
         store.audit(db, at, actor, "session.ended", ended[0]["subject"], count=len(ended), sites=sites)
@@ -227,4 +267,6 @@ def _end(db: sqlite_utils.Database, at: int, actor: str, where: str, values: Seq
 
 
 def _delete(db: sqlite_utils.Database, hashed: str) -> None:
+    """And those on other hosts that came from it."""
     db.execute("DELETE FROM sessions WHERE token_hash = ?", [hashed])
+    db.execute("DELETE FROM sessions WHERE opened_by = ? AND opened_by <> ''", [hashed])

@@ -206,6 +206,17 @@ def _reached(address: Address) -> Finding:
     return Finding("upstream", "ok", f"{address} answers")
 
 
+def _apart(house: House) -> list[Finding]:
+    settings, portal = house.config.upstream, house.config.sites.portal
+    if not settings.addresses or portal or not settings.service_workers:
+        whose = "its own" if portal else "the portal's"
+        found = f"the upstream has {whose} origin" if settings.addresses else "no upstream"
+        return [Finding("origin", "ok", found)]
+    found = f"service workers of {', '.join(settings.service_workers)} share the portal's origin"
+    hint = "in some browsers they read its pages: give it a host of its own in sites.portal"
+    return [Finding("origin", "notice", found, hint)]
+
+
 def _upstream_hint(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         other = "name the PEM file of the CA that issued it: upstream.ca"
@@ -323,6 +334,7 @@ _CHECKS: dict[str, Callable[[House], list[Finding]]] = {
     "mail queue": _queue,
     "register": _register,
     "upstream": _upstream,
+    "origin": _apart,
     # Last: the others say the same with more words, and it is then not said again.
     "serve": _serve,
 }

@@ -25,7 +25,7 @@ from gateway.context import Gate, Role
 from gateway.house import House
 from gateway.identity import JWKS_PATH, Caller, Identity, KeySet, jwks, open_keys
 from gateway.ownpaths import OWN, is_own
-from gateway.pages import EVERY_PATH, GATE, see_other, words_page
+from gateway.pages import EVERY_PATH, GATE, SITE, see_other, words_page
 from gateway.proxy import products
 from gateway.proxy.addresses import Addresses
 from gateway.proxy.callers import RememberedCallers
@@ -183,7 +183,8 @@ def prepare(house: House, gate: Gate) -> Prepared | None:
 
 def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Relay:
     """Hands every path that is not the service's own to the upstream, after the service's login."""
-    pool, cookie = Pool(prepared.upstream), cookie_name(door.SITE)
+    site = app[SITE]
+    pool, cookie = Pool(prepared.upstream), cookie_name(site)
     relay = Relay(
         Proxied(
             pool,
@@ -197,7 +198,7 @@ def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Relay:
             prepared.addresses,
         ),
         now=gate.now,
-        login=RememberedCallers(gate.office, _session_key, partial(_logged_in, gate)),
+        login=RememberedCallers(gate.office, _session_key, partial(_logged_in, gate, site)),
         certificate=RememberedCallers(gate.office, _certificate_key, partial(_with_certificate, gate)),
     )
 
@@ -247,11 +248,11 @@ def _certificate_key(request: Request) -> str:
     return request.verdict.fingerprint
 
 
-async def _logged_in(gate: Gate, request: Request) -> tuple[Caller, int]:
+async def _logged_in(gate: Gate, site: str, request: Request) -> tuple[Caller, int]:
     """Who is logged in. Raises NotRelayed for everybody else, Refusal for whoever lost his right."""
     peer = request.verdict
     assert isinstance(peer, VerifiedPeer)
-    visitor = await door.visitor_with(gate.office, peer, _token(request))
+    visitor = await door.visitor_with(gate.office, peer, _token(request), site)
     if visitor is None:
         raise NotRelayed(403, "login")
     user, session = visitor.user, visitor.session
@@ -351,4 +352,4 @@ def _rules(config: Config) -> Rules:
 def _identity(config: Config, gate: Gate, keys: KeySet) -> Identity:
     pairs = [header.partition("=") for header in config.upstream.headers]
     plain = {name.strip(): word.strip() for name, _, word in pairs}
-    return Identity(keys, gate.origins[Role.HELP], gate.origins[Role.SERVICE], plain)
+    return Identity(keys, gate.origins[Role.HELP], gate.behind, plain)

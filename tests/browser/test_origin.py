@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from enroll.acme.store import credentials_of
 from enroll.store import applications
+from gateway.config import Sites
 from gateway.context import Role
 from tests.browser import kit
 from tests.browser.planted import (
@@ -206,3 +208,46 @@ async def test_nothing_of_ours_is_loaded_ahead(tmp_path: Path, service: Planted)
         assert set(statuses) == {403}
         await page.goto(world.url(Role.SERVICE, path))
         assert await page.inner_text("h1") == "証明書の確認"
+
+
+# -- a host for each -----------------------------------------------------------------------------------
+
+_PRETEND = """(url) => {
+  try { history.pushState({}, '', url); return 'shown'; } catch (error) { return error.name; }
+}"""
+
+
+async def test_a_portal_with_a_host_of_its_own_is_out_of_reach(tmp_path: Path, service: Planted) -> None:
+    """The login leads on to the service and back. A script of the service's neither reads the portal nor
+    shows its address over a page of its own, as it can on one host; who logs out is out on both."""
+    sites = Sites(portal=("portal.localhost",))
+    config = replace(service.config(start="/app/", service_workers=("/app/",)), sites=sites)
+    async with kit.world(tmp_path, config=config) as world:
+        person = kit.persona(tmp_path / "pc", world.house.datadir.server_ca_pem)
+        await established(world, person, tmp_path)
+        portal = f"https://portal.localhost:{world.port}"
+        async with kit.page(person) as page:
+            await page.goto(world.url(Role.SERVICE, "/app/deep?a=1"))
+            assert page.url == f"{portal}/login?next=/portal/open%3Fnext%3D/app/deep%253Fa%253D1"
+            await page.get_by_label("ユーザーID", exact=True).fill(USER)
+            await page.get_by_label("パスワード", exact=True).fill(PASSWORD)
+            await page.get_by_role("button", name="ログイン").click()
+            await page.wait_for_url(world.url(Role.SERVICE, "/app/deep?a=1"))
+            assert await page.inner_text("h1") == "planted"
+            for path in ("/portal/", "/login"):
+                seen = await read_from(page, portal + path)
+                assert {way: text for way, text in seen.items() if SECRET in text} == {}
+            assert await page.evaluate(_PRETEND, portal + "/login") == "SecurityError"
+            assert await page.evaluate(_PRETEND, "/login") == "shown"
+            await page.goto(world.url(Role.SERVICE, "/portal/"))
+            assert page.url == portal + "/portal/"
+            assert SECRET in await page.inner_text("h1")
+            await page.get_by_role("link", name="オンラインサービスを開く").click()
+            await page.wait_for_url(world.url(Role.SERVICE, "/app/"))
+            names = {each["name"]: each["domain"] for each in await page.context.cookies()}
+            assert names == {"__Host-service": "portal.localhost", "__Host-behind": "service.localhost"}
+            await page.goto(world.url(Role.SERVICE, "/logout"))
+            await page.get_by_role("main").get_by_role("button", name="ログアウト").click()
+            await page.get_by_text("ログアウトしました").wait_for()
+            await page.goto(world.url(Role.SERVICE, "/app/"))
+            assert page.url.startswith(portal + "/login?")

@@ -63,6 +63,28 @@ def test_what_reload_would_refuse(sekisho: Shell, settings: str, words: str) -> 
     assert sekisho("serve").error["message"] == found["found"]
 
 
+@pytest.mark.parametrize(
+    ("workers", "portal", "found"),
+    [
+        ("['/app/']", "[]", "service workers of /app/ share the portal's origin"),
+        ("['/app/']", "['portal.localhost']", "the upstream has its own origin"),
+        ("[]", "[]", "the upstream has the portal's origin"),
+    ],
+)
+def test_service_workers_beside_the_portal(sekisho: Shell, workers: str, portal: str, found: str) -> None:
+    """Whoever allows them learns what they can do in some browsers, and what rules it out."""
+    with accepting() as port:
+        (sekisho.data / FILE_NAME).write_text(
+            f"[sites]\nportal = {portal}\n"
+            f"[upstream]\naddresses = ['http://127.0.0.1:{port}']\nservice_workers = {workers}\n"
+        )
+        told = next(each for each in sekisho("doctor").value["checks"] if each["check"] == "origin")
+    assert told["found"] == found
+    assert (told["state"], "sites.portal" in told["hint"]) == (
+        ("notice", True) if "share" in found else ("ok", False)
+    )
+
+
 def test_an_upstream_that_does_not_answer(sekisho: Shell) -> None:
     """Each address is tried: the one that answers is well, the other one is named with its reason."""
     with accepting() as port, socket.socket() as nobody:

@@ -19,11 +19,12 @@ _PURPOSES: Mapping[Role, Text] = {
     Role.PICKUP: ("証明書取得サイト", "Pick-up site"),
     Role.RENEWAL: ("証明書更新サイト", "Renewal site"),
     Role.SERVICE: ("オンラインサービス", "Online service"),
+    Role.BEHIND: ("オンラインサービス（業務画面）", "Online service (its own pages)"),
     Role.CONNECTIVITY: ("導通確認サイト", "Connectivity test"),
     Role.HELP: ("ヘルプ", "Help"),
 }
 #: Sites to which browsers show a client certificate: no device may open their TLS on the way (E23).
-_WITH_CERTIFICATE = frozenset({Role.RENEWAL, Role.SERVICE, Role.CONNECTIVITY})
+_WITH_CERTIFICATE = frozenset({Role.RENEWAL, Role.SERVICE, Role.BEHIND, Role.CONNECTIVITY})
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def hosts_of(gate: Gate) -> tuple[Host, ...]:
     """Every host name of ours that people's browsers open (R5)."""
     found = []
     for role, purpose in _PURPOSES.items():
+        if role not in gate.origins:
+            continue
         parts = urlsplit(gate.origins[role])
         found.append(Host(parts.hostname or "", parts.port or 443, purpose, role in _WITH_CERTIFICATE))
     if gate.try_suffix:

@@ -12,7 +12,7 @@ from gateway.context import Gate, Role
 from gateway.pages import Handler, site_application
 from gateway.sites.service import applying, automation, entry, members, portal
 from gateway.sites.service.apart import keep_apart
-from gateway.sites.service.door import ADMIN, INITIAL, inside
+from gateway.sites.service.door import ADMIN, INITIAL, OPEN, inside
 
 #: Method, path, handler. ``inside`` lets in those who are logged in; ADMIN an organisation's 管理者
 #: only, INITIAL also those who still have to replace their first password.
@@ -24,6 +24,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/logout", entry.log_out),
     ("GET", "/portal", entry.home),
     ("GET", "/portal/", inside(portal.top)),
+    ("GET", OPEN, inside(entry.open_service)),
     ("GET", "/portal/certificates", inside(portal.certificates)),
     ("GET", "/portal/password", inside(entry.password_form, INITIAL)),
     ("POST", "/portal/password", inside(entry.change_password, INITIAL)),

@@ -17,7 +17,7 @@ from enroll.issuance import check_entitled
 from enroll.office import Office
 from enroll.refusals import Refusal
 from enroll.renewal import check_lives, source_of
-from gateway import http, sessions
+from gateway import http, pages, sessions
 from gateway.context import Role
 from gateway.pages import GATE, Handler, form, see_other
 from gateway.sessions import Session
@@ -27,6 +27,8 @@ from gateway.words import Text
 
 SITE = str(Role.SERVICE)
 LOGIN, PORTAL, PASSWORD = "/login", "/portal/", "/portal/password"
+#: Leads on to a path of the service behind the gate, on whatever host that is.
+OPEN = "/portal/open"
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,17 @@ async def visitor_of(request: web.BaseRequest, app: web.Application) -> Visitor 
     Raises Refusal("user_disabled") or the one that says why the certificate ended, and ends the session, when
     either lost its right since the login.
     """
-    token = sessions.presented(request, SITE).value
-    visitor = await visitor_with(app[GATE].office, verified(request), token)
+    site = app[pages.SITE]
+    token = sessions.presented(request, site).value
+    visitor = await visitor_with(app[GATE].office, verified(request), token, site)
     if visitor is not None:
         request[http.SUBJECT] = visitor.session.subject
     return visitor
 
 
-async def visitor_with(office: Office, peer: VerifiedPeer, token: str) -> Visitor | None:
+async def visitor_with(office: Office, peer: VerifiedPeer, token: str, site: str = SITE) -> Visitor | None:
     """`visitor_of`, for a verified peer and the value of the session's cookie."""
-    session = await sessions.find_by_token(office, token, SITE, fingerprint=peer.fingerprint)
+    session = await sessions.find_by_token(office, token, site, fingerprint=peer.fingerprint)
     if session is None:
         return None
     try:

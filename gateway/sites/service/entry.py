@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from aiohttp import web
 
 from enroll import identifiers, login, store
 from enroll.refusals import Refusal
 from gateway import http, references, sessions
 from gateway.context import Role
-from gateway.pages import GATE, form, render, see_other
+from gateway.pages import GATE, content_security_policy, form, render, see_other
 from gateway.sites.service.apart import STALE, is_own_form, said
 from gateway.sites.service.door import (
     LOGIN,
@@ -100,6 +102,15 @@ async def log_out(request: web.Request) -> web.StreamResponse:
     return response
 
 
+async def open_service(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """On to the service behind the gate: a path of this host, or with a ticket to its own."""
+    gate, following = request.app[GATE], local_path(request.query.get("next", ""))
+    if Role.BEHIND not in gate.origins:
+        return see_other(following)
+    ticket = await sessions.hand_over(gate.office, visitor.session)
+    return see_other(f"{gate.behind}{LOGIN}?ticket={ticket}&next={quote(following, safe='/')}")
+
+
 async def password_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     return _password_page(request, visitor, local_path(request.query.get("next", "")))
 
@@ -132,6 +143,13 @@ async def change_password(request: web.Request, visitor: Visitor) -> web.StreamR
     return response
 
 
+def _leads_on(request: web.Request) -> dict[str, str]:
+    """Of a form that leads on to the service behind the gate: browsers look at redirects, too."""
+    gate = request.app[GATE]
+    others = [gate.behind] if Role.BEHIND in gate.origins else []
+    return {"Content-Security-Policy": content_security_policy(forms=others)}
+
+
 def _login_page(
     request: web.Request,
     following: str,
@@ -146,6 +164,7 @@ def _login_page(
         request,
         "login.html",
         status=status,
+        headers=_leads_on(request),
         peer=verified(request),
         following=following,
         typed=typed,
@@ -165,6 +184,7 @@ def _password_page(
         request,
         "password.html",
         status=422 if errors else 200,
+        headers=_leads_on(request),
         visitor=visitor,
         here="password",
         following=following,

@@ -16,8 +16,9 @@ from enroll.openings import renewable_from
 from enroll.refusals import Refusal
 from enroll.states import LABELS, State
 from gateway import sessions
+from gateway.context import Gate, Role
 from gateway.pages import GATE, form, render, see_other
-from gateway.sites.service.door import Visitor
+from gateway.sites.service.door import OPEN, Visitor
 from gateway.sites.service.standing import SUSPENDED, Text, Tone, counts, steps
 from gateway.sites.service.words import DONE, SITES
 
@@ -65,7 +66,7 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         newer=_newer(mine, visitor.source, at),
         old=[c for c in shown if told and _left_behind(c, visitor.source)],
         flow=steps(visitor.source, visitor.user.created_at, mails.listed(db, user_id)),
-        start=request.app[GATE].start,
+        start=_start(request.app[GATE]),
         open_applications=store.applications(db, state="submitted", user_id=user_id),
     )
 
@@ -134,6 +135,12 @@ def _certificate(
         record.serial == presented,
         origin.picked_up_at is not None,
     )
+
+
+def _start(gate: Gate) -> str:
+    """Where the first page of the service behind the portal is."""
+    elsewhere = gate.start and Role.BEHIND in gate.origins
+    return f"{OPEN}?next={gate.start}" if elsewhere else gate.start
 
 
 def _newer(mine: Sequence[Enrollment], presented: Enrollment, at: int) -> Enrollment | None:

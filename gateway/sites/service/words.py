@@ -103,7 +103,11 @@ DECISIONS: Mapping[str, tuple[Text, str]] = MappingProxyType(
     }
 )
 SITES: Mapping[str, Text] = MappingProxyType(
-    {"service": ("オンラインサービス", "Online service"), "renewal": ("証明書の更新", "Certificate renewal")}
+    {
+        "service": ("オンラインサービス", "Online service"),
+        "behind": ("オンラインサービス（業務画面）", "Online service (its own pages)"),
+        "renewal": ("証明書の更新", "Certificate renewal"),
+    }
 )
 
 

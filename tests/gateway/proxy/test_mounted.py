@@ -26,6 +26,7 @@ from gateway.proxy.rules import rules_of
 from gateway.proxy.upstream import Upstream, Waits, parse_addresses
 from gateway.schema import migrations
 from gateway.sites.service import application
+from gateway.sites.service.apart import form_token
 from gateway.tls import ClientCertificate
 from tests import offices
 from tests.gateway.proxy.upstreams import listening
@@ -35,6 +36,7 @@ from tests.gateway.sites.members import (
     PASSWORD,
     USER,
     at_home,
+    cookies,
     established,
     fetched,
     first_password,
@@ -329,8 +331,9 @@ async def test_a_page_without_a_referrer_acts_on_its_own_site(service: Served) -
         headers = {"Origin": "null"} | ({"Sec-Fetch-Site": sites} if sites else {})
         put = await visitor.session.put(visitor.origin + "/app/file", data=b"x", headers=headers)
         assert put.status == status, sites
+        form = {"session": "x", "token": form_token(cookies(visitor), "/portal/sessions/end")}
         ended = await visitor.session.post(
-            visitor.origin + "/portal/sessions/end", data={"id": "x"}, headers=headers
+            visitor.origin + "/portal/sessions/end", data=form, headers=headers
         )
         assert (ended.status == 403) == (status == 403), sites
 
