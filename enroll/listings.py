@@ -14,6 +14,7 @@ from typing import Any, Literal
 import sqlite_utils
 
 from ca.database import rows
+from enroll import mails, store
 from enroll.enrollment import Enrollment
 from enroll.sameness import name_key, tidy_mail
 from enroll.store import User, as_enrollment, as_user
@@ -88,6 +89,24 @@ def requests(db: sqlite_utils.Database, user_id: str | None = None) -> Iterator[
     )
     for row in _pages(db, statement, {"user_id": user_id}, "number", 2**62):
         yield as_enrollment({name: value for name, value in row.items() if name != "number"})
+
+
+def letters(
+    db: sqlite_utils.Database, user_id: str | None = None, state: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """Letters without their bodies, newest first."""
+    last = 2**62
+    while page := mails.listed(db, user_id, _PAGE, state, last):
+        yield from page
+        last = page[-1]["id"]
+
+
+def applications(db: sqlite_utils.Database, state: str | None = None) -> Iterator[store.Application]:
+    """Applications, newest first."""
+    last = 2**62
+    while page := store.applications(db, state, before=last, limit=_PAGE):
+        yield from page
+        last = page[-1].id
 
 
 def audit(db: sqlite_utils.Database, subjects: Sequence[str] | None = None) -> Iterator[Mapping[str, Any]]:

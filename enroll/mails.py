@@ -256,15 +256,19 @@ _SHOWN = (
 
 
 def listed(
-    db: sqlite_utils.Database, user_id: str | None = None, limit: int = 200, state: str | None = None
+    db: sqlite_utils.Database,
+    user_id: str | None = None,
+    limit: int = 200,
+    state: str | None = None,
+    before: int = 2**62,
 ) -> list[dict[str, Any]]:
-    """Letters for operators, newest first, without their bodies."""
+    """Letters for operators, newest first, without their bodies: those before a number."""
     given = {"user_id": user_id, "state": state}
     where = " AND ".join(f"{name} = :{name}" for name, value in given.items() if value is not None) or "1"
     return rows(
         db,
-        f"SELECT {_SHOWN} FROM mails WHERE {where} ORDER BY id DESC LIMIT :limit",
-        {**given, "limit": limit},
+        f"SELECT {_SHOWN} FROM mails WHERE {where} AND id < :before ORDER BY id DESC LIMIT :limit",
+        {**given, "limit": limit, "before": before},
     )
 
 

@@ -310,13 +310,23 @@ def application(db: Db, number: int) -> Application | None:
 
 
 def applications(
-    db: Db, state: str | None = None, user_id: str | None = None, policy_number: str | None = None
+    db: Db,
+    state: str | None = None,
+    user_id: str | None = None,
+    policy_number: str | None = None,
+    *,
+    before: int = 2**62,
+    limit: int = -1,
 ) -> list[Application]:
-    """Applications, newest first, narrowed by whatever is given."""
+    """Applications, newest first, narrowed by whatever is given; ``limit`` of those before a number."""
     wanted = {"state": state, "user_id": user_id, "policy_number": policy_number}
     given = {column: value for column, value in wanted.items() if value is not None}
     where = " AND ".join(f"{column} = :{column}" for column in given) or "1"
-    found = rows(db, f"SELECT * FROM applications WHERE {where} ORDER BY id DESC", given)
+    found = rows(
+        db,
+        f"SELECT * FROM applications WHERE {where} AND id < :before ORDER BY id DESC LIMIT :limit",
+        {**given, "before": before, "limit": limit},
+    )
     return [_application(row) for row in found]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
+from itertools import islice
 from typing import Any, BinaryIO
 
 import click
 import sqlite_utils
 from rich.console import Console
 
-from enroll import mails, store, timekeeping
+from enroll import listings, mails, store, timekeeping
 from enroll.bounces import MAX_BYTES, parse_bounce, record_bounce
 from enroll.delivery import deliver_due
 from enroll.jst import day_of, shown
@@ -29,13 +30,14 @@ _MAIL = GROUPS["mail"]
 @house_command(_MAIL, "list")
 @of_user()
 @click.option("--state", type=click.Choice(["queued", "sent", "failed", "cancelled"]), help="Only these.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 10_000_000), default=200, show_default=True)
 async def _list(house: House, user_id: str | None, state: str | None, limit: int) -> Answer:
     """List letters, newest first, with what the mail server said and when each is tried next."""
     if user_id is not None:
         known_user(house.office, user_id)
     db = house.office.database.read()
-    found = [_with_next_attempt(house, row) for row in mails.listed(db, user_id, limit, state)]
+    letters = islice(listings.letters(db, user_id, state), limit)
+    found = (_with_next_attempt(house, row) for row in letters)
     columns = {
         "id": "No.",
         "kind": "Kind",

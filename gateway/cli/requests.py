@@ -37,7 +37,8 @@ _LIMIT = click.option("--limit", type=click.IntRange(1, 10_000_000), default=200
 @click.option("--all", "every", is_flag=True, help="Those decided, too.")
 async def _list(house: House, every: bool) -> Answer:
     """List the applications that wait for a decision."""
-    found = store.applications(house.office.database.read(), state=None if every else "submitted")
+    db = house.office.database.read()
+    found = listings.applications(db, None if every else "submitted")
     columns = {
         "id": "No.",
         "kind": "Kind",
@@ -50,14 +51,13 @@ async def _list(house: House, every: bool) -> Answer:
         "submitted_at": "Submitted",
         "decided_at": "Decided",
     }
-    records = [_application_record(house.office, each) for each in found]
-    table = listing("applications", records, columns)
-    waiting = next((each.id for each in found if each.state == "submitted"), None)
+    table = listing("applications", (_application_record(house.office, each) for each in found), columns)
+    waiting = next(listings.applications(db, "submitted"), None)
 
     def show(console: Console) -> None:
         table.show(console)
         if waiting is not None:
-            console.print(plain(f"Look before you decide: sekisho application show {waiting}"))
+            console.print(plain(f"Look before you decide: sekisho application show {waiting.id}"))
 
     return Answer(table.value, show)
 

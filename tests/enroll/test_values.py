@@ -1,5 +1,6 @@
 """Identifiers, Japan's calendar and passwords."""
 
+import time
 from datetime import date, datetime
 
 import pytest
@@ -85,6 +86,22 @@ def test_drawn_passwords_are_hashed_quickly_and_chosen_ones_are_not():
         with pytest.raises(ValueError, match="hash it with hash_password"):
             passwords.hash_drawn(other)
     assert len(identifiers._ISSUE_ALPHABET) ** 12 >= 2**65
+
+
+def test_either_kind_of_hash_costs_the_same():
+    """A check of a drawn, a chosen and nobody's password does the same two derivations, in CPU as well."""
+
+    def cost(stored):
+        began = time.thread_time()
+        for _ in range(5):
+            assert not passwords.verify_password("wrong", stored)
+        return time.thread_time() - began
+
+    drawn = passwords.hash_drawn(identifiers.new_login_password())
+    chosen = passwords.hash_password("Tegata2026")
+    costs = [cost(stored) for stored in (drawn, chosen, None)]
+    # One of the two alone would be a thirtieth.
+    assert max(costs) < 3 * min(costs)
 
 
 def test_passwords_verify_and_reject():

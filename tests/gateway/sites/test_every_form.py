@@ -1,0 +1,153 @@
+"""Every form there is, in one table: what sending it leaves in the audit trail.
+
+A new form fails here until it has its row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from enroll import issuance, store
+from enroll.office import Office
+from gateway.context import Role
+from gateway.sites import pickup
+from gateway.sites.service import ROUTES
+from tests.gateway.sites import members
+from tests.gateway.sites.kit import Served, serve
+from tests.gateway.sites.members import USER
+from tests.gateway.sites.test_pickup import logged_in
+from tests.gateway.sites.test_pickup import typed as certificate_form
+from tests.gateway.sites.test_renewal import Scene, scene, site  # noqa: F401  fixtures
+from tests.offices import admit, open_office
+
+#: Site and path as its module has it -> the action of the line that it leaves.
+FORMS = {
+    ("pickup", '"/login"'): "pickup.authenticated",
+    ("pickup", '"/logout"'): "pickup.logout",
+    ("pickup", "_PATHS.input"): "enrollment.submit",
+    ("renewal", '"/application"'): "enrollment.submit",
+    ("renewal", '"/certificate/{request_id:[0-9]+}"'): "p12.built",
+    ("service", "/login"): "login",
+    ("service", "/logout"): "logout",
+    ("service", "/portal/password"): "password.changed",
+    ("service", "/portal/sessions/end"): "session.ended",
+    ("service", "/portal/reissue"): "application.submitted",
+    ("service", "/portal/addition"): "application.submitted",
+    ("service", "/portal/members/{user_id}/credentials"): "credential.created",
+    ("service", "/portal/members/{user_id}/credentials/end"): "credential.withdrawn",
+    ("service", "/portal/members/{user_id}/reissue"): "application.submitted",
+}
+#: Forms that change nothing but what the browser shows, or what the help desk reads.
+APART = {
+    ("connectivity", '"/report"'): "adds to a reference number's record",
+    ("service", "path"): "the table ROUTES, which is looked at by itself",
+}
+_SITES = Path(pickup.__file__).parents[1]
+
+
+def _forms() -> set[tuple[str, str]]:
+    found = {("service", path) for method, path, _ in ROUTES if method == "POST"}
+    for path in _SITES.rglob("*.py"):
+        for argument in re.findall(r"add_post\(([^,]+),", path.read_text("utf-8")):
+            found.add((path.parent.name, argument))
+    return found
+
+
+def test_every_form_has_its_row() -> None:
+    """Whoever adds a form says here what it leaves in the trail."""
+    assert _forms() == {*FORMS, *APART}
+
+
+def _new(office: Office, seen: set[int]) -> set[str]:
+    """The actions of the lines since the last look."""
+    lines = [line for line in store.audit_page(office.database.read(), None, 1_000) if line["id"] not in seen]
+    seen |= {line["id"] for line in lines}
+    return {line["action"] for line in lines}
+
+
+@pytest.fixture
+async def collection(tmp_path: Path) -> AsyncIterator[Served]:
+    async with (
+        open_office(tmp_path) as office,
+        serve(office, tmp_path, Role.PICKUP, pickup.application) as served,
+    ):
+        await admit(office)
+        yield served
+
+
+async def test_forms_of_the_pickup_site(collection: Served) -> None:
+    """Login, Submit and logout have their lines."""
+    seen: set[int] = set()
+    _new(collection.office, seen)
+    visitor, request_id = await logged_in(collection)
+    assert FORMS["pickup", '"/login"'] in _new(collection.office, seen)
+    await visitor.post("/certificate", certificate_form(request_id))
+    assert FORMS["pickup", "_PATHS.input"] in _new(collection.office, seen)
+    await visitor.post("/logout")
+    assert _new(collection.office, seen) == {FORMS["pickup", '"/logout"']}
+
+
+async def test_forms_of_the_renewal_site(scene: Scene) -> None:  # noqa: F811
+    """更新の申請 and the making of the file have their lines."""
+    seen: set[int] = set()
+    _new(scene.office, seen)
+    await scene.visitor.post("/application")
+    assert FORMS["renewal", '"/application"'] in _new(scene.office, seen)
+    path = f"/certificate/{scene.request_id}"
+    await issuance.complete(scene.office, scene.request_id)
+    _new(scene.office, seen)
+    page = await scene.visitor.post(path, certificate_form(scene.request_id))
+    assert page.path == f"{path}/download"
+    assert FORMS["renewal", '"/certificate/{request_id:[0-9]+}"'] in _new(scene.office, seen)
+
+
+async def test_forms_of_the_service(service: Served) -> None:
+    """The portal's forms, one after the other, each with its line and none without."""
+    office, seen = service.office, set[int]()
+    initial = await members.first_password(service)
+    visitor = (await members.fetched(service)).visitor(service)
+    _new(office, seen)
+    await members.log_in(visitor, USER, initial)
+    assert FORMS["service", "/login"] in _new(office, seen)
+    chosen = {"current": initial, "new": members.PASSWORD, "confirmation": members.PASSWORD}
+    await visitor.post("/portal/password", chosen)
+    assert FORMS["service", "/portal/password"] in _new(office, seen)
+    visitor.password = members.PASSWORD
+    await visitor.post("/portal/reissue", {"reason": "pc_change"})
+    assert FORMS["service", "/portal/reissue"] in _new(office, seen)
+    await visitor.post("/logout")
+    assert FORMS["service", "/logout"] in _new(office, seen)
+
+
+async def test_forms_of_an_administrator(service: Served) -> None:
+    """The same of what a 管理者 may do besides."""
+    admin, office, seen = await members.admin_at_home(service), service.office, set[int]()
+    _new(office, seen)
+    person = {"name": "年金 花子", "mail": "hanako@example.jp", "role": "member", "notice_by": "mail"}
+    await admin.post("/portal/addition", person)
+    assert FORMS["service", "/portal/addition"] in _new(office, seen)
+    member = f"/portal/members/{USER}"
+    await admin.post(f"{member}/reissue", {"reason": "pc_change"})
+    assert FORMS["service", "/portal/members/{user_id}/reissue"] in _new(office, seen)
+    await admin.post(f"{member}/credentials", {"known": "0"})
+    assert FORMS["service", "/portal/members/{user_id}/credentials"] in _new(office, seen)
+    kid = next(
+        row["subject"]
+        for row in store.audit_page(office.database.read(), None, 50)
+        if row["action"] == "credential.created"
+    )
+    await admin.post(f"{member}/credentials/end", {"kid": kid})
+    assert FORMS["service", "/portal/members/{user_id}/credentials/end"] in _new(office, seen)
+
+
+async def test_ending_the_other_sessions(service: Served) -> None:
+    """What ends others' logins has its line, too."""
+    one, _ = await members.twice_at_home(service)
+    seen: set[int] = set()
+    _new(service.office, seen)
+    await one.post("/portal/sessions/end", {"session": "others"})
+    assert FORMS["service", "/portal/sessions/end"] in _new(service.office, seen)
