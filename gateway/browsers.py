@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -34,7 +35,7 @@ _MARKS = (
     (Family.CHROME, re.compile(r"\b(?:Chrome|HeadlessChrome|Chromium|CriOS)/(\d{1,4})")),
     (Family.SAFARI, re.compile(r"\bVersion/(\d{1,4})\S* (?:Mobile/\S+ )?Safari/")),
 )
-_PHONE = re.compile(r"\b(?:Mobile|Android|iPhone|iPad|iPod)\b")
+_PHONE = re.compile(r"\b(?:Mobile|Android|iPhone|iPad|iPod|Tablet)\b|\bSilk/")
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,11 @@ class Browser:
         return f"{name} {self.version}" if name and self.version else name
 
 
-def browser_of(user_agent: str) -> Browser:
-    """The browser that a User-Agent header claims to be."""
-    phone = bool(_PHONE.search(user_agent))
+def browser_of(headers: Mapping[str, str]) -> Browser:
+    """The browser that the head of a request claims to come from."""
+    user_agent = headers.get("User-Agent", "")
+    # The hint (W3C, User-Agent Client Hints) where a browser's User-Agent says nothing of it any more.
+    phone = headers.get("Sec-CH-UA-Mobile") == "?1" or bool(_PHONE.search(user_agent))
     for family, mark in _MARKS:
         found = mark.search(user_agent)
         if found:

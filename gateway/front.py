@@ -101,7 +101,7 @@ class Front(asyncio.Protocol):
         self._partial = self._priming = self._paused = False
         # Of a request that the pages answered before its body had come: whether they keep the connection.
         self._keeps: bool | None = None
-        self._at_pages = False
+        self._at_pages = self._chunked = False
         #: Whether the request that is being answered is the last one, whatever its head said.
         self.last = False
         #: The status of a head that is too large, as soon as that is known.
@@ -233,6 +233,13 @@ class Front(asyncio.Protocol):
         if self.transport is None:
             self.answered(request, http.CLIENT_GONE, False)
             return
+        try:
+            head, self._chunked = _head(request, with_body=why is None)
+        except heads.Malformed as error:
+            self.info.count(f"refused.{error}")
+            status = self._say(_Unread(501 if str(error) == "transfer-encoding" else 400, request.method))
+            self.answered(request, status, False)
+            return
         pages = self._pages
         if pages is None:
             pages = self._pages = RequestProtocol(self._server, self.info, self._limits, self._loop)
@@ -245,7 +252,7 @@ class Front(asyncio.Protocol):
         self._at_pages = True
         # Whoever was turned down has no use for his body, part of which may be on its way upstream.
         self._paged = None if why is not None else request
-        pages.data_received(_head(request, with_body=why is None))
+        pages.data_received(head)
         if self._paged is not None:
             self._pump(request)
 
@@ -504,7 +511,7 @@ class Front(asyncio.Protocol):
 
     def _pump(self, request: Request) -> None:
         """Hands on to the pages what has come of a body."""
-        pages, chunked = self._pages, heads.is_chunked(request.headers)
+        pages, chunked = self._pages, self._chunked
         assert pages is not None
         data = request.taken()
         if data:
@@ -587,17 +594,22 @@ class _PagesTransport:
         self._front.pages_closed(self._pages)
 
 
-def _head(request: Request, *, with_body: bool) -> bytes:
-    """The head for the site's own pages: as it came, but that nothing is upgraded there."""
-    left_out = heads.UPGRADES if request.upgrade else frozenset()
-    close = request.upgrade
-    if not with_body:
-        left_out |= heads.FRAMES_BODY | {b"expect", b"connection"}
+def _head(request: Request, *, with_body: bool) -> tuple[bytes, bool]:
+    """The head for the site's own pages: as it came, but that nothing is upgraded there, and that its framing
+    is ours; and whether its body goes in chunks. Raises Malformed for a body that has no plain length."""
+    left_out = heads.FRAMES_BODY | (heads.UPGRADES if request.upgrade else frozenset())
+    close, body = request.upgrade, heads.NO_BODY
+    if with_body:
+        body = heads.body_in(request.headers)
+    else:
+        left_out |= {b"expect", b"connection"}
         close |= not (request.complete and request.keep_alive)
-    return b"%s %s HTTP/%s\r\n%s%s\r\n" % (
+    head = b"%s %s HTTP/%s\r\n%s%s%s\r\n" % (
         request.method.encode("ascii"),
         request.target.encode("ascii"),
         request.version.encode("ascii"),
         heads.lines_of(request.headers, lambda name: name not in left_out),
+        heads.framing_line(body),
         b"Connection: close\r\n" if close else b"",
     )
+    return head, body.chunked

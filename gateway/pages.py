@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll.jst import shown, shown_day
+from enroll.mediatype import media_type
 from enroll.openings import renewable_until
 from enroll.refusals import Refusal
 from gateway import cookies, http, oversize, references
@@ -216,8 +217,14 @@ def _elsewhere(origin: str, page: str, language: str) -> str:
 
 def language_of(request: web.Request) -> str:
     """``ja`` unless the visitor switched: by ``?lang=`` now, or by cookie before."""
-    asked = request.query.get("lang") or cookies.read(request, _LANGUAGE_COOKIE).value
+    asked = _asked_language(request) or cookies.read(request, _LANGUAGE_COOKIE).value
     return asked if asked in _LANGUAGES else "ja"
+
+
+def _asked_language(request: web.Request) -> str:
+    """The one of ``?lang=``, if there is one, and it is one."""
+    asked = request.query.get("lang", "")
+    return asked if asked in _LANGUAGES else ""
 
 
 def speak(language: str) -> Callable[[str, str], str]:
@@ -227,7 +234,7 @@ def speak(language: str) -> Callable[[str, str], str]:
 
 async def form(request: web.Request) -> dict[str, str]:
     """The fields of a form; what our own pages do not send is bad input, files among it."""
-    if request.content_type != "application/x-www-form-urlencoded":
+    if media_type(request.headers.getall("Content-Type", [])) != "application/x-www-form-urlencoded":
         raise Refusal("invalid_input", field="form")
     return fields_of(await request.read())
 
@@ -260,8 +267,8 @@ async def _frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.app[GATE].demo:
             # RFC 6797. A demo's hosts are localhost, where other things of the visitor's run without TLS.
             response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-        asked = request.query.get("lang")
-        if asked in _LANGUAGES:
+        asked = _asked_language(request)
+        if asked:
             response.set_cookie(
                 _LANGUAGE_COOKIE, asked, path="/", secure=True, samesite="Lax", max_age=31_536_000
             )

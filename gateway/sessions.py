@@ -63,7 +63,7 @@ class Client:
 
 def client_of(request: web.BaseRequest) -> Client:
     """The client of a request. Of what its browser says of itself nothing but a known name is kept."""
-    browser = browser_of(request.headers.get("User-Agent", ""))
+    browser = browser_of(request.headers)
     return Client(http.connection(request).peer_address, browser.name)
 
 

@@ -87,7 +87,7 @@ class VerifiedRequest(Generic[A]):
 
 def verify(
     body: bytes,
-    content_type: str | None,
+    content_type: str,
     *,
     url: str,
     signer: Signer,
@@ -96,11 +96,12 @@ def verify(
 ) -> VerifiedRequest[A]:
     """Makes every check on a POST and returns the proof.
 
+    ``content_type``: as `mediatype.media_type` reads it.
     ``url`` is the request URL as the client has to have signed it; ``account_of`` finds an account by its
     full URL; ``spend`` takes the nonce or raises ``badNonce``. It is spent before anything else is looked
     at that could be wrong: RFC 8555 section 6.5 wants it invalid once it has appeared in a request.
     """
-    if not is_jose(content_type):
+    if content_type != CONTENT_TYPE:  # RFC 8555 section 6.2; it defines no parameters
         raise malformed(f"the Content-Type has to be {CONTENT_TYPE}", status=415)
     envelope = parse(body, "request")
     spend(_nonce(envelope.protected))
@@ -200,11 +201,6 @@ class Envelope:
     payload: bytes
     signature: bytes
     signing_input: bytes
-
-
-def is_jose(content_type: str | None) -> bool:
-    """Whether this is the media type of RFC 8555 section 6.2. Parameters are ignored: it defines none."""
-    return content_type is not None and content_type.partition(";")[0].strip().lower() == CONTENT_TYPE
 
 
 def parse(body: bytes, name: str) -> Envelope:

@@ -19,6 +19,7 @@ from enroll.acme.accounts import Account
 from enroll.acme.door import Door, problem_of
 from enroll.acme.jws import MAX_BODY, VerifiedRequest, verify
 from enroll.acme.resources import RESOURCES, Answer, Exchange, find_resource
+from enroll.mediatype import media_type
 from enroll.problems import Problem, malformed
 from enroll.refusals import Refusal
 
@@ -146,7 +147,7 @@ async def _answer(
     db = door.office.database.read()
     verified: VerifiedRequest[Account] = verify(
         body,
-        request.headers.get("Content-Type"),
+        media_type(request.headers.getall("Content-Type", [])),
         url=url,
         signer=resource.signer,
         account_of=lambda kid: store.account(db, door.urls.identifier("account", kid) or ""),

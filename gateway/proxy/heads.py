@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from gateway.cookies import ABSENT, Ours, Reading
-from gateway.fields import RawHeaders, values_of
+from gateway.fields import RawHeaders
 from gateway.proxy import addresses, products
 
 Noted = dict[bytes, list[bytes]]
@@ -59,6 +59,7 @@ _GATEWAYS_PREFIXES = (b"x-forwarded-", b"client-cert", b"sekisho-", b"x-sekisho-
 _FRAMING = frozenset({b"host", b"content-length", b"expect", b"trailer"})
 #: What says how long a body is; what asks for another protocol.
 FRAMES_BODY = frozenset({b"content-length", b"transfer-encoding"})
+_FRAMING_SIZES = frozenset(map(len, FRAMES_BODY))
 UPGRADES = frozenset({b"upgrade", b"connection", b"http2-settings"})
 LAST_CHUNK = b"0\r\n\r\n"
 # RFC 9110 6.5.1: what would change how a message is routed, who sent it, or what it asks for.
@@ -253,11 +254,9 @@ def request_head(
     stand in a trailer section.
     """
     lines, noted = fields.lines, fields.noted
-    framing = upgrade = b""
+    framing, upgrade = framing_line(body), b""
     if body.chunked:
-        framing = b"Transfer-Encoding: chunked\r\n" + announced_trailers(noted, off)
-    elif body.length is not None:
-        framing = b"Content-Length: %d\r\n" % body.length
+        framing += announced_trailers(noted, off)
     if expect:
         framing += b"Expect: 100-continue\r\n"
     if websocket:
@@ -422,16 +421,28 @@ def lines_of(headers: RawHeaders, wanted: Callable[[bytes], bool]) -> bytes:
     return b"".join(b"%s: %s\r\n" % each for each in headers if wanted(each[0].lower()))
 
 
+def body_in(headers: RawHeaders) -> Body:
+    """`body_of`, for a head as it came."""
+    noted: Noted = {}
+    for name, value in headers:
+        if len(name) in _FRAMING_SIZES and (lower := name.lower()) in FRAMES_BODY:
+            noted.setdefault(lower, []).append(value)
+    return body_of(noted) if noted else NO_BODY
+
+
 def announces_body(headers: RawHeaders) -> bool:
-    """Whether a request that llhttp has accepted has a body."""
-    return is_chunked(headers) or any(
-        value.strip(b"0") != b"" for value in values_of(headers, b"content-length")
-    )
+    """Whether a request has a body, or what might be one."""
+    try:
+        return body_in(headers).expected
+    except Malformed:
+        return True
 
 
-def is_chunked(headers: RawHeaders) -> bool:
-    """Whether a message that llhttp has accepted ends with its last chunk."""
-    return bool(values_of(headers, b"transfer-encoding"))
+def framing_line(body: Body) -> bytes:
+    """The line of ours that says how long a body is, if there is one."""
+    if body.chunked:
+        return b"Transfer-Encoding: chunked\r\n"
+    return b"" if body.length is None else b"Content-Length: %d\r\n" % body.length
 
 
 def chunk(data: bytes) -> bytes:

@@ -6,7 +6,6 @@ The Download button is a ticket that lives in the session: nothing in a URL open
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -21,6 +20,7 @@ from enroll.enrollment import Enrollment, fetchable
 from enroll.office import Office, token_hash
 from enroll.refusals import Refusal
 from gateway import pages, sessions
+from gateway.browsers import browser_of
 from gateway.crossing import linked_elsewhere
 from gateway.fields import values_of
 from gateway.sessions import Session
@@ -29,7 +29,6 @@ from gateway.words import REFUSALS, Words
 _FORMATS = ("standard", "compatible")
 _TICKET_PURPOSE = "session ticket"
 _SUFFIXES = MappingProxyType({"": ".p12", "pfx": ".pfx"})
-_HANDHELD = re.compile(r"Android|iPhone|iPad|iPod|Mobile|Tablet|Silk/")
 # In the address of the Download screen: another tab has sent Submit since.
 _NEWER = "newer"
 _NO_PROBLEMS: Mapping[str, Words] = MappingProxyType({})
@@ -112,7 +111,7 @@ def input_page(
         typed=typed,
         stale=stale,
         problems=problems,
-        handheld=is_handheld(request),
+        handheld=browser_of(request.headers).phone,  # R20
     )
 
 
@@ -194,13 +193,6 @@ def is_stale(office: Office, session: Session | None, request_id: str) -> bool:
     if session is None or session.data.get("request_id") != request_id or "ticket" not in session.data:
         return False
     return _ticket(office, session, request_id) is None
-
-
-def is_handheld(request: web.BaseRequest) -> bool:
-    """R20: whether the browser says that it runs on a phone or tablet."""
-    if request.headers.get("Sec-CH-UA-Mobile") == "?1":
-        return True
-    return _HANDHELD.search(request.headers.get("User-Agent", "")) is not None
 
 
 async def _prepare(office: Office, session: Session, entered: Input, actor: str) -> None:

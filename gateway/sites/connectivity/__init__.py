@@ -15,6 +15,7 @@ from aiohttp import web
 from cryptography.x509.oid import NameOID
 
 from enroll.jst import days_left
+from enroll.mediatype import media_type
 from enroll.office import token_hash
 from gateway import cookies, http, pages, references
 from gateway.browsers import browser_of
@@ -125,7 +126,7 @@ async def _popup(request: web.Request) -> web.StreamResponse:
 
 async def _report(request: web.Request) -> web.StreamResponse:
     """What the page's script found, added to the visit's record; another number if that is not ours."""
-    if request.content_type != "application/json":
+    if media_type(request.headers.getall("Content-Type", [])) != "application/json":
         return web.json_response({"error": "send application/json"}, status=415)
     report = parse_report(await request.content.read(MAX_BYTES + 1))
     gate, facts = request.app[pages.GATE], _facts(request)
@@ -151,7 +152,7 @@ def _facts(request: web.Request) -> Facts:
         now=gate.now(),
         probe=probe,
         memory="fresh" if server_name != own else "remembered" if gate.try_suffix else "restart",
-        browser=browser_of(request.headers.get("User-Agent", "")),
+        browser=browser_of(request.headers),
         cookies=cookies.read(request, _COOKIE).present,
         proxied=any(name in request.headers for name in _INTERMEDIARY_HEADERS),
         tls_version=info.tls_version,

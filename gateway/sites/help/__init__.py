@@ -45,7 +45,7 @@ async def _topic(request: web.Request) -> web.StreamResponse:
 
 def _page(request: web.Request, template: str, topic: Topic | None) -> web.Response:
     gate = request.app[pages.GATE]
-    browser = browser_of(request.headers.get("User-Agent", ""))
+    browser = browser_of(request.headers)
     certificates = certificates_of(gate.office.authority)
     values: dict[str, Any] = {
         "topics": TOPICS,

@@ -19,6 +19,7 @@ from enroll.refusals import Refusal
 from enroll.renewal import check_lives, source_of
 from gateway import http, pages, sessions
 from gateway.context import Role
+from gateway.ownpaths import first_segment
 from gateway.pages import GATE, Handler, form, see_other
 from gateway.sessions import Session
 from gateway.sites.service.apart import STALE, form_token, is_own_form, said
@@ -156,7 +157,7 @@ def by_way_of(page: str, request: web.Request) -> str:
 
 def local_path(text: str) -> str:
     """Where to go afterwards: a path of this site, else the portal. Never another origin (V39)."""
-    odd = not text.startswith("/") or text.startswith(("//", "/login", "/logout"))
+    odd = not text.startswith("/") or text.startswith("//") or first_segment(text) in ("login", "logout")
     return PORTAL if odd or "\\" in text or len(text) > 500 or not text.isprintable() else text
 
 

@@ -23,6 +23,7 @@ from enroll.acme.jws import (
     verify_key_change,
 )
 from enroll.acme.keys import AccountKey, parse_jwk, stored_key
+from enroll.mediatype import media_type
 from enroll.problems import Problem
 from tests.ca.roca import roca_key
 from tests.enroll.acme.signing import ALGORITHM, KEYS, KID, OTHER, URL, b64, header, jwk, jws, mac_jws, number
@@ -48,9 +49,8 @@ class World:
     ) -> VerifiedRequest[Account]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         accounts = {KID: self.account}
-        return verify(
-            data, content_type, url=URL, signer=signer, account_of=accounts.get, spend=self.spent.append
-        )
+        kind = media_type([] if content_type is None else [content_type])
+        return verify(data, kind, url=URL, signer=signer, account_of=accounts.get, spend=self.spent.append)
 
     def refusal(self, body: Any, signer: Signer = Signer.ACCOUNT, content_type: str | None = JOSE) -> Problem:
         with pytest.raises(Problem) as caught:

@@ -232,3 +232,25 @@ async def test_who_takes_nothing_ends(house: Build) -> None:
             await client.send(get(HOST, b"/a"))
             await until(lambda: here.counts.get("slow-reader") == 1)
         await until(lambda: here.pool.open == 0 and not relaying() and len(here.log.entries) == 1)
+
+
+@pytest.mark.parametrize("target", [b"/own/echo", b"/a"])
+@pytest.mark.parametrize(
+    ("coding", "status"),
+    [(b"chunked", 200), (b"CHUNKED", 200), (b"gzip, chunked", 501), (b"x, chunked", 501)],
+)
+async def test_pages_and_upstream_read_one_framing(
+    house: Build, target: bytes, coding: bytes, status: int
+) -> None:
+    """How long a body is was read once: a coding that is nobody's to undo is refused by both alike, and what
+    either gets has a framing of ours."""
+    async with recording() as upstream:
+        here = await house(upstream.url)
+        async with here.client() as client:
+            rest = b"3\r\nabc\r\n0\r\n\r\n"
+            await client.send(chunked(target, rest).replace(b"Encoding: chunked", b"Encoding: " + coding))
+            answer = await client.answer()
+            assert answer.status == status
+            if status == 200:
+                assert answer.body == b"abc"
+            assert here.counts.get("refused.transfer-encoding", 0) == (status == 501)

@@ -353,7 +353,7 @@ async def test_english_goes_along_to_fresh_hosts(served):
 )
 def test_browsers_are_told_by_their_user_agent(agent, browser):
     """Edge says Chrome and Safari too: the order of the table decides."""
-    assert browser_of(agent) == browser
+    assert browser_of({"User-Agent": agent}) == browser
 
 
 # -- the record for the help desk, and scripts ---------------------------------------------------------

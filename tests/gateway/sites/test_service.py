@@ -192,6 +192,9 @@ async def test_login_from_another_site_is_refused(service: Served) -> None:
         ("/\\evil.example/", "/portal/"),
         ("/x\r\nSet-Cookie: a=b", "/portal/"),
         ("/logout", "/portal/"),
+        ("/login?next=/x", "/portal/"),
+        ("/%6Cogin", "/portal/"),
+        ("/login-help/x", "/login-help/x"),
         ("", "/portal/"),
     ],
 )
