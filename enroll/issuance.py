@@ -222,6 +222,7 @@ async def prepare_download(
     if not fetchable(enrollment, at, office.settings) or not entitled(
         office.database.read(), enrollment.user_id
     ):
+        timekeeping.check(office)
         raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
     certificate = ca.store.find_by_serial(office.database.read(), enrollment.serial)
     if certificate is None or certificate.der is None or certificate.status != "issued":
@@ -247,6 +248,7 @@ async def prepare_download(
         check_no_theft(db, enrollment.user_id)
         # The key may have been wiped while the file was built: then nothing of it is kept either (E1).
         if not fetchable(_reread(db, request_id), office.now(), office.settings):
+            timekeeping.check(office, db)
             raise Refusal("not_available", detail="the pick-up window has closed meanwhile")
         # Only the newest password counts: the earlier button stops working.
         store.drop_tickets(db, request_id)
@@ -293,6 +295,8 @@ def _fetch(
 ) -> store.Ticket:
     at = office.now()
     ticket = store.ticket(db, hashed)
+    if ticket is not None and at >= ticket.expires_at:
+        timekeeping.check(office, db)
     if ticket is None or ticket.request_id != request_id or at >= ticket.expires_at:
         raise Refusal("not_available", detail="the Download button has expired")
     user_id = _reread(db, request_id).user_id
@@ -302,6 +306,7 @@ def _fetch(
     if store.mark_fetched(db, hashed, at):
         before = _reread(db, request_id)
         if not fetchable(before, at, office.settings):
+            timekeeping.check(office, db)
             raise Refusal("not_available", detail="the pick-up window is over")
         after, effects = advance(before, Event.DOWNLOAD, at, office.settings)
         after = replace(after, downloads=before.downloads + 1)
@@ -319,6 +324,7 @@ def _continuing(office: Office, enrollment: Enrollment) -> Enrollment:
     if enrollment.state in ENDED:
         raise Refusal("not_available", detail=f"the request is {enrollment.state}")
     if enrollment.state is not State.PROCESSING and not fetchable(enrollment, office.now(), office.settings):
+        timekeeping.check(office)
         raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
     return enrollment
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite_utils
 
-from enroll import passwords, store, throttle
+from enroll import passwords, store, throttle, timekeeping
 from enroll.enrollment import Enrollment, overdue
 from enroll.issuance import check_no_theft
 from enroll.office import Office
@@ -45,17 +45,24 @@ async def authenticate(office: Office, user_id: str, issue_password: str, *, add
 def current(office: Office, request_id: str) -> Enrollment:
     """The request of a session, as it is now. Refusal: "not_available" once it has ended, or
     "theft_reported"."""
-    found = store.enrollment(office.database.read(), request_id)
-    if found is None or _over(found, office.now()):
+    db = office.database.read()
+    found = store.enrollment(db, request_id)
+    if found is None or _over(db, office, found):
         raise Refusal("not_available")
-    check_no_theft(office.database.read(), found.user_id)
+    check_no_theft(db, found.user_id)
     return found
 
 
-def _over(enrollment: Enrollment, at: int) -> bool:
+def _over(db: sqlite_utils.Database, office: Office, enrollment: Enrollment) -> bool:
+    """Refusal("clock_in_doubt") where nothing but a clock in doubt says so."""
     # A certificate whose key is wiped (window, first login, reissue) cannot be picked up again.
     wiped = enrollment.state in LIVE and enrollment.sealed_key is None
-    return enrollment.state in ENDED or wiped or overdue(enrollment, at)
+    if enrollment.state in ENDED or wiped:
+        return True
+    if overdue(enrollment, office.now()):
+        timekeeping.check(office, db)
+        return True
+    return False
 
 
 def _refuse(db: sqlite_utils.Database, office: Office, user_id: str, address: str) -> None:
@@ -71,7 +78,7 @@ def _admit(
     at = office.now()
     throttle.succeeded(db, attempt)
     found = store.enrollment(db, request_id)
-    if found is None or _over(found, at):
+    if found is None or _over(db, office, found):
         store.audit(db, at, f"address:{address}", "pickup.too_late", request_id)
         return None
     # The letter may be on the PC that was stolen.

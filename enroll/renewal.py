@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlite_utils
 
 import ca.store
-from enroll import store
+from enroll import store, timekeeping
 from enroll.enrollment import Enrollment, state_at
 from enroll.issuance import check_entitled
 from enroll.issuance import submit as submit_request
@@ -34,12 +34,17 @@ def source_of(db: sqlite_utils.Database, fingerprint: str) -> Enrollment:
     return found
 
 
-def check_lives(source: Enrollment, at: int) -> None:
-    """Raises the Refusal that says why a certificate's enrollment has ended, if it has."""
-    state = state_at(source, at)
+def check_lives(office: Office, source: Enrollment) -> None:
+    """Raises the Refusal that says why a certificate's enrollment has ended, if it has.
+
+    By a clock in doubt nothing has expired, and nothing has not: Refusal("clock_in_doubt").
+    """
+    state = state_at(source, office.now())
+    if state is State.EXPIRED:
+        timekeeping.check(office)
+        raise Refusal(CAUSES[state], at=source.not_after_at or 0)
     if state in ENDED:
-        over = state is State.EXPIRED
-        raise Refusal(CAUSES[state], at=(source.not_after_at or 0) if over else 0)
+        raise Refusal(CAUSES[state])
 
 
 async def look(office: Office, fingerprint: str) -> Renewable:
@@ -78,9 +83,11 @@ def _look(db: sqlite_utils.Database, office: Office, fingerprint: str) -> Renewa
     now, end = office.now(), source.not_after_at or 0
     # First, since in the grace after its end a certificate has expired, and may be renewed.
     if now > renewable_until(end, office):
+        timekeeping.check(office, db)
         raise Refusal("renewal_over", at=end)
     if source.state in ENDED:
-        check_lives(source, now)
+        check_lives(office, source)
     if now < renewable_from(end, office):
+        timekeeping.check(office, db)
         raise Refusal("not_yet_renewable", at=renewable_from(end, office))
     return Renewable(source, open_renewal(db, office, source, door="page"))

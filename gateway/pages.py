@@ -18,6 +18,7 @@ from aiohttp import HttpVersion11, web, web_urldispatcher
 from markupsafe import Markup
 
 from ca.trust import CertificateState, Rejection, VerifiedPeer
+from enroll import timekeeping
 from enroll.jst import shown, shown_day
 from enroll.mediatype import media_type
 from enroll.openings import renewable_until
@@ -170,6 +171,10 @@ async def problem(request: web.Request, code: str, *, at: int = 0, **detail: Any
     return words_page(request, REFUSALS[code], reference=reference, at=at, about=about)
 
 
+# What only the date says of a certificate: by a clock in doubt nobody is told so.
+_BY_DATE = frozenset({CertificateState.EXPIRED, CertificateState.NOT_YET_VALID})
+
+
 def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     """What a site that requires a certificate shows to those without a good one.
 
@@ -190,6 +195,9 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
             address=http.connection(request).peer_address,
         )
         words, first = CERTIFICATE[state], list[Way]()
+        if state in _BY_DATE and timekeeping.doubt_now(gate.office) is not None:
+            words = REFUSALS["clock_in_doubt"]
+            return words_page(request, words, reference=reference, rejection=rejection)
         if in_grace(gate, verdict):
             words = IN_GRACE
             first = [(_elsewhere(gate.origins[Role.RENEWAL], "", language_of(request)), OPEN_RENEWAL)]

@@ -308,10 +308,10 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
         ),
         "clock_in_doubt": Words(
             503,
-            ("証明書の発行を一時停止しています", "No certificate is issued at the moment"),
+            ("システムの時計を確認しています", "The clock of the system is being checked"),
             (
-                "システムの時計を確認中のため、証明書の発行を一時停止しています。お手続きの内容と期限はそのまま保たれます。",
-                "The clock of the system is being checked. Nothing is issued until then, nothing is lost.",
+                "確認が終わるまで、期限に関わるお手続きを一時停止しています。お手続きの内容と期限はそのまま保たれます。",
+                "Whatever depends on a date waits until that is done. Nothing is lost by it.",
             ),
             (
                 "しばらくしてからもう一度お試しください。お急ぎの場合は、照会番号を下記の照会先へお伝えください。",

@@ -270,7 +270,7 @@ async def _with_certificate(gate: Gate, request: Request) -> tuple[Caller, int]:
     source = source_of(db, peer.fingerprint)
     check_entitled(db, source.user_id)
     user = store.user(db, source.user_id)
-    check_lives(source, gate.now())
+    check_lives(gate.office, source)
     if user is None:
         raise Refusal("unknown_certificate")
     return Caller(peer, user.user_id, user.policy_number), peer.not_after_at

@@ -1,13 +1,15 @@
 """A clock that is wrong for a while does nothing that cannot be undone."""
 
+from dataclasses import replace
+
 import pytest
 
 import ca.store
-from enroll import crls, issuance, mails, people, renewal, scheduler, store, timekeeping
+from enroll import crls, issuance, mails, people, pickup, renewal, scheduler, store, timekeeping
 from enroll.acme import credentials
 from enroll.enrollment import SUPERSEDED
 from enroll.refusals import Refusal
-from enroll.states import LABELS, Event, State
+from enroll.states import CAUSES, LABELS, Event, State
 from enroll.transitions import apply, end_certificate
 from gateway.running.lists import Publisher, begin
 from tests.enroll.acme.acme_world import FQDN, csr, world
@@ -123,12 +125,12 @@ async def test_what_expired_by_a_wrong_clock_is_alive_again(office):
     await timekeeping.confirm(office, actor="desk")
     await scheduler.tick(office)
     with pytest.raises(Refusal) as refused:
-        renewal.check_lives(store.enrollment_of(office.database.read(), held.serial), office.now())
+        renewal.check_lives(office, store.enrollment_of(office.database.read(), held.serial))
     assert refused.value.code == "renewal_over"
     clock_of(office).leap(days=-1_460)
     await timekeeping.confirm(office, actor="desk")
     found = store.enrollment_of(office.database.read(), held.serial)
-    renewal.check_lives(found, office.now())
+    renewal.check_lives(office, found)
     assert found.state is held.state
     waiting = store.enrollments_of(office.database.read(), "WAITING1")[0]
     await issuance.submit(office, waiting.request_id, actor="WAITING1")
@@ -145,6 +147,62 @@ async def test_revoking_everything_misses_nothing_by_a_clock_ahead(office):
     found = store.enrollments_of(office.database.read(), "INUSE001")[0]
     assert found.state is State.REVOKED
     assert ca.store.find_by_serial(office.database.read(), found.serial).status == "revoked"
+
+
+@pytest.mark.parametrize(("state", "code"), CAUSES.items())
+async def test_who_comes_with_what_has_ended_is_told_why(office, state, code):
+    """One function says it for every door: the stored cause, or the date; and nothing while it lives."""
+    await everybody(office)
+    at = office.now()
+    held = replace(store.enrollments_of(office.database.read(), "INUSE001")[0], not_after_at=at)
+    renewal.check_lives(office, held)
+    ended = replace(held, state=state, ended_at=at - 9)
+    if state is State.EXPIRED:
+        ended = replace(held, not_after_at=at - 1)
+    with pytest.raises(Refusal) as refused:
+        renewal.check_lives(office, ended)
+    assert refused.value.code == code
+
+
+async def test_nobody_is_told_a_cause_by_a_clock_in_doubt(office):
+    """Window over, or expired: whoever asks meanwhile hears that the clock is checked, and no more."""
+    await everybody(office)
+    db = office.database.read()
+    of = {user_id: store.enrollments_of(db, user_id)[0] for user_id in ("WAITING1", "FETCHED1", "INUSE001")}
+    held = of["INUSE001"]
+    print_ = ca.store.find_by_serial(db, held.serial).fingerprint
+    asked = [
+        lambda: pickup.current(office, of["WAITING1"].request_id),
+        lambda: renewal.check_lives(office, held),
+    ]
+    waits = [
+        lambda: renewal.look(office, print_),
+        lambda: issuance.submit(office, of["FETCHED1"].request_id, actor="FETCHED1"),
+        lambda: issuance.prepare_download(
+            office, of["FETCHED1"].request_id, "abc", "standard", actor="FETCHED1"
+        ),
+    ]
+    clock_of(office).leap(days=1_460)
+    for ask in asked:
+        with pytest.raises(Refusal) as refused:
+            ask()
+        assert refused.value.code == "clock_in_doubt"
+    for ask in waits:
+        with pytest.raises(Refusal) as refused:
+            await ask()
+        assert refused.value.code == "clock_in_doubt"
+    clock_of(office).leap(days=-1_460)
+    clock_of(office).advance(days=1_460)  # the twin: time that passed is told as what it is
+    codes = []
+    for ask in asked:
+        with pytest.raises(Refusal) as refused:
+            ask()
+        codes.append(refused.value.code)
+    for ask in waits:
+        with pytest.raises(Refusal) as refused:
+            await ask()
+        codes.append(refused.value.code)
+    assert codes == ["not_available", "renewal_over", "renewal_over", "not_available", "not_available"]
 
 
 async def test_what_a_renewal_replaced_says_so(office):
@@ -167,7 +225,7 @@ async def test_what_a_renewal_replaced_says_so(office):
         ("更新により無効", "Replaced by its renewal"),
     )
     with pytest.raises(Refusal) as refused:
-        renewal.check_lives(ended, office.now())
+        renewal.check_lives(office, ended)
     assert refused.value.code == "renewed"
 
 

@@ -14,7 +14,6 @@ from enroll.enrollment import (
     state_at,
 )
 from enroll.refusals import Refusal
-from enroll.renewal import check_lives
 from enroll.settings import Settings
 from enroll.states import CAUSES, ENDED, LABELS, TRANSITIONS, Event, State
 from gateway.words import REFUSALS
@@ -133,19 +132,6 @@ def test_each_cause_has_its_own_words():
     told_of_reissue = [state for state, label in LABELS.items() if "再発行" in label[0]]
     told_of_reissue += [state for state, code in CAUSES.items() if "再発行により" in REFUSALS[code].text[0]]
     assert set(told_of_reissue) == {State.SUPERSEDED}
-
-
-@pytest.mark.parametrize(("state", "code"), CAUSES.items())
-def test_who_comes_with_what_has_ended_is_told_why(state, code):
-    """One function says it for every door: the stored cause, or the date; and nothing while it lives."""
-    ended = replace(HELD, state=state, not_after_at=AT + YEAR, ended_at=AT)
-    at = AT
-    if state is State.EXPIRED:
-        ended, at = replace(HELD, not_after_at=AT - 1), AT
-    with pytest.raises(Refusal) as refused:
-        check_lives(ended, at)
-    assert refused.value.code == code
-    check_lives(replace(HELD, not_after_at=AT), AT)
 
 
 def test_the_manuals_words_are_the_manuals():

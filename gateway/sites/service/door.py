@@ -173,7 +173,7 @@ def _visitor(office: Office, peer: VerifiedPeer, session: Session, secret: str) 
     db = office.database.read()
     check_entitled(db, session.subject)
     source = source_of(db, peer.fingerprint)
-    check_lives(source, office.now())
+    check_lives(office, source)
     user = store.user(db, session.subject)
     organisation = store.organisation(db, user.policy_number) if user is not None else None
     if user is None or organisation is None or source.user_id != user.user_id:

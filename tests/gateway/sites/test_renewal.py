@@ -449,6 +449,19 @@ async def test_expired(scene):
     assert counted(scene.office) == {"issued": 1}
 
 
+@pytest.mark.parametrize("days", [1_460, -365 * 5], ids=["expired", "not yet valid"])
+async def test_no_certificate_has_ended_by_a_clock_in_doubt(scene, days):
+    """The page says that the clock is checked, in both languages; with the right time all goes on."""
+    clock_of(scene.office).leap(days=days)
+    titles = {"": "システムの時計を確認しています", "?lang=en": "The clock of the system is being checked"}
+    for query, title in titles.items():
+        page = await scene.visitor.get("/application" + query)
+        assert (page.status, page.h1) == (503, title)
+        assert "再発行" not in page.main.text
+    clock_of(scene.office).leap(days=-days)
+    assert (await scene.visitor.get("/application")).status == 200
+
+
 async def test_the_period_of_grace(tmp_path):
     """D8: where an operator set one, the pages renew an expired certificate until its last second."""
     async with opened(tmp_path, grace_days=10) as served:
