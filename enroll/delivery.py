@@ -55,21 +55,29 @@ async def deliver_due(office: Office, transport: Transport, beat: Beat = _beat) 
     """
     taken = 0
     for channel in queue.CHANNELS:
-        taken += await _deliver_channel(office, transport, channel, beat)
+        got, tried = await _deliver_channel(office, transport, channel, beat)
+        while tried and not got:
+            # All were refused, be it by a hundred recipients: what is behind them is due as well.
+            got, tried = await _deliver_channel(office, transport, channel, beat)
+        taken += got
     return taken
 
 
-async def _deliver_channel(office: Office, transport: Transport, channel: mails.Channel, beat: Beat) -> int:
+#: Letters taken, and letters tried.
+Count = tuple[int, int]
+
+
+async def _deliver_channel(office: Office, transport: Transport, channel: mails.Channel, beat: Beat) -> Count:
     db, now = office.database.read(), office.now()
     lane = queue.lane(db, channel)
     if lane.holds(now):
-        return 0
+        return 0, 0
     if queue.in_the_future(db, channel, now):
         await office.database.write(lambda db: queue.forget_future(db, channel, now))
     worth = transport.connections * _WORTH_A_CONNECTION
     due = queue.due(db, channel, now, worth, notices=_notices_leave(office, db))
     if not due:
-        return 0
+        return 0, 0
     # After a refusal one letter goes ahead, to see whether the others may follow.
     more = 0 if lane.refusals else min(transport.connections, -(-due // _WORTH_A_CONNECTION)) - 1
     try:
@@ -77,43 +85,44 @@ async def _deliver_channel(office: Office, transport: Transport, channel: mails.
     except Refused as error:
         refused = error
         await office.database.write(lambda db: _hold(db, office, channel, refused))
-        return 0
-    carriers = [_carry(office, transport, channel, session, beat)]
+        return 0, 0
+    carriers: list[Coroutine[None, None, Count]] = [_carry(office, transport, channel, session, beat)]
     carriers += [_carry_too(office, transport, channel, beat) for _ in range(more)]
-    counts = await asyncio.gather(*carriers, return_exceptions=True)
-    for count in counts:
+    taken = tried = 0
+    for count in await asyncio.gather(*carriers, return_exceptions=True):
         if isinstance(count, BaseException):
             raise count
-    return sum(count for count in counts if isinstance(count, int))
+        taken, tried = taken + count[0], tried + count[1]
+    return taken, tried
 
 
-async def _carry_too(office: Office, transport: Transport, channel: mails.Channel, beat: Beat) -> int:
+async def _carry_too(office: Office, transport: Transport, channel: mails.Channel, beat: Beat) -> Count:
     """A further connection. That the server wants no more of them is no reason to hold anything."""
     try:
         session = await transport.open(channel)
     except Refused as error:
         refused = error
         await office.database.write(lambda db: _note(db, office, refused))
-        return 0
+        return 0, 0
     return await _carry(office, transport, channel, session, beat)
 
 
 async def _carry(
     office: Office, transport: Transport, channel: mails.Channel, session: Session, beat: Beat
-) -> int:
-    taken, proven = 0, False
+) -> Count:
+    taken, tried, proven = 0, 0, False
     try:
         for _ in range(transport.letters_per_connection):
             row = await office.database.write(lambda db: _take(db, office, channel, transport.per_minute))
             if row is None:
                 break
             proven = await _finished(_deliver(office, session, row, proven, beat))
-            taken += proven
+            taken, tried = taken + proven, tried + 1
             if not session.alive:
                 break
     finally:
         await session.close()
-    return taken
+    return taken, tried
 
 
 async def _finished(work: Coroutine[None, None, bool]) -> bool:
@@ -245,20 +254,24 @@ def _settle(
 ) -> None:
     """What a refusal does to the letter and, where it is not the recipient's, to all of them."""
     verdict, now, said = refused.verdict, office.now(), str(refused)
-    if verdict is Verdict.SERVER:
-        _hold(db, office, row["channel"], refused)
-        queue.given_back(db, row, said)
-        return
-    if verdict in (Verdict.DOUBT, Verdict.UNCLEAR) and not proven:
-        # Nobody else got through: it may be all of them, and then each would be refused once more.
+    doubtful = verdict in (Verdict.DOUBT, Verdict.UNCLEAR)
+    if verdict is Verdict.SERVER or (doubtful and not proven):
+        # In doubt, and nobody else got through: it may be all of them, and each would be refused once more.
         _hold(db, office, row["channel"], refused)
     else:
         _note(db, office, refused)
     if verdict is Verdict.FINAL:
         queue.failed(db, row, said)
+    elif verdict is Verdict.SERVER and refused.command not in _OF_A_LETTER:
+        queue.given_back(db, row, said)
     else:
+        # Behind the others: if it is this one's fault after all, it must not be the next to be tried, too.
         lasting = timekeeping.doubt_now(office, db) is None
         queue.refused(db, row, now, said, unclear=verdict is Verdict.UNCLEAR, lasting=lasting)
+
+
+# Commands whose refusal may be one letter's, whatever it says.
+_OF_A_LETTER = frozenset({"RCPT", "DATA"})
 
 
 def _hold(db: sqlite_utils.Database, office: Office, channel: mails.Channel, refused: Refused) -> None:

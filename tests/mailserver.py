@@ -45,6 +45,7 @@ class MailServer:
         delay: float = 0.0,
         most_open: int = 1_000,
         cut_after_dot: Collection[str] = (),
+        think: float = 0.0,
     ) -> None:
         self.answers = {
             name: list(each) if isinstance(each, list) else each for name, each in (answers or {}).items()
@@ -53,6 +54,8 @@ class MailServer:
         self.login, self.tls, self.delay, self.limit = login, tls, delay, most_open
         #: Recipients whose letters are read to their end, and the connection is cut.
         self.cut_after_dot = cut_after_dot
+        #: Seconds until a letter that was read to its end is answered.
+        self.think = think
         self.accepted: list[EmailMessage] = []
         self.recipients: list[str] = []
         self.sender = ""
@@ -112,6 +115,7 @@ class MailServer:
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, recipient: str) -> bool:
         text = await reader.readuntil(b"\r\n.\r\n")
+        await asyncio.sleep(self.think)
         answer = CUT if recipient in self.cut_after_dot else self._answer("dot")
         if answer.startswith("2"):
             message = message_from_bytes(text[:-3], policy=policy.default)

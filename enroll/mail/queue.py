@@ -180,7 +180,7 @@ def put_off(db: Db, number: int, until_at: int, result: str) -> None:
 
 
 def given_back(db: Db, row: Row, result: str) -> None:
-    """Ends the lease: the letter is due as before, and what holds it holds them all."""
+    """Ends the lease: the letter is due as before, and what holds them all holds it."""
     db.execute(f"UPDATE mails SET claimed_until_at = 0, result = ? WHERE {_OURS}", [result, *_names(row)])
 
 

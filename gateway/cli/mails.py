@@ -77,7 +77,7 @@ async def _show(house: House, number: int) -> Answer:
 async def _deliver(house: House) -> Answer:
     """Send what is due now. A running server does this by itself."""
     accepted = 0
-    # A pass takes up to fifty letters; what fails is put back for later, so this ends.
+    # A pass takes a hundred letters of each connection; what fails is put back for later, so this ends.
     while (sent := await deliver_due(house.office, house.transport)) > 0:
         accepted += sent
     if accepted:

@@ -81,6 +81,36 @@ async def test_notify_run_queues_again_what_failed(office):
     assert server.recipients == [ADDRESS]
 
 
+async def test_retry_sends_a_notice_to_the_address_that_was_put_right(office):
+    """Be it by `notify` or by `mail retry --all`: what is queued again goes where the user is now."""
+    await due_in(office, 30)
+    async with MailServer({"RCPT": ["550 5.1.1 user unknown"]}).listening() as server:
+        await notify(office)
+        await deliver_due(office, smtp(office, server))
+        await changes.change_user(office, USER, {"mail": "right@example.jp"}, actor="desk")
+        assert await office.database.write(lambda db: queue.retry_failed(db, office.now())) == 1
+        assert (await notify(office), await deliver_due(office, smtp(office, server))) == (NOTHING, 1)
+    assert server.recipients == ["right@example.jp"]
+
+
+async def test_what_waits_or_has_left_is_not_queued_again(office):
+    """The statement itself: only what failed or was cancelled, and never left, is queued once more."""
+    await due_in(office, 30)
+    await notify(office)
+    number = letter(office, "renewal_30")["id"]
+
+    def again(db):
+        row = db.execute("SELECT cause FROM mails WHERE id = ?", [number]).fetchone()
+        same = mails.Letter(row[0], "renewal_30", "mail", USER, None, ADDRESS, "件名", "本文", "本文")
+        return mails.queue(db, office.vault, same, office.now(), notice=True, again=True)
+
+    assert not await office.database.write(again)
+    await delivered(office)
+    assert not await office.database.write(again)
+    await office.database.write(lambda db: mails.mark_bounced(db, number, "bounced"))
+    assert not await office.database.write(again)
+
+
 async def test_ten_that_queue_it_again_at_once_queue_it_once(office):
     """A race of `notify run` with the server's own: compare-and-set on the letter's state."""
     await due_in(office, 30)

@@ -172,6 +172,37 @@ async def test_in_doubt_a_letter_stays_and_others_leave(office, answer):
         assert {row["result"] for row in letters(office) if row["state"] == "queued"} == {f"RCPT {answer}"}
 
 
+@pytest.mark.parametrize("answer", ["550 5.3.0 odd", "550 5.1.8 odd", "503 odd", "421 odd", CUT])
+async def test_one_recipient_never_stands_in_everybodys_way(office, answer):
+    """What sounds like the server's may still be one recipient's: after the wait the others go first."""
+    await queued(office)
+    refusing = MailServer(by_recipient={"k11111111@example.jp": answer})
+    async with refusing.listening() as server:
+        transport = smtp(office, server)
+        assert await deliver_due(office, transport) == 0
+        for _ in range(6):
+            clock_of(office).advance(seconds=60)
+            while await deliver_due(office, transport):
+                pass
+    assert states(office) == {"sent": LETTERS - 2, "queued": 2}
+
+
+async def test_a_hundred_refused_letters_keep_nobody_waiting(office):
+    """One look sends what is due, also when whole connections of letters were refused before it."""
+    await queued(office)
+    refusing = {f"k{digit * 8}@example.jp": "550 5.1.1 user unknown" for digit in "12"}
+    async with MailServer(by_recipient=refusing).listening() as server:
+        assert await deliver_due(office, smtp(office, server, letters_per_connection=1)) == 1
+    assert states(office) == {"sent": 1, "failed": 4, "queued": 1}
+
+
+async def test_a_letter_that_was_read_is_waited_for_longer(office):
+    """RFC 5321 section 4.5.3.2.6: who hangs up on a server that is thinking sends the letter twice."""
+    await admit(office)
+    async with MailServer(think=2.5).listening() as server:
+        assert await deliver_due(office, smtp(office, server, timeout=2.0)) == 2
+
+
 async def test_a_letter_in_doubt_is_given_up_after_five_days_and_kept(office):
     """The cap: refused for five days while the server took others, it is `failed`, its text still there."""
     await admit(office)
