@@ -7,6 +7,7 @@ survives a power cut. Statements live in the stores, never here.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import queue
 import sqlite3
@@ -62,8 +63,13 @@ _TROUBLE = {
     sqlite3.SQLITE_FULL: "cannot grow; make room, then again: df -h",
     sqlite3.SQLITE_READONLY: "cannot be written; see whose it is: ls -l",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; see whose it is: ls -l",
+    sqlite3.SQLITE_IOERR: "cannot be read or written; make room, or see what is wrong: df -h; dmesg",
+    sqlite3.SQLITE_LOCKED: "was held by this process itself; try again",
     sqlite3.SQLITE_BUSY: f"was held by another process for {_BUSY_MS // 1_000} s; see by which: fuser",
 }
+
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO})
 
 
 def trouble_of(error: BaseException) -> str | None:
@@ -72,6 +78,14 @@ def trouble_of(error: BaseException) -> str | None:
         return None
     # The low byte: what is above it tells kinds of one code apart.
     return _TROUBLE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+
+
+def is_out_of_order(error: BaseException) -> bool:
+    """Whether the database, or the disk that it is on, is at fault: for the operator to mend, and nobody
+    else. What failed is undone, and may be asked for again."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    return trouble_of(error) is not None
 
 
 @contextmanager

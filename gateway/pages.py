@@ -17,6 +17,7 @@ import jinja2
 from aiohttp import HttpVersion11, web, web_urldispatcher
 from markupsafe import Markup
 
+from ca.database import is_out_of_order
 from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll import timekeeping
 from enroll.jst import shown, shown_day
@@ -63,6 +64,8 @@ _LANGUAGES = ("ja", "en")
 _FORM_LIMIT = 64 * 1024
 # No form of ours has a dozen.
 _MOST_FIELDS = 100
+# Seconds until it is worth trying again when the disk or the database is at fault: somebody has to look.
+_LATER = 60
 
 
 def content_security_policy(*fetched: str, forms: Sequence[str] = ()) -> str:
@@ -141,6 +144,8 @@ def words_page(
     headers = {}
     if words.status == 429 and at:
         headers["Retry-After"] = str(max(1, at - request.app[GATE].now()))
+    if words.status == 503:
+        headers["Retry-After"] = str(_LATER)
     gate, language = request.app[GATE], language_of(request)
     again = test_url = ""
     if about is not None:
@@ -319,7 +324,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         # The type and the place, never the message: it may quote what somebody typed.
         place = "".join(traceback.format_tb(error.__traceback__))
         log.error("%s on %s %s\n%s", type(error).__name__, request.app[SITE], request.path, place)
-        return await problem(request, "ours", error=type(error).__name__)
+        code = "unavailable" if is_out_of_order(error) else "ours"
+        return await problem(request, code, error=type(error).__name__)
 
 
 @web.middleware

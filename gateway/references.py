@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import secrets
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +16,10 @@ from ca.database import rows
 from enroll import identifiers, timekeeping
 from enroll.office import Office
 
+log = logging.getLogger("sekisho.references")
+
+# Seconds that somebody waits for the record of what is wrong: the database may be what is.
+_PATIENCE = 2.0
 # Spoken over a telephone: no letters that sound or look alike.
 _ALPHABET = "2345679ACFHJKMNPRTWXY"
 # Kept this long, in seconds: a call comes within days.
@@ -27,7 +34,8 @@ _LONGEST = 200
 async def note(office: Office, site: str, code: str, **detail: Any) -> str:
     """Records what happened to somebody and returns the number, such as ``7K2M-94XA``.
 
-    ``detail`` holds names, states and addresses, never a secret.
+    ``detail`` holds names, states and addresses, never a secret. A page about what is wrong needs no
+    database: what cannot be recorded there, or not soon, stands in the log under its number.
     """
     letters = "".join(secrets.choice(_ALPHABET) for _ in range(8))
     reference = f"{letters[:4]}-{letters[4:]}"
@@ -47,7 +55,12 @@ async def note(office: Office, site: str, code: str, **detail: Any) -> str:
             [reference, at, site, code, _stored(kept)],
         )
 
-    await office.database.write(work)
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await office.database.write(work)
+    except (sqlite3.Error, TimeoutError) as error:
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        log.error("reference %s not recorded (%s): %s %s %s", reference, name, site, code, _stored(kept))
     return reference
 
 

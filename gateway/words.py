@@ -330,6 +330,18 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "Please start again from the address in the mail.",
             ),
         ),
+        "unavailable": Words(
+            503,
+            ("ただいまご利用いただけません", "Not available at the moment"),
+            (
+                "システムの都合により、ただいま受け付けられません。今回の操作は登録されていません。",
+                "The system cannot take anything at the moment. Nothing of what you just did was recorded.",
+            ),
+            (
+                "しばらくしてから、同じ操作をもう一度行ってください。続く場合は照会番号を下記の照会先へお伝えください。",
+                "Please do the same again a little later; if it persists, tell the help desk the number.",
+            ),
+        ),
         "ours": Words(
             500,
             ("処理できませんでした", "Something went wrong"),

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from multidict import CIMultiDict
 
+from ca.database import is_out_of_order
 from ca.trust import VerifiedPeer
 from enroll.acme import store
 from enroll.acme.accounts import Account
@@ -32,6 +33,8 @@ Headers = list[tuple[str, str]]
 Respond = Callable[[int, Headers, bytes], web.StreamResponse]
 
 _PROBLEM = "application/problem+json"
+# Seconds until it is worth trying again when the disk or the database is at fault: somebody has to look.
+_LATER = 60
 #: RFC 8555 section 6.1: any origin may use the protocol from a browser, and may read what it needs. Not
 #: where the certificate is the authorisation: see ``_by_a_page``.
 CORS: Headers = [
@@ -80,10 +83,10 @@ def handler(door: Door, peer_of: PeerOf = lambda _: None, respond: Respond = res
             answer = _problem(malformed("the body cannot be read"))
         except (ConnectionError, web.HTTPException):
             raise
-        except Exception:
+        except Exception as error:
             # Ours. The log says what; the client learns only that it may try again.
             log.exception("%s %s failed", request.method, path)
-            answer = _problem(Problem("serverInternal", "the server failed; try again later"))
+            answer = _problem(_ours(error))
         headers = [*answer.headers, *common]
         # RFC 8555 section 6.5 wants a nonce in answers to POST. Nobody needs one of whoever only reads the
         # directory, and one client library (ruby's acme-client) trips over it.
@@ -96,6 +99,16 @@ def handler(door: Door, peer_of: PeerOf = lambda _: None, respond: Respond = res
         return respond(answer.status, headers, answer.body)
 
     return handle
+
+
+def _ours(error: Exception) -> Problem:
+    """A fault of ours: 503 where the disk or the database is at fault, since nothing was done and it may be
+    asked for again (RFC 9110 section 15.6.4)."""
+    if not is_out_of_order(error):
+        return Problem("serverInternal", "the server failed; try again later")
+    later = (("Retry-After", str(_LATER)),)
+    said = "the server cannot record anything at the moment; nothing was done, try again later"
+    return Problem("serverInternal", said, status=503, headers=later)
 
 
 def _by_a_page(request: web.BaseRequest) -> bool:
