@@ -45,9 +45,14 @@ def process(
         yield running
 
 
-def until(found: Callable[[], bool], log: Path, running: subprocess.Popen[bytes] | None = None) -> None:
+def until(
+    found: Callable[[], bool],
+    log: Path,
+    running: subprocess.Popen[bytes] | None = None,
+    patience: float = PATIENCE,
+) -> None:
     """Waits, and fails with the log when it takes too long or the process has ended."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not found():
         assert running is None or running.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()

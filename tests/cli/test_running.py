@@ -281,11 +281,11 @@ def test_a_revocation_ends_open_connections(demo: dict[str, Any]) -> None:
         done = subprocess.run([SEKISHO, *words, demo["passphrase_file"]], capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
         assert connection.sock is not None
-        connection.sock.settimeout(10)
+        connection.sock.settimeout(60)
         began = time.monotonic()
         with suppress(ConnectionError, ssl.SSLError):
             assert connection.sock.recv(1) == b""
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20  # no limit of its own ends it as early
 
 
 def test_the_database_holds_no_secret_in_the_clear(demo: dict[str, Any]) -> None:

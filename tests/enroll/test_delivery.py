@@ -177,7 +177,7 @@ async def test_who_is_stopped_waits_for_the_answer(office):
     await asyncio.sleep(0.05)
     server.answer.set()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(sending, 5)
+        await asyncio.wait_for(sending, 20)
     clock_of(office).advance(seconds=3_600)
     await deliver_due(office, server)
     assert server.sent == [1, 2]

@@ -242,7 +242,7 @@ async def test_a_letter_that_takes_longer_than_its_lease_is_sent_once(office):
         await renewed(beats)
         assert await deliver_due(office, other) == 0
     slow.answer.set()
-    assert await asyncio.wait_for(sending, 5) == 1
+    assert await asyncio.wait_for(sending, 20) == 1
     assert (slow.sent, other.sent, count(office, "sent")) == ([1], [], 1)
 
 
@@ -251,7 +251,7 @@ async def renewed(beats):
     for _ in range(2):
         heard = asyncio.Event()
         beats.put_nowait(heard)
-        await asyncio.wait_for(heard.wait(), 5)
+        await asyncio.wait_for(heard.wait(), 20)
 
 
 async def test_a_letter_of_a_process_that_died_is_sent_after_its_lease(office):
@@ -279,7 +279,7 @@ async def test_retry_leaves_alone_what_is_being_sent(office):
     await office.database.write(lambda db: queue.retry_one(db, 1, office.now()))
     assert await deliver_due(office, other) == 0
     slow.answer.set()
-    assert await asyncio.wait_for(sending, 5) == 1
+    assert await asyncio.wait_for(sending, 20) == 1
     assert other.sent == []
 
 

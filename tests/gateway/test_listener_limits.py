@@ -21,6 +21,8 @@ from tests.gateway.samples import open_site
 QUICK = Limits(
     tick=0.02, drain=0.2, lingering=0.2, handshake=0.25, head=0.25, idle=0.25, stall=0.25, stall_bytes=64
 )
+PROMPT = 20.0
+"""Seconds. A fraction of one on a quiet machine; no other limit ends a connection as early as this."""
 
 
 async def read_all(request: web.BaseRequest) -> web.Response:
@@ -45,7 +47,7 @@ async def drip(client: RawClient, piece: bytes, every: float) -> None:
 async def ended(doing: Awaitable[Any]) -> float:
     """Seconds until the server closed."""
     begun = time.monotonic()
-    await asyncio.wait_for(doing, 5)
+    await asyncio.wait_for(doing, 60)
     return time.monotonic() - begun
 
 
@@ -53,7 +55,7 @@ async def test_idle_tcp(serve: Serve, pki: Pki) -> None:
     """A socket that says nothing ends with the handshake's limit."""
     running = await serve(open_site(pki), limits=QUICK)
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-    assert 0.2 < await ended(_eof(reader)) < 3
+    assert 0.2 < await ended(_eof(reader)) < PROMPT
     writer.close()
     assert running.listener.counts["handshake.timeout"] == 1
 
@@ -73,7 +75,7 @@ async def test_partial_hello(serve: Serve, pki: Pki) -> None:
             await asyncio.sleep(0.02)
 
     task = asyncio.create_task(dripping())
-    assert 0.2 < await ended(_eof(reader)) < 3
+    assert 0.2 < await ended(_eof(reader)) < PROMPT
     task.cancel()
     writer.close()
     assert running.listener.counts["handshake.timeout"] == 1
@@ -83,14 +85,14 @@ async def test_idle_after_the_handshake(serve: Serve, pki: Pki) -> None:
     """A connection without a request, and a kept-alive one, end with the idle limit and a goodbye."""
     running = await serve(open_site(pki), limits=QUICK)
     async with connect(running.port, b"enroll.test") as client:
-        assert 0.2 < await ended(client.end()) < 3
+        assert 0.2 < await ended(client.end()) < PROMPT
     async with connect(running.port, b"enroll.test") as client:
         await client.get(b"enroll.test")
         await asyncio.sleep(0.15)
         await client.get(b"enroll.test")
         begun = time.monotonic()
         assert (await client.end()).alert == "close_notify"
-        assert 0.2 < time.monotonic() - begun < 3
+        assert 0.2 < time.monotonic() - begun < PROMPT
     assert running.listener.counts["idle.timeout"] == 2
 
 
@@ -103,7 +105,7 @@ async def test_slow_head(serve: Serve, pki: Pki, after: int) -> None:
             await client.get(b"enroll.test")
         await client.send(b"GET / HTTP/1.1\r\nHost: enroll.test\r\n")
         task = asyncio.create_task(drip(client, b"X-A: b\r\n", 0.03))
-        assert 0.2 < await ended(client.end()) < 3
+        assert 0.2 < await ended(client.end()) < PROMPT
         task.cancel()
     assert running.listener.counts["head.timeout"] == 1
 
@@ -115,7 +117,7 @@ async def test_slow_body(serve: Serve, pki: Pki) -> None:
     async with connect(running.port, b"enroll.test") as client:
         await client.send(head)
         task = asyncio.create_task(drip(client, b"x", 0.03))
-        assert 0.2 < await ended(client.end()) < 3
+        assert 0.2 < await ended(client.end()) < PROMPT
         task.cancel()
     assert running.listener.counts["slow-body"] == 1
     async with connect(running.port, b"enroll.test") as client:
@@ -140,7 +142,7 @@ async def test_what_stands_behind_an_upgrade(serve: Serve, pki: Pki, framing: by
         upgrade = get(b"enroll.test", b"/", b"Connection: Upgrade", b"Upgrade: websocket")
         await client.send(upgrade + get(b"enroll.test", b"/", framing).replace(b"GET", b"POST") + b"3\r\nabc")
         assert (await client.answer()).status == 200
-        assert await ended(client.end()) < 3
+        assert await ended(client.end()) < PROMPT
     assert asked == ["GET"]
 
 
@@ -156,7 +158,7 @@ async def test_every_phase_has_its_whole_time(serve: Serve, pki: Pki) -> None:
             assert (await client.answer()).status == 200
         begun = time.monotonic()
         await client.end()
-        assert 0.2 < time.monotonic() - begun < 3
+        assert 0.2 < time.monotonic() - begun < PROMPT
     assert running.listener.counts["head.timeout"] == 1
 
 
@@ -350,6 +352,6 @@ async def _eof(reader: asyncio.StreamReader) -> None:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.02)

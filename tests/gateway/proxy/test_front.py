@@ -37,7 +37,7 @@ async def test_a_body_behind_a_head_as_large_as_may_be(house: Build, size: int) 
         await client.send(post(b"/own/echo", b"", *lines, length=size))
         await asyncio.sleep(0.05)
         await client.send(body)
-        answer = await asyncio.wait_for(client.answer(), 5)
+        answer = await asyncio.wait_for(client.answer(), 20)
         assert (answer.status, answer.body) == (200, body)
 
 
@@ -338,7 +338,7 @@ async def test_a_page_may_answer_before_the_body_came(house: Build, times: int) 
             assert (await client.ask(post(b"/own/page", b"", length=len(body)))).body == b"own /own/page"
             await client.send(body[:20])
             await client.send(body[20:] + get(HOST, b"/own/page") + get(HOST, b"/b"))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 assert [(await client.answer()).body for _ in range(2)] == [b"own /own/page", b"request 1"]
     assert [seen.target for seen in upstream.requests] == ["/b"]
     assert here.log.lines() == [("POST", "/own/page", 200), ("GET", "/own/page", 200), ("GET", "/b", 200)]
@@ -360,7 +360,7 @@ async def test_a_body_of_somebody_turned_down_is_no_request(house: Build) -> Non
         async with here.client() as client:
             answer = await client.ask(post(b"/a", hidden[:9], length=len(hidden)))
             assert (answer.status, answer.headers["connection"]) == (403, "close")
-            assert (await asyncio.wait_for(client.end(), 3)).alert == "close_notify"
+            assert (await asyncio.wait_for(client.end(), 20)).alert == "close_notify"
     assert [seen.target for seen in upstream.requests] == ["/free/b", "/free/b"]
     assert [each[2] for each in here.log.lines()] == [403, 200, 403, 200, 403]
 
@@ -381,7 +381,7 @@ async def test_a_body_that_breaks_with_its_head_ends_the_page(house: Build) -> N
         here = await house(upstream.url)
         async with here.client() as client:
             await client.send(chunked(b"/own/echo", b"zz\r\n"))
-            await asyncio.wait_for(client.end(), 3)
+            await asyncio.wait_for(client.end(), 20)
 
 
 async def test_who_is_turned_down_sees_why_while_he_sends(house: Build) -> None:
@@ -417,7 +417,7 @@ async def test_an_expectation_is_met_by_who_answers(house: Build) -> None:
             foreign = post(b"/a", b"", *expecting, b"Origin: https://evil.test", length=3)
             answer = await client.ask(foreign)
             assert (answer.status, answer.body) == (403, b"cross_site")
-            assert (await asyncio.wait_for(client.end(), 3)).alert == "close_notify"
+            assert (await asyncio.wait_for(client.end(), 20)).alert == "close_notify"
 
 
 async def test_who_waits_for_a_100_is_not_slow(house: Build) -> None:
@@ -435,7 +435,7 @@ async def test_who_waits_for_a_100_is_not_slow(house: Build) -> None:
             assert here.running.listener.open_connections == 1
             go.set()
             assert (await head_of(client)).startswith(b"HTTP/1.1 100 ")
-            await asyncio.wait_for(client.end(), 3)
+            await asyncio.wait_for(client.end(), 20)
         assert here.counts["slow-body"] == 1
 
 

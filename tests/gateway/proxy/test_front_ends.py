@@ -136,7 +136,7 @@ async def test_an_upstream_that_fails_has_a_page(house: Build, moment: str) -> N
                 assert (await client.get(HOST, b"/own/page")).status == 200
             else:
                 assert answer.headers["connection"] == "close"
-                assert (await asyncio.wait_for(client.end(), 3)).alert == "close_notify"
+                assert (await asyncio.wait_for(client.end(), 20)).alert == "close_notify"
         assert here.log.lines()[0] == ("POST", "/a", 502)
         await until(lambda: here.pool.open == 0 and not relaying())
 
@@ -315,7 +315,7 @@ async def test_stopping_waits_for_what_is_relayed(house: Build, outcome: bytes, 
     app = pages()
     app.on_cleanup.append(down)
     async with running(script) as port:
-        limits = Limits(tick=0.02, drain=5, lingering=0.2)
+        limits = Limits(tick=0.02, drain=60, lingering=0.2)
         here = await house(f"http://127.0.0.1:{port}", limits=limits, app=app)
         async with here.client() as client, here.client() as idle:
             assert (await idle.get(HOST, b"/own/page")).status == 200
@@ -324,12 +324,12 @@ async def test_stopping_waits_for_what_is_relayed(house: Build, outcome: bytes, 
             await client.send(get(HOST, b"/a") + get(HOST, b"/b"))
             await asked.wait()
             stopping = asyncio.create_task(here.running.listener.stop())
-            assert (await asyncio.wait_for(idle.end(), 3)).alert == "close_notify"
+            assert (await asyncio.wait_for(idle.end(), 20)).alert == "close_notify"
             assert not stopped.is_set()
             go.set()
             got, alert = await everything(client)
             assert (statuses(got), alert) == ([200 if outcome is OK else 502], "close_notify")
-            await asyncio.wait_for(stopping, 3)
+            await asyncio.wait_for(stopping, 20)
             assert stopped.is_set()
 
 
@@ -344,8 +344,8 @@ async def test_stopping_ends_a_websocket(house: Build) -> None:
             await until(lambda: not here.running.listener.accepting)
             await client.send(b"hi")
             assert await client.some() == b"HI"
-            await asyncio.wait_for(client.end(), 3)
-            await asyncio.wait_for(stopping, 3)
+            await asyncio.wait_for(client.end(), 20)
+            await asyncio.wait_for(stopping, 20)
         await until(lambda: here.pool.open == 0 and not relaying() and len(here.log.entries) == 1)
 
 

@@ -155,7 +155,7 @@ async def test_who_sends_without_an_end_sees_why_it_ends(house: Build, begun: by
             for _ in range(60):
                 await client.send(b"y" * 50_000)
                 await asyncio.sleep(0)  # let the gate answer in between
-            assert (await asyncio.wait_for(client.answer(), 3)).status == status
+            assert (await asyncio.wait_for(client.answer(), 20)).status == status
         assert upstream.requests == []
 
 
@@ -175,7 +175,7 @@ async def test_a_head_has_its_time(house: Build, piece: bytes, before: bytes) ->
                     await asyncio.sleep(0.03)
 
             dripping = asyncio.create_task(drip())
-            await asyncio.wait_for(client.end(), 3)
+            await asyncio.wait_for(client.end(), 20)
             dripping.cancel()
         assert here.counts["head.timeout"] == 1
 
@@ -187,7 +187,7 @@ async def test_idle_connections_end(house: Build, target: bytes) -> None:
         here = await house(upstream.url, limits=QUICK)
         async with here.client() as client:
             assert (await client.get(HOST, target)).status == 200
-            assert (await asyncio.wait_for(client.end(), 3)).alert == "close_notify"
+            assert (await asyncio.wait_for(client.end(), 20)).alert == "close_notify"
         assert here.counts["idle.timeout"] == 1
 
 
@@ -210,7 +210,7 @@ async def test_slow_bodies_end(house: Build, target: bytes) -> None:
                     await asyncio.sleep(0.03)
 
             dripping = asyncio.create_task(drip())
-            await asyncio.wait_for(client.end(), 3)
+            await asyncio.wait_for(client.end(), 20)
             dripping.cancel()
         assert here.counts["slow-body"] == 1
         await until(lambda: here.pool.open == 0 and not relaying() and len(here.log.entries) == 1)
