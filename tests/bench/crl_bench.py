@@ -28,6 +28,7 @@ from gateway.config import FILE_NAME
 from gateway.house import DATABASE
 from tests.bench.tls_bench import free_port
 from tests.cli.processes import change, get_plain, pem_of, process, tls, until
+from tests.started import forked
 
 _HOST = "service.localhost"
 # Aims: seconds of CPU and MiB for a list of so many lines; milliseconds that a login page waits.
@@ -81,11 +82,13 @@ def _cost(data: Path, passphrase_file: str, count: int) -> None:
     """One list, made in a process of its own, as the gateway does."""
     issuer = datadir.load(data, Path(passphrase_file).read_text().strip()).authority.current
     frame, database = frame_of(issuer.signer, 1, 1_900_000_000, 1_900_600_000), data / DATABASE
-    child = os.fork()
-    if child == 0:
+
+    def make() -> int:
         draft(database, folder_of(database), frame, issuer.issuer_id, 0).path.unlink()
-        os._exit(0)
-    _, status, used = os.wait4(child, 0)
+        return 0
+
+    with forked(make) as child:
+        _, status, used = os.wait4(child.pid, 0)
     assert status == 0
     seconds, mib = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
     aim = _AIMS.get(count)

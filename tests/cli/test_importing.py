@@ -12,6 +12,7 @@ import pytest
 from enroll import sameness
 from tests.cli.conftest import Ran, Shell
 from tests.offices import PASSPHRASE
+from tests.started import started
 
 _HEAD = "policy_number,name,mail,user_id,role,notice_by\n"
 
@@ -336,9 +337,7 @@ def test_a_killed_import_goes_on(peopled: Shell, tmp_path: Path) -> None:
     file.write_text("policy_number,name,mail\n" + "\n".join(rows) + "\n")
     environment = {**os.environ, "SEKISHO_DATA": str(peopled.data), "SEKISHO_PASSPHRASE": PASSPHRASE}
     words = [Path(sys.executable).with_name("sekisho"), "user", "import", str(file)]
-    with subprocess.Popen(
-        words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-    ) as running:
+    with started(words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as running:
         assert running.stderr is not None
         # Its first line of progress: 500 rows are done, and hardly more.
         assert running.stderr.readline().startswith(b"500 of 1,500 rows")
