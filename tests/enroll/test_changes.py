@@ -213,10 +213,11 @@ async def test_a_report_of_theft_is_never_made_milder_by_chance(office):
     assert await refused(applications.reissue(office, USER, "pc_change", **beside)) == conflict
     assert await refused(applications.approve(office, number, **beside)) == conflict
     assert store.application(office.database.read(), number).state == "submitted"
-    assert login.certificates_of(office, USER)[0].status == "issued"
+    assert login.certificates_of(office, USER)[0].status == "held"
     await applications.reissue(office, USER, "pc_change", actor="desk", revoke_old="on_pickup")
     assert store.application(office.database.read(), number).state == "approved"
-    assert login.certificates_of(office, USER)[0].status == "revoked"
+    ended = login.certificates_of(office, USER)[0]
+    assert (ended.status, ended.revocation_reason) == ("revoked", 1)
 
 
 async def test_a_disabled_organisation_and_back(office):
