@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from enroll import identifiers
+from enroll.acme.wire import encode_base64url
 from enroll.characters import called, visible
+from enroll.client.work import Misuse, read_mac_key
 from enroll.sameness import mail_key, name_key, tidy_mail, tidy_name
 
 
@@ -153,3 +156,16 @@ def test_characters_are_called_by_name() -> None:
     assert called("\u2212") == "U+2212 MINUS SIGN"
     assert called("\x00") == "U+0000"
     assert visible("a\u200bb\U000e0101") == "ab\U000e0101"
+
+
+def test_a_pasted_key_of_a_client(tmp_path: Path) -> None:
+    """The key of a binding out of a page or a letter: what nobody sees off, every hyphen one of base64url."""
+    key = bytes(range(200, 232))
+    text = encode_base64url(key)
+    assert "-" in text
+    file = tmp_path / "key"
+    file.write_text("\ufeff" + text[:9] + "\u200b" + text[9:].replace("-", "\u2212") + "\u00a0\n", "utf-8")
+    assert read_mac_key(file) == key
+    file.write_text(text[:-1] + "!", "utf-8")
+    with pytest.raises(Misuse):
+        read_mac_key(file)
