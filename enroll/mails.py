@@ -250,8 +250,9 @@ def redirect(db: sqlite_utils.Database, user_id: str, recipient: str) -> None:
 
 
 _SHOWN = (
-    "id, kind, channel, notice, user_id, request_id, recipient, subject, state, attempts, next_attempt_at,"
-    " created_at, held_at, sent_at, result"
+    "id, kind, channel, notice, user_id, request_id, recipient, subject, state, attempts,"
+    # What a process has now, or had when it died, nobody else takes before its lease is over.
+    " max(next_attempt_at, claimed_until_at) AS next_attempt_at, created_at, held_at, sent_at, result"
 )
 
 

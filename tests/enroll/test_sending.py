@@ -260,6 +260,7 @@ async def test_a_letter_of_a_process_that_died_is_sent_after_its_lease(office):
     await office.database.write(
         lambda db: queue.begin(db, queue.next_due(db, "mail", office.now(), notices=True), office.now())
     )
+    assert mails.shown(office.database.read(), 1)["next_attempt_at"] == office.now() + queue.LEASE
     other = Slow()
     other.answer.set()
     clock_of(office).advance(seconds=119)
