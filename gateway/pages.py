@@ -29,6 +29,7 @@ from gateway.context import Gate, Role
 from gateway.crossing import foreign
 from gateway.fields import values_of
 from gateway.hours import desk_open, desk_opens_at
+from gateway.proxy.heads import Malformed, expects_continue
 from gateway.sessions import cookie_name
 from gateway.words import (
     ABOUT_CERTIFICATE,
@@ -343,7 +344,9 @@ async def _expectation(request: web.Request) -> web.StreamResponse | None:
     """RFC 9110 10.1.1. HTTP/1.0 knows none, and the page repeats nothing of one that is not met."""
     if request.version < HttpVersion11:
         return None
-    if request.headers["Expect"].lower() != "100-continue":
+    try:
+        expects_continue({b"expect": values_of(request.raw_headers, b"expect")})
+    except Malformed:
         return http.page(417)
     await _continue(request)
     return None

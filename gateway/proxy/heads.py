@@ -468,7 +468,8 @@ def _lines_but(fields: Fields, cookie: Ours | None) -> bytes:
         asked = b",".join(fields.noted[b"clear-site-data"]).split(b",")
         kept = [each.strip() for each in asked if each.strip() in _MAY_BE_CLEARED]
         lines = [*lines, b"Clear-Site-Data: %s\r\n" % b", ".join(kept)] if kept else lines
-    if cookie is not None and any(map(cookie.stands_in, fields.noted.get(b"set-cookie", ()))):
+    planted = fields.noted.get(b"set-cookie")
+    if planted is not None and cookie is not None and any(map(cookie.stands_in, planted)):
         lines = [line for line in lines if not _plants(line, cookie)]
     return b"".join(lines)
 

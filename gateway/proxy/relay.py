@@ -18,7 +18,7 @@ from aiohttp import web
 
 from ca.trust import VerifiedPeer
 from gateway import cookies, http
-from gateway.crossing import foreign
+from gateway.crossing import SAFE, foreign
 from gateway.identity import Caller, Identity, header_lines
 from gateway.ownpaths import first_segment
 from gateway.proxy import heads, products
@@ -227,7 +227,7 @@ class Errand:
         self._upload: asyncio.Task[None] | None = None
         # Loop time at which the caller is asked for again, and why he is not let in any more.
         self._due = relay.pool.loop.time() + relay.recheck
-        self._waits = relay.waits.of(request.target)
+        self._waits = relay.waits.of(request.target) if relay.waits.depth else relay.waits.default
         self._turned_away: Exception | None = None
         # Lines of ours on the answer.
         self._added = b""
@@ -243,9 +243,10 @@ class Errand:
         request.held_back = self.expect and not request.complete and not request.size
         self.retry = request.method in _IDEMPOTENT and not body.expected and self.key is None
         self._host = host = noted[b"host"][0]
-        origins, sites = noted.get(b"origin", ()), noted.get(b"sec-fetch-site", ())
-        if foreign(request.method, origins, sites, host, websocket=self.key is not None):
-            raise NotRelayed(403, "cross_site")
+        if self.key is not None or request.method not in SAFE:
+            origins, sites = noted.get(b"origin", ()), noted.get(b"sec-fetch-site", ())
+            if foreign(request.method, origins, sites, host, websocket=self.key is not None):
+                raise NotRelayed(403, "cross_site")
         ours = self.front.forwarded(host)
         if caller is not None:
             ours += relay.lines(caller, relay.now())
