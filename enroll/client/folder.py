@@ -211,6 +211,7 @@ class Folder:
         sets = self.sets()
         number = int(sets[-1].name) + 1 if sets else 1
         place = self.path / _SETS / f"{number:06d}"
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = place.with_suffix(".new")
         for name, content in contents.items():
             write(draft / name, content)

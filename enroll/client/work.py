@@ -221,6 +221,8 @@ def revoke(folder: Folder, now: datetime, reason: int | None = None, *, patience
     _expect_certificate(folder)
     with folder.locked(patience):
         folder.mend()
+        if _replaced(folder) is None:
+            raise Misuse(f"{folder.fault()}, so nobody knows what to revoke. Ask your operator to do it.")
         return _revoke(folder, now, reason)
 
 

@@ -143,6 +143,7 @@ def test_the_files_of_the_last_renewal_are_kept(folder: Folder) -> None:
         folder.store(key, chain, "password" if number == 4 else None)
         assert (folder.path / "cert.p12").exists() == (number == 4)
         assert folder.certificate().serial_number == number
+    assert stat.S_IMODE((folder.path / "certificates").stat().st_mode) == 0o700
     kept = sorted((folder.path / "certificates").iterdir())
     assert [Folder(each).certificate().serial_number for each in kept] == [4, 5]
     assert {stat.S_IMODE(each.stat().st_mode) for each in kept} == {0o700}
@@ -199,6 +200,15 @@ def test_the_key_of_the_order_mends(folder: Folder) -> None:
     write(folder.pending_file, to_pem(key))
     assert "key.pem does not belong to" in work.status(folder, BEGIN)["mended"]
     assert (folder.fault(), folder.certificate().serial_number) == ("", 77)
+
+
+def test_what_is_lost_is_not_revoked_by_its_owner(folder: Folder) -> None:
+    """Without the certificate nobody knows what to revoke: the operator does it."""
+    (folder.path / "cert.pem").unlink()
+    for each in folder.sets():
+        (each / "cert.pem").unlink()
+    with pytest.raises(work.Misuse, match=r"cert\.pem is missing, .* Ask your operator to do it\.$"):
+        work.revoke(folder, BEGIN)
 
 
 _HOLD = """
