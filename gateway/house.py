@@ -72,17 +72,18 @@ def open_house(
     spare_keys: int = 0,
     clock: Clock | None = None,
     most_cache: int | None = None,
+    files: Snapshot | None = None,
 ) -> House:
     """Opens a data directory. ConfigError for whatever of it is missing, wrong or locked.
 
     ``spare_keys``: how many keys to make in advance; a server wants some, a single command none.
     ``clock``: another than the directory's own, for a demo that is being made. ``most_cache``: MiB of the
-    database that are kept in memory, where the setting says more.
+    database that are kept in memory, where the setting says more. ``files``: what was read of it before.
     """
     # Before the configuration, because its answer to a directory that is none is the better one.
     datadir.read_marker(data)
     datadir.check_owner(data)
-    files = Snapshot()
+    files = files or Snapshot()
     # Before the passphrase: who has a slip in the settings is not to look for one there.
     read_config(data, files)
     vault = open_vault(data / datadir.VAULT, passphrase)

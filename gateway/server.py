@@ -20,6 +20,7 @@ import uvloop
 import ca.store
 from ca import datadir
 from ca.errors import ConfigError
+from ca.files import Snapshot
 from ca.sealing import Vault
 from enroll import issuance, scheduler, timekeeping
 from enroll.acme.nonces import create_table
@@ -71,7 +72,8 @@ def serve(data: Path, passphrase: str, workers: int = 1) -> None:
     """Serves a data directory until SIGTERM or SIGINT. ConfigError for what the operator has to mend."""
     datadir.read_marker(data)
     datadir.check_owner(data)
-    config = read_config(data)
+    files = Snapshot()
+    config = read_config(data, files)
     directory = places.run_directory(data)
     # Who asks for a reload too early must not end us, nor be forgotten: it waits for `reload_signals`.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
@@ -79,19 +81,19 @@ def serve(data: Path, passphrase: str, workers: int = 1) -> None:
     with ExitStack() as stack:
         stack.callback(places.claim(directory).close)
         if workers == 1:
-            uvloop.run(_serve_alone(data, passphrase, Post(directory)))
+            uvloop.run(_serve_alone(data, passphrase, files, Post(directory)))
         else:
             socks = listening(config.listen.host, config.listen.port, _BACKLOG)
             for sock in socks:
                 stack.enter_context(sock)
             _log_directly(data, config.log)
             # Whatever is wrong is found here, once, and what is missing is made.
-            vault, look = uvloop.run(_rehearse(data, passphrase, directory))
+            vault, look = uvloop.run(_rehearse(data, passphrase, files))
             _serve_together(data, vault, look, config, socks, workers)
 
 
-async def _serve_alone(data: Path, passphrase: str, post: Post) -> None:
-    await _serve(open_house(data, passphrase, spare_keys=_SPARE_KEYS), post, (), None)
+async def _serve_alone(data: Path, passphrase: str, files: Snapshot, post: Post) -> None:
+    await _serve(open_house(data, passphrase, spare_keys=_SPARE_KEYS, files=files), post, (), None)
 
 
 def _serve_together(
@@ -112,8 +114,8 @@ def _serve_together(
     supervise(workers, worker, overseer, pulse=pulse)
 
 
-async def _rehearse(data: Path, passphrase: str, directory: Path) -> tuple[Vault, Look]:
-    house = open_house(data, passphrase)
+async def _rehearse(data: Path, passphrase: str, files: Snapshot) -> tuple[Vault, Look]:
+    house, directory = open_house(data, passphrase, files=files), places.run_directory(data)
     try:
         inforce.check(house, directory)
         inforce.warn(house)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ca import store as certificates
 from ca.authority import Issuer
-from enroll import mails
+from enroll import mails, timekeeping
 from enroll.jst import days_left, shown, shown_day
 from gateway.cli.finding import Finding
 from gateway.config import Config
@@ -89,9 +89,11 @@ def disk(house: House, free: Callable[[Path], int] | None = None) -> list[Findin
 
 
 def database(house: House, now: Callable[[], float] = time.time) -> list[Finding]:
-    """How old its last change is: of one that is served, and of one that was put back from a copy."""
-    changed = max(path.stat().st_mtime for path in _files(house))
-    found = f"{_size(house) / 2**20:.1f} MiB, last changed {shown(int(changed))}"
+    """How old it is by what stands in it: one that is served, and one that was put back from a copy."""
+    judged = timekeeping.judge(house.office)
+    served_at = judged.known.tick.wall if judged.known.tick is not None else 0
+    newest = max(served_at, judged.known.newest_at)
+    found = f"{_size(house) / 2**20:.1f} MiB, {f'last written {shown(newest)}' if newest else 'never served'}"
     number = _last_letter(house)
     known = mails.newest(house.office.database.read())
     if number > known:
@@ -101,8 +103,9 @@ def database(house: House, now: Callable[[], float] = time.time) -> list[Finding
         )
         older = f"older than the letters in {house.outbox.name}/: it knows {known} of {number}"
         return [Finding("database", "bad", f"{found}; {older}", hint)]
-    still = now() - changed
-    if places.serves(house.data) is not None and still > _STILL_SECONDS:
+    still = now() - served_at if served_at else 0.0
+    # A server in doubt of its clock writes no look at it, and says so itself.
+    if still > _STILL_SECONDS and judged.doubt is None and places.serves(house.data) is not None:
         hint = "the server that runs writes elsewhere, or not at all: compare --data, and see its log"
         return [Finding("database", "bad", f"{found}: {still / 3_600:.1f} h ago", hint)]
     return [Finding("database", "ok", found)]

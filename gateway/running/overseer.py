@@ -7,6 +7,7 @@ threads and no database, and whatever a look hangs at or runs into, workers are 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import signal
@@ -31,6 +32,7 @@ log = logging.getLogger("sekisho.overseer")
 
 # Seconds that a look at the directory may take: it is read and made ready to serve once, on one core.
 _LOOK = 60
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 # What a worker takes to end besides its drain: a mail server's last answer, keys being made, the log.
 _SPARE = 15.0
 
@@ -53,6 +55,8 @@ class Overseer:
         # What workers are born with: what is in force, and how the last reload ended.
         self._in_force = self._last = look
         self._next_try = 0.0
+        # What the workers are still to be told.
+        self._untold: Look | None = None
         self._channels: dict[int, socket.socket] = {}
         self._looking: _Looking | None = None
         self._asked = False
@@ -110,6 +114,7 @@ class Overseer:
         notify("STOPPING=1")
         if self._looking is not None:
             self._looking.kill()
+            self._looking = None
         for sock in self._listening:
             # Not only closed: that would wait until the last worker has closed it too, be it a stuck one, and
             # let connections queue up that nobody accepts.
@@ -129,7 +134,10 @@ class Overseer:
         named = ", ".join(str(number) for number in sorted(self._failing))
         return f"of {self._workers} workers {named} cannot be started: see the log"
 
-    def _house(self) -> House:
+    def _opened(self) -> House:
+        """In the child that looks: it is no worker, and keeps no port open."""
+        for sock in self._listening:
+            sock.close()
         return house_of(self._data, self._vault, self._files)
 
     def _config(self) -> Config:
@@ -147,6 +155,8 @@ class Overseer:
 
     def _go_on_looking(self) -> None:
         """Takes what a look has come to, and begins the next one if there is a reason for it."""
+        if self._untold is not None:
+            self._tell_all()
         if self._looking is not None:
             look = self._looking.outcome()
             if look is None:
@@ -165,7 +175,7 @@ class Overseer:
 
     def _begin(self, how: How, otherwise: Outcome) -> None:
         try:
-            self._looking = _Looking(self._house, how, self._directory, otherwise)
+            self._looking = _Looking(self._opened, how, self._directory, otherwise)
         except OSError as error:  # no room for another process, or no descriptor left
             why = f"nothing can be read now ({os.strerror(error.errno or 0)})"
             self._adopt(Look(time.monotonic(), otherwise, why))
@@ -183,18 +193,26 @@ class Overseer:
             return
         if look.outcome == "done":
             logging.getLogger().setLevel(self._config().log.level.upper())
-        for number in list(self._channels):
-            self._tell(number, look.to_bytes())
+        if self._untold is not None and self._untold.files is not None and look.files is None:
+            look = replace(look, files=self._untold.files, fresh=self._untold.fresh)
+        self._untold = look
+        self._tell_all()
 
-    def _tell(self, number: int, told: bytes) -> None:
-        memory = _memory(told)
+    def _tell_all(self) -> None:
+        """Tells the workers. Without a descriptor for it now, at the next turn."""
+        assert self._untold is not None
         try:
-            socket.send_fds(self._channels[number], [b"look"], [memory])
+            memory = _memory(self._untold.to_bytes())
         except OSError:
-            # Dead, or so stuck that hundreds of looks wait for it: hung up on it ends, and is replaced.
-            self._hang_up(number)
-        finally:
-            os.close(memory)
+            return
+        self._untold = None
+        for number, channel in list(self._channels.items()):
+            try:
+                socket.send_fds(channel, [b"look"], [memory])
+            except OSError:
+                # Dead, or so stuck that hundreds of looks wait for it: hung up on it ends, and is replaced.
+                self._hang_up(number)
+        os.close(memory)
 
 
 class _Looking:
@@ -256,6 +274,8 @@ def _look(house: Callable[[], House], how: How, directory: Path, memory: int) ->
         # The default of SIGALRM is death, and that is what it is for here.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         signal.alarm(_LOOK)
+        # With its parent it ends, or its part of the lock on the directory would keep the next one out.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         _write(memory, asyncio.run(_looked(house, how, directory)).to_bytes())
         code = 0
     except BaseException as error:

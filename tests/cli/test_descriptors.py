@@ -18,8 +18,9 @@ from gateway.config import Behind, Config
 from gateway.connection import Limits
 from gateway.running.descriptors import RESERVE, room_of, shortage, within
 from tests.cli.conftest import Shell
-from tests.cli.processes import session_of, tls, until
+from tests.cli.processes import tls, until
 from tests.cli.test_serving import Gateway, leader, ready, workers_of
+from tests.started import session_of
 
 _NOFILE = resource.RLIMIT_NOFILE
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -19,11 +20,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ca import servers
+from ca.files import Snapshot
 from ca.keys import generate
 from ca.profiles import DAY, SERVER
 from gateway.config import read_config
 from gateway.house import configured_hosts, opened_house
 from gateway.identity import JWKS_PATH
+from gateway.running import inforce
+from gateway.running.inforce import Look
+from gateway.running.pulse import Alone, Pulse, Watch
 from tests.cli.conftest import Shell
 from tests.cli.processes import free_port, get, get_plain, process, tls, until
 from tests.cli.test_serving import Gateway, ended, leader, ready, workers_of
@@ -190,6 +195,28 @@ async def test_our_own_certificate_is_renewed_while_running(sekisho: Shell, tmp_
         assert {_shown(gateway, gateway.ca) for _ in range(8)} == {renewed}
 
 
+def test_a_look_that_hangs_holds_nobody_up(sekisho: Shell, tmp_path: Path) -> None:
+    """On a disk that does not answer (here: a pipe that nobody writes) workers are replaced, a stop stops."""
+    pipe = sekisho.data / "password"
+    os.mkfifo(pipe, 0o600)
+    with ready(sekisho.data, tmp_path, workers=2) as gateway:
+        gateway.set("operator", "telephone", '"03-0000-1111"')
+        assert gateway.command("reload").returncode == 0
+        for name, value in (("username", '"me"'), ("password_file", '"password"'), ("transport", '"smtp"')):
+            gateway.set("mail", name, value)
+        gateway.set("operator", "telephone", '"03-0000-2222"')
+        os.kill(gateway.running.pid, signal.SIGHUP)
+        _killed(gateway, 1)
+        assert _telephones(gateway) == {"03-0000-1111"}
+        pipe.write_text("secret\n")  # blocks until somebody reads
+        until(lambda: gateway.says('"says":"reloaded"', times=4), gateway.log, gateway.running)
+        assert _telephones(gateway) == {"03-0000-2222"}
+        os.kill(gateway.running.pid, signal.SIGHUP)
+        children = Path(f"/proc/{gateway.running.pid}/task/{gateway.running.pid}/children")
+        until(lambda: len(children.read_text().split()) == 3, gateway.log)
+        assert ended(gateway) == 0
+
+
 def test_no_process_keeps_the_passphrase(sekisho: Shell, tmp_path: Path) -> None:
     """Neither in what it hands to its children nor in what the kernel shows of it."""
     with ready(sekisho.data, tmp_path, workers=2) as gateway:
@@ -261,3 +288,53 @@ def test_nobody_to_serve_is_the_end(sekisho: Shell, tmp_path: Path) -> None:
     with socket.socket() as visitor:
         assert visitor.connect_ex(("127.0.0.1", port)) != 0
     until(lambda: not session_of(running.pid), log)
+
+
+# -- the parts -----------------------------------------------------------------------------------------
+
+
+def test_a_look_reaches_another_process_whole() -> None:
+    """Contents, files that are not there, its moment, its outcome and when something is due."""
+    held = {Path("/a"): b"\x00\xff", Path("/b"): None}
+    look = Look(2.5, "done", None, Snapshot(held, 1.5), (float("-inf"), 9.0))
+    got = Look.from_bytes(look.to_bytes())
+    assert got.files is not None
+    assert (got.files.held, got.files.taken_at, got.files.frozen) == (held, 1.5, True)
+    assert (got.read_at, got.outcome, got.fresh) == (2.5, "done", (float("-inf"), 9.0))
+    refused = Look.from_bytes(Look(2.5, "refused", "limits.idle: x").to_bytes())
+    assert (refused.files, refused.error, refused.was_asked_for) == (None, "limits.idle: x", True)
+    assert [Look(0.0, each).was_asked_for for each in ("renewed", "overdue")] == [False, False]
+    assert [look.is_due(now) for now in (-1e9, 8.9, 9.0)] == [False, False, True]
+
+
+async def test_a_clock_in_doubt_renews_nothing(sekisho: Shell) -> None:
+    """Nor does a disk that takes nothing: what was in force stays, and the reason is said."""
+    async with opened_house(sekisho.data, PASSPHRASE) as house:
+        inforce.check(house, None)
+        before = house.files.held
+        with sqlite3.connect(sekisho.data / "sekisho.db") as db:
+            db.execute("DELETE FROM clock")
+            db.execute("INSERT INTO clock (id, wall_at, awake, boot) VALUES (1, 1600000000, 9.0, 'before')")
+        look = inforce.renewed(house, sekisho.data)
+        assert (look.outcome, look.files) == ("overdue", None)
+        assert "what may be due is not made anew: the clock is " in str(look.error)
+        assert house.files.held == before
+
+
+def test_only_time_awake_without_anybody_counts() -> None:
+    """An hour that passed in one turn is a turn; who is born and dies at once ends no such time."""
+    alone = Alone(allowed=3, turn=1)
+    assert [alone.too_long(False, now) for now in (0, 1, 2)] == [False] * 3
+    assert not alone.too_long(True, 3)
+    assert [alone.too_long(False, now) for now in (3_603, 3_604)] == [False, True]
+    alone.forget()
+    assert not alone.too_long(False, 3_605)
+
+
+def test_who_goes_on_starting_is_stuck_in_the_end() -> None:
+    """A worker that says nothing from its birth on has longer than others, and not for ever."""
+    pulse = Pulse(1)
+    watch = Watch(pulse, allowed=3, turn=1, starting=6)
+    assert [now for now in range(100, 110) if watch.stuck((0,), now)] == [107]
+    assert watch.stuck((), 110) == []
+    assert [now for now in range(111, 120) if watch.stuck((0,), now)] == [118]
