@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from enroll import mails
+from enroll import mails, store
 from enroll.delivery import deliver_due
 from enroll.mail.transport import Outbox
 from enroll.office import Office
@@ -61,9 +61,7 @@ async def test_a_letter_that_cannot_be_sent_keeps_nobody_waiting(tmp_path: Path)
     ("field", "value"),
     [
         ("name", "太郎\x00"),
-        ("name", "\u202egpj.exe"),
         ("mail", "a@example.jp\r\nBcc: x@example.org"),
-        ("mail", "a@example.jp\n"),
         ("mail", "a@example.jp,b@example.org"),
         ("mail", '"a b"@example.jp'),
         ("mail", "ä@example.jp"),
@@ -78,6 +76,21 @@ async def test_no_control_and_no_second_recipient_gets_in(tmp_path: Path, field:
             await _add(office, wanted["name"], wanted["mail"])
         # Its detail names the character, for operators.
         assert (refused.value.code, refused.value.field) == ("invalid_input", field)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "kept"),
+    [("name", "\u202egpj.exe", "gpj.exe"), ("mail", "a@example.jp\n", "a@example.jp")],
+)
+async def test_what_a_paste_brings_along_gets_nowhere(
+    tmp_path: Path, field: str, value: str, kept: str
+) -> None:
+    """A mark that turns the direction of text, a line's end behind an address: taken off."""
+    async with open_office(tmp_path) as office:
+        await add_organisation(office, POLICY_NUMBER, "霞が関商事", actor="test")
+        wanted = {"name": "年金 太郎", "mail": "a@example.jp", field: value}
+        await _add(office, wanted["name"], wanted["mail"])
+        assert [getattr(user, field) for user in store.users(office.database.read())] == [kept]
 
 
 @pytest.mark.parametrize("line_break", ["\r\n", "\n", "\u2028", "\x85"])
