@@ -249,14 +249,18 @@ def _issuers(house: House) -> list[Finding]:
 
 
 def _clock(house: House) -> list[Finding]:
+    waits = "nothing is closed, wiped, sent by date or issued meanwhile"
     judged = timekeeping.judge(house.office)
-    if judged.doubt is not None:
-        waits = "nothing is closed, wiped, sent by date or issued meanwhile"
-        return [Finding("clock", "bad", f"{judged.doubt}: {waits}", timekeeping.CONFIRM)]
+    doubts = [str(judged.doubt)] if judged.doubt is not None else []
+    # Each process has a clock of its own: that of a server may be another one than ours.
+    served = places.reports(house.data / places.RUN) if places.serves(house.data) is not None else []
+    doubts += [f"worker {each['worker']}: {each['doubt']}" for each in served if each.get("doubt")]
+    if doubts:
+        found = f"{'; '.join(doubts)}: {waits}"
+        return [Finding("clock", "bad", found, timekeeping.CONFIRM)]
     tick = judged.known.tick
-    return [
-        Finding("clock", "ok", f"agrees with {shown(tick.wall)}" if tick else "nothing to compare it with")
-    ]
+    found = f"agrees with the last look at it, {shown(tick.wall)}" if tick else "nothing to compare it with"
+    return [Finding("clock", "ok", found)]
 
 
 def _lists(house: House) -> list[Finding]:

@@ -132,6 +132,8 @@ def test_a_server_holds_and_goes_on(peopled: Shell, tmp_path: Path, off: int, ki
         (shown,) = re.findall(r'sekisho_clock_off_seconds\{worker="0"\} (-?\d+)', figures)
         assert abs(int(shown) - off) < 120
         assert _state(peopled, request_id) == ("issued", True)
+        found = next(each["found"] for each in gateway.doctor() if each["check"] == "clock")
+        assert [f"worker {n}: the clock is " in found for n in (0, 1)] == [True, True]
         assert gateway.get("help.localhost")[0] == 200
         assert gateway.command("clock", "confirm").returncode == 0
         until(lambda: _state(peopled, request_id) == ("closed", False), gateway.log)
