@@ -111,10 +111,11 @@ def asked_here(hosts: list[bytes], names: Collection[str]) -> bool:
     """Whether a request is for this port by its Host: an address, localhost, or one of the ``names``.
 
     A page of any site can have its own name lead to this address (DNS rebinding) and then reads what is told
-    here. It has no name but its own, and no page stands under an address of ours.
+    here. It has no name but its own, and no page stands under an address of ours. A balancer's check without
+    a Host (HTTP/1.0) is no browser's.
     """
     if len(hosts) != 1:
-        return False
+        return not hosts
     named = _AUTHORITY.fullmatch(hosts[0].decode("latin-1").lower())
     if named is None:
         return False
