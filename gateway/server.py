@@ -141,6 +141,8 @@ async def _serve(house: House, post: Post, socks: Sequence[socket.socket], paren
         await house.close()
         if journal is not None:
             journal.close()
+        if post.shared:  # why a worker ends is said when it has no journal any more
+            _log_directly(house.data, house.config.log)
 
 
 async def run(

@@ -248,6 +248,7 @@ def test_a_worker_that_cannot_be_started_is_told_of(sekisho: Shell, tmp_path: Pa
         (wrong,) = _ready(gateway)[1]
         assert re.fullmatch(rf"worker {lost} cannot be started: it ended \d times at once", wrong)
         assert gateway.says(f"worker {lost} cannot be started: it ended 3 times within 10 s of its birth")
+        assert gateway.says(f"worker {lost}: cannot open the nonce table ")
         figure = f'sekisho_worker_failing{{worker="{lost}"}} '
         assert f"{figure}1\n" in get_plain(gateway.internal, "/metrics")[1]
         assert gateway.get("help.localhost")[0] == 200
