@@ -335,7 +335,7 @@ async def _same_origin(request: web.Request, handler: Handler) -> web.StreamResp
     origins = values_of(request.raw_headers, b"origin")
     sites, hosts = (values_of(request.raw_headers, name) for name in (b"sec-fetch-site", b"host"))
     if foreign(request.method, origins, sites, hosts[0]):
-        origin = b", ".join(origins).decode("latin-1")
+        origin = b", ".join(origins).decode("ascii", "replace").replace("\ufffd", "?")
         return await problem(request, "cross_site", origin=origin[:100])
     return await handler(request)
 
