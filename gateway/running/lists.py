@@ -17,6 +17,8 @@ log = logging.getLogger("sekisho.lists")
 _AFTER_FAILURE = 30.0
 # A list of a million lines takes seconds of a core: for each there are as many times that for everybody else.
 _REST = 4
+# No longer than this, in seconds: a machine that was busy, or a process that had to start, makes nobody wait.
+_LONGEST_REST = 5.0
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Publisher:
                 )
                 return made
             took = self.monotonic() - begun
-            self._not_before = self.monotonic() + _REST * took
+            self._not_before = self.monotonic() + min(_REST * took, _LONGEST_REST)
             made += 1
             log.info(
                 "revocation list %d of %s: %d lines, %.1f s",
