@@ -92,8 +92,8 @@ class Demo:
 
 
 @contextmanager
-def running(place: Path, *words: str) -> Iterator[Demo]:
-    """A demo on a free port; whatever is left of it at the end is killed."""
+def running(place: Path, *words: str, keep: bool = False) -> Iterator[Demo]:
+    """A demo on a free port; whatever is left of it at the end is killed. ``keep``: but for its data."""
     summary, log = place / "summary.json", place / "log"
     options = ("--data", str(place / "data"), "--port", "0", "--summary", str(summary))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
@@ -115,7 +115,8 @@ def running(place: Path, *words: str) -> Iterator[Demo]:
             time.sleep(0.05)
         yield Demo(json.loads(summary.read_text()))
         assert "Traceback" not in log.read_text()
-    shutil.rmtree(place / "data", ignore_errors=True)
+    if not keep:
+        shutil.rmtree(place / "data", ignore_errors=True)
 
 
 def run(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ import pytest
 
 from conformance.__main__ import ALL_GOOD, main
 from conformance.cases import CASES
-from enroll.client import work
-from enroll.client.folder import Folder
 from tests.clients.demo import Demo, running
+from tests.conformance import ours
 
 pytestmark = pytest.mark.client
 
@@ -49,27 +47,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         yield started
 
 
-def _credentials(demo: Demo, place: Path, made_on: int) -> Path:
-    """Credentials of two users, and a certificate made so many days ago to renew by."""
-    place.mkdir()
-    given = demo.credentials("RIYOU001", 17) + demo.credentials("RIYOU002", 4)
-    own = place / "own.json"
-    own.write_text(json.dumps(given.pop(0)))
-    folder, then = Folder(place / "client"), datetime.now(UTC) + timedelta(days=made_on)
-    with demo.on_day(made_on):
-        wishes = work.Wishes(demo.directory, ca_file=demo.ca_file)
-        work.enroll(folder, wishes, work.read_credential(own), then)
-    renewal = {
-        "directory": demo.renewal_directory,
-        "certificate": folder.fullchain_file.read_text(),
-        "key": folder.key_file.read_text(),
-        "identifiers": given[0]["identifiers"],
-    }
-    file = place / "credentials.json"
-    file.write_text(json.dumps({"credentials": given, "renewal": renewal}))
-    return file
-
-
 def _run(demo: Demo, credentials: Path, *options: str) -> tuple[int, list[dict[str, Any]]]:
     report = credentials.with_name("report.json")
     where = ["--directory", demo.directory, "--ca-file", str(demo.ca_file)]
@@ -79,7 +56,7 @@ def _run(demo: Demo, credentials: Path, *options: str) -> tuple[int, list[dict[s
 
 def test_ours_passes(demo: Demo, tmp_path: Path) -> None:
     """Every case passes on our server; nothing is skipped but what is named above."""
-    status, results = _run(demo, _credentials(demo, tmp_path / "late", -70))
+    status, results = _run(demo, ours.credentials(demo, tmp_path / "late", -70))
     failed = [each for each in results if each["outcome"] not in ("PASS", "SKIP")]
     assert failed == []
     assert status == ALL_GOOD
@@ -90,7 +67,7 @@ def test_ours_passes(demo: Demo, tmp_path: Path) -> None:
 
 def test_ours_passes_outside_the_renewal_period(demo: Demo, tmp_path: Path) -> None:
     """A certificate that is not due yet: the extension refuses it, and the order stays as it was."""
-    credentials = _credentials(demo, tmp_path / "early", 0)
+    credentials = ours.credentials(demo, tmp_path / "early", 0)
     status, results = _run(demo, credentials, "--only", "renewal.*")
     assert status == ALL_GOOD
     outcomes = {each["id"]: each["outcome"] for each in results}

@@ -1,0 +1,236 @@
+"""Plants each fault of the list in a copy of the tree, and sees whether those who should notice do.
+
+`make mutants`, or `python -m tests.mutants [GLOB...] [--kind suite|tests] [--jobs N] [--all] [--list]`.
+Exit status: 0 when 97 of 100 and more were noticed, 1 when not, 2 when a fault could not be tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import json
+import os
+import py_compile
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import get_args
+
+from tests.mutants.faults import ROOT, Fault, Kind, Unusable, load
+from tests.started import started
+
+#: Of a hundred faults so many have to be noticed.
+RATE = 97
+#: Seconds until a run is given up. A quiet machine needs a tenth of it.
+LIMIT = 180.0
+_LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "screenshots", "*.egg-info")
+_NOTICED = frozenset({"FAIL", "CRASH", "HANG"})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """unmoved: those who should have failed and did not; error: why nothing can be said."""
+
+    fault: Fault
+    unmoved: tuple[str, ...]
+    seconds: float
+    failed: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def killed(self) -> bool:
+        return not self.error and not self.unmoved
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        chosen = [one for one in load() if _wanted(one, options.globs, options.kind)]
+        if not chosen:
+            raise Unusable("no fault is called so; see --list")
+        if options.list:
+            print("\n".join(f"{one.kind:6} {one.id:40} {one.file}: lets {one.lets}" for one in chosen))
+            return 0
+        return _run(chosen, options)
+    except Unusable as error:
+        print(f"mutants: {error}", file=sys.stderr)
+        return 2
+
+
+def _wanted(fault: Fault, globs: Sequence[str], kind: str | None) -> bool:
+    return kind in (None, fault.kind) and any(fnmatchcase(fault.id, glob) for glob in globs or ["*"])
+
+
+def _run(chosen: Sequence[Fault], options: argparse.Namespace) -> int:
+    verdicts: list[Verdict] = []
+    with _copies(options.jobs) as copies:
+        if any(one.kind == "suite" for one in chosen):
+            _seed(copies)
+        if not options.no_baseline:
+            _check_whole(chosen, copies)
+        with ThreadPoolExecutor(options.jobs) as pool:
+            for verdict in pool.map(lambda one: _try(one, copies, options.all), chosen):
+                verdicts.append(verdict)
+                print(_line(verdict), flush=True)
+    return _judge(verdicts)
+
+
+def _line(verdict: Verdict) -> str:
+    word = "ERROR" if verdict.error else "killed" if verdict.killed else "SURVIVED"
+    lines = [f"{word:9} {verdict.fault.id:40} {verdict.seconds:5.1f} s  lets {verdict.fault.lets}"]
+    if verdict.unmoved:
+        lines.append(f"{'':10}not noticed by {', '.join(verdict.unmoved)}")
+    if verdict.failed:
+        lines.append(f"{'':10}noticed by {', '.join(verdict.failed)}")
+    if verdict.error:
+        lines.append(f"{'':10}{verdict.error}")
+    return "\n".join(lines)
+
+
+def _judge(verdicts: Sequence[Verdict]) -> int:
+    killed, errors = sum(one.killed for one in verdicts), [one for one in verdicts if one.error]
+    rate = 100 * killed / len(verdicts)
+    print(f"{killed} of {len(verdicts)} faults noticed: {rate:.1f} %")
+    if errors:
+        raise Unusable(f"{len(errors)} could not be tried: {', '.join(one.fault.id for one in errors)}")
+    return 0 if rate >= RATE else 1
+
+
+@contextmanager
+def _copies(count: int) -> Iterator[queue.Queue[Path]]:
+    """So many copies of the tree. Compiled files say what source they are of: times are too coarse here."""
+    waiting: queue.Queue[Path] = queue.Queue()
+    with tempfile.TemporaryDirectory(prefix="mutants-") as place:
+        for number in range(count):
+            copy = Path(place) / f"copy{number}"
+            shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_LEFT_OUT), symlinks=True)
+            mode = py_compile.PycInvalidationMode.CHECKED_HASH
+            compileall.compile_dir(copy, quiet=2, invalidation_mode=mode)
+            waiting.put(copy)
+        yield waiting
+
+
+def _check_whole(chosen: Sequence[Fault], copies: queue.Queue[Path]) -> None:
+    """Who fails without any fault notices nothing."""
+    for kind in get_args(Kind):
+        named = sorted({name for one in chosen if one.kind == kind for name in one.killed_by})
+        if not named:
+            continue
+        copy = copies.get()
+        try:
+            wrong = _failing(kind, copy, named)
+        finally:
+            copies.put(copy)
+        passing = [name for name in named if wrong.get(name) == "PASS"]
+        if len(passing) != len(named):
+            bad = {name: wrong.get(name, "did not run") for name in named if name not in passing}
+            raise Unusable(f"without any fault these do not pass: {bad}; mend them, or name others")
+        print(f"{len(named)} {'cases' if kind == 'suite' else 'tests'} pass without faults", flush=True)
+
+
+def _try(fault: Fault, copies: queue.Queue[Path], everything: bool) -> Verdict:
+    copy, began = copies.get(), time.monotonic()
+    file = copy / fault.file
+    source = file.read_text("utf-8")
+    try:
+        file.write_text(fault.planted(source), "utf-8")
+        found = _failing(fault.kind, copy, [] if everything and fault.kind == "suite" else fault.killed_by)
+        unmoved = tuple(name for name in fault.killed_by if found.get(name) not in _NOTICED)
+        failed = tuple(sorted(name for name, outcome in found.items() if outcome in _NOTICED))
+        if everything and failed:
+            unmoved = ()
+        return Verdict(fault, unmoved, time.monotonic() - began, failed if everything else ())
+    except Unusable as error:
+        return Verdict(fault, (), time.monotonic() - began, error=str(error))
+    finally:
+        file.write_text(source, "utf-8")
+        copies.put(copy)
+
+
+def _failing(kind: Kind, copy: Path, names: Sequence[str]) -> dict[str, str]:
+    """Name -> outcome, as the suite calls them."""
+    return _by_suite(copy, names) if kind == "suite" else _by_tests(copy, names)
+
+
+def _seed(copies: queue.Queue[Path]) -> None:
+    """A demo's data and credentials beside the copies, made once: that takes longer than most cases."""
+    copy = copies.get()
+    code, said = _python(copy, "-m", "tests.mutants.against", "seed", str(_seed_of(copy)))
+    copies.put(copy)
+    if code != 0:
+        raise Unusable(f"no demo can be started: {said.strip()[-400:]}; see make demo")
+
+
+def _seed_of(copy: Path) -> Path:
+    return copy.parent / "seed"
+
+
+def _by_suite(copy: Path, cases: Sequence[str]) -> dict[str, str]:
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        seed = str(_seed_of(copy))
+        code, said = _python(copy, "-m", "tests.mutants.against", "run", seed, folder, *cases)
+    last = said.strip().rpartition("\n")[2]
+    try:
+        return {str(name): str(outcome) for name, outcome in json.loads(last).items()}
+    except ValueError:
+        raise Unusable(f"the suite did not run ({code}): {said.strip()[-400:]}") from None
+
+
+def _by_tests(copy: Path, nodes: Sequence[str]) -> dict[str, str]:
+    """Node -> PASS or FAIL. Without -x, which would hide the second."""
+    report = copy / "mutants.xml"
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--junit-xml", str(report), *nodes]
+    code, said = _python(copy, *words)
+    # 1: tests failed. All else (2: not collected, 4: no such node) says nothing of the fault.
+    if code not in (0, 1):
+        raise Unusable(f"pytest ended with {code}: {said.strip()[-400:]}")
+    if len(nodes) == 1 or code == 0:
+        return dict.fromkeys(nodes, "FAIL" if code else "PASS")
+    failed = {line.split()[1] for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))}
+    return {node: "FAIL" if any(_within(one, node) for one in failed) else "PASS" for node in nodes}
+
+
+def _within(failed: str, node: str) -> bool:
+    return failed == node or failed.startswith((f"{node}[", f"{node}::"))
+
+
+def _python(copy: Path, *words: str) -> tuple[int, str]:
+    """Runs Python in the copy; its status and what it said. Nothing of it is left when this returns."""
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, *words]
+    with (
+        tempfile.TemporaryFile() as output,
+        started(
+            command, cwd=copy, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ) as process,
+    ):
+        try:
+            code = process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            raise Unusable(f"no end after {LIMIT:g} s") from None
+        output.seek(0)
+        return code, output.read().decode(errors="replace")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("globs", metavar="GLOB", nargs="*", help="faults by id; all otherwise")
+    parser.add_argument("--kind", choices=get_args(Kind), help="only those that these have to notice")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="so many at a time")
+    parser.add_argument("--all", action="store_true", help="run the whole suite on each, and say who noticed")
+    parser.add_argument("--no-baseline", action="store_true", help="take it that all pass without faults")
+    parser.add_argument("--list", action="store_true", help="list the faults and end")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
