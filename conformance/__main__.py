@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         chosen = select(cases.CASES, options.level, options.only, options.section)
         if options.list:
-            print("\n".join(f"{one.level:6} {one.id:44} {one.title} [{one.clause}]" for one in chosen))
+            print("\n".join(report.listed(one, verbose=options.verbose) for one in chosen))
             return ALL_GOOD
         return _run(options, chosen)
     except Usage as error:
@@ -202,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--known", metavar="FILE", help="expected failures (TOML)")
     add("--list", action="store_true", help="list the cases and end")
+    add("--verbose", action="store_true", help="with --list: quote what each case rests on")
     add("--timeout", metavar="S", type=float, default=30.0, help="seconds a case may take (default 30)")
     add("--deadline", metavar="S", type=float, help="seconds the whole run may take (default: any)")
     add("--level", choices=LEVELS, default="ours", help="run cases up to this level (default ours: all)")

@@ -7,7 +7,8 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from conformance.case import OUTCOMES
+from conformance.case import OUTCOMES, Case
+from conformance.clauses import ground
 from conformance.known import Known, Verdict, entry_of
 from conformance.run import Result, blockers
 
@@ -18,7 +19,16 @@ def line(result: Result, known: dict[str, Known]) -> str:
     text = f"{result.outcome:7} {result.case.level:6} {result.case.id:44} {result.case.title}"
     if not result.detail:
         return text
-    return f"{text}\n{'':14} {printable(result.detail)}{mark}  [{result.case.clause}]"
+    text = f"{text}\n{'':14} {printable(result.detail)}{mark}"
+    if result.outcome in {"SKIP", "BLOCKED"}:
+        return f"{text}  [{result.case.clause}]"
+    return f"{text}\n{'':14} {ground(result.case)}"
+
+
+def listed(case: Case, *, verbose: bool) -> str:
+    """A case for --list; verbose has what it rests on below it."""
+    text = f"{case.level:6} {case.id:44} {case.title} [{case.clause}]"
+    return f"{text}\n{'':7}{ground(case)}" if verbose else text
 
 
 def summary(results: Sequence[Result], verdict: Verdict) -> str:
@@ -58,6 +68,9 @@ def as_json(results: Sequence[Result], verdict: Verdict, known: dict[str, Known]
                 **({"prerequisite": one.prerequisite} if one.prerequisite else {}),
                 "clause": one.case.clause,
                 "title": one.case.title,
+                "quote": (rests := ground(one.case)).quote,
+                "quoted_from": rests.clause,
+                **({"reason": rests.reason} if rests.reason else {}),
                 "seconds": round(one.seconds, 3),
                 **({"known": entry.reason} if (entry := _why(one, known, expected)) is not None else {}),
             }
@@ -79,7 +92,7 @@ def as_junit(results: Sequence[Result], verdict: Verdict) -> bytes:
         known = one.case.id in expected
         tag = "skipped" if one.outcome == "SKIP" or known else "failure" if one.outcome == "FAIL" else "error"
         message = f"known {one.outcome}: {one.detail}" if known else f"{one.outcome}: {one.detail}"
-        ET.SubElement(node, tag, message=printable(message)).text = f"{one.case.title} [{one.case.clause}]"
+        ET.SubElement(node, tag, message=printable(message)).text = f"{one.case.title} [{ground(one.case)}]"
     suite.set("failures", str(len(suite.findall("testcase/failure"))))
     suite.set("errors", str(len(suite.findall("testcase/error"))))
     suite.set("skipped", str(len(suite.findall("testcase/skipped"))))

@@ -177,7 +177,7 @@ async def unclaimed(world: World) -> None:
     require(not claimed, f"claimed: {claimed}")
 
 
-@case(CASES, "authz.anothers", "RFC 8555 10.5", MUST, "another account cannot read the authorization")
+@case(CASES, "authz.anothers", "RFC 8555 6.3", MUST, "another account cannot read the authorization")
 async def anothers(world: World) -> None:
     _, url, _ = await _first(world)
     expect(await world.post(await acts.stranger(world), url), problem({401, 403, 404}))
@@ -243,7 +243,7 @@ async def valid_again(world: World) -> None:
 @case(
     CASES,
     "challenge.anothers",
-    "RFC 8555 10.5",
+    "RFC 8555 6.3",
     MUST,
     "another account can neither read nor answer the challenge",
 )

@@ -215,7 +215,7 @@ async def only_existing(world: World) -> None:
 @case(
     REFUSALS,
     "eab.same-mac-for-both-answers",
-    "RFC 8555 10.5",
+    "RFC 8555 7.3.4",
     ADVICE,
     "an unknown kid and a wrong MAC are answered alike",
 )

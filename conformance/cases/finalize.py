@@ -186,7 +186,7 @@ async def empty(world: World) -> None:
     expect((await acts.reload(world, order)).answer, member("status", "ready"))
 
 
-@case(CASES, "finalize.anothers", "RFC 8555 10.5", MUST, "another account cannot finalize the order")
+@case(CASES, "finalize.anothers", "RFC 8555 6.3", MUST, "another account cannot finalize the order")
 async def anothers(world: World) -> None:
     order, second = await acts.ready_order(world), await acts.stranger(world)
     payload = {"csr": jose.b64(_fresh(order.identifiers))}

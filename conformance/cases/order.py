@@ -335,7 +335,7 @@ async def dates(world: World) -> None:
         expect(answer, refused())
 
 
-@case(CASES, "order.anothers", "RFC 8555 10.5", MUST, "another account cannot read the order")
+@case(CASES, "order.anothers", "RFC 8555 6.3", MUST, "another account cannot read the order")
 async def anothers(world: World) -> None:
     done, second = await acts.issued(world), await acts.stranger(world)
     expect(await world.post(second, done.order.url), problem({401, 403, 404}))

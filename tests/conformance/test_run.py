@@ -110,7 +110,7 @@ async def test_junit(results) -> None:
 async def test_table(results) -> None:
     """The table shows outcome, level, id and title, and what was seen where a case did not pass."""
     assert report.line(results[0], {}).split()[:3] == ["PASS", "MUST", "a.pass"]
-    assert "closed  [RFC 0]" in report.line(results[3], {})
+    assert "closed\n               RFC 0" in report.line(results[3], {})
     assert report.summary(results, known.judge(results, {})).startswith(
         "6 cases: 1 PASS, 1 FAIL, 1 SKIP, 2 CRASH, 1 HANG"
     )
