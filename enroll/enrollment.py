@@ -80,11 +80,10 @@ _STAMPS: dict[Event, str] = {
     Event.DOWNLOAD: "picked_up_at",
     Event.USE: "used_at",
 }
-# Why the enrollment's own certificate is revoked when this event ends it.
+# Why the enrollment's own certificate is revoked when this event ends it. REVOKE and REPLACE are not here:
+# they come from `transitions.end_certificate`, which has revoked it. WITHDRAW has no certificate to end.
 _OWN_END: dict[Event, int] = {
     Event.SUPERSEDE: SUPERSEDED,
-    Event.REPLACE: SUPERSEDED,
-    Event.WITHDRAW: CESSATION,
     # Never picked up, and its key is wiped now: nobody can use it, so nobody shall seem to.
     Event.CLOSE: CESSATION,
 }

@@ -41,7 +41,7 @@ class Event(StrEnum):
     SUPERSEDE = "supersede"  # a reissue took its place
     REPLACE = "replace"  # its renewal has been in use for long enough
     REVOKE = "revoke"  # the certificate was revoked
-    WITHDRAW = "withdraw"  # the user was disabled, or the request is no longer wanted
+    WITHDRAW = "withdraw"  # before its certificate: the user was disabled, or it is no longer wanted
 
 
 #: Terminal states accept no event. Each with the refusal of whoever still comes with its certificate: a page
@@ -72,7 +72,6 @@ _ANY_LIVE = {
     Event.SUPERSEDE: State.SUPERSEDED,
     Event.REPLACE: State.RENEWED,
     Event.REVOKE: State.REVOKED,
-    Event.WITHDRAW: State.WITHDRAWN,
 }
 
 #: (state, event) -> next state. What is not here is refused. An event that leads to the same state

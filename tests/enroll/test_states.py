@@ -15,7 +15,7 @@ from enroll.enrollment import (
 )
 from enroll.refusals import Refusal
 from enroll.settings import Settings
-from enroll.states import CAUSES, ENDED, LABELS, TRANSITIONS, Event, State
+from enroll.states import CAUSES, ENDED, FETCHABLE, LABELS, LIVE, TRANSITIONS, WAITING, Event, State
 from gateway.words import REFUSALS
 
 AT = 1_800_000_000
@@ -46,9 +46,9 @@ accepted       m        l            p      .     .        .   c     s         .
 announced      m        l            p      .     .        .   c     s         .       .      w
 authenticated  l        l            p      .     .        .   c     s         .       .      w
 processing     p        p            p      i     .        .   .     s         .       r      w
-issued         i        i            i      i     d        u   c     s         n       r      w
-picked_up      d        d            d      d     d        u   d     s         n       r      w
-in_use         u        .            .      .     .        u   u     s         n       r      w
+issued         i        i            i      i     d        u   c     s         n       r      .
+picked_up      d        d            d      d     d        u   d     s         n       r      .
+in_use         u        .            .      .     .        u   u     s         n       r      .
 closed         .        .            .      .     .        .   .     .         .       .      .
 superseded     .        .            .      .     .        .   .     .         .       .      .
 renewed        .        .            .      .     .        .   .     .         .       .      .
@@ -196,3 +196,51 @@ def test_fetchable(change, expected):
 def test_ended_means_ended():
     """Terminal states have no way out."""
     assert all(TRANSITIONS[state] == {} for state in ENDED)
+
+
+#: What ends an enrollment beside its certificate's own revocation, and why that certificate then ends.
+OWN_ENDS = {(State.ISSUED, Event.SUPERSEDE): 4, (State.PICKED_UP, Event.SUPERSEDE): 4}
+OWN_ENDS |= {(State.IN_USE, Event.SUPERSEDE): 4, (State.PROCESSING, Event.SUPERSEDE): 4}
+OWN_ENDS |= {(State.ISSUED, Event.CLOSE): 5}
+
+
+@pytest.mark.parametrize(("state", "event", "expected"), list(cells()))
+def test_a_certificate_ends_with_its_enrollment(state, event, expected):
+    """Each cell: an end of ours revokes what exists; what a revocation itself brought about does not."""
+    if expected is None:
+        return
+    serial = None if state in WAITING else "ab"
+    effects = advance(replace(WITH_KEY, state=state, serial=serial), event, AT, SETTINGS)[1]
+    reasons = [effect.reason for effect in effects if isinstance(effect, RevokeCertificate)]
+    assert reasons == ([OWN_ENDS[state, event]] if (state, event) in OWN_ENDS else [])
+
+
+def test_the_causes_as_literals():
+    """Which state is told as which refusal, and which states are which: a row that is lost is noticed."""
+    assert {state.value: code for state, code in CAUSES.items()} == {
+        "closed": "pickup_over", "superseded": "superseded", "renewed": "renewed", "revoked": "revoked",
+        "expired": "renewal_over", "withdrawn": "withdrawn",
+    }  # fmt: skip
+    assert sorted(WAITING) == ["accepted", "announced", "authenticated"]
+    assert sorted(FETCHABLE) == ["issued", "picked_up"]
+    assert sorted(LIVE) == ["in_use", "issued", "picked_up"]
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "stamp"),
+    [
+        (State.ACCEPTED, Event.ANNOUNCE, "announced_at"),
+        (State.ANNOUNCED, Event.SUBMIT, "submitted_at"),
+        (State.PROCESSING, Event.ISSUE, "issued_at"),
+        (State.ISSUED, Event.DOWNLOAD, "picked_up_at"),
+        (State.PICKED_UP, Event.USE, "used_at"),
+    ],
+)
+def test_when_it_happened_first_is_kept(state, event, stamp):
+    """Each event stamps its own moment and no other, once: a second time leaves the first."""
+    stamps = {"announced_at", "submitted_at", "issued_at", "picked_up_at", "used_at"}
+    before = replace(BASE, state=state)
+    after = advance(before, event, AT, SETTINGS)[0]
+    assert {name for name in stamps if getattr(after, name) == AT} == {stamp}
+    again = replace(after, state=state)
+    assert getattr(advance(again, event, AT + 5, SETTINGS)[0], stamp) == AT
