@@ -137,6 +137,29 @@ def test_the_bags_are_as_section_3_asks(authority: Authority, person: Issued, na
     assert len(pfx.authenticated_safe) == 2
 
 
+@pytest.mark.parametrize(("name", "count"), [("standard", 5), ("compatible", 3)])
+def test_no_salt_or_vector_serves_twice(authority: Authority, person: Issued, name: str, count: int) -> None:
+    """Each encryption and the MAC have random bytes of their own: an equal salt would be an equal key, and
+    an equal vector would show where two contents begin alike."""
+    pfx = asn1.Pfx.load(_file(authority, person, "abc", name), strict=True)
+    contents = pfx.authenticated_safe
+    key_bag = asn1.SafeContents.load(contents[1]["content"].native)[0]
+    algorithms = [
+        contents[0]["content"]["encrypted_content_info"]["content_encryption_algorithm"],
+        key_bag["bag_value"]["encryption_algorithm"],
+    ]
+    used = [pfx["mac_data"]["mac_salt"].native]
+    for algorithm in algorithms:
+        parameters = algorithm["parameters"]
+        if name == "compatible":
+            used.append(parameters["salt"].native)
+        else:
+            used.append(parameters["key_derivation_func"]["parameters"]["salt"].native)
+            used.append(parameters["encryption_scheme"]["parameters"].native)
+    assert (len(used), len(set(used))) == (count, count)
+    assert {len(each) for each in used} == {16}
+
+
 def test_the_same_entropy_gives_the_same_file(authority: Authority, person: Issued) -> None:
     """Nothing but the arguments goes in; other entropy gives another file."""
     chain = authority.chain_der(person.der)[1:]

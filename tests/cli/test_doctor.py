@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import ssl
+import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from ca import datadir
 from gateway.config import FILE_NAME
 from tests.cli.conftest import Shell
 from tests.cli.processes import accepting
 from tests.gateway.rawtls import Issued, issue
+from tests.offices import CHEAP, PASSPHRASE, START
 
 _NOW = datetime.now(UTC)
 _TIMES = {"not_before": _NOW - timedelta(days=9), "not_after": _NOW + timedelta(days=30)}
@@ -149,3 +154,61 @@ def test_an_upstream_without_tls(sekisho: Shell, authority: Issued) -> None:
         (found,) = _found(sekisho, f"addresses = ['https://127.0.0.1:{port}']\nca = 'upstream.pem'")
     assert found["found"].startswith(f"https://127.0.0.1:{port}: TLS failed: ")
     assert found["hint"] == "if it speaks no TLS, write http:// in upstream.addresses"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o620, 0o610, 0o604, 0o602, 0o601])
+@pytest.mark.parametrize("name", ["vault.json", "sekisho.db", "ca/*.key", "servers/*.key"])
+def test_a_file_that_others_may_use(peopled: Shell, name: str, mode: int) -> None:
+    """Read, written or run, by the group or by anybody: each is told, with what takes the right away."""
+    paths = sorted(peopled.data.glob(name))
+    assert paths
+    for path in paths:
+        path.chmod(mode)
+        (found,) = [each for each in peopled("doctor").value["checks"] if each["check"] == "permissions"]
+        assert (found["state"], found["found"]) == ("bad", f"others may read {path}")
+        assert found["hint"] == f"chmod go-rwx {path}"
+        path.chmod(0o600)
+    assert _permissions(peopled) == ("ok", "readable by nobody else")
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o720, 0o701])
+def test_a_directory_that_others_may_use(peopled: Shell, mode: int) -> None:
+    """The same of the directory itself."""
+    peopled.data.chmod(mode)
+    assert _permissions(peopled) == ("bad", f"others may read {peopled.data}")
+    peopled.data.chmod(0o700)
+    assert _permissions(peopled) == ("ok", "readable by nobody else")
+
+
+def _permissions(sekisho: Shell) -> tuple[str, str]:
+    (found,) = [each for each in sekisho("doctor").value["checks"] if each["check"] == "permissions"]
+    return found["state"], found["found"]
+
+
+#: All of a new data directory, by how names begin.
+_MODES = {
+    "": 0o700, "ca": 0o700, "ca/issuing-.key": 0o600, "ca/issuing-.pem": 0o644, "ca/root.key": 0o600,
+    "ca/root.pem": 0o644, "sekisho.db": 0o600, "sekisho.json": 0o600, "servers": 0o700,
+    "servers/ca.key": 0o600, "servers/ca.pem": 0o644, "vault.json": 0o600,
+}  # fmt: skip
+
+
+def test_what_is_made_is_nobody_elses(tmp_path: Path) -> None:
+    """Keys, the vault and the database are their owner's alone from the moment they are there, whatever the
+    umask of whoever typed the command; certificates are for everybody whom the directory lets in: nobody."""
+    data = tmp_path / "data"
+    before = os.umask(0)
+    try:
+        datadir.create(data, PASSPHRASE, START, cost=CHEAP)
+        (data / FILE_NAME).write_text("")
+        assert Shell(data)("org", "add", "12345678", "霞が関商事").code == 0
+    finally:
+        os.umask(before)
+    found = {
+        re.sub("issuing-[0-9a-f]{16}", "issuing-", str(path.relative_to(data))).removeprefix(
+            "."
+        ): stat.S_IMODE(path.stat().st_mode)
+        for path in [data, *data.rglob("*")]
+        if path.name not in (FILE_NAME, "sekisho.db.lock")  # the operator's own; empty
+    }
+    assert found == _MODES

@@ -23,7 +23,7 @@ from ca import servers
 from ca.files import Snapshot
 from ca.keys import generate
 from ca.profiles import DAY, SERVER
-from gateway.config import read_config
+from gateway.config import FILE_NAME, read_config
 from gateway.house import configured_hosts, opened_house
 from gateway.identity import JWKS_PATH
 from gateway.running import inforce
@@ -76,6 +76,66 @@ def _ready(gateway: Gateway) -> tuple[int, Any]:
 
 
 # -- what is read, and when ----------------------------------------------------------------------------
+
+
+#: What is opened once, with another value of each.
+_AT_START = {
+    "listen.host": '["127.0.0.2"]',
+    "listen.port": "9443",
+    "listen.public_port": "443",
+    "internal.host": '"127.0.0.2"',
+    "internal.port": "9441",
+    "log.file": '"other.log"',
+    "database.cache": "16",
+}
+
+
+async def _looked(data: Path, text: str) -> Look:
+    """A reload's look at the directory, whose settings have become these."""
+    async with opened_house(data, PASSPHRASE) as house:
+        (data / FILE_NAME).write_text(text)
+        return inforce.again(house, None)
+
+
+@pytest.mark.parametrize("name", _AT_START)
+async def test_what_only_a_start_takes(sekisho: Shell, name: str) -> None:
+    """A reload refuses it by name: nobody shall think that a port, or a file, is another one now."""
+    section, setting = name.split(".")
+    look = await _looked(sekisho.data, f"[{section}]\n{setting} = {_AT_START[name]}\n")
+    assert look.outcome == "refused"
+    assert look.error is not None
+    assert look.error.startswith(f"{name}: ")
+    assert "which takes a restart; write the old value, or stop sekisho serve" in look.error
+    assert set(inforce.AT_START) == set(_AT_START)
+
+
+async def test_a_reload_takes_everything_else(sekisho: Shell) -> None:
+    """The twin: of each other section a setting that has become another one."""
+    text = """
+    [listen]
+    proxy_protocol = ["192.0.2.1"]
+    [internal]
+    hosts = ["ops.internal"]
+    [operator]
+    telephone = "03-0000-1111"
+    [policy]
+    window_days = 14
+    [mail]
+    timeout = 9.0
+    [protocol]
+    quota = 7
+    [limits]
+    idle = 33.0
+    [rates]
+    burst_seconds = 3.0
+    [log]
+    level = "warning"
+    access = false
+    [clock]
+    ahead_days = 3
+    """
+    look = await _looked(sekisho.data, text)
+    assert (look.outcome, look.error) == ("done", None)
 
 
 def test_a_changed_passphrase_ends_nobody(sekisho: Shell, tmp_path: Path) -> None:

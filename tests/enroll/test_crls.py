@@ -57,6 +57,13 @@ async def test_a_list_is_renewed_before_it_ends(office):
     assert crls.ended(office, name)
 
 
+async def test_a_list_is_good_for_a_week(office):
+    """nextUpdate as a literal: clients that cannot fetch another one go on for seven days, and no longer."""
+    listed = await crls.publish(office, office.authority.current)
+    assert listed.next_update_at - listed.this_update_at == 604_800
+    assert listed.this_update_at == office.now()
+
+
 async def test_a_list_of_the_future_is_made_anew(office):
     """A clock that ran ahead and was set right leaves no list that nobody may use yet; its number stays."""
     clock_of(office).advance(days=400)

@@ -7,7 +7,7 @@ import pytest
 from enroll import changes, mails
 from enroll.delivery import deliver_due
 from enroll.mail import queue
-from enroll.mail.replies import Verdict, judge
+from enroll.mail.replies import COMMANDS, Verdict, judge
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox
 from tests.mailserver import CUT, MailServer
@@ -417,3 +417,34 @@ async def test_letters_of_a_disabled_organisation_wait_and_leave_when_it_is_enab
 def test_whose_an_answer_is(command, code, said, verdict):
     """The command decides; at RCPT the enhanced code (RFC 3463), then the words; nothing final by doubt."""
     assert judge(command, code, said) is verdict
+
+
+#: Answers that are about the connection, or about who we are: whatever command they answer.
+ABOUT_THE_SESSION = (421, 500, 502, 503, 504, 530, 534, 535, 538)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_code_of_every_command(command):
+    """Without an enhanced code and without words the command and the number decide, each of the 200."""
+    for code in (0, *range(400, 600)):
+        expected = Verdict.SERVER
+        if command == "RCPT" and code and code not in ABOUT_THE_SESSION:
+            expected = Verdict.LATER if code < 500 else Verdict.FINAL
+        elif command == "DATA" and code not in (*ABOUT_THE_SESSION, 452):
+            expected = Verdict.DOUBT if code else Verdict.UNCLEAR
+        assert judge(command, code, "odd") is expected, code
+
+
+def test_every_enhanced_code_of_a_recipients_refusal():
+    """RFC 3463: subjects 1 and 2 are the mailbox's, 3 the system's, all else nobody knows whose; but bad
+    senders (x.1.7, x.1.8) and congestion (x.4.5) are about us, and a message too large about the message."""
+    of_the_mailbox = {(1, detail) for detail in range(12)} | {(2, detail) for detail in range(6)}
+    for subject in range(8):
+        for detail in range(12):
+            told = judge("RCPT", 550, f"5.{subject}.{detail} odd")
+            if (subject, detail) in ((1, 7), (1, 8), (4, 5)) or (subject == 3 and detail != 4):
+                assert told is Verdict.SERVER
+            elif (subject, detail) in of_the_mailbox or subject in (1, 2):
+                assert told is Verdict.FINAL
+            else:
+                assert told is Verdict.DOUBT

@@ -69,3 +69,15 @@ async def test_reference_numbers_outlive_a_leap(office: Office) -> None:
     clock_of(office).advance(days=91)
     await references.note(office, "pickup", "not_available")
     assert references.found(office.database.read(), reference) is None
+
+
+async def test_reference_numbers_are_kept_for_ninety_days(office: Office) -> None:
+    """As a literal, to the second: whoever calls within three months is told what it was about."""
+    reference, day = await references.note(office, "pickup", "not_available"), 86_400
+    clock_of(office).advance(seconds=90 * day - 1)
+    await references.note(office, "pickup", "not_available")
+    assert references.found(office.database.read(), reference) is not None
+    clock_of(office).advance(seconds=1)
+    await references.note(office, "pickup", "not_available")
+    assert references.found(office.database.read(), reference) is None
+    assert references.KEPT_PER_KIND == 10_000

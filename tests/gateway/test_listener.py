@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from aiohttp import web
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.revocation import RevocationStatus
-from ca.trust import CertificateState, Rejection, VerifiedPeer
+from ca.trust import CertificateState, Presentation, Rejection, VerifiedPeer
 from gateway.http import connection, peer
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
@@ -72,3 +73,25 @@ async def test_revocation_is_seen_by_the_next_request(serve: Serve, pki: Pki) ->
         assert (await client.get(b"check.test")).text == "verified 1234567890"
         running.status[pki.client.fingerprint] = RevocationStatus.REVOKED
         assert (await client.get(b"check.test")).text == "revoked"
+
+
+async def test_a_remembered_verdict_is_of_clean_handshakes_only(serve: Serve, pki: Pki) -> None:
+    """What was good once is not good again in a handshake with an error, or in which nothing was checked;
+    and a handshake with an error, even one that counts for nothing, is remembered for nobody."""
+    site = check(pki)
+    running = await serve(site)
+    leaf = pki.client.certificate.public_bytes(Encoding.DER)
+    at, judge = running.clock.seconds(), running.listener._judge
+    # 10: expired by OpenSSL's clock, which is not ours.
+    assert isinstance(judge(Presentation(leaf, errors=((10, 0),), verified=True), site, at), VerifiedPeer)
+    assert running.listener._verdicts == {}
+    assert isinstance(judge(Presentation(leaf, verified=True), site, at), VerifiedPeer)
+    assert list(running.listener._verdicts) == [(site, leaf)]
+    for presented, state in (
+        (Presentation(leaf, errors=((7, 0),), verified=True), CertificateState.UNKNOWN_ISSUER),
+        (Presentation(leaf, errors=((26, 0),), verified=True), CertificateState.WRONG_PURPOSE),
+        (Presentation(leaf), CertificateState.UNVERIFIED),
+    ):
+        verdict = judge(presented, site, at)
+        assert isinstance(verdict, Rejection)
+        assert verdict.state is state

@@ -158,3 +158,19 @@ async def test_a_flood_from_everywhere_is_refused_before_it_is_hashed(tmp_path: 
         assert refused.value == Refusal("throttled", at=office.now() + 5)
         await asyncio.gather(*busy)
         await _guess(office, "K12345678", password)
+
+
+async def test_a_right_login_forgives_its_address_no_others_guesses(tmp_path: Path) -> None:
+    """Whoever has a password of his own cannot wipe, with it, what his address has guessed of others'."""
+    async with open_office(tmp_path, attempts=1) as office:
+        await admit(office)
+        password = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
+        for number in range(9):
+            with pytest.raises(Refusal, match="wrong"):
+                await _guess(office, f"NOBODY{number}", "guess")
+        await _guess(office, "K12345678", password)
+        with pytest.raises(Refusal, match="wrong"):
+            await _guess(office, "NOBODY10", "guess")
+        with pytest.raises(Refusal) as refused:
+            await _guess(office, "K12345678", password)
+        assert refused.value == Refusal("throttled", at=office.now() + office.settings.attempt_seconds)

@@ -224,6 +224,26 @@ def test_window_ends_after_it_starts(not_before_at: int, lifetime: int, revoked_
         assert window.end_at < revoked_at
 
 
+@given(st.integers(0, 2**32), st.integers(3, 10**8))
+def test_window_lies_within_the_certificates_life(not_before_at: int, lifetime: int) -> None:
+    """RFC 9773 section 4.2: nobody is told to renew what he does not have yet, or has no more."""
+    not_after_at = not_before_at + lifetime
+    window = renewal_window(not_before_at, not_after_at, None, **DAYS)
+    assert not_before_at < window.start_at < window.end_at <= not_after_at
+
+
+def test_a_short_lived_certificates_window() -> None:
+    """One that lives for less than D-30 to D-7 is renewed in the last third of its life."""
+    window = renewal_window(jst(2026, 1, 1), jst(2026, 1, 21), None, **DAYS)
+    assert window == Window(jst(2026, 1, 14, 8), jst(2026, 1, 19))
+    assert renewal_window(jst(2026, 1, 1), jst(2026, 1, 31), None, **DAYS) == Window(
+        jst(2026, 1, 21), jst(2026, 1, 28)
+    )
+    assert renewal_window(jst(2026, 1, 1), jst(2026, 2, 1), None, **DAYS) == Window(
+        jst(2026, 1, 2), jst(2026, 1, 25)
+    )
+
+
 NAMES = (Identifier("dns", "A.example"), Identifier("dns", "b.example"))
 
 

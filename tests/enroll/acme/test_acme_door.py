@@ -203,6 +203,22 @@ async def test_the_query_is_part_of_the_url(site: Site) -> None:
     assert (await client.post(client.kid + "?x=1")).status == 200
 
 
+async def test_an_order_never_outlives_its_authorization(site: Site) -> None:
+    """RFC 8555 7.1.6: an authorization that would end before the order does is none to build it on."""
+    client = await site.enrolled()
+    clock, first = clock_of(site.office), await client.order()
+    (named,) = first.json["authorizations"]
+    # A day and a second before its end it serves another order to the end of that, a second later not.
+    for seconds, served in ((29 * 86_400 - 1, True), (1, False)):
+        clock.advance(seconds=seconds)
+        order = await client.order()
+        (url,) = order.json["authorizations"]
+        assert (url == named) is served
+        authorization = (await client.post(url)).json
+        assert authorization["status"] == "valid"
+        assert authorization["expires"] > order.json["expires"]
+
+
 async def test_existing_accounts(site: Site) -> None:
     """RFC 8555 section 7.3.1: the same key gets 200 and its Location, contacts unchanged, no EAB needed."""
     client = await site.enrolled()

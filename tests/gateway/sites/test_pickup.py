@@ -147,6 +147,20 @@ async def test_screen_download(site):
         pkcs12.load_pkcs12(got.body, b"abd")
 
 
+@pytest.mark.parametrize("said", ["cross-site", "same-site"])
+async def test_a_link_elsewhere_uses_up_no_download(site, said):
+    """A page of another site, or of another host of ours, that links to the file gets the refusal, and the
+    window has as many downloads as before; an address that was typed, and our own button, get the file."""
+    visitor, request_id = await logged_in(site)
+    await visitor.post("/certificate", typed(request_id, "abc"))
+    refused = await visitor.get("/download", Sec_Fetch_Site=said)
+    assert (refused.status, refused.headers["Content-Type"]) == (403, "text/html; charset=utf-8")
+    assert store.enrollment(site.office.database.read(), request_id).downloads == 0
+    for own in ("none", "same-origin"):
+        got = await visitor.get("/download", Sec_Fetch_Site=own)
+        assert (got.status, got.headers["Content-Type"]) == (200, "application/x-pkcs12")
+
+
 async def test_the_same_screens_in_english(site):
     """Every screen has its English twin, and the switch leads there and back."""
     visitor, request_id = await logged_in(site)

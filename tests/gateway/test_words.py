@@ -1,0 +1,87 @@
+"""Everything that people read is there in both languages."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import enroll
+import gateway
+from enroll.states import LABELS
+
+_JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
+#: Spelt alike in both, or English in the manual's Japanese.
+_ALIKE = {"Cookie", "JavaScript", "TLS"}
+#: Pairs that are something else: a column's name and its heading, a policy number and whose it is.
+_NO_TEXTS = ("gateway.cli.csvfile.REASON", "gateway.cli.importing.", "gateway.demo.people.ORGANISATIONS")
+
+
+def _modules() -> Iterator[ModuleType]:
+    for package in (enroll, gateway):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not found.name.endswith("__main__"):
+                yield importlib.import_module(found.name)
+
+
+def _texts(value: Any, place: str, seen: set[int]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Every (Japanese, English) below a constant, with where it stands."""
+    if id(value) in seen or isinstance(value, str | bytes | int | type):
+        return
+    if isinstance(value, tuple) and len(value) == 2 and all(isinstance(each, str) for each in value):
+        if any(_JAPANESE.search(each) for each in value):
+            yield place, value
+        return
+    seen = seen | {id(value)}
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _texts(each, f"{place}[{key}]", seen)
+    elif isinstance(value, tuple | list | set | frozenset):
+        for number, each in enumerate(value):
+            yield from _texts(each, f"{place}[{number}]", seen)
+    elif dataclasses.is_dataclass(value):
+        for one in dataclasses.fields(value):
+            yield from _texts(getattr(value, one.name), f"{place}.{one.name}", seen)
+
+
+def _all() -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+    for module in _modules():
+        for name, value in vars(module).items():
+            if name.isupper() or (name.startswith("_") and name[1:].isupper()):
+                found |= dict(_texts(value, f"{module.__name__}.{name}", set()))
+    return {place: text for place, text in found.items() if not place.startswith(_NO_TEXTS)}
+
+
+def test_every_text_is_there_in_both_languages() -> None:
+    """A pair of texts is Japanese and English: neither is empty, and neither stands in the other's place."""
+    found = _all()
+    # Those that are read on nearly every page: had the walk missed them, it would hold nothing.
+    assert {"gateway.words._REISSUE", "gateway.words._CALL", "gateway.words._BACK"} <= set(found)
+    assert len(found) > 300
+    wrong = {
+        place: text
+        for place, text in found.items()
+        if not all(each.strip() for each in text)
+        or (not _JAPANESE.search(text[0]) and text[0] not in _ALIKE)
+        or _JAPANESE.search(text[1])
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("language", [0, 1])
+def test_every_refusal_says_what_and_what_next(language: int) -> None:
+    """Each page about something that went wrong has a heading, what happened and the one next step."""
+    from gateway import words
+
+    for code, row in [*words.REFUSALS.items(), *words.CERTIFICATE.items(), ("grace", words.IN_GRACE)]:
+        for text in (row.title, row.text, row.next_step, row.moment):
+            assert text[language].strip(), code
+        assert 400 <= row.status < 600
+    assert all(label[language].strip() for label in LABELS.values())
