@@ -16,7 +16,11 @@ RevokeOld = Literal["on_pickup", "at_once", "never"]
 
 @dataclass(frozen=True)
 class Enrollment:
-    """A request ID and what became of it. Times are seconds since the epoch."""
+    """A request ID and what became of it. Times are seconds since the epoch.
+
+    ``door``: the one that it was made at, then the one that it was submitted at. ``by_another``: whoever
+    submitted it is another than the holder of the certificate ``replaces_serial`` (``succession``).
+    """
 
     request_id: str
     kind: Kind
@@ -29,6 +33,7 @@ class Enrollment:
     application_id: int | None = None
     password_hash: str | None = None
     replaces_serial: str | None = None
+    by_another: int = 0
     revoke_old: RevokeOld = "never"
     serial: str | None = None
     not_after_at: int | None = None

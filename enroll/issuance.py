@@ -21,7 +21,7 @@ import ca.store
 from ca.keys import from_pkcs8, spki
 from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
 from ca.store import Reservation
-from enroll import store, timekeeping
+from enroll import store, succession, timekeeping
 from enroll.enrollment import (
     CESSATION,
     KEY_COMPROMISE,
@@ -100,7 +100,13 @@ def begin(
     after, effects = advance(before, Event.SUBMIT, at, office.settings)
     reservation = _plan(office, before, spki_der, names, at)
     ca.store.reserve(db, reservation)
-    after = replace(after, serial=reservation.serial, sealed_key=sealed_key)
+    after = replace(
+        after,
+        serial=reservation.serial,
+        sealed_key=sealed_key,
+        door="page",
+        by_another=int(before.kind == "renewal" and succession.on_a_page(db, before)),
+    )
     record(db, before, after, Event.SUBMIT, at, actor)
     perform(db, office, effects, at, actor)
     return after
@@ -114,9 +120,11 @@ def issue_now(
     names: tuple[str, ...],
     *,
     actor: str,
+    by_another: bool = False,
 ) -> Enrollment:
     """Inside a transaction: the whole way for a client that holds its key, from Submit to picked up.
 
+    ``by_another``: it follows a certificate that somebody else holds, who is told (``succession``).
     ``before`` was read in this transaction. The serial needs no transaction of its own here: serial,
     certificate and state become durable together, before anything is sent, and where the transaction
     is lost, in a crash or by an exception, the signature is lost with it and was seen by nobody.
@@ -131,10 +139,17 @@ def issue_now(
     reservation = _plan(office, before, spki_der, names, at)
     der = office.authority.sign(reservation)
     ca.store.record_issued(db, reservation, der, at)
-    after = replace(after, serial=reservation.serial, not_after_at=reservation.not_after_at)
+    after = replace(
+        after,
+        serial=reservation.serial,
+        not_after_at=reservation.not_after_at,
+        door="protocol",
+        by_another=int(by_another),
+    )
     record(db, before, after, Event.ISSUE, at, actor)
     store.audit(db, at, actor, "certificate.issued", reservation.serial, request_id=before.request_id)
     perform(db, office, tuple(effects), at, actor)
+    succession.tell(db, office, after, at, actor=actor)
     return after
 
 
@@ -179,6 +194,7 @@ def finish(db: sqlite_utils.Database, office: Office, reservation: Reservation, 
     after = replace(after, not_after_at=reservation.not_after_at, window_ends_at=window)
     record(db, before, after, Event.ISSUE, at, _SIGNER)
     perform(db, office, effects, at, _SIGNER)
+    succession.tell(db, office, after, at, actor=_SIGNER)
     if store.theft_reported(db, before.user_id):
         hold_certificate(db, reservation.serial, at, actor=_SIGNER)
     return after

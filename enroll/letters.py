@@ -139,6 +139,29 @@ def renewal_notice(
     return _send(db, office, letter, at, again=again)
 
 
+def renewed_by_another(
+    db: sqlite_utils.Database, office: Office, user: store.User, issued: Enrollment, at: int
+) -> bool:
+    """A certificate was renewed by another than its holder (``succession``), once per renewal."""
+    values = _common(office, user, office.settings.service_url)
+    values |= {
+        "request_id": issued.request_id,
+        "common_name": issued.common_name,
+        "moment": shown(at),
+    }
+    letter = mails.write_letter(
+        "renewed_by_another",
+        cause=f"renewed_by_another:{issued.request_id}",
+        channel="mail",
+        user_id=user.user_id,
+        recipient=user.mail,
+        values=values,
+        # Not the request's: that it has ended is no reason to be silent about it.
+        templates=office.templates,
+    )
+    return _send(db, office, letter, at)
+
+
 def _send(
     db: sqlite_utils.Database, office: Office, letter: mails.Letter, at: int, *, again: bool = False
 ) -> bool:

@@ -30,6 +30,7 @@ Kind = Literal[
     "password_reset",
     "renewal_30",
     "renewal_7",
+    "renewed_by_another",
 ]
 
 Channel = Literal["mail", "postcard"]
@@ -44,6 +45,7 @@ TEMPLATES: dict[Kind, str] = {
     "password_reset": "password_reset.txt",
     "renewal_30": "renewal.txt",
     "renewal_7": "renewal.txt",
+    "renewed_by_another": "renewed_by_another.txt",
 }
 #: Values that only the recipient may read; operators see them masked.
 SECRETS = frozenset({"issue_password", "login_password"})
@@ -296,7 +298,7 @@ def read_templates(directory: Path, files: Snapshot | None = None) -> Templates 
 def check_templates(own: Templates | None) -> None:
     """Renders every template once with sample values; ConfigError names the first broken one."""
     names = ("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name")
-    more = ("not_after", "until", "password_by", "admin", "operator", "telephone")
+    more = ("not_after", "until", "moment", "password_by", "admin", "operator", "telephone")
     sample = dict.fromkeys((*names, *more), "x")
     for kind in TEMPLATES:
         _render(kind, sample, own)

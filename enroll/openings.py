@@ -111,7 +111,7 @@ def draw_request(
         )
         if store.add_enrollment(db, enrollment):
             return enrollment
-        if replaces_serial is not None and store.renewal_of(db, replaces_serial) is not None:
+        if kind == "renewal" and store.renewal_of(db, replaces_serial or "") is not None:
             raise Refusal("conflict", detail="the certificate has its renewal already")
 
 
@@ -175,8 +175,12 @@ def _end_older(
     for older in store.living_enrollments_of(db, newest.user_id, timekeeping.surely_passed(office, db)):
         if older.request_id == newest.request_id:
             continue
-        if newest.revoke_old == "never" and older.kind in ("renewal", "protocol"):
+        beside = older.kind in ("renewal", "protocol")
+        if beside and newest.revoke_old == "never":
             # What it renews is on another PC, or a program's, and there is one renewal of it only (E10).
+            continue
+        if beside and newest.revoke_old == "on_pickup" and older.state in WAITING:
+            # What it renews, and the program's credential, work on until the new certificate is picked up.
             continue
         if older.state in WAITING or older.state in (State.PROCESSING, State.ISSUED):
             apply(db, office, older.request_id, Event.SUPERSEDE, at, actor=actor)

@@ -70,7 +70,8 @@ CREATE TABLE enrollments (
     door TEXT NOT NULL CHECK (door IN ('page', 'protocol')),
     application_id INTEGER REFERENCES applications(id),
     password_hash TEXT,                    -- of the issue password; NULL where there is none
-    replaces_serial TEXT,                  -- certificate that a renewal or reissue follows
+    replaces_serial TEXT,                  -- certificate that this one follows
+    by_another INTEGER NOT NULL DEFAULT 0, -- 1: who holds that one is not who asked for this one
     revoke_old TEXT NOT NULL CHECK (revoke_old IN ('on_pickup', 'at_once', 'never')),
     serial TEXT,                           -- the certificate, once reserved
     not_after_at INTEGER,                  -- of the certificate, once issued
@@ -92,6 +93,7 @@ CREATE INDEX enrollments_living ON enrollments(user_id)
 CREATE UNIQUE INDEX enrollments_by_serial ON enrollments(serial) WHERE serial IS NOT NULL;
 -- One renewal per certificate, whichever door asks, however often (E10).
 CREATE UNIQUE INDEX one_renewal ON enrollments(replaces_serial) WHERE kind = 'renewal';
+CREATE INDEX enrollments_following ON enrollments(replaces_serial) WHERE replaces_serial IS NOT NULL;
 CREATE INDEX enrollments_by_end ON enrollments(not_after_at) WHERE state IN ('issued', 'picked_up', 'in_use');
 CREATE INDEX enrollments_with_key ON enrollments(window_ends_at) WHERE sealed_key IS NOT NULL;
 CREATE INDEX enrollments_waiting ON enrollments(window_ends_at)

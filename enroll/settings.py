@@ -36,8 +36,9 @@ class Settings:
     person_key: str = "rsa-2048"
     #: Zone of the protocol's identifiers: <user-id>.<zone>.
     zone: str = "users.kinen.example"
-    #: Certificates that one protocol credential may take outside the renewal window.
-    quota: int = 50
+    #: Certificates outside the renewal period that one protocol credential may have at a time. An open order
+    #: takes a place for its day: so many as an account may have open.
+    quota: int = 200
     #: Failed attempts per quarter of an hour before 429, per certificate and per address.
     attempts: int = 10
     attempt_seconds: int = 900

@@ -428,6 +428,18 @@ def renewal_of(db: Db, serial: str) -> Enrollment | None:
     return None if row is None else as_enrollment(row)
 
 
+def successor_of(db: Db, serial: str) -> Enrollment | None:
+    """The enrollment that replaced a certificate, through whichever door: its certificate exists, or is being
+    made. That it ended since changes nothing: a certificate is replaced once."""
+    row = _one(
+        db,
+        "SELECT * FROM enrollments WHERE replaces_serial = ?"
+        " AND (issued_at IS NOT NULL OR state = 'processing') ORDER BY submitted_at LIMIT 1",
+        serial,
+    )
+    return None if row is None else as_enrollment(row)
+
+
 def enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
     """A user's enrollments, newest first."""
     found = rows(

@@ -369,7 +369,7 @@ class Protocol:
     )
     quota: int = _setting(
         _POLICY.quota,
-        "certificates that one credential may take outside the renewal period",
+        "certificates, and open orders, outside the renewal period that one credential may have at a time",
         _between(1, 100_000),
     )
     terms_of_service: str = _setting(

@@ -57,7 +57,6 @@ class AccountUpdate:
 
     contacts: tuple[str, ...] | None
     deactivate: bool
-    terms_agreed: bool
 
 
 def read_new_account(payload: Mapping[str, Json]) -> NewAccount:
@@ -76,23 +75,22 @@ def read_new_account(payload: Mapping[str, Json]) -> NewAccount:
 
 
 def read_account_update(payload: Mapping[str, Json]) -> AccountUpdate:
-    """The fields of an update (RFC 8555 sections 7.3.2 and 7.3.6); nothing at all is allowed."""
+    """The fields of an update (RFC 8555 sections 7.3.2 and 7.3.6); nothing at all is allowed.
+
+    Section 7.3.2: updates to ``orders``, to ``termsOfServiceAgreed``, to ``status`` but for deactivation and
+    to what is unknown MUST be ignored. Some clients write back the whole object.
+    """
     contacts = optional(payload, "contact", array_of(text))
-    status = optional(payload, "status", text)
-    # Some clients write back the whole object: a status of "valid", or an empty one, asks for nothing.
-    if status not in (None, "", "valid", "deactivated"):
-        raise Problem("malformed", f"an account cannot be set to {status!r}; only to deactivated")
     return AccountUpdate(
-        None if contacts is None else checked_contacts(contacts),
-        status == "deactivated",
-        bool(optional(payload, "termsOfServiceAgreed", boolean)),
+        None if contacts is None else checked_contacts(contacts), payload.get("status") == "deactivated"
     )
 
 
 def checked_contacts(contacts: tuple[str, ...]) -> tuple[str, ...]:
     """RFC 8555 section 7.3: mailto with exactly one address and no header fields."""
     if len(contacts) > MAX_CONTACTS:
-        raise Problem("invalidContact", f"an account has {MAX_CONTACTS} contacts at the most")
+        # Section 6.7: invalidContact is for a URL that is wrong, and none is.
+        raise Problem("malformed", f"an account has {MAX_CONTACTS} contacts at the most")
     for contact in contacts:
         scheme = _SCHEME.fullmatch(contact)
         if scheme is None:

@@ -133,7 +133,6 @@ def _create(
             common_name=request.common_name,
             profile=profile,
             quota=quota,
-            used=0,
             account_id=None,
             created_at=at,
         )

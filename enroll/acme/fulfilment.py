@@ -17,7 +17,11 @@ from enroll.acme.accounts import Account
 from enroll.acme.csr import CheckedCsr, bad_account_key, bad_csr, check_csr
 from enroll.acme.door import Door, active_user, dns_name, entitlement
 from enroll.acme.jws import VerifiedRequest
-from enroll.acme.ordering import (
+from enroll.acme.orders import Order, check_finalizable
+from enroll.acme.registration import actor
+from enroll.acme.renewalinfo import Window, read_cert_id, renewal_window
+from enroll.acme.revocation import Holder, check_revocation, read_revocation
+from enroll.acme.standing import (
     CurrentOrder,
     credential_of,
     find_order,
@@ -25,13 +29,10 @@ from enroll.acme.ordering import (
     named_certificate,
     order_of_certificate,
 )
-from enroll.acme.orders import Order, check_finalizable
-from enroll.acme.registration import actor
-from enroll.acme.renewalinfo import Window, read_cert_id, renewal_window
-from enroll.acme.revocation import Holder, check_revocation, read_revocation
 from enroll.acme.wire import Json
+from enroll.enrollment import Enrollment
 from enroll.issuance import issue_now
-from enroll.problems import malformed, rate_limited
+from enroll.problems import malformed
 from enroll.transitions import end_certificate
 
 Db = sqlite_utils.Database
@@ -101,7 +102,7 @@ async def revoke(door: Door, request: VerifiedRequest[Account]) -> None:
 
 def renewal_information(door: Door, cert_id: str) -> Window:
     """RFC 9773 section 4: when to renew. 404 for a certificate that is not ours."""
-    record = named_certificate(door.office.database.read(), door, read_cert_id(cert_id))
+    record = named_certificate(door.office.database.read(), read_cert_id(cert_id))
     if record is None:
         raise malformed("there is no such certificate", status=404)
     settings = door.office.settings
@@ -124,8 +125,6 @@ def _issue(db: Db, door: Door, account: Account, order_id: str, csr: CheckedCsr)
         raise bad_account_key()
     enrollment = found.enrollment
     assert enrollment is not None
-    if enrollment.kind == "protocol" and not store.use_credential(db, account.kid or ""):
-        raise rate_limited("the quota of this account is used up", retry_after=86_400, help_url=door.help_url)
     names = (dns_name(account.user_id, office.settings.zone),)
     try:
         issued = issue_now(
@@ -135,11 +134,21 @@ def _issue(db: Db, door: Door, account: Account, order_id: str, csr: CheckedCsr)
             csr.spki,
             names if PROFILES[enrollment.profile].needs_names else (),
             actor=actor(account),
+            by_another=_by_another(db, account, enrollment, at),
         )
     except Unacceptable as refusal:
         raise bad_csr(str(refusal)) from None
     store.close_order(db, order_id)
     return CurrentOrder(found.order, issued, "valid")
+
+
+def _by_another(db: Db, account: Account, enrollment: Enrollment, at: int) -> bool:
+    """Whether the certificate to be followed is held by the pages, or by another account."""
+    source = ca.store.find_by_serial(db, enrollment.replaces_serial or "")
+    if source is None:
+        return False
+    order = order_of_certificate(db, source, at)
+    return order is None or order.account_id != account.id
 
 
 def _check_vouched(db: Db, door: Door, account: Account, order: Order) -> None:
@@ -164,8 +173,9 @@ def _authorized(
     """Whether the account holds valid authorizations for all names of the certificate."""
     origin = None if record is None else enroll.store.enrollment_of(db, record.serial)
     reservation = None if record is None else ca.store.find_reservation(db, record.serial)
-    if account is None or origin is None or reservation is None or not reservation.names:
+    if account is None or origin is None or reservation is None:
         return False
     if origin.user_id != account.user_id:
         return False
-    return all(may_speak_for(db, account, name, at) for name in reservation.names)
+    # A person's has a common name only, which is one of the names of its user.
+    return all(may_speak_for(db, account, name, at) for name in reservation.names or (None,))

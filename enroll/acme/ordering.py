@@ -7,14 +7,13 @@ for a challenge answered over a connection that presents it (``client-cert-01``,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import sqlite_utils
 
 import ca.store
 import enroll.store
-from ca.certificates import serial_hex
 from ca.trust import VerifiedPeer
 from enroll import timekeeping
 from enroll.acme import store
@@ -32,14 +31,24 @@ from enroll.acme.orders import (
     authorized_identifiers,
     check_identifiers,
     choose_profile,
+    meant,
     order_status,
 )
-from enroll.acme.renewalinfo import CertId, Predecessor, already_replaced, check_replaces, read_cert_id
+from enroll.acme.renewalinfo import Predecessor, already_replaced, check_replaces, read_cert_id
+from enroll.acme.standing import (
+    CurrentOrder,
+    credential_of,
+    current,
+    find_authorization,
+    named_certificate,
+    order_of_certificate,
+)
 from enroll.acme.wire import encode_base64url
 from enroll.enrollment import Enrollment
 from enroll.jst import shown
 from enroll.openings import draw_request, open_renewal, renewable_from, renewable_until
 from enroll.problems import Problem, malformed, rate_limited
+from enroll.refusals import CODES
 from enroll.renewal import source_of
 from enroll.states import LIVE, WAITING
 
@@ -52,64 +61,6 @@ _DAY = 86_400
 _TOKEN_BYTES = 24
 
 Db = sqlite_utils.Database
-
-
-@dataclass(frozen=True, slots=True)
-class CurrentOrder:
-    """An order with the enrollment behind it and the status that follows from both."""
-
-    order: Order
-    enrollment: Enrollment | None
-    status: str
-
-
-def find_order(db: Db, account: Account, order_id: str, at: int) -> CurrentOrder:
-    """An order of the account. Somebody else's answers like none (RFC 8555 section 10.5)."""
-    order = store.order(db, order_id)
-    if order is None or order.account_id != account.id:
-        raise malformed("there is no such order", status=404)
-    return current(db, order, at)
-
-
-def current(db: Db, order: Order, at: int) -> CurrentOrder:
-    """The order with its status now."""
-    enrollment = None
-    statuses: Sequence[str] = ("valid",)
-    if order.request_id is not None:
-        enrollment = enroll.store.enrollment(db, order.request_id)
-    elif at < order.expires_at:
-        found = (store.authorization(db, one) for one in order.authorization_ids)
-        statuses = ["invalid" if one is None else authorization_status(one, at) for one in found]
-    return CurrentOrder(order, enrollment, order_status(order, enrollment, statuses, at))
-
-
-def order_of_certificate(db: Db, record: ca.store.CertificateRecord, at: int) -> Order | None:
-    """The order that got a certificate. One that had run out when the pages used its request did not."""
-    order = store.order_of_request(db, record.order_id or "")
-    return order if order is not None and current(db, order, at).status == "valid" else None
-
-
-def find_authorization(db: Db, account: Account, authorization_id: str) -> Authorization:
-    """An authorization of the account. Somebody else's answers like none."""
-    found = store.authorization(db, authorization_id)
-    if found is None or found.account_id != account.id:
-        raise malformed("there is no such authorization", status=404)
-    return found
-
-
-def may_speak_for(db: Db, account: Account, dns_name: str, at: int) -> bool:
-    """Whether a valid authorization of the account covers a dNSName, and what it rests on has not ended."""
-    found = store.authorizations_for(db, account.id, dns_name, at)
-    return any(_stands(db, account, one) for one in found)
-
-
-def _stands(db: Db, account: Account, authorization: Authorization) -> bool:
-    if authorization.order_id is None:
-        credential = store.credential(db, account.kid or "")
-        return credential is not None and credential.withdrawn_at is None
-    order = store.order(db, authorization.order_id)
-    source = None if order is None else ca.store.find_by_serial(db, order.source_serial or "")
-    return source is not None and source.status == "issued"
 
 
 async def new_order(door: Door, account: Account, asked: NewOrder, peer: VerifiedPeer | None) -> CurrentOrder:
@@ -160,14 +111,6 @@ async def answer_challenge(
     return await door.office.database.write(lambda db: _answer(db, door, account, authorization_id, peer))
 
 
-def named_certificate(db: Db, door: Door, cert_id: CertId) -> ca.store.CertificateRecord | None:
-    """The certificate that RFC 9773's identifier names, if it is one of ours."""
-    record = ca.store.find_by_serial(db, serial_hex(cert_id.serial))
-    if record is None or record.issuer_id != cert_id.key_identifier.hex() or record.der is None:
-        return None
-    return record
-
-
 # -- where a credential vouches --------------------------------------------------------------------
 
 
@@ -210,30 +153,29 @@ def _request_for(
 ) -> Enrollment | Order:
     """The enrollment that an order is for, or the order that stands for the same already.
 
-    In this order: the credential's own request ID, the renewal of the certificate at hand, a fresh
-    request ID against the quota.
+    In this order: the credential's own request ID, the renewal of the certificate at hand, that of an open
+    order which replaces the same, a fresh request ID against the quota.
     """
-    own = enroll.store.enrollment(db, credential.kid)
-    candidates = [own] if own is not None and own.state in WAITING else []
-    if source is not None and _renewable(door, source, credential.profile, at):
-        candidates.append(open_renewal(db, door.office, source, door="protocol"))
-    for candidate in candidates:
+    follows = source.serial if source is not None and asked.replaces else None
+    for candidate in _candidates(db, door, credential, source, asked, at):
         holder = store.order_of_request(db, candidate.request_id)
-        if candidate.state not in WAITING:
-            continue
-        if holder is None:
-            return candidate
-        if at >= holder.expires_at or candidate.kind == "renewal":
-            same = holder.account_id == credential.account_id and holder.identifiers == asked.identifiers
-            # RFC 9773 section 5: an order shows the ``replaces`` that it was asked with. One that had none
-            # cannot stand in.
-            if at < holder.expires_at and same and not asked.replaces:
+        if holder is not None and at < holder.expires_at:
+            if candidate.kind != "renewal" and (not asked.replaces or holder.replaces != asked.replaces):
+                # It is for a certificate of its own: this one is a further one.
+                continue
+            if _stands_in(holder, credential, asked):
                 return holder
+        if holder is not None:
             # A client that lost its order, or its account, asks again: the newer one takes the request over.
             store.release_request(db, holder.id, at)
-            return candidate
-    if credential.used >= credential.quota:
-        raise _used_up(door, source, at)
+        return candidate if candidate.kind == "renewal" else _following(db, candidate, follows)
+    taken = _places(db, credential, at)
+    if len(taken) >= credential.quota:
+        for open_one in store.open_orders(db, credential.account_id or "", at):
+            # A client that lost its order gets it back, where there is no place for a second one.
+            if _stands_in(open_one, credential, asked) and current(db, open_one, at).status == "ready":
+                return open_one
+        raise _used_up(door, source, min(taken), at)
     return draw_request(
         db,
         door.office,
@@ -242,8 +184,47 @@ def _request_for(
         profile=credential.profile,
         door="protocol",
         common_name=credential.common_name,
+        replaces_serial=follows,
         window_ends_at=expires_at,
     )
+
+
+def _candidates(
+    db: Db, door: Door, credential: store.Credential, source: Enrollment | None, asked: NewOrder, at: int
+) -> Iterator[Enrollment]:
+    """The requests that an order could be for before a new one is drawn, those that still wait."""
+    own = enroll.store.enrollment(db, credential.kid)
+    if own is not None and own.state in WAITING:
+        yield own
+    if source is not None and _renewable(door, source, credential.profile, at):
+        renewal = open_renewal(db, door.office, source, door="protocol")
+        if renewal.state in WAITING:
+            yield renewal
+    for one in store.orders_replacing(db, asked.replaces or ""):
+        waits = enroll.store.enrollment(db, one.request_id or "")
+        if one.account_id == credential.account_id and waits is not None and waits.state in WAITING:
+            yield waits
+
+
+def _stands_in(holder: Order, credential: store.Credential, asked: NewOrder) -> bool:
+    """Whether an open order is the one that is asked for, whatever the case of its names.
+
+    RFC 9773 section 5: an order shows the ``replaces`` that it was asked with. One that had another, or none,
+    cannot stand in.
+    """
+    return (
+        holder.account_id == credential.account_id
+        and meant(holder.identifiers) == meant(asked.identifiers)
+        and asked.replaces in (None, holder.replaces)
+    )
+
+
+def _following(db: Db, waiting: Enrollment, serial: str | None) -> Enrollment:
+    """A request that waits, as one for a certificate that follows another, or none."""
+    after = replace(waiting, replaces_serial=serial)
+    if after != waiting:
+        enroll.store.change_enrollment(db, waiting, after)
+    return after
 
 
 def _renewable(door: Door, source: Enrollment, profile: str, at: int) -> bool:
@@ -256,40 +237,37 @@ def _renewable(door: Door, source: Enrollment, profile: str, at: int) -> bool:
     return opens <= at <= ends
 
 
-def _used_up(door: Door, source: Enrollment | None, at: int) -> Problem:
-    opens = at + _DAY
-    if source is not None and source.not_after_at is not None:
-        opens = renewable_from(source.not_after_at, door.office)
-    detail = f"the quota of this account is used up; its certificate can be renewed from {shown(opens)} (JST)"
-    return rate_limited(detail, retry_after=max(opens - at, 3_600), help_url=door.help_url)
+def _used_up(door: Door, source: Enrollment | None, free_at: int, at: int) -> Problem:
+    """``free_at``: when the first place of the quota is free again, if nobody frees one before."""
+    detail, opens = f"a place is free from {shown(free_at)} (JST)", free_at
+    if source is not None and source.state in LIVE and source.not_after_at is not None:
+        from_at = renewable_from(source.not_after_at, door.office)
+        if at < from_at <= free_at:
+            detail, opens = f"its certificate can be renewed from {shown(from_at)} (JST)", from_at
+    detail = f"the quota of this account is used up; {detail}"
+    return rate_limited(detail, retry_after=max(opens - at, 60), help_url=door.help_url)
 
 
 def _source(db: Db, door: Door, account: Account, asked: NewOrder, at: int) -> Enrollment | None:
     """The enrollment whose certificate this order follows: the one it names, else the account's newest."""
     if asked.replaces is not None:
-        record = named_certificate(db, door, read_cert_id(asked.replaces))
-        check_replaces(_predecessor(db, record, asked.replaces, at), account.id, asked.identifiers)
+        record = named_certificate(db, read_cert_id(asked.replaces))
+        check_replaces(_predecessor(db, record, at), account.id, asked.identifiers)
         return None if record is None else enroll.store.enrollment_of(db, record.serial)
     latest = store.latest_request(db, account.id)
     return None if latest is None else enroll.store.enrollment(db, latest)
 
 
-def _predecessor(
-    db: Db, record: ca.store.CertificateRecord | None, replaces: str, at: int
-) -> Predecessor | None:
+def _predecessor(db: Db, record: ca.store.CertificateRecord | None, at: int) -> Predecessor | None:
     order = None if record is None else order_of_certificate(db, record, at)
     if record is None or order is None:
         return None
     reservation = ca.store.find_reservation(db, record.serial)
     names = {one.folded for one in order.identifiers} | {record.subject_cn.lower()}
     names |= set() if reservation is None else set(reservation.names)
-    return Predecessor(order.account_id, frozenset(names), _successor(db, replaces, at))
-
-
-def _successor(db: Db, replaces: str, at: int) -> str | None:
-    """The order that replaces this certificate: the one that says so and is not invalid."""
-    followers = [current(db, one, at) for one in store.orders_replacing(db, replaces)]
-    return next((one.order.id for one in followers if one.status != "invalid"), None)
+    # An open order has replaced nothing yet, and stands in nobody's way.
+    replaced = enroll.store.successor_of(db, record.serial) is not None
+    return Predecessor(order.account_id, frozenset(names), replaced)
 
 
 def _standing_authorization(db: Db, account: Account, identifier: Identifier, at: int) -> Authorization:
@@ -302,12 +280,13 @@ def _standing_authorization(db: Db, account: Account, identifier: Identifier, at
     return made
 
 
-def credential_of(db: Db, account: Account) -> store.Credential:
-    """The credential that vouches for an account; ``unauthorized`` once it has ended."""
-    credential = None if account.kid is None else store.credential(db, account.kid)
-    if credential is None or credential.withdrawn_at is not None:
-        raise Problem("unauthorized", "the account has no valid external account; use the renewal site")
-    return credential
+def places_taken(db: Db, credential: store.Credential, at: int) -> int:
+    """How many places of a credential's quota are taken."""
+    return len(_places(db, credential, at))
+
+
+def _places(db: Db, credential: store.Credential, at: int) -> list[int]:
+    return store.places_of(db, credential.account_id or "", at, _DAY)
 
 
 # -- where a certificate vouches -------------------------------------------------------------------
@@ -319,9 +298,12 @@ def _order_by_certificate(
     def make(db: Db, door: Door, account: Account, asked: NewOrder) -> CurrentOrder:
         at = door.office.now()
         source = _presented(db, account, peer)
+        # Every order of this door is for the renewal of what is presented, with ``replaces`` or without.
+        if enroll.store.successor_of(db, source.serial or "") is not None:
+            raise already_replaced()
         granted = entitlement(door, active_user(db, account.user_id), source.profile)
         profile = _checked(db, door, account, asked, granted, at)
-        _check_replaces_presented(db, door, asked.replaces, source, at)
+        _check_replaces_presented(db, door, asked.replaces, source)
         order_id, expires_at = store.new_id(at), at + ORDER_LIFETIME
         authorizations = [
             _authorization(account, name, "pending", at, expires_at, order_id)
@@ -347,18 +329,13 @@ def _order_by_certificate(
     return make
 
 
-def _check_replaces_presented(db: Db, door: Door, replaces: str | None, source: Enrollment, at: int) -> None:
-    """RFC 9773 section 5. Whose certificate it is, the connection tells here: often the account is new.
-
-    Not checked, an order could mark anybody's certificate as replaced and so stand in the owner's way.
-    """
+def _check_replaces_presented(db: Db, door: Door, replaces: str | None, source: Enrollment) -> None:
+    """RFC 9773 section 5. Whose certificate it is, the connection tells here: often the account is new."""
     if replaces is None:
         return
-    record = named_certificate(db, door, read_cert_id(replaces))
+    record = named_certificate(db, read_cert_id(replaces))
     if record is None or record.serial != source.serial:
         raise malformed("replaces does not name the certificate that is presented")
-    if _successor(db, replaces, at) is not None:
-        raise already_replaced()
 
 
 def _answer(
@@ -372,6 +349,8 @@ def _answer(
     source = _presented(db, account, peer)
     if source.serial != order.source_serial:
         raise Problem("unauthorized", "another certificate has to be presented: the one to be replaced")
+    if enroll.store.successor_of(db, source.serial or "") is not None:
+        raise already_replaced()
     _check_renewable(door, source, at)
     if store.validate_authorization(db, authorization_id, at):
         answered = [store.authorization(db, one) for one in order.authorization_ids]
@@ -384,7 +363,7 @@ def _authorize(db: Db, door: Door, order: Order, source: Enrollment, at: int) ->
     """Ties the order to the one renewal of the certificate; a newer order takes it over."""
     renewal = open_renewal(db, door.office, source, door="protocol")
     if renewal.state not in WAITING:
-        raise Problem("alreadyReplaced", "the certificate has been renewed already")
+        raise Problem("unauthorized", CODES["superseded"])
     holder = store.order_of_request(db, renewal.request_id)
     if holder is not None:
         store.release_request(db, holder.id, at)

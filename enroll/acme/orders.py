@@ -186,6 +186,11 @@ def authorized_identifiers(identifiers: Sequence[Identifier]) -> tuple[Identifie
     return tuple(dict.fromkeys(identifiers))
 
 
+def meant(identifiers: Sequence[Identifier]) -> frozenset[tuple[str, str]]:
+    """What identifiers mean, to compare: neither case nor order nor repetition counts (RFC 4343)."""
+    return frozenset((one.type, one.folded) for one in identifiers)
+
+
 def authorization_status(authorization: Authorization, at: int) -> str:
     """RFC 8555 section 7.1.6: a pending authorization that runs out is invalid, a valid one expired."""
     if at < authorization.expires_at or authorization.status not in AUTHORIZATION_CHANGES:

@@ -52,8 +52,6 @@ async def update_account(door: Door, request: Request, account: Account) -> Acco
         at = door.office.now()
         if update.contacts is not None and update.contacts != account.contacts:
             store.set_contacts(db, account.id, update.contacts)
-        if update.terms_agreed and account.terms_agreed_at is None:
-            store.agree_terms(db, account.id, at)
         if update.deactivate and store.deactivate_account(db, account.id):
             _cancel_everything(db, door, account, at)
         changed = store.account(db, account.id)

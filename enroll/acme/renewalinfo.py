@@ -90,23 +90,23 @@ class Predecessor:
 
     account_id: str
     names: frozenset[str]
-    #: The order that replaced it already and is not invalid.
-    successor_id: str | None
+    #: Whether a successor was issued, through whichever door.
+    replaced: bool
 
 
 def check_replaces(
     predecessor: Predecessor | None, account_id: str, identifiers: tuple[Identifier, ...]
 ) -> None:
-    """RFC 9773 section 5: the same account, a name in common, and not replaced by another order before."""
+    """RFC 9773 section 5: the same account, a name in common, and not replaced before."""
     if predecessor is None or predecessor.account_id != account_id:
         # One answer for both: whether a certificate of somebody else exists is nobody's business.
         raise malformed("replaces does not name a certificate of this account")
     if not predecessor.names & {one.folded for one in identifiers}:
         raise malformed("the certificate named by replaces has no identifier in common with the order")
-    if predecessor.successor_id is not None:
+    if predecessor.replaced:
         raise already_replaced()
 
 
 def already_replaced() -> Problem:
-    """RFC 9773 section 5: 409; the client may order without ``replaces``."""
-    return Problem("alreadyReplaced", "the certificate was already replaced by another order")
+    """RFC 9773 section 5: 409. On the pick-up site the client may order without ``replaces``."""
+    return Problem("alreadyReplaced", "a successor of this certificate was issued already")

@@ -19,16 +19,7 @@ from enroll.acme.directory import directory_json
 from enroll.acme.door import Door
 from enroll.acme.fulfilment import certificate_chain, finalize, renewal_information, revoke
 from enroll.acme.jws import Signer, VerifiedRequest
-from enroll.acme.ordering import (
-    CurrentOrder,
-    answer_challenge,
-    current,
-    deactivate_authorization,
-    find_authorization,
-    find_order,
-    new_authorization,
-    new_order,
-)
+from enroll.acme.ordering import answer_challenge, deactivate_authorization, new_authorization, new_order
 from enroll.acme.orders import (
     authorization_json,
     challenge_json,
@@ -39,6 +30,7 @@ from enroll.acme.orders import (
 )
 from enroll.acme.registration import change_key, new_account, update_account
 from enroll.acme.renewalinfo import RETRY_AFTER, renewal_json
+from enroll.acme.standing import CurrentOrder, current, find_authorization, find_order
 from enroll.acme.urls import PATHS
 from enroll.problems import Problem, malformed
 

@@ -16,7 +16,6 @@ _TABLES = (
         common_name TEXT NOT NULL,             -- of every certificate that it leads to
         profile TEXT NOT NULL,
         quota INTEGER NOT NULL,                -- certificates outside the renewal period
-        used INTEGER NOT NULL DEFAULT 0,
         account_id TEXT,                       -- bound once, for good
         generation INTEGER NOT NULL,           -- of the user, when it was made; dead in any later one
         created_at INTEGER NOT NULL,

@@ -35,7 +35,6 @@ class Credential:
     common_name: str
     profile: str
     quota: int
-    used: int
     account_id: str | None
     created_at: int
     bound_at: int | None = None
@@ -69,7 +68,7 @@ def add_credential(db: Db, credential: Credential) -> None:
 
 # One that was made in an earlier generation of its user ended with it: by a reissue or a disabling.
 _CREDENTIAL = (
-    "SELECT kid, user_id, sealed_key, common_name, profile, quota, used, account_id,"
+    "SELECT kid, user_id, sealed_key, common_name, profile, quota, account_id,"
     " acme_credentials.created_at, bound_at,"
     " CASE WHEN acme_credentials.generation = users.generation THEN withdrawn_at"
     " ELSE min(coalesce(withdrawn_at, generation_at), generation_at) END AS withdrawn_at"
@@ -107,15 +106,6 @@ def bind_credential(db: Db, kid: str, account_id: str, at: int) -> bool:
 def withdraw_credential(db: Db, kid: str, at: int) -> bool:
     """Ends a credential; False when unknown or ended already."""
     return _changed(db, f"UPDATE acme_credentials SET withdrawn_at = ? WHERE kid = ? AND {_ALIVE}", at, kid)
-
-
-def use_credential(db: Db, kid: str) -> bool:
-    """Takes one certificate of the quota; False when it is used up or the credential has ended."""
-    return _changed(
-        db,
-        f"UPDATE acme_credentials SET used = used + 1 WHERE kid = ? AND used < quota AND {_ALIVE}",
-        kid,
-    )
 
 
 # -- accounts ------------------------------------------------------------------------------------
@@ -182,15 +172,6 @@ def set_contacts(db: Db, account_id: str, contacts: Sequence[str]) -> bool:
         db,
         "UPDATE acme_accounts SET contacts = ? WHERE id = ? AND status = 'valid'",
         json.dumps(list(contacts)),
-        account_id,
-    )
-
-
-def agree_terms(db: Db, account_id: str, at: int) -> bool:
-    return _changed(
-        db,
-        "UPDATE acme_accounts SET terms_agreed_at = ? WHERE id = ? AND status = 'valid'",
-        at,
         account_id,
     )
 
@@ -277,6 +258,37 @@ def orders_replacing(db: Db, replaces: str) -> list[Order]:
     return [_order(row) for row in rows(db, "SELECT * FROM acme_orders WHERE replaces = ?", [replaces])]
 
 
+def places_of(db: Db, account_id: str, at: int, least: int) -> list[int]:
+    """Until when each place of a credential's quota is taken, in seconds since the epoch.
+
+    A place is taken by an order outside the renewal period while it is open, then by its certificate and by
+    what that is renewed to, whoever renews it, until the last of them ends; and for ``least`` seconds from
+    its issue on, so that nobody makes and revokes them without end.
+    """
+    found = rows(
+        db,
+        "WITH RECURSIVE line AS ("
+        " SELECT request_id, acme_orders.expires_at AS waits_until, serial, issued_at, not_after_at,"
+        " enrollments.ended_at FROM acme_orders JOIN enrollments USING (request_id)"
+        " WHERE account_id = :account AND kind = 'protocol'"
+        " UNION SELECT new.request_id, 0, new.serial, new.issued_at, new.not_after_at, new.ended_at"
+        " FROM line JOIN enrollments AS new ON new.replaces_serial = line.serial AND new.kind = 'renewal'"
+        ") SELECT waits_until, issued_at, not_after_at, ended_at FROM line"
+        # Its place is the renewal's.
+        " WHERE NOT EXISTS (SELECT 1 FROM enrollments AS new WHERE new.replaces_serial = line.serial"
+        " AND new.kind = 'renewal' AND new.issued_at IS NOT NULL)",
+        {"account": account_id},
+    )
+    return [until for until in (_taken_until(row, least) for row in found) if until > at]
+
+
+def _taken_until(row: dict[str, Any], least: int) -> int:
+    if row["issued_at"] is None:
+        return 0 if row["ended_at"] is not None else int(row["waits_until"])
+    ends = row["not_after_at"] + 1 if row["ended_at"] is None else row["ended_at"]
+    return int(max(ends, row["issued_at"] + least))
+
+
 def latest_request(db: Db, account_id: str) -> str | None:
     """The request ID of the newest order of an account that has its certificate."""
     row = _one(
@@ -351,16 +363,19 @@ def valid_authorization(db: Db, account_id: str, identifier: Identifier, until: 
     return None if row is None else _authorization(row)
 
 
-def authorizations_for(db: Db, account_id: str, dns_name: str, at: int) -> list[Authorization]:
-    """An account's valid authorizations for a dNSName (lower case), be it for one order or for all.
+def authorizations_for(db: Db, account_id: str, name: str | None, at: int) -> list[Authorization]:
+    """An account's valid authorizations for a name (lower case), be it for one order or for all; None: for
+    any name of its user.
 
     As it was spelled does not matter: SQLite's lower() knows A-Z only, which is what RFC 4343 folds.
     """
     statement = (
-        "SELECT * FROM acme_authorizations WHERE account_id = ? AND lower(value) = ? AND type = 'dns'"
-        " AND status = 'valid' AND expires_at > ?"
+        "SELECT * FROM acme_authorizations WHERE account_id = :account"
+        " AND (:name IS NULL OR lower(value) = :name) AND type = 'dns' AND status = 'valid'"
+        " AND expires_at > :at"
     )
-    return [_authorization(row) for row in rows(db, statement, [account_id, dns_name, at])]
+    found = rows(db, statement, {"account": account_id, "name": name, "at": at})
+    return [_authorization(row) for row in found]
 
 
 def validate_authorization(db: Db, authorization_id: str, at: int) -> bool:

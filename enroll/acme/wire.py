@@ -24,6 +24,9 @@ MAX_DEPTH = 16
 # RFC 8555 gives no limit; the largest honest string is a CSR of a 4096-bit RSA key, about 2.5 kB.
 MAX_TEXT = 16_384
 
+# Members that hold another document in base64url: the body's own bound is theirs.
+_ENCODED = frozenset({"protected", "payload", "signature", "certificate"})
+
 _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
@@ -59,6 +62,8 @@ def decode_json(data: bytes, name: str) -> Json:
         raise malformed(f"{name} {refused}") from None
     except (ValueError, RecursionError):
         raise malformed(f"{name} is not JSON in UTF-8") from None
+    if len(data) > MAX_TEXT:
+        _check_strings(value, name)
     return value
 
 
@@ -84,11 +89,15 @@ def text(value: Json, name: str) -> str:
     """A string of bounded length without control characters."""
     if not isinstance(value, str):
         raise malformed(f"{name} has to be a string")
-    if len(value) > MAX_TEXT:
-        raise malformed(f"{name} is longer than {MAX_TEXT} characters")
+    _bounded(value, name)
     if _CONTROLS.search(value):
         raise malformed(f"{name} contains control characters")
     return value
+
+
+def _bounded(value: str, name: str) -> None:
+    if len(value) > MAX_TEXT:
+        raise malformed(f"{name} is longer than {MAX_TEXT} characters")
 
 
 def boolean(value: Json, name: str) -> bool:
@@ -130,6 +139,20 @@ def base64url(value: Json, name: str) -> bytes:
     if len(value) > 65_536:
         raise malformed(f"{name} is longer than 65536 characters")
     return decode_base64url(value, name)
+
+
+def _check_strings(value: Json, name: str) -> None:
+    """The bound of ``text`` for every string, known or not, names too; base64url members have the body's."""
+    if isinstance(value, str):
+        _bounded(value, name)
+    elif isinstance(value, list):
+        for one in value:
+            _check_strings(one, name)
+    elif isinstance(value, dict):
+        for member, one in value.items():
+            _bounded(member, name)
+            if member not in _ENCODED or not isinstance(one, str):
+                _check_strings(one, member)
 
 
 class _Refused(ValueError):

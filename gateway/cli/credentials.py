@@ -10,6 +10,7 @@ from rich.console import Console
 from enroll import identifiers
 from enroll.acme import credentials, store
 from enroll.acme.door import PROFILES
+from enroll.acme.ordering import places_taken
 from enroll.refusals import Refusal
 from gateway.cli.frame import Answer, actor, answer, as_typed, house_command, listing, plain
 from gateway.cli.people import USER_ID, known_user
@@ -28,7 +29,7 @@ _EAB = GROUPS["eab"]
     "--quota",
     type=click.IntRange(1, 100_000),
     default=None,
-    help="Certificates outside the renewal period; default: the setting.",
+    help="Certificates outside the renewal period at a time; default: the setting.",
 )
 async def _create(house: House, user_id: str, count: int, profile: str, quota: int | None) -> Answer:
     """Make credentials for a user's automated client. Each key is shown now and never again.
@@ -63,7 +64,8 @@ async def _create(house: House, user_id: str, count: int, profile: str, quota: i
 async def _list(house: House, user_id: str) -> Answer:
     """List a user's credentials, without their keys."""
     known_user(house.office, user_id)
-    found = store.credentials_of(house.office.database.read(), user_id)
+    db, at = house.office.database.read(), house.office.now()
+    found = store.credentials_of(db, user_id)
     columns = {
         "kid": "Key ID",
         "common_name": "Common name",
@@ -73,7 +75,7 @@ async def _list(house: House, user_id: str) -> Answer:
         "bound_at": "Bound",
         "withdrawn_at": "Withdrawn",
     }
-    return listing("credentials", [_record(each) for each in found], columns)
+    return listing("credentials", [_record(each, places_taken(db, each, at)) for each in found], columns)
 
 
 @house_command(_EAB, "withdraw")
@@ -85,13 +87,13 @@ async def _withdraw(house: House, kid: str) -> Answer:
     return answer({"withdrawn": {"kid": kid}}, f"Credential {kid} has ended.")
 
 
-def _record(credential: store.Credential) -> dict[str, Any]:
+def _record(credential: store.Credential, used: int) -> dict[str, Any]:
     return {
         "kid": credential.kid,
         "user_id": credential.user_id,
         "common_name": credential.common_name,
         "profile": credential.profile,
-        "used": credential.used,
+        "used": used,
         "quota": credential.quota,
         "account_id": credential.account_id,
         "created_at": credential.created_at,

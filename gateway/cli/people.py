@@ -310,6 +310,7 @@ _REQUEST_KEYS = (
     "downloads",
     "application_id",
     "replaces_serial",
+    "by_another",
     "revoke_old",
     "created_at",
     "announced_at",

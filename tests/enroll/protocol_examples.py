@@ -103,13 +103,14 @@ def _limits() -> Iterator[tuple[str, str]]:
     settings = Settings()
     yield "body of a request", f"{jws.MAX_BODY:,} bytes (413 beyond)"
     yield "nesting of JSON", f"{wire.MAX_DEPTH} levels"
-    yield "a string in JSON", f"{wire.MAX_TEXT:,} characters"
+    documents = "`protected`, `payload`, `certificate`: the body's"
+    yield "a string in JSON", f"{wire.MAX_TEXT:,} characters ({documents})"
     yield "contacts of an account", str(accounts.MAX_CONTACTS)
     yield "identifiers of an order", str(orders.MAX_IDENTIFIERS)
     yield "unfinished orders of an account", str(ordering.MAX_OPEN_ORDERS)
     yield "accounts that a user's certificates vouch for in a day", str(registration.MAX_BY_CERTIFICATE)
     yield "orders in a page of the list", "100"
-    yield "certificates of a credential outside the renewal period", f"{settings.quota} (its quota)"
+    yield "certificates of a credential outside the renewal period", f"{settings.quota} at a time (its quota)"
     yield "an order waits for its CSR", f"{ordering.ORDER_LIFETIME // 3_600} hours"
     yield "an authorization by credential serves", f"{ordering.AUTHORIZATION_LIFETIME // _DAY} days"
     yield "a nonce is good for", f"{nonces.LIFETIME // 60} minutes"

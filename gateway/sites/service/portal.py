@@ -14,6 +14,7 @@ from enroll.jst import days_left
 from enroll.office import Office
 from enroll.openings import renewable_from
 from enroll.refusals import Refusal
+from enroll.settings import DAY
 from enroll.states import LABELS, State
 from gateway import sessions
 from gateway.context import Gate, Role
@@ -22,6 +23,8 @@ from gateway.sites.service.door import OPEN, Visitor
 from gateway.sites.service.standing import SUSPENDED, Text, Tone, counts, steps
 from gateway.sites.service.words import DONE, SITES
 
+#: How long the portal tells of a renewal by another, in seconds; the letter was sent at once.
+_TOLD_FOR = 30 * DAY
 #: Applied for, and on no PC yet.
 _UNFINISHED = frozenset({State.PROCESSING, State.ISSUED})
 
@@ -66,6 +69,7 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         newer=_newer(mine, visitor.source, at),
         old=[c for c in shown if told and _left_behind(c, visitor.source)],
         flow=steps(visitor.source, visitor.user.created_at, mails.listed(db, user_id)),
+        renewed_by_another=_renewed_by_another(mine, at),
         start=_start(request.app[GATE]),
         open_applications=store.applications(db, state="submitted", user_id=user_id),
     )
@@ -135,6 +139,11 @@ def _certificate(
         record.serial == presented,
         origin.picked_up_at is not None,
     )
+
+
+def _renewed_by_another(mine: Sequence[Enrollment], at: int) -> list[Enrollment]:
+    """Renewals of the last thirty days that another than the certificate's holder asked for."""
+    return [e for e in mine if e.by_another and e.issued_at is not None and at - e.issued_at < _TOLD_FOR]
 
 
 def _start(gate: Gate) -> str:

@@ -355,7 +355,7 @@ async def test_orders_are_listed_in_pages(site: Site) -> None:
 
 async def test_unfinished_orders_are_limited(site: Site) -> None:
     """RFC 8555 section 6.6: too many open orders are 429 with Retry-After and a help link."""
-    client = await site.enrolled()
+    client = await site.enrolled(quota=300)
     for _ in range(200):
         assert (await client.order()).status == 201
     limited = await client.order()
@@ -367,13 +367,19 @@ async def test_unfinished_orders_are_limited(site: Site) -> None:
 
 
 async def test_quota(site: Site) -> None:
-    """Outside the renewal period a credential leads to as many certificates as its quota says."""
+    """Outside the renewal period a credential leads to as many certificates as its quota says; an open order
+    has its place, so that it is never too late for its CSR."""
     client = await site.enrolled(quota=2)
     open_order = await client.order()
     await client.certificate()
-    await client.certificate()
+    again = await client.order()
+    assert (again.status, again.headers["Location"]) == (201, open_order.headers["Location"])
+    refused = await client.order("k123456780002", FQDN)
+    assert refused.problem == (429, "rateLimited")
+    assert refused.headers["Retry-After"] == "86400"
+    assert "a place is free from 2026.11.23" in refused.json["detail"]
+    assert (await client.finalize(open_order)).json["status"] == "valid"
     assert (await client.order()).problem == (429, "rateLimited")
-    assert (await client.finalize(open_order)).problem == (429, "rateLimited")
 
 
 async def test_expired_orders(site: Site) -> None:
@@ -828,7 +834,19 @@ async def test_the_last_second_of_the_renewal_period(site: Site, renewal: Site) 
     clock_of(site.office).advance(seconds=1)
     refused = await account.post(urls[1], {})
     assert (refused.problem, "has expired" in refused.json["detail"]) == ((403, "unauthorized"), True)
-    assert (await client.order(FQDN.upper())).problem == (429, "rateLimited")
+    assert (await account.post(orders[0].headers["Location"])).json["status"] == "invalid"
+    # What has ended takes no place of the quota: an account with credentials goes on by itself.
+    further = await client.order()
+    assert further.json["status"] == "ready"
+    assert enroll.store.enrollments_of(site.office.database.read(), USER)[0].kind == "protocol"
+
+
+def _presented(site: Site) -> bytes:
+    assert site.peer is not None
+    record = ca.store.find_by_fingerprint(site.office.database.read(), site.peer.fingerprint)
+    assert record is not None
+    assert record.der is not None
+    return record.der
 
 
 async def test_one_renewal_per_certificate(renewal: Site) -> None:
@@ -845,10 +863,14 @@ async def test_one_renewal_per_certificate(renewal: Site) -> None:
     assert (await client.finalize(orders[1])).json["status"] == "valid"
     assert (await client.post(challenges[2], {})).problem == (409, "alreadyReplaced")
     assert (await client.post(challenges[2])).json["status"] == "pending"
+    assert (await client.post(orders[2].headers["Location"])).json["status"] == "invalid"
+    for asked in ({}, {"replaces": cert_id(x509.load_der_x509_certificate(_presented(renewal)))}):
+        assert (await client.order(**asked)).problem == (409, "alreadyReplaced")
 
 
 async def test_replaces_names_the_presented_certificate(site: Site, renewal: Site) -> None:
-    """RFC 9773 section 5: the presented certificate is replaced, once at a time, and no other one."""
+    """RFC 9773 section 5: the presented certificate is replaced, and no other one. An order that is open has
+    replaced nothing: neither a second one nor the other door is held up by it."""
     victim = await site.enrolled()
     other = await victim.certificate()
     client = Client(renewal)
@@ -856,16 +878,18 @@ async def test_replaces_names_the_presented_certificate(site: Site, renewal: Sit
     for named in (cert_id(other), "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE", "x"):
         assert (await client.order(replaces=named)).problem == (400, "malformed")
     clock_of(site.office).advance(days=61)
-    assert (await victim.order(replaces=cert_id(other))).status == 201
+    theirs = await victim.order(replaces=cert_id(other))
     renewal.peer = peer_of(site.office, other)
+    assert (await client.order(replaces=cert_id(other))).status == 201
+    assert (await victim.post(theirs.headers["Location"])).json["status"] == "ready"
+    await victim.finalize(theirs)
     assert (await client.order(replaces=cert_id(other))).problem == (409, "alreadyReplaced")
     presented = await (await site.enrolled()).certificate()
     renewal.peer = peer_of(site.office, presented)
     order = await client.order(replaces=cert_id(presented))
     assert (order.status, order.json["replaces"]) == (201, cert_id(presented))
-    assert (await client.order(replaces=cert_id(presented))).problem == (409, "alreadyReplaced")
-    await client.post(order.json["authorizations"][0], {"status": "deactivated"})
-    assert (await client.order(replaces=cert_id(presented))).status == 201
+    second = await client.order(replaces=cert_id(presented))
+    assert (second.status, second.json["replaces"]) == (201, cert_id(presented))
 
 
 async def test_any_body_gets_a_problem(site: Site) -> None:

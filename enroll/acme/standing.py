@@ -1,0 +1,119 @@
+"""How orders and authorizations stand now: looked up, and judged by what they rest on (RFC 8555 7.1.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlite_utils
+
+import ca.store
+import enroll.store
+from ca.certificates import serial_hex
+from enroll.acme import store
+from enroll.acme.accounts import Account
+from enroll.acme.orders import Authorization, Order, authorization_status, order_status
+from enroll.acme.renewalinfo import CertId
+from enroll.enrollment import Enrollment, overdue
+from enroll.problems import Problem, malformed
+from enroll.states import WAITING
+
+Db = sqlite_utils.Database
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentOrder:
+    """An order with the enrollment behind it and the status that follows from both."""
+
+    order: Order
+    enrollment: Enrollment | None
+    status: str
+
+
+def find_order(db: Db, account: Account, order_id: str, at: int) -> CurrentOrder:
+    """An order of the account. Somebody else's answers like none (RFC 8555 section 10.5)."""
+    order = store.order(db, order_id)
+    if order is None or order.account_id != account.id:
+        raise malformed("there is no such order", status=404)
+    return current(db, order, at)
+
+
+def current(db: Db, order: Order, at: int) -> CurrentOrder:
+    """The order with its status now."""
+    enrollment = None if order.request_id is None else enroll.store.enrollment(db, order.request_id)
+    statuses: Sequence[str] = ("valid",)
+    if enrollment is None or enrollment.state in WAITING:
+        if _baseless(db, order, enrollment, at):
+            statuses = ("invalid",)
+        elif enrollment is None and at < order.expires_at:
+            found = (store.authorization(db, one) for one in order.authorization_ids)
+            statuses = ["invalid" if one is None else authorization_status(one, at) for one in found]
+    return CurrentOrder(order, enrollment, order_status(order, enrollment, statuses, at))
+
+
+def _baseless(db: Db, order: Order, enrollment: Enrollment | None, at: int) -> bool:
+    """Whether what an order without certificate rests on has ended for good: section 7.1.6, invalid.
+
+    That is its credential, or the certificate that it follows: revoked, or replaced by another order or
+    door. What is suspended may come back, and the order with it.
+    """
+    if order.source_serial is None and not _credential_lives(db, order.account_id):
+        return True
+    if enrollment is not None and overdue(enrollment, at):
+        return True
+    serial = order.source_serial or (None if enrollment is None else enrollment.replaces_serial)
+    source = None if serial is None else ca.store.find_by_serial(db, serial)
+    if source is None:
+        return False
+    return source.status == "revoked" or enroll.store.successor_of(db, source.serial) is not None
+
+
+def _credential_lives(db: Db, account_id: str) -> bool:
+    account = store.account(db, account_id)
+    credential = None if account is None else store.credential(db, account.kid or "")
+    return credential is not None and credential.withdrawn_at is None
+
+
+def order_of_certificate(db: Db, record: ca.store.CertificateRecord, at: int) -> Order | None:
+    """The order that got a certificate. One that had run out when the pages used its request did not."""
+    order = store.order_of_request(db, record.order_id or "")
+    return order if order is not None and current(db, order, at).status == "valid" else None
+
+
+def find_authorization(db: Db, account: Account, authorization_id: str) -> Authorization:
+    """An authorization of the account. Somebody else's answers like none."""
+    found = store.authorization(db, authorization_id)
+    if found is None or found.account_id != account.id:
+        raise malformed("there is no such authorization", status=404)
+    return found
+
+
+def may_speak_for(db: Db, account: Account, name: str | None, at: int) -> bool:
+    """Whether a valid authorization of the account covers a name (None: any name of its user, which all mean
+    the same identity), and what it rests on has not ended."""
+    found = store.authorizations_for(db, account.id, name, at)
+    return any(_stands(db, account, one) for one in found)
+
+
+def _stands(db: Db, account: Account, authorization: Authorization) -> bool:
+    if authorization.order_id is None:
+        return _credential_lives(db, account.id)
+    order = store.order(db, authorization.order_id)
+    source = None if order is None else ca.store.find_by_serial(db, order.source_serial or "")
+    return source is not None and source.status == "issued"
+
+
+def named_certificate(db: Db, cert_id: CertId) -> ca.store.CertificateRecord | None:
+    """The certificate that RFC 9773's identifier names, if it is one of ours."""
+    record = ca.store.find_by_serial(db, serial_hex(cert_id.serial))
+    if record is None or record.issuer_id != cert_id.key_identifier.hex() or record.der is None:
+        return None
+    return record
+
+
+def credential_of(db: Db, account: Account) -> store.Credential:
+    """The credential that vouches for an account; ``unauthorized`` once it has ended."""
+    credential = None if account.kid is None else store.credential(db, account.kid)
+    if credential is None or credential.withdrawn_at is not None:
+        raise Problem("unauthorized", "the account has no valid external account; use the renewal site")
+    return credential

@@ -1,0 +1,31 @@
+"""Who is told when a certificate is renewed by another than its holder: its user, the portal, the trail.
+
+Whoever holds a certificate's key can renew it, as the owner can. There is one renewal, so the owner who comes
+second learns that he is late; who was first he learns here, whether he comes or not.
+"""
+
+from __future__ import annotations
+
+import sqlite_utils
+
+from enroll import letters, store
+from enroll.enrollment import Enrollment
+from enroll.office import Office
+
+
+def on_a_page(db: sqlite_utils.Database, renewal: Enrollment) -> bool:
+    """Whether a renewal on the pages is by another than the holder: the one to renew came by the protocol."""
+    source = store.enrollment_of(db, renewal.replaces_serial or "")
+    return source is not None and source.door == "protocol"
+
+
+def tell(db: sqlite_utils.Database, office: Office, issued: Enrollment, at: int, *, actor: str) -> None:
+    """Inside the transaction of an issue: nothing, unless it was asked for by another."""
+    source = store.enrollment_of(db, issued.replaces_serial or "")
+    user = store.user(db, issued.user_id)
+    if not issued.by_another or source is None or user is None:
+        return
+    store.audit(
+        db, at, actor, "certificate.renewed-by-another", source.serial or "", request_id=issued.request_id
+    )
+    letters.renewed_by_another(db, office, user, issued, at)
