@@ -5,6 +5,7 @@ from __future__ import annotations
 from conformance.case import Case
 from conformance.cases import (
     account,
+    agreed,
     audit,
     authorization,
     binding,
@@ -37,6 +38,7 @@ CASES: tuple[Case, ...] = (
     *nonce.CASES,
     *hostile.CASES,
     *account.CASES,
+    *agreed.CASES,
     *binding.CASES,
     *order.CASES,
     *authorization.CASES,

@@ -223,12 +223,51 @@ async def reflected_beside_open(world: World) -> None:
     "replaces.again",
     "RFC 9773 5",
     MUST,
-    "a certificate that an order replaces already is 409 alreadyReplaced",
+    "a certificate that was replaced by an order is refused as 409 alreadyReplaced, if it is refused",
 )
 async def again(world: World) -> None:
-    old, _ = await _replacement(world)
-    answer = await acts.new_order(world, old.order.account, replaces=pki.ari_id(old.leaf))
-    expect(answer, problem(409, "alreadyReplaced"))
+    await world.resource("renewalInfo")
+    old = await acts.issue(world, await acts.fresh_order(world))
+    owner, identifier = old.order.account, pki.ari_id(old.leaf)
+    await acts.issue(world, await acts.fresh_order(world, owner, replaces=identifier))
+    answer = await acts.new_order(world, owner, replaces=identifier)
+    if answer.status != 201:
+        expect(answer, problem(409, "alreadyReplaced"))
+
+
+@case(
+    CASES,
+    "replaces.again-refused",
+    "RFC 9773 5",
+    SHOULD,
+    "a certificate that was replaced by an order that is not invalid is refused",
+)
+async def again_refused(world: World) -> None:
+    await world.resource("renewalInfo")
+    old = await acts.issue(world, await acts.fresh_order(world))
+    owner, identifier = old.order.account, pki.ari_id(old.leaf)
+    await acts.issue(world, await acts.fresh_order(world, owner, replaces=identifier))
+    expect(await acts.new_order(world, owner, replaces=identifier), problem(409, "alreadyReplaced"))
+
+
+@case(
+    CASES,
+    "replaces.again-open",
+    "RFC 9773 5",
+    SHOULD,
+    "of two orders that replace one certificate one is not invalid: the second is 409, or the first, or ends it",
+)
+async def again_open(world: World) -> None:
+    old, order = await _replacement(world)
+    answer = await acts.new_order(world, order.account, replaces=pki.ari_id(old.leaf))
+    if answer.status == 409:
+        expect(answer, problem(409, "alreadyReplaced"))
+        return
+    second = acts.ordered(answer, order.account)
+    ended = (await acts.reload(world, order)).status == "invalid"
+    if ended and second.url != order.url:
+        world.forget("replacement")
+    require(ended or second.url == order.url, "both orders for one certificate are open")
 
 
 @case(
@@ -269,7 +308,7 @@ async def freed(world: World) -> None:
     "replaces.race",
     "RFC 9773 5",
     SHOULD,
-    "of four orders at once that replace one certificate one is accepted",
+    "of four orders at once that replace one certificate one is open in the end",
 )
 async def race(world: World) -> None:
     await world.resource("renewalInfo")
@@ -282,8 +321,10 @@ async def race(world: World) -> None:
     for answer in answers:
         if answer.status != 201:
             expect(answer, problem(409, "alreadyReplaced"))
-    won = sum(answer.status == 201 for answer in answers)
-    require(won == 1, f"{won} of 4 were accepted")
+    made = [acts.ordered(answer, old.order.account) for answer in answers if answer.status == 201]
+    each = {order.url: order for order in made}.values()
+    won = sum([(await acts.reload(world, order)).status != "invalid" for order in each])
+    require(won == 1, f"{won} of 4 are open")
 
 
 @case(
