@@ -171,10 +171,11 @@ def _request_for(
         return candidate if candidate.kind == "renewal" else _following(db, candidate, follows)
     taken = _places(db, credential, at)
     if len(taken) >= credential.quota:
-        for open_one in store.open_orders(db, credential.account_id or "", at):
-            # A client that lost its order gets it back, where there is no place for a second one.
-            if _stands_in(open_one, credential, asked) and current(db, open_one, at).status == "ready":
-                return open_one
+        waiting = store.open_orders(db, credential.account_id or "", at)
+        only = waiting[0] if len(waiting) == 1 else None
+        # A client that lost its only order gets it back, where there is no place for a second one.
+        if only and _stands_in(only, credential, asked) and current(db, only, at).status == "ready":
+            return only
         raise _used_up(door, source, min(taken), at)
     return draw_request(
         db,
@@ -298,12 +299,12 @@ def _order_by_certificate(
     def make(db: Db, door: Door, account: Account, asked: NewOrder) -> CurrentOrder:
         at = door.office.now()
         source = _presented(db, account, peer)
-        # Every order of this door is for the renewal of what is presented, with ``replaces`` or without.
-        if enroll.store.successor_of(db, source.serial or "") is not None:
-            raise already_replaced()
         granted = entitlement(door, active_user(db, account.user_id), source.profile)
         profile = _checked(db, door, account, asked, granted, at)
         _check_replaces_presented(db, door, asked.replaces, source)
+        # Every order of this door is for the renewal of what is presented, with ``replaces`` or without.
+        if enroll.store.successor_of(db, source.serial or "") is not None:
+            raise already_replaced()
         order_id, expires_at = store.new_id(at), at + ORDER_LIFETIME
         authorizations = [
             _authorization(account, name, "pending", at, expires_at, order_id)
