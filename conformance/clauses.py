@@ -253,6 +253,9 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
     ("profiles.chosen", "", "shown"),
     ("profiles.default-shown", "", "recommended"),
     # What our protocol promises.
+    ("account.contacts-many", PROTOCOL, "contacts"),
+    ("json.string-bound-of-unknown", PROTOCOL, "every string"),
+    ("replaces.same-in-capitals", PROTOCOL, "second order"),
     ("authz.vendor-challenge authz.unclaimed-methods", PROTOCOL, "vendor"),
     ("authz.deactivated-then-new order.ready-at-once", PROTOCOL, "ready at once"),
     ("new-authz.valid-at-once", PROTOCOL, "newAuthz"),

@@ -198,17 +198,6 @@ async def response(world: World) -> None:
         expect(asked.response, status(200), linked("up", asked.authorization_url))
 
 
-@case(CASES, "renewal.issues", CLAUSE, OURS, "after the response the order is ready and issues for a new key")
-async def issues(world: World) -> None:
-    site, asked = await bearer(world), await _asked(world)
-    if _outside_window(asked.response):
-        raise Skipped(f"outside the renewal window: {asked.response.object().get('detail')}")
-    order = await acts.settle(site, asked.order, {"pending"})
-    require(order.status == "ready", f"the order is {order.status!r}")
-    done = await acts.issue(site, order)
-    require(pki.same_key(done.leaf, done.private), "the certificate is for another key")
-
-
 @case(
     CASES,
     "renewal.refused-stays-pending",
@@ -315,3 +304,15 @@ async def foreign_account(world: World) -> None:
         other, await site.resource("newOrder"), {"identifiers": list(other.credential.identifiers)}
     )
     expect(answer, problem({400, 401, 403}))
+
+
+# Last: what has been replaced is good for no further order.
+@case(CASES, "renewal.issues", CLAUSE, OURS, "after the response the order is ready and issues for a new key")
+async def issues(world: World) -> None:
+    site, asked = await bearer(world), await _asked(world)
+    if _outside_window(asked.response):
+        raise Skipped(f"outside the renewal window: {asked.response.object().get('detail')}")
+    order = await acts.settle(site, asked.order, {"pending"})
+    require(order.status == "ready", f"the order is {order.status!r}")
+    done = await acts.issue(site, order)
+    require(pki.same_key(done.leaf, done.private), "the certificate is for another key")

@@ -255,7 +255,7 @@ async def again_refused(world: World) -> None:
     "replaces.again-open",
     "RFC 9773 5",
     SHOULD,
-    "of two orders that replace one certificate one is not invalid: the second is 409, or the first, or ends it",
+    "of two orders that replace one certificate one is open: the second is refused, or the first, or ends it",
 )
 async def again_open(world: World) -> None:
     old, order = await _replacement(world)
