@@ -25,7 +25,7 @@ from enroll.office import Office
 from enroll.people import Admission, Person, add_organisation, add_user
 from enroll.schema import migrations as enroll_migrations
 from enroll.settings import Settings
-from gateway.schema import migrations as gateway_migrations
+from gateway.web.schema import migrations as gateway_migrations
 
 #: 2026-11-22 03:00 UTC, noon in Japan.
 START = 1_795_316_400

@@ -32,8 +32,8 @@ CORES = (
     "ca/profiles.py",
     "ca/revocation.py",
     "ca/timekeeping.py",
-    "gateway/hours.py",
-    "gateway/words.py",
+    "gateway/web/hours.py",
+    "gateway/web/words.py",
     "gateway/proxy/heads.py",
     "gateway/proxy/rules.py",
 )
@@ -50,11 +50,11 @@ NOT_IN_A_CORE = {
 }
 #: Library -> the only files that may know it.
 HOMES = {
-    "OpenSSL": ("ca/trust.py", "gateway/tls.py"),
+    "OpenSSL": ("ca/trust.py", "gateway/edge/tls.py"),
     "asn1crypto": ("ca/",),
     "aiosmtplib": ("enroll/mail/smtp.py",),
-    "jpholiday": ("gateway/hours.py",),
-    "httptools": ("gateway/front.py", "gateway/proxy/exchange.py"),
+    "jpholiday": ("gateway/web/hours.py",),
+    "httptools": ("gateway/wire/front.py", "gateway/proxy/exchange.py"),
 }
 
 

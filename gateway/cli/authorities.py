@@ -23,7 +23,7 @@ from gateway.cli.frame import (
     passphrase_from,
 )
 from gateway.cli.root import GROUPS
-from gateway.house import House, opened_house
+from gateway.serving.deployment import House, opened_house
 
 _CA = GROUPS["ca"]
 

@@ -23,7 +23,7 @@ from gateway.cli import registers
 from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
-from gateway.house import House
+from gateway.serving.deployment import House
 
 _CERT = GROUPS["cert"]
 _OFFERED = [row.name for row in REASONS.values() if row.by_operator]

@@ -8,7 +8,7 @@ from enroll import store, timekeeping
 from enroll.timekeeping import CONFIRM, Judgement
 from gateway.cli.frame import Answer, actor, detail, house_command
 from gateway.cli.root import GROUPS
-from gateway.house import House
+from gateway.serving.deployment import House
 
 _CLOCK = GROUPS["clock"]
 

@@ -26,14 +26,15 @@ from enroll.mail import queue
 from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
-from gateway.assembly import gate_of, sites_of
 from gateway.cli import standing
 from gateway.cli.finding import Finding, State
-from gateway.house import House, configured_hosts, server_certificate
-from gateway.proxy import mount
+from gateway.edge.tls import SiteTable, build_entry
 from gateway.proxy.upstream import Address, cause_of
-from gateway.running import descriptors, journal, places
-from gateway.tls import SiteTable, build_entry
+from gateway.running import journal, places
+from gateway.serving import descriptors
+from gateway.serving import upstream as mount
+from gateway.serving.assembly import gate_of, sites_of
+from gateway.serving.deployment import House, configured_hosts, server_certificate
 
 _SERVER_DAYS = 14
 # A certificate for people lives three years: an issuer with less left shortens them.

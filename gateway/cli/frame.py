@@ -24,7 +24,7 @@ from ca.sealing import forget, read_passphrase
 from enroll.jst import shown
 from gateway.cli.failures import Failure, failure_of
 from gateway.cli.output import OutputLost, ReaderLeft, clean, console_for, write_answer, write_table
-from gateway.house import opened_house
+from gateway.serving.deployment import opened_house
 
 DATA_VARIABLE = "SEKISHO_DATA"
 PASSPHRASE_VARIABLE = "SEKISHO_PASSPHRASE"

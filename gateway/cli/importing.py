@@ -26,7 +26,7 @@ from gateway.cli.csvfile import Row, Shape, Table, chunks, failures_file, read_t
 from gateway.cli.failures import failure_of
 from gateway.cli.frame import Answer, actor, house_command, listing, plain
 from gateway.cli.root import GROUPS
-from gateway.house import House
+from gateway.serving.deployment import House
 
 USERS = Shape(
     columns={

@@ -22,7 +22,7 @@ from enroll.scheduler import notify
 from gateway.cli.frame import Answer, actor, answer, cell, detail, house_command, listing, plain
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
-from gateway.house import House
+from gateway.serving.deployment import House
 
 _MAIL = GROUPS["mail"]
 

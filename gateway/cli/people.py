@@ -21,12 +21,12 @@ from enroll.jst import shown
 from enroll.office import Office
 from enroll.people import Person, add_organisation, add_user, disable_user, enable_user
 from enroll.refusals import Refusal
-from gateway import sessions
 from gateway.cli import registers
 from gateway.cli.frame import Answer, actor, answer, as_typed, detail, house_command, listing
 from gateway.cli.registers import narrowed, of_organisation, wanted
 from gateway.cli.root import GROUPS
-from gateway.house import House
+from gateway.serving.deployment import House
+from gateway.web import sessions
 
 _ORG, _USER = GROUPS["org"], GROUPS["user"]
 

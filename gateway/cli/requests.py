@@ -19,7 +19,7 @@ from enroll.states import LABELS
 from gateway.cli.frame import Answer, actor, answer, as_typed, detail, house_command, listing, plain
 from gateway.cli.people import USER_ID, known_user, of_user, request_record
 from gateway.cli.root import GROUPS
-from gateway.house import House
+from gateway.serving.deployment import House
 
 _APPLICATION, _REQUEST = GROUPS["application"], GROUPS["request"]
 

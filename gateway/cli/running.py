@@ -34,7 +34,7 @@ from gateway.cli.trail import trail
 def _serve(data: Path, passphrase_file: Path | None, workers: int) -> Answer:
     """Run the gateway until SIGTERM or Ctrl-C; a second one does not wait for requests that run."""
     # The server and its sites are imported by the commands that need them: the others start faster.
-    from gateway.server import serve
+    from gateway.serving.server import serve
 
     read_marker(data)
     serve(data, passphrase_from(passphrase_file), workers)
@@ -48,7 +48,7 @@ def _reload(data: Path, timeout: float) -> Answer:
 
     If anything is wrong with them it goes on as before, and this says what.
     """
-    from gateway.running.reloading import ask_for_reload
+    from gateway.serving.reloading import ask_for_reload
 
     # Before it is done: what cannot be recorded is not done either.
     with trail(data) as record:

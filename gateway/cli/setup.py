@@ -29,8 +29,8 @@ from gateway.cli.frame import (
 )
 from gateway.cli.root import GROUPS, root
 from gateway.cli.trail import trail
-from gateway.config import FILE_NAME, Config, Sites, parse_config, toml_of
-from gateway.house import House
+from gateway.serving.config import FILE_NAME, Config, Sites, parse_config, toml_of
+from gateway.serving.deployment import House
 
 _NEW_VARIABLE, _NEW_FILE = "SEKISHO_NEW_PASSPHRASE", "--new-passphrase-file"
 _NAMES = datadir.Names()

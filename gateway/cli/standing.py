@@ -15,10 +15,10 @@ from ca.authority import Issuer
 from enroll import mails, timekeeping
 from enroll.jst import days_left, shown, shown_day
 from gateway.cli.finding import Finding
-from gateway.config import Config
-from gateway.house import DATABASE, House, configured_hosts
 from gateway.running import places
-from gateway.running.figures import ROOM
+from gateway.serving.config import Config
+from gateway.serving.deployment import DATABASE, House, configured_hosts
+from gateway.serving.figures import ROOM
 
 # A year and a month: whoever renews a root or an issuing CA plans it.
 _ROOT_DAYS = 400

@@ -11,7 +11,7 @@ from ca.database import Database
 from ca.datadir import read_marker
 from enroll import store
 from gateway.cli.frame import actor
-from gateway.house import DATABASE, clock_of, migrations
+from gateway.serving.deployment import DATABASE, clock_of, migrations
 
 
 @contextmanager

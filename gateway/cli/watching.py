@@ -9,11 +9,11 @@ import sqlite_utils
 
 from enroll import identifiers, listings, store
 from enroll.refusals import Refusal
-from gateway import references, sessions
 from gateway.cli.frame import Answer, actor, answer, as_typed, detail, house_command, listing
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
-from gateway.house import House
+from gateway.serving.deployment import House
+from gateway.web import references, sessions
 
 
 @house_command(GROUPS["audit"], "show")

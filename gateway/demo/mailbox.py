@@ -15,11 +15,11 @@ from enroll.enrollment import Enrollment
 from enroll.jst import days_before, days_left
 from enroll.refusals import Refusal
 from enroll.settings import DAY, Settings
-from gateway import pages
-from gateway.context import Gate, Role
 from gateway.demo import letters
 from gateway.demo.people import settle
-from gateway.house import House
+from gateway.serving.deployment import House
+from gateway.web import pages
+from gateway.web.context import Gate, Role
 
 _LINK = re.compile(r"https://[^\s<>\"']+")
 _MORNING = 9 * 3_600

@@ -21,7 +21,7 @@ from enroll.people import Person, add_organisation, add_user
 from enroll.settings import DAY
 from enroll.transitions import end_certificate
 from gateway.demo.letters import delivered
-from gateway.house import House
+from gateway.serving.deployment import House
 
 State = Literal["new", "active", "expiring", "expired", "revoked"]
 

@@ -22,20 +22,20 @@ from ca import datadir
 from ca.clock import OffsetClock, SystemClock
 from ca.errors import ConfigError
 from ca.files import read_file, write_private
-from gateway.assembly import hosts_by_role
-from gateway.config import FILE_NAME, Behind, Config, Listen, Log, origin, toml_of
-from gateway.context import Role
 from gateway.demo.mailbox import application as mailbox
 from gateway.demo.people import LONGEST_PAST, DemoUser, populate
 from gateway.demo.upstream import application as example
 from gateway.demo.words import banner
-from gateway.house import CLOCK, DEMO_MARKER, House, is_demo, open_house
-from gateway.identity import jwks
-from gateway.protocol import directory_url
-from gateway.proxy.mount import assertion_keys
-from gateway.rates import Rates
-from gateway.running import descriptors
-from gateway.server import run, start_log, stop_signals
+from gateway.proxy.identity import jwks
+from gateway.serving import descriptors
+from gateway.serving.assembly import hosts_by_role
+from gateway.serving.config import FILE_NAME, Behind, Config, Listen, Log, origin, toml_of
+from gateway.serving.deployment import CLOCK, DEMO_MARKER, House, is_demo, open_house
+from gateway.serving.rates import Rates
+from gateway.serving.server import run, start_log, stop_signals
+from gateway.serving.upstream import assertion_keys
+from gateway.sites.acme import directory_url
+from gateway.web.context import Role
 
 #: Loopback and nothing else: the demo's passwords are printed and its mails are public.
 _HOST = "127.0.0.1"

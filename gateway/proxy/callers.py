@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from enroll.office import Office
-from gateway.identity import Caller
-from gateway.request import Request
+from gateway.proxy.identity import Caller
+from gateway.wire.request import Request
 
 #: What a request says of its caller, as text: two that say the same have the same caller.
 Key = Callable[[Request], str]

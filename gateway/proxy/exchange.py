@@ -13,10 +13,10 @@ from typing import NamedTuple, cast
 
 import httptools
 
-from gateway.fields import RawHeaders
 from gateway.proxy import heads
 from gateway.proxy.heads import Fields
-from gateway.reply import WITHOUT_CONTENT
+from gateway.wire.fields import RawHeaders
+from gateway.wire.reply import WITHOUT_CONTENT
 
 # Bytes of an answer held for a client that reads more slowly; then the upstream waits as well.
 _HIGH = 262_144

@@ -11,9 +11,9 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import NamedTuple
 
-from gateway.cookies import ABSENT, Ours, Reading
-from gateway.fields import RawHeaders
 from gateway.proxy import addresses, products
+from gateway.wire.cookies import ABSENT, Ours, Reading
+from gateway.wire.fields import RawHeaders
 
 Noted = dict[bytes, list[bytes]]
 

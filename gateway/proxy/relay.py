@@ -17,20 +17,20 @@ from typing import Protocol, TypeVar
 from aiohttp import web
 
 from ca.trust import VerifiedPeer
-from gateway import cookies, http
-from gateway.crossing import SAFE, foreign
-from gateway.identity import Caller, Identity, header_lines
-from gateway.ownpaths import first_segment
 from gateway.proxy import heads, products
 from gateway.proxy.addresses import FIELDS, Addresses
 from gateway.proxy.exchange import Head, UpstreamConnection, UpstreamFault
 from gateway.proxy.heads import Malformed
+from gateway.proxy.identity import Caller, Identity, header_lines
 from gateway.proxy.rules import LOGIN_ONLY, Access, Rules, access
 from gateway.proxy.tunnel import tunnel
 from gateway.proxy.upstream import Pool
 from gateway.proxy.waiting import PathWaits
-from gateway.reply import WITHOUT_CONTENT, http_date
-from gateway.request import BodyCut, Request
+from gateway.wire import cookies, http
+from gateway.wire.crossing import SAFE, foreign
+from gateway.wire.ownpaths import first_segment
+from gateway.wire.reply import WITHOUT_CONTENT, http_date
+from gateway.wire.request import BodyCut, Request
 
 #: The page for a status and the stable word for why.
 Fail = Callable[[web.BaseRequest, int, str], Awaitable[web.StreamResponse]]

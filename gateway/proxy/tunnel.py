@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gateway.front import Front
 from gateway.proxy.exchange import UpstreamConnection, UpstreamFault
+from gateway.wire.front import Front
 
 
 async def tunnel(

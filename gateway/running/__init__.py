@@ -1,1 +1,1 @@
-"""What a gateway needs while it runs: workers, reload, logs, metrics. Imported by `gateway.server` alone."""
+"""What a gateway needs while it runs: workers, signals, locks, logs, metrics."""

@@ -13,7 +13,7 @@ class Pulse:
     """Each worker's last moment (monotonic seconds). Made before the workers are forked."""
 
     def __init__(self, count: int) -> None:
-        # 0.0: not heard of since its birth. Anonymous and shared, as the ledger of `gateway.rates`.
+        # 0.0: not heard of since its birth. Anonymous and shared, as the ledger of `gateway.serving.rates`.
         self._beats = memoryview(mmap.mmap(-1, count * 8)).cast("d")
         # How often each ended as soon as it was started, one time after the other.
         self._failures = memoryview(mmap.mmap(-1, count * 4)).cast("I")

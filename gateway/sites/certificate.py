@@ -19,12 +19,12 @@ from enroll import identifiers, issuance, store
 from enroll.enrollment import Enrollment, fetchable
 from enroll.office import Office, token_hash
 from enroll.refusals import Refusal
-from gateway import pages, sessions
-from gateway.browsers import browser_of
-from gateway.crossing import linked_elsewhere
-from gateway.fields import values_of
-from gateway.sessions import Session
-from gateway.words import REFUSALS, Words
+from gateway.web import pages, sessions
+from gateway.web.browsers import browser_of
+from gateway.web.sessions import Session
+from gateway.web.words import REFUSALS, Words
+from gateway.wire.crossing import linked_elsewhere
+from gateway.wire.fields import values_of
 
 _FORMATS = ("standard", "compatible")
 _TICKET_PURPOSE = "session ticket"

@@ -24,8 +24,8 @@ from typing import Any
 from ca import datadir
 from ca.crls import frame_of
 from ca.listfiles import draft, folder_of
-from gateway.config import FILE_NAME
-from gateway.house import DATABASE
+from gateway.serving.config import FILE_NAME
+from gateway.serving.deployment import DATABASE
 from tests.bench.tls_bench import free_port
 from tests.cli.processes import change, get_plain, pem_of, process, tls, until
 from tests.started import forked

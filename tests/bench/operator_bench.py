@@ -19,8 +19,8 @@ from typing import Any
 from ca import datadir
 from ca.database import Database
 from enroll.sameness import mail_key, name_key
-from gateway.config import FILE_NAME, Config, toml_of
-from gateway.house import DATABASE, migrations
+from gateway.serving.config import FILE_NAME, Config, toml_of
+from gateway.serving.deployment import DATABASE, migrations
 from tests.offices import CHEAP, PASSPHRASE, POLICY_NUMBER, START
 
 _YEAR = 365 * 86_400

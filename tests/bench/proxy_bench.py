@@ -290,13 +290,13 @@ async def _serve(folder: Path, upstream: int, sink_port: int) -> None:
     from ca.clock import SystemClock
     from ca.revocation import RevocationStatus
     from ca.trust import TrustAnchors
-    from gateway.identity import Identity, KeySet, rotated
-    from gateway.listener import Listener
+    from gateway.edge.listener import Listener
+    from gateway.edge.tls import ClientCertificate, ServerCertificate, Site
+    from gateway.proxy.identity import Identity, KeySet, rotated
     from gateway.proxy.relay import Proxied, Relay, explained
     from gateway.proxy.rules import rules_of
     from gateway.proxy.upstream import Pool, Upstream, parse_addresses
-    from gateway.request import Request
-    from gateway.tls import ClientCertificate, ServerCertificate, Site
+    from gateway.wire.request import Request
 
     clock = SystemClock()
     identity = Identity(rotated(KeySet(()), clock.seconds()), "https://localhost", "https://localhost")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from gateway.config import FILE_NAME
+from gateway.serving.config import FILE_NAME
 from tests.bench.proxy_bench import _COMMON, _UPSTREAM, nginx, nginx_gate, tls
 from tests.bench.tls_bench import cpu, free_port, write_pki
 from tests.cli.processes import change, pem_of, process, until

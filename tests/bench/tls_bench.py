@@ -241,9 +241,9 @@ def serve(folder: Path, loop: str, kind: str) -> None:
     from ca.clock import SystemClock
     from ca.revocation import RevocationStatus
     from ca.trust import TrustAnchors
-    from gateway.listener import Listener
-    from gateway.reply import Reply
-    from gateway.tls import ClientCertificate, ServerCertificate, Site
+    from gateway.edge.listener import Listener
+    from gateway.edge.tls import ClientCertificate, ServerCertificate, Site
+    from gateway.wire.reply import Reply
 
     os.sched_setaffinity(0, {0})
 

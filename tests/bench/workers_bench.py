@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ca import datadir
-from gateway.config import FILE_NAME, Config, toml_of
+from gateway.serving.config import FILE_NAME, Config, toml_of
 from tests.bench.tls_bench import cpu
 from tests.cli.processes import free_port, get_plain, process, until
 from tests.offices import CHEAP, PASSPHRASE

@@ -26,10 +26,10 @@ from enroll import mails, scheduler
 from enroll.jst import JST
 from enroll.office import Office
 from enroll.settings import DAY
-from gateway.config import FILE_NAME, Behind, Config, Listen, toml_of
-from gateway.context import Role
-from gateway.house import House, open_house
-from gateway.server import run
+from gateway.serving.config import FILE_NAME, Behind, Config, Listen, toml_of
+from gateway.serving.deployment import House, open_house
+from gateway.serving.server import run
+from gateway.web.context import Role
 from tests.offices import CHEAP, PASSPHRASE, Letter, letter_of
 
 CHROMIUM = "/usr/bin/chromium"

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 from playwright.async_api import Page
 
-from gateway.config import Behind, Config
+from gateway.serving.config import Behind, Config
 from tests.browser import kit
 from tests.browser.steps import established, log_in
 

@@ -8,7 +8,7 @@ from playwright.async_api import Page, expect
 
 import ca.store
 from enroll import issuance, login, pickup
-from gateway.context import Role
+from gateway.web.context import Role
 from tests.browser.kit import P12_PASSWORD, Persona, World, downloaded
 from tests.offices import admit
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page
 
-from gateway.config import Config, Sites
-from gateway.context import Role
+from gateway.serving.config import Config, Sites
+from gateway.web.context import Role
 from tests.browser import kit
 from tests.browser.steps import USER, authenticate
 from tests.offices import admit

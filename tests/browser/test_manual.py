@@ -13,8 +13,8 @@ import ca.store
 from enroll import applications, people, store
 from enroll.jst import shown
 from enroll.settings import DAY
-from gateway.context import Role
-from gateway.words import NOT_AVAILABLE_JA
+from gateway.web.context import Role
+from gateway.web.words import NOT_AVAILABLE_JA
 from tests.browser import kit
 from tests.browser.kit import P12_PASSWORD, Persona, World, downloaded, page, persona
 from tests.browser.steps import (

@@ -11,8 +11,8 @@ import pytest
 
 from enroll.acme.store import credentials_of
 from enroll.store import applications
-from gateway.config import Sites
-from gateway.context import Role
+from gateway.serving.config import Sites
+from gateway.web.context import Role
 from tests.browser import kit
 from tests.browser.planted import (
     Planted,

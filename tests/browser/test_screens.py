@@ -21,9 +21,9 @@ from playwright.async_api import Page, expect
 from enroll import applications, login, people, store
 from enroll.people import Person
 from enroll.settings import DAY
-from gateway import sessions
-from gateway.context import Role
 from gateway.sites.help.topics import TOPICS
+from gateway.web import sessions
+from gateway.web.context import Role
 from tests.browser.kit import P12_PASSWORD, Persona, World, faults, page, persona
 from tests.browser.steps import PASSWORD, USER, authenticate, established, log_in, submit
 from tests.offices import POLICY_NUMBER, admit

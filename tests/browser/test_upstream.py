@@ -12,10 +12,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from gateway.config import Behind, Config
-from gateway.context import Role
 from gateway.demo.upstream import application
-from gateway.identity import JWKS_PATH
+from gateway.proxy.identity import JWKS_PATH
+from gateway.serving.config import Behind, Config
+from gateway.web.context import Role
 from tests.browser import kit
 from tests.browser.steps import established, log_in
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from ca import datadir
 from gateway.cli import main
-from gateway.config import FILE_NAME, Config, toml_of
+from gateway.serving.config import FILE_NAME, Config, toml_of
 from tests.cli.processes import process, until
 from tests.offices import CHEAP, PASSPHRASE, START
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from enroll import issuance, store
-from gateway.house import opened_house
+from gateway.serving.deployment import opened_house
 from tests.cli.conftest import Shell
 from tests.cli.processes import get_plain, until
 from tests.cli.test_serving import ready

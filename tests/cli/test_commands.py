@@ -12,11 +12,11 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from enroll import issuance
-from gateway import sessions
 from gateway.cli import main
 from gateway.cli.root import root
-from gateway.config import FILE_NAME
-from gateway.house import opened_house
+from gateway.serving.config import FILE_NAME
+from gateway.serving.deployment import opened_house
+from gateway.web import sessions
 from tests.cli.conftest import Shell
 from tests.mailserver import MailServer
 from tests.offices import PASSPHRASE
@@ -252,7 +252,7 @@ def test_a_reference_is_shown(peopled: Shell) -> None:
     """What a person saw is found under the number, however it is typed."""
 
     async def note() -> str:
-        from gateway import references
+        from gateway.web import references
 
         async with opened_house(peopled.data, PASSPHRASE) as house:
             return await references.note(house.office, "pickup", "not_available", state="closed")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Behind, Config
-from gateway.connection import Limits
-from gateway.running.descriptors import RESERVE, room_of, shortage, within
+from gateway.edge.connection import Limits
+from gateway.serving.config import Behind, Config
+from gateway.serving.descriptors import RESERVE, room_of, shortage, within
 from tests.cli.conftest import Shell
 from tests.cli.processes import tls, until
 from tests.cli.test_serving import Gateway, leader, ready, workers_of

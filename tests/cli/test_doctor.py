@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import datadir
-from gateway.config import FILE_NAME
+from gateway.serving.config import FILE_NAME
 from tests.cli.conftest import Shell
 from tests.cli.processes import accepting
 from tests.gateway.rawtls import Issued, issue

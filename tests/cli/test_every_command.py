@@ -21,7 +21,7 @@ import pytest
 
 from enroll import applications, issuance
 from gateway.cli import main
-from gateway.house import opened_house
+from gateway.serving.deployment import opened_house
 from tests.cli.conftest import Ran, Shell
 from tests.enroll.test_bounces import dsn
 from tests.offices import PASSPHRASE

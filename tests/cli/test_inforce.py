@@ -23,12 +23,12 @@ from ca import servers
 from ca.files import Snapshot
 from ca.keys import generate
 from ca.profiles import DAY, SERVER
-from gateway.config import FILE_NAME, read_config
-from gateway.house import configured_hosts, opened_house
-from gateway.identity import JWKS_PATH
-from gateway.running import inforce
-from gateway.running.inforce import Look
+from gateway.proxy.identity import JWKS_PATH
 from gateway.running.pulse import Alone, Pulse, Watch
+from gateway.serving import inforce
+from gateway.serving.config import FILE_NAME, read_config
+from gateway.serving.deployment import configured_hosts, opened_house
+from gateway.serving.inforce import Look
 from tests.cli.conftest import Shell
 from tests.cli.processes import free_port, get, get_plain, process, tls, until
 from tests.cli.test_serving import Gateway, ended, leader, ready, workers_of

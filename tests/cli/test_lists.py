@@ -16,8 +16,8 @@ from cryptography import x509
 
 from ca.profiles import CRL_LIFETIME
 from enroll import crls
-from gateway.house import opened_house
-from gateway.running.figures import late_lists
+from gateway.serving.deployment import opened_house
+from gateway.serving.figures import late_lists
 from tests.cli.conftest import Shell
 from tests.cli.processes import get_plain, tls, until
 from tests.cli.test_serving import Gateway, ready

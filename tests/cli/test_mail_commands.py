@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from ca.clock import ManualClock
-from gateway.config import FILE_NAME
-from gateway.house import House, opened_house
-from gateway.running.figures import Figures, late_letters
+from gateway.serving.config import FILE_NAME
+from gateway.serving.deployment import House, opened_house
+from gateway.serving.figures import Figures, late_letters
 from tests.cli.conftest import Ran, Shell
 from tests.mailserver import MailServer
 from tests.offices import PASSPHRASE

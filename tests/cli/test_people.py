@@ -162,7 +162,7 @@ def test_reissue_refused(peopled: Shell) -> None:
 
 async def _apply(shell: Shell) -> int:
     from enroll.applications import apply_reissue
-    from gateway.house import opened_house
+    from gateway.serving.deployment import opened_house
     from tests.offices import PASSPHRASE
 
     async with opened_house(shell.data, PASSPHRASE) as house:

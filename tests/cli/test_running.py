@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
-from gateway.config import FILE_NAME
+from gateway.serving.config import FILE_NAME
 from tests.cli.conftest import Shell
 from tests.cli.processes import PATIENCE, SEKISHO, process, until
 from tests.offices import PASSPHRASE

@@ -23,12 +23,13 @@ from typing import Any
 import pytest
 
 from ca.clock import ManualClock
-from gateway.config import FILE_NAME
-from gateway.house import open_house, opened_house
-from gateway.identity import JWKS_PATH, ROTATION, open_keys
-from gateway.running import places, serving
-from gateway.running.figures import warnings_of, wrong_with
-from gateway.running.serving import Post
+from gateway.proxy.identity import JWKS_PATH, ROTATION, open_keys
+from gateway.running import places
+from gateway.serving import current as serving
+from gateway.serving.config import FILE_NAME
+from gateway.serving.current import Post
+from gateway.serving.deployment import open_house, opened_house
+from gateway.serving.figures import warnings_of, wrong_with
 from tests.cli.conftest import Shell
 from tests.cli.processes import (
     SEKISHO,

@@ -17,9 +17,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ca import servers
 from gateway.cli import standing
-from gateway.config import FILE_NAME, read_config
-from gateway.house import configured_hosts, opened_house
-from gateway.running.figures import Thresholds, endings
+from gateway.serving.config import FILE_NAME, read_config
+from gateway.serving.deployment import configured_hosts, opened_house
+from gateway.serving.figures import Thresholds, endings
 from tests.cli.conftest import Shell
 from tests.cli.processes import until
 from tests.cli.test_serving import Gateway, ready

@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from enroll import applications
-from gateway import sessions
-from gateway.house import opened_house
+from gateway.serving.deployment import opened_house
+from gateway.web import sessions
 from tests.cli.processes import get, pem_of, tls, until
 from tests.cli.test_serving import Gateway, _time_until_closed, ready
 

@@ -20,11 +20,11 @@ import pytest
 from ca.datadir import VAULT
 from ca.files import Snapshot
 from ca.sealing import open_vault
-from gateway.headcount import headcounts
-from gateway.running.inforce import Look
-from gateway.running.overseer import Overseer
+from gateway.edge.headcount import headcounts
 from gateway.running.pulse import Pulse, Watch
-from gateway.running.reloading import ask_for_reload
+from gateway.serving.inforce import Look
+from gateway.serving.overseer import Overseer
+from gateway.serving.reloading import ask_for_reload
 from tests.cli.conftest import Shell
 from tests.cli.processes import PATIENCE, free_port, get_plain, process, until
 from tests.cli.test_serving import Gateway, halfway, leader, ready, workers_of

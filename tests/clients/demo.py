@@ -20,7 +20,7 @@ from typing import Any
 from cryptography import x509
 
 from ca.clock import OffsetClock
-from gateway.house import CLOCK
+from gateway.serving.deployment import CLOCK
 from tests.started import started
 
 SEKISHO = Path(sys.executable).with_name("sekisho")

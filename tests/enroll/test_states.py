@@ -16,7 +16,7 @@ from enroll.enrollment import (
 from enroll.refusals import Refusal
 from enroll.settings import Settings
 from enroll.states import CAUSES, ENDED, FETCHABLE, LABELS, LIVE, TRANSITIONS, WAITING, Event, State
-from gateway.words import REFUSALS
+from gateway.web.words import REFUSALS
 
 AT = 1_800_000_000
 SETTINGS = Settings()

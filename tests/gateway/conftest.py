@@ -12,10 +12,10 @@ import pytest
 from ca.clock import ManualClock
 from ca.revocation import RevocationStatus
 from ca.trust import TrustAnchors
-from gateway.connection import Limits
-from gateway.headcount import Headcount, headcounts
-from gateway.listener import Listener
-from gateway.tls import Site
+from gateway.edge.connection import Limits
+from gateway.edge.headcount import Headcount, headcounts
+from gateway.edge.listener import Listener
+from gateway.edge.tls import Site
 from tests.gateway.rawtls import START, Issued, issue
 
 

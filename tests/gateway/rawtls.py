@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 from OpenSSL._util import lib
 
-from gateway.tls import ServerCertificate
+from gateway.edge.tls import ServerCertificate
 
 START = datetime(2026, 4, 1, 12, 0, 0, tzinfo=UTC)
 """The moment of the tests' clock."""

@@ -8,8 +8,8 @@ from typing import Any
 from aiohttp import web
 
 from ca.trust import VerifiedPeer
-from gateway.http import peer
-from gateway.tls import ClientCertificate, Site
+from gateway.edge.tls import ClientCertificate, Site
+from gateway.wire.http import peer
 from tests.gateway.conftest import Pki
 
 

@@ -13,11 +13,11 @@ import pytest
 from aiohttp import web
 
 from ca.errors import ConfigError
-from gateway import addresses
-from gateway.connection import Limits
-from gateway.http import connection
-from gateway.listener import Listener
+from gateway.edge import addresses
+from gateway.edge.connection import Limits
+from gateway.edge.listener import Listener
 from gateway.running.ports import listening
+from gateway.wire.http import connection
 from tests.cli.processes import free_port
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import RawClient, client_context, get, raw_tls

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from ca.database import rows
 from enroll.office import Office
-from gateway import references, sessions
+from gateway.web import references, sessions
 from tests.offices import clock_of, open_office
 
 DAY = 86_400

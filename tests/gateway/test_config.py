@@ -9,7 +9,8 @@ import pytest
 
 from ca.errors import ConfigError
 from enroll.settings import Settings
-from gateway.config import (
+from gateway.edge.connection import Limits
+from gateway.serving.config import (
     FILE_NAME,
     LIMIT_MEANINGS,
     RATE_MEANINGS,
@@ -22,8 +23,7 @@ from gateway.config import (
     settings_of,
     toml_of,
 )
-from gateway.connection import Limits
-from gateway.rates import Rates
+from gateway.serving.rates import Rates
 
 
 def test_the_written_file_is_the_defaults() -> None:

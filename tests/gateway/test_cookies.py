@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 import gateway
-from gateway import cookies
-from gateway.cookies import ABSENT, Reading, ours
+from gateway.wire import cookies
+from gateway.wire.cookies import ABSENT, Reading, ours
 from tests.gateway.sites.kit import Served, Visitor
 from tests.gateway.sites.members import USER, established, log_in, online_service
 from tests.gateway.sites.members import cookies as token_of

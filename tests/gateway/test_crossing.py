@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from gateway.crossing import by_our_page, foreign, linked_elsewhere
+from gateway.wire.crossing import by_our_page, foreign, linked_elsewhere
 
 HOST = b"a.test:8443"
 OWN, EVIL, NULL = b"https://a.test:8443", b"https://evil.test", b"null"

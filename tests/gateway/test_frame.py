@@ -7,8 +7,8 @@ import pytest
 from ca.trust import CertificateState
 from enroll.jst import JST
 from enroll.refusals import CODES
-from gateway.hours import desk_open, desk_opens_at
-from gateway.words import CERTIFICATE, REFUSALS
+from gateway.web.hours import desk_open, desk_opens_at
+from gateway.web.words import CERTIFICATE, REFUSALS
 
 
 def test_every_refusal_has_words():

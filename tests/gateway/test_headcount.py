@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.connection import Limits
-from gateway.headcount import headcounts
+from gateway.edge.connection import Limits
+from gateway.edge.headcount import headcounts
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import Closed, connect
 from tests.gateway.samples import login

@@ -16,7 +16,7 @@ from ca.errors import ConfigError
 from ca.revocation import RevocationStatus
 from ca.sealing import PassphraseCost, Vault, create_vault
 from ca.trust import Presentation, VerifiedPeer, judge
-from gateway.identity import (
+from gateway.proxy.identity import (
     LIFETIME,
     REUSED,
     ROTATION,

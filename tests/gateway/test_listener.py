@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.revocation import RevocationStatus
 from ca.trust import CertificateState, Presentation, Rejection, VerifiedPeer
-from gateway.http import connection, peer
+from gateway.wire.http import connection, peer
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
 from tests.gateway.samples import check, login, open_site

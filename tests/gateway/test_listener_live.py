@@ -20,11 +20,11 @@ from ca.clock import ManualClock
 from ca.errors import ConfigError
 from ca.revocation import RevocationStatus
 from ca.trust import TrustAnchors
-from gateway.connection import Limits, source
-from gateway.http import connection
-from gateway.listener import Listener
+from gateway.edge.connection import Limits, source
+from gateway.edge.listener import Listener
 from gateway.proxy.relay import Proxied, Relay
 from gateway.proxy.upstream import Pool, Upstream, parse_addresses
+from gateway.wire.http import connection
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.proxy import conftest as proxies
 from tests.gateway.proxy.conftest import Stand

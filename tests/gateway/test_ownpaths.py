@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from yarl import URL
 
-from gateway.ownpaths import OWN, first_segment, is_own
 from gateway.sites.service import ROUTES
+from gateway.wire.ownpaths import OWN, first_segment, is_own
 
 
 @pytest.mark.parametrize(

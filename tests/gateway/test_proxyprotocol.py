@@ -11,9 +11,9 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.connection import Limits
-from gateway.http import connection
-from gateway.proxyprotocol import Header, NotProxied, parse
+from gateway.edge.connection import Limits
+from gateway.edge.proxyprotocol import Header, NotProxied, parse
+from gateway.wire.http import connection
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import Closed, RawClient, client_context, get, raw_tls
 from tests.gateway.samples import open_site

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.context import Role
-from gateway.limiting import limits_of
-from gateway.rates import Ledger, Rates
+from gateway.serving.limiting import limits_of
+from gateway.serving.rates import Ledger, Rates
+from gateway.web.context import Role
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect, issue
 from tests.gateway.samples import login, open_site

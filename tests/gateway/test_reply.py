@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from OpenSSL import SSL
 
-from gateway.reply import Reply
+from gateway.wire.reply import Reply
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect, get
 from tests.gateway.samples import open_site

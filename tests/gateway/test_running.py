@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ca.errors import ConfigError
-from gateway import http
 from gateway.running import internal, places
 from gateway.running.internal import Readiness
 from gateway.running.journal import Journal, _line, event_of
 from gateway.running.meter import Histogram, Meter
 from gateway.running.metrics import exposition
+from gateway.wire import http
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
 from tests.gateway.samples import check

@@ -63,7 +63,7 @@ def test_every_text_is_there_in_both_languages() -> None:
     """A pair of texts is Japanese and English: neither is empty, and neither stands in the other's place."""
     found = _all()
     # Those that are read on nearly every page: had the walk missed them, it would hold nothing.
-    assert {"gateway.words._REISSUE", "gateway.words._CALL", "gateway.words._BACK"} <= set(found)
+    assert {"gateway.web.words._REISSUE", "gateway.web.words._CALL", "gateway.web.words._BACK"} <= set(found)
     assert len(found) > 300
     wrong = {
         place: text
@@ -78,7 +78,7 @@ def test_every_text_is_there_in_both_languages() -> None:
 @pytest.mark.parametrize("language", [0, 1])
 def test_every_refusal_says_what_and_what_next(language: int) -> None:
     """Each page about something that went wrong has a heading, what happened and the one next step."""
-    from gateway import words
+    from gateway.web import words
 
     for code, row in [*words.REFUSALS.items(), *words.CERTIFICATE.items(), ("grace", words.IN_GRACE)]:
         for text in (row.title, row.text, row.next_step, row.moment):

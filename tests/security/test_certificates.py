@@ -9,11 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
 from enroll.jst import days_left, shown
-from gateway.context import Role
-from gateway.pages import refused
+from gateway.edge.tls import ClientCertificate
 from gateway.sites.connectivity import application as connectivity
 from gateway.sites.service import application as service
-from gateway.tls import ClientCertificate
+from gateway.web.context import Role
+from gateway.web.pages import refused
 from tests.gateway.rawtls import issue
 from tests.gateway.sites.kit import serve
 from tests.offices import START, open_office

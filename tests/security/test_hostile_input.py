@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from ca.database import rows
 from enroll.refusals import Refusal
-from gateway import pages, references
-from gateway.context import Role
+from gateway.edge.tls import ClientCertificate
 from gateway.sites.connectivity import application as connectivity_site
 from gateway.sites.pickup import application as pickup_site
-from gateway.tls import ClientCertificate
-from gateway.words import REFUSALS
+from gateway.web import pages, references
+from gateway.web.context import Role
+from gateway.web.words import REFUSALS
 from tests.gateway.rawtls import Answer, connect
 from tests.gateway.sites.kit import HOSTS, Served, serve
 from tests.offices import admit, open_office

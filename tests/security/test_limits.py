@@ -108,7 +108,7 @@ async def test_one_session_builds_so_many_files_at_a_time(tmp_path: Path) -> Non
     """A PKCS#12 takes a core for a while: who submits again and again meanwhile is told to wait."""
     from aiohttp import web
 
-    from gateway import sessions
+    from gateway.web import sessions
 
     async with open_office(tmp_path) as office:
         person = await enrolled(office)
@@ -130,7 +130,7 @@ async def test_a_database_that_takes_nothing_puts_nobody_out(tmp_path: Path) -> 
     """Whoever is logged in goes on while the disk is full or the database locked; so does his idle time."""
     from aiohttp import web
 
-    from gateway import sessions
+    from gateway.web import sessions
 
     async with open_office(tmp_path) as office:
         response, database = web.Response(), office.database

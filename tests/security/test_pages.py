@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ca.database import rows
-from gateway import references, sessions
-from gateway.context import Role
 from gateway.sites.help import application as help_site
 from gateway.sites.pickup import application as pickup_site
+from gateway.web import references, sessions
+from gateway.web.context import Role
 from tests.gateway.sites.kit import Served, serve
 from tests.offices import START, admit, clock_of, letter_of, open_office
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
 
-from gateway.config import FILE_NAME
+from gateway.serving.config import FILE_NAME
 from tests.bench.full_bench import fill
 from tests.cli.processes import SEKISHO, change, free_port, get_plain, pem_of, process, tls, until
 from tests.soak.orders import slope_of

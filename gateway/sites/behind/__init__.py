@@ -12,11 +12,11 @@ from aiohttp import web
 
 from enroll.refusals import Refusal
 from enroll.renewal import source_of
-from gateway import sessions
-from gateway.context import Gate, Role
-from gateway.pages import GATE, Handler, see_other, site_application
 from gateway.sites.service.apart import keep_apart
 from gateway.sites.service.door import OPEN, PORTAL, local_path, verified, visitor_of
+from gateway.web import sessions
+from gateway.web.context import Gate, Role
+from gateway.web.pages import GATE, Handler, see_other, site_application
 
 SITE = str(Role.BEHIND)
 

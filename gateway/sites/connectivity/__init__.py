@@ -17,13 +17,14 @@ from cryptography.x509.oid import NameOID
 from enroll.jst import days_left
 from enroll.mediatype import media_type
 from enroll.office import token_hash
-from gateway import cookies, http, pages, references
-from gateway.browsers import browser_of
-from gateway.context import Gate, Role
 from gateway.sites.connectivity import findings, words
 from gateway.sites.connectivity.findings import Check, Facts
 from gateway.sites.connectivity.hosts import fresh_origin, is_probe, probe_origin
 from gateway.sites.connectivity.report import MAX_BYTES, parse_report
+from gateway.web import pages, references
+from gateway.web.browsers import browser_of
+from gateway.web.context import Gate, Role
+from gateway.wire import cookies, http
 
 _COOKIE = pages.CHECK_COOKIE
 # What an intermediary adds and a browser never sends by itself.

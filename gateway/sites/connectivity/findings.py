@@ -9,10 +9,10 @@ from types import MappingProxyType
 
 from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll.jst import days_left
-from gateway.browsers import Browser, Family
-from gateway.context import Role
 from gateway.sites.connectivity import words
-from gateway.words import Text
+from gateway.web.browsers import Browser, Family
+from gateway.web.context import Role
+from gateway.web.words import Text
 
 #: Sites that ask for no certificate, which a script may try, and those that do.
 TRIED = (Role.PICKUP, Role.HELP)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 
-from gateway.context import Gate
+from gateway.web.context import Gate
 
 # Exact names, which a site table looks at before the wildcard: their site advertises no CA, and a
 # browser then offers the certificates of every issuer. Sixteen, so that one can be tried again.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ca.trust import CertificateState
-from gateway import words
-from gateway.browsers import Family
-from gateway.context import Role
-from gateway.words import Text
+from gateway.web import words
+from gateway.web.browsers import Family
+from gateway.web.context import Role
+from gateway.web.words import Text
 
 
 @dataclass(frozen=True)

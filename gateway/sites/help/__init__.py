@@ -10,12 +10,12 @@ from typing import Any
 from aiohttp import web
 
 from enroll.refusals import Refusal
-from gateway import pages
-from gateway.browsers import browser_of
-from gateway.context import Gate, Role
 from gateway.sites.help import lists
 from gateway.sites.help.publications import certificates_of, chain_pem, hosts_of, slug_of
 from gateway.sites.help.topics import TOPICS, Topic, browsers_for
+from gateway.web import pages
+from gateway.web.browsers import browser_of
+from gateway.web.context import Gate, Role
 
 _BY_SLUG = {topic.slug: topic for topic in TOPICS}
 

@@ -12,8 +12,8 @@ from cryptography.x509.oid import NameOID
 
 from ca.authority import Authority
 from ca.certificates import to_pem
-from gateway.context import Gate, Role
-from gateway.words import Text
+from gateway.web.context import Gate, Role
+from gateway.web.words import Text
 
 _PURPOSES: Mapping[Role, Text] = {
     Role.PICKUP: ("証明書取得サイト", "Pick-up site"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.browsers import Family
-from gateway.words import Text
+from gateway.web.browsers import Family
+from gateway.web.words import Text
 
 
 @dataclass(frozen=True)

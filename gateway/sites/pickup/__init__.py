@@ -12,12 +12,13 @@ from aiohttp import web
 from enroll import identifiers, pickup, store
 from enroll.enrollment import Enrollment
 from enroll.refusals import Refusal
-from gateway import http, pages, references, sessions
-from gateway.context import Gate, Role
-from gateway.sessions import Session
 from gateway.sites import certificate
 from gateway.sites.certificate import Paths
-from gateway.words import REFUSALS, Text, Words
+from gateway.web import pages, references, sessions
+from gateway.web.context import Gate, Role
+from gateway.web.sessions import Session
+from gateway.web.words import REFUSALS, Text, Words
+from gateway.wire import http
 
 SITE = "pickup"
 

@@ -17,13 +17,14 @@ from enroll.enrollment import Enrollment, fetchable
 from enroll.openings import renewable_until
 from enroll.refusals import Refusal
 from enroll.states import ENDED, LABELS, WAITING, State
-from gateway import http, pages, references, sessions
-from gateway.context import Gate, Role
-from gateway.sessions import Session
 from gateway.sites import certificate
 from gateway.sites.certificate import Paths
 from gateway.sites.renewal import completion
-from gateway.words import ABOUT_CERTIFICATE, REFUSALS, Text
+from gateway.web import pages, references, sessions
+from gateway.web.context import Gate, Role
+from gateway.web.sessions import Session
+from gateway.web.words import ABOUT_CERTIFICATE, REFUSALS, Text
+from gateway.wire import http
 
 SITE = "renewal"
 

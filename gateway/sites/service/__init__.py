@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.context import Gate, Role
-from gateway.pages import Handler, site_application
 from gateway.sites.service import applying, automation, entry, members, portal
 from gateway.sites.service.apart import keep_apart
 from gateway.sites.service.door import ADMIN, INITIAL, OPEN, inside
+from gateway.web.context import Gate, Role
+from gateway.web.pages import Handler, site_application
 
 #: Method, path, handler. ``inside`` lets in those who are logged in; ADMIN an organisation's 管理者
 #: only, INITIAL also those who still have to replace their first password.

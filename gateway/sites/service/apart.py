@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from gateway import references
-from gateway.context import Gate
-from gateway.ownpaths import PAGES, first_segment
-from gateway.pages import GATE, SITE, Handler, words_page
-from gateway.words import Words
+from gateway.web import references
+from gateway.web.context import Gate
+from gateway.web.pages import GATE, SITE, Handler, words_page
+from gateway.web.words import Words
+from gateway.wire.ownpaths import PAGES, first_segment
 
 #: Fetch Metadata (W3C), which no script can set: what a browser says of a page that a person opens. A browser
 #: that says nothing is older than that.

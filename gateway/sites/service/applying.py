@@ -11,12 +11,12 @@ from enroll.applications import REASONS
 from enroll.enrollment import Enrollment
 from enroll.people import Person, wrong_fields
 from enroll.refusals import Refusal
-from gateway import sessions
-from gateway.pages import GATE, form, render, see_other
 from gateway.sites.service.door import Visitor, member_of, unconfirmed
 from gateway.sites.service.standing import steps
 from gateway.sites.service.words import CHANNELS, DECISIONS, DONE, ENDS, KINDS, NOTICES, ROLES, field_error
-from gateway.words import Text
+from gateway.web import sessions
+from gateway.web.pages import GATE, form, render, see_other
+from gateway.web.words import Text
 
 _ADDITION_FIELDS = ("name", "mail", "role", "notice_by", "user_id")
 

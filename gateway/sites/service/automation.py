@@ -11,12 +11,12 @@ from enroll.acme import credentials
 from enroll.acme import store as protocol_store
 from enroll.acme.credentials import IssuedCredential
 from enroll.refusals import Refusal
-from gateway.context import Role
-from gateway.pages import GATE, form, render, see_other
-from gateway.protocol import PREFIX
+from gateway.sites.acme import PREFIX
 from gateway.sites.service.door import Visitor, member_of, unconfirmed
 from gateway.sites.service.words import DONE
-from gateway.words import Text
+from gateway.web.context import Role
+from gateway.web.pages import GATE, form, render, see_other
+from gateway.web.words import Text
 
 _PROFILE = "client-automated"
 

@@ -17,14 +17,15 @@ from enroll.issuance import check_entitled
 from enroll.office import Office
 from enroll.refusals import Refusal
 from enroll.renewal import check_lives, source_of
-from gateway import http, pages, sessions
-from gateway.context import Role
-from gateway.ownpaths import first_segment
-from gateway.pages import GATE, Handler, form, see_other
-from gateway.sessions import Session
 from gateway.sites.service.apart import STALE, form_token, is_own_form, said
 from gateway.sites.service.words import field_error, missing
-from gateway.words import Text
+from gateway.web import pages, sessions
+from gateway.web.context import Role
+from gateway.web.pages import GATE, Handler, form, see_other
+from gateway.web.sessions import Session
+from gateway.web.words import Text
+from gateway.wire import http
+from gateway.wire.ownpaths import first_segment
 
 SITE = str(Role.SERVICE)
 LOGIN, PORTAL, PASSWORD = "/login", "/portal/", "/portal/password"

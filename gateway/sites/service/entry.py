@@ -8,9 +8,6 @@ from aiohttp import web
 
 from enroll import identifiers, login, store
 from enroll.refusals import Refusal
-from gateway import http, references, sessions
-from gateway.context import Role
-from gateway.pages import GATE, content_security_policy, form, render, see_other
 from gateway.sites.service.apart import STALE, is_own_form, said
 from gateway.sites.service.door import (
     LOGIN,
@@ -23,7 +20,11 @@ from gateway.sites.service.door import (
     visitor_of,
 )
 from gateway.sites.service.words import field_error, missing
-from gateway.words import REFUSALS, Text
+from gateway.web import references, sessions
+from gateway.web.context import Role
+from gateway.web.pages import GATE, content_security_policy, form, render, see_other
+from gateway.web.words import REFUSALS, Text
+from gateway.wire import http
 
 
 async def home(request: web.Request) -> web.StreamResponse:

@@ -6,11 +6,11 @@ from aiohttp import web
 
 from enroll import mails, store
 from enroll.office import Office
-from gateway.pages import GATE, render
 from gateway.sites.service.door import Visitor, member_of
 from gateway.sites.service.portal import certificates_of
 from gateway.sites.service.standing import Standing, standing, steps
 from gateway.sites.service.words import DECISIONS, KINDS, ROLES
+from gateway.web.pages import GATE, render
 
 
 async def member_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:

@@ -16,12 +16,12 @@ from enroll.openings import renewable_from
 from enroll.refusals import Refusal
 from enroll.settings import DAY
 from enroll.states import LABELS, State
-from gateway import sessions
-from gateway.context import Gate, Role
-from gateway.pages import GATE, form, render, see_other
 from gateway.sites.service.door import OPEN, Visitor
 from gateway.sites.service.standing import SUSPENDED, Text, Tone, counts, steps
 from gateway.sites.service.words import DONE, SITES
+from gateway.web import sessions
+from gateway.web.context import Gate, Role
+from gateway.web.pages import GATE, form, render, see_other
 
 #: How long the portal tells of a renewal by another, in seconds; the letter was sent at once.
 _TOLD_FOR = 30 * DAY

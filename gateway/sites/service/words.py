@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from enroll.refusals import Refusal
-from gateway.words import REFUSALS, Text
+from gateway.web.words import REFUSALS, Text
 
 _FIELDS: Mapping[tuple[str, str], Text] = MappingProxyType(
     {

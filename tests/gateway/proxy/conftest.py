@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.connection import Limits
-from gateway.identity import Caller, Identity, KeySet, rotated
+from gateway.edge.connection import Limits
+from gateway.proxy.identity import Caller, Identity, KeySet, rotated
 from gateway.proxy.relay import Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Address, Pool, Upstream, Waits, parse_addresses
-from gateway.request import Request
+from gateway.wire.request import Request
 from tests.gateway.conftest import Pki, Running, Serve
 from tests.gateway.proxy.houses import Build, House, Log, pages
 from tests.gateway.rawtls import START

@@ -9,12 +9,12 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.connection import ConnectionInfo, Limits, Unobserved
-from gateway.http import Served
-from gateway.pages import EVERY_PATH
+from gateway.edge.connection import ConnectionInfo, Limits, Unobserved
+from gateway.edge.tls import Site
 from gateway.proxy.relay import explained
 from gateway.proxy.upstream import Pool
-from gateway.tls import Site
+from gateway.web.pages import EVERY_PATH
+from gateway.wire.http import Served
 from tests.gateway.conftest import Pki, Running
 from tests.gateway.rawtls import connect, get
 

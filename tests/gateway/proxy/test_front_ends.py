@@ -12,12 +12,12 @@ import pytest
 from aiohttp import web
 
 from ca.trust import VerifiedPeer
-from gateway.connection import Limits
-from gateway.identity import Caller
+from gateway.edge.connection import Limits
+from gateway.proxy.identity import Caller
 from gateway.proxy.relay import NotRelayed, Proxied, Relay
 from gateway.proxy.rules import rules_of
 from gateway.proxy.upstream import Address, Waits
-from gateway.request import Request
+from gateway.wire.request import Request
 from tests.gateway.proxy.conftest import IDENTITY
 from tests.gateway.proxy.houses import (
     HOST,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway import oversize
+from gateway.wire import oversize
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.proxy.houses import Build
 from tests.gateway.rawtls import connect, get

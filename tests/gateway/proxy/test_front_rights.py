@@ -12,11 +12,11 @@ from yarl import URL
 from ca.revocation import RevocationStatus
 from ca.trust import VerifiedPeer
 from enroll import store
-from gateway.identity import Caller
+from gateway.proxy.identity import Caller
 from gateway.proxy.relay import NotRelayed
 from gateway.proxy.upstream import Waits
-from gateway.request import Request
-from gateway.words import REFUSALS
+from gateway.web.words import REFUSALS
+from gateway.wire.request import Request
 from tests.gateway.proxy import test_mounted
 from tests.gateway.proxy.houses import (
     HOST,

@@ -16,18 +16,18 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from enroll import store
-from gateway import pages, references, sessions
-from gateway.context import Gate, Role
 from gateway.demo import upstream as example
-from gateway.identity import Identity, KeySet, assertion, jwks, rotated
-from gateway.proxy.mount import Prepared, mount
+from gateway.edge.tls import ClientCertificate
+from gateway.proxy.identity import Identity, KeySet, assertion, jwks, rotated
 from gateway.proxy.relay import Relay
 from gateway.proxy.rules import rules_of
 from gateway.proxy.upstream import Upstream, Waits, parse_addresses
-from gateway.schema import migrations
+from gateway.serving.upstream import Prepared, mount
 from gateway.sites.service import application
 from gateway.sites.service.apart import form_token
-from gateway.tls import ClientCertificate
+from gateway.web import pages, references, sessions
+from gateway.web.context import Gate, Role
+from gateway.web.schema import migrations
 from tests import offices
 from tests.gateway.proxy.upstreams import listening
 from tests.gateway.sites.kit import Page, Served, serve

@@ -8,8 +8,8 @@ import pytest
 
 import gateway.proxy
 from ca.errors import ConfigError
-from gateway.config import parse_config
 from gateway.proxy import heads
+from gateway.serving.config import parse_config
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import Stand
 from tests.gateway.proxy.test_proxy_websocket import ACCEPT, OPENING

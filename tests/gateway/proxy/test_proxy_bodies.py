@@ -8,9 +8,9 @@ import resource
 import pytest
 from aiohttp import web
 
-from gateway.http import RawHeaders
 from gateway.proxy.relay import Relay
-from gateway.request import Request
+from gateway.wire.http import RawHeaders
+from gateway.wire.request import Request
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.proxy.conftest import Stand
 from tests.gateway.proxy.upstreams import recording, running, saying

@@ -6,8 +6,8 @@ from itertools import product
 
 import pytest
 
-from gateway.identity import Caller, Identity
 from gateway.proxy import heads
+from gateway.proxy.identity import Caller, Identity
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import IDENTITY, KEYS, Stand
 from tests.gateway.proxy.test_proxy_websocket import ACCEPT, OPENING

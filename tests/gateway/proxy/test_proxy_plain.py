@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from gateway.identity import JWKS_PATH, jwks
+from gateway.proxy.identity import JWKS_PATH, jwks
 from gateway.proxy.rules import rules_of
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import AT, KEYS, Stand

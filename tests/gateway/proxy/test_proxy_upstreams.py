@@ -21,8 +21,8 @@ from OpenSSL import SSL
 from ca.clock import ManualClock
 from ca.errors import ConfigError
 from ca.revocation import RevocationStatus
-from gateway.connection import Limits
-from gateway.listener import Listener
+from gateway.edge.connection import Limits
+from gateway.edge.listener import Listener
 from gateway.proxy.relay import Proxied, Relay
 from gateway.proxy.upstream import Pool, Upstream, parse_addresses
 from tests.gateway.conftest import Pki

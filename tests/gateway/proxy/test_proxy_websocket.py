@@ -9,11 +9,11 @@ import hashlib
 import pytest
 
 from ca.trust import VerifiedPeer
-from gateway.identity import Caller
+from gateway.proxy.identity import Caller
 from gateway.proxy.relay import NotRelayed
 from gateway.proxy.rules import LOGIN_ONLY
 from gateway.proxy.upstream import Waits
-from gateway.request import Request
+from gateway.wire.request import Request
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import Stand
 from tests.gateway.proxy.upstreams import recording, running, saying

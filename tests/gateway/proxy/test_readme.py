@@ -15,7 +15,7 @@ import jwt
 import pytest
 
 import gateway.proxy
-from gateway.identity import JWKS_PATH, KeySet, SigningKey, assertion, jwks, open_keys, rotated
+from gateway.proxy.identity import JWKS_PATH, KeySet, SigningKey, assertion, jwks, open_keys, rotated
 from tests.gateway.test_identity import vault
 
 __all__ = ["vault"]

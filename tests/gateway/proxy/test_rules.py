@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ca.errors import ConfigError
-from gateway.http import authorities, refusal
 from gateway.proxy.rules import LOGIN_ONLY, Access, access, rules_of
+from gateway.wire.http import authorities, refusal
 
 PUBLIC, CERTIFICATE, LOGIN = Access
 RULES = rules_of({"/public": "public", "/api": "certificate", "/api/open": "public", "/Mixed": "public"})

@@ -22,11 +22,11 @@ from ca.keys import generate
 from ca.servers import issue
 from ca.trust import TrustAnchors
 from enroll.office import Office
-from gateway.connection import Limits
-from gateway.context import Gate, Role
-from gateway.listener import Listener
+from gateway.edge.connection import Limits
+from gateway.edge.listener import Listener
+from gateway.edge.tls import ClientCertificate, ServerCertificate, Site
 from gateway.sites.service.apart import form_token
-from gateway.tls import ClientCertificate, ServerCertificate, Site
+from gateway.web.context import Gate, Role
 from tests.offices import PASSPHRASE
 
 HOSTS = {role: f"{role}.test" for role in Role if role not in (Role.MAILBOX, Role.BEHIND)}

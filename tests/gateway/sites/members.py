@@ -11,10 +11,10 @@ import ca.store
 from enroll import issuance, people, pickup, store
 from enroll.enrollment import Enrollment
 from enroll.people import Person
-from gateway import pages
-from gateway.context import Role
+from gateway.edge.tls import ClientCertificate
 from gateway.sites.service import application
-from gateway.tls import ClientCertificate
+from gateway.web import pages
+from gateway.web.context import Role
 from tests.gateway.sites.kit import Page, Served, Visitor, serve
 from tests.offices import admit, letter_of, open_office
 

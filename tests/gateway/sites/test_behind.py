@@ -11,13 +11,13 @@ from aiohttp import web
 
 from enroll import store
 from enroll.office import token_hash
-from gateway import pages, sessions
-from gateway.config import Config, Sites, parse_config, settings_of
-from gateway.context import Role
+from gateway.edge.tls import ClientCertificate
+from gateway.serving.config import Config, Sites, parse_config, settings_of
 from gateway.sites.behind import application
 from gateway.sites.service import application as portal_application
-from gateway.tls import ClientCertificate
-from gateway.words import REFUSALS
+from gateway.web import pages, sessions
+from gateway.web.context import Role
+from gateway.web.words import REFUSALS
 from tests.gateway.sites import kit
 from tests.gateway.sites.kit import Served, serve
 from tests.gateway.sites.members import OTHER, USER, established, fetched, log_in

@@ -14,14 +14,14 @@ from ca.trust import CertificateState
 from enroll import issuance, pickup
 from enroll.jst import shown
 from enroll.refusals import Refusal
-from gateway import references
-from gateway.browsers import Browser, Family, browser_of
-from gateway.context import Role
+from gateway.edge.tls import ClientCertificate
 from gateway.sites.connectivity import application, findings, words
 from gateway.sites.connectivity.findings import REPORTABLE, Level
 from gateway.sites.connectivity.hosts import fresh_hosts, fresh_origin, is_probe, probe_hosts, probe_origin
 from gateway.sites.connectivity.report import MAX_BYTES, Report, parse_report
-from gateway.tls import ClientCertificate
+from gateway.web import references
+from gateway.web.browsers import Browser, Family, browser_of
+from gateway.web.context import Role
 from tests.gateway.rawtls import issue
 from tests.gateway.sites.kit import serve
 from tests.offices import admit, clock_of, letter_of, open_office
@@ -449,7 +449,7 @@ def test_the_script_knows_the_words_of_the_page():
     """Every outcome that the script settles on is one that the server wrote into the page."""
     from importlib.resources import files
 
-    script = (files("gateway") / "assets" / "connectivity.js").read_text()
+    script = (files("gateway.web") / "assets" / "connectivity.js").read_text()
     for name, allowed in REPORTABLE.items():
         assert f'"{name}"' in script
         assert all(f'"{word}"' in script for word in allowed)

@@ -13,9 +13,9 @@ import pytest
 
 from enroll import issuance, store
 from enroll.office import Office
-from gateway.context import Role
 from gateway.sites import pickup
 from gateway.sites.service import ROUTES
+from gateway.web.context import Role
 from tests.gateway.sites import members
 from tests.gateway.sites.kit import Served, serve
 from tests.gateway.sites.members import USER

@@ -13,11 +13,11 @@ import pytest
 from ca.database import is_out_of_order
 from enroll import store
 from enroll.office import Office
-from gateway.context import Role
+from gateway.edge.tls import ClientCertificate
 from gateway.sites import connectivity, pickup
 from gateway.sites import help as help_site
-from gateway.tls import ClientCertificate
-from gateway.words import REFUSALS
+from gateway.web.context import Role
+from gateway.web.words import REFUSALS
 from tests.enroll.acme.acme_world import FQDN, csr, world
 from tests.gateway.sites.kit import Page, Served, serve
 from tests.gateway.sites.members import PASSWORD, USER, established, log_in, online_service

@@ -9,13 +9,13 @@ from cryptography.hazmat.primitives import hashes
 from ca import datadir
 from enroll import crls
 from enroll.jst import JST
-from gateway.browsers import Family
-from gateway.context import Role
 from gateway.sites import help as help_site
 from gateway.sites.connectivity import _HELP as LINKED_FROM_CONNECTIVITY
 from gateway.sites.help.publications import hosts_of
 from gateway.sites.help.topics import TOPICS, browsers_for
-from gateway.words import NOT_AVAILABLE_JA
+from gateway.web.browsers import Family
+from gateway.web.context import Role
+from gateway.web.words import NOT_AVAILABLE_JA
 from tests.gateway.sites.kit import serve
 from tests.offices import PASSPHRASE, clock_of, open_office
 

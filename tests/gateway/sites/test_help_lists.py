@@ -12,10 +12,10 @@ import ca.store
 from ca import listfiles
 from ca.profiles import CRL_LIFETIME
 from enroll import crls
-from gateway.context import Role
 from gateway.sites import help as help_site
 from gateway.sites.help import lists
 from gateway.sites.help.publications import slug_of
+from gateway.web.context import Role
 from tests.gateway.sites.kit import serve
 from tests.offices import START, clock_of, open_office, revoke_many
 

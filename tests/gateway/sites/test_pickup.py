@@ -9,9 +9,9 @@ import ca.store
 from enroll import applications, people, store
 from enroll.identifiers import new_request_id
 from enroll.states import State
-from gateway.context import Role
 from gateway.sites import pickup
-from gateway.words import NOT_AVAILABLE_JA
+from gateway.web.context import Role
+from gateway.web.words import NOT_AVAILABLE_JA
 from tests.gateway.sites.kit import serve
 from tests.offices import admit, clock_of, letter_of, open_office, together
 

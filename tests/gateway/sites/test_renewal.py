@@ -11,12 +11,12 @@ import ca.store
 from ca import datadir
 from enroll import applications, issuance, login, people, pickup, renewal, scheduler, store
 from enroll.jst import day_of, shown
-from gateway import pages
-from gateway.context import Role
+from gateway.edge.tls import ClientCertificate
 from gateway.sites import renewal as site_module
 from gateway.sites.service import application as service_application
-from gateway.tls import ClientCertificate
-from gateway.words import NOT_AVAILABLE_JA
+from gateway.web import pages
+from gateway.web.context import Role
+from gateway.web.words import NOT_AVAILABLE_JA
 from tests.gateway.sites.kit import Served, Visitor, serve
 from tests.offices import PASSPHRASE, Letter, admit, clock_of, letter_of, open_office, together
 

@@ -9,9 +9,9 @@ import pytest
 
 from enroll import login, store
 from enroll.jst import shown
-from gateway import references
-from gateway.context import Role
-from gateway.words import REFUSALS
+from gateway.web import references
+from gateway.web.context import Role
+from gateway.web.words import REFUSALS
 from tests.gateway.sites.kit import Served
 from tests.gateway.sites.members import (
     OTHER,

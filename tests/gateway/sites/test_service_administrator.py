@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from enroll import applications, store
-from gateway.words import REFUSALS
+from gateway.web.words import REFUSALS
 from tests.gateway.sites.kit import Served
 from tests.gateway.sites.members import (
     ADMIN,

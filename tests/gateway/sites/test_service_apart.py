@@ -10,10 +10,10 @@ import pytest
 
 from enroll import store
 from enroll.acme import store as protocol_store
-from gateway.context import Role
+from gateway.edge.tls import ClientCertificate
 from gateway.sites.service import ROUTES, application
 from gateway.sites.service.apart import form_token
-from gateway.tls import ClientCertificate
+from gateway.web.context import Role
 from tests.gateway.sites.kit import Page, Served, Visitor, serve
 from tests.gateway.sites.members import (
     PASSWORD,

@@ -9,8 +9,8 @@ import pytest
 from enroll import store
 from enroll.acme import store as protocol_store
 from enroll.acme.wire import decode_base64url
-from gateway.context import Role
-from gateway.words import REFUSALS
+from gateway.web.context import Role
+from gateway.web.words import REFUSALS
 from tests.gateway.sites.kit import Page, Served, Visitor
 from tests.gateway.sites.members import (
     ADMIN,

@@ -11,11 +11,11 @@ from enroll import applications, changes, issuance, login, renewal, store
 from enroll.enrollment import Enrollment
 from enroll.jst import shown
 from enroll.states import State
-from gateway import sessions
-from gateway.context import Role
+from gateway.edge.tls import ClientCertificate
 from gateway.sites.service import application
 from gateway.sites.service.standing import standing
-from gateway.tls import ClientCertificate
+from gateway.web import sessions
+from gateway.web.context import Role
 from tests.gateway.sites.kit import Served, serve
 from tests.gateway.sites.members import (
     DAY,

@@ -9,9 +9,9 @@ import pytest
 from ca.database import rows
 from enroll import applications, changes, people, store
 from enroll.office import token_hash
-from gateway import sessions
-from gateway.context import Role
-from gateway.words import REFUSALS
+from gateway.web import sessions
+from gateway.web.context import Role
+from gateway.web.words import REFUSALS
 from tests.gateway.sites.kit import Served
 from tests.gateway.sites.members import (
     OTHER,

@@ -32,11 +32,9 @@ from ca.trust import (
     judge,
     recheck,
 )
-from gateway.connection import ConnectionInfo, Limits, Observer, TlsConnection, Unobserved
-from gateway.front import Front
-from gateway.headcount import Headcount, headcounts
-from gateway.http import AHEAD, Verdict, authorities, demand_c_parser, forget_applications, gate, misdirected
-from gateway.tls import (
+from gateway.edge.connection import ConnectionInfo, Limits, Observer, TlsConnection, Unobserved
+from gateway.edge.headcount import Headcount, headcounts
+from gateway.edge.tls import (
     ClientCertificate,
     Entry,
     Handshake,
@@ -45,6 +43,16 @@ from gateway.tls import (
     SiteTable,
     build_entry,
     presentation,
+)
+from gateway.wire.front import Front
+from gateway.wire.http import (
+    AHEAD,
+    Verdict,
+    authorities,
+    demand_c_parser,
+    forget_applications,
+    gate,
+    misdirected,
 )
 
 Network = IPv4Network | IPv6Network

@@ -94,7 +94,7 @@ class Site:
     `handler`: an aiohttp ``web.Application``, or ``async (web.BaseRequest) -> web.StreamResponse``.
     `refused`: answers instead of `handler` on a REQUIRE site while the peer is not verified.
     `limited`: answers instead of `handler` a request that came too soon after others; None: it may go on.
-    `relay`: a `gateway.front.Relay`, for the requests that are an upstream's and not `handler`'s.
+    `relay`: a `gateway.wire.front.Relay`, for the requests that are an upstream's and not `handler`'s.
     `advertised`: the CA certificates whose names the CertificateRequest lists; empty lists none, and
     browsers then show every certificate they hold.
     """

@@ -16,9 +16,9 @@ from aiohttp import web
 from ca.database import rows
 from enroll import store, timekeeping
 from enroll.office import Office, token_hash
-from gateway import cookies, http
-from gateway.browsers import browser_of
-from gateway.http import SUBJECT
+from gateway.web.browsers import browser_of
+from gateway.wire import cookies, http
+from gateway.wire.http import SUBJECT
 
 #: Seconds without a request, and in all, after which a session ends.
 IDLE = 30 * 60

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from gateway.fields import values_of
+from gateway.wire.fields import values_of
 
 #: The Clear-Site-Data value beside the deletion of ours: nothing else removes what was planted for a whole
 #: domain, under another name.

@@ -13,8 +13,8 @@ import resource
 from dataclasses import replace
 from pathlib import Path
 
-from gateway.config import Config
-from gateway.connection import Limits
+from gateway.edge.connection import Limits
+from gateway.serving.config import Config
 
 #: What is open besides connections: an idle worker has 35, a database connection of each of its threads
 #: takes three more, then mails that leave and somebody who asks for figures.

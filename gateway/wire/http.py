@@ -20,16 +20,16 @@ from aiohttp.http import HttpVersion
 
 from ca.errors import ConfigError
 from ca.trust import Rejection, VerifiedPeer
-from gateway.fields import RawHeaders, values_of
-from gateway.tls import ClientCertificate
+from gateway.edge.tls import ClientCertificate
+from gateway.wire.fields import RawHeaders, values_of
 
 if TYPE_CHECKING:
-    from gateway.connection import ConnectionInfo, Limits, TlsConnection
+    from gateway.edge.connection import ConnectionInfo, Limits, TlsConnection
 
 log = logging.getLogger("sekisho.http")
 
 LowLevelHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-"""A bare handler; `gateway.reply.Reply` may stand for the response (aiohttp asks no more of it)."""
+"""A bare handler; `gateway.wire.reply.Reply` may stand for the response (aiohttp asks no more of it)."""
 
 Verdict = VerifiedPeer | Rejection
 
@@ -240,7 +240,7 @@ class Awaiting(Enum):
 
 
 class RequestProtocol(web.RequestHandler):
-    """aiohttp's request handler for one connection: the pages behind a `gateway.front`, which gives it whole
+    """aiohttp's request handler for one connection: the pages behind a `wire.front`, which gives it whole
     heads, one request after the other, and their bodies."""
 
     __slots__ = ("_body", "_wire", "_written", "asked", "info", "on_answered", "subject", "why")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import secrets
 
-from gateway.cells import cells_of
+from gateway.edge.cells import cells_of
 
 #: Cells in each of the two rows of a worker: 256 KiB in all. With 10,000 connections from as many addresses
 #: an address is taken for having one connection more than it has, now and then.

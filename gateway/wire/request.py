@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.fields import RawHeaders
-from gateway.http import Verdict
+from gateway.wire.fields import RawHeaders
+from gateway.wire.http import Verdict
 
 if TYPE_CHECKING:
-    from gateway.front import Front
     from gateway.proxy.heads import Fields
+    from gateway.wire.front import Front
 
 
 class BodyCut(Exception):

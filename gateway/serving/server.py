@@ -25,22 +25,24 @@ from ca.sealing import Vault
 from enroll import issuance, scheduler, timekeeping
 from enroll.acme.nonces import create_table
 from enroll.delivery import deliver_due
-from gateway import sessions
-from gateway.config import Config, Log, read_config
-from gateway.headcount import headcounts
-from gateway.house import House, house_of, open_house
-from gateway.rates import Ledger
-from gateway.running import descriptors, inforce, internal, lists, places, serving
-from gateway.running.figures import Thresholds, endings
-from gateway.running.inforce import Look
+from gateway.edge.headcount import headcounts
+from gateway.running import internal, lists, places
 from gateway.running.journal import DirectHandler, Journal, JournalHandler
 from gateway.running.notify import notify, watchdog_seconds
-from gateway.running.overseer import Overseer, read_whole
 from gateway.running.ports import listening
 from gateway.running.pulse import Pulse
-from gateway.running.serving import Builders, Post, Serving
 from gateway.running.stopping import ends_with, reload_signals, stop_signals
 from gateway.running.supervisor import supervise
+from gateway.serving import current as serving
+from gateway.serving import descriptors, inforce
+from gateway.serving.config import Config, Log, read_config
+from gateway.serving.current import Builders, Post, Serving
+from gateway.serving.deployment import House, house_of, open_house
+from gateway.serving.figures import Thresholds, endings
+from gateway.serving.inforce import Look
+from gateway.serving.overseer import Overseer, read_whole
+from gateway.serving.rates import Ledger
+from gateway.web import sessions
 
 __all__ = ["run", "serve", "start_log", "stop_signals"]
 

@@ -24,7 +24,7 @@ from enroll import mails, timekeeping
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Transport
 from enroll.office import Office
-from gateway.config import Config, Mail, read_config, settings_of
+from gateway.serving.config import Config, Mail, read_config, settings_of
 
 DATABASE = "sekisho.db"
 OUTBOX = "outbox"
@@ -35,7 +35,7 @@ CLOCK = "clock.json"
 # A command reads everything once, if at all.
 _COMMANDS_CACHE = 8
 # In this order: later tables refer to earlier ones.
-_SCHEMAS = ("ca.schema", "enroll.schema", "enroll.acme.schema", "gateway.schema")
+_SCHEMAS = ("ca.schema", "enroll.schema", "enroll.acme.schema", "gateway.web.schema")
 
 
 @dataclass(frozen=True)

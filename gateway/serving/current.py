@@ -23,23 +23,24 @@ from ca.revocation import RevocationStatus
 from ca.timekeeping import Doubt
 from enroll import timekeeping
 from enroll.acme.nonces import SpentTable, memory_table, open_table
-from gateway.assembly import gate_of, sites_of
-from gateway.config import Config
-from gateway.connection import Limits
-from gateway.context import Gate, Role
-from gateway.headcount import Headcount
-from gateway.house import House, reopened
-from gateway.listener import Listener, Network
-from gateway.rates import Ledger
-from gateway.running import descriptors, inforce, places
-from gateway.running.figures import Figures, late_letters, late_lists, resident_bytes, warnings_of, wrong_with
-from gateway.running.inforce import Look
+from gateway.edge.connection import Limits
+from gateway.edge.headcount import Headcount
+from gateway.edge.listener import Listener, Network
+from gateway.edge.tls import Site
+from gateway.running import places
 from gateway.running.internal import Readiness
 from gateway.running.journal import Journal
 from gateway.running.meter import Meter
 from gateway.running.metrics import Sample
 from gateway.running.pulse import Pulse
-from gateway.tls import Site
+from gateway.serving import descriptors, inforce
+from gateway.serving.assembly import gate_of, sites_of
+from gateway.serving.config import Config
+from gateway.serving.deployment import House, reopened
+from gateway.serving.figures import Figures, late_letters, late_lists, resident_bytes, warnings_of, wrong_with
+from gateway.serving.inforce import Look
+from gateway.serving.rates import Ledger
+from gateway.web.context import Gate, Role
 
 log = logging.getLogger("sekisho.serving")
 

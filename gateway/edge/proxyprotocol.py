@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from gateway.addresses import unmapped
+from gateway.edge.addresses import unmapped
 
 _V1 = b"PROXY "
 # The longest line of version 1, with CR LF (section 2.1).

@@ -21,12 +21,13 @@ from pathlib import Path
 
 from ca.files import Snapshot
 from ca.sealing import Vault
-from gateway.config import Config, read_config
-from gateway.headcount import Headcount
-from gateway.house import House, house_of
-from gateway.running import inforce, places
-from gateway.running.inforce import Look, Outcome
+from gateway.edge.headcount import Headcount
+from gateway.running import places
 from gateway.running.notify import notify
+from gateway.serving import inforce
+from gateway.serving.config import Config, read_config
+from gateway.serving.deployment import House, house_of
+from gateway.serving.inforce import Look, Outcome
 
 log = logging.getLogger("sekisho.overseer")
 

@@ -14,11 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from enroll.throttle import network_of
-from gateway import reply
-from gateway.addresses import peer_of
-from gateway.http import Awaiting, Served, Verdict
-from gateway.proxyprotocol import NotProxied, parse
-from gateway.tls import (
+from gateway.edge.addresses import peer_of
+from gateway.edge.proxyprotocol import NotProxied, parse
+from gateway.edge.tls import (
     CloseNotify,
     Handshake,
     Session,
@@ -29,13 +27,15 @@ from gateway.tls import (
     failure_of,
     reason_of,
 )
+from gateway.wire import reply
+from gateway.wire.http import Awaiting, Served, Verdict
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from ca.trust import Presentation
-    from gateway.front import Front
-    from gateway.listener import Listener
+    from gateway.edge.listener import Listener
+    from gateway.wire.front import Front
 
 # A TLS record holds 2^14 bytes of plaintext (RFC 8446 5.1): more would never be returned at once.
 _RECORD = 16_384
@@ -107,7 +107,7 @@ class ConnectionInfo:
 
     `site` is the object the SNI chose (None: no site, every request gets 421) and stays the policy
     of this connection whatever is reloaded. `verdict` is the judgement at the handshake (None on a
-    NONE site); a request's own is `gateway.http.peer(request)`.
+    NONE site); a request's own is `gateway.wire.http.peer(request)`.
     """
 
     id: str

@@ -18,9 +18,9 @@ from enroll.jst import shown
 from enroll.mail import queue
 from enroll.mail.replies import COMMANDS
 from enroll.office import Office
-from gateway.house import DATABASE, House
 from gateway.running.internal import at_most
 from gateway.running.metrics import Sample
+from gateway.serving.deployment import DATABASE, House
 
 # A scrape reads whole tables; it may as well be told what the last one was.
 _KEPT_SECONDS = 30.0

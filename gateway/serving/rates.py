@@ -11,7 +11,7 @@ import mmap
 import secrets
 from dataclasses import dataclass
 
-from gateway.cells import cells_of
+from gateway.edge.cells import cells_of
 
 
 @dataclass(frozen=True)

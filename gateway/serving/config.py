@@ -19,12 +19,12 @@ from ca.database import CACHE_MIB
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from enroll.settings import Settings
-from gateway.connection import Limits
-from gateway.ownpaths import is_own
+from gateway.edge.connection import Limits
 from gateway.proxy.products import NAMES
 from gateway.proxy.upstream import Waits
 from gateway.proxy.waiting import path_waits
-from gateway.rates import Rates
+from gateway.serving.rates import Rates
+from gateway.wire.ownpaths import is_own
 
 FILE_NAME = "sekisho.toml"
 
@@ -502,7 +502,7 @@ class Config:
         return self.listen.public_port or self.listen.port
 
 
-#: Meanings of ``gateway.connection.Limits``, whose defaults say their reasons there.
+#: Meanings of ``gateway.edge.connection.Limits``, whose defaults say their reasons there.
 LIMIT_MEANINGS: dict[str, str] = {
     "proxy_header": "seconds for the PROXY header of a load balancer",
     "handshake": "seconds for the TLS handshake",
@@ -523,7 +523,7 @@ LIMIT_MEANINGS: dict[str, str] = {
     "handshakes_per_address": "unfinished handshakes from one address, to all workers together",
 }
 
-#: Meanings of ``gateway.rates.Rates``.
+#: Meanings of ``gateway.serving.rates.Rates``.
 RATE_MEANINGS: dict[str, str] = {
     "page_address": "forms a second from one address, to all workers together",
     "page_certificate": "forms a second with one certificate",

@@ -19,13 +19,13 @@ from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from enroll import timekeeping
-from gateway import identity
-from gateway.assembly import gate_of, sites_of
-from gateway.config import Config
-from gateway.house import House, configured_hosts, reopened, server_certificate
-from gateway.proxy.mount import assertion_keys
+from gateway.edge.tls import SiteTable, build_entry
+from gateway.proxy import identity
 from gateway.running import journal, places
-from gateway.tls import SiteTable, build_entry
+from gateway.serving.assembly import gate_of, sites_of
+from gateway.serving.config import Config
+from gateway.serving.deployment import House, configured_hosts, reopened, server_certificate
+from gateway.serving.upstream import assertion_keys
 
 log = logging.getLogger("sekisho.inforce")
 

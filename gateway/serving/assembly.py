@@ -11,15 +11,17 @@ from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.trust import TrustAnchors
 from enroll.acme.nonces import SpentTable, memory_table
-from gateway import limiting, pages, protocol
-from gateway.config import Config, origin
-from gateway.context import Gate, Role
-from gateway.house import House, server_certificate
-from gateway.proxy import mount
-from gateway.rates import Ledger
+from gateway.edge.tls import ClientCertificate, ServerCertificate, Site
+from gateway.serving import limiting
+from gateway.serving import upstream as mount
+from gateway.serving.config import Config, origin
+from gateway.serving.deployment import House, server_certificate
+from gateway.serving.rates import Ledger
+from gateway.sites import acme as protocol
 from gateway.sites import renewal
 from gateway.sites.connectivity.hosts import fresh_hosts, probe_hosts
-from gateway.tls import ClientCertificate, ServerCertificate, Site
+from gateway.web import pages
+from gateway.web.context import Gate, Role
 
 #: What each site wants to know about its visitors' certificates.
 POLICIES: Mapping[Role, ClientCertificate] = {

@@ -20,14 +20,14 @@ from aiohttp import web
 from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
 
 from ca.trust import VerifiedPeer
-from gateway import http, oversize, reply
-from gateway.http import Awaiting, RequestProtocol, Served, Verdict
+from gateway.edge.tls import ClientCertificate
 from gateway.proxy import heads
-from gateway.request import Request
-from gateway.tls import ClientCertificate
+from gateway.wire import http, oversize, reply
+from gateway.wire.http import Awaiting, RequestProtocol, Served, Verdict
+from gateway.wire.request import Request
 
 if TYPE_CHECKING:
-    from gateway.connection import ConnectionInfo, Limits, TlsConnection
+    from gateway.edge.connection import ConnectionInfo, Limits, TlsConnection
 
 log = logging.getLogger("sekisho.proxy")
 

@@ -24,14 +24,12 @@ from enroll.jst import shown, shown_day
 from enroll.mediatype import media_type
 from enroll.openings import renewable_until
 from enroll.refusals import Refusal
-from gateway import cookies, http, oversize, references
-from gateway.context import Gate, Role
-from gateway.crossing import foreign
-from gateway.fields import values_of
-from gateway.hours import desk_open, desk_opens_at
 from gateway.proxy.heads import Malformed, expects_continue
-from gateway.sessions import cookie_name
-from gateway.words import (
+from gateway.web import references
+from gateway.web.context import Gate, Role
+from gateway.web.hours import desk_open, desk_opens_at
+from gateway.web.sessions import cookie_name
+from gateway.web.words import (
     ABOUT_CERTIFICATE,
     ABOUT_REISSUE,
     CERTIFICATE,
@@ -43,6 +41,9 @@ from gateway.words import (
     Text,
     Words,
 )
+from gateway.wire import cookies, http, oversize
+from gateway.wire.crossing import foreign
+from gateway.wire.fields import values_of
 
 log = logging.getLogger("sekisho.pages")
 
@@ -383,7 +384,7 @@ def _values(request: web.Request, language: str) -> dict[str, Any]:
 
 
 def _environment(package: str) -> jinja2.Environment:
-    loaders: list[jinja2.BaseLoader] = [jinja2.PackageLoader("gateway")]
+    loaders: list[jinja2.BaseLoader] = [jinja2.PackageLoader("gateway.web")]
     if package != "gateway":
         loaders.insert(0, jinja2.PackageLoader(package))
     environment = jinja2.Environment(
@@ -407,7 +408,7 @@ def _lines(text: str) -> Markup:
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _ASSETS: Mapping[str, bytes] = {
     entry.name: entry.read_bytes()
-    for entry in sorted((files("gateway") / "assets").iterdir(), key=lambda e: e.name)
+    for entry in sorted((files("gateway.web") / "assets").iterdir(), key=lambda e: e.name)
     if "." + entry.name.rpartition(".")[2] in _TYPES
 }
 _ASSETS_VERSION = hashlib.sha256(b"".join(_ASSETS.values())).hexdigest()[:12]

@@ -12,11 +12,12 @@ from aiohttp import web
 from ca.trust import VerifiedPeer
 from enroll.acme.web import CORS
 from enroll.problems import rate_limited
-from gateway import http, protocol
-from gateway.connection import source
-from gateway.context import Role
-from gateway.ownpaths import is_own
-from gateway.rates import Ledger, Rates
+from gateway.edge.connection import source
+from gateway.serving.rates import Ledger, Rates
+from gateway.sites import acme as protocol
+from gateway.web.context import Role
+from gateway.wire import http
+from gateway.wire.ownpaths import is_own
 
 Limit = Callable[[web.BaseRequest], web.StreamResponse | None]
 

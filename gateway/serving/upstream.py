@@ -19,24 +19,25 @@ from enroll.issuance import check_entitled
 from enroll.office import token_hash
 from enroll.refusals import Refusal
 from enroll.renewal import check_lives, source_of
-from gateway import http, references
-from gateway.config import Config
-from gateway.context import Gate, Role
-from gateway.house import House
-from gateway.identity import JWKS_PATH, Caller, Identity, KeySet, jwks, open_keys
-from gateway.ownpaths import OWN, is_own
-from gateway.pages import EVERY_PATH, GATE, SITE, see_other, words_page
 from gateway.proxy import products
 from gateway.proxy.addresses import Addresses
 from gateway.proxy.callers import RememberedCallers
+from gateway.proxy.identity import JWKS_PATH, Caller, Identity, KeySet, jwks, open_keys
 from gateway.proxy.relay import NotRelayed, Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Pool, Upstream, Waits, parse_addresses
 from gateway.proxy.waiting import PathWaits, path_waits
-from gateway.request import Request
-from gateway.sessions import cookie_name, settled_until
+from gateway.serving.config import Config
+from gateway.serving.deployment import House
 from gateway.sites.service import door
-from gateway.words import ABOUT_CERTIFICATE, REFUSALS, Text, Words
+from gateway.web import references
+from gateway.web.context import Gate, Role
+from gateway.web.pages import EVERY_PATH, GATE, SITE, see_other, words_page
+from gateway.web.sessions import cookie_name, settled_until
+from gateway.web.words import ABOUT_CERTIFICATE, REFUSALS, Text, Words
+from gateway.wire import http
+from gateway.wire.ownpaths import OWN, is_own
+from gateway.wire.request import Request
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from enroll.acme.directory import Terms
 from enroll.acme.door import PROFILES, Door
 from enroll.acme.nonces import Nonces, SpentTable
 from enroll.acme.urls import Urls
-from gateway import http
-from gateway.config import Config, origin
-from gateway.context import Gate, Role
-from gateway.http import AHEAD, LowLevelHandler
-from gateway.reply import Reply
+from gateway.serving.config import Config, origin
+from gateway.web.context import Gate, Role
+from gateway.wire import http
+from gateway.wire.http import AHEAD, LowLevelHandler
+from gateway.wire.reply import Reply
 
 #: Below this path a site is the protocol's; the directory is ``/acme/directory``.
 PREFIX = "/acme"

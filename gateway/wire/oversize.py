@@ -10,9 +10,9 @@ import base64
 import hashlib
 from collections.abc import Iterable
 
-from gateway import cookies
-from gateway.crossing import by_our_page
-from gateway.fields import values_of
+from gateway.wire import cookies
+from gateway.wire.crossing import by_our_page
+from gateway.wire.fields import values_of
 
 #: Where the button leads. On every site a path of its own, never the upstream's.
 PATH = "/logout/cookies"

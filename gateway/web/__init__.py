@@ -1,0 +1,1 @@
+"""What the sites share: pages and words, sessions, reference numbers, calendars, the visitor's browser."""
