@@ -58,13 +58,31 @@ HOMES = {
 }
 
 
+#: Storey of the gateway -> what it may import of the others. Top to bottom, and never back.
+STOREYS = {
+    "edge": set(),
+    "wire": {"edge"},
+    "running": {"edge", "wire"},
+    "web": {"wire"},
+    "proxy": {"wire"},
+    "sites": {"web", "wire"},
+    "serving": {"edge", "wire", "running", "web", "proxy", "sites"},
+    "demo": {"web", "proxy", "serving"},
+    "cli": {"edge", "wire", "running", "web", "proxy", "serving", "demo"},
+    "packaging": set(),
+}
+
+
 #: Folders whose files a README leads through. Those with one kind of thing in each file need none.
 FOLDERS = (
     "ca",
     "enroll",
     "enroll/acme",
-    "gateway",
+    "gateway/edge",
+    "gateway/wire",
+    "gateway/web",
     "gateway/proxy",
+    "gateway/serving",
     "gateway/running",
     "conformance",
 )
@@ -91,6 +109,53 @@ def test_imports_run_downwards(room):
     for path in files(room):
         strangers = imported(path) & set(ROOMS) - MAY_IMPORT[room]
         assert not strangers, f"{path.relative_to(ROOT)} imports {strangers}"
+
+
+def modules(room):
+    """Module name -> file of everything in a room."""
+    found = {}
+    for path in files(room):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def targets(path, known):
+    """The modules out of ``known`` that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            named = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (named & known) or ({node.module} & known)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & known
+    return found
+
+
+def test_storeys_stand_on_each_other():
+    """Within the gateway arrows point one way, and nothing lies loose at its top (docs/ARCHITECTURE.md)."""
+    known = modules("gateway")
+    assert [path.name for path in (ROOT / "gateway").glob("*.py")] == ["__init__.py"]
+    assert {path.name for path in (ROOT / "gateway").iterdir() if (path / "__init__.py").exists()} <= set(
+        STOREYS
+    )
+    for name, path in known.items():
+        storey = name.split(".")[1] if "." in name else ""
+        for target in targets(path, set(known)):
+            other = target.split(".")[1] if "." in target else ""
+            assert other in {"", storey} | STOREYS.get(storey, set()), f"{name} imports {target}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_files_import_each_other(room):
+    """No circle of files, and none that TYPE_CHECKING hides."""
+    known = modules(room)
+    arrows = {name: targets(path, set(known)) - {name} for name, path in known.items()}
+    while leaves := {name for name, to in arrows.items() if not to & set(arrows)}:
+        arrows = {name: to for name, to in arrows.items() if name not in leaves}
+    assert arrows == {}
+    hidden = [str(path) for path in known.values() if "TYPE_CHECKING" in path.read_text("utf-8")]
+    assert hidden == []
 
 
 @pytest.mark.parametrize("core", CORES)

@@ -15,8 +15,8 @@ from enroll.refusals import Refusal
 from gateway.cli.frame import Answer, actor, answer, as_typed, house_command, listing, plain
 from gateway.cli.people import USER_ID, known_user
 from gateway.cli.root import GROUPS
+from gateway.serving.assembly import directory_url
 from gateway.serving.deployment import House
-from gateway.sites.acme import directory_url
 
 _EAB = GROUPS["eab"]
 

@@ -28,13 +28,12 @@ from gateway.demo.upstream import application as example
 from gateway.demo.words import banner
 from gateway.proxy.identity import jwks
 from gateway.serving import descriptors
-from gateway.serving.assembly import hosts_by_role
+from gateway.serving.assembly import directory_url, hosts_by_role
 from gateway.serving.config import FILE_NAME, Behind, Config, Listen, Log, origin, toml_of
 from gateway.serving.deployment import CLOCK, DEMO_MARKER, House, is_demo, open_house
 from gateway.serving.rates import Rates
 from gateway.serving.server import run, start_log, stop_signals
 from gateway.serving.upstream import assertion_keys
-from gateway.sites.acme import directory_url
 from gateway.web.context import Role
 
 #: Loopback and nothing else: the demo's passwords are printed and its mails are public.

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from enroll.throttle import network_of
+
 Address = IPv4Address | IPv6Address
 
 
@@ -27,3 +29,8 @@ def unmapped(address: Address) -> Address:
     """The IPv4 address within an IPv6 one, if that is what it is."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
+
+
+def source(address: str) -> bytes:
+    """What counts as one address, of connections and requests as of failed logins."""
+    return network_of(address).encode("ascii")

@@ -8,34 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
-from enroll.throttle import network_of
-from gateway.edge.addresses import peer_of
+from gateway.edge.addresses import peer_of, source
+from gateway.edge.facts import Awaiting, ConnectionInfo, Handler, Limits
 from gateway.edge.proxyprotocol import NotProxied, parse
 from gateway.edge.tls import (
     CloseNotify,
     Handshake,
     Session,
-    Site,
     TlsError,
     WantRead,
-    accept,
     failure_of,
     reason_of,
 )
-from gateway.wire import reply
-from gateway.wire.http import Awaiting, Served, Verdict
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from ca.trust import Presentation
-    from gateway.edge.listener import Listener
-    from gateway.wire.front import Front
 
 # A TLS record holds 2^14 bytes of plaintext (RFC 8446 5.1): more would never be returned at once.
 _RECORD = 16_384
@@ -43,89 +30,14 @@ _WIRE = 65_536
 # HTTP where TLS is spoken. No record begins with a capital letter (RFC 8446 B.1), nor a PROXY header so.
 _SPOKEN_PLAINLY = re.compile(rb"[A-Z]{3,16} (?:[/*]|[A-Za-z0-9.\[\]:-]*:)")
 _OPENING = 64
-_USE_HTTPS = (
+_WORDS = (
     "https:// で始まるアドレスを開いてください。 "
     "/ This port takes https only: write https:// in the address.\n"
 ).encode()
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a peer may take of us. Seconds, bytes or counts; each default says why.
-
-    The clocks of TLS and HTTP are separate, so that a slow client is closed in the phase it is slow in.
-    """
-
-    proxy_header: float = 3.0  # a load balancer sends it with its first packet
-    handshake: float = 10.0  # a phone on a bad line needs two round trips; a human picks no certificate here
-    head: float = 15.0  # from the first byte of a request to the end of its header
-    idle: float = 75.0  # between requests; as nginx
-    stall: float = 20.0  # a window in which a body, or a response being sent, has to move `stall_bytes`
-    stall_bytes: int = 2_048  # about 100 bytes a second: slower than any line people use
-    lingering: float = 5.0  # reading on after an early answer, so that the client gets to see it
-    drain: float = 10.0  # for running requests when the listener stops
-    tick: float = 0.5  # how often limits and expiries are looked at
-    handshake_bytes: int = 262_144  # a 16 KB ClientHello in one-byte records, or a chain of 100 KB
-    barren_bytes: int = 65_536  # records without data: KeyUpdate, warnings, empty records
-    line_bytes: int = 8_190
-    headers: int = 100
-    connections: int = 10_000
-    connections_per_address: int = 2_000  # 200 browsers of one company; nobody alone takes every place
-    connections_per_certificate: int = 200  # a person has a browser or two, six connections a host
-    handshakes_per_address: int = 100  # unfinished ones; a company behind one address finishes each in ms
-
-
-class Observer(Protocol):
-    """Whoever keeps the logs and the figures. Called on the way: it has to be quick and must not raise."""
-
-    def connected(self, info: ConnectionInfo) -> None:
-        """A handshake is done."""
-
-    def served(self, info: ConnectionInfo, served: Served) -> None:
-        """A request is answered."""
-
-    def refused(self, reason: str, address: str, port: int, detail: str) -> None:
-        """A connection ended because of its peer: a stable word, and what OpenSSL said."""
-
-
-class Unobserved:
-    """Keeps nothing."""
-
-    def connected(self, info: ConnectionInfo) -> None:
-        return
-
-    def served(self, info: ConnectionInfo, served: Served) -> None:
-        return
-
-    def refused(self, reason: str, address: str, port: int, detail: str) -> None:
-        return
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ConnectionInfo:
-    """The facts about one connection, fixed when its handshake finished.
-
-    `site` is the object the SNI chose (None: no site, every request gets 421) and stays the policy
-    of this connection whatever is reloaded. `verdict` is the judgement at the handshake (None on a
-    NONE site); a request's own is `gateway.wire.http.peer(request)`.
-    """
-
-    id: str
-    site: Site | None
-    server_name: str | None
-    authorities: frozenset[bytes]
-    presentation: Presentation
-    verdict: Verdict | None
-    peer_address: str
-    peer_port: int
-    tls_version: str
-    cipher: str
-    group: str | None
-    alpn: str
-    handshake_ms: float
-    abort: Callable[[], None] = field(repr=False)
-    count: Callable[[str], None] = field(repr=False)
-    observer: Observer = field(repr=False)
+_USE_HTTPS = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
+) % (len(_WORDS), _WORDS)
 
 
 class Records:
@@ -154,6 +66,25 @@ class Records:
             if not self._left:
                 ended += 1
         return ended
+
+
+class Port(Protocol):
+    """Where a connection was accepted: the listener, as its connections see it."""
+
+    limits: Limits
+
+    @property
+    def context(self) -> Any: ...
+    def accept(self) -> tuple[Session, Handshake]: ...
+    def is_proxy(self, address: str) -> bool: ...
+    def admit(self, connection: TlsConnection, *, proxied: bool = False) -> bool: ...
+    def readmit(self, connection: TlsConnection, source: bytes) -> bool: ...
+    def release(self, connection: TlsConnection) -> None: ...
+    def count(self, event: str) -> None: ...
+    def note(self, reason: str, connection: TlsConnection, detail: str = "") -> None: ...
+    def establish(
+        self, connection: TlsConnection, tls: Session, handshake: Handshake | None, started: float
+    ) -> tuple[ConnectionInfo, Handler]: ...
 
 
 class TlsConnection(asyncio.Transport, asyncio.Protocol):
@@ -192,14 +123,14 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         "written",
     )
 
-    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, listener: Port, loop: asyncio.AbstractEventLoop) -> None:
         self._listener = listener
         self._limits = listener.limits
         self._loop = loop
         self._raw: asyncio.Transport | None = None
         self._tls: Session | None = None
         self._handshake: Handshake | None = None
-        self._http: Front | None = None
+        self._http: Handler | None = None
         self.info: ConnectionInfo | None = None
         # What came of a PROXY header; None where none is expected, or once it is read.
         self._proxied: bytearray | None = None
@@ -327,22 +258,22 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         if self._raw is not None:
             self._raw.abort()
 
-    def move(self, info: ConnectionInfo, server: web.Server) -> None:
-        """Goes on under other facts, with another handler: now, or after the request it is on.
+    def move(self, info: ConnectionInfo) -> None:
+        """Goes on under other facts: now, or after the request it is on.
 
         WebSockets stay where they are, to their own end.
         """
         if self._http is None or self._http.awaiting() is Awaiting.UPGRADED:
             return
         if self._http.awaiting() is Awaiting.HANDLER or self._http.awaiting() is Awaiting.BODY:
-            self._http.moves_to = partial(self._move, info, server)
+            self._http.moves_to = partial(self._move, info)
         else:
-            self._move(info, server)
+            self._move(info)
 
-    def _move(self, info: ConnectionInfo, server: web.Server) -> None:
+    def _move(self, info: ConnectionInfo) -> None:
         if self._http is not None and not self._closing:
             self.info = info
-            self._http.rehome(info, server)
+            self._http.rehome(info)
 
     def retire(self) -> None:
         """Ends the connection after the request it is on; WebSockets go on to their own end."""
@@ -378,13 +309,13 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._raw.set_write_buffer_limits(high, low)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        return self if self._http is None else self._http
+        return self if self._http is None else cast(asyncio.BaseProtocol, self._http)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "peername":
             return (self.address, self.port)
         if name == "sslcontext":  # aiohttp: https, not http
-            return self._listener.entry.context
+            return self._listener.context
         if name == "sekisho.connection":
             return self.info
         if name == "sockname" and self._raw is not None:
@@ -408,7 +339,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         else:
             self._overdue_reading(now, self._http)
 
-    def _overdue_reading(self, now: float, http: Front) -> None:
+    def _overdue_reading(self, now: float, http: Handler) -> None:
         awaiting = http.awaiting()
         if awaiting is not Awaiting.REQUEST and self._enters(awaiting, now):
             return  # it began without a byte from the client, as when it is told to go on
@@ -440,7 +371,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
     def _begin(self) -> None:
         """From here on it is TLS, under the handshake's own limit."""
         self.deadline = self._loop.time() + self._limits.handshake
-        self._tls, self._handshake = accept(self._listener.entry)
+        self._tls, self._handshake = self._listener.accept()
 
     def _after_proxy_header(self, data: bytes) -> bytes:
         """What follows the PROXY header; nothing as long as it is not whole, or if it is none."""
@@ -528,7 +459,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         if flush and not got:
             self._flush()  # what was read was TLS's own; its answers else go out with the next data
 
-    def _account(self, http: Front, got: int) -> None:
+    def _account(self, http: Handler, got: int) -> None:
         # Every record costs 22 bytes and more around its data. Whoever sends those without data
         # (KeyUpdate, warnings, empty records) makes us work for nothing.
         self._barren = max(0, self._barren - 32 * got)
@@ -579,7 +510,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._closing = self._parting = True
         self.deadline = self._loop.time() + self._limits.lingering
         if self._raw is not None:
-            self._raw.write(reply.whole(400, [("Content-Type", "text/plain; charset=utf-8")], _USE_HTTPS))
+            self._raw.write(_USE_HTTPS)
             self._raw.write_eof()  # and then the end: bytes of his that are on the way would take it from him
 
     def _finish(self) -> None:
@@ -594,8 +525,3 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
     def _fail(self, reason: str) -> None:
         self._listener.note(reason, self)
         self.abort()
-
-
-def source(address: str) -> bytes:
-    """What counts as one address, of connections and requests as of failed logins."""
-    return network_of(address).encode("ascii")

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import itertools
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
-
-from aiohttp import web
-from aiohttp.web_runner import BaseRunner
 
 from ca.clock import Clock
 from ca.trust import (
@@ -32,7 +28,8 @@ from ca.trust import (
     judge,
     recheck,
 )
-from gateway.edge.connection import ConnectionInfo, Limits, Observer, TlsConnection, Unobserved
+from gateway.edge.connection import TlsConnection
+from gateway.edge.facts import ConnectionInfo, Handler, Limits, Observer, Unobserved, Verdict, Wire
 from gateway.edge.headcount import Headcount, headcounts
 from gateway.edge.tls import (
     ClientCertificate,
@@ -41,26 +38,15 @@ from gateway.edge.tls import (
     Session,
     Site,
     SiteTable,
+    accept,
     build_entry,
     presentation,
-)
-from gateway.wire.front import Front
-from gateway.wire.http import (
-    AHEAD,
-    Verdict,
-    authorities,
-    demand_c_parser,
-    forget_applications,
-    gate,
-    misdirected,
 )
 
 Network = IPv4Network | IPv6Network
 
 _CACHED_VERDICTS = 4_096
 _BACKLOG = 1_024
-# Seconds, twice, for handlers that `stop` cuts off; it has given them `limits.drain` before.
-_CUT = 0.5
 # Kinds of guests that are counted.
 _HANDSHAKE, _CONNECTION, _CERTIFICATE = b"handshake ", b"connection ", b"certificate "
 
@@ -68,6 +54,7 @@ _HANDSHAKE, _CONNECTION, _CERTIFICATE = b"handshake ", b"connection ", b"certifi
 class Listener:
     """A TLS port with its sites. `start` it once, `swap` its sites at any time, `stop` it once.
 
+    `wire`: makes a handler for each connection.
     `status`: from a certificate's fingerprint to what the index says of it; asked on every request.
     `public_ports`: ports that may stand in Host besides the one bound, when something in front
     of us forwards them.
@@ -79,6 +66,7 @@ class Listener:
         self,
         sites: Iterable[Site],
         *,
+        wire: Wire,
         clock: Clock,
         status: StatusLookup,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
@@ -87,7 +75,6 @@ class Listener:
         observer: Observer = Unobserved(),  # noqa: B008 (keeps nothing)
         headcount: Headcount | None = None,
     ) -> None:
-        demand_c_parser()
         self.limits = limits
         self._proxies = tuple(proxies)
         self._observer = observer
@@ -99,9 +86,7 @@ class Listener:
         self._status = status
         self._public_ports = frozenset(public_ports)
         self._ports: frozenset[int] = self._public_ports
-        self._runners: dict[Any, BaseRunner] = {}
-        self._retired: list[BaseRunner] = []
-        self._cleaning: set[asyncio.Task[None]] = set()
+        self._wire = wire
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._open: set[TlsConnection] = set()
@@ -120,7 +105,7 @@ class Listener:
     ) -> int:
         """Opens the port (0: a free one) or takes sockets that are bound. Returns the (first one's) port."""
         loop = asyncio.get_running_loop()
-        await self._set_up(self.entry)
+        await self._wire.set_up(self._handlers(self.entry), self._recheck)
         factory = partial(TlsConnection, self, loop)
         if socks:
             self._servers = [await loop.create_server(factory, sock=sock, backlog=_BACKLOG) for sock in socks]
@@ -149,10 +134,7 @@ class Listener:
         for connection in list(self._open):
             connection.retire()
         await self._gone()
-        runners = (*self._runners.values(), *self._retired)
-        await asyncio.gather(*(runner.cleanup() for runner in runners), *self._cleaning)
-        self._runners.clear()
-        self._retired.clear()
+        await self._wire.stop()
         for connection in list(self._open):
             connection.abort()
         if self._sweeper is not None:
@@ -172,7 +154,7 @@ class Listener:
         handler that no site uses any more is cleaned up once its last connection is gone.
         """
         entry = build_entry(SiteTable(sites))
-        await self._set_up(entry)
+        await self._wire.set_up(self._handlers(entry), self._recheck)
         self.entry = entry
         self.limits = limits or self.limits
         self._proxies = self._proxies if proxies is None else tuple(proxies)
@@ -180,10 +162,7 @@ class Listener:
         self._authorities.clear()
         for connection in list(self._open):
             self._outlive(connection)
-        used = {site.handler for site in entry.table.sites}
-        gone = [handler for handler in self._runners if handler not in used and handler is not misdirected]
-        self._retired += [self._runners.pop(handler) for handler in gone]
-        self._clean_up_retired()
+        self._wire.retire(self._handlers(entry))
 
     def revoke(self, fingerprint: str) -> int:
         """Ends every connection whose peer verified with this certificate; returns how many."""
@@ -226,6 +205,15 @@ class Listener:
                     await self._departed.wait()
 
     # --- called by connections ---
+
+    @property
+    def context(self) -> Any:
+        """The TLS context that a handshake begins in."""
+        return self.entry.context
+
+    def accept(self) -> tuple[Session, Handshake]:
+        """A server's side of TLS for a new connection, under the sites of now."""
+        return accept(self.entry)
 
     def is_proxy(self, address: str) -> bool:
         """Whether this address is one of a load balancer that speaks the PROXY protocol."""
@@ -286,7 +274,7 @@ class Listener:
 
     def establish(
         self, connection: TlsConnection, tls: Session, handshake: Handshake | None, started: float
-    ) -> tuple[ConnectionInfo, Front]:
+    ) -> tuple[ConnectionInfo, Handler]:
         """The facts of a finished handshake and the request handler for its site."""
         assert handshake is not None
         loop = asyncio.get_running_loop()
@@ -315,16 +303,14 @@ class Listener:
             count=self.count,
             observer=self._observer,
         )
-        server = self._runners[misdirected if site is None else site.handler].server
-        assert server is not None
-        protocol = Front(info, self.limits, loop, server, self._recheck)
+        handler = self._wire.begin(info, self.limits)
         self.count("handshake.done")
         self._observer.connected(info)
         # Last, when nothing can fail any more: `release` strikes off what the facts say is entered.
         if isinstance(verdict, VerifiedPeer):
             self._register(verdict, connection)
         self._headcount.leave(_HANDSHAKE + connection.source)
-        return info, protocol
+        return info, handler
 
     # --- within ---
 
@@ -382,24 +368,11 @@ class Listener:
         ):
             connection.retire()
             return
-        server = self._runners[site.handler].server
-        assert server is not None
         hosts = self._authorities_of(info.server_name)
-        connection.move(replace(info, site=site, verdict=verdict, authorities=hosts), server)
+        connection.move(replace(info, site=site, verdict=verdict, authorities=hosts))
 
-    def _clean_up_retired(self) -> None:
-        for runner in [each for each in self._retired if not (each.server and each.server.connections)]:
-            self._retired.remove(runner)
-            task = asyncio.get_running_loop().create_task(runner.cleanup())
-            self._cleaning.add(task)
-            task.add_done_callback(self._cleaned_up)
-
-    def _cleaned_up(self, task: asyncio.Task[None]) -> None:
-        self._cleaning.discard(task)
-        if not self._cleaning:
-            forget_applications()
-            # Each is a web of cycles, for which Python's own collector would wait long.
-            gc.collect()
+    def _handlers(self, entry: Entry) -> list[Any]:
+        return [site.handler for site in entry.table.sites]
 
     def _recheck(self, verified: VerifiedPeer) -> Verdict:
         state = recheck(verified, self._status, self._clock.seconds())
@@ -447,29 +420,12 @@ class Listener:
         at = self._clock.seconds()
         for fingerprint in [f for f, (ends_at, _) in self._by_certificate.items() if ends_at < at]:
             self.counts["expired"] += self.revoke(fingerprint)
-        if self._retired:
-            self._clean_up_retired()
-
-    async def _set_up(self, entry: Entry) -> None:
-        handlers: dict[Any, None] = {misdirected: None}
-        handlers.update({site.handler: None for site in entry.table.sites})
-        for handler in handlers:
-            if handler not in self._runners:
-                self._runners[handler] = await _runner(handler, self._recheck)
+        self._wire.sweep()
 
 
-async def _runner(handler: Any, recheck_now: Callable[[VerifiedPeer], Verdict]) -> BaseRunner:
-    """aiohttp's own life cycle around an application or a bare handler, with the gate in front."""
-    runner: BaseRunner
-    if isinstance(handler, web.Application):
-        runner = web.AppRunner(handler, shutdown_timeout=_CUT)
-    else:
-        runner = web.ServerRunner(web.Server(handler), shutdown_timeout=_CUT)
-    await runner.setup()
-    server = runner.server
-    assert server is not None
-    inner = server.request_handler
-    if isinstance(handler, web.Application) and AHEAD in handler:
-        inner = handler[AHEAD](inner)
-    server.request_handler = gate(inner, recheck_now)
-    return runner
+def authorities(server_name: str | None, ports: Iterable[int]) -> frozenset[bytes]:
+    """The Host values that name a site: bare, or with one of the ports the site is reached by."""
+    if server_name is None:
+        return frozenset()
+    name = server_name.encode("ascii")
+    return frozenset((name, *(b"%s:%d" % (name, port) for port in ports)))

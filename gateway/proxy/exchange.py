@@ -14,9 +14,9 @@ from typing import NamedTuple, cast
 import httptools
 
 from gateway.proxy import heads
-from gateway.proxy.heads import Fields
 from gateway.wire.fields import RawHeaders
 from gateway.wire.reply import WITHOUT_CONTENT
+from gateway.wire.request import Fields
 
 # Bytes of an answer held for a client that reads more slowly; then the upstream waits as well.
 _HIGH = 262_144

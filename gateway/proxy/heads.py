@@ -6,16 +6,14 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
-from typing import NamedTuple
 
 from gateway.proxy import addresses, products
-from gateway.wire.cookies import ABSENT, Ours, Reading
+from gateway.wire.cookies import ABSENT, Ours
 from gateway.wire.fields import RawHeaders
-
-Noted = dict[bytes, list[bytes]]
+from gateway.wire.framing import Body, Malformed, Noted, framing_line, lines_of
+from gateway.wire.request import Fields
 
 #: Belong to one connection only (RFC 9110 7.6.1), with those that some servers still honour.
 HOP_BY_HOP = frozenset(
@@ -57,11 +55,6 @@ _GATEWAYS_OWN = frozenset(
 _GATEWAYS_PREFIXES = (b"x-forwarded-", b"client-cert", b"sekisho-", b"x-sekisho-")
 # Written by us from what was parsed, never copied.
 _FRAMING = frozenset({b"host", b"content-length", b"expect", b"trailer"})
-#: What says how long a body is; what asks for another protocol.
-FRAMES_BODY = frozenset({b"content-length", b"transfer-encoding"})
-_FRAMING_SIZES = frozenset(map(len, FRAMES_BODY))
-UPGRADES = frozenset({b"upgrade", b"connection", b"http2-settings"})
-LAST_CHUNK = b"0\r\n\r\n"
 # RFC 9110 6.5.1: what would change how a message is routed, who sent it, or what it asks for.
 _NOT_IN_TRAILERS = re.compile(
     rb"(?:host|cookie|set-cookie|authorization|range|max-forwards|cache-control|age|vary|date|location"
@@ -117,25 +110,6 @@ _REASON = re.compile(rb"[ -~]{0,200}")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-class Malformed(ValueError):
-    """A message that must not be forwarded; the argument is a stable word for the log."""
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """How a request's body is framed: ``length`` bytes, chunked, or (None, False) none at all."""
-
-    length: int | None
-    chunked: bool
-
-    @property
-    def expected(self) -> bool:
-        return self.chunked or bool(self.length)
-
-
-NO_BODY = Body(None, False)
-
-
 def dropped_from_answers(name: bytes) -> bool:
     """Whether a field of an answer belongs to the upstream's connection, or counts for pages of ours."""
     return name.lower() in _DROPPED_FROM_ANSWERS
@@ -163,18 +137,6 @@ def taken_off(own: Iterable[str], others: Iterable[str] = products.NAMES) -> Cal
         return known
 
     return off
-
-
-class Fields(NamedTuple):
-    """The fields of a head, looked at once.
-
-    ``lines``: what goes on, as it came. ``noted``: the values of what means something to the gate, by the
-    name in lower case; some of these go on as well. ``cookie``: what it says of the site's session cookie.
-    """
-
-    lines: list[bytes]
-    noted: Noted
-    cookie: Reading = ABSENT
 
 
 def sorter(
@@ -219,23 +181,6 @@ def sorter(
     return sort
 
 
-def body_of(noted: Noted) -> Body:
-    """How a parsed request frames its body. Raises Malformed for whatever can be read in two ways."""
-    lengths, codings = noted.get(b"content-length"), noted.get(b"transfer-encoding")
-    if lengths is None and codings is None:
-        return NO_BODY
-    if lengths is not None and codings is not None:
-        raise Malformed("framing")
-    if lengths is not None:
-        if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
-            raise Malformed("content-length")
-        return Body(int(lengths[0]), False)
-    # A proxy that does not know a coding cannot say where the message ends, RFC 9112 6.1.
-    if codings is None or len(codings) != 1 or codings[0].lower() != b"chunked":
-        raise Malformed("transfer-encoding")
-    return Body(None, True)
-
-
 def request_head(
     method: str,
     target: str,
@@ -266,17 +211,6 @@ def request_head(
     return b"%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s%s\r\n" % (
         method.encode("ascii"), target.encode("ascii"), host, b"".join(lines), ours, framing, upgrade,
     )  # fmt: skip
-
-
-def forwarded(address: str, host: bytes) -> bytes:
-    """The lines that say where a request came from: RFC 7239 and what came before it; Via, RFC 9110 7.6.3."""
-    spelt = address.partition("%")[0].encode("ascii")
-    node = b'"[%s]"' % spelt if b":" in spelt else spelt
-    quoted = b'"%s"' % host if b":" in host else host
-    return (
-        b"X-Forwarded-For: %s\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: %s\r\nX-Real-IP: %s\r\n"
-        b"Forwarded: for=%s;host=%s;proto=https\r\nVia: 1.1 sekisho\r\n"
-    ) % (spelt, host, spelt, node, quoted)
 
 
 def response_head(
@@ -399,55 +333,11 @@ def registered_before(noted: Noted, target: str, host: bytes) -> bool:
     return not any(each[len(page) - 1 :] not in (b"/", target.encode("ascii")) for each in pages)
 
 
-def expects_continue(noted: Noted) -> bool:
-    """Whether the client waits for a 100. Raises Malformed for another expectation (417, 9110 10.1.1)."""
-    values = noted.get(b"expect")
-    if values is None:
-        return False
-    if [each.lower() for each in values] != [b"100-continue"]:
-        raise Malformed("expect")
-    return True
-
-
 def accepts_trailers(noted: Noted) -> bool:
     """Whether TE lists trailers."""
     return any(
         each.strip().lower() == b"trailers" for value in noted.get(b"te", ()) for each in value.split(b",")
     )
-
-
-def lines_of(headers: RawHeaders, wanted: Callable[[bytes], bool]) -> bytes:
-    """The header lines of the fields whose name, in lower case, is wanted."""
-    return b"".join(b"%s: %s\r\n" % each for each in headers if wanted(each[0].lower()))
-
-
-def body_in(headers: RawHeaders) -> Body:
-    """`body_of`, for a head as it came."""
-    noted: Noted = {}
-    for name, value in headers:
-        if len(name) in _FRAMING_SIZES and (lower := name.lower()) in FRAMES_BODY:
-            noted.setdefault(lower, []).append(value)
-    return body_of(noted) if noted else NO_BODY
-
-
-def announces_body(headers: RawHeaders) -> bool:
-    """Whether a request has a body, or what might be one."""
-    try:
-        return body_in(headers).expected
-    except Malformed:
-        return True
-
-
-def framing_line(body: Body) -> bytes:
-    """The line of ours that says how long a body is, if there is one."""
-    if body.chunked:
-        return b"Transfer-Encoding: chunked\r\n"
-    return b"" if body.length is None else b"Content-Length: %d\r\n" % body.length
-
-
-def chunk(data: bytes) -> bytes:
-    """Some bytes of a body, at least one, as a chunk (RFC 9112 7.1)."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def header_line(name: str, value: str) -> bytes:

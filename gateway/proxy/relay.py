@@ -20,14 +20,14 @@ from ca.trust import VerifiedPeer
 from gateway.proxy import heads, products
 from gateway.proxy.addresses import FIELDS, Addresses
 from gateway.proxy.exchange import Head, UpstreamConnection, UpstreamFault
-from gateway.proxy.heads import Malformed
 from gateway.proxy.identity import Caller, Identity, header_lines
 from gateway.proxy.rules import LOGIN_ONLY, Access, Rules, access
 from gateway.proxy.tunnel import tunnel
 from gateway.proxy.upstream import Pool
 from gateway.proxy.waiting import PathWaits
-from gateway.wire import cookies, http
+from gateway.wire import cookies, framing, http
 from gateway.wire.crossing import SAFE, foreign
+from gateway.wire.framing import Malformed
 from gateway.wire.ownpaths import first_segment
 from gateway.wire.reply import WITHOUT_CONTENT, http_date
 from gateway.wire.request import BodyCut, Request
@@ -237,9 +237,9 @@ class Errand:
         if heads.for_worker(noted):
             # Never the upstream's word for it: by that its script could take the whole origin.
             self._added += heads.header_line("Service-Worker-Allowed", relay.worker_scope(request.target))
-        self.body = body = heads.body_of(noted)
+        self.body = body = framing.body_of(noted)
         self.key = heads.websocket_key(request.method, noted, body)
-        self.expect = heads.expects_continue(noted) and body.expected
+        self.expect = framing.expects_continue(noted) and body.expected
         request.held_back = self.expect and not request.complete and not request.size
         self.retry = request.method in _IDEMPOTENT and not body.expected and self.key is None
         self._host = host = noted[b"host"][0]
@@ -381,7 +381,7 @@ class Errand:
         try:
             while data := await request.more():
                 left -= len(data)
-                connection.write(heads.chunk(data) if chunked else data)
+                connection.write(framing.chunk(data) if chunked else data)
                 connection.deadline = loop.time() + waits.answer
                 await connection.drain()
                 if not self.expect:
@@ -497,4 +497,4 @@ class Errand:
 
 
 def _framed(data: bytes, chunked: bool) -> bytes:
-    return heads.chunk(data) if chunked and data else data
+    return framing.chunk(data) if chunked and data else data

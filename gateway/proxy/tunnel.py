@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gateway.proxy.exchange import UpstreamConnection, UpstreamFault
-from gateway.wire.front import Front
+from gateway.wire.request import Client, Connection
 
 
 async def tunnel(
-    front: Front,
+    front: Client,
     connection: UpstreamConnection,
     *,
     idle: float,
@@ -39,7 +39,7 @@ async def tunnel(
 class _Tunnel:
     """The two directions."""
 
-    def __init__(self, front: Front, connection: UpstreamConnection, idle: float) -> None:
+    def __init__(self, front: Client, connection: UpstreamConnection, idle: float) -> None:
         self._front, self._connection = front, connection
         self._loop, self._idle = asyncio.get_running_loop(), idle
         self._waiting: set[asyncio.Task[None]] = set()
@@ -73,7 +73,9 @@ class _Tunnel:
     def _touch(self) -> None:
         self._connection.deadline = self._loop.time() + self._idle
 
-    async def _resume(self, drained: Callable[[], Awaitable[None]], reading: asyncio.Transport) -> None:
+    async def _resume(
+        self, drained: Callable[[], Awaitable[None]], reading: asyncio.ReadTransport | Connection
+    ) -> None:
         try:
             await drained()
         except (UpstreamFault, ConnectionError):

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ca.trust import Rejection, VerifiedPeer
-from gateway.edge.connection import ConnectionInfo
+from gateway.edge.facts import ConnectionInfo, Served
 from gateway.edge.listener import Listener
 from gateway.running.journal import Journal
 from gateway.running.metrics import Sample
-from gateway.wire.http import Served
 
 #: Upper bounds in seconds; a page takes milliseconds, a password check a tenth, a key a second.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

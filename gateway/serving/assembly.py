@@ -65,6 +65,17 @@ def _wildcards(config: Config, port: int) -> dict[Role, str]:
     return found
 
 
+def directory_url(config: Config) -> str:
+    """Where automated clients begin."""
+    return f"{protocol_origin(config, Role.PICKUP)}{protocol.PREFIX}/directory"
+
+
+def protocol_origin(config: Config, role: Role) -> str:
+    """The origin at which clients find one of the protocol's two doors."""
+    host = config.protocol.host if role is Role.PICKUP and config.protocol.host else None
+    return origin(host or getattr(config.sites, str(role))[0], config.public_port)
+
+
 def hosts_by_role(config: Config) -> dict[Role, tuple[str, ...]]:
     """Role -> its host names; roles without any (the mailbox, outside a demo) are left out."""
     named = {role: getattr(config.sites, str(role), ()) for role in Role}
@@ -104,7 +115,15 @@ def sites_of(
         policy, relay = POLICIES[role], None
         refused = _refused(role, gate) if policy is ClientCertificate.REQUIRE else None
         if role in _PROTOCOL:
-            door = protocol.door_of(gate, house.config, role, spent)
+            terms = house.config.protocol
+            door = protocol.door_of(
+                gate,
+                role,
+                protocol_origin(house.config, role),
+                spent,
+                terms_of_service=terms.terms_of_service,
+                website=terms.website,
+            )
             protocol.mount(handler, door)
             refused = protocol.before(door, refused) if refused is not None else None
         if role is Role.HELP:

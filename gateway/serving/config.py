@@ -19,7 +19,7 @@ from ca.database import CACHE_MIB
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from enroll.settings import Settings
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.proxy.products import NAMES
 from gateway.proxy.upstream import Waits
 from gateway.proxy.waiting import path_waits

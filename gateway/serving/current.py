@@ -23,7 +23,7 @@ from ca.revocation import RevocationStatus
 from ca.timekeeping import Doubt
 from enroll import timekeeping
 from enroll.acme.nonces import SpentTable, memory_table, open_table
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.edge.headcount import Headcount
 from gateway.edge.listener import Listener, Network
 from gateway.edge.tls import Site
@@ -41,6 +41,7 @@ from gateway.serving.figures import Figures, late_letters, late_lists, resident_
 from gateway.serving.inforce import Look
 from gateway.serving.rates import Ledger
 from gateway.web.context import Gate, Role
+from gateway.wire.handlers import Handlers
 
 log = logging.getLogger("sekisho.serving")
 
@@ -122,6 +123,7 @@ def begin(house: House, post: Post, extra: Builders | None) -> Serving:
         house = replace(house, files=look.files)
     listener = Listener(
         sites,
+        wire=Handlers(),
         clock=house.office.clock,
         status=lambda fingerprint: _status(house, fingerprint),
         limits=_limits(house, post),

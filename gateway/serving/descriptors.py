@@ -13,7 +13,7 @@ import resource
 from dataclasses import replace
 from pathlib import Path
 
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.serving.config import Config
 
 #: What is open besides connections: an idle worker has 35, a database connection of each of its threads

@@ -12,7 +12,7 @@ from aiohttp import web
 from ca.trust import VerifiedPeer
 from enroll.acme.web import CORS
 from enroll.problems import rate_limited
-from gateway.edge.connection import source
+from gateway.edge.addresses import source
 from gateway.serving.rates import Ledger, Rates
 from gateway.sites import acme as protocol
 from gateway.web.context import Role

@@ -13,7 +13,6 @@ from enroll.acme.directory import Terms
 from enroll.acme.door import PROFILES, Door
 from enroll.acme.nonces import Nonces, SpentTable
 from enroll.acme.urls import Urls
-from gateway.serving.config import Config, origin
 from gateway.web.context import Gate, Role
 from gateway.wire import http
 from gateway.wire.http import AHEAD, LowLevelHandler
@@ -24,14 +23,19 @@ PREFIX = "/acme"
 _NONCE_PURPOSE = "acme nonces"
 
 
-def directory_url(config: Config) -> str:
-    """Where automated clients begin."""
-    return f"{_root(config, Role.PICKUP)}/directory"
-
-
-def door_of(gate: Gate, config: Config, role: Role, nonces: Nonces) -> LowLevelHandler:
-    """The protocol as one handler, for one of the two sites that are its doors."""
-    return acme.handler(_door(gate, config, role, nonces), _presented, _reply)
+def door_of(
+    gate: Gate, role: Role, origin: str, nonces: Nonces, *, terms_of_service: str = "", website: str = ""
+) -> LowLevelHandler:
+    """The protocol as one handler, for one of the two sites that are its doors, at this origin."""
+    terms = Terms(
+        profiles=PROFILES,
+        # On the renewal site the presented certificate is the authorisation.
+        external_account_required=role is not Role.RENEWAL,
+        terms_of_service=terms_of_service or None,
+        website=website or gate.origins[Role.HELP],
+    )
+    door = Door(gate.office, Urls(origin + PREFIX), terms, nonces, gate.origins[Role.HELP] + "/")
+    return acme.handler(door, _presented, _reply)
 
 
 def nonces_of(vault: Vault, table: SpentTable) -> Nonces:
@@ -59,23 +63,6 @@ def before(door: LowLevelHandler, refused: LowLevelHandler) -> LowLevelHandler:
 def ours(request: web.BaseRequest) -> bool:
     """Whether a request is the protocol's, by its raw path, which is what the protocol signs."""
     return request.raw_path.startswith(PREFIX + "/")
-
-
-def _door(gate: Gate, config: Config, role: Role, nonces: Nonces) -> Door:
-    protocol = config.protocol
-    terms = Terms(
-        profiles=PROFILES,
-        # On the renewal site the presented certificate is the authorisation.
-        external_account_required=role is not Role.RENEWAL,
-        terms_of_service=protocol.terms_of_service or None,
-        website=protocol.website or gate.origins[Role.HELP],
-    )
-    return Door(gate.office, Urls(_root(config, role)), terms, nonces, gate.origins[Role.HELP] + "/")
-
-
-def _root(config: Config, role: Role) -> str:
-    host = config.protocol.host if role is Role.PICKUP and config.protocol.host else None
-    return origin(host or getattr(config.sites, str(role))[0], config.public_port) + PREFIX
 
 
 def _reply(status: int, headers: acme.Headers, body: bytes) -> web.StreamResponse:

@@ -24,7 +24,6 @@ from enroll.jst import shown, shown_day
 from enroll.mediatype import media_type
 from enroll.openings import renewable_until
 from enroll.refusals import Refusal
-from gateway.proxy.heads import Malformed, expects_continue
 from gateway.web import references
 from gateway.web.context import Gate, Role
 from gateway.web.hours import desk_open, desk_opens_at
@@ -44,6 +43,7 @@ from gateway.web.words import (
 from gateway.wire import cookies, http, oversize
 from gateway.wire.crossing import foreign
 from gateway.wire.fields import values_of
+from gateway.wire.framing import Malformed, expects_continue
 
 log = logging.getLogger("sekisho.pages")
 

@@ -13,21 +13,18 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import httptools
 from aiohttp import web
 from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
 
 from ca.trust import VerifiedPeer
+from gateway.edge.facts import Awaiting, ConnectionInfo, Limits, Served, Verdict
 from gateway.edge.tls import ClientCertificate
-from gateway.proxy import heads
-from gateway.wire import http, oversize, reply
-from gateway.wire.http import Awaiting, RequestProtocol, Served, Verdict
-from gateway.wire.request import Request
-
-if TYPE_CHECKING:
-    from gateway.edge.connection import ConnectionInfo, Limits, TlsConnection
+from gateway.wire import framing, http, oversize, reply
+from gateway.wire.http import RequestProtocol
+from gateway.wire.request import Connection, Request
 
 log = logging.getLogger("sekisho.proxy")
 
@@ -72,14 +69,16 @@ class Front(asyncio.Protocol):
         info: ConnectionInfo,
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
-        server: web.Server,
+        server_of: Callable[[ConnectionInfo], web.Server],
         recheck: Callable[[VerifiedPeer], Verdict],
     ) -> None:
-        self.info, self._limits, self._loop, self._server, self._recheck = (
-            info, limits, loop, server, recheck,
+        self.info, self._limits, self._loop, self._server_of, self._recheck = (
+            info, limits, loop, server_of, recheck,
         )  # fmt: skip
-        self.transport: TlsConnection | None = None
-        self._wire: TlsConnection | None = None
+        # Looked up now: when a request that runs is over, the sites may have been swapped.
+        self._server = server_of(info)
+        self.transport: Connection | None = None
+        self._wire: Connection | None = None
         #: Set while the sites are being swapped: where the connection goes on after this request.
         self.moves_to: Callable[[], None] | None = None
         #: Who wants to know at once that the client left.
@@ -119,7 +118,7 @@ class Front(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Its count outlives the connection, which `transport` does not.
-        self.transport = self._wire = cast("TlsConnection", transport)
+        self.transport = self._wire = cast(Connection, transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.transport = None
@@ -191,9 +190,9 @@ class Front(asyncio.Protocol):
         """Makes the request that is being answered the last one."""
         self.last = True
 
-    def rehome(self, info: ConnectionInfo, server: web.Server) -> None:
+    def rehome(self, info: ConnectionInfo) -> None:
         """Under new sites: the next request finds another relay, and other pages. Only between two."""
-        self.info, self._server, self._known = info, server, None
+        self.info, self._server, self._known = info, self._server_of(info), None
         pages, self._pages = self._pages, None
         if pages is not None:  # it holds on to its application: the next page has a new one
             pages.connection_lost(None)
@@ -235,7 +234,7 @@ class Front(asyncio.Protocol):
             return
         try:
             head, self._chunked = _head(request, with_body=why is None)
-        except heads.Malformed as error:
+        except framing.Malformed as error:
             self.info.count(f"refused.{error}")
             status = self._say(_Unread(501 if str(error) == "transfer-encoding" else 400, request.method))
             self.answered(request, status, False)
@@ -266,7 +265,7 @@ class Front(asyncio.Protocol):
     def forwarded(self, host: bytes) -> bytes:
         """The lines that say where this connection's requests come from."""
         if self._forwarded[0] != host:
-            self._forwarded = host, heads.forwarded(self.info.peer_address, host)
+            self._forwarded = host, framing.forwarded(self.info.peer_address, host)
         return self._forwarded[1]
 
     def flow(self) -> None:
@@ -337,7 +336,7 @@ class Front(asyncio.Protocol):
         request = self._receiving
         if request is None:
             return
-        if request.upgrade and not self._priming and heads.announces_body(request.headers):
+        if request.upgrade and not self._priming and framing.announces_body(request.headers):
             return  # llhttp takes it for the other protocol's; see `_upgraded`
         self._priming = False
         request.trailers = tuple(self._fields)
@@ -392,7 +391,7 @@ class Front(asyncio.Protocol):
         self._known = None
         if not isinstance(request, Request) or not request.keep_alive or request.upgrade:
             return
-        if _READ.fullmatch(line) and not heads.announces_body(request.headers):
+        if _READ.fullmatch(line) and not framing.announces_body(request.headers):
             self._known = header, request
 
     def _same(self, data: bytes) -> bool:
@@ -503,9 +502,9 @@ class Front(asyncio.Protocol):
         # RFC 9110 7.8: a body comes before the switch, and there will be none.
         self._parser, self._priming = httptools.HttpRequestParser(self), True
         request.keep_alive = False
-        framing = heads.lines_of(request.headers, heads.FRAMES_BODY.__contains__)
+        lines = framing.lines_of(request.headers, framing.FRAMES_BODY.__contains__)
         try:
-            self._parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n%s" % (framing, rest))
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n%s" % (lines, rest))
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._malformed()
 
@@ -515,14 +514,14 @@ class Front(asyncio.Protocol):
         assert pages is not None
         data = request.taken()
         if data:
-            pages.data_received(heads.chunk(data) if chunked else data)
+            pages.data_received(framing.chunk(data) if chunked else data)
         if request.broken:
             self._paged = None
             pages.break_body()
         elif request.complete and self._paged is request:
             self._paged = None
             if chunked:
-                pages.data_received(heads.LAST_CHUNK)
+                pages.data_received(framing.LAST_CHUNK)
         if self._paged is None and self._keeps is not None:
             self._finish(self._keeps)
 
@@ -597,10 +596,10 @@ class _PagesTransport:
 def _head(request: Request, *, with_body: bool) -> tuple[bytes, bool]:
     """The head for the site's own pages: as it came, but that nothing is upgraded there, and that its framing
     is ours; and whether its body goes in chunks. Raises Malformed for a body that has no plain length."""
-    left_out = heads.FRAMES_BODY | (heads.UPGRADES if request.upgrade else frozenset())
-    close, body = request.upgrade, heads.NO_BODY
+    left_out = framing.FRAMES_BODY | (framing.UPGRADES if request.upgrade else frozenset())
+    close, body = request.upgrade, framing.NO_BODY
     if with_body:
-        body = heads.body_in(request.headers)
+        body = framing.body_in(request.headers)
     else:
         left_out |= {b"expect", b"connection"}
         close |= not (request.complete and request.keep_alive)
@@ -608,8 +607,8 @@ def _head(request: Request, *, with_body: bool) -> tuple[bytes, bool]:
         request.method.encode("ascii"),
         request.target.encode("ascii"),
         request.version.encode("ascii"),
-        heads.lines_of(request.headers, lambda name: name not in left_out),
-        heads.framing_line(body),
+        framing.lines_of(request.headers, lambda name: name not in left_out),
+        framing.framing_line(body),
         b"Connection: close\r\n" if close else b"",
     )
     return head, body.chunked

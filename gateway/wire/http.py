@@ -9,29 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, Protocol, cast
 
 from aiohttp import http_parser, web, web_app, web_fileresponse, web_response
 from aiohttp.http import HttpVersion
 
 from ca.errors import ConfigError
-from ca.trust import Rejection, VerifiedPeer
+from ca.trust import VerifiedPeer
+from gateway.edge.facts import ConnectionInfo, Limits, Served, Verdict
 from gateway.edge.tls import ClientCertificate
 from gateway.wire.fields import RawHeaders, values_of
-
-if TYPE_CHECKING:
-    from gateway.edge.connection import ConnectionInfo, Limits, TlsConnection
 
 log = logging.getLogger("sekisho.http")
 
 LowLevelHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 """A bare handler; `gateway.wire.reply.Reply` may stand for the response (aiohttp asks no more of it)."""
 
-Verdict = VerifiedPeer | Rejection
 
 _PEER: web.RequestKey[Verdict | None] = web.RequestKey("sekisho.peer")
 #: What stands before an application, for handlers that want none of its frame: it is given the
@@ -105,14 +101,6 @@ def refusal(
     if hosts[0] not in authorities and hosts[0].lower() not in authorities:
         return Refusal(421, "host")
     return None
-
-
-def authorities(server_name: str | None, ports: Iterable[int]) -> frozenset[bytes]:
-    """The Host values that name a site: bare, or with one of the ports the site is reached by."""
-    if server_name is None:
-        return frozenset()
-    name = server_name.encode("ascii")
-    return frozenset((name, *(b"%s:%d" % (name, port) for port in ports)))
 
 
 def connection(request: web.BaseRequest) -> ConnectionInfo:
@@ -214,29 +202,10 @@ def page(status: int) -> web.Response:
     return response
 
 
-class Served(NamedTuple):
-    """A request that was answered, for the log and the figures. ``sent``: bytes written; ``seconds`` from
-    its head to the last of them. ``subject``: whose session it belongs to. ``cut``: the answer ended before
-    its end, by whosever fault."""
+class Counted(Protocol):
+    """A transport that counts what was written on it; the count outlives the connection."""
 
-    method: str
-    target: str
-    verdict: Verdict | None
-    subject: str | None
-    status: int
-    sent: int
-    seconds: float
-    cut: bool = False
-
-
-class Awaiting(Enum):
-    """What a connection is waiting for, and so which of the limits is running."""
-
-    REQUEST = "request"
-    HEAD = "head"
-    BODY = "body"
-    HANDLER = "handler"
-    UPGRADED = "upgraded"
+    written: int
 
 
 class RequestProtocol(web.RequestHandler):
@@ -269,14 +238,14 @@ class RequestProtocol(web.RequestHandler):
         self.why: Exception | None = None
         self.subject: str | None = None
         self._body: Any = None
-        self._wire: TlsConnection | None = None
+        self._wire: Counted | None = None
         self._written = 0
         self._logging_enabled = True  # so that `log_access` is told when a request began
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         # Its count outlives the connection, which `transport` does not.
-        self._wire = cast("TlsConnection", transport)
+        self._wire = cast(Counted, transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         # aiohttp ends the wait for a request. One that came in this very turn has ended it already, and would

@@ -3,14 +3,59 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, Protocol
 
+from gateway.edge.facts import ConnectionInfo, Verdict
+from gateway.wire.cookies import ABSENT, Reading
 from gateway.wire.fields import RawHeaders
-from gateway.wire.http import Verdict
+from gateway.wire.framing import Noted
 
-if TYPE_CHECKING:
-    from gateway.proxy.heads import Fields
-    from gateway.wire.front import Front
+
+class Fields(NamedTuple):
+    """The fields of a head, looked at once.
+
+    ``lines``: what goes on, as it came. ``noted``: the values of what means something to the gate, by the
+    name in lower case; some of these go on as well. ``cookie``: what it says of the site's session cookie.
+    """
+
+    lines: list[bytes]
+    noted: Noted
+    cookie: Reading = ABSENT
+
+
+class Connection(Protocol):
+    """The connection below: an ``asyncio.Transport`` that counts what was written on it."""
+
+    written: int
+
+    def write(self, data: bytes) -> None: ...
+    def is_closing(self) -> bool: ...
+    def is_reading(self) -> bool: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+class Client(Protocol):
+    """Whoever a request came from, as the relay sees it: the front of its connection."""
+
+    info: ConnectionInfo
+    #: None once the client is gone.
+    transport: Connection | None
+    on_lost: Callable[[], object] | None
+    writing_paused: bool
+    last: bool
+
+    def write(self, data: bytes) -> None: ...
+    async def drain(self) -> None: ...
+    def run(self, work: Coroutine[Any, Any, None]) -> None: ...
+    def flow(self) -> None: ...
+    def forwarded(self, host: bytes) -> bytes: ...
+    def answered(self, request: Request, status: int, keep: bool, *, cut: bool = False) -> None: ...
+    def decline(self, request: Request, why: Exception | None = None) -> None: ...
+    def tunnel(self, receive: Callable[[bytes], None]) -> bytes: ...
 
 
 class BodyCut(Exception):
@@ -46,7 +91,7 @@ class Request:
     )
 
     def __init__(
-        self, front: Front, method: str, target: str, version: str, headers: RawHeaders, *, upgrade: bool
+        self, front: Client, method: str, target: str, version: str, headers: RawHeaders, *, upgrade: bool
     ) -> None:
         self.front, self.method, self.target, self.version, self.headers = (
             front, method, target, version, headers,

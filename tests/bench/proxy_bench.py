@@ -296,6 +296,7 @@ async def _serve(folder: Path, upstream: int, sink_port: int) -> None:
     from gateway.proxy.relay import Proxied, Relay, explained
     from gateway.proxy.rules import rules_of
     from gateway.proxy.upstream import Pool, Upstream, parse_addresses
+    from gateway.wire.handlers import Handlers
     from gateway.wire.request import Request
 
     clock = SystemClock()
@@ -326,7 +327,10 @@ async def _serve(folder: Path, upstream: int, sink_port: int) -> None:
         ),
         Site("plain", host, why, certificate, relay=open_to_all),
     )  # fmt: skip
-    listeners = [Listener([site], clock=clock, status=lambda _: RevocationStatus.GOOD) for site in sites]
+    listeners = [
+        Listener([site], wire=Handlers(), clock=clock, status=lambda _: RevocationStatus.GOOD)
+        for site in sites
+    ]
     ports = [await listener.start() for listener in listeners]
     gc.collect()
     gc.freeze()

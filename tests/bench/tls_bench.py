@@ -243,6 +243,7 @@ def serve(folder: Path, loop: str, kind: str) -> None:
     from ca.trust import TrustAnchors
     from gateway.edge.listener import Listener
     from gateway.edge.tls import ClientCertificate, ServerCertificate, Site
+    from gateway.wire.handlers import Handlers
     from gateway.wire.reply import Reply
 
     os.sched_setaffinity(0, {0})
@@ -264,7 +265,7 @@ def serve(folder: Path, loop: str, kind: str) -> None:
         anchors = TrustAnchors.of([_certificate(folder / "ca.pem")])
         policy = (ClientCertificate.REQUIRE, anchors, anchors.issuers)
         listeners = [
-            Listener([site], clock=SystemClock(), status=lambda _: RevocationStatus.GOOD)
+            Listener([site], wire=Handlers(), clock=SystemClock(), status=lambda _: RevocationStatus.GOOD)
             for site in (
                 Site("mutual", ("localhost",), handler, certificate, *policy),
                 Site("plain", ("localhost",), handler, certificate),

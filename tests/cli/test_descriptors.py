@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.serving.config import Behind, Config
 from gateway.serving.descriptors import RESERVE, room_of, shortage, within
 from tests.cli.conftest import Shell

@@ -12,10 +12,11 @@ import pytest
 from ca.clock import ManualClock
 from ca.revocation import RevocationStatus
 from ca.trust import TrustAnchors
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.edge.headcount import Headcount, headcounts
 from gateway.edge.listener import Listener
 from gateway.edge.tls import Site
+from gateway.wire.handlers import Handlers
 from tests.gateway.rawtls import START, Issued, issue
 
 
@@ -72,6 +73,7 @@ async def serve() -> AsyncIterator[Serve]:
         headcount = headcount or headcounts(1)[0]
         listener = Listener(
             sites,
+            wire=Handlers(),
             clock=clock,
             status=lambda fingerprint: status.get(fingerprint, RevocationStatus.GOOD),
             limits=limits or Limits(tick=0.02, drain=0.2, lingering=0.2),

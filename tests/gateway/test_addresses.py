@@ -14,7 +14,7 @@ from aiohttp import web
 
 from ca.errors import ConfigError
 from gateway.edge import addresses
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.edge.listener import Listener
 from gateway.running.ports import listening
 from gateway.wire.http import connection

@@ -9,7 +9,7 @@ import pytest
 
 from ca.errors import ConfigError
 from enroll.settings import Settings
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.serving.config import (
     FILE_NAME,
     LIMIT_MEANINGS,

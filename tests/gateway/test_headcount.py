@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.edge.headcount import headcounts
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import Closed, connect

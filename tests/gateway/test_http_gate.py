@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ca.errors import ConfigError
-from gateway.wire.http import Refusal, authorities, demand_c_parser, refusal
+from gateway.edge.listener import authorities
+from gateway.wire.http import Refusal, demand_c_parser, refusal
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
 from tests.gateway.samples import open_site

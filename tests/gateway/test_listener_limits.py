@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from OpenSSL import SSL
 
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from tests.gateway.conftest import Pki, Running, Serve
 from tests.gateway.rawtls import RawClient, client_context, connect, get, raw_tls
 from tests.gateway.samples import open_site

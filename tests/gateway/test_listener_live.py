@@ -20,10 +20,12 @@ from ca.clock import ManualClock
 from ca.errors import ConfigError
 from ca.revocation import RevocationStatus
 from ca.trust import TrustAnchors
-from gateway.edge.connection import Limits, source
+from gateway.edge.addresses import source
+from gateway.edge.facts import Limits
 from gateway.edge.listener import Listener
 from gateway.proxy.relay import Proxied, Relay
 from gateway.proxy.upstream import Pool, Upstream, parse_addresses
+from gateway.wire.handlers import Handlers
 from gateway.wire.http import connection
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.proxy import conftest as proxies
@@ -281,6 +283,7 @@ def test_on_uvloop(pki: Pki) -> None:
         proxied = Proxied(pool, proxies.IDENTITY, proxies.CERTIFICATE_ONLY, own=frozenset({"big"}))
         listener = Listener(
             [replace(login(pki, handler=app), relay=Relay(proxied, now=lambda: proxies.AT))],
+            wire=Handlers(),
             clock=ManualClock(START),
             status=lambda _: RevocationStatus.GOOD,
             limits=Limits(tick=0.02, drain=0.2),
@@ -341,7 +344,7 @@ async def test_who_leaves_at_once_leaves_no_handler_behind(serve: Serve, pki: Pk
         client.tls.shutdown()
         await client.push()
         await asyncio.wait_for(ended.wait(), 20)
-    (runner,) = [each for handler, each in running.listener._runners.items() if handler is read]
+    (runner,) = [each for handler, each in running.listener._wire._runners.items() if handler is read]
     assert runner.server is not None
     async with asyncio.timeout(20):
         while runner.server.connections:

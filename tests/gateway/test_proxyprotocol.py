@@ -11,7 +11,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.edge.proxyprotocol import Header, NotProxied, parse
 from gateway.wire.http import connection
 from tests.gateway.conftest import Pki, Serve

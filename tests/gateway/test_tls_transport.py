@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from gateway.edge import tls
-from gateway.edge.connection import Limits, Records
+from gateway.edge.connection import Records
+from gateway.edge.facts import Limits
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import Closed, client_context, connect, get
 from tests.gateway.samples import check, login, open_site

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.proxy.identity import Caller, Identity, KeySet, rotated
 from gateway.proxy.relay import Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of

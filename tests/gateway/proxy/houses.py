@@ -9,12 +9,11 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.edge.connection import ConnectionInfo, Limits, Unobserved
+from gateway.edge.facts import ConnectionInfo, Limits, Served, Unobserved
 from gateway.edge.tls import Site
 from gateway.proxy.relay import explained
 from gateway.proxy.upstream import Pool
 from gateway.web.pages import EVERY_PATH
-from gateway.wire.http import Served
 from tests.gateway.conftest import Pki, Running
 from tests.gateway.rawtls import connect, get
 

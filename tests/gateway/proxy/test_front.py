@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.proxy.upstream import Waits
 from tests.gateway.proxy.houses import (
     HOST,

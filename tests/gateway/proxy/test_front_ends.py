@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from ca.trust import VerifiedPeer
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.proxy.identity import Caller
 from gateway.proxy.relay import NotRelayed, Proxied, Relay
 from gateway.proxy.rules import rules_of

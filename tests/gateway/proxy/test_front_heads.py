@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from tests.gateway.proxy.houses import (
     HOST,
     OK,

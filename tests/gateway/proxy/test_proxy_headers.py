@@ -8,6 +8,7 @@ import pytest
 
 from gateway.proxy import heads
 from gateway.proxy.identity import Caller, Identity
+from gateway.wire import framing
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import IDENTITY, KEYS, Stand
 from tests.gateway.proxy.test_proxy_websocket import ACCEPT, OPENING
@@ -213,6 +214,6 @@ async def test_a_value_cannot_end_its_line(pki: Pki) -> None:
 )
 def test_where_a_request_came_from(address: str, node: bytes) -> None:
     """RFC 7239 6: an IPv6 address stands in brackets and quotes, a port makes the host quoted."""
-    lines = heads.forwarded(address, b"a.test:8443")
+    lines = framing.forwarded(address, b"a.test:8443")
     assert b'Forwarded: for=%s;host="a.test:8443";proto=https\r\n' % node in lines
     assert b"X-Forwarded-For: %s\r\n" % address.partition("%")[0].encode() in lines

@@ -16,11 +16,12 @@ from OpenSSL import SSL
 
 from ca.clock import ManualClock
 from ca.revocation import RevocationStatus
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.edge.listener import Listener
 from gateway.proxy.relay import Proxied, Relay, explained
 from gateway.proxy.rules import rules_of
 from gateway.proxy.upstream import Pool, Upstream, parse_addresses
+from gateway.wire.handlers import Handlers
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import IDENTITY
 from tests.gateway.proxy.upstreams import recording
@@ -171,6 +172,7 @@ def _listener(pki: Pki, people: dict[str, Issued | None], pool: Pool) -> Listene
     assert revoked is not None
     return Listener(
         [replace(site(pki), handler=explained(), relay=relay) for site in (open_site, login, check)],
+        wire=Handlers(),
         clock=clock,
         status=lambda fingerprint: (
             RevocationStatus.REVOKED if fingerprint == revoked.fingerprint else RevocationStatus.GOOD

@@ -21,10 +21,11 @@ from OpenSSL import SSL
 from ca.clock import ManualClock
 from ca.errors import ConfigError
 from ca.revocation import RevocationStatus
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.edge.listener import Listener
 from gateway.proxy.relay import Proxied, Relay
 from gateway.proxy.upstream import Pool, Upstream, parse_addresses
+from gateway.wire.handlers import Handlers
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import AT, CERTIFICATE_ONLY, IDENTITY, Stand
 from tests.gateway.proxy.upstreams import Script, running, saying
@@ -108,6 +109,7 @@ def test_a_fin_is_no_end_of_an_answer(pki: Pki, loop: str, goodbye: bool) -> Non
             relay = Relay(Proxied(pool, IDENTITY, CERTIFICATE_ONLY), now=lambda: AT)
             listener = Listener(
                 [replace(login(pki), relay=relay)],
+                wire=Handlers(),
                 clock=ManualClock(START),
                 status=lambda _: RevocationStatus.GOOD,
                 limits=Limits(tick=0.02, drain=0.2),

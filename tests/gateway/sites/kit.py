@@ -22,11 +22,12 @@ from ca.keys import generate
 from ca.servers import issue
 from ca.trust import TrustAnchors
 from enroll.office import Office
-from gateway.edge.connection import Limits
+from gateway.edge.facts import Limits
 from gateway.edge.listener import Listener
 from gateway.edge.tls import ClientCertificate, ServerCertificate, Site
 from gateway.sites.service.apart import form_token
 from gateway.web.context import Gate, Role
+from gateway.wire.handlers import Handlers
 from tests.offices import PASSPHRASE
 
 HOSTS = {role: f"{role}.test" for role in Role if role not in (Role.MAILBOX, Role.BEHIND)}
@@ -291,6 +292,7 @@ async def serve(
     )
     listener = Listener(
         [site],
+        wire=Handlers(),
         clock=office.clock,
         status=lambda print_: ca.store.certificate_status(office.database.read(), print_),
         limits=Limits(tick=0.02, drain=0.2, lingering=0.2),
