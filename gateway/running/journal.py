@@ -6,6 +6,7 @@ or a pipe. What the other end does not take, or not in time, is dropped and coun
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import logging
@@ -178,11 +179,30 @@ def event_of(record: logging.LogRecord) -> dict[str, Any]:
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         event["error"] = type(error).__name__
-        event["trace"] = [
-            f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
-            for frame in traceback.extract_tb(error.__traceback__)
-        ]
+        event["trace"] = _trace_of(error)
     return event
+
+
+class TracesOnly(logging.Formatter):
+    """Lines for people. Of an exception its type and where it went, never its words: they may quote what
+    somebody typed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        # Another formatter's text of the exception may stand there already: the first one leaves it.
+        bare = copy.copy(record)
+        bare.exc_text = None
+        return super().format(bare)
+
+    def formatException(self, ei: Any) -> str:
+        error: BaseException = ei[1]
+        return "\n".join([type(error).__name__, *(f"  {place}" for place in _trace_of(error))])
+
+
+def _trace_of(error: BaseException) -> list[str]:
+    return [
+        f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
 
 
 # What JSON leaves as it is and some readers or terminals do not: DEL and C1, line separators.

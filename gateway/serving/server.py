@@ -27,7 +27,7 @@ from enroll.acme.nonces import create_table
 from enroll.delivery import deliver_due
 from gateway.edge.headcount import headcounts
 from gateway.running import internal, lists, places
-from gateway.running.journal import DirectHandler, Journal, JournalHandler
+from gateway.running.journal import DirectHandler, Journal, JournalHandler, TracesOnly
 from gateway.running.notify import notify, watchdog_seconds
 from gateway.running.ports import listening
 from gateway.running.pulse import Pulse
@@ -211,9 +211,9 @@ async def run(
 
 def start_log(level: str) -> None:
     """Log lines to standard error: time, level, part, words."""
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s %(message)s", force=True
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(TracesOnly("%(asctime)s %(levelname)-7s %(name)s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 def _log_to(journal: Journal, level: str) -> None:
