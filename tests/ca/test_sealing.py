@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -191,3 +196,30 @@ def test_a_failed_write_leaves_no_draft(tmp_path: Path) -> None:
 def test_the_seal_is_versioned() -> None:
     """The first bytes say how it was sealed, so that another way can follow."""
     assert Vault(b"k" * 32).seal("p", b"").startswith(sealing._SEAL_VERSION)
+
+
+def test_every_purpose_has_a_key_of_its_own() -> None:
+    """Random nonces of one key are too few for all that is ever sealed, so none seals for two purposes."""
+    vault = Vault(b"k" * 32)
+    sealed = vault.seal("a", b"content")
+    nonce, body = sealed[2:14], sealed[14:]
+    assert AESGCM(vault._sealing_key("a")).decrypt(nonce, body, b"s1\0a") == b"content"
+    with pytest.raises(InvalidTag):
+        AESGCM(vault._sealing_key("b")).decrypt(nonce, body, b"s1\0a")
+    assert len({vault._sealing_key("a"), vault._sealing_key("b"), vault.derive("a"), vault.derive("b")}) == 4
+
+
+def test_a_secret_of_the_environment_is_forgotten() -> None:
+    """Children do not inherit it, and the kernel no longer shows it to whoever may look at this process."""
+    program = (
+        "import os, ca.sealing as sealing\n"
+        "before = b'Secret0815' in open('/proc/self/environ', 'rb').read()\n"
+        "sealing.forget('P'), sealing.forget('P'), sealing.forget('ABSENT')\n"
+        "after = b'Secret0815' in open('/proc/self/environ', 'rb').read()\n"
+        "print(before, after, 'P' in os.environ, os.environ['KEPT'])\n"
+    )
+    environment = {**os.environ, "P": "Secret0815", "KEPT": "kept"}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == ["True", "False", "False", "kept"]

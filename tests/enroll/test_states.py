@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from enroll import store
 from enroll.enrollment import (
     EndPredecessors,
     Enrollment,
@@ -17,6 +18,7 @@ from enroll.refusals import Refusal
 from enroll.settings import Settings
 from enroll.states import CAUSES, ENDED, FETCHABLE, LABELS, LIVE, TRANSITIONS, WAITING, Event, State
 from gateway.web.words import REFUSALS
+from tests.offices import admit, open_office
 
 AT = 1_800_000_000
 SETTINGS = Settings()
@@ -244,3 +246,26 @@ def test_when_it_happened_first_is_kept(state, event, stamp):
     assert {name for name in stamps if getattr(after, name) == AT} == {stamp}
     again = replace(after, state=state)
     assert getattr(advance(again, event, AT + 5, SETTINGS)[0], stamp) == AT
+
+
+async def test_who_comes_second_changes_nothing(tmp_path):
+    """Of two that read the same request the first to write wins, be it a move or a download only: the other
+    hears that it was changed, and may look again."""
+    async with open_office(tmp_path) as office:
+        await admit(office)
+        (seen,) = store.enrollments_of(office.database.read(), "K12345678")
+        moved = replace(seen, state=State.AUTHENTICATED)
+        counted = replace(seen, downloads=1)
+
+        def both(first, second):
+            def work(db):
+                told = store.change_enrollment(db, seen, first), store.change_enrollment(db, seen, second)
+                found = store.enrollment(db, seen.request_id)
+                assert store.change_enrollment(db, found, seen)
+                return told, found
+
+            return work
+
+        for first, second in ((moved, counted), (counted, moved), (moved, moved), (counted, counted)):
+            told, found = await office.database.write(both(first, second))
+            assert (told, found) == ((True, False), first)
