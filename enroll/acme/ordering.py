@@ -387,7 +387,9 @@ def _check_renewable(door: Door, source: Enrollment, at: int) -> None:
     if source.state not in LIVE:
         raise Problem("unauthorized", "the presented certificate was replaced or revoked")
     if at < opens:
-        raise Problem("unauthorized", f"outside the renewal window: it opens {shown(opens)} (JST)")
+        later = (("Retry-After", str(opens - at)),)
+        said = f"outside the renewal window: it opens {shown(opens)} (JST)"
+        raise Problem("unauthorized", said, headers=later)
     if at > renewable_until(ends, door.office):
         raise Problem("unauthorized", "outside the renewal window: the certificate has expired")
 

@@ -29,11 +29,14 @@ from enroll.acme.urls import PATHS
 from enroll.problems import TYPES
 from enroll.settings import Settings
 from enroll.states import ENDED, LABELS, WAITING, State
-from tests.enroll.acme.acme_world import FQDN, Client, Reply, Site, csr, new_key, peer_of, serve, world
+from tests.enroll import protocol_vectors as vectors
+from tests.enroll.acme.acme_world import FQDN, Client, Reply, Site, peer_of, serve, world
 from tests.enroll.acme.signing import ALGORITHM, jwk
 from tests.enroll.acme.signing import jws as signed
 from tests.offices import clock_of
 
+#: Where a request's JWS will stand, once every name that is in it is known.
+_JWS = "(JWS)"
 DOCUMENT = Path(enroll.__file__).with_name("PROTOCOL.md")
 _BLOCK = re.compile(r"(<!-- begin ([a-z0-9-]+) -->\n)(.*?)(<!-- end \2 -->)", re.DOTALL)
 _SHOWN = ("Location", "Link", "Retry-After", "Replay-Nonce", "Allow", "Content-Type")
@@ -80,6 +83,7 @@ def tables() -> dict[str, str]:
             ((one.code, one.name, "yes" if one.by_client else "no") for one in REASONS.values()),
         ),
         "states": _table(("enrollment", "on the pages", "in English", "order"), _states()),
+        "vectors": vectors.shown(),
     }
 
 
@@ -148,6 +152,8 @@ class Recorder:
     texts: dict[str, str] = field(default_factory=dict)
     #: What is random -> what the document says instead, in the order of appearance.
     names: dict[str, str] = field(default_factory=dict)
+    #: Exchange -> key, protected header and payload of its request.
+    signed: dict[str, tuple[Any, dict[str, Any], Any]] = field(default_factory=dict)
 
     def called(self, random: str, name: str) -> None:
         self.names.setdefault(random, name)
@@ -161,19 +167,14 @@ class Recorder:
 
     async def post(self, name: str, client: Client, url: str, payload: Any = "", **changes: Any) -> Reply:
         by_key = changes.pop("by_key", False)
-        nonce = changes.pop("nonce", None) or await self.site.nonce()
+        nonce = changes.pop("nonce", None)
         protected = {"alg": ALGORITHM[client.kind]}
         protected |= {"jwk": jwk(client.key)} if by_key else {"kid": client.kid}
-        protected |= {"nonce": nonce, "url": url}
+        protected |= {"nonce": nonce or await self.site.nonce(), "url": url}
         reply = await client.send(url, signed(client.key, protected, payload))
-        shown = {**protected, "nonce": "NONCE"}
-        if by_key:
-            shown["jwk"] = {**jwk(client.key), "x": "...", "y": "..."}
-        inner = '""' if payload == "" else f"base64url({_pretty(_short(payload), 2)})"
-        body = f'{{\n  "protected": base64url({_pretty(shown, 2)}),\n  "payload": {inner},\n'
-        body += '  "signature": "..."\n}'
+        self.signed[name] = (client.key, {**protected, "nonce": nonce or vectors.NONCE}, payload)
         head = f"{self._first('POST', url)}\nContent-Type: application/jose+json"
-        self._keep(name, f"{head}\n\n{body}", reply, _SHOWN)
+        self._keep(name, f"{head}\n\n{_JWS}", reply, _SHOWN)
         return reply
 
     def _first(self, method: str, url: str) -> str:
@@ -184,17 +185,28 @@ class Recorder:
         lines = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}"]
         for header in headers:
             values = reply.headers.getall(header, [])
-            lines += [f"{header}: {'NONCE' if header == 'Replay-Nonce' else value}" for value in values]
+            lines += [f"{header}: {_next_nonce(header, value)}" for value in values]
         self.texts[name] = f"{asked}\n\n" + "\n".join(lines) + _body(reply)
 
     def finished(self) -> dict[str, str]:
-        root = self.site.door.urls.root
-        return {
-            name: self._named(text.replace(root, f"https://{self.host}/acme"))
-            for name, text in self.texts.items()
-        }
+        # First all names, in the order of appearance; then the requests, signed as they are shown.
+        texts = {name: self._named(text) for name, text in self.texts.items()}
+        return {name: text.replace(_JWS, self._signed(name)) for name, text in texts.items()}
+
+    def _signed(self, name: str) -> str:
+        """A request's JWS with the document's names in it, and the signature that it has with them."""
+        if name not in self.signed:
+            return ""
+        key, protected, payload = self.signed[name]
+        protected = json.loads(self._named(vectors.compact(protected)))
+        payload = payload and json.loads(self._named(vectors.compact(_fixed(payload, key))))
+        made = vectors.signed(key, protected, payload)
+        inner = '""' if payload == "" else f"base64url({_pretty(payload, 2)})"
+        body = f'{{\n  "protected": base64url({_pretty(protected, 2)}),\n  "payload": {inner},\n'
+        return f'{body}  "signature": "{made["signature"]}"\n}}'
 
     def _named(self, text: str) -> str:
+        text = text.replace(self.site.door.urls.root, f"https://{self.host}/acme")
         for resource in ("account", "order", "authorization", "certificate", "challenge"):
             for found in re.findall(rf"/{resource}/([0-9a-f]{{24}})", text):
                 # Order and certificate, authorization and challenge go by one identifier each.
@@ -207,33 +219,28 @@ class Recorder:
         return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
-def _short(payload: Any) -> Any:
-    """A payload with what is long and random left out."""
-    if not isinstance(payload, dict):
-        return payload
-    long = {"csr": "(PKCS#10 in DER, base64url)", "certificate": "(certificate in DER, base64url)"}
-    shown = {name: long.get(name, value) for name, value in payload.items()}
-    if "externalAccountBinding" in shown:
-        shown["externalAccountBinding"] = {
-            "protected": '(base64url of {"alg": "HS256", "kid": KID, "url": NEW-ACCOUNT})',
-            "payload": "(base64url of the account key's JWK)",
-            "signature": "(HMAC-SHA256, base64url)",
-        }
-    return shown
+def _fixed(payload: Any, key: Any) -> Any:
+    """A payload with the document's own binding and certificate in the place of what was random."""
+    fixed = {"externalAccountBinding": vectors.binding(key), "certificate": vectors.der(vectors.SECOND)}
+    return {name: fixed.get(name, value) for name, value in payload.items()}
+
+
+def _next_nonce(header: str, value: str) -> str:
+    return vectors.NONCE if header == "Replay-Nonce" else value
 
 
 def _body(reply: Reply) -> str:
     if not reply.body:
         return "\n"
     if reply.headers["Content-Type"] == "application/pem-certificate-chain":
-        leaf = "-----BEGIN CERTIFICATE-----\n(the client's certificate)\n-----END CERTIFICATE-----\n"
-        return f"\n\n{leaf}{leaf.replace('client', 'issuing CA')}"
+        leaf = "-----BEGIN CERTIFICATE-----\n(the issuing CA's certificate)\n-----END CERTIFICATE-----\n"
+        return f"\n\n{vectors.pem(vectors.FIRST)}{leaf}"
     document = reply.json
     if "newNonce" in document:
         # One member has a random name, to be ignored.
         document = {name: value for name, value in document.items() if name in (*PATHS, "meta")}
     if "externalAccountBinding" in document:
-        document["externalAccountBinding"] = {"protected": "...", "payload": "...", "signature": "..."}
+        document["externalAccountBinding"] = vectors.binding(vectors.KEYS["account1"])
     return "\n\n" + _pretty(document)
 
 
@@ -262,7 +269,7 @@ async def _enrolled(recorder: Recorder) -> tuple[Client, x509.Certificate]:
     await recorder.get("directory", "GET", site.to("directory"))
     await recorder.get("new-nonce", "HEAD", site.to("newNonce"))
     await recorder.get("cors", "OPTIONS", site.to("newOrder"), _CORS)
-    client = Client(site)
+    client = Client(site, key=vectors.KEYS["account1"])
     payload = {
         "termsOfServiceAgreed": True,
         "contact": ["mailto:ops@example.jp"],
@@ -273,7 +280,8 @@ async def _enrolled(recorder: Recorder) -> tuple[Client, x509.Certificate]:
     wanted = {"identifiers": [{"type": "dns", "value": FQDN}], "profile": "client-automated"}
     order = await recorder.post("new-order", client, site.to("newOrder"), wanted)
     await recorder.post("authorization", client, order.json["authorizations"][0])
-    final = await recorder.post("finalize", client, order.json["finalize"], {"csr": csr(FQDN)})
+    payload = {"csr": vectors.csr(vectors.KEYS["certificate"])}
+    final = await recorder.post("finalize", client, order.json["finalize"], payload)
     chain = await recorder.post("certificate", client, final.json["certificate"])
     await recorder.post("orders", client, client.kid + "/orders")
     return client, x509.load_pem_x509_certificates(chain.body)[0]
@@ -285,15 +293,16 @@ async def _refused(recorder: Recorder, client: Client) -> None:
     wanted = {"identifiers": [{"type": "dns", "value": "someone-else.users.kinen.example"}]}
     await recorder.post("rejected-identifier", client, site.to("newOrder"), wanted)
     await recorder.post("bad-nonce", client, site.to("newOrder"), wanted, nonce="c3BlbnQ")
-    await recorder.post("account-required", Client(site), site.to("newAccount"), {}, by_key=True)
+    stranger = Client(site, key=vectors.KEYS["account2"])
+    await recorder.post("account-required", stranger, site.to("newAccount"), {}, by_key=True)
     await recorder.get("method-not-allowed", "GET", site.to("newOrder"))
 
 
 async def _renewed(recorder: Recorder, client: Client, first: x509.Certificate) -> None:
     """Renewal at D-30, and the end."""
     site, clock = recorder.site, clock_of(recorder.site.office)
-    first_id, aki = _cert_id(first), _cert_id(first).partition(".")[0]
-    recorder.called(first_id, "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE")
+    first_id = _cert_id(first)
+    recorder.called(first_id, vectors.cert_id(vectors.FIRST))
     url = f"{site.to('renewalInfo')}/{first_id}"
     await recorder.get("renewal-info", "GET", url)
     clock.advance(days=62)
@@ -304,7 +313,7 @@ async def _renewed(recorder: Recorder, client: Client, first: x509.Certificate) 
     await recorder.post("already-replaced", client, site.to("newOrder"), again)
     chain = await client.post(final.json["certificate"])
     second = x509.load_pem_x509_certificates(chain.body)[0]
-    recorder.called(_cert_id(second), f"{aki}.second")
+    recorder.called(_cert_id(second), vectors.cert_id(vectors.SECOND))
     payload = {"certificate": _der(second), "reason": 1}
     await recorder.post("revoke", client, site.to("revokeCert"), payload)
     await recorder.post("already-revoked", client, site.to("revokeCert"), payload)
@@ -315,7 +324,7 @@ async def _by_certificate(recorder: Recorder, automated: Site) -> None:
     site, clock = recorder.site, clock_of(recorder.site.office)
     owner = await automated.enrolled()
     certificate = await owner.certificate()
-    client = Client(site)
+    client = Client(site, key=vectors.KEYS["account2"])
     site.peer = None
     await recorder.post("cert-no-certificate", client, site.to("newAccount"), {}, by_key=True)
     site.peer = peer_of(site.office, certificate)
@@ -336,7 +345,8 @@ async def _by_certificate(recorder: Recorder, automated: Site) -> None:
     site.peer = peer_of(site.office, certificate)
     await recorder.post("cert-challenge", client, challenge, {})
     await recorder.post("cert-ready", client, order.headers["Location"])
-    await recorder.post("cert-finalize", client, order.json["finalize"], {"csr": csr(FQDN, key=new_key())})
+    payload = {"csr": vectors.csr(vectors.KEYS["renewed"])}
+    await recorder.post("cert-finalize", client, order.json["finalize"], payload)
 
 
 def _cert_id(certificate: x509.Certificate) -> str:

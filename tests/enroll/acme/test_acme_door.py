@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -805,7 +806,8 @@ async def test_the_certificate_to_be_replaced_has_to_be_presented(site: Site, re
 
 
 async def test_outside_the_renewal_period(site: Site, renewal: Site) -> None:
-    """Before D-30 the answer is refused and names the first day; the challenge stays pending."""
+    """Before D-30 the answer is refused and names the first day, for people and programs (Retry-After); the
+    challenge stays pending."""
     renewal.peer = peer_of(site.office, await (await site.enrolled()).certificate())
     client = Client(renewal)
     await client.register()
@@ -814,6 +816,8 @@ async def test_outside_the_renewal_period(site: Site, renewal: Site) -> None:
     refused = await client.post(challenge, {})
     assert refused.problem == (403, "unauthorized")
     assert "2027.04.06" in refused.json["detail"]
+    opens = clock_of(site.office).now() + int(refused.headers["Retry-After"])
+    assert datetime.fromtimestamp(opens, UTC).isoformat() == "2027-04-05T15:00:00+00:00"
     assert (await client.post(challenge)).json["status"] == "pending"
 
 
