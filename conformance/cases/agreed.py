@@ -7,6 +7,7 @@ from conformance.case import MUST, OURS, Case, case
 from conformance.check import problem, status
 from conformance.clauses import PROTOCOL
 from conformance.verdict import expect, require
+from conformance.wire import Call
 from conformance.world import World
 
 CASES: list[Case] = []
@@ -63,3 +64,19 @@ async def capitals(world: World) -> None:
     names = [{**one, "value": str(one["value"]).upper()} for one in owner.credential.identifiers]
     again = acts.ordered(await acts.new_order(world, owner, replaces=identifier, identifiers=names), owner)
     require(again.url == first.url, "another order was made")
+
+
+@case(
+    CASES,
+    "http.trace",
+    "RFC 9110 15.5.6",
+    MUST,
+    "TRACE gives no 2xx; a 405 to it lists in Allow what the resource has",
+)
+async def trace(world: World) -> None:
+    answer = await world.wire.send(Call("TRACE", await world.resource("newOrder")))
+    require(answer.status >= 400, f"TRACE was answered {answer.status}")
+    if answer.status == 405:
+        allowed = {one.strip() for one in (answer.header("Allow") or "").split(",")}
+        wrong = "POST" not in allowed or {"TRACE", "PUT", "DELETE", "PATCH"} & allowed
+        require(not wrong, f"Allow is {sorted(allowed)}")

@@ -84,7 +84,8 @@ def refusal(
     empty for a connection whose SNI names no site, so that every request on it is misdirected.
     """
     if method in _METHODS_REFUSED:
-        return Refusal(405, "method")
+        # RFC 9110 9.1 and 15.6.2: known to no resource here. 405 would have to list what this one knows.
+        return Refusal(501, "method")
     if version not in _VERSIONS:
         return Refusal(505, "version")
     if target[:1] != "/":
@@ -161,13 +162,13 @@ async def misdirected(_: web.BaseRequest) -> web.StreamResponse:
 _WORDS = {
     400: "リクエストの形式が正しくありません。",
     403: "有効なクライアント証明書が必要です。",
-    405: "このメソッドは利用できません。",
     408: "時間内にリクエストを受信できませんでした。",
     413: "送信されたデータが大きすぎます。",
     414: "アドレスが長すぎます。",
     417: "このリクエストには対応していません。",
     429: "操作の回数が多すぎます。しばらくしてからもう一度お試しください。",
     421: "このホスト名のページは、この接続では表示できません。ブラウザを再起動してもう一度お試しください。",
+    501: "このメソッドは利用できません。",
     500: "サーバーで問題が発生しました。しばらくしてからもう一度お試しください。",
     505: "この HTTP のバージョンには対応していません。",
 }
@@ -196,8 +197,6 @@ def page(status: int) -> web.Response:
     """The short page as a response, which ends the connection."""
     headers, body = short_page(status)
     response = web.Response(status=status, body=body, headers=dict(headers))
-    if status == 405:
-        response.headers["Allow"] = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
     response.force_close()
     return response
 

@@ -103,7 +103,7 @@ def test_any_head_has_an_answer(target: str, headers: list[tuple[bytes, bytes]])
         (b"GET https://evil.test/ HTTP/1.1\r\nHost: enroll.test\r\n\r\n", 400),
         (b"GET //evil.test/ HTTP/1.1\r\nHost: enroll.test\r\n\r\n", 400),
         (b"OPTIONS * HTTP/1.1\r\nHost: enroll.test\r\n\r\n", 400),
-        (b"CONNECT enroll.test:443 HTTP/1.1\r\nHost: enroll.test\r\n\r\n", 405),
+        (b"CONNECT enroll.test:443 HTTP/1.1\r\nHost: enroll.test\r\n\r\n", 501),
         (b"GET / HTTP/1.0\r\n\r\n", 400),
         (b"POST / HTTP/1.0\r\nHost: enroll.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),

@@ -490,10 +490,10 @@ async def test_two_upgrades_in_one_record(
 
 
 @pytest.mark.parametrize(("request_", "status"), [
-    (b"CONNECT login.test:443 HTTP/1.1\r\nHost: login.test\r\n\r\nraw", 405),
-    (b"CONNECT login.test:443 HTTP/1.1\r\nHost: login.test\r\nContent-Length: 3\r\n\r\nraw", 405),
-    (get(HOST, b"/a").replace(b"GET", b"TRACE"), 405),
-    (get(HOST, b"/own/page").replace(b"GET", b"TRACE"), 405),
+    (b"CONNECT login.test:443 HTTP/1.1\r\nHost: login.test\r\n\r\nraw", 501),
+    (b"CONNECT login.test:443 HTTP/1.1\r\nHost: login.test\r\nContent-Length: 3\r\n\r\nraw", 501),
+    (get(HOST, b"/a").replace(b"GET", b"TRACE"), 501),
+    (get(HOST, b"/own/page").replace(b"GET", b"TRACE"), 501),
     (get(HOST, b"*").replace(b"GET", b"OPTIONS"), 400),
     (get(HOST, b"http://login.test/a"), 400),
     (get(HOST, b"https://login.test/own/page"), 400),
@@ -502,7 +502,7 @@ async def test_two_upgrades_in_one_record(
     (b"GET /a\r\n\r\n", 505),
     (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     (get(HOST, b"/a").replace(b"GET", b"BREW"), 400),
-    (b"SOURCE /a ICE/1.0\r\nHost: login.test\r\n\r\n", 405),
+    (b"SOURCE /a ICE/1.0\r\nHost: login.test\r\n\r\n", 501),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
 ])  # fmt: skip
 async def test_what_is_no_request_for_us(house: Build, request_: bytes, status: int) -> None:
