@@ -29,8 +29,8 @@ _CONCURRENCY = 8
 
 # Serials, request IDs and digests are random, as in life: their index pages are hit all over.
 _FILL = (
-    "INSERT INTO users (user_id, policy_number, name, mail, name_key, mail_key, role, notice_by, password_hash,"
-    " created_at)"
+    "INSERT INTO users (user_id, policy_number, name, mail, name_key, mail_key, role, notice_by,"
+    " password_hash, created_at)"
     " WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :stored / :per_user)"
     " SELECT printf('U%08d', i), '12345678', 'Stored', 'a@example.jp', 'stored',"
     " 'a@example.jp', 'member', 'mail', 'x', :at FROM n",
