@@ -98,8 +98,9 @@ class World:
 
     async def letter(self, kind: str) -> Letter:
         """The newest letter of a kind, once everything that is queued was delivered."""
-        while mails.waiting(self.office.database.read()):
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while mails.waiting(self.office.database.read()):
+                await asyncio.sleep(0.05)
         return await letter_of(self.office, kind)
 
     async def travel(self, at: int) -> None:

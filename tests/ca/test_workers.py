@@ -75,8 +75,9 @@ async def test_the_stock_hands_out_each_key_once(workers: Workers) -> None:
     """Keys from stock and keys made on demand are all different, and of the kind asked for."""
     stock = KeyStock(workers, "ec-p256", size=3)
     stock.refill()
-    while stock.level < 3:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while stock.level < 3:
+            await asyncio.sleep(0.01)
     taken = await asyncio.gather(*(stock.take() for _ in range(8)))
     assert len(set(taken)) == 8
     assert {kind_of(from_pkcs8(k).public_key()) for k in taken} == {"ec-p256"}

@@ -104,7 +104,9 @@ def _beating(running: subprocess.Popen[bytes]) -> None:
         line = running.stdout.readline()
         assert line, "the supervisor has ended"
         heard.add(line)
+    end = time.monotonic() + 60
     while len(_children(running.pid)) != 3:
+        assert time.monotonic() < end, "no third process"
         time.sleep(0.02)
 
 

@@ -479,8 +479,9 @@ async def test_a_login_is_over_if_the_password_changes_while_it_is_checked(offic
     release = threading.Event()
     busy = [asyncio.ensure_future(office.workers.run_in_thread(release.wait)) for _ in range(2)]
     old_one = asyncio.ensure_future(first_login(office, request_id))
-    while office.workers.waiting == 0:  # until the check of the password waits for a thread
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(60):
+        while office.workers.waiting == 0:  # until the check of the password waits for a thread
+            await asyncio.sleep(0.001)
     user = store.user(office.database.read(), FLOW)
     assert await office.database.write(lambda db: store.set_password(db, FLOW, user.password_hash, "new"))
     release.set()

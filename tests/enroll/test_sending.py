@@ -235,8 +235,9 @@ async def test_a_letter_that_takes_longer_than_its_lease_is_sent_once(office):
         (await beats.get()).set()
 
     sending = asyncio.create_task(deliver_due(office, slow, beat))
-    while not slow.sent:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        while not slow.sent:
+            await asyncio.sleep(0)
     for _ in range(10):
         clock_of(office).advance(seconds=60)
         await renewed(beats)
@@ -274,8 +275,9 @@ async def test_retry_leaves_alone_what_is_being_sent(office):
     await queue_copies(office, 1)
     slow, other = Slow(), Slow()
     sending = asyncio.create_task(deliver_due(office, slow))
-    while not slow.sent:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        while not slow.sent:
+            await asyncio.sleep(0)
     await office.database.write(lambda db: queue.retry(db, office.now()))
     await office.database.write(lambda db: queue.retry_one(db, 1, office.now()))
     assert await deliver_due(office, other) == 0

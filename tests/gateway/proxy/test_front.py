@@ -207,9 +207,10 @@ async def test_who_does_not_read_is_not_answered_ahead(house: Build) -> None:
         async with here.client() as client:
             sending = asyncio.create_task(client.send(get(HOST, b"/a") * 300))
             before = -1
-            while before != begun:
-                before = begun
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(60):
+                while before != begun:
+                    before = begun
+                    await asyncio.sleep(0.1)
             assert begun < 150
             for _ in range(300):
                 assert len((await client.answer()).body) == size
@@ -247,9 +248,10 @@ async def test_requests_in_records_of_their_own_wait(house: Build) -> None:
                     sent += 1
 
             feeding, before = asyncio.create_task(feed()), -1
-            while before != sent:
-                before = sent
-                await asyncio.sleep(0.2)
+            async with asyncio.timeout(60):
+                while before != sent:
+                    before = sent
+                    await asyncio.sleep(0.2)
             feeding.cancel()
             assert sent < total
 
@@ -283,9 +285,10 @@ async def test_a_body_behind_a_slow_answer_waits(house: Build, target: bytes) ->
                     sent += 100_000
 
             feeding, before = asyncio.create_task(feed()), -1
-            while before != sent:
-                before = sent
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(60):
+                while before != sent:
+                    before = sent
+                    await asyncio.sleep(0.1)
             assert sent < size
             go.set()
             assert (await client.answer()).body == b"ok"
@@ -314,9 +317,10 @@ async def test_a_page_that_is_slow_to_read_stops_the_client(house: Build) -> Non
                 await client.send(get(HOST, b"/a") * 100)
 
             feeding, before = asyncio.create_task(feed()), -1
-            while before != sent:
-                before = sent
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(60):
+                while before != sent:
+                    before = sent
+                    await asyncio.sleep(0.1)
             assert sent < size
             go.set()
             assert (await client.answer()).text == str(size)

@@ -286,9 +286,10 @@ async def test_a_large_download_waits_for_a_slow_client(stand: Stand, pki: Pki) 
             await client.send(get(b"login.test"))
             head = await until(client, b"\r\n\r\n")
             before = -1
-            while before != sent:
-                before = sent
-                await asyncio.sleep(0.2)
+            async with asyncio.timeout(60):
+                while before != sent:
+                    before = sent
+                    await asyncio.sleep(0.2)
             assert sent < BIG * 3 // 4
             got = len(head.partition(b"\r\n\r\n")[2])
             while got < BIG:
@@ -324,9 +325,10 @@ async def test_a_large_upload_waits_for_a_slow_upstream(stand: Stand, pki: Pki) 
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             feeding = asyncio.create_task(feed())
             before = -1
-            while before != sent:
-                before = sent
-                await asyncio.sleep(0.2)
+            async with asyncio.timeout(60):
+                while before != sent:
+                    before = sent
+                    await asyncio.sleep(0.2)
             assert sent < BIG * 3 // 4
             assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 16_384
             go.set()

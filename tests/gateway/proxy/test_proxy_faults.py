@@ -293,11 +293,13 @@ async def test_the_active_check_finds_who_is_ill_and_who_is_well_again(stand: St
     async with recording() as one, recording() as two:
         two.status = 503
         front = await stand(one.url, two.url, health="/healthz", waits=Waits(check=0.02, down=60))
-        while front.pool.healthy() != (True, False):
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while front.pool.healthy() != (True, False):
+                await asyncio.sleep(0.01)
         two.status = 404
-        while front.pool.healthy() != (True, True):
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while front.pool.healthy() != (True, True):
+                await asyncio.sleep(0.01)
     assert {seen.target for seen in one.requests + two.requests} == {"/healthz"}
     assert one.requests[0].values("sekisho-assertion") == []
 
@@ -323,8 +325,9 @@ async def test_nothing_listens_502_slow_504_full_503(stand: Stand, pki: Pki) -> 
             connect(front.port, b"login.test", certificate=pki.client) as second,
         ):
             await first.send(get(b"login.test"))
-            while front.pool.open != 1:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(60):
+                while front.pool.open != 1:
+                    await asyncio.sleep(0.01)
             assert (await second.get(b"login.test")).status == 503
 
 
@@ -363,8 +366,10 @@ async def test_a_client_that_leaves_takes_its_upstream_connection_along(stand: S
                 if answer:
                     await client.some()
                 else:
-                    while front.pool.open == 0:
-                        await asyncio.sleep(0.01)
+                    async with asyncio.timeout(60):
+                        while front.pool.open == 0:
+                            await asyncio.sleep(0.01)
             await asyncio.wait_for(left.wait(), 20)
-            while front.pool.open:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(60):
+                while front.pool.open:
+                    await asyncio.sleep(0.01)

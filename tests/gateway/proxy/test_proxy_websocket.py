@@ -58,8 +58,9 @@ async def test_bytes_go_both_ways(stand: Stand, pki: Pki) -> None:
                     got += await client.some()
                 assert got == text.upper()
             assert front.pool.open == 1
-        while front.pool.open:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while front.pool.open:
+                await asyncio.sleep(0.01)
     assert front.pool.resting() is None
 
 
@@ -189,8 +190,9 @@ async def test_a_tunnel_ends_with_its_certificate(stand: Stand, pki: Pki, by: st
             else:
                 front.running.clock.set(last + 1)
             await asyncio.wait_for(client.end(), 20)
-            while front.pool.open:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(60):
+                while front.pool.open:
+                    await asyncio.sleep(0.01)
 
 
 async def test_a_tunnel_outlives_a_reload(stand: Stand, pki: Pki) -> None:
@@ -211,11 +213,13 @@ async def test_a_tunnel_outlives_a_reload(stand: Stand, pki: Pki) -> None:
             await client.send(b"still")
             assert await client.some() == b"STILL"
             await visitor.get(b"login.test")
-            while other.pool.open:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(60):
+                while other.pool.open:
+                    await asyncio.sleep(0.01)
             assert front.pool.open == 1
-        while front.pool.open:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while front.pool.open:
+                await asyncio.sleep(0.01)
 
 
 async def test_the_end_of_one_side_ends_the_other(stand: Stand, pki: Pki) -> None:
@@ -289,9 +293,10 @@ async def test_a_client_that_does_not_read_stops_the_upstream(stand: Stand, pki:
             await client.send(get(b"login.test", b"/ws", *OPENING))
             await head_of(client)
             got, before = len(client.buffer), -1
-            while before != sent:
-                before = sent
-                await asyncio.sleep(0.2)
+            async with asyncio.timeout(60):
+                while before != sent:
+                    before = sent
+                    await asyncio.sleep(0.2)
             assert sent < 20_000_000
             while got < 30_000_000:
                 got += len(await client.some())
