@@ -7,7 +7,7 @@ import pytest
 
 from ca.errors import ConfigError
 from enroll import applications, mails, people, pickup, store
-from enroll.delivery import deliver_due
+from enroll.delivery import compose, deliver_due
 from enroll.mail import queue
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox
@@ -171,8 +171,9 @@ async def test_who_is_stopped_waits_for_the_answer(office):
     await admit(office)
     server = Taking()
     sending = asyncio.create_task(deliver_due(office, server))
-    while not server.sent:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        while not server.sent:
+            await asyncio.sleep(0)
     sending.cancel()
     await asyncio.sleep(0.05)
     server.answer.set()
@@ -246,3 +247,17 @@ async def test_an_operators_template_takes_the_place_of_ours(tmp_path, office):
     (directory / "pickup.txt").write_bytes("Subject: x\n\n名前".encode("cp932"))
     with pytest.raises(ConfigError, match=r"pickup\.txt: it is not UTF-8"):
         mails.check_templates(mails.read_templates(directory))
+
+
+async def test_a_copy_is_told_by_its_message_id(office):
+    """RFC 5322 3.6.4: one that is sent again, after a crash or an answer that got lost, has the same, so that
+    a reader shows one letter; two letters have two."""
+    await admit(office)
+    seen = []
+    for attempts in (1, 2, 7):
+        for row in office.database.read().query("SELECT * FROM mails ORDER BY id"):
+            letter = mails.opened(row | {"attempts": attempts}, office.vault)
+            seen.append(compose(letter, office.settings.mail_from)["Message-ID"])
+    assert len(seen) == 6
+    assert seen[:2] == seen[2:4] == seen[4:]
+    assert len(set(seen)) == 2

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from enroll import store
+from enroll import applications, people, store
 from enroll.enrollment import (
     EndPredecessors,
     Enrollment,
@@ -18,6 +18,7 @@ from enroll.refusals import Refusal
 from enroll.settings import Settings
 from enroll.states import CAUSES, ENDED, FETCHABLE, LABELS, LIVE, TRANSITIONS, WAITING, Event, State
 from gateway.web.words import REFUSALS
+from tests.enroll.test_flow import picked_up
 from tests.offices import admit, open_office
 
 AT = 1_800_000_000
@@ -269,3 +270,45 @@ async def test_who_comes_second_changes_nothing(tmp_path):
         for first, second in ((moved, counted), (counted, moved), (moved, moved), (counted, counted)):
             told, found = await office.database.write(both(first, second))
             assert (told, found) == ((True, False), first)
+
+
+async def test_an_application_is_decided_once(tmp_path):
+    """The second decision changes nothing, whichever it is and whoever makes it."""
+    async with open_office(tmp_path) as office:
+        await admit(office)
+        number = await applications.apply_reissue(
+            office, "K12345678", "pc_change", channel="online", actor="K12345678"
+        )
+
+        def decided(db):
+            told = [
+                store.decide_application(db, number, state, by, AT, note, None)
+                for state, by, note in (("rejected", "one", "no"), ("approved", "two", ""))
+            ]
+            return told, store.application(db, number)
+
+        told, found = await office.database.write(decided)
+        assert told == [True, False]
+        assert (found.state, found.decided_by, found.note) == ("rejected", "one", "no")
+
+
+async def test_every_end_is_in_the_trail(tmp_path):
+    """Who disabled a user, which certificates ended by it and why, and what became of the request."""
+    async with open_office(tmp_path) as office:
+        await admit(office)
+        _, request_id = await picked_up(office)
+        serial = store.enrollment(office.database.read(), request_id).serial
+        assert await people.disable_user(office, "K12345678", actor="operator:me") == 1
+        trail = store.audit_page(office.database.read(), None, 4)
+    assert {(row["actor"], row["action"], row["subject"]) for row in trail} == {
+        ("operator:me", "user.disabled", "K12345678"),
+        ("operator:me", "certificate.revoked", serial),
+        ("operator:me", "enrollment.revoke", request_id),
+        ("operator:me", "key.wiped", request_id),
+    }
+    details = {row["action"]: row["detail"] for row in trail}
+    assert details["certificate.revoked"] == {"reason": "privilegeWithdrawn"}
+    assert (details["enrollment.revoke"]["before"], details["enrollment.revoke"]["after"]) == (
+        "picked_up",
+        "revoked",
+    )

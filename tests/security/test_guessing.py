@@ -11,7 +11,7 @@ import pytest
 
 from ca.database import rows
 from ca.workers import Workers
-from enroll import login, passwords, pickup, store, throttle
+from enroll import login, passwords, people, pickup, store, throttle
 from enroll.office import Office
 from enroll.refusals import Refusal
 from tests.offices import START, admit, clock_of, letter_of, open_office, together
@@ -174,3 +174,57 @@ async def test_a_right_login_forgives_its_address_no_others_guesses(tmp_path: Pa
         with pytest.raises(Refusal) as refused:
             await _guess(office, "K12345678", password)
         assert refused.value == Refusal("throttled", at=office.now() + office.settings.attempt_seconds)
+
+
+async def test_a_guess_is_in_the_trail(tmp_path: Path) -> None:
+    """From where, and at whose account if there is such a one: who reads the trail sees that it goes on."""
+    async with open_office(tmp_path) as office:
+        person = await enrolled(office)
+        for user_id in (person.user_id, "NOBODY99"):
+            with pytest.raises(Refusal, match="wrong"):
+                await _guess(office, user_id, "guess", "203.0.113.9")
+        with pytest.raises(Refusal, match="wrong"):
+            await _log_in(office, person.fingerprint, person.user_id)
+        trail = store.audit_page(office.database.read(), None, 3)
+    assert [(row["actor"], row["action"], row["subject"]) for row in reversed(trail)] == [
+        ("address:203.0.113.9", "pickup.refused", person.user_id),
+        ("address:203.0.113.9", "pickup.refused", ""),
+        ("address:192.0.2.1", "login.refused", person.user_id),
+    ]
+
+
+async def test_who_is_logged_in_confirms_by_the_password(tmp_path: Path) -> None:
+    """What gives power away asks for it once more: a wrong one is told, counted with the logins of the same
+    certificate, and in the trail; the right one goes through."""
+    async with open_office(tmp_path, attempts=3) as office:
+        person = await enrolled(office)
+
+        async def confirm(password: str, user_id: str = person.user_id) -> None:
+            await login.confirm(office, person.fingerprint, user_id, password, address="192.0.2.1")
+
+        await confirm(person.login_password)
+        for guess, user_id in (("guess", person.user_id), ("x", "NOBODY99"), ("again", person.user_id)):
+            with pytest.raises(Refusal) as refused:
+                await confirm(guess, user_id)
+            assert refused.value == Refusal("bad_credentials", field="password")
+        with pytest.raises(Refusal) as refused:
+            await confirm(person.login_password)
+        assert refused.value.code == "throttled"
+        with pytest.raises(Refusal) as refused:
+            await _log_in(office, person.fingerprint, person.user_id)
+        assert refused.value.code == "throttled"
+        trail = store.audit_page(office.database.read(), person.user_id, 2)
+        assert [row["action"] for row in trail] == ["password.refused"] * 2
+
+
+async def test_a_disabled_user_is_told_so_with_the_right_password_only(tmp_path: Path) -> None:
+    """E27: no login; who does not know the password learns nothing of it."""
+    async with open_office(tmp_path) as office:
+        person = await enrolled(office)
+        await people.disable_user(office, person.user_id, actor="test")
+        for password, code in (("wrong", "bad_credentials"), (person.login_password, "user_disabled")):
+            with pytest.raises(Refusal) as refused:
+                await login.authenticate(
+                    office, person.fingerprint, person.user_id, password, address="192.0.2.1"
+                )
+            assert refused.value.code == code

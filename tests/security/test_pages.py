@@ -123,3 +123,12 @@ async def test_every_page_says_what_a_browser_may_do_with_it(pickup: Served, pat
     assert headers["Strict-Transport-Security"] == "max-age=31536000"
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
+
+
+async def test_what_was_typed_is_text(pickup: Served) -> None:
+    """It is shown again, and is never a tag, nor the end of the attribute that it stands in."""
+    typed = "\"'><script>alert(1)</script>&amp;"
+    page = await pickup.visitor().post("/login", {"user_id": typed, "password": "x"})
+    assert page.status == 403
+    assert page.field("ユーザー ID").attributes["value"] == typed.upper()
+    assert "<script>alert" not in page.html.lower()
