@@ -317,3 +317,22 @@ async def _set_first_password(world: World, password: str) -> None:
     await world.office.database.write(
         lambda db: db.execute("UPDATE users SET password_initial = 1 WHERE user_id = ?", [USER])
     )
+
+
+async def test_theft_screens(world: World, person: Persona, tmp_path: Path) -> None:
+    """A theft that is reported: the last page of the login, and what the certificate meets from then on."""
+    await established(world, person, tmp_path)
+    async with page(person) as on:
+        eye = Eye(on, "theft")
+        await log_in(on, world)
+        await on.goto(world.url(Role.SERVICE, "/portal/reissue"))
+        await on.get_by_label("紛失").first.check()
+        await on.get_by_label("パスワード", exact=False).last.fill(PASSWORD)
+        await press(on, "申請する")
+        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の利用を停止しました")
+        await eye.look("reported")
+        for role in (Role.SERVICE, Role.RENEWAL):
+            await on.goto(world.url(role))
+            await expect(on.get_by_role("main")).to_contain_text("盗難")
+            await eye.look(f"stopped-at-{role}", english=True)
+    assert eye.seen == {}
