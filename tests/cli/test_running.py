@@ -299,7 +299,10 @@ def test_the_database_holds_no_secret_in_the_clear(demo: dict[str, Any]) -> None
     for user in demo["users"]:
         secrets |= {user["issue_password"], user["login_password"], user["p12_password"]} - {""}
     for file in files:
-        content = file.read_bytes()
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            continue  # a draft, of a list that was finished meanwhile
         for secret in secrets:
             assert secret.encode() not in content, f"{secret[:2]}... in {file.name}"
         if file.suffix in (".key", ".db", ".db-wal", ".db-shm") or file.name == "vault.json":
