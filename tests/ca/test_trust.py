@@ -220,6 +220,8 @@ def test_another_ca_of_the_same_name_is_unknown(authority: Authority, anchors: T
     )
     signer = Signer(x509.load_der_x509_certificate(forged), forged_key)
     assert _state(_clean(_leaf(signer)), anchors) is S.UNKNOWN_ISSUER
+    # Who copies our name copies our key identifier, too: both are in every certificate that we issue.
+    assert _state(_clean(_leaf(Signer(issuer.certificate, forged_key))), anchors) is S.UNKNOWN_ISSUER
 
 
 def test_both_of_two_anchors_of_one_name_are_trusted(authority: Authority) -> None:
