@@ -1,11 +1,8 @@
 """A nonce is good once, for a while, in any worker, and for nobody who did not get it from us."""
 
 import base64
-import fcntl
 import multiprocessing
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from ca.errors import ConfigError
 from enroll.acme.nonces import LIFETIME, Nonces, create_table, memory_table, open_table
 from enroll.acme.wire import decode_base64url
 from enroll.problems import Problem
+from tests.locks import waits_until_let_go
 
 SECRET = b"s" * 32
 AT = 1_800_000_000
@@ -159,25 +157,10 @@ def test_who_holds_the_file_makes_the_others_wait(tmp_path: Path, verb: str) -> 
     table = open_table(path)
     number = table.draw()[0]
     work = table.draw if verb == "draw" else lambda: table.take(number)
-    with open(path, "rb") as other, ThreadPoolExecutor(1) as pool:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        try:
-            done = pool.submit(work)
-            end = time.monotonic() + 60
-            # The kernel says who waits for a lock: one line with an arrow for each.
-            while not _waits_for(path) and not done.done() and time.monotonic() < end:
-                time.sleep(0.001)
-            waited = _waits_for(path) and not done.done()
-        finally:
-            fcntl.flock(other, fcntl.LOCK_UN)
-        assert done.result(60) in (True, range(1_024, 2_048))
+    waited, done = waits_until_let_go(path, work)
     assert waited
+    assert done in (True, range(1_024, 2_048))
     table.close()
-
-
-def _waits_for(path: Path) -> bool:
-    inode = f":{path.stat().st_ino} "
-    return any(" -> " in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
 
 
 def test_a_table_from_before_fork_is_refused(tmp_path: Path) -> None:
