@@ -32,6 +32,8 @@ from tests.started import started
 RATE = 97
 #: Seconds until a run is given up. A quiet machine needs a tenth of it.
 LIMIT = 180.0
+# Of tests without a fault: so many end in that time on a machine that is busy.
+_AT_ONCE = 20
 _LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "screenshots", "*.egg-info")
 _NOTICED = frozenset({"FAIL", "CRASH", "HANG"})
 
@@ -125,11 +127,14 @@ def _check_whole(chosen: Sequence[Fault], copies: queue.Queue[Path]) -> None:
         named = sorted({name for one in chosen if one.kind == kind for name in one.killed_by})
         if not named:
             continue
-        copy = copies.get()
-        try:
-            wrong = _failing(kind, copy, named)
-        finally:
-            copies.put(copy)
+        wrong: dict[str, str] = {}
+        size = len(named) if kind == "suite" else _AT_ONCE
+        for at in range(0, len(named), size):
+            copy = copies.get()
+            try:
+                wrong |= _failing(kind, copy, named[at : at + size])
+            finally:
+                copies.put(copy)
         passing = [name for name in named if wrong.get(name) == "PASS"]
         if len(passing) != len(named):
             bad = {name: wrong.get(name, "did not run") for name in named if name not in passing}
