@@ -25,6 +25,9 @@ class Words:
     next_step: Text
     #: What a moment that goes with it is.
     moment: Text = ("日時：", "Moment: ")
+    #: Whether the next step is to choose another certificate, or to apply for a reissue: its link is first.
+    choose_again: bool = False
+    reissue: bool = False
 
 
 _REISSUE: Text = (
@@ -87,6 +90,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "（オンライン操作マニュアル第3章をご参照ください。）",
                 "This mail can no longer be used to fetch the certificate. Please apply for a reissue.",
             ),
+            reissue=True,
         ),
         "password_empty": Words(
             422,
@@ -155,6 +159,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ),
             ("クライアント証明書再発行をして取得しなおしてください。", _REISSUE[1]),
             moment=("有効期限：", "Valid until: "),
+            reissue=True,
         ),
         "superseded": Words(
             403,
@@ -167,6 +172,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "新しい証明書を選択してください。選択画面が表示されない場合はブラウザを再起動してください。",
                 "Please choose the new certificate; restart the browser if it does not ask.",
             ),
+            choose_again=True,
         ),
         "renewed": Words(
             403,
@@ -179,6 +185,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "更新後の証明書を選択してください。選択画面が表示されない場合はブラウザを再起動してください。",
                 "Please choose the renewed certificate; restart the browser if it does not ask.",
             ),
+            choose_again=True,
         ),
         "revoked": Words(
             403,
@@ -191,6 +198,8 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "ほかに有効な証明書がある場合は選択し直してください。ない場合は再発行をお申し込みください。",
                 "Choose another valid certificate if you have one, or apply for a reissue.",
             ),
+            choose_again=True,
+            reissue=True,
         ),
         "withdrawn": Words(
             403,
@@ -209,6 +218,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "The certificate was not fetched in time, and has been ended.",
             ),
             _REISSUE,
+            reissue=True,
         ),
         "theft_reported": Words(
             403,
@@ -236,6 +246,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "ご自身の証明書を選択し直してください。",
                 "Please choose your own certificate.",
             ),
+            choose_again=True,
         ),
         "unknown_certificate": Words(
             403,
@@ -398,6 +409,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "「キャンセル」した場合は証明書を選択し直し、ほかの場合は導通確認サイトで状態をご確認ください。",
                 "If you cancelled, choose again; otherwise see the connectivity test for the state.",
             ),
+            choose_again=True,
         ),
         CertificateState.EXPIRED: Words(
             403,
@@ -407,6 +419,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "The client certificate that was presented has expired and cannot be renewed.",
             ),
             ("クライアント証明書再発行をして取得しなおしてください。", _REISSUE[1]),
+            reissue=True,
         ),
         CertificateState.NOT_YET_VALID: Words(
             403,
@@ -431,6 +444,8 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "新しい証明書がある場合は選択し直してください。ない場合は再発行をお申し込みください。",
                 "Choose the new certificate if you have it, or apply for a reissue.",
             ),
+            choose_again=True,
+            reissue=True,
         ),
         CertificateState.HELD: Words(
             403,
@@ -446,6 +461,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "The certificate was not issued by the CA of this service.",
             ),
             _CHOOSE,
+            choose_again=True,
         ),
         CertificateState.WRONG_PURPOSE: Words(
             403,
@@ -455,6 +471,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "The certificate is not for client authentication.",
             ),
             _CHOOSE,
+            choose_again=True,
         ),
         CertificateState.UNKNOWN_CERTIFICATE: Words(
             403,
@@ -473,6 +490,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "The client certificate could not be verified on this connection.",
             ),
             _CHOOSE,
+            choose_again=True,
         ),
         CertificateState.MALFORMED: Words(
             403,
@@ -482,6 +500,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "The certificate or its signature is broken.",
             ),
             _CHOOSE,
+            choose_again=True,
         ),
     }
 )

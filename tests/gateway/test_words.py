@@ -85,3 +85,16 @@ def test_every_refusal_says_what_and_what_next(language: int) -> None:
             assert text[language].strip(), code
         assert 400 <= row.status < 600
     assert all(label[language].strip() for label in LABELS.values())
+
+
+def test_a_page_offers_first_what_its_next_step_names() -> None:
+    """Whether a page's first links choose another certificate or lead to a reissue is said beside its words:
+    so is it where both languages name it, and nowhere else (no sentence is searched when a page is made)."""
+    from gateway.web import words
+
+    for code, row in [*words.REFUSALS.items(), *words.CERTIFICATE.items(), ("grace", words.IN_GRACE)]:
+        japanese, english = row.next_step
+        assert row.choose_again is bool(re.search("選択し", japanese)), code
+        assert row.choose_again is bool(re.search("[Cc]hoose (?!a )", english)), code
+        assert row.reissue is ("再発行" in japanese), code
+        assert row.reissue is ("reissue" in english), code
