@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
+from ca.certificates import serial_hex
 from ca.errors import ConfigError
 from ca.files import read_file
 from ca.keys import KINDS, kind_of, parse_public_key, spki, spki_of
@@ -254,7 +255,7 @@ def judge(
             _seconds(issuer.not_valid_before_utc), _seconds(issuer.not_valid_after_utc), at
         )
     if faults or issuer is None:
-        return leaf.rejection(next(state for state in PRECEDENCE if state in faults))
+        return rejected(leaf, next(state for state in PRECEDENCE if state in faults))
     return leaf.peer(issuer)
 
 
@@ -268,6 +269,19 @@ def recheck(peer: VerifiedPeer, status: StatusLookup, at: int) -> CertificateSta
     if at > peer.issuer_not_after_at:
         faults.add(CertificateState.EXPIRED)
     return next((state for state in PRECEDENCE if state in faults), CertificateState.VALID)
+
+
+def rejected(certificate: _Leaf | VerifiedPeer, state: CertificateState) -> Rejection:
+    """A certificate that could be read, turned away for what ``state`` says."""
+    return Rejection(
+        state=state,
+        fingerprint=certificate.fingerprint,
+        serial=certificate.serial,
+        common_name=certificate.common_name,
+        issuer_name=certificate.issuer_name,
+        not_before_at=certificate.not_before_at,
+        not_after_at=certificate.not_after_at,
+    )
 
 
 @dataclass(frozen=True)
@@ -295,7 +309,7 @@ class _Leaf:
                 certificate=certificate,
                 der=der,
                 fingerprint=hashlib.sha256(der).hexdigest(),
-                serial=f"{serial:x}".zfill(len(f"{serial:x}") + len(f"{serial:x}") % 2),
+                serial=serial_hex(serial),
                 common_name=_readable(certificate.subject),
                 issuer_name=_readable(certificate.issuer),
                 not_before_at=_seconds(certificate.not_valid_before_utc),
@@ -310,17 +324,6 @@ class _Leaf:
         # fingerprints of one certificate.
         plain = certificate.public_bytes(serialization.Encoding.DER) == der
         return leaf if usable and 0 < serial < 1 << 159 and plain else None
-
-    def rejection(self, state: CertificateState) -> Rejection:
-        return Rejection(
-            state=state,
-            fingerprint=self.fingerprint,
-            serial=self.serial,
-            common_name=self.common_name,
-            issuer_name=self.issuer_name,
-            not_before_at=self.not_before_at,
-            not_after_at=self.not_after_at,
-        )
 
     def peer(self, issuer: x509.Certificate) -> VerifiedPeer:
         issuer_der = issuer.public_bytes(serialization.Encoding.DER)

@@ -27,6 +27,7 @@ from ca.trust import (
     VerifiedPeer,
     judge,
     recheck,
+    rejected,
 )
 from gateway.edge.connection import TlsConnection
 from gateway.edge.facts import ConnectionInfo, Handler, Limits, Observer, Unobserved, Verdict, Wire
@@ -376,17 +377,7 @@ class Listener:
 
     def _recheck(self, verified: VerifiedPeer) -> Verdict:
         state = recheck(verified, self._status, self._clock.seconds())
-        if state is CertificateState.VALID:
-            return verified
-        return Rejection(
-            state=state,
-            fingerprint=verified.fingerprint,
-            serial=verified.serial,
-            common_name=verified.common_name,
-            issuer_name=verified.issuer_name,
-            not_before_at=verified.not_before_at,
-            not_after_at=verified.not_after_at,
-        )
+        return verified if state is CertificateState.VALID else rejected(verified, state)
 
     def _authorities_of(self, server_name: str | None) -> frozenset[bytes]:
         known = self._authorities.get(server_name)
