@@ -108,11 +108,8 @@ BOUND_CHALLENGE = "sekisho-eab-01"
 #: Our extension: answered over a connection that presents the certificate to be replaced.
 CERTIFICATE_CHALLENGE = "client-cert-01"
 
-# RFC 8555 section 7.1.6: what an authorization may become; nothing else is stored.
-AUTHORIZATION_CHANGES: Mapping[str, frozenset[str]] = {
-    "pending": frozenset({"valid", "invalid", "deactivated"}),
-    "valid": frozenset({"deactivated", "revoked"}),
-}
+# RFC 8555 section 7.1.6: what an authorization that has run out is, by what is stored; the rest is final.
+_RUN_OUT: Mapping[str, str] = {"pending": "invalid", "valid": "expired"}
 
 
 def fold(name: str) -> str:
@@ -193,9 +190,8 @@ def meant(identifiers: Sequence[Identifier]) -> frozenset[tuple[str, str]]:
 
 def authorization_status(authorization: Authorization, at: int) -> str:
     """RFC 8555 section 7.1.6: a pending authorization that runs out is invalid, a valid one expired."""
-    if at < authorization.expires_at or authorization.status not in AUTHORIZATION_CHANGES:
-        return authorization.status
-    return "expired" if authorization.status == "valid" else "invalid"
+    status = authorization.status
+    return status if at < authorization.expires_at else _RUN_OUT.get(status, status)
 
 
 def order_status(
