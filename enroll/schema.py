@@ -12,7 +12,8 @@ CREATE TABLE organisations (
     policy_number TEXT PRIMARY KEY,        -- 証券番号
     name TEXT NOT NULL,
     lineages INTEGER,                      -- PCs, and credentials, per user; NULL: the setting
-    issue_password_by TEXT NOT NULL DEFAULT 'mail' CHECK (issue_password_by IN ('mail', 'postcard')),
+    -- E14: how issue passwords reach people; 'admin': through the organisation's 管理者
+    issue_password_by TEXT NOT NULL DEFAULT 'mail' CHECK (issue_password_by IN ('mail', 'postcard', 'admin')),
     disabled_at INTEGER,
     created_at INTEGER NOT NULL
 ) STRICT;
@@ -188,9 +189,3 @@ def people_enrollments_mails(db: sqlite_utils.Database) -> None:
         for statement in part.split(";\n"):
             if statement.strip():
                 db.execute(statement)
-
-
-@migrations()
-def issue_passwords_by_administrators(db: sqlite_utils.Database) -> None:
-    """E14: apart from the mail, through the organisation's 管理者; by postcard where there is none."""
-    db.execute("ALTER TABLE organisations ADD COLUMN issue_password_by_admin INTEGER NOT NULL DEFAULT 0")

@@ -104,16 +104,16 @@ class Ticket:
 
 def add_organisation(db: Db, organisation: Organisation) -> bool:
     """Records an organisation; False when the 証券番号 is taken."""
-    return _insert_new(db, "organisations", _organisation_row(organisation))
+    return _insert_new(db, "organisations", asdict(organisation))
 
 
 def organisation(db: Db, policy_number: str) -> Organisation | None:
     row = _one(db, "SELECT * FROM organisations WHERE policy_number = ?", policy_number)
-    return None if row is None else _organisation(row)
+    return None if row is None else Organisation(**row)
 
 
 def organisations(db: Db) -> list[Organisation]:
-    return [_organisation(row) for row in rows(db, "SELECT * FROM organisations ORDER BY policy_number")]
+    return [Organisation(**row) for row in rows(db, "SELECT * FROM organisations ORDER BY policy_number")]
 
 
 def count_users(db: Db) -> dict[str, int]:
@@ -126,12 +126,12 @@ def change_organisation(db: Db, policy_number: str, changed: Organisation) -> No
     if changed.policy_number == policy_number:
         db.execute(
             "UPDATE organisations SET name = :name, lineages = :lineages,"
-            " issue_password_by = :issue_password_by, issue_password_by_admin = :issue_password_by_admin"
+            " issue_password_by = :issue_password_by"
             " WHERE policy_number = :policy_number",
-            _organisation_row(changed),
+            asdict(changed),
         )
         return
-    _insert(db, "organisations", _organisation_row(changed))
+    _insert(db, "organisations", asdict(changed))
     for table in ("users", "applications"):
         db.execute(
             f"UPDATE {table} SET policy_number = ? WHERE policy_number = ?",
@@ -143,17 +143,6 @@ def change_organisation(db: Db, policy_number: str, changed: Organisation) -> No
         [changed.policy_number],
     )
     db.execute("DELETE FROM organisations WHERE policy_number = ?", [policy_number])
-
-
-def _organisation(row: dict[str, Any]) -> Organisation:
-    by_admin = row.pop("issue_password_by_admin")
-    return Organisation(**(row | ({"issue_password_by": "admin"} if by_admin else {})))
-
-
-def _organisation_row(organisation: Organisation) -> dict[str, Any]:
-    by_admin = organisation.issue_password_by == "admin"
-    row = asdict(organisation) | {"issue_password_by_admin": int(by_admin)}
-    return row | ({"issue_password_by": "postcard"} if by_admin else {})
 
 
 def disable_organisation(db: Db, policy_number: str, at: int) -> bool:
