@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite_utils
 
+from ca.networks import network_of
 from enroll import passwords, store, throttle, timekeeping
 from enroll.enrollment import Enrollment, overdue
 from enroll.issuance import check_no_theft
@@ -22,7 +23,7 @@ async def authenticate(office: Office, user_id: str, issue_password: str, *, add
     Raises Refusal("bad_credentials") alike for an unknown user and a wrong password, "throttled", and
     "not_available" when the password was right but its request has ended (Z4).
     """
-    attempt = throttle.Attempt("pickup", f"{throttle.network_of(address)} {user_id[:20]}", address)
+    attempt = throttle.Attempt("pickup", f"{network_of(address)} {user_id[:20]}", address)
     await throttle.begin(office, attempt)
     db = office.database.read()
     candidates = [e for e in store.enrollments_of(db, user_id) if e.password_hash is not None]

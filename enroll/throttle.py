@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from ipaddress import IPv6Network
 
 import sqlite_utils
 
+from ca.networks import network_of
 from enroll import store
 from enroll.office import Office
 from enroll.refusals import Refusal
@@ -80,10 +80,3 @@ def succeeded(db: sqlite_utils.Database, attempt: Attempt) -> None:
     """Forgets the guesser's own failures, and at the address this attempt only."""
     store.clear_failures(db, attempt.own)
     store.forgive_failure(db, attempt.shared)
-
-
-def network_of(address: str) -> str:
-    """What counts as one address: of IPv6 the /64, which one customer has for himself."""
-    if ":" not in address:
-        return address
-    return str(IPv6Network((address.partition("%")[0], 64), strict=False))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from enroll.throttle import network_of
+from ca.networks import network_of
 
 Address = IPv4Address | IPv6Address
 
