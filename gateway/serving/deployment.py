@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 
 from sqlite_utils.migrations import Migrations
 
 from ca import datadir, servers
+from ca import schema as ca_schema
 from ca.clock import Clock, OffsetClock, SystemClock
 from ca.database import Database
 from ca.datadir import DataDir
@@ -21,10 +20,13 @@ from ca.files import Snapshot
 from ca.sealing import Vault, open_vault, read_line
 from ca.workers import KeyStock, Workers
 from enroll import mails, timekeeping
+from enroll import schema as enroll_schema
+from enroll.acme import schema as acme_schema
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Transport
 from enroll.office import Office
 from gateway.serving.config import Config, Mail, read_config, settings_of
+from gateway.web import schema as web_schema
 
 DATABASE = "sekisho.db"
 OUTBOX = "outbox"
@@ -35,7 +37,7 @@ CLOCK = "clock.json"
 # A command reads everything once, if at all.
 _COMMANDS_CACHE = 8
 # In this order: later tables refer to earlier ones.
-_SCHEMAS = ("ca.schema", "enroll.schema", "enroll.acme.schema", "gateway.web.schema")
+_SCHEMAS = (ca_schema, enroll_schema, acme_schema, web_schema)
 
 
 @dataclass(frozen=True)
@@ -152,9 +154,8 @@ async def opened_house(data: Path, passphrase: str) -> AsyncIterator[House]:
 
 
 def migrations() -> list[Migrations]:
-    """Every room's tables, those of rooms that are not built in left out."""
-    found = [name for name in _SCHEMAS if importlib.util.find_spec(name) is not None]
-    return [import_module(name).migrations for name in found]
+    """Every room's tables, from the ground up."""
+    return [each.migrations for each in _SCHEMAS]
 
 
 def clock_of(data: Path) -> Clock:
