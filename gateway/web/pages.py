@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import jinja2
-from aiohttp import HttpVersion11, web, web_urldispatcher
+from aiohttp import web
 from markupsafe import Markup
 
 from ca.database import is_out_of_order
@@ -43,7 +43,6 @@ from gateway.web.words import (
 from gateway.wire import cookies, http, oversize
 from gateway.wire.crossing import foreign
 from gateway.wire.fields import values_of
-from gateway.wire.framing import Malformed, expects_continue
 
 log = logging.getLogger("sekisho.pages")
 
@@ -154,14 +153,14 @@ def words_page(
         again = _elsewhere(gate.fresh_origin(about), "", language) if about in gate.fresh else ""
         test_url = _elsewhere(gate.origins[Role.CONNECTIVITY], "", language)
     reissue = _elsewhere(gate.origins[Role.HELP], "flow#reissue", language)
-    said = words.next_step[0]
+    choose = [(again, CHOOSE_AGAIN)]
     ways = [
         *first,
         # The next step's own before the others.
-        *([(again, CHOOSE_AGAIN)] if "選択" in said else []),
-        *([(reissue, ABOUT_REISSUE)] if "再発行" in said and not first else []),
+        *(choose if words.choose_again else []),
+        *([(reissue, ABOUT_REISSUE)] if words.reissue and not first else []),
         (test_url, OPEN_TEST),
-        *([(again, CHOOSE_AGAIN)] if "選択" not in said else []),
+        *(choose if not words.choose_again else []),
     ]
     return render(
         request, "problem.html", status=words.status, headers=headers, words=words, reference=reference,
@@ -339,24 +338,6 @@ async def _same_origin(request: web.Request, handler: Handler) -> web.StreamResp
         origin = b", ".join(origins).decode("ascii", "replace").replace("\ufffd", "?")
         return await problem(request, "cross_site", origin=origin[:100])
     return await handler(request)
-
-
-async def _expectation(request: web.Request) -> web.StreamResponse | None:
-    """RFC 9110 10.1.1. HTTP/1.0 knows none, and the page repeats nothing of one that is not met."""
-    if request.version < HttpVersion11:
-        return None
-    try:
-        expects_continue({b"expect": values_of(request.raw_headers, b"expect")})
-    except Malformed:
-        return http.page(417)
-    await _continue(request)
-    return None
-
-
-# aiohttp's own answers an unknown one with what was expected, which not every byte can be. It is asked
-# before the middlewares, also where there is no route, and has no public switch in aiohttp 3.14.
-_continue = web_urldispatcher._default_expect_handler
-web_urldispatcher._default_expect_handler = _expectation  # type: ignore[assignment]
 
 
 def _values(request: web.Request, language: str) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from aiohttp.web_runner import BaseRunner
 
 from ca.trust import VerifiedPeer
 from gateway.edge.facts import ConnectionInfo, Limits, Verdict
+from gateway.wire.aiohttp_patches import demand_c_parser, forget_applications
 from gateway.wire.front import Front
-from gateway.wire.http import AHEAD, demand_c_parser, forget_applications, gate, misdirected
+from gateway.wire.http import AHEAD, gate, misdirected
 
 # Seconds, twice, for handlers that `stop` cuts off; the listener has given them `limits.drain` before.
 _CUT = 0.5

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
-from aiohttp import http_parser, web, web_app, web_fileresponse, web_response
+from aiohttp import web
 from aiohttp.http import HttpVersion
 
-from ca.errors import ConfigError
 from ca.trust import VerifiedPeer
 from gateway.edge.facts import ConnectionInfo, Limits, Served, Verdict
 from gateway.edge.tls import ClientCertificate
@@ -35,11 +34,6 @@ _PEER: web.RequestKey[Verdict | None] = web.RequestKey("sekisho.peer")
 AHEAD: web.AppKey[Callable[[LowLevelHandler], LowLevelHandler]] = web.AppKey("sekisho.ahead")
 #: Whose session a request belongs to, for the log; set by whoever finds the session.
 SUBJECT: web.RequestKey[str] = web.RequestKey("sekisho.subject")
-
-# Visitors are not told which versions they are talking to, and our transport has no file descriptor
-# to give to sendfile(2). Neither has a public switch in aiohttp 3.14.
-web_response.SERVER_SOFTWARE = "sekisho"  # type: ignore[attr-defined]
-web_fileresponse.NOSENDFILE = True  # type: ignore[misc]
 
 # Seconds; aiohttp asks for a limit, and a connection is also in use when no page is asked for.
 _NEVER = 10.0**7
@@ -318,21 +312,3 @@ class RequestProtocol(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the response has begun, no error page can follow")
         return page(status)
-
-
-def forget_applications() -> None:
-    """Lets go of applications that nobody is served by any more.
-
-    aiohttp 3.14 remembers the last 1,024 handlers wrapped in their middlewares, for the whole process, and
-    with each of them all of its application: a megabyte more with every reload.
-    """
-    web_app._cached_build_middleware.cache_clear()
-
-
-def demand_c_parser() -> None:
-    """Raises ConfigError if aiohttp runs on its pure-Python parser, the laxer of the two."""
-    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
-        raise ConfigError(
-            "aiohttp runs without its C parser: unset AIOHTTP_NO_EXTENSIONS, "
-            "or pip install --force-reinstall aiohttp from a wheel"
-        )

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ca.errors import ConfigError
 from gateway.edge.listener import authorities
-from gateway.wire.http import Refusal, demand_c_parser, refusal
+from gateway.wire.aiohttp_patches import demand_c_parser
+from gateway.wire.http import Refusal, refusal
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
 from tests.gateway.samples import open_site
