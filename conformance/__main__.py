@@ -15,7 +15,7 @@ from conformance.case import LEVELS, Case
 from conformance.credentials import Credential, Credentials, Usage
 from conformance.journal import Journal
 from conformance.known import Known
-from conformance.responder import answering
+from conformance.responder import Ports, PortTaken, answering
 from conformance.run import Limits, Result, run, select
 from conformance.wire import Broken, Wire, client_context, origin_of
 from conformance.world import World
@@ -138,10 +138,9 @@ async def _suite(
     limits = Limits(options.timeout, options.deadline)
     orders = any(one.id.partition(".")[0] not in _WITHOUT_ORDER for one in chosen)
     try:
-        async with answering(options.http_01_port, world.key_authorizations):
-            found = await preflight.look(
-                world, answers_http_01=options.http_01_port is not None, orders=orders
-            )
+        ports = Ports(options.http_01_port, options.dns_01_port, options.tls_alpn_01_port)
+        async with answering(ports, world.answers):
+            found = await preflight.look(world, orders=orders)
             tell(found.lines)
             if not options.results:
                 return await run(world, chosen, limits, show)
@@ -152,8 +151,8 @@ async def _suite(
                     show(result)
 
                 return await run(world, chosen, limits, keep, journal.earlier(chosen))
-    except OSError as error:
-        raise Usage(f"--http-01-port {options.http_01_port}: {error}; give a free port") from error
+    except PortTaken as error:
+        raise Usage(str(error)) from error
     finally:
         await world.close()
 
@@ -208,6 +207,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--level", choices=LEVELS, default="ours", help="run cases up to this level (default ours: all)")
     add("--resolve", metavar="NAME=ADDRESS", action="append", default=[], help="connect to ADDRESS for NAME")
     add("--http-01-port", metavar="PORT", type=int, help="answer http-01 validations on this port")
+    add("--dns-01-port", metavar="PORT", type=int, help="be the name server for dns-01 on this UDP port")
+    add("--tls-alpn-01-port", metavar="PORT", type=int, help="answer tls-alpn-01 validations on this port")
     return parser
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from conformance import jose, pki
 from conformance.check import shown, status
 from conformance.credentials import Credential, Identifier
+from conformance.responder import METHODS
 from conformance.verdict import Failed, Skipped, expect
 from conformance.wire import Answer
 from conformance.world import Account, Issued, Order, World
 
 POLLS = 100
 POLL_SECONDS = 0.1
-SELF_SERVED = ("http-01", "dns-01", "tls-alpn-01")
 
 
 # External account bindings.
@@ -196,13 +196,14 @@ async def _authorize(world: World, owner: Account, url: str) -> None:
         return
     challenges = authorization.get("challenges")
     offered = [one for one in challenges if isinstance(one, dict)] if isinstance(challenges, list) else []
-    chosen = next((one for kind in SELF_SERVED for one in offered if one.get("type") == kind), None)
+    kinds = sorted(METHODS, key=lambda kind: kind not in world.answers.served)
+    chosen = next((one for kind in kinds for one in offered if one.get("type") == kind), None)
     if chosen is None:
         raise Failed(
             f"a pending authorization with no challenge to answer: {[o.get('type') for o in offered]}"
         )
     token = str(chosen.get("token"))
-    world.key_authorizations[token] = f"{token}.{owner.key.thumbprint}"
+    world.answers.give(str(chosen["type"]), token, named(authorization), f"{token}.{owner.key.thumbprint}")
     await world.post(owner, str(chosen["url"]), {})
     for _ in range(POLLS):
         now = (await world.post(owner, url)).object().get("status")
@@ -210,6 +211,14 @@ async def _authorize(world: World, owner: Account, url: str) -> None:
             return
         await asyncio.sleep(POLL_SECONDS)
     raise Failed("the authorization stays pending")
+
+
+def named(authorization: Mapping[str, object]) -> Identifier:
+    """The identifier of an authorization object; raises Failed where it has none."""
+    value = authorization.get("identifier")
+    if not isinstance(value, dict):
+        raise Failed("the authorization has no identifier")
+    return {"type": str(value.get("type")), "value": str(value.get("value"))}
 
 
 async def settle(world: World, order: Order, passing: set[str]) -> Order:

@@ -189,5 +189,13 @@ def shown(answer: Answer) -> str:
     return f"{answer.status} {said}".strip()
 
 
+def told(answer: Answer, *named: str) -> tuple[int, str, str]:
+    """Status, type and detail, without what the request itself named: what an attacker learns."""
+    detail = str(answer.object().get("detail", ""))
+    for name in sorted(filter(None, named), key=len, reverse=True):
+        detail = detail.replace(name, "…")
+    return answer.status, answer.problem_type(), detail
+
+
 def _either(values: Collection[object]) -> str:
     return " or ".join(str(value) for value in values)

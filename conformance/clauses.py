@@ -62,7 +62,7 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
     ("jws.signatures-beside-signature jws.general-form envelope.*.general-form", "", "one signature"),
     ("jws.unprotected-header envelope.*.unprotected-header", "", "unprotected"),
     ("jws.nonce-only-unprotected", "", "unprotected"),
-    ("jws.b64-false", "", "b64"),
+    ("jws.b64-*", "", "b64"),
     ("jws.compact-form", "", "flattened"),
     ("jws.content-type-case", "", DEFAULT),
     ("jws.content-type-* envelope.*.media-type", "", "media type"),
@@ -221,7 +221,15 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
     ("validation.*-error", "RFC 8555 8", "error"),
     ("authz.challenge-token-length", "", "entropy"),
     ("authz.challenge-token", "", DEFAULT),
+    ("validation.http-01-trailing-whitespace", "", "whitespace"),
     ("validation.http-01-*", "RFC 8555 8.3", "failed"),
+    ("validation.tls-alpn-01-not-critical", "", "critical"),
+    ("validation.tls-alpn-01-other-name", "", "one name"),
+    ("wildcard.*-have-none", "", "absent"),
+    ("wildcard.authorization", "", "wildcard"),
+    ("wildcard.issues several.issues", "", "as requested"),
+    ("wildcard.beside-its-name several.authorizations", "", "reflects"),
+    ("several.not-ready-by-one", "", "ready"),
     ("certificate.only-pem-certificates", "", "text"),
     ("certificate.chain-order", "", "chain"),
     # Revocation.
@@ -234,6 +242,7 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
         "",
         "by key",
     ),
+    ("revoke.no-reason-in-crl", "", "unset"),
     ("revoke.by-account revoke.by-authorized-account*", "RFC 8555 7.6", "accounts"),
     (
         "revoke.no-certificate revoke.certificate-number revoke.not-der revoke.empty revoke.padded "
@@ -252,6 +261,7 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
     # Profiles.
     ("profiles.chosen", "", "shown"),
     ("profiles.default-shown", "", "recommended"),
+    ("profiles.each", "", "finalize"),
     # What our protocol promises.
     ("account.contacts-many", PROTOCOL, "contacts"),
     ("json.string-bound-of-unknown", PROTOCOL, "every string"),
@@ -292,9 +302,13 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("ari.window-leaves-time", "a window that begins with the last day leaves no time for a second attempt"),
     # MUST: unsafe otherwise.
     (
-        "validation.*-unanswered validation.http-01-token-only validation.http-01-other-* "
-        "validation.http-01-begins-right",
+        "validation.*-unanswered validation.*-token-only validation.*-other-* validation.*-begins-right "
+        "validation.dns-01-wrong-label validation.dns-01-no-digest several.not-ready-by-one",
         "unsafe otherwise: whoever asks gets a certificate for any name",
+    ),
+    (
+        "validation.*-honest validation.dns-01-among-others",
+        "unusable otherwise: nobody who does as the text says gets a certificate",
     ),
     ("validation.*-order-invalid", "unsafe otherwise: a certificate would follow a validation that failed"),
     (
@@ -307,6 +321,8 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("csr.ca", "whoever gets a CA certificate issues the next ones"),
     ("alg.rs256-with-ec alg.es384-with-p256", "unsafe otherwise: a key is used as what it is not"),
     ("alg.jwk-*", "a key is used for what its owner gave it for"),
+    ("key.rsa-e-1 key.rsa-even-modulus", "unsafe otherwise: whoever sees such a key can sign by it"),
+    ("key.rsa-huge", "each verification takes the server long"),
     ("http.two-lengths", "unsafe otherwise: a second request hides in the first"),
     ("eab.missing", "unsafe otherwise: an account that nobody vouches for"),
     ("order.no-certificate-before", "unsafe otherwise: a client would download what is not its certificate"),

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -34,12 +35,19 @@ def csr(private: jose.Private, identifiers: Sequence[Identifier], wish: Wish | N
     subject = [x509.NameAttribute(oid, value) for oid, value in wanted if value is not None]
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject))
     if wish.san and identifiers:
-        names = list(dict.fromkeys(identifier["value"] for identifier in identifiers))
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), False)
+        names = list(dict.fromkeys(map(general_name, identifiers)))
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
     for extension, critical in wish.extra:
         builder = builder.add_extension(extension, critical)
     digest = None if isinstance(private, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return builder.sign(private, digest).public_bytes(serialization.Encoding.DER)
+
+
+def general_name(identifier: Identifier) -> x509.GeneralName:
+    """How a certificate has the identifier: a dNSName, or an iPAddress (RFC 8738 3)."""
+    if identifier["type"] == "ip":
+        return x509.IPAddress(ip_address(identifier["value"]))
+    return x509.DNSName(identifier["value"])
 
 
 BOTH_PURPOSES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
@@ -107,6 +115,15 @@ def dns_names(certificate: x509.Certificate) -> list[str]:
     return [str(name) for name in extension.value.get_values_for_type(x509.DNSName)]
 
 
+def addresses(certificate: x509.Certificate) -> list[str]:
+    """The iPAddresses of the subjectAltName."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return [str(address) for address in extension.value.get_values_for_type(x509.IPAddress)]
+
+
 def purposes(certificate: x509.Certificate) -> list[str]:
     """Dotted OIDs of the extended key usage, empty when there is none."""
     try:
@@ -170,7 +187,14 @@ def crl_url(certificate: x509.Certificate) -> str | None:
     return next((str(name) for name in names if str(name).startswith(("http://", "https://"))), None)
 
 
-def crl_serials(body: bytes) -> set[int]:
-    """Serial numbers on a CRL in DER or PEM; raises ValueError for anything else."""
+def crl_reasons(body: bytes) -> dict[int, str | None]:
+    """Serial number -> reasonCode, None where the entry has none, of a CRL in DER or PEM; else ValueError."""
     load = x509.load_pem_x509_crl if body.startswith(b"-----") else x509.load_der_x509_crl
-    return {entry.serial_number for entry in load(body)}
+    return {entry.serial_number: _reason(entry) for entry in load(body)}
+
+
+def _reason(entry: x509.RevokedCertificate) -> str | None:
+    try:
+        return str(entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value)
+    except x509.ExtensionNotFound:
+        return None

@@ -36,7 +36,7 @@ class Found:
     lines: tuple[str, ...]
 
 
-async def look(world: World, *, answers_http_01: bool, orders: bool = True) -> Found:
+async def look(world: World, *, orders: bool = True) -> Found:
     """Asks for the directory, an account and an order, as the cases will. Usage where they would be in vain.
 
     A server's own fault is for the cases to find: only what an option can mend ends the run here.
@@ -56,7 +56,7 @@ async def look(world: World, *, answers_http_01: bool, orders: bool = True) -> F
         lines.append("         without --credentials FILE only what needs no account can run")
     elif orders and _may_spend(world):
         await _account(world)
-        lines += await _order(world, answers_http_01)
+        lines += await _order(world)
     return Found(tuple(lines))
 
 
@@ -91,6 +91,20 @@ async def _directory(world: World) -> dict[str, object]:
     return body
 
 
+#: Method -> the option that has the suite answer it, and what else it takes.
+_OPTIONS = {
+    "http-01": "--http-01-port PORT, the port that the server asks (80, unless it is configured otherwise), "
+    "and let every name of the credentials lead here",
+    "dns-01": "--dns-01-port PORT, and have the server ask the DNS there",
+    "tls-alpn-01": "--tls-alpn-01-port PORT, the port that the server asks (443, unless it is configured "
+    "otherwise), and let every name of the credentials lead here",
+}
+
+
+def _option(offered: Sequence[str]) -> str | None:
+    return next((option for method, option in _OPTIONS.items() if method in offered), None)
+
+
 async def _account(world: World) -> None:
     try:
         await acts.account(world)
@@ -102,7 +116,7 @@ async def _account(world: World) -> None:
         pass
 
 
-async def _order(world: World, answers_http_01: bool) -> Sequence[str]:
+async def _order(world: World) -> Sequence[str]:
     """Whether orders become ready, and how. A notice only, for orders may fail for many reasons."""
     owner = world.kept("account")
     if owner is None:
@@ -121,11 +135,9 @@ async def _order(world: World, answers_http_01: bool) -> Sequence[str]:
         await acts.make_ready(world, order)
     except (Failed, Broken) as error:
         # Some servers take every word for true, so whether somebody has to answer is seen by trying.
-        if "http-01" in offered and not answers_http_01:
+        if not world.answers.served & set(offered) and (option := _option(offered)):
             raise Usage(
-                f"orders become ready by {by}, which nobody answers: add --http-01-port PORT, the port that "
-                "the server asks (80, unless it is configured otherwise), and let every name of the "
-                f"credentials lead here ({error})"
+                f"orders become ready by {by}, which nobody answers: add {option} ({error})"
             ) from None
         return (f"orders   pending, by {by}; none became ready: {error}",)
     return (f"orders   ready by {by}",)

@@ -16,6 +16,7 @@ from conformance import jose, pki
 from conformance.check import status
 from conformance.credentials import Credential, Credentials, Identifier
 from conformance.draft import HONEST, Draft, Twist, compose, payload_of
+from conformance.responder import Answers
 from conformance.verdict import Blocked, Failed, Skipped, expect
 from conformance.wire import Answer, Broken, Call, Wire, client_context
 
@@ -104,7 +105,7 @@ class World:
     wire: Wire
     credentials: Credentials = field(default_factory=Credentials)
     log: list[Exchange] = field(default_factory=list)
-    key_authorizations: dict[str, str] = field(default_factory=dict)  # token -> what http-01 expects
+    answers: Answers = field(default_factory=Answers)  # what validations find
     ca_file: str | None = None
     resolve: dict[str, str] = field(default_factory=dict)
     _nonces: list[str] = field(default_factory=list)

@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterable
 
 from conformance import acts
 from conformance.case import MUST, SHOULD, Case, Level, case
-from conformance.check import Check, header, linked, media_type, no_member, problem_form, replay_nonce
+from conformance.check import (
+    Check,
+    both,
+    header,
+    linked,
+    media_type,
+    no_member,
+    problem_form,
+    replay_nonce,
+    status,
+    url_member,
+)
 from conformance.verdict import Failed, Skipped
 from conformance.wire import DROP_HEADER, Call
 from conformance.world import Exchange, World
@@ -166,6 +177,14 @@ _audit(
     "every rateLimited answer is 429 with Retry-After",
     lambda _, o: o.answer.status == 429 or o.answer.problem_type() == "rateLimited",
     lambda a: ([] if a.status == 429 else [f"status {a.status}"]) + header("Retry-After")(a),
+)
+_audit(
+    "user-action",
+    "RFC 8555 7.3.3",
+    MUST,
+    "every userActionRequired is 403, with a link to the terms and the URL of what a person has to do",
+    lambda _, o: o.answer.problem_type() == "userActionRequired",
+    both(status(403), linked("terms-of-service"), url_member("instance")),
 )
 _audit(
     "created-location",

@@ -19,6 +19,7 @@ from conformance.check import (
     timestamp,
     timestamp_member,
 )
+from conformance.responder import METHODS
 from conformance.verdict import Failed, Skipped, expect, require
 from conformance.wire import Answer
 from conformance.world import Order, World
@@ -173,7 +174,7 @@ async def vendor(world: World) -> None:
 )
 async def unclaimed(world: World) -> None:
     _, _, answer = await _first(world)
-    claimed = {one.get("type") for one in challenges(answer)} & set(acts.SELF_SERVED)
+    claimed = {one.get("type") for one in challenges(answer)} & set(METHODS)
     require(not claimed, f"claimed: {claimed}")
 
 
@@ -314,6 +315,25 @@ async def deactivated_finalize(world: World) -> None:
     order, _ = await _deactivated(world)
     answer = await acts.finalize(world, order, pki.csr(pki.new_private(), order.identifiers))
     expect(answer, refused("orderNotReady", "unauthorized", "malformed"))
+
+
+@case(
+    CASES,
+    "authz.deactivated-not-reused",
+    "RFC 8555 7.5.2",
+    MUST,
+    "a new order does not rest on an authorization that was deactivated",
+)
+async def deactivated_not_reused(world: World) -> None:
+    order, answer = await _deactivated(world)
+    if answer.status != 200:
+        raise Skipped("the server does not deactivate authorizations")
+    after = acts.ordered(await acts.new_order(world, order.account), order.account)
+    if order.authorizations[0] not in after.authorizations:
+        return
+    require(after.status not in {"ready", "processing", "valid"}, f"the new order is {after.status!r} by it")
+    private = pki.new_private()
+    expect(await acts.finalize(world, after, pki.csr(private, after.identifiers)), refused())
 
 
 @case(

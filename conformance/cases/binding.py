@@ -7,7 +7,7 @@ from collections.abc import Callable
 from conformance import acts, jose
 from conformance.acts import bind
 from conformance.case import ADVICE, MUST, OURS, Case, Level, case
-from conformance.check import Check, member, problem, refused, status
+from conformance.check import Check, member, problem, refused, status, told
 from conformance.credentials import Credential
 from conformance.draft import compact_form
 from conformance.verdict import Skipped, expect, require
@@ -230,7 +230,7 @@ async def alike(world: World) -> None:
         answer = await world.new_account(
             key, {"termsOfServiceAgreed": True, "externalAccountBinding": binding}
         )
-        seen.append((answer.status, answer.problem_type()))
+        seen.append(told(answer, "no-such-kid", credential.kid))
     require(seen[0] == seen[1], f"unknown kid: {seen[0]}, wrong MAC: {seen[1]}")
 
 

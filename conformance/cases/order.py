@@ -18,6 +18,7 @@ from conformance.check import (
     status,
     timestamp,
     timestamp_member,
+    told,
     url_member,
 )
 from conformance.credentials import Identifier
@@ -356,9 +357,9 @@ async def unknown(world: World) -> None:
 )
 async def alike(world: World) -> None:
     done, second = await acts.issued(world), await acts.stranger(world)
-    seen = [await world.post(second, url) for url in (done.order.url, f"{done.order.url}0")]
-    kinds = [(answer.status, answer.problem_type()) for answer in seen]
-    require(kinds[0] == kinds[1], f"another's: {kinds[0]}, none: {kinds[1]}")
+    urls = (done.order.url, f"{done.order.url}0")
+    seen = [told(await world.post(second, url), url, url.rpartition("/")[2]) for url in urls]
+    require(seen[0] == seen[1], f"another's: {seen[0]}, none: {seen[1]}")
 
 
 @case(

@@ -7,7 +7,18 @@ from datetime import UTC, datetime
 from conformance import acts, jose, pki
 from conformance.case import ADVICE, MUST, OURS, SHOULD, Case, case
 from conformance.cases.certificate import PEM
-from conformance.check import either, header, is_url, media_type, member, problem, refused, status, timestamp
+from conformance.check import (
+    ANY_REFUSAL,
+    either,
+    header,
+    is_url,
+    media_type,
+    member,
+    problem,
+    refused,
+    status,
+    timestamp,
+)
 from conformance.verdict import Failed, Skipped, expect, require
 from conformance.wire import Answer
 from conformance.world import Issued, Order, World
@@ -455,6 +466,23 @@ async def profiles_default(world: World) -> None:
     offered = await _profiles(world)
     order = (await acts.issued(world)).order
     expect(await world.post(order.account, order.url), member("profile", *offered))
+
+
+@case(
+    CASES,
+    "profiles.each",
+    f"{PROFILES} 4",
+    MUST,
+    "an order under each profile that is offered is finalized, or refused as invalidProfile",
+)
+async def profiles_each(world: World) -> None:
+    owner = await acts.account(world)
+    for name in await _profiles(world):
+        answer = await acts.new_order(world, owner, profile=name)
+        if answer.status == 201:
+            order = await acts.make_ready(world, acts.ordered(answer, owner))
+            answer = await acts.finalize(world, order, pki.csr(pki.new_private(), order.identifiers))
+        expect(answer, either(status(200), problem(ANY_REFUSAL, "invalidProfile")), about=name)
 
 
 @case(CASES, "ari.post-refused", "RFC 9773 4.1", OURS, "POST to renewal information is 405")

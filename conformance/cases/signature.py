@@ -171,6 +171,15 @@ CASES: list[Case] = [
         Twist(signature=lambda s: b"\0" + s),
     ),
     row(
+        "signature.zero-inside",
+        "RFC 7518 3.4",
+        MUST,
+        "an ES256 signature with a zero octet between R and S is refused",
+        "account",
+        WRONG_SIGNATURE,
+        Twist(signature=lambda s: s[:32] + b"\0" + s[32:]),
+    ),
+    row(
         "signature.zeros",
         "FIPS 186-5 6.4.2",
         MUST,

@@ -7,7 +7,17 @@ from urllib.parse import urlsplit
 from conformance import acts
 from conformance.case import MUST, SHOULD, Case, case
 from conformance.check import both, either, empty_body, header, is_url, problem, refused, replay_nonce, status
-from conformance.draft import DROP, Twist, compact_form, general_form, pad, set_member, text, without_http
+from conformance.draft import (
+    DROP,
+    Twist,
+    compact_form,
+    general_form,
+    pad,
+    padded,
+    set_member,
+    text,
+    without_http,
+)
 from conformance.drafts import row
 from conformance.jose import b64
 from conformance.verdict import expect, require
@@ -24,12 +34,12 @@ CASES: list[Case] = [
             f"base64url with a trailing = in {name} is refused",
             "account",
             BAD,
-            Twist(members=pad(name, padding)),
+            twist,
         )
-        for name, padding, suffix in (
-            ("protected", "=", ""),
-            ("protected", "==", "-twice"),
-            ("signature", "==", ""),
+        for name, twist, suffix in (
+            ("protected", padded("protected", "="), ""),
+            ("protected", padded("protected", "=="), "-twice"),
+            ("signature", Twist(members=pad("signature", "==")), ""),
         )
     ),
     row(
@@ -39,7 +49,7 @@ CASES: list[Case] = [
         "base64url with a trailing = in the payload is refused",
         "update",
         BAD,
-        Twist(members=pad("payload")),
+        padded("payload"),
     ),
     row(
         "jws.plain-base64-alphabet",
@@ -145,6 +155,15 @@ CASES: list[Case] = [
             sign=lambda key, data: key.sign(data.partition(b".")[0] + b".{}"),
             members=set_member(payload="{}"),
         ),
+    ),
+    row(
+        "jws.b64-without-crit",
+        "RFC 8555 6.2",
+        MUST,
+        "the unencoded payload option is refused, too, where crit does not name it",
+        "update",
+        BAD,
+        Twist(protected={"b64": False}),
     ),
     row(
         "jws.unknown-crit",

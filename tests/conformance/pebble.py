@@ -41,24 +41,29 @@ class Pebble:
     directory: str
     ca_file: Path
     credentials: Path
+    validations: tuple[str, ...] = ()
 
     @property
     def options(self) -> list[str]:
         """The suite's options that point at this server."""
         files = ["--ca-file", str(self.ca_file), "--credentials", str(self.credentials)]
-        return ["--directory", self.directory, *files, "--timeout", "10"]
+        return ["--directory", self.directory, *files, "--timeout", "10", *self.validations]
 
 
 @contextmanager
 def running(folder: Path, *, validates: bool = False) -> Iterator[Pebble]:
-    """A fresh pebble process, ended by its own pid. By default it takes every challenge for answered."""
+    """A fresh pebble process, ended by its own pid. By default it takes every challenge for answered;
+    one that validates asks the suite for that, by each method.
+    """
     assert BINARY is not None
-    port = _free_port()
+    port, http, alpn, dns = (_free_port() for _ in range(4))
     write_certificates(folder)
     keys = {f"kid-{n}": secrets.token_bytes(32) for n in range(8)}
-    (folder / "config.json").write_text(json.dumps({"pebble": _config(folder, port, keys)}))
+    (folder / "config.json").write_text(json.dumps({"pebble": _config(folder, port, http, alpn, keys)}))
     (folder / "credentials.json").write_text(json.dumps({"credentials": _credentials(keys)}))
     command = [BINARY, "-config", str(folder / "config.json")]
+    ports = ("--http-01-port", http, "--tls-alpn-01-port", alpn, "--dns-01-port", dns) if validates else ()
+    command += ["-dnsserver", f"127.0.0.1:{dns}"] if validates else []
     with (
         (folder / "log").open("wb") as log,
         started(
@@ -68,19 +73,24 @@ def running(folder: Path, *, validates: bool = False) -> Iterator[Pebble]:
             stderr=log,
         ) as process,
     ):
-        server = Pebble(f"https://localhost:{port}/dir", folder / "ca.pem", folder / "credentials.json")
+        server = Pebble(
+            f"https://localhost:{port}/dir",
+            folder / "ca.pem",
+            folder / "credentials.json",
+            tuple(map(str, ports)),
+        )
         wait_for(server.directory, server.ca_file, process)
         yield server
 
 
-def _config(folder: Path, port: int, keys: dict[str, bytes]) -> dict[str, object]:
+def _config(folder: Path, port: int, http: int, alpn: int, keys: dict[str, bytes]) -> dict[str, object]:
     return {
         "listenAddress": f"127.0.0.1:{port}",
         "managementListenAddress": "",
         "certificate": str(folder / "server.pem"),
         "privateKey": str(folder / "server.key"),
-        "httpPort": 5002,
-        "tlsPort": 5001,
+        "httpPort": http,
+        "tlsPort": alpn,
         "ocspResponderURL": "",
         "externalAccountBindingRequired": True,
         "externalAccountMACKeys": {kid: _b64(key) for kid, key in keys.items()},

@@ -171,7 +171,7 @@ async def test_what_an_option_can_mend_ends_the_run(refused: Members, bound: boo
         at[0] = url
         asked = world(url, given)
         with pytest.raises(Usage, match=f"no account can be made.*{said}"):
-            await preflight.look(asked, answers_http_01=False)
+            await preflight.look(asked)
         await asked.close()
 
 
@@ -181,7 +181,7 @@ async def test_what_no_option_can_mend_is_for_the_cases() -> None:
     async with server(acme(at, refusal(400, "serverInternal"))) as url:
         at[0] = url
         asked = world(url, (Credential("", b"", NAMES, reusable=True),))
-        found = await preflight.look(asked, answers_http_01=False)
+        found = await preflight.look(asked)
         await asked.close()
     assert found.lines[0] == f"server   {url}/dir"
 
@@ -192,7 +192,7 @@ async def test_credentials_that_are_not_given_are_asked_for_in_the_first_lines()
     async with server(acme(at, meta={"externalAccountRequired": True})) as url:
         at[0] = url
         asked = world(url)
-        found = await preflight.look(asked, answers_http_01=False)
+        found = await preflight.look(asked)
         await asked.close()
     assert "without --credentials FILE only what needs no account can run" in "\n".join(found.lines)
 
@@ -209,7 +209,7 @@ async def test_what_is_no_directory_is_said_to_be_none(status: int, body: bytes)
     async with server(answer) as url:
         asked = world(url)
         with pytest.raises(Usage, match=r"is no ACME directory \(.*give the URL that clients"):
-            await preflight.look(asked, answers_http_01=False)
+            await preflight.look(asked)
         await asked.close()
 
 

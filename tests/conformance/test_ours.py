@@ -25,10 +25,17 @@ SKIPPED = {
         for one in CASES
         if one.id.startswith("validation.")
     },
+    **{
+        one.id: "an account may order its user's names only, which are no wildcards and no addresses"
+        for one in CASES
+        if one.id.startswith(("wildcard.", "several.", "ip."))
+    },
     "account.terms-not-agreed": "the demo has no terms of service",
+    "audit.user-action": "the demo has no terms of service",
     "challenge.read-starts-nothing": "orders are ready at once; renewal.read-starts-nothing runs instead",
     "order.pending-expires": "orders are ready at once",
     "finalize.pending": "orders are ready at once; renewal.finalize-pending runs instead",
+    "revoke.no-reason-in-crl": "as revoke.in-crl",
     "revoke.in-crl": "certificates name no CRL: the gate asks the register, others get `sekisho cert crl`",
     # The serial numbers of a run are random: seldom is there none with its high bit set.
     "ari.zero-octet-kept": "no serial number with its high bit set was drawn",

@@ -107,10 +107,13 @@ def test_a_server_that_validates_passes_where_one_that_does_not_fails(report, tm
     assert taken["validation.http-01-unanswered"] == taken["validation.dns-01-unanswered"] == "FAIL"
     out = tmp_path / "strict.json"
     with pebble.running(tmp_path, validates=True) as strict:
-        options = ["--only", "validation.*", "--http-01-port", "0", "--json", str(out)]
+        options = ["--only", "validation.*,wildcard.*,several.*,ip.*", "--json", str(out)]
         assert main([*strict.options, *options]) == ALL_GOOD
-    outcomes = [one["outcome"] for one in json.loads(out.read_text())["results"]]
-    assert outcomes.count("PASS") >= 14
+    results = json.loads(out.read_text())["results"]
+    other = {one["id"]: one["detail"] for one in results if one["outcome"] != "PASS"}
+    # One authorization in a hundred is used again, as `whole_run` says.
+    assert {case: why for case, why in other.items() if "orders are ready at once" not in why} == {}
+    assert len(results) - len(other) >= 38
 
 
 def test_junit_agrees(report) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
@@ -57,3 +58,20 @@ def test_rsa_csr() -> None:
     request.public_key().verify(
         request.signature, request.tbs_certrequest_bytes, padding.PKCS1v15(), hashes.SHA256()
     )
+
+
+def test_reasons_of_a_crl() -> None:
+    """Each entry's reasonCode, None for one that has none (RFC 5280 5.3.1); what is no CRL is an error."""
+    key, now = pki.new_private(), datetime(2026, 1, 1, tzinfo=UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "CA")])
+    builder = x509.CertificateRevocationListBuilder(name, now, now + timedelta(days=1))
+    for serial, reason in ((1, None), (2, x509.ReasonFlags.superseded)):
+        entry = x509.RevokedCertificateBuilder(serial, now)
+        if reason is not None:
+            entry = entry.add_extension(x509.CRLReason(reason), False)
+        builder = builder.add_revoked_certificate(entry.build())
+    crl = builder.sign(key, hashes.SHA256())
+    for encoding in (serialization.Encoding.DER, serialization.Encoding.PEM):
+        assert pki.crl_reasons(crl.public_bytes(encoding)) == {1: None, 2: "superseded"}
+    with pytest.raises(ValueError):
+        pki.crl_reasons(b"no list")
