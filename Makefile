@@ -7,7 +7,7 @@ SUMMARY ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants bench soak screenshots lint docs lock setup packages clean test-pythons
+.PHONY: help demo test mutants conformance-page bench soak screenshots lint docs lock setup packages clean test-pythons
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -25,6 +25,9 @@ test-pythons: ## the fast tests on each supported Python that is on this machine
 
 mutants: setup ## planted faults, each of which cases or tests have to notice (FAULTS=, KIND=suite|tests, JOBS=1)
 	@exec $(VENV)/bin/python -m tests.mutants $(FAULTS) $(if $(KIND),--kind $(KIND)) --jobs $(or $(JOBS),1)
+
+conformance-page: setup packages ## what the suite finds on ours, pebble and Caddy, as docs/conformance.md
+	@$(VENV)/bin/python -m tests.conformance.results docs/conformance.md
 
 bench: setup packages ## what the README's numbers were measured with
 	@tools/bench $(VENV)/bin/python

@@ -40,7 +40,12 @@ https://localhost:9443 {{
 
 def usable() -> bool:
     """Caddy is here, and this user may have a network namespace of its own."""
-    if BINARY is None or shutil.which("unshare") is None or shutil.which("ip") is None:
+    return BINARY is not None and may_unshare()
+
+
+def may_unshare() -> bool:
+    """This user may have a network namespace of its own, in which port 80 is free."""
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
         return False
     command = ["unshare", "-rn", "ip", "link", "set", "lo", "up"]
     return subprocess.run(command, capture_output=True).returncode == 0
