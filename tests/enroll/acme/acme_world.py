@@ -29,6 +29,7 @@ from enroll.acme.web import handler
 from enroll.office import Office
 from tests import offices
 from tests.enroll.acme.signing import ALGORITHM, b64, jwk, jws, mac_jws
+from tests.enroll.described import faults
 
 ZONE = "users.kinen.example"
 USER = "K12345678"
@@ -85,7 +86,13 @@ class Site:
 
     async def call(self, method: str, url: str, **arguments: Any) -> Reply:
         async with self.session.request(method, url, **arguments) as response:
-            return Reply(response.status, response.headers, await response.read())
+            reply = Reply(response.status, response.headers, await response.read())
+        root = self.door.urls.root
+        if url.startswith(root + "/") and method != "OPTIONS":
+            # Whatever a test of the protocol is about: its answers are those of openapi.yaml.
+            path = url.removeprefix(root)
+            assert faults(method, path, reply.status, reply.headers, reply.body) == [], (reply, path)
+        return reply
 
     def to(self, resource: str, *names: str) -> str:
         return self.door.urls.to(resource, *names)

@@ -816,7 +816,7 @@ async def test_outside_the_renewal_period(site: Site, renewal: Site) -> None:
     refused = await client.post(challenge, {})
     assert refused.problem == (403, "unauthorized")
     assert "2027.04.06" in refused.json["detail"]
-    opens = clock_of(site.office).now() + int(refused.headers["Retry-After"])
+    opens = site.office.now() + int(refused.headers["Retry-After"])
     assert datetime.fromtimestamp(opens, UTC).isoformat() == "2027-04-05T15:00:00+00:00"
     assert (await client.post(challenge)).json["status"] == "pending"
 
