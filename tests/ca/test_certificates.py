@@ -40,6 +40,13 @@ def test_three_calendar_years(issued: tuple[int, ...], ends: tuple[int, ...]) ->
     assert validity(CLIENT_PERSON, _jst(*issued)) == (_jst(*issued) - 600, _jst(*ends))
 
 
+def test_the_years_are_japans() -> None:
+    """By the epoch, not by the code's own zone: 2028-02-28 18:00 in Greenwich is the 29th here."""
+    begins, ends = datetime(2028, 2, 28, 18, tzinfo=UTC), datetime(2031, 2, 27, 18, tzinfo=UTC)
+    assert (begins.timestamp(), ends.timestamp()) == (1835373600, 1929981600)
+    assert validity(CLIENT_PERSON, 1_835_373_600)[1] == 1_929_981_600
+
+
 def test_never_after_the_issuer() -> None:
     """A certificate ends with its issuing CA's at the latest."""
     assert validity(CLIENT_PERSON, AT, AT + DAY) == (AT - 600, AT + DAY)

@@ -145,3 +145,11 @@ def test_the_tests_clock_tells_time_that_passes_from_a_clock_that_is_set():
     clock.leap(days=-31)
     clock.restart(off=4 * DAY)
     assert expected_of(clock.reading(), Known(before)) == (AT, "tick")
+
+
+def test_what_two_starts_count_has_nothing_in_common():
+    """How long the machine has run since another start says nothing about the time since the last look."""
+    tick = Reading(AT, 100.0, "one")
+    for awake in (5.0, 100.0, 5_000_000.0):
+        assert expected_of(Reading(AT + 86_400, awake, "two"), Known(tick)) == (AT, "tick")
+    assert expected_of(Reading(AT + 86_400, 160.0, "one"), Known(tick)) == (AT + 60, "uptime")

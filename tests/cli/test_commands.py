@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ from click.testing import CliRunner
 
 from enroll import issuance
 from gateway.cli import main
+from gateway.cli.registers import wanted
 from gateway.cli.root import root
 from gateway.serving.config import FILE_NAME
 from gateway.serving.deployment import opened_house
 from gateway.web import sessions
 from tests.cli.conftest import Shell
 from tests.mailserver import MailServer
-from tests.offices import PASSPHRASE
+from tests.offices import PASSPHRASE, START
 
 
 def issued(shell: Shell) -> str:
@@ -474,3 +476,9 @@ def test_the_directory_comes_before_the_passphrase(tmp_path: Path, words: tuple[
         1,
         f"error: {nowhere} is not a data directory; make one: sekisho init --data {nowhere}\n",
     )
+
+
+def test_days_of_options_are_japans() -> None:
+    """``--ends-before 2026-11-22``: before that day begins here, at 15:00 of the 21st in Greenwich."""
+    narrowed = wanted(ends_before=datetime(2026, 11, 22), ends_after=datetime(2026, 11, 23))
+    assert (narrowed.ends_before, narrowed.ends_after) == (START - 12 * 3_600, START + 12 * 3_600)

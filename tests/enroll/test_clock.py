@@ -138,6 +138,21 @@ async def test_what_expired_by_a_wrong_clock_is_alive_again(office):
     assert (await renewal.look(office, print_)).renewal.state is State.ACCEPTED
 
 
+async def test_revoking_everything_misses_nothing_that_a_believed_leap_ended(office):
+    """A clock that was ahead by less than what is believed has left a tick: what seemed to have ended by it,
+    and lives now that the clock is right, is revoked with the rest."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    ends = store.enrollment(office.database.read(), request_id).not_after_at
+    clock_of(office).set(ends - 3 * DAY)
+    await scheduler.tick(office)
+    clock_of(office).leap(days=6)
+    await scheduler.tick(office)
+    clock_of(office).leap(days=-6)
+    assert await people.disable_user(office, "K12345678", actor="desk") == 1
+    assert ca.store.find_by_order(office.database.read(), request_id).status == "revoked"
+
+
 async def test_revoking_everything_misses_nothing_by_a_clock_ahead(office):
     """A user disabled while the clock is years ahead: what only seems to have expired ends, too."""
     await everybody(office)

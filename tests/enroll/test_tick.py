@@ -1,6 +1,7 @@
 """What ``tick`` decides by the clock, and by what it has just read: where it is decided."""
 
 from dataclasses import replace
+from datetime import date, timedelta
 
 import pytest
 
@@ -113,3 +114,44 @@ async def test_what_did_not_move_is_closed(office):
     assert await scheduler.close_overdue(office) == 1
     after = store.enrollment(office.database.read(), request_id)
     assert (after.state, after.sealed_key) == (State.CLOSED, None)
+
+
+async def test_a_first_notice_that_waited_is_needless_from_midnight_in_japan(office):
+    """What was held until D-7 gives way to the second one when that day begins in Japan."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    source = store.enrollment(office.database.read(), request_id)
+    midnight = (source.not_after_at + 9 * HOUR) // DAY * DAY - 9 * HOUR - 7 * DAY
+    clock_of(office).set(midnight - 2 * DAY)
+    await scheduler.tick(office)
+    db = office.database.read()
+    renewal = store.renewal_of(db, source.serial)
+    for at, why in ((midnight - 1, None), (midnight, "the second notice has taken its place")):
+        clock_of(office).set(at)
+        assert scheduler.needless(db, office, renewal, "renewal_30") == why
+        assert scheduler.needless(db, office, renewal, "renewal_7") is None
+
+
+@pytest.mark.parametrize(
+    ("ends", "left", "kind"),
+    [
+        # 2029-11-22 00:00 in Japan is 15:00 of the day before in Greenwich: the last day is the 22nd.
+        (1_889_967_600, 31, None),
+        (1_889_967_600, 30, "renewal_30"),
+        (1_889_967_600, 8, "renewal_30"),
+        (1_889_967_600, 7, "renewal_7"),
+        (1_889_967_600, 0, "renewal_7"),
+        (1_889_967_600, -1, None),
+        (1_889_967_599, 29, "renewal_30"),
+        (1_889_967_599, -1, None),
+    ],
+)
+async def test_which_notice_a_day_is_for(office, ends, left, kind):
+    """By the day on which the certificate ends in Japan, whatever the hour; programs get the second only."""
+    await admit(office)
+    (found,) = store.enrollments_of(office.database.read(), FLOW)
+    source = replace(found, state=State.IN_USE, not_after_at=ends)
+    today = date(2029, 11, 22 if ends == 1_889_967_600 else 21) - timedelta(days=left)
+    assert scheduler.due_notice(source, today, office.settings) == kind
+    program = replace(source, door="protocol")
+    assert scheduler.due_notice(program, today, office.settings) == (kind if kind == "renewal_7" else None)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enroll import identifiers, passwords
-from enroll.jst import JST, day_of, days_before, days_left, shown, start_of
+from enroll.jst import JST, day_of, days_before, days_left, shown, shown_day, start_of
 
 
 def test_request_ids_have_sixteen_digits_and_a_check_digit():
@@ -46,6 +46,17 @@ def test_common_name_is_user_id_and_number():
 
 def moment(text):
     return int(datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=JST).timestamp())
+
+
+def test_japan_is_nine_hours_ahead():
+    """By the epoch, not by the zone that the code itself has: days, and what people read, begin there."""
+    assert shown(0) == "1970.01.01 09:00:00"
+    assert shown_day(54_000 - 1) == "1970.01.01"
+    assert shown_day(54_000) == "1970.01.02"
+    assert (day_of(53_999), day_of(54_000)) == (date(1970, 1, 1), date(1970, 1, 2))
+    assert start_of(date(1970, 1, 2)) == 54_000
+    assert days_before(54_000, 1) == -32_400
+    assert (days_left(54_000, 53_999), days_left(53_999, 54_000)) == (1, -1)
 
 
 def test_moments_are_shown_as_the_manual_does():
