@@ -208,6 +208,22 @@ async def test_a_wiped_key_is_in_no_file(office):
     assert files_with_it() == []
 
 
+async def test_a_certificate_in_use_is_not_picked_up_again(office):
+    """Its key went with the first login: whoever has the letter still is told at the door."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    password = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
+    assert (await pickup.authenticate(office, FLOW, password, address=ADDRESS)).request_id == request_id
+    assert pickup.current(office, request_id).request_id == request_id
+    await first_login(office, request_id)
+    with pytest.raises(Refusal) as refused:
+        await pickup.authenticate(office, FLOW, password, address=ADDRESS)
+    assert refused.value.code == "not_available"
+    with pytest.raises(Refusal) as refused:
+        pickup.current(office, request_id)
+    assert refused.value.code == "not_available"
+
+
 async def test_a_reissue_ends_the_old_request_at_once_and_the_certificate_on_pickup(office):
     """E2, D3: old request ID and issue password die; the old certificate works until pick-up."""
     await admit(office)

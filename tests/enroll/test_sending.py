@@ -241,7 +241,7 @@ async def test_a_letter_that_takes_longer_than_its_lease_is_sent_once(office):
     for _ in range(10):
         clock_of(office).advance(seconds=60)
         await renewed(beats)
-        assert await deliver_due(office, other) == 0
+        assert await asyncio.wait_for(deliver_due(office, other), 20) == 0
     slow.answer.set()
     assert await asyncio.wait_for(sending, 20) == 1
     assert (slow.sent, other.sent, count(office, "sent")) == ([1], [], 1)
@@ -265,9 +265,9 @@ async def test_a_letter_of_a_process_that_died_is_sent_after_its_lease(office):
     other = Slow()
     other.answer.set()
     clock_of(office).advance(seconds=119)
-    assert await deliver_due(office, other) == 0
+    assert await asyncio.wait_for(deliver_due(office, other), 20) == 0
     clock_of(office).advance(seconds=1)
-    assert await deliver_due(office, other) == 1
+    assert await asyncio.wait_for(deliver_due(office, other), 20) == 1
 
 
 async def test_retry_leaves_alone_what_is_being_sent(office):
@@ -280,7 +280,7 @@ async def test_retry_leaves_alone_what_is_being_sent(office):
             await asyncio.sleep(0)
     await office.database.write(lambda db: queue.retry(db, office.now()))
     await office.database.write(lambda db: queue.retry_one(db, 1, office.now()))
-    assert await deliver_due(office, other) == 0
+    assert await asyncio.wait_for(deliver_due(office, other), 20) == 0
     slow.answer.set()
     assert await asyncio.wait_for(sending, 20) == 1
     assert other.sent == []

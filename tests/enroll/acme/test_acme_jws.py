@@ -23,6 +23,7 @@ from enroll.acme.jws import (
     verify_key_change,
 )
 from enroll.acme.keys import AccountKey, parse_jwk, stored_key
+from enroll.acme.wire import decode_base64url
 from enroll.mediatype import media_type
 from enroll.problems import Problem
 from tests.ca.roca import roca_key
@@ -282,6 +283,11 @@ def test_es256_signature_is_raw() -> None:
     der = KEYS["P-256"].sign(f"{good['protected']}.{good['payload']}".encode(), ec.ECDSA(hashes.SHA256()))
     for wrong in (der, b"", b"\0" * 63, b"\0" * 65, b"\0" * 64, b"\xff" * 64):
         assert World().refusal(good | {"signature": b64(wrong)}).name == "malformed"
+    raw = decode_base64url(good["signature"], "signature")
+    # The same two numbers with more zeros before the second, or the first: one signature has one spelling.
+    for wrong in (raw[:32] + b"\0" + raw[32:], b"\0" + raw, raw + b"\0"):
+        assert World().refusal(good | {"signature": b64(wrong)}).name == "malformed"
+    World().verify(good)
 
 
 def test_payload_kinds() -> None:
