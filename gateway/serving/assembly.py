@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from importlib import import_module
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from aiohttp import web
+from cryptography import x509
 
 from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.trust import TrustAnchors
-from enroll.acme.nonces import SpentTable, memory_table
+from enroll.acme.nonces import Nonces, SpentTable, memory_table
 from gateway.edge.tls import ClientCertificate, ServerCertificate, Site
+from gateway.proxy.identity import KeySet
 from gateway.serving import limiting
 from gateway.serving import upstream as mount
 from gateway.serving.config import Config, origin
 from gateway.serving.deployment import House, server_certificate
 from gateway.serving.rates import Ledger
 from gateway.sites import acme as protocol
-from gateway.sites import renewal
+from gateway.sites import behind, connectivity, help, pickup, renewal, service
 from gateway.sites.connectivity.hosts import fresh_hosts, probe_hosts
 from gateway.web import pages
 from gateway.web.context import Gate, Role
+from gateway.wire.front import Relay
+from gateway.wire.http import LowLevelHandler
+from gateway.wire.sites import WebSite
 
 #: What each site wants to know about its visitors' certificates.
 POLICIES: Mapping[Role, ClientCertificate] = {
@@ -35,8 +40,15 @@ POLICIES: Mapping[Role, ClientCertificate] = {
 }
 
 
-# The sites that are doors of the protocol as well.
-_PROTOCOL = frozenset({Role.PICKUP, Role.RENEWAL})
+# The mailbox is missing: it is the demo's alone.
+_APPLICATIONS: Mapping[Role, Callable[[Gate], web.Application]] = {
+    Role.PICKUP: pickup.application,
+    Role.RENEWAL: renewal.application,
+    Role.SERVICE: service.application,
+    Role.CONNECTIVITY: connectivity.application,
+    Role.HELP: help.application,
+    Role.BEHIND: behind.application,
+}
 
 
 def gate_of(house: House) -> Gate:
@@ -97,70 +109,152 @@ def sites_of(
 
     ConfigError when a host has no good certificate, or a site may not be served here.
     """
-    # The machine's own time: browsers judge our certificate by theirs, also when a demo's clock moved.
-    made = server_certificate(house, SystemClock().seconds())
-    shown = ServerCertificate.from_pem(made.chain_pem, made.key_pem)
-    issuers = tuple(issuer.certificate for issuer in house.datadir.authority.issuers)
-    # Trusted is what signs people's certificates; the root signs none. Both names are advertised,
-    # because a client may look for its chain's top (RFC 8446 section 4.2.4).
-    anchors, advertised = TrustAnchors.of(issuers), (*issuers, house.datadir.root)
-    builders = extra or {}
-    behind, keys = mount.prepare(house, gate), mount.assertion_keys(house)
-    limits = limiting.limits_of(house.config.rates, gate.origins[Role.HELP] + "/", ledger or Ledger())
-    spent = protocol.nonces_of(house.office.vault, nonces or memory_table())
-    upstreams = Role.BEHIND if Role.BEHIND in gate.origins else Role.SERVICE
+    parts = _parts(house, gate, nonces or memory_table(), ledger or Ledger())
+    applications = {**_APPLICATIONS, **(extra or {})}
     sites: list[Site] = []
     for role, hosts in hosts_by_role(house.config).items():
-        handler = builders[role](gate) if role in builders else _application(role, gate)
-        policy, relay = POLICIES[role], None
-        refused = _refused(role, gate) if policy is ClientCertificate.REQUIRE else None
-        if role in _PROTOCOL:
-            terms = house.config.protocol
-            door = protocol.door_of(
-                gate,
-                role,
-                protocol_origin(house.config, role),
-                spent,
-                terms_of_service=terms.terms_of_service,
-                website=terms.website,
+        if role not in applications:
+            raise ConfigError(
+                f"sites.{role}: only a demo shows everybody's mails; write [], or run sekisho demo --data DIR"
             )
-            protocol.mount(handler, door)
-            refused = protocol.before(door, refused) if refused is not None else None
-        if role is Role.HELP:
-            mount.publish(handler, keys)
-        if role is upstreams and behind is not None:
-            relay = mount.mount(handler, gate, behind)
-        asks = policy is not ClientCertificate.NONE
-        more = fresh_hosts(gate) if role is Role.CONNECTIVITY else ()
-        sites.append(
-            Site(
-                str(role),
-                (*hosts, *more),
-                handler,
-                shown,
-                policy,
-                anchors if asks else None,
-                advertised if asks else (),
-                refused,
-                limits(role),
-                relay,
-            )
-        )
-        if role is Role.CONNECTIVITY and gate.try_suffix:
-            # The same pages; here browsers offer certificates of every issuer.
-            sites.append(Site("probe", probe_hosts(gate), handler, shown, policy, anchors))
+        sites += _BUILDERS[role](parts, role, hosts, applications[role](gate))
     return sites
 
 
-def _refused(role: Role, gate: Gate) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
-    """What visitors without a good certificate get; the renewal site lets some of them finish (E7)."""
-    return renewal.refused(gate) if role is Role.RENEWAL else pages.refused(gate, role)
+@dataclass(frozen=True)
+class _Parts:
+    """What the builders of sites have in common."""
+
+    house: House
+    gate: Gate
+    certificate: ServerCertificate
+    anchors: TrustAnchors
+    advertised: tuple[x509.Certificate, ...]
+    limits: Callable[[Role], limiting.Limit | None]
+    spent: Nonces
+    keys: KeySet
+    behind: mount.Prepared | None
 
 
-def _application(role: Role, gate: Gate) -> web.Application:
-    if role is Role.MAILBOX:
-        raise ConfigError(
-            "sites.mailbox: only a demo shows everybody's mails; write [], or run sekisho demo --data DIR"
+def _parts(house: House, gate: Gate, nonces: SpentTable, ledger: Ledger) -> _Parts:
+    # The machine's own time: browsers judge our certificate by theirs, also when a demo's clock moved.
+    made = server_certificate(house, SystemClock().seconds())
+    issuers = tuple(issuer.certificate for issuer in house.datadir.authority.issuers)
+    return _Parts(
+        house=house,
+        gate=gate,
+        certificate=ServerCertificate.from_pem(made.chain_pem, made.key_pem),
+        # Trusted is what signs people's certificates; the root signs none. Both names are advertised,
+        # because a client may look for its chain's top (RFC 8446 section 4.2.4).
+        anchors=TrustAnchors.of(issuers),
+        advertised=(*issuers, house.datadir.root),
+        limits=limiting.limits_of(house.config.rates, gate.origins[Role.HELP] + "/", ledger),
+        spent=protocol.nonces_of(house.office.vault, nonces),
+        behind=mount.prepare(house, gate),
+        keys=mount.assertion_keys(house),
+    )
+
+
+def _site(
+    parts: _Parts,
+    role: Role,
+    hosts: tuple[str, ...],
+    app: web.Application,
+    *,
+    refused: LowLevelHandler | None = None,
+    relay: Relay | None = None,
+) -> WebSite:
+    """A site under its role's policy. ``refused``: for whoever has no good certificate (else a page)."""
+    policy = POLICIES[role]
+    asks = policy is not ClientCertificate.NONE
+    if policy is ClientCertificate.REQUIRE and refused is None:
+        refused = pages.refused(parts.gate, role)
+    return WebSite(
+        name=str(role),
+        hosts=hosts,
+        handler=app,
+        certificate=parts.certificate,
+        client_certificate=policy,
+        anchors=parts.anchors if asks else None,
+        advertised=parts.advertised if asks else (),
+        refused=refused,
+        limited=parts.limits(role),
+        relay=relay,
+    )
+
+
+def _plain(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+    return [_site(parts, role, hosts, app)]
+
+
+def _pickup(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+    """With the protocol's door for those who have no certificate yet."""
+    protocol.mount(app, _door(parts, role))
+    return [_site(parts, role, hosts, app)]
+
+
+def _renewal(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+    """With the protocol's other door; its refusals let some visitors finish (E7)."""
+    door = _door(parts, role)
+    protocol.mount(app, door)
+    return [_site(parts, role, hosts, app, refused=protocol.before(door, renewal.refused(parts.gate)))]
+
+
+def _door(parts: _Parts, role: Role) -> LowLevelHandler:
+    terms = parts.house.config.protocol
+    return protocol.door_of(
+        parts.gate,
+        role,
+        protocol_origin(parts.house.config, role),
+        parts.spent,
+        terms_of_service=terms.terms_of_service,
+        website=terms.website,
+    )
+
+
+def _service(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+    """With the way to the service behind, unless that has a host of its own."""
+    return (
+        _plain(parts, role, hosts, app)
+        if Role.BEHIND in parts.gate.origins
+        else _behind(parts, role, hosts, app)
+    )
+
+
+def _behind(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+    relay = None if parts.behind is None else mount.mount(app, parts.gate, parts.behind)
+    return [_site(parts, role, hosts, app, relay=relay)]
+
+
+def _help(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+    """With the assertions' public keys, which any upstream may fetch."""
+    mount.publish(app, parts.keys)
+    return _plain(parts, role, hosts, app)
+
+
+def _connectivity(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+    """Twice the same pages: on the hosts of the probe browsers offer certificates of every issuer."""
+    gate = parts.gate
+    sites: list[Site] = [_site(parts, role, (*hosts, *fresh_hosts(gate)), app)]
+    if gate.try_suffix:
+        probe = WebSite(
+            name="probe",
+            hosts=probe_hosts(gate),
+            handler=app,
+            certificate=parts.certificate,
+            client_certificate=POLICIES[role],
+            anchors=parts.anchors,
         )
-    made: web.Application = import_module(f"gateway.sites.{role}").application(gate)
-    return made
+        sites.append(probe)
+    return sites
+
+
+_BUILDERS: Mapping[Role, Callable[[_Parts, Role, tuple[str, ...], web.Application], list[Site]]] = {
+    Role.PICKUP: _pickup,
+    Role.RENEWAL: _renewal,
+    Role.SERVICE: _service,
+    Role.CONNECTIVITY: _connectivity,
+    Role.HELP: _help,
+    Role.MAILBOX: _plain,
+    Role.BEHIND: _behind,
+}
