@@ -1,5 +1,6 @@
 """The help: the manual's guidance to the letter, both languages whole, nothing that leads nowhere."""
 
+import re
 from importlib.resources import files
 
 import pytest
@@ -16,7 +17,7 @@ from gateway.sites.help.topics import TOPICS, browsers_for
 from gateway.web.browsers import Family
 from gateway.web.context import Role
 from gateway.web.words import NOT_AVAILABLE_JA
-from tests.gateway.sites.kit import serve
+from tests.gateway.sites.kit import Element, serve
 from tests.offices import PASSPHRASE, clock_of, open_office
 
 EDGE = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/142.0.0.0 Safari/537.36 Edg/142.0.0.0"
@@ -110,6 +111,43 @@ def test_every_topic_is_written_in_both_languages():
 
 
 # -- the manual to the letter --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent", [EDGE, CHROME])
+@pytest.mark.parametrize("slug", ["", *SLUGS])
+async def test_the_two_languages_of_a_page_have_one_structure(served, slug, agent):
+    """Japanese and English differ in words alone: the same elements in the same order, with the same ids,
+    classes and links. Only line breaks and marks of a language stand where the words need them."""
+    visitor = served.visitor(User_Agent=agent)
+    found = []
+    for language in ("ja", "en"):
+        page = await visitor.get(f"/{slug}?lang={language}")
+        found.append(structure(page.main))
+    japanese, english = found
+    assert len(japanese) > 10
+    assert japanese == english
+
+
+#: Attributes that hold words or say which language they are in; all others are equal.
+WORDED = {"lang", "aria-label", "alt", "title"}
+
+
+def structure(element):
+    """Each element below as (depth, tag, attributes), in order; languages out of links."""
+    shape = []
+
+    def visit(each, depth):
+        attributes = {name: value for name, value in each.attributes.items() if name not in WORDED}
+        bare = each.tag == "span" and not attributes
+        if each.tag != "br" and not bare:
+            if "href" in attributes:
+                attributes["href"] = re.sub(r"\?lang=\w+", "", attributes["href"])
+            shape.append((depth, each.tag, attributes))
+        for child in (one for one in each.children if isinstance(one, Element)):
+            visit(child, depth + (not bare))
+
+    visit(element, 0)
+    return shape
 
 
 async def test_the_two_procedures_have_the_manuals_boxes(served):
