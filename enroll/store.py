@@ -1,7 +1,10 @@
-"""Every statement about people, enrollments and mails.
+"""The statements about people, applications, enrollments, tickets, the audit trail and throttles.
+
+Those of the mails stand with them (``enroll/mails.py``, ``enroll/mail/queue.py``), operators' long lists in
+``enroll/listings.py``, the protocol's in ``enroll/acme/store.py``.
 
 Functions take a sqlite_utils.Database: the reading connection, or the one inside ``Database.write``.
-A change of an enrollment is compare-and-set on its state and serial, so that of two racers one wins.
+A change of an enrollment is compare-and-set on its state and count of downloads: of two racers one wins.
 """
 
 from __future__ import annotations
