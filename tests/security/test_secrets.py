@@ -7,6 +7,7 @@ purpose they are. Exceptions quote what they were given: here every one of them 
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import logging
@@ -433,3 +434,71 @@ def test_a_demos_log_has_no_words_of_an_exception() -> None:
     first, kind, *trace = ran.stderr.splitlines()
     assert first.endswith("ERROR   sekisho.x it failed")
     assert (kind, trace) == ("ValueError", ["  <string>:4 <module>"])
+
+
+# -- every line ----------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Errors whose words are ours, for operators, and quote nothing that a visitor sent.
+_OURS = frozenset({"ConfigError", "Doubt"})
+#: What may be said of another: its type, where it went, the system's number and words for it.
+_ASKED = frozenset({"type", "_why", "extract_tb", "format_tb"})
+_TELLING = frozenset({"strerror", "errno", "__traceback__"})
+
+
+def _quoted(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Lines in which a log is given an exception, or its words; the traceback goes to the formatters."""
+    for handler in [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]:
+        caught = {each.id for each in ast.walk(handler.type or ast.Tuple([])) if isinstance(each, ast.Name)}
+        if handler.name is None or (caught and caught <= _OURS):
+            continue
+        for call in [node for node in ast.walk(handler) if isinstance(node, ast.Call)]:
+            function = call.func
+            if isinstance(function, ast.Attribute) and getattr(function.value, "id", "") == "log":
+                for argument in call.args:
+                    if _says(argument, handler.name):
+                        yield call.lineno, ast.unparse(argument)
+
+
+def _says(node: ast.AST, name: str) -> bool:
+    """Whether an expression has the exception itself in it, and not only what may be asked of it."""
+    if isinstance(node, ast.Name):
+        return node.id == name
+    if isinstance(node, ast.Attribute) and node.attr in _TELLING:
+        return False
+    if isinstance(node, ast.Call):
+        function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if function in _ASKED:
+            return False
+    return any(_says(child, name) for child in ast.iter_child_nodes(node))
+
+
+def test_no_line_quotes_an_exception() -> None:
+    """Every log call of every handler: a type, a place, a number, and words of ours."""
+    found = {
+        f"{path.relative_to(ROOT)}:{line} {words}"
+        for room in ("ca", "enroll", "gateway")
+        for path in (ROOT / room).rglob("*.py")
+        for line, words in _quoted(ast.parse(path.read_text("utf-8")))
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("log.error('%s', error)", True),
+        ("log.error('%s', str(error))", True),
+        ("log.error(f'it failed: {error}')", True),
+        ("log.warning('%s', error.args[0].lower())", True),
+        ("log.error('%s', type(error).__name__)", False),
+        ("log.error('%s', error.strerror)", False),
+        ("log.error('it failed', exc_info=error)", False),
+        ("log.exception('it failed')", False),
+    ],
+)
+def test_which_lines_are_meant(line: str, found: bool) -> None:
+    """The twin: what quotes is found; of our own words for operators nothing is."""
+    source = "try:\n  pass\nexcept Exception as error:\n  " + line
+    assert bool(list(_quoted(ast.parse(source)))) is found
+    assert list(_quoted(ast.parse(source.replace("Exception", "ConfigError")))) == []
