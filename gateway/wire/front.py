@@ -21,7 +21,6 @@ from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
 
 from ca.trust import VerifiedPeer
 from gateway.edge.facts import Awaiting, ConnectionInfo, Limits, Served, Verdict
-from gateway.edge.tls import ClientCertificate
 from gateway.wire import framing, http, oversize, reply
 from gateway.wire.http import RequestProtocol
 from gateway.wire.request import Connection, Request
@@ -37,9 +36,7 @@ _HEAD_BYTES = 65_536
 _AHEAD = 16
 _PIECE = 2_048
 # The request line of a plain read. In such a target there is nothing for the gate to refuse.
-_READ = re.compile(
-    rb"(GET|HEAD) ((?=/)(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)*/?(?:\?[A-Za-z0-9_~.=&+-]*)?) HTTP/1\.1"
-)
+_READ = re.compile(rb"(GET|HEAD) ((?=/)%b) HTTP/1\.1" % http.PLAIN_TARGET.encode())
 _VERSIONS = {"1.1": HttpVersion11, "1.0": HttpVersion10}
 
 
@@ -442,12 +439,8 @@ class Front(asyncio.Protocol):
             request.headers,
             self.info.authorities,
         )
-        verdict = self.info.verdict
-        if isinstance(verdict, VerifiedPeer):
-            verdict = self._recheck(verdict)
-        request.verdict = verdict
-        required = site.client_certificate is ClientCertificate.REQUIRE
-        if refused or (required and not isinstance(verdict, VerifiedPeer)):
+        request.verdict, barred = http.admission(self.info, self._recheck)
+        if refused or barred:
             self.decline(request)  # the gate before the pages has the words, and counts
         else:
             relay.begin(request)

@@ -52,7 +52,9 @@ _METHODS_REFUSED = frozenset(
 _VERSIONS = (HttpVersion(1, 1), HttpVersion(1, 0))
 # nginx's rule for names: no underscore or dot, which CGI and WSGI read as a hyphen.
 _NAME_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
-_PLAIN_TARGET = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)*/?(?:\?[A-Za-z0-9_~.=&+-]*)?")
+#: A target that is let through unseen, here and by whoever reads the head of one that is asked for again.
+PLAIN_TARGET = r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)*/?(?:\?[A-Za-z0-9_~.=&+-]*)?"
+_PLAIN_TARGET = re.compile(PLAIN_TARGET)
 _ODD_TARGET = re.compile(
     r"^//"  # a reference to another authority, RFC 3986 4.2
     r"|[^!-~]|[\\#]"  # outside visible ASCII, or never part of a request target
@@ -67,6 +69,10 @@ class Refusal:
 
     status: int
     code: str
+
+
+_NO_SITE = Refusal(421, "site")
+_CERTIFICATE = Refusal(403, "certificate")
 
 
 def refusal(
@@ -96,6 +102,24 @@ def refusal(
     if hosts[0] not in authorities and hosts[0].lower() not in authorities:
         return Refusal(421, "host")
     return None
+
+
+def admission(
+    info: ConnectionInfo, recheck: Callable[[VerifiedPeer], Verdict]
+) -> tuple[Verdict | None, Refusal | None]:
+    """Who presented a certificate, judged again for this request, and why the site's policy turns them away.
+
+    Decided here for pages and relay alike: a REQUIRE site is reached by verified peers only.
+    """
+    verdict = info.verdict
+    if isinstance(verdict, VerifiedPeer):
+        verdict = recheck(verdict)
+    site = info.site
+    if site is None:
+        return verdict, _NO_SITE
+    if site.client_certificate is ClientCertificate.REQUIRE and not isinstance(verdict, VerifiedPeer):
+        return verdict, _CERTIFICATE
+    return verdict, None
 
 
 def connection(request: web.BaseRequest) -> ConnectionInfo:
@@ -129,10 +153,7 @@ def gate(handler: LowLevelHandler, recheck: Callable[[VerifiedPeer], Verdict]) -
         if refused is not None:
             info.count(f"refused.{refused.code}")
             return page(refused.status)
-        verdict = info.verdict
-        if isinstance(verdict, VerifiedPeer):
-            verdict = recheck(verdict)
-        request[_PEER] = verdict
+        request[_PEER], refused = admission(info, recheck)
         site = info.site
         if site is None:
             return page(421)
@@ -140,9 +161,9 @@ def gate(handler: LowLevelHandler, recheck: Callable[[VerifiedPeer], Verdict]) -
         if limited is not None:
             info.count("refused.rate")
             return cast(web.StreamResponse, limited)
-        if site.client_certificate is ClientCertificate.REQUIRE and not isinstance(verdict, VerifiedPeer):
-            info.count("refused.certificate")
-            return page(403) if site.refused is None else await site.refused(request)
+        if refused is not None:
+            info.count(f"refused.{refused.code}")
+            return page(refused.status) if site.refused is None else await site.refused(request)
         return await handler(request)
 
     return gated

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ca.errors import ConfigError
 from gateway.edge.listener import authorities
 from gateway.wire.aiohttp_patches import demand_c_parser
+from gateway.wire.front import _READ
 from gateway.wire.http import Refusal, refusal
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
@@ -38,6 +39,14 @@ def rule(
 def test_targets_let_through(target: str) -> None:
     """Origin-form as browsers send it."""
     assert rule(target=target) is None
+
+
+@given(st.from_regex(_READ, fullmatch=True))
+def test_what_is_read_without_a_parser_is_let_through(line: bytes) -> None:
+    """A head that is asked for again is not looked at a second time: whatever target its short way reads, the
+    gate has nothing against."""
+    method, target, _ = line.decode("ascii").split(" ")
+    assert rule(method, target) is None
 
 
 @pytest.mark.parametrize(
