@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from ca.keys import spki
 from enroll import applications, changes, issuance, login, renewal, store
 from enroll.enrollment import Enrollment
 from enroll.jst import shown
@@ -175,6 +177,29 @@ async def test_an_interrupted_renewal_is_hinted_at(service: Served) -> None:
     page = await log_in(renewed.visitor(service))
     assert "（あと1096日）" in page.main.text
     assert "更新の再申請" not in page.main.text
+
+
+@pytest.mark.parametrize("by_another", [True, False])
+async def test_a_renewal_by_another_is_told_for_a_month(service: Served, by_another: bool) -> None:
+    """Who renewed it is not said; that it was, and what to do if nobody here did. Of one's own: nothing."""
+    visitor, office = await at_home(service), service.office
+    old = newest(service, USER)
+    clock_of(office).set((old.not_after_at or 0) - 20 * DAY)
+    waiting = (await renewal.look(office, fingerprint_of(service, old.request_id))).renewal
+    key = spki(rsa.generate_private_key(65537, 2048).public_key())
+    await office.database.write(
+        lambda db: issuance.issue_now(db, office, waiting, key, (), actor="acme:thief", by_another=by_another)
+    )
+    words = "これまでとは別の方法（別のプログラム、または更新サイト）で更新されました"
+    page = await log_in(visitor)
+    assert (words in page.main.text) is by_another
+    assert ("盗難・紛失として再発行を申請してください" in page.main.text) is by_another
+    clock_of(office).advance(days=19)
+    assert (words in (await log_in(visitor)).main.text) is by_another
+    clock_of(office).advance(seconds=12 * 3_600)
+    told = store.audit_page(office.database.read(), old.serial, 9)
+    found = [row["actor"] for row in told if row["action"] == "certificate.renewed-by-another"]
+    assert found == (["acme:thief"] if by_another else [])
 
 
 async def test_the_delete_guide_after_the_first_login_with_a_new_certificate(service: Served) -> None:
