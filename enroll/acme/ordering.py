@@ -168,7 +168,7 @@ def _request_for(
         if holder is not None:
             # A client that lost its order, or its account, asks again: the newer one takes the request over.
             store.release_request(db, holder.id, at)
-        return candidate if candidate.kind == "renewal" else _following(db, candidate, follows)
+        return candidate if candidate.kind == "renewal" else _following(db, candidate, follows, expires_at)
     taken = _places(db, credential, at)
     if len(taken) >= credential.quota:
         waiting = store.open_orders(db, credential.account_id or "", at)
@@ -220,9 +220,11 @@ def _stands_in(holder: Order, credential: store.Credential, asked: NewOrder) -> 
     )
 
 
-def _following(db: Db, waiting: Enrollment, serial: str | None) -> Enrollment:
-    """A request that waits, as one for a certificate that follows another, or none."""
-    after = replace(waiting, replaces_serial=serial)
+def _following(db: Db, waiting: Enrollment, serial: str | None, expires_at: int) -> Enrollment:
+    """A request that waits, as one for a certificate that follows another, or none, and for as long as its
+    order does; a credential's own has no end."""
+    ends_at = None if waiting.window_ends_at is None else expires_at
+    after = replace(waiting, replaces_serial=serial, window_ends_at=ends_at)
     if after != waiting:
         enroll.store.change_enrollment(db, waiting, after)
     return after

@@ -65,7 +65,10 @@ def _baseless(db: Db, order: Order, enrollment: Enrollment | None, at: int) -> b
     source = None if serial is None else ca.store.find_by_serial(db, serial)
     if source is None:
         return False
-    return source.status == "revoked" or enroll.store.successor_of(db, source.serial) is not None
+    # Out of the quota a revoked certificate is replaced as well: that is what RFC 9773 section 4.2 is for.
+    of_quota = enrollment is not None and enrollment.kind == "protocol"
+    ended = source.status == "revoked" and not of_quota
+    return ended or enroll.store.successor_of(db, source.serial) is not None
 
 
 def _credential_lives(db: Db, account_id: str) -> bool:

@@ -146,6 +146,29 @@ async def test_before_the_renewal_period_too(site: Site) -> None:
     assert (await client.order()).status == 201
 
 
+async def test_a_revoked_certificate_is_replaced_too(site: Site) -> None:
+    """RFC 9773 section 4.2: its window has passed, and the order that replaces it comes at once."""
+    client = await site.enrolled(quota=2)
+    certificate = await client.certificate()
+    assert (await client.post(site.to("revokeCert"), revocation(certificate))).status == 200
+    order = await client.order(replaces=cert_id(certificate))
+    assert await status_of(client, order) == "ready"
+    assert (await client.finalize(order)).json["status"] == "valid"
+    assert (await client.order(replaces=cert_id(certificate))).problem == (409, "alreadyReplaced")
+
+
+async def test_an_order_that_takes_over_has_its_own_day(site: Site) -> None:
+    """Its request waits as long as the newer order does, and not as the older one did."""
+    client = await site.enrolled(quota=3)
+    certificate = await client.certificate()
+    await client.order(replaces=cert_id(certificate))
+    clock_of(site.office).advance(seconds=80_000)
+    second = await client.order("k123456780001", FQDN, replaces=cert_id(certificate))
+    clock_of(site.office).advance(seconds=80_000)
+    assert await status_of(client, second) == "ready"
+    assert (await client.finalize(second, "k123456780001", FQDN)).json["status"] == "valid"
+
+
 async def test_capitals_are_the_same_names(site: Site) -> None:
     """RFC 4343: an order for the same names in other letters is the one that is open."""
     client, _ = await due(site)
