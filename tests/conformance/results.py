@@ -1,4 +1,4 @@
-"""Runs the suite on our server, pebble and Caddy, and writes what it found as docs/conformance.md.
+"""Runs the suite on our server, pebble, Caddy and serles, and writes what it found as docs/conformance.md.
 
 `make conformance-page`, or `python -m tests.conformance.results PAGE`. A server that is not installed is left
 out, with a word on stderr.
@@ -16,7 +16,7 @@ import conformance
 from conformance.__main__ import main as suite
 from conformance.page import main as page
 from tests.clients.demo import running
-from tests.conformance import caddy, ours, pebble
+from tests.conformance import caddy, ours, pebble, serles
 
 KNOWN = Path(conformance.__file__).parent / "known"
 
@@ -34,17 +34,23 @@ def _pebble(folder: Path, out: Path) -> None:
         suite([*server.options, *known, "--json", str(out)])
 
 
-def _caddy(folder: Path, out: Path) -> None:
-    known = ["--known", str(KNOWN / "caddy.toml"), "--level", "advice", "--json", str(out)]
-    command = ["unshare", "-rn", sys.executable, "-m", "tests.conformance.caddy", str(folder), *known]
-    subprocess.run(command, check=False)
+def _unshared(name: str) -> Callable[[Path, Path], None]:
+    """A server whose module runs the suite in a network namespace of its own."""
+
+    def run(folder: Path, out: Path) -> None:
+        known = ["--known", str(KNOWN / f"{name}.toml"), "--level", "advice", "--json", str(out)]
+        command = ["unshare", "-rn", sys.executable, "-m", f"tests.conformance.{name}", str(folder), *known]
+        subprocess.run(command, check=False)
+
+    return run
 
 
 #: Name on the page -> how it is run; whether it can be.
 SERVERS: dict[str, tuple[Callable[[Path, Path], None], Callable[[], bool]]] = {
     "sekisho": (_ours, lambda: True),
     "pebble": (_pebble, lambda: pebble.BINARY is not None),
-    "Caddy": (_caddy, caddy.usable),
+    "Caddy": (_unshared("caddy"), caddy.usable),
+    "serles": (_unshared("serles"), serles.usable),
 }
 
 

@@ -6,13 +6,19 @@ import json
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from conformance import check
+from conformance import check, jose
+from conformance.cases import CASES
 from conformance.cases.audit import violations
 from conformance.cases.certificate import only_certificates
 from conformance.check import Check
-from conformance.wire import Answer, Call
-from conformance.world import Exchange
+from conformance.draft import Draft, compose, padded
+from conformance.verdict import Failed
+from conformance.wire import Answer, Call, Wire
+from conformance.world import Exchange, World
 
 LINK = '<https://acme.example/directory>;rel="index"'
 GOOD = Answer(
@@ -184,3 +190,53 @@ BLOCK = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 def test_only_certificates(body: bytes, good: bool) -> None:
     """RFC 8555 9.1: text between the blocks or another kind of block is found."""
     assert only_certificates(body) is good
+
+
+def test_told_leaves_out_what_was_asked_for() -> None:
+    """Two refusals tell the same when they differ in what the request named, and no more."""
+    first, second = (body(detail=f"there is no order https://x/order/{n}") for n in (17, 18))
+    names = [(f"https://x/order/{n}", str(n)) for n in (17, 18)]
+    assert check.told(first, *names[0]) == check.told(second, *names[1])
+    assert check.told(first, *names[0]) != check.told(body(detail="it is another's"), *names[1])
+    assert check.told(first, *names[0]) != check.told(replace(second, status=403), *names[1])
+
+
+@pytest.mark.parametrize("name", ["protected", "payload"])
+@pytest.mark.parametrize("padding", ["", "=", "=="])
+def test_padding_is_signed(name: str, padding: str) -> None:
+    """A padded request is signed as it is sent: but for the padding nothing is wrong with it."""
+    key = jose.new_key()
+    draft = Draft("https://x/", b"{}", key, "https://x/1")
+    sent = json.loads(compose(draft, "bg", padded(name, padding)).body)
+    assert sent[name].endswith(padding or "=")
+    r, s = (int.from_bytes(jose.unb64(sent["signature"])[at : at + 32], "big") for at in (0, 32))
+    data = f"{sent['protected']}.{sent['payload']}".encode()
+    key.private.public_key().verify(encode_dss_signature(r, s), data, ec.ECDSA(hashes.SHA256()))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "wrong"),
+    [
+        ({}, ""),
+        ({"status": 400}, "400"),
+        ({"instance": None}, "instance"),
+        ({"link": None}, "terms-of-service"),
+    ],
+)
+async def test_user_action(spoil: dict[str, object], wrong: str) -> None:
+    """RFC 8555 7.3.3: userActionRequired is 403, links to the terms, and says what is to be done."""
+    told = {"type": f"{check.URN}userActionRequired", "instance": "https://acme.example/agree", **spoil}
+    link = ("Link", '<https://acme.example/terms>;rel="terms-of-service"')
+    headers = (("Content-Type", "application/problem+json"), *(() if "link" in spoil else (link,)))
+    status = spoil.get("status", 403)
+    assert isinstance(status, int)
+    world = World("https://acme.example/directory", Wire(None))  # type: ignore[arg-type]
+    world.put("issued", "no certificate is looked at")
+    answer = Answer(status, headers, json.dumps(told).encode())
+    world.log.append(Exchange(Call("POST", "https://acme.example/o"), answer, True))
+    (case,) = [one for one in CASES if one.id == "audit.user-action"]
+    if not wrong:
+        await case.steps(world)
+        return
+    with pytest.raises(Failed, match=wrong):
+        await case.steps(world)
