@@ -6,19 +6,15 @@ out, with a word on stderr.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import conformance
 from conformance.__main__ import main as suite
 from conformance.page import main as page
 from tests.clients.demo import running
-from tests.conformance import caddy, ours, pebble, serles
-
-KNOWN = Path(conformance.__file__).parent / "known"
+from tests.conformance import caddy, ours, pebble, serles, unshared
 
 
 def _ours(folder: Path, out: Path) -> None:
@@ -30,17 +26,14 @@ def _ours(folder: Path, out: Path) -> None:
 
 def _pebble(folder: Path, out: Path) -> None:
     with pebble.running(folder, validates=True) as server:
-        known = ["--known", str(KNOWN / "pebble.toml"), "--level", "advice"]
+        known = ["--known", str(unshared.KNOWN / "pebble.toml"), "--level", "advice"]
         suite([*server.options, *known, "--json", str(out)])
 
 
 def _unshared(name: str) -> Callable[[Path, Path], None]:
-    """A server whose module runs the suite in a network namespace of its own."""
-
     def run(folder: Path, out: Path) -> None:
-        known = ["--known", str(KNOWN / f"{name}.toml"), "--level", "advice", "--json", str(out)]
-        command = ["unshare", "-rn", sys.executable, "-m", f"tests.conformance.{name}", str(folder), *known]
-        subprocess.run(command, check=False)
+        unshared.run(name, folder, "advice", 900)
+        (folder / "report.json").rename(out)
 
     return run
 

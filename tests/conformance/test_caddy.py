@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-import conformance
-from tests.conformance import caddy
+from tests.conformance import caddy, unshared
 
 pytestmark = [
     pytest.mark.client,
     pytest.mark.skipif(not caddy.usable(), reason="needs caddy, and unshare with a network namespace"),
 ]
-KNOWN = Path(conformance.__file__).parent / "known" / "caddy.toml"
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    folder = tmp_path_factory.mktemp("caddy")
-    out = folder / "report.json"
-    options = ["--level", "SHOULD", "--known", str(KNOWN), "--json", str(out)]
-    command = ["unshare", "-rn", sys.executable, "-m", "tests.conformance.caddy", str(folder), *options]
-    done = subprocess.run(command, cwd=KNOWN.parents[2], capture_output=True, text=True, timeout=240)
-    assert out.exists(), done.stderr
-    return {"status": done.returncode, **json.loads(out.read_text())}
+    return unshared.run("caddy", tmp_path_factory.mktemp("caddy"), "SHOULD", 240)
 
 
 def test_nothing_unexpected(report) -> None:

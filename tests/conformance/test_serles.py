@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-import conformance
-from tests.conformance import serles
+from tests.conformance import serles, unshared
 
 pytestmark = [
     pytest.mark.client,
@@ -18,18 +12,11 @@ pytestmark = [
         not serles.usable(), reason="needs serles (PyPI: serles-acme) on the PATH, and a network namespace"
     ),
 ]
-KNOWN = Path(conformance.__file__).parent / "known" / "serles.toml"
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    folder = tmp_path_factory.mktemp("serles")
-    out = folder / "report.json"
-    options = ["--level", "advice", "--known", str(KNOWN), "--json", str(out)]
-    command = ["unshare", "-rn", sys.executable, "-m", "tests.conformance.serles", str(folder), *options]
-    done = subprocess.run(command, cwd=KNOWN.parents[2], capture_output=True, text=True, timeout=500)
-    assert out.exists(), done.stderr
-    return {"status": done.returncode, **json.loads(out.read_text())}
+    return unshared.run("serles", tmp_path_factory.mktemp("serles"), "advice", 500)
 
 
 def test_nothing_unexpected(report) -> None:
