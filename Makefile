@@ -7,7 +7,8 @@ SUMMARY ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants conformance-page bench soak screenshots lint docs lock setup packages clean test-pythons
+.PHONY: help demo test mutants conformance-page bench soak screenshots lint docs lock setup packages clean test-pythons \
+	test-compiled
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -22,6 +23,10 @@ test: setup packages ## every test; those whose tools are missing are skipped by
 # FILES: others than the fast tests; with -n 2 in it they share two cores.
 test-pythons: ## the fast tests on each supported Python that is on this machine (FILES=)
 	@tools/test-pythons $(FILES)
+
+# Three to six minutes: an environment of its own, the wheel, and these tests once more.
+test-compiled: ## the wheel with its hot path compiled, and the tests that concern it against that wheel (FILES=)
+	@tools/test-compiled "$(PYTHON)" $(FILES)
 
 mutants: setup ## planted faults, each of which cases or tests have to notice (FAULTS=, KIND=suite|tests, JOBS=1)
 	@exec $(VENV)/bin/python -m tests.mutants $(FAULTS) $(if $(KIND),--kind $(KIND)) --jobs $(or $(JOBS),1)

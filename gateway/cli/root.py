@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.metadata import version as version_of
+from importlib.util import find_spec
 
 import click
 
 from gateway.cli.frame import Root
+
+#: The first module of the hot path that a request meets: all of it is compiled, or nothing (`setup.py`).
+_HOT = "gateway.wire.front"
 
 _GROUPS: Mapping[str, str] = {
     "org": "Organisations (証券番号).",
@@ -26,10 +32,30 @@ _GROUPS: Mapping[str, str] = {
 }
 
 
+def version_line() -> str:
+    """The version, and whether the hot path runs compiled or as pure Python."""
+    spec = find_spec(_HOT)
+    compiled = spec is not None and (spec.origin or "").endswith(tuple(EXTENSION_SUFFIXES))
+    return f"sekisho, version {version_of('sekisho')} ({'compiled' if compiled else 'pure Python'})"
+
+
+def _say_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        click.echo(version_line())
+        context.exit()
+
+
 @click.group(
     "sekisho", cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(package_name="sekisho", prog_name="sekisho")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_version,
+    help="Show the version, and whether it runs compiled, and exit.",
+)
 def root() -> None:
     """Client certificates from application to login: a CA, its enrollment and its gateway.
 
