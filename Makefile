@@ -31,7 +31,7 @@ test-compiled: ## the wheel with its hot path compiled, and the tests that conce
 mutants: setup ## planted faults, each of which cases or tests have to notice (FAULTS=, KIND=suite|tests, JOBS=1)
 	@exec $(VENV)/bin/python -m tests.mutants $(FAULTS) $(if $(KIND),--kind $(KIND)) --jobs $(or $(JOBS),1)
 
-conformance-page: setup packages ## what the suite finds on ours, pebble and Caddy, as docs/conformance.md
+conformance-page: setup packages ## what the suite finds on ours, pebble, Caddy, serles, as docs/conformance.md
 	@$(VENV)/bin/python -m tests.conformance.results docs/conformance.md
 
 bench: setup packages ## what the README's numbers were measured with

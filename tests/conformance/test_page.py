@@ -66,9 +66,9 @@ def test_wrong_arguments(argument: str, wrong: str, capsys) -> None:
 
 
 def test_the_page_in_the_documents() -> None:
-    """The page that is published has ours, which keeps every rule, pebble and Caddy, and is linked."""
+    """The page that is published has ours, which keeps every rule, and three others, and is linked."""
     shown = (DOCS / "conformance.md").read_text("utf-8")
-    for server in ("sekisho", "pebble", "Caddy"):
+    for server in ("sekisho", "pebble", "Caddy", "serles"):
         assert f"\n## {server}\n" in shown
     assert "\n## sekisho\n\nEvery rule that was tried holds.\n" in shown
     assert "Not known before." not in shown
