@@ -218,7 +218,8 @@ async def test_renewal_information_that_is_none(site: Site) -> None:
 
 
 async def test_keys_of_others(site: Site) -> None:
-    """Section 13.6: a CSR's key may be another certificate's, another user's too; never an account's."""
+    """Section 13.6: a CSR's key may be another certificate's, another user's too; never an account's. The
+    key of a certificate may become an account's, and gets no certificate from then on."""
     await admit(site.office, "K99999999")
     other = await site.enrolled(user_id="K99999999")
     mine, shared = await site.enrolled(), OTHER
@@ -227,6 +228,8 @@ async def test_keys_of_others(site: Site) -> None:
     assert (await other.finalize(order, name, key=shared)).json["status"] == "valid"
     assert (await mine.finalize(await mine.order(), key=shared)).json["status"] == "valid"
     assert (await mine.finalize(await mine.order(), key=other.key)).problem == (400, "badCSR")
+    assert (await Client(site, key=shared).register(await site.credential())).status == 201
+    assert (await mine.finalize(await mine.order(), key=shared)).problem == (400, "badCSR")
 
 
 @pytest.mark.parametrize(
