@@ -1,8 +1,8 @@
-"""Compiles the hot path when a wheel is built, if asked: pyproject.toml's ``tool.sekisho.compiled``.
+"""Compiles the hot path when a wheel is built: the modules in pyproject.toml's ``tool.sekisho.compiled``.
 
 Where mypyc, the dependencies' types or a C compiler are missing the wheel is pure Python, and one line says
-so (pip shows it with -v; ``sekisho --version`` tells later). Editable installs are always pure.
-Only on demand: SEKISHO_COMPILED=auto compiles where it can, =yes fails where it cannot. Default: no.
+so (pip shows it with -v; ``sekisho version`` tells later). Editable installs are always pure.
+SEKISHO_COMPILED: auto compiles where it can (the default), yes fails where it cannot, no does not try.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
-WISH = os.environ.get("SEKISHO_COMPILED", "no")
+WISH = os.environ.get("SEKISHO_COMPILED", "auto")
 
 
 def modules():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
+import platform
 import subprocess
 import sys
 import tomllib
@@ -44,11 +46,14 @@ def test_the_list_has_an_order() -> None:
 
 
 def test_the_version_says_which_runs() -> None:
-    """``sekisho --version`` names the version, and compiled or pure Python, as the modules' files are."""
-    done = CliRunner().invoke(main, ["--version"])
-    assert (done.exit_code, done.stdout) == (
-        0, f"sekisho, version {PROJECT['project']['version']} ({EXPECTED})\n",
-    )  # fmt: skip
+    """``sekisho version`` names the version, and compiled or pure Python, as the modules' files are."""
+    version = PROJECT["project"]["version"]
+    for words in (["--version"], ["version"]):
+        done = CliRunner().invoke(main, words)
+        assert (done.exit_code, done.stdout) == (0, f"sekisho, version {version} ({EXPECTED})\n")
+    done = CliRunner().invoke(main, ["version", "--json"])
+    told = {"sekisho": version, "compiled": EXPECTED == "compiled", "python": platform.python_version()}
+    assert (done.exit_code, json.loads(done.stdout)) == (0, {"version": told})
 
 
 def test_what_compiles_sees_the_types_that_run() -> None:
@@ -67,7 +72,8 @@ def _setup(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         "setuptools.setup = lambda **given: print('extensions:', len(given['ext_modules'])); "
         "exec(compile(open('setup.py').read(), 'setup.py', 'exec'), {'__name__': '__main__'})"
     )
-    environment = {**os.environ, **variables}
+    own = {name: value for name, value in os.environ.items() if name != "SEKISHO_COMPILED"}
+    environment = {**own, **variables}
     return subprocess.run(
         [sys.executable, "-c", code, *words], cwd=ROOT, env=environment, capture_output=True, text=True
     )
@@ -85,6 +91,13 @@ def test_without_a_compiler_the_wheel_is_pure_and_one_line_says_so() -> None:
     done = _setup("bdist_wheel", CC="/nonexistent/cc", SEKISHO_COMPILED="auto")
     line = "sekisho: not compiled, installed as pure Python: no C compiler (/nonexistent/cc)\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, "extensions: 0\n", line)
+
+
+def test_a_wheel_is_compiled_unless_somebody_says_no() -> None:
+    """Without SEKISHO_COMPILED it is tried as with =auto; =no tries nothing, and says that."""
+    told = "sekisho: not compiled, installed as pure Python: "
+    assert _setup("bdist_wheel", CC="/nonexistent/cc").stderr == f"{told}no C compiler (/nonexistent/cc)\n"
+    assert _setup("bdist_wheel", SEKISHO_COMPILED="no").stderr == f"{told}SEKISHO_COMPILED=no\n"
 
 
 def test_who_demands_a_compiled_wheel_gets_no_other() -> None:

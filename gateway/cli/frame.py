@@ -89,7 +89,7 @@ def command(
             write_answer(found.value, found.show, as_json=as_json)
             return 1 if found.failed else 0
 
-        return group.command(name)(data_option(_JSON(callback)))
+        return group.command(name)(data_option(JSON(callback)))
 
     return register
 
@@ -111,7 +111,7 @@ def house_command(group: click.Group, name: str) -> Callable[[Work], click.Comma
 
             return asyncio.run(run())
 
-        return group.command(name)(_DATA(PASSPHRASE_FILE(_JSON(callback))))
+        return group.command(name)(_DATA(PASSPHRASE_FILE(JSON(callback))))
 
     return register
 
@@ -226,7 +226,7 @@ _DATA = _path_option(
     help=f"Data directory; default: ${DATA_VARIABLE}, then ./{_DEFAULT_DATA}.",
 )
 _OWN_DATA = _path_option("--data", "data", directory=True, metavar="DIR", help="Data directory.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document, errors too.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document, errors too.")
 PASSPHRASE_FILE = _path_option(
     "--passphrase-file",
     "passphrase_file",

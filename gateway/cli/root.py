@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import version as version_of
 from importlib.util import find_spec
+from platform import python_version
 
 import click
 
-from gateway.cli.frame import Root
+from gateway.cli.frame import JSON, Root, answer
+from gateway.cli.output import write_answer
 
 #: The first module of the hot path that a request meets: all of it is compiled, or nothing (`setup.py`).
 _HOT = "gateway.wire.front"
@@ -32,11 +34,15 @@ _GROUPS: Mapping[str, str] = {
 }
 
 
-def version_line() -> str:
-    """The version, and whether the hot path runs compiled or as pure Python."""
+def compiled() -> bool:
+    """Whether the hot path runs compiled, or as pure Python."""
     spec = find_spec(_HOT)
-    compiled = spec is not None and (spec.origin or "").endswith(tuple(EXTENSION_SUFFIXES))
-    return f"sekisho, version {version_of('sekisho')} ({'compiled' if compiled else 'pure Python'})"
+    return spec is not None and (spec.origin or "").endswith(tuple(EXTENSION_SUFFIXES))
+
+
+def version_line() -> str:
+    """The version, and which of the two runs."""
+    return f"sekisho, version {version_of('sekisho')} ({'compiled' if compiled() else 'pure Python'})"
 
 
 def _say_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -62,6 +68,16 @@ def root() -> None:
     Begin with: sekisho init, sekisho org add, sekisho user add, sekisho serve. Or look around first:
     sekisho demo.
     """
+
+
+@root.command("version")
+@JSON
+def _version(as_json: bool) -> int:
+    """Say which version this is, and whether it runs compiled or as pure Python."""
+    value = {"sekisho": version_of("sekisho"), "compiled": compiled(), "python": python_version()}
+    found = answer({"version": value}, version_line())
+    write_answer(found.value, found.show, as_json=as_json)
+    return 0
 
 
 def _group(name: str, words: str) -> click.Group:

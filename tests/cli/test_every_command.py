@@ -100,6 +100,7 @@ APART = {
     "init": "there is no trail yet",
     "serve": "what it does, others ask for; each of that has its line",
     "demo": "a sandbox of its own",
+    "version": "it is about no data directory",
 }
 #: What prints a secret, once, and takes it back if nobody could read it (tests/cli/test_output.py).
 TELLS_A_SECRET = {"eab create"}
