@@ -16,10 +16,10 @@ REQUEST_ID = re.compile(r"[0-9]{16}")
 _NUMBER_DIGITS = 4
 #: The highest 管理番号 that a user can be given.
 LAST_NUMBER = 10**_NUMBER_DIGITS - 1
-# No 0/O, 1/l/I, 5/S, 2/Z, 8/B, no vowels that make words: read from paper, typed by hand.
-_ISSUE_ALPHABET = "34679ACDEFGHJKMNPQRTUVWXYacdefghjkmnpqrtuvwxy"
-# 45 letters give 5.49 bits each: 16 of them are 87 bits, above the required 80.
-_ISSUE_LENGTH = 16
+#: No 0/O, 1/l/I, 5/S, 2/Z, 8/B, no vowels that make words: read from paper, typed by hand.
+UNAMBIGUOUS = "34679ACDEFGHJKMNPQRTUVWXYacdefghjkmnpqrtuvwxy"
+#: 45 letters give 5.49 bits each: 16 of them are 87 bits, above the required 80.
+DRAWN_LENGTH = 16
 _GENERATED_ALPHABET = "0123456789"
 _BETWEEN = re.compile(rf"[\s{DASHES}]")
 _DASH = re.compile(f"[{DASHES}]")
@@ -38,12 +38,12 @@ def valid_request_id(text: str) -> bool:
 
 def new_issue_password(draw: Draw = secrets.randbelow) -> str:
     """Sixteen unambiguous characters (87 bits), for the mail that brings them."""
-    return "".join(_ISSUE_ALPHABET[draw(len(_ISSUE_ALPHABET))] for _ in range(_ISSUE_LENGTH))
+    return "".join(UNAMBIGUOUS[draw(len(UNAMBIGUOUS))] for _ in range(DRAWN_LENGTH))
 
 
 def drawn(secret: str, shortest: int) -> bool:
     """Whether a password may be one of those drawn here: their letters only, and at least so many."""
-    return len(secret) >= shortest and set(secret) <= set(_ISSUE_ALPHABET)
+    return len(secret) >= shortest and set(secret) <= set(UNAMBIGUOUS)
 
 
 def new_login_password(draw: Draw = secrets.randbelow) -> str:

@@ -112,6 +112,9 @@ def input_page(
         stale=stale,
         problems=problems,
         handheld=browser_of(request.headers).phone,  # R20
+        letters=identifiers.UNAMBIGUOUS,
+        drawn_length=identifiers.DRAWN_LENGTH,
+        long=LONG_PASSWORD,
     )
 
 

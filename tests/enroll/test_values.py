@@ -33,8 +33,8 @@ def test_issue_passwords_are_strong_and_unambiguous():
     password = identifiers.new_issue_password()
     assert len(password) == 16
     assert not set("".join(identifiers.new_issue_password() for _ in range(200))) & set("0OoIl1S5sZ2zB8b")
-    assert len(identifiers._ISSUE_ALPHABET) ** 16 >= 2**80
-    assert len(set(identifiers._ISSUE_ALPHABET)) == len(identifiers._ISSUE_ALPHABET)
+    assert len(identifiers.UNAMBIGUOUS) ** 16 >= 2**80
+    assert len(set(identifiers.UNAMBIGUOUS)) == len(identifiers.UNAMBIGUOUS)
 
 
 def test_common_name_is_user_id_and_number():
@@ -96,7 +96,7 @@ def test_drawn_passwords_are_hashed_quickly_and_chosen_ones_are_not():
     for other in ("Tegata2026", identifiers.new_issue_password()[:11], "1" * 12):
         with pytest.raises(ValueError, match="hash it with hash_password"):
             passwords.hash_drawn(other)
-    assert len(identifiers._ISSUE_ALPHABET) ** 12 >= 2**65
+    assert len(identifiers.UNAMBIGUOUS) ** 12 >= 2**65
 
 
 def test_either_kind_of_hash_costs_the_same():

@@ -73,6 +73,16 @@ class Element:
             if isinstance(child, Element):
                 yield from child.walk()
 
+    def without_hidden(self) -> Element:
+        """The same without what waits for a script to show it."""
+        kept: list[Element | str] = []
+        for child in self.children:
+            if isinstance(child, str):
+                kept.append(child)
+            elif "hidden" not in child.attributes:
+                kept.append(child.without_hidden())
+        return Element(self.tag, self.attributes, kept)
+
     def all(self, tag: str, **attributes: str) -> list[Element]:
         """Elements below by tag and attributes (``class_`` and ``for_`` for the reserved words)."""
         wanted = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
@@ -178,7 +188,8 @@ class Page:
         return next(each.text for each in told if "error" in each.attributes.get("class", "").split())
 
     def buttons(self) -> list[str]:
-        return [each.text for each in self.main.all("button")]
+        """What there is to click, for those whose browser runs no script."""
+        return [each.text for each in self.main.without_hidden().all("button")]
 
     def menu(self) -> list[str]:
         """The entries of the left menu."""
