@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import sqlite_utils
 
@@ -121,9 +122,11 @@ def _order_by_credential(db: Db, door: Door, account: Account, asked: NewOrder) 
     profile = _checked(db, door, account, asked, entitlement(door, user, credential.profile), at)
     source = _source(db, door, account, asked, at)
     expires_at = at + ORDER_LIFETIME
-    enrollment = _request_for(db, door, credential, user, source, asked, at, expires_at)
-    if isinstance(enrollment, Order):
-        return current(db, enrollment, at)
+    found = _found(db, door, credential, source, asked, at)
+    in_place = _order_in_place(db, credential, found, asked, at)
+    if in_place is not None:
+        return current(db, in_place, at)
+    enrollment = _request_for(db, door, credential, user, source, found, asked, at, expires_at)
     names = authorized_identifiers(asked.identifiers)
     authorizations = [_standing_authorization(db, account, name, at) for name in names]
     order = Order(
@@ -141,42 +144,66 @@ def _order_by_credential(db: Db, door: Door, account: Account, asked: NewOrder) 
     return CurrentOrder(order, enrollment, order_status(order, enrollment, ("valid",), at))
 
 
+class _Found(NamedTuple):
+    """What there is for an order that is asked for: the first request that waits, and the order that has it.
+    Without one the places of the quota that are taken, each as the time at which it is free again."""
+
+    waiting: Enrollment | None
+    holder: Order | None = None
+    taken: tuple[int, ...] = ()
+
+
+def _found(
+    db: Db, door: Door, credential: store.Credential, source: Enrollment | None, asked: NewOrder, at: int
+) -> _Found:
+    for candidate in _candidates(db, door, credential, source, asked, at):
+        holder = store.order_of_request(db, candidate.request_id)
+        taken = holder is not None and at < holder.expires_at and candidate.kind != "renewal"
+        if holder is None or not taken or (asked.replaces and holder.replaces == asked.replaces):
+            return _Found(candidate, holder)
+        # It is for a certificate of its own: the one that is asked for is a further one.
+    return _Found(None, taken=tuple(_places(db, credential, at)))
+
+
+def _order_in_place(
+    db: Db, credential: store.Credential, found: _Found, asked: NewOrder, at: int
+) -> Order | None:
+    """The order that stands for the same already."""
+    if found.waiting is not None:
+        holder = found.holder
+        stands = holder is not None and at < holder.expires_at and _stands_in(holder, credential, asked)
+        return holder if stands else None
+    if len(found.taken) < credential.quota:
+        return None
+    # A client that lost its only order gets it back, where there is no place for a second one.
+    opened = store.open_orders(db, credential.account_id or "", at)
+    only = opened[0] if len(opened) == 1 else None
+    if only and _stands_in(only, credential, asked) and current(db, only, at).status == "ready":
+        return only
+    return None
+
+
 def _request_for(
     db: Db,
     door: Door,
     credential: store.Credential,
     user: enroll.store.User,
     source: Enrollment | None,
+    found: _Found,
     asked: NewOrder,
     at: int,
     expires_at: int,
-) -> Enrollment | Order:
-    """The enrollment that an order is for, or the order that stands for the same already.
-
-    In this order: the credential's own request ID, the renewal of the certificate at hand, that of an open
-    order which replaces the same, a fresh request ID against the quota.
-    """
+) -> Enrollment:
+    """The enrollment that a new order is for: the one that waits, or else a fresh one against the quota."""
     follows = source.serial if source is not None and asked.replaces else None
-    for candidate in _candidates(db, door, credential, source, asked, at):
-        holder = store.order_of_request(db, candidate.request_id)
-        if holder is not None and at < holder.expires_at:
-            if candidate.kind != "renewal" and (not asked.replaces or holder.replaces != asked.replaces):
-                # It is for a certificate of its own: this one is a further one.
-                continue
-            if _stands_in(holder, credential, asked):
-                return holder
-        if holder is not None:
+    if found.waiting is not None:
+        if found.holder is not None:
             # A client that lost its order, or its account, asks again: the newer one takes the request over.
-            store.release_request(db, holder.id, at)
-        return candidate if candidate.kind == "renewal" else _following(db, candidate, follows, expires_at)
-    taken = _places(db, credential, at)
-    if len(taken) >= credential.quota:
-        waiting = store.open_orders(db, credential.account_id or "", at)
-        only = waiting[0] if len(waiting) == 1 else None
-        # A client that lost its only order gets it back, where there is no place for a second one.
-        if only and _stands_in(only, credential, asked) and current(db, only, at).status == "ready":
-            return only
-        raise _used_up(door, source, min(taken), at)
+            store.release_request(db, found.holder.id, at)
+        renews = found.waiting.kind == "renewal"
+        return found.waiting if renews else _following(db, found.waiting, follows, expires_at)
+    if len(found.taken) >= credential.quota:
+        raise _used_up(door, source, min(found.taken), at)
     return draw_request(
         db,
         door.office,
@@ -193,7 +220,8 @@ def _request_for(
 def _candidates(
     db: Db, door: Door, credential: store.Credential, source: Enrollment | None, asked: NewOrder, at: int
 ) -> Iterator[Enrollment]:
-    """The requests that an order could be for before a new one is drawn, those that still wait."""
+    """The requests that an order could be for before a new one is drawn, those that still wait: the
+    credential's own, the renewal of the certificate at hand, that of an order which replaces the same."""
     own = enroll.store.enrollment(db, credential.kid)
     if own is not None and own.state in WAITING:
         yield own
