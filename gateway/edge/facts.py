@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from ca.trust import Presentation, Rejection, VerifiedPeer
 from gateway.edge.tls import Site
@@ -146,16 +146,16 @@ class Handler(Protocol):
 
 
 class Wire(Protocol):
-    """Makes a handler for each connection, and keeps what the sites' handlers need around them."""
+    """Makes a handler for each connection, and keeps what answers for the sites."""
 
-    async def set_up(self, handlers: Iterable[Any], recheck: Callable[[VerifiedPeer], Verdict]) -> None:
-        """Makes ready what these sites' handlers need; what is there already stays."""
+    async def set_up(self, sites: Iterable[Site], recheck: Callable[[VerifiedPeer], Verdict]) -> None:
+        """Makes ready what answers for these sites; what is there already stays."""
 
     def begin(self, info: ConnectionInfo, limits: Limits) -> Handler:
         """The handler of a connection whose handshake is done."""
 
-    def retire(self, used: Iterable[Any]) -> None:
-        """Handlers that are not among these end once nobody is served by them."""
+    def retire(self, used: Iterable[Site]) -> None:
+        """What answers for none of these ends once nobody is served by it."""
 
     def sweep(self) -> None:
         """Cleans up after those that are over. Called now and then."""

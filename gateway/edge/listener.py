@@ -106,7 +106,7 @@ class Listener:
     ) -> int:
         """Opens the port (0: a free one) or takes sockets that are bound. Returns the (first one's) port."""
         loop = asyncio.get_running_loop()
-        await self._wire.set_up(self._handlers(self.entry), self._recheck)
+        await self._wire.set_up(self.entry.table.sites, self._recheck)
         factory = partial(TlsConnection, self, loop)
         if socks:
             self._servers = [await loop.create_server(factory, sock=sock, backlog=_BACKLOG) for sock in socks]
@@ -155,7 +155,7 @@ class Listener:
         handler that no site uses any more is cleaned up once its last connection is gone.
         """
         entry = build_entry(SiteTable(sites))
-        await self._wire.set_up(self._handlers(entry), self._recheck)
+        await self._wire.set_up(entry.table.sites, self._recheck)
         self.entry = entry
         self.limits = limits or self.limits
         self._proxies = self._proxies if proxies is None else tuple(proxies)
@@ -163,7 +163,7 @@ class Listener:
         self._authorities.clear()
         for connection in list(self._open):
             self._outlive(connection)
-        self._wire.retire(self._handlers(entry))
+        self._wire.retire(entry.table.sites)
 
     def revoke(self, fingerprint: str) -> int:
         """Ends every connection whose peer verified with this certificate; returns how many."""
@@ -371,9 +371,6 @@ class Listener:
             return
         hosts = self._authorities_of(info.server_name)
         connection.move(replace(info, site=site, verdict=verdict, authorities=hosts))
-
-    def _handlers(self, entry: Entry) -> list[Any]:
-        return [site.handler for site in entry.table.sites]
 
     def _recheck(self, verified: VerifiedPeer) -> Verdict:
         state = recheck(verified, self._status, self._clock.seconds())

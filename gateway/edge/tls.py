@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -86,29 +85,22 @@ class ServerCertificate:
         return cls(certificates, private)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Site:
     """One site behind the listener. Compared by identity: a connection is pinned to this very object.
 
     `hosts`: exact names and one-label wildcards (``*.check.example``), lower case, no trailing dot.
-    `handler`: an aiohttp ``web.Application``, or ``async (web.BaseRequest) -> web.StreamResponse``.
-    `refused`: answers instead of `handler` on a REQUIRE site while the peer is not verified.
-    `limited`: answers instead of `handler` a request that came too soon after others; None: it may go on.
-    `relay`: a `gateway.wire.front.Relay`, for the requests that are an upstream's and not `handler`'s.
     `advertised`: the CA certificates whose names the CertificateRequest lists; empty lists none, and
-    browsers then show every certificate they hold.
+    browsers then show every certificate they hold. What it answers is nothing to the socket: see
+    `gateway.wire.sites.WebSite`.
     """
 
     name: str
     hosts: tuple[str, ...]
-    handler: Any
     certificate: ServerCertificate
     client_certificate: ClientCertificate = ClientCertificate.NONE
     anchors: TrustAnchors | None = None
     advertised: tuple[x509.Certificate, ...] = ()
-    refused: Callable[[Any], Any] | None = None
-    limited: Callable[[Any], Any] | None = None
-    relay: Any = None
 
 
 class SiteTable:

@@ -31,6 +31,7 @@ from gateway.wire.framing import Malformed
 from gateway.wire.ownpaths import first_segment
 from gateway.wire.reply import WITHOUT_CONTENT, http_date
 from gateway.wire.request import BodyCut, Request
+from gateway.wire.sites import LowLevelHandler
 
 #: The page for a status and the stable word for why.
 Fail = Callable[[web.BaseRequest, int, str], Awaitable[web.StreamResponse]]
@@ -88,7 +89,7 @@ async def plain_failure(_: web.BaseRequest, status: int, code: str) -> web.Strea
     return http.page(status)
 
 
-def explained(fail: Fail = plain_failure) -> http.LowLevelHandler:
+def explained(fail: Fail = plain_failure) -> LowLevelHandler:
     """What stands behind a relay in the site's pages: says why a request was not handed on."""
 
     async def explain(request: web.BaseRequest) -> web.StreamResponse:

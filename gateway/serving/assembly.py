@@ -12,7 +12,7 @@ from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.trust import TrustAnchors
 from enroll.acme.nonces import Nonces, SpentTable, memory_table
-from gateway.edge.tls import ClientCertificate, ServerCertificate, Site
+from gateway.edge.tls import ClientCertificate, ServerCertificate
 from gateway.proxy.identity import KeySet
 from gateway.serving import limiting
 from gateway.serving import upstream as mount
@@ -24,9 +24,8 @@ from gateway.sites import behind, connectivity, help, pickup, renewal, service
 from gateway.sites.connectivity.hosts import fresh_hosts, probe_hosts
 from gateway.web import pages
 from gateway.web.context import Gate, Role
-from gateway.wire.front import Relay
-from gateway.wire.http import LowLevelHandler
-from gateway.wire.sites import WebSite
+from gateway.wire.request import Forwarder
+from gateway.wire.sites import LowLevelHandler, WebSite
 
 #: What each site wants to know about its visitors' certificates.
 POLICIES: Mapping[Role, ClientCertificate] = {
@@ -103,7 +102,7 @@ def sites_of(
     extra: Mapping[Role, Callable[[Gate], web.Application]] | None = None,
     nonces: SpentTable | None = None,
     ledger: Ledger | None = None,
-) -> list[Site]:
+) -> list[WebSite]:
     """Every site of the configuration. ``extra`` makes applications of roles that are no part of serving;
     ``nonces`` and ``ledger`` are what several workers share.
 
@@ -111,7 +110,7 @@ def sites_of(
     """
     parts = _parts(house, gate, nonces or memory_table(), ledger or Ledger())
     applications = {**_APPLICATIONS, **(extra or {})}
-    sites: list[Site] = []
+    sites: list[WebSite] = []
     for role, hosts in hosts_by_role(house.config).items():
         if role not in applications:
             raise ConfigError(
@@ -162,7 +161,7 @@ def _site(
     app: web.Application,
     *,
     refused: LowLevelHandler | None = None,
-    relay: Relay | None = None,
+    relay: Forwarder | None = None,
 ) -> WebSite:
     """A site under its role's policy. ``refused``: for whoever has no good certificate (else a page)."""
     policy = POLICIES[role]
@@ -183,17 +182,17 @@ def _site(
     )
 
 
-def _plain(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+def _plain(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
     return [_site(parts, role, hosts, app)]
 
 
-def _pickup(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+def _pickup(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
     """With the protocol's door for those who have no certificate yet."""
     protocol.mount(app, _door(parts, role))
     return [_site(parts, role, hosts, app)]
 
 
-def _renewal(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+def _renewal(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
     """With the protocol's other door; its refusals let some visitors finish (E7)."""
     door = _door(parts, role)
     protocol.mount(app, door)
@@ -212,7 +211,7 @@ def _door(parts: _Parts, role: Role) -> LowLevelHandler:
     )
 
 
-def _service(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+def _service(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
     """With the way to the service behind, unless that has a host of its own."""
     return (
         _plain(parts, role, hosts, app)
@@ -221,21 +220,21 @@ def _service(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Applica
     )
 
 
-def _behind(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+def _behind(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
     relay = None if parts.behind is None else mount.mount(app, parts.gate, parts.behind)
     return [_site(parts, role, hosts, app, relay=relay)]
 
 
-def _help(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+def _help(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
     """With the assertions' public keys, which any upstream may fetch."""
     mount.publish(app, parts.keys)
     return _plain(parts, role, hosts, app)
 
 
-def _connectivity(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[Site]:
+def _connectivity(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
     """Twice the same pages: on the hosts of the probe browsers offer certificates of every issuer."""
     gate = parts.gate
-    sites: list[Site] = [_site(parts, role, (*hosts, *fresh_hosts(gate)), app)]
+    sites: list[WebSite] = [_site(parts, role, (*hosts, *fresh_hosts(gate)), app)]
     if gate.try_suffix:
         probe = WebSite(
             name="probe",
@@ -249,7 +248,7 @@ def _connectivity(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Ap
     return sites
 
 
-_BUILDERS: Mapping[Role, Callable[[_Parts, Role, tuple[str, ...], web.Application], list[Site]]] = {
+_BUILDERS: Mapping[Role, Callable[[_Parts, Role, tuple[str, ...], web.Application], list[WebSite]]] = {
     Role.PICKUP: _pickup,
     Role.RENEWAL: _renewal,
     Role.SERVICE: _service,

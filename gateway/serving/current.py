@@ -26,7 +26,7 @@ from enroll.acme.nonces import SpentTable, memory_table, open_table
 from gateway.edge.facts import Limits
 from gateway.edge.headcount import Headcount
 from gateway.edge.listener import Listener, Network
-from gateway.edge.tls import Site
+from gateway.proxy.relay import Relay
 from gateway.running import places
 from gateway.running.internal import Readiness
 from gateway.running.journal import Journal
@@ -42,6 +42,7 @@ from gateway.serving.inforce import Look
 from gateway.serving.rates import Ledger
 from gateway.web.context import Gate, Role
 from gateway.wire.handlers import Handlers
+from gateway.wire.sites import WebSite
 
 log = logging.getLogger("sekisho.serving")
 
@@ -239,7 +240,7 @@ def own_samples(serving: Serving) -> list[Sample]:
     ]
     more += [("sekisho_reloads_total", {"outcome": each}, n) for each, n in serving.reloads.items()]
     for site in serving.listener.entry.table.sites:
-        if site.relay is not None:
+        if isinstance(site, WebSite) and isinstance(site.relay, Relay):
             up = site.relay.pool.standings().items()
             more += [("sekisho_upstream_up", {"address": address}, int(well)) for address, well in up]
     worker = {"worker": str(serving.post.number)}
@@ -275,7 +276,9 @@ def proxies_of(config: Config) -> tuple[Network, ...]:
     return tuple(ip_network(each) for each in config.listen.proxy_protocol)
 
 
-def _sites(house: House, post: Post, extra: Builders | None, table: SpentTable, ledger: Ledger) -> list[Site]:
+def _sites(
+    house: House, post: Post, extra: Builders | None, table: SpentTable, ledger: Ledger
+) -> list[WebSite]:
     # Certificates and keys that are missing are made here, by one process at a time: of a snapshot none are.
     with places.turn(None if house.files.frozen else post.directory):
         return sites_of(house, gate_of(house), extra, table, ledger)

@@ -15,8 +15,9 @@ from enroll.acme.nonces import Nonces, SpentTable
 from enroll.acme.urls import Urls
 from gateway.web.context import Gate, Role
 from gateway.wire import http
-from gateway.wire.http import AHEAD, LowLevelHandler
+from gateway.wire.http import AHEAD
 from gateway.wire.reply import Reply
+from gateway.wire.sites import LowLevelHandler
 
 #: Below this path a site is the protocol's; the directory is ``/acme/directory``.
 PREFIX = "/acme"

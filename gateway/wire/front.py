@@ -13,7 +13,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 import httptools
 from aiohttp import web
@@ -23,7 +23,8 @@ from ca.trust import VerifiedPeer
 from gateway.edge.facts import Awaiting, ConnectionInfo, Limits, Served, Verdict
 from gateway.wire import framing, http, oversize, reply
 from gateway.wire.http import RequestProtocol
-from gateway.wire.request import Connection, Request
+from gateway.wire.request import Connection, Forwarder, Request
+from gateway.wire.sites import site_of
 
 log = logging.getLogger("sekisho.proxy")
 
@@ -48,16 +49,6 @@ class _Unread(NamedTuple):
     target: str = "/"
 
 
-class Relay(Protocol):
-    """Who takes the requests that are not for the site's own pages."""
-
-    def claims(self, target: str) -> bool:
-        """Whether a request is the upstream's by its target."""
-
-    def begin(self, request: Request) -> None:
-        """Answers it, now or later: by `Front.answered` or `Front.decline`."""
-
-
 class Front(asyncio.Protocol):
     """See the module. Between the TLS connection below and the relay, one for each connection."""
 
@@ -74,6 +65,7 @@ class Front(asyncio.Protocol):
         )  # fmt: skip
         # Looked up now: when a request that runs is over, the sites may have been swapped.
         self._server = server_of(info)
+        self._relay = _relay_of(info)
         self.transport: Connection | None = None
         self._wire: Connection | None = None
         #: Set while the sites are being swapped: where the connection goes on after this request.
@@ -189,7 +181,7 @@ class Front(asyncio.Protocol):
 
     def rehome(self, info: ConnectionInfo) -> None:
         """Under new sites: the next request finds another relay, and other pages. Only between two."""
-        self.info, self._server, self._known = info, self._server_of(info), None
+        self.info, self._server, self._relay, self._known = info, self._server_of(info), _relay_of(info), None
         pages, self._pages = self._pages, None
         if pages is not None:  # it holds on to its application: the next page has a new one
             pages.connection_lost(None)
@@ -426,9 +418,8 @@ class Front(asyncio.Protocol):
             self._finish(False)
             return
         self._current = request
-        site = self.info.site
-        relay = None if site is None else site.relay
-        if site is None or relay is None or not relay.claims(request.target):
+        relay = self._relay
+        if relay is None or not relay.claims(request.target):
             self.decline(request)
             return
         # Looked at by the relay: it passed, and then it was the same header.
@@ -584,6 +575,11 @@ class _PagesTransport:
 
     def close(self) -> None:
         self._front.pages_closed(self._pages)
+
+
+def _relay_of(info: ConnectionInfo) -> Forwarder | None:
+    site = site_of(info)
+    return None if site is None else site.relay
 
 
 def _head(request: Request, *, with_body: bool) -> tuple[bytes, bool]:

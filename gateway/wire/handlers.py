@@ -8,17 +8,19 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from aiohttp import web
 from aiohttp.web_runner import BaseRunner
 
 from ca.trust import VerifiedPeer
 from gateway.edge.facts import ConnectionInfo, Limits, Verdict
+from gateway.edge.tls import Site
 from gateway.wire.aiohttp_patches import demand_c_parser, forget_applications
 from gateway.wire.front import Front
 from gateway.wire.http import AHEAD, gate, misdirected
+from gateway.wire.sites import LowLevelHandler, as_web_site
 
+_Handler = web.Application | LowLevelHandler
 # Seconds, twice, for handlers that `stop` cuts off; the listener has given them `limits.drain` before.
 _CUT = 0.5
 
@@ -28,14 +30,14 @@ class Handlers:
 
     def __init__(self) -> None:
         demand_c_parser()
-        self._runners: dict[Any, BaseRunner] = {}
+        self._runners: dict[_Handler, BaseRunner] = {}
         self._retired: list[BaseRunner] = []
         self._cleaning: set[asyncio.Task[None]] = set()
         self._recheck: Callable[[VerifiedPeer], Verdict] | None = None
 
-    async def set_up(self, handlers: Iterable[Any], recheck: Callable[[VerifiedPeer], Verdict]) -> None:
+    async def set_up(self, sites: Iterable[Site], recheck: Callable[[VerifiedPeer], Verdict]) -> None:
         self._recheck = recheck
-        for handler in (misdirected, *handlers):
+        for handler in (misdirected, *map(_handler, sites)):
             if handler not in self._runners:
                 self._runners[handler] = await _runner(handler, recheck)
 
@@ -43,8 +45,8 @@ class Handlers:
         assert self._recheck is not None
         return Front(info, limits, asyncio.get_running_loop(), self._server_of, self._recheck)
 
-    def retire(self, used: Iterable[Any]) -> None:
-        kept = {misdirected, *used}
+    def retire(self, used: Iterable[Site]) -> None:
+        kept = {misdirected, *map(_handler, used)}
         self._retired += [self._runners.pop(each) for each in [*self._runners] if each not in kept]
         self.sweep()
 
@@ -62,7 +64,7 @@ class Handlers:
         self._retired.clear()
 
     def _server_of(self, info: ConnectionInfo) -> web.Server:
-        server = self._runners[misdirected if info.site is None else info.site.handler].server
+        server = self._runners[misdirected if info.site is None else _handler(info.site)].server
         assert server is not None
         return server
 
@@ -74,7 +76,11 @@ class Handlers:
             gc.collect()
 
 
-async def _runner(handler: Any, recheck_now: Callable[[VerifiedPeer], Verdict]) -> BaseRunner:
+def _handler(site: Site) -> _Handler:
+    return as_web_site(site).handler
+
+
+async def _runner(handler: _Handler, recheck_now: Callable[[VerifiedPeer], Verdict]) -> BaseRunner:
     """aiohttp's own life cycle around an application or a bare handler, with the gate in front."""
     runner: BaseRunner
     if isinstance(handler, web.Application):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol, cast
@@ -21,12 +21,9 @@ from ca.trust import VerifiedPeer
 from gateway.edge.facts import ConnectionInfo, Limits, Served, Verdict
 from gateway.edge.tls import ClientCertificate
 from gateway.wire.fields import RawHeaders, values_of
+from gateway.wire.sites import LowLevelHandler, site_of
 
 log = logging.getLogger("sekisho.http")
-
-LowLevelHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-"""A bare handler; `gateway.wire.reply.Reply` may stand for the response (aiohttp asks no more of it)."""
-
 
 _PEER: web.RequestKey[Verdict | None] = web.RequestKey("sekisho.peer")
 #: What stands before an application, for handlers that want none of its frame: it is given the
@@ -154,13 +151,13 @@ def gate(handler: LowLevelHandler, recheck: Callable[[VerifiedPeer], Verdict]) -
             info.count(f"refused.{refused.code}")
             return page(refused.status)
         request[_PEER], refused = admission(info, recheck)
-        site = info.site
+        site = site_of(info)
         if site is None:
             return page(421)
         limited = site.limited(request) if site.limited is not None else None
         if limited is not None:
             info.count("refused.rate")
-            return cast(web.StreamResponse, limited)
+            return limited
         if refused is not None:
             info.count(f"refused.{refused.code}")
             return page(refused.status) if site.refused is None else await site.refused(request)

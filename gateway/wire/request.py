@@ -152,3 +152,13 @@ class Request:
     def _wake(self) -> None:
         if self._wait is not None and not self._wait.done():
             self._wait.set_result(None)
+
+
+class Forwarder(Protocol):
+    """Who takes the requests that are not for the site's own pages."""
+
+    def claims(self, target: str) -> bool:
+        """Whether a request is the upstream's by its target."""
+
+    def begin(self, request: Request) -> None:
+        """Answers it, now or later: by the front's `answered` or `decline`."""

@@ -291,13 +291,14 @@ async def _serve(folder: Path, upstream: int, sink_port: int) -> None:
     from ca.revocation import RevocationStatus
     from ca.trust import TrustAnchors
     from gateway.edge.listener import Listener
-    from gateway.edge.tls import ClientCertificate, ServerCertificate, Site
+    from gateway.edge.tls import ClientCertificate, ServerCertificate
     from gateway.proxy.identity import Identity, KeySet, rotated
     from gateway.proxy.relay import Proxied, Relay, explained
     from gateway.proxy.rules import rules_of
     from gateway.proxy.upstream import Pool, Upstream, parse_addresses
     from gateway.wire.handlers import Handlers
     from gateway.wire.request import Request
+    from gateway.wire.sites import WebSite
 
     clock = SystemClock()
     identity = Identity(rotated(KeySet(()), clock.seconds()), "https://localhost", "https://localhost")
@@ -319,13 +320,13 @@ async def _serve(folder: Path, upstream: int, sink_port: int) -> None:
     certificate = ServerCertificate.from_pem(pem[: pem.index(b"-----BEGIN PRIVATE")], pem)
     ca = (folder / "ca.pem").read_bytes().split(b"-----BEGIN PRIVATE")[0]
     anchors = TrustAnchors.of(x509.load_pem_x509_certificates(ca))
-    host, why = ("localhost",), explained()
+    common: Any = {"hosts": ("localhost",), "handler": explained(), "certificate": certificate}
     sites = (
-        Site(
-            "mutual", host, why, certificate, ClientCertificate.REQUIRE, anchors, anchors.issuers,
-            relay=Either(),
+        WebSite(
+            name="mutual", relay=Either(), client_certificate=ClientCertificate.REQUIRE, anchors=anchors,
+            advertised=anchors.issuers, **common,
         ),
-        Site("plain", host, why, certificate, relay=open_to_all),
+        WebSite(name="plain", relay=open_to_all, **common),
     )  # fmt: skip
     listeners = [
         Listener([site], wire=Handlers(), clock=clock, status=lambda _: RevocationStatus.GOOD)

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from tests.gateway.rawtls import issue
 from tests.started import started
@@ -188,9 +189,10 @@ def report(rows: list[Row]) -> None:
         ratio = ""
         if base is not None and row is not base:
             ratio = " / ".join(
-                f"{float(row[key]) / float(base[key]):.2f}" for key in ("ms_per_connection", "requests_per_s")
+                f"{float(row[key]) / float(base[key]):.2f}"
+                for key in ("ms_per_connection", "requests_per_s")
                 if key in row
-            )  # fmt: skip
+            )
         print(
             f"{row['server']:<44}{row['ms_per_connection']:>12.2f}{row['connections_per_s']:>9.0f}"
             f"{row.get('requests_per_s', 0):>12.0f}{row.get('us_per_request', 0):>12.1f}"
@@ -242,9 +244,10 @@ def serve(folder: Path, loop: str, kind: str) -> None:
     from ca.revocation import RevocationStatus
     from ca.trust import TrustAnchors
     from gateway.edge.listener import Listener
-    from gateway.edge.tls import ClientCertificate, ServerCertificate, Site
+    from gateway.edge.tls import ClientCertificate, ServerCertificate
     from gateway.wire.handlers import Handlers
     from gateway.wire.reply import Reply
+    from gateway.wire.sites import WebSite
 
     os.sched_setaffinity(0, {0})
 
@@ -263,12 +266,19 @@ def serve(folder: Path, loop: str, kind: str) -> None:
         pem = (folder / "server.pem").read_bytes()
         certificate = ServerCertificate.from_pem(pem[: pem.index(b"-----BEGIN PRIVATE")], pem)
         anchors = TrustAnchors.of([_certificate(folder / "ca.pem")])
-        policy = (ClientCertificate.REQUIRE, anchors, anchors.issuers)
+        common: dict[str, Any] = {"hosts": ("localhost",), "handler": handler, "certificate": certificate}
+        required = ClientCertificate.REQUIRE
         listeners = [
             Listener([site], wire=Handlers(), clock=SystemClock(), status=lambda _: RevocationStatus.GOOD)
             for site in (
-                Site("mutual", ("localhost",), handler, certificate, *policy),
-                Site("plain", ("localhost",), handler, certificate),
+                WebSite(
+                    name="mutual",
+                    client_certificate=required,
+                    anchors=anchors,
+                    advertised=anchors.issuers,
+                    **common,
+                ),
+                WebSite(name="plain", **common),
             )
         ]
         ports = [await listener.start() for listener in listeners]

@@ -8,8 +8,9 @@ from typing import Any
 from aiohttp import web
 
 from ca.trust import VerifiedPeer
-from gateway.edge.tls import ClientCertificate, Site
+from gateway.edge.tls import ClientCertificate
 from gateway.wire.http import peer
+from gateway.wire.sites import WebSite
 from tests.gateway.conftest import Pki
 
 
@@ -21,23 +22,31 @@ async def who(request: web.BaseRequest) -> web.Response:
     return web.Response(text="no policy" if verdict is None else verdict.state.value)
 
 
-def login(pki: Pki, **more: Any) -> Site:
+def login(pki: Pki, **more: Any) -> WebSite:
     """A site nobody enters without a verified certificate."""
     return _site(pki, "login", ("login.test",), ClientCertificate.REQUIRE, more)
 
 
-def check(pki: Pki, **more: Any) -> Site:
+def check(pki: Pki, **more: Any) -> WebSite:
     """A site that asks, with fresh hosts below it."""
     return _site(pki, "check", ("check.test", "*.check.test"), ClientCertificate.ASK, more)
 
 
-def open_site(pki: Pki, **more: Any) -> Site:
+def open_site(pki: Pki, **more: Any) -> WebSite:
     """A site that does not ask."""
     return _site(pki, "enroll", ("enroll.test",), ClientCertificate.NONE, more)
 
 
 def _site(
     pki: Pki, name: str, hosts: tuple[str, ...], policy: ClientCertificate, more: dict[str, Any]
-) -> Site:
-    site = Site(name, hosts, who, pki.server.for_server(), policy, pki.anchors, (pki.ca.certificate,))
+) -> WebSite:
+    site = WebSite(
+        name=name,
+        hosts=hosts,
+        handler=who,
+        certificate=pki.server.for_server(),
+        client_certificate=policy,
+        anchors=pki.anchors,
+        advertised=(pki.ca.certificate,),
+    )
     return replace(site, **more)

@@ -10,10 +10,10 @@ from typing import Any
 from aiohttp import web
 
 from gateway.edge.facts import ConnectionInfo, Limits, Served, Unobserved
-from gateway.edge.tls import Site
 from gateway.proxy.relay import explained
 from gateway.proxy.upstream import Pool
 from gateway.web.pages import EVERY_PATH
+from gateway.wire.sites import WebSite
 from tests.gateway.conftest import Pki, Running
 from tests.gateway.rawtls import connect, get
 
@@ -59,7 +59,7 @@ class House:
     running: Running
     pool: Pool
     log: Log
-    site: Site
+    site: WebSite
     pki: Pki
 
     def client(self) -> Any:

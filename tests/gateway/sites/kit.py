@@ -24,10 +24,11 @@ from ca.trust import TrustAnchors
 from enroll.office import Office
 from gateway.edge.facts import Limits
 from gateway.edge.listener import Listener
-from gateway.edge.tls import ClientCertificate, ServerCertificate, Site
+from gateway.edge.tls import ClientCertificate, ServerCertificate
 from gateway.sites.service.apart import form_token
 from gateway.web.context import Gate, Role
 from gateway.wire.handlers import Handlers
+from gateway.wire.sites import WebSite
 from tests.offices import PASSPHRASE
 
 HOSTS = {role: f"{role}.test" for role in Role if role not in (Role.MAILBOX, Role.BEHIND)}
@@ -290,15 +291,15 @@ async def serve(
     issuers = tuple(issuer.certificate for issuer in opened.authority.issuers)
     built = build(gate)
     app, relay = built if isinstance(built, tuple) else (built, None)
-    site = Site(
-        str(role),
-        hosts,
-        app,
-        ServerCertificate.from_pem(made.chain_pem, made.key_pem),
-        policy,
-        TrustAnchors.of(issuers),
-        issuers,
-        refused(gate) if refused else None,
+    site = WebSite(
+        name=str(role),
+        hosts=hosts,
+        handler=app,
+        certificate=ServerCertificate.from_pem(made.chain_pem, made.key_pem),
+        client_certificate=policy,
+        anchors=TrustAnchors.of(issuers),
+        advertised=issuers,
+        refused=refused(gate) if refused else None,
         relay=relay,
     )
     listener = Listener(
