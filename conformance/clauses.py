@@ -91,6 +91,7 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
     ("kid.* envelope.*.unknown-jwk keychange.outer-jwk", "", "kid"),
     ("key.rsa-1024 keychange.weak-key", "", "2048"),
     ("key.rsa-4096-served", "", DEFAULT),
+    ("key.rsa-2056-served key.rsa-3000-served key.rsa-e-3", PROTOCOL, "account keys"),
     ("key.private-member", "RFC 8555 6.2", "public key"),
     ("key.*", "RFC 8555 6.2", "public key"),
     # HTTP.
@@ -183,6 +184,10 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
     ("finalize.race", "", "ready"),
     ("csr.missing finalize.payload-empty", "", "csr"),
     ("csr.ed25519-accepted", PROTOCOL, "any key"),
+    ("csr.rsa-2056-accepted csr.rsa-3000-accepted", PROTOCOL, "RSA sizes"),
+    ("csr.rsa-e-3 csr.rsa-e-3-type", PROTOCOL, "exponent"),
+    ("http.misdirected-*", PROTOCOL, "misdirected"),
+    ("eab.hs384-of-256-bits eab.hs512-of-256-bits", PROTOCOL, "HS256"),
     ("csr.*-accepted", "", "names"),
     ("csr.*account-key*", "RFC 8555 11.1", DEFAULT),
     ("csr.*-type", "", "badCSR"),

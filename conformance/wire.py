@@ -140,7 +140,9 @@ class Wire:
 
     async def _open(self, origin: Origin) -> _Connection:
         scheme, host, port = origin
-        tls = {"ssl": self._context, "server_hostname": host} if scheme == "https" else {}
+        # A context that compares no name sends none either.
+        name = host if self._context.check_hostname else ""
+        tls = {"ssl": self._context, "server_hostname": name} if scheme == "https" else {}
         try:
             reader, writer = await asyncio.open_connection(
                 self._address(host),
@@ -180,10 +182,14 @@ class Wire:
 
 
 def client_context(
-    ca_file: str | None, certificate: str | None = None, key: str | None = None
+    ca_file: str | None, certificate: str | None = None, key: str | None = None, *, named: bool = True
 ) -> ssl.SSLContext:
-    """A verifying TLS context; certificate and key are PEM texts to present, when given."""
+    """A verifying TLS context; certificate and key are PEM texts to present, when given.
+
+    named False: without SNI, so that the server's certificate is verified but for the name in it.
+    """
     context = ssl.create_default_context(cafile=ca_file)
+    context.check_hostname = named
     if certificate is not None and key is not None:
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as pair:
             pair.write(key.rstrip() + "\n" + certificate)

@@ -164,6 +164,11 @@ class World:
         wire = Wire(client_context(self.ca_file, certificate, key), self.resolve)
         return World(directory_url, wire, log=self.log, ca_file=self.ca_file, resolve=self.resolve)
 
+    def nameless(self) -> World:
+        """Another world on the same server, without SNI. The audit does not see its answers."""
+        wire = Wire(client_context(self.ca_file, named=False), self.resolve)
+        return World(self.directory_url, wire, ca_file=self.ca_file, resolve=self.resolve)
+
     async def lend(self, other: World) -> None:
         """Gives another world on this site the directory and a nonce, so that one answer is all it needs."""
         other.put("directory", await self.directory())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from conformance import acts, jose
 from conformance.acts import bind
@@ -50,6 +51,16 @@ BENT: tuple[tuple[str, Level, str, Check, Bend], ...] = (
         lambda c, k, u: {**bind(c, k, u, alg="none"), "signature": ""},
     ),
     ("alg-es256", MUST, "that is signed, not MACed", refused(), _asymmetric),
+    *(
+        (
+            f"{alg.lower()}-of-256-bits",
+            OURS,
+            f"by {alg} with a key of 256 bits",
+            problem(400, "badSignatureAlgorithm"),
+            partial(bind, alg=alg),
+        )
+        for alg in ("HS384", "HS512")
+    ),
     ("no-alg", MUST, "without alg", refused(), _no("alg")),
     ("no-kid", MUST, "without kid", refused(), _no("kid")),
     ("no-url", MUST, "without url", refused(), _no("url")),

@@ -194,55 +194,42 @@ WITH_JWK = (
 )
 
 
-def _case(endpoint: str, spoiled: Spoiled) -> None:
-    place = endpoint.replace(" ", "-")
+def _at(
+    endpoint: str, name: str, clause: str, level: Level, title: str
+) -> Callable[[Callable[[World, Draft], Awaitable[None]]], None]:
+    """Adds a case about the honest request of an endpoint, which its steps are given."""
 
-    @case(
-        CASES,
-        f"envelope.{place}.{spoiled.name}",
-        spoiled.clause,
-        spoiled.level,
-        f"{endpoint} with {spoiled.title} is refused",
-    )
-    async def steps(world: World) -> None:
-        expect(await spoiled.send(world, await DRAFTS[endpoint](world)), refused())
+    def add(look: Callable[[World, Draft], Awaitable[None]]) -> None:
+        @case(CASES, f"envelope.{endpoint.replace(' ', '-')}.{name}", clause, level, title)
+        async def steps(world: World) -> None:
+            await look(world, await DRAFTS[endpoint](world))
+
+    return add
+
+
+def _case(endpoint: str, spoiled: Spoiled) -> None:
+    @_at(endpoint, spoiled.name, spoiled.clause, spoiled.level, f"{endpoint} with {spoiled.title} is refused")
+    async def look(world: World, draft: Draft) -> None:
+        expect(await spoiled.send(world, draft), refused())
 
 
 def _media_type(endpoint: str) -> None:
-    place = endpoint.replace(" ", "-")
-
-    @case(
-        CASES,
-        f"envelope.{place}.media-type",
-        "RFC 8555 6.2",
-        MUST,
-        f"{endpoint} as application/json is 415",
-    )
-    async def steps(world: World) -> None:
-        twist = Twist(http={"Content-Type": "application/json"})
-        expect(await world.send(await DRAFTS[endpoint](world), twist), problem(415))
+    @_at(endpoint, "media-type", "RFC 8555 6.2", MUST, f"{endpoint} as application/json is 415")
+    async def look(world: World, draft: Draft) -> None:
+        expect(await world.send(draft, Twist(http={"Content-Type": "application/json"})), problem(415))
 
 
 def _get(endpoint: str) -> None:
-    place = endpoint.replace(" ", "-")
-
-    @case(CASES, f"envelope.{place}.get", "RFC 8555 6.3", MUST, f"GET of {endpoint}, unsigned, is 405")
-    async def steps(world: World) -> None:
-        expect(await world.get((await DRAFTS[endpoint](world)).url), problem(405))
+    @_at(endpoint, "get", "RFC 8555 6.3", MUST, f"GET of {endpoint}, unsigned, is 405")
+    async def look(world: World, draft: Draft) -> None:
+        expect(await world.get(draft.url), problem(405))
 
 
 def _put(endpoint: str) -> None:
-    place = endpoint.replace(" ", "-")
+    title = f"PUT of a signed {endpoint} is 405, and Allow says what is served"
 
-    @case(
-        CASES,
-        f"envelope.{place}.put",
-        "RFC 9110 15.5.6",
-        SHOULD,
-        f"PUT of a signed {endpoint} is 405, and Allow says what is served",
-    )
-    async def steps(world: World) -> None:
-        draft = await DRAFTS[endpoint](world)
+    @_at(endpoint, "put", "RFC 9110 15.5.6", SHOULD, title)
+    async def look(world: World, draft: Draft) -> None:
         expect(await world.send(draft, Twist(method="PUT")), both(status(405), header("Allow")))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -106,6 +107,12 @@ REFUSED = (
         _simple(lambda ids: pki.csr(_rsa(1024), ids)),
     ),
     BadCsr(
+        "rsa-e-3",
+        OURS,
+        "a CSR for an RSA key with exponent 3",
+        _simple(lambda ids: pki.csr(rsa.generate_private_key(3, 2048), ids)),
+    ),
+    BadCsr(
         "p-192",
         SHOULD,
         "a CSR for a key on P-192",
@@ -166,7 +173,7 @@ def _refusals(bad: BadCsr) -> None:
         CASES,
         f"csr.{bad.name}-type",
         "RFC 8555 7.4",
-        SHOULD,
+        bad.level if bad.level == OURS else SHOULD,
         f"{bad.title} is badCSR, and the order stays ready",
     )
     async def kind(world: World) -> None:
@@ -311,6 +318,8 @@ def _accept(
 
 
 _accept("rsa-2048", MUST, "a CSR for an RSA key of 2048 bits", lambda: jose.new_key("RS256").private)
+for _bits in (2056, 3000):
+    _accept(f"rsa-{_bits}", OURS, f"a CSR for an RSA key of {_bits} bits", partial(_rsa, _bits))
 _accept("p-384", SHOULD, "a CSR for a P-384 key", lambda: ec.generate_private_key(ec.SECP384R1()))
 _accept("ed25519", OURS, "a CSR for an Ed25519 key", ed25519.Ed25519PrivateKey.generate)
 _accept(

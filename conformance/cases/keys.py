@@ -5,7 +5,7 @@ from __future__ import annotations
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from conformance import jose
-from conformance.case import MUST, SHOULD, Case, Level, case
+from conformance.case import MUST, OURS, SHOULD, Case, Level, case
 from conformance.check import Check, problem, refused
 from conformance.draft import Draft, Twist, payload_of
 from conformance.drafts import DRAFTS
@@ -82,8 +82,25 @@ for _alg_name, _alg_level in (
     _served(_alg_name, _alg_level)
 
 
-@case(CASES, "key.rsa-4096-served", "RFC 8555 6.2", SHOULD, "RSA account keys of 4096 bits are served")
-async def rsa_4096(world: World) -> None:
-    key = jose.spare_key("RS256", 4096)
-    assert isinstance(key.private, rsa.RSAPrivateKey)
-    expect(await world.new_account(key, {"onlyReturnExisting": True}), problem(400, "accountDoesNotExist"))
+def _rsa_served(bits: int, level: Level) -> None:
+    @case(
+        CASES,
+        f"key.rsa-{bits}-served",
+        "RFC 8555 6.2",
+        level,
+        f"RSA account keys of {bits} bits are served",
+    )
+    async def served(world: World) -> None:
+        key = jose.spare_key("RS256", bits)
+        answer = await world.new_account(key, {"onlyReturnExisting": True})
+        expect(answer, problem(400, "accountDoesNotExist"))
+
+
+for _bits, _bits_level in ((4096, SHOULD), (2056, OURS), (3000, OURS)):
+    _rsa_served(_bits, _bits_level)
+
+
+@case(CASES, "key.rsa-e-3", "RFC 8555 6.2", OURS, "an RSA account key with exponent 3 is badPublicKey")
+async def rsa_exponent_3(world: World) -> None:
+    key = jose.Key("RS256", rsa.generate_private_key(3, 2048))
+    expect(await world.new_account(key, {"onlyReturnExisting": True}), BAD_KEY)

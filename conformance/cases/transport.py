@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from conformance import acts
-from conformance.case import MUST, SHOULD, Case, case
+from conformance.case import MUST, OURS, SHOULD, Case, case
 from conformance.check import both, either, empty_body, header, is_url, problem, refused, replay_nonce, status
 from conformance.draft import (
     DROP,
     Twist,
     compact_form,
+    compose,
     general_form,
     pad,
     padded,
@@ -18,9 +20,10 @@ from conformance.draft import (
     text,
     without_http,
 )
-from conformance.drafts import row
+from conformance.drafts import DRAFTS, row
 from conformance.jose import b64
 from conformance.verdict import expect, require
+from conformance.wire import Answer
 from conformance.world import World
 
 BAD = problem(400, "malformed")
@@ -417,3 +420,61 @@ async def unknown_account_url(world: World) -> None:
 @case(CASES, "http.head-directory", "RFC 9110 9.3.2", SHOULD, "HEAD of the directory works")
 async def head_directory(world: World) -> None:
     expect(await world.get(world.directory_url, "HEAD"), status(200), empty_body)
+
+
+#: A name that no server's certificate is for (RFC 2606 2).
+NOBODYS = "misdirected.invalid"
+
+
+@case(
+    CASES,
+    "http.misdirected",
+    "RFC 9110 7.4",
+    MUST,
+    "a signed request whose Host is no name of the server's certificate is refused",
+)
+async def misdirected(world: World) -> None:
+    answer = await world.send(await DRAFTS["account"](world), Twist(http={"Host": NOBODYS}), fresh=True)
+    require(400 <= answer.status < 500, f"{answer.status}, not 4xx")
+
+
+def _not_looked_at(answer: Answer) -> None:
+    """421 as section 2 of our protocol has it: by the gate, which knows no directory, not by a resource."""
+    expect(answer, status(421), header("Connection", "close"))
+    for name in ("Replay-Nonce", "Link"):
+        require(answer.header(name) is None, f"{name} is {answer.header(name)!r}")
+    require(answer.media_type != "application/problem+json", "there is a problem document")
+
+
+def _elsewhere(world: World) -> str:
+    """The authority of another site of the server, if one is known: the renewal site."""
+    renewal = world.credentials.renewal
+    return NOBODYS if renewal is None else urlsplit(renewal.directory).netloc
+
+
+for _name, _title, _host in (
+    ("foreign-host", "a Host that nobody here has is", lambda _: NOBODYS),
+    ("other-sites-host", "the Host of another site than the handshake named is", _elsewhere),
+):
+
+    @case(CASES, f"http.misdirected-{_name}", "RFC 9110 15.5.20", OURS, f"{_title} 421 and brings no nonce")
+    async def other_host(world: World, host: Callable[[World], str] = _host) -> None:
+        draft = await DRAFTS["account"](world)
+        _not_looked_at(await world.send(draft, Twist(http={"Host": host(world)}), fresh=True))
+
+
+@case(
+    CASES,
+    "http.misdirected-no-sni",
+    "RFC 9110 15.5.20",
+    OURS,
+    "every request on a connection without SNI is 421, and brings no nonce",
+)
+async def no_sni(world: World) -> None:
+    nameless = world.nameless()
+    try:
+        _not_looked_at(await nameless.get(world.directory_url))
+        draft = await DRAFTS["account"](world)
+        _not_looked_at(await nameless.call(compose(draft, await world.nonce()), signed=True))
+    finally:
+        await nameless.close()

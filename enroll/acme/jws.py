@@ -325,4 +325,5 @@ _SIGNATURES: Mapping[str, tuple[str, Callable[[AccountKey, bytes, bytes], None]]
         "Ed25519": ("Ed25519", _eddsa),
     }
 )
-_MACS: Mapping[str, str] = MappingProxyType({"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"})
+# RFC 7518 section 3.2: a key of the size of the hash or larger MUST be used. Ours have 256 bits.
+_MACS: Mapping[str, str] = MappingProxyType({"HS256": "sha256"})
