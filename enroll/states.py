@@ -132,7 +132,7 @@ LABELS: dict[State, tuple[str, str]] = {
     State.PROCESSING: ("証明書生成中", "Issuing"),
     State.ISSUED: ("発行済み", "Issued"),
     State.PICKED_UP: ("取得済み", "Picked up"),
-    State.IN_USE: ("利用開始", "In use"),
+    State.IN_USE: ("利用中", "In use"),
     State.CLOSED: ("取得期限切れ", "Pick-up period over"),
     State.SUPERSEDED: ("再発行により無効", "Replaced by a reissue"),
     State.RENEWED: ("更新により無効", "Replaced by its renewal"),

@@ -20,7 +20,6 @@ from enroll.enrollment import Enrollment, fetchable
 from enroll.office import Office, token_hash
 from enroll.refusals import Refusal
 from gateway.web import pages, sessions
-from gateway.web.browsers import browser_of
 from gateway.web.sessions import Session
 from gateway.web.words import REFUSALS, Words
 from gateway.wire.crossing import linked_elsewhere
@@ -111,7 +110,6 @@ def input_page(
         typed=typed,
         stale=stale,
         problems=problems,
-        handheld=browser_of(request.headers).phone,  # R20
         letters=identifiers.UNAMBIGUOUS,
         drawn_length=identifiers.DRAWN_LENGTH,
         long=LONG_PASSWORD,

@@ -25,6 +25,7 @@ from enroll.mediatype import media_type
 from enroll.openings import renewable_until
 from enroll.refusals import Refusal
 from gateway.web import references
+from gateway.web.browsers import browser_of
 from gateway.web.context import Gate, Role
 from gateway.web.hours import desk_open, desk_opens_at
 from gateway.web.sessions import cookie_name
@@ -357,6 +358,7 @@ def _values(request: web.Request, language: str) -> dict[str, Any]:
         "there": lambda role, page="": _elsewhere(gate.origins[Role(role)], page, language),
         "assets": f"/assets/{_ASSETS_VERSION}",
         "now": now,
+        "browser": browser_of(request.headers),
         "shown": shown,
         "shown_day": shown_day,
         "desk_open": desk_open(now),

@@ -48,7 +48,7 @@ _STOLEN_NEXT: Text = (
     "Please wait for the letter about the new certificate. If the PC was found, or you know of no report, "
     "call the help desk below and tell the reference number.",
 )
-_BACK: Text = ("前の画面に戻り、入力し直してください。", "Please go back and enter it again.")
+_BACK: Text = ("前の画面に戻り、入力しなおしてください。", "Please go back and enter it again.")
 
 #: Refusal code -> page. A test holds that every code of ``enroll.refusals`` is here.
 REFUSALS: Mapping[str, Words] = MappingProxyType(
@@ -61,7 +61,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "The user ID or the password is wrong.",
             ),
             (
-                "半角英数字で、大文字と小文字を区別して入力し直してください。",
+                "半角英数字で、大文字と小文字を区別して入力しなおしてください。",
                 "Please enter them again; capital and small letters differ.",
             ),
         ),
@@ -109,7 +109,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "The password has characters other than half-width letters and digits.",
             ),
             (
-                "半角英数字（A～Z、a～z、0～9）だけで入力し直してください。",
+                "半角英数字（A～Z、a～z、0～9）だけで入力しなおしてください。",
                 "Please use only A-Z, a-z and 0-9.",
             ),
         ),
@@ -133,7 +133,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ("リクエストIDを確認してください", "Check the request ID"),
             ("リクエストIDに誤りがあります。", "The request ID is not correct."),
             (
-                "メールに記載の16桁の数字を半角で入力し直してください。",
+                "メールに記載の16桁の数字を半角で入力しなおしてください。",
                 "Please enter the 16 digits from the mail again.",
             ),
         ),
@@ -195,7 +195,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "This certificate was revoked and cannot be used.",
             ),
             (
-                "ほかに有効な証明書がある場合は選択し直してください。ない場合は再発行をお申し込みください。",
+                "ほかに有効な証明書がある場合は選択しなおしてください。ない場合は再発行をお申し込みください。",
                 "Choose another valid certificate if you have one, or apply for a reissue.",
             ),
             choose_again=True,
@@ -243,7 +243,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "The client certificate that was presented belongs to another user.",
             ),
             (
-                "ご自身の証明書を選択し直してください。",
+                "ご自身の証明書を選択しなおしてください。",
                 "Please choose your own certificate.",
             ),
             choose_again=True,
@@ -369,7 +369,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
 )
 
 #: What the links of such pages say.
-CHOOSE_AGAIN: Text = ("証明書を選択し直す", "Choose another certificate")
+CHOOSE_AGAIN: Text = ("証明書を選択しなおす", "Choose another certificate")
 ABOUT_REISSUE: Text = ("再発行のお手続きを見る", "About reissue")
 OPEN_RENEWAL: Text = ("更新のお手続きを開く", "Open the renewal site")
 OPEN_TEST: Text = ("導通確認サイトを開く", "Open the connectivity test")
@@ -378,7 +378,7 @@ OPEN_TEST: Text = ("導通確認サイトを開く", "Open the connectivity test
 ABOUT_CERTIFICATE = frozenset({"not_yet_renewable", "wrong_user", "unknown_certificate", *CAUSES.values()})
 
 _CHOOSE: Text = (
-    "正しい証明書を選択し直してください。選択画面が表示されない場合は、ブラウザを再起動してください。",
+    "正しい証明書を選択しなおしてください。選択画面が表示されない場合は、ブラウザを再起動してください。",
     "Please choose the right certificate; restart the browser if it does not ask.",
 )
 
@@ -406,7 +406,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "choice was cancelled.",
             ),
             (
-                "「キャンセル」した場合は証明書を選択し直し、ほかの場合は導通確認サイトで状態をご確認ください。",
+                "「キャンセル」した場合は証明書を選択しなおし、ほかの場合は導通確認サイトで状態をご確認ください。",
                 "If you cancelled, choose again; otherwise see the connectivity test for the state.",
             ),
             choose_again=True,
@@ -441,7 +441,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "The client certificate is revoked. If it was reissued, please use the new one.",
             ),
             (
-                "新しい証明書がある場合は選択し直してください。ない場合は再発行をお申し込みください。",
+                "新しい証明書がある場合は選択しなおしてください。ない場合は再発行をお申し込みください。",
                 "Choose the new certificate if you have it, or apply for a reissue.",
             ),
             choose_again=True,

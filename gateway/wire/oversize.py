@@ -18,20 +18,24 @@ from gateway.wire.fields import values_of
 PATH = "/logout/cookies"
 
 _STYLE = (
-    "body{margin:0;color:#1b2733;background:#f3f5f8;font:1rem/1.7 sans-serif}"
+    ":root{color-scheme:light dark}"
+    "body{margin:0;color:#1b2733;background:#f3f5f8;font:1rem/1.7 sans-serif;word-break:auto-phrase}"
+    "p{text-wrap:pretty}"
     "main{max-width:40rem;margin:0 auto;padding:2rem 1rem}h1,h2{font-size:1.4rem}"
     "button,a.button{display:inline-block;min-height:44px;padding:.6rem 1.4rem;border:0;border-radius:.4rem;"
     "background:#12355b;color:#fff;font:inherit;font-weight:700;text-decoration:none;cursor:pointer}"
     "[lang=en]{border-top:1px solid #b9c4cf;margin-top:2rem}"
+    "@media screen and (prefers-color-scheme:dark){body{color:#e4e9ee;background:#10161c}"
+    "button,a.button{background:#2a66a5}}"
 )
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 _TOO_LARGE = (
     (
-        "ブラウザーから送られた情報が大きすぎます",
-        "ブラウザーから送られた情報が大きすぎるため、ページを表示できません。多くの場合、このサイトのためにブラウザーに"
+        "ブラウザから送られた情報が大きすぎます",
+        "ブラウザから送られた情報が大きすぎるため、ページを表示できません。多くの場合、このサイトのためにブラウザに"
         "保存されている Cookie が原因です。",
-        "下のボタンを押して Cookie を消去してください。ログイン中の場合は、ログインし直す必要があります。",
+        "下のボタンを押して Cookie を消去してください。ログイン中の場合は、ログインしなおす必要があります。",
         "Cookie を消去する",
     ),
     (
@@ -45,8 +49,8 @@ _TOO_LARGE = (
 _OFFERED = (
     (
         "Cookie の消去",
-        "このサイトのためにブラウザーに保存されている Cookie を消去できます。",
-        "消去するには、下のボタンを押してください。ログイン中の場合は、ログインし直す必要があります。",
+        "このサイトのためにブラウザに保存されている Cookie を消去できます。",
+        "消去するには、下のボタンを押してください。ログイン中の場合は、ログインしなおす必要があります。",
         "Cookie を消去する",
     ),
     (
@@ -59,7 +63,7 @@ _OFFERED = (
 _CLEARED = (
     (
         "Cookie を消去しました",
-        "このサイトのためにブラウザーに保存されていた Cookie を消去しました。",
+        "このサイトのためにブラウザに保存されていた Cookie を消去しました。",
         "続けるには、最初のページを開いてください。",
         "最初のページを開く",
     ),

@@ -41,9 +41,35 @@
     const element = texts.currentNode.parentElement;
     if (!texts.currentNode.textContent.trim() || !seen(element) || told.has(element)) continue;
     told.add(element);
+    // WCAG 1.3.1: whoever jumps from landmark to landmark comes by every text.
+    if (!element.closest("header, nav, main, footer, aside")) faults.push(`outside landmarks: ${element.textContent.trim().slice(0, 30)}`);
     const [a, b] = [light(parse(getComputedStyle(element).color)), light(ground(element))];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     if (ratio < 4.5) faults.push(`contrast ${ratio.toFixed(1)}: ${texts.currentNode.textContent.trim().slice(0, 30)}`);
+  }
+
+  // A line with one or two letters left over of a sentence ("くださ／い。").
+  for (const block of document.querySelectorAll("p, li, dd, h1, h2, h3, caption, .hint, .error")) {
+    if (!seen(block) || block.querySelector("input, button, .button, .dialog, p, ul, ol, br:last-child")) continue;
+    const walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
+    const letters = [];
+    while (walker.nextNode()) {
+      const node = walker.currentNode;
+      if (!seen(node.parentElement)) continue;
+      for (let at = 0; at < node.length; at++) if (node.data[at].trim()) letters.push([node, at]);
+    }
+    const top = ([node, at]) => {
+      const range = document.createRange();
+      range.setStart(node, at);
+      range.setEnd(node, at + 1);
+      const { bottom, left } = range.getBoundingClientRect();
+      return [bottom, left];
+    };
+    const last = letters.slice(-4);
+    const japanese = last.length === 4 && /[\u3041-\u30ff]/.test(last.map(([node, at]) => node.data[at]).join(""));
+    const broken = (one, other) => top(other)[0] > top(one)[0] + 4 && top(other)[1] < top(one)[1];
+    if (japanese && (broken(last[2], last[3]) || broken(last[1], last[2])))
+      faults.push(`letters left over: ${block.textContent.trim().slice(-30)}`);
   }
   return faults;
 }

@@ -229,12 +229,12 @@ async def test_renewal_without_javascript(world: World, person: Persona, tmp_pat
 
 
 async def test_renewal_and_login_on_another_host(world: World, person: Persona, tmp_path: Path) -> None:
-    """E11, E12: 証明書を選択し直す leads to a host of the same site, on which everything works."""
+    """E11, E12: 証明書を選択しなおす leads to a host of the same site, on which everything works."""
     await established(world, person, tmp_path)
     await at_d_30(world)
     async with page(person) as on:
         await on.goto(world.url(Role.RENEWAL, "/application"))
-        await on.get_by_role("link", name="証明書を選択し直す").click()
+        await on.get_by_role("link", name="証明書を選択しなおす").click()
         await expect(on).to_have_url(re.compile(r"https://[0-9a-f]{16}\.renew\.localhost:\d+/"))
         await on.get_by_role("navigation", name="メニュー").get_by_role("link", name="更新の申請").click()
         await on.get_by_role("button", name="Submit").click()
@@ -242,7 +242,7 @@ async def test_renewal_and_login_on_another_host(world: World, person: Persona, 
         await submit(on, P12_PASSWORD)
         assert person.import_p12(await downloaded(on, tmp_path))
         await on.goto(world.url(Role.SERVICE, "/login"))
-        await on.get_by_role("link", name="証明書を選択し直す").click()
+        await on.get_by_role("link", name="証明書を選択しなおす").click()
         await expect(on).to_have_url(re.compile(r"https://[0-9a-f]{16}\.login\.localhost:\d+/login"))
         await on.get_by_label("ユーザーID", exact=True).fill(USER)
         await on.get_by_label("パスワード", exact=True).fill(PASSWORD)

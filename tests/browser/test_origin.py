@@ -153,7 +153,7 @@ async def test_no_script_sends_a_form_of_ours(tmp_path: Path, service: Planted) 
                 await page.goto(world.url(Role.SERVICE, "/app/"))
                 async with page.expect_navigation():
                     await page.evaluate(_SEND, [action, asks | {"token": token}])
-                assert await page.inner_text("h1") == "画面を開き直してください"
+                assert await page.inner_text("h1") == "画面を開きなおしてください"
         read = world.office.database.read()
         assert credentials_of(read, USER) == []
         assert applications(read, state="submitted") == []

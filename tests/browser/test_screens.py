@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from aiohttp import web
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.browser
 
 _PICTURES = os.environ.get("SEKISHO_SCREENSHOTS")
 _SIZES = {"desktop": (1280, 800), "phone": (360, 740)}
+_SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
 
 
 @dataclass
@@ -62,14 +64,16 @@ class Eye:
         await self.look(name, english=english)
 
     async def _look(self, name: str) -> None:
-        for size, (width, height) in _SIZES.items():
-            await self.on.set_viewport_size({"width": width, "height": height})
-            found = await faults(self.on)
-            if found:
-                self.seen[f"{name}.{size}"] = found
-            if _PICTURES:
-                file = Path(_PICTURES) / f"{self.site}-{name}.{size}.png"
-                await self.on.screenshot(path=file, full_page=True, animations="disabled")
+        for scheme in _SCHEMES:
+            await self.on.emulate_media(color_scheme=scheme)
+            for size, (width, height) in _SIZES.items():
+                await self.on.set_viewport_size({"width": width, "height": height})
+                found = await faults(self.on)
+                if found:
+                    self.seen[f"{name}.{size}.{scheme}"] = found
+                if _PICTURES:
+                    file = Path(_PICTURES) / f"{self.site}-{name}.{size}.{scheme}.png"
+                    await self.on.screenshot(path=file, full_page=True, animations="disabled")
 
 
 async def press(on: Page, name: str) -> None:

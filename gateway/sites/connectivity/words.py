@@ -81,7 +81,7 @@ VALID: Mapping[bool, Row] = MappingProxyType(
                 "A valid client certificate was presented: it works on this PC.",
             ),
             (
-                "ブラウザをすべて閉じて開き直し、オンラインサービスでこの証明書を選択してください。",
+                "ブラウザをすべて閉じて開きなおし、オンラインサービスでこの証明書を選択してください。",
                 "Close every browser window, open the online service again and choose this certificate.",
             ),
             "service",
@@ -220,7 +220,7 @@ NONE_CANCELLED: Mapping[str, Cause] = MappingProxyType(
         "restart": Cause(
             ("以前に選択画面で「キャンセル」した", "The choice was cancelled before"),
             (
-                "ブラウザをすべて閉じて開き直し、証明書を選択してください。",
+                "ブラウザをすべて閉じて開きなおし、証明書を選択してください。",
                 "Close every browser window, open this page again and choose the certificate.",
             ),
         ),
@@ -386,8 +386,8 @@ POPUPS: Mapping[str, Row] = MappingProxyType(
         "": Row(
             "open",
             (
-                "未確認です。取得・更新のお手続きにポップアップは使用しません。",
-                "Not tested. Pick-up and renewal use no pop-ups.",
+                "取得・更新のお手続きにポップアップは使用しません。",
+                "Pick-up and renewal use no pop-ups.",
             ),
         ),
         "allowed": Row("good", ("ポップアップは許可されています。", "Pop-ups are allowed.")),
@@ -463,8 +463,8 @@ PROXY: Mapping[bool, Row] = MappingProxyType(
         False: Row(
             "good",
             (
-                "通信を検査する機器の形跡は見つかりませんでした。",
-                "No trace of a device that inspects the connection.",
+                "通信を検査する機器は検出されませんでした。",
+                "No device was found that inspects the connection.",
             ),
         ),
         True: Row(

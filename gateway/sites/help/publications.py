@@ -77,7 +77,7 @@ def hosts_of(gate: Gate) -> tuple[Host, ...]:
         name, _, port = suffix.partition(":")
         ja, en = _PURPOSES[role]
         found.append(
-            Host(f"*{name}", int(port or 443), (f"{ja}（証明書を選び直す）", f"{en} (choose again)"), True)
+            Host(f"*{name}", int(port or 443), (f"{ja}（証明書を選びなおす）", f"{en} (choose again)"), True)
         )
     return tuple(found)
 

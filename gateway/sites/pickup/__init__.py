@@ -30,7 +30,7 @@ _MISSING = Words(
     ("メールに記載のとおり入力してください。", "Enter it as in the mail."),
 )
 
-_RETYPE: Text = ("リクエストIDを入力し直す", "Type the request ID again")
+_RETYPE: Text = ("リクエストIDを入力しなおす", "Type the request ID again")
 
 _Admitted = Callable[[web.Request, Session, Enrollment], Awaitable[web.StreamResponse]]
 

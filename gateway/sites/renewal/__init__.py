@@ -29,7 +29,7 @@ from gateway.wire import http
 SITE = "renewal"
 
 _ANOTHER: Text = (
-    "証明書が複数ある場合は、コモンネームがメールと同じで、有効期限が近いほうを選択し直してください。",
+    "証明書が複数ある場合は、コモンネームがメールと同じで、有効期限が近いほうを選択しなおしてください。",
     "If there are several certificates, choose the one with the common name of the mail that ends first.",
 )
 

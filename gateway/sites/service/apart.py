@@ -44,9 +44,9 @@ _TOGETHER = Words(
 )
 STALE = Words(
     403,
-    ("画面を開き直してください", "Please open the page again"),
+    ("画面を開きなおしてください", "Please open the page again"),
     (
-        "この画面を開いた後にログインし直したか、この画面以外から送信されたため、受け付けませんでした。何も変更されていません。",
+        "この画面を開いた後にログインしなおしたか、この画面以外から送信されたため、受け付けませんでした。何も変更されていません。",
         "You logged in again after that page was opened, or our page did not send this. Nothing was changed.",
     ),
     (

@@ -60,7 +60,7 @@ DONE: Mapping[str, Text] = MappingProxyType(
             "The report has been received, and the issued certificates are suspended.",
         ),
         "applied": ("申請を受け付けました。", "The application has been received."),
-        "withdrawn": ("選択した認証情報を終了しました。", "Those credentials have been ended."),
+        "withdrawn": ("選択した認証情報を無効にしました。", "Those credentials no longer work."),
         "ended": ("選択したログインを終了しました。", "That session has been ended."),
         "others": ("ほかのログインをすべて終了しました。", "All other sessions have been ended."),
     }

@@ -335,10 +335,12 @@ def test_an_unknown_browser_gets_the_manuals_order():
 
 async def test_a_phone_is_told_to_use_the_pc(served):
     """R20: before anybody downloads a certificate where it is of no use; a PC is told nothing."""
-    phone = await served.visitor(User_Agent="Mozilla/5.0 (iPhone) Version/18.5 Mobile/1 Safari/604.1").get(
-        "/pickup"
-    )
-    assert phone.main.all("div", class_="warning")[0].text.startswith("※クライアント証明書の取得は")
+    phone = served.visitor(User_Agent="Mozilla/5.0 (iPhone) Version/18.5 Mobile/1 Safari/604.1")
+    for path in ("/", "/pickup", "/pickup?lang=en"):
+        warning = (await phone.get(path)).main.all("div", class_="warning")[0]
+        assert warning.lines[1].startswith(
+            "Please get the certificate on the PC" if "en" in path else "※クライアント証明書の取得は"
+        )
     assert not (await served.visitor(User_Agent=EDGE).get("/")).main.all("div", class_="warning")
 
 

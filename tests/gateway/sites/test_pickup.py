@@ -319,7 +319,7 @@ async def test_a_mistyped_request_id_is_told_gently(site, wrong):
     page = await visitor.post("/certificate", typed(entered))
     assert page.status == 422
     assert page.error("リクエストID") == (
-        "リクエストIDに誤りがあります。メールに記載の16桁の数字を半角で入力し直してください。"
+        "リクエストIDに誤りがあります。メールに記載の16桁の数字を半角で入力しなおしてください。"
     )
     assert certificates(site.office) == {}
 
@@ -367,12 +367,13 @@ async def test_the_compatible_format(site):
 
 
 async def test_a_phone_is_warned(site):
-    """R20: the certificate belongs on the PC that will use it."""
+    """R20: the certificate belongs on the PC that will use it: from the first screen on."""
     visitor, _ = await logged_in(site, user_agent=PHONE)
-    page = await visitor.get("/certificate")
-    assert page.main.one("div", class_="notice").lines[1] == (
-        "※クライアント証明書の取得はオンラインサービスをご使用するパソコンで行ってください。"
-    )
+    for path in ("/", "/menu", "/certificate"):
+        page = await visitor.get(path)
+        assert page.main.one("div", class_="warning").lines[1] == (
+            "※クライアント証明書の取得はオンラインサービスをご使用するパソコンで行ってください。"
+        )
 
 
 # -- download ------------------------------------------------------------------------------------------

@@ -374,9 +374,9 @@ async def test_too_early(scene):
         assert f"更新できる日時：{first}" in page.main.lines
         assert page.main.table()[0] == ["発行先（コモンネーム）", CN]
         assert page.main.table()[2] == ["有効期限", shown(scene.not_after_at)]
-        assert "有効期限が近いほうを選択し直してください。" in page.main.text
+        assert "有効期限が近いほうを選択しなおしてください。" in page.main.text
         links = {each.text: each.attributes["href"] for each in page.main.all("a")}
-        assert re.fullmatch(r"https://[0-9a-f]{16}\.again\.test:\d+/", links["証明書を選択し直す"])
+        assert re.fullmatch(r"https://[0-9a-f]{16}\.again\.test:\d+/", links["証明書を選択しなおす"])
         assert links["導通確認サイトを開く"] == scene.site.gate.origins[Role.CONNECTIVITY] + "/"
     assert counted(scene.office) == {"issued": 1}
 
@@ -387,7 +387,7 @@ async def test_choosing_again_is_a_fresh_host(scene):
     for _ in range(2):
         page = await scene.visitor.get("/application")
         link = page.main.one("section", class_="notice").one("a")
-        assert link.text == "証明書を選択し直す"
+        assert link.text == "証明書を選択しなおす"
         hosts.add(link.attributes["href"])
     assert len(hosts) == 2
     assert all(re.fullmatch(r"https://[0-9a-f]{16}\.again\.test:\d+/", host) for host in hosts)
@@ -432,6 +432,10 @@ async def test_no_certificate(scene):
     for path in ("/", "/application", "/status", f"/certificate/{scene.request_id}"):
         page = await scene.site.visitor().get(path)
         assert (page.status, page.h1) == (403, "クライアント証明書が提示されませんでした")
+        assert "スマートフォン" not in page.main.text
+    # R20: that is all that a phone gets to see, so here it is told.
+    phone = await scene.site.visitor(User_Agent="Mozilla/5.0 (iPhone) Mobile/15E148").get("/")
+    assert phone.main.one("div", class_="warning").lines[1].startswith("※クライアント証明書の取得は")
 
 
 async def test_expired(scene):

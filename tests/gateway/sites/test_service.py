@@ -81,7 +81,7 @@ async def test_a_cancelled_choice_is_made_again(tmp_path: Path, fresh: bool) -> 
     async with online_service(tmp_path, fresh=fresh) as served:
         page = await served.visitor().get("/portal/")
         links = {each.text: each.attributes["href"] for each in page.main.all("a")}
-        again = links.pop("証明書を選択し直す", "")
+        again = links.pop("証明書を選択しなおす", "")
         assert bool(re.fullmatch(r"https://[0-9a-f]{16}\.again\.test:\d+/", again)) is fresh
         assert links == {"導通確認サイトを開く": served.gate.origins[Role.CONNECTIVITY] + "/"}
         assert page.main.one("div", class_="actions").all("a")[0].attributes["class"] == "button"

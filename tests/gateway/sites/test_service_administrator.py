@@ -50,7 +50,7 @@ async def test_the_administrator_sees_every_user_of_the_organisation(service: Se
     rows = {row[0]: row[1:] for row in page.main.table()[1:]}
     assert set(rows) == {ADMIN, OTHER, USER}
     assert rows[OTHER] == ["年金 太郎", "利用者", "案内送信済", ""]
-    assert rows[ADMIN][1:] == ["管理者", "利用開始", "2029.11.22（あと1096日）"]
+    assert rows[ADMIN][1:] == ["管理者", "利用中", "2029.11.22（あと1096日）"]
 
 
 async def test_the_administrator_follows_a_new_users_progress(service: Served) -> None:

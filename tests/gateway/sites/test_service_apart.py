@@ -29,7 +29,7 @@ from tests.offices import admit, clock_of, open_office
 
 NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "same-origin"}
 ALONE = "この画面は単独で開いてください"
-STALE = "画面を開き直してください"
+STALE = "画面を開きなおしてください"
 POLICY = "Cross-Origin-Opener-Policy"
 CREDENTIALS = f"/portal/members/{USER}/credentials"
 

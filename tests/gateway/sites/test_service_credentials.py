@@ -80,7 +80,7 @@ async def test_credentials_are_ended(service: Served) -> None:
     (credential,) = held(service)
     ended = await visitor.post(f"{PATH}/end", {"kid": credential.kid})
     assert (ended.status, ended.path) == (200, PATH)
-    assert ended.main.table()[1][3:] == ["終了", ""]
+    assert ended.main.table()[1][3:] == ["無効", ""]
     assert held(service)[0].withdrawn_at is not None
     await visitor.post(f"/portal/members/{ADMIN}/credentials", {"known": "0"})
     (other,) = held(service, ADMIN)

@@ -52,8 +52,8 @@ def enrollment(state: State, ends_in: int | None = None, kind: str = "addition")
         ([enrollment(State.ACCEPTED)], ("申請受付", "warn", None)),
         ([enrollment(State.PROCESSING)], ("証明書生成中", "warn", None)),
         ([enrollment(State.ISSUED, 31 * DAY)], ("発行済み", "good", 31)),
-        ([enrollment(State.IN_USE, 30 * DAY)], ("利用開始", "warn", 30)),
-        ([enrollment(State.IN_USE, 0)], ("利用開始", "warn", 0)),
+        ([enrollment(State.IN_USE, 30 * DAY)], ("利用中", "warn", 30)),
+        ([enrollment(State.IN_USE, 0)], ("利用中", "warn", 0)),
         ([enrollment(State.IN_USE, -1)], ("期限切れ", "bad", None)),
         ([enrollment(State.EXPIRED, -DAY)], ("期限切れ", "bad", None)),
         ([enrollment(State.REVOKED, 900 * DAY)], ("失効", "bad", None)),
@@ -61,7 +61,7 @@ def enrollment(state: State, ends_in: int | None = None, kind: str = "addition")
         # A renewal that waits, or ended with its source, says nothing of the certificate in hand.
         (
             [enrollment(State.ANNOUNCED, kind="renewal"), enrollment(State.IN_USE, 20 * DAY)],
-            ("利用開始", "warn", 20),
+            ("利用中", "warn", 20),
         ),
         (
             [enrollment(State.EXPIRED, kind="renewal"), enrollment(State.REVOKED, 20 * DAY)],
@@ -70,7 +70,7 @@ def enrollment(state: State, ends_in: int | None = None, kind: str = "addition")
         # A reissue under way: the old one counts until the new one is there.
         (
             [enrollment(State.ANNOUNCED, kind="reissue"), enrollment(State.IN_USE, 90 * DAY)],
-            ("利用開始", "good", 90),
+            ("利用中", "good", 90),
         ),
     ],
 )
@@ -95,7 +95,7 @@ async def test_the_portal_shows_the_certificate_and_the_days_left(service: Serve
         "発行先（コモンネーム）": "K123456780001",
         "発行者": "CORPORATE-PENSION BUSINESS SERVICE CA-G4",
         "有効期限": f"{shown(source.not_after_at or 0)}（あと1096日）",
-        "ステータス": "利用開始",
+        "ステータス": "利用中",
     }
     steps = page.main.one("ol", class_="progress").all("li")
     assert [step.one("strong").text for step in steps] == [
@@ -248,7 +248,7 @@ async def test_the_certificates_page_lists_all_of_them(service: Served) -> None:
     page = await new.get("/portal/certificates")
     rows = page.main.table()[1:]
     assert [(row[0], row[3]) for row in rows] == [
-        ("K123456780002", "利用開始 （現在使用中）"),
+        ("K123456780002", "利用中 （この画面で使用中）"),
         ("K123456780001", "再発行により無効"),
     ]
     assert "CORPORATE-PENSION BUSINESS SERVICE CA-G4" in page.main.text
