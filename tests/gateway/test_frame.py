@@ -1,5 +1,6 @@
 """The tables behind the pages: no code without words, no open hour on a holiday."""
 
+import re
 from datetime import datetime
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from ca.trust import CertificateState
 from enroll.jst import JST
 from enroll.refusals import CODES
+from gateway.web import pages
 from gateway.web.hours import desk_open, desk_opens_at
 from gateway.web.words import CERTIFICATE, REFUSALS
 
@@ -38,3 +40,13 @@ def at(text):
 def test_desk_hours(moment, is_open, opens):
     """R55: weekdays 9-12 and 13-17, not on holidays, not from 12/31 to 1/3."""
     assert (desk_open(at(moment)), desk_opens_at(at(moment))) == (is_open, at(opens))
+
+
+def test_the_sheets_name_colours_in_their_palettes_only() -> None:
+    """A colour that stands anywhere else is the same in the dark; white on our brand stays so."""
+    for name in ("style.css", "help.css"):
+        text = pages._ASSETS[name].decode()
+        assert text.count("{") == text.count("}")
+        assert not re.search(r"^(?:<<<<<<<|=======|>>>>>>>)", text, re.MULTILINE), name
+        rules = re.sub(r":root \{[^}]*\}", "", re.sub(r"@media print \{.*?\n\}", "", text, flags=re.DOTALL))
+        assert set(re.findall(r"#[0-9a-f]{3,8}\b", rules)) <= {"#fff"}, name
