@@ -19,8 +19,8 @@ from typing import BinaryIO
 
 import ca.store
 from ca.crls import Frame, envelope, fill
-from ca.database import snapshot
 from ca.files import make_private_directory, sync_directory
+from ca.storage import Source
 from ca.store import RevocationList
 
 _NAME = re.compile(r"([0-9a-f]+)-(\d+)-[0-9a-f]{16}\.crl")
@@ -41,9 +41,9 @@ class Draft:
     change_number: int
 
 
-def folder_of(database: Path) -> Path:
-    """Where the lists of a database lie."""
-    return database.with_name("crls")
+def folder_of(directory: Path) -> Path:
+    """Where the lists lie in a data directory."""
+    return directory / "crls"
 
 
 def path_of(folder: Path, listed: RevocationList) -> Path:
@@ -64,10 +64,10 @@ def highest_number(folder: Path, issuer_id: str) -> int:
     return max((int(each[2]) for each in found if each and each[1] == issuer_id), default=0)
 
 
-def draft(database: Path, folder: Path, frame: Frame, issuer_id: str, expired_before: int) -> Draft:
+def draft(database: Source, folder: Path, frame: Frame, issuer_id: str, expired_before: int) -> Draft:
     """Writes what is to be signed, from the register as it is at one moment. OSError for a full disk."""
     make_private_directory(folder)
-    with snapshot(database) as db:
+    with database.snapshot() as db:
         changes = ca.store.last_change(db, issuer_id)
         unsigned = fill(frame, ca.store.revoked_entries(db, issuer_id, expired_before))
     path = folder / f"{_DRAFT}{secrets.token_hex(8)}"

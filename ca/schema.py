@@ -2,92 +2,87 @@
 
 from __future__ import annotations
 
-import sqlite_utils
-from sqlite_utils.migrations import Migrations
+from ca.storage import Schema, Step
 
-migrations = Migrations("ca")
-
-
-@migrations()
-def certificates(db: sqlite_utils.Database) -> None:
-    """One row per serial. `reserved` is written before signing, `issued` with the DER after it.
-
-    The partial indexes hold only the few rows they are about, so a million good certificates cost
-    them nothing; change_number counts what was held, released and revoked, and never goes back, unlike a
-    clock. A certificate that was held before it was revoked keeps held_at: it had ended by then.
-    """
-    for statement in (
-        """
-        CREATE TABLE certificates (
-            serial TEXT PRIMARY KEY NOT NULL,
-            issuer_id TEXT NOT NULL,
-            profile TEXT NOT NULL,
-            status TEXT NOT NULL CHECK (status IN ('reserved', 'issued', 'held', 'revoked')),
-            subject_cn TEXT NOT NULL,
-            spki_sha256 TEXT NOT NULL,
-            not_before_at INTEGER NOT NULL,
-            not_after_at INTEGER NOT NULL,
-            reserved_at INTEGER NOT NULL,
-            issued_at INTEGER,
-            template TEXT NOT NULL,
-            der BLOB,
-            fingerprint TEXT UNIQUE,
-            held_at INTEGER,
-            revoked_at INTEGER,
-            revocation_reason INTEGER,
-            change_number INTEGER,
-            order_id TEXT UNIQUE,
-            CHECK ((status = 'reserved') = (der IS NULL)),
-            CHECK ((der IS NULL) = (fingerprint IS NULL)),
-            CHECK ((status = 'revoked') = (revoked_at IS NOT NULL)),
-            CHECK (status <> 'held' OR held_at IS NOT NULL),
-            CHECK (status IN ('held', 'revoked') OR held_at IS NULL),
-            CHECK (status IN ('reserved', 'issued') OR change_number IS NOT NULL)
-        ) STRICT
-        """,
-        "CREATE INDEX certificates_reserved ON certificates (reserved_at) WHERE status = 'reserved'",
-        "CREATE UNIQUE INDEX certificates_changed ON certificates (change_number)"
-        " WHERE change_number IS NOT NULL",
-        "CREATE INDEX certificates_held ON certificates (serial) WHERE status = 'held'",
-        # All that a revocation list says, so that it is made without a look at the rows themselves.
-        "CREATE INDEX certificates_listed ON certificates (issuer_id, change_number, status, not_after_at,"
-        " serial, held_at, revoked_at, revocation_reason) WHERE change_number IS NOT NULL",
-        "CREATE INDEX certificates_subject_cn ON certificates (subject_cn)",
-        "CREATE INDEX certificates_not_after_at ON certificates (not_after_at)",
-        """
-        CREATE TABLE crls (
-            issuer_id TEXT PRIMARY KEY NOT NULL,
-            number INTEGER NOT NULL,
-            this_update_at INTEGER NOT NULL,
-            next_update_at INTEGER NOT NULL,
-            digest TEXT NOT NULL,
-            size INTEGER NOT NULL,
-            entries INTEGER NOT NULL,
-            change_number INTEGER NOT NULL
-        ) STRICT, WITHOUT ROWID
-        """,
-    ):
-        db.execute(statement)
-
-
-@migrations()
-def without_their_ends(db: sqlite_utils.Database) -> None:
-    """Which ones end when is asked of enrollments: here the index cost every issuance, and served nobody."""
-    db.execute("DROP INDEX certificates_not_after_at")
-
-
-@migrations()
-def last_look_at_the_clock(db: sqlite_utils.Database) -> None:
-    """The last reading of the clock that was believed (ca.timekeeping), and up to which row an operator has
-    said that certificates from a clock that ran ahead prove nothing."""
-    db.execute(
-        """
-        CREATE TABLE clock (
-            id INTEGER PRIMARY KEY CHECK (id = 1),
-            wall_at INTEGER NOT NULL,
-            awake REAL NOT NULL,
-            boot TEXT NOT NULL,
-            confirmed_row INTEGER NOT NULL DEFAULT 0
-        ) STRICT
-        """
+# One row for each serial, `reserved` before signing, `issued` with the DER after it. The partial indexes
+# hold only the few rows they are about, so a million good certificates cost them nothing; change_number
+# counts what was held, released and revoked, and never goes back, unlike a clock. A certificate that was held
+# before it was revoked keeps held_at: it had ended by then.
+_CERTIFICATES = """
+    CREATE TABLE certificates (
+        number IDENTITY,
+        serial TEXT NOT NULL UNIQUE,
+        issuer_id TEXT NOT NULL,
+        profile TEXT NOT NULL,
+        status TEXT NOT NULL CHECK (status IN ('reserved', 'issued', 'held', 'revoked')),
+        subject_cn TEXT NOT NULL,
+        spki_sha256 TEXT NOT NULL,
+        not_before_at INTEGER NOT NULL,
+        not_after_at INTEGER NOT NULL,
+        reserved_at INTEGER NOT NULL,
+        issued_at INTEGER,
+        template TEXT NOT NULL,
+        der BLOB,
+        fingerprint TEXT UNIQUE,
+        held_at INTEGER,
+        revoked_at INTEGER,
+        revocation_reason INTEGER,
+        change_number INTEGER,
+        order_id TEXT UNIQUE,
+        CHECK ((status = 'reserved') = (der IS NULL)),
+        CHECK ((der IS NULL) = (fingerprint IS NULL)),
+        CHECK ((status = 'revoked') = (revoked_at IS NOT NULL)),
+        CHECK (status <> 'held' OR held_at IS NOT NULL),
+        CHECK (status IN ('held', 'revoked') OR held_at IS NULL),
+        CHECK (status IN ('reserved', 'issued') OR change_number IS NOT NULL)
     )
+"""
+_CRLS = """
+    CREATE TABLE crls (
+        issuer_id TEXT PRIMARY KEY,
+        number INTEGER NOT NULL,
+        this_update_at INTEGER NOT NULL,
+        next_update_at INTEGER NOT NULL,
+        digest TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        entries INTEGER NOT NULL,
+        change_number INTEGER NOT NULL
+    )
+"""
+# The last reading of the clock that was believed (ca.timekeeping), and up to which certificate an operator
+# has said that certificates from a clock that ran ahead prove nothing.
+_CLOCK = """
+    CREATE TABLE clock (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        wall_at INTEGER NOT NULL,
+        awake REAL NOT NULL,
+        boot TEXT NOT NULL,
+        confirmed_row INTEGER NOT NULL DEFAULT 0
+    )
+"""
+
+SCHEMA = Schema(
+    "ca",
+    (
+        Step(
+            "certificates",
+            (
+                _CERTIFICATES,
+                "CREATE INDEX certificates_reserved ON certificates (reserved_at) WHERE status = 'reserved'",
+                "CREATE UNIQUE INDEX certificates_changed ON certificates (change_number)"
+                " WHERE change_number IS NOT NULL",
+                "CREATE INDEX certificates_held ON certificates (serial) WHERE status = 'held'",
+                # All that a revocation list says, so that it is made without a look at the rows themselves.
+                "CREATE INDEX certificates_listed ON certificates (issuer_id, change_number, status,"
+                " not_after_at, serial, held_at, revoked_at, revocation_reason)"
+                " WHERE change_number IS NOT NULL",
+                "CREATE INDEX certificates_subject_cn ON certificates (subject_cn)",
+                # What is counted without a gap, each by a row that its transaction holds.
+                "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
+                "INSERT INTO counters (name, value) VALUES ('changes', 0)",
+                _CRLS,
+                _CLOCK,
+            ),
+        ),
+    ),
+)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Literal
 
-import sqlite_utils
-
+from ca.storage import Transaction
 from enroll import store, timekeeping
 from enroll.enrollment import KEY_COMPROMISE, SUPERSEDED, state_at
 from enroll.issuance import check_active
@@ -58,7 +57,7 @@ async def apply_addition(
     """
     person = check_person(person)
 
-    def work(db: sqlite_utils.Database) -> int:
+    def work(db: Transaction) -> int:
         if store.organisation(db, person.policy_number) is None:
             raise Refusal("not_found", field="policy_number")
         if person.user_id and store.user(db, person.user_id) is not None:
@@ -105,7 +104,7 @@ async def apply_reissue(
         raise Refusal("invalid_input", field="reason")
     when: RevokeOld = revoke_old or ("at_once" if reason in AT_ONCE else "on_pickup")
 
-    def work(db: sqlite_utils.Database) -> int:
+    def work(db: Transaction) -> int:
         user = store.user(db, user_id)
         if user is None:
             raise Refusal("not_found", field="user_id")
@@ -119,7 +118,7 @@ async def apply_reissue(
                 return open_one.id
         return _submit(db, office, "reissue", channel, reason, user.policy_number, user_id, {}, actor, when)
 
-    def held(db: sqlite_utils.Database) -> int:
+    def held(db: Transaction) -> int:
         number = work(db)
         if store.theft_reported(db, user_id):
             hold_all(db, office, user_id, office.now(), actor=actor)
@@ -153,7 +152,7 @@ async def reject(office: Office, number: int, *, actor: str, note: str) -> None:
     Refusal("conflict") if decided.
     """
 
-    def work(db: sqlite_utils.Database) -> None:
+    def work(db: Transaction) -> None:
         found, at = _open_application(db, number), office.now()
         store.decide_application(db, number, "rejected", actor, at, note, None)
         store.audit(db, at, actor, "application.rejected", str(number), note=note)
@@ -189,7 +188,7 @@ async def reissue(
 
 
 def _submit(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     kind: Literal["addition", "reissue"],
     channel: Literal["online", "paper"],
@@ -221,7 +220,7 @@ def _submit(
     return number
 
 
-def _open_application(db: sqlite_utils.Database, number: int) -> store.Application:
+def _open_application(db: Transaction, number: int) -> store.Application:
     found = store.application(db, number)
     if found is None:
         raise Refusal("not_found", field="application")
@@ -232,9 +231,7 @@ def _open_application(db: sqlite_utils.Database, number: int) -> store.Applicati
     return found
 
 
-def _admit(
-    db: sqlite_utils.Database, office: Office, number: int, prepared: Prepared, actor: str
-) -> Admission:
+def _admit(db: Transaction, office: Office, number: int, prepared: Prepared, actor: str) -> Admission:
     found = _open_application(db, number)
     person = Person(**found.person)  # type: ignore[arg-type]
     made = admit(db, office, person, prepared, channel=found.channel, actor=actor, application_id=number)
@@ -243,7 +240,7 @@ def _admit(
 
 
 def _reissue(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     number: int,
     opening: Opening,
@@ -282,14 +279,12 @@ def _reissue(
     return made
 
 
-def _approved(
-    db: sqlite_utils.Database, office: Office, found: store.Application, made: Admission, actor: str
-) -> None:
+def _approved(db: Transaction, office: Office, found: store.Application, made: Admission, actor: str) -> None:
     told = {"kind": found.kind, "user": made.user_id, "request": made.request_id}
     store.audit(db, office.now(), actor, "application.approved", str(found.id), **told)
 
 
-def _check_room(db: sqlite_utils.Database, office: Office, user_id: str) -> None:
+def _check_room(db: Transaction, office: Office, user_id: str) -> None:
     allowed = lineages_of(db, office, user_id)
     # A renewal keeps the name: what it replaced is on the same PC. What nobody fetched yet is superseded.
     names = {

@@ -9,8 +9,7 @@ from email import message_from_bytes
 from email.message import Message
 from email.policy import compat32
 
-import sqlite_utils
-
+from ca.storage import Transaction
 from enroll import mails, store
 from enroll.office import Office
 from enroll.refusals import Refusal
@@ -60,7 +59,7 @@ async def record_bounce(office: Office, bounce: Bounce, *, actor: str) -> bool:
     Refusal("not_found", "mail") for a letter that we never sent.
     """
 
-    def work(db: sqlite_utils.Database) -> bool:
+    def work(db: Transaction) -> bool:
         letter = mails.shown(db, bounce.letter)
         if letter is None or letter["created_at"] != bounce.created_at or letter["sent_at"] is None:
             raise Refusal("not_found", field="mail")

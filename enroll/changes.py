@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-import sqlite_utils
-
+from ca.storage import Transaction
 from enroll import identifiers, letters, mails, passwords, store
 from enroll.mail import queue
 from enroll.office import Office
@@ -39,7 +38,7 @@ async def reset_password(office: Office, user_id: str, *, actor: str) -> None:
     first = identifiers.new_login_password()
     hashed = await office.workers.run_in_thread(passwords.hash_drawn, first)
 
-    def work(db: sqlite_utils.Database) -> None:
+    def work(db: Transaction) -> None:
         at, user = office.now(), _user(db, user_id)
         if store.active_user(db, user_id) is None:
             raise Refusal("user_disabled")
@@ -60,7 +59,7 @@ async def change_organisation(
     Refusal: "not_found", "invalid_input" with the field, "conflict" for a 証券番号 that is taken.
     """
 
-    def work(db: sqlite_utils.Database) -> store.Organisation:
+    def work(db: Transaction) -> store.Organisation:
         before = _organisation(db, policy_number)
         after = check_organisation(replace(before, **_known(changes, OF_ORGANISATIONS)))
         if after.policy_number != before.policy_number and store.organisation(db, after.policy_number):
@@ -77,7 +76,7 @@ async def change_organisation(
 async def disable_organisation(office: Office, policy_number: str, *, actor: str) -> list[str]:
     """E6: nobody of it logs in, enrolls or gets mails; nothing is revoked. Returns its user IDs."""
 
-    def work(db: sqlite_utils.Database) -> list[str]:
+    def work(db: Transaction) -> list[str]:
         _organisation(db, policy_number)
         if not store.disable_organisation(db, policy_number, office.now()):
             raise Refusal(
@@ -95,7 +94,7 @@ async def enable_organisation(office: Office, policy_number: str, *, actor: str)
     Refusal("not_found"), "conflict" if it was not disabled.
     """
 
-    def work(db: sqlite_utils.Database) -> None:
+    def work(db: Transaction) -> None:
         _organisation(db, policy_number)
         if not store.enable_organisation(db, policy_number):
             raise Refusal(
@@ -108,7 +107,7 @@ async def enable_organisation(office: Office, policy_number: str, *, actor: str)
 
 
 def _change_user(
-    db: sqlite_utils.Database, office: Office, user_id: str, changes: Mapping[str, Any], actor: str
+    db: Transaction, office: Office, user_id: str, changes: Mapping[str, Any], actor: str
 ) -> store.User:
     before = _user(db, user_id)
     known = {name: getattr(before, name) for name in OF_USERS} | _known(changes, OF_USERS)
@@ -141,14 +140,14 @@ def _difference(before: Any, after: Any, names: tuple[str, ...]) -> dict[str, An
     return {name: [old[name], new[name]] for name in names if old[name] != new[name]}
 
 
-def _user(db: sqlite_utils.Database, user_id: str) -> store.User:
+def _user(db: Transaction, user_id: str) -> store.User:
     found = store.user(db, user_id)
     if found is None:
         raise Refusal("not_found", field="user_id")
     return found
 
 
-def _organisation(db: sqlite_utils.Database, policy_number: str) -> store.Organisation:
+def _organisation(db: Transaction, policy_number: str) -> store.Organisation:
     found = store.organisation(db, policy_number)
     if found is None:
         raise Refusal("not_found", field="policy_number")

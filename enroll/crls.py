@@ -22,7 +22,7 @@ from enroll.office import Office
 
 def folder(office: Office) -> Path:
     """Where the lists lie, beside the database."""
-    return listfiles.folder_of(office.database.path)
+    return listfiles.folder_of(office.database.folder)
 
 
 def published(office: Office, issuer_id: str) -> RevocationList | None:
@@ -67,7 +67,7 @@ async def publish(office: Office, issuer: Issuer, *, alone: bool = False) -> Rev
     frame = frame_of(issuer.signer, number, *period)
     # RFC 5280 section 3.3: an entry stays for one list after the certificate's own end.
     since = now - CRL_LIFETIME
-    drawn = await _do(office, alone, listfiles.draft, office.database.path, lists, frame, name, since)
+    drawn = await _do(office, alone, listfiles.draft, office.database.source, lists, frame, name, since)
     try:
         signature = await office.workers.run_in_thread(sign, issuer.key, frame, drawn.digest)
         made: RevocationList = await _do(

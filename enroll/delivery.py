@@ -15,8 +15,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Any
 
-import sqlite_utils
-
+from ca.storage import Transaction
 from enroll import mails, scheduler, store, timekeeping
 from enroll.enrollment import state_at
 from enroll.jst import JST, shown
@@ -142,7 +141,7 @@ async def _finished(work: Coroutine[None, None, bool]) -> bool:
 # -- one letter ------------------------------------------------------------------------------------------
 
 
-async def _deliver(office: Office, session: Session, row: queue.Row, proven: bool, beat: Beat) -> bool:
+async def _deliver(office: Office, session: Session, row: queue.Letter, proven: bool, beat: Beat) -> bool:
     """Whether the letter was taken. ``proven``: the one before it was, by the same connection."""
     keeping = asyncio.create_task(_keep(office, row, beat))
     try:
@@ -165,7 +164,7 @@ async def _deliver(office: Office, session: Session, row: queue.Row, proven: boo
     return True
 
 
-async def _keep(office: Office, row: queue.Row, beat: Beat) -> None:
+async def _keep(office: Office, row: queue.Letter, beat: Beat) -> None:
     """Renews the lease for as long as the letter is being sent."""
     while True:
         await beat()
@@ -198,9 +197,7 @@ def compose(letter: mails.Queued, sender: str) -> EmailMessage:
 # -- inside a transaction --------------------------------------------------------------------------------
 
 
-def _take(
-    db: sqlite_utils.Database, office: Office, channel: mails.Channel, per_minute: int
-) -> queue.Row | None:
+def _take(db: Transaction, office: Office, channel: mails.Channel, per_minute: int) -> queue.Letter | None:
     """The next letter that is to be sent now, taken; None while there is none, or the lane is held."""
     now = office.now()
     if queue.lane(db, channel).holds(now):
@@ -217,14 +214,14 @@ def _take(
     return None
 
 
-def _notices_leave(office: Office, db: sqlite_utils.Database) -> bool:
+def _notices_leave(office: Office, db: Transaction) -> bool:
     """Within their hours, and by a clock that is believed: a wrong one must not have warned anybody."""
     if opened_at(office.now(), office.settings) is None:
         return False
     return timekeeping.doubt_now(office, db) is None
 
 
-def _stays(db: sqlite_utils.Database, office: Office, row: queue.Row, now: int) -> bool:
+def _stays(db: Transaction, office: Office, row: queue.Letter, now: int) -> bool:
     """Cancels a letter whose cause is gone, puts off one of a disabled organisation (E6, E27)."""
     user = store.user(db, row["user_id"])
     if user is None or user.disabled_at is not None:
@@ -249,9 +246,7 @@ def _stays(db: sqlite_utils.Database, office: Office, row: queue.Row, now: int) 
     return gone is not None
 
 
-def _settle(
-    db: sqlite_utils.Database, office: Office, row: queue.Row, refused: Refused, proven: bool
-) -> None:
+def _settle(db: Transaction, office: Office, row: queue.Letter, refused: Refused, proven: bool) -> None:
     """What a refusal does to the letter and, where it is not the recipient's, to all of them."""
     verdict, now, said = refused.verdict, office.now(), str(refused)
     doubtful = verdict in (Verdict.DOUBT, Verdict.UNCLEAR)
@@ -274,7 +269,7 @@ def _settle(
 _OF_A_LETTER = frozenset({"RCPT", "DATA"})
 
 
-def _hold(db: sqlite_utils.Database, office: Office, channel: mails.Channel, refused: Refused) -> None:
+def _hold(db: Transaction, office: Office, channel: mails.Channel, refused: Refused) -> None:
     _note(db, office, refused)
     until = queue.hold(db, channel, office.now(), str(refused))
     if until is not None:
@@ -283,7 +278,7 @@ def _hold(db: sqlite_utils.Database, office: Office, channel: mails.Channel, ref
         log.warning("every letter waits until %s (%s); once mended: sekisho mail retry", shown(until), told)
 
 
-def _note(db: sqlite_utils.Database, office: Office, refused: Refused) -> None:
+def _note(db: Transaction, office: Office, refused: Refused) -> None:
     queue.note_refusal(db, refused.command, office.now(), str(refused))
 
 
@@ -291,7 +286,7 @@ def _note(db: sqlite_utils.Database, office: Office, refused: Refused) -> None:
 _ANNOUNCING = frozenset({"pickup", "pickup_without_password", "renewal_30", "renewal_7"})
 
 
-def _accepted(db: sqlite_utils.Database, office: Office, row: dict[str, Any], result: str) -> None:
+def _accepted(db: Transaction, office: Office, row: dict[str, Any], result: str) -> None:
     now = office.now()
     if not queue.accepted(db, row["id"], row["channel"], now, result):
         return

@@ -15,11 +15,10 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import sqlite_utils
-
 import ca.store
 from ca.keys import from_pkcs8, spki
 from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
+from ca.storage import Transaction
 from ca.store import Reservation
 from enroll import store, succession, timekeeping
 from enroll.enrollment import (
@@ -76,7 +75,7 @@ async def submit(office: Office, request_id: str, *, actor: str) -> Enrollment:
 
 
 def begin(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     request_id: str,
     spki_der: bytes,
@@ -113,7 +112,7 @@ def begin(
 
 
 def issue_now(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     before: Enrollment,
     spki_der: bytes,
@@ -169,7 +168,7 @@ async def complete(office: Office, request_id: str) -> Enrollment:
     return await office.database.write(lambda db: finish(db, office, reservation, der))
 
 
-def finish(db: sqlite_utils.Database, office: Office, reservation: Reservation, der: bytes) -> Enrollment:
+def finish(db: Transaction, office: Office, reservation: Reservation, der: bytes) -> Enrollment:
     """Inside a transaction: stores the certificate and moves to 発行済み, once.
 
     When the request ended while it was being signed, the certificate is stored and revoked at once; when a
@@ -260,7 +259,7 @@ async def prepare_download(
         expires_at=at + office.settings.ticket_seconds,
     )
 
-    def work(db: sqlite_utils.Database) -> None:
+    def work(db: Transaction) -> None:
         check_no_theft(db, enrollment.user_id)
         # The key may have been wiped while the file was built: then nothing of it is kept either (E1).
         if not fetchable(_reread(db, request_id), office.now(), office.settings):
@@ -282,33 +281,31 @@ async def download(office: Office, token: str, request_id: str, *, actor: str) -
     return Download(ticket.filename, office.vault.open(_P12_PURPOSE, ticket.sealed_p12))
 
 
-def check_entitled(db: sqlite_utils.Database, user_id: str) -> None:
+def check_entitled(db: Transaction, user_id: str) -> None:
     """Whether the user may enroll and use what was issued. Refusal: "user_disabled" unless the user and the
     organisation are active, "theft_reported" while that waits for a decision."""
     check_active(db, user_id)
     check_no_theft(db, user_id)
 
 
-def check_no_theft(db: sqlite_utils.Database, user_id: str) -> None:
+def check_no_theft(db: Transaction, user_id: str) -> None:
     """Raises Refusal("theft_reported") while a report of theft waits for a decision."""
     if store.theft_reported(db, user_id):
         raise Refusal("theft_reported")
 
 
-def check_active(db: sqlite_utils.Database, user_id: str) -> None:
+def check_active(db: Transaction, user_id: str) -> None:
     """Raises Refusal("user_disabled") unless the user and the organisation are active."""
     if not entitled(db, user_id):
         raise Refusal("user_disabled")
 
 
-def entitled(db: sqlite_utils.Database, user_id: str) -> bool:
+def entitled(db: Transaction, user_id: str) -> bool:
     """Whether the user and the organisation exist and are active."""
     return store.active_user(db, user_id) is not None
 
 
-def _fetch(
-    db: sqlite_utils.Database, office: Office, hashed: str, request_id: str, actor: str
-) -> store.Ticket:
+def _fetch(db: Transaction, office: Office, hashed: str, request_id: str, actor: str) -> store.Ticket:
     at = office.now()
     ticket = store.ticket(db, hashed)
     if ticket is not None and at >= ticket.expires_at:
@@ -353,7 +350,7 @@ def _names_renewed(office: Office, enrollment: Enrollment) -> tuple[str, ...]:
     return source.names if source is not None else ()
 
 
-def _check_submittable(db: sqlite_utils.Database, office: Office, waiting: Enrollment, at: int) -> None:
+def _check_submittable(db: Transaction, office: Office, waiting: Enrollment, at: int) -> None:
     # A certificate is dated by this clock for years, and ends the one before it: no way back from either.
     timekeeping.check(office, db)
     if overdue(waiting, at):
@@ -370,7 +367,7 @@ def _plan(
     )
 
 
-def _check_renewal_source(db: sqlite_utils.Database, renewal: Enrollment) -> None:
+def _check_renewal_source(db: Transaction, renewal: Enrollment) -> None:
     source = ca.store.find_by_serial(db, renewal.replaces_serial or "")
     if source is None or source.status != "issued":
         raise Refusal("not_available", detail="the certificate to renew is revoked")
@@ -380,7 +377,7 @@ def _expect(office: Office, request_id: str) -> Enrollment:
     return _reread(office.database.read(), request_id)
 
 
-def _reread(db: sqlite_utils.Database, request_id: str) -> Enrollment:
+def _reread(db: Transaction, request_id: str) -> Enrollment:
     found = store.enrollment(db, request_id)
     if found is None:
         raise Refusal("not_found", field="request_id")

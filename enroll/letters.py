@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import sqlite_utils
-
+from ca.storage import Transaction
 from enroll import mails, store
 from enroll.enrollment import Enrollment
 from enroll.jst import shown
@@ -13,22 +12,18 @@ from enroll.mail.hours import IS_NOTICE
 from enroll.office import Office
 
 
-def id_notice(
-    db: sqlite_utils.Database, office: Office, user: store.User, login_password: str, at: int
-) -> None:
+def id_notice(db: Transaction, office: Office, user: store.User, login_password: str, at: int) -> None:
     """ユーザーIDのお知らせ, by the channel that the user has (R13)."""
     _login_password(db, office, "user_id", user, login_password, at)
 
 
-def reset_notice(
-    db: sqlite_utils.Database, office: Office, user: store.User, login_password: str, at: int
-) -> None:
+def reset_notice(db: Transaction, office: Office, user: store.User, login_password: str, at: int) -> None:
     """A new first login password, by the same channel."""
     _login_password(db, office, "password_reset", user, login_password, at)
 
 
 def _login_password(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     kind: Literal["user_id", "password_reset"],
     user: store.User,
@@ -51,7 +46,7 @@ def _login_password(
 
 
 def pickup_notice(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     user: store.User,
     organisation: store.Organisation,
@@ -83,7 +78,7 @@ def pickup_notice(
 
 
 def _queue(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     kind: mails.Kind,
     channel: Literal["mail", "postcard"],
@@ -106,7 +101,7 @@ def _queue(
 
 
 def renewal_notice(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     user: store.User,
     renewal: Enrollment,
@@ -140,7 +135,7 @@ def renewal_notice(
 
 
 def renewed_by_another(
-    db: sqlite_utils.Database, office: Office, user: store.User, issued: Enrollment, at: int
+    db: Transaction, office: Office, user: store.User, issued: Enrollment, at: int
 ) -> bool:
     """A certificate was renewed by another than its holder (``succession``), once per renewal."""
     values = _common(office, user, office.settings.service_url)
@@ -162,9 +157,7 @@ def renewed_by_another(
     return _send(db, office, letter, at)
 
 
-def _send(
-    db: sqlite_utils.Database, office: Office, letter: mails.Letter, at: int, *, again: bool = False
-) -> bool:
+def _send(db: Transaction, office: Office, letter: mails.Letter, at: int, *, again: bool = False) -> bool:
     return mails.queue(db, office.vault, letter, at, notice=IS_NOTICE[letter.kind], again=again)
 
 

@@ -11,13 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import sqlite_utils
-
-from ca.database import rows
+from ca.storage import Row, Transaction
 from enroll import mails, store
 from enroll.enrollment import Enrollment
 from enroll.sameness import name_key, tidy_mail
-from enroll.store import User, as_enrollment, as_user
+from enroll.store import ENROLLMENT_COLUMNS, USER_COLUMNS, User, as_enrollment, as_user
 
 _PAGE = 1_000
 
@@ -40,7 +38,7 @@ class Wanted:
     ends_after: int | None = None
 
 
-def users(db: sqlite_utils.Database, wanted: Wanted) -> Iterator[User]:
+def users(db: Transaction, wanted: Wanted) -> Iterator[User]:
     """Users by user ID; ``state``: active or disabled (with their organisation). With an end, those who have
     a live certificate that ends then."""
     terms, values = _of_people(wanted)
@@ -54,45 +52,49 @@ def users(db: sqlite_utils.Database, wanted: Wanted) -> Iterator[User]:
         )
         values |= _ends_values(wanted)
     statement = (
-        "SELECT users.* FROM users JOIN organisations USING (policy_number)"
+        f"SELECT {USER_COLUMNS} FROM users JOIN organisations USING (policy_number)"
         f" WHERE users.user_id > :last AND {_all(terms)} ORDER BY users.user_id LIMIT {_PAGE}"
     )
     for row in _pages(db, statement, values, "user_id", ""):
         yield as_user(row)
 
 
-def certificates(db: sqlite_utils.Database, wanted: Wanted, at: int) -> Iterator[Mapping[str, Any]]:
+def certificates(db: Transaction, wanted: Wanted, at: int) -> Iterator[Mapping[str, Any]]:
     """Certificates, newest first, without their bytes; ``state`` is as ``CertificateState``.
 
     ``name`` is a part of the common name, or of the name of whose it is.
     """
-    terms, values = _of_people(wanted, also="certificates.subject_cn LIKE :common_name ESCAPE '\\'")
+    terms, values = _of_people(wanted, also="lower(certificates.subject_cn) LIKE :common_name ESCAPE '\\'")
     if wanted.user_id is not None:
         terms.append("enrollments.user_id = :user_id")
     # Whose they are is joined where it is asked for only: it costs as much as all the rest.
     joined = _OWNERS if terms else ""
-    terms.append((_STATES[wanted.state] if wanted.state is not None else "1") + _ends("certificates", wanted))
+    terms.append(
+        (_STATES[wanted.state] if wanted.state is not None else "1 = 1") + _ends("certificates", wanted)
+    )
     statement = (
         f"SELECT {_CERTIFICATE} FROM certificates{joined}"
-        f" WHERE certificates.rowid < :last AND {_all(terms)} ORDER BY certificates.rowid DESC LIMIT {_PAGE}"
+        f" WHERE certificates.number < :last AND {_all(terms)}"
+        f" ORDER BY certificates.number DESC LIMIT {_PAGE}"
     )
-    return _pages(db, statement, values | _ends_values(wanted) | {"at": at}, "number", 2**62)
+    for row in _pages(db, statement, values | _ends_values(wanted) | {"at": at}, "number", 2**62):
+        yield {**row}
 
 
-def requests(db: sqlite_utils.Database, user_id: str | None = None) -> Iterator[Enrollment]:
+def requests(db: Transaction, user_id: str | None = None) -> Iterator[Enrollment]:
     """Request IDs, newest first: in the order in which they were recorded, whatever the clock said."""
     # "+": a user's are found by the user, not among everybody's.
-    narrowed, by = ("user_id = :user_id AND ", "+rowid") if user_id is not None else ("", "rowid")
+    narrowed, by = ("user_id = :user_id AND ", "+number") if user_id is not None else ("", "number")
     statement = (
-        f"SELECT *, rowid AS number FROM enrollments WHERE {narrowed}{by} < :last"
+        f"SELECT {ENROLLMENT_COLUMNS}, number FROM enrollments WHERE {narrowed}{by} < :last"
         f" ORDER BY {by} DESC LIMIT {_PAGE}"
     )
     for row in _pages(db, statement, {"user_id": user_id}, "number", 2**62):
-        yield as_enrollment({name: value for name, value in row.items() if name != "number"})
+        yield as_enrollment(row)
 
 
 def letters(
-    db: sqlite_utils.Database, user_id: str | None = None, state: str | None = None
+    db: Transaction, user_id: str | None = None, state: str | None = None
 ) -> Iterator[dict[str, Any]]:
     """Letters without their bodies, newest first."""
     last = 2**62
@@ -101,7 +103,7 @@ def letters(
         last = page[-1]["id"]
 
 
-def applications(db: sqlite_utils.Database, state: str | None = None) -> Iterator[store.Application]:
+def applications(db: Transaction, state: str | None = None) -> Iterator[store.Application]:
     """Applications, newest first."""
     last = 2**62
     while page := store.applications(db, state, before=last, limit=_PAGE):
@@ -109,36 +111,35 @@ def applications(db: sqlite_utils.Database, state: str | None = None) -> Iterato
         last = page[-1].id
 
 
-def audit(db: sqlite_utils.Database, subjects: Sequence[str] | None = None) -> Iterator[Mapping[str, Any]]:
-    """Lines of the trail, newest first, narrowed to some subjects (``subjects_of``)."""
-    narrowed, by = "", "id"
-    if subjects is not None:
+def audit(
+    db: Transaction, subjects: Sequence[str] | None = None, user_id: str | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """Lines of the trail, newest first: all, those about some subjects, or those about a user (the user ID,
+    and every request, certificate, credential, whose ID is a request's, and application of theirs)."""
+    narrowed, by, values = "", "id", dict[str, Any]()
+    if user_id is not None:
+        narrowed, values = _OF_USER, {"user_id": user_id}
+    elif subjects is not None:
+        values = {f"subject_{number}": subject for number, subject in enumerate(subjects)}
+        narrowed = ", ".join(f":{name}" for name in values)
+    if narrowed:
         # "+id": else SQLite goes by id for the order's sake, through every line that there is.
-        by = "+id"
-        narrowed = "subject IN (SELECT value FROM json_each(:subjects)) AND "
+        narrowed, by = f"subject IN ({narrowed}) AND ", "+id"
     statement = f"SELECT * FROM audit WHERE {narrowed}{by} < :last ORDER BY {by} DESC LIMIT {_PAGE}"
-    for row in _pages(db, statement, {"subjects": json.dumps(subjects)}, "id", 2**62):
+    for row in _pages(db, statement, values, "id", 2**62):
         yield {**row, "detail": json.loads(row["detail"])}
 
 
-def subjects_of(db: sqlite_utils.Database, user_id: str) -> list[str]:
-    """Under which subjects the trail tells of a user: the user ID, and every request, certificate, credential
-    (whose ID is a request's) and application of theirs."""
-    found = rows(
-        db,
-        "SELECT :user_id AS subject UNION SELECT request_id FROM enrollments WHERE user_id = :user_id"
-        " UNION SELECT serial FROM enrollments WHERE user_id = :user_id AND serial IS NOT NULL"
-        " UNION SELECT id FROM applications WHERE user_id = :user_id"
-        " UNION SELECT application_id FROM enrollments WHERE user_id = :user_id"
-        " AND application_id IS NOT NULL",
-        {"user_id": user_id},
-    )
-    return [str(row["subject"]) for row in found]
-
-
+_OF_USER = (
+    "SELECT CAST(:user_id AS TEXT) UNION SELECT request_id FROM enrollments WHERE user_id = :user_id"
+    " UNION SELECT serial FROM enrollments WHERE user_id = :user_id AND serial IS NOT NULL"
+    " UNION SELECT CAST(id AS TEXT) FROM applications WHERE user_id = :user_id"
+    " UNION SELECT CAST(application_id AS TEXT) FROM enrollments WHERE user_id = :user_id"
+    " AND application_id IS NOT NULL"
+)
 _CERTIFICATE = (
-    "certificates.rowid AS number, certificates.serial, certificates.issuer_id, certificates.profile, status,"
-    " subject_cn, certificates.not_before_at, certificates.not_after_at, certificates.issued_at,"
+    "certificates.number AS number, certificates.serial, certificates.issuer_id, certificates.profile,"
+    " status, subject_cn, certificates.not_before_at, certificates.not_after_at, certificates.issued_at,"
     " fingerprint, held_at, revoked_at, revocation_reason, order_id"
 )
 _OWNERS = (
@@ -155,16 +156,14 @@ _STATES: Mapping[str, str] = {
 }
 
 
-def _pages(
-    db: sqlite_utils.Database, statement: str, values: Mapping[str, Any], key: str, first: Any
-) -> Iterator[dict[str, Any]]:
+def _pages(db: Transaction, statement: str, values: Mapping[str, Any], key: str, first: Any) -> Iterator[Row]:
     last = first
-    while page := rows(db, statement, {**values, "last": last}):
+    while page := db.rows(statement, {**values, "last": last}):
         yield from page
         last = page[-1][key]
 
 
-def _of_people(wanted: Wanted, also: str = "0") -> tuple[list[str], dict[str, Any]]:
+def _of_people(wanted: Wanted, also: str = "1 = 0") -> tuple[list[str], dict[str, Any]]:
     """Terms about the table ``users``, and their values."""
     terms, values = [], dict[str, Any]()
     if wanted.policy_number is not None:
@@ -172,7 +171,7 @@ def _of_people(wanted: Wanted, also: str = "0") -> tuple[list[str], dict[str, An
         values["policy_number"] = wanted.policy_number
     if wanted.name is not None:
         terms.append(f"(users.name_key LIKE :name ESCAPE '\\' OR {also})")
-        values |= {"name": _part(name_key(wanted.name)), "common_name": _part(wanted.name.strip())}
+        values |= {"name": _part(name_key(wanted.name)), "common_name": _part(wanted.name.strip().lower())}
     if wanted.mail is not None:
         terms.append("users.mail_key LIKE :mail ESCAPE '\\'")
         values["mail"] = _part(tidy_mail(wanted.mail).casefold())
@@ -197,4 +196,4 @@ def _ends_values(wanted: Wanted) -> dict[str, Any]:
 
 
 def _all(terms: Sequence[str]) -> str:
-    return " AND ".join(terms) or "1"
+    return " AND ".join(terms) or "1 = 1"

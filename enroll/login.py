@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import sqlite_utils
-
 import ca.store
+from ca.storage import Transaction
 from ca.store import CertificateRecord
 from enroll import identifiers, passwords, store, throttle
 from enroll.issuance import check_entitled
@@ -69,7 +68,7 @@ async def confirm(office: Office, fingerprint: str, user_id: str, password: str,
         passwords.verify_password, password, user.password_hash if user else None
     )
 
-    def work(db: sqlite_utils.Database) -> None:
+    def work(db: Transaction) -> None:
         if right:
             throttle.succeeded(db, attempt)
         else:
@@ -107,7 +106,7 @@ async def change_password(
 
     changed = replace(user, password_hash=hashed, password_initial=False)
 
-    def work(db: sqlite_utils.Database) -> store.User:
+    def work(db: Transaction) -> store.User:
         if not store.set_password(db, user_id, user.password_hash, hashed):
             raise Refusal("conflict", field="new")
         store.audit(db, office.now(), user_id, "password.changed", user_id)
@@ -129,14 +128,14 @@ def certificates_of(office: Office, user_id: str) -> list[CertificateRecord]:
     return [record for record in found if record is not None and record.status != "reserved"]
 
 
-def _refuse(db: sqlite_utils.Database, office: Office, presented: str, typed: str, address: str) -> None:
+def _refuse(db: Transaction, office: Office, presented: str, typed: str, address: str) -> None:
     """``typed``: the user ID if there is such a user; anything else may be a password, and is not kept."""
     action = "login.wrong_user" if typed not in ("", presented) else "login.refused"
     store.audit(db, office.now(), f"address:{address}", action, presented, typed=typed)
 
 
 def _admit(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     user: store.User,
     request_id: str,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from ca.authority import Authority
 from ca.clock import Clock
-from ca.database import Database
 from ca.sealing import Vault
+from ca.sqlite import Database
 from ca.workers import KeyStock, Workers
 from enroll.mails import Templates
 from enroll.settings import Settings

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import sqlite_utils
-
+from ca.storage import Transaction
 from enroll import identifiers, letters, passwords, store, timekeeping
 from enroll.enrollment import SUPERSEDED, Enrollment, Kind, RevokeOld, announced_until
 from enroll.jst import days_before
@@ -34,7 +33,7 @@ async def prepare_opening(office: Office) -> Opening:
 
 
 def open_request(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     user: store.User,
     organisation: store.Organisation,
@@ -72,7 +71,7 @@ def open_request(
 
 
 def draw_request(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     user: store.User,
     kind: Kind,
@@ -116,7 +115,7 @@ def draw_request(
 
 
 def open_renewal(
-    db: sqlite_utils.Database, office: Office, source: Enrollment, *, door: Literal["page", "protocol"]
+    db: Transaction, office: Office, source: Enrollment, *, door: Literal["page", "protocol"]
 ) -> Enrollment:
     """Inside a transaction: the one renewal of a certificate, made the first time it is asked for.
 
@@ -157,7 +156,7 @@ def renewable_until(not_after_at: int, office: Office) -> int:
     return not_after_at + office.settings.grace_days * DAY
 
 
-def _next_name(db: sqlite_utils.Database, user_id: str) -> str:
+def _next_name(db: Transaction, user_id: str) -> str:
     number = store.next_number(db, user_id)
     if number > identifiers.LAST_NUMBER:
         detail = f"user {user_id} has had {identifiers.LAST_NUMBER} numbers; give this person another user ID"
@@ -165,9 +164,7 @@ def _next_name(db: sqlite_utils.Database, user_id: str) -> str:
     return identifiers.common_name(user_id, number)
 
 
-def _end_older(
-    db: sqlite_utils.Database, office: Office, newest: Enrollment, at: int, actor: str, reason: int
-) -> None:
+def _end_older(db: Transaction, office: Office, newest: Enrollment, at: int, actor: str, reason: int) -> None:
     """E2, E3: request IDs and issue passwords die at once; certificates as ``revoke_old`` says."""
     if newest.revoke_old == "at_once":
         # First: what was issued and not fetched yet ends for this reason, too.

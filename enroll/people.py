@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import sqlite_utils
-
+from ca.storage import Transaction
 from enroll import identifiers, mails, passwords, sameness, store, timekeeping
 from enroll.characters import called
 from enroll.enrollment import PRIVILEGE_WITHDRAWN
@@ -112,7 +111,7 @@ async def add_organisation(
         store.Organisation(policy_number, name, office.now(), lineages, issue_password_by)
     )
 
-    def work(db: sqlite_utils.Database) -> store.Organisation:
+    def work(db: Transaction) -> store.Organisation:
         if not store.add_organisation(db, created):
             raise Refusal("conflict", field="policy_number")
         at, number = created.created_at, created.policy_number
@@ -135,7 +134,7 @@ def check_organisation(organisation: store.Organisation) -> store.Organisation:
     return replace(organisation, policy_number=policy_number, name=name)
 
 
-def lineages_of(db: sqlite_utils.Database, office: Office, user_id: str) -> int:
+def lineages_of(db: Transaction, office: Office, user_id: str) -> int:
     """How many PCs, and how many credentials, a user may have: by the organisation, else ours (E18)."""
     user = store.user(db, user_id)
     organisation = None if user is None else store.organisation(db, user.policy_number)
@@ -158,7 +157,7 @@ async def add_user(
     person = check_person(person)
     hashed = await prepare_admission(office)
 
-    def work(db: sqlite_utils.Database) -> Admission:
+    def work(db: Transaction) -> Admission:
         newest = mails.newest(db)
         made = admit(db, office, person, hashed, channel=channel, actor=actor, application_id=None)
         if hold_letters:
@@ -184,7 +183,7 @@ async def prepare_admission(office: Office) -> Prepared:
 
 
 def admit(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     person: Person,
     prepared: Prepared,
@@ -228,7 +227,7 @@ def admit(
     return Admission(user.user_id, opened.request_id, opened.common_name)
 
 
-def check_unknown(db: sqlite_utils.Database, person: Person) -> None:
+def check_unknown(db: Transaction, person: Person) -> None:
     """Refusal("conflict", "name") for somebody who is a user already, however name and address were typed.
 
     Not asked of whoever names a user ID: so one person gets a second one on purpose.
@@ -242,7 +241,7 @@ async def disable_user(office: Office, user_id: str, *, actor: str) -> int:
     return await office.database.write(lambda db: _disable(db, office, user_id, actor))
 
 
-def _disable(db: sqlite_utils.Database, office: Office, user_id: str, actor: str) -> int:
+def _disable(db: Transaction, office: Office, user_id: str, actor: str) -> int:
     at = office.now()
     if store.user(db, user_id) is None:
         raise Refusal("not_found", field="user_id")
@@ -265,7 +264,7 @@ async def enable_user(office: Office, user_id: str, *, actor: str) -> None:
     Raises Refusal("not_found"), and "conflict" for a user who is not disabled.
     """
 
-    def work(db: sqlite_utils.Database) -> None:
+    def work(db: Transaction) -> None:
         if store.user(db, user_id) is None:
             raise Refusal("not_found", field="user_id")
         if not store.enable_user(db, user_id):
@@ -275,7 +274,7 @@ async def enable_user(office: Office, user_id: str, *, actor: str) -> None:
     await office.database.write(work)
 
 
-def _record_user(db: sqlite_utils.Database, person: Person, login_hash: str, at: int) -> store.User:
+def _record_user(db: Transaction, person: Person, login_hash: str, at: int) -> store.User:
     wanted = person.user_id
     while True:
         user = store.User(

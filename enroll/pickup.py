@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite_utils
-
 from ca.networks import network_of
+from ca.storage import Transaction
 from enroll import passwords, store, throttle, timekeeping
 from enroll.enrollment import Enrollment, overdue
 from enroll.issuance import check_no_theft
@@ -54,7 +53,7 @@ def current(office: Office, request_id: str) -> Enrollment:
     return found
 
 
-def _over(db: sqlite_utils.Database, office: Office, enrollment: Enrollment) -> bool:
+def _over(db: Transaction, office: Office, enrollment: Enrollment) -> bool:
     """Refusal("clock_in_doubt") where nothing but a clock in doubt says so."""
     # A certificate whose key is wiped (window, first login, reissue) cannot be picked up again.
     wiped = enrollment.state in LIVE and enrollment.sealed_key is None
@@ -66,14 +65,14 @@ def _over(db: sqlite_utils.Database, office: Office, enrollment: Enrollment) -> 
     return False
 
 
-def _refuse(db: sqlite_utils.Database, office: Office, user_id: str, address: str) -> None:
+def _refuse(db: Transaction, office: Office, user_id: str, address: str) -> None:
     # What is no user's ID may be a password that was typed into the wrong field.
     known = user_id if store.user(db, user_id) is not None else ""
     store.audit(db, office.now(), f"address:{address}", "pickup.refused", known)
 
 
 def _admit(
-    db: sqlite_utils.Database, office: Office, request_id: str, attempt: throttle.Attempt, address: str
+    db: Transaction, office: Office, request_id: str, attempt: throttle.Attempt, address: str
 ) -> Enrollment | None:
     """None, with its line in the audit trail, when the request has ended."""
     at = office.now()

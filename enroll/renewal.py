@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import sqlite_utils
-
 import ca.store
+from ca.storage import Transaction
 from enroll import store, timekeeping
 from enroll.enrollment import Enrollment, state_at
 from enroll.issuance import check_entitled
@@ -25,7 +24,7 @@ class Renewable:
     renewal: Enrollment
 
 
-def source_of(db: sqlite_utils.Database, fingerprint: str) -> Enrollment:
+def source_of(db: Transaction, fingerprint: str) -> Enrollment:
     """The enrollment that a presented certificate came from. Refusal("unknown_certificate") if none."""
     record = ca.store.find_by_fingerprint(db, fingerprint)
     found = store.enrollment_of(db, record.serial) if record is not None else None
@@ -77,7 +76,7 @@ def status(office: Office, fingerprint: str) -> list[Enrollment]:
     ]
 
 
-def _look(db: sqlite_utils.Database, office: Office, fingerprint: str) -> Renewable:
+def _look(db: Transaction, office: Office, fingerprint: str) -> Renewable:
     source = source_of(db, fingerprint)
     check_entitled(db, source.user_id)
     now, end = office.now(), source.not_after_at or 0

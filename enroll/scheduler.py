@@ -10,8 +10,7 @@ import logging
 from dataclasses import dataclass
 from datetime import date
 
-import sqlite_utils
-
+from ca.storage import Transaction
 from enroll import issuance, letters, mails, store, timekeeping
 from enroll.enrollment import SUPERSEDED, Enrollment
 from enroll.jst import day_of, start_of
@@ -110,7 +109,7 @@ def _unnoticed(office: Office, today: date, again: bool) -> list[tuple[Enrollmen
     ]
 
 
-def _missing(db: sqlite_utils.Database, source: Enrollment, kind: mails.Kind, again: bool) -> bool:
+def _missing(db: Transaction, source: Enrollment, kind: mails.Kind, again: bool) -> bool:
     """Whether a certificate has no notice of a kind: none was queued, or it never left and may now."""
     letter = mails.of_cause(db, letters.cause_of_notice(kind, source))
     if letter is None:
@@ -124,7 +123,7 @@ def _missing(db: sqlite_utils.Database, source: Enrollment, kind: mails.Kind, ag
     return user is not None and user.mail != letter["recipient"]
 
 
-def _wanted(db: sqlite_utils.Database, source: Enrollment) -> bool:
+def _wanted(db: Transaction, source: Enrollment) -> bool:
     """Whether somebody who may renew a certificate has not done so yet (D6)."""
     if source.serial is None or not issuance.entitled(db, source.user_id):
         return False
@@ -136,7 +135,7 @@ def _wanted(db: sqlite_utils.Database, source: Enrollment) -> bool:
     return (renewal is None or renewal.state in WAITING) and not _has_successor(db, source)
 
 
-def needless(db: sqlite_utils.Database, office: Office, renewal: Enrollment, kind: mails.Kind) -> str | None:
+def needless(db: Transaction, office: Office, renewal: Enrollment, kind: mails.Kind) -> str | None:
     """Why a notice that has waited must not leave any more, in words for operators; None if it may."""
     source = store.enrollment_of(db, renewal.replaces_serial or "")
     if source is None or source.state not in LIVE or not _wanted(db, source):
@@ -161,9 +160,7 @@ def due_notice(source: Enrollment, today: date, settings: Settings) -> mails.Kin
     return None
 
 
-def _notify_one(
-    db: sqlite_utils.Database, office: Office, source: Enrollment, kind: mails.Kind, again: bool
-) -> bool:
+def _notify_one(db: Transaction, office: Office, source: Enrollment, kind: mails.Kind, again: bool) -> bool:
     fresh = store.enrollment(db, source.request_id)
     user = store.user(db, source.user_id)
     if fresh is None or fresh.state not in LIVE or user is None or not _wanted(db, fresh):
@@ -174,7 +171,7 @@ def _notify_one(
     return letters.renewal_notice(db, office, user, renewal, fresh, kind, office.now(), again=True)
 
 
-def _has_successor(db: sqlite_utils.Database, source: Enrollment) -> bool:
+def _has_successor(db: Transaction, source: Enrollment) -> bool:
     """Whether a later live certificate of the same name makes a renewal needless."""
     return any(
         other.common_name == source.common_name
@@ -185,18 +182,18 @@ def _has_successor(db: sqlite_utils.Database, source: Enrollment) -> bool:
     )
 
 
-def _close(db: sqlite_utils.Database, office: Office, seen: Enrollment) -> None:
+def _close(db: Transaction, office: Office, seen: Enrollment) -> None:
     fresh = store.enrollment(db, seen.request_id)
     if fresh is not None and fresh.state is seen.state:
         apply(db, office, seen.request_id, Event.CLOSE, office.now(), actor=_ACTOR)
 
 
-def _replace(db: sqlite_utils.Database, office: Office, renewal: Enrollment) -> None:
+def _replace(db: Transaction, office: Office, renewal: Enrollment) -> None:
     serial, at = renewal.replaces_serial or "", office.now()
     end_certificate(db, office, serial, SUPERSEDED, at, actor=_ACTOR, event=Event.REPLACE)
 
 
-def _sweep(db: sqlite_utils.Database, office: Office) -> None:
+def _sweep(db: Transaction, office: Office) -> None:
     now = office.now()
     store.drop_expired_tickets(db, now)
     store.drop_old_throttles(db, now - office.settings.attempt_seconds, now)

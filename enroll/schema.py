@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite_utils
-from sqlite_utils.migrations import Migrations
-
-migrations = Migrations("enroll")
+from ca.storage import Schema, Step
 
 _PEOPLE = """
 CREATE TABLE organisations (
@@ -16,7 +13,7 @@ CREATE TABLE organisations (
     issue_password_by TEXT NOT NULL DEFAULT 'mail' CHECK (issue_password_by IN ('mail', 'postcard', 'admin')),
     disabled_at INTEGER,
     created_at INTEGER NOT NULL
-) STRICT;
+);
 
 CREATE TABLE users (
     user_id TEXT PRIMARY KEY,
@@ -34,13 +31,13 @@ CREATE TABLE users (
     generation_at INTEGER,
     name_key TEXT NOT NULL,                 -- what people are compared by (enroll/sameness.py)
     mail_key TEXT NOT NULL
-) STRICT;
+);
 CREATE INDEX users_by_organisation ON users(policy_number);
 -- An import asks for each of its rows whether that person is recorded.
 CREATE INDEX users_by_person ON users(mail_key, name_key, policy_number);
 
 CREATE TABLE applications (
-    id INTEGER PRIMARY KEY,
+    id IDENTITY,
     kind TEXT NOT NULL CHECK (kind IN ('addition', 'reissue')),
     channel TEXT NOT NULL CHECK (channel IN ('online', 'paper')),
     reason TEXT NOT NULL,
@@ -55,14 +52,15 @@ CREATE TABLE applications (
     decided_by TEXT,
     note TEXT NOT NULL DEFAULT '',
     request_id TEXT                        -- of the enrollment it led to
-) STRICT;
+);
 CREATE INDEX applications_open ON applications(state) WHERE state = 'submitted';
 CREATE INDEX applications_by_user ON applications(user_id);
 """
 
 _ENROLLMENTS = """
 CREATE TABLE enrollments (
-    request_id TEXT PRIMARY KEY,
+    number IDENTITY,                       -- in the order of their coming, whatever the clock said
+    request_id TEXT NOT NULL UNIQUE,
     kind TEXT NOT NULL CHECK (kind IN ('addition', 'reissue', 'renewal', 'protocol')),
     user_id TEXT NOT NULL REFERENCES users(user_id),
     state TEXT NOT NULL,
@@ -86,7 +84,7 @@ CREATE TABLE enrollments (
     used_at INTEGER,
     ended_at INTEGER,
     window_ends_at INTEGER                 -- of the step it waits in: announced, then issued
-) STRICT;
+);
 CREATE INDEX enrollments_by_user ON enrollments(user_id, created_at);
 -- A user's programs may have had a hundred thousand; a reissue or disabling asks for these only.
 CREATE INDEX enrollments_living ON enrollments(user_id)
@@ -108,13 +106,13 @@ CREATE TABLE tickets (
     created_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     fetched_at INTEGER
-) STRICT;
+);
 CREATE INDEX tickets_by_end ON tickets(expires_at);
 """
 
 _MAILS = """
 CREATE TABLE mails (
-    id INTEGER PRIMARY KEY,
+    id IDENTITY,
     -- The cause, once: a job that runs again finds its mail here and sends none (R15).
     cause TEXT NOT NULL UNIQUE,
     kind TEXT NOT NULL,
@@ -138,7 +136,7 @@ CREATE TABLE mails (
     sent_at INTEGER,
     held_at INTEGER,                       -- since when it waits for an operator's release
     result TEXT NOT NULL DEFAULT ''
-) STRICT;
+);
 CREATE INDEX mails_queued ON mails(channel, notice, next_attempt_at)
     WHERE state = 'queued' AND held_at IS NULL;
 CREATE INDEX mails_held ON mails(user_id) WHERE held_at IS NOT NULL AND state = 'queued';
@@ -156,36 +154,41 @@ CREATE TABLE mail_lanes (
     accepted_at INTEGER,                   -- when a letter was taken last
     minute INTEGER NOT NULL DEFAULT 0,     -- since the epoch, and how many letters were begun in it
     begun INTEGER NOT NULL DEFAULT 0
-) STRICT, WITHOUT ROWID;
+);
 
 CREATE TABLE mail_refusals (
     command TEXT PRIMARY KEY,
     count INTEGER NOT NULL,
     last_at INTEGER NOT NULL,
     said TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
+);
 
 CREATE TABLE audit (
-    id INTEGER PRIMARY KEY,
+    id IDENTITY,
     at INTEGER NOT NULL,
     actor TEXT NOT NULL,
     action TEXT NOT NULL,
     subject TEXT NOT NULL,
     detail TEXT NOT NULL                   -- JSON, no secret
-) STRICT;
+);
 CREATE INDEX audit_by_subject ON audit(subject, at);
 
 CREATE TABLE throttles (
     key TEXT PRIMARY KEY,
     failures INTEGER NOT NULL,
     since_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+);
 """
 
 
-@migrations()
-def people_enrollments_mails(db: sqlite_utils.Database) -> None:
-    for part in (_PEOPLE, _ENROLLMENTS, _MAILS):
-        for statement in part.split(";\n"):
-            if statement.strip():
-                db.execute(statement)
+def _statements(part: str) -> tuple[str, ...]:
+    return tuple(statement for statement in part.split(";\n") if statement.strip())
+
+
+SCHEMA = Schema(
+    "enroll",
+    tuple(
+        Step(name, _statements(part))
+        for name, part in (("people", _PEOPLE), ("enrollments", _ENROLLMENTS), ("mails", _MAILS))
+    ),
+)

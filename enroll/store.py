@@ -3,7 +3,7 @@
 Those of the mails stand with them (``enroll/mails.py``, ``enroll/mail/queue.py``), operators' long lists in
 ``enroll/listings.py``, the protocol's in ``enroll/acme/store.py``.
 
-Functions take a sqlite_utils.Database: the reading connection, or the one inside ``Database.write``.
+Functions take the transaction of a ``Storage.read`` or ``Storage.write``.
 A change of an enrollment is compare-and-set on its state and count of downloads: of two racers one wins.
 """
 
@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-import sqlite_utils
-
-from ca.database import rows
+from ca.storage import Row, Transaction, Values, inserting
 from enroll.enrollment import Enrollment
 from enroll.sameness import mail_key, name_key
 from enroll.states import State
 
-Db = sqlite_utils.Database
+Db = Transaction
 
 #: The reason of an application that stops certificates as soon as it is made.
 THEFT = "lost_or_stolen"
@@ -111,17 +109,20 @@ def add_organisation(db: Db, organisation: Organisation) -> bool:
 
 
 def organisation(db: Db, policy_number: str) -> Organisation | None:
-    row = _one(db, "SELECT * FROM organisations WHERE policy_number = ?", policy_number)
+    row = db.one(
+        "SELECT * FROM organisations WHERE policy_number = :policy_number",
+        {"policy_number": policy_number},
+    )
     return None if row is None else Organisation(**row)
 
 
 def organisations(db: Db) -> list[Organisation]:
-    return [Organisation(**row) for row in rows(db, "SELECT * FROM organisations ORDER BY policy_number")]
+    return [Organisation(**row) for row in db.rows("SELECT * FROM organisations ORDER BY policy_number")]
 
 
 def count_users(db: Db) -> dict[str, int]:
     """How many users each organisation has that has any."""
-    return dict(db.execute("SELECT policy_number, count(*) FROM users GROUP BY policy_number").fetchall())
+    return _counts(db.rows("SELECT policy_number, count(*) FROM users GROUP BY policy_number"))
 
 
 def change_organisation(db: Db, policy_number: str, changed: Organisation) -> None:
@@ -137,29 +138,40 @@ def change_organisation(db: Db, policy_number: str, changed: Organisation) -> No
     _insert(db, "organisations", asdict(changed))
     for table in ("users", "applications"):
         db.execute(
-            f"UPDATE {table} SET policy_number = ? WHERE policy_number = ?",
-            [changed.policy_number, policy_number],
+            f"UPDATE {table} SET policy_number = :changed WHERE policy_number = :policy_number",
+            {"changed": changed.policy_number, "policy_number": policy_number},
+        )
+    asked = {"policy_number": changed.policy_number}
+    for row in db.rows(
+        "SELECT id, person FROM applications"
+        " WHERE policy_number = :policy_number AND kind = 'addition' AND state = 'submitted'",
+        asked,
+    ):
+        db.execute(
+            "UPDATE applications SET person = :person WHERE id = :id",
+            {"person": _person(json.loads(row["person"]) | asked), "id": row["id"]},
         )
     db.execute(
-        "UPDATE applications SET person = json_set(person, '$.policy_number', policy_number)"
-        " WHERE policy_number = ? AND kind = 'addition' AND state = 'submitted'",
-        [changed.policy_number],
+        "DELETE FROM organisations WHERE policy_number = :policy_number", {"policy_number": policy_number}
     )
-    db.execute("DELETE FROM organisations WHERE policy_number = ?", [policy_number])
 
 
 def disable_organisation(db: Db, policy_number: str, at: int) -> bool:
     """Disables an organisation; False when unknown or disabled already."""
-    statement = "UPDATE organisations SET disabled_at = ? WHERE policy_number = ? AND disabled_at IS NULL"
-    return _changed(db, statement, at, policy_number)
+    statement = (
+        "UPDATE organisations SET disabled_at = :at WHERE policy_number = :policy_number AND"
+        " disabled_at IS NULL"
+    )
+    return _changed(db, statement, {"at": at, "policy_number": policy_number})
 
 
 def enable_organisation(db: Db, policy_number: str) -> bool:
     """Enables a disabled organisation; False when unknown or not disabled."""
     statement = (
-        "UPDATE organisations SET disabled_at = NULL WHERE policy_number = ? AND disabled_at IS NOT NULL"
+        "UPDATE organisations SET disabled_at = NULL WHERE policy_number = :policy_number AND"
+        " disabled_at IS NOT NULL"
     )
-    return _changed(db, statement, policy_number)
+    return _changed(db, statement, {"policy_number": policy_number})
 
 
 def add_user(db: Db, user: User) -> bool:
@@ -170,8 +182,7 @@ def add_user(db: Db, user: User) -> bool:
 
 def same_person(db: Db, policy_number: str, name: str, mail: str) -> list[str]:
     """The user IDs that somebody has in an organisation, whichever way name and address are written."""
-    found = rows(
-        db,
+    found = db.rows(
         "SELECT user_id FROM users WHERE policy_number = :policy_number AND name_key = :name_key"
         " AND mail_key = :mail_key ORDER BY created_at, user_id",
         {"policy_number": policy_number} | _person_keys(name, mail),
@@ -184,17 +195,16 @@ def _person_keys(name: str, mail: str) -> dict[str, str]:
 
 
 def user(db: Db, user_id: str) -> User | None:
-    row = _one(db, "SELECT * FROM users WHERE user_id = ?", user_id)
+    row = db.one(f"SELECT {USER_COLUMNS} FROM users WHERE user_id = :user_id", {"user_id": user_id})
     return None if row is None else as_user(row)
 
 
 def active_user(db: Db, user_id: str) -> User | None:
     """The user, unless it or its organisation is disabled."""
-    row = _one(
-        db,
-        "SELECT users.* FROM users JOIN organisations USING (policy_number)"
-        " WHERE user_id = ? AND users.disabled_at IS NULL AND organisations.disabled_at IS NULL",
-        user_id,
+    row = db.one(
+        f"SELECT {USER_COLUMNS} FROM users JOIN organisations USING (policy_number)"
+        " WHERE user_id = :user_id AND users.disabled_at IS NULL AND organisations.disabled_at IS NULL",
+        {"user_id": user_id},
     )
     return None if row is None else as_user(row)
 
@@ -202,26 +212,29 @@ def active_user(db: Db, user_id: str) -> User | None:
 def end_generation(db: Db, user_id: str, at: int) -> None:
     """Ends whatever was given to the user's programs up to now: each remembers the generation it is of."""
     db.execute(
-        "UPDATE users SET generation = generation + 1, generation_at = ? WHERE user_id = ?", [at, user_id]
+        "UPDATE users SET generation = generation + 1, generation_at = :at WHERE user_id = :user_id",
+        {"at": at, "user_id": user_id},
     )
 
 
 def users(db: Db, policy_number: str | None = None) -> list[User]:
     """All users, or those of one organisation, by user ID."""
     if policy_number is None:
-        return [as_user(row) for row in rows(db, "SELECT * FROM users ORDER BY user_id")]
-    found = rows(db, "SELECT * FROM users WHERE policy_number = ? ORDER BY user_id", [policy_number])
+        return [as_user(row) for row in db.rows(f"SELECT {USER_COLUMNS} FROM users ORDER BY user_id")]
+    found = db.rows(
+        f"SELECT {USER_COLUMNS} FROM users WHERE policy_number = :policy_number ORDER BY user_id",
+        {"policy_number": policy_number},
+    )
     return [as_user(row) for row in found]
 
 
 def administrator(db: Db, policy_number: str, but: str) -> User | None:
     """The organisation's active 管理者 of the longest standing, other than one user."""
-    row = _one(
-        db,
-        "SELECT * FROM users WHERE policy_number = ? AND role = 'admin' AND disabled_at IS NULL"
-        " AND user_id <> ? ORDER BY created_at, user_id LIMIT 1",
-        policy_number,
-        but,
+    row = db.one(
+        f"SELECT {USER_COLUMNS} FROM users WHERE policy_number = :policy_number AND role = 'admin' AND"
+        " disabled_at IS NULL"
+        " AND user_id <> :but ORDER BY created_at, user_id LIMIT 1",
+        {"policy_number": policy_number, "but": but},
     )
     return None if row is None else as_user(row)
 
@@ -229,14 +242,18 @@ def administrator(db: Db, policy_number: str, but: str) -> User | None:
 def disable_user(db: Db, user_id: str, at: int) -> bool:
     """Disables a user; False when unknown or disabled already."""
     return _changed(
-        db, "UPDATE users SET disabled_at = ? WHERE user_id = ? AND disabled_at IS NULL", at, user_id
+        db,
+        "UPDATE users SET disabled_at = :at WHERE user_id = :user_id AND disabled_at IS NULL",
+        {"at": at, "user_id": user_id},
     )
 
 
 def enable_user(db: Db, user_id: str) -> bool:
     """Enables a disabled user; False when unknown or not disabled."""
     return _changed(
-        db, "UPDATE users SET disabled_at = NULL WHERE user_id = ? AND disabled_at IS NOT NULL", user_id
+        db,
+        "UPDATE users SET disabled_at = NULL WHERE user_id = :user_id AND disabled_at IS NOT NULL",
+        {"user_id": user_id},
     )
 
 
@@ -244,17 +261,17 @@ def set_password(db: Db, user_id: str, expected_hash: str, password_hash: str) -
     """Replaces a login password chosen by the user; False when somebody else changed it meanwhile."""
     return _changed(
         db,
-        "UPDATE users SET password_hash = ?, password_initial = 0 WHERE user_id = ? AND password_hash = ?",
-        password_hash,
-        user_id,
-        expected_hash,
+        "UPDATE users SET password_hash = :password_hash, password_initial = 0 WHERE user_id = :user_id"
+        " AND password_hash = :expected_hash",
+        {"password_hash": password_hash, "user_id": user_id, "expected_hash": expected_hash},
     )
 
 
 def reset_password(db: Db, user_id: str, password_hash: str) -> None:
     """Replaces whatever login password there is by a first one."""
     db.execute(
-        "UPDATE users SET password_hash = ?, password_initial = 1 WHERE user_id = ?", [password_hash, user_id]
+        "UPDATE users SET password_hash = :password_hash, password_initial = 1 WHERE user_id = :user_id",
+        {"password_hash": password_hash, "user_id": user_id},
     )
 
 
@@ -271,19 +288,22 @@ def change_user(db: Db, changed: User) -> None:
 
 def next_number(db: Db, user_id: str) -> int:
     """Takes the user's next 管理番号."""
-    row = _one(
-        db, "UPDATE users SET last_number = last_number + 1 WHERE user_id = ? RETURNING last_number", user_id
+    row = db.one(
+        "UPDATE users SET last_number = last_number + 1 WHERE user_id = :user_id RETURNING last_number",
+        {"user_id": user_id},
     )
     if row is None:
         raise LookupError(user_id)
     return int(row["last_number"])
 
 
-def as_user(row: dict[str, Any]) -> User:
-    """A row of the table ``users``."""
-    # What two people are compared by is no fact about either.
-    del row["name_key"], row["mail_key"]
-    return User(**(row | {"password_initial": bool(row["password_initial"])}))
+#: Of the table ``users``: what two people are compared by is no fact about either.
+USER_COLUMNS = ", ".join(f"users.{field.name}" for field in fields(User))
+
+
+def as_user(row: Row) -> User:
+    """A row of ``USER_COLUMNS``."""
+    return User(**{**row, "password_initial": bool(row["password_initial"])})
 
 
 # -- applications --------------------------------------------------------------------------------
@@ -291,13 +311,15 @@ def as_user(row: dict[str, Any]) -> User:
 
 def add_application(db: Db, application: Application) -> int:
     """Records an application and returns its number; ``application.id`` is ignored."""
-    row = asdict(application) | {"person": json.dumps(dict(application.person), ensure_ascii=False)}
+    row = asdict(application) | {"person": _person(dict(application.person))}
     del row["id"]
-    return int(_insert(db, "applications", row))
+    number = db.one(f"{inserting('applications', row)} RETURNING id", row)
+    assert number is not None
+    return int(number[0])
 
 
 def application(db: Db, number: int) -> Application | None:
-    row = _one(db, "SELECT * FROM applications WHERE id = ?", number)
+    row = db.one("SELECT * FROM applications WHERE id = :number", {"number": number})
     return None if row is None else _application(row)
 
 
@@ -308,14 +330,13 @@ def applications(
     policy_number: str | None = None,
     *,
     before: int = 2**62,
-    limit: int = -1,
+    limit: int = 2**62,
 ) -> list[Application]:
     """Applications, newest first, narrowed by whatever is given; ``limit`` of those before a number."""
     wanted = {"state": state, "user_id": user_id, "policy_number": policy_number}
     given = {column: value for column, value in wanted.items() if value is not None}
-    where = " AND ".join(f"{column} = :{column}" for column in given) or "1"
-    found = rows(
-        db,
+    where = " AND ".join(f"{column} = :{column}" for column in given) or "1 = 1"
+    found = db.rows(
         f"SELECT * FROM applications WHERE {where} AND id < :before ORDER BY id DESC LIMIT :limit",
         {**given, "before": before, "limit": limit},
     )
@@ -324,20 +345,20 @@ def applications(
 
 def theft_reported(db: Db, user_id: str) -> bool:
     """Whether a report of theft waits for a decision: until then nothing of the user's counts."""
-    found = db.execute(
-        "SELECT 1 FROM applications WHERE user_id = ? AND kind = 'reissue' AND reason = ?"
+    found = db.one(
+        "SELECT 1 FROM applications WHERE user_id = :user_id AND kind = 'reissue' AND reason = :theft"
         " AND state = 'submitted'",
-        [user_id, THEFT],
+        {"user_id": user_id, "theft": THEFT},
     )
-    return found.fetchone() is not None
+    return found is not None
 
 
 def move_applications(db: Db, user_id: str, policy_number: str) -> None:
     """Takes a user's open applications along into another organisation."""
     db.execute(
-        "UPDATE applications SET policy_number = ? WHERE user_id = ? AND kind = 'reissue'"
+        "UPDATE applications SET policy_number = :policy_number WHERE user_id = :user_id AND kind = 'reissue'"
         " AND state = 'submitted'",
-        [policy_number, user_id],
+        {"policy_number": policy_number, "user_id": user_id},
     )
 
 
@@ -347,14 +368,17 @@ def decide_application(
     """Approves or rejects; False when it was decided already."""
     return _changed(
         db,
-        "UPDATE applications SET state = ?, decided_by = ?, decided_at = ?, note = ?, request_id = ?"
-        " WHERE id = ? AND state = 'submitted'",
-        state,
-        decided_by,
-        at,
-        note,
-        request_id,
-        number,
+        "UPDATE applications SET state = :state, decided_by = :decided_by, decided_at = :at, note ="
+        " :note, request_id = :request_id"
+        " WHERE id = :number AND state = 'submitted'",
+        {
+            "state": state,
+            "decided_by": decided_by,
+            "at": at,
+            "note": note,
+            "request_id": request_id,
+            "number": number,
+        },
     )
 
 
@@ -363,16 +387,20 @@ def hasten_application(db: Db, number: int, reason: str) -> bool:
 
     False when it was decided, or is as urgent already.
     """
-    done = db.execute(
+    changed = db.execute(
         "UPDATE applications SET reason = :reason, revoke_old = 'at_once' WHERE id = :number"
         " AND state = 'submitted' AND reason <> :theft AND (revoke_old <> 'at_once' OR :reason = :theft)",
         {"reason": reason, "number": number, "theft": THEFT},
     )
-    return bool(done.rowcount)
+    return changed > 0
 
 
-def _application(row: dict[str, Any]) -> Application:
-    return Application(**(row | {"person": json.loads(row["person"])}))
+def _application(row: Row) -> Application:
+    return Application(**{**row, "person": json.loads(row["person"])})
+
+
+def _person(person: Mapping[str, str]) -> str:
+    return json.dumps(person, ensure_ascii=False)
 
 
 # -- enrollments ---------------------------------------------------------------------------------
@@ -380,10 +408,10 @@ def _application(row: dict[str, Any]) -> Application:
 # As in the partial index, word for word, so that the planner finds it.
 _LIVING = "state NOT IN ('closed', 'superseded', 'renewed', 'revoked', 'withdrawn')"
 _COLUMNS = tuple(field.name for field in fields(Enrollment))
-_INSERT = (
-    f"INSERT INTO enrollments ({', '.join(_COLUMNS)}) "
-    f"VALUES ({', '.join(':' + name for name in _COLUMNS)}) ON CONFLICT DO NOTHING"
-)
+#: Of the table ``enrollments``, in which they are numbered besides.
+ENROLLMENT_COLUMNS = ", ".join(_COLUMNS)
+_ENROLLMENT = f"SELECT {ENROLLMENT_COLUMNS} FROM enrollments"
+_INSERT = f"{inserting('enrollments', _COLUMNS)} ON CONFLICT DO NOTHING"
 _MUTABLE = tuple(name for name in _COLUMNS if name not in ("request_id", "kind", "user_id", "created_at"))
 _UPDATE = (
     f"UPDATE enrollments SET {', '.join(f'{name} = :{name}' for name in _MUTABLE)} "
@@ -393,49 +421,52 @@ _UPDATE = (
 
 def add_enrollment(db: Db, enrollment: Enrollment) -> bool:
     """Records an enrollment; False when the request ID exists, or the certificate has a renewal."""
-    return bool(db.execute(_INSERT, _enrollment_row(enrollment)).rowcount)
+    return db.execute(_INSERT, _enrollment_row(enrollment)) > 0
 
 
 def change_enrollment(db: Db, expected: Enrollment, changed: Enrollment) -> bool:
     """Compare-and-set on state and download count; False when another racer was first."""
     row = _enrollment_row(changed)
     row |= {"expected_state": str(expected.state), "expected_downloads": expected.downloads}
-    return bool(db.execute(_UPDATE, row).rowcount)
+    return db.execute(_UPDATE, row) > 0
 
 
 def enrollment(db: Db, request_id: str) -> Enrollment | None:
-    row = _one(db, "SELECT * FROM enrollments WHERE request_id = ?", request_id)
+    row = db.one(f"{_ENROLLMENT} WHERE request_id = :request_id", {"request_id": request_id})
     return None if row is None else as_enrollment(row)
 
 
 def enrollment_of(db: Db, serial: str) -> Enrollment | None:
     """The enrollment that a certificate came from."""
-    row = _one(db, "SELECT * FROM enrollments WHERE serial = ?", serial)
+    row = db.one(f"{_ENROLLMENT} WHERE serial = :serial", {"serial": serial})
     return None if row is None else as_enrollment(row)
 
 
 def renewal_of(db: Db, serial: str) -> Enrollment | None:
     """The renewal of a certificate, if one was opened."""
-    row = _one(db, "SELECT * FROM enrollments WHERE kind = 'renewal' AND replaces_serial = ?", serial)
+    row = db.one(
+        f"{_ENROLLMENT} WHERE kind = 'renewal' AND replaces_serial = :serial",
+        {"serial": serial},
+    )
     return None if row is None else as_enrollment(row)
 
 
 def successor_of(db: Db, serial: str) -> Enrollment | None:
     """The enrollment that replaced a certificate, through whichever door: its certificate exists, or is being
     made. That it ended since changes nothing: a certificate is replaced once."""
-    row = _one(
-        db,
-        "SELECT * FROM enrollments WHERE replaces_serial = ?"
+    row = db.one(
+        f"{_ENROLLMENT} WHERE replaces_serial = :serial"
         " AND (issued_at IS NOT NULL OR state = 'processing') ORDER BY submitted_at LIMIT 1",
-        serial,
+        {"serial": serial},
     )
     return None if row is None else as_enrollment(row)
 
 
 def enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
     """A user's enrollments, newest first."""
-    found = rows(
-        db, "SELECT * FROM enrollments WHERE user_id = ? ORDER BY created_at DESC, rowid DESC", [user_id]
+    found = db.rows(
+        f"{_ENROLLMENT} WHERE user_id = :user_id ORDER BY created_at DESC, number DESC",
+        {"user_id": user_id},
     )
     return [as_enrollment(row) for row in found]
 
@@ -446,33 +477,31 @@ def living_enrollments_of(db: Db, user_id: str, passed: int) -> list[Enrollment]
     ``passed``: a moment that has surely passed (``timekeeping.surely_passed``). Certificates that ended
     before it are left out; by a clock that runs ahead more would be, and escape whoever revokes them all.
     """
-    found = rows(
-        db,
-        f"SELECT * FROM enrollments WHERE user_id = ? AND {_LIVING}"
-        " AND (not_after_at IS NULL OR not_after_at >= ?) ORDER BY created_at DESC, rowid DESC",
-        [user_id, passed],
+    found = db.rows(
+        f"{_ENROLLMENT} WHERE user_id = :user_id AND {_LIVING}"
+        " AND (not_after_at IS NULL OR not_after_at >= :passed) ORDER BY created_at DESC, number DESC",
+        {"user_id": user_id, "passed": passed},
     )
     return [as_enrollment(row) for row in found]
 
 
 def newest_opening(db: Db) -> int:
     """When the newest enrollment was opened; 0 if there is none."""
-    row = _one(db, "SELECT created_at FROM enrollments ORDER BY rowid DESC LIMIT 1")
+    row = db.one("SELECT created_at FROM enrollments ORDER BY number DESC LIMIT 1")
     return 0 if row is None else int(row["created_at"])
 
 
 def count_by_state(db: Db) -> dict[str, int]:
     """How many enrollments are in each state. Reads the whole table: for reports, not for requests."""
-    return dict(db.execute("SELECT state, count(*) FROM enrollments GROUP BY state").fetchall())
+    return _counts(db.rows("SELECT state, count(*) FROM enrollments GROUP BY state"))
 
 
 def enrollments_ending(db: Db, after: int, until: int) -> list[Enrollment]:
     """Live enrollments whose certificate ends after one moment and not after another."""
-    found = rows(
-        db,
-        "SELECT * FROM enrollments WHERE state IN ('issued', 'picked_up', 'in_use')"
-        " AND not_after_at > ? AND not_after_at <= ? ORDER BY not_after_at",
-        [after, until],
+    found = db.rows(
+        f"{_ENROLLMENT} WHERE state IN ('issued', 'picked_up', 'in_use')"
+        " AND not_after_at > :after AND not_after_at <= :until ORDER BY not_after_at",
+        {"after": after, "until": until},
     )
     return [as_enrollment(row) for row in found]
 
@@ -482,9 +511,8 @@ def enrollments_overdue(db: Db, at: int) -> list[Enrollment]:
 
     People's that wait, and renewals, are over by their date alone (``enrollment.state_at``).
     """
-    found = rows(
-        db,
-        "SELECT * FROM enrollments WHERE window_ends_at <= :at AND"
+    found = db.rows(
+        f"{_ENROLLMENT} WHERE window_ends_at <= :at AND"
         # What is being signed is left alone: it was submitted in time (E7).
         " (sealed_key IS NOT NULL AND state <> 'processing'"
         " OR kind = 'protocol' AND state IN ('accepted', 'announced', 'authenticated'))",
@@ -495,9 +523,9 @@ def enrollments_overdue(db: Db, at: int) -> list[Enrollment]:
 
 def renewals_used_before(db: Db, used: int, now: int) -> list[Enrollment]:
     """Renewals in use since before a moment whose predecessor still lives now (the optional part of D3)."""
-    found = rows(
-        db,
-        "SELECT new.* FROM enrollments AS old JOIN enrollments AS new ON new.replaces_serial = old.serial"
+    found = db.rows(
+        f"SELECT {', '.join('new.' + name for name in _COLUMNS)} FROM enrollments AS old JOIN enrollments"
+        " AS new ON new.replaces_serial = old.serial"
         " WHERE old.state IN ('issued', 'picked_up', 'in_use') AND old.not_after_at >= :now"
         " AND new.kind = 'renewal' AND new.state = 'in_use' AND new.used_at <= :used",
         {"now": now, "used": used},
@@ -509,9 +537,9 @@ def _enrollment_row(enrollment: Enrollment) -> dict[str, Any]:
     return {name: getattr(enrollment, name) for name in _COLUMNS} | {"state": str(enrollment.state)}
 
 
-def as_enrollment(row: dict[str, Any]) -> Enrollment:
-    """A row of the table ``enrollments``."""
-    return Enrollment(**(row | {"state": State(row["state"])}))
+def as_enrollment(row: Row) -> Enrollment:
+    """The enrollment in a row of ``ENROLLMENT_COLUMNS``, and maybe more."""
+    return Enrollment(**{name: row[name] for name in _COLUMNS} | {"state": State(row["state"])})
 
 
 # -- tickets -------------------------------------------------------------------------------------
@@ -522,23 +550,25 @@ def add_ticket(db: Db, ticket: Ticket) -> None:
 
 
 def ticket(db: Db, token_hash: str) -> Ticket | None:
-    row = _one(db, "SELECT * FROM tickets WHERE token_hash = ?", token_hash)
+    row = db.one("SELECT * FROM tickets WHERE token_hash = :token_hash", {"token_hash": token_hash})
     return None if row is None else Ticket(**row)
 
 
 def mark_fetched(db: Db, token_hash: str, at: int) -> bool:
     """True for the first fetch of a ticket, False for each further one."""
     return _changed(
-        db, "UPDATE tickets SET fetched_at = ? WHERE token_hash = ? AND fetched_at IS NULL", at, token_hash
+        db,
+        "UPDATE tickets SET fetched_at = :at WHERE token_hash = :token_hash AND fetched_at IS NULL",
+        {"at": at, "token_hash": token_hash},
     )
 
 
 def drop_tickets(db: Db, request_id: str) -> None:
-    db.execute("DELETE FROM tickets WHERE request_id = ?", [request_id])
+    db.execute("DELETE FROM tickets WHERE request_id = :request_id", {"request_id": request_id})
 
 
 def drop_expired_tickets(db: Db, at: int) -> int:
-    return int(db.execute("DELETE FROM tickets WHERE expires_at <= ?", [at]).rowcount)
+    return db.execute("DELETE FROM tickets WHERE expires_at <= :at", {"at": at})
 
 
 # -- audit and throttles -------------------------------------------------------------------------
@@ -547,20 +577,20 @@ def drop_expired_tickets(db: Db, at: int) -> int:
 def audit(db: Db, at: int, actor: str, action: str, subject: str, **detail: Any) -> None:
     """One line of the audit trail. Callers pass no secret: names, states, numbers."""
     db.execute(
-        "INSERT INTO audit(at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)",
-        [at, actor, action, subject, _encode(detail)],
+        "INSERT INTO audit(at, actor, action, subject, detail) VALUES (:at, :actor, :action, :subject,"
+        " :detail)",
+        {"at": at, "actor": actor, "action": action, "subject": subject, "detail": _encode(detail)},
     )
 
 
 def audit_page(db: Db, subject: str | None, limit: int) -> list[dict[str, Any]]:
     """The newest lines of the trail, narrowed to a subject, newest first."""
     where = "WHERE subject = :subject" if subject is not None else ""
-    found = rows(
-        db,
+    found = db.rows(
         f"SELECT * FROM audit {where} ORDER BY id DESC LIMIT :limit",
         {"subject": subject, "limit": limit},
     )
-    return [row | {"detail": json.loads(row["detail"])} for row in found]
+    return [{**row, "detail": json.loads(row["detail"])} for row in found]
 
 
 def failures(db: Db, key: str, since: int, at: int) -> tuple[int, int]:
@@ -568,12 +598,9 @@ def failures(db: Db, key: str, since: int, at: int) -> tuple[int, int]:
 
     A period that begins in the future was opened by a clock that ran ahead: it is over.
     """
-    row = _one(
-        db,
-        "SELECT failures, since_at FROM throttles WHERE key = ? AND since_at > ? AND since_at <= ?",
-        key,
-        since,
-        at,
+    row = db.one(
+        "SELECT failures, since_at FROM throttles WHERE key = :key AND since_at > :since AND since_at <= :at",
+        {"key": key, "since": since, "at": at},
     )
     return (0, 0) if row is None else (row["failures"], row["since_at"])
 
@@ -581,25 +608,29 @@ def failures(db: Db, key: str, since: int, at: int) -> tuple[int, int]:
 def record_failure(db: Db, key: str, at: int, since: int) -> None:
     """Counts a failed attempt; a period that ended starts anew."""
     db.execute(
-        "INSERT INTO throttles(key, failures, since_at) VALUES (:key, 1, :at) ON CONFLICT(key) DO UPDATE SET"
-        " failures = CASE WHEN since_at > :since AND since_at <= :at THEN failures + 1 ELSE 1 END,"
-        " since_at = CASE WHEN since_at > :since AND since_at <= :at THEN since_at ELSE :at END",
+        "INSERT INTO throttles (key, failures, since_at) VALUES (:key, 1, :at) ON CONFLICT (key) DO"
+        " UPDATE SET"
+        f" failures = CASE WHEN {_OPEN} THEN throttles.failures + 1 ELSE 1 END,"
+        f" since_at = CASE WHEN {_OPEN} THEN throttles.since_at ELSE :at END",
         {"key": key, "at": at, "since": since},
     )
 
 
+_OPEN = "throttles.since_at > :since AND throttles.since_at <= :at"
+
+
 def forgive_failure(db: Db, key: str) -> None:
     """Takes one failure off again; without any left the key is forgotten."""
-    db.execute("UPDATE throttles SET failures = failures - 1 WHERE key = ?", [key])
-    db.execute("DELETE FROM throttles WHERE key = ? AND failures <= 0", [key])
+    db.execute("UPDATE throttles SET failures = failures - 1 WHERE key = :key", {"key": key})
+    db.execute("DELETE FROM throttles WHERE key = :key AND failures <= 0", {"key": key})
 
 
 def clear_failures(db: Db, key: str) -> None:
-    db.execute("DELETE FROM throttles WHERE key = ?", [key])
+    db.execute("DELETE FROM throttles WHERE key = :key", {"key": key})
 
 
 def drop_old_throttles(db: Db, since: int, at: int) -> None:
-    db.execute("DELETE FROM throttles WHERE since_at <= ? OR since_at > ?", [since, at])
+    db.execute("DELETE FROM throttles WHERE since_at <= :since OR since_at > :at", {"since": since, "at": at})
 
 
 # -- plumbing ------------------------------------------------------------------------------------
@@ -607,24 +638,17 @@ def drop_old_throttles(db: Db, since: int, at: int) -> None:
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 
-def _one(db: Db, statement: str, *parameters: Any) -> dict[str, Any] | None:
-    found = rows(db, statement, parameters)
-    return found[0] if found else None
+def _changed(db: Db, statement: str, values: Values) -> bool:
+    return db.execute(statement, values) > 0
 
 
-def _changed(db: Db, statement: str, *parameters: Any) -> bool:
-    return bool(db.execute(statement, parameters).rowcount)
+def _insert(db: Db, table: str, row: Values) -> None:
+    db.execute(inserting(table, row), row)
 
 
-def _insert(db: Db, table: str, row: Mapping[str, Any]) -> int:
-    names = ", ".join(row)
-    values = ", ".join(f":{name}" for name in row)
-    cursor = db.execute(f"INSERT INTO {table} ({names}) VALUES ({values})", dict(row))
-    return int(cursor.lastrowid or 0)
+def _insert_new(db: Db, table: str, row: Values) -> bool:
+    return db.execute(f"{inserting(table, row)} ON CONFLICT DO NOTHING", row) > 0
 
 
-def _insert_new(db: Db, table: str, row: Mapping[str, Any]) -> bool:
-    names = ", ".join(row)
-    values = ", ".join(f":{name}" for name in row)
-    statement = f"INSERT INTO {table} ({names}) VALUES ({values}) ON CONFLICT DO NOTHING"
-    return bool(db.execute(statement, dict(row)).rowcount)
+def _counts(found: Iterable[Row]) -> dict[str, int]:
+    return {row[0]: row[1] for row in found}

@@ -6,20 +6,19 @@ second learns that he is late; who was first he learns here, whether he comes or
 
 from __future__ import annotations
 
-import sqlite_utils
-
+from ca.storage import Transaction
 from enroll import letters, store
 from enroll.enrollment import Enrollment
 from enroll.office import Office
 
 
-def on_a_page(db: sqlite_utils.Database, renewal: Enrollment) -> bool:
+def on_a_page(db: Transaction, renewal: Enrollment) -> bool:
     """Whether a renewal on the pages is by another than the holder: the one to renew came by the protocol."""
     source = store.enrollment_of(db, renewal.replaces_serial or "")
     return source is not None and source.door == "protocol"
 
 
-def tell(db: sqlite_utils.Database, office: Office, issued: Enrollment, at: int, *, actor: str) -> None:
+def tell(db: Transaction, office: Office, issued: Enrollment, at: int, *, actor: str) -> None:
     """Inside the transaction of an issue: nothing, unless it was asked for by another."""
     source = store.enrollment_of(db, issued.replaces_serial or "")
     user = store.user(db, issued.user_id)

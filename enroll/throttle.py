@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 
-import sqlite_utils
-
 from ca.networks import network_of
+from ca.storage import Transaction
 from enroll import store
 from enroll.office import Office
 from enroll.refusals import Refusal
@@ -61,7 +60,7 @@ async def begin(office: Office, attempt: Attempt) -> None:
     await office.database.write(lambda db: claim(db, office, attempt))
 
 
-def claim(db: sqlite_utils.Database, office: Office, attempt: Attempt) -> None:
+def claim(db: Transaction, office: Office, attempt: Attempt) -> None:
     """Inside a transaction: counts an attempt that is about to be looked at.
 
     Raises Refusal("throttled", at=when to try again) when a counter has reached its limit.
@@ -76,7 +75,7 @@ def claim(db: sqlite_utils.Database, office: Office, attempt: Attempt) -> None:
         store.record_failure(db, key, now, now - period)
 
 
-def succeeded(db: sqlite_utils.Database, attempt: Attempt) -> None:
+def succeeded(db: Transaction, attempt: Attempt) -> None:
     """Forgets the guesser's own failures, and at the address this attempt only."""
     store.clear_failures(db, attempt.own)
     store.forgive_failure(db, attempt.shared)

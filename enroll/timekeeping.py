@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import sqlite_utils
-
 import ca.store
+from ca.storage import Transaction
 from ca.timekeeping import Allowance, Doubt, Known, Reading, doubt_of, expected_of
 from enroll import store
 from enroll.office import Office
@@ -41,7 +40,7 @@ class Judgement:
         return ahead if ahead > _LEAP else 0
 
 
-def judge(office: Office, db: sqlite_utils.Database | None = None) -> Judgement:
+def judge(office: Office, db: Transaction | None = None) -> Judgement:
     """Looks at the clock once. ``db``: the open transaction, where there is one."""
     reading = office.clock.reading()
     if reading is None:  # a demo's, which its visitors move
@@ -56,12 +55,12 @@ def judge(office: Office, db: sqlite_utils.Database | None = None) -> Judgement:
     return Judgement(reading.wall, known, reading, doubt_of(reading, known, allowed))
 
 
-def doubt_now(office: Office, db: sqlite_utils.Database | None = None) -> Doubt | None:
+def doubt_now(office: Office, db: Transaction | None = None) -> Doubt | None:
     """Why what cannot be undone has to wait; None: it may be done now."""
     return judge(office, db).doubt
 
 
-def check(office: Office, db: sqlite_utils.Database | None = None) -> None:
+def check(office: Office, db: Transaction | None = None) -> None:
     """Raises Refusal("clock_in_doubt") where `doubt_now` finds one: for what somebody waits for."""
     doubt = doubt_now(office, db)
     if doubt is not None:
@@ -75,7 +74,7 @@ async def tick(office: Office) -> Judgement:
     if reading is not None and found.doubt is None:
         leap, at = found.leap, found.at
 
-        def work(db: sqlite_utils.Database) -> None:
+        def work(db: Transaction) -> None:
             ca.store.write_tick(db, reading)
             if leap:
                 store.audit(db, at, "scheduler", "clock.leapt", "clock", seconds=leap)
@@ -91,7 +90,7 @@ async def confirm(office: Office, *, actor: str) -> Judgement:
     if reading is None:
         raise Refusal("not_permitted", detail="a demo's clock is moved on its clock page, and believed")
 
-    def work(db: sqlite_utils.Database) -> None:
+    def work(db: Transaction) -> None:
         ca.store.confirm_tick(db, reading)
         off = found.doubt.off if found.doubt is not None else 0
         store.audit(db, reading.wall, actor, "clock.confirmed", "clock", seconds=off)
@@ -100,7 +99,7 @@ async def confirm(office: Office, *, actor: str) -> Judgement:
     return found
 
 
-def surely_passed(office: Office, db: sqlite_utils.Database) -> int:
+def surely_passed(office: Office, db: Transaction) -> int:
     """A moment that has passed whatever the clock says now; 0 as long as nothing is known.
 
     A tick may have been believed that was ahead by all that is allowed.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite_utils
-
 import ca.store
 from ca.revocation import REASONS
+from ca.storage import Transaction
 from enroll import mails, store, timekeeping
 from enroll.enrollment import SUPERSEDED, Effect, EndPredecessors, Enrollment, WipeKey, advance
 from enroll.office import Office
@@ -14,7 +13,7 @@ from enroll.states import ENDED, LIVE, Event, State
 
 
 def apply(
-    db: sqlite_utils.Database, office: Office, request_id: str, event: Event, at: int, *, actor: str
+    db: Transaction, office: Office, request_id: str, event: Event, at: int, *, actor: str
 ) -> Enrollment:
     """Moves the enrollment by one event and performs the effects; returns it as it is now.
 
@@ -33,9 +32,7 @@ def apply(
     return after
 
 
-def record(
-    db: sqlite_utils.Database, before: Enrollment, after: Enrollment, event: Event, at: int, actor: str
-) -> None:
+def record(db: Transaction, before: Enrollment, after: Enrollment, event: Event, at: int, actor: str) -> None:
     """Stores a changed enrollment (compare-and-set) with its line in the audit trail."""
     if not store.change_enrollment(db, before, after):
         raise Refusal("conflict", detail=f"request {before.request_id} was changed by somebody else")
@@ -51,9 +48,7 @@ def record(
     )
 
 
-def perform(
-    db: sqlite_utils.Database, office: Office, effects: tuple[Effect, ...], at: int, actor: str
-) -> None:
+def perform(db: Transaction, office: Office, effects: tuple[Effect, ...], at: int, actor: str) -> None:
     """Carries out effects: keys are wiped (the column is NULL already), certificates revoked."""
     for effect in effects:
         if isinstance(effect, WipeKey):
@@ -66,7 +61,7 @@ def perform(
 
 
 def end_predecessors(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     user_id: str,
     request_id: str,
@@ -92,7 +87,7 @@ def end_predecessors(
 
 
 def end_certificate(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     serial: str,
     reason: int,
@@ -114,7 +109,7 @@ def end_certificate(
     return True
 
 
-def hold_certificate(db: sqlite_utils.Database, serial: str, at: int, *, actor: str) -> bool:
+def hold_certificate(db: Transaction, serial: str, at: int, *, actor: str) -> bool:
     """Stops a certificate until somebody decides; its enrollment stays as it is. False if it was not good."""
     done = ca.store.hold(db, serial, at)
     if done:
@@ -122,14 +117,14 @@ def hold_certificate(db: sqlite_utils.Database, serial: str, at: int, *, actor: 
     return done
 
 
-def hold_all(db: sqlite_utils.Database, office: Office, user_id: str, at: int, *, actor: str) -> None:
+def hold_all(db: Transaction, office: Office, user_id: str, at: int, *, actor: str) -> None:
     """Stops every certificate of a user, whichever door it came through, until somebody decides."""
     for each in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(office, db)):
         if each.state in LIVE and each.serial is not None:
             hold_certificate(db, each.serial, at, actor=actor)
 
 
-def release_all(db: sqlite_utils.Database, user_id: str, at: int, *, actor: str) -> None:
+def release_all(db: Transaction, user_id: str, at: int, *, actor: str) -> None:
     """Takes back what `hold_all` did: what has not ended meanwhile is as before."""
     for serial in ca.store.held(db):
         origin = store.enrollment_of(db, serial)

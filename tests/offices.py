@@ -9,30 +9,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import sqlite_utils
-
 from ca import datadir
 from ca.clock import ManualClock
-from ca.database import Database
-from ca.schema import migrations as ca_migrations
+from ca.schema import SCHEMA as CA
 from ca.sealing import PassphraseCost
+from ca.sqlite import Database
+from ca.storage import Transaction
 from ca.workers import KeyStock, Workers
 from enroll import timekeeping
-from enroll.acme.schema import migrations as acme_migrations
+from enroll.acme.schema import SCHEMA as ACME
 from enroll.delivery import deliver_due
 from enroll.mail.transport import Outbox
 from enroll.office import Office
 from enroll.people import Admission, Person, add_organisation, add_user
-from enroll.schema import migrations as enroll_migrations
+from enroll.schema import SCHEMA as ENROLL
 from enroll.settings import Settings
-from gateway.web.schema import migrations as gateway_migrations
+from gateway.web.schema import SCHEMA as GATEWAY
 
 #: 2026-11-22 03:00 UTC, noon in Japan.
 START = 1_795_316_400
 PASSPHRASE = "correct horse battery staple"
 # Argon2id with the least memory: these directories guard nothing.
 CHEAP = PassphraseCost(iterations=1, lanes=1, memory_kib=8)
-MIGRATIONS = [ca_migrations, enroll_migrations, acme_migrations, gateway_migrations]
+SCHEMAS = [CA, ENROLL, ACME, GATEWAY]
 POLICY_NUMBER = "12345678"
 
 
@@ -70,7 +69,7 @@ async def open_office(path: Path, at: int = START, **settings: Any) -> AsyncIter
     if not (data / "sekisho.json").exists():
         datadir.create(data, PASSPHRASE, at, cost=CHEAP)
     opened = datadir.load(data, PASSPHRASE)
-    database = Database(data / "sekisho.db", MIGRATIONS)
+    database = Database(data / "sekisho.db", SCHEMAS)
     workers = _Workers(processes=1)
     keys = KeyStock(workers, "ec-p256", size=0)
     try:
@@ -137,19 +136,20 @@ async def together(*works: Any) -> list[Any]:
     return list(await asyncio.gather(*works, return_exceptions=True))
 
 
-def revoke_many(office: Office, count: int) -> Callable[[sqlite_utils.Database], None]:
+def revoke_many(office: Office, count: int) -> Callable[[Transaction], None]:
     """Work for a transaction: so many certificates of the office's issuer that were revoked, and are little
     more than that."""
 
-    def work(db: sqlite_utils.Database) -> None:
+    def work(db: Transaction) -> None:
         db.execute(
             "INSERT INTO certificates (serial, issuer_id, profile, status, subject_cn, spki_sha256,"
             " not_before_at, not_after_at, reserved_at, issued_at, template, der, fingerprint, revoked_at,"
             " revocation_reason, change_number)"
-            " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
-            " SELECT lower(hex(randomblob(16))), ?, 'stored', 'revoked', 'K' || i, 's', 1, 4000000000, 1, 1,"
-            " '{}', x'00', lower(hex(randomblob(32))), ? - i, 4, i FROM n",
-            [count, office.authority.current.issuer_id, office.now()],
+            " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)"
+            " SELECT lower(hex(randomblob(16))), :issuer, 'stored', 'revoked', 'K' || i, 's', 1, 4000000000,"
+            " 1, 1, '{}', x'00', lower(hex(randomblob(32))), :at - i, 4, i FROM n",
+            {"count": count, "issuer": office.authority.current.issuer_id, "at": office.now()},
         )
+        db.execute("UPDATE counters SET value = :count WHERE name = 'changes'", {"count": count})
 
     return work

@@ -9,24 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from ca.database import Database
 from ca.sealing import Vault
+from ca.sqlite import Database
 from gateway.proxy.identity import open_keys
 from gateway.running import places
 from tests.locks import waits_until_let_go
-from tests.offices import MIGRATIONS
+from tests.offices import SCHEMAS
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Files that wait for a lock, or take one that nobody else has. The others' tests: tests/enroll/acme/
 #: test_acme_nonces.py, tests/clients/test_client_work.py, and of places.take tests/cli.
 TAKEN_IN = {
-    "ca/database.py", "enroll/acme/nonces.py", "enroll/client/folder.py", "gateway/running/places.py",
+    "ca/sqlite.py", "enroll/acme/nonces.py", "enroll/client/folder.py", "gateway/running/places.py",
     "gateway/proxy/identity.py",
 }  # fmt: skip
 
 
 def _database(folder: Path) -> None:
-    Database(folder / "sekisho.db", MIGRATIONS).close()
+    Database(folder / "sekisho.db", SCHEMAS).close()
 
 
 def _keys(folder: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from ca.database import Database
+from ca.sqlite import Database
 from tests.bench.full_bench import fill
-from tests.offices import MIGRATIONS
+from tests.offices import SCHEMAS
 
 
 def test_a_register_can_be_filled(tmp_path: Path) -> None:
     """`make soak` and `make bench` fill the tables by statements of their own, which follow the schema."""
-    Database(tmp_path / "sekisho.db", MIGRATIONS).close()
+    Database(tmp_path / "sekisho.db", SCHEMAS).close()
     with sqlite3.connect(tmp_path / "sekisho.db") as connection:
         connection.execute(
             "INSERT INTO organisations (policy_number, name, created_at) VALUES ('12345678', 'x', 1)"

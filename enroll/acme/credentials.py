@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import sqlite_utils
-
 import enroll.store
+from ca.storage import Transaction
 from enroll.acme import store
 from enroll.acme.door import PROFILES, dns_name
 from enroll.acme.wire import encode_base64url
@@ -71,7 +70,7 @@ async def create(
         raise Refusal("invalid_input", field="quota")
     keys = [draw_key() for _ in range(count)]
 
-    def work(db: sqlite_utils.Database) -> list[IssuedCredential]:
+    def work(db: Transaction) -> list[IssuedCredential]:
         if limit:
             _check_lineages(db, office, user_id, count)
         return _create(db, office, user_id, keys, profile, allowed, actor)
@@ -90,7 +89,7 @@ def draw_key() -> bytes:
 async def withdraw(office: Office, kid: str, *, actor: str) -> bool:
     """Ends a credential: no new account, no further order. Its certificates live on."""
 
-    def work(db: sqlite_utils.Database) -> bool:
+    def work(db: Transaction) -> bool:
         at = office.now()
         if not store.withdraw_credential(db, kid, at):
             return False
@@ -103,7 +102,7 @@ async def withdraw(office: Office, kid: str, *, actor: str) -> bool:
     return await office.database.write(work)
 
 
-def _check_lineages(db: sqlite_utils.Database, office: Office, user_id: str, count: int) -> None:
+def _check_lineages(db: Transaction, office: Office, user_id: str, count: int) -> None:
     allowed = lineages_of(db, office, user_id)
     alive = [one for one in store.credentials_of(db, user_id) if one.withdrawn_at is None]
     if len(alive) + count > allowed:
@@ -111,7 +110,7 @@ def _check_lineages(db: sqlite_utils.Database, office: Office, user_id: str, cou
 
 
 def _create(
-    db: sqlite_utils.Database,
+    db: Transaction,
     office: Office,
     user_id: str,
     keys: Sequence[bytes],

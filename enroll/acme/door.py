@@ -6,9 +6,8 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import sqlite_utils
-
 import enroll.store
+from ca.storage import Transaction
 from enroll.acme.directory import Terms
 from enroll.acme.nonces import Nonces
 from enroll.acme.orders import Entitlement
@@ -88,7 +87,7 @@ def problem_of(refusal: Refusal) -> Problem:
     return Problem(REFUSALS[refusal.code], str(refusal))
 
 
-def active_user(db: sqlite_utils.Database, user_id: str) -> enroll.store.User:
+def active_user(db: Transaction, user_id: str) -> enroll.store.User:
     """The user that an account acts for; ``unauthorized`` once it, or its organisation, is disabled, and
     while the report of a theft waits."""
     user = enroll.store.active_user(db, user_id)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 
-import sqlite_utils
 from cryptography import x509
 
 import ca.store
 import enroll.store
 from ca.errors import Unacceptable
 from ca.profiles import PROFILES
+from ca.storage import Transaction
 from enroll.acme import store
 from enroll.acme.accounts import Account
 from enroll.acme.csr import CheckedCsr, bad_account_key, bad_csr, check_csr
@@ -35,7 +35,7 @@ from enroll.issuance import issue_now
 from enroll.problems import malformed
 from enroll.transitions import end_certificate
 
-Db = sqlite_utils.Database
+Db = Transaction
 
 
 async def finalize(door: Door, account: Account, order_id: str, payload: Mapping[str, Json]) -> CurrentOrder:

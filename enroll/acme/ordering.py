@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-import sqlite_utils
-
 import ca.store
 import enroll.store
+from ca.storage import Transaction
 from ca.trust import VerifiedPeer
 from enroll import timekeeping
 from enroll.acme import store
@@ -61,7 +60,7 @@ MAX_OPEN_ORDERS = 200
 _DAY = 86_400
 _TOKEN_BYTES = 24
 
-Db = sqlite_utils.Database
+Db = Transaction
 
 
 async def new_order(door: Door, account: Account, asked: NewOrder, peer: VerifiedPeer | None) -> CurrentOrder:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import sqlite_utils
-
 import enroll.store
+from ca.storage import Transaction
 from ca.trust import VerifiedPeer
 from enroll.acme import store
 from enroll.acme.accounts import Account, NewAccount, read_account_update, read_new_account
@@ -48,7 +47,7 @@ async def update_account(door: Door, request: Request, account: Account) -> Acco
     """Contacts and deactivation; an empty payload object changes nothing (RFC 8555 section 7.3.2)."""
     update = read_account_update(request.members())
 
-    def work(db: sqlite_utils.Database) -> Account:
+    def work(db: Transaction) -> Account:
         at = door.office.now()
         if update.contacts is not None and update.contacts != account.contacts:
             store.set_contacts(db, account.id, update.contacts)
@@ -65,7 +64,7 @@ async def change_key(door: Door, request: Request, account: Account) -> Account:
     """RFC 8555 section 7.3.5: the old key is dead as soon as this returns. 409 if the new one is taken."""
     new_key = verify_key_change(request)
 
-    def work(db: sqlite_utils.Database) -> Account:
+    def work(db: Transaction) -> Account:
         holder = store.account_of_key(db, new_key.spki_sha256)
         if holder is not None:
             location = door.urls.to("account", holder.id)
@@ -143,7 +142,7 @@ def _vouched(
     return credential.user_id, credential.kid
 
 
-def _record(db: sqlite_utils.Database, door: Door, draft: Account) -> tuple[Account, bool]:
+def _record(db: Transaction, door: Door, draft: Account) -> tuple[Account, bool]:
     active_user(db, draft.user_id)
     since = draft.created_at - _DAY
     if draft.kid is None and store.count_by_certificate(db, draft.user_id, since) >= MAX_BY_CERTIFICATE:
@@ -168,7 +167,7 @@ def _bound_already() -> Problem:
     return Problem("unauthorized", "the external account is bound to another account already")
 
 
-def _cancel_everything(db: sqlite_utils.Database, door: Door, account: Account, at: int) -> None:
+def _cancel_everything(db: Transaction, door: Door, account: Account, at: int) -> None:
     """RFC 8555 section 7.3.6: what was pending is cancelled with the account."""
     for order in store.open_orders(db, account.id, at):
         store.release_request(db, order.id, at)

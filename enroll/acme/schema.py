@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite_utils
-from sqlite_utils.migrations import Migrations
-
-migrations = Migrations("acme")
+from ca.storage import Schema, Step
 
 _TABLES = (
     """
@@ -21,7 +18,7 @@ _TABLES = (
         created_at INTEGER NOT NULL,
         bound_at INTEGER,
         withdrawn_at INTEGER
-    ) STRICT, WITHOUT ROWID
+    )
     """,
     "CREATE INDEX acme_credentials_by_user ON acme_credentials(user_id)",
     """
@@ -36,7 +33,7 @@ _TABLES = (
         terms_agreed_at INTEGER,
         kid TEXT UNIQUE REFERENCES acme_credentials(kid),
         binding TEXT                           -- JSON, as the client sent it
-    ) STRICT, WITHOUT ROWID
+    )
     """,
     "CREATE INDEX acme_accounts_by_certificate ON acme_accounts(user_id, created_at) WHERE kid IS NULL",
     """
@@ -52,7 +49,7 @@ _TABLES = (
         replaces TEXT,                         -- as the client sent it
         source_serial TEXT,                    -- certificate that has to be presented
         open INTEGER NOT NULL DEFAULT 1        -- 0 once it has its certificate or was given up
-    ) STRICT, WITHOUT ROWID
+    )
     """,
     "CREATE INDEX acme_orders_by_account ON acme_orders(account_id, id)",
     "CREATE INDEX acme_orders_open ON acme_orders(account_id, expires_at) WHERE open = 1",
@@ -69,13 +66,10 @@ _TABLES = (
         token TEXT NOT NULL,
         validated_at INTEGER,
         order_id TEXT                          -- where it is for one order only
-    ) STRICT, WITHOUT ROWID
+    )
     """,
     "CREATE INDEX acme_authorizations_of_account ON acme_authorizations(account_id, value)",
 )
 
 
-@migrations()
-def protocol(db: sqlite_utils.Database) -> None:
-    for statement in _TABLES:
-        db.execute(statement)
+SCHEMA = Schema("acme", (Step("protocol", _TABLES),))

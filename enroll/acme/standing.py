@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import sqlite_utils
-
 import ca.store
 import enroll.store
 from ca.certificates import serial_hex
+from ca.storage import Transaction
 from enroll.acme import store
 from enroll.acme.accounts import Account
 from enroll.acme.orders import Authorization, Order, authorization_status, order_status
@@ -18,7 +17,7 @@ from enroll.enrollment import Enrollment, overdue
 from enroll.problems import Problem, malformed
 from enroll.states import WAITING
 
-Db = sqlite_utils.Database
+Db = Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Every statement about accounts, credentials, orders and authorizations.
 
-Functions take a sqlite_utils.Database: the reading connection, or the one inside ``Database.write``.
+Functions take the transaction of a ``Storage.read`` or ``Storage.write``.
 Changes are compare-and-set, so that of two racers one wins.
 """
 
@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
 
-import sqlite_utils
-
-from ca.database import rows
+from ca.storage import Row, Transaction, Values, inserting
 from enroll.acme.accounts import Account
 from enroll.acme.keys import AccountKey, stored_key
 from enroll.acme.orders import Authorization, Identifier, Order
 
-Db = sqlite_utils.Database
+Db = Transaction
 
 
 @dataclass(frozen=True)
@@ -53,16 +49,17 @@ def add_credential(db: Db, credential: Credential) -> None:
     db.execute(
         "INSERT INTO acme_credentials"
         " (kid, user_id, sealed_key, common_name, profile, quota, generation, created_at)"
-        " SELECT ?, user_id, ?, ?, ?, ?, generation, ? FROM users WHERE user_id = ?",
-        (
-            credential.kid,
-            credential.sealed_key,
-            credential.common_name,
-            credential.profile,
-            credential.quota,
-            credential.created_at,
-            credential.user_id,
-        ),
+        " SELECT :kid, user_id, :sealed_key, :common_name, :profile, :quota, generation, :created_at"
+        " FROM users WHERE user_id = :user_id",
+        {
+            "kid": credential.kid,
+            "sealed_key": credential.sealed_key,
+            "common_name": credential.common_name,
+            "profile": credential.profile,
+            "quota": credential.quota,
+            "created_at": credential.created_at,
+            "user_id": credential.user_id,
+        },
     )
 
 
@@ -71,7 +68,7 @@ _CREDENTIAL = (
     "SELECT kid, user_id, sealed_key, common_name, profile, quota, account_id,"
     " acme_credentials.created_at, bound_at,"
     " CASE WHEN acme_credentials.generation = users.generation THEN withdrawn_at"
-    " ELSE min(coalesce(withdrawn_at, generation_at), generation_at) END AS withdrawn_at"
+    " WHEN withdrawn_at < generation_at THEN withdrawn_at ELSE generation_at END AS withdrawn_at"
     " FROM acme_credentials JOIN users USING (user_id)"
 )
 _ALIVE = (
@@ -81,31 +78,33 @@ _ALIVE = (
 
 
 def credential(db: Db, kid: str) -> Credential | None:
-    row = _one(db, f"{_CREDENTIAL} WHERE kid = ?", kid)
+    row = db.one(f"{_CREDENTIAL} WHERE kid = :kid", {"kid": kid})
     return None if row is None else Credential(**row)
 
 
 def credentials_of(db: Db, user_id: str) -> list[Credential]:
     """A user's credentials, oldest first."""
-    statement = f"{_CREDENTIAL} WHERE user_id = ? ORDER BY acme_credentials.created_at"
-    return [Credential(**row) for row in rows(db, statement, [user_id])]
+    statement = f"{_CREDENTIAL} WHERE user_id = :user_id ORDER BY acme_credentials.created_at"
+    return [Credential(**row) for row in db.rows(statement, {"user_id": user_id})]
 
 
 def bind_credential(db: Db, kid: str, account_id: str, at: int) -> bool:
     """Binds a credential to an account; False when it is bound or withdrawn already."""
     return _changed(
         db,
-        "UPDATE acme_credentials SET account_id = ?, bound_at = ?"
-        f" WHERE kid = ? AND account_id IS NULL AND {_ALIVE}",
-        account_id,
-        at,
-        kid,
+        "UPDATE acme_credentials SET account_id = :account_id, bound_at = :at"
+        f" WHERE kid = :kid AND account_id IS NULL AND {_ALIVE}",
+        {"account_id": account_id, "at": at, "kid": kid},
     )
 
 
 def withdraw_credential(db: Db, kid: str, at: int) -> bool:
     """Ends a credential; False when unknown or ended already."""
-    return _changed(db, f"UPDATE acme_credentials SET withdrawn_at = ? WHERE kid = ? AND {_ALIVE}", at, kid)
+    return _changed(
+        db,
+        f"UPDATE acme_credentials SET withdrawn_at = :at WHERE kid = :kid AND {_ALIVE}",
+        {"at": at, "kid": kid},
+    )
 
 
 # -- accounts ------------------------------------------------------------------------------------
@@ -113,28 +112,19 @@ def withdraw_credential(db: Db, kid: str, at: int) -> bool:
 
 def add_account(db: Db, account: Account) -> bool:
     """Records an account; False when the key, or the credential, has one."""
-    try:
-        db.execute(
-            "INSERT INTO acme_accounts (id, user_id, jwk, spki_sha256, status, contacts, created_at,"
-            " terms_agreed_at, kid, binding) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                account.id,
-                account.user_id,
-                account.key.jwk,
-                account.key.spki_sha256,
-                account.status,
-                json.dumps(account.contacts),
-                account.created_at,
-                account.terms_agreed_at,
-                account.kid,
-                None if account.binding is None else json.dumps(dict(account.binding)),
-            ),
-        )
-    except sqlite3.IntegrityError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_UNIQUE:
-            raise
-        return False
-    return True
+    values = {
+        "id": account.id,
+        "user_id": account.user_id,
+        "jwk": account.key.jwk,
+        "spki_sha256": account.key.spki_sha256,
+        "status": account.status,
+        "contacts": json.dumps(account.contacts),
+        "created_at": account.created_at,
+        "terms_agreed_at": account.terms_agreed_at,
+        "kid": account.kid,
+        "binding": None if account.binding is None else json.dumps(dict(account.binding)),
+    }
+    return _changed(db, f"{inserting('acme_accounts', values)} ON CONFLICT DO NOTHING", values)
 
 
 _ACCOUNT = (
@@ -143,119 +133,122 @@ _ACCOUNT = (
 
 
 def account(db: Db, account_id: str) -> Account | None:
-    row = db.execute(f"{_ACCOUNT} WHERE id = ?", [account_id]).fetchone()
+    row = db.one(f"{_ACCOUNT} WHERE id = :account_id", {"account_id": account_id})
     return None if row is None else _account(*row)
 
 
 def count_by_certificate(db: Db, user_id: str, since: int) -> int:
     """How many accounts a user's certificates have vouched for since then."""
-    return int(
-        db.execute(
-            "SELECT count(*) FROM acme_accounts WHERE kid IS NULL AND user_id = ? AND created_at > ?",
-            (user_id, since),
-        ).fetchone()[0]
+    return _count(
+        db,
+        "SELECT count(*) FROM acme_accounts WHERE kid IS NULL AND user_id = :user_id AND created_at > :since",
+        {"user_id": user_id, "since": since},
     )
 
 
 def account_of_key(db: Db, spki_sha256: str) -> Account | None:
     """The account of a key, deactivated or not."""
-    row = db.execute(f"{_ACCOUNT} WHERE spki_sha256 = ?", [spki_sha256]).fetchone()
+    row = db.one(f"{_ACCOUNT} WHERE spki_sha256 = :spki_sha256", {"spki_sha256": spki_sha256})
     return None if row is None else _account(*row)
 
 
 def is_account_key(db: Db, spki_sha256: str) -> bool:
-    return _one(db, "SELECT 1 FROM acme_accounts WHERE spki_sha256 = ?", spki_sha256) is not None
+    statement = "SELECT 1 FROM acme_accounts WHERE spki_sha256 = :spki_sha256"
+    return db.one(statement, {"spki_sha256": spki_sha256}) is not None
 
 
 def set_contacts(db: Db, account_id: str, contacts: Sequence[str]) -> bool:
     return _changed(
         db,
-        "UPDATE acme_accounts SET contacts = ? WHERE id = ? AND status = 'valid'",
-        json.dumps(list(contacts)),
-        account_id,
+        "UPDATE acme_accounts SET contacts = :contacts WHERE id = :account_id AND status = 'valid'",
+        {"contacts": json.dumps(list(contacts)), "account_id": account_id},
     )
 
 
 def change_key(db: Db, account_id: str, expected: AccountKey, key: AccountKey) -> bool:
     """Replaces an account's key; False when it was replaced meanwhile or the new key has an account."""
-    try:
-        return _changed(
-            db,
-            "UPDATE acme_accounts SET jwk = ?, spki_sha256 = ?"
-            " WHERE id = ? AND spki_sha256 = ? AND status = 'valid'",
-            key.jwk,
-            key.spki_sha256,
-            account_id,
-            expected.spki_sha256,
-        )
-    except sqlite3.IntegrityError:
-        return False
+    return _changed(
+        db,
+        "UPDATE acme_accounts SET jwk = :jwk, spki_sha256 = :spki_sha256"
+        " WHERE id = :account_id AND spki_sha256 = :expected AND status = 'valid'"
+        " AND NOT EXISTS (SELECT 1 FROM acme_accounts AS other WHERE other.spki_sha256 = :spki_sha256)",
+        {
+            "jwk": key.jwk,
+            "spki_sha256": key.spki_sha256,
+            "account_id": account_id,
+            "expected": expected.spki_sha256,
+        },
+    )
 
 
 def deactivate_account(db: Db, account_id: str) -> bool:
     """False when it was deactivated already."""
-    statement = "UPDATE acme_accounts SET status = 'deactivated' WHERE id = ? AND status = 'valid'"
-    return _changed(db, statement, account_id)
+    statement = "UPDATE acme_accounts SET status = 'deactivated' WHERE id = :account_id AND status = 'valid'"
+    return _changed(db, statement, {"account_id": account_id})
 
 
 # -- orders --------------------------------------------------------------------------------------
 
 
 def add_order(db: Db, order: Order) -> None:
-    db.execute(
-        "INSERT INTO acme_orders (id, account_id, request_id, identifiers, authorization_ids, profile,"
-        " created_at, expires_at, replaces, source_serial) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            order.id,
-            order.account_id,
-            order.request_id,
-            json.dumps([[one.type, one.value] for one in order.identifiers], ensure_ascii=False),
-            json.dumps(order.authorization_ids),
-            order.profile,
-            order.created_at,
-            order.expires_at,
-            order.replaces,
-            order.source_serial,
-        ),
-    )
+    values = {
+        "id": order.id,
+        "account_id": order.account_id,
+        "request_id": order.request_id,
+        "identifiers": json.dumps([[one.type, one.value] for one in order.identifiers], ensure_ascii=False),
+        "authorization_ids": json.dumps(order.authorization_ids),
+        "profile": order.profile,
+        "created_at": order.created_at,
+        "expires_at": order.expires_at,
+        "replaces": order.replaces,
+        "source_serial": order.source_serial,
+    }
+    db.execute(inserting("acme_orders", values), values)
 
 
 def order(db: Db, order_id: str) -> Order | None:
-    row = _one(db, "SELECT * FROM acme_orders WHERE id = ?", order_id)
+    row = db.one("SELECT * FROM acme_orders WHERE id = :order_id", {"order_id": order_id})
     return None if row is None else _order(row)
 
 
 def order_of_request(db: Db, request_id: str) -> Order | None:
     """The order that an enrollment belongs to, if it came through the protocol."""
-    row = _one(db, "SELECT * FROM acme_orders WHERE request_id = ?", request_id)
+    row = db.one("SELECT * FROM acme_orders WHERE request_id = :request_id", {"request_id": request_id})
     return None if row is None else _order(row)
 
 
 def orders_page(db: Db, account_id: str, before_id: str, limit: int) -> list[Order]:
     """An account's orders, newest first, those before an identifier."""
-    statement = "SELECT * FROM acme_orders WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?"
-    return [_order(row) for row in rows(db, statement, [account_id, before_id, limit])]
+    statement = (
+        "SELECT * FROM acme_orders WHERE account_id = :account_id AND id < :before_id ORDER BY"
+        " id DESC LIMIT :limit"
+    )
+    return [
+        _order(row)
+        for row in db.rows(statement, {"account_id": account_id, "before_id": before_id, "limit": limit})
+    ]
 
 
 def open_orders(db: Db, account_id: str, at: int) -> list[Order]:
     """An account's orders that have no certificate yet and could still get one."""
-    statement = "SELECT * FROM acme_orders WHERE account_id = ? AND expires_at > ? AND open = 1"
-    return [_order(row) for row in rows(db, statement, [account_id, at])]
+    statement = "SELECT * FROM acme_orders WHERE account_id = :account_id AND expires_at > :at AND open = 1"
+    return [_order(row) for row in db.rows(statement, {"account_id": account_id, "at": at})]
 
 
 def count_open_orders(db: Db, account_id: str, at: int) -> int:
-    row = _one(
+    return _count(
         db,
-        "SELECT count(*) AS n FROM acme_orders WHERE account_id = ? AND expires_at > ? AND open = 1",
-        account_id,
-        at,
+        "SELECT count(*) FROM acme_orders WHERE account_id = :account_id AND expires_at > :at AND open = 1",
+        {"account_id": account_id, "at": at},
     )
-    return 0 if row is None else int(row["n"])
 
 
 def orders_replacing(db: Db, replaces: str) -> list[Order]:
     """The orders that named this certificate as the one that they replace."""
-    return [_order(row) for row in rows(db, "SELECT * FROM acme_orders WHERE replaces = ?", [replaces])]
+    return [
+        _order(row)
+        for row in db.rows("SELECT * FROM acme_orders WHERE replaces = :replaces", {"replaces": replaces})
+    ]
 
 
 def places_of(db: Db, account_id: str, at: int, least: int) -> list[int]:
@@ -265,8 +258,7 @@ def places_of(db: Db, account_id: str, at: int, least: int) -> list[int]:
     what that is renewed to, whoever renews it, until the last of them ends; and for ``least`` seconds from
     its issue on, so that nobody makes and revokes them without end.
     """
-    found = rows(
-        db,
+    found = db.rows(
         "WITH RECURSIVE line AS ("
         " SELECT request_id, acme_orders.expires_at AS waits_until, serial, issued_at, not_after_at,"
         " enrollments.ended_at FROM acme_orders JOIN enrollments USING (request_id)"
@@ -282,7 +274,7 @@ def places_of(db: Db, account_id: str, at: int, least: int) -> list[int]:
     return [until for until in (_taken_until(row, least) for row in found) if until > at]
 
 
-def _taken_until(row: dict[str, Any], least: int) -> int:
+def _taken_until(row: Row, least: int) -> int:
     if row["issued_at"] is None:
         return 0 if row["ended_at"] is not None else int(row["waits_until"])
     ends = row["not_after_at"] + 1 if row["ended_at"] is None else row["ended_at"]
@@ -291,74 +283,75 @@ def _taken_until(row: dict[str, Any], least: int) -> int:
 
 def latest_request(db: Db, account_id: str) -> str | None:
     """The request ID of the newest order of an account that has its certificate."""
-    row = _one(
-        db,
-        "SELECT request_id FROM acme_orders WHERE account_id = ? AND open = 0 AND request_id IS NOT NULL"
+    row = db.one(
+        "SELECT request_id FROM acme_orders WHERE account_id = :account_id AND open = 0 AND request_id"
+        " IS NOT NULL"
         " ORDER BY id DESC LIMIT 1",
-        account_id,
+        {"account_id": account_id},
     )
     return None if row is None else str(row["request_id"])
 
 
 def give_request(db: Db, order_id: str, request_id: str) -> bool:
     """Ties an order to its enrollment, once."""
-    statement = "UPDATE acme_orders SET request_id = ? WHERE id = ? AND request_id IS NULL AND open = 1"
-    return _changed(db, statement, request_id, order_id)
+    statement = (
+        "UPDATE acme_orders SET request_id = :request_id WHERE id = :order_id AND request_id IS"
+        " NULL AND open = 1"
+    )
+    return _changed(db, statement, {"request_id": request_id, "order_id": order_id})
 
 
 def release_request(db: Db, order_id: str, at: int) -> bool:
     """Gives up an open order, which is invalid from now on, and frees its enrollment for another."""
     return _changed(
         db,
-        "UPDATE acme_orders SET request_id = NULL, open = 0, expires_at = min(expires_at, ?)"
-        " WHERE id = ? AND open = 1",
-        at,
-        order_id,
+        "UPDATE acme_orders SET request_id = NULL, open = 0, expires_at = CASE WHEN expires_at < :at"
+        " THEN expires_at ELSE :at END"
+        " WHERE id = :order_id AND open = 1",
+        {"at": at, "order_id": order_id},
     )
 
 
 def close_order(db: Db, order_id: str) -> bool:
     """Marks an order as having its certificate; False when it was closed already."""
-    return _changed(db, "UPDATE acme_orders SET open = 0 WHERE id = ? AND open = 1", order_id)
+    return _changed(
+        db, "UPDATE acme_orders SET open = 0 WHERE id = :order_id AND open = 1", {"order_id": order_id}
+    )
 
 
 # -- authorizations ------------------------------------------------------------------------------
 
 
 def add_authorization(db: Db, authorization: Authorization) -> None:
-    db.execute(
-        "INSERT INTO acme_authorizations (id, account_id, type, value, status, expires_at, challenge_type,"
-        " token, validated_at, order_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            authorization.id,
-            authorization.account_id,
-            authorization.identifier.type,
-            authorization.identifier.value,
-            authorization.status,
-            authorization.expires_at,
-            authorization.challenge_type,
-            authorization.token,
-            authorization.validated_at,
-            authorization.order_id,
-        ),
-    )
+    values = {
+        "id": authorization.id,
+        "account_id": authorization.account_id,
+        "type": authorization.identifier.type,
+        "value": authorization.identifier.value,
+        "status": authorization.status,
+        "expires_at": authorization.expires_at,
+        "challenge_type": authorization.challenge_type,
+        "token": authorization.token,
+        "validated_at": authorization.validated_at,
+        "order_id": authorization.order_id,
+    }
+    db.execute(inserting("acme_authorizations", values), values)
 
 
 def authorization(db: Db, authorization_id: str) -> Authorization | None:
-    row = _one(db, "SELECT * FROM acme_authorizations WHERE id = ?", authorization_id)
+    row = db.one(
+        "SELECT * FROM acme_authorizations WHERE id = :authorization_id",
+        {"authorization_id": authorization_id},
+    )
     return None if row is None else _authorization(row)
 
 
 def valid_authorization(db: Db, account_id: str, identifier: Identifier, until: int) -> Authorization | None:
     """A reusable authorization that is still valid at a later moment."""
-    row = _one(
-        db,
-        "SELECT * FROM acme_authorizations WHERE account_id = ? AND value = ? AND type = ?"
-        " AND status = 'valid' AND order_id IS NULL AND expires_at > ? LIMIT 1",
-        account_id,
-        identifier.value,
-        identifier.type,
-        until,
+    row = db.one(
+        "SELECT * FROM acme_authorizations WHERE account_id = :account_id AND value = :value AND type = :type"
+        " AND status = 'valid' AND order_id IS NULL AND expires_at > :until LIMIT 1",
+        {"account_id": account_id, "value": identifier.value, "type": identifier.type, "until": until},
     )
     return None if row is None else _authorization(row)
 
@@ -367,14 +360,14 @@ def authorizations_for(db: Db, account_id: str, name: str | None, at: int) -> li
     """An account's valid authorizations for a name (lower case), be it for one order or for all; None: for
     any name of its user.
 
-    As it was spelled does not matter: SQLite's lower() knows A-Z only, which is what RFC 4343 folds.
+    As it was spelled does not matter: RFC 4343 folds A-Z, and that is all that a name has.
     """
-    statement = (
-        "SELECT * FROM acme_authorizations WHERE account_id = :account"
-        " AND (:name IS NULL OR lower(value) = :name) AND type = 'dns' AND status = 'valid'"
-        " AND expires_at > :at"
+    named = " AND lower(value) = :name" if name is not None else ""
+    found = db.rows(
+        "SELECT * FROM acme_authorizations WHERE account_id = :account AND type = 'dns' AND status = 'valid'"
+        f" AND expires_at > :at{named}",
+        {"account": account_id, "name": name, "at": at},
     )
-    found = rows(db, statement, {"account": account_id, "name": name, "at": at})
     return [_authorization(row) for row in found]
 
 
@@ -382,11 +375,9 @@ def validate_authorization(db: Db, authorization_id: str, at: int) -> bool:
     """pending -> valid; False when it is not pending any more."""
     return _changed(
         db,
-        "UPDATE acme_authorizations SET status = 'valid', validated_at = ?"
-        " WHERE id = ? AND status = 'pending' AND expires_at > ?",
-        at,
-        authorization_id,
-        at,
+        "UPDATE acme_authorizations SET status = 'valid', validated_at = :at"
+        " WHERE id = :authorization_id AND status = 'pending' AND expires_at > :at",
+        {"at": at, "authorization_id": authorization_id},
     )
 
 
@@ -395,16 +386,16 @@ def deactivate_authorization(db: Db, authorization_id: str) -> bool:
     return _changed(
         db,
         "UPDATE acme_authorizations SET status = 'deactivated'"
-        " WHERE id = ? AND status IN ('pending', 'valid')",
-        authorization_id,
+        " WHERE id = :authorization_id AND status IN ('pending', 'valid')",
+        {"authorization_id": authorization_id},
     )
 
 
 def deactivate_authorizations_of(db: Db, account_id: str) -> None:
     db.execute(
         "UPDATE acme_authorizations SET status = 'deactivated'"
-        " WHERE account_id = ? AND status IN ('pending', 'valid')",
-        (account_id,),
+        " WHERE account_id = :account_id AND status IN ('pending', 'valid')",
+        {"account_id": account_id},
     )
 
 
@@ -438,7 +429,7 @@ def _account(
     )
 
 
-def _order(row: dict[str, Any]) -> Order:
+def _order(row: Row) -> Order:
     return Order(
         id=row["id"],
         account_id=row["account_id"],
@@ -453,7 +444,7 @@ def _order(row: dict[str, Any]) -> Order:
     )
 
 
-def _authorization(row: dict[str, Any]) -> Authorization:
+def _authorization(row: Row) -> Authorization:
     return Authorization(
         id=row["id"],
         account_id=row["account_id"],
@@ -467,10 +458,11 @@ def _authorization(row: dict[str, Any]) -> Authorization:
     )
 
 
-def _one(db: Db, statement: str, *parameters: Any) -> dict[str, Any] | None:
-    found = rows(db, statement, parameters)
-    return found[0] if found else None
+def _changed(db: Db, statement: str, values: Values) -> bool:
+    return db.execute(statement, values) > 0
 
 
-def _changed(db: Db, statement: str, *parameters: Any) -> bool:
-    return bool(db.execute(statement, parameters).rowcount)
+def _count(db: Db, statement: str, values: Values) -> int:
+    row = db.one(statement, values)
+    assert row is not None
+    return int(row[0])

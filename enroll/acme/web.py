@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from multidict import CIMultiDict
 
-from ca.database import is_out_of_order
+from ca.storage import is_out_of_order
 from ca.trust import VerifiedPeer
 from enroll.acme import store
 from enroll.acme.accounts import Account

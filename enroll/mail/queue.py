@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sqlite_utils
-
-from ca.database import rows
+from ca.storage import Row, Transaction, Values
 from enroll.mail.hours import leaves_from, opened_at
 from enroll.mails import Channel
 from enroll.settings import DAY, Settings
 
-Db = sqlite_utils.Database
-Row = dict[str, Any]
+Db = Transaction
+#: A row of the table ``mails``, as its taker was given it.
+Letter = dict[str, Any]
 
 CHANNELS: tuple[Channel, ...] = ("mail", "postcard")
 #: A letter that is being sent belongs to its process for this long, in seconds, and longer if renewed.
@@ -48,7 +48,7 @@ class Lane:
 
 
 def lane(db: Db, channel: Channel) -> Lane:
-    found = rows(db, "SELECT * FROM mail_lanes WHERE channel = ?", [channel])
+    found = db.rows("SELECT * FROM mail_lanes WHERE channel = :channel", {"channel": channel})
     return Lane(**found[0]) if found else Lane(channel)
 
 
@@ -66,29 +66,29 @@ def due(db: Db, channel: Channel, at: int, most: int, *, notices: bool) -> int:
     found = 0
     for notice in range(1 + notices):
         left = {**_moment(channel, notice, at), "most": most - found}
-        found += db.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM mails WHERE {_DUE} LIMIT :most)", left
-        ).fetchone()[0]
+        found += _number(
+            db, f"SELECT count(*) FROM (SELECT 1 FROM mails WHERE {_DUE} LIMIT :most) AS due", left
+        )
     return found
 
 
-def next_due(db: Db, channel: Channel, at: int, *, notices: bool) -> Row | None:
+def next_due(db: Db, channel: Channel, at: int, *, notices: bool) -> Letter | None:
     """The letter to send next: what somebody waits for first, then by when it was due."""
     for notice in range(1 + notices):
-        found = rows(
-            db,
+        found = db.rows(
             f"SELECT * FROM mails WHERE {_DUE} ORDER BY next_attempt_at, id LIMIT 1",
             _moment(channel, notice, at),
         )
         if found:
-            return found[0]
+            return dict(found[0])
     return None
 
 
-def begin(db: Db, row: Row, at: int) -> Row:
+def begin(db: Db, row: Letter, at: int) -> Letter:
     """Takes a letter for ``LEASE`` seconds; the row as it then is."""
     db.execute(
-        "UPDATE mails SET claimed_until_at = ?, attempts = attempts + 1 WHERE id = ?", [at + LEASE, row["id"]]
+        "UPDATE mails SET claimed_until_at = :claimed_until_at, attempts = attempts + 1 WHERE id = :id",
+        {"claimed_until_at": at + LEASE, "id": row["id"]},
     )
     return row | {"attempts": row["attempts"] + 1}
 
@@ -96,20 +96,22 @@ def begin(db: Db, row: Row, at: int) -> Row:
 def may_begin(db: Db, channel: Channel, at: int, per_minute: int) -> bool:
     """Counts a letter that is about to be sent; False when this minute has had its number."""
     minute = at // 60
-    cursor = db.execute(
+    changed = db.execute(
         "INSERT INTO mail_lanes(channel, minute, begun) VALUES (:channel, :minute, 1)"
         " ON CONFLICT(channel) DO UPDATE SET minute = :minute,"
-        " begun = CASE WHEN minute = :minute THEN begun + 1 ELSE 1 END"
-        " WHERE minute <> :minute OR begun < :per_minute",
+        " begun = CASE WHEN mail_lanes.minute = :minute THEN mail_lanes.begun + 1 ELSE 1 END"
+        " WHERE mail_lanes.minute <> :minute OR mail_lanes.begun < :per_minute",
         {"channel": channel, "minute": minute, "per_minute": per_minute},
     )
-    return bool(cursor.rowcount)
+    return changed > 0
 
 
-def keep(db: Db, row: Row, at: int) -> bool:
+def keep(db: Db, row: Letter, at: int) -> bool:
     """Renews a lease; False when the letter is another process's by now, or settled."""
-    cursor = db.execute(f"UPDATE mails SET claimed_until_at = ? WHERE {_OURS}", [at + LEASE, *_names(row)])
-    return bool(cursor.rowcount)
+    changed = db.execute(
+        f"UPDATE mails SET claimed_until_at = :until WHERE {_OURS}", {"until": at + LEASE, **_names(row)}
+    )
+    return changed > 0
 
 
 # By more than any back-off: the clock ran ahead, and has been set right since.
@@ -122,7 +124,7 @@ _IN_THE_FUTURE = (
 def in_the_future(db: Db, channel: Channel, at: int) -> bool:
     """Whether a letter is put off by more than any back-off."""
     values = {"channel": channel, "at": at, "furthest": _BACKOFF[-1]}
-    return bool(rows(db, f"SELECT 1 FROM mails WHERE {_IN_THE_FUTURE} LIMIT 1", values))
+    return bool(db.rows(f"SELECT 1 FROM mails WHERE {_IN_THE_FUTURE} LIMIT 1", values))
 
 
 def forget_future(db: Db, channel: Channel, at: int) -> None:
@@ -146,45 +148,51 @@ def accepted(db: Db, number: int, channel: Channel, at: int, result: str) -> boo
         " SET refusals = 0, held_since_at = NULL, held_until_at = 0, said = '', accepted_at = :at",
         {"channel": channel, "at": at},
     )
-    cursor = db.execute(
-        "UPDATE mails SET state = 'sent', result = ?, sent_at = ?, sealed_body = NULL"
-        " WHERE id = ? AND state = 'queued'",
-        [result, at, number],
+    changed = db.execute(
+        "UPDATE mails SET state = 'sent', result = :result, sent_at = :at, sealed_body = NULL"
+        " WHERE id = :number AND state = 'queued'",
+        {"result": result, "at": at, "number": number},
     )
-    return bool(cursor.rowcount)
+    return changed > 0
 
 
-def failed(db: Db, row: Row, result: str) -> None:
+def failed(db: Db, row: Letter, result: str) -> None:
     """Records a refusal for good. The body stays: an operator may have it tried again."""
     db.execute(
-        f"UPDATE mails SET state = 'failed', claimed_until_at = 0, result = ? WHERE {_OURS}",
-        [result, *_names(row)],
+        f"UPDATE mails SET state = 'failed', claimed_until_at = 0, result = :result WHERE {_OURS}",
+        {"result": result, **_names(row)},
     )
 
 
 def cancelled(db: Db, number: int, result: str) -> None:
     """Records that the letter's cause is gone and wipes the body."""
     db.execute(
-        "UPDATE mails SET state = 'cancelled', result = ?, sealed_body = NULL"
-        " WHERE id = ? AND state = 'queued'",
-        [result, number],
+        "UPDATE mails SET state = 'cancelled', result = :result, sealed_body = NULL"
+        " WHERE id = :number AND state = 'queued'",
+        {"result": result, "number": number},
     )
 
 
 def put_off(db: Db, number: int, until_at: int, result: str) -> None:
     """Has a letter that nobody took wait, by no refusal of its own."""
     db.execute(
-        "UPDATE mails SET next_attempt_at = ?, result = ? WHERE id = ? AND state = 'queued'",
-        [until_at, result, number],
+        "UPDATE mails SET next_attempt_at = :until_at, result = :result WHERE id = :number AND state ="
+        " 'queued'",
+        {"until_at": until_at, "result": result, "number": number},
     )
 
 
-def given_back(db: Db, row: Row, result: str) -> None:
+def given_back(db: Db, row: Letter, result: str) -> None:
     """Ends the lease: the letter is due as before, and what holds them all holds it."""
-    db.execute(f"UPDATE mails SET claimed_until_at = 0, result = ? WHERE {_OURS}", [result, *_names(row)])
+    db.execute(
+        f"UPDATE mails SET claimed_until_at = 0, result = :result WHERE {_OURS}",
+        {"result": result, **_names(row)},
+    )
 
 
-def refused(db: Db, row: Row, at: int, result: str, *, unclear: bool = False, lasting: bool = True) -> None:
+def refused(
+    db: Db, row: Letter, at: int, result: str, *, unclear: bool = False, lasting: bool = True
+) -> None:
     """Has a letter wait for longer after each refusal of its own, and gives it up at last.
 
     Never while its server takes no other letter either: then it is not this one's fault. ``lasting``: the
@@ -198,9 +206,9 @@ def refused(db: Db, row: Row, at: int, result: str, *, unclear: bool = False, la
         return
     later = at + _BACKOFF[min(row["refusals"], len(_BACKOFF) - 1)]
     db.execute(
-        "UPDATE mails SET claimed_until_at = 0, next_attempt_at = ?, refusals = refusals + 1,"
-        f" refused_since_at = ?, unclear = ?, result = ? WHERE {_OURS}",
-        [later, since, doubts, result, *_names(row)],
+        "UPDATE mails SET claimed_until_at = 0, next_attempt_at = :later, refusals = refusals + 1,"
+        f" refused_since_at = :since, unclear = :doubts, result = :result WHERE {_OURS}",
+        {"later": later, "since": since, "doubts": doubts, "result": result, **_names(row)},
     )
 
 
@@ -213,7 +221,8 @@ def hold(db: Db, channel: Channel, at: int, said: str) -> int | None:
     db.execute(
         "INSERT INTO mail_lanes(channel, refusals, held_since_at, held_until_at, said)"
         " VALUES (:channel, 1, :at, :until, :said) ON CONFLICT(channel) DO UPDATE SET"
-        " refusals = refusals + 1, held_since_at = coalesce(held_since_at, :at), held_until_at = :until,"
+        " refusals = mail_lanes.refusals + 1, held_since_at = coalesce(mail_lanes.held_since_at, :at),"
+        " held_until_at = :until,"
         " said = :said",
         {"channel": channel, "at": at, "until": until, "said": said},
     )
@@ -224,7 +233,7 @@ def note_refusal(db: Db, command: str, at: int, said: str) -> None:
     """Counts a refusal by the command that was refused."""
     db.execute(
         "INSERT INTO mail_refusals(command, count, last_at, said) VALUES (:command, 1, :at, :said)"
-        " ON CONFLICT(command) DO UPDATE SET count = count + 1, last_at = :at, said = :said",
+        " ON CONFLICT(command) DO UPDATE SET count = mail_refusals.count + 1, last_at = :at, said = :said",
         {"command": command, "at": at, "said": said},
     )
 
@@ -235,25 +244,25 @@ def note_refusal(db: Db, command: str, at: int, said: str) -> None:
 def retry(db: Db, at: int) -> int:
     """Ends every hold and back-off; returns how many letters wait. Who sends one keeps it."""
     db.execute("UPDATE mail_lanes SET refusals = 0, held_since_at = NULL, held_until_at = 0, said = ''")
-    cursor = db.execute(
+    changed = db.execute(
         f"UPDATE mails SET {_ANEW} WHERE state = 'queued' AND held_at IS NULL", {"at": at, "first": at}
     )
-    return int(cursor.rowcount)
+    return changed
 
 
 def retry_failed(db: Db, at: int) -> int:
     """Queues again what was refused and never left; returns how many."""
-    cursor = db.execute(
+    changed = db.execute(
         f"UPDATE mails SET state = 'queued', queued_at = :at, {_AS_IT_IS}, {_ANEW}"
         " WHERE state = 'failed' AND sent_at IS NULL AND sealed_body IS NOT NULL",
         {"at": at, "first": at},
     )
-    return int(cursor.rowcount)
+    return changed
 
 
 def retry_one(db: Db, number: int, at: int) -> bool:
     """Has one letter tried before all others, a hold or not; False if it does not wait, nor can again."""
-    cursor = db.execute(
+    changed = db.execute(
         f"UPDATE mails SET state = 'queued', {_AS_IT_IS}, {_ANEW},"
         " queued_at = CASE WHEN state = 'failed' THEN :at ELSE queued_at END"
         " WHERE id = :number AND state IN ('queued', 'failed') AND sent_at IS NULL"
@@ -261,10 +270,11 @@ def retry_one(db: Db, number: int, at: int) -> bool:
         {"at": at, "first": 0, "number": number},
     )
     db.execute(
-        "UPDATE mail_lanes SET held_until_at = 0 WHERE channel = (SELECT channel FROM mails WHERE id = ?)",
-        [number],
+        "UPDATE mail_lanes SET held_until_at = 0 WHERE channel = (SELECT channel FROM mails WHERE id ="
+        " :number)",
+        {"number": number},
     )
-    return bool(cursor.rowcount)
+    return changed > 0
 
 
 def wake(db: Db, policy_number: str, at: int) -> None:
@@ -276,7 +286,7 @@ def wake(db: Db, policy_number: str, at: int) -> None:
     )
 
 
-def next_attempt(db: Db, row: Row, at: int, settings: Settings) -> int | None:
+def next_attempt(db: Db, row: Letter, at: int, settings: Settings) -> int | None:
     """When a letter that waits is tried next, whatever of all it waits for; None if it does not wait."""
     if row["state"] != "queued" or row["held_at"] is not None:
         return None
@@ -303,34 +313,35 @@ class Standing:
 
 def standing(db: Db, at: int, settings: Settings) -> Standing:
     opened = opened_at(at, settings)
-    since = db.execute(
-        "SELECT min(max(queued_at, CASE WHEN notice THEN :opened ELSE 0 END)) FROM mails"
+    waits = "state = 'queued' AND held_at IS NULL"
+    # Notices could leave since the hours began only, and while they last.
+    leaves = "CASE WHEN notice = 1 AND queued_at < :opened THEN :opened ELSE queued_at END"
+    row = db.one(
+        f"SELECT min({leaves}) FROM mails"
         " JOIN users USING (user_id) JOIN organisations USING (policy_number)"
-        " WHERE state = 'queued' AND held_at IS NULL AND refused_since_at IS NULL"
-        " AND organisations.disabled_at IS NULL AND (NOT notice OR :open)",
-        {"opened": opened or 0, "open": opened is not None},
-    ).fetchone()[0]
-    waiting, put_off = db.execute(
-        "SELECT count(*), count(refused_since_at) FROM mails WHERE state = 'queued' AND held_at IS NULL"
-    ).fetchone()
+        f" WHERE {waits} AND refused_since_at IS NULL AND organisations.disabled_at IS NULL"
+        f" AND notice IN (0, {int(opened is not None)})",
+        {"opened": opened or 0},
+    )
+    since = row[0] if row is not None else None
     return Standing(
-        waiting=waiting,
-        failed=db.execute("SELECT count(*) FROM mails WHERE state = 'failed'").fetchone()[0],
+        waiting=_number(db, f"SELECT count(*) FROM mails WHERE {waits}"),
+        failed=_number(db, "SELECT count(*) FROM mails WHERE state = 'failed'"),
         oldest=max(0, at - since) if since is not None else 0,
-        put_off=put_off,
-        sent=db.execute("SELECT count(*) FROM mails WHERE sent_at IS NOT NULL").fetchone()[0],
+        put_off=_number(db, f"SELECT count(refused_since_at) FROM mails WHERE {waits}"),
+        sent=_number(db, "SELECT count(*) FROM mails WHERE sent_at IS NOT NULL"),
         held=tuple(each for each in (lane(db, channel) for channel in CHANNELS) if each.refusals),
     )
 
 
-def refusals(db: Db) -> list[Row]:
+def refusals(db: Db) -> Sequence[Row]:
     """Of each command that was ever refused: how often, when last, and what was said."""
-    return rows(db, "SELECT * FROM mail_refusals ORDER BY command")
+    return db.rows("SELECT * FROM mail_refusals ORDER BY command")
 
 
 # -- within ----------------------------------------------------------------------------------------------
 
-_OURS = "id = ? AND state = 'queued' AND attempts = ?"
+_OURS = "id = :id AND state = 'queued' AND attempts = :attempts"
 _ANEW = "next_attempt_at = :first, refusals = 0, refused_since_at = NULL, unclear = 0"
 
 # The address may have been put right since it was refused.
@@ -340,9 +351,15 @@ _AS_IT_IS = (
 )
 
 
-def _names(row: Row) -> tuple[int, int]:
-    return row["id"], row["attempts"]
+def _names(row: Letter) -> Values:
+    return {"id": row["id"], "attempts": row["attempts"]}
 
 
-def _moment(channel: Channel, notice: int, at: int) -> Row:
+def _moment(channel: Channel, notice: int, at: int) -> Values:
     return {"channel": channel, "notice": notice, "at": at, "lease": LEASE}
+
+
+def _number(db: Db, statement: str, values: Values = {}) -> int:  # noqa: B006
+    row = db.one(statement, values)
+    assert row is not None
+    return int(row[0])

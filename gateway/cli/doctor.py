@@ -34,7 +34,7 @@ from gateway.running import journal, places
 from gateway.serving import descriptors
 from gateway.serving import upstream as mount
 from gateway.serving.assembly import gate_of, sites_of
-from gateway.serving.deployment import House, configured_hosts, server_certificate
+from gateway.serving.deployment import DATABASE, House, configured_hosts, server_certificate
 
 _SERVER_DAYS = 14
 # A certificate for people lives three years: an issuer with less left shortens them.
@@ -101,7 +101,7 @@ def _permissions(house: House) -> list[Finding]:
 
 def _private_paths(house: House) -> list[Path]:
     keys = [*(house.data / "ca").glob("*.key"), *(house.data / "servers").glob("*.key")]
-    found = [house.data, house.data / "vault.json", house.office.database.path, house.outbox, *keys]
+    found = [house.data, house.data / "vault.json", house.data / DATABASE, house.outbox, *keys]
     return [path for path in found if path.exists()]
 
 

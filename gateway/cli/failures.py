@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import click
 
-from ca.database import trouble_of
 from ca.errors import ConfigError, Unacceptable
+from ca.storage import StorageTrouble
 from enroll.jst import shown
 from enroll.refusals import Refusal
 from enroll.timekeeping import CONFIRM
@@ -117,8 +117,8 @@ def failure_of(error: Exception) -> Failure:
         return Failure("aborted", "stopped; what was done before stays done", exit_code=130)
     if isinstance(error, click.ClickException):
         return Failure("usage", error.format_message(), exit_code=error.exit_code)
-    if (trouble := trouble_of(error)) is not None:
-        return Failure("config", f"the database {trouble}")
+    if isinstance(error, StorageTrouble):
+        return Failure("config", f"the database {error.trouble}")
     if isinstance(error, OSError) and error.filename and (hint := _OF_FILES.get(error.errno or 0)):
         return Failure("config", f"{error.filename}: {error.strerror}", hint.format(file=error.filename))
     # The message may hold anything, so it is not shown.

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 import click
-import sqlite_utils
 from rich.console import Console
 
+from ca.storage import Transaction
 from enroll import listings, mails, store, timekeeping
 from enroll.bounces import MAX_BYTES, parse_bounce, record_bounce
 from enroll.delivery import deliver_due
@@ -104,7 +104,7 @@ async def _release(house: House, user_id: str | None) -> Answer:
         known_user(house.office, user_id)
     at = house.office.now()
 
-    def work(db: sqlite_utils.Database) -> int:
+    def work(db: Transaction) -> int:
         released = mails.release(db, at, user_id)
         if released:
             store.audit(db, at, actor(), "letters.released", user_id or "", letters=released)
@@ -129,7 +129,7 @@ async def _retry(house: House, number: int | None, failed: bool) -> Answer:
     if number is not None:
         return await _retry_one(house, number)
 
-    def work(db: sqlite_utils.Database) -> dict[str, int]:
+    def work(db: Transaction) -> dict[str, int]:
         at = house.office.now()
         counts = {"failed": queue.retry_failed(db, at) if failed else 0, "waiting": queue.retry(db, at)}
         store.audit(db, at, actor(), "mail.retried", "queue", **counts)
@@ -147,7 +147,7 @@ _SENDING = "A running server sends them within a second; without one: sekisho ma
 
 
 async def _retry_one(house: House, number: int) -> Answer:
-    def work(db: sqlite_utils.Database) -> dict[str, Any]:
+    def work(db: Transaction) -> dict[str, Any]:
         at = house.office.now()
         letter = mails.shown(db, number)
         if letter is None:
@@ -179,7 +179,7 @@ def _not_again(letter: Mapping[str, Any]) -> str:
 
 
 def _with_next_attempt(
-    house: House, letter: Mapping[str, Any], db: sqlite_utils.Database | None = None
+    house: House, letter: Mapping[str, Any], db: Transaction | None = None
 ) -> dict[str, Any]:
     """The letter as operators see it: tried next when everything it waits for is over."""
     office = house.office

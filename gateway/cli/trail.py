@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ca.database import Database
 from ca.datadir import read_marker
+from ca.sqlite import Database
 from enroll import store
 from gateway.cli.frame import actor
-from gateway.serving.deployment import DATABASE, clock_of, migrations
+from gateway.serving.deployment import DATABASE, SCHEMAS, clock_of
 
 
 @contextmanager
 def trail(data: Path) -> Iterator[Callable[..., None]]:
     """``record(action, subject, **detail)``, by whose process this is. ConfigError as for a house."""
     read_marker(data)
-    database, clock = Database(data / DATABASE, migrations(), cache_mib=1), clock_of(data)
+    database, clock = Database(data / DATABASE, SCHEMAS, cache_mib=1), clock_of(data)
 
     def record(action: str, subject: str, **detail: Any) -> None:
         at = clock.seconds()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 import click
-import sqlite_utils
 
+from ca.storage import Transaction
 from enroll import identifiers, listings, store
 from enroll.refusals import Refusal
 from gateway.cli.frame import Answer, actor, answer, as_typed, detail, house_command, listing
@@ -27,19 +29,18 @@ from gateway.web import references, sessions
 async def _audit(house: House, subject: str | None, limit: int) -> Answer:
     """Show the audit trail, newest first."""
     db = house.office.database.read()
-    found = listings.audit(db, None if subject is None else _subjects(db, subject))
+    found = listings.audit(db) if subject is None else _about(db, subject)
     columns = {"at": "When", "actor": "Who", "action": "What", "subject": "On what", "detail": "Detail"}
     return listing("audit", islice(found, limit), columns)
 
 
-def _subjects(db: sqlite_utils.Database, typed: str) -> list[str]:
-    """Everything that the trail may tell of under what an operator names, however it was typed."""
+def _about(db: Transaction, typed: str) -> Iterator[Mapping[str, Any]]:
+    """Everything that the trail tells under what an operator names, however it was typed."""
     user_id = identifiers.typed_user_id(typed)
     if store.user(db, user_id) is not None:
-        return listings.subjects_of(db, user_id)
+        return listings.audit(db, user_id=user_id)
     plain = identifiers.typed(typed)
-    meant = (typed, plain, plain.lower(), identifiers.typed_policy_number(typed))
-    return list(dict.fromkeys(meant))
+    return listings.audit(db, [typed, plain, plain.lower(), identifiers.typed_policy_number(typed)])
 
 
 @house_command(GROUPS["session"], "list")

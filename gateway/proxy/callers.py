@@ -44,7 +44,7 @@ class RememberedCallers:
         found = self._found.get(key)
         if found is None:
             return None
-        if found.at <= self._office.now() < found.until and found.version == self._office.database.version():
+        if found.at <= self._office.now() < found.until and found.version == self._office.database.changed():
             return found.caller
         del self._found[key]
         return None
@@ -55,7 +55,7 @@ class RememberedCallers:
         if known is not None:
             return known
         office, key = self._office, self._key(request)
-        version, at = office.database.version(), office.now()
+        version, at = office.database.changed(), office.now()
         caller, until = await self._find(request)
         if len(self._found) >= _REMEMBERED:
             self._found.clear()

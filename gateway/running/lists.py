@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ca.storage import StorageError
 from enroll import crls, timekeeping
 from enroll.office import Office
 
@@ -43,7 +43,7 @@ class Publisher:
             begun = self.monotonic()
             try:
                 listed = await crls.publish(office, issuer)
-            except (OSError, sqlite3.Error) as error:
+            except (OSError, StorageError) as error:
                 self._not_before = self.monotonic() + _AFTER_FAILURE
                 log.error(
                     "the revocation list of %s cannot be written (%s); the last one stays; again in %g s",
@@ -71,12 +71,12 @@ async def begin(office: Office) -> None:
         if crls.ended(office, issuer.issuer_id):
             try:
                 await crls.publish(office, issuer, alone=True)
-            except (OSError, sqlite3.Error) as error:
+            except (OSError, StorageError) as error:
                 log.error("the revocation list of %s cannot be written (%s)", issuer.common_name, _why(error))
 
 
-def _why(error: OSError | sqlite3.Error) -> str:
+def _why(error: OSError | StorageError) -> str:
     """In words without a path, and without what a statement said."""
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
-    return str(getattr(error, "sqlite_errorname", type(error).__name__))
+    return error.name

@@ -15,9 +15,9 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ca.database import CACHE_MIB
 from ca.errors import ConfigError
 from ca.files import Snapshot
+from ca.storage import CACHE_MIB
 from enroll.settings import Settings
 from gateway.edge.facts import Limits
 from gateway.proxy.products import NAMES

@@ -8,16 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlite_utils.migrations import Migrations
-
 from ca import datadir, servers
 from ca import schema as ca_schema
 from ca.clock import Clock, OffsetClock, SystemClock
-from ca.database import Database
 from ca.datadir import DataDir
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.sealing import Vault, open_vault, read_line
+from ca.sqlite import Database
 from ca.workers import KeyStock, Workers
 from enroll import mails, timekeeping
 from enroll import schema as enroll_schema
@@ -36,8 +34,8 @@ DEMO_MARKER = "demo.json"
 CLOCK = "clock.json"
 # A command reads everything once, if at all.
 _COMMANDS_CACHE = 8
-# In this order: later tables refer to earlier ones.
-_SCHEMAS = (ca_schema, enroll_schema, acme_schema, web_schema)
+#: Every room's tables. In this order: later tables refer to earlier ones.
+SCHEMAS = (ca_schema.SCHEMA, enroll_schema.SCHEMA, acme_schema.SCHEMA, web_schema.SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def house_of(
     office = Office(
         database=Database(
             data / DATABASE,
-            migrations(),
+            SCHEMAS,
             cache_mib=min(config.database.cache, most_cache or config.database.cache),
         ),
         clock=clock or clock_of(data),
@@ -151,11 +149,6 @@ async def opened_house(data: Path, passphrase: str) -> AsyncIterator[House]:
         yield house
     finally:
         await house.close()
-
-
-def migrations() -> list[Migrations]:
-    """Every room's tables, from the ground up."""
-    return [each.migrations for each in _SCHEMAS]
 
 
 def clock_of(data: Path) -> Clock:

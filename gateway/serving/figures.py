@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import sqlite_utils
 from cryptography import x509
 
 import ca.store
+from ca.storage import Transaction
 from enroll import crls, store
 from enroll.jst import shown
 from enroll.mail import queue
@@ -21,6 +21,7 @@ from enroll.office import Office
 from gateway.running.internal import at_most
 from gateway.running.metrics import Sample
 from gateway.serving.deployment import DATABASE, House
+from gateway.web.store import change_nothing
 
 # A scrape reads whole tables; it may as well be told what the last one was.
 _KEPT_SECONDS = 30.0
@@ -74,7 +75,7 @@ async def wrong_with(
     ``room``: bytes that are left where a file is.
     """
     wrong = [] if accepting else ["not accepting connections"]
-    error = await at_most(_WRITE_SECONDS, house.office.database.write(_touch))
+    error = await at_most(_WRITE_SECONDS, house.office.database.write(change_nothing))
     if error is not None:
         wrong.append(f"the database cannot be written ({error})")
     # That write changes nothing, and so needs no room; the next one may.
@@ -186,17 +187,12 @@ def resident_bytes() -> int:
         return 0
 
 
-def _touch(db: sqlite_utils.Database) -> None:
-    # Takes the writer's lock and gives it back: fails on a file that is locked, damaged or read-only.
-    db.execute("UPDATE sessions SET ends_at = ends_at WHERE token_hash = ''")
-
-
 def _counted(office: Office) -> list[Sample]:
     db = office.database.read()
     return [*_counts(db), *_of_letters(db, office)]
 
 
-def _counts(db: sqlite_utils.Database) -> Iterator[Sample]:
+def _counts(db: Transaction) -> Iterator[Sample]:
     certificates = ca.store.count_by_status(db)
     for status, count in certificates.items():
         yield "sekisho_certificates", {"status": status}, count
@@ -207,7 +203,7 @@ def _counts(db: sqlite_utils.Database) -> Iterator[Sample]:
         yield "sekisho_enrollments", {"state": state}, count
 
 
-def _of_letters(db: sqlite_utils.Database, office: Office) -> Iterator[Sample]:
+def _of_letters(db: Transaction, office: Office) -> Iterator[Sample]:
     letters = queue.standing(db, office.now(), office.settings)
     yield "sekisho_mails_waiting", {}, letters.waiting
     yield "sekisho_mails_failed", {}, letters.failed

@@ -17,7 +17,7 @@ import jinja2
 from aiohttp import web
 from markupsafe import Markup
 
-from ca.database import is_out_of_order
+from ca.storage import is_out_of_order
 from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll import timekeeping
 from enroll.jst import shown, shown_day

@@ -6,15 +6,13 @@ import asyncio
 import json
 import logging
 import secrets
-import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-import sqlite_utils
-
-from ca.database import rows
+from ca.storage import StorageError, Transaction
 from enroll import identifiers, timekeeping
 from enroll.office import Office
+from gateway.web import store
 
 log = logging.getLogger("sekisho.references")
 
@@ -42,24 +40,17 @@ async def note(office: Office, site: str, code: str, **detail: Any) -> str:
     at = office.now()
     kept = {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in detail.items()}
 
-    def work(db: sqlite_utils.Database) -> None:
+    def work(db: Transaction) -> None:
         if timekeeping.doubt_now(office, db) is None:
-            db.execute("DELETE FROM desk_references WHERE at <= ?", [at - _KEPT])
-        db.execute(
-            "DELETE FROM desk_references WHERE rowid IN (SELECT rowid FROM desk_references"
-            " WHERE site = ? AND code = ? ORDER BY rowid DESC LIMIT -1 OFFSET ?)",
-            [site, code, KEPT_PER_KIND - 1],
-        )
-        db.execute(
-            "INSERT INTO desk_references(reference, at, site, code, detail) VALUES (?, ?, ?, ?, ?)",
-            [reference, at, site, code, _stored(kept)],
-        )
+            store.drop_old_references(db, at - _KEPT)
+        store.keep_references(db, site, code, KEPT_PER_KIND - 1)
+        store.add_reference(db, reference, at, site, code, _stored(kept))
 
     try:
         async with asyncio.timeout(_PATIENCE):
             await office.database.write(work)
-    except (sqlite3.Error, TimeoutError) as error:
-        name = getattr(error, "sqlite_errorname", type(error).__name__)
+    except (StorageError, TimeoutError) as error:
+        name = error.name if isinstance(error, StorageError) else type(error).__name__
         log.error("reference %s not recorded (%s): %s %s %s", reference, name, site, code, _stored(kept))
     return reference
 
@@ -70,22 +61,22 @@ async def amend(office: Office, reference: str, site: str, visit: str, **detail:
     ``visit`` is a value in the detail of ``note`` that only its visitor can repeat.
     """
 
-    def work(db: sqlite_utils.Database) -> bool:
+    def work(db: Transaction) -> bool:
         kept = found(db, reference)
         if not visit or kept is None or kept["site"] != site or kept["detail"].get("visit") != visit:
             return False
         merged = _stored(kept["detail"] | detail)
-        db.execute("UPDATE desk_references SET detail = ? WHERE reference = ?", [merged, kept["reference"]])
+        store.amend_reference(db, kept["reference"], merged)
         return True
 
     return await office.database.write(work)
 
 
-def found(db: sqlite_utils.Database, reference: str) -> dict[str, Any] | None:
+def found(db: Transaction, reference: str) -> dict[str, Any] | None:
     """What is recorded under a number, however it was typed; None if nothing."""
     tidy = identifiers.typed(reference).upper()
-    match = rows(db, "SELECT * FROM desk_references WHERE reference = ?", [f"{tidy[:4]}-{tidy[4:]}"])
-    return match[0] | {"detail": json.loads(match[0]["detail"])} if match else None
+    row = store.reference(db, f"{tidy[:4]}-{tidy[4:]}")
+    return None if row is None else {**row, "detail": json.loads(row["detail"])}
 
 
 def _stored(detail: Mapping[str, Any]) -> str:

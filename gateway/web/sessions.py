@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import sqlite_utils
 from aiohttp import web
 
-from ca.database import rows
-from enroll import store, timekeeping
+from ca.storage import Row, StorageTrouble, Transaction
+from enroll import timekeeping
 from enroll.office import Office, token_hash
+from enroll.store import audit
+from gateway.web import store
 from gateway.web.browsers import browser_of
 from gateway.wire import cookies, http
 from gateway.wire.http import SUBJECT
@@ -116,30 +116,22 @@ async def take_over(office: Office, token: str) -> Session | None:
     """What a ticket says, which is used up by that; None for one that is none, or that is too late."""
     if not token or len(token) > 100 or not token.isascii():
         return None
-    where = "token_hash = ? AND site = ? RETURNING *"
-    found = await office.database.write(
-        lambda db: rows(db, f"DELETE FROM sessions WHERE {where}", [token_hash(token), _TICKET])
-    )
-    if not found or not found[0]["created_at"] <= office.now() < found[0]["ends_at"]:
+    found = await office.database.write(lambda db: store.take_session(db, token_hash(token), _TICKET))
+    if found is None or not found["created_at"] <= office.now() < found["ends_at"]:
         return None
-    return Session(**(found[0] | {"data": {}}))
+    return Session(**{**found, "data": {}})
 
 
 async def _keep(office: Office, session: Session, previous: Session | None) -> None:
     """Writes a session down; the ``previous`` one, and those that are over, go."""
     at = office.now()
 
-    def work(db: sqlite_utils.Database) -> None:
+    def work(db: Transaction) -> None:
         if previous is not None:
-            _delete(db, previous.token_hash)
+            store.drop_session(db, previous.token_hash)
         if timekeeping.doubt_now(office, db) is None:
-            db.execute(
-                "DELETE FROM sessions WHERE ends_at <= ? OR seen_at <= ? OR seen_at > ?",
-                [at, at - IDLE, at + IDLE],
-            )
-        row = asdict(session) | {"data": json.dumps(session.data)}
-        values = ", ".join(f":{name}" for name in row)
-        db.execute(f"INSERT INTO sessions({', '.join(row)}) VALUES ({values})", row)
+            store.drop_sessions_over(db, at, IDLE)
+        store.add_session(db, asdict(session) | {"data": json.dumps(session.data)})
 
     await office.database.write(work)
 
@@ -164,10 +156,11 @@ async def find_by_token(office: Office, token: str, site: str, *, fingerprint: s
     """`find`, for the value of the cookie; empty for none."""
     if not token or len(token) > 100:
         return None
-    found = rows(office.database.read(), "SELECT * FROM sessions WHERE token_hash = ?", [token_hash(token)])
-    if not found:
+    hashed = token_hash(token)
+    found = await office.database.read(lambda db: store.session(db, hashed))
+    if found is None:
         return None
-    session = Session(**(found[0] | {"data": json.loads(found[0]["data"])}))
+    session = Session(**{**found, "data": json.loads(found["data"])})
     now = office.now()
     if session.site != site or session.fingerprint != fingerprint:
         return None
@@ -179,12 +172,8 @@ async def find_by_token(office: Office, token: str, site: str, *, fingerprint: s
         return None
     if now >= session.seen_at + _TOUCH:
         # A full disk, or a database that somebody locks, puts nobody out: his session ends the sooner.
-        with suppress(sqlite3.OperationalError):
-            await office.database.write(
-                lambda db: db.execute(
-                    "UPDATE sessions SET seen_at = ? WHERE token_hash = ?", [now, session.token_hash]
-                )
-            )
+        with suppress(StorageTrouble):
+            await office.database.write(lambda db: store.touch_session(db, hashed, now))
     return session
 
 
@@ -195,17 +184,12 @@ def settled_until(session: Session) -> int:
 
 async def change(office: Office, session: Session, **data: Any) -> None:
     """Sets values in a session's data; None removes one."""
-    merged = {key: value for key, value in {**session.data, **data}.items() if value is not None}
-    await office.database.write(
-        lambda db: db.execute(
-            "UPDATE sessions SET data = ? WHERE token_hash = ?", [json.dumps(merged), session.token_hash]
-        )
-    )
+    await office.database.write(lambda db: store.change_session(db, session.token_hash, data))
 
 
 async def end(office: Office, session: Session, response: web.StreamResponse | None = None) -> None:
     """Ends a session and takes its cookie away."""
-    await office.database.write(lambda db: _delete(db, session.token_hash))
+    await office.database.write(lambda db: store.drop_session(db, session.token_hash))
     if response is not None:
         forget(response, session)
 
@@ -219,7 +203,7 @@ async def end_all(office: Office, subject: str, *, actor: str, but: Session | No
     """Ends every session of a user, or all but one; returns how many."""
     kept = but.token_hash if but is not None else ""
     return await office.database.write(
-        lambda db: _end(db, office.now(), actor, "subject = ? AND token_hash <> ?", [subject, kept])
+        lambda db: _told(db, office.now(), actor, store.drop_sessions_of(db, subject, kept))
     )
 
 
@@ -228,45 +212,29 @@ async def end_with(office: Office, fingerprint: str) -> int:
 
     Told by every process that hears of it: without a session there is nothing to write.
     """
-    where = "fingerprint = ? AND fingerprint <> ''"
-    if not rows(office.database.read(), f"SELECT 1 FROM sessions WHERE {where}", [fingerprint]):
+    if not await office.database.read(lambda db: store.has_session_with(db, fingerprint)):
         return 0
-    return await office.database.write(lambda db: _end(db, office.now(), "certificate", where, [fingerprint]))
-
-
-def listed(db: sqlite_utils.Database, at: int, subject: str | None = None) -> list[dict[str, Any]]:
-    """Open sessions, newest first, for the user or the operator. ``id`` names one without opening it."""
-    where = "AND subject = :subject" if subject is not None else ""
-    return rows(
-        db,
-        "SELECT substr(token_hash, 1, 16) AS id, site, subject, address, browser, fingerprint, created_at,"
-        " seen_at, ends_at FROM sessions"
-        f" WHERE ends_at > :at AND seen_at > :idle AND site <> :ticket {where} ORDER BY created_at DESC",
-        {"at": at, "idle": at - IDLE, "subject": subject, "ticket": _TICKET},
+    return await office.database.write(
+        lambda db: _told(db, office.now(), "certificate", store.drop_sessions_with(db, fingerprint))
     )
+
+
+def listed(db: Transaction, at: int, subject: str | None = None) -> list[dict[str, Any]]:
+    """Open sessions, newest first, for the user or the operator. ``id`` names one without opening it."""
+    return store.open_sessions(db, at, IDLE, subject, _TICKET)
 
 
 async def end_one(office: Office, number: str, *, actor: str, subject: str | None = None) -> int:
     """Ends the session with this ``id`` (of this subject); returns how many ended."""
-    where = "substr(token_hash, 1, 16) = ? AND (? IS NULL OR subject = ?)"
     return await office.database.write(
-        lambda db: _end(db, office.now(), actor, where, [number, subject, subject])
+        lambda db: _told(db, office.now(), actor, store.drop_sessions_named(db, number, subject))
     )
 
 
-def _end(db: sqlite_utils.Database, at: int, actor: str, where: str, values: Sequence[Any]) -> int:
-    """Ends sessions of one subject that somebody chose to end, which the trail then says."""
-    ended = rows(db, f"DELETE FROM sessions WHERE {where} RETURNING token_hash, site, subject", values)
-    for row in ended:
-        _delete(db, row["token_hash"])
-    ended = [row for row in ended if row["site"] != _TICKET]
-    if ended:
-        sites = sorted({row["site"] for row in ended})
-        store.audit(db, at, actor, "session.ended", ended[0]["subject"], count=len(ended), sites=sites)
-    return len(ended)
-
-
-def _delete(db: sqlite_utils.Database, hashed: str) -> None:
-    """And those on other hosts that came from it."""
-    db.execute("DELETE FROM sessions WHERE token_hash = ?", [hashed])
-    db.execute("DELETE FROM sessions WHERE opened_by = ? AND opened_by <> ''", [hashed])
+def _told(db: Transaction, at: int, actor: str, ended: Sequence[Row]) -> int:
+    """Has the trail tell of sessions of one subject that somebody chose to end; how many they were."""
+    shown = [row for row in ended if row["site"] != _TICKET]
+    if shown:
+        sites = sorted({row["site"] for row in shown})
+        audit(db, at, actor, "session.ended", shown[0]["subject"], count=len(shown), sites=sites)
+    return len(shown)

@@ -24,6 +24,7 @@ from typing import Any
 from ca import datadir
 from ca.crls import frame_of
 from ca.listfiles import draft, folder_of
+from ca.sqlite import SqliteSource
 from gateway.serving.config import FILE_NAME
 from gateway.serving.deployment import DATABASE
 from tests.bench.tls_bench import free_port
@@ -76,6 +77,7 @@ def _fill(data: Path, passphrase_file: str, count: int) -> None:
     with closing(sqlite3.connect(data / DATABASE)) as db, db:
         values = {"count": count, "issuer": issuer.issuer_id, "at": int(time.time())}
         db.execute(_FILL, values)
+        db.execute("UPDATE counters SET value = (SELECT max(change_number) FROM certificates)")
 
 
 def _cost(data: Path, passphrase_file: str, count: int) -> None:
@@ -84,7 +86,7 @@ def _cost(data: Path, passphrase_file: str, count: int) -> None:
     frame, database = frame_of(issuer.signer, 1, 1_900_000_000, 1_900_600_000), data / DATABASE
 
     def make() -> int:
-        draft(database, folder_of(database), frame, issuer.issuer_id, 0).path.unlink()
+        draft(SqliteSource(database), folder_of(data), frame, issuer.issuer_id, 0).path.unlink()
         return 0
 
     with forked(make) as child:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ca import datadir
-from ca.database import Database
+from ca.sqlite import Database
 from enroll.sameness import mail_key, name_key
 from gateway.serving.config import FILE_NAME, Config, toml_of
-from gateway.serving.deployment import DATABASE, migrations
+from gateway.serving.deployment import DATABASE, SCHEMAS
 from tests.offices import CHEAP, PASSPHRASE, POLICY_NUMBER, START
 
 _YEAR = 365 * 86_400
@@ -29,7 +29,7 @@ _DER = bytes(1_100)
 
 def fill(data: Path, users: int, certificates: int) -> None:
     """A register as it is after years, by the tables' own statements; its certificates open nothing."""
-    database = Database(data / DATABASE, migrations())
+    database = Database(data / DATABASE, SCHEMAS)
     try:
         database.write_now(lambda db: _insert(db, users, certificates))
     finally:
@@ -38,8 +38,8 @@ def fill(data: Path, users: int, certificates: int) -> None:
 
 def _insert(db: Any, users: int, certificates: int) -> None:
     db.execute(
-        "INSERT INTO organisations(policy_number, name, created_at) VALUES (?, '霞が関商事', ?)",
-        [POLICY_NUMBER, START],
+        "INSERT INTO organisations(policy_number, name, created_at) VALUES (:number, '霞が関商事', :at)",
+        {"number": POLICY_NUMBER, "at": START},
     )
     db.conn.executemany(
         "INSERT INTO users(user_id, policy_number, name, mail, role, notice_by, password_hash, created_at,"

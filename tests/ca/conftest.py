@@ -11,9 +11,9 @@ import pytest
 
 from ca import datadir, schema
 from ca.authority import Authority
-from ca.database import Database
 from ca.keys import PrivateKey, generate, spki
 from ca.sealing import PassphraseCost
+from ca.sqlite import Database
 from ca.store import Reservation
 
 AT = 1_800_000_000
@@ -44,7 +44,7 @@ def authority(opened: datadir.DataDir) -> Authority:
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "ca.sqlite", [schema.migrations])
+    database = Database(tmp_path / "ca.sqlite", [schema.SCHEMA])
     yield database
     database.close()
 

@@ -2,32 +2,28 @@ import asyncio
 import sqlite3
 
 import pytest
-from sqlite_utils.migrations import Migrations
 
-from ca.database import Database, DatabaseClosed, trouble_of
 from ca.errors import ConfigError
+from ca.sqlite import Database
+from ca.storage import Schema, Step, StorageClosed, StorageError, StorageTrouble, UniqueViolation
+from tests.looking import rows
 
-migrations = Migrations("test")
-
-
-@migrations()
-def first(db):
-    db.execute("CREATE TABLE numbers(n INTEGER PRIMARY KEY) STRICT")
+SCHEMA = Schema("test", (Step("first", ("CREATE TABLE numbers (n INTEGER PRIMARY KEY)",)),))
 
 
 @pytest.fixture
 def database(tmp_path):
-    database = Database(tmp_path / "test.db", [migrations])
+    database = Database(tmp_path / "test.db", [SCHEMA])
     yield database
     database.close()
 
 
 def insert(n):
-    return lambda db: db.execute("INSERT INTO numbers(n) VALUES (?)", [n]).rowcount
+    return lambda db: db.execute("INSERT INTO numbers(n) VALUES (?)", [n])
 
 
 def numbers(database):
-    return [row["n"] for row in database.read().query("SELECT n FROM numbers ORDER BY n")]
+    return [row["n"] for row in rows(database.read(), "SELECT n FROM numbers ORDER BY n")]
 
 
 async def test_written_work_is_seen_by_readers(database):
@@ -41,7 +37,7 @@ async def test_a_failing_work_undoes_only_itself(database):
     outcomes = await asyncio.gather(
         *(database.write(insert(n)) for n in (1, 2, 2, 3)), return_exceptions=True
     )
-    assert [type(o) for o in outcomes] == [int, int, sqlite3.IntegrityError, int]
+    assert [type(o) for o in outcomes] == [int, int, UniqueViolation, int]
     assert numbers(database) == [1, 2, 3]
 
 
@@ -57,8 +53,8 @@ async def test_concurrent_works_share_commits(database):
 
 def test_two_processes_worth_of_connections_write(tmp_path):
     """A second opener of the same file writes too, and both see both."""
-    with_one = Database(tmp_path / "two.db", [migrations])
-    with_two = Database(tmp_path / "two.db", [migrations])
+    with_one = Database(tmp_path / "two.db", [SCHEMA])
+    with_two = Database(tmp_path / "two.db", [SCHEMA])
     with_one.write_now(insert(1))
     with_two.write_now(insert(2))
     assert numbers(with_one) == numbers(with_two) == [1, 2]
@@ -68,7 +64,7 @@ def test_two_processes_worth_of_connections_write(tmp_path):
 
 def test_readers_cannot_write(database):
     """The reading connection refuses statements that change anything."""
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with pytest.raises(StorageTrouble, match="readonly"):
         database.read().execute("INSERT INTO numbers(n) VALUES (9)")
 
 
@@ -76,9 +72,9 @@ def test_every_connection_has_the_cache_that_was_asked_for(tmp_path):
     """What a connection keeps of the file in memory is bounded by cache_mib, for readers and the writer."""
 
     def kib(db):
-        return -db.execute("PRAGMA cache_size").fetchone()[0]
+        return -db.one("PRAGMA cache_size")[0]
 
-    database = Database(tmp_path / "small.db", [migrations], cache_mib=3)
+    database = Database(tmp_path / "small.db", [SCHEMA], cache_mib=3)
     try:
         assert kib(database.read()) == database.write_now(kib) == 3 * 1024
     finally:
@@ -88,7 +84,7 @@ def test_every_connection_has_the_cache_that_was_asked_for(tmp_path):
 def test_closed_database_refuses_work(database):
     """Work handed in after close() is refused, not lost in silence."""
     database.close()
-    with pytest.raises(DatabaseClosed):
+    with pytest.raises(StorageClosed):
         database.write_now(insert(1))
 
 
@@ -107,12 +103,11 @@ def test_a_file_that_is_none(tmp_path):
         assert str(caught.value).startswith(f"{tmp_path / name} {words}")
 
 
-def test_whose_trouble_it_is(tmp_path):
+def test_whose_trouble_it_is(database):
     """A statement of ours that is wrong is no trouble of the operator's."""
-    with sqlite3.connect(tmp_path / "d") as connection, pytest.raises(sqlite3.OperationalError) as caught:
-        connection.execute("SELECT nothing FROM nowhere")
-    assert trouble_of(caught.value) is None
-    assert trouble_of(OSError()) is None
+    with pytest.raises(StorageError) as caught:
+        database.read_now(lambda db: db.rows("SELECT nothing FROM nowhere"))
+    assert type(caught.value) is StorageError
 
 
 def test_what_is_wiped_is_gone_from_the_files(database):
@@ -125,7 +120,7 @@ def test_what_is_wiped_is_gone_from_the_files(database):
     assert secret in log.read_bytes()
     database.scrub()
     assert secret not in log.read_bytes() + database.path.read_bytes()
-    assert database.read().execute("PRAGMA secure_delete").fetchone() == (1,)
+    assert database.read().one("PRAGMA secure_delete")[0] == 1
 
 
 def test_emptying_the_log_waits_for_nobody(database):

@@ -7,20 +7,21 @@ import os
 import re
 
 import pytest
-import sqlite_utils
 
 from ca import store
 from ca.authority import Authority
-from ca.database import Database
 from ca.revocation import RevocationStatus
+from ca.sqlite import Database
+from ca.storage import Transaction, Values
 from ca.store import AlreadyReserved, fingerprint_of
 from tests.ca.conftest import AT, Issued, issue_person
+from tests.looking import told
 
 
 def _stored(db: Database, authority: Authority, cn: str = "K1", order_id: str | None = None) -> Issued:
     made = issue_person(authority, cn, order_id=order_id)
 
-    def work(d: sqlite_utils.Database) -> None:
+    def work(d: Transaction) -> None:
         store.reserve(d, made.reservation)
         assert store.store_issued(d, made.reservation.serial, made.der, AT)
 
@@ -204,9 +205,8 @@ def test_the_table_itself_refuses_nonsense(db: Database, authority: Authority, s
 
 def test_every_question_is_answered_by_an_index(db: Database) -> None:
     """With a million rows no request may scan the table (EXPLAIN QUERY PLAN)."""
-    asked: list[tuple[str, object]] = []
-    reader = db.read()
-    with reader.tracer(lambda sql, params: asked.append((sql, params))):
+
+    def ask(reader: Transaction) -> None:
         print_ = os.urandom(32).hex()
         store.find_by_fingerprint(reader, print_)
         store.find_by_serial(reader, "00")
@@ -224,9 +224,14 @@ def test_every_question_is_answered_by_an_index(db: Database) -> None:
         store.list_page(reader, 10, status="revoked")
         store.list_page(reader, 10, status="held")
         store.list_page(reader, 10, status="reserved")
+
+    asked: list[tuple[str, Values]] = []
+    db.read_now(lambda reader: ask(told(reader, asked)))
     assert len(asked) >= 15
-    for sql, params in list(asked):
-        plan = reader.conn.execute(f"EXPLAIN QUERY PLAN {sql}", params or ()).fetchall()
+    for sql, params in asked:
+        plan = db.read_now(
+            lambda reader, sql=sql, params=params: reader.rows(f"EXPLAIN QUERY PLAN {sql}", params)
+        )  # type: ignore[misc]
         words = " ".join(row[-1] for row in plan)
         assert "SCAN certificates" not in words or re.search(
             "USING (COVERING )?INDEX certificates_(re|ch|li|he)", words

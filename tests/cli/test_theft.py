@@ -17,6 +17,7 @@ from gateway.serving.deployment import opened_house
 from gateway.web import sessions
 from tests.cli.processes import get, pem_of, tls, until
 from tests.cli.test_serving import Gateway, _time_until_closed, ready
+from tests.looking import rows
 
 _HOST = "service.localhost"
 # What another process does is looked for twice a second; the rest is a machine that is busy.
@@ -41,7 +42,7 @@ async def test_connections_and_sessions_end_with_the_report(
         office, user_id = house.office, user["user_id"]
         fingerprint = next(
             each["fingerprint"]
-            for each in office.database.read().query("SELECT serial, fingerprint FROM certificates")
+            for each in rows(office.database.read(), "SELECT serial, fingerprint FROM certificates")
             if each["serial"] == user["serial"]
         )
         with ready(data, tmp_path, workers=workers, passphrase=passphrase) as gateway, ExitStack() as stack:

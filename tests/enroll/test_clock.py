@@ -51,9 +51,9 @@ async def everybody(office):
 def everything(office):
     """Every row of every table but the tick itself."""
     db = office.database.read()
-    names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    names = [name for (name,) in db.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
     return {
-        name: sorted(db.execute(f"SELECT * FROM {name}").fetchall(), key=repr)
+        name: sorted((tuple(row) for row in db.rows(f"SELECT * FROM {name}")), key=repr)
         for name in names
         if name != "clock" and not name.startswith("_")
     }

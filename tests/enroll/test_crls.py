@@ -11,6 +11,7 @@ from cryptography import x509
 import ca.store
 from ca import listfiles
 from ca.profiles import CRL_LIFETIME
+from ca.storage import StorageError
 from enroll import crls
 from enroll.transitions import end_certificate
 from tests.enroll.test_flow import picked_up
@@ -116,7 +117,7 @@ async def test_a_list_that_cannot_be_written_leaves_the_last_one(office, alone):
     files = sorted(path.name for path in folder.iterdir())
     with closing(sqlite3.connect(office.database.path, isolation_level=None)) as other:
         other.execute("CREATE TRIGGER no_more BEFORE UPDATE ON crls BEGIN SELECT RAISE(ABORT, 'no'); END")
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(StorageError):
             await crls.publish(office, issuer, alone=alone)
         other.execute("DROP TRIGGER no_more")
     assert crls.published(office, issuer.issuer_id) == before

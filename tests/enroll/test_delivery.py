@@ -12,6 +12,7 @@ from enroll.mail import queue
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox
 from enroll.states import State
+from tests.looking import rows
 from tests.mailserver import MailServer
 from tests.offices import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
 
@@ -255,7 +256,7 @@ async def test_a_copy_is_told_by_its_message_id(office):
     await admit(office)
     seen = []
     for attempts in (1, 2, 7):
-        for row in office.database.read().query("SELECT * FROM mails ORDER BY id"):
+        for row in rows(office.database.read(), "SELECT * FROM mails ORDER BY id"):
             letter = mails.opened(row | {"attempts": attempts}, office.vault)
             seen.append(compose(letter, office.settings.mail_from)["Message-ID"])
     assert len(seen) == 6

@@ -13,6 +13,7 @@ from enroll.jst import day_of
 from enroll.refusals import Refusal
 from enroll.states import Event, State
 from enroll.transitions import apply
+from tests.looking import rows
 from tests.offices import admit, clock_of, delivered, letter_of, open_office, together
 
 FLOW = "K12345678"
@@ -143,7 +144,7 @@ async def test_the_key_goes_with_the_last_download(office):
     await scheduler.close_overdue(office)
     closed = store.enrollment(office.database.read(), request_id)
     assert (closed.state, closed.sealed_key) == (State.PICKED_UP, None)
-    assert not list(office.database.read().query("SELECT 1 FROM tickets"))
+    assert not list(rows(office.database.read(), "SELECT 1 FROM tickets"))
 
 
 async def test_no_file_is_kept_when_the_key_was_wiped_while_it_was_built(office):
@@ -160,7 +161,7 @@ async def test_no_file_is_kept_when_the_key_was_wiped_while_it_was_built(office)
     with pytest.raises(Refusal) as refused:
         await building
     assert refused.value.code == "not_available"
-    assert not list(office.database.read().query("SELECT 1 FROM tickets"))
+    assert not list(rows(office.database.read(), "SELECT 1 FROM tickets"))
 
 
 async def test_a_download_fetched_again_counts_once(office):
@@ -184,8 +185,8 @@ async def test_after_the_window_the_key_is_gone_and_the_answer_is_z4(office):
     await picked_up(office)
     clock_of(office).advance(days=30)
     await scheduler.close_overdue(office)
-    assert not list(office.database.read().query("SELECT 1 FROM enrollments WHERE sealed_key IS NOT NULL"))
-    assert not list(office.database.read().query("SELECT 1 FROM tickets"))
+    assert not list(rows(office.database.read(), "SELECT 1 FROM enrollments WHERE sealed_key IS NOT NULL"))
+    assert not list(rows(office.database.read(), "SELECT 1 FROM tickets"))
     with pytest.raises(Refusal) as refused:
         await picked_up(office)
     assert refused.value.code == "not_available"
@@ -518,4 +519,4 @@ async def test_secrets_are_masked_for_operators_and_wiped_after_delivery(office)
     for row in mails.listed(db):
         shown = mails.shown(db, row["id"])["shown_body"]
         assert letter.value("証明書発行用パスワード") not in shown
-    assert not list(db.query("SELECT 1 FROM mails WHERE sealed_body IS NOT NULL"))
+    assert not list(rows(db, "SELECT 1 FROM mails WHERE sealed_body IS NOT NULL"))

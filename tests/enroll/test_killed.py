@@ -8,12 +8,12 @@ import time
 import ca.store
 from ca import datadir
 from ca.clock import SystemClock
-from ca.database import Database
 from ca.keys import generate_pkcs8
+from ca.sqlite import Database
 from enroll import issuance, openings, store
 from enroll.office import Office
 from enroll.states import ENDED, State
-from tests.offices import CHEAP, MIGRATIONS, PASSPHRASE, POLICY_NUMBER
+from tests.offices import CHEAP, PASSPHRASE, POLICY_NUMBER, SCHEMAS
 from tests.started import forked
 
 KILLS = 200
@@ -28,7 +28,7 @@ class KeysMadeHere:
 
 def open_here(path):
     opened = datadir.load(path, PASSPHRASE)
-    database = Database(path / "sekisho.db", MIGRATIONS)
+    database = Database(path / "sekisho.db", SCHEMAS)
     return Office(database, SystemClock(), opened.vault, opened.authority, None, KeysMadeHere())
 
 

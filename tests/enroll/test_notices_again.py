@@ -100,7 +100,7 @@ async def test_what_waits_or_has_left_is_not_queued_again(office):
     number = letter(office, "renewal_30")["id"]
 
     def again(db):
-        row = db.execute("SELECT cause FROM mails WHERE id = ?", [number]).fetchone()
+        row = db.one("SELECT cause FROM mails WHERE id = ?", [number])
         same = mails.Letter(row[0], "renewal_30", "mail", USER, None, ADDRESS, "件名", "本文", "本文")
         return mails.queue(db, office.vault, same, office.now(), notice=True, again=True)
 
@@ -187,9 +187,9 @@ async def test_who_is_disabled_for_good_costs_no_transaction(office):
     await notify(office)
     await people.disable_user(office, USER, actor="desk")
     assert await delivered(office) is not None
-    before = office.database.version()
+    before = office.database.changed()
     assert [await notify(office), await notify(office, again=True)] == [NOTHING, NOTHING]
-    assert office.database.version() == before
+    assert office.database.changed() == before
 
 
 async def test_notices_wait_while_the_clock_is_in_doubt(office):

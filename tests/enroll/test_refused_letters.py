@@ -42,7 +42,7 @@ def states(office):
 
 
 def bodies(office):
-    return office.database.read().execute("SELECT count(sealed_body) FROM mails").fetchone()[0]
+    return office.database.read().one("SELECT count(sealed_body) FROM mails")[0]
 
 
 # Of the server's own words, as they were seen; with AUTH a login is given.

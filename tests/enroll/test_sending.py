@@ -55,7 +55,7 @@ async def queue_copies(office, number, kind="password_reset"):
 
 def count(office, state):
     statement = "SELECT count(*) FROM mails WHERE state = ?"
-    return office.database.read().execute(statement, [state]).fetchone()[0]
+    return office.database.read().one(statement, [state])[0]
 
 
 # -- connections -------------------------------------------------------------------------------------------

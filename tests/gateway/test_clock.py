@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from ca.database import rows
 from enroll.office import Office
 from gateway.web import references, sessions
+from tests.looking import rows
 from tests.offices import clock_of, open_office
 
 DAY = 86_400

@@ -192,7 +192,7 @@ def test_histogram() -> None:
 
 async def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     """/readyz is 503 with words when something keeps us from serving; a taken port is the operator's."""
-    wrong = ("the database cannot be written (OperationalError)",)
+    wrong = ("the database cannot be written (StorageTrouble)",)
     warnings = ("the certificate server:help.localhost ends in 9 days: sekisho reload",)
     found = [Readiness(wrong, warnings), Readiness((), warnings)]
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from ca.database import rows
 from enroll import store
 from enroll.office import Office
 from gateway.web import sessions
+from tests.looking import rows
 from tests.offices import clock_of, open_office
 
 CLIENT = sessions.Client("192.0.2.1", "")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ca.database import rows
 from ca.workers import Workers
 from enroll import login, passwords, people, pickup, store, throttle
 from enroll.office import Office
 from enroll.refusals import Refusal
+from tests.looking import rows
 from tests.offices import START, admit, clock_of, letter_of, open_office, together
 from tests.security.people import enrolled
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ca.database import rows
 from enroll.refusals import Refusal
 from gateway.edge.tls import ClientCertificate
 from gateway.sites.connectivity import application as connectivity_site
@@ -22,6 +21,7 @@ from gateway.web.context import Role
 from gateway.web.words import REFUSALS
 from tests.gateway.rawtls import Answer, connect
 from tests.gateway.sites.kit import HOSTS, Served, serve
+from tests.looking import rows
 from tests.offices import admit, open_office
 
 _FORM = b"application/x-www-form-urlencoded"

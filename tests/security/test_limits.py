@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from pathlib import Path
 
 import pytest
 
-from ca.database import Database, rows
+from ca.sqlite import Database
+from ca.storage import StorageTrouble
 from enroll import applications, issuance, people, pickup, store
 from enroll.acme import credentials
 from enroll.people import Person
 from enroll.refusals import Refusal
 from gateway.sites import certificate
+from tests.looking import rows
 from tests.offices import POLICY_NUMBER, admit, clock_of, letter_of, open_office, together
 from tests.security.people import enrolled
 
@@ -138,7 +139,7 @@ async def test_a_database_that_takes_nothing_puts_nobody_out(tmp_path: Path) -> 
         token = response.cookies["__Host-service"].value
         clock_of(office).advance(seconds=100)
         await database.write(lambda db: db.execute("PRAGMA query_only = ON"))  # the writer's own connection
-        with pytest.raises(sqlite3.OperationalError):
+        with pytest.raises(StorageTrouble):
             await database.write(lambda db: db.execute("DELETE FROM sessions"))
         assert await sessions.find_by_token(office, token, "service") is not None
         clock_of(office).advance(seconds=sessions.IDLE - 101)

@@ -104,7 +104,7 @@ def test_every_mode_is_looked_at() -> None:
     }
     assert found == {
         ("ca/files.py", 0o600), ("ca/files.py", 0o644), ("ca/files.py", 0o700), ("ca/listfiles.py", 0o600),
-        ("ca/database.py", 0o600), ("enroll/acme/nonces.py", 0o600), ("enroll/mail/transport.py", 0o700),
+        ("ca/sqlite.py", 0o600), ("enroll/acme/nonces.py", 0o600), ("enroll/mail/transport.py", 0o700),
         ("enroll/client/folder.py", 0o600), ("enroll/client/folder.py", 0o700),
         ("gateway/running/places.py", 0o600), ("gateway/running/journal.py", 0o640),
         ("gateway/cli/doctor.py", 0o077),

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ca.database import rows
 from gateway.sites.help import application as help_site
 from gateway.sites.pickup import application as pickup_site
 from gateway.web import references, sessions
 from gateway.web.context import Role
 from tests.gateway.sites.kit import Served, serve
+from tests.looking import rows
 from tests.offices import START, admit, clock_of, letter_of, open_office
 
 

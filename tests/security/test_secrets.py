@@ -45,6 +45,7 @@ from tests.gateway.samples import open_site
 from tests.gateway.sites.kit import Page, Served, Visitor
 from tests.gateway.sites.kit import serve as serve_site
 from tests.gateway.sites.members import PASSWORD, USER, established, log_in, online_service
+from tests.looking import rows
 from tests.mailserver import MailServer
 from tests.offices import CHEAP, PASSPHRASE, START, admit, letter_of, open_office
 
@@ -281,7 +282,7 @@ async def test_what_is_refused_is_not_repeated(tmp_path: Path, heard: Heard) -> 
         assert heard.tells(*secrets, typed["user"], PASSWORD) == []
         db = service.office.database.read()
         kept = [
-            str(row) for name in ("audit", "desk_references") for row in db.query(f"SELECT * FROM {name}")
+            str(row) for name in ("audit", "desk_references") for row in rows(db, f"SELECT * FROM {name}")
         ]
         assert told(kept, *secrets, typed["user"], PASSWORD) == []
 
@@ -292,8 +293,8 @@ async def test_a_session_stands_nowhere_as_it_is(site: Served, heard: Heard) -> 
     token = next(each.value for each in visitor.session.cookie_jar if each.key == "__Host-pickup")
     db = site.office.database.read()
     assert len(sessions.listed(db, site.office.now())) == 1
-    rows = [str(row) for row in db.query("SELECT * FROM sessions")]
-    assert told(rows, token, password) == []
+    kept = [str(row) for row in rows(db, "SELECT * FROM sessions")]
+    assert told(kept, token, password) == []
     assert heard.tells(token, password) == []
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import quote
 
-import sqlite_utils
 from aiohttp import web
 
+from ca.storage import Transaction
 from ca.trust import VerifiedPeer
 from enroll import login, store, timekeeping
 from enroll.enrollment import Enrollment
@@ -162,7 +162,7 @@ def local_path(text: str) -> str:
     return PORTAL if odd or "\\" in text or len(text) > 500 or not text.isprintable() else text
 
 
-def member_of(db: sqlite_utils.Database, visitor: Visitor, user_id: str) -> store.User:
+def member_of(db: Transaction, visitor: Visitor, user_id: str) -> store.User:
     """A user of the visitor's own organisation. Others' users are not found, as if there were none."""
     user = store.user(db, user_id)
     if user is None or user.policy_number != visitor.user.policy_number:

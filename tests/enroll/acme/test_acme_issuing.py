@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import sqlite_utils
 
 import ca.keys
 import ca.store
 import enroll.store
+from ca.storage import Transaction
 from enroll.acme import store
 from enroll.acme.csr import check_csr
 from enroll.acme.fulfilment import _issue
@@ -30,7 +30,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 async def waiting(site: Site) -> Enrollment:
-    def work(db: sqlite_utils.Database) -> Enrollment:
+    def work(db: Transaction) -> Enrollment:
         user = enroll.store.user(db, USER)
         assert user is not None
         return draw_request(db, site.office, user, "protocol", profile="client-automated", door="protocol")
@@ -38,7 +38,7 @@ async def waiting(site: Site) -> Enrollment:
     return await site.office.database.write(work)
 
 
-def issue(db: sqlite_utils.Database, site: Site, before: Enrollment) -> Enrollment:
+def issue(db: Transaction, site: Site, before: Enrollment) -> Enrollment:
     spki = ca.keys.spki(new_key().public_key())
     return issue_now(db, site.office, before, spki, (FQDN,), actor="test")
 
@@ -63,7 +63,7 @@ async def test_nothing_is_written_when_the_transaction_is_lost(site: Site) -> No
     """What fails after signing leaves no certificate, reservation or state; it can be tried again."""
     before = await waiting(site)
 
-    def fails(db: sqlite_utils.Database) -> None:
+    def fails(db: Transaction) -> None:
         issue(db, site, before)
         raise ZeroDivisionError
 

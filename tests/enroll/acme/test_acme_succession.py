@@ -59,7 +59,7 @@ async def letters(site: Site) -> list[str]:
 
 
 def trail(site: Site) -> list[str]:
-    rows = site.office.database.read().execute(
+    rows = site.office.database.read().rows(
         "SELECT actor FROM audit WHERE action = 'certificate.renewed-by-another'"
     )
     return [actor for (actor,) in rows]

@@ -27,7 +27,7 @@ from gateway.sites.service import application
 from gateway.sites.service.apart import form_token
 from gateway.web import pages, references, sessions
 from gateway.web.context import Gate, Role
-from gateway.web.schema import migrations
+from gateway.web.schema import SCHEMA
 from tests import offices
 from tests.gateway.proxy.upstreams import listening
 from tests.gateway.sites.kit import Page, Served, serve
@@ -53,7 +53,7 @@ KEYS = rotated(rotated(KeySet(()), 0), 0)
 @pytest.fixture
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     """The service site with the example service behind it."""
-    monkeypatch.setattr(offices, "MIGRATIONS", [*offices.MIGRATIONS, migrations])
+    monkeypatch.setattr(offices, "SCHEMAS", [*offices.SCHEMAS, SCHEMA])
     async with open_office(tmp_path) as office:
         behind = example.application(jwks(KEYS), ISSUER, AUDIENCE, office.now)
         heard: list[str] = []

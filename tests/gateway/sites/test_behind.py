@@ -21,6 +21,7 @@ from gateway.web.words import REFUSALS
 from tests.gateway.sites import kit
 from tests.gateway.sites.kit import Served, serve
 from tests.gateway.sites.members import OTHER, USER, established, fetched, log_in
+from tests.looking import rows
 from tests.offices import admit, clock_of, open_office
 
 HERE = sessions.Client("192.0.2.1", "Chromium 156")
@@ -52,7 +53,7 @@ async def at_the_portal(served: Served, user_id: str = USER) -> sessions.Session
 
 
 def left(served: Served) -> list[str]:
-    found = served.office.database.read().execute("SELECT site FROM sessions ORDER BY site")
+    found = served.office.database.read().rows("SELECT site FROM sessions ORDER BY site")
     return [site for (site,) in found]
 
 
@@ -68,8 +69,8 @@ async def test_a_ticket_opens_a_session_once(behind: Served) -> None:
     assert [each.key for each in visitor.session.cookie_jar] == ["__Host-behind"]
     assert left(behind) == ["behind", "service"]
     (cookie,) = visitor.session.cookie_jar
-    print_ = office.database.read().execute("SELECT fingerprint FROM sessions WHERE site = 'behind'")
-    fingerprint = print_.fetchone()[0]
+    print_ = office.database.read().one("SELECT fingerprint FROM sessions WHERE site = 'behind'")
+    fingerprint = print_[0]
     for site, opens in (("behind", True), ("service", False)):
         found = await sessions.find_by_token(office, cookie.value, site, fingerprint=fingerprint)
         assert (found is not None) is opens
@@ -134,9 +135,7 @@ async def test_a_ticket_is_no_session(behind: Served) -> None:
     assert [row["site"] for row in sessions.listed(behind.office.database.read(), at)] == ["service"]
     for site in ("service", "behind"):
         assert await sessions.find_by_token(behind.office, ticket, site, fingerprint="f") is None
-    assert token_hash(ticket) in str(
-        behind.office.database.read().execute("SELECT * FROM sessions").fetchall()
-    )
+    assert token_hash(ticket) in str(rows(behind.office.database.read(), "SELECT * FROM sessions"))
 
 
 async def test_everything_else_of_ours_is_at_the_portal(behind: Served) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ca.database import is_out_of_order
+from ca.sqlite import Database
+from ca.storage import StorageError, is_out_of_order
 from enroll import store
 from enroll.office import Office
 from gateway.edge.tls import ClientCertificate
@@ -156,16 +157,15 @@ async def test_the_protocol_says_when_to_come_again(tmp_path: Path, trouble: Tro
         assert (await client.post(ready.json["finalize"], {"csr": csr(FQDN)})).json["status"] == "valid"
 
 
-def test_other_faults_are_not_the_disks() -> None:
+def test_other_faults_are_not_the_disks(tmp_path: Path) -> None:
     """The twin: a statement of ours that is wrong, or a file that is missing, is no full disk."""
     assert not is_out_of_order(FileNotFoundError(2, "no"))
     assert not is_out_of_order(ValueError())
-    with closing(sqlite3.connect(":memory:")) as db:
-        with pytest.raises(sqlite3.OperationalError) as wrong:
-            db.execute("SELECT nothing")
-        db.execute("PRAGMA query_only = ON")
-        with pytest.raises(sqlite3.OperationalError) as refused:
-            db.execute("CREATE TABLE t (x)")
+    with closing(Database(tmp_path / "t.db")) as db:
+        with pytest.raises(StorageError) as wrong:
+            db.write_now(lambda db: db.rows("SELECT nothing"))
+        with pytest.raises(StorageError) as refused:
+            db.read_now(lambda db: db.execute("CREATE TABLE t (x)"))
     assert not is_out_of_order(wrong.value)
     assert is_out_of_order(refused.value)
     assert is_out_of_order(OSError(28, "No space left on device"))

@@ -13,6 +13,7 @@ from gateway.sites import pickup
 from gateway.web.context import Role
 from gateway.web.words import NOT_AVAILABLE_JA
 from tests.gateway.sites.kit import serve
+from tests.looking import rows
 from tests.offices import admit, clock_of, letter_of, open_office, together
 
 USER = "K12345678"
@@ -521,7 +522,7 @@ async def test_no_secret_in_addresses_pages_or_the_audit_trail(site):
     password = (await letter_of(site.office, "pickup")).value("証明書発行用パスワード")
     visitor, request_id = await logged_in(site)
     page = await visitor.post("/certificate", typed(request_id, "Chosen99"))
-    data = site.office.database.read().execute("SELECT data FROM sessions").fetchall()
+    data = rows(site.office.database.read(), "SELECT data FROM sessions")
     token = re.search(r'"ticket": "([^"]+)"', data[-1][0]).group(1)
     trail = str(store.audit_page(site.office.database.read(), None, 100))
     for secret in (password, "Chosen99", token):

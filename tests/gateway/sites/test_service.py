@@ -26,6 +26,7 @@ from tests.gateway.sites.members import (
     online_service,
     twice_at_home,
 )
+from tests.looking import rows
 from tests.offices import admit, clock_of
 
 # -- the login page --------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ async def test_an_empty_field_is_told_beside_it(service: Served, user_id: str, p
         assert page.error("ユーザーID") == "ユーザーIDを入力してください。"
     if not password:
         assert page.error("パスワード") == "パスワードを入力してください。"
-    assert not list(service.office.database.read().query("SELECT 1 FROM throttles"))
+    assert not list(rows(service.office.database.read(), "SELECT 1 FROM throttles"))
 
 
 async def test_guessing_ends_in_429_for_that_certificate_only(service: Served) -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from ca.database import rows
 from enroll import applications, changes, people, store
 from enroll.office import token_hash
 from gateway.web import sessions
@@ -25,6 +24,7 @@ from tests.gateway.sites.members import (
     log_in,
     twice_at_home,
 )
+from tests.looking import rows
 from tests.offices import POLICY_NUMBER, admit, clock_of
 
 
@@ -134,11 +134,11 @@ async def test_a_login_is_known_again_by_address_and_browser(service: Served, ag
     [heading, row] = page.main.table()
     assert heading[:3] == ["サイト", "接続元", "ブラウザ"]
     assert row[:3] == ["オンラインサービス", "127.0.0.1", told]
-    kept = str(list(service.office.database.read()["sessions"].rows))
+    kept = str(rows(service.office.database.read(), "SELECT * FROM sessions"))
     assert "Windows" not in kept
     assert "curl" not in kept
     await visitor.post("/logout")
-    assert list(service.office.database.read()["sessions"].rows) == []
+    assert rows(service.office.database.read(), "SELECT * FROM sessions") == []
 
 
 # Whatever ends a session takes its row away: open connections are asked again when the database changes.

@@ -1,0 +1,398 @@
+"""The SQLite engine: one file, one writer that commits concurrent requests together. Only this file knows it.
+
+Whatever ``write`` returned is on disk (WAL, ``synchronous=FULL``): an answer given to a client
+survives a power cut. Statements live in the stores, never here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import queue
+import re
+import sqlite3
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import sqlite_utils
+from sqlite_utils.migrations import Migrations
+
+from ca.errors import ConfigError
+from ca.storage import (
+    CACHE_MIB,
+    Row,
+    Schema,
+    StorageClosed,
+    StorageError,
+    StorageTrouble,
+    Transaction,
+    UniqueViolation,
+    Values,
+    Work,
+)
+
+T = TypeVar("T")
+
+# A batch larger than this makes the first request in it wait without saving a further fsync.
+_BATCH = 256
+# How long a writer waits for another process (a worker, the command line) to commit, in ms.
+_BUSY_MS = 15_000
+
+_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "trusted_schema = OFF",
+    # What is wiped is overwritten. Debian's SQLite does so by itself, others do not.
+    "secure_delete = ON",
+    f"busy_timeout = {_BUSY_MS}",
+)
+
+# SQLite's primary result codes -> what is wrong with the file, and what to do. Any other is a fault of ours.
+_TROUBLE = {
+    sqlite3.SQLITE_NOTADB: "is damaged; restore it from a backup",
+    sqlite3.SQLITE_CORRUPT: "is damaged; restore it from a backup",
+    sqlite3.SQLITE_FULL: "cannot grow; make room, then again: df -h",
+    sqlite3.SQLITE_READONLY: "cannot be written; see whose it is: ls -l",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; see whose it is: ls -l",
+    sqlite3.SQLITE_IOERR: "cannot be read or written; make room, or see what is wrong: df -h; dmesg",
+    sqlite3.SQLITE_LOCKED: "was held by this process itself; try again",
+    sqlite3.SQLITE_BUSY: f"was held by another process for {_BUSY_MS // 1_000} s; see by which: fuser",
+}
+_UNIQUE = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
+
+
+def _ours(error: sqlite3.Error) -> StorageError:
+    """The same in the storage's own words."""
+    code, name = getattr(error, "sqlite_errorcode", 0), getattr(error, "sqlite_errorname", "")
+    if code in _UNIQUE:
+        return UniqueViolation(str(error), name)
+    # The low byte: what is above it tells kinds of one code apart.
+    trouble = _TROUBLE.get(code & 0xFF)
+    return StorageError(str(error), name) if trouble is None else StorageTrouble(str(error), name, trouble)
+
+
+class _Connection:
+    """A transaction on a connection that somebody else begins and ends. ``conn`` is for those who look from
+    outside: tests, and measurements."""
+
+    __slots__ = ("conn",)
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self.conn = conn
+
+    def execute(self, statement: str, values: Values = {}, /) -> int:  # noqa: B006
+        try:
+            return self.conn.execute(statement, values).rowcount
+        except sqlite3.Error as error:
+            raise _ours(error) from error
+
+    def one(self, statement: str, values: Values = {}, /) -> Row | None:  # noqa: B006
+        try:
+            row: Row | None = self.conn.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise _ours(error) from error
+        return row
+
+    def rows(self, statement: str, values: Values = {}, /) -> Sequence[Row]:  # noqa: B006
+        try:
+            return self.conn.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise _ours(error) from error
+
+
+@dataclass(frozen=True)
+class SqliteSource:
+    """A file for a process that only reads, and only once."""
+
+    path: Path
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """The database as it is at one moment: nothing that is committed meanwhile is seen."""
+        conn = _connect(self.path)
+        try:
+            conn.execute("PRAGMA query_only = ON")
+            conn.execute("BEGIN")
+            yield _Connection(conn)
+        finally:
+            conn.close()
+
+
+class Database:
+    """An opened database. Safe to share between threads and tasks.
+
+    ``cache_mib``: the most that each of its connections (the writer, one for each thread that reads) keeps
+    of the file in memory. ConfigError for a file that the operator has to mend.
+    """
+
+    def __init__(self, path: Path, schemas: Sequence[Schema] = (), *, cache_mib: int = CACHE_MIB) -> None:
+        self.path = path
+        self._cache_mib = cache_mib
+        _migrate(path, schemas)
+        self._local = threading.local()
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._readers: list[sqlite3.Connection] = []
+        self._readers_lock = threading.Lock()
+        self._writer = threading.Thread(target=self._run, name="database-writer", daemon=True)
+        self._writer.start()
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
+    @property
+    def source(self) -> SqliteSource:
+        return SqliteSource(self.path)
+
+    @overload
+    def read(self) -> Transaction: ...
+    @overload
+    def read(self, work: Work[T]) -> Coroutine[Any, Any, T]: ...
+
+    def read(self, work: Work[T] | None = None) -> Transaction | Coroutine[Any, Any, T]:
+        """At once: a page out of the cache takes less time than to hand it to a thread and back.
+
+        Without work: this thread's reading connection, each statement by itself. Will go away.
+        """
+        return self._reader() if work is None else self._read(work)
+
+    async def _read(self, work: Work[T]) -> T:
+        return self.read_now(work)
+
+    def read_now(self, work: Work[T]) -> T:
+        reader = self._reader()
+        conn = reader.conn
+        if conn.in_transaction:  # within another one's work
+            return work(reader)
+        _run(conn, "BEGIN")
+        try:
+            return work(reader)
+        finally:
+            _end(conn)
+
+    def changed(self) -> int:
+        number: int = self._reader().conn.execute("PRAGMA data_version").fetchone()[0]
+        return number
+
+    def _reader(self) -> _Connection:
+        """This thread's reading connection."""
+        if self._closed:
+            raise StorageClosed(f"the database {self.path.name} is closed")
+        reader: _Connection | None = getattr(self._local, "reader", None)
+        if reader is None:
+            try:
+                reader = _Connection(_connect(self.path, self._cache_mib))
+                reader.conn.execute("PRAGMA query_only = ON")
+            except sqlite3.Error as error:
+                raise _ours(error) from error
+            self._local.reader = reader
+            with self._readers_lock:
+                self._readers.append(reader.conn)
+        return reader
+
+    async def write(self, work: Work[T]) -> T:
+        """In a transaction shared with whatever else waits, and a savepoint of its own."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._submit(_Job(work, future, loop))
+        return await future
+
+    def write_now(self, work: Work[T]) -> T:
+        future: Future[T] = Future()
+        self._submit(_Job(work, future, None))
+        return future.result()
+
+    def scrub(self) -> None:
+        """Empties the write-ahead log, in which what was wiped from the file still stands.
+
+        Blocks for an fsync. While somebody reads or writes it leaves the log for the next time.
+        """
+        connection = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Finishes the work handed in so far and closes every connection."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._writer.join()
+        with self._readers_lock:
+            for connection in self._readers:
+                connection.close()
+            self._readers.clear()
+
+    def _submit(self, job: _Job) -> None:
+        if self._closed:
+            raise StorageClosed(f"the database {self.path.name} is closed")
+        self._queue.put(job)
+
+    def _run(self) -> None:
+        db = _Connection(_connect(self.path, self._cache_mib))
+        last = False
+        while not last:
+            jobs: list[_Job] = []
+            job = self._queue.get()
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) >= _BATCH:
+                    break
+                try:
+                    job = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            last = job is None
+            if jobs:
+                _deliver(_commit(db, jobs))
+        db.conn.close()
+
+
+class _Job:
+    """Work that waits for the writer, and where its outcome goes."""
+
+    __slots__ = ("error", "future", "loop", "result", "work")
+
+    def __init__(self, work: Work[Any], future: Any, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.work = work
+        self.future = future
+        self.loop = loop
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+def _commit(db: _Connection, jobs: list[_Job]) -> list[_Job]:
+    """Runs the jobs in one transaction, each in a savepoint of its own."""
+    conn = db.conn
+    try:
+        conn.execute("BEGIN IMMEDIATE")
+        for job in jobs:
+            conn.execute("SAVEPOINT job")
+            try:
+                job.result = job.work(db)
+            except BaseException as error:
+                job.error = error
+                conn.execute("ROLLBACK TO job")
+            conn.execute("RELEASE job")
+        conn.execute("COMMIT")
+    except BaseException as error:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        found = _ours(error) if isinstance(error, sqlite3.Error) else error
+        found.__cause__ = None if found is error else error
+        for job in jobs:
+            job.error = job.error or found
+    return jobs
+
+
+def _deliver(jobs: list[_Job]) -> None:
+    """Hands the outcomes back, with one wake-up per event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in jobs:
+        if job.loop is None:
+            _settle(job)
+        else:
+            by_loop.setdefault(job.loop, []).append(job)
+    for loop, waiting in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle_all, waiting)
+        except RuntimeError:
+            # The loop has ended; the work is on disk and nobody waits for it.
+            continue
+
+
+def _settle_all(jobs: list[_Job]) -> None:
+    for job in jobs:
+        _settle(job)
+
+
+def _settle(job: _Job) -> None:
+    if job.future.done():
+        return
+    if job.error is not None:
+        job.future.set_exception(job.error)
+    else:
+        job.future.set_result(job.result)
+
+
+def _run(conn: sqlite3.Connection, statement: str) -> None:
+    try:
+        conn.execute(statement)
+    except sqlite3.Error as error:
+        raise _ours(error) from error
+
+
+def _end(conn: sqlite3.Connection) -> None:
+    if conn.in_transaction:  # which some errors end by themselves
+        _run(conn, "COMMIT")
+
+
+def _connect(path: Path, cache_mib: int = CACHE_MIB) -> sqlite3.Connection:
+    conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
+    conn.row_factory = sqlite3.Row
+    for pragma in (*_PRAGMAS, f"cache_size = {-1024 * cache_mib}"):  # negative: KiB, not pages
+        conn.execute(f"PRAGMA {pragma}")
+    return conn
+
+
+def _migrate(path: Path, schemas: Sequence[Schema]) -> None:
+    """Brings the tables up to date; processes that start together take turns. ConfigError for a file that the
+    operator has to mend."""
+    with open(path.with_name(path.name + ".lock"), "a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        path.touch(mode=0o600)
+        try:
+            conn = _connect(path)
+            # Which sqlite-utils expects of a connection.
+            conn.row_factory = None
+            try:
+                for schema in schemas:
+                    _migrations(schema).apply(sqlite_utils.Database(conn))
+            finally:
+                conn.close()
+        except sqlite3.Error as error:
+            found = _ours(error)
+            if not isinstance(found, StorageTrouble):
+                raise found from error
+            raise ConfigError(f"{path} {found.trouble}") from error
+
+
+def _migrations(schema: Schema) -> Migrations:
+    """The steps as sqlite-utils keeps account of them."""
+    found = Migrations(schema.room)
+    for step in schema.steps:
+
+        def apply(db: sqlite_utils.Database, statements: Sequence[str] = step.statements) -> None:
+            for statement in statements:
+                db.execute(in_sqlite(statement))
+
+        found(name=step.name)(apply)
+    return found
+
+
+_TABLE = re.compile(r"(\s*--[^\n]*\n)*\s*CREATE TABLE\b")
+_IDENTITY = re.compile(r"\bIDENTITY\b")
+
+
+@lru_cache(maxsize=256)
+def in_sqlite(statement: str) -> str:
+    """A statement of a schema in SQLite's words: tables hold to their types, and those that the database does
+    not number are stored in the order of their key."""
+    if _TABLE.match(statement) is None:
+        return statement
+    numbered, found = _IDENTITY.subn("INTEGER PRIMARY KEY", statement)
+    return f"{numbered.rstrip()} STRICT{'' if found else ', WITHOUT ROWID'}"

@@ -1,0 +1,161 @@
+"""What a store may ask of a database, whichever it is. ``ca/sqlite.py`` is the one engine so far.
+
+Statements are SQL that SQLite and PostgreSQL both have, with values as ``:name`` and a mapping beside them.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+Values = Mapping[str, Any]
+#: MiB of an engine's own cache, where it has one: a million certificates must not make an order dearer.
+CACHE_MIB = 64
+
+
+class Row(Protocol):
+    """A row: values by name or position, and by ``**row``. Iterating it gives the values in order."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __len__(self) -> int: ...
+    def keys(self) -> Iterable[str]: ...
+
+
+class Transaction(Protocol):
+    """What work is given. It ends with the work, and what it read is one consistent state."""
+
+    def execute(self, statement: str, values: Values = ..., /) -> int:
+        """Carries a change out and returns how many rows it changed."""
+
+    def one(self, statement: str, values: Values = ..., /) -> Row | None:
+        """The first row, or None."""
+
+    def rows(self, statement: str, values: Values = ..., /) -> Sequence[Row]:
+        """All rows."""
+
+
+Work = Callable[[Transaction], T]
+
+
+class Source(Protocol):
+    """What is handed to another process, so that it may look at the database for itself."""
+
+    def snapshot(self) -> AbstractContextManager[Transaction]:
+        """The database as it is at one moment."""
+
+
+class Storage(Protocol):
+    """An opened database, safe to share between threads and tasks.
+
+    Work is a plain function of a transaction. It may be run again from its beginning (an engine that many
+    share gives way in a conflict), so it does nothing outside its transaction; and whatever has to be the
+    same in each run (a token, a serial, a moment) is drawn before it.
+    """
+
+    @property
+    def folder(self) -> Path:
+        """In which directory lies what is no row: lists, the outbox."""
+
+    async def read(self, work: Work[T]) -> T:
+        """Runs work that only reads. It sees everything whose ``write`` has returned.
+
+        Never believe afterwards that nothing has changed since: a ``write`` checks again.
+        """
+
+    async def write(self, work: Work[T]) -> T:
+        """Runs work as one transaction and returns when it is on disk.
+
+        An exception from the work undoes it and is raised here. If the caller is cancelled the work is
+        still done.
+        """
+
+    def read_now(self, work: Work[T]) -> T:
+        """``read`` for callers without an event loop; blocks."""
+
+    def write_now(self, work: Work[T]) -> T:
+        """``write`` for callers without an event loop; blocks."""
+
+    def changed(self) -> int:
+        """A number that differs from an earlier one of this thread's if anything was committed in between,
+        by whatever process. Much cheaper than any look-up."""
+
+    @property
+    def source(self) -> Source:
+        """How another process reads it."""
+
+    def scrub(self) -> None:
+        """Does away with what the engine still keeps of values that were wiped. Blocks."""
+
+    def close(self) -> None:
+        """Finishes the work handed in so far and lets go."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of the tables: its name, for good, and its statements.
+
+    Types are INTEGER (64 bits), REAL, TEXT (ordered by code point), BLOB, and IDENTITY: the primary key that
+    the database numbers by itself, upwards.
+    """
+
+    name: str
+    statements: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The tables of a room, as the steps that lead to them. What was released is never edited."""
+
+    room: str
+    steps: tuple[Step, ...]
+
+
+class StorageError(Exception):
+    """A statement failed; unless it is of a kind below the fault is ours. ``name``: in the engine's words,
+    without anything that the statement said."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name or type(self).__name__
+
+
+class UniqueViolation(StorageError):
+    """There is such a row already. The transaction is over: where that is no accident, ask with
+    ``ON CONFLICT (...) DO NOTHING``."""
+
+
+class StorageTrouble(StorageError):
+    """The database, or the disk below it, is at fault. What failed is undone, and may be asked for again.
+    ``trouble``: what the operator has to mend, in words that follow the database's name."""
+
+    def __init__(self, message: str, name: str, trouble: str) -> None:
+        super().__init__(message, name)
+        self.trouble = trouble
+
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO})
+
+
+def is_out_of_order(error: BaseException) -> bool:
+    """Whether the database, or the disk that it is on, is at fault: for the operator to mend, and nobody
+    else. What failed is undone, and may be asked for again."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    return isinstance(error, StorageTrouble)
+
+
+class StorageClosed(RuntimeError):
+    """Work was handed in after ``close``."""
+
+
+def inserting(table: str, columns: Iterable[str]) -> str:
+    """A statement that records a row whose values are named as its columns are."""
+    names = list(columns)
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(':' + name for name in names)})"

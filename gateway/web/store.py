@@ -1,0 +1,152 @@
+"""Every statement about sessions and the desk's reference numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ca.storage import Row, Transaction, Values, inserting
+
+# -- sessions ------------------------------------------------------------------------------------
+
+
+def add_session(db: Transaction, row: Values) -> None:
+    """Records a session, with a value for every column."""
+    db.execute(inserting("sessions", row), row)
+
+
+def session(db: Transaction, token_hash: str) -> Row | None:
+    """A session by the hash of its token, over or not."""
+    return db.one("SELECT * FROM sessions WHERE token_hash = :token_hash", {"token_hash": token_hash})
+
+
+def take_session(db: Transaction, token_hash: str, site: str) -> Row | None:
+    """Takes a session of a site away; the row as it was, or None. Of two that take it one gets it."""
+    return db.one(
+        "DELETE FROM sessions WHERE token_hash = :token_hash AND site = :site RETURNING *",
+        {"token_hash": token_hash, "site": site},
+    )
+
+
+def touch_session(db: Transaction, token_hash: str, at: int) -> None:
+    """Records a session's last use."""
+    db.execute(
+        "UPDATE sessions SET seen_at = :at WHERE token_hash = :token_hash",
+        {"at": at, "token_hash": token_hash},
+    )
+
+
+def change_session(db: Transaction, token_hash: str, data: Mapping[str, Any]) -> None:
+    """Changes values in a session's data; None removes one."""
+    values = {"token_hash": token_hash}
+    found = db.one("SELECT data FROM sessions WHERE token_hash = :token_hash", values)
+    if found is not None:
+        merged = {name: value for name, value in (json.loads(found[0]) | data).items() if value is not None}
+        db.execute(
+            "UPDATE sessions SET data = :data WHERE token_hash = :token_hash",
+            {**values, "data": json.dumps(merged)},
+        )
+
+
+def drop_session(db: Transaction, token_hash: str) -> None:
+    """Ends a session, and those on other hosts that came from it."""
+    values = {"token_hash": token_hash}
+    db.execute("DELETE FROM sessions WHERE token_hash = :token_hash", values)
+    db.execute("DELETE FROM sessions WHERE opened_by = :token_hash AND opened_by <> ''", values)
+
+
+def drop_sessions_of(db: Transaction, subject: str, but: str) -> Sequence[Row]:
+    """Ends the sessions of a subject but one; each one's hash, site and subject."""
+    where = "subject = :subject AND token_hash <> :but"
+    return _dropped(db, where, {"subject": subject, "but": but})
+
+
+def drop_sessions_with(db: Transaction, fingerprint: str) -> Sequence[Row]:
+    """Ends the sessions that are bound to a certificate."""
+    return _dropped(db, _BOUND, {"fingerprint": fingerprint})
+
+
+def drop_sessions_named(db: Transaction, number: str, subject: str | None) -> Sequence[Row]:
+    """Ends the session that a number of `open_sessions` names (of this subject)."""
+    mine = " AND subject = :subject" if subject is not None else ""
+    values = {"number": number, "subject": subject}
+    return _dropped(db, f"substr(token_hash, 1, 16) = :number{mine}", values)
+
+
+def drop_sessions_over(db: Transaction, at: int, idle: int) -> None:
+    """Takes away what is over, by its end or because nobody used it for ``idle`` seconds."""
+    db.execute(
+        "DELETE FROM sessions WHERE ends_at <= :at OR seen_at <= :idle_since OR seen_at > :unheard_of",
+        {"at": at, "idle_since": at - idle, "unheard_of": at + idle},
+    )
+
+
+def has_session_with(db: Transaction, fingerprint: str) -> bool:
+    """Whether a session is bound to a certificate."""
+    return db.one(f"SELECT 1 FROM sessions WHERE {_BOUND}", {"fingerprint": fingerprint}) is not None
+
+
+def open_sessions(
+    db: Transaction, at: int, idle: int, subject: str | None, but_site: str
+) -> list[dict[str, Any]]:
+    """Open sessions, newest first. ``id`` names one without opening it."""
+    mine = " AND subject = :subject" if subject is not None else ""
+    found = db.rows(
+        "SELECT substr(token_hash, 1, 16) AS id, site, subject, address, browser, fingerprint, created_at,"
+        " seen_at, ends_at FROM sessions"
+        f" WHERE ends_at > :at AND seen_at > :idle_since AND site <> :but_site{mine}"
+        " ORDER BY created_at DESC, token_hash",
+        {"at": at, "idle_since": at - idle, "subject": subject, "but_site": but_site},
+    )
+    return [{**row} for row in found]
+
+
+def change_nothing(db: Transaction) -> None:
+    """Takes the right to write and gives it back: fails on a database that is locked, damaged or
+    read-only."""
+    db.execute("UPDATE sessions SET ends_at = ends_at WHERE token_hash = ''")
+
+
+# -- reference numbers ---------------------------------------------------------------------------
+
+
+def add_reference(db: Transaction, reference: str, at: int, site: str, code: str, detail: str) -> None:
+    values = {"reference": reference, "at": at, "site": site, "code": code, "detail": detail}
+    db.execute(inserting("desk_references", values), values)
+
+
+def reference(db: Transaction, reference: str) -> Row | None:
+    return db.one("SELECT * FROM desk_references WHERE reference = :reference", {"reference": reference})
+
+
+def amend_reference(db: Transaction, reference: str, detail: str) -> None:
+    db.execute(
+        "UPDATE desk_references SET detail = :detail WHERE reference = :reference",
+        {"detail": detail, "reference": reference},
+    )
+
+
+def drop_old_references(db: Transaction, at: int) -> None:
+    """Takes away what was recorded up to a moment."""
+    db.execute("DELETE FROM desk_references WHERE at <= :at", {"at": at})
+
+
+def keep_references(db: Transaction, site: str, code: str, most: int) -> None:
+    """Takes away the oldest of a kind, so that no more than ``most`` are left."""
+    db.execute(
+        "DELETE FROM desk_references WHERE site = :site AND code = :code AND number <="
+        " (SELECT number FROM desk_references WHERE site = :site AND code = :code"
+        " ORDER BY number DESC LIMIT 1 OFFSET :most)",
+        {"site": site, "code": code, "most": most},
+    )
+
+
+_BOUND = "fingerprint = :fingerprint AND fingerprint <> ''"
+
+
+def _dropped(db: Transaction, where: str, values: Values) -> Sequence[Row]:
+    ended = db.rows(f"DELETE FROM sessions WHERE {where} RETURNING token_hash, site, subject", values)
+    for row in ended:
+        drop_session(db, row["token_hash"])
+    return ended

@@ -1,0 +1,39 @@
+"""What a test sees when it looks into the database from outside, by statements of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ca.storage import Row, Transaction, Values
+
+
+def rows(
+    db: Transaction, statement: str, values: Mapping[str, Any] | Sequence[Any] = ()
+) -> list[dict[str, Any]]:
+    """All rows as dictionaries, which can be compared and searched."""
+    return [{**row} for row in db.rows(statement, values)]  # type: ignore[arg-type]
+
+
+class _Told:
+    """A transaction that is written down."""
+
+    def __init__(self, db: Transaction, asked: list[tuple[str, Values]]) -> None:
+        self._db, self._asked = db, asked
+
+    def execute(self, statement: str, values: Values = {}, /) -> int:  # noqa: B006
+        self._asked.append((statement, values))
+        return self._db.execute(statement, values)
+
+    def one(self, statement: str, values: Values = {}, /) -> Row | None:  # noqa: B006
+        self._asked.append((statement, values))
+        return self._db.one(statement, values)
+
+    def rows(self, statement: str, values: Values = {}, /) -> Sequence[Row]:  # noqa: B006
+        self._asked.append((statement, values))
+        return self._db.rows(statement, values)
+
+
+def told(db: Transaction, asked: list[tuple[str, Values]]) -> Transaction:
+    """The same transaction, which adds every statement and its values to a list."""
+    return _Told(db, asked)
