@@ -144,4 +144,4 @@ def _source(module: str) -> Path:
 def _is_plain(node: ast.ClassDef) -> bool:
     """Exceptions, enumerations, protocols and named tuples are classes of Python's also when compiled."""
     names = {base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in node.bases}
-    return bool(names & {"Exception", "Enum", "Protocol", "NamedTuple"})
+    return bool(names & {"Exception", "Enum", "StrEnum", "Protocol", "NamedTuple"})

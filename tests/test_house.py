@@ -36,6 +36,7 @@ CORES = (
     "gateway/web/words.py",
     "gateway/proxy/heads.py",
     "gateway/proxy/rules.py",
+    "gateway/wire/turns.py",
 )
 NOT_IN_A_CORE = {
     "aiohttp",
@@ -54,7 +55,7 @@ HOMES = {
     "asn1crypto": ("ca/",),
     "aiosmtplib": ("enroll/mail/smtp.py",),
     "jpholiday": ("gateway/web/hours.py",),
-    "httptools": ("gateway/wire/front.py", "gateway/proxy/exchange.py"),
+    "httptools": ("gateway/wire/reader.py", "gateway/proxy/exchange.py"),
 }
 
 

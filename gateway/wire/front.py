@@ -1,56 +1,70 @@
-"""What one client asks: llhttp reads its requests in its strict mode, and one after the other each goes to
-the site's relay, if it has one, or to the site's own pages.
+"""One client's requests, one after the other: each goes to the site's relay, if it has one, or to the site's
+own pages, and its answer is told to the log.
 
 The pages are aiohttp's, in this process. They get the head as it was parsed, the body in framing of
-our own, and with a request that the relay turned down the reason why, so that they can say it. Where one
-request ends and the next begins is decided here and nowhere else.
+our own, and with a request that the relay turned down the reason why, so that they can say it. What may
+follow what stands in `wire/turns.py`; here it is done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-import httptools
 from aiohttp import web
 from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
 
 from ca.trust import VerifiedPeer
 from gateway.edge.facts import Awaiting, ConnectionInfo, Limits, Served, Verdict
-from gateway.wire import framing, http, oversize, reply
+from gateway.wire import framing, http, oversize, reply, turns
 from gateway.wire.http import RequestProtocol
+from gateway.wire.reader import Reader, Unread
 from gateway.wire.request import Connection, Forwarder, Request
 from gateway.wire.sites import site_of
+from gateway.wire.turns import Effect, Reading, Step, Turn, stepped
 
 log = logging.getLogger("sekisho.proxy")
 
 # Bytes of a body, or behind an upgrade, held for whoever reads more slowly; then the client waits.
 _HIGH = 65_536
-# A head of the largest fields that are allowed, all of them, is nobody's; browsers stop at far less.
-_HEAD_BYTES = 65_536
-# Requests that are parsed before their turn; more of them wait as the bytes they came as, a twentieth of the
-# size. Parsed in pieces no longer than this, so that one record does not hold a thousand of them.
-_AHEAD = 16
-_PIECE = 2_048
-# The request line of a plain read. In such a target there is nothing for the gate to refuse.
-_READ = re.compile(rb"(GET|HEAD) ((?=/)%b) HTTP/1\.1" % http.PLAIN_TARGET.encode())
 _VERSIONS = {"1.1": HttpVersion11, "1.0": HttpVersion10}
 
 
-class _Unread(NamedTuple):
-    """What was no request, or too much of one: the status of its answer, and what is known of it."""
+class Front:
+    """See the module. Between the TLS connection below and the relay, one for each connection.
 
-    status: int
-    method: str = "UNKNOWN"
-    target: str = "/"
+    An `asyncio.Protocol` in all but its base, which would cost the class that mypyc makes of it.
+    """
 
-
-class Front(asyncio.Protocol):
-    """See the module. Between the TLS connection below and the relay, one for each connection."""
+    __slots__ = (
+        "_chunked",
+        "_current",
+        "_drained",
+        "_forwarded",
+        "_limits",
+        "_loop",
+        "_pages",
+        "_paused",
+        "_queue",
+        "_reader",
+        "_receive",
+        "_recheck",
+        "_relay",
+        "_server",
+        "_server_of",
+        "_task",
+        "_turn",
+        "_wire",
+        "_written",
+        "info",
+        "last",
+        "moves_to",
+        "on_lost",
+        "transport",
+        "writing_paused",
+    )
 
     def __init__(
         self,
@@ -74,34 +88,23 @@ class Front(asyncio.Protocol):
         self.on_lost: Callable[[], object] | None = None
         self.writing_paused = False
         self._drained: asyncio.Future[None] | None = None
-        self._parser = httptools.HttpRequestParser(self)
-        self._pages: RequestProtocol | None = None
-        self._task: asyncio.Task[None] | None = None
-        # Parsed and not begun; the one that is being answered, by the pages perhaps; and the one whose
-        # body is still coming.
-        self._queue: deque[Request | _Unread] = deque()
+        self._reader = Reader(self, limits, loop)
+        self._queue = self._reader.queue
+        # Whose turn it is, and who has it.
         self._current: Request | None = None
-        self._paged: Request | None = None
-        self._receiving: Request | None = None
-        self._fields: list[tuple[bytes, bytes]] = []
-        self._url = b""
-        self._size = self._fed = self._written = 0
-        self._partial = self._priming = self._paused = False
-        # Of a request that the pages answered before its body had come: whether they keep the connection.
-        self._keeps: bool | None = None
-        self._at_pages = self._chunked = False
+        self._turn = Turn.IDLE
         #: Whether the request that is being answered is the last one, whatever its head said.
         self.last = False
-        #: The status of a head that is too large, as soon as that is known.
-        self._excess = 0
-        # Nothing is read any more; what comes is another protocol's; the last answer is written; the client
-        # was in the middle of what we stopped reading.
-        self._over = self._raw = self._ended = self._sending = False
-        self._held = self._unparsed = b""
-        self._forwarded = b"", b""
-        # The header of the last request, if that was a plain read, and what it was parsed to.
-        self._known: tuple[bytes, Request] | None = None
+        self._pages: RequestProtocol | None = None
+        # Whether the body of the request at the pages goes there in chunks.
+        self._chunked = False
+        self._task: asyncio.Task[None] | None = None
+        # Where bytes behind an upgrade go.
         self._receive: Callable[[bytes], None] | None = None
+        # Whether the client waits until we have taken what it sent.
+        self._paused = False
+        self._written = 0
+        self._forwarded = b"", b""
 
     # --- the protocol of the TLS connection below ---
 
@@ -111,46 +114,37 @@ class Front(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.transport = None
-        self._over = True
-        for request in (self._receiving, self._current):
-            if request is not None:
-                request.cut()
+        self._turn, _ = stepped(self._turn, Step.LOST)
+        self._reader.lost()
         if self._pages is not None:
             self._pages.connection_lost(exc)
         on_lost, self.on_lost = self.on_lost, None
         if on_lost is not None:
             on_lost()
         self._wake_writers()
-        self._queue.clear()
-        self._unparsed = b""
-        # The parser and we refer to each other, and so do we and the last request: freed at once.
-        self._parser, self._known = cast(Any, None), None
 
     def data_received(self, data: bytes) -> None:
         if self._receive is not None:
             self._receive(data)
             return
-        if self._raw:
-            self._held += data
+        reader, queue = self._reader, self._queue
+        rested = reader.state is Reading.REST and self._turn is Turn.IDLE and not queue
+        if rested and not self.writing_paused and reader.recall(data):
+            self._next()
+            return
+        if reader.state is Reading.OVER or reader.state is Reading.TORN:
+            return
+        reader.read(data)
+        if reader.state is Reading.FOREIGN and not queue:
             self.flow()
             return
-        if self._over and self._receiving is None:
-            return
-        rested = self._receiving is None and not self._partial and self._current is None and not self._queue
-        if rested and not self.writing_paused and self._same(data):
-            self._next()
-            return
-        if self._unparsed:
-            self._unparsed += data
-        else:
-            self._parse(data)
         if self._current is None:
-            if rested and len(self._queue) == 1 and self._receiving is None and not self._partial:
-                self._learn(data)
+            if rested and reader.state is Reading.REST and len(queue) == 1:
+                reader.learn(data)
             self._next()
-        elif self._paged is not None:
-            self._pump(self._paged)
-        if self._queue or self._receiving is not None:
+        elif self._turn in turns.FED:
+            self._feed(self._current)
+        if queue or reader.receiving is not None:
             self.flow()
 
     def pause_writing(self) -> None:
@@ -166,14 +160,9 @@ class Front(asyncio.Protocol):
         self._next()
 
     def awaiting(self) -> Awaiting:
-        if self._receive is not None or (self._raw and not self._queue):
-            return Awaiting.UPGRADED
-        receiving = self._receiving
-        if receiving is not None and not (receiving.held_back and receiving is self._current):
-            return Awaiting.BODY
-        if self._current is not None or self._queue:
-            return Awaiting.HANDLER
-        return Awaiting.HEAD if self._partial else Awaiting.REQUEST
+        reader, current = self._reader, self._current
+        held_back = current is not None and current.held_back and current is reader.receiving
+        return turns.awaiting(reader.state, self._turn, bool(self._queue), held_back)
 
     def close(self) -> None:
         """Makes the request that is being answered the last one."""
@@ -181,7 +170,8 @@ class Front(asyncio.Protocol):
 
     def rehome(self, info: ConnectionInfo) -> None:
         """Under new sites: the next request finds another relay, and other pages. Only between two."""
-        self.info, self._server, self._relay, self._known = info, self._server_of(info), _relay_of(info), None
+        self.info, self._server, self._relay = info, self._server_of(info), _relay_of(info)
+        self._reader.forget()
         pages, self._pages = self._pages, None
         if pages is not None:  # it holds on to its application: the next page has a new one
             pages.connection_lost(None)
@@ -214,7 +204,7 @@ class Front(asyncio.Protocol):
         self._log(
             request.method, request.target, request.verdict, request.subject, status, request.began, cut
         )
-        self._finish(keep)
+        self._answered(keep)
 
     def decline(self, request: Request, why: Exception | None = None) -> None:
         """Leaves the answer to the site's own pages, which are told why."""
@@ -225,7 +215,7 @@ class Front(asyncio.Protocol):
             head, self._chunked = _head(request, with_body=why is None)
         except framing.Malformed as error:
             self.info.count(f"refused.{error}")
-            status = self._say(_Unread(501 if str(error) == "transfer-encoding" else 400, request.method))
+            status = self._say(Unread(501 if str(error) == "transfer-encoding" else 400, request.method))
             self.answered(request, status, False)
             return
         pages = self._pages
@@ -237,17 +227,17 @@ class Front(asyncio.Protocol):
                 pages.pause_writing()
         pages.asked, pages.why, pages.subject = (request.method, request.target), why, request.subject
         pages.resume_count()
-        self._at_pages = True
         # Whoever was turned down has no use for his body, part of which may be on its way upstream.
-        self._paged = None if why is not None else request
+        self._turn, _ = stepped(self._turn, Step.FEED if why is None else Step.PAGE)
         pages.data_received(head)
-        if self._paged is not None:
-            self._pump(request)
+        if why is None:
+            self._feed(request)
 
     def tunnel(self, receive: Callable[[bytes], None]) -> bytes:
         """From now on bytes go to ``receive`` unparsed; returns those that came before."""
-        self._receive, self._raw = receive, True
-        held, self._held = self._held, b""
+        self._turn, _ = stepped(self._turn, Step.SWITCH)
+        self._receive = receive
+        held, self._reader.held = self._reader.held, b""
         self.flow()
         return held
 
@@ -261,111 +251,22 @@ class Front(asyncio.Protocol):
         """Lets the client send, or wait until what it sent has been taken."""
         if self.transport is None:
             return
-        receiving = self._receiving
-        if self._queue or len(self._held) > _HIGH or (receiving is not None and receiving.size > _HIGH):
+        held, receiving = self._reader.held, self._reader.receiving
+        if self._queue or len(held) > _HIGH or (receiving is not None and receiving.size > _HIGH):
             self._paused = True
             self.transport.pause_reading()
         elif self._paused:  # the pages may want a pause of their own
             self._paused = False
             self.transport.resume_reading()
 
-    # --- the parser's callbacks ---
-
-    def on_message_begin(self) -> None:
-        if self._over:
-            raise ValueError("nothing was to follow")
-        self._fields, self._url, self._size, self._partial = [], b"", 0, True
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-        if len(self._url) > self._limits.line_bytes:
-            self._excess = 414
-            raise ValueError("the target is too long")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._size += len(name) + len(value)
-        too_many = len(self._fields) >= self._limits.headers
-        if too_many or len(name) + len(value) > self._limits.line_bytes or self._size > _HEAD_BYTES:
-            if self._receiving is not None or self._size > _HEAD_BYTES:
-                self._excess = 431
-                raise ValueError("the header, or the trailer section, is too long")
-            self._excess = 431  # read to its end: what is asked, and by whose page, decides the answer
-            return
-        # A value that came in two pieces has the space at its end still.
-        self._fields.append((name, value.strip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        self._partial = False
-        if self._priming:
-            self._fields = []
-            return
-        if self._excess:
-            raise ValueError("the header is too long")
-        parser, fields = self._parser, tuple(self._fields)
-        request = Request(
-            self,
-            parser.get_method().decode("ascii"),
-            self._url.decode("ascii"),
-            parser.get_http_version(),
-            fields,
-            upgrade=parser.should_upgrade(),
-        )
-        request.keep_alive = parser.should_keep_alive()
-        request.began = self._loop.time()
-        self._fields, self._size, self._fed, self._url = [], 0, 0, b""
-        self._receiving = request
-        self._queue.append(request)
-
-    def on_body(self, data: bytes) -> None:
-        self._fed = 0
-        if self._receiving is not None and not self._ended:
-            self._receiving.feed(data)
-
-    def on_message_complete(self) -> None:
-        request = self._receiving
-        if request is None:
-            return
-        if request.upgrade and not self._priming and framing.announces_body(request.headers):
-            return  # llhttp takes it for the other protocol's; see `_upgraded`
-        self._priming = False
-        request.trailers = tuple(self._fields)
-        request.end()
-        self._receiving, self._fed = None, 0
-        if not request.keep_alive:
-            self._over = True
-        if self._ended and self.transport is not None:
-            self.transport.close()  # all of a body that nobody wanted has come
+    def pages_closed(self, pages: RequestProtocol) -> None:
+        """They close what they take for their connection: after an answer of theirs that is the end of it."""
+        if self._pages is pages:
+            self._pages = None
+        self._turn, effects = stepped(self._turn, Step.HANG_UP)
+        self._do(effects)
 
     # --- within ---
-
-    def _parse(self, data: bytes) -> None:
-        """Parses until enough requests wait for their turn, and keeps what is left."""
-        at = 0
-        while at < len(data):
-            piece = data[at:]
-            if self._receiving is None:
-                if self._over:
-                    return
-                if len(self._queue) >= _AHEAD:
-                    self._unparsed = piece
-                    return
-                self._partial = True  # until the parser says otherwise
-                piece = piece[:_PIECE]
-            at += len(piece)
-            # Counted before it is parsed: a field, or a chunk's extension, without an end is never shown
-            # to us.
-            self._fed += len(piece)
-            try:
-                if self._fed > _HEAD_BYTES:
-                    self._excess = 431 if self._url else 0
-                    raise httptools.HttpParserError("no end of it")
-                self._parser.feed_data(piece)
-            except httptools.HttpParserUpgrade as upgrade:
-                self._upgraded(piece[upgrade.args[0] :] + data[at:])
-                return
-            except httptools.HttpParserError:
-                self._malformed()
-                return
 
     def _ran(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -373,50 +274,20 @@ class Front(asyncio.Protocol):
             log.error("relaying failed: %s", type(error).__name__, exc_info=error)
             self.info.abort()
 
-    def _learn(self, data: bytes) -> None:
-        """Remembers the header of a plain read that came alone and whole: most clients send it again."""
-        line, _, header = data.partition(b"\r\n")
-        request = self._queue[0]
-        self._known = None
-        if not isinstance(request, Request) or not request.keep_alive or request.upgrade:
-            return
-        if _READ.fullmatch(line) and not framing.announces_body(request.headers):
-            self._known = header, request
-
-    def _same(self, data: bytes) -> bool:
-        """Whether this is a plain read with the very header of the last one: then it says the same."""
-        if self._known is None:
-            return False
-        line, _, header = data.partition(b"\r\n")
-        if header != self._known[0] or len(line) > self._limits.line_bytes:
-            return False
-        read = _READ.fullmatch(line)
-        if read is None:
-            return False
-        known = self._known[1]
-        method, target = read.groups()
-        request = Request(
-            self, method.decode("ascii"), target.decode("ascii"), "1.1", known.headers, upgrade=False
-        )
-        request.began, request.complete, request.fields = self._loop.time(), True, known.fields
-        self._queue.append(request)
-        return True
-
     def _next(self) -> None:
         """Begins the request whose turn it is."""
-        if self._current is not None or not self._queue or self.writing_paused or self.transport is None:
+        if self._turn is not Turn.IDLE or not self._queue or self.writing_paused:
             return
         request = self._queue.popleft()
-        if self._unparsed and not self._queue:
-            left, self._unparsed = self._unparsed, b""
-            self._parse(left)
+        self._reader.read_on()
         if self._paused:
             self.flow()
-        if isinstance(request, _Unread):
+        if isinstance(request, Unread):
             status = self._say(request)
             self._log(request.method, request.target, None, None, status, self._loop.time())
-            self._finish(False)
+            self._answered(False)
             return
+        self._turn, _ = stepped(self._turn, Step.BEGIN)
         self._current = request
         relay = self._relay
         if relay is None or not relay.claims(request.target):
@@ -436,63 +307,32 @@ class Front(asyncio.Protocol):
         else:
             relay.begin(request)
 
-    def _finish(self, keep: bool) -> None:
-        self._current = self._paged = self._keeps = self.on_lost = None
-        self._at_pages = False
-        if self.transport is None:
-            return
-        if not keep or self.last or (self._over and not self._queue):
-            self._end()
-            return
-        moves, self.moves_to = self.moves_to, None
-        if moves is not None:
-            moves()
-        if self._queue:
-            self._loop.call_soon(self._next)
+    def _answered(self, keep: bool) -> None:
+        """The answer in turn is written. ``keep``: another one may follow, by the head of this one."""
+        goes_on = turns.goes_on(keep, self.last, self._reader.state, bool(self._queue))
+        self._turn, effects = stepped(self._turn, Step.ANSWERED if goes_on else Step.ANSWERED_LAST)
+        self._do(effects)
 
-    def _end(self) -> None:
-        """After the last answer: closes, once the client has had the time to see it (RFC 9112 9.6)."""
-        self._over = self._ended = True
-        self._queue.clear()
-        self._unparsed = b""
-        assert self.transport is not None
-        if self._receiving is not None:
-            self._receiving.taken()
-        elif not self._sending:
-            self.transport.close()
-            return
-        self._loop.call_later(self._limits.lingering, self.transport.close)
-        self.flow()
+    def _do(self, effects: tuple[Effect, ...]) -> None:
+        for effect in effects:
+            if effect is Effect.NEXT:
+                self._current = self.on_lost = None
+                moves, self.moves_to = self.moves_to, None
+                if moves is not None:
+                    moves()
+                if self._queue:
+                    self._loop.call_soon(self._next)
+            elif effect is Effect.STOP:
+                self._current = self.on_lost = None
+                self._do(self._reader.stop())
+            elif self.transport is not None:
+                if effect is Effect.LINGER:
+                    self._loop.call_later(self._limits.lingering, self.transport.close)
+                    self.flow()
+                elif effect is Effect.CLOSE:
+                    self.transport.close()
 
-    def _malformed(self) -> None:
-        """What was sent is no request: answered when those before it are, and nothing after it is read."""
-        if self._over:
-            return
-        self._over = True
-        broken, self._receiving = self._receiving, None
-        self._sending = broken is not None or self._excess != 0 or self._fed > _HEAD_BYTES
-        if broken is None:
-            self.info.count("refused.too-large" if self._excess else "refused.parser")
-            self._queue.append(self._unread())
-        else:
-            broken.cut()
-
-    def _upgraded(self, rest: bytes) -> None:
-        """After a request with Upgrade (or CONNECT): what follows is the other protocol's, or its body."""
-        request = self._receiving
-        if request is None:
-            self._raw, self._held = True, rest
-            return
-        # RFC 9110 7.8: a body comes before the switch, and there will be none.
-        self._parser, self._priming = httptools.HttpRequestParser(self), True
-        request.keep_alive = False
-        lines = framing.lines_of(request.headers, framing.FRAMES_BODY.__contains__)
-        try:
-            self._parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n%s" % (lines, rest))
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._malformed()
-
-    def _pump(self, request: Request) -> None:
+    def _feed(self, request: Request) -> None:
         """Hands on to the pages what has come of a body."""
         pages, chunked = self._pages, self._chunked
         assert pages is not None
@@ -500,39 +340,21 @@ class Front(asyncio.Protocol):
         if data:
             pages.data_received(framing.chunk(data) if chunked else data)
         if request.broken:
-            self._paged = None
             pages.break_body()
-        elif request.complete and self._paged is request:
-            self._paged = None
-            if chunked:
-                pages.data_received(framing.LAST_CHUNK)
-        if self._paged is None and self._keeps is not None:
-            self._finish(self._keeps)
+        elif not request.complete:
+            return
+        elif chunked:
+            pages.data_received(framing.LAST_CHUNK)
+        goes_on = turns.goes_on(True, self.last, self._reader.state, bool(self._queue))
+        self._turn, effects = stepped(self._turn, Step.FED if goes_on else Step.FED_LAST)
+        self._do(effects)
 
     def _pages_answered(self, keep: bool) -> None:
-        """Called by the pages. They still read, and drop, what comes of a body they had no use for."""
+        """Called by the pages."""
         self._written = 0 if self._wire is None else self._wire.written
-        if self._paged is not None:
-            self._keeps = keep
-        else:
-            self._finish(keep)
+        self._answered(keep)
 
-    def pages_closed(self, pages: RequestProtocol) -> None:
-        """They close what they take for their connection: after an answer of theirs that is the end of it."""
-        if self._pages is pages:
-            self._pages = None
-        if self._at_pages and self.transport is not None:
-            self.transport.close()
-
-    def _unread(self) -> _Unread:
-        if not self._excess or not self._url:
-            return _Unread(self._excess or 400)
-        method, target = self._parser.get_method().decode("ascii"), self._url.decode("latin-1")
-        if self._excess == 431 and oversize.asks_to_clear(method, target, self._fields):
-            return _Unread(200, method, target)
-        return _Unread(self._excess, method, target[: self._limits.line_bytes])
-
-    def _say(self, unread: _Unread) -> int:
+    def _say(self, unread: Unread) -> int:
         """Answers what could not be read to its end; the status."""
         status = unread.status
         page = {200: oversize.cleared, 431: oversize.too_large}.get(status, lambda: http.short_page(status))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ca.errors import ConfigError
 from gateway.edge.listener import authorities
 from gateway.wire.aiohttp_patches import demand_c_parser
-from gateway.wire.front import _READ
 from gateway.wire.http import Refusal, refusal
+from gateway.wire.reader import _READ
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
 from tests.gateway.samples import open_site
