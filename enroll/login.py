@@ -23,6 +23,8 @@ class Login:
     user: store.User
     #: The first login with this certificate: older ones may be deleted from the PC (R49).
     first_use: bool
+    #: The login before, and how often the password was wrong since.
+    before: store.LastLogin
 
 
 async def authenticate(
@@ -153,5 +155,6 @@ def _admit(
     first = found is not None and found.state in LIVE and found.used_at is None
     if first:
         apply(db, office, request_id, Event.USE, at, actor=user.user_id)
-    store.audit(db, at, user.user_id, "login", request_id, address=address)
-    return Login(current, first)
+    before = store.last_login(db, user.user_id)
+    store.audit(db, at, user.user_id, "login", user.user_id, request=request_id, address=address)
+    return Login(current, first, before)

@@ -25,6 +25,9 @@ class Settings:
     #: D-30 and D-7 are calendar days in Japan.
     renewal_days: int = 30
     reminder_days: int = 7
+    #: Business days in which an application is decided as a rule: what applicants are told to expect; 0: they
+    #: are told no day.
+    decision_days: int = 3
     #: Renewal after expiry, in days; off (D8).
     grace_days: int = 0
     #: On how many PCs a user may have a certificate, and how many credentials for programs, unless the

@@ -583,6 +583,33 @@ def audit(db: Db, at: int, actor: str, action: str, subject: str, **detail: Any)
     )
 
 
+@dataclass(frozen=True)
+class LastLogin:
+    """A user's last login, None if there was none, and how many failed since."""
+
+    at: int | None
+    address: str
+    failed: int
+
+
+def last_login(db: Db, user_id: str) -> LastLogin:
+    """What the trail has of a user's logins."""
+    row = _one(
+        db,
+        "SELECT id, at, detail FROM audit WHERE subject = ? AND action = 'login'"
+        " ORDER BY at DESC, id DESC LIMIT 1",
+        user_id,
+    )
+    failed = _one(
+        db,
+        "SELECT count(*) AS n FROM audit WHERE subject = ? AND action = 'login.refused' AND id > ?",
+        user_id,
+        row["id"] if row else 0,
+    )
+    address = str(json.loads(row["detail"]).get("address", "")) if row else ""
+    return LastLogin(row["at"] if row else None, address, failed["n"] if failed else 0)
+
+
 def audit_page(db: Db, subject: str | None, limit: int) -> list[dict[str, Any]]:
     """The newest lines of the trail, narrowed to a subject, newest first."""
     where = "WHERE subject = :subject" if subject is not None else ""

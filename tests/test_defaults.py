@@ -38,6 +38,7 @@ ticket_seconds = 600
 renewal_days = 30
 reminder_days = 7
 grace_days = 0
+decision_days = 3
 lineages = 1
 revoke_renewed_days = -1
 person_key = "rsa-2048"

@@ -292,6 +292,11 @@ class Policy:
         "days after the end in which pages and accounts still renew; 0: none",
         _between(0, 90),
     )
+    decision_days: int = _setting(
+        _POLICY.decision_days,
+        "business days in which applications are decided as a rule, told to applicants; 0: no day is told",
+        _between(0, 60),
+    )
     lineages: int = _setting(
         _POLICY.lineages,
         "PCs with a certificate that a user may have, and credentials for programs",

@@ -17,6 +17,15 @@ def business_day(day: date) -> bool:
     return day.weekday() < 5 and not year_end and not jpholiday.is_holiday(day)
 
 
+def business_day_after(at: int, days: int) -> date:
+    """The day that lies so many business days after a moment's day (E25)."""
+    day = datetime.fromtimestamp(at, JST).date()
+    while days > 0:
+        day += timedelta(days=1)
+        days -= business_day(day)
+    return day
+
+
 def desk_open(at: int) -> bool:
     """Whether the telephone is answered at a moment (seconds since the epoch)."""
     moment = datetime.fromtimestamp(at, JST)

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import BrowserContext, Locator, Page, async_playwright
 
 from ca import datadir
 from ca.clock import ManualClock, SystemClock
@@ -227,12 +227,14 @@ async def page(person: Persona, **context: Any) -> AsyncIterator[Page]:
 
 async def downloaded(on: Page, to: Path) -> Path:
     """Clicks「Download」and gives the file where the browser put it."""
+    button = on.get_by_role("button", name="Download", exact=True)
+    return await downloaded_by(on, button.or_(on.get_by_role("link", name="Download", exact=True)), to)
+
+
+async def downloaded_by(on: Page, button: Locator, to: Path) -> Path:
+    """Clicks a button or link that gives a file, and gives the file where the browser put it."""
     async with on.expect_download() as expected:
-        await (
-            on.get_by_role("button", name="Download", exact=True)
-            .or_(on.get_by_role("link", name="Download", exact=True))
-            .click()
-        )
+        await button.click()
     download = await expected.value
     file = to / download.suggested_filename
     await download.save_as(file)

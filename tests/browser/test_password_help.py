@@ -68,7 +68,7 @@ async def test_the_password_is_shown_drawn_judged_copied_and_printed(
         assert await told(on, "password-done") == ["generated"]
         assert await faults(on) == []
         await on.get_by_role("button", name="コピー").click()
-        await expect(on.get_by_text("パスワードをコピーしました。")).to_be_visible()
+        await expect(on.get_by_text("コピーしました。")).to_be_visible()
         assert await on.evaluate("navigator.clipboard.readText()") == chosen
 
         await _forbid_copying(on)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import sqlite_utils
 from aiohttp import web
 
 from enroll import applications, mails, store
@@ -11,14 +12,18 @@ from enroll.applications import REASONS
 from enroll.enrollment import Enrollment
 from enroll.people import Person, wrong_fields
 from enroll.refusals import Refusal
+from enroll.states import WAITING, State
 from gateway.sites.service.door import Visitor, member_of, unconfirmed
-from gateway.sites.service.standing import steps
+from gateway.sites.service.standing import expected, steps
 from gateway.sites.service.words import CHANNELS, DECISIONS, DONE, ENDS, KINDS, NOTICES, ROLES, field_error
 from gateway.web import sessions
 from gateway.web.pages import GATE, form, render, see_other
 from gateway.web.words import Text
 
 _ADDITION_FIELDS = ("name", "mail", "role", "notice_by", "user_id")
+
+#: The certificate was not fetched yet.
+_TO_COME = frozenset({*WAITING, State.PROCESSING, State.ISSUED})
 
 
 async def reissue_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -105,8 +110,9 @@ async def application_list(request: web.Request, visitor: Visitor) -> web.Stream
 
 
 async def application_page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    """One application with how far it has come."""
-    db = request.app[GATE].office.database.read()
+    """One application with how far it has come, and what is to be expected by when."""
+    office = request.app[GATE].office
+    db = office.database.read()
     found = store.application(db, int(request.match_info["number"]))
     if found is None or not _may_see(visitor, found):
         raise Refusal("not_found", field="application")
@@ -122,6 +128,10 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
         # What was decided, once it is: operators may see it otherwise than whoever applied.
         ends=ENDS[_ends(found, opened)],
         user=user,
+        expected=expected(found, office.settings.decision_days),
+        # What is expected is over with the pick-up.
+        to_come=found.state == "submitted" or (opened is not None and opened.state in _TO_COME),
+        mail=_mail_of(db, found),
         flow=steps(opened, user.created_at, mails.listed(db, user.user_id)) if opened and user else (),
         kinds=KINDS,
         channels=CHANNELS,
@@ -130,6 +140,12 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
         roles=ROLES,
         notices=NOTICES,
     )
+
+
+def _mail_of(db: sqlite_utils.Database, found: store.Application) -> str:
+    """Where the mail that tells how to fetch the certificate goes."""
+    user = store.user(db, found.user_id) if found.kind == "reissue" else None
+    return user.mail if user is not None else found.person.get("mail", "")
 
 
 def _wrong(person: Person) -> dict[str, Text]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 
 from aiohttp import web
 
@@ -75,6 +76,8 @@ def _page(
     errors: dict[str, Text] | None = None,
 ) -> web.StreamResponse:
     found = _credentials(request, member)
+    # What `sekisho eab create --json` prints, for clients that take it as a file.
+    file = "" if made is None else json.dumps({"credentials": [made.to_json()]}, indent=2)
     return render(
         request,
         "credentials.html",
@@ -87,8 +90,10 @@ def _page(
         action=f"/portal/members/{member.user_id}/credentials",
         credentials=found,
         made=made,
-        # What `sekisho eab create --json` prints, for clients that take it as a file.
-        file="" if made is None else json.dumps({"credentials": [made.to_json()]}, indent=2),
+        file=file,
+        # A link that holds the file: nothing is fetched again, and it works without a script.
+        encoded=b64encode(file.encode()).decode(),
+        filename=f"eab-{made.kid}.json" if made else "",
         again=again,
         directory=request.app[GATE].origins[Role.PICKUP] + PREFIX + "/directory",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from urllib.parse import quote
 
 from aiohttp import web
@@ -74,7 +75,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
         sessions.client_of(request),
         fingerprint=peer.fingerprint,
         password_mark=result.user.password_mark,
-        data={"first_use": result.first_use},
+        data={"first_use": result.first_use, "before": asdict(result.before)},
         previous=await sessions.find(office, request, SITE, fingerprint=peer.fingerprint),
     )
     return response

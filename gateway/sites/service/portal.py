@@ -70,6 +70,7 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         old=[c for c in shown if told and _left_behind(c, visitor.source)],
         flow=steps(visitor.source, visitor.user.created_at, mails.listed(db, user_id)),
         renewed_by_another=_renewed_by_another(mine, at),
+        before=visitor.session.data.get("before"),
         start=_start(request.app[GATE]),
         open_applications=store.applications(db, state="submitted", user_id=user_id),
     )

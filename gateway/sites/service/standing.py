@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from enroll.enrollment import Enrollment, state_at
-from enroll.jst import days_left
+from enroll.jst import days_left, start_of
+from enroll.settings import DAY
 from enroll.states import LABELS, LIVE, WAITING, State
+from enroll.store import Application
+from gateway.web.hours import business_day_after
 
 Text = tuple[str, str]
 Tone = Literal["good", "warn", "bad", "plain"]
 
 #: Of a certificate that is held.
 SUSPENDED: Text = ("利用停止中（紛失・盗難の届出）", "Suspended: loss or theft reported")
+#: How a notice goes -> days until it arrives, counted from the decision (L70, L71).
+_NOTICE_DAYS: Mapping[str, int] = {"mail": 2, "postcard": 7}
 _REGISTERED: Text = ("ユーザー登録", "User recorded")
 _ID_NOTICE: Text = ("ユーザーIDのお知らせ", "User ID told")
 _REISSUED: Text = ("クライアント証明書再発行", "Certificate reissue")
@@ -79,6 +84,29 @@ def standing(enrollments: Sequence[Enrollment], at: int, warn_days: int, *, thef
     state = state_at(newest, at)
     under_way = state in WAITING or state is State.PROCESSING
     return Standing(LABELS[state], "warn" if under_way else "bad", newest, None)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The days by which somebody who applied may expect something, as moments; None: no day is told."""
+
+    decision_at: int | None
+    pickup_mail_at: int | None
+    #: Of ユーザーIDのお知らせ; of a reissue there is none.
+    id_notice_at: int | None
+
+
+def expected(application: Application, decision_days: int) -> Expected:
+    """What comes after an application that was not turned down: by the operator's business days, then by the
+    manual's calendar days."""
+    decided = application.decided_at
+    if decided is None and decision_days:
+        decided = start_of(business_day_after(application.submitted_at, decision_days))
+    if decided is None:
+        return Expected(None, None, None)
+    by = application.person.get("notice_by", "")
+    told = decided + _NOTICE_DAYS[by] * DAY if application.kind == "addition" and by else None
+    return Expected(decided, decided + _NOTICE_DAYS["mail"] * DAY, told)
 
 
 def counts(enrollment: Enrollment, at: int) -> bool:

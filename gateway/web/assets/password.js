@@ -77,7 +77,7 @@
     if (text.length > longest) told.push("long");
     tell("strength", ...told);
     tell("sameness", ...(again ? [text === again ? "same" : "differs"] : []));
-    for (const name of ["copy", "print"]) action(name).hidden = !text;
+    for (const each of [help.querySelector("[data-copy]"), action("print")]) each.hidden = !text;
   }
 
   // -- what the buttons do ---------------------------------------------------------------------------
@@ -105,17 +105,6 @@
     tell("password-done", "generated");
   }
 
-  async function copy() {
-    try {
-      await navigator.clipboard.writeText(password.value);
-      tell("password-done", "copied");
-    } catch {
-      show(true);
-      password.select();
-      tell("password-done", "not-copied");
-    }
-  }
-
   function print() {
     for (const id of ["request_id", "password"]) {
       const row = slip.querySelector(`[data-slip="${id}"]`);
@@ -136,7 +125,6 @@
   help.hidden = false;
   action("show").addEventListener("click", () => show(password.type === "password"));
   action("generate").addEventListener("click", generate);
-  action("copy").addEventListener("click", copy);
   action("print").addEventListener("click", print);
   window.addEventListener("afterprint", printed);
   for (const each of [password, confirmation]) {

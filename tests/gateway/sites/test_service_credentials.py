@@ -47,7 +47,8 @@ async def test_the_key_is_shown_once(service: Served) -> None:
     assert made["kid"] == credential.kid
     assert made["identifiers"] == [{"type": "dns", "value": f"{USER.lower()}.users.kinen.example"}]
     assert len(decode_base64url(made["hmac_key"], "key")) == 32
-    facts = {row[0]: row[1] for row in page.main.table()}
+    facts = {row[0]: row[1] for row in page.main.without_hidden().table()}
+    assert facts["HMAC鍵"] == made["hmac_key"]
     assert facts["ディレクトリURL"] == service.gate.origins[Role.PICKUP] + "/acme/directory"
     later = await visitor.get(PATH)
     assert made["hmac_key"] not in later.html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from ca.keys import spki
 from enroll import applications, changes, issuance, login, renewal, store
 from enroll.enrollment import Enrollment
-from enroll.jst import shown
+from enroll.jst import JST, shown, shown_day
 from enroll.states import State
 from gateway.edge.tls import ClientCertificate
 from gateway.sites.service import application
+from gateway.sites.service.standing import expected as expected_after
 from gateway.sites.service.standing import standing
 from gateway.web import sessions
 from gateway.web.context import Role
@@ -26,12 +28,13 @@ from tests.gateway.sites.members import (
     admin_at_home,
     at_home,
     downloaded,
+    established,
     fetched,
     fingerprint_of,
     log_in,
     newest,
 )
-from tests.offices import POLICY_NUMBER, admit, clock_of, open_office
+from tests.offices import POLICY_NUMBER, START, admit, clock_of, open_office
 
 # -- what to say of a certificate, without a server --------------------------------------------------
 
@@ -355,6 +358,75 @@ async def test_a_theft_that_is_approved_is_a_revocation(service: Served) -> None
     assert (await visitor.get("/portal/")).h1 == "クライアント証明書は失効しています"
     (record,) = login.certificates_of(service.office, USER)
     assert (record.status, record.revocation_reason) == ("revoked", 1)
+
+
+@pytest.mark.parametrize(
+    ("applied", "days", "decided", "notice_by", "expected"),
+    [
+        # A Sunday before a holiday: Tuesday is the first business day.
+        ("2026.11.22", 3, None, "mail", ("2026.11.26", "2026.11.28", "2026.11.28")),
+        ("2026.11.22", 3, None, "postcard", ("2026.11.26", "2026.11.28", "2026.12.03")),
+        # Over the end of the year (R55): 12/31 to 1/3 are none.
+        ("2026.12.30", 1, None, "", ("2027.01.04", "2027.01.06", None)),
+        ("2026.11.22", 3, "2026.11.24", "postcard", ("2026.11.24", "2026.11.26", "2026.12.01")),
+        ("2026.11.22", 0, None, "mail", (None, None, None)),
+    ],
+)
+def test_what_is_expected_after_an_application(
+    applied: str, days: int, decided: str | None, notice_by: str, expected: tuple[str | None, ...]
+) -> None:
+    """Business days until the decision, then the manual's two days for a mail and a week for a postcard
+    (L70, L71); without a number of days nobody is promised any."""
+
+    def at(day: str) -> int:
+        return int(datetime.strptime(day, "%Y.%m.%d").replace(hour=15, tzinfo=JST).timestamp())
+
+    application = store.Application(
+        1, "addition" if notice_by else "reissue", "online", "", "12345678", "", {"notice_by": notice_by},
+        "on_pickup", "x", "submitted", at(applied), decided_at=at(decided) if decided else None,
+    )  # fmt: skip
+    found = expected_after(application, days)
+    moments = (found.decision_at, found.pickup_mail_at, found.id_notice_at)
+    assert tuple(moment and shown_day(moment) for moment in moments) == expected
+
+
+async def test_the_last_login_and_what_failed_since_are_told(service: Served) -> None:
+    """Of one's own logins only; a login that worked begins the count anew."""
+    mine = await established(service)
+    clock_of(service.office).advance(seconds=3_600)
+    visitor = mine.visitor(service)
+    for password in ("Wrong2026", "Wrong2027"):
+        await log_in(visitor, password=password)
+    page = await log_in(visitor)
+    rows = {row[0]: row[1] for table in range(len(page.main.all("table"))) for row in page.main.table(table)}
+    assert rows["メールアドレス"].startswith("k12345678@example.jp お手続きのご案内は")
+    assert rows["前回のログイン"] == f"{shown(START)}（接続元：127.0.0.1）"
+    assert rows["その後のログインの失敗"] == "2回"
+    assert "ログインの失敗が2回ありました。" in page.main.text
+    page = await log_in(mine.visitor(service))
+    assert "ログインの失敗が" not in page.main.text
+    assert "0回" in page.main.text
+
+
+async def test_an_application_says_what_comes_next(service: Served) -> None:
+    """Steps, the day by which each is expected, where the mail goes; nothing of it once it was picked up, and
+    nothing after a refusal."""
+    visitor = await at_home(service)
+    page = await visitor.post("/portal/reissue", {"reason": "pc_change"})
+    steps = [each.text for each in page.main.one("ol", class_="steps").all("li")]
+    assert steps[0].endswith("（2026.11.26ごろまで）")
+    assert steps[1].endswith("（2026.11.28ごろまで） 送信先：k12345678@example.jp")
+    (application,) = store.applications(service.office.database.read(), user_id=USER, state="submitted")
+    await applications.reject(service.office, application.id, actor="desk", note="")
+    assert "今後の流れ" not in (await visitor.get(page.path)).main.text
+    page = await visitor.post("/portal/reissue", {"reason": "pc_change"})
+    (application,) = store.applications(service.office.database.read(), user_id=USER, state="submitted")
+    await applications.approve(service.office, application.id, actor="desk")
+    page = await visitor.get(page.path)
+    (step, _) = page.main.one("ol", class_="steps").all("li")
+    assert "（2026.11.24ごろまで）" in step.text
+    await fetched(service)
+    assert "今後の流れ" not in (await visitor.get(page.path)).main.text
 
 
 async def test_an_application_says_what_was_decided(service: Served) -> None:
