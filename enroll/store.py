@@ -594,17 +594,15 @@ class LastLogin:
 
 def last_login(db: Db, user_id: str) -> LastLogin:
     """What the trail has of a user's logins."""
-    row = _one(
-        db,
-        "SELECT id, at, detail FROM audit WHERE subject = ? AND action = 'login'"
+    row = db.one(
+        "SELECT id, at, detail FROM audit WHERE subject = :user_id AND action = 'login'"
         " ORDER BY at DESC, id DESC LIMIT 1",
-        user_id,
+        {"user_id": user_id},
     )
-    failed = _one(
-        db,
-        "SELECT count(*) AS n FROM audit WHERE subject = ? AND action = 'login.refused' AND id > ?",
-        user_id,
-        row["id"] if row else 0,
+    failed = db.one(
+        "SELECT count(*) AS n FROM audit WHERE subject = :user_id AND action = 'login.refused'"
+        " AND id > :number",
+        {"user_id": user_id, "number": row["id"] if row else 0},
     )
     address = str(json.loads(row["detail"]).get("address", "")) if row else ""
     return LastLogin(row["at"] if row else None, address, failed["n"] if failed else 0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import sqlite_utils
 from aiohttp import web
 
+from ca.storage import Transaction
 from enroll import applications, mails, store
 from enroll.applications import REASONS
 from enroll.enrollment import Enrollment
@@ -142,7 +142,7 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
     )
 
 
-def _mail_of(db: sqlite_utils.Database, found: store.Application) -> str:
+def _mail_of(db: Transaction, found: store.Application) -> str:
     """Where the mail that tells how to fetch the certificate goes."""
     user = store.user(db, found.user_id) if found.kind == "reissue" else None
     return user.mail if user is not None else found.person.get("mail", "")
