@@ -7,7 +7,7 @@ from typing import Literal
 
 from enroll.refusals import Refusal
 from enroll.settings import DAY, Settings
-from enroll.states import ENDED, FETCHABLE, Event, State, next_state
+from enroll.states import ENDED, FETCHABLE, LIVE, Event, State, next_state
 
 Kind = Literal["addition", "reissue", "renewal", "protocol"]
 Door = Literal["page", "protocol"]
@@ -134,6 +134,11 @@ def fetchable(enrollment: Enrollment, at: int, settings: Settings) -> bool:
         and enrollment.window_ends_at is not None
         and at < enrollment.window_ends_at
     )
+
+
+def lives(enrollment: Enrollment, at: int) -> bool:
+    """Whether its certificate exists and has not ended; the last second still counts (RFC 5280 4.1.2.5)."""
+    return enrollment.state in LIVE and enrollment.not_after_at is not None and at <= enrollment.not_after_at
 
 
 def state_at(enrollment: Enrollment, at: int) -> State:

@@ -253,7 +253,8 @@ async def prepare_download(
     ticket = store.Ticket(
         token_hash=token_hash(token),
         request_id=request_id,
-        filename=f"{enrollment.common_name}.p12",
+        # With its last day, so that a renewed file is not taken for the one before it.
+        filename=f"{enrollment.common_name}_{shown_day(certificate.not_after_at).replace('.', '')}.p12",
         sealed_p12=office.vault.seal(_P12_PURPOSE, content),
         created_at=at,
         expires_at=at + office.settings.ticket_seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import ca.store
@@ -33,11 +34,19 @@ async def authenticate(
     """Checks certificate and password together.
 
     Attempts are counted per certificate, which only its holder can present: nobody can lock out
-    somebody else. Raises Refusal: "bad_credentials" (also for another user's ID, which is audited as
-    an alert), "throttled", "user_disabled" (told only with the right password), "unknown_certificate".
+    somebody else. Raises Refusal: "bad_credentials", "throttled", "user_disabled" (told only with the right
+    password), "unknown_certificate"; "wrong_user_id" for an ID that is not the certificate's, whatever the
+    password and whether or not there is such a user: no guess, so that none is counted.
     """
     db = office.database.read()
     source = source_of(db, fingerprint)
+    if user_id != source.user_id:
+        known = store.user(db, user_id) is not None
+        alert = throttle.Attempt("wrong_user_id", fingerprint, address)
+        await office.database.write(
+            lambda db: _remark(db, office, source.user_id, user_id if known else "", alert)
+        )
+        raise Refusal("wrong_user_id", field="user_id")
     attempt = throttle.Attempt("login", fingerprint, address)
     await throttle.begin(office, attempt)
     user = store.user(db, user_id)
@@ -45,14 +54,13 @@ async def authenticate(
         passwords.verify_password, _meant(user, password), user.password_hash if user else None
     )
     admitted: Login | None = None
-    if user is not None and right and source.user_id == user_id:
-        known = user
+    if user is not None and right:
+        checked = user
         admitted = await office.database.write(
-            lambda db: _admit(db, office, known, source.request_id, attempt, address)
+            lambda db: _admit(db, office, checked, source.request_id, attempt, address)
         )
     if admitted is None:
-        typed = user.user_id if user is not None else ""
-        await office.database.write(lambda db: _refuse(db, office, source.user_id, typed, address))
+        await office.database.write(lambda db: _refuse(db, office, user_id, user_id, address))
         raise Refusal("bad_credentials")
     return admitted
 
@@ -86,7 +94,7 @@ async def change_password(
 ) -> store.User:
     """Replaces the login password; the user with the new one.
 
-    Refusal: bad_credentials, weak_password, same_password, mismatch.
+    Refusal: bad_credentials, weak_password, password_is_user_id, guessable_password, same_password, mismatch.
     """
     user = store.user(office.database.read(), user_id)
     if user is None:
@@ -97,7 +105,8 @@ async def change_password(
     if not await office.workers.run_in_thread(passwords.verify_password, current, user.password_hash):
         raise Refusal("bad_credentials", field="current")
     await office.database.write(lambda db: throttle.succeeded(db, attempt))
-    problem = passwords.login_password_problem(new, user_id)
+    known = (*re.split(r"[^a-z0-9]+", user.mail.partition("@")[0].lower()), user.policy_number)
+    problem = await office.workers.run_in_thread(passwords.login_password_problem, new, user_id, known)
     if problem is not None:
         raise Refusal(problem, field="new")
     if new != confirmation:
@@ -128,6 +137,15 @@ def certificates_of(office: Office, user_id: str) -> list[CertificateRecord]:
     serials = [e.serial for e in store.enrollments_of(db, user_id) if e.serial is not None]
     found = (ca.store.find_by_serial(db, serial) for serial in serials)
     return [record for record in found if record is not None and record.status != "reserved"]
+
+
+def _remark(db: Transaction, office: Office, presented: str, typed: str, alert: throttle.Attempt) -> None:
+    """`_refuse`, as often as somebody may be wrong: whoever goes on says nothing new, and fills no disk."""
+    try:
+        throttle.claim(db, office, alert)
+    except Refusal:
+        return
+    _refuse(db, office, presented, typed, alert.address)
 
 
 def _refuse(db: Transaction, office: Office, presented: str, typed: str, address: str) -> None:

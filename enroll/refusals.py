@@ -8,6 +8,7 @@ from dataclasses import dataclass
 #: the protocol maps them to problem types. A test holds that no code is missing in either.
 CODES: dict[str, str] = {
     "bad_credentials": "the user ID or the password is wrong; which of them is not said",
+    "wrong_user_id": "the user ID is not the one of the certificate that is presented",
     "throttled": "too many attempts; try again later",
     "not_available": "the certificate data is gone, or fetching it is not permitted",
     "password_empty": "the PKCS#12 password is empty",
@@ -25,8 +26,11 @@ CODES: dict[str, str] = {
     "theft_reported": "the theft of a PC of this user was reported, and has not been decided on",
     "user_disabled": "the user or the organisation may no longer enroll",
     "wrong_user": "the certificate belongs to another user",
+    "other_certificate": "the request is not one of the certificate that is presented",
     "unknown_certificate": "the certificate is not in our register",
     "weak_password": "the new login password does not meet the rule",
+    "password_is_user_id": "the new login password is the user ID",
+    "guessable_password": "the new login password is soon guessed",
     "same_password": "the new login password is the old one",
     "invalid_input": "a field is missing or malformed; field says which",
     "not_permitted": "this user may not do that",

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import ca.store
 from ca.storage import Transaction
 from enroll import store, timekeeping
-from enroll.enrollment import Enrollment, state_at
+from enroll.enrollment import Enrollment, lives, state_at
 from enroll.issuance import check_entitled
 from enroll.issuance import submit as submit_request
 from enroll.office import Office
 from enroll.openings import open_renewal, renewable_from, renewable_until
 from enroll.refusals import Refusal
 from enroll.states import CAUSES, ENDED, WAITING, State
+
+#: Applied for, and on no PC yet.
+_UNFINISHED = frozenset({State.PROCESSING, State.ISSUED})
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,50 @@ def status(office: Office, fingerprint: str) -> list[Enrollment]:
     Holding the renewed certificate itself shows the same row: the person may present either (E11).
     """
     db = office.database.read()
-    source = source_of(db, fingerprint)
-    found = [store.renewal_of(db, source.serial or ""), source if source.kind == "renewal" else None]
-    return [
-        renewal
-        for renewal in found
-        if renewal is not None and renewal.state not in WAITING and renewal.state not in ENDED
+    return [each for each in _renewals(db, source_of(db, fingerprint)) if each.state not in WAITING | ENDED]
+
+
+def standing_of(office: Office, fingerprint: str, request_id: str) -> State:
+    """Where a renewal stands that `status` does not list. Refusal("other_certificate") if it is none of the
+    presented certificate's: whose it is, or whether there is one, is not said."""
+    db = office.database.read()
+    for each in _renewals(db, source_of(db, fingerprint)):
+        if each.request_id == request_id:
+            return each.state
+    raise Refusal("other_certificate", field="request_id")
+
+
+@dataclass(frozen=True)
+class Following:
+    """What there is after a certificate."""
+
+    #: On a PC, and lasting longer: the one to choose (E11).
+    newer: Enrollment | None
+    #: Its renewal, begun and never fetched: to be taken up again (R39).
+    begun: Enrollment | None
+
+
+def following(office: Office, source: Enrollment) -> Following:
+    """What came after the certificate of an enrollment."""
+    db, at = office.database.read(), office.now()
+    newer = [
+        each
+        for each in store.enrollments_of(db, source.user_id)
+        if lives(each, at)
+        # Another name is another PC's (E18).
+        and each.common_name == source.common_name
+        and each.state not in _UNFINISHED
+        and (each.not_after_at or 0) > (source.not_after_at or 0)
     ]
+    own = store.renewal_of(db, source.serial or "")
+    begun = own if own is not None and own.state in _UNFINISHED else None
+    return Following(newer[0] if newer else None, begun)
+
+
+def _renewals(db: Transaction, source: Enrollment) -> list[Enrollment]:
+    """The renewal of a certificate, and the one that it came by itself."""
+    found = [store.renewal_of(db, source.serial or ""), source if source.kind == "renewal" else None]
+    return [each for each in found if each is not None]
 
 
 def _look(db: Transaction, office: Office, fingerprint: str) -> Renewable:

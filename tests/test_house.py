@@ -54,6 +54,7 @@ HOMES = {
     "OpenSSL": ("ca/trust.py", "gateway/edge/tls.py"),
     "asn1crypto": ("ca/",),
     "aiosmtplib": ("enroll/mail/smtp.py",),
+    "zxcvbn": ("enroll/guessable.py",),
     "jpholiday": ("gateway/web/hours.py",),
     "httptools": ("gateway/wire/reader.py", "gateway/proxy/exchange.py"),
 }

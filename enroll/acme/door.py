@@ -32,6 +32,7 @@ _LATER = 600
 REFUSALS: Mapping[str, str] = MappingProxyType(
     {
         "bad_credentials": "unauthorized",
+        "wrong_user_id": "unauthorized",
         "throttled": "rateLimited",
         "not_available": "notRetrievable",
         "password_empty": "malformed",
@@ -49,8 +50,11 @@ REFUSALS: Mapping[str, str] = MappingProxyType(
         "theft_reported": "unauthorized",
         "user_disabled": "unauthorized",
         "wrong_user": "unauthorized",
+        "other_certificate": "unauthorized",
         "unknown_certificate": "unauthorized",
         "weak_password": "malformed",
+        "password_is_user_id": "malformed",
+        "guessable_password": "malformed",
         "same_password": "malformed",
         "invalid_input": "malformed",
         "not_permitted": "unauthorized",

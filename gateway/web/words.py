@@ -65,6 +65,19 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "Please enter them again; capital and small letters differ.",
             ),
         ),
+        "wrong_user_id": Words(
+            403,
+            ("ユーザーIDと証明書が異なります", "User ID and certificate differ"),
+            (
+                "入力されたユーザーIDは、選択された証明書のユーザーIDと異なります。",
+                "The user ID that you entered is not the one of the certificate that was chosen.",
+            ),
+            (
+                "ユーザーIDをご確認ください。ご自身の証明書でない場合は、証明書を選択しなおしてください。",
+                "Please check the user ID. If the certificate is not yours, choose another one.",
+            ),
+            choose_again=True,
+        ),
         "throttled": Words(
             429,
             ("しばらくお待ちください", "Please wait"),
@@ -248,6 +261,19 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ),
             choose_again=True,
         ),
+        "other_certificate": Words(
+            403,
+            ("別の証明書が選択されています", "Another certificate was chosen"),
+            (
+                "この画面は、選択された証明書の更新のものではありません。",
+                "This page is not about a renewal of the certificate that was chosen.",
+            ),
+            (
+                "メールに記載の証明書を選択しなおしてください。",
+                "Please choose the certificate that the mail names.",
+            ),
+            choose_again=True,
+        ),
         "unknown_certificate": Words(
             403,
             ("証明書を確認できません", "Unknown certificate"),
@@ -263,6 +289,26 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             (
                 "パスワードは半角8文字以上で、英字と数字の両方を含めてください。",
                 "Use at least eight half-width characters with letters and digits among them.",
+            ),
+            _BACK,
+        ),
+        "password_is_user_id": Words(
+            422,
+            ("パスワードの条件を満たしていません", "The password does not meet the rule"),
+            (
+                "ユーザーIDと同じパスワードは使用できません。",
+                "The password must not be the user ID.",
+            ),
+            _BACK,
+        ),
+        "guessable_password": Words(
+            422,
+            ("推測されやすいパスワードです", "The password is easy to guess"),
+            (
+                "推測されやすいパスワードのため、使用できません。よく使われる言葉・氏名・年・連続した文字だけでなく、"
+                "関係のない言葉を3つ以上組み合わせるなどしてください。",
+                "The password is easy to guess. Use more than a common word, a name, a year or a run of "
+                "characters: for example three words that have nothing to do with each other.",
             ),
             _BACK,
         ),
@@ -375,7 +421,9 @@ OPEN_RENEWAL: Text = ("更新のお手続きを開く", "Open the renewal site")
 OPEN_TEST: Text = ("導通確認サイトを開く", "Open the connectivity test")
 
 #: Codes that are about the certificate rather than the request: another one may be the right one.
-ABOUT_CERTIFICATE = frozenset({"not_yet_renewable", "wrong_user", "unknown_certificate", *CAUSES.values()})
+ABOUT_CERTIFICATE = frozenset(
+    {"not_yet_renewable", "wrong_user", "other_certificate", "unknown_certificate", *CAUSES.values()}
+)
 
 _CHOOSE: Text = (
     "正しい証明書を選択しなおしてください。選択画面が表示されない場合は、ブラウザを再起動してください。",

@@ -242,9 +242,24 @@ async def downloaded_by(on: Page, button: Locator, to: Path) -> Path:
 
 
 _FAULTS = (Path(__file__).parent / "faults.js").read_text()
+_REACH = (Path(__file__).parent / "reach.js").read_text()
+_SIZE_OF_TEXT = "(size) => { document.documentElement.style.fontSize = size; }"
+#: Widths of windows: of phones, of a tablet, of a screen at 150 %, of a desk at 200 % and at 100 %.
+WIDTHS = (320, 375, 640, 768, 853, 911, 960, 1280)
 
 
 async def faults(on: Page) -> list[str]:
     """What is wrong with the page as it stands: see ``faults.js``."""
     found: list[str] = await on.evaluate(_FAULTS)
+    return found
+
+
+async def out_of_reach(on: Page) -> list[str]:
+    """Controls out of sight sideways, in a window of any of `WIDTHS`, and with letters twice as large."""
+    found = []
+    for width, text in (*((width, "") for width in WIDTHS), (WIDTHS[-1], "200%")):
+        await on.set_viewport_size({"width": width, "height": 800})
+        await on.evaluate(_SIZE_OF_TEXT, text)
+        found += [f"{width}px {text} {each}" for each in await on.evaluate(_REACH)]
+    await on.evaluate(_SIZE_OF_TEXT, "")
     return found

@@ -11,7 +11,7 @@ from playwright.async_api import expect
 
 import ca.store
 from enroll import applications, people, store
-from enroll.jst import shown
+from enroll.jst import shown, shown_day
 from enroll.settings import DAY
 from gateway.web.context import Role
 from gateway.web.words import NOT_AVAILABLE_JA
@@ -59,7 +59,7 @@ async def test_from_the_mail_to_the_login(
     await admit(world.office, USER)
     async with page(person, java_script_enabled=javascript) as on:
         file = await pick_up(on, world, tmp_path)
-        assert file.name == f"{FIRST_NAME}.p12"
+        assert file.name == f"{FIRST_NAME}_{shown_day(not_after(world)).replace('.', '')}.p12"
     assert person.import_p12(file)
     assert len(person.certificates()) == 1
     initial = (await world.letter("user_id")).value("パスワード")

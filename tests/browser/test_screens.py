@@ -25,7 +25,7 @@ from enroll.settings import DAY
 from gateway.sites.help.topics import TOPICS
 from gateway.web import sessions
 from gateway.web.context import Role
-from tests.browser.kit import P12_PASSWORD, Persona, World, faults, page, persona
+from tests.browser.kit import P12_PASSWORD, Persona, World, faults, out_of_reach, page, persona
 from tests.browser.steps import PASSWORD, USER, authenticate, established, log_in, submit
 from tests.offices import POLICY_NUMBER, admit
 from tests.started import started
@@ -74,6 +74,9 @@ class Eye:
                 if _PICTURES:
                     file = Path(_PICTURES) / f"{self.site}-{name}.{size}.{scheme}.png"
                     await self.on.screenshot(path=file, full_page=True, animations="disabled")
+        found = await out_of_reach(self.on)
+        if found:
+            self.seen[name] = found
 
 
 async def press(on: Page, name: str) -> None:

@@ -441,16 +441,33 @@ async def test_a_user_disabled_while_signing_gets_a_revoked_certificate(office):
 
 
 async def test_another_users_certificate_does_not_log_in(office):
-    """R51: user A's certificate with user B's password fails and is audited."""
+    """R51: user A's certificate with user B's ID fails whatever the password, is audited, and is no guess."""
     await admit(office)
     _, request_id = await picked_up(office)
     await admit(office, "K87654321")
     password = (await letter_of(office, "user_id")).value("パスワード")
-    with pytest.raises(Refusal) as refused:
-        await login.authenticate(office, print_of(office, request_id), "K87654321", password, address=ADDRESS)
-    assert refused.value == Refusal("bad_credentials")
+    for typed in (password, "wrong", ""):
+        with pytest.raises(Refusal) as refused:
+            await login.authenticate(
+                office, print_of(office, request_id), "K87654321", typed, address=ADDRESS
+            )
+        assert refused.value == Refusal("wrong_user_id", field="user_id")
     trail = store.audit_page(office.database.read(), FLOW, 10)
     assert trail[0]["action"] == "login.wrong_user"
+
+
+async def test_a_wrong_user_id_stops_nobody_and_fills_no_disk(office):
+    """However often: the right login is not paused, and the trail says it so often and no more."""
+    await admit(office)
+    _, request_id = await picked_up(office)
+    mark = print_of(office, request_id)
+    password = (await letter_of(office, "user_id")).value("パスワード")
+    for _ in range(office.settings.attempts + 3):
+        with pytest.raises(Refusal, match="not the one of the certificate"):
+            await login.authenticate(office, mark, "NOBODY99", password, address=ADDRESS)
+    assert (await login.authenticate(office, mark, FLOW, password, address=ADDRESS)).user.user_id == FLOW
+    trail = store.audit_page(office.database.read(), FLOW, 50)
+    assert len([row for row in trail if row["action"] == "login.refused"]) == office.settings.attempts
 
 
 @pytest.mark.parametrize(

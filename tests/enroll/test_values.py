@@ -133,10 +133,38 @@ def test_passwords_verify_and_reject():
         ("nodigitshere", "weak_password"),
         ("1234567890", "weak_password"),
         ("full width2あ", "weak_password"),
-        ("k12345678", "weak_password"),
+        ("k12345678", "password_is_user_id"),
         ("a1" * 65, "weak_password"),
+        ("password1", "guessable_password"),
+        ("p@55w0rd1", "guessable_password"),
+        ("abcd1234", "guessable_password"),
+        ("sakura123", "guessable_password"),
+        ("Nenkin2026", "guessable_password"),
+        ("Suzuki1980", "guessable_password"),
+        ("hanako-0815", "guessable_password"),
+        ("K12345678!", "guessable_password"),
+        ("Xk39vPq2", None),
+        ("sakura-neko-42-fuji", None),
+        # The weak part of a long one does not make it weak.
+        ("password" * 3 + "Xk39vPq2hD", None),
     ],
 )
 def test_login_password_rule(password, problem):
-    """Eight to 128 half-width characters with letters and digits, not the user ID."""
-    assert passwords.login_password_problem(password, "K12345678") == problem
+    """Eight to 128 half-width characters with letters and digits; not the user ID, and hard to guess."""
+    assert passwords.login_password_problem(password, "K12345678", ("hanako",)) == problem
+
+
+def test_what_is_known_of_a_user_is_guessed_first():
+    """A name that no list has is easy to guess for whoever knows it."""
+    assert passwords.login_password_problem("Zvezdinka42", "K12345678") is None
+    assert (
+        passwords.login_password_problem("Zvezdinka42", "K12345678", ("zvezdinka",)) == "guessable_password"
+    )
+
+
+def test_no_password_keeps_a_core_busy():
+    """zxcvbn's own search takes minutes for this one; a login waits for what ours takes."""
+    hard = ("p4@8s(e{c[u<r3e6l9o&v#e!i1l/i|o0z$s5t+r7x%z2" * 3)[:128]
+    began = time.thread_time()
+    assert passwords.login_password_problem(hard, "K12345678") is None
+    assert time.thread_time() - began < 2

@@ -14,9 +14,12 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from cryptography.x509.oid import NameOID
 
+from ca.trust import Rejection, VerifiedPeer
+from enroll import renewal
 from enroll.jst import days_left
 from enroll.mediatype import media_type
 from enroll.office import token_hash
+from enroll.renewal import Following
 from gateway.sites.connectivity import findings, words
 from gateway.sites.connectivity.findings import Check, Facts
 from gateway.sites.connectivity.hosts import fresh_origin, is_probe, probe_origin
@@ -146,6 +149,7 @@ def _facts(request: web.Request) -> Facts:
     if verdict is None:
         raise RuntimeError("the connectivity test is served on a site that does not ask for certificates")
     server_name = info.server_name or ""
+    after = _following(gate, verdict)
     probe = is_probe(gate, server_name)
     own = urlsplit(gate.origins[Role.CONNECTIVITY]).hostname
     return Facts(
@@ -160,7 +164,16 @@ def _facts(request: web.Request) -> Facts:
         renewal_days=gate.office.settings.renewal_days,
         demo=gate.demo,
         in_grace=pages.in_grace(gate, verdict),
+        newer=after.newer,
+        begun=after.begun is not None,
     )
+
+
+def _following(gate: Gate, verdict: VerifiedPeer | Rejection) -> Following:
+    """What came after the certificate that is presented, if it is a good one of ours."""
+    if not isinstance(verdict, VerifiedPeer):
+        return Following(None, None)
+    return renewal.following(gate.office, renewal.source_of(gate.office.database.read(), verdict.fingerprint))
 
 
 def _presented(request: web.Request, facts: Facts) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from ca.trust import CertificateState, Rejection, VerifiedPeer
+from enroll.enrollment import Enrollment
 from enroll.jst import days_left
 from gateway.sites.connectivity import words
 from gateway.web.browsers import Browser, Family
@@ -76,6 +77,9 @@ class Facts:
     demo: bool = False
     #: Expired, and still renewed.
     in_grace: bool = False
+    #: There is a newer certificate on a PC; it was renewed, and the new one was not fetched yet.
+    newer: Enrollment | None = None
+    begun: bool = False
 
     @property
     def state(self) -> CertificateState:
@@ -127,6 +131,10 @@ REPORTABLE: Mapping[str, frozenset[str]] = MappingProxyType(
 def _certificate(facts: Facts) -> Finding:
     state = facts.state
     if isinstance(facts.verdict, VerifiedPeer):
+        if facts.newer is not None:
+            return _from(words.newer(facts.newer))
+        if facts.begun:
+            return _from(words.BEGUN)
         left = days_left(facts.verdict.not_after_at, facts.now)
         return _from(words.EXPIRES_SOON if left <= facts.renewal_days else words.VALID[facts.probe])
     if state is not CertificateState.NONE:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ca.trust import CertificateState
+from enroll.enrollment import Enrollment
+from enroll.jst import shown
 from gateway.web import words
 from gateway.web.browsers import Family
 from gateway.web.context import Role
@@ -100,6 +102,40 @@ EXPIRES_SOON = Row(
     ),
     "renewal",
 )
+
+#: Of a certificate whose renewal was begun (R39).
+BEGUN = Row(
+    "warn",
+    (
+        "有効なクライアント証明書が提示されました。更新のお手続きが途中です。",
+        "A valid client certificate was presented. Its renewal is under way.",
+    ),
+    (
+        "更新のサイトを開き、「更新の再申請」から続けてください。",
+        'Open the renewal site and continue with "Resume a renewal".',
+    ),
+    "renewal",
+)
+
+
+def newer(there: Enrollment) -> Row:
+    """Of a certificate that was renewed: the new one is to be chosen (E11)."""
+    until = shown(there.not_after_at or 0)
+    return Row(
+        "warn",
+        (
+            "有効なクライアント証明書が提示されました。新しい証明書があります"
+            f"（コモンネーム {there.common_name}、有効期限 {until}）。",
+            "A valid client certificate was presented. There is a newer one "
+            f"(common name {there.common_name}, valid until {until}).",
+        ),
+        (
+            "次回は新しい証明書を選択してください。更新のお手続きは済んでいます。",
+            "Choose the newer one next time. It need not be renewed again.",
+        ),
+        "choose",
+    )
+
 
 #: Instead of an expired certificate's row, where it can still be renewed (D8).
 IN_GRACE = Row("bad", words.IN_GRACE.text, words.IN_GRACE.next_step, "renewal")

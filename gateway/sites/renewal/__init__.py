@@ -262,7 +262,10 @@ def _ordered(handler: _Ordering) -> pages.Handler:
         for order in renewal.status(office, _fingerprint(peer)):
             if order.request_id == request.match_info["request_id"]:
                 return await handler(request, peer, order)
-        raise Refusal("not_available", field="request_id", detail="not a renewal of this certificate")
+        state = renewal.standing_of(office, _fingerprint(peer), request.match_info["request_id"])
+        if state in WAITING:
+            return pages.see_other("/application")
+        raise Refusal("not_available", field="request_id", detail=f"the renewal is {state}")
 
     return _presenting(find)
 

@@ -24,7 +24,7 @@ from gateway.sites.service.words import field_error, missing
 from gateway.web import references, sessions
 from gateway.web.context import Role
 from gateway.web.pages import GATE, content_security_policy, form, render, see_other
-from gateway.web.words import REFUSALS, Text
+from gateway.web.words import REFUSALS, Text, Words
 from gateway.wire import http
 
 
@@ -42,7 +42,11 @@ async def login_form(request: web.Request) -> web.StreamResponse:
 
 
 async def log_in(request: web.Request) -> web.StreamResponse:
-    """Certificate, user ID and password together; which of them was wrong is not said (R21, R51)."""
+    """Certificate, user ID and password together (R21, R51).
+
+    That the ID is not the certificate's is said: the certificate is the visitor's own. Which of ID and
+    password was wrong is not.
+    """
     office = request.app[GATE].office
     fields = await form(request)
     peer, following = verified(request), local_path(fields.get("next", ""))
@@ -60,12 +64,14 @@ async def log_in(request: web.Request) -> web.StreamResponse:
             address=http.connection(request).peer_address,
         )
     except Refusal as refusal:
-        if refusal.code != "bad_credentials":
+        if refusal.code not in ("bad_credentials", "wrong_user_id"):
             raise
         reference = await references.note(
-            office, SITE, "bad_credentials", path=request.path, common_name=peer.common_name
+            office, SITE, refusal.code, path=request.path, common_name=peer.common_name
         )
-        return _login_page(request, following, typed=typed, reference=reference, status=403)
+        return _login_page(
+            request, following, typed=typed, reference=reference, refused=REFUSALS[refusal.code], status=403
+        )
     response = see_other(following)
     await sessions.start(
         office,
@@ -159,6 +165,7 @@ def _login_page(
     typed: str = "",
     errors: dict[str, Text] | None = None,
     reference: str = "",
+    refused: Words = REFUSALS["bad_credentials"],
     ended: bool = False,
     status: int = 200,
 ) -> web.StreamResponse:
@@ -173,7 +180,7 @@ def _login_page(
         errors=errors or {},
         reference=reference,
         ended=ended,
-        refused=REFUSALS["bad_credentials"],
+        refused=refused,
         switch=request.app[GATE].fresh_origin(Role.SERVICE) + "/",
         action=LOGIN,
     )

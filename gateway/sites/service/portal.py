@@ -15,9 +15,9 @@ from enroll.office import Office
 from enroll.openings import renewable_from
 from enroll.refusals import Refusal
 from enroll.settings import DAY
-from enroll.states import LABELS, State
+from enroll.states import LABELS
 from gateway.sites.service.door import OPEN, Visitor
-from gateway.sites.service.standing import SUSPENDED, Text, Tone, counts, steps
+from gateway.sites.service.standing import SUSPENDED, Text, Tone, steps
 from gateway.sites.service.words import DONE, SITES
 from gateway.web import sessions
 from gateway.web.context import Gate, Role
@@ -25,8 +25,6 @@ from gateway.web.pages import GATE, form, render, see_other
 
 #: How long the portal tells of a renewal by another, in seconds; the letter was sent at once.
 _TOLD_FOR = 30 * DAY
-#: Applied for, and on no PC yet.
-_UNFINISHED = frozenset({State.PROCESSING, State.ISSUED})
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     mine = store.enrollments_of(db, user_id)
     shown = certificates_of(office, visitor.user, visitor.source.serial)
     days = days_left(visitor.peer.not_after_at, at)
+    following = renewal.following(office, visitor.source)
     # R49: told once, to whoever holds the newest one.
     told = bool(visitor.session.data.get("first_use")) and _is_newest(mine, visitor.source)
     return render(
@@ -65,8 +64,8 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         certificate=next((c for c in shown if c.presented), None),
         days=days,
         renewable=at >= renewable_from(visitor.peer.not_after_at, office),
-        renewing=_renewing(renewal.status(office, visitor.peer.fingerprint), visitor.source),
-        newer=_newer(mine, visitor.source, at),
+        renewing=following.begun,
+        newer=following.newer,
         old=[c for c in shown if told and _left_behind(c, visitor.source)],
         flow=steps(visitor.source, visitor.user.created_at, mails.listed(db, user_id)),
         renewed_by_another=_renewed_by_another(mine, at),
@@ -153,33 +152,10 @@ def _start(gate: Gate) -> str:
     return f"{OPEN}?next={gate.start}" if elsewhere else gate.start
 
 
-def _newer(mine: Sequence[Enrollment], presented: Enrollment, at: int) -> Enrollment | None:
-    """A certificate on a PC that lasts longer than the one presented: the one to choose (E11)."""
-    lasting = [
-        e
-        for e in mine
-        if counts(e, at)
-        # Another name is another PC's (E18).
-        and e.common_name == presented.common_name
-        and e.state not in _UNFINISHED
-        and (e.not_after_at or 0) > (presented.not_after_at or 0)
-    ]
-    return lasting[0] if lasting else None
-
-
 def _left_behind(certificate: Certificate, presented: Enrollment) -> bool:
     """Whether it may be on a PC and is of no more use there: it ended, or its renewal is presented."""
     replaced = certificate.tone == "bad" or certificate.common_name == presented.common_name
     return certificate.picked_up and not certificate.presented and replaced
-
-
-def _renewing(rows: Sequence[Enrollment], presented: Enrollment) -> Enrollment | None:
-    """The renewal of the presented certificate that was begun and never fetched (R39).
-
-    The rows of 更新の申請状況 name the presented certificate itself too, once it came by a renewal.
-    """
-    begun = [e for e in rows if e.request_id != presented.request_id and e.state in _UNFINISHED]
-    return begun[0] if begun else None
 
 
 def _is_newest(mine: Sequence[Enrollment], presented: Enrollment) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from enroll.enrollment import Enrollment, state_at
+from enroll.enrollment import Enrollment, lives, state_at
 from enroll.jst import days_left, start_of
 from enroll.settings import DAY
-from enroll.states import LABELS, LIVE, WAITING, State
+from enroll.states import LABELS, WAITING, State
 from enroll.store import Application
 from gateway.web.hours import business_day_after
 
@@ -72,7 +72,7 @@ def standing(enrollments: Sequence[Enrollment], at: int, warn_days: int, *, thef
 
     ``theft``: one was reported, and is not decided on.
     """
-    live = next((e for e in enrollments if counts(e, at)), None)
+    live = next((e for e in enrollments if lives(e, at)), None)
     if theft and live is not None:
         return Standing(SUSPENDED, "bad", live, None)
     if live is not None:
@@ -107,8 +107,3 @@ def expected(application: Application, decision_days: int) -> Expected:
     by = application.person.get("notice_by", "")
     told = decided + _NOTICE_DAYS[by] * DAY if application.kind == "addition" and by else None
     return Expected(decided, decided + _NOTICE_DAYS["mail"] * DAY, told)
-
-
-def counts(enrollment: Enrollment, at: int) -> bool:
-    """Whether its certificate exists and has not ended; the last second still counts (RFC 5280 4.1.2.5)."""
-    return enrollment.state in LIVE and enrollment.not_after_at is not None and at <= enrollment.not_after_at

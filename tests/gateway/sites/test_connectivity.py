@@ -11,7 +11,7 @@ from playwright.async_api import async_playwright
 
 import ca.store
 from ca.trust import CertificateState
-from enroll import issuance, pickup
+from enroll import issuance, pickup, renewal, store
 from enroll.jst import shown
 from enroll.refusals import Refusal
 from gateway.edge.tls import ClientCertificate
@@ -104,6 +104,33 @@ async def test_a_valid_certificate_is_shown_as_the_manual_says_to_look_for_it(se
     assert rows["発行先（コモンネーム）"] == "K123456780001"
     assert rows["シリアル番号"] == record.serial
     assert rows["有効期限"].startswith(shown(record.not_after_at) + "（あと109")
+
+
+async def test_a_certificate_that_was_renewed_is_not_to_be_renewed_again(served, office):
+    """E11, R39: a renewal that was begun is taken up; a newer certificate is the one to choose."""
+    p12 = await picked_up(office)
+    (source,) = store.enrollments_of(office.database.read(), USER)
+    clock_of(office).set(source.not_after_at - 20 * 86_400)
+    visitor = served.visitor(p12, "abc", User_Agent=EDGE)
+    assert (await visitor.get()).main.one("section", aria_labelledby="certificate").one("a").text == (
+        "更新のお手続きを開く"
+    )
+    mark = ca.store.find_by_serial(office.database.read(), source.serial).fingerprint
+    order = await renewal.submit(office, mark, actor=USER)
+    await issuance.complete(office, order.request_id)
+    page = await visitor.get()
+    assert finding(page) == "注意 有効なクライアント証明書が提示されました。更新のお手続きが途中です。"
+    token = await issuance.prepare_download(office, order.request_id, "abc", "standard", actor=USER)
+    new = (await issuance.download(office, token, order.request_id, actor=USER)).content
+    (renewed, _) = store.enrollments_of(office.database.read(), USER)
+    page = await visitor.get()
+    assert finding(page) == (
+        "注意 有効なクライアント証明書が提示されました。新しい証明書があります"
+        f"（コモンネーム K123456780001、有効期限 {shown(renewed.not_after_at)}）。"
+    )
+    assert "更新のお手続きを開く" not in page.main.one("section", aria_labelledby="certificate").text
+    again = served.visitor(new, "abc", User_Agent=EDGE)
+    assert finding(await again.get()) == "良好 有効なクライアント証明書が提示されました。"
 
 
 async def test_no_certificate_names_each_cause_with_its_step(served):

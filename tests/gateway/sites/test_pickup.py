@@ -139,7 +139,8 @@ async def test_screen_download(site):
     got = await visitor.get(form["action"])
     assert (form["method"], got.status) == ("get", 200)
     assert got.headers["Content-Type"] == "application/x-pkcs12"
-    assert got.headers["Content-Disposition"] == f'attachment; filename="{CN}.p12"'
+    # With the last day: a renewed file is not taken for the one before it.
+    assert got.headers["Content-Disposition"] == f'attachment; filename="{CN}_20291122.p12"'
     assert got.headers["Cache-Control"] == "no-store"
     assert got.headers["X-Content-Type-Options"] == "nosniff"
     bundle = pkcs12.load_pkcs12(got.body, b"abc")
@@ -385,7 +386,7 @@ async def test_the_pfx_name(site):
     visitor, request_id = await logged_in(site)
     first = await fetched(visitor, request_id)
     second = await visitor.get("/download?as=pfx")
-    assert second.headers["Content-Disposition"] == f'attachment; filename="{CN}.pfx"'
+    assert second.headers["Content-Disposition"] == f'attachment; filename="{CN}_20291122.pfx"'
     assert second.body == first.body
     assert (await visitor.get("/download?as=exe")).status == 404
 

@@ -394,7 +394,10 @@ async def test_choosing_again_is_a_fresh_host(scene):
 
 
 async def test_another_users_certificate(scene):
-    """R32: the certificate says which request it is; another one shows another and opens nothing."""
+    """R32: the certificate says which request it is; another one shows another and opens nothing.
+
+    The page leads to another choice rather than to a reissue. What was not applied for yet begins there.
+    """
     await admit(scene.office, "K87654321")
     p12, _, not_after_at = await in_hand(scene.office, "K87654321")
     await applied(scene)
@@ -403,8 +406,15 @@ async def test_another_users_certificate(scene):
     assert (await other.get("/application")).main.table()[1] == ["コモンネーム", "K876543210001"]
     assert len((await other.get("/status")).main.table()) == 1
     for path in ("waiting/{}", "waiting/{}/status", "certificate/{}", "certificate/{}/download"):
-        assert is_refused(await other.get("/" + path.format(scene.request_id)))
-    assert is_refused(await other.post(f"/certificate/{scene.request_id}", entered(scene.request_id)))
+        page = await other.get("/" + path.format(scene.request_id))
+        assert (page.status, page.h1) == (403, "別の証明書が選択されています")
+        ways = [each.text for each in page.main.one("div", class_="actions").all("a")]
+        assert ways == ["証明書を選択しなおす", "導通確認サイトを開く"]
+        assert "再発行" not in page.main.text
+    page = await other.post(f"/certificate/{scene.request_id}", entered(scene.request_id))
+    assert page.h1 == "別の証明書が選択されています"
+    mine = (await other.get("/application")).main.table()[0][1]
+    assert (await other.get(f"/certificate/{mine}")).path == "/application"
 
 
 async def test_another_request_id_in_the_form(scene):

@@ -95,15 +95,10 @@ async def test_a_cancelled_choice_is_made_again(tmp_path: Path, fresh: bool) -> 
         assert [each.attributes["href"].partition("?")[2] for each in helping] == ["lang=en", "lang=en"]
 
 
-@pytest.mark.parametrize(
-    ("user_id", "right"), [(USER, False), ("NOBODY99", False), (OTHER, True), (OTHER, False)]
-)
-async def test_whatever_is_wrong_the_answer_is_the_same(service: Served, user_id: str, right: bool) -> None:
-    """R25's rule for the login: nobody learns which of user ID, password and certificate was wrong."""
-    mine = await fetched(service)
-    await admit(service.office, OTHER)
-    visitor = mine.visitor(service)
-    page = await log_in(visitor, user_id, await first_password(service) if right else "wrong password 1")
+async def test_a_wrong_password_is_told_without_saying_so(service: Served) -> None:
+    """R25's rule for the login: nobody learns which of user ID and password was wrong."""
+    visitor = (await fetched(service)).visitor(service)
+    page = await log_in(visitor, USER, "wrong password 1")
     assert (page.status, page.path) == (403, "/login")
     alert = page.main.one("div", role="alert")
     assert alert.lines[0] == REFUSALS["bad_credentials"].text[0]
@@ -111,9 +106,25 @@ async def test_whatever_is_wrong_the_answer_is_the_same(service: Served, user_id
     found = references.found(service.office.database.read(), reference)
     assert found is not None
     assert found["code"] == "bad_credentials"
-    assert page.field("ユーザーID").attributes["value"] == user_id
+    assert page.field("ユーザーID").attributes["value"] == USER
     assert "value" not in page.field("パスワード").attributes
     assert (await visitor.get("/portal/")).path == "/login"
+
+
+@pytest.mark.parametrize(("user_id", "right"), [("NOBODY99", False), (OTHER, True), (OTHER, False)])
+async def test_a_user_id_that_is_not_the_certificates(service: Served, user_id: str, right: bool) -> None:
+    """Whatever the password, and whosever ID it is: the two differ, and one may choose again."""
+    mine, own = await fetched(service), await first_password(service)
+    await admit(service.office, OTHER)
+    visitor = mine.visitor(service)
+    page = await log_in(visitor, user_id, await first_password(service) if right else "wrong password 1")
+    assert (page.status, page.path) == (403, "/login")
+    alert = page.main.one("div", role="alert")
+    words = REFUSALS["wrong_user_id"]
+    assert alert.lines[:3] == [words.text[0], words.next_step[0], "証明書を選択しなおす"]
+    assert page.field("ユーザーID").attributes["value"] == user_id
+    assert (await visitor.get("/portal/")).path == "/login"
+    assert (await log_in(visitor, USER, own)).path == "/portal/password"
 
 
 async def test_another_users_certificate_is_an_alert(service: Served) -> None:
@@ -144,7 +155,7 @@ async def test_guessing_ends_in_429_for_that_certificate_only(service: Served) -
     theirs, other_initial = await fetched(service, OTHER), await first_password(service)
     guesser = mine.visitor(service)
     for _ in range(service.office.settings.attempts):
-        assert (await log_in(guesser, OTHER, "guess0000")).status == 403
+        assert (await log_in(guesser, USER, "guess0000")).status == 403
     page = await log_in(guesser, USER, initial)
     assert (page.status, page.headers["Retry-After"]) == (429, "900")
     assert page.h1 == "しばらくお待ちください"
@@ -268,7 +279,8 @@ async def test_after_the_first_password_one_goes_where_one_wanted_but_never_else
             "新しいパスワード",
             REFUSALS["weak_password"].text[0],
         ),
-        (None, USER, USER, "新しいパスワード", REFUSALS["weak_password"].text[0]),
+        (None, USER, USER, "新しいパスワード", REFUSALS["password_is_user_id"].text[0]),
+        (None, "password1", "password1", "新しいパスワード", REFUSALS["guessable_password"].text[0]),
         (
             None,
             PASSWORD,
