@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from ca.storage import Transaction
@@ -47,17 +47,25 @@ RevokeOld = Literal["on_pickup", "at_once"]
 Decision = RevokeOld | Literal["never"]
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """An application and its number. ``already``: it was open before, and nothing of it has changed."""
+
+    number: int
+    already: bool = False
+
+
 async def apply_addition(
     office: Office, person: Person, *, channel: Literal["online", "paper"], actor: str
-) -> int:
-    """Records an application for a further user; returns its number. An operator decides it later.
+) -> Recorded:
+    """Records an application for a further user. An operator decides it later.
 
     The same application again while the first is open is the same one (E19). Refusal("limit_reached")
     when so many wait already that were made online.
     """
     person = check_person(person)
 
-    def work(db: Transaction) -> int:
+    def work(db: Transaction) -> Recorded:
         if store.organisation(db, person.policy_number) is None:
             raise Refusal("not_found", field="policy_number")
         if person.user_id and store.user(db, person.user_id) is not None:
@@ -68,12 +76,13 @@ async def apply_addition(
         additions = [each for each in submitted if each.kind == "addition"]
         for open_one in additions:
             if _same(open_one.person, asdict(person)):
-                return open_one.id
+                return Recorded(open_one.id, already=True)
         if channel == "online" and len(additions) >= MOST_OPEN:
             raise Refusal("limit_reached", detail=f"{MOST_OPEN} applications wait for a decision")
-        return _submit(
+        number = _submit(
             db, office, "addition", channel, "", person.policy_number, person.user_id, asdict(person), actor
         )
+        return Recorded(number)
 
     return await office.database.write(work)
 
@@ -94,8 +103,8 @@ async def apply_reissue(
     channel: Literal["online", "paper"],
     actor: str,
     revoke_old: RevokeOld | None = None,
-) -> int:
-    """Records an application for a reissue; returns its number.
+) -> Recorded:
+    """Records an application for a reissue.
 
     A second application while one is open is the same one (E19), made urgent if the second one is. A
     report of theft holds every certificate of the user until it is decided: that waits for nobody.
@@ -104,7 +113,7 @@ async def apply_reissue(
         raise Refusal("invalid_input", field="reason")
     when: RevokeOld = revoke_old or ("at_once" if reason in AT_ONCE else "on_pickup")
 
-    def work(db: Transaction) -> int:
+    def work(db: Transaction) -> Recorded:
         user = store.user(db, user_id)
         if user is None:
             raise Refusal("not_found", field="user_id")
@@ -115,14 +124,17 @@ async def apply_reissue(
                 if when == "at_once" and store.hasten_application(db, open_one.id, reason):
                     number, at = str(open_one.id), office.now()
                     store.audit(db, at, actor, "application.hastened", number, user=user_id, reason=reason)
-                return open_one.id
-        return _submit(db, office, "reissue", channel, reason, user.policy_number, user_id, {}, actor, when)
+                    return Recorded(open_one.id)
+                return Recorded(open_one.id, already=True)
+        return Recorded(
+            _submit(db, office, "reissue", channel, reason, user.policy_number, user_id, {}, actor, when)
+        )
 
-    def held(db: Transaction) -> int:
-        number = work(db)
+    def held(db: Transaction) -> Recorded:
+        recorded = work(db)
         if store.theft_reported(db, user_id):
             hold_all(db, office, user_id, office.now(), actor=actor)
-        return number
+        return recorded
 
     return await office.database.write(held)
 
@@ -175,16 +187,16 @@ async def reissue(
     Where an application waits already it is the same one (E19), and ends the old certificate no later.
     """
     if revoke_old != "never":
-        number = await apply_reissue(
+        recorded = await apply_reissue(
             office, user_id, reason, channel="paper", actor=actor, revoke_old=revoke_old
         )
-        return await approve(office, number, actor=actor)
+        return await approve(office, recorded.number, actor=actor)
     # Before anything is recorded; asked again when it is approved.
     if reason in AT_ONCE:
         raise Refusal("conflict", field="revoke_old", detail="a lost PC's certificate has to end")
     _check_room(office.database.read(), office, user_id)
-    number = await apply_reissue(office, user_id, reason, channel="paper", actor=actor)
-    return await approve(office, number, actor=actor, revoke_old="never")
+    recorded = await apply_reissue(office, user_id, reason, channel="paper", actor=actor)
+    return await approve(office, recorded.number, actor=actor, revoke_old="never")
 
 
 def _submit(

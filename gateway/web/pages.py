@@ -34,6 +34,7 @@ from gateway.web.words import (
     ABOUT_REISSUE,
     CERTIFICATE,
     CHOOSE_AGAIN,
+    FIRST_PAGE,
     IN_GRACE,
     OPEN_RENEWAL,
     OPEN_TEST,
@@ -136,12 +137,14 @@ def words_page(
     rejection: Rejection | VerifiedPeer | None = None,
     first: Sequence[Way] = (),
     about: Role | None = None,
+    home: str = "",
     **values: Any,
 ) -> web.Response:
     """The page of a refusal or problem: what happened, the one next step, whom to call.
 
     ``first``: where it leads instead of to a reissue. ``about``: the site whose certificate it is about,
-    which asks for another one on another host (E12); ``rejection``: the certificate that was presented.
+    which asks for another one on another host (E12); ``rejection``: the certificate that was presented;
+    ``home``: the site's first page, where that is a way out.
     """
     headers = {}
     if words.status == 429 and at:
@@ -162,6 +165,7 @@ def words_page(
         *([(reissue, ABOUT_REISSUE)] if words.reissue and not first else []),
         (test_url, OPEN_TEST),
         *(choose if not words.choose_again else []),
+        (home, FIRST_PAGE),
     ]
     return render(
         request, "problem.html", status=words.status, headers=headers, words=words, reference=reference,
@@ -175,7 +179,7 @@ async def problem(request: web.Request, code: str, *, at: int = 0, **detail: Any
     gate, site = request.app[GATE], request.app[SITE]
     reference = await references.note(gate.office, site, code, path=request.path, **detail)
     about = Role(site) if code in ABOUT_CERTIFICATE else None
-    return words_page(request, REFUSALS[code], reference=reference, at=at, about=about)
+    return words_page(request, REFUSALS[code], reference=reference, at=at, about=about, home="/")
 
 
 # What only the date says of a certificate: by a clock in doubt nobody is told so.

@@ -418,6 +418,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
 CHOOSE_AGAIN: Text = ("証明書を選択しなおす", "Choose another certificate")
 ABOUT_REISSUE: Text = ("再発行のお手続きを見る", "About reissue")
 OPEN_RENEWAL: Text = ("更新のお手続きを開く", "Open the renewal site")
+FIRST_PAGE: Text = ("最初の画面へ戻る", "Back to the first page")
 OPEN_TEST: Text = ("導通確認サイトを開く", "Open the connectivity test")
 
 #: Codes that are about the certificate rather than the request: another one may be the right one.

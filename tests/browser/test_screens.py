@@ -223,7 +223,7 @@ async def test_service_screens_of_an_administrator(world: World, person: Persona
         await people.add_user(office, added, channel="paper", actor="desk")
     await people.disable_user(office, "TEISHI01", actor="desk")
     await applications.apply_reissue(office, "RIYOU001", "pc_change", channel="paper", actor="desk")
-    number = await applications.apply_reissue(office, USER, "expired", channel="online", actor=USER)
+    number = (await applications.apply_reissue(office, USER, "expired", channel="online", actor=USER)).number
     await applications.reject(office, number, actor="desk", note="有効期限内のため、更新をご案内しました。")
     await world.letter("pickup")
     async with page(person) as on:

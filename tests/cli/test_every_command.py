@@ -131,12 +131,16 @@ def _facts(shell: Shell, place: Path) -> dict[str, str]:
 
     async def work() -> tuple[int, int]:
         async with opened_house(shell.data, PASSPHRASE) as house:
-            first = await applications.apply_reissue(
-                house.office, "K12345678", "pc_change", channel="online", actor="K12345678"
-            )
-            second = await applications.apply_reissue(
-                house.office, "KOTHER", "pc_change", channel="online", actor="KOTHER"
-            )
+            first = (
+                await applications.apply_reissue(
+                    house.office, "K12345678", "pc_change", channel="online", actor="K12345678"
+                )
+            ).number
+            second = (
+                await applications.apply_reissue(
+                    house.office, "KOTHER", "pc_change", channel="online", actor="KOTHER"
+                )
+            ).number
             return first, second
 
     assert shell("user", "add", "12345678", "別", "o@example.jp", "--user-id", "KOTHER").code == 0

@@ -166,9 +166,9 @@ async def _apply(shell: Shell) -> int:
     from tests.offices import PASSPHRASE
 
     async with opened_house(shell.data, PASSPHRASE) as house:
-        return await apply_reissue(
-            house.office, "K12345678", "pc_change", channel="online", actor="K12345678"
-        )
+        return (
+            await apply_reissue(house.office, "K12345678", "pc_change", channel="online", actor="K12345678")
+        ).number
 
 
 def test_applications(peopled: Shell) -> None:

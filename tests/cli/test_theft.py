@@ -48,9 +48,11 @@ async def test_connections_and_sessions_end_with_the_report(
         with ready(data, tmp_path, workers=workers, passphrase=passphrase) as gateway, ExitStack() as stack:
             held = [stack.enter_context(_idle(gateway, pem)) for _ in range(4 * workers)]
             await _open_session(office, user_id, fingerprint)
-            number = await applications.apply_reissue(
-                office, user_id, "lost_or_stolen", channel="online", actor=user_id
-            )
+            number = (
+                await applications.apply_reissue(
+                    office, user_id, "lost_or_stolen", channel="online", actor=user_id
+                )
+            ).number
             begun = time.monotonic()
             ends = [_time_until_closed(each) - begun for each in held]
             assert max(ends) < _SOON, ends

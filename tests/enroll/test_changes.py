@@ -98,7 +98,9 @@ async def test_a_new_policy_number_changes_no_certificate(office):
     """E26: users and applications follow; name, request and right of the certificate stay."""
     await admit(office)
     fingerprint, before = await issued(office)
-    number = await applications.apply_reissue(office, USER, "pc_change", channel="paper", actor="desk")
+    number = (
+        await applications.apply_reissue(office, USER, "pc_change", channel="paper", actor="desk")
+    ).number
     await changes.change_organisation(
         office, POLICY_NUMBER, {"policy_number": "99990001", "name": "合併 基金"}, actor="desk"
     )
@@ -116,10 +118,10 @@ async def test_an_addition_follows_a_new_policy_number(office):
     """E26, E19: what waits is completed in the organisation as it is called now, and is asked for once."""
     await admit(office)
     person = people.Person(POLICY_NUMBER, "新規 太郎", "shinki@example.jp")
-    number = await applications.apply_addition(office, person, channel="online", actor=USER)
+    number = (await applications.apply_addition(office, person, channel="online", actor=USER)).number
     await changes.change_organisation(office, POLICY_NUMBER, {"policy_number": "99990001"}, actor="desk")
     again = replace(person, policy_number="99990001")
-    assert await applications.apply_addition(office, again, channel="online", actor=USER) == number
+    assert (await applications.apply_addition(office, again, channel="online", actor=USER)).number == number
     made = await applications.approve(office, number, actor="desk")
     user = store.user(office.database.read(), made.user_id)
     assert (user.policy_number, user.name) == ("99990001", "新規 太郎")
@@ -141,7 +143,9 @@ async def test_a_user_moves_into_another_organisation(office):
     """E26: after a merger its rules count, also for what waits for a decision; the certificate stays."""
     await admit(office)
     _, before = await issued(office)
-    number = await applications.apply_reissue(office, USER, "pc_change", channel="online", actor=USER)
+    number = (
+        await applications.apply_reissue(office, USER, "pc_change", channel="online", actor=USER)
+    ).number
     await people.add_organisation(office, "99990001", "新 基金", actor="desk", issue_password_by="postcard")
     await changes.change_user(office, USER, {"policy_number": "99990001"}, actor="desk")
     made = await applications.approve(office, number, actor="desk")
@@ -165,7 +169,9 @@ async def test_a_second_pc_where_the_organisation_allows_it(office):
     assert (made.common_name, made.revoke_old) == ("K123456780002", "never")
     for fingerprint in (first, second):
         assert (await login.authenticate(office, fingerprint, USER, initial, address=ADDRESS)).first_use
-    number = await applications.apply_reissue(office, USER, "pc_change", channel="online", actor=USER)
+    number = (
+        await applications.apply_reissue(office, USER, "pc_change", channel="online", actor=USER)
+    ).number
     assert await refused(applications.approve(office, number, **beside)) == too_many
     # As ever: the one for the PC that was changed takes the place of all others.
     await applications.approve(office, number, actor="desk")
@@ -207,7 +213,9 @@ async def test_a_report_of_theft_is_never_made_milder_by_chance(office):
     stolen = applications.reissue(office, USER, "lost_or_stolen", actor="desk", revoke_old="never")
     assert await refused(stolen) == ("conflict", "revoke_old")
     assert store.applications(office.database.read(), state="submitted") == []
-    number = await applications.apply_reissue(office, USER, "lost_or_stolen", channel="online", actor=USER)
+    number = (
+        await applications.apply_reissue(office, USER, "lost_or_stolen", channel="online", actor=USER)
+    ).number
     beside = {"actor": "desk", "revoke_old": "never"}
     conflict = ("conflict", "application")
     assert await refused(applications.reissue(office, USER, "pc_change", **beside)) == conflict

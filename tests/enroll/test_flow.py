@@ -268,9 +268,11 @@ async def test_an_application_that_waits_becomes_urgent_when_the_pc_is_stolen(of
     """D3, E19: theft reported while a milder application is open revokes at once; nothing takes that back."""
     await admit(office)
     _, old_request = await picked_up(office)
-    first = await applications.apply_reissue(office, FLOW, "pc_change", channel="online", actor=FLOW)
-    stolen = await applications.apply_reissue(office, FLOW, "lost_or_stolen", channel="online", actor=FLOW)
-    later = await applications.apply_reissue(office, FLOW, "mail_lost", channel="online", actor=FLOW)
+    first = (await applications.apply_reissue(office, FLOW, "pc_change", channel="online", actor=FLOW)).number
+    stolen = (
+        await applications.apply_reissue(office, FLOW, "lost_or_stolen", channel="online", actor=FLOW)
+    ).number
+    later = (await applications.apply_reissue(office, FLOW, "mail_lost", channel="online", actor=FLOW)).number
     assert first == stolen == later
     urgent = store.application(office.database.read(), first)
     assert (urgent.reason, urgent.revoke_old) == ("lost_or_stolen", "at_once")

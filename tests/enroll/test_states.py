@@ -276,9 +276,11 @@ async def test_an_application_is_decided_once(tmp_path):
     """The second decision changes nothing, whichever it is and whoever makes it."""
     async with open_office(tmp_path) as office:
         await admit(office)
-        number = await applications.apply_reissue(
-            office, "K12345678", "pc_change", channel="online", actor="K12345678"
-        )
+        number = (
+            await applications.apply_reissue(
+                office, "K12345678", "pc_change", channel="online", actor="K12345678"
+            )
+        ).number
 
         def decided(db):
             told = [

@@ -20,7 +20,7 @@ async def office(tmp_path):
 
 
 async def report(office, user_id=FLOW, reason="lost_or_stolen"):
-    return await applications.apply_reissue(office, user_id, reason, channel="online", actor=user_id)
+    return (await applications.apply_reissue(office, user_id, reason, channel="online", actor=user_id)).number
 
 
 def certificate(office, request_id):
@@ -57,9 +57,11 @@ async def test_other_reasons_stop_nothing_before_they_are_decided(office):
     _, request_id = await picked_up(office)
     for reason in applications.REASONS:
         if reason not in applications.AT_ONCE:
-            number = await applications.apply_reissue(
-                office, FLOW, reason, channel="online", actor=FLOW, revoke_old="at_once"
-            )
+            number = (
+                await applications.apply_reissue(
+                    office, FLOW, reason, channel="online", actor=FLOW, revoke_old="at_once"
+                )
+            ).number
             assert certificate(office, request_id) == ("issued", None)
             await applications.reject(office, number, actor="desk", note="")
 
@@ -185,15 +187,19 @@ async def test_a_theft_is_a_theft_whatever_waits_already(office):
     nothing makes it another thing again."""
     await admit(office)
     _, request_id = await picked_up(office)
-    first = await applications.apply_reissue(
-        office, FLOW, "pc_change", channel="online", actor=FLOW, revoke_old="at_once"
-    )
+    first = (
+        await applications.apply_reissue(
+            office, FLOW, "pc_change", channel="online", actor=FLOW, revoke_old="at_once"
+        )
+    ).number
     assert certificate(office, request_id) == ("issued", None)
     assert await report(office) == first
     assert certificate(office, request_id) == ("held", None)
-    later = await applications.apply_reissue(
-        office, FLOW, "mail_lost", channel="online", actor=FLOW, revoke_old="at_once"
-    )
+    later = (
+        await applications.apply_reissue(
+            office, FLOW, "mail_lost", channel="online", actor=FLOW, revoke_old="at_once"
+        )
+    ).number
     found = store.application(office.database.read(), later)
     assert (found.id, found.reason, found.revoke_old) == (first, "lost_or_stolen", "at_once")
 

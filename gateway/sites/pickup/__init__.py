@@ -56,7 +56,7 @@ async def _login_page(request: web.Request) -> web.StreamResponse:
     office = request.app[pages.GATE].office
     presented = sessions.presented(request, SITE).present
     ended = presented and not await sessions.find(office, request, SITE)
-    return _login_form(request, ended=ended)
+    return _login_form(request, ended=ended, left=request.query.get("done") == "logout" and not presented)
 
 
 async def _to_login(_: web.Request) -> web.StreamResponse:
@@ -92,7 +92,7 @@ async def _login(request: web.Request) -> web.StreamResponse:
 
 async def _logout(request: web.Request) -> web.StreamResponse:
     office = request.app[pages.GATE].office
-    response = pages.see_other("/")
+    response = pages.see_other("/?done=logout")
     session = await sessions.find(office, request, SITE)
     if session is not None:
         await sessions.end(office, session, response)
@@ -166,6 +166,7 @@ def _login_form(
     refused: Words | None = None,
     reference: str = "",
     ended: bool = False,
+    left: bool = False,
 ) -> web.Response:
     return pages.render(
         request,
@@ -176,4 +177,5 @@ def _login_form(
         refused=refused,
         reference=reference,
         ended=ended,
+        left=left,
     )

@@ -46,6 +46,8 @@ class Row:
     label: Text
     fetchable: bool
     processing: bool
+    #: Why it can be fetched no more: ``used``, ``downloads`` or ``window``.
+    over: str
 
 
 def application(gate: Gate) -> web.Application:
@@ -181,10 +183,17 @@ def _status_page(request: web.Request, peer: _Peer, *, place: str, already: bool
             label=LABELS[State.PROCESSING if order.state is State.PROCESSING else State.ISSUED],
             fetchable=fetchable(order, office.now(), office.settings),
             processing=order.state is State.PROCESSING,
+            over=_over(order, office.settings.window_downloads),
         )
         for order in renewal.status(office, _fingerprint(peer))
     ]
     return pages.render(request, "status.html", place=place, rows=found, already=already)
+
+
+def _over(order: Enrollment, downloads: int) -> str:
+    if order.used_at is not None:
+        return "used"
+    return "downloads" if order.downloads >= downloads else "window"
 
 
 # -- 証明書の取得 ---------------------------------------------------------------------------------------

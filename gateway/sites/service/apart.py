@@ -105,4 +105,4 @@ async def said(request: web.Request, code: str, words: Words) -> web.Response:
     """The page of something that this site alone refuses."""
     gate = request.app[GATE]
     reference = await references.note(gate.office, request.app[SITE], code, path=request.path)
-    return words_page(request, words, reference=reference)
+    return words_page(request, words, reference=reference, home="/")

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from ca.storage import Transaction
 from enroll import applications, mails, store
-from enroll.applications import REASONS
+from enroll.applications import REASONS, Recorded
 from enroll.enrollment import Enrollment
 from enroll.people import Person, wrong_fields
 from enroll.refusals import Refusal
@@ -44,7 +44,7 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
             errors = field_error(Refusal("invalid_input", field="reason")) | errors
         return _reissue_page(request, visitor, whom, fields, errors)
     try:
-        number = await applications.apply_reissue(
+        recorded = await applications.apply_reissue(
             office,
             whom.user_id,
             fields.get("reason", ""),
@@ -56,8 +56,9 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
         if refusal.field != "reason":
             raise
         return _reissue_page(request, visitor, whom, fields, field_error(refusal))
+    number = recorded.number
     if not store.theft_reported(office.database.read(), whom.user_id):
-        return see_other(f"/portal/applications/{number}?done=applied")
+        return see_other(_received(recorded))
     await sessions.end_all(office, whom.user_id, actor=visitor.user.user_id)
     if whom.user_id != visitor.user.user_id:
         return see_other(f"/portal/applications/{number}?done=stopped")
@@ -80,7 +81,7 @@ async def apply_for_addition(request: web.Request, visitor: Visitor) -> web.Stre
     if unsure:
         return _addition_page(request, visitor, cast(dict[str, str], wanted), _wrong(person) | unsure)
     try:
-        number = await applications.apply_addition(
+        recorded = await applications.apply_addition(
             request.app[GATE].office, person, channel="online", actor=visitor.user.user_id
         )
     except Refusal as refusal:
@@ -90,7 +91,12 @@ async def apply_for_addition(request: web.Request, visitor: Visitor) -> web.Stre
         if refusal.code == "invalid_input":
             errors |= _wrong(person)
         return _addition_page(request, visitor, cast(dict[str, str], wanted), errors)
-    return see_other(f"/portal/applications/{number}?done=applied")
+    return see_other(_received(recorded))
+
+
+def _received(recorded: Recorded) -> str:
+    """The application's page, which says whether it is a new one."""
+    return f"/portal/applications/{recorded.number}?done={'already' if recorded.already else 'applied'}"
 
 
 async def application_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:

@@ -45,6 +45,10 @@ class Standing:
     enrollment: Enrollment | None
     #: Calendar days until the certificate's end; None without a certificate that counts.
     days: int | None
+    #: When it ended, where it did (seconds since the epoch).
+    ended_at: int | None = None
+    #: A newer certificate that was handed over, and with which nobody has logged in yet.
+    unused: Enrollment | None = None
 
 
 def steps(
@@ -68,22 +72,36 @@ def steps(
 
 
 def standing(enrollments: Sequence[Enrollment], at: int, warn_days: int, *, theft: bool = False) -> Standing:
-    """What to say of a person's enrollments (newest first): the one that counts, or why none does.
+    """What to say of a person's enrollments (newest first): the one in use, or why none is.
 
     ``theft``: one was reported, and is not decided on.
     """
-    live = next((e for e in enrollments if lives(e, at)), None)
+    living = [e for e in enrollments if lives(e, at)]
+    newest = living[0] if living else None
+    live = next((e for e in living if e.state is State.IN_USE), newest)
     if theft and live is not None:
         return Standing(SUSPENDED, "bad", live, None)
     if live is not None:
         days = days_left(live.not_after_at or at, at)
-        return Standing(LABELS[live.state], "warn" if days <= warn_days else "good", live, days)
-    newest = next((e for e in enrollments if e.kind != "renewal"), None)
-    if newest is None:
+        unused = newest if newest is not live else None
+        return Standing(
+            LABELS[live.state], "warn" if days <= warn_days else "good", live, days, unused=unused
+        )
+    # A renewal that nobody applied for says nothing of the certificate that it was to follow.
+    last = next((e for e in enrollments if e.kind != "renewal" or e.issued_at is not None), None)
+    if last is None:
         return Standing(("なし", "None"), "plain", None, None)
-    state = state_at(newest, at)
+    state = state_at(last, at)
     under_way = state in WAITING or state is State.PROCESSING
-    return Standing(LABELS[state], "warn" if under_way else "bad", newest, None)
+    ended_at = None if under_way else _ended(last, state)
+    return Standing(LABELS[state], "warn" if under_way else "bad", last, None, ended_at)
+
+
+def _ended(enrollment: Enrollment, state: State) -> int | None:
+    """When: by its own date, by somebody's decision, or because it was not fetched in time."""
+    if state is State.EXPIRED:
+        return enrollment.not_after_at
+    return enrollment.ended_at or enrollment.window_ends_at
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,10 @@ DONE: Mapping[str, Text] = MappingProxyType(
             "The report has been received, and the issued certificates are suspended.",
         ),
         "applied": ("申請を受け付けました。", "The application has been received."),
+        "already": (
+            "この申請はすでに受け付けています。あらためて申請していただく必要はありません。",
+            "This has been applied for already; you need not apply again.",
+        ),
         "withdrawn": ("選択した認証情報を無効にしました。", "Those credentials no longer work."),
         "ended": ("選択したログインを終了しました。", "That session has been ended."),
         "others": ("ほかのログインをすべて終了しました。", "All other sessions have been ended."),

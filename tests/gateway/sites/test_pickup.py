@@ -237,6 +237,7 @@ async def test_guessing_is_stopped(site):
         assert (await visitor.post("/login", {"user_id": USER, "password": "guess"})).status == 403
     page = await visitor.post("/login", {"user_id": USER, "password": password})
     assert (page.status, page.headers["Retry-After"]) == (429, "900")
+    assert page.main.one("a", href="/").text == "最初の画面へ戻る"
     clock_of(site.office).advance(seconds=site.office.settings.attempt_seconds)
     assert (await visitor.post("/login", {"user_id": USER, "password": password})).path == "/menu"
 
@@ -258,7 +259,9 @@ async def test_submit_without_login_issues_nothing(site):
 async def test_logout_and_idle_end_the_session(site):
     """After logout, or half an hour of nothing, the pages are closed; the idle one is told why."""
     visitor, _ = await logged_in(site)
-    assert "接続を終了しました" not in (await visitor.post("/logout")).main.text
+    left = await visitor.post("/logout")
+    assert left.main.one("div", role="status").lines[0] == "ログアウトしました。"
+    assert "接続を終了しました" not in left.main.text
     assert (await visitor.get("/menu")).path == "/"
     visitor, _ = await logged_in(site)
     clock_of(site.office).advance(seconds=1_800)

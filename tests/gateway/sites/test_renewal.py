@@ -347,6 +347,27 @@ async def test_the_renewed_certificate_shows_the_same_row(scene):
     assert page.main.table()[1][0] == scene.request_id
 
 
+@pytest.mark.parametrize(
+    ("column", "said"), [("downloads", "取得回数の上限"), ("window_ends_at", "取得期間終了")]
+)
+async def test_a_row_that_is_over_says_what_is(scene, column, said):
+    """E1, R38: the downloads are used up, or the time is over: each in its words, with the next step."""
+    await applied(scene)
+    value = scene.office.settings.window_downloads if column == "downloads" else scene.office.now()
+    change = f"UPDATE enrollments SET {column} = ? WHERE request_id = ?"
+    await scene.office.database.write(lambda db: db.execute(change, [value, scene.request_id]))
+    page = await scene.visitor.get("/status")
+    assert page.main.table()[1][4:] == ["発行済み", said]
+    assert f"「{said}」の証明書は、" in page.main.text
+    assert page.main.all("a")[-1].attributes["href"].endswith("/flow#reissue")
+
+
+async def test_the_comparison_comes_before_the_button(scene):
+    """R34: what is to be compared with the mail stands above Submit, as people read."""
+    texts = [each.text for each in (await scene.visitor.get("/application")).main.walk()]
+    assert texts.index("メールの内容と一致しているかご確認ください") < texts.index("Submit")
+
+
 async def test_after_first_use_the_row_stays_without_a_button(scene):
     """D2, R42: the key is wiped at the first login; still 発行済み, the button is gone."""
     await applied(scene)
@@ -358,7 +379,7 @@ async def test_after_first_use_the_row_stays_without_a_button(scene):
     assert bundle.cert.certificate.serial_number == int(new.serial, 16)
     password = (await letter_of(scene.office, "user_id")).value("パスワード")
     await login.authenticate(scene.office, new.fingerprint, USER, password, address="192.0.2.1")
-    assert (await scene.visitor.get("/status")).main.table()[1][4:] == ["発行済み", "取得期間終了"]
+    assert (await scene.visitor.get("/status")).main.table()[1][4:] == ["発行済み", "取得済み（使用中）"]
     assert is_refused(await scene.visitor.get(f"/certificate/{scene.request_id}"))
 
 

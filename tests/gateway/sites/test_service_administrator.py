@@ -77,9 +77,9 @@ async def test_another_organisations_applications_are_not_found(service: Served)
     """The twin of seeing one's own."""
     visitor = await admin_at_home(service)
     await foreign_user(service)
-    number = await applications.apply_reissue(
-        service.office, STRANGER, "pc_change", channel="paper", actor="desk"
-    )
+    number = (
+        await applications.apply_reissue(service.office, STRANGER, "pc_change", channel="paper", actor="desk")
+    ).number
     assert (await visitor.get(f"/portal/applications/{number}")).status == 404
     listed = (await visitor.get("/portal/applications")).main.table()[1:]
     assert str(number) not in [row[0] for row in listed]
@@ -128,6 +128,10 @@ async def test_a_further_user_is_applied_for_and_admitted(service: Served) -> No
     first = await visitor.post("/portal/addition", fields)
     second = await visitor.post("/portal/addition", fields)
     assert first.path == second.path
+    assert [page.main.one("div", role="status").text for page in (first, second)] == [
+        "申請を受け付けました。",
+        "この申請はすでに受け付けています。あらためて申請していただく必要はありません。",
+    ]
     found = store.application(service.office.database.read(), int(first.path.rpartition("/")[2]))
     assert found is not None
     assert (found.channel, found.policy_number, found.applied_by) == ("online", POLICY_NUMBER, ADMIN)

@@ -85,6 +85,30 @@ def test_a_persons_certificates_in_one_word(
     assert (told.label[0], told.tone, told.days) == said
 
 
+def test_the_certificate_in_use_counts_before_a_newer_one() -> None:
+    """Whoever has fetched a renewal and not logged in with it uses the old one, whose days are left."""
+    old, new = enrollment(State.IN_USE, 20 * DAY), enrollment(State.PICKED_UP, 1_000 * DAY, "renewal")
+    told = standing([new, old], AT, 30)
+    assert (told.enrollment, told.days, told.unused) == (old, 20, new)
+    used = replace(new, state=State.IN_USE)
+    assert (standing([used, old], AT, 30).enrollment, standing([used, old], AT, 30).unused) == (used, None)
+
+
+@pytest.mark.parametrize(
+    ("last", "ended_at"),
+    [
+        (enrollment(State.IN_USE, -DAY), AT - DAY),
+        (replace(enrollment(State.REVOKED, 900 * DAY), ended_at=AT - 5), AT - 5),
+        (replace(enrollment(State.ANNOUNCED), window_ends_at=AT - 7), AT - 7),
+        (replace(enrollment(State.REVOKED, 900 * DAY, "renewal"), issued_at=AT - 9, ended_at=AT - 3), AT - 3),
+        (enrollment(State.ANNOUNCED), None),
+    ],
+)
+def test_what_has_ended_says_when(last: Enrollment, ended_at: int | None) -> None:
+    """By its date, by a decision, or unfetched; of a renewal that was issued, and not of what it followed."""
+    assert standing([last, enrollment(State.RENEWED, -9 * DAY)], AT, 30).ended_at == ended_at
+
+
 # -- the portal ------------------------------------------------------------------------------------
 
 
@@ -444,9 +468,9 @@ async def test_a_member_sees_the_own_applications_only(service: Served) -> None:
     """Others' are not found, of the same organisation or of another."""
     visitor = await at_home(service)
     await admit(service.office, OTHER)
-    theirs = await applications.apply_reissue(
-        service.office, OTHER, "pc_change", channel="online", actor=OTHER
-    )
+    theirs = (
+        await applications.apply_reissue(service.office, OTHER, "pc_change", channel="online", actor=OTHER)
+    ).number
     mine = await visitor.post("/portal/reissue", {"reason": "expired"})
     page = await visitor.get("/portal/applications")
     links = [each.attributes["href"] for each in page.main.all("a")]
