@@ -23,13 +23,17 @@ from gateway.wire.http import RequestProtocol
 from gateway.wire.reader import Reader, Unread
 from gateway.wire.request import Connection, Forwarder, Request
 from gateway.wire.sites import site_of
-from gateway.wire.turns import Effect, Reading, Step, Turn, stepped
+from gateway.wire.turns import STEPPED, Effect, Reading, Step, Turn, goes_on
 
 log = logging.getLogger("sekisho.proxy")
 
 # Bytes of a body, or behind an upgrade, held for whoever reads more slowly; then the client waits.
 _HIGH = 65_536
 _VERSIONS = {"1.1": HttpVersion11, "1.0": HttpVersion10}
+# By event: state -> next state and effects. Bound here, as every request passes.
+_BEGIN, _ANSWERED, _ANSWERED_LAST = STEPPED[Step.BEGIN], STEPPED[Step.ANSWERED], STEPPED[Step.ANSWERED_LAST]
+_IDLE, _REST, _OVER, _TORN = Turn.IDLE, Reading.REST, Reading.OVER, Reading.TORN
+_NEXT, _STOP = Effect.NEXT, Effect.STOP
 
 
 class Front:
@@ -92,7 +96,7 @@ class Front:
         self._queue = self._reader.queue
         # Whose turn it is, and who has it.
         self._current: Request | None = None
-        self._turn = Turn.IDLE
+        self._turn = _IDLE
         #: Whether the request that is being answered is the last one, whatever its head said.
         self.last = False
         self._pages: RequestProtocol | None = None
@@ -114,7 +118,7 @@ class Front:
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.transport = None
-        self._turn, _ = stepped(self._turn, Step.LOST)
+        self._turn, _ = STEPPED[Step.LOST][self._turn]
         self._reader.lost()
         if self._pages is not None:
             self._pages.connection_lost(exc)
@@ -128,18 +132,18 @@ class Front:
             self._receive(data)
             return
         reader, queue = self._reader, self._queue
-        rested = reader.state is Reading.REST and self._turn is Turn.IDLE and not queue
+        rested = reader.state is _REST and self._turn is _IDLE and not queue
         if rested and not self.writing_paused and reader.recall(data):
             self._next()
             return
-        if reader.state is Reading.OVER or reader.state is Reading.TORN:
+        if reader.state is _OVER or reader.state is _TORN:
             return
         reader.read(data)
         if reader.state is Reading.FOREIGN and not queue:
             self.flow()
             return
         if self._current is None:
-            if rested and reader.state is Reading.REST and len(queue) == 1:
+            if rested and reader.state is _REST and len(queue) == 1:
                 reader.learn(data)
             self._next()
         elif self._turn in turns.FED:
@@ -228,14 +232,14 @@ class Front:
         pages.asked, pages.why, pages.subject = (request.method, request.target), why, request.subject
         pages.resume_count()
         # Whoever was turned down has no use for his body, part of which may be on its way upstream.
-        self._turn, _ = stepped(self._turn, Step.FEED if why is None else Step.PAGE)
+        self._turn, _ = STEPPED[Step.FEED if why is None else Step.PAGE][self._turn]
         pages.data_received(head)
         if why is None:
             self._feed(request)
 
     def tunnel(self, receive: Callable[[bytes], None]) -> bytes:
         """From now on bytes go to ``receive`` unparsed; returns those that came before."""
-        self._turn, _ = stepped(self._turn, Step.SWITCH)
+        self._turn, _ = STEPPED[Step.SWITCH][self._turn]
         self._receive = receive
         held, self._reader.held = self._reader.held, b""
         self.flow()
@@ -263,7 +267,7 @@ class Front:
         """They close what they take for their connection: after an answer of theirs that is the end of it."""
         if self._pages is pages:
             self._pages = None
-        self._turn, effects = stepped(self._turn, Step.HANG_UP)
+        self._turn, effects = STEPPED[Step.HANG_UP][self._turn]
         self._do(effects)
 
     # --- within ---
@@ -276,7 +280,7 @@ class Front:
 
     def _next(self) -> None:
         """Begins the request whose turn it is."""
-        if self._turn is not Turn.IDLE or not self._queue or self.writing_paused:
+        if self._turn is not _IDLE or not self._queue or self.writing_paused:
             return
         request = self._queue.popleft()
         self._reader.read_on()
@@ -287,7 +291,7 @@ class Front:
             self._log(request.method, request.target, None, None, status, self._loop.time())
             self._answered(False)
             return
-        self._turn, _ = stepped(self._turn, Step.BEGIN)
+        self._turn, _ = _BEGIN[self._turn]
         self._current = request
         relay = self._relay
         if relay is None or not relay.claims(request.target):
@@ -309,20 +313,20 @@ class Front:
 
     def _answered(self, keep: bool) -> None:
         """The answer in turn is written. ``keep``: another one may follow, by the head of this one."""
-        goes_on = turns.goes_on(keep, self.last, self._reader.state, bool(self._queue))
-        self._turn, effects = stepped(self._turn, Step.ANSWERED if goes_on else Step.ANSWERED_LAST)
+        kept = goes_on(keep, self.last, not self._queue, self._reader.state)
+        self._turn, effects = (_ANSWERED if kept else _ANSWERED_LAST)[self._turn]
         self._do(effects)
 
     def _do(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:
-            if effect is Effect.NEXT:
+            if effect is _NEXT:
                 self._current = self.on_lost = None
-                moves, self.moves_to = self.moves_to, None
-                if moves is not None:
+                if self.moves_to is not None:
+                    moves, self.moves_to = self.moves_to, None
                     moves()
                 if self._queue:
                     self._loop.call_soon(self._next)
-            elif effect is Effect.STOP:
+            elif effect is _STOP:
                 self._current = self.on_lost = None
                 self._do(self._reader.stop())
             elif self.transport is not None:
@@ -345,8 +349,8 @@ class Front:
             return
         elif chunked:
             pages.data_received(framing.LAST_CHUNK)
-        goes_on = turns.goes_on(True, self.last, self._reader.state, bool(self._queue))
-        self._turn, effects = stepped(self._turn, Step.FED if goes_on else Step.FED_LAST)
+        kept = goes_on(True, self.last, not self._queue, self._reader.state)
+        self._turn, effects = STEPPED[Step.FED if kept else Step.FED_LAST][self._turn]
         self._do(effects)
 
     def _pages_answered(self, keep: bool) -> None:

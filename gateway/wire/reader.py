@@ -16,7 +16,7 @@ import httptools
 from gateway.edge.facts import Limits
 from gateway.wire import framing, http, oversize
 from gateway.wire.request import Client, Request
-from gateway.wire.turns import COMING, Effect, Heard, Reading, heard
+from gateway.wire.turns import COMING, HEARD, Effect, Heard, Reading
 
 # A head of the largest fields that are allowed, all of them, is nobody's; browsers stop at far less.
 _HEAD_BYTES = 65_536
@@ -26,6 +26,11 @@ _AHEAD = 16
 _PIECE = 2_048
 # The request line of a plain read. In such a target there is nothing for the gate to refuse.
 _READ = re.compile(rb"(GET|HEAD) ((?=/)%b) HTTP/1\.1" % http.PLAIN_TARGET.encode())
+# By event: state -> next state and effects. Bound here, as every request passes.
+_BYTES, _BEGIN, _HEAD_END = HEARD[Heard.BYTES], HEARD[Heard.BEGIN], HEARD[Heard.HEAD_END]
+_END, _END_LAST = HEARD[Heard.END], HEARD[Heard.END_LAST]
+_REST, _BODY, _LATE, _PASSING = Reading.REST, Reading.BODY, Reading.LATE, Reading.PASSING
+_FOREIGN, _OVER, _TORN = Reading.FOREIGN, Reading.OVER, Reading.TORN
 
 
 class Unread(NamedTuple):
@@ -60,7 +65,7 @@ class Reader:
     def __init__(self, client: Client, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
         self._client, self._limits, self._loop = client, limits, loop
         self._parser = httptools.HttpRequestParser(self)
-        self.state = Reading.REST
+        self.state = _REST
         #: Read and not begun; and the one whose body is still coming.
         self.queue: deque[Request | Unread] = deque()
         self.receiving: Request | None = None
@@ -112,7 +117,7 @@ class Reader:
 
     def read(self, data: bytes) -> None:
         """Parses until enough requests wait for their turn, and keeps what is left."""
-        if self.state is Reading.FOREIGN:
+        if self.state is _FOREIGN:
             self.held += data
         elif self._unparsed:
             self._unparsed += data
@@ -145,9 +150,9 @@ class Reader:
     # --- the parser's callbacks ---
 
     def on_message_begin(self) -> None:
-        if self.state is Reading.OVER:
+        if self.state is _OVER:
             raise ValueError("nothing was to follow")
-        self._hear(Heard.BEGIN)
+        self.state, _ = _BEGIN[self.state]
         self._fields, self._url, self._size = [], b"", 0
 
     def on_url(self, url: bytes) -> None:
@@ -169,7 +174,7 @@ class Reader:
         self._fields.append((name, value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        if self.state is Reading.LATE:
+        if self.state is _LATE:
             self._fields = []
             return
         if self._excess:
@@ -186,30 +191,32 @@ class Reader:
         request.keep_alive = parser.should_keep_alive()
         request.began = self._loop.time()
         self._fields, self._size, self._fed, self._url = [], 0, 0, b""
-        self._hear(Heard.HEAD_END)
+        self.state, _ = _HEAD_END[self.state]
         self.receiving = request
         self.queue.append(request)
 
     def on_body(self, data: bytes) -> None:
         self._fed = 0
-        if self.receiving is not None and self.state is not Reading.PASSING:
+        if self.receiving is not None and self.state is not _PASSING:
             self.receiving.feed(data)
 
     def on_message_complete(self) -> None:
         request = self.receiving
         if request is None:
             return
-        if self.state is Reading.BODY and request.upgrade and framing.announces_body(request.headers):
+        if self.state is _BODY and request.upgrade and framing.announces_body(request.headers):
             return  # llhttp takes it for the other protocol's; see `_switched`
         request.trailers = tuple(self._fields)
         request.end()
         self.receiving, self._fed = None, 0
-        self._do(self._hear(Heard.END if request.keep_alive else Heard.END_LAST))
+        self.state, effects = (_END if request.keep_alive else _END_LAST)[self.state]
+        if effects:
+            self._do(effects)
 
     # --- within ---
 
     def _hear(self, event: Heard) -> tuple[Effect, ...]:
-        self.state, effects = heard(self.state, event)
+        self.state, effects = HEARD[event][self.state]
         return effects
 
     def _do(self, effects: tuple[Effect, ...]) -> None:
@@ -229,12 +236,12 @@ class Reader:
         while at < len(data):
             piece = data[at:]
             if self.state not in COMING:
-                if self.state is Reading.OVER or self.state is Reading.TORN:
+                if self.state is _OVER or self.state is _TORN:
                     return
                 if len(self.queue) >= _AHEAD:
                     self._unparsed = piece
                     return
-                self._hear(Heard.BYTES)
+                self.state, _ = _BYTES[self.state]
                 piece = piece[:_PIECE]
             at += len(piece)
             # Counted before it is parsed: a field, or a chunk's extension, without an end is never shown

@@ -86,10 +86,6 @@ class Effect(StrEnum):
     LINGER = "linger"  # and here once the client has had the time to see the answer (RFC 9112 9.6)
 
 
-class Unforeseen(Exception):
-    """An event that a state cannot have: a fault of ours."""
-
-
 S = TypeVar("S")
 _Read = tuple[Reading, tuple[Effect, ...]]
 _Stepped = tuple[Turn, tuple[Effect, ...]]
@@ -203,26 +199,29 @@ ANSWERING: Final[Mapping[Turn, Mapping[Step, _Stepped]]] = {
 FED: Final = frozenset({Turn.FEEDING, Turn.OWED, Turn.OWED_LAST})
 
 
+#: The same tables by event, as the shells read them: every request passes here a few times.
+HEARD: Final[Mapping[Heard, dict[Reading, _Read]]] = {
+    event: {state: row[event] for state, row in READING.items() if event in row} for event in Heard
+}
+STEPPED: Final[Mapping[Step, dict[Turn, _Stepped]]] = {
+    event: {state: row[event] for state, row in ANSWERING.items() if event in row} for event in Step
+}
+
+
 def heard(state: Reading, event: Heard) -> _Read:
-    """What the reading is after an event, and what is to be done. Raises Unforeseen."""
-    found = READING[state].get(event)
-    if found is None:
-        raise Unforeseen(f"{event} while {state}")
-    return found
+    """What the reading is after an event, and what is to be done. Raises KeyError: ours is the fault."""
+    return HEARD[event][state]
 
 
 def stepped(state: Turn, event: Step) -> _Stepped:
-    """How far the answering is after an event, and what is to be done. Raises Unforeseen."""
-    found = ANSWERING[state].get(event)
-    if found is None:
-        raise Unforeseen(f"{event} while {state}")
-    return found
+    """How far the answering is after an event, and what is to be done. Raises KeyError: ours is the fault."""
+    return STEPPED[event][state]
 
 
-def goes_on(keep: bool, last: bool, reading: Reading, waiting: bool) -> bool:
+def goes_on(keep: bool, last: bool, alone: bool, reading: Reading) -> bool:
     """Whether another request may be answered. ``keep``: by the answer's own head; ``last``: not by ours;
-    ``waiting``: there is one already."""
-    return keep and not last and (waiting or reading not in _NO_MORE)
+    ``alone``: none waits for its turn."""
+    return keep and not last and not (alone and reading in _NO_MORE)
 
 
 def awaiting(reading: Reading, turn: Turn, waiting: bool, held_back: bool) -> Awaiting:
