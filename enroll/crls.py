@@ -17,84 +17,84 @@ from ca.crls import frame_of, sign
 from ca.profiles import CRL_LIFETIME
 from ca.store import RevocationList
 from enroll import timekeeping
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 
 
-def folder(office: Office) -> Path:
+def folder(ra: RegistrationAuthority) -> Path:
     """Where the lists lie, beside the database."""
-    return listfiles.folder_of(office.database.folder)
+    return listfiles.folder_of(ra.database.folder)
 
 
-def published(office: Office, issuer_id: str) -> RevocationList | None:
+def published(ra: RegistrationAuthority, issuer_id: str) -> RevocationList | None:
     """The issuer's list that everybody is given; None before the first one."""
-    return ca.store.published_list(office.database.read(), issuer_id)
+    return ca.store.published_list(ra.database.read(), issuer_id)
 
 
-def due(office: Office, issuer_id: str) -> bool:
+def due(ra: RegistrationAuthority, issuer_id: str) -> bool:
     """Whether an issuer needs another list: something changed, or what there is has no long life left."""
-    listed, now = published(office, issuer_id), office.now()
-    if listed is None or not listfiles.is_whole(folder(office), listed):
+    listed, now = published(ra, issuer_id), ra.now()
+    if listed is None or not listfiles.is_whole(folder(ra), listed):
         return True
     # One of the future was made by a clock that ran ahead, and has been set right since.
     middle = listed.this_update_at + (listed.next_update_at - listed.this_update_at) // 2
     if not listed.this_update_at <= now < middle:
         return True
-    return ca.store.last_change(office.database.read(), issuer_id) > listed.change_number
+    return ca.store.last_change(ra.database.read(), issuer_id) > listed.change_number
 
 
-def ended(office: Office, issuer_id: str) -> bool:
+def ended(ra: RegistrationAuthority, issuer_id: str) -> bool:
     """Whether there is no list that says anything about today."""
-    listed = published(office, issuer_id)
-    if listed is None or not listfiles.is_whole(folder(office), listed):
+    listed = published(ra, issuer_id)
+    if listed is None or not listfiles.is_whole(folder(ra), listed):
         return True
-    return office.now() >= listed.next_update_at
+    return ra.now() >= listed.next_update_at
 
 
-async def publish(office: Office, issuer: Issuer, *, alone: bool = False) -> RevocationList:
+async def publish(ra: RegistrationAuthority, issuer: Issuer, *, alone: bool = False) -> RevocationList:
     """Makes and publishes an issuer's next list; returns the one that is then published.
 
     The long part is another process's, so that nobody waits; ``alone``: there is nobody, so it is done here.
     OSError when the disk is full, Refusal("clock_in_doubt") since a list is dated for good: the last one
     stays.
     """
-    timekeeping.check(office)
-    name, lists, before = issuer.issuer_id, folder(office), published(office, issuer.issuer_id)
+    timekeeping.check(ra)
+    name, lists, before = issuer.issuer_id, folder(ra), published(ra, issuer.issuer_id)
     # Section 5.2.3: numbers grow, also over a database that came from a backup.
     known = before.number if before is not None else 0
     number = 1 + max(listfiles.highest_number(lists, name), known)
-    now = office.now()
+    now = ra.now()
     period = now, now + CRL_LIFETIME
     frame = frame_of(issuer.signer, number, *period)
     # RFC 5280 section 3.3: an entry stays for one list after the certificate's own end.
     since = now - CRL_LIFETIME
-    drawn = await _do(office, alone, listfiles.draft, office.database.source, lists, frame, name, since)
+    drawn = await _do(ra, alone, listfiles.draft, ra.database.source, lists, frame, name, since)
     try:
-        signature = await office.workers.run_in_thread(sign, issuer.key, frame, drawn.digest)
+        signature = await ra.workers.run_in_thread(sign, issuer.key, frame, drawn.digest)
         made: RevocationList = await _do(
-            office, alone, listfiles.complete, lists, drawn, frame, signature, name, number, period
+            ra, alone, listfiles.complete, lists, drawn, frame, signature, name, number, period
         )
     finally:
         listfiles.discard(drawn)
-    await office.database.write(lambda db: ca.store.publish_list(db, made))
+    await ra.database.write(lambda db: ca.store.publish_list(db, made))
     # Another process's, if that was first.
-    newest = published(office, name)
+    newest = published(ra, name)
     assert newest is not None
     listfiles.sweep(lists, newest)
     return newest
 
 
-async def current(office: Office, issuer: Issuer) -> tuple[RevocationList, bytes]:
+async def current(ra: RegistrationAuthority, issuer: Issuer) -> tuple[RevocationList, bytes]:
     """For a command: the issuer's list as the register is now, with its bytes."""
     while True:
-        if due(office, issuer.issuer_id):
-            await publish(office, issuer, alone=True)
-        listed = published(office, issuer.issuer_id)
+        if due(ra, issuer.issuer_id):
+            await publish(ra, issuer, alone=True)
+        listed = published(ra, issuer.issuer_id)
         assert listed is not None
         try:
-            return listed, listfiles.path_of(folder(office), listed).read_bytes()
+            return listed, listfiles.path_of(folder(ra), listed).read_bytes()
         except FileNotFoundError:
             continue  # a server has published another one meanwhile
 
 
-async def _do(office: Office, alone: bool, fn: Callable[..., Any], *args: Any) -> Any:
-    return fn(*args) if alone else await office.workers.run(fn, *args)
+async def _do(ra: RegistrationAuthority, alone: bool, fn: Callable[..., Any], *args: Any) -> Any:
+    return fn(*args) if alone else await ra.workers.run(fn, *args)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ca.storage import Row, Transaction
-from enroll import mails, store
-from enroll.enrollment import Enrollment
-from enroll.sameness import name_key, tidy_mail
+from enroll import store
+from enroll.mail import writing
+from enroll.people.sameness import name_key, tidy_mail
+from enroll.requests.enrollment import Enrollment
 from enroll.store import ENROLLMENT_COLUMNS, USER_COLUMNS, User, as_enrollment, as_user
 
 _PAGE = 1_000
@@ -98,7 +99,7 @@ def letters(
 ) -> Iterator[dict[str, Any]]:
     """Letters without their bodies, newest first."""
     last = 2**62
-    while page := mails.listed(db, user_id, _PAGE, state, last):
+    while page := writing.listed(db, user_id, _PAGE, state, last):
         yield from page
         last = page[-1]["id"]
 

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from datetime import date
 
 from ca.storage import Transaction
-from enroll import issuance, letters, mails, store, timekeeping
-from enroll.enrollment import SUPERSEDED, Enrollment
+from enroll import store, timekeeping
 from enroll.jst import day_of, start_of
-from enroll.office import Office
-from enroll.openings import open_renewal
+from enroll.mail import occasions, writing
+from enroll.ra import RegistrationAuthority
+from enroll.requests import issuance
+from enroll.requests.enrollment import SUPERSEDED, Enrollment
+from enroll.requests.opening import open_renewal
+from enroll.requests.states import LIVE, WAITING, Event
+from enroll.requests.transitions import apply, end_certificate
 from enroll.settings import DAY, Settings
-from enroll.states import LIVE, WAITING, Event
-from enroll.transitions import apply, end_certificate
 
 log = logging.getLogger("sekisho.scheduler")
 
@@ -35,12 +37,12 @@ class Noticed:
     renewal_7: int = 0
 
 
-async def tick(office: Office) -> None:
+async def tick(ra: RegistrationAuthority) -> None:
     """Everything that is due now, except mails on their way out (``delivery``).
 
     Nothing of it can be undone: all of it waits while the clock is in doubt.
     """
-    judged = await timekeeping.tick(office)
+    judged = await timekeeping.tick(ra)
     if judged.doubt is not None:
         return
     if judged.leap:
@@ -49,36 +51,36 @@ async def tick(office: Office) -> None:
             "within clock.ahead_days",
             judged.leap / 3_600,
         )
-    await issuance.recover(office, office.now() - _STUCK_SECONDS)
-    await close_overdue(office)
+    await issuance.recover(ra, ra.now() - _STUCK_SECONDS)
+    await close_overdue(ra)
     # E1: a key that was wiped, here or by a login, is in no copy of the files either.
-    await office.workers.run_in_thread(office.database.scrub)
-    await end_renewed(office)
-    await notify(office, day_of(office.now()))
+    await ra.workers.run_in_thread(ra.database.scrub)
+    await end_renewed(ra)
+    await notify(ra, day_of(ra.now()))
 
 
-async def close_overdue(office: Office) -> int:
+async def close_overdue(ra: RegistrationAuthority) -> int:
     """Closes windows and wipes their keys; returns how many enrollments changed."""
-    due = store.enrollments_overdue(office.database.read(), office.now())
+    due = store.enrollments_overdue(ra.database.read(), ra.now())
     for enrollment in due:
-        await office.database.write(lambda db, e=enrollment: _close(db, office, e))  # type: ignore[misc]
-    await office.database.write(lambda db: _sweep(db, office))
+        await ra.database.write(lambda db, e=enrollment: _close(db, ra, e))  # type: ignore[misc]
+    await ra.database.write(lambda db: _sweep(db, ra))
     return len(due)
 
 
-async def end_renewed(office: Office) -> int:
+async def end_renewed(ra: RegistrationAuthority) -> int:
     """Revokes certificates whose renewal has been in use for ``revoke_renewed_days`` (D3; off at -1)."""
-    days = office.settings.revoke_renewed_days
+    days = ra.settings.revoke_renewed_days
     if days < 0:
         return 0
-    now = office.now()
-    used = store.renewals_used_before(office.database.read(), now - days * DAY, now)
+    now = ra.now()
+    used = store.renewals_used_before(ra.database.read(), now - days * DAY, now)
     for renewal in used:
-        await office.database.write(lambda db, r=renewal: _replace(db, office, r))  # type: ignore[misc]
+        await ra.database.write(lambda db, r=renewal: _replace(db, ra, r))  # type: ignore[misc]
     return len(used)
 
 
-async def notify(office: Office, today: date, *, again: bool = False) -> Noticed:
+async def notify(ra: RegistrationAuthority, today: date, *, again: bool = False) -> Noticed:
     """Queues the renewal mails that are due on a day in Japan; run again, it queues nothing (R15).
 
     After downtime a missed D-30 mail goes out late, unless D-7 has come: then only that one does. What never
@@ -86,22 +88,22 @@ async def notify(office: Office, today: date, *, again: bool = False) -> Noticed
     an operator says so (``again``).
     """
     counts = {"renewal_30": 0, "renewal_7": 0}
-    for source, kind in await asyncio.to_thread(_unnoticed, office, today, again):
-        counts[kind] += await office.database.write(
-            lambda db, s=source, k=kind: _notify_one(db, office, s, k, again)  # type: ignore[misc]
+    for source, kind in await asyncio.to_thread(_unnoticed, ra, today, again):
+        counts[kind] += await ra.database.write(
+            lambda db, s=source, k=kind: _notify_one(db, ra, s, k, again)  # type: ignore[misc]
         )
     return Noticed(**counts)
 
 
-def _unnoticed(office: Office, today: date, again: bool) -> list[tuple[Enrollment, mails.Kind]]:
+def _unnoticed(ra: RegistrationAuthority, today: date, again: bool) -> list[tuple[Enrollment, writing.Kind]]:
     """Certificates whose notice of the day has not been queued, or never left.
 
     Most have theirs for weeks: they are looked at every half minute, so they must cost no transaction.
     """
-    db = office.database.read()
-    first, last = start_of(today), start_of(today) + (office.settings.renewal_days + 1) * DAY
+    db = ra.database.read()
+    first, last = start_of(today), start_of(today) + (ra.settings.renewal_days + 1) * DAY
     ending = store.enrollments_ending(db, first - 1, last - 1)
-    due = ((source, due_notice(source, today, office.settings)) for source in ending)
+    due = ((source, due_notice(source, today, ra.settings)) for source in ending)
     return [
         (source, kind)
         for source, kind in due
@@ -109,9 +111,9 @@ def _unnoticed(office: Office, today: date, again: bool) -> list[tuple[Enrollmen
     ]
 
 
-def _missing(db: Transaction, source: Enrollment, kind: mails.Kind, again: bool) -> bool:
+def _missing(db: Transaction, source: Enrollment, kind: writing.Kind, again: bool) -> bool:
     """Whether a certificate has no notice of a kind: none was queued, or it never left and may now."""
-    letter = mails.of_cause(db, letters.cause_of_notice(kind, source))
+    letter = writing.of_cause(db, occasions.cause_of_notice(kind, source))
     if letter is None:
         return True
     if letter["sent_at"] is not None or letter["state"] not in ("failed", "cancelled"):
@@ -135,17 +137,19 @@ def _wanted(db: Transaction, source: Enrollment) -> bool:
     return (renewal is None or renewal.state in WAITING) and not _has_successor(db, source)
 
 
-def needless(db: Transaction, office: Office, renewal: Enrollment, kind: mails.Kind) -> str | None:
+def needless(
+    db: Transaction, ra: RegistrationAuthority, renewal: Enrollment, kind: writing.Kind
+) -> str | None:
     """Why a notice that has waited must not leave any more, in words for operators; None if it may."""
     source = store.enrollment_of(db, renewal.replaces_serial or "")
     if source is None or source.state not in LIVE or not _wanted(db, source):
         return "there is nothing to renew any more"
-    due = due_notice(source, day_of(office.now()), office.settings)
+    due = due_notice(source, day_of(ra.now()), ra.settings)
     # R15: after downtime only the second one.
     return "the second notice has taken its place" if (kind, due) == ("renewal_30", "renewal_7") else None
 
 
-def due_notice(source: Enrollment, today: date, settings: Settings) -> mails.Kind | None:
+def due_notice(source: Enrollment, today: date, settings: Settings) -> writing.Kind | None:
     """Which renewal mail a live certificate is due on a day in Japan, sent already or not.
 
     Automated clients renew by themselves from D-30 on; theirs is only the D-7 mail.
@@ -160,15 +164,17 @@ def due_notice(source: Enrollment, today: date, settings: Settings) -> mails.Kin
     return None
 
 
-def _notify_one(db: Transaction, office: Office, source: Enrollment, kind: mails.Kind, again: bool) -> bool:
+def _notify_one(
+    db: Transaction, ra: RegistrationAuthority, source: Enrollment, kind: writing.Kind, again: bool
+) -> bool:
     fresh = store.enrollment(db, source.request_id)
     user = store.user(db, source.user_id)
     if fresh is None or fresh.state not in LIVE or user is None or not _wanted(db, fresh):
         return False
     if not _missing(db, fresh, kind, again):
         return False
-    renewal = open_renewal(db, office, fresh, door=fresh.door)
-    return letters.renewal_notice(db, office, user, renewal, fresh, kind, office.now(), again=True)
+    renewal = open_renewal(db, ra, fresh, door=fresh.door)
+    return occasions.renewal_notice(db, ra, user, renewal, fresh, kind, ra.now(), again=True)
 
 
 def _has_successor(db: Transaction, source: Enrollment) -> bool:
@@ -182,18 +188,18 @@ def _has_successor(db: Transaction, source: Enrollment) -> bool:
     )
 
 
-def _close(db: Transaction, office: Office, seen: Enrollment) -> None:
+def _close(db: Transaction, ra: RegistrationAuthority, seen: Enrollment) -> None:
     fresh = store.enrollment(db, seen.request_id)
     if fresh is not None and fresh.state is seen.state:
-        apply(db, office, seen.request_id, Event.CLOSE, office.now(), actor=_ACTOR)
+        apply(db, ra, seen.request_id, Event.CLOSE, ra.now(), actor=_ACTOR)
 
 
-def _replace(db: Transaction, office: Office, renewal: Enrollment) -> None:
-    serial, at = renewal.replaces_serial or "", office.now()
-    end_certificate(db, office, serial, SUPERSEDED, at, actor=_ACTOR, event=Event.REPLACE)
+def _replace(db: Transaction, ra: RegistrationAuthority, renewal: Enrollment) -> None:
+    serial, at = renewal.replaces_serial or "", ra.now()
+    end_certificate(db, ra, serial, SUPERSEDED, at, actor=_ACTOR, event=Event.REPLACE)
 
 
-def _sweep(db: Transaction, office: Office) -> None:
-    now = office.now()
+def _sweep(db: Transaction, ra: RegistrationAuthority) -> None:
+    now = ra.now()
     store.drop_expired_tickets(db, now)
-    store.drop_old_throttles(db, now - office.settings.attempt_seconds, now)
+    store.drop_old_throttles(db, now - ra.settings.attempt_seconds, now)

@@ -29,7 +29,7 @@ CREATE TABLE users (
     created_at INTEGER NOT NULL,
     generation INTEGER NOT NULL DEFAULT 0,  -- what programs were given in an earlier one has ended
     generation_at INTEGER,
-    name_key TEXT NOT NULL,                 -- what people are compared by (enroll/sameness.py)
+    name_key TEXT NOT NULL,                 -- what people are compared by (enroll/people/sameness.py)
     mail_key TEXT NOT NULL
 );
 CREATE INDEX users_by_organisation ON users(policy_number);

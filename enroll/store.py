@@ -1,6 +1,6 @@
 """The statements about people, applications, enrollments, tickets, the audit trail and throttles.
 
-Those of the mails stand with them (``enroll/mails.py``, ``enroll/mail/queue.py``), operators' long lists in
+Those of the mails stand with them (``enroll/mail/writing.py``, ``enroll/mail/queue.py``), operators' long lists in
 ``enroll/listings.py``, the protocol's in ``enroll/acme/store.py``.
 
 Functions take the transaction of a ``Storage.read`` or ``Storage.write``.
@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from ca.storage import Row, Transaction, Values, inserting
-from enroll.enrollment import Enrollment
-from enroll.sameness import mail_key, name_key
-from enroll.states import State
+from enroll.people.sameness import mail_key, name_key
+from enroll.requests.enrollment import Enrollment
+from enroll.requests.states import State
 
 Db = Transaction
 

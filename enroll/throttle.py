@@ -12,7 +12,7 @@ from hashlib import sha256
 from ca.networks import network_of
 from ca.storage import Transaction
 from enroll import store
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 
 # A whole office often stands behind one address, so the address may fail this many times as often.
@@ -49,24 +49,24 @@ class Attempt:
         return f"{self.purpose}:address:{network_of(self.address)}"
 
 
-async def begin(office: Office, attempt: Attempt) -> None:
+async def begin(ra: RegistrationAuthority, attempt: Attempt) -> None:
     """Counts an attempt that is about to be looked at.
 
     Raises Refusal("throttled", at=when to try again) when a counter has reached its limit, or when so
     much hashing waits already that the answer would come late for everybody.
     """
-    if office.workers.waiting >= MOST_WAITING:
-        raise Refusal("throttled", at=office.now() + _SOON)
-    await office.database.write(lambda db: claim(db, office, attempt))
+    if ra.workers.waiting >= MOST_WAITING:
+        raise Refusal("throttled", at=ra.now() + _SOON)
+    await ra.database.write(lambda db: claim(db, ra, attempt))
 
 
-def claim(db: Transaction, office: Office, attempt: Attempt) -> None:
+def claim(db: Transaction, ra: RegistrationAuthority, attempt: Attempt) -> None:
     """Inside a transaction: counts an attempt that is about to be looked at.
 
     Raises Refusal("throttled", at=when to try again) when a counter has reached its limit.
     """
-    now, period = office.now(), office.settings.attempt_seconds
-    limits = attempt.limits(office.settings.attempts)
+    now, period = ra.now(), ra.settings.attempt_seconds
+    limits = attempt.limits(ra.settings.attempts)
     for key, limit in limits.items():
         count, since_at = store.failures(db, key, now - period, now)
         if count >= limit:

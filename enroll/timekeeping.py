@@ -13,7 +13,7 @@ import ca.store
 from ca.storage import Transaction
 from ca.timekeeping import Allowance, Doubt, Known, Reading, doubt_of, expected_of
 from enroll import store
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.settings import DAY
 
@@ -25,7 +25,7 @@ _LEAP = 300
 
 @dataclass(frozen=True)
 class Judgement:
-    """One reading of the office's clock, and what is to be thought of it."""
+    """One reading of the registration authority's clock, and what is to be thought of it."""
 
     at: int
     known: Known
@@ -40,36 +40,36 @@ class Judgement:
         return ahead if ahead > _LEAP else 0
 
 
-def judge(office: Office, db: Transaction | None = None) -> Judgement:
+def judge(ra: RegistrationAuthority, db: Transaction | None = None) -> Judgement:
     """Looks at the clock once. ``db``: the open transaction, where there is one."""
-    reading = office.clock.reading()
+    reading = ra.clock.reading()
     if reading is None:  # a demo's, which its visitors move
-        return Judgement(office.now(), Known(), None, None)
-    db = db or office.database.read()
+        return Judgement(ra.now(), Known(), None, None)
+    db = db or ra.database.read()
     known = ca.store.known_time(db)
     if known.tick is None:
         # Never served yet: what was opened by commands has been in its time, too.
         known = replace(known, newest_at=max(known.newest_at, store.newest_opening(db)))
-    settings = office.settings
+    settings = ra.settings
     allowed = Allowance(settings.clock_ahead_days * DAY, settings.clock_behind_minutes * 60)
     return Judgement(reading.wall, known, reading, doubt_of(reading, known, allowed))
 
 
-def doubt_now(office: Office, db: Transaction | None = None) -> Doubt | None:
+def doubt_now(ra: RegistrationAuthority, db: Transaction | None = None) -> Doubt | None:
     """Why what cannot be undone has to wait; None: it may be done now."""
-    return judge(office, db).doubt
+    return judge(ra, db).doubt
 
 
-def check(office: Office, db: Transaction | None = None) -> None:
+def check(ra: RegistrationAuthority, db: Transaction | None = None) -> None:
     """Raises Refusal("clock_in_doubt") where `doubt_now` finds one: for what somebody waits for."""
-    doubt = doubt_now(office, db)
+    doubt = doubt_now(ra, db)
     if doubt is not None:
         raise Refusal("clock_in_doubt", detail=str(doubt))
 
 
-async def tick(office: Office) -> Judgement:
+async def tick(ra: RegistrationAuthority) -> Judgement:
     """Judges the clock and, if it is believed, leaves the reading as what is known from now on."""
-    found = judge(office)
+    found = judge(ra)
     reading = found.reading
     if reading is not None and found.doubt is None:
         leap, at = found.leap, found.at
@@ -79,13 +79,13 @@ async def tick(office: Office) -> Judgement:
             if leap:
                 store.audit(db, at, "scheduler", "clock.leapt", "clock", seconds=leap)
 
-        await office.database.write(work)
+        await ra.database.write(work)
     return found
 
 
-async def confirm(office: Office, *, actor: str) -> Judgement:
+async def confirm(ra: RegistrationAuthority, *, actor: str) -> Judgement:
     """An operator's word that the clock is right; returns what was thought of it before."""
-    found = judge(office)
+    found = judge(ra)
     reading = found.reading
     if reading is None:
         raise Refusal("not_permitted", detail="a demo's clock is moved on its clock page, and believed")
@@ -95,14 +95,14 @@ async def confirm(office: Office, *, actor: str) -> Judgement:
         off = found.doubt.off if found.doubt is not None else 0
         store.audit(db, reading.wall, actor, "clock.confirmed", "clock", seconds=off)
 
-    await office.database.write(work)
+    await ra.database.write(work)
     return found
 
 
-def surely_passed(office: Office, db: Transaction) -> int:
+def surely_passed(ra: RegistrationAuthority, db: Transaction) -> int:
     """A moment that has passed whatever the clock says now; 0 as long as nothing is known.
 
     A tick may have been believed that was ahead by all that is allowed.
     """
     tick = ca.store.known_time(db).tick
-    return 0 if tick is None else tick.wall - office.settings.clock_ahead_days * DAY
+    return 0 if tick is None else tick.wall - ra.settings.clock_ahead_days * DAY

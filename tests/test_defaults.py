@@ -108,15 +108,15 @@ CONSTANTS: dict[str, dict[str, object]] = {
     "ca.trust": {"MAX_CERTIFICATE_BYTES": 16_384, "MAX_EXTENSIONS": 32},
     "ca.revocation": {"HOLD": 6},
     "enroll.throttle": {"_PER_ADDRESS": 10, "MOST_WAITING": 100, "_SOON": 5},
-    "enroll.passwords": {
+    "enroll.people.passwords": {
         "_MEMORY_KIB": 19_456, "_PASSES": 2, "_LANES": 1, "_DRAWN_MEMORY_KIB": 1_024, "_DRAWN_PASSES": 1,
         "_DRAWN_SHORTEST": 12, "_SHORTEST": 8, "_LONGEST": 128,
     },
-    "enroll.applications": {"MOST_OPEN": 100},
+    "enroll.people.applications": {"MOST_OPEN": 100},
     "enroll.scheduler": {"_STUCK_SECONDS": 60},
     "enroll.timekeeping": {"_LEAP": 300},
-    "enroll.bounces": {"MAX_BYTES": 1_048_576},
-    "enroll.delivery": {"_LAST_ANSWER": 5.0, "_RENEWAL": 40.0, "_DISABLED": 3_600},
+    "enroll.mail.bounces": {"MAX_BYTES": 1_048_576},
+    "enroll.mail.delivery": {"_LAST_ANSWER": 5.0, "_RENEWAL": 40.0, "_DISABLED": 3_600},
     "enroll.mail.queue": {
         "LEASE": 120, "_BACKOFF": (60, 300, 900, 3_600, 14_400), "_HOLD": (60, 300, 900), "_GIVE_UP": 432_000,
         "_UNCLEAR": 3,

@@ -16,8 +16,8 @@ MAY_IMPORT = {
 }
 #: Modules that decide and never act: no sockets, no files, no database, no clock of their own.
 CORES = (
-    "enroll/states.py",
-    "enroll/enrollment.py",
+    "enroll/requests/states.py",
+    "enroll/requests/enrollment.py",
     "enroll/identifiers.py",
     "enroll/refusals.py",
     "enroll/problems.py",

@@ -13,8 +13,8 @@ from ca.sealing import Vault
 from ca.sqlite import Database
 from gateway.proxy.identity import open_keys
 from gateway.running import places
+from tests.datadirs import SCHEMAS
 from tests.locks import waits_until_let_go
-from tests.offices import SCHEMAS
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Files that wait for a lock, or take one that nobody else has. The others' tests: tests/enroll/acme/

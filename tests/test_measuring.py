@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ca.sqlite import Database
 from tests.bench.full_bench import fill
-from tests.offices import SCHEMAS
+from tests.datadirs import SCHEMAS
 
 
 def test_a_register_can_be_filled(tmp_path: Path) -> None:

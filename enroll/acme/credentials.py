@@ -10,15 +10,15 @@ from typing import Any
 import enroll.store
 from ca.storage import Transaction
 from enroll.acme import store
-from enroll.acme.door import PROFILES, dns_name
+from enroll.acme.server import PROFILES, dns_name
 from enroll.acme.wire import encode_base64url
-from enroll.issuance import check_entitled
-from enroll.office import Office
-from enroll.openings import draw_request
-from enroll.people import lineages_of
+from enroll.people.register import lineages_of
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.states import WAITING, Event
-from enroll.transitions import apply
+from enroll.requests.issuance import check_entitled
+from enroll.requests.opening import draw_request
+from enroll.requests.states import WAITING, Event
+from enroll.requests.transitions import apply
 
 PURPOSE = "eab"
 #: 256 bits, and never the issue password: whoever sees a binding could try passwords against its MAC.
@@ -46,7 +46,7 @@ class IssuedCredential:
 
 
 async def create(
-    office: Office,
+    ra: RegistrationAuthority,
     user_id: str,
     *,
     actor: str,
@@ -65,17 +65,17 @@ async def create(
         raise Refusal("invalid_input", field="profile")
     if not 1 <= count <= _MOST_AT_ONCE:
         raise Refusal("invalid_input", field="count")
-    allowed = office.settings.quota if quota is None else quota
+    allowed = ra.settings.quota if quota is None else quota
     if allowed < 1:
         raise Refusal("invalid_input", field="quota")
     keys = [draw_key() for _ in range(count)]
 
     def work(db: Transaction) -> list[IssuedCredential]:
         if limit:
-            _check_lineages(db, office, user_id, count)
-        return _create(db, office, user_id, keys, profile, allowed, actor)
+            _check_lineages(db, ra, user_id, count)
+        return _create(db, ra, user_id, keys, profile, allowed, actor)
 
-    return await office.database.write(work)
+    return await ra.database.write(work)
 
 
 def draw_key() -> bytes:
@@ -86,24 +86,24 @@ def draw_key() -> bytes:
             return key
 
 
-async def withdraw(office: Office, kid: str, *, actor: str) -> bool:
+async def withdraw(ra: RegistrationAuthority, kid: str, *, actor: str) -> bool:
     """Ends a credential: no new account, no further order. Its certificates live on."""
 
     def work(db: Transaction) -> bool:
-        at = office.now()
+        at = ra.now()
         if not store.withdraw_credential(db, kid, at):
             return False
         enrollment = enroll.store.enrollment(db, kid)
         if enrollment is not None and enrollment.state in WAITING:
-            apply(db, office, kid, Event.WITHDRAW, at, actor=actor)
+            apply(db, ra, kid, Event.WITHDRAW, at, actor=actor)
         enroll.store.audit(db, at, actor, "credential.withdrawn", kid)
         return True
 
-    return await office.database.write(work)
+    return await ra.database.write(work)
 
 
-def _check_lineages(db: Transaction, office: Office, user_id: str, count: int) -> None:
-    allowed = lineages_of(db, office, user_id)
+def _check_lineages(db: Transaction, ra: RegistrationAuthority, user_id: str, count: int) -> None:
+    allowed = lineages_of(db, ra, user_id)
     alive = [one for one in store.credentials_of(db, user_id) if one.withdrawn_at is None]
     if len(alive) + count > allowed:
         raise Refusal("limit_reached", detail=f"{allowed} at a time, and {len(alive)} are in use")
@@ -111,7 +111,7 @@ def _check_lineages(db: Transaction, office: Office, user_id: str, count: int) -
 
 def _create(
     db: Transaction,
-    office: Office,
+    ra: RegistrationAuthority,
     user_id: str,
     keys: Sequence[bytes],
     profile: str,
@@ -122,13 +122,13 @@ def _create(
     if user is None:
         raise Refusal("not_found", field="user_id")
     check_entitled(db, user_id)
-    at, issued = office.now(), []
+    at, issued = ra.now(), []
     for key in keys:
-        request = draw_request(db, office, user, "protocol", profile=profile, door="protocol")
+        request = draw_request(db, ra, user, "protocol", profile=profile, door="protocol")
         credential = store.Credential(
             kid=request.request_id,
             user_id=user_id,
-            sealed_key=office.vault.seal(PURPOSE, key),
+            sealed_key=ra.vault.seal(PURPOSE, key),
             common_name=request.common_name,
             profile=profile,
             quota=quota,
@@ -137,6 +137,6 @@ def _create(
         )
         store.add_credential(db, credential)
         enroll.store.audit(db, at, actor, "credential.created", request.request_id, user=user_id)
-        name = dns_name(user_id, office.settings.zone)
+        name = dns_name(user_id, ra.settings.zone)
         issued.append(IssuedCredential(request.request_id, key, name, profile))
     return issued

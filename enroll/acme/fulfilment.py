@@ -15,13 +15,8 @@ from ca.storage import Transaction
 from enroll.acme import store
 from enroll.acme.accounts import Account
 from enroll.acme.csr import CheckedCsr, bad_account_key, bad_csr, check_csr
-from enroll.acme.door import Door, active_user, dns_name, entitlement
 from enroll.acme.jws import VerifiedRequest
-from enroll.acme.orders import Order, check_finalizable
-from enroll.acme.registration import actor
-from enroll.acme.renewalinfo import Window, read_cert_id, renewal_window
-from enroll.acme.revocation import Holder, check_revocation, read_revocation
-from enroll.acme.standing import (
+from enroll.acme.lookup import (
     CurrentOrder,
     credential_of,
     find_order,
@@ -29,25 +24,32 @@ from enroll.acme.standing import (
     named_certificate,
     order_of_certificate,
 )
+from enroll.acme.orders import Order, check_finalizable
+from enroll.acme.registration import actor
+from enroll.acme.renewalinfo import Window, read_cert_id, renewal_window
+from enroll.acme.revocation import Holder, check_revocation, read_revocation
+from enroll.acme.server import AcmeServer, active_user, dns_name, entitlement
 from enroll.acme.wire import Json
-from enroll.enrollment import Enrollment
-from enroll.issuance import issue_now
 from enroll.problems import malformed
-from enroll.transitions import end_certificate
+from enroll.requests.enrollment import Enrollment
+from enroll.requests.issuance import issue_now
+from enroll.requests.transitions import end_certificate
 
 Db = Transaction
 
 
-async def finalize(door: Door, account: Account, order_id: str, payload: Mapping[str, Json]) -> CurrentOrder:
+async def finalize(
+    server: AcmeServer, account: Account, order_id: str, payload: Mapping[str, Json]
+) -> CurrentOrder:
     """Issues the certificate of a ready order, once; parallel requests find it not ready any more.
 
     Serial, certificate and state are written in one transaction and nothing leaves before it is on
     disk: after a crash there is either no certificate or one that the register has.
     """
-    database = door.office.database
-    found = find_order(database.read(), account, order_id, door.office.now())
+    database = server.ra.database
+    found = find_order(database.read(), account, order_id, server.ra.now())
     # First: an order may have become invalid because of it, and the client is to learn why.
-    _check_vouched(database.read(), door, account, found.order)
+    _check_vouched(database.read(), server, account, found.order)
     check_finalizable(found.status)
     if "csr" not in payload:
         raise malformed("csr is missing")
@@ -55,26 +57,26 @@ async def finalize(door: Door, account: Account, order_id: str, payload: Mapping
     checked = check_csr(
         payload["csr"],
         identifiers=found.order.identifiers,
-        entitlement=entitlement(door, active_user(database.read(), account.user_id), profile.name),
+        entitlement=entitlement(server, active_user(database.read(), account.user_id), profile.name),
         key_kinds=profile.key_kinds,
         is_account_key=lambda spki_sha256: store.is_account_key(database.read(), spki_sha256),
     )
-    return await database.write(lambda db: _issue(db, door, account, order_id, checked))
+    return await database.write(lambda db: _issue(db, server, account, order_id, checked))
 
 
-def certificate_chain(door: Door, account: Account, order_id: str, alternate: bool) -> str:
+def certificate_chain(server: AcmeServer, account: Account, order_id: str, alternate: bool) -> str:
     """The chain as PEM, leaf first (RFC 8555 section 7.4.2); the alternate one ends with the root."""
-    db = door.office.database.read()
-    found = find_order(db, account, order_id, door.office.now())
+    db = server.ra.database.read()
+    found = find_order(db, account, order_id, server.ra.now())
     record = ca.store.find_by_order(db, found.order.request_id or "")
     if found.status != "valid" or record is None or record.der is None:
         raise malformed("there is no such certificate", status=404)
-    issuer = door.office.authority.issuer(record.issuer_id)
+    issuer = server.ra.authority.issuer(record.issuer_id)
     above = issuer.chain if alternate else issuer.chain[:-1]
     return "".join(ssl.DER_cert_to_PEM_cert(der) for der in (record.der, issuer.der, *above))
 
 
-async def revoke(door: Door, request: VerifiedRequest[Account]) -> None:
+async def revoke(server: AcmeServer, request: VerifiedRequest[Account]) -> None:
     """RFC 8555 section 7.6. The certificate ends in the register at once, for the gate too."""
     asked = read_revocation(request.members())
     try:
@@ -85,27 +87,27 @@ async def revoke(door: Door, request: VerifiedRequest[Account]) -> None:
     fingerprint = ca.store.fingerprint_of(asked.der)
 
     def work(db: Db) -> None:
-        at = door.office.now()
+        at = server.ra.now()
         record = ca.store.find_by_fingerprint(db, fingerprint)
         check_revocation(
             _holder(db, record, at),
             account_id=None if request.account is None else request.account.id,
             spki_sha256=request.key.spki_sha256,
-            authorized=_authorized(db, door, request.account, record, at),
+            authorized=_authorized(db, server, request.account, record, at),
         )
         assert record is not None
         by = f"key:{request.key.thumbprint}" if request.account is None else actor(request.account)
-        end_certificate(db, door.office, record.serial, asked.reason, at, actor=by)
+        end_certificate(db, server.ra, record.serial, asked.reason, at, actor=by)
 
-    await door.office.database.write(work)
+    await server.ra.database.write(work)
 
 
-def renewal_information(door: Door, cert_id: str) -> Window:
+def renewal_information(server: AcmeServer, cert_id: str) -> Window:
     """RFC 9773 section 4: when to renew. 404 for a certificate that is not ours."""
-    record = named_certificate(door.office.database.read(), read_cert_id(cert_id))
+    record = named_certificate(server.ra.database.read(), read_cert_id(cert_id))
     if record is None:
         raise malformed("there is no such certificate", status=404)
-    settings = door.office.settings
+    settings = server.ra.settings
     return renewal_window(
         record.not_before_at,
         record.not_after_at,
@@ -115,21 +117,21 @@ def renewal_information(door: Door, cert_id: str) -> Window:
     )
 
 
-def _issue(db: Db, door: Door, account: Account, order_id: str, csr: CheckedCsr) -> CurrentOrder:
-    office, at = door.office, door.office.now()
+def _issue(db: Db, server: AcmeServer, account: Account, order_id: str, csr: CheckedCsr) -> CurrentOrder:
+    ra, at = server.ra, server.ra.now()
     found = find_order(db, account, order_id, at)
-    _check_vouched(db, door, account, found.order)
+    _check_vouched(db, server, account, found.order)
     check_finalizable(found.status)
     if store.is_account_key(db, csr.spki_sha256):
         # It may have become one since the CSR was looked at.
         raise bad_account_key()
     enrollment = found.enrollment
     assert enrollment is not None
-    names = (dns_name(account.user_id, office.settings.zone),)
+    names = (dns_name(account.user_id, ra.settings.zone),)
     try:
         issued = issue_now(
             db,
-            office,
+            ra,
             enrollment,
             csr.spki,
             names if PROFILES[enrollment.profile].needs_names else (),
@@ -151,10 +153,10 @@ def _by_another(db: Db, account: Account, enrollment: Enrollment, at: int) -> bo
     return order is None or order.account_id != account.id
 
 
-def _check_vouched(db: Db, door: Door, account: Account, order: Order) -> None:
+def _check_vouched(db: Db, server: AcmeServer, account: Account, order: Order) -> None:
     """``unauthorized`` unless the user may still enroll, and what vouched for the order has not ended."""
     active_user(db, account.user_id)
-    if not door.by_certificate or order.source_serial is None:
+    if not server.by_certificate or order.source_serial is None:
         # A credential did. It may have been withdrawn since, and either door leads here.
         credential_of(db, account)
 
@@ -168,7 +170,7 @@ def _holder(db: Db, record: ca.store.CertificateRecord | None, at: int) -> Holde
 
 
 def _authorized(
-    db: Db, door: Door, account: Account | None, record: ca.store.CertificateRecord | None, at: int
+    db: Db, server: AcmeServer, account: Account | None, record: ca.store.CertificateRecord | None, at: int
 ) -> bool:
     """Whether the account holds valid authorizations for all names of the certificate."""
     origin = None if record is None else enroll.store.enrollment_of(db, record.serial)

@@ -18,7 +18,14 @@ from ca.trust import VerifiedPeer
 from enroll import timekeeping
 from enroll.acme import store
 from enroll.acme.accounts import Account
-from enroll.acme.door import Door, active_user, entitlement
+from enroll.acme.lookup import (
+    CurrentOrder,
+    credential_of,
+    current,
+    find_authorization,
+    named_certificate,
+    order_of_certificate,
+)
 from enroll.acme.orders import (
     BOUND_CHALLENGE,
     CERTIFICATE_CHALLENGE,
@@ -35,22 +42,15 @@ from enroll.acme.orders import (
     order_status,
 )
 from enroll.acme.renewalinfo import Predecessor, already_replaced, check_replaces, read_cert_id
-from enroll.acme.standing import (
-    CurrentOrder,
-    credential_of,
-    current,
-    find_authorization,
-    named_certificate,
-    order_of_certificate,
-)
+from enroll.acme.server import AcmeServer, active_user, entitlement
 from enroll.acme.wire import encode_base64url
-from enroll.enrollment import Enrollment
 from enroll.jst import shown
-from enroll.openings import draw_request, open_renewal, renewable_from, renewable_until
 from enroll.problems import Problem, malformed, rate_limited
 from enroll.refusals import CODES
-from enroll.renewal import source_of
-from enroll.states import LIVE, WAITING
+from enroll.requests.enrollment import Enrollment
+from enroll.requests.opening import draw_request, open_renewal, renewable_from, renewable_until
+from enroll.requests.renewal import source_of
+from enroll.requests.states import LIVE, WAITING
 
 #: How long an order may wait for its CSR, and an authorization serves, in seconds.
 ORDER_LIFETIME = 86_400
@@ -63,32 +63,36 @@ _TOKEN_BYTES = 24
 Db = Transaction
 
 
-async def new_order(door: Door, account: Account, asked: NewOrder, peer: VerifiedPeer | None) -> CurrentOrder:
+async def new_order(
+    server: AcmeServer, account: Account, asked: NewOrder, peer: VerifiedPeer | None
+) -> CurrentOrder:
     """Makes an order for the identity that the account acts for."""
-    make = _order_by_certificate(peer) if door.by_certificate else _order_by_credential
-    return await door.office.database.write(lambda db: make(db, door, account, asked))
+    make = _order_by_certificate(peer) if server.by_certificate else _order_by_credential
+    return await server.ra.database.write(lambda db: make(db, server, account, asked))
 
 
-async def new_authorization(door: Door, account: Account, identifier: Identifier) -> Authorization:
+async def new_authorization(server: AcmeServer, account: Account, identifier: Identifier) -> Authorization:
     """Pre-authorisation (RFC 8555 section 7.4.1): valid at once, for the credential is the proof."""
-    if door.by_certificate:
+    if server.by_certificate:
         raise Problem("unauthorized", "authorizations are made with orders here")
 
     def work(db: Db) -> Authorization:
         credential = credential_of(db, account)
         user = active_user(db, account.user_id)
-        check_identifiers([identifier], entitlement(door, user, credential.profile))
-        return _standing_authorization(db, account, identifier, door.office.now())
+        check_identifiers([identifier], entitlement(server, user, credential.profile))
+        return _standing_authorization(db, account, identifier, server.ra.now())
 
-    return await door.office.database.write(work)
+    return await server.ra.database.write(work)
 
 
-async def deactivate_authorization(door: Door, account: Account, authorization_id: str) -> Authorization:
+async def deactivate_authorization(
+    server: AcmeServer, account: Account, authorization_id: str
+) -> Authorization:
     """RFC 8555 section 7.5.2: orders that rest on it and have no certificate yet become invalid."""
-    find_authorization(door.office.database.read(), account, authorization_id)
+    find_authorization(server.ra.database.read(), account, authorization_id)
 
     def work(db: Db) -> Authorization:
-        at = door.office.now()
+        at = server.ra.now()
         if store.deactivate_authorization(db, authorization_id):
             for order in store.open_orders(db, account.id, at):
                 if authorization_id not in order.authorization_ids:
@@ -98,34 +102,34 @@ async def deactivate_authorization(door: Door, account: Account, authorization_i
                     store.release_request(db, order.id, at)
         return find_authorization(db, account, authorization_id)
 
-    return await door.office.database.write(work)
+    return await server.ra.database.write(work)
 
 
 async def answer_challenge(
-    door: Door, account: Account, authorization_id: str, peer: VerifiedPeer | None
+    server: AcmeServer, account: Account, authorization_id: str, peer: VerifiedPeer | None
 ) -> Authorization:
     """The client says that the challenge is met. Only ``client-cert-01`` has anything left to check."""
-    found = find_authorization(door.office.database.read(), account, authorization_id)
-    if authorization_status(found, door.office.now()) != "pending":
+    found = find_authorization(server.ra.database.read(), account, authorization_id)
+    if authorization_status(found, server.ra.now()) != "pending":
         return found
-    return await door.office.database.write(lambda db: _answer(db, door, account, authorization_id, peer))
+    return await server.ra.database.write(lambda db: _answer(db, server, account, authorization_id, peer))
 
 
 # -- where a credential vouches --------------------------------------------------------------------
 
 
-def _order_by_credential(db: Db, door: Door, account: Account, asked: NewOrder) -> CurrentOrder:
-    at = door.office.now()
+def _order_by_credential(db: Db, server: AcmeServer, account: Account, asked: NewOrder) -> CurrentOrder:
+    at = server.ra.now()
     credential = credential_of(db, account)
     user = active_user(db, account.user_id)
-    profile = _checked(db, door, account, asked, entitlement(door, user, credential.profile), at)
-    source = _source(db, door, account, asked, at)
+    profile = _checked(db, server, account, asked, entitlement(server, user, credential.profile), at)
+    source = _source(db, server, account, asked, at)
     expires_at = at + ORDER_LIFETIME
-    found = _found(db, door, credential, source, asked, at)
+    found = _found(db, server, credential, source, asked, at)
     in_place = _order_in_place(db, credential, found, asked, at)
     if in_place is not None:
         return current(db, in_place, at)
-    enrollment = _request_for(db, door, credential, user, source, found, asked, at, expires_at)
+    enrollment = _request_for(db, server, credential, user, source, found, asked, at, expires_at)
     names = authorized_identifiers(asked.identifiers)
     authorizations = [_standing_authorization(db, account, name, at) for name in names]
     order = Order(
@@ -153,9 +157,14 @@ class _Found(NamedTuple):
 
 
 def _found(
-    db: Db, door: Door, credential: store.Credential, source: Enrollment | None, asked: NewOrder, at: int
+    db: Db,
+    server: AcmeServer,
+    credential: store.Credential,
+    source: Enrollment | None,
+    asked: NewOrder,
+    at: int,
 ) -> _Found:
-    for candidate in _candidates(db, door, credential, source, asked, at):
+    for candidate in _candidates(db, server, credential, source, asked, at):
         holder = store.order_of_request(db, candidate.request_id)
         taken = holder is not None and at < holder.expires_at and candidate.kind != "renewal"
         if holder is None or not taken or (asked.replaces and holder.replaces == asked.replaces):
@@ -184,7 +193,7 @@ def _order_in_place(
 
 def _request_for(
     db: Db,
-    door: Door,
+    server: AcmeServer,
     credential: store.Credential,
     user: enroll.store.User,
     source: Enrollment | None,
@@ -202,10 +211,10 @@ def _request_for(
         renews = found.waiting.kind == "renewal"
         return found.waiting if renews else _following(db, found.waiting, follows, expires_at)
     if len(found.taken) >= credential.quota:
-        raise _used_up(door, source, min(found.taken), at)
+        raise _used_up(server, source, min(found.taken), at)
     return draw_request(
         db,
-        door.office,
+        server.ra,
         user,
         "protocol",
         profile=credential.profile,
@@ -217,15 +226,20 @@ def _request_for(
 
 
 def _candidates(
-    db: Db, door: Door, credential: store.Credential, source: Enrollment | None, asked: NewOrder, at: int
+    db: Db,
+    server: AcmeServer,
+    credential: store.Credential,
+    source: Enrollment | None,
+    asked: NewOrder,
+    at: int,
 ) -> Iterator[Enrollment]:
     """The requests that an order could be for before a new one is drawn, those that still wait: the
     credential's own, the renewal of the certificate at hand, that of an order which replaces the same."""
     own = enroll.store.enrollment(db, credential.kid)
     if own is not None and own.state in WAITING:
         yield own
-    if source is not None and _renewable(door, source, credential.profile, at):
-        renewal = open_renewal(db, door.office, source, door="protocol")
+    if source is not None and _renewable(server, source, credential.profile, at):
+        renewal = open_renewal(db, server.ra, source, door="protocol")
         if renewal.state in WAITING:
             yield renewal
     for one in store.orders_replacing(db, asked.replaces or ""):
@@ -257,28 +271,28 @@ def _following(db: Db, waiting: Enrollment, serial: str | None, expires_at: int)
     return after
 
 
-def _renewable(door: Door, source: Enrollment, profile: str, at: int) -> bool:
+def _renewable(server: AcmeServer, source: Enrollment, profile: str, at: int) -> bool:
     if source.state not in LIVE or source.not_after_at is None or source.profile != profile:
         return False
     opens, ends = (
-        renewable_from(source.not_after_at, door.office),
-        renewable_until(source.not_after_at, door.office),
+        renewable_from(source.not_after_at, server.ra),
+        renewable_until(source.not_after_at, server.ra),
     )
     return opens <= at <= ends
 
 
-def _used_up(door: Door, source: Enrollment | None, free_at: int, at: int) -> Problem:
+def _used_up(server: AcmeServer, source: Enrollment | None, free_at: int, at: int) -> Problem:
     """``free_at``: when the first place of the quota is free again, if nobody frees one before."""
     detail, opens = f"a place is free from {shown(free_at)} (JST)", free_at
     if source is not None and source.state in LIVE and source.not_after_at is not None:
-        from_at = renewable_from(source.not_after_at, door.office)
+        from_at = renewable_from(source.not_after_at, server.ra)
         if at < from_at <= free_at:
             detail, opens = f"its certificate can be renewed from {shown(from_at)} (JST)", from_at
     detail = f"the quota of this account is used up; {detail}"
-    return rate_limited(detail, retry_after=max(opens - at, 60), help_url=door.help_url)
+    return rate_limited(detail, retry_after=max(opens - at, 60), help_url=server.help_url)
 
 
-def _source(db: Db, door: Door, account: Account, asked: NewOrder, at: int) -> Enrollment | None:
+def _source(db: Db, server: AcmeServer, account: Account, asked: NewOrder, at: int) -> Enrollment | None:
     """The enrollment whose certificate this order follows: the one it names, else the account's newest."""
     if asked.replaces is not None:
         record = named_certificate(db, read_cert_id(asked.replaces))
@@ -324,13 +338,13 @@ def _places(db: Db, credential: store.Credential, at: int) -> list[int]:
 
 def _order_by_certificate(
     peer: VerifiedPeer | None,
-) -> Callable[[Db, Door, Account, NewOrder], CurrentOrder]:
-    def make(db: Db, door: Door, account: Account, asked: NewOrder) -> CurrentOrder:
-        at = door.office.now()
+) -> Callable[[Db, AcmeServer, Account, NewOrder], CurrentOrder]:
+    def make(db: Db, server: AcmeServer, account: Account, asked: NewOrder) -> CurrentOrder:
+        at = server.ra.now()
         source = _presented(db, account, peer)
-        granted = entitlement(door, active_user(db, account.user_id), source.profile)
-        profile = _checked(db, door, account, asked, granted, at)
-        _check_replaces_presented(db, door, asked.replaces, source)
+        granted = entitlement(server, active_user(db, account.user_id), source.profile)
+        profile = _checked(db, server, account, asked, granted, at)
+        _check_replaces_presented(db, server, asked.replaces, source)
         # Every order of this door is for the renewal of what is presented, with ``replaces`` or without.
         if enroll.store.successor_of(db, source.serial or "") is not None:
             raise already_replaced()
@@ -359,7 +373,7 @@ def _order_by_certificate(
     return make
 
 
-def _check_replaces_presented(db: Db, door: Door, replaces: str | None, source: Enrollment) -> None:
+def _check_replaces_presented(db: Db, server: AcmeServer, replaces: str | None, source: Enrollment) -> None:
     """RFC 9773 section 5. Whose certificate it is, the connection tells here: often the account is new."""
     if replaces is None:
         return
@@ -369,9 +383,9 @@ def _check_replaces_presented(db: Db, door: Door, replaces: str | None, source: 
 
 
 def _answer(
-    db: Db, door: Door, account: Account, authorization_id: str, peer: VerifiedPeer | None
+    db: Db, server: AcmeServer, account: Account, authorization_id: str, peer: VerifiedPeer | None
 ) -> Authorization:
-    at = door.office.now()
+    at = server.ra.now()
     found = find_authorization(db, account, authorization_id)
     order = store.order(db, found.order_id or "")
     if found.challenge_type != CERTIFICATE_CHALLENGE or order is None:
@@ -381,17 +395,17 @@ def _answer(
         raise Problem("unauthorized", "another certificate has to be presented: the one to be replaced")
     if enroll.store.successor_of(db, source.serial or "") is not None:
         raise already_replaced()
-    _check_renewable(door, source, at)
+    _check_renewable(server, source, at)
     if store.validate_authorization(db, authorization_id, at):
         answered = [store.authorization(db, one) for one in order.authorization_ids]
         if all(one is not None and one.status == "valid" for one in answered):
-            _authorize(db, door, order, source, at)
+            _authorize(db, server, order, source, at)
     return find_authorization(db, account, authorization_id)
 
 
-def _authorize(db: Db, door: Door, order: Order, source: Enrollment, at: int) -> None:
+def _authorize(db: Db, server: AcmeServer, order: Order, source: Enrollment, at: int) -> None:
     """Ties the order to the one renewal of the certificate; a newer order takes it over."""
-    renewal = open_renewal(db, door.office, source, door="protocol")
+    renewal = open_renewal(db, server.ra, source, door="protocol")
     if renewal.state not in WAITING:
         raise Problem("unauthorized", CODES["superseded"])
     holder = store.order_of_request(db, renewal.request_id)
@@ -409,31 +423,33 @@ def _presented(db: Db, account: Account, peer: VerifiedPeer | None) -> Enrollmen
     return source
 
 
-def _check_renewable(door: Door, source: Enrollment, at: int) -> None:
+def _check_renewable(server: AcmeServer, source: Enrollment, at: int) -> None:
     """D-30 to expiry, as on the pages."""
     ends = source.not_after_at or 0
-    opens = renewable_from(ends, door.office)
+    opens = renewable_from(ends, server.ra)
     if source.state not in LIVE:
         raise Problem("unauthorized", "the presented certificate was replaced or revoked")
     if at < opens:
         later = (("Retry-After", str(opens - at)),)
         said = f"outside the renewal window: it opens {shown(opens)} (JST)"
         raise Problem("unauthorized", said, headers=later)
-    if at > renewable_until(ends, door.office):
+    if at > renewable_until(ends, server.ra):
         raise Problem("unauthorized", "outside the renewal window: the certificate has expired")
 
 
 # -- both ------------------------------------------------------------------------------------------
 
 
-def _checked(db: Db, door: Door, account: Account, asked: NewOrder, granted: Entitlement, at: int) -> str:
+def _checked(
+    db: Db, server: AcmeServer, account: Account, asked: NewOrder, granted: Entitlement, at: int
+) -> str:
     """The profile of an order that may be made."""
-    timekeeping.check(door.office, db)
+    timekeeping.check(server.ra, db)
     check_identifiers(asked.identifiers, granted)
     profile = choose_profile(asked.profile, granted)
     if store.count_open_orders(db, account.id, at) >= MAX_OPEN_ORDERS:
         detail = f"the account has {MAX_OPEN_ORDERS} unfinished orders; finalize them or let them expire"
-        raise rate_limited(detail, retry_after=3_600, help_url=door.help_url)
+        raise rate_limited(detail, retry_after=3_600, help_url=server.help_url)
     return profile
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from enroll.acme.urls import Urls
 from enroll.acme.wire import Json, array_of, mapping, optional, required, text
-from enroll.enrollment import Enrollment
 from enroll.problems import Problem, Subproblem, malformed
-from enroll.states import ENDED, State
+from enroll.requests.enrollment import Enrollment
+from enroll.requests.states import ENDED, State
 
 #: The most identifiers in one order. Renewing clients send a handful: names, aliases, repetitions.
 MAX_IDENTIFIERS = 20

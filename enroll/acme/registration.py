@@ -10,12 +10,12 @@ from ca.trust import VerifiedPeer
 from enroll.acme import store
 from enroll.acme.accounts import Account, NewAccount, read_account_update, read_new_account
 from enroll.acme.credentials import PURPOSE
-from enroll.acme.door import Door, active_user
 from enroll.acme.jws import MacKey, VerifiedRequest, verify_binding, verify_key_change
+from enroll.acme.server import AcmeServer, active_user
 from enroll.problems import Problem, rate_limited
-from enroll.renewal import source_of
-from enroll.states import WAITING, Event
-from enroll.transitions import apply
+from enroll.requests.renewal import source_of
+from enroll.requests.states import WAITING, Event
+from enroll.requests.transitions import apply
 
 Request = VerifiedRequest[Account]
 
@@ -24,7 +24,9 @@ MAX_BY_CERTIFICATE = 100
 _DAY = 86_400
 
 
-async def new_account(door: Door, request: Request, peer: VerifiedPeer | None) -> tuple[Account, bool]:
+async def new_account(
+    server: AcmeServer, request: Request, peer: VerifiedPeer | None
+) -> tuple[Account, bool]:
     """The account of the key that signed, and whether it was made by this request.
 
     An existing account is returned as it is (RFC 8555 section 7.3.1); parallel requests with one key
@@ -32,51 +34,51 @@ async def new_account(door: Door, request: Request, peer: VerifiedPeer | None) -
     """
     members = request.members()
     # RFC 8555 section 7.3.1: a key that is known MUST get its account, whatever else is in the request.
-    found = store.account_of_key(door.office.database.read(), request.key.spki_sha256)
+    found = store.account_of_key(server.ra.database.read(), request.key.spki_sha256)
     if found is not None:
         return _existing(found), False
     asked = read_new_account(members)
     if asked.only_return_existing:
         raise Problem("accountDoesNotExist", "there is no account with this key")
-    _check_terms(door, asked)
-    draft = _draft(door, request, asked, peer)
-    return await door.office.database.write(lambda db: _record(db, door, draft))
+    _check_terms(server, asked)
+    draft = _draft(server, request, asked, peer)
+    return await server.ra.database.write(lambda db: _record(db, server, draft))
 
 
-async def update_account(door: Door, request: Request, account: Account) -> Account:
+async def update_account(server: AcmeServer, request: Request, account: Account) -> Account:
     """Contacts and deactivation; an empty payload object changes nothing (RFC 8555 section 7.3.2)."""
     update = read_account_update(request.members())
 
     def work(db: Transaction) -> Account:
-        at = door.office.now()
+        at = server.ra.now()
         if update.contacts is not None and update.contacts != account.contacts:
             store.set_contacts(db, account.id, update.contacts)
         if update.deactivate and store.deactivate_account(db, account.id):
-            _cancel_everything(db, door, account, at)
+            _cancel_everything(db, server, account, at)
         changed = store.account(db, account.id)
         assert changed is not None
         return changed
 
-    return await door.office.database.write(work)
+    return await server.ra.database.write(work)
 
 
-async def change_key(door: Door, request: Request, account: Account) -> Account:
+async def change_key(server: AcmeServer, request: Request, account: Account) -> Account:
     """RFC 8555 section 7.3.5: the old key is dead as soon as this returns. 409 if the new one is taken."""
     new_key = verify_key_change(request)
 
     def work(db: Transaction) -> Account:
         holder = store.account_of_key(db, new_key.spki_sha256)
         if holder is not None:
-            location = door.urls.to("account", holder.id)
+            location = server.urls.to("account", holder.id)
             raise Problem(
                 "malformed", "the new key has an account", status=409, headers=[("Location", location)]
             )
         if not store.change_key(db, account.id, account.key, new_key):
             raise Problem("unauthorized", "the account's key was changed by another request")
-        enroll.store.audit(db, door.office.now(), actor(account), "acme.key-changed", account.id)
+        enroll.store.audit(db, server.ra.now(), actor(account), "acme.key-changed", account.id)
         return replace(account, key=new_key)
 
-    return await door.office.database.write(work)
+    return await server.ra.database.write(work)
 
 
 def actor(account: Account) -> str:
@@ -91,8 +93,8 @@ def _existing(account: Account) -> Account:
     return account
 
 
-def _check_terms(door: Door, asked: NewAccount) -> None:
-    terms = door.terms.terms_of_service
+def _check_terms(server: AcmeServer, asked: NewAccount) -> None:
+    terms = server.terms.terms_of_service
     if terms is not None and not asked.terms_agreed:
         raise Problem(
             "userActionRequired",
@@ -102,10 +104,10 @@ def _check_terms(door: Door, asked: NewAccount) -> None:
         )
 
 
-def _draft(door: Door, request: Request, asked: NewAccount, peer: VerifiedPeer | None) -> Account:
+def _draft(server: AcmeServer, request: Request, asked: NewAccount, peer: VerifiedPeer | None) -> Account:
     """The account to be made, for the user that a credential or a certificate vouches for."""
-    at = door.office.now()
-    user_id, kid = _vouched(door, request, asked, peer)
+    at = server.ra.now()
+    user_id, kid = _vouched(server, request, asked, peer)
     return Account(
         id=store.new_id(at),
         user_id=user_id,
@@ -120,10 +122,10 @@ def _draft(door: Door, request: Request, asked: NewAccount, peer: VerifiedPeer |
 
 
 def _vouched(
-    door: Door, request: Request, asked: NewAccount, peer: VerifiedPeer | None
+    server: AcmeServer, request: Request, asked: NewAccount, peer: VerifiedPeer | None
 ) -> tuple[str, str | None]:
-    db = door.office.database.read()
-    if door.by_certificate:
+    db = server.ra.database.read()
+    if server.by_certificate:
         if peer is None:
             raise Problem("unauthorized", "a valid client certificate has to be presented here")
         return source_of(db, peer.fingerprint).user_id, None
@@ -134,7 +136,7 @@ def _vouched(
         found = store.credential(db, kid)
         if found is None or found.withdrawn_at is not None:
             return None
-        return MacKey(kid, door.office.vault.open(PURPOSE, found.sealed_key))
+        return MacKey(kid, server.ra.vault.open(PURPOSE, found.sealed_key))
 
     mac_key = verify_binding(asked.binding, url=request.url, key=request.key, mac_key_of=mac_key_of)
     credential = store.credential(db, mac_key.kid)
@@ -142,12 +144,12 @@ def _vouched(
     return credential.user_id, credential.kid
 
 
-def _record(db: Transaction, door: Door, draft: Account) -> tuple[Account, bool]:
+def _record(db: Transaction, server: AcmeServer, draft: Account) -> tuple[Account, bool]:
     active_user(db, draft.user_id)
     since = draft.created_at - _DAY
     if draft.kid is None and store.count_by_certificate(db, draft.user_id, since) >= MAX_BY_CERTIFICATE:
         detail = f"{MAX_BY_CERTIFICATE} accounts were made with this user's certificates within a day"
-        raise rate_limited(detail, retry_after=_DAY, help_url=door.help_url)
+        raise rate_limited(detail, retry_after=_DAY, help_url=server.help_url)
     if not store.add_account(db, draft):
         found = store.account_of_key(db, draft.key.spki_sha256)
         if found is not None:
@@ -167,13 +169,13 @@ def _bound_already() -> Problem:
     return Problem("unauthorized", "the external account is bound to another account already")
 
 
-def _cancel_everything(db: Transaction, door: Door, account: Account, at: int) -> None:
+def _cancel_everything(db: Transaction, server: AcmeServer, account: Account, at: int) -> None:
     """RFC 8555 section 7.3.6: what was pending is cancelled with the account."""
     for order in store.open_orders(db, account.id, at):
         store.release_request(db, order.id, at)
         enrollment = enroll.store.enrollment(db, order.request_id or "")
         # A renewal stays open: its certificate can be renewed through the pages.
         if enrollment is not None and enrollment.kind == "protocol" and enrollment.state in WAITING:
-            apply(db, door.office, enrollment.request_id, Event.WITHDRAW, at, actor=actor(account))
+            apply(db, server.ra, enrollment.request_id, Event.WITHDRAW, at, actor=actor(account))
     store.deactivate_authorizations_of(db, account.id)
     enroll.store.audit(db, at, actor(account), "acme.account-deactivated", account.id)

@@ -16,9 +16,9 @@ from ca.trust import VerifiedPeer
 from enroll.acme import store
 from enroll.acme.accounts import Account, account_json
 from enroll.acme.directory import directory_json
-from enroll.acme.door import Door
 from enroll.acme.fulfilment import certificate_chain, finalize, renewal_information, revoke
 from enroll.acme.jws import Signer, VerifiedRequest
+from enroll.acme.lookup import CurrentOrder, current, find_authorization, find_order
 from enroll.acme.ordering import answer_challenge, deactivate_authorization, new_authorization, new_order
 from enroll.acme.orders import (
     authorization_json,
@@ -30,7 +30,7 @@ from enroll.acme.orders import (
 )
 from enroll.acme.registration import change_key, new_account, update_account
 from enroll.acme.renewalinfo import RETRY_AFTER, renewal_json
-from enroll.acme.standing import CurrentOrder, current, find_authorization, find_order
+from enroll.acme.server import AcmeServer
 from enroll.acme.urls import PATHS
 from enroll.problems import Problem, malformed
 
@@ -53,7 +53,7 @@ class Answer:
 class Exchange:
     """A signed request at a resource. ``names`` are the identifiers in its path."""
 
-    door: Door
+    server: AcmeServer
     request: VerifiedRequest[Account]
     names: tuple[str, ...]
     query: Mapping[str, str]
@@ -70,7 +70,7 @@ class Exchange:
 class Resource:
     """How a resource is read without signature, and what a signed request does. None where it cannot."""
 
-    get: Callable[[Door, tuple[str, ...]], Answer] | None
+    get: Callable[[AcmeServer, tuple[str, ...]], Answer] | None
     signer: Signer
     post: Callable[[Exchange], Awaitable[Answer]] | None
 
@@ -90,22 +90,22 @@ def find_resource(path: str) -> tuple[str, tuple[str, ...]] | None:
     return None
 
 
-def _get_directory(door: Door, _: tuple[str, ...]) -> Answer:
-    return _json(200, directory_json(door.urls, door.terms, _GREASE))
+def _get_directory(server: AcmeServer, _: tuple[str, ...]) -> Answer:
+    return _json(200, directory_json(server.urls, server.terms, _GREASE))
 
 
-def _get_nonce(_: Door, __: tuple[str, ...]) -> Answer:
+def _get_nonce(_: AcmeServer, __: tuple[str, ...]) -> Answer:
     return Answer(204)
 
 
-def _get_renewal(door: Door, names: tuple[str, ...]) -> Answer:
-    window = renewal_information(door, names[0])
-    return _json(200, renewal_json(window, door.help_url), ("Retry-After", str(RETRY_AFTER)))
+def _get_renewal(server: AcmeServer, names: tuple[str, ...]) -> Answer:
+    window = renewal_information(server, names[0])
+    return _json(200, renewal_json(window, server.help_url), ("Retry-After", str(RETRY_AFTER)))
 
 
 async def _post_directory(exchange: Exchange) -> Answer:
     exchange.request.expect_post_as_get()
-    return _get_directory(exchange.door, ())
+    return _get_directory(exchange.server, ())
 
 
 async def _post_nonce(exchange: Exchange) -> Answer:
@@ -114,7 +114,7 @@ async def _post_nonce(exchange: Exchange) -> Answer:
 
 
 async def _new_account(exchange: Exchange) -> Answer:
-    account, created = await new_account(exchange.door, exchange.request, exchange.peer)
+    account, created = await new_account(exchange.server, exchange.request, exchange.peer)
     return _account(exchange, account, 201 if created else 200)
 
 
@@ -123,11 +123,11 @@ async def _update_account(exchange: Exchange) -> Answer:
         raise Problem("unauthorized", "the account is another's")
     if exchange.request.is_post_as_get:
         return _account(exchange, exchange.account, 200)
-    return _account(exchange, await update_account(exchange.door, exchange.request, exchange.account), 200)
+    return _account(exchange, await update_account(exchange.server, exchange.request, exchange.account), 200)
 
 
 async def _change_key(exchange: Exchange) -> Answer:
-    return _account(exchange, await change_key(exchange.door, exchange.request, exchange.account), 200)
+    return _account(exchange, await change_key(exchange.server, exchange.request, exchange.account), 200)
 
 
 async def _list_orders(exchange: Exchange) -> Answer:
@@ -135,95 +135,95 @@ async def _list_orders(exchange: Exchange) -> Answer:
     exchange.request.expect_post_as_get()
     if exchange.names[0] != exchange.account.id:
         raise Problem("unauthorized", "the account is another's")
-    door, db = exchange.door, exchange.door.office.database.read()
+    server, db = exchange.server, exchange.server.ra.database.read()
     found = store.orders_page(db, exchange.account.id, exchange.query.get("cursor", "g"), _PAGE + 1)
     page, more = found[:_PAGE], len(found) > _PAGE
-    at = door.office.now()
-    urls = [door.urls.to("order", one.id) for one in page if current(db, one, at).status != "invalid"]
-    following = f"{door.urls.to('orders', exchange.account.id)}?cursor={page[-1].id}" if more else ""
+    at = server.ra.now()
+    urls = [server.urls.to("order", one.id) for one in page if current(db, one, at).status != "invalid"]
+    following = f"{server.urls.to('orders', exchange.account.id)}?cursor={page[-1].id}" if more else ""
     links = [("Link", f'<{following}>;rel="next"')] if more else []
     return _json(200, {"orders": urls}, *links)
 
 
 async def _new_order(exchange: Exchange) -> Answer:
     asked = read_new_order(exchange.request.members())
-    found = await new_order(exchange.door, exchange.account, asked, exchange.peer)
+    found = await new_order(exchange.server, exchange.account, asked, exchange.peer)
     return _order(exchange, found, 201)
 
 
 async def _read_order(exchange: Exchange) -> Answer:
     exchange.request.expect_post_as_get()
-    door = exchange.door
-    found = find_order(door.office.database.read(), exchange.account, exchange.names[0], door.office.now())
+    server = exchange.server
+    found = find_order(server.ra.database.read(), exchange.account, exchange.names[0], server.ra.now())
     return _order(exchange, found, 200)
 
 
 async def _finalize(exchange: Exchange) -> Answer:
     members = exchange.request.members()
-    found = await finalize(exchange.door, exchange.account, exchange.names[0], members)
+    found = await finalize(exchange.server, exchange.account, exchange.names[0], members)
     return _order(exchange, found, 200)
 
 
 async def _new_authorization(exchange: Exchange) -> Answer:
     identifier = read_new_authorization(exchange.request.members())
-    made = await new_authorization(exchange.door, exchange.account, identifier)
-    door = exchange.door
-    location = ("Location", door.urls.to("authorization", made.id))
-    return _json(201, authorization_json(made, door.urls, door.office.now()), location)
+    made = await new_authorization(exchange.server, exchange.account, identifier)
+    server = exchange.server
+    location = ("Location", server.urls.to("authorization", made.id))
+    return _json(201, authorization_json(made, server.urls, server.ra.now()), location)
 
 
 async def _authorization(exchange: Exchange) -> Answer:
-    door, (authorization_id,) = exchange.door, exchange.names
+    server, (authorization_id,) = exchange.server, exchange.names
     if exchange.request.is_post_as_get:
-        found = find_authorization(door.office.database.read(), exchange.account, authorization_id)
+        found = find_authorization(server.ra.database.read(), exchange.account, authorization_id)
     else:
         read_deactivation(exchange.request.members())
-        found = await deactivate_authorization(door, exchange.account, authorization_id)
-    return _json(200, authorization_json(found, door.urls, door.office.now()))
+        found = await deactivate_authorization(server, exchange.account, authorization_id)
+    return _json(200, authorization_json(found, server.urls, server.ra.now()))
 
 
 async def _challenge(exchange: Exchange) -> Answer:
-    door, (authorization_id,) = exchange.door, exchange.names
+    server, (authorization_id,) = exchange.server, exchange.names
     if exchange.request.is_post_as_get:
         # Reading a challenge does not start it (RFC 8555 section 7.5.1).
-        found = find_authorization(door.office.database.read(), exchange.account, authorization_id)
+        found = find_authorization(server.ra.database.read(), exchange.account, authorization_id)
     else:
         exchange.request.members()
-        found = await answer_challenge(door, exchange.account, authorization_id, exchange.peer)
-    up = ("Link", f'<{door.urls.to("authorization", found.id)}>;rel="up"')
-    return _json(200, challenge_json(found, door.urls, door.office.now()), up)
+        found = await answer_challenge(server, exchange.account, authorization_id, exchange.peer)
+    up = ("Link", f'<{server.urls.to("authorization", found.id)}>;rel="up"')
+    return _json(200, challenge_json(found, server.urls, server.ra.now()), up)
 
 
 async def _certificate(exchange: Exchange) -> Answer:
     exchange.request.expect_post_as_get()
-    door, order_id = exchange.door, exchange.names[0]
-    chain = certificate_chain(door, exchange.account, order_id, alternate=False)
-    alternate = f'<{door.urls.to("alternate", order_id, _WITH_ROOT)}>;rel="alternate"'
+    server, order_id = exchange.server, exchange.names[0]
+    chain = certificate_chain(server, exchange.account, order_id, alternate=False)
+    alternate = f'<{server.urls.to("alternate", order_id, _WITH_ROOT)}>;rel="alternate"'
     return Answer(200, chain.encode(), _CHAIN, (("Link", alternate),))
 
 
 async def _alternate(exchange: Exchange) -> Answer:
     exchange.request.expect_post_as_get()
-    door, (order_id, which) = exchange.door, exchange.names
+    server, (order_id, which) = exchange.server, exchange.names
     if which != _WITH_ROOT:
         raise malformed("there is no such chain", status=404)
-    chain = certificate_chain(door, exchange.account, order_id, alternate=True)
-    preferred = f'<{door.urls.to("certificate", order_id)}>;rel="alternate"'
+    chain = certificate_chain(server, exchange.account, order_id, alternate=True)
+    preferred = f'<{server.urls.to("certificate", order_id)}>;rel="alternate"'
     return Answer(200, chain.encode(), _CHAIN, (("Link", preferred),))
 
 
 async def _revoke(exchange: Exchange) -> Answer:
-    await revoke(exchange.door, exchange.request)
+    await revoke(exchange.server, exchange.request)
     return Answer(200)
 
 
 def _account(exchange: Exchange, account: Account, status: int) -> Answer:
-    location = ("Location", exchange.door.urls.to("account", account.id))
-    return _json(status, account_json(account, exchange.door.urls), location)
+    location = ("Location", exchange.server.urls.to("account", account.id))
+    return _json(status, account_json(account, exchange.server.urls), location)
 
 
 def _order(exchange: Exchange, found: CurrentOrder, status: int) -> Answer:
-    urls = exchange.door.urls
+    urls = exchange.server.urls
     headers = [("Location", urls.to("order", found.order.id))]
     if found.status == "processing":
         headers.append(("Retry-After", "1"))

@@ -17,9 +17,9 @@ from ca.storage import is_out_of_order
 from ca.trust import VerifiedPeer
 from enroll.acme import store
 from enroll.acme.accounts import Account
-from enroll.acme.door import Door, problem_of
 from enroll.acme.jws import MAX_BODY, VerifiedRequest, verify
 from enroll.acme.resources import RESOURCES, Answer, Exchange, find_resource
+from enroll.acme.server import AcmeServer, problem_of
 from enroll.mediatype import media_type
 from enroll.problems import Problem, malformed
 from enroll.refusals import Refusal
@@ -53,28 +53,28 @@ def respond(status: int, headers: Headers, body: bytes) -> web.StreamResponse:
     return web.Response(status=status, headers=CIMultiDict(headers), body=body)
 
 
-def handler(door: Door, peer_of: PeerOf = lambda _: None, respond: Respond = respond) -> Handler:
+def handler(server: AcmeServer, peer_of: PeerOf = lambda _: None, respond: Respond = respond) -> Handler:
     """The handler of one door, for every path below its root; ``respond`` makes what it returns.
 
     On a site with mutual TLS ``peer_of`` hands over the verified peer; elsewhere there is none.
     """
-    parts = urlsplit(door.urls.root)
+    parts = urlsplit(server.urls.root)
     origin, prefix = f"{parts.scheme}://{parts.netloc}", parts.path
     # RFC 8555 section 7.1: the index is on every resource but the directory.
-    index = ("Link", f'<{door.urls.to("directory")}>;rel="index"')
-    common: Headers = [*([] if door.by_certificate else CORS), ("Cache-Control", "no-store")]
+    index = ("Link", f'<{server.urls.to("directory")}>;rel="index"')
+    common: Headers = [*([] if server.by_certificate else CORS), ("Cache-Control", "no-store")]
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         found: tuple[str, tuple[str, ...]] | None = None
         try:
-            if door.by_certificate and _by_a_page(request):
+            if server.by_certificate and _by_a_page(request):
                 raise Problem("unauthorized", "no web page may ask where a certificate is the proof")
             if path.startswith(prefix):
                 found = find_resource(path[len(prefix) :])
             if found is None:
                 raise malformed("there is no such resource", status=404)
-            answer = await _answer(door, request, *found, origin + request.raw_path, query, peer_of)
+            answer = await _answer(server, request, *found, origin + request.raw_path, query, peer_of)
         except Problem as problem:
             answer = _problem(problem)
         except Refusal as refusal:
@@ -91,7 +91,7 @@ def handler(door: Door, peer_of: PeerOf = lambda _: None, respond: Respond = res
         # RFC 8555 section 6.5 wants a nonce in answers to POST. Nobody needs one of whoever only reads the
         # directory, and one client library (ruby's acme-client) trips over it.
         if found is None or found[0] != "directory" or request.method == "POST":
-            headers.append(("Replay-Nonce", door.nonces.fresh(door.office.now())))
+            headers.append(("Replay-Nonce", server.nonces.fresh(server.ra.now())))
         if found is None or found[0] != "directory":
             headers.append(index)
         if answer.content_type:
@@ -123,7 +123,7 @@ def _by_a_page(request: web.BaseRequest) -> bool:
 
 
 async def _answer(
-    door: Door,
+    server: AcmeServer,
     request: web.BaseRequest,
     resource_name: str,
     names: tuple[str, ...],
@@ -133,19 +133,19 @@ async def _answer(
 ) -> Answer:
     resource = RESOURCES[resource_name]
     method = request.method
-    if method == "OPTIONS" and not door.by_certificate:
+    if method == "OPTIONS" and not server.by_certificate:
         return Answer(204, headers=tuple(_PREFLIGHT))
     if method in ("GET", "HEAD") and resource.get is not None:
         if resource_name == "newNonce":
             # RFC 8555 section 7.2: 200 to HEAD, 204 to GET.
             return Answer(200 if method == "HEAD" else 204)
-        return resource.get(door, names)
+        return resource.get(server, names)
     if method != "POST" or resource.post is None:
         allowed = [
             *(["GET", "HEAD"] if resource.get else []),
             *(["POST"] if resource.post else []),
             # PROTOCOL.md section 13.6: where the certificate is the proof there are no preflights.
-            *([] if door.by_certificate else ["OPTIONS"]),
+            *([] if server.by_certificate else ["OPTIONS"]),
         ]
         raise Problem(
             "malformed",
@@ -157,16 +157,16 @@ async def _answer(
         # RFC 8555 section 6.5.1: it MUST NOT be in a request; the nonce belongs into the JWS.
         raise malformed("the header Replay-Nonce is for answers; put the nonce into the protected header")
     body = await _body(request)
-    db = door.office.database.read()
+    db = server.ra.database.read()
     verified: VerifiedRequest[Account] = verify(
         body,
         media_type(request.headers.getall("Content-Type", [])),
         url=url,
         signer=resource.signer,
-        account_of=lambda kid: store.account(db, door.urls.identifier("account", kid) or ""),
-        spend=lambda nonce: door.nonces.spend(nonce, door.office.now()),
+        account_of=lambda kid: store.account(db, server.urls.identifier("account", kid) or ""),
+        spend=lambda nonce: server.nonces.spend(nonce, server.ra.now()),
     )
-    return await resource.post(Exchange(door, verified, names, _query(query), peer_of(request)))
+    return await resource.post(Exchange(server, verified, names, _query(query), peer_of(request)))
 
 
 async def _body(request: web.BaseRequest) -> bytes:

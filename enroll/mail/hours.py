@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enroll.jst import day_of, start_of
-from enroll.mails import Kind
+from enroll.mail.writing import Kind
 from enroll.settings import DAY, Settings
 
 #: Kind -> whether it is a notice, which nobody waits for. The others answer what a person has just asked

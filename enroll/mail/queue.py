@@ -8,7 +8,7 @@ from typing import Any
 
 from ca.storage import Row, Transaction, Values
 from enroll.mail.hours import leaves_from, opened_at
-from enroll.mails import Channel
+from enroll.mail.writing import Channel
 from enroll.settings import DAY, Settings
 
 Db = Transaction

@@ -13,7 +13,7 @@ import aiosmtplib
 
 from enroll.mail.replies import Command
 from enroll.mail.transport import Outbox, Refused, Session
-from enroll.mails import Channel, Queued
+from enroll.mail.writing import Channel, Queued
 
 # RFC 5321 section 4.5.3.2.6: who gives up earlier on the answer to a letter sends it twice.
 _TAKING_SECONDS = 600.0

@@ -17,13 +17,13 @@ from gateway.cli.frame import (
     Answer,
     actor,
     command,
+    deployment_command,
     detail,
-    house_command,
     listing,
     passphrase_from,
 )
 from gateway.cli.root import GROUPS
-from gateway.serving.deployment import House, opened_house
+from gateway.serving.deployment import Deployment, opened_deployment
 
 _CA = GROUPS["ca"]
 
@@ -43,11 +43,11 @@ def _add(data: Path, common_name: str, passphrase_file: Path | None, key: str, c
 
     async def make() -> Issuer:
         # Opened first: what could keep it from the audit trail is said before anything is made.
-        async with opened_house(data, passphrase) as house:
-            timekeeping.check(house.office)  # it would be dated for ten years
-            at = house.office.now()
+        async with opened_deployment(data, passphrase) as deployment:
+            timekeeping.check(deployment.ra)  # it would be dated for ten years
+            at = deployment.ra.now()
             made = datadir.add_issuer(data, passphrase, common_name, at, key, crl_url).authority.current
-            await house.office.database.write(
+            await deployment.ra.database.write(
                 lambda db: store.audit(db, at, actor(), "ca.added", made.issuer_id, name=common_name)
             )
             return made
@@ -56,10 +56,10 @@ def _add(data: Path, common_name: str, passphrase_file: Path | None, key: str, c
     return detail("ca", _record(made, current=True), "Next: sekisho reload, if the gateway runs")
 
 
-@house_command(_CA, "list")
-async def _list(house: House) -> Answer:
+@deployment_command(_CA, "list")
+async def _list(deployment: Deployment) -> Answer:
     """List the issuing CAs, the one that issues first."""
-    authority = house.office.authority
+    authority = deployment.ra.authority
     columns = {
         "issuer_id": "ID",
         "common_name": "Common name",

@@ -16,33 +16,35 @@ from ca.files import write_public
 from ca.revocation import REASONS, operator_reason, reason_code
 from ca.store import CertificateRecord
 from enroll import crls, identifiers, store
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.transitions import end_certificate
+from enroll.requests.transitions import end_certificate
 from gateway.cli import registers
-from gateway.cli.frame import Answer, actor, answer, detail, house_command, listing
+from gateway.cli.frame import Answer, actor, answer, deployment_command, detail, listing
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
-from gateway.serving.deployment import House
+from gateway.serving.deployment import Deployment
 
 _CERT = GROUPS["cert"]
 _OFFERED = [row.name for row in REASONS.values() if row.by_operator]
 _STATES = click.Choice(["reserved", "issued", "expired", "held", "revoked"])
 
 
-@house_command(_CERT, "list")
+@deployment_command(_CERT, "list")
 @of_user()
 @registers.narrowed
 @click.option(
     "--status", type=click.Choice(["reserved", "issued", "expired", "held", "revoked"]), default=None
 )
 @click.option("--limit", type=click.IntRange(1, 10_000_000), default=200, show_default=True)
-async def _list(house: House, user_id: str | None, status: str | None, limit: int, **given: Any) -> Answer:
+async def _list(
+    deployment: Deployment, user_id: str | None, status: str | None, limit: int, **given: Any
+) -> Answer:
     """List certificates, newest first."""
-    office = house.office
+    ra = deployment.ra
     if user_id is not None:
-        known_user(office, user_id)
-    found = registers.certificates(office, registers.wanted(user_id=user_id, state=status, **given))
+        known_user(ra, user_id)
+    found = registers.certificates(ra, registers.wanted(user_id=user_id, state=status, **given))
     columns = {
         "serial": "Serial",
         "common_name": "Common name",
@@ -54,32 +56,32 @@ async def _list(house: House, user_id: str | None, status: str | None, limit: in
     return listing("certificates", islice(found, limit), columns)
 
 
-@house_command(_CERT, "show")
+@deployment_command(_CERT, "show")
 @click.argument("name", metavar="SERIAL|COMMON_NAME|FINGERPRINT")
 @click.option("--pem", is_flag=True, help="Print the certificate itself.")
-async def _show(house: House, name: str, pem: bool) -> Answer:
+async def _show(deployment: Deployment, name: str, pem: bool) -> Answer:
     """Show a certificate: by serial, SHA-256 fingerprint, or common name (the newest of that name)."""
-    found = known_certificate(house.office, name)
+    found = known_certificate(deployment.ra, name)
     body = to_pem(found.der).decode() if found.der is not None else ""
-    record = _record(found, house.office.now())
+    record = _record(found, deployment.ra.now())
     if pem and body:
         return answer({"certificate": record | {"pem": body}}, body.rstrip())
     return detail("certificate", record | {"pem": body} if pem else record)
 
 
-@house_command(_CERT, "crl")
+@deployment_command(_CERT, "crl")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path, resolve_path=True))
 @click.option("--issuer", "name", default=None, metavar="NAME|ID", help="Default: the one that issues.")
-async def _crl(house: House, file: Path, name: str | None) -> Answer:
+async def _crl(deployment: Deployment, file: Path, name: str | None) -> Answer:
     """Write an issuing CA's revocation list (DER) to a file, for servers that cannot fetch it.
 
     It is the list that serve publishes; a newer one is made first if something changed since.
     """
-    issuer = _issuer(house.office, name)
-    listed, der = await crls.current(house.office, issuer)
+    issuer = _issuer(deployment.ra, name)
+    listed, der = await crls.current(deployment.ra, issuer)
     write_public(file, der)
-    at, by = house.office.now(), actor()
-    await house.office.database.write(
+    at, by = deployment.ra.now(), actor()
+    await deployment.ra.database.write(
         lambda db: store.audit(db, at, by, "crl.written", issuer.issuer_id, file=str(file))
     )
     return detail(
@@ -95,28 +97,26 @@ async def _crl(house: House, file: Path, name: str | None) -> Answer:
     )
 
 
-@house_command(_CERT, "revoke")
+@deployment_command(_CERT, "revoke")
 @click.argument("name", metavar="SERIAL|COMMON_NAME|FINGERPRINT")
 @click.option("--reason", type=click.Choice(_OFFERED), default="unspecified", show_default=True)
-async def _revoke(house: House, name: str, reason: str) -> Answer:
+async def _revoke(deployment: Deployment, name: str, reason: str) -> Answer:
     """Revoke a certificate, for good: open connections with it end within a second."""
-    office = house.office
-    found = known_certificate(office, name)
+    ra = deployment.ra
+    found = known_certificate(ra, name)
     code, by = operator_reason(reason_code(reason)), actor()
-    done = await office.database.write(
-        lambda db: end_certificate(db, office, found.serial, code, office.now(), actor=by)
-    )
+    done = await ra.database.write(lambda db: end_certificate(db, ra, found.serial, code, ra.now(), actor=by))
     if not done:
         raise Refusal(
             "conflict", field="serial", detail=f"certificate {found.serial} is {found.status} already"
         )
-    now = known_certificate(office, found.serial)
-    return detail("certificate", _record(now, office.now()))
+    now = known_certificate(ra, found.serial)
+    return detail("certificate", _record(now, ra.now()))
 
 
-def known_certificate(office: Office, name: str) -> CertificateRecord:
+def known_certificate(ra: RegistrationAuthority, name: str) -> CertificateRecord:
     """The certificate that an operator names, or Refusal("not_found")."""
-    db = office.database.read()
+    db = ra.database.read()
     # Windows shows serials and fingerprints with spaces or colons and in capitals.
     tidy = identifiers.typed(name).replace(":", "").lower()
     found = ca.store.find_by_serial(db, tidy) or ca.store.find_by_serial(db, tidy.lstrip("0"))
@@ -129,11 +129,11 @@ def known_certificate(office: Office, name: str) -> CertificateRecord:
     return found
 
 
-def _issuer(office: Office, name: str | None) -> Issuer:
+def _issuer(ra: RegistrationAuthority, name: str | None) -> Issuer:
     """The issuing CA that an operator names; the current one for None."""
     if name is None:
-        return office.authority.current
-    for issuer in office.authority.issuers:
+        return ra.authority.current
+    for issuer in ra.authority.issuers:
         if name in (issuer.common_name, issuer.issuer_id):
             return issuer
     raise Refusal("not_found", field="issuer")

@@ -6,38 +6,38 @@ from typing import Any
 
 from enroll import store, timekeeping
 from enroll.timekeeping import CONFIRM, Judgement
-from gateway.cli.frame import Answer, actor, detail, house_command
+from gateway.cli.frame import Answer, actor, deployment_command, detail
 from gateway.cli.root import GROUPS
-from gateway.serving.deployment import House
+from gateway.serving.deployment import Deployment
 
 _CLOCK = GROUPS["clock"]
 
 
-@house_command(_CLOCK, "show")
-async def _show(house: House) -> Answer:
+@deployment_command(_CLOCK, "show")
+async def _show(deployment: Deployment) -> Answer:
     """Show the clock, what it is compared with, and what waits if it is not believed."""
-    judged = timekeeping.judge(house.office)
+    judged = timekeeping.judge(deployment.ra)
     if judged.doubt is None:
-        return detail("clock", _record(house, judged))
-    return detail("clock", _record(house, judged), f"In doubt: {judged.doubt}.", f"Now {CONFIRM}.")
+        return detail("clock", _record(deployment, judged))
+    return detail("clock", _record(deployment, judged), f"In doubt: {judged.doubt}.", f"Now {CONFIRM}.")
 
 
-@house_command(_CLOCK, "confirm")
-async def _confirm(house: House) -> Answer:
+@deployment_command(_CLOCK, "confirm")
+async def _confirm(deployment: Deployment) -> Answer:
     """Say that the clock is right: what waited because it was in doubt is done at once.
 
     Look at it first (date): what is wiped and sent by a wrong clock does not come back.
     """
-    was = await timekeeping.confirm(house.office, actor=actor())
+    was = await timekeeping.confirm(deployment.ra, actor=actor())
     said = f"It was in doubt: {was.doubt}." if was.doubt is not None else "It was not in doubt."
     return detail(
-        "clock", _record(house, timekeeping.judge(house.office)), said, "It is believed from now on."
+        "clock", _record(deployment, timekeeping.judge(deployment.ra)), said, "It is believed from now on."
     )
 
 
-def _record(house: House, judged: Judgement) -> dict[str, Any]:
+def _record(deployment: Deployment, judged: Judgement) -> dict[str, Any]:
     tick, doubt = judged.known.tick, judged.doubt
-    settings = house.office.settings
+    settings = deployment.ra.settings
     return {
         "now_at": judged.at,
         "in_doubt": doubt is not None,
@@ -47,5 +47,5 @@ def _record(house: House, judged: Judgement) -> dict[str, Any]:
         "ahead_days": settings.clock_ahead_days,
         "behind_minutes": settings.clock_behind_minutes,
         # By this very clock: what `confirm` would bring about at once.
-        "windows_over": len(store.enrollments_overdue(house.office.database.read(), judged.at)),
+        "windows_over": len(store.enrollments_overdue(deployment.ra.database.read(), judged.at)),
     }

@@ -9,19 +9,19 @@ from rich.console import Console
 
 from enroll import identifiers
 from enroll.acme import credentials, store
-from enroll.acme.door import PROFILES
 from enroll.acme.ordering import places_taken
+from enroll.acme.server import PROFILES
 from enroll.refusals import Refusal
-from gateway.cli.frame import Answer, actor, answer, as_typed, house_command, listing, plain
+from gateway.cli.frame import Answer, actor, answer, as_typed, deployment_command, listing, plain
 from gateway.cli.people import USER_ID, known_user
 from gateway.cli.root import GROUPS
 from gateway.serving.assembly import directory_url
-from gateway.serving.deployment import House
+from gateway.serving.deployment import Deployment
 
 _EAB = GROUPS["eab"]
 
 
-@house_command(_EAB, "create")
+@deployment_command(_EAB, "create")
 @USER_ID
 @click.option("--count", type=click.IntRange(1, 1_000), default=1, show_default=True)
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="client-automated", show_default=True)
@@ -31,18 +31,20 @@ _EAB = GROUPS["eab"]
     default=None,
     help="Certificates outside the renewal period at a time; default: the setting.",
 )
-async def _create(house: House, user_id: str, count: int, profile: str, quota: int | None) -> Answer:
+async def _create(
+    deployment: Deployment, user_id: str, count: int, profile: str, quota: int | None
+) -> Answer:
     """Make credentials for a user's automated client. Each key is shown now and never again.
 
     If it cannot be shown (a full disk behind ``>``, a reader that has left), the credentials are withdrawn.
     """
     made = await credentials.create(
-        house.office, user_id, actor=actor(), count=count, profile=profile, quota=quota
+        deployment.ra, user_id, actor=actor(), count=count, profile=profile, quota=quota
     )
     records = [each.to_json() for each in made]
 
     def show(console: Console) -> None:
-        console.print(plain(f"Directory: {directory_url(house.config)}"), soft_wrap=True)
+        console.print(plain(f"Directory: {directory_url(deployment.config)}"), soft_wrap=True)
         for record in records:
             name = record["identifiers"][0]["value"]
             console.print(
@@ -53,18 +55,18 @@ async def _create(house: House, user_id: str, count: int, profile: str, quota: i
 
     async def undo() -> str:
         for each in made:
-            await credentials.withdraw(house.office, each.kid, actor=actor())
+            await credentials.withdraw(deployment.ra, each.kid, actor=actor())
         return f"The credentials are withdrawn; to where there is room: sekisho eab create {user_id}"
 
     return Answer({"credentials": records}, show, undo=undo)
 
 
-@house_command(_EAB, "list")
+@deployment_command(_EAB, "list")
 @USER_ID
-async def _list(house: House, user_id: str) -> Answer:
+async def _list(deployment: Deployment, user_id: str) -> Answer:
     """List a user's credentials, without their keys."""
-    known_user(house.office, user_id)
-    db, at = house.office.database.read(), house.office.now()
+    known_user(deployment.ra, user_id)
+    db, at = deployment.ra.database.read(), deployment.ra.now()
     found = store.credentials_of(db, user_id)
     columns = {
         "kid": "Key ID",
@@ -78,11 +80,11 @@ async def _list(house: House, user_id: str) -> Answer:
     return listing("credentials", [_record(each, places_taken(db, each, at)) for each in found], columns)
 
 
-@house_command(_EAB, "withdraw")
+@deployment_command(_EAB, "withdraw")
 @click.argument("kid", callback=as_typed(identifiers.typed))
-async def _withdraw(house: House, kid: str) -> Answer:
+async def _withdraw(deployment: Deployment, kid: str) -> Answer:
     """End a credential: no account, no further order. Certificates made with it live on."""
-    if not await credentials.withdraw(house.office, kid, actor=actor()):
+    if not await credentials.withdraw(deployment.ra, kid, actor=actor()):
         raise Refusal("not_found", field="kid")
     return answer({"withdrawn": {"kid": kid}}, f"Credential {kid} has ended.")
 

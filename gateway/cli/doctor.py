@@ -19,10 +19,10 @@ from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import owner_of
 from ca.servers import roots_of_this_machine, weaknesses
-from enroll import crls, mails, timekeeping
-from enroll.delivery import return_path
+from enroll import crls, timekeeping
 from enroll.jst import days_left, shown, shown_day
-from enroll.mail import queue
+from enroll.mail import queue, writing
+from enroll.mail.delivery import return_path
 from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
@@ -34,7 +34,7 @@ from gateway.running import journal, places
 from gateway.serving import descriptors
 from gateway.serving import upstream as mount
 from gateway.serving.assembly import gate_of, sites_of
-from gateway.serving.deployment import DATABASE, House, configured_hosts, server_certificate
+from gateway.serving.deployment import DATABASE, Deployment, configured_hosts, server_certificate
 
 _SERVER_DAYS = 14
 # A certificate for people lives three years: an issuer with less left shortens them.
@@ -63,12 +63,12 @@ _MAIL_HINTS: Mapping[Command, str] = {
 }
 
 
-def examine(house: House) -> list[Finding]:
+def examine(deployment: Deployment) -> list[Finding]:
     """Every check's finding. A check that cannot run is bad, with the reason."""
     findings: list[Finding] = []
     for name, check in _CHECKS.items():
         try:
-            findings += check(house)
+            findings += check(deployment)
         except ConfigError as error:
             # What several checks need and cannot have is told once.
             if all(each.found != str(error) for each in findings):
@@ -76,84 +76,90 @@ def examine(house: House) -> list[Finding]:
     return findings
 
 
-def _configuration(house: House) -> list[Finding]:
-    # Opening the house read and checked it.
-    config = house.config
+def _configuration(deployment: Deployment) -> list[Finding]:
+    # Opening the deployment read and checked it.
+    config = deployment.config
     found = f"{' and '.join(config.listen.host)} port {config.listen.port}, public {config.public_port}"
-    if _public_hosts(house) and all(ip_address(host).is_loopback for host in config.listen.host):
+    if _public_hosts(deployment) and all(ip_address(host).is_loopback for host in config.listen.host):
         hint = "nobody else reaches it, unless something on this machine forwards: listen.host = '0.0.0.0'"
         return [Finding("configuration", "notice", found, hint)]
     return [Finding("configuration", "ok", found)]
 
 
-def _permissions(house: House) -> list[Finding]:
-    owner = owner_of(house.data)
-    strangers = [path for path in house.data.rglob("*") if path.exists() and owner_of(path) != owner]
+def _permissions(deployment: Deployment) -> list[Finding]:
+    owner = owner_of(deployment.data)
+    strangers = [path for path in deployment.data.rglob("*") if path.exists() and owner_of(path) != owner]
     if strangers:
         found = f"not {owner}'s, as the rest is: {' '.join(map(str, strangers))}"
-        return [Finding("permissions", "bad", found, f"chown -R {owner} {house.data}")]
-    loose = [path for path in _private_paths(house) if stat.S_IMODE(path.stat().st_mode) & 0o077]
+        return [Finding("permissions", "bad", found, f"chown -R {owner} {deployment.data}")]
+    loose = [path for path in _private_paths(deployment) if stat.S_IMODE(path.stat().st_mode) & 0o077]
     if not loose:
         return [Finding("permissions", "ok", "readable by nobody else")]
     names = " ".join(str(path) for path in loose)
     return [Finding("permissions", "bad", f"others may read {names}", f"chmod go-rwx {names}")]
 
 
-def _private_paths(house: House) -> list[Path]:
-    keys = [*(house.data / "ca").glob("*.key"), *(house.data / "servers").glob("*.key")]
-    found = [house.data, house.data / "vault.json", house.data / DATABASE, house.outbox, *keys]
+def _private_paths(deployment: Deployment) -> list[Path]:
+    keys = [*(deployment.data / "ca").glob("*.key"), *(deployment.data / "servers").glob("*.key")]
+    found = [
+        deployment.data,
+        deployment.data / "vault.json",
+        deployment.data / DATABASE,
+        deployment.outbox,
+        *keys,
+    ]
     return [path for path in found if path.exists()]
 
 
-def _hosts(house: House) -> list[Finding]:
+def _hosts(deployment: Deployment) -> list[Finding]:
     # Of the real clock, as browsers will: a demo's clock moves, theirs does not.
     now = SystemClock().seconds()
-    made = server_certificate(house, now)
+    made = server_certificate(deployment, now)
     left = days_left(made.not_after_at, now)
     found = f"until {shown_day(made.not_after_at)} ({left} days), for {', '.join(made.names)}"
-    local = house.config.tls.certificate == "local"
+    local = deployment.config.tls.certificate == "local"
     weak = [] if local else weaknesses(made.chain, roots_of_this_machine())
     if left > _SERVER_DAYS and weak:
         return [Finding("server certificate", "notice", f"{found}: {each.found}", each.hint) for each in weak]
-    if left > _SERVER_DAYS and not (local and _public_hosts(house)):
+    if left > _SERVER_DAYS and not (local and _public_hosts(deployment)):
         return [Finding("server certificate", "ok", found)]
     if left > _SERVER_DAYS:
-        ours = house.data / "servers" / "ca.pem"
+        ours = deployment.data / "servers" / "ca.pem"
         hint = f"browsers trust it only where {ours} is installed: name your own in tls.certificate"
         return [Finding("server certificate", "notice", found, hint)]
     hint = "sekisho serve makes another one" if local else "renew it, then: sekisho reload"
     return [Finding("server certificate", "bad" if left < 0 else "notice", found, hint)]
 
 
-def _descriptors(house: House) -> list[Finding]:
-    pid = places.serves(house.data)
+def _descriptors(deployment: Deployment) -> list[Finding]:
+    pid = places.serves(deployment.data)
     room = descriptors.room_of(pid) if pid is not None else None
     if room is None:  # what a server would have that is started from here
         room = descriptors.ceiling()
-    short = descriptors.shortage(house.config, room)
+    short = descriptors.shortage(deployment.config, room)
     if short is None:
         return [Finding("file descriptors", "ok", f"{room} for each process")]
     return [Finding("file descriptors", "notice", *short)]
 
 
-def _log(house: House) -> list[Finding]:
-    name = house.config.log.file
+def _log(deployment: Deployment) -> list[Finding]:
+    name = deployment.config.log.file
     if name:
-        journal.check(house.data / name)
-    return [Finding("log", "ok", str(house.data / name) if name else "standard error")]
+        journal.check(deployment.data / name)
+    return [Finding("log", "ok", str(deployment.data / name) if name else "standard error")]
 
 
-def _names(house: House) -> list[Finding]:
-    lost = [host for host in _public_hosts(house) if not _resolves(host)]
+def _names(deployment: Deployment) -> list[Finding]:
+    lost = [host for host in _public_hosts(deployment) if not _resolves(host)]
     if not lost:
         return [Finding("host names", "ok", "every one is known")]
     hint = "people cannot reach them from here: add them to the DNS"
     return [Finding("host names", "notice", f"not in the DNS: {', '.join(lost)}", hint)]
 
 
-def _public_hosts(house: House) -> list[str]:
+def _public_hosts(deployment: Deployment) -> list[str]:
     """The names of the sites that are not this machine's own (RFC 6761 section 6.3), wildcards among them."""
-    return [host for host in configured_hosts(house.config) if not host.endswith("localhost")]
+    return [host for host in configured_hosts(deployment.config) if not host.endswith("localhost")]
 
 
 def _resolves(host: str) -> bool:
@@ -166,18 +172,21 @@ def _resolves(host: str) -> bool:
     return True
 
 
-def _mail_server(house: House) -> list[Finding]:
-    mail = house.config.mail
+def _mail_server(deployment: Deployment) -> list[Finding]:
+    mail = deployment.config.mail
     if mail.transport == "outbox":
         return [
             Finding(
-                "mail server", "notice", f"none: mails are files in {house.outbox}", "mail.transport = 'smtp'"
+                "mail server",
+                "notice",
+                f"none: mails are files in {deployment.outbox}",
+                "mail.transport = 'smtp'",
             )
         ]
-    assert isinstance(house.transport, Smtp)
-    where, sender = f"{mail.host}:{mail.port}", return_path(house.office)
+    assert isinstance(deployment.transport, Smtp)
+    where, sender = f"{mail.host}:{mail.port}", return_path(deployment.ra)
     try:
-        _awaited(house.transport.try_out(sender))
+        _awaited(deployment.transport.try_out(sender))
     except Refused as refused:
         return [Finding("mail server", "bad", f"{where} refuses {refused}", _MAIL_HINTS[refused.command])]
     login = f" as {mail.username}" if mail.username else ""
@@ -190,8 +199,8 @@ def _awaited(work: Coroutine[None, None, object]) -> None:
         pool.submit(asyncio.run, work).result()
 
 
-def _upstream(house: House) -> list[Finding]:
-    behind = mount.prepare(house, gate_of(house))
+def _upstream(deployment: Deployment) -> list[Finding]:
+    behind = mount.prepare(deployment, gate_of(deployment))
     if behind is None:
         return [Finding("upstream", "ok", "none")]
     return [_reached(address) for address in behind.upstream.addresses]
@@ -207,8 +216,8 @@ def _reached(address: Address) -> Finding:
     return Finding("upstream", "ok", f"{address} answers")
 
 
-def _apart(house: House) -> list[Finding]:
-    settings, portal = house.config.upstream, house.config.sites.portal
+def _apart(deployment: Deployment) -> list[Finding]:
+    settings, portal = deployment.config.upstream, deployment.config.sites.portal
     if not settings.addresses or portal or not settings.service_workers:
         whose = "its own" if portal else "the portal's"
         found = f"the upstream has {whose} origin" if settings.addresses else "no upstream"
@@ -227,20 +236,20 @@ def _upstream_hint(error: OSError) -> str:
     return "visitors get 502: start what should answer there, or mend upstream.addresses"
 
 
-def _serve(house: House) -> list[Finding]:
-    if house.is_demo:
+def _serve(deployment: Deployment) -> list[Finding]:
+    if deployment.is_demo:
         # Its mailbox is the one thing that serve refuses, and right for what it is.
-        sites = replace(house.config.sites, mailbox=())
-        house = replace(house, config=replace(house.config, sites=sites))
-    build_entry(SiteTable(sites_of(house, gate_of(house))))
-    if house.is_demo:
-        return [Finding("serve", "ok", f"a demo: sekisho demo --data {house.data}")]
+        sites = replace(deployment.config.sites, mailbox=())
+        deployment = replace(deployment, config=replace(deployment.config, sites=sites))
+    build_entry(SiteTable(sites_of(deployment, gate_of(deployment))))
+    if deployment.is_demo:
+        return [Finding("serve", "ok", f"a demo: sekisho demo --data {deployment.data}")]
     return [Finding("serve", "ok", "nothing that serve or reload would refuse")]
 
 
-def _issuers(house: House) -> list[Finding]:
-    issuer = house.datadir.authority.current
-    left = days_left(issuer.not_after_at, house.office.now())
+def _issuers(deployment: Deployment) -> list[Finding]:
+    issuer = deployment.datadir.authority.current
+    left = days_left(issuer.not_after_at, deployment.ra.now())
     found = f"{issuer.common_name} until {shown_day(issuer.not_after_at)} ({left} days)"
     if left >= _ISSUER_DAYS:
         return [Finding("issuing CA", "ok", found)]
@@ -249,12 +258,14 @@ def _issuers(house: House) -> list[Finding]:
     return [Finding("issuing CA", state, found, hint)]
 
 
-def _clock(house: House) -> list[Finding]:
+def _clock(deployment: Deployment) -> list[Finding]:
     waits = "nothing is closed, wiped, sent by date or issued meanwhile"
-    judged = timekeeping.judge(house.office)
+    judged = timekeeping.judge(deployment.ra)
     doubts = [str(judged.doubt)] if judged.doubt is not None else []
     # Each process has a clock of its own: that of a server may be another one than ours.
-    served = places.reports(house.data / places.RUN) if places.serves(house.data) is not None else []
+    served = (
+        places.reports(deployment.data / places.RUN) if places.serves(deployment.data) is not None else []
+    )
     doubts += [f"worker {each['worker']}: {each['doubt']}" for each in served if each.get("doubt")]
     if doubts:
         found = f"{'; '.join(doubts)}: {waits}"
@@ -264,14 +275,14 @@ def _clock(house: House) -> list[Finding]:
     return [Finding("clock", "ok", found)]
 
 
-def _lists(house: House) -> list[Finding]:
-    return [_list_of(house, issuer) for issuer in house.datadir.authority.issuers]
+def _lists(deployment: Deployment) -> list[Finding]:
+    return [_list_of(deployment, issuer) for issuer in deployment.datadir.authority.issuers]
 
 
-def _list_of(house: House, issuer: Issuer) -> Finding:
-    check, listed = "revocation list", crls.published(house.office, issuer.issuer_id)
-    if crls.ended(house.office, issuer.issuer_id):
-        if places.serves(house.data) is None:
+def _list_of(deployment: Deployment, issuer: Issuer) -> Finding:
+    check, listed = "revocation list", crls.published(deployment.ra, issuer.issuer_id)
+    if crls.ended(deployment.ra, issuer.issuer_id):
+        if places.serves(deployment.data) is None:
             return Finding(check, "ok", f"{issuer.common_name}: serve makes it when it starts")
         hint = "others trust nobody's certificate without one: see the log, then sekisho cert crl FILE"
         return Finding(check, "bad", f"{issuer.common_name}: {'none' if listed is None else 'ended'}", hint)
@@ -282,15 +293,15 @@ def _list_of(house: House, issuer: Issuer) -> Finding:
     )
 
 
-def _templates(house: House) -> list[Finding]:
-    own = house.office.templates
-    mails.check_templates(own)
+def _templates(deployment: Deployment) -> list[Finding]:
+    own = deployment.ra.templates
+    writing.check_templates(own)
     return [Finding("mail templates", "ok", str(own.directory) if own is not None else "our own")]
 
 
-def _queue(house: House) -> list[Finding]:
-    office = house.office
-    letters = queue.standing(office.database.read(), office.now(), office.settings)
+def _queue(deployment: Deployment) -> list[Finding]:
+    ra = deployment.ra
+    letters = queue.standing(ra.database.read(), ra.now(), ra.settings)
     found = (
         f"{letters.waiting} waiting, {letters.failed} failed, {letters.put_off} put off by their recipients"
     )
@@ -308,8 +319,8 @@ def _queue(house: House) -> list[Finding]:
     return [Finding("mail queue", "ok", found)]
 
 
-def _register(house: House) -> list[Finding]:
-    counts = certificates.count_by_status(house.office.database.read())
+def _register(deployment: Deployment) -> list[Finding]:
+    counts = certificates.count_by_status(deployment.ra.database.read())
     stuck = counts.get("reserved", 0)
     found = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "no certificate yet"
     if stuck:
@@ -319,7 +330,7 @@ def _register(house: House) -> list[Finding]:
     return [Finding("register", "ok", found)]
 
 
-_CHECKS: dict[str, Callable[[House], list[Finding]]] = {
+_CHECKS: dict[str, Callable[[Deployment], list[Finding]]] = {
     "configuration": _configuration,
     "your own words": standing.examples,
     "permissions": _permissions,

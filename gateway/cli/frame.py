@@ -24,7 +24,7 @@ from ca.sealing import forget, read_passphrase
 from enroll.jst import shown
 from gateway.cli.failures import Failure, failure_of
 from gateway.cli.output import OutputLost, ReaderLeft, clean, console_for, write_answer, write_table
-from gateway.serving.deployment import opened_house
+from gateway.serving.deployment import opened_deployment
 
 DATA_VARIABLE = "SEKISHO_DATA"
 PASSPHRASE_VARIABLE = "SEKISHO_PASSPHRASE"
@@ -94,8 +94,8 @@ def command(
     return register
 
 
-def house_command(group: click.Group, name: str) -> Callable[[Work], click.Command]:
-    """Registers a command on an opened data directory: ``async work(house, **params) -> Answer``."""
+def deployment_command(group: click.Group, name: str) -> Callable[[Work], click.Command]:
+    """Registers a command on an opened data directory: ``async work(deployment, **params) -> Answer``."""
 
     def register(work: Work) -> click.Command:
         @functools.wraps(work)
@@ -105,9 +105,9 @@ def house_command(group: click.Group, name: str) -> Callable[[Work], click.Comma
             passphrase = passphrase_from(passphrase_file)
 
             async def run() -> int:
-                async with opened_house(data, passphrase) as house:
+                async with opened_deployment(data, passphrase) as deployment:
                     # Written before it is closed: a long list is read while it is written.
-                    return await _present(await work(house, **params), as_json)
+                    return await _present(await work(deployment, **params), as_json)
 
             return asyncio.run(run())
 

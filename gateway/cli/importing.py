@@ -1,6 +1,6 @@
 """``user import`` and ``org import``: many from a CSV file, a result for each row, safe to run again.
 
-Who is recorded already is left as is: a person by what name and address mean (``enroll/sameness.py``), an
+Who is recorded already is left as is: a person by what name and address mean (``enroll/people/sameness.py``), an
 organisation by its 証券番号. So a run that was killed is repeated, and goes on where it ended.
 """
 
@@ -18,15 +18,16 @@ from rich.console import Console
 
 from ca.errors import ConfigError
 from ca.files import read_file, write_private
-from enroll import sameness, store
-from enroll.office import Office
-from enroll.people import Person, add_organisation, add_user, check_organisation, check_person
+from enroll import store
+from enroll.people import sameness
+from enroll.people.register import Person, add_organisation, add_user, check_organisation, check_person
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from gateway.cli.csvfile import Row, Shape, Table, chunks, failures_file, read_table, text_of
 from gateway.cli.failures import failure_of
-from gateway.cli.frame import Answer, actor, house_command, listing, plain
+from gateway.cli.frame import Answer, actor, deployment_command, listing, plain
 from gateway.cli.root import GROUPS
-from gateway.serving.deployment import House
+from gateway.serving.deployment import Deployment
 
 USERS = Shape(
     columns={
@@ -103,7 +104,7 @@ _FAILURES = click.option(
 )
 
 
-@house_command(GROUPS["user"], "import")
+@deployment_command(GROUPS["user"], "import")
 @_FILE
 @_DRY_RUN
 @_FAILURES
@@ -113,7 +114,7 @@ _FAILURES = click.option(
     help="Keep the letters back until: sekisho mail release. The dates in them count from today.",
 )
 async def _import(
-    house: House, file: Path, dry_run: bool, failures: Path | None, hold_letters: bool
+    deployment: Deployment, file: Path, dry_run: bool, failures: Path | None, hold_letters: bool
 ) -> Answer:
     """Add users from a CSV file (UTF-8 or CP932); rows that are wrong are refused one by one.
 
@@ -122,22 +123,22 @@ async def _import(
     notice_by (通知方法: mail, postcard, メール, はがき). Running the same file again adds nobody twice,
     however name and address are typed.
     """
-    register = _Users(house.office, hold_letters)
+    register = _Users(deployment.ra, hold_letters)
     columns = {"line": "Line", "result": "Result", "user_id": "User ID"}
     return await _imported(file, USERS, register, columns, dry_run=dry_run, failures=failures)
 
 
-@house_command(GROUPS["org"], "import")
+@deployment_command(GROUPS["org"], "import")
 @_FILE
 @_DRY_RUN
 @_FAILURES
-async def _org_import(house: House, file: Path, dry_run: bool, failures: Path | None) -> Answer:
+async def _org_import(deployment: Deployment, file: Path, dry_run: bool, failures: Path | None) -> Answer:
     """Add organisations from a CSV file (UTF-8 or CP932); rows that are wrong are refused one by one.
 
     The first line names the columns, in any order: policy_number (証券番号), name (団体名), and if wanted
     lineages (台数) and issue_password_by (パスワード通知方法: mail, postcard, admin, メール, はがき, 管理者).
     """
-    register = _Organisations(house.office)
+    register = _Organisations(deployment.ra)
     columns = {"line": "Line", "result": "Result", "policy_number": "Number"}
     return await _imported(file, ORGANISATIONS, register, columns, dry_run=dry_run, failures=failures)
 
@@ -251,7 +252,7 @@ _Same = tuple[str, str, str]
 class _Users:
     """Users: those recorded, and those who come earlier in the file."""
 
-    office: Office
+    ra: RegistrationAuthority
     hold_letters: bool
     _people: dict[_Same, str] = field(default_factory=dict)
     _user_ids: dict[str, Person] = field(default_factory=dict)
@@ -279,9 +280,7 @@ class _Users:
 
     async def add(self, row: Row) -> Outcome:
         person = check_person(Person(**cast(Any, row.given)))
-        made = await add_user(
-            self.office, person, channel="paper", actor=actor(), hold_letters=self.hold_letters
-        )
+        made = await add_user(self.ra, person, channel="paper", actor=actor(), hold_letters=self.hold_letters)
         self._people[_same(person)] = made.user_id
         return Outcome(row.line, "added", made.user_id, made.request_id)
 
@@ -303,20 +302,20 @@ class _Users:
     def _of_user_id(self, user_id: str) -> Person | None:
         if user_id in self._user_ids:
             return self._user_ids[user_id]
-        found = store.user(self.office.database.read(), user_id)
+        found = store.user(self.ra.database.read(), user_id)
         return None if found is None else Person(found.policy_number, found.name, found.mail, user_id)
 
     def _known(self, person: Person, same: _Same) -> str | None:
         """The person's user ID; "" where it is drawn together with this row's, None for a new person."""
         if same in self._people:
             return self._people[same]
-        found = store.same_person(self.office.database.read(), person.policy_number, person.name, person.mail)
+        found = store.same_person(self.ra.database.read(), person.policy_number, person.name, person.mail)
         return person.user_id if person.user_id in found else next(iter(found), None)
 
     def _open(self, policy_number: str) -> bool:
         """Whether the organisation is there and not disabled. Not looked up again for each of its rows."""
         if policy_number not in self._organisations:
-            found = store.organisation(self.office.database.read(), policy_number)
+            found = store.organisation(self.ra.database.read(), policy_number)
             if found is None:
                 return False
             self._organisations[policy_number] = found.disabled_at is None
@@ -331,13 +330,13 @@ def _same(person: Person) -> _Same:
 class _Organisations:
     """Organisations: those recorded, and those earlier in the file."""
 
-    office: Office
+    ra: RegistrationAuthority
     _known: dict[str, store.Organisation] = field(default_factory=dict)
 
     def plan(self, row: Row) -> Outcome | None:
         wanted = self._wanted(row)
         number = wanted.policy_number
-        recorded = self._known.get(number) or store.organisation(self.office.database.read(), number)
+        recorded = self._known.get(number) or store.organisation(self.ra.database.read(), number)
         if recorded is None:
             self._known[number] = wanted
             return None
@@ -351,7 +350,7 @@ class _Organisations:
     async def add(self, row: Row) -> Outcome:
         wanted = self._wanted(row)
         made = await add_organisation(
-            self.office,
+            self.ra,
             wanted.policy_number,
             wanted.name,
             actor=actor(),
@@ -374,7 +373,7 @@ class _Organisations:
             store.Organisation(
                 row.given["policy_number"],
                 row.given["name"],
-                self.office.now(),
+                self.ra.now(),
                 int(lineages) if lineages else None,
                 cast(store.PasswordBy, by),
             )

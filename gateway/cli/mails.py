@@ -12,32 +12,32 @@ import click
 from rich.console import Console
 
 from ca.storage import Transaction
-from enroll import listings, mails, store, timekeeping
-from enroll.bounces import MAX_BYTES, parse_bounce, record_bounce
-from enroll.delivery import deliver_due
+from enroll import listings, store, timekeeping
 from enroll.jst import day_of, shown
-from enroll.mail import queue
+from enroll.mail import queue, writing
+from enroll.mail.bounces import MAX_BYTES, parse_bounce, record_bounce
+from enroll.mail.delivery import deliver_due
 from enroll.refusals import Refusal
 from enroll.scheduler import notify
-from gateway.cli.frame import Answer, actor, answer, cell, detail, house_command, listing, plain
+from gateway.cli.frame import Answer, actor, answer, cell, deployment_command, detail, listing, plain
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
-from gateway.serving.deployment import House
+from gateway.serving.deployment import Deployment
 
 _MAIL = GROUPS["mail"]
 
 
-@house_command(_MAIL, "list")
+@deployment_command(_MAIL, "list")
 @of_user()
 @click.option("--state", type=click.Choice(["queued", "sent", "failed", "cancelled"]), help="Only these.")
 @click.option("--limit", type=click.IntRange(1, 10_000_000), default=200, show_default=True)
-async def _list(house: House, user_id: str | None, state: str | None, limit: int) -> Answer:
+async def _list(deployment: Deployment, user_id: str | None, state: str | None, limit: int) -> Answer:
     """List letters, newest first, with what the mail server said and when each is tried next."""
     if user_id is not None:
-        known_user(house.office, user_id)
-    db = house.office.database.read()
+        known_user(deployment.ra, user_id)
+    db = deployment.ra.database.read()
     letters = islice(listings.letters(db, user_id, state), limit)
-    found = (_with_next_attempt(house, row) for row in letters)
+    found = (_with_next_attempt(deployment, row) for row in letters)
     columns = {
         "id": "No.",
         "kind": "Kind",
@@ -54,14 +54,14 @@ async def _list(house: House, user_id: str | None, state: str | None, limit: int
     return listing("mails", found, columns)
 
 
-@house_command(_MAIL, "show")
+@deployment_command(_MAIL, "show")
 @click.argument("number", type=int)
-async def _show(house: House, number: int) -> Answer:
+async def _show(deployment: Deployment, number: int) -> Answer:
     """Show a letter. Passwords in it are masked; only the recipient has them."""
-    found = mails.shown(house.office.database.read(), number)
+    found = writing.shown(deployment.ra.database.read(), number)
     if found is None:
         raise Refusal("not_found", field="mail")
-    found = _with_next_attempt(house, found)
+    found = _with_next_attempt(deployment, found)
     body = found["shown_body"]
     head = detail("mail", {name: value for name, value in found.items() if name != "shown_body"})
 
@@ -73,16 +73,16 @@ async def _show(house: House, number: int) -> Answer:
     return Answer({"mail": found}, show)
 
 
-@house_command(_MAIL, "deliver")
-async def _deliver(house: House) -> Answer:
+@deployment_command(_MAIL, "deliver")
+async def _deliver(deployment: Deployment) -> Answer:
     """Send what is due now. A running server does this by itself."""
     accepted = 0
     # A pass takes a hundred letters of each connection; what fails is put back for later, so this ends.
-    while (sent := await deliver_due(house.office, house.transport)) > 0:
+    while (sent := await deliver_due(deployment.ra, deployment.transport)) > 0:
         accepted += sent
     if accepted:
-        await _noted(house, "letters.delivered", letters=accepted)
-    letters, held = _standing(house), mails.held(house.office.database.read())
+        await _noted(deployment, "letters.delivered", letters=accepted)
+    letters, held = _standing(deployment), writing.held(deployment.ra.database.read())
     lines = [f"accepted: {accepted}, still queued: {letters.waiting}", *_said_of_lanes(letters)]
     if held:
         lines.append(f"{held} are held back; to let them go: sekisho mail release")
@@ -90,35 +90,35 @@ async def _deliver(house: House) -> Answer:
     return answer(value, *lines)
 
 
-async def _noted(house: House, action: str, **told: Any) -> None:
+async def _noted(deployment: Deployment, action: str, **told: Any) -> None:
     """Says in the trail that an operator did by hand what the scheduler does by itself."""
-    at, by = house.office.now(), actor()
-    await house.office.database.write(lambda db: store.audit(db, at, by, action, "queue", **told))
+    at, by = deployment.ra.now(), actor()
+    await deployment.ra.database.write(lambda db: store.audit(db, at, by, action, "queue", **told))
 
 
-@house_command(_MAIL, "release")
+@deployment_command(_MAIL, "release")
 @of_user("Only this user's letters.")
-async def _release(house: House, user_id: str | None) -> Answer:
+async def _release(deployment: Deployment, user_id: str | None) -> Answer:
     """Let letters go that were held back (sekisho user import --hold-letters)."""
     if user_id is not None:
-        known_user(house.office, user_id)
-    at = house.office.now()
+        known_user(deployment.ra, user_id)
+    at = deployment.ra.now()
 
     def work(db: Transaction) -> int:
-        released = mails.release(db, at, user_id)
+        released = writing.release(db, at, user_id)
         if released:
             store.audit(db, at, actor(), "letters.released", user_id or "", letters=released)
         return released
 
-    released = await house.office.database.write(work)
-    held = mails.held(house.office.database.read())
+    released = await deployment.ra.database.write(work)
+    held = writing.held(deployment.ra.database.read())
     return answer({"released": released, "held": held}, f"released: {released}, still held: {held}")
 
 
-@house_command(_MAIL, "retry")
+@deployment_command(_MAIL, "retry")
 @click.option("--letter", "number", type=int, default=None, help="Only this one: queued, or failed.")
 @click.option("--all", "failed", is_flag=True, help="Those that failed, too, unless they had left before.")
-async def _retry(house: House, number: int | None, failed: bool) -> Answer:
+async def _retry(deployment: Deployment, number: int | None, failed: bool) -> Answer:
     """Try queued letters again at once, after the mail server is mended.
 
     Ends what holds all letters and what puts off single ones. With --letter, that one goes first, and after a
@@ -127,17 +127,17 @@ async def _retry(house: House, number: int | None, failed: bool) -> Answer:
     if number is not None and failed:
         raise click.UsageError("--letter names one letter, --all means every one: leave one out")
     if number is not None:
-        return await _retry_one(house, number)
+        return await _retry_one(deployment, number)
 
     def work(db: Transaction) -> dict[str, int]:
-        at = house.office.now()
+        at = deployment.ra.now()
         counts = {"failed": queue.retry_failed(db, at) if failed else 0, "waiting": queue.retry(db, at)}
         store.audit(db, at, actor(), "mail.retried", "queue", **counts)
         return counts
 
-    counts = await house.office.database.write(work)
+    counts = await deployment.ra.database.write(work)
     lines = [f"tried again at once: {counts['waiting']}, of which had failed: {counts['failed']}"]
-    letters = _standing(house)
+    letters = _standing(deployment)
     if letters.failed and not failed:
         lines.append(f"failed, and left alone: {letters.failed}. See why: sekisho mail list --state failed")
     return answer({"retried": counts}, *lines, _SENDING)
@@ -146,18 +146,18 @@ async def _retry(house: House, number: int | None, failed: bool) -> Answer:
 _SENDING = "A running server sends them within a second; without one: sekisho mail deliver"
 
 
-async def _retry_one(house: House, number: int) -> Answer:
+async def _retry_one(deployment: Deployment, number: int) -> Answer:
     def work(db: Transaction) -> dict[str, Any]:
-        at = house.office.now()
-        letter = mails.shown(db, number)
+        at = deployment.ra.now()
+        letter = writing.shown(db, number)
         if letter is None:
             raise Refusal("not_found", field="mail")
         if not queue.retry_one(db, number, at):
             raise Refusal("conflict", field="mail", detail=_not_again(letter))
         store.audit(db, at, actor(), "mail.retried", letter["user_id"], letter=number)
-        return _with_next_attempt(house, mails.shown(db, number) or letter, db)
+        return _with_next_attempt(deployment, writing.shown(db, number) or letter, db)
 
-    letter = await house.office.database.write(work)
+    letter = await deployment.ra.database.write(work)
     moment = cell("next_attempt_at", letter["next_attempt_at"])
     value = {name: letter[name] for name in ("id", "state", "recipient", "next_attempt_at")}
     return answer(
@@ -179,21 +179,21 @@ def _not_again(letter: Mapping[str, Any]) -> str:
 
 
 def _with_next_attempt(
-    house: House, letter: Mapping[str, Any], db: Transaction | None = None
+    deployment: Deployment, letter: Mapping[str, Any], db: Transaction | None = None
 ) -> dict[str, Any]:
     """The letter as operators see it: tried next when everything it waits for is over."""
-    office = house.office
-    db = db or office.database.read()
-    moment = queue.next_attempt(db, dict(letter), office.now(), office.settings)
+    ra = deployment.ra
+    db = db or ra.database.read()
+    moment = queue.next_attempt(db, dict(letter), ra.now(), ra.settings)
     shown = {**letter, "notice": bool(letter["notice"]), "next_attempt_at": moment}
     if moment is not None and not letter["result"]:
         shown["result"] = queue.lane(db, letter["channel"]).said
     return shown
 
 
-def _standing(house: House) -> queue.Standing:
-    office = house.office
-    return queue.standing(office.database.read(), office.now(), office.settings)
+def _standing(deployment: Deployment) -> queue.Standing:
+    ra = deployment.ra
+    return queue.standing(ra.database.read(), ra.now(), ra.settings)
 
 
 def _lanes(letters: queue.Standing) -> list[dict[str, Any]]:
@@ -209,16 +209,16 @@ def _said_of_lanes(letters: queue.Standing) -> list[str]:
     ]
 
 
-@house_command(_MAIL, "bounce")
+@deployment_command(_MAIL, "bounce")
 @click.argument("file", type=click.File("rb"), default="-")
-async def _bounce(house: House, file: BinaryIO) -> Answer:
+async def _bounce(deployment: Deployment, file: BinaryIO) -> Answer:
     """Record a bounce, from a file or standard input, with the letter that did not arrive.
 
     For the mailbox of mail.return_path: `sekisho mail list` then says so where it said sent.
     """
     bounce = parse_bounce(file.read(MAX_BYTES + 1))
-    fresh = await record_bounce(house.office, bounce, actor=actor())
-    letter = mails.shown(house.office.database.read(), bounce.letter)
+    fresh = await record_bounce(deployment.ra, bounce, actor=actor())
+    letter = writing.shown(deployment.ra.database.read(), bounce.letter)
     assert letter is not None
     user_id = letter["user_id"]
     return answer(
@@ -228,20 +228,20 @@ async def _bounce(house: House, file: BinaryIO) -> Answer:
     )
 
 
-@house_command(GROUPS["notify"], "run")
+@deployment_command(GROUPS["notify"], "run")
 @click.option(
     "--date", "day", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Japan's day; default: today."
 )
-async def _notify(house: House, day: datetime | None) -> Answer:
+async def _notify(deployment: Deployment, day: datetime | None) -> Answer:
     """Queue the renewal mails that are due on a day, and those that failed and never left.
 
     Run again, it queues nothing.
     """
-    timekeeping.check(house.office)
-    today = day.date() if day is not None else day_of(house.office.now())
-    queued = asdict(await notify(house.office, today, again=True))
+    timekeeping.check(deployment.ra)
+    today = day.date() if day is not None else day_of(deployment.ra.now())
+    queued = asdict(await notify(deployment.ra, today, again=True))
     if any(queued.values()):
-        await _noted(house, "notices.queued", day=today.isoformat(), **queued)
+        await _noted(deployment, "notices.queued", day=today.isoformat(), **queued)
     return answer(
         {"date": today.isoformat(), "queued": queued},
         f"{today}: queued {queued['renewal_30']} first and {queued['renewal_7']} second renewal mails",

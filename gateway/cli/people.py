@@ -8,24 +8,25 @@ from typing import Any, Literal
 
 import click
 
-from enroll import identifiers, listings, mails, store
-from enroll.changes import (
+from enroll import identifiers, listings, store
+from enroll.jst import shown
+from enroll.mail import writing
+from enroll.people.changes import (
     change_organisation,
     change_user,
     disable_organisation,
     enable_organisation,
     reset_password,
 )
-from enroll.enrollment import Enrollment, state_at
-from enroll.jst import shown
-from enroll.office import Office
-from enroll.people import Person, add_organisation, add_user, disable_user, enable_user
+from enroll.people.register import Person, add_organisation, add_user, disable_user, enable_user
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
+from enroll.requests.enrollment import Enrollment, state_at
 from gateway.cli import registers
-from gateway.cli.frame import Answer, actor, answer, as_typed, detail, house_command, listing
+from gateway.cli.frame import Answer, actor, answer, as_typed, deployment_command, detail, listing
 from gateway.cli.registers import narrowed, of_organisation, wanted
 from gateway.cli.root import GROUPS
-from gateway.serving.deployment import House
+from gateway.serving.deployment import Deployment
 from gateway.web import sessions
 
 _ORG, _USER = GROUPS["org"], GROUPS["user"]
@@ -51,7 +52,7 @@ _ROLE, _NOTICE_BY = click.Choice(["member", "admin"]), click.Choice(["mail", "po
 _PASSWORD_BY = click.Choice(["mail", "postcard", "admin"])
 
 
-@house_command(_ORG, "add")
+@deployment_command(_ORG, "add")
 @_NUMBER
 @click.argument("name")
 @click.option(
@@ -68,7 +69,7 @@ _PASSWORD_BY = click.Choice(["mail", "postcard", "admin"])
     help="Other than mail: the issue password is not in the pick-up mail; admin: the 管理者 passes it on.",
 )
 async def _org_add(
-    house: House,
+    deployment: Deployment,
     policy_number: str,
     name: str,
     lineages: int | None,
@@ -76,7 +77,7 @@ async def _org_add(
 ) -> Answer:
     """Add an organisation by its 証券番号."""
     made = await add_organisation(
-        house.office,
+        deployment.ra,
         policy_number,
         name,
         actor=actor(),
@@ -86,10 +87,10 @@ async def _org_add(
     return detail("organisation", asdict(made), f"Next: sekisho user add {policy_number} NAME MAIL")
 
 
-@house_command(_ORG, "list")
-async def _org_list(house: House) -> Answer:
+@deployment_command(_ORG, "list")
+async def _org_list(deployment: Deployment) -> Answer:
     """List the organisations."""
-    db = house.office.database.read()
+    db = deployment.ra.database.read()
     users = store.count_users(db)
     records = (asdict(each) | {"users": users.get(each.policy_number, 0)} for each in store.organisations(db))
     columns = {
@@ -103,27 +104,29 @@ async def _org_list(house: House) -> Answer:
     return listing("organisations", records, columns)
 
 
-@house_command(_ORG, "change")
+@deployment_command(_ORG, "change")
 @_NUMBER
 @click.option("--number", "new_number", default=None, help="Its new 証券番号.")
 @click.option("--name", default=None)
 @click.option("--lineages", type=int, default=None, help="PCs, and credentials for programs, per user.")
 @click.option("--issue-password-by", type=_PASSWORD_BY, default=None)
-async def _org_change(house: House, policy_number: str, new_number: str | None, **given: Any) -> Answer:
+async def _org_change(
+    deployment: Deployment, policy_number: str, new_number: str | None, **given: Any
+) -> Answer:
     """Record what is different about an organisation; its users and their certificates stay as they are."""
     changes = _changes({"policy_number": new_number, **given})
-    changed = await change_organisation(house.office, policy_number, changes, actor=actor())
+    changed = await change_organisation(deployment.ra, policy_number, changes, actor=actor())
     return detail("organisation", asdict(changed))
 
 
-@house_command(_ORG, "disable")
+@deployment_command(_ORG, "disable")
 @_NUMBER
-async def _org_disable(house: House, policy_number: str) -> Answer:
+async def _org_disable(deployment: Deployment, policy_number: str) -> Answer:
     """Suspend an organisation: no login, no enrollment, no mails for its users. Nothing is revoked."""
-    user_ids = await disable_organisation(house.office, policy_number, actor=actor())
+    user_ids = await disable_organisation(deployment.ra, policy_number, actor=actor())
     ended = 0
     for user_id in user_ids:
-        ended += await sessions.end_all(house.office, user_id, actor=actor())
+        ended += await sessions.end_all(deployment.ra, user_id, actor=actor())
     value = {"policy_number": policy_number, "users": len(user_ids), "sessions_ended": ended}
     return answer(
         {"disabled": value}, f"{policy_number} is disabled with its users: {len(user_ids)}",
@@ -131,15 +134,15 @@ async def _org_disable(house: House, policy_number: str) -> Answer:
     )  # fmt: skip
 
 
-@house_command(_ORG, "enable")
+@deployment_command(_ORG, "enable")
 @_NUMBER
-async def _org_enable(house: House, policy_number: str) -> Answer:
+async def _org_enable(deployment: Deployment, policy_number: str) -> Answer:
     """Take a disabling back: its users' certificates work as before."""
-    await enable_organisation(house.office, policy_number, actor=actor())
+    await enable_organisation(deployment.ra, policy_number, actor=actor())
     return answer({"enabled": {"policy_number": policy_number}}, f"{policy_number} is enabled")
 
 
-@house_command(_USER, "add")
+@deployment_command(_USER, "add")
 @_NUMBER
 @click.argument("name")
 @click.argument("mail")
@@ -153,7 +156,7 @@ async def _org_enable(house: House, policy_number: str) -> Answer:
     help="How ユーザーIDのお知らせ goes out.",
 )
 async def _user_add(
-    house: House,
+    deployment: Deployment,
     policy_number: str,
     name: str,
     mail: str,
@@ -163,7 +166,7 @@ async def _user_add(
 ) -> Answer:
     """Add a user of an organisation, and queue both letters: the ID notice and the pick-up mail."""
     person = Person(policy_number, name, mail, user_id, role, notice_by)
-    made = await add_user(house.office, person, channel="paper", actor=actor())
+    made = await add_user(deployment.ra, person, channel="paper", actor=actor())
     return detail(
         "user",
         asdict(made),
@@ -171,13 +174,15 @@ async def _user_add(
     )
 
 
-@house_command(_USER, "list")
+@deployment_command(_USER, "list")
 @of_organisation("Only this organisation's.")
 @narrowed
 @click.option("--status", type=click.Choice(["active", "disabled"]), default=None)
-async def _user_list(house: House, policy_number: str | None, status: str | None, **given: Any) -> Answer:
+async def _user_list(
+    deployment: Deployment, policy_number: str | None, status: str | None, **given: Any
+) -> Answer:
     """List the users. With --ends-before or --ends-after, those with a live certificate that ends then."""
-    db = house.office.database.read()
+    db = deployment.ra.database.read()
     if policy_number is not None and store.organisation(db, policy_number) is None:
         raise Refusal("not_found", field="policy_number")
     found = listings.users(db, wanted(policy_number=policy_number, state=status, **given))
@@ -193,15 +198,15 @@ async def _user_list(house: House, policy_number: str | None, status: str | None
     return listing("users", map(user_record, found), columns)
 
 
-@house_command(_USER, "show")
+@deployment_command(_USER, "show")
 @USER_ID
-async def _user_show(house: House, user_id: str) -> Answer:
+async def _user_show(deployment: Deployment, user_id: str) -> Answer:
     """Show a user with the requests and certificates, newest first."""
-    office = house.office
-    found = known_user(office, user_id)
-    at, mine = office.now(), store.enrollments_of(office.database.read(), user_id)
+    ra = deployment.ra
+    found = known_user(ra, user_id)
+    at, mine = ra.now(), store.enrollments_of(ra.database.read(), user_id)
     requests = [request_record(each, at) for each in mine]
-    certificates = list(registers.certificates(office, listings.Wanted(user_id=user_id)))
+    certificates = list(registers.certificates(ra, listings.Wanted(user_id=user_id)))
     lines = [f"request {each['request_id']}  {each['kind']}  {each['state']}" for each in requests]
     lines += [
         f"certificate {each['serial']}  {each['common_name']}  {each['state']}"
@@ -212,35 +217,35 @@ async def _user_show(house: House, user_id: str) -> Answer:
     return detail("user", record, *lines)
 
 
-@house_command(_USER, "disable")
+@deployment_command(_USER, "disable")
 @USER_ID
-async def _user_disable(house: House, user_id: str) -> Answer:
+async def _user_disable(deployment: Deployment, user_id: str) -> Answer:
     """End a user's access: no login, no mails, every live certificate revoked."""
-    revoked = await disable_user(house.office, user_id, actor=actor())
-    ended = await sessions.end_all(house.office, user_id, actor=actor())
+    revoked = await disable_user(deployment.ra, user_id, actor=actor())
+    ended = await sessions.end_all(deployment.ra, user_id, actor=actor())
     value = {"user_id": user_id, "revoked": revoked, "sessions_ended": ended}
     return answer({"disabled": value}, f"{user_id} is disabled; certificates revoked: {revoked}")
 
 
-@house_command(_USER, "enable")
+@deployment_command(_USER, "enable")
 @USER_ID
-async def _user_enable(house: House, user_id: str) -> Answer:
+async def _user_enable(deployment: Deployment, user_id: str) -> Answer:
     """Take a disabling back: the login works again, revoked certificates stay revoked."""
-    await enable_user(house.office, user_id, actor=actor())
+    await enable_user(deployment.ra, user_id, actor=actor())
     following = f"Next: sekisho request reissue {user_id} --reason expired"
     return answer({"enabled": {"user_id": user_id}}, f"{user_id} may log in again", following)
 
 
-@house_command(_USER, "change")
+@deployment_command(_USER, "change")
 @USER_ID
 @click.option("--name", default=None)
 @click.option("--mail", default=None, help="Letters that still wait go there, too.")
 @click.option("--role", type=_ROLE, default=None)
 @click.option("--notice-by", type=_NOTICE_BY, default=None)
 @of_organisation("Move to this organisation.")
-async def _user_change(house: House, user_id: str, **given: Any) -> Answer:
+async def _user_change(deployment: Deployment, user_id: str, **given: Any) -> Answer:
     """Record what is different about a user. User ID, passwords and certificates stay as they are."""
-    changed = await change_user(house.office, user_id, _changes(given), actor=actor())
+    changed = await change_user(deployment.ra, user_id, _changes(given), actor=actor())
     after = []
     if given["mail"] is not None:
         after.append(
@@ -248,13 +253,13 @@ async def _user_change(house: House, user_id: str, **given: Any) -> Answer:
             f"sekisho request reissue {user_id} --reason mail_lost; if the ID notice did: "
             f"sekisho user reset-password {user_id}"
         )
-        after += _refused_before(house.office, user_id)
+        after += _refused_before(deployment.ra, user_id)
     return detail("user", user_record(changed), *after)
 
 
-def _refused_before(office: Office, user_id: str) -> list[str]:
+def _refused_before(ra: RegistrationAuthority, user_id: str) -> list[str]:
     """What to type for letters that were refused at an address that has been put right."""
-    refused = mails.listed(office.database.read(), user_id, state="failed")
+    refused = writing.listed(ra.database.read(), user_id, state="failed")
     numbers = sorted(each["id"] for each in refused if each["sent_at"] is None)
     if not numbers:
         return []
@@ -262,12 +267,12 @@ def _refused_before(office: Office, user_id: str) -> list[str]:
     return [f"Letters that were refused at the old one, and never left: {told}"]
 
 
-@house_command(_USER, "reset-password")
+@deployment_command(_USER, "reset-password")
 @USER_ID
-async def _user_reset(house: House, user_id: str) -> Answer:
+async def _user_reset(deployment: Deployment, user_id: str) -> Answer:
     """Draw a new first login password, and queue the letter that tells it; the old one ends at once."""
-    await reset_password(house.office, user_id, actor=actor())
-    ended = await sessions.end_all(house.office, user_id, actor=actor())
+    await reset_password(deployment.ra, user_id, actor=actor())
+    ended = await sessions.end_all(deployment.ra, user_id, actor=actor())
     value = {"user_id": user_id, "sessions_ended": ended}
     return answer(
         {"reset": value}, "The letter is queued; it tells the user the new password, and nobody else sees it."
@@ -282,9 +287,9 @@ def _changes(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def known_user(office: Office, user_id: str) -> store.User:
+def known_user(ra: RegistrationAuthority, user_id: str) -> store.User:
     """The user, or Refusal("not_found")."""
-    found = store.user(office.database.read(), user_id)
+    found = store.user(ra.database.read(), user_id)
     if found is None:
         raise Refusal("not_found", field="user_id")
     return found

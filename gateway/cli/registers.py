@@ -11,7 +11,7 @@ import click
 from ca.revocation import REASONS
 from enroll import identifiers, listings
 from enroll.jst import start_of
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 from gateway.cli.frame import as_typed
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -53,10 +53,10 @@ def wanted(
     return listings.Wanted(ends_before=before, ends_after=after, **given)
 
 
-def certificates(office: Office, narrowed_to: listings.Wanted) -> Iterator[dict[str, Any]]:
+def certificates(ra: RegistrationAuthority, narrowed_to: listings.Wanted) -> Iterator[dict[str, Any]]:
     """Certificates for operators, newest first."""
-    now = office.now()
-    found = listings.certificates(office.database.read(), narrowed_to, now)
+    now = ra.now()
+    found = listings.certificates(ra.database.read(), narrowed_to, now)
     return (certificate_record(row, now) for row in found)
 
 

@@ -10,16 +10,16 @@ import click
 from rich.console import Console
 
 from enroll import identifiers, listings, store
-from enroll.applications import REASONS, Decision, approve, reissue, reject
-from enroll.enrollment import state_at
 from enroll.jst import shown
-from enroll.office import Office
+from enroll.people.applications import REASONS, Decision, approve, reissue, reject
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.states import LABELS
-from gateway.cli.frame import Answer, actor, answer, as_typed, detail, house_command, listing, plain
+from enroll.requests.enrollment import state_at
+from enroll.requests.states import LABELS
+from gateway.cli.frame import Answer, actor, answer, as_typed, deployment_command, detail, listing, plain
 from gateway.cli.people import USER_ID, known_user, of_user, request_record
 from gateway.cli.root import GROUPS
-from gateway.serving.deployment import House
+from gateway.serving.deployment import Deployment
 
 _APPLICATION, _REQUEST = GROUPS["application"], GROUPS["request"]
 
@@ -33,11 +33,11 @@ _REVOKE_OLD = click.option(
 _LIMIT = click.option("--limit", type=click.IntRange(1, 10_000_000), default=200, show_default=True)
 
 
-@house_command(_APPLICATION, "list")
+@deployment_command(_APPLICATION, "list")
 @click.option("--all", "every", is_flag=True, help="Those decided, too.")
-async def _list(house: House, every: bool) -> Answer:
+async def _list(deployment: Deployment, every: bool) -> Answer:
     """List the applications that wait for a decision."""
-    db = house.office.database.read()
+    db = deployment.ra.database.read()
     found = listings.applications(db, None if every else "submitted")
     columns = {
         "id": "No.",
@@ -51,7 +51,7 @@ async def _list(house: House, every: bool) -> Answer:
         "submitted_at": "Submitted",
         "decided_at": "Decided",
     }
-    table = listing("applications", (_application_record(house.office, each) for each in found), columns)
+    table = listing("applications", (_application_record(deployment.ra, each) for each in found), columns)
     waiting = next(listings.applications(db, "submitted"), None)
 
     def show(console: Console) -> None:
@@ -62,41 +62,41 @@ async def _list(house: House, every: bool) -> Answer:
     return Answer(table.value, show)
 
 
-@house_command(_APPLICATION, "show")
+@deployment_command(_APPLICATION, "show")
 @click.argument("number", type=int)
-async def _show(house: House, number: int) -> Answer:
+async def _show(deployment: Deployment, number: int) -> Answer:
     """Show an application: who is to get what, who asks for it, and what was decided."""
-    found = store.application(house.office.database.read(), number)
+    found = store.application(deployment.ra.database.read(), number)
     if found is None:
         raise Refusal("not_found", field="application")
-    record = _application_record(house.office, found)
+    record = _application_record(deployment.ra, found)
     lines = [
         f"Decide: sekisho application approve {number}, or sekisho application reject {number} --note WHY"
     ]
     return detail("application", record, *(lines if found.state == "submitted" else []))
 
 
-@house_command(_APPLICATION, "approve")
+@deployment_command(_APPLICATION, "approve")
 @click.argument("number", type=int)
 @_REVOKE_OLD
-async def _approve(house: House, number: int, revoke_old: Decision | None) -> Answer:
+async def _approve(deployment: Deployment, number: int, revoke_old: Decision | None) -> Answer:
     """Complete an application: the request is opened and its mails are queued."""
-    made = await approve(house.office, number, actor=actor(), revoke_old=revoke_old)
+    made = await approve(deployment.ra, number, actor=actor(), revoke_old=revoke_old)
     return detail("approved", {"application": number, **asdict(made)}, "The mails are queued.")
 
 
-@house_command(_APPLICATION, "reject")
+@deployment_command(_APPLICATION, "reject")
 @click.argument("number", type=int)
 @click.option("--note", required=True, help="Why; it is kept with the application.")
-async def _reject(house: House, number: int, note: str) -> Answer:
+async def _reject(deployment: Deployment, number: int, note: str) -> Answer:
     """Turn an application down."""
     if not note.strip() or not note.isprintable() or len(note) > 500:
         raise Refusal("invalid_input", field="note", detail="--note: write one line of up to 500 characters")
-    await reject(house.office, number, actor=actor(), note=note)
+    await reject(deployment.ra, number, actor=actor(), note=note)
     return answer({"rejected": {"application": number, "note": note}}, f"Application {number} is rejected.")
 
 
-@house_command(_REQUEST, "reissue")
+@deployment_command(_REQUEST, "reissue")
 @USER_ID
 @click.option(
     "--reason",
@@ -105,20 +105,20 @@ async def _reject(house: House, number: int, note: str) -> Answer:
     help="; ".join(f"{code}: {japanese}" for code, (japanese, _) in REASONS.items()),
 )
 @_REVOKE_OLD
-async def _reissue(house: House, user_id: str, reason: str, revoke_old: Decision | None) -> Answer:
+async def _reissue(deployment: Deployment, user_id: str, reason: str, revoke_old: Decision | None) -> Answer:
     """Reissue on paper: a new request ID and issue password; older ones die at once."""
-    made = await reissue(house.office, user_id, reason, actor=actor(), revoke_old=revoke_old)
+    made = await reissue(deployment.ra, user_id, reason, actor=actor(), revoke_old=revoke_old)
     return detail("reissue", asdict(made), "The pick-up mail is queued; the login password stays as it is.")
 
 
-@house_command(_REQUEST, "list")
+@deployment_command(_REQUEST, "list")
 @of_user()
 @_LIMIT
-async def _request_list(house: House, user_id: str | None, limit: int) -> Answer:
+async def _request_list(deployment: Deployment, user_id: str | None, limit: int) -> Answer:
     """List request IDs, newest first."""
     if user_id is not None:
-        known_user(house.office, user_id)
-    found = islice(listings.requests(house.office.database.read(), user_id), limit)
+        known_user(deployment.ra, user_id)
+    found = islice(listings.requests(deployment.ra.database.read(), user_id), limit)
     columns = {
         "request_id": "Request ID",
         "user_id": "User ID",
@@ -128,30 +128,30 @@ async def _request_list(house: House, user_id: str | None, limit: int) -> Answer
         "created_at": "Opened",
         "not_after_at": "Valid until",
     }
-    at = house.office.now()
+    at = deployment.ra.now()
     return listing("requests", (request_record(each, at) for each in found), columns)
 
 
-@house_command(_REQUEST, "show")
+@deployment_command(_REQUEST, "show")
 @click.argument("request_id", callback=as_typed(identifiers.typed))
-async def _request_show(house: House, request_id: str) -> Answer:
+async def _request_show(deployment: Deployment, request_id: str) -> Answer:
     """Show a request and its history."""
-    db = house.office.database.read()
+    db = deployment.ra.database.read()
     found = store.enrollment(db, request_id)
     if found is None:
         raise Refusal("not_found", field="request_id")
     history = store.audit_page(db, request_id, 1_000)[::-1]
-    at = house.office.now()
+    at = deployment.ra.now()
     japanese, english = LABELS[state_at(found, at)]
     record = request_record(found, at) | {"label": japanese, "label_en": english, "history": history}
     lines = [f"{shown(each['at'])}  {each['action']} by {each['actor']}" for each in history]
     return detail("request", record, *lines)
 
 
-def _application_record(office: Office, application: store.Application) -> dict[str, Any]:
+def _application_record(ra: RegistrationAuthority, application: store.Application) -> dict[str, Any]:
     """An application with the name, address and role of its person, who may be recorded already."""
     person = dict(application.person)
-    recorded = store.user(office.database.read(), application.user_id) if application.user_id else None
+    recorded = store.user(ra.database.read(), application.user_id) if application.user_id else None
     facts = person if person or recorded is None else asdict(recorded)
     told = {name: facts.get(name, "") for name in ("name", "mail", "role", "notice_by")}
     return asdict(application) | {"person": person, **told}

@@ -22,7 +22,7 @@ from gateway.cli.frame import (
     answer,
     command,
     default_data,
-    house_command,
+    deployment_command,
     listing,
     new_passphrase_from,
     passphrase_from,
@@ -30,7 +30,7 @@ from gateway.cli.frame import (
 from gateway.cli.root import GROUPS, root
 from gateway.cli.trail import trail
 from gateway.serving.config import FILE_NAME, Config, Sites, parse_config, toml_of
-from gateway.serving.deployment import House
+from gateway.serving.deployment import Deployment
 
 _NEW_VARIABLE, _NEW_FILE = "SEKISHO_NEW_PASSPHRASE", "--new-passphrase-file"
 _NAMES = datadir.Names()
@@ -112,10 +112,10 @@ def _change(data: Path, passphrase_file: Path | None, new_passphrase_file: Path 
     )
 
 
-@house_command(root, "doctor")
-async def _doctor(house: House) -> Answer:
+@deployment_command(root, "doctor")
+async def _doctor(deployment: Deployment) -> Answer:
     """Check the settings and what they need: certificates, names, mails, upstream, permissions."""
-    findings = examine(house)
+    findings = examine(deployment)
     bad = [each for each in findings if each.state == "bad"]
     records: list[dict[str, Any]] = [asdict(each) for each in findings]
     found = listing(

@@ -12,12 +12,13 @@ from typing import Any
 
 from ca import store as certificates
 from ca.authority import Issuer
-from enroll import mails, timekeeping
+from enroll import timekeeping
 from enroll.jst import days_left, shown, shown_day
+from enroll.mail import writing
 from gateway.cli.finding import Finding
 from gateway.running import places
 from gateway.serving.config import Config
-from gateway.serving.deployment import DATABASE, House, configured_hosts
+from gateway.serving.deployment import DATABASE, Deployment, configured_hosts
 from gateway.serving.figures import ROOM
 
 # A year and a month: whoever renews a root or an issuing CA plans it.
@@ -40,18 +41,18 @@ _EXAMPLES = (
 )
 
 
-def examples(house: House) -> list[Finding]:
+def examples(deployment: Deployment) -> list[Finding]:
     """What is still the example's, on a gateway that others than this machine can reach."""
     default = Config()
     left = [
         (section, name)
         for section, name in _EXAMPLES
-        if _value(house.config, section, name) == _value(default, section, name)
+        if _value(deployment.config, section, name) == _value(default, section, name)
     ]
     names = [f"{section}.{name.removesuffix('_')}" for section, name in left]
     if not left:
         return [Finding("your own words", "ok", "name, telephone, sender and zone are yours")]
-    if all(host.endswith("localhost") for host in configured_hosts(house.config)):
+    if all(host.endswith("localhost") for host in configured_hosts(deployment.config)):
         return [Finding("your own words", "ok", f"the example's, for a trial: {', '.join(names)}")]
     told = ", ".join(
         f"{setting} is {_value(default, *each)!r}" for setting, each in zip(names, left, strict=True)
@@ -66,11 +67,11 @@ def examples(house: House) -> list[Finding]:
     ]
 
 
-def disk(house: House, free: Callable[[Path], int] | None = None) -> list[Finding]:
+def disk(deployment: Deployment, free: Callable[[Path], int] | None = None) -> list[Finding]:
     """Room for the database to grow and to be copied, and for the log. ``free``: bytes where a path is."""
     free = free or (lambda path: shutil.disk_usage(path).free)
     found = []
-    for path in _places(house):
+    for path in _places(deployment):
         left, files = free(path), os.statvfs(path)
         said = f"{left / _GIB:.1f} GiB left for {path}"
         # Some file systems make room for files as they are needed, and tell of none (btrfs).
@@ -80,7 +81,7 @@ def disk(house: House, free: Callable[[Path], int] | None = None) -> list[Findin
         if left < ROOM or (few and not files.f_favail):
             hint = "without room nobody logs in or renews; make some: df -h, df -i"
             found.append(Finding("disk", "bad", said, hint))
-        elif few or left < max(_GIB, _size(house)):
+        elif few or left < max(_GIB, _size(deployment)):
             hint = "a copy of the database and a week of logs may take more: df -h, df -i"
             found.append(Finding("disk", "notice", said, hint))
         else:
@@ -88,32 +89,32 @@ def disk(house: House, free: Callable[[Path], int] | None = None) -> list[Findin
     return found
 
 
-def database(house: House, now: Callable[[], float] = time.time) -> list[Finding]:
+def database(deployment: Deployment, now: Callable[[], float] = time.time) -> list[Finding]:
     """How old it is by what stands in it: one that is served, and one that was put back from a copy."""
-    judged = timekeeping.judge(house.office)
+    judged = timekeeping.judge(deployment.ra)
     served_at = judged.known.tick.wall if judged.known.tick is not None else 0
     newest = max(served_at, judged.known.newest_at)
-    found = f"{_size(house) / 2**20:.1f} MiB, {f'last written {shown(newest)}' if newest else 'never served'}"
-    number = _last_letter(house)
-    known = mails.newest(house.office.database.read())
+    found = f"{_size(deployment) / 2**20:.1f} MiB, {f'last written {shown(newest)}' if newest else 'never served'}"
+    number = _last_letter(deployment)
+    known = writing.newest(deployment.ra.database.read())
     if number > known:
         hint = (
             "what was issued, revoked and recorded since that copy is not in it: look for a newer one before "
             "anybody renews; else take the letters away, revoke what was issued since, and go on"
         )
-        older = f"older than the letters in {house.outbox.name}/: it knows {known} of {number}"
+        older = f"older than the letters in {deployment.outbox.name}/: it knows {known} of {number}"
         return [Finding("database", "bad", f"{found}; {older}", hint)]
     still = now() - served_at if served_at else 0.0
     # A server in doubt of its clock writes no look at it, and says so itself.
-    if still > _STILL_SECONDS and judged.doubt is None and places.serves(house.data) is not None:
+    if still > _STILL_SECONDS and judged.doubt is None and places.serves(deployment.data) is not None:
         hint = "the server that runs writes elsewhere, or not at all: compare --data, and see its log"
         return [Finding("database", "bad", f"{found}: {still / 3_600:.1f} h ago", hint)]
     return [Finding("database", "ok", found)]
 
 
-def lists_address(house: House) -> list[Finding]:
+def lists_address(deployment: Deployment) -> list[Finding]:
     """Whether certificates say where their revocation list is (RFC 5280 4.2.1.13)."""
-    issuer = house.datadir.authority.current
+    issuer = deployment.datadir.authority.current
     if issuer.crl_url:
         return [Finding("CRL address", "ok", issuer.crl_url)]
     hint = (
@@ -124,15 +125,15 @@ def lists_address(house: House) -> list[Finding]:
     return [Finding("CRL address", "notice", found, hint)]
 
 
-def other_authorities(house: House) -> list[Finding]:
+def other_authorities(deployment: Deployment) -> list[Finding]:
     """The CAs besides the one that issues: those before it, the root, and that of our own hosts."""
-    return [*_older(house), *_above(house)]
+    return [*_older(deployment), *_above(deployment)]
 
 
-def _older(house: House) -> Iterator[Finding]:
-    at = house.office.now()
-    for issuer in house.datadir.authority.issuers[1:]:
-        alive = certificates.count_alive(house.office.database.read(), issuer.issuer_id, at)
+def _older(deployment: Deployment) -> Iterator[Finding]:
+    at = deployment.ra.now()
+    for issuer in deployment.datadir.authority.issuers[1:]:
+        alive = certificates.count_alive(deployment.ra.database.read(), issuer.issuer_id, at)
         left = days_left(issuer.not_after_at, at)
         found = f"{_named(issuer, left)}: {alive} certificates still good"
         if alive and left < _OLDER_DAYS:
@@ -142,18 +143,18 @@ def _older(house: House) -> Iterator[Finding]:
             yield Finding("earlier CA", "ok", found)
 
 
-def _above(house: House) -> Iterator[Finding]:
+def _above(deployment: Deployment) -> Iterator[Finding]:
     now = int(time.time())
-    root = int(house.datadir.root.not_valid_after_utc.timestamp())
-    left = days_left(root, house.office.now())
+    root = int(deployment.datadir.root.not_valid_after_utc.timestamp())
+    left = days_left(root, deployment.ra.now())
     found = f"until {shown_day(root)} ({left} days)"
     if left < _ROOT_DAYS:
         hint = "no issuing CA below it outlives it: plan another data directory with a root of its own"
         yield Finding("root", "bad" if left < 0 else "notice", found, hint)
     else:
         yield Finding("root", "ok", found)
-    if house.config.tls.certificate == "local":
-        server = house.datadir.server_ca
+    if deployment.config.tls.certificate == "local":
+        server = deployment.datadir.server_ca
         left = days_left(server.not_after_at, now)
         if left < _ROOT_DAYS:
             hint = "it shortens the certificates of our own hosts: name your own in tls.certificate"
@@ -168,27 +169,31 @@ def _value(config: Config, section: str, name: str) -> Any:
     return getattr(getattr(config, section), name)
 
 
-def _places(house: House) -> list[Path]:
+def _places(deployment: Deployment) -> list[Path]:
     """The data directory, and that of the log if it lies on another disk."""
-    log = house.data / house.config.log.file
-    found = [house.data]
-    if house.config.log.file and log.parent.is_dir() and log.parent.stat().st_dev != house.data.stat().st_dev:
+    log = deployment.data / deployment.config.log.file
+    found = [deployment.data]
+    if (
+        deployment.config.log.file
+        and log.parent.is_dir()
+        and log.parent.stat().st_dev != deployment.data.stat().st_dev
+    ):
         found.append(log.parent)
     return found
 
 
-def _files(house: House) -> list[Path]:
+def _files(deployment: Deployment) -> list[Path]:
     """The database and its log of writes."""
-    return [path for name in (DATABASE, f"{DATABASE}-wal") if (path := house.data / name).exists()]
+    return [path for name in (DATABASE, f"{DATABASE}-wal") if (path := deployment.data / name).exists()]
 
 
-def _size(house: House) -> int:
-    return sum(path.stat().st_size for path in _files(house))
+def _size(deployment: Deployment) -> int:
+    return sum(path.stat().st_size for path in _files(deployment))
 
 
-def _last_letter(house: House) -> int:
+def _last_letter(deployment: Deployment) -> int:
     """The number of the newest letter that was carried out as a file; 0 if there is none."""
-    if not house.outbox.is_dir():
+    if not deployment.outbox.is_dir():
         return 0
-    numbers = (_LETTER.fullmatch(path.name) for path in house.outbox.iterdir())
+    numbers = (_LETTER.fullmatch(path.name) for path in deployment.outbox.iterdir())
     return max((int(found[1]) for found in numbers if found), default=0)

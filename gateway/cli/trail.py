@@ -16,7 +16,7 @@ from gateway.serving.deployment import DATABASE, SCHEMAS, clock_of
 
 @contextmanager
 def trail(data: Path) -> Iterator[Callable[..., None]]:
-    """``record(action, subject, **detail)``, by whose process this is. ConfigError as for a house."""
+    """``record(action, subject, **detail)``, by whose process this is. ConfigError as for a deployment."""
     read_marker(data)
     database, clock = Database(data / DATABASE, SCHEMAS, cache_mib=1), clock_of(data)
 

@@ -11,14 +11,14 @@ import click
 from ca.storage import Transaction
 from enroll import identifiers, listings, store
 from enroll.refusals import Refusal
-from gateway.cli.frame import Answer, actor, answer, as_typed, detail, house_command, listing
+from gateway.cli.frame import Answer, actor, answer, as_typed, deployment_command, detail, listing
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
-from gateway.serving.deployment import House
+from gateway.serving.deployment import Deployment
 from gateway.web import references, sessions
 
 
-@house_command(GROUPS["audit"], "show")
+@deployment_command(GROUPS["audit"], "show")
 @click.option(
     "--subject",
     default=None,
@@ -26,9 +26,9 @@ from gateway.web import references, sessions
     "request ID, serial or number.",
 )
 @click.option("--limit", type=click.IntRange(1, 10_000_000), default=100, show_default=True)
-async def _audit(house: House, subject: str | None, limit: int) -> Answer:
+async def _audit(deployment: Deployment, subject: str | None, limit: int) -> Answer:
     """Show the audit trail, newest first."""
-    db = house.office.database.read()
+    db = deployment.ra.database.read()
     found = listings.audit(db) if subject is None else _about(db, subject)
     columns = {"at": "When", "actor": "Who", "action": "What", "subject": "On what", "detail": "Detail"}
     return listing("audit", islice(found, limit), columns)
@@ -43,11 +43,11 @@ def _about(db: Transaction, typed: str) -> Iterator[Mapping[str, Any]]:
     return listings.audit(db, [typed, plain, plain.lower(), identifiers.typed_policy_number(typed)])
 
 
-@house_command(GROUPS["session"], "list")
+@deployment_command(GROUPS["session"], "list")
 @of_user()
-async def _sessions(house: House, user_id: str | None) -> Answer:
+async def _sessions(deployment: Deployment, user_id: str | None) -> Answer:
     """List who is logged in."""
-    found = sessions.listed(house.office.database.read(), house.office.now(), user_id)
+    found = sessions.listed(deployment.ra.database.read(), deployment.ra.now(), user_id)
     columns = {
         "id": "Session",
         "site": "Site",
@@ -61,28 +61,28 @@ async def _sessions(house: House, user_id: str | None) -> Answer:
     return listing("sessions", found, columns)
 
 
-@house_command(GROUPS["session"], "end")
+@deployment_command(GROUPS["session"], "end")
 @click.argument("session_id", required=False, callback=as_typed(lambda text: identifiers.typed(text).lower()))
 @of_user("Every session of this user.")
-async def _end(house: House, session_id: str | None, user_id: str | None) -> Answer:
+async def _end(deployment: Deployment, session_id: str | None, user_id: str | None) -> Answer:
     """End a session, or every one of a user."""
     if (session_id is None) == (user_id is None):
         raise click.UsageError("give a session's ID, or --user USER_ID")
     if user_id is not None:
-        known_user(house.office, user_id)
-        ended = await sessions.end_all(house.office, user_id, actor=actor())
+        known_user(deployment.ra, user_id)
+        ended = await sessions.end_all(deployment.ra, user_id, actor=actor())
     else:
-        ended = await sessions.end_one(house.office, session_id or "", actor=actor())
+        ended = await sessions.end_one(deployment.ra, session_id or "", actor=actor())
         if not ended:
             raise Refusal("not_found", field="session")
     return answer({"ended": ended}, f"sessions ended: {ended}")
 
 
-@house_command(GROUPS["reference"], "show")
+@deployment_command(GROUPS["reference"], "show")
 @click.argument("reference")
-async def _reference(house: House, reference: str) -> Answer:
+async def _reference(deployment: Deployment, reference: str) -> Answer:
     """Show what a person saw who reads this number to the help desk."""
-    found = references.found(house.office.database.read(), reference)
+    found = references.found(deployment.ra.database.read(), reference)
     if found is None:
         raise Refusal("not_found", field="reference")
     return detail("reference", found, *(f"{name}: {value}" for name, value in found["detail"].items()))

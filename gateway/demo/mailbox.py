@@ -11,13 +11,13 @@ from markupsafe import Markup, escape
 
 from ca.clock import OffsetClock, SystemClock
 from enroll import store
-from enroll.enrollment import Enrollment
 from enroll.jst import days_before, days_left
 from enroll.refusals import Refusal
+from enroll.requests.enrollment import Enrollment
 from enroll.settings import DAY, Settings
 from gateway.demo import letters
 from gateway.demo.people import settle
-from gateway.serving.deployment import House
+from gateway.serving.deployment import Deployment
 from gateway.web import pages
 from gateway.web.context import Gate, Role
 
@@ -56,19 +56,19 @@ MOVES: Mapping[str, Move] = {
 }
 
 
-def application(gate: Gate, house: House, clock: OffsetClock) -> web.Application:
-    """The mailbox of a demo's house."""
+def application(gate: Gate, deployment: Deployment, clock: OffsetClock) -> web.Application:
+    """The mailbox of a demo's deployment."""
     app = pages.site_application(gate, Role.MAILBOX, "gateway.demo")
 
     async def inbox(request: web.Request) -> web.StreamResponse:
         recipient = request.query.get("to", "")
-        found = letters.delivered(house.outbox)
+        found = letters.delivered(deployment.outbox)
         people = sorted({each.recipient for each in found})
         shown = [each for each in found if recipient in ("", each.recipient)]
         return pages.render(request, "inbox.html", letters=shown, people=people, recipient=recipient)
 
     async def one(request: web.Request) -> web.StreamResponse:
-        found = letters.letter(house.outbox, request.match_info["name"])
+        found = letters.letter(deployment.outbox, request.match_info["name"])
         if found is None:
             raise web.HTTPNotFound
         return pages.render(request, "letter.html", letter=found, body=_linked(found.body))
@@ -93,7 +93,7 @@ def application(gate: Gate, house: House, clock: OffsetClock) -> web.Application
             clock.travel(0)
         else:
             _travel(gate, clock, to, serial)
-        sent = await settle(house)
+        sent = await settle(deployment)
         return pages.see_other(f"/clock?sent={sent}&certificate={serial if serial.isalnum() else ''}")
 
     app.router.add_get("/", inbox)
@@ -105,9 +105,9 @@ def application(gate: Gate, house: House, clock: OffsetClock) -> web.Application
 
 def _travel(gate: Gate, clock: OffsetClock, to: str, serial: str) -> None:
     """Moves the clock forward. Refusal for a button that is none, and for a moment in the past."""
-    chosen = store.enrollment_of(gate.office.database.read(), serial)
+    chosen = store.enrollment_of(gate.ra.database.read(), serial)
     move, now = MOVES.get(to), gate.now()
-    moment = move.moment(now, chosen, gate.office.settings) if move is not None else None
+    moment = move.moment(now, chosen, gate.ra.settings) if move is not None else None
     # Backwards only to the present: what has expired once stays so, and nobody would understand why.
     if moment is None or moment <= now:
         raise Refusal("invalid_input", field="to")
@@ -116,7 +116,7 @@ def _travel(gate: Gate, clock: OffsetClock, to: str, serial: str) -> None:
 
 def _certificates(gate: Gate) -> list[Enrollment]:
     """The live certificates, whose end a visitor may want to come near, the nearest first."""
-    return store.enrollments_ending(gate.office.database.read(), gate.now(), 2**60)
+    return store.enrollments_ending(gate.ra.database.read(), gate.now(), 2**60)
 
 
 def _linked(body: str) -> Markup:

@@ -13,15 +13,17 @@ from typing import Literal
 import ca.store
 from ca.clock import OffsetClock, SystemClock
 from ca.files import make_private_directory, write_private
-from enroll import issuance, login, pickup, scheduler, store
-from enroll.delivery import deliver_due
-from enroll.enrollment import Enrollment
+from enroll import scheduler, store
 from enroll.jst import JST, days_before
-from enroll.people import Person, add_organisation, add_user
+from enroll.mail.delivery import deliver_due
+from enroll.people import login
+from enroll.people.register import Person, add_organisation, add_user
+from enroll.requests import issuance, pickup
+from enroll.requests.enrollment import Enrollment
+from enroll.requests.transitions import end_certificate
 from enroll.settings import DAY
-from enroll.transitions import end_certificate
 from gateway.demo.letters import delivered
-from gateway.serving.deployment import House
+from gateway.serving.deployment import Deployment
 
 State = Literal["new", "active", "expiring", "expired", "revoked"]
 
@@ -89,43 +91,45 @@ CAST = (
 Act = Callable[[], Awaitable[None]]
 
 
-async def populate(house: House, clock: OffsetClock, told: Callable[[str], None]) -> tuple[DemoUser, ...]:
+async def populate(
+    deployment: Deployment, clock: OffsetClock, told: Callable[[str], None]
+) -> tuple[DemoUser, ...]:
     """Makes everybody; the clock is the machine's again afterwards. ``told`` hears of each step."""
     today = SystemClock().seconds()
-    steps = sorted(_steps(house, today), key=lambda step: step[0])
+    steps = sorted(_steps(deployment, today), key=lambda step: step[0])
     first = steps[0][0]
     _travel(clock, first - DAY)
     for policy_number, name in ORGANISATIONS:
-        await add_organisation(house.office, policy_number, name, actor=_ACTOR)
+        await add_organisation(deployment.ra, policy_number, name, actor=_ACTOR)
     for at, words, act in steps:
         _travel(clock, at)
         told(words)
         await act()
-        await settle(house)
+        await settle(deployment)
     clock.travel(0)
-    await settle(house)
-    return tuple(_described(house, part) for part in CAST)
+    await settle(deployment)
+    return tuple(_described(deployment, part) for part in CAST)
 
 
-async def settle(house: House) -> int:
+async def settle(deployment: Deployment) -> int:
     """What time brings about, and the mails of it; returns how many went out."""
-    await scheduler.tick(house.office)
+    await scheduler.tick(deployment.ra)
     sent = 0
-    while accepted := await deliver_due(house.office, house.transport):
+    while accepted := await deliver_due(deployment.ra, deployment.transport):
         sent += accepted
     return sent
 
 
-def _steps(house: House, today: int) -> Iterator[tuple[int, str, Act]]:
+def _steps(deployment: Deployment, today: int) -> Iterator[tuple[int, str, Act]]:
     """(moment, words, what happens then) of everybody's life until today."""
     for part in CAST:
         issued = _issued_at(part.state, today)
         added = issued - 2 * DAY
-        yield added, f"{part.user_id}: application", _step(_admit, house, part)
+        yield added, f"{part.user_id}: application", _step(_admit, deployment, part)
         if part.state == "new":
             continue
-        yield issued, f"{part.user_id}: pick-up", _step(_pick_up, house, part)
-        yield issued + _HOUR, f"{part.user_id}: first login", _step(_first_login, house, part)
+        yield issued, f"{part.user_id}: pick-up", _step(_pick_up, deployment, part)
+        yield issued + _HOUR, f"{part.user_id}: first login", _step(_first_login, deployment, part)
         if part.state in ("expiring", "expired"):
             end = today + _ENDS_IN[part.state] * DAY
             for days in (30, 7):
@@ -133,7 +137,7 @@ def _steps(house: House, today: int) -> Iterator[tuple[int, str, Act]]:
                 if morning < today:
                     yield morning, f"{part.user_id}: D-{days}", _nothing
         if part.state == "revoked":
-            yield today - 5 * DAY, f"{part.user_id}: revoked", _step(_revoke, house, part)
+            yield today - 5 * DAY, f"{part.user_id}: revoked", _step(_revoke, deployment, part)
 
 
 #: Days from today to the end of the certificate.
@@ -159,49 +163,49 @@ def _travel(clock: OffsetClock, at: int) -> None:
     clock.travel(at - SystemClock().seconds())
 
 
-def _step(act: Callable[[House, Part], Awaitable[None]], house: House, part: Part) -> Act:
-    return lambda: act(house, part)
+def _step(act: Callable[[Deployment, Part], Awaitable[None]], deployment: Deployment, part: Part) -> Act:
+    return lambda: act(deployment, part)
 
 
 async def _nothing() -> None:
     """A day on which only the scheduler has something to do."""
 
 
-async def _admit(house: House, part: Part) -> None:
+async def _admit(deployment: Deployment, part: Part) -> None:
     person = Person(part.policy_number, part.name, _mail_of(part), part.user_id, part.role)
-    await add_user(house.office, person, channel="paper", actor=_ACTOR)
+    await add_user(deployment.ra, person, channel="paper", actor=_ACTOR)
 
 
-async def _pick_up(house: House, part: Part) -> None:
-    office, password = house.office, _told(house, part, "pickup", "証明書発行用パスワード")
-    found = await pickup.authenticate(office, part.user_id, password, address=_ADDRESS)
-    await issuance.submit(office, found.request_id, actor=part.user_id)
-    await issuance.complete(office, found.request_id)
+async def _pick_up(deployment: Deployment, part: Part) -> None:
+    ra, password = deployment.ra, _told(deployment, part, "pickup", "証明書発行用パスワード")
+    found = await pickup.authenticate(ra, part.user_id, password, address=_ADDRESS)
+    await issuance.submit(ra, found.request_id, actor=part.user_id)
+    await issuance.complete(ra, found.request_id)
     token = await issuance.prepare_download(
-        office, found.request_id, P12_PASSWORD, "standard", actor=part.user_id
+        ra, found.request_id, P12_PASSWORD, "standard", actor=part.user_id
     )
-    got = await issuance.download(office, token, found.request_id, actor=part.user_id)
-    make_private_directory(house.data / P12_FOLDER)
-    write_private(_p12_of(house, part), got.content)
+    got = await issuance.download(ra, token, found.request_id, actor=part.user_id)
+    make_private_directory(deployment.data / P12_FOLDER)
+    write_private(_p12_of(deployment, part), got.content)
 
 
-async def _first_login(house: House, part: Part) -> None:
-    office, first = house.office, _told(house, part, "user_id", "パスワード")
-    fingerprint = _certificate(house, part).fingerprint
+async def _first_login(deployment: Deployment, part: Part) -> None:
+    ra, first = deployment.ra, _told(deployment, part, "user_id", "パスワード")
+    fingerprint = _certificate(deployment, part).fingerprint
     assert fingerprint is not None
-    await login.authenticate(office, fingerprint, part.user_id, first, address=_ADDRESS)
-    await login.change_password(office, part.user_id, first, LOGIN_PASSWORD, LOGIN_PASSWORD)
+    await login.authenticate(ra, fingerprint, part.user_id, first, address=_ADDRESS)
+    await login.change_password(ra, part.user_id, first, LOGIN_PASSWORD, LOGIN_PASSWORD)
 
 
-async def _revoke(house: House, part: Part) -> None:
-    office, serial = house.office, _certificate(house, part).serial
-    await office.database.write(
-        lambda db: end_certificate(db, office, serial, _KEY_COMPROMISE, office.now(), actor=_ACTOR)
+async def _revoke(deployment: Deployment, part: Part) -> None:
+    ra, serial = deployment.ra, _certificate(deployment, part).serial
+    await ra.database.write(
+        lambda db: end_certificate(db, ra, serial, _KEY_COMPROMISE, ra.now(), actor=_ACTOR)
     )
 
 
-def _described(house: House, part: Part) -> DemoUser:
-    opened = _requests(house, part)[-1]
+def _described(deployment: Deployment, part: Part) -> DemoUser:
+    opened = _requests(deployment, part)[-1]
     user = DemoUser(
         user_id=part.user_id,
         state=part.state,
@@ -211,43 +215,43 @@ def _described(house: House, part: Part) -> DemoUser:
         policy_number=part.policy_number,
         common_name=opened.common_name,
         login_password=LOGIN_PASSWORD,
-        request_id=_told(house, part, "pickup", "リクエストID"),
-        issue_password=_told(house, part, "pickup", "証明書発行用パスワード"),
-        renewal_request_id=_told(house, part, "renewal_30", "リクエストID"),
+        request_id=_told(deployment, part, "pickup", "リクエストID"),
+        issue_password=_told(deployment, part, "pickup", "証明書発行用パスワード"),
+        renewal_request_id=_told(deployment, part, "renewal_30", "リクエストID"),
     )
     if part.state == "new":
-        return replace(user, login_password=_told(house, part, "user_id", "パスワード"))
-    certificate = _certificate(house, part)
+        return replace(user, login_password=_told(deployment, part, "user_id", "パスワード"))
+    certificate = _certificate(deployment, part)
     return replace(
         user,
-        p12=str(_p12_of(house, part)),
+        p12=str(_p12_of(deployment, part)),
         p12_password=P12_PASSWORD,
         serial=certificate.serial,
         not_after_at=certificate.not_after_at,
     )
 
 
-def _told(house: House, part: Part, kind: str, label: str) -> str:
+def _told(deployment: Deployment, part: Part, kind: str, label: str) -> str:
     """What the person's newest mail of a kind says; empty without such a mail."""
-    for each in delivered(house.outbox):
+    for each in delivered(deployment.outbox):
         if each.kind == kind and each.recipient == _mail_of(part):
             return each.value(label)
     return ""
 
 
-def _certificate(house: House, part: Part) -> ca.store.CertificateRecord:
-    opened = _requests(house, part)[-1]
-    found = ca.store.find_by_serial(house.office.database.read(), opened.serial or "")
+def _certificate(deployment: Deployment, part: Part) -> ca.store.CertificateRecord:
+    opened = _requests(deployment, part)[-1]
+    found = ca.store.find_by_serial(deployment.ra.database.read(), opened.serial or "")
     assert found is not None
     return found
 
 
-def _requests(house: House, part: Part) -> list[Enrollment]:
-    return store.enrollments_of(house.office.database.read(), part.user_id)
+def _requests(deployment: Deployment, part: Part) -> list[Enrollment]:
+    return store.enrollments_of(deployment.ra.database.read(), part.user_id)
 
 
-def _p12_of(house: House, part: Part) -> Path:
-    return house.data / P12_FOLDER / f"{part.user_id}.p12"
+def _p12_of(deployment: Deployment, part: Part) -> Path:
+    return deployment.data / P12_FOLDER / f"{part.user_id}.p12"
 
 
 def _mail_of(part: Part) -> str:

@@ -30,7 +30,7 @@ from gateway.proxy.identity import jwks
 from gateway.serving import descriptors
 from gateway.serving.assembly import directory_url, hosts_by_role
 from gateway.serving.config import FILE_NAME, Behind, Config, Listen, Log, origin, toml_of
-from gateway.serving.deployment import CLOCK, DEMO_MARKER, House, is_demo, open_house
+from gateway.serving.deployment import CLOCK, DEMO_MARKER, Deployment, is_demo, open_deployment
 from gateway.serving.rates import Rates
 from gateway.serving.server import run, start_log, stop_signals
 from gateway.serving.upstream import assertion_keys
@@ -80,36 +80,36 @@ async def _demo(
         sandbox = await _unless(stop, _sandbox(data, port, upstream, console.print))
         if sandbox is None:
             return {}
-        house = open_house(data, sandbox.passphrase, spare_keys=_SPARE_KEYS)
-        clock = house.office.clock
+        deployment = open_deployment(data, sandbox.passphrase, spare_keys=_SPARE_KEYS)
+        clock = deployment.ra.clock
         assert isinstance(clock, OffsetClock)
         start_log("warning")
-        told = summary_of(house, sandbox, port)
+        told = summary_of(deployment, sandbox, port)
 
         async def started(_: int) -> None:
             _write_summary(summary, told)
             banner(console, told, port_taken=wanted not in (0, port))
 
-        service = await _behind(house, port, behind)
+        service = await _behind(deployment, port, behind)
         try:
             await run(
-                house,
+                deployment,
                 stop,
                 started,
                 socks=(listening,),
-                extra={Role.MAILBOX: lambda gate: mailbox(gate, house, clock)},
+                extra={Role.MAILBOX: lambda gate: mailbox(gate, deployment, clock)},
             )
         finally:
             await service.cleanup()
-            await house.close()
+            await deployment.close()
     return told
 
 
-async def _behind(house: House, port: int, listening: socket.socket) -> web.AppRunner:
+async def _behind(deployment: Deployment, port: int, listening: socket.socket) -> web.AppRunner:
     """The example service that stands behind the demo's login."""
-    sites = house.config.sites
+    sites = deployment.config.sites
     issuer, audience = origin(sites.help[0], port), origin(sites.service[0], port)
-    service = example(jwks(assertion_keys(house)), issuer, audience, house.office.now)
+    service = example(jwks(assertion_keys(deployment)), issuer, audience, deployment.ra.now)
     runner = web.AppRunner(service, access_log=None)
     await runner.setup()
     await web.SockSite(runner, listening).start()
@@ -135,9 +135,9 @@ def demo_config(port: int, upstream: int) -> Config:
     )
 
 
-def summary_of(house: House, sandbox: Sandbox, port: int) -> dict[str, Any]:
+def summary_of(deployment: Deployment, sandbox: Sandbox, port: int) -> dict[str, Any]:
     """What ``--summary`` writes: all that a script needs to drive the demo."""
-    hosts = hosts_by_role(house.config)
+    hosts = hosts_by_role(deployment.config)
     return {
         # For programs whose resolver knows no names below localhost.
         "address": _HOST,
@@ -145,9 +145,9 @@ def summary_of(house: House, sandbox: Sandbox, port: int) -> dict[str, Any]:
         "data": str(sandbox.data.absolute()),
         "passphrase_file": str((sandbox.data / _PASSPHRASE_FILE).absolute()),
         "sites": {str(role): origin(names[0], port) + "/" for role, names in hosts.items()},
-        "acme_directory": directory_url(house.config),
+        "acme_directory": directory_url(deployment.config),
         "ca_file": str((sandbox.data / "servers" / "ca.pem").absolute()),
-        "outbox": str(house.outbox.absolute()),
+        "outbox": str(deployment.outbox.absolute()),
         "users": [asdict(user) for user in sandbox.users],
     }
 
@@ -171,11 +171,11 @@ async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None
         write_private(data / _PASSPHRASE_FILE, passphrase.encode() + b"\n")
         (data / FILE_NAME).write_text(toml_of(demo_config(port, upstream)))
         clock = OffsetClock(data / CLOCK)
-        house = open_house(data, passphrase, clock=clock, spare_keys=_SPARE_KEYS)
+        deployment = open_deployment(data, passphrase, clock=clock, spare_keys=_SPARE_KEYS)
         try:
-            users = await populate(house, clock, lambda words: None)
+            users = await populate(deployment, clock, lambda words: None)
         finally:
-            await house.close()
+            await deployment.close()
         marker = {"format": 1, "users": [asdict(user) for user in users]}
         write_private(data / DEMO_MARKER, json.dumps(marker, ensure_ascii=False).encode())
     except BaseException:

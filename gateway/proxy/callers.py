@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 from gateway.proxy.identity import Caller
 from gateway.wire.request import Request
 
@@ -34,8 +34,8 @@ class _Found(NamedTuple):
 class RememberedCallers:
     """The callers on one kind of path. Only those who were let in are remembered."""
 
-    def __init__(self, office: Office, key: Key, find: Find) -> None:
-        self._office, self._key, self._find = office, key, find
+    def __init__(self, ra: RegistrationAuthority, key: Key, find: Find) -> None:
+        self._ra, self._key, self._find = ra, key, find
         self._found: dict[str, _Found] = {}
 
     def known(self, request: Request) -> Caller | None:
@@ -44,7 +44,7 @@ class RememberedCallers:
         found = self._found.get(key)
         if found is None:
             return None
-        if found.at <= self._office.now() < found.until and found.version == self._office.database.changed():
+        if found.at <= self._ra.now() < found.until and found.version == self._ra.database.changed():
             return found.caller
         del self._found[key]
         return None
@@ -54,8 +54,8 @@ class RememberedCallers:
         known = self.known(request)
         if known is not None:
             return known
-        office, key = self._office, self._key(request)
-        version, at = office.database.changed(), office.now()
+        ra, key = self._ra, self._key(request)
+        version, at = ra.database.changed(), ra.now()
         caller, until = await self._find(request)
         if len(self._found) >= _REMEMBERED:
             self._found.clear()

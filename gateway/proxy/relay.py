@@ -183,7 +183,7 @@ class Relay:
         if caller is not None and caller.level == "login":
             request.subject = caller.user
         try:
-            errand = Errand(self, request, caller, callers)
+            forwarding = Forwarding(self, request, caller, callers)
         except Malformed as error:
             request.front.info.count(f"refused.{error}")
             why = NotRelayed(_STATUS_OF_MALFORMED.get(str(error), 400), "bad_request")
@@ -192,10 +192,10 @@ class Relay:
             request.front.info.count("refused.cross-site")
             request.front.decline(request, why)
         else:
-            errand.begin()
+            forwarding.begin()
 
 
-class Errand:
+class Forwarding:
     """One request on its way: how it goes out, and what decides how its answer comes back."""
 
     __slots__ = (

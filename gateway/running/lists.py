@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ca.storage import StorageError
 from enroll import crls, timekeeping
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 
 log = logging.getLogger("sekisho.lists")
 
@@ -28,21 +28,21 @@ class Publisher:
     monotonic: Callable[[], float] = time.monotonic
     _not_before: float = float("-inf")
 
-    async def look(self, office: Office) -> int:
+    async def look(self, ra: RegistrationAuthority) -> int:
         """Publishes what is due; returns how many lists. A failure is told and tried again later.
 
         What changes while a list is made waits for the next one, all together; and all of it waits while the
         clock is in doubt.
         """
-        if self.monotonic() < self._not_before or timekeeping.doubt_now(office) is not None:
+        if self.monotonic() < self._not_before or timekeeping.doubt_now(ra) is not None:
             return 0
         made = 0
-        for issuer in office.authority.issuers:
-            if not crls.due(office, issuer.issuer_id):
+        for issuer in ra.authority.issuers:
+            if not crls.due(ra, issuer.issuer_id):
                 continue
             begun = self.monotonic()
             try:
-                listed = await crls.publish(office, issuer)
+                listed = await crls.publish(ra, issuer)
             except (OSError, StorageError) as error:
                 self._not_before = self.monotonic() + _AFTER_FAILURE
                 log.error(
@@ -60,17 +60,17 @@ class Publisher:
         return made
 
 
-async def begin(office: Office) -> None:
+async def begin(ra: RegistrationAuthority) -> None:
     """Makes the lists that are missing or have ended, before there is anybody who would wait.
 
     A server that cannot write them, or doubts its clock, serves all the same: `Publisher` goes on trying.
     """
-    if timekeeping.doubt_now(office) is not None:
+    if timekeeping.doubt_now(ra) is not None:
         return
-    for issuer in office.authority.issuers:
-        if crls.ended(office, issuer.issuer_id):
+    for issuer in ra.authority.issuers:
+        if crls.ended(ra, issuer.issuer_id):
             try:
-                await crls.publish(office, issuer, alone=True)
+                await crls.publish(ra, issuer, alone=True)
             except (OSError, StorageError) as error:
                 log.error("the revocation list of %s cannot be written (%s)", issuer.common_name, _why(error))
 

@@ -17,7 +17,7 @@ from gateway.proxy.identity import KeySet
 from gateway.serving import limiting
 from gateway.serving import upstream as mount
 from gateway.serving.config import Config, origin
-from gateway.serving.deployment import House, server_certificate
+from gateway.serving.deployment import Deployment, server_certificate
 from gateway.serving.rates import Ledger
 from gateway.sites import acme as protocol
 from gateway.sites import behind, connectivity, help, pickup, renewal, service
@@ -50,19 +50,19 @@ _APPLICATIONS: Mapping[Role, Callable[[Gate], web.Application]] = {
 }
 
 
-def gate_of(house: House) -> Gate:
+def gate_of(deployment: Deployment) -> Gate:
     """What the sites work with."""
-    config, port = house.config, house.config.public_port
+    config, port = deployment.config, deployment.config.public_port
     suffix = config.sites.try_suffix.removeprefix("*")
     return Gate(
-        office=house.office,
+        ra=deployment.ra,
         origins={role: origin(hosts[0], port) for role, hosts in hosts_by_role(config).items()},
         try_suffix=suffix and origin(suffix, port).removeprefix("https://"),
         fresh=_wildcards(config, port),
         manual_url=config.operator.manual_url,
         start=config.upstream.start if config.upstream.addresses else "",
         workers=bool(config.upstream.service_workers),
-        demo=house.is_demo,
+        demo=deployment.is_demo,
     )
 
 
@@ -97,7 +97,7 @@ def hosts_by_role(config: Config) -> dict[Role, tuple[str, ...]]:
 
 
 def sites_of(
-    house: House,
+    deployment: Deployment,
     gate: Gate,
     extra: Mapping[Role, Callable[[Gate], web.Application]] | None = None,
     nonces: SpentTable | None = None,
@@ -108,10 +108,10 @@ def sites_of(
 
     ConfigError when a host has no good certificate, or a site may not be served here.
     """
-    parts = _parts(house, gate, nonces or memory_table(), ledger or Ledger())
+    parts = _parts(deployment, gate, nonces or memory_table(), ledger or Ledger())
     applications = {**_APPLICATIONS, **(extra or {})}
     sites: list[WebSite] = []
-    for role, hosts in hosts_by_role(house.config).items():
+    for role, hosts in hosts_by_role(deployment.config).items():
         if role not in applications:
             raise ConfigError(
                 f"sites.{role}: only a demo shows everybody's mails; write [], or run sekisho demo --data DIR"
@@ -124,7 +124,7 @@ def sites_of(
 class _Parts:
     """What the builders of sites have in common."""
 
-    house: House
+    deployment: Deployment
     gate: Gate
     certificate: ServerCertificate
     anchors: TrustAnchors
@@ -135,22 +135,22 @@ class _Parts:
     behind: mount.Prepared | None
 
 
-def _parts(house: House, gate: Gate, nonces: SpentTable, ledger: Ledger) -> _Parts:
+def _parts(deployment: Deployment, gate: Gate, nonces: SpentTable, ledger: Ledger) -> _Parts:
     # The machine's own time: browsers judge our certificate by theirs, also when a demo's clock moved.
-    made = server_certificate(house, SystemClock().seconds())
-    issuers = tuple(issuer.certificate for issuer in house.datadir.authority.issuers)
+    made = server_certificate(deployment, SystemClock().seconds())
+    issuers = tuple(issuer.certificate for issuer in deployment.datadir.authority.issuers)
     return _Parts(
-        house=house,
+        deployment=deployment,
         gate=gate,
         certificate=ServerCertificate.from_pem(made.chain_pem, made.key_pem),
         # Trusted is what signs people's certificates; the root signs none. Both names are advertised,
         # because a client may look for its chain's top (RFC 8446 section 4.2.4).
         anchors=TrustAnchors.of(issuers),
-        advertised=(*issuers, house.datadir.root),
-        limits=limiting.limits_of(house.config.rates, gate.origins[Role.HELP] + "/", ledger),
-        spent=protocol.nonces_of(house.office.vault, nonces),
-        behind=mount.prepare(house, gate),
-        keys=mount.assertion_keys(house),
+        advertised=(*issuers, deployment.datadir.root),
+        limits=limiting.limits_of(deployment.config.rates, gate.origins[Role.HELP] + "/", ledger),
+        spent=protocol.nonces_of(deployment.ra.vault, nonces),
+        behind=mount.prepare(deployment, gate),
+        keys=mount.assertion_keys(deployment),
     )
 
 
@@ -188,23 +188,23 @@ def _plain(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Applicati
 
 def _pickup(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
     """With the protocol's door for those who have no certificate yet."""
-    protocol.mount(app, _door(parts, role))
+    protocol.mount(app, _acme(parts, role))
     return [_site(parts, role, hosts, app)]
 
 
 def _renewal(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
     """With the protocol's other door; its refusals let some visitors finish (E7)."""
-    door = _door(parts, role)
-    protocol.mount(app, door)
-    return [_site(parts, role, hosts, app, refused=protocol.before(door, renewal.refused(parts.gate)))]
+    server = _acme(parts, role)
+    protocol.mount(app, server)
+    return [_site(parts, role, hosts, app, refused=protocol.before(server, renewal.refused(parts.gate)))]
 
 
-def _door(parts: _Parts, role: Role) -> LowLevelHandler:
-    terms = parts.house.config.protocol
+def _acme(parts: _Parts, role: Role) -> LowLevelHandler:
+    terms = parts.deployment.config.protocol
     return protocol.door_of(
         parts.gate,
         role,
-        protocol_origin(parts.house.config, role),
+        protocol_origin(parts.deployment.config, role),
         parts.spent,
         terms_of_service=terms.terms_of_service,
         website=terms.website,

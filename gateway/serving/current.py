@@ -36,7 +36,7 @@ from gateway.running.pulse import Pulse
 from gateway.serving import descriptors, inforce
 from gateway.serving.assembly import gate_of, sites_of
 from gateway.serving.config import Config
-from gateway.serving.deployment import House, reopened
+from gateway.serving.deployment import Deployment, reopened
 from gateway.serving.figures import Figures, late_letters, late_lists, resident_bytes, warnings_of, wrong_with
 from gateway.serving.inforce import Look
 from gateway.serving.rates import Ledger
@@ -85,9 +85,9 @@ class Post:
 
 @dataclass
 class Serving:
-    """Made by ``begin``. ``house`` is replaced by ``reload``; whoever keeps it keeps an old one."""
+    """Made by ``begin``. ``deployment`` is replaced by ``reload``; whoever keeps it keeps an old one."""
 
-    house: House
+    deployment: Deployment
     listener: Listener
     post: Post
     meter: Meter
@@ -110,43 +110,43 @@ class Serving:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-def begin(house: House, post: Post, extra: Builders | None) -> Serving:
+def begin(deployment: Deployment, post: Post, extra: Builders | None) -> Serving:
     """Everything but the open port. ConfigError for what the operator has to mend."""
     if post.shared and post.directory is not None:
         table = open_table(places.nonce_file(post.directory))
     else:
         table = memory_table()
     ledger = post.ledger or Ledger()
-    meter = Meter(post.journal, access=house.config.log.access)
-    sites = _sites(house, post, extra, table, ledger)
-    look = post.look or inforce.first(house, post.directory)
+    meter = Meter(post.journal, access=deployment.config.log.access)
+    sites = _sites(deployment, post, extra, table, ledger)
+    look = post.look or inforce.first(deployment, post.directory)
     if look.files is not None:
-        house = replace(house, files=look.files)
+        deployment = replace(deployment, files=look.files)
     listener = Listener(
         sites,
         wire=Handlers(),
-        clock=house.office.clock,
-        status=lambda fingerprint: _status(house, fingerprint),
-        limits=_limits(house, post),
-        public_ports=(house.config.public_port,),
-        proxies=proxies_of(house.config),
+        clock=deployment.ra.clock,
+        status=lambda fingerprint: _status(deployment, fingerprint),
+        limits=_limits(deployment, post),
+        public_ports=(deployment.config.public_port,),
+        proxies=proxies_of(deployment.config),
         observer=meter,
         headcount=post.headcount,
     )
-    return Serving(house, listener, post, meter, table, ledger, extra, look)
+    return Serving(deployment, listener, post, meter, table, ledger, extra, look)
 
 
 async def reload(serving: Serving) -> None:
     """Looks at the directory and goes over to what it says now; log and report tell what came of it."""
     async with serving.turn:
-        look = inforce.again(serving.house, serving.post.directory)
+        look = inforce.again(serving.deployment, serving.post.directory)
     await go_over(serving, look)
 
 
 async def renew(serving: Serving) -> None:
     """Makes what is due of our own certificate and keys, and goes over to it. Settings stay."""
     async with serving.turn:
-        look = inforce.renewed(serving.house, serving.post.directory)
+        look = inforce.renewed(serving.deployment, serving.post.directory)
     await go_over(serving, look)
 
 
@@ -171,16 +171,16 @@ async def go_over(serving: Serving, look: Look) -> None:
 
 
 async def _serve_by(serving: Serving, files: Snapshot) -> None:
-    house = reopened(serving.house, files)
-    sites = _sites(house, serving.post, serving.extra, serving.table, serving.ledger)
-    limits = _limits(house, serving.post)
-    await serving.listener.swap(sites, limits=limits, proxies=proxies_of(house.config))
-    old, serving.house = serving.house, house
-    serving.meter.access = house.config.log.access
-    logging.getLogger().setLevel(house.config.log.level.upper())
-    if house.office.keys is not old.office.keys:
-        await old.office.keys.close()
-        house.office.keys.refill()
+    deployment = reopened(serving.deployment, files)
+    sites = _sites(deployment, serving.post, serving.extra, serving.table, serving.ledger)
+    limits = _limits(deployment, serving.post)
+    await serving.listener.swap(sites, limits=limits, proxies=proxies_of(deployment.config))
+    old, serving.deployment = serving.deployment, deployment
+    serving.meter.access = deployment.config.log.access
+    logging.getLogger().setLevel(deployment.config.log.level.upper())
+    if deployment.ra.keys is not old.ra.keys:
+        await old.ra.keys.close()
+        deployment.ra.keys.refill()
 
 
 def _reopen(journal: Journal) -> None:
@@ -202,7 +202,7 @@ _TOLD: Mapping[str, Callable[[str | None], None]] = {
 def look_at_clock(serving: Serving) -> None:
     """Judges the clock of this process. The log has a line when that changes, not at every look."""
     before = serving.doubt
-    serving.doubt = doubt = timekeeping.doubt_now(serving.house.office)
+    serving.doubt = doubt = timekeeping.doubt_now(serving.deployment.ra)
     if doubt is not None and (before is None or before.kind != doubt.kind):
         log.error("%s: %s; %s", doubt, _HOLDS, timekeeping.CONFIRM)
     if doubt is None and before is not None:
@@ -232,7 +232,7 @@ def write_report(serving: Serving, *, ready: bool = True) -> None:
 def own_samples(serving: Serving) -> list[Sample]:
     """This process's figures, with its number on each where there are several."""
     more: list[Sample] = [
-        ("sekisho_keys_ready", {}, serving.house.office.keys.level),
+        ("sekisho_keys_ready", {}, serving.deployment.ra.keys.level),
         ("sekisho_leader", {}, int(serving.leads)),
         ("sekisho_clock_in_doubt", {}, int(serving.doubt is not None)),
         ("sekisho_clock_off_seconds", {}, serving.doubt.off if serving.doubt is not None else 0),
@@ -249,7 +249,7 @@ def own_samples(serving: Serving) -> list[Sample]:
 
 
 async def every_sample(serving: Serving) -> list[Sample]:
-    """The figures of every worker and of the house."""
+    """The figures of every worker and of the deployment."""
     samples = own_samples(serving)
     pulse, workers = serving.post.pulse, range(serving.post.workers)
     failing = pulse.failing() if pulse is not None else {}
@@ -259,15 +259,20 @@ async def every_sample(serving: Serving) -> list[Sample]:
         for state in places.reports(serving.post.directory):
             if state["worker"] != serving.post.number:
                 samples += [(name, labels, value) for name, labels, value in state["samples"]]
-    return samples + await serving.figures.samples(serving.house, ends(serving))
+    return samples + await serving.figures.samples(serving.deployment, ends(serving))
 
 
 async def readiness(serving: Serving) -> Readiness:
     """What keeps us from serving, and what an operator has to see to before it does."""
     served = ends(serving)
-    wrong = _others(serving.post) + await wrong_with(serving.house, serving.listener.accepting, served)
-    letters = await asyncio.to_thread(late_letters, serving.house)
-    told = (*_doubts(serving), *warnings_of(serving.house, served), *late_lists(serving.house), *letters)
+    wrong = _others(serving.post) + await wrong_with(serving.deployment, serving.listener.accepting, served)
+    letters = await asyncio.to_thread(late_letters, serving.deployment)
+    told = (
+        *_doubts(serving),
+        *warnings_of(serving.deployment, served),
+        *late_lists(serving.deployment),
+        *letters,
+    )
     return Readiness(tuple(wrong), told)
 
 
@@ -277,19 +282,19 @@ def proxies_of(config: Config) -> tuple[Network, ...]:
 
 
 def _sites(
-    house: House, post: Post, extra: Builders | None, table: SpentTable, ledger: Ledger
+    deployment: Deployment, post: Post, extra: Builders | None, table: SpentTable, ledger: Ledger
 ) -> list[WebSite]:
     # Certificates and keys that are missing are made here, by one process at a time: of a snapshot none are.
-    with places.turn(None if house.files.frozen else post.directory):
-        return sites_of(house, gate_of(house), extra, table, ledger)
+    with places.turn(None if deployment.files.frozen else post.directory):
+        return sites_of(deployment, gate_of(deployment), extra, table, ledger)
 
 
-def _limits(house: House, post: Post) -> Limits:
+def _limits(deployment: Deployment, post: Post) -> Limits:
     room = descriptors.room()
-    short = descriptors.shortage(house.config, room)
+    short = descriptors.shortage(deployment.config, room)
     if short is not None and post.number == 0:  # all workers have the same
         log.warning("file descriptors: %s; %s", *short)
-    return descriptors.within(house.config, room)
+    return descriptors.within(deployment.config, room)
 
 
 def ends(serving: Serving) -> dict[str, int]:
@@ -325,5 +330,5 @@ def _doubts(serving: Serving) -> list[str]:
     ]
 
 
-def _status(house: House, fingerprint: str) -> RevocationStatus:
-    return ca.store.certificate_status(house.office.database.read(), fingerprint)
+def _status(deployment: Deployment, fingerprint: str) -> RevocationStatus:
+    return ca.store.certificate_status(deployment.ra.database.read(), fingerprint)

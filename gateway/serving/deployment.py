@@ -17,12 +17,13 @@ from ca.files import Snapshot
 from ca.sealing import Vault, open_vault, read_line
 from ca.sqlite import Database
 from ca.workers import KeyStock, Workers
-from enroll import mails, timekeeping
 from enroll import schema as enroll_schema
+from enroll import timekeeping
 from enroll.acme import schema as acme_schema
+from enroll.mail import writing
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Transport
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 from gateway.serving.config import Config, Mail, read_config, settings_of
 from gateway.web import schema as web_schema
 
@@ -39,13 +40,13 @@ SCHEMAS = (ca_schema.SCHEMA, enroll_schema.SCHEMA, acme_schema.SCHEMA, web_schem
 
 
 @dataclass(frozen=True)
-class House:
+class Deployment:
     """What is open. Close it once, with the event loop that it was used in still running."""
 
     data: Path
     config: Config
     datadir: DataDir
-    office: Office
+    ra: RegistrationAuthority
     transport: Transport
     #: What its settings, keys and certificates are read from, and nothing but that.
     files: Snapshot
@@ -60,12 +61,12 @@ class House:
 
     async def close(self) -> None:
         """Ends the workers and closes the database."""
-        await self.office.keys.close()
-        self.office.workers.close()
-        self.office.database.close()
+        await self.ra.keys.close()
+        self.ra.workers.close()
+        self.ra.database.close()
 
 
-def open_house(
+def open_deployment(
     data: Path,
     passphrase: str,
     *,
@@ -73,7 +74,7 @@ def open_house(
     clock: Clock | None = None,
     most_cache: int | None = None,
     files: Snapshot | None = None,
-) -> House:
+) -> Deployment:
     """Opens a data directory. ConfigError for whatever of it is missing, wrong or locked.
 
     ``spare_keys``: how many keys to make in advance; a server wants some, a single command none.
@@ -87,10 +88,10 @@ def open_house(
     # Before the passphrase: who has a slip in the settings is not to look for one there.
     read_config(data, files)
     vault = open_vault(data / datadir.VAULT, passphrase)
-    return house_of(data, vault, files, spare_keys=spare_keys, clock=clock, most_cache=most_cache)
+    return deployment_of(data, vault, files, spare_keys=spare_keys, clock=clock, most_cache=most_cache)
 
 
-def house_of(
+def deployment_of(
     data: Path,
     vault: Vault,
     files: Snapshot,
@@ -98,13 +99,13 @@ def house_of(
     spare_keys: int = 0,
     clock: Clock | None = None,
     most_cache: int | None = None,
-) -> House:
+) -> Deployment:
     """The same with a vault that is open, by what the directory's files held."""
     config = read_config(data, files)
     opened = datadir.read(data, vault, files)
     settings = settings_of(config)
     workers = Workers()
-    office = Office(
+    ra = RegistrationAuthority(
         database=Database(
             data / DATABASE,
             SCHEMAS,
@@ -116,39 +117,41 @@ def house_of(
         workers=workers,
         keys=KeyStock(workers, settings.person_key, size=spare_keys),
         settings=settings,
-        templates=mails.read_templates(data / TEMPLATES, files),
+        templates=writing.read_templates(data / TEMPLATES, files),
     )
-    return House(data, config, opened, office, transport_of(config.mail, data, files), files)
+    return Deployment(data, config, opened, ra, transport_of(config.mail, data, files), files)
 
 
-def reopened(house: House, files: Snapshot) -> House:
-    """The same house by other contents of its files: settings, CAs, mail templates and transport.
+def reopened(deployment: Deployment, files: Snapshot) -> Deployment:
+    """The same deployment by other contents of its files: settings, CAs, mail templates and transport.
 
-    Database, clock and workers stay. ConfigError as above, and the house is as it was.
+    Database, clock and workers stay. ConfigError as above, and the deployment is as it was.
     """
-    config = read_config(house.data, files)
-    opened = datadir.read(house.data, house.datadir.vault, files)
-    settings, old = settings_of(config), house.office
+    config = read_config(deployment.data, files)
+    opened = datadir.read(deployment.data, deployment.datadir.vault, files)
+    settings, old = settings_of(config), deployment.ra
     changed = settings.person_key != old.settings.person_key
-    office = replace(
+    ra = replace(
         old,
         authority=opened.authority,
         keys=KeyStock(old.workers, settings.person_key, size=old.keys.size) if changed else old.keys,
         settings=settings,
-        templates=mails.read_templates(house.data / TEMPLATES, files),
+        templates=writing.read_templates(deployment.data / TEMPLATES, files),
     )
-    mails.check_templates(office.templates)
-    return House(house.data, config, opened, office, transport_of(config.mail, house.data, files), files)
+    writing.check_templates(ra.templates)
+    return Deployment(
+        deployment.data, config, opened, ra, transport_of(config.mail, deployment.data, files), files
+    )
 
 
 @asynccontextmanager
-async def opened_house(data: Path, passphrase: str) -> AsyncIterator[House]:
+async def opened_deployment(data: Path, passphrase: str) -> AsyncIterator[Deployment]:
     """``open_house`` for the length of a block."""
-    house = open_house(data, passphrase, most_cache=_COMMANDS_CACHE)
+    deployment = open_deployment(data, passphrase, most_cache=_COMMANDS_CACHE)
     try:
-        yield house
+        yield deployment
     finally:
-        await house.close()
+        await deployment.close()
 
 
 def clock_of(data: Path) -> Clock:
@@ -197,18 +200,18 @@ def _mail_ca(path: Path, files: Snapshot) -> str:
     return pem
 
 
-def server_certificate(house: House, at: int) -> servers.ServerCertificate:
+def server_certificate(deployment: Deployment, at: int) -> servers.ServerCertificate:
     """The chain and key for every configured host. ``at``: the machine's own time, never a demo's.
 
     ConfigError says what is wrong with the operator's files.
     """
-    tls, hosts = house.config.tls, configured_hosts(house.config)
+    tls, hosts = deployment.config.tls, configured_hosts(deployment.config)
     if tls.certificate == "local":
-        believed = house.files.frozen or timekeeping.doubt_now(house.office) is None
-        return servers.local(house.datadir, hosts, at, house.files, believed=believed)
-    chain, key = house.data / Path(tls.certificate), house.data / Path(tls.key)
+        believed = deployment.files.frozen or timekeeping.doubt_now(deployment.ra) is None
+        return servers.local(deployment.datadir, hosts, at, deployment.files, believed=believed)
+    chain, key = deployment.data / Path(tls.certificate), deployment.data / Path(tls.key)
     try:
-        return servers.from_files(chain, key, hosts, at, files=house.files)
+        return servers.from_files(chain, key, hosts, at, files=deployment.files)
     except ConfigError as error:
         raise ConfigError(f"tls.certificate: {error}") from None
 

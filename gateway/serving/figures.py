@@ -1,4 +1,4 @@
-"""What the house itself has to tell: days that its certificates have left, mails waiting, the register."""
+"""What the deployment itself has to tell: days that its certificates have left, mails waiting, the register."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from enroll import crls, store
 from enroll.jst import shown
 from enroll.mail import queue
 from enroll.mail.replies import COMMANDS
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 from gateway.running.internal import at_most
 from gateway.running.metrics import Sample
-from gateway.serving.deployment import DATABASE, House
+from gateway.serving.deployment import DATABASE, Deployment
 from gateway.web.store import change_nothing
 
 # A scrape reads whole tables; it may as well be told what the last one was.
@@ -36,69 +36,73 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Figures:
-    """Samples of a house, from the database at most every half minute."""
+    """Samples of a deployment, from the database at most every half minute."""
 
     def __init__(self) -> None:
         self._counted_at = float("-inf")
         self._counts: list[Sample] = []
 
-    async def samples(self, house: House, served: Mapping[str, int]) -> list[Sample]:
+    async def samples(self, deployment: Deployment, served: Mapping[str, int]) -> list[Sample]:
         """``served``: the ends (notAfter, epoch seconds) of certificates that are shown to visitors."""
         if time.monotonic() - self._counted_at > _KEPT_SECONDS:
-            self._counts = await asyncio.to_thread(_counted, house.office)
+            self._counts = await asyncio.to_thread(_counted, deployment.ra)
             self._counted_at = time.monotonic()
-        size = sum(path.stat().st_size for path in house.data.glob(DATABASE + "*") if path.is_file())
+        size = sum(path.stat().st_size for path in deployment.data.glob(DATABASE + "*") if path.is_file())
         days = (
             ("sekisho_certificate_days", {"certificate": name}, round((end - time.time()) / 86_400, 3))
-            for name, end in sorted({**own_ends(house), **served}.items())
+            for name, end in sorted({**own_ends(deployment), **served}.items())
         )
-        return [*self._counts, *days, *_lists(house), ("sekisho_database_bytes", {}, size)]
+        return [*self._counts, *days, *_lists(deployment), ("sekisho_database_bytes", {}, size)]
 
 
-def own_ends(house: House) -> dict[str, int]:
+def own_ends(deployment: Deployment) -> dict[str, int]:
     """When our own CAs end, by a name for each."""
-    ends = {"root": _end(house.datadir.root), "server-ca": house.datadir.server_ca.not_after_at}
-    for issuer in house.datadir.authority.issuers:
+    ends = {"root": _end(deployment.datadir.root), "server-ca": deployment.datadir.server_ca.not_after_at}
+    for issuer in deployment.datadir.authority.issuers:
         ends[f"issuing:{issuer.common_name}"] = issuer.not_after_at
     return ends
 
 
 async def wrong_with(
-    house: House,
+    deployment: Deployment,
     accepting: bool,
     served: Mapping[str, int],
     now: Callable[[], float] = time.time,
     room: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
 ) -> list[str]:
-    """What keeps the house from serving: a database that takes no write, a certificate that has ended.
+    """What keeps the deployment from serving: a database that takes no write, a certificate that has ended.
 
     ``room``: bytes that are left where a file is.
     """
     wrong = [] if accepting else ["not accepting connections"]
-    error = await at_most(_WRITE_SECONDS, house.office.database.write(change_nothing))
+    error = await at_most(_WRITE_SECONDS, deployment.ra.database.write(change_nothing))
     if error is not None:
         wrong.append(f"the database cannot be written ({error})")
     # That write changes nothing, and so needs no room; the next one may.
-    left = room(house.data)
+    left = room(deployment.data)
     if left < ROOM:
-        wrong.append(f"the disk of {house.data} has {left // 2**20} MiB left")
-    current = {"issuing": house.datadir.authority.current.not_after_at}
+        wrong.append(f"the disk of {deployment.data} has {left // 2**20} MiB left")
+    current = {"issuing": deployment.datadir.authority.current.not_after_at}
     ended = [name for name, end in {**current, **served}.items() if end < now()]
     return wrong + [f"the certificate {name} has ended" for name in ended]
 
 
-def warnings_of(house: House, served: Mapping[str, int], now: Callable[[], float] = time.time) -> list[str]:
-    """What an operator has to see to while the house still serves. Each ends with what to do."""
-    return [words for end, words in endings(house, served, now()) if now() <= end < now() + _SERVER_SECONDS]
+def warnings_of(
+    deployment: Deployment, served: Mapping[str, int], now: Callable[[], float] = time.time
+) -> list[str]:
+    """What an operator has to see to while the deployment still serves. Each ends with what to do."""
+    return [
+        words for end, words in endings(deployment, served, now()) if now() <= end < now() + _SERVER_SECONDS
+    ]
 
 
-def endings(house: House, served: Mapping[str, int], now: float) -> list[tuple[int, str]]:
+def endings(deployment: Deployment, served: Mapping[str, int], now: float) -> list[tuple[int, str]]:
     """When each certificate ends that visitors see, and how an operator is told: once for all its sites."""
     by_end: dict[int, list[str]] = {}
     for name, end in sorted(served.items()):
         by_end.setdefault(end, []).append(name)
     return [
-        (end, f"the certificate {', '.join(names)} {_in_time(end - now)}: {_renewing(house)}")
+        (end, f"the certificate {', '.join(names)} {_in_time(end - now)}: {_renewing(deployment)}")
         for end, names in sorted(by_end.items())
     ]
 
@@ -129,10 +133,10 @@ class Thresholds:
         return step
 
 
-def late_letters(house: House) -> list[str]:
+def late_letters(deployment: Deployment) -> list[str]:
     """Warnings of letters that are held, or late. Reads the whole queue: not for an event loop."""
-    office = house.office
-    letters = queue.standing(office.database.read(), office.now(), office.settings)
+    ra = deployment.ra
+    letters = queue.standing(ra.database.read(), ra.now(), ra.settings)
     held = [
         f"every letter ({lane.channel}) waits since {shown(lane.held_since_at or 0)} ({lane.said}): "
         "mend that, then sekisho mail retry"
@@ -143,11 +147,11 @@ def late_letters(house: House) -> list[str]:
     return [f"a letter waits for {letters.oldest // 60} minutes: sekisho mail list --state queued"]
 
 
-def late_lists(house: House) -> list[str]:
+def late_lists(deployment: Deployment) -> list[str]:
     """Warnings of revocation lists that should have been followed by others long since."""
-    now, found = house.office.now(), list[str]()
-    for issuer in house.datadir.authority.issuers:
-        listed = crls.published(house.office, issuer.issuer_id)
+    now, found = deployment.ra.now(), list[str]()
+    for issuer in deployment.datadir.authority.issuers:
+        listed = crls.published(deployment.ra, issuer.issuer_id)
         # A new one is made at half of its life.
         if (
             listed is None
@@ -163,18 +167,18 @@ def late_lists(house: House) -> list[str]:
     return found
 
 
-def _lists(house: House) -> Iterator[Sample]:
-    for issuer in house.datadir.authority.issuers:
-        listed = crls.published(house.office, issuer.issuer_id)
+def _lists(deployment: Deployment) -> Iterator[Sample]:
+    for issuer in deployment.datadir.authority.issuers:
+        listed = crls.published(deployment.ra, issuer.issuer_id)
         if listed is not None:
             named = {"issuer": issuer.common_name}
             yield "sekisho_crl_number", named, listed.number
             yield "sekisho_crl_entries", named, listed.entries
-            yield "sekisho_crl_days", named, round((listed.next_update_at - house.office.now()) / 86_400, 3)
+            yield "sekisho_crl_days", named, round((listed.next_update_at - deployment.ra.now()) / 86_400, 3)
 
 
-def _renewing(house: House) -> str:
-    if house.config.tls.certificate == "local":
+def _renewing(deployment: Deployment) -> str:
+    if deployment.config.tls.certificate == "local":
         return "sekisho reload"
     return "renew the file that tls.certificate names, then sekisho reload"
 
@@ -187,9 +191,9 @@ def resident_bytes() -> int:
         return 0
 
 
-def _counted(office: Office) -> list[Sample]:
-    db = office.database.read()
-    return [*_counts(db), *_of_letters(db, office)]
+def _counted(ra: RegistrationAuthority) -> list[Sample]:
+    db = ra.database.read()
+    return [*_counts(db), *_of_letters(db, ra)]
 
 
 def _counts(db: Transaction) -> Iterator[Sample]:
@@ -203,8 +207,8 @@ def _counts(db: Transaction) -> Iterator[Sample]:
         yield "sekisho_enrollments", {"state": state}, count
 
 
-def _of_letters(db: Transaction, office: Office) -> Iterator[Sample]:
-    letters = queue.standing(db, office.now(), office.settings)
+def _of_letters(db: Transaction, ra: RegistrationAuthority) -> Iterator[Sample]:
+    letters = queue.standing(db, ra.now(), ra.settings)
     yield "sekisho_mails_waiting", {}, letters.waiting
     yield "sekisho_mails_failed", {}, letters.failed
     yield "sekisho_mails_oldest_seconds", {}, letters.oldest

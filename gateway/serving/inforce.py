@@ -24,7 +24,7 @@ from gateway.proxy import identity
 from gateway.running import journal, places
 from gateway.serving.assembly import gate_of, sites_of
 from gateway.serving.config import Config
-from gateway.serving.deployment import House, configured_hosts, reopened, server_certificate
+from gateway.serving.deployment import Deployment, configured_hosts, reopened, server_certificate
 from gateway.serving.upstream import assertion_keys
 
 log = logging.getLogger("sekisho.inforce")
@@ -91,19 +91,21 @@ class Look:
         return cls(told["read_at"], told["outcome"], told["error"], files, tuple(told["fresh"]))
 
 
-def first(house: House, directory: Path | None) -> Look:
-    """What an opened house serves by, once `check` has made what was missing."""
-    return Look(house.files.taken_at, "done", None, house.files.frozen_now(), fresh(house, directory))
+def first(deployment: Deployment, directory: Path | None) -> Look:
+    """What an opened deployment serves by, once `check` has made what was missing."""
+    return Look(
+        deployment.files.taken_at, "done", None, deployment.files.frozen_now(), fresh(deployment, directory)
+    )
 
 
-def again(house: House, directory: Path | None) -> Look:
+def again(deployment: Deployment, directory: Path | None) -> Look:
     """Reads everything anew, as a reload asks for, and checks it as a whole."""
     files = Snapshot()
     try:
-        found = reopened(house, files)
-        _check_unchanged(house.config, found.config)
+        found = reopened(deployment, files)
+        _check_unchanged(deployment.config, found.config)
         if found.config.log.file:
-            journal.check(house.data / found.config.log.file)
+            journal.check(deployment.data / found.config.log.file)
         check(found, directory)
     except ConfigError as error:
         return Look(files.taken_at, "refused", str(error))
@@ -114,56 +116,58 @@ def again(house: House, directory: Path | None) -> Look:
     return Look(files.taken_at, "done", None, files.frozen_now(), fresh(found, directory))
 
 
-def warn(house: House) -> None:
+def warn(deployment: Deployment) -> None:
     """What is weak about what is served, in the log: it is served all the same."""
-    if house.config.tls.certificate != "local":
-        made = server_certificate(house, SystemClock().seconds())
+    if deployment.config.tls.certificate != "local":
+        made = server_certificate(deployment, SystemClock().seconds())
         for weakness in servers.weaknesses(made.chain, servers.roots_of_this_machine()):
             log.warning("tls.certificate: %s; %s", weakness.found, weakness.hint)
 
 
-def renewed(house: House, directory: Path | None) -> Look:
+def renewed(deployment: Deployment, directory: Path | None) -> Look:
     """Makes anew what of our own is due, or takes what another process has made, and leaves the rest."""
     begun, now = time.monotonic(), SystemClock().seconds()
-    doubt = timekeeping.doubt_now(house.office)
+    doubt = timekeeping.doubt_now(deployment.ra)
     if doubt is not None:
         return Look(begun, "overdue", f"what may be due is not made anew: {doubt}; {timekeeping.CONFIRM}")
-    certificate, keys = servers.local_files(house.data), identity.keys_file(house.data)
-    files = house.files.thawed(*certificate, keys) if directory else house.files.thawed(*certificate)
+    certificate, keys = servers.local_files(deployment.data), identity.keys_file(deployment.data)
+    files = (
+        deployment.files.thawed(*certificate, keys) if directory else deployment.files.thawed(*certificate)
+    )
     try:
         with places.turn(directory):
-            if house.config.tls.certificate == "local":
-                servers.local(house.datadir, configured_hosts(house.config), now, files)
+            if deployment.config.tls.certificate == "local":
+                servers.local(deployment.datadir, configured_hosts(deployment.config), now, files)
             if directory is not None:
-                identity.open_keys(house.data, house.datadir.vault, house.office.now(), files)
+                identity.open_keys(deployment.data, deployment.datadir.vault, deployment.ra.now(), files)
     except (ConfigError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         return Look(begun, "overdue", f"what is due cannot be made: {why}")
-    by_these = replace(house, files=files.frozen_now())
+    by_these = replace(deployment, files=files.frozen_now())
     return Look(begun, "renewed", None, by_these.files, fresh(by_these, directory))
 
 
-def check(house: House, directory: Path | None) -> None:
+def check(deployment: Deployment, directory: Path | None) -> None:
     """Makes everything that would be served. ConfigError for what the operator has to mend.
 
     Certificates and keys that are missing are made, by one process at a time.
     """
     with places.turn(directory):
-        sites = sites_of(house, gate_of(house))
+        sites = sites_of(deployment, gate_of(deployment))
     build_entry(SiteTable(sites))
 
 
-def fresh(house: House, directory: Path | None) -> tuple[float, float]:
+def fresh(deployment: Deployment, directory: Path | None) -> tuple[float, float]:
     """From when and up to when (epoch seconds) nothing of it is due that we make ourselves.
 
     A demo (no directory) has other times than its visitors' browsers, and one set of keys all along.
     """
     begins, ends = float("-inf"), float("inf")
     if directory is not None:
-        begins, ends = identity.good_for(assertion_keys(house))
-    if house.config.tls.certificate == "local":
-        kept = server_certificate(house, SystemClock().seconds())
-        since, until = servers.good_for(house.datadir, kept)
+        begins, ends = identity.good_for(assertion_keys(deployment))
+    if deployment.config.tls.certificate == "local":
+        kept = server_certificate(deployment, SystemClock().seconds())
+        since, until = servers.good_for(deployment.datadir, kept)
         begins, ends = max(begins, since), min(ends, until)
     return begins, ends
 

@@ -26,7 +26,7 @@ from gateway.running import places
 from gateway.running.notify import notify
 from gateway.serving import inforce
 from gateway.serving.config import Config, read_config
-from gateway.serving.deployment import House, house_of
+from gateway.serving.deployment import Deployment, deployment_of
 from gateway.serving.inforce import Look, Outcome
 
 log = logging.getLogger("sekisho.overseer")
@@ -37,7 +37,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 # What a worker takes to end besides its drain: a mail server's last answer, keys being made, the log.
 _SPARE = 15.0
 
-How = Callable[[House, Path | None], Look]
+How = Callable[[Deployment, Path | None], Look]
 
 
 class Overseer:
@@ -135,11 +135,11 @@ class Overseer:
         named = ", ".join(str(number) for number in sorted(self._failing))
         return f"of {self._workers} workers {named} cannot be started: see the log"
 
-    def _opened(self) -> House:
+    def _opened(self) -> Deployment:
         """In the child that looks: it is no worker, and keeps no port open."""
         for sock in self._listening:
             sock.close()
-        return house_of(self._data, self._vault, self._files)
+        return deployment_of(self._data, self._vault, self._files)
 
     def _config(self) -> Config:
         return read_config(self._data, self._files)
@@ -219,7 +219,9 @@ class Overseer:
 class _Looking:
     """A child that looks at the directory; ``otherwise`` is the outcome if it does not come to any."""
 
-    def __init__(self, house: Callable[[], House], how: How, directory: Path, otherwise: Outcome) -> None:
+    def __init__(
+        self, deployment: Callable[[], Deployment], how: How, directory: Path, otherwise: Outcome
+    ) -> None:
         self._begun, self._otherwise = time.monotonic(), otherwise
         self._memory = os.memfd_create("look")
         try:
@@ -228,7 +230,7 @@ class _Looking:
             os.close(self._memory)
             raise
         if self._pid == 0:
-            _look(house, how, directory, self._memory)
+            _look(deployment, how, directory, self._memory)
 
     def outcome(self) -> Look | None:
         """None until the child has ended."""
@@ -268,7 +270,7 @@ def _write(memory: int, content: bytes) -> None:
         at += os.pwrite(memory, content[at:], at)
 
 
-def _look(house: Callable[[], House], how: How, directory: Path, memory: int) -> None:
+def _look(deployment: Callable[[], Deployment], how: How, directory: Path, memory: int) -> None:
     """The rest of the child's life. Never returns."""
     code = 70
     try:
@@ -277,7 +279,7 @@ def _look(house: Callable[[], House], how: How, directory: Path, memory: int) ->
         signal.alarm(_LOOK)
         # With its parent it ends, or its part of the lock on the directory would keep the next one out.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        _write(memory, asyncio.run(_looked(house, how, directory)).to_bytes())
+        _write(memory, asyncio.run(_looked(deployment, how, directory)).to_bytes())
         code = 0
     except BaseException as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -286,8 +288,8 @@ def _look(house: Callable[[], House], how: How, directory: Path, memory: int) ->
         os._exit(code)
 
 
-async def _looked(house: Callable[[], House], how: How, directory: Path) -> Look:
-    opened = house()
+async def _looked(deployment: Callable[[], Deployment], how: How, directory: Path) -> Look:
+    opened = deployment()
     try:
         return how(opened, directory)
     finally:

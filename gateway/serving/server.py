@@ -22,9 +22,10 @@ from ca import datadir
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.sealing import Vault
-from enroll import issuance, scheduler, timekeeping
+from enroll import scheduler, timekeeping
 from enroll.acme.nonces import create_table
-from enroll.delivery import deliver_due
+from enroll.mail.delivery import deliver_due
+from enroll.requests import issuance
 from gateway.edge.headcount import headcounts
 from gateway.running import internal, lists, places
 from gateway.running.journal import DirectHandler, Journal, JournalHandler, TracesOnly
@@ -37,7 +38,7 @@ from gateway.serving import current as serving
 from gateway.serving import descriptors, inforce
 from gateway.serving.config import Config, Log, read_config
 from gateway.serving.current import Builders, Post, Serving
-from gateway.serving.deployment import House, house_of, open_house
+from gateway.serving.deployment import Deployment, deployment_of, open_deployment
 from gateway.serving.figures import Thresholds, endings
 from gateway.serving.inforce import Look
 from gateway.serving.overseer import Overseer, read_whole
@@ -95,7 +96,7 @@ def serve(data: Path, passphrase: str, workers: int = 1) -> None:
 
 
 async def _serve_alone(data: Path, passphrase: str, files: Snapshot, post: Post) -> None:
-    await _serve(open_house(data, passphrase, spare_keys=_SPARE_KEYS, files=files), post, (), None)
+    await _serve(open_deployment(data, passphrase, spare_keys=_SPARE_KEYS, files=files), post, (), None)
 
 
 def _serve_together(
@@ -110,45 +111,47 @@ def _serve_together(
         look, channel = overseer.be()
         post = Post(directory, number, workers, None, ledger, counts[number], pulse, look, channel)
         assert look.files is not None
-        house = house_of(data, vault, look.files, spare_keys=_SPARE_KEYS)
-        uvloop.run(_serve(house, post, socks, parent))
+        deployment = deployment_of(data, vault, look.files, spare_keys=_SPARE_KEYS)
+        uvloop.run(_serve(deployment, post, socks, parent))
 
     supervise(workers, worker, overseer, pulse=pulse)
 
 
 async def _rehearse(data: Path, passphrase: str, files: Snapshot) -> tuple[Vault, Look]:
-    house, directory = open_house(data, passphrase, files=files), places.run_directory(data)
+    deployment, directory = open_deployment(data, passphrase, files=files), places.run_directory(data)
     try:
-        inforce.check(house, directory)
-        inforce.warn(house)
-        await lists.begin(house.office)
-        return house.datadir.vault, inforce.first(house, directory)
+        inforce.check(deployment, directory)
+        inforce.warn(deployment)
+        await lists.begin(deployment.ra)
+        return deployment.datadir.vault, inforce.first(deployment, directory)
     finally:
-        await house.close()
+        await deployment.close()
 
 
-async def _serve(house: House, post: Post, socks: Sequence[socket.socket], parent: int | None) -> None:
+async def _serve(
+    deployment: Deployment, post: Post, socks: Sequence[socket.socket], parent: int | None
+) -> None:
     journal: Journal | None = None
     try:
-        journal = _journal(house.data, house.config.log, post)
-        _log_to(journal, house.config.log.level)
+        journal = _journal(deployment.data, deployment.config.log, post)
+        _log_to(journal, deployment.config.log.level)
         at_post = replace(post, journal=journal)
         with stop_signals(supervised=post.shared) as stop, ends_with(parent, stop):
             # Of several workers the supervisor says when all of them are ready.
             started = _say_ready if post.shared else _say_ready_to_systemd
             if not post.shared:
-                inforce.warn(house)
-            await run(house, stop, started, socks=socks, post=at_post)
+                inforce.warn(deployment)
+            await run(deployment, stop, started, socks=socks, post=at_post)
     finally:
-        await house.close()
+        await deployment.close()
         if journal is not None:
             journal.close()
         if post.shared:  # why a worker ends is said when it has no journal any more
-            _log_directly(house.data, house.config.log)
+            _log_directly(deployment.data, deployment.config.log)
 
 
 async def run(
-    house: House,
+    deployment: Deployment,
     stop: asyncio.Event,
     started: Started,
     *,
@@ -156,21 +159,21 @@ async def run(
     extra: Builders | None = None,
     post: Post = Post(),  # noqa: B008 (frozen)
 ) -> None:
-    """Serves an opened house until ``stop``; ``started`` is told the port once every site answers.
+    """Serves an opened deployment until ``stop``; ``started`` is told the port once every site answers.
 
-    ``socks`` are bound sockets to listen on instead of the configured addresses. The house may be another
+    ``socks`` are bound sockets to listen on instead of the configured addresses. The deployment may be another
     one at the end, after a reload; what it shares with this one is the caller's to close.
     """
-    office = house.office
-    finished = 0 if timekeeping.doubt_now(office) else await issuance.recover(office)
+    ra = deployment.ra
+    finished = 0 if timekeeping.doubt_now(ra) else await issuance.recover(ra)
     if finished:
         log.info("finished %d certificates that were begun before the last stop", finished)
-    seen = ca.store.last_change(office.database.read())
+    seen = ca.store.last_change(ra.database.read())
     if not post.shared:  # else it was done before there were workers
-        await lists.begin(office)
-    now = serving.begin(house, post, extra)
+        await lists.begin(ra)
+    now = serving.begin(deployment, post, extra)
     port = await _open(now, socks)
-    office.keys.refill()
+    ra.keys.refill()
     tasks = [
         asyncio.create_task(work)
         for work in (
@@ -203,8 +206,8 @@ async def run(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await now.listener.stop()
-        if now.house.office.keys is not office.keys:
-            await now.house.office.keys.close()
+        if now.deployment.ra.keys is not ra.keys:
+            await now.deployment.ra.keys.close()
     if now.unfit:
         raise RuntimeError("this worker cannot serve what is in force")
 
@@ -231,7 +234,7 @@ def _journal(data: Path, settings: Log, post: Post) -> Journal:
 
 
 async def _open(now: Serving, socks: Sequence[socket.socket]) -> int:
-    listen = now.house.config.listen
+    listen = now.deployment.config.listen
     return await now.listener.start(socks=socks or listening(listen.host, listen.port, _BACKLOG))
 
 
@@ -261,7 +264,7 @@ async def _lead(now: Serving) -> None:
     now.leads = True
     publisher = lists.Publisher()
     tasks = [
-        asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(now.house.office))),
+        asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(now.deployment.ra))),
         asyncio.create_task(_repeat("delivery", _DELIVERY, lambda: _deliver(now))),
         asyncio.create_task(_repeat("revocation lists", _LISTS, lambda: _publish(now, publisher))),
         asyncio.create_task(_tell_inside(now)),
@@ -288,7 +291,7 @@ async def _lead_of(directory: Path) -> places.Lock:
 
 
 async def _tell_inside(now: Serving) -> None:
-    settings = now.house.config.internal
+    settings = now.deployment.config.internal
     while settings.port:
         try:
             opened = await internal.listen(
@@ -296,7 +299,7 @@ async def _tell_inside(now: Serving) -> None:
                 settings.port,
                 ready=lambda: serving.readiness(now),
                 figures=lambda: serving.every_sample(now),
-                names=lambda: now.house.config.internal.hosts,
+                names=lambda: now.deployment.config.internal.hosts,
             )
         except ConfigError as error:
             log.error("%s", error)
@@ -316,7 +319,7 @@ async def _tell_of_ends(now: Serving) -> None:
         at = time.time()
         if now.doubt is not None:
             return
-        for end, words in endings(now.house, serving.ends(now), at):
+        for end, words in endings(now.deployment, serving.ends(now), at):
             step = thresholds.passed(end, at)
             if step is not None:
                 log.log(logging.WARNING if step > 1 else logging.ERROR, "%s", words)
@@ -326,12 +329,12 @@ async def _tell_of_ends(now: Serving) -> None:
 
 async def _deliver(now: Serving) -> None:
     # A reload in the middle of a long queue counts from the next hundred letters on.
-    while await deliver_due(now.house.office, now.house.transport):
+    while await deliver_due(now.deployment.ra, now.deployment.transport):
         continue
 
 
 async def _publish(now: Serving, publisher: lists.Publisher) -> None:
-    await publisher.look(now.house.office)
+    await publisher.look(now.deployment.ra)
 
 
 async def _push_revocations(now: Serving, seen: int) -> None:
@@ -340,7 +343,7 @@ async def _push_revocations(now: Serving, seen: int) -> None:
     Those that were refused with one that is good again end, too: a connection is judged when it begins.
     """
     newest = seen
-    database = now.house.office.database
+    database = now.deployment.ra.database
 
     async def look() -> None:
         nonlocal newest
@@ -350,7 +353,7 @@ async def _push_revocations(now: Serving, seen: int) -> None:
                 now.listener.reconsider(change.fingerprint)
                 continue
             ended = now.listener.revoke(change.fingerprint)
-            await sessions.end_with(now.house.office, change.fingerprint)
+            await sessions.end_with(now.deployment.ra, change.fingerprint)
             if ended:
                 log.info("certificate %s is %s: %d connections ended", change.serial, change.status, ended)
 
@@ -378,7 +381,7 @@ async def _watch_clock(now: Serving) -> None:
         before = now.doubt
         serving.look_at_clock(now)
         if before is not None and now.doubt is None and now.leads:
-            await scheduler.tick(now.house.office)
+            await scheduler.tick(now.deployment.ra)
 
     await _repeat("clock", _CLOCK, look)
 

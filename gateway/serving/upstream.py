@@ -15,10 +15,10 @@ from aiohttp import web
 from ca.errors import ConfigError
 from ca.trust import VerifiedPeer
 from enroll import store, timekeeping
-from enroll.issuance import check_entitled
-from enroll.office import token_hash
+from enroll.ra import token_hash
 from enroll.refusals import Refusal
-from enroll.renewal import check_lives, source_of
+from enroll.requests.issuance import check_entitled
+from enroll.requests.renewal import check_lives, source_of
 from gateway.proxy import products
 from gateway.proxy.addresses import Addresses
 from gateway.proxy.callers import RememberedCallers
@@ -28,8 +28,8 @@ from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Pool, Upstream, Waits, parse_addresses
 from gateway.proxy.waiting import PathWaits, path_waits
 from gateway.serving.config import Config
-from gateway.serving.deployment import House
-from gateway.sites.service import door
+from gateway.serving.deployment import Deployment
+from gateway.sites.service import visitors
 from gateway.sites.service.upstreams import FIRST, UPSTREAM, WORKERS, First
 from gateway.web import references
 from gateway.web.context import Gate, Role
@@ -67,13 +67,13 @@ class Prepared:
     addresses: Addresses | None = None
 
 
-def prepare(house: House, gate: Gate) -> Prepared | None:
+def prepare(deployment: Deployment, gate: Gate) -> Prepared | None:
     """The upstream of the configuration, or None if there is none. ConfigError names the setting."""
-    config, keys = house.config, assertion_keys(house)
+    config, keys = deployment.config, assertion_keys(deployment)
     if not config.upstream.addresses:
         return None
     try:
-        settings, upstream = config.upstream, _upstream(house, config)
+        settings, upstream = config.upstream, _upstream(deployment, config)
         return Prepared(
             upstream,
             _rules(config),
@@ -104,8 +104,8 @@ def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Relay:
             prepared.addresses,
         ),
         now=gate.now,
-        login=RememberedCallers(gate.office, _session_key, partial(_logged_in, gate, site)),
-        certificate=RememberedCallers(gate.office, _certificate_key, partial(_with_certificate, gate)),
+        login=RememberedCallers(gate.ra, _session_key, partial(_logged_in, gate, site)),
+        certificate=RememberedCallers(gate.ra, _certificate_key, partial(_with_certificate, gate)),
     )
 
     async def no_100(_: web.Request) -> None:
@@ -133,11 +133,11 @@ def publish(app: web.Application, keys: KeySet) -> None:
     app.router.add_get(JWKS_PATH, show)
 
 
-def assertion_keys(house: House) -> KeySet:
+def assertion_keys(deployment: Deployment) -> KeySet:
     """The keys of the data directory, made and rotated as time goes by."""
-    believed = house.files.frozen or timekeeping.doubt_now(house.office) is None
-    at, vault = house.office.now(), house.datadir.vault
-    return open_keys(house.data, vault, at, house.files, believed=believed)
+    believed = deployment.files.frozen or timekeeping.doubt_now(deployment.ra) is None
+    at, vault = deployment.ra.now(), deployment.datadir.vault
+    return open_keys(deployment.data, vault, at, deployment.files, believed=believed)
 
 
 def _session_key(request: Request) -> str:
@@ -158,7 +158,7 @@ async def _logged_in(gate: Gate, site: str, request: Request) -> tuple[Caller, i
     """Who is logged in. Raises NotRelayed for everybody else, Refusal for whoever lost his right."""
     peer = request.verdict
     assert isinstance(peer, VerifiedPeer)
-    visitor = await door.visitor_with(gate.office, peer, _token(request), site)
+    visitor = await visitors.visitor_with(gate.ra, peer, _token(request), site)
     if visitor is None:
         raise NotRelayed(403, "login")
     user, session = visitor.user, visitor.session
@@ -171,12 +171,12 @@ async def _logged_in(gate: Gate, site: str, request: Request) -> tuple[Caller, i
 
 async def _with_certificate(gate: Gate, request: Request) -> tuple[Caller, int]:
     """Whose certificate it is. Raises Refusal when the certificate or its user lost its right."""
-    peer, db = request.verdict, gate.office.database.read()
+    peer, db = request.verdict, gate.ra.database.read()
     assert isinstance(peer, VerifiedPeer)
     source = source_of(db, peer.fingerprint)
     check_entitled(db, source.user_id)
     user = store.user(db, source.user_id)
-    check_lives(gate.office, source)
+    check_lives(gate.ra, source)
     if user is None:
         raise Refusal("unknown_certificate")
     return Caller(peer, user.user_id, user.policy_number), peer.not_after_at
@@ -201,15 +201,15 @@ async def _failed(request: web.BaseRequest, status: int, code: str) -> web.Strea
 
 async def _before(request: web.Request, code: str, first: First) -> web.StreamResponse:
     """Not 401: RFC 9110 15.5.2 asks for a challenge with it, and none of HTTP's own fits a form."""
-    there = door.by_way_of(first.page, request)
+    there = visitors.by_way_of(first.page, request)
     if request.method in ("GET", "HEAD") and "text/html" in request.headers.get("Accept", ""):
         return see_other(there)
     return await _words(request, first.words, code, first=((there, first.link),))
 
 
 async def _words(request: web.Request, words: Words, code: str, **values: Any) -> web.Response:
-    office = request.app[GATE].office
-    reference = await references.note(office, door.SITE, code, path=request.path, **_known(request, code))
+    ra = request.app[GATE].ra
+    reference = await references.note(ra, visitors.SITE, code, path=request.path, **_known(request, code))
     return words_page(request, words, reference=reference, **values)
 
 
@@ -224,9 +224,9 @@ def _known(request: web.Request, code: str) -> dict[str, str]:
     return {name: value for name, value in known.items() if value}
 
 
-def _upstream(house: House, config: Config) -> Upstream:
+def _upstream(deployment: Deployment, config: Config) -> Upstream:
     settings = config.upstream
-    pem = house.files.read(house.data / settings.ca, "upstream CA") if settings.ca else None
+    pem = deployment.files.read(deployment.data / settings.ca, "upstream CA") if settings.ca else None
     ca = pem.decode("ascii", "replace") if pem is not None else None
     addresses = parse_addresses(settings.addresses, ca_pem=ca, server_name=settings.server_name)
     waits = Waits(

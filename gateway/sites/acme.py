@@ -10,8 +10,8 @@ from ca.sealing import Vault
 from ca.trust import VerifiedPeer
 from enroll.acme import web as acme
 from enroll.acme.directory import Terms
-from enroll.acme.door import PROFILES, Door
 from enroll.acme.nonces import Nonces, SpentTable
+from enroll.acme.server import PROFILES, AcmeServer
 from enroll.acme.urls import Urls
 from gateway.web.context import Gate, Role
 from gateway.wire import http
@@ -35,8 +35,8 @@ def door_of(
         terms_of_service=terms_of_service or None,
         website=website or gate.origins[Role.HELP],
     )
-    door = Door(gate.office, Urls(origin + PREFIX), terms, nonces, gate.origins[Role.HELP] + "/")
-    return acme.handler(door, _presented, _reply)
+    server = AcmeServer(gate.ra, Urls(origin + PREFIX), terms, nonces, gate.origins[Role.HELP] + "/")
+    return acme.handler(server, _presented, _reply)
 
 
 def nonces_of(vault: Vault, table: SpentTable) -> Nonces:
@@ -44,19 +44,19 @@ def nonces_of(vault: Vault, table: SpentTable) -> Nonces:
     return Nonces(table, vault.derive(_NONCE_PURPOSE))
 
 
-def mount(app: web.Application, door: LowLevelHandler) -> None:
+def mount(app: web.Application, server: LowLevelHandler) -> None:
     """Puts the protocol below ``PREFIX`` of a site, before the site's own frame: clients want no pages."""
-    app[AHEAD] = lambda pages: before(door, pages)
+    app[AHEAD] = lambda pages: before(server, pages)
 
 
-def before(door: LowLevelHandler, refused: LowLevelHandler) -> LowLevelHandler:
+def before(server: LowLevelHandler, refused: LowLevelHandler) -> LowLevelHandler:
     """Lets the protocol itself answer a client without a good certificate: with a problem document.
 
     The door sees no verified peer and so grants nothing; pages still go to ``refused``.
     """
 
     async def choose(request: web.BaseRequest) -> web.StreamResponse:
-        return await (door(request) if ours(request) else refused(request))
+        return await (server(request) if ours(request) else refused(request))
 
     return choose
 

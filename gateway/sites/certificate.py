@@ -15,10 +15,11 @@ from weakref import WeakValueDictionary
 from aiohttp import web
 
 from ca.pkcs12 import CONTENT_TYPE, LONG_PASSWORD
-from enroll import identifiers, issuance, store
-from enroll.enrollment import Enrollment, fetchable
-from enroll.office import Office, token_hash
+from enroll import identifiers, store
+from enroll.ra import RegistrationAuthority, token_hash
 from enroll.refusals import Refusal
+from enroll.requests import issuance
+from enroll.requests.enrollment import Enrollment, fetchable
 from gateway.web import pages, sessions
 from gateway.web.sessions import Session
 from gateway.web.words import REFUSALS, Words
@@ -116,7 +117,7 @@ def input_page(
     )
 
 
-async def prepare(office: Office, session: Session, entered: Input, *, actor: str) -> None:
+async def prepare(ra: RegistrationAuthority, session: Session, entered: Input, *, actor: str) -> None:
     """Issues the certificate if that is still to do, builds the file, and keeps its ticket in the session.
 
     Clicking twice, or coming again with another password, gives the same certificate (E19, R31).
@@ -124,11 +125,11 @@ async def prepare(office: Office, session: Session, entered: Input, *, actor: st
     """
     turn = _turns.setdefault(entered.request_id, _Turn())
     if turn.under_way >= MOST_WAITING:
-        raise Refusal("throttled", at=office.now() + 1)
+        raise Refusal("throttled", at=ra.now() + 1)
     turn.under_way += 1
     try:
         async with turn:
-            await _prepare(office, session, entered, actor)
+            await _prepare(ra, session, entered, actor)
     finally:
         turn.under_way -= 1
 
@@ -137,8 +138,8 @@ def download_page(
     request: web.Request, session: Session, enrollment: Enrollment, paths: Paths
 ) -> web.Response:
     """The screen with the Download button; without a live ticket, the way back to the input screen."""
-    office = request.app[pages.GATE].office
-    ticket = _ticket(office, session, enrollment.request_id)
+    ra = request.app[pages.GATE].ra
+    ticket = _ticket(ra, session, enrollment.request_id)
     if ticket is None:
         return pages.see_other(paths.input)
     return pages.render(
@@ -150,7 +151,7 @@ def download_page(
         ticket=_name(ticket),
         newer=_NEWER in request.query,
         ticket_ends_at=ticket.expires_at,
-        left=max(0, office.settings.window_downloads - enrollment.downloads),
+        left=max(0, ra.settings.window_downloads - enrollment.downloads),
         long_password=bool(session.data.get("long")),
         form=session.data.get("form"),
         file=paths.file,
@@ -172,16 +173,14 @@ async def send(
     suffix = _SUFFIXES.get(request.query.get("as", ""))
     if suffix is None:
         raise Refusal("not_found")
-    office, request_id = request.app[pages.GATE].office, enrollment.request_id
-    obtainable = session.data.get("request_id") != request_id or fetchable(
-        enrollment, office.now(), office.settings
-    )
-    ticket = _ticket(office, session, request_id) if obtainable else None
+    ra, request_id = request.app[pages.GATE].ra, enrollment.request_id
+    obtainable = session.data.get("request_id") != request_id or fetchable(enrollment, ra.now(), ra.settings)
+    ticket = _ticket(ra, session, request_id) if obtainable else None
     if obtainable and ticket is None:
         return pages.see_other(paths.input)
     if ticket is not None and request.query.get("ticket", _name(ticket)) != _name(ticket):
         return pages.see_other(f"{paths.download}?{_NEWER}")
-    got = await issuance.download(office, _token(office, session), request_id, actor=actor)
+    got = await issuance.download(ra, _token(ra, session), request_id, actor=actor)
     name = got.filename.removesuffix(".p12") + suffix
     return web.Response(
         body=got.content,
@@ -189,32 +188,32 @@ async def send(
     )
 
 
-def is_stale(office: Office, session: Session | None, request_id: str) -> bool:
+def is_stale(ra: RegistrationAuthority, session: Session | None, request_id: str) -> bool:
     """Whether this session had a Download button for the request, and its time is over."""
     if session is None or session.data.get("request_id") != request_id or "ticket" not in session.data:
         return False
-    return _ticket(office, session, request_id) is None
+    return _ticket(ra, session, request_id) is None
 
 
-async def _prepare(office: Office, session: Session, entered: Input, actor: str) -> None:
+async def _prepare(ra: RegistrationAuthority, session: Session, entered: Input, actor: str) -> None:
     request_id = entered.request_id
-    await issuance.submit(office, request_id, actor=actor)
-    await issuance.complete(office, request_id)
-    ticket = await issuance.prepare_download(office, request_id, entered.password, entered.form, actor=actor)
+    await issuance.submit(ra, request_id, actor=actor)
+    await issuance.complete(ra, request_id)
+    ticket = await issuance.prepare_download(ra, request_id, entered.password, entered.form, actor=actor)
     await sessions.change(
-        office,
+        ra,
         session,
         request_id=request_id,
         # Sealed: a copy of the database opens no file.
-        ticket=office.vault.seal(_TICKET_PURPOSE, ticket.encode()).hex(),
+        ticket=ra.vault.seal(_TICKET_PURPOSE, ticket.encode()).hex(),
         form=entered.form,
         long=len(entered.password) > LONG_PASSWORD or None,
     )
 
 
-def _ticket(office: Office, session: Session, request_id: str) -> store.Ticket | None:
-    found = store.ticket(office.database.read(), token_hash(_token(office, session)))
-    if found is None or found.request_id != request_id or office.now() >= found.expires_at:
+def _ticket(ra: RegistrationAuthority, session: Session, request_id: str) -> store.Ticket | None:
+    found = store.ticket(ra.database.read(), token_hash(_token(ra, session)))
+    if found is None or found.request_id != request_id or ra.now() >= found.expires_at:
         return None
     # The row without the sealed file: pages need the name and the time only.
     return replace(found, sealed_p12=b"")
@@ -225,7 +224,7 @@ def _name(ticket: store.Ticket) -> str:
     return ticket.token_hash[:12]
 
 
-def _token(office: Office, session: Session) -> str:
+def _token(ra: RegistrationAuthority, session: Session) -> str:
     """The token of the session's Download button; empty if it has none."""
     sealed = str(session.data.get("ticket", ""))
-    return office.vault.open(_TICKET_PURPOSE, bytes.fromhex(sealed)).decode() if sealed else ""
+    return ra.vault.open(_TICKET_PURPOSE, bytes.fromhex(sealed)).decode() if sealed else ""

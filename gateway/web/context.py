@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 
 
 class Role(StrEnum):
@@ -25,9 +25,9 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Gate:
-    """The office with what only the web side needs to know."""
+    """The registration authority with what only the web side needs to know."""
 
-    office: Office
+    ra: RegistrationAuthority
     #: Role -> origin such as ``https://pickup.example`` (no trailing slash). MAILBOX in a demo only, BEHIND
     #: with ``sites.portal`` only.
     origins: Mapping[Role, str]
@@ -50,12 +50,12 @@ class Gate:
         return self.origins.get(Role.BEHIND, self.origins[Role.SERVICE])
 
     def now(self) -> int:
-        return self.office.now()
+        return self.ra.now()
 
     @property
     def issuer_names(self) -> tuple[str, ...]:
         """The CAs whose certificates people may have, newest first: earlier ones stay good (E17)."""
-        authority, at = self.office.authority, self.now()
+        authority, at = self.ra.authority, self.now()
         alive = [each for each in authority.issuers if each is authority.current or each.not_after_at >= at]
         return tuple(each.common_name for each in alive)
 

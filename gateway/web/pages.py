@@ -22,8 +22,8 @@ from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll import timekeeping
 from enroll.jst import shown, shown_day
 from enroll.mediatype import media_type
-from enroll.openings import renewable_until
 from enroll.refusals import Refusal
+from enroll.requests.opening import renewable_until
 from gateway.web import references
 from gateway.web.browsers import browser_of
 from gateway.web.context import Gate, Role
@@ -177,7 +177,7 @@ def words_page(
 async def problem(request: web.Request, code: str, *, at: int = 0, **detail: Any) -> web.Response:
     """The page of a refusal code, with a reference number that the help desk finds."""
     gate, site = request.app[GATE], request.app[SITE]
-    reference = await references.note(gate.office, site, code, path=request.path, **detail)
+    reference = await references.note(gate.ra, site, code, path=request.path, **detail)
     about = Role(site) if code in ABOUT_CERTIFICATE else None
     return words_page(request, REFUSALS[code], reference=reference, at=at, about=about, home="/")
 
@@ -198,7 +198,7 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
         rejection = verdict if isinstance(verdict, Rejection) else None
         state = rejection.state if rejection is not None else CertificateState.NONE
         reference = await references.note(
-            gate.office,
+            gate.ra,
             str(role),
             f"certificate.{state.value}",
             common_name=rejection.common_name if rejection else None,
@@ -206,7 +206,7 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
             address=http.connection(request).peer_address,
         )
         words, first = CERTIFICATE[state], list[Way]()
-        if state in _BY_DATE and timekeeping.doubt_now(gate.office) is not None:
+        if state in _BY_DATE and timekeeping.doubt_now(gate.ra) is not None:
             words = REFUSALS["clock_in_doubt"]
             return words_page(request, words, reference=reference, rejection=rejection)
         if in_grace(gate, verdict):
@@ -225,7 +225,7 @@ def in_grace(gate: Gate, peer: VerifiedPeer | Rejection | None) -> bool:
     if not isinstance(peer, Rejection) or peer.state is not CertificateState.EXPIRED:
         return False
     end = peer.not_after_at
-    return end is not None and end < gate.now() <= renewable_until(end, gate.office)
+    return end is not None and end < gate.now() <= renewable_until(end, gate.ra)
 
 
 def _elsewhere(origin: str, page: str, language: str) -> str:
@@ -357,7 +357,7 @@ def _values(request: web.Request, language: str) -> dict[str, Any]:
         "switch_to": f"{request.rel_url.raw_path}?{urlencode([*query, ('lang', other)])}",
         "gate": gate,
         "role": request.app[SITE],
-        "settings": gate.office.settings,
+        "settings": gate.ra.settings,
         "origins": {str(role): origin for role, origin in gate.origins.items()},
         "there": lambda role, page="": _elsewhere(gate.origins[Role(role)], page, language),
         "assets": f"/assets/{_ASSETS_VERSION}",

@@ -11,7 +11,7 @@ from typing import Any
 
 from ca.storage import StorageError, Transaction
 from enroll import identifiers, timekeeping
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 from gateway.web import store
 
 log = logging.getLogger("sekisho.references")
@@ -29,7 +29,7 @@ KEPT_PER_KIND = 10_000
 _LONGEST = 200
 
 
-async def note(office: Office, site: str, code: str, **detail: Any) -> str:
+async def note(ra: RegistrationAuthority, site: str, code: str, **detail: Any) -> str:
     """Records what happened to somebody and returns the number, such as ``7K2M-94XA``.
 
     ``detail`` holds names, states and addresses, never a secret. A page about what is wrong needs no
@@ -37,25 +37,25 @@ async def note(office: Office, site: str, code: str, **detail: Any) -> str:
     """
     letters = "".join(secrets.choice(_ALPHABET) for _ in range(8))
     reference = f"{letters[:4]}-{letters[4:]}"
-    at = office.now()
+    at = ra.now()
     kept = {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in detail.items()}
 
     def work(db: Transaction) -> None:
-        if timekeeping.doubt_now(office, db) is None:
+        if timekeeping.doubt_now(ra, db) is None:
             store.drop_old_references(db, at - _KEPT)
         store.keep_references(db, site, code, KEPT_PER_KIND - 1)
         store.add_reference(db, reference, at, site, code, _stored(kept))
 
     try:
         async with asyncio.timeout(_PATIENCE):
-            await office.database.write(work)
+            await ra.database.write(work)
     except (StorageError, TimeoutError) as error:
         name = error.name if isinstance(error, StorageError) else type(error).__name__
         log.error("reference %s not recorded (%s): %s %s %s", reference, name, site, code, _stored(kept))
     return reference
 
 
-async def amend(office: Office, reference: str, site: str, visit: str, **detail: Any) -> bool:
+async def amend(ra: RegistrationAuthority, reference: str, site: str, visit: str, **detail: Any) -> bool:
     """Adds to what is recorded under a number, if it was recorded for the same ``visit``; whether it was.
 
     ``visit`` is a value in the detail of ``note`` that only its visitor can repeat.
@@ -69,7 +69,7 @@ async def amend(office: Office, reference: str, site: str, visit: str, **detail:
         store.amend_reference(db, kept["reference"], merged)
         return True
 
-    return await office.database.write(work)
+    return await ra.database.write(work)
 
 
 def found(db: Transaction, reference: str) -> dict[str, Any] | None:

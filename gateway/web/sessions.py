@@ -13,7 +13,7 @@ from aiohttp import web
 
 from ca.storage import Row, StorageTrouble, Transaction
 from enroll import timekeeping
-from enroll.office import Office, token_hash
+from enroll.ra import RegistrationAuthority, token_hash
 from enroll.store import audit
 from gateway.web import store
 from gateway.web.browsers import browser_of
@@ -73,7 +73,7 @@ def cookie_name(site: str) -> str:
 
 
 async def start(
-    office: Office,
+    ra: RegistrationAuthority,
     response: web.StreamResponse,
     site: str,
     subject: str,
@@ -88,12 +88,12 @@ async def start(
     """Opens a session and sets its cookie; a ``previous`` one ends (no session survives a login).
     ``opened_by``: the session that a ticket came from."""
     token = secrets.token_urlsafe(32)
-    at = office.now()
+    at = ra.now()
     session = Session(
         token_hash(token), site, subject, fingerprint, dict(data or {}), at, at, at + ABSOLUTE,
         password_mark, client.address, client.browser, opened_by,
     )  # fmt: skip
-    await _keep(office, session, previous)
+    await _keep(ra, session, previous)
     # Lax: a link in a mail may lead into an open session; forms are guarded by Origin besides.
     response.set_cookie(
         cookie_name(site), token, path="/", secure=True, httponly=True, samesite="Lax", max_age=ABSOLUTE
@@ -101,47 +101,47 @@ async def start(
     return session
 
 
-async def hand_over(office: Office, session: Session) -> str:
+async def hand_over(ra: RegistrationAuthority, session: Session) -> str:
     """A ticket into a session on another host, good once and for a minute (`take_over`)."""
-    token, at = secrets.token_urlsafe(32), office.now()
+    token, at = secrets.token_urlsafe(32), ra.now()
     ticket = replace(
         session, token_hash=token_hash(token), site=_TICKET, data={}, created_at=at, seen_at=at,
         ends_at=at + _ON_THE_WAY, opened_by=session.token_hash,
     )  # fmt: skip
-    await _keep(office, ticket, None)
+    await _keep(ra, ticket, None)
     return token
 
 
-async def take_over(office: Office, token: str) -> Session | None:
+async def take_over(ra: RegistrationAuthority, token: str) -> Session | None:
     """What a ticket says, which is used up by that; None for one that is none, or that is too late."""
     if not token or len(token) > 100 or not token.isascii():
         return None
-    found = await office.database.write(lambda db: store.take_session(db, token_hash(token), _TICKET))
-    if found is None or not found["created_at"] <= office.now() < found["ends_at"]:
+    found = await ra.database.write(lambda db: store.take_session(db, token_hash(token), _TICKET))
+    if found is None or not found["created_at"] <= ra.now() < found["ends_at"]:
         return None
     return Session(**{**found, "data": {}})
 
 
-async def _keep(office: Office, session: Session, previous: Session | None) -> None:
+async def _keep(ra: RegistrationAuthority, session: Session, previous: Session | None) -> None:
     """Writes a session down; the ``previous`` one, and those that are over, go."""
-    at = office.now()
+    at = ra.now()
 
     def work(db: Transaction) -> None:
         if previous is not None:
             store.drop_session(db, previous.token_hash)
-        if timekeeping.doubt_now(office, db) is None:
+        if timekeeping.doubt_now(ra, db) is None:
             store.drop_sessions_over(db, at, IDLE)
         store.add_session(db, asdict(session) | {"data": json.dumps(session.data)})
 
-    await office.database.write(work)
+    await ra.database.write(work)
 
 
 async def find(
-    office: Office, request: web.BaseRequest, site: str, *, fingerprint: str = ""
+    ra: RegistrationAuthority, request: web.BaseRequest, site: str, *, fingerprint: str = ""
 ) -> Session | None:
     """The session of a request, or None: unknown, ended, of another site or another certificate."""
     token = presented(request, site).value
-    session = await find_by_token(office, token, site, fingerprint=fingerprint)
+    session = await find_by_token(ra, token, site, fingerprint=fingerprint)
     if session is not None:
         request[SUBJECT] = session.subject
     return session
@@ -152,28 +152,30 @@ def presented(request: web.BaseRequest, site: str) -> cookies.Reading:
     return cookies.read(request, cookie_name(site))
 
 
-async def find_by_token(office: Office, token: str, site: str, *, fingerprint: str = "") -> Session | None:
+async def find_by_token(
+    ra: RegistrationAuthority, token: str, site: str, *, fingerprint: str = ""
+) -> Session | None:
     """`find`, for the value of the cookie; empty for none."""
     if not token or len(token) > 100:
         return None
     hashed = token_hash(token)
-    found = await office.database.read(lambda db: store.session(db, hashed))
+    found = await ra.database.read(lambda db: store.session(db, hashed))
     if found is None:
         return None
     session = Session(**{**found, "data": json.loads(found["data"])})
-    now = office.now()
+    now = ra.now()
     if session.site != site or session.fingerprint != fingerprint:
         return None
     # The last: the clock ran ahead when it was used, and has been set right since.
     if now >= session.ends_at or now >= session.seen_at + IDLE or now < session.seen_at - IDLE:
         # By a clock in doubt it is over for now, and comes back with the right time.
-        if timekeeping.doubt_now(office) is None:
-            await end(office, session)
+        if timekeeping.doubt_now(ra) is None:
+            await end(ra, session)
         return None
     if now >= session.seen_at + _TOUCH:
         # A full disk, or a database that somebody locks, puts nobody out: his session ends the sooner.
         with suppress(StorageTrouble):
-            await office.database.write(lambda db: store.touch_session(db, hashed, now))
+            await ra.database.write(lambda db: store.touch_session(db, hashed, now))
     return session
 
 
@@ -182,14 +184,16 @@ def settled_until(session: Session) -> int:
     return min(session.seen_at + _TOUCH, session.ends_at)
 
 
-async def change(office: Office, session: Session, **data: Any) -> None:
+async def change(ra: RegistrationAuthority, session: Session, **data: Any) -> None:
     """Sets values in a session's data; None removes one."""
-    await office.database.write(lambda db: store.change_session(db, session.token_hash, data))
+    await ra.database.write(lambda db: store.change_session(db, session.token_hash, data))
 
 
-async def end(office: Office, session: Session, response: web.StreamResponse | None = None) -> None:
+async def end(
+    ra: RegistrationAuthority, session: Session, response: web.StreamResponse | None = None
+) -> None:
     """Ends a session and takes its cookie away."""
-    await office.database.write(lambda db: store.drop_session(db, session.token_hash))
+    await ra.database.write(lambda db: store.drop_session(db, session.token_hash))
     if response is not None:
         forget(response, session)
 
@@ -199,23 +203,23 @@ def forget(response: web.StreamResponse, session: Session) -> None:
     response.del_cookie(cookie_name(session.site), path="/", secure=True, httponly=True, samesite="Lax")
 
 
-async def end_all(office: Office, subject: str, *, actor: str, but: Session | None = None) -> int:
+async def end_all(ra: RegistrationAuthority, subject: str, *, actor: str, but: Session | None = None) -> int:
     """Ends every session of a user, or all but one; returns how many."""
     kept = but.token_hash if but is not None else ""
-    return await office.database.write(
-        lambda db: _told(db, office.now(), actor, store.drop_sessions_of(db, subject, kept))
+    return await ra.database.write(
+        lambda db: _told(db, ra.now(), actor, store.drop_sessions_of(db, subject, kept))
     )
 
 
-async def end_with(office: Office, fingerprint: str) -> int:
+async def end_with(ra: RegistrationAuthority, fingerprint: str) -> int:
     """Ends every session that is bound to a certificate, which has ended itself; returns how many.
 
     Told by every process that hears of it: without a session there is nothing to write.
     """
-    if not await office.database.read(lambda db: store.has_session_with(db, fingerprint)):
+    if not await ra.database.read(lambda db: store.has_session_with(db, fingerprint)):
         return 0
-    return await office.database.write(
-        lambda db: _told(db, office.now(), "certificate", store.drop_sessions_with(db, fingerprint))
+    return await ra.database.write(
+        lambda db: _told(db, ra.now(), "certificate", store.drop_sessions_with(db, fingerprint))
     )
 
 
@@ -224,10 +228,10 @@ def listed(db: Transaction, at: int, subject: str | None = None) -> list[dict[st
     return store.open_sessions(db, at, IDLE, subject, _TICKET)
 
 
-async def end_one(office: Office, number: str, *, actor: str, subject: str | None = None) -> int:
+async def end_one(ra: RegistrationAuthority, number: str, *, actor: str, subject: str | None = None) -> int:
     """Ends the session with this ``id`` (of this subject); returns how many ended."""
-    return await office.database.write(
-        lambda db: _told(db, office.now(), actor, store.drop_sessions_named(db, number, subject))
+    return await ra.database.write(
+        lambda db: _told(db, ra.now(), actor, store.drop_sessions_named(db, number, subject))
     )
 
 

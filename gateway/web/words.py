@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ca.trust import CertificateState
-from enroll.states import CAUSES
+from enroll.requests.states import CAUSES
 
 Text = tuple[str, str]
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from ca import datadir
 from ca.sqlite import Database
-from enroll.sameness import mail_key, name_key
+from enroll.people.sameness import mail_key, name_key
 from gateway.serving.config import FILE_NAME, Config, toml_of
 from gateway.serving.deployment import DATABASE, SCHEMAS
-from tests.offices import CHEAP, PASSPHRASE, POLICY_NUMBER, START
+from tests.datadirs import CHEAP, PASSPHRASE, POLICY_NUMBER, START
 
 _YEAR = 365 * 86_400
 _DER = bytes(1_100)

@@ -19,7 +19,7 @@ from ca import datadir
 from gateway.serving.config import FILE_NAME, Config, toml_of
 from tests.bench.tls_bench import cpu
 from tests.cli.processes import free_port, get_plain, process, until
-from tests.offices import CHEAP, PASSPHRASE
+from tests.datadirs import CHEAP, PASSPHRASE
 
 # wrk looks names up by the resolver, which knows none below localhost.
 _HOST = "localhost"

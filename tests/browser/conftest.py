@@ -31,4 +31,4 @@ async def world(tmp_path: Path) -> AsyncIterator[kit.World]:
 @pytest.fixture
 def person(tmp_path: Path, world: kit.World) -> kit.Persona:
     """Somebody's PC."""
-    return kit.persona(tmp_path / "pc", world.house.datadir.server_ca_pem)
+    return kit.persona(tmp_path / "pc", world.deployment.datadir.server_ca_pem)

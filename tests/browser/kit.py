@@ -22,15 +22,16 @@ from playwright.async_api import BrowserContext, Locator, Page, async_playwright
 
 from ca import datadir
 from ca.clock import ManualClock, SystemClock
-from enroll import mails, scheduler
+from enroll import scheduler
 from enroll.jst import JST
-from enroll.office import Office
+from enroll.mail import writing
+from enroll.ra import RegistrationAuthority
 from enroll.settings import DAY
 from gateway.serving.config import FILE_NAME, Behind, Config, Listen, toml_of
-from gateway.serving.deployment import House, open_house
+from gateway.serving.deployment import Deployment, open_deployment
 from gateway.serving.server import run
 from gateway.web.context import Role
-from tests.offices import CHEAP, PASSPHRASE, Letter, letter_of
+from tests.datadirs import CHEAP, PASSPHRASE, Letter, letter_of
 
 CHROMIUM = "/usr/bin/chromium"
 P12_PASSWORD = "Tegata2026"
@@ -85,28 +86,28 @@ def chooser_policy() -> Iterator[None]:
 class World:
     """A running gateway whose clock a test moves."""
 
-    house: House
+    deployment: Deployment
     clock: ManualClock
     port: int
 
     @property
-    def office(self) -> Office:
-        return self.house.office
+    def ra(self) -> RegistrationAuthority:
+        return self.deployment.ra
 
     def url(self, role: Role, path: str = "/") -> str:
-        return f"https://{getattr(self.house.config.sites, str(role))[0]}:{self.port}{path}"
+        return f"https://{getattr(self.deployment.config.sites, str(role))[0]}:{self.port}{path}"
 
     async def letter(self, kind: str) -> Letter:
         """The newest letter of a kind, once everything that is queued was delivered."""
         async with asyncio.timeout(60):
-            while mails.waiting(self.office.database.read()):
+            while writing.waiting(self.ra.database.read()):
                 await asyncio.sleep(0.05)
-        return await letter_of(self.office, kind)
+        return await letter_of(self.ra, kind)
 
     async def travel(self, at: int) -> None:
         """Moves the clock, and lets happen what falls due."""
         self.clock.set(at)
-        await scheduler.tick(self.office)
+        await scheduler.tick(self.ra)
 
 
 @asynccontextmanager
@@ -130,24 +131,24 @@ async def served(path: Path, start: int, config: Config, port: int = 0) -> Async
         # [upstream] as it is given: a test may want what no file can say.
         (data / FILE_NAME).write_text(toml_of(replace(config, upstream=Behind())))
         clock = ManualClock(start)
-        house = replace(open_house(data, PASSPHRASE, clock=clock, spare_keys=2), config=config)
+        deployment = replace(open_deployment(data, PASSPHRASE, clock=clock, spare_keys=2), config=config)
         stop, ready = asyncio.Event(), asyncio.Event()
 
         async def started(_: int) -> None:
             ready.set()
 
-        serving = asyncio.create_task(run(house, stop, started, socks=(listening,)))
+        serving = asyncio.create_task(run(deployment, stop, started, socks=(listening,)))
         first = asyncio.create_task(ready.wait())
         await asyncio.wait({serving, first}, return_when=asyncio.FIRST_COMPLETED)
         try:
             if serving.done():
                 serving.result()
-            yield World(house, clock, port)
+            yield World(deployment, clock, port)
         finally:
             stop.set()
             first.cancel()
             await asyncio.gather(serving, return_exceptions=True)
-            await house.close()
+            await deployment.close()
 
 
 def _years_ago(years: int) -> int:

@@ -72,7 +72,7 @@ async def at_home(
 ) -> AsyncIterator[tuple[kit.World, Page]]:
     """A gate before the service, and the browser of a user who is logged in there."""
     async with kit.world(path, config=config or service.config(**behind)) as world:
-        person = kit.persona(path / "pc", world.house.datadir.server_ca_pem)
+        person = kit.persona(path / "pc", world.deployment.datadir.server_ca_pem)
         await established(world, person, path, role)
         async with kit.page(person) as page:
             await log_in(page, world)

@@ -7,10 +7,11 @@ from pathlib import Path
 from playwright.async_api import Page, expect
 
 import ca.store
-from enroll import issuance, login, pickup
+from enroll.people import login
+from enroll.requests import issuance, pickup
 from gateway.web.context import Role
 from tests.browser.kit import P12_PASSWORD, Persona, World, downloaded
-from tests.offices import admit
+from tests.datadirs import admit
 
 USER = "K12345678"
 PASSWORD = "Sekisho2026"
@@ -51,23 +52,23 @@ async def established(world: World, person: Persona, tmp_path: Path, role: str =
 
     By the functions behind the pages; ``test_from_the_mail_to_the_login`` goes page by page.
     """
-    office = world.office
-    await admit(office, USER, role=role)
+    ra = world.ra
+    await admit(ra, USER, role=role)
     mail, notice = await world.letter("pickup"), await world.letter("user_id")
-    opened = await pickup.authenticate(office, USER, mail.value("証明書発行用パスワード"), address=ADDRESS)
-    await issuance.submit(office, opened.request_id, actor=USER)
-    await issuance.complete(office, opened.request_id)
-    token = await issuance.prepare_download(office, opened.request_id, P12_PASSWORD, "standard", actor=USER)
-    got = await issuance.download(office, token, opened.request_id, actor=USER)
+    opened = await pickup.authenticate(ra, USER, mail.value("証明書発行用パスワード"), address=ADDRESS)
+    await issuance.submit(ra, opened.request_id, actor=USER)
+    await issuance.complete(ra, opened.request_id)
+    token = await issuance.prepare_download(ra, opened.request_id, P12_PASSWORD, "standard", actor=USER)
+    got = await issuance.download(ra, token, opened.request_id, actor=USER)
     file = tmp_path / got.filename
     file.write_bytes(got.content)
     assert person.import_p12(file)
-    found = ca.store.find_by_order(office.database.read(), opened.request_id)
+    found = ca.store.find_by_order(ra.database.read(), opened.request_id)
     assert found is not None
     assert found.fingerprint is not None
     initial = notice.value("パスワード")
-    await login.authenticate(office, found.fingerprint, USER, initial, address=ADDRESS)
-    await login.change_password(office, USER, initial, PASSWORD, PASSWORD)
+    await login.authenticate(ra, found.fingerprint, USER, initial, address=ADDRESS)
+    await login.change_password(ra, USER, initial, PASSWORD, PASSWORD)
 
 
 async def log_in(on: Page, world: World, password: str = PASSWORD) -> None:

@@ -14,7 +14,7 @@ from gateway.serving.config import Config, Sites
 from gateway.web.context import Role
 from tests.browser import kit
 from tests.browser.steps import USER, authenticate
-from tests.offices import admit
+from tests.datadirs import admit
 
 pytestmark = pytest.mark.browser
 
@@ -60,8 +60,8 @@ async def test_nobody_picks_up_in_a_planted_session(
 ) -> None:
     """A sibling host sets the attacker's session for the whole domain: the victim's browser is led to the
     login, drops what was planted, and the victim's own login works."""
-    await admit(world.office, USER)
-    ca = world.house.datadir.server_ca_pem
+    await admit(world.ra, USER)
+    ca = world.deployment.datadir.server_ca_pem
     async with kit.page(kit.persona(tmp_path / "attacker", ca)) as attacker:
         await authenticate(attacker, world)
         await attacker.wait_for_url("**/menu")
@@ -84,7 +84,7 @@ async def test_too_many_cookies_are_cleared_by_a_button(
 ) -> None:
     """Every page says what is the matter; the button works although its own request is too large as well,
     even for the head to be read, and the site is there again."""
-    person = kit.persona(tmp_path / "pc", world.house.datadir.server_ca_pem)
+    person = kit.persona(tmp_path / "pc", world.deployment.datadir.server_ca_pem)
     async with kit.page(person) as page:
         await page.context.add_cookies(
             [

@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 from playwright.async_api import expect
 
 import ca.store
-from enroll import applications, people, store
+from enroll import store
 from enroll.jst import shown, shown_day
+from enroll.people import applications, register
 from enroll.settings import DAY
 from gateway.web.context import Role
 from gateway.web.words import NOT_AVAILABLE_JA
@@ -28,8 +29,8 @@ from tests.browser.steps import (
     pick_up,
     submit,
 )
+from tests.datadirs import admit
 from tests.gateway.rawtls import issue
-from tests.offices import admit
 
 pytestmark = pytest.mark.browser
 
@@ -38,7 +39,7 @@ FIRST_NAME, SECOND_NAME = "K123456780001", "K123456780002"
 
 def not_after(world: World) -> int:
     """The end of the user's first certificate."""
-    first = store.enrollments_of(world.office.database.read(), USER)[-1]
+    first = store.enrollments_of(world.ra.database.read(), USER)[-1]
     assert first.not_after_at is not None
     return first.not_after_at
 
@@ -56,7 +57,7 @@ async def test_from_the_mail_to_the_login(
     world: World, person: Persona, tmp_path: Path, javascript: bool
 ) -> None:
     """Chapter 2: the mail's four items, the file, the certificate store, the login (R11 to R29, R51)."""
-    await admit(world.office, USER)
+    await admit(world.ra, USER)
     async with page(person, java_script_enabled=javascript) as on:
         file = await pick_up(on, world, tmp_path)
         assert file.name == f"{FIRST_NAME}_{shown_day(not_after(world)).replace('.', '')}.p12"
@@ -94,7 +95,7 @@ async def test_the_login_by_keyboard_alone(world: World, person: Persona, tmp_pa
 
 async def test_a_forgotten_p12_password(world: World, person: Persona, tmp_path: Path) -> None:
     """FAQ 2: from the same mail to the same certificate under another password (Z1, R31)."""
-    await admit(world.office, USER)
+    await admit(world.ra, USER)
     async with page(person) as on:
         first = await pick_up(on, world, tmp_path, "forgotten1")
     assert not person.import_p12(first, "whatwasit")
@@ -102,14 +103,14 @@ async def test_a_forgotten_p12_password(world: World, person: Persona, tmp_path:
         again = await pick_up(on, world, tmp_path, "remembered2")
     assert not person.import_p12(again, "forgotten1")
     assert person.import_p12(again, "remembered2")
-    assert ca.store.count_by_status(world.office.database.read()) == {"issued": 1}
+    assert ca.store.count_by_status(world.ra.database.read()) == {"issued": 1}
 
 
 async def test_the_download_is_there_after_going_back_and_again(
     world: World, person: Persona, tmp_path: Path
 ) -> None:
     """E19: back, reload and a second click break nothing and issue nothing twice."""
-    await admit(world.office, USER)
+    await admit(world.ra, USER)
     async with page(person) as on:
         await pick_up(on, world, tmp_path)
         await downloaded(on, tmp_path)
@@ -118,15 +119,15 @@ async def test_the_download_is_there_after_going_back_and_again(
         await submit(on, P12_PASSWORD, (await world.letter("pickup")).value("リクエストID"))
         file = await downloaded(on, tmp_path)
     assert person.import_p12(file)
-    assert ca.store.count_by_status(world.office.database.read()) == {"issued": 1}
+    assert ca.store.count_by_status(world.ra.database.read()) == {"issued": 1}
 
 
 async def test_after_the_window_the_refusal_text(world: World, person: Persona, tmp_path: Path) -> None:
     """FAQ 4, Z4: the sentence to the letter, then what to do."""
-    await admit(world.office, USER)
+    await admit(world.ra, USER)
     async with page(person) as on:
         await pick_up(on, world, tmp_path)
-    await world.travel(world.office.now() + 31 * DAY)
+    await world.travel(world.ra.now() + 31 * DAY)
     async with page(person) as on:
         await authenticate(on, world)
         await expect(on.get_by_text(NOT_AVAILABLE_JA)).to_be_visible()
@@ -139,10 +140,10 @@ async def test_after_a_reissue_the_former_mail_is_refused(
 ) -> None:
     """E2, E3: the newest mail counts; the certificate from it logs in, and the old one is deleted."""
     await established(world, person, tmp_path)
-    old = store.enrollments_of(world.office.database.read(), USER)[0]
+    old = store.enrollments_of(world.ra.database.read(), USER)[0]
     former = await world.letter("pickup")
-    await applications.reissue(world.office, USER, "pc_change", actor="desk")
-    new_pc = persona(tmp_path / "new-pc", world.house.datadir.server_ca_pem)
+    await applications.reissue(world.ra, USER, "pc_change", actor="desk")
+    new_pc = persona(tmp_path / "new-pc", world.deployment.datadir.server_ca_pem)
     async with page(new_pc) as on:
         await on.goto(world.url(Role.PICKUP))
         await on.get_by_label("ユーザー ID").fill(USER)
@@ -194,7 +195,7 @@ async def test_renewal_interrupted_and_taken_up_again(world: World, person: Pers
         await menu.get_by_role("link", name="更新の再申請").click()
         row = on.get_by_role("row").filter(has_text=mail.value("リクエストID"))
         cells = await row.get_by_role("cell").all_inner_texts()
-        renewed = store.enrollments_of(world.office.database.read(), USER)[0]
+        renewed = store.enrollments_of(world.ra.database.read(), USER)[0]
         assert cells[1:5] == [
             FIRST_NAME,
             shown(renewed.submitted_at or 0),
@@ -212,7 +213,7 @@ async def test_renewal_interrupted_and_taken_up_again(world: World, person: Pers
         assert (await fact(on, "有効期限")).startswith(shown(renewed.not_after_at or 0))
         guide = on.get_by_role("region", name="以前の証明書を削除してください")
         await expect(guide.get_by_role("cell", name=shown(old_end))).to_be_visible()
-    assert ca.store.count_by_status(world.office.database.read()) == {"issued": 2}
+    assert ca.store.count_by_status(world.ra.database.read()) == {"issued": 2}
 
 
 async def test_renewal_without_javascript(world: World, person: Persona, tmp_path: Path) -> None:
@@ -277,7 +278,7 @@ async def test_an_expired_certificate(world: World, person: Persona, tmp_path: P
 async def test_an_expired_certificate_that_the_browser_hides(tmp_path: Path) -> None:
     """A certificate that has ended by the PC's own clock is not even offered: the page names that cause."""
     async with kit.world(tmp_path, left=-1) as world:
-        person = persona(tmp_path / "pc", world.house.datadir.server_ca_pem)
+        person = persona(tmp_path / "pc", world.deployment.datadir.server_ca_pem)
         await established(world, person, tmp_path)
         await world.travel(not_after(world) + DAY)
         async with page(person) as on:
@@ -294,7 +295,7 @@ async def test_a_revoked_certificate(world: World, person: Persona, tmp_path: Pa
     async with page(person) as on:
         await log_in(on, world)
         await expect(on.get_by_role("heading", level=1)).to_have_text("年金 太郎 様")
-        await people.disable_user(world.office, USER, actor="desk")
+        await register.disable_user(world.ra, USER, actor="desk")
         await on.goto(world.url(role))
         await expect(on.get_by_role("heading", level=1)).to_have_text("クライアント証明書は失効しています")
 

@@ -63,7 +63,7 @@ async def test_a_service_worker_from_before_is_dropped(tmp_path: Path, service: 
     free = service.config(public=("/app",))
     before = service.config(public=("/app",), service_workers=("/",))  # no file can say so
     async with kit.world(tmp_path, config=before) as world:
-        person = kit.persona(tmp_path / "pc", world.house.datadir.server_ca_pem)
+        person = kit.persona(tmp_path / "pc", world.deployment.datadir.server_ca_pem)
         await established(world, person, tmp_path)
     async with kit.page(person) as page:
         async with kit.served(tmp_path, world.clock.seconds(), before, world.port):
@@ -154,7 +154,7 @@ async def test_no_script_sends_a_form_of_ours(tmp_path: Path, service: Planted) 
                 async with page.expect_navigation():
                     await page.evaluate(_SEND, [action, asks | {"token": token}])
                 assert await page.inner_text("h1") == "画面を開きなおしてください"
-        read = world.office.database.read()
+        read = world.ra.database.read()
         assert credentials_of(read, USER) == []
         assert applications(read, state="submitted") == []
         await page.goto(world.url(Role.SERVICE, f"/portal/members/{USER}/credentials"))
@@ -223,7 +223,7 @@ async def test_a_portal_with_a_host_of_its_own_is_out_of_reach(tmp_path: Path, s
     sites = Sites(portal=("portal.localhost",))
     config = replace(service.config(start="/app/", service_workers=("/app/",)), sites=sites)
     async with kit.world(tmp_path, config=config) as world:
-        person = kit.persona(tmp_path / "pc", world.house.datadir.server_ca_pem)
+        person = kit.persona(tmp_path / "pc", world.deployment.datadir.server_ca_pem)
         await established(world, person, tmp_path)
         portal = f"https://portal.localhost:{world.port}"
         async with kit.page(person) as page:

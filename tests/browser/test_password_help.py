@@ -12,7 +12,7 @@ from enroll.identifiers import UNAMBIGUOUS
 from gateway.web.context import Role
 from tests.browser.kit import Persona, World, downloaded, faults, page
 from tests.browser.steps import USER, authenticate
-from tests.offices import admit
+from tests.datadirs import admit
 
 pytestmark = pytest.mark.browser
 
@@ -45,7 +45,7 @@ async def test_the_password_is_shown_drawn_judged_copied_and_printed(
     """The generator's 16 unambiguous characters go into both fields, to the clipboard and onto a slip; the
     file opens with them; a clipboard that is forbidden is told. Strength and the 31 characters are told
     while somebody types."""
-    await admit(world.office, USER)
+    await admit(world.ra, USER)
     async with page(person) as on:
         await on.context.grant_permissions(["clipboard-read", "clipboard-write"])
         await authenticate(on, world)

@@ -19,15 +19,16 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Page, expect
 
-from enroll import applications, login, people, store
-from enroll.people import Person
+from enroll import store
+from enroll.people import applications, login, register
+from enroll.people.register import Person
 from enroll.settings import DAY
 from gateway.sites.help.topics import TOPICS
 from gateway.web import sessions
 from gateway.web.context import Role
 from tests.browser.kit import P12_PASSWORD, Persona, World, faults, out_of_reach, page, persona
 from tests.browser.steps import PASSWORD, USER, authenticate, established, log_in, submit
-from tests.offices import POLICY_NUMBER, admit
+from tests.datadirs import POLICY_NUMBER, admit
 from tests.started import started
 
 pytestmark = pytest.mark.browser
@@ -86,7 +87,7 @@ async def press(on: Page, name: str) -> None:
 
 async def test_pickup_screens(world: World, person: Persona) -> None:
     """R25 to R31."""
-    await admit(world.office, USER)
+    await admit(world.ra, USER)
     async with page(person) as on:
         eye = Eye(on, "pickup")
         await eye.visit(world.url(Role.PICKUP), "login")
@@ -105,7 +106,7 @@ async def test_pickup_screens(world: World, person: Persona) -> None:
         await eye.look("input-refused")
         await submit(on, P12_PASSWORD, (await world.letter("pickup")).value("リクエストID"))
         await eye.look("download", english=True)
-        await world.travel(world.office.now() + 31 * DAY)
+        await world.travel(world.ra.now() + 31 * DAY)
         await authenticate(on, world)
         await eye.look("not-available")
         await eye.visit(world.url(Role.PICKUP, "/nothing"), "not-found")
@@ -119,7 +120,7 @@ async def test_renewal_screens(world: World, person: Persona, tmp_path: Path) ->
         eye = Eye(on, "renewal")
         await eye.visit(world.url(Role.RENEWAL), "menu")
         await eye.visit(world.url(Role.RENEWAL, "/application"), "too-early")
-        end = store.enrollments_of(world.office.database.read(), USER)[0].not_after_at or 0
+        end = store.enrollments_of(world.ra.database.read(), USER)[0].not_after_at or 0
         await world.travel(end - 30 * DAY)
         await eye.visit(world.url(Role.RENEWAL, "/status"), "status-empty")
         await eye.visit(world.url(Role.RENEWAL, "/application"), "application")
@@ -148,7 +149,7 @@ async def test_service_screens_of_a_member(world: World, person: Persona, tmp_pa
         await eye.visit(world.url(Role.SERVICE, "/portal/certificates"), "certificates")
         # An address as long as they get, and something to end.
         elsewhere = sessions.Client("2001:db8:85a3:1234:5678:8a2e:370:7334", "Microsoft Edge 142")
-        await sessions.start(world.office, web.Response(), "service", USER, elsewhere)
+        await sessions.start(world.ra, web.Response(), "service", USER, elsewhere)
         await eye.visit(world.url(Role.SERVICE, "/portal/sessions"), "sessions")
         await eye.visit(world.url(Role.SERVICE, "/portal/password"), "password")
         await on.get_by_label("現在のパスワード").fill("x")
@@ -182,7 +183,7 @@ async def test_service_screens_of_a_first_login(world: World, person: Persona, t
         await _set_first_password(world, initial)
         await log_in(on, world, initial)
         await eye.look("password-initial", english=True)
-    end = store.enrollments_of(world.office.database.read(), USER)[0].not_after_at or 0
+    end = store.enrollments_of(world.ra.database.read(), USER)[0].not_after_at or 0
     await world.travel(end - 29 * DAY)
     async with page(person) as on:
         eye.on = on
@@ -197,8 +198,8 @@ async def test_service_screens_of_a_first_login(world: World, person: Persona, t
         await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得", timeout=10_000)
         await on.goto(world.url(Role.SERVICE, "/portal/"))
         await eye.look("portal-newer-certificate")
-    await applications.reissue(world.office, USER, "pc_change", actor="desk")
-    new_pc = persona(tmp_path / "new-pc", world.house.datadir.server_ca_pem)
+    await applications.reissue(world.ra, USER, "pc_change", actor="desk")
+    new_pc = persona(tmp_path / "new-pc", world.deployment.datadir.server_ca_pem)
     async with page(new_pc) as on:
         await authenticate(on, world)
         await on.goto(world.url(Role.PICKUP, "/certificate"))
@@ -217,14 +218,14 @@ async def test_service_screens_of_a_first_login(world: World, person: Persona, t
 async def test_service_screens_of_an_administrator(world: World, person: Persona, tmp_path: Path) -> None:
     """R18, R19, R23."""
     await established(world, person, tmp_path, role="admin")
-    office = world.office
+    ra = world.ra
     for user_id, name in (("SHINKI01", "新規 太郎"), ("RIYOU001", "利用 花子"), ("TEISHI01", "停止 次郎")):
         added = Person(POLICY_NUMBER, name, f"{user_id.lower()}@example.jp", user_id)
-        await people.add_user(office, added, channel="paper", actor="desk")
-    await people.disable_user(office, "TEISHI01", actor="desk")
-    await applications.apply_reissue(office, "RIYOU001", "pc_change", channel="paper", actor="desk")
-    number = (await applications.apply_reissue(office, USER, "expired", channel="online", actor=USER)).number
-    await applications.reject(office, number, actor="desk", note="有効期限内のため、更新をご案内しました。")
+        await register.add_user(ra, added, channel="paper", actor="desk")
+    await register.disable_user(ra, "TEISHI01", actor="desk")
+    await applications.apply_reissue(ra, "RIYOU001", "pc_change", channel="paper", actor="desk")
+    number = (await applications.apply_reissue(ra, USER, "expired", channel="online", actor=USER)).number
+    await applications.reject(ra, number, actor="desk", note="有効期限内のため、更新をご案内しました。")
     await world.letter("pickup")
     async with page(person) as on:
         eye = Eye(on, "service-admin")
@@ -253,7 +254,7 @@ async def test_service_screens_of_an_administrator(world: World, person: Persona
 
 async def test_screens_about_certificates(world: World, person: Persona, tmp_path: Path) -> None:
     """None, valid, expired, revoked: on the sites that require one, and on the connectivity test."""
-    nobody = persona(tmp_path / "nobody", world.house.datadir.server_ca_pem)
+    nobody = persona(tmp_path / "nobody", world.deployment.datadir.server_ca_pem)
     async with page(nobody) as on:
         eye = Eye(on, "certificate")
         await eye.visit(world.url(Role.SERVICE), "none")
@@ -263,7 +264,7 @@ async def test_screens_about_certificates(world: World, person: Persona, tmp_pat
         eye.on = on
         await eye.visit(world.url(Role.CONNECTIVITY), "test-valid")
         await eye.visit(world.url(Role.CONNECTIVITY, "/popup"), "test-popup")
-    end = store.enrollments_of(world.office.database.read(), USER)[0].not_after_at or 0
+    end = store.enrollments_of(world.ra.database.read(), USER)[0].not_after_at or 0
     await world.travel(end + 1)
     async with page(person) as on:
         eye.on = on
@@ -275,7 +276,7 @@ async def test_screens_about_certificates(world: World, person: Persona, tmp_pat
 async def test_screens_of_a_revoked_certificate(world: World, person: Persona, tmp_path: Path) -> None:
     """E27."""
     await established(world, person, tmp_path)
-    await people.disable_user(world.office, USER, actor="desk")
+    await register.disable_user(world.ra, USER, actor="desk")
     async with page(person) as on:
         eye = Eye(on, "revoked")
         await eye.visit(world.url(Role.SERVICE), "service")
@@ -320,8 +321,8 @@ async def test_demo_screens(tmp_path: Path) -> None:
 
 async def _set_first_password(world: World, password: str) -> None:
     """Puts the user before the first login again."""
-    await login.change_password(world.office, USER, PASSWORD, password, password)
-    await world.office.database.write(
+    await login.change_password(world.ra, USER, PASSWORD, password, password)
+    await world.ra.database.write(
         lambda db: db.execute("UPDATE users SET password_initial = 1 WHERE user_id = ?", [USER])
     )
 

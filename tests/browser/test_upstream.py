@@ -56,7 +56,7 @@ async def test_a_browser_uses_the_service(tmp_path: Path) -> None:
             runner = web.AppRunner(service)
             await runner.setup()
             await web.SockSite(runner, listening).start()
-            person = kit.persona(tmp_path / "pc", world.house.datadir.server_ca_pem)
+            person = kit.persona(tmp_path / "pc", world.deployment.datadir.server_ca_pem)
             await established(world, person, tmp_path)
             async with kit.page(person) as page:
                 await log_in(page, world)
@@ -75,7 +75,7 @@ async def test_a_browser_uses_the_service(tmp_path: Path) -> None:
 
 async def published(world: kit.World) -> dict[str, Any]:
     """The keys, fetched as an upstream would."""
-    context = ssl.create_default_context(cadata=world.house.datadir.server_ca_pem.decode())
+    context = ssl.create_default_context(cadata=world.deployment.datadir.server_ca_pem.decode())
     context.check_hostname = False
     async with aiohttp.ClientSession() as client, client.get(
         f"https://127.0.0.1:{world.port}{JWKS_PATH}",

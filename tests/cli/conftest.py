@@ -18,7 +18,7 @@ from ca import datadir
 from gateway.cli import main
 from gateway.serving.config import FILE_NAME, Config, toml_of
 from tests.cli.processes import process, until
-from tests.offices import CHEAP, PASSPHRASE, START
+from tests.datadirs import CHEAP, PASSPHRASE, START
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from enroll import issuance, store
-from gateway.serving.deployment import opened_house
+from enroll import store
+from enroll.requests import issuance
+from gateway.serving.deployment import opened_deployment
 from tests.cli.conftest import Shell
 from tests.cli.processes import get_plain, until
 from tests.cli.test_serving import ready
-from tests.offices import PASSPHRASE
+from tests.datadirs import PASSPHRASE
 
 DAY = 86_400
 LEAPS = pytest.mark.parametrize(("off", "kind"), [(1_460 * DAY, "ahead of"), (-3_600, "behind")])
@@ -92,11 +93,11 @@ def test_a_demos_clock_is_its_visitors(lived: dict[str, Any]) -> None:
 
 async def _issued(sekisho: Shell) -> str:
     """K12345678's request, issued, with its key, and its window over by now."""
-    async with opened_house(sekisho.data, PASSPHRASE) as house:
-        (found,) = store.enrollments_of(house.office.database.read(), "K12345678")
-        await issuance.submit(house.office, found.request_id, actor="test")
-        await issuance.complete(house.office, found.request_id)
-        await house.office.database.write(
+    async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
+        (found,) = store.enrollments_of(deployment.ra.database.read(), "K12345678")
+        await issuance.submit(deployment.ra, found.request_id, actor="test")
+        await issuance.complete(deployment.ra, found.request_id)
+        await deployment.ra.database.write(
             lambda db: db.execute("UPDATE enrollments SET window_ends_at = ?", [int(time.time()) - DAY])
         )
     return found.request_id

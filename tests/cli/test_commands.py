@@ -12,16 +12,16 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner
 
-from enroll import issuance
+from enroll.requests import issuance
 from gateway.cli import main
 from gateway.cli.registers import wanted
 from gateway.cli.root import root
 from gateway.serving.config import FILE_NAME
-from gateway.serving.deployment import opened_house
+from gateway.serving.deployment import opened_deployment
 from gateway.web import sessions
 from tests.cli.conftest import Shell
+from tests.datadirs import PASSPHRASE, START
 from tests.mailserver import MailServer
-from tests.offices import PASSPHRASE, START
 
 
 def issued(shell: Shell) -> str:
@@ -30,9 +30,9 @@ def issued(shell: Shell) -> str:
     request_id = shell_request(shell)
 
     async def work() -> str:
-        async with opened_house(shell.data, PASSPHRASE) as house:
-            await issuance.submit(house.office, request_id, actor="K12345678")
-            return (await issuance.complete(house.office, request_id)).serial or ""
+        async with opened_deployment(shell.data, PASSPHRASE) as deployment:
+            await issuance.submit(deployment.ra, request_id, actor="K12345678")
+            return (await issuance.complete(deployment.ra, request_id)).serial or ""
 
     return asyncio.run(work())
 
@@ -208,9 +208,9 @@ def _log_in(shell: Shell, *sites: str, subject: str = "K12345678") -> None:
     client = sessions.Client("192.0.2.7", "Microsoft Edge 142")
 
     async def work() -> None:
-        async with opened_house(shell.data, PASSPHRASE) as house:
+        async with opened_deployment(shell.data, PASSPHRASE) as deployment:
             for site in sites:
-                await sessions.start(house.office, web.Response(), site, subject, client)
+                await sessions.start(deployment.ra, web.Response(), site, subject, client)
 
     asyncio.run(work())
 
@@ -256,8 +256,8 @@ def test_a_reference_is_shown(peopled: Shell) -> None:
     async def note() -> str:
         from gateway.web import references
 
-        async with opened_house(peopled.data, PASSPHRASE) as house:
-            return await references.note(house.office, "pickup", "not_available", state="closed")
+        async with opened_deployment(peopled.data, PASSPHRASE) as deployment:
+            return await references.note(deployment.ra, "pickup", "not_available", state="closed")
 
     number = asyncio.run(note())
     shown = peopled("reference", "show", number.lower().replace("-", " ")).value["reference"]
@@ -358,8 +358,8 @@ def test_a_terminal_is_not_for_strangers(peopled: Shell) -> None:
     from enroll import store
 
     async def typed() -> None:
-        async with opened_house(peopled.data, PASSPHRASE) as house:
-            await house.office.database.write(
+        async with opened_deployment(peopled.data, PASSPHRASE) as deployment:
+            await deployment.ra.database.write(
                 lambda db: store.audit(db, 1, "address:127.0.0.1", "pickup.refused", "\x1b]0;owned\x07\u202e")
             )
 

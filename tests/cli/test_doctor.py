@@ -18,8 +18,8 @@ from ca import datadir
 from gateway.serving.config import FILE_NAME
 from tests.cli.conftest import Shell
 from tests.cli.processes import accepting
+from tests.datadirs import CHEAP, PASSPHRASE, START
 from tests.gateway.rawtls import Issued, issue
-from tests.offices import CHEAP, PASSPHRASE, START
 
 _NOW = datetime.now(UTC)
 _TIMES = {"not_before": _NOW - timedelta(days=9), "not_after": _NOW + timedelta(days=30)}

@@ -19,12 +19,13 @@ from pathlib import Path
 import click
 import pytest
 
-from enroll import applications, issuance
+from enroll.people import applications
+from enroll.requests import issuance
 from gateway.cli import main
-from gateway.serving.deployment import opened_house
+from gateway.serving.deployment import opened_deployment
 from tests.cli.conftest import Ran, Shell
+from tests.datadirs import PASSPHRASE
 from tests.enroll.test_bounces import dsn
-from tests.offices import PASSPHRASE
 
 _NEW = "another horse battery staple"
 
@@ -130,15 +131,15 @@ def _facts(shell: Shell, place: Path) -> dict[str, str]:
     (place / "people.csv").write_text("policy_number,name,mail\n12345678,X,x@example.jp\n")
 
     async def work() -> tuple[int, int]:
-        async with opened_house(shell.data, PASSPHRASE) as house:
+        async with opened_deployment(shell.data, PASSPHRASE) as deployment:
             first = (
                 await applications.apply_reissue(
-                    house.office, "K12345678", "pc_change", channel="online", actor="K12345678"
+                    deployment.ra, "K12345678", "pc_change", channel="online", actor="K12345678"
                 )
             ).number
             second = (
                 await applications.apply_reissue(
-                    house.office, "KOTHER", "pc_change", channel="online", actor="KOTHER"
+                    deployment.ra, "KOTHER", "pc_change", channel="online", actor="KOTHER"
                 )
             ).number
             return first, second
@@ -173,9 +174,9 @@ def issued_for(shell: Shell, request_id: str) -> str:
     """A certificate in use, for a request."""
 
     async def work() -> str:
-        async with opened_house(shell.data, PASSPHRASE) as house:
-            await issuance.submit(house.office, request_id, actor="K12345678")
-            return (await issuance.complete(house.office, request_id)).serial or ""
+        async with opened_deployment(shell.data, PASSPHRASE) as deployment:
+            await issuance.submit(deployment.ra, request_id, actor="K12345678")
+            return (await issuance.complete(deployment.ra, request_id)).serial or ""
 
     return asyncio.run(work())
 

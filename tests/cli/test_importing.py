@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from enroll import sameness
+from enroll.people import sameness
 from tests.cli.conftest import Ran, Shell
-from tests.offices import PASSPHRASE
+from tests.datadirs import PASSPHRASE
 from tests.started import started
 
 _HEAD = "policy_number,name,mail,user_id,role,notice_by\n"

@@ -27,13 +27,13 @@ from gateway.proxy.identity import JWKS_PATH
 from gateway.running.pulse import Alone, Pulse, Watch
 from gateway.serving import inforce
 from gateway.serving.config import FILE_NAME, read_config
-from gateway.serving.deployment import configured_hosts, opened_house
+from gateway.serving.deployment import configured_hosts, opened_deployment
 from gateway.serving.inforce import Look
 from tests.cli.conftest import Shell
 from tests.cli.processes import free_port, get, get_plain, process, tls, until
 from tests.cli.test_serving import Gateway, ended, leader, ready, workers_of
+from tests.datadirs import PASSPHRASE
 from tests.gateway.rawtls import Issued, issue
-from tests.offices import PASSPHRASE
 from tests.started import session_of
 
 _NOW = datetime.now(UTC)
@@ -92,9 +92,9 @@ _AT_START = {
 
 async def _looked(data: Path, text: str) -> Look:
     """A reload's look at the directory, whose settings have become these."""
-    async with opened_house(data, PASSPHRASE) as house:
+    async with opened_deployment(data, PASSPHRASE) as deployment:
         (data / FILE_NAME).write_text(text)
-        return inforce.again(house, None)
+        return inforce.again(deployment, None)
 
 
 @pytest.mark.parametrize("name", _AT_START)
@@ -236,14 +236,14 @@ def test_every_file_is_the_one_that_was_read(sekisho: Shell, tmp_path: Path) -> 
 
 async def test_our_own_certificate_is_renewed_while_running(sekisho: Shell, tmp_path: Path) -> None:
     """Thirty days before its end another one is there: in every worker, and in those that come later."""
-    async with opened_house(sekisho.data, PASSPHRASE) as house:
+    async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
         # Due in a few seconds: when every worker shows it, on any machine that is not slower than that.
         begun = int(time.time()) - SERVER.days * DAY + servers.RENEW_BEFORE + 6
-        hosts = configured_hosts(house.config)
-        made = servers.issue(house.datadir.server_ca, hosts, begun, 7, generate("ec-p256"))
+        hosts = configured_hosts(deployment.config)
+        made = servers.issue(deployment.datadir.server_ca, hosts, begun, 7, generate("ec-p256"))
         pem, key = servers.local_files(sekisho.data)
         pem.write_bytes(made.chain_pem)
-        key.write_bytes(house.datadir.vault.seal("key servers/hosts", made.key))
+        key.write_bytes(deployment.datadir.vault.seal("key servers/hosts", made.key))
     with ready(sekisho.data, tmp_path, workers=2) as gateway:
         until(lambda: gateway.says("are renewed where they were due"), gateway.log, gateway.running)
         until(lambda: len({_shown(gateway, gateway.ca) for _ in range(8)}) == 1, gateway.log)
@@ -370,16 +370,16 @@ def test_a_look_reaches_another_process_whole() -> None:
 
 async def test_a_clock_in_doubt_renews_nothing(sekisho: Shell) -> None:
     """Nor does a disk that takes nothing: what was in force stays, and the reason is said."""
-    async with opened_house(sekisho.data, PASSPHRASE) as house:
-        inforce.check(house, None)
-        before = house.files.held
+    async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
+        inforce.check(deployment, None)
+        before = deployment.files.held
         with sqlite3.connect(sekisho.data / "sekisho.db") as db:
             db.execute("DELETE FROM clock")
             db.execute("INSERT INTO clock (id, wall_at, awake, boot) VALUES (1, 1600000000, 9.0, 'before')")
-        look = inforce.renewed(house, sekisho.data)
+        look = inforce.renewed(deployment, sekisho.data)
         assert (look.outcome, look.files) == ("overdue", None)
         assert "what may be due is not made anew: the clock is " in str(look.error)
-        assert house.files.held == before
+        assert deployment.files.held == before
 
 
 def test_only_time_awake_without_anybody_counts() -> None:

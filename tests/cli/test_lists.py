@@ -16,12 +16,12 @@ from cryptography import x509
 
 from ca.profiles import CRL_LIFETIME
 from enroll import crls
-from gateway.serving.deployment import opened_house
+from gateway.serving.deployment import opened_deployment
 from gateway.serving.figures import late_lists
 from tests.cli.conftest import Shell
 from tests.cli.processes import get_plain, tls, until
 from tests.cli.test_serving import Gateway, ready
-from tests.offices import PASSPHRASE
+from tests.datadirs import PASSPHRASE
 
 
 def _asked(gateway: Gateway, path: str) -> tuple[int, HTTPMessage, bytes]:
@@ -120,16 +120,16 @@ def test_a_server_without_room_for_a_list_serves_all_the_same(sekisho: Shell, tm
 
 async def test_a_list_that_nobody_renews_is_warned_of(sekisho: Shell) -> None:
     """A new one is due at half of its life; with a quarter left something is wrong."""
-    async with opened_house(sekisho.data, PASSPHRASE) as house:
-        issuer = house.office.authority.current
-        assert len(late_lists(house)) == 1
-        listed = await crls.publish(house.office, issuer, alone=True)
+    async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
+        issuer = deployment.ra.authority.current
+        assert len(late_lists(deployment)) == 1
+        listed = await crls.publish(deployment.ra, issuer, alone=True)
         for passed, told in ((0, 0), (CRL_LIFETIME * 3 // 4 - 60, 0), (CRL_LIFETIME * 3 // 4 + 60, 1)):
             moved = {"this": listed.this_update_at - passed, "next": listed.next_update_at - passed}
-            await house.office.database.write(
+            await deployment.ra.database.write(
                 lambda db, m=moved: db.execute(  # type: ignore[misc]
                     "UPDATE crls SET this_update_at = :this, next_update_at = :next", m
                 )
             )
-            assert len(late_lists(house)) == told, passed
-        assert "ends in 42 h" in late_lists(house)[0]
+            assert len(late_lists(deployment)) == told, passed
+        assert "ends in 42 h" in late_lists(deployment)[0]

@@ -12,11 +12,11 @@ import pytest
 
 from ca.clock import ManualClock
 from gateway.serving.config import FILE_NAME
-from gateway.serving.deployment import House, opened_house
+from gateway.serving.deployment import Deployment, opened_deployment
 from gateway.serving.figures import Figures, late_letters
 from tests.cli.conftest import Ran, Shell
+from tests.datadirs import PASSPHRASE
 from tests.mailserver import MailServer
-from tests.offices import PASSPHRASE
 
 
 def point_to(sekisho: Shell, server: MailServer, **settings: str | int) -> None:
@@ -173,10 +173,10 @@ def test_doctor_counts_letters(peopled: Shell) -> None:
 # -- /readyz and /metrics ----------------------------------------------------------------------------------
 
 
-def looked_at(sekisho: Shell, work: Callable[[House], Any]) -> Any:
+def looked_at(sekisho: Shell, work: Callable[[Deployment], Any]) -> Any:
     async def look() -> Any:
-        async with opened_house(sekisho.data, PASSPHRASE) as house:
-            return await work(house)
+        async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
+            return await work(deployment)
 
     return asyncio.run(look())
 
@@ -184,13 +184,13 @@ def looked_at(sekisho: Shell, work: Callable[[House], Any]) -> Any:
 def test_readyz_warns_of_held_letters_and_late_ones(peopled: Shell) -> None:
     """Held by the server's refusal: at once, with what to type. Simply late: after an hour."""
 
-    async def warned(house: House, hours: float = 0) -> list[str]:
-        clock = ManualClock(house.office.now())
+    async def warned(deployment: Deployment, hours: float = 0) -> list[str]:
+        clock = ManualClock(deployment.ra.now())
         clock.advance(hours=hours)
-        return late_letters(replace(house, office=replace(house.office, clock=clock)))
+        return late_letters(replace(deployment, ra=replace(deployment.ra, clock=clock)))
 
     assert looked_at(peopled, warned) == []
-    late = looked_at(peopled, lambda house: warned(house, 1.1))
+    late = looked_at(peopled, lambda deployment: warned(deployment, 1.1))
     assert late == ["a letter waits for 66 minutes: sekisho mail list --state queued"]
     with MailServer({"MAIL": "550 5.4.5 daily quota exceeded"}).in_a_thread() as server:
         point_to(peopled, server)
@@ -204,8 +204,8 @@ def test_readyz_warns_of_held_letters_and_late_ones(peopled: Shell) -> None:
 def test_metrics_tell_of_letters(peopled: Shell) -> None:
     """Waiting, failed, oldest, sent, held, and each command's refusals with the moment of the last."""
 
-    async def figures(house: House) -> dict[tuple[str, str], float]:
-        samples = await Figures().samples(house, {})
+    async def figures(deployment: Deployment) -> dict[tuple[str, str], float]:
+        samples = await Figures().samples(deployment, {})
         return {(name, "".join(labels.values())): value for name, labels, value in samples}
 
     before = looked_at(peopled, figures)

@@ -16,7 +16,7 @@ from gateway.cli import main
 from gateway.cli.output import json_parts
 from tests.bench.operator_bench import fill, measure
 from tests.cli.conftest import Shell
-from tests.offices import PASSPHRASE
+from tests.datadirs import PASSPHRASE
 
 _LOST = "the answer could not be written to standard output: No space left on device"
 

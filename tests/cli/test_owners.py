@@ -16,7 +16,7 @@ from gateway.cli.failures import failure_of
 from gateway.running.ports import unusable
 from tests.cli.conftest import Shell
 from tests.cli.processes import SEKISHO
-from tests.offices import PASSPHRASE
+from tests.datadirs import PASSPHRASE
 
 # Somebody without an account: numbers are as good as names.
 _OTHER = 54_321

@@ -18,7 +18,7 @@ from gateway.running.notify import notify, watchdog_seconds
 from tests.cli.conftest import Shell
 from tests.cli.processes import PATIENCE, free_port, process
 from tests.cli.test_serving import Gateway
-from tests.offices import PASSPHRASE
+from tests.datadirs import PASSPHRASE
 
 _BEGINNING = ("useradd", "install -d -o sekisho", "export SEKISHO_DATA", "sekisho init", "systemctl enable")
 UNIT = Path(gateway.__file__).parent / "packaging" / "sekisho.service"

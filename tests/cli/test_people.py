@@ -161,13 +161,13 @@ def test_reissue_refused(peopled: Shell) -> None:
 
 
 async def _apply(shell: Shell) -> int:
-    from enroll.applications import apply_reissue
-    from gateway.serving.deployment import opened_house
-    from tests.offices import PASSPHRASE
+    from enroll.people.applications import apply_reissue
+    from gateway.serving.deployment import opened_deployment
+    from tests.datadirs import PASSPHRASE
 
-    async with opened_house(shell.data, PASSPHRASE) as house:
+    async with opened_deployment(shell.data, PASSPHRASE) as deployment:
         return (
-            await apply_reissue(house.office, "K12345678", "pc_change", channel="online", actor="K12345678")
+            await apply_reissue(deployment.ra, "K12345678", "pc_change", channel="online", actor="K12345678")
         ).number
 
 

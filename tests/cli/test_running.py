@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from gateway.serving.config import FILE_NAME
 from tests.cli.conftest import Shell
 from tests.cli.processes import PATIENCE, SEKISHO, process, until
-from tests.offices import PASSPHRASE
+from tests.datadirs import PASSPHRASE
 from tests.started import session_of
 
 # -- processes -----------------------------------------------------------------------------------------

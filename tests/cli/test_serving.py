@@ -28,7 +28,7 @@ from gateway.running import places
 from gateway.serving import current as serving
 from gateway.serving.config import FILE_NAME
 from gateway.serving.current import Post
-from gateway.serving.deployment import open_house, opened_house
+from gateway.serving.deployment import open_deployment, opened_deployment
 from gateway.serving.figures import warnings_of, wrong_with
 from tests.cli.conftest import Shell
 from tests.cli.processes import (
@@ -42,7 +42,7 @@ from tests.cli.processes import (
     tls,
     until,
 )
-from tests.offices import PASSPHRASE, START
+from tests.datadirs import PASSPHRASE, START
 from tests.started import session_of
 
 
@@ -336,9 +336,9 @@ async def test_assertion_keys_are_followed(sekisho: Shell) -> None:
     """However long a worker runs: it publishes what one that starts now signs with, and signs alike."""
     clock = ManualClock(START)
     async with AsyncExitStack() as stack:
-        house = open_house(sekisho.data, PASSPHRASE, clock=clock)
-        stack.push_async_callback(house.close)
-        now = serving.begin(house, Post(places.run_directory(sekisho.data)), None)
+        deployment = open_deployment(sekisho.data, PASSPHRASE, clock=clock)
+        stack.push_async_callback(deployment.close)
+        now = serving.begin(deployment, Post(places.run_directory(sekisho.data)), None)
         port = await now.listener.start()
         stack.push_async_callback(now.listener.stop)
         ca = sekisho.data / "servers" / "ca.pem"
@@ -347,7 +347,7 @@ async def test_assertion_keys_are_followed(sekisho: Shell) -> None:
             assert now.look.is_due(clock.seconds())
             await serving.renew(now)
             assert not now.look.is_due(clock.seconds())
-            young = open_keys(sekisho.data, house.datadir.vault, clock.seconds())
+            young = open_keys(sekisho.data, deployment.datadir.vault, clock.seconds())
             told = (await asyncio.to_thread(get, "help.localhost", port, ca, JWKS_PATH))[1]
             assert [each["kid"] for each in json.loads(told)["keys"]] == [each.kid for each in young.keys]
 
@@ -520,20 +520,20 @@ def test_a_rotated_log_is_begun_anew(sekisho: Shell, tmp_path: Path, workers: in
 
 async def test_a_full_disk_is_wrong(sekisho: Shell) -> None:
     """/readyz says so before the first write fails, and how much is left."""
-    async with opened_house(sekisho.data, PASSPHRASE) as house:
-        assert await wrong_with(house, True, {}) == []
-        told = await wrong_with(house, True, {}, room=lambda _: 3 * 2**20)
+    async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
+        assert await wrong_with(deployment, True, {}) == []
+        told = await wrong_with(deployment, True, {}, room=lambda _: 3 * 2**20)
         assert told == [f"the disk of {sekisho.data} has 3 MiB left"]
 
 
 async def test_a_certificate_near_its_end_is_warned_of(sekisho: Shell) -> None:
     """From 30 days before the end, with what to do; not before, and not after, when it is wrong."""
     end, day = 2_000_000_000, 86_400
-    async with opened_house(sekisho.data, PASSPHRASE) as house:
+    async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
         for left, told in ((30 * day + 1, 0), (30 * day - 1, 1), (1, 1), (-1, 0)):
-            found = warnings_of(house, {"server:a": end}, now=lambda left=left: float(end - left))  # type: ignore[misc]
+            found = warnings_of(deployment, {"server:a": end}, now=lambda left=left: float(end - left))  # type: ignore[misc]
             assert len(found) == told, left
-        assert warnings_of(house, {"server:a": end}, now=lambda: end - 9.0 * day) == [
+        assert warnings_of(deployment, {"server:a": end}, now=lambda: end - 9.0 * day) == [
             "the certificate server:a ends in 9 days: sekisho reload"
         ]
 

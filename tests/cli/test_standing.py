@@ -18,13 +18,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from ca import servers
 from gateway.cli import standing
 from gateway.serving.config import FILE_NAME, read_config
-from gateway.serving.deployment import configured_hosts, opened_house
+from gateway.serving.deployment import configured_hosts, opened_deployment
 from gateway.serving.figures import Thresholds, endings
 from tests.cli.conftest import Shell
 from tests.cli.processes import until
 from tests.cli.test_serving import Gateway, ready
+from tests.datadirs import PASSPHRASE
 from tests.gateway.rawtls import Issued, issue
-from tests.offices import PASSPHRASE
 
 _NOW = datetime.now(UTC)
 _DAY = 86_400
@@ -124,11 +124,11 @@ def test_each_threshold_is_told_once() -> None:
 
 async def test_an_end_is_told_once_for_its_sites(sekisho: Shell) -> None:
     """In days, then in hours, then as what it is; with the sites that show it and what to do."""
-    async with opened_house(sekisho.data, PASSPHRASE) as house:
+    async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
         served = {"server:a": 10 * _DAY, "server:b": 10 * _DAY, "server:c": 20 * _DAY}
 
         def told(at: float) -> list[str]:
-            return [words for _, words in endings(house, served, at)]
+            return [words for _, words in endings(deployment, served, at)]
 
         both = "the certificate server:a, server:b"
         assert told(3.0 * _DAY) == [
@@ -154,19 +154,19 @@ def test_a_certificate_near_its_end_is_in_the_log(sekisho: Shell, tmp_path: Path
 @pytest.mark.parametrize(("free", "state"), [(15 * 2**20, "bad"), (900 * 2**20, "notice"), (2 * 2**30, "ok")])
 async def test_room_on_the_disk(sekisho: Shell, free: int, state: str) -> None:
     """Too little to write, less than a gigabyte, and enough."""
-    async with opened_house(sekisho.data, PASSPHRASE) as house:
-        (found,) = standing.disk(house, free=lambda _: free)
+    async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
+        (found,) = standing.disk(deployment, free=lambda _: free)
         assert (found.state, str(sekisho.data) in found.found) == (state, True)
         assert ("df -h" in found.hint) == (state != "ok")
 
 
 async def test_a_database_bigger_than_what_is_left(sekisho: Shell) -> None:
     """A copy of it would not fit: said before somebody tries."""
-    async with opened_house(sekisho.data, PASSPHRASE) as house:
+    async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
         with (sekisho.data / "sekisho.db").open("ab") as file:
             file.truncate(3 * 2**30)
-        assert standing.disk(house, free=lambda _: 2 * 2**30)[0].state == "notice"
-        assert standing.disk(house, free=lambda _: 4 * 2**30)[0].state == "ok"
+        assert standing.disk(deployment, free=lambda _: 2 * 2**30)[0].state == "notice"
+        assert standing.disk(deployment, free=lambda _: 4 * 2**30)[0].state == "ok"
 
 
 def test_a_database_that_was_put_back(peopled: Shell, tmp_path: Path) -> None:
@@ -187,13 +187,13 @@ def test_a_database_that_was_put_back(peopled: Shell, tmp_path: Path) -> None:
 
 async def test_a_server_that_writes_elsewhere(sekisho: Shell, tmp_path: Path) -> None:
     """A database that nobody writes is fine as long as nobody serves, and bad under a server."""
-    async with opened_house(sekisho.data, PASSPHRASE) as house:
+    async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
         later = lambda: time.time() + 3_600.0  # noqa: E731
-        assert standing.database(house, now=later)[0].state == "ok"
+        assert standing.database(deployment, now=later)[0].state == "ok"
         with ready(sekisho.data, tmp_path) as gateway:
-            until(lambda: "last written" in standing.database(house)[0].found, gateway.log)
-            assert standing.database(house)[0].state == "ok"
-            (found,) = standing.database(house, now=later)
+            until(lambda: "last written" in standing.database(deployment)[0].found, gateway.log)
+            assert standing.database(deployment)[0].state == "ok"
+            (found,) = standing.database(deployment, now=later)
             assert (found.state, "1.0 h ago" in found.found) == ("bad", True)
 
 
@@ -221,12 +221,12 @@ def test_an_earlier_ca_that_ends(lived: dict[str, Any], tmp_path: Path) -> None:
 
 
 async def _older_and_root(data: Path, passphrase: str) -> None:
-    async with opened_house(data, passphrase) as house:
-        older = house.datadir.authority.issuers[1]
+    async with opened_deployment(data, passphrase) as deployment:
+        older = deployment.datadir.authority.issuers[1]
         states = {}
         for left in (91, 89):
             clock = _At(older.not_after_at - left * _DAY)
-            at = replace(house, office=replace(house.office, clock=clock))
+            at = replace(deployment, ra=replace(deployment.ra, clock=clock))
             found = {each.check: each for each in standing.other_authorities(at)}
             states[left] = found["earlier CA"]
         # Nobody's certificate lives as long as that here: alive is what counts.
@@ -236,9 +236,9 @@ async def _older_and_root(data: Path, passphrase: str) -> None:
         found = {each.check: each for each in standing.other_authorities(at)}
         assert found["earlier CA"].state == "notice"
         assert "certificates still good" in found["earlier CA"].found
-        root = int(house.datadir.root.not_valid_after_utc.timestamp())
+        root = int(deployment.datadir.root.not_valid_after_utc.timestamp())
         for left, state in ((401, "ok"), (399, "notice"), (-1, "bad")):
-            late = replace(house, office=replace(house.office, clock=_At(root - left * _DAY)))
+            late = replace(deployment, ra=replace(deployment.ra, clock=_At(root - left * _DAY)))
             found = {each.check: each for each in standing.other_authorities(late)}
             assert found["root"].state == state
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from enroll import applications
-from gateway.serving.deployment import opened_house
+from enroll.people import applications
+from gateway.serving.deployment import opened_deployment
 from gateway.web import sessions
 from tests.cli.processes import get, pem_of, tls, until
 from tests.cli.test_serving import Gateway, _time_until_closed, ready
@@ -38,37 +38,37 @@ async def test_connections_and_sessions_end_with_the_report(
     setup = Gateway(None, data, 0, 0, tmp_path / "log", {})  # type: ignore[arg-type]
     setup.set("sites", "mailbox", "[]")
     setup.set("log", "level", '"info"')
-    async with opened_house(data, passphrase) as house:
-        office, user_id = house.office, user["user_id"]
+    async with opened_deployment(data, passphrase) as deployment:
+        ra, user_id = deployment.ra, user["user_id"]
         fingerprint = next(
             each["fingerprint"]
-            for each in rows(office.database.read(), "SELECT serial, fingerprint FROM certificates")
+            for each in rows(ra.database.read(), "SELECT serial, fingerprint FROM certificates")
             if each["serial"] == user["serial"]
         )
         with ready(data, tmp_path, workers=workers, passphrase=passphrase) as gateway, ExitStack() as stack:
             held = [stack.enter_context(_idle(gateway, pem)) for _ in range(4 * workers)]
-            await _open_session(office, user_id, fingerprint)
+            await _open_session(ra, user_id, fingerprint)
             number = (
                 await applications.apply_reissue(
-                    office, user_id, "lost_or_stolen", channel="online", actor=user_id
+                    ra, user_id, "lost_or_stolen", channel="online", actor=user_id
                 )
             ).number
             begun = time.monotonic()
             ends = [_time_until_closed(each) - begun for each in held]
             assert max(ends) < _SOON, ends
-            until(lambda: not sessions.listed(office.database.read(), office.now(), user_id), gateway.log)
+            until(lambda: not sessions.listed(ra.database.read(), ra.now(), user_id), gateway.log)
             for host in (_HOST, "renewal.localhost"):
                 answers = {_page(gateway, host, pem) for _ in range(3 * workers)}
                 assert answers == {(403, True)}, host
             assert gateway.says(f"certificate {user['serial']} is held: ")
-            await applications.reject(office, number, actor="desk", note="found")
+            await applications.reject(ra, number, actor="desk", note="found")
             assert gateway.get(_HOST, "/login", pem)[0] == 200
 
 
-async def _open_session(office: Any, user_id: str, fingerprint: str) -> None:
+async def _open_session(ra: Any, user_id: str, fingerprint: str) -> None:
     client = sessions.Client("192.0.2.1", "")
-    await sessions.start(office, web.Response(), "service", user_id, client, fingerprint=fingerprint)
-    assert sessions.listed(office.database.read(), office.now(), user_id)
+    await sessions.start(ra, web.Response(), "service", user_id, client, fingerprint=fingerprint)
+    assert sessions.listed(ra.database.read(), ra.now(), user_id)
 
 
 def _idle(gateway: Gateway, pem: Path) -> ssl.SSLSocket:

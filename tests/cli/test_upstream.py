@@ -72,7 +72,7 @@ class _House:
 
 
 @pytest.fixture
-def house(lived: dict[str, Any], tmp_path: Path) -> _House:
+def deployment(lived: dict[str, Any], tmp_path: Path) -> _House:
     data = tmp_path / "data"
     shutil.copytree(lived["data"], data)
     setup = Gateway(None, data, 0, 0, tmp_path / "log", {})  # type: ignore[arg-type]
@@ -94,18 +94,18 @@ def _up(gateway: Gateway) -> list[str]:
     return re.findall(r'(?m)^sekisho_upstream_up\{address="[^"]+",worker="0"\} (\d)$', text)
 
 
-def test_why_there_is_a_502(house: _House) -> None:
+def test_why_there_is_a_502(deployment: _House) -> None:
     """One warning when an address fails, one when it answers again, however many ask meanwhile."""
     port = free_port()
-    with house.serving(addresses=f'["http://127.0.0.1:{port}"]') as gateway:
+    with deployment.serving(addresses=f'["http://127.0.0.1:{port}"]') as gateway:
         assert _up(gateway) == ["1"]
-        pages = [house.visit(gateway) for _ in range(5)]
+        pages = [deployment.visit(gateway) for _ in range(5)]
         assert {status for status, _ in pages} == {502}
         assert not [page for _, page in pages if "refused" in page or str(port) in page]
         until(lambda: bool(_told(gateway)), gateway.log)
         assert _up(gateway) == ["0"]
         with _serving(port):
-            assert {house.visit(gateway)[0] for _ in range(5)} == {200}
+            assert {deployment.visit(gateway)[0] for _ in range(5)} == {200}
             until(lambda: len(_told(gateway)) > 1, gateway.log)
         assert _up(gateway) == ["1"]
         name = f"upstream http://127.0.0.1:{port}"
@@ -115,20 +115,20 @@ def test_why_there_is_a_502(house: _House) -> None:
         ]
 
 
-def test_an_upstream_with_another_ca(house: _House, tmp_path: Path) -> None:
+def test_an_upstream_with_another_ca(deployment: _House, tmp_path: Path) -> None:
     """The reason of a refused certificate is OpenSSL's, in the log and nowhere else."""
     now = datetime.now(UTC)
     times = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=1)}
     server = issue("127.0.0.1", issue("CA", ca=True, **times), hosts=("app.internal",), purpose=None, **times)
     (tmp_path / "server.pem").write_bytes(server.pem)
     other = issue("another CA", ca=True, **times).certificate.public_bytes(Encoding.PEM)
-    (house.data / "upstream.pem").write_bytes(other)
+    (deployment.data / "upstream.pem").write_bytes(other)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "server.pem")
     with accepting(context) as port:
         settings = {"addresses": f'["https://127.0.0.1:{port}"]', "ca": '"upstream.pem"'}
-        with house.serving(server_name='"app.internal"', **settings) as gateway:
-            status, page = house.visit(gateway)
+        with deployment.serving(server_name='"app.internal"', **settings) as gateway:
+            status, page = deployment.visit(gateway)
             assert (status, "verify" in page) == (502, False)
             until(lambda: bool(_told(gateway)), gateway.log)
             (told,) = _told(gateway)
@@ -136,12 +136,12 @@ def test_an_upstream_with_another_ca(house: _House, tmp_path: Path) -> None:
             assert told == ("warning", words + "unable to get local issuer certificate")
 
 
-def test_an_upstream_that_says_it_is_unwell(house: _House) -> None:
+def test_an_upstream_that_says_it_is_unwell(deployment: _House) -> None:
     """Asked for its health, an address is down by its own word; another one is what it is."""
     port, other = free_port(), free_port()
     addresses = f'["http://127.0.0.1:{port}", "http://127.0.0.1:{other}"]'
     settings = {"addresses": addresses, "health": '"/healthz"'}
-    with _serving(port, _Unwell), _serving(other), house.serving(**settings) as gateway:
+    with _serving(port, _Unwell), _serving(other), deployment.serving(**settings) as gateway:
         until(lambda: _up(gateway) == ["0", "1"], gateway.log)
         until(lambda: bool(_told(gateway)), gateway.log)
         assert _told(gateway) == [("warning", f"upstream http://127.0.0.1:{port}: /healthz answers 503")]

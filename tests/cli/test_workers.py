@@ -28,7 +28,7 @@ from gateway.serving.reloading import ask_for_reload
 from tests.cli.conftest import Shell
 from tests.cli.processes import PATIENCE, free_port, get_plain, process, until
 from tests.cli.test_serving import Gateway, halfway, leader, ready, workers_of
-from tests.offices import PASSPHRASE
+from tests.datadirs import PASSPHRASE
 from tests.started import session_of, started
 
 

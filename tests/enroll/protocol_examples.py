@@ -22,18 +22,18 @@ import enroll
 from ca.profiles import PROFILES as CERTIFICATE_PROFILES
 from ca.revocation import REASONS
 from enroll.acme import accounts, jws, nonces, ordering, orders, registration, wire
-from enroll.acme.door import PROFILES
 from enroll.acme.renewalinfo import RETRY_AFTER, CertId
 from enroll.acme.resources import RESOURCES
+from enroll.acme.server import PROFILES
 from enroll.acme.urls import PATHS
 from enroll.problems import TYPES
+from enroll.requests.states import ENDED, LABELS, WAITING, State
 from enroll.settings import Settings
-from enroll.states import ENDED, LABELS, WAITING, State
+from tests.datadirs import clock_of
 from tests.enroll import protocol_vectors as vectors
 from tests.enroll.acme.acme_world import FQDN, Client, Reply, Site, peer_of, serve, world
 from tests.enroll.acme.signing import ALGORITHM, jwk
 from tests.enroll.acme.signing import jws as signed
-from tests.offices import clock_of
 
 #: Where a request's JWS will stand, once every name that is in it is known.
 _JWS = "(JWS)"
@@ -206,7 +206,7 @@ class Recorder:
         return f'{body}  "signature": "{made["signature"]}"\n}}'
 
     def _named(self, text: str) -> str:
-        text = text.replace(self.site.door.urls.root, f"https://{self.host}/acme")
+        text = text.replace(self.site.server.urls.root, f"https://{self.host}/acme")
         for resource in ("account", "order", "authorization", "certificate", "challenge"):
             for found in re.findall(rf"/{resource}/([0-9a-f]{{24}})", text):
                 # Order and certificate, authorization and challenge go by one identifier each.
@@ -255,7 +255,7 @@ async def _exchanges(place: Path) -> dict[str, str]:
         await _refused(recorder, client)
         await _renewed(recorder, client, first)
         texts = recorder.finished()
-        async with serve(site.office, by_certificate=True) as renewal:
+        async with serve(site.ra, by_certificate=True) as renewal:
             by_certificate = Recorder(renewal, "renewal.example", names=dict(recorder.names))
             await _by_certificate(by_certificate, site)
             return texts | by_certificate.finished()
@@ -300,7 +300,7 @@ async def _refused(recorder: Recorder, client: Client) -> None:
 
 async def _renewed(recorder: Recorder, client: Client, first: x509.Certificate) -> None:
     """Renewal at D-30, and the end."""
-    site, clock = recorder.site, clock_of(recorder.site.office)
+    site, clock = recorder.site, clock_of(recorder.site.ra)
     first_id = _cert_id(first)
     recorder.called(first_id, vectors.cert_id(vectors.FIRST))
     url = f"{site.to('renewalInfo')}/{first_id}"
@@ -321,13 +321,13 @@ async def _renewed(recorder: Recorder, client: Client, first: x509.Certificate) 
 
 async def _by_certificate(recorder: Recorder, automated: Site) -> None:
     """client-cert-01: too early, then in the window; with and without the certificate."""
-    site, clock = recorder.site, clock_of(recorder.site.office)
+    site, clock = recorder.site, clock_of(recorder.site.ra)
     owner = await automated.enrolled()
     certificate = await owner.certificate()
     client = Client(site, key=vectors.KEYS["account2"])
     site.peer = None
     await recorder.post("cert-no-certificate", client, site.to("newAccount"), {}, by_key=True)
-    site.peer = peer_of(site.office, certificate)
+    site.peer = peer_of(site.ra, certificate)
     await recorder.get("cert-directory", "GET", site.to("directory"))
     made = await recorder.post("cert-new-account", client, site.to("newAccount"), {}, by_key=True)
     client.kid = made.headers["Location"]
@@ -342,7 +342,7 @@ async def _by_certificate(recorder: Recorder, automated: Site) -> None:
     challenge = (await client.post(authorization)).json["challenges"][0]["url"]
     site.peer = None
     await recorder.post("cert-without", client, challenge, {})
-    site.peer = peer_of(site.office, certificate)
+    site.peer = peer_of(site.ra, certificate)
     await recorder.post("cert-challenge", client, challenge, {})
     await recorder.post("cert-ready", client, order.headers["Location"])
     payload = {"csr": vectors.csr(vectors.KEYS["renewed"])}

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enroll import mails, store
-from enroll.bounces import MAX_BYTES, Bounce, parse_bounce, record_bounce
+from enroll import store
+from enroll.mail import writing
+from enroll.mail.bounces import MAX_BYTES, Bounce, parse_bounce, record_bounce
 from enroll.refusals import Refusal
-from tests.offices import START, admit, delivered, open_office
+from tests.datadirs import START, admit, delivered, open_office
 
 # As RFC 3464 appendix E has it.
 DSN = """\
@@ -45,9 +46,9 @@ Subject: x
 
 
 @pytest.fixture
-async def office(tmp_path):
-    async with open_office(tmp_path) as office:
-        yield office
+async def ra(tmp_path):
+    async with open_office(tmp_path) as ra:
+        yield ra
 
 
 def dsn(letter=f"letter-1.{START}", action="failed", kind="message/rfc822"):
@@ -87,28 +88,28 @@ def test_any_bytes_give_a_bounce_or_a_refusal(junk, place):
             assert parse_bounce(content).said.isprintable()
 
 
-async def test_the_desk_sees_what_came_back(office):
+async def test_the_desk_sees_what_came_back(ra):
     """R10, R17: accepted, then bounced; a second notification changes nothing."""
-    await admit(office)
-    await delivered(office)
+    await admit(ra)
+    await delivered(ra)
     bounce = parse_bounce(dsn())
-    assert await record_bounce(office, bounce, actor="test")
-    letter = mails.shown(office.database.read(), 1)
+    assert await record_bounce(ra, bounce, actor="test")
+    letter = writing.shown(ra.database.read(), 1)
     assert (letter["state"], letter["result"]) == ("failed", "bounced: 5.1.1 smtp; 550 5.1.1 User unknown")
-    assert not await record_bounce(office, bounce, actor="test")
-    trail = store.audit_page(office.database.read(), letter["user_id"], 20)
+    assert not await record_bounce(ra, bounce, actor="test")
+    trail = store.audit_page(ra.database.read(), letter["user_id"], 20)
     assert [line["action"] for line in trail].count("mail.bounced") == 1
 
 
 @pytest.mark.parametrize(
     ("number", "created_at", "sent"), [(1, START + 1, True), (9, START, True), (1, START, False)]
 )
-async def test_nobody_else_marks_a_letter(office, number, created_at, sent):
+async def test_nobody_else_marks_a_letter(ra, number, created_at, sent):
     """A number alone is guessed; the moment goes with it, and what was never sent cannot come back."""
-    await admit(office)
+    await admit(ra)
     if sent:
-        await delivered(office)
+        await delivered(ra)
     with pytest.raises(Refusal) as raised:
-        await record_bounce(office, Bounce(number, created_at, "x"), actor="test")
+        await record_bounce(ra, Bounce(number, created_at, "x"), actor="test")
     assert (raised.value.code, raised.value.field) == ("not_found", "mail")
-    assert mails.shown(office.database.read(), 1)["state"] == ("sent" if sent else "queued")
+    assert writing.shown(ra.database.read(), 1)["state"] == ("sent" if sent else "queued")

@@ -4,31 +4,34 @@ from dataclasses import replace
 
 import pytest
 
-from enroll import applications, changes, issuance, login, mails, people, pickup, renewal, scheduler, store
+from enroll import scheduler, store
+from enroll.mail import writing
+from enroll.people import applications, changes, login, register
 from enroll.refusals import Refusal
-from enroll.states import State
-from tests.offices import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
+from enroll.requests import issuance, pickup, renewal
+from enroll.requests.states import State
+from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
 
 USER = "K12345678"
 ADDRESS = "192.0.2.1"
 
 
 @pytest.fixture
-async def office(tmp_path):
-    async with open_office(tmp_path) as office:
-        yield office
+async def ra(tmp_path):
+    async with open_office(tmp_path) as ra:
+        yield ra
 
 
-async def issued(office):
+async def issued(ra):
     """The user's certificate, picked up from the mail; its fingerprint and enrollment."""
-    mail = await letter_of(office, "pickup")
+    mail = await letter_of(ra, "pickup")
     password = mail.value("証明書発行用パスワード")
-    opened = await pickup.authenticate(office, USER, password, address=ADDRESS)
-    await issuance.submit(office, opened.request_id, actor=USER)
-    done = await issuance.complete(office, opened.request_id)
-    token = await issuance.prepare_download(office, opened.request_id, "abc", "standard", actor=USER)
-    await issuance.download(office, token, opened.request_id, actor=USER)
-    return login.certificates_of(office, USER)[0].fingerprint, done
+    opened = await pickup.authenticate(ra, USER, password, address=ADDRESS)
+    await issuance.submit(ra, opened.request_id, actor=USER)
+    done = await issuance.complete(ra, opened.request_id)
+    token = await issuance.prepare_download(ra, opened.request_id, "abc", "standard", actor=USER)
+    await issuance.download(ra, token, opened.request_id, actor=USER)
+    return login.certificates_of(ra, USER)[0].fingerprint, done
 
 
 async def refused(coroutine):
@@ -37,31 +40,31 @@ async def refused(coroutine):
     return raised.value.code, raised.value.field
 
 
-def recipients(office):
+def recipients(ra):
     """Kind -> where the newest letter of it goes."""
-    letters = reversed(mails.listed(office.database.read(), USER))
+    letters = reversed(writing.listed(ra.database.read(), USER))
     return {letter["kind"]: letter["recipient"] for letter in letters}
 
 
-async def test_a_wrong_mail_address_is_mended_and_the_reissue_arrives(office):
+async def test_a_wrong_mail_address_is_mended_and_the_reissue_arrives(ra):
     """E13, R16: nothing is sent again; the mail of the reissue goes to the right address."""
-    await admit(office)
-    await delivered(office)
-    await changes.change_user(office, USER, {"mail": "right@example.jp"}, actor="desk")
-    assert recipients(office)["pickup"] == "k12345678@example.jp"
-    await applications.reissue(office, USER, "mail_lost", actor="desk")
-    assert recipients(office)["pickup"] == "right@example.jp"
-    trail = store.audit_page(office.database.read(), USER, 10)
+    await admit(ra)
+    await delivered(ra)
+    await changes.change_user(ra, USER, {"mail": "right@example.jp"}, actor="desk")
+    assert recipients(ra)["pickup"] == "k12345678@example.jp"
+    await applications.reissue(ra, USER, "mail_lost", actor="desk")
+    assert recipients(ra)["pickup"] == "right@example.jp"
+    trail = store.audit_page(ra.database.read(), USER, 10)
     assert next(line["detail"] for line in trail if line["action"] == "user.changed") == {
         "mail": ["k12345678@example.jp", "right@example.jp"]
     }
 
 
-async def test_letters_that_wait_go_to_the_new_address(office):
+async def test_letters_that_wait_go_to_the_new_address(ra):
     """E13: a letter that no server has taken yet is not sent to an address that is known to be wrong."""
-    await admit(office)
-    await changes.change_user(office, USER, {"mail": "right@example.jp"}, actor="desk")
-    assert set(recipients(office).values()) == {"right@example.jp"}
+    await admit(ra)
+    await changes.change_user(ra, USER, {"mail": "right@example.jp"}, actor="desk")
+    assert set(recipients(ra).values()) == {"right@example.jp"}
 
 
 @pytest.mark.parametrize(
@@ -74,109 +77,103 @@ async def test_letters_that_wait_go_to_the_new_address(office):
         ({"policy_number": "99999999"}, "not_found", "policy_number"),
     ],
 )
-async def test_a_wrong_change_changes_nothing(office, changed, code, field):
+async def test_a_wrong_change_changes_nothing(ra, changed, code, field):
     """The rules are those of a new user (R2); the field at fault is named."""
-    await admit(office)
-    before = store.user(office.database.read(), USER)
+    await admit(ra)
+    before = store.user(ra.database.read(), USER)
     wrong = {"name": "年金 花子", **changed}
-    assert await refused(changes.change_user(office, USER, wrong, actor="desk")) == (code, field)
-    assert store.user(office.database.read(), USER) == before
+    assert await refused(changes.change_user(ra, USER, wrong, actor="desk")) == (code, field)
+    assert store.user(ra.database.read(), USER) == before
 
 
-async def test_nobody_is_changed_who_is_unknown(office):
+async def test_nobody_is_changed_who_is_unknown(ra):
     """The twin: no user, no organisation."""
     name = {"name": "x"}
-    assert await refused(changes.change_user(office, USER, name, actor="desk")) == ("not_found", "user_id")
+    assert await refused(changes.change_user(ra, USER, name, actor="desk")) == ("not_found", "user_id")
     unknown = ("not_found", "policy_number")
-    assert await refused(changes.change_organisation(office, "1234", name, actor="desk")) == unknown
-    assert await refused(changes.disable_organisation(office, "1234", actor="desk")) == unknown
-    assert await refused(changes.enable_organisation(office, "1234", actor="desk")) == unknown
-    assert await refused(changes.reset_password(office, USER, actor="desk")) == ("not_found", "user_id")
+    assert await refused(changes.change_organisation(ra, "1234", name, actor="desk")) == unknown
+    assert await refused(changes.disable_organisation(ra, "1234", actor="desk")) == unknown
+    assert await refused(changes.enable_organisation(ra, "1234", actor="desk")) == unknown
+    assert await refused(changes.reset_password(ra, USER, actor="desk")) == ("not_found", "user_id")
 
 
-async def test_a_new_policy_number_changes_no_certificate(office):
+async def test_a_new_policy_number_changes_no_certificate(ra):
     """E26: users and applications follow; name, request and right of the certificate stay."""
-    await admit(office)
-    fingerprint, before = await issued(office)
-    number = (
-        await applications.apply_reissue(office, USER, "pc_change", channel="paper", actor="desk")
-    ).number
+    await admit(ra)
+    fingerprint, before = await issued(ra)
+    number = (await applications.apply_reissue(ra, USER, "pc_change", channel="paper", actor="desk")).number
     await changes.change_organisation(
-        office, POLICY_NUMBER, {"policy_number": "99990001", "name": "合併 基金"}, actor="desk"
+        ra, POLICY_NUMBER, {"policy_number": "99990001", "name": "合併 基金"}, actor="desk"
     )
-    db = office.database.read()
+    db = ra.database.read()
     assert store.organisation(db, POLICY_NUMBER) is None
     assert store.user(db, USER).policy_number == "99990001"
     assert store.application(db, number).policy_number == "99990001"
     assert store.enrollment(db, before.request_id).common_name == before.common_name == "K123456780001"
     assert renewal.source_of(db, fingerprint).user_id == USER
-    initial = (await letter_of(office, "user_id")).value("パスワード")
-    assert (await login.authenticate(office, fingerprint, USER, initial, address=ADDRESS)).first_use
+    initial = (await letter_of(ra, "user_id")).value("パスワード")
+    assert (await login.authenticate(ra, fingerprint, USER, initial, address=ADDRESS)).first_use
 
 
-async def test_an_addition_follows_a_new_policy_number(office):
+async def test_an_addition_follows_a_new_policy_number(ra):
     """E26, E19: what waits is completed in the organisation as it is called now, and is asked for once."""
-    await admit(office)
-    person = people.Person(POLICY_NUMBER, "新規 太郎", "shinki@example.jp")
-    number = (await applications.apply_addition(office, person, channel="online", actor=USER)).number
-    await changes.change_organisation(office, POLICY_NUMBER, {"policy_number": "99990001"}, actor="desk")
+    await admit(ra)
+    person = register.Person(POLICY_NUMBER, "新規 太郎", "shinki@example.jp")
+    number = (await applications.apply_addition(ra, person, channel="online", actor=USER)).number
+    await changes.change_organisation(ra, POLICY_NUMBER, {"policy_number": "99990001"}, actor="desk")
     again = replace(person, policy_number="99990001")
-    assert (await applications.apply_addition(office, again, channel="online", actor=USER)).number == number
-    made = await applications.approve(office, number, actor="desk")
-    user = store.user(office.database.read(), made.user_id)
+    assert (await applications.apply_addition(ra, again, channel="online", actor=USER)).number == number
+    made = await applications.approve(ra, number, actor="desk")
+    user = store.user(ra.database.read(), made.user_id)
     assert (user.policy_number, user.name) == ("99990001", "新規 太郎")
 
 
-async def test_a_taken_policy_number_is_refused(office):
+async def test_a_taken_policy_number_is_refused(ra):
     """The twin: two organisations never become one by a slip of the hand."""
-    await admit(office)
-    await people.add_organisation(office, "99990001", "別 基金", actor="desk")
+    await admit(ra)
+    await register.add_organisation(ra, "99990001", "別 基金", actor="desk")
     changed = {"policy_number": "99990001"}
-    assert await refused(changes.change_organisation(office, POLICY_NUMBER, changed, actor="desk")) == (
+    assert await refused(changes.change_organisation(ra, POLICY_NUMBER, changed, actor="desk")) == (
         "conflict",
         "policy_number",
     )
-    assert store.user(office.database.read(), USER).policy_number == POLICY_NUMBER
+    assert store.user(ra.database.read(), USER).policy_number == POLICY_NUMBER
 
 
-async def test_a_user_moves_into_another_organisation(office):
+async def test_a_user_moves_into_another_organisation(ra):
     """E26: after a merger its rules count, also for what waits for a decision; the certificate stays."""
-    await admit(office)
-    _, before = await issued(office)
-    number = (
-        await applications.apply_reissue(office, USER, "pc_change", channel="online", actor=USER)
-    ).number
-    await people.add_organisation(office, "99990001", "新 基金", actor="desk", issue_password_by="postcard")
-    await changes.change_user(office, USER, {"policy_number": "99990001"}, actor="desk")
-    made = await applications.approve(office, number, actor="desk")
-    assert "issue_password" in recipients(office)
+    await admit(ra)
+    _, before = await issued(ra)
+    number = (await applications.apply_reissue(ra, USER, "pc_change", channel="online", actor=USER)).number
+    await register.add_organisation(ra, "99990001", "新 基金", actor="desk", issue_password_by="postcard")
+    await changes.change_user(ra, USER, {"policy_number": "99990001"}, actor="desk")
+    made = await applications.approve(ra, number, actor="desk")
+    assert "issue_password" in recipients(ra)
     assert made.common_name == "K123456780002"
-    assert store.enrollment(office.database.read(), before.request_id).common_name == "K123456780001"
+    assert store.enrollment(ra.database.read(), before.request_id).common_name == "K123456780001"
 
 
-async def test_a_second_pc_where_the_organisation_allows_it(office):
+async def test_a_second_pc_where_the_organisation_allows_it(ra):
     """E18: one certificate is on one PC; with two lineages both log in, and a third is one too many."""
-    await admit(office)
-    first, _ = await issued(office)
-    initial = (await letter_of(office, "user_id")).value("パスワード")
+    await admit(ra)
+    first, _ = await issued(ra)
+    initial = (await letter_of(ra, "user_id")).value("パスワード")
     beside = {"actor": "desk", "revoke_old": "never"}
     too_many = ("limit_reached", "lineages")
-    assert await refused(applications.reissue(office, USER, "pc_change", **beside)) == too_many
-    assert store.applications(office.database.read(), state="submitted") == []
-    await changes.change_organisation(office, POLICY_NUMBER, {"lineages": 2}, actor="desk")
-    await applications.reissue(office, USER, "pc_change", **beside)
-    second, made = await issued(office)
+    assert await refused(applications.reissue(ra, USER, "pc_change", **beside)) == too_many
+    assert store.applications(ra.database.read(), state="submitted") == []
+    await changes.change_organisation(ra, POLICY_NUMBER, {"lineages": 2}, actor="desk")
+    await applications.reissue(ra, USER, "pc_change", **beside)
+    second, made = await issued(ra)
     assert (made.common_name, made.revoke_old) == ("K123456780002", "never")
     for fingerprint in (first, second):
-        assert (await login.authenticate(office, fingerprint, USER, initial, address=ADDRESS)).first_use
-    number = (
-        await applications.apply_reissue(office, USER, "pc_change", channel="online", actor=USER)
-    ).number
-    assert await refused(applications.approve(office, number, **beside)) == too_many
+        assert (await login.authenticate(ra, fingerprint, USER, initial, address=ADDRESS)).first_use
+    number = (await applications.apply_reissue(ra, USER, "pc_change", channel="online", actor=USER)).number
+    assert await refused(applications.approve(ra, number, **beside)) == too_many
     # As ever: the one for the PC that was changed takes the place of all others.
-    await applications.approve(office, number, actor="desk")
-    third, _ = await issued(office)
-    certificates = login.certificates_of(office, USER)
+    await applications.approve(ra, number, actor="desk")
+    third, _ = await issued(ra)
+    certificates = login.certificates_of(ra, USER)
     assert [(each.fingerprint == third, each.status) for each in certificates] == [
         (True, "issued"),
         (False, "revoked"),
@@ -184,103 +181,103 @@ async def test_a_second_pc_where_the_organisation_allows_it(office):
     ]
 
 
-async def test_a_further_pc_ends_no_renewal(office):
+async def test_a_further_pc_ends_no_renewal(ra):
     """E18, E10: beside a further PC the first one's renewal lives on, its only one; request IDs die (E2)."""
-    await admit(office)
-    first, enrollment = await issued(office)
-    await changes.change_organisation(office, POLICY_NUMBER, {"lineages": 2}, actor="desk")
-    clock_of(office).set(enrollment.not_after_at - 20 * 86_400)
-    waiting = (await renewal.look(office, first)).renewal
+    await admit(ra)
+    first, enrollment = await issued(ra)
+    await changes.change_organisation(ra, POLICY_NUMBER, {"lineages": 2}, actor="desk")
+    clock_of(ra).set(enrollment.not_after_at - 20 * 86_400)
+    waiting = (await renewal.look(ra, first)).renewal
     beside = {"actor": "desk", "revoke_old": "never"}
-    opened = await applications.reissue(office, USER, "pc_change", **beside)
-    assert (await renewal.look(office, first)).renewal == waiting
-    await applications.reissue(office, USER, "pc_change", **beside)
-    assert store.enrollment(office.database.read(), opened.request_id).state is State.SUPERSEDED
-    await renewal.submit(office, first, actor=USER)
-    await issuance.complete(office, waiting.request_id)
-    await applications.reissue(office, USER, "pc_change", **beside)
-    assert store.enrollment(office.database.read(), waiting.request_id).state is State.ISSUED
+    opened = await applications.reissue(ra, USER, "pc_change", **beside)
+    assert (await renewal.look(ra, first)).renewal == waiting
+    await applications.reissue(ra, USER, "pc_change", **beside)
+    assert store.enrollment(ra.database.read(), opened.request_id).state is State.SUPERSEDED
+    await renewal.submit(ra, first, actor=USER)
+    await issuance.complete(ra, waiting.request_id)
+    await applications.reissue(ra, USER, "pc_change", **beside)
+    assert store.enrollment(ra.database.read(), waiting.request_id).state is State.ISSUED
     # The twin: a reissue for another PC takes the place of all of it.
-    await applications.reissue(office, USER, "pc_change", actor="desk")
-    assert store.enrollment(office.database.read(), waiting.request_id).state is State.SUPERSEDED
+    await applications.reissue(ra, USER, "pc_change", actor="desk")
+    assert store.enrollment(ra.database.read(), waiting.request_id).state is State.SUPERSEDED
 
 
-async def test_a_report_of_theft_is_never_made_milder_by_chance(office):
+async def test_a_report_of_theft_is_never_made_milder_by_chance(ra):
     """D3: whoever asks for something else while it waits ends the stolen PC's certificate all the same."""
-    await admit(office)
-    await issued(office)
-    await changes.change_organisation(office, POLICY_NUMBER, {"lineages": 2}, actor="desk")
-    stolen = applications.reissue(office, USER, "lost_or_stolen", actor="desk", revoke_old="never")
+    await admit(ra)
+    await issued(ra)
+    await changes.change_organisation(ra, POLICY_NUMBER, {"lineages": 2}, actor="desk")
+    stolen = applications.reissue(ra, USER, "lost_or_stolen", actor="desk", revoke_old="never")
     assert await refused(stolen) == ("conflict", "revoke_old")
-    assert store.applications(office.database.read(), state="submitted") == []
+    assert store.applications(ra.database.read(), state="submitted") == []
     number = (
-        await applications.apply_reissue(office, USER, "lost_or_stolen", channel="online", actor=USER)
+        await applications.apply_reissue(ra, USER, "lost_or_stolen", channel="online", actor=USER)
     ).number
     beside = {"actor": "desk", "revoke_old": "never"}
     conflict = ("conflict", "application")
-    assert await refused(applications.reissue(office, USER, "pc_change", **beside)) == conflict
-    assert await refused(applications.approve(office, number, **beside)) == conflict
-    assert store.application(office.database.read(), number).state == "submitted"
-    assert login.certificates_of(office, USER)[0].status == "held"
-    await applications.reissue(office, USER, "pc_change", actor="desk", revoke_old="on_pickup")
-    assert store.application(office.database.read(), number).state == "approved"
-    ended = login.certificates_of(office, USER)[0]
+    assert await refused(applications.reissue(ra, USER, "pc_change", **beside)) == conflict
+    assert await refused(applications.approve(ra, number, **beside)) == conflict
+    assert store.application(ra.database.read(), number).state == "submitted"
+    assert login.certificates_of(ra, USER)[0].status == "held"
+    await applications.reissue(ra, USER, "pc_change", actor="desk", revoke_old="on_pickup")
+    assert store.application(ra.database.read(), number).state == "approved"
+    ended = login.certificates_of(ra, USER)[0]
     assert (ended.status, ended.revocation_reason) == ("revoked", 1)
 
 
-async def test_a_disabled_organisation_and_back(office):
+async def test_a_disabled_organisation_and_back(ra):
     """E6: no login, no renewal, no mail, and no new user; nothing is revoked, so all is well again after."""
-    await admit(office)
-    fingerprint, enrollment = await issued(office)
-    initial = (await letter_of(office, "user_id")).value("パスワード")
-    assert await changes.disable_organisation(office, POLICY_NUMBER, actor="desk") == [USER]
-    again = changes.disable_organisation(office, POLICY_NUMBER, actor="desk")
+    await admit(ra)
+    fingerprint, enrollment = await issued(ra)
+    initial = (await letter_of(ra, "user_id")).value("パスワード")
+    assert await changes.disable_organisation(ra, POLICY_NUMBER, actor="desk") == [USER]
+    again = changes.disable_organisation(ra, POLICY_NUMBER, actor="desk")
     assert await refused(again) == ("conflict", "policy_number")
-    entering = login.authenticate(office, fingerprint, USER, initial, address=ADDRESS)
+    entering = login.authenticate(ra, fingerprint, USER, initial, address=ADDRESS)
     assert await refused(entering) == ("user_disabled", "")
-    clock_of(office).set(enrollment.not_after_at - 30 * 86_400)
-    await scheduler.tick(office)
-    assert "renewal_30" not in recipients(office)
-    assert await refused(renewal.look(office, fingerprint)) == ("user_disabled", "")
-    other = people.Person(POLICY_NUMBER, "新規 太郎", "shinki@example.jp")
-    adding = people.add_user(office, other, channel="paper", actor="desk")
+    clock_of(ra).set(enrollment.not_after_at - 30 * 86_400)
+    await scheduler.tick(ra)
+    assert "renewal_30" not in recipients(ra)
+    assert await refused(renewal.look(ra, fingerprint)) == ("user_disabled", "")
+    other = register.Person(POLICY_NUMBER, "新規 太郎", "shinki@example.jp")
+    adding = register.add_user(ra, other, channel="paper", actor="desk")
     assert await refused(adding) == ("user_disabled", "policy_number")
-    await changes.enable_organisation(office, POLICY_NUMBER, actor="desk")
-    assert await refused(changes.enable_organisation(office, POLICY_NUMBER, actor="desk")) == (
+    await changes.enable_organisation(ra, POLICY_NUMBER, actor="desk")
+    assert await refused(changes.enable_organisation(ra, POLICY_NUMBER, actor="desk")) == (
         "conflict",
         "policy_number",
     )
-    await scheduler.tick(office)
-    assert "renewal_30" in recipients(office)
-    assert (await renewal.look(office, fingerprint)).source.user_id == USER
+    await scheduler.tick(ra)
+    assert "renewal_30" in recipients(ra)
+    assert (await renewal.look(ra, fingerprint)).source.user_id == USER
 
 
-async def test_a_forgotten_login_password(office):
+async def test_a_forgotten_login_password(ra):
     """A new first password comes in a letter of its own and has to be replaced; the old one is dead."""
-    await admit(office)
-    fingerprint, _ = await issued(office)
-    old = (await letter_of(office, "user_id")).value("パスワード")
-    await login.authenticate(office, fingerprint, USER, old, address=ADDRESS)
-    await changes.reset_password(office, USER, actor="desk")
-    new = (await letter_of(office, "password_reset")).value("パスワード")
-    entering = login.authenticate(office, fingerprint, USER, old, address=ADDRESS)
+    await admit(ra)
+    fingerprint, _ = await issued(ra)
+    old = (await letter_of(ra, "user_id")).value("パスワード")
+    await login.authenticate(ra, fingerprint, USER, old, address=ADDRESS)
+    await changes.reset_password(ra, USER, actor="desk")
+    new = (await letter_of(ra, "password_reset")).value("パスワード")
+    entering = login.authenticate(ra, fingerprint, USER, old, address=ADDRESS)
     assert await refused(entering) == ("bad_credentials", "")
-    assert (await login.authenticate(office, fingerprint, USER, new, address=ADDRESS)).user.password_initial
-    assert [letter["kind"] for letter in mails.listed(office.database.read(), USER)] == [
+    assert (await login.authenticate(ra, fingerprint, USER, new, address=ADDRESS)).user.password_initial
+    assert [letter["kind"] for letter in writing.listed(ra.database.read(), USER)] == [
         "password_reset",
         "user_id",
         "pickup",
     ]
 
 
-async def test_only_the_newest_first_password_is_sent(office):
+async def test_only_the_newest_first_password_is_sent(ra):
     """A letter whose password is dead already stays at home; who is disabled is drawn none."""
-    await admit(office)
+    await admit(ra)
     for _ in range(2):
-        await changes.reset_password(office, USER, actor="desk")
-    assert [each.name for each in await delivered(office)] == [
+        await changes.reset_password(ra, USER, actor="desk")
+    assert [each.name for each in await delivered(ra)] == [
         "000001-pickup.eml",
         "000004-password_reset.eml",
     ]
-    await people.disable_user(office, USER, actor="desk")
-    assert await refused(changes.reset_password(office, USER, actor="desk")) == ("user_disabled", "")
+    await register.disable_user(ra, USER, actor="desk")
+    assert await refused(changes.reset_password(ra, USER, actor="desk")) == ("user_disabled", "")

@@ -13,147 +13,147 @@ from ca import listfiles
 from ca.profiles import CRL_LIFETIME
 from ca.storage import StorageError
 from enroll import crls
-from enroll.transitions import end_certificate
+from enroll.requests.transitions import end_certificate
+from tests.datadirs import admit, clock_of, open_office
 from tests.enroll.test_flow import picked_up
-from tests.offices import admit, clock_of, open_office
 
 
 @pytest.fixture
-async def office(tmp_path):
-    async with open_office(tmp_path) as office:
-        yield office
+async def ra(tmp_path):
+    async with open_office(tmp_path) as ra:
+        yield ra
 
 
-async def test_a_revocation_makes_a_new_list(office):
+async def test_a_revocation_makes_a_new_list(ra):
     """RFC 5280 section 5: a list names what is revoked, and the next one has a higher number."""
-    await admit(office)
-    _, request_id = await picked_up(office)
-    serial = ca.store.find_by_order(office.database.read(), request_id).serial
-    issuer = office.authority.current
-    assert crls.due(office, issuer.issuer_id)
-    first = _read(office, await crls.publish(office, issuer))
+    await admit(ra)
+    _, request_id = await picked_up(ra)
+    serial = ca.store.find_by_order(ra.database.read(), request_id).serial
+    issuer = ra.authority.current
+    assert crls.due(ra, issuer.issuer_id)
+    first = _read(ra, await crls.publish(ra, issuer))
     assert len(first) == 0
-    assert not crls.due(office, issuer.issuer_id)
-    at = office.now()
-    await office.database.write(lambda db: end_certificate(db, office, serial, 1, at, actor="test"))
-    assert crls.due(office, issuer.issuer_id)
-    second = _read(office, await crls.publish(office, issuer))
-    assert not crls.due(office, issuer.issuer_id)
+    assert not crls.due(ra, issuer.issuer_id)
+    at = ra.now()
+    await ra.database.write(lambda db: end_certificate(db, ra, serial, 1, at, actor="test"))
+    assert crls.due(ra, issuer.issuer_id)
+    second = _read(ra, await crls.publish(ra, issuer))
+    assert not crls.due(ra, issuer.issuer_id)
     revoked = second.get_revoked_certificate_by_serial_number(int(serial, 16))
     assert revoked.extensions.get_extension_for_class(x509.CRLReason).value.reason.value == "keyCompromise"
     assert _number(second) == _number(first) + 1
     assert second.is_signature_valid(issuer.certificate.public_key())
 
 
-async def test_a_list_is_renewed_before_it_ends(office):
+async def test_a_list_is_renewed_before_it_ends(ra):
     """Due from the middle of its life on, and not a second before; ended at its nextUpdate."""
-    name = office.authority.current.issuer_id
-    await crls.publish(office, office.authority.current)
-    clock_of(office).advance(seconds=CRL_LIFETIME // 2 - 1)
-    assert not crls.due(office, name)
-    clock_of(office).advance(seconds=1)
-    assert crls.due(office, name)
-    assert not crls.ended(office, name)
-    clock_of(office).advance(seconds=CRL_LIFETIME // 2)
-    assert crls.ended(office, name)
+    name = ra.authority.current.issuer_id
+    await crls.publish(ra, ra.authority.current)
+    clock_of(ra).advance(seconds=CRL_LIFETIME // 2 - 1)
+    assert not crls.due(ra, name)
+    clock_of(ra).advance(seconds=1)
+    assert crls.due(ra, name)
+    assert not crls.ended(ra, name)
+    clock_of(ra).advance(seconds=CRL_LIFETIME // 2)
+    assert crls.ended(ra, name)
 
 
-async def test_a_list_is_good_for_a_week(office):
+async def test_a_list_is_good_for_a_week(ra):
     """nextUpdate as a literal: clients that cannot fetch another one go on for seven days, and no longer."""
-    listed = await crls.publish(office, office.authority.current)
+    listed = await crls.publish(ra, ra.authority.current)
     assert listed.next_update_at - listed.this_update_at == 604_800
-    assert listed.this_update_at == office.now()
+    assert listed.this_update_at == ra.now()
 
 
-async def test_a_list_of_the_future_is_made_anew(office):
+async def test_a_list_of_the_future_is_made_anew(ra):
     """A clock that ran ahead and was set right leaves no list that nobody may use yet; its number stays."""
-    clock_of(office).advance(days=400)
-    ahead = await crls.publish(office, office.authority.current)
-    clock_of(office).advance(days=-400)
-    assert crls.due(office, office.authority.current.issuer_id)
-    right = await crls.publish(office, office.authority.current)
-    assert (right.number, right.this_update_at) == (ahead.number + 1, office.now())
+    clock_of(ra).advance(days=400)
+    ahead = await crls.publish(ra, ra.authority.current)
+    clock_of(ra).advance(days=-400)
+    assert crls.due(ra, ra.authority.current.issuer_id)
+    right = await crls.publish(ra, ra.authority.current)
+    assert (right.number, right.this_update_at) == (ahead.number + 1, ra.now())
 
 
-async def test_processes_that_publish_at_once_publish_one(office):
+async def test_processes_that_publish_at_once_publish_one(ra):
     """Whoever is first with a number wins; all hand out the same file, and no number comes twice."""
-    issuer = office.authority.current
-    made = await asyncio.gather(*(crls.publish(office, issuer, alone=each > 1) for each in range(4)))
-    published = crls.published(office, issuer.issuer_id)
+    issuer = ra.authority.current
+    made = await asyncio.gather(*(crls.publish(ra, issuer, alone=each > 1) for each in range(4)))
+    published = crls.published(ra, issuer.issuer_id)
     assert max(each.number for each in made) == published.number
-    assert listfiles.is_whole(crls.folder(office), published)
-    assert len(list(crls.folder(office).iterdir())) == 1
-    assert _number(_read(office, published)) == published.number
+    assert listfiles.is_whole(crls.folder(ra), published)
+    assert len(list(crls.folder(ra).iterdir())) == 1
+    assert _number(_read(ra, published)) == published.number
 
 
-async def test_a_database_from_a_backup_gives_no_number_twice(office):
+async def test_a_database_from_a_backup_gives_no_number_twice(ra):
     """RFC 5280 section 5.2.3: what was published is remembered by its file, too."""
-    issuer = office.authority.current
+    issuer = ra.authority.current
     for _ in range(3):
-        latest = await crls.publish(office, issuer)
-    await office.database.write(lambda db: db.execute("UPDATE crls SET number = 1, digest = 'x'"))
-    assert crls.due(office, issuer.issuer_id)
-    assert (await crls.publish(office, issuer)).number == latest.number + 1
+        latest = await crls.publish(ra, issuer)
+    await ra.database.write(lambda db: db.execute("UPDATE crls SET number = 1, digest = 'x'"))
+    assert crls.due(ra, issuer.issuer_id)
+    assert (await crls.publish(ra, issuer)).number == latest.number + 1
 
 
-async def test_a_file_that_is_gone_or_cut_is_made_anew(office):
+async def test_a_file_that_is_gone_or_cut_is_made_anew(ra):
     """The register names no list that is not there whole."""
-    issuer = office.authority.current
-    path = listfiles.path_of(crls.folder(office), await crls.publish(office, issuer))
+    issuer = ra.authority.current
+    path = listfiles.path_of(crls.folder(ra), await crls.publish(ra, issuer))
     os.truncate(path, 100)
-    assert crls.due(office, issuer.issuer_id)
-    assert crls.ended(office, issuer.issuer_id)
+    assert crls.due(ra, issuer.issuer_id)
+    assert crls.ended(ra, issuer.issuer_id)
     path.unlink()
-    assert crls.due(office, issuer.issuer_id)
-    listed, der = await crls.current(office, issuer)
+    assert crls.due(ra, issuer.issuer_id)
+    listed, der = await crls.current(ra, issuer)
     assert (listed.number, len(der)) == (2, listed.size)
 
 
 @pytest.mark.parametrize("alone", [True, False])
-async def test_a_list_that_cannot_be_written_leaves_the_last_one(office, alone):
+async def test_a_list_that_cannot_be_written_leaves_the_last_one(ra, alone):
     """Whole or absent: no row without its file, and no file that stays behind."""
-    issuer, folder = office.authority.current, crls.folder(office)
-    before = await crls.publish(office, issuer)
+    issuer, folder = ra.authority.current, crls.folder(ra)
+    before = await crls.publish(ra, issuer)
     files = sorted(path.name for path in folder.iterdir())
-    with closing(sqlite3.connect(office.database.path, isolation_level=None)) as other:
+    with closing(sqlite3.connect(ra.database.path, isolation_level=None)) as other:
         other.execute("CREATE TRIGGER no_more BEFORE UPDATE ON crls BEGIN SELECT RAISE(ABORT, 'no'); END")
         with pytest.raises(StorageError):
-            await crls.publish(office, issuer, alone=alone)
+            await crls.publish(ra, issuer, alone=alone)
         other.execute("DROP TRIGGER no_more")
-    assert crls.published(office, issuer.issuer_id) == before
+    assert crls.published(ra, issuer.issuer_id) == before
     assert listfiles.is_whole(folder, before)
-    after = await crls.publish(office, issuer, alone=alone)
+    after = await crls.publish(ra, issuer, alone=alone)
     assert after.number > before.number
     assert len(list(folder.iterdir())) == len(files)
 
 
-async def test_no_draft_stays_behind(office, tmp_path):
+async def test_no_draft_stays_behind(ra, tmp_path):
     """What a crash left of a list is taken away once it is certainly nobody's."""
-    issuer, folder = office.authority.current, crls.folder(office)
-    await crls.publish(office, issuer)
+    issuer, folder = ra.authority.current, crls.folder(ra)
+    await crls.publish(ra, issuer)
     old, young = folder / ".draft-old", folder / ".draft-young"
     for path in (old, young):
         path.write_bytes(b"half")
     os.utime(old, (1, 1))
-    await crls.publish(office, issuer)
+    await crls.publish(ra, issuer)
     assert (old.exists(), young.exists()) == (False, True)
 
 
-async def test_a_list_is_the_same_from_another_process(office):
+async def test_a_list_is_the_same_from_another_process(ra):
     """What a worker process makes is what would be made here, but for the number."""
-    await admit(office)
-    _, request_id = await picked_up(office)
-    serial = ca.store.find_by_order(office.database.read(), request_id).serial
-    await office.database.write(lambda db: ca.store.hold(db, serial, office.now()))
-    here = await crls.publish(office, office.authority.current, alone=True)
-    entries = [entry.serial_number for entry in _read(office, here)]
-    there = await crls.publish(office, office.authority.current)
-    assert [entry.serial_number for entry in _read(office, there)] == entries == [int(serial, 16)]
+    await admit(ra)
+    _, request_id = await picked_up(ra)
+    serial = ca.store.find_by_order(ra.database.read(), request_id).serial
+    await ra.database.write(lambda db: ca.store.hold(db, serial, ra.now()))
+    here = await crls.publish(ra, ra.authority.current, alone=True)
+    entries = [entry.serial_number for entry in _read(ra, here)]
+    there = await crls.publish(ra, ra.authority.current)
+    assert [entry.serial_number for entry in _read(ra, there)] == entries == [int(serial, 16)]
     assert there.change_number == here.change_number == 1
 
 
-def _read(office, listed):
-    return x509.load_der_x509_crl(listfiles.path_of(crls.folder(office), listed).read_bytes())
+def _read(ra, listed):
+    return x509.load_der_x509_crl(listfiles.path_of(crls.folder(ra), listed).read_bytes())
 
 
 def _number(crl):

@@ -6,86 +6,88 @@ from dataclasses import replace
 import pytest
 
 from ca.errors import ConfigError
-from enroll import applications, mails, people, pickup, store
-from enroll.delivery import compose, deliver_due
-from enroll.mail import queue
+from enroll import store
+from enroll.mail import queue, writing
+from enroll.mail.delivery import compose, deliver_due
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox
-from enroll.states import State
+from enroll.people import applications, register
+from enroll.requests import pickup
+from enroll.requests.states import State
+from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
 from tests.looking import rows
 from tests.mailserver import MailServer
-from tests.offices import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
 
 
 @pytest.fixture
-async def office(tmp_path):
-    async with open_office(tmp_path, mail_return_path="bounce@kinen-bs.com") as office:
-        yield office
+async def ra(tmp_path):
+    async with open_office(tmp_path, mail_return_path="bounce@kinen-bs.com") as ra:
+        yield ra
 
 
-def smtp(office, server, **more):
+def smtp(ra, server, **more):
     """Our way to a mail server of a test."""
     values = {"username": "", "password": "", "security": "none", "timeout": 5.0} | more
-    postcards = Outbox(office.database.path.parent / "outbox")
+    postcards = Outbox(ra.database.path.parent / "outbox")
     return Smtp("127.0.0.1", server.port, postcards=postcards, **values)
 
 
-def states(office):
-    return {row["kind"]: row["state"] for row in mails.listed(office.database.read())}
+def states(ra):
+    return {row["kind"]: row["state"] for row in writing.listed(ra.database.read())}
 
 
-async def test_accepted_once_and_never_again(office):
+async def test_accepted_once_and_never_again(ra):
     """R11: the server takes it, the request is 案内送信済, and a second run sends nothing."""
-    admission = await admit(office)
+    admission = await admit(ra)
     async with MailServer().listening() as mail_server:
-        transport = smtp(office, mail_server)
-        assert await deliver_due(office, transport) == 2
-        assert await deliver_due(office, transport) == 0
+        transport = smtp(ra, mail_server)
+        assert await deliver_due(ra, transport) == 2
+        assert await deliver_due(ra, transport) == 0
     pickup = next(m for m in mail_server.accepted if "取得に関するご案内" in m["Subject"])
     assert (pickup["From"], pickup["To"]) == ("cpbs_ct@kinen-bs.com", "k12345678@example.jp")
     assert mail_server.sender == "bounce@kinen-bs.com"
     assert admission.request_id in pickup.get_content()
-    assert store.enrollment(office.database.read(), admission.request_id).state is State.ANNOUNCED
-    assert states(office) == {"pickup": "sent", "user_id": "sent"}
+    assert store.enrollment(ra.database.read(), admission.request_id).state is State.ANNOUNCED
+    assert states(ra) == {"pickup": "sent", "user_id": "sent"}
 
 
-async def test_a_temporary_refusal_is_retried_until_accepted(office):
+async def test_a_temporary_refusal_is_retried_until_accepted(ra):
     """451 means later: a minute later the same letter, with the same Message-ID, is accepted."""
-    await admit(office)
+    await admit(ra)
     async with MailServer({"RCPT": ["451 greylisted", "451 greylisted"]}).listening() as mail_server:
-        transport = smtp(office, mail_server)
-        assert await deliver_due(office, transport) == 0
-        assert set(states(office).values()) == {"queued"}
-        assert await deliver_due(office, transport) == 0
-        clock_of(office).advance(seconds=60)
-        assert await deliver_due(office, transport) == 2
+        transport = smtp(ra, mail_server)
+        assert await deliver_due(ra, transport) == 0
+        assert set(states(ra).values()) == {"queued"}
+        assert await deliver_due(ra, transport) == 0
+        clock_of(ra).advance(seconds=60)
+        assert await deliver_due(ra, transport) == 2
     assert len({m["Message-ID"] for m in mail_server.accepted}) == 2
 
 
-async def test_a_final_refusal_is_kept_for_the_desk(office):
+async def test_a_final_refusal_is_kept_for_the_desk(ra):
     """550 means no: not sent again, and the operator sees the server's words (R17)."""
-    admission = await admit(office)
+    admission = await admit(ra)
     async with MailServer(
         {"RCPT": ["550 no such mailbox", "550 no such mailbox"]}
     ).listening() as mail_server:
-        transport = smtp(office, mail_server)
-        await deliver_due(office, transport)
-        clock_of(office).advance(days=1)
-        await deliver_due(office, transport)
+        transport = smtp(ra, mail_server)
+        await deliver_due(ra, transport)
+        clock_of(ra).advance(days=1)
+        await deliver_due(ra, transport)
     assert mail_server.accepted == []
-    assert states(office) == {"pickup": "failed", "user_id": "failed"}
-    assert "no such mailbox" in mails.listed(office.database.read())[0]["result"]
-    assert store.enrollment(office.database.read(), admission.request_id).state is State.ACCEPTED
+    assert states(ra) == {"pickup": "failed", "user_id": "failed"}
+    assert "no such mailbox" in writing.listed(ra.database.read())[0]["result"]
+    assert store.enrollment(ra.database.read(), admission.request_id).state is State.ACCEPTED
 
 
-async def test_no_server_is_no_loss(office):
+async def test_no_server_is_no_loss(ra):
     """With nothing listening the letters wait."""
-    await admit(office)
-    transport = smtp(office, MailServer())
-    assert await deliver_due(office, transport) == 0
-    assert set(states(office).values()) == {"queued"}
-    clock_of(office).advance(seconds=60)
-    assert len(await delivered(office)) == 2
+    await admit(ra)
+    transport = smtp(ra, MailServer())
+    assert await deliver_due(ra, transport) == 0
+    assert set(states(ra).values()) == {"queued"}
+    clock_of(ra).advance(seconds=60)
+    assert len(await delivered(ra)) == 2
 
 
 class Server:
@@ -103,32 +105,32 @@ class Server:
 class SlowServer(Server):
     """Takes a letter in five minutes, in which somebody else delivers what is due."""
 
-    def __init__(self, office, other=None):
-        self.office, self.other, self.taken = office, other, []
+    def __init__(self, ra, other=None):
+        self.ra, self.other, self.taken = ra, other, []
 
     async def send(self, message, letter, return_path):
-        clock_of(self.office).advance(seconds=300)
+        clock_of(self.ra).advance(seconds=300)
         self.taken.append(letter.kind)
         if self.other is not None and len(self.taken) == 1:
-            await deliver_due(self.office, self.other)
+            await deliver_due(self.ra, self.other)
         return "250 taken"
 
 
-async def test_a_slow_server_brings_no_letter_twice(office):
+async def test_a_slow_server_brings_no_letter_twice(ra):
     """R15: what another process took over, since the letters before it took too long, is left to it."""
-    await admit(office)
-    other = SlowServer(office)
-    slow = SlowServer(office, other)
-    await deliver_due(office, slow)
+    await admit(ra)
+    other = SlowServer(ra)
+    slow = SlowServer(ra, other)
+    await deliver_due(ra, slow)
     # The one that was on its way when its lease ended may be sent again, as after a crash; no other.
     assert (slow.taken, other.taken) == (["pickup"], ["pickup", "user_id"])
-    assert await deliver_due(office, slow) == 0
+    assert await deliver_due(ra, slow) == 0
 
 
-async def test_letters_that_left_cost_nothing(office):
+async def test_letters_that_left_cost_nothing(ra):
     """A look for what is due takes no longer with thousands of letters that were sent long ago."""
-    await admit(office)
-    await delivered(office)
+    await admit(ra)
+    await delivered(ra)
     columns = "kind, channel, user_id, request_id, recipient, subject, shown_body, state, next_attempt_at"
 
     def look(db):
@@ -140,24 +142,24 @@ async def test_letters_that_left_cost_nothing(office):
         thousands = []
         db.conn.set_progress_handler(lambda: thousands.append(1), 1_000)
         try:
-            assert queue.next_due(db, "mail", office.now(), notices=True) is None
+            assert queue.next_due(db, "mail", ra.now(), notices=True) is None
         finally:
             db.conn.set_progress_handler(None, 0)
         return len(thousands)
 
-    assert await office.database.write(look) <= 1
+    assert await ra.database.write(look) <= 1
 
 
-async def test_a_clock_that_ran_ahead_holds_no_letter_back(office):
+async def test_a_clock_that_ran_ahead_holds_no_letter_back(ra):
     """Queued on a day that had not come yet, a letter leaves once the clock is right again."""
-    clock_of(office).advance(days=2)
-    await admit(office)
-    clock_of(office).advance(days=-2)
-    assert len(await delivered(office)) == 2
-    assert mails.waiting(office.database.read()) == 0
+    clock_of(ra).advance(days=2)
+    await admit(ra)
+    clock_of(ra).advance(days=-2)
+    assert len(await delivered(ra)) == 2
+    assert writing.waiting(ra.database.read()) == 0
 
 
-async def test_who_is_stopped_waits_for_the_answer(office):
+async def test_who_is_stopped_waits_for_the_answer(ra):
     """Stopped while a letter is on its way, a process notes whether it was taken: nobody sends it again."""
 
     class Taking(Server):
@@ -169,9 +171,9 @@ async def test_who_is_stopped_waits_for_the_answer(office):
             await self.answer.wait()
             return "taken"
 
-    await admit(office)
+    await admit(ra)
     server = Taking()
-    sending = asyncio.create_task(deliver_due(office, server))
+    sending = asyncio.create_task(deliver_due(ra, server))
     async with asyncio.timeout(60):
         while not server.sent:
             await asyncio.sleep(0)
@@ -180,85 +182,83 @@ async def test_who_is_stopped_waits_for_the_answer(office):
     server.answer.set()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(sending, 20)
-    clock_of(office).advance(seconds=3_600)
-    await deliver_due(office, server)
+    clock_of(ra).advance(seconds=3_600)
+    await deliver_due(ra, server)
     assert server.sent == [1, 2]
 
 
-async def test_letters_of_an_ended_request_are_not_sent(office):
+async def test_letters_of_an_ended_request_are_not_sent(ra):
     """E2: what was queued for a request that has died stays at home; the ID notice goes out."""
-    await admit(office)
-    await applications.reissue(office, "K12345678", "pc_change", actor="desk")
-    sent = [letter.name for letter in await delivered(office)]
+    await admit(ra)
+    await applications.reissue(ra, "K12345678", "pc_change", actor="desk")
+    sent = [letter.name for letter in await delivered(ra)]
     assert sent == ["000002-user_id.eml", "000003-pickup.eml"]
 
 
-async def test_who_is_disabled_gets_no_letters(office):
+async def test_who_is_disabled_gets_no_letters(ra):
     """E27: whatever was queued for somebody who has left stays at home."""
-    await admit(office)
-    await people.disable_user(office, "K12345678", actor="desk")
-    assert await delivered(office) == []
-    assert states(office) == {"pickup": "cancelled", "user_id": "cancelled"}
+    await admit(ra)
+    await register.disable_user(ra, "K12345678", actor="desk")
+    assert await delivered(ra) == []
+    assert states(ra) == {"pickup": "cancelled", "user_id": "cancelled"}
 
 
-async def test_the_issue_password_can_come_by_postcard(office):
+async def test_the_issue_password_can_come_by_postcard(ra):
     """E14: the mail lacks the password and says so, the postcard brings it."""
-    await people.add_organisation(
-        office, POLICY_NUMBER, "霞が関商事", actor="test", issue_password_by="postcard"
+    await register.add_organisation(
+        ra, POLICY_NUMBER, "霞が関商事", actor="test", issue_password_by="postcard"
     )
-    await admit(office)
-    mail = await letter_of(office, "pickup_without_password")
-    card = await letter_of(office, "issue_password")
+    await admit(ra)
+    mail = await letter_of(ra, "pickup_without_password")
+    card = await letter_of(ra, "issue_password")
     password = card.value("証明書発行用パスワード")
     assert len(password) == 16
     assert password not in mail.body
     assert mail.value("証明書発行用パスワード") == "「はがき」でお知らせします"
 
 
-async def test_the_issue_password_can_come_through_the_administrator(office):
+async def test_the_issue_password_can_come_through_the_administrator(ra):
     """E14: two mailboxes, the user's without the password; where there is no other 管理者, a postcard."""
-    await people.add_organisation(
-        office, POLICY_NUMBER, "霞が関商事", actor="test", issue_password_by="admin"
-    )
-    await admit(office, "A11111111", role="admin")
-    await letter_of(office, "issue_password")
-    await admit(office)
-    mail = await letter_of(office, "pickup_without_password")
-    passed_on = await letter_of(office, "issue_password_admin")
+    await register.add_organisation(ra, POLICY_NUMBER, "霞が関商事", actor="test", issue_password_by="admin")
+    await admit(ra, "A11111111", role="admin")
+    await letter_of(ra, "issue_password")
+    await admit(ra)
+    mail = await letter_of(ra, "pickup_without_password")
+    passed_on = await letter_of(ra, "issue_password_admin")
     password = passed_on.value("証明書発行用パスワード")
     assert (passed_on.value("ユーザーID"), password in mail.body) == ("K12345678", False)
     assert "年金 太郎 様（団体の管理者）から" in mail.body
-    recipients = {each["kind"]: each["recipient"] for each in reversed(mails.listed(office.database.read()))}
+    recipients = {each["kind"]: each["recipient"] for each in reversed(writing.listed(ra.database.read()))}
     assert recipients["issue_password_admin"] == "a11111111@example.jp"
     assert recipients["pickup_without_password"] == "k12345678@example.jp"
-    opened = await pickup.authenticate(office, "K12345678", password, address="192.0.2.1")
+    opened = await pickup.authenticate(ra, "K12345678", password, address="192.0.2.1")
     assert opened.request_id == mail.value("リクエストID")
 
 
-async def test_an_operators_template_takes_the_place_of_ours(tmp_path, office):
+async def test_an_operators_template_takes_the_place_of_ours(tmp_path, ra):
     """Z5: templates are editable; a broken one is refused by name, before anything is lost."""
     directory = tmp_path / "templates"
     directory.mkdir()
     (directory / "pickup.txt").write_text("Subject: 別の件名\n\n{{ request_id }}\n")
-    await admit(replace(office, templates=mails.read_templates(directory)))
-    assert (await letter_of(office, "pickup")).subject == "別の件名"
+    await admit(replace(ra, templates=writing.read_templates(directory)))
+    assert (await letter_of(ra, "pickup")).subject == "別の件名"
     (directory / "pickup.txt").write_text("Subject: x\n\n{{ pin }}\n")
     with pytest.raises(ConfigError, match=r"pickup\.txt.*pin"):
-        mails.check_templates(mails.read_templates(directory))
+        writing.check_templates(writing.read_templates(directory))
     (directory / "pickup.txt").write_bytes("Subject: x\n\n名前".encode("cp932"))
     with pytest.raises(ConfigError, match=r"pickup\.txt: it is not UTF-8"):
-        mails.check_templates(mails.read_templates(directory))
+        writing.check_templates(writing.read_templates(directory))
 
 
-async def test_a_copy_is_told_by_its_message_id(office):
+async def test_a_copy_is_told_by_its_message_id(ra):
     """RFC 5322 3.6.4: one that is sent again, after a crash or an answer that got lost, has the same, so that
     a reader shows one letter; two letters have two."""
-    await admit(office)
+    await admit(ra)
     seen = []
     for attempts in (1, 2, 7):
-        for row in rows(office.database.read(), "SELECT * FROM mails ORDER BY id"):
-            letter = mails.opened(row | {"attempts": attempts}, office.vault)
-            seen.append(compose(letter, office.settings.mail_from)["Message-ID"])
+        for row in rows(ra.database.read(), "SELECT * FROM mails ORDER BY id"):
+            letter = writing.opened(row | {"attempts": attempts}, ra.vault)
+            seen.append(compose(letter, ra.settings.mail_from)["Message-ID"])
     assert len(seen) == 6
     assert seen[:2] == seen[2:4] == seen[4:]
     assert len(set(seen)) == 2

@@ -10,10 +10,11 @@ from ca import datadir
 from ca.clock import SystemClock
 from ca.keys import generate_pkcs8
 from ca.sqlite import Database
-from enroll import issuance, openings, store
-from enroll.office import Office
-from enroll.states import ENDED, State
-from tests.offices import CHEAP, PASSPHRASE, POLICY_NUMBER, SCHEMAS
+from enroll import store
+from enroll.ra import RegistrationAuthority
+from enroll.requests import issuance, opening
+from enroll.requests.states import ENDED, State
+from tests.datadirs import CHEAP, PASSPHRASE, POLICY_NUMBER, SCHEMAS
 from tests.started import forked
 
 KILLS = 200
@@ -29,12 +30,14 @@ class KeysMadeHere:
 def open_here(path):
     opened = datadir.load(path, PASSPHRASE)
     database = Database(path / "sekisho.db", SCHEMAS)
-    return Office(database, SystemClock(), opened.vault, opened.authority, None, KeysMadeHere())
+    return RegistrationAuthority(
+        database, SystemClock(), opened.vault, opened.authority, None, KeysMadeHere()
+    )
 
 
-def add_person(office):
+def add_person(ra):
     def work(db):
-        store.add_organisation(db, store.Organisation(POLICY_NUMBER, "霞が関商事", office.now()))
+        store.add_organisation(db, store.Organisation(POLICY_NUMBER, "霞が関商事", ra.now()))
         store.add_user(
             db,
             store.User(
@@ -47,29 +50,27 @@ def add_person(office):
                 "",
                 True,
                 0,
-                office.now(),
+                ra.now(),
             ),
         )
 
-    office.database.write_now(work)
+    ra.database.write_now(work)
 
 
-def draw(db, office):
+def draw(db, ra):
     user = store.user(db, "K12345678")
-    return openings.draw_request(db, office, user, "addition", profile="client-person", door="page")
+    return opening.draw_request(db, ra, user, "addition", profile="client-person", door="page")
 
 
-async def issue_for_ever(office, told):
+async def issue_for_ever(ra, told):
     """Recovers what the last death left, then issues; tells each request ID that was answered."""
-    await issuance.recover(office)
+    await issuance.recover(ra)
     while True:
-        request = await office.database.write(lambda db: draw(db, office))
+        request = await ra.database.write(lambda db: draw(db, ra))
         os.write(told, f"drawn {request.request_id}\n".encode())
-        await asyncio.gather(
-            *(issuance.submit(office, request.request_id, actor="K12345678") for _ in range(3))
-        )
+        await asyncio.gather(*(issuance.submit(ra, request.request_id, actor="K12345678") for _ in range(3)))
         os.write(told, f"begun {request.request_id}\n".encode())
-        done = await asyncio.gather(*(issuance.complete(office, request.request_id) for _ in range(3)))
+        done = await asyncio.gather(*(issuance.complete(ra, request.request_id) for _ in range(3)))
         os.write(told, f"issued {request.request_id} {done[0].serial}\n".encode())
 
 
@@ -83,9 +84,9 @@ def test_two_hundred_kills_lose_and_double_nothing(tmp_path):
     """Every answer given is on disk, every request has one certificate at most, none stays half-made."""
     path = tmp_path / "data"
     datadir.create(path, PASSPHRASE, SystemClock().seconds(), cost=CHEAP)
-    office = open_here(path)
-    add_person(office)
-    office.database.close()
+    ra = open_here(path)
+    add_person(ra)
+    ra.database.close()
     log = tmp_path / "told"
     told = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     chance = random.Random(20261122)
@@ -93,9 +94,9 @@ def test_two_hundred_kills_lose_and_double_nothing(tmp_path):
         live_and_die(path, told, chance.uniform(0.02, 0.11))
     os.close(told)
 
-    office = open_here(path)
-    asyncio.run(issuance.recover(office))
-    db = office.database.read()
+    ra = open_here(path)
+    asyncio.run(issuance.recover(ra))
+    db = ra.database.read()
     answers = [line.split() for line in log.read_text().splitlines()]
     for what, request_id, *serial in answers:
         found = store.enrollment(db, request_id)
@@ -115,4 +116,4 @@ def test_two_hundred_kills_lose_and_double_nothing(tmp_path):
     # The test must have met what it is about: deaths between every two steps.
     kinds = [what for what, *_ in answers]
     assert kinds.count("drawn") > kinds.count("begun") > kinds.count("issued") > 0
-    office.database.close()
+    ra.database.close()

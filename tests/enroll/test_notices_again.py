@@ -7,202 +7,204 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from enroll import changes, issuance, mails, people, scheduler, store
-from enroll.delivery import deliver_due
+from enroll import scheduler, store
 from enroll.jst import day_of
-from enroll.mail import queue
+from enroll.mail import queue, writing
+from enroll.mail.delivery import deliver_due
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Refused
+from enroll.people import changes, register
+from enroll.requests import issuance
+from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, open_office
 from tests.enroll.test_flow import picked_up
 from tests.mailserver import MailServer
-from tests.offices import POLICY_NUMBER, admit, clock_of, delivered, open_office
 
 USER, ADDRESS = "K12345678", "k12345678@example.jp"
 
 
 @pytest.fixture
-async def office(tmp_path):
-    async with open_office(tmp_path) as office:
-        yield office
+async def ra(tmp_path):
+    async with open_office(tmp_path) as ra:
+        yield ra
 
 
-def smtp(office, server):
-    outbox = Outbox(office.database.path.parent / "outbox")
+def smtp(ra, server):
+    outbox = Outbox(ra.database.path.parent / "outbox")
     return Smtp("127.0.0.1", server.port, "", "", "none", 5.0, outbox)
 
 
-async def due_in(office, days):
+async def due_in(ra, days):
     """Somebody whose certificate ends in so many days; every other letter has left. It is noon in Japan."""
-    await admit(office)
-    _, request_id = await picked_up(office)
-    enrollment = store.enrollment(office.database.read(), request_id)
-    clock_of(office).set(enrollment.not_after_at - days * 86_400)
-    noon = clock_of(office).seconds() - (clock_of(office).seconds() + 9 * 3_600) % 86_400 + 12 * 3_600
-    clock_of(office).set(noon)
+    await admit(ra)
+    _, request_id = await picked_up(ra)
+    enrollment = store.enrollment(ra.database.read(), request_id)
+    clock_of(ra).set(enrollment.not_after_at - days * 86_400)
+    noon = clock_of(ra).seconds() - (clock_of(ra).seconds() + 9 * 3_600) % 86_400 + 12 * 3_600
+    clock_of(ra).set(noon)
     return enrollment
 
 
-async def notify(office, **how):
-    return await scheduler.notify(office, day_of(office.now()), **how)
+async def notify(ra, **how):
+    return await scheduler.notify(ra, day_of(ra.now()), **how)
 
 
-def letter(office, kind):
-    return next(row for row in mails.listed(office.database.read()) if row["kind"] == kind)
+def letter(ra, kind):
+    return next(row for row in writing.listed(ra.database.read()) if row["kind"] == kind)
 
 
 NOTHING, THIRTY, SEVEN = (scheduler.Noticed(*counts) for counts in ((0, 0), (1, 0), (0, 1)))
 
 
-async def test_a_notice_refused_for_good_waits_for_another_address(office):
+async def test_a_notice_refused_for_good_waits_for_another_address(ra):
     """The same address is not tried every half minute; with another one the notice is queued, once."""
-    await due_in(office, 30)
+    await due_in(ra, 30)
     async with MailServer(by_recipient={ADDRESS: "550 5.1.1 user unknown"}).listening() as server:
-        transport = smtp(office, server)
-        assert await notify(office) == THIRTY
-        assert await deliver_due(office, transport) == 0
-        assert (letter(office, "renewal_30")["state"], await notify(office)) == ("failed", NOTHING)
-        await changes.change_user(office, USER, {"mail": "right@example.jp"}, actor="desk")
-        assert [await notify(office), await notify(office)] == [THIRTY, NOTHING]
-        assert await deliver_due(office, transport) == 1
-        assert [await notify(office), await notify(office, again=True)] == [NOTHING, NOTHING]
+        transport = smtp(ra, server)
+        assert await notify(ra) == THIRTY
+        assert await deliver_due(ra, transport) == 0
+        assert (letter(ra, "renewal_30")["state"], await notify(ra)) == ("failed", NOTHING)
+        await changes.change_user(ra, USER, {"mail": "right@example.jp"}, actor="desk")
+        assert [await notify(ra), await notify(ra)] == [THIRTY, NOTHING]
+        assert await deliver_due(ra, transport) == 1
+        assert [await notify(ra), await notify(ra, again=True)] == [NOTHING, NOTHING]
     assert server.recipients == ["right@example.jp"]
 
 
-async def test_notify_run_queues_again_what_failed(office):
+async def test_notify_run_queues_again_what_failed(ra):
     """An operator's `notify run`: what never left is queued again, also to the same address, once."""
-    await due_in(office, 30)
+    await due_in(ra, 30)
     async with MailServer({"RCPT": ["550 5.1.1 user unknown"]}).listening() as server:
-        transport = smtp(office, server)
-        await notify(office)
-        await deliver_due(office, transport)
-        assert [await notify(office, again=True), await notify(office, again=True)] == [THIRTY, NOTHING]
-        assert await deliver_due(office, transport) == 1
-        assert await notify(office, again=True) == NOTHING
+        transport = smtp(ra, server)
+        await notify(ra)
+        await deliver_due(ra, transport)
+        assert [await notify(ra, again=True), await notify(ra, again=True)] == [THIRTY, NOTHING]
+        assert await deliver_due(ra, transport) == 1
+        assert await notify(ra, again=True) == NOTHING
     assert server.recipients == [ADDRESS]
 
 
-async def test_retry_sends_a_notice_to_the_address_that_was_put_right(office):
+async def test_retry_sends_a_notice_to_the_address_that_was_put_right(ra):
     """Be it by `notify` or by `mail retry --all`: what is queued again goes where the user is now."""
-    await due_in(office, 30)
+    await due_in(ra, 30)
     async with MailServer({"RCPT": ["550 5.1.1 user unknown"]}).listening() as server:
-        await notify(office)
-        await deliver_due(office, smtp(office, server))
-        await changes.change_user(office, USER, {"mail": "right@example.jp"}, actor="desk")
-        assert await office.database.write(lambda db: queue.retry_failed(db, office.now())) == 1
-        assert (await notify(office), await deliver_due(office, smtp(office, server))) == (NOTHING, 1)
+        await notify(ra)
+        await deliver_due(ra, smtp(ra, server))
+        await changes.change_user(ra, USER, {"mail": "right@example.jp"}, actor="desk")
+        assert await ra.database.write(lambda db: queue.retry_failed(db, ra.now())) == 1
+        assert (await notify(ra), await deliver_due(ra, smtp(ra, server))) == (NOTHING, 1)
     assert server.recipients == ["right@example.jp"]
 
 
-async def test_what_waits_or_has_left_is_not_queued_again(office):
+async def test_what_waits_or_has_left_is_not_queued_again(ra):
     """The statement itself: only what failed or was cancelled, and never left, is queued once more."""
-    await due_in(office, 30)
-    await notify(office)
-    number = letter(office, "renewal_30")["id"]
+    await due_in(ra, 30)
+    await notify(ra)
+    number = letter(ra, "renewal_30")["id"]
 
     def again(db):
         row = db.one("SELECT cause FROM mails WHERE id = ?", [number])
-        same = mails.Letter(row[0], "renewal_30", "mail", USER, None, ADDRESS, "件名", "本文", "本文")
-        return mails.queue(db, office.vault, same, office.now(), notice=True, again=True)
+        same = writing.Letter(row[0], "renewal_30", "mail", USER, None, ADDRESS, "件名", "本文", "本文")
+        return writing.queue(db, ra.vault, same, ra.now(), notice=True, again=True)
 
-    assert not await office.database.write(again)
-    await delivered(office)
-    assert not await office.database.write(again)
-    await office.database.write(lambda db: mails.mark_bounced(db, number, "bounced"))
-    assert not await office.database.write(again)
+    assert not await ra.database.write(again)
+    await delivered(ra)
+    assert not await ra.database.write(again)
+    await ra.database.write(lambda db: writing.mark_bounced(db, number, "bounced"))
+    assert not await ra.database.write(again)
 
 
-async def test_ten_that_queue_it_again_at_once_queue_it_once(office):
+async def test_ten_that_queue_it_again_at_once_queue_it_once(ra):
     """A race of `notify run` with the server's own: compare-and-set on the letter's state."""
-    await due_in(office, 30)
+    await due_in(ra, 30)
     async with MailServer({"RCPT": ["550 5.1.1 user unknown"]}).listening() as server:
-        await notify(office)
-        await deliver_due(office, smtp(office, server))
-        runs = [notify(office, again=True) for _ in range(9)]
-        runs.append(office.database.write(lambda db: queue.retry_failed(db, office.now())))
+        await notify(ra)
+        await deliver_due(ra, smtp(ra, server))
+        runs = [notify(ra, again=True) for _ in range(9)]
+        runs.append(ra.database.write(lambda db: queue.retry_failed(db, ra.now())))
         found = await asyncio.gather(*runs)
         assert sum(run == THIRTY for run in found[:9]) + found[9] == 1
-        await asyncio.gather(*(deliver_due(office, smtp(office, server)) for _ in range(5)))
+        await asyncio.gather(*(deliver_due(ra, smtp(ra, server)) for _ in range(5)))
     assert server.recipients == [ADDRESS]
 
 
-async def test_a_notice_that_was_held_leaves_once_the_server_is_mended(office):
+async def test_a_notice_that_was_held_leaves_once_the_server_is_mended(ra):
     """Its day went by while the server refused us: nothing failed, and it leaves late, once."""
-    await due_in(office, 30)
+    await due_in(ra, 30)
     async with MailServer({"MAIL": "550 5.4.5 daily quota exceeded"}).listening() as server:
-        transport = smtp(office, server)
+        transport = smtp(ra, server)
         for _ in range(5):
-            await notify(office)
-            assert await deliver_due(office, transport) == 0
-            clock_of(office).advance(days=1)
+            await notify(ra)
+            assert await deliver_due(ra, transport) == 0
+            clock_of(ra).advance(days=1)
         server.answers.clear()
-        assert await deliver_due(office, transport) == 1
-        assert (await notify(office), await deliver_due(office, transport)) == (NOTHING, 0)
-    assert [message["Subject"] for message in server.accepted] == [letter(office, "renewal_30")["subject"]]
+        assert await deliver_due(ra, transport) == 1
+        assert (await notify(ra), await deliver_due(ra, transport)) == (NOTHING, 0)
+    assert [message["Subject"] for message in server.accepted] == [letter(ra, "renewal_30")["subject"]]
 
 
-async def test_after_a_long_outage_only_the_second_notice_leaves(office):
+async def test_after_a_long_outage_only_the_second_notice_leaves(ra):
     """R15: held until D-7, the first one is not sent any more; the second takes its place."""
-    await due_in(office, 30)
-    await notify(office)
-    clock_of(office).advance(days=24)
-    await notify(office)
+    await due_in(ra, 30)
+    await notify(ra)
+    clock_of(ra).advance(days=24)
+    await notify(ra)
     async with MailServer().listening() as server:
-        assert await deliver_due(office, smtp(office, server)) == 1
-    first = letter(office, "renewal_30")
+        assert await deliver_due(ra, smtp(ra, server)) == 1
+    first = letter(ra, "renewal_30")
     assert (first["state"], first["result"]) == ("cancelled", "the second notice has taken its place")
-    assert letter(office, "renewal_7")["state"] == "sent"
-    assert await notify(office) == NOTHING
+    assert letter(ra, "renewal_7")["state"] == "sent"
+    assert await notify(ra) == NOTHING
 
 
-async def test_who_has_renewed_meanwhile_gets_no_notice(office):
+async def test_who_has_renewed_meanwhile_gets_no_notice(ra):
     """Held while somebody renewed by themselves, a notice would ask for what is done (D6)."""
-    enrollment = await due_in(office, 30)
-    await notify(office)
-    renewal = store.renewal_of(office.database.read(), enrollment.serial)
-    await issuance.submit(office, renewal.request_id, actor="test")
-    await issuance.complete(office, renewal.request_id)
+    enrollment = await due_in(ra, 30)
+    await notify(ra)
+    renewal = store.renewal_of(ra.database.read(), enrollment.serial)
+    await issuance.submit(ra, renewal.request_id, actor="test")
+    await issuance.complete(ra, renewal.request_id)
     async with MailServer().listening() as server:
-        assert await deliver_due(office, smtp(office, server)) == 0
-    assert letter(office, "renewal_30")["result"] == "there is nothing to renew any more"
-    assert [await notify(office), await notify(office, again=True)] == [NOTHING, NOTHING]
+        assert await deliver_due(ra, smtp(ra, server)) == 0
+    assert letter(ra, "renewal_30")["result"] == "there is nothing to renew any more"
+    assert [await notify(ra), await notify(ra, again=True)] == [NOTHING, NOTHING]
 
 
-async def test_notices_of_a_disabled_organisation_leave_when_it_is_enabled(office):
+async def test_notices_of_a_disabled_organisation_leave_when_it_is_enabled(ra):
     """E6: nothing while it is disabled; then the notice that is due, once, be it queued before or not."""
-    await due_in(office, 30)
-    await notify(office)
-    await changes.disable_organisation(office, POLICY_NUMBER, actor="desk")
+    await due_in(ra, 30)
+    await notify(ra)
+    await changes.disable_organisation(ra, POLICY_NUMBER, actor="desk")
     async with MailServer().listening() as server:
-        transport = smtp(office, server)
-        assert (await deliver_due(office, transport), await notify(office)) == (0, NOTHING)
-        clock_of(office).advance(days=1)
-        assert await deliver_due(office, transport) == 0
-        await changes.enable_organisation(office, POLICY_NUMBER, actor="desk")
-        assert (await notify(office), await deliver_due(office, transport)) == (NOTHING, 1)
+        transport = smtp(ra, server)
+        assert (await deliver_due(ra, transport), await notify(ra)) == (0, NOTHING)
+        clock_of(ra).advance(days=1)
+        assert await deliver_due(ra, transport) == 0
+        await changes.enable_organisation(ra, POLICY_NUMBER, actor="desk")
+        assert (await notify(ra), await deliver_due(ra, transport)) == (NOTHING, 1)
 
 
-async def test_who_is_disabled_for_good_costs_no_transaction(office):
+async def test_who_is_disabled_for_good_costs_no_transaction(ra):
     """A notice that was cancelled is looked at every half minute, and nothing is written for it."""
-    await due_in(office, 30)
-    await notify(office)
-    await people.disable_user(office, USER, actor="desk")
-    assert await delivered(office) is not None
-    before = office.database.changed()
-    assert [await notify(office), await notify(office, again=True)] == [NOTHING, NOTHING]
-    assert office.database.changed() == before
+    await due_in(ra, 30)
+    await notify(ra)
+    await register.disable_user(ra, USER, actor="desk")
+    assert await delivered(ra) is not None
+    before = ra.database.changed()
+    assert [await notify(ra), await notify(ra, again=True)] == [NOTHING, NOTHING]
+    assert ra.database.changed() == before
 
 
-async def test_notices_wait_while_the_clock_is_in_doubt(office):
+async def test_notices_wait_while_the_clock_is_in_doubt(ra):
     """A clock that leapt by nine days warns nobody; what somebody waits for leaves all the same."""
-    await due_in(office, 30)
-    await scheduler.tick(office)
-    await changes.reset_password(office, USER, actor="desk")
-    clock_of(office).leap(days=9)
+    await due_in(ra, 30)
+    await scheduler.tick(ra)
+    await changes.reset_password(ra, USER, actor="desk")
+    clock_of(ra).leap(days=9)
     async with MailServer().listening() as server:
-        assert await deliver_due(office, smtp(office, server)) == 1
-        assert letter(office, "password_reset")["state"] == "sent"
-        clock_of(office).leap(days=-9)
-        assert await deliver_due(office, smtp(office, server)) == 1
+        assert await deliver_due(ra, smtp(ra, server)) == 1
+        assert letter(ra, "password_reset")["state"] == "sent"
+        clock_of(ra).leap(days=-9)
+        assert await deliver_due(ra, smtp(ra, server)) == 1
 
 
 # -- whatever happens, each notice leaves once ---------------------------------------------------------------
@@ -260,46 +262,46 @@ STEPS = st.lists(
 def test_each_notice_leaves_exactly_once(tmp_path_factory, steps):
     """Whatever refused, waited, was disabled or retried: no notice leaves twice, and when all is mended the
     one that is due has left."""
-    asyncio.run(_lived_through(tmp_path_factory.mktemp("office"), steps))
+    asyncio.run(_lived_through(tmp_path_factory.mktemp("ra"), steps))
 
 
 async def _lived_through(path, steps):
-    async with open_office(path) as office:
-        enrollment = await due_in(office, 30)
+    async with open_office(path) as ra:
+        enrollment = await due_in(ra, 30)
         server = Moody()
         for word, value in steps:
-            await _step(office, server, word, value)
+            await _step(ra, server, word, value)
             assert max(server.taken.values(), default=0) <= 1
         server.mood = "good"
-        if store.organisation(office.database.read(), POLICY_NUMBER).disabled_at is not None:
-            await changes.enable_organisation(office, POLICY_NUMBER, actor="desk")
-        await scheduler.close_overdue(office)
-        await notify(office, again=True)
-        await office.database.write(lambda db: queue.retry(db, office.now()))
-        await asyncio.gather(*(deliver_due(office, server) for _ in range(3)))
-        due = scheduler.due_notice(enrollment, day_of(office.now()), office.settings)
-        if due is not None and office.now() <= enrollment.not_after_at:
+        if store.organisation(ra.database.read(), POLICY_NUMBER).disabled_at is not None:
+            await changes.enable_organisation(ra, POLICY_NUMBER, actor="desk")
+        await scheduler.close_overdue(ra)
+        await notify(ra, again=True)
+        await ra.database.write(lambda db: queue.retry(db, ra.now()))
+        await asyncio.gather(*(deliver_due(ra, server) for _ in range(3)))
+        due = scheduler.due_notice(enrollment, day_of(ra.now()), ra.settings)
+        if due is not None and ra.now() <= enrollment.not_after_at:
             assert server.taken[due] == 1
         assert max(server.taken.values(), default=0) <= 1
 
 
-async def _step(office, server, word, value):
+async def _step(ra, server, word, value):
     if word == "mood":
         server.mood = value
     elif word == "wait":
-        clock_of(office).advance(seconds=value)
-        await scheduler.tick(office)
+        clock_of(ra).advance(seconds=value)
+        await scheduler.tick(ra)
     elif word in ("notify", "again"):
-        await notify(office, again=word == "again")
+        await notify(ra, again=word == "again")
     elif word == "retry":
-        await office.database.write(lambda db: queue.retry(db, office.now()))
+        await ra.database.write(lambda db: queue.retry(db, ra.now()))
     elif word == "retry_failed":
-        await office.database.write(lambda db: queue.retry_failed(db, office.now()))
+        await ra.database.write(lambda db: queue.retry_failed(db, ra.now()))
     elif word == "deliver":
-        await asyncio.gather(deliver_due(office, server), deliver_due(office, server))
+        await asyncio.gather(deliver_due(ra, server), deliver_due(ra, server))
     else:
-        disabled = store.organisation(office.database.read(), POLICY_NUMBER).disabled_at is not None
+        disabled = store.organisation(ra.database.read(), POLICY_NUMBER).disabled_at is not None
         if word == "disable" and not disabled:
-            await changes.disable_organisation(office, POLICY_NUMBER, actor="desk")
+            await changes.disable_organisation(ra, POLICY_NUMBER, actor="desk")
         elif word == "enable" and disabled:
-            await changes.enable_organisation(office, POLICY_NUMBER, actor="desk")
+            await changes.enable_organisation(ra, POLICY_NUMBER, actor="desk")

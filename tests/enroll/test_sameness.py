@@ -13,7 +13,7 @@ from enroll import identifiers
 from enroll.acme.wire import encode_base64url
 from enroll.characters import called, visible
 from enroll.client.work import Misuse, read_mac_key
-from enroll.sameness import mail_key, name_key, tidy_mail, tidy_name
+from enroll.people.sameness import mail_key, name_key, tidy_mail, tidy_name
 
 
 @pytest.mark.parametrize(

@@ -7,37 +7,36 @@ from datetime import datetime
 import pytest
 
 from ca import datadir, servers
-from enroll import mails
-from enroll.delivery import deliver_due
 from enroll.jst import JST
-from enroll.mail import queue
+from enroll.mail import queue, writing
+from enroll.mail.delivery import deliver_due
 from enroll.mail.hours import IS_NOTICE, leaves_from, opened_at
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Refused
 from enroll.settings import DAY, Settings
+from tests.datadirs import CHEAP, PASSPHRASE, START, admit, clock_of, open_office
 from tests.mailserver import MailServer
-from tests.offices import CHEAP, PASSPHRASE, START, admit, clock_of, open_office
 
 
 @pytest.fixture
-async def office(tmp_path):
-    async with open_office(tmp_path) as office:
-        yield office
+async def ra(tmp_path):
+    async with open_office(tmp_path) as ra:
+        yield ra
 
 
-def smtp(office, server, host="127.0.0.1", **more):
+def smtp(ra, server, host="127.0.0.1", **more):
     values = {"username": "", "password": "", "security": "none", "timeout": 5.0} | more
-    return Smtp(host, server.port, postcards=Outbox(office.database.path.parent / "outbox"), **values)
+    return Smtp(host, server.port, postcards=Outbox(ra.database.path.parent / "outbox"), **values)
 
 
-async def queue_copies(office, number, kind="password_reset"):
+async def queue_copies(ra, number, kind="password_reset"):
     """Letters of one kind to one user, as many as asked for."""
-    await admit(office)
+    await admit(ra)
 
     def work(db):
         db.execute("DELETE FROM mails")
         for each in range(number):
-            letter = mails.Letter(
+            letter = writing.Letter(
                 f"copy:{each}",
                 kind,
                 "mail",
@@ -48,83 +47,83 @@ async def queue_copies(office, number, kind="password_reset"):
                 "本文",
                 "本文",
             )
-            mails.queue(db, office.vault, letter, office.now(), notice=IS_NOTICE[kind])
+            writing.queue(db, ra.vault, letter, ra.now(), notice=IS_NOTICE[kind])
 
-    await office.database.write(work)
+    await ra.database.write(work)
 
 
-def count(office, state):
+def count(ra, state):
     statement = "SELECT count(*) FROM mails WHERE state = ?"
-    return office.database.read().one(statement, [state])[0]
+    return ra.database.read().one(statement, [state])[0]
 
 
 # -- connections -------------------------------------------------------------------------------------------
 
 
-async def test_one_connection_carries_many_letters(office):
+async def test_one_connection_carries_many_letters(ra):
     """RSET in between, QUIT at the end, and no more letters on it than the setting says."""
-    await queue_copies(office, 9)
+    await queue_copies(ra, 9)
     async with MailServer().listening() as server:
-        transport = smtp(office, server, letters_per_connection=4)
-        assert [await deliver_due(office, transport) for _ in range(4)] == [4, 4, 1, 0]
+        transport = smtp(ra, server, letters_per_connection=4)
+        assert [await deliver_due(ra, transport) for _ in range(4)] == [4, 4, 1, 0]
     assert (server.connections, server.heard["RSET"], server.heard["QUIT"]) == (3, 6, 3)
 
 
-async def test_many_letters_take_a_few_connections_and_each_leaves_once(office):
+async def test_many_letters_take_a_few_connections_and_each_leaves_once(ra):
     """As many connections as the setting says, and no letter by two of them."""
-    await queue_copies(office, 60)
+    await queue_copies(ra, 60)
     async with MailServer(delay=0.005).listening() as server:
-        assert await deliver_due(office, smtp(office, server, connections=3)) == 60
+        assert await deliver_due(ra, smtp(ra, server, connections=3)) == 60
     assert (server.most_open, server.connections) == (3, 3)
     assert len(set(server.recipients)) == 60
 
 
-async def test_few_letters_take_one_connection(office):
+async def test_few_letters_take_one_connection(ra):
     """Ten letters are not worth a second handshake."""
-    await queue_copies(office, 10)
+    await queue_copies(ra, 10)
     async with MailServer(delay=0.001).listening() as server:
-        assert await deliver_due(office, smtp(office, server, connections=4)) == 10
+        assert await deliver_due(ra, smtp(ra, server, connections=4)) == 10
     assert server.connections == 1
 
 
-async def test_a_server_that_takes_fewer_connections_gets_fewer(office):
+async def test_a_server_that_takes_fewer_connections_gets_fewer(ra):
     """A further connection refused is no reason to hold anything: the first carries the letters."""
-    await queue_copies(office, 40)
+    await queue_copies(ra, 40)
     async with MailServer(delay=0.005, most_open=1).listening() as server:
-        assert await deliver_due(office, smtp(office, server, connections=4)) == 40
-    assert queue.lane(office.database.read(), "mail").refusals == 0
-    refused = queue.refusals(office.database.read())
+        assert await deliver_due(ra, smtp(ra, server, connections=4)) == 40
+    assert queue.lane(ra.database.read(), "mail").refusals == 0
+    refused = queue.refusals(ra.database.read())
     assert [(each["command"], each["count"], each["said"]) for each in refused] == [
         ("greeting", 3, "greeting 421 too many of you")
     ]
 
 
-async def test_two_processes_that_deliver_at_once_send_nothing_twice(tmp_path, office):
+async def test_two_processes_that_deliver_at_once_send_nothing_twice(tmp_path, ra):
     """The server and `sekisho mail deliver`, on databases of their own over one file."""
-    await queue_copies(office, 60)
+    await queue_copies(ra, 60)
     async with open_office(tmp_path) as other, MailServer(delay=0.002).listening() as server:
-        ways = (smtp(office, server, connections=3), smtp(other, server, connections=3))
-        taken = await asyncio.gather(deliver_due(office, ways[0]), deliver_due(other, ways[1]))
+        ways = (smtp(ra, server, connections=3), smtp(other, server, connections=3))
+        taken = await asyncio.gather(deliver_due(ra, ways[0]), deliver_due(other, ways[1]))
     assert sum(taken) == len(server.recipients) == len(set(server.recipients)) == 60
 
 
 # -- so many a minute --------------------------------------------------------------------------------------
 
 
-async def test_no_more_letters_a_minute_than_the_setting_says(office):
+async def test_no_more_letters_a_minute_than_the_setting_says(ra):
     """The rest leaves in the next minutes; a clock set back starts a minute of its own."""
-    await queue_copies(office, 25)
-    clock_of(office).advance(seconds=600)
+    await queue_copies(ra, 25)
+    clock_of(ra).advance(seconds=600)
     async with MailServer().listening() as server:
-        transport = smtp(office, server, connections=3, per_minute=10)
-        assert await deliver_due(office, transport) == 10
-        assert await deliver_due(office, transport) == 0
-        clock_of(office).advance(seconds=59)
-        assert await deliver_due(office, transport) == 0
-        clock_of(office).advance(seconds=1)
-        assert await deliver_due(office, transport) == 10
-        clock_of(office).advance(seconds=-120)
-        assert await deliver_due(office, transport) == 5
+        transport = smtp(ra, server, connections=3, per_minute=10)
+        assert await deliver_due(ra, transport) == 10
+        assert await deliver_due(ra, transport) == 0
+        clock_of(ra).advance(seconds=59)
+        assert await deliver_due(ra, transport) == 0
+        clock_of(ra).advance(seconds=1)
+        assert await deliver_due(ra, transport) == 10
+        clock_of(ra).advance(seconds=-120)
+        assert await deliver_due(ra, transport) == 5
 
 
 # -- hours -------------------------------------------------------------------------------------------------
@@ -136,42 +135,42 @@ def jst(hour, minute=0, day=22):
 
 async def test_what_somebody_waits_for_leaves_at_night_and_notices_by_day(tmp_path):
     """D-30 begins at midnight in Japan: its mail leaves at eight, a forgotten password's at once."""
-    async with open_office(tmp_path, at=jst(1)) as office:
-        await queue_copies(office, 2, kind="renewal_30")
-        await queue_one(office, "password_reset")
+    async with open_office(tmp_path, at=jst(1)) as ra:
+        await queue_copies(ra, 2, kind="renewal_30")
+        await queue_one(ra, "password_reset")
         async with MailServer().listening() as server:
-            transport = smtp(office, server)
-            assert await deliver_due(office, transport) == 1
+            transport = smtp(ra, server)
+            assert await deliver_due(ra, transport) == 1
             assert server.recipients == ["password_reset@example.jp"]
-            row = mails.shown(office.database.read(), 1)
-            assert queue.next_attempt(office.database.read(), row, office.now(), office.settings) == jst(8)
-            clock_of(office).set(jst(7, 59))
-            assert await deliver_due(office, transport) == 0
-            clock_of(office).set(jst(8))
-            assert await deliver_due(office, transport) == 2
+            row = writing.shown(ra.database.read(), 1)
+            assert queue.next_attempt(ra.database.read(), row, ra.now(), ra.settings) == jst(8)
+            clock_of(ra).set(jst(7, 59))
+            assert await deliver_due(ra, transport) == 0
+            clock_of(ra).set(jst(8))
+            assert await deliver_due(ra, transport) == 2
 
 
-async def queue_one(office, kind):
-    letter = mails.Letter(kind, kind, "mail", "K12345678", None, f"{kind}@example.jp", "件名", "本文", "本文")
-    await office.database.write(
-        lambda db: mails.queue(db, office.vault, letter, office.now(), notice=IS_NOTICE[kind])
+async def queue_one(ra, kind):
+    letter = writing.Letter(
+        kind, kind, "mail", "K12345678", None, f"{kind}@example.jp", "件名", "本文", "本文"
     )
+    await ra.database.write(lambda db: writing.queue(db, ra.vault, letter, ra.now(), notice=IS_NOTICE[kind]))
 
 
-async def test_who_waits_comes_before_all_notices(office):
+async def test_who_waits_comes_before_all_notices(ra):
     """A forgotten password does not stand in line behind the D-30 mails of everybody."""
-    await queue_copies(office, 30, kind="renewal_30")
-    clock_of(office).advance(seconds=5)
-    await queue_one(office, "password_reset")
+    await queue_copies(ra, 30, kind="renewal_30")
+    clock_of(ra).advance(seconds=5)
+    await queue_one(ra, "password_reset")
     async with MailServer().listening() as server:
-        await deliver_due(office, smtp(office, server))
+        await deliver_due(ra, smtp(ra, server))
     assert server.recipients[0] == "password_reset@example.jp"
     assert len(server.recipients) == 31
 
 
 def test_every_kind_is_a_notice_or_waited_for():
     """A new kind of letter has to be in the table; renewal mails are the only notices."""
-    assert set(IS_NOTICE) == set(mails.TEMPLATES)
+    assert set(IS_NOTICE) == set(writing.TEMPLATES)
     assert {kind for kind, notice in IS_NOTICE.items() if notice} == {"renewal_30", "renewal_7"}
 
 
@@ -226,25 +225,25 @@ class Slow:
         pass
 
 
-async def test_a_letter_that_takes_longer_than_its_lease_is_sent_once(office):
+async def test_a_letter_that_takes_longer_than_its_lease_is_sent_once(ra):
     """The lease is renewed while the letter is on its way: ten minutes later nobody else has taken it."""
-    await queue_copies(office, 1)
+    await queue_copies(ra, 1)
     slow, other, beats = Slow(), Slow(), asyncio.Queue()
 
     async def beat():
         (await beats.get()).set()
 
-    sending = asyncio.create_task(deliver_due(office, slow, beat))
+    sending = asyncio.create_task(deliver_due(ra, slow, beat))
     async with asyncio.timeout(60):
         while not slow.sent:
             await asyncio.sleep(0)
     for _ in range(10):
-        clock_of(office).advance(seconds=60)
+        clock_of(ra).advance(seconds=60)
         await renewed(beats)
-        assert await asyncio.wait_for(deliver_due(office, other), 20) == 0
+        assert await asyncio.wait_for(deliver_due(ra, other), 20) == 0
     slow.answer.set()
     assert await asyncio.wait_for(sending, 20) == 1
-    assert (slow.sent, other.sent, count(office, "sent")) == ([1], [], 1)
+    assert (slow.sent, other.sent, count(ra, "sent")) == ([1], [], 1)
 
 
 async def renewed(beats):
@@ -255,32 +254,32 @@ async def renewed(beats):
         await asyncio.wait_for(heard.wait(), 20)
 
 
-async def test_a_letter_of_a_process_that_died_is_sent_after_its_lease(office):
+async def test_a_letter_of_a_process_that_died_is_sent_after_its_lease(ra):
     """Nobody renews it any more: after two minutes, and not before, another one sends it."""
-    await queue_copies(office, 1)
-    await office.database.write(
-        lambda db: queue.begin(db, queue.next_due(db, "mail", office.now(), notices=True), office.now())
+    await queue_copies(ra, 1)
+    await ra.database.write(
+        lambda db: queue.begin(db, queue.next_due(db, "mail", ra.now(), notices=True), ra.now())
     )
-    assert mails.shown(office.database.read(), 1)["next_attempt_at"] == office.now() + queue.LEASE
+    assert writing.shown(ra.database.read(), 1)["next_attempt_at"] == ra.now() + queue.LEASE
     other = Slow()
     other.answer.set()
-    clock_of(office).advance(seconds=119)
-    assert await asyncio.wait_for(deliver_due(office, other), 20) == 0
-    clock_of(office).advance(seconds=1)
-    assert await asyncio.wait_for(deliver_due(office, other), 20) == 1
+    clock_of(ra).advance(seconds=119)
+    assert await asyncio.wait_for(deliver_due(ra, other), 20) == 0
+    clock_of(ra).advance(seconds=1)
+    assert await asyncio.wait_for(deliver_due(ra, other), 20) == 1
 
 
-async def test_retry_leaves_alone_what_is_being_sent(office):
+async def test_retry_leaves_alone_what_is_being_sent(ra):
     """An operator's retry while a letter is on its way sends no second copy."""
-    await queue_copies(office, 1)
+    await queue_copies(ra, 1)
     slow, other = Slow(), Slow()
-    sending = asyncio.create_task(deliver_due(office, slow))
+    sending = asyncio.create_task(deliver_due(ra, slow))
     async with asyncio.timeout(60):
         while not slow.sent:
             await asyncio.sleep(0)
-    await office.database.write(lambda db: queue.retry(db, office.now()))
-    await office.database.write(lambda db: queue.retry_one(db, 1, office.now()))
-    assert await asyncio.wait_for(deliver_due(office, other), 20) == 0
+    await ra.database.write(lambda db: queue.retry(db, ra.now()))
+    await ra.database.write(lambda db: queue.retry_one(db, 1, ra.now()))
+    assert await asyncio.wait_for(deliver_due(ra, other), 20) == 0
     slow.answer.set()
     assert await asyncio.wait_for(sending, 20) == 1
     assert other.sent == []
@@ -303,30 +302,30 @@ def localhost(tmp_path):
     return context, (directory / "servers" / "ca.pem").read_text()
 
 
-async def test_letters_leave_by_starttls_and_a_login(office, localhost):
+async def test_letters_leave_by_starttls_and_a_login(ra, localhost):
     """Verified against the CA that is named, then logged in; another CA's certificate holds all letters."""
     context, ca = localhost
-    await queue_copies(office, 3)
+    await queue_copies(ra, 3)
     async with MailServer(tls=context, login=("me", "秘密")).listening() as server:
         way = {"host": "localhost", "security": "starttls", "username": "me", "password": "秘密"}
-        assert await deliver_due(office, smtp(office, server, **way)) == 0
-        said = queue.lane(office.database.read(), "mail").said
+        assert await deliver_due(ra, smtp(ra, server, **way)) == 0
+        said = queue.lane(ra.database.read(), "mail").said
         assert (said.split()[0], "certificate verify failed" in said) == ("STARTTLS", True)
-        await office.database.write(lambda db: queue.retry(db, office.now()))
-        assert await deliver_due(office, smtp(office, server, **way, ca=ca)) == 3
+        await ra.database.write(lambda db: queue.retry(db, ra.now()))
+        assert await deliver_due(ra, smtp(ra, server, **way, ca=ca)) == 3
     assert server.heard["AUTH"] == 1
 
 
-async def test_trying_out_logs_in_and_sends_nothing(office, localhost):
+async def test_trying_out_logs_in_and_sends_nothing(ra, localhost):
     """What doctor does: every command up to MAIL, then RSET; each refusal by its command."""
     context, ca = localhost
     way = {"host": "localhost", "security": "starttls", "username": "me", "ca": ca}
     async with MailServer(tls=context, login=("me", "right")).listening() as server:
-        await smtp(office, server, **way, password="right").try_out("me@example.jp")
+        await smtp(ra, server, **way, password="right").try_out("me@example.jp")
         heard = {command: server.heard[command] for command in ("NOOP", "MAIL", "RSET", "RCPT", "QUIT")}
         assert heard == {"NOOP": 1, "MAIL": 1, "RSET": 1, "RCPT": 0, "QUIT": 1}
         with pytest.raises(Refused, match=r"^AUTH 535 5\.7\.8 credentials wrong$"):
-            await smtp(office, server, **way, password="wrong").try_out("me@example.jp")
+            await smtp(ra, server, **way, password="wrong").try_out("me@example.jp")
         server.answers["MAIL"] = "553 not yours"
         with pytest.raises(Refused, match=r"^MAIL 553 not yours$"):
-            await smtp(office, server, **way, password="right").try_out("me@example.jp")
+            await smtp(ra, server, **way, password="right").try_out("me@example.jp")

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from enroll import applications, people, store
-from enroll.enrollment import (
+from enroll import store
+from enroll.people import applications, register
+from enroll.refusals import Refusal
+from enroll.requests.enrollment import (
     EndPredecessors,
     Enrollment,
     RevokeCertificate,
@@ -14,12 +16,11 @@ from enroll.enrollment import (
     fetchable,
     state_at,
 )
-from enroll.refusals import Refusal
+from enroll.requests.states import CAUSES, ENDED, FETCHABLE, LABELS, LIVE, TRANSITIONS, WAITING, Event, State
 from enroll.settings import Settings
-from enroll.states import CAUSES, ENDED, FETCHABLE, LABELS, LIVE, TRANSITIONS, WAITING, Event, State
 from gateway.web.words import REFUSALS
+from tests.datadirs import admit, open_office
 from tests.enroll.test_flow import picked_up
-from tests.offices import admit, open_office
 
 AT = 1_800_000_000
 SETTINGS = Settings()
@@ -252,9 +253,9 @@ def test_when_it_happened_first_is_kept(state, event, stamp):
 async def test_who_comes_second_changes_nothing(tmp_path):
     """Of two that read the same request the first to write wins, be it a move or a download only: the other
     hears that it was changed, and may look again."""
-    async with open_office(tmp_path) as office:
-        await admit(office)
-        (seen,) = store.enrollments_of(office.database.read(), "K12345678")
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        (seen,) = store.enrollments_of(ra.database.read(), "K12345678")
         moved = replace(seen, state=State.AUTHENTICATED)
         counted = replace(seen, downloads=1)
 
@@ -268,17 +269,17 @@ async def test_who_comes_second_changes_nothing(tmp_path):
             return work
 
         for first, second in ((moved, counted), (counted, moved), (moved, moved), (counted, counted)):
-            told, found = await office.database.write(both(first, second))
+            told, found = await ra.database.write(both(first, second))
             assert (told, found) == ((True, False), first)
 
 
 async def test_an_application_is_decided_once(tmp_path):
     """The second decision changes nothing, whichever it is and whoever makes it."""
-    async with open_office(tmp_path) as office:
-        await admit(office)
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
         number = (
             await applications.apply_reissue(
-                office, "K12345678", "pc_change", channel="online", actor="K12345678"
+                ra, "K12345678", "pc_change", channel="online", actor="K12345678"
             )
         ).number
 
@@ -289,19 +290,19 @@ async def test_an_application_is_decided_once(tmp_path):
             ]
             return told, store.application(db, number)
 
-        told, found = await office.database.write(decided)
+        told, found = await ra.database.write(decided)
         assert told == [True, False]
         assert (found.state, found.decided_by, found.note) == ("rejected", "one", "no")
 
 
 async def test_every_end_is_in_the_trail(tmp_path):
     """Who disabled a user, which certificates ended by it and why, and what became of the request."""
-    async with open_office(tmp_path) as office:
-        await admit(office)
-        _, request_id = await picked_up(office)
-        serial = store.enrollment(office.database.read(), request_id).serial
-        assert await people.disable_user(office, "K12345678", actor="operator:me") == 1
-        trail = store.audit_page(office.database.read(), None, 4)
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        _, request_id = await picked_up(ra)
+        serial = store.enrollment(ra.database.read(), request_id).serial
+        assert await register.disable_user(ra, "K12345678", actor="operator:me") == 1
+        trail = store.audit_page(ra.database.read(), None, 4)
     assert {(row["actor"], row["action"], row["subject"]) for row in trail} == {
         ("operator:me", "user.disabled", "K12345678"),
         ("operator:me", "certificate.revoked", serial),

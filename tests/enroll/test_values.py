@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enroll import identifiers, passwords
+from enroll import identifiers
 from enroll.jst import JST, day_of, days_before, days_left, shown, shown_day, start_of
+from enroll.people import passwords
 
 
 def test_request_ids_have_sixteen_digits_and_a_check_digit():

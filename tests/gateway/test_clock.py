@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 from gateway.web import references, sessions
+from tests.datadirs import clock_of, open_office
 from tests.looking import rows
-from tests.offices import clock_of, open_office
 
 DAY = 86_400
 LEAPS = pytest.mark.parametrize("days", [1_460, 31, -1, -365])
@@ -20,64 +20,64 @@ CLIENT = sessions.Client("192.0.2.1", "")
 
 
 @pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
-    async with open_office(tmp_path) as office:
-        yield office
+async def ra(tmp_path: Path) -> AsyncIterator[RegistrationAuthority]:
+    async with open_office(tmp_path) as ra:
+        yield ra
 
 
-async def _logged_in(office: Office, subject: str) -> str:
+async def _logged_in(ra: RegistrationAuthority, subject: str) -> str:
     """The value of a new session's cookie."""
     response = web.Response()
-    await sessions.start(office, response, "service", subject, CLIENT)
+    await sessions.start(ra, response, "service", subject, CLIENT)
     return response.cookies[sessions.cookie_name("service")].value
 
 
-def _kept(office: Office, table: str) -> list[dict[str, Any]]:
-    return rows(office.database.read(), f"SELECT * FROM {table}")
+def _kept(ra: RegistrationAuthority, table: str) -> list[dict[str, Any]]:
+    return rows(ra.database.read(), f"SELECT * FROM {table}")
 
 
 @LEAPS
-async def test_nobody_is_put_out_by_a_leap(office: Office, days: int) -> None:
+async def test_nobody_is_put_out_by_a_leap(ra: RegistrationAuthority, days: int) -> None:
     """By a wrong clock a session is over for now; its own visit and others' logins delete none."""
-    token = await _logged_in(office, "K12345678")
-    clock_of(office).leap(days=days)
-    assert await sessions.find_by_token(office, token, "service") is None
-    await _logged_in(office, "K87654321")
-    clock_of(office).leap(days=-days)
-    found = await sessions.find_by_token(office, token, "service")
+    token = await _logged_in(ra, "K12345678")
+    clock_of(ra).leap(days=days)
+    assert await sessions.find_by_token(ra, token, "service") is None
+    await _logged_in(ra, "K87654321")
+    clock_of(ra).leap(days=-days)
+    found = await sessions.find_by_token(ra, token, "service")
     assert found is not None
     assert found.subject == "K12345678"
 
 
-async def test_a_session_that_is_over_is_deleted(office: Office) -> None:
+async def test_a_session_that_is_over_is_deleted(ra: RegistrationAuthority) -> None:
     """Rejection twin: eight hours that passed end it, and the next login sweeps others."""
-    token = await _logged_in(office, "K12345678")
-    await _logged_in(office, "K00000001")
-    clock_of(office).advance(hours=9)
-    assert await sessions.find_by_token(office, token, "service") is None
-    await _logged_in(office, "K87654321")
-    assert [row["subject"] for row in _kept(office, "sessions")] == ["K87654321"]
+    token = await _logged_in(ra, "K12345678")
+    await _logged_in(ra, "K00000001")
+    clock_of(ra).advance(hours=9)
+    assert await sessions.find_by_token(ra, token, "service") is None
+    await _logged_in(ra, "K87654321")
+    assert [row["subject"] for row in _kept(ra, "sessions")] == ["K87654321"]
 
 
-async def test_reference_numbers_outlive_a_leap(office: Office) -> None:
+async def test_reference_numbers_outlive_a_leap(ra: RegistrationAuthority) -> None:
     """What somebody reads to the help desk is kept for 90 days that have passed, not for a clock's."""
-    reference = await references.note(office, "pickup", "not_available")
-    clock_of(office).leap(days=365)
-    await references.note(office, "pickup", "not_available")
-    clock_of(office).leap(days=-365)
-    assert references.found(office.database.read(), reference) is not None
-    clock_of(office).advance(days=91)
-    await references.note(office, "pickup", "not_available")
-    assert references.found(office.database.read(), reference) is None
+    reference = await references.note(ra, "pickup", "not_available")
+    clock_of(ra).leap(days=365)
+    await references.note(ra, "pickup", "not_available")
+    clock_of(ra).leap(days=-365)
+    assert references.found(ra.database.read(), reference) is not None
+    clock_of(ra).advance(days=91)
+    await references.note(ra, "pickup", "not_available")
+    assert references.found(ra.database.read(), reference) is None
 
 
-async def test_reference_numbers_are_kept_for_ninety_days(office: Office) -> None:
+async def test_reference_numbers_are_kept_for_ninety_days(ra: RegistrationAuthority) -> None:
     """As a literal, to the second: whoever calls within three months is told what it was about."""
-    reference, day = await references.note(office, "pickup", "not_available"), 86_400
-    clock_of(office).advance(seconds=90 * day - 1)
-    await references.note(office, "pickup", "not_available")
-    assert references.found(office.database.read(), reference) is not None
-    clock_of(office).advance(seconds=1)
-    await references.note(office, "pickup", "not_available")
-    assert references.found(office.database.read(), reference) is None
+    reference, day = await references.note(ra, "pickup", "not_available"), 86_400
+    clock_of(ra).advance(seconds=90 * day - 1)
+    await references.note(ra, "pickup", "not_available")
+    assert references.found(ra.database.read(), reference) is not None
+    clock_of(ra).advance(seconds=1)
+    await references.note(ra, "pickup", "not_available")
+    assert references.found(ra.database.read(), reference) is None
     assert references.KEPT_PER_KIND == 10_000

@@ -18,10 +18,10 @@ from multidict import CIMultiDict
 import gateway
 from gateway.wire import cookies
 from gateway.wire.cookies import ABSENT, Reading, ours
+from tests.datadirs import admit
 from tests.gateway.sites.kit import Served, Visitor
 from tests.gateway.sites.members import USER, established, log_in, online_service
 from tests.gateway.sites.members import cookies as token_of
-from tests.offices import admit
 
 NAME = "__Host-service"
 MINE = ours(NAME)
@@ -183,7 +183,7 @@ def test_nothing_else_reads_cookies() -> None:
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Served]:
     async with online_service(tmp_path) as served:
-        await admit(served.office, USER)
+        await admit(served.ra, USER)
         yield served
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import enroll
 import gateway
-from enroll.states import LABELS
+from enroll.requests.states import LABELS
 
 _JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 #: Spelt alike in both, or English in the manual's Japanese.

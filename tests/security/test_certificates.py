@@ -14,9 +14,9 @@ from gateway.sites.connectivity import application as connectivity
 from gateway.sites.service import application as service
 from gateway.web.context import Role
 from gateway.web.pages import refused
+from tests.datadirs import START, open_office
 from tests.gateway.rawtls import issue
 from tests.gateway.sites.kit import serve
-from tests.offices import START, open_office
 
 # RFC 5280 section 4.1.2.5: "no well-defined expiration date". In Japan that is the year 10000.
 _FOR_EVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -32,12 +32,12 @@ def _p12(common_name: str, **more: datetime) -> bytes:
 async def test_a_certificate_without_end_is_no_accident(tmp_path: Path) -> None:
     """The last moment of X.509 lies beyond the last that a calendar here can show: the page says 9999."""
     for_ever = _p12("device", not_after=_FOR_EVER)
-    async with open_office(tmp_path) as office:
-        async with serve(office, tmp_path, Role.CONNECTIVITY, connectivity, ClientCertificate.ASK) as served:
+    async with open_office(tmp_path) as ra:
+        async with serve(ra, tmp_path, Role.CONNECTIVITY, connectivity, ClientCertificate.ASK) as served:
             page = await served.visitor(for_ever, "abc").get("/?c=1")
             assert (page.status, "9999.12.31" in page.html) == (200, True)
         async with serve(
-            office,
+            ra,
             tmp_path,
             Role.SERVICE,
             service,
@@ -59,8 +59,8 @@ async def test_names_in_a_certificate_are_text(tmp_path: Path) -> None:
     """Markup, quotes and direction marks in a stranger's common name stay text on the page."""
     name = "<script>alert(1)</script>\"'\u202e{{7*7}}"
     async with (
-        open_office(tmp_path) as office,
-        serve(office, tmp_path, Role.CONNECTIVITY, connectivity, ClientCertificate.ASK) as served,
+        open_office(tmp_path) as ra,
+        serve(ra, tmp_path, Role.CONNECTIVITY, connectivity, ClientCertificate.ASK) as served,
     ):
         page = await served.visitor(_p12(name), "abc").get("/?c=1")
         assert page.status == 200

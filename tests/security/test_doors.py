@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from enroll.acme.credentials import withdraw
+from tests.datadirs import clock_of
 from tests.enroll.acme.acme_world import FQDN, Client, Reply, Site, csr, peer_of, serve, world
-from tests.offices import clock_of
 
 
 def _at(url: str, old: str, new: str) -> str:
@@ -22,29 +22,31 @@ async def _finalize_at(other: Client, order: Reply, old: str, new: str) -> Reply
 
 async def test_a_withdrawn_credential_finalizes_nothing_at_the_other_door(tmp_path: Path) -> None:
     """An order that a credential vouched for ends with it, also where certificates vouch for orders."""
-    async with world(tmp_path) as pickup, serve(pickup.office, by_certificate=True) as renewal:
+    async with world(tmp_path) as pickup, serve(pickup.ra, by_certificate=True) as renewal:
         credential = await pickup.credential()
         client = Client(pickup)
         await client.register(credential)
         await client.certificate()
-        clock_of(pickup.office).advance(days=70)
+        clock_of(pickup.ra).advance(days=70)
         order = await client.order()
         assert order.json["status"] == "ready"
-        assert await withdraw(pickup.office, credential.kid, actor="test")
+        assert await withdraw(pickup.ra, credential.kid, actor="test")
         assert (await client.finalize(order)).problem == (403, "unauthorized")
-        roots = pickup.door.urls.root, renewal.door.urls.root
+        roots = pickup.server.urls.root, renewal.server.urls.root
         there = Client(renewal, client.key, kid=_at(client.kid, *roots))
         assert (await _finalize_at(there, order, *roots)).problem == (403, "unauthorized")
 
 
 async def test_the_credentials_door_takes_no_account_of_the_other(tmp_path: Path) -> None:
     """An account that a certificate vouched for orders nothing where credentials vouch."""
-    async with world(tmp_path) as pickup, serve(pickup.office, by_certificate=True) as renewal:
+    async with world(tmp_path) as pickup, serve(pickup.ra, by_certificate=True) as renewal:
         first = await pickup.enrolled()
-        renewal.peer = peer_of(pickup.office, await first.certificate())
+        renewal.peer = peer_of(pickup.ra, await first.certificate())
         client = Client(renewal)
         assert (await client.register()).status == 201
-        there = Client(pickup, client.key, kid=_at(client.kid, renewal.door.urls.root, pickup.door.urls.root))
+        there = Client(
+            pickup, client.key, kid=_at(client.kid, renewal.server.urls.root, pickup.server.urls.root)
+        )
         assert (await there.order()).problem == (403, "unauthorized")
 
 
@@ -77,10 +79,10 @@ async def test_a_web_page_gets_no_certificate_by_its_visitors_one(
     Where the certificate is the authorisation, no page may speak the protocol, or its author would get
     a certificate for the visitor under a key of his own.
     """
-    async with world(tmp_path) as pickup, serve(pickup.office, by_certificate=True) as renewal:
+    async with world(tmp_path) as pickup, serve(pickup.ra, by_certificate=True) as renewal:
         first = await pickup.enrolled()
-        renewal.peer = peer_of(pickup.office, await first.certificate())
-        clock_of(pickup.office).advance(days=70)
+        renewal.peer = peer_of(pickup.ra, await first.certificate())
+        clock_of(pickup.ra).advance(days=70)
         page = _Page(renewal)
         page.headers = headers
         refused = await page.register()
@@ -98,7 +100,7 @@ async def _preflight(site: Site) -> Reply:
 
 async def test_only_the_credentials_door_is_open_to_pages(tmp_path: Path) -> None:
     """RFC 8555 6.1 lets scripts of any origin use the protocol: where they bring their own proof."""
-    async with world(tmp_path) as pickup, serve(pickup.office, by_certificate=True) as renewal:
+    async with world(tmp_path) as pickup, serve(pickup.ra, by_certificate=True) as renewal:
         assert (await _preflight(pickup)).headers["Access-Control-Allow-Origin"] == "*"
         page = _Page(pickup)
         page.headers = {"Origin": "https://portal.example", "Sec-Fetch-Site": "cross-site"}

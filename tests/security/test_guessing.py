@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from ca.workers import Workers
-from enroll import login, passwords, people, pickup, store, throttle
-from enroll.office import Office
+from enroll import store, throttle
+from enroll.people import login, passwords, register
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
+from enroll.requests import pickup
+from tests.datadirs import START, admit, clock_of, letter_of, open_office, together
 from tests.looking import rows
-from tests.offices import START, admit, clock_of, letter_of, open_office, together
 from tests.security.people import enrolled
 
 
@@ -23,28 +25,28 @@ def _codes(results: list[object]) -> list[str]:
     return sorted(each.code for each in results if isinstance(each, Refusal))
 
 
-async def _guess(office: Office, user_id: str, password: str, address: str = "192.0.2.1") -> None:
-    await pickup.authenticate(office, user_id, password, address=address)
+async def _guess(ra: RegistrationAuthority, user_id: str, password: str, address: str = "192.0.2.1") -> None:
+    await pickup.authenticate(ra, user_id, password, address=address)
 
 
-async def _log_in(office: Office, fingerprint: str, user_id: str) -> None:
-    await login.authenticate(office, fingerprint, user_id, "wrong", address="192.0.2.1")
+async def _log_in(ra: RegistrationAuthority, fingerprint: str, user_id: str) -> None:
+    await login.authenticate(ra, fingerprint, user_id, "wrong", address="192.0.2.1")
 
 
 async def test_guesses_that_arrive_together_are_counted_before_they_are_checked(tmp_path: Path) -> None:
     """Of many guesses at once no more are looked at than of as many in turn."""
-    async with open_office(tmp_path, attempts=3) as office:
-        await admit(office)
-        results = await together(*(_guess(office, "K12345678", f"guess{n}") for n in range(12)))
+    async with open_office(tmp_path, attempts=3) as ra:
+        await admit(ra)
+        results = await together(*(_guess(ra, "K12345678", f"guess{n}") for n in range(12)))
         assert _codes(results) == ["bad_credentials"] * 3 + ["throttled"] * 9
 
 
 async def test_logins_that_arrive_together_are_counted_before_they_are_checked(tmp_path: Path) -> None:
     """The same at the service's login, per certificate."""
-    async with open_office(tmp_path, attempts=3) as office:
-        person = await enrolled(office)
+    async with open_office(tmp_path, attempts=3) as ra:
+        person = await enrolled(ra)
         guesses = (
-            login.authenticate(office, person.fingerprint, person.user_id, f"guess{n}", address="192.0.2.1")
+            login.authenticate(ra, person.fingerprint, person.user_id, f"guess{n}", address="192.0.2.1")
             for n in range(12)
         )
         assert _codes(await together(*guesses)) == ["bad_credentials"] * 3 + ["throttled"] * 9
@@ -52,10 +54,10 @@ async def test_logins_that_arrive_together_are_counted_before_they_are_checked(t
 
 async def test_password_changes_that_arrive_together_are_counted_too(tmp_path: Path) -> None:
     """An open session is no way to guess its user's password at leisure."""
-    async with open_office(tmp_path, attempts=3) as office:
-        person = await enrolled(office)
+    async with open_office(tmp_path, attempts=3) as ra:
+        person = await enrolled(ra)
         guesses = (
-            login.change_password(office, person.user_id, f"guess{n}", "Newpass123", "Newpass123")
+            login.change_password(ra, person.user_id, f"guess{n}", "Newpass123", "Newpass123")
             for n in range(12)
         )
         assert _codes(await together(*guesses)) == ["bad_credentials"] * 3 + ["throttled"] * 9
@@ -78,10 +80,10 @@ async def test_an_unknown_user_costs_what_a_known_one_costs(tmp_path: Path) -> N
 
     At the login no password is checked with an ID that is not the certificate's, whosever it is.
     """
-    async with open_office(tmp_path) as office:
-        person, watched = await enrolled(office), _Watched()
-        await admit(office, "K87654321")
-        there = replace(office, workers=watched)
+    async with open_office(tmp_path) as ra:
+        person, watched = await enrolled(ra), _Watched()
+        await admit(ra, "K87654321")
+        there = replace(ra, workers=watched)
         work = []
         for guess in (
             _guess(there, person.user_id, "wrong"),
@@ -101,96 +103,96 @@ async def test_an_unknown_user_costs_what_a_known_one_costs(tmp_path: Path) -> N
 
 async def test_what_was_right_does_not_count(tmp_path: Path) -> None:
     """However often a person logs in, nobody behind the same address is throttled for it."""
-    async with open_office(tmp_path, attempts=2) as office:
-        await admit(office)
-        password = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
+    async with open_office(tmp_path, attempts=2) as ra:
+        await admit(ra)
+        password = (await letter_of(ra, "pickup")).value("証明書発行用パスワード")
         for _ in range(25):
-            await _guess(office, "K12345678", password)
-        assert rows(office.database.read(), "SELECT * FROM throttles WHERE failures > 0") == []
+            await _guess(ra, "K12345678", password)
+        assert rows(ra.database.read(), "SELECT * FROM throttles WHERE failures > 0") == []
 
 
 async def test_one_network_of_ipv6_is_one_guesser(tmp_path: Path) -> None:
     """A /64 is one customer's: its 2^64 addresses share their counters."""
-    async with open_office(tmp_path, attempts=3) as office:
-        await admit(office)
+    async with open_office(tmp_path, attempts=3) as ra:
+        await admit(ra)
         for n in range(3):
             with pytest.raises(Refusal, match="wrong"):
-                await _guess(office, "K12345678", "guess", f"2001:db8::{n + 1:x}")
+                await _guess(ra, "K12345678", "guess", f"2001:db8::{n + 1:x}")
         with pytest.raises(Refusal) as refused:
-            await _guess(office, "K12345678", "guess", "2001:db8::ffff")
-        assert refused.value == Refusal("throttled", at=office.now() + office.settings.attempt_seconds)
+            await _guess(ra, "K12345678", "guess", "2001:db8::ffff")
+        assert refused.value == Refusal("throttled", at=ra.now() + ra.settings.attempt_seconds)
         with pytest.raises(Refusal, match="wrong"):
-            await _guess(office, "K12345678", "guess", "2001:db8:0:1::1")
+            await _guess(ra, "K12345678", "guess", "2001:db8:0:1::1")
 
 
 async def test_a_clock_set_back_locks_nobody_out(tmp_path: Path) -> None:
     """A count made while the clock ran ahead is over once the clock is right again."""
-    async with open_office(tmp_path, at=START, attempts=2) as office:
-        await admit(office)
-        clock_of(office).advance(days=365)
+    async with open_office(tmp_path, at=START, attempts=2) as ra:
+        await admit(ra)
+        clock_of(ra).advance(days=365)
         for _ in range(2):
             with pytest.raises(Refusal, match="wrong"):
-                await _guess(office, "K12345678", "guess")
-        clock_of(office).set(START + 60)
+                await _guess(ra, "K12345678", "guess")
+        clock_of(ra).set(START + 60)
         with pytest.raises(Refusal) as refused:
-            await _guess(office, "K12345678", "guess")
+            await _guess(ra, "K12345678", "guess")
         assert refused.value == Refusal("bad_credentials")
 
 
 async def test_what_was_typed_as_a_user_id_is_kept_only_if_it_is_one(tmp_path: Path) -> None:
     """People type passwords into the wrong field: the trail keeps user IDs and nothing else."""
-    async with open_office(tmp_path) as office:
-        person = await enrolled(office)
+    async with open_office(tmp_path) as ra:
+        person = await enrolled(ra)
         secret = person.login_password
         with pytest.raises(Refusal):
-            await _guess(office, secret, "x")
+            await _guess(ra, secret, "x")
         with pytest.raises(Refusal):
-            await login.authenticate(office, person.fingerprint, secret, "x", address="192.0.2.1")
-        assert secret not in str(store.audit_page(office.database.read(), None, 100))
-        assert secret not in str(rows(office.database.read(), "SELECT * FROM throttles"))
+            await login.authenticate(ra, person.fingerprint, secret, "x", address="192.0.2.1")
+        assert secret not in str(store.audit_page(ra.database.read(), None, 100))
+        assert secret not in str(rows(ra.database.read(), "SELECT * FROM throttles"))
 
 
 async def test_a_flood_from_everywhere_is_refused_before_it_is_hashed(tmp_path: Path) -> None:
     """However many addresses guess at once, only so many checks wait; afterwards the door is open."""
-    async with open_office(tmp_path) as office:
-        await admit(office)
-        password = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
-        work = [office.workers.run_in_thread(time.sleep, 0.01) for _ in range(throttle.MOST_WAITING + 2)]
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        password = (await letter_of(ra, "pickup")).value("証明書発行用パスワード")
+        work = [ra.workers.run_in_thread(time.sleep, 0.01) for _ in range(throttle.MOST_WAITING + 2)]
         busy = [asyncio.ensure_future(each) for each in work]
         await asyncio.sleep(0)
         with pytest.raises(Refusal) as refused:
-            await _guess(office, "K12345678", password)
-        assert refused.value == Refusal("throttled", at=office.now() + 5)
+            await _guess(ra, "K12345678", password)
+        assert refused.value == Refusal("throttled", at=ra.now() + 5)
         await asyncio.gather(*busy)
-        await _guess(office, "K12345678", password)
+        await _guess(ra, "K12345678", password)
 
 
 async def test_a_right_login_forgives_its_address_no_others_guesses(tmp_path: Path) -> None:
     """Whoever has a password of his own cannot wipe, with it, what his address has guessed of others'."""
-    async with open_office(tmp_path, attempts=1) as office:
-        await admit(office)
-        password = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
+    async with open_office(tmp_path, attempts=1) as ra:
+        await admit(ra)
+        password = (await letter_of(ra, "pickup")).value("証明書発行用パスワード")
         for number in range(9):
             with pytest.raises(Refusal, match="wrong"):
-                await _guess(office, f"NOBODY{number}", "guess")
-        await _guess(office, "K12345678", password)
+                await _guess(ra, f"NOBODY{number}", "guess")
+        await _guess(ra, "K12345678", password)
         with pytest.raises(Refusal, match="wrong"):
-            await _guess(office, "NOBODY10", "guess")
+            await _guess(ra, "NOBODY10", "guess")
         with pytest.raises(Refusal) as refused:
-            await _guess(office, "K12345678", password)
-        assert refused.value == Refusal("throttled", at=office.now() + office.settings.attempt_seconds)
+            await _guess(ra, "K12345678", password)
+        assert refused.value == Refusal("throttled", at=ra.now() + ra.settings.attempt_seconds)
 
 
 async def test_a_guess_is_in_the_trail(tmp_path: Path) -> None:
     """From where, and at whose account if there is such a one: who reads the trail sees that it goes on."""
-    async with open_office(tmp_path) as office:
-        person = await enrolled(office)
+    async with open_office(tmp_path) as ra:
+        person = await enrolled(ra)
         for user_id in (person.user_id, "NOBODY99"):
             with pytest.raises(Refusal, match="wrong"):
-                await _guess(office, user_id, "guess", "203.0.113.9")
+                await _guess(ra, user_id, "guess", "203.0.113.9")
         with pytest.raises(Refusal, match="wrong"):
-            await _log_in(office, person.fingerprint, person.user_id)
-        trail = store.audit_page(office.database.read(), None, 3)
+            await _log_in(ra, person.fingerprint, person.user_id)
+        trail = store.audit_page(ra.database.read(), None, 3)
     assert [(row["actor"], row["action"], row["subject"]) for row in reversed(trail)] == [
         ("address:203.0.113.9", "pickup.refused", person.user_id),
         ("address:203.0.113.9", "pickup.refused", ""),
@@ -201,11 +203,11 @@ async def test_a_guess_is_in_the_trail(tmp_path: Path) -> None:
 async def test_who_is_logged_in_confirms_by_the_password(tmp_path: Path) -> None:
     """What gives power away asks for it once more: a wrong one is told, counted with the logins of the same
     certificate, and in the trail; the right one goes through."""
-    async with open_office(tmp_path, attempts=3) as office:
-        person = await enrolled(office)
+    async with open_office(tmp_path, attempts=3) as ra:
+        person = await enrolled(ra)
 
         async def confirm(password: str, user_id: str = person.user_id) -> None:
-            await login.confirm(office, person.fingerprint, user_id, password, address="192.0.2.1")
+            await login.confirm(ra, person.fingerprint, user_id, password, address="192.0.2.1")
 
         await confirm(person.login_password)
         for guess, user_id in (("guess", person.user_id), ("x", "NOBODY99"), ("again", person.user_id)):
@@ -216,20 +218,20 @@ async def test_who_is_logged_in_confirms_by_the_password(tmp_path: Path) -> None
             await confirm(person.login_password)
         assert refused.value.code == "throttled"
         with pytest.raises(Refusal) as refused:
-            await _log_in(office, person.fingerprint, person.user_id)
+            await _log_in(ra, person.fingerprint, person.user_id)
         assert refused.value.code == "throttled"
-        trail = store.audit_page(office.database.read(), person.user_id, 2)
+        trail = store.audit_page(ra.database.read(), person.user_id, 2)
         assert [row["action"] for row in trail] == ["password.refused"] * 2
 
 
 async def test_a_disabled_user_is_told_so_with_the_right_password_only(tmp_path: Path) -> None:
     """E27: no login; who does not know the password learns nothing of it."""
-    async with open_office(tmp_path) as office:
-        person = await enrolled(office)
-        await people.disable_user(office, person.user_id, actor="test")
+    async with open_office(tmp_path) as ra:
+        person = await enrolled(ra)
+        await register.disable_user(ra, person.user_id, actor="test")
         for password, code in (("wrong", "bad_credentials"), (person.login_password, "user_disabled")):
             with pytest.raises(Refusal) as refused:
                 await login.authenticate(
-                    office, person.fingerprint, person.user_id, password, address="192.0.2.1"
+                    ra, person.fingerprint, person.user_id, password, address="192.0.2.1"
                 )
             assert refused.value.code == code

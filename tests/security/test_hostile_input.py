@@ -19,10 +19,10 @@ from gateway.sites.pickup import application as pickup_site
 from gateway.web import pages, references
 from gateway.web.context import Role
 from gateway.web.words import REFUSALS
+from tests.datadirs import admit, open_office
 from tests.gateway.rawtls import Answer, connect
 from tests.gateway.sites.kit import HOSTS, Served, serve
 from tests.looking import rows
-from tests.offices import admit, open_office
 
 _FORM = b"application/x-www-form-urlencoded"
 _PARTS = b"multipart/form-data; boundary=x"
@@ -32,10 +32,10 @@ _GOOD = b"user_id=K1&password=x"
 @pytest.fixture
 async def pickup(tmp_path: Path) -> AsyncIterator[Served]:
     async with (
-        open_office(tmp_path) as office,
-        serve(office, tmp_path, Role.PICKUP, pickup_site) as served,
+        open_office(tmp_path) as ra,
+        serve(ra, tmp_path, Role.PICKUP, pickup_site) as served,
     ):
-        await admit(office)
+        await admit(ra)
         yield served
 
 
@@ -116,7 +116,7 @@ async def test_a_form_that_is_none_is_bad_input(pickup: Served, name: str) -> No
     answer = await posted(pickup, *_BODIES[name])
     assert answer.status == 422
     assert "入力内容を確認してください" in answer.text
-    [kept] = rows(pickup.office.database.read(), "SELECT code FROM desk_references")
+    [kept] = rows(pickup.ra.database.read(), "SELECT code FROM desk_references")
     assert kept["code"] == "invalid_input"
 
 
@@ -155,14 +155,14 @@ async def test_a_client_that_leaves_within_a_body_is_no_fault_of_ours(pickup: Se
     async with asyncio.timeout(20):
         while len(asyncio.all_tasks()) > before:
             await asyncio.sleep(0.01)
-    assert rows(pickup.office.database.read(), "SELECT code FROM desk_references") == []
+    assert rows(pickup.ra.database.read(), "SELECT code FROM desk_references") == []
 
 
 async def test_a_report_whose_framing_breaks_is_bad_input(tmp_path: Path) -> None:
     """The same where a page's script reports."""
     async with (
-        open_office(tmp_path) as office,
-        serve(office, tmp_path, Role.CONNECTIVITY, connectivity_site, ClientCertificate.ASK) as served,
+        open_office(tmp_path) as ra,
+        serve(ra, tmp_path, Role.CONNECTIVITY, connectivity_site, ClientCertificate.ASK) as served,
     ):
         lines = (b"Content-Type: application/json", b"Transfer-Encoding: chunked")
         answer = await ask(served, b"POST", b"/report", *lines, late=b"zz\r\n")
@@ -173,7 +173,7 @@ async def test_a_report_whose_framing_breaks_is_bad_input(tmp_path: Path) -> Non
 async def test_an_origin_of_any_bytes_is_foreign(pickup: Served, origin: bytes) -> None:
     """403 as for every other site's page; what it was is kept as far as it is text."""
     assert (await posted(pickup, _FORM, _GOOD, b"Origin: " + origin)).status == 403
-    [kept] = rows(pickup.office.database.read(), "SELECT code, detail FROM desk_references")
+    [kept] = rows(pickup.ra.database.read(), "SELECT code, detail FROM desk_references")
     assert kept["code"] == "cross_site"
     assert "?" in kept["detail"]
 
@@ -219,13 +219,13 @@ def test_any_body_is_fields_or_refused(body: bytes) -> None:
 
 async def test_what_is_noted_is_text(pickup: Served) -> None:
     """However deep: a reference number is for the desk to read, and never the reason of a fault."""
-    office = pickup.office
-    number = await references.note(office, "pickup", "x", path="/\udcff", inner={"\udcff": ["\udcff"]})
-    kept = references.found(office.database.read(), number)
+    ra = pickup.ra
+    number = await references.note(ra, "pickup", "x", path="/\udcff", inner={"\udcff": ["\udcff"]})
+    kept = references.found(ra.database.read(), number)
     assert kept is not None
     assert kept["detail"] == {"path": "/?", "inner": {"?": ["?"]}}
-    visited = await references.note(office, "pickup", "x", visit="v")
-    assert await references.amend(office, visited, "pickup", "v", more="\udcff")
-    kept = references.found(office.database.read(), visited)
+    visited = await references.note(ra, "pickup", "x", visit="v")
+    assert await references.amend(ra, visited, "pickup", "v", more="\udcff")
+    kept = references.found(ra.database.read(), visited)
     assert kept is not None
     assert kept["detail"] == {"visit": "v", "more": "?"}

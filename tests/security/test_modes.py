@@ -15,7 +15,7 @@ from ca import files, listfiles
 from enroll.acme import nonces
 from enroll.client.folder import Folder
 from enroll.mail.transport import Outbox
-from enroll.mails import Queued
+from enroll.mail.writing import Queued
 from gateway.running import places
 from gateway.running.journal import Journal
 

@@ -11,16 +11,16 @@ from gateway.sites.help import application as help_site
 from gateway.sites.pickup import application as pickup_site
 from gateway.web import references, sessions
 from gateway.web.context import Role
+from tests.datadirs import START, admit, clock_of, letter_of, open_office
 from tests.gateway.sites.kit import Served, serve
 from tests.looking import rows
-from tests.offices import START, admit, clock_of, letter_of, open_office
 
 
 @pytest.fixture
 async def help_pages(tmp_path: Path) -> AsyncIterator[Served]:
     async with (
-        open_office(tmp_path) as office,
-        serve(office, tmp_path, Role.HELP, help_site) as served,
+        open_office(tmp_path) as ra,
+        serve(ra, tmp_path, Role.HELP, help_site) as served,
     ):
         yield served
 
@@ -28,8 +28,8 @@ async def help_pages(tmp_path: Path) -> AsyncIterator[Served]:
 @pytest.fixture
 async def pickup(tmp_path: Path) -> AsyncIterator[Served]:
     async with (
-        open_office(tmp_path) as office,
-        serve(office, tmp_path, Role.PICKUP, pickup_site) as served,
+        open_office(tmp_path) as ra,
+        serve(ra, tmp_path, Role.PICKUP, pickup_site) as served,
     ):
         yield served
 
@@ -53,7 +53,7 @@ async def test_an_origin_that_is_none_is_refused_as_foreign(pickup: Served, orig
     fields = {"user_id": "K1", "password": "x"}
     page = await pickup.visitor().post("/login", fields, Origin=origin, Sec_Fetch_Site="none")
     assert page.status == 403
-    kept = rows(pickup.office.database.read(), "SELECT code FROM desk_references")
+    kept = rows(pickup.ra.database.read(), "SELECT code FROM desk_references")
     assert [row["code"] for row in kept] == ["cross_site"]
 
 
@@ -62,10 +62,10 @@ async def test_reference_numbers_do_not_fill_the_disk(
 ) -> None:
     """Of each kind only so many are kept, the newest; a flood of one kind leaves the others alone."""
     monkeypatch.setattr(references, "KEPT_PER_KIND", 5)
-    office = help_pages.office
-    kept = await references.note(office, "pickup", "bad_credentials")
-    numbers = [await references.note(office, "help", "not_found", path="/x") for _ in range(12)]
-    db = office.database.read()
+    ra = help_pages.ra
+    kept = await references.note(ra, "pickup", "bad_credentials")
+    numbers = [await references.note(ra, "help", "not_found", path="/x") for _ in range(12)]
+    db = ra.database.read()
     assert references.found(db, kept) is not None
     assert [references.found(db, each) is not None for each in numbers] == [False] * 7 + [True] * 5
 
@@ -74,43 +74,43 @@ async def test_a_reference_keeps_little_of_what_was_sent(help_pages: Served) -> 
     """A path of thousands of characters is cut: a record stays small."""
     visitor = help_pages.visitor()
     assert (await visitor.get("/" + "a" * 6_000)).status == 404
-    kept = rows(help_pages.office.database.read(), "SELECT detail FROM desk_references")
+    kept = rows(help_pages.ra.database.read(), "SELECT detail FROM desk_references")
     assert [len(row["detail"]) < 400 for row in kept] == [True]
 
 
 async def test_a_session_from_a_clock_that_ran_ahead_is_over(tmp_path: Path) -> None:
     """When the clock is set back, a session does not live until the wrong time comes again."""
     async with (
-        open_office(tmp_path) as office,
-        serve(office, tmp_path, Role.PICKUP, pickup_site) as served,
+        open_office(tmp_path) as ra,
+        serve(ra, tmp_path, Role.PICKUP, pickup_site) as served,
     ):
-        await admit(office)
-        password = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
-        clock_of(office).advance(days=20)
+        await admit(ra)
+        password = (await letter_of(ra, "pickup")).value("証明書発行用パスワード")
+        clock_of(ra).advance(days=20)
         visitor = served.visitor()
         fields = {"user_id": "K12345678", "password": password}
         assert (await visitor.post("/login", fields)).path == "/menu"
-        clock_of(office).set(START + 60)
+        clock_of(ra).set(START + 60)
         assert (await visitor.get("/menu")).path == "/"
 
 
 async def test_the_download_token_is_not_in_the_database(tmp_path: Path) -> None:
     """Whoever reads the database, a backup, finds nothing that opens a built file."""
     async with (
-        open_office(tmp_path) as office,
-        serve(office, tmp_path, Role.PICKUP, pickup_site) as served,
+        open_office(tmp_path) as ra,
+        serve(ra, tmp_path, Role.PICKUP, pickup_site) as served,
     ):
-        admission = await admit(office)
-        password = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
+        admission = await admit(ra)
+        password = (await letter_of(ra, "pickup")).value("証明書発行用パスワード")
         visitor = served.visitor()
         await visitor.post("/login", {"user_id": "K12345678", "password": password})
         fields = {"request_id": admission.request_id, "password": "p12", "confirmation": "p12"}
         assert (await visitor.post("/certificate", fields)).path == "/certificate/download"
         assert (await visitor.get("/download")).headers["Content-Type"] == "application/x-pkcs12"
-        hashes = {row["token_hash"] for row in rows(office.database.read(), "SELECT * FROM tickets")}
-        from enroll.office import token_hash
+        hashes = {row["token_hash"] for row in rows(ra.database.read(), "SELECT * FROM tickets")}
+        from enroll.ra import token_hash
 
-        stored = rows(office.database.read(), "SELECT data FROM sessions")[0]["data"]
+        stored = rows(ra.database.read(), "SELECT data FROM sessions")[0]["data"]
         words = stored.replace('"', " ").split()
         assert not hashes & {token_hash(word) for word in words}
         assert sessions.IDLE < sessions.ABSOLUTE

@@ -24,16 +24,17 @@ from aiohttp import web
 
 from ca import datadir
 from ca.workers import Workers
-from enroll import issuance
-from enroll.delivery import deliver_due
+from enroll.mail.delivery import deliver_due
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Refused
+from enroll.requests import issuance
 from gateway.running.journal import TracesOnly, event_of
 from gateway.serving.config import FILE_NAME
 from gateway.sites import pickup
 from gateway.web import sessions
 from gateway.web.context import Role
 from tests.cli.conftest import Shell
+from tests.datadirs import CHEAP, PASSPHRASE, START, admit, letter_of, open_office
 from tests.enroll.acme.acme_world import Client, world
 from tests.enroll.test_delivery import Server
 from tests.gateway import conftest as listeners
@@ -47,7 +48,6 @@ from tests.gateway.sites.kit import serve as serve_site
 from tests.gateway.sites.members import PASSWORD, USER, established, log_in, online_service
 from tests.looking import rows
 from tests.mailserver import MailServer
-from tests.offices import CHEAP, PASSPHRASE, START, admit, letter_of, open_office
 
 pki, serve, stand = listeners.pki, listeners.serve, proxies.stand
 
@@ -173,16 +173,16 @@ def quoting() -> Iterator[Quoting]:
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Served]:
     async with (
-        open_office(tmp_path) as office,
-        serve_site(office, tmp_path, Role.PICKUP, pickup.application) as served,
+        open_office(tmp_path) as ra,
+        serve_site(ra, tmp_path, Role.PICKUP, pickup.application) as served,
     ):
-        await admit(office)
+        await admit(ra)
         yield served
 
 
 def broken(served: Served, **parts: Any) -> None:
-    """The same site with parts of the office exchanged."""
-    object.__setattr__(served.gate, "office", replace(served.office, **parts))
+    """The same site with parts of the registration authority exchanged."""
+    object.__setattr__(served.gate, "ra", replace(served.ra, **parts))
 
 
 def is_ours(page: Page) -> None:
@@ -192,7 +192,7 @@ def is_ours(page: Page) -> None:
 
 
 async def _logged_in(site: Served) -> tuple[Visitor, str, str]:
-    letter = await letter_of(site.office, "pickup")
+    letter = await letter_of(site.ra, "pickup")
     password, request_id = letter.value("証明書発行用パスワード"), letter.value("リクエストID")
     visitor = site.visitor()
     assert (await visitor.post("/login", {"user_id": USER, "password": password})).path == "/menu"
@@ -204,8 +204,8 @@ async def test_an_accident_on_a_page_tells_no_secret(site: Served, heard: Heard,
     visitor, password, request_id = await _logged_in(site)
     chosen = "Chosen0815secret"
     fields = {"request_id": request_id, "password": chosen, "confirmation": chosen, "form": "standard"}
-    await issuance.submit(site.office, request_id, actor=USER)
-    await issuance.complete(site.office, request_id)
+    await issuance.submit(site.ra, request_id, actor=USER)
+    await issuance.complete(site.ra, request_id)
     token = next(each.value for each in visitor.session.cookie_jar if each.key == "__Host-pickup")
     heard.texts.clear()
     broken(site, workers=quoting)
@@ -225,9 +225,9 @@ async def test_an_accident_on_a_page_tells_no_secret(site: Served, heard: Heard,
 async def test_an_accident_with_a_key_tells_no_secret(site: Served, heard: Heard) -> None:
     """The private key, opened to be put into the file, stands neither in the log nor on the page."""
     visitor, _, request_id = await _logged_in(site)
-    await issuance.submit(site.office, request_id, actor=USER)
-    await issuance.complete(site.office, request_id)
-    vault = Opening(site.office.vault, "user-key")
+    await issuance.submit(site.ra, request_id, actor=USER)
+    await issuance.complete(site.ra, request_id)
+    vault = Opening(site.ra.vault, "user-key")
     broken(site, vault=vault)
     fields = {"request_id": request_id, "password": "abcdef1", "confirmation": "abcdef1", "form": "standard"}
     page = await visitor.post("/certificate", fields)
@@ -243,7 +243,7 @@ async def test_a_file_that_cannot_be_handed_over_tells_no_secret(site: Served, h
     visitor, _, request_id = await _logged_in(site)
     fields = {"request_id": request_id, "password": "abcdef1", "confirmation": "abcdef1", "form": "standard"}
     assert (await visitor.post("/certificate", fields)).path == "/certificate/download"
-    vault = Opening(site.office.vault, "p12")
+    vault = Opening(site.ra.vault, "p12")
     broken(site, vault=vault)
     page = await visitor.get("/download")
     is_ours(page)
@@ -256,7 +256,7 @@ async def test_what_is_refused_is_not_repeated(tmp_path: Path, heard: Heard) -> 
     """Wrong, weak and unequal passwords, in every form of the service that asks for one: on no page, in no
     line, and in no reference that the desk reads."""
     async with online_service(tmp_path) as service:
-        await admit(service.office, USER)
+        await admit(service.ra, USER)
         visitor = (await established(service)).visitor(service)
         names = ("login", "stepup", "current", "new", "again", "user")
         typed = {name: f"typed-{name}-0815" for name in names}
@@ -280,7 +280,7 @@ async def test_what_is_refused_is_not_repeated(tmp_path: Path, heard: Heard) -> 
         assert told(texts, *secrets, PASSWORD) == []
         # What stands where a user ID belongs is shown to whoever typed it, and kept nowhere.
         assert heard.tells(*secrets, typed["user"], PASSWORD) == []
-        db = service.office.database.read()
+        db = service.ra.database.read()
         kept = [
             str(row) for name in ("audit", "desk_references") for row in rows(db, f"SELECT * FROM {name}")
         ]
@@ -291,8 +291,8 @@ async def test_a_session_stands_nowhere_as_it_is(site: Served, heard: Heard) -> 
     """Who reads the database, or the log, cannot log in with it: tokens are hashed."""
     visitor, password, _ = await _logged_in(site)
     token = next(each.value for each in visitor.session.cookie_jar if each.key == "__Host-pickup")
-    db = site.office.database.read()
-    assert len(sessions.listed(db, site.office.now())) == 1
+    db = site.ra.database.read()
+    assert len(sessions.listed(db, site.ra.now())) == 1
     kept = [str(row) for row in rows(db, "SELECT * FROM sessions")]
     assert told(kept, token, password) == []
     assert heard.tells(token, password) == []
@@ -336,8 +336,8 @@ async def test_an_accident_of_the_protocol_tells_no_secret(tmp_path: Path, heard
         credential = await site.credential()
         client = Client(site)
         binding = client.binding(credential)
-        vault = Opening(site.office.vault, "eab")
-        object.__setattr__(site.door, "office", replace(site.office, vault=vault))
+        vault = Opening(site.ra.vault, "eab")
+        object.__setattr__(site.server, "ra", replace(site.ra, vault=vault))
         reply = await client.post(site.to("newAccount"), {"externalAccountBinding": binding}, by_key=True)
     assert reply.problem == (500, "serverInternal")
     assert vault.opened == [credential.hmac_key]
@@ -374,10 +374,10 @@ async def test_a_letter_that_cannot_be_sent_tells_no_secret(
     tmp_path: Path, heard: Heard, fault: Callable[[str], Exception], told_of: str
 ) -> None:
     """A mail server may answer with the letter itself, and so may whatever fails: none of it is logged."""
-    async with open_office(tmp_path) as office:
-        await admit(office)
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
         refusing = Refusing(fault)
-        assert await deliver_due(office, refusing) == 0
+        assert await deliver_due(ra, refusing) == 0
     lines = {line for body in refusing.bodies for line in body.splitlines() if len(line) >= 12}
     passwords = {word for body in refusing.bodies for word in re.findall("パスワード：(\\S+)", body)}
     assert passwords
@@ -388,13 +388,13 @@ async def test_a_letter_that_cannot_be_sent_tells_no_secret(
 async def test_a_login_that_a_mail_server_refuses_tells_no_secret(tmp_path: Path, heard: Heard) -> None:
     """Its password is in no line, though the server repeats it."""
     secret = "Smtp-0815-secret"
-    async with open_office(tmp_path) as office:
-        await admit(office)
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
         refusing = MailServer({"AUTH": [f"535 5.7.8 {secret} is wrong"] * 9}, login=("me", "x"))
         async with refusing.listening() as server:
-            postcards = Outbox(office.database.path.parent / "outbox")
+            postcards = Outbox(ra.database.path.parent / "outbox")
             transport = Smtp("127.0.0.1", server.port, "me", secret, "none", 5.0, postcards)
-            assert await deliver_due(office, transport) == 0
+            assert await deliver_due(ra, transport) == 0
     assert heard.tells(secret) == []
     assert any("every letter waits" in message for message in heard.messages)
 

@@ -11,9 +11,9 @@ from urllib.parse import quote
 from aiohttp import web
 
 from enroll.refusals import Refusal
-from enroll.renewal import source_of
+from enroll.requests.renewal import source_of
 from gateway.sites.service.apart import keep_apart
-from gateway.sites.service.door import OPEN, PORTAL, local_path, verified, visitor_of
+from gateway.sites.service.visitors import OPEN, PORTAL, local_path, verified, visitor_of
 from gateway.web import sessions
 from gateway.web.context import Gate, Role
 from gateway.web.pages import GATE, Handler, see_other, site_application
@@ -37,14 +37,14 @@ async def _come_in(request: web.Request) -> web.StreamResponse:
     following = local_path(request.query.get("next", ""))
     if await visitor_of(request, request.app) is not None:
         return see_other(following)
-    ticket = await sessions.take_over(gate.office, request.query.get("ticket", ""))
+    ticket = await sessions.take_over(gate.ra, request.query.get("ticket", ""))
     if ticket is None:
         return see_other(f"{gate.origins[Role.SERVICE]}{OPEN}?next={quote(following, safe='/')}")
-    if source_of(gate.office.database.read(), peer.fingerprint).user_id != ticket.subject:
+    if source_of(gate.ra.database.read(), peer.fingerprint).user_id != ticket.subject:
         raise Refusal("wrong_user")
     response = see_other(following)
     await sessions.start(
-        gate.office,
+        gate.ra,
         response,
         SITE,
         ticket.subject,
@@ -52,7 +52,7 @@ async def _come_in(request: web.Request) -> web.StreamResponse:
         fingerprint=peer.fingerprint,
         password_mark=ticket.password_mark,
         opened_by=ticket.opened_by,
-        previous=await sessions.find(gate.office, request, SITE, fingerprint=peer.fingerprint),
+        previous=await sessions.find(gate.ra, request, SITE, fingerprint=peer.fingerprint),
     )
     return response
 

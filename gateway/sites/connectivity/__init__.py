@@ -15,11 +15,11 @@ from aiohttp import web
 from cryptography.x509.oid import NameOID
 
 from ca.trust import Rejection, VerifiedPeer
-from enroll import renewal
 from enroll.jst import days_left
 from enroll.mediatype import media_type
-from enroll.office import token_hash
-from enroll.renewal import Following
+from enroll.ra import token_hash
+from enroll.requests import renewal
+from enroll.requests.renewal import Following
 from gateway.sites.connectivity import findings, words
 from gateway.sites.connectivity.findings import Check, Facts
 from gateway.sites.connectivity.hosts import fresh_origin, is_probe, probe_origin
@@ -72,7 +72,7 @@ async def _test(request: web.Request) -> web.StreamResponse:
     certificate = findings.certificate(facts)
     checks, sites = findings.checks(facts), findings.reachability()
     reference = await references.note(
-        gate.office, str(Role.CONNECTIVITY), f"check.{facts.state.value}", **_detail(request, facts)
+        gate.ra, str(Role.CONNECTIVITY), f"check.{facts.state.value}", **_detail(request, facts)
     )
     return pages.render(
         request,
@@ -137,9 +137,9 @@ async def _report(request: web.Request) -> web.StreamResponse:
     found = {"outcomes": dict(report.outcomes), "clock_seconds": report.clock_seconds}
     site = str(Role.CONNECTIVITY)
     reference = report.reference
-    if not await references.amend(gate.office, reference, site, _visit(request), **found):
+    if not await references.amend(gate.ra, reference, site, _visit(request), **found):
         detail = _detail(request, facts) | found
-        reference = await references.note(gate.office, site, f"check.{facts.state.value}", **detail)
+        reference = await references.note(gate.ra, site, f"check.{facts.state.value}", **detail)
     return web.json_response({"reference": reference})
 
 
@@ -161,7 +161,7 @@ def _facts(request: web.Request) -> Facts:
         cookies=cookies.read(request, _COOKIE).present,
         proxied=any(name in request.headers for name in _INTERMEDIARY_HEADERS),
         tls_version=info.tls_version,
-        renewal_days=gate.office.settings.renewal_days,
+        renewal_days=gate.ra.settings.renewal_days,
         demo=gate.demo,
         in_grace=pages.in_grace(gate, verdict),
         newer=after.newer,
@@ -173,7 +173,7 @@ def _following(gate: Gate, verdict: VerifiedPeer | Rejection) -> Following:
     """What came after the certificate that is presented, if it is a good one of ours."""
     if not isinstance(verdict, VerifiedPeer):
         return Following(None, None)
-    return renewal.following(gate.office, renewal.source_of(gate.office.database.read(), verdict.fingerprint))
+    return renewal.following(gate.ra, renewal.source_of(gate.ra.database.read(), verdict.fingerprint))
 
 
 def _presented(request: web.Request, facts: Facts) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from ca.trust import CertificateState, Rejection, VerifiedPeer
-from enroll.enrollment import Enrollment
 from enroll.jst import days_left
+from enroll.requests.enrollment import Enrollment
 from gateway.sites.connectivity import words
 from gateway.web.browsers import Browser, Family
 from gateway.web.context import Role

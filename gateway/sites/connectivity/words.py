@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ca.trust import CertificateState
-from enroll.enrollment import Enrollment
 from enroll.jst import shown
+from enroll.requests.enrollment import Enrollment
 from gateway.web import words
 from gateway.web.browsers import Family
 from gateway.web.context import Role

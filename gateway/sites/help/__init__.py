@@ -46,7 +46,7 @@ async def _topic(request: web.Request) -> web.StreamResponse:
 def _page(request: web.Request, template: str, topic: Topic | None) -> web.Response:
     gate = request.app[pages.GATE]
     browser = browser_of(request.headers)
-    certificates = certificates_of(gate.office.authority)
+    certificates = certificates_of(gate.ra.authority)
     values: dict[str, Any] = {
         "topics": TOPICS,
         "topic": topic,
@@ -54,7 +54,7 @@ def _page(request: web.Request, template: str, topic: Topic | None) -> web.Respo
         "browsers": browsers_for(browser.family),
         "hosts": hosts_of(gate),
         "certificates": certificates,
-        "issuer_name": gate.office.authority.current.common_name,
+        "issuer_name": gate.ra.authority.current.common_name,
         "root": next((each for each in certificates if each.is_root), None),
     }
     return pages.render(request, template, headers={"Vary": "User-Agent, Cookie"}, **values)
@@ -67,13 +67,13 @@ async def _hosts(request: web.Request) -> web.StreamResponse:
 
 
 async def _chain(request: web.Request) -> web.StreamResponse:
-    certificates = certificates_of(request.app[pages.GATE].office.authority)
+    certificates = certificates_of(request.app[pages.GATE].ra.authority)
     return _file(chain_pem(certificates), "application/pem-certificate-chain", "chain.pem")
 
 
 async def _certificate(request: web.Request) -> web.StreamResponse:
     slug, form = request.match_info["slug"], request.match_info["form"]
-    for each in certificates_of(request.app[pages.GATE].office.authority):
+    for each in certificates_of(request.app[pages.GATE].ra.authority):
         if each.slug == slug:
             if form == "pem":
                 return _file(each.pem, "application/pem-certificate-chain", f"{slug}.pem")
@@ -83,10 +83,10 @@ async def _certificate(request: web.Request) -> web.StreamResponse:
 
 
 async def _revoked(request: web.Request) -> web.StreamResponse:
-    slug, office = request.match_info["slug"], request.app[pages.GATE].office
-    for issuer in office.authority.issuers:
+    slug, ra = request.match_info["slug"], request.app[pages.GATE].ra
+    for issuer in ra.authority.issuers:
         if slug_of(issuer.der) == slug:
-            return await lists.answer(request, office, issuer, f"{slug}.crl")
+            return await lists.answer(request, ra, issuer, f"{slug}.crl")
     raise Refusal("not_found")
 
 

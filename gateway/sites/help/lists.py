@@ -14,7 +14,7 @@ from ca.authority import Issuer
 from ca.listfiles import path_of
 from ca.store import RevocationList
 from enroll import crls
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 
 #: Seconds that a cache may keep a list at most: a revocation must not wait for its nextUpdate.
 _MOST_KEPT = 3_600
@@ -22,13 +22,15 @@ _MOST_KEPT = 3_600
 _SOON = 5
 
 
-async def answer(request: web.Request, office: Office, issuer: Issuer, name: str) -> web.StreamResponse:
+async def answer(
+    request: web.Request, ra: RegistrationAuthority, issuer: Issuer, name: str
+) -> web.StreamResponse:
     """The issuer's list, or that the client's copy is the newest (RFC 9110 section 13)."""
     for _ in range(2):  # another one may be published, and this one's file go, between two lines here
-        listed = crls.published(office, issuer.issuer_id)
+        listed = crls.published(ra, issuer.issuer_id)
         if listed is None:
             break
-        headers = _headers(listed, office.now())
+        headers = _headers(listed, ra.now())
         if _has_it(request, listed):
             return web.Response(status=304, headers=headers)
         headers |= {
@@ -37,7 +39,7 @@ async def answer(request: web.Request, office: Office, issuer: Issuer, name: str
         }
         try:
             # Read piece by piece as the client takes it; aiohttp closes it.
-            file = path_of(crls.folder(office), listed).open("rb")
+            file = path_of(crls.folder(ra), listed).open("rb")
         except FileNotFoundError:
             continue
         if request.method == "HEAD":

@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from enroll import identifiers, pickup, store
-from enroll.enrollment import Enrollment
+from enroll import identifiers, store
 from enroll.refusals import Refusal
+from enroll.requests import pickup
+from enroll.requests.enrollment import Enrollment
 from gateway.sites import certificate
 from gateway.sites.certificate import Paths
 from gateway.web import pages, references, sessions
@@ -53,9 +54,9 @@ def application(gate: Gate) -> web.Application:
 
 
 async def _login_page(request: web.Request) -> web.StreamResponse:
-    office = request.app[pages.GATE].office
+    ra = request.app[pages.GATE].ra
     presented = sessions.presented(request, SITE).present
-    ended = presented and not await sessions.find(office, request, SITE)
+    ended = presented and not await sessions.find(ra, request, SITE)
     return _login_form(request, ended=ended, left=request.query.get("done") == "logout" and not presented)
 
 
@@ -64,7 +65,7 @@ async def _to_login(_: web.Request) -> web.StreamResponse:
 
 
 async def _login(request: web.Request) -> web.StreamResponse:
-    office = request.app[pages.GATE].office
+    ra = request.app[pages.GATE].ra
     fields = await pages.form(request)
     user_id = identifiers.typed_user_id(fields.get("user_id", ""))
     # We drew it: whatever a mail program or an input method made of it is known.
@@ -76,28 +77,28 @@ async def _login(request: web.Request) -> web.StreamResponse:
         return _login_form(request, user_id=user_id, problems=problems, status=422)
     address = http.connection(request).peer_address
     try:
-        enrollment = await pickup.authenticate(office, user_id, password, address=address)
+        enrollment = await pickup.authenticate(ra, user_id, password, address=address)
     except Refusal as refusal:
         if refusal.code != "bad_credentials":
             raise
-        reference = await references.note(office, SITE, refusal.code, address=address)
+        reference = await references.note(ra, SITE, refusal.code, address=address)
         words = REFUSALS[refusal.code]
         return _login_form(request, user_id=user_id, status=words.status, refused=words, reference=reference)
     response = pages.see_other("/menu")
-    previous = await sessions.find(office, request, SITE)
+    previous = await sessions.find(ra, request, SITE)
     client = sessions.client_of(request)
-    await sessions.start(office, response, SITE, enrollment.request_id, client, previous=previous)
+    await sessions.start(ra, response, SITE, enrollment.request_id, client, previous=previous)
     return response
 
 
 async def _logout(request: web.Request) -> web.StreamResponse:
-    office = request.app[pages.GATE].office
+    ra = request.app[pages.GATE].ra
     response = pages.see_other("/?done=logout")
-    session = await sessions.find(office, request, SITE)
+    session = await sessions.find(ra, request, SITE)
     if session is not None:
-        await sessions.end(office, session, response)
-        await office.database.write(
-            lambda db: store.audit(db, office.now(), session.subject, "pickup.logout", session.subject)
+        await sessions.end(ra, session, response)
+        await ra.database.write(
+            lambda db: store.audit(db, ra.now(), session.subject, "pickup.logout", session.subject)
         )
     return response
 
@@ -107,8 +108,8 @@ async def _menu(request: web.Request, _: Session, __: Enrollment) -> web.StreamR
 
 
 async def _input(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
-    office = request.app[pages.GATE].office
-    stale = certificate.is_stale(office, session, enrollment.request_id)
+    ra = request.app[pages.GATE].ra
+    stale = certificate.is_stale(ra, session, enrollment.request_id)
     return certificate.input_page(request, _PATHS, typed=True, stale=stale)
 
 
@@ -121,16 +122,16 @@ async def _submit(request: web.Request, session: Session, enrollment: Enrollment
         return certificate.input_page(
             request, _PATHS, request_id=entered.request_id, typed=True, problems=problems
         )
-    office = request.app[pages.GATE].office
-    await certificate.prepare(office, session, entered, actor=enrollment.user_id)
+    ra = request.app[pages.GATE].ra
+    await certificate.prepare(ra, session, entered, actor=enrollment.user_id)
     return pages.see_other(_PATHS.download)
 
 
 async def _another_request(request: web.Request) -> web.StreamResponse:
     """Z4, with the way back to the field. Whether the ID exists, and whose it is, is not said (R27)."""
-    office, why = request.app[pages.GATE].office, "not the request of this session"
+    ra, why = request.app[pages.GATE].ra, "not the request of this session"
     reference = await references.note(
-        office, SITE, "not_available", path=request.path, field="request_id", why=why
+        ra, SITE, "not_available", path=request.path, field="request_id", why=why
     )
     first = ((_PATHS.input, _RETYPE),)
     return pages.words_page(request, REFUSALS["not_available"], reference=reference, retype=True, first=first)
@@ -148,11 +149,11 @@ def _admitted(handler: _Admitted) -> pages.Handler:
     """R26: without a session, the login. Raises Refusal("not_available") once the request has ended."""
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        office = request.app[pages.GATE].office
-        session = await sessions.find(office, request, SITE)
+        ra = request.app[pages.GATE].ra
+        session = await sessions.find(ra, request, SITE)
         if session is None:
             return pages.see_other("/")
-        return await handler(request, session, pickup.current(office, session.subject))
+        return await handler(request, session, pickup.current(ra, session.subject))
 
     return guarded
 

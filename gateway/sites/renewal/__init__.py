@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from ca.trust import CertificateState, Rejection, VerifiedPeer
-from enroll import renewal
-from enroll.enrollment import Enrollment, fetchable
-from enroll.openings import renewable_until
 from enroll.refusals import Refusal
-from enroll.states import ENDED, LABELS, WAITING, State
+from enroll.requests import renewal
+from enroll.requests.enrollment import Enrollment, fetchable
+from enroll.requests.opening import renewable_until
+from enroll.requests.states import ENDED, LABELS, WAITING, State
 from gateway.sites import certificate
 from gateway.sites.certificate import Paths
 from gateway.sites.renewal import completion
@@ -73,7 +73,7 @@ def refused(gate: Gate) -> Callable[[web.BaseRequest], Awaitable[web.StreamRespo
     finishing = pages.site_application(gate, Role.RENEWAL, "gateway.sites.renewal")
     _add_finishing(finishing)
     finishing.freeze()
-    late = application(gate) if gate.office.settings.grace_days else None
+    late = application(gate) if gate.ra.settings.grace_days else None
     if late is not None:
         late.freeze()
 
@@ -108,7 +108,7 @@ async def _menu(request: web.Request) -> web.StreamResponse:
 async def _application(request: web.Request, peer: _Peer) -> web.StreamResponse:
     """証明書の更新情報; once applied for, the next step of that application instead (E10)."""
     gate = request.app[pages.GATE]
-    found = (await renewal.look(gate.office, _fingerprint(peer))).renewal
+    found = (await renewal.look(gate.ra, _fingerprint(peer))).renewal
     if found.state in ENDED:
         raise Refusal("not_available", detail=f"the renewal is {found.state}")
     if found.state is State.PROCESSING:
@@ -126,29 +126,29 @@ async def _application(request: web.Request, peer: _Peer) -> web.StreamResponse:
 
 
 async def _submit(request: web.Request, peer: _Peer) -> web.StreamResponse:
-    office = request.app[pages.GATE].office
+    ra = request.app[pages.GATE].ra
     await pages.form(request)
-    source = renewal.source_of(office.database.read(), _fingerprint(peer))
-    order = await renewal.submit(office, _fingerprint(peer), actor=source.user_id)
+    source = renewal.source_of(ra.database.read(), _fingerprint(peer))
+    order = await renewal.submit(ra, _fingerprint(peer), actor=source.user_id)
     response = pages.see_other(_waiting_path(order))
     session = await _session(request, response, peer, order)
-    await sessions.change(office, session, request_id=order.request_id, waited=None)
+    await sessions.change(ra, session, request_id=order.request_id, waited=None)
     if order.state is State.PROCESSING:
-        completion.begin(office, order.request_id)
+        completion.begin(ra, order.request_id)
     return response
 
 
 async def _waiting(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:
     """しばらくお待ちください, at least once after Submit, however quick the issuance was."""
-    office = request.app[pages.GATE].office
-    session = await sessions.find(office, request, SITE, fingerprint=_fingerprint(peer))
+    ra = request.app[pages.GATE].ra
+    session = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
     fresh = session is not None and session.data.get("waited") is None
     if order.state is State.PROCESSING:
-        completion.begin(office, order.request_id)
+        completion.begin(ra, order.request_id)
     elif not fresh:
         return pages.see_other(_paths(order).input)
     if session is not None and fresh:
-        await sessions.change(office, session, waited=True)
+        await sessions.change(ra, session, waited=True)
     # What the application was accepted with; that it is done shows on the next page.
     return pages.render(
         request,
@@ -163,7 +163,7 @@ async def _waiting(request: web.Request, peer: _Peer, order: Enrollment) -> web.
 async def _waiting_status(request: web.Request, _: _Peer, order: Enrollment) -> web.StreamResponse:
     processing = order.state is State.PROCESSING
     if processing:
-        completion.begin(request.app[pages.GATE].office, order.request_id)
+        completion.begin(request.app[pages.GATE].ra, order.request_id)
     return web.json_response({"status": "processing" if processing else "issued"})
 
 
@@ -175,17 +175,17 @@ async def _status(request: web.Request, peer: _Peer) -> web.StreamResponse:
 
 
 def _status_page(request: web.Request, peer: _Peer, *, place: str, already: bool = False) -> web.Response:
-    office = request.app[pages.GATE].office
+    ra = request.app[pages.GATE].ra
     found = [
         Row(
             order=order,
             # The manual's table knows these two words (R42).
             label=LABELS[State.PROCESSING if order.state is State.PROCESSING else State.ISSUED],
-            fetchable=fetchable(order, office.now(), office.settings),
+            fetchable=fetchable(order, ra.now(), ra.settings),
             processing=order.state is State.PROCESSING,
-            over=_over(order, office.settings.window_downloads),
+            over=_over(order, ra.settings.window_downloads),
         )
-        for order in renewal.status(office, _fingerprint(peer))
+        for order in renewal.status(ra, _fingerprint(peer))
     ]
     return pages.render(request, "status.html", place=place, rows=found, already=already)
 
@@ -200,13 +200,13 @@ def _over(order: Enrollment, downloads: int) -> str:
 
 
 async def _input(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:
-    office = request.app[pages.GATE].office
+    ra = request.app[pages.GATE].ra
     if order.state is State.PROCESSING:
         return pages.see_other(_waiting_path(order))
-    if not fetchable(order, office.now(), office.settings):
+    if not fetchable(order, ra.now(), ra.settings):
         raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
-    session = await sessions.find(office, request, SITE, fingerprint=_fingerprint(peer))
-    stale = certificate.is_stale(office, session, order.request_id)
+    session = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
+    stale = certificate.is_stale(ra, session, order.request_id)
     return certificate.input_page(
         request, _paths(order), request_id=order.request_id, typed=False, stale=stale
     )
@@ -223,21 +223,21 @@ async def _prepare(request: web.Request, peer: _Peer, order: Enrollment) -> web.
         )
     response = pages.see_other(_paths(order).download)
     session = await _session(request, response, peer, order)
-    await certificate.prepare(request.app[pages.GATE].office, session, entered, actor=order.user_id)
+    await certificate.prepare(request.app[pages.GATE].ra, session, entered, actor=order.user_id)
     return response
 
 
 async def _download(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:
-    office = request.app[pages.GATE].office
-    session = await sessions.find(office, request, SITE, fingerprint=_fingerprint(peer))
+    ra = request.app[pages.GATE].ra
+    session = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
     if session is None:
         return pages.see_other(_paths(order).input)
     return certificate.download_page(request, session, order, _paths(order))
 
 
 async def _send(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:
-    office = request.app[pages.GATE].office
-    session = await sessions.find(office, request, SITE, fingerprint=_fingerprint(peer))
+    ra = request.app[pages.GATE].ra
+    session = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
     if session is None:
         return pages.see_other(_paths(order).input)
     return await certificate.send(request, session, order, _paths(order), actor=order.user_id)
@@ -267,11 +267,11 @@ def _ordered(handler: _Ordering) -> pages.Handler:
     """Gives the handler the request of the path, if the presented certificate has a right to it (R32)."""
 
     async def find(request: web.Request, peer: _Peer) -> web.StreamResponse:
-        office = request.app[pages.GATE].office
-        for order in renewal.status(office, _fingerprint(peer)):
+        ra = request.app[pages.GATE].ra
+        for order in renewal.status(ra, _fingerprint(peer)):
             if order.request_id == request.match_info["request_id"]:
                 return await handler(request, peer, order)
-        state = renewal.standing_of(office, _fingerprint(peer), request.match_info["request_id"])
+        state = renewal.standing_of(ra, _fingerprint(peer), request.match_info["request_id"])
         if state in WAITING:
             return pages.see_other("/application")
         raise Refusal("not_available", field="request_id", detail=f"the renewal is {state}")
@@ -282,7 +282,7 @@ def _ordered(handler: _Ordering) -> pages.Handler:
 async def _wrong_certificate(request: web.Request, refusal: Refusal, peer: _Peer) -> web.Response:
     gate = request.app[pages.GATE]
     reference = await references.note(
-        gate.office, SITE, refusal.code, common_name=peer.common_name, fingerprint=peer.fingerprint
+        gate.ra, SITE, refusal.code, common_name=peer.common_name, fingerprint=peer.fingerprint
     )
     words = REFUSALS[refusal.code]
     next_step = (words.next_step[0] + _ANOTHER[0], f"{words.next_step[1]} {_ANOTHER[1]}")
@@ -305,23 +305,23 @@ async def _may_finish(gate: Gate, request: web.BaseRequest) -> bool:
     parts = request.path.split("/")
     if peer.fingerprint is None or len(parts) < 3 or parts[1] not in ("waiting", "certificate"):
         return False
-    session = await sessions.find(gate.office, request, SITE, fingerprint=peer.fingerprint)
+    session = await sessions.find(gate.ra, request, SITE, fingerprint=peer.fingerprint)
     if session is None or session.data.get("request_id") != parts[2]:
         return False
-    orders = renewal.status(gate.office, peer.fingerprint)
+    orders = renewal.status(gate.ra, peer.fingerprint)
     return any(
         order.request_id == parts[2]
-        and (order.submitted_at or 0) <= renewable_until(peer.not_after_at or -1, gate.office)
+        and (order.submitted_at or 0) <= renewable_until(peer.not_after_at or -1, gate.ra)
         for order in orders
     )
 
 
 async def _session(request: web.Request, response: web.Response, peer: _Peer, order: Enrollment) -> Session:
     """The session of this browser and certificate; a new one's cookie goes onto the response."""
-    office = request.app[pages.GATE].office
-    found = await sessions.find(office, request, SITE, fingerprint=_fingerprint(peer))
+    ra = request.app[pages.GATE].ra
+    found = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
     return found or await sessions.start(
-        office, response, SITE, order.user_id, sessions.client_of(request), fingerprint=_fingerprint(peer)
+        ra, response, SITE, order.user_id, sessions.client_of(request), fingerprint=_fingerprint(peer)
     )
 
 

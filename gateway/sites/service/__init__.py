@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.sites.service import applying, automation, entry, members, portal
 from gateway.sites.service.apart import keep_apart
-from gateway.sites.service.door import ADMIN, INITIAL, OPEN, inside
+from gateway.sites.service.visitors import ADMIN, INITIAL, OPEN, inside
 from gateway.web.context import Gate, Role
 from gateway.web.pages import Handler, site_application
 

@@ -104,5 +104,5 @@ async def _windows_of_our_own(request: web.Request, handler: Handler) -> web.Str
 async def said(request: web.Request, code: str, words: Words) -> web.Response:
     """The page of something that this site alone refuses."""
     gate = request.app[GATE]
-    reference = await references.note(gate.office, request.app[SITE], code, path=request.path)
+    reference = await references.note(gate.ra, request.app[SITE], code, path=request.path)
     return words_page(request, words, reference=reference, home="/")

@@ -7,14 +7,16 @@ from typing import Any, cast
 from aiohttp import web
 
 from ca.storage import Transaction
-from enroll import applications, mails, store
-from enroll.applications import REASONS, Recorded
-from enroll.enrollment import Enrollment
-from enroll.people import Person, wrong_fields
+from enroll import store
+from enroll.mail import writing
+from enroll.people import applications
+from enroll.people.applications import REASONS, Recorded
+from enroll.people.register import Person, wrong_fields
 from enroll.refusals import Refusal
-from enroll.states import WAITING, State
-from gateway.sites.service.door import Visitor, member_of, unconfirmed
+from enroll.requests.enrollment import Enrollment
+from enroll.requests.states import WAITING, State
 from gateway.sites.service.standing import expected, steps
+from gateway.sites.service.visitors import Visitor, member_of, unconfirmed
 from gateway.sites.service.words import CHANNELS, DECISIONS, DONE, ENDS, KINDS, NOTICES, ROLES, field_error
 from gateway.web import sessions
 from gateway.web.pages import GATE, form, render, see_other
@@ -36,7 +38,7 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
 
     A report of theft stops the user's certificates there and then: whoever reports the own PC is out.
     """
-    office, whom = request.app[GATE].office, _whom(request, visitor)
+    ra, whom = request.app[GATE].ra, _whom(request, visitor)
     fields = await form(request)
     errors = await unconfirmed(request, visitor, fields)
     if errors:
@@ -45,7 +47,7 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
         return _reissue_page(request, visitor, whom, fields, errors)
     try:
         recorded = await applications.apply_reissue(
-            office,
+            ra,
             whom.user_id,
             fields.get("reason", ""),
             channel="online",
@@ -57,9 +59,9 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
             raise
         return _reissue_page(request, visitor, whom, fields, field_error(refusal))
     number = recorded.number
-    if not store.theft_reported(office.database.read(), whom.user_id):
+    if not store.theft_reported(ra.database.read(), whom.user_id):
         return see_other(_received(recorded))
-    await sessions.end_all(office, whom.user_id, actor=visitor.user.user_id)
+    await sessions.end_all(ra, whom.user_id, actor=visitor.user.user_id)
     if whom.user_id != visitor.user.user_id:
         return see_other(f"/portal/applications/{number}?done=stopped")
     # No page to go to: this connection ends, and every other one is told why.
@@ -82,7 +84,7 @@ async def apply_for_addition(request: web.Request, visitor: Visitor) -> web.Stre
         return _addition_page(request, visitor, cast(dict[str, str], wanted), _wrong(person) | unsure)
     try:
         recorded = await applications.apply_addition(
-            request.app[GATE].office, person, channel="online", actor=visitor.user.user_id
+            request.app[GATE].ra, person, channel="online", actor=visitor.user.user_id
         )
     except Refusal as refusal:
         if refusal.field not in _ADDITION_FIELDS:
@@ -101,7 +103,7 @@ def _received(recorded: Recorded) -> str:
 
 async def application_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """The organisation's applications for a 管理者, one's own for everybody else."""
-    db = request.app[GATE].office.database.read()
+    db = request.app[GATE].ra.database.read()
     found = store.applications(db, policy_number=visitor.user.policy_number)
     return render(
         request,
@@ -117,8 +119,8 @@ async def application_list(request: web.Request, visitor: Visitor) -> web.Stream
 
 async def application_page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """One application with how far it has come, and what is to be expected by when."""
-    office = request.app[GATE].office
-    db = office.database.read()
+    ra = request.app[GATE].ra
+    db = ra.database.read()
     found = store.application(db, int(request.match_info["number"]))
     if found is None or not _may_see(visitor, found):
         raise Refusal("not_found", field="application")
@@ -134,11 +136,11 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
         # What was decided, once it is: operators may see it otherwise than whoever applied.
         ends=ENDS[_ends(found, opened)],
         user=user,
-        expected=expected(found, office.settings.decision_days),
+        expected=expected(found, ra.settings.decision_days),
         # What is expected is over with the pick-up.
         to_come=found.state == "submitted" or (opened is not None and opened.state in _TO_COME),
         mail=_mail_of(db, found),
-        flow=steps(opened, user.created_at, mails.listed(db, user.user_id)) if opened and user else (),
+        flow=steps(opened, user.created_at, writing.listed(db, user.user_id)) if opened and user else (),
         kinds=KINDS,
         channels=CHANNELS,
         decisions=DECISIONS,
@@ -173,7 +175,7 @@ def _whom(request: web.Request, visitor: Visitor) -> store.User:
     user_id = request.match_info.get("user_id")
     if user_id is None:
         return visitor.user
-    return member_of(request.app[GATE].office.database.read(), visitor, user_id)
+    return member_of(request.app[GATE].ra.database.read(), visitor, user_id)
 
 
 def _may_see(visitor: Visitor, found: store.Application) -> bool:
@@ -190,7 +192,7 @@ def _reissue_page(
     values: dict[str, str],
     errors: dict[str, Text],
 ) -> web.StreamResponse:
-    db = request.app[GATE].office.database.read()
+    db = request.app[GATE].ra.database.read()
     open_ones = store.applications(db, state="submitted", user_id=whom.user_id)
     return render(
         request,

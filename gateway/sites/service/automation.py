@@ -13,7 +13,7 @@ from enroll.acme import store as protocol_store
 from enroll.acme.credentials import IssuedCredential
 from enroll.refusals import Refusal
 from gateway.sites.acme import PREFIX
-from gateway.sites.service.door import Visitor, member_of, unconfirmed
+from gateway.sites.service.visitors import Visitor, member_of, unconfirmed
 from gateway.sites.service.words import DONE
 from gateway.web.context import Role
 from gateway.web.pages import GATE, form, render, see_other
@@ -34,7 +34,7 @@ async def create_credential(request: web.Request, visitor: Visitor) -> web.Strea
     further one.
     """
     member = _member(request, visitor)
-    office = request.app[GATE].office
+    ra = request.app[GATE].ra
     fields = await form(request)
     errors = await unconfirmed(request, visitor, fields)
     if errors:
@@ -42,7 +42,7 @@ async def create_credential(request: web.Request, visitor: Visitor) -> web.Strea
     if fields.get("known", "") != str(len(_credentials(request, member))):
         return _page(request, visitor, member, again=True)
     made = await credentials.create(
-        office, member.user_id, actor=visitor.user.user_id, profile=_PROFILE, limit=True
+        ra, member.user_id, actor=visitor.user.user_id, profile=_PROFILE, limit=True
     )
     return _page(request, visitor, member, made=made[0])
 
@@ -53,17 +53,17 @@ async def withdraw_credential(request: web.Request, visitor: Visitor) -> web.Str
     kid = (await form(request)).get("kid", "")
     if kid not in {each.kid for each in _credentials(request, member)}:
         raise Refusal("not_found", field="kid")
-    await credentials.withdraw(request.app[GATE].office, kid, actor=visitor.user.user_id)
+    await credentials.withdraw(request.app[GATE].ra, kid, actor=visitor.user.user_id)
     return see_other(f"/portal/members/{member.user_id}/credentials?done=withdrawn")
 
 
 def _member(request: web.Request, visitor: Visitor) -> store.User:
-    db = request.app[GATE].office.database.read()
+    db = request.app[GATE].ra.database.read()
     return member_of(db, visitor, request.match_info["user_id"])
 
 
 def _credentials(request: web.Request, member: store.User) -> list[protocol_store.Credential]:
-    return protocol_store.credentials_of(request.app[GATE].office.database.read(), member.user_id)
+    return protocol_store.credentials_of(request.app[GATE].ra.database.read(), member.user_id)
 
 
 def _page(

@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from enroll import identifiers, login, store
+from enroll import identifiers, store
+from enroll.people import login
 from enroll.refusals import Refusal
 from gateway.sites.service.apart import STALE, is_own_form, said
-from gateway.sites.service.door import (
+from gateway.sites.service.visitors import (
     LOGIN,
     PASSWORD,
     PORTAL,
@@ -47,7 +48,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     That the ID is not the certificate's is said: the certificate is the visitor's own. Which of ID and
     password was wrong is not.
     """
-    office = request.app[GATE].office
+    ra = request.app[GATE].ra
     fields = await form(request)
     peer, following = verified(request), local_path(fields.get("next", ""))
     typed, password = fields.get("user_id", ""), fields.get("password", "")
@@ -57,7 +58,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
         return _login_page(request, following, typed=typed, errors=errors, status=422)
     try:
         result = await login.authenticate(
-            office,
+            ra,
             peer.fingerprint,
             identifiers.typed_user_id(typed),
             password,
@@ -67,14 +68,14 @@ async def log_in(request: web.Request) -> web.StreamResponse:
         if refusal.code not in ("bad_credentials", "wrong_user_id"):
             raise
         reference = await references.note(
-            office, SITE, refusal.code, path=request.path, common_name=peer.common_name
+            ra, SITE, refusal.code, path=request.path, common_name=peer.common_name
         )
         return _login_page(
             request, following, typed=typed, reference=reference, refused=REFUSALS[refusal.code], status=403
         )
     response = see_other(following)
     await sessions.start(
-        office,
+        ra,
         response,
         SITE,
         result.user.user_id,
@@ -82,7 +83,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
         fingerprint=peer.fingerprint,
         password_mark=result.user.password_mark,
         data={"first_use": result.first_use, "before": asdict(result.before)},
-        previous=await sessions.find(office, request, SITE, fingerprint=peer.fingerprint),
+        previous=await sessions.find(ra, request, SITE, fingerprint=peer.fingerprint),
     )
     return response
 
@@ -96,16 +97,16 @@ async def logout_page(request: web.Request) -> web.StreamResponse:
 
 async def log_out(request: web.Request) -> web.StreamResponse:
     """Ends the session; the browser goes on presenting the certificate, which alone opens nothing."""
-    office = request.app[GATE].office
+    ra = request.app[GATE].ra
     response = see_other("/logout")
-    session = await sessions.find(office, request, SITE, fingerprint=verified(request).fingerprint)
+    session = await sessions.find(ra, request, SITE, fingerprint=verified(request).fingerprint)
     if session is not None:
         secret = sessions.presented(request, SITE).value
         if not is_own_form(secret, request.path, await form(request)):
             return await said(request, "stale_form", STALE)
-        await sessions.end(office, session, response)
-        await office.database.write(
-            lambda db: store.audit(db, office.now(), session.subject, "logout", session.subject)
+        await sessions.end(ra, session, response)
+        await ra.database.write(
+            lambda db: store.audit(db, ra.now(), session.subject, "logout", session.subject)
         )
     return response
 
@@ -115,7 +116,7 @@ async def open_service(request: web.Request, visitor: Visitor) -> web.StreamResp
     gate, following = request.app[GATE], local_path(request.query.get("next", ""))
     if Role.BEHIND not in gate.origins:
         return see_other(following)
-    ticket = await sessions.hand_over(gate.office, visitor.session)
+    ticket = await sessions.hand_over(gate.ra, visitor.session)
     return see_other(f"{gate.behind}{LOGIN}?ticket={ticket}&next={quote(following, safe='/')}")
 
 
@@ -125,20 +126,20 @@ async def password_form(request: web.Request, visitor: Visitor) -> web.StreamRes
 
 async def change_password(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """A new login password; every session of the user ends, and this one continues as a new one."""
-    office, user_id = request.app[GATE].office, visitor.user.user_id
+    ra, user_id = request.app[GATE].ra, visitor.user.user_id
     fields = await form(request)
     following = local_path(fields.get("next", ""))
     current, new, confirmation = (fields.get(name, "") for name in ("current", "new", "confirmation"))
     try:
-        changed = await login.change_password(office, user_id, current, new, confirmation)
+        changed = await login.change_password(ra, user_id, current, new, confirmation)
     except Refusal as refusal:
         if refusal.field not in ("current", "new", "confirmation"):
             raise
         return _password_page(request, visitor, following, field_error(refusal))
     response = see_other(f"{PORTAL}?done=password" if following == PORTAL else following)
-    await sessions.end_all(office, user_id, actor=user_id, but=visitor.session)
+    await sessions.end_all(ra, user_id, actor=user_id, but=visitor.session)
     await sessions.start(
-        office,
+        ra,
         response,
         SITE,
         user_id,

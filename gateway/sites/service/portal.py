@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from ca.store import CertificateRecord
-from enroll import login, mails, renewal, store
-from enroll.enrollment import Enrollment, state_at
+from enroll import store
 from enroll.jst import days_left
-from enroll.office import Office
-from enroll.openings import renewable_from
+from enroll.mail import writing
+from enroll.people import login
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
+from enroll.requests import renewal
+from enroll.requests.enrollment import Enrollment, state_at
+from enroll.requests.opening import renewable_from
+from enroll.requests.states import LABELS
 from enroll.settings import DAY
-from enroll.states import LABELS
-from gateway.sites.service.door import OPEN, Visitor
 from gateway.sites.service.standing import SUSPENDED, Text, Tone, steps
+from gateway.sites.service.visitors import OPEN, Visitor
 from gateway.sites.service.words import DONE, SITES
 from gateway.web import sessions
 from gateway.web.context import Gate, Role
@@ -46,13 +49,13 @@ class Certificate:
 
 async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Greeting, my certificate with the days left, what comes next, and the delete guide (R49, R50)."""
-    office = request.app[GATE].office
-    db = office.database.read()
-    at, user_id = office.now(), visitor.user.user_id
+    ra = request.app[GATE].ra
+    db = ra.database.read()
+    at, user_id = ra.now(), visitor.user.user_id
     mine = store.enrollments_of(db, user_id)
-    shown = certificates_of(office, visitor.user, visitor.source.serial)
+    shown = certificates_of(ra, visitor.user, visitor.source.serial)
     days = days_left(visitor.peer.not_after_at, at)
-    following = renewal.following(office, visitor.source)
+    following = renewal.following(ra, visitor.source)
     # R49: told once, to whoever holds the newest one.
     told = bool(visitor.session.data.get("first_use")) and _is_newest(mine, visitor.source)
     return render(
@@ -63,11 +66,11 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         done=DONE.get(request.query.get("done", "")),
         certificate=next((c for c in shown if c.presented), None),
         days=days,
-        renewable=at >= renewable_from(visitor.peer.not_after_at, office),
+        renewable=at >= renewable_from(visitor.peer.not_after_at, ra),
         renewing=following.begun,
         newer=following.newer,
         old=[c for c in shown if told and _left_behind(c, visitor.source)],
-        flow=steps(visitor.source, visitor.user.created_at, mails.listed(db, user_id)),
+        flow=steps(visitor.source, visitor.user.created_at, writing.listed(db, user_id)),
         renewed_by_another=_renewed_by_another(mine, at),
         before=visitor.session.data.get("before"),
         start=_start(request.app[GATE]),
@@ -77,14 +80,14 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 
 async def certificates(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Every certificate I was given, newest first, and how to delete the ones that ended."""
-    shown = certificates_of(request.app[GATE].office, visitor.user, visitor.source.serial)
+    shown = certificates_of(request.app[GATE].ra, visitor.user, visitor.source.serial)
     return render(request, "certificates.html", visitor=visitor, here="certificates", certificates=shown)
 
 
 async def session_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Where I am logged in."""
-    office = request.app[GATE].office
-    found = sessions.listed(office.database.read(), office.now(), visitor.user.user_id)
+    ra = request.app[GATE].ra
+    found = sessions.listed(ra.database.read(), ra.now(), visitor.user.user_id)
     return render(
         request,
         "sessions.html",
@@ -99,26 +102,24 @@ async def session_list(request: web.Request, visitor: Visitor) -> web.StreamResp
 
 async def end_session(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Ends one of my other sessions, or all of them; this one is ended by logging out."""
-    office, user_id = request.app[GATE].office, visitor.user.user_id
+    ra, user_id = request.app[GATE].ra, visitor.user.user_id
     wanted = (await form(request)).get("session", "")
     if wanted == "others":
-        await sessions.end_all(office, user_id, actor=user_id, but=visitor.session)
+        await sessions.end_all(ra, user_id, actor=user_id, but=visitor.session)
         return see_other("/portal/sessions?done=others")
     own = wanted == _own_id(visitor)
-    if own or not await sessions.end_one(office, wanted, actor=user_id, subject=user_id):
+    if own or not await sessions.end_one(ra, wanted, actor=user_id, subject=user_id):
         raise Refusal("not_found", field="session")
     return see_other("/portal/sessions?done=ended")
 
 
-def certificates_of(office: Office, user: store.User, presented: str | None) -> list[Certificate]:
+def certificates_of(ra: RegistrationAuthority, user: store.User, presented: str | None) -> list[Certificate]:
     """A user's certificates, newest first. ``presented`` is the serial of the one in use, if any."""
-    issuers = {issuer.issuer_id: issuer.common_name for issuer in office.authority.issuers}
-    origins = {e.serial: e for e in store.enrollments_of(office.database.read(), user.user_id)}
+    issuers = {issuer.issuer_id: issuer.common_name for issuer in ra.authority.issuers}
+    origins = {e.serial: e for e in store.enrollments_of(ra.database.read(), user.user_id)}
     return [
-        _certificate(
-            record, issuers.get(record.issuer_id, ""), origins[record.serial], office.now(), presented
-        )
-        for record in login.certificates_of(office, user.user_id)
+        _certificate(record, issuers.get(record.issuer_id, ""), origins[record.serial], ra.now(), presented)
+        for record in login.certificates_of(ra, user.user_id)
     ]
 
 

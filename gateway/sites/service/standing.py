@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from enroll.enrollment import Enrollment, lives, state_at
 from enroll.jst import days_left, start_of
+from enroll.requests.enrollment import Enrollment, lives, state_at
+from enroll.requests.states import LABELS, WAITING, State
 from enroll.settings import DAY
-from enroll.states import LABELS, WAITING, State
 from enroll.store import Application
 from gateway.web.hours import business_day_after
 
@@ -56,7 +56,7 @@ def steps(
 ) -> tuple[Step, ...]:
     """The boxes of the flow that the enrollment belongs to (R18), with the moments they were reached.
 
-    ``letters``: the user's, as ``enroll.mails.listed`` gives them.
+    ``letters``: the user's, as ``enroll.mail.writing.listed`` gives them.
     """
     rest = (
         Step(_ANNOUNCED, enrollment.announced_at),

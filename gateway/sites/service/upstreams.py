@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.sites.service import door
+from gateway.sites.service import visitors
 from gateway.web.words import Text, Words
 
 
@@ -21,7 +21,7 @@ class First:
 #: By the relay's code.
 FIRST: Mapping[str, First] = {
     "login": First(
-        door.LOGIN,
+        visitors.LOGIN,
         Words(
             403,
             ("ログインしてください", "Please log in first"),
@@ -37,7 +37,7 @@ FIRST: Mapping[str, First] = {
         ("ログイン画面を開く", "Open the login page"),
     ),
     "password": First(
-        door.PASSWORD,
+        visitors.PASSWORD,
         Words(
             403,
             ("パスワードを変更してください", "Please change your password first"),

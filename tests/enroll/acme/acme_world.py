@@ -22,12 +22,12 @@ import ca.store
 from ca.trust import Presentation, TrustAnchors, VerifiedPeer, judge
 from enroll.acme.credentials import IssuedCredential, create
 from enroll.acme.directory import Terms
-from enroll.acme.door import PROFILES, Door
 from enroll.acme.nonces import Nonces, memory_table
+from enroll.acme.server import PROFILES, AcmeServer
 from enroll.acme.urls import Urls
 from enroll.acme.web import handler
-from enroll.office import Office
-from tests import offices
+from enroll.ra import RegistrationAuthority
+from tests import datadirs
 from tests.enroll.acme.signing import ALGORITHM, b64, jwk, jws, mac_jws
 from tests.enroll.described import faults
 
@@ -74,20 +74,20 @@ class Reply:
 
 @dataclass
 class Site:
-    """One door, served. ``peer`` is the certificate that connections present, where one is asked for."""
+    """One server, served. ``peer`` is the certificate that connections present, where one is asked for."""
 
-    door: Door
+    server: AcmeServer
     session: aiohttp.ClientSession
     peer: VerifiedPeer | None = None
 
     @property
-    def office(self) -> Office:
-        return self.door.office
+    def ra(self) -> RegistrationAuthority:
+        return self.server.ra
 
     async def call(self, method: str, url: str, **arguments: Any) -> Reply:
         async with self.session.request(method, url, **arguments) as response:
             reply = Reply(response.status, response.headers, await response.read())
-        root = self.door.urls.root
+        root = self.server.urls.root
         if url.startswith(root + "/") and method != "OPTIONS":
             # Whatever a test of the protocol is about: its answers are those of openapi.yaml.
             path = url.removeprefix(root)
@@ -95,13 +95,13 @@ class Site:
         return reply
 
     def to(self, resource: str, *names: str) -> str:
-        return self.door.urls.to(resource, *names)
+        return self.server.urls.to(resource, *names)
 
     async def nonce(self) -> str:
         return str((await self.call("HEAD", self.to("newNonce"))).headers["Replay-Nonce"])
 
     async def credential(self, user_id: str = USER, **arguments: Any) -> IssuedCredential:
-        (issued,) = await create(self.office, user_id, actor="test", **arguments)
+        (issued,) = await create(self.ra, user_id, actor="test", **arguments)
         return issued
 
     async def enrolled(self, **arguments: Any) -> Client:
@@ -162,14 +162,14 @@ class Client:
 
 @asynccontextmanager
 async def serve(
-    office: Office, *, by_certificate: bool = False, terms: str | None = None
+    ra: RegistrationAuthority, *, by_certificate: bool = False, terms: str | None = None
 ) -> AsyncIterator[Site]:
     """The door on a free port of the loopback."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     root = f"http://127.0.0.1:{listener.getsockname()[1]}/acme"
-    door = Door(
-        office,
+    server = AcmeServer(
+        ra,
         Urls(root),
         Terms(PROFILES, external_account_required=not by_certificate, terms_of_service=terms),
         Nonces(memory_table(), b"n" * 32),
@@ -177,8 +177,8 @@ async def serve(
     )
     connector = aiohttp.TCPConnector(limit=50)
     async with aiohttp.ClientSession(connector=connector) as session:
-        site = Site(door, session)
-        server = web.Server(handler(door, lambda _: site.peer))
+        site = Site(server, session)
+        server = web.Server(handler(server, lambda _: site.peer))
         running = await asyncio.get_running_loop().create_server(server, sock=listener)
         try:
             yield site
@@ -189,23 +189,23 @@ async def serve(
 
 @asynccontextmanager
 async def world(path: Path, **arguments: Any) -> AsyncIterator[Site]:
-    """An office with one user, and the door."""
-    async with offices.open_office(path) as office:
-        await offices.admit(office, USER)
-        async with serve(office, **arguments) as site:
+    """A registration authority with one user, and the door."""
+    async with datadirs.open_office(path) as ra:
+        await datadirs.admit(ra, USER)
+        async with serve(ra, **arguments) as site:
             yield site
 
 
-def peer_of(office: Office, certificate: x509.Certificate) -> VerifiedPeer:
+def peer_of(ra: RegistrationAuthority, certificate: x509.Certificate) -> VerifiedPeer:
     """The certificate as a mutual-TLS site hands it over: really judged."""
-    anchors = TrustAnchors(tuple(issuer.certificate for issuer in office.authority.issuers))
+    anchors = TrustAnchors(tuple(issuer.certificate for issuer in ra.authority.issuers))
     leaf = certificate.public_bytes(serialization.Encoding.DER)
-    db = office.database.read()
+    db = ra.database.read()
     verdict = judge(
         Presentation(leaf, verified=True),
         anchors,
         lambda fingerprint: ca.store.certificate_status(db, fingerprint),
-        office.now(),
+        ra.now(),
     )
     assert isinstance(verdict, VerifiedPeer), verdict
     return verdict

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-import enroll.renewal
-from enroll import applications, issuance, scheduler
+import enroll.requests.renewal
+from enroll import scheduler
+from enroll.people import applications
 from enroll.refusals import Refusal
+from enroll.requests import issuance
+from tests.datadirs import clock_of
 from tests.enroll.acme.acme_world import FQDN, USER, Client, Reply, Site, peer_of, serve, world
 from tests.enroll.acme.test_acme_door import cert_id, revocation
-from tests.offices import clock_of
 
 # RFC 8555 section 7.1.6. Steps in between may have gone by unseen.
 _AFTER = {
@@ -99,25 +101,25 @@ class Play:
     async def submit_on_the_page(self) -> None:
         if self._present() and self.renewal.peer is not None:
             fingerprint = self.renewal.peer.fingerprint
-            await enroll.renewal.submit(self.pickup.office, fingerprint, actor=USER)
+            await enroll.requests.renewal.submit(self.pickup.ra, fingerprint, actor=USER)
 
     async def issue_for_the_page(self) -> None:
-        await issuance.recover(self.pickup.office)
+        await issuance.recover(self.pickup.ra)
 
     async def reissue(self) -> None:
         if self.chance.random() < 0.2:
             reason = self.chance.choice(["pc_change", "lost_or_stolen"])
-            await applications.reissue(self.pickup.office, USER, reason, actor="desk")
+            await applications.reissue(self.pickup.ra, USER, reason, actor="desk")
 
     async def wait(self) -> None:
-        clock_of(self.pickup.office).advance(hours=self.chance.choice([0, 1, 13]), seconds=1)
-        await scheduler.tick(self.pickup.office)
+        clock_of(self.pickup.ra).advance(hours=self.chance.choice([0, 1, 13]), seconds=1)
+        await scheduler.tick(self.pickup.ra)
 
     def _present(self) -> x509.Certificate:
         """Presents one of the certificates on the renewal site, or none where it passes no more."""
         certificate = self.chance.choice(self.certificates)
         try:
-            self.renewal.peer = peer_of(self.pickup.office, certificate)
+            self.renewal.peer = peer_of(self.pickup.ra, certificate)
         except AssertionError:
             self.renewal.peer = None
         return certificate
@@ -140,10 +142,10 @@ async def test_in_any_order(tmp_path: Path, seed: int, caplog: pytest.LogCapture
     Nothing that two programs, a browser and the desk do after one another fails on our side.
     """
     chance = random.Random(seed)
-    async with world(tmp_path) as pickup, serve(pickup.office, by_certificate=True) as renewal:
+    async with world(tmp_path) as pickup, serve(pickup.ra, by_certificate=True) as renewal:
         clients = [await pickup.enrolled(quota=3) for _ in range(2)]
         play = Play(chance, pickup, renewal, clients, [await each.certificate() for each in clients])
-        clock_of(pickup.office).advance(days=65)
+        clock_of(pickup.ra).advance(days=65)
         acts = (play.order, play.order, play.open_account, play.answer, play.answer, play.finalize)
         others = (play.deactivate, play.revoke, play.submit_on_the_page, play.issue_for_the_page)
         for _ in range(60):

@@ -7,16 +7,16 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 import enroll.store
-from enroll import issuance
 from enroll.acme import credentials, store
-from enroll.applications import reissue
-from enroll.enrollment import RevokeOld
-from enroll.people import disable_user
+from enroll.people.applications import reissue
+from enroll.people.register import disable_user
 from enroll.refusals import Refusal
-from enroll.states import State
+from enroll.requests import issuance
+from enroll.requests.enrollment import RevokeOld
+from enroll.requests.states import State
+from tests.datadirs import clock_of
 from tests.enroll.acme.acme_world import USER, Client, Site, world
 from tests.enroll.acme.signing import b64
-from tests.offices import clock_of
 
 
 @pytest.fixture
@@ -26,19 +26,19 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 async def reissued(site: Site, revoke_old: RevokeOld) -> str:
-    admission = await reissue(site.office, USER, "pc_change", actor="operator", revoke_old=revoke_old)
+    admission = await reissue(site.ra, USER, "pc_change", actor="operator", revoke_old=revoke_old)
     return admission.request_id
 
 
 async def picked_up(site: Site, request_id: str) -> None:
-    await issuance.submit(site.office, request_id, actor=USER)
-    await issuance.complete(site.office, request_id)
-    token = await issuance.prepare_download(site.office, request_id, "Passw0rd", "standard", actor=USER)
-    await issuance.download(site.office, token, request_id, actor=USER)
+    await issuance.submit(site.ra, request_id, actor=USER)
+    await issuance.complete(site.ra, request_id)
+    token = await issuance.prepare_download(site.ra, request_id, "Passw0rd", "standard", actor=USER)
+    await issuance.download(site.ra, token, request_id, actor=USER)
 
 
 async def alive(site: Site) -> list[bool]:
-    found = store.credentials_of(site.office.database.read(), USER)
+    found = store.credentials_of(site.ra.database.read(), USER)
     return [one.withdrawn_at is None for one in found]
 
 
@@ -68,11 +68,11 @@ async def test_renewal_order_of_an_ended_credential(site: Site) -> None:
     """An order for a renewal cannot be finalized either once the credential has ended."""
     client = await site.enrolled(quota=1)
     certificate = await client.certificate()
-    clock_of(site.office).set(int(certificate.not_valid_after_utc.timestamp()) - 10 * 86_400)
+    clock_of(site.ra).set(int(certificate.not_valid_after_utc.timestamp()) - 10 * 86_400)
     order = await client.order()
     assert order.json["status"] == "ready"
-    (credential,) = store.credentials_of(site.office.database.read(), USER)
-    await credentials.withdraw(site.office, credential.kid, actor="operator")
+    (credential,) = store.credentials_of(site.ra.database.read(), USER)
+    await credentials.withdraw(site.ra, credential.kid, actor="operator")
     assert (await client.finalize(order)).problem == (403, "unauthorized")
 
 
@@ -86,10 +86,10 @@ async def test_disabling(site: Site) -> None:
     """Disabling a user ends the credentials at once, for good."""
     client = await site.enrolled()
     certificate = await client.certificate()
-    await disable_user(site.office, USER, actor="operator")
+    await disable_user(site.ra, USER, actor="operator")
     assert (await client.order()).problem == (403, "unauthorized")
     assert await alive(site) == [False]
-    origin = enroll.store.enrollment_of(site.office.database.read(), f"{certificate.serial_number:x}")
+    origin = enroll.store.enrollment_of(site.ra.database.read(), f"{certificate.serial_number:x}")
     assert origin is not None
     assert origin.state is State.REVOKED
 
@@ -107,32 +107,32 @@ async def test_own_revocation_leaves_the_credential(site: Site) -> None:
 async def test_limit_for_the_portal(site: Site) -> None:
     """E18: a 管理者 may give out as many living credentials as the user may hold; the operator more."""
     create = credentials.create
-    (first,) = await create(site.office, USER, actor="admin", limit=True)
+    (first,) = await create(site.ra, USER, actor="admin", limit=True)
     with pytest.raises(Refusal) as refused:
-        await create(site.office, USER, actor="admin", limit=True)
+        await create(site.ra, USER, actor="admin", limit=True)
     assert refused.value.code == "limit_reached"
-    await create(site.office, USER, actor="operator", count=2)
-    await credentials.withdraw(site.office, first.kid, actor="admin")
+    await create(site.ra, USER, actor="operator", count=2)
+    await credentials.withdraw(site.ra, first.kid, actor="admin")
     with pytest.raises(Refusal):
-        await create(site.office, USER, actor="admin", limit=True)
+        await create(site.ra, USER, actor="admin", limit=True)
 
 
 async def test_limit_of_the_organisation(tmp_path: Path) -> None:
     """The organisation's own number goes before the setting's; ended credentials do not count."""
     async with world(tmp_path) as site:
-        await site.office.database.write(
+        await site.ra.database.write(
             lambda db: db.execute("UPDATE organisations SET lineages = 2 WHERE policy_number = '12345678'")
         )
-        made = await credentials.create(site.office, USER, actor="admin", count=2, limit=True)
+        made = await credentials.create(site.ra, USER, actor="admin", count=2, limit=True)
         with pytest.raises(Refusal):
-            await credentials.create(site.office, USER, actor="admin", limit=True)
-        await credentials.withdraw(site.office, made[0].kid, actor="admin")
-        assert await credentials.create(site.office, USER, actor="admin", limit=True)
+            await credentials.create(site.ra, USER, actor="admin", limit=True)
+        await credentials.withdraw(site.ra, made[0].kid, actor="admin")
+        assert await credentials.create(site.ra, USER, actor="admin", limit=True)
 
 
 async def test_no_key_looks_like_an_option(site: Site) -> None:
     """Keys are pasted behind ``--eab-hmac-key``; of 1,000 at random some fifteen would begin with "-"."""
-    made = await credentials.create(site.office, USER, actor="operator", count=1_000)
+    made = await credentials.create(site.ra, USER, actor="operator", count=1_000)
     keys = {one.to_json()["hmac_key"] for one in made}
     assert len(keys) == 1_000
     assert not any(key.startswith("-") for key in keys)

@@ -13,16 +13,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import ca.store
-import enroll.renewal
+import enroll.requests.renewal
 import enroll.store
-from enroll import applications, issuance
 from enroll.acme import credentials, registration, store
 from enroll.acme.renewalinfo import CertId
-from enroll.people import disable_user
-from enroll.states import State
+from enroll.people import applications
+from enroll.people.register import disable_user
+from enroll.requests import issuance
+from enroll.requests.states import State
+from tests.datadirs import admit, clock_of
 from tests.enroll.acme.acme_world import FQDN, USER, Client, Site, csr, new_key, peer_of, serve, world
 from tests.enroll.acme.signing import b64, jwk, jws
-from tests.offices import admit, clock_of
 
 DER = serialization.Encoding.DER
 
@@ -111,11 +112,11 @@ async def test_the_order_is_an_enrollment(site: Site) -> None:
     client = Client(site)
     await client.register(credential)
     await client.certificate()
-    enrollment = enroll.store.enrollment(site.office.database.read(), credential.kid)
+    enrollment = enroll.store.enrollment(site.ra.database.read(), credential.kid)
     assert enrollment is not None
     assert enrollment.state is State.PICKED_UP
     await client.certificate()
-    others = enroll.store.enrollments_of(site.office.database.read(), USER)
+    others = enroll.store.enrollments_of(site.ra.database.read(), USER)
     assert [one.common_name for one in others if one.door == "protocol"] == ["K123456780002"] * 2
 
 
@@ -129,7 +130,7 @@ async def test_answers_have_nonce_and_links(site: Site) -> None:
         await client.post(client.kid, {}),
         await client.post(site.to("order", "none")),
         await site.call("GET", site.to("newOrder")),
-        await site.call("GET", site.door.urls.root + "/nothing"),
+        await site.call("GET", site.server.urls.root + "/nothing"),
         await client.send(site.to("newOrder"), b"{"),
     ):
         assert reply.links("index") == [site.to("directory")]
@@ -176,7 +177,7 @@ async def test_methods_and_paths(site: Site) -> None:
         "//directory",
         "/renewal-info",
     ):
-        assert (await site.call("GET", site.door.urls.root + path)).problem == (404, "malformed")
+        assert (await site.call("GET", site.server.urls.root + path)).problem == (404, "malformed")
     preflight = await site.call("OPTIONS", site.to("newOrder"))
     assert preflight.status == 204
     assert preflight.headers["Access-Control-Allow-Headers"] == "Content-Type"
@@ -207,7 +208,7 @@ async def test_the_query_is_part_of_the_url(site: Site) -> None:
 async def test_an_order_never_outlives_its_authorization(site: Site) -> None:
     """RFC 8555 7.1.6: an authorization that would end before the order does is none to build it on."""
     client = await site.enrolled()
-    clock, first = clock_of(site.office), await client.order()
+    clock, first = clock_of(site.ra), await client.order()
     (named,) = first.json["authorizations"]
     # A day and a second before its end it serves another order to the end of that, a second later not.
     for seconds, served in ((29 * 86_400 - 1, True), (1, False)):
@@ -255,10 +256,10 @@ async def test_a_credential_binds_once(site: Site) -> None:
 async def test_the_key_of_a_credential_is_sealed(site: Site) -> None:
     """Nobody who reads the database learns a credential's key."""
     credential = await site.credential()
-    stored = store.credential(site.office.database.read(), credential.kid)
+    stored = store.credential(site.ra.database.read(), credential.kid)
     assert stored is not None
     assert credential.hmac_key not in stored.sealed_key
-    assert credential.hmac_key not in site.office.database.path.read_bytes()
+    assert credential.hmac_key not in site.ra.database.path.read_bytes()
     assert "hmac_key" not in repr(credential)
 
 
@@ -335,7 +336,7 @@ async def test_parallel_finalize(site: Site) -> None:
     order = await client.order()
     replies = await asyncio.gather(*(client.finalize(order) for _ in range(8)))
     assert sorted(reply.status for reply in replies) == [200] + [403] * 7
-    assert ca.store.count_by_status(site.office.database.read()) == {"issued": 1}
+    assert ca.store.count_by_status(site.ra.database.read()) == {"issued": 1}
 
 
 async def test_orders_are_listed_in_pages(site: Site) -> None:
@@ -363,7 +364,7 @@ async def test_unfinished_orders_are_limited(site: Site) -> None:
     assert limited.problem == (429, "rateLimited")
     assert int(limited.headers["Retry-After"]) > 0
     assert limited.links("help") == ["https://help.kinen.example/acme"]
-    clock_of(site.office).advance(days=1)
+    clock_of(site.ra).advance(days=1)
     assert (await client.order()).status == 201
 
 
@@ -387,7 +388,7 @@ async def test_expired_orders(site: Site) -> None:
     """An order that ran out is invalid, cannot be finalized and is not listed; the next one works."""
     client = await site.enrolled(quota=1)
     order = await client.order()
-    clock_of(site.office).advance(days=1)
+    clock_of(site.ra).advance(days=1)
     assert (await client.post(order.headers["Location"])).json["status"] == "invalid"
     assert (await client.finalize(order)).problem == (403, "orderNotReady")
     assert (await client.post((await client.post(client.kid)).json["orders"])).json == {"orders": []}
@@ -469,9 +470,7 @@ async def test_revocation(site: Site) -> None:
     assert (done.status, done.body) == (200, b"")
     assert (await client.post(url, revocation(first))).problem == (400, "alreadyRevoked")
     assert (await client.post(url, revocation(second, reason=4))).status == 200
-    record = ca.store.find_by_fingerprint(
-        site.office.database.read(), second.fingerprint(hashes.SHA256()).hex()
-    )
+    record = ca.store.find_by_fingerprint(site.ra.database.read(), second.fingerprint(hashes.SHA256()).hex())
     assert record is not None
     assert (record.status, record.revocation_reason) == ("revoked", 4)
     assert (await client.post(url, {"certificate": "AAAA"})).problem == (400, "malformed")
@@ -512,7 +511,7 @@ async def test_authority_to_revoke_ends_with_what_it_rests_on(site: Site, renewa
     order = await by_certificate.order()
     challenge = (await by_certificate.post(order.json["authorizations"][0])).json["challenges"][0]["url"]
     assert (await by_certificate.post(challenge, {})).json["status"] == "valid"
-    await applications.reissue(site.office, USER, "lost_or_stolen", actor="desk")
+    await applications.reissue(site.ra, USER, "lost_or_stolen", actor="desk")
     owner = await site.enrolled()
     certificate = await owner.certificate()
     for thief in (stolen, by_certificate):
@@ -527,7 +526,7 @@ async def test_disabled_users(site: Site) -> None:
     """A user who may no longer enroll gets nothing more through the protocol either."""
     client, credential = await site.enrolled(), await site.credential()
     order = await client.order()
-    await disable_user(site.office, USER, actor="test")
+    await disable_user(site.ra, USER, actor="test")
     assert (await client.order()).problem == (403, "unauthorized")
     assert (await client.finalize(order)).problem == (403, "unauthorized")
     assert (await Client(site).register(credential)).problem == (403, "unauthorized")
@@ -540,9 +539,9 @@ async def test_ended_credentials(site: Site, how: str) -> None:
     await client.register(credential)
     orders = [await client.order() for _ in range(2)]
     if how == "withdrawn":
-        assert await credentials.withdraw(site.office, credential.kid, actor="desk")
+        assert await credentials.withdraw(site.ra, credential.kid, actor="desk")
     else:
-        await applications.reissue(site.office, USER, "lost_or_stolen", actor="desk")
+        await applications.reissue(site.ra, USER, "lost_or_stolen", actor="desk")
     for order in orders:
         assert (await client.finalize(order)).problem == (403, "unauthorized")
     assert (await client.order()).problem == (403, "unauthorized")
@@ -560,13 +559,13 @@ async def test_renewal_information_and_renewal(site: Site) -> None:
     assert shown.headers["Retry-After"] == "21600"
     early = await client.order(replaces=cert_id(certificate))
     assert early.problem == (429, "rateLimited")
-    clock_of(site.office).advance(days=61)
+    clock_of(site.ra).advance(days=61)
     order = await client.order(replaces=cert_id(certificate))
     assert order.json["replaces"] == cert_id(certificate)
     assert (await client.finalize(order)).json["status"] == "valid"
     again = await client.order(replaces=cert_id(certificate))
     assert again.problem == (409, "alreadyReplaced")
-    rows = enroll.store.enrollments_of(site.office.database.read(), USER)
+    rows = enroll.store.enrollments_of(site.ra.database.read(), USER)
     assert [row.kind for row in rows if row.door == "protocol"] == ["renewal", "protocol"]
 
 
@@ -574,7 +573,7 @@ async def test_renewal_without_ari(site: Site) -> None:
     """A plain order within the renewal period renews, once; asking again returns the same order."""
     client = await site.enrolled(quota=1)
     await client.certificate()
-    clock_of(site.office).advance(days=75)
+    clock_of(site.ra).advance(days=75)
     first, second = await client.order(), await client.order()
     assert first.headers["Location"] == second.headers["Location"]
     assert (await client.finalize(first)).json["status"] == "valid"
@@ -585,7 +584,7 @@ async def test_an_order_that_replaces_says_so(site: Site) -> None:
     """RFC 9773 section 5: replaces is reflected even where an open order for the same renewal had none."""
     client = await site.enrolled(quota=1)
     certificate = await client.certificate()
-    clock_of(site.office).advance(days=75)
+    clock_of(site.ra).advance(days=75)
     plain = await client.order()
     order = await client.order(replaces=cert_id(certificate))
     assert order.json["replaces"] == cert_id(certificate)
@@ -600,7 +599,7 @@ async def test_a_lost_renewal_order_is_taken_over(site: Site) -> None:
     """A newer order for other names of the identity takes the renewal over; the older is invalid."""
     client = await site.enrolled(quota=1)
     await client.certificate()
-    clock_of(site.office).advance(days=75)
+    clock_of(site.ra).advance(days=75)
     first, second = await client.order(), await client.order("k123456780002", FQDN)
     assert (await client.post(first.headers["Location"])).json["status"] == "invalid"
     assert (await client.finalize(second, "k123456780002", FQDN)).json["status"] == "valid"
@@ -609,9 +608,9 @@ async def test_a_lost_renewal_order_is_taken_over(site: Site) -> None:
 async def renewed_on_the_pages(site: Site, certificate: x509.Certificate) -> x509.Certificate:
     """The renewal of a certificate as somebody at a browser gets it."""
     fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
-    begun = await enroll.renewal.submit(site.office, fingerprint, actor=USER)
-    await issuance.complete(site.office, begun.request_id)
-    record = ca.store.find_by_order(site.office.database.read(), begun.request_id)
+    begun = await enroll.requests.renewal.submit(site.ra, fingerprint, actor=USER)
+    await issuance.complete(site.ra, begun.request_id)
+    record = ca.store.find_by_order(site.ra.database.read(), begun.request_id)
     assert record is not None
     assert record.der is not None
     return x509.load_der_x509_certificate(record.der)
@@ -621,9 +620,9 @@ async def test_invalid_is_for_good(site: Site) -> None:
     """RFC 8555 section 7.1.6: an order that ran out has no part in what the pages do with its request."""
     client = await site.enrolled(quota=1)
     certificate = await client.certificate()
-    clock_of(site.office).advance(days=75)
+    clock_of(site.ra).advance(days=75)
     order = await client.order()
-    clock_of(site.office).advance(days=1)
+    clock_of(site.ra).advance(days=1)
     renewed = await renewed_on_the_pages(site, certificate)
     shown = (await client.post(order.headers["Location"])).json
     assert (shown["status"], "certificate" in shown) == ("invalid", False)
@@ -637,7 +636,7 @@ async def test_valid_is_for_good(site: Site) -> None:
     """RFC 8555 section 7.1.6: an authorization deactivated afterwards takes no certificate away."""
     client = await site.enrolled(quota=1)
     certificate = await client.certificate()
-    clock_of(site.office).advance(days=75)
+    clock_of(site.ra).advance(days=75)
     order = await client.order()
     renewed = await renewed_on_the_pages(site, certificate)
     await client.post(order.json["authorizations"][0], {"status": "deactivated"})
@@ -684,7 +683,7 @@ async def test_terms_of_service(tmp_path: Path) -> None:
 async def test_our_own_faults(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     """What is our fault is 500 serverInternal without any detail; the log has it, in one record."""
     client = await site.enrolled()
-    site.office.database.close()
+    site.ra.database.close()
     failed = await client.order()
     assert failed.problem == (500, "serverInternal")
     assert "database" not in failed.json["detail"]
@@ -696,11 +695,11 @@ async def test_our_own_faults(site: Site, caplog: pytest.LogCaptureFixture) -> N
 
 @pytest.fixture
 async def renewal(site: Site) -> AsyncIterator[Site]:
-    """The renewal site of the same office, and the user's certificate from the other door, at D-15."""
+    """The renewal site of the same registration authority, and the user's certificate from the other door, at D-15."""
     certificate = await (await site.enrolled()).certificate()
-    clock_of(site.office).advance(days=75)
-    async with serve(site.office, by_certificate=True) as renewal:
-        renewal.peer = peer_of(site.office, certificate)
+    clock_of(site.ra).advance(days=75)
+    async with serve(site.ra, by_certificate=True) as renewal:
+        renewal.peer = peer_of(site.ra, certificate)
         yield renewal
 
 
@@ -744,8 +743,8 @@ async def test_an_order_is_returned_to_its_own_account_only(site: Site, renewal:
     """The renewal that another account has ready is taken over: its order is nobody else's (section 10.5)."""
     client, other = await site.enrolled(quota=1), Client(renewal)
     certificate = await client.certificate()
-    clock_of(site.office).advance(days=75)
-    renewal.peer = peer_of(site.office, certificate)
+    clock_of(site.ra).advance(days=75)
+    renewal.peer = peer_of(site.ra, certificate)
     await other.register()
     theirs = await other.order()
     challenge = (await other.post(theirs.json["authorizations"][0])).json["challenges"][0]["url"]
@@ -768,7 +767,7 @@ async def test_accounts_by_certificate_are_limited(renewal: Site, monkeypatch: p
     assert refused.problem == (429, "rateLimited")
     assert refused.headers["Retry-After"] == "86400"
     assert (await first.register()).status == 200
-    clock_of(renewal.office).advance(days=1, seconds=1)
+    clock_of(renewal.ra).advance(days=1, seconds=1)
     assert (await late.register()).status == 201
 
 
@@ -794,11 +793,11 @@ async def test_the_certificate_to_be_replaced_has_to_be_presented(site: Site, re
     order = await client.order()
     challenge = (await client.post(order.json["authorizations"][0])).json["challenges"][0]["url"]
     old = renewal.peer
-    renewal.peer = peer_of(site.office, await (await site.enrolled()).certificate())
+    renewal.peer = peer_of(site.ra, await (await site.enrolled()).certificate())
     assert (await client.post(challenge, {})).problem == (403, "unauthorized")
-    await admit(site.office, "K99999999")
+    await admit(site.ra, "K99999999")
     stranger = await (await site.enrolled(user_id="K99999999")).certificate("k99999999.users.kinen.example")
-    renewal.peer = peer_of(site.office, stranger)
+    renewal.peer = peer_of(site.ra, stranger)
     assert (await client.post(challenge, {})).problem == (403, "unauthorized")
     assert (await client.order()).problem == (403, "unauthorized")
     renewal.peer = old
@@ -808,7 +807,7 @@ async def test_the_certificate_to_be_replaced_has_to_be_presented(site: Site, re
 async def test_outside_the_renewal_period(site: Site, renewal: Site) -> None:
     """Before D-30 the answer is refused and names the first day, for people and programs (Retry-After); the
     challenge stays pending."""
-    renewal.peer = peer_of(site.office, await (await site.enrolled()).certificate())
+    renewal.peer = peer_of(site.ra, await (await site.enrolled()).certificate())
     client = Client(renewal)
     await client.register()
     order = await client.order()
@@ -816,7 +815,7 @@ async def test_outside_the_renewal_period(site: Site, renewal: Site) -> None:
     refused = await client.post(challenge, {})
     assert refused.problem == (403, "unauthorized")
     assert "2027.04.06" in refused.json["detail"]
-    opens = site.office.now() + int(refused.headers["Retry-After"])
+    opens = site.ra.now() + int(refused.headers["Retry-After"])
     assert datetime.fromtimestamp(opens, UTC).isoformat() == "2027-04-05T15:00:00+00:00"
     assert (await client.post(challenge)).json["status"] == "pending"
 
@@ -826,28 +825,28 @@ async def test_the_last_second_of_the_renewal_period(site: Site, renewal: Site) 
     client, account = await site.enrolled(quota=1), Client(renewal)
     certificate = await client.certificate()
     end = int(certificate.not_valid_after_utc.timestamp())
-    renewal.peer = peer_of(site.office, certificate)
+    renewal.peer = peer_of(site.ra, certificate)
     await account.register()
-    clock_of(site.office).set(end)
+    clock_of(site.ra).set(end)
     orders = [await account.order() for _ in range(2)]
     urls = [
         (await account.post(order.json["authorizations"][0])).json["challenges"][0]["url"] for order in orders
     ]
     assert (await account.post(urls[0], {})).json["status"] == "valid"
     assert (await client.order()).json["status"] == "ready"
-    clock_of(site.office).advance(seconds=1)
+    clock_of(site.ra).advance(seconds=1)
     refused = await account.post(urls[1], {})
     assert (refused.problem, "has expired" in refused.json["detail"]) == ((403, "unauthorized"), True)
     assert (await account.post(orders[0].headers["Location"])).json["status"] == "invalid"
     # What has ended takes no place of the quota: an account with credentials goes on by itself.
     further = await client.order()
     assert further.json["status"] == "ready"
-    assert enroll.store.enrollments_of(site.office.database.read(), USER)[0].kind == "protocol"
+    assert enroll.store.enrollments_of(site.ra.database.read(), USER)[0].kind == "protocol"
 
 
 def _presented(site: Site) -> bytes:
     assert site.peer is not None
-    record = ca.store.find_by_fingerprint(site.office.database.read(), site.peer.fingerprint)
+    record = ca.store.find_by_fingerprint(site.ra.database.read(), site.peer.fingerprint)
     assert record is not None
     assert record.der is not None
     return record.der
@@ -881,15 +880,15 @@ async def test_replaces_names_the_presented_certificate(site: Site, renewal: Sit
     await client.register()
     for named in (cert_id(other), "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE", "x"):
         assert (await client.order(replaces=named)).problem == (400, "malformed")
-    clock_of(site.office).advance(days=61)
+    clock_of(site.ra).advance(days=61)
     theirs = await victim.order(replaces=cert_id(other))
-    renewal.peer = peer_of(site.office, other)
+    renewal.peer = peer_of(site.ra, other)
     assert (await client.order(replaces=cert_id(other))).status == 201
     assert (await victim.post(theirs.headers["Location"])).json["status"] == "ready"
     await victim.finalize(theirs)
     assert (await client.order(replaces=cert_id(other))).problem == (409, "alreadyReplaced")
     presented = await (await site.enrolled()).certificate()
-    renewal.peer = peer_of(site.office, presented)
+    renewal.peer = peer_of(site.ra, presented)
     order = await client.order(replaces=cert_id(presented))
     assert (order.status, order.json["replaces"]) == (201, cert_id(presented))
     second = await client.order(replaces=cert_id(presented))

@@ -13,13 +13,13 @@ from enroll.acme import store
 from enroll.acme.csr import check_csr
 from enroll.acme.fulfilment import _issue
 from enroll.acme.orders import Entitlement
-from enroll.enrollment import Enrollment
-from enroll.issuance import issue_now
-from enroll.openings import draw_request
-from enroll.people import disable_user
+from enroll.people.register import disable_user
 from enroll.problems import Problem
 from enroll.refusals import Refusal
-from enroll.states import State
+from enroll.requests.enrollment import Enrollment
+from enroll.requests.issuance import issue_now
+from enroll.requests.opening import draw_request
+from enroll.requests.states import State
 from tests.enroll.acme.acme_world import FQDN, USER, Client, Site, csr, new_key, world
 
 
@@ -33,26 +33,26 @@ async def waiting(site: Site) -> Enrollment:
     def work(db: Transaction) -> Enrollment:
         user = enroll.store.user(db, USER)
         assert user is not None
-        return draw_request(db, site.office, user, "protocol", profile="client-automated", door="protocol")
+        return draw_request(db, site.ra, user, "protocol", profile="client-automated", door="protocol")
 
-    return await site.office.database.write(work)
+    return await site.ra.database.write(work)
 
 
 def issue(db: Transaction, site: Site, before: Enrollment) -> Enrollment:
     spki = ca.keys.spki(new_key().public_key())
-    return issue_now(db, site.office, before, spki, (FQDN,), actor="test")
+    return issue_now(db, site.ra, before, spki, (FQDN,), actor="test")
 
 
 async def test_everything_is_written(site: Site) -> None:
     """Certificate, state and trail are there together: what three steps would have left."""
     before = await waiting(site)
-    after = await site.office.database.write(lambda db: issue(db, site, before))
-    db = site.office.database.read()
+    after = await site.ra.database.write(lambda db: issue(db, site, before))
+    db = site.ra.database.read()
     record = ca.store.find_by_order(db, before.request_id)
     assert record is not None
-    assert (record.status, record.serial, record.issued_at) == ("issued", after.serial, site.office.now())
+    assert (record.status, record.serial, record.issued_at) == ("issued", after.serial, site.ra.now())
     assert enroll.store.enrollment(db, before.request_id) == after
-    assert (after.state, after.submitted_at, after.issued_at) == (State.PICKED_UP, *[site.office.now()] * 2)
+    assert (after.state, after.submitted_at, after.issued_at) == (State.PICKED_UP, *[site.ra.now()] * 2)
     assert [row["action"] for row in enroll.store.audit_page(db, after.serial, 9)] == ["certificate.issued"]
     (line,) = enroll.store.audit_page(db, before.request_id, 9)
     assert (line["detail"]["before"], line["detail"]["after"]) == ("accepted", "picked_up")
@@ -68,38 +68,38 @@ async def test_nothing_is_written_when_the_transaction_is_lost(site: Site) -> No
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await site.office.database.write(fails)
-    db = site.office.database.read()
+        await site.ra.database.write(fails)
+    db = site.ra.database.read()
     assert ca.store.find_by_order(db, before.request_id) is None
     assert enroll.store.enrollment(db, before.request_id) == before
     assert enroll.store.audit_page(db, before.request_id, 9) == []
-    assert (await site.office.database.write(lambda db: issue(db, site, before))).state is State.PICKED_UP
+    assert (await site.ra.database.write(lambda db: issue(db, site, before))).state is State.PICKED_UP
 
 
 async def test_once(site: Site) -> None:
     """A second issue of the same request is refused and changes nothing."""
     before = await waiting(site)
-    first = await site.office.database.write(lambda db: issue(db, site, before))
+    first = await site.ra.database.write(lambda db: issue(db, site, before))
     with pytest.raises(ca.store.AlreadyReserved):
-        await site.office.database.write(lambda db: issue(db, site, before))
-    assert enroll.store.enrollment(site.office.database.read(), before.request_id) == first
+        await site.ra.database.write(lambda db: issue(db, site, before))
+    assert enroll.store.enrollment(site.ra.database.read(), before.request_id) == first
 
 
 async def test_not_for_the_disabled(site: Site) -> None:
     """A user who was disabled meanwhile gets no certificate."""
     before = await waiting(site)
-    await disable_user(site.office, USER, actor="operator")
+    await disable_user(site.ra, USER, actor="operator")
     with pytest.raises(Refusal) as refused:
-        await site.office.database.write(lambda db: issue(db, site, before))
+        await site.ra.database.write(lambda db: issue(db, site, before))
     assert refused.value.code == "user_disabled"
-    assert ca.store.find_by_order(site.office.database.read(), before.request_id) is None
+    assert ca.store.find_by_order(site.ra.database.read(), before.request_id) is None
 
 
 async def test_a_key_that_became_an_accounts_meanwhile_is_not_certified(site: Site) -> None:
     """RFC 8555 section 11.1: an account made between the look at the CSR and the issuance counts."""
     client, key = await site.enrolled(), new_key()
     order = await client.order()
-    db, order_id = site.office.database.read(), order.headers["Location"].rpartition("/")[2]
+    db, order_id = site.ra.database.read(), order.headers["Location"].rpartition("/")[2]
     found, account = store.order(db, order_id), store.account(db, client.kid.rpartition("/")[2])
     assert found is not None
     assert account is not None
@@ -112,6 +112,6 @@ async def test_a_key_that_became_an_accounts_meanwhile_is_not_certified(site: Si
     )
     assert (await Client(site, key).register(await site.credential())).status == 201
     with pytest.raises(Problem) as refused:
-        await site.office.database.write(lambda db: _issue(db, site.door, account, order_id, checked))
+        await site.ra.database.write(lambda db: _issue(db, site.server, account, order_id, checked))
     assert refused.value.name == "badCSR"
     assert (await client.post(order.headers["Location"])).json["status"] == "ready"

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enroll.acme.door import CommonNames
 from enroll.acme.orders import (
     Authorization,
     Entitlement,
@@ -28,11 +27,12 @@ from enroll.acme.orders import (
     read_new_authorization,
     read_new_order,
 )
+from enroll.acme.server import CommonNames
 from enroll.acme.urls import PATHS, Urls
-from enroll.enrollment import Enrollment
 from enroll.identifiers import LAST_NUMBER, common_name
 from enroll.problems import Problem, Subproblem
-from enroll.states import ENDED, LIVE, WAITING, State
+from enroll.requests.enrollment import Enrollment
+from enroll.requests.states import ENDED, LIVE, WAITING, State
 
 AT = 1_800_000_000
 FQDN = "k12345678.users.kinen.example"

@@ -10,10 +10,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.datadirs import admit, clock_of
 from tests.enroll.acme.acme_world import FQDN, Client, Reply, Site, csr, peer_of, serve, world
 from tests.enroll.acme.signing import KEYS, OTHER, jwk, jws, mac_jws
 from tests.enroll.acme.test_acme_door import cert_id, revocation
-from tests.offices import admit, clock_of
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 @pytest.fixture
 async def renewal(site: Site) -> AsyncIterator[Site]:
-    async with serve(site.office, by_certificate=True) as renewal:
+    async with serve(site.ra, by_certificate=True) as renewal:
         yield renewal
 
 
@@ -41,7 +41,7 @@ async def challenge_of(client: Client, order: Reply) -> str:
 async def test_unbound_credentials_do_not_expire(site: Site) -> None:
     """Section 1: they wait for years, and their request with them."""
     credential = await site.credential()
-    clock_of(site.office).advance(days=2_000)
+    clock_of(site.ra).advance(days=2_000)
     client = Client(site)
     assert (await client.register(credential)).status == 201
     assert await client.certificate()
@@ -76,7 +76,7 @@ async def test_a_binding_that_nobody_looks_at(site: Site, renewal: Site) -> None
     credential = await site.credential()
     client = await site.enrolled()
     assert (await client.register(credential)).status == 200
-    renewal.peer = peer_of(site.office, await client.certificate())
+    renewal.peer = peer_of(site.ra, await client.certificate())
     other = Client(renewal)
     made = await other.post(
         renewal.to("newAccount"), {"externalAccountBinding": {"protected": "?"}}, by_key=True
@@ -134,7 +134,7 @@ async def test_pages_of_orders(site: Site) -> None:
     """Section 6: a page may have fewer URLs, even none, and go on; any cursor is answered."""
     client = await site.enrolled(quota=300)
     first = await client.order()
-    clock_of(site.office).advance(seconds=1)
+    clock_of(site.ra).advance(seconds=1)
     for _ in range(100):
         await client.order(FQDN.upper())
     listed = (await client.post(client.kid)).json["orders"]
@@ -156,12 +156,12 @@ async def test_orders_of_the_other_directory(site: Site, renewal: Site) -> None:
     twin = Client(renewal, key=client.key)
     await twin.register()
     read = await twin.post(at(renewal, order, "order"))
-    assert read.json["finalize"].startswith(renewal.door.urls.root)
+    assert read.json["finalize"].startswith(renewal.server.urls.root)
     final = await twin.finalize(read)
     assert final.json["status"] == "valid"
     assert (await twin.post(final.json["certificate"])).status == 200
-    clock_of(site.office).advance(days=75)
-    renewal.peer = peer_of(site.office, certificate)
+    clock_of(site.ra).advance(days=75)
+    renewal.peer = peer_of(site.ra, certificate)
     stranger = Client(renewal)
     await stranger.register()
     pending = await stranger.order()
@@ -178,8 +178,8 @@ async def test_what_needs_the_certificate(site: Site, renewal: Site) -> None:
     """Section 13.3: the table. What needs none is answered without, and an answered challenge again."""
     holder = await site.enrolled()
     certificate = await holder.certificate()
-    clock_of(site.office).advance(days=75)
-    renewal.peer = peer_of(site.office, certificate)
+    clock_of(site.ra).advance(days=75)
+    renewal.peer = peer_of(site.ra, certificate)
     client = Client(renewal)
     await client.register()
     order = await client.order()
@@ -220,7 +220,7 @@ async def test_renewal_information_that_is_none(site: Site) -> None:
 async def test_keys_of_others(site: Site) -> None:
     """Section 13.6: a CSR's key may be another certificate's, another user's too; never an account's. The
     key of a certificate may become an account's, and gets no certificate from then on."""
-    await admit(site.office, "K99999999")
+    await admit(site.ra, "K99999999")
     other = await site.enrolled(user_id="K99999999")
     mine, shared = await site.enrolled(), OTHER
     name = "k99999999.users.kinen.example"

@@ -9,14 +9,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-import enroll.renewal
+import enroll.requests.renewal
 import enroll.store
-from enroll import applications, issuance
 from enroll.acme import credentials, store
 from enroll.acme.renewalinfo import CertId
+from enroll.people import applications
+from enroll.requests import issuance
+from tests.datadirs import clock_of, delivered
 from tests.enroll.acme.acme_world import FQDN, USER, Client, Reply, Site, new_key, peer_of, serve, world
 from tests.enroll.acme.test_acme_door import cert_id, renewed_on_the_pages, revocation
-from tests.offices import clock_of, delivered
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 @pytest.fixture
 async def renewal(site: Site) -> AsyncIterator[Site]:
-    async with serve(site.office, by_certificate=True) as renewal:
+    async with serve(site.ra, by_certificate=True) as renewal:
         yield renewal
 
 
@@ -35,13 +36,13 @@ async def due(site: Site) -> tuple[Client, x509.Certificate]:
     """A client whose certificate is to be renewed."""
     client = await site.enrolled(quota=1)
     certificate = await client.certificate()
-    clock_of(site.office).advance(days=75)
+    clock_of(site.ra).advance(days=75)
     return client, certificate
 
 
 async def ready(renewal: Site, client: Client, certificate: x509.Certificate) -> Reply:
     """An order of the renewal site whose challenge is answered."""
-    renewal.peer = peer_of(renewal.office, certificate)
+    renewal.peer = peer_of(renewal.ra, certificate)
     assert (await client.register()).status in (200, 201)
     order = await client.order()
     challenge = (await client.post(order.json["authorizations"][0])).json["challenges"][0]["url"]
@@ -54,12 +55,12 @@ async def status_of(client: Client, order: Reply) -> str:
 
 
 async def letters(site: Site) -> list[str]:
-    found = [each.subject for each in await delivered(site.office)]
+    found = [each.subject for each in await delivered(site.ra)]
     return [subject for subject in found if "更新されました" in subject]
 
 
 def trail(site: Site) -> list[str]:
-    rows = site.office.database.read().rows(
+    rows = site.ra.database.read().rows(
         "SELECT actor FROM audit WHERE action = 'certificate.renewed-by-another'"
     )
     return [actor for (actor,) in rows]
@@ -80,9 +81,7 @@ async def test_a_thief_and_the_owner(site: Site, renewal: Site) -> None:
     assert (await owner.order(replaces=cert_id(certificate))).problem == (409, "alreadyReplaced")
     assert len(await letters(site)) == 1
     assert trail(site) == [f"acme:{thief.kid.rpartition('/')[2]}"]
-    (row,) = [
-        each for each in enroll.store.enrollments_of(site.office.database.read(), USER) if each.by_another
-    ]
+    (row,) = [each for each in enroll.store.enrollments_of(site.ra.database.read(), USER) if each.by_another]
     assert row.kind == "renewal"
 
 
@@ -97,7 +96,7 @@ async def test_the_owners_renewal_is_no_news(site: Site, renewal: Site) -> None:
     assert (await letters(site), trail(site)) == ([], [])
     chain = await at_renewal.post(final.json["certificate"])
     third = x509.load_pem_x509_certificates(chain.body)[0]
-    clock_of(site.office).advance(days=75)
+    clock_of(site.ra).advance(days=75)
     assert (await again.finalize(await again.order(replaces=cert_id(third)))).json["status"] == "valid"
     assert (await letters(site), trail(site)) == ([], [])
 
@@ -107,14 +106,14 @@ async def test_a_renewal_by_the_other_door_is_told(site: Site, renewal: Site) ->
     _, certificate = await due(site)
     on_page = await renewed_on_the_pages(site, certificate)
     assert len(await letters(site)) == 1
-    clock_of(site.office).advance(days=75)
+    clock_of(site.ra).advance(days=75)
     client = Client(renewal)
     await client.finalize(await ready(renewal, client, on_page))
     assert len(await letters(site)) == 2
     fingerprint = on_page.fingerprint(hashes.SHA256()).hex()
-    rows = enroll.store.enrollments_of(site.office.database.read(), USER)
+    rows = enroll.store.enrollments_of(site.ra.database.read(), USER)
     assert [row.door for row in rows[:2]] == ["protocol", "page"]
-    assert enroll.renewal.source_of(site.office.database.read(), fingerprint) == rows[1]
+    assert enroll.requests.renewal.source_of(site.ra.database.read(), fingerprint) == rows[1]
 
 
 async def test_an_open_order_holds_nobody_up(site: Site, renewal: Site) -> None:
@@ -162,9 +161,9 @@ async def test_an_order_that_takes_over_has_its_own_day(site: Site) -> None:
     client = await site.enrolled(quota=3)
     certificate = await client.certificate()
     await client.order(replaces=cert_id(certificate))
-    clock_of(site.office).advance(seconds=80_000)
+    clock_of(site.ra).advance(seconds=80_000)
     second = await client.order("k123456780001", FQDN, replaces=cert_id(certificate))
-    clock_of(site.office).advance(seconds=80_000)
+    clock_of(site.ra).advance(seconds=80_000)
     assert await status_of(client, second) == "ready"
     assert (await client.finalize(second, "k123456780001", FQDN)).json["status"] == "valid"
 
@@ -195,8 +194,8 @@ async def test_the_end_of_a_credential_ends_its_orders(site: Site) -> None:
     client = await site.enrolled(quota=3)
     await client.certificate()
     order = await client.order()
-    (credential,) = store.credentials_of(site.office.database.read(), USER)
-    assert await credentials.withdraw(site.office, credential.kid, actor="test")
+    (credential,) = store.credentials_of(site.ra.database.read(), USER)
+    assert await credentials.withdraw(site.ra, credential.kid, actor="test")
     assert await status_of(client, order) == "invalid"
     assert (await client.finalize(order)).problem == (403, "unauthorized")
 
@@ -205,16 +204,16 @@ async def test_a_reissue_on_pick_up_ends_orders_then(site: Site) -> None:
     """Until the new certificate is picked up old and new orders go on; from then on none does."""
     client, _ = await due(site)
     order = await client.order()
-    made = await applications.reissue(site.office, USER, "pc_change", actor="desk")
+    made = await applications.reissue(site.ra, USER, "pc_change", actor="desk")
     assert await status_of(client, order) == "ready"
     assert (await client.order()).headers["Location"] == order.headers["Location"]
     fresh = await site.enrolled()
     further = await fresh.order()
     assert await status_of(fresh, further) == "ready"
-    begun = await issuance.submit(site.office, made.request_id, actor=USER)
-    await issuance.complete(site.office, begun.request_id)
-    token = await issuance.prepare_download(site.office, begun.request_id, "abc123", "standard", actor=USER)
-    await issuance.download(site.office, token, begun.request_id, actor=USER)
+    begun = await issuance.submit(site.ra, made.request_id, actor=USER)
+    await issuance.complete(site.ra, begun.request_id)
+    token = await issuance.prepare_download(site.ra, begun.request_id, "abc123", "standard", actor=USER)
+    await issuance.download(site.ra, token, begun.request_id, actor=USER)
     assert (await status_of(client, order), await status_of(fresh, further)) == ("invalid", "invalid")
     assert (await client.order()).problem == (403, "unauthorized")
 
@@ -226,13 +225,13 @@ async def test_a_place_of_the_quota_is_free_again(site: Site) -> None:
     assert (await client.post(site.to("revokeCert"), revocation(certificate))).status == 200
     refused = await client.order()
     assert (refused.problem, refused.headers["Retry-After"]) == ((429, "rateLimited"), "86400")
-    clock_of(site.office).advance(days=1)
+    clock_of(site.ra).advance(days=1)
     second = await client.certificate()
     early = await client.order()
     assert "can be renewed from 2027.01" in early.json["detail"]
-    clock_of(site.office).advance(days=75)
+    clock_of(site.ra).advance(days=75)
     await client.certificate()
-    clock_of(site.office).set(int(second.not_valid_after_utc.timestamp()) + 1)
+    clock_of(site.ra).set(int(second.not_valid_after_utc.timestamp()) + 1)
     assert (await client.order()).problem == (429, "rateLimited")
 
 

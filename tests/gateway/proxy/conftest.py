@@ -17,7 +17,7 @@ from gateway.proxy.rules import Rules, rules_of
 from gateway.proxy.upstream import Address, Pool, Upstream, Waits, parse_addresses
 from gateway.wire.request import Request
 from tests.gateway.conftest import Pki, Running, Serve
-from tests.gateway.proxy.houses import Build, House, Log, pages
+from tests.gateway.proxy.deployments import Build, Deployment, Log, pages
 from tests.gateway.rawtls import START
 from tests.gateway.samples import login
 
@@ -104,7 +104,7 @@ async def stand(serve: Serve, pki: Pki) -> AsyncIterator[Stand]:
 
 
 @pytest.fixture
-async def house(serve: Serve, pki: Pki) -> AsyncIterator[Build]:
+async def deployment(serve: Serve, pki: Pki) -> AsyncIterator[Build]:
     """Builds one in front of ``urls``; ``needs``: what the upstream's paths ask for."""
     pools: list[Pool] = []
 
@@ -116,7 +116,7 @@ async def house(serve: Serve, pki: Pki) -> AsyncIterator[Build]:
         addresses: tuple[Address, ...] = (),
         app: web.Application | None = None,
         **admit: Callable[[Request], Awaitable[Caller]],
-    ) -> House:
+    ) -> Deployment:
         pool = Pool(Upstream(addresses or parse_addresses(urls), waits=waits))
         await pool.start()
         pools.append(pool)
@@ -124,7 +124,7 @@ async def house(serve: Serve, pki: Pki) -> AsyncIterator[Build]:
         callers = {name: Asking(find) for name, find in admit.items()}
         relay = Relay(proxied, now=lambda: 1_775_000_000, **callers)
         site, log = replace(login(pki), handler=app or pages(), relay=relay), Log()
-        return House(await serve(site, limits=limits, observer=log), pool, log, site, pki)
+        return Deployment(await serve(site, limits=limits, observer=log), pool, log, site, pki)
 
     yield build
     for pool in pools:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.edge.facts import Limits
 from gateway.proxy.upstream import Waits
-from tests.gateway.proxy.houses import (
+from tests.gateway.proxy.deployments import (
     HOST,
     OK,
     QUICK,
@@ -28,10 +28,10 @@ from tests.gateway.rawtls import everything, get, head_of
 
 
 @pytest.mark.parametrize("size", [5, 16_000])
-async def test_a_body_behind_a_head_as_large_as_may_be(house: Build, size: int) -> None:
+async def test_a_body_behind_a_head_as_large_as_may_be(deployment: Build, size: int) -> None:
     """Head and body have limits of their own: a body in the next record arrives as it was sent."""
     body = (b"hello" * size)[:size]
-    here = await house("http://127.0.0.1:1")
+    here = await deployment("http://127.0.0.1:1")
     async with here.client() as client:
         lines = [b"X-%d: " % number + b"x" * 7_990 for number in range(8)]
         await client.send(post(b"/own/echo", b"", *lines, length=size))
@@ -43,21 +43,21 @@ async def test_a_body_behind_a_head_as_large_as_may_be(house: Build, size: int) 
 
 @pytest.mark.parametrize(("said", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200)])
 async def test_where_a_page_posts_from_is_asked_without_origin_too(
-    house: Build, said: str, status: int
+    deployment: Build, said: str, status: int
 ) -> None:
     """V40: Sec-Fetch-Site alone is enough to refuse what another site's page does."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             asked = post(b"/a", b"x", f"Sec-Fetch-Site: {said}".encode())
             assert (await client.ask(asked)).status == status
     assert len(upstream.requests) == (status == 200)
 
 
-async def test_a_broken_body_never_becomes_content(house: Build) -> None:
+async def test_a_broken_body_never_becomes_content(deployment: Build) -> None:
     """Whoever reads it is told; the visitor gets 400, and the log no fault of ours."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             await client.send(chunked(b"/own/echo", b"3\r\nabc\r\n"))
             await asyncio.sleep(0.05)
@@ -66,7 +66,7 @@ async def test_a_broken_body_never_becomes_content(house: Build) -> None:
             assert statuses(got) == [400]
 
 
-async def test_who_is_told_to_go_on_has_the_whole_time(house: Build) -> None:
+async def test_who_is_told_to_go_on_has_the_whole_time(deployment: Build) -> None:
     """The 100 comes late in a window that began when the client was still waiting: a new one begins."""
 
     async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,7 +78,7 @@ async def test_who_is_told_to_go_on_has_the_whole_time(house: Build) -> None:
         await reader.read()
 
     async with running(late) as port:
-        here = await house(f"http://127.0.0.1:{port}", limits=replace(QUICK, stall=0.25))
+        here = await deployment(f"http://127.0.0.1:{port}", limits=replace(QUICK, stall=0.25))
         async with here.client() as client:
             await client.send(post(b"/a", b"", b"Expect: 100-continue", length=3_000))
             assert (await head_of(client)).startswith(b"HTTP/1.1 100 ")
@@ -90,10 +90,10 @@ async def test_who_is_told_to_go_on_has_the_whole_time(house: Build) -> None:
 # -- one after the other -----------------------------------------------------------------------------
 
 
-async def test_pages_and_the_upstream_answer_in_turn(house: Build) -> None:
+async def test_pages_and_the_upstream_answer_in_turn(deployment: Build) -> None:
     """Pipelined requests that alternate between both are answered in the order in which they came."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             await client.send(
                 chunked(b"/a", b"3\r\nabc\r\n0\r\n\r\n") + get(HOST, b"/own/page") + get(HOST, b"/b")
@@ -109,10 +109,10 @@ async def test_pages_and_the_upstream_answer_in_turn(house: Build) -> None:
     assert [seen.target for seen in upstream.requests] == ["/a", "/b", "/c", "/d"]
 
 
-async def test_many_small_requests_at_once(house: Build) -> None:
+async def test_many_small_requests_at_once(deployment: Build) -> None:
     """Hundreds in one go, every third one for a page, are all answered, and in order."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             trio = get(HOST, b"/a") + get(HOST, b"/own/page") + get(HOST, b"/b")
             sending = asyncio.create_task(client.send(trio * 200))
@@ -136,10 +136,10 @@ async def test_many_small_requests_at_once(house: Build) -> None:
     get(HOST, b"/own/page", b"Host: evil.test"),
 ])  # fmt: skip
 @pytest.mark.parametrize("pieces", [1, 2])
-async def test_nothing_is_asked_behind_the_last_answer(house: Build, first: bytes, pieces: int) -> None:
+async def test_nothing_is_asked_behind_the_last_answer(deployment: Build, first: bytes, pieces: int) -> None:
     """What is pipelined behind the last request of a connection reaches neither page nor upstream."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             behind = post(b"/hidden", b"abc") + get(HOST, b"/own/page")
             if pieces == 1:
@@ -159,10 +159,10 @@ async def test_nothing_is_asked_behind_the_last_answer(house: Build, first: byte
     b"GET /\xc3\xbc HTTP/1.1\r\nHost: login.test\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: login.test\r\nNo colon\r\n\r\n",
 ])  # fmt: skip
-async def test_what_is_malformed_is_refused_in_its_turn(house: Build, broken: bytes) -> None:
+async def test_what_is_malformed_is_refused_in_its_turn(deployment: Build, broken: bytes) -> None:
     """Those before it are answered, it is 400, and nothing behind it is read."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             await client.send(get(HOST, b"/own/page") + get(HOST, b"/a") + broken + get(HOST, b"/b"))
             got, alert = await everything(client)
@@ -179,18 +179,18 @@ async def test_what_is_malformed_is_refused_in_its_turn(house: Build, broken: by
     (b"*", b"Host: login.test\r\n"),
 ])  # fmt: skip
 async def test_what_only_the_pages_refuse_is_logged_as_it_came(
-    house: Build, target: bytes, lines: bytes
+    deployment: Build, target: bytes, lines: bytes
 ) -> None:
     """aiohttp calls whatever its own parser refuses UNKNOWN; the log says what was asked."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             answer = await client.ask(b"PUT " + target + b" HTTP/1.1\r\n" + lines + b"\r\n")
         assert (answer.status, upstream.requests) == (400, [])
     assert here.log.lines() == [("PUT", target.decode("ascii"), 400)]
 
 
-async def test_who_does_not_read_is_not_answered_ahead(house: Build) -> None:
+async def test_who_does_not_read_is_not_answered_ahead(deployment: Build) -> None:
     """While answers pile up, no further request is begun; once they are read, every one is."""
     begun, size = 0, 200_000
 
@@ -203,7 +203,7 @@ async def test_who_does_not_read_is_not_answered_ahead(house: Build) -> None:
             await writer.drain()
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}")
+        here = await deployment(f"http://127.0.0.1:{port}")
         async with here.client() as client:
             sending = asyncio.create_task(client.send(get(HOST, b"/a") * 300))
             before = -1
@@ -217,7 +217,7 @@ async def test_who_does_not_read_is_not_answered_ahead(house: Build) -> None:
             await sending
 
 
-async def test_requests_in_records_of_their_own_wait(house: Build) -> None:
+async def test_requests_in_records_of_their_own_wait(deployment: Build) -> None:
     """Who sends one after the other, and reads no answer, is held back like who sends all at once."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -227,7 +227,7 @@ async def test_requests_in_records_of_their_own_wait(house: Build) -> None:
             await writer.drain()
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}")
+        here = await deployment(f"http://127.0.0.1:{port}")
         async with here.client() as client:
             sent, total, request = 0, 4_000, get(HOST, b"/a", b"X: " + b"x" * 8_000)
 
@@ -257,7 +257,7 @@ async def test_requests_in_records_of_their_own_wait(house: Build) -> None:
 
 
 @pytest.mark.parametrize("target", [b"/up", b"/own/count"])
-async def test_a_body_behind_a_slow_answer_waits(house: Build, target: bytes) -> None:
+async def test_a_body_behind_a_slow_answer_waits(deployment: Build, target: bytes) -> None:
     """It is left with the client until its turn, and then arrives whole, at the upstream and at a page."""
     size, sent, go = 16_000_000, 0, asyncio.Event()
 
@@ -274,7 +274,7 @@ async def test_a_body_behind_a_slow_answer_waits(house: Build, target: bytes) ->
         return web.Response(text=str(sum([len(piece) async for piece in request.content.iter_any()])))
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}", app=pages(("POST", "/own/count", count)))
+        here = await deployment(f"http://127.0.0.1:{port}", app=pages(("POST", "/own/count", count)))
         async with here.client() as client:
 
             async def feed() -> None:
@@ -296,7 +296,7 @@ async def test_a_body_behind_a_slow_answer_waits(house: Build, target: bytes) ->
             await feeding
 
 
-async def test_a_page_that_is_slow_to_read_stops_the_client(house: Build) -> None:
+async def test_a_page_that_is_slow_to_read_stops_the_client(deployment: Build) -> None:
     """An upload to a page is held back while nobody reads it; what is pipelined behind it is answered."""
     size, sent, go = 16_000_000, 0, asyncio.Event()
 
@@ -305,7 +305,7 @@ async def test_a_page_that_is_slow_to_read_stops_the_client(house: Build) -> Non
         return web.Response(text=str(sum([len(piece) async for piece in request.content.iter_any()])))
 
     async with recording() as upstream:
-        here = await house(upstream.url, app=pages(("POST", "/own/late", late)))
+        here = await deployment(upstream.url, app=pages(("POST", "/own/late", late)))
         async with here.client() as client:
 
             async def feed() -> None:
@@ -333,10 +333,10 @@ async def test_a_page_that_is_slow_to_read_stops_the_client(house: Build) -> Non
 
 
 @pytest.mark.parametrize("times", [1, 3_000])
-async def test_a_page_may_answer_before_the_body_came(house: Build, times: int) -> None:
+async def test_a_page_may_answer_before_the_body_came(deployment: Build, times: int) -> None:
     """What comes of the body afterwards is no request, and those behind it are, for whomever."""
     async with recording() as upstream:
-        here = await house(upstream.url, limits=Limits(tick=0.02, drain=0.2, lingering=5))
+        here = await deployment(upstream.url, limits=Limits(tick=0.02, drain=0.2, lingering=5))
         async with here.client() as client:
             body = get(HOST, b"/hidden") * times
             assert (await client.ask(post(b"/own/page", b"", length=len(body)))).body == b"own /own/page"
@@ -348,10 +348,10 @@ async def test_a_page_may_answer_before_the_body_came(house: Build, times: int) 
     assert here.log.lines() == [("POST", "/own/page", 200), ("GET", "/own/page", 200), ("GET", "/b", 200)]
 
 
-async def test_a_body_of_somebody_turned_down_is_no_request(house: Build) -> None:
+async def test_a_body_of_somebody_turned_down_is_no_request(deployment: Build) -> None:
     """Who needs a login gets 403: with all of his body there he goes on, else the connection ends."""
     async with recording() as upstream:
-        here = await house(upstream.url, needs="login")
+        here = await deployment(upstream.url, needs="login")
         hidden = get(HOST, b"/free/hidden")
         async with here.client() as client:
             for request in (
@@ -369,29 +369,29 @@ async def test_a_body_of_somebody_turned_down_is_no_request(house: Build) -> Non
     assert [each[2] for each in here.log.lines()] == [403, 200, 403, 200, 403]
 
 
-async def test_a_whole_chunked_body_over_a_rested_connection(house: Build) -> None:
+async def test_a_whole_chunked_body_over_a_rested_connection(deployment: Build) -> None:
     """A body in chunks that came with its head arrives and is answered, on the connection of the last one."""
     async with recording() as upstream:
-        here = await house(upstream.url, waits=Waits(answer=1))
+        here = await deployment(upstream.url, waits=Waits(answer=1))
         async with here.client() as client:
             assert (await client.get(HOST, b"/a")).status == 200
             assert (await client.ask(chunked(b"/b", b"3\r\nabc\r\n0\r\n\r\n"))).body == b"abc"
     assert [(seen.body, seen.connection) for seen in upstream.requests] == [(b"", 0), (b"abc", 0)]
 
 
-async def test_a_body_that_breaks_with_its_head_ends_the_page(house: Build) -> None:
+async def test_a_body_that_breaks_with_its_head_ends_the_page(deployment: Build) -> None:
     """A page does not wait for the rest of a body whose framing broke in the record of its head."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             await client.send(chunked(b"/own/echo", b"zz\r\n"))
             await asyncio.wait_for(client.end(), 20)
 
 
-async def test_who_is_turned_down_sees_why_while_he_sends(house: Build) -> None:
+async def test_who_is_turned_down_sees_why_while_he_sends(deployment: Build) -> None:
     """The page of a refusal is not lost to who is still in the middle of a large body."""
     limits = Limits(tick=0.02, drain=0.2, lingering=5)
-    here = await house("http://127.0.0.1:1", needs="login", limits=limits)
+    here = await deployment("http://127.0.0.1:1", needs="login", limits=limits)
     async with here.client() as client:
         await client.send(post(b"/a", b"", length=3_000_000))
         for _ in range(60):
@@ -400,7 +400,7 @@ async def test_who_is_turned_down_sees_why_while_he_sends(house: Build) -> None:
         assert (await client.answer()).status == 403
 
 
-async def test_an_expectation_is_met_by_who_answers(house: Build) -> None:
+async def test_an_expectation_is_met_by_who_answers(deployment: Build) -> None:
     """A page says 100 itself; an upstream's 100 is handed on; who is turned down gets none."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -411,7 +411,7 @@ async def test_an_expectation_is_met_by_who_answers(house: Build) -> None:
         await reader.read()
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}")
+        here = await deployment(f"http://127.0.0.1:{port}")
         expecting = (b"Expect: 100-continue",)
         async with here.client() as client:
             for target in (b"/a", b"/own/echo"):
@@ -424,14 +424,14 @@ async def test_an_expectation_is_met_by_who_answers(house: Build) -> None:
             assert (await asyncio.wait_for(client.end(), 20)).alert == "close_notify"
 
 
-async def test_who_waits_for_a_100_is_not_slow(house: Build) -> None:
+async def test_who_waits_for_a_100_is_not_slow(deployment: Build) -> None:
     """A body that its sender holds back is not late before the upstream asked for it; then it is."""
     heard, go = asyncio.Event(), asyncio.Event()
 
     script = held_up(heard, go, b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}", limits=QUICK)
+        here = await deployment(f"http://127.0.0.1:{port}", limits=QUICK)
         async with here.client() as client:
             await client.send(post(b"/a", b"", b"Expect: 100-continue", length=900))
             await heard.wait()
@@ -449,7 +449,9 @@ async def test_who_waits_for_a_100_is_not_slow(house: Build) -> None:
 @pytest.mark.parametrize("target", [b"/a", b"/own/echo"])
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 @pytest.mark.parametrize("step", [0, 1, 7])
-async def test_a_body_before_a_switch_arrives(house: Build, target: bytes, framing: str, step: int) -> None:
+async def test_a_body_before_a_switch_arrives(
+    deployment: Build, target: bytes, framing: str, step: int
+) -> None:
     """An Upgrade that we do not know is left out, the body is handed on whole, and it was the last."""
     upgrade = (b"Upgrade: h2c", b"Connection: Upgrade, HTTP2-Settings", b"HTTP2-Settings: AA")
     body = get(HOST, b"/free/hidden")
@@ -459,7 +461,7 @@ async def test_a_body_before_a_switch_arrives(house: Build, target: bytes, frami
         stream = chunked(target, b"%x\r\n%b\r\n0\r\nX-T: 1\r\n\r\n" % (len(body), body), *upgrade)
     stream += get(HOST, b"/free/behind")
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             at = stream.index(b"\r\n\r\n") + 4
             pieces = (
@@ -480,11 +482,11 @@ async def test_a_body_before_a_switch_arrives(house: Build, target: bytes, frami
     b"CONNECT a.test:1 HTTP/1.1\r\nHost: login.test\r\n\r\n",
 ])  # fmt: skip
 async def test_two_upgrades_in_one_record(
-    house: Build, second: bytes, caplog: pytest.LogCaptureFixture
+    deployment: Build, second: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first one is answered without, as the last one, and what is behind its body is not read."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             await client.send(post(b"/1", b"abc", b"Connection: Upgrade", b"Upgrade: h2c") + second)
             got, alert = await everything(client)
@@ -509,10 +511,10 @@ async def test_two_upgrades_in_one_record(
     (b"SOURCE /a ICE/1.0\r\nHost: login.test\r\n\r\n", 501),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
 ])  # fmt: skip
-async def test_what_is_no_request_for_us(house: Build, request_: bytes, status: int) -> None:
+async def test_what_is_no_request_for_us(deployment: Build, request_: bytes, status: int) -> None:
     """Refused with its status, once, and the connection ends; the upstream never hears of it."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             assert (await client.ask(request_)).status == status
             assert (await client.end()).alert == "close_notify"
@@ -531,10 +533,10 @@ FORBIDDEN = (
 
 
 @pytest.mark.parametrize("name", FORBIDDEN)
-async def test_a_request_trailer_says_nothing_of_the_gates(house: Build, name: bytes) -> None:
+async def test_a_request_trailer_says_nothing_of_the_gates(deployment: Build, name: bytes) -> None:
     """A field that would be believed of the gate, or frame or route a message, does not pass after a body."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             rest = b"3\r\nabc\r\n0\r\nX-Good: 1\r\n%b: evil\r\n\r\n" % name
             await client.send(chunked(b"/a", rest, b"Trailer: X-Good, " + name) + get(HOST, b"/b"))
@@ -550,13 +552,13 @@ async def test_a_request_trailer_says_nothing_of_the_gates(house: Build, name: b
     b"Set-Cookie", b"Connection", b"Content-Type", b"Location", b"WWW-Authenticate", b"Content_Encoding",
     b"Alt-Svc", b"Cache-Control", b"Upgrade", b"Proxy-Authenticate", b"Set_Cookie",
 ])  # fmt: skip
-async def test_an_answers_trailer_sets_nothing(house: Build, name: bytes) -> None:
+async def test_an_answers_trailer_sets_nothing(deployment: Build, name: bytes) -> None:
     """Nor does one that would set a cookie, a type or a place after the body of an answer."""
     answer = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Good: 1\r\n%b: evil\r\n\r\n"
     ) % name
     async with running(saying(answer, OK)) as port:
-        here = await house(f"http://127.0.0.1:{port}")
+        here = await deployment(f"http://127.0.0.1:{port}")
         async with here.client() as client:
             await client.send(get(HOST, b"/a"))
             got = b""

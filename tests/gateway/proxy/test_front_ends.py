@@ -19,17 +19,7 @@ from gateway.proxy.rules import rules_of
 from gateway.proxy.upstream import Address, Waits
 from gateway.wire.request import Request
 from tests.gateway.proxy.conftest import IDENTITY
-from tests.gateway.proxy.houses import (
-    HOST,
-    OK,
-    Build,
-    held_up,
-    pages,
-    post,
-    relaying,
-    statuses,
-    until,
-)
+from tests.gateway.proxy.deployments import HOST, OK, Build, held_up, pages, post, relaying, statuses, until
 from tests.gateway.proxy.test_proxy_websocket import OPENING, capitals
 from tests.gateway.proxy.upstreams import recording, running, saying
 from tests.gateway.rawtls import everything, get, head_of
@@ -38,7 +28,7 @@ from tests.gateway.rawtls import everything, get, head_of
 
 
 @pytest.mark.parametrize("moment", ["admission", "connect", "answer", "upload", "download", "page"])
-async def test_who_leaves_leaves_nothing_behind(house: Build, moment: str) -> None:
+async def test_who_leaves_leaves_nothing_behind(deployment: Build, moment: str) -> None:
     """Whenever a client goes: no task, no connection to the upstream, and one line in the log."""
     reached, go = asyncio.Event(), asyncio.Event()
 
@@ -70,7 +60,7 @@ async def test_who_leaves_leaves_nothing_behind(house: Build, moment: str) -> No
     async with running(upstream) as port:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if moment == "connect" else None
         address = Address("127.0.0.1", port, tls, "upstream.test")
-        here = await house(
+        here = await deployment(
             addresses=(address,), waits=Waits(connect=0.3), needs="login", login=admit,
             app=pages(("POST", "/own/take", take)),
         )  # fmt: skip
@@ -89,7 +79,7 @@ async def test_who_leaves_leaves_nothing_behind(house: Build, moment: str) -> No
         assert here.pool.resting() is None
 
 
-async def test_who_leaves_during_admission_takes_no_connection_along(house: Build) -> None:
+async def test_who_leaves_during_admission_takes_no_connection_along(deployment: Build) -> None:
     """The upstream's connection that rests meanwhile is there for the next one; nothing was sent on it."""
     asked, go = asyncio.Event(), asyncio.Event()
 
@@ -101,7 +91,7 @@ async def test_who_leaves_during_admission_takes_no_connection_along(house: Buil
         return Caller(request.verdict)
 
     async with recording() as upstream:
-        here = await house(upstream.url, needs="login", login=admit)
+        here = await deployment(upstream.url, needs="login", login=admit)
         async with here.client() as client:
             assert (await client.get(HOST, b"/a")).status == 200
             await client.send(get(HOST, b"/b"))
@@ -118,7 +108,7 @@ async def test_who_leaves_during_admission_takes_no_connection_along(house: Buil
 
 
 @pytest.mark.parametrize("moment", ["before", "within", "after"])
-async def test_an_upstream_that_fails_has_a_page(house: Build, moment: str) -> None:
+async def test_an_upstream_that_fails_has_a_page(deployment: Build, moment: str) -> None:
     """Before, within and after a body; the connection goes on only if all of the body has come."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -128,7 +118,7 @@ async def test_an_upstream_that_fails_has_a_page(house: Build, moment: str) -> N
         writer.transport.abort()
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}")
+        here = await deployment(f"http://127.0.0.1:{port}")
         async with here.client() as client:
             answer = await client.ask(post(b"/a", bytes(10 if moment == "after" else 5), length=10))
             assert (answer.status, answer.body) == (502, b"closed")
@@ -141,11 +131,11 @@ async def test_an_upstream_that_fails_has_a_page(house: Build, moment: str) -> N
         await until(lambda: here.pool.open == 0 and not relaying())
 
 
-async def test_an_early_answer_is_seen_by_who_goes_on_sending(house: Build) -> None:
+async def test_an_early_answer_is_seen_by_who_goes_on_sending(deployment: Build) -> None:
     """After an answer that comes before the body did, the rest is read for a while, and dropped."""
     answer = b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno"
     async with running(saying(answer)) as port:
-        here = await house(f"http://127.0.0.1:{port}", limits=Limits(tick=0.02, drain=0.2, lingering=5))
+        here = await deployment(f"http://127.0.0.1:{port}", limits=Limits(tick=0.02, drain=0.2, lingering=5))
         async with here.client() as client:
             size = 2_000_000
             got = await client.ask(post(b"/a", b"x", length=size))
@@ -158,7 +148,7 @@ async def test_an_early_answer_is_seen_by_who_goes_on_sending(house: Build) -> N
         assert here.pool.open == 0
 
 
-async def test_an_upstream_that_is_reset_has_said_no_end(house: Build) -> None:
+async def test_an_upstream_that_is_reset_has_said_no_end(deployment: Build) -> None:
     """An answer that lasts as long as its connection is whole after a proper end of that, and only then."""
     go = asyncio.Event()
 
@@ -171,7 +161,7 @@ async def test_an_upstream_that_is_reset_has_said_no_end(house: Build) -> None:
         writer.transport.abort()
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}")
+        here = await deployment(f"http://127.0.0.1:{port}")
         async with here.client() as client:
             await client.send(get(HOST, b"/a"))
             while b"half" not in client.buffer:
@@ -184,11 +174,13 @@ async def test_an_upstream_that_is_reset_has_said_no_end(house: Build) -> None:
 
 
 @pytest.mark.parametrize(("version", "told"), [(b"HTTP/1.1", [103, 200]), (b"HTTP/1.0", [200])])
-async def test_interim_answers_are_for_who_knows_them(house: Build, version: bytes, told: list[int]) -> None:
+async def test_interim_answers_are_for_who_knows_them(
+    deployment: Build, version: bytes, told: list[int]
+) -> None:
     """A 103 is handed on, but not to HTTP/1.0, and a 100 to nobody who did not ask for it."""
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     async with running(saying(interim + OK)) as port:
-        here = await house(f"http://127.0.0.1:{port}")
+        here = await deployment(f"http://127.0.0.1:{port}")
         async with here.client() as client:
             await client.send(get(HOST, b"/a", b"Connection: close").replace(b"HTTP/1.1", version))
             got, alert = await everything(client)
@@ -199,12 +191,12 @@ async def test_interim_answers_are_for_who_knows_them(house: Build, version: byt
 
 
 @pytest.mark.parametrize("again", ["relay", "pages"])
-async def test_a_reload_while_a_request_is_relayed(house: Build, again: str) -> None:
+async def test_a_reload_while_a_request_is_relayed(deployment: Build, again: str) -> None:
     """It is answered by the old upstream; the next one, pipelined already, finds the new site."""
     asked, go = asyncio.Event(), asyncio.Event()
     script = held_up(asked, go, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
     async with running(script) as port, recording() as fresh:
-        here, new = await house(f"http://127.0.0.1:{port}"), await house(fresh.url)
+        here, new = await deployment(f"http://127.0.0.1:{port}"), await deployment(fresh.url)
         relay = new.site.relay if again == "relay" else None
         async with here.client() as client, here.client() as idle:
             assert (await idle.get(HOST, b"/own/page")).status == 200
@@ -219,10 +211,10 @@ async def test_a_reload_while_a_request_is_relayed(house: Build, again: str) -> 
         assert [seen.target for seen in fresh.requests] == (["/b", "/c"] if relay else [])
 
 
-async def test_a_reload_changes_what_a_header_means(house: Build) -> None:
+async def test_a_reload_changes_what_a_header_means(deployment: Build) -> None:
     """The cookie that is the new site's own stays here, also in the very header of the last request."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         proxied = Proxied(here.pool, IDENTITY, rules_of({}, "certificate"), "new")
         relay = Relay(proxied, now=lambda: 1_775_000_000)
         async with here.client() as client:
@@ -236,12 +228,12 @@ async def test_a_reload_changes_what_a_header_means(house: Build) -> None:
     ]  # fmt: skip
 
 
-async def test_a_reload_finds_an_upgrade_that_waits(house: Build) -> None:
+async def test_a_reload_finds_an_upgrade_that_waits(deployment: Build) -> None:
     """A request with Upgrade that was pipelined before the reload is the new site's like any other."""
     asked, go = asyncio.Event(), asyncio.Event()
     script = held_up(asked, go, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
     async with running(script) as port, recording() as fresh:
-        here, new = await house(f"http://127.0.0.1:{port}"), await house(fresh.url)
+        here, new = await deployment(f"http://127.0.0.1:{port}"), await deployment(fresh.url)
         async with here.client() as client:
             upgrade = get(HOST, b"/2", b"Connection: Upgrade", b"Upgrade: h2c")
             await client.send(get(HOST, b"/1") + upgrade)
@@ -253,7 +245,7 @@ async def test_a_reload_finds_an_upgrade_that_waits(house: Build) -> None:
     assert [seen.target for seen in fresh.requests] == ["/2"]
 
 
-async def test_a_reload_that_brings_an_upstream(house: Build) -> None:
+async def test_a_reload_that_brings_an_upstream(deployment: Build) -> None:
     """Connections from before it go on: the next request is handed on, after the page they are at."""
     asked, go = asyncio.Event(), asyncio.Event()
 
@@ -263,7 +255,7 @@ async def test_a_reload_that_brings_an_upstream(house: Build) -> None:
         return web.Response(text="slow")
 
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         plain = replace(here.site, handler=pages(("GET", "/own/slow", slow)), relay=None)
         await here.running.listener.swap([plain])
         async with here.client() as idle, here.client() as busy:
@@ -277,7 +269,7 @@ async def test_a_reload_that_brings_an_upstream(house: Build) -> None:
             assert (await busy.answer()).body == b"request 2"
 
 
-async def test_a_reload_while_a_request_fails(house: Build) -> None:
+async def test_a_reload_while_a_request_fails(deployment: Build) -> None:
     """The page for an upstream that fails after the reload is there all the same."""
     asked, go = asyncio.Event(), asyncio.Event()
 
@@ -288,7 +280,7 @@ async def test_a_reload_while_a_request_fails(house: Build) -> None:
         writer.write(b"nonsense\r\n")
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}")
+        here = await deployment(f"http://127.0.0.1:{port}")
         async with here.client() as client:
             await client.send(get(HOST, b"/a"))
             await asked.wait()
@@ -300,7 +292,7 @@ async def test_a_reload_while_a_request_fails(house: Build) -> None:
 
 @pytest.mark.parametrize("outcome", [OK, b"nonsense\r\n"])
 @pytest.mark.parametrize("shown", [False, True])
-async def test_stopping_waits_for_what_is_relayed(house: Build, outcome: bytes, shown: bool) -> None:
+async def test_stopping_waits_for_what_is_relayed(deployment: Build, outcome: bytes, shown: bool) -> None:
     """The answer, or the page for its failure, arrives, what is behind it is not begun, and it ends.
 
     ``shown``: the connection has shown a page before. The application is there as long as its pages are.
@@ -316,7 +308,7 @@ async def test_stopping_waits_for_what_is_relayed(house: Build, outcome: bytes, 
     app.on_cleanup.append(down)
     async with running(script) as port:
         limits = Limits(tick=0.02, drain=60, lingering=0.2)
-        here = await house(f"http://127.0.0.1:{port}", limits=limits, app=app)
+        here = await deployment(f"http://127.0.0.1:{port}", limits=limits, app=app)
         async with here.client() as client, here.client() as idle:
             assert (await idle.get(HOST, b"/own/page")).status == 200
             if shown:
@@ -333,10 +325,12 @@ async def test_stopping_waits_for_what_is_relayed(house: Build, outcome: bytes, 
             assert stopped.is_set()
 
 
-async def test_stopping_ends_a_websocket(house: Build) -> None:
+async def test_stopping_ends_a_websocket(deployment: Build) -> None:
     """It goes on while running requests may finish, and no longer; the upstream's side ends with it."""
     async with running(capitals) as port:
-        here = await house(f"http://127.0.0.1:{port}", limits=Limits(tick=0.02, drain=0.3, lingering=0.2))
+        here = await deployment(
+            f"http://127.0.0.1:{port}", limits=Limits(tick=0.02, drain=0.3, lingering=0.2)
+        )
         async with here.client() as client:
             await client.send(get(HOST, b"/ws", *OPENING))
             assert (await head_of(client)).startswith(b"HTTP/1.1 101 ")
@@ -352,7 +346,7 @@ async def test_stopping_ends_a_websocket(house: Build) -> None:
 # -- the log -----------------------------------------------------------------------------------------
 
 
-async def test_the_log_has_a_line_for_each_request(house: Build) -> None:
+async def test_the_log_has_a_line_for_each_request(deployment: Build) -> None:
     """Method, target, verdict, status and the bytes of each, whoever answered; the user as admitted."""
 
     async def admit(request: Request) -> Caller:
@@ -363,7 +357,7 @@ async def test_the_log_has_a_line_for_each_request(house: Build) -> None:
         return Caller(request.verdict, "K1", "1", "login")
 
     async with recording() as upstream:
-        here = await house(upstream.url, needs="login", login=admit)
+        here = await deployment(upstream.url, needs="login", login=admit)
         async with here.client() as client:
             sizes = []
             for request in (
@@ -391,7 +385,7 @@ async def test_the_log_has_a_line_for_each_request(house: Build) -> None:
     assert all(0 <= each.seconds < 5 for each in here.log.entries)
 
 
-async def test_the_log_knows_who_and_how_much_when_it_ends_early(house: Build) -> None:
+async def test_the_log_knows_who_and_how_much_when_it_ends_early(deployment: Build) -> None:
     """Who was turned down is named in it, and of an answer cut short it has the bytes that were sent."""
 
     async def admit(request: Request) -> Caller:
@@ -407,7 +401,7 @@ async def test_the_log_knows_who_and_how_much_when_it_ends_early(house: Build) -
         await reader.read()
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}", needs="login", login=admit)
+        here = await deployment(f"http://127.0.0.1:{port}", needs="login", login=admit)
         async with here.client() as client:
             assert (await client.get(HOST, b"/no")).status == 403
             await client.send(get(HOST, b"/a"))
@@ -420,12 +414,12 @@ async def test_the_log_knows_who_and_how_much_when_it_ends_early(house: Build) -
     assert [each.cut for each in here.log.entries] == [False, True]
 
 
-async def test_the_log_of_a_refusal_by_the_gate(house: Build) -> None:
+async def test_the_log_of_a_refusal_by_the_gate(deployment: Build) -> None:
     """A request that the gate refused is one line too, and counted once."""
     other = get(HOST, b"/own/page").replace(HOST, b"other.test")
     refused = ((get(HOST, b"/a", b"X_Y: 1"), 400), (get(HOST, b"/a/../b"), 400), (other, 421))
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         for request, status in refused:
             async with here.client() as client:
                 assert (await client.ask(request)).status == status

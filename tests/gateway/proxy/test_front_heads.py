@@ -7,27 +7,17 @@ import asyncio
 import pytest
 
 from gateway.edge.facts import Limits
-from tests.gateway.proxy.houses import (
-    HOST,
-    OK,
-    QUICK,
-    Build,
-    chunked,
-    post,
-    relaying,
-    statuses,
-    until,
-)
+from tests.gateway.proxy.deployments import HOST, OK, QUICK, Build, chunked, post, relaying, statuses, until
 from tests.gateway.proxy.upstreams import recording, running, saying
 from tests.gateway.rawtls import everything, get
 
 # -- heads -------------------------------------------------------------------------------------------
 
 
-async def test_a_head_in_single_bytes(house: Build) -> None:
+async def test_a_head_in_single_bytes(deployment: Build) -> None:
     """One record for each byte, twice on one connection, is read as if it came at once."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             for byte in post(b"/a", b"hello", b"X-One:  1 ") + get(HOST, b"/own/page"):
                 await client.send(bytes([byte]))
@@ -41,10 +31,10 @@ async def test_a_head_in_single_bytes(house: Build) -> None:
     (b"X-One:", b" ", b"one", b" ", b"\r", b"\nX-T", b"wo: 2\r\n\r", b"\n"),
     (b"X-One:one\r\nX-Two:\t2 ", b"\t ", b"\r\n", b"\r\n"),
 ])  # fmt: skip
-async def test_a_field_in_several_records(house: Build, pieces: tuple[bytes, ...]) -> None:
+async def test_a_field_in_several_records(deployment: Build, pieces: tuple[bytes, ...]) -> None:
     """The space around a value belongs to none of its pieces."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             await client.send(b"GET /a HTTP/1.1\r\nHost: login.test\r\n")
             for piece in pieces:
@@ -60,10 +50,10 @@ async def test_a_field_in_several_records(house: Build, pieces: tuple[bytes, ...
     ("line", "status"),
     [(b"GET ?x HTTP/1.1", 400), (b"GET  HTTP/1.1", 400), (b"GET /" + b"a" * 9_000 + b" HTTP/1.1", 414)],
 )
-async def test_a_header_seen_before_hides_no_target(house: Build, line: bytes, status: int) -> None:
+async def test_a_header_seen_before_hides_no_target(deployment: Build, line: bytes, status: int) -> None:
     """A target that is none, or too long, is refused also below the very header of the last request."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             assert (await client.get(HOST, b"/a")).status == 200
             assert (await client.ask(line + b"\r\nHost: login.test\r\n\r\n")).status == status
@@ -71,11 +61,11 @@ async def test_a_header_seen_before_hides_no_target(house: Build, line: bytes, s
     assert upstream.raw[0].count(b"GET ") == 1
 
 
-async def test_the_host_is_that_of_each_request(house: Build) -> None:
+async def test_the_host_is_that_of_each_request(deployment: Build) -> None:
     """Requests of one connection may spell it in other ways, and the upstream hears how."""
     hosts = [HOST, b"login.test:443", b"LOGIN.test", b"LOGIN.test", HOST]
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             for host in hosts:
                 assert (await client.get(host, b"/a")).status == 200
@@ -100,11 +90,11 @@ LIMITS = Limits()
     (b"a" * 65_600, 400),
 ])  # fmt: skip
 @pytest.mark.parametrize("after", [0, 1])
-async def test_a_head_has_limits(house: Build, stream: bytes, status: int, after: int) -> None:
+async def test_a_head_has_limits(deployment: Build, stream: bytes, status: int, after: int) -> None:
     """A line, a number of fields, or a head beyond them is refused by the status that says what is too much
     (RFC 6585 5, RFC 9110 15.5.15), and is the end, also when it never ends."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             if after:
                 assert (await client.ask(post(b"/before", b"abc"))).status == 200
@@ -121,19 +111,19 @@ async def test_a_head_has_limits(house: Build, stream: bytes, status: int, after
     + b"\r\n" + b"z" * 40_000,
     b"\r\n" + START + b"\r\n",
 ])  # fmt: skip
-async def test_a_head_within_the_limits_passes(house: Build, stream: bytes) -> None:
+async def test_a_head_within_the_limits_passes(deployment: Build, stream: bytes) -> None:
     """Up to each limit a request is handed on; the body behind a head does not count."""
     async with running(saying(OK)) as port:
-        here = await house(f"http://127.0.0.1:{port}")
+        here = await deployment(f"http://127.0.0.1:{port}")
         async with here.client() as client:
             assert (await client.ask(stream)).status == 200
 
 
 @pytest.mark.parametrize("fields", [b"X: y\r\n" * 101, b"X: " + b"y" * LIMITS.line_bytes + b"\r\n"])
-async def test_a_trailer_section_has_limits(house: Build, fields: bytes) -> None:
+async def test_a_trailer_section_has_limits(deployment: Build, fields: bytes) -> None:
     """Too many fields after a body, or one too long: 400, the end, and no whole body for the upstream."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             await client.send(chunked(b"/a", b"3\r\nabc\r\n0\r\n" + fields + b"\r\n") + get(HOST, b"/b"))
             got, alert = await everything(client)
@@ -146,10 +136,12 @@ async def test_a_trailer_section_has_limits(house: Build, fields: bytes) -> None
     (START + b"X: ", 431), (chunked(b"/a", b"3\r\nabc\r\n0\r\nX: "), 400), (chunked(b"/a", b"3;x="), 400),
     (chunked(b"/a", b"zz\r\n"), 400),
 ])  # fmt: skip
-async def test_who_sends_without_an_end_sees_why_it_ends(house: Build, begun: bytes, status: int) -> None:
+async def test_who_sends_without_an_end_sees_why_it_ends(
+    deployment: Build, begun: bytes, status: int
+) -> None:
     """A field, a trailer, a chunk's extension that never end are refused, which is not lost as he goes on."""
     async with recording() as upstream:
-        here = await house(upstream.url, limits=Limits(tick=0.02, drain=0.2, lingering=5))
+        here = await deployment(upstream.url, limits=Limits(tick=0.02, drain=0.2, lingering=5))
         async with here.client() as client:
             await client.send(begun)
             for _ in range(60):
@@ -161,10 +153,10 @@ async def test_who_sends_without_an_end_sees_why_it_ends(house: Build, begun: by
 
 @pytest.mark.parametrize("piece", [b"\r\n", b"X-A: b\r\n"])
 @pytest.mark.parametrize("before", [b"/a", b"/own/page"])
-async def test_a_head_has_its_time(house: Build, piece: bytes, before: bytes) -> None:
+async def test_a_head_has_its_time(deployment: Build, piece: bytes, before: bytes) -> None:
     """Dripped empty lines, or fields, end with the head's limit, after any kind of answer."""
     async with recording() as upstream:
-        here = await house(upstream.url, limits=QUICK)
+        here = await deployment(upstream.url, limits=QUICK)
         async with here.client() as client:
             assert (await client.get(HOST, before)).status == 200
             await client.send(b"" if piece == b"\r\n" else START)
@@ -181,10 +173,10 @@ async def test_a_head_has_its_time(house: Build, piece: bytes, before: bytes) ->
 
 
 @pytest.mark.parametrize("target", [b"/a", b"/own/page"])
-async def test_idle_connections_end(house: Build, target: bytes) -> None:
+async def test_idle_connections_end(deployment: Build, target: bytes) -> None:
     """After an answer of either kind a connection rests so long and ends with a goodbye."""
     async with recording() as upstream:
-        here = await house(upstream.url, limits=QUICK)
+        here = await deployment(upstream.url, limits=QUICK)
         async with here.client() as client:
             assert (await client.get(HOST, target)).status == 200
             assert (await asyncio.wait_for(client.end(), 20)).alert == "close_notify"
@@ -192,7 +184,7 @@ async def test_idle_connections_end(house: Build, target: bytes) -> None:
 
 
 @pytest.mark.parametrize("target", [b"/a", b"/own/echo"])
-async def test_slow_bodies_end(house: Build, target: bytes) -> None:
+async def test_slow_bodies_end(deployment: Build, target: bytes) -> None:
     """A body that drips ends, wherever it goes, and takes the upstream's connection along."""
 
     async def sink(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -200,7 +192,7 @@ async def test_slow_bodies_end(house: Build, target: bytes) -> None:
             pass
 
     async with running(sink) as port:
-        here = await house(f"http://127.0.0.1:{port}", limits=QUICK)
+        here = await deployment(f"http://127.0.0.1:{port}", limits=QUICK)
         async with here.client() as client:
             await client.send(post(target, b"", length=800))
 
@@ -216,7 +208,7 @@ async def test_slow_bodies_end(house: Build, target: bytes) -> None:
         await until(lambda: here.pool.open == 0 and not relaying() and len(here.log.entries) == 1)
 
 
-async def test_who_takes_nothing_ends(house: Build) -> None:
+async def test_who_takes_nothing_ends(deployment: Build) -> None:
     """A client that does not read an endless answer ends, and so does the upstream's connection."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -227,7 +219,7 @@ async def test_who_takes_nothing_ends(house: Build) -> None:
             await writer.drain()
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}", limits=QUICK)
+        here = await deployment(f"http://127.0.0.1:{port}", limits=QUICK)
         async with here.client() as client:
             await client.send(get(HOST, b"/a"))
             await until(lambda: here.counts.get("slow-reader") == 1)
@@ -240,12 +232,12 @@ async def test_who_takes_nothing_ends(house: Build) -> None:
     [(b"chunked", 200), (b"CHUNKED", 200), (b"gzip, chunked", 501), (b"x, chunked", 501)],
 )
 async def test_pages_and_upstream_read_one_framing(
-    house: Build, target: bytes, coding: bytes, status: int
+    deployment: Build, target: bytes, coding: bytes, status: int
 ) -> None:
     """How long a body is was read once: a coding that is nobody's to undo is refused by both alike, and what
     either gets has a framing of ours."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             rest = b"3\r\nabc\r\n0\r\n\r\n"
             await client.send(chunked(target, rest).replace(b"Encoding: chunked", b"Encoding: " + coding))

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.wire import oversize
 from tests.gateway.conftest import Pki, Serve
-from tests.gateway.proxy.houses import Build
+from tests.gateway.proxy.deployments import Build
 from tests.gateway.rawtls import connect, get
 from tests.gateway.samples import check, login, open_site
 from tests.gateway.sites.members import online_service
@@ -107,9 +107,9 @@ async def test_every_site_has_it(serve: Serve, pki: Pki, site: Any) -> None:
         assert (await client.get(host, b"/", _cookies(9_000))).status == 431
 
 
-async def test_it_stands_before_an_upstream_too(house: Build, pki: Pki) -> None:
+async def test_it_stands_before_an_upstream_too(deployment: Build, pki: Pki) -> None:
     """Nothing of it is handed on, the answers to requests before it come first, and the log has it."""
-    running = await house("http://127.0.0.1:9")
+    running = await deployment("http://127.0.0.1:9")
     async with running.client() as client:
         both = get(b"login.test", b"/own/page") + get(b"login.test", b"/app/?x", _cookies(9_000))
         assert (await client.ask(both)).status == 200

@@ -18,14 +18,7 @@ from gateway.proxy.upstream import Waits
 from gateway.web.words import REFUSALS
 from gateway.wire.request import Request
 from tests.gateway.proxy import test_mounted
-from tests.gateway.proxy.houses import (
-    HOST,
-    OK,
-    Build,
-    chunked,
-    relaying,
-    until,
-)
+from tests.gateway.proxy.deployments import HOST, OK, Build, chunked, relaying, until
 from tests.gateway.proxy.upstreams import recording, running
 from tests.gateway.rawtls import Closed, connect, everything, get
 from tests.gateway.sites import kit
@@ -45,10 +38,10 @@ service = test_mounted.service
     (b"/a/%2e%2E/own/page", 400), (b"/own/..;/a", 400), (b"/own\\page", 400), (b"/own#a", 400),
     (b"/own/%00", 400), (b"/own/%zz", 400),
 ])  # fmt: skip
-async def test_our_own_paths_never_reach_the_upstream(house: Build, target: bytes, status: int) -> None:
+async def test_our_own_paths_never_reach_the_upstream(deployment: Build, target: bytes, status: int) -> None:
     """However they are spelt: what the router would take for ours is ours, and what is odd is nobody's."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             assert (await client.get(HOST, target)).status == status
             assert upstream.requests == []
@@ -57,14 +50,14 @@ async def test_our_own_paths_never_reach_the_upstream(house: Build, target: byte
 @pytest.mark.parametrize(
     "target", [b"/own;x", b"/own%2Fpage", b"/%256Fwn/page", b"/OWN/page", b"/owner", b"/own.", b"/%ff"]
 )
-async def test_what_only_looks_like_ours_is_the_upstreams(house: Build, target: bytes) -> None:
+async def test_what_only_looks_like_ours_is_the_upstreams(deployment: Build, target: bytes) -> None:
     """The router would not serve these as ours; the upstream gets them byte for byte, after the login."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             assert (await client.get(HOST, target)).status == 200
         assert [seen.target for seen in upstream.requests] == [target.decode()]
-        strict = await house(upstream.url, needs="login")
+        strict = await deployment(upstream.url, needs="login")
         async with strict.client() as client:
             assert (await client.get(HOST, target)).status == 403
         assert len(upstream.requests) == 1
@@ -97,7 +90,7 @@ async def test_a_user_disabled_after_the_login_reads_why(service: kit.Served) ->
     """Of all paths of the upstream, by the page of the refusal; with the session gone, by the login."""
     visitor = await at_home(service)
     assert (await visitor.get("/app/who")).status == 200
-    await service.office.database.write(lambda db: store.disable_user(db, USER, service.office.now()))
+    await service.ra.database.write(lambda db: store.disable_user(db, USER, service.ra.now()))
     page = await visitor.get("/app/who", Accept="text/html")
     assert (page.status, page.h1) == (403, REFUSALS["user_disabled"].title[0])
     assert (await visitor.get("/app/who", Accept="text/html")).path == "/login"
@@ -113,10 +106,10 @@ async def test_a_first_password_comes_before_the_upstream(service: kit.Served) -
     assert (await visitor.post("/app/file", {"a": "b"}, Accept="text/html")).status == 403
 
 
-async def test_a_certificate_is_looked_at_for_each_request(house: Build) -> None:
+async def test_a_certificate_is_looked_at_for_each_request(deployment: Build) -> None:
     """Revoked between two requests of one connection: the second one is not handed on."""
     async with recording() as upstream:
-        here = await house(upstream.url)
+        here = await deployment(upstream.url)
         async with here.client() as client:
             for _ in range(3):
                 assert (await client.get(HOST, b"/a")).status == 200
@@ -126,10 +119,10 @@ async def test_a_certificate_is_looked_at_for_each_request(house: Build) -> None
 
 
 @pytest.mark.parametrize("who", ["nobody", "stranger", "revoked"])
-async def test_what_is_public_is_so_behind_the_door(house: Build, who: str) -> None:
+async def test_what_is_public_is_so_behind_the_door(deployment: Build, who: str) -> None:
     """Where a certificate is required it is for every path: a public one needs no login, and no less."""
     async with recording() as upstream:
-        here = await house(upstream.url, needs="login")
+        here = await deployment(upstream.url, needs="login")
         certificate = {"nobody": None, "stranger": here.pki.stranger}.get(who, here.pki.client)
         async with connect(here.running.port, HOST, certificate=certificate) as client:
             if who == "revoked":
@@ -153,7 +146,7 @@ class Right:
         return Caller(request.verdict)
 
 
-async def test_a_stream_ends_with_the_right_to_it(house: Build) -> None:
+async def test_a_stream_ends_with_the_right_to_it(deployment: Build) -> None:
     """Who is no longer let in while an answer runs loses it, and not as if it were whole."""
     right = Right()
 
@@ -165,7 +158,7 @@ async def test_a_stream_ends_with_the_right_to_it(house: Build) -> None:
             await asyncio.sleep(0.02)
 
     async with running(script) as port:
-        here = await house(
+        here = await deployment(
             f"http://127.0.0.1:{port}", needs="login", login=right.admit, waits=Waits(recheck=0.05)
         )
         async with here.client() as client:
@@ -181,7 +174,7 @@ async def test_a_stream_ends_with_the_right_to_it(house: Build) -> None:
 
 
 @pytest.mark.parametrize("waiting", ["upload", "answer"])
-async def test_an_exchange_ends_with_the_right_to_it(house: Build, waiting: str) -> None:
+async def test_an_exchange_ends_with_the_right_to_it(deployment: Build, waiting: str) -> None:
     """Who is no longer let in sends nothing more and is not answered by the upstream: he is told why."""
     right, received, go = Right(), bytearray(), asyncio.Event()
 
@@ -194,7 +187,7 @@ async def test_an_exchange_ends_with_the_right_to_it(house: Build, waiting: str)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
 
     async with running(script) as port:
-        here = await house(
+        here = await deployment(
             f"http://127.0.0.1:{port}", needs="login", login=right.admit, waits=Waits(recheck=0.05)
         )
         async with here.client() as client:
@@ -217,7 +210,7 @@ async def test_an_exchange_ends_with_the_right_to_it(house: Build, waiting: str)
         await until(lambda: here.pool.open == 0)
 
 
-async def test_a_late_answer_is_asked_for_once_more(house: Build) -> None:
+async def test_a_late_answer_is_asked_for_once_more(deployment: Build) -> None:
     """An answer that is there at once when time is up: nobody waited, and the caller is asked for all the
     same."""
     entitled, go = True, asyncio.Event()
@@ -239,7 +232,7 @@ async def test_a_late_answer_is_asked_for_once_more(house: Build) -> None:
         await reader.read()
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}", needs="login", waits=Waits(recheck=0.05))
+        here = await deployment(f"http://127.0.0.1:{port}", needs="login", waits=Waits(recheck=0.05))
         assert here.site.relay is not None
         here.site.relay._login = Known()
         async with here.client() as client:
@@ -251,7 +244,7 @@ async def test_a_late_answer_is_asked_for_once_more(house: Build) -> None:
             assert (await client.answer()).text == "login"
 
 
-async def test_a_silent_stream_says_nothing_more_to_who_lost_his_right(house: Build) -> None:
+async def test_a_silent_stream_says_nothing_more_to_who_lost_his_right(deployment: Build) -> None:
     """He is asked for again while the upstream is silent, and what it says afterwards is not for him."""
     entitled, refused, go = True, asyncio.Event(), asyncio.Event()
 
@@ -270,7 +263,9 @@ async def test_a_silent_stream_says_nothing_more_to_who_lost_his_right(house: Bu
         await reader.read()
 
     async with running(script) as port:
-        here = await house(f"http://127.0.0.1:{port}", needs="login", login=admit, waits=Waits(recheck=0.05))
+        here = await deployment(
+            f"http://127.0.0.1:{port}", needs="login", login=admit, waits=Waits(recheck=0.05)
+        )
         async with here.client() as client:
             await client.send(get(HOST, b"/a"))
             while b"data: 1" not in client.buffer:

@@ -28,7 +28,8 @@ from gateway.sites.service.apart import form_token
 from gateway.web import pages, references, sessions
 from gateway.web.context import Gate, Role
 from gateway.web.schema import SCHEMA
-from tests import offices
+from tests import datadirs
+from tests.datadirs import admit, clock_of, open_office
 from tests.gateway.proxy.upstreams import listening
 from tests.gateway.sites.kit import Page, Served, serve
 from tests.gateway.sites.members import (
@@ -44,7 +45,6 @@ from tests.gateway.sites.members import (
 )
 from tests.gateway.sites.members import cookies as token_of
 from tests.gateway.test_cookies import CLEAN, SENT, fields
-from tests.offices import admit, clock_of, open_office
 
 ISSUER, AUDIENCE = "https://help.test", "https://service.test"
 KEYS = rotated(rotated(KeySet(()), 0), 0)
@@ -53,9 +53,9 @@ KEYS = rotated(rotated(KeySet(()), 0), 0)
 @pytest.fixture
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     """The service site with the example service behind it."""
-    monkeypatch.setattr(offices, "SCHEMAS", [*offices.SCHEMAS, SCHEMA])
-    async with open_office(tmp_path) as office:
-        behind = example.application(jwks(KEYS), ISSUER, AUDIENCE, office.now)
+    monkeypatch.setattr(datadirs, "SCHEMAS", [*datadirs.SCHEMAS, SCHEMA])
+    async with open_office(tmp_path) as ra:
+        behind = example.application(jwks(KEYS), ISSUER, AUDIENCE, ra.now)
         heard: list[str] = []
 
         async def who(request: web.Request) -> web.StreamResponse:
@@ -75,10 +75,10 @@ async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
                 return app, mount(app, gate, prepared)
 
             async with serve(
-                office, tmp_path, Role.SERVICE, both, ClientCertificate.REQUIRE,
+                ra, tmp_path, Role.SERVICE, both, ClientCertificate.REQUIRE,
                 lambda gate: pages.refused(gate, Role.SERVICE),
             ) as served:  # fmt: skip
-                await admit(office, USER)
+                await admit(ra, USER)
                 served.behind = runner  # type: ignore[attr-defined]
                 served.behind_cookies = heard  # type: ignore[attr-defined]
                 yield served
@@ -177,7 +177,7 @@ async def test_the_upstream_is_told_who_calls(service: Served) -> None:
     visitor = await at_home(service)
     page = await visitor.get("/app/who")
     claims = json.loads(page.body)
-    assert (claims["sub"], claims["org"], claims["level"]) == (USER, offices.POLICY_NUMBER, "login")
+    assert (claims["sub"], claims["org"], claims["level"]) == (USER, datadirs.POLICY_NUMBER, "login")
     assert claims["aud"] == AUDIENCE
     assert "Cache-Control" not in page.headers  # the service's own headers stay on its own pages
     assert (await visitor.get("/app/", **HTML)).dom.one("h1").text == "サービスの例"
@@ -215,7 +215,7 @@ async def test_a_certificate_is_enough_where_the_rules_say_so(service: Served) -
     async with visitor.session.get(visitor.origin + "/app/events") as got:
         assert got.status == 200
         assert await got.content.readline() == b"data: 1\n"
-    await service.office.database.write(lambda db: store.disable_user(db, USER, service.office.now()))
+    await service.ra.database.write(lambda db: store.disable_user(db, USER, service.ra.now()))
     assert (await visitor.get("/app/events")).status == 403
 
 
@@ -230,8 +230,8 @@ async def test_a_public_path_asks_for_a_certificate_and_nothing_of_its_user(serv
         "valid",
         {"sub", "org"},
     )
-    assert (api["sub"], api["org"], api["level"]) == (USER, offices.POLICY_NUMBER, "certificate")
-    db = service.office.database
+    assert (api["sub"], api["org"], api["level"]) == (USER, datadirs.POLICY_NUMBER, "certificate")
+    db = service.ra.database
     await db.write(lambda db: db.execute("UPDATE organisations SET disabled_at = 1"))
     assert [(await visitor.get(path)).status for path in ("/free/who", "/api/who")] == [200, 403]
 
@@ -251,7 +251,7 @@ async def test_a_change_by_another_process_counts_for_the_next_request(service: 
     """Who was let in is asked for again as soon as anything was written, by whomever."""
     visitor = await at_home(service)
     assert [(await visitor.get("/app/who", **JSON)).status for _ in range(3)] == [200] * 3
-    with sqlite3.connect(service.office.database.path) as another:
+    with sqlite3.connect(service.ra.database.path) as another:
         assert another.execute(_ELSEWHERE[change]).rowcount > 0
     another.close()
     assert (await visitor.get("/app/who", **JSON)).status == 403
@@ -261,19 +261,19 @@ async def test_use_keeps_a_session_open_and_quiet_ends_it(service: Served) -> No
     """Idle for half an hour ends it; two hours of use do not, however little of it is looked up anew."""
     visitor = await at_home(service)
     for _ in range(12):
-        clock_of(service.office).advance(seconds=10 * 60)
+        clock_of(service.ra).advance(seconds=10 * 60)
         assert (await visitor.get("/app/who", **JSON)).status == 200
         assert (await visitor.get("/app/who", **JSON)).status == 200
-    clock_of(service.office).advance(seconds=30 * 60)
+    clock_of(service.ra).advance(seconds=30 * 60)
     assert (await visitor.get("/app/who", **JSON)).status == 403
 
 
 async def test_a_session_ends_at_its_absolute_limit(service: Served) -> None:
     """Also in the middle of use."""
     visitor = await at_home(service)
-    clock, begun = clock_of(service.office), service.office.now()
-    while service.office.now() < begun + sessions.ABSOLUTE - 1:
-        clock.set(min(service.office.now() + 20 * 60, begun + sessions.ABSOLUTE - 1))
+    clock, begun = clock_of(service.ra), service.ra.now()
+    while service.ra.now() < begun + sessions.ABSOLUTE - 1:
+        clock.set(min(service.ra.now() + 20 * 60, begun + sessions.ABSOLUTE - 1))
         assert (await visitor.get("/app/who", **JSON)).status == 200
     clock.advance(seconds=1)
     assert (await visitor.get("/app/who", **JSON)).status == 403
@@ -284,7 +284,7 @@ async def test_nobody_is_taken_for_the_last_one(service: Served) -> None:
     with another cookie or none: 403."""
     mine = await at_home(service)
     [(_, cookie)] = mine.session.cookie_jar.filter_cookies(URL(mine.origin)).items()
-    await admit(service.office, OTHER)
+    await admit(service.ra, OTHER)
     others = await established(service, OTHER)
     thief, token = others.visitor(service), cookie.value
     wrong = ("A" if token[0] != "A" else "B") + token[1:]
@@ -303,7 +303,7 @@ async def test_logging_out_ends_an_open_websocket(service: Served) -> None:
     async with visitor.session.ws_connect(url, origin=visitor.origin) as ws:
         await ws.send_str("こんにちは")
         assert await ws.receive_str() == f"{USER}: こんにちは"
-        await sessions.end_all(service.office, USER, actor="test")
+        await sessions.end_all(service.ra, USER, actor="test")
         async with asyncio.timeout(20):
             while not (await ws.receive()).type.name.startswith(("CLOS", "ERROR")):
                 pass
@@ -373,7 +373,7 @@ async def test_a_failure_without_a_login_names_the_certificate(service: Served) 
 def noted(service: Served, page: Page) -> dict[str, Any]:
     """What the help desk finds under the number of a page."""
     number = page.main.one("p", class_="reference").one("strong").text
-    found = references.found(service.office.database.read(), number)
+    found = references.found(service.ra.database.read(), number)
     assert found is not None
     return found
 

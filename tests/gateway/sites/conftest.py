@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.datadirs import admit
 from tests.gateway.sites.kit import Served
 from tests.gateway.sites.members import USER, online_service
-from tests.offices import admit
 
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Served]:
     """The online service, with one user of one organisation."""
     async with online_service(tmp_path) as served:
-        await admit(served.office, USER)
+        await admit(served.ra, USER)
         yield served

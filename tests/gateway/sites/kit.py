@@ -21,7 +21,7 @@ from ca import datadir
 from ca.keys import generate
 from ca.servers import issue
 from ca.trust import TrustAnchors
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 from gateway.edge.facts import Limits
 from gateway.edge.listener import Listener
 from gateway.edge.tls import ClientCertificate, ServerCertificate
@@ -29,10 +29,10 @@ from gateway.sites.service.apart import form_token
 from gateway.web.context import Gate, Role
 from gateway.wire.handlers import Handlers
 from gateway.wire.sites import WebSite
-from tests.offices import PASSPHRASE
+from tests.datadirs import PASSPHRASE
 
 HOSTS = {role: f"{role}.test" for role in Role if role not in (Role.MAILBOX, Role.BEHIND)}
-# X509_V_FLAG_NO_CHECK_TIME: the office's clock is not the machine's.
+# X509_V_FLAG_NO_CHECK_TIME: the registration authority's clock is not the machine's.
 _NO_CHECK_TIME = 0x200000
 _VOID = frozenset({"meta", "link", "input", "br", "hr", "img"})
 _INLINE = frozenset({"a", "span", "strong", "em", "b", "code", "input", "small"})
@@ -262,13 +262,13 @@ class Served:
     visitor: Callable[..., Visitor]
 
     @property
-    def office(self) -> Office:
-        return self.gate.office
+    def ra(self) -> RegistrationAuthority:
+        return self.gate.ra
 
 
 @asynccontextmanager
 async def serve(
-    office: Office,
+    ra: RegistrationAuthority,
     path: Path,
     role: Role,
     build: Callable[[Gate], Any],
@@ -284,10 +284,10 @@ async def serve(
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     origins = {role: f"https://{host}:{port}" for role, host in HOSTS.items()}
-    gate = Gate(office, origins, f".try.test:{port}", {role: f".again.test:{port}"} if fresh else {})
+    gate = Gate(ra, origins, f".try.test:{port}", {role: f".again.test:{port}"} if fresh else {})
     opened = datadir.load(path / "data", PASSPHRASE)
     hosts = (HOSTS[role], "*.try.test", "*.again.test")
-    made = issue(opened.server_ca, hosts, office.now(), 4711, generate("ec-p256"))
+    made = issue(opened.server_ca, hosts, ra.now(), 4711, generate("ec-p256"))
     issuers = tuple(issuer.certificate for issuer in opened.authority.issuers)
     built = build(gate)
     app, relay = built if isinstance(built, tuple) else (built, None)
@@ -305,8 +305,8 @@ async def serve(
     listener = Listener(
         [site],
         wire=Handlers(),
-        clock=office.clock,
-        status=lambda print_: ca.store.certificate_status(office.database.read(), print_),
+        clock=ra.clock,
+        status=lambda print_: ca.store.certificate_status(ra.database.read(), print_),
         limits=Limits(tick=0.02, drain=0.2, lingering=0.2),
     )
     await listener.start(socks=(listening,))

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ca.store
-from enroll import issuance, people, pickup, store
-from enroll.enrollment import Enrollment
-from enroll.people import Person
+from enroll import store
+from enroll.people import register
+from enroll.people.register import Person
+from enroll.requests import issuance, pickup
+from enroll.requests.enrollment import Enrollment
 from gateway.edge.tls import ClientCertificate
 from gateway.sites.service import application
 from gateway.web import pages
 from gateway.web.context import Role
+from tests.datadirs import admit, letter_of, open_office
 from tests.gateway.sites.kit import Page, Served, Visitor, serve
-from tests.offices import admit, letter_of, open_office
 
 USER, OTHER, ADMIN, STRANGER = "K12345678", "K22222222", "A11111111", "K99999999"
 FOREIGN_POLICY = "87654321"
@@ -29,9 +31,9 @@ DAY = 86_400
 async def online_service(tmp_path: Path, *, fresh: bool = False) -> AsyncIterator[Served]:
     """The site on a listener that requires certificates; ``fresh``: with hosts to choose again on."""
     async with (
-        open_office(tmp_path) as office,
+        open_office(tmp_path) as ra,
         serve(
-            office,
+            ra,
             tmp_path,
             Role.SERVICE,
             application,
@@ -56,25 +58,23 @@ class Pass:
 
 async def fetched(service: Served, user_id: str = USER) -> Pass:
     """The newest pick-up letter turned into a certificate."""
-    office = service.office
-    letter = await letter_of(office, "pickup")
-    opened = await pickup.authenticate(
-        office, user_id, letter.value("証明書発行用パスワード"), address=ADDRESS
-    )
+    ra = service.ra
+    letter = await letter_of(ra, "pickup")
+    opened = await pickup.authenticate(ra, user_id, letter.value("証明書発行用パスワード"), address=ADDRESS)
     return await downloaded(service, opened.request_id, user_id)
 
 
 async def downloaded(service: Served, request_id: str, user_id: str = USER) -> Pass:
-    office = service.office
-    await issuance.submit(office, request_id, actor=user_id)
-    await issuance.complete(office, request_id)
-    token = await issuance.prepare_download(office, request_id, "pw", "standard", actor=user_id)
-    got = await issuance.download(office, token, request_id, actor=user_id)
+    ra = service.ra
+    await issuance.submit(ra, request_id, actor=user_id)
+    await issuance.complete(ra, request_id)
+    token = await issuance.prepare_download(ra, request_id, "pw", "standard", actor=user_id)
+    got = await issuance.download(ra, token, request_id, actor=user_id)
     return Pass(got.content, request_id)
 
 
 async def first_password(service: Served) -> str:
-    return (await letter_of(service.office, "user_id")).value("パスワード")
+    return (await letter_of(service.ra, "user_id")).value("パスワード")
 
 
 async def log_in(visitor: Visitor, user_id: str = USER, password: str = PASSWORD) -> Page:
@@ -113,15 +113,15 @@ async def twice_at_home(service: Served) -> tuple[Visitor, Visitor]:
 
 
 async def admin_at_home(service: Served) -> Visitor:
-    await admit(service.office, ADMIN, role="admin")
+    await admit(service.ra, ADMIN, role="admin")
     return await at_home(service, ADMIN)
 
 
 async def foreign_user(service: Served) -> None:
     """A user of another organisation."""
-    await people.add_organisation(service.office, FOREIGN_POLICY, "桜田門産業", actor="test")
+    await register.add_organisation(service.ra, FOREIGN_POLICY, "桜田門産業", actor="test")
     person = Person(FOREIGN_POLICY, "別所 花子", "hanako@example.jp", STRANGER)
-    await people.add_user(service.office, person, channel="paper", actor="test")
+    await register.add_user(service.ra, person, channel="paper", actor="test")
 
 
 def cookies(visitor: Visitor) -> str:
@@ -131,16 +131,16 @@ def cookies(visitor: Visitor) -> str:
 
 def ended_by(service: Served, actor: str) -> list[object]:
     """What the trail says of the sessions that somebody ended."""
-    trail = store.audit_page(service.office.database.read(), USER, 100)
+    trail = store.audit_page(service.ra.database.read(), USER, 100)
     return [row["detail"] for row in trail if (row["actor"], row["action"]) == (actor, "session.ended")]
 
 
 def newest(service: Served, user_id: str) -> Enrollment:
-    return store.enrollments_of(service.office.database.read(), user_id)[0]
+    return store.enrollments_of(service.ra.database.read(), user_id)[0]
 
 
 def fingerprint_of(service: Served, request_id: str) -> str:
-    found = ca.store.find_by_order(service.office.database.read(), request_id)
+    found = ca.store.find_by_order(service.ra.database.read(), request_id)
     assert found is not None
     assert found.fingerprint is not None
     return found.fingerprint

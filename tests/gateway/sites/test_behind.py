@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from enroll import store
-from enroll.office import token_hash
+from enroll.ra import token_hash
 from gateway.edge.tls import ClientCertificate
 from gateway.serving.config import Config, Sites, parse_config, settings_of
 from gateway.sites.behind import application
@@ -18,11 +18,11 @@ from gateway.sites.service import application as portal_application
 from gateway.web import pages, sessions
 from gateway.web.context import Role
 from gateway.web.words import REFUSALS
+from tests.datadirs import admit, clock_of, open_office
 from tests.gateway.sites import kit
 from tests.gateway.sites.kit import Served, serve
 from tests.gateway.sites.members import OTHER, USER, established, fetched, log_in
 from tests.looking import rows
-from tests.offices import admit, clock_of, open_office
 
 HERE = sessions.Client("192.0.2.1", "Chromium 156")
 
@@ -32,47 +32,47 @@ async def behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     """The site, without an upstream, and one user."""
     monkeypatch.setitem(kit.HOSTS, Role.BEHIND, "behind.test")
     async with (
-        open_office(tmp_path) as office,
+        open_office(tmp_path) as ra,
         serve(
-            office, tmp_path, Role.BEHIND, application, ClientCertificate.REQUIRE,
+            ra, tmp_path, Role.BEHIND, application, ClientCertificate.REQUIRE,
             lambda gate: pages.refused(gate, Role.BEHIND),
         ) as served,
     ):  # fmt: skip
-        await admit(office, USER)
+        await admit(ra, USER)
         yield served
 
 
 async def at_the_portal(served: Served, user_id: str = USER) -> sessions.Session:
     """A session of the portal."""
-    user = store.user(served.office.database.read(), user_id)
+    user = store.user(served.ra.database.read(), user_id)
     assert user is not None
     return await sessions.start(
-        served.office, web.Response(), "service", user_id, HERE, fingerprint="f",
+        served.ra, web.Response(), "service", user_id, HERE, fingerprint="f",
         password_mark=user.password_mark,
     )  # fmt: skip
 
 
 def left(served: Served) -> list[str]:
-    found = served.office.database.read().rows("SELECT site FROM sessions ORDER BY site")
+    found = served.ra.database.read().rows("SELECT site FROM sessions ORDER BY site")
     return [site for (site,) in found]
 
 
 async def test_a_ticket_opens_a_session_once(behind: Served) -> None:
     """It leads on to the path that was asked for; the session is this host's own, and not for the portal. A
     second time the way leads by the portal."""
-    office = behind.office
+    ra = behind.ra
     visitor = (await fetched(behind)).visitor(behind)
-    ticket = await sessions.hand_over(office, await at_the_portal(behind))
+    ticket = await sessions.hand_over(ra, await at_the_portal(behind))
     there = f"/login?ticket={ticket}&next=/app/%3Fa%3D1"
     page = await visitor.get(there, follow=False)
     assert (page.status, page.headers["Location"]) == (303, "/app/?a=1")
     assert [each.key for each in visitor.session.cookie_jar] == ["__Host-behind"]
     assert left(behind) == ["behind", "service"]
     (cookie,) = visitor.session.cookie_jar
-    print_ = office.database.read().one("SELECT fingerprint FROM sessions WHERE site = 'behind'")
+    print_ = ra.database.read().one("SELECT fingerprint FROM sessions WHERE site = 'behind'")
     fingerprint = print_[0]
     for site, opens in (("behind", True), ("service", False)):
-        found = await sessions.find_by_token(office, cookie.value, site, fingerprint=fingerprint)
+        found = await sessions.find_by_token(ra, cookie.value, site, fingerprint=fingerprint)
         assert (found is not None) is opens
     page = await visitor.get("/login?next=/app/", follow=False)
     assert page.headers["Location"] == "/app/"
@@ -86,13 +86,13 @@ async def test_a_ticket_opens_a_session_once(behind: Served) -> None:
 async def test_a_ticket_is_good_for_a_minute(behind: Served, seconds: int, good: bool) -> None:
     """After that it opens nothing; nor does a session's token, or nothing at all."""
     session = await at_the_portal(behind)
-    ticket = await sessions.hand_over(behind.office, session)
-    clock_of(behind.office).advance(seconds=seconds)
-    found = await sessions.take_over(behind.office, ticket)
+    ticket = await sessions.hand_over(behind.ra, session)
+    clock_of(behind.ra).advance(seconds=seconds)
+    found = await sessions.take_over(behind.ra, ticket)
     assert (found is not None) is good
     assert found is None or (found.subject, found.opened_by) == (USER, session.token_hash)
     for wrong in ("", ticket, session.token_hash, "x" * 101, "\u00e9"):
-        assert await sessions.take_over(behind.office, wrong) is None
+        assert await sessions.take_over(behind.ra, wrong) is None
     assert left(behind) == ["service"]
 
 
@@ -100,8 +100,8 @@ async def test_a_ticket_is_for_its_user_only(behind: Served) -> None:
     """With another user's certificate it opens nothing and is used up; the page says whose certificate is
     wanted."""
     visitor = (await fetched(behind)).visitor(behind)
-    await admit(behind.office, OTHER)
-    ticket = await sessions.hand_over(behind.office, await at_the_portal(behind, OTHER))
+    await admit(behind.ra, OTHER)
+    ticket = await sessions.hand_over(behind.ra, await at_the_portal(behind, OTHER))
     page = await visitor.get(f"/login?ticket={ticket}", follow=False)
     assert (page.status, page.h1) == (403, REFUSALS["wrong_user"].title[0])
     assert left(behind) == ["service"]
@@ -109,33 +109,33 @@ async def test_a_ticket_is_for_its_user_only(behind: Served) -> None:
 
 async def test_what_ends_at_the_portal_ends_here(behind: Served) -> None:
     """Logging out there, and ending that session from elsewhere; the twin: another's goes on."""
-    office = behind.office
+    ra = behind.ra
     for how in ("logout", "list"):
         session, other = await at_the_portal(behind), await at_the_portal(behind)
         for opener in (session, other):
             await sessions.start(
-                office, web.Response(), "behind", USER, HERE, fingerprint="f", opened_by=opener.token_hash
+                ra, web.Response(), "behind", USER, HERE, fingerprint="f", opened_by=opener.token_hash
             )
-        pending = await sessions.hand_over(office, session)
+        pending = await sessions.hand_over(ra, session)
         if how == "logout":
-            await sessions.end(office, session)
+            await sessions.end(ra, session)
         else:
-            await sessions.end_one(office, session.token_hash[:16], actor=USER, subject=USER)
+            await sessions.end_one(ra, session.token_hash[:16], actor=USER, subject=USER)
         assert left(behind) == ["behind", "service"]
-        assert await sessions.take_over(office, pending) is None
-        assert len(sessions.listed(office.database.read(), office.now(), USER)) == 2
-        await sessions.end_all(office, USER, actor=USER)
+        assert await sessions.take_over(ra, pending) is None
+        assert len(sessions.listed(ra.database.read(), ra.now(), USER)) == 2
+        await sessions.end_all(ra, USER, actor=USER)
         assert left(behind) == []
 
 
 async def test_a_ticket_is_no_session(behind: Served) -> None:
     """It is in no list, and opens no page as a cookie."""
-    ticket = await sessions.hand_over(behind.office, await at_the_portal(behind))
-    at = behind.office.now()
-    assert [row["site"] for row in sessions.listed(behind.office.database.read(), at)] == ["service"]
+    ticket = await sessions.hand_over(behind.ra, await at_the_portal(behind))
+    at = behind.ra.now()
+    assert [row["site"] for row in sessions.listed(behind.ra.database.read(), at)] == ["service"]
     for site in ("service", "behind"):
-        assert await sessions.find_by_token(behind.office, ticket, site, fingerprint="f") is None
-    assert token_hash(ticket) in str(rows(behind.office.database.read(), "SELECT * FROM sessions"))
+        assert await sessions.find_by_token(behind.ra, ticket, site, fingerprint="f") is None
+    assert token_hash(ticket) in str(rows(behind.ra.database.read(), "SELECT * FROM sessions"))
 
 
 async def test_everything_else_of_ours_is_at_the_portal(behind: Served) -> None:
@@ -157,13 +157,13 @@ async def test_the_portal_leads_there_with_a_ticket(tmp_path: Path, monkeypatch:
     """After the login, too; the form's policy allows that way and no other. A path only, never a host."""
     monkeypatch.setitem(kit.HOSTS, Role.BEHIND, "behind.test")
     async with (
-        open_office(tmp_path) as office,
+        open_office(tmp_path) as ra,
         serve(
-            office, tmp_path, Role.SERVICE, lambda gate: portal_application(replace(gate, start="/app/")),
+            ra, tmp_path, Role.SERVICE, lambda gate: portal_application(replace(gate, start="/app/")),
             ClientCertificate.REQUIRE,
         ) as served,
     ):  # fmt: skip
-        await admit(office, USER)
+        await admit(ra, USER)
         visitor = (await established(served)).visitor(served)
         page = await visitor.get("/portal/open?next=/app/x", follow=False)
         assert page.headers["Location"] == "/login?next=/portal/open%3Fnext%3D/app/x"
@@ -180,7 +180,7 @@ async def test_the_portal_leads_there_with_a_ticket(tmp_path: Path, monkeypatch:
             assert there == served.gate.behind + "/login"
             token, _, following = ticket.partition("&next=")
             assert following == follows
-            assert await sessions.take_over(office, token) is not None
+            assert await sessions.take_over(ra, token) is not None
 
 
 def test_letters_lead_to_the_portal() -> None:

@@ -11,9 +11,10 @@ from playwright.async_api import async_playwright
 
 import ca.store
 from ca.trust import CertificateState
-from enroll import issuance, pickup, renewal, store
+from enroll import store
 from enroll.jst import shown
 from enroll.refusals import Refusal
+from enroll.requests import issuance, pickup, renewal
 from gateway.edge.tls import ClientCertificate
 from gateway.sites.connectivity import application, findings, words
 from gateway.sites.connectivity.findings import REPORTABLE, Level
@@ -22,9 +23,9 @@ from gateway.sites.connectivity.report import MAX_BYTES, Report, parse_report
 from gateway.web import references
 from gateway.web.browsers import Browser, Family, browser_of
 from gateway.web.context import Role
+from tests.datadirs import admit, clock_of, letter_of, open_office
 from tests.gateway.rawtls import issue
 from tests.gateway.sites.kit import serve
-from tests.offices import admit, clock_of, letter_of, open_office
 
 USER = "K12345678"
 EDGE = (
@@ -39,26 +40,26 @@ IPHONE = (
 
 
 @pytest.fixture
-async def office(tmp_path):
-    async with open_office(tmp_path, person_key="ec-p256") as office:
-        yield office
+async def ra(tmp_path):
+    async with open_office(tmp_path, person_key="ec-p256") as ra:
+        yield ra
 
 
 @pytest.fixture
-async def served(office, tmp_path):
-    async with serve(office, tmp_path, Role.CONNECTIVITY, application, ClientCertificate.ASK) as served:
+async def served(ra, tmp_path):
+    async with serve(ra, tmp_path, Role.CONNECTIVITY, application, ClientCertificate.ASK) as served:
         yield served
 
 
-async def picked_up(office, user_id=USER):
+async def picked_up(ra, user_id=USER):
     """A user's P12 with the password ``abc``."""
-    await admit(office, user_id)
-    secret = (await letter_of(office, "pickup")).value("証明書発行用パスワード")
-    request = await pickup.authenticate(office, user_id, secret, address="192.0.2.1")
-    await issuance.submit(office, request.request_id, actor=user_id)
-    await issuance.complete(office, request.request_id)
-    token = await issuance.prepare_download(office, request.request_id, "abc", "standard", actor=user_id)
-    return (await issuance.download(office, token, request.request_id, actor=user_id)).content
+    await admit(ra, user_id)
+    secret = (await letter_of(ra, "pickup")).value("証明書発行用パスワード")
+    request = await pickup.authenticate(ra, user_id, secret, address="192.0.2.1")
+    await issuance.submit(ra, request.request_id, actor=user_id)
+    await issuance.complete(ra, request.request_id)
+    token = await issuance.prepare_download(ra, request.request_id, "abc", "standard", actor=user_id)
+    return (await issuance.download(ra, token, request.request_id, actor=user_id)).content
 
 
 def foreign():
@@ -92,11 +93,11 @@ def number(page):
 # -- the certificate -----------------------------------------------------------------------------------
 
 
-async def test_a_valid_certificate_is_shown_as_the_manual_says_to_look_for_it(served, office):
+async def test_a_valid_certificate_is_shown_as_the_manual_says_to_look_for_it(served, ra):
     """R48: issuer, subject and validity without digging in settings."""
-    p12 = await picked_up(office)
+    p12 = await picked_up(ra)
     page = await served.visitor(p12, "abc", User_Agent=EDGE).get()
-    record = ca.store.find_by_common_name(office.database.read(), "K123456780001")[0]
+    record = ca.store.find_by_common_name(ra.database.read(), "K123456780001")[0]
     assert (page.status, page.h1) == (200, "導通確認サイト")
     assert finding(page) == "良好 有効なクライアント証明書が提示されました。"
     rows = dict(page.main.table(0))
@@ -106,23 +107,23 @@ async def test_a_valid_certificate_is_shown_as_the_manual_says_to_look_for_it(se
     assert rows["有効期限"].startswith(shown(record.not_after_at) + "（あと109")
 
 
-async def test_a_certificate_that_was_renewed_is_not_to_be_renewed_again(served, office):
+async def test_a_certificate_that_was_renewed_is_not_to_be_renewed_again(served, ra):
     """E11, R39: a renewal that was begun is taken up; a newer certificate is the one to choose."""
-    p12 = await picked_up(office)
-    (source,) = store.enrollments_of(office.database.read(), USER)
-    clock_of(office).set(source.not_after_at - 20 * 86_400)
+    p12 = await picked_up(ra)
+    (source,) = store.enrollments_of(ra.database.read(), USER)
+    clock_of(ra).set(source.not_after_at - 20 * 86_400)
     visitor = served.visitor(p12, "abc", User_Agent=EDGE)
     assert (await visitor.get()).main.one("section", aria_labelledby="certificate").one("a").text == (
         "更新のお手続きを開く"
     )
-    mark = ca.store.find_by_serial(office.database.read(), source.serial).fingerprint
-    order = await renewal.submit(office, mark, actor=USER)
-    await issuance.complete(office, order.request_id)
+    mark = ca.store.find_by_serial(ra.database.read(), source.serial).fingerprint
+    order = await renewal.submit(ra, mark, actor=USER)
+    await issuance.complete(ra, order.request_id)
     page = await visitor.get()
     assert finding(page) == "注意 有効なクライアント証明書が提示されました。更新のお手続きが途中です。"
-    token = await issuance.prepare_download(office, order.request_id, "abc", "standard", actor=USER)
-    new = (await issuance.download(office, token, order.request_id, actor=USER)).content
-    (renewed, _) = store.enrollments_of(office.database.read(), USER)
+    token = await issuance.prepare_download(ra, order.request_id, "abc", "standard", actor=USER)
+    new = (await issuance.download(ra, token, order.request_id, actor=USER)).content
+    (renewed, _) = store.enrollments_of(ra.database.read(), USER)
     page = await visitor.get()
     assert finding(page) == (
         "注意 有効なクライアント証明書が提示されました。新しい証明書があります"
@@ -166,14 +167,14 @@ async def test_no_certificate_on_another_device_says_so(served, agent, last):
     assert box.all("li")[-1].all("strong")[0].text == last
 
 
-async def test_a_certificate_near_its_end_leads_to_the_renewal(served, office):
+async def test_a_certificate_near_its_end_leads_to_the_renewal(served, ra):
     """From D-30 on the next step is the renewal; the day before it is not."""
-    p12 = await picked_up(office)
-    end = ca.store.find_by_common_name(office.database.read(), "K123456780001")[0].not_after_at
+    p12 = await picked_up(ra)
+    end = ca.store.find_by_common_name(ra.database.read(), "K123456780001")[0].not_after_at
     visitor = served.visitor(p12, "abc")
-    clock_of(office).set(end - 31 * 86_400)
+    clock_of(ra).set(end - 31 * 86_400)
     assert finding(await visitor.get()) == "良好 有効なクライアント証明書が提示されました。"
-    clock_of(office).set(end - 30 * 86_400)
+    clock_of(ra).set(end - 30 * 86_400)
     page = await visitor.get()
     assert finding(page).startswith("注意 ")
     step = page.main.one("section", aria_labelledby="certificate").one("a")
@@ -184,16 +185,16 @@ async def test_a_certificate_near_its_end_leads_to_the_renewal(served, office):
 
 
 @pytest.mark.parametrize("state", ["expired", "not-yet-valid", "revoked", "unknown-issuer"])
-async def test_each_bad_certificate_is_told_apart(served, office, state):
+async def test_each_bad_certificate_is_told_apart(served, ra, state):
     """A certificate that arrives is never "not good": its state is named, with the step that cures it."""
-    p12 = foreign() if state == "unknown-issuer" else await picked_up(office)
+    p12 = foreign() if state == "unknown-issuer" else await picked_up(ra)
     if state == "expired":
-        clock_of(office).advance(days=4 * 365)
+        clock_of(ra).advance(days=4 * 365)
     if state == "not-yet-valid":
-        clock_of(office).advance(hours=-1)
+        clock_of(ra).advance(hours=-1)
     if state == "revoked":
-        serial = ca.store.find_by_common_name(office.database.read(), "K123456780001")[0].serial
-        await office.database.write(lambda db: ca.store.revoke(db, serial, 1, office.now()))
+        serial = ca.store.find_by_common_name(ra.database.read(), "K123456780001")[0].serial
+        await ra.database.write(lambda db: ca.store.revoke(db, serial, 1, ra.now()))
     page = await served.visitor(p12, "abc").get()
     row = words.CERTIFICATE[CertificateState(state)]
     assert finding(page) == "問題あり " + row.text[0]
@@ -205,18 +206,18 @@ async def test_each_bad_certificate_is_told_apart(served, office, state):
 async def test_an_expired_certificate_that_can_still_be_renewed(tmp_path):
     """D8: in the period of grace the step is the renewal, a second later the reissue."""
     async with (
-        open_office(tmp_path, grace_days=10) as office,
-        serve(office, tmp_path, Role.CONNECTIVITY, application, ClientCertificate.ASK) as served,
+        open_office(tmp_path, grace_days=10) as ra,
+        serve(ra, tmp_path, Role.CONNECTIVITY, application, ClientCertificate.ASK) as served,
     ):
-        visitor = served.visitor(await picked_up(office), "abc")
-        (record,) = ca.store.find_by_common_name(office.database.read(), "K123456780001")
-        clock_of(office).set(record.not_after_at + 10 * 86_400)
+        visitor = served.visitor(await picked_up(ra), "abc")
+        (record,) = ca.store.find_by_common_name(ra.database.read(), "K123456780001")
+        clock_of(ra).set(record.not_after_at + 10 * 86_400)
         for row in (words.IN_GRACE, words.CERTIFICATE[CertificateState.EXPIRED]):
             page = await visitor.get()
             assert finding(page) == "問題あり " + row.text[0]
             step = page.main.one("section", aria_labelledby="certificate").one("a")
             assert step.text == words.TARGETS[row.target][0]
-            clock_of(office).advance(seconds=1)
+            clock_of(ra).advance(seconds=1)
 
 
 def test_every_state_has_a_finding_and_every_step_a_target():
@@ -250,14 +251,14 @@ async def test_try_again_is_a_host_that_no_browser_has_seen(served):
     assert "以前に" not in page.main.text
 
 
-async def test_a_probe_tells_another_issuer_from_none(served, office):
+async def test_a_probe_tells_another_issuer_from_none(served, ra):
     """With no CA advertised a browser offers everything: "none" then means that there is nothing."""
     hosts = probe_hosts(served.gate)
     nothing = await served.visitor(host=hosts[3]).get()
     assert finding(nothing).startswith("問題あり どの発行者の証明書も提示されませんでした。")
     other = await served.visitor(foreign(), "abc", host=hosts[3]).get()
     assert finding(other).startswith("問題あり 別の発行者の証明書が提示されました。")
-    ours = await served.visitor(await picked_up(office), "abc", host=hosts[3]).get()
+    ours = await served.visitor(await picked_up(ra), "abc", host=hosts[3]).get()
     assert finding(ours).startswith("良好 有効なクライアント証明書が提示されました。証明書はこのパソコンで")
 
 
@@ -272,14 +273,14 @@ async def test_hosts_are_named_for_the_server(served):
     assert not is_probe(gate, fresh_origin(gate).removeprefix("https://").partition(":")[0])
 
 
-async def test_from_a_fresh_host_to_a_fresh_host(office, tmp_path):
+async def test_from_a_fresh_host_to_a_fresh_host(ra, tmp_path):
     """E12: who chose anew here is led to a host of the service that remembers nothing; others to its own."""
 
     def build(gate):
         return application(replace(gate, fresh={Role.SERVICE: ".again.test"}))
 
-    async with serve(office, tmp_path, Role.CONNECTIVITY, build, ClientCertificate.ASK) as served:
-        p12 = await picked_up(office)
+    async with serve(ra, tmp_path, Role.CONNECTIVITY, build, ClientCertificate.ASK) as served:
+        p12 = await picked_up(ra)
         own = await served.visitor(p12, "abc").get()
         links = [a.attributes["href"] for a in own.main.all("a") if a.text == "オンラインサービスを開く"]
         assert links == [served.gate.origins[Role.SERVICE] + "/"]
@@ -288,7 +289,7 @@ async def test_from_a_fresh_host_to_a_fresh_host(office, tmp_path):
         assert re.fullmatch(r"https://[0-9a-f]{16}\.again\.test/", *links)
 
 
-async def test_without_a_wildcard_the_test_still_works(office, tmp_path):
+async def test_without_a_wildcard_the_test_still_works(ra, tmp_path):
     """An operator without a wildcard certificate loses the fresh hosts and nothing else."""
     own = {}
 
@@ -296,7 +297,7 @@ async def test_without_a_wildcard_the_test_still_works(office, tmp_path):
         own["gate"] = replace(gate, try_suffix="")
         return application(own["gate"])
 
-    async with serve(office, tmp_path, Role.CONNECTIVITY, build, ClientCertificate.ASK) as served:
+    async with serve(ra, tmp_path, Role.CONNECTIVITY, build, ClientCertificate.ASK) as served:
         page = await served.visitor().get()
         assert page.status == 200
         assert not page.main.all("a", id="again")
@@ -322,7 +323,7 @@ async def test_what_only_the_browser_knows_is_open_without_javascript(served):
     page = await served.visitor(User_Agent=EDGE).get()
     assert mark(page, "javascript") == "注意"
     assert [mark(page, n) for n in ("popups", "clock", "reach-pickup", "reach-service")] == ["未確認"] * 4
-    assert shown(served.office.now()) in seen(page, "clock").text
+    assert shown(served.ra.now()) in seen(page, "clock").text
     assert "hidden" in page.main.one("button", id="try-popup").attributes
     hosts = [e.attributes["href"] for e in page.main.all("a", class_="host")]
     roles = (Role.PICKUP, Role.HELP, Role.RENEWAL, Role.SERVICE)
@@ -386,14 +387,14 @@ def test_browsers_are_told_by_their_user_agent(agent, browser):
 # -- the record for the help desk, and scripts ---------------------------------------------------------
 
 
-async def test_the_reference_number_finds_every_finding(served, office):
+async def test_the_reference_number_finds_every_finding(served, ra):
     """R6: the help desk sees what the caller sees, and what the browser's script reported."""
-    visitor = served.visitor(await picked_up(office), "abc", User_Agent=EDGE)
+    visitor = served.visitor(await picked_up(ra), "abc", User_Agent=EDGE)
     reference = number(await visitor.get())
     body = {"reference": reference, "outcomes": {"popups": "blocked", "clock": "ahead"}, "clock_seconds": 900}
     answer = await report(visitor, body)
     assert answer == (200, {"reference": reference})
-    kept = references.found(office.database.read(), reference)
+    kept = references.found(ra.database.read(), reference)
     assert (kept["site"], kept["code"]) == ("connectivity", "check.valid")
     assert kept["detail"]["common_name"] == "K123456780001"
     assert kept["detail"]["outcomes"] == {"popups": "blocked", "clock": "ahead"}
@@ -401,16 +402,16 @@ async def test_the_reference_number_finds_every_finding(served, office):
     assert kept["detail"]["findings"]["cookies"] == "good"
 
 
-async def test_nobody_amends_another_visitors_record(served, office):
+async def test_nobody_amends_another_visitors_record(served, ra):
     """A reference number is read aloud; knowing it does not allow writing under it."""
     reference = number(await served.visitor().get())
-    before = references.found(office.database.read(), reference)
+    before = references.found(ra.database.read(), reference)
     stranger = served.visitor()
     await stranger.get()
     status, told = await report(stranger, {"reference": reference, "outcomes": {"popups": "allowed"}})
     assert status == 200
     assert told["reference"] != reference
-    assert references.found(office.database.read(), reference) == before
+    assert references.found(ra.database.read(), reference) == before
     bare = await report(served.visitor(), {"reference": reference})
     assert bare[1]["reference"] != reference
 
@@ -456,15 +457,15 @@ def test_hostile_reports_are_refused_by_field(body, field):
     assert refused.value == Refusal("invalid_input", field=field)
 
 
-async def test_status_for_scripts(served, office):
+async def test_status_for_scripts(served, ra):
     """/status.json holds the same facts, with no page around them."""
-    visitor = served.visitor(await picked_up(office), "abc", User_Agent=EDGE)
+    visitor = served.visitor(await picked_up(ra), "abc", User_Agent=EDGE)
     got = await visitor.get("/status.json")
     told = json.loads(got.body)
     assert (got.status, got.headers["Cache-Control"]) == (200, "no-store")
     assert told["certificate"]["state"] == "valid"
     assert told["certificate"]["common_name"] == "K123456780001"
-    assert told["now_at"] == office.now()
+    assert told["now_at"] == ra.now()
     assert told["browser"] == {"name": "Microsoft Edge 142", "phone": False}
     levels = {check["name"]: check["level"] for check in told["checks"]}
     assert levels["certificate"] == Level.GOOD
@@ -498,7 +499,7 @@ CHROMIUM = shutil.which("chromium")
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 @pytest.mark.parametrize("blocker", [True, False])
-async def test_the_script_finds_what_only_a_browser_knows(office, tmp_path, blocker):
+async def test_the_script_finds_what_only_a_browser_knows(ra, tmp_path, blocker):
     """JavaScript, pop-ups with and without a blocker, clock, a host that answers and one that does not."""
     gates = []
 
@@ -512,7 +513,7 @@ async def test_the_script_finds_what_only_a_browser_knows(office, tmp_path, bloc
     # Playwright allows every pop-up unless this default is taken away.
     ignored = ["--disable-popup-blocking"] if blocker else []
     async with (
-        serve(office, tmp_path, Role.CONNECTIVITY, build, ClientCertificate.ASK) as served,
+        serve(ra, tmp_path, Role.CONNECTIVITY, build, ClientCertificate.ASK) as served,
         async_playwright() as playwright,
     ):
         browser = await playwright.chromium.launch(
@@ -530,10 +531,10 @@ async def test_the_script_finds_what_only_a_browser_knows(office, tmp_path, bloc
         await browser.close()
     row = words.POPUPS["blocked" if blocker else "allowed"]
     assert row.text[0] in popups
-    detail = references.found(office.database.read(), shown_reference)["detail"]
+    detail = references.found(ra.database.read(), shown_reference)["detail"]
     assert detail["outcomes"]["popups"] == ("blocked" if blocker else "allowed")
     assert detail["outcomes"]["javascript"] == "on"
     assert detail["outcomes"]["reach-help"] == "reached"
     assert detail["outcomes"]["reach-pickup"] == "blocked"
-    # The office's clock stands still at START, which lies in this machine's past or future.
+    # The registration authority's clock stands still at START, which lies in this machine's past or future.
     assert detail["outcomes"]["clock"] == ("ahead" if detail["clock_seconds"] > 0 else "behind")

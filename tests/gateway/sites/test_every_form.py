@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from enroll import issuance, store
-from enroll.office import Office
+from enroll import store
+from enroll.ra import RegistrationAuthority
+from enroll.requests import issuance
 from gateway.sites import pickup
 from gateway.sites.service import ROUTES
 from gateway.web.context import Role
+from tests.datadirs import admit, open_office
 from tests.gateway.sites import members
 from tests.gateway.sites.kit import Served, serve
 from tests.gateway.sites.members import USER
 from tests.gateway.sites.test_pickup import logged_in
 from tests.gateway.sites.test_pickup import typed as certificate_form
 from tests.gateway.sites.test_renewal import Scene, scene, site  # noqa: F401  fixtures
-from tests.offices import admit, open_office
 
 #: Site and path as its module has it -> the action of the line that it leaves.
 FORMS = {
@@ -62,9 +63,9 @@ def test_every_form_has_its_row() -> None:
     assert _forms() == {*FORMS, *APART}
 
 
-def _new(office: Office, seen: set[int]) -> set[str]:
+def _new(ra: RegistrationAuthority, seen: set[int]) -> set[str]:
     """The actions of the lines since the last look."""
-    lines = [line for line in store.audit_page(office.database.read(), None, 1_000) if line["id"] not in seen]
+    lines = [line for line in store.audit_page(ra.database.read(), None, 1_000) if line["id"] not in seen]
     seen |= {line["id"] for line in lines}
     return {line["action"] for line in lines}
 
@@ -72,82 +73,82 @@ def _new(office: Office, seen: set[int]) -> set[str]:
 @pytest.fixture
 async def collection(tmp_path: Path) -> AsyncIterator[Served]:
     async with (
-        open_office(tmp_path) as office,
-        serve(office, tmp_path, Role.PICKUP, pickup.application) as served,
+        open_office(tmp_path) as ra,
+        serve(ra, tmp_path, Role.PICKUP, pickup.application) as served,
     ):
-        await admit(office)
+        await admit(ra)
         yield served
 
 
 async def test_forms_of_the_pickup_site(collection: Served) -> None:
     """Login, Submit and logout have their lines."""
     seen: set[int] = set()
-    _new(collection.office, seen)
+    _new(collection.ra, seen)
     visitor, request_id = await logged_in(collection)
-    assert FORMS["pickup", '"/login"'] in _new(collection.office, seen)
+    assert FORMS["pickup", '"/login"'] in _new(collection.ra, seen)
     await visitor.post("/certificate", certificate_form(request_id))
-    assert FORMS["pickup", "_PATHS.input"] in _new(collection.office, seen)
+    assert FORMS["pickup", "_PATHS.input"] in _new(collection.ra, seen)
     await visitor.post("/logout")
-    assert _new(collection.office, seen) == {FORMS["pickup", '"/logout"']}
+    assert _new(collection.ra, seen) == {FORMS["pickup", '"/logout"']}
 
 
 async def test_forms_of_the_renewal_site(scene: Scene) -> None:  # noqa: F811
     """更新の申請 and the making of the file have their lines."""
     seen: set[int] = set()
-    _new(scene.office, seen)
+    _new(scene.ra, seen)
     await scene.visitor.post("/application")
-    assert FORMS["renewal", '"/application"'] in _new(scene.office, seen)
+    assert FORMS["renewal", '"/application"'] in _new(scene.ra, seen)
     path = f"/certificate/{scene.request_id}"
-    await issuance.complete(scene.office, scene.request_id)
-    _new(scene.office, seen)
+    await issuance.complete(scene.ra, scene.request_id)
+    _new(scene.ra, seen)
     page = await scene.visitor.post(path, certificate_form(scene.request_id))
     assert page.path == f"{path}/download"
-    assert FORMS["renewal", '"/certificate/{request_id:[0-9]+}"'] in _new(scene.office, seen)
+    assert FORMS["renewal", '"/certificate/{request_id:[0-9]+}"'] in _new(scene.ra, seen)
 
 
 async def test_forms_of_the_service(service: Served) -> None:
     """The portal's forms, one after the other, each with its line and none without."""
-    office, seen = service.office, set[int]()
+    ra, seen = service.ra, set[int]()
     initial = await members.first_password(service)
     visitor = (await members.fetched(service)).visitor(service)
-    _new(office, seen)
+    _new(ra, seen)
     await members.log_in(visitor, USER, initial)
-    assert FORMS["service", "/login"] in _new(office, seen)
+    assert FORMS["service", "/login"] in _new(ra, seen)
     chosen = {"current": initial, "new": members.PASSWORD, "confirmation": members.PASSWORD}
     await visitor.post("/portal/password", chosen)
-    assert FORMS["service", "/portal/password"] in _new(office, seen)
+    assert FORMS["service", "/portal/password"] in _new(ra, seen)
     visitor.password = members.PASSWORD
     await visitor.post("/portal/reissue", {"reason": "pc_change"})
-    assert FORMS["service", "/portal/reissue"] in _new(office, seen)
+    assert FORMS["service", "/portal/reissue"] in _new(ra, seen)
     await visitor.post("/logout")
-    assert FORMS["service", "/logout"] in _new(office, seen)
+    assert FORMS["service", "/logout"] in _new(ra, seen)
 
 
 async def test_forms_of_an_administrator(service: Served) -> None:
     """The same of what a 管理者 may do besides."""
-    admin, office, seen = await members.admin_at_home(service), service.office, set[int]()
-    _new(office, seen)
+    admin, ra, seen = await members.admin_at_home(service), service.ra, set[int]()
+    _new(ra, seen)
     person = {"name": "年金 花子", "mail": "hanako@example.jp", "role": "member", "notice_by": "mail"}
     await admin.post("/portal/addition", person)
-    assert FORMS["service", "/portal/addition"] in _new(office, seen)
+    assert FORMS["service", "/portal/addition"] in _new(ra, seen)
     member = f"/portal/members/{USER}"
     await admin.post(f"{member}/reissue", {"reason": "pc_change"})
-    assert FORMS["service", "/portal/members/{user_id}/reissue"] in _new(office, seen)
+    assert FORMS["service", "/portal/members/{user_id}/reissue"] in _new(ra, seen)
     await admin.post(f"{member}/credentials", {"known": "0"})
-    assert FORMS["service", "/portal/members/{user_id}/credentials"] in _new(office, seen)
+    assert FORMS["service", "/portal/members/{user_id}/credentials"] in _new(ra, seen)
     kid = next(
         row["subject"]
-        for row in store.audit_page(office.database.read(), None, 50)
+        for row in store.audit_page(ra.database.read(), None, 50)
         if row["action"] == "credential.created"
     )
     await admin.post(f"{member}/credentials/end", {"kid": kid})
-    assert FORMS["service", "/portal/members/{user_id}/credentials/end"] in _new(office, seen)
+    assert FORMS["service", "/portal/members/{user_id}/credentials/end"] in _new(ra, seen)
 
 
 async def test_ending_the_other_sessions(service: Served) -> None:
     """What ends others' logins has its line, too."""
     one, _ = await members.twice_at_home(service)
     seen: set[int] = set()
-    _new(service.office, seen)
+    _new(service.ra, seen)
     await one.post("/portal/sessions/end", {"session": "others"})
-    assert FORMS["service", "/portal/sessions/end"] in _new(service.office, seen)
+    assert FORMS["service", "/portal/sessions/end"] in _new(service.ra, seen)

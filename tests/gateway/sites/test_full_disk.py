@@ -13,22 +13,22 @@ import pytest
 from ca.sqlite import Database
 from ca.storage import StorageError, is_out_of_order
 from enroll import store
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
 from gateway.edge.tls import ClientCertificate
 from gateway.sites import connectivity, pickup
 from gateway.sites import help as help_site
 from gateway.web.context import Role
 from gateway.web.words import REFUSALS
+from tests.datadirs import admit, open_office
 from tests.enroll.acme.acme_world import FQDN, csr, world
 from tests.gateway.sites.kit import Page, Served, serve
 from tests.gateway.sites.members import PASSWORD, USER, established, log_in, online_service
-from tests.offices import admit, open_office
 
-Trouble = Callable[[Office], AbstractContextManager[None]]
+Trouble = Callable[[RegistrationAuthority], AbstractContextManager[None]]
 
 
 @contextmanager
-def full(office: Office) -> Iterator[None]:
+def full(ra: RegistrationAuthority) -> Iterator[None]:
     """No file of this process takes a byte more, as on a disk without room."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
@@ -39,10 +39,10 @@ def full(office: Office) -> Iterator[None]:
 
 
 @contextmanager
-def read_only(office: Office) -> Iterator[None]:
+def read_only(ra: RegistrationAuthority) -> Iterator[None]:
     """The writer's connection takes no change, as of a file that somebody else owns."""
     writers: list[sqlite3.Connection] = []
-    office.database.write_now(lambda db: writers.append(db.conn))
+    ra.database.write_now(lambda db: writers.append(db.conn))
     writers[0].execute("PRAGMA query_only = ON")
     try:
         yield
@@ -51,10 +51,10 @@ def read_only(office: Office) -> Iterator[None]:
 
 
 @contextmanager
-def locked(office: Office) -> Iterator[None]:
+def locked(ra: RegistrationAuthority) -> Iterator[None]:
     """Another process holds the database, longer than the writer waits."""
-    office.database.write_now(lambda db: db.execute("PRAGMA busy_timeout = 20"))
-    with closing(sqlite3.connect(office.database.path, isolation_level=None)) as other:
+    ra.database.write_now(lambda db: db.execute("PRAGMA busy_timeout = 20"))
+    with closing(sqlite3.connect(ra.database.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
@@ -66,7 +66,7 @@ TROUBLES = [full, read_only, locked]
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Served]:
     async with online_service(tmp_path) as served:
-        await admit(served.office, USER)
+        await admit(served.ra, USER)
         yield served
 
 
@@ -85,7 +85,7 @@ async def test_the_login_says_so_and_works_again(service: Served, trouble: Troub
     held = await established(service)
     visitor, logged_in = held.visitor(service), held.visitor(service)
     await log_in(logged_in)
-    with trouble(service.office):
+    with trouble(service.ra):
         assert (await visitor.get("/login")).status == 200
         assert (await logged_in.get("/portal/")).status == 200
         _is_ours(await log_in(visitor))
@@ -94,8 +94,8 @@ async def test_the_login_says_so_and_works_again(service: Served, trouble: Troub
         _is_ours(await logged_in.post("/portal/reissue", {"reason": "pc_change", "password": PASSWORD}))
         _is_ours(await service.visitor().get("/login"), 403, "クライアント証明書が提示されませんでした")
         _is_ours(await logged_in.get("/portal/nowhere"), 404, "ページが見つかりません")
-    assert store.applications(service.office.database.read()) != []
-    assert store.applications(service.office.database.read(), state="submitted") == []
+    assert store.applications(service.ra.database.read()) != []
+    assert store.applications(service.ra.database.read(), state="submitted") == []
     assert (await log_in(visitor)).status == 200
 
 
@@ -123,9 +123,9 @@ async def test_every_site_has_a_page(
 ) -> None:
     """Never a bare one, whichever site and whatever is asked for."""
     policy = ClientCertificate.ASK if role is Role.CONNECTIVITY else ClientCertificate.NONE
-    async with open_office(tmp_path) as office, serve(office, tmp_path, role, build, policy) as served:
+    async with open_office(tmp_path) as ra, serve(ra, tmp_path, role, build, policy) as served:
         visitor = served.visitor()
-        with trouble(office):
+        with trouble(ra):
             page = await (visitor.get(path) if fields is None else visitor.post(path, fields))
         assert page.status == status
         assert "0120-96-1576" in page.html
@@ -135,7 +135,7 @@ async def test_what_could_not_be_recorded_stands_in_the_log(
     service: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The desk finds the number that people tell it: where, what, and of which path."""
-    with read_only(service.office):
+    with read_only(service.ra):
         page = await service.visitor().get("/login")
     number = page.main.one("p", class_="reference").one("strong").text
     (line,) = [each.getMessage() for each in caplog.records if number in each.getMessage()]
@@ -148,7 +148,7 @@ async def test_the_protocol_says_when_to_come_again(tmp_path: Path, trouble: Tro
     async with world(tmp_path) as site:
         client = await site.enrolled()
         ready = await client.order()
-        with trouble(site.office):
+        with trouble(site.ra):
             answers = [await client.order(), await client.post(ready.json["finalize"], {"csr": csr(FQDN)})]
         for answer in answers:
             assert (answer.problem, answer.headers["Retry-After"]) == ((503, "serverInternal"), "60")

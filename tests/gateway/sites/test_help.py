@@ -17,8 +17,8 @@ from gateway.sites.help.topics import TOPICS, browsers_for
 from gateway.web.browsers import Family
 from gateway.web.context import Role
 from gateway.web.words import NOT_AVAILABLE_JA
+from tests.datadirs import PASSPHRASE, clock_of, open_office
 from tests.gateway.sites.kit import Element, serve
-from tests.offices import PASSPHRASE, clock_of, open_office
 
 EDGE = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/142.0.0.0 Safari/537.36 Edg/142.0.0.0"
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/142.0.0.0 Safari/537.36"
@@ -26,14 +26,14 @@ SLUGS = [topic.slug for topic in TOPICS]
 
 
 @pytest.fixture
-async def office(tmp_path):
-    async with open_office(tmp_path) as office:
-        yield office
+async def ra(tmp_path):
+    async with open_office(tmp_path) as ra:
+        yield ra
 
 
 @pytest.fixture
-async def served(office, tmp_path):
-    async with serve(office, tmp_path, Role.HELP, help_site.application) as served:
+async def served(ra, tmp_path):
+    async with serve(ra, tmp_path, Role.HELP, help_site.application) as served:
         yield served
 
 
@@ -74,9 +74,9 @@ async def test_every_topic_is_a_sound_page(served, language):
         assert not fragment or fragment in ids[place], (source, target)
 
 
-async def test_files_and_pages_that_are_linked_exist(served, office):
+async def test_files_and_pages_that_are_linked_exist(served, ra):
     """Downloads of the certificate page, and the pages that the connectivity test sends people to."""
-    await crls.publish(office, office.authority.current, alone=True)
+    await crls.publish(ra, ra.authority.current, alone=True)
     visitor = served.visitor()
     page = await visitor.get("/certificates")
     files_linked = [
@@ -344,12 +344,12 @@ async def test_a_phone_is_told_to_use_the_pc(served):
     assert not (await served.visitor(User_Agent=EDGE).get("/")).main.all("div", class_="warning")
 
 
-async def test_the_desk_says_whether_it_is_open(served, office):
+async def test_the_desk_says_whether_it_is_open(served, ra):
     """R55: the business calendar drives "open now" and "opens at"."""
     from datetime import datetime
 
     async def told(*moment):
-        clock_of(office).set(int(datetime(*moment, tzinfo=JST).timestamp()))
+        clock_of(ra).set(int(datetime(*moment, tzinfo=JST).timestamp()))
         return (await served.visitor().get("/contact")).main.all("span", class_="state")[0].text
 
     assert await told(2026, 11, 24, 9, 0) == "ただいま受付中です。"
@@ -405,14 +405,14 @@ async def test_certificates_can_be_downloaded_and_compared(served, tmp_path):
     assert chain == [issuing, root]
 
 
-async def test_a_new_issuer_is_named_and_the_old_one_kept(office, tmp_path):
+async def test_a_new_issuer_is_named_and_the_old_one_kept(ra, tmp_path):
     """E17: after G4 to G5 the verify page names the issuer of new certificates; both can be downloaded."""
     from dataclasses import replace
 
     name = "CORPORATE-PENSION BUSINESS SERVICE CA-G5"
-    opened = datadir.add_issuer(tmp_path / "data", PASSPHRASE, name, office.now())
+    opened = datadir.add_issuer(tmp_path / "data", PASSPHRASE, name, ra.now())
     async with serve(
-        replace(office, authority=opened.authority), tmp_path, Role.HELP, help_site.application
+        replace(ra, authority=opened.authority), tmp_path, Role.HELP, help_site.application
     ) as served:
         visitor = served.visitor()
         assert f"= {name}となっている" in (await visitor.get("/verify")).main.text

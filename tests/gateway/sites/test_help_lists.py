@@ -16,38 +16,38 @@ from gateway.sites import help as help_site
 from gateway.sites.help import lists
 from gateway.sites.help.publications import slug_of
 from gateway.web.context import Role
+from tests.datadirs import START, clock_of, open_office, revoke_many
 from tests.gateway.sites.kit import serve
-from tests.offices import START, clock_of, open_office, revoke_many
 
 
 @pytest.fixture
-async def office(tmp_path):
-    async with open_office(tmp_path) as office:
-        yield office
+async def ra(tmp_path):
+    async with open_office(tmp_path) as ra:
+        yield ra
 
 
 @pytest.fixture
-async def served(office, tmp_path):
-    async with serve(office, tmp_path, Role.HELP, help_site.application) as served:
+async def served(ra, tmp_path):
+    async with serve(ra, tmp_path, Role.HELP, help_site.application) as served:
         yield served
 
 
 @pytest.fixture
-def path(office):
-    return f"/ca/{slug_of(office.authority.current.der)}.crl"
+def path(ra):
+    return f"/ca/{slug_of(ra.authority.current.der)}.crl"
 
 
-async def test_before_the_first_list_there_is_a_time_to_come_again(served, office, path):
+async def test_before_the_first_list_there_is_a_time_to_come_again(served, ra, path):
     """503 with Retry-After (RFC 9110 section 10.2.3), and asking makes none."""
     page = await served.visitor().get(path)
     assert (page.status, page.headers["Retry-After"]) == (503, "5")
     assert page.headers["Cache-Control"] == "no-store"
-    assert crls.published(office, office.authority.current.issuer_id) is None
+    assert crls.published(ra, ra.authority.current.issuer_id) is None
 
 
-async def test_the_published_list_with_what_caches_need(served, office, path):
+async def test_the_published_list_with_what_caches_need(served, ra, path):
     """RFC 9111: Last-Modified, a strong ETag, and no life beyond nextUpdate, nor beyond an hour."""
-    listed = await crls.publish(office, office.authority.current)
+    listed = await crls.publish(ra, ra.authority.current)
     page = await served.visitor().get(path)
     assert page.status == 200
     assert hashlib.sha256(page.body).hexdigest() == listed.digest
@@ -56,18 +56,16 @@ async def test_the_published_list_with_what_caches_need(served, office, path):
     assert page.headers["ETag"] == f'"{listed.digest}"'
     assert page.headers["Last-Modified"] == _date(START)
     assert page.headers["Cache-Control"] == "public, max-age=3600, must-revalidate"
-    assert x509.load_der_x509_crl(page.body).is_signature_valid(
-        office.authority.current.certificate.public_key()
-    )
+    assert x509.load_der_x509_crl(page.body).is_signature_valid(ra.authority.current.certificate.public_key())
 
 
 @pytest.mark.parametrize(
     ("passed", "age"), [(0, 3_600), (CRL_LIFETIME - 3_600, 3_600), (CRL_LIFETIME - 9, 9), (CRL_LIFETIME, 0)]
 )
-async def test_a_copy_lives_no_longer_than_the_list(served, office, path, passed, age):
+async def test_a_copy_lives_no_longer_than_the_list(served, ra, path, passed, age):
     """max-age ends with nextUpdate; a list that nobody has renewed is handed out, and not kept."""
-    await crls.publish(office, office.authority.current)
-    clock_of(office).advance(seconds=passed)
+    await crls.publish(ra, ra.authority.current)
+    clock_of(ra).advance(seconds=passed)
     page = await served.visitor().get(path)
     assert (page.status, page.headers["Cache-Control"]) == (200, f"public, max-age={age}, must-revalidate")
 
@@ -89,9 +87,9 @@ async def test_a_copy_lives_no_longer_than_the_list(served, office, path, passed
         ({"If-None-Match": '"other"', "If-Modified-Since": "Sun, 22 Nov 2026 03:00:00 GMT"}, 200),
     ],
 )
-async def test_who_has_it_is_told_so(served, office, path, headers, status):
+async def test_who_has_it_is_told_so(served, ra, path, headers, status):
     """RFC 9110 section 13: by tag, else by date; a 304 has no body and the same fields for caches."""
-    listed = await crls.publish(office, office.authority.current)
+    listed = await crls.publish(ra, ra.authority.current)
     asked = {name: value.format(digest=listed.digest) for name, value in headers.items()}
     page = await served.visitor().get(path, **asked)
     assert (page.status, len(page.body)) == (status, listed.size if status == 200 else 0)
@@ -99,33 +97,33 @@ async def test_who_has_it_is_told_so(served, office, path, headers, status):
     assert page.headers["Cache-Control"].startswith("public, max-age=")
 
 
-async def test_head_has_the_length_and_no_body(served, office, path):
+async def test_head_has_the_length_and_no_body(served, ra, path):
     """RFC 9110 section 9.3.2."""
-    listed = await crls.publish(office, office.authority.current)
+    listed = await crls.publish(ra, ra.authority.current)
     page = await served.visitor()._send("HEAD", path, None, True, {})
     assert (page.status, page.headers["Content-Length"], page.body) == (200, str(listed.size), b"")
     assert page.headers["ETag"] == f'"{listed.digest}"'
 
 
-async def test_nothing_is_ever_made_because_somebody_asks(served, office, path):
+async def test_nothing_is_ever_made_because_somebody_asks(served, ra, path):
     """A change, or the end of the list, is the publisher's to see to: visitors get what there is."""
-    listed = await crls.publish(office, office.authority.current)
-    await office.database.write(revoke_many(office, 1))
-    clock_of(office).advance(days=30)
-    assert crls.due(office, office.authority.current.issuer_id)
+    listed = await crls.publish(ra, ra.authority.current)
+    await ra.database.write(revoke_many(ra, 1))
+    clock_of(ra).advance(days=30)
+    assert crls.due(ra, ra.authority.current.issuer_id)
     pages = await asyncio.gather(*(served.visitor().get(path) for _ in range(8)))
     assert {page.headers["ETag"] for page in pages} == {f'"{listed.digest}"'}
-    assert crls.published(office, office.authority.current.issuer_id) == listed
+    assert crls.published(ra, ra.authority.current.issuer_id) == listed
 
 
-async def test_a_list_that_is_replaced_is_still_read_to_its_end(served, office, path):
+async def test_a_list_that_is_replaced_is_still_read_to_its_end(served, ra, path):
     """Whoever is in the middle of a long list gets that one whole, though it is not the newest any more."""
-    await office.database.write(revoke_many(office, 120_000))
-    long = await crls.publish(office, office.authority.current, alone=True)
+    await ra.database.write(revoke_many(ra, 120_000))
+    long = await crls.publish(ra, ra.authority.current, alone=True)
     visitor = served.visitor()
     async with visitor.session.get(visitor.origin + path) as got:
         first = await got.content.read(10)
-        await crls.publish(office, office.authority.current)
+        await crls.publish(ra, ra.authority.current)
         rest = await got.content.read()
     assert long.size > 4_000_000
     assert hashlib.sha256(first + rest).hexdigest() == long.digest
@@ -133,10 +131,10 @@ async def test_a_list_that_is_replaced_is_still_read_to_its_end(served, office, 
     assert (await served.visitor().get(path)).headers["ETag"] != f'"{long.digest}"'
 
 
-async def test_a_file_that_is_gone_is_no_accident(served, office, path):
+async def test_a_file_that_is_gone_is_no_accident(served, ra, path):
     """Until the publisher has made another one: 503, not 500."""
-    listed = await crls.publish(office, office.authority.current)
-    listfiles.path_of(crls.folder(office), listed).unlink()
+    listed = await crls.publish(ra, ra.authority.current)
+    listfiles.path_of(crls.folder(ra), listed).unlink()
     assert (await served.visitor().get(path)).status == 503
     assert (await served.visitor().get("/ca/issuing-000000000000.crl")).status == 404
 

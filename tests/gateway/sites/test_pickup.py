@@ -6,15 +6,16 @@ import pytest
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 import ca.store
-from enroll import applications, people, store
+from enroll import store
 from enroll.identifiers import new_request_id
-from enroll.states import State
+from enroll.people import applications, register
+from enroll.requests.states import State
 from gateway.sites import pickup
 from gateway.web.context import Role
 from gateway.web.words import NOT_AVAILABLE_JA
+from tests.datadirs import admit, clock_of, letter_of, open_office, together
 from tests.gateway.sites.kit import serve
 from tests.looking import rows
-from tests.offices import admit, clock_of, letter_of, open_office, together
 
 USER = "K12345678"
 CN = "K123456780001"
@@ -25,16 +26,16 @@ PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.
 @pytest.fixture
 async def site(tmp_path):
     async with (
-        open_office(tmp_path) as office,
-        serve(office, tmp_path, Role.PICKUP, pickup.application) as served,
+        open_office(tmp_path) as ra,
+        serve(ra, tmp_path, Role.PICKUP, pickup.application) as served,
     ):
-        await admit(office)
+        await admit(ra)
         yield served
 
 
 async def logged_in(site, **headers):
     """A visitor who came from the mail and logged in; the mail beside."""
-    letter = await letter_of(site.office, "pickup")
+    letter = await letter_of(site.ra, "pickup")
     visitor = site.visitor(**headers)
     page = await visitor.post("/login", {"user_id": USER, "password": letter.value("証明書発行用パスワード")})
     assert page.path == "/menu"
@@ -66,8 +67,8 @@ def is_refused(page):
     return True
 
 
-def certificates(office):
-    return ca.store.count_by_status(office.database.read())
+def certificates(ra):
+    return ca.store.count_by_status(ra.database.read())
 
 
 # -- the screens of the manual -------------------------------------------------------------------------
@@ -157,7 +158,7 @@ async def test_a_link_elsewhere_uses_up_no_download(site, said):
     await visitor.post("/certificate", typed(request_id, "abc"))
     refused = await visitor.get("/download", Sec_Fetch_Site=said)
     assert (refused.status, refused.headers["Content-Type"]) == (403, "text/html; charset=utf-8")
-    assert store.enrollment(site.office.database.read(), request_id).downloads == 0
+    assert store.enrollment(site.ra.database.read(), request_id).downloads == 0
     for own in ("none", "same-origin"):
         got = await visitor.get("/download", Sec_Fetch_Site=own)
         assert (got.status, got.headers["Content-Type"]) == (200, "application/x-pkcs12")
@@ -199,7 +200,7 @@ async def test_what_is_missing_is_said_beside_the_field(site):
 
 async def test_full_width_and_spaces_are_read_as_meant(site):
     """A user ID from a Japanese keyboard, a password pasted with the blank after it."""
-    password = (await letter_of(site.office, "pickup")).value("証明書発行用パスワード")
+    password = (await letter_of(site.ra, "pickup")).value("証明書発行用パスワード")
     page = await site.visitor().post("/login", {"user_id": " ｋ12345678", "password": f"{password} "})
     assert page.path == "/menu"
 
@@ -210,7 +211,7 @@ async def test_full_width_and_spaces_are_read_as_meant(site):
 )
 async def test_what_a_paste_brings_along_is_taken_off(site, pasted):
     """User ID, issue password and request ID out of a mail, with what nobody sees and with any hyphen."""
-    letter = await letter_of(site.office, "pickup")
+    letter = await letter_of(site.ra, "pickup")
     password, request_id = letter.value("証明書発行用パスワード"), letter.value("リクエストID")
     visitor = site.visitor()
     halves = f"{password[:8]}\u200b{password[8:]}"
@@ -224,21 +225,21 @@ async def test_what_a_paste_brings_along_is_taken_off(site, pasted):
 @pytest.mark.parametrize("change", [str.swapcase, lambda text: text + "a", lambda text: text[:-1]])
 async def test_another_password_is_another_one(site, change):
     """The twin: letters and their case are what the password is."""
-    password = (await letter_of(site.office, "pickup")).value("証明書発行用パスワード")
+    password = (await letter_of(site.ra, "pickup")).value("証明書発行用パスワード")
     page = await site.visitor().post("/login", {"user_id": USER, "password": change(password)})
     assert page.status == 403
 
 
 async def test_guessing_is_stopped(site):
     """R25: after ten failures 429 with Retry-After, also for the right password."""
-    password = (await letter_of(site.office, "pickup")).value("証明書発行用パスワード")
+    password = (await letter_of(site.ra, "pickup")).value("証明書発行用パスワード")
     visitor = site.visitor()
-    for _ in range(site.office.settings.attempts):
+    for _ in range(site.ra.settings.attempts):
         assert (await visitor.post("/login", {"user_id": USER, "password": "guess"})).status == 403
     page = await visitor.post("/login", {"user_id": USER, "password": password})
     assert (page.status, page.headers["Retry-After"]) == (429, "900")
     assert page.main.one("a", href="/").text == "最初の画面へ戻る"
-    clock_of(site.office).advance(seconds=site.office.settings.attempt_seconds)
+    clock_of(site.ra).advance(seconds=site.ra.settings.attempt_seconds)
     assert (await visitor.post("/login", {"user_id": USER, "password": password})).path == "/menu"
 
 
@@ -251,9 +252,9 @@ async def test_nothing_without_login(site, path):
 
 async def test_submit_without_login_issues_nothing(site):
     """The twin for POST: no session, no certificate."""
-    request_id = (await letter_of(site.office, "pickup")).value("リクエストID")
+    request_id = (await letter_of(site.ra, "pickup")).value("リクエストID")
     assert (await site.visitor().post("/certificate", typed(request_id))).path == "/"
-    assert certificates(site.office) == {}
+    assert certificates(site.ra) == {}
 
 
 async def test_logout_and_idle_end_the_session(site):
@@ -264,7 +265,7 @@ async def test_logout_and_idle_end_the_session(site):
     assert "接続を終了しました" not in left.main.text
     assert (await visitor.get("/menu")).path == "/"
     visitor, _ = await logged_in(site)
-    clock_of(site.office).advance(seconds=1_800)
+    clock_of(site.ra).advance(seconds=1_800)
     page = await visitor.get("/certificate")
     assert (page.path, page.main.one("div", role="status").text) == (
         "/",
@@ -313,7 +314,7 @@ async def test_passwords_refused(site, password, confirmation, label, words):
     assert page.main.one("div", role="alert").one("a").attributes["href"] in ("#password", "#confirmation")
     assert page.field("リクエストID").attributes["value"] == request_id
     assert page.field("パスワード").attributes["value"] == ""
-    assert certificates(site.office) == {}
+    assert certificates(site.ra) == {}
 
 
 @pytest.mark.parametrize("wrong", ["", "123", "x" * 16, "last digit"])
@@ -326,7 +327,7 @@ async def test_a_mistyped_request_id_is_told_gently(site, wrong):
     assert page.error("リクエストID") == (
         "リクエストIDに誤りがあります。メールに記載の16桁の数字を半角で入力しなおしてください。"
     )
-    assert certificates(site.office) == {}
+    assert certificates(site.ra) == {}
 
 
 async def test_a_request_id_may_be_typed_in_groups(site):
@@ -340,14 +341,14 @@ async def test_a_request_id_may_be_typed_in_groups(site):
 async def test_another_users_request_id_is_refused(site):
     """R27: well-formed but of somebody else, or of nobody: Z4, and nobody's request moves."""
     visitor, _ = await logged_in(site)
-    other = await admit(site.office, "K87654321")
+    other = await admit(site.ra, "K87654321")
     for request_id in (other.request_id, new_request_id()):
         page = await visitor.post("/certificate", typed(request_id))
         assert is_refused(page)
         # Who only mistyped need not apply for a reissue.
         assert [a.attributes["href"] for a in page.main.all("a")] == ["/certificate"]
-    assert certificates(site.office) == {}
-    assert store.enrollment(site.office.database.read(), other.request_id).state in (
+    assert certificates(site.ra) == {}
+    assert store.enrollment(site.ra.database.read(), other.request_id).state in (
         State.ACCEPTED,
         State.ANNOUNCED,
     )
@@ -400,14 +401,14 @@ async def test_fetching_again_counts_once(site):
     await visitor.post("/certificate", typed(request_id))
     got = await together(*(visitor.get("/download") for _ in range(5)))
     assert len({page.body for page in got}) == 1
-    assert store.enrollment(site.office.database.read(), request_id).downloads == 1
+    assert store.enrollment(site.ra.database.read(), request_id).downloads == 1
 
 
 async def test_an_old_button_leads_back_to_the_input(site):
     """After ten minutes the button is over, not the request: the input screen says so."""
     visitor, request_id = await logged_in(site)
     await fetched(visitor, request_id)
-    clock_of(site.office).advance(seconds=site.office.settings.ticket_seconds)
+    clock_of(site.ra).advance(seconds=site.ra.settings.ticket_seconds)
     for path in ("/download", "/certificate/download"):
         page = await visitor.get(path)
         assert (page.status, page.path) == (200, "/certificate")
@@ -439,7 +440,7 @@ async def test_a_link_elsewhere_does_not_use_up_downloads(site):
     await visitor.post("/certificate", typed(request_id))
     page = await visitor.get("/download", Sec_Fetch_Site="cross-site")
     assert page.status == 403
-    assert store.enrollment(site.office.database.read(), request_id).downloads == 0
+    assert store.enrollment(site.ra.database.read(), request_id).downloads == 0
 
 
 async def test_double_clicks_back_and_reload_are_harmless(site):
@@ -447,7 +448,7 @@ async def test_double_clicks_back_and_reload_are_harmless(site):
     visitor, request_id = await logged_in(site)
     pages = await together(*(visitor.post("/certificate", typed(request_id)) for _ in range(8)))
     assert {page.path for page in pages} == {"/certificate/download"}
-    assert certificates(site.office) == {"issued": 1}
+    assert certificates(site.ra) == {"issued": 1}
     assert (await visitor.get("/certificate")).status == 200
     assert (await visitor.get("/certificate/download")).buttons()[0] == "Download"
     pkcs12.load_pkcs12((await visitor.get("/download")).body, b"abc")
@@ -483,19 +484,19 @@ async def test_after_the_window_everything_is_refused(site):
     """R30, E1: thirty days after the first issue, in an open session as at the login."""
     visitor, request_id = await logged_in(site)
     await fetched(visitor, request_id)
-    password = (await letter_of(site.office, "pickup")).value("証明書発行用パスワード")
-    clock_of(site.office).advance(days=site.office.settings.window_days)
+    password = (await letter_of(site.ra, "pickup")).value("証明書発行用パスワード")
+    clock_of(site.ra).advance(days=site.ra.settings.window_days)
     assert is_refused(await site.visitor().post("/login", {"user_id": USER, "password": password}))
 
 
 async def test_the_sixth_download_is_refused(site):
     """E1: five downloads; then Z4."""
     visitor, request_id = await logged_in(site)
-    for _ in range(site.office.settings.window_downloads):
+    for _ in range(site.ra.settings.window_downloads):
         assert (await fetched(visitor, request_id)).status == 200
     assert is_refused(await visitor.post("/certificate", typed(request_id)))
     assert (await visitor.get("/download")).status == 200
-    clock_of(site.office).advance(seconds=site.office.settings.ticket_seconds)
+    clock_of(site.ra).advance(seconds=site.ra.settings.ticket_seconds)
     assert is_refused(await visitor.get("/download"))
 
 
@@ -504,7 +505,7 @@ async def test_after_a_reissue_the_old_mail_is_dead(site, path):
     """E2: an open session ends in Z4 on every page, and Submit too."""
     visitor, request_id = await logged_in(site)
     await fetched(visitor, request_id)
-    await applications.reissue(site.office, USER, "interrupted", actor="test", revoke_old="at_once")
+    await applications.reissue(site.ra, USER, "interrupted", actor="test", revoke_old="at_once")
     assert is_refused(await visitor.get(path))
     assert is_refused(await visitor.post("/certificate", typed(request_id)))
 
@@ -513,7 +514,7 @@ async def test_after_the_user_is_disabled(site):
     """E27: a revoked certificate cannot be fetched."""
     visitor, request_id = await logged_in(site)
     await visitor.post("/certificate", typed(request_id))
-    await people.disable_user(site.office, USER, actor="test")
+    await register.disable_user(site.ra, USER, actor="test")
     assert is_refused(await visitor.get("/download"))
     assert is_refused(await visitor.post("/certificate", typed(request_id)))
 
@@ -523,12 +524,12 @@ async def test_after_the_user_is_disabled(site):
 
 async def test_no_secret_in_addresses_pages_or_the_audit_trail(site):
     """Neither the issue password, nor the chosen one, nor the button's token is written anywhere."""
-    password = (await letter_of(site.office, "pickup")).value("証明書発行用パスワード")
+    password = (await letter_of(site.ra, "pickup")).value("証明書発行用パスワード")
     visitor, request_id = await logged_in(site)
     page = await visitor.post("/certificate", typed(request_id, "Chosen99"))
-    data = rows(site.office.database.read(), "SELECT data FROM sessions")
+    data = rows(site.ra.database.read(), "SELECT data FROM sessions")
     token = re.search(r'"ticket": "([^"]+)"', data[-1][0]).group(1)
-    trail = str(store.audit_page(site.office.database.read(), None, 100))
+    trail = str(store.audit_page(site.ra.database.read(), None, 100))
     for secret in (password, "Chosen99", token):
         assert secret not in page.html + page.path + trail
 

@@ -9,16 +9,18 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 import ca.store
 from ca import datadir
-from enroll import applications, issuance, login, people, pickup, renewal, scheduler, store
+from enroll import scheduler, store
 from enroll.jst import day_of, shown
+from enroll.people import applications, login, register
+from enroll.requests import issuance, pickup, renewal
 from gateway.edge.tls import ClientCertificate
 from gateway.sites import renewal as site_module
 from gateway.sites.service import application as service_application
 from gateway.web import pages
 from gateway.web.context import Role
 from gateway.web.words import NOT_AVAILABLE_JA
+from tests.datadirs import PASSPHRASE, Letter, admit, clock_of, letter_of, open_office, together
 from tests.gateway.sites.kit import Served, Visitor, serve
-from tests.offices import PASSPHRASE, Letter, admit, clock_of, letter_of, open_office, together
 
 USER = "K12345678"
 CN = "K123456780001"
@@ -37,25 +39,25 @@ class Scene:
     visitor: Visitor
 
     @property
-    def office(self):
-        return self.site.office
+    def ra(self):
+        return self.site.ra
 
     @property
     def request_id(self):
         return self.mail.value("リクエストID")
 
 
-async def in_hand(office, user_id=USER):
+async def in_hand(ra, user_id=USER):
     """A picked-up certificate: the file, its fingerprint and its end."""
-    letter = await letter_of(office, "pickup")
+    letter = await letter_of(ra, "pickup")
     opened = await pickup.authenticate(
-        office, user_id, letter.value("証明書発行用パスワード"), address="192.0.2.1"
+        ra, user_id, letter.value("証明書発行用パスワード"), address="192.0.2.1"
     )
-    await issuance.submit(office, opened.request_id, actor=user_id)
-    await issuance.complete(office, opened.request_id)
-    token = await issuance.prepare_download(office, opened.request_id, "abc", "standard", actor=user_id)
-    got = await issuance.download(office, token, opened.request_id, actor=user_id)
-    record = ca.store.find_by_order(office.database.read(), opened.request_id)
+    await issuance.submit(ra, opened.request_id, actor=user_id)
+    await issuance.complete(ra, opened.request_id)
+    token = await issuance.prepare_download(ra, opened.request_id, "abc", "standard", actor=user_id)
+    got = await issuance.download(ra, token, opened.request_id, actor=user_id)
+    record = ca.store.find_by_order(ra.database.read(), opened.request_id)
     return got.content, record.fingerprint, record.not_after_at
 
 
@@ -63,9 +65,9 @@ async def in_hand(office, user_id=USER):
 async def opened(path, **settings):
     """The site, and a user whose pick-up mail is queued."""
     async with (
-        open_office(path, **settings) as office,
+        open_office(path, **settings) as ra,
         serve(
-            office,
+            ra,
             path,
             Role.RENEWAL,
             site_module.application,
@@ -74,7 +76,7 @@ async def opened(path, **settings):
             fresh=True,
         ) as served,
     ):
-        await admit(office)
+        await admit(ra)
         yield served
 
 
@@ -86,21 +88,21 @@ async def site(tmp_path):
 
 @pytest.fixture
 async def scene(site):
-    p12, fingerprint, not_after_at = await in_hand(site.office)
-    clock_of(site.office).set(not_after_at - 30 * DAY)
-    await scheduler.notify(site.office, day_of(site.office.now()))
-    mail = await letter_of(site.office, "renewal_30")
+    p12, fingerprint, not_after_at = await in_hand(site.ra)
+    clock_of(site.ra).set(not_after_at - 30 * DAY)
+    await scheduler.notify(site.ra, day_of(site.ra.now()))
+    mail = await letter_of(site.ra, "renewal_30")
     return Scene(site, p12, fingerprint, not_after_at, mail, site.visitor(p12, "abc"))
 
 
 async def test_who_has_to_choose_is_told_every_issuer(tmp_path):
     """E17: after G4 to G5 most people still have one of G4's, which is as good."""
     name = "CORPORATE-PENSION BUSINESS SERVICE CA-G5"
-    async with open_office(tmp_path) as office:
-        opened = datadir.add_issuer(tmp_path / "data", PASSPHRASE, name, office.now())
-        office = replace(office, authority=opened.authority)
+    async with open_office(tmp_path) as ra:
+        opened = datadir.add_issuer(tmp_path / "data", PASSPHRASE, name, ra.now())
+        ra = replace(ra, authority=opened.authority)
         async with serve(
-            office,
+            ra,
             tmp_path,
             Role.RENEWAL,
             site_module.application,
@@ -125,7 +127,7 @@ async def applied(scene):
     """Submit on 証明書の更新情報, and the wait until the certificate is there."""
     page = await scene.visitor.post("/application")
     assert page.path == f"/waiting/{scene.request_id}"
-    await issuance.complete(scene.office, scene.request_id)
+    await issuance.complete(scene.ra, scene.request_id)
     return await scene.visitor.get(page.path)
 
 
@@ -138,8 +140,8 @@ async def renewed(scene, password="new"):
     return pkcs12.load_pkcs12(got.body, password.encode())
 
 
-def counted(office):
-    return ca.store.count_by_status(office.database.read())
+def counted(ra):
+    return ca.store.count_by_status(ra.database.read())
 
 
 def is_refused(page):
@@ -204,7 +206,7 @@ async def test_screen_waiting(scene):
     assert page.dom.one("meta", http_equiv="refresh").attributes["content"] == f"3; url={page.path}"
     script = page.dom.one("script").attributes["src"]
     assert "location.replace" in (await scene.visitor.get(script)).html
-    await issuance.complete(scene.office, scene.request_id)
+    await issuance.complete(scene.ra, scene.request_id)
     assert (await scene.visitor.get(f"{page.path}/status")).html == '{"status": "issued"}'
     assert (await scene.visitor.get(page.path)).path == f"/certificate/{scene.request_id}"
 
@@ -237,20 +239,20 @@ async def test_screen_download(scene):
     new, old = (await renewed(scene)).cert.certificate, pkcs12.load_pkcs12(scene.p12, b"abc").cert.certificate
     assert new.subject == old.subject
     assert new.serial_number != old.serial_number
-    assert new.not_valid_after_utc.year - day_of(scene.office.now()).year == 3
+    assert new.not_valid_after_utc.year - day_of(scene.ra.now()).year == 3
 
 
 async def test_screen_status(scene):
     """R40, R41: 更新の申請状況, its columns and its dates; Download cert leads to 証明書の取得 (R43)."""
     await applied(scene)
-    applied_at = scene.office.now()
+    applied_at = scene.ra.now()
     page = await scene.visitor.get("/status")
     assert page.h1 == "更新の申請状況"
     assert page.main.one("p", class_="lead").lines == [
         "リクエストIDが表示されている場合は、「Download cert」ボタンをクリックしてください。",
         "リクエストIDが表示されていない場合は、左メニューの「更新の申請」をクリックし再度更新手続きを行ってください。",
     ]
-    order = store.enrollment(scene.office.database.read(), scene.request_id)
+    order = store.enrollment(scene.ra.database.read(), scene.request_id)
     assert page.main.table() == [
         ["リクエストID", "コモンネーム", "証明書更新申請日時", "有効期限", "ステータス", "取得"],
         [scene.request_id, CN, shown(applied_at), shown(order.not_after_at), "発行済み", "Download cert"],
@@ -291,7 +293,7 @@ async def test_double_submits_and_reloads_give_one_certificate(scene):
     for _ in range(2):
         await scene.visitor.get(f"/waiting/{scene.request_id}")
         await renewed(scene)
-    assert counted(scene.office) == {"issued": 2}
+    assert counted(scene.ra) == {"issued": 2}
 
 
 async def test_applying_again_shows_the_existing_application(scene):
@@ -307,7 +309,7 @@ async def test_applying_again_shows_the_existing_application(scene):
 
 async def test_the_wait_page_takes_up_what_a_crash_left(scene):
     """A request in 証明書生成中 that nobody works on is finished by whoever looks."""
-    await renewal.submit(scene.office, scene.fingerprint, actor=USER)
+    await renewal.submit(scene.ra, scene.fingerprint, actor=USER)
     page = await scene.visitor.get("/application")
     assert (page.path, page.h1) == (f"/waiting/{scene.request_id}", "しばらくお待ちください")
     assert (await scene.visitor.get("/status")).main.table()[1][4] in ("証明書生成中", "発行済み")
@@ -315,12 +317,12 @@ async def test_the_wait_page_takes_up_what_a_crash_left(scene):
         if (await scene.visitor.get(f"{page.path}/status")).html == '{"status": "issued"}':
             break
     assert (await scene.visitor.get(page.path)).path == f"/certificate/{scene.request_id}"
-    assert counted(scene.office) == {"issued": 2}
+    assert counted(scene.ra) == {"issued": 2}
 
 
 async def test_a_row_in_progress_says_so(scene):
     """R42: 証明書生成中 until it is issued; the dates that are not known yet are left open."""
-    await renewal.submit(scene.office, scene.fingerprint, actor=USER)
+    await renewal.submit(scene.ra, scene.fingerprint, actor=USER)
     row = (await scene.visitor.get("/status")).main.table()[1]
     assert row[3:] == ["－", "証明書生成中", "しばらくお待ちください"]
     assert (await scene.visitor.get(f"/certificate/{scene.request_id}")).path.startswith("/waiting/")
@@ -353,9 +355,9 @@ async def test_the_renewed_certificate_shows_the_same_row(scene):
 async def test_a_row_that_is_over_says_what_is(scene, column, said):
     """E1, R38: the downloads are used up, or the time is over: each in its words, with the next step."""
     await applied(scene)
-    value = scene.office.settings.window_downloads if column == "downloads" else scene.office.now()
+    value = scene.ra.settings.window_downloads if column == "downloads" else scene.ra.now()
     change = f"UPDATE enrollments SET {column} = ? WHERE request_id = ?"
-    await scene.office.database.write(lambda db: db.execute(change, [value, scene.request_id]))
+    await scene.ra.database.write(lambda db: db.execute(change, [value, scene.request_id]))
     page = await scene.visitor.get("/status")
     assert page.main.table()[1][4:] == ["発行済み", said]
     assert f"「{said}」の証明書は、" in page.main.text
@@ -373,12 +375,12 @@ async def test_after_first_use_the_row_stays_without_a_button(scene):
     await applied(scene)
     bundle = await renewed(scene)
     new = ca.store.find_by_serial(
-        scene.office.database.read(),
-        store.enrollment(scene.office.database.read(), scene.request_id).serial,
+        scene.ra.database.read(),
+        store.enrollment(scene.ra.database.read(), scene.request_id).serial,
     )
     assert bundle.cert.certificate.serial_number == int(new.serial, 16)
-    password = (await letter_of(scene.office, "user_id")).value("パスワード")
-    await login.authenticate(scene.office, new.fingerprint, USER, password, address="192.0.2.1")
+    password = (await letter_of(scene.ra, "user_id")).value("パスワード")
+    await login.authenticate(scene.ra, new.fingerprint, USER, password, address="192.0.2.1")
     assert (await scene.visitor.get("/status")).main.table()[1][4:] == ["発行済み", "取得済み（使用中）"]
     assert is_refused(await scene.visitor.get(f"/certificate/{scene.request_id}"))
 
@@ -388,10 +390,10 @@ async def test_after_first_use_the_row_stays_without_a_button(scene):
 
 async def test_too_early(scene):
     """E9: before D-30 the page names the first day, and which certificate it was."""
-    clock_of(scene.office).set(scene.not_after_at - 40 * DAY)
+    clock_of(scene.ra).set(scene.not_after_at - 40 * DAY)
     for page in (await scene.visitor.get("/application"), await scene.visitor.post("/application")):
         assert (page.status, page.h1) == (403, "更新期間の前です")
-        first = shown(renewal.renewable_from(scene.not_after_at, scene.office))
+        first = shown(renewal.renewable_from(scene.not_after_at, scene.ra))
         assert f"更新できる日時：{first}" in page.main.lines
         assert page.main.table()[0] == ["発行先（コモンネーム）", CN]
         assert page.main.table()[2] == ["有効期限", shown(scene.not_after_at)]
@@ -399,7 +401,7 @@ async def test_too_early(scene):
         links = {each.text: each.attributes["href"] for each in page.main.all("a")}
         assert re.fullmatch(r"https://[0-9a-f]{16}\.again\.test:\d+/", links["証明書を選択しなおす"])
         assert links["導通確認サイトを開く"] == scene.site.gate.origins[Role.CONNECTIVITY] + "/"
-    assert counted(scene.office) == {"issued": 1}
+    assert counted(scene.ra) == {"issued": 1}
 
 
 async def test_choosing_again_is_a_fresh_host(scene):
@@ -419,10 +421,10 @@ async def test_another_users_certificate(scene):
 
     The page leads to another choice rather than to a reissue. What was not applied for yet begins there.
     """
-    await admit(scene.office, "K87654321")
-    p12, _, not_after_at = await in_hand(scene.office, "K87654321")
+    await admit(scene.ra, "K87654321")
+    p12, _, not_after_at = await in_hand(scene.ra, "K87654321")
     await applied(scene)
-    clock_of(scene.office).set(not_after_at - 10 * DAY)
+    clock_of(scene.ra).set(not_after_at - 10 * DAY)
     other = scene.site.visitor(p12, "abc")
     assert (await other.get("/application")).main.table()[1] == ["コモンネーム", "K876543210001"]
     assert len((await other.get("/status")).main.table()) == 1
@@ -471,9 +473,9 @@ async def test_no_certificate(scene):
 
 async def test_expired(scene):
     """R38: at notAfter the renewal works, one second later there is the page about reissue."""
-    clock_of(scene.office).set(scene.not_after_at)
+    clock_of(scene.ra).set(scene.not_after_at)
     assert (await scene.visitor.get("/application")).status == 200
-    clock_of(scene.office).advance(seconds=1)
+    clock_of(scene.ra).advance(seconds=1)
     for path in ("/", "/application", "/status"):
         page = await scene.visitor.get(path)
         assert (page.status, page.h1) == (403, "クライアント証明書の有効期限が切れています")
@@ -481,36 +483,36 @@ async def test_expired(scene):
         first = page.main.one("div", class_="actions").all("a")[0]
         assert (first.text, first.attributes["class"]) == ("再発行のお手続きを見る", "button")
     assert (await scene.visitor.post("/application")).status == 403
-    assert counted(scene.office) == {"issued": 1}
+    assert counted(scene.ra) == {"issued": 1}
 
 
 @pytest.mark.parametrize("days", [1_460, -365 * 5], ids=["expired", "not yet valid"])
 async def test_no_certificate_has_ended_by_a_clock_in_doubt(scene, days):
     """The page says that the clock is checked, in both languages; with the right time all goes on."""
-    clock_of(scene.office).leap(days=days)
+    clock_of(scene.ra).leap(days=days)
     titles = {"": "システムの時計を確認しています", "?lang=en": "The clock of the system is being checked"}
     for query, title in titles.items():
         page = await scene.visitor.get("/application" + query)
         assert (page.status, page.h1) == (503, title)
         assert "再発行" not in page.main.text
-    clock_of(scene.office).leap(days=-days)
+    clock_of(scene.ra).leap(days=-days)
     assert (await scene.visitor.get("/application")).status == 200
 
 
 async def test_the_period_of_grace(tmp_path):
     """D8: where an operator set one, the pages renew an expired certificate until its last second."""
     async with opened(tmp_path, grace_days=10) as served:
-        office = served.office
-        p12, fingerprint, not_after_at = await in_hand(office)
+        ra = served.ra
+        p12, fingerprint, not_after_at = await in_hand(ra)
         visitor = served.visitor(p12, "abc")
-        clock_of(office).set(not_after_at + 10 * DAY)
-        await scheduler.tick(office)
+        clock_of(ra).set(not_after_at + 10 * DAY)
+        await scheduler.tick(ra)
         assert (await visitor.get("/")).status == 200
-        begun = (await renewal.look(office, fingerprint)).renewal.request_id
+        begun = (await renewal.look(ra, fingerprint)).renewal.request_id
         assert (await visitor.post("/application")).path == f"/waiting/{begun}"
-        await issuance.complete(office, begun)
-        clock_of(office).advance(seconds=1)
-        await scheduler.tick(office)
+        await issuance.complete(ra, begun)
+        clock_of(ra).advance(seconds=1)
+        await scheduler.tick(ra)
         # What was applied for in time is fetched (E7); nothing else is open any more.
         assert (await visitor.get(f"/certificate/{begun}")).status == 200
         for path in ("/", "/application", "/status"):
@@ -521,9 +523,9 @@ async def test_the_period_of_grace(tmp_path):
 async def test_other_sites_lead_to_the_renewal_in_the_period_of_grace(tmp_path):
     """D8: nobody is told to apply for a reissue who can still renew; afterwards everybody is."""
     async with (
-        open_office(tmp_path, grace_days=10) as office,
+        open_office(tmp_path, grace_days=10) as ra,
         serve(
-            office,
+            ra,
             tmp_path,
             Role.SERVICE,
             service_application,
@@ -531,31 +533,31 @@ async def test_other_sites_lead_to_the_renewal_in_the_period_of_grace(tmp_path):
             lambda gate: pages.refused(gate, Role.SERVICE),
         ) as served,
     ):
-        await admit(office)
-        p12, _, not_after_at = await in_hand(office)
+        await admit(ra)
+        p12, _, not_after_at = await in_hand(ra)
         visitor = served.visitor(p12, "abc")
-        clock_of(office).set(not_after_at + 10 * DAY)
+        clock_of(ra).set(not_after_at + 10 * DAY)
         for link in ("更新のお手続きを開く", "再発行のお手続きを見る"):
             page = await visitor.get("/")
             assert (page.status, page.h1) == (403, "クライアント証明書の有効期限が切れています")
             assert page.main.all("a", class_="button")[0].text == link
-            clock_of(office).advance(seconds=1)
+            clock_of(ra).advance(seconds=1)
 
 
 async def test_no_grace_for_what_is_revoked(tmp_path):
     """D8: it is for what has merely expired."""
     async with opened(tmp_path, grace_days=10) as served:
-        office = served.office
-        p12, _, not_after_at = await in_hand(office)
-        await applications.reissue(office, USER, "lost_or_stolen", actor="test")
-        clock_of(office).set(not_after_at + DAY)
+        ra = served.ra
+        p12, _, not_after_at = await in_hand(ra)
+        await applications.reissue(ra, USER, "lost_or_stolen", actor="test")
+        clock_of(ra).set(not_after_at + DAY)
         page = await served.visitor(p12, "abc").get("/application")
         assert (page.status, page.h1) == (403, "クライアント証明書は失効しています")
 
 
 async def test_reissued_and_disabled(scene):
     """A replaced certificate, and one of a disabled user, are refused by the gate."""
-    await applications.reissue(scene.office, USER, "lost_or_stolen", actor="test")
+    await applications.reissue(scene.ra, USER, "lost_or_stolen", actor="test")
     assert (await scene.visitor.get("/application")).h1 == "クライアント証明書は失効しています"
 
 
@@ -563,7 +565,7 @@ async def test_disabled_after_submit(scene):
     """E27: nothing can be fetched once the user is disabled."""
     await applied(scene)
     await scene.visitor.post(f"/certificate/{scene.request_id}", entered(scene.request_id))
-    await people.disable_user(scene.office, USER, actor="test")
+    await register.disable_user(scene.ra, USER, actor="test")
     page = await scene.visitor.get(f"/certificate/{scene.request_id}/file")
     assert (page.status, page.h1) == (403, "クライアント証明書は失効しています")
 
@@ -573,15 +575,15 @@ async def test_disabled_after_submit(scene):
 
 async def test_finishing_after_expiry(scene):
     """E7: Submit at the last second; wait, password and Download still work in that session."""
-    clock_of(scene.office).set(scene.not_after_at)
+    clock_of(scene.ra).set(scene.not_after_at)
     assert (await scene.visitor.post("/application")).h1 == "しばらくお待ちください"
-    clock_of(scene.office).advance(seconds=121)
-    await issuance.complete(scene.office, scene.request_id)
-    await scheduler.tick(scene.office)
+    clock_of(scene.ra).advance(seconds=121)
+    await issuance.complete(scene.ra, scene.request_id)
+    await scheduler.tick(scene.ra)
     page = await scene.visitor.get(f"/waiting/{scene.request_id}")
     assert (page.status, page.path) == (200, f"/certificate/{scene.request_id}")
     bundle = await renewed(scene)
-    assert bundle.cert.certificate.not_valid_after_utc.timestamp() > scene.office.now()
+    assert bundle.cert.certificate.not_valid_after_utc.timestamp() > scene.ra.now()
     for path in ("/", "/application", "/status"):
         assert (await scene.visitor.get(path)).status == 403
 
@@ -589,23 +591,23 @@ async def test_finishing_after_expiry(scene):
 @pytest.mark.parametrize("way", ["no session", "other request", "session over", "other certificate"])
 async def test_finishing_after_expiry_is_for_that_session_only(scene, way):
     """The twins of E7: every other expired visitor gets the page about reissue."""
-    clock_of(scene.office).set(scene.not_after_at)
+    clock_of(scene.ra).set(scene.not_after_at)
     await scene.visitor.post("/application")
-    await issuance.complete(scene.office, scene.request_id)
+    await issuance.complete(scene.ra, scene.request_id)
     visitor, request_id = scene.visitor, scene.request_id
     if way == "no session":
         visitor = scene.site.visitor(scene.p12, "abc")
     elif way == "other request":
         request_id = "1" * 16
     elif way == "session over":
-        clock_of(scene.office).advance(seconds=1_800)
+        clock_of(scene.ra).advance(seconds=1_800)
     else:
-        await admit(scene.office, "K87654321")
-        p12, _, not_after_at = await in_hand(scene.office, "K87654321")
+        await admit(scene.ra, "K87654321")
+        p12, _, not_after_at = await in_hand(scene.ra, "K87654321")
         visitor = scene.site.visitor(p12, "abc")
         visitor.session.cookie_jar.update_cookies({c.key: c.value for c in scene.visitor.session.cookie_jar})
-        clock_of(scene.office).set(not_after_at)
-    clock_of(scene.office).advance(seconds=1)
+        clock_of(scene.ra).set(not_after_at)
+    clock_of(scene.ra).advance(seconds=1)
     for path in (f"/waiting/{request_id}", f"/certificate/{request_id}", f"/certificate/{request_id}/file"):
         page = await visitor.get(path)
         assert (page.status, page.h1) == (403, "クライアント証明書の有効期限が切れています")
@@ -615,4 +617,4 @@ async def test_an_application_from_another_site_is_refused(scene):
     """V40: the browser would send the certificate along; the gate sees where the form was."""
     page = await scene.visitor.post("/application", Origin="https://evil.example")
     assert (page.status, page.h1) == (403, "この画面からは操作できません")
-    assert counted(scene.office) == {"issued": 1}
+    assert counted(scene.ra) == {"issued": 1}

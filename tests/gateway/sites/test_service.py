@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from enroll import login, store
+from enroll import store
 from enroll.jst import shown
+from enroll.people import login
 from gateway.web import references
 from gateway.web.context import Role
 from gateway.web.words import REFUSALS
+from tests.datadirs import admit, clock_of
 from tests.gateway.sites.kit import Served
 from tests.gateway.sites.members import (
     OTHER,
@@ -27,7 +29,6 @@ from tests.gateway.sites.members import (
     twice_at_home,
 )
 from tests.looking import rows
-from tests.offices import admit, clock_of
 
 # -- the login page --------------------------------------------------------------------------------
 
@@ -68,7 +69,7 @@ async def test_without_a_certificate_there_is_no_login_page(service: Served) -> 
     page = await log_in(service.visitor(), USER, await first_password(service))
     assert (page.status, page.h1) == (403, "クライアント証明書が提示されませんでした")
     reference = page.main.one("p", class_="reference").one("strong").text
-    found = references.found(service.office.database.read(), reference)
+    found = references.found(service.ra.database.read(), reference)
     assert found is not None
     assert found["code"] == "certificate.none"
 
@@ -103,7 +104,7 @@ async def test_a_wrong_password_is_told_without_saying_so(service: Served) -> No
     alert = page.main.one("div", role="alert")
     assert alert.lines[0] == REFUSALS["bad_credentials"].text[0]
     reference = alert.one("strong").text
-    found = references.found(service.office.database.read(), reference)
+    found = references.found(service.ra.database.read(), reference)
     assert found is not None
     assert found["code"] == "bad_credentials"
     assert page.field("ユーザーID").attributes["value"] == USER
@@ -115,7 +116,7 @@ async def test_a_wrong_password_is_told_without_saying_so(service: Served) -> No
 async def test_a_user_id_that_is_not_the_certificates(service: Served, user_id: str, right: bool) -> None:
     """Whatever the password, and whosever ID it is: the two differ, and one may choose again."""
     mine, own = await fetched(service), await first_password(service)
-    await admit(service.office, OTHER)
+    await admit(service.ra, OTHER)
     visitor = mine.visitor(service)
     page = await log_in(visitor, user_id, await first_password(service) if right else "wrong password 1")
     assert (page.status, page.path) == (403, "/login")
@@ -130,9 +131,9 @@ async def test_a_user_id_that_is_not_the_certificates(service: Served, user_id: 
 async def test_another_users_certificate_is_an_alert(service: Served) -> None:
     """R51: user A's certificate with user B's right password fails, and the trail says so."""
     mine = await fetched(service)
-    await admit(service.office, OTHER)
+    await admit(service.ra, OTHER)
     await log_in(mine.visitor(service), OTHER, await first_password(service))
-    trail = store.audit_page(service.office.database.read(), USER, 5)
+    trail = store.audit_page(service.ra.database.read(), USER, 5)
     assert trail[0]["action"] == "login.wrong_user"
 
 
@@ -145,23 +146,23 @@ async def test_an_empty_field_is_told_beside_it(service: Served, user_id: str, p
         assert page.error("ユーザーID") == "ユーザーIDを入力してください。"
     if not password:
         assert page.error("パスワード") == "パスワードを入力してください。"
-    assert not list(rows(service.office.database.read(), "SELECT 1 FROM throttles"))
+    assert not list(rows(service.ra.database.read(), "SELECT 1 FROM throttles"))
 
 
 async def test_guessing_ends_in_429_for_that_certificate_only(service: Served) -> None:
     """Ten failures stop the certificate that made them, with Retry-After; others log in."""
     mine, initial = await fetched(service), await first_password(service)
-    await admit(service.office, OTHER)
+    await admit(service.ra, OTHER)
     theirs, other_initial = await fetched(service, OTHER), await first_password(service)
     guesser = mine.visitor(service)
-    for _ in range(service.office.settings.attempts):
+    for _ in range(service.ra.settings.attempts):
         assert (await log_in(guesser, USER, "guess0000")).status == 403
     page = await log_in(guesser, USER, initial)
     assert (page.status, page.headers["Retry-After"]) == (429, "900")
     assert page.h1 == "しばらくお待ちください"
-    assert f"受付の再開：{shown(service.office.now() + 900)}" in page.main.lines
+    assert f"受付の再開：{shown(service.ra.now() + 900)}" in page.main.lines
     assert (await log_in(theirs.visitor(service), OTHER, other_initial)).path == "/portal/password"
-    clock_of(service.office).advance(seconds=900)
+    clock_of(service.ra).advance(seconds=900)
     assert (await log_in(guesser, USER, initial)).path == "/portal/password"
 
 
@@ -234,7 +235,7 @@ async def test_the_first_password_is_replaced_before_anything_else(service: Serv
     for path in ("/portal/", "/portal/reissue", "/portal/sessions", "/portal/members"):
         assert (await visitor.get(path)).path == "/portal/password"
     assert (await visitor.post("/portal/reissue", {"reason": "pc_change"})).path == "/portal/password"
-    assert store.applications(service.office.database.read(), state="submitted") == []
+    assert store.applications(service.ra.database.read(), state="submitted") == []
     page = await visitor.post(
         "/portal/password", {"current": initial, "new": PASSWORD, "confirmation": PASSWORD}
     )
@@ -322,7 +323,7 @@ async def test_a_session_is_worth_no_more_than_the_password_that_opened_it(servi
     """Whoever changes it and wherever: a login that was on its way meanwhile opens nothing either."""
     visitor = await at_home(service)
     assert (await visitor.get("/portal/")).path == "/portal/"
-    await login.change_password(service.office, USER, PASSWORD, "Sekisho2026", "Sekisho2026")
+    await login.change_password(service.ra, USER, PASSWORD, "Sekisho2026", "Sekisho2026")
     assert (await visitor.get("/portal/")).path == "/login"
     assert (await log_in(visitor, USER, PASSWORD)).status == 403
     assert (await log_in(visitor, USER, "Sekisho2026")).path == "/portal/"
@@ -333,7 +334,7 @@ async def test_no_secret_is_in_the_trail_or_under_a_reference(service: Served) -
     initial = await first_password(service)
     visitor = await at_home(service)
     await log_in(visitor, USER, "wrong-Secret-77")
-    db = service.office.database.read()
+    db = service.ra.database.read()
     told = [str(row) for table in ("audit", "desk_references", "sessions") for row in db[table].rows]
     for secret in (initial, PASSWORD, "wrong-Secret-77", cookies(visitor)):
         assert not [line for line in told if secret in line]

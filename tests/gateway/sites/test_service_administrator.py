@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from enroll import applications, store
+from enroll import store
+from enroll.people import applications
 from gateway.web.words import REFUSALS
+from tests.datadirs import POLICY_NUMBER, admit
 from tests.gateway.sites.kit import Served
 from tests.gateway.sites.members import (
     ADMIN,
@@ -19,7 +21,6 @@ from tests.gateway.sites.members import (
     foreign_user,
     log_in,
 )
-from tests.offices import POLICY_NUMBER, admit
 
 
 @pytest.mark.parametrize(
@@ -35,16 +36,16 @@ async def test_a_member_may_not_do_what_an_administrator_may(service: Served, pa
 async def test_a_member_may_not_apply_for_a_further_user(service: Served) -> None:
     """Nor for somebody else's reissue."""
     visitor = await at_home(service)
-    before = len(store.applications(service.office.database.read()))
+    before = len(store.applications(service.ra.database.read()))
     person = {"name": "年金 花子", "mail": "h@example.jp", "role": "member", "notice_by": "mail"}
     assert (await visitor.post("/portal/addition", person)).status == 403
     assert (await visitor.post(f"/portal/members/{USER}/reissue", {"reason": "expired"})).status == 403
-    assert len(store.applications(service.office.database.read())) == before
+    assert len(store.applications(service.ra.database.read())) == before
 
 
 async def test_the_administrator_sees_every_user_of_the_organisation(service: Served) -> None:
     """With the certificates' states, and nobody of another organisation."""
-    await admit(service.office, OTHER)
+    await admit(service.ra, OTHER)
     await foreign_user(service)
     page = await (await admin_at_home(service)).get("/portal/members")
     rows = {row[0]: row[1:] for row in page.main.table()[1:]}
@@ -69,7 +70,7 @@ async def test_another_organisations_users_are_not_found(service: Served, user_i
     for path in (f"/portal/members/{user_id}", f"/portal/members/{user_id}/reissue"):
         assert (await visitor.get(path)).status in (400, 404)
     await visitor.post(f"/portal/members/{user_id}/reissue", {"reason": "pc_change"})
-    found = store.applications(service.office.database.read(), state="submitted")
+    found = store.applications(service.ra.database.read(), state="submitted")
     assert found == []
 
 
@@ -78,7 +79,7 @@ async def test_another_organisations_applications_are_not_found(service: Served)
     visitor = await admin_at_home(service)
     await foreign_user(service)
     number = (
-        await applications.apply_reissue(service.office, STRANGER, "pc_change", channel="paper", actor="desk")
+        await applications.apply_reissue(service.ra, STRANGER, "pc_change", channel="paper", actor="desk")
     ).number
     assert (await visitor.get(f"/portal/applications/{number}")).status == 404
     listed = (await visitor.get("/portal/applications")).main.table()[1:]
@@ -89,11 +90,11 @@ async def test_a_member_whose_certificate_is_dead_is_reissued_by_the_administrat
     """R23: from application to pick-up; user ID and password stay (R24)."""
     dead = await at_home(service)
     visitor = await admin_at_home(service)
-    await applications.reissue(service.office, USER, "lost_or_stolen", actor="desk")
+    await applications.reissue(service.ra, USER, "lost_or_stolen", actor="desk")
     assert (await dead.get("/portal/")).status == 403
     page = await visitor.post(f"/portal/members/{USER}/reissue", {"reason": "refused"})
     number = int(page.path.rpartition("/")[2])
-    await applications.approve(service.office, number, actor="desk")
+    await applications.approve(service.ra, number, actor="desk")
     page = await visitor.get(f"/portal/applications/{number}")
     assert dict(page.main.table())["状況"] == "手続き完了"
     assert (
@@ -132,11 +133,11 @@ async def test_a_further_user_is_applied_for_and_admitted(service: Served) -> No
         "申請を受け付けました。",
         "この申請はすでに受け付けています。あらためて申請していただく必要はありません。",
     ]
-    found = store.application(service.office.database.read(), int(first.path.rpartition("/")[2]))
+    found = store.application(service.ra.database.read(), int(first.path.rpartition("/")[2]))
     assert found is not None
     assert (found.channel, found.policy_number, found.applied_by) == ("online", POLICY_NUMBER, ADMIN)
-    await applications.approve(service.office, found.id, actor="desk")
-    user = store.user(service.office.database.read(), "HANAKO01")
+    await applications.approve(service.ra, found.id, actor="desk")
+    user = store.user(service.ra.database.read(), "HANAKO01")
     assert user is not None
     assert (user.name, user.role, user.notice_by) == ("年金 花子", "admin", "postcard")
     page = await visitor.get(first.path)
@@ -189,20 +190,20 @@ async def test_a_bad_field_of_an_addition_is_told_beside_it(
         assert page.field("メールアドレス").attributes["value"] == good["mail"]
     if field != "notice_by":
         assert "checked" in page.field("はがき").attributes
-    assert store.applications(service.office.database.read(), state="submitted") == []
+    assert store.applications(service.ra.database.read(), state="submitted") == []
 
 
 @pytest.mark.parametrize("name", ["年金 太郎", "年金\u3000太郎", "\u200b年金 太郎"])
 async def test_somebody_who_is_a_user_already_is_told(service: Served, name: str) -> None:
     """However name and address are typed: no second user of the same person by oversight."""
     visitor = await admin_at_home(service)
-    known = store.user(service.office.database.read(), USER)
+    known = store.user(service.ra.database.read(), USER)
     assert known is not None
     fields = {"name": name, "mail": known.mail.upper(), "role": "member", "notice_by": "mail"}
     page = await visitor.post("/portal/addition", fields)
     assert page.status == 422
     assert page.error("氏名").startswith("この氏名とメールアドレスの利用者はすでに登録されています。")
-    assert store.applications(service.office.database.read(), state="submitted") == []
+    assert store.applications(service.ra.database.read(), state="submitted") == []
     # A user ID of its own says that it is meant; and the same application twice is one.
     first = await visitor.post("/portal/addition", fields | {"user_id": "ksecond"})
     again = await visitor.post("/portal/addition", fields | {"user_id": "ＫＳＥＣＯＮＤ", "name": f"{name} "})
@@ -237,7 +238,7 @@ async def test_a_members_theft_is_reported_by_the_administrator(service: Served)
     assert told in (await visitor.get(f"/portal/members/{USER}")).main.table(1)[1]
     assert (await visitor.get(f"/portal/members/{USER}/reissue")).main.all("form") == []
     await applications.reject(
-        service.office, int(page.path.rpartition("/")[2]), actor="desk", note="見つかりました"
+        service.ra, int(page.path.rpartition("/")[2]), actor="desk", note="見つかりました"
     )
     assert (await stopped.get("/portal/")).path == "/login"
     assert told not in (await visitor.get("/portal/members")).main.text

@@ -14,6 +14,7 @@ from gateway.edge.tls import ClientCertificate
 from gateway.sites.service import ROUTES, application
 from gateway.sites.service.apart import form_token
 from gateway.web.context import Role
+from tests.datadirs import admit, clock_of, open_office
 from tests.gateway.sites.kit import Page, Served, Visitor, serve
 from tests.gateway.sites.members import (
     PASSWORD,
@@ -25,7 +26,6 @@ from tests.gateway.sites.members import (
     fetched,
     twice_at_home,
 )
-from tests.offices import admit, clock_of, open_office
 
 NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "same-origin"}
 ALONE = "この画面は単独で開いてください"
@@ -95,7 +95,7 @@ async def test_every_form_of_the_portal_is_taken_from_our_page_only(service: Ser
                       form_token(secret, "/portal"), form_token("other", path)):  # fmt: skip
             page = await visitor.post(path, {"token": token, "reason": "pc_change", "known": "0"})
             assert (page.status, page.h1) == (403, STALE), path
-    read = service.office.database.read()
+    read = service.ra.database.read()
     assert store.applications(read, state="submitted") == []
     assert protocol_store.credentials_of(read, USER) == []
     assert (await visitor.get("/portal/")).status == 200  # and is logged in still
@@ -140,7 +140,7 @@ GIVING_POWER = {
 
 
 def made(service: Served) -> int:
-    read = service.office.database.read()
+    read = service.ra.database.read()
     return len(store.applications(read, state="submitted")) + len(protocol_store.credentials_of(read, USER))
 
 
@@ -161,7 +161,7 @@ async def test_what_gives_power_away_asks_for_the_password(service: Served, path
     assert made(service) == 0
     assert (await visitor.post(path, GIVING_POWER[path])).status == 200
     assert made(service) == 1
-    trail = json.dumps(store.audit_page(service.office.database.read(), None, 100), default=str)
+    trail = json.dumps(store.audit_page(service.ra.database.read(), None, 100), default=str)
     assert trail.count("password.refused") == 1
     assert "Wrong2026" not in trail
 
@@ -184,7 +184,7 @@ async def test_confirming_is_throttled_with_the_login(service: Served) -> None:
     """Guesses at the portal's forms and at the login count together, by the certificate; time forgives."""
     pass_ = await established(service)
     visitor = pass_.visitor(service)
-    limit = service.office.settings.attempts
+    limit = service.ra.settings.attempts
     await visitor.post("/login", {"user_id": USER, "password": PASSWORD})
     for _ in range(limit):
         page = await visitor.post("/portal/reissue", {"reason": "pc_change", "password": "Wrong2026"})
@@ -195,7 +195,7 @@ async def test_confirming_is_throttled_with_the_login(service: Served) -> None:
     again = pass_.visitor(service)
     assert (await again.post("/login", {"user_id": USER, "password": PASSWORD})).status == 429
     assert made(service) == 0
-    clock_of(service.office).advance(seconds=service.office.settings.attempt_seconds + 1)
+    clock_of(service.ra).advance(seconds=service.ra.settings.attempt_seconds + 1)
     assert (await visitor.post("/portal/reissue", right)).status == 200
 
 
@@ -214,16 +214,16 @@ async def test_windows_of_ours_are_shared_with_nobody(tmp_path: Path) -> None:
     ):  # fmt: skip
         folder = tmp_path / f"{workers}{version}"
         async with (
-            open_office(folder) as office,
+            open_office(folder) as ra,
             serve(
-                office,
+                ra,
                 folder,
                 Role.SERVICE,
                 lambda gate, workers=workers: application(replace(gate, workers=workers)),
                 ClientCertificate.REQUIRE,
             ) as served,
         ):
-            await admit(office, USER)
+            await admit(ra, USER)
             visitor: Visitor = (await fetched(served)).visitor(served)
             for path in ("/login", "/portal/", "/nothing"):
                 hint = {"Sec-CH-UA": CHROMIUM.format(version)} if version else {}

@@ -25,7 +25,7 @@ PATH = f"/portal/members/{USER}/credentials"
 
 
 def held(service: Served, user_id: str = USER) -> list[protocol_store.Credential]:
-    return protocol_store.credentials_of(service.office.database.read(), user_id)
+    return protocol_store.credentials_of(service.ra.database.read(), user_id)
 
 
 async def make(visitor: Visitor) -> Page:
@@ -53,7 +53,7 @@ async def test_the_key_is_shown_once(service: Served) -> None:
     later = await visitor.get(PATH)
     assert made["hmac_key"] not in later.html
     assert later.main.table()[1][0] == credential.kid
-    trail = json.dumps(store.audit_page(service.office.database.read(), None, 100), default=str)
+    trail = json.dumps(store.audit_page(service.ra.database.read(), None, 100), default=str)
     assert "credential.created" in trail
     assert made["hmac_key"] not in trail
 
@@ -69,7 +69,7 @@ async def test_sending_the_form_again_makes_no_further_one(service: Served) -> N
     assert (await visitor.post(PATH)).status == 409
     # A second one beside the first is the organisation's to allow (E18).
     assert (await visitor.post(PATH, {"known": "1"})).status == 403
-    await service.office.database.write(lambda db: db.execute("UPDATE organisations SET lineages = 2"))
+    await service.ra.database.write(lambda db: db.execute("UPDATE organisations SET lineages = 2"))
     assert (await visitor.post(PATH, {"known": "1"})).status == 200
     assert len(held(service)) == 2
 

@@ -10,16 +10,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ca.keys import spki
-from enroll import applications, changes, issuance, login, renewal, store
-from enroll.enrollment import Enrollment
+from enroll import store
 from enroll.jst import JST, shown, shown_day
-from enroll.states import State
+from enroll.people import applications, changes, login
+from enroll.requests import issuance, renewal
+from enroll.requests.enrollment import Enrollment
+from enroll.requests.states import State
 from gateway.edge.tls import ClientCertificate
 from gateway.sites.service import application
 from gateway.sites.service.standing import expected as expected_after
 from gateway.sites.service.standing import standing
 from gateway.web import sessions
 from gateway.web.context import Role
+from tests.datadirs import POLICY_NUMBER, START, admit, clock_of, open_office
 from tests.gateway.sites.kit import Served, serve
 from tests.gateway.sites.members import (
     DAY,
@@ -34,7 +37,6 @@ from tests.gateway.sites.members import (
     log_in,
     newest,
 )
-from tests.offices import POLICY_NUMBER, START, admit, clock_of, open_office
 
 # -- what to say of a certificate, without a server --------------------------------------------------
 
@@ -141,16 +143,16 @@ async def test_the_portal_leads_to_the_service_behind_it(tmp_path: Path) -> None
     links = []
     for start in ("/app/", ""):
         async with (
-            open_office(tmp_path / f"at{start}") as office,
+            open_office(tmp_path / f"at{start}") as ra,
             serve(
-                office,
+                ra,
                 tmp_path / f"at{start}",
                 Role.SERVICE,
                 lambda gate, start=start: application(replace(gate, start=start)),
                 ClientCertificate.REQUIRE,
             ) as served,
         ):
-            await admit(office, USER)
+            await admit(ra, USER)
             page = await (await at_home(served)).get("/portal/")
             links.append([a.attributes["href"] for a in page.main.all("a") if "開く" in a.text])
     assert links == [["/app/"], []]
@@ -176,7 +178,7 @@ async def test_members_have_no_menu_of_the_administrator(service: Served) -> Non
 async def test_the_renewal_is_hinted_at_from_d_30(service: Served, days: int, hinted: bool) -> None:
     """R15's day: the portal leads to the renewal site as the mail does."""
     visitor = await at_home(service)
-    clock_of(service.office).set((newest(service, USER).not_after_at or 0) - days * 86_400)
+    clock_of(service.ra).set((newest(service, USER).not_after_at or 0) - days * 86_400)
     page = await log_in(visitor)
     links = [each.attributes["href"] for each in page.main.all("a")]
     assert (f"{service.gate.origins[Role.RENEWAL]}/" in links) is hinted
@@ -190,10 +192,10 @@ async def test_an_interrupted_renewal_is_hinted_at(service: Served) -> None:
     """
     visitor = await at_home(service)
     old = newest(service, USER)
-    clock_of(service.office).set((old.not_after_at or 0) - 20 * 86_400)
-    begun = await renewal.submit(service.office, fingerprint_of(service, old.request_id), actor=USER)
+    clock_of(service.ra).set((old.not_after_at or 0) - 20 * 86_400)
+    begun = await renewal.submit(service.ra, fingerprint_of(service, old.request_id), actor=USER)
     assert "「更新の再申請」から続けてください。" in (await log_in(visitor)).main.text
-    await issuance.complete(service.office, begun.request_id)
+    await issuance.complete(service.ra, begun.request_id)
     page = await visitor.get("/portal/")
     assert "「更新の再申請」から続けてください。" in page.main.text
     assert "新しい証明書があります" not in page.main.text
@@ -209,22 +211,22 @@ async def test_an_interrupted_renewal_is_hinted_at(service: Served) -> None:
 @pytest.mark.parametrize("by_another", [True, False])
 async def test_a_renewal_by_another_is_told_for_a_month(service: Served, by_another: bool) -> None:
     """Who renewed it is not said; that it was, and what to do if nobody here did. Of one's own: nothing."""
-    visitor, office = await at_home(service), service.office
+    visitor, ra = await at_home(service), service.ra
     old = newest(service, USER)
-    clock_of(office).set((old.not_after_at or 0) - 20 * DAY)
-    waiting = (await renewal.look(office, fingerprint_of(service, old.request_id))).renewal
+    clock_of(ra).set((old.not_after_at or 0) - 20 * DAY)
+    waiting = (await renewal.look(ra, fingerprint_of(service, old.request_id))).renewal
     key = spki(rsa.generate_private_key(65537, 2048).public_key())
-    await office.database.write(
-        lambda db: issuance.issue_now(db, office, waiting, key, (), actor="acme:thief", by_another=by_another)
+    await ra.database.write(
+        lambda db: issuance.issue_now(db, ra, waiting, key, (), actor="acme:thief", by_another=by_another)
     )
     words = "これまでとは別の方法（別のプログラム、または更新サイト）で更新されました"
     page = await log_in(visitor)
     assert (words in page.main.text) is by_another
     assert ("盗難・紛失として再発行を申請してください" in page.main.text) is by_another
-    clock_of(office).advance(days=19)
+    clock_of(ra).advance(days=19)
     assert (words in (await log_in(visitor)).main.text) is by_another
-    clock_of(office).advance(seconds=12 * 3_600)
-    told = store.audit_page(office.database.read(), old.serial, 9)
+    clock_of(ra).advance(seconds=12 * 3_600)
+    told = store.audit_page(ra.database.read(), old.serial, 9)
     found = [row["actor"] for row in told if row["action"] == "certificate.renewed-by-another"]
     assert found == (["acme:thief"] if by_another else [])
 
@@ -237,10 +239,10 @@ async def test_the_delete_guide_after_the_first_login_with_a_new_certificate(ser
     visitor = await at_home(service)
     assert "削除してください" not in (await visitor.get("/portal/")).main.text
     old = newest(service, USER)
-    clock_of(service.office).set((old.not_after_at or 0) - 20 * DAY)
-    never_fetched = await renewal.submit(service.office, fingerprint_of(service, old.request_id), actor=USER)
-    await issuance.complete(service.office, never_fetched.request_id)
-    await applications.reissue(service.office, USER, "pc_change", actor="desk")
+    clock_of(service.ra).set((old.not_after_at or 0) - 20 * DAY)
+    never_fetched = await renewal.submit(service.ra, fingerprint_of(service, old.request_id), actor=USER)
+    await issuance.complete(service.ra, never_fetched.request_id)
+    await applications.reissue(service.ra, USER, "pc_change", actor="desk")
     new = (await fetched(service)).visitor(service)
     page = await log_in(new)
     guide = page.main.one("section")
@@ -256,9 +258,9 @@ async def test_the_delete_guide_after_the_first_login_with_a_new_certificate(ser
 async def test_two_pcs_are_told_nothing_about_each_other(service: Served) -> None:
     """E18: what is good on another PC is neither to be deleted here nor to be chosen here."""
     visitor = await at_home(service)
-    await changes.change_organisation(service.office, POLICY_NUMBER, {"lineages": 2}, actor="desk")
-    clock_of(service.office).advance(days=1)
-    await applications.reissue(service.office, USER, "pc_change", actor="desk", revoke_old="never")
+    await changes.change_organisation(service.ra, POLICY_NUMBER, {"lineages": 2}, actor="desk")
+    clock_of(service.ra).advance(days=1)
+    await applications.reissue(service.ra, USER, "pc_change", actor="desk", revoke_old="never")
     other = (await fetched(service)).visitor(service)
     assert "削除してください" not in (await log_in(other)).main.text
     await log_in(visitor)
@@ -269,7 +271,7 @@ async def test_two_pcs_are_told_nothing_about_each_other(service: Served) -> Non
 async def test_the_certificates_page_lists_all_of_them(service: Served) -> None:
     """R48: issuer and common names, which is in use, and how to delete."""
     await at_home(service)
-    await applications.reissue(service.office, USER, "pc_change", actor="desk")
+    await applications.reissue(service.ra, USER, "pc_change", actor="desk")
     new = (await fetched(service)).visitor(service)
     await log_in(new)
     page = await new.get("/portal/certificates")
@@ -307,7 +309,7 @@ async def test_a_reissue_is_applied_for(service: Served, reason: str, checked: b
     assert page.main.one("div", role="status").text == "申請を受け付けました。"
     facts = dict(page.main.table())
     assert facts["再発行の理由"] == applications.REASONS[reason][0]
-    (found,) = store.applications(service.office.database.read(), state="submitted")
+    (found,) = store.applications(service.ra.database.read(), state="submitted")
     assert (found.reason, found.channel, found.user_id, found.applied_by, found.revoke_old) == (
         reason,
         "online",
@@ -325,7 +327,7 @@ async def test_a_reissue_needs_a_reason(service: Served, fields: dict[str, str])
     assert page.status == 422
     assert "再発行の理由を選択してください。" in page.main.lines
     assert "checked" in page.main.one("input", name="revoke_old").attributes
-    assert store.applications(service.office.database.read(), state="submitted") == []
+    assert store.applications(service.ra.database.read(), state="submitted") == []
 
 
 async def test_applying_twice_is_applying_once(service: Served) -> None:
@@ -354,12 +356,12 @@ async def test_a_theft_that_is_reported_stops_everything_at_once(
         button = (await visitor.get("/portal/reissue")).main.one("input", name="reason").attributes
         assert button == {"type": "hidden", "name": "reason", "value": "lost_or_stolen"}
     page = await visitor.post("/portal/reissue", {"reason": "lost_or_stolen"})
-    (found,) = store.applications(service.office.database.read(), state="submitted")
+    (found,) = store.applications(service.ra.database.read(), state="submitted")
     assert (page.status, page.h1) == (200, "証明書の利用を停止しました")
     assert f"（受付番号{found.id}）" in page.main.one("div", role="status").text
     assert (found.reason, found.revoke_old, found.user_id) == ("lost_or_stolen", "at_once", USER)
     assert not [each.key for each in visitor.session.cookie_jar if each.key == "__Host-service"]
-    assert sessions.listed(service.office.database.read(), service.office.now(), USER) == []
+    assert sessions.listed(service.ra.database.read(), service.ra.now(), USER) == []
     for path in ("/portal/", "/login", "/app/"):
         page = await visitor.get(path)
         assert (page.status, page.h1) == (403, "クライアント証明書の利用を停止しています")
@@ -368,7 +370,7 @@ async def test_a_theft_that_is_reported_stops_everything_at_once(
         assert "失効" not in page.main.text
     english = await visitor.get("/login?lang=en")
     assert english.h1 == "The client certificate is suspended"
-    await applications.reject(service.office, found.id, actor="desk", note="found")
+    await applications.reject(service.ra, found.id, actor="desk", note="found")
     assert (await visitor.get("/portal/")).path == "/login"
     assert (await log_in(visitor)).path == "/portal/"
 
@@ -377,10 +379,10 @@ async def test_a_theft_that_is_approved_is_a_revocation(service: Served) -> None
     """The twin: from then on the gate says revoked, and the register keyCompromise."""
     visitor = await at_home(service)
     await visitor.post("/portal/reissue", {"reason": "lost_or_stolen"})
-    (found,) = store.applications(service.office.database.read(), state="submitted")
-    await applications.approve(service.office, found.id, actor="desk")
+    (found,) = store.applications(service.ra.database.read(), state="submitted")
+    await applications.approve(service.ra, found.id, actor="desk")
     assert (await visitor.get("/portal/")).h1 == "クライアント証明書は失効しています"
-    (record,) = login.certificates_of(service.office, USER)
+    (record,) = login.certificates_of(service.ra, USER)
     assert (record.status, record.revocation_reason) == ("revoked", 1)
 
 
@@ -417,7 +419,7 @@ def test_what_is_expected_after_an_application(
 async def test_the_last_login_and_what_failed_since_are_told(service: Served) -> None:
     """Of one's own logins only; a login that worked begins the count anew."""
     mine = await established(service)
-    clock_of(service.office).advance(seconds=3_600)
+    clock_of(service.ra).advance(seconds=3_600)
     visitor = mine.visitor(service)
     for password in ("Wrong2026", "Wrong2027"):
         await log_in(visitor, password=password)
@@ -440,12 +442,12 @@ async def test_an_application_says_what_comes_next(service: Served) -> None:
     steps = [each.text for each in page.main.one("ol", class_="steps").all("li")]
     assert steps[0].endswith("（2026.11.26ごろまで）")
     assert steps[1].endswith("（2026.11.28ごろまで） 送信先：k12345678@example.jp")
-    (application,) = store.applications(service.office.database.read(), user_id=USER, state="submitted")
-    await applications.reject(service.office, application.id, actor="desk", note="")
+    (application,) = store.applications(service.ra.database.read(), user_id=USER, state="submitted")
+    await applications.reject(service.ra, application.id, actor="desk", note="")
     assert "今後の流れ" not in (await visitor.get(page.path)).main.text
     page = await visitor.post("/portal/reissue", {"reason": "pc_change"})
-    (application,) = store.applications(service.office.database.read(), user_id=USER, state="submitted")
-    await applications.approve(service.office, application.id, actor="desk")
+    (application,) = store.applications(service.ra.database.read(), user_id=USER, state="submitted")
+    await applications.approve(service.ra, application.id, actor="desk")
     page = await visitor.get(page.path)
     (step, _) = page.main.one("ol", class_="steps").all("li")
     assert "（2026.11.24ごろまで）" in step.text
@@ -458,8 +460,8 @@ async def test_an_application_says_what_was_decided(service: Served) -> None:
     visitor = await at_home(service)
     page = await visitor.post("/portal/reissue", {"reason": "pc_change"})
     number = int(page.path.rpartition("/")[2])
-    await changes.change_organisation(service.office, POLICY_NUMBER, {"lineages": 2}, actor="desk")
-    await applications.approve(service.office, number, actor="desk", revoke_old="never")
+    await changes.change_organisation(service.ra, POLICY_NUMBER, {"lineages": 2}, actor="desk")
+    await applications.approve(service.ra, number, actor="desk", revoke_old="never")
     page = await visitor.get(f"/portal/applications/{number}")
     assert dict(page.main.table())["発行済みの証明書"] == "そのまま使用できる"
 
@@ -467,9 +469,9 @@ async def test_an_application_says_what_was_decided(service: Served) -> None:
 async def test_a_member_sees_the_own_applications_only(service: Served) -> None:
     """Others' are not found, of the same organisation or of another."""
     visitor = await at_home(service)
-    await admit(service.office, OTHER)
+    await admit(service.ra, OTHER)
     theirs = (
-        await applications.apply_reissue(service.office, OTHER, "pc_change", channel="online", actor=OTHER)
+        await applications.apply_reissue(service.ra, OTHER, "pc_change", channel="online", actor=OTHER)
     ).number
     mine = await visitor.post("/portal/reissue", {"reason": "expired"})
     page = await visitor.get("/portal/applications")

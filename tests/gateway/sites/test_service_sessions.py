@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from enroll import applications, changes, people, store
-from enroll.office import token_hash
+from enroll import store
+from enroll.people import applications, changes, register
+from enroll.ra import token_hash
 from gateway.web import sessions
 from gateway.web.context import Role
 from gateway.web.words import REFUSALS
+from tests.datadirs import POLICY_NUMBER, admit, clock_of
 from tests.gateway.sites.kit import Served
 from tests.gateway.sites.members import (
     OTHER,
@@ -25,13 +27,12 @@ from tests.gateway.sites.members import (
     twice_at_home,
 )
 from tests.looking import rows
-from tests.offices import POLICY_NUMBER, admit, clock_of
 
 
 async def test_a_session_belongs_to_its_certificate(service: Served) -> None:
     """The cookie with another good certificate is worth nothing, even of the same user."""
     visitor = await at_home(service)
-    await admit(service.office, OTHER)
+    await admit(service.ra, OTHER)
     other = (await fetched(service, OTHER)).visitor(service)
     stolen = {"Cookie": f"__Host-service={cookies(visitor)}"}
     assert (await other.get("/portal/", **stolen)).path == "/login"
@@ -41,7 +42,7 @@ async def test_a_session_belongs_to_its_certificate(service: Served) -> None:
 async def test_a_disabled_user_is_out_at_the_next_request(service: Served) -> None:
     """E27: the certificate is revoked, and the page says so."""
     visitor = await at_home(service)
-    await people.disable_user(service.office, USER, actor="desk")
+    await register.disable_user(service.ra, USER, actor="desk")
     page = await visitor.get("/portal/")
     assert (page.status, page.h1) == (403, "クライアント証明書は失効しています")
 
@@ -49,12 +50,12 @@ async def test_a_disabled_user_is_out_at_the_next_request(service: Served) -> No
 async def test_a_disabled_organisations_users_are_out_at_the_next_request(service: Served) -> None:
     """E6: nothing is revoked, and yet nobody is let in; the session is over."""
     visitor = await at_home(service)
-    await changes.disable_organisation(service.office, POLICY_NUMBER, actor="desk")
+    await changes.disable_organisation(service.ra, POLICY_NUMBER, actor="desk")
     page = await visitor.get("/portal/")
     assert (page.status, page.h1) == (403, REFUSALS["user_disabled"].title[0])
     page = await log_in(visitor)
     assert (page.status, page.h1) == (403, REFUSALS["user_disabled"].title[0])
-    await changes.enable_organisation(service.office, POLICY_NUMBER, actor="desk")
+    await changes.enable_organisation(service.ra, POLICY_NUMBER, actor="desk")
     assert (await visitor.get("/portal/")).path == "/login"
     assert (await log_in(visitor)).path == "/portal/"
 
@@ -62,7 +63,7 @@ async def test_a_disabled_organisations_users_are_out_at_the_next_request(servic
 async def test_a_reissued_away_certificate_is_out_at_the_next_request(service: Served) -> None:
     """D3: reissued at once, the old certificate opens nothing from then on."""
     visitor = await at_home(service)
-    await applications.reissue(service.office, USER, "lost_or_stolen", actor="desk")
+    await applications.reissue(service.ra, USER, "lost_or_stolen", actor="desk")
     page = await visitor.get("/portal/")
     assert (page.status, page.h1) == (403, "クライアント証明書は失効しています")
 
@@ -70,7 +71,7 @@ async def test_a_reissued_away_certificate_is_out_at_the_next_request(service: S
 async def test_an_idle_session_ends_and_the_login_leads_back(service: Served) -> None:
     """Half an hour without a request: the page says why it asks; whoever comes new is told nothing."""
     visitor = await at_home(service)
-    clock_of(service.office).advance(seconds=30 * 60)
+    clock_of(service.ra).advance(seconds=30 * 60)
     page = await visitor.get("/portal/reissue?lang=ja")
     assert page.path == "/login"
     following = page.main.one("input", name="next").attributes["value"]
@@ -93,7 +94,7 @@ async def test_logout_ends_the_session_though_the_certificate_stays(service: Ser
     own = replace(service.gate, fresh={Role.SERVICE: ".login.test"})
     assert own.fresh_origin(Role.SERVICE).endswith(".login.test")
     assert (await visitor.get("/portal/", Cookie=f"__Host-service={token}")).path == "/login"
-    assert "logout" in [row["action"] for row in store.audit_page(service.office.database.read(), USER, 9)]
+    assert "logout" in [row["action"] for row in store.audit_page(service.ra.database.read(), USER, 9)]
 
 
 async def test_other_sessions_are_listed_and_ended(service: Served) -> None:
@@ -102,7 +103,7 @@ async def test_other_sessions_are_listed_and_ended(service: Served) -> None:
     page = await visitor.get("/portal/sessions")
     assert [row[0] for row in page.main.table()[1:]] == ["オンラインサービス"] * 2
     number = page.main.all("button", name="session")[0].attributes["value"]
-    await admit(service.office, OTHER)
+    await admit(service.ra, OTHER)
     stranger = await at_home(service, OTHER)
     assert (await stranger.post("/portal/sessions/end", {"session": number})).status == 404
     assert (await elsewhere.get("/portal/")).path == "/portal/"
@@ -134,11 +135,11 @@ async def test_a_login_is_known_again_by_address_and_browser(service: Served, ag
     [heading, row] = page.main.table()
     assert heading[:3] == ["サイト", "接続元", "ブラウザ"]
     assert row[:3] == ["オンラインサービス", "127.0.0.1", told]
-    kept = str(rows(service.office.database.read(), "SELECT * FROM sessions"))
+    kept = str(rows(service.ra.database.read(), "SELECT * FROM sessions"))
     assert "Windows" not in kept
     assert "curl" not in kept
     await visitor.post("/logout")
-    assert rows(service.office.database.read(), "SELECT * FROM sessions") == []
+    assert rows(service.ra.database.read(), "SELECT * FROM sessions") == []
 
 
 # Whatever ends a session takes its row away: open connections are asked again when the database changes.
@@ -153,10 +154,10 @@ _ENDINGS = {
         "/portal/password", {"current": PASSWORD, "new": "Sekisho2026", "confirmation": "Sekisho2026"}
     ),
     "ended by the operator": lambda service, here, there: sessions.end_one(
-        service.office, token_hash(cookies(there))[:16], actor="desk"
+        service.ra, token_hash(cookies(there))[:16], actor="desk"
     ),
     "all ended by the operator": lambda service, here, there: sessions.end_all(
-        service.office, USER, actor="desk"
+        service.ra, USER, actor="desk"
     ),
 }
 
@@ -167,9 +168,9 @@ async def test_whatever_ends_a_session_takes_its_row_away(service: Served, endin
     here, there = await twice_at_home(service)
     opened = token_hash(cookies(there))
     kept = "SELECT 1 FROM sessions WHERE token_hash = ?"
-    assert rows(service.office.database.read(), kept, [opened]) != []
+    assert rows(service.ra.database.read(), kept, [opened]) != []
     await _ENDINGS[ending](service, here, there)
-    assert rows(service.office.database.read(), kept, [opened]) == []
+    assert rows(service.ra.database.read(), kept, [opened]) == []
 
 
 async def test_all_other_sessions_are_ended_together(service: Served) -> None:

@@ -8,11 +8,7 @@ from typing import Literal
 
 from ca.storage import Transaction
 from enroll import store, timekeeping
-from enroll.enrollment import KEY_COMPROMISE, SUPERSEDED, state_at
-from enroll.issuance import check_active
-from enroll.office import Office
-from enroll.openings import Opening, open_request, prepare_opening
-from enroll.people import (
+from enroll.people.register import (
     Admission,
     Person,
     Prepared,
@@ -22,10 +18,14 @@ from enroll.people import (
     lineages_of,
     prepare_admission,
 )
+from enroll.people.sameness import mail_key, name_key
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.sameness import mail_key, name_key
-from enroll.states import State
-from enroll.transitions import hold_all, release_all
+from enroll.requests.enrollment import KEY_COMPROMISE, SUPERSEDED, state_at
+from enroll.requests.issuance import check_active
+from enroll.requests.opening import DrawnPassword, draw_issue_password, open_request
+from enroll.requests.states import State
+from enroll.requests.transitions import hold_all, release_all
 
 #: R22: why somebody needs a reissue. Codes are stored; the labels are what people choose from.
 REASONS: Mapping[str, tuple[str, str]] = {
@@ -56,7 +56,7 @@ class Recorded:
 
 
 async def apply_addition(
-    office: Office, person: Person, *, channel: Literal["online", "paper"], actor: str
+    ra: RegistrationAuthority, person: Person, *, channel: Literal["online", "paper"], actor: str
 ) -> Recorded:
     """Records an application for a further user. An operator decides it later.
 
@@ -80,11 +80,11 @@ async def apply_addition(
         if channel == "online" and len(additions) >= MOST_OPEN:
             raise Refusal("limit_reached", detail=f"{MOST_OPEN} applications wait for a decision")
         number = _submit(
-            db, office, "addition", channel, "", person.policy_number, person.user_id, asdict(person), actor
+            db, ra, "addition", channel, "", person.policy_number, person.user_id, asdict(person), actor
         )
         return Recorded(number)
 
-    return await office.database.write(work)
+    return await ra.database.write(work)
 
 
 def _same(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
@@ -96,7 +96,7 @@ def _same(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
 
 
 async def apply_reissue(
-    office: Office,
+    ra: RegistrationAuthority,
     user_id: str,
     reason: str,
     *,
@@ -122,25 +122,25 @@ async def apply_reissue(
             if open_one.kind == "reissue":
                 # D3: the PC that was to be changed has been stolen since; what waits must not be milder.
                 if when == "at_once" and store.hasten_application(db, open_one.id, reason):
-                    number, at = str(open_one.id), office.now()
+                    number, at = str(open_one.id), ra.now()
                     store.audit(db, at, actor, "application.hastened", number, user=user_id, reason=reason)
                     return Recorded(open_one.id)
                 return Recorded(open_one.id, already=True)
         return Recorded(
-            _submit(db, office, "reissue", channel, reason, user.policy_number, user_id, {}, actor, when)
+            _submit(db, ra, "reissue", channel, reason, user.policy_number, user_id, {}, actor, when)
         )
 
     def held(db: Transaction) -> Recorded:
         recorded = work(db)
         if store.theft_reported(db, user_id):
-            hold_all(db, office, user_id, office.now(), actor=actor)
+            hold_all(db, ra, user_id, ra.now(), actor=actor)
         return recorded
 
-    return await office.database.write(held)
+    return await ra.database.write(held)
 
 
 async def approve(
-    office: Office, number: int, *, actor: str, revoke_old: Decision | None = None
+    ra: RegistrationAuthority, number: int, *, actor: str, revoke_old: Decision | None = None
 ) -> Admission:
     """Completes an application: timers and mails count from here (R3). Refusal("conflict") if decided.
 
@@ -148,34 +148,34 @@ async def approve(
     "conflict" for an application that the old certificate has to end with at once (D3). After a theft what is
     held is revoked as compromised, or goes on until the pick-up if that is what the operator says.
     """
-    found = store.application(office.database.read(), number)
+    found = store.application(ra.database.read(), number)
     if found is None:
         raise Refusal("not_found", field="application")
     if found.kind == "addition":
-        prepared = await prepare_admission(office)
-        return await office.database.write(lambda db: _admit(db, office, number, prepared, actor))
-    opening = await prepare_opening(office)
-    return await office.database.write(lambda db: _reissue(db, office, number, opening, actor, revoke_old))
+        prepared = await prepare_admission(ra)
+        return await ra.database.write(lambda db: _admit(db, ra, number, prepared, actor))
+    drawn = await draw_issue_password(ra)
+    return await ra.database.write(lambda db: _reissue(db, ra, number, drawn, actor, revoke_old))
 
 
-async def reject(office: Office, number: int, *, actor: str, note: str) -> None:
+async def reject(ra: RegistrationAuthority, number: int, *, actor: str, note: str) -> None:
     """Turns an application down; the note is kept. What a report of theft had stopped goes on.
 
     Refusal("conflict") if decided.
     """
 
     def work(db: Transaction) -> None:
-        found, at = _open_application(db, number), office.now()
+        found, at = _open_application(db, number), ra.now()
         store.decide_application(db, number, "rejected", actor, at, note, None)
         store.audit(db, at, actor, "application.rejected", str(number), note=note)
         if found.reason in AT_ONCE:
             release_all(db, found.user_id, at, actor=actor)
 
-    await office.database.write(work)
+    await ra.database.write(work)
 
 
 async def reissue(
-    office: Office,
+    ra: RegistrationAuthority,
     user_id: str,
     reason: str,
     *,
@@ -188,20 +188,20 @@ async def reissue(
     """
     if revoke_old != "never":
         recorded = await apply_reissue(
-            office, user_id, reason, channel="paper", actor=actor, revoke_old=revoke_old
+            ra, user_id, reason, channel="paper", actor=actor, revoke_old=revoke_old
         )
-        return await approve(office, recorded.number, actor=actor)
+        return await approve(ra, recorded.number, actor=actor)
     # Before anything is recorded; asked again when it is approved.
     if reason in AT_ONCE:
         raise Refusal("conflict", field="revoke_old", detail="a lost PC's certificate has to end")
-    _check_room(office.database.read(), office, user_id)
-    recorded = await apply_reissue(office, user_id, reason, channel="paper", actor=actor)
-    return await approve(office, recorded.number, actor=actor, revoke_old="never")
+    _check_room(ra.database.read(), ra, user_id)
+    recorded = await apply_reissue(ra, user_id, reason, channel="paper", actor=actor)
+    return await approve(ra, recorded.number, actor=actor, revoke_old="never")
 
 
 def _submit(
     db: Transaction,
-    office: Office,
+    ra: RegistrationAuthority,
     kind: Literal["addition", "reissue"],
     channel: Literal["online", "paper"],
     reason: str,
@@ -211,7 +211,7 @@ def _submit(
     actor: str,
     revoke_old: RevokeOld = "on_pickup",
 ) -> int:
-    at = office.now()
+    at = ra.now()
     number = store.add_application(
         db,
         store.Application(
@@ -243,19 +243,21 @@ def _open_application(db: Transaction, number: int) -> store.Application:
     return found
 
 
-def _admit(db: Transaction, office: Office, number: int, prepared: Prepared, actor: str) -> Admission:
+def _admit(
+    db: Transaction, ra: RegistrationAuthority, number: int, prepared: Prepared, actor: str
+) -> Admission:
     found = _open_application(db, number)
     person = Person(**found.person)  # type: ignore[arg-type]
-    made = admit(db, office, person, prepared, channel=found.channel, actor=actor, application_id=number)
-    _approved(db, office, found, made, actor)
+    made = admit(db, ra, person, prepared, channel=found.channel, actor=actor, application_id=number)
+    _approved(db, ra, found, made, actor)
     return made
 
 
 def _reissue(
     db: Transaction,
-    office: Office,
+    ra: RegistrationAuthority,
     number: int,
-    opening: Opening,
+    drawn: DrawnPassword,
     actor: str,
     revoke_old: Decision | None,
 ) -> Admission:
@@ -269,15 +271,15 @@ def _reissue(
             # Whoever wants a further PC may not have seen that this one was stolen meanwhile.
             detail = f"application {number} is to end the old certificate at once; decide it without never"
             raise Refusal("conflict", field="application", detail=detail)
-        _check_room(db, office, user.user_id)
-    theft, when, at = found.reason in AT_ONCE, revoke_old or found.revoke_old, office.now()
+        _check_room(db, ra, user.user_id)
+    theft, when, at = found.reason in AT_ONCE, revoke_old or found.revoke_old, ra.now()
     opened = open_request(
         db,
-        office,
+        ra,
         user,
         organisation,
         "reissue",
-        opening,
+        drawn,
         application_id=number,
         actor=actor,
         revoke_old=when,
@@ -287,22 +289,24 @@ def _reissue(
     if theft:
         release_all(db, user.user_id, at, actor=actor)  # none is left where they end at once
     made = Admission(user.user_id, opened.request_id, opened.common_name)
-    _approved(db, office, found, made, actor)
+    _approved(db, ra, found, made, actor)
     return made
 
 
-def _approved(db: Transaction, office: Office, found: store.Application, made: Admission, actor: str) -> None:
+def _approved(
+    db: Transaction, ra: RegistrationAuthority, found: store.Application, made: Admission, actor: str
+) -> None:
     told = {"kind": found.kind, "user": made.user_id, "request": made.request_id}
-    store.audit(db, office.now(), actor, "application.approved", str(found.id), **told)
+    store.audit(db, ra.now(), actor, "application.approved", str(found.id), **told)
 
 
-def _check_room(db: Transaction, office: Office, user_id: str) -> None:
-    allowed = lineages_of(db, office, user_id)
+def _check_room(db: Transaction, ra: RegistrationAuthority, user_id: str) -> None:
+    allowed = lineages_of(db, ra, user_id)
     # A renewal keeps the name: what it replaced is on the same PC. What nobody fetched yet is superseded.
     names = {
         each.common_name
-        for each in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(office, db))
-        if each.door == "page" and state_at(each, office.now()) in (State.PICKED_UP, State.IN_USE)
+        for each in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(ra, db))
+        if each.door == "page" and state_at(each, ra.now()) in (State.PICKED_UP, State.IN_USE)
     }
     if len(names) >= allowed:
         raise Refusal(

@@ -20,8 +20,12 @@ from ca.keys import from_pkcs8, spki
 from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
 from ca.storage import Transaction
 from ca.store import Reservation
-from enroll import store, succession, timekeeping
-from enroll.enrollment import (
+from enroll import store, timekeeping
+from enroll.jst import shown_day
+from enroll.ra import RegistrationAuthority, token_hash
+from enroll.refusals import Refusal
+from enroll.requests import succession
+from enroll.requests.enrollment import (
     CESSATION,
     KEY_COMPROMISE,
     PRIVILEGE_WITHDRAWN,
@@ -32,11 +36,8 @@ from enroll.enrollment import (
     fetchable,
     overdue,
 )
-from enroll.jst import shown_day
-from enroll.office import Office, token_hash
-from enroll.refusals import Refusal
-from enroll.states import ENDED, WAITING, Event, State
-from enroll.transitions import end_certificate, hold_certificate, perform, record
+from enroll.requests.states import ENDED, WAITING, Event, State
+from enroll.requests.transitions import end_certificate, hold_certificate, perform, record
 
 Format = Literal["standard", "compatible"]
 
@@ -56,27 +57,27 @@ class Download:
     content: bytes
 
 
-async def submit(office: Office, request_id: str, *, actor: str) -> Enrollment:
+async def submit(ra: RegistrationAuthority, request_id: str, *, actor: str) -> Enrollment:
     """Begins issuance for a person: the server makes and seals the key (D1, mode ``server``).
 
     Returns the enrollment in 証明書生成中 or later, whoever began it. Raises Refusal when the request
     has ended, its window is over, or the user may not enroll.
     """
-    enrollment = _expect(office, request_id)
+    enrollment = _expect(ra, request_id)
     if enrollment.state not in WAITING:
-        return _continuing(office, enrollment)
-    key = await office.keys.take()
+        return _continuing(ra, enrollment)
+    key = await ra.keys.take()
     public = spki(from_pkcs8(key).public_key())
-    sealed = office.vault.seal(_KEY_PURPOSE, key)
-    names = _names_renewed(office, enrollment)
-    return await office.database.write(
-        lambda db: begin(db, office, request_id, public, names, actor=actor, sealed_key=sealed)
+    sealed = ra.vault.seal(_KEY_PURPOSE, key)
+    names = _names_renewed(ra, enrollment)
+    return await ra.database.write(
+        lambda db: begin(db, ra, request_id, public, names, actor=actor, sealed_key=sealed)
     )
 
 
 def begin(
     db: Transaction,
-    office: Office,
+    ra: RegistrationAuthority,
     request_id: str,
     spki_der: bytes,
     names: tuple[str, ...],
@@ -88,16 +89,16 @@ def begin(
 
     Of several racers the first one's key counts; the others get the enrollment as it is.
     """
-    at = office.now()
+    at = ra.now()
     before = store.enrollment(db, request_id)
     if before is None:
         raise Refusal("not_found", field="request_id")
     check_entitled(db, before.user_id)
     if before.state not in WAITING:
-        return _continuing(office, before)
-    _check_submittable(db, office, before, at)
-    after, effects = advance(before, Event.SUBMIT, at, office.settings)
-    reservation = _plan(office, before, spki_der, names, at)
+        return _continuing(ra, before)
+    _check_submittable(db, ra, before, at)
+    after, effects = advance(before, Event.SUBMIT, at, ra.settings)
+    reservation = _plan(ra, before, spki_der, names, at)
     ca.store.reserve(db, reservation)
     after = replace(
         after,
@@ -107,13 +108,13 @@ def begin(
         by_another=int(before.kind == "renewal" and succession.on_a_page(db, before)),
     )
     record(db, before, after, Event.SUBMIT, at, actor)
-    perform(db, office, effects, at, actor)
+    perform(db, ra, effects, at, actor)
     return after
 
 
 def issue_now(
     db: Transaction,
-    office: Office,
+    ra: RegistrationAuthority,
     before: Enrollment,
     spki_der: bytes,
     names: tuple[str, ...],
@@ -128,15 +129,15 @@ def issue_now(
     certificate and state become durable together, before anything is sent, and where the transaction
     is lost, in a crash or by an exception, the signature is lost with it and was seen by nobody.
     """
-    at = office.now()
+    at = ra.now()
     check_entitled(db, before.user_id)
-    _check_submittable(db, office, before, at)
+    _check_submittable(db, ra, before, at)
     after, effects = before, list[Effect]()
     for event in (Event.SUBMIT, Event.ISSUE, Event.DOWNLOAD):
-        after, more = advance(after, event, at, office.settings)
+        after, more = advance(after, event, at, ra.settings)
         effects += more
-    reservation = _plan(office, before, spki_der, names, at)
-    der = office.authority.sign(reservation)
+    reservation = _plan(ra, before, spki_der, names, at)
+    der = ra.authority.sign(reservation)
     ca.store.record_issued(db, reservation, der, at)
     after = replace(
         after,
@@ -147,34 +148,34 @@ def issue_now(
     )
     record(db, before, after, Event.ISSUE, at, actor)
     store.audit(db, at, actor, "certificate.issued", reservation.serial, request_id=before.request_id)
-    perform(db, office, tuple(effects), at, actor)
-    succession.tell(db, office, after, at, actor=actor)
+    perform(db, ra, tuple(effects), at, actor)
+    succession.tell(db, ra, after, at, actor=actor)
     return after
 
 
-async def complete(office: Office, request_id: str) -> Enrollment:
+async def complete(ra: RegistrationAuthority, request_id: str) -> Enrollment:
     """Signs and stores what ``begin`` recorded; returns the enrollment as it then is.
 
     Raises Refusal("clock_in_doubt"): its window would begin at a moment that is none.
     """
-    found = _expect(office, request_id)
+    found = _expect(ra, request_id)
     if found.state is not State.PROCESSING or found.serial is None:
         return found
-    timekeeping.check(office)
-    reservation = ca.store.find_reservation(office.database.read(), found.serial)
+    timekeeping.check(ra)
+    reservation = ca.store.find_reservation(ra.database.read(), found.serial)
     if reservation is None:
         raise LookupError(f"no reservation for serial {found.serial}")
-    der = office.authority.sign(reservation)
-    return await office.database.write(lambda db: finish(db, office, reservation, der))
+    der = ra.authority.sign(reservation)
+    return await ra.database.write(lambda db: finish(db, ra, reservation, der))
 
 
-def finish(db: Transaction, office: Office, reservation: Reservation, der: bytes) -> Enrollment:
+def finish(db: Transaction, ra: RegistrationAuthority, reservation: Reservation, der: bytes) -> Enrollment:
     """Inside a transaction: stores the certificate and moves to 発行済み, once.
 
     When the request ended while it was being signed, the certificate is stored and revoked at once; when a
     theft was reported it is stored and held.
     """
-    at = office.now()
+    at = ra.now()
     request_id = reservation.order_id or ""
     before = store.enrollment(db, request_id)
     if before is None:
@@ -185,26 +186,26 @@ def finish(db: Transaction, office: Office, reservation: Reservation, der: bytes
     active = entitled(db, before.user_id)
     if before.state in ENDED or not active:
         reason = _ENDED_BY.get(before.state, CESSATION) if active else PRIVILEGE_WITHDRAWN
-        end_certificate(db, office, reservation.serial, reason, at, actor=_SIGNER)
+        end_certificate(db, ra, reservation.serial, reason, at, actor=_SIGNER)
         return _reread(db, request_id)
-    after, effects = advance(before, Event.ISSUE, at, office.settings)
+    after, effects = advance(before, Event.ISSUE, at, ra.settings)
     # There is nothing to fetch after the certificate's own end.
     window = min(after.window_ends_at or at, reservation.not_after_at + 1)
     after = replace(after, not_after_at=reservation.not_after_at, window_ends_at=window)
     record(db, before, after, Event.ISSUE, at, _SIGNER)
-    perform(db, office, effects, at, _SIGNER)
-    succession.tell(db, office, after, at, actor=_SIGNER)
+    perform(db, ra, effects, at, _SIGNER)
+    succession.tell(db, ra, after, at, actor=_SIGNER)
     if store.theft_reported(db, before.user_id):
         hold_certificate(db, reservation.serial, at, actor=_SIGNER)
     return after
 
 
-async def recover(office: Office, before_at: int | None = None) -> int:
+async def recover(ra: RegistrationAuthority, before_at: int | None = None) -> int:
     """Finishes what a crash left between the serial and the certificate; returns how many."""
-    left = ca.store.reserved_unsigned(office.database.read(), before_at)
+    left = ca.store.reserved_unsigned(ra.database.read(), before_at)
     for reservation in left:
-        der = office.authority.sign(reservation)
-        await office.database.write(lambda db, r=reservation, d=der: finish(db, office, r, d))  # type: ignore[misc]
+        der = ra.authority.sign(reservation)
+        await ra.database.write(lambda db, r=reservation, d=der: finish(db, ra, r, d))  # type: ignore[misc]
     return len(left)
 
 
@@ -222,31 +223,29 @@ def p12_password_problem(password: str, confirmation: str) -> Refusal | None:
 
 
 async def prepare_download(
-    office: Office, request_id: str, password: str, form: Format, *, actor: str
+    ra: RegistrationAuthority, request_id: str, password: str, form: Format, *, actor: str
 ) -> str:
     """Builds the PKCS#12 under the chosen password and returns the token of its Download button.
 
     The file waits sealed for ``ticket_seconds``. Raises Refusal("not_available") when the window has
     closed, the downloads are used up or the key is gone (Z4).
     """
-    enrollment = _expect(office, request_id)
-    at = office.now()
-    check_no_theft(office.database.read(), enrollment.user_id)
+    enrollment = _expect(ra, request_id)
+    at = ra.now()
+    check_no_theft(ra.database.read(), enrollment.user_id)
     if enrollment.sealed_key is None or enrollment.serial is None:
         raise Refusal("not_available", detail="no key is held for this request")
-    if not fetchable(enrollment, at, office.settings) or not entitled(
-        office.database.read(), enrollment.user_id
-    ):
-        timekeeping.check(office)
+    if not fetchable(enrollment, at, ra.settings) or not entitled(ra.database.read(), enrollment.user_id):
+        timekeeping.check(ra)
         raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
-    certificate = ca.store.find_by_serial(office.database.read(), enrollment.serial)
+    certificate = ca.store.find_by_serial(ra.database.read(), enrollment.serial)
     if certificate is None or certificate.der is None or certificate.status != "issued":
         raise Refusal("not_available", detail="the certificate is not valid any more")
-    key = office.vault.open(_KEY_PURPOSE, enrollment.sealed_key)
-    leaf, *chain = office.authority.chain_der(certificate.der)
+    key = ra.vault.open(_KEY_PURPOSE, enrollment.sealed_key)
+    leaf, *chain = ra.authority.chain_der(certificate.der)
     # Portable in every reader: ASCII, the common name and the last day.
     friendly = f"CPBS {enrollment.common_name} {shown_day(certificate.not_after_at)}"
-    content = await office.workers.run(
+    content = await ra.workers.run(
         assemble, key, leaf, chain, password, form, friendly, os.urandom(ENTROPY_BYTES)
     )
     token = secrets.token_urlsafe(32)
@@ -255,31 +254,31 @@ async def prepare_download(
         request_id=request_id,
         # With its last day, so that a renewed file is not taken for the one before it.
         filename=f"{enrollment.common_name}_{shown_day(certificate.not_after_at).replace('.', '')}.p12",
-        sealed_p12=office.vault.seal(_P12_PURPOSE, content),
+        sealed_p12=ra.vault.seal(_P12_PURPOSE, content),
         created_at=at,
-        expires_at=at + office.settings.ticket_seconds,
+        expires_at=at + ra.settings.ticket_seconds,
     )
 
     def work(db: Transaction) -> None:
         check_no_theft(db, enrollment.user_id)
         # The key may have been wiped while the file was built: then nothing of it is kept either (E1).
-        if not fetchable(_reread(db, request_id), office.now(), office.settings):
-            timekeeping.check(office, db)
+        if not fetchable(_reread(db, request_id), ra.now(), ra.settings):
+            timekeeping.check(ra, db)
             raise Refusal("not_available", detail="the pick-up window has closed meanwhile")
         # Only the newest password counts: the earlier button stops working.
         store.drop_tickets(db, request_id)
         store.add_ticket(db, ticket)
         store.audit(db, at, actor, "p12.built", request_id, format=form)
 
-    await office.database.write(work)
+    await ra.database.write(work)
     return token
 
 
-async def download(office: Office, token: str, request_id: str, *, actor: str) -> Download:
+async def download(ra: RegistrationAuthority, token: str, request_id: str, *, actor: str) -> Download:
     """Hands over a built PKCS#12. Fetching the same one again within its time does not count twice."""
     hashed = token_hash(token)
-    ticket = await office.database.write(lambda db: _fetch(db, office, hashed, request_id, actor))
-    return Download(ticket.filename, office.vault.open(_P12_PURPOSE, ticket.sealed_p12))
+    ticket = await ra.database.write(lambda db: _fetch(db, ra, hashed, request_id, actor))
+    return Download(ticket.filename, ra.vault.open(_P12_PURPOSE, ticket.sealed_p12))
 
 
 def check_entitled(db: Transaction, user_id: str) -> None:
@@ -306,11 +305,13 @@ def entitled(db: Transaction, user_id: str) -> bool:
     return store.active_user(db, user_id) is not None
 
 
-def _fetch(db: Transaction, office: Office, hashed: str, request_id: str, actor: str) -> store.Ticket:
-    at = office.now()
+def _fetch(
+    db: Transaction, ra: RegistrationAuthority, hashed: str, request_id: str, actor: str
+) -> store.Ticket:
+    at = ra.now()
     ticket = store.ticket(db, hashed)
     if ticket is not None and at >= ticket.expires_at:
-        timekeeping.check(office, db)
+        timekeeping.check(ra, db)
     if ticket is None or ticket.request_id != request_id or at >= ticket.expires_at:
         raise Refusal("not_available", detail="the Download button has expired")
     user_id = _reread(db, request_id).user_id
@@ -319,41 +320,41 @@ def _fetch(db: Transaction, office: Office, hashed: str, request_id: str, actor:
     check_no_theft(db, user_id)
     if store.mark_fetched(db, hashed, at):
         before = _reread(db, request_id)
-        if not fetchable(before, at, office.settings):
-            timekeeping.check(office, db)
+        if not fetchable(before, at, ra.settings):
+            timekeeping.check(ra, db)
             raise Refusal("not_available", detail="the pick-up window is over")
-        after, effects = advance(before, Event.DOWNLOAD, at, office.settings)
+        after, effects = advance(before, Event.DOWNLOAD, at, ra.settings)
         after = replace(after, downloads=before.downloads + 1)
-        if after.downloads >= office.settings.window_downloads:
+        if after.downloads >= ra.settings.window_downloads:
             # D2: the last one closes the window, and the key goes with it; not before this button's time
             # is over, in which a browser may fetch the file again (E20).
             after = replace(after, window_ends_at=min(after.window_ends_at or at, ticket.expires_at))
         record(db, before, after, Event.DOWNLOAD, at, actor)
-        perform(db, office, effects, at, actor)
+        perform(db, ra, effects, at, actor)
     return ticket
 
 
-def _continuing(office: Office, enrollment: Enrollment) -> Enrollment:
+def _continuing(ra: RegistrationAuthority, enrollment: Enrollment) -> Enrollment:
     """What a later Submit gets: the work of the first, as long as there is something to get."""
     if enrollment.state in ENDED:
         raise Refusal("not_available", detail=f"the request is {enrollment.state}")
-    if enrollment.state is not State.PROCESSING and not fetchable(enrollment, office.now(), office.settings):
-        timekeeping.check(office)
+    if enrollment.state is not State.PROCESSING and not fetchable(enrollment, ra.now(), ra.settings):
+        timekeeping.check(ra)
         raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
     return enrollment
 
 
-def _names_renewed(office: Office, enrollment: Enrollment) -> tuple[str, ...]:
+def _names_renewed(ra: RegistrationAuthority, enrollment: Enrollment) -> tuple[str, ...]:
     """The dNSNames of the certificate to renew: one that came by the protocol keeps them on a page too."""
     if enrollment.replaces_serial is None or enrollment.kind != "renewal":
         return ()
-    source = ca.store.find_reservation(office.database.read(), enrollment.replaces_serial)
+    source = ca.store.find_reservation(ra.database.read(), enrollment.replaces_serial)
     return source.names if source is not None else ()
 
 
-def _check_submittable(db: Transaction, office: Office, waiting: Enrollment, at: int) -> None:
+def _check_submittable(db: Transaction, ra: RegistrationAuthority, waiting: Enrollment, at: int) -> None:
     # A certificate is dated by this clock for years, and ends the one before it: no way back from either.
-    timekeeping.check(office, db)
+    timekeeping.check(ra, db)
     if overdue(waiting, at):
         raise Refusal("not_available", detail="the pick-up window is over")
     if waiting.kind == "renewal":
@@ -361,9 +362,9 @@ def _check_submittable(db: Transaction, office: Office, waiting: Enrollment, at:
 
 
 def _plan(
-    office: Office, waiting: Enrollment, spki_der: bytes, names: tuple[str, ...], at: int
+    ra: RegistrationAuthority, waiting: Enrollment, spki_der: bytes, names: tuple[str, ...], at: int
 ) -> Reservation:
-    return office.authority.plan(
+    return ra.authority.plan(
         waiting.profile, waiting.common_name, names, spki_der, waiting.request_id, at, os.urandom(16)
     )
 
@@ -374,8 +375,8 @@ def _check_renewal_source(db: Transaction, renewal: Enrollment) -> None:
         raise Refusal("not_available", detail="the certificate to renew is revoked")
 
 
-def _expect(office: Office, request_id: str) -> Enrollment:
-    return _reread(office.database.read(), request_id)
+def _expect(ra: RegistrationAuthority, request_id: str) -> Enrollment:
+    return _reread(ra.database.read(), request_id)
 
 
 def _reread(db: Transaction, request_id: str) -> Enrollment:

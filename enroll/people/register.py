@@ -9,15 +9,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ca.storage import Transaction
-from enroll import identifiers, mails, passwords, sameness, store, timekeeping
+from enroll import identifiers, store, timekeeping
 from enroll.characters import called
-from enroll.enrollment import PRIVILEGE_WITHDRAWN
-from enroll.letters import id_notice
-from enroll.office import Office
-from enroll.openings import Opening, open_request, prepare_opening
+from enroll.mail import writing
+from enroll.mail.occasions import id_notice
+from enroll.people import passwords, sameness
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.states import LIVE, Event, State
-from enroll.transitions import apply, end_certificate
+from enroll.requests.enrollment import PRIVILEGE_WITHDRAWN
+from enroll.requests.opening import DrawnPassword, draw_issue_password, open_request
+from enroll.requests.states import LIVE, Event, State
+from enroll.requests.transitions import apply, end_certificate
 
 # The shape that RFC 5321 mailboxes have in practice; the mail server has the last word.
 _MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
@@ -98,7 +100,7 @@ def foreign(field: str, value: str) -> str:
 
 
 async def add_organisation(
-    office: Office,
+    ra: RegistrationAuthority,
     policy_number: str,
     name: str,
     *,
@@ -108,7 +110,7 @@ async def add_organisation(
 ) -> store.Organisation:
     """Records a customer organisation. Refusal("conflict") when the 証券番号 is taken."""
     created = check_organisation(
-        store.Organisation(policy_number, name, office.now(), lineages, issue_password_by)
+        store.Organisation(policy_number, name, ra.now(), lineages, issue_password_by)
     )
 
     def work(db: Transaction) -> store.Organisation:
@@ -118,7 +120,7 @@ async def add_organisation(
         store.audit(db, at, actor, "organisation.added", number, name=created.name)
         return created
 
-    return await office.database.write(work)
+    return await ra.database.write(work)
 
 
 def check_organisation(organisation: store.Organisation) -> store.Organisation:
@@ -134,16 +136,16 @@ def check_organisation(organisation: store.Organisation) -> store.Organisation:
     return replace(organisation, policy_number=policy_number, name=name)
 
 
-def lineages_of(db: Transaction, office: Office, user_id: str) -> int:
+def lineages_of(db: Transaction, ra: RegistrationAuthority, user_id: str) -> int:
     """How many PCs, and how many credentials, a user may have: by the organisation, else ours (E18)."""
     user = store.user(db, user_id)
     organisation = None if user is None else store.organisation(db, user.policy_number)
     own = None if organisation is None else organisation.lineages
-    return office.settings.lineages if own is None else own
+    return ra.settings.lineages if own is None else own
 
 
 async def add_user(
-    office: Office,
+    ra: RegistrationAuthority,
     person: Person,
     *,
     channel: Literal["online", "paper"],
@@ -155,16 +157,16 @@ async def add_user(
     ``hold_letters``: they wait until an operator releases them.
     """
     person = check_person(person)
-    hashed = await prepare_admission(office)
+    hashed = await prepare_admission(ra)
 
     def work(db: Transaction) -> Admission:
-        newest = mails.newest(db)
-        made = admit(db, office, person, hashed, channel=channel, actor=actor, application_id=None)
+        newest = writing.newest(db)
+        made = admit(db, ra, person, hashed, channel=channel, actor=actor, application_id=None)
         if hold_letters:
-            mails.hold_back(db, newest, office.now())
+            writing.hold_back(db, newest, ra.now())
         return made
 
-    return await office.database.write(work)
+    return await ra.database.write(work)
 
 
 @dataclass(frozen=True)
@@ -173,18 +175,18 @@ class Prepared:
 
     login_password: str
     login_hash: str
-    opening: Opening
+    drawn: DrawnPassword
 
 
-async def prepare_admission(office: Office) -> Prepared:
+async def prepare_admission(ra: RegistrationAuthority) -> Prepared:
     login_password = identifiers.new_login_password()
-    login_hash = await office.workers.run_in_thread(passwords.hash_drawn, login_password)
-    return Prepared(login_password, login_hash, await prepare_opening(office))
+    login_hash = await ra.workers.run_in_thread(passwords.hash_drawn, login_password)
+    return Prepared(login_password, login_hash, await draw_issue_password(ra))
 
 
 def admit(
     db: Transaction,
-    office: Office,
+    ra: RegistrationAuthority,
     person: Person,
     prepared: Prepared,
     *,
@@ -193,7 +195,7 @@ def admit(
     application_id: int | None,
 ) -> Admission:
     """Inside a transaction: the user, the application, the enrollment and the letters."""
-    at = office.now()
+    at = ra.now()
     organisation = store.organisation(db, person.policy_number)
     if organisation is None:
         raise Refusal("not_found", field="policy_number")
@@ -219,9 +221,9 @@ def admit(
         ),
     )
     opened = open_request(
-        db, office, user, organisation, "addition", prepared.opening, application_id=number, actor=actor
+        db, ra, user, organisation, "addition", prepared.drawn, application_id=number, actor=actor
     )
-    id_notice(db, office, user, prepared.login_password, at)
+    id_notice(db, ra, user, prepared.login_password, at)
     store.decide_application(db, number, "approved", actor, at, "", opened.request_id)
     store.audit(db, at, actor, "user.added", user.user_id, policy_number=person.policy_number)
     return Admission(user.user_id, opened.request_id, opened.common_name)
@@ -236,13 +238,13 @@ def check_unknown(db: Transaction, person: Person) -> None:
         raise Refusal("conflict", field="name", detail=f"this person is recorded already as {user_id}")
 
 
-async def disable_user(office: Office, user_id: str, *, actor: str) -> int:
+async def disable_user(ra: RegistrationAuthority, user_id: str, *, actor: str) -> int:
     """E27: no login, no enrollment, no mails; every live certificate is revoked. Returns how many."""
-    return await office.database.write(lambda db: _disable(db, office, user_id, actor))
+    return await ra.database.write(lambda db: _disable(db, ra, user_id, actor))
 
 
-def _disable(db: Transaction, office: Office, user_id: str, actor: str) -> int:
-    at = office.now()
+def _disable(db: Transaction, ra: RegistrationAuthority, user_id: str, actor: str) -> int:
+    at = ra.now()
     if store.user(db, user_id) is None:
         raise Refusal("not_found", field="user_id")
     if not store.disable_user(db, user_id, at):
@@ -250,15 +252,15 @@ def _disable(db: Transaction, office: Office, user_id: str, actor: str) -> int:
     store.end_generation(db, user_id, at)
     store.audit(db, at, actor, "user.disabled", user_id)
     revoked = 0
-    for enrollment in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(office, db)):
+    for enrollment in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(ra, db)):
         if enrollment.state in LIVE and enrollment.serial is not None:
-            revoked += end_certificate(db, office, enrollment.serial, PRIVILEGE_WITHDRAWN, at, actor=actor)
+            revoked += end_certificate(db, ra, enrollment.serial, PRIVILEGE_WITHDRAWN, at, actor=actor)
         elif enrollment.state is not State.PROCESSING:
-            apply(db, office, enrollment.request_id, Event.WITHDRAW, at, actor=actor)
+            apply(db, ra, enrollment.request_id, Event.WITHDRAW, at, actor=actor)
     return revoked
 
 
-async def enable_user(office: Office, user_id: str, *, actor: str) -> None:
+async def enable_user(ra: RegistrationAuthority, user_id: str, *, actor: str) -> None:
     """Takes a disabling back: the login works again. What was revoked stays so, a reissue replaces it.
 
     Raises Refusal("not_found"), and "conflict" for a user who is not disabled.
@@ -269,9 +271,9 @@ async def enable_user(office: Office, user_id: str, *, actor: str) -> None:
             raise Refusal("not_found", field="user_id")
         if not store.enable_user(db, user_id):
             raise Refusal("conflict", field="user_id", detail=f"user {user_id} is not disabled")
-        store.audit(db, office.now(), actor, "user.enabled", user_id)
+        store.audit(db, ra.now(), actor, "user.enabled", user_id)
 
-    await office.database.write(work)
+    await ra.database.write(work)
 
 
 def _record_user(db: Transaction, person: Person, login_hash: str, at: int) -> store.User:

@@ -6,39 +6,41 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ca.storage import Transaction
-from enroll import identifiers, letters, passwords, store, timekeeping
-from enroll.enrollment import SUPERSEDED, Enrollment, Kind, RevokeOld, announced_until
+from enroll import identifiers, store, timekeeping
 from enroll.jst import days_before
-from enroll.office import Office
+from enroll.mail import occasions
+from enroll.people import passwords
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
+from enroll.requests.enrollment import SUPERSEDED, Enrollment, Kind, RevokeOld, announced_until
+from enroll.requests.states import LIVE, WAITING, Event, State
+from enroll.requests.transitions import apply, end_predecessors
 from enroll.settings import DAY
-from enroll.states import LIVE, WAITING, Event, State
-from enroll.transitions import apply, end_predecessors
 
 PERSON_PROFILE = "client-person"
 
 
 @dataclass(frozen=True)
-class Opening:
+class DrawnPassword:
     """An issue password and its hash, made before the transaction because hashing is slow."""
 
     issue_password: str
     issue_hash: str
 
 
-async def prepare_opening(office: Office) -> Opening:
+async def draw_issue_password(ra: RegistrationAuthority) -> DrawnPassword:
     """Draws an issue password and hashes it."""
     issue_password = identifiers.new_issue_password()
-    return Opening(issue_password, await office.workers.run_in_thread(passwords.hash_drawn, issue_password))
+    return DrawnPassword(issue_password, await ra.workers.run_in_thread(passwords.hash_drawn, issue_password))
 
 
 def open_request(
     db: Transaction,
-    office: Office,
+    ra: RegistrationAuthority,
     user: store.User,
     organisation: store.Organisation,
     kind: Literal["addition", "reissue"],
-    opening: Opening,
+    drawn: DrawnPassword,
     *,
     application_id: int,
     actor: str,
@@ -50,29 +52,29 @@ def open_request(
     Beside certificates that live on (``revoke_old`` "never") their renewals do, too. ``reason``: of
     RFC 5280 section 5.3.1, for what ends at once.
     """
-    at = office.now()
+    at = ra.now()
     enrollment = draw_request(
         db,
-        office,
+        ra,
         user,
         kind,
         profile=PERSON_PROFILE,
         door="page",
         application_id=application_id,
-        password_hash=opening.issue_hash,
+        password_hash=drawn.issue_hash,
         revoke_old=revoke_old,
-        window_ends_at=announced_until(at, office.settings),
+        window_ends_at=announced_until(at, ra.settings),
     )
     if kind == "reissue":
-        _end_older(db, office, enrollment, at, actor, reason)
-    letters.pickup_notice(db, office, user, organisation, enrollment, opening.issue_password, at)
+        _end_older(db, ra, enrollment, at, actor, reason)
+    occasions.pickup_notice(db, ra, user, organisation, enrollment, drawn.issue_password, at)
     store.audit(db, at, actor, "request.opened", enrollment.request_id, user=user.user_id, kind=kind)
     return enrollment
 
 
 def draw_request(
     db: Transaction,
-    office: Office,
+    ra: RegistrationAuthority,
     user: store.User,
     kind: Kind,
     *,
@@ -90,7 +92,7 @@ def draw_request(
     Refusal("conflict") when the certificate to replace has its renewal already, "limit_reached" when
     the user has had every 管理番号 that there is, "clock_in_doubt" when its times would be made up.
     """
-    timekeeping.check(office, db)
+    timekeeping.check(ra, db)
     name = common_name or _next_name(db, user.user_id)
     while True:
         enrollment = Enrollment(
@@ -101,7 +103,7 @@ def draw_request(
             common_name=name,
             profile=profile,
             door=door,
-            created_at=office.now(),
+            created_at=ra.now(),
             application_id=application_id,
             password_hash=password_hash,
             replaces_serial=replaces_serial,
@@ -115,7 +117,7 @@ def draw_request(
 
 
 def open_renewal(
-    db: Transaction, office: Office, source: Enrollment, *, door: Literal["page", "protocol"]
+    db: Transaction, ra: RegistrationAuthority, source: Enrollment, *, door: Literal["page", "protocol"]
 ) -> Enrollment:
     """Inside a transaction: the one renewal of a certificate, made the first time it is asked for.
 
@@ -132,28 +134,28 @@ def open_renewal(
         raise LookupError(source.user_id)
     return draw_request(
         db,
-        office,
+        ra,
         user,
         "renewal",
         profile=source.profile,
         door=door,
         common_name=source.common_name,
         replaces_serial=source.serial,
-        window_ends_at=renewable_until(source.not_after_at, office) + 1,
+        window_ends_at=renewable_until(source.not_after_at, ra) + 1,
     )
 
 
-def renewable_from(not_after_at: int, office: Office) -> int:
+def renewable_from(not_after_at: int, ra: RegistrationAuthority) -> int:
     """The first second of the renewal period: midnight in Japan on D-30."""
-    return days_before(not_after_at, office.settings.renewal_days)
+    return days_before(not_after_at, ra.settings.renewal_days)
 
 
-def renewable_until(not_after_at: int, office: Office) -> int:
+def renewable_until(not_after_at: int, ra: RegistrationAuthority) -> int:
     """The last second of the renewal period: the certificate's own, plus the grace that is off (D8).
 
     The last second belongs to the certificate's period (RFC 5280 section 4.1.2.5).
     """
-    return not_after_at + office.settings.grace_days * DAY
+    return not_after_at + ra.settings.grace_days * DAY
 
 
 def _next_name(db: Transaction, user_id: str) -> str:
@@ -164,12 +166,14 @@ def _next_name(db: Transaction, user_id: str) -> str:
     return identifiers.common_name(user_id, number)
 
 
-def _end_older(db: Transaction, office: Office, newest: Enrollment, at: int, actor: str, reason: int) -> None:
+def _end_older(
+    db: Transaction, ra: RegistrationAuthority, newest: Enrollment, at: int, actor: str, reason: int
+) -> None:
     """E2, E3: request IDs and issue passwords die at once; certificates as ``revoke_old`` says."""
     if newest.revoke_old == "at_once":
         # First: what was issued and not fetched yet ends for this reason, too.
-        end_predecessors(db, office, newest.user_id, newest.request_id, at, actor=actor, reason=reason)
-    for older in store.living_enrollments_of(db, newest.user_id, timekeeping.surely_passed(office, db)):
+        end_predecessors(db, ra, newest.user_id, newest.request_id, at, actor=actor, reason=reason)
+    for older in store.living_enrollments_of(db, newest.user_id, timekeeping.surely_passed(ra, db)):
         if older.request_id == newest.request_id:
             continue
         beside = older.kind in ("renewal", "protocol")
@@ -180,7 +184,7 @@ def _end_older(db: Transaction, office: Office, newest: Enrollment, at: int, act
             # What it renews, and the program's credential, work on until the new certificate is picked up.
             continue
         if older.state in WAITING or older.state in (State.PROCESSING, State.ISSUED):
-            apply(db, office, older.request_id, Event.SUPERSEDE, at, actor=actor)
+            apply(db, ra, older.request_id, Event.SUPERSEDE, at, actor=actor)
         elif older.state in LIVE:
             # In hand: the certificate works on until the new one is picked up, the key is wiped now.
-            apply(db, office, older.request_id, Event.CLOSE, at, actor=actor)
+            apply(db, ra, older.request_id, Event.CLOSE, at, actor=actor)

@@ -7,9 +7,10 @@ second learns that he is late; who was first he learns here, whether he comes or
 from __future__ import annotations
 
 from ca.storage import Transaction
-from enroll import letters, store
-from enroll.enrollment import Enrollment
-from enroll.office import Office
+from enroll import store
+from enroll.mail import occasions
+from enroll.ra import RegistrationAuthority
+from enroll.requests.enrollment import Enrollment
 
 
 def on_a_page(db: Transaction, renewal: Enrollment) -> bool:
@@ -18,7 +19,7 @@ def on_a_page(db: Transaction, renewal: Enrollment) -> bool:
     return source is not None and source.door == "protocol"
 
 
-def tell(db: Transaction, office: Office, issued: Enrollment, at: int, *, actor: str) -> None:
+def tell(db: Transaction, ra: RegistrationAuthority, issued: Enrollment, at: int, *, actor: str) -> None:
     """Inside the transaction of an issue: nothing, unless it was asked for by another."""
     source = store.enrollment_of(db, issued.replaces_serial or "")
     user = store.user(db, issued.user_id)
@@ -27,4 +28,4 @@ def tell(db: Transaction, office: Office, issued: Enrollment, at: int, *, actor:
     store.audit(
         db, at, actor, "certificate.renewed-by-another", source.serial or "", request_id=issued.request_id
     )
-    letters.renewed_by_another(db, office, user, issued, at)
+    occasions.renewed_by_another(db, ra, user, issued, at)

@@ -16,16 +16,16 @@ from email.policy import SMTP
 from typing import Any
 
 from ca.storage import Transaction
-from enroll import mails, scheduler, store, timekeeping
-from enroll.enrollment import state_at
+from enroll import scheduler, store, timekeeping
 from enroll.jst import JST, shown
-from enroll.mail import queue
+from enroll.mail import queue, writing
 from enroll.mail.hours import opened_at
 from enroll.mail.replies import Verdict
 from enroll.mail.transport import Refused, Session, Transport
-from enroll.office import Office
-from enroll.states import ENDED, Event
-from enroll.transitions import apply
+from enroll.ra import RegistrationAuthority
+from enroll.requests.enrollment import state_at
+from enroll.requests.states import ENDED, Event
+from enroll.requests.transitions import apply
 
 log = logging.getLogger("sekisho.delivery")
 
@@ -47,17 +47,17 @@ async def _beat() -> None:
     await asyncio.sleep(_RENEWAL)
 
 
-async def deliver_due(office: Office, transport: Transport, beat: Beat = _beat) -> int:
+async def deliver_due(ra: RegistrationAuthority, transport: Transport, beat: Beat = _beat) -> int:
     """Sends what is due, on each connection as many letters as one carries; returns how many were taken.
 
     ``beat`` returns when it is time to renew the leases of what is being sent.
     """
     taken = 0
     for channel in queue.CHANNELS:
-        got, tried = await _deliver_channel(office, transport, channel, beat)
+        got, tried = await _deliver_channel(ra, transport, channel, beat)
         while tried and not got:
             # All were refused, be it by a hundred recipients: what is behind them is due as well.
-            got, tried = await _deliver_channel(office, transport, channel, beat)
+            got, tried = await _deliver_channel(ra, transport, channel, beat)
         taken += got
     return taken
 
@@ -66,15 +66,17 @@ async def deliver_due(office: Office, transport: Transport, beat: Beat = _beat) 
 Count = tuple[int, int]
 
 
-async def _deliver_channel(office: Office, transport: Transport, channel: mails.Channel, beat: Beat) -> Count:
-    db, now = office.database.read(), office.now()
+async def _deliver_channel(
+    ra: RegistrationAuthority, transport: Transport, channel: writing.Channel, beat: Beat
+) -> Count:
+    db, now = ra.database.read(), ra.now()
     lane = queue.lane(db, channel)
     if lane.holds(now):
         return 0, 0
     if queue.in_the_future(db, channel, now):
-        await office.database.write(lambda db: queue.forget_future(db, channel, now))
+        await ra.database.write(lambda db: queue.forget_future(db, channel, now))
     worth = transport.connections * _WORTH_A_CONNECTION
-    due = queue.due(db, channel, now, worth, notices=_notices_leave(office, db))
+    due = queue.due(db, channel, now, worth, notices=_notices_leave(ra, db))
     if not due:
         return 0, 0
     # After a refusal one letter goes ahead, to see whether the others may follow.
@@ -83,10 +85,10 @@ async def _deliver_channel(office: Office, transport: Transport, channel: mails.
         session = await transport.open(channel)
     except Refused as error:
         refused = error
-        await office.database.write(lambda db: _hold(db, office, channel, refused))
+        await ra.database.write(lambda db: _hold(db, ra, channel, refused))
         return 0, 0
-    carriers: list[Coroutine[None, None, Count]] = [_carry(office, transport, channel, session, beat)]
-    carriers += [_carry_too(office, transport, channel, beat) for _ in range(more)]
+    carriers: list[Coroutine[None, None, Count]] = [_carry(ra, transport, channel, session, beat)]
+    carriers += [_carry_too(ra, transport, channel, beat) for _ in range(more)]
     taken = tried = 0
     for count in await asyncio.gather(*carriers, return_exceptions=True):
         if isinstance(count, BaseException):
@@ -95,27 +97,29 @@ async def _deliver_channel(office: Office, transport: Transport, channel: mails.
     return taken, tried
 
 
-async def _carry_too(office: Office, transport: Transport, channel: mails.Channel, beat: Beat) -> Count:
+async def _carry_too(
+    ra: RegistrationAuthority, transport: Transport, channel: writing.Channel, beat: Beat
+) -> Count:
     """A further connection. That the server wants no more of them is no reason to hold anything."""
     try:
         session = await transport.open(channel)
     except Refused as error:
         refused = error
-        await office.database.write(lambda db: _note(db, office, refused))
+        await ra.database.write(lambda db: _note(db, ra, refused))
         return 0, 0
-    return await _carry(office, transport, channel, session, beat)
+    return await _carry(ra, transport, channel, session, beat)
 
 
 async def _carry(
-    office: Office, transport: Transport, channel: mails.Channel, session: Session, beat: Beat
+    ra: RegistrationAuthority, transport: Transport, channel: writing.Channel, session: Session, beat: Beat
 ) -> Count:
     taken, tried, proven = 0, 0, False
     try:
         for _ in range(transport.letters_per_connection):
-            row = await office.database.write(lambda db: _take(db, office, channel, transport.per_minute))
+            row = await ra.database.write(lambda db: _take(db, ra, channel, transport.per_minute))
             if row is None:
                 break
-            proven = await _finished(_deliver(office, session, row, proven, beat))
+            proven = await _finished(_deliver(ra, session, row, proven, beat))
             taken, tried = taken + proven, tried + 1
             if not session.alive:
                 break
@@ -141,43 +145,45 @@ async def _finished(work: Coroutine[None, None, bool]) -> bool:
 # -- one letter ------------------------------------------------------------------------------------------
 
 
-async def _deliver(office: Office, session: Session, row: queue.Letter, proven: bool, beat: Beat) -> bool:
+async def _deliver(
+    ra: RegistrationAuthority, session: Session, row: queue.Letter, proven: bool, beat: Beat
+) -> bool:
     """Whether the letter was taken. ``proven``: the one before it was, by the same connection."""
-    keeping = asyncio.create_task(_keep(office, row, beat))
+    keeping = asyncio.create_task(_keep(ra, row, beat))
     try:
-        letter = mails.opened(row, office.vault)
-        message = compose(letter, office.settings.mail_from)
-        result = await session.send(message, letter, return_path(office))
+        letter = writing.opened(row, ra.vault)
+        message = compose(letter, ra.settings.mail_from)
+        result = await session.send(message, letter, return_path(ra))
     except Refused as error:
         refused = error
-        await office.database.write(lambda db: _settle(db, office, row, refused, proven))
+        await ra.database.write(lambda db: _settle(db, ra, row, refused, proven))
         return False
     except Exception as error:
         # One letter that cannot be written must not keep those behind it. The message may quote it.
         log.error("letter %d cannot be sent: %s", row["id"], type(error).__name__)
         reason = type(error).__name__
-        await office.database.write(lambda db: queue.refused(db, row, office.now(), reason))
+        await ra.database.write(lambda db: queue.refused(db, row, ra.now(), reason))
         return False
     finally:
         keeping.cancel()
-    await office.database.write(lambda db: _accepted(db, office, row, result))
+    await ra.database.write(lambda db: _accepted(db, ra, row, result))
     return True
 
 
-async def _keep(office: Office, row: queue.Letter, beat: Beat) -> None:
+async def _keep(ra: RegistrationAuthority, row: queue.Letter, beat: Beat) -> None:
     """Renews the lease for as long as the letter is being sent."""
     while True:
         await beat()
-        if not await office.database.write(lambda db: queue.keep(db, row, office.now())):
+        if not await ra.database.write(lambda db: queue.keep(db, row, ra.now())):
             return
 
 
-def return_path(office: Office) -> str:
+def return_path(ra: RegistrationAuthority) -> str:
     """Where bounces go: the envelope's sender."""
-    return office.settings.mail_return_path or office.settings.mail_from
+    return ra.settings.mail_return_path or ra.settings.mail_from
 
 
-def compose(letter: mails.Queued, sender: str) -> EmailMessage:
+def compose(letter: writing.Queued, sender: str) -> EmailMessage:
     """The message of a letter. Its Message-ID is fixed, so that a repeated delivery is told as one."""
     message = EmailMessage(policy=SMTP)
     domain = sender.rpartition("@")[2]
@@ -197,31 +203,33 @@ def compose(letter: mails.Queued, sender: str) -> EmailMessage:
 # -- inside a transaction --------------------------------------------------------------------------------
 
 
-def _take(db: Transaction, office: Office, channel: mails.Channel, per_minute: int) -> queue.Letter | None:
+def _take(
+    db: Transaction, ra: RegistrationAuthority, channel: writing.Channel, per_minute: int
+) -> queue.Letter | None:
     """The next letter that is to be sent now, taken; None while there is none, or the lane is held."""
-    now = office.now()
+    now = ra.now()
     if queue.lane(db, channel).holds(now):
         return None
-    notices = _notices_leave(office, db)
+    notices = _notices_leave(ra, db)
     for _ in range(_LOOKED_AT):
         row = queue.next_due(db, channel, now, notices=notices)
         if row is None:
             return None
-        if not _stays(db, office, row, now):
+        if not _stays(db, ra, row, now):
             if per_minute and not queue.may_begin(db, channel, now, per_minute):
                 return None
             return queue.begin(db, row, now)
     return None
 
 
-def _notices_leave(office: Office, db: Transaction) -> bool:
+def _notices_leave(ra: RegistrationAuthority, db: Transaction) -> bool:
     """Within their hours, and by a clock that is believed: a wrong one must not have warned anybody."""
-    if opened_at(office.now(), office.settings) is None:
+    if opened_at(ra.now(), ra.settings) is None:
         return False
-    return timekeeping.doubt_now(office, db) is None
+    return timekeeping.doubt_now(ra, db) is None
 
 
-def _stays(db: Transaction, office: Office, row: queue.Letter, now: int) -> bool:
+def _stays(db: Transaction, ra: RegistrationAuthority, row: queue.Letter, now: int) -> bool:
     """Cancels a letter whose cause is gone, puts off one of a disabled organisation (E6, E27)."""
     user = store.user(db, row["user_id"])
     if user is None or user.disabled_at is not None:
@@ -237,31 +245,33 @@ def _stays(db: Transaction, office: Office, row: queue.Letter, now: int) -> bool
     if enrollment is None:
         return False
     # By a clock in doubt nothing is over.
-    state = state_at(enrollment, now) if timekeeping.doubt_now(office, db) is None else enrollment.state
+    state = state_at(enrollment, now) if timekeeping.doubt_now(ra, db) is None else enrollment.state
     gone = f"the request is {state}" if state in ENDED else None
     if gone is None and row["notice"]:
-        gone = scheduler.needless(db, office, enrollment, row["kind"])
+        gone = scheduler.needless(db, ra, enrollment, row["kind"])
     if gone is not None:
         queue.cancelled(db, row["id"], gone)
     return gone is not None
 
 
-def _settle(db: Transaction, office: Office, row: queue.Letter, refused: Refused, proven: bool) -> None:
+def _settle(
+    db: Transaction, ra: RegistrationAuthority, row: queue.Letter, refused: Refused, proven: bool
+) -> None:
     """What a refusal does to the letter and, where it is not the recipient's, to all of them."""
-    verdict, now, said = refused.verdict, office.now(), str(refused)
+    verdict, now, said = refused.verdict, ra.now(), str(refused)
     doubtful = verdict in (Verdict.DOUBT, Verdict.UNCLEAR)
     if verdict is Verdict.SERVER or (doubtful and not proven):
         # In doubt, and nobody else got through: it may be all of them, and each would be refused once more.
-        _hold(db, office, row["channel"], refused)
+        _hold(db, ra, row["channel"], refused)
     else:
-        _note(db, office, refused)
+        _note(db, ra, refused)
     if verdict is Verdict.FINAL:
         queue.failed(db, row, said)
     elif verdict is Verdict.SERVER and refused.command not in _OF_A_LETTER:
         queue.given_back(db, row, said)
     else:
         # Behind the others: if it is this one's fault after all, it must not be the next to be tried, too.
-        lasting = timekeeping.doubt_now(office, db) is None
+        lasting = timekeeping.doubt_now(ra, db) is None
         queue.refused(db, row, now, said, unclear=verdict is Verdict.UNCLEAR, lasting=lasting)
 
 
@@ -269,26 +279,26 @@ def _settle(db: Transaction, office: Office, row: queue.Letter, refused: Refused
 _OF_A_LETTER = frozenset({"RCPT", "DATA"})
 
 
-def _hold(db: Transaction, office: Office, channel: mails.Channel, refused: Refused) -> None:
-    _note(db, office, refused)
-    until = queue.hold(db, channel, office.now(), str(refused))
+def _hold(db: Transaction, ra: RegistrationAuthority, channel: writing.Channel, refused: Refused) -> None:
+    _note(db, ra, refused)
+    until = queue.hold(db, channel, ra.now(), str(refused))
     if until is not None:
         # Not what was said, which may quote a recipient: `sekisho mail list` shows it.
         told = f"{refused.command} {refused.code or 'without an answer'}"
         log.warning("every letter waits until %s (%s); once mended: sekisho mail retry", shown(until), told)
 
 
-def _note(db: Transaction, office: Office, refused: Refused) -> None:
-    queue.note_refusal(db, refused.command, office.now(), str(refused))
+def _note(db: Transaction, ra: RegistrationAuthority, refused: Refused) -> None:
+    queue.note_refusal(db, refused.command, ra.now(), str(refused))
 
 
 # Letters whose acceptance moves the enrollment to 案内送信済.
 _ANNOUNCING = frozenset({"pickup", "pickup_without_password", "renewal_30", "renewal_7"})
 
 
-def _accepted(db: Transaction, office: Office, row: dict[str, Any], result: str) -> None:
-    now = office.now()
+def _accepted(db: Transaction, ra: RegistrationAuthority, row: dict[str, Any], result: str) -> None:
+    now = ra.now()
     if not queue.accepted(db, row["id"], row["channel"], now, result):
         return
     if row["kind"] in _ANNOUNCING and row["request_id"] is not None:
-        apply(db, office, row["request_id"], Event.ANNOUNCE, now, actor="delivery")
+        apply(db, ra, row["request_id"], Event.ANNOUNCE, now, actor="delivery")

@@ -10,12 +10,12 @@ from ca.clock import Clock
 from ca.sealing import Vault
 from ca.sqlite import Database
 from ca.workers import KeyStock, Workers
-from enroll.mails import Templates
+from enroll.mail.writing import Templates
 from enroll.settings import Settings
 
 
 @dataclass(frozen=True)
-class Office:
+class RegistrationAuthority:
     """The database, the authority and the policies. Build one per process."""
 
     database: Database
@@ -30,7 +30,7 @@ class Office:
     templates: Templates | None = None
 
     def now(self) -> int:
-        """Seconds since the epoch by the office's clock."""
+        """Seconds since the epoch by the registration authority's clock."""
         return self.clock.seconds()
 
 

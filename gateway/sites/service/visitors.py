@@ -11,12 +11,13 @@ from aiohttp import web
 
 from ca.storage import Transaction
 from ca.trust import VerifiedPeer
-from enroll import login, store, timekeeping
-from enroll.enrollment import Enrollment
-from enroll.issuance import check_entitled
-from enroll.office import Office
+from enroll import store, timekeeping
+from enroll.people import login
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.renewal import check_lives, source_of
+from enroll.requests.enrollment import Enrollment
+from enroll.requests.issuance import check_entitled
+from enroll.requests.renewal import check_lives, source_of
 from gateway.sites.service.apart import STALE, form_token, is_own_form, said
 from gateway.sites.service.words import field_error, missing
 from gateway.web import pages, sessions
@@ -77,27 +78,29 @@ async def visitor_of(request: web.BaseRequest, app: web.Application) -> Visitor 
     """
     site = app[pages.SITE]
     token = sessions.presented(request, site).value
-    visitor = await visitor_with(app[GATE].office, verified(request), token, site)
+    visitor = await visitor_with(app[GATE].ra, verified(request), token, site)
     if visitor is not None:
         request[http.SUBJECT] = visitor.session.subject
     return visitor
 
 
-async def visitor_with(office: Office, peer: VerifiedPeer, token: str, site: str = SITE) -> Visitor | None:
+async def visitor_with(
+    ra: RegistrationAuthority, peer: VerifiedPeer, token: str, site: str = SITE
+) -> Visitor | None:
     """`visitor_of`, for a verified peer and the value of the session's cookie."""
-    session = await sessions.find_by_token(office, token, site, fingerprint=peer.fingerprint)
+    session = await sessions.find_by_token(ra, token, site, fingerprint=peer.fingerprint)
     if session is None:
         return None
     try:
-        visitor = _visitor(office, peer, session, token)
+        visitor = _visitor(ra, peer, session, token)
     except Refusal:
         # What only a clock in doubt calls expired may be right again in a moment.
-        if timekeeping.doubt_now(office) is None:
-            await sessions.end(office, session)
+        if timekeeping.doubt_now(ra) is None:
+            await sessions.end(ra, session)
         raise
     if session.password_mark != visitor.user.password_mark:
         # Whoever changed it ended the sessions there were; this one was being opened meanwhile.
-        await sessions.end(office, session)
+        await sessions.end(ra, session)
         return None
     return visitor
 
@@ -132,9 +135,9 @@ async def unconfirmed(request: web.Request, visitor: Visitor, fields: Mapping[st
     password = fields.get("password", "")
     if not password:
         return {"password": missing("password")}
-    office, address = request.app[GATE].office, http.connection(request).peer_address
+    ra, address = request.app[GATE].ra, http.connection(request).peer_address
     try:
-        await login.confirm(office, visitor.peer.fingerprint, visitor.user.user_id, password, address=address)
+        await login.confirm(ra, visitor.peer.fingerprint, visitor.user.user_id, password, address=address)
     except Refusal as refusal:
         if refusal.code != "bad_credentials":
             raise
@@ -170,11 +173,11 @@ def member_of(db: Transaction, visitor: Visitor, user_id: str) -> store.User:
     return user
 
 
-def _visitor(office: Office, peer: VerifiedPeer, session: Session, secret: str) -> Visitor:
-    db = office.database.read()
+def _visitor(ra: RegistrationAuthority, peer: VerifiedPeer, session: Session, secret: str) -> Visitor:
+    db = ra.database.read()
     check_entitled(db, session.subject)
     source = source_of(db, peer.fingerprint)
-    check_lives(office, source)
+    check_lives(ra, source)
     user = store.user(db, session.subject)
     organisation = store.organisation(db, user.policy_number) if user is not None else None
     if user is None or organisation is None or source.user_id != user.user_id:

@@ -1,4 +1,4 @@
-"""An office for tests: a real data directory, a real database, keys that are quick to make."""
+"""A registration authority for tests: a real data directory, a real database, keys that are quick to make."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ca.storage import Transaction
 from ca.workers import KeyStock, Workers
 from enroll import timekeeping
 from enroll.acme.schema import SCHEMA as ACME
-from enroll.delivery import deliver_due
+from enroll.mail.delivery import deliver_due
 from enroll.mail.transport import Outbox
-from enroll.office import Office
-from enroll.people import Admission, Person, add_organisation, add_user
+from enroll.people.register import Admission, Person, add_organisation, add_user
+from enroll.ra import RegistrationAuthority
 from enroll.schema import SCHEMA as ENROLL
 from enroll.settings import Settings
 from gateway.web.schema import SCHEMA as GATEWAY
@@ -55,7 +55,7 @@ _PROCESSES = Workers(processes=1)
 
 
 class _Workers(Workers):
-    """Threads of an office's own, and a process that all offices of a test run share: to start one takes
+    """Threads of a registration authority's own, and a process that all offices of a test run share: to start one takes
     longer than most tests. It ends with the run."""
 
     async def run(self, fn, *args, **kwargs):  # type: ignore[no-untyped-def]
@@ -63,8 +63,8 @@ class _Workers(Workers):
 
 
 @asynccontextmanager
-async def open_office(path: Path, at: int = START, **settings: Any) -> AsyncIterator[Office]:
-    """A new office in an empty directory, or the one that is there, opened again."""
+async def open_office(path: Path, at: int = START, **settings: Any) -> AsyncIterator[RegistrationAuthority]:
+    """A new registration authority in an empty directory, or the one that is there, opened again."""
     data = path / "data"
     if not (data / "sekisho.json").exists():
         datadir.create(data, PASSPHRASE, at, cost=CHEAP)
@@ -73,7 +73,7 @@ async def open_office(path: Path, at: int = START, **settings: Any) -> AsyncIter
     workers = _Workers(processes=1)
     keys = KeyStock(workers, "ec-p256", size=0)
     try:
-        office = Office(
+        ra = RegistrationAuthority(
             database,
             ManualClock(at),
             opened.vault,
@@ -83,35 +83,35 @@ async def open_office(path: Path, at: int = START, **settings: Any) -> AsyncIter
             replace(Settings(), **settings),
         )
         # As a server does when it starts: from here on time passes, and the clock agrees with it.
-        await timekeeping.tick(office)
-        yield office
+        await timekeeping.tick(ra)
+        yield ra
     finally:
         await keys.close()
         workers.close()
         database.close()
 
 
-def clock_of(office: Office) -> ManualClock:
-    assert isinstance(office.clock, ManualClock)
-    return office.clock
+def clock_of(ra: RegistrationAuthority) -> ManualClock:
+    assert isinstance(ra.clock, ManualClock)
+    return ra.clock
 
 
-async def admit(office: Office, user_id: str = "K12345678", **fields: Any) -> Admission:
+async def admit(ra: RegistrationAuthority, user_id: str = "K12345678", **fields: Any) -> Admission:
     """One organisation and one user, their letters queued."""
     from enroll import store
 
-    if store.organisation(office.database.read(), POLICY_NUMBER) is None:
-        await add_organisation(office, POLICY_NUMBER, "霞が関商事", actor="test")
+    if store.organisation(ra.database.read(), POLICY_NUMBER) is None:
+        await add_organisation(ra, POLICY_NUMBER, "霞が関商事", actor="test")
     person = Person(POLICY_NUMBER, "年金 太郎", f"{user_id.lower()}@example.jp", user_id, **fields)
-    return await add_user(office, person, channel="paper", actor="test")
+    return await add_user(ra, person, channel="paper", actor="test")
 
 
-async def delivered(office: Office) -> list[Letter]:
+async def delivered(ra: RegistrationAuthority) -> list[Letter]:
     """Delivers what is queued into the outbox and reads everything there, oldest first."""
     from email import message_from_bytes, policy
 
-    outbox = Outbox(office.database.path.parent / "outbox")
-    await deliver_due(office, outbox)
+    outbox = Outbox(ra.database.path.parent / "outbox")
+    await deliver_due(ra, outbox)
     letters = []
     for path in sorted(outbox.directory.iterdir()) if outbox.directory.exists() else []:
         if path.suffix == ".eml":
@@ -123,9 +123,9 @@ async def delivered(office: Office) -> list[Letter]:
     return letters
 
 
-async def letter_of(office: Office, kind: str) -> Letter:
+async def letter_of(ra: RegistrationAuthority, kind: str) -> Letter:
     """The newest delivered letter of a kind."""
-    found = [letter for letter in await delivered(office) if letter.name.split(".")[0].endswith("-" + kind)]
+    found = [letter for letter in await delivered(ra) if letter.name.split(".")[0].endswith("-" + kind)]
     if not found:
         raise LookupError(kind)
     return found[-1]
@@ -136,8 +136,8 @@ async def together(*works: Any) -> list[Any]:
     return list(await asyncio.gather(*works, return_exceptions=True))
 
 
-def revoke_many(office: Office, count: int) -> Callable[[Transaction], None]:
-    """Work for a transaction: so many certificates of the office's issuer that were revoked, and are little
+def revoke_many(ra: RegistrationAuthority, count: int) -> Callable[[Transaction], None]:
+    """Work for a transaction: so many certificates of the registration authority's issuer that were revoked, and are little
     more than that."""
 
     def work(db: Transaction) -> None:
@@ -148,7 +148,7 @@ def revoke_many(office: Office, count: int) -> Callable[[Transaction], None]:
             " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)"
             " SELECT lower(hex(randomblob(16))), :issuer, 'stored', 'revoked', 'K' || i, 's', 1, 4000000000,"
             " 1, 1, '{}', x'00', lower(hex(randomblob(32))), :at - i, 4, i FROM n",
-            {"count": count, "issuer": office.authority.current.issuer_id, "at": office.now()},
+            {"count": count, "issuer": ra.authority.current.issuer_id, "at": ra.now()},
         )
         db.execute("UPDATE counters SET value = :count WHERE name = 'changes'", {"count": count})
 

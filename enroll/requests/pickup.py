@@ -4,86 +4,89 @@ from __future__ import annotations
 
 from ca.networks import network_of
 from ca.storage import Transaction
-from enroll import passwords, store, throttle, timekeeping
-from enroll.enrollment import Enrollment, overdue
-from enroll.issuance import check_no_theft
-from enroll.office import Office
+from enroll import store, throttle, timekeeping
+from enroll.people import passwords
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.states import ENDED, LIVE, WAITING, Event
-from enroll.transitions import apply
+from enroll.requests.enrollment import Enrollment, overdue
+from enroll.requests.issuance import check_no_theft
+from enroll.requests.states import ENDED, LIVE, WAITING, Event
+from enroll.requests.transitions import apply
 
 # How many hashes every attempt is verified against, so that its duration tells nothing.
 _CANDIDATES = 2
 
 
-async def authenticate(office: Office, user_id: str, issue_password: str, *, address: str) -> Enrollment:
+async def authenticate(
+    ra: RegistrationAuthority, user_id: str, issue_password: str, *, address: str
+) -> Enrollment:
     """The request that user ID and issue password open.
 
     Raises Refusal("bad_credentials") alike for an unknown user and a wrong password, "throttled", and
     "not_available" when the password was right but its request has ended (Z4).
     """
     attempt = throttle.Attempt("pickup", f"{network_of(address)} {user_id[:20]}", address)
-    await throttle.begin(office, attempt)
-    db = office.database.read()
+    await throttle.begin(ra, attempt)
+    db = ra.database.read()
     candidates = [e for e in store.enrollments_of(db, user_id) if e.password_hash is not None]
     padded: list[Enrollment | None] = [*candidates[:_CANDIDATES], *[None] * _CANDIDATES]
     opened: Enrollment | None = None
     for candidate in padded[:_CANDIDATES]:
         stored = candidate.password_hash if candidate is not None else None
-        right = await office.workers.run_in_thread(passwords.verify_password, issue_password, stored)
+        right = await ra.workers.run_in_thread(passwords.verify_password, issue_password, stored)
         opened = opened or (candidate if right else None)
     if opened is None:
-        await office.database.write(lambda db: _refuse(db, office, user_id, address))
+        await ra.database.write(lambda db: _refuse(db, ra, user_id, address))
         raise Refusal("bad_credentials")
     request_id = opened.request_id
-    admitted = await office.database.write(lambda db: _admit(db, office, request_id, attempt, address))
+    admitted = await ra.database.write(lambda db: _admit(db, ra, request_id, attempt, address))
     if admitted is None:
         raise Refusal("not_available", detail="the request has ended")
     return admitted
 
 
-def current(office: Office, request_id: str) -> Enrollment:
+def current(ra: RegistrationAuthority, request_id: str) -> Enrollment:
     """The request of a session, as it is now. Refusal: "not_available" once it has ended, or
     "theft_reported"."""
-    db = office.database.read()
+    db = ra.database.read()
     found = store.enrollment(db, request_id)
-    if found is None or _over(db, office, found):
+    if found is None or _over(db, ra, found):
         raise Refusal("not_available")
     check_no_theft(db, found.user_id)
     return found
 
 
-def _over(db: Transaction, office: Office, enrollment: Enrollment) -> bool:
+def _over(db: Transaction, ra: RegistrationAuthority, enrollment: Enrollment) -> bool:
     """Refusal("clock_in_doubt") where nothing but a clock in doubt says so."""
     # A certificate whose key is wiped (window, first login, reissue) cannot be picked up again.
     wiped = enrollment.state in LIVE and enrollment.sealed_key is None
     if enrollment.state in ENDED or wiped:
         return True
-    if overdue(enrollment, office.now()):
-        timekeeping.check(office, db)
+    if overdue(enrollment, ra.now()):
+        timekeeping.check(ra, db)
         return True
     return False
 
 
-def _refuse(db: Transaction, office: Office, user_id: str, address: str) -> None:
+def _refuse(db: Transaction, ra: RegistrationAuthority, user_id: str, address: str) -> None:
     # What is no user's ID may be a password that was typed into the wrong field.
     known = user_id if store.user(db, user_id) is not None else ""
-    store.audit(db, office.now(), f"address:{address}", "pickup.refused", known)
+    store.audit(db, ra.now(), f"address:{address}", "pickup.refused", known)
 
 
 def _admit(
-    db: Transaction, office: Office, request_id: str, attempt: throttle.Attempt, address: str
+    db: Transaction, ra: RegistrationAuthority, request_id: str, attempt: throttle.Attempt, address: str
 ) -> Enrollment | None:
     """None, with its line in the audit trail, when the request has ended."""
-    at = office.now()
+    at = ra.now()
     throttle.succeeded(db, attempt)
     found = store.enrollment(db, request_id)
-    if found is None or _over(db, office, found):
+    if found is None or _over(db, ra, found):
         store.audit(db, at, f"address:{address}", "pickup.too_late", request_id)
         return None
     # The letter may be on the PC that was stolen.
     check_no_theft(db, found.user_id)
     store.audit(db, at, f"address:{address}", "pickup.authenticated", request_id)
     if found.state in WAITING:
-        return apply(db, office, request_id, Event.AUTHENTICATE, at, actor=found.user_id)
+        return apply(db, ra, request_id, Event.AUTHENTICATE, at, actor=found.user_id)
     return found

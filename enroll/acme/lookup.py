@@ -13,9 +13,9 @@ from enroll.acme import store
 from enroll.acme.accounts import Account
 from enroll.acme.orders import Authorization, Order, authorization_status, order_status
 from enroll.acme.renewalinfo import CertId
-from enroll.enrollment import Enrollment, overdue
 from enroll.problems import Problem, malformed
-from enroll.states import WAITING
+from enroll.requests.enrollment import Enrollment, overdue
+from enroll.requests.states import WAITING
 
 Db = Transaction
 

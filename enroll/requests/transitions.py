@@ -5,15 +5,16 @@ from __future__ import annotations
 import ca.store
 from ca.revocation import REASONS
 from ca.storage import Transaction
-from enroll import mails, store, timekeeping
-from enroll.enrollment import SUPERSEDED, Effect, EndPredecessors, Enrollment, WipeKey, advance
-from enroll.office import Office
+from enroll import store, timekeeping
+from enroll.mail import writing
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.states import ENDED, LIVE, Event, State
+from enroll.requests.enrollment import SUPERSEDED, Effect, EndPredecessors, Enrollment, WipeKey, advance
+from enroll.requests.states import ENDED, LIVE, Event, State
 
 
 def apply(
-    db: Transaction, office: Office, request_id: str, event: Event, at: int, *, actor: str
+    db: Transaction, ra: RegistrationAuthority, request_id: str, event: Event, at: int, *, actor: str
 ) -> Enrollment:
     """Moves the enrollment by one event and performs the effects; returns it as it is now.
 
@@ -23,12 +24,12 @@ def apply(
     before = store.enrollment(db, request_id)
     if before is None:
         raise Refusal("not_found", field="request_id")
-    after, effects = advance(before, event, at, office.settings)
+    after, effects = advance(before, event, at, ra.settings)
     if after != before:
         record(db, before, after, event, at, actor)
-    perform(db, office, effects, at, actor)
+    perform(db, ra, effects, at, actor)
     if after.state in ENDED:
-        mails.cancel_of_request(db, request_id)
+        writing.cancel_of_request(db, request_id)
     return after
 
 
@@ -48,21 +49,23 @@ def record(db: Transaction, before: Enrollment, after: Enrollment, event: Event,
     )
 
 
-def perform(db: Transaction, office: Office, effects: tuple[Effect, ...], at: int, actor: str) -> None:
+def perform(
+    db: Transaction, ra: RegistrationAuthority, effects: tuple[Effect, ...], at: int, actor: str
+) -> None:
     """Carries out effects: keys are wiped (the column is NULL already), certificates revoked."""
     for effect in effects:
         if isinstance(effect, WipeKey):
             store.drop_tickets(db, effect.request_id)
             store.audit(db, at, actor, "key.wiped", effect.request_id)
         elif isinstance(effect, EndPredecessors):
-            end_predecessors(db, office, effect.user_id, effect.request_id, at, actor=actor)
+            end_predecessors(db, ra, effect.user_id, effect.request_id, at, actor=actor)
         else:
-            end_certificate(db, office, effect.serial, effect.reason, at, actor=actor)
+            end_certificate(db, ra, effect.serial, effect.reason, at, actor=actor)
 
 
 def end_predecessors(
     db: Transaction,
-    office: Office,
+    ra: RegistrationAuthority,
     user_id: str,
     request_id: str,
     at: int,
@@ -75,20 +78,20 @@ def end_predecessors(
     What the user's programs were given to enroll with ends too: it would bring the identity back.
     """
     store.end_generation(db, user_id, at)
-    for other in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(office, db)):
+    for other in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(ra, db)):
         if other.request_id == request_id:
             continue
         if other.state in LIVE and other.serial is not None:
             event = _event_of(reason)
-            end_certificate(db, office, other.serial, reason, at, actor=actor, event=event)
+            end_certificate(db, ra, other.serial, reason, at, actor=actor, event=event)
         elif other.state is State.PROCESSING:
             # A renewal that is being signed: its certificate will be stored and revoked at once.
-            apply(db, office, other.request_id, _event_of(reason), at, actor=actor)
+            apply(db, ra, other.request_id, _event_of(reason), at, actor=actor)
 
 
 def end_certificate(
     db: Transaction,
-    office: Office,
+    ra: RegistrationAuthority,
     serial: str,
     reason: int,
     at: int,
@@ -105,7 +108,7 @@ def end_certificate(
     store.audit(db, at, actor, "certificate.revoked", serial, reason=REASONS[reason].name)
     origin = store.enrollment_of(db, serial)
     if origin is not None and origin.state not in ENDED:
-        apply(db, office, origin.request_id, event, at, actor=actor)
+        apply(db, ra, origin.request_id, event, at, actor=actor)
     return True
 
 
@@ -117,9 +120,9 @@ def hold_certificate(db: Transaction, serial: str, at: int, *, actor: str) -> bo
     return done
 
 
-def hold_all(db: Transaction, office: Office, user_id: str, at: int, *, actor: str) -> None:
+def hold_all(db: Transaction, ra: RegistrationAuthority, user_id: str, at: int, *, actor: str) -> None:
     """Stops every certificate of a user, whichever door it came through, until somebody decides."""
-    for each in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(office, db)):
+    for each in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(ra, db)):
         if each.state in LIVE and each.serial is not None:
             hold_certificate(db, each.serial, at, actor=actor)
 

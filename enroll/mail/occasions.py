@@ -5,34 +5,39 @@ from __future__ import annotations
 from typing import Literal
 
 from ca.storage import Transaction
-from enroll import mails, store
-from enroll.enrollment import Enrollment
+from enroll import store
 from enroll.jst import shown
+from enroll.mail import writing
 from enroll.mail.hours import IS_NOTICE
-from enroll.office import Office
+from enroll.ra import RegistrationAuthority
+from enroll.requests.enrollment import Enrollment
 
 
-def id_notice(db: Transaction, office: Office, user: store.User, login_password: str, at: int) -> None:
+def id_notice(
+    db: Transaction, ra: RegistrationAuthority, user: store.User, login_password: str, at: int
+) -> None:
     """ユーザーIDのお知らせ, by the channel that the user has (R13)."""
-    _login_password(db, office, "user_id", user, login_password, at)
+    _login_password(db, ra, "user_id", user, login_password, at)
 
 
-def reset_notice(db: Transaction, office: Office, user: store.User, login_password: str, at: int) -> None:
+def reset_notice(
+    db: Transaction, ra: RegistrationAuthority, user: store.User, login_password: str, at: int
+) -> None:
     """A new first login password, by the same channel."""
-    _login_password(db, office, "password_reset", user, login_password, at)
+    _login_password(db, ra, "password_reset", user, login_password, at)
 
 
 def _login_password(
     db: Transaction,
-    office: Office,
+    ra: RegistrationAuthority,
     kind: Literal["user_id", "password_reset"],
     user: store.User,
     login_password: str,
     at: int,
 ) -> None:
-    values = _common(office, user, office.settings.service_url)
+    values = _common(ra, user, ra.settings.service_url)
     values |= {"user_id": user.user_id, "login_password": login_password}
-    letter = mails.write_letter(
+    letter = writing.write_letter(
         kind,
         # Once for each first password.
         cause=f"{kind}:{user.user_id}:{user.password_mark[:16]}",
@@ -40,14 +45,14 @@ def _login_password(
         user_id=user.user_id,
         recipient=user.mail if user.notice_by == "mail" else user.name,
         values=values,
-        templates=office.templates,
+        templates=ra.templates,
     )
-    _send(db, office, letter, at)
+    _send(db, ra, letter, at)
 
 
 def pickup_notice(
     db: Transaction,
-    office: Office,
+    ra: RegistrationAuthority,
     user: store.User,
     organisation: store.Organisation,
     enrollment: Enrollment,
@@ -55,7 +60,7 @@ def pickup_notice(
     at: int,
 ) -> None:
     """クライアント証明書取得に関するご案内 (R11); its password apart if the organisation says so (E14)."""
-    values = _common(office, user, office.settings.pickup_url)
+    values = _common(ra, user, ra.settings.pickup_url)
     values |= {
         "user_id": user.user_id,
         "issue_password": issue_password,
@@ -63,31 +68,31 @@ def pickup_notice(
         "until": shown(enrollment.window_ends_at or at),
     }
     if organisation.issue_password_by == "mail":
-        _queue(db, office, "pickup", "mail", user, enrollment, values, at)
+        _queue(db, ra, "pickup", "mail", user, enrollment, values, at)
         return
     admin = None
     if organisation.issue_password_by == "admin":
         admin = store.administrator(db, organisation.policy_number, user.user_id)
     values["password_by"] = "「はがき」で" if admin is None else f"{admin.name} 様（団体の管理者）から"
-    _queue(db, office, "pickup_without_password", "mail", user, enrollment, values, at)
+    _queue(db, ra, "pickup_without_password", "mail", user, enrollment, values, at)
     if admin is None:
-        _queue(db, office, "issue_password", "postcard", user, enrollment, values, at)
+        _queue(db, ra, "issue_password", "postcard", user, enrollment, values, at)
     else:
         values["admin"] = admin.name
-        _queue(db, office, "issue_password_admin", "mail", admin, enrollment, values, at)
+        _queue(db, ra, "issue_password_admin", "mail", admin, enrollment, values, at)
 
 
 def _queue(
     db: Transaction,
-    office: Office,
-    kind: mails.Kind,
+    ra: RegistrationAuthority,
+    kind: writing.Kind,
     channel: Literal["mail", "postcard"],
     to: store.User,
     enrollment: Enrollment,
     values: dict[str, str],
     at: int,
 ) -> None:
-    letter = mails.write_letter(
+    letter = writing.write_letter(
         kind,
         cause=f"{kind}:{enrollment.request_id}",
         channel=channel,
@@ -95,18 +100,18 @@ def _queue(
         recipient=to.mail if channel == "mail" else to.name,
         values=values,
         request_id=enrollment.request_id,
-        templates=office.templates,
+        templates=ra.templates,
     )
-    _send(db, office, letter, at)
+    _send(db, ra, letter, at)
 
 
 def renewal_notice(
     db: Transaction,
-    office: Office,
+    ra: RegistrationAuthority,
     user: store.User,
     renewal: Enrollment,
     source: Enrollment,
-    kind: mails.Kind,
+    kind: writing.Kind,
     at: int,
     *,
     again: bool = False,
@@ -115,13 +120,13 @@ def renewal_notice(
 
     ``again``: one that never left is queued once more.
     """
-    values = _common(office, user, office.settings.renewal_url)
+    values = _common(ra, user, ra.settings.renewal_url)
     values |= {
         "request_id": renewal.request_id,
         "common_name": source.common_name,
         "not_after": shown(source.not_after_at or at),
     }
-    letter = mails.write_letter(
+    letter = writing.write_letter(
         kind,
         cause=cause_of_notice(kind, source),
         channel="mail",
@@ -129,22 +134,22 @@ def renewal_notice(
         recipient=user.mail,
         values=values,
         request_id=renewal.request_id,
-        templates=office.templates,
+        templates=ra.templates,
     )
-    return _send(db, office, letter, at, again=again)
+    return _send(db, ra, letter, at, again=again)
 
 
 def renewed_by_another(
-    db: Transaction, office: Office, user: store.User, issued: Enrollment, at: int
+    db: Transaction, ra: RegistrationAuthority, user: store.User, issued: Enrollment, at: int
 ) -> bool:
     """A certificate was renewed by another than its holder (``succession``), once per renewal."""
-    values = _common(office, user, office.settings.service_url)
+    values = _common(ra, user, ra.settings.service_url)
     values |= {
         "request_id": issued.request_id,
         "common_name": issued.common_name,
         "moment": shown(at),
     }
-    letter = mails.write_letter(
+    letter = writing.write_letter(
         "renewed_by_another",
         cause=f"renewed_by_another:{issued.request_id}",
         channel="mail",
@@ -152,22 +157,24 @@ def renewed_by_another(
         recipient=user.mail,
         values=values,
         # Not the request's: that it has ended is no reason to be silent about it.
-        templates=office.templates,
+        templates=ra.templates,
     )
-    return _send(db, office, letter, at)
+    return _send(db, ra, letter, at)
 
 
-def _send(db: Transaction, office: Office, letter: mails.Letter, at: int, *, again: bool = False) -> bool:
-    return mails.queue(db, office.vault, letter, at, notice=IS_NOTICE[letter.kind], again=again)
+def _send(
+    db: Transaction, ra: RegistrationAuthority, letter: writing.Letter, at: int, *, again: bool = False
+) -> bool:
+    return writing.queue(db, ra.vault, letter, at, notice=IS_NOTICE[letter.kind], again=again)
 
 
-def cause_of_notice(kind: mails.Kind, source: Enrollment) -> str:
+def cause_of_notice(kind: writing.Kind, source: Enrollment) -> str:
     """What `renewal_notice` is sent for, once."""
     return f"{kind}:{source.serial}"
 
 
-def _common(office: Office, user: store.User, url: str) -> dict[str, str]:
-    settings = office.settings
+def _common(ra: RegistrationAuthority, user: store.User, url: str) -> dict[str, str]:
+    settings = ra.settings
     return {
         "name": user.name,
         "url": url,

@@ -10,10 +10,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ca.storage import Transaction
-from enroll import identifiers, letters, mails, passwords, store
-from enroll.mail import queue
-from enroll.office import Office
-from enroll.people import Person, check_organisation, check_person
+from enroll import identifiers, store
+from enroll.mail import occasions, queue, writing
+from enroll.people import passwords
+from enroll.people.register import Person, check_organisation, check_person
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 
 #: What may change of a user, and of an organisation.
@@ -21,38 +22,40 @@ OF_USERS = ("policy_number", "name", "mail", "role", "notice_by")
 OF_ORGANISATIONS = ("policy_number", "name", "lineages", "issue_password_by")
 
 
-async def change_user(office: Office, user_id: str, changes: Mapping[str, Any], *, actor: str) -> store.User:
+async def change_user(
+    ra: RegistrationAuthority, user_id: str, changes: Mapping[str, Any], *, actor: str
+) -> store.User:
     """Records what is different about a user (``OF_USERS``); returns the user as it then is.
 
     Letters that still wait go to the new address; what was sent is not sent again (R16). Refusal:
     "not_found" for user or organisation, "invalid_input" with the field.
     """
-    return await office.database.write(lambda db: _change_user(db, office, user_id, changes, actor))
+    return await ra.database.write(lambda db: _change_user(db, ra, user_id, changes, actor))
 
 
-async def reset_password(office: Office, user_id: str, *, actor: str) -> None:
+async def reset_password(ra: RegistrationAuthority, user_id: str, *, actor: str) -> None:
     """A first login password anew, with its letter: for whoever forgot it, or never got the first one.
 
     The old one ends at once. Refusal("not_found"), and "user_disabled" for whom it would open nothing.
     """
     first = identifiers.new_login_password()
-    hashed = await office.workers.run_in_thread(passwords.hash_drawn, first)
+    hashed = await ra.workers.run_in_thread(passwords.hash_drawn, first)
 
     def work(db: Transaction) -> None:
-        at, user = office.now(), _user(db, user_id)
+        at, user = ra.now(), _user(db, user_id)
         if store.active_user(db, user_id) is None:
             raise Refusal("user_disabled")
         fresh = replace(user, password_hash=hashed, password_initial=True)
         store.reset_password(db, user_id, hashed)
-        mails.cancel_login_passwords(db, user_id)
-        letters.reset_notice(db, office, fresh, first, at)
+        writing.cancel_login_passwords(db, user_id)
+        occasions.reset_notice(db, ra, fresh, first, at)
         store.audit(db, at, actor, "password.reset", user_id)
 
-    await office.database.write(work)
+    await ra.database.write(work)
 
 
 async def change_organisation(
-    office: Office, policy_number: str, changes: Mapping[str, Any], *, actor: str
+    ra: RegistrationAuthority, policy_number: str, changes: Mapping[str, Any], *, actor: str
 ) -> store.Organisation:
     """Records what is different about an organisation (``OF_ORGANISATIONS``), its 証券番号 among it.
 
@@ -67,28 +70,28 @@ async def change_organisation(
         store.change_organisation(db, policy_number, after)
         told = _difference(before, after, OF_ORGANISATIONS)
         if told:
-            store.audit(db, office.now(), actor, "organisation.changed", after.policy_number, **told)
+            store.audit(db, ra.now(), actor, "organisation.changed", after.policy_number, **told)
         return after
 
-    return await office.database.write(work)
+    return await ra.database.write(work)
 
 
-async def disable_organisation(office: Office, policy_number: str, *, actor: str) -> list[str]:
+async def disable_organisation(ra: RegistrationAuthority, policy_number: str, *, actor: str) -> list[str]:
     """E6: nobody of it logs in, enrolls or gets mails; nothing is revoked. Returns its user IDs."""
 
     def work(db: Transaction) -> list[str]:
         _organisation(db, policy_number)
-        if not store.disable_organisation(db, policy_number, office.now()):
+        if not store.disable_organisation(db, policy_number, ra.now()):
             raise Refusal(
                 "conflict", field="policy_number", detail=f"organisation {policy_number} is disabled already"
             )
-        store.audit(db, office.now(), actor, "organisation.disabled", policy_number)
+        store.audit(db, ra.now(), actor, "organisation.disabled", policy_number)
         return [user.user_id for user in store.users(db, policy_number)]
 
-    return await office.database.write(work)
+    return await ra.database.write(work)
 
 
-async def enable_organisation(office: Office, policy_number: str, *, actor: str) -> None:
+async def enable_organisation(ra: RegistrationAuthority, policy_number: str, *, actor: str) -> None:
     """Takes a disabling back: everything works as before, and letters that waited leave.
 
     Refusal("not_found"), "conflict" if it was not disabled.
@@ -100,14 +103,14 @@ async def enable_organisation(office: Office, policy_number: str, *, actor: str)
             raise Refusal(
                 "conflict", field="policy_number", detail=f"organisation {policy_number} is not disabled"
             )
-        queue.wake(db, policy_number, office.now())
-        store.audit(db, office.now(), actor, "organisation.enabled", policy_number)
+        queue.wake(db, policy_number, ra.now())
+        store.audit(db, ra.now(), actor, "organisation.enabled", policy_number)
 
-    await office.database.write(work)
+    await ra.database.write(work)
 
 
 def _change_user(
-    db: Transaction, office: Office, user_id: str, changes: Mapping[str, Any], actor: str
+    db: Transaction, ra: RegistrationAuthority, user_id: str, changes: Mapping[str, Any], actor: str
 ) -> store.User:
     before = _user(db, user_id)
     known = {name: getattr(before, name) for name in OF_USERS} | _known(changes, OF_USERS)
@@ -120,10 +123,10 @@ def _change_user(
         store.move_applications(db, user_id, after.policy_number)
     store.change_user(db, after)
     if after.mail != before.mail:
-        mails.redirect(db, user_id, after.mail)
+        writing.redirect(db, user_id, after.mail)
     told = _difference(before, after, OF_USERS)
     if told:
-        store.audit(db, office.now(), actor, "user.changed", user_id, **told)
+        store.audit(db, ra.now(), actor, "user.changed", user_id, **told)
     return after
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import ca.store
 from ca.storage import Transaction
 from enroll import store, timekeeping
-from enroll.enrollment import Enrollment, lives, state_at
-from enroll.issuance import check_entitled
-from enroll.issuance import submit as submit_request
-from enroll.office import Office
-from enroll.openings import open_renewal, renewable_from, renewable_until
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.states import CAUSES, ENDED, WAITING, State
+from enroll.requests.enrollment import Enrollment, lives, state_at
+from enroll.requests.issuance import check_entitled
+from enroll.requests.issuance import submit as submit_request
+from enroll.requests.opening import open_renewal, renewable_from, renewable_until
+from enroll.requests.states import CAUSES, ENDED, WAITING, State
 
 #: Applied for, and on no PC yet.
 _UNFINISHED = frozenset({State.PROCESSING, State.ISSUED})
@@ -36,47 +36,47 @@ def source_of(db: Transaction, fingerprint: str) -> Enrollment:
     return found
 
 
-def check_lives(office: Office, source: Enrollment) -> None:
+def check_lives(ra: RegistrationAuthority, source: Enrollment) -> None:
     """Raises the Refusal that says why a certificate's enrollment has ended, if it has.
 
     By a clock in doubt nothing has expired, and nothing has not: Refusal("clock_in_doubt").
     """
-    state = state_at(source, office.now())
+    state = state_at(source, ra.now())
     if state is State.EXPIRED:
-        timekeeping.check(office)
+        timekeeping.check(ra)
         raise Refusal(CAUSES[state], at=source.not_after_at or 0)
     if state in ENDED:
         raise Refusal(CAUSES[state])
 
 
-async def look(office: Office, fingerprint: str) -> Renewable:
+async def look(ra: RegistrationAuthority, fingerprint: str) -> Renewable:
     """The renewal that the presented certificate gives a right to.
 
     Raises Refusal: "unknown_certificate", "user_disabled", "not_yet_renewable" with the first moment
     (E9), "renewal_over" (R38), or the one that says why the certificate has ended (``states.CAUSES``).
     """
-    return await office.database.write(lambda db: _look(db, office, fingerprint))
+    return await ra.database.write(lambda db: _look(db, ra, fingerprint))
 
 
-async def submit(office: Office, fingerprint: str, *, actor: str) -> Enrollment:
+async def submit(ra: RegistrationAuthority, fingerprint: str, *, actor: str) -> Enrollment:
     """Applies for the renewal and begins issuance; however often, there is one certificate (E10)."""
-    renewable = await look(office, fingerprint)
-    return await submit_request(office, renewable.renewal.request_id, actor=actor)
+    renewable = await look(ra, fingerprint)
+    return await submit_request(ra, renewable.renewal.request_id, actor=actor)
 
 
-def status(office: Office, fingerprint: str) -> list[Enrollment]:
+def status(ra: RegistrationAuthority, fingerprint: str) -> list[Enrollment]:
     """The rows of 更新の申請状況: the renewal of the presented certificate once it was applied for.
 
     Holding the renewed certificate itself shows the same row: the person may present either (E11).
     """
-    db = office.database.read()
+    db = ra.database.read()
     return [each for each in _renewals(db, source_of(db, fingerprint)) if each.state not in WAITING | ENDED]
 
 
-def standing_of(office: Office, fingerprint: str, request_id: str) -> State:
+def standing_of(ra: RegistrationAuthority, fingerprint: str, request_id: str) -> State:
     """Where a renewal stands that `status` does not list. Refusal("other_certificate") if it is none of the
     presented certificate's: whose it is, or whether there is one, is not said."""
-    db = office.database.read()
+    db = ra.database.read()
     for each in _renewals(db, source_of(db, fingerprint)):
         if each.request_id == request_id:
             return each.state
@@ -93,9 +93,9 @@ class Following:
     begun: Enrollment | None
 
 
-def following(office: Office, source: Enrollment) -> Following:
+def following(ra: RegistrationAuthority, source: Enrollment) -> Following:
     """What came after the certificate of an enrollment."""
-    db, at = office.database.read(), office.now()
+    db, at = ra.database.read(), ra.now()
     newer = [
         each
         for each in store.enrollments_of(db, source.user_id)
@@ -116,17 +116,17 @@ def _renewals(db: Transaction, source: Enrollment) -> list[Enrollment]:
     return [each for each in found if each is not None]
 
 
-def _look(db: Transaction, office: Office, fingerprint: str) -> Renewable:
+def _look(db: Transaction, ra: RegistrationAuthority, fingerprint: str) -> Renewable:
     source = source_of(db, fingerprint)
     check_entitled(db, source.user_id)
-    now, end = office.now(), source.not_after_at or 0
+    now, end = ra.now(), source.not_after_at or 0
     # First, since in the grace after its end a certificate has expired, and may be renewed.
-    if now > renewable_until(end, office):
-        timekeeping.check(office, db)
+    if now > renewable_until(end, ra):
+        timekeeping.check(ra, db)
         raise Refusal("renewal_over", at=end)
     if source.state in ENDED:
-        check_lives(office, source)
-    if now < renewable_from(end, office):
-        timekeeping.check(office, db)
-        raise Refusal("not_yet_renewable", at=renewable_from(end, office))
-    return Renewable(source, open_renewal(db, office, source, door="page"))
+        check_lives(ra, source)
+    if now < renewable_from(end, ra):
+        timekeeping.check(ra, db)
+        raise Refusal("not_yet_renewable", at=renewable_from(end, ra))
+    return Renewable(source, open_renewal(db, ra, source, door="page"))

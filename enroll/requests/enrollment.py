@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from enroll.refusals import Refusal
+from enroll.requests.states import ENDED, FETCHABLE, LIVE, Event, State, next_state
 from enroll.settings import DAY, Settings
-from enroll.states import ENDED, FETCHABLE, LIVE, Event, State, next_state
 
 Kind = Literal["addition", "reissue", "renewal", "protocol"]
 Door = Literal["page", "protocol"]

@@ -1,4 +1,4 @@
-"""A house where the site's own pages and an upstream answer on one connection; and what to ask it."""
+"""A deployment where the site's own pages and an upstream answer on one connection; and what to ask it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Log(Unobserved):
 
 
 @dataclass
-class House:
+class Deployment:
     """A site with pages below /own, and whatever else is the upstream's."""
 
     running: Running
@@ -71,7 +71,7 @@ class House:
 
 
 def pages(*more: tuple[str, str, Any]) -> web.Application:
-    """What the house answers itself; a request that was turned down keeps its connection."""
+    """What the deployment answers itself; a request that was turned down keeps its connection."""
 
     async def plain(request: web.Request) -> web.Response:
         return web.Response(text=f"own {request.rel_url.raw_path}")
@@ -100,7 +100,7 @@ def pages(*more: tuple[str, str, Any]) -> web.Application:
     return app
 
 
-Build = Callable[..., Awaitable[House]]
+Build = Callable[..., Awaitable[Deployment]]
 
 
 def post(target: bytes, body: bytes, *lines: bytes, length: int | None = None) -> bytes:

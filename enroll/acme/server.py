@@ -1,4 +1,4 @@
-"""One door of the protocol: where it is, on which terms, and the rights of whoever comes through it."""
+"""One server of the protocol: where it is, on which terms, and the rights of whoever comes through it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from enroll.acme.nonces import Nonces
 from enroll.acme.orders import Entitlement
 from enroll.acme.urls import Urls
 from enroll.identifiers import LAST_NUMBER, common_name
-from enroll.office import Office
 from enroll.problems import Problem
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import CODES, Refusal
 
 #: Profiles that the protocol offers, with the words that the directory says about them.
@@ -67,10 +67,10 @@ REFUSALS: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class AcmeServer:
     """The protocol at one origin. ``help_url`` explains limits and refusals to people."""
 
-    office: Office
+    ra: RegistrationAuthority
     urls: Urls
     terms: Terms
     nonces: Nonces
@@ -102,10 +102,10 @@ def active_user(db: Transaction, user_id: str) -> enroll.store.User:
     return user
 
 
-def entitlement(door: Door, user: enroll.store.User, profile: str) -> Entitlement:
+def entitlement(server: AcmeServer, user: enroll.store.User, profile: str) -> Entitlement:
     """The names that a user may be certified by."""
     names = CommonNames(user.user_id, user.last_number)
-    return Entitlement(dns_name(user.user_id, door.office.settings.zone), names, (profile,))
+    return Entitlement(dns_name(user.user_id, server.ra.settings.zone), names, (profile,))
 
 
 def dns_name(user_id: str, zone: str) -> str:

@@ -10,8 +10,9 @@ from email.message import Message
 from email.policy import compat32
 
 from ca.storage import Transaction
-from enroll import mails, store
-from enroll.office import Office
+from enroll import store
+from enroll.mail import writing
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 
 #: Bytes. Servers return the headers, or the whole letter, which has some 3 KiB.
@@ -53,22 +54,22 @@ def parse_bounce(content: bytes) -> Bounce:
     return Bounce(int(named[1]), int(named[2]), said[:_LONGEST])
 
 
-async def record_bounce(office: Office, bounce: Bounce, *, actor: str) -> bool:
+async def record_bounce(ra: RegistrationAuthority, bounce: Bounce, *, actor: str) -> bool:
     """Marks the letter as failed, for the help desk to see (R17); False when it was recorded already.
 
     Refusal("not_found", "mail") for a letter that we never sent.
     """
 
     def work(db: Transaction) -> bool:
-        letter = mails.shown(db, bounce.letter)
+        letter = writing.shown(db, bounce.letter)
         if letter is None or letter["created_at"] != bounce.created_at or letter["sent_at"] is None:
             raise Refusal("not_found", field="mail")
-        if not mails.mark_bounced(db, bounce.letter, f"bounced: {bounce.said}"):
+        if not writing.mark_bounced(db, bounce.letter, f"bounced: {bounce.said}"):
             return False
-        store.audit(db, office.now(), actor, "mail.bounced", letter["user_id"], letter=bounce.letter)
+        store.audit(db, ra.now(), actor, "mail.bounced", letter["user_id"], letter=bounce.letter)
         return True
 
-    return await office.database.write(work)
+    return await ra.database.write(work)
 
 
 def _returned(parts: list[Message]) -> Iterator[str]:
