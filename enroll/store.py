@@ -1,7 +1,7 @@
 """The statements about people, applications, enrollments, tickets, the audit trail and throttles.
 
-Those of the mails stand with them (``enroll/mail/writing.py``, ``enroll/mail/queue.py``), operators' long lists in
-``enroll/listings.py``, the protocol's in ``enroll/acme/store.py``.
+Those of the mails stand with them (``enroll/mail/writing.py``, ``enroll/mail/queue.py``), operators' long
+lists in ``enroll/listings.py``, the protocol's in ``enroll/acme/store.py``.
 
 Functions take the transaction of a ``Storage.read`` or ``Storage.write``.
 A change of an enrollment is compare-and-set on its state and count of downloads: of two racers one wins.

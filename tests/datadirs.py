@@ -55,8 +55,8 @@ _PROCESSES = Workers(processes=1)
 
 
 class _Workers(Workers):
-    """Threads of a registration authority's own, and a process that all offices of a test run share: to start one takes
-    longer than most tests. It ends with the run."""
+    """Threads of its own, and a process that all of a test run share:
+    to start one takes longer than most tests. It ends with the run."""
 
     async def run(self, fn, *args, **kwargs):  # type: ignore[no-untyped-def]
         return await _PROCESSES.run(fn, *args, **kwargs)
@@ -137,7 +137,7 @@ async def together(*works: Any) -> list[Any]:
 
 
 def revoke_many(ra: RegistrationAuthority, count: int) -> Callable[[Transaction], None]:
-    """Work for a transaction: so many certificates of the registration authority's issuer that were revoked, and are little
+    """Work for a transaction: so many certificates of its issuer that were revoked, and are little
     more than that."""
 
     def work(db: Transaction) -> None:

@@ -1,7 +1,7 @@
 """``user import`` and ``org import``: many from a CSV file, a result for each row, safe to run again.
 
-Who is recorded already is left as is: a person by what name and address mean (``enroll/people/sameness.py``), an
-organisation by its 証券番号. So a run that was killed is repeated, and goes on where it ended.
+Who is recorded already is left as is: a person by what name and address mean (``enroll/people/sameness.py``),
+an organisation by its 証券番号. So a run that was killed is repeated, and goes on where it ended.
 """
 
 from __future__ import annotations

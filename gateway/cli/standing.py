@@ -94,7 +94,8 @@ def database(deployment: Deployment, now: Callable[[], float] = time.time) -> li
     judged = timekeeping.judge(deployment.ra)
     served_at = judged.known.tick.wall if judged.known.tick is not None else 0
     newest = max(served_at, judged.known.newest_at)
-    found = f"{_size(deployment) / 2**20:.1f} MiB, {f'last written {shown(newest)}' if newest else 'never served'}"
+    last = f"last written {shown(newest)}" if newest else "never served"
+    found = f"{_size(deployment) / 2**20:.1f} MiB, {last}"
     number = _last_letter(deployment)
     known = writing.newest(deployment.ra.database.read())
     if number > known:

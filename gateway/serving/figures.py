@@ -1,4 +1,4 @@
-"""What the deployment itself has to tell: days that its certificates have left, mails waiting, the register."""
+"""What a deployment has to tell of itself: days its certificates have left, mails waiting, the register."""
 
 from __future__ import annotations
 

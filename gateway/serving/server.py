@@ -161,8 +161,8 @@ async def run(
 ) -> None:
     """Serves an opened deployment until ``stop``; ``started`` is told the port once every site answers.
 
-    ``socks`` are bound sockets to listen on instead of the configured addresses. The deployment may be another
-    one at the end, after a reload; what it shares with this one is the caller's to close.
+    ``socks`` are bound sockets to listen on instead of the configured addresses. It may be another one at
+    the end, after a reload; what it shares with this one is the caller's to close.
     """
     ra = deployment.ra
     finished = 0 if timekeeping.doubt_now(ra) else await issuance.recover(ra)

@@ -50,7 +50,7 @@ def _serving(port: int, handler: type[BaseHTTPRequestHandler] = _Well) -> Iterat
 
 
 @dataclass(frozen=True)
-class _House:
+class _Deployment:
     """A directory with people in it; one of them visits."""
 
     data: Path
@@ -72,7 +72,7 @@ class _House:
 
 
 @pytest.fixture
-def deployment(lived: dict[str, Any], tmp_path: Path) -> _House:
+def deployment(lived: dict[str, Any], tmp_path: Path) -> _Deployment:
     data = tmp_path / "data"
     shutil.copytree(lived["data"], data)
     setup = Gateway(None, data, 0, 0, tmp_path / "log", {})  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ def deployment(lived: dict[str, Any], tmp_path: Path) -> _House:
     setup.set("log", "level", '"info"')
     user = next(each for each in lived["users"] if each["state"] == "active" and each["p12"])
     visitor = pem_of(user["p12"], user["p12_password"], tmp_path / "visitor.pem")
-    return _House(data, Path(lived["passphrase_file"]).read_text().strip(), visitor, tmp_path)
+    return _Deployment(data, Path(lived["passphrase_file"]).read_text().strip(), visitor, tmp_path)
 
 
 def _told(gateway: Gateway) -> list[tuple[str, str]]:
@@ -94,7 +94,7 @@ def _up(gateway: Gateway) -> list[str]:
     return re.findall(r'(?m)^sekisho_upstream_up\{address="[^"]+",worker="0"\} (\d)$', text)
 
 
-def test_why_there_is_a_502(deployment: _House) -> None:
+def test_why_there_is_a_502(deployment: _Deployment) -> None:
     """One warning when an address fails, one when it answers again, however many ask meanwhile."""
     port = free_port()
     with deployment.serving(addresses=f'["http://127.0.0.1:{port}"]') as gateway:
@@ -115,7 +115,7 @@ def test_why_there_is_a_502(deployment: _House) -> None:
         ]
 
 
-def test_an_upstream_with_another_ca(deployment: _House, tmp_path: Path) -> None:
+def test_an_upstream_with_another_ca(deployment: _Deployment, tmp_path: Path) -> None:
     """The reason of a refused certificate is OpenSSL's, in the log and nowhere else."""
     now = datetime.now(UTC)
     times = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=1)}
@@ -136,7 +136,7 @@ def test_an_upstream_with_another_ca(deployment: _House, tmp_path: Path) -> None
             assert told == ("warning", words + "unable to get local issuer certificate")
 
 
-def test_an_upstream_that_says_it_is_unwell(deployment: _House) -> None:
+def test_an_upstream_that_says_it_is_unwell(deployment: _Deployment) -> None:
     """Asked for its health, an address is down by its own word; another one is what it is."""
     port, other = free_port(), free_port()
     addresses = f'["http://127.0.0.1:{port}", "http://127.0.0.1:{other}"]'

@@ -695,7 +695,7 @@ async def test_our_own_faults(site: Site, caplog: pytest.LogCaptureFixture) -> N
 
 @pytest.fixture
 async def renewal(site: Site) -> AsyncIterator[Site]:
-    """The renewal site of the same registration authority, and the user's certificate from the other door, at D-15."""
+    """The renewal site beside it, and the user's certificate from the other door, at D-15."""
     certificate = await (await site.enrolled()).certificate()
     clock_of(site.ra).advance(days=75)
     async with serve(site.ra, by_certificate=True) as renewal:
