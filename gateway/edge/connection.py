@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from gateway.edge.addresses import peer_of, source
+from gateway.edge.bios import RECORD, WIRE, Bios, bios
 from gateway.edge.facts import Awaiting, ConnectionInfo, Handler, Limits
 from gateway.edge.proxyprotocol import NotProxied, parse
 from gateway.edge.tls import (
@@ -24,9 +25,6 @@ from gateway.edge.tls import (
     reason_of,
 )
 
-# A TLS record holds 2^14 bytes of plaintext (RFC 8446 5.1): more would never be returned at once.
-_RECORD = 16_384
-_WIRE = 65_536
 # HTTP where TLS is spoken. No record begins with a capital letter (RFC 8446 B.1), nor a PROXY header so.
 _SPOKEN_PLAINLY = re.compile(rb"[A-Z]{3,16} (?:[/*]|[A-Za-z0-9.\[\]:-]*:)")
 _OPENING = 64
@@ -92,6 +90,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
     __slots__ = (
         "_barren",
+        "_bios",
         "_body",
         "_body_mark",
         "_closing",
@@ -129,6 +128,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._loop = loop
         self._raw: asyncio.Transport | None = None
         self._tls: Session | None = None
+        self._bios: Bios | None = None
         self._handshake: Handshake | None = None
         self._http: Handler | None = None
         self.info: ConnectionInfo | None = None
@@ -172,11 +172,11 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             data = self._after_proxy_header(data)
             if not data:
                 return
-        tls = self._tls
-        if tls is None or (self._closing and self._http is None):
+        bios = self._bios
+        if bios is None or (self._closing and self._http is None):
             return
         self._unread += self._records.ended_in(data)
-        tls.bio_write(data)
+        bios.put(data)
         self._barren += len(data)
         if self._http is None:
             self._opening = self._opening or data[:_OPENING]
@@ -200,7 +200,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         # The record and the OpenSSL connection refer to each other: broken here, freed at once.
         if self._tls is not None:
             self._tls.set_app_data(None)
-        self._tls = self._handshake = None
+        self._tls = self._bios = self._handshake = None
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -219,15 +219,15 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
     # --- the transport of the request handler above ---
 
     def write(self, data: Any) -> None:
-        tls = self._tls
-        if tls is None or self._closing or not data:
+        bios = self._bios
+        if bios is None or self._closing or not data:
             return
         try:
-            if len(data) <= _RECORD:
-                tls.send(data if isinstance(data, bytes) else bytes(data))
+            if len(data) <= RECORD:
+                bios.write(data if isinstance(data, bytes) else bytes(data))
                 self._flush()
             else:
-                self._write_long(tls, memoryview(data))
+                self._write_long(bios, memoryview(data))
         except TlsError:
             self.abort()
             return
@@ -372,6 +372,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         """From here on it is TLS, under the handshake's own limit."""
         self.deadline = self._loop.time() + self._limits.handshake
         self._tls, self._handshake = self._listener.accept()
+        self._bios = bios(self._tls)
 
     def _after_proxy_header(self, data: bytes) -> bytes:
         """What follows the PROXY header; nothing as long as it is not whole, or if it is none."""
@@ -432,19 +433,20 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
     def _read(self, flush: bool = True) -> None:
         """Hands on what OpenSSL can decrypt, until the handler above asks for a pause."""
-        tls, http = self._tls, self._http
-        if tls is None or http is None:
+        bios, http = self._bios, self._http
+        if bios is None or http is None:
             return
         got = 0
         try:
             # To ask OpenSSL in vain costs an exception, a tenth of a small request.
             while self._unread and not self._read_paused and not self._closing:
-                data = tls.recv(_RECORD)
+                data = bios.read()
+                if not data:
+                    self._unread = 0  # some were TLS's own
+                    break
                 self._unread -= 1
                 got += len(data)
                 http.data_received(data)
-        except WantRead:
-            self._unread = 0  # some were TLS's own
         except CloseNotify:
             self.close()
             return
@@ -483,26 +485,22 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
     def _flush(self) -> None:
         """Sends what OpenSSL wants on the wire."""
-        tls, raw = self._tls, self._raw
-        if tls is None or raw is None:
+        bios, raw = self._bios, self._raw
+        if bios is None or raw is None:
             return
-        try:
-            while True:
-                data = tls.bio_read(_WIRE)
-                raw.write(data)
-                self._sent += len(data)
-                if len(data) < _WIRE:
-                    return
-        except WantRead:
-            return
+        while data := bios.take():
+            raw.write(data)
+            self._sent += len(data)
+            if len(data) < WIRE:
+                return
 
-    def _write_long(self, tls: Session, data: memoryview) -> None:
+    def _write_long(self, bios: Bios, data: memoryview) -> None:
         # SSL_write takes at most one record a call (pyOpenSSL sets ENABLE_PARTIAL_WRITE).
         at = 0
         while at < len(data):
-            end = min(at + _WIRE, len(data))
+            end = min(at + WIRE, len(data))
             while at < end:
-                at += tls.send(bytes(data[at : min(at + _RECORD, end)]))
+                at += bios.write(bytes(data[at : min(at + RECORD, end)]))
             self._flush()
 
     def _say_https(self) -> None:

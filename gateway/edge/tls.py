@@ -1,8 +1,8 @@
 """TLS termination: which site a ClientHello asks for, and what the handshake learnt about the peer.
 
-The only file of the gateway that knows pyOpenSSL. A handshake is never refused for the sake of a
-client certificate: the verify callback records, and the caller judges what was recorded, so that a
-user gets a page instead of a browser error.
+What the gateway knows of pyOpenSSL is here, but for the bytes of a connection (`bios`). A handshake is never
+refused for the sake of a client certificate: the verify callback records, and the caller judges what was
+recorded, so that a user gets a page instead of a browser error.
 """
 
 from __future__ import annotations
