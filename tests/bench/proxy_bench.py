@@ -1,8 +1,10 @@
-"""The reverse proxy against Debian's nginx doing the same: client certificate verified, proxy_pass.
+"""The reverse proxy, pure and compiled, against other people's doing the same: client certificate verified,
+every request handed on.
 
-Run as ``python -m tests.bench.proxy_bench [--connections N] [--seconds S] [--profile]``. Both stand before
-the same upstream (an nginx of its own; for uploads a few lines of Python) and carry the same certificates.
-The gate under test has one core, load and upstream the other; CPU time is the kernel's count.
+Run as ``python -m tests.bench.proxy_bench [--connections N] [--seconds S] [--rounds N] [--only NAME ...]``.
+All stand before the same upstream (an nginx of its own; for uploads a few lines of Python) and carry the same
+certificates. The gate under test has one core, load and upstream the other; CPU time is the kernel's count.
+``--profile`` shows where our kept-alive path spends its time.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import argparse
 import asyncio
 import gc
 import itertools
-import json
 import os
 import re
 import signal
@@ -23,54 +24,24 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.tls_bench import cpu, free_port, resident, round_fresh, round_kept, write_pki
+from tests.bench import builds, peers
+from tests.bench.figures import Figures
+from tests.bench.peers import Behind, Running
+from tests.bench.tls_bench import cpu, resident, round_fresh, round_kept, write_pki
 from tests.started import started
 
-_COMMON = """
-daemon off; master_process on; worker_processes 1; worker_cpu_affinity {core}; pid {dir}/{name}.pid;
-error_log {dir}/error.log;
-events {{ worker_connections 1024; }}
-http {{
-  access_log off; client_body_temp_path {dir}/t; proxy_temp_path {dir}/t; fastcgi_temp_path {dir}/t;
-  uwsgi_temp_path {dir}/t; scgi_temp_path {dir}/t; keepalive_requests 1000000000; client_max_body_size 0;
-"""
-_UPSTREAM = """
-  server {{ listen 127.0.0.1:{port}; keepalive_timeout 600; root {dir};
-    location / {{ default_type text/plain; return 200 "ok"; }} location /big {{ sendfile on; }} }}
-}}
-"""
-_GATE = """
-  upstream up {{ server 127.0.0.1:{upstream}; keepalive 64; }}
-  upstream sink {{ server 127.0.0.1:{sink}; keepalive 64; }}
-  ssl_certificate {dir}/server.pem; ssl_certificate_key {dir}/server.pem;
-  ssl_protocols TLSv1.2 TLSv1.3; ssl_session_tickets off; ssl_session_cache off;
-  proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
-  proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto https;
-  proxy_set_header Client-Cert $ssl_client_escaped_cert; proxy_request_buffering off;
-  server {{ listen 127.0.0.1:{mutual} ssl; ssl_verify_client on; ssl_client_certificate {dir}/ca.pem;
-    location / {{ proxy_pass http://up; }} location /up {{ proxy_pass http://sink; }} }}
-  server {{ listen 127.0.0.1:{plain} ssl; location / {{ proxy_pass http://up; }} }}
-}}
-"""
 _BIG = 100 * 1_048_576
-
-
-@dataclass(frozen=True)
-class Running:
-    pid: int
-    mutual: int
-    plain: int
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--connections", type=int, default=600)
-    parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--connections", type=int, default=400)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=[], help="nginx HAProxy Caddy Apache pure compiled")
     parser.add_argument("--profile", action="store_true", help="print where the kept-alive path spends")
     parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--sink", action="store_true", help=argparse.SUPPRESS)
@@ -82,43 +53,68 @@ def main() -> None:
         serve(Path(options.serve[0]), int(options.serve[1]), int(options.serve[2]), options.serve[3])
     else:
         with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-            report(measure(Path(name), stack, options))
+            measure(Path(name), stack, options).report()
 
 
-def measure(folder: Path, stack: ExitStack, options: Any) -> dict[str, dict[str, float]]:
-    """Each gate's best round; rounds alternate between the gates, so that a busy neighbour hits both."""
+def measure(folder: Path, stack: ExitStack, options: Any) -> Figures:
+    """Rounds alternate between the gates, so that a busy neighbour hits all of them."""
+    gates = _gates(folder, stack, options)
+    direct = stack.enter_context(socket.create_connection(("127.0.0.1", gates.pop("direct").plain)))
+    found = Figures("nginx")
+    for gate in gates.values():
+        round_fresh(gate.pid, gate.mutual, folder, 50)  # warm
+    for _, (name, gate) in itertools.product(range(options.rounds), gates.items()):
+        through, straight = tls(folder, gate.mutual), latencies(direct, 300)
+        added = {
+            f"added latency {key}, us": (value - straight[key]) * 1e6
+            for key, value in latencies(through, 300).items()
+        }
+        through.close()
+        fresh, kept = (
+            round_fresh(gate.pid, gate.mutual, folder, options.connections),
+            round_kept(gate.pid, gate.plain, options.seconds),
+        )
+        found.add(
+            name,
+            {
+                "fresh connection, CPU ms": fresh["ms_per_connection"],
+                "kept-alive request, CPU us": kept["us_per_request"],
+                "kept-alive requests a second": kept["requests_per_s"],
+                "request with a certificate, CPU us": named(gate, folder, 1_000),
+                **added,
+                "100 MB down, MB a second": transfer(gate, folder, up=False),
+                "100 MB up, MB a second": transfer(gate, folder, up=True),
+            },
+        )
+    for name, gate in gates.items():
+        found.add(name, {"idle connection, KiB": idle(gate, folder)})
+    return found
+
+
+def _gates(folder: Path, stack: ExitStack, options: Any) -> dict[str, Running]:
+    """All that can be measured here, and the upstream itself as ``direct``."""
+    ours = builds.builds()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     write_pki(folder)
     (folder / "big").write_bytes(os.urandom(1_048_576) * (_BIG // 1_048_576))
-    upstream = free_port()
-    conf = (_COMMON + _UPSTREAM).format(dir=folder, core="10", name="upstream", port=upstream)
-    stack.enter_context(nginx(folder, "upstream", conf, upstream))
-    sink_port = stack.enter_context(python("--sink"))[1][0]
-    gates = {"nginx": stack.enter_context(nginx_gate(folder, upstream, sink_port))}
-    kind = "profile" if options.profile else "plain"
-    pid, ports = stack.enter_context(python("--serve", str(folder), str(upstream), str(sink_port), kind))
-    gates["sekisho"] = Running(pid, *ports)
-    best: dict[str, dict[str, float]] = {name: {} for name in gates}
-    for _, (name, gate) in itertools.product(range(options.rounds), gates.items()):
-        row = {
-            **round_fresh(gate.pid, gate.mutual, folder, options.connections),
-            **round_kept(gate.pid, gate.plain, options.seconds),
-            **named(gate, folder, 2_000),
-            **{f"down_{key}": value for key, value in transfer(gate, folder, up=False).items()},
-            **{f"up_{key}": value for key, value in transfer(gate, folder, up=True).items()},
-        }
-        for key, value in row.items():
-            better = max if key.endswith("_per_s") else min
-            best[name][key] = better(best[name].get(key, value), value)
-    direct = latencies(socket.create_connection(("127.0.0.1", upstream)), 1_000)
-    for name, gate in gates.items():
-        through = latencies(tls(folder, gate.mutual), 1_000)
-        best[name] |= {f"added_{key}_us": (through[key] - direct[key]) * 1e6 for key in direct}
-        best[name]["kib_per_idle"] = idle(gate, folder)
-    return best
+    upstream = stack.enter_context(peers.upstream(folder))
+    behind = Behind(upstream, stack.enter_context(python(builds.PURE, "--sink"))[1][0])
+
+    def asked(name: str) -> bool:
+        return not options.only or name in options.only
+
+    gates = {
+        name: stack.enter_context(gate(folder, behind)) for name, gate in peers.here().items() if asked(name)
+    }
+    for build in filter(asked, ours):
+        kind = "profile" if options.profile else "plain"
+        words = ("--serve", str(folder), str(behind.upstream), str(behind.sink), kind)
+        pid, ports = stack.enter_context(python(build, *words))
+        gates[f"sekisho, {build}"] = Running(pid, *ports)
+    return {**gates, "direct": Running(0, 0, upstream)}
 
 
-def named(gate: Running, folder: Path, count: int) -> dict[str, float]:
+def named(gate: Running, folder: Path, count: int) -> float:
     """CPU per request on one kept-alive connection with a certificate: here the identity is told."""
     held = tls(folder, gate.mutual)
     get(held, 50)
@@ -126,37 +122,26 @@ def named(gate: Running, folder: Path, count: int) -> dict[str, float]:
     get(held, count)
     used = cpu(gate.pid) - before
     held.close()
-    return {"us_per_named_request": used / count * 1e6}
+    return used / count * 1e6
 
 
-def transfer(gate: Running, folder: Path, *, up: bool) -> dict[str, float]:
-    """100 MB over one connection: megabytes a second, CPU, and by how much the gate grew."""
-    held, before, memory, begun = (
-        tls(folder, gate.mutual),
-        cpu(gate.pid),
-        resident(gate.pid),
-        time.monotonic(),
-    )
-    grown = 0.0
+def transfer(gate: Running, folder: Path, *, up: bool) -> float:
+    """100 MB over one connection: megabytes a second."""
+    held, begun = tls(folder, gate.mutual), time.monotonic()
     if up:
         held.sendall(b"POST /up HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % _BIG)
         piece = bytes(65_536)
-        for number in range(_BIG // len(piece)):
+        for _ in range(_BIG // len(piece)):
             held.sendall(piece)
-            if number % 400 == 0:
-                grown = max(grown, resident(gate.pid) - memory)
         assert held.recv(4096).startswith(b"HTTP/1.1 200")
     else:
         held.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        got, number = 0, 0
+        got = 0
         while got < _BIG:
             got += len(held.recv(65_536))
-            number += 1
-            if number % 1_000 == 0:
-                grown = max(grown, resident(gate.pid) - memory)
-    took, used = time.monotonic() - begun, cpu(gate.pid) - before
+    took = time.monotonic() - begun
     held.close()
-    return {"mb_per_s": 100 / took, "cpu_ms": used * 1000, "grown_kib": grown}
+    return 100 / took
 
 
 def latencies(held: socket.socket, count: int) -> dict[str, float]:
@@ -166,7 +151,6 @@ def latencies(held: socket.socket, count: int) -> dict[str, float]:
         begun = time.perf_counter()
         get(held, 1)
         times.append(time.perf_counter() - begun)
-    held.close()
     times.sort()
     return {"p50": times[count // 2], "p99": times[count * 99 // 100]}
 
@@ -199,43 +183,11 @@ def tls(folder: Path, port: int) -> ssl.SSLSocket:
     return context.wrap_socket(plain, server_hostname="localhost")
 
 
-def report(best: dict[str, dict[str, float]]) -> None:
-    print(f"{'':<28}{'nginx':>12}{'sekisho':>12}{'ratio':>8}")
-    for key, value in best["nginx"].items():
-        ours = best["sekisho"][key]
-        print(f"{key:<28}{value:>12.1f}{ours:>12.1f}{ours / value if value else 0:>8.2f}")
-    print(json.dumps(best))
-
-
 @contextmanager
-def nginx_gate(folder: Path, upstream: int, sink_port: int) -> Iterator[Running]:
-    mutual, plain = free_port(), free_port()
-    conf = (_COMMON + _GATE).format(
-        dir=folder, core="01", name="gate", upstream=upstream, sink=sink_port, mutual=mutual, plain=plain
-    )
-    with nginx(folder, "gate", conf, mutual) as pid:
-        yield Running(pid, mutual, plain)
-
-
-@contextmanager
-def nginx(folder: Path, name: str, conf: str, port: int) -> Iterator[int]:
-    path = folder / f"{name}.conf"
-    path.write_text(conf)
-    folder.chmod(0o755)
-    with started(["nginx", "-c", str(path), "-p", str(folder)], stderr=subprocess.DEVNULL) as process:
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield process.pid
-
-
-@contextmanager
-def python(*arguments: str) -> Iterator[tuple[int, list[int]]]:
+def python(build: str, *arguments: str) -> Iterator[tuple[int, list[int]]]:
+    """This module in a process of its own, on one of our builds."""
     command = [sys.executable, "-m", "tests.bench.proxy_bench", *arguments]
-    with started(command, stdout=subprocess.PIPE, text=True) as process:
+    with started(command, env=builds.environment(build), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.pid, [int(each) for each in process.stdout.readline().split()]
         process.send_signal(signal.SIGINT)

@@ -2,8 +2,9 @@
 
 Run as ``python -m tests.bench.service_bench [--requests N] [--rounds N]``. One kept-alive connection with a
 certificate asks an nginx behind the gate, by a path that is public, one that needs the certificate and one
-that needs the login; Debian's nginx, asked for the certificate alone, is measured in the same run. The gates
-have one core, load and upstream the other; CPU time is the kernel's count for their processes.
+that needs the login; Debian's nginx, asked for the certificate alone, is measured in the same run, and so are
+both of our builds. The gates have one core, load and upstream the other; CPU time is the kernel's count for
+their processes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import socket
 import ssl
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import HTTPSConnection
@@ -24,7 +26,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from gateway.serving.config import FILE_NAME
-from tests.bench.proxy_bench import _COMMON, _UPSTREAM, nginx, nginx_gate, tls
+from tests.bench import builds, peers
+from tests.bench.figures import Figures
+from tests.bench.proxy_bench import tls
 from tests.bench.tls_bench import cpu, free_port, write_pki
 from tests.cli.processes import change, pem_of, process, until
 from tests.cli.processes import tls as tls_to
@@ -44,41 +48,39 @@ class Asked:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=3_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=2_000)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    ours = builds.builds()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    found = Figures("nginx")
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        place = Path(name)
-        asked = gates(place, stack)
-        best: dict[str, float] = {}
+        asked = gates(Path(name), ours, stack)
         for _ in range(options.rounds):
             for kind, one in asked.items():
                 ask(one, 200)
                 before = cpu(one.pid)
                 ask(one, options.requests)
                 used = (cpu(one.pid) - before) / options.requests * 1e6
-                best[kind] = min(best.get(kind, used), used)
-    print(f"{'one request at a time':<32}{'CPU us':>8}{'vs nginx':>10}")
-    for kind, used in best.items():
-        print(f"{kind:<32}{used:>8.0f}{used / best['nginx']:>10.2f}")
-    print(json.dumps(best))
+                found.add(kind, {"one request at a time, CPU us": used})
+    found.report()
 
 
-def gates(place: Path, stack: ExitStack) -> dict[str, Asked]:
-    """nginx, and ours once for each kind of path."""
+def gates(place: Path, ours: Sequence[str], stack: ExitStack) -> dict[str, Asked]:
+    """nginx, and each of our builds once for each kind of path."""
     write_pki(place)
-    behind = free_port()
-    conf = (_COMMON + _UPSTREAM).format(dir=place, core="10", name="upstream", port=behind)
-    stack.enter_context(nginx(place, "upstream", conf, behind))
-    peer = stack.enter_context(nginx_gate(place, behind, behind))
+    behind = stack.enter_context(peers.upstream(place))
+    peer = stack.enter_context(peers.nginx(place, peers.Behind(behind, behind)))
     found = {"nginx": Asked(peer.pid, tls(place, peer.mutual), _get("localhost", "/"))}
-    user, port, pid = _serve(place, behind, stack)
-    data, pem = place / "data", pem_of(user["p12"], user["p12_password"], place / "user.pem")
-    cookie = _log_in(user, port, data, pem)
-    for kind, path in _PATHS.items():
-        held = tls_to(_HOST, port, data / "servers" / "ca.pem", pem)
-        found[kind] = Asked(pid, held, _get(_HOST, path, f"Cookie: {cookie}\r\n"))
+    for build in ours:
+        folder = place / build
+        folder.mkdir()
+        user, port, pid = _serve(folder, behind, builds.environment(build), stack)
+        data, pem = folder / "data", pem_of(user["p12"], user["p12_password"], folder / "user.pem")
+        cookie = _log_in(user, port, data, pem)
+        for kind, path in _PATHS.items():
+            held = tls_to(_HOST, port, data / "servers" / "ca.pem", pem)
+            found[f"sekisho, {build}: {kind}"] = Asked(pid, held, _get(_HOST, path, f"Cookie: {cookie}\r\n"))
     return found
 
 
@@ -97,7 +99,9 @@ def _get(host: str, path: str, more: str = "") -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench\r\nAccept: */*\r\n{more}\r\n".encode()
 
 
-def _serve(place: Path, behind: int, stack: ExitStack) -> tuple[dict[str, Any], int, int]:
+def _serve(
+    place: Path, behind: int, environment: dict[str, str], stack: ExitStack
+) -> tuple[dict[str, Any], int, int]:
     """`sekisho serve` on a demo's directory: an active user of it, the port, the process."""
     summary, log = place / "summary.json", place / "log"
     words = ("demo", "--data", str(place / "data"), "--port", "0", "--summary", str(summary))
@@ -117,7 +121,9 @@ def _serve(place: Path, behind: int, stack: ExitStack) -> tuple[dict[str, Any], 
     }
     change(file, changes)
     passphrase = ("--passphrase-file", told["passphrase_file"])
-    running = stack.enter_context(process("serve", "--data", str(place / "data"), *passphrase, log=log))
+    running = stack.enter_context(
+        process("serve", "--data", str(place / "data"), *passphrase, log=log, **environment)
+    )
     until(lambda: _answers(port), log, running)
     os.sched_setaffinity(running.pid, {min(os.sched_getaffinity(running.pid))})
     time.sleep(6)  # keys are made in advance, by other processes

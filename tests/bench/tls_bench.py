@@ -206,6 +206,7 @@ def write_pki(folder: Path) -> None:
     times = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=30)}
     ca = issue("CA-G4", ca=True, **times)
     (folder / "ca.pem").write_bytes(ca.pem)
+    (folder / "ca.crt").write_bytes(ca.pem[: ca.pem.index(b"-----BEGIN PRIVATE")])
     (folder / "client.pem").write_bytes(issue("1234567890", ca, **times).pem)
     (folder / "server.pem").write_bytes(issue("server", hosts=("localhost",), purpose=None, **times).pem)
 

@@ -1,0 +1,57 @@
+"""What was measured, round by round, and the tables of it: medians, their spread, and ratios within a round.
+
+On a machine that others use too a single figure says little. Rounds alternate between the servers, so that
+what hits one hits its neighbours as well, and a ratio is taken within its round before the median is.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping
+
+
+class Figures:
+    """Rounds by server and figure. ``base``: the server that ratios are taken to."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self._rounds: dict[str, dict[str, list[float]]] = {}
+
+    def add(self, server: str, row: Mapping[str, float]) -> None:
+        """One round of a server."""
+        kept = self._rounds.setdefault(server, {})
+        for key, value in row.items():
+            kept.setdefault(key, []).append(value)
+
+    def median(self, server: str, key: str) -> float:
+        return statistics.median(self._rounds[server][key])
+
+    def ratio(self, server: str, key: str) -> float | None:
+        """The median of this server's figure divided by the base's in the same round; None without both."""
+        ours, base = self._rounds[server].get(key), self._rounds.get(self.base, {}).get(key)
+        if ours is None or base is None or not all(base):
+            return None
+        return statistics.median(one / other for one, other in zip(ours, base, strict=False))
+
+    def report(self) -> None:
+        """A table for each figure, and everything as JSON on the last line."""
+        keys = dict.fromkeys(key for rows in self._rounds.values() for key in rows)
+        width = max(len(server) for server in self._rounds) + 2
+        for key in keys:
+            print(f"\n{key:<{width + 2}}{'median':>10}{'least':>10}{'most':>10}{f'/ {self.base}':>14}")
+            for server, rows in self._rounds.items():
+                if key not in rows:
+                    continue
+                values, ratio = rows[key], self.ratio(server, key)
+                shown = "" if ratio is None or server == self.base else f"{ratio:.2f}"
+                print(
+                    f"  {server:<{width}}{_round(statistics.median(values)):>10}{_round(min(values)):>10}"
+                    f"{_round(max(values)):>10}{shown:>14}"
+                )
+        print(json.dumps(self._rounds))
+
+
+def _round(value: float) -> str:
+    """Three digits that count."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
