@@ -1,7 +1,8 @@
-"""The issuing side: issuers with their keys, and the two steps plan (decide) and sign (compute).
+"""The issuing side: our issuers, and the two steps plan (decide) and certify (have it signed).
 
-Between the two the reservation is recorded (`ca.store.reserve`); a crash after that signs again and
-gets the same certificate.
+Between the two the reservation is recorded (`ca.store.reserve`) with what is to be signed; after a crash that
+is signed again, and nothing else under its serial. The signature may be another one then: of two the first
+that is stored counts (`ca.store.store_issued`).
 """
 
 from __future__ import annotations
@@ -15,31 +16,32 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 
 from ca.certificates import (
-    Signer,
-    build,
+    assemble,
     check_names,
     common_name,
+    public_key_of,
     serial_from,
     serial_hex,
+    to_be_signed,
     to_pem,
     validity,
 )
 from ca.crls import build_crl
 from ca.errors import Unacceptable
-from ca.keys import PrivateKey, parse_public_key
+from ca.keys import PublicKey, parse_public_key
 from ca.profiles import CLIENT_PERSON, PROFILES
 from ca.revocation import RevokedEntry
+from ca.signing import Signer, ToSign, signature, signature_now
 from ca.store import Reservation
 
 
 @dataclass(frozen=True)
 class Issuer:
-    """One CA certificate of ours with its key. `chain` holds what stands above it, root last."""
+    """One CA certificate of ours. `chain` holds what stands above it, root last."""
 
     issuer_id: str
     """Hex of the certificate's subject key identifier."""
     certificate: x509.Certificate
-    key: PrivateKey = field(repr=False)
     chain: tuple[bytes, ...] = ()
     crl_url: str | None = None
 
@@ -55,16 +57,14 @@ class Issuer:
     def not_after_at(self) -> int:
         return int(self.certificate.not_valid_after_utc.timestamp())
 
-    @property
-    def signer(self) -> Signer:
-        return Signer(self.certificate, self.key)
-
 
 @dataclass(frozen=True)
 class Authority:
     """Our issuers, the current one first. Older ones stay trusted and keep signing their own CRLs (E17)."""
 
     issuers: tuple[Issuer, ...]
+    signer: Signer = field(repr=False)
+    """Whoever holds their keys."""
 
     @property
     def current(self) -> Issuer:
@@ -101,10 +101,11 @@ class Authority:
         if row is CLIENT_PERSON and not subject_cn:
             raise Unacceptable("bad-name", "a person's certificate needs a common name")
         check_names(row, names)
-        common_name(subject_cn)
+        subject = common_name(subject_cn)
         not_before_at, not_after_at = validity(row, at, issuer.not_after_at)
+        serial = serial_from(entropy)
         return Reservation(
-            serial=serial_hex(serial_from(entropy)),
+            serial=serial_hex(serial),
             issuer_id=issuer.issuer_id,
             profile=profile,
             subject_cn=subject_cn,
@@ -115,21 +116,25 @@ class Authority:
             reserved_at=at,
             order_id=order_id,
             crl_url=issuer.crl_url,
+            tbs=to_be_signed(
+                *(row, subject, key, names, serial, (not_before_at, not_after_at)),
+                issuer.certificate,
+                issuer.crl_url,
+            ),
         )
 
-    def sign(self, reservation: Reservation) -> bytes:
-        """The certificate (DER) of a recorded reservation. No I/O; the same bytes every time."""
-        row = PROFILES[reservation.profile]
-        return build(
-            profile=row,
-            subject=common_name(reservation.subject_cn),
-            public_key=parse_public_key(reservation.spki, row.key_kinds),
-            names=reservation.names,
-            serial=int(reservation.serial, 16),
-            validity=(reservation.not_before_at, reservation.not_after_at),
-            issuer=self.issuer(reservation.issuer_id).signer,
-            crl_url=reservation.crl_url,
-        )
+    async def certify(self, reservation: Reservation) -> bytes:
+        """The certificate (DER) of a recorded reservation. Not the same bytes every time.
+
+        `NoSignature` when there is none now.
+        """
+        key, asked = self._asked(reservation)
+        return assemble(reservation.tbs, await signature(self.signer, key, asked))
+
+    def certify_now(self, reservation: Reservation) -> bytes:
+        """The same for callers without an event loop; blocks."""
+        key, asked = self._asked(reservation)
+        return assemble(reservation.tbs, signature_now(self.signer, key, asked))
 
     def issuer_of(self, leaf: bytes) -> Issuer:
         """Which of our issuers signed this certificate (DER); `KeyError` if none did."""
@@ -148,4 +153,10 @@ class Authority:
 
     def crl(self, issuer_id: str, entries: Sequence[RevokedEntry], number: int, at: int, until: int) -> bytes:
         """The CRL (DER) of one of our issuers, valid from `at` to `until`."""
-        return build_crl(self.issuer(issuer_id).signer, entries, number, at, until)
+        return build_crl(self.issuer(issuer_id).certificate, self.signer, entries, number, at, until)
+
+    def _asked(self, reservation: Reservation) -> tuple[PublicKey, ToSign]:
+        if not reservation.tbs:
+            raise ValueError("this reservation has its certificate")
+        asked = ToSign(reservation.issuer_id, "certificate", reservation.tbs, reservation.serial)
+        return public_key_of(self.issuer(reservation.issuer_id).certificate), asked

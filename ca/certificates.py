@@ -1,7 +1,6 @@
-"""The one place where a certificate is built and signed, and the arithmetic of its validity.
+"""The one place where certificates are put together, and the arithmetic of their validity.
 
-Everything is an argument and every signature is deterministic (RFC 6979 for ECDSA), so the same
-template signed twice, before and after a crash, is the same certificate byte for byte.
+First what is to be signed, then, with a signature by whoever holds the key (`ca.signing`), the certificate.
 """
 
 from __future__ import annotations
@@ -9,18 +8,20 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
+from ca import der
 from ca.errors import ConfigError, Unacceptable
-from ca.keys import PrivateKey, PublicKey
+from ca.keys import PublicKey
 from ca.profiles import Profile
+from ca.signing import Signer, ToSign, hash_of, key_id, signature_now
 
 JST = timezone(timedelta(hours=9), "JST")
 MAX_COMMON_NAME = 64
@@ -41,12 +42,51 @@ _LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
 _DNS_NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 
 
-@dataclass(frozen=True)
-class Signer:
-    """Who signs: the issuer's certificate and its private key."""
+def to_be_signed(
+    profile: Profile,
+    subject: x509.Name,
+    public_key: PublicKey,
+    names: Sequence[str],
+    serial: int,
+    validity: tuple[int, int],
+    issuer: x509.Certificate | None,
+    crl_url: str | None = None,
+) -> bytes:
+    """What an issuer is to sign (TBSCertificate, DER); None for a root, which signs its own.
 
-    certificate: x509.Certificate
-    key: PrivateKey
+    `validity` is (notBefore, notAfter) in seconds since the epoch. Raises `Unacceptable` for names that the
+    profile refuses.
+    """
+    check_names(profile, names)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject if issuer is not None else subject)
+        .public_key(public_key)
+        .serial_number(serial)
+        .not_valid_before(datetime.fromtimestamp(validity[0], UTC))
+        .not_valid_after(datetime.fromtimestamp(validity[1], UTC))
+    )
+    for extension, critical in _extensions(profile, subject, public_key, names, issuer, crl_url):
+        builder = builder.add_extension(extension, critical)
+    signing = public_key if issuer is None else public_key_of(issuer)
+    elliptic = isinstance(signing, ec.EllipticCurvePublicKey)
+    blank: Any = _BlankEllipticKey(signing) if elliptic else _BlankRsaKey(signing)
+    return builder.sign(blank, hash_of(signing)).tbs_certificate_bytes
+
+
+def assemble(tbs: bytes, signature: bytes) -> bytes:
+    """The certificate (DER) of what was signed and its signature.
+
+    RFC 5280 section 4.1.1.2: the algorithm outside is the one inside, the third element after the version
+    and the serial.
+    """
+    at, _ = der.span(tbs, 0)
+    for _ in range(2):
+        _, at = der.span(tbs, at)
+    algorithm = tbs[at : der.span(tbs, at)[1]]
+    # The 0: how many bits of the last octet are not used.
+    return der.tlv(der.SEQUENCE, tbs, algorithm, der.tlv(der.BIT_STRING, b"\x00", signature))
 
 
 def build(
@@ -56,31 +96,17 @@ def build(
     names: Sequence[str],
     serial: int,
     validity: tuple[int, int],
-    issuer: Signer | PrivateKey,
+    issuer: x509.Certificate | None,
+    signer: Signer,
     crl_url: str | None = None,
 ) -> bytes:
-    """The signed certificate, DER.
+    """The signed certificate (DER) of a CA or a host of our own; blocks for the signature.
 
-    `validity` is (notBefore, notAfter) in seconds since the epoch; `issuer` is a `Signer`, or the
-    bare private key of a self-signed root. Raises `Unacceptable` for names that the profile refuses.
+    Users' are reserved first: `ca.authority`. `NoSignature` where there is none.
     """
-    signed_by = issuer if isinstance(issuer, Signer) else None
-    key = issuer.key if isinstance(issuer, Signer) else issuer
-    check_names(profile, names)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(signed_by.certificate.subject if signed_by else subject)
-        .public_key(public_key)
-        .serial_number(serial)
-        .not_valid_before(datetime.fromtimestamp(validity[0], UTC))
-        .not_valid_after(datetime.fromtimestamp(validity[1], UTC))
-    )
-    for extension, critical in _extensions(profile, subject, public_key, names, signed_by, crl_url):
-        builder = builder.add_extension(extension, critical)
-    deterministic = True if isinstance(key, ec.EllipticCurvePrivateKey) else None
-    certificate = builder.sign(key, signature_hash(key), ecdsa_deterministic=deterministic)
-    return certificate.public_bytes(serialization.Encoding.DER)
+    tbs = to_be_signed(profile, subject, public_key, names, serial, validity, issuer, crl_url)
+    key = public_key if issuer is None else public_key_of(issuer)
+    return assemble(tbs, signature_now(signer, key, ToSign(key_id(key), "own", tbs)))
 
 
 def validity(profile: Profile, issued_at: int, issuer_not_after: int | None = None) -> tuple[int, int]:
@@ -188,13 +214,12 @@ def check_names(profile: Profile, names: Sequence[str]) -> None:
         raise Unacceptable("bad-name", "DNS names must differ, and at most 100 fit")
 
 
-def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | None:
-    """The hash that goes with a signing key; None for Ed25519, which has its own."""
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return None
-    if isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size > 256:
-        return hashes.SHA384()
-    return hashes.SHA256()
+def public_key_of(ca: x509.Certificate) -> PublicKey:
+    """The key of a CA's certificate. ValueError for a kind that no CA of ours has."""
+    key = ca.public_key()
+    if not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
+        raise ValueError("no issuing key is of this kind (ca.profiles.ISSUING)")
+    return key
 
 
 def to_pem(der: bytes) -> bytes:
@@ -207,7 +232,7 @@ def _extensions(
     subject: x509.Name,
     public_key: PublicKey,
     names: Sequence[str],
-    signed_by: Signer | None,
+    issuer: x509.Certificate | None,
     crl_url: str | None,
 ) -> list[tuple[x509.ExtensionType, bool]]:
     own_id = x509.SubjectKeyIdentifier.from_public_key(public_key)
@@ -220,8 +245,8 @@ def _extensions(
     if eku:
         listed.append((x509.ExtendedKeyUsage(eku), False))
     listed.append((own_id, False))
-    if signed_by is not None:
-        issuer_id = signed_by.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    if issuer is not None:
+        issuer_id = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         listed.append(
             (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id), False),
         )
@@ -260,3 +285,37 @@ def _add_years(at: int, years: int) -> int:
     except ValueError:
         end = start.replace(year=start.year + years, day=28)
     return int(end.timestamp())
+
+
+class _BlankKey:
+    """Stands in for a key where cryptography's builder wants to sign: we need only what it would sign, with
+    the algorithm of the key that will."""
+
+    def __init__(self, key: Any) -> None:
+        self._key = key
+
+    def public_key(self) -> Any:
+        return self._key
+
+    @property
+    def key_size(self) -> int:
+        return int(self._key.key_size)
+
+    def sign(self, *_: object) -> bytes:
+        return b""
+
+
+class _BlankEllipticKey(_BlankKey):
+    @property
+    def curve(self) -> ec.EllipticCurve:
+        curve: ec.EllipticCurve = self._key.curve
+        return curve
+
+
+class _BlankRsaKey(_BlankKey):
+    pass
+
+
+# The builder tells kinds of keys by these classes.
+ec.EllipticCurvePrivateKey.register(_BlankEllipticKey)
+rsa.RSAPrivateKey.register(_BlankRsaKey)

@@ -14,15 +14,16 @@ from functools import lru_cache
 from itertools import islice
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from ca.certificates import Signer, signature_hash
-from ca.keys import PrivateKey
+from ca.certificates import public_key_of
+from ca.der import BIT_STRING, SEQUENCE, header, tlv
+from ca.keys import PublicKey
 from ca.revocation import REASONS, RevokedEntry
+from ca.signing import Signer, ToSign, hash_of, key_id, signature_now
 
 # Tags of DER (X.690).
-_INTEGER, _BIT_STRING, _OCTETS, _OID, _ENUMERATED, _SEQUENCE, _EXTENSIONS = 2, 3, 4, 6, 10, 0x30, 0xA0
+_OCTETS, _ENUMERATED, _EXTENSIONS = 4, 10, 0xA0
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
 
 _V2 = b"\x02\x01\x01"
@@ -34,7 +35,6 @@ _ALGORITHMS: dict[tuple[str, str], bytes] = {
     ("ec", "sha384"): bytes.fromhex("06082a8648ce3d040303"),
     ("rsa", "sha256"): bytes.fromhex("06092a864886f70d01010b") + _NULL,
 }
-_HASHES: dict[str, hashes.HashAlgorithm] = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384()}
 _ID_AUTHORITY_KEY_IDENTIFIER = bytes.fromhex("0603551d23")
 _ID_CRL_NUMBER = bytes.fromhex("0603551d14")
 _ID_CRL_REASON = bytes.fromhex("0603551d15")
@@ -68,21 +68,21 @@ class Unsigned:
         return sum(map(len, self.chunks))
 
 
-def frame_of(issuer: Signer, number: int, this_update_at: int, next_update_at: int) -> Frame:
+def frame_of(issuer: x509.Certificate, number: int, this_update_at: int, next_update_at: int) -> Frame:
     """What a list of an issuer says besides its entries. ``number`` must grow with every list of an issuer
     (section 5.2.3)."""
-    kind, hash_name = _kind_of(issuer.key)
-    algorithm = _tlv(_SEQUENCE, _ALGORITHMS[kind, hash_name])
-    key_id = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id)
-    extensions = _tlv(
-        _SEQUENCE,
+    kind, hash_name = _kind_of(public_key_of(issuer))
+    algorithm = tlv(SEQUENCE, _ALGORITHMS[kind, hash_name])
+    own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+    extensions = tlv(
+        SEQUENCE,
         _extension(_ID_AUTHORITY_KEY_IDENTIFIER, above.public_bytes()),
         _extension(_ID_CRL_NUMBER, x509.CRLNumber(number).public_bytes()),
     )
-    name, times = issuer.certificate.subject.public_bytes(), (_time(this_update_at), _time(next_update_at))
+    name, times = issuer.subject.public_bytes(), (_time(this_update_at), _time(next_update_at))
     before = b"".join((_V2, algorithm, name, *times))
-    return Frame(before, _tlv(_EXTENSIONS, extensions), algorithm, hash_name)
+    return Frame(before, tlv(_EXTENSIONS, extensions), algorithm, hash_name)
 
 
 def fill(frame: Frame, entries: Iterable[RevokedEntry]) -> Unsigned:
@@ -94,39 +94,35 @@ def fill(frame: Frame, entries: Iterable[RevokedEntry]) -> Unsigned:
         count += len(chunk)
     size = sum(map(len, listed))
     # Section 5.1.2.6: no entries, no sequence of them.
-    around = [frame.before, *([_header(_SEQUENCE, size)] if count else [])]
+    around = [frame.before, *([header(SEQUENCE, size)] if count else [])]
     head = b"".join(around)
-    chunks = (_header(_SEQUENCE, len(head) + size + len(frame.after)) + head, *listed, frame.after)
+    chunks = (header(SEQUENCE, len(head) + size + len(frame.after)) + head, *listed, frame.after)
     digest = hashlib.new(frame.hash)
     for each in chunks:
         digest.update(each)
     return Unsigned(chunks, digest.digest(), count)
 
 
-def sign(key: PrivateKey, frame: Frame, digest: bytes) -> bytes:
-    """The signature over what `fill` made."""
-    prehashed = utils.Prehashed(_HASHES[frame.hash])
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        return key.sign(digest, ec.ECDSA(prehashed, deterministic_signing=True))
-    if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(digest, padding.PKCS1v15(), prehashed)
-    raise ValueError("no issuing key is of this kind (ca.profiles.ISSUING)")
-
-
 def envelope(frame: Frame, size: int, signature: bytes) -> tuple[bytes, bytes]:
     """What comes before and after the ``size`` bytes that were signed (CertificateList)."""
     # The 0: how many bits of the last octet are not used.
-    tail = frame.algorithm + _tlv(_BIT_STRING, b"\x00", signature)
-    return _header(_SEQUENCE, size + len(tail)), tail
+    tail = frame.algorithm + tlv(BIT_STRING, b"\x00", signature)
+    return header(SEQUENCE, size + len(tail)), tail
 
 
 def build_crl(
-    issuer: Signer, entries: Iterable[RevokedEntry], number: int, this_update_at: int, next_update_at: int
+    issuer: x509.Certificate,
+    signer: Signer,
+    entries: Iterable[RevokedEntry],
+    number: int,
+    this_update_at: int,
+    next_update_at: int,
 ) -> bytes:
-    """A signed full CRL, DER, all at once."""
-    frame = frame_of(issuer, number, this_update_at, next_update_at)
+    """A signed full CRL, DER, all at once; blocks for the signature."""
+    frame, key = frame_of(issuer, number, this_update_at, next_update_at), public_key_of(issuer)
     unsigned = fill(frame, entries)
-    head, tail = envelope(frame, unsigned.size, sign(issuer.key, frame, unsigned.digest))
+    asked = ToSign(key_id(key), "list", b"".join(unsigned.chunks))
+    head, tail = envelope(frame, unsigned.size, signature_now(signer, key, asked, unsigned.digest))
     return b"".join((head, *unsigned.chunks, tail))
 
 
@@ -151,40 +147,26 @@ def _date(day: int) -> bytes:
     return datetime.fromtimestamp(day * _DAY, UTC).strftime("%y%m%d").encode()
 
 
-def _kind_of(key: PrivateKey) -> tuple[str, str]:
-    algorithm = signature_hash(key)
-    kind = "ec" if isinstance(key, ec.EllipticCurvePrivateKey) else "rsa"
-    return kind, algorithm.name if algorithm is not None else ""
+def _kind_of(key: PublicKey) -> tuple[str, str]:
+    return "ec" if isinstance(key, ec.EllipticCurvePublicKey) else "rsa", hash_of(key).name
 
 
 def _time(at: int) -> bytes:
     moment = datetime.fromtimestamp(at, UTC)
     if at < _FOUR_DIGITS:
-        return _tlv(_UTC_TIME, moment.strftime("%y%m%d%H%M%SZ").encode())
-    return _tlv(_GENERALIZED_TIME, moment.strftime("%Y%m%d%H%M%SZ").encode())
+        return tlv(_UTC_TIME, moment.strftime("%y%m%d%H%M%SZ").encode())
+    return tlv(_GENERALIZED_TIME, moment.strftime("%Y%m%d%H%M%SZ").encode())
 
 
 def _extension(identifier: bytes, value: bytes) -> bytes:
-    return _tlv(_SEQUENCE, identifier, _tlv(_OCTETS, value))
-
-
-def _tlv(tag: int, *content: bytes) -> bytes:
-    whole = b"".join(content)
-    return _header(tag, len(whole)) + whole
-
-
-def _header(tag: int, size: int) -> bytes:
-    if size < 0x80:
-        return bytes((tag, size))
-    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(octets))) + octets
+    return tlv(SEQUENCE, identifier, tlv(_OCTETS, value))
 
 
 def _reason(code: int) -> bytes:
     # Section 5.3.1: unspecified is said by leaving the extension out.
     if code == 0:
         return b""
-    return _tlv(_SEQUENCE, _extension(_ID_CRL_REASON, bytes((_ENUMERATED, 1, code))))
+    return tlv(SEQUENCE, _extension(_ID_CRL_REASON, bytes((_ENUMERATED, 1, code))))
 
 
 _REASONS = {code: _reason(code) for code in REASONS}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives import serialization
 
 from ca.authority import Authority, Issuer
 from ca.certificates import (
-    Signer,
     build,
     check_crl_url,
     distinguished_name,
@@ -50,6 +49,7 @@ from ca.sealing import (
     create_vault,
     open_vault,
 )
+from ca.signing import FileSigner, Signer
 
 FORMAT = 1
 VAULT = "vault.json"
@@ -78,6 +78,7 @@ class DataDir:
     authority: Authority
     root: x509.Certificate
     server_ca: Issuer
+    server_signer: Signer = field(repr=False)
     created_at: int
 
     @property
@@ -113,8 +114,8 @@ def create(
     own, issuing, server = (_name(names, each) for each in (names.root, names.issuing, names.server))
     _claim(path)
     vault = create_vault(path / VAULT, passphrase, cost)
-    root = _make_root(path, vault, "ca/root", own, root_key, at)
-    issuer = _make_issuing(path, vault, root, issuing, issuing_key, at, crl_url)
+    root, signer = _make_root(path, vault, "ca/root", own, root_key, at)
+    issuer = _make_issuing(path, vault, root, signer, issuing, issuing_key, at, crl_url)
     _make_root(path, vault, "servers/ca", server, "ec-p256", at)
     _write_marker(path, {"format": FORMAT, "created_at": at, "issuers": [_listed(issuer)]})
     (path / _UNFINISHED).unlink()
@@ -134,14 +135,23 @@ def read(path: Path, vault: Vault, files: Snapshot) -> DataDir:
     marker = read_marker(path, files)
     root = _read_certificate(path / "ca/root.pem", files)
     root_der = root.public_bytes(serialization.Encoding.DER)
-    issuers = tuple(_load_issuer(path, vault, row, root, root_der, files) for row in marker["issuers"])
+    issuers = tuple(_load_issuer(path, row, root, root_der, files) for row in marker["issuers"])
+    keys = {
+        each.issuer_id: _open_key(path, vault, _stem_of(each.issuer_id), each.certificate, files)
+        for each in issuers
+    }
     server_certificate = _read_certificate(path / "servers/ca.pem", files)
-    server_ca = Issuer(
-        issuer_id=_key_id(server_certificate),
-        certificate=server_certificate,
-        key=_open_key(path, vault, "servers/ca", server_certificate, files),
+    server_ca = Issuer(_key_id(server_certificate), server_certificate)
+    server_key = _open_key(path, vault, "servers/ca", server_certificate, files)
+    return DataDir(
+        path,
+        vault,
+        Authority(issuers, FileSigner(keys)),
+        root,
+        server_ca,
+        FileSigner({server_ca.issuer_id: server_key}),
+        int(marker["created_at"]),
     )
-    return DataDir(path, vault, Authority(issuers), root, server_ca, int(marker["created_at"]))
 
 
 def add_issuer(
@@ -168,10 +178,10 @@ def add_issuer(
         raise ConfigError(
             f"there already is an issuing CA named {common_name}; give the new one another name"
         )
-    root = Signer(opened.root, _open_key(path, opened.vault, "ca/root", opened.root, Snapshot()))
+    signer = FileSigner.of(_open_key(path, opened.vault, "ca/root", opened.root, Snapshot()))
     shared = [a for a in opened.authority.current.certificate.subject if a.oid != x509.NameOID.COMMON_NAME]
     subject = x509.Name([*shared, *distinguished_name(common_name)])
-    issuer = _make_issuing(path, opened.vault, root, subject, key_kind, at, crl_url)
+    issuer = _make_issuing(path, opened.vault, opened.root, signer, subject, key_kind, at, crl_url)
     marker = read_marker(path)
     _write_marker(path, {**marker, "issuers": [_listed(issuer), *marker["issuers"]]})
     return load(path, passphrase)
@@ -239,25 +249,33 @@ def _claim(path: Path) -> None:
         ) from error
 
 
-def _make_root(path: Path, vault: Vault, stem: str, subject: x509.Name, kind: str, at: int) -> Signer:
+def _make_root(
+    path: Path, vault: Vault, stem: str, subject: x509.Name, kind: str, at: int
+) -> tuple[x509.Certificate, Signer]:
     key = generate(kind)
-    der = build(ROOT, subject, key.public_key(), (), _serial(), validity(ROOT, at), key)
+    signer = FileSigner.of(key)
+    der = build(ROOT, subject, key.public_key(), (), _serial(), validity(ROOT, at), None, signer)
     _save(path, vault, stem, der, key)
-    return Signer(x509.load_der_x509_certificate(der), key)
+    return x509.load_der_x509_certificate(der), signer
 
 
 def _make_issuing(
-    path: Path, vault: Vault, root: Signer, subject: x509.Name, kind: str, at: int, crl_url: str | None
+    path: Path,
+    vault: Vault,
+    root: x509.Certificate,
+    signer: Signer,
+    subject: x509.Name,
+    kind: str,
+    at: int,
+    crl_url: str | None,
 ) -> Issuer:
     key = generate(kind)
-    root_end = int(root.certificate.not_valid_after_utc.timestamp())
-    period = validity(ISSUING, at, root_end)
-    der = build(ISSUING, subject, key.public_key(), (), _serial(), period, root)
+    period = validity(ISSUING, at, int(root.not_valid_after_utc.timestamp()))
+    der = build(ISSUING, subject, key.public_key(), (), _serial(), period, root, signer)
     certificate = x509.load_der_x509_certificate(der)
     issuer_id = _key_id(certificate)
-    _save(path, vault, f"ca/issuing-{issuer_id[:16]}", der, key)
-    root_der = root.certificate.public_bytes(serialization.Encoding.DER)
-    return Issuer(issuer_id, certificate, key, (root_der,), crl_url)
+    _save(path, vault, _stem_of(issuer_id), der, key)
+    return Issuer(issuer_id, certificate, (root.public_bytes(serialization.Encoding.DER),), crl_url)
 
 
 def _save(path: Path, vault: Vault, stem: str, der: bytes, key: PrivateKey) -> None:
@@ -265,10 +283,14 @@ def _save(path: Path, vault: Vault, stem: str, der: bytes, key: PrivateKey) -> N
     write_public(path / f"{stem}.pem", to_pem(der))
 
 
+def _stem_of(issuer_id: str) -> str:
+    return f"ca/issuing-{issuer_id[:16]}"
+
+
 def _load_issuer(
-    path: Path, vault: Vault, row: dict[str, Any], root: x509.Certificate, root_der: bytes, files: Snapshot
+    path: Path, row: dict[str, Any], root: x509.Certificate, root_der: bytes, files: Snapshot
 ) -> Issuer:
-    stem = f"ca/issuing-{row['id'][:16]}"
+    stem = _stem_of(row["id"])
     certificate = _read_certificate(path / f"{stem}.pem", files)
     if _key_id(certificate) != row["id"]:
         raise ConfigError(f"{path / stem}.pem is another CA's certificate; restore it from a backup")
@@ -278,8 +300,7 @@ def _load_issuer(
         raise ConfigError(
             f"{path / stem}.pem was not issued by {path / 'ca/root.pem'}; restore both"
         ) from error
-    key = _open_key(path, vault, stem, certificate, files)
-    return Issuer(row["id"], certificate, key, (root_der,), row.get("crl_url"))
+    return Issuer(row["id"], certificate, (root_der,), row.get("crl_url"))
 
 
 def _open_key(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ca.storage import Schema, Step
 
-# One row for each serial, `reserved` before signing, `issued` with the DER after it. The partial indexes
-# hold only the few rows they are about, so a million good certificates cost them nothing; change_number
-# counts what was held, released and revoked, and never goes back, unlike a clock. A certificate that was held
-# before it was revoked keeps held_at: it had ended by then.
+# One row for each serial, `reserved` before signing, with what is to be signed, `issued` with the DER after
+# it. The partial indexes hold only the few rows they are about, so a million good certificates cost them
+# nothing; change_number counts what was held, released and revoked, and never goes back, unlike a clock. A
+# certificate that was held before it was revoked keeps held_at: it had ended by then.
 _CERTIFICATES = """
     CREATE TABLE certificates (
         number IDENTITY,
@@ -22,6 +22,7 @@ _CERTIFICATES = """
         reserved_at INTEGER NOT NULL,
         issued_at INTEGER,
         template TEXT NOT NULL,
+        tbs BLOB,
         der BLOB,
         fingerprint TEXT UNIQUE,
         held_at INTEGER,
@@ -30,6 +31,7 @@ _CERTIFICATES = """
         change_number INTEGER,
         order_id TEXT UNIQUE,
         CHECK ((status = 'reserved') = (der IS NULL)),
+        CHECK ((status = 'reserved') = (tbs IS NOT NULL)),
         CHECK ((der IS NULL) = (fingerprint IS NULL)),
         CHECK ((status = 'revoked') = (revoked_at IS NOT NULL)),
         CHECK (status <> 'held' OR held_at IS NOT NULL),

@@ -20,6 +20,7 @@ from ca.errors import ConfigError
 from ca.files import Snapshot, write_private, write_public
 from ca.keys import PrivateKey, from_pkcs8, generate, spki, spki_of, to_pkcs8
 from ca.profiles import DAY, SERVER
+from ca.signing import Signer
 
 RENEW_BEFORE = 30 * DAY
 """A kept certificate with less than this many seconds left is replaced, while the server runs too."""
@@ -48,13 +49,15 @@ class ServerCertificate:
         )
 
 
-def issue(issuer: Issuer, hosts: Sequence[str], at: int, serial: int, key: PrivateKey) -> ServerCertificate:
+def issue(
+    issuer: Issuer, signer: Signer, hosts: Sequence[str], at: int, serial: int, key: PrivateKey
+) -> ServerCertificate:
     """A certificate for `hosts` (wildcards such as `*.check.example` included) by the local server CA."""
     hosts = tuple(dict.fromkeys(host.lower() for host in hosts))
     period = validity(SERVER, at, issuer.not_after_at)
     # The subject may stay empty: browsers read the alternative names alone.
     subject = common_name(hosts[0] if len(hosts[0]) <= 64 else "")
-    der = build(SERVER, subject, key.public_key(), hosts, serial, period, issuer.signer)
+    der = build(SERVER, subject, key.public_key(), hosts, serial, period, issuer.certificate, signer)
     return ServerCertificate((der,), to_pkcs8(key), hosts, *period)
 
 
@@ -79,7 +82,7 @@ def local(
     if files.frozen:
         raise ConfigError("the snapshot has no certificate for these hosts: take another one")
     serial = serial_from(secrets.token_bytes(16))
-    made = issue(datadir.server_ca, hosts, at, serial, generate(SERVER.key_kinds[0]))
+    made = issue(datadir.server_ca, datadir.server_signer, hosts, at, serial, generate(SERVER.key_kinds[0]))
     certificate, key = local_files(datadir.path)
     sealed = datadir.vault.seal("key servers/hosts", made.key)
     write_private(key, sealed)

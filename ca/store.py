@@ -22,8 +22,8 @@ Status = Literal["reserved", "issued", "held", "revoked"]
 class Reservation:
     """Everything that goes into a certificate, written down before it is signed.
 
-    Signing the same reservation again yields the same bytes. `serial` is lower-case hex, `spki` DER,
-    times are seconds since the epoch.
+    `serial` is lower-case hex, `spki` DER, times are seconds since the epoch. `tbs` is what gets signed, and
+    nothing else ever is under this serial; empty once there is a certificate, which holds it.
     """
 
     serial: str
@@ -37,6 +37,7 @@ class Reservation:
     reserved_at: int
     order_id: str | None = None
     crl_url: str | None = None
+    tbs: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -108,20 +109,32 @@ def fingerprint_of(der: bytes) -> str:
 
 
 def reserve(db: Transaction, reservation: Reservation) -> None:
-    """Records the serial before anything is signed. `AlreadyReserved` if the serial or order is taken."""
-    _insert(db, reservation, "reserved", None, None, None)
-
-
-def record_issued(db: Transaction, reservation: Reservation, der: bytes, at: int) -> None:
-    """`reserve` and `store_issued` at once, where both are one transaction and nothing leaves before it."""
-    _insert(db, reservation, "issued", at, der, fingerprint_of(der))
+    """Records the serial, and what is to be signed, before anything is. `AlreadyReserved` if the serial or
+    order is taken."""
+    values = {
+        "serial": reservation.serial,
+        "issuer_id": reservation.issuer_id,
+        "profile": reservation.profile,
+        "status": "reserved",
+        "subject_cn": reservation.subject_cn,
+        "spki_sha256": spki_sha256(reservation.spki),
+        "not_before_at": reservation.not_before_at,
+        "not_after_at": reservation.not_after_at,
+        "reserved_at": reservation.reserved_at,
+        "template": _template(reservation),
+        "order_id": reservation.order_id,
+        "tbs": reservation.tbs,
+    }
+    if db.execute(f"{inserting('certificates', values)} ON CONFLICT DO NOTHING", values) == 0:
+        raise AlreadyReserved(reservation.order_id or reservation.serial)
 
 
 def store_issued(db: Transaction, serial: str, der: bytes, at: int) -> bool:
-    """Completes a reservation. False if it was completed before (or never made): nothing is changed."""
+    """Completes a reservation. False if it was completed before (or never made): nothing is changed, and
+    the certificate that is there is the one that everybody gets."""
     changed = db.execute(
-        "UPDATE certificates SET status = 'issued', der = :der, fingerprint = :fingerprint, issued_at = :at"
-        " WHERE serial = :serial AND status = 'reserved'",
+        "UPDATE certificates SET status = 'issued', der = :der, fingerprint = :fingerprint, issued_at = :at,"
+        " tbs = NULL WHERE serial = :serial AND status = 'reserved'",
         {"der": der, "fingerprint": fingerprint_of(der), "at": at, "serial": serial},
     )
     return changed == 1
@@ -176,17 +189,17 @@ def certificate_status(db: Transaction, fingerprint: str) -> RevocationStatus:
 def reserved_unsigned(db: Transaction, before_at: int | None = None) -> list[Reservation]:
     """Reservations without a certificate, oldest first: what a crash left, to be signed again."""
     rows = db.rows(
-        "SELECT template FROM certificates WHERE status = 'reserved' AND reserved_at <= :reserved_at"
+        "SELECT template, tbs FROM certificates WHERE status = 'reserved' AND reserved_at <= :reserved_at"
         " ORDER BY reserved_at",
         {"reserved_at": 2**62 if before_at is None else before_at},
     )
-    return [_reservation(row[0]) for row in rows]
+    return [_reservation(*row) for row in rows]
 
 
 def find_reservation(db: Transaction, serial: str) -> Reservation | None:
     """What was to be signed under this serial, whether it has been by now or not."""
-    row = db.one("SELECT template FROM certificates WHERE serial = :serial", {"serial": serial})
-    return None if row is None else _reservation(row[0])
+    row = db.one("SELECT template, tbs FROM certificates WHERE serial = :serial", {"serial": serial})
+    return None if row is None else _reservation(*row)
 
 
 def list_page(
@@ -340,34 +353,6 @@ def _change(db: Transaction, serial: str, expected: str, change: str, values: Va
     return changed == 1
 
 
-def _insert(
-    db: Transaction,
-    reservation: Reservation,
-    status: Status,
-    issued_at: int | None,
-    der: bytes | None,
-    fingerprint: str | None,
-) -> None:
-    values = {
-        "serial": reservation.serial,
-        "issuer_id": reservation.issuer_id,
-        "profile": reservation.profile,
-        "status": status,
-        "subject_cn": reservation.subject_cn,
-        "spki_sha256": spki_sha256(reservation.spki),
-        "not_before_at": reservation.not_before_at,
-        "not_after_at": reservation.not_after_at,
-        "reserved_at": reservation.reserved_at,
-        "template": _template(reservation),
-        "order_id": reservation.order_id,
-        "issued_at": issued_at,
-        "der": der,
-        "fingerprint": fingerprint,
-    }
-    if db.execute(f"{inserting('certificates', values)} ON CONFLICT DO NOTHING", values) == 0:
-        raise AlreadyReserved(reservation.order_id or reservation.serial)
-
-
 def _select(db: Transaction, where: str, values: Values) -> Sequence[Row]:
     return db.rows(f"SELECT {_COLUMNS} FROM certificates WHERE {where}", values)
 
@@ -383,9 +368,11 @@ def _record(row: Row) -> CertificateRecord:
 
 def _template(reservation: Reservation) -> str:
     fields = {**reservation.__dict__, "names": list(reservation.names), "spki": reservation.spki.hex()}
+    del fields["tbs"]
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
-def _reservation(template: str) -> Reservation:
+def _reservation(template: str, tbs: bytes | None) -> Reservation:
     fields = json.loads(template)
-    return Reservation(**{**fields, "names": tuple(fields["names"]), "spki": bytes.fromhex(fields["spki"])})
+    decoded = {"names": tuple(fields["names"]), "spki": bytes.fromhex(fields["spki"]), "tbs": tbs or b""}
+    return Reservation(**{**fields, **decoded})

@@ -13,8 +13,10 @@ from typing import Any
 import ca.store
 from ca import listfiles
 from ca.authority import Issuer
-from ca.crls import frame_of, sign
+from ca.certificates import public_key_of
+from ca.crls import frame_of
 from ca.profiles import CRL_LIFETIME
+from ca.signing import ToSign, signature
 from ca.store import RevocationList
 from enroll import timekeeping
 from enroll.ra import RegistrationAuthority
@@ -55,7 +57,7 @@ async def publish(ra: RegistrationAuthority, issuer: Issuer, *, alone: bool = Fa
 
     The long part is another process's, so that nobody waits; ``alone``: there is nobody, so it is done here.
     OSError when the disk is full, Refusal("clock_in_doubt") since a list is dated for good: the last one
-    stays.
+    stays, as with NoSignature.
     """
     timekeeping.check(ra)
     name, lists, before = issuer.issuer_id, folder(ra), published(ra, issuer.issuer_id)
@@ -64,14 +66,15 @@ async def publish(ra: RegistrationAuthority, issuer: Issuer, *, alone: bool = Fa
     number = 1 + max(listfiles.highest_number(lists, name), known)
     now = ra.now()
     period = now, now + CRL_LIFETIME
-    frame = frame_of(issuer.signer, number, *period)
+    frame = frame_of(issuer.certificate, number, *period)
     # RFC 5280 section 3.3: an entry stays for one list after the certificate's own end.
     since = now - CRL_LIFETIME
     drawn = await _do(ra, alone, listfiles.draft, ra.database.source, lists, frame, name, since)
     try:
-        signature = await ra.workers.run_in_thread(sign, issuer.key, frame, drawn.digest)
+        key, asked = public_key_of(issuer.certificate), ToSign(name, "list", drawn.path)
+        signed = await signature(ra.authority.signer, key, asked, drawn.digest)
         made: RevocationList = await _do(
-            ra, alone, listfiles.complete, lists, drawn, frame, signature, name, number, period
+            ra, alone, listfiles.complete, lists, drawn, frame, signed, name, number, period
         )
     finally:
         listfiles.discard(drawn)

@@ -28,6 +28,8 @@ class RegistrationAuthority:
     settings: Settings = field(default_factory=Settings)
     #: Operators' own mail templates; those that it lacks come from the package.
     templates: Templates | None = None
+    #: Seconds that somebody waits for a signature, until told to come back for it.
+    patience: float = 5.0
 
     def now(self) -> int:
         """Seconds since the epoch by the registration authority's clock."""

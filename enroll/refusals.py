@@ -37,6 +37,7 @@ CODES: dict[str, str] = {
     "not_found": "there is no such thing",
     "conflict": "it exists already, or was decided already",
     "clock_in_doubt": "the machine's clock is not believed: nothing is issued or dated by it for now",
+    "issuing_later": "the certificate cannot be signed at the moment; it will be, and nothing is lost",
     "limit_reached": "the organisation's or the user's limit is reached",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 
 from cryptography import x509
 
@@ -31,8 +32,10 @@ from enroll.acme.revocation import Holder, check_revocation, read_revocation
 from enroll.acme.server import AcmeServer, active_user, dns_name, entitlement
 from enroll.acme.wire import Json
 from enroll.problems import malformed
+from enroll.refusals import Refusal
+from enroll.requests import completion
 from enroll.requests.enrollment import Enrollment
-from enroll.requests.issuance import issue_now
+from enroll.requests.issuance import begin_for_client
 from enroll.requests.transitions import end_certificate
 
 Db = Transaction
@@ -43,8 +46,9 @@ async def finalize(
 ) -> CurrentOrder:
     """Issues the certificate of a ready order, once; parallel requests find it not ready any more.
 
-    Serial, certificate and state are written in one transaction and nothing leaves before it is on
-    disk: after a crash there is either no certificate or one that the register has.
+    Its serial is on disk before it is signed, and it before anything leaves. Mostly that is quick, and the
+    answer is the valid order; while it takes longer the order is processing (RFC 8555 section 7.4), and
+    whoever looks at it gets it finished.
     """
     database = server.ra.database
     found = find_order(database.read(), account, order_id, server.ra.now())
@@ -61,7 +65,18 @@ async def finalize(
         key_kinds=profile.key_kinds,
         is_account_key=lambda spki_sha256: store.is_account_key(database.read(), spki_sha256),
     )
-    return await database.write(lambda db: _issue(db, server, account, order_id, checked))
+    begun = await database.write(lambda db: _begin(db, server, account, order_id, checked))
+    with suppress(Refusal):  # the order is there all the same, and processing
+        await completion.within(server.ra, begun.request_id)
+    return find_order(database.read(), account, order_id, server.ra.now())
+
+
+async def look(server: AcmeServer, account: Account, order_id: str) -> CurrentOrder:
+    """An order as it is. What is processing is taken up where a failure or a restart left it."""
+    found = find_order(server.ra.database.read(), account, order_id, server.ra.now())
+    if found.status == "processing" and found.enrollment is not None:
+        completion.begin(server.ra, found.enrollment.request_id)
+    return found
 
 
 def certificate_chain(server: AcmeServer, account: Account, order_id: str, alternate: bool) -> str:
@@ -117,7 +132,7 @@ def renewal_information(server: AcmeServer, cert_id: str) -> Window:
     )
 
 
-def _issue(db: Db, server: AcmeServer, account: Account, order_id: str, csr: CheckedCsr) -> CurrentOrder:
+def _begin(db: Db, server: AcmeServer, account: Account, order_id: str, csr: CheckedCsr) -> Enrollment:
     ra, at = server.ra, server.ra.now()
     found = find_order(db, account, order_id, at)
     _check_vouched(db, server, account, found.order)
@@ -129,7 +144,7 @@ def _issue(db: Db, server: AcmeServer, account: Account, order_id: str, csr: Che
     assert enrollment is not None
     names = (dns_name(account.user_id, ra.settings.zone),)
     try:
-        issued = issue_now(
+        begun = begin_for_client(
             db,
             ra,
             enrollment,
@@ -141,7 +156,7 @@ def _issue(db: Db, server: AcmeServer, account: Account, order_id: str, csr: Che
     except Unacceptable as refusal:
         raise bad_csr(str(refusal)) from None
     store.close_order(db, order_id)
-    return CurrentOrder(found.order, issued, "valid")
+    return begun
 
 
 def _by_another(db: Db, account: Account, enrollment: Enrollment, at: int) -> bool:

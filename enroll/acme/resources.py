@@ -16,9 +16,9 @@ from ca.trust import VerifiedPeer
 from enroll.acme import store
 from enroll.acme.accounts import Account, account_json
 from enroll.acme.directory import directory_json
-from enroll.acme.fulfilment import certificate_chain, finalize, renewal_information, revoke
+from enroll.acme.fulfilment import certificate_chain, finalize, look, renewal_information, revoke
 from enroll.acme.jws import Signer, VerifiedRequest
-from enroll.acme.lookup import CurrentOrder, current, find_authorization, find_order
+from enroll.acme.lookup import CurrentOrder, current, find_authorization
 from enroll.acme.ordering import answer_challenge, deactivate_authorization, new_authorization, new_order
 from enroll.acme.orders import (
     authorization_json,
@@ -153,8 +153,7 @@ async def _new_order(exchange: Exchange) -> Answer:
 
 async def _read_order(exchange: Exchange) -> Answer:
     exchange.request.expect_post_as_get()
-    server = exchange.server
-    found = find_order(server.ra.database.read(), exchange.account, exchange.names[0], server.ra.now())
+    found = await look(exchange.server, exchange.account, exchange.names[0])
     return _order(exchange, found, 200)
 
 
@@ -226,8 +225,15 @@ def _order(exchange: Exchange, found: CurrentOrder, status: int) -> Answer:
     urls = exchange.server.urls
     headers = [("Location", urls.to("order", found.order.id))]
     if found.status == "processing":
-        headers.append(("Retry-After", "1"))
+        headers.append(("Retry-After", str(_again_in(exchange, found))))
     return _json(status, order_json(found.order, found.status, urls), *headers)
+
+
+def _again_in(exchange: Exchange, processing: CurrentOrder) -> int:
+    """Seconds until it is worth looking again: the longer it takes already, the more of them."""
+    begun = processing.enrollment.submitted_at if processing.enrollment is not None else None
+    now = exchange.server.ra.now()
+    return min(max(1, now - (now if begun is None else begun)), _LONGEST_WAIT)
 
 
 def _json(status: int, document: Mapping[str, Any], *headers: tuple[str, str]) -> Answer:
@@ -235,6 +241,7 @@ def _json(status: int, document: Mapping[str, Any], *headers: tuple[str, str]) -
     return Answer(status, body, _JSON, headers)
 
 
+_LONGEST_WAIT = 60
 _GREASE = secrets.token_urlsafe(8)
 _WITH_ROOT = "root"
 

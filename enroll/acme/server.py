@@ -25,8 +25,9 @@ PROFILES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# Seconds until it is worth trying again while the clock is in doubt: somebody has to look at it.
-_LATER = 600
+# Refusals that are ours to mend, with the seconds until it is worth trying again: somebody has to look at the
+# clock, while who signs mostly comes back by itself.
+_LATER: Mapping[str, int] = MappingProxyType({"clock_in_doubt": 600, "issuing_later": 60})
 
 #: What the core refuses, in the protocol's words.
 REFUSALS: Mapping[str, str] = MappingProxyType(
@@ -62,6 +63,7 @@ REFUSALS: Mapping[str, str] = MappingProxyType(
         "conflict": "orderNotReady",
         "limit_reached": "rateLimited",
         "clock_in_doubt": "serverInternal",
+        "issuing_later": "serverInternal",
     }
 )
 
@@ -84,9 +86,9 @@ class AcmeServer:
 
 def problem_of(refusal: Refusal) -> Problem:
     """A refusal of the core as a problem document."""
-    if refusal.code == "clock_in_doubt":
-        # Ours to mend, and nothing of the client's is lost: what it asked for may be asked again.
-        later = (("Retry-After", str(_LATER)),)
+    if refusal.code in _LATER:
+        # Nothing of the client's is lost: what it asked for may be asked again.
+        later = (("Retry-After", str(_LATER[refusal.code])),)
         return Problem(REFUSALS[refusal.code], CODES[refusal.code], status=503, headers=later)
     return Problem(REFUSALS[refusal.code], str(refusal))
 

@@ -313,7 +313,7 @@ def release_request(db: Db, order_id: str, at: int) -> bool:
 
 
 def close_order(db: Db, order_id: str) -> bool:
-    """Marks an order as having its certificate; False when it was closed already."""
+    """Marks an order as one whose certificate exists or is being made; False when it was closed already."""
     return _changed(
         db, "UPDATE acme_orders SET open = 0 WHERE id = :order_id AND open = 1", {"order_id": order_id}
     )

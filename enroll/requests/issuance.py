@@ -1,14 +1,17 @@
 """From Submit to Download: the only path on which a certificate of a user comes into being.
 
-``issue_now`` takes it in one transaction, for clients that hold their key. For people it takes three
-short ones: the serial is recorded with the state 証明書生成中, the certificate is signed outside, then
-stored with the state 発行済み. A crash between any two is finished by ``recover``; a second Submit finds
-the first one's work. Signing a reservation again gives the same bytes, so no certificate exists that
-the register does not know.
+Two short transactions, whoever asks: the serial is recorded, with what is to be signed, and the state
+証明書生成中; the certificate is signed outside; then it is stored with the state 発行済み. A crash between
+any two is finished by ``recover``; a second Submit finds the first one's work.
+
+Nobody is given a certificate that is not stored, so it does not matter that a signature is another one each
+time: of several that were made of one reservation the first that is stored is everybody's, and nobody has
+seen the others. Under one serial nothing else is ever signed than what was recorded with it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -18,6 +21,7 @@ from typing import Literal
 import ca.store
 from ca.keys import from_pkcs8, spki
 from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
+from ca.signing import NoSignature
 from ca.storage import Transaction
 from ca.store import Reservation
 from enroll import store, timekeeping
@@ -30,7 +34,6 @@ from enroll.requests.enrollment import (
     KEY_COMPROMISE,
     PRIVILEGE_WITHDRAWN,
     SUPERSEDED,
-    Effect,
     Enrollment,
     advance,
     fetchable,
@@ -38,6 +41,8 @@ from enroll.requests.enrollment import (
 )
 from enroll.requests.states import ENDED, WAITING, Event, State
 from enroll.requests.transitions import end_certificate, hold_certificate, perform, record
+
+log = logging.getLogger("sekisho.issuance")
 
 Format = Literal["standard", "compatible"]
 
@@ -89,30 +94,18 @@ def begin(
 
     Of several racers the first one's key counts; the others get the enrollment as it is.
     """
-    at = ra.now()
     before = store.enrollment(db, request_id)
     if before is None:
         raise Refusal("not_found", field="request_id")
     check_entitled(db, before.user_id)
     if before.state not in WAITING:
         return _continuing(ra, before)
-    _check_submittable(db, ra, before, at)
-    after, effects = advance(before, Event.SUBMIT, at, ra.settings)
-    reservation = _plan(ra, before, spki_der, names, at)
-    ca.store.reserve(db, reservation)
-    after = replace(
-        after,
-        serial=reservation.serial,
-        sealed_key=sealed_key,
-        door="page",
-        by_another=int(before.kind == "renewal" and succession.on_a_page(db, before)),
-    )
-    record(db, before, after, Event.SUBMIT, at, actor)
-    perform(db, ra, effects, at, actor)
-    return after
+    by_another = before.kind == "renewal" and succession.on_a_page(db, before)
+    to = replace(before, door="page", sealed_key=sealed_key, by_another=int(by_another))
+    return _reserve(db, ra, before, to, spki_der, names, actor)
 
 
-def issue_now(
+def begin_for_client(
     db: Transaction,
     ra: RegistrationAuthority,
     before: Enrollment,
@@ -122,41 +115,21 @@ def issue_now(
     actor: str,
     by_another: bool = False,
 ) -> Enrollment:
-    """Inside a transaction: the whole way for a client that holds its key, from Submit to picked up.
+    """Inside a transaction: the same for a client that holds its key, of a request that waits.
 
     ``by_another``: it follows a certificate that somebody else holds, who is told (``succession``).
-    ``before`` was read in this transaction. The serial needs no transaction of its own here: serial,
-    certificate and state become durable together, before anything is sent, and where the transaction
-    is lost, in a crash or by an exception, the signature is lost with it and was seen by nobody.
+    ``before`` was read in this transaction.
     """
-    at = ra.now()
     check_entitled(db, before.user_id)
-    _check_submittable(db, ra, before, at)
-    after, effects = before, list[Effect]()
-    for event in (Event.SUBMIT, Event.ISSUE, Event.DOWNLOAD):
-        after, more = advance(after, event, at, ra.settings)
-        effects += more
-    reservation = _plan(ra, before, spki_der, names, at)
-    der = ra.authority.sign(reservation)
-    ca.store.record_issued(db, reservation, der, at)
-    after = replace(
-        after,
-        serial=reservation.serial,
-        not_after_at=reservation.not_after_at,
-        door="protocol",
-        by_another=int(by_another),
-    )
-    record(db, before, after, Event.ISSUE, at, actor)
-    store.audit(db, at, actor, "certificate.issued", reservation.serial, request_id=before.request_id)
-    perform(db, ra, tuple(effects), at, actor)
-    succession.tell(db, ra, after, at, actor=actor)
-    return after
+    to = replace(before, door="protocol", by_another=int(by_another))
+    return _reserve(db, ra, before, to, spki_der, names, actor)
 
 
 async def complete(ra: RegistrationAuthority, request_id: str) -> Enrollment:
-    """Signs and stores what ``begin`` recorded; returns the enrollment as it then is.
+    """Has signed what ``begin`` recorded, and stores it; returns the enrollment as it then is.
 
-    Raises Refusal("clock_in_doubt"): its window would begin at a moment that is none.
+    Raises Refusal("clock_in_doubt"): its window would begin at a moment that is none; and
+    Refusal("issuing_later") when there is no signature now. Nothing is lost by either.
     """
     found = _expect(ra, request_id)
     if found.state is not State.PROCESSING or found.serial is None:
@@ -165,15 +138,21 @@ async def complete(ra: RegistrationAuthority, request_id: str) -> Enrollment:
     reservation = ca.store.find_reservation(ra.database.read(), found.serial)
     if reservation is None:
         raise LookupError(f"no reservation for serial {found.serial}")
-    der = ra.authority.sign(reservation)
+    if not reservation.tbs:
+        return _expect(ra, request_id)  # somebody else has been quicker
+    try:
+        der = await ra.authority.certify(reservation)
+    except NoSignature as failed:
+        log.error("request %s is not signed: %s", request_id, failed)
+        raise Refusal("issuing_later") from failed
     return await ra.database.write(lambda db: finish(db, ra, reservation, der))
 
 
 def finish(db: Transaction, ra: RegistrationAuthority, reservation: Reservation, der: bytes) -> Enrollment:
     """Inside a transaction: stores the certificate and moves to 発行済み, once.
 
-    When the request ended while it was being signed, the certificate is stored and revoked at once; when a
-    theft was reported it is stored and held.
+    A client that holds its key has got its certificate by that. When the request ended while it was being
+    signed, the certificate is stored and revoked at once; when a theft was reported it is stored and held.
     """
     at = ra.now()
     request_id = reservation.order_id or ""
@@ -189,6 +168,9 @@ def finish(db: Transaction, ra: RegistrationAuthority, reservation: Reservation,
         end_certificate(db, ra, reservation.serial, reason, at, actor=_SIGNER)
         return _reread(db, request_id)
     after, effects = advance(before, Event.ISSUE, at, ra.settings)
+    if before.door == "protocol":
+        after, more = advance(after, Event.DOWNLOAD, at, ra.settings)
+        effects += more
     # There is nothing to fetch after the certificate's own end.
     window = min(after.window_ends_at or at, reservation.not_after_at + 1)
     after = replace(after, not_after_at=reservation.not_after_at, window_ends_at=window)
@@ -201,12 +183,25 @@ def finish(db: Transaction, ra: RegistrationAuthority, reservation: Reservation,
 
 
 async def recover(ra: RegistrationAuthority, before_at: int | None = None) -> int:
-    """Finishes what a crash left between the serial and the certificate; returns how many."""
-    left = ca.store.reserved_unsigned(ra.database.read(), before_at)
-    for reservation in left:
-        der = ra.authority.sign(reservation)
+    """Finishes what a crash left between the serial and the certificate; returns how many.
+
+    What cannot be signed now stays for the next time.
+    """
+    done = 0
+    for reservation in ca.store.reserved_unsigned(ra.database.read(), before_at):
+        try:
+            der = await ra.authority.certify(reservation)
+        except NoSignature as failed:
+            log.warning("certificates that were begun are not signed now: %s", failed)
+            break
         await ra.database.write(lambda db, r=reservation, d=der: finish(db, ra, r, d))  # type: ignore[misc]
-    return len(left)
+        done += 1
+    return done
+
+
+def is_processing(ra: RegistrationAuthority, request_id: str) -> bool:
+    """Whether a request still waits for its signature."""
+    return _expect(ra, request_id).state is State.PROCESSING
 
 
 def p12_password_problem(password: str, confirmation: str) -> Refusal | None:
@@ -361,12 +356,27 @@ def _check_submittable(db: Transaction, ra: RegistrationAuthority, waiting: Enro
         _check_renewal_source(db, waiting)
 
 
-def _plan(
-    ra: RegistrationAuthority, waiting: Enrollment, spki_der: bytes, names: tuple[str, ...], at: int
-) -> Reservation:
-    return ra.authority.plan(
-        waiting.profile, waiting.common_name, names, spki_der, waiting.request_id, at, os.urandom(16)
+def _reserve(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    before: Enrollment,
+    to: Enrollment,
+    spki_der: bytes,
+    names: tuple[str, ...],
+    actor: str,
+) -> Enrollment:
+    """``to``: ``before`` with whatever was handed in."""
+    at = ra.now()
+    _check_submittable(db, ra, before, at)
+    after, effects = advance(to, Event.SUBMIT, at, ra.settings)
+    reservation = ra.authority.plan(
+        before.profile, before.common_name, names, spki_der, before.request_id, at, os.urandom(16)
     )
+    ca.store.reserve(db, reservation)
+    after = replace(after, serial=reservation.serial)
+    record(db, before, after, Event.SUBMIT, at, actor)
+    perform(db, ra, effects, at, actor)
+    return after
 
 
 def _check_renewal_source(db: Transaction, renewal: Enrollment) -> None:

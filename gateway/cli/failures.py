@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import click
 
 from ca.errors import ConfigError, Unacceptable
+from ca.signing import NoSignature
 from ca.storage import StorageTrouble
 from enroll.jst import shown
 from enroll.refusals import Refusal
@@ -81,6 +82,7 @@ _OF_FILES: Mapping[int, str] = {
     errno.ENOSPC: "Make room, then run the same command again: df -h {file}",
 }
 
+_UNSIGNED = "Nothing is lost; see what is wrong: sekisho doctor; then run the same command again"
 _LOST = "What the command did stays done: look at it with sekisho audit show, when there is room (df -h)"
 
 _NAMES: Mapping[str, str] = {
@@ -119,6 +121,8 @@ def failure_of(error: Exception) -> Failure:
         return Failure("usage", error.format_message(), exit_code=error.exit_code)
     if isinstance(error, StorageTrouble):
         return Failure("config", f"the database {error.trouble}")
+    if isinstance(error, NoSignature):
+        return Failure("config", f"there is no signature now: {error}", _UNSIGNED)
     if isinstance(error, OSError) and error.filename and (hint := _OF_FILES.get(error.errno or 0)):
         return Failure("config", f"{error.filename}: {error.strerror}", hint.format(file=error.filename))
     # The message may hold anything, so it is not shown.

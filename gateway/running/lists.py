@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ca.signing import NoSignature
 from ca.storage import StorageError
 from enroll import crls, timekeeping
 from enroll.ra import RegistrationAuthority
 
+# The disk's, the database's, and that of whoever signs.
+_TROUBLE = (OSError, StorageError, NoSignature)
 log = logging.getLogger("sekisho.lists")
 
 # Seconds until it is tried again after a failure, which is mostly a full disk.
@@ -43,10 +46,10 @@ class Publisher:
             begun = self.monotonic()
             try:
                 listed = await crls.publish(ra, issuer)
-            except (OSError, StorageError) as error:
+            except _TROUBLE as error:
                 self._not_before = self.monotonic() + _AFTER_FAILURE
                 log.error(
-                    "the revocation list of %s cannot be written (%s); the last one stays; again in %g s",
+                    "the revocation list of %s cannot be made (%s); the last one stays; again in %g s",
                     *(issuer.common_name, _why(error), _AFTER_FAILURE),
                 )
                 return made
@@ -71,12 +74,14 @@ async def begin(ra: RegistrationAuthority) -> None:
         if crls.ended(ra, issuer.issuer_id):
             try:
                 await crls.publish(ra, issuer, alone=True)
-            except (OSError, StorageError) as error:
-                log.error("the revocation list of %s cannot be written (%s)", issuer.common_name, _why(error))
+            except _TROUBLE as error:
+                log.error("the revocation list of %s cannot be made (%s)", issuer.common_name, _why(error))
 
 
-def _why(error: OSError | StorageError) -> str:
+def _why(error: OSError | StorageError | NoSignature) -> str:
     """In words without a path, and without what a statement said."""
+    if isinstance(error, NoSignature):
+        return str(error)
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return error.name

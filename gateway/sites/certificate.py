@@ -18,7 +18,7 @@ from ca.pkcs12 import CONTENT_TYPE, LONG_PASSWORD
 from enroll import identifiers, store
 from enroll.ra import RegistrationAuthority, token_hash
 from enroll.refusals import Refusal
-from enroll.requests import issuance
+from enroll.requests import completion, issuance
 from enroll.requests.enrollment import Enrollment, fetchable
 from gateway.web import pages, sessions
 from gateway.web.sessions import Session
@@ -198,7 +198,9 @@ def is_stale(ra: RegistrationAuthority, session: Session | None, request_id: str
 async def _prepare(ra: RegistrationAuthority, session: Session, entered: Input, actor: str) -> None:
     request_id = entered.request_id
     await issuance.submit(ra, request_id, actor=actor)
-    await issuance.complete(ra, request_id)
+    await completion.within(ra, request_id)
+    if issuance.is_processing(ra, request_id):
+        raise Refusal("issuing_later")
     ticket = await issuance.prepare_download(ra, request_id, entered.password, entered.form, actor=actor)
     await sessions.change(
         ra,

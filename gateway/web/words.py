@@ -375,6 +375,18 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "Please try again later, or call the help desk and tell the reference number.",
             ),
         ),
+        "issuing_later": Words(
+            503,
+            ("証明書の発行に時間がかかっています", "Issuing takes longer than usual"),
+            (
+                "お申し込みは受け付けました。証明書はまだ発行されていませんが、お手続きの内容は失われません。",
+                "Your request is recorded. The certificate is not issued yet; nothing you did is lost.",
+            ),
+            (
+                "数分後に前の画面へ戻り、もう一度同じ操作をしてください。続く場合は、照会番号を下記の照会先へお伝えください。",
+                "Go back in a few minutes and do the same again. If it goes on, call the help desk below.",
+            ),
+        ),
         "cross_site": Words(
             403,
             ("この画面からは操作できません", "Refused"),

@@ -83,7 +83,7 @@ def _fill(data: Path, passphrase_file: str, count: int) -> None:
 def _cost(data: Path, passphrase_file: str, count: int) -> None:
     """One list, made in a process of its own, as the gateway does."""
     issuer = datadir.load(data, Path(passphrase_file).read_text().strip()).authority.current
-    frame, database = frame_of(issuer.signer, 1, 1_900_000_000, 1_900_600_000), data / DATABASE
+    frame, database = frame_of(issuer.certificate, 1, 1_900_000_000, 1_900_600_000), data / DATABASE
 
     def make() -> int:
         draft(SqliteSource(database), folder_of(data), frame, issuer.issuer_id, 0).path.unlink()

@@ -65,4 +65,4 @@ def issue_person(
     reservation = authority.plan(
         "client-person", cn, (), spki(key.public_key()), order_id, at, os.urandom(16)
     )
-    return Issued(key, reservation, authority.sign(reservation))
+    return Issued(key, reservation, authority.certify_now(reservation))

@@ -12,11 +12,21 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ca.authority import Authority
-from ca.certificates import JST, common_name, is_dns_name, serial_from, serial_hex, validity
+from ca.certificates import (
+    JST,
+    build,
+    common_name,
+    distinguished_name,
+    is_dns_name,
+    serial_from,
+    serial_hex,
+    validity,
+)
 from ca.datadir import DataDir
 from ca.errors import ConfigError, Unacceptable
 from ca.keys import generate, spki
-from ca.profiles import CLIENT_AUTOMATED, CLIENT_PERSON, SERVER
+from ca.profiles import CLIENT_AUTOMATED, CLIENT_PERSON, ISSUING, SERVER
+from ca.signing import FileSigner
 from tests.ca.conftest import AT, DAY, Issued
 
 
@@ -122,13 +132,18 @@ def test_openssl_agrees(opened: DataDir, person: Issued, tmp_path: object) -> No
 
 
 @pytest.mark.parametrize("kind", ["ec-p256", "ec-p384", "rsa-2048"])
-def test_signing_again_gives_the_same_bytes(tmp_path: object, authority: Authority, kind: str) -> None:
-    """After a crash between signing and storing, signing again cannot make a second certificate."""
-    issuer = replace(authority.current, key=generate(kind))
-    again = Authority((issuer,))
-    key = spki(generate("ec-p256").public_key())
-    reservation = again.plan("client-person", "K1", (), key, None, AT, os.urandom(16))
-    assert again.sign(reservation) == again.sign(reservation)
+def test_a_file_key_gives_nothing_away(kind: str) -> None:
+    """RFC 6979: however bad the randomness of a machine, the same bytes have the same signature."""
+    key, signer = generate("ec-p256").public_key(), FileSigner.of(ca := generate(kind))
+    name = distinguished_name("CA")
+    root = x509.load_der_x509_certificate(
+        build(ISSUING, name, ca.public_key(), (), 1, validity(ISSUING, AT), None, signer)
+    )
+    period = validity(CLIENT_PERSON, AT)
+    first, second = (
+        build(CLIENT_PERSON, common_name("K1"), key, (), 1 << 126, period, root, signer) for _ in range(2)
+    )
+    assert first == second
 
 
 def test_serials_are_positive_and_of_sixteen_octets() -> None:
@@ -153,7 +168,7 @@ def test_a_common_name_of_64_characters_is_taken(authority: Authority) -> None:
     """The twin: exactly 64 characters pass."""
     key = spki(generate("ec-p256").public_key())
     reservation = authority.plan("client-person", "x" * 64, (), key, None, AT, os.urandom(16))
-    assert x509.load_der_x509_certificate(authority.sign(reservation)).subject == common_name("x" * 64)
+    assert x509.load_der_x509_certificate(authority.certify_now(reservation)).subject == common_name("x" * 64)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +199,7 @@ def test_an_automated_client_without_common_name(authority: Authority) -> None:
     key = spki(generate("ed25519").public_key())
     names = ("batch.example", "b2.example")
     reservation = authority.plan("client-automated", "", names, key, None, AT, os.urandom(16))
-    certificate = x509.load_der_x509_certificate(authority.sign(reservation))
+    certificate = x509.load_der_x509_certificate(authority.certify_now(reservation))
     found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     assert found.critical
     assert tuple(found.value.get_values_for_type(x509.DNSName)) == names
@@ -236,8 +251,8 @@ def test_what_is_no_dns_name(name: str) -> None:
 def test_the_crl_url_is_written_where_configured(authority: Authority) -> None:
     """An issuer with a CRL address puts it into what it signs, others leave the extension out."""
     url = "http://crl.example/g4.crl"
-    with_url = Authority((replace(authority.current, crl_url=url),))
+    with_url = Authority((replace(authority.current, crl_url=url),), authority.signer)
     key = spki(generate("ec-p256").public_key())
-    der = with_url.sign(with_url.plan("client-person", "K1", (), key, None, AT, os.urandom(16)))
+    der = with_url.certify_now(with_url.plan("client-person", "K1", (), key, None, AT, os.urandom(16)))
     point = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.CRLDistributionPoints)
     assert point.value[0].full_name == [x509.UniformResourceIdentifier(url)]

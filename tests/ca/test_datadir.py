@@ -16,9 +16,11 @@ from cryptography import x509
 
 from ca import datadir
 from ca.authority import Authority
+from ca.certificates import public_key_of
 from ca.errors import ConfigError
 from ca.keys import kind_of, to_pkcs8
 from ca.revocation import RevocationStatus
+from ca.signing import FileSigner
 from ca.trust import Presentation, TrustAnchors, VerifiedPeer, judge
 from tests.ca.conftest import AT, CHEAP, DAY, PASSPHRASE, issue_person
 from tests.started import started
@@ -47,7 +49,9 @@ def test_nothing_in_it_is_readable_by_others_or_in_the_clear(tmp_path: Path) -> 
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o700
     files = [p for p in made.path.rglob("*") if p.is_file()]
     assert {p.suffix for p in files} == {".json", ".pem", ".key"}
-    secret = to_pkcs8(made.authority.current.key)[36:68]
+    assert isinstance(made.authority.signer, FileSigner)
+    secret = to_pkcs8(made.authority.signer._keys[made.authority.current.issuer_id])[36:68]
+    assert all(secret not in each for each in (repr(made).encode(), repr(made.authority).encode()))
     for file in files:
         if file.suffix == ".key":
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -58,7 +62,7 @@ def test_nothing_in_it_is_readable_by_others_or_in_the_clear(tmp_path: Path) -> 
 def test_key_kinds_are_chosen_by_argument(tmp_path: Path) -> None:
     """EC by default, RSA where old software must verify; others are refused by name."""
     made = _make(tmp_path / "d", issuing_key="rsa-2048", root_key="rsa-3072")
-    assert kind_of(made.authority.current.key.public_key()) == "rsa-2048"
+    assert kind_of(public_key_of(made.authority.current.certificate)) == "rsa-2048"
     assert issue_person(made.authority).der
     with pytest.raises(ConfigError, match="use one of ec-p256"):
         _make(tmp_path / "e", issuing_key="ed25519")
@@ -151,7 +155,7 @@ def test_a_new_generation_issues_and_the_old_one_stays_trusted(tmp_path: Path) -
         datadir.add_issuer(tmp_path / "d", PASSPHRASE, "BUSINESS SERVICE CA-G5", AT)
     # The old issuer still signs its own list, and an open reservation of its own.
     assert g5.crl(g4.current.issuer_id, [], 1, AT, AT + DAY)
-    assert g5.sign(old.reservation) == old.der
+    assert g5.certify_now(old.reservation) == old.der
 
 
 def _issuer_name(anchors: TrustAnchors, leaf: bytes, at: int) -> str:

@@ -29,7 +29,7 @@ def own(tmp_path: Path) -> DataDir:
 @pytest.fixture
 def files(tmp_path: Path, opened: DataDir) -> tuple[Path, Path]:
     """A host's certificate and key as an operator has them."""
-    made = servers.issue(opened.server_ca, HOSTS, AT, 5, generate("ec-p256"))
+    made = servers.issue(opened.server_ca, opened.server_signer, HOSTS, AT, 5, generate("ec-p256"))
     (tmp_path / "c.pem").write_bytes(made.chain_pem)
     (tmp_path / "k.pem").write_bytes(made.key_pem)
     return tmp_path / "c.pem", tmp_path / "k.pem"
@@ -122,8 +122,8 @@ def test_a_client_certificate_serves_nobody(files: tuple[Path, Path], opened: Da
     """clientAuth alone is not serverAuth."""
     key = generate("ec-p256")
     row = dataclasses.replace(SERVER, extended_key_usage=CLIENT_PERSON.extended_key_usage)
-    period, signer = validity(row, AT), opened.server_ca.signer
-    der = build(row, common_name("a"), key.public_key(), HOSTS[:1], 9, period, signer)
+    period, ca, signer = validity(row, AT), opened.server_ca.certificate, opened.server_signer
+    der = build(row, common_name("a"), key.public_key(), HOSTS[:1], 9, period, ca, signer)
     files[0].write_bytes(to_pem(der))
     files[1].write_bytes(_key_pem(key))
     with pytest.raises(ConfigError, match="not for TLS servers"):

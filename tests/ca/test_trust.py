@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL, crypto
 
-from ca.authority import Authority, Issuer
-from ca.certificates import Signer, build, common_name, distinguished_name, validity
+from ca.authority import Authority
+from ca.certificates import assemble, build, common_name, distinguished_name, to_be_signed, validity
 from ca.datadir import DataDir
 from ca.errors import ConfigError
 from ca.keys import PrivateKey, generate
 from ca.profiles import CLIENT_PERSON, ISSUING, ROOT, SERVER, Profile
 from ca.revocation import RevocationStatus
+from ca.signing import FileSigner, Signer, ToSign, key_id
 from ca.trust import (
     NO_CERTIFICATE,
     OPENSSL_ERRORS,
@@ -54,6 +55,10 @@ def _clean(der: bytes) -> Presentation:
     return Presentation(der, verified=True)
 
 
+#: An issuer's certificate, None for one that signs its own, with whoever signs for it.
+Held = tuple[x509.Certificate | None, Signer]
+
+
 def _state(
     presentation: Presentation,
     anchors: TrustAnchors,
@@ -64,14 +69,19 @@ def _state(
     return verdict.state if isinstance(verdict, Rejection) else S.VALID
 
 
-def _leaf(
-    issuer: Signer | Issuer | PrivateKey, profile: Profile = CLIENT_PERSON, cn: str = "K1", **other: object
-) -> bytes:
-    """A certificate as `build` makes it, with some of the profile changed."""
+def _leaf(issuer: Held, profile: Profile = CLIENT_PERSON, cn: str = "K1", **other: object) -> bytes:
+    """A certificate as `build` makes it, with some of the profile changed, by whatever key."""
     row = dataclasses.replace(profile, **other)  # type: ignore[arg-type]
-    signer = issuer.signer if isinstance(issuer, Issuer) else issuer
-    names = ("a.example",) if row.needs_names else ()
-    return build(row, common_name(cn), KEY.public_key(), names, 1 << 126, validity(row, AT), signer)
+    names, certificate = ("a.example",) if row.needs_names else (), issuer[0]
+    tbs = to_be_signed(
+        row, common_name(cn), KEY.public_key(), names, 1 << 126, validity(row, AT), certificate
+    )
+    signed_by = key_id((KEY if certificate is None else certificate).public_key())  # type: ignore[arg-type]
+    return assemble(tbs, issuer[1].sign_now(ToSign(signed_by, "own", tbs)))
+
+
+def _held(authority: Authority) -> Held:
+    return authority.current.certificate, authority.signer
 
 
 def test_a_good_certificate_gives_a_verified_peer(
@@ -197,52 +207,59 @@ def test_other_purposes_are_wrong(
     authority: Authority, anchors: TrustAnchors, other: dict[str, object]
 ) -> None:
     """V32: serverAuth, no or any purpose, no digitalSignature, a CA as leaf: all signed by our own key."""
-    assert _state(_clean(_leaf(authority.current, **other)), anchors) is S.WRONG_PURPOSE
+    assert _state(_clean(_leaf(_held(authority), **other)), anchors) is S.WRONG_PURPOSE
 
 
 def test_the_twin_with_both_purposes_is_valid(authority: Authority, anchors: TrustAnchors) -> None:
     """clientAuth beside serverAuth is still clientAuth."""
     both = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
-    assert _state(_clean(_leaf(authority.current, extended_key_usage=both)), anchors) is S.VALID
+    assert _state(_clean(_leaf(_held(authority), extended_key_usage=both)), anchors) is S.VALID
 
 
 def test_our_own_server_certificate_is_no_client(opened: DataDir, anchors: TrustAnchors) -> None:
     """The local server CA is no anchor for clients."""
-    assert _state(_clean(_leaf(opened.server_ca, SERVER)), anchors) is S.UNKNOWN_ISSUER
+    assert (
+        _state(_clean(_leaf((opened.server_ca.certificate, opened.server_signer), SERVER)), anchors)
+        is S.UNKNOWN_ISSUER
+    )
 
 
 def test_another_ca_of_the_same_name_is_unknown(authority: Authority, anchors: TrustAnchors) -> None:
     """V28, V32: the signature decides, never the name, even if OpenSSL had said nothing."""
     issuer = authority.current
     forged_key = generate("ec-p256")
-    forged = build(
-        ISSUING, issuer.certificate.subject, forged_key.public_key(), (), 1, validity(ISSUING, AT), forged_key
-    )
-    signer = Signer(x509.load_der_x509_certificate(forged), forged_key)
-    assert _state(_clean(_leaf(signer)), anchors) is S.UNKNOWN_ISSUER
+    signer = FileSigner.of(forged_key)
+    period, public = validity(ISSUING, AT), forged_key.public_key()
+    forged = build(ISSUING, issuer.certificate.subject, public, (), 1, period, None, signer)
+    by_another = x509.load_der_x509_certificate(forged), signer
+    assert _state(_clean(_leaf(by_another)), anchors) is S.UNKNOWN_ISSUER
     # Who copies our name copies our key identifier, too: both are in every certificate that we issue.
-    assert _state(_clean(_leaf(Signer(issuer.certificate, forged_key))), anchors) is S.UNKNOWN_ISSUER
+    assert (
+        _state(_clean(_leaf((issuer.certificate, FileSigner({issuer.issuer_id: forged_key})))), anchors)
+        is S.UNKNOWN_ISSUER
+    )
 
 
 def test_both_of_two_anchors_of_one_name_are_trusted(authority: Authority) -> None:
     """A re-keyed CA of the same name: whichever key signed, its certificate is found."""
     key = generate("ec-p256")
     subject = authority.current.certificate.subject
-    second = build(ISSUING, subject, key.public_key(), (), 1, validity(ISSUING, AT), key)
+    signer = FileSigner.of(key)
+    second = build(ISSUING, subject, key.public_key(), (), 1, validity(ISSUING, AT), None, signer)
     certificate = x509.load_der_x509_certificate(second)
     both = TrustAnchors.of([certificate, authority.current.certificate])
-    assert _state(_clean(_leaf(Signer(certificate, key))), both) is S.VALID
-    assert _state(_clean(_leaf(authority.current)), both) is S.VALID
+    assert _state(_clean(_leaf((certificate, signer))), both) is S.VALID
+    assert _state(_clean(_leaf(_held(authority))), both) is S.VALID
 
 
 def test_self_signed_and_foreign_certificates_are_unknown(anchors: TrustAnchors) -> None:
     """What no anchor signed is no one's."""
-    assert _state(_clean(_leaf(KEY)), anchors) is S.UNKNOWN_ISSUER
+    assert _state(_clean(_leaf((None, FileSigner.of(KEY)))), anchors) is S.UNKNOWN_ISSUER
 
 
 def test_an_expired_issuer_vouches_for_nobody(authority: Authority, anchors: TrustAnchors) -> None:
     """A leaf that outlives its CA (none of ours does) ends with it; so does an open connection's peer."""
-    leaf = _leaf(authority.current, years=15)
+    leaf = _leaf(_held(authority), years=15)
     end = authority.current.not_after_at
     verdict = judge(_clean(leaf), anchors, good, end)
     assert isinstance(verdict, VerifiedPeer)
@@ -274,7 +291,7 @@ def test_names_are_made_fit_for_people(authority: Authority, anchors: TrustAncho
     """V27, V38: control characters in a subject reach neither a log line nor a page."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cn)])
     key = KEY.public_key()
-    der = build(CLIENT_PERSON, subject, key, (), 5, validity(CLIENT_PERSON, AT), authority.current.signer)
+    der = build(CLIENT_PERSON, subject, key, (), 5, validity(CLIENT_PERSON, AT), *_held(authority))
     verdict = judge(_clean(der), anchors, good, AT)
     assert isinstance(verdict, VerifiedPeer)
     assert verdict.common_name.isprintable()
@@ -285,7 +302,7 @@ def test_two_common_names_are_none(authority: Authority, anchors: TrustAnchors) 
     """V28: with several names there is none to show, and which comes first does not matter."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cn) for cn in ("K1", "K2")])
     key = KEY.public_key()
-    der = build(CLIENT_PERSON, subject, key, (), 5, validity(CLIENT_PERSON, AT), authority.current.signer)
+    der = build(CLIENT_PERSON, subject, key, (), 5, validity(CLIENT_PERSON, AT), *_held(authority))
     verdict = judge(_clean(der), anchors, good, AT)
     assert isinstance(verdict, VerifiedPeer)
     assert verdict.common_name == ""
@@ -351,7 +368,7 @@ def test_a_ca_file_is_read_whole_or_not_at_all(tmp_path: Path, opened: DataDir) 
 
 def test_only_cas_are_anchors(authority: Authority, person: Issued) -> None:
     """A leaf, and a CA whose key usage forbids signing, are refused by name."""
-    for der in (person.der, _leaf(KEY, ROOT, key_usage=frozenset({"crl_sign"}))):
+    for der in (person.der, _leaf((None, FileSigner.of(KEY)), ROOT, key_usage=frozenset({"crl_sign"}))):
         with pytest.raises(ConfigError, match="cannot be a client CA"):
             TrustAnchors.of([x509.load_der_x509_certificate(der)])
 
@@ -360,8 +377,11 @@ def test_a_real_handshake(authority: Authority, anchors: TrustAnchors, opened: D
     """What pyOpenSSL records in a TLS handshake is judged as the tables say: good, foreign, none."""
     made = issue_person(authority)
     assert _state(_handshake(opened, anchors, made.der, made.key), anchors) is S.VALID
-    assert _state(_handshake(opened, anchors, _leaf(KEY), KEY), anchors) is S.UNKNOWN_ISSUER
-    wrong = _leaf(authority.current, extended_key_usage=(ExtendedKeyUsageOID.SERVER_AUTH,))
+    assert (
+        _state(_handshake(opened, anchors, _leaf((None, FileSigner.of(KEY))), KEY), anchors)
+        is S.UNKNOWN_ISSUER
+    )
+    wrong = _leaf(_held(authority), extended_key_usage=(ExtendedKeyUsageOID.SERVER_AUTH,))
     assert _state(_handshake(opened, anchors, wrong, KEY), anchors) is S.WRONG_PURPOSE
     assert _state(_handshake(opened, anchors, None, None), anchors) is S.NONE
 
@@ -380,7 +400,8 @@ def _handshake(
 
     server = SSL.Context(SSL.TLS_SERVER_METHOD)
     host_key = ec.generate_private_key(ec.SECP256R1())
-    root = build(ROOT, distinguished_name("host"), host_key.public_key(), (), 1, validity(ROOT, AT), host_key)
+    name, by = distinguished_name("host"), FileSigner.of(host_key)
+    root = build(ROOT, name, host_key.public_key(), (), 1, validity(ROOT, AT), None, by)
     server.use_certificate(x509.load_der_x509_certificate(root))
     server.use_privatekey(host_key)
     server.set_verify(SSL.VERIFY_PEER, record)

@@ -240,7 +240,8 @@ async def test_our_own_certificate_is_renewed_while_running(sekisho: Shell, tmp_
         # Due in a few seconds: when every worker shows it, on any machine that is not slower than that.
         begun = int(time.time()) - SERVER.days * DAY + servers.RENEW_BEFORE + 6
         hosts = configured_hosts(deployment.config)
-        made = servers.issue(deployment.datadir.server_ca, hosts, begun, 7, generate("ec-p256"))
+        ca, signer = deployment.datadir.server_ca, deployment.datadir.server_signer
+        made = servers.issue(ca, signer, hosts, begun, 7, generate("ec-p256"))
         pem, key = servers.local_files(sekisho.data)
         pem.write_bytes(made.chain_pem)
         key.write_bytes(deployment.datadir.vault.seal("key servers/hosts", made.key))

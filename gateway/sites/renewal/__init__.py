@@ -13,13 +13,12 @@ from aiohttp import web
 
 from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll.refusals import Refusal
-from enroll.requests import renewal
+from enroll.requests import completion, renewal
 from enroll.requests.enrollment import Enrollment, fetchable
 from enroll.requests.opening import renewable_until
 from enroll.requests.states import ENDED, LABELS, WAITING, State
 from gateway.sites import certificate
 from gateway.sites.certificate import Paths
-from gateway.sites.renewal import completion
 from gateway.web import pages, references, sessions
 from gateway.web.context import Gate, Role
 from gateway.web.sessions import Session
@@ -27,6 +26,8 @@ from gateway.web.words import ABOUT_CERTIFICATE, REFUSALS, Text
 from gateway.wire import http
 
 SITE = "renewal"
+# Seconds from which on the page no longer says that the next one opens by itself: nobody waits for that.
+_LATE = 30
 
 _ANOTHER: Text = (
     "証明書が複数ある場合は、コモンネームがメールと同じで、有効期限が近いほうを選択しなおしてください。",
@@ -157,6 +158,7 @@ async def _waiting(request: web.Request, peer: _Peer, order: Enrollment) -> web.
         order=order,
         here=_waiting_path(order),
         label=LABELS[State.PROCESSING],
+        late=order.state is State.PROCESSING and ra.now() - (order.submitted_at or 0) > _LATE,
     )
 
 

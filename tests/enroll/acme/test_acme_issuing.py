@@ -1,4 +1,4 @@
-"""Issuing in one transaction: all of it is written, or nothing."""
+"""Issuing for a client that holds its key: what is begun is on disk before it is signed, and ends once."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,13 +11,13 @@ import enroll.store
 from ca.storage import Transaction
 from enroll.acme import store
 from enroll.acme.csr import check_csr
-from enroll.acme.fulfilment import _issue
+from enroll.acme.fulfilment import _begin
 from enroll.acme.orders import Entitlement
 from enroll.people.register import disable_user
 from enroll.problems import Problem
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import Enrollment
-from enroll.requests.issuance import issue_now
+from enroll.requests.issuance import begin_for_client, complete, recover
 from enroll.requests.opening import draw_request
 from enroll.requests.states import State
 from tests.enroll.acme.acme_world import FQDN, USER, Client, Site, csr, new_key, world
@@ -38,33 +38,38 @@ async def waiting(site: Site) -> Enrollment:
     return await site.ra.database.write(work)
 
 
-def issue(db: Transaction, site: Site, before: Enrollment) -> Enrollment:
+def begin(db: Transaction, site: Site, before: Enrollment) -> Enrollment:
     spki = ca.keys.spki(new_key().public_key())
-    return issue_now(db, site.ra, before, spki, (FQDN,), actor="test")
+    return begin_for_client(db, site.ra, before, spki, (FQDN,), actor="test")
 
 
 async def test_everything_is_written(site: Site) -> None:
-    """Certificate, state and trail are there together: what three steps would have left."""
+    """Certificate, state and trail are there: as on the pages, and fetched by the same step."""
     before = await waiting(site)
-    after = await site.ra.database.write(lambda db: issue(db, site, before))
+    begun = await site.ra.database.write(lambda db: begin(db, site, before))
+    assert (begun.state, begun.door, begun.sealed_key) == (State.PROCESSING, "protocol", None)
+    after = await complete(site.ra, before.request_id)
     db = site.ra.database.read()
     record = ca.store.find_by_order(db, before.request_id)
     assert record is not None
     assert (record.status, record.serial, record.issued_at) == ("issued", after.serial, site.ra.now())
     assert enroll.store.enrollment(db, before.request_id) == after
     assert (after.state, after.submitted_at, after.issued_at) == (State.PICKED_UP, *[site.ra.now()] * 2)
+    assert after.picked_up_at == site.ra.now()
     assert [row["action"] for row in enroll.store.audit_page(db, after.serial, 9)] == ["certificate.issued"]
-    (line,) = enroll.store.audit_page(db, before.request_id, 9)
-    assert (line["detail"]["before"], line["detail"]["after"]) == ("accepted", "picked_up")
+    issued, submitted = enroll.store.audit_page(db, before.request_id, 9)
+    assert (submitted["detail"]["before"], submitted["detail"]["after"]) == ("accepted", "processing")
+    assert (submitted["actor"], issued["actor"]) == ("test", "issuance")
+    assert (issued["detail"]["before"], issued["detail"]["after"]) == ("processing", "picked_up")
     assert ca.store.reserved_unsigned(db) == []
 
 
 async def test_nothing_is_written_when_the_transaction_is_lost(site: Site) -> None:
-    """What fails after signing leaves no certificate, reservation or state; it can be tried again."""
+    """What fails while it is begun leaves no reservation and no state; it can be tried again."""
     before = await waiting(site)
 
     def fails(db: Transaction) -> None:
-        issue(db, site, before)
+        begin(db, site, before)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -73,15 +78,26 @@ async def test_nothing_is_written_when_the_transaction_is_lost(site: Site) -> No
     assert ca.store.find_by_order(db, before.request_id) is None
     assert enroll.store.enrollment(db, before.request_id) == before
     assert enroll.store.audit_page(db, before.request_id, 9) == []
-    assert (await site.ra.database.write(lambda db: issue(db, site, before))).state is State.PICKED_UP
+    begun = await site.ra.database.write(lambda db: begin(db, site, before))
+    assert begun.state is State.PROCESSING
+
+
+async def test_a_crash_after_the_beginning_is_made_up_for(site: Site) -> None:
+    """What was begun is finished by the next start, as on the pages."""
+    before = await waiting(site)
+    await site.ra.database.write(lambda db: begin(db, site, before))
+    assert (await recover(site.ra), await recover(site.ra)) == (1, 0)
+    found = enroll.store.enrollment(site.ra.database.read(), before.request_id)
+    assert found is not None
+    assert found.state is State.PICKED_UP
 
 
 async def test_once(site: Site) -> None:
-    """A second issue of the same request is refused and changes nothing."""
+    """A second beginning of the same request is refused and changes nothing."""
     before = await waiting(site)
-    first = await site.ra.database.write(lambda db: issue(db, site, before))
+    first = await site.ra.database.write(lambda db: begin(db, site, before))
     with pytest.raises(ca.store.AlreadyReserved):
-        await site.ra.database.write(lambda db: issue(db, site, before))
+        await site.ra.database.write(lambda db: begin(db, site, before))
     assert enroll.store.enrollment(site.ra.database.read(), before.request_id) == first
 
 
@@ -90,7 +106,7 @@ async def test_not_for_the_disabled(site: Site) -> None:
     before = await waiting(site)
     await disable_user(site.ra, USER, actor="operator")
     with pytest.raises(Refusal) as refused:
-        await site.ra.database.write(lambda db: issue(db, site, before))
+        await site.ra.database.write(lambda db: begin(db, site, before))
     assert refused.value.code == "user_disabled"
     assert ca.store.find_by_order(site.ra.database.read(), before.request_id) is None
 
@@ -112,6 +128,6 @@ async def test_a_key_that_became_an_accounts_meanwhile_is_not_certified(site: Si
     )
     assert (await Client(site, key).register(await site.credential())).status == 201
     with pytest.raises(Problem) as refused:
-        await site.ra.database.write(lambda db: _issue(db, site.server, account, order_id, checked))
+        await site.ra.database.write(lambda db: _begin(db, site.server, account, order_id, checked))
     assert refused.value.name == "badCSR"
     assert (await client.post(order.headers["Location"])).json["status"] == "ready"

@@ -287,7 +287,7 @@ async def serve(
     gate = Gate(ra, origins, f".try.test:{port}", {role: f".again.test:{port}"} if fresh else {})
     opened = datadir.load(path / "data", PASSPHRASE)
     hosts = (HOSTS[role], "*.try.test", "*.again.test")
-    made = issue(opened.server_ca, hosts, ra.now(), 4711, generate("ec-p256"))
+    made = issue(opened.server_ca, opened.server_signer, hosts, ra.now(), 4711, generate("ec-p256"))
     issuers = tuple(issuer.certificate for issuer in opened.authority.issuers)
     built = build(gate)
     app, relay = built if isinstance(built, tuple) else (built, None)

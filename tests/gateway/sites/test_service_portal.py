@@ -217,8 +217,11 @@ async def test_a_renewal_by_another_is_told_for_a_month(service: Served, by_anot
     waiting = (await renewal.look(ra, fingerprint_of(service, old.request_id))).renewal
     key = spki(rsa.generate_private_key(65537, 2048).public_key())
     await ra.database.write(
-        lambda db: issuance.issue_now(db, ra, waiting, key, (), actor="acme:thief", by_another=by_another)
+        lambda db: issuance.begin_for_client(
+            db, ra, waiting, key, (), actor="acme:thief", by_another=by_another
+        )
     )
+    await issuance.complete(ra, waiting.request_id)
     words = "これまでとは別の方法（別のプログラム、または更新サイト）で更新されました"
     page = await log_in(visitor)
     assert (words in page.main.text) is by_another
