@@ -11,6 +11,7 @@ CREATE TABLE organisations (
     lineages INTEGER,                      -- PCs, and credentials, per user; NULL: the setting
     -- E14: how issue passwords reach people; 'admin': through the organisation's 管理者
     issue_password_by TEXT NOT NULL DEFAULT 'mail' CHECK (issue_password_by IN ('mail', 'postcard', 'admin')),
+    address TEXT NOT NULL DEFAULT '',      -- where its users' postcards go
     disabled_at INTEGER,
     created_at INTEGER NOT NULL
 );
@@ -22,6 +23,7 @@ CREATE TABLE users (
     mail TEXT NOT NULL CHECK (mail <> ''),
     role TEXT NOT NULL CHECK (role IN ('member', 'admin')),
     notice_by TEXT NOT NULL CHECK (notice_by IN ('mail', 'postcard')),
+    language TEXT NOT NULL DEFAULT 'ja' CHECK (language IN ('ja', 'en')),
     password_hash TEXT NOT NULL,
     password_initial INTEGER NOT NULL DEFAULT 1,
     last_number INTEGER NOT NULL DEFAULT 0, -- the highest 管理番号 given out

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from ca.storage import Row, Transaction, Values, inserting
+from enroll.languages import Language
 from enroll.people.sameness import mail_key, name_key
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.states import State
@@ -39,6 +40,8 @@ class Organisation:
     lineages: int | None = None
     issue_password_by: PasswordBy = "mail"
     disabled_at: int | None = None
+    #: Where postcards to its users go; empty: where the operator has it.
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class User:
     #: Counts how often everything that lets programs act for the user was ended, and when last.
     generation: int = 0
     generation_at: int | None = None
+    #: Of the mails, and of the screens where nothing else was chosen.
+    language: Language = "ja"
 
     @property
     def password_mark(self) -> str:
@@ -130,7 +135,7 @@ def change_organisation(db: Db, policy_number: str, changed: Organisation) -> No
     if changed.policy_number == policy_number:
         db.execute(
             "UPDATE organisations SET name = :name, lineages = :lineages,"
-            " issue_password_by = :issue_password_by"
+            " issue_password_by = :issue_password_by, address = :address"
             " WHERE policy_number = :policy_number",
             asdict(changed),
         )
@@ -275,12 +280,16 @@ def reset_password(db: Db, user_id: str, password_hash: str) -> None:
     )
 
 
+_FACTS = ("policy_number", "name", "mail", "role", "notice_by", "language")
+
+
 def change_user(db: Db, changed: User) -> None:
     """Writes the facts about a user; password, numbers and generation stay."""
     db.execute(
         "UPDATE users SET policy_number = :policy_number, name = :name, mail = :mail, role = :role,"
-        " notice_by = :notice_by, name_key = :name_key, mail_key = :mail_key WHERE user_id = :user_id",
-        {name: getattr(changed, name) for name in ("policy_number", "name", "mail", "role", "notice_by")}
+        " notice_by = :notice_by, language = :language, name_key = :name_key, mail_key = :mail_key"
+        " WHERE user_id = :user_id",
+        {name: getattr(changed, name) for name in _FACTS}
         | {"user_id": changed.user_id}
         | _person_keys(changed.name, changed.mail),
     )

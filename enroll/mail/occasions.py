@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlencode
 
 from ca.storage import Transaction
 from enroll import store
-from enroll.jst import shown
+from enroll.jst import days_left, shown
+from enroll.languages import Language
 from enroll.mail import writing
 from enroll.mail.hours import IS_NOTICE
 from enroll.ra import RegistrationAuthority
@@ -35,7 +37,7 @@ def _login_password(
     login_password: str,
     at: int,
 ) -> None:
-    values = _common(ra, user, ra.settings.service_url)
+    values = _common(db, ra, user, ra.settings.service_url)
     values |= {"user_id": user.user_id, "login_password": login_password}
     letter = writing.write_letter(
         kind,
@@ -46,6 +48,7 @@ def _login_password(
         recipient=user.mail if user.notice_by == "mail" else user.name,
         values=values,
         templates=ra.templates,
+        language=user.language,
     )
     _send(db, ra, letter, at)
 
@@ -60,7 +63,7 @@ def pickup_notice(
     at: int,
 ) -> None:
     """クライアント証明書取得に関するご案内 (R11); its password apart if the organisation says so (E14)."""
-    values = _common(ra, user, ra.settings.pickup_url)
+    values = _common(db, ra, user, ra.settings.pickup_url)
     values |= {
         "user_id": user.user_id,
         "issue_password": issue_password,
@@ -73,13 +76,22 @@ def pickup_notice(
     admin = None
     if organisation.issue_password_by == "admin":
         admin = store.administrator(db, organisation.policy_number, user.user_id)
-    values["password_by"] = "「はがき」で" if admin is None else f"{admin.name} 様（団体の管理者）から"
+    values["password_by"] = _PASSWORD_BY[user.language][admin is not None].format(
+        admin="" if admin is None else admin.name
+    )
     _queue(db, ra, "pickup_without_password", "mail", user, enrollment, values, at)
     if admin is None:
         _queue(db, ra, "issue_password", "postcard", user, enrollment, values, at)
     else:
-        values["admin"] = admin.name
+        values |= {"admin": admin.name, "to": admin.name}
         _queue(db, ra, "issue_password_admin", "mail", admin, enrollment, values, at)
+
+
+#: How the issue password comes: by postcard, or from an administrator.
+_PASSWORD_BY: dict[Language, tuple[str, str]] = {
+    "ja": ("「はがき」で", "{admin} 様（団体の管理者）から"),
+    "en": ("by postcard", "from {admin}, the administrator of your organisation"),
+}
 
 
 def _queue(
@@ -101,6 +113,7 @@ def _queue(
         values=values,
         request_id=enrollment.request_id,
         templates=ra.templates,
+        language=to.language,
     )
     _send(db, ra, letter, at)
 
@@ -120,8 +133,11 @@ def renewal_notice(
 
     ``again``: one that never left is queued once more.
     """
-    values = _common(ra, user, ra.settings.renewal_url)
+    values = _common(db, ra, user, ra.settings.renewal_url)
+    days = max(0, days_left(source.not_after_at or at, at))
     values |= {
+        "days": str(days),
+        "left": _left(days, user.language),
         "request_id": renewal.request_id,
         "common_name": source.common_name,
         "not_after": shown(source.not_after_at or at),
@@ -135,6 +151,7 @@ def renewal_notice(
         values=values,
         request_id=renewal.request_id,
         templates=ra.templates,
+        language=user.language,
     )
     return _send(db, ra, letter, at, again=again)
 
@@ -143,7 +160,7 @@ def renewed_by_another(
     db: Transaction, ra: RegistrationAuthority, user: store.User, issued: Enrollment, at: int
 ) -> bool:
     """A certificate was renewed by another than its holder (``succession``), once per renewal."""
-    values = _common(ra, user, ra.settings.service_url)
+    values = _common(db, ra, user, ra.settings.service_url)
     values |= {
         "request_id": issued.request_id,
         "common_name": issued.common_name,
@@ -158,6 +175,7 @@ def renewed_by_another(
         values=values,
         # Not the request's: that it has ended is no reason to be silent about it.
         templates=ra.templates,
+        language=user.language,
     )
     return _send(db, ra, letter, at)
 
@@ -173,11 +191,22 @@ def cause_of_notice(kind: writing.Kind, source: Enrollment) -> str:
     return f"{kind}:{source.serial}"
 
 
-def _common(ra: RegistrationAuthority, user: store.User, url: str) -> dict[str, str]:
-    settings = ra.settings
+def _left(days: int, language: Language) -> str:
+    """How long a certificate lasts, by the calendar: whatever day a letter leaves on (R15)."""
+    if language == "en":
+        return "today" if days == 0 else "1 day left" if days == 1 else f"{days} days left"
+    return "本日限り" if days == 0 else f"あと{days}日"
+
+
+def _common(db: Transaction, ra: RegistrationAuthority, user: store.User, url: str) -> dict[str, str]:
+    """What every letter may say. The address opens the site in the language of the letter."""
+    settings, organisation = ra.settings, store.organisation(db, user.policy_number)
     return {
         "name": user.name,
-        "url": url,
+        "to": user.name,
+        "organisation": organisation.name if organisation is not None else "",
+        "address": organisation.address if organisation is not None else "",
+        "url": url if user.language == "ja" else f"{url}?{urlencode({'lang': user.language})}",
         "operator": settings.operator_name,
         "telephone": settings.telephone,
     }

@@ -1,7 +1,8 @@
 """The mails: written from templates, queued in the transaction of their cause, sealed until accepted.
 
-A template's first line is ``Subject: ...``, then an empty line, then the body. An operator's file of
-the same name in the data directory's ``templates/`` takes the place of ours.
+A template's first line is ``Subject: ...``, then an empty line, then the body, with ``{{ greeting }}`` and
+``{{ signature }}`` around what it says. In English it is called ``NAME.en.txt``. An operator's file of the
+same name in the data directory's ``templates/`` takes the place of ours.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.sealing import Vault
 from ca.storage import Row, Transaction
+from enroll.languages import LANGUAGES, Language
 
 Kind = Literal[
     "pickup",
@@ -43,9 +45,11 @@ TEMPLATES: dict[Kind, str] = {
     "user_id": "user_id.txt",
     "password_reset": "password_reset.txt",
     "renewal_30": "renewal.txt",
-    "renewal_7": "renewal.txt",
+    "renewal_7": "renewal_7.txt",
     "renewed_by_another": "renewed_by_another.txt",
 }
+#: What every letter begins and ends with.
+PARTS = ("greeting", "signature")
 #: Values that only the recipient may read; operators see them masked.
 SECRETS = frozenset({"issue_password", "login_password"})
 MASK = "＊＊＊＊＊＊＊＊"
@@ -105,14 +109,16 @@ def write_letter(
     values: dict[str, str],
     request_id: str | None = None,
     templates: Templates | None = None,
+    language: Language = "ja",
 ) -> Letter:
     """Renders a letter twice: as it is sent, and as operators may see it.
 
     Raises ConfigError when an operator's template is broken or asks for an unknown value.
     """
-    subject, body = _render(kind, values, templates)
+    values = {**values, "channel": channel}
+    subject, body = _render(kind, values, templates, language)
     masked = {name: MASK if name in SECRETS else value for name, value in values.items()}
-    _, shown = _render(kind, masked, templates)
+    _, shown = _render(kind, masked, templates, language)
     return Letter(cause, kind, channel, user_id, request_id, recipient, subject, body, shown)
 
 
@@ -296,7 +302,9 @@ def _number(db: Transaction, statement: str) -> int:
 def read_templates(directory: Path, files: Snapshot | None = None) -> Templates | None:
     """The templates of a directory, None if there are none. ConfigError for one that cannot be read."""
     files = files or Snapshot()
-    found = {name: files.find(directory / name, "mail template") for name in sorted({*TEMPLATES.values()})}
+    names = {*TEMPLATES.values(), *(f"{part}.txt" for part in PARTS)}
+    every = sorted(_named(name, language) for name in names for language in LANGUAGES)
+    found = {name: files.find(directory / name, "mail template") for name in every}
     texts = {name: content for name, content in found.items() if content is not None}
     return Templates(directory, texts) if texts else None
 
@@ -304,27 +312,22 @@ def read_templates(directory: Path, files: Snapshot | None = None) -> Templates 
 def check_templates(own: Templates | None) -> None:
     """Renders every template once with sample values; ConfigError names the first broken one."""
     names = ("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name")
-    more = ("not_after", "until", "moment", "password_by", "admin", "operator", "telephone")
-    sample = dict.fromkeys((*names, *more), "x")
-    for kind in TEMPLATES:
-        _render(kind, sample, own)
+    more = ("not_after", "until", "moment", "password_by", "admin", "operator", "telephone", "left", "days")
+    sample = dict.fromkeys((*names, *more, "to", "organisation", "address", "channel"), "x")
+    for language in LANGUAGES:
+        for kind in TEMPLATES:
+            _render(kind, sample, own, language)
 
 
 # Templates are text, not HTML: nothing is escaped. An unknown value is an error, not an empty string.
-_ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701
+_ENVIRONMENT = jinja2.Environment(  # noqa: S701
+    undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
+)
 
 
-def _render(kind: Kind, values: dict[str, str], own: Templates | None) -> tuple[str, str]:
-    name = TEMPLATES[kind]
-    if own is not None and name in own.texts:
-        where = str(own.directory / name)
-        source = _text(where, own.texts[name])
-    else:
-        source, where = _packaged(name), name
-    try:
-        text = _compiled(source).render(values)
-    except jinja2.TemplateError as error:
-        raise ConfigError(f"mail template {where}: {error}. Mend it, or delete it to use ours.") from error
+def _render(kind: Kind, values: dict[str, str], own: Templates | None, language: Language) -> tuple[str, str]:
+    parts = {part: _filled(_named(f"{part}.txt", language), values, own)[0] for part in PARTS}
+    text, where = _filled(_named(TEMPLATES[kind], language), values | parts, own)
     head, separator, body = text.partition("\n\n")
     if not separator or not head.startswith("Subject: ") or "\n" in head:
         raise ConfigError(
@@ -332,6 +335,24 @@ def _render(kind: Kind, values: dict[str, str], own: Templates | None) -> tuple[
             "Mend it, or delete it to use ours."
         )
     return head.removeprefix("Subject: ").strip(), body
+
+
+def _named(name: str, language: Language) -> str:
+    """The file of a template in a language."""
+    return name if language == "ja" else f"{name.removesuffix('.txt')}.{language}.txt"
+
+
+def _filled(name: str, values: Mapping[str, str], own: Templates | None) -> tuple[str, str]:
+    """A template's text with the values in it, and where it stands."""
+    if own is not None and name in own.texts:
+        where = str(own.directory / name)
+        source = _text(where, own.texts[name])
+    else:
+        source, where = _packaged(name), name
+    try:
+        return _compiled(source).render(values), where
+    except jinja2.TemplateError as error:
+        raise ConfigError(f"mail template {where}: {error}. Mend it, or delete it to use ours.") from error
 
 
 @lru_cache(maxsize=64)

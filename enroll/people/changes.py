@@ -18,8 +18,8 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 
 #: What may change of a user, and of an organisation.
-OF_USERS = ("policy_number", "name", "mail", "role", "notice_by")
-OF_ORGANISATIONS = ("policy_number", "name", "lineages", "issue_password_by")
+OF_USERS = ("policy_number", "name", "mail", "role", "notice_by", "language")
+OF_ORGANISATIONS = ("policy_number", "name", "lineages", "issue_password_by", "address")
 
 
 async def change_user(

@@ -11,6 +11,7 @@ from typing import Literal
 from ca.storage import Transaction
 from enroll import identifiers, store, timekeeping
 from enroll.characters import called
+from enroll.languages import LANGUAGES, Language
 from enroll.mail import writing
 from enroll.mail.occasions import id_notice
 from enroll.people import passwords, sameness
@@ -25,6 +26,7 @@ from enroll.requests.transitions import apply, end_certificate
 _MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
 _POLICY_NUMBER = re.compile(r"[0-9A-Z-]{3,20}")
 _LONGEST_NAME = 100
+_LONGEST_ADDRESS = 200
 #: Field -> what one of its characters may be.
 _CAPITALS = string.digits + string.ascii_uppercase
 _CHARACTERS: Mapping[str, Callable[[str], bool]] = {
@@ -45,6 +47,7 @@ class Person:
     user_id: str = ""
     role: Literal["member", "admin"] = "member"
     notice_by: Literal["mail", "postcard"] = "mail"
+    language: Language = "ja"
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ def wrong_fields(person: Person) -> tuple[str, ...]:
         "user_id": person.user_id == "" or identifiers.valid_user_id(person.user_id),
         "role": person.role in ("member", "admin"),
         "notice_by": person.notice_by in ("mail", "postcard"),
+        "language": person.language in LANGUAGES,
     }
     return tuple(field for field, good in checks.items() if not good)
 
@@ -107,10 +111,11 @@ async def add_organisation(
     actor: str,
     lineages: int | None = None,
     issue_password_by: store.PasswordBy = "mail",
+    address: str = "",
 ) -> store.Organisation:
     """Records a customer organisation. Refusal("conflict") when the 証券番号 is taken."""
     created = check_organisation(
-        store.Organisation(policy_number, name, ra.now(), lineages, issue_password_by)
+        store.Organisation(policy_number, name, ra.now(), lineages, issue_password_by, address=address)
     )
 
     def work(db: Transaction) -> store.Organisation:
@@ -133,7 +138,10 @@ def check_organisation(organisation: store.Organisation) -> store.Organisation:
         raise Refusal("invalid_input", field="name", detail=foreign("name", name))
     if lineages is not None and lineages < 1:
         raise Refusal("invalid_input", field="lineages")
-    return replace(organisation, policy_number=policy_number, name=name)
+    address = sameness.tidy_name(organisation.address)
+    if len(address) > _LONGEST_ADDRESS or not address.isprintable():
+        raise Refusal("invalid_input", field="address", detail=foreign("address", address))
+    return replace(organisation, policy_number=policy_number, name=name, address=address)
 
 
 def lineages_of(db: Transaction, ra: RegistrationAuthority, user_id: str) -> int:
@@ -286,6 +294,7 @@ def _record_user(db: Transaction, person: Person, login_hash: str, at: int) -> s
             mail=person.mail,
             role=person.role,
             notice_by=person.notice_by,
+            language=person.language,
             password_hash=login_hash,
             password_initial=True,
             last_number=0,

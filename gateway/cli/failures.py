@@ -41,6 +41,8 @@ SHAPES: Mapping[str, str] = {
     "user_id": "4 to 12 characters of A-Z and 0-9, or nothing to have one generated",
     "role": "member or admin",
     "notice_by": "mail or postcard",
+    "language": "ja or en",
+    "address": "at most 200 printable characters, on one line",
     "lineages": "a whole number above 0",
     "issue_password_by": "mail, postcard or admin",
     "reason": "one of the reasons that sekisho request reissue --help lists",

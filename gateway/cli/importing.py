@@ -37,11 +37,13 @@ USERS = Shape(
         "user_id": ("user_id", "ユーザーID"),
         "role": ("role", "権限"),
         "notice_by": ("notice_by", "通知方法"),
+        "language": ("language", "言語"),
     },
     required=("policy_number", "name", "mail"),
     values={
         "role": {"": "member", "一般": "member", "利用者": "member", "管理者": "admin"},
         "notice_by": {"": "mail", "メール": "mail", "はがき": "postcard"},
+        "language": {"": "ja", "日本語": "ja", "英語": "en"},
     },
 )
 ORGANISATIONS = Shape(
@@ -50,6 +52,7 @@ ORGANISATIONS = Shape(
         "name": ("name", "団体名"),
         "lineages": ("lineages", "台数"),
         "issue_password_by": ("issue_password_by", "パスワード通知方法"),
+        "address": ("address", "住所"),
     },
     required=("policy_number", "name"),
     values={
@@ -119,9 +122,9 @@ async def _import(
     """Add users from a CSV file (UTF-8 or CP932); rows that are wrong are refused one by one.
 
     The first line names the columns, in any order: policy_number (証券番号), name (氏名), mail
-    (メールアドレス), and if wanted user_id (ユーザーID), role (権限: member, admin, 利用者, 管理者) and
-    notice_by (通知方法: mail, postcard, メール, はがき). Running the same file again adds nobody twice,
-    however name and address are typed.
+    (メールアドレス), and if wanted user_id (ユーザーID), role (権限: member, admin, 利用者, 管理者),
+    notice_by (通知方法: mail, postcard, メール, はがき) and language (言語: ja, en, 日本語, 英語).
+    Running the same file again adds nobody twice, however name and address are typed.
     """
     register = _Users(deployment.ra, hold_letters)
     columns = {"line": "Line", "result": "Result", "user_id": "User ID"}
@@ -136,7 +139,8 @@ async def _org_import(deployment: Deployment, file: Path, dry_run: bool, failure
     """Add organisations from a CSV file (UTF-8 or CP932); rows that are wrong are refused one by one.
 
     The first line names the columns, in any order: policy_number (証券番号), name (団体名), and if wanted
-    lineages (台数) and issue_password_by (パスワード通知方法: mail, postcard, admin, メール, はがき, 管理者).
+    lineages (台数), issue_password_by (パスワード通知方法: mail, postcard, admin, メール, はがき, 管理者)
+    and address (住所: where postcards to its users go).
     """
     register = _Organisations(deployment.ra)
     columns = {"line": "Line", "result": "Result", "policy_number": "Number"}
@@ -356,6 +360,7 @@ class _Organisations:
             actor=actor(),
             lineages=wanted.lineages,
             issue_password_by=wanted.issue_password_by,
+            address=wanted.address,
         )
         return Outcome(row.line, "added", policy_number=made.policy_number)
 
@@ -376,5 +381,6 @@ class _Organisations:
                 self.ra.now(),
                 int(lineages) if lineages else None,
                 cast(store.PasswordBy, by),
+                address=row.given.get("address", ""),
             )
         )

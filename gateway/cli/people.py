@@ -10,6 +10,7 @@ import click
 
 from enroll import identifiers, listings, store
 from enroll.jst import shown
+from enroll.languages import LANGUAGES, Language
 from enroll.mail import writing
 from enroll.people.changes import (
     change_organisation,
@@ -49,6 +50,7 @@ _NUMBER = click.argument(
 
 
 _ROLE, _NOTICE_BY = click.Choice(["member", "admin"]), click.Choice(["mail", "postcard"])
+_LANGUAGE = click.Choice(LANGUAGES)
 _PASSWORD_BY = click.Choice(["mail", "postcard", "admin"])
 
 
@@ -68,12 +70,14 @@ _PASSWORD_BY = click.Choice(["mail", "postcard", "admin"])
     show_default=True,
     help="Other than mail: the issue password is not in the pick-up mail; admin: the 管理者 passes it on.",
 )
+@click.option("--address", default="", help="Where postcards to its users go; printed on them.")
 async def _org_add(
     deployment: Deployment,
     policy_number: str,
     name: str,
     lineages: int | None,
     issue_password_by: store.PasswordBy,
+    address: str,
 ) -> Answer:
     """Add an organisation by its 証券番号."""
     made = await add_organisation(
@@ -83,6 +87,7 @@ async def _org_add(
         actor=actor(),
         lineages=lineages,
         issue_password_by=issue_password_by,
+        address=address,
     )
     return detail("organisation", asdict(made), f"Next: sekisho user add {policy_number} NAME MAIL")
 
@@ -110,6 +115,7 @@ async def _org_list(deployment: Deployment) -> Answer:
 @click.option("--name", default=None)
 @click.option("--lineages", type=int, default=None, help="PCs, and credentials for programs, per user.")
 @click.option("--issue-password-by", type=_PASSWORD_BY, default=None)
+@click.option("--address", default=None, help="Where postcards to its users go.")
 async def _org_change(
     deployment: Deployment, policy_number: str, new_number: str | None, **given: Any
 ) -> Answer:
@@ -155,6 +161,7 @@ async def _org_enable(deployment: Deployment, policy_number: str) -> Answer:
     show_default=True,
     help="How ユーザーIDのお知らせ goes out.",
 )
+@click.option("--language", type=_LANGUAGE, default="ja", show_default=True, help="Of the user's mails.")
 async def _user_add(
     deployment: Deployment,
     policy_number: str,
@@ -163,9 +170,10 @@ async def _user_add(
     user_id: str,
     role: Literal["member", "admin"],
     notice_by: Literal["mail", "postcard"],
+    language: Language,
 ) -> Answer:
     """Add a user of an organisation, and queue both letters: the ID notice and the pick-up mail."""
-    person = Person(policy_number, name, mail, user_id, role, notice_by)
+    person = Person(policy_number, name, mail, user_id, role, notice_by, language)
     made = await add_user(deployment.ra, person, channel="paper", actor=actor())
     return detail(
         "user",
@@ -242,6 +250,7 @@ async def _user_enable(deployment: Deployment, user_id: str) -> Answer:
 @click.option("--mail", default=None, help="Letters that still wait go there, too.")
 @click.option("--role", type=_ROLE, default=None)
 @click.option("--notice-by", type=_NOTICE_BY, default=None)
+@click.option("--language", type=_LANGUAGE, default=None, help="Of the user's mails, from now on.")
 @of_organisation("Move to this organisation.")
 async def _user_change(deployment: Deployment, user_id: str, **given: Any) -> Answer:
     """Record what is different about a user. User ID, passwords and certificates stay as they are."""

@@ -31,11 +31,12 @@ def _results(ran: Ran) -> list[tuple[int, str, str]]:
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_encodings(peopled: Shell, encoding: str, newline: str) -> None:
     """UTF-8 with or without BOM and CP932, as Excel writes them, with Japanese headings and values."""
-    text = "証券番号,氏名,メールアドレス,権限,通知方法\n12345678,厚生 花子,hanako@example.jp,管理者,はがき\n"
+    text = "証券番号,氏名,メールアドレス,権限,通知方法,言語\n"
+    text += "12345678,厚生 花子,hanako@example.jp,管理者,はがき,英語\n"
     done = _import(peopled, text.replace("\n", newline).encode(encoding))
     assert (done.code, done.value["import"]["added"]) == (0, 1)
     user = next(u for u in peopled("user", "list").value["users"] if u["name"] == "厚生 花子")
-    assert (user["role"], user["notice_by"]) == ("admin", "postcard")
+    assert (user["role"], user["notice_by"], user["language"]) == ("admin", "postcard", "en")
 
 
 def test_a_new_address_of_somebody_recorded(peopled: Shell) -> None:
@@ -150,7 +151,7 @@ def test_headings(peopled: Shell, heading: str, wrong: str) -> None:
     refused = _import(peopled, heading + "12345678,A,a@example.jp\n")
     assert (refused.code, refused.error["code"]) == (1, "config")
     assert wrong in refused.error["message"]
-    assert "policy_number,name,mail[,user_id,role,notice_by]" in refused.error["message"]
+    assert "policy_number,name,mail[,user_id,role,notice_by,language]" in refused.error["message"]
 
 
 def test_missing_file(peopled: Shell, tmp_path: Path) -> None:
@@ -310,8 +311,9 @@ def test_letters_are_held_and_released(peopled: Shell) -> None:
 def test_organisations_are_imported(peopled: Shell, tmp_path: Path) -> None:
     """The same for organisations: by 証券番号, a rerun adds none, another name is a conflict."""
     file = tmp_path / "orgs.csv"
-    text = "証券番号,団体名,台数,パスワード通知方法\n20000001,甲社,2,管理者\n２０００ー０００２,乙社,,\n"
-    file.write_text(text + "20000003,丙社,many,\n12345678,別の名,,\n20000004,丁社,1,fax\n")
+    text = "証券番号,団体名,台数,パスワード通知方法,住所\n20000001,甲社,2,管理者,千代田区1\n"
+    text += "２０００ー０００２,乙社,,,\n"
+    file.write_text(text + "20000003,丙社,many,,\n12345678,別の名,,,\n20000004,丁社,1,fax,\n")
     done = peopled("org", "import", str(file), "--failures", str(tmp_path / "failures.csv"))
     assert (done.code, done.value["import"]["added"]) == (1, 2)
     found = sorted((row["line"], row["result"], row["field"]) for row in done.value["rows"])
@@ -325,7 +327,7 @@ def test_organisations_are_imported(peopled: Shell, tmp_path: Path) -> None:
     )
     listed = {each["policy_number"]: each for each in peopled("org", "list").value["organisations"]}
     assert (listed["20000001"]["lineages"], listed["20000001"]["issue_password_by"]) == (2, "admin")
-    assert listed["2000-0002"]["name"] == "乙社"
+    assert (listed["2000-0002"]["name"], listed["20000001"]["address"]) == ("乙社", "千代田区1")
     again = peopled("org", "import", str(file)).value["import"]
     assert (again["added"], again["exists"], again["refused"]) == (0, 2, 3)
 

@@ -39,6 +39,12 @@ def test_an_organisation_changes(peopled: Shell) -> None:
     changed = peopled("org", "change", "12345678", *words).value["organisation"]
     assert (changed["policy_number"], changed["name"], changed["lineages"]) == ("99990001", "霞が関商事", 2)
     assert changed["issue_password_by"] == "postcard"
+    moved = peopled("org", "change", "99990001", "--address", "〒100-0013 千代田区霞が関1-2-3")
+    assert moved.value["organisation"]["address"] == "〒100-0013 千代田区霞が関1-2-3"
+    assert peopled("org", "change", "99990001", "--address", "a\x1bb").error["field"] == "address"
+    assert peopled("user", "show", "K12345678").value["user"]["language"] == "ja"
+    english = peopled("user", "change", "K12345678", "--language", "en").value["user"]
+    assert english["language"] == "en"
     assert peopled("user", "show", "K12345678").value["user"]["policy_number"] == "99990001"
     assert peopled("org", "change", "12345678", "--name", "x").error["code"] == "not_found"
     hostile = peopled("org", "change", "99990001", "--name", "\x1b[31m").error

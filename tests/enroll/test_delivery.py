@@ -1,6 +1,7 @@
 """Mails on their way out, against a mail server that really speaks SMTP."""
 
 import asyncio
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from enroll.mail import queue, writing
 from enroll.mail.delivery import compose, deliver_due
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox
-from enroll.people import applications, register
+from enroll.people import applications, changes, register
 from enroll.requests import pickup
 from enroll.requests.states import State
 from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
@@ -214,7 +215,7 @@ async def test_the_issue_password_can_come_by_postcard(ra):
     password = card.value("証明書発行用パスワード")
     assert len(password) == 16
     assert password not in mail.body
-    assert mail.value("証明書発行用パスワード") == "「はがき」でお知らせします"
+    assert mail.value("証明書発行用パスワード") == "「はがき」でお知らせいたします"
 
 
 async def test_the_issue_password_can_come_through_the_administrator(ra):
@@ -235,6 +236,61 @@ async def test_the_issue_password_can_come_through_the_administrator(ra):
     assert opened.request_id == mail.value("リクエストID")
 
 
+_SAMPLE = (
+    *("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name", "not_after"),
+    *("until", "moment", "password_by", "admin", "operator", "telephone", "left", "days"),
+)
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+@pytest.mark.parametrize("kind", list(writing.TEMPLATES))
+def test_every_letter_is_a_business_letter(kind, language):
+    """R4, R10: whom it is to, with the organisation, a greeting, who writes, the desk and its hours; of a
+    mail, that nobody reads answers; of a postcard, the address that it goes to."""
+    for channel in ("mail", "postcard"):
+        letter = writing.write_letter(
+            kind,
+            cause="c",
+            channel=channel,
+            user_id="K12345678",
+            recipient="x",
+            values=dict.fromkeys(_SAMPLE, "x")
+            | {"to": "年金 太郎", "organisation": "霞が関商事", "address": "千代田区1"},
+            language=language,
+        )
+        lines = letter.body.splitlines()
+        assert lines.pop(0) == "千代田区1" if channel == "postcard" else "千代田区1" not in letter.body
+        assert lines[:2] == ["霞が関商事", "Dear 年金 太郎," if language == "en" else "年金 太郎 様"]
+        answers = "Please do not reply" if language == "en" else "送信専用"
+        assert (answers in letter.body) == (channel == "mail")
+        assert ("平素より格別のお引き立てを賜り" in letter.body) == (language == "ja")
+        assert lines[lines.index("--") + 1] == "x"
+        assert lines[-1].startswith(
+            "Monday to Friday 9:00-12:00" if language == "en" else "受付時間：月～金曜日"
+        )
+        assert "\n\n\n" not in letter.body
+        assert letter.subject.isascii() == (language == "en")
+        assert bool(re.search("[ぁ-ん]", "".join(lines[2:]))) == (language == "ja")
+
+
+async def test_letters_are_in_the_users_language(ra):
+    """The user's, wherever the letter comes from; its address opens the site in it."""
+    await register.add_organisation(ra, POLICY_NUMBER, "霞が関商事", actor="test", issue_password_by="admin")
+    await admit(ra, "A11111111", role="admin")
+    await admit(ra, language="en")
+    mail, notice = await letter_of(ra, "pickup_without_password"), await letter_of(ra, "user_id")
+    assert mail.subject == "[Important] How to get your client certificate for the DB pension online service"
+    assert "comes separately, from 年金 太郎, the administrator of your organisation." in mail.body
+    assert f"{ra.settings.pickup_url}?lang=en" in mail.body.splitlines()
+    assert f"{ra.settings.service_url}?lang=en" in notice.body.splitlines()
+    # The administrator's own.
+    passed_on = await letter_of(ra, "issue_password_admin")
+    assert passed_on.body.splitlines()[:2] == ["霞が関商事", "年金 太郎 様"]
+    await changes.change_user(ra, "K12345678", {"language": "ja"}, actor="desk")
+    await changes.reset_password(ra, "K12345678", actor="desk")
+    assert (await letter_of(ra, "password_reset")).value("ユーザーID") == "K12345678"
+
+
 async def test_an_operators_template_takes_the_place_of_ours(tmp_path, ra):
     """Z5: templates are editable; a broken one is refused by name, before anything is lost."""
     directory = tmp_path / "templates"
@@ -242,6 +298,11 @@ async def test_an_operators_template_takes_the_place_of_ours(tmp_path, ra):
     (directory / "pickup.txt").write_text("Subject: 別の件名\n\n{{ request_id }}\n")
     await admit(replace(ra, templates=writing.read_templates(directory)))
     assert (await letter_of(ra, "pickup")).subject == "別の件名"
+    (directory / "signature.en.txt").write_text("-- \nOurs\n")
+    await admit(replace(ra, templates=writing.read_templates(directory)), "E11111111", language="en")
+    english = await letter_of(ra, "pickup")
+    assert english.subject.startswith("[Important]")
+    assert english.body.splitlines()[-2:] == ["-- ", "Ours"]
     (directory / "pickup.txt").write_text("Subject: x\n\n{{ pin }}\n")
     with pytest.raises(ConfigError, match=r"pickup\.txt.*pin"):
         writing.check_templates(writing.read_templates(directory))

@@ -41,6 +41,11 @@ async def test_a_notices_day_begins_at_midnight_in_japan(ra, days, kind):
     clock_of(ra).set(midnight)
     await scheduler.tick(ra)
     assert kind in notices(ra)
+    db = ra.database.read()
+    (number,) = [row["id"] for row in writing.listed(db) if row["kind"] == kind]
+    said = writing.shown(db, number)["shown_body"]
+    assert f"有効期限日まで、あと{days}日" in said
+    assert ("まだお済みではありません" in said) == (days == 7)
     assert day_of(midnight).isoformat() != day_of(midnight - 1).isoformat()
 
 
