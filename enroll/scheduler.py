@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
 
 from ca.storage import Transaction
 from enroll import store, timekeeping
@@ -27,6 +29,19 @@ log = logging.getLogger("sekisho.scheduler")
 # A reservation older than this was left by a crash: its signer would have stored it long ago.
 _STUCK_SECONDS = 60
 _ACTOR = "scheduler"
+
+
+# Second notices of an organisation in one transaction, and in one letter to its 管理者.
+_MOST_TOGETHER = 50
+
+
+@dataclass(frozen=True)
+class _Due:
+    """A certificate whose notice has not been queued."""
+
+    source: Enrollment
+    kind: writing.Kind
+    policy_number: str
 
 
 @dataclass(frozen=True)
@@ -88,14 +103,46 @@ async def notify(ra: RegistrationAuthority, today: date, *, again: bool = False)
     an operator says so (``again``).
     """
     counts = {"renewal_30": 0, "renewal_7": 0}
-    for source, kind in await asyncio.to_thread(_unnoticed, ra, today, again):
+    for kind, sources in _together(await asyncio.to_thread(_unnoticed, ra, today, again)):
         counts[kind] += await ra.database.write(
-            lambda db, s=source, k=kind: _notify_one(db, ra, s, k, again)  # type: ignore[misc]
+            lambda db, s=sources, k=kind: _notify_some(db, ra, s, k, again)  # type: ignore[misc]
         )
     return Noticed(**counts)
 
 
-def _unnoticed(ra: RegistrationAuthority, today: date, again: bool) -> list[tuple[Enrollment, writing.Kind]]:
+def _together(due: Sequence[_Due]) -> Iterator[tuple[writing.Kind, Sequence[Enrollment]]]:
+    """What is queued in one transaction each: of the second notices those of an organisation, so that its
+    管理者 are told of them in one letter, or of none of them."""
+    for kind, group in groupby(sorted(due, key=_organisation_last), _organisation_last):
+        sources = [each.source for each in group]
+        most = _MOST_TOGETHER if kind[0] == "renewal_7" else 1
+        for start in range(0, len(sources), most):
+            yield kind[0], sources[start : start + most]
+
+
+def _organisation_last(due: _Due) -> tuple[writing.Kind, str]:
+    return due.kind, due.policy_number
+
+
+def _notify_some(
+    db: Transaction, ra: RegistrationAuthority, sources: Sequence[Enrollment], kind: writing.Kind, again: bool
+) -> int:
+    told = [source for source in sources if _notify_one(db, ra, source, kind, again)]
+    if kind == "renewal_7" and told:
+        _remind_administrators(db, ra, told)
+    return len(told)
+
+
+def _remind_administrators(db: Transaction, ra: RegistrationAuthority, told: Sequence[Enrollment]) -> None:
+    """``told``: of one organisation. Nobody is told of oneself: that letter has come already."""
+    users = [(user, source) for source in told if (user := store.user(db, source.user_id)) is not None]
+    for admin in store.administrators(db, users[0][0].policy_number) if users else ():
+        others = [(user, source) for user, source in users if user.user_id != admin.user_id]
+        if others:
+            occasions.members_reminder(db, ra, admin, others, ra.now())
+
+
+def _unnoticed(ra: RegistrationAuthority, today: date, again: bool) -> list[_Due]:
     """Certificates whose notice of the day has not been queued, or never left.
 
     Most have theirs for weeks: they are looked at every half minute, so they must cost no transaction.
@@ -105,9 +152,12 @@ def _unnoticed(ra: RegistrationAuthority, today: date, again: bool) -> list[tupl
     ending = store.enrollments_ending(db, first - 1, last - 1)
     due = ((source, due_notice(source, today, ra.settings)) for source in ending)
     return [
-        (source, kind)
+        _Due(source, kind, user.policy_number)
         for source, kind in due
-        if kind is not None and _missing(db, source, kind, again) and _wanted(db, source)
+        if kind is not None
+        and _missing(db, source, kind, again)
+        and _wanted(db, source)
+        and (user := store.user(db, source.user_id)) is not None
     ]
 
 

@@ -48,7 +48,7 @@ CREATE TABLE applications (
     person TEXT NOT NULL,                  -- JSON: what an addition asks for
     revoke_old TEXT NOT NULL CHECK (revoke_old IN ('on_pickup', 'at_once')),
     applied_by TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('submitted', 'approved', 'rejected')),
+    state TEXT NOT NULL CHECK (state IN ('submitted', 'approved', 'rejected', 'withdrawn')),
     submitted_at INTEGER NOT NULL,
     decided_at INTEGER,
     decided_by TEXT,

@@ -84,7 +84,7 @@ class Application:
     person: Mapping[str, str]
     revoke_old: Literal["on_pickup", "at_once"]
     applied_by: str
-    state: Literal["submitted", "approved", "rejected"]
+    state: Literal["submitted", "approved", "rejected", "withdrawn"]
     submitted_at: int
     decided_at: int | None = None
     decided_by: str | None = None
@@ -242,6 +242,18 @@ def administrator(db: Db, policy_number: str, but: str) -> User | None:
         {"policy_number": policy_number, "but": but},
     )
     return None if row is None else as_user(row)
+
+
+def administrators(db: Db, policy_number: str) -> list[User]:
+    """The organisation's active 管理者, by user ID; none of an organisation that is disabled."""
+    found = db.rows(
+        f"SELECT {USER_COLUMNS} FROM users WHERE policy_number = :policy_number AND role = 'admin'"
+        " AND disabled_at IS NULL AND EXISTS (SELECT 1 FROM organisations WHERE"
+        " organisations.policy_number = :policy_number AND organisations.disabled_at IS NULL)"
+        " ORDER BY user_id",
+        {"policy_number": policy_number},
+    )
+    return [as_user(row) for row in found]
 
 
 def disable_user(db: Db, user_id: str, at: int) -> bool:
@@ -476,6 +488,17 @@ def enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
     found = db.rows(
         f"{_ENROLLMENT} WHERE user_id = :user_id ORDER BY created_at DESC, number DESC",
         {"user_id": user_id},
+    )
+    return [as_enrollment(row) for row in found]
+
+
+def enrollments_of_organisation(db: Db, policy_number: str) -> list[Enrollment]:
+    """What an organisation's users fetched or may fetch on the pages, newest first; nothing of programs."""
+    found = db.rows(
+        f"{_ENROLLMENT} WHERE door = 'page' AND user_id IN"
+        " (SELECT user_id FROM users WHERE policy_number = :policy_number)"
+        " ORDER BY created_at DESC, number DESC",
+        {"policy_number": policy_number},
     )
     return [as_enrollment(row) for row in found]
 

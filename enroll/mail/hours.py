@@ -17,6 +17,7 @@ IS_NOTICE: dict[Kind, bool] = {
     "password_reset": False,
     "renewal_30": True,
     "renewal_7": True,
+    "renewal_7_admin": True,
     # Nobody asked for it, but a theft may be behind it.
     "renewed_by_another": False,
 }

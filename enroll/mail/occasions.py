@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 from urllib.parse import urlencode
 
@@ -154,6 +155,42 @@ def renewal_notice(
         language=user.language,
     )
     return _send(db, ra, letter, at, again=again)
+
+
+def members_reminder(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    admin: store.User,
+    due: Sequence[tuple[store.User, Enrollment]],
+    at: int,
+) -> bool:
+    """Tells a 管理者 which of the organisation's users have their second notice and have not renewed: once
+    for these certificates. False if queued before."""
+    values = _common(db, ra, admin, ra.settings.service_url)
+    line = _DUE_LINE[admin.language]
+    values |= {
+        "days": str(ra.settings.reminder_days),
+        "members": "\n".join(
+            line.format(user.user_id, user.name, shown(source.not_after_at or at)) for user, source in due
+        ),
+    }
+    letter = writing.write_letter(
+        "renewal_7_admin",
+        cause=f"renewal_7_admin:{admin.user_id}:{due[0][1].serial}",
+        channel="mail",
+        user_id=admin.user_id,
+        recipient=admin.mail,
+        values=values,
+        templates=ra.templates,
+        language=admin.language,
+    )
+    return _send(db, ra, letter, at)
+
+
+_DUE_LINE: Mapping[Language, str] = {
+    "ja": "ユーザーID：{}　{} 様　有効期限：{}",
+    "en": "User ID {}, {}, valid until {}",
+}
 
 
 def renewed_by_another(

@@ -31,6 +31,7 @@ Kind = Literal[
     "password_reset",
     "renewal_30",
     "renewal_7",
+    "renewal_7_admin",
     "renewed_by_another",
 ]
 
@@ -46,6 +47,7 @@ TEMPLATES: dict[Kind, str] = {
     "password_reset": "password_reset.txt",
     "renewal_30": "renewal.txt",
     "renewal_7": "renewal_7.txt",
+    "renewal_7_admin": "renewal_admin.txt",
     "renewed_by_another": "renewed_by_another.txt",
 }
 #: What every letter begins and ends with.
@@ -313,7 +315,7 @@ def check_templates(own: Templates | None) -> None:
     """Renders every template once with sample values; ConfigError names the first broken one."""
     names = ("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name")
     more = ("not_after", "until", "moment", "password_by", "admin", "operator", "telephone", "left", "days")
-    sample = dict.fromkeys((*names, *more, "to", "organisation", "address", "channel"), "x")
+    sample = dict.fromkeys((*names, *more, "members", "to", "organisation", "address", "channel"), "x")
     for language in LANGUAGES:
         for kind in TEMPLATES:
             _render(kind, sample, own, language)

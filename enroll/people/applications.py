@@ -174,6 +174,24 @@ async def reject(ra: RegistrationAuthority, number: int, *, actor: str, note: st
     await ra.database.write(work)
 
 
+async def withdraw(ra: RegistrationAuthority, number: int, *, actor: str) -> None:
+    """Takes an application back that nobody has decided; who made it may make another one.
+
+    Refusal("conflict") if decided, "not_permitted" for a report of theft: what that stopped goes on by the
+    desk's word only, whoever has got hold of a login.
+    """
+
+    def work(db: Transaction) -> None:
+        found, at = _open_application(db, number), ra.now()
+        if found.reason in AT_ONCE:
+            raise Refusal("not_permitted", field="application")
+        store.decide_application(db, number, "withdrawn", actor, at, "", None)
+        told = {"kind": found.kind, "user": found.user_id}
+        store.audit(db, at, actor, "application.withdrawn", str(number), **told)
+
+    await ra.database.write(work)
+
+
 async def reissue(
     ra: RegistrationAuthority,
     user_id: str,

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
 
+from enroll import store
+from enroll.settings import DAY
 from gateway.web.context import Role
 from tests.browser.kit import Persona, World, downloaded_by, faults, page
 from tests.browser.steps import PASSWORD, USER, established, fact, log_in
+from tests.datadirs import admit
+
+LEAVER = "K22222222"
 
 pytestmark = pytest.mark.browser
 
@@ -40,6 +47,58 @@ async def test_what_the_portal_tells_and_hands_out(world: World, person: Persona
         await expect(on.get_by_text(f"送信先：{USER.lower()}@example.jp")).to_be_visible()
         assert await on.get_by_text("ごろまで）").count() == 2
         assert await faults(on) == []
+
+
+async def test_an_administrator_looks_after_the_users(world: World, person: Persona, tmp_path: Path) -> None:
+    """A mail address is corrected, an application withdrawn, a leaver suspended; who ends soon and who
+    fetched what is seen, and comes as a file. All by links and buttons."""
+    await established(world, person, tmp_path, role="admin")
+    await admit(world.ra, LEAVER)
+    end = store.enrollments_of(world.ra.database.read(), USER)[0].not_after_at or 0
+    await world.travel(end - 60 * DAY)
+    async with page(person) as on:
+        await log_in(on, world)
+        await on.get_by_role("link", name="1名").click()
+        await expect(on.get_by_role("heading", level=1)).to_have_text("期限・取得の状況")
+        ending = on.get_by_role("region", name="期限が近い利用者（60日以内）").get_by_role("row")
+        await expect(ending.nth(1)).to_contain_text("（あと60日）")
+        assert await faults(on) == []
+        link = on.get_by_role("link", name="CSVをダウンロード")
+        file = await downloaded_by(on, link, tmp_path)
+        rows = list(csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8-sig"))))
+        assert [row["ユーザーID"] for row in rows] == [USER, LEAVER]
+
+        await on.get_by_role("link", name="ユーザー一覧").click()
+        await on.get_by_role("link", name=LEAVER).click()
+        await on.get_by_role("link", name="メールアドレスの変更").click()
+        await on.get_by_label("新しいメールアドレス").fill("hanako@example.jp")
+        await _confirm(on, "変更する")
+        await expect(on.get_by_text("メールアドレスを変更しました。")).to_be_visible()
+        assert await fact(on, "メールアドレス") == "hanako@example.jp"
+
+        await on.get_by_role("main").get_by_role("link", name="再発行の申請").click()
+        await on.get_by_label("パソコンを変更した").check()
+        await _confirm(on, "申請する")
+        await on.get_by_role("button", name="申請を取り下げる").click()
+        await expect(on.get_by_text("申請を取り下げました。")).to_be_visible()
+        assert await fact(on, "状況") == "取り下げ済み"
+        assert await faults(on) == []
+
+        await on.goto(world.url(Role.SERVICE, f"/portal/members/{LEAVER}"))
+        await on.get_by_role("link", name="利用停止").click()
+        assert await faults(on) == []
+        await _confirm(on, "利用を停止する")
+        await expect(on.get_by_text("利用を停止しました。")).to_be_visible()
+        assert (await fact(on, "証明書")).startswith("利用停止")
+    found = store.user(world.ra.database.read(), LEAVER)
+    assert found is not None
+    assert found.disabled_at is not None
+
+
+async def _confirm(on: Page, button: str) -> None:
+    """The password once more, and the button."""
+    await on.get_by_label("ログインのパスワード").fill(PASSWORD)
+    await on.get_by_role("main").get_by_role("button", name=button, exact=True).click()
 
 
 async def _hands_out_credentials(on: Page, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.sites.service import applying, automation, entry, members, portal
+from gateway.sites.service import applying, automation, entry, managing, members, overview, portal
 from gateway.sites.service.apart import keep_apart
 from gateway.sites.service.visitors import ADMIN, INITIAL, OPEN, inside
 from gateway.web.context import Gate, Role
@@ -34,10 +34,17 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/portal/reissue", inside(applying.apply_for_reissue)),
     ("GET", "/portal/applications", inside(applying.application_list)),
     ("GET", "/portal/applications/{number:[0-9]{1,12}}", inside(applying.application_page)),
+    ("POST", "/portal/applications/{number:[0-9]{1,12}}/withdrawal", inside(managing.withdraw_application)),
+    ("GET", "/portal/overview", inside(overview.overview, ADMIN)),
+    ("GET", "/portal/overview/members.csv", inside(overview.export, ADMIN)),
     ("GET", "/portal/addition", inside(applying.addition_form, ADMIN)),
     ("POST", "/portal/addition", inside(applying.apply_for_addition, ADMIN)),
     ("GET", "/portal/members", inside(members.member_list, ADMIN)),
     ("GET", "/portal/members/{user_id}", inside(members.member_page, ADMIN)),
+    ("GET", "/portal/members/{user_id}/mail", inside(managing.mail_form, ADMIN)),
+    ("POST", "/portal/members/{user_id}/mail", inside(managing.change_mail, ADMIN)),
+    ("GET", "/portal/members/{user_id}/suspension", inside(managing.suspension_form, ADMIN)),
+    ("POST", "/portal/members/{user_id}/suspension", inside(managing.suspend, ADMIN)),
     ("GET", "/portal/members/{user_id}/credentials", inside(automation.credential_list, ADMIN)),
     ("POST", "/portal/members/{user_id}/credentials", inside(automation.create_credential, ADMIN)),
     ("POST", "/portal/members/{user_id}/credentials/end", inside(automation.withdraw_credential, ADMIN)),

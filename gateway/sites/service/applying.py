@@ -110,7 +110,7 @@ async def application_list(request: web.Request, visitor: Visitor) -> web.Stream
         "applications.html",
         visitor=visitor,
         here="applications",
-        applications=[each for each in found if _may_see(visitor, each)],
+        applications=[each for each in found if may_see(visitor, each)],
         kinds=KINDS,
         decisions=DECISIONS,
         reasons=REASONS,
@@ -122,7 +122,7 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
     ra = request.app[GATE].ra
     db = ra.database.read()
     found = store.application(db, int(request.match_info["number"]))
-    if found is None or not _may_see(visitor, found):
+    if found is None or not may_see(visitor, found):
         raise Refusal("not_found", field="application")
     opened = store.enrollment(db, found.request_id) if found.request_id else None
     user = store.user(db, opened.user_id) if opened is not None else None
@@ -133,6 +133,7 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
         here="applications",
         done=DONE.get(request.query.get("done", "")),
         application=found,
+        theft=store.THEFT,
         # What was decided, once it is: operators may see it otherwise than whoever applied.
         ends=ENDS[_ends(found, opened)],
         user=user,
@@ -178,7 +179,8 @@ def _whom(request: web.Request, visitor: Visitor) -> store.User:
     return member_of(request.app[GATE].ra.database.read(), visitor, user_id)
 
 
-def _may_see(visitor: Visitor, found: store.Application) -> bool:
+def may_see(visitor: Visitor, found: store.Application) -> bool:
+    """Whether an application is the visitor's own, or of a 管理者's organisation."""
     # The organisation first: a user ID that was refused there may have been given out elsewhere.
     if found.policy_number != visitor.user.policy_number:
         return False

@@ -10,7 +10,7 @@ from enroll.ra import RegistrationAuthority
 from gateway.sites.service.portal import certificates_of
 from gateway.sites.service.standing import Standing, standing, steps
 from gateway.sites.service.visitors import Visitor, member_of
-from gateway.sites.service.words import DECISIONS, KINDS, ROLES
+from gateway.sites.service.words import DECISIONS, DONE, KINDS, ROLES
 from gateway.web.pages import GATE, render
 
 
@@ -36,6 +36,7 @@ async def member_page(request: web.Request, visitor: Visitor) -> web.StreamRespo
         "member.html",
         visitor=visitor,
         here="members",
+        done=DONE.get(request.query.get("done", "")),
         member=member,
         roles=ROLES,
         standing=_standing(ra, member.user_id),

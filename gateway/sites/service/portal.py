@@ -19,6 +19,7 @@ from enroll.requests.enrollment import Enrollment, state_at
 from enroll.requests.opening import renewable_from
 from enroll.requests.states import LABELS
 from enroll.settings import DAY
+from gateway.sites.service.overview import ending_soon
 from gateway.sites.service.standing import SUSPENDED, Text, Tone, steps
 from gateway.sites.service.visitors import OPEN, Visitor
 from gateway.sites.service.words import DONE, SITES
@@ -73,6 +74,7 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         flow=steps(visitor.source, visitor.user.created_at, writing.listed(db, user_id)),
         renewed_by_another=_renewed_by_another(mine, at),
         before=visitor.session.data.get("before"),
+        ending_soon=_ending_soon(ra, visitor),
         start=_start(request.app[GATE]),
         open_applications=store.applications(db, state="submitted", user_id=user_id),
     )
@@ -140,6 +142,13 @@ def _certificate(
         record.serial == presented,
         origin.picked_up_at is not None,
     )
+
+
+def _ending_soon(ra: RegistrationAuthority, visitor: Visitor) -> int:
+    """How many users of a 管理者's organisation have a certificate that ends soon."""
+    if not visitor.is_admin:
+        return 0
+    return len({row.user.user_id for row in ending_soon(ra, visitor.user.policy_number)})
 
 
 def _renewed_by_another(mine: Sequence[Enrollment], at: int) -> list[Enrollment]:

@@ -65,6 +65,12 @@ DONE: Mapping[str, Text] = MappingProxyType(
             "This has been applied for already; you need not apply again.",
         ),
         "withdrawn": ("選択した認証情報を無効にしました。", "Those credentials no longer work."),
+        "mail": ("メールアドレスを変更しました。", "The mail address has been changed."),
+        "suspended": (
+            "利用を停止しました。発行済みの証明書はすべて失効しました。",
+            "The user has been suspended, and all issued certificates are revoked.",
+        ),
+        "application_withdrawn": ("申請を取り下げました。", "The application has been withdrawn."),
         "ended": ("選択したログインを終了しました。", "That session has been ended."),
         "others": ("ほかのログインをすべて終了しました。", "All other sessions have been ended."),
     }
@@ -103,6 +109,7 @@ DECISIONS: Mapping[str, tuple[Text, str]] = MappingProxyType(
     {
         "submitted": (("受付済み（手続き中）", "Received, in progress"), "warn"),
         "approved": (("手続き完了", "Completed"), "good"),
+        "withdrawn": (("取り下げ済み", "Withdrawn"), "plain"),
         "rejected": (("お受けできませんでした", "Turned down"), "bad"),
     }
 )

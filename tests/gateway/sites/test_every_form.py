@@ -37,7 +37,10 @@ FORMS = {
     ("service", "/portal/password"): "password.changed",
     ("service", "/portal/sessions/end"): "session.ended",
     ("service", "/portal/reissue"): "application.submitted",
+    ("service", "/portal/applications/{number:[0-9]{1,12}}/withdrawal"): "application.withdrawn",
     ("service", "/portal/addition"): "application.submitted",
+    ("service", "/portal/members/{user_id}/mail"): "user.changed",
+    ("service", "/portal/members/{user_id}/suspension"): "user.disabled",
     ("service", "/portal/members/{user_id}/credentials"): "credential.created",
     ("service", "/portal/members/{user_id}/credentials/end"): "credential.withdrawn",
     ("service", "/portal/members/{user_id}/reissue"): "application.submitted",
@@ -136,6 +139,11 @@ async def test_forms_of_an_administrator(service: Served) -> None:
     assert FORMS["service", "/portal/members/{user_id}/reissue"] in _new(ra, seen)
     await admin.post(f"{member}/credentials", {"known": "0"})
     assert FORMS["service", "/portal/members/{user_id}/credentials"] in _new(ra, seen)
+    await admin.post(f"{member}/mail", {"mail": "other@example.jp"})
+    assert FORMS["service", "/portal/members/{user_id}/mail"] in _new(ra, seen)
+    await admin.post("/portal/applications/3/withdrawal")
+    withdrawal = "/portal/applications/{number:[0-9]{1,12}}/withdrawal"
+    assert FORMS["service", withdrawal] in _new(ra, seen)
     kid = next(
         row["subject"]
         for row in store.audit_page(ra.database.read(), None, 50)
@@ -143,6 +151,8 @@ async def test_forms_of_an_administrator(service: Served) -> None:
     )
     await admin.post(f"{member}/credentials/end", {"kid": kid})
     assert FORMS["service", "/portal/members/{user_id}/credentials/end"] in _new(ra, seen)
+    await admin.post(f"{member}/suspension")
+    assert FORMS["service", "/portal/members/{user_id}/suspension"] in _new(ra, seen)
 
 
 async def test_ending_the_other_sessions(service: Served) -> None:

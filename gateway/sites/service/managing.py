@@ -1,0 +1,106 @@
+"""What a 管理者 changes about the own organisation's users, and what people take back of their applications.
+
+Each leaves its line in the trail under whoever did it; users of another organisation are not found.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from enroll import store
+from enroll.people import applications
+from enroll.people.changes import change_user
+from enroll.people.register import disable_user
+from enroll.refusals import Refusal
+from gateway.sites.service.applying import may_see
+from gateway.sites.service.visitors import Visitor, member_of, unconfirmed
+from gateway.sites.service.words import field_error
+from gateway.web import sessions
+from gateway.web.pages import GATE, form, render, see_other
+from gateway.web.words import Text
+
+
+async def mail_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    member = _member(request, visitor)
+    return _mail_page(request, visitor, member, member.mail, {})
+
+
+async def change_mail(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """A member's other mail address: what still waits goes there, what was sent is not sent again (R16)."""
+    member, fields = _member(request, visitor), await form(request)
+    wanted = fields.get("mail", "")
+    errors = await unconfirmed(request, visitor, fields)
+    if errors:
+        return _mail_page(request, visitor, member, wanted, errors)
+    try:
+        await change_user(request.app[GATE].ra, member.user_id, {"mail": wanted}, actor=visitor.user.user_id)
+    except Refusal as refusal:
+        if refusal.field != "mail":
+            raise
+        return _mail_page(request, visitor, member, wanted, field_error(refusal))
+    return see_other(f"/portal/members/{member.user_id}?done=mail")
+
+
+async def suspension_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    return _suspension_page(request, visitor, _member(request, visitor), {})
+
+
+async def suspend(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """A leaver: no login, no mails, every certificate revoked, every session ended (E27). Only the desk takes
+    it back. Nobody does that to oneself, so that an organisation keeps a 管理者."""
+    ra, member = request.app[GATE].ra, _member(request, visitor)
+    if member.user_id == visitor.user.user_id:
+        return _suspension_page(request, visitor, member, {}, status=403)
+    errors = await unconfirmed(request, visitor, await form(request))
+    if errors:
+        return _suspension_page(request, visitor, member, errors)
+    if member.disabled_at is None:
+        await disable_user(ra, member.user_id, actor=visitor.user.user_id)
+        await sessions.end_all(ra, member.user_id, actor=visitor.user.user_id)
+    return see_other(f"/portal/members/{member.user_id}?done=suspended")
+
+
+async def withdraw_application(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Of the own organisation for a 管理者, one's own for everybody else; pressing twice is pressing once."""
+    ra, number = request.app[GATE].ra, int(request.match_info["number"])
+    found = store.application(ra.database.read(), number)
+    if found is None or not may_see(visitor, found):
+        raise Refusal("not_found", field="application")
+    if found.state != "withdrawn":
+        await applications.withdraw(ra, number, actor=visitor.user.user_id)
+    return see_other(f"/portal/applications/{number}?done=application_withdrawn")
+
+
+def _member(request: web.Request, visitor: Visitor) -> store.User:
+    return member_of(request.app[GATE].ra.database.read(), visitor, request.match_info["user_id"])
+
+
+def _mail_page(
+    request: web.Request, visitor: Visitor, member: store.User, typed: str, errors: dict[str, Text]
+) -> web.StreamResponse:
+    return render(
+        request,
+        "mail.html",
+        status=422 if errors else 200,
+        visitor=visitor,
+        here="members",
+        member=member,
+        typed=typed,
+        errors=errors,
+        action=request.path,
+    )
+
+
+def _suspension_page(
+    request: web.Request, visitor: Visitor, member: store.User, errors: dict[str, Text], status: int = 0
+) -> web.StreamResponse:
+    return render(
+        request,
+        "suspension.html",
+        status=status or (422 if errors else 200),
+        visitor=visitor,
+        here="members",
+        member=member,
+        errors=errors,
+        action=request.path,
+    )

@@ -1,0 +1,185 @@
+"""An organisation at a glance: whose certificate ends soon, who fetched what when, and all of it as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from aiohttp import web
+
+from enroll import store
+from enroll.jst import days_left, shown, shown_day
+from enroll.ra import RegistrationAuthority
+from enroll.requests.enrollment import Enrollment, lives
+from enroll.requests.states import State
+from gateway.sites.service.standing import Text, standing
+from gateway.sites.service.visitors import Visitor
+from gateway.sites.service.words import NOTICES, ROLES
+from gateway.web.pages import GATE, language_of, render
+
+#: Days before its end from which a certificate is told of.
+SOON = 60
+# Rows of who fetched what, newest first.
+_MOST_ROWS = 200
+#: On somebody's PC, as far as we know.
+_IN_HAND = frozenset({State.PICKED_UP, State.IN_USE})
+_UNDER_WAY = frozenset({State.PROCESSING, State.ISSUED})
+
+KINDS: Mapping[str, Text] = MappingProxyType(
+    {
+        "addition": ("追加発行", "First certificate"),
+        "reissue": ("再発行", "Reissue"),
+        "renewal": ("更新", "Renewal"),
+    }
+)
+_NOT_RENEWED: Text = ("更新のお手続き前", "Not renewed yet")
+_NOT_FETCHED: Text = ("更新の途中（未取得）", "Renewed, not fetched yet")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A certificate in somebody's hands that ends soon, and that nothing in their hands follows."""
+
+    user: store.User
+    enrollment: Enrollment
+    days: int
+    renewal: Text
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A request ID of a user, with the moments of its way."""
+
+    user: store.User
+    enrollment: Enrollment
+    kind: Text
+
+
+async def overview(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """期限が近い利用者, and 証明書の取得状況."""
+    ra, policy_number = request.app[GATE].ra, visitor.user.policy_number
+    db = ra.database.read()
+    users = {user.user_id: user for user in store.users(db, policy_number)}
+    found = store.enrollments_of_organisation(db, policy_number)
+    fetched = [
+        Fetched(users[each.user_id], each, KINDS[each.kind])
+        for each in found
+        # A renewal that was only announced is nobody's doing yet.
+        if each.user_id in users and (each.kind != "renewal" or each.submitted_at)
+    ]
+    fetched.sort(key=lambda each: each.enrollment.picked_up_at or each.enrollment.created_at, reverse=True)
+    return render(
+        request,
+        "overview.html",
+        visitor=visitor,
+        here="overview",
+        ending=ending_soon(ra, policy_number),
+        soon=SOON,
+        fetched=fetched[:_MOST_ROWS],
+    )
+
+
+def ending_soon(ra: RegistrationAuthority, policy_number: str) -> list[Ending]:
+    """The certificates of an organisation's active users that end within ``SOON`` days, in that order."""
+    db, at = ra.database.read(), ra.now()
+    users = {u.user_id: u for u in store.users(db, policy_number) if u.disabled_at is None}
+    found = [e for e in store.enrollments_of_organisation(db, policy_number) if e.user_id in users]
+    rows = [
+        Ending(users[e.user_id], e, days_left(e.not_after_at or at, at), _renewal_of(e, found))
+        for e in _newest_in_hand(found, at)
+    ]
+    return sorted((row for row in rows if row.days <= SOON), key=lambda row: (row.days, row.user.user_id))
+
+
+async def export(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Every user of the organisation as CSV, as Excel in Japan opens it; told in the trail."""
+    ra, policy_number = request.app[GATE].ra, visitor.user.policy_number
+    users = store.users(ra.database.read(), policy_number)
+    language = 0 if language_of(request) == "ja" else 1
+    at = ra.now()
+    content = _csv([[name[language] for name in _COLUMNS], *(_line(ra, u, at, language) for u in users)])
+    await ra.database.write(
+        lambda db: store.audit(
+            db, at, visitor.user.user_id, "members.exported", policy_number, users=len(users)
+        )
+    )
+    name = f"members-{policy_number}-{shown_day(at).replace('.', '')}.csv"
+    return web.Response(
+        body=content,
+        headers={
+            "Content-Type": "text/csv; charset=utf-8",
+            "Content-Disposition": f'attachment; filename="{name}"',
+        },
+    )
+
+
+_COLUMNS: tuple[Text, ...] = (
+    ("ユーザーID", "User ID"),
+    ("氏名", "Name"),
+    ("権限", "Role"),
+    ("メールアドレス", "Mail address"),
+    ("通知方法", "To be told by"),
+    ("利用停止日時", "Disabled at"),
+    ("証明書", "Certificate"),
+    ("コモンネーム", "Common name"),
+    ("シリアル番号", "Serial number"),
+    ("有効期限", "Valid until"),
+    ("取得日時", "Fetched at"),
+    ("初回ログイン日時", "First used at"),
+)
+
+
+def _line(ra: RegistrationAuthority, user: store.User, at: int, language: int) -> list[str]:
+    db = ra.database.read()
+    theft = store.theft_reported(db, user.user_id)
+    now = standing(store.enrollments_of(db, user.user_id), at, ra.settings.renewal_days, theft=theft)
+    held = now.enrollment
+
+    def moment(value: int | None) -> str:
+        return shown(value) if value is not None else ""
+
+    return [
+        user.user_id,
+        user.name,
+        ROLES[user.role][language],
+        user.mail,
+        NOTICES[user.notice_by][language],
+        moment(user.disabled_at),
+        now.label[language],
+        held.common_name if held else "",
+        (held.serial or "") if held else "",
+        moment(held.not_after_at if held else None),
+        moment(held.picked_up_at if held else None),
+        moment(held.used_at if held else None),
+    ]
+
+
+def _csv(lines: Sequence[Sequence[str]]) -> bytes:
+    """RFC 4180, with the mark by which Excel knows UTF-8."""
+    written = io.StringIO()
+    csv.writer(written).writerows([_harmless(cell) for cell in line] for line in lines)
+    return b"\xef\xbb\xbf" + written.getvalue().encode()
+
+
+def _harmless(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula (CWE-1236)."""
+    return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def _newest_in_hand(found: Sequence[Enrollment], at: int) -> list[Enrollment]:
+    """Of each PC the certificate that lasts longest: a renewal keeps the common name."""
+    newest: dict[str, Enrollment] = {}
+    for each in found:
+        if each.state in _IN_HAND and lives(each, at):
+            known = newest.get(each.common_name)
+            if known is None or (known.not_after_at or 0) < (each.not_after_at or 0):
+                newest[each.common_name] = each
+    return list(newest.values())
+
+
+def _renewal_of(source: Enrollment, found: Sequence[Enrollment]) -> Text:
+    under_way = any(e.replaces_serial == source.serial and e.state in _UNDER_WAY for e in found)
+    return _NOT_FETCHED if under_way else _NOT_RENEWED
