@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
@@ -31,9 +31,15 @@ log = logging.getLogger("sekisho.proxy")
 _HIGH = 65_536
 _VERSIONS = {"1.1": HttpVersion11, "1.0": HttpVersion10}
 # By event: state -> next state and effects. Bound here, as every request passes.
-_BEGIN, _ANSWERED, _ANSWERED_LAST = STEPPED[Step.BEGIN], STEPPED[Step.ANSWERED], STEPPED[Step.ANSWERED_LAST]
-_IDLE, _REST, _OVER, _TORN = Turn.IDLE, Reading.REST, Reading.OVER, Reading.TORN
-_NEXT, _STOP = Effect.NEXT, Effect.STOP
+_BEGIN: Final = STEPPED[Step.BEGIN]
+_ANSWERED: Final = STEPPED[Step.ANSWERED]
+_ANSWERED_LAST: Final = STEPPED[Step.ANSWERED_LAST]
+_IDLE: Final = Turn.IDLE
+_REST: Final = Reading.REST
+_OVER: Final = Reading.OVER
+_TORN: Final = Reading.TORN
+_NEXT: Final = Effect.NEXT
+_STOP: Final = Effect.STOP
 
 
 class Front:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import httptools
 
@@ -27,10 +27,17 @@ _PIECE = 2_048
 # The request line of a plain read. In such a target there is nothing for the gate to refuse.
 _READ = re.compile(rb"(GET|HEAD) ((?=/)%b) HTTP/1\.1" % http.PLAIN_TARGET.encode())
 # By event: state -> next state and effects. Bound here, as every request passes.
-_BYTES, _BEGIN, _HEAD_END = HEARD[Heard.BYTES], HEARD[Heard.BEGIN], HEARD[Heard.HEAD_END]
-_END, _END_LAST = HEARD[Heard.END], HEARD[Heard.END_LAST]
-_REST, _BODY, _LATE, _PASSING = Reading.REST, Reading.BODY, Reading.LATE, Reading.PASSING
-_FOREIGN, _OVER, _TORN = Reading.FOREIGN, Reading.OVER, Reading.TORN
+_BYTES: Final = HEARD[Heard.BYTES]
+_BEGIN: Final = HEARD[Heard.BEGIN]
+_HEAD_END: Final = HEARD[Heard.HEAD_END]
+_END: Final = HEARD[Heard.END]
+_END_LAST: Final = HEARD[Heard.END_LAST]
+_BODY: Final = Reading.BODY
+_LATE: Final = Reading.LATE
+_PASSING: Final = Reading.PASSING
+_FOREIGN: Final = Reading.FOREIGN
+_OVER: Final = Reading.OVER
+_TORN: Final = Reading.TORN
 
 
 class Unread(NamedTuple):
@@ -65,7 +72,7 @@ class Reader:
     def __init__(self, client: Client, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
         self._client, self._limits, self._loop = client, limits, loop
         self._parser = httptools.HttpRequestParser(self)
-        self.state = _REST
+        self.state = Reading.REST
         #: Read and not begun; and the one whose body is still coming.
         self.queue: deque[Request | Unread] = deque()
         self.receiving: Request | None = None
