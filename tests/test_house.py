@@ -85,6 +85,7 @@ FOLDERS = (
     "gateway/web",
     "gateway/proxy",
     "gateway/serving",
+    "gateway/serving/settings",
     "gateway/running",
     "conformance",
 )

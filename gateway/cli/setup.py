@@ -29,8 +29,9 @@ from gateway.cli.frame import (
 )
 from gateway.cli.root import GROUPS, root
 from gateway.cli.trail import trail
-from gateway.serving.config import FILE_NAME, Config, Sites, parse_config, toml_of
+from gateway.serving.config import FILE_NAME, Config, parse_config, toml_of
 from gateway.serving.deployment import Deployment
+from gateway.serving.settings.reach import Sites
 
 _NEW_VARIABLE, _NEW_FILE = "SEKISHO_NEW_PASSPHRASE", "--new-passphrase-file"
 _NAMES = datadir.Names()

@@ -29,10 +29,13 @@ from gateway.demo.words import banner
 from gateway.proxy.identity import jwks
 from gateway.serving import descriptors
 from gateway.serving.assembly import directory_url, hosts_by_role
-from gateway.serving.config import FILE_NAME, Behind, Config, Listen, Log, origin, toml_of
+from gateway.serving.config import FILE_NAME, Config, origin, toml_of
 from gateway.serving.deployment import CLOCK, DEMO_MARKER, Deployment, is_demo, open_deployment
 from gateway.serving.rates import Rates
 from gateway.serving.server import run, start_log, stop_signals
+from gateway.serving.settings.behind import Behind
+from gateway.serving.settings.reach import Listen
+from gateway.serving.settings.running import Log
 from gateway.serving.upstream import assertion_keys
 from gateway.web.context import Role
 

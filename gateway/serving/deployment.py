@@ -24,7 +24,8 @@ from enroll.mail import writing
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Transport
 from enroll.ra import RegistrationAuthority
-from gateway.serving.config import Config, Mail, read_config, settings_of
+from gateway.serving.config import Config, read_config, settings_of
+from gateway.serving.settings.mail import Mail
 from gateway.web import schema as web_schema
 
 DATABASE = "sekisho.db"

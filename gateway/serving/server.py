@@ -36,13 +36,14 @@ from gateway.running.stopping import ends_with, reload_signals, stop_signals
 from gateway.running.supervisor import supervise
 from gateway.serving import current as serving
 from gateway.serving import descriptors, inforce
-from gateway.serving.config import Config, Log, read_config
+from gateway.serving.config import Config, read_config
 from gateway.serving.current import Builders, Post, Serving
 from gateway.serving.deployment import Deployment, deployment_of, open_deployment
 from gateway.serving.figures import Thresholds, endings
 from gateway.serving.inforce import Look
 from gateway.serving.overseer import Overseer, read_whole
 from gateway.serving.rates import Ledger
+from gateway.serving.settings.running import Log
 from gateway.web import sessions
 
 __all__ = ["run", "serve", "start_log", "stop_signals"]

@@ -27,9 +27,11 @@ from enroll.jst import JST
 from enroll.mail import writing
 from enroll.ra import RegistrationAuthority
 from enroll.settings import DAY
-from gateway.serving.config import FILE_NAME, Behind, Config, Listen, toml_of
+from gateway.serving.config import FILE_NAME, Config, toml_of
 from gateway.serving.deployment import Deployment, open_deployment
 from gateway.serving.server import run
+from gateway.serving.settings.behind import Behind
+from gateway.serving.settings.reach import Listen
 from gateway.web.context import Role
 from tests.datadirs import CHEAP, PASSPHRASE, Letter, letter_of
 

@@ -13,7 +13,8 @@ from typing import Any
 from aiohttp import web
 from playwright.async_api import Page
 
-from gateway.serving.config import Behind, Config
+from gateway.serving.config import Config
+from gateway.serving.settings.behind import Behind
 from tests.browser import kit
 from tests.browser.steps import established, log_in
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page
 
-from gateway.serving.config import Config, Sites
+from gateway.serving.config import Config
+from gateway.serving.settings.reach import Sites
 from gateway.web.context import Role
 from tests.browser import kit
 from tests.browser.steps import USER, authenticate

@@ -11,7 +11,7 @@ import pytest
 
 from enroll.acme.store import credentials_of
 from enroll.store import applications
-from gateway.serving.config import Sites
+from gateway.serving.settings.reach import Sites
 from gateway.web.context import Role
 from tests.browser import kit
 from tests.browser.planted import (

@@ -14,7 +14,8 @@ from aiohttp import web
 
 from gateway.demo.upstream import application
 from gateway.proxy.identity import JWKS_PATH
-from gateway.serving.config import Behind, Config
+from gateway.serving.config import Config
+from gateway.serving.settings.behind import Behind
 from gateway.web.context import Role
 from tests.browser import kit
 from tests.browser.steps import established, log_in

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from gateway.edge.facts import Limits
-from gateway.serving.config import Behind, Config
+from gateway.serving.config import Config
 from gateway.serving.descriptors import RESERVE, room_of, shortage, within
+from gateway.serving.settings.behind import Behind
 from tests.cli.conftest import Shell
 from tests.cli.processes import tls, until
 from tests.cli.test_serving import Gateway, leader, ready, workers_of

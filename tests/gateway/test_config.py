@@ -12,10 +12,7 @@ from enroll.settings import Settings
 from gateway.edge.facts import Limits
 from gateway.serving.config import (
     FILE_NAME,
-    LIMIT_MEANINGS,
-    RATE_MEANINGS,
     Config,
-    Sites,
     every_setting,
     meaning_of,
     parse_config,
@@ -24,6 +21,8 @@ from gateway.serving.config import (
     toml_of,
 )
 from gateway.serving.rates import Rates
+from gateway.serving.settings.reach import Sites
+from gateway.serving.settings.running import LIMIT_MEANINGS, RATE_MEANINGS
 
 
 def test_the_written_file_is_the_defaults() -> None:

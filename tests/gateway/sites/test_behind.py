@@ -12,7 +12,8 @@ from aiohttp import web
 from enroll import store
 from enroll.ra import token_hash
 from gateway.edge.tls import ClientCertificate
-from gateway.serving.config import Config, Sites, parse_config, settings_of
+from gateway.serving.config import Config, parse_config, settings_of
+from gateway.serving.settings.reach import Sites
 from gateway.sites.behind import application
 from gateway.sites.service import application as portal_application
 from gateway.web import pages, sessions

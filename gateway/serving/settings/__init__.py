@@ -1,0 +1,1 @@
+"""The sections of the configuration file, a file for each group; `serving/config.py` has the whole."""

@@ -1,0 +1,61 @@
+"""What is written down and held in memory while the gateway runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ca.storage import CACHE_MIB
+from gateway.serving.settings.checks import between, one_of, setting
+
+
+@dataclass(frozen=True)
+class Log:
+    """What is written down while the gateway runs: one JSON document a line."""
+
+    level: str = setting(
+        "info", "'debug', 'info', 'warning' or 'error'", one_of("debug", "info", "warning", "error")
+    )
+    file: str = setting("", "file to append to, below the data directory or absolute; '' is standard error")
+    access: bool = setting(True, "whether each request is a line")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The database in the data directory."""
+
+    cache: int = setting(
+        CACHE_MIB,
+        "MiB of it that each of a worker's three connections may keep in memory",
+        between(1, 65_536),
+    )
+
+
+#: Meanings of ``gateway.edge.facts.Limits``, whose defaults say their reasons there.
+LIMIT_MEANINGS: dict[str, str] = {
+    "proxy_header": "seconds for the PROXY header of a load balancer",
+    "handshake": "seconds for the TLS handshake",
+    "head": "seconds from the first byte of a request to the end of its header",
+    "idle": "seconds between two requests of a connection",
+    "stall": "seconds in which a body or an answer has to move stall_bytes",
+    "stall_bytes": "bytes that have to move in that time",
+    "lingering": "seconds of reading on after an early answer",
+    "drain": "seconds for running requests when the gateway stops",
+    "tick": "seconds between two looks at limits and expiries",
+    "handshake_bytes": "bytes of a TLS handshake",
+    "barren_bytes": "bytes of TLS records that carry no data",
+    "line_bytes": "bytes of a request line or header line",
+    "headers": "header lines of a request",
+    "connections": "open connections of a worker",
+    "connections_per_address": "open connections from one address (IPv6: one /64), to all workers together",
+    "connections_per_certificate": "open connections with one client certificate, to all workers together",
+    "handshakes_per_address": "unfinished handshakes from one address, to all workers together",
+}
+
+#: Meanings of ``gateway.serving.rates.Rates``.
+RATE_MEANINGS: dict[str, str] = {
+    "page_address": "forms a second from one address, to all workers together",
+    "page_certificate": "forms a second with one certificate",
+    "protocol_address": "requests of the protocol a second from one address",
+    "protocol_certificate": "requests of the protocol a second with one certificate",
+    "burst_seconds": "seconds' worth of them that may come at once",
+}
