@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from ca.storage import Transaction
 from enroll import store
 from enroll.jst import days_left, shown
-from enroll.languages import Language
+from enroll.languages import LANGUAGES, Language
 from enroll.mail import writing
 from enroll.mail.hours import IS_NOTICE
 from enroll.ra import RegistrationAuthority
@@ -77,9 +77,8 @@ def pickup_notice(
     admin = None
     if organisation.issue_password_by == "admin":
         admin = store.administrator(db, organisation.policy_number, user.user_id)
-    values["password_by"] = _PASSWORD_BY[user.language][admin is not None].format(
-        admin="" if admin is None else admin.name
-    )
+    by = _BY_POSTCARD if admin is None else _BY_ADMIN
+    values["password_by"] = by[LANGUAGES.index(user.language)].format(admin=admin.name if admin else "")
     _queue(db, ra, "pickup_without_password", "mail", user, enrollment, values, at)
     if admin is None:
         _queue(db, ra, "issue_password", "postcard", user, enrollment, values, at)
@@ -88,11 +87,9 @@ def pickup_notice(
         _queue(db, ra, "issue_password_admin", "mail", admin, enrollment, values, at)
 
 
-#: How the issue password comes: by postcard, or from an administrator.
-_PASSWORD_BY: dict[Language, tuple[str, str]] = {
-    "ja": ("「はがき」で", "{admin} 様（団体の管理者）から"),
-    "en": ("by postcard", "from {admin}, the administrator of your organisation"),
-}
+#: How the issue password comes, in Japanese and English.
+_BY_POSTCARD = ("団体様のご住所への「はがき」で", "by postcard to your organisation's address")
+_BY_ADMIN = ("{admin} 様（団体の管理者）から", "from {admin}, the administrator of your organisation")
 
 
 def _queue(

@@ -19,11 +19,13 @@ from markupsafe import Markup
 
 from ca.storage import is_out_of_order
 from ca.trust import CertificateState, Rejection, VerifiedPeer
-from enroll import timekeeping
+from enroll import store, timekeeping
 from enroll.jst import shown, shown_day
+from enroll.languages import LANGUAGES, Language
 from enroll.mediatype import media_type
 from enroll.refusals import Refusal
 from enroll.requests.opening import renewable_until
+from enroll.requests.renewal import source_of
 from gateway.web import references
 from gateway.web.browsers import browser_of
 from gateway.web.context import Gate, Role
@@ -63,7 +65,6 @@ _LANGUAGE_COOKIE = "__Host-lang"
 #: Of the connectivity test; told to nobody, and opens nothing.
 CHECK_COOKIE = "__Host-check"
 _OTHER_COOKIES = (_LANGUAGE_COOKIE, CHECK_COOKIE)
-_LANGUAGES = ("ja", "en")
 _FORM_LIMIT = 64 * 1024
 # No form of ours has a dozen.
 _MOST_FIELDS = 100
@@ -151,12 +152,12 @@ def words_page(
         headers["Retry-After"] = str(max(1, at - request.app[GATE].now()))
     if words.status == 503:
         headers["Retry-After"] = str(_LATER)
-    gate, language = request.app[GATE], language_of(request)
+    gate = request.app[GATE]
     again = test_url = ""
     if about is not None:
-        again = _elsewhere(gate.fresh_origin(about), "", language) if about in gate.fresh else ""
-        test_url = _elsewhere(gate.origins[Role.CONNECTIVITY], "", language)
-    reissue = _elsewhere(gate.origins[Role.HELP], "flow#reissue", language)
+        again = elsewhere(request, gate.fresh_origin(about)) if about in gate.fresh else ""
+        test_url = elsewhere(request, gate.origins[Role.CONNECTIVITY])
+    reissue = elsewhere(request, gate.origins[Role.HELP], "flow#reissue")
     choose = [(again, CHOOSE_AGAIN)]
     ways = [
         *first,
@@ -211,7 +212,7 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
             return words_page(request, words, reference=reference, rejection=rejection)
         if in_grace(gate, verdict):
             words = IN_GRACE
-            first = [(_elsewhere(gate.origins[Role.RENEWAL], "", language_of(request)), OPEN_RENEWAL)]
+            first = [(elsewhere(request, gate.origins[Role.RENEWAL]), OPEN_RENEWAL)]
         return words_page(request, words, reference=reference, rejection=rejection, about=role, first=first)
 
     app.router.add_route("*", EVERY_PATH, explain)
@@ -228,22 +229,53 @@ def in_grace(gate: Gate, peer: VerifiedPeer | Rejection | None) -> bool:
     return end is not None and end < gate.now() <= renewable_until(end, gate.ra)
 
 
-def _elsewhere(origin: str, page: str, language: str) -> str:
-    """A page of another site; its cookies are its own, so a language other than Japanese goes along."""
+def elsewhere(request: web.Request, origin: str, page: str = "") -> str:
+    """A page of another site. Its cookies are its own, so a language that was chosen goes along: Japanese too
+    (what was chosen there before is older)."""
+    chosen = chosen_language(request)
     path, mark, place = page.partition("#")
-    return f"{origin}/{path}" + ("" if language == _LANGUAGES[0] else f"?lang={language}") + mark + place
+    glue = "&" if "?" in path else "?"
+    return f"{origin}/{path}" + (f"{glue}lang={chosen}" if chosen else "") + mark + place
 
 
-def language_of(request: web.Request) -> str:
-    """``ja`` unless the visitor switched: by ``?lang=`` now, or by cookie before."""
-    asked = _asked_language(request) or cookies.read(request, _LANGUAGE_COOKIE).value
-    return asked if asked in _LANGUAGES else "ja"
+def language_of(request: web.Request) -> Language:
+    """Japanese unless something else was chosen."""
+    return chosen_language(request) or LANGUAGES[0]
 
 
-def _asked_language(request: web.Request) -> str:
-    """The one of ``?lang=``, if there is one, and it is one."""
-    asked = request.query.get("lang", "")
-    return asked if asked in _LANGUAGES else ""
+def chosen_language(request: web.Request) -> Language | None:
+    """What the visitor chose: by ``?lang=`` now, or before, which a cookie of this site tells."""
+    before = _language(cookies.read(request, _LANGUAGE_COOKIE).value)
+    return _language(request.query.get("lang", "")) or before
+
+
+def remember_language(response: web.StreamResponse, language: Language) -> None:
+    """What is chosen on this site from here on."""
+    response.set_cookie(_LANGUAGE_COOKIE, language, path="/", secure=True, samesite="Lax", max_age=31_536_000)
+
+
+def prefer_language(request: web.Request, response: web.StreamResponse, language: Language) -> None:
+    """A user's own language, from here on, where the visitor has chosen none."""
+    if chosen_language(request) is None and language != LANGUAGES[0]:
+        remember_language(response, language)
+
+
+def in_own_language(request: web.Request) -> web.Response | None:
+    """The way to the same page in the language of whose certificate it is; None where one was chosen."""
+    peer, db = http.peer(request), request.app[GATE].ra.database.read()
+    if chosen_language(request) is not None or peer is None or peer.fingerprint is None:
+        return None
+    try:
+        user = store.user(db, source_of(db, peer.fingerprint).user_id)
+    except Refusal:  # of a certificate that is none of a user's: told where it matters
+        return None
+    if user is None or user.language == LANGUAGES[0]:
+        return None
+    return see_other(str(request.rel_url.update_query(lang=user.language)))
+
+
+def _language(name: str) -> Language | None:
+    return next((each for each in LANGUAGES if each == name), None)
 
 
 def speak(language: str) -> Callable[[str, str], str]:
@@ -286,11 +318,9 @@ async def _frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.app[GATE].demo:
             # RFC 6797. A demo's hosts are localhost, where other things of the visitor's run without TLS.
             response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-        asked = _asked_language(request)
-        if asked:
-            response.set_cookie(
-                _LANGUAGE_COOKIE, asked, path="/", secure=True, samesite="Lax", max_age=31_536_000
-            )
+        asked = _language(request.query.get("lang", ""))
+        if asked is not None:
+            remember_language(response, asked)
         _clear_odd_cookies(request, response)
     return response
 
@@ -359,7 +389,7 @@ def _values(request: web.Request, language: str) -> dict[str, Any]:
         "role": request.app[SITE],
         "settings": gate.ra.settings,
         "origins": {str(role): origin for role, origin in gate.origins.items()},
-        "there": lambda role, page="": _elsewhere(gate.origins[Role(role)], page, language),
+        "there": lambda role, page="": elsewhere(request, gate.origins[Role(role)], page),
         "assets": f"/assets/{_ASSETS_VERSION}",
         "now": now,
         "browser": browser_of(request.headers),

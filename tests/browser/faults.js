@@ -48,6 +48,12 @@
     if (ratio < 4.5) faults.push(`contrast ${ratio.toFixed(1)}: ${texts.currentNode.textContent.trim().slice(0, 30)}`);
   }
 
+  // A language that was chosen goes along to our other hosts, whose cookies are their own.
+  if (document.documentElement.lang === "en")
+    for (const { href, host, hostname, search } of document.querySelectorAll('a[href^="https:"]'))
+      if (hostname.endsWith(".localhost") && host !== location.host && !search.includes("lang=en"))
+        faults.push(`loses the language: ${href}`);
+
   // A line with one or two letters left over of a sentence ("くださ／い。").
   for (const block of document.querySelectorAll("p, li, dd, h1, h2, h3, caption, .hint, .error")) {
     if (!seen(block) || block.querySelector("input, button, .button, .dialog, p, ul, ol, br:last-child")) continue;

@@ -215,7 +215,7 @@ async def test_the_issue_password_can_come_by_postcard(ra):
     password = card.value("証明書発行用パスワード")
     assert len(password) == 16
     assert password not in mail.body
-    assert mail.value("証明書発行用パスワード") == "「はがき」でお知らせいたします"
+    assert mail.value("証明書発行用パスワード") == "団体様のご住所への「はがき」でお知らせいたします"
 
 
 async def test_the_issue_password_can_come_through_the_administrator(ra):

@@ -16,7 +16,7 @@ from gateway.sites.service.apart import keep_apart
 from gateway.sites.service.visitors import OPEN, PORTAL, local_path, verified, visitor_of
 from gateway.web import sessions
 from gateway.web.context import Gate, Role
-from gateway.web.pages import GATE, Handler, see_other, site_application
+from gateway.web.pages import GATE, Handler, elsewhere, see_other, site_application
 
 SITE = str(Role.BEHIND)
 
@@ -39,7 +39,8 @@ async def _come_in(request: web.Request) -> web.StreamResponse:
         return see_other(following)
     ticket = await sessions.take_over(gate.ra, request.query.get("ticket", ""))
     if ticket is None:
-        return see_other(f"{gate.origins[Role.SERVICE]}{OPEN}?next={quote(following, safe='/')}")
+        page = f"{OPEN[1:]}?next={quote(following, safe='/')}"
+        return see_other(elsewhere(request, gate.origins[Role.SERVICE], page))
     if source_of(gate.ra.database.read(), peer.fingerprint).user_id != ticket.subject:
         raise Refusal("wrong_user")
     response = see_other(following)
@@ -58,9 +59,9 @@ async def _come_in(request: web.Request) -> web.StreamResponse:
 
 
 def _led_to(page: str) -> Handler:
-    """A page of the portal's; language and what else was asked for are that page's own business."""
+    """A page of the portal's; what else was asked for is that page's own business."""
 
     async def lead(request: web.Request) -> web.StreamResponse:
-        return see_other(request.app[GATE].origins[Role.SERVICE] + page)
+        return see_other(elsewhere(request, request.app[GATE].origins[Role.SERVICE], page[1:]))
 
     return lead

@@ -34,17 +34,17 @@ _COOKIE = pages.CHECK_COOKIE
 _INTERMEDIARY_HEADERS = ("Via", "X-Forwarded-For", "Forwarded", "X-BlueCoat-Via", "X-Proxy-ID")
 # Pages of the help site by target of a next step.
 _HELP = {
-    "pickup": "/pickup",
-    "verify": "/verify",
-    "reissue": "/flow#reissue",
-    "choose": "/trouble#choose",
-    "phone": "/trouble#phone",
-    "firefox": "/trouble#firefox",
-    "proxy": "/trouble#proxy",
-    "popups": "/popups",
-    "history": "/history",
-    "hosts": "/hosts",
-    "contact": "/contact",
+    "pickup": "pickup",
+    "verify": "verify",
+    "reissue": "flow#reissue",
+    "choose": "trouble#choose",
+    "phone": "trouble#phone",
+    "firefox": "trouble#firefox",
+    "proxy": "trouble#proxy",
+    "popups": "popups",
+    "history": "history",
+    "hosts": "hosts",
+    "contact": "contact",
 }
 
 
@@ -224,31 +224,28 @@ def _visit(request: web.Request) -> str:
 
 
 def _links(request: web.Request, gate: Gate) -> dict[str, str]:
-    """Target of a next step -> URL. Fresh hosts do not know our cookies, so the language goes along."""
-    language = "?lang=en" if pages.language_of(request) == "en" else ""
+    """Target of a next step -> URL. Fresh hosts and other sites do not know our cookies: the language goes
+    along."""
     server_name = http.connection(request).server_name or ""
-    help_pages = {
-        name: gate.origins[Role.HELP] + path.replace("#", f"{language}#") + ("" if "#" in path else language)
-        for name, path in _HELP.items()
-    }
+
+    def to(origin: str, page: str = "") -> str:
+        return pages.elsewhere(request, origin, page)
+
+    links = {name: to(gate.origins[Role.HELP], page) for name, page in _HELP.items()}
     if gate.try_suffix:
-        help_pages["fresh"] = fresh_origin(gate) + "/" + language
-        help_pages["probe"] = probe_origin(gate, server_name) + "/" + language
+        links |= {"fresh": to(fresh_origin(gate)), "probe": to(probe_origin(gate, server_name))}
     # Who came to a fresh host chose otherwise before: the sites' own hosts may have that remembered.
     again = server_name != urlsplit(gate.origins[Role.CONNECTIVITY]).hostname
 
     def asking(role: Role) -> str:
-        origin = gate.fresh_origin(role) if again and role in gate.fresh else gate.origins[role]
-        return f"{origin}/{language}"
+        return to(gate.fresh_origin(role) if again and role in gate.fresh else gate.origins[role])
 
-    return help_pages | {
-        "renewal": asking(Role.RENEWAL),
-        "service": asking(Role.SERVICE),
-        "reach-pickup": gate.origins[Role.PICKUP] + "/",
-        "reach-help": gate.origins[Role.HELP] + "/",
-        "reach-renewal": gate.origins[Role.RENEWAL] + "/",
-        "reach-service": gate.origins[Role.SERVICE] + "/",
-    }
+    tried = (Role.PICKUP, Role.HELP, Role.RENEWAL, Role.SERVICE)
+    return (
+        links
+        | {str(role): asking(role) for role in (Role.RENEWAL, Role.SERVICE)}
+        | {f"reach-{role}": to(gate.origins[role]) for role in tried}
+    )
 
 
 def _server_issuer(request: web.Request) -> str:

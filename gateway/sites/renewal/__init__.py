@@ -103,7 +103,7 @@ def _add_finishing(app: web.Application) -> None:
 
 
 async def _menu(request: web.Request) -> web.StreamResponse:
-    return pages.render(request, "menu.html", place="menu")
+    return pages.in_own_language(request) or pages.render(request, "menu.html", place="menu")
 
 
 async def _application(request: web.Request, peer: _Peer) -> web.StreamResponse:
@@ -122,7 +122,7 @@ async def _application(request: web.Request, peer: _Peer) -> web.StreamResponse:
         place="application",
         renewal=found,
         peer=peer,
-        choose_again=gate.fresh_origin(Role.RENEWAL) + "/",
+        choose_again=pages.elsewhere(request, gate.fresh_origin(Role.RENEWAL)),
     )
 
 

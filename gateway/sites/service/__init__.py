@@ -28,6 +28,8 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/portal/certificates", inside(portal.certificates)),
     ("GET", "/portal/password", inside(entry.password_form, INITIAL)),
     ("POST", "/portal/password", inside(entry.change_password, INITIAL)),
+    ("GET", "/portal/language", inside(entry.language_form)),
+    ("POST", "/portal/language", inside(entry.change_language)),
     ("GET", "/portal/sessions", inside(portal.session_list)),
     ("POST", "/portal/sessions/end", inside(portal.end_session)),
     ("GET", "/portal/reissue", inside(applying.reissue_form)),

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from ca.storage import Transaction
 from enroll import store
+from enroll.languages import LANGUAGES
 from enroll.mail import writing
 from enroll.people import applications
 from enroll.people.applications import REASONS, Recorded
@@ -17,12 +18,22 @@ from enroll.requests.enrollment import Enrollment
 from enroll.requests.states import WAITING, State
 from gateway.sites.service.standing import expected, steps
 from gateway.sites.service.visitors import Visitor, member_of, unconfirmed
-from gateway.sites.service.words import CHANNELS, DECISIONS, DONE, ENDS, KINDS, NOTICES, ROLES, field_error
+from gateway.sites.service.words import (
+    CHANNELS,
+    DECISIONS,
+    DONE,
+    ENDS,
+    KINDS,
+    LANGUAGE_NAMES,
+    NOTICES,
+    ROLES,
+    field_error,
+)
 from gateway.web import sessions
 from gateway.web.pages import GATE, form, render, see_other
 from gateway.web.words import Text
 
-_ADDITION_FIELDS = ("name", "mail", "role", "notice_by", "user_id")
+_ADDITION_FIELDS = ("name", "mail", "role", "notice_by", "language", "user_id")
 
 #: The certificate was not fetched yet.
 _TO_COME = frozenset({*WAITING, State.PROCESSING, State.ISSUED})
@@ -71,13 +82,14 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
 
 
 async def addition_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    return _addition_page(request, visitor, {"role": "member", "notice_by": "mail"}, {})
+    return _addition_page(request, visitor, {"role": "member", "notice_by": "mail", "language": "ja"}, {})
 
 
 async def apply_for_addition(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Records the application for the visitor's own organisation; no field can name another."""
     fields = await form(request)
     wanted: dict[str, Any] = {name: fields.get(name, "").strip() for name in _ADDITION_FIELDS}
+    wanted["language"] = wanted["language"] or LANGUAGES[0]
     person = Person(policy_number=visitor.user.policy_number, **wanted)
     unsure = await unconfirmed(request, visitor, fields)
     if unsure:
@@ -148,6 +160,8 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
         reasons=REASONS,
         roles=ROLES,
         notices=NOTICES,
+        languages=LANGUAGE_NAMES,
+        address=visitor.organisation.address,
     )
 
 
@@ -226,4 +240,5 @@ def _addition_page(
         errors=errors,
         roles=ROLES,
         notices=NOTICES,
+        languages=LANGUAGE_NAMES,
     )

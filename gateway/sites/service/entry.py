@@ -8,7 +8,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from enroll import identifiers, store
-from enroll.people import login
+from enroll.people import changes, login
 from enroll.refusals import Refusal
 from gateway.sites.service.apart import STALE, is_own_form, said
 from gateway.sites.service.visitors import (
@@ -21,10 +21,20 @@ from gateway.sites.service.visitors import (
     verified,
     visitor_of,
 )
-from gateway.sites.service.words import field_error, missing
+from gateway.sites.service.words import LANGUAGE_NAMES, field_error, missing
 from gateway.web import references, sessions
 from gateway.web.context import Role
-from gateway.web.pages import GATE, content_security_policy, form, render, see_other
+from gateway.web.pages import (
+    GATE,
+    content_security_policy,
+    elsewhere,
+    form,
+    in_own_language,
+    prefer_language,
+    remember_language,
+    render,
+    see_other,
+)
 from gateway.web.words import REFUSALS, Text, Words
 from gateway.wire import http
 
@@ -39,7 +49,9 @@ async def login_form(request: web.Request) -> web.StreamResponse:
     if await visitor_of(request, request.app) is not None:
         return see_other(following)
     # A login that was left: nobody should wonder why the page asks again.
-    return _login_page(request, following, ended=sessions.presented(request, SITE).present)
+    return in_own_language(request) or _login_page(
+        request, following, ended=sessions.presented(request, SITE).present
+    )
 
 
 async def log_in(request: web.Request) -> web.StreamResponse:
@@ -74,6 +86,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
             request, following, typed=typed, reference=reference, refused=REFUSALS[refusal.code], status=403
         )
     response = see_other(following)
+    prefer_language(request, response, result.user.language)
     await sessions.start(
         ra,
         response,
@@ -91,7 +104,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
 async def logout_page(request: web.Request) -> web.StreamResponse:
     """Asks those who are logged in, and tells the others that they are out."""
     visitor = await visitor_of(request, request.app)
-    switch = request.app[GATE].fresh_origin(Role.SERVICE) + "/"
+    switch = elsewhere(request, request.app[GATE].fresh_origin(Role.SERVICE))
     return render(request, "logout.html", visitor=visitor, here="logout", switch=switch)
 
 
@@ -117,7 +130,25 @@ async def open_service(request: web.Request, visitor: Visitor) -> web.StreamResp
     if Role.BEHIND not in gate.origins:
         return see_other(following)
     ticket = await sessions.hand_over(gate.ra, visitor.session)
-    return see_other(f"{gate.behind}{LOGIN}?ticket={ticket}&next={quote(following, safe='/')}")
+    page = f"{LOGIN[1:]}?ticket={ticket}&next={quote(following, safe='/')}"
+    return see_other(elsewhere(request, gate.behind, page))
+
+
+async def language_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """The language that a user is written to in, and sees where nothing else was chosen."""
+    return render(
+        request, "language.html", visitor=visitor, here="language", languages=LANGUAGE_NAMES, errors={}
+    )
+
+
+async def change_language(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """From here on the mails, and this browser at once."""
+    ra, user_id = request.app[GATE].ra, visitor.user.user_id
+    language = (await form(request)).get("language", "")
+    changed = await changes.change_user(ra, user_id, {"language": language}, actor=user_id)
+    response = see_other(f"{PORTAL}?done=language")
+    remember_language(response, changed.language)
+    return response
 
 
 async def password_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -182,7 +213,7 @@ def _login_page(
         reference=reference,
         ended=ended,
         refused=refused,
-        switch=request.app[GATE].fresh_origin(Role.SERVICE) + "/",
+        switch=elsewhere(request, request.app[GATE].fresh_origin(Role.SERVICE)),
         action=LOGIN,
     )
 

@@ -39,6 +39,7 @@ _FIELDS: Mapping[tuple[str, str], Text] = MappingProxyType(
             "A user ID has 4 to 12 characters: A-Z and 0-9.",
         ),
         ("invalid_input", "role"): ("権限を選択してください。", "Choose a role."),
+        ("invalid_input", "language"): ("言語を選択してください。", "Choose a language."),
         ("invalid_input", "notice_by"): ("通知の方法を選択してください。", "Choose how to be told."),
         ("conflict", "name"): (
             "この氏名とメールアドレスの利用者はすでに登録されています。利用者の一覧で確認してください。",
@@ -64,6 +65,7 @@ DONE: Mapping[str, Text] = MappingProxyType(
             "この申請はすでに受け付けています。あらためて申請していただく必要はありません。",
             "This has been applied for already; you need not apply again.",
         ),
+        "language": ("表示とメールの言語を変更しました。", "The language has been changed."),
         "withdrawn": ("選択した認証情報を無効にしました。", "Those credentials no longer work."),
         "mail": ("メールアドレスを変更しました。", "The mail address has been changed."),
         "suspended": (
@@ -94,6 +96,9 @@ ROLES: Mapping[str, Text] = MappingProxyType(
 )
 NOTICES: Mapping[str, Text] = MappingProxyType(
     {"mail": ("メール", "Mail"), "postcard": ("はがき", "Postcard")}
+)
+LANGUAGE_NAMES: Mapping[str, Text] = MappingProxyType(
+    {"ja": ("日本語", "Japanese"), "en": ("英語（English）", "English")}
 )
 KINDS: Mapping[str, Text] = MappingProxyType(
     {

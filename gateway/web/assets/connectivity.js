@@ -32,7 +32,7 @@
   async function reach(name) {
     const link = document.querySelector(`[data-check="${name}"] a.host`);
     try {
-      await fetch(`${link.href}favicon.ico?${Date.now()}`, {
+      await fetch(new URL(`favicon.ico?${Date.now()}`, link.href), {
         mode: "no-cors", credentials: "omit", cache: "no-store", signal: AbortSignal.timeout(10000),
       });
       settle(name, "reached");

@@ -35,6 +35,7 @@ FORMS = {
     ("service", "/login"): "login",
     ("service", "/logout"): "logout",
     ("service", "/portal/password"): "password.changed",
+    ("service", "/portal/language"): "user.changed",
     ("service", "/portal/sessions/end"): "session.ended",
     ("service", "/portal/reissue"): "application.submitted",
     ("service", "/portal/applications/{number:[0-9]{1,12}}/withdrawal"): "application.withdrawn",
@@ -121,6 +122,8 @@ async def test_forms_of_the_service(service: Served) -> None:
     await visitor.post("/portal/password", chosen)
     assert FORMS["service", "/portal/password"] in _new(ra, seen)
     visitor.password = members.PASSWORD
+    await visitor.post("/portal/language", {"language": "en"})
+    assert FORMS["service", "/portal/language"] in _new(ra, seen)
     await visitor.post("/portal/reissue", {"reason": "pc_change"})
     assert FORMS["service", "/portal/reissue"] in _new(ra, seen)
     await visitor.post("/logout")
