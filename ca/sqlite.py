@@ -178,6 +178,9 @@ class Database:
         finally:
             _end(conn)
 
+    async def read_aside(self, work: Work[T]) -> T:
+        return await asyncio.to_thread(self.read_now, work)
+
     def changed(self) -> int:
         number: int = self._reader().conn.execute("PRAGMA data_version").fetchone()[0]
         return number

@@ -69,6 +69,9 @@ class Storage(Protocol):
         Never believe afterwards that nothing has changed since: a ``write`` checks again.
         """
 
+    async def read_aside(self, work: Work[T]) -> T:
+        """``read`` for work that looks at whole tables: nobody else waits for it."""
+
     async def write(self, work: Work[T]) -> T:
         """Runs work as one transaction and returns when it is on disk.
 

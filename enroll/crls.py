@@ -17,6 +17,7 @@ from ca.certificates import public_key_of
 from ca.crls import frame_of
 from ca.profiles import CRL_LIFETIME
 from ca.signing import ToSign, signature
+from ca.storage import Transaction
 from ca.store import RevocationList
 from enroll import timekeeping
 from enroll.ra import RegistrationAuthority
@@ -27,26 +28,34 @@ def folder(ra: RegistrationAuthority) -> Path:
     return listfiles.folder_of(ra.database.folder)
 
 
-def published(ra: RegistrationAuthority, issuer_id: str) -> RevocationList | None:
+async def published(ra: RegistrationAuthority, issuer_id: str) -> RevocationList | None:
     """The issuer's list that everybody is given; None before the first one."""
-    return ca.store.published_list(ra.database.read(), issuer_id)
+    return await ra.database.read(lambda db: ca.store.published_list(db, issuer_id))
 
 
-def due(ra: RegistrationAuthority, issuer_id: str) -> bool:
+async def due(ra: RegistrationAuthority, issuer_id: str) -> bool:
     """Whether an issuer needs another list: something changed, or what there is has no long life left."""
-    listed, now = published(ra, issuer_id), ra.now()
+
+    def work(db: Transaction) -> tuple[RevocationList | None, int]:
+        return ca.store.published_list(db, issuer_id), ca.store.last_change(db, issuer_id)
+
+    (listed, last), now = await ra.database.read(work), ra.now()
     if listed is None or not listfiles.is_whole(folder(ra), listed):
         return True
     # One of the future was made by a clock that ran ahead, and has been set right since.
     middle = listed.this_update_at + (listed.next_update_at - listed.this_update_at) // 2
     if not listed.this_update_at <= now < middle:
         return True
-    return ca.store.last_change(ra.database.read(), issuer_id) > listed.change_number
+    return last > listed.change_number
 
 
-def ended(ra: RegistrationAuthority, issuer_id: str) -> bool:
+async def ended(ra: RegistrationAuthority, issuer_id: str) -> bool:
     """Whether there is no list that says anything about today."""
-    listed = published(ra, issuer_id)
+    return is_over(ra, await published(ra, issuer_id))
+
+
+def is_over(ra: RegistrationAuthority, listed: RevocationList | None) -> bool:
+    """`ended`, of a list that was looked up."""
     if listed is None or not listfiles.is_whole(folder(ra), listed):
         return True
     return ra.now() >= listed.next_update_at
@@ -59,8 +68,9 @@ async def publish(ra: RegistrationAuthority, issuer: Issuer, *, alone: bool = Fa
     OSError when the disk is full, Refusal("clock_in_doubt") since a list is dated for good: the last one
     stays, as with NoSignature.
     """
-    timekeeping.check(ra)
-    name, lists, before = issuer.issuer_id, folder(ra), published(ra, issuer.issuer_id)
+    await timekeeping.require(ra)
+    name, lists = issuer.issuer_id, folder(ra)
+    before = await published(ra, name)
     # Section 5.2.3: numbers grow, also over a database that came from a backup.
     known = before.number if before is not None else 0
     number = 1 + max(listfiles.highest_number(lists, name), known)
@@ -80,7 +90,7 @@ async def publish(ra: RegistrationAuthority, issuer: Issuer, *, alone: bool = Fa
         listfiles.discard(drawn)
     await ra.database.write(lambda db: ca.store.publish_list(db, made))
     # Another process's, if that was first.
-    newest = published(ra, name)
+    newest = await published(ra, name)
     assert newest is not None
     listfiles.sweep(lists, newest)
     return newest
@@ -89,9 +99,9 @@ async def publish(ra: RegistrationAuthority, issuer: Issuer, *, alone: bool = Fa
 async def current(ra: RegistrationAuthority, issuer: Issuer) -> tuple[RevocationList, bytes]:
     """For a command: the issuer's list as the register is now, with its bytes."""
     while True:
-        if due(ra, issuer.issuer_id):
+        if await due(ra, issuer.issuer_id):
             await publish(ra, issuer, alone=True)
-        listed = published(ra, issuer.issuer_id)
+        listed = await published(ra, issuer.issuer_id)
         assert listed is not None
         try:
             return listed, listfiles.path_of(folder(ra), listed).read_bytes()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ca.storage import Row, Transaction
+from ca.storage import Row, Storage
 from enroll import store
 from enroll.mail import writing
 from enroll.people.sameness import name_key, tidy_mail
@@ -39,7 +39,7 @@ class Wanted:
     ends_after: int | None = None
 
 
-def users(db: Transaction, wanted: Wanted) -> Iterator[User]:
+def users(database: Storage, wanted: Wanted) -> Iterator[User]:
     """Users by user ID; ``state``: active or disabled (with their organisation). With an end, those who have
     a live certificate that ends then."""
     terms, values = _of_people(wanted)
@@ -56,11 +56,11 @@ def users(db: Transaction, wanted: Wanted) -> Iterator[User]:
         f"SELECT {USER_COLUMNS} FROM users JOIN organisations USING (policy_number)"
         f" WHERE users.user_id > :last AND {_all(terms)} ORDER BY users.user_id LIMIT {_PAGE}"
     )
-    for row in _pages(db, statement, values, "user_id", ""):
+    for row in _pages(database, statement, values, "user_id", ""):
         yield as_user(row)
 
 
-def certificates(db: Transaction, wanted: Wanted, at: int) -> Iterator[Mapping[str, Any]]:
+def certificates(database: Storage, wanted: Wanted, at: int) -> Iterator[Mapping[str, Any]]:
     """Certificates, newest first, without their bytes; ``state`` is as ``CertificateState``.
 
     ``name`` is a part of the common name, or of the name of whose it is.
@@ -78,11 +78,11 @@ def certificates(db: Transaction, wanted: Wanted, at: int) -> Iterator[Mapping[s
         f" WHERE certificates.number < :last AND {_all(terms)}"
         f" ORDER BY certificates.number DESC LIMIT {_PAGE}"
     )
-    for row in _pages(db, statement, values | _ends_values(wanted) | {"at": at}, "number", 2**62):
+    for row in _pages(database, statement, values | _ends_values(wanted) | {"at": at}, "number", 2**62):
         yield {**row}
 
 
-def requests(db: Transaction, user_id: str | None = None) -> Iterator[Enrollment]:
+def requests(database: Storage, user_id: str | None = None) -> Iterator[Enrollment]:
     """Request IDs, newest first: in the order in which they were recorded, whatever the clock said."""
     # "+": a user's are found by the user, not among everybody's.
     narrowed, by = ("user_id = :user_id AND ", "+number") if user_id is not None else ("", "number")
@@ -90,30 +90,32 @@ def requests(db: Transaction, user_id: str | None = None) -> Iterator[Enrollment
         f"SELECT {ENROLLMENT_COLUMNS}, number FROM enrollments WHERE {narrowed}{by} < :last"
         f" ORDER BY {by} DESC LIMIT {_PAGE}"
     )
-    for row in _pages(db, statement, {"user_id": user_id}, "number", 2**62):
+    for row in _pages(database, statement, {"user_id": user_id}, "number", 2**62):
         yield as_enrollment(row)
 
 
 def letters(
-    db: Transaction, user_id: str | None = None, state: str | None = None
+    database: Storage, user_id: str | None = None, state: str | None = None
 ) -> Iterator[dict[str, Any]]:
     """Letters without their bodies, newest first."""
     last = 2**62
-    while page := writing.listed(db, user_id, _PAGE, state, last):
+    while page := database.read_now(lambda db, b=last: writing.listed(db, user_id, _PAGE, state, b)):  # type: ignore[misc]
         yield from page
         last = page[-1]["id"]
 
 
-def applications(db: Transaction, state: str | None = None) -> Iterator[store.Application]:
+def applications(database: Storage, state: str | None = None) -> Iterator[store.Application]:
     """Applications, newest first."""
     last = 2**62
-    while page := store.applications(db, state, before=last, limit=_PAGE):
+    while page := database.read_now(
+        lambda db, b=last: store.applications(db, state, before=b, limit=_PAGE)  # type: ignore[misc]
+    ):
         yield from page
         last = page[-1].id
 
 
 def audit(
-    db: Transaction, subjects: Sequence[str] | None = None, user_id: str | None = None
+    database: Storage, subjects: Sequence[str] | None = None, user_id: str | None = None
 ) -> Iterator[Mapping[str, Any]]:
     """Lines of the trail, newest first: all, those about some subjects, or those about a user (the user ID,
     and every request, certificate, credential, whose ID is a request's, and application of theirs)."""
@@ -127,7 +129,7 @@ def audit(
         # "+id": else SQLite goes by id for the order's sake, through every line that there is.
         narrowed, by = f"subject IN ({narrowed}) AND ", "+id"
     statement = f"SELECT * FROM audit WHERE {narrowed}{by} < :last ORDER BY {by} DESC LIMIT {_PAGE}"
-    for row in _pages(db, statement, values, "id", 2**62):
+    for row in _pages(database, statement, values, "id", 2**62):
         yield {**row, "detail": json.loads(row["detail"])}
 
 
@@ -157,9 +159,11 @@ _STATES: Mapping[str, str] = {
 }
 
 
-def _pages(db: Transaction, statement: str, values: Mapping[str, Any], key: str, first: Any) -> Iterator[Row]:
+def _pages(
+    database: Storage, statement: str, values: Mapping[str, Any], key: str, first: Any
+) -> Iterator[Row]:
     last = first
-    while page := db.rows(statement, {**values, "last": last}):
+    while page := database.read_now(lambda db, b=last: db.rows(statement, {**values, "last": b})):  # type: ignore[misc]
         yield from page
         last = page[-1][key]
 

@@ -5,7 +5,6 @@ Every job can run again, late, or in two processes at once, and does its work on
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -76,7 +75,8 @@ async def tick(ra: RegistrationAuthority) -> None:
 
 async def close_overdue(ra: RegistrationAuthority) -> int:
     """Closes windows and wipes their keys; returns how many enrollments changed."""
-    due = store.enrollments_overdue(ra.database.read(), ra.now())
+    now = ra.now()
+    due = await ra.database.read(lambda db: store.enrollments_overdue(db, now))
     for enrollment in due:
         await ra.database.write(lambda db, e=enrollment: _close(db, ra, e))  # type: ignore[misc]
     await ra.database.write(lambda db: _sweep(db, ra))
@@ -89,7 +89,7 @@ async def end_renewed(ra: RegistrationAuthority) -> int:
     if days < 0:
         return 0
     now = ra.now()
-    used = store.renewals_used_before(ra.database.read(), now - days * DAY, now)
+    used = await ra.database.read(lambda db: store.renewals_used_before(db, now - days * DAY, now))
     for renewal in used:
         await ra.database.write(lambda db, r=renewal: _replace(db, ra, r))  # type: ignore[misc]
     return len(used)
@@ -103,7 +103,8 @@ async def notify(ra: RegistrationAuthority, today: date, *, again: bool = False)
     an operator says so (``again``).
     """
     counts = {"renewal_30": 0, "renewal_7": 0}
-    for kind, sources in _together(await asyncio.to_thread(_unnoticed, ra, today, again)):
+    missing = await ra.database.read_aside(lambda db: _unnoticed(db, ra, today, again))
+    for kind, sources in _together(missing):
         counts[kind] += await ra.database.write(
             lambda db, s=sources, k=kind: _notify_some(db, ra, s, k, again)  # type: ignore[misc]
         )
@@ -142,12 +143,12 @@ def _remind_administrators(db: Transaction, ra: RegistrationAuthority, told: Seq
             occasions.members_reminder(db, ra, admin, others, ra.now())
 
 
-def _unnoticed(ra: RegistrationAuthority, today: date, again: bool) -> list[_Due]:
+def _unnoticed(db: Transaction, ra: RegistrationAuthority, today: date, again: bool) -> list[_Due]:
     """Certificates whose notice of the day has not been queued, or never left.
 
-    Most have theirs for weeks: they are looked at every half minute, so they must cost no transaction.
+    Most have theirs for weeks: they are looked at every half minute, so they must cost no transaction that
+    writes.
     """
-    db = ra.database.read()
     first, last = start_of(today), start_of(today) + (ra.settings.renewal_days + 1) * DAY
     ending = store.enrollments_ending(db, first - 1, last - 1)
     due = ((source, due_notice(source, today, ra.settings)) for source in ending)

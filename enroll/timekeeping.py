@@ -40,12 +40,31 @@ class Judgement:
         return ahead if ahead > _LEAP else 0
 
 
-def judge(ra: RegistrationAuthority, db: Transaction | None = None) -> Judgement:
-    """Looks at the clock once. ``db``: the open transaction, where there is one."""
+async def look(ra: RegistrationAuthority) -> Judgement:
+    """Looks at the clock once."""
+    return await ra.database.read(lambda db: judge(ra, db))
+
+
+async def doubt(ra: RegistrationAuthority) -> Doubt | None:
+    """Why what cannot be undone has to wait; None: it may be done now."""
+    return (await look(ra)).doubt
+
+
+async def require(ra: RegistrationAuthority) -> None:
+    """Raises Refusal("clock_in_doubt") where there is a doubt: for what somebody waits for."""
+    await ra.database.read(lambda db: check(ra, db))
+
+
+def doubt_at_once(ra: RegistrationAuthority) -> Doubt | None:
+    """`doubt` for what is built before there is anybody to wait for; blocks."""
+    return ra.database.read_now(lambda db: doubt_now(ra, db))
+
+
+def judge(ra: RegistrationAuthority, db: Transaction) -> Judgement:
+    """`look` within a transaction."""
     reading = ra.clock.reading()
     if reading is None:  # a demo's, which its visitors move
         return Judgement(ra.now(), Known(), None, None)
-    db = db or ra.database.read()
     known = ca.store.known_time(db)
     if known.tick is None:
         # Never served yet: what was opened by commands has been in its time, too.
@@ -55,21 +74,21 @@ def judge(ra: RegistrationAuthority, db: Transaction | None = None) -> Judgement
     return Judgement(reading.wall, known, reading, doubt_of(reading, known, allowed))
 
 
-def doubt_now(ra: RegistrationAuthority, db: Transaction | None = None) -> Doubt | None:
-    """Why what cannot be undone has to wait; None: it may be done now."""
+def doubt_now(ra: RegistrationAuthority, db: Transaction) -> Doubt | None:
+    """`doubt` within a transaction."""
     return judge(ra, db).doubt
 
 
-def check(ra: RegistrationAuthority, db: Transaction | None = None) -> None:
-    """Raises Refusal("clock_in_doubt") where `doubt_now` finds one: for what somebody waits for."""
-    doubt = doubt_now(ra, db)
-    if doubt is not None:
-        raise Refusal("clock_in_doubt", detail=str(doubt))
+def check(ra: RegistrationAuthority, db: Transaction) -> None:
+    """`require` within a transaction."""
+    found = doubt_now(ra, db)
+    if found is not None:
+        raise Refusal("clock_in_doubt", detail=str(found))
 
 
 async def tick(ra: RegistrationAuthority) -> Judgement:
     """Judges the clock and, if it is believed, leaves the reading as what is known from now on."""
-    found = judge(ra)
+    found = await look(ra)
     reading = found.reading
     if reading is not None and found.doubt is None:
         leap, at = found.leap, found.at
@@ -85,7 +104,7 @@ async def tick(ra: RegistrationAuthority) -> Judgement:
 
 async def confirm(ra: RegistrationAuthority, *, actor: str) -> Judgement:
     """An operator's word that the clock is right; returns what was thought of it before."""
-    found = judge(ra)
+    found = await look(ra)
     reading = found.reading
     if reading is None:
         raise Refusal("not_permitted", detail="a demo's clock is moved on its clock page, and believed")

@@ -51,39 +51,55 @@ async def finalize(
     whoever looks at it gets it finished.
     """
     database = server.ra.database
-    found = find_order(database.read(), account, order_id, server.ra.now())
+    checked = await database.read(lambda db: _checked(db, server, account, order_id, payload))
+    begun = await database.write(lambda db: _begin(db, server, account, order_id, checked))
+    with suppress(Refusal):  # the order is there all the same, and processing
+        await completion.within(server.ra, begun.request_id)
+    return await _find(server, account, order_id)
+
+
+def _checked(
+    db: Db, server: AcmeServer, account: Account, order_id: str, payload: Mapping[str, Json]
+) -> CheckedCsr:
+    """The CSR, and whatever else is wrong with the request. All of it is asked again when it begins."""
+    found = find_order(db, account, order_id, server.ra.now())
     # First: an order may have become invalid because of it, and the client is to learn why.
-    _check_vouched(database.read(), server, account, found.order)
+    _check_vouched(db, server, account, found.order)
     check_finalizable(found.status)
     if "csr" not in payload:
         raise malformed("csr is missing")
     profile = PROFILES[found.order.profile]
-    checked = check_csr(
+    return check_csr(
         payload["csr"],
         identifiers=found.order.identifiers,
-        entitlement=entitlement(server, active_user(database.read(), account.user_id), profile.name),
+        entitlement=entitlement(server, active_user(db, account.user_id), profile.name),
         key_kinds=profile.key_kinds,
-        is_account_key=lambda spki_sha256: store.is_account_key(database.read(), spki_sha256),
+        is_account_key=lambda spki_sha256: store.is_account_key(db, spki_sha256),
     )
-    begun = await database.write(lambda db: _begin(db, server, account, order_id, checked))
-    with suppress(Refusal):  # the order is there all the same, and processing
-        await completion.within(server.ra, begun.request_id)
-    return find_order(database.read(), account, order_id, server.ra.now())
+
+
+async def _find(server: AcmeServer, account: Account, order_id: str) -> CurrentOrder:
+    at = server.ra.now()
+    return await server.ra.database.read(lambda db: find_order(db, account, order_id, at))
 
 
 async def look(server: AcmeServer, account: Account, order_id: str) -> CurrentOrder:
     """An order as it is. What is processing is taken up where a failure or a restart left it."""
-    found = find_order(server.ra.database.read(), account, order_id, server.ra.now())
+    found = await _find(server, account, order_id)
     if found.status == "processing" and found.enrollment is not None:
         completion.begin(server.ra, found.enrollment.request_id)
     return found
 
 
-def certificate_chain(server: AcmeServer, account: Account, order_id: str, alternate: bool) -> str:
+async def certificate_chain(server: AcmeServer, account: Account, order_id: str, alternate: bool) -> str:
     """The chain as PEM, leaf first (RFC 8555 section 7.4.2); the alternate one ends with the root."""
-    db = server.ra.database.read()
-    found = find_order(db, account, order_id, server.ra.now())
-    record = ca.store.find_by_order(db, found.order.request_id or "")
+    at = server.ra.now()
+
+    def work(db: Db) -> tuple[CurrentOrder, ca.store.CertificateRecord | None]:
+        found = find_order(db, account, order_id, at)
+        return found, ca.store.find_by_order(db, found.order.request_id or "")
+
+    found, record = await server.ra.database.read(work)
     if found.status != "valid" or record is None or record.der is None:
         raise malformed("there is no such certificate", status=404)
     issuer = server.ra.authority.issuer(record.issuer_id)
@@ -117,9 +133,10 @@ async def revoke(server: AcmeServer, request: VerifiedRequest[Account]) -> None:
     await server.ra.database.write(work)
 
 
-def renewal_information(server: AcmeServer, cert_id: str) -> Window:
+async def renewal_information(server: AcmeServer, cert_id: str) -> Window:
     """RFC 9773 section 4: when to renew. 404 for a certificate that is not ours."""
-    record = named_certificate(server.ra.database.read(), read_cert_id(cert_id))
+    named = read_cert_id(cert_id)
+    record = await server.ra.database.read(lambda db: named_certificate(db, named))
     if record is None:
         raise malformed("there is no such certificate", status=404)
     settings = server.ra.settings

@@ -94,12 +94,31 @@ def verify(
     account_of: Callable[[str], A | None],
     spend: Callable[[str], None],
 ) -> VerifiedRequest[A]:
-    """Makes every check on a POST and returns the proof.
+    """`present` and `prove` in one, where accounts are at hand: ``account_of`` finds one by its full URL."""
+    presented = present(body, content_type, url=url, signer=signer, spend=spend)
+    return prove(presented, account_of(presented.kid) if presented.kid is not None else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A request whose signature has not been looked at yet: ``kid`` is the account to ask for."""
+
+    url: str
+    kid: str | None
+    _envelope: Envelope
+    _algorithm: str
+    _jwk: Mapping[str, Json] | None
+
+
+def present(
+    body: bytes, content_type: str, *, url: str, signer: Signer, spend: Callable[[str], None]
+) -> Presented:
+    """Every check on a POST that needs no account.
 
     ``content_type``: as `mediatype.media_type` reads it.
-    ``url`` is the request URL as the client has to have signed it; ``account_of`` finds an account by its
-    full URL; ``spend`` takes the nonce or raises ``badNonce``. It is spent before anything else is looked
-    at that could be wrong: RFC 8555 section 6.5 wants it invalid once it has appeared in a request.
+    ``url`` is the request URL as the client has to have signed it; ``spend`` takes the nonce or raises
+    ``badNonce``. It is spent before anything else is looked at that could be wrong: RFC 8555 section 6.5
+    wants it invalid once it has appeared in a request.
     """
     if content_type != CONTENT_TYPE:  # RFC 8555 section 6.2; it defines no parameters
         raise malformed(f"the Content-Type has to be {CONTENT_TYPE}", status=415)
@@ -111,19 +130,22 @@ def verify(
     if signed_url != url:
         raise Problem("unauthorized", f"the request is signed for {signed_url}, not for {url}")
     kid, jwk = _kid_or_jwk(envelope.protected, signer)
-    account: A | None = None
-    if kid is not None:
-        account = account_of(kid)
-        if account is None:
-            raise Problem("accountDoesNotExist", f"there is no account {kid}")
-        key = account.key
+    return Presented(url, kid, envelope, algorithm, jwk)
+
+
+def prove(presented: Presented, account: A | None) -> VerifiedRequest[A]:
+    """The proof that whoever holds the key made the request. ``account``: the one of its ``kid``."""
+    if presented.kid is None:
+        key = _key_of(presented._jwk, presented._algorithm)
+    elif account is None:
+        raise Problem("accountDoesNotExist", f"there is no account {presented.kid}")
     else:
-        key = _key_of(jwk, algorithm)
-    _check_signature(envelope, algorithm, key)
+        key = account.key
+    _check_signature(presented._envelope, presented._algorithm, key)
     # RFC 8555 section 7.3.6 asks for 401. Said only to whoever holds the key.
     if account is not None and account.status != "valid":
         raise Problem("unauthorized", f"the account is {account.status}", status=401)
-    return VerifiedRequest(url, key, kid or "", account, envelope.payload)
+    return VerifiedRequest(presented.url, key, presented.kid or "", account, presented._envelope.payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,10 +89,10 @@ async def deactivate_authorization(
     server: AcmeServer, account: Account, authorization_id: str
 ) -> Authorization:
     """RFC 8555 section 7.5.2: orders that rest on it and have no certificate yet become invalid."""
-    find_authorization(server.ra.database.read(), account, authorization_id)
 
     def work(db: Db) -> Authorization:
         at = server.ra.now()
+        find_authorization(db, account, authorization_id)
         if store.deactivate_authorization(db, authorization_id):
             for order in store.open_orders(db, account.id, at):
                 if authorization_id not in order.authorization_ids:
@@ -109,7 +109,7 @@ async def answer_challenge(
     server: AcmeServer, account: Account, authorization_id: str, peer: VerifiedPeer | None
 ) -> Authorization:
     """The client says that the challenge is met. Only ``client-cert-01`` has anything left to check."""
-    found = find_authorization(server.ra.database.read(), account, authorization_id)
+    found = await server.ra.database.read(lambda db: find_authorization(db, account, authorization_id))
     if authorization_status(found, server.ra.now()) != "pending":
         return found
     return await server.ra.database.write(lambda db: _answer(db, server, account, authorization_id, peer))

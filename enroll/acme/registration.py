@@ -34,14 +34,14 @@ async def new_account(
     """
     members = request.members()
     # RFC 8555 section 7.3.1: a key that is known MUST get its account, whatever else is in the request.
-    found = store.account_of_key(server.ra.database.read(), request.key.spki_sha256)
+    found = await server.ra.database.read(lambda db: store.account_of_key(db, request.key.spki_sha256))
     if found is not None:
         return _existing(found), False
     asked = read_new_account(members)
     if asked.only_return_existing:
         raise Problem("accountDoesNotExist", "there is no account with this key")
     _check_terms(server, asked)
-    draft = _draft(server, request, asked, peer)
+    draft = await _draft(server, request, asked, peer)
     return await server.ra.database.write(lambda db: _record(db, server, draft))
 
 
@@ -104,10 +104,12 @@ def _check_terms(server: AcmeServer, asked: NewAccount) -> None:
         )
 
 
-def _draft(server: AcmeServer, request: Request, asked: NewAccount, peer: VerifiedPeer | None) -> Account:
+async def _draft(
+    server: AcmeServer, request: Request, asked: NewAccount, peer: VerifiedPeer | None
+) -> Account:
     """The account to be made, for the user that a credential or a certificate vouches for."""
     at = server.ra.now()
-    user_id, kid = _vouched(server, request, asked, peer)
+    user_id, kid = await _vouched(server, request, asked, peer)
     return Account(
         id=store.new_id(at),
         user_id=user_id,
@@ -121,27 +123,34 @@ def _draft(server: AcmeServer, request: Request, asked: NewAccount, peer: Verifi
     )
 
 
-def _vouched(
+async def _vouched(
     server: AcmeServer, request: Request, asked: NewAccount, peer: VerifiedPeer | None
 ) -> tuple[str, str | None]:
-    db = server.ra.database.read()
+    """The user, and the credential's name. Both are asked again when the account is recorded."""
     if server.by_certificate:
         if peer is None:
             raise Problem("unauthorized", "a valid client certificate has to be presented here")
-        return source_of(db, peer.fingerprint).user_id, None
+        fingerprint = peer.fingerprint
+        source = await server.ra.database.read(lambda db: source_of(db, fingerprint))
+        return source.user_id, None
     if asked.binding is None:
         raise Problem("externalAccountRequired", "a new account needs an externalAccountBinding")
 
-    def mac_key_of(kid: str) -> MacKey | None:
-        found = store.credential(db, kid)
-        if found is None or found.withdrawn_at is not None:
-            return None
-        return MacKey(kid, server.ra.vault.open(PURPOSE, found.sealed_key))
+    binding = asked.binding
 
-    mac_key = verify_binding(asked.binding, url=request.url, key=request.key, mac_key_of=mac_key_of)
-    credential = store.credential(db, mac_key.kid)
-    assert credential is not None
-    return credential.user_id, credential.kid
+    def work(db: Transaction) -> tuple[str, str]:
+        def mac_key_of(kid: str) -> MacKey | None:
+            found = store.credential(db, kid)
+            if found is None or found.withdrawn_at is not None:
+                return None
+            return MacKey(kid, server.ra.vault.open(PURPOSE, found.sealed_key))
+
+        mac_key = verify_binding(binding, url=request.url, key=request.key, mac_key_of=mac_key_of)
+        credential = store.credential(db, mac_key.kid)
+        assert credential is not None
+        return credential.user_id, credential.kid
+
+    return await server.ra.database.read(work)
 
 
 def _record(db: Transaction, server: AcmeServer, draft: Account) -> tuple[Account, bool]:

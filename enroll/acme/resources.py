@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from ca.storage import Transaction
 from ca.trust import VerifiedPeer
 from enroll.acme import store
 from enroll.acme.accounts import Account, account_json
@@ -21,6 +22,7 @@ from enroll.acme.jws import Signer, VerifiedRequest
 from enroll.acme.lookup import CurrentOrder, current, find_authorization
 from enroll.acme.ordering import answer_challenge, deactivate_authorization, new_authorization, new_order
 from enroll.acme.orders import (
+    Authorization,
     authorization_json,
     challenge_json,
     order_json,
@@ -70,7 +72,7 @@ class Exchange:
 class Resource:
     """How a resource is read without signature, and what a signed request does. None where it cannot."""
 
-    get: Callable[[AcmeServer, tuple[str, ...]], Answer] | None
+    get: Callable[[AcmeServer, tuple[str, ...]], Awaitable[Answer]] | None
     signer: Signer
     post: Callable[[Exchange], Awaitable[Answer]] | None
 
@@ -90,22 +92,22 @@ def find_resource(path: str) -> tuple[str, tuple[str, ...]] | None:
     return None
 
 
-def _get_directory(server: AcmeServer, _: tuple[str, ...]) -> Answer:
+async def _get_directory(server: AcmeServer, _: tuple[str, ...]) -> Answer:
     return _json(200, directory_json(server.urls, server.terms, _GREASE))
 
 
-def _get_nonce(_: AcmeServer, __: tuple[str, ...]) -> Answer:
+async def _get_nonce(_: AcmeServer, __: tuple[str, ...]) -> Answer:
     return Answer(204)
 
 
-def _get_renewal(server: AcmeServer, names: tuple[str, ...]) -> Answer:
-    window = renewal_information(server, names[0])
+async def _get_renewal(server: AcmeServer, names: tuple[str, ...]) -> Answer:
+    window = await renewal_information(server, names[0])
     return _json(200, renewal_json(window, server.help_url), ("Retry-After", str(RETRY_AFTER)))
 
 
 async def _post_directory(exchange: Exchange) -> Answer:
     exchange.request.expect_post_as_get()
-    return _get_directory(exchange.server, ())
+    return await _get_directory(exchange.server, ())
 
 
 async def _post_nonce(exchange: Exchange) -> Answer:
@@ -135,12 +137,16 @@ async def _list_orders(exchange: Exchange) -> Answer:
     exchange.request.expect_post_as_get()
     if exchange.names[0] != exchange.account.id:
         raise Problem("unauthorized", "the account is another's")
-    server, db = exchange.server, exchange.server.ra.database.read()
-    found = store.orders_page(db, exchange.account.id, exchange.query.get("cursor", "g"), _PAGE + 1)
-    page, more = found[:_PAGE], len(found) > _PAGE
-    at = server.ra.now()
-    urls = [server.urls.to("order", one.id) for one in page if current(db, one, at).status != "invalid"]
-    following = f"{server.urls.to('orders', exchange.account.id)}?cursor={page[-1].id}" if more else ""
+    server, account_id, at = exchange.server, exchange.account.id, exchange.server.ra.now()
+    cursor = exchange.query.get("cursor", "g")
+
+    def work(db: Transaction) -> tuple[list[CurrentOrder], bool]:
+        found = store.orders_page(db, account_id, cursor, _PAGE + 1)
+        return [current(db, one, at) for one in found[:_PAGE]], len(found) > _PAGE
+
+    page, more = await server.ra.database.read(work)
+    urls = [server.urls.to("order", one.order.id) for one in page if one.status != "invalid"]
+    following = f"{server.urls.to('orders', account_id)}?cursor={page[-1].order.id}" if more else ""
     links = [("Link", f'<{following}>;rel="next"')] if more else []
     return _json(200, {"orders": urls}, *links)
 
@@ -174,18 +180,25 @@ async def _new_authorization(exchange: Exchange) -> Answer:
 async def _authorization(exchange: Exchange) -> Answer:
     server, (authorization_id,) = exchange.server, exchange.names
     if exchange.request.is_post_as_get:
-        found = find_authorization(server.ra.database.read(), exchange.account, authorization_id)
+        found = await _find_authorization(exchange)
     else:
         read_deactivation(exchange.request.members())
         found = await deactivate_authorization(server, exchange.account, authorization_id)
     return _json(200, authorization_json(found, server.urls, server.ra.now()))
 
 
+async def _find_authorization(exchange: Exchange) -> Authorization:
+    account, authorization_id = exchange.account, exchange.names[0]
+    return await exchange.server.ra.database.read(
+        lambda db: find_authorization(db, account, authorization_id)
+    )
+
+
 async def _challenge(exchange: Exchange) -> Answer:
     server, (authorization_id,) = exchange.server, exchange.names
     if exchange.request.is_post_as_get:
         # Reading a challenge does not start it (RFC 8555 section 7.5.1).
-        found = find_authorization(server.ra.database.read(), exchange.account, authorization_id)
+        found = await _find_authorization(exchange)
     else:
         exchange.request.members()
         found = await answer_challenge(server, exchange.account, authorization_id, exchange.peer)
@@ -196,7 +209,7 @@ async def _challenge(exchange: Exchange) -> Answer:
 async def _certificate(exchange: Exchange) -> Answer:
     exchange.request.expect_post_as_get()
     server, order_id = exchange.server, exchange.names[0]
-    chain = certificate_chain(server, exchange.account, order_id, alternate=False)
+    chain = await certificate_chain(server, exchange.account, order_id, alternate=False)
     alternate = f'<{server.urls.to("alternate", order_id, _WITH_ROOT)}>;rel="alternate"'
     return Answer(200, chain.encode(), _CHAIN, (("Link", alternate),))
 
@@ -206,7 +219,7 @@ async def _alternate(exchange: Exchange) -> Answer:
     server, (order_id, which) = exchange.server, exchange.names
     if which != _WITH_ROOT:
         raise malformed("there is no such chain", status=404)
-    chain = certificate_chain(server, exchange.account, order_id, alternate=True)
+    chain = await certificate_chain(server, exchange.account, order_id, alternate=True)
     preferred = f'<{server.urls.to("certificate", order_id)}>;rel="alternate"'
     return Answer(200, chain.encode(), _CHAIN, (("Link", preferred),))
 

@@ -17,7 +17,7 @@ from ca.storage import is_out_of_order
 from ca.trust import VerifiedPeer
 from enroll.acme import store
 from enroll.acme.accounts import Account
-from enroll.acme.jws import MAX_BODY, VerifiedRequest, verify
+from enroll.acme.jws import MAX_BODY, present, prove
 from enroll.acme.resources import RESOURCES, Answer, Exchange, find_resource
 from enroll.acme.server import AcmeServer, problem_of
 from enroll.mediatype import media_type
@@ -139,7 +139,7 @@ async def _answer(
         if resource_name == "newNonce":
             # RFC 8555 section 7.2: 200 to HEAD, 204 to GET.
             return Answer(200 if method == "HEAD" else 204)
-        return resource.get(server, names)
+        return await resource.get(server, names)
     if method != "POST" or resource.post is None:
         allowed = [
             *(["GET", "HEAD"] if resource.get else []),
@@ -157,15 +157,18 @@ async def _answer(
         # RFC 8555 section 6.5.1: it MUST NOT be in a request; the nonce belongs into the JWS.
         raise malformed("the header Replay-Nonce is for answers; put the nonce into the protected header")
     body = await _body(request)
-    db = server.ra.database.read()
-    verified: VerifiedRequest[Account] = verify(
+    presented = present(
         body,
         media_type(request.headers.getall("Content-Type", [])),
         url=url,
         signer=resource.signer,
-        account_of=lambda kid: store.account(db, server.urls.identifier("account", kid) or ""),
         spend=lambda nonce: server.nonces.spend(nonce, server.ra.now()),
     )
+    account: Account | None = None
+    if presented.kid is not None:
+        account_id = server.urls.identifier("account", presented.kid) or ""
+        account = await server.ra.database.read(lambda db: store.account(db, account_id))
+    verified = prove(presented, account)
     return await resource.post(Exchange(server, verified, names, _query(query), peer_of(request)))
 
 

@@ -69,14 +69,17 @@ Count = tuple[int, int]
 async def _deliver_channel(
     ra: RegistrationAuthority, transport: Transport, channel: writing.Channel, beat: Beat
 ) -> Count:
-    db, now = ra.database.read(), ra.now()
-    lane = queue.lane(db, channel)
+    now, worth = ra.now(), transport.connections * _WORTH_A_CONNECTION
+    lane, ahead = await ra.database.read(
+        lambda db: (queue.lane(db, channel), queue.in_the_future(db, channel, now))
+    )
     if lane.holds(now):
         return 0, 0
-    if queue.in_the_future(db, channel, now):
+    if ahead:
         await ra.database.write(lambda db: queue.forget_future(db, channel, now))
-    worth = transport.connections * _WORTH_A_CONNECTION
-    due = queue.due(db, channel, now, worth, notices=_notices_leave(ra, db))
+    due = await ra.database.read(
+        lambda db: queue.due(db, channel, now, worth, notices=_notices_leave(ra, db))
+    )
     if not due:
         return 0, 0
     # After a refusal one letter goes ahead, to see whether the others may follow.

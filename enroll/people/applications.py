@@ -148,7 +148,7 @@ async def approve(
     "conflict" for an application that the old certificate has to end with at once (D3). After a theft what is
     held is revoked as compromised, or goes on until the pick-up if that is what the operator says.
     """
-    found = store.application(ra.database.read(), number)
+    found = await ra.database.read(lambda db: store.application(db, number))
     if found is None:
         raise Refusal("not_found", field="application")
     if found.kind == "addition":
@@ -212,7 +212,7 @@ async def reissue(
     # Before anything is recorded; asked again when it is approved.
     if reason in AT_ONCE:
         raise Refusal("conflict", field="revoke_old", detail="a lost PC's certificate has to end")
-    _check_room(ra.database.read(), ra, user_id)
+    await ra.database.read(lambda db: _check_room(db, ra, user_id))
     recorded = await apply_reissue(ra, user_id, reason, channel="paper", actor=actor)
     return await approve(ra, recorded.number, actor=actor, revoke_old="never")
 

@@ -39,16 +39,16 @@ async def authenticate(
     password), "unknown_certificate"; "wrong_user_id" for an ID that is not the certificate's, whatever the
     password and whether or not there is such a user: no guess, so that none is counted.
     """
-    db = ra.database.read()
-    source = source_of(db, fingerprint)
+    source, known = await ra.database.read(
+        lambda db: (source_of(db, fingerprint), store.user(db, user_id) is not None)
+    )
     if user_id != source.user_id:
-        known = store.user(db, user_id) is not None
         alert = throttle.Attempt("wrong_user_id", fingerprint, address)
         await ra.database.write(lambda db: _remark(db, ra, source.user_id, user_id if known else "", alert))
         raise Refusal("wrong_user_id", field="user_id")
     attempt = throttle.Attempt("login", fingerprint, address)
     await throttle.begin(ra, attempt)
-    user = store.user(db, user_id)
+    user = await ra.database.read(lambda db: store.user(db, user_id))
     right = await ra.workers.run_in_thread(
         passwords.verify_password, _meant(user, password), user.password_hash if user else None
     )
@@ -72,7 +72,7 @@ async def confirm(
     Counted with the attempts to log in with the same certificate. Raises Refusal: "bad_credentials", whose
     field is "password", and "throttled".
     """
-    user = store.user(ra.database.read(), user_id)
+    user = await ra.database.read(lambda db: store.user(db, user_id))
     attempt = throttle.Attempt("login", fingerprint, address)
     await throttle.begin(ra, attempt)
     right = await ra.workers.run_in_thread(
@@ -97,7 +97,7 @@ async def change_password(
 
     Refusal: bad_credentials, weak_password, password_is_user_id, guessable_password, same_password, mismatch.
     """
-    user = store.user(ra.database.read(), user_id)
+    user = await ra.database.read(lambda db: store.user(db, user_id))
     if user is None:
         raise Refusal("not_found", field="user_id")
     attempt = throttle.Attempt("change", user_id, user_id)
@@ -132,9 +132,8 @@ def _meant(user: store.User | None, password: str) -> str:
     return identifiers.typed(password) if user is not None and user.password_initial else password
 
 
-def certificates_of(ra: RegistrationAuthority, user_id: str) -> list[CertificateRecord]:
+def certificates_of(db: Transaction, user_id: str) -> list[CertificateRecord]:
     """Every certificate that the user was given, newest first."""
-    db = ra.database.read()
     serials = [e.serial for e in store.enrollments_of(db, user_id) if e.serial is not None]
     found = (ca.store.find_by_serial(db, serial) for serial in serials)
     return [record for record in found if record is not None and record.status != "reserved"]

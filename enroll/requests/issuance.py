@@ -23,7 +23,7 @@ from ca.keys import from_pkcs8, spki
 from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
 from ca.signing import NoSignature
 from ca.storage import Transaction
-from ca.store import Reservation
+from ca.store import CertificateRecord, Reservation
 from enroll import store, timekeeping
 from enroll.jst import shown_day
 from enroll.ra import RegistrationAuthority, token_hash
@@ -68,13 +68,17 @@ async def submit(ra: RegistrationAuthority, request_id: str, *, actor: str) -> E
     Returns the enrollment in 証明書生成中 or later, whoever began it. Raises Refusal when the request
     has ended, its window is over, or the user may not enroll.
     """
-    enrollment = _expect(ra, request_id)
+
+    def asked(db: Transaction) -> tuple[Enrollment, tuple[str, ...]]:
+        found = _reread(db, request_id)
+        return found if found.state in WAITING else _continuing(db, ra, found), _names_renewed(db, found)
+
+    enrollment, names = await ra.database.read(asked)
     if enrollment.state not in WAITING:
-        return _continuing(ra, enrollment)
+        return enrollment
     key = await ra.keys.take()
     public = spki(from_pkcs8(key).public_key())
     sealed = ra.vault.seal(_KEY_PURPOSE, key)
-    names = _names_renewed(ra, enrollment)
     return await ra.database.write(
         lambda db: begin(db, ra, request_id, public, names, actor=actor, sealed_key=sealed)
     )
@@ -99,7 +103,7 @@ def begin(
         raise Refusal("not_found", field="request_id")
     check_entitled(db, before.user_id)
     if before.state not in WAITING:
-        return _continuing(ra, before)
+        return _continuing(db, ra, before)
     by_another = before.kind == "renewal" and succession.on_a_page(db, before)
     to = replace(before, door="page", sealed_key=sealed_key, by_another=int(by_another))
     return _reserve(db, ra, before, to, spki_der, names, actor)
@@ -131,15 +135,20 @@ async def complete(ra: RegistrationAuthority, request_id: str) -> Enrollment:
     Raises Refusal("clock_in_doubt"): its window would begin at a moment that is none; and
     Refusal("issuing_later") when there is no signature now. Nothing is lost by either.
     """
-    found = _expect(ra, request_id)
-    if found.state is not State.PROCESSING or found.serial is None:
-        return found
-    timekeeping.check(ra)
-    reservation = ca.store.find_reservation(ra.database.read(), found.serial)
+
+    def begun(db: Transaction) -> tuple[Enrollment, Reservation | None]:
+        found = _reread(db, request_id)
+        if found.state is not State.PROCESSING or found.serial is None:
+            return found, None
+        timekeeping.check(ra, db)
+        reservation = ca.store.find_reservation(db, found.serial)
+        if reservation is None:
+            raise LookupError(f"no reservation for serial {found.serial}")
+        return found, reservation
+
+    found, reservation = await ra.database.read(begun)
     if reservation is None:
-        raise LookupError(f"no reservation for serial {found.serial}")
-    if not reservation.tbs:
-        return _expect(ra, request_id)  # somebody else has been quicker
+        return found
     try:
         der = await ra.authority.certify(reservation)
     except NoSignature as failed:
@@ -188,7 +197,7 @@ async def recover(ra: RegistrationAuthority, before_at: int | None = None) -> in
     What cannot be signed now stays for the next time.
     """
     done = 0
-    for reservation in ca.store.reserved_unsigned(ra.database.read(), before_at):
+    for reservation in await ra.database.read(lambda db: ca.store.reserved_unsigned(db, before_at)):
         try:
             der = await ra.authority.certify(reservation)
         except NoSignature as failed:
@@ -199,9 +208,10 @@ async def recover(ra: RegistrationAuthority, before_at: int | None = None) -> in
     return done
 
 
-def is_processing(ra: RegistrationAuthority, request_id: str) -> bool:
+async def is_processing(ra: RegistrationAuthority, request_id: str) -> bool:
     """Whether a request still waits for its signature."""
-    return _expect(ra, request_id).state is State.PROCESSING
+    found = await ra.database.read(lambda db: _reread(db, request_id))
+    return found.state is State.PROCESSING
 
 
 def p12_password_problem(password: str, confirmation: str) -> Refusal | None:
@@ -225,19 +235,10 @@ async def prepare_download(
     The file waits sealed for ``ticket_seconds``. Raises Refusal("not_available") when the window has
     closed, the downloads are used up or the key is gone (Z4).
     """
-    enrollment = _expect(ra, request_id)
     at = ra.now()
-    check_no_theft(ra.database.read(), enrollment.user_id)
-    if enrollment.sealed_key is None or enrollment.serial is None:
-        raise Refusal("not_available", detail="no key is held for this request")
-    if not fetchable(enrollment, at, ra.settings) or not entitled(ra.database.read(), enrollment.user_id):
-        timekeeping.check(ra)
-        raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
-    certificate = ca.store.find_by_serial(ra.database.read(), enrollment.serial)
-    if certificate is None or certificate.der is None or certificate.status != "issued":
-        raise Refusal("not_available", detail="the certificate is not valid any more")
-    key = ra.vault.open(_KEY_PURPOSE, enrollment.sealed_key)
-    leaf, *chain = ra.authority.chain_der(certificate.der)
+    enrollment, certificate, sealed, der = await ra.database.read(lambda db: _to_pack(db, ra, request_id, at))
+    key = ra.vault.open(_KEY_PURPOSE, sealed)
+    leaf, *chain = ra.authority.chain_der(der)
     # Portable in every reader: ASCII, the common name and the last day.
     friendly = f"CPBS {enrollment.common_name} {shown_day(certificate.not_after_at)}"
     content = await ra.workers.run(
@@ -300,6 +301,23 @@ def entitled(db: Transaction, user_id: str) -> bool:
     return store.active_user(db, user_id) is not None
 
 
+def _to_pack(
+    db: Transaction, ra: RegistrationAuthority, request_id: str, at: int
+) -> tuple[Enrollment, CertificateRecord, bytes, bytes]:
+    """What a file is made of: the request, its certificate, the sealed key, the certificate's DER."""
+    enrollment = _reread(db, request_id)
+    check_no_theft(db, enrollment.user_id)
+    if enrollment.sealed_key is None or enrollment.serial is None:
+        raise Refusal("not_available", detail="no key is held for this request")
+    if not fetchable(enrollment, at, ra.settings) or not entitled(db, enrollment.user_id):
+        timekeeping.check(ra, db)
+        raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
+    certificate = ca.store.find_by_serial(db, enrollment.serial)
+    if certificate is None or certificate.der is None or certificate.status != "issued":
+        raise Refusal("not_available", detail="the certificate is not valid any more")
+    return enrollment, certificate, enrollment.sealed_key, certificate.der
+
+
 def _fetch(
     db: Transaction, ra: RegistrationAuthority, hashed: str, request_id: str, actor: str
 ) -> store.Ticket:
@@ -329,21 +347,21 @@ def _fetch(
     return ticket
 
 
-def _continuing(ra: RegistrationAuthority, enrollment: Enrollment) -> Enrollment:
+def _continuing(db: Transaction, ra: RegistrationAuthority, enrollment: Enrollment) -> Enrollment:
     """What a later Submit gets: the work of the first, as long as there is something to get."""
     if enrollment.state in ENDED:
         raise Refusal("not_available", detail=f"the request is {enrollment.state}")
     if enrollment.state is not State.PROCESSING and not fetchable(enrollment, ra.now(), ra.settings):
-        timekeeping.check(ra)
+        timekeeping.check(ra, db)
         raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
     return enrollment
 
 
-def _names_renewed(ra: RegistrationAuthority, enrollment: Enrollment) -> tuple[str, ...]:
+def _names_renewed(db: Transaction, enrollment: Enrollment) -> tuple[str, ...]:
     """The dNSNames of the certificate to renew: one that came by the protocol keeps them on a page too."""
     if enrollment.replaces_serial is None or enrollment.kind != "renewal":
         return ()
-    source = ca.store.find_reservation(ra.database.read(), enrollment.replaces_serial)
+    source = ca.store.find_reservation(db, enrollment.replaces_serial)
     return source.names if source is not None else ()
 
 
@@ -383,10 +401,6 @@ def _check_renewal_source(db: Transaction, renewal: Enrollment) -> None:
     source = ca.store.find_by_serial(db, renewal.replaces_serial or "")
     if source is None or source.status != "issued":
         raise Refusal("not_available", detail="the certificate to renew is revoked")
-
-
-def _expect(ra: RegistrationAuthority, request_id: str) -> Enrollment:
-    return _reread(ra.database.read(), request_id)
 
 
 def _reread(db: Transaction, request_id: str) -> Enrollment:

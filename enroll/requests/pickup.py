@@ -27,8 +27,8 @@ async def authenticate(
     """
     attempt = throttle.Attempt("pickup", f"{network_of(address)} {user_id[:20]}", address)
     await throttle.begin(ra, attempt)
-    db = ra.database.read()
-    candidates = [e for e in store.enrollments_of(db, user_id) if e.password_hash is not None]
+    mine = await ra.database.read(lambda db: store.enrollments_of(db, user_id))
+    candidates = [e for e in mine if e.password_hash is not None]
     padded: list[Enrollment | None] = [*candidates[:_CANDIDATES], *[None] * _CANDIDATES]
     opened: Enrollment | None = None
     for candidate in padded[:_CANDIDATES]:
@@ -45,15 +45,18 @@ async def authenticate(
     return admitted
 
 
-def current(ra: RegistrationAuthority, request_id: str) -> Enrollment:
+async def current(ra: RegistrationAuthority, request_id: str) -> Enrollment:
     """The request of a session, as it is now. Refusal: "not_available" once it has ended, or
     "theft_reported"."""
-    db = ra.database.read()
-    found = store.enrollment(db, request_id)
-    if found is None or _over(db, ra, found):
-        raise Refusal("not_available")
-    check_no_theft(db, found.user_id)
-    return found
+
+    def work(db: Transaction) -> Enrollment:
+        found = store.enrollment(db, request_id)
+        if found is None or _over(db, ra, found):
+            raise Refusal("not_available")
+        check_no_theft(db, found.user_id)
+        return found
+
+    return await ra.database.read(work)
 
 
 def _over(db: Transaction, ra: RegistrationAuthority, enrollment: Enrollment) -> bool:

@@ -36,14 +36,14 @@ def source_of(db: Transaction, fingerprint: str) -> Enrollment:
     return found
 
 
-def check_lives(ra: RegistrationAuthority, source: Enrollment) -> None:
+def check_lives(db: Transaction, ra: RegistrationAuthority, source: Enrollment) -> None:
     """Raises the Refusal that says why a certificate's enrollment has ended, if it has.
 
     By a clock in doubt nothing has expired, and nothing has not: Refusal("clock_in_doubt").
     """
     state = state_at(source, ra.now())
     if state is State.EXPIRED:
-        timekeeping.check(ra)
+        timekeeping.check(ra, db)
         raise Refusal(CAUSES[state], at=source.not_after_at or 0)
     if state in ENDED:
         raise Refusal(CAUSES[state])
@@ -64,19 +64,17 @@ async def submit(ra: RegistrationAuthority, fingerprint: str, *, actor: str) -> 
     return await submit_request(ra, renewable.renewal.request_id, actor=actor)
 
 
-def status(ra: RegistrationAuthority, fingerprint: str) -> list[Enrollment]:
+def status(db: Transaction, fingerprint: str) -> list[Enrollment]:
     """The rows of 更新の申請状況: the renewal of the presented certificate once it was applied for.
 
     Holding the renewed certificate itself shows the same row: the person may present either (E11).
     """
-    db = ra.database.read()
     return [each for each in _renewals(db, source_of(db, fingerprint)) if each.state not in WAITING | ENDED]
 
 
-def standing_of(ra: RegistrationAuthority, fingerprint: str, request_id: str) -> State:
+def standing_of(db: Transaction, fingerprint: str, request_id: str) -> State:
     """Where a renewal stands that `status` does not list. Refusal("other_certificate") if it is none of the
     presented certificate's: whose it is, or whether there is one, is not said."""
-    db = ra.database.read()
     for each in _renewals(db, source_of(db, fingerprint)):
         if each.request_id == request_id:
             return each.state
@@ -93,9 +91,8 @@ class Following:
     begun: Enrollment | None
 
 
-def following(ra: RegistrationAuthority, source: Enrollment) -> Following:
-    """What came after the certificate of an enrollment."""
-    db, at = ra.database.read(), ra.now()
+def following(db: Transaction, at: int, source: Enrollment) -> Following:
+    """What came after the certificate of an enrollment, as of a moment."""
     newer = [
         each
         for each in store.enrollments_of(db, source.user_id)
@@ -125,7 +122,7 @@ def _look(db: Transaction, ra: RegistrationAuthority, fingerprint: str) -> Renew
         timekeeping.check(ra, db)
         raise Refusal("renewal_over", at=end)
     if source.state in ENDED:
-        check_lives(ra, source)
+        check_lives(db, ra, source)
     if now < renewable_from(end, ra):
         timekeeping.check(ra, db)
         raise Refusal("not_yet_renewable", at=renewable_from(end, ra))

@@ -44,7 +44,7 @@ def _add(data: Path, common_name: str, passphrase_file: Path | None, key: str, c
     async def make() -> Issuer:
         # Opened first: what could keep it from the audit trail is said before anything is made.
         async with opened_deployment(data, passphrase) as deployment:
-            timekeeping.check(deployment.ra)  # it would be dated for ten years
+            await timekeeping.require(deployment.ra)  # it would be dated for ten years
             at = deployment.ra.now()
             made = datadir.add_issuer(data, passphrase, common_name, at, key, crl_url).authority.current
             await deployment.ra.database.write(

@@ -14,6 +14,7 @@ from ca.authority import Issuer
 from ca.certificates import to_pem
 from ca.files import write_public
 from ca.revocation import REASONS, operator_reason, reason_code
+from ca.storage import Transaction
 from ca.store import CertificateRecord
 from enroll import crls, identifiers, store
 from enroll.ra import RegistrationAuthority
@@ -116,7 +117,10 @@ async def _revoke(deployment: Deployment, name: str, reason: str) -> Answer:
 
 def known_certificate(ra: RegistrationAuthority, name: str) -> CertificateRecord:
     """The certificate that an operator names, or Refusal("not_found")."""
-    db = ra.database.read()
+    return ra.database.read_now(lambda db: _found(db, name))
+
+
+def _found(db: Transaction, name: str) -> CertificateRecord:
     # Windows shows serials and fingerprints with spaces or colons and in capitals.
     tidy = identifiers.typed(name).replace(":", "").lower()
     found = ca.store.find_by_serial(db, tidy) or ca.store.find_by_serial(db, tidy.lstrip("0"))

@@ -16,7 +16,7 @@ _CLOCK = GROUPS["clock"]
 @deployment_command(_CLOCK, "show")
 async def _show(deployment: Deployment) -> Answer:
     """Show the clock, what it is compared with, and what waits if it is not believed."""
-    judged = timekeeping.judge(deployment.ra)
+    judged = await timekeeping.look(deployment.ra)
     if judged.doubt is None:
         return detail("clock", _record(deployment, judged))
     return detail("clock", _record(deployment, judged), f"In doubt: {judged.doubt}.", f"Now {CONFIRM}.")
@@ -31,7 +31,10 @@ async def _confirm(deployment: Deployment) -> Answer:
     was = await timekeeping.confirm(deployment.ra, actor=actor())
     said = f"It was in doubt: {was.doubt}." if was.doubt is not None else "It was not in doubt."
     return detail(
-        "clock", _record(deployment, timekeeping.judge(deployment.ra)), said, "It is believed from now on."
+        "clock",
+        _record(deployment, await timekeeping.look(deployment.ra)),
+        said,
+        "It is believed from now on.",
     )
 
 
@@ -47,5 +50,7 @@ def _record(deployment: Deployment, judged: Judgement) -> dict[str, Any]:
         "ahead_days": settings.clock_ahead_days,
         "behind_minutes": settings.clock_behind_minutes,
         # By this very clock: what `confirm` would bring about at once.
-        "windows_over": len(store.enrollments_overdue(deployment.ra.database.read(), judged.at)),
+        "windows_over": len(
+            deployment.ra.database.read_now(lambda db: store.enrollments_overdue(db, judged.at))
+        ),
     }

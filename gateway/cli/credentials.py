@@ -66,8 +66,10 @@ async def _create(
 async def _list(deployment: Deployment, user_id: str) -> Answer:
     """List a user's credentials, without their keys."""
     known_user(deployment.ra, user_id)
-    db, at = deployment.ra.database.read(), deployment.ra.now()
-    found = store.credentials_of(db, user_id)
+    at = deployment.ra.now()
+    found = deployment.ra.database.read_now(
+        lambda db: [_record(each, places_taken(db, each, at)) for each in store.credentials_of(db, user_id)]
+    )
     columns = {
         "kid": "Key ID",
         "common_name": "Common name",
@@ -77,7 +79,7 @@ async def _list(deployment: Deployment, user_id: str) -> Answer:
         "bound_at": "Bound",
         "withdrawn_at": "Withdrawn",
     }
-    return listing("credentials", [_record(each, places_taken(db, each, at)) for each in found], columns)
+    return listing("credentials", found, columns)
 
 
 @deployment_command(_EAB, "withdraw")

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -260,7 +261,7 @@ def _issuers(deployment: Deployment) -> list[Finding]:
 
 def _clock(deployment: Deployment) -> list[Finding]:
     waits = "nothing is closed, wiped, sent by date or issued meanwhile"
-    judged = timekeeping.judge(deployment.ra)
+    judged = deployment.ra.database.read_now(lambda db: timekeeping.judge(deployment.ra, db))
     doubts = [str(judged.doubt)] if judged.doubt is not None else []
     # Each process has a clock of its own: that of a server may be another one than ours.
     served = (
@@ -280,8 +281,9 @@ def _lists(deployment: Deployment) -> list[Finding]:
 
 
 def _list_of(deployment: Deployment, issuer: Issuer) -> Finding:
-    check, listed = "revocation list", crls.published(deployment.ra, issuer.issuer_id)
-    if crls.ended(deployment.ra, issuer.issuer_id):
+    check = "revocation list"
+    listed = deployment.ra.database.read_now(partial(certificates.published_list, issuer_id=issuer.issuer_id))
+    if crls.is_over(deployment.ra, listed):
         if places.serves(deployment.data) is None:
             return Finding(check, "ok", f"{issuer.common_name}: serve makes it when it starts")
         hint = "others trust nobody's certificate without one: see the log, then sekisho cert crl FILE"
@@ -301,7 +303,7 @@ def _templates(deployment: Deployment) -> list[Finding]:
 
 def _queue(deployment: Deployment) -> list[Finding]:
     ra = deployment.ra
-    letters = queue.standing(ra.database.read(), ra.now(), ra.settings)
+    letters = ra.database.read_now(lambda db: queue.standing(db, ra.now(), ra.settings))
     found = (
         f"{letters.waiting} waiting, {letters.failed} failed, {letters.put_off} put off by their recipients"
     )
@@ -320,7 +322,7 @@ def _queue(deployment: Deployment) -> list[Finding]:
 
 
 def _register(deployment: Deployment) -> list[Finding]:
-    counts = certificates.count_by_status(deployment.ra.database.read())
+    counts = deployment.ra.database.read_now(certificates.count_by_status)
     stuck = counts.get("reserved", 0)
     found = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "no certificate yet"
     if stuck:

@@ -306,20 +306,22 @@ class _Users:
     def _of_user_id(self, user_id: str) -> Person | None:
         if user_id in self._user_ids:
             return self._user_ids[user_id]
-        found = store.user(self.ra.database.read(), user_id)
+        found = self.ra.database.read_now(lambda db: store.user(db, user_id))
         return None if found is None else Person(found.policy_number, found.name, found.mail, user_id)
 
     def _known(self, person: Person, same: _Same) -> str | None:
         """The person's user ID; "" where it is drawn together with this row's, None for a new person."""
         if same in self._people:
             return self._people[same]
-        found = store.same_person(self.ra.database.read(), person.policy_number, person.name, person.mail)
+        found = self.ra.database.read_now(
+            lambda db: store.same_person(db, person.policy_number, person.name, person.mail)
+        )
         return person.user_id if person.user_id in found else next(iter(found), None)
 
     def _open(self, policy_number: str) -> bool:
         """Whether the organisation is there and not disabled. Not looked up again for each of its rows."""
         if policy_number not in self._organisations:
-            found = store.organisation(self.ra.database.read(), policy_number)
+            found = self.ra.database.read_now(lambda db: store.organisation(db, policy_number))
             if found is None:
                 return False
             self._organisations[policy_number] = found.disabled_at is None
@@ -340,7 +342,9 @@ class _Organisations:
     def plan(self, row: Row) -> Outcome | None:
         wanted = self._wanted(row)
         number = wanted.policy_number
-        recorded = self._known.get(number) or store.organisation(self.ra.database.read(), number)
+        recorded = self._known.get(number) or self.ra.database.read_now(
+            lambda db: store.organisation(db, number)
+        )
         if recorded is None:
             self._known[number] = wanted
             return None

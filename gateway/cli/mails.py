@@ -35,8 +35,7 @@ async def _list(deployment: Deployment, user_id: str | None, state: str | None, 
     """List letters, newest first, with what the mail server said and when each is tried next."""
     if user_id is not None:
         known_user(deployment.ra, user_id)
-    db = deployment.ra.database.read()
-    letters = islice(listings.letters(db, user_id, state), limit)
+    letters = islice(listings.letters(deployment.ra.database, user_id, state), limit)
     found = (_with_next_attempt(deployment, row) for row in letters)
     columns = {
         "id": "No.",
@@ -58,7 +57,7 @@ async def _list(deployment: Deployment, user_id: str | None, state: str | None, 
 @click.argument("number", type=int)
 async def _show(deployment: Deployment, number: int) -> Answer:
     """Show a letter. Passwords in it are masked; only the recipient has them."""
-    found = writing.shown(deployment.ra.database.read(), number)
+    found = deployment.ra.database.read_now(lambda db: writing.shown(db, number))
     if found is None:
         raise Refusal("not_found", field="mail")
     found = _with_next_attempt(deployment, found)
@@ -82,7 +81,7 @@ async def _deliver(deployment: Deployment) -> Answer:
         accepted += sent
     if accepted:
         await _noted(deployment, "letters.delivered", letters=accepted)
-    letters, held = _standing(deployment), writing.held(deployment.ra.database.read())
+    letters, held = _standing(deployment), deployment.ra.database.read_now(writing.held)
     lines = [f"accepted: {accepted}, still queued: {letters.waiting}", *_said_of_lanes(letters)]
     if held:
         lines.append(f"{held} are held back; to let them go: sekisho mail release")
@@ -111,7 +110,7 @@ async def _release(deployment: Deployment, user_id: str | None) -> Answer:
         return released
 
     released = await deployment.ra.database.write(work)
-    held = writing.held(deployment.ra.database.read())
+    held = deployment.ra.database.read_now(writing.held)
     return answer({"released": released, "held": held}, f"released: {released}, still held: {held}")
 
 
@@ -155,7 +154,7 @@ async def _retry_one(deployment: Deployment, number: int) -> Answer:
         if not queue.retry_one(db, number, at):
             raise Refusal("conflict", field="mail", detail=_not_again(letter))
         store.audit(db, at, actor(), "mail.retried", letter["user_id"], letter=number)
-        return _with_next_attempt(deployment, writing.shown(db, number) or letter, db)
+        return _next_attempt(db, deployment, writing.shown(db, number) or letter)
 
     letter = await deployment.ra.database.write(work)
     moment = cell("next_attempt_at", letter["next_attempt_at"])
@@ -178,12 +177,13 @@ def _not_again(letter: Mapping[str, Any]) -> str:
     return f"letter {number} was cancelled ({letter['result']}); nothing of it is left to send"
 
 
-def _with_next_attempt(
-    deployment: Deployment, letter: Mapping[str, Any], db: Transaction | None = None
-) -> dict[str, Any]:
+def _with_next_attempt(deployment: Deployment, letter: Mapping[str, Any]) -> dict[str, Any]:
     """The letter as operators see it: tried next when everything it waits for is over."""
+    return deployment.ra.database.read_now(lambda db: _next_attempt(db, deployment, letter))
+
+
+def _next_attempt(db: Transaction, deployment: Deployment, letter: Mapping[str, Any]) -> dict[str, Any]:
     ra = deployment.ra
-    db = db or ra.database.read()
     moment = queue.next_attempt(db, dict(letter), ra.now(), ra.settings)
     shown = {**letter, "notice": bool(letter["notice"]), "next_attempt_at": moment}
     if moment is not None and not letter["result"]:
@@ -193,7 +193,7 @@ def _with_next_attempt(
 
 def _standing(deployment: Deployment) -> queue.Standing:
     ra = deployment.ra
-    return queue.standing(ra.database.read(), ra.now(), ra.settings)
+    return ra.database.read_now(lambda db: queue.standing(db, ra.now(), ra.settings))
 
 
 def _lanes(letters: queue.Standing) -> list[dict[str, Any]]:
@@ -218,7 +218,7 @@ async def _bounce(deployment: Deployment, file: BinaryIO) -> Answer:
     """
     bounce = parse_bounce(file.read(MAX_BYTES + 1))
     fresh = await record_bounce(deployment.ra, bounce, actor=actor())
-    letter = writing.shown(deployment.ra.database.read(), bounce.letter)
+    letter = deployment.ra.database.read_now(lambda db: writing.shown(db, bounce.letter))
     assert letter is not None
     user_id = letter["user_id"]
     return answer(
@@ -237,7 +237,7 @@ async def _notify(deployment: Deployment, day: datetime | None) -> Answer:
 
     Run again, it queues nothing.
     """
-    timekeeping.check(deployment.ra)
+    await timekeeping.require(deployment.ra)
     today = day.date() if day is not None else day_of(deployment.ra.now())
     queued = asdict(await notify(deployment.ra, today, again=True))
     if any(queued.values()):

@@ -95,9 +95,10 @@ async def _org_add(
 @deployment_command(_ORG, "list")
 async def _org_list(deployment: Deployment) -> Answer:
     """List the organisations."""
-    db = deployment.ra.database.read()
-    users = store.count_users(db)
-    records = (asdict(each) | {"users": users.get(each.policy_number, 0)} for each in store.organisations(db))
+    users, organisations = deployment.ra.database.read_now(
+        lambda db: (store.count_users(db), store.organisations(db))
+    )
+    records = [asdict(each) | {"users": users.get(each.policy_number, 0)} for each in organisations]
     columns = {
         "policy_number": "Number",
         "name": "Name",
@@ -190,10 +191,12 @@ async def _user_list(
     deployment: Deployment, policy_number: str | None, status: str | None, **given: Any
 ) -> Answer:
     """List the users. With --ends-before or --ends-after, those with a live certificate that ends then."""
-    db = deployment.ra.database.read()
-    if policy_number is not None and store.organisation(db, policy_number) is None:
-        raise Refusal("not_found", field="policy_number")
-    found = listings.users(db, wanted(policy_number=policy_number, state=status, **given))
+    database = deployment.ra.database
+    if policy_number is not None:
+        number = policy_number
+        if database.read_now(lambda db: store.organisation(db, number)) is None:
+            raise Refusal("not_found", field="policy_number")
+    found = listings.users(database, wanted(policy_number=policy_number, state=status, **given))
     columns = {
         "user_id": "User ID",
         "policy_number": "Number",
@@ -212,7 +215,7 @@ async def _user_show(deployment: Deployment, user_id: str) -> Answer:
     """Show a user with the requests and certificates, newest first."""
     ra = deployment.ra
     found = known_user(ra, user_id)
-    at, mine = ra.now(), store.enrollments_of(ra.database.read(), user_id)
+    at, mine = ra.now(), ra.database.read_now(lambda db: store.enrollments_of(db, user_id))
     requests = [request_record(each, at) for each in mine]
     certificates = list(registers.certificates(ra, listings.Wanted(user_id=user_id)))
     lines = [f"request {each['request_id']}  {each['kind']}  {each['state']}" for each in requests]
@@ -268,7 +271,7 @@ async def _user_change(deployment: Deployment, user_id: str, **given: Any) -> An
 
 def _refused_before(ra: RegistrationAuthority, user_id: str) -> list[str]:
     """What to type for letters that were refused at an address that has been put right."""
-    refused = writing.listed(ra.database.read(), user_id, state="failed")
+    refused = ra.database.read_now(lambda db: writing.listed(db, user_id, state="failed"))
     numbers = sorted(each["id"] for each in refused if each["sent_at"] is None)
     if not numbers:
         return []
@@ -298,7 +301,7 @@ def _changes(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def known_user(ra: RegistrationAuthority, user_id: str) -> store.User:
     """The user, or Refusal("not_found")."""
-    found = store.user(ra.database.read(), user_id)
+    found = ra.database.read_now(lambda db: store.user(db, user_id))
     if found is None:
         raise Refusal("not_found", field="user_id")
     return found

@@ -56,7 +56,7 @@ def wanted(
 def certificates(ra: RegistrationAuthority, narrowed_to: listings.Wanted) -> Iterator[dict[str, Any]]:
     """Certificates for operators, newest first."""
     now = ra.now()
-    found = listings.certificates(ra.database.read(), narrowed_to, now)
+    found = listings.certificates(ra.database, narrowed_to, now)
     return (certificate_record(row, now) for row in found)
 
 

@@ -37,8 +37,7 @@ _LIMIT = click.option("--limit", type=click.IntRange(1, 10_000_000), default=200
 @click.option("--all", "every", is_flag=True, help="Those decided, too.")
 async def _list(deployment: Deployment, every: bool) -> Answer:
     """List the applications that wait for a decision."""
-    db = deployment.ra.database.read()
-    found = listings.applications(db, None if every else "submitted")
+    found = listings.applications(deployment.ra.database, None if every else "submitted")
     columns = {
         "id": "No.",
         "kind": "Kind",
@@ -52,7 +51,7 @@ async def _list(deployment: Deployment, every: bool) -> Answer:
         "decided_at": "Decided",
     }
     table = listing("applications", (_application_record(deployment.ra, each) for each in found), columns)
-    waiting = next(listings.applications(db, "submitted"), None)
+    waiting = next(listings.applications(deployment.ra.database, "submitted"), None)
 
     def show(console: Console) -> None:
         table.show(console)
@@ -66,7 +65,7 @@ async def _list(deployment: Deployment, every: bool) -> Answer:
 @click.argument("number", type=int)
 async def _show(deployment: Deployment, number: int) -> Answer:
     """Show an application: who is to get what, who asks for it, and what was decided."""
-    found = store.application(deployment.ra.database.read(), number)
+    found = deployment.ra.database.read_now(lambda db: store.application(db, number))
     if found is None:
         raise Refusal("not_found", field="application")
     record = _application_record(deployment.ra, found)
@@ -118,7 +117,7 @@ async def _request_list(deployment: Deployment, user_id: str | None, limit: int)
     """List request IDs, newest first."""
     if user_id is not None:
         known_user(deployment.ra, user_id)
-    found = islice(listings.requests(deployment.ra.database.read(), user_id), limit)
+    found = islice(listings.requests(deployment.ra.database, user_id), limit)
     columns = {
         "request_id": "Request ID",
         "user_id": "User ID",
@@ -136,11 +135,11 @@ async def _request_list(deployment: Deployment, user_id: str | None, limit: int)
 @click.argument("request_id", callback=as_typed(identifiers.typed))
 async def _request_show(deployment: Deployment, request_id: str) -> Answer:
     """Show a request and its history."""
-    db = deployment.ra.database.read()
-    found = store.enrollment(db, request_id)
+    found, history = deployment.ra.database.read_now(
+        lambda db: (store.enrollment(db, request_id), store.audit_page(db, request_id, 1_000)[::-1])
+    )
     if found is None:
         raise Refusal("not_found", field="request_id")
-    history = store.audit_page(db, request_id, 1_000)[::-1]
     at = deployment.ra.now()
     japanese, english = LABELS[state_at(found, at)]
     record = request_record(found, at) | {"label": japanese, "label_en": english, "history": history}
@@ -151,7 +150,8 @@ async def _request_show(deployment: Deployment, request_id: str) -> Answer:
 def _application_record(ra: RegistrationAuthority, application: store.Application) -> dict[str, Any]:
     """An application with the name, address and role of its person, who may be recorded already."""
     person = dict(application.person)
-    recorded = store.user(ra.database.read(), application.user_id) if application.user_id else None
+    user_id = application.user_id
+    recorded = ra.database.read_now(lambda db: store.user(db, user_id)) if user_id else None
     facts = person if person or recorded is None else asdict(recorded)
     told = {name: facts.get(name, "") for name in ("name", "mail", "role", "notice_by")}
     return asdict(application) | {"person": person, **told}

@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,14 @@ def disk(deployment: Deployment, free: Callable[[Path], int] | None = None) -> l
 
 def database(deployment: Deployment, now: Callable[[], float] = time.time) -> list[Finding]:
     """How old it is by what stands in it: one that is served, and one that was put back from a copy."""
-    judged = timekeeping.judge(deployment.ra)
+    judged, known = deployment.ra.database.read_now(
+        lambda db: (timekeeping.judge(deployment.ra, db), writing.newest(db))
+    )
     served_at = judged.known.tick.wall if judged.known.tick is not None else 0
     newest = max(served_at, judged.known.newest_at)
     last = f"last written {shown(newest)}" if newest else "never served"
     found = f"{_size(deployment) / 2**20:.1f} MiB, {last}"
     number = _last_letter(deployment)
-    known = writing.newest(deployment.ra.database.read())
     if number > known:
         hint = (
             "what was issued, revoked and recorded since that copy is not in it: look for a newer one before "
@@ -134,7 +136,9 @@ def other_authorities(deployment: Deployment) -> list[Finding]:
 def _older(deployment: Deployment) -> Iterator[Finding]:
     at = deployment.ra.now()
     for issuer in deployment.datadir.authority.issuers[1:]:
-        alive = certificates.count_alive(deployment.ra.database.read(), issuer.issuer_id, at)
+        alive = deployment.ra.database.read_now(
+            partial(certificates.count_alive, issuer_id=issuer.issuer_id, at=at)
+        )
         left = days_left(issuer.not_after_at, at)
         found = f"{_named(issuer, left)}: {alive} certificates still good"
         if alive and left < _OLDER_DAYS:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ca.storage import Transaction
+from ca.storage import Storage
 from enroll import identifiers, listings, store
 from enroll.refusals import Refusal
 from gateway.cli.frame import Answer, actor, answer, as_typed, deployment_command, detail, listing
@@ -28,26 +28,27 @@ from gateway.web import references, sessions
 @click.option("--limit", type=click.IntRange(1, 10_000_000), default=100, show_default=True)
 async def _audit(deployment: Deployment, subject: str | None, limit: int) -> Answer:
     """Show the audit trail, newest first."""
-    db = deployment.ra.database.read()
-    found = listings.audit(db) if subject is None else _about(db, subject)
+    database = deployment.ra.database
+    found = listings.audit(database) if subject is None else _about(database, subject)
     columns = {"at": "When", "actor": "Who", "action": "What", "subject": "On what", "detail": "Detail"}
     return listing("audit", islice(found, limit), columns)
 
 
-def _about(db: Transaction, typed: str) -> Iterator[Mapping[str, Any]]:
+def _about(database: Storage, typed: str) -> Iterator[Mapping[str, Any]]:
     """Everything that the trail tells under what an operator names, however it was typed."""
     user_id = identifiers.typed_user_id(typed)
-    if store.user(db, user_id) is not None:
-        return listings.audit(db, user_id=user_id)
+    if database.read_now(lambda db: store.user(db, user_id)) is not None:
+        return listings.audit(database, user_id=user_id)
     plain = identifiers.typed(typed)
-    return listings.audit(db, [typed, plain, plain.lower(), identifiers.typed_policy_number(typed)])
+    return listings.audit(database, [typed, plain, plain.lower(), identifiers.typed_policy_number(typed)])
 
 
 @deployment_command(GROUPS["session"], "list")
 @of_user()
 async def _sessions(deployment: Deployment, user_id: str | None) -> Answer:
     """List who is logged in."""
-    found = sessions.listed(deployment.ra.database.read(), deployment.ra.now(), user_id)
+    at = deployment.ra.now()
+    found = deployment.ra.database.read_now(lambda db: sessions.listed(db, at, user_id))
     columns = {
         "id": "Session",
         "site": "Site",
@@ -82,7 +83,7 @@ async def _end(deployment: Deployment, session_id: str | None, user_id: str | No
 @click.argument("reference")
 async def _reference(deployment: Deployment, reference: str) -> Answer:
     """Show what a person saw who reads this number to the help desk."""
-    found = references.found(deployment.ra.database.read(), reference)
+    found = deployment.ra.database.read_now(lambda db: references.found(db, reference))
     if found is None:
         raise Refusal("not_found", field="reference")
     return detail("reference", found, *(f"{name}: {value}" for name, value in found["detail"].items()))

@@ -79,7 +79,7 @@ def application(gate: Gate, deployment: Deployment, clock: OffsetClock) -> web.A
             request,
             "clock.html",
             moves=MOVES,
-            certificates=_certificates(gate),
+            certificates=await _certificates(gate),
             chosen=request.query.get("certificate", ""),
             sent=int(sent) if re.fullmatch(r"[0-9]{1,4}", sent) else None,
             offset_days=clock.offset() // DAY,
@@ -92,7 +92,7 @@ def application(gate: Gate, deployment: Deployment, clock: OffsetClock) -> web.A
         if to == "reset":
             clock.travel(0)
         else:
-            _travel(gate, clock, to, serial)
+            await _travel(gate, clock, to, serial)
         sent = await settle(deployment)
         return pages.see_other(f"/clock?sent={sent}&certificate={serial if serial.isalnum() else ''}")
 
@@ -103,9 +103,9 @@ def application(gate: Gate, deployment: Deployment, clock: OffsetClock) -> web.A
     return app
 
 
-def _travel(gate: Gate, clock: OffsetClock, to: str, serial: str) -> None:
+async def _travel(gate: Gate, clock: OffsetClock, to: str, serial: str) -> None:
     """Moves the clock forward. Refusal for a button that is none, and for a moment in the past."""
-    chosen = store.enrollment_of(gate.ra.database.read(), serial)
+    chosen = await gate.ra.database.read(lambda db: store.enrollment_of(db, serial))
     move, now = MOVES.get(to), gate.now()
     moment = move.moment(now, chosen, gate.ra.settings) if move is not None else None
     # Backwards only to the present: what has expired once stays so, and nobody would understand why.
@@ -114,9 +114,10 @@ def _travel(gate: Gate, clock: OffsetClock, to: str, serial: str) -> None:
     clock.travel(moment - SystemClock().seconds())
 
 
-def _certificates(gate: Gate) -> list[Enrollment]:
+async def _certificates(gate: Gate) -> list[Enrollment]:
     """The live certificates, whose end a visitor may want to come near, the nearest first."""
-    return store.enrollments_ending(gate.ra.database.read(), gate.now(), 2**60)
+    now = gate.now()
+    return await gate.ra.database.read(lambda db: store.enrollments_ending(db, now, 2**60))
 
 
 def _linked(body: str) -> Markup:

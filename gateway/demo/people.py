@@ -241,13 +241,13 @@ def _told(deployment: Deployment, part: Part, kind: str, label: str) -> str:
 
 def _certificate(deployment: Deployment, part: Part) -> ca.store.CertificateRecord:
     opened = _requests(deployment, part)[-1]
-    found = ca.store.find_by_serial(deployment.ra.database.read(), opened.serial or "")
+    found = deployment.ra.database.read_now(lambda db: ca.store.find_by_serial(db, opened.serial or ""))
     assert found is not None
     return found
 
 
 def _requests(deployment: Deployment, part: Part) -> list[Enrollment]:
-    return store.enrollments_of(deployment.ra.database.read(), part.user_id)
+    return deployment.ra.database.read_now(lambda db: store.enrollments_of(db, part.user_id))
 
 
 def _p12_of(deployment: Deployment, part: Part) -> Path:

@@ -37,11 +37,11 @@ class Publisher:
         What changes while a list is made waits for the next one, all together; and all of it waits while the
         clock is in doubt.
         """
-        if self.monotonic() < self._not_before or timekeeping.doubt_now(ra) is not None:
+        if self.monotonic() < self._not_before or await timekeeping.doubt(ra) is not None:
             return 0
         made = 0
         for issuer in ra.authority.issuers:
-            if not crls.due(ra, issuer.issuer_id):
+            if not await crls.due(ra, issuer.issuer_id):
                 continue
             begun = self.monotonic()
             try:
@@ -68,10 +68,10 @@ async def begin(ra: RegistrationAuthority) -> None:
 
     A server that cannot write them, or doubts its clock, serves all the same: `Publisher` goes on trying.
     """
-    if timekeeping.doubt_now(ra) is not None:
+    if await timekeeping.doubt(ra) is not None:
         return
     for issuer in ra.authority.issuers:
-        if crls.ended(ra, issuer.issuer_id):
+        if await crls.ended(ra, issuer.issuer_id):
             try:
                 await crls.publish(ra, issuer, alone=True)
             except _TROUBLE as error:

@@ -199,10 +199,10 @@ _TOLD: Mapping[str, Callable[[str | None], None]] = {
 }
 
 
-def look_at_clock(serving: Serving) -> None:
+async def look_at_clock(serving: Serving) -> None:
     """Judges the clock of this process. The log has a line when that changes, not at every look."""
     before = serving.doubt
-    serving.doubt = doubt = timekeeping.doubt_now(serving.deployment.ra)
+    serving.doubt = doubt = await timekeeping.doubt(serving.deployment.ra)
     if doubt is not None and (before is None or before.kind != doubt.kind):
         log.error("%s: %s; %s", doubt, _HOLDS, timekeeping.CONFIRM)
     if doubt is None and before is not None:
@@ -266,11 +266,11 @@ async def readiness(serving: Serving) -> Readiness:
     """What keeps us from serving, and what an operator has to see to before it does."""
     served = ends(serving)
     wrong = _others(serving.post) + await wrong_with(serving.deployment, serving.listener.accepting, served)
-    letters = await asyncio.to_thread(late_letters, serving.deployment)
+    letters = await late_letters(serving.deployment)
     told = (
         *_doubts(serving),
         *warnings_of(serving.deployment, served),
-        *late_lists(serving.deployment),
+        *await late_lists(serving.deployment),
         *letters,
     )
     return Readiness(tuple(wrong), told)
@@ -331,4 +331,4 @@ def _doubts(serving: Serving) -> list[str]:
 
 
 def _status(deployment: Deployment, fingerprint: str) -> RevocationStatus:
-    return ca.store.certificate_status(deployment.ra.database.read(), fingerprint)
+    return deployment.ra.database.read_now(lambda db: ca.store.certificate_status(db, fingerprint))

@@ -208,7 +208,7 @@ def server_certificate(deployment: Deployment, at: int) -> servers.ServerCertifi
     """
     tls, hosts = deployment.config.tls, configured_hosts(deployment.config)
     if tls.certificate == "local":
-        believed = deployment.files.frozen or timekeeping.doubt_now(deployment.ra) is None
+        believed = deployment.files.frozen or timekeeping.doubt_at_once(deployment.ra) is None
         return servers.local(deployment.datadir, hosts, at, deployment.files, believed=believed)
     chain, key = deployment.data / Path(tls.certificate), deployment.data / Path(tls.key)
     try:

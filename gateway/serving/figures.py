@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import time
@@ -45,14 +44,14 @@ class Figures:
     async def samples(self, deployment: Deployment, served: Mapping[str, int]) -> list[Sample]:
         """``served``: the ends (notAfter, epoch seconds) of certificates that are shown to visitors."""
         if time.monotonic() - self._counted_at > _KEPT_SECONDS:
-            self._counts = await asyncio.to_thread(_counted, deployment.ra)
+            self._counts = await deployment.ra.database.read_aside(lambda db: _counted(db, deployment.ra))
             self._counted_at = time.monotonic()
         size = sum(path.stat().st_size for path in deployment.data.glob(DATABASE + "*") if path.is_file())
         days = (
             ("sekisho_certificate_days", {"certificate": name}, round((end - time.time()) / 86_400, 3))
             for name, end in sorted({**own_ends(deployment), **served}.items())
         )
-        return [*self._counts, *days, *_lists(deployment), ("sekisho_database_bytes", {}, size)]
+        return [*self._counts, *days, *await _lists(deployment), ("sekisho_database_bytes", {}, size)]
 
 
 def own_ends(deployment: Deployment) -> dict[str, int]:
@@ -133,10 +132,10 @@ class Thresholds:
         return step
 
 
-def late_letters(deployment: Deployment) -> list[str]:
-    """Warnings of letters that are held, or late. Reads the whole queue: not for an event loop."""
+async def late_letters(deployment: Deployment) -> list[str]:
+    """Warnings of letters that are held, or late. Reads the whole queue."""
     ra = deployment.ra
-    letters = queue.standing(ra.database.read(), ra.now(), ra.settings)
+    letters = await ra.database.read_aside(lambda db: queue.standing(db, ra.now(), ra.settings))
     held = [
         f"every letter ({lane.channel}) waits since {shown(lane.held_since_at or 0)} ({lane.said}): "
         "mend that, then sekisho mail retry"
@@ -147,11 +146,11 @@ def late_letters(deployment: Deployment) -> list[str]:
     return [f"a letter waits for {letters.oldest // 60} minutes: sekisho mail list --state queued"]
 
 
-def late_lists(deployment: Deployment) -> list[str]:
+async def late_lists(deployment: Deployment) -> list[str]:
     """Warnings of revocation lists that should have been followed by others long since."""
     now, found = deployment.ra.now(), list[str]()
     for issuer in deployment.datadir.authority.issuers:
-        listed = crls.published(deployment.ra, issuer.issuer_id)
+        listed = await crls.published(deployment.ra, issuer.issuer_id)
         # A new one is made at half of its life.
         if (
             listed is None
@@ -167,14 +166,17 @@ def late_lists(deployment: Deployment) -> list[str]:
     return found
 
 
-def _lists(deployment: Deployment) -> Iterator[Sample]:
+async def _lists(deployment: Deployment) -> list[Sample]:
+    found = list[Sample]()
     for issuer in deployment.datadir.authority.issuers:
-        listed = crls.published(deployment.ra, issuer.issuer_id)
+        listed = await crls.published(deployment.ra, issuer.issuer_id)
         if listed is not None:
             named = {"issuer": issuer.common_name}
-            yield "sekisho_crl_number", named, listed.number
-            yield "sekisho_crl_entries", named, listed.entries
-            yield "sekisho_crl_days", named, round((listed.next_update_at - deployment.ra.now()) / 86_400, 3)
+            days = round((listed.next_update_at - deployment.ra.now()) / 86_400, 3)
+            found.append(("sekisho_crl_number", named, listed.number))
+            found.append(("sekisho_crl_entries", named, listed.entries))
+            found.append(("sekisho_crl_days", named, days))
+    return found
 
 
 def _renewing(deployment: Deployment) -> str:
@@ -191,8 +193,7 @@ def resident_bytes() -> int:
         return 0
 
 
-def _counted(ra: RegistrationAuthority) -> list[Sample]:
-    db = ra.database.read()
+def _counted(db: Transaction, ra: RegistrationAuthority) -> list[Sample]:
     return [*_counts(db), *_of_letters(db, ra)]
 
 

@@ -127,7 +127,7 @@ def warn(deployment: Deployment) -> None:
 def renewed(deployment: Deployment, directory: Path | None) -> Look:
     """Makes anew what of our own is due, or takes what another process has made, and leaves the rest."""
     begun, now = time.monotonic(), SystemClock().seconds()
-    doubt = timekeeping.doubt_now(deployment.ra)
+    doubt = timekeeping.doubt_at_once(deployment.ra)
     if doubt is not None:
         return Look(begun, "overdue", f"what may be due is not made anew: {doubt}; {timekeeping.CONFIRM}")
     certificate, keys = servers.local_files(deployment.data), identity.keys_file(deployment.data)

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -166,10 +167,10 @@ async def run(
     the end, after a reload; what it shares with this one is the caller's to close.
     """
     ra = deployment.ra
-    finished = 0 if timekeeping.doubt_now(ra) else await issuance.recover(ra)
+    finished = 0 if await timekeeping.doubt(ra) else await issuance.recover(ra)
     if finished:
         log.info("finished %d certificates that were begun before the last stop", finished)
-    seen = ca.store.last_change(ra.database.read())
+    seen = await ra.database.read(ca.store.last_change)
     if not post.shared:  # else it was done before there were workers
         await lists.begin(ra)
     now = serving.begin(deployment, post, extra)
@@ -348,7 +349,7 @@ async def _push_revocations(now: Serving, seen: int) -> None:
 
     async def look() -> None:
         nonlocal newest
-        for change in ca.store.changed_since(database.read(), newest):
+        for change in await database.read(partial(ca.store.changed_since, number=newest)):
             newest = change.number
             if change.status == "issued":
                 now.listener.reconsider(change.fingerprint)
@@ -380,7 +381,7 @@ async def _watch_clock(now: Serving) -> None:
 
     async def look() -> None:
         before = now.doubt
-        serving.look_at_clock(now)
+        await serving.look_at_clock(now)
         if before is not None and now.doubt is None and now.leads:
             await scheduler.tick(now.deployment.ra)
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 from aiohttp import web
 
 from ca.errors import ConfigError
+from ca.storage import Transaction
 from ca.trust import VerifiedPeer
 from enroll import store, timekeeping
 from enroll.ra import token_hash
@@ -135,7 +136,7 @@ def publish(app: web.Application, keys: KeySet) -> None:
 
 def assertion_keys(deployment: Deployment) -> KeySet:
     """The keys of the data directory, made and rotated as time goes by."""
-    believed = deployment.files.frozen or timekeeping.doubt_now(deployment.ra) is None
+    believed = deployment.files.frozen or timekeeping.doubt_at_once(deployment.ra) is None
     at, vault = deployment.ra.now(), deployment.datadir.vault
     return open_keys(deployment.data, vault, at, deployment.files, believed=believed)
 
@@ -171,15 +172,20 @@ async def _logged_in(gate: Gate, site: str, request: Request) -> tuple[Caller, i
 
 async def _with_certificate(gate: Gate, request: Request) -> tuple[Caller, int]:
     """Whose certificate it is. Raises Refusal when the certificate or its user lost its right."""
-    peer, db = request.verdict, gate.ra.database.read()
+    peer = request.verdict
     assert isinstance(peer, VerifiedPeer)
-    source = source_of(db, peer.fingerprint)
+    user = await gate.ra.database.read(lambda db: _holder(db, gate, peer.fingerprint))
+    return Caller(peer, user.user_id, user.policy_number), peer.not_after_at
+
+
+def _holder(db: Transaction, gate: Gate, fingerprint: str) -> store.User:
+    source = source_of(db, fingerprint)
     check_entitled(db, source.user_id)
+    check_lives(db, gate.ra, source)
     user = store.user(db, source.user_id)
-    check_lives(gate.ra, source)
     if user is None:
         raise Refusal("unknown_certificate")
-    return Caller(peer, user.user_id, user.policy_number), peer.not_after_at
+    return user
 
 
 async def _failed(request: web.BaseRequest, status: int, code: str) -> web.StreamResponse:

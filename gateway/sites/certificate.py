@@ -134,12 +134,12 @@ async def prepare(ra: RegistrationAuthority, session: Session, entered: Input, *
         turn.under_way -= 1
 
 
-def download_page(
+async def download_page(
     request: web.Request, session: Session, enrollment: Enrollment, paths: Paths
 ) -> web.Response:
     """The screen with the Download button; without a live ticket, the way back to the input screen."""
     ra = request.app[pages.GATE].ra
-    ticket = _ticket(ra, session, enrollment.request_id)
+    ticket = await _ticket(ra, session, enrollment.request_id)
     if ticket is None:
         return pages.see_other(paths.input)
     return pages.render(
@@ -175,7 +175,7 @@ async def send(
         raise Refusal("not_found")
     ra, request_id = request.app[pages.GATE].ra, enrollment.request_id
     obtainable = session.data.get("request_id") != request_id or fetchable(enrollment, ra.now(), ra.settings)
-    ticket = _ticket(ra, session, request_id) if obtainable else None
+    ticket = await _ticket(ra, session, request_id) if obtainable else None
     if obtainable and ticket is None:
         return pages.see_other(paths.input)
     if ticket is not None and request.query.get("ticket", _name(ticket)) != _name(ticket):
@@ -188,18 +188,18 @@ async def send(
     )
 
 
-def is_stale(ra: RegistrationAuthority, session: Session | None, request_id: str) -> bool:
+async def is_stale(ra: RegistrationAuthority, session: Session | None, request_id: str) -> bool:
     """Whether this session had a Download button for the request, and its time is over."""
     if session is None or session.data.get("request_id") != request_id or "ticket" not in session.data:
         return False
-    return _ticket(ra, session, request_id) is None
+    return await _ticket(ra, session, request_id) is None
 
 
 async def _prepare(ra: RegistrationAuthority, session: Session, entered: Input, actor: str) -> None:
     request_id = entered.request_id
     await issuance.submit(ra, request_id, actor=actor)
     await completion.within(ra, request_id)
-    if issuance.is_processing(ra, request_id):
+    if await issuance.is_processing(ra, request_id):
         raise Refusal("issuing_later")
     ticket = await issuance.prepare_download(ra, request_id, entered.password, entered.form, actor=actor)
     await sessions.change(
@@ -213,8 +213,9 @@ async def _prepare(ra: RegistrationAuthority, session: Session, entered: Input, 
     )
 
 
-def _ticket(ra: RegistrationAuthority, session: Session, request_id: str) -> store.Ticket | None:
-    found = store.ticket(ra.database.read(), token_hash(_token(ra, session)))
+async def _ticket(ra: RegistrationAuthority, session: Session, request_id: str) -> store.Ticket | None:
+    hashed = token_hash(_token(ra, session))
+    found = await ra.database.read(lambda db: store.ticket(db, hashed))
     if found is None or found.request_id != request_id or ra.now() >= found.expires_at:
         return None
     # The row without the sealed file: pages need the name and the time only.

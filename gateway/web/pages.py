@@ -207,7 +207,7 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
             address=http.connection(request).peer_address,
         )
         words, first = CERTIFICATE[state], list[Way]()
-        if state in _BY_DATE and timekeeping.doubt_now(gate.ra) is not None:
+        if state in _BY_DATE and await timekeeping.doubt(gate.ra) is not None:
             words = REFUSALS["clock_in_doubt"]
             return words_page(request, words, reference=reference, rejection=rejection)
         if in_grace(gate, verdict):

@@ -169,7 +169,7 @@ async def find_by_token(
     # The last: the clock ran ahead when it was used, and has been set right since.
     if now >= session.ends_at or now >= session.seen_at + IDLE or now < session.seen_at - IDLE:
         # By a clock in doubt it is over for now, and comes back with the right time.
-        if timekeeping.doubt_now(ra) is None:
+        if await timekeeping.doubt(ra) is None:
             await end(ra, session)
         return None
     if now >= session.seen_at + _TOUCH:

@@ -122,7 +122,7 @@ async def test_a_list_that_nobody_renews_is_warned_of(sekisho: Shell) -> None:
     """A new one is due at half of its life; with a quarter left something is wrong."""
     async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
         issuer = deployment.ra.authority.current
-        assert len(late_lists(deployment)) == 1
+        assert len(await late_lists(deployment)) == 1
         listed = await crls.publish(deployment.ra, issuer, alone=True)
         for passed, told in ((0, 0), (CRL_LIFETIME * 3 // 4 - 60, 0), (CRL_LIFETIME * 3 // 4 + 60, 1)):
             moved = {"this": listed.this_update_at - passed, "next": listed.next_update_at - passed}
@@ -131,5 +131,5 @@ async def test_a_list_that_nobody_renews_is_warned_of(sekisho: Shell) -> None:
                     "UPDATE crls SET this_update_at = :this, next_update_at = :next", m
                 )
             )
-            assert len(late_lists(deployment)) == told, passed
-        assert "ends in 42 h" in late_lists(deployment)[0]
+            assert len(await late_lists(deployment)) == told, passed
+        assert "ends in 42 h" in (await late_lists(deployment))[0]

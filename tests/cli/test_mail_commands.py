@@ -187,7 +187,7 @@ def test_readyz_warns_of_held_letters_and_late_ones(peopled: Shell) -> None:
     async def warned(deployment: Deployment, hours: float = 0) -> list[str]:
         clock = ManualClock(deployment.ra.now())
         clock.advance(hours=hours)
-        return late_letters(replace(deployment, ra=replace(deployment.ra, clock=clock)))
+        return await late_letters(replace(deployment, ra=replace(deployment.ra, clock=clock)))
 
     assert looked_at(peopled, warned) == []
     late = looked_at(peopled, lambda deployment: warned(deployment, 1.1))

@@ -31,7 +31,7 @@ async def issued(ra):
     done = await issuance.complete(ra, opened.request_id)
     token = await issuance.prepare_download(ra, opened.request_id, "abc", "standard", actor=USER)
     await issuance.download(ra, token, opened.request_id, actor=USER)
-    return login.certificates_of(ra, USER)[0].fingerprint, done
+    return login.certificates_of(ra.database.read(), USER)[0].fingerprint, done
 
 
 async def refused(coroutine):
@@ -173,7 +173,7 @@ async def test_a_second_pc_where_the_organisation_allows_it(ra):
     # As ever: the one for the PC that was changed takes the place of all others.
     await applications.approve(ra, number, actor="desk")
     third, _ = await issued(ra)
-    certificates = login.certificates_of(ra, USER)
+    certificates = login.certificates_of(ra.database.read(), USER)
     assert [(each.fingerprint == third, each.status) for each in certificates] == [
         (True, "issued"),
         (False, "revoked"),
@@ -218,10 +218,10 @@ async def test_a_report_of_theft_is_never_made_milder_by_chance(ra):
     assert await refused(applications.reissue(ra, USER, "pc_change", **beside)) == conflict
     assert await refused(applications.approve(ra, number, **beside)) == conflict
     assert store.application(ra.database.read(), number).state == "submitted"
-    assert login.certificates_of(ra, USER)[0].status == "held"
+    assert login.certificates_of(ra.database.read(), USER)[0].status == "held"
     await applications.reissue(ra, USER, "pc_change", actor="desk", revoke_old="on_pickup")
     assert store.application(ra.database.read(), number).state == "approved"
-    ended = login.certificates_of(ra, USER)[0]
+    ended = login.certificates_of(ra.database.read(), USER)[0]
     assert (ended.status, ended.revocation_reason) == ("revoked", 1)
 
 

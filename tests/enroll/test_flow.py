@@ -213,13 +213,13 @@ async def test_a_certificate_in_use_is_not_picked_up_again(ra):
     _, request_id = await picked_up(ra)
     password = (await letter_of(ra, "pickup")).value("証明書発行用パスワード")
     assert (await pickup.authenticate(ra, FLOW, password, address=ADDRESS)).request_id == request_id
-    assert pickup.current(ra, request_id).request_id == request_id
+    assert (await pickup.current(ra, request_id)).request_id == request_id
     await first_login(ra, request_id)
     with pytest.raises(Refusal) as refused:
         await pickup.authenticate(ra, FLOW, password, address=ADDRESS)
     assert refused.value.code == "not_available"
     with pytest.raises(Refusal) as refused:
-        pickup.current(ra, request_id)
+        await pickup.current(ra, request_id)
     assert refused.value.code == "not_available"
 
 
@@ -311,11 +311,11 @@ async def test_renewal_from_the_mail_to_the_new_certificate(ra):
         letter.value("リクエストID"),
         letter.value("コモンネーム"),
     )
-    assert renewal.status(ra, old_print) == []
+    assert renewal.status(ra.database.read(), old_print) == []
     results = await together(*(renewal.submit(ra, old_print, actor=FLOW) for _ in range(50)))
     assert len({r.serial for r in results}) == 1
     renewed = await issuance.complete(ra, look.renewal.request_id)
-    assert [row.request_id for row in renewal.status(ra, old_print)] == [renewed.request_id]
+    assert [row.request_id for row in renewal.status(ra.database.read(), old_print)] == [renewed.request_id]
     token = await issuance.prepare_download(ra, renewed.request_id, "pw", "compatible", actor=FLOW)
     got = await issuance.download(ra, token, renewed.request_id, actor=FLOW)
     new = pkcs12.load_pkcs12(got.content, b"pw").cert.certificate

@@ -225,7 +225,7 @@ async def test_every_door_says_that_a_theft_was_reported(ra):
     ]
     assert [await refused(door) for door in doors] == ["theft_reported"] * len(doors)
     with pytest.raises(Refusal, match="theft"):
-        pickup.current(ra, request_id)
+        await pickup.current(ra, request_id)
 
 
 async def test_no_renewal_is_written_about_while_a_theft_waits(ra):

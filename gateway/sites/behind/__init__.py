@@ -41,7 +41,8 @@ async def _come_in(request: web.Request) -> web.StreamResponse:
     if ticket is None:
         page = f"{OPEN[1:]}?next={quote(following, safe='/')}"
         return see_other(elsewhere(request, gate.origins[Role.SERVICE], page))
-    if source_of(gate.ra.database.read(), peer.fingerprint).user_id != ticket.subject:
+    source = await gate.ra.database.read(lambda db: source_of(db, peer.fingerprint))
+    if source.user_id != ticket.subject:
         raise Refusal("wrong_user")
     response = see_other(following)
     await sessions.start(

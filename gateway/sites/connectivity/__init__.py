@@ -68,7 +68,7 @@ async def _test(request: web.Request) -> web.StreamResponse:
             _COOKIE, token, path="/", secure=True, httponly=True, samesite="Lax", max_age=3_600
         )
         return response
-    gate, facts = request.app[pages.GATE], _facts(request)
+    gate, facts = request.app[pages.GATE], await _facts(request)
     certificate = findings.certificate(facts)
     checks, sites = findings.checks(facts), findings.reachability()
     reference = await references.note(
@@ -94,7 +94,7 @@ async def _test(request: web.Request) -> web.StreamResponse:
 
 async def _status(request: web.Request) -> web.StreamResponse:
     """The same facts for scripts. What only a browser can tell is left ``open``."""
-    facts = _facts(request)
+    facts = await _facts(request)
     gate, speak = request.app[pages.GATE], pages.speak(pages.language_of(request))
     links = _links(request, gate)
 
@@ -133,7 +133,7 @@ async def _report(request: web.Request) -> web.StreamResponse:
     if media_type(request.headers.getall("Content-Type", [])) != "application/json":
         return web.json_response({"error": "send application/json"}, status=415)
     report = parse_report(await request.content.read(MAX_BYTES + 1))
-    gate, facts = request.app[pages.GATE], _facts(request)
+    gate, facts = request.app[pages.GATE], await _facts(request)
     found = {"outcomes": dict(report.outcomes), "clock_seconds": report.clock_seconds}
     site = str(Role.CONNECTIVITY)
     reference = report.reference
@@ -143,13 +143,13 @@ async def _report(request: web.Request) -> web.StreamResponse:
     return web.json_response({"reference": reference})
 
 
-def _facts(request: web.Request) -> Facts:
+async def _facts(request: web.Request) -> Facts:
     gate, info = request.app[pages.GATE], http.connection(request)
     verdict = http.peer(request)
     if verdict is None:
         raise RuntimeError("the connectivity test is served on a site that does not ask for certificates")
     server_name = info.server_name or ""
-    after = _following(gate, verdict)
+    after = await _following(gate, verdict)
     probe = is_probe(gate, server_name)
     own = urlsplit(gate.origins[Role.CONNECTIVITY]).hostname
     return Facts(
@@ -169,11 +169,14 @@ def _facts(request: web.Request) -> Facts:
     )
 
 
-def _following(gate: Gate, verdict: VerifiedPeer | Rejection) -> Following:
+async def _following(gate: Gate, verdict: VerifiedPeer | Rejection) -> Following:
     """What came after the certificate that is presented, if it is a good one of ours."""
     if not isinstance(verdict, VerifiedPeer):
         return Following(None, None)
-    return renewal.following(gate.ra, renewal.source_of(gate.ra.database.read(), verdict.fingerprint))
+    at, fingerprint = gate.now(), verdict.fingerprint
+    return await gate.ra.database.read(
+        lambda db: renewal.following(db, at, renewal.source_of(db, fingerprint))
+    )
 
 
 def _presented(request: web.Request, facts: Facts) -> dict[str, Any]:

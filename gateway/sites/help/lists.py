@@ -27,7 +27,7 @@ async def answer(
 ) -> web.StreamResponse:
     """The issuer's list, or that the client's copy is the newest (RFC 9110 section 13)."""
     for _ in range(2):  # another one may be published, and this one's file go, between two lines here
-        listed = crls.published(ra, issuer.issuer_id)
+        listed = await crls.published(ra, issuer.issuer_id)
         if listed is None:
             break
         headers = _headers(listed, ra.now())

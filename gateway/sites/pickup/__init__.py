@@ -112,7 +112,7 @@ async def _menu(request: web.Request, _: Session, __: Enrollment) -> web.StreamR
 
 async def _input(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
     ra = request.app[pages.GATE].ra
-    stale = certificate.is_stale(ra, session, enrollment.request_id)
+    stale = await certificate.is_stale(ra, session, enrollment.request_id)
     return certificate.input_page(request, _PATHS, typed=True, stale=stale)
 
 
@@ -141,7 +141,7 @@ async def _another_request(request: web.Request) -> web.StreamResponse:
 
 
 async def _download(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
-    return certificate.download_page(request, session, enrollment, _PATHS)
+    return await certificate.download_page(request, session, enrollment, _PATHS)
 
 
 async def _send(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
@@ -156,7 +156,7 @@ def _admitted(handler: _Admitted) -> pages.Handler:
         session = await sessions.find(ra, request, SITE)
         if session is None:
             return pages.see_other("/")
-        return await handler(request, session, pickup.current(ra, session.subject))
+        return await handler(request, session, await pickup.current(ra, session.subject))
 
     return guarded
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from ca.trust import CertificateState, Rejection, VerifiedPeer
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests import completion, renewal
 from enroll.requests.enrollment import Enrollment, fetchable
@@ -115,7 +116,7 @@ async def _application(request: web.Request, peer: _Peer) -> web.StreamResponse:
     if found.state is State.PROCESSING:
         return pages.see_other(_waiting_path(found))
     if found.state not in WAITING:
-        return _status_page(request, peer, place="application", already=True)
+        return await _status_page(request, peer, place="application", already=True)
     return pages.render(
         request,
         "application.html",
@@ -129,7 +130,7 @@ async def _application(request: web.Request, peer: _Peer) -> web.StreamResponse:
 async def _submit(request: web.Request, peer: _Peer) -> web.StreamResponse:
     ra = request.app[pages.GATE].ra
     await pages.form(request)
-    source = renewal.source_of(ra.database.read(), _fingerprint(peer))
+    source = await ra.database.read(lambda db: renewal.source_of(db, _fingerprint(peer)))
     order = await renewal.submit(ra, _fingerprint(peer), actor=source.user_id)
     response = pages.see_other(_waiting_path(order))
     session = await _session(request, response, peer, order)
@@ -173,10 +174,17 @@ async def _waiting_status(request: web.Request, _: _Peer, order: Enrollment) -> 
 
 
 async def _status(request: web.Request, peer: _Peer) -> web.StreamResponse:
-    return _status_page(request, peer, place="status")
+    return await _status_page(request, peer, place="status")
 
 
-def _status_page(request: web.Request, peer: _Peer, *, place: str, already: bool = False) -> web.Response:
+async def _rows(ra: RegistrationAuthority, peer: _Peer) -> list[Enrollment]:
+    fingerprint = _fingerprint(peer)
+    return await ra.database.read(lambda db: renewal.status(db, fingerprint))
+
+
+async def _status_page(
+    request: web.Request, peer: _Peer, *, place: str, already: bool = False
+) -> web.Response:
     ra = request.app[pages.GATE].ra
     found = [
         Row(
@@ -187,7 +195,7 @@ def _status_page(request: web.Request, peer: _Peer, *, place: str, already: bool
             processing=order.state is State.PROCESSING,
             over=_over(order, ra.settings.window_downloads),
         )
-        for order in renewal.status(ra, _fingerprint(peer))
+        for order in await _rows(ra, peer)
     ]
     return pages.render(request, "status.html", place=place, rows=found, already=already)
 
@@ -208,7 +216,7 @@ async def _input(request: web.Request, peer: _Peer, order: Enrollment) -> web.St
     if not fetchable(order, ra.now(), ra.settings):
         raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
     session = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
-    stale = certificate.is_stale(ra, session, order.request_id)
+    stale = await certificate.is_stale(ra, session, order.request_id)
     return certificate.input_page(
         request, _paths(order), request_id=order.request_id, typed=False, stale=stale
     )
@@ -234,7 +242,7 @@ async def _download(request: web.Request, peer: _Peer, order: Enrollment) -> web
     session = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
     if session is None:
         return pages.see_other(_paths(order).input)
-    return certificate.download_page(request, session, order, _paths(order))
+    return await certificate.download_page(request, session, order, _paths(order))
 
 
 async def _send(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:
@@ -270,10 +278,11 @@ def _ordered(handler: _Ordering) -> pages.Handler:
 
     async def find(request: web.Request, peer: _Peer) -> web.StreamResponse:
         ra = request.app[pages.GATE].ra
-        for order in renewal.status(ra, _fingerprint(peer)):
+        for order in await _rows(ra, peer):
             if order.request_id == request.match_info["request_id"]:
                 return await handler(request, peer, order)
-        state = renewal.standing_of(ra, _fingerprint(peer), request.match_info["request_id"])
+        fingerprint, request_id = _fingerprint(peer), request.match_info["request_id"]
+        state = await ra.database.read(lambda db: renewal.standing_of(db, fingerprint, request_id))
         if state in WAITING:
             return pages.see_other("/application")
         raise Refusal("not_available", field="request_id", detail=f"the renewal is {state}")
@@ -310,7 +319,7 @@ async def _may_finish(gate: Gate, request: web.BaseRequest) -> bool:
     session = await sessions.find(gate.ra, request, SITE, fingerprint=peer.fingerprint)
     if session is None or session.data.get("request_id") != parts[2]:
         return False
-    orders = renewal.status(gate.ra, peer.fingerprint)
+    orders = await _rows(gate.ra, peer)
     return any(
         order.request_id == parts[2]
         and (order.submitted_at or 0) <= renewable_until(peer.not_after_at or -1, gate.ra)

@@ -13,6 +13,7 @@ from enroll.mail import writing
 from enroll.people import applications
 from enroll.people.applications import REASONS, Recorded
 from enroll.people.register import Person, wrong_fields
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.states import WAITING, State
@@ -41,7 +42,7 @@ _TO_COME = frozenset({*WAITING, State.PROCESSING, State.ISSUED})
 
 async def reissue_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """For whom: the member in the path, else oneself."""
-    return _reissue_page(request, visitor, _whom(request, visitor), {}, {})
+    return await _reissue_page(request, visitor, await _whom(request, visitor), {}, {})
 
 
 async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -49,13 +50,13 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
 
     A report of theft stops the user's certificates there and then: whoever reports the own PC is out.
     """
-    ra, whom = request.app[GATE].ra, _whom(request, visitor)
+    ra, whom = request.app[GATE].ra, await _whom(request, visitor)
     fields = await form(request)
     errors = await unconfirmed(request, visitor, fields)
     if errors:
         if fields.get("reason") not in REASONS:
             errors = field_error(Refusal("invalid_input", field="reason")) | errors
-        return _reissue_page(request, visitor, whom, fields, errors)
+        return await _reissue_page(request, visitor, whom, fields, errors)
     try:
         recorded = await applications.apply_reissue(
             ra,
@@ -68,9 +69,9 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
     except Refusal as refusal:
         if refusal.field != "reason":
             raise
-        return _reissue_page(request, visitor, whom, fields, field_error(refusal))
+        return await _reissue_page(request, visitor, whom, fields, field_error(refusal))
     number = recorded.number
-    if not store.theft_reported(ra.database.read(), whom.user_id):
+    if not await ra.database.read(lambda db: store.theft_reported(db, whom.user_id)):
         return see_other(_received(recorded))
     await sessions.end_all(ra, whom.user_id, actor=visitor.user.user_id)
     if whom.user_id != visitor.user.user_id:
@@ -115,8 +116,10 @@ def _received(recorded: Recorded) -> str:
 
 async def application_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """The organisation's applications for a 管理者, one's own for everybody else."""
-    db = request.app[GATE].ra.database.read()
-    found = store.applications(db, policy_number=visitor.user.policy_number)
+    policy_number = visitor.user.policy_number
+    found = await request.app[GATE].ra.database.read(
+        lambda db: store.applications(db, policy_number=policy_number)
+    )
     return render(
         request,
         "applications.html",
@@ -131,29 +134,15 @@ async def application_list(request: web.Request, visitor: Visitor) -> web.Stream
 
 async def application_page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """One application with how far it has come, and what is to be expected by when."""
-    ra = request.app[GATE].ra
-    db = ra.database.read()
-    found = store.application(db, int(request.match_info["number"]))
-    if found is None or not may_see(visitor, found):
-        raise Refusal("not_found", field="application")
-    opened = store.enrollment(db, found.request_id) if found.request_id else None
-    user = store.user(db, opened.user_id) if opened is not None else None
+    ra, number = request.app[GATE].ra, int(request.match_info["number"])
+    shown = await ra.database.read(lambda db: _applied(db, ra, visitor, number))
     return render(
         request,
         "application.html",
         visitor=visitor,
         here="applications",
         done=DONE.get(request.query.get("done", "")),
-        application=found,
         theft=store.THEFT,
-        # What was decided, once it is: operators may see it otherwise than whoever applied.
-        ends=ENDS[_ends(found, opened)],
-        user=user,
-        expected=expected(found, ra.settings.decision_days),
-        # What is expected is over with the pick-up.
-        to_come=found.state == "submitted" or (opened is not None and opened.state in _TO_COME),
-        mail=_mail_of(db, found),
-        flow=steps(opened, user.created_at, writing.listed(db, user.user_id)) if opened and user else (),
         kinds=KINDS,
         channels=CHANNELS,
         decisions=DECISIONS,
@@ -162,7 +151,28 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
         notices=NOTICES,
         languages=LANGUAGE_NAMES,
         address=visitor.organisation.address,
+        **shown,
     )
+
+
+def _applied(db: Transaction, ra: RegistrationAuthority, visitor: Visitor, number: int) -> dict[str, Any]:
+    """What the page of an application says, out of one state of the database."""
+    found = store.application(db, number)
+    if found is None or not may_see(visitor, found):
+        raise Refusal("not_found", field="application")
+    opened = store.enrollment(db, found.request_id) if found.request_id else None
+    user = store.user(db, opened.user_id) if opened is not None else None
+    return {
+        "application": found,
+        # What was decided, once it is: operators may see it otherwise than whoever applied.
+        "ends": ENDS[_ends(found, opened)],
+        "user": user,
+        "expected": expected(found, ra.settings.decision_days),
+        # What is expected is over with the pick-up.
+        "to_come": found.state == "submitted" or (opened is not None and opened.state in _TO_COME),
+        "mail": _mail_of(db, found),
+        "flow": steps(opened, user.created_at, writing.listed(db, user.user_id)) if opened and user else (),
+    }
 
 
 def _mail_of(db: Transaction, found: store.Application) -> str:
@@ -186,11 +196,11 @@ def _ends(found: store.Application, opened: Enrollment | None) -> str:
     return "held" if stopped else found.revoke_old
 
 
-def _whom(request: web.Request, visitor: Visitor) -> store.User:
+async def _whom(request: web.Request, visitor: Visitor) -> store.User:
     user_id = request.match_info.get("user_id")
     if user_id is None:
         return visitor.user
-    return member_of(request.app[GATE].ra.database.read(), visitor, user_id)
+    return await request.app[GATE].ra.database.read(lambda db: member_of(db, visitor, user_id))
 
 
 def may_see(visitor: Visitor, found: store.Application) -> bool:
@@ -201,15 +211,16 @@ def may_see(visitor: Visitor, found: store.Application) -> bool:
     return visitor.is_admin or found.user_id == visitor.user.user_id
 
 
-def _reissue_page(
+async def _reissue_page(
     request: web.Request,
     visitor: Visitor,
     whom: store.User,
     values: dict[str, str],
     errors: dict[str, Text],
 ) -> web.StreamResponse:
-    db = request.app[GATE].ra.database.read()
-    open_ones = store.applications(db, state="submitted", user_id=whom.user_id)
+    open_ones = await request.app[GATE].ra.database.read(
+        lambda db: store.applications(db, state="submitted", user_id=whom.user_id)
+    )
     return render(
         request,
         "reissue.html",

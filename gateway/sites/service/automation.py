@@ -24,7 +24,7 @@ _PROFILE = "client-automated"
 
 async def credential_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """A member's credentials, without their keys."""
-    return _page(request, visitor, _member(request, visitor))
+    return await _page(request, visitor, await _member(request, visitor))
 
 
 async def create_credential(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -33,40 +33,41 @@ async def create_credential(request: web.Request, visitor: Visitor) -> web.Strea
     ``known`` is how many the form's page listed: sending the form again, as reloading does, makes no
     further one.
     """
-    member = _member(request, visitor)
+    member = await _member(request, visitor)
     ra = request.app[GATE].ra
     fields = await form(request)
     errors = await unconfirmed(request, visitor, fields)
     if errors:
-        return _page(request, visitor, member, errors=errors)
-    if fields.get("known", "") != str(len(_credentials(request, member))):
-        return _page(request, visitor, member, again=True)
+        return await _page(request, visitor, member, errors=errors)
+    if fields.get("known", "") != str(len(await _credentials(request, member))):
+        return await _page(request, visitor, member, again=True)
     made = await credentials.create(
         ra, member.user_id, actor=visitor.user.user_id, profile=_PROFILE, limit=True
     )
-    return _page(request, visitor, member, made=made[0])
+    return await _page(request, visitor, member, made=made[0])
 
 
 async def withdraw_credential(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Ends one of the member's credentials; certificates made with it live on."""
-    member = _member(request, visitor)
+    member = await _member(request, visitor)
     kid = (await form(request)).get("kid", "")
-    if kid not in {each.kid for each in _credentials(request, member)}:
+    if kid not in {each.kid for each in await _credentials(request, member)}:
         raise Refusal("not_found", field="kid")
     await credentials.withdraw(request.app[GATE].ra, kid, actor=visitor.user.user_id)
     return see_other(f"/portal/members/{member.user_id}/credentials?done=withdrawn")
 
 
-def _member(request: web.Request, visitor: Visitor) -> store.User:
-    db = request.app[GATE].ra.database.read()
-    return member_of(db, visitor, request.match_info["user_id"])
+async def _member(request: web.Request, visitor: Visitor) -> store.User:
+    user_id = request.match_info["user_id"]
+    return await request.app[GATE].ra.database.read(lambda db: member_of(db, visitor, user_id))
 
 
-def _credentials(request: web.Request, member: store.User) -> list[protocol_store.Credential]:
-    return protocol_store.credentials_of(request.app[GATE].ra.database.read(), member.user_id)
+async def _credentials(request: web.Request, member: store.User) -> list[protocol_store.Credential]:
+    database = request.app[GATE].ra.database
+    return await database.read(lambda db: protocol_store.credentials_of(db, member.user_id))
 
 
-def _page(
+async def _page(
     request: web.Request,
     visitor: Visitor,
     member: store.User,
@@ -75,7 +76,7 @@ def _page(
     again: bool = False,
     errors: dict[str, Text] | None = None,
 ) -> web.StreamResponse:
-    found = _credentials(request, member)
+    found = await _credentials(request, member)
     # What `sekisho eab create --json` prints, for clients that take it as a file.
     file = "" if made is None else json.dumps({"credentials": [made.to_json()]}, indent=2)
     return render(

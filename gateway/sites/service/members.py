@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
+from ca.storage import Transaction
 from enroll import store
 from enroll.mail import writing
 from enroll.ra import RegistrationAuthority
@@ -16,39 +19,46 @@ from gateway.web.pages import GATE, render
 
 async def member_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Every user of the organisation with the state of the certificate."""
-    ra = request.app[GATE].ra
-    db = ra.database.read()
-    rows = [(user, _standing(ra, user.user_id)) for user in store.users(db, visitor.user.policy_number)]
+    ra, policy_number = request.app[GATE].ra, visitor.user.policy_number
+    rows = await ra.database.read(
+        lambda db: [(user, _standing(db, ra, user.user_id)) for user in store.users(db, policy_number)]
+    )
     return render(request, "members.html", visitor=visitor, here="members", rows=rows, roles=ROLES)
 
 
 async def member_page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """One user: progress, certificates and applications."""
-    ra = request.app[GATE].ra
-    db = ra.database.read()
-    member = member_of(db, visitor, request.match_info["user_id"])
-    enrollments = store.enrollments_of(db, member.user_id)
-    letters = writing.listed(db, member.user_id)
-    newest = next((e for e in enrollments if e.kind != "renewal"), None)
-    presented = visitor.source.serial if member.user_id == visitor.user.user_id else None
+    ra, user_id = request.app[GATE].ra, request.match_info["user_id"]
+    shown = await ra.database.read(lambda db: _shown(db, ra, visitor, user_id))
     return render(
         request,
         "member.html",
         visitor=visitor,
         here="members",
         done=DONE.get(request.query.get("done", "")),
-        member=member,
         roles=ROLES,
-        standing=_standing(ra, member.user_id),
-        flow=steps(newest, member.created_at, letters) if newest is not None else (),
-        certificates=certificates_of(ra, member, presented),
-        applications=store.applications(db, user_id=member.user_id),
         kinds=KINDS,
         decisions=DECISIONS,
+        **shown,
     )
 
 
-def _standing(ra: RegistrationAuthority, user_id: str) -> Standing:
-    db, warn_days = ra.database.read(), ra.settings.renewal_days
+def _shown(db: Transaction, ra: RegistrationAuthority, visitor: Visitor, user_id: str) -> dict[str, Any]:
+    """What the page of a user says, out of one state of the database."""
+    member = member_of(db, visitor, user_id)
+    newest = next((e for e in store.enrollments_of(db, user_id) if e.kind != "renewal"), None)
+    letters = writing.listed(db, user_id)
+    presented = visitor.source.serial if user_id == visitor.user.user_id else None
+    return {
+        "member": member,
+        "standing": _standing(db, ra, user_id),
+        "flow": steps(newest, member.created_at, letters) if newest is not None else (),
+        "certificates": certificates_of(db, ra, member, presented),
+        "applications": store.applications(db, user_id=user_id),
+    }
+
+
+def _standing(db: Transaction, ra: RegistrationAuthority, user_id: str) -> Standing:
+    warn_days = ra.settings.renewal_days
     theft = store.theft_reported(db, user_id)
     return standing(store.enrollments_of(db, user_id), ra.now(), warn_days, theft=theft)

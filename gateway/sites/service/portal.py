@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
+from ca.storage import Transaction
 from ca.store import CertificateRecord
 from enroll import store
 from enroll.jst import days_left
@@ -51,12 +53,9 @@ class Certificate:
 async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Greeting, my certificate with the days left, what comes next, and the delete guide (R49, R50)."""
     ra = request.app[GATE].ra
-    db = ra.database.read()
-    at, user_id = ra.now(), visitor.user.user_id
-    mine = store.enrollments_of(db, user_id)
-    shown = certificates_of(ra, visitor.user, visitor.source.serial)
+    at, found = ra.now(), await ra.database.read(lambda db: _found(db, ra, visitor))
+    mine, shown = found.enrollments, found.certificates
     days = days_left(visitor.peer.not_after_at, at)
-    following = renewal.following(ra, visitor.source)
     # R49: told once, to whoever holds the newest one.
     told = bool(visitor.session.data.get("first_use")) and _is_newest(mine, visitor.source)
     return render(
@@ -68,28 +67,52 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         certificate=next((c for c in shown if c.presented), None),
         days=days,
         renewable=at >= renewable_from(visitor.peer.not_after_at, ra),
-        renewing=following.begun,
-        newer=following.newer,
+        renewing=found.following.begun,
+        newer=found.following.newer,
         old=[c for c in shown if told and _left_behind(c, visitor.source)],
-        flow=steps(visitor.source, visitor.user.created_at, writing.listed(db, user_id)),
+        flow=steps(visitor.source, visitor.user.created_at, found.letters),
         renewed_by_another=_renewed_by_another(mine, at),
         before=visitor.session.data.get("before"),
         ending_soon=_ending_soon(ra, visitor),
         start=_start(request.app[GATE]),
-        open_applications=store.applications(db, state="submitted", user_id=user_id),
+        open_applications=found.applications,
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the first page tells, out of one state of the database."""
+
+    enrollments: list[Enrollment]
+    certificates: list[Certificate]
+    following: renewal.Following
+    letters: list[dict[str, Any]]
+    applications: list[store.Application]
+
+
+def _found(db: Transaction, ra: RegistrationAuthority, visitor: Visitor) -> _Found:
+    user_id = visitor.user.user_id
+    return _Found(
+        store.enrollments_of(db, user_id),
+        certificates_of(db, ra, visitor.user, visitor.source.serial),
+        renewal.following(db, ra.now(), visitor.source),
+        writing.listed(db, user_id),
+        store.applications(db, state="submitted", user_id=user_id),
     )
 
 
 async def certificates(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Every certificate I was given, newest first, and how to delete the ones that ended."""
-    shown = certificates_of(request.app[GATE].ra, visitor.user, visitor.source.serial)
+    ra = request.app[GATE].ra
+    shown = await ra.database.read(lambda db: certificates_of(db, ra, visitor.user, visitor.source.serial))
     return render(request, "certificates.html", visitor=visitor, here="certificates", certificates=shown)
 
 
 async def session_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Where I am logged in."""
     ra = request.app[GATE].ra
-    found = sessions.listed(ra.database.read(), ra.now(), visitor.user.user_id)
+    at, user_id = ra.now(), visitor.user.user_id
+    found = await ra.database.read(lambda db: sessions.listed(db, at, user_id))
     return render(
         request,
         "sessions.html",
@@ -115,13 +138,15 @@ async def end_session(request: web.Request, visitor: Visitor) -> web.StreamRespo
     return see_other("/portal/sessions?done=ended")
 
 
-def certificates_of(ra: RegistrationAuthority, user: store.User, presented: str | None) -> list[Certificate]:
+def certificates_of(
+    db: Transaction, ra: RegistrationAuthority, user: store.User, presented: str | None
+) -> list[Certificate]:
     """A user's certificates, newest first. ``presented`` is the serial of the one in use, if any."""
     issuers = {issuer.issuer_id: issuer.common_name for issuer in ra.authority.issuers}
-    origins = {e.serial: e for e in store.enrollments_of(ra.database.read(), user.user_id)}
+    origins = {e.serial: e for e in store.enrollments_of(db, user.user_id)}
     return [
         _certificate(record, issuers.get(record.issuer_id, ""), origins[record.serial], ra.now(), presented)
-        for record in login.certificates_of(ra, user.user_id)
+        for record in login.certificates_of(db, user.user_id)
     ]
 
 

@@ -92,10 +92,10 @@ async def visitor_with(
     if session is None:
         return None
     try:
-        visitor = _visitor(ra, peer, session, token)
+        visitor = await ra.database.read(lambda db: _visitor(db, ra, peer, session, token))
     except Refusal:
         # What only a clock in doubt calls expired may be right again in a moment.
-        if timekeeping.doubt_now(ra) is None:
+        if await timekeeping.doubt(ra) is None:
             await sessions.end(ra, session)
         raise
     if session.password_mark != visitor.user.password_mark:
@@ -173,11 +173,12 @@ def member_of(db: Transaction, visitor: Visitor, user_id: str) -> store.User:
     return user
 
 
-def _visitor(ra: RegistrationAuthority, peer: VerifiedPeer, session: Session, secret: str) -> Visitor:
-    db = ra.database.read()
+def _visitor(
+    db: Transaction, ra: RegistrationAuthority, peer: VerifiedPeer, session: Session, secret: str
+) -> Visitor:
     check_entitled(db, session.subject)
     source = source_of(db, peer.fingerprint)
-    check_lives(ra, source)
+    check_lives(db, ra, source)
     user = store.user(db, session.subject)
     organisation = store.organisation(db, user.policy_number) if user is not None else None
     if user is None or organisation is None or source.user_id != user.user_id:

@@ -533,7 +533,7 @@ def test_any_header_and_key_verifies_or_is_refused(
 
 
 def test_the_proof_is_built_in_one_place() -> None:
-    """A VerifiedRequest is constructed by ``verify`` and nowhere else in the product."""
+    """A VerifiedRequest is constructed by ``prove`` and nowhere else in the product."""
     root = Path(under_test.__file__).parents[2]
     builders = []
     for path in [*root.glob("enroll/**/*.py"), *root.glob("gateway/**/*.py")]:
@@ -544,4 +544,4 @@ def test_the_proof_is_built_in_one_place() -> None:
                     for call in ast.walk(function)
                     if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "VerifiedRequest"
                 ]
-    assert builders == ["verify"]
+    assert builders == ["prove"]

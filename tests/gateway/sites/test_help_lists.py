@@ -42,7 +42,7 @@ async def test_before_the_first_list_there_is_a_time_to_come_again(served, ra, p
     page = await served.visitor().get(path)
     assert (page.status, page.headers["Retry-After"]) == (503, "5")
     assert page.headers["Cache-Control"] == "no-store"
-    assert crls.published(ra, ra.authority.current.issuer_id) is None
+    assert await crls.published(ra, ra.authority.current.issuer_id) is None
 
 
 async def test_the_published_list_with_what_caches_need(served, ra, path):
@@ -110,10 +110,10 @@ async def test_nothing_is_ever_made_because_somebody_asks(served, ra, path):
     listed = await crls.publish(ra, ra.authority.current)
     await ra.database.write(revoke_many(ra, 1))
     clock_of(ra).advance(days=30)
-    assert crls.due(ra, ra.authority.current.issuer_id)
+    assert await crls.due(ra, ra.authority.current.issuer_id)
     pages = await asyncio.gather(*(served.visitor().get(path) for _ in range(8)))
     assert {page.headers["ETag"] for page in pages} == {f'"{listed.digest}"'}
-    assert crls.published(ra, ra.authority.current.issuer_id) == listed
+    assert await crls.published(ra, ra.authority.current.issuer_id) == listed
 
 
 async def test_a_list_that_is_replaced_is_still_read_to_its_end(served, ra, path):

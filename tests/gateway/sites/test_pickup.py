@@ -528,7 +528,7 @@ async def test_no_secret_in_addresses_pages_or_the_audit_trail(site):
     visitor, request_id = await logged_in(site)
     page = await visitor.post("/certificate", typed(request_id, "Chosen99"))
     data = rows(site.ra.database.read(), "SELECT data FROM sessions")
-    token = re.search(r'"ticket": "([^"]+)"', data[-1][0]).group(1)
+    token = re.search(r'"ticket": "([^"]+)"', data[-1]["data"]).group(1)
     trail = str(store.audit_page(site.ra.database.read(), None, 100))
     for secret in (password, "Chosen99", token):
         assert secret not in page.html + page.path + trail

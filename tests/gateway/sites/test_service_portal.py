@@ -385,7 +385,7 @@ async def test_a_theft_that_is_approved_is_a_revocation(service: Served) -> None
     (found,) = store.applications(service.ra.database.read(), state="submitted")
     await applications.approve(service.ra, found.id, actor="desk")
     assert (await visitor.get("/portal/")).h1 == "クライアント証明書は失効しています"
-    (record,) = login.certificates_of(service.ra, USER)
+    (record,) = login.certificates_of(service.ra.database.read(), USER)
     assert (record.status, record.revocation_reason) == ("revoked", 1)
 
 
