@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from conformance import cases, credentials, known, preflight, report
+from conformance import cases, credentials, known, operators, preflight, report
 from conformance.case import LEVELS, Case
 from conformance.credentials import Credential, Credentials, Usage
 from conformance.journal import Journal
@@ -135,6 +135,7 @@ async def _suite(
         ) from error
     world = World(options.directory, Wire(context, resolve), given, ca_file=options.ca_file, resolve=resolve)
     world.contact = tuple(options.contact)
+    world.operator = operators.named(options.operator) if options.operator else None
     limits = Limits(options.timeout, options.deadline)
     orders = any(one.id.partition(".")[0] not in _WITHOUT_ORDER for one in chosen)
     try:
@@ -199,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help='run the cases of a clause and those below it: "RFC 8555 7.4", 7.4, "RFC 9773"',
     )
+    add("--operator", metavar="COMMAND", help="what acts as the server's operator, see README")
     add("--known", metavar="FILE", help="expected failures (TOML)")
     add("--list", action="store_true", help="list the cases and end")
     add("--verbose", action="store_true", help="with --list: quote what each case rests on")

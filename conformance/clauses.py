@@ -289,6 +289,17 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
     ("renewal.replaces renewal.replaces-anothers", PROTOCOL, "replaces presented"),
     ("renewal.foreign-account", PROTOCOL, "each door"),
     ("directory.eab-required", PROTOCOL, "binding"),
+    ("operated.withdrawn-certificate", PROTOCOL, "stays valid"),
+    ("operated.withdrawn-order", PROTOCOL, "ended credential"),
+    ("operated.withdrawn-unbound", PROTOCOL, "withdrawn"),
+    ("operated.reissued-*", PROTOCOL, "reissue"),
+    ("operated.source-revoked*", PROTOCOL, "source revoked"),
+    ("operated.quota-full operated.quota-open-order", PROTOCOL, "no free place"),
+    ("operated.quota-revoked", PROTOCOL, "free at once"),
+    ("operated.quota-renewal", PROTOCOL, "places"),
+    ("operated.expired", PROTOCOL, "after expiry"),
+    ("operated.renewed-*", PROTOCOL, "by another"),
+    ("operated.person-*", PROTOCOL, "any name"),
     ("directory.offers-all", PROTOCOL, "offered"),
 )
 

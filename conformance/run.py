@@ -118,7 +118,7 @@ async def run_case(world: World, case: Case, limit: float) -> Result:
 
 async def _outcome(world: World, case: Case, limit: float) -> tuple[Outcome, str, str]:
     try:
-        async with asyncio.timeout(limit):
+        async with asyncio.timeout(limit) as world.allowed:
             await case.steps(world)
     except TimeoutError:
         return "HANG", f"no end after {limit:g} s", ""

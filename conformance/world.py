@@ -6,7 +6,10 @@ every account costs an external account binding and those are given out one by o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,6 +19,7 @@ from conformance import jose, pki
 from conformance.check import status
 from conformance.credentials import Credential, Credentials, Identifier
 from conformance.draft import HONEST, Draft, Twist, compose, payload_of
+from conformance.operators import Operator
 from conformance.responder import Answers
 from conformance.verdict import Blocked, Failed, Skipped, expect
 from conformance.wire import Answer, Broken, Call, Wire, client_context
@@ -97,6 +101,20 @@ class Issued:
         return self.order.link("certificate")
 
 
+@contextmanager
+def _paused(allowed: asyncio.Timeout | None) -> Iterator[None]:
+    """The operator's time is not the server's: a case has afterwards what it had left before."""
+    began, ends = time.monotonic(), None if allowed is None or allowed.expired() else allowed.when()
+    if allowed is None or ends is None:
+        yield
+        return
+    allowed.reschedule(None)
+    try:
+        yield
+    finally:
+        allowed.reschedule(ends + time.monotonic() - began)
+
+
 @dataclass
 class World:
     """One run against one server. Not for concurrent cases; a case may race requests within itself."""
@@ -115,6 +133,8 @@ class World:
 
     #: What newAccount is told of how to reach us; servers that insist on it need it.
     contact: tuple[str, ...] = ()
+    operator: Operator | None = None
+    allowed: asyncio.Timeout | None = None  # what is left of the running case's time
     _missing: dict[str, Blocked] = field(default_factory=dict)
 
     # Requests.
@@ -143,6 +163,17 @@ class World:
         if nonce is None:
             raise Failed(f"newNonce gave no Replay-Nonce ({answer.status})")
         return nonce
+
+    def forget_nonces(self) -> None:
+        """Those from before the server's clock was moved are too old, or from the future."""
+        self._nonces.clear()
+
+    async def operate(self, action: str, **values: object) -> Mapping[str, object]:
+        """Has the server's operator do something; skips where nobody can be asked."""
+        if self.operator is None:
+            raise Skipped("needs the server's operator: --operator COMMAND would run it")
+        with _paused(self.allowed):
+            return await self.operator.do(action, **values)
 
     async def send(self, draft: Draft, twist: Twist = HONEST, fresh: bool = False) -> Answer:
         """Signs and sends; a badNonce answer is retried with a new nonce, as RFC 8555 6.5 has clients do."""

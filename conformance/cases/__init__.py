@@ -20,6 +20,7 @@ from conformance.cases import (
     keys,
     kinds,
     nonce,
+    operated,
     order,
     renewal,
     renewal_info,
@@ -53,5 +54,6 @@ CASES: tuple[Case, ...] = (
     *renewal.CASES,
     *keychange.CASES,
     *deactivation.CASES,
+    *operated.CASES,
     *audit.CASES,
 )

@@ -33,6 +33,7 @@ class Demo:
     """A running demo, by its summary."""
 
     summary: dict[str, Any]
+    file: Path
 
     @property
     def directory(self) -> str:
@@ -116,7 +117,7 @@ def running(place: Path, *words: str, keep: bool = False, may_fail: bool = False
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.05)
-        yield Demo(json.loads(summary.read_text()))
+        yield Demo(json.loads(summary.read_text()), summary)
         assert may_fail or "Traceback" not in log.read_text()
     if not keep:
         shutil.rmtree(place / "data", ignore_errors=True)

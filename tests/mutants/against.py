@@ -14,7 +14,7 @@ from pathlib import Path
 
 from conformance.__main__ import main
 from tests.clients.demo import running
-from tests.conformance import ours
+from tests.conformance import operating, ours
 
 
 def seed(folder: Path) -> None:
@@ -34,7 +34,7 @@ def outcomes(seeded: Path, folder: Path, cases: Sequence[str]) -> dict[str, str]
         options = ["--directory", demo.directory, "--ca-file", str(demo.ca_file)]
         only = ["--only", ",".join(cases)] if cases else []
         files = ["--credentials", str(credentials), "--json", str(report)]
-        main([*options, *files, "--timeout", "10", *only])
+        main([*options, *files, *operating.option(demo), "--timeout", "10", *only])
     return {one["id"]: one["outcome"] for one in json.loads(report.read_text())["results"]}
 
 
