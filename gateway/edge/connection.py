@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, final
 
 from gateway.edge.addresses import peer_of, source
 from gateway.edge.bios import RECORD, WIRE, Bios, bios
-from gateway.edge.facts import Awaiting, ConnectionInfo, Handler, Limits
+from gateway.edge.facts import Awaiting, ConnectionInfo, Limits
 from gateway.edge.proxyprotocol import NotProxied, parse
 from gateway.edge.tls import (
     CloseNotify,
@@ -66,6 +67,42 @@ class Records:
         return ended
 
 
+class Handler:
+    """What a connection hands its plaintext to, and asks where it is: an `asyncio.Protocol` with more. A base
+    instead of a protocol of typing's: mypyc then knows where each method is."""
+
+    __slots__ = ("moves_to",)
+    #: Set while the sites are being swapped: where the connection goes on after this request.
+    moves_to: Callable[[], None] | None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        raise NotImplementedError
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        raise NotImplementedError
+
+    def data_received(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def pause_writing(self) -> None:
+        raise NotImplementedError
+
+    def resume_writing(self) -> None:
+        raise NotImplementedError
+
+    def awaiting(self) -> Awaiting:
+        """What it waits for, and so which limit runs."""
+        raise NotImplementedError
+
+    def rehome(self, info: ConnectionInfo) -> None:
+        """Goes on under other facts: between two requests only."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Makes the request that is being answered the last one."""
+        raise NotImplementedError
+
+
 class Port(Protocol):
     """Where a connection was accepted: the listener, as its connections see it."""
 
@@ -85,8 +122,13 @@ class Port(Protocol):
     ) -> tuple[ConnectionInfo, Handler]: ...
 
 
-class TlsConnection(asyncio.Transport, asyncio.Protocol):
-    """See the module. Made by the listener for each accepted socket."""
+@final
+class TlsConnection:
+    """See the module. Made by the listener for each accepted socket.
+
+    An `asyncio.Protocol` and an `asyncio.Transport` in all but its bases, which would cost the class that
+    mypyc makes of it.
+    """
 
     __slots__ = (
         "_barren",
@@ -309,7 +351,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._raw.set_write_buffer_limits(high, low)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        return self if self._http is None else cast(asyncio.BaseProtocol, self._http)
+        return cast(asyncio.BaseProtocol, self if self._http is None else self._http)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "peername":
@@ -426,7 +468,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._flush()
         now = self._loop.time()
         self._last, self.deadline = now, now + self._limits.idle
-        self._http.connection_made(self)
+        self._http.connection_made(cast(asyncio.Transport, self))
         if self._write_paused:
             self._http.pause_writing()
         return True

@@ -6,13 +6,13 @@ and so import none of each other.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from ca.trust import Presentation, Rejection, VerifiedPeer
+from gateway.edge.served import Served
 from gateway.edge.tls import Site
 
 #: Who presented a certificate, and what is thought of it.
@@ -53,21 +53,6 @@ class Awaiting(Enum):
     BODY = "body"
     HANDLER = "handler"
     UPGRADED = "upgraded"
-
-
-class Served(NamedTuple):
-    """A request that was answered, for the log and the figures. ``sent``: bytes written; ``seconds`` from
-    its head to the last of them. ``subject``: whose session it belongs to. ``cut``: the answer ended before
-    its end, by whosever fault."""
-
-    method: str
-    target: str
-    verdict: Verdict | None
-    subject: str | None
-    status: int
-    sent: int
-    seconds: float
-    cut: bool = False
 
 
 class Observer(Protocol):
@@ -121,44 +106,3 @@ class ConnectionInfo:
     abort: Callable[[], None] = field(repr=False)
     count: Callable[[str], None] = field(repr=False)
     observer: Observer = field(repr=False)
-
-
-class Handler(Protocol):
-    """What a connection hands its plaintext to, and asks where it is: an ``asyncio.Protocol`` with more."""
-
-    #: Set while the sites are being swapped: where the connection goes on after this request.
-    moves_to: Callable[[], None] | None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
-    def connection_lost(self, exc: BaseException | None) -> None: ...
-    def data_received(self, data: bytes) -> None: ...
-    def pause_writing(self) -> None: ...
-    def resume_writing(self) -> None: ...
-
-    def awaiting(self) -> Awaiting:
-        """What it waits for, and so which limit runs."""
-
-    def rehome(self, info: ConnectionInfo) -> None:
-        """Goes on under other facts: between two requests only."""
-
-    def close(self) -> None:
-        """Makes the request that is being answered the last one."""
-
-
-class Wire(Protocol):
-    """Makes a handler for each connection, and keeps what answers for the sites."""
-
-    async def set_up(self, sites: Iterable[Site], recheck: Callable[[VerifiedPeer], Verdict]) -> None:
-        """Makes ready what answers for these sites; what is there already stays."""
-
-    def begin(self, info: ConnectionInfo, limits: Limits) -> Handler:
-        """The handler of a connection whose handshake is done."""
-
-    def retire(self, used: Iterable[Site]) -> None:
-        """What answers for none of these ends once nobody is served by it."""
-
-    def sweep(self) -> None:
-        """Cleans up after those that are over. Called now and then."""
-
-    async def stop(self) -> None:
-        """Ends all of them; what runs still is cut off."""

@@ -11,11 +11,11 @@ import itertools
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Any
+from typing import Any, Protocol, cast
 
 from ca.clock import Clock
 from ca.trust import (
@@ -29,8 +29,8 @@ from ca.trust import (
     recheck,
     rejected,
 )
-from gateway.edge.connection import TlsConnection
-from gateway.edge.facts import ConnectionInfo, Handler, Limits, Observer, Unobserved, Verdict, Wire
+from gateway.edge.connection import Handler, TlsConnection
+from gateway.edge.facts import ConnectionInfo, Limits, Observer, Unobserved, Verdict
 from gateway.edge.headcount import Headcount, headcounts
 from gateway.edge.tls import (
     ClientCertificate,
@@ -50,6 +50,25 @@ _CACHED_VERDICTS = 4_096
 _BACKLOG = 1_024
 # Kinds of guests that are counted.
 _HANDSHAKE, _CONNECTION, _CERTIFICATE = b"handshake ", b"connection ", b"certificate "
+
+
+class Wire(Protocol):
+    """Makes a handler for each connection, and keeps what answers for the sites."""
+
+    async def set_up(self, sites: Iterable[Site], recheck: Callable[[VerifiedPeer], Verdict]) -> None:
+        """Makes ready what answers for these sites; what is there already stays."""
+
+    def begin(self, info: ConnectionInfo, limits: Limits) -> Handler:
+        """The handler of a connection whose handshake is done."""
+
+    def retire(self, used: Iterable[Site]) -> None:
+        """What answers for none of these ends once nobody is served by it."""
+
+    def sweep(self) -> None:
+        """Cleans up after those that are over. Called now and then."""
+
+    async def stop(self) -> None:
+        """Ends all of them; what runs still is cut off."""
 
 
 class Listener:
@@ -107,7 +126,7 @@ class Listener:
         """Opens the port (0: a free one) or takes sockets that are bound. Returns the (first one's) port."""
         loop = asyncio.get_running_loop()
         await self._wire.set_up(self.entry.table.sites, self._recheck)
-        factory = partial(TlsConnection, self, loop)
+        factory = cast(Callable[[], asyncio.Protocol], partial(TlsConnection, self, loop))
         if socks:
             self._servers = [await loop.create_server(factory, sock=sock, backlog=_BACKLOG) for sock in socks]
         else:

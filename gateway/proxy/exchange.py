@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import cast, final
 
 import httptools
 
-from gateway.proxy import heads
+from gateway.proxy import heads, recalling
 from gateway.wire.fields import RawHeaders
 from gateway.wire.reply import WITHOUT_CONTENT
 from gateway.wire.request import Fields
@@ -34,18 +34,23 @@ class UpstreamFault(Exception):
         self.answered = answered
 
 
-class Head(NamedTuple):
-    """The head of an answer."""
+@final
+class Head:
+    """The head of an answer. ``length``: the bytes of body announced by Content-Length; None: chunked, or
+    until the end of the connection."""
 
-    status: int
-    reason: bytes
-    fields: Fields
-    #: The bytes of body announced by Content-Length; None: chunked, or until the end of the connection.
-    length: int | None
+    __slots__ = ("fields", "length", "reason", "status")
+
+    def __init__(self, status: int, reason: bytes, fields: Fields, length: int | None) -> None:
+        self.status, self.reason, self.fields, self.length = status, reason, fields, length
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """See the module. Made by the pool; `reusable` says whether it may go back there."""
+@final
+class UpstreamConnection:
+    """See the module. Made by the pool; `reusable` says whether it may go back there.
+
+    An `asyncio.Protocol` in all but its base, which would cost the class that mypyc makes of it.
+    """
 
     __slots__ = (
         "_answered",
@@ -53,9 +58,11 @@ class UpstreamConnection(asyncio.Protocol):
         "_expecting",
         "_fed",
         "_fields",
+        "_first",
         "_heads",
         "_keep",
         "_loop",
+        "_memory",
         "_on_lost",
         "_parser",
         "_parts",
@@ -84,6 +91,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._loop, self.key, self._on_lost = loop, key, on_lost
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
+        self._memory = recalling.Memory()
+        # The first bytes of an answer, while they are parsed and worth remembering.
+        self._first = b""
         self._tunnel: Callable[[bytes], None] | None = None
         self._wait_read: asyncio.Future[None] | None = None
         self._wait_write: asyncio.Future[None] | None = None
@@ -216,6 +226,12 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._expecting:
             self.abort("unasked")  # bytes that answer no request must not answer the next one
             return
+        if not self._answered and not self._bodiless:
+            found = self._memory.recall(data)
+            if found is not None:
+                self._recalled(found)
+                return
+            self._first = data if self._memory.tried else b""
         self._answered = True
         # Counted before it is parsed: a field, or a chunk's extension, without an end is never shown to us.
         self._fed += len(data)
@@ -231,6 +247,10 @@ class UpstreamConnection(asyncio.Protocol):
             # what came behind it is nobody's.
             whole = self.complete and (self._bodiless or self._status in WITHOUT_CONTENT)
             self.abort("surplus" if whole else "malformed")
+        self._first = b""
+        self._arrived()
+
+    def _arrived(self) -> None:
         if self._size > _HIGH and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
@@ -280,10 +300,12 @@ class UpstreamConnection(asyncio.Protocol):
         raw, self._fields = self._fields, []
         if len(raw) > _HEAD_FIELDS or (self._fed > _HEAD_BYTES and _size(raw) > _HEAD_BYTES):
             raise ValueError("the head is too long")
-        fields = _sorted(raw)
+        fields = heads.sorted_answer(raw)
         length, chunked = _framing(fields)
         self._heads.append(Head(status, heads.reason_of(status, self._reason), fields, length))
-        self._reason, self._status = b"", status
+        if self._first and version == "1.1":
+            recalling.learn(self._first, status, self._reason, raw)
+        self._first, self._reason, self._status = b"", b"", status
         if status >= 200:
             self._until_close = length is None and not chunked
             announced = status in WITHOUT_CONTENT and (length or chunked)  # it may be on its way still
@@ -313,6 +335,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     # --- within ---
 
+    def _recalled(self, found: recalling.Recalled) -> None:
+        """What the parser's callbacks make of a whole answer. The parser itself waits for the next one."""
+        self._answered = self._keep = True
+        self._status = found.status
+        self._heads.append(Head(found.status, found.reason, found.fields, len(found.body)))
+        if found.body:
+            self._parts.append(found.body)
+            self._size = len(found.body)
+        self._over()
+        self._arrived()
+
     def _over(self) -> None:
         self.complete, self._expecting = True, False
 
@@ -335,9 +368,6 @@ class UpstreamConnection(asyncio.Protocol):
             notify(self)
         elif waiter is not None and not waiter.done():
             waiter.set_result(None)
-
-
-_sorted = heads.sorter(heads.OF_ANSWERS, heads.dropped_from_answers)
 
 
 def _said_so(transport: asyncio.Transport | None) -> bool:

@@ -371,3 +371,7 @@ def _plants(line: bytes, cookie: Ours) -> bool:
 
 def _folded(name: bytes) -> bytes:
     return name.lower().replace(b"_", b"-").replace(b".", b"-")
+
+
+#: Sorts the fields of an answer.
+sorted_answer = sorter(OF_ANSWERS, dropped_from_answers)

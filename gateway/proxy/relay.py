@@ -30,7 +30,7 @@ from gateway.wire.crossing import SAFE, foreign
 from gateway.wire.framing import Malformed
 from gateway.wire.ownpaths import first_segment
 from gateway.wire.reply import WITHOUT_CONTENT, http_date
-from gateway.wire.request import BodyCut, Request
+from gateway.wire.request import BodyCut, Fields, Request
 from gateway.wire.sites import LowLevelHandler
 
 #: The page for a status and the stable word for why.
@@ -426,7 +426,8 @@ class Forwarding:
             framing = b"Content-Length: %d\r\n" % head.length
         fields = head.fields
         if relay.addresses is not None and not _ADDRESSED.isdisjoint(fields.noted):
-            fields = fields._replace(lines=relay.addresses.lines(fields.lines, self._host))
+            lines = relay.addresses.lines(fields.lines, self._host)
+            fields = Fields(lines, fields.noted, fields.cookie)
         start = heads.response_head(
             head.status,
             head.reason,

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.proxy.exchange import UpstreamConnection, UpstreamFault
-from gateway.wire.request import Client, Connection
+from gateway.wire.request import Client
+
+
+class _Pausable(Protocol):
+    """A side's transport."""
+
+    def is_closing(self) -> bool: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
 
 
 async def tunnel(
@@ -73,9 +81,7 @@ class _Tunnel:
     def _touch(self) -> None:
         self._connection.deadline = self._loop.time() + self._idle
 
-    async def _resume(
-        self, drained: Callable[[], Awaitable[None]], reading: asyncio.ReadTransport | Connection
-    ) -> None:
+    async def _resume(self, drained: Callable[[], Awaitable[None]], reading: _Pausable) -> None:
         try:
             await drained()
         except (UpstreamFault, ConnectionError):

@@ -13,6 +13,7 @@ import ssl
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit
 
 from ca.errors import ConfigError
@@ -217,8 +218,8 @@ class Pool:
         self._opening += 1
         try:
             async with asyncio.timeout(self.waits.connect):
-                _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(loop, number, self._lost),
+                _, made = await loop.create_connection(
+                    lambda: cast(asyncio.Protocol, UpstreamConnection(loop, number, self._lost)),
                     address.host,
                     address.port,
                     ssl=address.tls,
@@ -226,6 +227,7 @@ class Pool:
                 )
         finally:
             self._opening -= 1
+        connection = cast(UpstreamConnection, made)
         self._open.add(connection)
         if self._sweeper is None:
             self._sweeper = loop.call_later(_TICK, self._sweep)

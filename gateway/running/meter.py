@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ca.trust import Rejection, VerifiedPeer
-from gateway.edge.facts import ConnectionInfo, Served
+from gateway.edge.facts import ConnectionInfo
 from gateway.edge.listener import Listener
+from gateway.edge.served import Served
 from gateway.running.journal import Journal
 from gateway.running.metrics import Sample
 

@@ -17,11 +17,13 @@ from aiohttp import web
 from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
 
 from ca.trust import VerifiedPeer
-from gateway.edge.facts import Awaiting, ConnectionInfo, Limits, Served, Verdict
+from gateway.edge.connection import TlsConnection
+from gateway.edge.facts import Awaiting, ConnectionInfo, Limits, Verdict
+from gateway.edge.served import Served
 from gateway.wire import framing, http, oversize, reply, turns
 from gateway.wire.http import RequestProtocol
 from gateway.wire.reader import Reader, Unread
-from gateway.wire.request import Connection, Forwarder, Request
+from gateway.wire.request import Client, Forwarder, Request
 from gateway.wire.sites import site_of
 from gateway.wire.turns import STEPPED, Effect, Reading, Step, Turn, goes_on
 
@@ -42,7 +44,7 @@ _NEXT: Final = Effect.NEXT
 _STOP: Final = Effect.STOP
 
 
-class Front:
+class Front(Client):
     """See the module. Between the TLS connection below and the relay, one for each connection.
 
     An `asyncio.Protocol` in all but its base, which would cost the class that mypyc makes of it.
@@ -68,12 +70,6 @@ class Front:
         "_turn",
         "_wire",
         "_written",
-        "info",
-        "last",
-        "moves_to",
-        "on_lost",
-        "transport",
-        "writing_paused",
     )
 
     def __init__(
@@ -90,12 +86,12 @@ class Front:
         # Looked up now: when a request that runs is over, the sites may have been swapped.
         self._server = server_of(info)
         self._relay = _relay_of(info)
-        self.transport: Connection | None = None
-        self._wire: Connection | None = None
+        self.transport = None
+        self._wire: TlsConnection | None = None
         #: Set while the sites are being swapped: where the connection goes on after this request.
-        self.moves_to: Callable[[], None] | None = None
+        self.moves_to = None
         #: Who wants to know at once that the client left.
-        self.on_lost: Callable[[], object] | None = None
+        self.on_lost = None
         self.writing_paused = False
         self._drained: asyncio.Future[None] | None = None
         self._reader = Reader(self, limits, loop)
@@ -120,7 +116,7 @@ class Front:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Its count outlives the connection, which `transport` does not.
-        self.transport = self._wire = cast(Connection, transport)
+        self.transport = self._wire = cast(TlsConnection, transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.transport = None

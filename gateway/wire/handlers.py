@@ -26,7 +26,7 @@ _CUT = 0.5
 
 
 class Handlers:
-    """See `gateway.edge.facts.Wire`."""
+    """See `gateway.edge.listener.Wire`."""
 
     def __init__(self) -> None:
         demand_c_parser()

@@ -18,7 +18,8 @@ from aiohttp import web
 from aiohttp.http import HttpVersion
 
 from ca.trust import VerifiedPeer
-from gateway.edge.facts import ConnectionInfo, Limits, Served, Verdict
+from gateway.edge.facts import ConnectionInfo, Limits, Verdict
+from gateway.edge.served import Served
 from gateway.edge.tls import ClientCertificate
 from gateway.wire.fields import RawHeaders, values_of
 from gateway.wire.sites import LowLevelHandler, site_of

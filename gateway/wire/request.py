@@ -4,58 +4,74 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol, final
 
+from gateway.edge.connection import Handler, TlsConnection
 from gateway.edge.facts import ConnectionInfo, Verdict
 from gateway.wire.cookies import ABSENT, Reading
 from gateway.wire.fields import RawHeaders
 from gateway.wire.framing import Noted
 
 
-class Fields(NamedTuple):
+@final
+class Fields:
     """The fields of a head, looked at once.
 
     ``lines``: what goes on, as it came. ``noted``: the values of what means something to the gate, by the
     name in lower case; some of these go on as well. ``cookie``: what it says of the site's session cookie.
     """
 
-    lines: list[bytes]
-    noted: Noted
-    cookie: Reading = ABSENT
+    __slots__ = ("cookie", "lines", "noted")
+
+    def __init__(self, lines: list[bytes], noted: Noted, cookie: Reading = ABSENT) -> None:
+        self.lines, self.noted, self.cookie = lines, noted, cookie
 
 
-class Connection(Protocol):
-    """The connection below: an ``asyncio.Transport`` that counts what was written on it."""
-
-    written: int
-
-    def write(self, data: bytes) -> None: ...
-    def is_closing(self) -> bool: ...
-    def is_reading(self) -> bool: ...
-    def close(self) -> None: ...
-    def abort(self) -> None: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-
-
-class Client(Protocol):
+class Client(Handler):
     """Whoever a request came from, as the relay sees it: the front of its connection."""
 
+    __slots__ = ("info", "last", "on_lost", "transport", "writing_paused")
     info: ConnectionInfo
     #: None once the client is gone.
-    transport: Connection | None
+    transport: TlsConnection | None
+    #: Who wants to know at once that the client left.
     on_lost: Callable[[], object] | None
     writing_paused: bool
+    #: Whether the request that is being answered is the last one, whatever its head said.
     last: bool
 
-    def write(self, data: bytes) -> None: ...
-    async def drain(self) -> None: ...
-    def run(self, work: Coroutine[Any, Any, None]) -> None: ...
-    def flow(self) -> None: ...
-    def forwarded(self, host: bytes) -> bytes: ...
-    def answered(self, request: Request, status: int, keep: bool, *, cut: bool = False) -> None: ...
-    def decline(self, request: Request, why: Exception | None = None) -> None: ...
-    def tunnel(self, receive: Callable[[bytes], None]) -> bytes: ...
+    def write(self, data: bytes) -> None:
+        """Writes to the client. Raises ConnectionResetError if it is gone."""
+        raise NotImplementedError
+
+    async def drain(self) -> None:
+        """Waits until the client takes more. Raises ConnectionResetError if it is gone."""
+        raise NotImplementedError
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Goes on with a request in a task. Whatever it fails with ends the connection."""
+        raise NotImplementedError
+
+    def flow(self) -> None:
+        """Lets the client send, or wait until what it sent has been taken."""
+        raise NotImplementedError
+
+    def forwarded(self, host: bytes) -> bytes:
+        """The lines that say where this connection's requests come from."""
+        raise NotImplementedError
+
+    def answered(self, request: Request, status: int, keep: bool, *, cut: bool = False) -> None:
+        """The answer is written, all of it unless ``cut``. ``keep``: the connection may go on, as its head
+        said."""
+        raise NotImplementedError
+
+    def decline(self, request: Request, why: Exception | None = None) -> None:
+        """Leaves the answer to the site's own pages, which are told why."""
+        raise NotImplementedError
+
+    def tunnel(self, receive: Callable[[bytes], None]) -> bytes:
+        """From now on bytes go to ``receive`` unparsed; returns those that came before."""
+        raise NotImplementedError
 
 
 class BodyCut(Exception):

@@ -9,7 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.edge.facts import ConnectionInfo, Limits, Served, Unobserved
+from gateway.edge.facts import ConnectionInfo, Limits, Unobserved
+from gateway.edge.served import Served
 from gateway.proxy.relay import explained
 from gateway.proxy.upstream import Pool
 from gateway.web.pages import EVERY_PATH
@@ -128,6 +129,8 @@ def relaying() -> list[str]:
     their own in the relay's module (`make test-compiled`)."""
     running = [task.get_coro() for task in asyncio.all_tasks()]
     names = [getattr(each, "__qualname__", "") for each in running]
-    found = [name for name in names if name.startswith(("Errand.", "Relay."))]
+    found = [name for name in names if name.startswith(("Forwarding.", "Relay."))]
     kinds = [type(each) for each in running if type(each).__module__ == "gateway.proxy.relay"]
-    return found + [kind.__name__ for kind in kinds if kind.__name__.endswith(("_Errand_gen", "_Relay_gen"))]
+    return found + [
+        kind.__name__ for kind in kinds if kind.__name__.endswith(("_Forwarding_gen", "_Relay_gen"))
+    ]
