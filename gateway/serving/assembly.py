@@ -16,7 +16,7 @@ from gateway.edge.tls import ClientCertificate, ServerCertificate
 from gateway.proxy.identity import KeySet
 from gateway.serving import limiting
 from gateway.serving import upstream as mount
-from gateway.serving.config import Config, origin
+from gateway.serving.config import Config, minutes, origin
 from gateway.serving.deployment import Deployment, server_certificate
 from gateway.serving.rates import Ledger
 from gateway.sites import acme as protocol
@@ -24,6 +24,7 @@ from gateway.sites import behind, connectivity, help, pickup, renewal, service
 from gateway.sites.connectivity.hosts import fresh_hosts, probe_hosts
 from gateway.web import pages
 from gateway.web.context import Gate, Role
+from gateway.web.hours import Hours
 from gateway.wire.request import Forwarder
 from gateway.wire.sites import LowLevelHandler, WebSite
 
@@ -62,6 +63,7 @@ def gate_of(deployment: Deployment) -> Gate:
         manual_url=config.operator.manual_url,
         start=config.upstream.start if config.upstream.addresses else "",
         workers=bool(config.upstream.service_workers),
+        hours=Hours((minutes(config.upstream.hours),)) if config.upstream.hours else None,
         demo=deployment.is_demo,
     )
 

@@ -95,7 +95,7 @@ def parse_config(text: str) -> Config:
 def settings_of(config: Config) -> Settings:
     """The policies that `enroll` works by, with the addresses of our sites in them."""
     port = config.public_port
-    opens, closes = _minutes(config.mail.notice_hours)
+    opens, closes = minutes(config.mail.notice_hours)
     policy = {each.name: getattr(config.policy, each.name) for each in fields(config.policy)}
     return Settings(
         **policy,
@@ -117,7 +117,7 @@ def settings_of(config: Config) -> Settings:
     )
 
 
-def _minutes(hours: str) -> tuple[int, int]:
+def minutes(hours: str) -> tuple[int, int]:
     """Both ends of hours, in minutes from midnight; equal for any time."""
     found = HOURS.fullmatch(hours)
     opens, opening, closes, closing = (int(each) for each in found.groups()) if found else (0, 0, 0, 0)
@@ -230,6 +230,8 @@ def _check_together(config: Config) -> None:
         raise ConfigError(
             "tls.key: name the key's PEM file beside tls.certificate, or neither ('local' and '')"
         )
+    if config.upstream.hours and not config.upstream.addresses:
+        raise ConfigError("upstream.hours: write '', or upstream.addresses: there is nothing to close")
     if config.policy.reminder_days >= config.policy.renewal_days:
         raise ConfigError("policy.reminder_days: write fewer days than policy.renewal_days")
     if bool(config.mail.username) != bool(config.mail.password_file):

@@ -5,6 +5,7 @@ The service keeps its own paths (`OWN`); every other one is the upstream's.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +32,7 @@ from gateway.proxy.waiting import PathWaits, path_waits
 from gateway.serving.config import Config
 from gateway.serving.deployment import Deployment
 from gateway.sites.service import visitors
-from gateway.sites.service.upstreams import FIRST, UPSTREAM, WORKERS, First
+from gateway.sites.service.upstreams import CLOSED, FIRST, UPSTREAM, WORKERS, First
 from gateway.web import references
 from gateway.web.context import Gate, Role
 from gateway.web.pages import EVERY_PATH, GATE, SITE, see_other, words_page
@@ -157,8 +158,10 @@ def _certificate_key(request: Request) -> str:
 
 async def _logged_in(gate: Gate, site: str, request: Request) -> tuple[Caller, int]:
     """Who is logged in. Raises NotRelayed for everybody else, Refusal for whoever lost his right."""
-    peer = request.verdict
+    peer, at = request.verdict, gate.now()
     assert isinstance(peer, VerifiedPeer)
+    if gate.closed_until(at) is not None:
+        raise NotRelayed(503, "closed")
     visitor = await visitors.visitor_with(gate.ra, peer, _token(request), site)
     if visitor is None:
         raise NotRelayed(403, "login")
@@ -167,7 +170,8 @@ async def _logged_in(gate: Gate, site: str, request: Request) -> tuple[Caller, i
         request.subject = user.user_id
         raise NotRelayed(403, "password")
     caller = Caller(peer, user.user_id, user.policy_number, "login", session.token_hash)
-    return caller, settled_until(session)
+    closes_at = gate.hours.closes_at(at) if gate.hours is not None else None
+    return caller, min(settled_until(session), closes_at or sys.maxsize)
 
 
 async def _with_certificate(gate: Gate, request: Request) -> tuple[Caller, int]:
@@ -191,6 +195,10 @@ def _holder(db: Transaction, gate: Gate, fingerprint: str) -> store.User:
 async def _failed(request: web.BaseRequest, status: int, code: str) -> web.StreamResponse:
     """The page for what the relay did not hand on. Whoever asked for a page is led to the login."""
     assert isinstance(request, web.Request)
+    if code == "closed":
+        return await _words(
+            request, CLOSED, code, at=request.app[GATE].closed_until(request.app[GATE].now()) or 0
+        )
     first = FIRST.get(code)
     if first is not None:
         return await _before(request, code, first)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from enroll.ra import RegistrationAuthority
+from gateway.web.hours import Hours
 
 
 class Role(StrEnum):
@@ -41,6 +42,8 @@ class Gate:
     start: str = ""
     #: Whether that service may have service workers.
     workers: bool = False
+    #: When that service is open; None: always, and nothing is said of hours.
+    hours: Hours | None = None
     #: A demo: says so on every page.
     demo: bool = False
 
@@ -48,6 +51,10 @@ class Gate:
     def behind(self) -> str:
         """The origin of the service behind the gate: that of the portal, unless each has its own."""
         return self.origins.get(Role.BEHIND, self.origins[Role.SERVICE])
+
+    def closed_until(self, at: int) -> int | None:
+        """When the service behind the portal opens, if it is closed at a moment."""
+        return None if self.hours is None or self.hours.closes_at(at) is not None else self.hours.opens_at(at)
 
     def now(self) -> int:
         return self.ra.now()

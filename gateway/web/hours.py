@@ -1,14 +1,44 @@
-"""When the help desk answers (R55): weekdays 9:00-12:00 and 13:00-17:00, not on holidays or 12/31-1/3."""
+"""Hours on business days (R55): of the help desk, and of the service behind the gate."""
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 
 import jpholiday
 
-from enroll.jst import JST
+from enroll.jst import JST, day_of, start_of
 
-_PERIODS = ((time(9), time(12)), (time(13), time(17)))
+
+@dataclass(frozen=True)
+class Hours:
+    """Periods of a business day, each from and until a minute of Japan's day, in their order."""
+
+    periods: tuple[tuple[int, int], ...]
+
+    def closes_at(self, at: int) -> int | None:
+        """When the period ends that lasts at a moment (seconds since the epoch); None outside of them."""
+        return next((closes for opens, closes in _moments(self, day_of(at)) if opens <= at < closes), None)
+
+    def opens_at(self, at: int) -> int:
+        """When the next period begins; the moment itself within one."""
+        if self.closes_at(at) is not None:
+            return at
+        day = day_of(at)
+        while True:
+            for opens, _ in _moments(self, day):
+                if opens > at:
+                    return opens
+            day += timedelta(days=1)
+
+    @property
+    def shown(self) -> str:
+        """As people read them: ``8:00～18:00``."""
+        return " ".join(f"{_clock(opens)}～{_clock(closes)}" for opens, closes in self.periods)
+
+
+#: When the telephone is answered.
+DESK = Hours(((9 * 60, 12 * 60), (13 * 60, 17 * 60)))
 
 
 def business_day(day: date) -> bool:
@@ -26,22 +56,14 @@ def business_day_after(at: int, days: int) -> date:
     return day
 
 
-def desk_open(at: int) -> bool:
-    """Whether the telephone is answered at a moment (seconds since the epoch)."""
-    moment = datetime.fromtimestamp(at, JST)
-    return business_day(moment.date()) and any(a <= moment.time() < b for a, b in _PERIODS)
+def _moments(hours: Hours, day: date) -> list[tuple[int, int]]:
+    midnight = start_of(day)
+    return (
+        [(midnight + opens * 60, midnight + closes * 60) for opens, closes in hours.periods]
+        if business_day(day)
+        else []
+    )
 
 
-def desk_opens_at(at: int) -> int:
-    """When the telephone is next answered; the moment itself while it is."""
-    if desk_open(at):
-        return at
-    moment = datetime.fromtimestamp(at, JST)
-    day = moment.date()
-    while True:
-        if business_day(day):
-            for start, _ in _PERIODS:
-                opening = datetime.combine(day, start, JST)
-                if opening > moment:
-                    return int(opening.timestamp())
-        day += timedelta(days=1)
+def _clock(minute: int) -> str:
+    return f"{minute // 60}:{minute % 60:02}"

@@ -17,7 +17,7 @@ import jinja2
 from aiohttp import web
 from markupsafe import Markup
 
-from ca.storage import is_out_of_order
+from ca.storage import Transaction, is_out_of_order
 from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll import store, timekeeping
 from enroll.jst import shown, shown_day
@@ -29,7 +29,7 @@ from enroll.requests.renewal import source_of
 from gateway.web import references
 from gateway.web.browsers import browser_of
 from gateway.web.context import Gate, Role
-from gateway.web.hours import desk_open, desk_opens_at
+from gateway.web.hours import DESK
 from gateway.web.sessions import cookie_name
 from gateway.web.words import (
     ABOUT_CERTIFICATE,
@@ -151,7 +151,7 @@ def words_page(
     if words.status == 429 and at:
         headers["Retry-After"] = str(max(1, at - request.app[GATE].now()))
     if words.status == 503:
-        headers["Retry-After"] = str(_LATER)
+        headers["Retry-After"] = str(max(1, at - request.app[GATE].now()) if at else _LATER)
     gate = request.app[GATE]
     again = test_url = ""
     if about is not None:
@@ -260,13 +260,18 @@ def prefer_language(request: web.Request, response: web.StreamResponse, language
         remember_language(response, language)
 
 
-def in_own_language(request: web.Request) -> web.Response | None:
+async def in_own_language(request: web.Request) -> web.Response | None:
     """The way to the same page in the language of whose certificate it is; None where one was chosen."""
-    peer, db = http.peer(request), request.app[GATE].ra.database.read()
-    if chosen_language(request) is not None or peer is None or peer.fingerprint is None:
+    peer = http.peer(request)
+    fingerprint = peer.fingerprint if peer is not None else None
+    if chosen_language(request) is not None or fingerprint is None:
         return None
+
+    def work(db: Transaction) -> store.User | None:
+        return store.user(db, source_of(db, fingerprint).user_id)
+
     try:
-        user = store.user(db, source_of(db, peer.fingerprint).user_id)
+        user = await request.app[GATE].ra.database.read(work)
     except Refusal:  # of a certificate that is none of a user's: told where it matters
         return None
     if user is None or user.language == LANGUAGES[0]:
@@ -395,8 +400,9 @@ def _values(request: web.Request, language: str) -> dict[str, Any]:
         "browser": browser_of(request.headers),
         "shown": shown,
         "shown_day": shown_day,
-        "desk_open": desk_open(now),
-        "desk_opens_at": desk_opens_at(now),
+        "desk_open": DESK.closes_at(now) is not None,
+        "desk_opens_at": DESK.opens_at(now),
+        "closed_until": gate.closed_until(now),
     }
 
 

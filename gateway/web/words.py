@@ -61,8 +61,10 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "The user ID or the password is wrong.",
             ),
             (
-                "半角英数字で、大文字と小文字を区別して入力しなおしてください。",
-                "Please enter them again; capital and small letters differ.",
+                "パスワードは大文字と小文字を区別します（ユーザーIDは区別しません）。"
+                "Caps Lockをご確認のうえ、入力しなおしてください。",
+                "Please enter them again. Capital and small letters differ in the password, not in the user "
+                "ID: check Caps Lock.",
             ),
         ),
         "wrong_user_id": Words(

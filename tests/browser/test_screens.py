@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,15 @@ async def press(on: Page, name: str) -> None:
     await on.get_by_role("main").get_by_role("button", name=name, exact=True).click()
 
 
+async def refused(on: Page, *labels: str) -> None:
+    """A login that failed: both fields are marked, say why to whoever hears them, and the last has focus."""
+    for label in labels:
+        field = on.get_by_role("main").get_by_label(label, exact=True)
+        await expect(field).to_have_attribute("aria-invalid", "true")
+        await expect(field).to_have_accessible_description(re.compile("ユーザーIDは区別しません"))
+    await expect(on.get_by_label(labels[-1], exact=True)).to_be_focused()
+
+
 async def test_pickup_screens(world: World, person: Persona) -> None:
     """R25 to R31."""
     await admit(world.ra, USER)
@@ -94,6 +104,7 @@ async def test_pickup_screens(world: World, person: Persona) -> None:
         await on.get_by_label("ユーザー ID").fill(USER)
         await on.get_by_label("証明書発行用パスワード").fill("wrong")
         await press(on, "Login")
+        await refused(on, "ユーザー ID", "証明書発行用パスワード")
         await eye.look("login-refused")
         await authenticate(on, world)
         await expect(on.get_by_role("link", name="証明書の取得").first).to_be_visible()
@@ -143,6 +154,7 @@ async def test_service_screens_of_a_member(world: World, person: Persona, tmp_pa
         eye = Eye(on, "service")
         await eye.visit(world.url(Role.SERVICE, "/login"), "login")
         await log_in(on, world, "wrong password 1")
+        await refused(on, "ユーザーID", "パスワード")
         await eye.look("login-refused")
         await log_in(on, world)
         await eye.look("portal", english=True)

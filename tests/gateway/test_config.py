@@ -116,6 +116,8 @@ def test_strings_survive_their_journey() -> None:
         ("[mail]\nusername = 'u'", "mail.password_file: name the file with the password of mail.username"),
         ("[mail]\nnotice_hours = '8-20'", "mail.notice_hours: write two times of Japan's day"),
         ("[mail]\nnotice_hours = '8:00-8:00'", "mail.notice_hours: write two times of Japan's day"),
+        ("[upstream]\nhours = '18:00-8:00'", "upstream.hours: write two times of one business day"),
+        ("[upstream]\nhours = '8:00-18:00'", "upstream.hours: write '', or upstream.addresses"),
         ("[mail]\nconnections = 0", "mail.connections: write a number from 1 to 100"),
         ("[mail]\nhost = 'a b'", "mail.host: write a host name"),
         ("[internal]\nport = 8443", "internal.port: write another port than that of [listen]"),

@@ -9,7 +9,7 @@ from ca.trust import CertificateState
 from enroll.jst import JST
 from enroll.refusals import CODES
 from gateway.web import pages
-from gateway.web.hours import desk_open, desk_opens_at
+from gateway.web.hours import DESK
 from gateway.web.words import CERTIFICATE, REFUSALS
 
 
@@ -39,7 +39,7 @@ def at(text):
 )
 def test_desk_hours(moment, is_open, opens):
     """R55: weekdays 9-12 and 13-17, not on holidays, not from 12/31 to 1/3."""
-    assert (desk_open(at(moment)), desk_opens_at(at(moment))) == (is_open, at(opens))
+    assert (DESK.closes_at(at(moment)) is not None, DESK.opens_at(at(moment))) == (is_open, at(opens))
 
 
 def test_the_sheets_name_colours_in_their_palettes_only() -> None:

@@ -9,6 +9,7 @@ from gateway.proxy.products import NAMES
 from gateway.proxy.upstream import Waits
 from gateway.serving.settings.checks import (
     between,
+    business_hours,
     field_names,
     pairs,
     path_waits,
@@ -36,6 +37,12 @@ class Behind:
         "",
         "path of its first page, which the portal leads to, such as '/app/'; '' for no link",
         start,
+    )
+    hours: str = setting(
+        "",
+        "when it is open on business days in Japan, such as '8:00-18:00': stated on the pages, and kept on "
+        "paths that need a login; '' at any time, and nothing is stated",
+        business_hours,
     )
     ca: str = setting("", "PEM file of the only CA trusted for https addresses; '' with http")
     server_name: str = setting("", "name in the certificate of https addresses; '' for that in the address")

@@ -98,6 +98,13 @@ def hours(value: str) -> str | None:
     return "write two times of Japan's day, such as '8:00-20:00', or '' for any time"
 
 
+def business_hours(value: str) -> str | None:
+    found = HOURS.fullmatch(value)
+    if value == "" or (found and tuple(map(int, found.group(1, 2))) < tuple(map(int, found.group(3, 4)))):
+        return None
+    return "write two times of one business day in Japan, such as '8:00-18:00', or '' for any time"
+
+
 def line(value: str) -> str | None:
     return None if value and value.isprintable() else "write one line of text"
 

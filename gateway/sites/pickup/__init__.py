@@ -85,7 +85,7 @@ async def _login(request: web.Request) -> web.StreamResponse:
         words = REFUSALS[refusal.code]
         return _login_form(request, user_id=user_id, status=words.status, refused=words, reference=reference)
     response = pages.see_other("/menu")
-    user = store.user(ra.database.read(), enrollment.user_id)
+    user = await ra.database.read(lambda db: store.user(db, enrollment.user_id))
     if user is not None:
         pages.prefer_language(request, response, user.language)
     previous = await sessions.find(ra, request, SITE)

@@ -104,7 +104,7 @@ def _add_finishing(app: web.Application) -> None:
 
 
 async def _menu(request: web.Request) -> web.StreamResponse:
-    return pages.in_own_language(request) or pages.render(request, "menu.html", place="menu")
+    return await pages.in_own_language(request) or pages.render(request, "menu.html", place="menu")
 
 
 async def _application(request: web.Request, peer: _Peer) -> web.StreamResponse:

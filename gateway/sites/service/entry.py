@@ -49,7 +49,7 @@ async def login_form(request: web.Request) -> web.StreamResponse:
     if await visitor_of(request, request.app) is not None:
         return see_other(following)
     # A login that was left: nobody should wonder why the page asks again.
-    return in_own_language(request) or _login_page(
+    return await in_own_language(request) or _login_page(
         request, following, ended=sessions.presented(request, SITE).present
     )
 

@@ -65,6 +65,21 @@ _NO_WORKER = Words(
     ("ページはそのままご利用いただけます。", "The pages work without them: just go on."),
 )
 
+#: Outside of the hours of the service behind; its Retry-After says until when.
+CLOSED = Words(
+    503,
+    ("ただいまご利用時間外です", "Closed at this time"),
+    (
+        "オンラインサービスの業務画面は、ただいまご利用時間外です。",
+        "The online service is closed at this time.",
+    ),
+    (
+        "上記の日時を過ぎてから、もう一度お試しください。証明書の確認、再発行の申請、紛失・盗難の届出は、いつでもご利用いただけます。",
+        "Please come back then. Certificates can be looked at, and a loss reported, at any time.",
+    ),
+    moment=("次の開始日時：", "Opens: "),
+)
+
 WORKERS: Mapping[str, Words] = dict.fromkeys(("service_worker", "old_worker"), _NO_WORKER)
 
 _AGAIN = ("しばらくしてからもう一度お試しください。", "Please try again in a little while.")

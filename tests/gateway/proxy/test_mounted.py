@@ -7,6 +7,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,12 @@ from gateway.sites.service import application
 from gateway.sites.service.apart import form_token
 from gateway.web import pages, references, sessions
 from gateway.web.context import Gate, Role
+from gateway.web.hours import Hours
 from gateway.web.schema import SCHEMA
 from tests import datadirs
 from tests.datadirs import admit, clock_of, open_office
 from tests.gateway.proxy.upstreams import listening
-from tests.gateway.sites.kit import Page, Served, serve
+from tests.gateway.sites.kit import Page, Served, Visitor, serve
 from tests.gateway.sites.members import (
     OTHER,
     PASSWORD,
@@ -41,6 +43,7 @@ from tests.gateway.sites.members import (
     established,
     fetched,
     first_password,
+    log_in,
     twice_at_home,
 )
 from tests.gateway.sites.members import cookies as token_of
@@ -51,8 +54,11 @@ KEYS = rotated(rotated(KeySet(()), 0), 0)
 
 
 @pytest.fixture
-async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
-    """The service site with the example service behind it."""
+async def service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> AsyncIterator[Served]:
+    """The service site with the example service behind it; its hours, if the test gives some."""
+    hours: Hours | None = getattr(request, "param", None)
     monkeypatch.setattr(datadirs, "SCHEMAS", [*datadirs.SCHEMAS, SCHEMA])
     async with open_office(tmp_path) as ra:
         behind = example.application(jwks(KEYS), ISSUER, AUDIENCE, ra.now)
@@ -66,6 +72,7 @@ async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         async with listening(behind) as (port, runner):
 
             def both(gate: Gate) -> tuple[web.Application, Relay]:
+                gate = replace(gate, hours=hours, start="/app/")
                 app = application(gate)
                 addresses = parse_addresses([f"http://127.0.0.1:{port}"])
                 rules = rules_of({"/app/events": "certificate", "/api": "certificate", "/free": "public"})
@@ -427,3 +434,46 @@ async def test_the_example_is_not_at_fault_when_its_caller_leaves(
             while len(asyncio.all_tasks()) >= running:
                 await asyncio.sleep(0.05)
     assert [each.getMessage() for each in caplog.records if each.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("service", [Hours(((8 * 60, 18 * 60),))], indirect=True)
+async def test_hours_that_are_stated_are_kept(service: Served) -> None:
+    """R55: on a Sunday the service behind is closed and says until when, while the portal and what needs no
+    login go on; it opens on the next business day, and closes for whoever is inside, to the second."""
+    mine, at = await established(service), clock_of(service.ra)
+
+    async def inside(moment: int) -> Visitor:
+        at.set(moment)
+        visitor = mine.visitor(service)
+        await log_in(visitor)
+        return visitor
+
+    visitor = await inside(at.seconds())
+    closed = await visitor.get("/app/who", follow=False, **HTML)
+    opens = 1_795_474_800  # Tuesday, 2026-11-24 08:00: the Monday is a holiday
+    assert (closed.status, closed.h1) == (503, "ただいまご利用時間外です")
+    assert closed.headers["Retry-After"] == str(opens - at.seconds())
+    assert "次の開始日時：2026.11.24 08:00:00" in closed.main.lines
+    portal = await visitor.get("/portal/")
+    assert "月～金曜日 8:00～18:00（祝日、12/31～1/3を除く）" in portal.main.text
+    assert not portal.main.all("a", href="/app/")
+    assert (await visitor.get("/free/who")).status == 200
+    assert (await (await inside(opens - 1)).get("/app/who")).status == 503
+    visitor = await inside(opens)
+    assert (await visitor.get("/app/who")).status == 200
+    assert (await visitor.get("/portal/")).main.one("a", href="/app/").text == "オンラインサービスを開く"
+    visitor = await inside(opens + 10 * 3_600 - 1)
+    assert (await visitor.get("/app/who")).status == 200
+    at.set(opens + 10 * 3_600)
+    assert (await visitor.get("/app/who")).status == 503
+
+
+async def test_hours_that_are_not_kept_are_not_stated(service: Served) -> None:
+    """The twin: without hours nothing is closed on a Sunday, and no page speaks of any."""
+    mine = await established(service)
+    visitor = mine.visitor(service)
+    pages_seen = [await visitor.get("/login")]
+    pages_seen.append(await log_in(visitor))
+    assert (await visitor.get("/app/who")).status == 200
+    for page in pages_seen:
+        assert "ご利用時間" not in page.main.text
