@@ -640,6 +640,16 @@ def last_login(db: Db, user_id: str) -> LastLogin:
     return LastLogin(row["at"] if row else None, address, failed["n"] if failed else 0)
 
 
+def submitted_by(db: Db, request_id: str) -> str | None:
+    """Who handed in what a request needed for its certificate, by the trail."""
+    row = db.one(
+        "SELECT actor FROM audit WHERE subject = :request_id AND action = 'enrollment.submit'"
+        " ORDER BY id DESC LIMIT 1",
+        {"request_id": request_id},
+    )
+    return None if row is None else str(row["actor"])
+
+
 def audit_page(db: Db, subject: str | None, limit: int) -> list[dict[str, Any]]:
     """The newest lines of the trail, narrowed to a subject, newest first."""
     where = "WHERE subject = :subject" if subject is not None else ""

@@ -20,12 +20,16 @@ def on_a_page(db: Transaction, renewal: Enrollment) -> bool:
 
 
 def tell(db: Transaction, ra: RegistrationAuthority, issued: Enrollment, at: int, *, actor: str) -> None:
-    """Inside the transaction of an issue: nothing, unless it was asked for by another."""
+    """Inside the transaction of an issue: nothing, unless it was asked for by another, whom the trail names.
+
+    ``actor``: who issued, often long after whoever asked.
+    """
     source = store.enrollment_of(db, issued.replaces_serial or "")
     user = store.user(db, issued.user_id)
     if not issued.by_another or source is None or user is None:
         return
+    by = store.submitted_by(db, issued.request_id) or actor
     store.audit(
-        db, at, actor, "certificate.renewed-by-another", source.serial or "", request_id=issued.request_id
+        db, at, by, "certificate.renewed-by-another", source.serial or "", request_id=issued.request_id
     )
     occasions.renewed_by_another(db, ra, user, issued, at)
