@@ -200,12 +200,31 @@ def persona(home: Path, server_ca: bytes) -> Persona:
     return made
 
 
+def with_folder(program: str, folder: Path, place: str) -> Path:
+    """A command that is the program, which finds a folder of the test's in the place of the machine's: in
+    a mount namespace of its own, so that no other test's browser sees it."""
+    command = folder.parent / f"{folder.name}-{Path(program).name}"
+    inside = 'mount --bind "$0" "$1" && shift && exec "$@"'
+    command.write_text(
+        f"#!/bin/sh\nexec unshare --mount sh -c '{inside}' {folder} {place} {program} \"$@\"\n"
+    )
+    command.chmod(0o755)
+    return command
+
+
 @asynccontextmanager
-async def browser(person: Persona, **context: Any) -> AsyncIterator[BrowserContext]:
-    """Starts the person's browser anew. ``context``: Playwright's options, such as ``viewport``."""
+async def browser(
+    person: Persona, *, policies: Path | None = None, **context: Any
+) -> AsyncIterator[BrowserContext]:
+    """Starts the person's browser anew. ``context``: Playwright's options, such as ``viewport``.
+
+    ``policies``: the only folder of policies that it reads; then it stops pop-ups unless they allow them.
+    """
+    command = with_folder(CHROMIUM, policies, str(_POLICIES.parent)) if policies is not None else CHROMIUM
     async with async_playwright() as playwright:
         running = await playwright.chromium.launch(
-            executable_path=CHROMIUM,
+            executable_path=command,
+            ignore_default_args=["--disable-popup-blocking"] if policies is not None else None,
             env={**os.environ, "HOME": str(person.home), "XDG_CONFIG_HOME": str(person.home / ".config")},
             args=[
                 *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),

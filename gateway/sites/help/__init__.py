@@ -11,12 +11,14 @@ from aiohttp import web
 
 from enroll.refusals import Refusal
 from gateway.sites.help import lists
+from gateway.sites.help.handouts import HANDOUTS, facts_of, policies
 from gateway.sites.help.publications import certificates_of, chain_pem, hosts_of, slug_of
 from gateway.sites.help.topics import TOPICS, Topic, browsers_for
 from gateway.web import pages
 from gateway.web.browsers import browser_of
 from gateway.web.context import Gate, Role
 
+_HANDOUTS = {each.name: each for each in HANDOUTS}
 _BY_SLUG = {topic.slug: topic for topic in TOPICS}
 
 
@@ -25,6 +27,7 @@ def application(gate: Gate) -> web.Application:
     app = pages.site_application(gate, Role.HELP, "gateway.sites.help")
     app.router.add_get("/", _contents)
     app.router.add_get("/hosts.txt", _hosts)
+    app.router.add_get("/handouts/{name:[a-z.-]+}", _handout)
     app.router.add_get("/ca/chain.pem", _chain)
     app.router.add_get("/ca/{slug:[a-z]+-[0-9a-f]{12}}.{form:pem|cer}", _certificate)
     app.router.add_get("/ca/{slug:[a-z]+-[0-9a-f]{12}}.crl", _revoked)
@@ -53,6 +56,8 @@ def _page(request: web.Request, template: str, topic: Topic | None) -> web.Respo
         "browser": browser,
         "browsers": browsers_for(browser.family),
         "hosts": hosts_of(gate),
+        "handouts": HANDOUTS,
+        "policies": policies(facts_of(gate)),
         "certificates": certificates,
         "issuer_name": gate.ra.authority.current.common_name,
         "root": next((each for each in certificates if each.is_root), None),
@@ -64,6 +69,14 @@ async def _hosts(request: web.Request) -> web.StreamResponse:
     """All hosts on one line, to be pasted into a proxy's or firewall's list (R5)."""
     names = " ".join(host.short for host in hosts_of(request.app[pages.GATE]))
     return web.Response(text=names + "\n", content_type="text/plain", charset="utf-8")
+
+
+async def _handout(request: web.Request) -> web.StreamResponse:
+    """A file for an organisation's administrator, made of the settings in force."""
+    found = _HANDOUTS.get(request.match_info["name"])
+    if found is None:
+        raise Refusal("not_found")
+    return _file(found.make(facts_of(request.app[pages.GATE])), found.kind, found.name)
 
 
 async def _chain(request: web.Request) -> web.StreamResponse:
