@@ -36,7 +36,7 @@ def begin(ra: RegistrationAuthority, request_id: str) -> None:
 
 
 async def within(ra: RegistrationAuthority, request_id: str) -> None:
-    """Waits for a request's certificate, as long as anybody is to wait (``Office.patience``). What takes
+    """Waits for a request's certificate, as long as anybody is to wait (``ra.patience``). What takes
     longer goes on by itself.
 
     Raises whatever keeps it from being signed: Refusal("issuing_later"), Refusal("clock_in_doubt").

@@ -154,8 +154,10 @@ def _facts(shell: Shell, place: Path) -> dict[str, str]:
             "SELECT date(not_after_at - 20 * 86400, 'unixepoch') FROM enrollments WHERE serial = ?", [serial]
         ).fetchone()[0]
         db.execute(
-            "INSERT INTO sessions(token_hash, site, subject, fingerprint, data, created_at, seen_at, ends_at)"
-            " VALUES ('0', 'service', 'K12345678', '', '{}', ?, ?, ?)", [queued_at, queued_at, 2**40],
+            "INSERT INTO sessions(token_hash, site, subject, fingerprint, data, created_at, seen_at, ends_at,"
+            " password_mark, address, browser, opened_by)"
+            " VALUES ('0', 'service', 'K12345678', '', '{}', ?, ?, ?, '', '', '', '')",
+            [queued_at, queued_at, 2**40],
         )  # fmt: skip
         db.execute(
             "INSERT INTO desk_references(reference, at, site, code, detail)"
