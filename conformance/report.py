@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from conformance.case import OUTCOMES, Case
+from conformance.case import OURS, OUTCOMES, Case
 from conformance.clauses import ground
 from conformance.known import Known, Verdict, entry_of
 from conformance.run import Result, blockers
@@ -38,6 +38,11 @@ def summary(results: Sequence[Result], verdict: Verdict) -> str:
     lines = [f"{len(results)} cases: " + ", ".join(parts)]
     found = [one for one in verdict.unexpected if one.outcome != "BLOCKED"]
     lines += [f"unexpected {one.outcome}: {one.case.id}" for one in found]
+    if ours := sum(one.case.level == OURS for one in found):
+        lines.append(
+            f"{ours} of these are of level ours: sekisho's protocol promises them, and no RFC; "
+            "--level SHOULD leaves them out"
+        )
     lines += [f"{count} cases are BLOCKED: {printable(why)}" for why, count in blockers(results)]
     lines += [f"unexpected pass: {one.case.id}" for one in verdict.surprises]
     return "\n".join(lines)

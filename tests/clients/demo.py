@@ -25,7 +25,7 @@ from tests.started import started
 
 SEKISHO = Path(sys.executable).with_name("sekisho")
 DAY = 86_400
-_PATIENCE = 90.0
+_PATIENCE = 300.0
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,14 @@ async def test_table(results) -> None:
     )
 
 
+async def test_what_no_rfc_demands_is_said(results) -> None:
+    """Who tried a server that is not ours without --level reads which of the failures are none of its own."""
+    hint = "1 of these are of level ours: sekisho's protocol promises them, and no RFC; --level SHOULD"
+    assert hint in report.summary(results, known.judge(results, {}))
+    others = [one for one in results if one.case.level != OURS]
+    assert "level ours" not in report.summary(others, known.judge(others, {}))
+
+
 def test_selection() -> None:
     """--level takes what is at or below the level; --only takes comma-separated globs."""
     assert [one.id for one in select(MADE, "MUST", None)] == ["a.pass", "a.fail", "a.broken", "a.hang"]
