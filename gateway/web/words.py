@@ -31,11 +31,11 @@ class Words:
 
 
 _REISSUE: Text = (
-    "クライアント証明書の再発行をお申し込みください（オンライン操作マニュアル第3章、または再発行申請書）。",
+    "クライアント証明書の再発行を申請してください（オンライン操作マニュアル第3章、または再発行申請書をご参照ください）。",
     "Please apply for a reissue of the certificate (online, or with the paper form).",
 )
 _CALL: Text = (
-    "下記の照会先へ、照会番号をお伝えください。",
+    "下記のご照会先へ、照会番号をお伝えください。",
     "Please call the help desk below and tell the reference number.",
 )
 _STOLEN: Text = (
@@ -43,8 +43,8 @@ _STOLEN: Text = (
     "The loss or theft of a PC was reported, so the certificates issued so far are suspended.",
 )
 _STOLEN_NEXT: Text = (
-    "新しい証明書のご案内が届くまでお待ちください。パソコンが見つかったとき、またはお心当たりがないときは、"
-    "下記の照会先へ照会番号をお伝えください。",
+    "新しい証明書のご案内が届くまでお待ちください。パソコンが見つかった場合、またはお心当たりがない場合は、"
+    "下記のご照会先へ照会番号をお伝えください。",
     "Please wait for the letter about the new certificate. If the PC was found, or you know of no report, "
     "call the help desk below and tell the reference number.",
 )
@@ -84,7 +84,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             429,
             ("しばらくお待ちください", "Please wait"),
             (
-                "入力の誤りまたは操作が続いたため、一時的に受付を停止しています。",
+                "入力の誤り、または短時間に多くの操作が続いたため、受付を一時停止しています。",
                 "There were too many attempts; entry is suspended for a while.",
             ),
             (
@@ -95,15 +95,15 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
         ),
         "not_available": Words(
             410,
-            ("証明書を取得できません", "The certificate cannot be fetched"),
+            ("証明書を取得できません", "You cannot get the certificate"),
             (
                 NOT_AVAILABLE_JA,
-                "The PKCS# data was not found, or fetching it is not permitted.",
+                "The PKCS# data was not found, or you may not get it.",
             ),
             (
                 "当メールからクライアント証明書の取得はできません。クライアント証明書の再発行手続きが必要です。"
                 "（オンライン操作マニュアル第3章をご参照ください。）",
-                "This mail can no longer be used to fetch the certificate. Please apply for a reissue.",
+                "This mail can no longer be used to get the certificate. Please apply for a reissue.",
             ),
             reissue=True,
         ),
@@ -156,8 +156,8 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             403,
             ("更新期間の前です", "Too early to renew"),
             (
-                "クライアント証明書の更新は、有効期限日の30日前から行えます。",
-                "A certificate can be renewed from 30 days before its end.",
+                "クライアント証明書を更新できる期間は、まだ始まっていません。",
+                "The period in which the certificate can be renewed has not begun.",
             ),
             (
                 "更新のご案内メールが届いてからお手続きください。それまでは現在の証明書をそのままご使用いただけます。",
@@ -210,7 +210,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "This certificate was revoked and cannot be used.",
             ),
             (
-                "ほかに有効な証明書がある場合は選択しなおしてください。ない場合は再発行をお申し込みください。",
+                "ほかに有効な証明書がある場合は選択しなおしてください。ない場合は再発行を申請してください。",
                 "Choose another valid certificate if you have one, or apply for a reissue.",
             ),
             choose_again=True,
@@ -230,7 +230,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ("この証明書の取得期限が過ぎています", "The pick-up period of this certificate is over"),
             (
                 "取得期限までに取得されなかったため、この証明書は無効になりました。",
-                "The certificate was not fetched in time, and has been ended.",
+                "Nobody got the certificate in time, and so it was ended.",
             ),
             _REISSUE,
             reissue=True,
@@ -337,7 +337,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "Your user ID may not do that.",
             ),
             (
-                "団体の管理者にご依頼ください。",
+                "団体の管理者の方にご依頼ください。",
                 "Please ask the administrator of your organisation.",
             ),
         ),
@@ -373,7 +373,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "Whatever depends on a date waits until that is done. Nothing is lost by it.",
             ),
             (
-                "しばらくしてからもう一度お試しください。お急ぎの場合は、照会番号を下記の照会先へお伝えください。",
+                "しばらくしてからもう一度お試しください。お急ぎの場合は、照会番号を下記のご照会先へお伝えください。",
                 "Please try again later, or call the help desk and tell the reference number.",
             ),
         ),
@@ -381,11 +381,11 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             503,
             ("証明書の発行に時間がかかっています", "Issuing takes longer than usual"),
             (
-                "お申し込みは受け付けました。証明書はまだ発行されていませんが、お手続きの内容は失われません。",
+                "申請は受け付けました。証明書はまだ発行されていませんが、お手続きの内容は失われません。",
                 "Your request is recorded. The certificate is not issued yet; nothing you did is lost.",
             ),
             (
-                "数分後に前の画面へ戻り、もう一度同じ操作をしてください。続く場合は、照会番号を下記の照会先へお伝えください。",
+                "数分後に前の画面へ戻り、もう一度同じ操作をしてください。解消しない場合は、照会番号を下記のご照会先へお伝えください。",
                 "Go back in a few minutes and do the same again. If it goes on, call the help desk below.",
             ),
         ),
@@ -405,11 +405,11 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             503,
             ("ただいまご利用いただけません", "Not available at the moment"),
             (
-                "システムの都合により、ただいま受け付けられません。今回の操作は登録されていません。",
+                "システムの都合により、ただいまお手続きを受け付けられません。今回の操作は登録されていません。",
                 "The system cannot take anything at the moment. Nothing of what you just did was recorded.",
             ),
             (
-                "しばらくしてから、同じ操作をもう一度行ってください。続く場合は照会番号を下記の照会先へお伝えください。",
+                "しばらくしてから、同じ操作をもう一度行ってください。解消しない場合は、照会番号を下記のご照会先へお伝えください。",
                 "Please do the same again a little later; if it persists, tell the help desk the number.",
             ),
         ),
@@ -421,7 +421,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "The system had a problem. No certificate is issued twice because of it.",
             ),
             (
-                "しばらくしてからもう一度お試しください。続く場合は照会番号を下記の照会先へお伝えください。",
+                "しばらくしてからもう一度お試しください。解消しない場合は、照会番号を下記のご照会先へお伝えください。",
                 "Please try again later; if it persists, tell the help desk the reference number.",
             ),
         ),
@@ -469,7 +469,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "choice was cancelled.",
             ),
             (
-                "「キャンセル」した場合は証明書を選択しなおし、ほかの場合は導通確認サイトで状態をご確認ください。",
+                "「キャンセル」を押された場合は、証明書を選択しなおしてください。それ以外の場合は、導通確認サイトで状態をご確認ください。",
                 "If you cancelled, choose again; otherwise see the connectivity test for the state.",
             ),
             choose_again=True,
@@ -504,7 +504,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "The client certificate is revoked. If it was reissued, please use the new one.",
             ),
             (
-                "新しい証明書がある場合は選択しなおしてください。ない場合は再発行をお申し込みください。",
+                "新しい証明書がある場合は選択しなおしてください。ない場合は再発行を申請してください。",
                 "Choose the new certificate if you have it, or apply for a reissue.",
             ),
             choose_again=True,

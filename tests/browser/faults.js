@@ -50,9 +50,11 @@
 
   // A language that was chosen goes along to our other hosts, whose cookies are their own.
   if (document.documentElement.lang === "en")
-    for (const { href, host, hostname, search } of document.querySelectorAll('a[href^="https:"]'))
-      if (hostname.endsWith(".localhost") && host !== location.host && !search.includes("lang=en"))
-        faults.push(`loses the language: ${href}`);
+    for (const link of document.querySelectorAll('a[href^="https:"]')) {
+      const { href, host, hostname, search } = link; // those within a letter are its own
+      if (!link.closest("[lang=ja]") && hostname.endsWith(".localhost") && host !== location.host)
+        if (!search.includes("lang=en")) faults.push(`loses the language: ${href}`);
+    }
 
   // A line with one or two letters left over of a sentence ("くださ／い。").
   for (const block of document.querySelectorAll("p, li, dd, h1, h2, h3, caption, .hint, .error")) {

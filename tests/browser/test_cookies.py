@@ -108,8 +108,8 @@ async def test_too_many_cookies_are_cleared_by_a_button(
         folder = os.environ.get("SEKISHO_SCREENSHOTS")
         if folder:
             await page.screenshot(path=Path(folder) / f"too-large-{number}.png")
-        await page.get_by_role("button", name="Cookie を消去する").click()
-        await page.get_by_role("heading", name="Cookie を消去しました").wait_for()
+        await page.get_by_role("button", name="Cookieを消去する").click()
+        await page.get_by_role("heading", name="Cookieを消去しました").wait_for()
         assert await _names(page) == set()
         await page.get_by_role("link", name="最初のページを開く").click()
         await page.wait_for_url(world.url(Role.PICKUP))

@@ -18,7 +18,7 @@ from typing import Literal
 
 import pytest
 from aiohttp import web
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from enroll import store
 from enroll.people import applications, login, register
@@ -59,6 +59,17 @@ class Eye:
             await self.on.goto(f"{here}{glue}lang=en")
             await self._look(f"{self._count:02d}-{name}.en")
             await self.on.goto(f"{here}{glue}lang=ja")
+
+    async def stay(self, name: str) -> None:
+        """At a page that goes on by itself: it may not until everything was looked at."""
+
+        async def hold(route: Route) -> None:
+            await (route.abort("aborted") if route.request.is_navigation_request() else route.continue_())
+
+        await self.on.route("**/*", hold)
+        await self.look(name)
+        await self.on.unroute("**/*", hold)
+        await self.on.reload()
 
     async def visit(self, address: str, name: str, *, english: bool = True) -> None:
         """Goes there and looks."""
@@ -137,7 +148,7 @@ async def test_renewal_screens(world: World, person: Persona, tmp_path: Path) ->
         await eye.visit(world.url(Role.RENEWAL, "/application"), "application")
         await press(on, "Submit")
         await expect(on.get_by_role("heading", level=1)).to_have_text("しばらくお待ちください")
-        await eye.look("waiting")
+        await eye.stay("waiting")
         await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得", timeout=10_000)
         await eye.look("input", english=True)
         await submit(on, P12_PASSWORD)

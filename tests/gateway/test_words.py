@@ -117,8 +117,28 @@ _NOT_SAID = {
     "現在使用中": "この画面で使用中",
     "利用開始": "利用中",
     "チェックすると": "チェックを入れると",
+    "下記の照会先": "ご照会先, as the page calls it",
+    "以下の照会先": "ご照会先",
+    "お申し込み": "申請, as the manual calls it",
+    "利用者の一覧": "ユーザー一覧, as the menu calls it",
+    "1枚": "1つ",
+    "2枚": "2つ",
+    "Cookie を": "Cookieを",
+    "CapsLock": "Caps Lock",
+    "なままです": "ログインした状態は保たれています",
+    "ときは、": "場合は、",
 }
 _MANUALS_OWN = ("お掛け直しいただきますよう",)
+
+
+def test_english_has_one_word_for_getting_the_certificate() -> None:
+    """The menu says "Get the certificate"; so does everything that speaks of it, and nothing fetches."""
+    found = [place for place, (_, english) in _all().items() if re.search(r"\b[Ff]etch", english)]
+    for file in sorted(Path(gateway.__path__[0]).rglob("templates/**/*.html")):
+        text = re.sub(r"\{%.*?%\}", "", file.read_text("utf-8"))
+        if re.search(r'(?:, "[A-Z][^"]*|>[^<{]*)\b[Ff]etch', text):
+            found.append(file.name)
+    assert found == []
 
 
 def test_japanese_is_spelt_in_one_way() -> None:

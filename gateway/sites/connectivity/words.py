@@ -171,7 +171,7 @@ CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(
                 "The client certificate is revoked. If it was reissued, please use the new one.",
             ),
             (
-                "新しい証明書を選択してください。新しい証明書がない場合は、再発行をお申し込みください。",
+                "新しい証明書を選択してください。新しい証明書がない場合は、再発行を申請してください。",
                 "Choose the new certificate; if there is none, apply for a reissue.",
             ),
             "fresh",
@@ -241,11 +241,11 @@ CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(
 NONE_TEXT: Mapping[bool, Text] = MappingProxyType(
     {
         False: (
-            "クライアント証明書が提示されませんでした。次のいずれかに当てはまります。",
+            "クライアント証明書が提示されませんでした。次のいずれかが考えられます。",
             "No client certificate was presented. One of these is the cause.",
         ),
         True: (
-            "どの発行者の証明書も提示されませんでした。次のいずれかに当てはまります。",
+            "どの発行者の証明書も提示されませんでした。次のいずれかが考えられます。",
             "No certificate of any issuer was presented. One of these is the cause.",
         ),
     }
@@ -299,7 +299,7 @@ NONE: tuple[Cause, ...] = (
         "reissue",
     ),
     Cause(
-        ("別の発行者の証明書しか入っていない", "There are only certificates of other issuers"),
+        ("別の発行者の証明書しかない", "There are only certificates of other issuers"),
         (
             "すべての発行者の証明書を選択できる画面で確認してください。",
             "Test on a host where the browser offers the certificates of every issuer.",
@@ -310,7 +310,7 @@ NONE: tuple[Cause, ...] = (
 NONE_ON_PROBE: tuple[Cause, ...] = (
     Cause(
         (
-            "このブラウザで使用できる証明書が1枚もない",
+            "このブラウザで使用できる証明書が1つもない",
             "There is no certificate at all that this browser can use",
         ),
         (
@@ -345,7 +345,7 @@ NONE_IN_FIREFOX = Cause(
 BROWSER_PHONE = Row(
     "warn",
     (
-        "スマートフォン・タブレットです。クライアント証明書は、オンラインサービスをご使用のパソコンで取得・使用してください。",
+        "スマートフォンまたはタブレットからアクセスされています。クライアント証明書は、オンラインサービスをご使用のパソコンで取得・使用してください。",
         "This is a phone or tablet. Certificates are installed and used on the PC of the online service.",
     ),
     ("パソコンからアクセスしてください。", "Please use the PC."),
@@ -370,7 +370,7 @@ BROWSERS: Mapping[Family, Row] = MappingProxyType(
         Family.SAFARI: Row(
             "warn",
             (
-                "マニュアルに手順のないブラウザです。",
+                "マニュアルに手順の記載がないブラウザです。",
                 "The manual has no steps for this browser.",
             ),
             ("EdgeまたはChromeのご使用をおすすめします。", "We recommend Edge or Chrome."),
@@ -406,7 +406,7 @@ JAVASCRIPT: Mapping[str, Row] = MappingProxyType(
         "": Row(
             "warn",
             (
-                "JavaScriptが無効です。お手続きには影響しませんが、この画面の一部の確認ができません。",
+                "JavaScriptが無効です。お手続きには影響しませんが、この画面の一部の項目は確認できません。",
                 "JavaScript is off. Everything works without it, but some tests below cannot be made.",
             ),
             (
@@ -434,7 +434,7 @@ POPUPS: Mapping[str, Row] = MappingProxyType(
                 "Pop-ups are blocked.",
             ),
             (
-                "ポップアップブロックの解除方法のとおり、サイトを追加してください。",
+                "「ポップアップブロックの解除方法」に従って、サイトを追加してください。",
                 "Allow them for our sites as the help describes.",
             ),
             "popups",

@@ -29,7 +29,7 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         "pickup",
-        ("2. クライアント証明書取得のお手続き", "2. Fetching the client certificate"),
+        ("2. クライアント証明書取得のお手続き", "2. Getting the client certificate"),
         (
             "メールの受取から、パソコンへの取得（インストール）まで",
             "From the mail to the certificate on your PC",

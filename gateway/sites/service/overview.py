@@ -36,7 +36,7 @@ KINDS: Mapping[str, Text] = MappingProxyType(
     }
 )
 _NOT_RENEWED: Text = ("更新のお手続き前", "Not renewed yet")
-_NOT_FETCHED: Text = ("更新の途中（未取得）", "Renewed, not fetched yet")
+_NOT_FETCHED: Text = ("更新の途中（未取得）", "Renewed, not downloaded yet")
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ _COLUMNS: tuple[Text, ...] = (
     ("コモンネーム", "Common name"),
     ("シリアル番号", "Serial number"),
     ("有効期限", "Valid until"),
-    ("取得日時", "Fetched at"),
+    ("取得日時", "Got it at"),
     ("初回ログイン日時", "First used at"),
 )
 

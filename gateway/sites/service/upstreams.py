@@ -84,14 +84,14 @@ WORKERS: Mapping[str, Words] = dict.fromkeys(("service_worker", "old_worker"), _
 
 _AGAIN = ("しばらくしてからもう一度お試しください。", "Please try again in a little while.")
 _CALL = (
-    "続く場合は、照会番号を下記の照会先へお伝えください。",
+    "解消しない場合は、照会番号を下記のご照会先へお伝えください。",
     "If it goes on, tell the help desk the reference number.",
 )
 #: Status -> page, for whatever has no code of its own.
 UPSTREAM: Mapping[int, Words] = {
     400: Words(
         400,
-        ("リクエストを処理できませんでした", "The request could not be handled"),
+        ("要求を処理できませんでした", "The request could not be handled"),
         ("送信されたデータの形式が正しくありません。", "What was sent is malformed."),
         ("前の画面に戻り、もう一度お試しください。", "Please go back and try again."),
     ),
@@ -99,7 +99,7 @@ UPSTREAM: Mapping[int, Words] = {
         502,
         ("サービスに接続できませんでした", "The service could not be reached"),
         (
-            "ログインは有効なままです。サービス側で問題が発生しています。",
+            "サービス側で問題が発生しています。ログインした状態は保たれています。",
             "You are still logged in. The service behind this page has a problem.",
         ),
         (_AGAIN[0] + _CALL[0], f"{_AGAIN[1]} {_CALL[1]}"),
@@ -107,14 +107,14 @@ UPSTREAM: Mapping[int, Words] = {
     503: Words(
         503,
         ("サービスが混み合っています", "The service is busy"),
-        ("ログインは有効なままです。", "You are still logged in."),
+        ("ログインした状態は保たれています。", "You are still logged in."),
         _AGAIN,
     ),
     504: Words(
         504,
         ("サービスから応答がありません", "The service does not answer"),
         (
-            "ログインは有効なままです。操作が完了したかどうかを、後ほどご確認ください。",
+            "ログインした状態は保たれています。操作が完了したかどうかを、後ほどご確認ください。",
             "You are still logged in. Please check later whether your action was completed.",
         ),
         (_AGAIN[0] + _CALL[0], f"{_AGAIN[1]} {_CALL[1]}"),

@@ -35,14 +35,14 @@ _FIELDS: Mapping[tuple[str, str], Text] = MappingProxyType(
             "Enter a valid mail address, such as taro@example.jp.",
         ),
         ("invalid_input", "user_id"): (
-            "ユーザーIDは半角の英大文字と数字、4～12文字で入力してください。",
+            "ユーザーIDは半角の英字と数字、4～12文字で入力してください。",
             "A user ID has 4 to 12 characters: A-Z and 0-9.",
         ),
         ("invalid_input", "role"): ("権限を選択してください。", "Choose a role."),
         ("invalid_input", "language"): ("言語を選択してください。", "Choose a language."),
         ("invalid_input", "notice_by"): ("通知の方法を選択してください。", "Choose how to be told."),
         ("conflict", "name"): (
-            "この氏名とメールアドレスの利用者はすでに登録されています。利用者の一覧で確認してください。",
+            "この氏名とメールアドレスのユーザーはすでに登録されています。「ユーザー一覧」でご確認ください。",
             "This name and mail address are a user's already. See the list of members.",
         ),
         ("conflict", "user_id"): (

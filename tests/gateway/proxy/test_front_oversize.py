@@ -58,7 +58,7 @@ async def test_the_button_works_although_its_request_is_too_large(
     async with connect(running.port, HOST) as client:
         answer = await client.ask(_button(*lines, _cookies(size)))
     assert (answer.status, answer.headers["clear-site-data"]) == (200, '"cookies"')
-    assert "Cookie を消去しました" in answer.text
+    assert "Cookieを消去しました" in answer.text
     assert 'href="/"' in answer.text
 
 

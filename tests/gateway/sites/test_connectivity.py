@@ -144,7 +144,7 @@ async def test_no_certificate_names_each_cause_with_its_step(served):
         "以前に選択画面で「キャンセル」した",
         "このパソコンに証明書が取得（インストール）されていない",
         "証明書の有効期限が切れている",
-        "別の発行者の証明書しか入っていない",
+        "別の発行者の証明書しかない",
     ]
     steps = [each.one("a").text for each in box.all("li")]
     assert steps == [

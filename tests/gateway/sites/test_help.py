@@ -87,7 +87,7 @@ async def test_files_and_pages_that_are_linked_exist(served, ra):
         assert (await visitor.get(target)).status == 200
     for target in LINKED_FROM_CONNECTIVITY.values():
         path, _, fragment = target.partition("#")
-        dom = (await visitor.get(path)).dom
+        dom = (await visitor.get(f"/{path}")).dom
         assert not fragment or any(e.attributes.get("id") == fragment for e in dom.walk())
 
 

@@ -166,7 +166,7 @@ async def test_a_further_user_is_applied_for_and_admitted(service: Served) -> No
             "user_id",
             "ab",
             "希望するユーザーID（任意）",
-            "ユーザーIDは半角の英大文字と数字、4～12文字で入力してください。",
+            "ユーザーIDは半角の英字と数字、4～12文字で入力してください。",
         ),
         (
             "user_id",
