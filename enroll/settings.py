@@ -35,6 +35,8 @@ class Settings:
     lineages: int = 1
     #: "revoke the old certificate N days after the first use of the renewed one"; -1 leaves it (D3).
     revoke_renewed_days: int = -1
+    #: Whether people may have a certificate on a phone or tablet (R20 says a PC).
+    phones: bool = False
     #: Key of certificates for people (a key of ca.keys): Windows wants RSA-2048 (D10).
     person_key: str = "rsa-2048"
     #: Zone of the protocol's identifiers: <user-id>.<zone>.

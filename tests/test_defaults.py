@@ -41,6 +41,7 @@ grace_days = 0
 decision_days = 3
 lineages = 1
 revoke_renewed_days = -1
+phones = false
 person_key = "rsa-2048"
 attempts = 10
 attempt_seconds = 900

@@ -56,6 +56,7 @@ HOMES = {
     "aiosmtplib": ("enroll/mail/smtp.py",),
     "zxcvbn": ("enroll/guessable.py",),
     "jpholiday": ("gateway/web/hours.py",),
+    "segno": ("gateway/web/qr.py",),
     "httptools": ("gateway/wire/reader.py", "gateway/proxy/exchange.py"),
 }
 

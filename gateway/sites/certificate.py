@@ -10,17 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import cast
+from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from aiohttp import web
 
 from ca.pkcs12 import CONTENT_TYPE, LONG_PASSWORD
 from enroll import identifiers, store
+from enroll.jst import shown
 from enroll.ra import RegistrationAuthority, token_hash
 from enroll.refusals import Refusal
 from enroll.requests import completion, issuance
 from enroll.requests.enrollment import Enrollment, fetchable
-from gateway.web import pages, sessions
+from gateway.sites import profile
+from gateway.web import calendars, pages, sessions
+from gateway.web.context import Role
 from gateway.web.sessions import Session
 from gateway.web.words import REFUSALS, Words
 from gateway.wire.crossing import linked_elsewhere
@@ -28,7 +32,8 @@ from gateway.wire.fields import values_of
 
 _FORMATS = ("standard", "compatible")
 _TICKET_PURPOSE = "session ticket"
-_SUFFIXES = MappingProxyType({"": ".p12", "pfx": ".pfx"})
+_PROFILE = "mobileconfig"
+_SUFFIXES = MappingProxyType({"": ".p12", "pfx": ".pfx", _PROFILE: ".mobileconfig"})
 # In the address of the Download screen: another tab has sent Submit since.
 _NEWER = "newer"
 _NO_PROBLEMS: Mapping[str, Words] = MappingProxyType({})
@@ -64,6 +69,7 @@ class Paths:
     input: str
     download: str
     file: str
+    calendar: str
 
 
 async def read_input(request: web.Request) -> Input:
@@ -155,6 +161,7 @@ async def download_page(
         long_password=bool(session.data.get("long")),
         form=session.data.get("form"),
         file=paths.file,
+        calendar=paths.calendar,
         again=paths.input,
     )
 
@@ -170,8 +177,10 @@ async def send(
     # A link on somebody else's page shall not use up downloads.
     if linked_elsewhere(values_of(request.raw_headers, b"sec-fetch-site")):
         return await pages.problem(request, "cross_site")
-    suffix = _SUFFIXES.get(request.query.get("as", ""))
-    if suffix is None:
+    wanted = request.query.get("as", "")
+    suffix = _SUFFIXES.get(wanted)
+    phones = request.app[pages.GATE].ra.settings.phones
+    if suffix is None or (wanted == _PROFILE and not phones):
         raise Refusal("not_found")
     ra, request_id = request.app[pages.GATE].ra, enrollment.request_id
     obtainable = session.data.get("request_id") != request_id or fetchable(enrollment, ra.now(), ra.settings)
@@ -182,9 +191,32 @@ async def send(
         return pages.see_other(f"{paths.download}?{_NEWER}")
     got = await issuance.download(ra, _token(ra, session), request_id, actor=actor)
     name = got.filename.removesuffix(".p12") + suffix
+    content, kind = got.content, CONTENT_TYPE
+    if wanted == _PROFILE:
+        kind, operator = profile.CONTENT_TYPE, ra.settings.operator_name
+        content = profile.profile(content, enrollment.common_name, enrollment.serial or "", operator)
     return web.Response(
-        body=got.content,
-        headers={"Content-Type": CONTENT_TYPE, "Content-Disposition": f'attachment; filename="{name}"'},
+        body=content,
+        headers={"Content-Type": kind, "Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+async def send_dates(request: web.Request, enrollment: Enrollment) -> web.StreamResponse:
+    """D-30, D-7 and the end of a request's certificate as a calendar file."""
+    if enrollment.not_after_at is None or enrollment.serial is None:
+        raise Refusal("not_found", field="certificate")
+    return dates_file(request, enrollment.common_name, enrollment.serial, enrollment.not_after_at)
+
+
+def dates_file(request: web.Request, common_name: str, serial: str, not_after_at: int) -> web.StreamResponse:
+    """The dates of a certificate, in the visitor's language."""
+    gate = request.app[pages.GATE]
+    host = urlsplit(gate.origins[Role.HELP]).hostname or ""
+    dates = calendars.Dates(common_name, serial, not_after_at, shown(not_after_at), host, gate.now())
+    content = calendars.calendar(dates, gate.ra.settings, pages.language_of(request))
+    disposition = f'attachment; filename="{common_name}.ics"'
+    return web.Response(
+        body=content, headers={"Content-Type": calendars.CONTENT_TYPE, "Content-Disposition": disposition}
     )
 
 

@@ -30,6 +30,7 @@ from gateway.web import references
 from gateway.web.browsers import browser_of
 from gateway.web.context import Gate, Role
 from gateway.web.hours import DESK
+from gateway.web.qr import picture
 from gateway.web.sessions import cookie_name
 from gateway.web.words import (
     ABOUT_CERTIFICATE,
@@ -398,6 +399,7 @@ def _values(request: web.Request, language: str) -> dict[str, Any]:
         "assets": f"/assets/{_ASSETS_VERSION}",
         "now": now,
         "browser": browser_of(request.headers),
+        "qr": picture,
         "shown": shown,
         "shown_day": shown_day,
         "desk_open": DESK.closes_at(now) is not None,

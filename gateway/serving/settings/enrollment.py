@@ -60,6 +60,10 @@ class Policy:
         "revoke the old certificate this many days after the renewed one's first use; -1: never",
         between(-1, 365),
     )
+    phones: bool = setting(
+        _POLICY.phones,
+        "whether certificates may be installed on phones and tablets: offers a profile for iPhone and iPad",
+    )
     person_key: str = setting(
         _POLICY.person_key, "keys of people's certificates", one_of("rsa-2048", "rsa-3072", "ec-p256")
     )

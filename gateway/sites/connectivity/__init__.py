@@ -163,6 +163,7 @@ async def _facts(request: web.Request) -> Facts:
         tls_version=info.tls_version,
         renewal_days=gate.ra.settings.renewal_days,
         demo=gate.demo,
+        phones=gate.ra.settings.phones,
         in_grace=pages.in_grace(gate, verdict),
         newer=after.newer,
         begun=after.begun is not None,

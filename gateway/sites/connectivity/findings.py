@@ -75,6 +75,8 @@ class Facts:
     tls_version: str
     renewal_days: int
     demo: bool = False
+    #: Certificates may be on phones.
+    phones: bool = False
     #: Expired, and still renewed.
     in_grace: bool = False
     #: There is a newer certificate on a PC; it was renewed, and the new one was not fetched yet.
@@ -94,7 +96,7 @@ def certificate(facts: Facts) -> Check:
 def checks(facts: Facts) -> tuple[Check, ...]:
     """The findings about browser and connection, in the order in which they are shown."""
     return (
-        Check("browser", words.BROWSER_TITLE, _browser(facts.browser)),
+        Check("browser", words.BROWSER_TITLE, _browser(facts.browser, facts.phones)),
         Check("cookies", words.COOKIES_TITLE, _from(words.COOKIES["on" if facts.cookies else "off"])),
         _by_browser("javascript", words.JAVASCRIPT_TITLE, words.JAVASCRIPT),
         _by_browser("popups", words.POPUPS_TITLE, words.POPUPS),
@@ -143,15 +145,15 @@ def _certificate(facts: Facts) -> Finding:
     if facts.memory == "restart":
         causes = tuple(cause for cause in causes if cause.target != "probe")
     steps = [_step(words.NONE_CANCELLED[facts.memory]), *map(_step, causes)]
-    if facts.browser.phone:
+    if facts.browser.phone and not facts.phones:
         steps = [_step(words.NONE_ON_PHONE)]
     elif facts.browser.family is Family.FIREFOX:
         steps.append(_step(words.NONE_IN_FIREFOX))
     return Finding(Level.BAD, words.NONE_TEXT[facts.probe], tuple(steps))
 
 
-def _browser(browser: Browser) -> Finding:
-    if browser.phone:
+def _browser(browser: Browser, phones: bool) -> Finding:
+    if browser.phone and not phones:
         return _from(words.BROWSER_PHONE)
     return _from(words.BROWSERS[browser.family])
 

@@ -23,7 +23,9 @@ from gateway.wire import http
 
 SITE = "pickup"
 
-_PATHS = Paths(input="/certificate", download="/certificate/download", file="/download")
+_PATHS = Paths(
+    input="/certificate", download="/certificate/download", file="/download", calendar="/calendar.ics"
+)
 _MISSING = Words(
     422,
     ("入力してください", "Required"),
@@ -48,6 +50,7 @@ def application(gate: Gate) -> web.Application:
     app.router.add_get(_PATHS.input, _admitted(_input))
     app.router.add_post(_PATHS.input, _admitted(_submit))
     app.router.add_get(_PATHS.download, _admitted(_download))
+    app.router.add_get(_PATHS.calendar, _admitted(_dates))
     # A HEAD would count as a download, and nothing comes of it.
     app.router.add_get(_PATHS.file, _admitted(_send), allow_head=False)
     return app
@@ -142,6 +145,10 @@ async def _another_request(request: web.Request) -> web.StreamResponse:
 
 async def _download(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
     return await certificate.download_page(request, session, enrollment, _PATHS)
+
+
+async def _dates(request: web.Request, _: Session, enrollment: Enrollment) -> web.StreamResponse:
+    return await certificate.send_dates(request, enrollment)
 
 
 async def _send(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:

@@ -96,6 +96,7 @@ def _add_finishing(app: web.Application) -> None:
     app.router.add_get("/certificate/{request_id:[0-9]+}", _ordered(_input))
     app.router.add_post("/certificate/{request_id:[0-9]+}", _ordered(_prepare))
     app.router.add_get("/certificate/{request_id:[0-9]+}/download", _ordered(_download))
+    app.router.add_get("/certificate/{request_id:[0-9]+}/calendar.ics", _ordered(_dates))
     # A HEAD would count as a download, and nothing comes of it.
     app.router.add_get("/certificate/{request_id:[0-9]+}/file", _ordered(_send), allow_head=False)
 
@@ -245,6 +246,10 @@ async def _download(request: web.Request, peer: _Peer, order: Enrollment) -> web
     return await certificate.download_page(request, session, order, _paths(order))
 
 
+async def _dates(request: web.Request, _: _Peer, order: Enrollment) -> web.StreamResponse:
+    return await certificate.send_dates(request, order)
+
+
 async def _send(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:
     ra = request.app[pages.GATE].ra
     session = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
@@ -347,4 +352,6 @@ def _waiting_path(order: Enrollment) -> str:
 
 def _paths(order: Enrollment) -> Paths:
     page = f"/certificate/{order.request_id}"
-    return Paths(input=page, download=f"{page}/download", file=f"{page}/file")
+    return Paths(
+        input=page, download=f"{page}/download", file=f"{page}/file", calendar=f"{page}/calendar.ics"
+    )

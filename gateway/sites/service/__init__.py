@@ -25,6 +25,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/portal", entry.home),
     ("GET", "/portal/", inside(portal.top)),
     ("GET", OPEN, inside(entry.open_service)),
+    ("GET", "/portal/calendar.ics", inside(portal.dates)),
     ("GET", "/portal/certificates", inside(portal.certificates)),
     ("GET", "/portal/password", inside(entry.password_form, INITIAL)),
     ("POST", "/portal/password", inside(entry.change_password, INITIAL)),

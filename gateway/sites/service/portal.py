@@ -21,6 +21,7 @@ from enroll.requests.enrollment import Enrollment, state_at
 from enroll.requests.opening import renewable_from
 from enroll.requests.states import LABELS
 from enroll.settings import DAY
+from gateway.sites.certificate import dates_file
 from gateway.sites.service.overview import ending_soon
 from gateway.sites.service.standing import SUSPENDED, Text, Tone, steps
 from gateway.sites.service.visitors import OPEN, Visitor
@@ -106,6 +107,12 @@ async def certificates(request: web.Request, visitor: Visitor) -> web.StreamResp
     ra = request.app[GATE].ra
     shown = await ra.database.read(lambda db: certificates_of(db, ra, visitor.user, visitor.source.serial))
     return render(request, "certificates.html", visitor=visitor, here="certificates", certificates=shown)
+
+
+async def dates(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """D-30, D-7 and the end of the certificate in use."""
+    peer = visitor.peer
+    return dates_file(request, visitor.source.common_name, visitor.source.serial or "", peer.not_after_at)
 
 
 async def session_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
