@@ -52,23 +52,36 @@ async def established(world: World, person: Persona, tmp_path: Path, role: str =
 
     By the functions behind the pages; ``test_from_the_mail_to_the_login`` goes page by page.
     """
-    ra = world.ra
-    await admit(ra, USER, role=role)
-    mail, notice = await world.letter("pickup"), await world.letter("user_id")
-    opened = await pickup.authenticate(ra, USER, mail.value("証明書発行用パスワード"), address=ADDRESS)
-    await issuance.submit(ra, opened.request_id, actor=USER)
-    await issuance.complete(ra, opened.request_id)
-    token = await issuance.prepare_download(ra, opened.request_id, P12_PASSWORD, "standard", actor=USER)
-    got = await issuance.download(ra, token, opened.request_id, actor=USER)
+    got, _ = await joined(world, USER, role)
     file = tmp_path / got.filename
     file.write_bytes(got.content)
     assert person.import_p12(file)
+
+
+async def joined(world: World, user_id: str, role: str = "member") -> tuple[issuance.Download, str]:
+    """Somebody who has fetched a certificate, logged in and chosen a password: the file, and the
+    certificate's fingerprint."""
+    ra = world.ra
+    await admit(ra, user_id, role=role)
+    mail, notice = await world.letter("pickup"), await world.letter("user_id")
+    opened = await pickup.authenticate(ra, user_id, mail.value("証明書発行用パスワード"), address=ADDRESS)
+    await issuance.submit(ra, opened.request_id, actor=user_id)
+    await issuance.complete(ra, opened.request_id)
+    got = await fetched(world, opened.request_id, user_id)
     found = ca.store.find_by_order(ra.database.read(), opened.request_id)
     assert found is not None
     assert found.fingerprint is not None
     initial = notice.value("パスワード")
-    await login.authenticate(ra, found.fingerprint, USER, initial, address=ADDRESS)
-    await login.change_password(ra, USER, initial, PASSWORD, PASSWORD)
+    await login.authenticate(ra, found.fingerprint, user_id, initial, address=ADDRESS)
+    await login.change_password(ra, user_id, initial, PASSWORD, PASSWORD)
+    return got, found.fingerprint
+
+
+async def fetched(world: World, request_id: str, user_id: str) -> issuance.Download:
+    """The file of a request whose certificate was issued."""
+    ra = world.ra
+    token = await issuance.prepare_download(ra, request_id, P12_PASSWORD, "standard", actor=user_id)
+    return await issuance.download(ra, token, request_id, actor=user_id)
 
 
 async def log_in(on: Page, world: World, password: str = PASSWORD) -> None:
