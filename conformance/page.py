@@ -23,7 +23,8 @@ _HEAD = """# What the suite finds
 
 What [conformance](../conformance/README.md) says of these servers, by the level of its cases. A server that
 is not ours promises nothing of the level `ours`. Made by `make conformance-page`; the tests run the suite on
-each of them and allow nothing else.
+each of them that is installed, and allow nothing else. Not tried: the responder of lacme (PyPI, 1.2), which
+is a part for other programs and by its own words does enough for its own client.
 """
 
 

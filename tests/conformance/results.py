@@ -1,4 +1,4 @@
-"""Runs the suite on our server, pebble, Caddy and serles, and writes what it found as docs/conformance.md.
+"""Runs the suite on our server, pebble, Caddy, serles, acme2certifier: docs/conformance.md is what it finds.
 
 `make conformance-page`, or `python -m tests.conformance.results PAGE`. A server that is not installed is left
 out, with a word on stderr.
@@ -14,7 +14,7 @@ from pathlib import Path
 from conformance.__main__ import main as suite
 from conformance.page import main as page
 from tests.clients.demo import running
-from tests.conformance import caddy, operating, ours, pebble, serles, unshared
+from tests.conformance import acme2certifier, caddy, operating, ours, pebble, serles, unshared
 
 
 def _ours(folder: Path, out: Path) -> None:
@@ -44,6 +44,7 @@ SERVERS: dict[str, tuple[Callable[[Path, Path], None], Callable[[], bool]]] = {
     "pebble": (_pebble, lambda: pebble.BINARY is not None),
     "Caddy": (_unshared("caddy"), caddy.usable),
     "serles": (_unshared("serles"), serles.usable),
+    "acme2certifier": (_unshared("acme2certifier"), acme2certifier.usable),
 }
 
 

@@ -1,4 +1,4 @@
-"""Servers that the suite meets in a network namespace of its own, where port 80 is free: Caddy, serles."""
+"""Servers that the suite meets in a network namespace of its own, where ports 53 and 80 are free."""
 
 from __future__ import annotations
 
