@@ -25,6 +25,8 @@ from enroll.ra import RegistrationAuthority
 from enroll.schema import SCHEMA as ENROLL
 from enroll.settings import Settings
 from gateway.web.schema import SCHEMA as GATEWAY
+from tests.engines import on_engine
+from tests.looking import look
 
 #: 2026-11-22 03:00 UTC, noon in Japan.
 START = 1_795_316_400
@@ -69,7 +71,7 @@ async def open_office(path: Path, at: int = START, **settings: Any) -> AsyncIter
     if not (data / "sekisho.json").exists():
         datadir.create(data, PASSPHRASE, at, cost=CHEAP)
     opened = datadir.load(data, PASSPHRASE)
-    database = Database(data / "sekisho.db", SCHEMAS)
+    database = on_engine(Database(data / "sekisho.db", SCHEMAS))
     workers = _Workers(processes=1)
     keys = KeyStock(workers, "ec-p256", size=0)
     try:
@@ -100,7 +102,7 @@ async def admit(ra: RegistrationAuthority, user_id: str = "K12345678", **fields:
     """One organisation and one user, their letters queued."""
     from enroll import store
 
-    if store.organisation(ra.database.read(), POLICY_NUMBER) is None:
+    if store.organisation(look(ra.database), POLICY_NUMBER) is None:
         await add_organisation(ra, POLICY_NUMBER, "霞が関商事", actor="test")
     person = Person(POLICY_NUMBER, "年金 太郎", f"{user_id.lower()}@example.jp", user_id, **fields)
     return await add_user(ra, person, channel="paper", actor="test")

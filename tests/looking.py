@@ -5,7 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ca.storage import Row, Transaction, Values
+from ca.storage import Row, Storage, Transaction, Values
+
+
+def look(database: Storage) -> Transaction:
+    """A transaction in which each statement is a read of its own: always of what is there now."""
+    return _Look(database)
+
+
+class _Look:
+    def __init__(self, database: Storage) -> None:
+        self._database = database
+
+    def execute(self, statement: str, values: Values = {}, /) -> int:  # noqa: B006
+        return self._database.read_now(lambda db: db.execute(statement, values))
+
+    def one(self, statement: str, values: Values = {}, /) -> Row | None:  # noqa: B006
+        return self._database.read_now(lambda db: db.one(statement, values))
+
+    def rows(self, statement: str, values: Values = {}, /) -> Sequence[Row]:  # noqa: B006
+        return self._database.read_now(lambda db: db.rows(statement, values))
 
 
 def rows(

@@ -34,6 +34,7 @@ from gateway.serving.settings.behind import Behind
 from gateway.serving.settings.reach import Listen
 from gateway.web.context import Role
 from tests.datadirs import CHEAP, PASSPHRASE, Letter, letter_of
+from tests.looking import look
 
 CHROMIUM = "/usr/bin/chromium"
 P12_PASSWORD = "Tegata2026"
@@ -102,7 +103,7 @@ class World:
     async def letter(self, kind: str) -> Letter:
         """The newest letter of a kind, once everything that is queued was delivered."""
         async with asyncio.timeout(60):
-            while writing.waiting(self.ra.database.read()):
+            while writing.waiting(look(self.ra.database)):
                 await asyncio.sleep(0.05)
         return await letter_of(self.ra, kind)
 

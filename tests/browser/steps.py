@@ -12,6 +12,7 @@ from enroll.requests import issuance, pickup
 from gateway.web.context import Role
 from tests.browser.kit import P12_PASSWORD, Persona, World, downloaded
 from tests.datadirs import admit
+from tests.looking import look
 
 USER = "K12345678"
 PASSWORD = "Sekisho2026"
@@ -68,7 +69,7 @@ async def joined(world: World, user_id: str, role: str = "member") -> tuple[issu
     await issuance.submit(ra, opened.request_id, actor=user_id)
     await issuance.complete(ra, opened.request_id)
     got = await fetched(world, opened.request_id, user_id)
-    found = ca.store.find_by_order(ra.database.read(), opened.request_id)
+    found = ca.store.find_by_order(look(ra.database), opened.request_id)
     assert found is not None
     assert found.fingerprint is not None
     initial = notice.value("パスワード")

@@ -31,6 +31,7 @@ from tests.browser.steps import (
 )
 from tests.datadirs import admit
 from tests.gateway.rawtls import issue
+from tests.looking import look
 
 pytestmark = pytest.mark.browser
 
@@ -39,7 +40,7 @@ FIRST_NAME, SECOND_NAME = "K123456780001", "K123456780002"
 
 def not_after(world: World) -> int:
     """The end of the user's first certificate."""
-    first = store.enrollments_of(world.ra.database.read(), USER)[-1]
+    first = store.enrollments_of(look(world.ra.database), USER)[-1]
     assert first.not_after_at is not None
     return first.not_after_at
 
@@ -103,7 +104,7 @@ async def test_a_forgotten_p12_password(world: World, person: Persona, tmp_path:
         again = await pick_up(on, world, tmp_path, "remembered2")
     assert not person.import_p12(again, "forgotten1")
     assert person.import_p12(again, "remembered2")
-    assert ca.store.count_by_status(world.ra.database.read()) == {"issued": 1}
+    assert ca.store.count_by_status(look(world.ra.database)) == {"issued": 1}
 
 
 async def test_the_download_is_there_after_going_back_and_again(
@@ -119,7 +120,7 @@ async def test_the_download_is_there_after_going_back_and_again(
         await submit(on, P12_PASSWORD, (await world.letter("pickup")).value("リクエストID"))
         file = await downloaded(on, tmp_path)
     assert person.import_p12(file)
-    assert ca.store.count_by_status(world.ra.database.read()) == {"issued": 1}
+    assert ca.store.count_by_status(look(world.ra.database)) == {"issued": 1}
 
 
 async def test_after_the_window_the_refusal_text(world: World, person: Persona, tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ async def test_after_a_reissue_the_former_mail_is_refused(
 ) -> None:
     """E2, E3: the newest mail counts; the certificate from it logs in, and the old one is deleted."""
     await established(world, person, tmp_path)
-    old = store.enrollments_of(world.ra.database.read(), USER)[0]
+    old = store.enrollments_of(look(world.ra.database), USER)[0]
     former = await world.letter("pickup")
     await applications.reissue(world.ra, USER, "pc_change", actor="desk")
     new_pc = persona(tmp_path / "new-pc", world.deployment.datadir.server_ca_pem)
@@ -195,7 +196,7 @@ async def test_renewal_interrupted_and_taken_up_again(world: World, person: Pers
         await menu.get_by_role("link", name="更新の再申請").click()
         row = on.get_by_role("row").filter(has_text=mail.value("リクエストID"))
         cells = await row.get_by_role("cell").all_inner_texts()
-        renewed = store.enrollments_of(world.ra.database.read(), USER)[0]
+        renewed = store.enrollments_of(look(world.ra.database), USER)[0]
         assert cells[1:5] == [
             FIRST_NAME,
             shown(renewed.submitted_at or 0),
@@ -213,7 +214,7 @@ async def test_renewal_interrupted_and_taken_up_again(world: World, person: Pers
         assert (await fact(on, "有効期限")).startswith(shown(renewed.not_after_at or 0))
         guide = on.get_by_role("region", name="以前の証明書を削除してください")
         await expect(guide.get_by_role("cell", name=shown(old_end))).to_be_visible()
-    assert ca.store.count_by_status(world.ra.database.read()) == {"issued": 2}
+    assert ca.store.count_by_status(look(world.ra.database)) == {"issued": 2}
 
 
 async def test_renewal_without_javascript(world: World, person: Persona, tmp_path: Path) -> None:

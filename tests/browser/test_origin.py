@@ -24,6 +24,7 @@ from tests.browser.planted import (
     registrations,
 )
 from tests.browser.steps import PASSWORD, USER, established
+from tests.looking import look
 
 pytestmark = pytest.mark.browser
 
@@ -154,7 +155,7 @@ async def test_no_script_sends_a_form_of_ours(tmp_path: Path, service: Planted) 
                 async with page.expect_navigation():
                     await page.evaluate(_SEND, [action, asks | {"token": token}])
                 assert await page.inner_text("h1") == "画面を開きなおしてください"
-        read = world.ra.database.read()
+        read = look(world.ra.database)
         assert credentials_of(read, USER) == []
         assert applications(read, state="submitted") == []
         await page.goto(world.url(Role.SERVICE, f"/portal/members/{USER}/credentials"))

@@ -16,6 +16,7 @@ from gateway.web.context import Role
 from tests.browser.kit import Persona, World, downloaded_by, faults, page
 from tests.browser.steps import PASSWORD, USER, established, fact, log_in
 from tests.datadirs import admit
+from tests.looking import look
 
 LEAVER = "K22222222"
 
@@ -54,7 +55,7 @@ async def test_an_administrator_looks_after_the_users(world: World, person: Pers
     fetched what is seen, and comes as a file. All by links and buttons."""
     await established(world, person, tmp_path, role="admin")
     await admit(world.ra, LEAVER)
-    end = store.enrollments_of(world.ra.database.read(), USER)[0].not_after_at or 0
+    end = store.enrollments_of(look(world.ra.database), USER)[0].not_after_at or 0
     await world.travel(end - 60 * DAY)
     async with page(person) as on:
         await log_in(on, world)
@@ -90,7 +91,7 @@ async def test_an_administrator_looks_after_the_users(world: World, person: Pers
         await _confirm(on, "利用を停止する")
         await expect(on.get_by_text("利用を停止しました。")).to_be_visible()
         assert (await fact(on, "証明書")).startswith("利用停止")
-    found = store.user(world.ra.database.read(), LEAVER)
+    found = store.user(look(world.ra.database), LEAVER)
     assert found is not None
     assert found.disabled_at is not None
 

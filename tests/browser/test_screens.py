@@ -30,6 +30,7 @@ from gateway.web.context import Role
 from tests.browser.kit import P12_PASSWORD, Persona, World, faults, out_of_reach, page, persona
 from tests.browser.steps import PASSWORD, USER, authenticate, established, log_in, submit
 from tests.datadirs import POLICY_NUMBER, admit
+from tests.looking import look
 from tests.started import started
 
 pytestmark = pytest.mark.browser
@@ -142,7 +143,7 @@ async def test_renewal_screens(world: World, person: Persona, tmp_path: Path) ->
         eye = Eye(on, "renewal")
         await eye.visit(world.url(Role.RENEWAL), "menu")
         await eye.visit(world.url(Role.RENEWAL, "/application"), "too-early")
-        end = store.enrollments_of(world.ra.database.read(), USER)[0].not_after_at or 0
+        end = store.enrollments_of(look(world.ra.database), USER)[0].not_after_at or 0
         await world.travel(end - 30 * DAY)
         await eye.visit(world.url(Role.RENEWAL, "/status"), "status-empty")
         await eye.visit(world.url(Role.RENEWAL, "/application"), "application")
@@ -206,7 +207,7 @@ async def test_service_screens_of_a_first_login(world: World, person: Persona, t
         await _set_first_password(world, initial)
         await log_in(on, world, initial)
         await eye.look("password-initial", english=True)
-    end = store.enrollments_of(world.ra.database.read(), USER)[0].not_after_at or 0
+    end = store.enrollments_of(look(world.ra.database), USER)[0].not_after_at or 0
     await world.travel(end - 29 * DAY)
     async with page(person) as on:
         eye.on = on
@@ -290,7 +291,7 @@ async def test_screens_about_certificates(world: World, person: Persona, tmp_pat
         eye.on = on
         await eye.visit(world.url(Role.CONNECTIVITY), "test-valid")
         await eye.visit(world.url(Role.CONNECTIVITY, "/popup"), "test-popup")
-    end = store.enrollments_of(world.ra.database.read(), USER)[0].not_after_at or 0
+    end = store.enrollments_of(look(world.ra.database), USER)[0].not_after_at or 0
     await world.travel(end + 1)
     async with page(person) as on:
         eye.on = on

@@ -22,6 +22,7 @@ from ca.signing import FileSigner, NoSignature, ToSign, hash_of, key_id, signatu
 from ca.sqlite import Database
 from ca.store import Reservation
 from tests.ca.conftest import AT, DAY
+from tests.looking import look
 from tests.signers import LikeAToken, Rubbish
 
 
@@ -129,7 +130,7 @@ def test_two_signatures_are_two_certificates_and_the_first_stored_is_the_one(
     assert first != second
     assert db.write_now(lambda db: store.store_issued(db, reservation.serial, first, AT))
     assert not db.write_now(lambda db: store.store_issued(db, reservation.serial, second, AT))
-    record = store.find_by_serial(db.read(), reservation.serial)
+    record = store.find_by_serial(look(db), reservation.serial)
     assert record is not None
     assert record.der == first
 
@@ -144,7 +145,7 @@ def test_after_a_crash_the_recorded_bytes_are_signed_whatever_would_be_made_toda
         *(int(reservation.serial, 16), (AT, AT + DAY), authority.current.certificate),
     )
     db.write_now(lambda db: store.reserve(db, replace(reservation, tbs=other)))
-    (left,) = store.reserved_unsigned(db.read())
+    (left,) = store.reserved_unsigned(look(db))
     made = x509.load_der_x509_certificate(authority.certify_now(left))
     assert made.tbs_certificate_bytes == other
     assert made.subject == common_name("ANOTHER")
@@ -156,7 +157,7 @@ def test_what_has_its_certificate_is_not_signed_again(authority: Authority, db: 
     db.write_now(lambda db: store.reserve(db, reservation))
     der = authority.certify_now(reservation)
     db.write_now(lambda db: store.store_issued(db, reservation.serial, der, AT))
-    found = store.find_reservation(db.read(), reservation.serial)
+    found = store.find_reservation(look(db), reservation.serial)
     assert found == replace(reservation, tbs=b"")
     with pytest.raises(ValueError, match="has its certificate"):
         authority.certify_now(found)

@@ -15,7 +15,7 @@ from ca.sqlite import Database
 from ca.storage import Transaction, Values
 from ca.store import AlreadyReserved, fingerprint_of
 from tests.ca.conftest import AT, Issued, issue_person
-from tests.looking import told
+from tests.looking import look, told
 
 
 def _stored(db: Database, authority: Authority, cn: str = "K1", order_id: str | None = None) -> Issued:
@@ -33,16 +33,16 @@ def test_a_certificate_goes_from_reserved_to_issued(db: Database, authority: Aut
     """The serial is recorded first, with everything that is needed to sign again."""
     made = issue_person(authority, order_id="o1")
     db.write_now(lambda d: store.reserve(d, made.reservation))
-    assert store.reserved_unsigned(db.read()) == [made.reservation]
-    assert store.certificate_status(db.read(), fingerprint_of(made.der)) is RevocationStatus.UNKNOWN
+    assert store.reserved_unsigned(look(db)) == [made.reservation]
+    assert store.certificate_status(look(db), fingerprint_of(made.der)) is RevocationStatus.UNKNOWN
     assert db.write_now(lambda d: store.store_issued(d, made.reservation.serial, made.der, AT + 1))
-    record = store.find_by_fingerprint(db.read(), fingerprint_of(made.der))
+    record = store.find_by_fingerprint(look(db), fingerprint_of(made.der))
     assert record is not None
     assert (record.status, record.der, record.issued_at) == ("issued", made.der, AT + 1)
-    assert store.find_by_serial(db.read(), made.reservation.serial) == record
-    assert store.find_by_order(db.read(), "o1") == record
-    assert store.find_by_common_name(db.read(), record.subject_cn) == [record]
-    assert store.reserved_unsigned(db.read()) == []
+    assert store.find_by_serial(look(db), made.reservation.serial) == record
+    assert store.find_by_order(look(db), "o1") == record
+    assert store.find_by_common_name(look(db), record.subject_cn) == [record]
+    assert store.reserved_unsigned(look(db)) == []
 
 
 def test_storing_twice_changes_nothing(db: Database, authority: Authority) -> None:
@@ -51,7 +51,7 @@ def test_storing_twice_changes_nothing(db: Database, authority: Authority) -> No
     other = issue_person(authority)
     assert not db.write_now(lambda d: store.store_issued(d, made.reservation.serial, other.der, AT))
     assert not db.write_now(lambda d: store.store_issued(d, other.reservation.serial, other.der, AT))
-    record = store.find_by_serial(db.read(), made.reservation.serial)
+    record = store.find_by_serial(look(db), made.reservation.serial)
     assert record is not None
     assert record.der == made.der
 
@@ -63,7 +63,7 @@ async def test_an_order_has_one_certificate(db: Database, authority: Authority) 
         *(db.write(lambda d, r=r: store.reserve(d, r)) for r in wanted), return_exceptions=True
     )
     assert [type(r) for r in results if r is not None] == [AlreadyReserved] * 49
-    found = store.find_by_order(db.read(), "same")
+    found = store.find_by_order(look(db), "same")
     assert found is not None
     assert found.serial == wanted[results.index(None)].serial
 
@@ -76,10 +76,10 @@ async def test_fifty_revocations_are_one(db: Database, authority: Authority) -> 
         *(db.write(lambda d, i=i: store.revoke(d, serial, 1, AT + i)) for i in range(50))
     )
     assert done.count(True) == 1
-    record = store.find_by_serial(db.read(), serial)
+    record = store.find_by_serial(look(db), serial)
     assert record is not None
     assert (record.status, record.revoked_at) == ("revoked", AT + done.index(True))
-    assert store.certificate_status(db.read(), fingerprint_of(made.der)) is RevocationStatus.REVOKED
+    assert store.certificate_status(look(db), fingerprint_of(made.der)) is RevocationStatus.REVOKED
 
 
 def test_an_unsigned_reservation_cannot_be_revoked(db: Database, authority: Authority) -> None:
@@ -96,13 +96,13 @@ def test_revocations_are_pushed_in_order_even_if_the_clock_goes_back(
     made = [_stored(db, authority) for _ in range(3)]
     for i, one in enumerate(made):
         db.write_now(lambda d, i=i, s=one.reservation.serial: store.revoke(d, s, 4, AT - i))
-    seen = store.changed_since(db.read(), 1)
+    seen = store.changed_since(look(db), 1)
     assert [(r.number, r.fingerprint) for r in seen] == [
         (2, fingerprint_of(made[1].der)),
         (3, fingerprint_of(made[2].der)),
     ]
-    assert store.last_change(db.read()) == 3
-    assert store.changed_since(db.read(), 3) == []
+    assert store.last_change(look(db)) == 3
+    assert store.changed_since(look(db), 3) == []
 
 
 def test_the_crl_holds_what_has_not_expired(db: Database, authority: Authority) -> None:
@@ -110,9 +110,9 @@ def test_the_crl_holds_what_has_not_expired(db: Database, authority: Authority) 
     made = _stored(db, authority)
     db.write_now(lambda d: store.revoke(d, made.reservation.serial, 1, AT))
     issuer, end = authority.current.issuer_id, made.reservation.not_after_at
-    assert [e.serial for e in store.revoked_entries(db.read(), issuer, end)] == [made.reservation.serial]
-    assert list(store.revoked_entries(db.read(), issuer, end + 1)) == []
-    assert list(store.revoked_entries(db.read(), "another", AT)) == []
+    assert [e.serial for e in store.revoked_entries(look(db), issuer, end)] == [made.reservation.serial]
+    assert list(store.revoked_entries(look(db), issuer, end + 1)) == []
+    assert list(store.revoked_entries(look(db), "another", AT)) == []
 
 
 def test_a_hold_can_be_taken_back_and_a_revocation_cannot(db: Database, authority: Authority) -> None:
@@ -121,22 +121,22 @@ def test_a_hold_can_be_taken_back_and_a_revocation_cannot(db: Database, authorit
     serial, print_ = made.reservation.serial, fingerprint_of(made.der)
 
     def standing() -> tuple[RevocationStatus, int]:
-        return store.certificate_status(db.read(), print_), store.last_change(db.read())
+        return store.certificate_status(look(db), print_), store.last_change(look(db))
 
     assert not db.write_now(lambda d: store.release(d, serial))
     assert db.write_now(lambda d: store.hold(d, serial, AT))
     assert not db.write_now(lambda d: store.hold(d, serial, AT + 1))
     assert standing() == (RevocationStatus.HELD, 1)
-    assert [*store.revoked_entries(db.read(), made.reservation.issuer_id, AT)] == [(serial, AT, 6)]
+    assert [*store.revoked_entries(look(db), made.reservation.issuer_id, AT)] == [(serial, AT, 6)]
     assert db.write_now(lambda d: store.release(d, serial))
     assert standing() == (RevocationStatus.GOOD, 2)
-    assert [*store.revoked_entries(db.read(), made.reservation.issuer_id, AT)] == []
-    assert [each.status for each in store.changed_since(db.read(), 0)] == ["issued"]
+    assert [*store.revoked_entries(look(db), made.reservation.issuer_id, AT)] == []
+    assert [each.status for each in store.changed_since(look(db), 0)] == ["issued"]
     assert db.write_now(lambda d: store.hold(d, serial, AT + 2))
     assert db.write_now(lambda d: store.revoke(d, serial, 1, AT + 9))
     assert standing() == (RevocationStatus.REVOKED, 4)
     # Nobody was to trust it from the hold on.
-    assert [*store.revoked_entries(db.read(), made.reservation.issuer_id, AT)] == [(serial, AT + 2, 1)]
+    assert [*store.revoked_entries(look(db), made.reservation.issuer_id, AT)] == [(serial, AT + 2, 1)]
     assert not db.write_now(lambda d: store.release(d, serial))
     assert not db.write_now(lambda d: store.hold(d, serial, AT + 10))
     assert standing() == (RevocationStatus.REVOKED, 4)
@@ -148,7 +148,7 @@ async def test_of_racers_for_a_hold_one_wins(db: Database, authority: Authority)
     acts = [lambda d: store.hold(d, serial, AT), lambda d: store.revoke(d, serial, 1, AT)] * 10
     done = await asyncio.gather(*(db.write(act) for act in acts))
     assert sum(done) == 2
-    record = store.find_by_serial(db.read(), serial)
+    record = store.find_by_serial(look(db), serial)
     assert record is not None
     assert (record.status, record.change_number) == ("revoked", 2)
 
@@ -168,19 +168,19 @@ def test_a_list_is_published_under_a_number_that_grows(db: Database) -> None:
     ]
     done = [db.write_now(lambda d, one=one: store.publish_list(d, one)) for one in offered]
     assert done == [True, False, True, False, True]
-    assert store.published_list(db.read(), "a") == offered[2]
-    assert store.published_list(db.read(), "c") is None
+    assert store.published_list(look(db), "a") == offered[2]
+    assert store.published_list(look(db), "c") is None
 
 
 def test_pages_go_back_in_time(db: Database, authority: Authority) -> None:
     """Newest first, each page beginning where the last one ended."""
     made = [_stored(db, authority, f"K{i}") for i in range(5)]
     db.write_now(lambda d: store.revoke(d, made[3].reservation.serial, 0, AT))
-    first = store.list_page(db.read(), 2)
-    second = store.list_page(db.read(), 2, before_row=first[-1].row)
+    first = store.list_page(look(db), 2)
+    second = store.list_page(look(db), 2, before_row=first[-1].row)
     assert [r.subject_cn for r in (*first, *second)] == ["K4", "K3", "K2", "K1"]
-    assert [r.subject_cn for r in store.list_page(db.read(), 9, status="revoked")] == ["K3"]
-    assert store.count_by_status(db.read()) == {"issued": 4, "revoked": 1}
+    assert [r.subject_cn for r in store.list_page(look(db), 9, status="revoked")] == ["K3"]
+    assert store.count_by_status(look(db)) == {"issued": 4, "revoked": 1}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.cli.conftest import Shell
 from tests.cli.processes import get_plain, until
 from tests.cli.test_serving import ready
 from tests.datadirs import PASSPHRASE
+from tests.looking import look
 
 DAY = 86_400
 LEAPS = pytest.mark.parametrize(("off", "kind"), [(1_460 * DAY, "ahead of"), (-3_600, "behind")])
@@ -94,7 +95,7 @@ def test_a_demos_clock_is_its_visitors(lived: dict[str, Any]) -> None:
 async def _issued(sekisho: Shell) -> str:
     """K12345678's request, issued, with its key, and its window over by now."""
     async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
-        (found,) = store.enrollments_of(deployment.ra.database.read(), "K12345678")
+        (found,) = store.enrollments_of(look(deployment.ra.database), "K12345678")
         await issuance.submit(deployment.ra, found.request_id, actor="test")
         await issuance.complete(deployment.ra, found.request_id)
         await deployment.ra.database.write(

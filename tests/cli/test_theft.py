@@ -17,7 +17,7 @@ from gateway.serving.deployment import opened_deployment
 from gateway.web import sessions
 from tests.cli.processes import get, pem_of, tls, until
 from tests.cli.test_serving import Gateway, _time_until_closed, ready
-from tests.looking import rows
+from tests.looking import look, rows
 
 _HOST = "service.localhost"
 # What another process does is looked for twice a second; the rest is a machine that is busy.
@@ -42,7 +42,7 @@ async def test_connections_and_sessions_end_with_the_report(
         ra, user_id = deployment.ra, user["user_id"]
         fingerprint = next(
             each["fingerprint"]
-            for each in rows(ra.database.read(), "SELECT serial, fingerprint FROM certificates")
+            for each in rows(look(ra.database), "SELECT serial, fingerprint FROM certificates")
             if each["serial"] == user["serial"]
         )
         with ready(data, tmp_path, workers=workers, passphrase=passphrase) as gateway, ExitStack() as stack:
@@ -56,7 +56,7 @@ async def test_connections_and_sessions_end_with_the_report(
             begun = time.monotonic()
             ends = [_time_until_closed(each) - begun for each in held]
             assert max(ends) < _SOON, ends
-            until(lambda: not sessions.listed(ra.database.read(), ra.now(), user_id), gateway.log)
+            until(lambda: not sessions.listed(look(ra.database), ra.now(), user_id), gateway.log)
             for host in (_HOST, "renewal.localhost"):
                 answers = {_page(gateway, host, pem) for _ in range(3 * workers)}
                 assert answers == {(403, True)}, host
@@ -68,7 +68,7 @@ async def test_connections_and_sessions_end_with_the_report(
 async def _open_session(ra: Any, user_id: str, fingerprint: str) -> None:
     client = sessions.Client("192.0.2.1", "")
     await sessions.start(ra, web.Response(), "service", user_id, client, fingerprint=fingerprint)
-    assert sessions.listed(ra.database.read(), ra.now(), user_id)
+    assert sessions.listed(look(ra.database), ra.now(), user_id)
 
 
 def _idle(gateway: Gateway, pem: Path) -> ssl.SSLSocket:

@@ -17,6 +17,7 @@ from enroll.ra import RegistrationAuthority
 from enroll.settings import DAY
 from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, open_office
 from tests.enroll.test_flow import picked_up
+from tests.looking import look
 
 MEMBER, OTHER, BOSS, CHIEF = "K12345678", "K22222222", "A11111111", "A22222222"
 FOREIGN = "87654321"
@@ -32,7 +33,7 @@ async def holder(ra: RegistrationAuthority, user_id: str, **fields: Any) -> int:
     """A user with a certificate in hand; when that ends."""
     await admit(ra, user_id, **fields)
     _, request_id = await picked_up(ra, user_id)
-    found = store.enrollment(ra.database.read(), request_id)
+    found = store.enrollment(look(ra.database), request_id)
     assert found is not None
     assert found.not_after_at is not None
     return found.not_after_at
@@ -45,7 +46,7 @@ async def at_days_before(ra: RegistrationAuthority, end: int, days: int) -> None
 
 def reminders(ra: RegistrationAuthority) -> list[str]:
     """Whom a letter of the kind was queued for."""
-    listed = writing.listed(ra.database.read())
+    listed = writing.listed(look(ra.database))
     return sorted(each["user_id"] for each in listed if each["kind"] == "renewal_7_admin")
 
 
@@ -83,5 +84,5 @@ async def test_nobody_is_told_of_others_users_nor_after_leaving(ra: Registration
     end = await holder(ra, MEMBER)
     await at_days_before(ra, end, 7)
     assert reminders(ra) == []
-    assert store.administrators(ra.database.read(), FOREIGN)[0].user_id == "A99999999"
-    assert store.administrators(ra.database.read(), POLICY_NUMBER) == []
+    assert store.administrators(look(ra.database), FOREIGN)[0].user_id == "A99999999"
+    assert store.administrators(look(ra.database), POLICY_NUMBER) == []

@@ -11,6 +11,7 @@ from enroll.mail import writing
 from enroll.mail.bounces import MAX_BYTES, Bounce, parse_bounce, record_bounce
 from enroll.refusals import Refusal
 from tests.datadirs import START, admit, delivered, open_office
+from tests.looking import look
 
 # As RFC 3464 appendix E has it.
 DSN = """\
@@ -94,10 +95,10 @@ async def test_the_desk_sees_what_came_back(ra):
     await delivered(ra)
     bounce = parse_bounce(dsn())
     assert await record_bounce(ra, bounce, actor="test")
-    letter = writing.shown(ra.database.read(), 1)
+    letter = writing.shown(look(ra.database), 1)
     assert (letter["state"], letter["result"]) == ("failed", "bounced: 5.1.1 smtp; 550 5.1.1 User unknown")
     assert not await record_bounce(ra, bounce, actor="test")
-    trail = store.audit_page(ra.database.read(), letter["user_id"], 20)
+    trail = store.audit_page(look(ra.database), letter["user_id"], 20)
     assert [line["action"] for line in trail].count("mail.bounced") == 1
 
 
@@ -112,4 +113,4 @@ async def test_nobody_else_marks_a_letter(ra, number, created_at, sent):
     with pytest.raises(Refusal) as raised:
         await record_bounce(ra, Bounce(number, created_at, "x"), actor="test")
     assert (raised.value.code, raised.value.field) == ("not_found", "mail")
-    assert writing.shown(ra.database.read(), 1)["state"] == ("sent" if sent else "queued")
+    assert writing.shown(look(ra.database), 1)["state"] == ("sent" if sent else "queued")

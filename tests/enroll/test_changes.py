@@ -11,6 +11,7 @@ from enroll.refusals import Refusal
 from enroll.requests import issuance, pickup, renewal
 from enroll.requests.states import State
 from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
+from tests.looking import look
 
 USER = "K12345678"
 ADDRESS = "192.0.2.1"
@@ -31,7 +32,7 @@ async def issued(ra):
     done = await issuance.complete(ra, opened.request_id)
     token = await issuance.prepare_download(ra, opened.request_id, "abc", "standard", actor=USER)
     await issuance.download(ra, token, opened.request_id, actor=USER)
-    return login.certificates_of(ra.database.read(), USER)[0].fingerprint, done
+    return login.certificates_of(look(ra.database), USER)[0].fingerprint, done
 
 
 async def refused(coroutine):
@@ -42,7 +43,7 @@ async def refused(coroutine):
 
 def recipients(ra):
     """Kind -> where the newest letter of it goes."""
-    letters = reversed(writing.listed(ra.database.read(), USER))
+    letters = reversed(writing.listed(look(ra.database), USER))
     return {letter["kind"]: letter["recipient"] for letter in letters}
 
 
@@ -54,7 +55,7 @@ async def test_a_wrong_mail_address_is_mended_and_the_reissue_arrives(ra):
     assert recipients(ra)["pickup"] == "k12345678@example.jp"
     await applications.reissue(ra, USER, "mail_lost", actor="desk")
     assert recipients(ra)["pickup"] == "right@example.jp"
-    trail = store.audit_page(ra.database.read(), USER, 10)
+    trail = store.audit_page(look(ra.database), USER, 10)
     assert next(line["detail"] for line in trail if line["action"] == "user.changed") == {
         "mail": ["k12345678@example.jp", "right@example.jp"]
     }
@@ -80,10 +81,10 @@ async def test_letters_that_wait_go_to_the_new_address(ra):
 async def test_a_wrong_change_changes_nothing(ra, changed, code, field):
     """The rules are those of a new user (R2); the field at fault is named."""
     await admit(ra)
-    before = store.user(ra.database.read(), USER)
+    before = store.user(look(ra.database), USER)
     wrong = {"name": "年金 花子", **changed}
     assert await refused(changes.change_user(ra, USER, wrong, actor="desk")) == (code, field)
-    assert store.user(ra.database.read(), USER) == before
+    assert store.user(look(ra.database), USER) == before
 
 
 async def test_nobody_is_changed_who_is_unknown(ra):
@@ -105,7 +106,7 @@ async def test_a_new_policy_number_changes_no_certificate(ra):
     await changes.change_organisation(
         ra, POLICY_NUMBER, {"policy_number": "99990001", "name": "合併 基金"}, actor="desk"
     )
-    db = ra.database.read()
+    db = look(ra.database)
     assert store.organisation(db, POLICY_NUMBER) is None
     assert store.user(db, USER).policy_number == "99990001"
     assert store.application(db, number).policy_number == "99990001"
@@ -124,7 +125,7 @@ async def test_an_addition_follows_a_new_policy_number(ra):
     again = replace(person, policy_number="99990001")
     assert (await applications.apply_addition(ra, again, channel="online", actor=USER)).number == number
     made = await applications.approve(ra, number, actor="desk")
-    user = store.user(ra.database.read(), made.user_id)
+    user = store.user(look(ra.database), made.user_id)
     assert (user.policy_number, user.name) == ("99990001", "新規 太郎")
 
 
@@ -137,7 +138,7 @@ async def test_a_taken_policy_number_is_refused(ra):
         "conflict",
         "policy_number",
     )
-    assert store.user(ra.database.read(), USER).policy_number == POLICY_NUMBER
+    assert store.user(look(ra.database), USER).policy_number == POLICY_NUMBER
 
 
 async def test_a_user_moves_into_another_organisation(ra):
@@ -150,7 +151,7 @@ async def test_a_user_moves_into_another_organisation(ra):
     made = await applications.approve(ra, number, actor="desk")
     assert "issue_password" in recipients(ra)
     assert made.common_name == "K123456780002"
-    assert store.enrollment(ra.database.read(), before.request_id).common_name == "K123456780001"
+    assert store.enrollment(look(ra.database), before.request_id).common_name == "K123456780001"
 
 
 async def test_a_second_pc_where_the_organisation_allows_it(ra):
@@ -161,7 +162,7 @@ async def test_a_second_pc_where_the_organisation_allows_it(ra):
     beside = {"actor": "desk", "revoke_old": "never"}
     too_many = ("limit_reached", "lineages")
     assert await refused(applications.reissue(ra, USER, "pc_change", **beside)) == too_many
-    assert store.applications(ra.database.read(), state="submitted") == []
+    assert store.applications(look(ra.database), state="submitted") == []
     await changes.change_organisation(ra, POLICY_NUMBER, {"lineages": 2}, actor="desk")
     await applications.reissue(ra, USER, "pc_change", **beside)
     second, made = await issued(ra)
@@ -173,7 +174,7 @@ async def test_a_second_pc_where_the_organisation_allows_it(ra):
     # As ever: the one for the PC that was changed takes the place of all others.
     await applications.approve(ra, number, actor="desk")
     third, _ = await issued(ra)
-    certificates = login.certificates_of(ra.database.read(), USER)
+    certificates = login.certificates_of(look(ra.database), USER)
     assert [(each.fingerprint == third, each.status) for each in certificates] == [
         (True, "issued"),
         (False, "revoked"),
@@ -192,14 +193,14 @@ async def test_a_further_pc_ends_no_renewal(ra):
     opened = await applications.reissue(ra, USER, "pc_change", **beside)
     assert (await renewal.look(ra, first)).renewal == waiting
     await applications.reissue(ra, USER, "pc_change", **beside)
-    assert store.enrollment(ra.database.read(), opened.request_id).state is State.SUPERSEDED
+    assert store.enrollment(look(ra.database), opened.request_id).state is State.SUPERSEDED
     await renewal.submit(ra, first, actor=USER)
     await issuance.complete(ra, waiting.request_id)
     await applications.reissue(ra, USER, "pc_change", **beside)
-    assert store.enrollment(ra.database.read(), waiting.request_id).state is State.ISSUED
+    assert store.enrollment(look(ra.database), waiting.request_id).state is State.ISSUED
     # The twin: a reissue for another PC takes the place of all of it.
     await applications.reissue(ra, USER, "pc_change", actor="desk")
-    assert store.enrollment(ra.database.read(), waiting.request_id).state is State.SUPERSEDED
+    assert store.enrollment(look(ra.database), waiting.request_id).state is State.SUPERSEDED
 
 
 async def test_a_report_of_theft_is_never_made_milder_by_chance(ra):
@@ -209,7 +210,7 @@ async def test_a_report_of_theft_is_never_made_milder_by_chance(ra):
     await changes.change_organisation(ra, POLICY_NUMBER, {"lineages": 2}, actor="desk")
     stolen = applications.reissue(ra, USER, "lost_or_stolen", actor="desk", revoke_old="never")
     assert await refused(stolen) == ("conflict", "revoke_old")
-    assert store.applications(ra.database.read(), state="submitted") == []
+    assert store.applications(look(ra.database), state="submitted") == []
     number = (
         await applications.apply_reissue(ra, USER, "lost_or_stolen", channel="online", actor=USER)
     ).number
@@ -217,11 +218,11 @@ async def test_a_report_of_theft_is_never_made_milder_by_chance(ra):
     conflict = ("conflict", "application")
     assert await refused(applications.reissue(ra, USER, "pc_change", **beside)) == conflict
     assert await refused(applications.approve(ra, number, **beside)) == conflict
-    assert store.application(ra.database.read(), number).state == "submitted"
-    assert login.certificates_of(ra.database.read(), USER)[0].status == "held"
+    assert store.application(look(ra.database), number).state == "submitted"
+    assert login.certificates_of(look(ra.database), USER)[0].status == "held"
     await applications.reissue(ra, USER, "pc_change", actor="desk", revoke_old="on_pickup")
-    assert store.application(ra.database.read(), number).state == "approved"
-    ended = login.certificates_of(ra.database.read(), USER)[0]
+    assert store.application(look(ra.database), number).state == "approved"
+    ended = login.certificates_of(look(ra.database), USER)[0]
     assert (ended.status, ended.revocation_reason) == ("revoked", 1)
 
 
@@ -263,7 +264,7 @@ async def test_a_forgotten_login_password(ra):
     entering = login.authenticate(ra, fingerprint, USER, old, address=ADDRESS)
     assert await refused(entering) == ("bad_credentials", "")
     assert (await login.authenticate(ra, fingerprint, USER, new, address=ADDRESS)).user.password_initial
-    assert [letter["kind"] for letter in writing.listed(ra.database.read(), USER)] == [
+    assert [letter["kind"] for letter in writing.listed(look(ra.database), USER)] == [
         "password_reset",
         "user_id",
         "pickup",

@@ -18,6 +18,7 @@ from gateway.running.lists import Publisher, begin
 from tests.datadirs import admit, clock_of, delivered, letter_of, open_office
 from tests.enroll.acme.acme_world import FQDN, csr, world
 from tests.enroll.test_flow import FLOW, first_login, picked_up
+from tests.looking import look
 
 DAY = 86_400
 LEAPS = {"four years": 1_460, "a year": 365, "a month": 31, "an hour back": -1 / 24, "a year back": -365}
@@ -35,7 +36,7 @@ async def everybody(ra):
         await admit(ra, user_id)
     letters = {}
     for user_id in ("ISSUED01", "FETCHED1", "INUSE001"):
-        found = store.enrollments_of(ra.database.read(), user_id)[0]
+        found = store.enrollments_of(look(ra.database), user_id)[0]
         letters[user_id] = found.request_id
     await letter_of(ra, "pickup")
     await issuance.submit(ra, letters["ISSUED01"], actor="ISSUED01")
@@ -53,7 +54,7 @@ async def everybody(ra):
 
 def everything(ra):
     """Every row of every table but the tick itself."""
-    db = ra.database.read()
+    db = look(ra.database)
     names = [name for (name,) in db.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
     return {
         name: sorted((tuple(row) for row in db.rows(f"SELECT * FROM {name}")), key=repr)
@@ -85,7 +86,7 @@ async def test_time_that_passes_is_acted_on(ra):
     clock_of(ra).advance(days=31)
     await scheduler.tick(ra)
     assert timekeeping.doubt_at_once(ra) is None
-    db = ra.database.read()
+    db = look(ra.database)
     assert store.enrollments_of(db, "ISSUED01")[0].state is State.CLOSED
     assert store.enrollments_of(db, "FETCHED1")[0].sealed_key is None
 
@@ -95,17 +96,17 @@ async def test_what_waited_is_done_once_the_clock_is_confirmed(ra):
     await everybody(ra)
     clock_of(ra).restart(off=31 * DAY)
     await scheduler.tick(ra)
-    assert store.enrollments_of(ra.database.read(), "ISSUED01")[0].state is State.ISSUED
+    assert store.enrollments_of(look(ra.database), "ISSUED01")[0].state is State.ISSUED
     was = await timekeeping.confirm(ra, actor="desk")
     assert was.doubt.off == 31 * DAY
-    line = store.audit_page(ra.database.read(), "clock", 1)[0]
+    line = store.audit_page(look(ra.database), "clock", 1)[0]
     assert (line["actor"], line["action"], line["detail"]) == (
         "desk",
         "clock.confirmed",
         {"seconds": 31 * DAY},
     )
     await scheduler.tick(ra)
-    assert store.enrollments_of(ra.database.read(), "ISSUED01")[0].state is State.CLOSED
+    assert store.enrollments_of(look(ra.database), "ISSUED01")[0].state is State.CLOSED
 
 
 async def test_a_long_weekend_needs_nobody(ra):
@@ -114,7 +115,7 @@ async def test_a_long_weekend_needs_nobody(ra):
     clock_of(ra).restart(off=4 * DAY)
     await scheduler.tick(ra)
     assert timekeeping.doubt_at_once(ra) is None
-    line = store.audit_page(ra.database.read(), "clock", 1)[0]
+    line = store.audit_page(look(ra.database), "clock", 1)[0]
     assert (line["action"], line["detail"]) == ("clock.leapt", {"seconds": 4 * DAY})
 
 
@@ -122,20 +123,20 @@ async def test_what_expired_by_a_wrong_clock_is_alive_again(ra):
     """Also when an operator had confirmed it: live enrollments and open pick-ups, but for the keys that were
     wiped, are as they were; nobody gets 403 with a certificate that is valid for years."""
     await everybody(ra)
-    held = store.enrollments_of(ra.database.read(), "INUSE001")[0]
-    print_ = ca.store.find_by_serial(ra.database.read(), held.serial).fingerprint
+    held = store.enrollments_of(look(ra.database), "INUSE001")[0]
+    print_ = ca.store.find_by_serial(look(ra.database), held.serial).fingerprint
     clock_of(ra).leap(days=1_460)
     await timekeeping.confirm(ra, actor="desk")
     await scheduler.tick(ra)
     with pytest.raises(Refusal) as refused:
-        renewal.check_lives(ra.database.read(), ra, store.enrollment_of(ra.database.read(), held.serial))
+        renewal.check_lives(look(ra.database), ra, store.enrollment_of(look(ra.database), held.serial))
     assert refused.value.code == "renewal_over"
     clock_of(ra).leap(days=-1_460)
     await timekeeping.confirm(ra, actor="desk")
-    found = store.enrollment_of(ra.database.read(), held.serial)
-    renewal.check_lives(ra.database.read(), ra, found)
+    found = store.enrollment_of(look(ra.database), held.serial)
+    renewal.check_lives(look(ra.database), ra, found)
     assert found.state is held.state
-    waiting = store.enrollments_of(ra.database.read(), "WAITING1")[0]
+    waiting = store.enrollments_of(look(ra.database), "WAITING1")[0]
     await issuance.submit(ra, waiting.request_id, actor="WAITING1")
     clock_of(ra).set(held.not_after_at - 20 * DAY)
     assert (await renewal.look(ra, print_)).renewal.state is State.ACCEPTED
@@ -146,14 +147,14 @@ async def test_revoking_everything_misses_nothing_that_a_believed_leap_ended(ra)
     and lives now that the clock is right, is revoked with the rest."""
     await admit(ra)
     _, request_id = await picked_up(ra)
-    ends = store.enrollment(ra.database.read(), request_id).not_after_at
+    ends = store.enrollment(look(ra.database), request_id).not_after_at
     clock_of(ra).set(ends - 3 * DAY)
     await scheduler.tick(ra)
     clock_of(ra).leap(days=6)
     await scheduler.tick(ra)
     clock_of(ra).leap(days=-6)
     assert await register.disable_user(ra, "K12345678", actor="desk") == 1
-    assert ca.store.find_by_order(ra.database.read(), request_id).status == "revoked"
+    assert ca.store.find_by_order(look(ra.database), request_id).status == "revoked"
 
 
 async def test_revoking_everything_misses_nothing_by_a_clock_ahead(ra):
@@ -162,9 +163,9 @@ async def test_revoking_everything_misses_nothing_by_a_clock_ahead(ra):
     clock_of(ra).leap(days=1_460)
     assert await register.disable_user(ra, "INUSE001", actor="desk") == 1
     clock_of(ra).leap(days=-1_460)
-    found = store.enrollments_of(ra.database.read(), "INUSE001")[0]
+    found = store.enrollments_of(look(ra.database), "INUSE001")[0]
     assert found.state is State.REVOKED
-    assert ca.store.find_by_serial(ra.database.read(), found.serial).status == "revoked"
+    assert ca.store.find_by_serial(look(ra.database), found.serial).status == "revoked"
 
 
 @pytest.mark.parametrize(("state", "code"), CAUSES.items())
@@ -172,20 +173,20 @@ async def test_who_comes_with_what_has_ended_is_told_why(ra, state, code):
     """One function says it for every door: the stored cause, or the date; and nothing while it lives."""
     await everybody(ra)
     at = ra.now()
-    held = replace(store.enrollments_of(ra.database.read(), "INUSE001")[0], not_after_at=at)
-    renewal.check_lives(ra.database.read(), ra, held)
+    held = replace(store.enrollments_of(look(ra.database), "INUSE001")[0], not_after_at=at)
+    renewal.check_lives(look(ra.database), ra, held)
     ended = replace(held, state=state, ended_at=at - 9)
     if state is State.EXPIRED:
         ended = replace(held, not_after_at=at - 1)
     with pytest.raises(Refusal) as refused:
-        renewal.check_lives(ra.database.read(), ra, ended)
+        renewal.check_lives(look(ra.database), ra, ended)
     assert refused.value.code == code
 
 
 async def test_nobody_is_told_a_cause_by_a_clock_in_doubt(ra):
     """Window over, or expired: whoever asks meanwhile hears that the clock is checked, and no more."""
     await everybody(ra)
-    db = ra.database.read()
+    db = look(ra.database)
     of = {user_id: store.enrollments_of(db, user_id)[0] for user_id in ("WAITING1", "FETCHED1", "INUSE001")}
     held = of["INUSE001"]
     print_ = ca.store.find_by_serial(db, held.serial).fingerprint
@@ -215,9 +216,9 @@ async def test_what_a_renewal_replaced_says_so(ra):
     """D3: the certificate that ends some days after its renewal's first use names no reissue as the cause."""
     await admit(ra)
     _, request_id = await picked_up(ra)
-    old = store.enrollment(ra.database.read(), request_id)
+    old = store.enrollment(look(ra.database), request_id)
     clock_of(ra).set(old.not_after_at - 20 * DAY)
-    print_ = ca.store.find_by_order(ra.database.read(), request_id).fingerprint
+    print_ = ca.store.find_by_order(look(ra.database), request_id).fingerprint
     begun = await renewal.submit(ra, print_, actor=FLOW)
     await issuance.complete(ra, begun.request_id)
     token = await issuance.prepare_download(ra, begun.request_id, "abc", "standard", actor=FLOW)
@@ -225,23 +226,23 @@ async def test_what_a_renewal_replaced_says_so(ra):
     await first_login(ra, begun.request_id)
     clock_of(ra).advance(days=6)
     await scheduler.tick(ra)
-    ended = store.enrollment(ra.database.read(), request_id)
+    ended = store.enrollment(look(ra.database), request_id)
     assert (ended.state, LABELS[ended.state]) == (
         State.RENEWED,
         ("更新により無効", "Replaced by its renewal"),
     )
     with pytest.raises(Refusal) as refused:
-        renewal.check_lives(ra.database.read(), ra, ended)
+        renewal.check_lives(look(ra.database), ra, ended)
     assert refused.value.code == "renewed"
 
 
 async def test_only_a_reissue_is_told_as_one(ra):
     """An operator or a client may give "superseded" as the reason: that is a revocation, and called one."""
     await everybody(ra)
-    found = store.enrollments_of(ra.database.read(), "INUSE001")[0]
+    found = store.enrollments_of(look(ra.database), "INUSE001")[0]
     at = ra.now()
     await ra.database.write(lambda db: end_certificate(db, ra, found.serial, SUPERSEDED, at, actor="desk"))
-    assert store.enrollment(ra.database.read(), found.request_id).state is State.REVOKED
+    assert store.enrollment(look(ra.database), found.request_id).state is State.REVOKED
 
 
 async def test_a_letter_about_what_is_over_is_not_sent(ra):
@@ -249,7 +250,7 @@ async def test_a_letter_about_what_is_over_is_not_sent(ra):
     await admit(ra)
     clock_of(ra).advance(days=31)
     assert [letter.name for letter in await delivered(ra) if "pickup" in letter.name] == []
-    states = {row["kind"]: (row["state"], row["result"]) for row in writing.listed(ra.database.read())}
+    states = {row["kind"]: (row["state"], row["result"]) for row in writing.listed(look(ra.database))}
     assert states["pickup"] == ("cancelled", "the request is closed")
 
 
@@ -259,7 +260,7 @@ async def test_a_confirmed_leap_that_was_wrong_has_its_way_back(ra):
     clock_of(ra).leap(days=31)
     await timekeeping.confirm(ra, actor="desk")
     await admit(ra, "LATER001")
-    found = store.enrollments_of(ra.database.read(), "LATER001")[0]
+    found = store.enrollments_of(look(ra.database), "LATER001")[0]
     await issuance.submit(ra, found.request_id, actor="LATER001")
     clock_of(ra).leap(days=-31)
     assert timekeeping.doubt_at_once(ra).kind == "behind"
@@ -271,7 +272,7 @@ async def test_a_confirmed_leap_that_was_wrong_has_its_way_back(ra):
 async def test_nothing_is_opened_or_issued_by_a_clock_in_doubt(ra, days):
     """A certificate's dates, a window, a deadline: whoever asks is told to come again, and loses nothing."""
     await everybody(ra)
-    waiting = store.enrollments_of(ra.database.read(), "WAITING1")[0]
+    waiting = store.enrollments_of(look(ra.database), "WAITING1")[0]
     clock_of(ra).leap(days=days)
     before = everything(ra)
     asked = [
@@ -292,7 +293,7 @@ async def test_nothing_is_opened_or_issued_by_a_clock_in_doubt(ra, days):
 async def test_what_was_begun_waits_for_its_signature(ra):
     """A crash's reservation, signed by a clock in doubt, would have its window counted from nowhere."""
     await everybody(ra)
-    waiting = store.enrollments_of(ra.database.read(), "WAITING1")[0]
+    waiting = store.enrollments_of(look(ra.database), "WAITING1")[0]
     await issuance.submit(ra, waiting.request_id, actor="WAITING1")
     clock_of(ra).leap(days=31)
     with pytest.raises(Refusal) as refused:
@@ -300,10 +301,10 @@ async def test_what_was_begun_waits_for_its_signature(ra):
     assert refused.value.code == "clock_in_doubt"
     clock_of(ra).advance(seconds=61)
     await scheduler.tick(ra)
-    assert store.enrollment(ra.database.read(), waiting.request_id).state is State.PROCESSING
+    assert store.enrollment(look(ra.database), waiting.request_id).state is State.PROCESSING
     clock_of(ra).leap(days=-31)
     await scheduler.tick(ra)
-    found = store.enrollment(ra.database.read(), waiting.request_id)
+    found = store.enrollment(look(ra.database), waiting.request_id)
     assert (found.state, found.window_ends_at) == (State.ISSUED, ra.now() + 30 * DAY)
 
 
@@ -356,7 +357,7 @@ async def test_a_directory_that_was_never_served_knows_its_newest_request(tmp_pa
         clock_of(ra).leap(days=1_460)
         await scheduler.tick(ra)
         assert timekeeping.doubt_at_once(ra).witness == "certificate"
-        assert store.enrollments_of(ra.database.read(), FLOW)[0].state is not State.CLOSED
+        assert store.enrollments_of(look(ra.database), FLOW)[0].state is not State.CLOSED
 
 
 async def test_two_processes_with_different_clocks(tmp_path):
@@ -370,7 +371,7 @@ async def test_two_processes_with_different_clocks(tmp_path):
         with pytest.raises(Refusal) as refused:
             await admit(other, "OTHER001")
         assert refused.value.code == "clock_in_doubt"
-        assert store.user(ra.database.read(), "OTHER001") is None
+        assert store.user(look(ra.database), "OTHER001") is None
 
 
 async def test_the_newest_certificate_is_a_witness(ra):
@@ -378,7 +379,7 @@ async def test_the_newest_certificate_is_a_witness(ra):
     await admit(ra)
     await picked_up(ra)
     await ra.database.write(lambda db: db.execute("DELETE FROM clock"))
-    assert ca.store.known_time(ra.database.read()).newest_at == ra.now()
+    assert ca.store.known_time(look(ra.database)).newest_at == ra.now()
     clock_of(ra).leap(hours=-1)
     doubt = timekeeping.doubt_at_once(ra)
     assert (doubt.witness, doubt.off) == ("certificate", -3_600)

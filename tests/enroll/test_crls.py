@@ -16,6 +16,7 @@ from enroll import crls
 from enroll.requests.transitions import end_certificate
 from tests.datadirs import admit, clock_of, open_office
 from tests.enroll.test_flow import picked_up
+from tests.looking import look
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ async def test_a_revocation_makes_a_new_list(ra):
     """RFC 5280 section 5: a list names what is revoked, and the next one has a higher number."""
     await admit(ra)
     _, request_id = await picked_up(ra)
-    serial = ca.store.find_by_order(ra.database.read(), request_id).serial
+    serial = ca.store.find_by_order(look(ra.database), request_id).serial
     issuer = ra.authority.current
     assert await crls.due(ra, issuer.issuer_id)
     first = _read(ra, await crls.publish(ra, issuer))
@@ -143,7 +144,7 @@ async def test_a_list_is_the_same_from_another_process(ra):
     """What a worker process makes is what would be made here, but for the number."""
     await admit(ra)
     _, request_id = await picked_up(ra)
-    serial = ca.store.find_by_order(ra.database.read(), request_id).serial
+    serial = ca.store.find_by_order(look(ra.database), request_id).serial
     await ra.database.write(lambda db: ca.store.hold(db, serial, ra.now()))
     here = await crls.publish(ra, ra.authority.current, alone=True)
     entries = [entry.serial_number for entry in _read(ra, here)]

@@ -16,7 +16,7 @@ from enroll.people import applications, changes, register
 from enroll.requests import pickup
 from enroll.requests.states import State
 from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
-from tests.looking import rows
+from tests.looking import look, rows
 from tests.mailserver import MailServer
 
 
@@ -34,7 +34,7 @@ def smtp(ra, server, **more):
 
 
 def states(ra):
-    return {row["kind"]: row["state"] for row in writing.listed(ra.database.read())}
+    return {row["kind"]: row["state"] for row in writing.listed(look(ra.database))}
 
 
 async def test_accepted_once_and_never_again(ra):
@@ -48,7 +48,7 @@ async def test_accepted_once_and_never_again(ra):
     assert (pickup["From"], pickup["To"]) == ("cpbs_ct@kinen-bs.com", "k12345678@example.jp")
     assert mail_server.sender == "bounce@kinen-bs.com"
     assert admission.request_id in pickup.get_content()
-    assert store.enrollment(ra.database.read(), admission.request_id).state is State.ANNOUNCED
+    assert store.enrollment(look(ra.database), admission.request_id).state is State.ANNOUNCED
     assert states(ra) == {"pickup": "sent", "user_id": "sent"}
 
 
@@ -77,8 +77,8 @@ async def test_a_final_refusal_is_kept_for_the_desk(ra):
         await deliver_due(ra, transport)
     assert mail_server.accepted == []
     assert states(ra) == {"pickup": "failed", "user_id": "failed"}
-    assert "no such mailbox" in writing.listed(ra.database.read())[0]["result"]
-    assert store.enrollment(ra.database.read(), admission.request_id).state is State.ACCEPTED
+    assert "no such mailbox" in writing.listed(look(ra.database))[0]["result"]
+    assert store.enrollment(look(ra.database), admission.request_id).state is State.ACCEPTED
 
 
 async def test_no_server_is_no_loss(ra):
@@ -157,7 +157,7 @@ async def test_a_clock_that_ran_ahead_holds_no_letter_back(ra):
     await admit(ra)
     clock_of(ra).advance(days=-2)
     assert len(await delivered(ra)) == 2
-    assert writing.waiting(ra.database.read()) == 0
+    assert writing.waiting(look(ra.database)) == 0
 
 
 async def test_who_is_stopped_waits_for_the_answer(ra):
@@ -229,7 +229,7 @@ async def test_the_issue_password_can_come_through_the_administrator(ra):
     password = passed_on.value("証明書発行用パスワード")
     assert (passed_on.value("ユーザーID"), password in mail.body) == ("K12345678", False)
     assert "年金 太郎 様（団体の管理者）から" in mail.body
-    recipients = {each["kind"]: each["recipient"] for each in reversed(writing.listed(ra.database.read()))}
+    recipients = {each["kind"]: each["recipient"] for each in reversed(writing.listed(look(ra.database)))}
     assert recipients["issue_password_admin"] == "a11111111@example.jp"
     assert recipients["pickup_without_password"] == "k12345678@example.jp"
     opened = await pickup.authenticate(ra, "K12345678", password, address="192.0.2.1")
@@ -317,7 +317,7 @@ async def test_a_copy_is_told_by_its_message_id(ra):
     await admit(ra)
     seen = []
     for attempts in (1, 2, 7):
-        for row in rows(ra.database.read(), "SELECT * FROM mails ORDER BY id"):
+        for row in rows(look(ra.database), "SELECT * FROM mails ORDER BY id"):
             letter = writing.opened(row | {"attempts": attempts}, ra.vault)
             seen.append(compose(letter, ra.settings.mail_from)["Message-ID"])
     assert len(seen) == 6

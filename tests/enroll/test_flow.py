@@ -16,7 +16,7 @@ from enroll.requests.enrollment import state_at
 from enroll.requests.states import Event, State
 from enroll.requests.transitions import apply
 from tests.datadirs import admit, clock_of, delivered, letter_of, open_office, together
-from tests.looking import rows
+from tests.looking import look, rows
 
 FLOW = "K12345678"
 ADDRESS = "192.0.2.1"
@@ -41,7 +41,7 @@ async def picked_up(ra, user_id=FLOW, password="abc"):
 
 
 def print_of(ra, request_id):
-    return ca.store.find_by_order(ra.database.read(), request_id).fingerprint
+    return ca.store.find_by_order(look(ra.database), request_id).fingerprint
 
 
 async def first_login(ra, request_id, user_id=FLOW):
@@ -57,7 +57,7 @@ async def test_from_mail_to_login(ra):
     assert bundle.cert.certificate.subject.rfc4514_string() == "CN=K123456780001"
     result = await first_login(ra, request_id)
     assert (result.user.user_id, result.user.password_initial, result.first_use) == (FLOW, True, True)
-    assert store.enrollment(ra.database.read(), request_id).sealed_key is None
+    assert store.enrollment(look(ra.database), request_id).sealed_key is None
 
 
 async def test_pickup_mail_has_exactly_four_items(ra):
@@ -105,7 +105,7 @@ async def test_fifty_submits_give_one_certificate(ra):
     assert len({r.serial for r in results}) == 1
     done = await together(*(issuance.complete(ra, request_id) for _ in range(50)))
     assert {r.state for r in done} == {State.ISSUED}
-    assert ca.store.count_by_status(ra.database.read()) == {"issued": 1}
+    assert ca.store.count_by_status(look(ra.database)) == {"issued": 1}
 
 
 async def test_the_same_certificate_again_under_another_password(ra):
@@ -115,7 +115,7 @@ async def test_the_same_certificate_again_under_another_password(ra):
     second, request_id = await picked_up(ra, password="two")
     assert first.cert.certificate == second.cert.certificate
     assert first.key.private_numbers() == second.key.private_numbers()
-    actions = [line["action"] for line in store.audit_page(ra.database.read(), request_id, 50)]
+    actions = [line["action"] for line in store.audit_page(look(ra.database), request_id, 50)]
     assert actions.count("p12.built") == 2
 
 
@@ -142,9 +142,9 @@ async def test_the_key_goes_with_the_last_download(ra):
     assert await issuance.download(ra, token, request_id, actor=FLOW) == last
     clock_of(ra).advance(seconds=1)
     await scheduler.close_overdue(ra)
-    closed = store.enrollment(ra.database.read(), request_id)
+    closed = store.enrollment(look(ra.database), request_id)
     assert (closed.state, closed.sealed_key) == (State.PICKED_UP, None)
-    assert not list(rows(ra.database.read(), "SELECT 1 FROM tickets"))
+    assert not list(rows(look(ra.database), "SELECT 1 FROM tickets"))
 
 
 async def test_no_file_is_kept_when_the_key_was_wiped_while_it_was_built(ra):
@@ -159,7 +159,7 @@ async def test_no_file_is_kept_when_the_key_was_wiped_while_it_was_built(ra):
     with pytest.raises(Refusal) as refused:
         await building
     assert refused.value.code == "not_available"
-    assert not list(rows(ra.database.read(), "SELECT 1 FROM tickets"))
+    assert not list(rows(look(ra.database), "SELECT 1 FROM tickets"))
 
 
 async def test_a_download_fetched_again_counts_once(ra):
@@ -169,7 +169,7 @@ async def test_a_download_fetched_again_counts_once(ra):
     token = await issuance.prepare_download(ra, request_id, "x", "standard", actor=FLOW)
     first = await issuance.download(ra, token, request_id, actor=FLOW)
     assert await issuance.download(ra, token, request_id, actor=FLOW) == first
-    assert store.enrollment(ra.database.read(), request_id).downloads == 2
+    assert store.enrollment(look(ra.database), request_id).downloads == 2
     with pytest.raises(Refusal, match="expired"):
         await issuance.download(ra, token, "another", actor=FLOW)
     clock_of(ra).advance(seconds=ra.settings.ticket_seconds)
@@ -183,8 +183,8 @@ async def test_after_the_window_the_key_is_gone_and_the_answer_is_z4(ra):
     await picked_up(ra)
     clock_of(ra).advance(days=30)
     await scheduler.close_overdue(ra)
-    assert not list(rows(ra.database.read(), "SELECT 1 FROM enrollments WHERE sealed_key IS NOT NULL"))
-    assert not list(rows(ra.database.read(), "SELECT 1 FROM tickets"))
+    assert not list(rows(look(ra.database), "SELECT 1 FROM enrollments WHERE sealed_key IS NOT NULL"))
+    assert not list(rows(look(ra.database), "SELECT 1 FROM tickets"))
     with pytest.raises(Refusal) as refused:
         await picked_up(ra)
     assert refused.value.code == "not_available"
@@ -194,7 +194,7 @@ async def test_a_wiped_key_is_in_no_file(ra):
     """E1: a copy of the directory, made after the window closed, holds the sealed key nowhere."""
     await admit(ra)
     _, request_id = await picked_up(ra)
-    sealed = store.enrollment(ra.database.read(), request_id).sealed_key
+    sealed = store.enrollment(look(ra.database), request_id).sealed_key
 
     def files_with_it():
         directory = ra.database.path.parent
@@ -231,12 +231,12 @@ async def test_a_reissue_ends_the_old_request_at_once_and_the_certificate_on_pic
     await applications.reissue(ra, FLOW, "pc_change", actor="desk")
     with pytest.raises(Refusal, match="ended"):
         await pickup.authenticate(ra, FLOW, old.value("証明書発行用パスワード"), address=ADDRESS)
-    assert ca.store.find_by_order(ra.database.read(), old_request).status == "issued"
+    assert ca.store.find_by_order(look(ra.database), old_request).status == "issued"
     bundle, new_request = await picked_up(ra)
     assert bundle.cert.certificate.subject.rfc4514_string() == "CN=K123456780002"
-    assert ca.store.find_by_order(ra.database.read(), old_request).status == "revoked"
-    assert ca.store.find_by_order(ra.database.read(), new_request).status == "issued"
-    assert store.enrollment(ra.database.read(), old_request).state is State.SUPERSEDED
+    assert ca.store.find_by_order(look(ra.database), old_request).status == "revoked"
+    assert ca.store.find_by_order(look(ra.database), new_request).status == "issued"
+    assert store.enrollment(look(ra.database), old_request).state is State.SUPERSEDED
 
 
 async def test_a_reissue_ends_what_is_being_signed_when_it_is_picked_up(ra):
@@ -250,8 +250,8 @@ async def test_a_reissue_ends_what_is_being_signed_when_it_is_picked_up(ra):
     assert (await issuance.complete(ra, begun.request_id)).state is State.SUPERSEDED
     assert await issuance.recover(ra) == 1
     for request_id in (old_request, begun.request_id):
-        assert ca.store.find_by_order(ra.database.read(), request_id).status == "revoked"
-    assert ca.store.find_by_order(ra.database.read(), new_request).status == "issued"
+        assert ca.store.find_by_order(look(ra.database), request_id).status == "revoked"
+    assert ca.store.find_by_order(look(ra.database), new_request).status == "issued"
 
 
 async def test_a_reissue_after_theft_revokes_at_once(ra):
@@ -259,7 +259,7 @@ async def test_a_reissue_after_theft_revokes_at_once(ra):
     await admit(ra)
     _, old_request = await picked_up(ra)
     await applications.reissue(ra, FLOW, "lost_or_stolen", actor="desk")
-    assert ca.store.find_by_order(ra.database.read(), old_request).status == "revoked"
+    assert ca.store.find_by_order(look(ra.database), old_request).status == "revoked"
 
 
 async def test_an_application_that_waits_becomes_urgent_when_the_pc_is_stolen(ra):
@@ -272,20 +272,20 @@ async def test_an_application_that_waits_becomes_urgent_when_the_pc_is_stolen(ra
     ).number
     later = (await applications.apply_reissue(ra, FLOW, "mail_lost", channel="online", actor=FLOW)).number
     assert first == stolen == later
-    urgent = store.application(ra.database.read(), first)
+    urgent = store.application(look(ra.database), first)
     assert (urgent.reason, urgent.revoke_old) == ("lost_or_stolen", "at_once")
-    trail = [line["action"] for line in store.audit_page(ra.database.read(), str(first), 9)]
+    trail = [line["action"] for line in store.audit_page(look(ra.database), str(first), 9)]
     assert trail == ["application.hastened", "application.submitted"]
     await applications.approve(ra, first, actor="desk")
-    assert ca.store.find_by_order(ra.database.read(), old_request).status == "revoked"
+    assert ca.store.find_by_order(look(ra.database), old_request).status == "revoked"
 
 
 async def test_a_reissue_leaves_user_id_and_password(ra):
     """R24: no second ID notice, the login password is unchanged."""
     await admit(ra)
-    before = store.user(ra.database.read(), FLOW).password_hash
+    before = store.user(look(ra.database), FLOW).password_hash
     await applications.reissue(ra, FLOW, "mail_lost", actor="desk")
-    assert store.user(ra.database.read(), FLOW).password_hash == before
+    assert store.user(look(ra.database), FLOW).password_hash == before
     kinds = [letter.name.partition("-")[2] for letter in await delivered(ra)]
     assert kinds.count("user_id.eml") == 1
 
@@ -306,22 +306,22 @@ async def test_renewal_from_the_mail_to_the_new_certificate(ra):
     assert "BEGIN IMMEDIATE" not in transactions
     await ra.database.write(lambda db: db.conn.set_trace_callback(None))
     letter = await letter_of(ra, "renewal_30")
-    look = await renewal.look(ra, old_print)
-    assert (look.renewal.request_id, look.source.common_name) == (
+    opened = await renewal.look(ra, old_print)
+    assert (opened.renewal.request_id, opened.source.common_name) == (
         letter.value("リクエストID"),
         letter.value("コモンネーム"),
     )
-    assert renewal.status(ra.database.read(), old_print) == []
+    assert renewal.status(look(ra.database), old_print) == []
     results = await together(*(renewal.submit(ra, old_print, actor=FLOW) for _ in range(50)))
     assert len({r.serial for r in results}) == 1
-    renewed = await issuance.complete(ra, look.renewal.request_id)
-    assert [row.request_id for row in renewal.status(ra.database.read(), old_print)] == [renewed.request_id]
+    renewed = await issuance.complete(ra, opened.renewal.request_id)
+    assert [row.request_id for row in renewal.status(look(ra.database), old_print)] == [renewed.request_id]
     token = await issuance.prepare_download(ra, renewed.request_id, "pw", "compatible", actor=FLOW)
     got = await issuance.download(ra, token, renewed.request_id, actor=FLOW)
     new = pkcs12.load_pkcs12(got.content, b"pw").cert.certificate
     assert new.subject == bundle.cert.certificate.subject
     assert new.serial_number != bundle.cert.certificate.serial_number
-    assert ca.store.find_by_order(ra.database.read(), request_id).status == "issued"
+    assert ca.store.find_by_order(look(ra.database), request_id).status == "issued"
     clock_of(ra).set(not_after - 7 * 86_400)
     assert await scheduler.notify(ra, day_of(ra.now())) == scheduler.Noticed()
 
@@ -339,11 +339,11 @@ async def test_a_renewed_certificate_can_be_ended_some_days_after(tmp_path, days
         await first_login(ra, begun.request_id)
         clock_of(ra).advance(days=2)
         await scheduler.tick(ra)
-        assert ca.store.find_by_order(ra.database.read(), request_id).status == "issued"
+        assert ca.store.find_by_order(look(ra.database), request_id).status == "issued"
         clock_of(ra).advance(days=1)
         await scheduler.tick(ra)
         expected = "issued" if days < 0 else "revoked"
-        assert ca.store.find_by_order(ra.database.read(), request_id).status == expected
+        assert ca.store.find_by_order(look(ra.database), request_id).status == expected
 
 
 async def test_reminder_on_d_7_once(ra):
@@ -387,16 +387,16 @@ async def test_the_renewal_period_has_its_last_second(tmp_path, grace_days):
         last = int(bundle.cert.certificate.not_valid_after_utc.timestamp()) + grace_days * 86_400
         clock_of(ra).set(last)
         await scheduler.close_overdue(ra)
-        assert store.enrollment(ra.database.read(), request_id).state is State.PICKED_UP
-        look = await renewal.look(ra, print_of(ra, request_id))
-        await issuance.submit(ra, look.renewal.request_id, actor=FLOW)
+        assert store.enrollment(look(ra.database), request_id).state is State.PICKED_UP
+        opened = await renewal.look(ra, print_of(ra, request_id))
+        await issuance.submit(ra, opened.renewal.request_id, actor=FLOW)
         clock_of(ra).advance(seconds=1)
         await scheduler.close_overdue(ra)
         with pytest.raises(Refusal) as refused:
             await renewal.look(ra, print_of(ra, request_id))
         assert refused.value.code == "renewal_over"
         # What has expired is said so, and not stored: nothing was done to it.
-        found = store.enrollment(ra.database.read(), request_id)
+        found = store.enrollment(look(ra.database), request_id)
         assert (found.state, state_at(found, ra.now())) == (State.PICKED_UP, State.EXPIRED)
 
 
@@ -423,7 +423,7 @@ async def test_a_crash_between_serial_and_certificate_is_finished_later(tmp_path
     async with open_office(tmp_path) as ra:
         assert await issuance.recover(ra) == 1
         assert await issuance.recover(ra) == 0
-        issued = store.enrollment(ra.database.read(), request_id)
+        issued = store.enrollment(look(ra.database), request_id)
         assert (issued.state, issued.serial) == (State.ISSUED, begun.serial)
 
 
@@ -434,7 +434,7 @@ async def test_a_user_disabled_while_signing_gets_a_revoked_certificate(ra):
     await issuance.submit(ra, request_id, actor=FLOW)
     await register.disable_user(ra, FLOW, actor="desk")
     assert (await issuance.complete(ra, request_id)).state is State.REVOKED
-    assert ca.store.find_by_order(ra.database.read(), request_id).status == "revoked"
+    assert ca.store.find_by_order(look(ra.database), request_id).status == "revoked"
     with pytest.raises(Refusal) as refused:
         await applications.reissue(ra, FLOW, "mail_lost", actor="desk")
     assert refused.value.code == "user_disabled"
@@ -450,7 +450,7 @@ async def test_another_users_certificate_does_not_log_in(ra):
         with pytest.raises(Refusal) as refused:
             await login.authenticate(ra, print_of(ra, request_id), "K87654321", typed, address=ADDRESS)
         assert refused.value == Refusal("wrong_user_id", field="user_id")
-    trail = store.audit_page(ra.database.read(), FLOW, 10)
+    trail = store.audit_page(look(ra.database), FLOW, 10)
     assert trail[0]["action"] == "login.wrong_user"
 
 
@@ -464,7 +464,7 @@ async def test_a_wrong_user_id_stops_nobody_and_fills_no_disk(ra):
         with pytest.raises(Refusal, match="not the one of the certificate"):
             await login.authenticate(ra, mark, "NOBODY99", password, address=ADDRESS)
     assert (await login.authenticate(ra, mark, FLOW, password, address=ADDRESS)).user.user_id == FLOW
-    trail = store.audit_page(ra.database.read(), FLOW, 50)
+    trail = store.audit_page(look(ra.database), FLOW, 50)
     assert len([row for row in trail if row["action"] == "login.refused"]) == ra.settings.attempts
 
 
@@ -512,13 +512,13 @@ async def test_a_login_is_over_if_the_password_changes_while_it_is_checked(ra):
     async with asyncio.timeout(60):
         while ra.workers.waiting == 0:  # until the check of the password waits for a thread
             await asyncio.sleep(0.001)
-    user = store.user(ra.database.read(), FLOW)
+    user = store.user(look(ra.database), FLOW)
     assert await ra.database.write(lambda db: store.set_password(db, FLOW, user.password_hash, "new"))
     release.set()
     with pytest.raises(Refusal) as refused:
         await old_one
     assert refused.value == Refusal("bad_credentials")
-    assert store.audit_page(ra.database.read(), FLOW, 1)[0]["action"] == "login.refused"
+    assert store.audit_page(look(ra.database), FLOW, 1)[0]["action"] == "login.refused"
     await asyncio.gather(*busy)
 
 
@@ -528,7 +528,7 @@ async def test_secrets_are_masked_for_operators_and_wiped_after_delivery(ra):
 
     await admit(ra)
     letter = await letter_of(ra, "pickup")
-    db = ra.database.read()
+    db = look(ra.database)
     for row in writing.listed(db):
         shown = writing.shown(db, row["id"])["shown_body"]
         assert letter.value("証明書発行用パスワード") not in shown

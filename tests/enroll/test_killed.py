@@ -18,6 +18,7 @@ from enroll.refusals import Refusal
 from enroll.requests import issuance, opening
 from enroll.requests.states import ENDED, State
 from tests.datadirs import CHEAP, PASSPHRASE, POLICY_NUMBER, SCHEMAS, together
+from tests.looking import look
 from tests.signers import LikeAToken, Unreliable, signed_by
 from tests.started import forked
 
@@ -109,7 +110,7 @@ async def until_signed(ra, request_id):
 
 
 def fingerprint(ra, serial):
-    return ca.store.find_by_serial(ra.database.read(), serial).fingerprint
+    return ca.store.find_by_serial(look(ra.database), serial).fingerprint
 
 
 def live_and_die(path, signer_of, told, seconds):
@@ -135,7 +136,7 @@ def test_two_hundred_kills_lose_and_double_nothing(tmp_path, signer_of):
 
     ra = open_here(path, lambda signer: signer)
     asyncio.run(issuance.recover(ra))
-    db = ra.database.read()
+    db = look(ra.database)
     answers = [line.split() for line in log.read_text().splitlines()]
     for what, request_id, *serial in answers:
         found = store.enrollment(db, request_id)

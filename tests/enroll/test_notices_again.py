@@ -17,6 +17,7 @@ from enroll.people import changes, register
 from enroll.requests import issuance
 from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, open_office
 from tests.enroll.test_flow import picked_up
+from tests.looking import look
 from tests.mailserver import MailServer
 
 USER, ADDRESS = "K12345678", "k12345678@example.jp"
@@ -37,7 +38,7 @@ async def due_in(ra, days):
     """Somebody whose certificate ends in so many days; every other letter has left. It is noon in Japan."""
     await admit(ra)
     _, request_id = await picked_up(ra)
-    enrollment = store.enrollment(ra.database.read(), request_id)
+    enrollment = store.enrollment(look(ra.database), request_id)
     clock_of(ra).set(enrollment.not_after_at - days * 86_400)
     noon = clock_of(ra).seconds() - (clock_of(ra).seconds() + 9 * 3_600) % 86_400 + 12 * 3_600
     clock_of(ra).set(noon)
@@ -49,7 +50,7 @@ async def notify(ra, **how):
 
 
 def letter(ra, kind):
-    return next(row for row in writing.listed(ra.database.read()) if row["kind"] == kind)
+    return next(row for row in writing.listed(look(ra.database)) if row["kind"] == kind)
 
 
 NOTHING, THIRTY, SEVEN = (scheduler.Noticed(*counts) for counts in ((0, 0), (1, 0), (0, 1)))
@@ -160,7 +161,7 @@ async def test_who_has_renewed_meanwhile_gets_no_notice(ra):
     """Held while somebody renewed by themselves, a notice would ask for what is done (D6)."""
     enrollment = await due_in(ra, 30)
     await notify(ra)
-    renewal = store.renewal_of(ra.database.read(), enrollment.serial)
+    renewal = store.renewal_of(look(ra.database), enrollment.serial)
     await issuance.submit(ra, renewal.request_id, actor="test")
     await issuance.complete(ra, renewal.request_id)
     async with MailServer().listening() as server:
@@ -273,7 +274,7 @@ async def _lived_through(path, steps):
             await _step(ra, server, word, value)
             assert max(server.taken.values(), default=0) <= 1
         server.mood = "good"
-        if store.organisation(ra.database.read(), POLICY_NUMBER).disabled_at is not None:
+        if store.organisation(look(ra.database), POLICY_NUMBER).disabled_at is not None:
             await changes.enable_organisation(ra, POLICY_NUMBER, actor="desk")
         await scheduler.close_overdue(ra)
         await notify(ra, again=True)
@@ -300,7 +301,7 @@ async def _step(ra, server, word, value):
     elif word == "deliver":
         await asyncio.gather(deliver_due(ra, server), deliver_due(ra, server))
     else:
-        disabled = store.organisation(ra.database.read(), POLICY_NUMBER).disabled_at is not None
+        disabled = store.organisation(look(ra.database), POLICY_NUMBER).disabled_at is not None
         if word == "disable" and not disabled:
             await changes.disable_organisation(ra, POLICY_NUMBER, actor="desk")
         elif word == "enable" and disabled:

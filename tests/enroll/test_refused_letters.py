@@ -11,6 +11,7 @@ from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox
 from enroll.people import changes
 from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, open_office
+from tests.looking import look
 from tests.mailserver import CUT, MailServer
 
 PEOPLE = ("K11111111", "K22222222", "K33333333")
@@ -34,7 +35,7 @@ def smtp(ra, server, **more):
 
 
 def letters(ra):
-    return list(reversed(writing.listed(ra.database.read())))
+    return list(reversed(writing.listed(look(ra.database))))
 
 
 def states(ra):
@@ -42,7 +43,7 @@ def states(ra):
 
 
 def bodies(ra):
-    return ra.database.read().one("SELECT count(sealed_body) FROM mails")[0]
+    return look(ra.database).one("SELECT count(sealed_body) FROM mails")[0]
 
 
 # Of the server's own words, as they were seen; with AUTH a login is given.
@@ -92,7 +93,7 @@ async def test_what_is_not_the_recipients_holds_every_letter_and_loses_none(ra, 
         assert server.connections == 1
         assert server.heard["RCPT"] <= 1
         assert (states(ra), bodies(ra)) == ({"queued": LETTERS}, LETTERS)
-        lane = queue.lane(ra.database.read(), "mail")
+        lane = queue.lane(look(ra.database), "mail")
         assert (lane.refusals, lane.held_until_at) == (1, ra.now() + 60)
         server.answers.clear()
         assert await deliver_due(ra, transport) == 0
@@ -107,11 +108,11 @@ async def test_no_answer_at_all_holds_every_letter(ra):
     """A port that nobody listens on, and a server without STARTTLS, are told in words."""
     await queued(ra)
     assert await deliver_due(ra, smtp(ra, MailServer())) == 0
-    assert queue.lane(ra.database.read(), "mail").said.startswith("connect Error connecting to 127.0.0.1")
+    assert queue.lane(look(ra.database), "mail").said.startswith("connect Error connecting to 127.0.0.1")
     clock_of(ra).advance(seconds=60)
     async with MailServer().listening() as server:
         assert await deliver_due(ra, smtp(ra, server, security="starttls")) == 0
-        said = queue.lane(ra.database.read(), "mail").said
+        said = queue.lane(look(ra.database), "mail").said
     assert said == "STARTTLS SMTP STARTTLS extension not supported by server."
     assert states(ra) == {"queued": LETTERS}
 
@@ -121,7 +122,7 @@ async def test_a_login_that_is_not_asked_for_is_no_letters_fault(ra):
     await queued(ra)
     async with MailServer().listening() as server:
         assert await deliver_due(ra, smtp(ra, server, username="me", password="secret")) == 0
-    assert queue.lane(ra.database.read(), "mail").said.startswith("AUTH The SMTP AUTH extension")
+    assert queue.lane(look(ra.database), "mail").said.startswith("AUTH The SMTP AUTH extension")
     assert states(ra) == {"queued": LETTERS}
 
 
@@ -134,7 +135,7 @@ async def test_a_recipients_refusal_is_that_letters_only(ra, answer):
         assert await deliver_due(ra, smtp(ra, server)) == LETTERS - 2
     assert states(ra) == {"sent": LETTERS - 2, "failed": 2}
     assert {row["result"] for row in letters(ra) if row["state"] == "failed"} == {f"RCPT {answer}"}
-    assert queue.lane(ra.database.read(), "mail").refusals == 0
+    assert queue.lane(look(ra.database), "mail").refusals == 0
 
 
 @pytest.mark.parametrize("answer", ["450 4.2.0 greylisted", "451 try again later", "452 4.2.2 mailbox full"])
@@ -265,7 +266,7 @@ async def test_a_letter_that_ends_every_connection_is_not_sent_for_ever(ra):
             for _ in range(3):
                 clock_of(ra).advance(hours=5)
                 await deliver_due(ra, transport)
-    found = [writing.shown(ra.database.read(), number) for number in (1, 2)]
+    found = [writing.shown(look(ra.database), number) for number in (1, 2)]
     assert [letter["state"] for letter in found] == ["failed", "failed"]
     assert {letter["result"] for letter in found} == {"given up: DATA Unexpected EOF received"}
     assert states(ra) == {"sent": 24, "failed": 2}
@@ -312,7 +313,7 @@ async def test_retry_of_one_letter_sends_that_one_first_and_then_the_others(ra):
         assert await ra.database.write(lambda db: queue.retry_one(db, 5, ra.now()))
         assert await deliver_due(ra, transport) == 0
         assert server.heard["MAIL"] == 2
-        assert writing.shown(ra.database.read(), 5)["attempts"] == 1
+        assert writing.shown(look(ra.database), 5)["attempts"] == 1
         server.answers.clear()
         assert await ra.database.write(lambda db: queue.retry_one(db, 5, ra.now()))
         assert await deliver_due(ra, transport) == LETTERS
@@ -353,7 +354,7 @@ async def test_a_folder_that_cannot_be_written_holds_its_letters_only(ra):
     async with MailServer().listening() as server:
         assert await deliver_due(ra, smtp(ra, server)) == 3
         assert states(ra) == {"sent": 3, "queued": 1}
-        lanes = {each: queue.lane(ra.database.read(), each) for each in queue.CHANNELS}
+        lanes = {each: queue.lane(look(ra.database), each) for each in queue.CHANNELS}
         assert (lanes["mail"].refusals, lanes["postcard"].refusals) == (0, 1)
         assert lanes["postcard"].said == "outbox FileExistsError: File exists"
         file.unlink()

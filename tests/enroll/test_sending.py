@@ -15,6 +15,7 @@ from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Refused
 from enroll.settings import DAY, Settings
 from tests.datadirs import CHEAP, PASSPHRASE, START, admit, clock_of, open_office
+from tests.looking import look
 from tests.mailserver import MailServer
 
 
@@ -54,7 +55,7 @@ async def queue_copies(ra, number, kind="password_reset"):
 
 def count(ra, state):
     statement = "SELECT count(*) FROM mails WHERE state = ?"
-    return ra.database.read().one(statement, [state])[0]
+    return look(ra.database).one(statement, [state])[0]
 
 
 # -- connections -------------------------------------------------------------------------------------------
@@ -91,8 +92,8 @@ async def test_a_server_that_takes_fewer_connections_gets_fewer(ra):
     await queue_copies(ra, 40)
     async with MailServer(delay=0.005, most_open=1).listening() as server:
         assert await deliver_due(ra, smtp(ra, server, connections=4)) == 40
-    assert queue.lane(ra.database.read(), "mail").refusals == 0
-    refused = queue.refusals(ra.database.read())
+    assert queue.lane(look(ra.database), "mail").refusals == 0
+    refused = queue.refusals(look(ra.database))
     assert [(each["command"], each["count"], each["said"]) for each in refused] == [
         ("greeting", 3, "greeting 421 too many of you")
     ]
@@ -142,8 +143,8 @@ async def test_what_somebody_waits_for_leaves_at_night_and_notices_by_day(tmp_pa
             transport = smtp(ra, server)
             assert await deliver_due(ra, transport) == 1
             assert server.recipients == ["password_reset@example.jp"]
-            row = writing.shown(ra.database.read(), 1)
-            assert queue.next_attempt(ra.database.read(), row, ra.now(), ra.settings) == jst(8)
+            row = writing.shown(look(ra.database), 1)
+            assert queue.next_attempt(look(ra.database), row, ra.now(), ra.settings) == jst(8)
             clock_of(ra).set(jst(7, 59))
             assert await deliver_due(ra, transport) == 0
             clock_of(ra).set(jst(8))
@@ -260,7 +261,7 @@ async def test_a_letter_of_a_process_that_died_is_sent_after_its_lease(ra):
     await ra.database.write(
         lambda db: queue.begin(db, queue.next_due(db, "mail", ra.now(), notices=True), ra.now())
     )
-    assert writing.shown(ra.database.read(), 1)["next_attempt_at"] == ra.now() + queue.LEASE
+    assert writing.shown(look(ra.database), 1)["next_attempt_at"] == ra.now() + queue.LEASE
     other = Slow()
     other.answer.set()
     clock_of(ra).advance(seconds=119)
@@ -309,7 +310,7 @@ async def test_letters_leave_by_starttls_and_a_login(ra, localhost):
     async with MailServer(tls=context, login=("me", "秘密")).listening() as server:
         way = {"host": "localhost", "security": "starttls", "username": "me", "password": "秘密"}
         assert await deliver_due(ra, smtp(ra, server, **way)) == 0
-        said = queue.lane(ra.database.read(), "mail").said
+        said = queue.lane(look(ra.database), "mail").said
         assert (said.split()[0], "certificate verify failed" in said) == ("STARTTLS", True)
         await ra.database.write(lambda db: queue.retry(db, ra.now()))
         assert await deliver_due(ra, smtp(ra, server, **way, ca=ca)) == 3

@@ -20,6 +20,7 @@ from enroll.requests.states import State
 from gateway.running.lists import Publisher
 from tests.datadirs import admit, clock_of, open_office, revoke_many, together
 from tests.enroll.acme.acme_world import FQDN, csr, world
+from tests.looking import look
 from tests.signers import Gone, LikeAToken, Rubbish, Slow, Unreliable, signed_by
 
 USER = "K12345678"
@@ -34,13 +35,13 @@ async def ra(tmp_path):
 
 async def begun(ra):
     """The request ID of a person who has pressed Submit."""
-    (waiting,) = store.enrollments_of(ra.database.read(), USER)
+    (waiting,) = store.enrollments_of(look(ra.database), USER)
     await issuance.submit(ra, waiting.request_id, actor=USER)
     return waiting.request_id
 
 
 def found(ra, request_id):
-    return store.enrollment(ra.database.read(), request_id)
+    return store.enrollment(look(ra.database), request_id)
 
 
 async def test_who_cannot_sign_now_says_later_and_signs_the_same_bytes(ra):
@@ -58,7 +59,7 @@ async def test_who_cannot_sign_now_says_later_and_signs_the_same_bytes(ra):
     assert (await issuance.complete(away, request_id)).state is State.ISSUED
     first, *others = signer.asked
     assert others == [first] * 2
-    record = ca.store.find_by_serial(ra.database.read(), before.serial)
+    record = ca.store.find_by_serial(look(ra.database), before.serial)
     assert x509.load_der_x509_certificate(record.der).tbs_certificate_bytes == first.content
     assert (first.purpose, first.serial) == ("certificate", before.serial)
 
@@ -107,10 +108,10 @@ async def test_of_two_signatures_everybody_gets_the_one_that_was_stored_first(ra
     request_id = await begun(token)
     made = await together(*(issuance.complete(token, request_id) for _ in range(8)))
     assert len({(each.state, each.serial) for each in made}) == 1
-    record = ca.store.find_by_order(ra.database.read(), request_id)
+    record = ca.store.find_by_order(look(ra.database), request_id)
     certificate = x509.load_der_x509_certificate(record.der)
     certificate.verify_directly_issued_by(ra.authority.current.certificate)
-    assert ca.store.count_by_status(ra.database.read()) == {"issued": 1}
+    assert ca.store.count_by_status(look(ra.database)) == {"issued": 1}
 
 
 async def test_a_start_without_whoever_signs_is_a_start(ra):
@@ -147,7 +148,7 @@ async def test_nothing_is_signed_inside_a_transaction_or_on_the_event_loop(tmp_p
         client = await site.enrolled()
         await client.certificate(FQDN)
         (waiting,) = [
-            each for each in store.enrollments_of(ra.database.read(), USER) if each.kind == "addition"
+            each for each in store.enrollments_of(look(ra.database), USER) if each.kind == "addition"
         ]
         await issuance.submit(ra, waiting.request_id, actor=USER)
         await issuance.complete(ra, waiting.request_id)
@@ -214,11 +215,11 @@ async def test_an_order_whose_user_ends_while_it_is_signed_is_invalid(tmp_path):
         await disable_user(site.ra, USER, actor="operator")
         signer.let.set()
         await completion.settle()
-        record = ca.store.find_by_serial(site.ra.database.read(), serial)
+        record = ca.store.find_by_serial(look(site.ra.database), serial)
         assert (record.status, record.revocation_reason) == ("revoked", 9)
-        assert store.enrollment_of(site.ra.database.read(), serial).state is State.REVOKED
-        ended = acme_store.order(site.ra.database.read(), begun.headers["Location"].rpartition("/")[2])
-        assert current(site.ra.database.read(), ended, site.ra.now()).status == "invalid"
+        assert store.enrollment_of(look(site.ra.database), serial).state is State.REVOKED
+        ended = acme_store.order(look(site.ra.database), begun.headers["Location"].rpartition("/")[2])
+        assert current(look(site.ra.database), ended, site.ra.now()).status == "invalid"
 
 
 async def test_no_list_without_a_signature_and_the_last_one_stays(ra):
@@ -256,7 +257,7 @@ async def test_one_who_fails_at_random_loses_nothing(ra):
         tries += 1
         await together(issuance.complete(shaky, request_id), issuance.complete(shaky, request_id))
         assert tries < 200
-    assert ca.store.count_by_status(ra.database.read()) == {"issued": 1}
+    assert ca.store.count_by_status(look(ra.database)) == {"issued": 1}
 
 
 def _with(site, signer, *, patience=5.0):

@@ -21,6 +21,7 @@ from enroll.settings import Settings
 from gateway.web.words import REFUSALS
 from tests.datadirs import admit, open_office
 from tests.enroll.test_flow import picked_up
+from tests.looking import look
 
 AT = 1_800_000_000
 SETTINGS = Settings()
@@ -255,7 +256,7 @@ async def test_who_comes_second_changes_nothing(tmp_path):
     hears that it was changed, and may look again."""
     async with open_office(tmp_path) as ra:
         await admit(ra)
-        (seen,) = store.enrollments_of(ra.database.read(), "K12345678")
+        (seen,) = store.enrollments_of(look(ra.database), "K12345678")
         moved = replace(seen, state=State.AUTHENTICATED)
         counted = replace(seen, downloads=1)
 
@@ -300,9 +301,9 @@ async def test_every_end_is_in_the_trail(tmp_path):
     async with open_office(tmp_path) as ra:
         await admit(ra)
         _, request_id = await picked_up(ra)
-        serial = store.enrollment(ra.database.read(), request_id).serial
+        serial = store.enrollment(look(ra.database), request_id).serial
         assert await register.disable_user(ra, "K12345678", actor="operator:me") == 1
-        trail = store.audit_page(ra.database.read(), None, 4)
+        trail = store.audit_page(look(ra.database), None, 4)
     assert {(row["actor"], row["action"], row["subject"]) for row in trail} == {
         ("operator:me", "user.disabled", "K12345678"),
         ("operator:me", "certificate.revoked", serial),

@@ -13,6 +13,7 @@ from enroll.requests.states import State
 from tests.datadirs import admit, clock_of, letter_of, open_office
 from tests.enroll.acme.acme_world import FQDN, USER, csr, world
 from tests.enroll.test_flow import ADDRESS, FLOW, first_login, picked_up, print_of
+from tests.looking import look
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ async def report(ra, user_id=FLOW, reason="lost_or_stolen"):
 
 
 def certificate(ra, request_id):
-    record = ca.store.find_by_order(ra.database.read(), request_id)
+    record = ca.store.find_by_order(look(ra.database), request_id)
     return record.status, record.revocation_reason
 
 
@@ -43,14 +44,14 @@ async def test_a_reported_theft_stops_the_certificate_before_anybody_decides(ra)
     await first_login(ra, request_id)
     fingerprint = print_of(ra, request_id)
     await report(ra)
-    db = ra.database.read()
+    db = look(ra.database)
     assert certificate(ra, request_id) == ("held", None)
     assert ca.store.certificate_status(db, fingerprint) is RevocationStatus.HELD
     assert store.enrollment(db, request_id).state is State.IN_USE
     serial = ca.store.find_by_order(db, request_id).serial
     assert store.audit_page(db, serial, 1)[0]["action"] == "certificate.held"
     await report(ra)
-    assert ca.store.last_change(ra.database.read()) == 1
+    assert ca.store.last_change(look(ra.database)) == 1
 
 
 async def test_other_reasons_stop_nothing_before_they_are_decided(ra):
@@ -75,14 +76,14 @@ async def test_an_approval_revokes_as_compromised(ra, revoke_old):
     await admit(ra)
     _, request_id = await picked_up(ra)
     number = await report(ra)
-    held_at = ca.store.find_by_order(ra.database.read(), request_id).held_at
+    held_at = ca.store.find_by_order(look(ra.database), request_id).held_at
     clock_of(ra).advance(seconds=3_600)
     await applications.approve(ra, number, actor="desk", revoke_old=revoke_old)
     assert certificate(ra, request_id) == ("revoked", 1)
-    record = ca.store.find_by_order(ra.database.read(), request_id)
+    record = ca.store.find_by_order(look(ra.database), request_id)
     assert (record.held_at, record.revoked_at) == (held_at, held_at + 3_600)
-    assert store.audit_page(ra.database.read(), record.serial, 1)[0]["detail"] == {"reason": "keyCompromise"}
-    assert store.enrollment(ra.database.read(), request_id).state is State.REVOKED
+    assert store.audit_page(look(ra.database), record.serial, 1)[0]["detail"] == {"reason": "keyCompromise"}
+    assert store.enrollment(look(ra.database), request_id).state is State.REVOKED
     _, second = await picked_up(ra)
     assert certificate(ra, second) == ("issued", None)
     await applications.reissue(ra, FLOW, "pc_change", actor="desk", revoke_old="at_once")
@@ -97,7 +98,7 @@ async def test_what_was_issued_and_not_fetched_yet_is_compromised_too(ra):
     await issuance.complete(ra, request_id)
     await applications.reissue(ra, FLOW, "lost_or_stolen", actor="desk")
     assert certificate(ra, request_id) == ("revoked", 1)
-    assert store.enrollment(ra.database.read(), request_id).sealed_key is None
+    assert store.enrollment(look(ra.database), request_id).sealed_key is None
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ async def test_what_is_being_signed_meanwhile_is_no_way_out(ra, then, status, st
     elif then == "rejected":
         await applications.reject(ra, number, actor="desk", note="found")
     assert await issuance.recover(ra) == 1
-    assert store.enrollment(ra.database.read(), request_id).state is state
+    assert store.enrollment(look(ra.database), request_id).state is state
     assert certificate(ra, request_id) == status
 
 
@@ -148,8 +149,8 @@ async def test_a_report_that_is_turned_down_changes_nothing(ra):
     assert certificate(ra, request_id) == ("issued", None)
     clock_of(ra).set(int(bundle.cert.certificate.not_valid_after_utc.timestamp()) - 86_400)
     assert (await renewal.look(ra, print_of(ra, request_id))).renewal.state is State.ACCEPTED
-    serial = ca.store.find_by_order(ra.database.read(), request_id).serial
-    trail = [line["action"] for line in store.audit_page(ra.database.read(), serial, 2)]
+    serial = ca.store.find_by_order(look(ra.database), request_id).serial
+    trail = [line["action"] for line in store.audit_page(look(ra.database), serial, 2)]
     assert trail == ["certificate.released", "certificate.held"]
 
 
@@ -158,11 +159,11 @@ async def test_turning_it_down_frees_nobody_else(ra):
     await admit(ra)
     _, mine = await picked_up(ra)
     await admit(ra, "OTHER001")
-    other = store.enrollments_of(ra.database.read(), "OTHER001")[0].request_id
+    other = store.enrollments_of(look(ra.database), "OTHER001")[0].request_id
     await issuance.submit(ra, other, actor="OTHER001")
     await issuance.complete(ra, other)
     number, _ = await report(ra), await report(ra, "OTHER001")
-    serial = ca.store.find_by_order(ra.database.read(), mine).serial
+    serial = ca.store.find_by_order(look(ra.database), mine).serial
     await ra.database.write(lambda db: ca.store.revoke(db, serial, 5, ra.now()))
     await applications.reject(ra, number, actor="desk", note="found")
     assert certificate(ra, other) == ("held", None)
@@ -200,7 +201,7 @@ async def test_a_theft_is_a_theft_whatever_waits_already(ra):
             ra, FLOW, "mail_lost", channel="online", actor=FLOW, revoke_old="at_once"
         )
     ).number
-    found = store.application(ra.database.read(), later)
+    found = store.application(look(ra.database), later)
     assert (found.id, found.reason, found.revoke_old) == (first, "lost_or_stolen", "at_once")
 
 
@@ -248,7 +249,7 @@ async def test_the_protocol_refuses_what_was_reported(tmp_path):
         valid = await client.post(done.json["finalize"], {"csr": csr(FQDN)})
         assert valid.json["status"] == "valid"
         number = await report(site.ra, USER)
-        assert ca.store.count_by_status(site.ra.database.read()) == {"held": 1}
+        assert ca.store.count_by_status(look(site.ra.database)) == {"held": 1}
         told = "the theft of a PC of this user was reported, and has not been decided on"
         for answer in (await client.order(), await client.post(ready.json["finalize"], {"csr": csr(FQDN)})):
             assert (answer.problem, answer.json["detail"]) == ((403, "unauthorized"), told)

@@ -12,6 +12,7 @@ from enroll.requests import issuance, pickup
 from enroll.requests.states import State
 from tests.datadirs import admit, clock_of, letter_of, open_office
 from tests.enroll.test_flow import ADDRESS, FLOW, picked_up
+from tests.looking import look
 
 HOUR, DAY = 3_600, 86_400
 
@@ -23,7 +24,7 @@ async def ra(tmp_path):
 
 
 def notices(ra):
-    return [row["kind"] for row in writing.listed(ra.database.read()) if row["kind"].startswith("renewal")]
+    return [row["kind"] for row in writing.listed(look(ra.database)) if row["kind"].startswith("renewal")]
 
 
 @pytest.mark.parametrize(("days", "kind"), [(30, "renewal_30"), (7, "renewal_7")])
@@ -32,7 +33,7 @@ async def test_a_notices_day_begins_at_midnight_in_japan(ra, days, kind):
     hours before that day begins in Greenwich."""
     await admit(ra)
     _, request_id = await picked_up(ra)
-    ends = store.enrollment(ra.database.read(), request_id).not_after_at
+    ends = store.enrollment(look(ra.database), request_id).not_after_at
     # Midnight in Japan, so many calendar days before the day of its end.
     midnight = (ends + 9 * HOUR) // DAY * DAY - 9 * HOUR - days * DAY
     clock_of(ra).set(midnight - 1)
@@ -41,7 +42,7 @@ async def test_a_notices_day_begins_at_midnight_in_japan(ra, days, kind):
     clock_of(ra).set(midnight)
     await scheduler.tick(ra)
     assert kind in notices(ra)
-    db = ra.database.read()
+    db = look(ra.database)
     (number,) = [row["id"] for row in writing.listed(db) if row["kind"] == kind]
     said = writing.shown(db, number)["shown_body"]
     assert f"有効期限日まで、あと{days}日" in said
@@ -54,7 +55,7 @@ async def test_in_the_evening_of_greenwich_nothing_is_late(ra):
     changes with it."""
     await admit(ra)
     _, request_id = await picked_up(ra)
-    ends = store.enrollment(ra.database.read(), request_id).not_after_at
+    ends = store.enrollment(look(ra.database), request_id).not_after_at
     nine = (ends + 9 * HOUR) // DAY * DAY - 31 * DAY
     for at in (nine - 1, nine, nine + 1):
         clock_of(ra).set(at)
@@ -91,7 +92,7 @@ async def test_what_moved_between_look_and_write_is_not_closed(ra):
     request_id = await _waiting(ra)
     await issuance.submit(ra, request_id, actor=FLOW)
     await issuance.complete(ra, request_id)
-    found = store.enrollment(ra.database.read(), request_id)
+    found = store.enrollment(look(ra.database), request_id)
     assert found.state is State.ISSUED
     token = await issuance.prepare_download(ra, request_id, "abc", "standard", actor=FLOW)
 
@@ -105,10 +106,10 @@ async def test_what_moved_between_look_and_write_is_not_closed(ra):
     clock_of(ra).set(found.window_ends_at)
     raced = replace(ra, database=_Between(ra.database, downloads))
     assert await scheduler.close_overdue(raced) == 1
-    after = store.enrollment(ra.database.read(), request_id)
+    after = store.enrollment(look(ra.database), request_id)
     assert (after.state, after.sealed_key is not None) == (State.PICKED_UP, True)
     await scheduler.close_overdue(ra)
-    assert store.enrollment(ra.database.read(), request_id).sealed_key is None
+    assert store.enrollment(look(ra.database), request_id).sealed_key is None
 
 
 async def test_what_did_not_move_is_closed(ra):
@@ -116,10 +117,10 @@ async def test_what_did_not_move_is_closed(ra):
     request_id = await _waiting(ra)
     await issuance.submit(ra, request_id, actor=FLOW)
     await issuance.complete(ra, request_id)
-    found = store.enrollment(ra.database.read(), request_id)
+    found = store.enrollment(look(ra.database), request_id)
     clock_of(ra).set(found.window_ends_at)
     assert await scheduler.close_overdue(ra) == 1
-    after = store.enrollment(ra.database.read(), request_id)
+    after = store.enrollment(look(ra.database), request_id)
     assert (after.state, after.sealed_key) == (State.CLOSED, None)
 
 
@@ -127,11 +128,11 @@ async def test_a_first_notice_that_waited_is_needless_from_midnight_in_japan(ra)
     """What was held until D-7 gives way to the second one when that day begins in Japan."""
     await admit(ra)
     _, request_id = await picked_up(ra)
-    source = store.enrollment(ra.database.read(), request_id)
+    source = store.enrollment(look(ra.database), request_id)
     midnight = (source.not_after_at + 9 * HOUR) // DAY * DAY - 9 * HOUR - 7 * DAY
     clock_of(ra).set(midnight - 2 * DAY)
     await scheduler.tick(ra)
-    db = ra.database.read()
+    db = look(ra.database)
     renewal = store.renewal_of(db, source.serial)
     for at, why in ((midnight - 1, None), (midnight, "the second notice has taken its place")):
         clock_of(ra).set(at)
@@ -156,7 +157,7 @@ async def test_a_first_notice_that_waited_is_needless_from_midnight_in_japan(ra)
 async def test_which_notice_a_day_is_for(ra, ends, left, kind):
     """By the day on which the certificate ends in Japan, whatever the hour; programs get the second only."""
     await admit(ra)
-    (found,) = store.enrollments_of(ra.database.read(), FLOW)
+    (found,) = store.enrollments_of(look(ra.database), FLOW)
     source = replace(found, state=State.IN_USE, not_after_at=ends)
     today = date(2029, 11, 22 if ends == 1_889_967_600 else 21) - timedelta(days=left)
     assert scheduler.due_notice(source, today, ra.settings) == kind

@@ -12,7 +12,7 @@ from aiohttp import web
 from enroll.ra import RegistrationAuthority
 from gateway.web import references, sessions
 from tests.datadirs import clock_of, open_office
-from tests.looking import rows
+from tests.looking import look, rows
 
 DAY = 86_400
 LEAPS = pytest.mark.parametrize("days", [1_460, 31, -1, -365])
@@ -33,7 +33,7 @@ async def _logged_in(ra: RegistrationAuthority, subject: str) -> str:
 
 
 def _kept(ra: RegistrationAuthority, table: str) -> list[dict[str, Any]]:
-    return rows(ra.database.read(), f"SELECT * FROM {table}")
+    return rows(look(ra.database), f"SELECT * FROM {table}")
 
 
 @LEAPS
@@ -65,10 +65,10 @@ async def test_reference_numbers_outlive_a_leap(ra: RegistrationAuthority) -> No
     clock_of(ra).leap(days=365)
     await references.note(ra, "pickup", "not_available")
     clock_of(ra).leap(days=-365)
-    assert references.found(ra.database.read(), reference) is not None
+    assert references.found(look(ra.database), reference) is not None
     clock_of(ra).advance(days=91)
     await references.note(ra, "pickup", "not_available")
-    assert references.found(ra.database.read(), reference) is None
+    assert references.found(look(ra.database), reference) is None
 
 
 async def test_reference_numbers_are_kept_for_ninety_days(ra: RegistrationAuthority) -> None:
@@ -76,8 +76,8 @@ async def test_reference_numbers_are_kept_for_ninety_days(ra: RegistrationAuthor
     reference, day = await references.note(ra, "pickup", "not_available"), 86_400
     clock_of(ra).advance(seconds=90 * day - 1)
     await references.note(ra, "pickup", "not_available")
-    assert references.found(ra.database.read(), reference) is not None
+    assert references.found(look(ra.database), reference) is not None
     clock_of(ra).advance(seconds=1)
     await references.note(ra, "pickup", "not_available")
-    assert references.found(ra.database.read(), reference) is None
+    assert references.found(look(ra.database), reference) is None
     assert references.KEPT_PER_KIND == 10_000

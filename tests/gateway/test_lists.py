@@ -9,6 +9,7 @@ from enroll import crls
 from gateway.running.lists import Publisher, begin
 from tests.datadirs import admit, clock_of, open_office
 from tests.enroll.test_flow import picked_up
+from tests.looking import look
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ class Monotonic:
 
 async def _hold(ra):
     _, request_id = await picked_up(ra)
-    serial = ca.store.find_by_order(ra.database.read(), request_id).serial
+    serial = ca.store.find_by_order(look(ra.database), request_id).serial
     await ra.database.write(lambda db: ca.store.hold(db, serial, ra.now()))
     return serial
 

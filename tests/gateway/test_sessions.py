@@ -13,7 +13,7 @@ from enroll import store
 from enroll.ra import RegistrationAuthority
 from gateway.web import sessions
 from tests.datadirs import clock_of, open_office
-from tests.looking import rows
+from tests.looking import look, rows
 
 CLIENT = sessions.Client("192.0.2.1", "")
 PRINT, OTHER_PRINT = "a" * 64, "b" * 64
@@ -75,7 +75,7 @@ async def test_the_cookie_is_for_one_host_and_no_script(ra: RegistrationAuthorit
 async def test_a_token_is_not_in_the_database(ra: RegistrationAuthority) -> None:
     """Who reads it logs in as nobody."""
     _, token, _ = await _opened(ra)
-    assert token not in str(rows(ra.database.read(), "SELECT * FROM sessions"))
+    assert token not in str(rows(look(ra.database), "SELECT * FROM sessions"))
 
 
 @pytest.mark.parametrize(("used_every", "lasts"), [(1_799, True), (1_800, False)])
@@ -140,7 +140,7 @@ async def test_all_but_this_one(ra: RegistrationAuthority) -> None:
     others = [(await _opened(ra))[1] for _ in range(2)]
     assert await sessions.end_all(ra, USER, actor=USER, but=mine) == 2
     assert [await _found(ra, each) for each in (token, *others)] == [True, False, False]
-    (row,) = store.audit_page(ra.database.read(), USER, 10)
+    (row,) = store.audit_page(look(ra.database), USER, 10)
     assert (row["actor"], row["action"], row["detail"]) == (
         USER, "session.ended", {"count": 2, "sites": ["service"]},
     )  # fmt: skip

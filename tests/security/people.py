@@ -8,6 +8,7 @@ import ca.store
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance, pickup
 from tests.datadirs import admit, letter_of
+from tests.looking import look
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ async def enrolled(ra: RegistrationAuthority, user_id: str = "K12345678") -> Enr
     issued = await issuance.complete(ra, request.request_id)
     token = await issuance.prepare_download(ra, request.request_id, "p12", "standard", actor=user_id)
     got = await issuance.download(ra, token, request.request_id, actor=user_id)
-    record = ca.store.find_by_serial(ra.database.read(), issued.serial or "")
+    record = ca.store.find_by_serial(look(ra.database), issued.serial or "")
     assert record is not None
     assert record.fingerprint is not None
     login_password = (await letter_of(ra, "user_id")).value("パスワード")

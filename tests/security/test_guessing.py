@@ -16,7 +16,7 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests import pickup
 from tests.datadirs import START, admit, clock_of, letter_of, open_office, together
-from tests.looking import rows
+from tests.looking import look, rows
 from tests.security.people import enrolled
 
 
@@ -108,7 +108,7 @@ async def test_what_was_right_does_not_count(tmp_path: Path) -> None:
         password = (await letter_of(ra, "pickup")).value("証明書発行用パスワード")
         for _ in range(25):
             await _guess(ra, "K12345678", password)
-        assert rows(ra.database.read(), "SELECT * FROM throttles WHERE failures > 0") == []
+        assert rows(look(ra.database), "SELECT * FROM throttles WHERE failures > 0") == []
 
 
 async def test_one_network_of_ipv6_is_one_guesser(tmp_path: Path) -> None:
@@ -148,8 +148,8 @@ async def test_what_was_typed_as_a_user_id_is_kept_only_if_it_is_one(tmp_path: P
             await _guess(ra, secret, "x")
         with pytest.raises(Refusal):
             await login.authenticate(ra, person.fingerprint, secret, "x", address="192.0.2.1")
-        assert secret not in str(store.audit_page(ra.database.read(), None, 100))
-        assert secret not in str(rows(ra.database.read(), "SELECT * FROM throttles"))
+        assert secret not in str(store.audit_page(look(ra.database), None, 100))
+        assert secret not in str(rows(look(ra.database), "SELECT * FROM throttles"))
 
 
 async def test_a_flood_from_everywhere_is_refused_before_it_is_hashed(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ async def test_a_guess_is_in_the_trail(tmp_path: Path) -> None:
                 await _guess(ra, user_id, "guess", "203.0.113.9")
         with pytest.raises(Refusal, match="wrong"):
             await _log_in(ra, person.fingerprint, person.user_id)
-        trail = store.audit_page(ra.database.read(), None, 3)
+        trail = store.audit_page(look(ra.database), None, 3)
     assert [(row["actor"], row["action"], row["subject"]) for row in reversed(trail)] == [
         ("address:203.0.113.9", "pickup.refused", person.user_id),
         ("address:203.0.113.9", "pickup.refused", ""),
@@ -220,7 +220,7 @@ async def test_who_is_logged_in_confirms_by_the_password(tmp_path: Path) -> None
         with pytest.raises(Refusal) as refused:
             await _log_in(ra, person.fingerprint, person.user_id)
         assert refused.value.code == "throttled"
-        trail = store.audit_page(ra.database.read(), person.user_id, 2)
+        trail = store.audit_page(look(ra.database), person.user_id, 2)
         assert [row["action"] for row in trail] == ["password.refused"] * 2
 
 

@@ -22,7 +22,7 @@ from gateway.web.words import REFUSALS
 from tests.datadirs import admit, open_office
 from tests.gateway.rawtls import Answer, connect
 from tests.gateway.sites.kit import HOSTS, Served, serve
-from tests.looking import rows
+from tests.looking import look, rows
 
 _FORM = b"application/x-www-form-urlencoded"
 _PARTS = b"multipart/form-data; boundary=x"
@@ -116,7 +116,7 @@ async def test_a_form_that_is_none_is_bad_input(pickup: Served, name: str) -> No
     answer = await posted(pickup, *_BODIES[name])
     assert answer.status == 422
     assert "入力内容を確認してください" in answer.text
-    [kept] = rows(pickup.ra.database.read(), "SELECT code FROM desk_references")
+    [kept] = rows(look(pickup.ra.database), "SELECT code FROM desk_references")
     assert kept["code"] == "invalid_input"
 
 
@@ -155,7 +155,7 @@ async def test_a_client_that_leaves_within_a_body_is_no_fault_of_ours(pickup: Se
     async with asyncio.timeout(20):
         while len(asyncio.all_tasks()) > before:
             await asyncio.sleep(0.01)
-    assert rows(pickup.ra.database.read(), "SELECT code FROM desk_references") == []
+    assert rows(look(pickup.ra.database), "SELECT code FROM desk_references") == []
 
 
 async def test_a_report_whose_framing_breaks_is_bad_input(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ async def test_a_report_whose_framing_breaks_is_bad_input(tmp_path: Path) -> Non
 async def test_an_origin_of_any_bytes_is_foreign(pickup: Served, origin: bytes) -> None:
     """403 as for every other site's page; what it was is kept as far as it is text."""
     assert (await posted(pickup, _FORM, _GOOD, b"Origin: " + origin)).status == 403
-    [kept] = rows(pickup.ra.database.read(), "SELECT code, detail FROM desk_references")
+    [kept] = rows(look(pickup.ra.database), "SELECT code, detail FROM desk_references")
     assert kept["code"] == "cross_site"
     assert "?" in kept["detail"]
 
@@ -221,11 +221,11 @@ async def test_what_is_noted_is_text(pickup: Served) -> None:
     """However deep: a reference number is for the desk to read, and never the reason of a fault."""
     ra = pickup.ra
     number = await references.note(ra, "pickup", "x", path="/\udcff", inner={"\udcff": ["\udcff"]})
-    kept = references.found(ra.database.read(), number)
+    kept = references.found(look(ra.database), number)
     assert kept is not None
     assert kept["detail"] == {"path": "/?", "inner": {"?": ["?"]}}
     visited = await references.note(ra, "pickup", "x", visit="v")
     assert await references.amend(ra, visited, "pickup", "v", more="\udcff")
-    kept = references.found(ra.database.read(), visited)
+    kept = references.found(look(ra.database), visited)
     assert kept is not None
     assert kept["detail"] == {"visit": "v", "more": "?"}

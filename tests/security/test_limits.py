@@ -17,7 +17,7 @@ from enroll.refusals import Refusal
 from enroll.requests import issuance, pickup
 from gateway.sites import certificate
 from tests.datadirs import POLICY_NUMBER, admit, clock_of, letter_of, open_office, together
-from tests.looking import rows
+from tests.looking import look, rows
 from tests.security.people import enrolled
 
 
@@ -34,7 +34,7 @@ async def test_the_ten_thousandth_number_is_a_refusal(tmp_path: Path) -> None:
         with pytest.raises(Refusal) as refused:
             await credentials.create(ra, "K12345678", actor="test")
         assert (refused.value.code, refused.value.field) == ("limit_reached", "user_id")
-        db = ra.database.read()
+        db = look(ra.database)
         assert rows(db, "SELECT last_number FROM users") == [{"last_number": 9999}]
         assert [e.kind for e in store.enrollments_of(db, "K12345678")] == ["addition"]
 
@@ -84,7 +84,7 @@ async def test_a_disabled_user_gets_nothing_from_a_request_in_flight(tmp_path: P
         await issuance.submit(ra, admission.request_id, actor="test")
         await register.disable_user(ra, "K12345678", actor="test")
         await issuance.complete(ra, admission.request_id)
-        statuses = rows(ra.database.read(), "SELECT status FROM certificates")
+        statuses = rows(look(ra.database), "SELECT status FROM certificates")
         assert statuses == [{"status": "revoked"}]
 
 

@@ -14,6 +14,7 @@ from enroll.people.register import Person, add_organisation, add_user
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from tests.datadirs import POLICY_NUMBER, admit, delivered, open_office
+from tests.looking import look
 
 
 async def _add(ra: RegistrationAuthority, name: str, mail: str = "a@example.jp", **fields: str) -> None:
@@ -37,7 +38,7 @@ async def test_a_name_that_is_no_header_stops_no_mail(tmp_path: Path, name: str)
         ]
         outbox = ra.database.path.parent / "outbox"
         assert next(outbox.glob("*.txt")).read_text().split("\n\n")[0] == name
-        assert writing.waiting(ra.database.read()) == 0
+        assert writing.waiting(look(ra.database)) == 0
 
 
 async def test_a_letter_that_cannot_be_sent_keeps_nobody_waiting(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ async def test_a_letter_that_cannot_be_sent_keeps_nobody_waiting(tmp_path: Path)
     async with open_office(tmp_path) as ra:
         await admit(ra)
         assert await deliver_due(ra, Poisoned(tmp_path / "outbox")) == 1
-        put_back = writing.shown(ra.database.read(), 1)
+        put_back = writing.shown(look(ra.database), 1)
         assert put_back is not None
         assert (put_back["state"], put_back["result"]) == ("queued", "KeyError")
         assert put_back["next_attempt_at"] == ra.now() + 60
@@ -91,7 +92,7 @@ async def test_what_a_paste_brings_along_gets_nowhere(
         await add_organisation(ra, POLICY_NUMBER, "霞が関商事", actor="test")
         wanted = {"name": "年金 太郎", "mail": "a@example.jp", field: value}
         await _add(ra, wanted["name"], wanted["mail"])
-        assert [getattr(user, field) for user in store.users(ra.database.read())] == [kept]
+        assert [getattr(user, field) for user in store.users(look(ra.database))] == [kept]
 
 
 @pytest.mark.parametrize("line_break", ["\r\n", "\n", "\u2028", "\x85"])

@@ -13,7 +13,7 @@ from gateway.web import references, sessions
 from gateway.web.context import Role
 from tests.datadirs import START, admit, clock_of, letter_of, open_office
 from tests.gateway.sites.kit import Served, serve
-from tests.looking import rows
+from tests.looking import look, rows
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def test_an_origin_that_is_none_is_refused_as_foreign(pickup: Served, orig
     fields = {"user_id": "K1", "password": "x"}
     page = await pickup.visitor().post("/login", fields, Origin=origin, Sec_Fetch_Site="none")
     assert page.status == 403
-    kept = rows(pickup.ra.database.read(), "SELECT code FROM desk_references")
+    kept = rows(look(pickup.ra.database), "SELECT code FROM desk_references")
     assert [row["code"] for row in kept] == ["cross_site"]
 
 
@@ -65,7 +65,7 @@ async def test_reference_numbers_do_not_fill_the_disk(
     ra = help_pages.ra
     kept = await references.note(ra, "pickup", "bad_credentials")
     numbers = [await references.note(ra, "help", "not_found", path="/x") for _ in range(12)]
-    db = ra.database.read()
+    db = look(ra.database)
     assert references.found(db, kept) is not None
     assert [references.found(db, each) is not None for each in numbers] == [False] * 7 + [True] * 5
 
@@ -74,7 +74,7 @@ async def test_a_reference_keeps_little_of_what_was_sent(help_pages: Served) -> 
     """A path of thousands of characters is cut: a record stays small."""
     visitor = help_pages.visitor()
     assert (await visitor.get("/" + "a" * 6_000)).status == 404
-    kept = rows(help_pages.ra.database.read(), "SELECT detail FROM desk_references")
+    kept = rows(look(help_pages.ra.database), "SELECT detail FROM desk_references")
     assert [len(row["detail"]) < 400 for row in kept] == [True]
 
 
@@ -107,10 +107,10 @@ async def test_the_download_token_is_not_in_the_database(tmp_path: Path) -> None
         fields = {"request_id": admission.request_id, "password": "p12", "confirmation": "p12"}
         assert (await visitor.post("/certificate", fields)).path == "/certificate/download"
         assert (await visitor.get("/download")).headers["Content-Type"] == "application/x-pkcs12"
-        hashes = {row["token_hash"] for row in rows(ra.database.read(), "SELECT * FROM tickets")}
+        hashes = {row["token_hash"] for row in rows(look(ra.database), "SELECT * FROM tickets")}
         from enroll.ra import token_hash
 
-        stored = rows(ra.database.read(), "SELECT data FROM sessions")[0]["data"]
+        stored = rows(look(ra.database), "SELECT data FROM sessions")[0]["data"]
         words = stored.replace('"', " ").split()
         assert not hashes & {token_hash(word) for word in words}
         assert sessions.IDLE < sessions.ABSOLUTE

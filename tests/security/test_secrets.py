@@ -46,7 +46,7 @@ from tests.gateway.samples import open_site
 from tests.gateway.sites.kit import Page, Served, Visitor
 from tests.gateway.sites.kit import serve as serve_site
 from tests.gateway.sites.members import PASSWORD, USER, established, log_in, online_service
-from tests.looking import rows
+from tests.looking import look, rows
 from tests.mailserver import MailServer
 
 pki, serve, stand = listeners.pki, listeners.serve, proxies.stand
@@ -280,7 +280,7 @@ async def test_what_is_refused_is_not_repeated(tmp_path: Path, heard: Heard) -> 
         assert told(texts, *secrets, PASSWORD) == []
         # What stands where a user ID belongs is shown to whoever typed it, and kept nowhere.
         assert heard.tells(*secrets, typed["user"], PASSWORD) == []
-        db = service.ra.database.read()
+        db = look(service.ra.database)
         kept = [
             str(row) for name in ("audit", "desk_references") for row in rows(db, f"SELECT * FROM {name}")
         ]
@@ -291,7 +291,7 @@ async def test_a_session_stands_nowhere_as_it_is(site: Served, heard: Heard) -> 
     """Who reads the database, or the log, cannot log in with it: tokens are hashed."""
     visitor, password, _ = await _logged_in(site)
     token = next(each.value for each in visitor.session.cookie_jar if each.key == "__Host-pickup")
-    db = site.ra.database.read()
+    db = look(site.ra.database)
     assert len(sessions.listed(db, site.ra.now())) == 1
     kept = [str(row) for row in rows(db, "SELECT * FROM sessions")]
     assert told(kept, token, password) == []

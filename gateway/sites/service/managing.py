@@ -21,13 +21,13 @@ from gateway.web.words import Text
 
 
 async def mail_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    member = _member(request, visitor)
+    member = await _member(request, visitor)
     return _mail_page(request, visitor, member, member.mail, {})
 
 
 async def change_mail(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """A member's other mail address: what still waits goes there, what was sent is not sent again (R16)."""
-    member, fields = _member(request, visitor), await form(request)
+    member, fields = await _member(request, visitor), await form(request)
     wanted = fields.get("mail", "")
     errors = await unconfirmed(request, visitor, fields)
     if errors:
@@ -42,13 +42,13 @@ async def change_mail(request: web.Request, visitor: Visitor) -> web.StreamRespo
 
 
 async def suspension_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    return _suspension_page(request, visitor, _member(request, visitor), {})
+    return _suspension_page(request, visitor, await _member(request, visitor), {})
 
 
 async def suspend(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """A leaver: no login, no mails, every certificate revoked, every session ended (E27). Only the desk takes
     it back. Nobody does that to oneself, so that an organisation keeps a 管理者."""
-    ra, member = request.app[GATE].ra, _member(request, visitor)
+    ra, member = request.app[GATE].ra, await _member(request, visitor)
     if member.user_id == visitor.user.user_id:
         return _suspension_page(request, visitor, member, {}, status=403)
     errors = await unconfirmed(request, visitor, await form(request))
@@ -63,7 +63,7 @@ async def suspend(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 async def withdraw_application(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Of the own organisation for a 管理者, one's own for everybody else; pressing twice is pressing once."""
     ra, number = request.app[GATE].ra, int(request.match_info["number"])
-    found = store.application(ra.database.read(), number)
+    found = await ra.database.read(lambda db: store.application(db, number))
     if found is None or not may_see(visitor, found):
         raise Refusal("not_found", field="application")
     if found.state != "withdrawn":
@@ -71,8 +71,9 @@ async def withdraw_application(request: web.Request, visitor: Visitor) -> web.St
     return see_other(f"/portal/applications/{number}?done=application_withdrawn")
 
 
-def _member(request: web.Request, visitor: Visitor) -> store.User:
-    return member_of(request.app[GATE].ra.database.read(), visitor, request.match_info["user_id"])
+async def _member(request: web.Request, visitor: Visitor) -> store.User:
+    user_id = request.match_info["user_id"]
+    return await request.app[GATE].ra.database.read(lambda db: member_of(db, visitor, user_id))
 
 
 def _mail_page(

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from aiohttp import web
 
+from ca.storage import Transaction
 from enroll import store
 from enroll.jst import days_left, shown, shown_day
 from enroll.ra import RegistrationAuthority
@@ -61,9 +62,15 @@ class Fetched:
 async def overview(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """期限が近い利用者, and 証明書の取得状況."""
     ra, policy_number = request.app[GATE].ra, visitor.user.policy_number
-    db = ra.database.read()
-    users = {user.user_id: user for user in store.users(db, policy_number)}
-    found = store.enrollments_of_organisation(db, policy_number)
+    at = ra.now()
+    everybody, found, ending = await ra.database.read(
+        lambda db: (
+            store.users(db, policy_number),
+            store.enrollments_of_organisation(db, policy_number),
+            ending_soon(db, at, policy_number),
+        )
+    )
+    users = {user.user_id: user for user in everybody}
     fetched = [
         Fetched(users[each.user_id], each, KINDS[each.kind])
         for each in found
@@ -76,15 +83,14 @@ async def overview(request: web.Request, visitor: Visitor) -> web.StreamResponse
         "overview.html",
         visitor=visitor,
         here="overview",
-        ending=ending_soon(ra, policy_number),
+        ending=ending,
         soon=SOON,
         fetched=fetched[:_MOST_ROWS],
     )
 
 
-def ending_soon(ra: RegistrationAuthority, policy_number: str) -> list[Ending]:
+def ending_soon(db: Transaction, at: int, policy_number: str) -> list[Ending]:
     """The certificates of an organisation's active users that end within ``SOON`` days, in that order."""
-    db, at = ra.database.read(), ra.now()
     users = {u.user_id: u for u in store.users(db, policy_number) if u.disabled_at is None}
     found = [e for e in store.enrollments_of_organisation(db, policy_number) if e.user_id in users]
     rows = [
@@ -97,13 +103,15 @@ def ending_soon(ra: RegistrationAuthority, policy_number: str) -> list[Ending]:
 async def export(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Every user of the organisation as CSV, as Excel in Japan opens it; told in the trail."""
     ra, policy_number = request.app[GATE].ra, visitor.user.policy_number
-    users = store.users(ra.database.read(), policy_number)
     language = 0 if language_of(request) == "ja" else 1
     at = ra.now()
-    content = _csv([[name[language] for name in _COLUMNS], *(_line(ra, u, at, language) for u in users)])
+    lines = await ra.database.read(
+        lambda db: [_line(db, ra, user, at, language) for user in store.users(db, policy_number)]
+    )
+    content = _csv([[name[language] for name in _COLUMNS], *lines])
     await ra.database.write(
         lambda db: store.audit(
-            db, at, visitor.user.user_id, "members.exported", policy_number, users=len(users)
+            db, at, visitor.user.user_id, "members.exported", policy_number, users=len(lines)
         )
     )
     name = f"members-{policy_number}-{shown_day(at).replace('.', '')}.csv"
@@ -132,8 +140,7 @@ _COLUMNS: tuple[Text, ...] = (
 )
 
 
-def _line(ra: RegistrationAuthority, user: store.User, at: int, language: int) -> list[str]:
-    db = ra.database.read()
+def _line(db: Transaction, ra: RegistrationAuthority, user: store.User, at: int, language: int) -> list[str]:
     theft = store.theft_reported(db, user.user_id)
     now = standing(store.enrollments_of(db, user.user_id), at, ra.settings.renewal_days, theft=theft)
     held = now.enrollment

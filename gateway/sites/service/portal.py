@@ -74,7 +74,7 @@ async def top(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         flow=steps(visitor.source, visitor.user.created_at, found.letters),
         renewed_by_another=_renewed_by_another(mine, at),
         before=visitor.session.data.get("before"),
-        ending_soon=_ending_soon(ra, visitor),
+        ending_soon=found.ending_soon,
         start=_start(request.app[GATE]),
         open_applications=found.applications,
     )
@@ -89,6 +89,7 @@ class _Found:
     following: renewal.Following
     letters: list[dict[str, Any]]
     applications: list[store.Application]
+    ending_soon: int
 
 
 def _found(db: Transaction, ra: RegistrationAuthority, visitor: Visitor) -> _Found:
@@ -99,6 +100,7 @@ def _found(db: Transaction, ra: RegistrationAuthority, visitor: Visitor) -> _Fou
         renewal.following(db, ra.now(), visitor.source),
         writing.listed(db, user_id),
         store.applications(db, state="submitted", user_id=user_id),
+        _ending_soon(db, ra.now(), visitor),
     )
 
 
@@ -176,11 +178,11 @@ def _certificate(
     )
 
 
-def _ending_soon(ra: RegistrationAuthority, visitor: Visitor) -> int:
+def _ending_soon(db: Transaction, at: int, visitor: Visitor) -> int:
     """How many users of a 管理者's organisation have a certificate that ends soon."""
     if not visitor.is_admin:
         return 0
-    return len({row.user.user_id for row in ending_soon(ra, visitor.user.policy_number)})
+    return len({row.user.user_id for row in ending_soon(db, at, visitor.user.policy_number)})
 
 
 def _renewed_by_another(mine: Sequence[Enrollment], at: int) -> list[Enrollment]:

@@ -30,6 +30,7 @@ from enroll.ra import RegistrationAuthority
 from tests import datadirs
 from tests.enroll.acme.signing import ALGORITHM, b64, jwk, jws, mac_jws
 from tests.enroll.described import faults
+from tests.looking import look
 
 ZONE = "users.kinen.example"
 USER = "K12345678"
@@ -200,7 +201,7 @@ def peer_of(ra: RegistrationAuthority, certificate: x509.Certificate) -> Verifie
     """The certificate as a mutual-TLS site hands it over: really judged."""
     anchors = TrustAnchors(tuple(issuer.certificate for issuer in ra.authority.issuers))
     leaf = certificate.public_bytes(serialization.Encoding.DER)
-    db = ra.database.read()
+    db = look(ra.database)
     verdict = judge(
         Presentation(leaf, verified=True),
         anchors,

@@ -17,6 +17,7 @@ from enroll.requests.states import State
 from tests.datadirs import clock_of
 from tests.enroll.acme.acme_world import USER, Client, Site, world
 from tests.enroll.acme.signing import b64
+from tests.looking import look
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ async def picked_up(site: Site, request_id: str) -> None:
 
 
 async def alive(site: Site) -> list[bool]:
-    found = store.credentials_of(site.ra.database.read(), USER)
+    found = store.credentials_of(look(site.ra.database), USER)
     return [one.withdrawn_at is None for one in found]
 
 
@@ -71,7 +72,7 @@ async def test_renewal_order_of_an_ended_credential(site: Site) -> None:
     clock_of(site.ra).set(int(certificate.not_valid_after_utc.timestamp()) - 10 * 86_400)
     order = await client.order()
     assert order.json["status"] == "ready"
-    (credential,) = store.credentials_of(site.ra.database.read(), USER)
+    (credential,) = store.credentials_of(look(site.ra.database), USER)
     await credentials.withdraw(site.ra, credential.kid, actor="operator")
     assert (await client.finalize(order)).problem == (403, "unauthorized")
 
@@ -89,7 +90,7 @@ async def test_disabling(site: Site) -> None:
     await disable_user(site.ra, USER, actor="operator")
     assert (await client.order()).problem == (403, "unauthorized")
     assert await alive(site) == [False]
-    origin = enroll.store.enrollment_of(site.ra.database.read(), f"{certificate.serial_number:x}")
+    origin = enroll.store.enrollment_of(look(site.ra.database), f"{certificate.serial_number:x}")
     assert origin is not None
     assert origin.state is State.REVOKED
 

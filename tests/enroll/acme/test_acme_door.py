@@ -24,6 +24,7 @@ from enroll.requests.states import State
 from tests.datadirs import admit, clock_of
 from tests.enroll.acme.acme_world import FQDN, USER, Client, Site, csr, new_key, peer_of, serve, world
 from tests.enroll.acme.signing import b64, jwk, jws
+from tests.looking import look
 
 DER = serialization.Encoding.DER
 
@@ -112,11 +113,11 @@ async def test_the_order_is_an_enrollment(site: Site) -> None:
     client = Client(site)
     await client.register(credential)
     await client.certificate()
-    enrollment = enroll.store.enrollment(site.ra.database.read(), credential.kid)
+    enrollment = enroll.store.enrollment(look(site.ra.database), credential.kid)
     assert enrollment is not None
     assert enrollment.state is State.PICKED_UP
     await client.certificate()
-    others = enroll.store.enrollments_of(site.ra.database.read(), USER)
+    others = enroll.store.enrollments_of(look(site.ra.database), USER)
     assert [one.common_name for one in others if one.door == "protocol"] == ["K123456780002"] * 2
 
 
@@ -256,7 +257,7 @@ async def test_a_credential_binds_once(site: Site) -> None:
 async def test_the_key_of_a_credential_is_sealed(site: Site) -> None:
     """Nobody who reads the database learns a credential's key."""
     credential = await site.credential()
-    stored = store.credential(site.ra.database.read(), credential.kid)
+    stored = store.credential(look(site.ra.database), credential.kid)
     assert stored is not None
     assert credential.hmac_key not in stored.sealed_key
     assert credential.hmac_key not in site.ra.database.path.read_bytes()
@@ -336,7 +337,7 @@ async def test_parallel_finalize(site: Site) -> None:
     order = await client.order()
     replies = await asyncio.gather(*(client.finalize(order) for _ in range(8)))
     assert sorted(reply.status for reply in replies) == [200] + [403] * 7
-    assert ca.store.count_by_status(site.ra.database.read()) == {"issued": 1}
+    assert ca.store.count_by_status(look(site.ra.database)) == {"issued": 1}
 
 
 async def test_orders_are_listed_in_pages(site: Site) -> None:
@@ -470,7 +471,7 @@ async def test_revocation(site: Site) -> None:
     assert (done.status, done.body) == (200, b"")
     assert (await client.post(url, revocation(first))).problem == (400, "alreadyRevoked")
     assert (await client.post(url, revocation(second, reason=4))).status == 200
-    record = ca.store.find_by_fingerprint(site.ra.database.read(), second.fingerprint(hashes.SHA256()).hex())
+    record = ca.store.find_by_fingerprint(look(site.ra.database), second.fingerprint(hashes.SHA256()).hex())
     assert record is not None
     assert (record.status, record.revocation_reason) == ("revoked", 4)
     assert (await client.post(url, {"certificate": "AAAA"})).problem == (400, "malformed")
@@ -565,7 +566,7 @@ async def test_renewal_information_and_renewal(site: Site) -> None:
     assert (await client.finalize(order)).json["status"] == "valid"
     again = await client.order(replaces=cert_id(certificate))
     assert again.problem == (409, "alreadyReplaced")
-    rows = enroll.store.enrollments_of(site.ra.database.read(), USER)
+    rows = enroll.store.enrollments_of(look(site.ra.database), USER)
     assert [row.kind for row in rows if row.door == "protocol"] == ["renewal", "protocol"]
 
 
@@ -610,7 +611,7 @@ async def renewed_on_the_pages(site: Site, certificate: x509.Certificate) -> x50
     fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
     begun = await enroll.requests.renewal.submit(site.ra, fingerprint, actor=USER)
     await issuance.complete(site.ra, begun.request_id)
-    record = ca.store.find_by_order(site.ra.database.read(), begun.request_id)
+    record = ca.store.find_by_order(look(site.ra.database), begun.request_id)
     assert record is not None
     assert record.der is not None
     return x509.load_der_x509_certificate(record.der)
@@ -841,12 +842,12 @@ async def test_the_last_second_of_the_renewal_period(site: Site, renewal: Site) 
     # What has ended takes no place of the quota: an account with credentials goes on by itself.
     further = await client.order()
     assert further.json["status"] == "ready"
-    assert enroll.store.enrollments_of(site.ra.database.read(), USER)[0].kind == "protocol"
+    assert enroll.store.enrollments_of(look(site.ra.database), USER)[0].kind == "protocol"
 
 
 def _presented(site: Site) -> bytes:
     assert site.peer is not None
-    record = ca.store.find_by_fingerprint(site.ra.database.read(), site.peer.fingerprint)
+    record = ca.store.find_by_fingerprint(look(site.ra.database), site.peer.fingerprint)
     assert record is not None
     assert record.der is not None
     return record.der

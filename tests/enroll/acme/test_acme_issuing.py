@@ -21,6 +21,7 @@ from enroll.requests.issuance import begin_for_client, complete, recover
 from enroll.requests.opening import draw_request
 from enroll.requests.states import State
 from tests.enroll.acme.acme_world import FQDN, USER, Client, Site, csr, new_key, world
+from tests.looking import look
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ async def test_everything_is_written(site: Site) -> None:
     begun = await site.ra.database.write(lambda db: begin(db, site, before))
     assert (begun.state, begun.door, begun.sealed_key) == (State.PROCESSING, "protocol", None)
     after = await complete(site.ra, before.request_id)
-    db = site.ra.database.read()
+    db = look(site.ra.database)
     record = ca.store.find_by_order(db, before.request_id)
     assert record is not None
     assert (record.status, record.serial, record.issued_at) == ("issued", after.serial, site.ra.now())
@@ -74,7 +75,7 @@ async def test_nothing_is_written_when_the_transaction_is_lost(site: Site) -> No
 
     with pytest.raises(ZeroDivisionError):
         await site.ra.database.write(fails)
-    db = site.ra.database.read()
+    db = look(site.ra.database)
     assert ca.store.find_by_order(db, before.request_id) is None
     assert enroll.store.enrollment(db, before.request_id) == before
     assert enroll.store.audit_page(db, before.request_id, 9) == []
@@ -87,7 +88,7 @@ async def test_a_crash_after_the_beginning_is_made_up_for(site: Site) -> None:
     before = await waiting(site)
     await site.ra.database.write(lambda db: begin(db, site, before))
     assert (await recover(site.ra), await recover(site.ra)) == (1, 0)
-    found = enroll.store.enrollment(site.ra.database.read(), before.request_id)
+    found = enroll.store.enrollment(look(site.ra.database), before.request_id)
     assert found is not None
     assert found.state is State.PICKED_UP
 
@@ -98,7 +99,7 @@ async def test_once(site: Site) -> None:
     first = await site.ra.database.write(lambda db: begin(db, site, before))
     with pytest.raises(ca.store.AlreadyReserved):
         await site.ra.database.write(lambda db: begin(db, site, before))
-    assert enroll.store.enrollment(site.ra.database.read(), before.request_id) == first
+    assert enroll.store.enrollment(look(site.ra.database), before.request_id) == first
 
 
 async def test_not_for_the_disabled(site: Site) -> None:
@@ -108,14 +109,14 @@ async def test_not_for_the_disabled(site: Site) -> None:
     with pytest.raises(Refusal) as refused:
         await site.ra.database.write(lambda db: begin(db, site, before))
     assert refused.value.code == "user_disabled"
-    assert ca.store.find_by_order(site.ra.database.read(), before.request_id) is None
+    assert ca.store.find_by_order(look(site.ra.database), before.request_id) is None
 
 
 async def test_a_key_that_became_an_accounts_meanwhile_is_not_certified(site: Site) -> None:
     """RFC 8555 section 11.1: an account made between the look at the CSR and the issuance counts."""
     client, key = await site.enrolled(), new_key()
     order = await client.order()
-    db, order_id = site.ra.database.read(), order.headers["Location"].rpartition("/")[2]
+    db, order_id = look(site.ra.database), order.headers["Location"].rpartition("/")[2]
     found, account = store.order(db, order_id), store.account(db, client.kid.rpartition("/")[2])
     assert found is not None
     assert account is not None

@@ -18,6 +18,7 @@ from enroll.requests import issuance
 from tests.datadirs import clock_of, delivered
 from tests.enroll.acme.acme_world import FQDN, USER, Client, Reply, Site, new_key, peer_of, serve, world
 from tests.enroll.acme.test_acme_door import cert_id, renewed_on_the_pages, revocation
+from tests.looking import look
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ async def letters(site: Site) -> list[str]:
 
 
 def trail(site: Site) -> list[str]:
-    rows = site.ra.database.read().rows(
+    rows = look(site.ra.database).rows(
         "SELECT actor FROM audit WHERE action = 'certificate.renewed-by-another'"
     )
     return [actor for (actor,) in rows]
@@ -81,7 +82,7 @@ async def test_a_thief_and_the_owner(site: Site, renewal: Site) -> None:
     assert (await owner.order(replaces=cert_id(certificate))).problem == (409, "alreadyReplaced")
     assert len(await letters(site)) == 1
     assert trail(site) == [f"acme:{thief.kid.rpartition('/')[2]}"]
-    (row,) = [each for each in enroll.store.enrollments_of(site.ra.database.read(), USER) if each.by_another]
+    (row,) = [each for each in enroll.store.enrollments_of(look(site.ra.database), USER) if each.by_another]
     assert row.kind == "renewal"
 
 
@@ -111,9 +112,9 @@ async def test_a_renewal_by_the_other_door_is_told(site: Site, renewal: Site) ->
     await client.finalize(await ready(renewal, client, on_page))
     assert len(await letters(site)) == 2
     fingerprint = on_page.fingerprint(hashes.SHA256()).hex()
-    rows = enroll.store.enrollments_of(site.ra.database.read(), USER)
+    rows = enroll.store.enrollments_of(look(site.ra.database), USER)
     assert [row.door for row in rows[:2]] == ["protocol", "page"]
-    assert enroll.requests.renewal.source_of(site.ra.database.read(), fingerprint) == rows[1]
+    assert enroll.requests.renewal.source_of(look(site.ra.database), fingerprint) == rows[1]
 
 
 async def test_an_open_order_holds_nobody_up(site: Site, renewal: Site) -> None:
@@ -194,7 +195,7 @@ async def test_the_end_of_a_credential_ends_its_orders(site: Site) -> None:
     client = await site.enrolled(quota=3)
     await client.certificate()
     order = await client.order()
-    (credential,) = store.credentials_of(site.ra.database.read(), USER)
+    (credential,) = store.credentials_of(look(site.ra.database), USER)
     assert await credentials.withdraw(site.ra, credential.kid, actor="test")
     assert await status_of(client, order) == "invalid"
     assert (await client.finalize(order)).problem == (403, "unauthorized")

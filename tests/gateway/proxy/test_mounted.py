@@ -48,6 +48,7 @@ from tests.gateway.sites.members import (
 )
 from tests.gateway.sites.members import cookies as token_of
 from tests.gateway.test_cookies import CLEAN, SENT, fields
+from tests.looking import look
 
 ISSUER, AUDIENCE = "https://help.test", "https://service.test"
 KEYS = rotated(rotated(KeySet(()), 0), 0)
@@ -380,7 +381,7 @@ async def test_a_failure_without_a_login_names_the_certificate(service: Served) 
 def noted(service: Served, page: Page) -> dict[str, Any]:
     """What the help desk finds under the number of a page."""
     number = page.main.one("p", class_="reference").one("strong").text
-    found = references.found(service.ra.database.read(), number)
+    found = references.found(look(service.ra.database), number)
     assert found is not None
     return found
 

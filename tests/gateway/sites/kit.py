@@ -30,6 +30,7 @@ from gateway.web.context import Gate, Role
 from gateway.wire.handlers import Handlers
 from gateway.wire.sites import WebSite
 from tests.datadirs import PASSPHRASE
+from tests.looking import look
 
 HOSTS = {role: f"{role}.test" for role in Role if role not in (Role.MAILBOX, Role.BEHIND)}
 # X509_V_FLAG_NO_CHECK_TIME: the registration authority's clock is not the machine's.
@@ -306,7 +307,7 @@ async def serve(
         [site],
         wire=Handlers(),
         clock=ra.clock,
-        status=lambda print_: ca.store.certificate_status(ra.database.read(), print_),
+        status=lambda print_: ca.store.certificate_status(look(ra.database), print_),
         limits=Limits(tick=0.02, drain=0.2, lingering=0.2),
     )
     await listener.start(socks=(listening,))

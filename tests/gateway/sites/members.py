@@ -19,6 +19,7 @@ from gateway.web import pages
 from gateway.web.context import Role
 from tests.datadirs import admit, letter_of, open_office
 from tests.gateway.sites.kit import Page, Served, Visitor, serve
+from tests.looking import look
 
 USER, OTHER, ADMIN, STRANGER = "K12345678", "K22222222", "A11111111", "K99999999"
 FOREIGN_POLICY = "87654321"
@@ -131,16 +132,16 @@ def cookies(visitor: Visitor) -> str:
 
 def ended_by(service: Served, actor: str) -> list[object]:
     """What the trail says of the sessions that somebody ended."""
-    trail = store.audit_page(service.ra.database.read(), USER, 100)
+    trail = store.audit_page(look(service.ra.database), USER, 100)
     return [row["detail"] for row in trail if (row["actor"], row["action"]) == (actor, "session.ended")]
 
 
 def newest(service: Served, user_id: str) -> Enrollment:
-    return store.enrollments_of(service.ra.database.read(), user_id)[0]
+    return store.enrollments_of(look(service.ra.database), user_id)[0]
 
 
 def fingerprint_of(service: Served, request_id: str) -> str:
-    found = ca.store.find_by_order(service.ra.database.read(), request_id)
+    found = ca.store.find_by_order(look(service.ra.database), request_id)
     assert found is not None
     assert found.fingerprint is not None
     return found.fingerprint

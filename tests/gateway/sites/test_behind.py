@@ -23,7 +23,7 @@ from tests.datadirs import admit, clock_of, open_office
 from tests.gateway.sites import kit
 from tests.gateway.sites.kit import Served, serve
 from tests.gateway.sites.members import OTHER, USER, established, fetched, log_in
-from tests.looking import rows
+from tests.looking import look, rows
 
 HERE = sessions.Client("192.0.2.1", "Chromium 156")
 
@@ -45,7 +45,7 @@ async def behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 async def at_the_portal(served: Served, user_id: str = USER) -> sessions.Session:
     """A session of the portal."""
-    user = store.user(served.ra.database.read(), user_id)
+    user = store.user(look(served.ra.database), user_id)
     assert user is not None
     return await sessions.start(
         served.ra, web.Response(), "service", user_id, HERE, fingerprint="f",
@@ -54,7 +54,7 @@ async def at_the_portal(served: Served, user_id: str = USER) -> sessions.Session
 
 
 def left(served: Served) -> list[str]:
-    found = served.ra.database.read().rows("SELECT site FROM sessions ORDER BY site")
+    found = look(served.ra.database).rows("SELECT site FROM sessions ORDER BY site")
     return [site for (site,) in found]
 
 
@@ -70,7 +70,7 @@ async def test_a_ticket_opens_a_session_once(behind: Served) -> None:
     assert [each.key for each in visitor.session.cookie_jar] == ["__Host-behind"]
     assert left(behind) == ["behind", "service"]
     (cookie,) = visitor.session.cookie_jar
-    print_ = ra.database.read().one("SELECT fingerprint FROM sessions WHERE site = 'behind'")
+    print_ = look(ra.database).one("SELECT fingerprint FROM sessions WHERE site = 'behind'")
     fingerprint = print_[0]
     for site, opens in (("behind", True), ("service", False)):
         found = await sessions.find_by_token(ra, cookie.value, site, fingerprint=fingerprint)
@@ -124,7 +124,7 @@ async def test_what_ends_at_the_portal_ends_here(behind: Served) -> None:
             await sessions.end_one(ra, session.token_hash[:16], actor=USER, subject=USER)
         assert left(behind) == ["behind", "service"]
         assert await sessions.take_over(ra, pending) is None
-        assert len(sessions.listed(ra.database.read(), ra.now(), USER)) == 2
+        assert len(sessions.listed(look(ra.database), ra.now(), USER)) == 2
         await sessions.end_all(ra, USER, actor=USER)
         assert left(behind) == []
 
@@ -133,10 +133,10 @@ async def test_a_ticket_is_no_session(behind: Served) -> None:
     """It is in no list, and opens no page as a cookie."""
     ticket = await sessions.hand_over(behind.ra, await at_the_portal(behind))
     at = behind.ra.now()
-    assert [row["site"] for row in sessions.listed(behind.ra.database.read(), at)] == ["service"]
+    assert [row["site"] for row in sessions.listed(look(behind.ra.database), at)] == ["service"]
     for site in ("service", "behind"):
         assert await sessions.find_by_token(behind.ra, ticket, site, fingerprint="f") is None
-    assert token_hash(ticket) in str(rows(behind.ra.database.read(), "SELECT * FROM sessions"))
+    assert token_hash(ticket) in str(rows(look(behind.ra.database), "SELECT * FROM sessions"))
 
 
 async def test_everything_else_of_ours_is_at_the_portal(behind: Served) -> None:

@@ -26,6 +26,7 @@ from gateway.web.context import Role
 from tests.datadirs import admit, clock_of, letter_of, open_office
 from tests.gateway.rawtls import issue
 from tests.gateway.sites.kit import serve
+from tests.looking import look
 
 USER = "K12345678"
 EDGE = (
@@ -97,7 +98,7 @@ async def test_a_valid_certificate_is_shown_as_the_manual_says_to_look_for_it(se
     """R48: issuer, subject and validity without digging in settings."""
     p12 = await picked_up(ra)
     page = await served.visitor(p12, "abc", User_Agent=EDGE).get()
-    record = ca.store.find_by_common_name(ra.database.read(), "K123456780001")[0]
+    record = ca.store.find_by_common_name(look(ra.database), "K123456780001")[0]
     assert (page.status, page.h1) == (200, "導通確認サイト")
     assert finding(page) == "良好 有効なクライアント証明書が提示されました。"
     rows = dict(page.main.table(0))
@@ -110,20 +111,20 @@ async def test_a_valid_certificate_is_shown_as_the_manual_says_to_look_for_it(se
 async def test_a_certificate_that_was_renewed_is_not_to_be_renewed_again(served, ra):
     """E11, R39: a renewal that was begun is taken up; a newer certificate is the one to choose."""
     p12 = await picked_up(ra)
-    (source,) = store.enrollments_of(ra.database.read(), USER)
+    (source,) = store.enrollments_of(look(ra.database), USER)
     clock_of(ra).set(source.not_after_at - 20 * 86_400)
     visitor = served.visitor(p12, "abc", User_Agent=EDGE)
     assert (await visitor.get()).main.one("section", aria_labelledby="certificate").one("a").text == (
         "更新のお手続きを開く"
     )
-    mark = ca.store.find_by_serial(ra.database.read(), source.serial).fingerprint
+    mark = ca.store.find_by_serial(look(ra.database), source.serial).fingerprint
     order = await renewal.submit(ra, mark, actor=USER)
     await issuance.complete(ra, order.request_id)
     page = await visitor.get()
     assert finding(page) == "注意 有効なクライアント証明書が提示されました。更新のお手続きが途中です。"
     token = await issuance.prepare_download(ra, order.request_id, "abc", "standard", actor=USER)
     new = (await issuance.download(ra, token, order.request_id, actor=USER)).content
-    (renewed, _) = store.enrollments_of(ra.database.read(), USER)
+    (renewed, _) = store.enrollments_of(look(ra.database), USER)
     page = await visitor.get()
     assert finding(page) == (
         "注意 有効なクライアント証明書が提示されました。新しい証明書があります"
@@ -170,7 +171,7 @@ async def test_no_certificate_on_another_device_says_so(served, agent, last):
 async def test_a_certificate_near_its_end_leads_to_the_renewal(served, ra):
     """From D-30 on the next step is the renewal; the day before it is not."""
     p12 = await picked_up(ra)
-    end = ca.store.find_by_common_name(ra.database.read(), "K123456780001")[0].not_after_at
+    end = ca.store.find_by_common_name(look(ra.database), "K123456780001")[0].not_after_at
     visitor = served.visitor(p12, "abc")
     clock_of(ra).set(end - 31 * 86_400)
     assert finding(await visitor.get()) == "良好 有効なクライアント証明書が提示されました。"
@@ -193,7 +194,7 @@ async def test_each_bad_certificate_is_told_apart(served, ra, state):
     if state == "not-yet-valid":
         clock_of(ra).advance(hours=-1)
     if state == "revoked":
-        serial = ca.store.find_by_common_name(ra.database.read(), "K123456780001")[0].serial
+        serial = ca.store.find_by_common_name(look(ra.database), "K123456780001")[0].serial
         await ra.database.write(lambda db: ca.store.revoke(db, serial, 1, ra.now()))
     page = await served.visitor(p12, "abc").get()
     row = words.CERTIFICATE[CertificateState(state)]
@@ -210,7 +211,7 @@ async def test_an_expired_certificate_that_can_still_be_renewed(tmp_path):
         serve(ra, tmp_path, Role.CONNECTIVITY, application, ClientCertificate.ASK) as served,
     ):
         visitor = served.visitor(await picked_up(ra), "abc")
-        (record,) = ca.store.find_by_common_name(ra.database.read(), "K123456780001")
+        (record,) = ca.store.find_by_common_name(look(ra.database), "K123456780001")
         clock_of(ra).set(record.not_after_at + 10 * 86_400)
         for row in (words.IN_GRACE, words.CERTIFICATE[CertificateState.EXPIRED]):
             page = await visitor.get()
@@ -394,7 +395,7 @@ async def test_the_reference_number_finds_every_finding(served, ra):
     body = {"reference": reference, "outcomes": {"popups": "blocked", "clock": "ahead"}, "clock_seconds": 900}
     answer = await report(visitor, body)
     assert answer == (200, {"reference": reference})
-    kept = references.found(ra.database.read(), reference)
+    kept = references.found(look(ra.database), reference)
     assert (kept["site"], kept["code"]) == ("connectivity", "check.valid")
     assert kept["detail"]["common_name"] == "K123456780001"
     assert kept["detail"]["outcomes"] == {"popups": "blocked", "clock": "ahead"}
@@ -405,13 +406,13 @@ async def test_the_reference_number_finds_every_finding(served, ra):
 async def test_nobody_amends_another_visitors_record(served, ra):
     """A reference number is read aloud; knowing it does not allow writing under it."""
     reference = number(await served.visitor().get())
-    before = references.found(ra.database.read(), reference)
+    before = references.found(look(ra.database), reference)
     stranger = served.visitor()
     await stranger.get()
     status, told = await report(stranger, {"reference": reference, "outcomes": {"popups": "allowed"}})
     assert status == 200
     assert told["reference"] != reference
-    assert references.found(ra.database.read(), reference) == before
+    assert references.found(look(ra.database), reference) == before
     bare = await report(served.visitor(), {"reference": reference})
     assert bare[1]["reference"] != reference
 
@@ -531,7 +532,7 @@ async def test_the_script_finds_what_only_a_browser_knows(ra, tmp_path, blocker)
         await browser.close()
     row = words.POPUPS["blocked" if blocker else "allowed"]
     assert row.text[0] in popups
-    detail = references.found(ra.database.read(), shown_reference)["detail"]
+    detail = references.found(look(ra.database), shown_reference)["detail"]
     assert detail["outcomes"]["popups"] == ("blocked" if blocker else "allowed")
     assert detail["outcomes"]["javascript"] == "on"
     assert detail["outcomes"]["reach-help"] == "reached"

@@ -24,6 +24,7 @@ from tests.gateway.sites.members import USER
 from tests.gateway.sites.test_pickup import logged_in
 from tests.gateway.sites.test_pickup import typed as certificate_form
 from tests.gateway.sites.test_renewal import Scene, scene, site  # noqa: F401  fixtures
+from tests.looking import look
 
 #: Site and path as its module has it -> the action of the line that it leaves.
 FORMS = {
@@ -69,7 +70,7 @@ def test_every_form_has_its_row() -> None:
 
 def _new(ra: RegistrationAuthority, seen: set[int]) -> set[str]:
     """The actions of the lines since the last look."""
-    lines = [line for line in store.audit_page(ra.database.read(), None, 1_000) if line["id"] not in seen]
+    lines = [line for line in store.audit_page(look(ra.database), None, 1_000) if line["id"] not in seen]
     seen |= {line["id"] for line in lines}
     return {line["action"] for line in lines}
 
@@ -149,7 +150,7 @@ async def test_forms_of_an_administrator(service: Served) -> None:
     assert FORMS["service", withdrawal] in _new(ra, seen)
     kid = next(
         row["subject"]
-        for row in store.audit_page(ra.database.read(), None, 50)
+        for row in store.audit_page(look(ra.database), None, 50)
         if row["action"] == "credential.created"
     )
     await admin.post(f"{member}/credentials/end", {"kid": kid})

@@ -23,6 +23,7 @@ from tests.datadirs import admit, open_office
 from tests.enroll.acme.acme_world import FQDN, csr, world
 from tests.gateway.sites.kit import Page, Served, serve
 from tests.gateway.sites.members import PASSWORD, USER, established, log_in, online_service
+from tests.looking import look
 
 Trouble = Callable[[RegistrationAuthority], AbstractContextManager[None]]
 
@@ -94,8 +95,8 @@ async def test_the_login_says_so_and_works_again(service: Served, trouble: Troub
         _is_ours(await logged_in.post("/portal/reissue", {"reason": "pc_change", "password": PASSWORD}))
         _is_ours(await service.visitor().get("/login"), 403, "クライアント証明書が提示されませんでした")
         _is_ours(await logged_in.get("/portal/nowhere"), 404, "ページが見つかりません")
-    assert store.applications(service.ra.database.read()) != []
-    assert store.applications(service.ra.database.read(), state="submitted") == []
+    assert store.applications(look(service.ra.database)) != []
+    assert store.applications(look(service.ra.database), state="submitted") == []
     assert (await log_in(visitor)).status == 200
 
 

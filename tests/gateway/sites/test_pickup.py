@@ -15,7 +15,7 @@ from gateway.web.context import Role
 from gateway.web.words import NOT_AVAILABLE_JA
 from tests.datadirs import admit, clock_of, letter_of, open_office, together
 from tests.gateway.sites.kit import serve
-from tests.looking import rows
+from tests.looking import look, rows
 
 USER = "K12345678"
 CN = "K123456780001"
@@ -68,7 +68,7 @@ def is_refused(page):
 
 
 def certificates(ra):
-    return ca.store.count_by_status(ra.database.read())
+    return ca.store.count_by_status(look(ra.database))
 
 
 # -- the screens of the manual -------------------------------------------------------------------------
@@ -158,7 +158,7 @@ async def test_a_link_elsewhere_uses_up_no_download(site, said):
     await visitor.post("/certificate", typed(request_id, "abc"))
     refused = await visitor.get("/download", Sec_Fetch_Site=said)
     assert (refused.status, refused.headers["Content-Type"]) == (403, "text/html; charset=utf-8")
-    assert store.enrollment(site.ra.database.read(), request_id).downloads == 0
+    assert store.enrollment(look(site.ra.database), request_id).downloads == 0
     for own in ("none", "same-origin"):
         got = await visitor.get("/download", Sec_Fetch_Site=own)
         assert (got.status, got.headers["Content-Type"]) == (200, "application/x-pkcs12")
@@ -348,7 +348,7 @@ async def test_another_users_request_id_is_refused(site):
         # Who only mistyped need not apply for a reissue.
         assert [a.attributes["href"] for a in page.main.all("a")] == ["/certificate"]
     assert certificates(site.ra) == {}
-    assert store.enrollment(site.ra.database.read(), other.request_id).state in (
+    assert store.enrollment(look(site.ra.database), other.request_id).state in (
         State.ACCEPTED,
         State.ANNOUNCED,
     )
@@ -401,7 +401,7 @@ async def test_fetching_again_counts_once(site):
     await visitor.post("/certificate", typed(request_id))
     got = await together(*(visitor.get("/download") for _ in range(5)))
     assert len({page.body for page in got}) == 1
-    assert store.enrollment(site.ra.database.read(), request_id).downloads == 1
+    assert store.enrollment(look(site.ra.database), request_id).downloads == 1
 
 
 async def test_an_old_button_leads_back_to_the_input(site):
@@ -440,7 +440,7 @@ async def test_a_link_elsewhere_does_not_use_up_downloads(site):
     await visitor.post("/certificate", typed(request_id))
     page = await visitor.get("/download", Sec_Fetch_Site="cross-site")
     assert page.status == 403
-    assert store.enrollment(site.ra.database.read(), request_id).downloads == 0
+    assert store.enrollment(look(site.ra.database), request_id).downloads == 0
 
 
 async def test_double_clicks_back_and_reload_are_harmless(site):
@@ -527,9 +527,9 @@ async def test_no_secret_in_addresses_pages_or_the_audit_trail(site):
     password = (await letter_of(site.ra, "pickup")).value("証明書発行用パスワード")
     visitor, request_id = await logged_in(site)
     page = await visitor.post("/certificate", typed(request_id, "Chosen99"))
-    data = rows(site.ra.database.read(), "SELECT data FROM sessions")
+    data = rows(look(site.ra.database), "SELECT data FROM sessions")
     token = re.search(r'"ticket": "([^"]+)"', data[-1]["data"]).group(1)
-    trail = str(store.audit_page(site.ra.database.read(), None, 100))
+    trail = str(store.audit_page(look(site.ra.database), None, 100))
     for secret in (password, "Chosen99", token):
         assert secret not in page.html + page.path + trail
 

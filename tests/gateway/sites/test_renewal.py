@@ -21,6 +21,7 @@ from gateway.web.context import Role
 from gateway.web.words import NOT_AVAILABLE_JA
 from tests.datadirs import PASSPHRASE, Letter, admit, clock_of, letter_of, open_office, together
 from tests.gateway.sites.kit import Served, Visitor, serve
+from tests.looking import look
 
 USER = "K12345678"
 CN = "K123456780001"
@@ -57,7 +58,7 @@ async def in_hand(ra, user_id=USER):
     await issuance.complete(ra, opened.request_id)
     token = await issuance.prepare_download(ra, opened.request_id, "abc", "standard", actor=user_id)
     got = await issuance.download(ra, token, opened.request_id, actor=user_id)
-    record = ca.store.find_by_order(ra.database.read(), opened.request_id)
+    record = ca.store.find_by_order(look(ra.database), opened.request_id)
     return got.content, record.fingerprint, record.not_after_at
 
 
@@ -141,7 +142,7 @@ async def renewed(scene, password="new"):
 
 
 def counted(ra):
-    return ca.store.count_by_status(ra.database.read())
+    return ca.store.count_by_status(look(ra.database))
 
 
 def is_refused(page):
@@ -252,7 +253,7 @@ async def test_screen_status(scene):
         "リクエストIDが表示されている場合は、「Download cert」ボタンをクリックしてください。",
         "リクエストIDが表示されていない場合は、左メニューの「更新の申請」をクリックし再度更新手続きを行ってください。",
     ]
-    order = store.enrollment(scene.ra.database.read(), scene.request_id)
+    order = store.enrollment(look(scene.ra.database), scene.request_id)
     assert page.main.table() == [
         ["リクエストID", "コモンネーム", "証明書更新申請日時", "有効期限", "ステータス", "取得"],
         [scene.request_id, CN, shown(applied_at), shown(order.not_after_at), "発行済み", "Download cert"],
@@ -375,8 +376,8 @@ async def test_after_first_use_the_row_stays_without_a_button(scene):
     await applied(scene)
     bundle = await renewed(scene)
     new = ca.store.find_by_serial(
-        scene.ra.database.read(),
-        store.enrollment(scene.ra.database.read(), scene.request_id).serial,
+        look(scene.ra.database),
+        store.enrollment(look(scene.ra.database), scene.request_id).serial,
     )
     assert bundle.cert.certificate.serial_number == int(new.serial, 16)
     password = (await letter_of(scene.ra, "user_id")).value("パスワード")

@@ -28,7 +28,7 @@ from tests.gateway.sites.members import (
     online_service,
     twice_at_home,
 )
-from tests.looking import rows
+from tests.looking import look, rows
 
 # -- the login page --------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ async def test_without_a_certificate_there_is_no_login_page(service: Served) -> 
     page = await log_in(service.visitor(), USER, await first_password(service))
     assert (page.status, page.h1) == (403, "クライアント証明書が提示されませんでした")
     reference = page.main.one("p", class_="reference").one("strong").text
-    found = references.found(service.ra.database.read(), reference)
+    found = references.found(look(service.ra.database), reference)
     assert found is not None
     assert found["code"] == "certificate.none"
 
@@ -104,7 +104,7 @@ async def test_a_wrong_password_is_told_without_saying_so(service: Served) -> No
     alert = page.main.one("div", role="alert")
     assert alert.lines[0] == REFUSALS["bad_credentials"].text[0]
     reference = alert.one("strong").text
-    found = references.found(service.ra.database.read(), reference)
+    found = references.found(look(service.ra.database), reference)
     assert found is not None
     assert found["code"] == "bad_credentials"
     assert page.field("ユーザーID").attributes["value"] == USER
@@ -133,7 +133,7 @@ async def test_another_users_certificate_is_an_alert(service: Served) -> None:
     mine = await fetched(service)
     await admit(service.ra, OTHER)
     await log_in(mine.visitor(service), OTHER, await first_password(service))
-    trail = store.audit_page(service.ra.database.read(), USER, 5)
+    trail = store.audit_page(look(service.ra.database), USER, 5)
     assert trail[0]["action"] == "login.wrong_user"
 
 
@@ -146,7 +146,7 @@ async def test_an_empty_field_is_told_beside_it(service: Served, user_id: str, p
         assert page.error("ユーザーID") == "ユーザーIDを入力してください。"
     if not password:
         assert page.error("パスワード") == "パスワードを入力してください。"
-    assert not list(rows(service.ra.database.read(), "SELECT 1 FROM throttles"))
+    assert not list(rows(look(service.ra.database), "SELECT 1 FROM throttles"))
 
 
 async def test_guessing_ends_in_429_for_that_certificate_only(service: Served) -> None:
@@ -235,7 +235,7 @@ async def test_the_first_password_is_replaced_before_anything_else(service: Serv
     for path in ("/portal/", "/portal/reissue", "/portal/sessions", "/portal/members"):
         assert (await visitor.get(path)).path == "/portal/password"
     assert (await visitor.post("/portal/reissue", {"reason": "pc_change"})).path == "/portal/password"
-    assert store.applications(service.ra.database.read(), state="submitted") == []
+    assert store.applications(look(service.ra.database), state="submitted") == []
     page = await visitor.post(
         "/portal/password", {"current": initial, "new": PASSWORD, "confirmation": PASSWORD}
     )
@@ -334,7 +334,7 @@ async def test_no_secret_is_in_the_trail_or_under_a_reference(service: Served) -
     initial = await first_password(service)
     visitor = await at_home(service)
     await log_in(visitor, USER, "wrong-Secret-77")
-    db = service.ra.database.read()
+    db = look(service.ra.database)
     told = [
         str(row)
         for table in ("audit", "desk_references", "sessions")

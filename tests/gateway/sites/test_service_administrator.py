@@ -21,6 +21,7 @@ from tests.gateway.sites.members import (
     foreign_user,
     log_in,
 )
+from tests.looking import look
 
 
 @pytest.mark.parametrize(
@@ -36,11 +37,11 @@ async def test_a_member_may_not_do_what_an_administrator_may(service: Served, pa
 async def test_a_member_may_not_apply_for_a_further_user(service: Served) -> None:
     """Nor for somebody else's reissue."""
     visitor = await at_home(service)
-    before = len(store.applications(service.ra.database.read()))
+    before = len(store.applications(look(service.ra.database)))
     person = {"name": "年金 花子", "mail": "h@example.jp", "role": "member", "notice_by": "mail"}
     assert (await visitor.post("/portal/addition", person)).status == 403
     assert (await visitor.post(f"/portal/members/{USER}/reissue", {"reason": "expired"})).status == 403
-    assert len(store.applications(service.ra.database.read())) == before
+    assert len(store.applications(look(service.ra.database))) == before
 
 
 async def test_the_administrator_sees_every_user_of_the_organisation(service: Served) -> None:
@@ -70,7 +71,7 @@ async def test_another_organisations_users_are_not_found(service: Served, user_i
     for path in (f"/portal/members/{user_id}", f"/portal/members/{user_id}/reissue"):
         assert (await visitor.get(path)).status in (400, 404)
     await visitor.post(f"/portal/members/{user_id}/reissue", {"reason": "pc_change"})
-    found = store.applications(service.ra.database.read(), state="submitted")
+    found = store.applications(look(service.ra.database), state="submitted")
     assert found == []
 
 
@@ -133,11 +134,11 @@ async def test_a_further_user_is_applied_for_and_admitted(service: Served) -> No
         "申請を受け付けました。",
         "この申請はすでに受け付けています。あらためて申請していただく必要はありません。",
     ]
-    found = store.application(service.ra.database.read(), int(first.path.rpartition("/")[2]))
+    found = store.application(look(service.ra.database), int(first.path.rpartition("/")[2]))
     assert found is not None
     assert (found.channel, found.policy_number, found.applied_by) == ("online", POLICY_NUMBER, ADMIN)
     await applications.approve(service.ra, found.id, actor="desk")
-    user = store.user(service.ra.database.read(), "HANAKO01")
+    user = store.user(look(service.ra.database), "HANAKO01")
     assert user is not None
     assert (user.name, user.role, user.notice_by) == ("年金 花子", "admin", "postcard")
     page = await visitor.get(first.path)
@@ -190,20 +191,20 @@ async def test_a_bad_field_of_an_addition_is_told_beside_it(
         assert page.field("メールアドレス").attributes["value"] == good["mail"]
     if field != "notice_by":
         assert "checked" in page.field("はがき").attributes
-    assert store.applications(service.ra.database.read(), state="submitted") == []
+    assert store.applications(look(service.ra.database), state="submitted") == []
 
 
 @pytest.mark.parametrize("name", ["年金 太郎", "年金\u3000太郎", "\u200b年金 太郎"])
 async def test_somebody_who_is_a_user_already_is_told(service: Served, name: str) -> None:
     """However name and address are typed: no second user of the same person by oversight."""
     visitor = await admin_at_home(service)
-    known = store.user(service.ra.database.read(), USER)
+    known = store.user(look(service.ra.database), USER)
     assert known is not None
     fields = {"name": name, "mail": known.mail.upper(), "role": "member", "notice_by": "mail"}
     page = await visitor.post("/portal/addition", fields)
     assert page.status == 422
     assert page.error("氏名").startswith("この氏名とメールアドレスの利用者はすでに登録されています。")
-    assert store.applications(service.ra.database.read(), state="submitted") == []
+    assert store.applications(look(service.ra.database), state="submitted") == []
     # A user ID of its own says that it is meant; and the same application twice is one.
     first = await visitor.post("/portal/addition", fields | {"user_id": "ksecond"})
     again = await visitor.post("/portal/addition", fields | {"user_id": "ＫＳＥＣＯＮＤ", "name": f"{name} "})

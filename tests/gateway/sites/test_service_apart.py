@@ -26,6 +26,7 @@ from tests.gateway.sites.members import (
     fetched,
     twice_at_home,
 )
+from tests.looking import look
 
 NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "same-origin"}
 ALONE = "この画面は単独で開いてください"
@@ -95,7 +96,7 @@ async def test_every_form_of_the_portal_is_taken_from_our_page_only(service: Ser
                       form_token(secret, "/portal"), form_token("other", path)):  # fmt: skip
             page = await visitor.post(path, {"token": token, "reason": "pc_change", "known": "0"})
             assert (page.status, page.h1) == (403, STALE), path
-    read = service.ra.database.read()
+    read = look(service.ra.database)
     assert store.applications(read, state="submitted") == []
     assert protocol_store.credentials_of(read, USER) == []
     assert (await visitor.get("/portal/")).status == 200  # and is logged in still
@@ -140,7 +141,7 @@ GIVING_POWER = {
 
 
 def made(service: Served) -> int:
-    read = service.ra.database.read()
+    read = look(service.ra.database)
     return len(store.applications(read, state="submitted")) + len(protocol_store.credentials_of(read, USER))
 
 
@@ -161,7 +162,7 @@ async def test_what_gives_power_away_asks_for_the_password(service: Served, path
     assert made(service) == 0
     assert (await visitor.post(path, GIVING_POWER[path])).status == 200
     assert made(service) == 1
-    trail = json.dumps(store.audit_page(service.ra.database.read(), None, 100), default=str)
+    trail = json.dumps(store.audit_page(look(service.ra.database), None, 100), default=str)
     assert trail.count("password.refused") == 1
     assert "Wrong2026" not in trail
 

@@ -20,12 +20,13 @@ from tests.gateway.sites.members import (
     at_home,
     foreign_user,
 )
+from tests.looking import look
 
 PATH = f"/portal/members/{USER}/credentials"
 
 
 def held(service: Served, user_id: str = USER) -> list[protocol_store.Credential]:
-    return protocol_store.credentials_of(service.ra.database.read(), user_id)
+    return protocol_store.credentials_of(look(service.ra.database), user_id)
 
 
 async def make(visitor: Visitor) -> Page:
@@ -53,7 +54,7 @@ async def test_the_key_is_shown_once(service: Served) -> None:
     later = await visitor.get(PATH)
     assert made["hmac_key"] not in later.html
     assert later.main.table()[1][0] == credential.kid
-    trail = json.dumps(store.audit_page(service.ra.database.read(), None, 100), default=str)
+    trail = json.dumps(store.audit_page(look(service.ra.database), None, 100), default=str)
     assert "credential.created" in trail
     assert made["hmac_key"] not in trail
 

@@ -34,18 +34,19 @@ from tests.gateway.sites.members import (
     log_in,
     newest,
 )
+from tests.looking import look
 
 MAIL, SUSPENSION = f"/portal/members/{USER}/mail", f"/portal/members/{USER}/suspension"
 
 
 def trail(service: Served, subject: str, action: str) -> list[tuple[str, Any]]:
     """Who did something about a subject, and the detail."""
-    lines = store.audit_page(service.ra.database.read(), subject, 100)
+    lines = store.audit_page(look(service.ra.database), subject, 100)
     return [(line["actor"], line["detail"]) for line in lines if line["action"] == action]
 
 
 def user(service: Served, user_id: str = USER) -> store.User:
-    found = store.user(service.ra.database.read(), user_id)
+    found = store.user(look(service.ra.database), user_id)
     assert found is not None
     return found
 
@@ -67,7 +68,7 @@ async def test_a_mail_address_is_corrected(service: Served) -> None:
     assert user(service).mail == "taro@example.jp"
     told = [("A11111111", {"mail": ["k12345678@example.jp", "taro@example.jp"]})]
     assert trail(service, USER, "user.changed") == told
-    waiting = [each for each in writing.listed(service.ra.database.read(), USER) if each["state"] == "queued"]
+    waiting = [each for each in writing.listed(look(service.ra.database), USER) if each["state"] == "queued"]
     assert {each["recipient"] for each in waiting} <= {"taro@example.jp"}
 
 
@@ -106,7 +107,7 @@ async def test_a_leaver_is_suspended_at_once(service: Served) -> None:
     assert (page.status, page.path) == (200, f"/portal/members/{USER}")
     assert "利用を停止しました。" in page.main.text
     assert user(service).disabled_at is not None
-    record = ca.store.find_by_serial(service.ra.database.read(), newest(service, USER).serial or "")
+    record = ca.store.find_by_serial(look(service.ra.database), newest(service, USER).serial or "")
     assert record is not None
     assert (record.status, record.revocation_reason) == ("revoked", PRIVILEGE_WITHDRAWN)
     assert trail(service, USER, "user.disabled") == [(ADMIN, {})]
@@ -158,7 +159,7 @@ async def test_one_withdraws_the_own_application_and_no_other(service: Served) -
     other = await applied(ra, "K22222222", "pc_change", actor=ADMIN)
     assert (await mine.post(f"/portal/applications/{number}/withdrawal")).status == 200
     assert (await mine.post(f"/portal/applications/{other}/withdrawal")).status == 404
-    found = {each.id: each.state for each in store.applications(ra.database.read())}
+    found = {each.id: each.state for each in store.applications(look(ra.database))}
     assert (found[number], found[other]) == ("withdrawn", "submitted")
 
 
@@ -171,7 +172,7 @@ async def test_neither_a_theft_nor_what_is_decided_is_withdrawn(service: Served)
     assert page.buttons() == []
     assert "この画面では取り下げられません。" in page.main.text
     assert (await admin.post(f"/portal/applications/{theft}/withdrawal")).status == 403
-    assert store.theft_reported(ra.database.read(), USER)
+    assert store.theft_reported(look(ra.database), USER)
     await applications.approve(ra, theft, actor="desk")
     page = await admin.post(f"/portal/applications/{theft}/withdrawal")
     assert (page.status, page.h1) == (409, "すでに処理されています")

@@ -37,6 +37,7 @@ from tests.gateway.sites.members import (
     log_in,
     newest,
 )
+from tests.looking import look
 
 # -- what to say of a certificate, without a server --------------------------------------------------
 
@@ -229,7 +230,7 @@ async def test_a_renewal_by_another_is_told_for_a_month(service: Served, by_anot
     clock_of(ra).advance(days=19)
     assert (words in (await log_in(visitor)).main.text) is by_another
     clock_of(ra).advance(seconds=12 * 3_600)
-    told = store.audit_page(ra.database.read(), old.serial, 9)
+    told = store.audit_page(look(ra.database), old.serial, 9)
     found = [row["actor"] for row in told if row["action"] == "certificate.renewed-by-another"]
     assert found == (["acme:thief"] if by_another else [])
 
@@ -312,7 +313,7 @@ async def test_a_reissue_is_applied_for(service: Served, reason: str, checked: b
     assert page.main.one("div", role="status").text == "申請を受け付けました。"
     facts = dict(page.main.table())
     assert facts["再発行の理由"] == applications.REASONS[reason][0]
-    (found,) = store.applications(service.ra.database.read(), state="submitted")
+    (found,) = store.applications(look(service.ra.database), state="submitted")
     assert (found.reason, found.channel, found.user_id, found.applied_by, found.revoke_old) == (
         reason,
         "online",
@@ -330,7 +331,7 @@ async def test_a_reissue_needs_a_reason(service: Served, fields: dict[str, str])
     assert page.status == 422
     assert "再発行の理由を選択してください。" in page.main.lines
     assert "checked" in page.main.one("input", name="revoke_old").attributes
-    assert store.applications(service.ra.database.read(), state="submitted") == []
+    assert store.applications(look(service.ra.database), state="submitted") == []
 
 
 async def test_applying_twice_is_applying_once(service: Served) -> None:
@@ -359,12 +360,12 @@ async def test_a_theft_that_is_reported_stops_everything_at_once(
         button = (await visitor.get("/portal/reissue")).main.one("input", name="reason").attributes
         assert button == {"type": "hidden", "name": "reason", "value": "lost_or_stolen"}
     page = await visitor.post("/portal/reissue", {"reason": "lost_or_stolen"})
-    (found,) = store.applications(service.ra.database.read(), state="submitted")
+    (found,) = store.applications(look(service.ra.database), state="submitted")
     assert (page.status, page.h1) == (200, "証明書の利用を停止しました")
     assert f"（受付番号{found.id}）" in page.main.one("div", role="status").text
     assert (found.reason, found.revoke_old, found.user_id) == ("lost_or_stolen", "at_once", USER)
     assert not [each.key for each in visitor.session.cookie_jar if each.key == "__Host-service"]
-    assert sessions.listed(service.ra.database.read(), service.ra.now(), USER) == []
+    assert sessions.listed(look(service.ra.database), service.ra.now(), USER) == []
     for path in ("/portal/", "/login", "/app/"):
         page = await visitor.get(path)
         assert (page.status, page.h1) == (403, "クライアント証明書の利用を停止しています")
@@ -382,10 +383,10 @@ async def test_a_theft_that_is_approved_is_a_revocation(service: Served) -> None
     """The twin: from then on the gate says revoked, and the register keyCompromise."""
     visitor = await at_home(service)
     await visitor.post("/portal/reissue", {"reason": "lost_or_stolen"})
-    (found,) = store.applications(service.ra.database.read(), state="submitted")
+    (found,) = store.applications(look(service.ra.database), state="submitted")
     await applications.approve(service.ra, found.id, actor="desk")
     assert (await visitor.get("/portal/")).h1 == "クライアント証明書は失効しています"
-    (record,) = login.certificates_of(service.ra.database.read(), USER)
+    (record,) = login.certificates_of(look(service.ra.database), USER)
     assert (record.status, record.revocation_reason) == ("revoked", 1)
 
 
@@ -445,11 +446,11 @@ async def test_an_application_says_what_comes_next(service: Served) -> None:
     steps = [each.text for each in page.main.one("ol", class_="steps").all("li")]
     assert steps[0].endswith("（2026.11.26ごろまで）")
     assert steps[1].endswith("（2026.11.28ごろまで） 送信先：k12345678@example.jp")
-    (application,) = store.applications(service.ra.database.read(), user_id=USER, state="submitted")
+    (application,) = store.applications(look(service.ra.database), user_id=USER, state="submitted")
     await applications.reject(service.ra, application.id, actor="desk", note="")
     assert "今後の流れ" not in (await visitor.get(page.path)).main.text
     page = await visitor.post("/portal/reissue", {"reason": "pc_change"})
-    (application,) = store.applications(service.ra.database.read(), user_id=USER, state="submitted")
+    (application,) = store.applications(look(service.ra.database), user_id=USER, state="submitted")
     await applications.approve(service.ra, application.id, actor="desk")
     page = await visitor.get(page.path)
     (step, _) = page.main.one("ol", class_="steps").all("li")

@@ -26,7 +26,7 @@ from tests.gateway.sites.members import (
     log_in,
     twice_at_home,
 )
-from tests.looking import rows
+from tests.looking import look, rows
 
 
 async def test_a_session_belongs_to_its_certificate(service: Served) -> None:
@@ -94,7 +94,7 @@ async def test_logout_ends_the_session_though_the_certificate_stays(service: Ser
     own = replace(service.gate, fresh={Role.SERVICE: ".login.test"})
     assert own.fresh_origin(Role.SERVICE).endswith(".login.test")
     assert (await visitor.get("/portal/", Cookie=f"__Host-service={token}")).path == "/login"
-    assert "logout" in [row["action"] for row in store.audit_page(service.ra.database.read(), USER, 9)]
+    assert "logout" in [row["action"] for row in store.audit_page(look(service.ra.database), USER, 9)]
 
 
 async def test_other_sessions_are_listed_and_ended(service: Served) -> None:
@@ -135,11 +135,11 @@ async def test_a_login_is_known_again_by_address_and_browser(service: Served, ag
     [heading, row] = page.main.table()
     assert heading[:3] == ["サイト", "接続元", "ブラウザ"]
     assert row[:3] == ["オンラインサービス", "127.0.0.1", told]
-    kept = str(rows(service.ra.database.read(), "SELECT * FROM sessions"))
+    kept = str(rows(look(service.ra.database), "SELECT * FROM sessions"))
     assert "Windows" not in kept
     assert "curl" not in kept
     await visitor.post("/logout")
-    assert rows(service.ra.database.read(), "SELECT * FROM sessions") == []
+    assert rows(look(service.ra.database), "SELECT * FROM sessions") == []
 
 
 # Whatever ends a session takes its row away: open connections are asked again when the database changes.
@@ -168,9 +168,9 @@ async def test_whatever_ends_a_session_takes_its_row_away(service: Served, endin
     here, there = await twice_at_home(service)
     opened = token_hash(cookies(there))
     kept = "SELECT 1 FROM sessions WHERE token_hash = ?"
-    assert rows(service.ra.database.read(), kept, [opened]) != []
+    assert rows(look(service.ra.database), kept, [opened]) != []
     await _ENDINGS[ending](service, here, there)
-    assert rows(service.ra.database.read(), kept, [opened]) == []
+    assert rows(look(service.ra.database), kept, [opened]) == []
 
 
 async def test_all_other_sessions_are_ended_together(service: Served) -> None:
