@@ -15,6 +15,7 @@ from ca.storage import Transaction
 from enroll import store, timekeeping
 from enroll.jst import day_of, start_of
 from enroll.mail import occasions, writing
+from enroll.mail import store as mail_store
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from enroll.requests.enrollment import SUPERSEDED, Enrollment
@@ -164,7 +165,7 @@ def _unnoticed(db: Transaction, ra: RegistrationAuthority, today: date, again: b
 
 def _missing(db: Transaction, source: Enrollment, kind: writing.Kind, again: bool) -> bool:
     """Whether a certificate has no notice of a kind: none was queued, or it never left and may now."""
-    letter = writing.of_cause(db, occasions.cause_of_notice(kind, source))
+    letter = mail_store.of_cause(db, occasions.cause_of_notice(kind, source))
     if letter is None:
         return True
     if letter["sent_at"] is not None or letter["state"] not in ("failed", "cancelled"):

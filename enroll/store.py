@@ -1,607 +1,149 @@
-"""The statements about people, applications, enrollments, tickets, the audit trail and throttles.
+"""The statements of enroll's rooms under one name, and those about the audit trail and throttles themselves.
 
-Those of the mails stand with them (``enroll/mail/writing.py``, ``enroll/mail/queue.py``), operators' long
-lists in ``enroll/listings.py``, the protocol's in ``enroll/acme/store.py``.
-
-Functions take the transaction of a ``Storage.read`` or ``Storage.write``.
-A change of an enrollment is compare-and-set on its state and count of downloads: of two racers one wins.
+Functions take the transaction of a ``Storage.read`` or ``Storage.write``. People and applications stand in
+``enroll/people/store.py``, enrollments and tickets in ``enroll/requests/store.py``; letters have a name of
+their own (``enroll/mail/store.py``), and so has the protocol (``enroll/acme/store.py``).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
-
-from ca.storage import Row, Transaction, Values, inserting
-from enroll.languages import Language
-from enroll.people.sameness import mail_key, name_key
-from enroll.requests.enrollment import Enrollment
-from enroll.requests.states import State
-
-Db = Transaction
-
-#: The reason of an application that stops certificates as soon as it is made.
-THEFT = "lost_or_stolen"
-
-#: How issue passwords reach people: in the pick-up mail, by postcard, or through a 管理者 (E14).
-PasswordBy = Literal["mail", "postcard", "admin"]
-
-
-@dataclass(frozen=True)
-class Organisation:
-    """A customer organisation, known by its 証券番号."""
-
-    policy_number: str
-    name: str
-    created_at: int
-    lineages: int | None = None
-    issue_password_by: PasswordBy = "mail"
-    disabled_at: int | None = None
-    #: Where postcards to its users go; empty: where the operator has it.
-    address: str = ""
-
-
-@dataclass(frozen=True)
-class User:
-    """A person with a user ID. The hash is argon2id and never shown."""
-
-    user_id: str
-    policy_number: str
-    name: str
-    mail: str
-    role: Literal["member", "admin"]
-    notice_by: Literal["mail", "postcard"]
-    password_hash: str
-    password_initial: bool
-    last_number: int
-    created_at: int
-    disabled_at: int | None = None
-    #: Counts how often everything that lets programs act for the user was ended, and when last.
-    generation: int = 0
-    generation_at: int | None = None
-    #: Of the mails, and of the screens where nothing else was chosen.
-    language: Language = "ja"
-
-    @property
-    def password_mark(self) -> str:
-        """Names the login password, and tells nothing of it: every change makes another one."""
-        return hashlib.sha256(self.password_hash.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Application:
-    """What an organisation asked for, online or on paper, and what was decided."""
-
-    id: int
-    kind: Literal["addition", "reissue"]
-    channel: Literal["online", "paper"]
-    reason: str
-    policy_number: str
-    user_id: str
-    person: Mapping[str, str]
-    revoke_old: Literal["on_pickup", "at_once"]
-    applied_by: str
-    state: Literal["submitted", "approved", "rejected", "withdrawn"]
-    submitted_at: int
-    decided_at: int | None = None
-    decided_by: str | None = None
-    note: str = ""
-    request_id: str | None = None
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """A built PKCS#12 that waits for its Download button."""
-
-    token_hash: str
-    request_id: str
-    filename: str
-    sealed_p12: bytes
-    created_at: int
-    expires_at: int
-    fetched_at: int | None = None
-
-
-# -- organisations and users ---------------------------------------------------------------------
-
-
-def add_organisation(db: Db, organisation: Organisation) -> bool:
-    """Records an organisation; False when the 証券番号 is taken."""
-    return _insert_new(db, "organisations", asdict(organisation))
-
-
-def organisation(db: Db, policy_number: str) -> Organisation | None:
-    row = db.one(
-        "SELECT * FROM organisations WHERE policy_number = :policy_number",
-        {"policy_number": policy_number},
-    )
-    return None if row is None else Organisation(**row)
-
-
-def organisations(db: Db) -> list[Organisation]:
-    return [Organisation(**row) for row in db.rows("SELECT * FROM organisations ORDER BY policy_number")]
-
-
-def count_users(db: Db) -> dict[str, int]:
-    """How many users each organisation has that has any."""
-    return _counts(db.rows("SELECT policy_number, count(*) FROM users GROUP BY policy_number"))
-
-
-def change_organisation(db: Db, policy_number: str, changed: Organisation) -> None:
-    """Writes what is different about an organisation; users and applications follow a new 証券番号."""
-    if changed.policy_number == policy_number:
-        db.execute(
-            "UPDATE organisations SET name = :name, lineages = :lineages,"
-            " issue_password_by = :issue_password_by, address = :address"
-            " WHERE policy_number = :policy_number",
-            asdict(changed),
-        )
-        return
-    _insert(db, "organisations", asdict(changed))
-    for table in ("users", "applications"):
-        db.execute(
-            f"UPDATE {table} SET policy_number = :changed WHERE policy_number = :policy_number",
-            {"changed": changed.policy_number, "policy_number": policy_number},
-        )
-    asked = {"policy_number": changed.policy_number}
-    for row in db.rows(
-        "SELECT id, person FROM applications"
-        " WHERE policy_number = :policy_number AND kind = 'addition' AND state = 'submitted'",
-        asked,
-    ):
-        db.execute(
-            "UPDATE applications SET person = :person WHERE id = :id",
-            {"person": _person(json.loads(row["person"]) | asked), "id": row["id"]},
-        )
-    db.execute(
-        "DELETE FROM organisations WHERE policy_number = :policy_number", {"policy_number": policy_number}
-    )
-
-
-def disable_organisation(db: Db, policy_number: str, at: int) -> bool:
-    """Disables an organisation; False when unknown or disabled already."""
-    statement = (
-        "UPDATE organisations SET disabled_at = :at WHERE policy_number = :policy_number AND"
-        " disabled_at IS NULL"
-    )
-    return _changed(db, statement, {"at": at, "policy_number": policy_number})
-
-
-def enable_organisation(db: Db, policy_number: str) -> bool:
-    """Enables a disabled organisation; False when unknown or not disabled."""
-    statement = (
-        "UPDATE organisations SET disabled_at = NULL WHERE policy_number = :policy_number AND"
-        " disabled_at IS NOT NULL"
-    )
-    return _changed(db, statement, {"policy_number": policy_number})
-
-
-def add_user(db: Db, user: User) -> bool:
-    """Records a user; False when the user ID is taken."""
-    row = asdict(user) | {"password_initial": int(user.password_initial)}
-    return _insert_new(db, "users", row | _person_keys(user.name, user.mail))
-
-
-def same_person(db: Db, policy_number: str, name: str, mail: str) -> list[str]:
-    """The user IDs that somebody has in an organisation, whichever way name and address are written."""
-    found = db.rows(
-        "SELECT user_id FROM users WHERE policy_number = :policy_number AND name_key = :name_key"
-        " AND mail_key = :mail_key ORDER BY created_at, user_id",
-        {"policy_number": policy_number} | _person_keys(name, mail),
-    )
-    return [str(row["user_id"]) for row in found]
-
-
-def _person_keys(name: str, mail: str) -> dict[str, str]:
-    return {"name_key": name_key(name), "mail_key": mail_key(mail)}
-
-
-def user(db: Db, user_id: str) -> User | None:
-    row = db.one(f"SELECT {USER_COLUMNS} FROM users WHERE user_id = :user_id", {"user_id": user_id})
-    return None if row is None else as_user(row)
-
-
-def active_user(db: Db, user_id: str) -> User | None:
-    """The user, unless it or its organisation is disabled."""
-    row = db.one(
-        f"SELECT {USER_COLUMNS} FROM users JOIN organisations USING (policy_number)"
-        " WHERE user_id = :user_id AND users.disabled_at IS NULL AND organisations.disabled_at IS NULL",
-        {"user_id": user_id},
-    )
-    return None if row is None else as_user(row)
-
-
-def end_generation(db: Db, user_id: str, at: int) -> None:
-    """Ends whatever was given to the user's programs up to now: each remembers the generation it is of."""
-    db.execute(
-        "UPDATE users SET generation = generation + 1, generation_at = :at WHERE user_id = :user_id",
-        {"at": at, "user_id": user_id},
-    )
-
-
-def users(db: Db, policy_number: str | None = None) -> list[User]:
-    """All users, or those of one organisation, by user ID."""
-    if policy_number is None:
-        return [as_user(row) for row in db.rows(f"SELECT {USER_COLUMNS} FROM users ORDER BY user_id")]
-    found = db.rows(
-        f"SELECT {USER_COLUMNS} FROM users WHERE policy_number = :policy_number ORDER BY user_id",
-        {"policy_number": policy_number},
-    )
-    return [as_user(row) for row in found]
-
-
-def administrator(db: Db, policy_number: str, but: str) -> User | None:
-    """The organisation's active 管理者 of the longest standing, other than one user."""
-    row = db.one(
-        f"SELECT {USER_COLUMNS} FROM users WHERE policy_number = :policy_number AND role = 'admin' AND"
-        " disabled_at IS NULL"
-        " AND user_id <> :but ORDER BY created_at, user_id LIMIT 1",
-        {"policy_number": policy_number, "but": but},
-    )
-    return None if row is None else as_user(row)
-
-
-def administrators(db: Db, policy_number: str) -> list[User]:
-    """The organisation's active 管理者, by user ID; none of an organisation that is disabled."""
-    found = db.rows(
-        f"SELECT {USER_COLUMNS} FROM users WHERE policy_number = :policy_number AND role = 'admin'"
-        " AND disabled_at IS NULL AND EXISTS (SELECT 1 FROM organisations WHERE"
-        " organisations.policy_number = :policy_number AND organisations.disabled_at IS NULL)"
-        " ORDER BY user_id",
-        {"policy_number": policy_number},
-    )
-    return [as_user(row) for row in found]
-
-
-def disable_user(db: Db, user_id: str, at: int) -> bool:
-    """Disables a user; False when unknown or disabled already."""
-    return _changed(
-        db,
-        "UPDATE users SET disabled_at = :at WHERE user_id = :user_id AND disabled_at IS NULL",
-        {"at": at, "user_id": user_id},
-    )
-
-
-def enable_user(db: Db, user_id: str) -> bool:
-    """Enables a disabled user; False when unknown or not disabled."""
-    return _changed(
-        db,
-        "UPDATE users SET disabled_at = NULL WHERE user_id = :user_id AND disabled_at IS NOT NULL",
-        {"user_id": user_id},
-    )
-
-
-def set_password(db: Db, user_id: str, expected_hash: str, password_hash: str) -> bool:
-    """Replaces a login password chosen by the user; False when somebody else changed it meanwhile."""
-    return _changed(
-        db,
-        "UPDATE users SET password_hash = :password_hash, password_initial = 0 WHERE user_id = :user_id"
-        " AND password_hash = :expected_hash",
-        {"password_hash": password_hash, "user_id": user_id, "expected_hash": expected_hash},
-    )
-
-
-def reset_password(db: Db, user_id: str, password_hash: str) -> None:
-    """Replaces whatever login password there is by a first one."""
-    db.execute(
-        "UPDATE users SET password_hash = :password_hash, password_initial = 1 WHERE user_id = :user_id",
-        {"password_hash": password_hash, "user_id": user_id},
-    )
-
-
-_FACTS = ("policy_number", "name", "mail", "role", "notice_by", "language")
-
-
-def change_user(db: Db, changed: User) -> None:
-    """Writes the facts about a user; password, numbers and generation stay."""
-    db.execute(
-        "UPDATE users SET policy_number = :policy_number, name = :name, mail = :mail, role = :role,"
-        " notice_by = :notice_by, language = :language, name_key = :name_key, mail_key = :mail_key"
-        " WHERE user_id = :user_id",
-        {name: getattr(changed, name) for name in _FACTS}
-        | {"user_id": changed.user_id}
-        | _person_keys(changed.name, changed.mail),
-    )
-
-
-def next_number(db: Db, user_id: str) -> int:
-    """Takes the user's next 管理番号."""
-    row = db.one(
-        "UPDATE users SET last_number = last_number + 1 WHERE user_id = :user_id RETURNING last_number",
-        {"user_id": user_id},
-    )
-    if row is None:
-        raise LookupError(user_id)
-    return int(row["last_number"])
-
-
-#: Of the table ``users``: what two people are compared by is no fact about either.
-USER_COLUMNS = ", ".join(f"users.{field.name}" for field in fields(User))
-
-
-def as_user(row: Row) -> User:
-    """A row of ``USER_COLUMNS``."""
-    return User(**{**row, "password_initial": bool(row["password_initial"])})
-
-
-# -- applications --------------------------------------------------------------------------------
-
-
-def add_application(db: Db, application: Application) -> int:
-    """Records an application and returns its number; ``application.id`` is ignored."""
-    row = asdict(application) | {"person": _person(dict(application.person))}
-    del row["id"]
-    number = db.one(f"{inserting('applications', row)} RETURNING id", row)
-    assert number is not None
-    return int(number[0])
-
-
-def application(db: Db, number: int) -> Application | None:
-    row = db.one("SELECT * FROM applications WHERE id = :number", {"number": number})
-    return None if row is None else _application(row)
-
-
-def applications(
-    db: Db,
-    state: str | None = None,
-    user_id: str | None = None,
-    policy_number: str | None = None,
-    *,
-    before: int = 2**62,
-    limit: int = 2**62,
-) -> list[Application]:
-    """Applications, newest first, narrowed by whatever is given; ``limit`` of those before a number."""
-    wanted = {"state": state, "user_id": user_id, "policy_number": policy_number}
-    given = {column: value for column, value in wanted.items() if value is not None}
-    where = " AND ".join(f"{column} = :{column}" for column in given) or "1 = 1"
-    found = db.rows(
-        f"SELECT * FROM applications WHERE {where} AND id < :before ORDER BY id DESC LIMIT :limit",
-        {**given, "before": before, "limit": limit},
-    )
-    return [_application(row) for row in found]
-
-
-def theft_reported(db: Db, user_id: str) -> bool:
-    """Whether a report of theft waits for a decision: until then nothing of the user's counts."""
-    found = db.one(
-        "SELECT 1 FROM applications WHERE user_id = :user_id AND kind = 'reissue' AND reason = :theft"
-        " AND state = 'submitted'",
-        {"user_id": user_id, "theft": THEFT},
-    )
-    return found is not None
-
-
-def move_applications(db: Db, user_id: str, policy_number: str) -> None:
-    """Takes a user's open applications along into another organisation."""
-    db.execute(
-        "UPDATE applications SET policy_number = :policy_number WHERE user_id = :user_id AND kind = 'reissue'"
-        " AND state = 'submitted'",
-        {"policy_number": policy_number, "user_id": user_id},
-    )
-
-
-def decide_application(
-    db: Db, number: int, state: str, decided_by: str, at: int, note: str, request_id: str | None
-) -> bool:
-    """Approves or rejects; False when it was decided already."""
-    return _changed(
-        db,
-        "UPDATE applications SET state = :state, decided_by = :decided_by, decided_at = :at, note ="
-        " :note, request_id = :request_id"
-        " WHERE id = :number AND state = 'submitted'",
-        {
-            "state": state,
-            "decided_by": decided_by,
-            "at": at,
-            "note": note,
-            "request_id": request_id,
-            "number": number,
-        },
-    )
-
-
-def hasten_application(db: Db, number: int, reason: str) -> bool:
-    """Has an open application end the old certificate at once, and be about a theft if this one is.
-
-    False when it was decided, or is as urgent already.
-    """
-    changed = db.execute(
-        "UPDATE applications SET reason = :reason, revoke_old = 'at_once' WHERE id = :number"
-        " AND state = 'submitted' AND reason <> :theft AND (revoke_old <> 'at_once' OR :reason = :theft)",
-        {"reason": reason, "number": number, "theft": THEFT},
-    )
-    return changed > 0
-
-
-def _application(row: Row) -> Application:
-    return Application(**{**row, "person": json.loads(row["person"])})
-
-
-def _person(person: Mapping[str, str]) -> str:
-    return json.dumps(person, ensure_ascii=False)
-
-
-# -- enrollments ---------------------------------------------------------------------------------
-
-# As in the partial index, word for word, so that the planner finds it.
-_LIVING = "state NOT IN ('closed', 'superseded', 'renewed', 'revoked', 'withdrawn')"
-_COLUMNS = tuple(field.name for field in fields(Enrollment))
-#: Of the table ``enrollments``, in which they are numbered besides.
-ENROLLMENT_COLUMNS = ", ".join(_COLUMNS)
-_ENROLLMENT = f"SELECT {ENROLLMENT_COLUMNS} FROM enrollments"
-_INSERT = f"{inserting('enrollments', _COLUMNS)} ON CONFLICT DO NOTHING"
-_MUTABLE = tuple(name for name in _COLUMNS if name not in ("request_id", "kind", "user_id", "created_at"))
-_UPDATE = (
-    f"UPDATE enrollments SET {', '.join(f'{name} = :{name}' for name in _MUTABLE)} "
-    "WHERE request_id = :request_id AND state = :expected_state AND downloads = :expected_downloads"
+from dataclasses import dataclass
+from typing import Any
+
+from ca.storage import Transaction
+from enroll.people.store import (
+    THEFT,
+    USER_COLUMNS,
+    Application,
+    Organisation,
+    PasswordBy,
+    User,
+    active_user,
+    add_application,
+    add_organisation,
+    add_user,
+    administrator,
+    administrators,
+    application,
+    applications,
+    as_user,
+    change_organisation,
+    change_user,
+    count_users,
+    decide_application,
+    disable_organisation,
+    disable_user,
+    enable_organisation,
+    enable_user,
+    end_generation,
+    hasten_application,
+    move_applications,
+    next_number,
+    organisation,
+    organisations,
+    reset_password,
+    same_person,
+    set_password,
+    theft_reported,
+    user,
+    users,
+)
+from enroll.requests.store import (
+    ENROLLMENT_COLUMNS,
+    Ticket,
+    add_enrollment,
+    add_ticket,
+    as_enrollment,
+    change_enrollment,
+    count_by_state,
+    drop_expired_tickets,
+    drop_tickets,
+    enrollment,
+    enrollment_of,
+    enrollments_ending,
+    enrollments_of,
+    enrollments_of_organisation,
+    enrollments_overdue,
+    living_enrollments_of,
+    mark_fetched,
+    newest_opening,
+    renewal_of,
+    renewals_used_before,
+    successor_of,
+    ticket,
 )
 
+__all__ = (  # fmt: skip
+    "ENROLLMENT_COLUMNS",
+    "THEFT",
+    "USER_COLUMNS",
+    "Application",
+    "LastLogin",
+    "Organisation",
+    "PasswordBy",
+    "Ticket",
+    "User",
+    "active_user",
+    "add_application",
+    "add_enrollment",
+    "add_organisation",
+    "add_ticket",
+    "add_user",
+    "administrator",
+    "administrators",
+    "application",
+    "applications",
+    "as_enrollment",
+    "as_user",
+    "audit",
+    "audit_page",
+    "change_enrollment",
+    "change_organisation",
+    "change_user",
+    "clear_failures",
+    "count_by_state",
+    "count_users",
+    "decide_application",
+    "disable_organisation",
+    "disable_user",
+    "drop_expired_tickets",
+    "drop_old_throttles",
+    "drop_tickets",
+    "enable_organisation",
+    "enable_user",
+    "end_generation",
+    "enrollment",
+    "enrollment_of",
+    "enrollments_ending",
+    "enrollments_of",
+    "enrollments_of_organisation",
+    "enrollments_overdue",
+    "failures",
+    "forgive_failure",
+    "hasten_application",
+    "last_login",
+    "living_enrollments_of",
+    "mark_fetched",
+    "move_applications",
+    "newest_opening",
+    "next_number",
+    "organisation",
+    "organisations",
+    "record_failure",
+    "renewal_of",
+    "renewals_used_before",
+    "reset_password",
+    "same_person",
+    "set_password",
+    "successor_of",
+    "theft_reported",
+    "ticket",
+    "user",
+    "users",
+)
 
-def add_enrollment(db: Db, enrollment: Enrollment) -> bool:
-    """Records an enrollment; False when the request ID exists, or the certificate has a renewal."""
-    return db.execute(_INSERT, _enrollment_row(enrollment)) > 0
-
-
-def change_enrollment(db: Db, expected: Enrollment, changed: Enrollment) -> bool:
-    """Compare-and-set on state and download count; False when another racer was first."""
-    row = _enrollment_row(changed)
-    row |= {"expected_state": str(expected.state), "expected_downloads": expected.downloads}
-    return db.execute(_UPDATE, row) > 0
-
-
-def enrollment(db: Db, request_id: str) -> Enrollment | None:
-    row = db.one(f"{_ENROLLMENT} WHERE request_id = :request_id", {"request_id": request_id})
-    return None if row is None else as_enrollment(row)
-
-
-def enrollment_of(db: Db, serial: str) -> Enrollment | None:
-    """The enrollment that a certificate came from."""
-    row = db.one(f"{_ENROLLMENT} WHERE serial = :serial", {"serial": serial})
-    return None if row is None else as_enrollment(row)
-
-
-def renewal_of(db: Db, serial: str) -> Enrollment | None:
-    """The renewal of a certificate, if one was opened."""
-    row = db.one(
-        f"{_ENROLLMENT} WHERE kind = 'renewal' AND replaces_serial = :serial",
-        {"serial": serial},
-    )
-    return None if row is None else as_enrollment(row)
-
-
-def successor_of(db: Db, serial: str) -> Enrollment | None:
-    """The enrollment that replaced a certificate, through whichever door: its certificate exists, or is being
-    made. That it ended since changes nothing: a certificate is replaced once."""
-    row = db.one(
-        f"{_ENROLLMENT} WHERE replaces_serial = :serial"
-        " AND (issued_at IS NOT NULL OR state = 'processing') ORDER BY submitted_at LIMIT 1",
-        {"serial": serial},
-    )
-    return None if row is None else as_enrollment(row)
-
-
-def enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
-    """A user's enrollments, newest first."""
-    found = db.rows(
-        f"{_ENROLLMENT} WHERE user_id = :user_id ORDER BY created_at DESC, number DESC",
-        {"user_id": user_id},
-    )
-    return [as_enrollment(row) for row in found]
-
-
-def enrollments_of_organisation(db: Db, policy_number: str) -> list[Enrollment]:
-    """What an organisation's users fetched or may fetch on the pages, newest first; nothing of programs."""
-    found = db.rows(
-        f"{_ENROLLMENT} WHERE door = 'page' AND user_id IN"
-        " (SELECT user_id FROM users WHERE policy_number = :policy_number)"
-        " ORDER BY created_at DESC, number DESC",
-        {"policy_number": policy_number},
-    )
-    return [as_enrollment(row) for row in found]
-
-
-def living_enrollments_of(db: Db, user_id: str, passed: int) -> list[Enrollment]:
-    """A user's enrollments that have not ended, newest first; however many went before, it costs these.
-
-    ``passed``: a moment that has surely passed (``timekeeping.surely_passed``). Certificates that ended
-    before it are left out; by a clock that runs ahead more would be, and escape whoever revokes them all.
-    """
-    found = db.rows(
-        f"{_ENROLLMENT} WHERE user_id = :user_id AND {_LIVING}"
-        " AND (not_after_at IS NULL OR not_after_at >= :passed) ORDER BY created_at DESC, number DESC",
-        {"user_id": user_id, "passed": passed},
-    )
-    return [as_enrollment(row) for row in found]
-
-
-def newest_opening(db: Db) -> int:
-    """When the newest enrollment was opened; 0 if there is none."""
-    row = db.one("SELECT created_at FROM enrollments ORDER BY number DESC LIMIT 1")
-    return 0 if row is None else int(row["created_at"])
-
-
-def count_by_state(db: Db) -> dict[str, int]:
-    """How many enrollments are in each state. Reads the whole table: for reports, not for requests."""
-    return _counts(db.rows("SELECT state, count(*) FROM enrollments GROUP BY state"))
-
-
-def enrollments_ending(db: Db, after: int, until: int) -> list[Enrollment]:
-    """Live enrollments whose certificate ends after one moment and not after another."""
-    found = db.rows(
-        f"{_ENROLLMENT} WHERE state IN ('issued', 'picked_up', 'in_use')"
-        " AND not_after_at > :after AND not_after_at <= :until ORDER BY not_after_at",
-        {"after": after, "until": until},
-    )
-    return [as_enrollment(row) for row in found]
-
-
-def enrollments_overdue(db: Db, at: int) -> list[Enrollment]:
-    """Enrollments whose window has ended and that still hold a key, or are a program's that never came.
-
-    People's that wait, and renewals, are over by their date alone (``enrollment.state_at``).
-    """
-    found = db.rows(
-        f"{_ENROLLMENT} WHERE window_ends_at <= :at AND"
-        # What is being signed is left alone: it was submitted in time (E7).
-        " (sealed_key IS NOT NULL AND state <> 'processing'"
-        " OR kind = 'protocol' AND state IN ('accepted', 'announced', 'authenticated'))",
-        {"at": at},
-    )
-    return [as_enrollment(row) for row in found]
-
-
-def renewals_used_before(db: Db, used: int, now: int) -> list[Enrollment]:
-    """Renewals in use since before a moment whose predecessor still lives now (the optional part of D3)."""
-    found = db.rows(
-        f"SELECT {', '.join('new.' + name for name in _COLUMNS)} FROM enrollments AS old JOIN enrollments"
-        " AS new ON new.replaces_serial = old.serial"
-        " WHERE old.state IN ('issued', 'picked_up', 'in_use') AND old.not_after_at >= :now"
-        " AND new.kind = 'renewal' AND new.state = 'in_use' AND new.used_at <= :used",
-        {"now": now, "used": used},
-    )
-    return [as_enrollment(row) for row in found]
-
-
-def _enrollment_row(enrollment: Enrollment) -> dict[str, Any]:
-    return {name: getattr(enrollment, name) for name in _COLUMNS} | {"state": str(enrollment.state)}
-
-
-def as_enrollment(row: Row) -> Enrollment:
-    """The enrollment in a row of ``ENROLLMENT_COLUMNS``, and maybe more."""
-    return Enrollment(**{name: row[name] for name in _COLUMNS} | {"state": State(row["state"])})
-
-
-# -- tickets -------------------------------------------------------------------------------------
-
-
-def add_ticket(db: Db, ticket: Ticket) -> None:
-    _insert(db, "tickets", asdict(ticket))
-
-
-def ticket(db: Db, token_hash: str) -> Ticket | None:
-    row = db.one("SELECT * FROM tickets WHERE token_hash = :token_hash", {"token_hash": token_hash})
-    return None if row is None else Ticket(**row)
-
-
-def mark_fetched(db: Db, token_hash: str, at: int) -> bool:
-    """True for the first fetch of a ticket, False for each further one."""
-    return _changed(
-        db,
-        "UPDATE tickets SET fetched_at = :at WHERE token_hash = :token_hash AND fetched_at IS NULL",
-        {"at": at, "token_hash": token_hash},
-    )
-
-
-def drop_tickets(db: Db, request_id: str) -> None:
-    db.execute("DELETE FROM tickets WHERE request_id = :request_id", {"request_id": request_id})
-
-
-def drop_expired_tickets(db: Db, at: int) -> int:
-    return db.execute("DELETE FROM tickets WHERE expires_at <= :at", {"at": at})
-
+Db = Transaction
 
 # -- audit and throttles -------------------------------------------------------------------------
 
@@ -700,22 +242,4 @@ def drop_old_throttles(db: Db, since: int, at: int) -> None:
     db.execute("DELETE FROM throttles WHERE since_at <= :since OR since_at > :at", {"since": since, "at": at})
 
 
-# -- plumbing ------------------------------------------------------------------------------------
-
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
-
-
-def _changed(db: Db, statement: str, values: Values) -> bool:
-    return db.execute(statement, values) > 0
-
-
-def _insert(db: Db, table: str, row: Values) -> None:
-    db.execute(inserting(table, row), row)
-
-
-def _insert_new(db: Db, table: str, row: Values) -> bool:
-    return db.execute(f"{inserting(table, row)} ON CONFLICT DO NOTHING", row) > 0
-
-
-def _counts(found: Iterable[Row]) -> dict[str, int]:
-    return {row[0]: row[1] for row in found}

@@ -11,7 +11,7 @@ from email.policy import compat32
 
 from ca.storage import Transaction
 from enroll import store
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 
@@ -61,10 +61,10 @@ async def record_bounce(ra: RegistrationAuthority, bounce: Bounce, *, actor: str
     """
 
     def work(db: Transaction) -> bool:
-        letter = writing.shown(db, bounce.letter)
+        letter = mail_store.shown(db, bounce.letter)
         if letter is None or letter["created_at"] != bounce.created_at or letter["sent_at"] is None:
             raise Refusal("not_found", field="mail")
-        if not writing.mark_bounced(db, bounce.letter, f"bounced: {bounce.said}"):
+        if not mail_store.mark_bounced(db, bounce.letter, f"bounced: {bounce.said}"):
             return False
         store.audit(db, ra.now(), actor, "mail.bounced", letter["user_id"], letter=bounce.letter)
         return True

@@ -19,6 +19,7 @@ from ca.storage import Transaction
 from enroll import scheduler, store, timekeeping
 from enroll.jst import JST, shown
 from enroll.mail import queue, writing
+from enroll.mail import store as mail_store
 from enroll.mail.hours import opened_at
 from enroll.mail.replies import Verdict
 from enroll.mail.transport import Refused, Session, Transport
@@ -67,7 +68,7 @@ Count = tuple[int, int]
 
 
 async def _deliver_channel(
-    ra: RegistrationAuthority, transport: Transport, channel: writing.Channel, beat: Beat
+    ra: RegistrationAuthority, transport: Transport, channel: mail_store.Channel, beat: Beat
 ) -> Count:
     now, worth = ra.now(), transport.connections * _WORTH_A_CONNECTION
     lane, ahead = await ra.database.read(
@@ -101,7 +102,7 @@ async def _deliver_channel(
 
 
 async def _carry_too(
-    ra: RegistrationAuthority, transport: Transport, channel: writing.Channel, beat: Beat
+    ra: RegistrationAuthority, transport: Transport, channel: mail_store.Channel, beat: Beat
 ) -> Count:
     """A further connection. That the server wants no more of them is no reason to hold anything."""
     try:
@@ -114,7 +115,7 @@ async def _carry_too(
 
 
 async def _carry(
-    ra: RegistrationAuthority, transport: Transport, channel: writing.Channel, session: Session, beat: Beat
+    ra: RegistrationAuthority, transport: Transport, channel: mail_store.Channel, session: Session, beat: Beat
 ) -> Count:
     taken, tried, proven = 0, 0, False
     try:
@@ -207,7 +208,7 @@ def compose(letter: writing.Queued, sender: str) -> EmailMessage:
 
 
 def _take(
-    db: Transaction, ra: RegistrationAuthority, channel: writing.Channel, per_minute: int
+    db: Transaction, ra: RegistrationAuthority, channel: mail_store.Channel, per_minute: int
 ) -> queue.Letter | None:
     """The next letter that is to be sent now, taken; None while there is none, or the lane is held."""
     now = ra.now()
@@ -282,7 +283,7 @@ def _settle(
 _OF_A_LETTER = frozenset({"RCPT", "DATA"})
 
 
-def _hold(db: Transaction, ra: RegistrationAuthority, channel: writing.Channel, refused: Refused) -> None:
+def _hold(db: Transaction, ra: RegistrationAuthority, channel: mail_store.Channel, refused: Refused) -> None:
     _note(db, ra, refused)
     until = queue.hold(db, channel, ra.now(), str(refused))
     if until is not None:

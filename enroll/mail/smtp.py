@@ -12,8 +12,9 @@ from email.message import EmailMessage
 import aiosmtplib
 
 from enroll.mail.replies import Command
+from enroll.mail.store import Channel
 from enroll.mail.transport import Outbox, Refused, Session
-from enroll.mail.writing import Channel, Queued
+from enroll.mail.writing import Queued
 
 # RFC 5321 section 4.5.3.2.6: who gives up earlier on the answer to a letter sends it twice.
 _TAKING_SECONDS = 600.0

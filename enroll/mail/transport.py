@@ -9,7 +9,8 @@ from typing import Protocol
 
 from ca.files import write_private
 from enroll.mail.replies import Command, Verdict, judge
-from enroll.mail.writing import Channel, Queued
+from enroll.mail.store import Channel
+from enroll.mail.writing import Queued
 
 # Of what a server says: enough for the longest sentence that helps, and no page.
 _LONGEST = 300

@@ -19,8 +19,12 @@ import jinja2
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.sealing import Vault
-from ca.storage import Row, Transaction
+from ca.storage import Transaction
 from enroll.languages import LANGUAGES, Language
+from enroll.mail.store import (
+    Channel,
+    add,
+)
 
 Kind = Literal[
     "pickup",
@@ -35,7 +39,6 @@ Kind = Literal[
     "renewed_by_another",
 ]
 
-Channel = Literal["mail", "postcard"]
 
 #: Kind -> the template it is written from.
 TEMPLATES: dict[Kind, str] = {
@@ -132,64 +135,23 @@ def queue(
     ``again``: a letter of its cause that failed or was cancelled, and never left, is queued once more, as it
     is now and under its old number.
     """
-    changed = db.execute(
-        "INSERT INTO mails(cause, kind, channel, notice, user_id, request_id, recipient, subject, shown_body,"
-        " sealed_body, state, next_attempt_at, created_at, queued_at)"
-        " VALUES (:cause, :kind, :channel, :notice, :user_id, :request_id, :recipient, :subject, :shown_body,"
-        " :sealed_body, 'queued', :at, :at, :at)"
-        f" ON CONFLICT(cause) DO {_ONCE_MORE if again else 'NOTHING'}",
-        {
-            "cause": letter.cause,
-            "kind": letter.kind,
-            "channel": letter.channel,
-            "notice": int(notice),
-            "user_id": letter.user_id,
-            "request_id": letter.request_id,
-            "recipient": letter.recipient,
-            "subject": letter.subject,
-            "shown_body": letter.shown_body,
-            "sealed_body": vault.seal(_PURPOSE, letter.body.encode()),
-            "at": at,
-        },
-    )
-    return changed > 0
-
-
-# Compare-and-set on the state: of two that queue it again one wins.
-_ONCE_MORE = (
-    "UPDATE SET state = 'queued', result = '', recipient = excluded.recipient, subject = excluded.subject,"
-    " shown_body = excluded.shown_body, sealed_body = excluded.sealed_body,"
-    " next_attempt_at = excluded.next_attempt_at, queued_at = excluded.queued_at,"
-    " refusals = 0, refused_since_at = NULL, unclear = 0, held_at = NULL"
-    " WHERE mails.state IN ('failed', 'cancelled') AND mails.sent_at IS NULL"
-)
-
-
-def newest(db: Transaction) -> int:
-    """The number of the newest letter; 0 if there is none."""
-    return _number(db, "SELECT coalesce(max(id), 0) FROM mails")
-
-
-def hold_back(db: Transaction, after: int, at: int) -> None:
-    """Keeps letters that were queued after a number until somebody releases them."""
-    db.execute(
-        "UPDATE mails SET held_at = :at WHERE id > :after AND state = 'queued'", {"at": at, "after": after}
-    )
-
-
-def release(db: Transaction, at: int, user_id: str | None = None) -> int:
-    """Lets held letters go, all or one user's; returns how many."""
-    mine = " AND user_id = :user_id" if user_id is not None else ""
-    return db.execute(
-        "UPDATE mails SET held_at = NULL, next_attempt_at = :at, queued_at = :at WHERE held_at IS NOT NULL"
-        f" AND state = 'queued'{mine}",
-        {"at": at, "user_id": user_id},
-    )
-
-
-def held(db: Transaction) -> int:
-    """How many letters wait for their release."""
-    return _number(db, "SELECT count(*) FROM mails WHERE held_at IS NOT NULL AND state = 'queued'")
+    values = {
+        "cause": letter.cause,
+        "kind": letter.kind,
+        "channel": letter.channel,
+        "notice": int(notice),
+        "user_id": letter.user_id,
+        "request_id": letter.request_id,
+        "recipient": letter.recipient,
+        "subject": letter.subject,
+        "shown_body": letter.shown_body,
+        "sealed_body": vault.seal(_PURPOSE, letter.body.encode()),
+        "state": "queued",
+        "next_attempt_at": at,
+        "created_at": at,
+        "queued_at": at,
+    }
+    return add(db, values, again=again)
 
 
 def opened(row: Mapping[str, Any], vault: Vault) -> Queued:
@@ -208,97 +170,6 @@ def opened(row: Mapping[str, Any], vault: Vault) -> Queued:
     return Queued(
         **{name: row[name] for name in names}, body=vault.open(_PURPOSE, row["sealed_body"]).decode()
     )
-
-
-def of_cause(db: Transaction, cause: str) -> Row | None:
-    """State, moment of leaving and recipient of the letter that a cause has had."""
-    return db.one("SELECT state, sent_at, recipient FROM mails WHERE cause = :cause", {"cause": cause})
-
-
-def mark_bounced(db: Transaction, number: int, result: str) -> bool:
-    """Records that an accepted letter came back; False when it was recorded already."""
-    changed = db.execute(
-        "UPDATE mails SET state = 'failed', result = :result WHERE id = :number AND state = 'sent'",
-        {"result": result, "number": number},
-    )
-    return changed > 0
-
-
-# What never left: it still waits, or was refused and may be tried again.
-_AT_HOME = "state IN ('queued', 'failed') AND sent_at IS NULL"
-
-
-def cancel_of_request(db: Transaction, request_id: str) -> int:
-    """Cancels what never left for a request that has ended; returns how many."""
-    changed = db.execute(
-        "UPDATE mails SET state = 'cancelled', sealed_body = NULL, result = 'the request has ended'"
-        f" WHERE request_id = :request_id AND {_AT_HOME}",
-        {"request_id": request_id},
-    )
-    return changed
-
-
-def cancel_login_passwords(db: Transaction, user_id: str) -> None:
-    """Cancels what never left for a user and tells a login password: there is a newer one."""
-    db.execute(
-        "UPDATE mails SET state = 'cancelled', sealed_body = NULL, result = 'there is a newer password'"
-        f" WHERE user_id = :user_id AND kind IN ('user_id', 'password_reset') AND {_AT_HOME}",
-        {"user_id": user_id},
-    )
-
-
-def redirect(db: Transaction, user_id: str, recipient: str) -> None:
-    """Sends what still waits for a user, and what is tried again, to another address.
-
-    Notices keep the address that was refused: by it `scheduler.notify` knows that another one has come.
-    """
-    db.execute(
-        "UPDATE mails SET recipient = :recipient WHERE user_id = :user_id AND channel = 'mail'"
-        f" AND {_AT_HOME} AND NOT (state = 'failed' AND notice = 1)",
-        {"recipient": recipient, "user_id": user_id},
-    )
-
-
-_SHOWN = (
-    "id, kind, channel, notice, user_id, request_id, recipient, subject, state, attempts,"
-    # What a process has now, or had when it died, nobody else takes before its lease is over.
-    " CASE WHEN next_attempt_at < claimed_until_at THEN claimed_until_at ELSE next_attempt_at END"
-    " AS next_attempt_at, created_at, held_at, sent_at, result"
-)
-
-
-def listed(
-    db: Transaction,
-    user_id: str | None = None,
-    limit: int = 200,
-    state: str | None = None,
-    before: int = 2**62,
-) -> list[dict[str, Any]]:
-    """Letters for operators, newest first, without their bodies: those before a number."""
-    given = {"user_id": user_id, "state": state}
-    where = " AND ".join(f"{name} = :{name}" for name, value in given.items() if value is not None)
-    found = db.rows(
-        f"SELECT {_SHOWN} FROM mails WHERE {where or '1 = 1'} AND id < :before ORDER BY id DESC LIMIT :limit",
-        {**given, "limit": limit, "before": before},
-    )
-    return [{**row} for row in found]
-
-
-def shown(db: Transaction, number: int) -> dict[str, Any] | None:
-    """One letter for operators, its secrets masked."""
-    row = db.one(f"SELECT {_SHOWN}, shown_body FROM mails WHERE id = :number", {"number": number})
-    return None if row is None else {**row}
-
-
-def waiting(db: Transaction) -> int:
-    """How many letters are queued and on their way; those held are not."""
-    return _number(db, "SELECT count(*) FROM mails WHERE state = 'queued' AND held_at IS NULL")
-
-
-def _number(db: Transaction, statement: str) -> int:
-    row = db.one(statement)
-    assert row is not None
-    return int(row[0])
 
 
 def read_templates(directory: Path, files: Snapshot | None = None) -> Templates | None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from ca.storage import Transaction
 from enroll import identifiers, store
-from enroll.mail import occasions, queue, writing
+from enroll.mail import occasions, queue
+from enroll.mail import store as mail_store
 from enroll.people import passwords
 from enroll.people.register import Person, check_organisation, check_person
 from enroll.ra import RegistrationAuthority
@@ -47,7 +48,7 @@ async def reset_password(ra: RegistrationAuthority, user_id: str, *, actor: str)
             raise Refusal("user_disabled")
         fresh = replace(user, password_hash=hashed, password_initial=True)
         store.reset_password(db, user_id, hashed)
-        writing.cancel_login_passwords(db, user_id)
+        mail_store.cancel_login_passwords(db, user_id)
         occasions.reset_notice(db, ra, fresh, first, at)
         store.audit(db, at, actor, "password.reset", user_id)
 
@@ -123,7 +124,7 @@ def _change_user(
         store.move_applications(db, user_id, after.policy_number)
     store.change_user(db, after)
     if after.mail != before.mail:
-        writing.redirect(db, user_id, after.mail)
+        mail_store.redirect(db, user_id, after.mail)
     told = _difference(before, after, OF_USERS)
     if told:
         store.audit(db, ra.now(), actor, "user.changed", user_id, **told)

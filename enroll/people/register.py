@@ -12,7 +12,7 @@ from ca.storage import Transaction
 from enroll import identifiers, store, timekeeping
 from enroll.characters import called
 from enroll.languages import LANGUAGES, Language
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.mail.occasions import id_notice
 from enroll.people import passwords, sameness
 from enroll.ra import RegistrationAuthority
@@ -168,10 +168,10 @@ async def add_user(
     hashed = await prepare_admission(ra)
 
     def work(db: Transaction) -> Admission:
-        newest = writing.newest(db)
+        newest = mail_store.newest(db)
         made = admit(db, ra, person, hashed, channel=channel, actor=actor, application_id=None)
         if hold_letters:
-            writing.hold_back(db, newest, ra.now())
+            mail_store.hold_back(db, newest, ra.now())
         return made
 
     return await ra.database.write(work)

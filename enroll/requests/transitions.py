@@ -6,7 +6,7 @@ import ca.store
 from ca.revocation import REASONS
 from ca.storage import Transaction
 from enroll import store, timekeeping
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import SUPERSEDED, Effect, EndPredecessors, Enrollment, WipeKey, advance
@@ -29,7 +29,7 @@ def apply(
         record(db, before, after, event, at, actor)
     perform(db, ra, effects, at, actor)
     if after.state in ENDED:
-        writing.cancel_of_request(db, request_id)
+        mail_store.cancel_of_request(db, request_id)
     return after
 
 

@@ -14,7 +14,8 @@ from rich.console import Console
 from ca.storage import Transaction
 from enroll import listings, store, timekeeping
 from enroll.jst import day_of, shown
-from enroll.mail import queue, writing
+from enroll.mail import queue
+from enroll.mail import store as mail_store
 from enroll.mail.bounces import MAX_BYTES, parse_bounce, record_bounce
 from enroll.mail.delivery import deliver_due
 from enroll.refusals import Refusal
@@ -57,7 +58,7 @@ async def _list(deployment: Deployment, user_id: str | None, state: str | None, 
 @click.argument("number", type=int)
 async def _show(deployment: Deployment, number: int) -> Answer:
     """Show a letter. Passwords in it are masked; only the recipient has them."""
-    found = deployment.ra.database.read_now(lambda db: writing.shown(db, number))
+    found = deployment.ra.database.read_now(lambda db: mail_store.shown(db, number))
     if found is None:
         raise Refusal("not_found", field="mail")
     found = _with_next_attempt(deployment, found)
@@ -81,7 +82,7 @@ async def _deliver(deployment: Deployment) -> Answer:
         accepted += sent
     if accepted:
         await _noted(deployment, "letters.delivered", letters=accepted)
-    letters, held = _standing(deployment), deployment.ra.database.read_now(writing.held)
+    letters, held = _standing(deployment), deployment.ra.database.read_now(mail_store.held)
     lines = [f"accepted: {accepted}, still queued: {letters.waiting}", *_said_of_lanes(letters)]
     if held:
         lines.append(f"{held} are held back; to let them go: sekisho mail release")
@@ -104,13 +105,13 @@ async def _release(deployment: Deployment, user_id: str | None) -> Answer:
     at = deployment.ra.now()
 
     def work(db: Transaction) -> int:
-        released = writing.release(db, at, user_id)
+        released = mail_store.release(db, at, user_id)
         if released:
             store.audit(db, at, actor(), "letters.released", user_id or "", letters=released)
         return released
 
     released = await deployment.ra.database.write(work)
-    held = deployment.ra.database.read_now(writing.held)
+    held = deployment.ra.database.read_now(mail_store.held)
     return answer({"released": released, "held": held}, f"released: {released}, still held: {held}")
 
 
@@ -148,13 +149,13 @@ _SENDING = "A running server sends them within a second; without one: sekisho ma
 async def _retry_one(deployment: Deployment, number: int) -> Answer:
     def work(db: Transaction) -> dict[str, Any]:
         at = deployment.ra.now()
-        letter = writing.shown(db, number)
+        letter = mail_store.shown(db, number)
         if letter is None:
             raise Refusal("not_found", field="mail")
         if not queue.retry_one(db, number, at):
             raise Refusal("conflict", field="mail", detail=_not_again(letter))
         store.audit(db, at, actor(), "mail.retried", letter["user_id"], letter=number)
-        return _next_attempt(db, deployment, writing.shown(db, number) or letter)
+        return _next_attempt(db, deployment, mail_store.shown(db, number) or letter)
 
     letter = await deployment.ra.database.write(work)
     moment = cell("next_attempt_at", letter["next_attempt_at"])
@@ -218,7 +219,7 @@ async def _bounce(deployment: Deployment, file: BinaryIO) -> Answer:
     """
     bounce = parse_bounce(file.read(MAX_BYTES + 1))
     fresh = await record_bounce(deployment.ra, bounce, actor=actor())
-    letter = deployment.ra.database.read_now(lambda db: writing.shown(db, bounce.letter))
+    letter = deployment.ra.database.read_now(lambda db: mail_store.shown(db, bounce.letter))
     assert letter is not None
     user_id = letter["user_id"]
     return answer(

@@ -11,7 +11,7 @@ import click
 from enroll import identifiers, listings, store
 from enroll.jst import shown
 from enroll.languages import LANGUAGES, Language
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.people.changes import (
     change_organisation,
     change_user,
@@ -271,7 +271,7 @@ async def _user_change(deployment: Deployment, user_id: str, **given: Any) -> An
 
 def _refused_before(ra: RegistrationAuthority, user_id: str) -> list[str]:
     """What to type for letters that were refused at an address that has been put right."""
-    refused = ra.database.read_now(lambda db: writing.listed(db, user_id, state="failed"))
+    refused = ra.database.read_now(lambda db: mail_store.listed(db, user_id, state="failed"))
     numbers = sorted(each["id"] for each in refused if each["sent_at"] is None)
     if not numbers:
         return []

@@ -15,7 +15,7 @@ from ca import store as certificates
 from ca.authority import Issuer
 from enroll import timekeeping
 from enroll.jst import days_left, shown, shown_day
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from gateway.cli.finding import Finding
 from gateway.running import places
 from gateway.serving.config import Config
@@ -93,7 +93,7 @@ def disk(deployment: Deployment, free: Callable[[Path], int] | None = None) -> l
 def database(deployment: Deployment, now: Callable[[], float] = time.time) -> list[Finding]:
     """How old it is by what stands in it: one that is served, and one that was put back from a copy."""
     judged, known = deployment.ra.database.read_now(
-        lambda db: (timekeeping.judge(deployment.ra, db), writing.newest(db))
+        lambda db: (timekeeping.judge(deployment.ra, db), mail_store.newest(db))
     )
     served_at = judged.known.tick.wall if judged.known.tick is not None else 0
     newest = max(served_at, judged.known.newest_at)

@@ -24,7 +24,7 @@ from ca import datadir
 from ca.clock import ManualClock, SystemClock
 from enroll import scheduler
 from enroll.jst import JST
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.ra import RegistrationAuthority
 from enroll.settings import DAY
 from gateway.serving.config import FILE_NAME, Config, toml_of
@@ -103,7 +103,7 @@ class World:
     async def letter(self, kind: str) -> Letter:
         """The newest letter of a kind, once everything that is queued was delivered."""
         async with asyncio.timeout(60):
-            while writing.waiting(look(self.ra.database)):
+            while mail_store.waiting(look(self.ra.database)):
                 await asyncio.sleep(0.05)
         return await letter_of(self.ra, kind)
 

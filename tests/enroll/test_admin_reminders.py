@@ -10,7 +10,7 @@ import pytest
 
 from enroll import scheduler, store
 from enroll.jst import day_of, shown
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.people import register
 from enroll.people.register import Person
 from enroll.ra import RegistrationAuthority
@@ -46,7 +46,7 @@ async def at_days_before(ra: RegistrationAuthority, end: int, days: int) -> None
 
 def reminders(ra: RegistrationAuthority) -> list[str]:
     """Whom a letter of the kind was queued for."""
-    listed = writing.listed(look(ra.database))
+    listed = mail_store.listed(look(ra.database))
     return sorted(each["user_id"] for each in listed if each["kind"] == "renewal_7_admin")
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enroll import store
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.mail.bounces import MAX_BYTES, Bounce, parse_bounce, record_bounce
 from enroll.refusals import Refusal
 from tests.datadirs import START, admit, delivered, open_office
@@ -95,7 +95,7 @@ async def test_the_desk_sees_what_came_back(ra):
     await delivered(ra)
     bounce = parse_bounce(dsn())
     assert await record_bounce(ra, bounce, actor="test")
-    letter = writing.shown(look(ra.database), 1)
+    letter = mail_store.shown(look(ra.database), 1)
     assert (letter["state"], letter["result"]) == ("failed", "bounced: 5.1.1 smtp; 550 5.1.1 User unknown")
     assert not await record_bounce(ra, bounce, actor="test")
     trail = store.audit_page(look(ra.database), letter["user_id"], 20)
@@ -113,4 +113,4 @@ async def test_nobody_else_marks_a_letter(ra, number, created_at, sent):
     with pytest.raises(Refusal) as raised:
         await record_bounce(ra, Bounce(number, created_at, "x"), actor="test")
     assert (raised.value.code, raised.value.field) == ("not_found", "mail")
-    assert writing.shown(look(ra.database), 1)["state"] == ("sent" if sent else "queued")
+    assert mail_store.shown(look(ra.database), 1)["state"] == ("sent" if sent else "queued")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from enroll import scheduler, store
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.people import applications, changes, login, register
 from enroll.refusals import Refusal
 from enroll.requests import issuance, pickup, renewal
@@ -43,7 +43,7 @@ async def refused(coroutine):
 
 def recipients(ra):
     """Kind -> where the newest letter of it goes."""
-    letters = reversed(writing.listed(look(ra.database), USER))
+    letters = reversed(mail_store.listed(look(ra.database), USER))
     return {letter["kind"]: letter["recipient"] for letter in letters}
 
 
@@ -264,7 +264,7 @@ async def test_a_forgotten_login_password(ra):
     entering = login.authenticate(ra, fingerprint, USER, old, address=ADDRESS)
     assert await refused(entering) == ("bad_credentials", "")
     assert (await login.authenticate(ra, fingerprint, USER, new, address=ADDRESS)).user.password_initial
-    assert [letter["kind"] for letter in writing.listed(look(ra.database), USER)] == [
+    assert [letter["kind"] for letter in mail_store.listed(look(ra.database), USER)] == [
         "password_reset",
         "user_id",
         "pickup",

@@ -7,7 +7,7 @@ import pytest
 import ca.store
 from enroll import crls, scheduler, store, timekeeping
 from enroll.acme import credentials
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.people import register
 from enroll.refusals import Refusal
 from enroll.requests import issuance, pickup, renewal
@@ -250,7 +250,7 @@ async def test_a_letter_about_what_is_over_is_not_sent(ra):
     await admit(ra)
     clock_of(ra).advance(days=31)
     assert [letter.name for letter in await delivered(ra) if "pickup" in letter.name] == []
-    states = {row["kind"]: (row["state"], row["result"]) for row in writing.listed(look(ra.database))}
+    states = {row["kind"]: (row["state"], row["result"]) for row in mail_store.listed(look(ra.database))}
     assert states["pickup"] == ("cancelled", "the request is closed")
 
 

@@ -9,6 +9,7 @@ import pytest
 from ca.errors import ConfigError
 from enroll import store
 from enroll.mail import queue, writing
+from enroll.mail import store as mail_store
 from enroll.mail.delivery import compose, deliver_due
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox
@@ -34,7 +35,7 @@ def smtp(ra, server, **more):
 
 
 def states(ra):
-    return {row["kind"]: row["state"] for row in writing.listed(look(ra.database))}
+    return {row["kind"]: row["state"] for row in mail_store.listed(look(ra.database))}
 
 
 async def test_accepted_once_and_never_again(ra):
@@ -77,7 +78,7 @@ async def test_a_final_refusal_is_kept_for_the_desk(ra):
         await deliver_due(ra, transport)
     assert mail_server.accepted == []
     assert states(ra) == {"pickup": "failed", "user_id": "failed"}
-    assert "no such mailbox" in writing.listed(look(ra.database))[0]["result"]
+    assert "no such mailbox" in mail_store.listed(look(ra.database))[0]["result"]
     assert store.enrollment(look(ra.database), admission.request_id).state is State.ACCEPTED
 
 
@@ -157,7 +158,7 @@ async def test_a_clock_that_ran_ahead_holds_no_letter_back(ra):
     await admit(ra)
     clock_of(ra).advance(days=-2)
     assert len(await delivered(ra)) == 2
-    assert writing.waiting(look(ra.database)) == 0
+    assert mail_store.waiting(look(ra.database)) == 0
 
 
 async def test_who_is_stopped_waits_for_the_answer(ra):
@@ -229,7 +230,7 @@ async def test_the_issue_password_can_come_through_the_administrator(ra):
     password = passed_on.value("証明書発行用パスワード")
     assert (passed_on.value("ユーザーID"), password in mail.body) == ("K12345678", False)
     assert "年金 太郎 様（団体の管理者）から" in mail.body
-    recipients = {each["kind"]: each["recipient"] for each in reversed(writing.listed(look(ra.database)))}
+    recipients = {each["kind"]: each["recipient"] for each in reversed(mail_store.listed(look(ra.database)))}
     assert recipients["issue_password_admin"] == "a11111111@example.jp"
     assert recipients["pickup_without_password"] == "k12345678@example.jp"
     opened = await pickup.authenticate(ra, "K12345678", password, address="192.0.2.1")

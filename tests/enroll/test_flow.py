@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 import ca.store
 from enroll import scheduler, store
 from enroll.jst import day_of
+from enroll.mail import store as mail_store
 from enroll.people import applications, login, register
 from enroll.refusals import Refusal
 from enroll.requests import issuance, pickup, renewal
@@ -524,12 +525,11 @@ async def test_a_login_is_over_if_the_password_changes_while_it_is_checked(ra):
 
 async def test_secrets_are_masked_for_operators_and_wiped_after_delivery(ra):
     """House rule 7: what operators read has no password, and a sent mail leaves no body behind."""
-    from enroll.mail import writing
 
     await admit(ra)
     letter = await letter_of(ra, "pickup")
     db = look(ra.database)
-    for row in writing.listed(db):
-        shown = writing.shown(db, row["id"])["shown_body"]
+    for row in mail_store.listed(db):
+        shown = mail_store.shown(db, row["id"])["shown_body"]
         assert letter.value("証明書発行用パスワード") not in shown
     assert not list(rows(db, "SELECT 1 FROM mails WHERE sealed_body IS NOT NULL"))

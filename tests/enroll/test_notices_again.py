@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from enroll import scheduler, store
 from enroll.jst import day_of
 from enroll.mail import queue, writing
+from enroll.mail import store as mail_store
 from enroll.mail.delivery import deliver_due
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Refused
@@ -50,7 +51,7 @@ async def notify(ra, **how):
 
 
 def letter(ra, kind):
-    return next(row for row in writing.listed(look(ra.database)) if row["kind"] == kind)
+    return next(row for row in mail_store.listed(look(ra.database)) if row["kind"] == kind)
 
 
 NOTHING, THIRTY, SEVEN = (scheduler.Noticed(*counts) for counts in ((0, 0), (1, 0), (0, 1)))
@@ -110,7 +111,7 @@ async def test_what_waits_or_has_left_is_not_queued_again(ra):
     assert not await ra.database.write(again)
     await delivered(ra)
     assert not await ra.database.write(again)
-    await ra.database.write(lambda db: writing.mark_bounced(db, number, "bounced"))
+    await ra.database.write(lambda db: mail_store.mark_bounced(db, number, "bounced"))
     assert not await ra.database.write(again)
 
 

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from enroll.mail import queue, writing
+from enroll.mail import queue
+from enroll.mail import store as mail_store
 from enroll.mail.delivery import deliver_due
 from enroll.mail.replies import COMMANDS, Verdict, judge
 from enroll.mail.smtp import Smtp
@@ -35,7 +36,7 @@ def smtp(ra, server, **more):
 
 
 def letters(ra):
-    return list(reversed(writing.listed(look(ra.database))))
+    return list(reversed(mail_store.listed(look(ra.database))))
 
 
 def states(ra):
@@ -266,7 +267,7 @@ async def test_a_letter_that_ends_every_connection_is_not_sent_for_ever(ra):
             for _ in range(3):
                 clock_of(ra).advance(hours=5)
                 await deliver_due(ra, transport)
-    found = [writing.shown(look(ra.database), number) for number in (1, 2)]
+    found = [mail_store.shown(look(ra.database), number) for number in (1, 2)]
     assert [letter["state"] for letter in found] == ["failed", "failed"]
     assert {letter["result"] for letter in found} == {"given up: DATA Unexpected EOF received"}
     assert states(ra) == {"sent": 24, "failed": 2}
@@ -313,7 +314,7 @@ async def test_retry_of_one_letter_sends_that_one_first_and_then_the_others(ra):
         assert await ra.database.write(lambda db: queue.retry_one(db, 5, ra.now()))
         assert await deliver_due(ra, transport) == 0
         assert server.heard["MAIL"] == 2
-        assert writing.shown(look(ra.database), 5)["attempts"] == 1
+        assert mail_store.shown(look(ra.database), 5)["attempts"] == 1
         server.answers.clear()
         assert await ra.database.write(lambda db: queue.retry_one(db, 5, ra.now()))
         assert await deliver_due(ra, transport) == LETTERS
@@ -339,7 +340,7 @@ async def test_what_has_left_is_never_tried_again(ra):
     """R16: sent, come back or cancelled, a letter is not sent by any retry."""
     await admit(ra)
     await delivered(ra)
-    await ra.database.write(lambda db: writing.mark_bounced(db, 1, "bounced"))
+    await ra.database.write(lambda db: mail_store.mark_bounced(db, 1, "bounced"))
     for number in (1, 2):
         assert not await ra.database.write(lambda db, n=number: queue.retry_one(db, n, ra.now()))
     assert await ra.database.write(lambda db: queue.retry_failed(db, ra.now())) == 0

@@ -9,6 +9,7 @@ import pytest
 from ca import datadir, servers
 from enroll.jst import JST
 from enroll.mail import queue, writing
+from enroll.mail import store as mail_store
 from enroll.mail.delivery import deliver_due
 from enroll.mail.hours import IS_NOTICE, leaves_from, opened_at
 from enroll.mail.smtp import Smtp
@@ -143,7 +144,7 @@ async def test_what_somebody_waits_for_leaves_at_night_and_notices_by_day(tmp_pa
             transport = smtp(ra, server)
             assert await deliver_due(ra, transport) == 1
             assert server.recipients == ["password_reset@example.jp"]
-            row = writing.shown(look(ra.database), 1)
+            row = mail_store.shown(look(ra.database), 1)
             assert queue.next_attempt(look(ra.database), row, ra.now(), ra.settings) == jst(8)
             clock_of(ra).set(jst(7, 59))
             assert await deliver_due(ra, transport) == 0
@@ -261,7 +262,7 @@ async def test_a_letter_of_a_process_that_died_is_sent_after_its_lease(ra):
     await ra.database.write(
         lambda db: queue.begin(db, queue.next_due(db, "mail", ra.now(), notices=True), ra.now())
     )
-    assert writing.shown(look(ra.database), 1)["next_attempt_at"] == ra.now() + queue.LEASE
+    assert mail_store.shown(look(ra.database), 1)["next_attempt_at"] == ra.now() + queue.LEASE
     other = Slow()
     other.answer.set()
     clock_of(ra).advance(seconds=119)

@@ -7,7 +7,7 @@ import pytest
 
 from enroll import scheduler, store
 from enroll.jst import day_of
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.requests import issuance, pickup
 from enroll.requests.states import State
 from tests.datadirs import admit, clock_of, letter_of, open_office
@@ -24,7 +24,7 @@ async def ra(tmp_path):
 
 
 def notices(ra):
-    return [row["kind"] for row in writing.listed(look(ra.database)) if row["kind"].startswith("renewal")]
+    return [row["kind"] for row in mail_store.listed(look(ra.database)) if row["kind"].startswith("renewal")]
 
 
 @pytest.mark.parametrize(("days", "kind"), [(30, "renewal_30"), (7, "renewal_7")])
@@ -43,8 +43,8 @@ async def test_a_notices_day_begins_at_midnight_in_japan(ra, days, kind):
     await scheduler.tick(ra)
     assert kind in notices(ra)
     db = look(ra.database)
-    (number,) = [row["id"] for row in writing.listed(db) if row["kind"] == kind]
-    said = writing.shown(db, number)["shown_body"]
+    (number,) = [row["id"] for row in mail_store.listed(db) if row["kind"] == kind]
+    said = mail_store.shown(db, number)["shown_body"]
     assert f"有効期限日まで、あと{days}日" in said
     assert ("まだお済みではありません" in said) == (days == 7)
     assert day_of(midnight).isoformat() != day_of(midnight - 1).isoformat()

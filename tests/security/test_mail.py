@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from enroll import store
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.mail.delivery import deliver_due
 from enroll.mail.transport import Outbox
 from enroll.people.register import Person, add_organisation, add_user
@@ -38,7 +38,7 @@ async def test_a_name_that_is_no_header_stops_no_mail(tmp_path: Path, name: str)
         ]
         outbox = ra.database.path.parent / "outbox"
         assert next(outbox.glob("*.txt")).read_text().split("\n\n")[0] == name
-        assert writing.waiting(look(ra.database)) == 0
+        assert mail_store.waiting(look(ra.database)) == 0
 
 
 async def test_a_letter_that_cannot_be_sent_keeps_nobody_waiting(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ async def test_a_letter_that_cannot_be_sent_keeps_nobody_waiting(tmp_path: Path)
     async with open_office(tmp_path) as ra:
         await admit(ra)
         assert await deliver_due(ra, Poisoned(tmp_path / "outbox")) == 1
-        put_back = writing.shown(look(ra.database), 1)
+        put_back = mail_store.shown(look(ra.database), 1)
         assert put_back is not None
         assert (put_back["state"], put_back["result"]) == ("queued", "KeyError")
         assert put_back["next_attempt_at"] == ra.now() + 60

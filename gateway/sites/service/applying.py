@@ -9,7 +9,7 @@ from aiohttp import web
 from ca.storage import Transaction
 from enroll import store
 from enroll.languages import LANGUAGES
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.people import applications
 from enroll.people.applications import REASONS, Recorded
 from enroll.people.register import Person, wrong_fields
@@ -17,7 +17,7 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.states import WAITING, State
-from gateway.sites.service.standing import expected, steps
+from gateway.sites.service.standing import Step, expected, steps
 from gateway.sites.service.visitors import Visitor, member_of, unconfirmed
 from gateway.sites.service.words import (
     CHANNELS,
@@ -171,8 +171,14 @@ def _applied(db: Transaction, ra: RegistrationAuthority, visitor: Visitor, numbe
         # What is expected is over with the pick-up.
         "to_come": found.state == "submitted" or (opened is not None and opened.state in _TO_COME),
         "mail": _mail_of(db, found),
-        "flow": steps(opened, user.created_at, writing.listed(db, user.user_id)) if opened and user else (),
+        "flow": _steps(db, opened, user),
     }
+
+
+def _steps(db: Transaction, opened: Enrollment | None, user: store.User | None) -> tuple[Step, ...]:
+    if opened is None or user is None:
+        return ()
+    return steps(opened, user.created_at, mail_store.listed(db, user.user_id))
 
 
 def _mail_of(db: Transaction, found: store.Application) -> str:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from ca.storage import Transaction
 from enroll import store
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.ra import RegistrationAuthority
 from gateway.sites.service.portal import certificates_of
 from gateway.sites.service.standing import Standing, standing, steps
@@ -47,7 +47,7 @@ def _shown(db: Transaction, ra: RegistrationAuthority, visitor: Visitor, user_id
     """What the page of a user says, out of one state of the database."""
     member = member_of(db, visitor, user_id)
     newest = next((e for e in store.enrollments_of(db, user_id) if e.kind != "renewal"), None)
-    letters = writing.listed(db, user_id)
+    letters = mail_store.listed(db, user_id)
     presented = visitor.source.serial if user_id == visitor.user.user_id else None
     return {
         "member": member,

@@ -12,7 +12,7 @@ from ca.storage import Transaction
 from ca.store import CertificateRecord
 from enroll import store
 from enroll.jst import days_left
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.people import login
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
@@ -98,7 +98,7 @@ def _found(db: Transaction, ra: RegistrationAuthority, visitor: Visitor) -> _Fou
         store.enrollments_of(db, user_id),
         certificates_of(db, ra, visitor.user, visitor.source.serial),
         renewal.following(db, ra.now(), visitor.source),
-        writing.listed(db, user_id),
+        mail_store.listed(db, user_id),
         store.applications(db, state="submitted", user_id=user_id),
         _ending_soon(db, ra.now(), visitor),
     )

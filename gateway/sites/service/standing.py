@@ -56,7 +56,7 @@ def steps(
 ) -> tuple[Step, ...]:
     """The boxes of the flow that the enrollment belongs to (R18), with the moments they were reached.
 
-    ``letters``: the user's, as ``enroll.mail.writing.listed`` gives them.
+    ``letters``: the user's, as ``enroll.mail.store.listed`` gives them.
     """
     rest = (
         Step(_ANNOUNCED, enrollment.announced_at),

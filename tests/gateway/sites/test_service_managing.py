@@ -11,7 +11,7 @@ import pytest
 import ca.store
 from enroll import store
 from enroll.jst import shown, shown_day
-from enroll.mail import writing
+from enroll.mail import store as mail_store
 from enroll.people import applications
 from enroll.people.changes import reset_password
 from enroll.people.register import Person, add_user
@@ -68,7 +68,8 @@ async def test_a_mail_address_is_corrected(service: Served) -> None:
     assert user(service).mail == "taro@example.jp"
     told = [("A11111111", {"mail": ["k12345678@example.jp", "taro@example.jp"]})]
     assert trail(service, USER, "user.changed") == told
-    waiting = [each for each in writing.listed(look(service.ra.database), USER) if each["state"] == "queued"]
+    letters = mail_store.listed(look(service.ra.database), USER)
+    waiting = [each for each in letters if each["state"] == "queued"]
     assert {each["recipient"] for each in waiting} <= {"taro@example.jp"}
 
 

@@ -1,24 +1,14 @@
-"""What operators look through: registers of any length, newest first, a page of rows at a time.
-
-Each page is a read of its own that begins after the last row of the page before, so that no read stays open
-while somebody scrolls, and 100,000 rows take no more memory than one page.
-"""
+"""Every statement of the registers that operators look through: a page of rows after the last one seen."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ca.storage import Row, Storage
-from enroll import store
-from enroll.mail import writing
+from ca.storage import Row, Transaction
 from enroll.people.sameness import name_key, tidy_mail
-from enroll.requests.enrollment import Enrollment
-from enroll.store import ENROLLMENT_COLUMNS, USER_COLUMNS, User, as_enrollment, as_user
-
-_PAGE = 1_000
+from enroll.store import ENROLLMENT_COLUMNS, USER_COLUMNS
 
 CertificateState = Literal["reserved", "issued", "expired", "held", "revoked"]
 
@@ -39,7 +29,7 @@ class Wanted:
     ends_after: int | None = None
 
 
-def users(database: Storage, wanted: Wanted) -> Iterator[User]:
+def users(db: Transaction, wanted: Wanted, last: str, limit: int) -> Sequence[Row]:
     """Users by user ID; ``state``: active or disabled (with their organisation). With an end, those who have
     a live certificate that ends then."""
     terms, values = _of_people(wanted)
@@ -54,13 +44,12 @@ def users(database: Storage, wanted: Wanted) -> Iterator[User]:
         values |= _ends_values(wanted)
     statement = (
         f"SELECT {USER_COLUMNS} FROM users JOIN organisations USING (policy_number)"
-        f" WHERE users.user_id > :last AND {_all(terms)} ORDER BY users.user_id LIMIT {_PAGE}"
+        f" WHERE users.user_id > :last AND {_all(terms)} ORDER BY users.user_id LIMIT :limit"
     )
-    for row in _pages(database, statement, values, "user_id", ""):
-        yield as_user(row)
+    return db.rows(statement, {**values, "last": last, "limit": limit})
 
 
-def certificates(database: Storage, wanted: Wanted, at: int) -> Iterator[Mapping[str, Any]]:
+def certificates(db: Transaction, wanted: Wanted, at: int, last: int, limit: int) -> Sequence[Row]:
     """Certificates, newest first, without their bytes; ``state`` is as ``CertificateState``.
 
     ``name`` is a part of the common name, or of the name of whose it is.
@@ -76,47 +65,25 @@ def certificates(database: Storage, wanted: Wanted, at: int) -> Iterator[Mapping
     statement = (
         f"SELECT {_CERTIFICATE} FROM certificates{joined}"
         f" WHERE certificates.number < :last AND {_all(terms)}"
-        f" ORDER BY certificates.number DESC LIMIT {_PAGE}"
+        f" ORDER BY certificates.number DESC LIMIT :limit"
     )
-    for row in _pages(database, statement, values | _ends_values(wanted) | {"at": at}, "number", 2**62):
-        yield {**row}
+    return db.rows(statement, {**values, **_ends_values(wanted), "at": at, "last": last, "limit": limit})
 
 
-def requests(database: Storage, user_id: str | None = None) -> Iterator[Enrollment]:
+def requests(db: Transaction, user_id: str | None, last: int, limit: int) -> Sequence[Row]:
     """Request IDs, newest first: in the order in which they were recorded, whatever the clock said."""
     # "+": a user's are found by the user, not among everybody's.
     narrowed, by = ("user_id = :user_id AND ", "+number") if user_id is not None else ("", "number")
     statement = (
         f"SELECT {ENROLLMENT_COLUMNS}, number FROM enrollments WHERE {narrowed}{by} < :last"
-        f" ORDER BY {by} DESC LIMIT {_PAGE}"
+        f" ORDER BY {by} DESC LIMIT :limit"
     )
-    for row in _pages(database, statement, {"user_id": user_id}, "number", 2**62):
-        yield as_enrollment(row)
-
-
-def letters(
-    database: Storage, user_id: str | None = None, state: str | None = None
-) -> Iterator[dict[str, Any]]:
-    """Letters without their bodies, newest first."""
-    last = 2**62
-    while page := database.read_now(lambda db, b=last: writing.listed(db, user_id, _PAGE, state, b)):  # type: ignore[misc]
-        yield from page
-        last = page[-1]["id"]
-
-
-def applications(database: Storage, state: str | None = None) -> Iterator[store.Application]:
-    """Applications, newest first."""
-    last = 2**62
-    while page := database.read_now(
-        lambda db, b=last: store.applications(db, state, before=b, limit=_PAGE)  # type: ignore[misc]
-    ):
-        yield from page
-        last = page[-1].id
+    return db.rows(statement, {"user_id": user_id, "last": last, "limit": limit})
 
 
 def audit(
-    database: Storage, subjects: Sequence[str] | None = None, user_id: str | None = None
-) -> Iterator[Mapping[str, Any]]:
+    db: Transaction, subjects: Sequence[str] | None, user_id: str | None, last: int, limit: int
+) -> Sequence[Row]:
     """Lines of the trail, newest first: all, those about some subjects, or those about a user (the user ID,
     and every request, certificate, credential, whose ID is a request's, and application of theirs)."""
     narrowed, by, values = "", "id", dict[str, Any]()
@@ -128,9 +95,8 @@ def audit(
     if narrowed:
         # "+id": else SQLite goes by id for the order's sake, through every line that there is.
         narrowed, by = f"subject IN ({narrowed}) AND ", "+id"
-    statement = f"SELECT * FROM audit WHERE {narrowed}{by} < :last ORDER BY {by} DESC LIMIT {_PAGE}"
-    for row in _pages(database, statement, values, "id", 2**62):
-        yield {**row, "detail": json.loads(row["detail"])}
+    statement = f"SELECT * FROM audit WHERE {narrowed}{by} < :last ORDER BY {by} DESC LIMIT :limit"
+    return db.rows(statement, {**values, "last": last, "limit": limit})
 
 
 _OF_USER = (
@@ -157,15 +123,6 @@ _STATES: Mapping[str, str] = {
     "held": "status = 'held'",
     "revoked": "status = 'revoked'",
 }
-
-
-def _pages(
-    database: Storage, statement: str, values: Mapping[str, Any], key: str, first: Any
-) -> Iterator[Row]:
-    last = first
-    while page := database.read_now(lambda db, b=last: db.rows(statement, {**values, "last": b})):  # type: ignore[misc]
-        yield from page
-        last = page[-1][key]
 
 
 def _of_people(wanted: Wanted, also: str = "1 = 0") -> tuple[list[str], dict[str, Any]]:

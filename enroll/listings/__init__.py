@@ -1,0 +1,87 @@
+"""What operators look through: registers of any length, newest first, a page of rows at a time.
+
+Each page is a read of its own that begins after the last row of the page before, so that no read stays open
+while somebody scrolls, and 100,000 rows take no more memory than one page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ca.storage import Storage, Transaction
+from enroll import store
+from enroll.listings import store as pages
+from enroll.listings.store import CertificateState, Wanted
+from enroll.mail import store as mail_store
+from enroll.requests.enrollment import Enrollment
+from enroll.store import User, as_enrollment, as_user
+
+__all__ = (
+    "CertificateState", "Wanted", "applications", "audit", "certificates", "letters", "requests", "users",
+)  # fmt: skip
+
+R = TypeVar("R")
+_PAGE = 1_000
+_BEYOND = 2**62
+
+
+def users(database: Storage, wanted: Wanted) -> Iterator[User]:
+    """Users by user ID; ``state``: active or disabled (with their organisation). With an end, those who have
+    a live certificate that ends then."""
+    found = _pages(database, lambda db, last: pages.users(db, wanted, last, _PAGE), "user_id", "")
+    return map(as_user, found)
+
+
+def certificates(database: Storage, wanted: Wanted, at: int) -> Iterator[Mapping[str, Any]]:
+    """Certificates, newest first, without their bytes; ``state`` is as ``CertificateState``.
+
+    ``name`` is a part of the common name, or of the name of whose it is.
+    """
+    found = _pages(database, lambda db, last: pages.certificates(db, wanted, at, last, _PAGE), "number")
+    return ({**row} for row in found)
+
+
+def requests(database: Storage, user_id: str | None = None) -> Iterator[Enrollment]:
+    """Request IDs, newest first: in the order in which they were recorded, whatever the clock said."""
+    found = _pages(database, lambda db, last: pages.requests(db, user_id, last, _PAGE), "number")
+    return map(as_enrollment, found)
+
+
+def letters(
+    database: Storage, user_id: str | None = None, state: str | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """Letters without their bodies, newest first."""
+    return _pages(database, lambda db, last: mail_store.listed(db, user_id, _PAGE, state, last), "id")
+
+
+def applications(database: Storage, state: str | None = None) -> Iterator[store.Application]:
+    """Applications, newest first."""
+    last = _BEYOND
+    while page := _page(database, lambda db, b: store.applications(db, state, before=b, limit=_PAGE), last):
+        yield from page
+        last = page[-1].id
+
+
+def audit(
+    database: Storage, subjects: Sequence[str] | None = None, user_id: str | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """Lines of the trail, newest first: all, those about some subjects, or those about a user (the user ID,
+    and every request, certificate, credential, whose ID is a request's, and application of theirs)."""
+    found = _pages(database, lambda db, last: pages.audit(db, subjects, user_id, last, _PAGE), "id")
+    return ({**row, "detail": json.loads(row["detail"])} for row in found)
+
+
+def _pages(
+    database: Storage, page_after: Callable[[Transaction, Any], Sequence[R]], key: str, first: Any = _BEYOND
+) -> Iterator[R]:
+    """Page after page. ``key``: the column by whose last value the next one is found."""
+    last = first
+    while page := _page(database, page_after, last):
+        yield from page
+        last = page[-1][key]  # type: ignore[index]  # rows, as dictionaries or as they are
+
+
+def _page(database: Storage, page_after: Callable[[Transaction, Any], R], last: Any) -> R:
+    return database.read_now(lambda db: page_after(db, last))

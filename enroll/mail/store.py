@@ -1,0 +1,416 @@
+"""Every statement about letters: those that are written, the queue that they leave by, and what holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from ca.storage import Row, Transaction, Values, inserting
+
+Channel = Literal["mail", "postcard"]
+#: A row of the table ``mails``, as its taker was given it.
+Letter = dict[str, Any]
+
+#: A letter that is being sent belongs to its process for this long, in seconds, and longer if renewed.
+LEASE = 120
+
+
+# -- letters ---------------------------------------------------------------------------------------------
+
+
+def add(db: Transaction, values: Values, *, again: bool) -> bool:
+    """Records a letter; False when its cause has had one (with ``again``: one that left, or waits)."""
+    changed = db.execute(
+        f"{inserting('mails', values)} ON CONFLICT (cause) DO {_ONCE_MORE if again else 'NOTHING'}", values
+    )
+    return changed > 0
+
+
+# Compare-and-set on the state: of two that queue it again one wins.
+_ONCE_MORE = (
+    "UPDATE SET state = 'queued', result = '', recipient = excluded.recipient, subject = excluded.subject,"
+    " shown_body = excluded.shown_body, sealed_body = excluded.sealed_body,"
+    " next_attempt_at = excluded.next_attempt_at, queued_at = excluded.queued_at,"
+    " refusals = 0, refused_since_at = NULL, unclear = 0, held_at = NULL"
+    " WHERE mails.state IN ('failed', 'cancelled') AND mails.sent_at IS NULL"
+)
+
+
+def newest(db: Transaction) -> int:
+    """The number of the newest letter; 0 if there is none."""
+    return _number(db, "SELECT coalesce(max(id), 0) FROM mails")
+
+
+def hold_back(db: Transaction, after: int, at: int) -> None:
+    """Keeps letters that were queued after a number until somebody releases them."""
+    db.execute(
+        "UPDATE mails SET held_at = :at WHERE id > :after AND state = 'queued'", {"at": at, "after": after}
+    )
+
+
+def release(db: Transaction, at: int, user_id: str | None = None) -> int:
+    """Lets held letters go, all or one user's; returns how many."""
+    mine = " AND user_id = :user_id" if user_id is not None else ""
+    return db.execute(
+        "UPDATE mails SET held_at = NULL, next_attempt_at = :at, queued_at = :at WHERE held_at IS NOT NULL"
+        f" AND state = 'queued'{mine}",
+        {"at": at, "user_id": user_id},
+    )
+
+
+def held(db: Transaction) -> int:
+    """How many letters wait for their release."""
+    return _number(db, "SELECT count(*) FROM mails WHERE held_at IS NOT NULL AND state = 'queued'")
+
+
+def of_cause(db: Transaction, cause: str) -> Row | None:
+    """State, moment of leaving and recipient of the letter that a cause has had."""
+    return db.one("SELECT state, sent_at, recipient FROM mails WHERE cause = :cause", {"cause": cause})
+
+
+def mark_bounced(db: Transaction, number: int, result: str) -> bool:
+    """Records that an accepted letter came back; False when it was recorded already."""
+    changed = db.execute(
+        "UPDATE mails SET state = 'failed', result = :result WHERE id = :number AND state = 'sent'",
+        {"result": result, "number": number},
+    )
+    return changed > 0
+
+
+# What never left: it still waits, or was refused and may be tried again.
+_AT_HOME = "state IN ('queued', 'failed') AND sent_at IS NULL"
+
+
+def cancel_of_request(db: Transaction, request_id: str) -> int:
+    """Cancels what never left for a request that has ended; returns how many."""
+    changed = db.execute(
+        "UPDATE mails SET state = 'cancelled', sealed_body = NULL, result = 'the request has ended'"
+        f" WHERE request_id = :request_id AND {_AT_HOME}",
+        {"request_id": request_id},
+    )
+    return changed
+
+
+def cancel_login_passwords(db: Transaction, user_id: str) -> None:
+    """Cancels what never left for a user and tells a login password: there is a newer one."""
+    db.execute(
+        "UPDATE mails SET state = 'cancelled', sealed_body = NULL, result = 'there is a newer password'"
+        f" WHERE user_id = :user_id AND kind IN ('user_id', 'password_reset') AND {_AT_HOME}",
+        {"user_id": user_id},
+    )
+
+
+def redirect(db: Transaction, user_id: str, recipient: str) -> None:
+    """Sends what still waits for a user, and what is tried again, to another address.
+
+    Notices keep the address that was refused: by it `scheduler.notify` knows that another one has come.
+    """
+    db.execute(
+        "UPDATE mails SET recipient = :recipient WHERE user_id = :user_id AND channel = 'mail'"
+        f" AND {_AT_HOME} AND NOT (state = 'failed' AND notice = 1)",
+        {"recipient": recipient, "user_id": user_id},
+    )
+
+
+_SHOWN = (
+    "id, kind, channel, notice, user_id, request_id, recipient, subject, state, attempts,"
+    # What a process has now, or had when it died, nobody else takes before its lease is over.
+    " CASE WHEN next_attempt_at < claimed_until_at THEN claimed_until_at ELSE next_attempt_at END"
+    " AS next_attempt_at, created_at, held_at, sent_at, result"
+)
+
+
+def listed(
+    db: Transaction,
+    user_id: str | None = None,
+    limit: int = 200,
+    state: str | None = None,
+    before: int = 2**62,
+) -> list[dict[str, Any]]:
+    """Letters for operators, newest first, without their bodies: those before a number."""
+    given = {"user_id": user_id, "state": state}
+    where = " AND ".join(f"{name} = :{name}" for name, value in given.items() if value is not None)
+    found = db.rows(
+        f"SELECT {_SHOWN} FROM mails WHERE {where or '1 = 1'} AND id < :before ORDER BY id DESC LIMIT :limit",
+        {**given, "limit": limit, "before": before},
+    )
+    return [{**row} for row in found]
+
+
+def shown(db: Transaction, number: int) -> dict[str, Any] | None:
+    """One letter for operators, its secrets masked."""
+    row = db.one(f"SELECT {_SHOWN}, shown_body FROM mails WHERE id = :number", {"number": number})
+    return None if row is None else {**row}
+
+
+def waiting(db: Transaction) -> int:
+    """How many letters are queued and on their way; those held are not."""
+    return _number(db, "SELECT count(*) FROM mails WHERE state = 'queued' AND held_at IS NULL")
+
+
+# -- the queue -------------------------------------------------------------------------------------------
+
+
+def lane(db: Transaction, channel: Channel) -> Row | None:
+    """What holds every letter of a channel; None where nothing ever did."""
+    return db.one("SELECT * FROM mail_lanes WHERE channel = :channel", {"channel": channel})
+
+
+# A lease that ends too far off is, again, a clock's that ran ahead.
+_DUE = (
+    "state = 'queued' AND held_at IS NULL AND channel = :channel AND notice = :notice"
+    " AND next_attempt_at <= :at AND (claimed_until_at <= :at OR claimed_until_at > :at + :lease)"
+)
+
+
+def due(db: Transaction, channel: Channel, at: int, most: int, *, notices: bool) -> int:
+    """How many letters of a channel may leave now, counted up to ``most``; with ``notices``, those too."""
+    found = 0
+    for notice in range(1 + notices):
+        left = {**_moment(channel, notice, at), "most": most - found}
+        found += _number(
+            db, f"SELECT count(*) FROM (SELECT 1 FROM mails WHERE {_DUE} LIMIT :most) AS due", left
+        )
+    return found
+
+
+def next_due(db: Transaction, channel: Channel, at: int, *, notices: bool) -> Letter | None:
+    """The letter to send next: what somebody waits for first, then by when it was due."""
+    for notice in range(1 + notices):
+        found = db.rows(
+            f"SELECT * FROM mails WHERE {_DUE} ORDER BY next_attempt_at, id LIMIT 1",
+            _moment(channel, notice, at),
+        )
+        if found:
+            return dict(found[0])
+    return None
+
+
+def begin(db: Transaction, row: Letter, at: int) -> Letter:
+    """Takes a letter for ``LEASE`` seconds; the row as it then is."""
+    db.execute(
+        "UPDATE mails SET claimed_until_at = :claimed_until_at, attempts = attempts + 1 WHERE id = :id",
+        {"claimed_until_at": at + LEASE, "id": row["id"]},
+    )
+    return row | {"attempts": row["attempts"] + 1}
+
+
+def may_begin(db: Transaction, channel: Channel, at: int, per_minute: int) -> bool:
+    """Counts a letter that is about to be sent; False when this minute has had its number."""
+    minute = at // 60
+    changed = db.execute(
+        "INSERT INTO mail_lanes (channel, minute, begun) VALUES (:channel, :minute, 1)"
+        " ON CONFLICT(channel) DO UPDATE SET minute = :minute,"
+        " begun = CASE WHEN mail_lanes.minute = :minute THEN mail_lanes.begun + 1 ELSE 1 END"
+        " WHERE mail_lanes.minute <> :minute OR mail_lanes.begun < :per_minute",
+        {"channel": channel, "minute": minute, "per_minute": per_minute},
+    )
+    return changed > 0
+
+
+def keep(db: Transaction, row: Letter, at: int) -> bool:
+    """Renews a lease; False when the letter is another process's by now, or settled."""
+    changed = db.execute(
+        f"UPDATE mails SET claimed_until_at = :until WHERE {_OURS}", {"until": at + LEASE, **_names(row)}
+    )
+    return changed > 0
+
+
+# By more than any back-off: the clock ran ahead, and has been set right since.
+_IN_THE_FUTURE = (
+    "state = 'queued' AND held_at IS NULL AND channel = :channel AND notice IN (0, 1)"
+    " AND next_attempt_at > :at + :furthest"
+)
+
+
+def in_the_future(db: Transaction, channel: Channel, at: int, furthest: int) -> bool:
+    """Whether a letter is put off by more than ``furthest`` seconds."""
+    values = {"channel": channel, "at": at, "furthest": furthest}
+    return db.one(f"SELECT 1 FROM mails WHERE {_IN_THE_FUTURE} LIMIT 1", values) is not None
+
+
+def forget_future(db: Transaction, channel: Channel, at: int, furthest: int) -> None:
+    """Makes such letters due."""
+    db.execute(
+        f"UPDATE mails SET next_attempt_at = :at WHERE {_IN_THE_FUTURE}",
+        {"channel": channel, "at": at, "furthest": furthest},
+    )
+
+
+def accepted(db: Transaction, number: int, channel: Channel, at: int, result: str) -> bool:
+    """Records that a letter has left and wipes its body; False when it was recorded already.
+
+    Whatever held the others is over.
+    """
+    db.execute(
+        "INSERT INTO mail_lanes(channel, accepted_at) VALUES (:channel, :at) ON CONFLICT(channel) DO UPDATE"
+        " SET refusals = 0, held_since_at = NULL, held_until_at = 0, said = '', accepted_at = :at",
+        {"channel": channel, "at": at},
+    )
+    changed = db.execute(
+        "UPDATE mails SET state = 'sent', result = :result, sent_at = :at, sealed_body = NULL"
+        " WHERE id = :number AND state = 'queued'",
+        {"result": result, "at": at, "number": number},
+    )
+    return changed > 0
+
+
+def failed(db: Transaction, row: Letter, result: str) -> None:
+    """Records a refusal for good. The body stays: an operator may have it tried again."""
+    db.execute(
+        f"UPDATE mails SET state = 'failed', claimed_until_at = 0, result = :result WHERE {_OURS}",
+        {"result": result, **_names(row)},
+    )
+
+
+def cancelled(db: Transaction, number: int, result: str) -> None:
+    """Records that the letter's cause is gone and wipes the body."""
+    db.execute(
+        "UPDATE mails SET state = 'cancelled', result = :result, sealed_body = NULL"
+        " WHERE id = :number AND state = 'queued'",
+        {"result": result, "number": number},
+    )
+
+
+def put_off(db: Transaction, number: int, until_at: int, result: str) -> None:
+    """Has a letter that nobody took wait, by no refusal of its own."""
+    db.execute(
+        "UPDATE mails SET next_attempt_at = :until_at, result = :result WHERE id = :number AND state ="
+        " 'queued'",
+        {"until_at": until_at, "result": result, "number": number},
+    )
+
+
+def given_back(db: Transaction, row: Letter, result: str) -> None:
+    """Ends the lease: the letter is due as before, and what holds them all holds it."""
+    db.execute(
+        f"UPDATE mails SET claimed_until_at = 0, result = :result WHERE {_OURS}",
+        {"result": result, **_names(row)},
+    )
+
+
+def put_back(db: Transaction, row: Letter, until_at: int, since_at: int, unclear: int, result: str) -> None:
+    """Has a refused letter wait for its next attempt."""
+    db.execute(
+        "UPDATE mails SET claimed_until_at = 0, next_attempt_at = :until, refusals = refusals + 1,"
+        f" refused_since_at = :since, unclear = :unclear, result = :result WHERE {_OURS}",
+        {"until": until_at, "since": since_at, "unclear": unclear, "result": result, **_names(row)},
+    )
+
+
+def hold(db: Transaction, channel: Channel, at: int, until_at: int, said: str) -> None:
+    """Has every letter of a channel wait."""
+    db.execute(
+        "INSERT INTO mail_lanes (channel, refusals, held_since_at, held_until_at, said)"
+        " VALUES (:channel, 1, :at, :until, :said) ON CONFLICT (channel) DO UPDATE SET"
+        " refusals = mail_lanes.refusals + 1, held_since_at = coalesce(mail_lanes.held_since_at, :at),"
+        " held_until_at = :until, said = :said",
+        {"channel": channel, "at": at, "until": until_at, "said": said},
+    )
+
+
+def note_refusal(db: Transaction, command: str, at: int, said: str) -> None:
+    """Counts a refusal by the command that was refused."""
+    db.execute(
+        "INSERT INTO mail_refusals(command, count, last_at, said) VALUES (:command, 1, :at, :said)"
+        " ON CONFLICT(command) DO UPDATE SET count = mail_refusals.count + 1, last_at = :at, said = :said",
+        {"command": command, "at": at, "said": said},
+    )
+
+
+def retry(db: Transaction, at: int) -> int:
+    """Ends every hold and back-off; returns how many letters wait. Who sends one keeps it."""
+    db.execute("UPDATE mail_lanes SET refusals = 0, held_since_at = NULL, held_until_at = 0, said = ''")
+    changed = db.execute(
+        f"UPDATE mails SET {_ANEW} WHERE state = 'queued' AND held_at IS NULL", {"at": at, "first": at}
+    )
+    return changed
+
+
+def retry_failed(db: Transaction, at: int) -> int:
+    """Queues again what was refused and never left; returns how many."""
+    changed = db.execute(
+        f"UPDATE mails SET state = 'queued', queued_at = :at, {_AS_IT_IS}, {_ANEW}"
+        " WHERE state = 'failed' AND sent_at IS NULL AND sealed_body IS NOT NULL",
+        {"at": at, "first": at},
+    )
+    return changed
+
+
+def retry_one(db: Transaction, number: int, at: int) -> bool:
+    """Has one letter tried before all others, a hold or not; False if it does not wait, nor can again."""
+    changed = db.execute(
+        f"UPDATE mails SET state = 'queued', {_AS_IT_IS}, {_ANEW},"
+        " queued_at = CASE WHEN state = 'failed' THEN :at ELSE queued_at END"
+        " WHERE id = :number AND state IN ('queued', 'failed') AND sent_at IS NULL"
+        " AND sealed_body IS NOT NULL AND held_at IS NULL",
+        {"at": at, "first": 0, "number": number},
+    )
+    db.execute(
+        "UPDATE mail_lanes SET held_until_at = 0 WHERE channel = (SELECT channel FROM mails WHERE id ="
+        " :number)",
+        {"number": number},
+    )
+    return changed > 0
+
+
+def wake(db: Transaction, policy_number: str, at: int) -> None:
+    """Makes due what waited because its organisation was disabled."""
+    db.execute(
+        "UPDATE mails SET next_attempt_at = :at, result = '' WHERE state = 'queued' AND refusals = 0"
+        " AND next_attempt_at > :at AND user_id IN (SELECT user_id FROM users WHERE policy_number = :number)",
+        {"at": at, "number": policy_number},
+    )
+
+
+def refusals(db: Transaction) -> Sequence[Row]:
+    """Of each command that was ever refused: how often, when last, and what was said."""
+    return db.rows("SELECT * FROM mail_refusals ORDER BY command")
+
+
+def counts(db: Transaction) -> dict[str, int]:
+    """How many letters wait, are put off by their recipients, have failed, and have left."""
+    waits = "state = 'queued' AND held_at IS NULL"
+    return {
+        "waiting": _number(db, f"SELECT count(*) FROM mails WHERE {waits}"),
+        "put_off": _number(db, f"SELECT count(refused_since_at) FROM mails WHERE {waits}"),
+        "failed": _number(db, "SELECT count(*) FROM mails WHERE state = 'failed'"),
+        "sent": _number(db, "SELECT count(*) FROM mails WHERE sent_at IS NOT NULL"),
+    }
+
+
+def oldest(db: Transaction, opened: int | None) -> int | None:
+    """Since when the oldest letter could have left that nothing of its own holds. ``opened``: since when
+    notices may leave; None: they may not."""
+    leaves = "CASE WHEN notice = 1 AND queued_at < :opened THEN :opened ELSE queued_at END"
+    row = db.one(
+        f"SELECT min({leaves}) FROM mails"
+        " JOIN users USING (user_id) JOIN organisations USING (policy_number)"
+        " WHERE state = 'queued' AND held_at IS NULL AND refused_since_at IS NULL"
+        f" AND organisations.disabled_at IS NULL AND notice IN (0, {int(opened is not None)})",
+        {"opened": opened or 0},
+    )
+    return None if row is None else row[0]
+
+
+_OURS = "id = :id AND state = 'queued' AND attempts = :attempts"
+_ANEW = "next_attempt_at = :first, refusals = 0, refused_since_at = NULL, unclear = 0"
+# The address may have been put right since it was refused.
+_AS_IT_IS = (
+    "recipient = CASE channel WHEN 'mail' THEN (SELECT mail FROM users WHERE users.user_id = mails.user_id)"
+    " ELSE recipient END"
+)
+
+
+def _names(row: Letter) -> Values:
+    return {"id": row["id"], "attempts": row["attempts"]}
+
+
+def _moment(channel: Channel, notice: int, at: int) -> Values:
+    return {"channel": channel, "notice": notice, "at": at, "lease": LEASE}
+
+
+def _number(db: Transaction, statement: str, values: Values = {}) -> int:  # noqa: B006
+    row = db.one(statement, values)
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,418 @@
+"""Every statement about organisations, users and what they apply for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
+
+from ca.storage import Row, Transaction, Values, inserting
+from enroll.languages import Language
+from enroll.people.sameness import mail_key, name_key
+
+Db = Transaction
+
+#: The reason of an application that stops certificates as soon as it is made.
+THEFT = "lost_or_stolen"
+
+#: How issue passwords reach people: in the pick-up mail, by postcard, or through a 管理者 (E14).
+PasswordBy = Literal["mail", "postcard", "admin"]
+
+
+@dataclass(frozen=True)
+class Organisation:
+    """A customer organisation, known by its 証券番号."""
+
+    policy_number: str
+    name: str
+    created_at: int
+    lineages: int | None = None
+    issue_password_by: PasswordBy = "mail"
+    disabled_at: int | None = None
+    #: Where postcards to its users go; empty: where the operator has it.
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class User:
+    """A person with a user ID. The hash is argon2id and never shown."""
+
+    user_id: str
+    policy_number: str
+    name: str
+    mail: str
+    role: Literal["member", "admin"]
+    notice_by: Literal["mail", "postcard"]
+    password_hash: str
+    password_initial: bool
+    last_number: int
+    created_at: int
+    disabled_at: int | None = None
+    #: Counts how often everything that lets programs act for the user was ended, and when last.
+    generation: int = 0
+    generation_at: int | None = None
+    #: Of the mails, and of the screens where nothing else was chosen.
+    language: Language = "ja"
+
+    @property
+    def password_mark(self) -> str:
+        """Names the login password, and tells nothing of it: every change makes another one."""
+        return hashlib.sha256(self.password_hash.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Application:
+    """What an organisation asked for, online or on paper, and what was decided."""
+
+    id: int
+    kind: Literal["addition", "reissue"]
+    channel: Literal["online", "paper"]
+    reason: str
+    policy_number: str
+    user_id: str
+    person: Mapping[str, str]
+    revoke_old: Literal["on_pickup", "at_once"]
+    applied_by: str
+    state: Literal["submitted", "approved", "rejected", "withdrawn"]
+    submitted_at: int
+    decided_at: int | None = None
+    decided_by: str | None = None
+    note: str = ""
+    request_id: str | None = None
+
+
+# -- organisations and users ---------------------------------------------------------------------
+
+
+def add_organisation(db: Db, organisation: Organisation) -> bool:
+    """Records an organisation; False when the 証券番号 is taken."""
+    return _insert_new(db, "organisations", asdict(organisation))
+
+
+def organisation(db: Db, policy_number: str) -> Organisation | None:
+    row = db.one(
+        "SELECT * FROM organisations WHERE policy_number = :policy_number",
+        {"policy_number": policy_number},
+    )
+    return None if row is None else Organisation(**row)
+
+
+def organisations(db: Db) -> list[Organisation]:
+    return [Organisation(**row) for row in db.rows("SELECT * FROM organisations ORDER BY policy_number")]
+
+
+def count_users(db: Db) -> dict[str, int]:
+    """How many users each organisation has that has any."""
+    return _counts(db.rows("SELECT policy_number, count(*) FROM users GROUP BY policy_number"))
+
+
+def change_organisation(db: Db, policy_number: str, changed: Organisation) -> None:
+    """Writes what is different about an organisation; users and applications follow a new 証券番号."""
+    if changed.policy_number == policy_number:
+        db.execute(
+            "UPDATE organisations SET name = :name, lineages = :lineages,"
+            " issue_password_by = :issue_password_by, address = :address"
+            " WHERE policy_number = :policy_number",
+            asdict(changed),
+        )
+        return
+    _insert(db, "organisations", asdict(changed))
+    for table in ("users", "applications"):
+        db.execute(
+            f"UPDATE {table} SET policy_number = :changed WHERE policy_number = :policy_number",
+            {"changed": changed.policy_number, "policy_number": policy_number},
+        )
+    asked = {"policy_number": changed.policy_number}
+    for row in db.rows(
+        "SELECT id, person FROM applications"
+        " WHERE policy_number = :policy_number AND kind = 'addition' AND state = 'submitted'",
+        asked,
+    ):
+        db.execute(
+            "UPDATE applications SET person = :person WHERE id = :id",
+            {"person": _person(json.loads(row["person"]) | asked), "id": row["id"]},
+        )
+    db.execute(
+        "DELETE FROM organisations WHERE policy_number = :policy_number", {"policy_number": policy_number}
+    )
+
+
+def disable_organisation(db: Db, policy_number: str, at: int) -> bool:
+    """Disables an organisation; False when unknown or disabled already."""
+    statement = (
+        "UPDATE organisations SET disabled_at = :at WHERE policy_number = :policy_number AND"
+        " disabled_at IS NULL"
+    )
+    return _changed(db, statement, {"at": at, "policy_number": policy_number})
+
+
+def enable_organisation(db: Db, policy_number: str) -> bool:
+    """Enables a disabled organisation; False when unknown or not disabled."""
+    statement = (
+        "UPDATE organisations SET disabled_at = NULL WHERE policy_number = :policy_number AND"
+        " disabled_at IS NOT NULL"
+    )
+    return _changed(db, statement, {"policy_number": policy_number})
+
+
+def add_user(db: Db, user: User) -> bool:
+    """Records a user; False when the user ID is taken."""
+    row = asdict(user) | {"password_initial": int(user.password_initial)}
+    return _insert_new(db, "users", row | _person_keys(user.name, user.mail))
+
+
+def same_person(db: Db, policy_number: str, name: str, mail: str) -> list[str]:
+    """The user IDs that somebody has in an organisation, whichever way name and address are written."""
+    found = db.rows(
+        "SELECT user_id FROM users WHERE policy_number = :policy_number AND name_key = :name_key"
+        " AND mail_key = :mail_key ORDER BY created_at, user_id",
+        {"policy_number": policy_number} | _person_keys(name, mail),
+    )
+    return [str(row["user_id"]) for row in found]
+
+
+def _person_keys(name: str, mail: str) -> dict[str, str]:
+    return {"name_key": name_key(name), "mail_key": mail_key(mail)}
+
+
+def user(db: Db, user_id: str) -> User | None:
+    row = db.one(f"SELECT {USER_COLUMNS} FROM users WHERE user_id = :user_id", {"user_id": user_id})
+    return None if row is None else as_user(row)
+
+
+def active_user(db: Db, user_id: str) -> User | None:
+    """The user, unless it or its organisation is disabled."""
+    row = db.one(
+        f"SELECT {USER_COLUMNS} FROM users JOIN organisations USING (policy_number)"
+        " WHERE user_id = :user_id AND users.disabled_at IS NULL AND organisations.disabled_at IS NULL",
+        {"user_id": user_id},
+    )
+    return None if row is None else as_user(row)
+
+
+def end_generation(db: Db, user_id: str, at: int) -> None:
+    """Ends whatever was given to the user's programs up to now: each remembers the generation it is of."""
+    db.execute(
+        "UPDATE users SET generation = generation + 1, generation_at = :at WHERE user_id = :user_id",
+        {"at": at, "user_id": user_id},
+    )
+
+
+def users(db: Db, policy_number: str | None = None) -> list[User]:
+    """All users, or those of one organisation, by user ID."""
+    if policy_number is None:
+        return [as_user(row) for row in db.rows(f"SELECT {USER_COLUMNS} FROM users ORDER BY user_id")]
+    found = db.rows(
+        f"SELECT {USER_COLUMNS} FROM users WHERE policy_number = :policy_number ORDER BY user_id",
+        {"policy_number": policy_number},
+    )
+    return [as_user(row) for row in found]
+
+
+def administrator(db: Db, policy_number: str, but: str) -> User | None:
+    """The organisation's active 管理者 of the longest standing, other than one user."""
+    row = db.one(
+        f"SELECT {USER_COLUMNS} FROM users WHERE policy_number = :policy_number AND role = 'admin' AND"
+        " disabled_at IS NULL"
+        " AND user_id <> :but ORDER BY created_at, user_id LIMIT 1",
+        {"policy_number": policy_number, "but": but},
+    )
+    return None if row is None else as_user(row)
+
+
+def administrators(db: Db, policy_number: str) -> list[User]:
+    """The organisation's active 管理者, by user ID; none of an organisation that is disabled."""
+    found = db.rows(
+        f"SELECT {USER_COLUMNS} FROM users WHERE policy_number = :policy_number AND role = 'admin'"
+        " AND disabled_at IS NULL AND EXISTS (SELECT 1 FROM organisations WHERE"
+        " organisations.policy_number = :policy_number AND organisations.disabled_at IS NULL)"
+        " ORDER BY user_id",
+        {"policy_number": policy_number},
+    )
+    return [as_user(row) for row in found]
+
+
+def disable_user(db: Db, user_id: str, at: int) -> bool:
+    """Disables a user; False when unknown or disabled already."""
+    return _changed(
+        db,
+        "UPDATE users SET disabled_at = :at WHERE user_id = :user_id AND disabled_at IS NULL",
+        {"at": at, "user_id": user_id},
+    )
+
+
+def enable_user(db: Db, user_id: str) -> bool:
+    """Enables a disabled user; False when unknown or not disabled."""
+    return _changed(
+        db,
+        "UPDATE users SET disabled_at = NULL WHERE user_id = :user_id AND disabled_at IS NOT NULL",
+        {"user_id": user_id},
+    )
+
+
+def set_password(db: Db, user_id: str, expected_hash: str, password_hash: str) -> bool:
+    """Replaces a login password chosen by the user; False when somebody else changed it meanwhile."""
+    return _changed(
+        db,
+        "UPDATE users SET password_hash = :password_hash, password_initial = 0 WHERE user_id = :user_id"
+        " AND password_hash = :expected_hash",
+        {"password_hash": password_hash, "user_id": user_id, "expected_hash": expected_hash},
+    )
+
+
+def reset_password(db: Db, user_id: str, password_hash: str) -> None:
+    """Replaces whatever login password there is by a first one."""
+    db.execute(
+        "UPDATE users SET password_hash = :password_hash, password_initial = 1 WHERE user_id = :user_id",
+        {"password_hash": password_hash, "user_id": user_id},
+    )
+
+
+_FACTS = ("policy_number", "name", "mail", "role", "notice_by", "language")
+
+
+def change_user(db: Db, changed: User) -> None:
+    """Writes the facts about a user; password, numbers and generation stay."""
+    db.execute(
+        "UPDATE users SET policy_number = :policy_number, name = :name, mail = :mail, role = :role,"
+        " notice_by = :notice_by, language = :language, name_key = :name_key, mail_key = :mail_key"
+        " WHERE user_id = :user_id",
+        {name: getattr(changed, name) for name in _FACTS}
+        | {"user_id": changed.user_id}
+        | _person_keys(changed.name, changed.mail),
+    )
+
+
+def next_number(db: Db, user_id: str) -> int:
+    """Takes the user's next 管理番号."""
+    row = db.one(
+        "UPDATE users SET last_number = last_number + 1 WHERE user_id = :user_id RETURNING last_number",
+        {"user_id": user_id},
+    )
+    if row is None:
+        raise LookupError(user_id)
+    return int(row["last_number"])
+
+
+#: Of the table ``users``: what two people are compared by is no fact about either.
+USER_COLUMNS = ", ".join(f"users.{field.name}" for field in fields(User))
+
+
+def as_user(row: Row) -> User:
+    """A row of ``USER_COLUMNS``."""
+    return User(**{**row, "password_initial": bool(row["password_initial"])})
+
+
+# -- applications --------------------------------------------------------------------------------
+
+
+def add_application(db: Db, application: Application) -> int:
+    """Records an application and returns its number; ``application.id`` is ignored."""
+    row = asdict(application) | {"person": _person(dict(application.person))}
+    del row["id"]
+    number = db.one(f"{inserting('applications', row)} RETURNING id", row)
+    assert number is not None
+    return int(number[0])
+
+
+def application(db: Db, number: int) -> Application | None:
+    row = db.one("SELECT * FROM applications WHERE id = :number", {"number": number})
+    return None if row is None else _application(row)
+
+
+def applications(
+    db: Db,
+    state: str | None = None,
+    user_id: str | None = None,
+    policy_number: str | None = None,
+    *,
+    before: int = 2**62,
+    limit: int = 2**62,
+) -> list[Application]:
+    """Applications, newest first, narrowed by whatever is given; ``limit`` of those before a number."""
+    wanted = {"state": state, "user_id": user_id, "policy_number": policy_number}
+    given = {column: value for column, value in wanted.items() if value is not None}
+    where = " AND ".join(f"{column} = :{column}" for column in given) or "1 = 1"
+    found = db.rows(
+        f"SELECT * FROM applications WHERE {where} AND id < :before ORDER BY id DESC LIMIT :limit",
+        {**given, "before": before, "limit": limit},
+    )
+    return [_application(row) for row in found]
+
+
+def theft_reported(db: Db, user_id: str) -> bool:
+    """Whether a report of theft waits for a decision: until then nothing of the user's counts."""
+    found = db.one(
+        "SELECT 1 FROM applications WHERE user_id = :user_id AND kind = 'reissue' AND reason = :theft"
+        " AND state = 'submitted'",
+        {"user_id": user_id, "theft": THEFT},
+    )
+    return found is not None
+
+
+def move_applications(db: Db, user_id: str, policy_number: str) -> None:
+    """Takes a user's open applications along into another organisation."""
+    db.execute(
+        "UPDATE applications SET policy_number = :policy_number WHERE user_id = :user_id AND kind = 'reissue'"
+        " AND state = 'submitted'",
+        {"policy_number": policy_number, "user_id": user_id},
+    )
+
+
+def decide_application(
+    db: Db, number: int, state: str, decided_by: str, at: int, note: str, request_id: str | None
+) -> bool:
+    """Approves or rejects; False when it was decided already."""
+    return _changed(
+        db,
+        "UPDATE applications SET state = :state, decided_by = :decided_by, decided_at = :at, note ="
+        " :note, request_id = :request_id"
+        " WHERE id = :number AND state = 'submitted'",
+        {
+            "state": state,
+            "decided_by": decided_by,
+            "at": at,
+            "note": note,
+            "request_id": request_id,
+            "number": number,
+        },
+    )
+
+
+def hasten_application(db: Db, number: int, reason: str) -> bool:
+    """Has an open application end the old certificate at once, and be about a theft if this one is.
+
+    False when it was decided, or is as urgent already.
+    """
+    changed = db.execute(
+        "UPDATE applications SET reason = :reason, revoke_old = 'at_once' WHERE id = :number"
+        " AND state = 'submitted' AND reason <> :theft AND (revoke_old <> 'at_once' OR :reason = :theft)",
+        {"reason": reason, "number": number, "theft": THEFT},
+    )
+    return changed > 0
+
+
+def _application(row: Row) -> Application:
+    return Application(**{**row, "person": json.loads(row["person"])})
+
+
+def _person(person: Mapping[str, str]) -> str:
+    return json.dumps(person, ensure_ascii=False)
+
+
+def _changed(db: Db, statement: str, values: Values) -> bool:
+    return db.execute(statement, values) > 0
+
+
+def _insert(db: Db, table: str, row: Values) -> None:
+    db.execute(inserting(table, row), row)
+
+
+def _insert_new(db: Db, table: str, row: Values) -> bool:
+    return db.execute(f"{inserting(table, row)} ON CONFLICT DO NOTHING", row) > 0
+
+
+def _counts(found: Iterable[Row]) -> dict[str, int]:
+    return {row[0]: row[1] for row in found}

@@ -1,0 +1,220 @@
+"""Every statement about enrollments and the tickets of their files.
+
+A change of an enrollment is compare-and-set on its state and count of downloads: of two racers one wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ca.storage import Row, Transaction, Values, inserting
+from enroll.requests.enrollment import Enrollment
+from enroll.requests.states import State
+
+Db = Transaction
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A built PKCS#12 that waits for its Download button."""
+
+    token_hash: str
+    request_id: str
+    filename: str
+    sealed_p12: bytes
+    created_at: int
+    expires_at: int
+    fetched_at: int | None = None
+
+
+# -- enrollments ---------------------------------------------------------------------------------
+
+# As in the partial index, word for word, so that the planner finds it.
+_LIVING = "state NOT IN ('closed', 'superseded', 'renewed', 'revoked', 'withdrawn')"
+_COLUMNS = tuple(field.name for field in fields(Enrollment))
+#: Of the table ``enrollments``, in which they are numbered besides.
+ENROLLMENT_COLUMNS = ", ".join(_COLUMNS)
+_ENROLLMENT = f"SELECT {ENROLLMENT_COLUMNS} FROM enrollments"
+_INSERT = f"{inserting('enrollments', _COLUMNS)} ON CONFLICT DO NOTHING"
+_MUTABLE = tuple(name for name in _COLUMNS if name not in ("request_id", "kind", "user_id", "created_at"))
+_UPDATE = (
+    f"UPDATE enrollments SET {', '.join(f'{name} = :{name}' for name in _MUTABLE)} "
+    "WHERE request_id = :request_id AND state = :expected_state AND downloads = :expected_downloads"
+)
+
+
+def add_enrollment(db: Db, enrollment: Enrollment) -> bool:
+    """Records an enrollment; False when the request ID exists, or the certificate has a renewal."""
+    return db.execute(_INSERT, _enrollment_row(enrollment)) > 0
+
+
+def change_enrollment(db: Db, expected: Enrollment, changed: Enrollment) -> bool:
+    """Compare-and-set on state and download count; False when another racer was first."""
+    row = _enrollment_row(changed)
+    row |= {"expected_state": str(expected.state), "expected_downloads": expected.downloads}
+    return db.execute(_UPDATE, row) > 0
+
+
+def enrollment(db: Db, request_id: str) -> Enrollment | None:
+    row = db.one(f"{_ENROLLMENT} WHERE request_id = :request_id", {"request_id": request_id})
+    return None if row is None else as_enrollment(row)
+
+
+def enrollment_of(db: Db, serial: str) -> Enrollment | None:
+    """The enrollment that a certificate came from."""
+    row = db.one(f"{_ENROLLMENT} WHERE serial = :serial", {"serial": serial})
+    return None if row is None else as_enrollment(row)
+
+
+def renewal_of(db: Db, serial: str) -> Enrollment | None:
+    """The renewal of a certificate, if one was opened."""
+    row = db.one(
+        f"{_ENROLLMENT} WHERE kind = 'renewal' AND replaces_serial = :serial",
+        {"serial": serial},
+    )
+    return None if row is None else as_enrollment(row)
+
+
+def successor_of(db: Db, serial: str) -> Enrollment | None:
+    """The enrollment that replaced a certificate, through whichever door: its certificate exists, or is being
+    made. That it ended since changes nothing: a certificate is replaced once."""
+    row = db.one(
+        f"{_ENROLLMENT} WHERE replaces_serial = :serial"
+        " AND (issued_at IS NOT NULL OR state = 'processing') ORDER BY submitted_at LIMIT 1",
+        {"serial": serial},
+    )
+    return None if row is None else as_enrollment(row)
+
+
+def enrollments_of(db: Db, user_id: str) -> list[Enrollment]:
+    """A user's enrollments, newest first."""
+    found = db.rows(
+        f"{_ENROLLMENT} WHERE user_id = :user_id ORDER BY created_at DESC, number DESC",
+        {"user_id": user_id},
+    )
+    return [as_enrollment(row) for row in found]
+
+
+def enrollments_of_organisation(db: Db, policy_number: str) -> list[Enrollment]:
+    """What an organisation's users fetched or may fetch on the pages, newest first; nothing of programs."""
+    found = db.rows(
+        f"{_ENROLLMENT} WHERE door = 'page' AND user_id IN"
+        " (SELECT user_id FROM users WHERE policy_number = :policy_number)"
+        " ORDER BY created_at DESC, number DESC",
+        {"policy_number": policy_number},
+    )
+    return [as_enrollment(row) for row in found]
+
+
+def living_enrollments_of(db: Db, user_id: str, passed: int) -> list[Enrollment]:
+    """A user's enrollments that have not ended, newest first; however many went before, it costs these.
+
+    ``passed``: a moment that has surely passed (``timekeeping.surely_passed``). Certificates that ended
+    before it are left out; by a clock that runs ahead more would be, and escape whoever revokes them all.
+    """
+    found = db.rows(
+        f"{_ENROLLMENT} WHERE user_id = :user_id AND {_LIVING}"
+        " AND (not_after_at IS NULL OR not_after_at >= :passed) ORDER BY created_at DESC, number DESC",
+        {"user_id": user_id, "passed": passed},
+    )
+    return [as_enrollment(row) for row in found]
+
+
+def newest_opening(db: Db) -> int:
+    """When the newest enrollment was opened; 0 if there is none."""
+    row = db.one("SELECT created_at FROM enrollments ORDER BY number DESC LIMIT 1")
+    return 0 if row is None else int(row["created_at"])
+
+
+def count_by_state(db: Db) -> dict[str, int]:
+    """How many enrollments are in each state. Reads the whole table: for reports, not for requests."""
+    return _counts(db.rows("SELECT state, count(*) FROM enrollments GROUP BY state"))
+
+
+def enrollments_ending(db: Db, after: int, until: int) -> list[Enrollment]:
+    """Live enrollments whose certificate ends after one moment and not after another."""
+    found = db.rows(
+        f"{_ENROLLMENT} WHERE state IN ('issued', 'picked_up', 'in_use')"
+        " AND not_after_at > :after AND not_after_at <= :until ORDER BY not_after_at",
+        {"after": after, "until": until},
+    )
+    return [as_enrollment(row) for row in found]
+
+
+def enrollments_overdue(db: Db, at: int) -> list[Enrollment]:
+    """Enrollments whose window has ended and that still hold a key, or are a program's that never came.
+
+    People's that wait, and renewals, are over by their date alone (``enrollment.state_at``).
+    """
+    found = db.rows(
+        f"{_ENROLLMENT} WHERE window_ends_at <= :at AND"
+        # What is being signed is left alone: it was submitted in time (E7).
+        " (sealed_key IS NOT NULL AND state <> 'processing'"
+        " OR kind = 'protocol' AND state IN ('accepted', 'announced', 'authenticated'))",
+        {"at": at},
+    )
+    return [as_enrollment(row) for row in found]
+
+
+def renewals_used_before(db: Db, used: int, now: int) -> list[Enrollment]:
+    """Renewals in use since before a moment whose predecessor still lives now (the optional part of D3)."""
+    found = db.rows(
+        f"SELECT {', '.join('new.' + name for name in _COLUMNS)} FROM enrollments AS old JOIN enrollments"
+        " AS new ON new.replaces_serial = old.serial"
+        " WHERE old.state IN ('issued', 'picked_up', 'in_use') AND old.not_after_at >= :now"
+        " AND new.kind = 'renewal' AND new.state = 'in_use' AND new.used_at <= :used",
+        {"now": now, "used": used},
+    )
+    return [as_enrollment(row) for row in found]
+
+
+def _enrollment_row(enrollment: Enrollment) -> dict[str, Any]:
+    return {name: getattr(enrollment, name) for name in _COLUMNS} | {"state": str(enrollment.state)}
+
+
+def as_enrollment(row: Row) -> Enrollment:
+    """The enrollment in a row of ``ENROLLMENT_COLUMNS``, and maybe more."""
+    return Enrollment(**{name: row[name] for name in _COLUMNS} | {"state": State(row["state"])})
+
+
+# -- tickets -------------------------------------------------------------------------------------
+
+
+def add_ticket(db: Db, ticket: Ticket) -> None:
+    _insert(db, "tickets", asdict(ticket))
+
+
+def ticket(db: Db, token_hash: str) -> Ticket | None:
+    row = db.one("SELECT * FROM tickets WHERE token_hash = :token_hash", {"token_hash": token_hash})
+    return None if row is None else Ticket(**row)
+
+
+def mark_fetched(db: Db, token_hash: str, at: int) -> bool:
+    """True for the first fetch of a ticket, False for each further one."""
+    return _changed(
+        db,
+        "UPDATE tickets SET fetched_at = :at WHERE token_hash = :token_hash AND fetched_at IS NULL",
+        {"at": at, "token_hash": token_hash},
+    )
+
+
+def drop_tickets(db: Db, request_id: str) -> None:
+    db.execute("DELETE FROM tickets WHERE request_id = :request_id", {"request_id": request_id})
+
+
+def drop_expired_tickets(db: Db, at: int) -> int:
+    return db.execute("DELETE FROM tickets WHERE expires_at <= :at", {"at": at})
+
+
+def _changed(db: Db, statement: str, values: Values) -> bool:
+    return db.execute(statement, values) > 0
+
+
+def _insert(db: Db, table: str, row: Values) -> None:
+    db.execute(inserting(table, row), row)
+
+
+def _counts(found: Iterable[Row]) -> dict[str, int]:
+    return {row[0]: row[1] for row in found}
