@@ -57,6 +57,8 @@ HOMES = {
     "zxcvbn": ("enroll/guessable.py",),
     "jpholiday": ("gateway/web/hours.py",),
     "segno": ("gateway/web/qr.py",),
+    "sqlite3": ("ca/sqlite.py",),
+    "sqlite_utils": ("ca/sqlite.py",),
     "httptools": ("gateway/wire/reader.py", "gateway/proxy/exchange.py"),
 }
 
@@ -200,3 +202,114 @@ def test_every_file_is_on_the_way_through_its_room(folder):
 def test_every_room_has_a_readme(room):
     """Each folder says what lives there and in which order to read it."""
     assert (ROOT / room / "README.md").exists()
+
+
+# -- storage ---------------------------------------------------------------------------------------------
+
+#: What a string has to begin with to be a statement.
+_STATEMENT = re.compile(
+    r"\s*(SELECT\s|WITH RECURSIVE\s|INSERT INTO\s|UPDATE \w+ SET\s|DELETE FROM\s|(CREATE|ALTER|DROP) [A-Z])"
+)
+#: Besides the stores: the engine, and the one helper that puts a statement together from names.
+_OF_STORAGE = ("ca/sqlite.py", "ca/storage.py")
+#: What SQLite has and PostgreSQL has not, or has otherwise (docs/DECISIONS.md, S2).
+_SQLITE_ONLY = {
+    "a row's hidden number": r"\b(rowid|_rowid_|oid)\b",
+    "JSON of its own": r"\bjson_\w+\(",
+    "no limit as -1": r"LIMIT -1",
+    "min or max of two": r"\b(min|max)\([^()]*(\([^()]*\)[^()]*)*,",
+    "whichever conflict": r"ON CONFLICT\s+DO UPDATE",
+    "a number as a condition": r"\b(WHERE|AND|OR|NOT|WHEN)\s+(\d+\b(?!\s*[=<>])|notice\b(?!\s*(=|IN|,|\))))",
+    "one writer's next number": r"\bmax\(\w+\)\s*\+|\+\s*(coalesce\()?\(?SELECT max\(",
+    "values by their place": r"\?",
+    "a parameter of no type": r":\w+ IS (NOT )?NULL",
+    "tables of its own kind": r"\b(STRICT|WITHOUT ROWID|AUTOINCREMENT|VIRTUAL TABLE)\b",
+    "words of its own": r"\b(PRAGMA|GLOB|VACUUM|ATTACH|REPLACE INTO|INSERT OR)\b",
+    "functions of its own": r"\b(ifnull|iif|hex|randomblob|zeroblob|strftime|unixepoch|printf|total)\(",
+}
+
+
+def strings(path):
+    """Every string of a file, docstrings left out, comments of SQL taken away."""
+    tree = ast.parse(path.read_text("utf-8"))
+    documents = {
+        node.body[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documents:
+            yield re.sub(r"--[^\n]*", "", node.value)
+
+
+def stores():
+    return [
+        path
+        for room in ("ca", "enroll", "gateway")
+        for path in files(room)
+        if path.name in ("store.py", "schema.py")
+    ]
+
+
+def test_statements_stand_in_stores():
+    """A table's statements are in the store of its room, its shape in the schema: nowhere else is any SQL."""
+    for room in ("ca", "enroll", "gateway"):
+        for path in set(files(room)) - set(stores()):
+            name = str(path.relative_to(ROOT))
+            found = [text for text in strings(path) if _STATEMENT.match(text)]
+            assert name in _OF_STORAGE or found == [], f"{name}: {found}"
+
+
+def test_stores_have_statements():
+    """The twin: what a statement begins with is known, or the rule above would hold of anything."""
+    for path in stores():
+        # The rooms' common name has two tables of its own; a schema may be made of parts.
+        assert any(_STATEMENT.match(text) for text in strings(path)), path
+
+
+@pytest.mark.parametrize("path", stores(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_statement_is_for_sqlite_alone(path):
+    """The same statements serve PostgreSQL: what differs is the engine's business."""
+    for text in strings(path):
+        for what, pattern in _SQLITE_ONLY.items():
+            assert re.search(pattern, text) is None, f"{what}: {text}"
+    assert "lastrowid" not in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("what", "statement"),
+    [
+        ("a row's hidden number", "SELECT * FROM t ORDER BY rowid"),
+        ("JSON of its own", "UPDATE t SET a = json_set(a, '$.b', c)"),
+        ("no limit as -1", "SELECT * FROM t LIMIT -1 OFFSET :o"),
+        ("min or max of two", "UPDATE t SET a = min(a, :b)"),
+        ("min or max of two", "SELECT max(coalesce(a, 0), b) FROM t"),
+        ("whichever conflict", "INSERT INTO t (a) VALUES (:a) ON CONFLICT DO UPDATE SET a = 1"),
+        ("a number as a condition", "SELECT * FROM t WHERE 1 AND id < :before"),
+        ("one writer's next number", "UPDATE t SET n = 1 + coalesce((SELECT max(n) FROM t), 0)"),
+        ("values by their place", "SELECT * FROM t WHERE a = ?"),
+        ("a parameter of no type", "SELECT * FROM t WHERE (:a IS NULL OR a = :a)"),
+        ("tables of its own kind", "CREATE TABLE t (a TEXT) STRICT"),
+        ("words of its own", "PRAGMA user_version"),
+        ("functions of its own", "SELECT ifnull(a, 0) FROM t"),
+    ],
+)
+def test_what_is_sqlites_alone_is_noticed(what, statement):
+    """The twin of the rule above, a statement for each of its words."""
+    assert re.search(_SQLITE_ONLY[what], statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT max(number) FROM t WHERE a IS NULL AND b = 1",
+        "INSERT INTO t (a) VALUES (:a) ON CONFLICT DO NOTHING",
+        "INSERT INTO t (a) VALUES (:a) ON CONFLICT (a) DO UPDATE SET n = t.n + 1",
+        "SELECT coalesce(max(id), 0) FROM t WHERE 1 = 1 AND notice = 1 ORDER BY a, number LIMIT :limit",
+    ],
+)
+def test_what_both_have_is_allowed(statement):
+    """And nothing more is forbidden than that."""
+    assert not [what for what, pattern in _SQLITE_ONLY.items() if re.search(pattern, statement)]

@@ -21,6 +21,7 @@ from tests.browser import kit
 from tests.browser.kit import World, page
 from tests.browser.steps import PASSWORD, USER, authenticate, established, fetched, joined, log_in
 from tests.datadirs import admit
+from tests.looking import look
 
 pytestmark = pytest.mark.browser
 
@@ -31,7 +32,7 @@ _BEHIND = Behind(addresses=("http://127.0.0.1:9",), hours="8:00-18:00", start="/
 
 async def _saturday_night(world: World) -> datetime:
     """Goes to a Saturday, 23:50, within the renewal period, when everybody but RIYOU001 has the mail only."""
-    end = store.enrollments_of(world.ra.database.read(), USER)[0].not_after_at or 0
+    end = store.enrollments_of(look(world.ra.database), USER)[0].not_after_at or 0
     day = datetime.fromtimestamp(end - 29 * DAY, JST)
     saturday = (day + timedelta(days=(5 - day.weekday()) % 7)).replace(hour=23, minute=50, second=0)
     await world.travel(int(saturday.timestamp()))
@@ -47,8 +48,8 @@ async def test_what_is_said_is_so(tmp_path: Path) -> None:
         await established(world, person, tmp_path, "admin")
         _, used = await joined(world, "RIYOU001")
         await joined(world, "SHIKKO01")
-        old = store.enrollments_of(world.ra.database.read(), "RIYOU001")[0].not_after_at or 0
-        lost = store.enrollments_of(world.ra.database.read(), "SHIKKO01")[0].serial or ""
+        old = store.enrollments_of(look(world.ra.database), "RIYOU001")[0].not_after_at or 0
+        lost = store.enrollments_of(look(world.ra.database), "SHIKKO01")[0].serial or ""
         saturday = await _saturday_night(world)
         order = await renewal.submit(world.ra, used, actor="RIYOU001")
         await issuance.complete(world.ra, order.request_id)
@@ -99,7 +100,7 @@ async def test_what_is_said_is_so(tmp_path: Path) -> None:
             # Five downloads.
             await button.click()
             await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得", timeout=10_000)
-            mine = store.enrollments_of(world.ra.database.read(), USER)[0].request_id
+            mine = store.enrollments_of(look(world.ra.database), USER)[0].request_id
             for _ in range(world.ra.settings.window_downloads):
                 await fetched(world, mine, USER)
             await on.goto(world.url(Role.RENEWAL, "/status"))
