@@ -74,7 +74,7 @@ from enroll.requests.store import (
     ticket,
 )
 
-__all__ = (  # fmt: skip
+__all__ = (
     "ENROLLMENT_COLUMNS",
     "THEFT",
     "USER_COLUMNS",

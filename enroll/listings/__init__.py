@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ca.storage import Storage, Transaction
-from enroll import store
+from enroll import store as rooms
 from enroll.listings import store as pages
 from enroll.listings.store import CertificateState, Wanted
 from enroll.mail import store as mail_store
@@ -56,10 +56,10 @@ def letters(
     return _pages(database, lambda db, last: mail_store.listed(db, user_id, _PAGE, state, last), "id")
 
 
-def applications(database: Storage, state: str | None = None) -> Iterator[store.Application]:
+def applications(database: Storage, state: str | None = None) -> Iterator[rooms.Application]:
     """Applications, newest first."""
     last = _BEYOND
-    while page := _page(database, lambda db, b: store.applications(db, state, before=b, limit=_PAGE), last):
+    while page := _page(database, lambda db, b: rooms.applications(db, state, before=b, limit=_PAGE), last):
         yield from page
         last = page[-1].id
 
