@@ -10,12 +10,15 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import ParamSpec, TypeVar
+from importlib.machinery import ModuleSpec
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any, ParamSpec, TypeVar
 
 from ca.keys import generate_pkcs8
 
@@ -90,11 +93,10 @@ class Workers:
         if self._closed:
             raise RuntimeError("the workers are closed")
         if self._process_pool is None:
-            # Not fork: the parent has threads and open database connections. Each child imports only
-            # what its work needs.
+            # Not fork: the parent has threads and open database connections.
             self._process_pool = ProcessPoolExecutor(
                 self._processes,
-                mp_context=multiprocessing.get_context("spawn"),
+                mp_context=_Context(),
                 initializer=_start_worker,
             )
         return self._process_pool
@@ -104,6 +106,26 @@ class Workers:
         if self._process_pool is broken:
             self._process_pool = None
             broken.shutdown(wait=False, cancel_futures=True)
+
+
+class _Process(SpawnProcess):
+    """Imports only what its work needs. Python would run the command's own file again first, in case that the
+    work stands there: of ``sekisho`` that is all of the gateway, a second of a core and its memory."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        command = sys.modules["__main__"]
+        spec = command.__spec__
+        # What has such a name is not run again (multiprocessing.spawn).
+        command.__spec__ = ModuleSpec("ca.__main__", None)
+        try:
+            return SpawnProcess._Popen(process_obj)
+        finally:
+            command.__spec__ = spec
+
+
+class _Context(SpawnContext):
+    Process = _Process
 
 
 class KeyStock:

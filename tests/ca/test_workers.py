@@ -125,3 +125,29 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
         time.sleep(0.02)
     else:
         assert not Path(f"/proc/{pid}").exists()
+
+
+_ELSEWHERE = """
+import asyncio, sys
+print("imported", flush=True)
+from ca.workers import Workers
+
+async def main():
+    workers = Workers(processes=2)
+    found = await workers.run(eval, "'gateway' in __import__('sys').modules")
+    workers.close()
+    print(found, sys.modules["__main__"].__spec__)
+
+if __name__ == "__main__":
+    import gateway
+    asyncio.run(main())
+"""
+
+
+def test_a_worker_runs_no_command_again(tmp_path: Path) -> None:
+    """Python's own way to start one runs the file of the command once more: of ``sekisho`` that would be all
+    of the gateway, a second of work and its memory, for each process."""
+    script = tmp_path / "command"
+    script.write_text(_ELSEWHERE)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "imported\nFalse None\n", "")
