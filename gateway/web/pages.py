@@ -9,6 +9,7 @@ import hashlib
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -408,7 +409,9 @@ def _values(request: web.Request, language: str) -> dict[str, Any]:
     }
 
 
+@cache
 def _environment(package: str) -> jinja2.Environment:
+    """A site's templates, compiled once in a process: they are of the version that runs, reloads or not."""
     loaders: list[jinja2.BaseLoader] = [jinja2.PackageLoader("gateway.web")]
     if package != "gateway":
         loaders.insert(0, jinja2.PackageLoader(package))
@@ -418,6 +421,7 @@ def _environment(package: str) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,
     )
     environment.filters["lines"] = _lines
     return environment
