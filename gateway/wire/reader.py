@@ -16,7 +16,7 @@ import httptools
 from gateway.edge.facts import Limits
 from gateway.wire import framing, http, oversize
 from gateway.wire.request import Client, Request
-from gateway.wire.turns import COMING, HEARD, Effect, Heard, Reading
+from gateway.wire.turns import HEARD, Effect, Heard, Reading
 
 # A head of the largest fields that are allowed, all of them, is nobody's; browsers stop at far less.
 _HEAD_BYTES = 65_536
@@ -242,7 +242,7 @@ class Reader:
         at = 0
         while at < len(data):
             piece = data[at:]
-            if self.state not in COMING:
+            if self.receiving is None:
                 if self.state is _OVER or self.state is _TORN:
                     return
                 if len(self.queue) >= _AHEAD:
