@@ -55,6 +55,10 @@ class Forked:
         """Its exit code, negative for a signal. Once only."""
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
+    def lives(self) -> bool:
+        """Whether it has not ended yet. Not after `wait`."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
 
 @contextmanager
 def forked(work: Callable[[], int]) -> Iterator[Forked]:

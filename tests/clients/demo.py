@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPSConnection
@@ -19,8 +20,6 @@ from typing import Any
 
 from cryptography import x509
 
-from ca.clock import OffsetClock
-from gateway.serving.deployment import CLOCK
 from tests.started import started
 
 SEKISHO = Path(sys.executable).with_name("sekisho")
@@ -47,6 +46,12 @@ class Demo:
     def ca_file(self) -> Path:
         return Path(self.summary["ca_file"])
 
+    @property
+    def operated(self) -> list[str]:
+        """The suite's option by which `tests/conformance/operating.py` is the operator of this demo."""
+        command = [sys.executable, "-m", "tests.conformance.operating", str(self.file)]
+        return ["--operator", shlex.join(command)]
+
     def sekisho(self, *words: str) -> Any:
         """What an operator's command answers, as JSON."""
         place = ("--data", self.summary["data"], "--passphrase-file", self.summary["passphrase_file"])
@@ -64,6 +69,10 @@ class Demo:
     @contextmanager
     def on_day(self, day: float) -> Iterator[None]:
         """The server's clock stands off from the machine's by so many days; clients do not notice."""
+        # Here, so that who imports this module (tests/mutants) has not imported the product as well.
+        from ca.clock import OffsetClock
+        from gateway.serving.deployment import CLOCK
+
         clock = OffsetClock(Path(self.summary["data"]) / CLOCK)
         clock.travel(int(day * DAY))
         try:
@@ -100,8 +109,6 @@ def running(place: Path, *words: str, keep: bool = False, may_fail: bool = False
     """
     summary, log = place / "summary.json", place / "log"
     options = ("--data", str(place / "data"), "--port", "0", "--summary", str(summary))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
-    environment["SEKISHO_TRACEBACK"] = "1"
     with (
         log.open("wb") as output,
         started(
@@ -109,18 +116,29 @@ def running(place: Path, *words: str, keep: bool = False, may_fail: bool = False
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=environment,
+            env=environment(),
         ) as process,
     ):
-        end = time.monotonic() + _PATIENCE
-        while not summary.exists():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.05)
-        yield Demo(json.loads(summary.read_text()), summary)
+        yield up(summary, log, lambda: process.poll() is None)
         assert may_fail or "Traceback" not in log.read_text()
     if not keep:
         shutil.rmtree(place / "data", ignore_errors=True)
+
+
+def environment() -> dict[str, str]:
+    """A demo's: nothing of whoever runs the tests, and faults of ours in its log."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
+    return own | {"SEKISHO_TRACEBACK": "1"}
+
+
+def up(summary: Path, log: Path, lives: Callable[[], bool]) -> Demo:
+    """The demo that writes this summary, once it is up; an AssertionError with its log if it ends before."""
+    end = time.monotonic() + _PATIENCE
+    while not summary.exists():
+        assert lives(), log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.05)
+    return Demo(json.loads(summary.read_text()), summary)
 
 
 def run(

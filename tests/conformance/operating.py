@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
@@ -36,11 +35,6 @@ class _Here(Demo):
         if "error" in answer:
             raise SystemExit(f"sekisho {' '.join(words)}: {answer}")
         return answer
-
-
-def option(demo: Demo) -> list[str]:
-    """The option that has a running demo operated by this module."""
-    return ["--operator", shlex.join([sys.executable, "-m", __name__, str(demo.file)])]
 
 
 def _credentials(demo: Demo, values: Values) -> dict[str, Any]:

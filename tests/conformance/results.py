@@ -14,13 +14,13 @@ from pathlib import Path
 from conformance.__main__ import main as suite
 from conformance.page import main as page
 from tests.clients.demo import running
-from tests.conformance import acme2certifier, caddy, operating, ours, pebble, serles, unshared
+from tests.conformance import acme2certifier, caddy, ours, pebble, serles, unshared
 
 
 def _ours(folder: Path, out: Path) -> None:
     with running(folder) as demo:
         credentials = ours.credentials(demo, folder / "credentials", -70)
-        where = ["--directory", demo.directory, "--ca-file", str(demo.ca_file), *operating.option(demo)]
+        where = ["--directory", demo.directory, "--ca-file", str(demo.ca_file), *demo.operated]
         suite([*where, "--credentials", str(credentials), "--json", str(out)])
 
 

@@ -14,7 +14,7 @@ import pytest
 from conformance.__main__ import ALL_GOOD, main
 from conformance.cases import CASES
 from tests.clients.demo import Demo, running
-from tests.conformance import operating, ours
+from tests.conformance import ours
 
 pytestmark = pytest.mark.client
 
@@ -56,7 +56,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 def _run(demo: Demo, credentials: Path, *options: str) -> tuple[int, list[dict[str, Any]]]:
     report = credentials.with_name("report.json")
-    where = ["--directory", demo.directory, "--ca-file", str(demo.ca_file), *operating.option(demo)]
+    where = ["--directory", demo.directory, "--ca-file", str(demo.ca_file), *demo.operated]
     status = main([*where, "--credentials", str(credentials), "--json", str(report), *options])
     return status, json.loads(report.read_text())["results"]
 

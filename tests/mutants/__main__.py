@@ -19,19 +19,18 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+from tests.mutants.against import LIMIT
 from tests.mutants.faults import ROOT, Fault, Kind, Unusable, load
 from tests.started import started
 
 #: Of a hundred faults so many have to be noticed.
 RATE = 97
-#: Seconds until a run is given up. A quiet machine needs a tenth of it.
-LIMIT = 180.0
 # Of tests without a fault: so many end in that time on a machine that is busy.
 _AT_ONCE = 20
 _LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "screenshots", "*.egg-info")
@@ -51,6 +50,14 @@ class Verdict:
     @property
     def killed(self) -> bool:
         return not self.error and not self.unmoved
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of the tree; `suite`: the process there that lets the suite look at what it is asked to."""
+
+    place: Path
+    suite: subprocess.Popen[str] | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,9 +81,12 @@ def _wanted(fault: Fault, globs: Sequence[str], kind: str | None) -> bool:
 
 def _run(chosen: Sequence[Fault], options: argparse.Namespace) -> int:
     verdicts: list[Verdict] = []
-    with _copies(options.jobs) as copies:
+    with _copies(options.jobs) as copies, ExitStack() as stack:
         if any(one.kind == "suite" for one in chosen):
             _seed(copies)
+            for _ in range(options.jobs):
+                copy = copies.get()
+                copies.put(replace(copy, suite=stack.enter_context(_suite(copy.place))))
         if not options.no_baseline:
             _check_whole(chosen, copies)
         with ThreadPoolExecutor(options.jobs) as pool:
@@ -108,20 +118,20 @@ def _judge(verdicts: Sequence[Verdict]) -> int:
 
 
 @contextmanager
-def _copies(count: int) -> Iterator[queue.Queue[Path]]:
+def _copies(count: int) -> Iterator[queue.Queue[Copy]]:
     """So many copies of the tree. Compiled files say what source they are of: times are too coarse here."""
-    waiting: queue.Queue[Path] = queue.Queue()
+    waiting: queue.Queue[Copy] = queue.Queue()
     with tempfile.TemporaryDirectory(prefix="mutants-") as place:
         for number in range(count):
-            copy = Path(place) / f"copy{number}"
-            shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_LEFT_OUT), symlinks=True)
+            copy = Copy(Path(place) / f"copy{number}")
+            shutil.copytree(ROOT, copy.place, ignore=shutil.ignore_patterns(*_LEFT_OUT), symlinks=True)
             mode = py_compile.PycInvalidationMode.CHECKED_HASH
-            compileall.compile_dir(copy, quiet=2, invalidation_mode=mode)
+            compileall.compile_dir(copy.place, quiet=2, invalidation_mode=mode)
             waiting.put(copy)
         yield waiting
 
 
-def _check_whole(chosen: Sequence[Fault], copies: queue.Queue[Path]) -> None:
+def _check_whole(chosen: Sequence[Fault], copies: queue.Queue[Copy]) -> None:
     """Who fails without any fault notices nothing."""
     for kind in get_args(Kind):
         named = sorted({name for one in chosen if one.kind == kind for name in one.killed_by})
@@ -142,9 +152,9 @@ def _check_whole(chosen: Sequence[Fault], copies: queue.Queue[Path]) -> None:
         print(f"{len(named)} {'cases' if kind == 'suite' else 'tests'} pass without faults", flush=True)
 
 
-def _try(fault: Fault, copies: queue.Queue[Path], everything: bool) -> Verdict:
+def _try(fault: Fault, copies: queue.Queue[Copy], everything: bool) -> Verdict:
     copy, began = copies.get(), time.monotonic()
-    file = copy / fault.file
+    file = copy.place / fault.file
     source = file.read_text("utf-8")
     try:
         file.write_text(fault.planted(source), "utf-8")
@@ -161,15 +171,15 @@ def _try(fault: Fault, copies: queue.Queue[Path], everything: bool) -> Verdict:
         copies.put(copy)
 
 
-def _failing(kind: Kind, copy: Path, names: Sequence[str]) -> dict[str, str]:
+def _failing(kind: Kind, copy: Copy, names: Sequence[str]) -> dict[str, str]:
     """Name -> outcome, as the suite calls them."""
-    return _by_suite(copy, names) if kind == "suite" else _by_tests(copy, names)
+    return _by_suite(copy, names) if kind == "suite" else _by_tests(copy.place, names)
 
 
-def _seed(copies: queue.Queue[Path]) -> None:
+def _seed(copies: queue.Queue[Copy]) -> None:
     """A demo's data and credentials beside the copies, made once: that takes longer than most cases."""
     copy = copies.get()
-    code, said = _python(copy, "-m", "tests.mutants.against", "seed", str(_seed_of(copy)))
+    code, said = _python(copy.place, "-m", "tests.mutants.against", "seed", str(_seed_of(copy.place)))
     copies.put(copy)
     if code != 0:
         raise Unusable(f"no demo can be started: {said.strip()[-400:]}; see make demo")
@@ -179,15 +189,33 @@ def _seed_of(copy: Path) -> Path:
     return copy.parent / "seed"
 
 
-def _by_suite(copy: Path, cases: Sequence[str]) -> dict[str, str]:
+@contextmanager
+def _suite(copy: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tests.mutants.against", "wait", str(_seed_of(copy))]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with started(command, cwd=copy, env=_environment(copy), **pipes) as process:
+        _answer(process)
+        yield process
+
+
+def _answer(process: subprocess.Popen[str]) -> Any:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise Unusable("the process that runs the suite has ended; its last words are above")
+    return json.loads(line)
+
+
+def _by_suite(copy: Copy, cases: Sequence[str]) -> dict[str, str]:
+    assert copy.suite is not None
+    assert copy.suite.stdin is not None
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-        seed = str(_seed_of(copy))
-        code, said = _python(copy, "-m", "tests.mutants.against", "run", seed, folder, *cases)
-    last = said.strip().rpartition("\n")[2]
-    try:
-        return {str(name): str(outcome) for name, outcome in json.loads(last).items()}
-    except ValueError:
-        raise Unusable(f"the suite did not run ({code}): {said.strip()[-400:]}") from None
+        copy.suite.stdin.write(json.dumps({"folder": folder, "cases": list(cases)}) + "\n")
+        copy.suite.stdin.flush()
+        found = _answer(copy.suite)
+    if isinstance(found, str):
+        raise Unusable(found)
+    return dict(found)
 
 
 def _by_tests(copy: Path, nodes: Sequence[str]) -> dict[str, str]:
@@ -210,12 +238,11 @@ def _within(failed: str, node: str) -> bool:
 
 def _python(copy: Path, *words: str) -> tuple[int, str]:
     """Runs Python in the copy; its status and what it said. Nothing of it is left when this returns."""
-    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, *words]
     with (
         tempfile.TemporaryFile() as output,
         started(
-            command, cwd=copy, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command, cwd=copy, env=_environment(copy), stdin=subprocess.DEVNULL, stdout=output, stderr=output
         ) as process,
     ):
         try:
@@ -224,6 +251,10 @@ def _python(copy: Path, *words: str) -> tuple[int, str]:
             raise Unusable(f"no end after {LIMIT:g} s") from None
         output.seek(0)
         return code, output.read().decode(errors="replace")
+
+
+def _environment(copy: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _parser() -> argparse.ArgumentParser:

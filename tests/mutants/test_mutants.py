@@ -12,6 +12,7 @@ import pytest
 
 from conformance.cases import CASES
 from tests.mutants.__main__ import Verdict, _judge, main
+from tests.mutants.against import PRODUCT
 from tests.mutants.faults import ROOT, Fault, Unusable, load
 
 FAULTS = load()
@@ -34,6 +35,11 @@ def test_names_who_notices(fault: Fault) -> None:
             file, *rest = name.partition("[")[0].split("::")
             assert rest, name
             assert f"def {rest[-1]}(" in (ROOT / file).read_text("utf-8"), name
+
+
+def test_what_the_suite_notices_is_the_product() -> None:
+    """The process that runs the suite has itself and the libraries loaded before a fault is planted."""
+    assert {one.file.partition("/")[0] for one in FAULTS if one.kind == "suite"} <= set(PRODUCT)
 
 
 @pytest.mark.parametrize(
