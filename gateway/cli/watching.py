@@ -14,8 +14,10 @@ from enroll.refusals import Refusal
 from gateway.cli.frame import Answer, actor, answer, as_typed, deployment_command, detail, listing
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
+from gateway.serving.config import origin
 from gateway.serving.deployment import Deployment
 from gateway.web import references, sessions
+from gateway.web.context import Role
 
 
 @deployment_command(GROUPS["audit"], "show")
@@ -86,4 +88,9 @@ async def _reference(deployment: Deployment, reference: str) -> Answer:
     found = deployment.ra.database.read_now(lambda db: references.found(db, reference))
     if found is None:
         raise Refusal("not_found", field="reference")
-    return detail("reference", found, *(f"{name}: {value}" for name, value in found["detail"].items()))
+    lines = [f"{name}: {value}" for name, value in found["detail"].items()]
+    if found["site"] == str(Role.CONNECTIVITY):
+        config, key = deployment.config, references.page_key(deployment.ra, found["reference"])
+        found["page"] = f"{origin(config.sites.connectivity[0], config.public_port)}/recorded/{key}"
+        lines.append("The page that was seen is at the address above for ten minutes.")
+    return detail("reference", found, *lines)

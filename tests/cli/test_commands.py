@@ -18,7 +18,7 @@ from gateway.cli.registers import wanted
 from gateway.cli.root import root
 from gateway.serving.config import FILE_NAME
 from gateway.serving.deployment import opened_deployment
-from gateway.web import sessions
+from gateway.web import references, sessions
 from tests.cli.conftest import Shell
 from tests.datadirs import PASSPHRASE, START
 from tests.mailserver import MailServer
@@ -253,15 +253,23 @@ def test_whose_sessions_an_operator_ended_is_in_the_trail(peopled: Shell) -> Non
 def test_a_reference_is_shown(peopled: Shell) -> None:
     """What a person saw is found under the number, however it is typed."""
 
-    async def note() -> str:
-        from gateway.web import references
-
+    async def note(site: str) -> str:
         async with opened_deployment(peopled.data, PASSPHRASE) as deployment:
-            return await references.note(deployment.ra, "pickup", "not_available", state="closed")
+            return await references.note(deployment.ra, site, "not_available", state="closed")
 
-    number = asyncio.run(note())
+    async def opened(key: str) -> str | None:
+        async with opened_deployment(peopled.data, PASSPHRASE) as deployment:
+            return references.opened(deployment.ra, key)
+
+    number = asyncio.run(note("pickup"))
     shown = peopled("reference", "show", number.lower().replace("-", " ")).value["reference"]
     assert (shown["site"], shown["code"], shown["detail"]) == ("pickup", "not_available", {"state": "closed"})
+    assert "page" not in shown
+    # Of the connectivity test there is the page itself, by a key that is good for that number.
+    number = asyncio.run(note("connectivity"))
+    place, _, key = peopled("reference", "show", number).value["reference"]["page"].rpartition("/")
+    assert place.endswith("connectivity.localhost:8443/recorded")
+    assert asyncio.run(opened(key)) == number
 
 
 def test_doctor(peopled: Shell) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,10 +20,11 @@ from ca.trust import Rejection, VerifiedPeer
 from enroll.jst import days_left
 from enroll.mediatype import media_type
 from enroll.ra import token_hash
+from enroll.refusals import Refusal
 from enroll.requests import renewal
 from enroll.requests.renewal import Following
-from gateway.sites.connectivity import findings, words
-from gateway.sites.connectivity.findings import Check, Facts
+from gateway.sites.connectivity import findings, records, words
+from gateway.sites.connectivity.findings import Check, Facts, Surroundings
 from gateway.sites.connectivity.hosts import fresh_origin, is_probe, probe_origin
 from gateway.sites.connectivity.report import MAX_BYTES, parse_report
 from gateway.web import pages, references
@@ -54,6 +57,7 @@ def application(gate: Gate) -> web.Application:
     app.router.add_get("/", _test)
     app.router.add_get("/status.json", _status)
     app.router.add_get("/popup", _popup)
+    app.router.add_get("/recorded/{key:[0-9a-f]{1,1000}}", _recorded)
     app.router.add_post("/report", _report)
     return app
 
@@ -69,26 +73,82 @@ async def _test(request: web.Request) -> web.StreamResponse:
         )
         return response
     gate, facts = request.app[pages.GATE], await _facts(request)
-    certificate = findings.certificate(facts)
-    checks, sites = findings.checks(facts), findings.reachability()
     reference = await references.note(
         gate.ra, str(Role.CONNECTIVITY), f"check.{facts.state.value}", **_detail(request, facts)
     )
+    info = http.connection(request)
+    return _page(
+        request,
+        _Seen(
+            state=facts.state.value,
+            at=facts.now,
+            surroundings=facts,
+            certificate=findings.certificate(facts),
+            presented=_presented(request, facts),
+            connection=[info.tls_version, info.cipher, info.group or ""],
+            server_issuer=_server_issuer(request),
+            reference=reference,
+        ),
+        headers={"Content-Security-Policy": pages.content_security_policy(*_tried(gate))},
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one page shows. ``outcomes``: what a browser reported, where that is known already."""
+
+    state: str
+    at: int
+    surroundings: Surroundings
+    certificate: Check
+    presented: Mapping[str, Any]
+    connection: Sequence[str]
+    server_issuer: str
+    reference: str
+    outcomes: Mapping[str, str] = field(default_factory=dict)
+    clock_seconds: int | None = None
+    recorded: bool = False
+
+
+def _page(request: web.Request, seen: _Seen, headers: Mapping[str, str] | None = None) -> web.Response:
     return pages.render(
         request,
         "test.html",
-        headers={"Content-Security-Policy": pages.content_security_policy(*_tried(gate))},
-        facts=facts,
-        certificate=certificate,
-        checks=checks,
-        sites=sites,
-        presented=_presented(request, facts),
-        connection=http.connection(request),
-        server_issuer=_server_issuer(request),
-        reference=reference,
-        links=_links(request, gate),
+        headers=headers,
+        seen=seen,
+        certificate=seen.certificate,
+        checks=findings.checks(seen.surroundings),
+        sites=findings.reachability(),
+        links=_links(request, request.app[pages.GATE]),
         levels=words.LEVELS,
         targets=words.TARGETS,
+    )
+
+
+async def _recorded(request: web.Request) -> web.StreamResponse:
+    """The page that somebody saw, for the help desk: by a key that `sekisho reference show` makes."""
+    gate = request.app[pages.GATE]
+    reference = references.opened(gate.ra, request.match_info["key"])
+    kept = await gate.ra.database.read(lambda db: references.found(db, reference)) if reference else None
+    if kept is None or kept["site"] != str(Role.CONNECTIVITY):
+        raise Refusal("not_found", field="reference")
+    detail = kept["detail"]
+    phones = gate.ra.settings.phones
+    return _page(
+        request,
+        _Seen(
+            state=detail["state"],
+            at=kept["at"],
+            surroundings=records.surroundings(detail, demo=gate.demo, phones=phones),
+            certificate=records.certificate(detail),
+            presented=detail["presented"],
+            connection=detail["tls"],
+            server_issuer=detail["server_issuer"],
+            reference=kept["reference"],
+            outcomes=detail.get("outcomes", {}),
+            clock_seconds=detail.get("clock_seconds"),
+            recorded=True,
+        ),
     )
 
 
@@ -217,6 +277,9 @@ def _detail(request: web.Request, facts: Facts) -> dict[str, Any]:
         "browser": [facts.browser.name or str(facts.browser.family), facts.browser.phone],
         "cookies": facts.cookies,
         "proxied": facts.proxied,
+        "presented": _presented(request, facts),
+        "server_issuer": _server_issuer(request),
+        **records.to_json(facts),
         "findings": {check.name: check.finding.level for check in findings.checks(facts)},
     }
 

@@ -57,8 +57,22 @@ class Check:
     outcomes: Mapping[str, Finding] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Facts:
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What the server knows of browser and connection."""
+
+    browser: Browser
+    cookies: bool
+    #: Headers that only an intermediary adds were seen.
+    proxied: bool
+    tls_version: str
+    demo: bool = False
+    #: Certificates may be on phones.
+    phones: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts(Surroundings):
     """What the server knows of one visit."""
 
     verdict: VerifiedPeer | Rejection
@@ -68,15 +82,7 @@ class Facts:
     #: ``fresh``: the browser cannot have remembered anything for this host; ``remembered``: it can;
     #: ``restart``: it can, and there are no fresh hosts to go to.
     memory: str
-    browser: Browser
-    cookies: bool
-    #: Headers that only an intermediary adds were seen.
-    proxied: bool
-    tls_version: str
     renewal_days: int
-    demo: bool = False
-    #: Certificates may be on phones.
-    phones: bool = False
     #: Expired, and still renewed.
     in_grace: bool = False
     #: There is a newer certificate on a PC; it was renewed, and the new one was not fetched yet.
@@ -93,7 +99,7 @@ def certificate(facts: Facts) -> Check:
     return Check("certificate", words.CERTIFICATE_TITLE, _certificate(facts))
 
 
-def checks(facts: Facts) -> tuple[Check, ...]:
+def checks(facts: Surroundings) -> tuple[Check, ...]:
     """The findings about browser and connection, in the order in which they are shown."""
     return (
         Check("browser", words.BROWSER_TITLE, _browser(facts.browser, facts.phones)),

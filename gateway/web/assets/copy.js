@@ -1,4 +1,4 @@
-// Buttons that copy what an element has: data-copy names it. Where a browser lets no page copy, the text is
+// Buttons that copy what an element shows (data-copy names it), or print the page (data-print). Where a browser lets no page copy, the text is
 // selected, and the page says which keys to press.
 "use strict";
 (() => {
@@ -19,7 +19,7 @@
     // Emptied first: a reader announces the second time, too.
     tell("");
     try {
-      await navigator.clipboard.writeText(source.value ?? source.textContent);
+      await navigator.clipboard.writeText(source.value ?? source.innerText);
       tell("copied");
     } catch {
       select(source);
@@ -27,6 +27,10 @@
     }
   }
 
+  for (const button of document.querySelectorAll("[data-print]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => window.print());
+  }
   for (const button of document.querySelectorAll("[data-copy]")) {
     if (!("waits" in button.dataset)) button.hidden = false;
     button.addEventListener("click", () => copy(document.getElementById(button.dataset.copy)));
