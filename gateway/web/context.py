@@ -42,7 +42,7 @@ class Gate:
     start: str = ""
     #: Whether that service may have service workers.
     workers: bool = False
-    #: When that service is open; None: always, and nothing is said of hours.
+    #: D13: when that service is open; None: always, and nothing is said of hours.
     hours: Hours | None = None
     #: A demo: says so on every page.
     demo: bool = False

@@ -263,7 +263,7 @@ def prefer_language(request: web.Request, response: web.StreamResponse, language
 
 
 async def in_own_language(request: web.Request) -> web.Response | None:
-    """The way to the same page in the language of whose certificate it is; None where one was chosen."""
+    """D12: the way to the same page in the language of whose certificate it is, if none was chosen."""
     peer = http.peer(request)
     fingerprint = peer.fingerprint if peer is not None else None
     if chosen_language(request) is not None or fingerprint is None:

@@ -175,6 +175,7 @@ async def test_service_screens_of_a_member(world: World, person: Persona, tmp_pa
         elsewhere = sessions.Client("2001:db8:85a3:1234:5678:8a2e:370:7334", "Microsoft Edge 142")
         await sessions.start(world.ra, web.Response(), "service", USER, elsewhere)
         await eye.visit(world.url(Role.SERVICE, "/portal/sessions"), "sessions")
+        await eye.visit(world.url(Role.SERVICE, "/portal/language"), "language")
         await eye.visit(world.url(Role.SERVICE, "/portal/password"), "password")
         await on.get_by_label("現在のパスワード").fill("x")
         await on.get_by_label("新しいパスワード", exact=True).fill("short")
