@@ -143,6 +143,15 @@ def serial_hex(serial: int) -> str:
     return digits if len(digits) % 2 == 0 else "0" + digits
 
 
+def serial_in_chooser(serial: str) -> str:
+    """How a browser's list of certificates begins to show a serial, which is as `serial_hex` gives it.
+
+    Chromium writes the octets in capital hex, beside subject and issuer and without dates: of two
+    certificates with one subject nothing else there tells which is which.
+    """
+    return serial[:8].upper()
+
+
 def common_name(cn: str) -> x509.Name:
     """A subject of one common name. `Unacceptable("bad-name")` unless it is printable ASCII, 1 to 64.
 

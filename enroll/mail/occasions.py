@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 from urllib.parse import urlencode
 
+from ca.certificates import serial_in_chooser
 from ca.storage import Transaction
 from enroll import store
 from enroll.jst import days_left, shown
@@ -138,6 +139,7 @@ def renewal_notice(
         "left": _left(days, user.language),
         "request_id": renewal.request_id,
         "common_name": source.common_name,
+        "serial": serial_in_chooser(source.serial or ""),
         "not_after": shown(source.not_after_at or at),
     }
     letter = writing.write_letter(

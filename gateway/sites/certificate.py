@@ -26,7 +26,7 @@ from gateway.sites import profile
 from gateway.web import calendars, pages, sessions
 from gateway.web.context import Role
 from gateway.web.sessions import Session
-from gateway.web.words import REFUSALS, Words
+from gateway.web.words import REFUSALS
 from gateway.wire.crossing import linked_elsewhere
 from gateway.wire.fields import values_of
 
@@ -36,7 +36,6 @@ _PROFILE = "mobileconfig"
 _SUFFIXES = MappingProxyType({"": ".p12", "pfx": ".pfx", _PROFILE: ".mobileconfig"})
 # In the address of the Download screen: another tab has sent Submit since.
 _NEWER = "newer"
-_NO_PROBLEMS: Mapping[str, Words] = MappingProxyType({})
 
 #: Submits of one request that may be under way: one at work, the others behind it. Building a file
 #: takes a core for up to a quarter of a second.
@@ -86,15 +85,22 @@ async def read_input(request: web.Request) -> Input:
     )
 
 
-def problems_of(entered: Input) -> Mapping[str, Words]:
-    """What is wrong with the fields, in their order: field name -> words."""
-    found: dict[str, Words] = {}
+def problems_of(entered: Input) -> dict[str, str]:
+    """What is wrong with the fields, in their order: field name -> code of a refusal."""
+    found: dict[str, str] = {}
     if not identifiers.valid_request_id(entered.request_id):
-        found["request_id"] = REFUSALS["request_id_mismatch"]
+        found["request_id"] = "request_id_mismatch"
     refusal = issuance.p12_password_problem(entered.password, entered.confirmation)
     if refusal is not None:
-        found[refusal.field] = REFUSALS[refusal.code]
+        found[refusal.field] = refusal.code
     return found
+
+
+def input_refused(
+    request: web.Request, paths: Paths, entered: Input, problems: Mapping[str, str]
+) -> web.Response:
+    """Back to the input screen, which says what is wrong with the fields."""
+    return pages.tell(request, paths.input, {"request_id": entered.request_id, "problems": dict(problems)})
 
 
 def input_page(
@@ -104,16 +110,17 @@ def input_page(
     request_id: str = "",
     typed: bool,
     stale: bool = False,
-    problems: Mapping[str, Words] = _NO_PROBLEMS,
 ) -> web.Response:
     """The input screen. ``typed``: the person types the request ID (pick-up); else it stands there."""
+    told = pages.told(request)
+    problems = {name: REFUSALS[code] for name, code in told.get("problems", {}).items()}
     return pages.render(
         request,
         "certificate_input.html",
         status=422 if problems else 200,
         place="certificate",
         action=paths.input,
-        request_id=request_id,
+        request_id=told.get("request_id", "") if typed else request_id,
         typed=typed,
         stale=stale,
         problems=problems,
@@ -163,7 +170,18 @@ async def download_page(
         file=paths.file,
         calendar=paths.calendar,
         again=paths.input,
+        here=paths.download,
+        asked=f"{paths.download}/status",
+        downloaded=ticket.fetched_at is not None,
     )
+
+
+async def download_status(
+    ra: RegistrationAuthority, session: Session | None, enrollment: Enrollment
+) -> web.Response:
+    """For the page's script: whether the file of the session's button was sent."""
+    ticket = None if session is None else await _ticket(ra, session, enrollment.request_id)
+    return web.json_response({"downloaded": ticket is not None and ticket.fetched_at is not None})
 
 
 async def send(

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,6 +19,7 @@ import jinja2
 from aiohttp import web
 from markupsafe import Markup
 
+from ca.certificates import serial_in_chooser
 from ca.storage import Transaction, is_out_of_order
 from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll import store, timekeeping
@@ -27,7 +29,7 @@ from enroll.mediatype import media_type
 from enroll.refusals import Refusal
 from enroll.requests.opening import renewable_until
 from enroll.requests.renewal import source_of
-from gateway.web import references
+from gateway.web import afterwards, references
 from gateway.web.browsers import browser_of
 from gateway.web.context import Gate, Role
 from gateway.web.hours import DESK
@@ -36,13 +38,16 @@ from gateway.web.sessions import cookie_name
 from gateway.web.words import (
     ABOUT_CERTIFICATE,
     ABOUT_REISSUE,
+    ALLOW_COOKIES,
     CERTIFICATE,
     CHOOSE_AGAIN,
+    COOKIES_BLOCKED,
     FIRST_PAGE,
     IN_GRACE,
     OPEN_RENEWAL,
     OPEN_TEST,
     REFUSALS,
+    TRY_AGAIN,
     Text,
     Words,
 )
@@ -70,6 +75,9 @@ _OTHER_COOKIES = (_LANGUAGE_COOKIE, CHECK_COOKIE)
 _FORM_LIMIT = 64 * 1024
 # No form of ours has a dozen.
 _MOST_FIELDS = 100
+# On an answer: what `_afterwards` needs to have it made once more; and its name in what is told.
+_STATE: web.ResponseKey[dict[str, Any]] = web.ResponseKey("state", dict)
+_PROBLEM = "problem"
 # Seconds until it is worth trying again when the disk or the database is at fault: somebody has to look.
 _LATER = 60
 
@@ -97,7 +105,9 @@ _HEADERS = {
 
 def site_application(gate: Gate, role: Role, package: str) -> web.Application:
     """An application with the frame. ``package`` holds the site's ``templates/`` folder."""
-    app = web.Application(middlewares=[_frame, _errors, _same_origin], client_max_size=_FORM_LIMIT)
+    app = web.Application(
+        middlewares=[_frame, _afterwards, _errors, _same_origin], client_max_size=_FORM_LIMIT
+    )
     app[GATE] = gate
     app[SITE] = str(role)
     app[_TEMPLATES] = _environment(package)
@@ -129,6 +139,32 @@ def render(
 def see_other(location: str) -> web.Response:
     """303: after a POST the browser fetches a page that can be reloaded without harm (E19)."""
     return web.Response(status=303, headers={"Location": location})
+
+
+def tell(request: web.Request, page: str, state: Mapping[str, Any]) -> web.Response:
+    """The answer to a form that is refused: on to the page that shows it, which finds ``state`` by `told`.
+
+    ``page``: its path. ``state``: JSON, and no password among it.
+    """
+    ra, site = request.app[GATE].ra, request.app[SITE]
+    session = cookies.read(request, cookie_name(site)).value
+    value = afterwards.sealed(ra.vault, site + page, session, ra.now(), state)
+    return see_other(f"{page}?{urlencode({afterwards.TOLD: value})}")
+
+
+def told(request: web.Request) -> Mapping[str, Any]:
+    """What the form that led here was refused for; empty if none did."""
+    value = request.query.get(afterwards.TOLD, "")
+    if not value:
+        return {}
+    ra, site = request.app[GATE].ra, request.app[SITE]
+    session = cookies.read(request, cookie_name(site)).value
+    return afterwards.opened(ra.vault, site + request.rel_url.raw_path, session, ra.now(), value)
+
+
+def told_texts(state: Mapping[str, Any]) -> dict[str, Text]:
+    """Of what `told` says the messages beside fields: its ``errors``."""
+    return {field: (ja, en) for field, (ja, en) in state.get("errors", {}).items()}
 
 
 def words_page(
@@ -170,11 +206,37 @@ def words_page(
         *(choose if not words.choose_again else []),
         (home, FIRST_PAGE),
     ]
-    return render(
+    page = render(
         request, "problem.html", status=words.status, headers=headers, words=words, reference=reference,
         at=at, rejection=rejection, again=again, test_url=test_url, ways=[way for way in ways if way[0]],
         **values,
     )  # fmt: skip
+    if words.status >= 500:
+        # Nothing came of it: loading it again is to try again.
+        return page
+    page[_STATE] = {
+        "words": asdict(words), "reference": reference, "at": at, "peer": rejection is not None,
+        "first": list(first), "about": about, "home": home, "values": values,
+    }  # fmt: skip
+    return page
+
+
+def _problem_again(request: web.Request, state: Mapping[str, Any]) -> web.Response:
+    """The page that `words_page` made for a POST, fetched."""
+    words: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in state["words"].items()
+    }
+    return words_page(
+        request,
+        Words(**words),
+        reference=state["reference"],
+        at=state["at"],
+        rejection=http.peer(request) if state["peer"] else None,
+        first=[(url, (ja, en)) for url, (ja, en) in state["first"]],
+        about=Role(state["about"]) if state["about"] else None,
+        home=state["home"],
+        **state["values"],
+    )
 
 
 async def problem(request: web.Request, code: str, *, at: int = 0, **detail: Any) -> web.Response:
@@ -183,6 +245,15 @@ async def problem(request: web.Request, code: str, *, at: int = 0, **detail: Any
     reference = await references.note(gate.ra, site, code, path=request.path, **detail)
     about = Role(site) if code in ABOUT_CERTIFICATE else None
     return words_page(request, REFUSALS[code], reference=reference, at=at, about=about, home="/")
+
+
+async def cookies_blocked(request: web.Request, back: str) -> web.Response:
+    """For whom `sessions.keeps_none`. ``back``: the path where one begins again."""
+    gate, site = request.app[GATE], request.app[SITE]
+    reference = await references.note(gate.ra, site, "no_cookie", path=request.path)
+    help_page = elsewhere(request, gate.origins[Role.HELP], "cookies")
+    first = [(help_page, ALLOW_COOKIES), (back, TRY_AGAIN)]
+    return words_page(request, COOKIES_BLOCKED, reference=reference, first=first)
 
 
 # What only the date says of a certificate: by a clock in doubt nobody is told so.
@@ -346,18 +417,39 @@ def _clear_odd_cookies(request: web.Request, response: web.StreamResponse) -> No
 
 
 @web.middleware
+async def _afterwards(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The page about what went wrong with a POST is fetched: going back to it, or a reload, sends nothing."""
+    if request.method in ("GET", "HEAD"):
+        problem = told(request).get(_PROBLEM)
+        # Once the moment has come that it names, it is no longer so.
+        if problem is None or 0 < problem["at"] <= request.app[GATE].now():
+            return await handler(request)
+        return _problem_again(request, problem)
+    response = await handler(request)
+    problem = response.get(_STATE) if request.method == "POST" else None
+    return response if problem is None else tell(request, request.rel_url.raw_path, {_PROBLEM: problem})
+
+
+def _at_once(page: web.Response) -> web.Response:
+    """A page that answers the POST itself: what no page of ours sends, nobody goes back to."""
+    page.pop(_STATE, None)
+    return page
+
+
+@web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """One place turns refusals and accidents into pages; nobody sees a traceback."""
     try:
         return await handler(request)
     except Refusal as refusal:
-        return await problem(request, refusal.code, at=refusal.at, field=refusal.field, why=refusal.detail)
+        page = await problem(request, refusal.code, at=refusal.at, field=refusal.field, why=refusal.detail)
+        return _at_once(page) if (refusal.code, refusal.field) == ("invalid_input", "form") else page
     except web.HTTPNotFound:
         return await problem(request, "not_found")
     except (web.HTTPRequestEntityTooLarge, web.RequestPayloadError):
-        return await problem(request, "invalid_input")
+        return _at_once(await problem(request, "invalid_input"))
     except web.HTTPMethodNotAllowed as error:
-        response = await problem(request, "not_found")
+        response = _at_once(await problem(request, "not_found"))
         response.set_status(405)
         response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         return response
@@ -378,7 +470,7 @@ async def _same_origin(request: web.Request, handler: Handler) -> web.StreamResp
     sites, hosts = (values_of(request.raw_headers, name) for name in (b"sec-fetch-site", b"host"))
     if foreign(request.method, origins, sites, hosts[0]):
         origin = b", ".join(origins).decode("ascii", "replace").replace("\ufffd", "?")
-        return await problem(request, "cross_site", origin=origin[:100])
+        return _at_once(await problem(request, "cross_site", origin=origin[:100]))
     return await handler(request)
 
 
@@ -424,7 +516,15 @@ def _environment(package: str) -> jinja2.Environment:
         auto_reload=False,
     )
     environment.filters["lines"] = _lines
+    environment.filters["serial"] = _serial
+    environment.filters["in_chooser"] = serial_in_chooser
     return environment
+
+
+def _serial(serial: str) -> Markup:
+    """A serial with what a browser's chooser shows of it set off."""
+    shown_there = serial_in_chooser(serial)
+    return Markup("<strong>{}</strong>{}").format(shown_there, serial[len(shown_there) :].upper())
 
 
 def _lines(text: str) -> Markup:

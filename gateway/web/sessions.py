@@ -152,6 +152,15 @@ def presented(request: web.BaseRequest, site: str) -> cookies.Reading:
     return cookies.read(request, cookie_name(site))
 
 
+#: In the address that a login leads to: whoever comes there without a cookie keeps none.
+ENTERED = "entered"
+
+
+def keeps_none(request: web.Request, site: str) -> bool:
+    """Whether somebody was let in a moment ago, and the browser has kept nothing of it."""
+    return ENTERED in request.query and not presented(request, site).present
+
+
 async def find_by_token(
     ra: RegistrationAuthority, token: str, site: str, *, fingerprint: str = ""
 ) -> Session | None:

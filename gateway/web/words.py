@@ -435,6 +435,22 @@ OPEN_RENEWAL: Text = ("更新のお手続きを開く", "Open the renewal site")
 FIRST_PAGE: Text = ("最初の画面へ戻る", "Back to the first page")
 OPEN_TEST: Text = ("導通確認サイトを開く", "Open the connectivity test")
 
+#: Where a login was right and the browser keeps no cookie of it.
+COOKIES_BLOCKED = Words(
+    403,
+    ("Cookieが保存されませんでした", "The browser kept no cookie"),
+    (
+        "入力内容に誤りはありませんが、ブラウザがこのサイトのCookieを保存しないため、先に進めません。",
+        "What you entered is right, but the browser keeps no cookies of this site, and so it cannot go on.",
+    ),
+    (
+        "ブラウザの設定でこのサイトのCookieを許可してから、もう一度お手続きください。",
+        "Please allow cookies for this site in the settings of the browser, and try again.",
+    ),
+)
+ALLOW_COOKIES: Text = ("Cookieの許可方法を見る", "How to allow cookies")
+TRY_AGAIN: Text = ("もう一度手続きする", "Try again")
+
 #: Codes that are about the certificate rather than the request: another one may be the right one.
 ABOUT_CERTIFICATE = frozenset(
     {"not_yet_renewable", "wrong_user", "other_certificate", "unknown_certificate", *CAUSES.values()}

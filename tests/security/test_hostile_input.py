@@ -64,9 +64,13 @@ async def ask(
 async def posted(
     served: Served, content_type: bytes, body: bytes, *lines: bytes, late: bytes = b""
 ) -> Answer:
-    return await ask(
+    """A form sent to the login; where it leads, as a browser goes there."""
+    answer = await ask(
         served, b"POST", b"/login", b"Content-Type: " + content_type, *lines, body=body, late=late
     )
+    if answer.status != 303:
+        return answer
+    return await ask(served, b"GET", answer.headers["location"].encode())
 
 
 def part(*lines: bytes, body: bytes = b"z") -> bytes:

@@ -13,10 +13,10 @@ from aiohttp import web
 from enroll.refusals import Refusal
 from enroll.requests.renewal import source_of
 from gateway.sites.service.apart import keep_apart
-from gateway.sites.service.visitors import OPEN, PORTAL, local_path, verified, visitor_of
+from gateway.sites.service.visitors import LOGIN, OPEN, PORTAL, local_path, verified, visitor_of
 from gateway.web import sessions
 from gateway.web.context import Gate, Role
-from gateway.web.pages import GATE, Handler, elsewhere, see_other, site_application
+from gateway.web.pages import GATE, Handler, cookies_blocked, elsewhere, see_other, site_application
 
 SITE = str(Role.BEHIND)
 
@@ -37,6 +37,9 @@ async def _come_in(request: web.Request) -> web.StreamResponse:
     following = local_path(request.query.get("next", ""))
     if await visitor_of(request, request.app) is not None:
         return see_other(following)
+    if sessions.keeps_none(request, SITE):
+        # Else the portal would send them back here, for ever.
+        return await cookies_blocked(request, LOGIN)
     ticket = await sessions.take_over(gate.ra, request.query.get("ticket", ""))
     if ticket is None:
         page = f"{OPEN[1:]}?next={quote(following, safe='/')}"
@@ -44,7 +47,7 @@ async def _come_in(request: web.Request) -> web.StreamResponse:
     source = await gate.ra.database.read(lambda db: source_of(db, peer.fingerprint))
     if source.user_id != ticket.subject:
         raise Refusal("wrong_user")
-    response = see_other(following)
+    response = see_other(f"{LOGIN}?{sessions.ENTERED}&next={quote(following, safe='/')}")
     await sessions.start(
         gate.ra,
         response,

@@ -45,6 +45,7 @@ _HELP = {
     "firefox": "trouble#firefox",
     "proxy": "trouble#proxy",
     "popups": "popups",
+    "cookies": "cookies",
     "history": "history",
     "hosts": "hosts",
     "contact": "contact",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ca.certificates import serial_in_chooser
 from ca.trust import CertificateState
 from enroll.jst import shown
 from enroll.requests.enrollment import Enrollment
@@ -49,6 +50,7 @@ TARGETS: Mapping[str, Text] = MappingProxyType(
         "firefox": ("Firefoxの手順を見る", "Steps for Firefox"),
         "proxy": ("通信の検査について", "About inspected connections"),
         "popups": ("解除方法を見る", "How to allow pop-ups"),
+        "cookies": ("Cookieの許可方法を見る", "How to allow cookies"),
         "history": ("履歴の削除方法を見る", "How to clear the history"),
         "hosts": ("許可が必要なURLの一覧を見る", "List of addresses to allow"),
         "contact": ("ご照会先を見る", "Help desk"),
@@ -120,18 +122,20 @@ BEGUN = Row(
 
 def newer(there: Enrollment) -> Row:
     """Of a certificate that was renewed: the new one is to be chosen (E11)."""
-    until = shown(there.not_after_at or 0)
+    until, serial = shown(there.not_after_at or 0), serial_in_chooser(there.serial or "")
     return Row(
         "warn",
         (
             "有効なクライアント証明書が提示されました。新しい証明書があります"
-            f"（コモンネーム {there.common_name}、有効期限 {until}）。",
+            f"（コモンネーム {there.common_name}、シリアル番号 {serial}、有効期限 {until}）。",
             "A valid client certificate was presented. There is a newer one "
-            f"(common name {there.common_name}, valid until {until}).",
+            f"(common name {there.common_name}, serial number {serial}, valid until {until}).",
         ),
         (
-            "次回は新しい証明書を選択してください。更新のお手続きは済んでいます。",
-            "Choose the newer one next time. It need not be renewed again.",
+            f"次回は、選択画面の「シリアル番号」が {serial} で始まる証明書を選択してください。"
+            "更新のお手続きは済んでいます。",
+            f"Next time choose the one whose serial number begins with {serial} in the browser's list. "
+            "It need not be renewed again.",
         ),
         "choose",
     )
@@ -396,7 +400,7 @@ COOKIES: Mapping[str, Row] = MappingProxyType(
                 "ブラウザの設定で、このサイトのCookieを許可してください。",
                 "Allow cookies for this site in the browser's settings.",
             ),
-            "history",
+            "cookies",
         ),
     }
 )

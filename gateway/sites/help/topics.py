@@ -71,6 +71,14 @@ TOPICS: tuple[Topic, ...] = (
         ),
     ),
     Topic(
+        "cookies",
+        ("Cookieの許可方法", "Allowing cookies"),
+        (
+            "「Cookieが保存されませんでした」と表示されるとき",
+            "Where a page says that the browser kept no cookie",
+        ),
+    ),
+    Topic(
         "hosts",
         ("許可が必要なURL", "Addresses to allow"),
         ("団体様のシステムのご担当者向け", "For the administrator of your network"),

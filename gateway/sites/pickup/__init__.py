@@ -33,6 +33,8 @@ _MISSING = Words(
     ("メールに記載のとおり入力してください。", "Enter it as in the mail."),
 )
 
+# Characters of a user ID that are shown again.
+_KEPT = 40
 _RETYPE: Text = ("リクエストIDを入力しなおす", "Type the request ID again")
 
 _Admitted = Callable[[web.Request, Session, Enrollment], Awaitable[web.StreamResponse]]
@@ -51,6 +53,7 @@ def application(gate: Gate) -> web.Application:
     app.router.add_post(_PATHS.input, _admitted(_submit))
     app.router.add_get(_PATHS.download, _admitted(_download))
     app.router.add_get(_PATHS.calendar, _admitted(_dates))
+    app.router.add_get(f"{_PATHS.download}/status", _admitted(_download_status))
     # A HEAD would count as a download, and nothing comes of it.
     app.router.add_get(_PATHS.file, _admitted(_send), allow_head=False)
     return app
@@ -59,8 +62,21 @@ def application(gate: Gate) -> web.Application:
 async def _login_page(request: web.Request) -> web.StreamResponse:
     ra = request.app[pages.GATE].ra
     presented = sessions.presented(request, SITE).present
-    ended = presented and not await sessions.find(ra, request, SITE)
-    return _login_form(request, ended=ended, left=request.query.get("done") == "logout" and not presented)
+    told = pages.told(request)
+    ended = presented and not told and not await sessions.find(ra, request, SITE)
+    refused = REFUSALS[told["code"]] if "code" in told else None
+    problems = dict.fromkeys(told.get("missing", ()), _MISSING)
+    return pages.render(
+        request,
+        "login.html",
+        status=refused.status if refused else _MISSING.status if problems else 200,
+        user_id=told.get("user_id", ""),
+        problems=problems,
+        refused=refused,
+        reference=told.get("reference", ""),
+        ended=ended,
+        left=request.query.get("done") == "logout" and not presented,
+    )
 
 
 async def _to_login(_: web.Request) -> web.StreamResponse:
@@ -73,11 +89,9 @@ async def _login(request: web.Request) -> web.StreamResponse:
     user_id = identifiers.typed_user_id(fields.get("user_id", ""))
     # We drew it: whatever a mail program or an input method made of it is known.
     password = identifiers.typed(fields.get("password", ""))
-    problems = {
-        name: _MISSING for name, value in (("user_id", user_id), ("password", password)) if value == ""
-    }
-    if problems:
-        return _login_form(request, user_id=user_id, problems=problems, status=422)
+    missing = [name for name, value in (("user_id", user_id), ("password", password)) if value == ""]
+    if missing:
+        return pages.tell(request, "/", {"user_id": user_id[:_KEPT], "missing": missing})
     address = http.connection(request).peer_address
     try:
         enrollment = await pickup.authenticate(ra, user_id, password, address=address)
@@ -85,9 +99,9 @@ async def _login(request: web.Request) -> web.StreamResponse:
         if refusal.code != "bad_credentials":
             raise
         reference = await references.note(ra, SITE, refusal.code, address=address)
-        words = REFUSALS[refusal.code]
-        return _login_form(request, user_id=user_id, status=words.status, refused=words, reference=reference)
-    response = pages.see_other("/menu")
+        told = {"user_id": user_id[:_KEPT], "code": refusal.code, "reference": reference}
+        return pages.tell(request, "/", told)
+    response = pages.see_other(f"/menu?{sessions.ENTERED}")
     user = await ra.database.read(lambda db: store.user(db, enrollment.user_id))
     if user is not None:
         pages.prefer_language(request, response, user.language)
@@ -110,6 +124,8 @@ async def _logout(request: web.Request) -> web.StreamResponse:
 
 
 async def _menu(request: web.Request, _: Session, __: Enrollment) -> web.StreamResponse:
+    if sessions.ENTERED in request.query:
+        return pages.see_other("/menu")
     return pages.render(request, "menu.html", place="menu")
 
 
@@ -125,9 +141,7 @@ async def _submit(request: web.Request, session: Session, enrollment: Enrollment
     if "request_id" not in problems and entered.request_id != enrollment.request_id:
         return await _another_request(request)
     if problems:
-        return certificate.input_page(
-            request, _PATHS, request_id=entered.request_id, typed=True, problems=problems
-        )
+        return certificate.input_refused(request, _PATHS, entered, problems)
     ra = request.app[pages.GATE].ra
     await certificate.prepare(ra, session, entered, actor=enrollment.user_id)
     return pages.see_other(_PATHS.download)
@@ -151,6 +165,12 @@ async def _dates(request: web.Request, _: Session, enrollment: Enrollment) -> we
     return await certificate.send_dates(request, enrollment)
 
 
+async def _download_status(
+    request: web.Request, session: Session, enrollment: Enrollment
+) -> web.StreamResponse:
+    return await certificate.download_status(request.app[pages.GATE].ra, session, enrollment)
+
+
 async def _send(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
     return await certificate.send(request, session, enrollment, _PATHS, actor=enrollment.user_id)
 
@@ -161,32 +181,10 @@ def _admitted(handler: _Admitted) -> pages.Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
         ra = request.app[pages.GATE].ra
         session = await sessions.find(ra, request, SITE)
+        if session is None and sessions.keeps_none(request, SITE):
+            return await pages.cookies_blocked(request, "/")
         if session is None:
             return pages.see_other("/")
         return await handler(request, session, await pickup.current(ra, session.subject))
 
     return guarded
-
-
-def _login_form(
-    request: web.Request,
-    *,
-    status: int = 200,
-    user_id: str = "",
-    problems: dict[str, Words] | None = None,
-    refused: Words | None = None,
-    reference: str = "",
-    ended: bool = False,
-    left: bool = False,
-) -> web.Response:
-    return pages.render(
-        request,
-        "login.html",
-        status=status,
-        user_id=user_id,
-        problems=problems or {},
-        refused=refused,
-        reference=reference,
-        ended=ended,
-        left=left,
-    )

@@ -31,8 +31,8 @@ SITE = "renewal"
 _LATE = 30
 
 _ANOTHER: Text = (
-    "証明書が複数ある場合は、コモンネームがメールと同じで、有効期限が近いほうを選択しなおしてください。",
-    "If there are several certificates, choose the one with the common name of the mail that ends first.",
+    "証明書が複数ある場合は、コモンネームとシリアル番号（先頭8桁）がメールと同じものを選択しなおしてください。",
+    "If there are several certificates, choose the one that has the mail's common name and serial number.",
 )
 
 _Peer = VerifiedPeer | Rejection
@@ -97,6 +97,7 @@ def _add_finishing(app: web.Application) -> None:
     app.router.add_post("/certificate/{request_id:[0-9]+}", _ordered(_prepare))
     app.router.add_get("/certificate/{request_id:[0-9]+}/download", _ordered(_download))
     app.router.add_get("/certificate/{request_id:[0-9]+}/calendar.ics", _ordered(_dates))
+    app.router.add_get("/certificate/{request_id:[0-9]+}/download/status", _ordered(_download_status))
     # A HEAD would count as a download, and nothing comes of it.
     app.router.add_get("/certificate/{request_id:[0-9]+}/file", _ordered(_send), allow_head=False)
 
@@ -229,10 +230,8 @@ async def _prepare(request: web.Request, peer: _Peer, order: Enrollment) -> web.
         raise Refusal("not_available", field="request_id", detail="not the request of this page")
     problems = certificate.problems_of(entered)
     if problems:
-        return certificate.input_page(
-            request, _paths(order), request_id=order.request_id, typed=False, problems=problems
-        )
-    response = pages.see_other(_paths(order).download)
+        return certificate.input_refused(request, _paths(order), entered, problems)
+    response = pages.see_other(f"{_paths(order).download}?{sessions.ENTERED}")
     session = await _session(request, response, peer, order)
     await certificate.prepare(request.app[pages.GATE].ra, session, entered, actor=order.user_id)
     return response
@@ -241,6 +240,8 @@ async def _prepare(request: web.Request, peer: _Peer, order: Enrollment) -> web.
 async def _download(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:
     ra = request.app[pages.GATE].ra
     session = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
+    if session is None and sessions.keeps_none(request, SITE):
+        return await pages.cookies_blocked(request, _paths(order).input)
     if session is None:
         return pages.see_other(_paths(order).input)
     return await certificate.download_page(request, session, order, _paths(order))
@@ -248,6 +249,12 @@ async def _download(request: web.Request, peer: _Peer, order: Enrollment) -> web
 
 async def _dates(request: web.Request, _: _Peer, order: Enrollment) -> web.StreamResponse:
     return await certificate.send_dates(request, order)
+
+
+async def _download_status(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:
+    ra = request.app[pages.GATE].ra
+    session = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
+    return await certificate.download_status(ra, session, order)
 
 
 async def _send(request: web.Request, peer: _Peer, order: Enrollment) -> web.StreamResponse:

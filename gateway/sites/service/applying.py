@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 from aiohttp import web
 
@@ -31,7 +32,8 @@ from gateway.sites.service.words import (
     field_error,
 )
 from gateway.web import sessions
-from gateway.web.pages import GATE, form, render, see_other
+from gateway.web.afterwards import typed
+from gateway.web.pages import GATE, form, render, see_other, tell, told, told_texts
 from gateway.web.words import Text
 
 _ADDITION_FIELDS = ("name", "mail", "role", "notice_by", "language", "user_id")
@@ -42,7 +44,26 @@ _TO_COME = frozenset({*WAITING, State.PROCESSING, State.ISSUED})
 
 async def reissue_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """For whom: the member in the path, else oneself."""
-    return await _reissue_page(request, visitor, await _whom(request, visitor), {}, {})
+    state, whom = told(request), await _whom(request, visitor)
+    errors = told_texts(state)
+    open_ones = await request.app[GATE].ra.database.read(
+        lambda db: store.applications(db, state="submitted", user_id=whom.user_id)
+    )
+    return render(
+        request,
+        "reissue.html",
+        status=422 if errors else 200,
+        visitor=visitor,
+        action=request.path,
+        here="reissue" if whom.user_id == visitor.user.user_id else "members",
+        whom=whom,
+        own=whom.user_id == visitor.user.user_id,
+        pending=next((a for a in open_ones if a.kind == "reissue"), None),
+        theft=store.THEFT,
+        reasons=REASONS,
+        values=state.get("values", {}),
+        errors=errors,
+    )
 
 
 async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -56,7 +77,7 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
     if errors:
         if fields.get("reason") not in REASONS:
             errors = field_error(Refusal("invalid_input", field="reason")) | errors
-        return await _reissue_page(request, visitor, whom, fields, errors)
+        return _refused(request, fields, errors)
     try:
         recorded = await applications.apply_reissue(
             ra,
@@ -69,7 +90,7 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
     except Refusal as refusal:
         if refusal.field != "reason":
             raise
-        return await _reissue_page(request, visitor, whom, fields, field_error(refusal))
+        return _refused(request, fields, field_error(refusal))
     number = recorded.number
     if not await ra.database.read(lambda db: store.theft_reported(db, whom.user_id)):
         return see_other(_received(recorded))
@@ -83,7 +104,20 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
 
 
 async def addition_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    return _addition_page(request, visitor, {"role": "member", "notice_by": "mail", "language": "ja"}, {})
+    state = told(request)
+    errors = told_texts(state)
+    return render(
+        request,
+        "addition.html",
+        status=422 if errors else 200,
+        visitor=visitor,
+        here="addition",
+        values=state.get("values", {"role": "member", "notice_by": "mail", "language": "ja"}),
+        errors=errors,
+        roles=ROLES,
+        notices=NOTICES,
+        languages=LANGUAGE_NAMES,
+    )
 
 
 async def apply_for_addition(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -94,7 +128,7 @@ async def apply_for_addition(request: web.Request, visitor: Visitor) -> web.Stre
     person = Person(policy_number=visitor.user.policy_number, **wanted)
     unsure = await unconfirmed(request, visitor, fields)
     if unsure:
-        return _addition_page(request, visitor, cast(dict[str, str], wanted), _wrong(person) | unsure)
+        return _refused(request, wanted, _wrong(person) | unsure)
     try:
         recorded = await applications.apply_addition(
             request.app[GATE].ra, person, channel="online", actor=visitor.user.user_id
@@ -105,7 +139,7 @@ async def apply_for_addition(request: web.Request, visitor: Visitor) -> web.Stre
         errors = field_error(refusal)
         if refusal.code == "invalid_input":
             errors |= _wrong(person)
-        return _addition_page(request, visitor, cast(dict[str, str], wanted), errors)
+        return _refused(request, wanted, errors)
     return see_other(_received(recorded))
 
 
@@ -217,45 +251,9 @@ def may_see(visitor: Visitor, found: store.Application) -> bool:
     return visitor.is_admin or found.user_id == visitor.user.user_id
 
 
-async def _reissue_page(
-    request: web.Request,
-    visitor: Visitor,
-    whom: store.User,
-    values: dict[str, str],
-    errors: dict[str, Text],
+def _refused(
+    request: web.Request, fields: Mapping[str, str], errors: Mapping[str, Text]
 ) -> web.StreamResponse:
-    open_ones = await request.app[GATE].ra.database.read(
-        lambda db: store.applications(db, state="submitted", user_id=whom.user_id)
-    )
-    return render(
-        request,
-        "reissue.html",
-        status=422 if errors else 200,
-        visitor=visitor,
-        action=request.path,
-        here="reissue" if whom.user_id == visitor.user.user_id else "members",
-        whom=whom,
-        own=whom.user_id == visitor.user.user_id,
-        pending=next((a for a in open_ones if a.kind == "reissue"), None),
-        theft=store.THEFT,
-        reasons=REASONS,
-        values=values,
-        errors=errors,
-    )
-
-
-def _addition_page(
-    request: web.Request, visitor: Visitor, values: dict[str, str], errors: dict[str, Text]
-) -> web.StreamResponse:
-    return render(
-        request,
-        "addition.html",
-        status=422 if errors else 200,
-        visitor=visitor,
-        here="addition",
-        values=values,
-        errors=errors,
-        roles=ROLES,
-        notices=NOTICES,
-        languages=LANGUAGE_NAMES,
-    )
+    """Back to the form, with what was typed but for the password."""
+    values = typed(fields, *_ADDITION_FIELDS, "reason", "revoke_old")
+    return tell(request, request.path, {"values": values, "errors": dict(errors)})

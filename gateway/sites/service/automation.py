@@ -16,7 +16,7 @@ from gateway.sites.acme import PREFIX
 from gateway.sites.service.visitors import Visitor, member_of, unconfirmed
 from gateway.sites.service.words import DONE
 from gateway.web.context import Role
-from gateway.web.pages import GATE, form, render, see_other
+from gateway.web.pages import GATE, form, render, see_other, tell, told, told_texts
 from gateway.web.words import Text
 
 _PROFILE = "client-automated"
@@ -24,7 +24,14 @@ _PROFILE = "client-automated"
 
 async def credential_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """A member's credentials, without their keys."""
-    return await _page(request, visitor, await _member(request, visitor))
+    state = told(request)
+    return await _page(
+        request,
+        visitor,
+        await _member(request, visitor),
+        again=state.get("again", False),
+        errors=told_texts(state),
+    )
 
 
 async def create_credential(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -38,9 +45,9 @@ async def create_credential(request: web.Request, visitor: Visitor) -> web.Strea
     fields = await form(request)
     errors = await unconfirmed(request, visitor, fields)
     if errors:
-        return await _page(request, visitor, member, errors=errors)
+        return tell(request, request.path, {"errors": errors})
     if fields.get("known", "") != str(len(await _credentials(request, member))):
-        return await _page(request, visitor, member, again=True)
+        return tell(request, request.path, {"again": True})
     made = await credentials.create(
         ra, member.user_id, actor=visitor.user.user_id, profile=_PROFILE, limit=True
     )

@@ -27,6 +27,7 @@ from gateway.web.context import Role
 from gateway.web.pages import (
     GATE,
     content_security_policy,
+    cookies_blocked,
     elsewhere,
     form,
     in_own_language,
@@ -34,9 +35,15 @@ from gateway.web.pages import (
     remember_language,
     render,
     see_other,
+    tell,
+    told,
+    told_texts,
 )
-from gateway.web.words import REFUSALS, Text, Words
+from gateway.web.words import REFUSALS
 from gateway.wire import http
+
+# Characters of what was typed for a user ID that are shown again.
+_KEPT = 100
 
 
 async def home(request: web.Request) -> web.StreamResponse:
@@ -45,12 +52,31 @@ async def home(request: web.Request) -> web.StreamResponse:
 
 async def login_form(request: web.Request) -> web.StreamResponse:
     """The login page; whoever is logged in already goes on."""
-    following = local_path(request.query.get("next", ""))
+    state = told(request)
+    following = local_path(state.get("next", request.query.get("next", "")))
     if await visitor_of(request, request.app) is not None:
         return see_other(following)
-    # A login that was left: nobody should wonder why the page asks again.
-    return await in_own_language(request) or _login_page(
-        request, following, ended=sessions.presented(request, SITE).present
+    if sessions.keeps_none(request, SITE):
+        return await cookies_blocked(request, LOGIN)
+    again = await in_own_language(request)
+    if again is not None:
+        return again
+    errors, refused = told_texts(state), REFUSALS[state.get("code", "bad_credentials")]
+    return render(
+        request,
+        "login.html",
+        status=refused.status if "code" in state else 422 if errors else 200,
+        headers=_leads_on(request),
+        peer=verified(request),
+        following=following,
+        typed=state.get("user_id", ""),
+        errors=errors,
+        reference=state.get("reference", ""),
+        # A login that was left: nobody should wonder why the page asks again.
+        ended=not state and sessions.presented(request, SITE).present,
+        refused=refused,
+        switch=elsewhere(request, request.app[GATE].fresh_origin(Role.SERVICE)),
+        action=LOGIN,
     )
 
 
@@ -64,10 +90,10 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     fields = await form(request)
     peer, following = verified(request), local_path(fields.get("next", ""))
     typed, password = fields.get("user_id", ""), fields.get("password", "")
+    known = {"next": following, "user_id": typed[:_KEPT]}
     empty = [name for name in ("user_id", "password") if not fields.get(name)]
     if empty:
-        errors = {name: missing(name) for name in empty}
-        return _login_page(request, following, typed=typed, errors=errors, status=422)
+        return tell(request, LOGIN, known | {"errors": {name: missing(name) for name in empty}})
     try:
         result = await login.authenticate(
             ra,
@@ -82,10 +108,9 @@ async def log_in(request: web.Request) -> web.StreamResponse:
         reference = await references.note(
             ra, SITE, refusal.code, path=request.path, common_name=peer.common_name
         )
-        return _login_page(
-            request, following, typed=typed, reference=reference, refused=REFUSALS[refusal.code], status=403
-        )
-    response = see_other(following)
+        return tell(request, LOGIN, known | {"code": refusal.code, "reference": reference})
+    # By the login page, which sees whether the browser has kept the cookie.
+    response = see_other(f"{LOGIN}?{sessions.ENTERED}&next={quote(following, safe='/')}")
     prefer_language(request, response, result.user.language)
     await sessions.start(
         ra,
@@ -152,7 +177,19 @@ async def change_language(request: web.Request, visitor: Visitor) -> web.StreamR
 
 
 async def password_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    return _password_page(request, visitor, local_path(request.query.get("next", "")))
+    state = told(request)
+    errors = told_texts(state)
+    return render(
+        request,
+        "password.html",
+        status=422 if errors else 200,
+        headers=_leads_on(request),
+        visitor=visitor,
+        here="password",
+        following=local_path(state.get("next", request.query.get("next", ""))),
+        errors=errors,
+        action=PASSWORD,
+    )
 
 
 async def change_password(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -166,7 +203,7 @@ async def change_password(request: web.Request, visitor: Visitor) -> web.StreamR
     except Refusal as refusal:
         if refusal.field not in ("current", "new", "confirmation"):
             raise
-        return _password_page(request, visitor, following, field_error(refusal))
+        return tell(request, PASSWORD, {"next": following, "errors": field_error(refusal)})
     response = see_other(f"{PORTAL}?done=password" if following == PORTAL else following)
     await sessions.end_all(ra, user_id, actor=user_id, but=visitor.session)
     await sessions.start(
@@ -188,47 +225,3 @@ def _leads_on(request: web.Request) -> dict[str, str]:
     gate = request.app[GATE]
     others = [gate.behind] if Role.BEHIND in gate.origins else []
     return {"Content-Security-Policy": content_security_policy(forms=others)}
-
-
-def _login_page(
-    request: web.Request,
-    following: str,
-    *,
-    typed: str = "",
-    errors: dict[str, Text] | None = None,
-    reference: str = "",
-    refused: Words = REFUSALS["bad_credentials"],
-    ended: bool = False,
-    status: int = 200,
-) -> web.StreamResponse:
-    return render(
-        request,
-        "login.html",
-        status=status,
-        headers=_leads_on(request),
-        peer=verified(request),
-        following=following,
-        typed=typed,
-        errors=errors or {},
-        reference=reference,
-        ended=ended,
-        refused=refused,
-        switch=elsewhere(request, request.app[GATE].fresh_origin(Role.SERVICE)),
-        action=LOGIN,
-    )
-
-
-def _password_page(
-    request: web.Request, visitor: Visitor, following: str, errors: dict[str, Text] | None = None
-) -> web.StreamResponse:
-    return render(
-        request,
-        "password.html",
-        status=422 if errors else 200,
-        headers=_leads_on(request),
-        visitor=visitor,
-        here="password",
-        following=following,
-        errors=errors or {},
-        action=PASSWORD,
-    )

@@ -16,13 +16,24 @@ from gateway.sites.service.applying import may_see
 from gateway.sites.service.visitors import Visitor, member_of, unconfirmed
 from gateway.sites.service.words import field_error
 from gateway.web import sessions
-from gateway.web.pages import GATE, form, render, see_other
-from gateway.web.words import Text
+from gateway.web.afterwards import typed
+from gateway.web.pages import GATE, form, render, see_other, tell, told, told_texts
 
 
 async def mail_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    member = await _member(request, visitor)
-    return _mail_page(request, visitor, member, member.mail, {})
+    member, state = await _member(request, visitor), told(request)
+    errors = told_texts(state)
+    return render(
+        request,
+        "mail.html",
+        status=422 if errors else 200,
+        visitor=visitor,
+        here="members",
+        member=member,
+        typed=state.get("mail", member.mail),
+        errors=errors,
+        action=request.path,
+    )
 
 
 async def change_mail(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -31,18 +42,29 @@ async def change_mail(request: web.Request, visitor: Visitor) -> web.StreamRespo
     wanted = fields.get("mail", "")
     errors = await unconfirmed(request, visitor, fields)
     if errors:
-        return _mail_page(request, visitor, member, wanted, errors)
+        return tell(request, request.path, typed(fields, "mail") | {"errors": errors})
     try:
         await change_user(request.app[GATE].ra, member.user_id, {"mail": wanted}, actor=visitor.user.user_id)
     except Refusal as refusal:
         if refusal.field != "mail":
             raise
-        return _mail_page(request, visitor, member, wanted, field_error(refusal))
+        return tell(request, request.path, typed(fields, "mail") | {"errors": field_error(refusal)})
     return see_other(f"/portal/members/{member.user_id}?done=mail")
 
 
 async def suspension_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    return _suspension_page(request, visitor, await _member(request, visitor), {})
+    member, errors = await _member(request, visitor), told_texts(told(request))
+    own = member.user_id == visitor.user.user_id
+    return render(
+        request,
+        "suspension.html",
+        status=403 if own else 422 if errors else 200,
+        visitor=visitor,
+        here="members",
+        member=member,
+        errors=errors,
+        action=request.path,
+    )
 
 
 async def suspend(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -50,10 +72,10 @@ async def suspend(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     it back. Nobody does that to oneself, so that an organisation keeps a 管理者."""
     ra, member = request.app[GATE].ra, await _member(request, visitor)
     if member.user_id == visitor.user.user_id:
-        return _suspension_page(request, visitor, member, {}, status=403)
+        return see_other(request.path)
     errors = await unconfirmed(request, visitor, await form(request))
     if errors:
-        return _suspension_page(request, visitor, member, errors)
+        return tell(request, request.path, {"errors": errors})
     if member.disabled_at is None:
         await disable_user(ra, member.user_id, actor=visitor.user.user_id)
         await sessions.end_all(ra, member.user_id, actor=visitor.user.user_id)
@@ -74,34 +96,3 @@ async def withdraw_application(request: web.Request, visitor: Visitor) -> web.St
 async def _member(request: web.Request, visitor: Visitor) -> store.User:
     user_id = request.match_info["user_id"]
     return await request.app[GATE].ra.database.read(lambda db: member_of(db, visitor, user_id))
-
-
-def _mail_page(
-    request: web.Request, visitor: Visitor, member: store.User, typed: str, errors: dict[str, Text]
-) -> web.StreamResponse:
-    return render(
-        request,
-        "mail.html",
-        status=422 if errors else 200,
-        visitor=visitor,
-        here="members",
-        member=member,
-        typed=typed,
-        errors=errors,
-        action=request.path,
-    )
-
-
-def _suspension_page(
-    request: web.Request, visitor: Visitor, member: store.User, errors: dict[str, Text], status: int = 0
-) -> web.StreamResponse:
-    return render(
-        request,
-        "suspension.html",
-        status=status or (422 if errors else 200),
-        visitor=visitor,
-        here="members",
-        member=member,
-        errors=errors,
-        action=request.path,
-    )

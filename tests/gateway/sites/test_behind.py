@@ -66,6 +66,8 @@ async def test_a_ticket_opens_a_session_once(behind: Served) -> None:
     ticket = await sessions.hand_over(ra, await at_the_portal(behind))
     there = f"/login?ticket={ticket}&next=/app/%3Fa%3D1"
     page = await visitor.get(there, follow=False)
+    assert (page.status, page.headers["Location"]) == (303, "/login?entered&next=/app/%3Fa%3D1")
+    page = await visitor.get(page.headers["Location"], follow=False)
     assert (page.status, page.headers["Location"]) == (303, "/app/?a=1")
     assert [each.key for each in visitor.session.cookie_jar] == ["__Host-behind"]
     assert left(behind) == ["behind", "service"]

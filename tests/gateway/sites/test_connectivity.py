@@ -104,7 +104,7 @@ async def test_a_valid_certificate_is_shown_as_the_manual_says_to_look_for_it(se
     rows = dict(page.main.table(0))
     assert rows["発行者"] == "CORPORATE-PENSION BUSINESS SERVICE CA-G4"
     assert rows["発行先（コモンネーム）"] == "K123456780001"
-    assert rows["シリアル番号"] == record.serial
+    assert rows["シリアル番号"] == record.serial.upper()
     assert rows["有効期限"].startswith(shown(record.not_after_at) + "（あと109")
 
 
@@ -128,7 +128,8 @@ async def test_a_certificate_that_was_renewed_is_not_to_be_renewed_again(served,
     page = await visitor.get()
     assert finding(page) == (
         "注意 有効なクライアント証明書が提示されました。新しい証明書があります"
-        f"（コモンネーム K123456780001、有効期限 {shown(renewed.not_after_at)}）。"
+        f"（コモンネーム K123456780001、シリアル番号 {renewed.serial[:8].upper()}、"
+        f"有効期限 {shown(renewed.not_after_at)}）。"
     )
     assert "更新のお手続きを開く" not in page.main.one("section", aria_labelledby="certificate").text
     again = served.visitor(new, "abc", User_Agent=EDGE)

@@ -166,3 +166,29 @@ async def test_ending_the_other_sessions(service: Served) -> None:
     _new(service.ra, seen)
     await one.post("/portal/sessions/end", {"session": "others"})
     assert FORMS["service", "/portal/sessions/end"] in _new(service.ra, seen)
+
+
+async def test_a_refused_form_is_never_an_answer_of_its_own(service: Served) -> None:
+    """A browser cannot go back to a page that answered a POST: each refusal leads to one that is fetched.
+
+    It can be loaded again, and sends nothing.
+    """
+    admin = await members.admin_at_home(service)
+    admin.password = "not the one"
+    for method, path, _ in ROUTES:
+        if method != "POST" or path in ("/portal/language", "/login", "/logout"):
+            continue
+        there = re.sub(r"\{number[^}]*\}+", "999", path).replace("{user_id}", USER)
+        page = await admin.post(there, {"user_id": USER, "password": "wrong"}, follow=False)
+        assert page.status == 303, there
+        page = await admin.get(page.headers["Location"])
+        assert page.status >= 400, there
+        assert page.main.all("div", role="alert"), there
+        assert (await admin.get(f"{page.path}?told=bm90aGluZw")).status in (200, 404, 405), there
+    before = len(store.audit_page(service.ra.database.read(), None, 1_000))
+    page = await admin.post("/portal/addition", {"name": "年金 花子", "mail": "x"}, follow=False)
+    for _ in range(2):
+        again = await admin.get(page.headers["Location"])
+        assert again.field("氏名").attributes["value"] == "年金 花子"
+        assert again.field("メールアドレス").attributes["value"] == "x"
+    assert len(store.audit_page(service.ra.database.read(), None, 1_000)) == before + 1

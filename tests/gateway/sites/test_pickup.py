@@ -129,7 +129,7 @@ async def test_screen_download(site):
         "証明書をダウンロードします。「Download」ボタンをクリックしてください。"
     )
     assert page.buttons()[0] == "Download"
-    note = page.main.one("section", class_="notice")
+    note = page.main.one("section", aria_labelledby="care")
     assert note.one("h2").text == "【手続き上の留意点】"
     assert note.lines[1:] == [
         "「Download」ボタン押下後は、お手続きを中断せず、取得作業を最後まで完了させてください。",

@@ -236,7 +236,7 @@ async def test_screen_download(scene):
     assert page.main.one("p", class_="lead").text == (
         "証明書をダウンロードします。「Download」ボタンをクリックしてください。"
     )
-    assert page.main.one("section", class_="notice").one("h2").text == "【手続き上の留意点】"
+    assert page.main.one("section", aria_labelledby="care").one("h2").text == "【手続き上の留意点】"
     new, old = (await renewed(scene)).cert.certificate, pkcs12.load_pkcs12(scene.p12, b"abc").cert.certificate
     assert new.subject == old.subject
     assert new.serial_number != old.serial_number
@@ -397,8 +397,8 @@ async def test_too_early(scene):
         first = shown(renewal.renewable_from(scene.not_after_at, scene.ra))
         assert f"更新できる日時：{first}" in page.main.lines
         assert page.main.table()[0] == ["発行先（コモンネーム）", CN]
-        assert page.main.table()[2] == ["有効期限", shown(scene.not_after_at)]
-        assert "有効期限が近いほうを選択しなおしてください。" in page.main.text
+        assert page.main.table()[3] == ["有効期限", shown(scene.not_after_at)]
+        assert "シリアル番号（先頭8桁）がメールと同じものを選択しなおしてください。" in page.main.text
         links = {each.text: each.attributes["href"] for each in page.main.all("a")}
         assert re.fullmatch(r"https://[0-9a-f]{16}\.again\.test:\d+/", links["証明書を選択しなおす"])
         assert links["導通確認サイトを開く"] == scene.site.gate.origins[Role.CONNECTIVITY] + "/"

@@ -219,6 +219,7 @@ async def test_after_the_login_one_goes_where_one_wanted_but_never_elsewhere(
     await visitor.post("/logout")
     fields = {"user_id": USER, "password": PASSWORD, "next": following}
     page = await visitor.post("/login", fields, follow=False)
+    page = await visitor.get(page.headers["Location"], follow=False)
     assert (page.status, page.headers["Location"]) == (303, leads_to)
 
 

@@ -124,6 +124,7 @@ async def test_the_portal_shows_the_certificate_and_the_days_left(service: Serve
     assert facts == {
         "発行先（コモンネーム）": "K123456780001",
         "発行者": "CORPORATE-PENSION BUSINESS SERVICE CA-G4",
+        "シリアル番号": (source.serial or "").upper(),
         "有効期限": f"{shown(source.not_after_at or 0)}（あと1096日）",
         "ステータス": "利用中",
     }
@@ -252,7 +253,7 @@ async def test_the_delete_guide_after_the_first_login_with_a_new_certificate(ser
     guide = page.main.one("section")
     assert guide.one("h2").text == "以前の証明書を削除してください"
     assert guide.table()[1:] == [
-        ["K123456780001", old.serial, shown(old.not_after_at or 0), "再発行により無効"]
+        ["K123456780001", (old.serial or "").upper(), shown(old.not_after_at or 0), "再発行により無効"]
     ]
     assert "※有効期限が切れた証明書がある場合は削除してください。" in guide.lines
     await new.post("/logout")
