@@ -1,7 +1,7 @@
 """The data directory: made whole or not at all, and opened with one passphrase.
 
 sekisho.json                  written last; without it the directory is not one of ours
-vault.json                    the data key, wrapped under the passphrase
+vault.json                    the data keys, wrapped under the passphrase
 ca/root.{pem,key}             signs issuing CAs only; the key file may be kept elsewhere
 ca/issuing-<id>.{pem,key}     one per issuing CA, each key sealed for itself
 servers/ca.{pem,key}          the local CA for our own hosts, with no tie to the client root
@@ -19,6 +19,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from ca import emergency
 from ca.authority import Authority, Issuer
 from ca.certificates import (
     build,
@@ -46,8 +47,8 @@ from ca.sealing import (
     PassphraseCost,
     Vault,
     check_passphrase,
-    create_vault,
-    open_vault,
+    create_vaults,
+    open_vaults,
 )
 from ca.signing import FileSigner, Signer
 
@@ -80,6 +81,8 @@ class DataDir:
     server_ca: Issuer
     server_signer: Signer = field(repr=False)
     created_at: int
+    keys: Vault | None = field(repr=False, default=None)
+    """What the issuing CAs' keys are sealed under; None where another process has them."""
 
     @property
     def root_pem(self) -> bytes:
@@ -113,10 +116,11 @@ def create(
         check_crl_url(crl_url)
     own, issuing, server = (_name(names, each) for each in (names.root, names.issuing, names.server))
     _claim(path)
-    vault = create_vault(path / VAULT, passphrase, cost)
-    root, signer = _make_root(path, vault, "ca/root", own, root_key, at)
-    issuer = _make_issuing(path, vault, root, signer, issuing, issuing_key, at, crl_url)
-    _make_root(path, vault, "servers/ca", server, "ec-p256", at)
+    vaults = create_vaults(path / VAULT, passphrase, cost)
+    root, signer = _make_root(path, vaults.keys, "ca/root", own, root_key, at)
+    issuer = _make_issuing(path, vaults.keys, root, signer, issuing, issuing_key, at, crl_url)
+    _make_root(path, vaults.gateway, "servers/ca", server, "ec-p256", at)
+    emergency.write(path, vaults.keys, emergency.Stop(False, "", at))
     _write_marker(path, {"format": FORMAT, "created_at": at, "issuers": [_listed(issuer)]})
     (path / _UNFINISHED).unlink()
     sync_directory(path)
@@ -127,30 +131,37 @@ def load(path: Path, passphrase: str) -> DataDir:
     """Opens the data directory at `path`. `ConfigError` for whatever is missing, altered or locked."""
     read_marker(path)
     check_owner(path)
-    return read(path, open_vault(path / VAULT, passphrase), Snapshot())
+    vaults = open_vaults(path / VAULT, passphrase)
+    return read(path, vaults.gateway, Snapshot(), keys=vaults.keys)
 
 
-def read(path: Path, vault: Vault, files: Snapshot) -> DataDir:
-    """The same with a vault that is open already: what was added since, a new issuing CA, is in it."""
+def read(
+    path: Path, vault: Vault, files: Snapshot, *, keys: Vault | None = None, signer: Signer | None = None
+) -> DataDir:
+    """The same with vaults that are open already: what was added since, a new issuing CA, is in it.
+
+    The issuing keys are opened by ``keys``, or are ``signer``'s, in another process: then no file of a key is
+    looked at.
+    """
     marker = read_marker(path, files)
     root = _read_certificate(path / "ca/root.pem", files)
     root_der = root.public_bytes(serialization.Encoding.DER)
     issuers = tuple(_load_issuer(path, row, root, root_der, files) for row in marker["issuers"])
-    keys = {
-        each.issuer_id: _open_key(path, vault, _stem_of(each.issuer_id), each.certificate, files)
-        for each in issuers
-    }
+    if signer is None:
+        assert keys is not None
+        signer = _signer_of(path, keys, issuers, files)
     server_certificate = _read_certificate(path / "servers/ca.pem", files)
     server_ca = Issuer(_key_id(server_certificate), server_certificate)
     server_key = _open_key(path, vault, "servers/ca", server_certificate, files)
     return DataDir(
         path,
         vault,
-        Authority(issuers, FileSigner(keys)),
+        Authority(issuers, signer),
         root,
         server_ca,
         FileSigner({server_ca.issuer_id: server_key}),
         int(marker["created_at"]),
+        keys,
     )
 
 
@@ -171,6 +182,7 @@ def add_issuer(
     if crl_url is not None:
         check_crl_url(crl_url)
     opened = load(path, passphrase)
+    assert opened.keys is not None
     root_key = path / "ca/root.key"
     if not root_key.exists():
         raise ConfigError(f"{root_key} is kept elsewhere; put it back, and take it away again afterwards")
@@ -178,10 +190,10 @@ def add_issuer(
         raise ConfigError(
             f"there already is an issuing CA named {common_name}; give the new one another name"
         )
-    signer = FileSigner.of(_open_key(path, opened.vault, "ca/root", opened.root, Snapshot()))
+    signer = FileSigner.of(_open_key(path, opened.keys, "ca/root", opened.root, Snapshot()))
     shared = [a for a in opened.authority.current.certificate.subject if a.oid != x509.NameOID.COMMON_NAME]
     subject = x509.Name([*shared, *distinguished_name(common_name)])
-    issuer = _make_issuing(path, opened.vault, opened.root, signer, subject, key_kind, at, crl_url)
+    issuer = _make_issuing(path, opened.keys, opened.root, signer, subject, key_kind, at, crl_url)
     marker = read_marker(path)
     _write_marker(path, {**marker, "issuers": [_listed(issuer), *marker["issuers"]]})
     return load(path, passphrase)
@@ -281,6 +293,15 @@ def _make_issuing(
 def _save(path: Path, vault: Vault, stem: str, der: bytes, key: PrivateKey) -> None:
     write_private(path / f"{stem}.key", vault.seal(f"key {stem}", to_pkcs8(key)))
     write_public(path / f"{stem}.pem", to_pem(der))
+
+
+def _signer_of(path: Path, keys: Vault, issuers: tuple[Issuer, ...], files: Snapshot) -> FileSigner:
+    return FileSigner(
+        {
+            each.issuer_id: _open_key(path, keys, _stem_of(each.issuer_id), each.certificate, files)
+            for each in issuers
+        }
+    )
 
 
 def _stem_of(issuer_id: str) -> str:

@@ -1,7 +1,8 @@
-"""Sealing at rest: one passphrase opens one data key, and everything secret is sealed under it.
+"""Sealing at rest: one passphrase opens two data keys, and everything secret is sealed under one of them.
 
-passphrase --argon2id--> key-encryption key --AES-256-GCM--> random data key --HKDF--> a key per purpose.
-So a new passphrase rewraps 32 bytes and touches nothing else.
+passphrase --argon2id--> key-encryption key --AES-256-GCM--> random data keys --HKDF--> a key per purpose.
+So a new passphrase rewraps 64 bytes and touches nothing else. One data key is the gateway's, the other is for
+the keys of our CAs: who holds the first, as a worker does, cannot open what is sealed under the second.
 """
 
 from __future__ import annotations
@@ -86,6 +87,10 @@ class Vault:
     def _expand(self, info: bytes) -> bytes:
         return HKDFExpand(algorithm=hashes.SHA256(), length=32, info=info).derive(self._data_key)
 
+    def handed_over(self) -> bytes:
+        """The data key itself, for another process of ours over a socket that is nobody else's."""
+        return self._data_key
+
     def __repr__(self) -> str:
         return "<Vault>"
 
@@ -93,21 +98,31 @@ class Vault:
         raise TypeError("a vault stays in its process")
 
 
-def create_vault(path: Path, passphrase: str, cost: PassphraseCost = RFC9106_SECOND) -> Vault:
-    """Makes a fresh data key, writes it to `path` wrapped under `passphrase`, and opens it."""
+@dataclass(frozen=True)
+class Vaults:
+    """What one passphrase opens."""
+
+    #: What the gateway seals: people's keys, tickets, secrets of its own.
+    gateway: Vault
+    #: The keys of our CAs.
+    keys: Vault
+
+
+def create_vaults(path: Path, passphrase: str, cost: PassphraseCost = RFC9106_SECOND) -> Vaults:
+    """Makes fresh data keys, writes them to `path` wrapped under `passphrase`, and opens them."""
     check_passphrase(passphrase)
-    data_key = secrets.token_bytes(32)
-    write_private(path, _wrap(data_key, passphrase, cost))
-    return Vault(data_key)
+    data_keys = secrets.token_bytes(32), secrets.token_bytes(32)
+    write_private(path, _wrap(data_keys, passphrase, cost))
+    return Vaults(*map(Vault, data_keys))
 
 
-def open_vault(path: Path, passphrase: str) -> Vault:
-    """The vault in `path`. `ConfigError` if the passphrase is wrong or the file was altered."""
-    return Vault(_unwrap(path, passphrase))
+def open_vaults(path: Path, passphrase: str) -> Vaults:
+    """The vaults in `path`. `ConfigError` if the passphrase is wrong or the file was altered."""
+    return Vaults(*map(Vault, _unwrap(path, passphrase)))
 
 
 def change_passphrase(path: Path, old: str, new: str, cost: PassphraseCost = RFC9106_SECOND) -> None:
-    """Rewraps the data key under `new`. What was sealed stays as it is and stays readable."""
+    """Rewraps the data keys under `new`. What was sealed stays as it is and stays readable."""
     check_passphrase(new)
     write_private(path, _wrap(_unwrap(path, old), new, cost))
 
@@ -152,6 +167,9 @@ def forget(name: str) -> None:
     at = libc.getenv(name.encode())
     if at:
         ctypes.memset(at, 0, len(ctypes.string_at(at)))
+    # Python has read it as well, at its start, and would leave it in memory that is free.
+    held = os.environ._data[os.environ.encodekey(name)]  # type: ignore[attr-defined]
+    ctypes.memset(id(held) + bytes.__basicsize__ - 1, 0, len(held))
     del os.environ[name]
 
 
@@ -170,19 +188,20 @@ def _line(text: str, source: str, what: str) -> str:
     return text
 
 
-def _wrap(data_key: bytes, passphrase: str, cost: PassphraseCost) -> bytes:
+def _wrap(data_keys: tuple[bytes, bytes], passphrase: str, cost: PassphraseCost) -> bytes:
     salt, nonce = os.urandom(16), os.urandom(_NONCE_BYTES)
     header = {"version": 1, "kdf": "argon2id", **asdict(cost), "salt": _b64(salt)}
-    wrapped = AESGCM(_kek(passphrase, salt, cost)).encrypt(nonce, data_key, _canonical(header))
+    wrapped = AESGCM(_kek(passphrase, salt, cost)).encrypt(nonce, b"".join(data_keys), _canonical(header))
     document = {**header, "wrapped": _b64(nonce + wrapped)}
     return json.dumps(document, indent=1).encode() + b"\n"
 
 
-def _unwrap(path: Path, passphrase: str) -> bytes:
+def _unwrap(path: Path, passphrase: str) -> tuple[bytes, bytes]:
     header, salt, cost, wrapped = _parse(read_file(path, "vault"), path)
     try:
         nonce, sealed = wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:]
-        return AESGCM(_kek(passphrase, salt, cost)).decrypt(nonce, sealed, _canonical(header))
+        opened = AESGCM(_kek(passphrase, salt, cost)).decrypt(nonce, sealed, _canonical(header))
+        return opened[:32], opened[32:]
     except InvalidTag:
         raise ConfigError(
             f"the passphrase does not open {path} (or the file was altered);"
@@ -200,7 +219,7 @@ def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], bytes, Passphras
         sane = 1 <= cost.iterations <= 64 and 1 <= cost.lanes <= 16 and cost.memory_kib <= 1 << 21
         if (document["version"], document["kdf"]) != (1, "argon2id") or not sane:
             raise ValueError("unknown version or cost")
-        if len(wrapped) != _NONCE_BYTES + 32 + _TAG_BYTES or len(salt) != 16:
+        if len(wrapped) != _NONCE_BYTES + 64 + _TAG_BYTES or len(salt) != 16:
             raise ValueError("wrong lengths")
         if cost.memory_kib < 8 * cost.lanes:
             raise ValueError("argon2 needs 8 KiB per lane")

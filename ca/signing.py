@@ -34,6 +34,10 @@ class NoSignature(Exception):
     """
 
 
+class SignatureRefused(NoSignature):
+    """Whoever signs has looked at it, and will not sign it, however often it is asked."""
+
+
 @dataclass(frozen=True)
 class ToSign:
     """What a signature is asked for."""

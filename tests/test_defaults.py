@@ -98,6 +98,8 @@ cache = 64
 [clock]
 ahead_days = 7
 behind_minutes = 10
+[signer]
+per_hour = 10000
 """
 
 #: Module -> name -> value. Seconds, bytes or a number, as the name's own comment says.

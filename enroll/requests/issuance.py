@@ -21,7 +21,7 @@ from typing import Literal
 import ca.store
 from ca.keys import from_pkcs8, spki
 from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
-from ca.signing import NoSignature
+from ca.signing import NoSignature, SignatureRefused
 from ca.storage import Transaction
 from ca.store import CertificateRecord, Reservation
 from enroll import store, timekeeping
@@ -200,6 +200,9 @@ async def recover(ra: RegistrationAuthority, before_at: int | None = None) -> in
     for reservation in await ra.database.read(lambda db: ca.store.reserved_unsigned(db, before_at)):
         try:
             der = await ra.authority.certify(reservation)
+        except SignatureRefused as refused:
+            log.error("request %s is not signed: %s", reservation.order_id, refused)
+            continue
         except NoSignature as failed:
             log.warning("certificates that were begun are not signed now: %s", failed)
             break

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ca import datadir
+from ca import datadir, emergency
 from ca.authority import Issuer
 from ca.profiles import ISSUING
 from enroll import store, timekeeping
@@ -69,6 +69,37 @@ async def _list(deployment: Deployment) -> Answer:
     }
     found = [_record(each, current=each is authority.current) for each in authority.issuers]
     return listing("cas", found, columns)
+
+
+@deployment_command(_CA, "stop")
+@click.option("--reason", default="", help="Why, for the log and for whoever comes next.")
+async def _stop(deployment: Deployment, reason: str) -> Answer:
+    """Emergency stop: from now on nothing is signed, no certificate and no list.
+
+    Logins, pages and what exists go on; requests wait, and are finished after sekisho ca resume.
+    """
+    await _turn(deployment, "ca.stopped", on=True, reason=reason)
+    return detail("ca", {"stopped": True, "reason": reason}, "Nothing is signed until: sekisho ca resume")
+
+
+@deployment_command(_CA, "resume")
+async def _resume(deployment: Deployment) -> Answer:
+    """Take the emergency stop back: what waits is signed."""
+    await _turn(deployment, "ca.resumed", on=False, reason="")
+    return detail("ca", {"stopped": False, "reason": ""}, "What waits is signed within two minutes")
+
+
+async def _turn(deployment: Deployment, act: str, *, on: bool, reason: str) -> None:
+    keys, at = deployment.datadir.keys, deployment.ra.now()
+    assert keys is not None  # a command has the passphrase
+    record = lambda db: store.audit(db, at, actor(), act, "ca", reason=reason)  # noqa: E731
+    if on:
+        # The stop first: it counts even where nothing can be recorded any more.
+        emergency.write(deployment.data, keys, emergency.Stop(True, reason, at))
+        await deployment.ra.database.write(record)
+        return
+    await deployment.ra.database.write(record)
+    emergency.write(deployment.data, keys, emergency.Stop(False, reason, at))
 
 
 def _record(issuer: Issuer, *, current: bool) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
+from ca import emergency
 from ca import store as certificates
 from ca.authority import Issuer
 from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import owner_of
 from ca.servers import roots_of_this_machine, weaknesses
+from ca.signerlink import RemoteSigner, signer_status
 from enroll import crls, timekeeping
 from enroll.jst import days_left, shown, shown_day
 from enroll.mail import queue, writing
@@ -259,6 +261,26 @@ def _issuers(deployment: Deployment) -> list[Finding]:
     return [Finding("issuing CA", state, found, hint)]
 
 
+def _signer(deployment: Deployment) -> list[Finding]:
+    keys = deployment.datadir.keys
+    stop = emergency.read(deployment.data, keys) if keys is not None else emergency.MISSING
+    if stop.on:
+        found = f"the emergency stop is on ({stop.reason}): nothing is signed"
+        return [Finding("signer", "bad", found, "when all is well again: sekisho ca resume")]
+    if places.serves(deployment.data) is None:
+        return [Finding("signer", "ok", "serve starts it")]
+    elsewhere = deployment.config.signer.socket
+    where = Path(elsewhere) if elsewhere else deployment.data / places.RUN
+    status = signer_status(RemoteSigner(where))
+    if not isinstance(status, dict):
+        hint = "no certificate is issued: see the log; then stop sekisho serve and start it again"
+        return [Finding("signer", "bad", str(status), hint)]
+    found = f"{status['signed']} of {status['per_hour']} certificates within the hour"
+    if status["signed"] >= status["per_hour"]:
+        return [Finding("signer", "bad", found, "see why so many: sekisho audit show; or signer.per_hour")]
+    return [Finding("signer", "ok", found)]
+
+
 def _clock(deployment: Deployment) -> list[Finding]:
     waits = "nothing is closed, wiped, sent by date or issued meanwhile"
     judged = deployment.ra.database.read_now(lambda db: timekeeping.judge(deployment.ra, db))
@@ -343,6 +365,7 @@ _CHECKS: dict[str, Callable[[Deployment], list[Finding]]] = {
     "server certificate": _hosts,
     "host names": _names,
     "clock": _clock,
+    "signer": _signer,
     "issuing CA": _issuers,
     "earlier CA": standing.other_authorities,
     "CRL address": standing.lists_address,

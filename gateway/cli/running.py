@@ -12,6 +12,7 @@ from ca.errors import ConfigError
 from gateway.cli.frame import (
     DATA_VARIABLE,
     PASSPHRASE_FILE,
+    PASSPHRASE_VARIABLE,
     Answer,
     answer,
     command,
@@ -37,8 +38,22 @@ def _serve(data: Path, passphrase_file: Path | None, workers: int) -> Answer:
     from gateway.serving.server import serve
 
     read_marker(data)
-    serve(data, passphrase_from(passphrase_file), workers)
+    serve(data, passphrase_file, PASSPHRASE_VARIABLE, workers)
     return answer({"serve": {"stopped": True}}, "stopped")
+
+
+@command(root, "signer")
+@PASSPHRASE_FILE
+@click.option("--told-by", type=int, default=None, hidden=True)
+def _signer(data: Path, passphrase_file: Path | None, told_by: int | None) -> Answer:
+    """Run the process that alone has the issuing CAs' keys, until SIGTERM.
+
+    sekisho serve starts one by itself. As a service of its own it is named in signer.socket.
+    """
+    from gateway.serving.signer import run
+
+    run(data, lambda: passphrase_from(passphrase_file), told_by)
+    return answer({"signer": {"stopped": True}}, "stopped")
 
 
 @command(root, "reload")

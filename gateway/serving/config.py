@@ -23,7 +23,7 @@ from gateway.serving.settings.checks import HOURS, Check
 from gateway.serving.settings.enrollment import Operator, Policy, Protocol, Timekeeping
 from gateway.serving.settings.mail import Mail
 from gateway.serving.settings.reach import Internal, Listen, Sites, Tls
-from gateway.serving.settings.running import LIMIT_MEANINGS, RATE_MEANINGS, Log, Storage
+from gateway.serving.settings.running import LIMIT_MEANINGS, RATE_MEANINGS, Log, Signing, Storage
 
 FILE_NAME = "sekisho.toml"
 
@@ -49,6 +49,7 @@ class Config:
     internal: Internal = field(default_factory=Internal)
     database: Storage = field(default_factory=Storage)
     clock: Timekeeping = field(default_factory=Timekeeping)
+    signer: Signing = field(default_factory=Signing)
 
     @property
     def public_port(self) -> int:

@@ -37,7 +37,16 @@ from gateway.serving import descriptors, inforce
 from gateway.serving.assembly import gate_of, sites_of
 from gateway.serving.config import Config
 from gateway.serving.deployment import Deployment, reopened
-from gateway.serving.figures import Figures, late_letters, late_lists, resident_bytes, warnings_of, wrong_with
+from gateway.serving.figures import (
+    Figures,
+    late_letters,
+    late_lists,
+    resident_bytes,
+    signer_samples,
+    signer_warnings,
+    warnings_of,
+    wrong_with,
+)
 from gateway.serving.inforce import Look
 from gateway.serving.rates import Ledger
 from gateway.web.context import Gate, Role
@@ -259,6 +268,7 @@ async def every_sample(serving: Serving) -> list[Sample]:
         for state in places.reports(serving.post.directory):
             if state["worker"] != serving.post.number:
                 samples += [(name, labels, value) for name, labels, value in state["samples"]]
+    samples += await asyncio.to_thread(signer_samples, serving.deployment)
     return samples + await serving.figures.samples(serving.deployment, ends(serving))
 
 
@@ -267,11 +277,13 @@ async def readiness(serving: Serving) -> Readiness:
     served = ends(serving)
     wrong = _others(serving.post) + await wrong_with(serving.deployment, serving.listener.accepting, served)
     letters = await late_letters(serving.deployment)
+    signer = await asyncio.to_thread(signer_warnings, serving.deployment)
     told = (
         *_doubts(serving),
         *warnings_of(serving.deployment, served),
         *await late_lists(serving.deployment),
         *letters,
+        *signer,
     )
     return Readiness(tuple(wrong), told)
 

@@ -14,7 +14,8 @@ from ca.clock import Clock, OffsetClock, SystemClock
 from ca.datadir import DataDir
 from ca.errors import ConfigError
 from ca.files import Snapshot
-from ca.sealing import Vault, open_vault, read_line
+from ca.sealing import Vault, open_vaults, read_line
+from ca.signing import Signer
 from ca.sqlite import Database
 from ca.workers import KeyStock, Workers
 from enroll import schema as enroll_schema
@@ -88,8 +89,14 @@ def open_deployment(
     files = files or Snapshot()
     # Before the passphrase: who has a slip in the settings is not to look for one there.
     read_config(data, files)
-    vault = open_vault(data / datadir.VAULT, passphrase)
-    return deployment_of(data, vault, files, spare_keys=spare_keys, clock=clock, most_cache=most_cache)
+    vaults = open_vaults(data / datadir.VAULT, passphrase)
+    return deployment_of(
+        *(data, vaults.gateway, files),
+        keys=vaults.keys,
+        spare_keys=spare_keys,
+        clock=clock,
+        most_cache=most_cache,
+    )
 
 
 def deployment_of(
@@ -97,13 +104,16 @@ def deployment_of(
     vault: Vault,
     files: Snapshot,
     *,
+    keys: Vault | None = None,
+    signer: Signer | None = None,
     spare_keys: int = 0,
     clock: Clock | None = None,
     most_cache: int | None = None,
 ) -> Deployment:
-    """The same with a vault that is open, by what the directory's files held."""
+    """The same with a vault that is open, by what the directory's files held. The issuing keys are opened by
+    ``keys``, or are ``signer``'s."""
     config = read_config(data, files)
-    opened = datadir.read(data, vault, files)
+    opened = datadir.read(data, vault, files, keys=keys, signer=signer)
     settings = settings_of(config)
     workers = Workers()
     ra = RegistrationAuthority(
@@ -129,7 +139,10 @@ def reopened(deployment: Deployment, files: Snapshot) -> Deployment:
     Database, clock and workers stay. ConfigError as above, and the deployment is as it was.
     """
     config = read_config(deployment.data, files)
-    opened = datadir.read(deployment.data, deployment.datadir.vault, files)
+    before = deployment.datadir
+    # Without a vault of their own the keys are another process's, and stay there.
+    signer = before.authority.signer if before.keys is None else None
+    opened = datadir.read(deployment.data, before.vault, files, keys=before.keys, signer=signer)
     settings, old = settings_of(config), deployment.ra
     changed = settings.person_key != old.settings.person_key
     ra = replace(

@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography import x509
 
 import ca.store
+from ca.signerlink import signer_status
 from ca.storage import Transaction
 from enroll import crls, store
 from enroll.jst import shown
@@ -144,6 +145,35 @@ async def late_letters(deployment: Deployment) -> list[str]:
     if letters.oldest <= _LATE_SECONDS or held:
         return held
     return [f"a letter waits for {letters.oldest // 60} minutes: sekisho mail list --state queued"]
+
+
+def signer_warnings(deployment: Deployment) -> list[str]:
+    """Warnings of the signer: that it is gone, stopped, or at its ceiling. Asks it: not for an event loop."""
+    status = signer_status(deployment.datadir.authority.signer)
+    if status is None:
+        return []
+    if isinstance(status, str):
+        return [f"{status}: no certificate is issued; see the log; it is started by sekisho serve, or signer"]
+    if status["stopped"]:
+        return [f"the emergency stop is on ({status['reason']}): nothing is signed; sekisho ca resume"]
+    if status["signed"] >= status["per_hour"]:
+        signed = f"{status['signed']} certificates were signed within the hour"
+        return [f"{signed}: see why, or raise signer.per_hour"]
+    return []
+
+
+def signer_samples(deployment: Deployment) -> list[Sample]:
+    """How the signer is. Asks it: not for an event loop."""
+    status = signer_status(deployment.datadir.authority.signer)
+    if status is None:
+        return []
+    if isinstance(status, str):
+        return [("sekisho_signer_up", {}, 0)]
+    return [
+        ("sekisho_signer_up", {}, 1),
+        ("sekisho_signer_stopped", {}, int(bool(status["stopped"]))),
+        ("sekisho_signer_signed_within_hour", {}, int(status["signed"])),
+    ]
 
 
 async def late_lists(deployment: Deployment) -> list[str]:

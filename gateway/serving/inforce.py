@@ -44,6 +44,8 @@ AT_START = (
     "internal.port",
     "log.file",
     "database.cache",
+    "signer.socket",
+    "signer.per_hour",
 )
 
 

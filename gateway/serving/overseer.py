@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ca.files import Snapshot
 from ca.sealing import Vault
+from ca.signing import Signer
 from gateway.edge.headcount import Headcount
 from gateway.running import places
 from gateway.running.notify import notify
@@ -47,11 +48,13 @@ class Overseer:
         self,
         data: Path,
         vault: Vault,
+        signer: Signer,
         look: Look,
         counts: Sequence[Headcount],
         listening: Sequence[socket.socket],
     ) -> None:
-        self._data, self._vault, self._counts, self._listening = data, vault, counts, listening
+        self._data, self._vault, self._signer = data, vault, signer
+        self._counts, self._listening = counts, listening
         self._directory, self._workers = data / places.RUN, len(counts)
         # What workers are born with: what is in force, and how the last reload ended.
         self._in_force = self._last = look
@@ -139,7 +142,7 @@ class Overseer:
         """In the child that looks: it is no worker, and keeps no port open."""
         for sock in self._listening:
             sock.close()
-        return deployment_of(self._data, self._vault, self._files)
+        return deployment_of(self._data, self._vault, self._files, signer=self._signer)
 
     def _config(self) -> Config:
         return read_config(self._data, self._files)

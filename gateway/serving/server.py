@@ -23,6 +23,7 @@ from ca import datadir
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.sealing import Vault
+from ca.signing import Signer
 from enroll import scheduler, timekeeping
 from enroll.acme.nonces import create_table
 from enroll.mail.delivery import deliver_due
@@ -39,12 +40,13 @@ from gateway.serving import current as serving
 from gateway.serving import descriptors, inforce
 from gateway.serving.config import Config, read_config
 from gateway.serving.current import Builders, Post, Serving
-from gateway.serving.deployment import Deployment, deployment_of, open_deployment
+from gateway.serving.deployment import Deployment, deployment_of
 from gateway.serving.figures import Thresholds, endings
 from gateway.serving.inforce import Look
 from gateway.serving.overseer import Overseer, read_whole
 from gateway.serving.rates import Ledger
 from gateway.serving.settings.running import Log
+from gateway.serving.signer import signer_for
 from gateway.web import sessions
 
 __all__ = ["run", "serve", "start_log", "stop_signals"]
@@ -73,8 +75,11 @@ _BACKLOG = 1_024
 Started = Callable[[int], Awaitable[None]]
 
 
-def serve(data: Path, passphrase: str, workers: int = 1) -> None:
-    """Serves a data directory until SIGTERM or SIGINT. ConfigError for what the operator has to mend."""
+def serve(data: Path, passphrase_file: Path | None, variable: str, workers: int = 1) -> None:
+    """Serves a data directory until SIGTERM or SIGINT. ConfigError for what the operator has to mend.
+
+    The passphrase is the signer's to ask for (``signer_for``): no process here ever has it.
+    """
     datadir.read_marker(data)
     datadir.check_owner(data)
     files = Snapshot()
@@ -85,47 +90,55 @@ def serve(data: Path, passphrase: str, workers: int = 1) -> None:
     descriptors.raise_limit()
     with ExitStack() as stack:
         stack.callback(places.claim(directory).close)
+        signer, vault = stack.enter_context(signer_for(data, config.signer.socket, passphrase_file, variable))
         if workers == 1:
-            uvloop.run(_serve_alone(data, passphrase, files, Post(directory)))
+            uvloop.run(_serve_alone(data, vault, signer, files, Post(directory)))
         else:
             socks = listening(config.listen.host, config.listen.port, _BACKLOG)
             for sock in socks:
                 stack.enter_context(sock)
             _log_directly(data, config.log)
             # Whatever is wrong is found here, once, and what is missing is made.
-            vault, look = uvloop.run(_rehearse(data, passphrase, files))
-            _serve_together(data, vault, look, config, socks, workers)
+            look = uvloop.run(_rehearse(data, vault, signer, files))
+            _serve_together(data, vault, signer, look, config, socks, workers)
 
 
-async def _serve_alone(data: Path, passphrase: str, files: Snapshot, post: Post) -> None:
-    await _serve(open_deployment(data, passphrase, spare_keys=_SPARE_KEYS, files=files), post, (), None)
+async def _serve_alone(data: Path, vault: Vault, signer: Signer, files: Snapshot, post: Post) -> None:
+    deployment = deployment_of(data, vault, files, signer=signer, spare_keys=_SPARE_KEYS)
+    await _serve(deployment, post, (), None)
 
 
 def _serve_together(
-    data: Path, vault: Vault, look: Look, config: Config, socks: list[socket.socket], workers: int
+    data: Path,
+    vault: Vault,
+    signer: Signer,
+    look: Look,
+    config: Config,
+    socks: list[socket.socket],
+    workers: int,
 ) -> None:
     directory = places.run_directory(data)
     create_table(places.nonce_file(directory))
     ledger, counts, pulse = Ledger(), headcounts(workers), Pulse(workers)
-    overseer = Overseer(data, vault, look, counts, socks)
+    overseer = Overseer(data, vault, signer, look, counts, socks)
 
     def worker(number: int, parent: int) -> None:
         look, channel = overseer.be()
         post = Post(directory, number, workers, None, ledger, counts[number], pulse, look, channel)
         assert look.files is not None
-        deployment = deployment_of(data, vault, look.files, spare_keys=_SPARE_KEYS)
+        deployment = deployment_of(data, vault, look.files, signer=signer, spare_keys=_SPARE_KEYS)
         uvloop.run(_serve(deployment, post, socks, parent))
 
     supervise(workers, worker, overseer, pulse=pulse)
 
 
-async def _rehearse(data: Path, passphrase: str, files: Snapshot) -> tuple[Vault, Look]:
-    deployment, directory = open_deployment(data, passphrase, files=files), places.run_directory(data)
+async def _rehearse(data: Path, vault: Vault, signer: Signer, files: Snapshot) -> Look:
+    deployment, directory = deployment_of(data, vault, files, signer=signer), places.run_directory(data)
     try:
         inforce.check(deployment, directory)
         inforce.warn(deployment)
         await lists.begin(deployment.ra)
-        return deployment.datadir.vault, inforce.first(deployment, directory)
+        return inforce.first(deployment, directory)
     finally:
         await deployment.close()
 

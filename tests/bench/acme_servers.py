@@ -51,7 +51,9 @@ def sekisho(folder: Path, prepare: Callable[[Path], None] = lambda _: None) -> I
     # All the load comes from one address.
     settings = data / "sekisho.toml"
     settings.write_text(
-        re.sub(r"(?m)^#? ?(protocol_address|burst_seconds) = .*", r"\1 = 1000000", settings.read_text())
+        re.sub(
+            r"(?m)^#? ?(protocol_address|burst_seconds|per_hour) = .*", r"\1 = 1000000", settings.read_text()
+        )
     )
     run("org", "add", "12345678", "Bench")
     run("user", "add", "12345678", "Taro", "taro@example.jp", "--user-id", _USER)

@@ -48,7 +48,7 @@ def test_nothing_in_it_is_readable_by_others_or_in_the_clear(tmp_path: Path) -> 
     made = _make(tmp_path / "d")
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o700
     files = [p for p in made.path.rglob("*") if p.is_file()]
-    assert {p.suffix for p in files} == {".json", ".pem", ".key"}
+    assert {p.suffix for p in files} == {".json", ".pem", ".key", ".sealed"}
     assert isinstance(made.authority.signer, FileSigner)
     secret = to_pkcs8(made.authority.signer._keys[made.authority.current.issuer_id])[36:68]
     assert all(secret not in each for each in (repr(made).encode(), repr(made.authority).encode()))

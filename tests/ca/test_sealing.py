@@ -19,20 +19,20 @@ from hypothesis import strategies as st
 from ca import sealing
 from ca.errors import ConfigError
 from ca.files import write_private
-from ca.sealing import BrokenSeal, Vault, change_passphrase, create_vault, open_vault, read_passphrase
+from ca.sealing import BrokenSeal, Vault, change_passphrase, create_vaults, open_vaults, read_passphrase
 from tests.ca.conftest import CHEAP, PASSPHRASE
 
 
 @pytest.fixture
 def vault_file(tmp_path: Path) -> Path:
-    create_vault(tmp_path / "vault.json", PASSPHRASE, CHEAP)
+    create_vaults(tmp_path / "vault.json", PASSPHRASE, CHEAP)
     return tmp_path / "vault.json"
 
 
 def test_what_is_sealed_opens_again_in_another_process(vault_file: Path) -> None:
     """The passphrase alone opens what was sealed; the file is readable by its owner only."""
-    sealed = open_vault(vault_file, PASSPHRASE).seal("key 1", b"secret")
-    assert open_vault(vault_file, PASSPHRASE).open("key 1", sealed) == b"secret"
+    sealed = open_vaults(vault_file, PASSPHRASE).gateway.seal("key 1", b"secret")
+    assert open_vaults(vault_file, PASSPHRASE).gateway.open("key 1", sealed) == b"secret"
     assert stat.S_IMODE(vault_file.stat().st_mode) == 0o600
     assert b"secret" not in sealed
 
@@ -40,12 +40,12 @@ def test_what_is_sealed_opens_again_in_another_process(vault_file: Path) -> None
 def test_a_wrong_passphrase_opens_nothing(vault_file: Path) -> None:
     """A wrong passphrase is the operator's fault and says what to do."""
     with pytest.raises(ConfigError, match="type the passphrase again"):
-        open_vault(vault_file, PASSPHRASE + "x")
+        open_vaults(vault_file, PASSPHRASE + "x")
 
 
 def test_the_default_cost_is_rfc_9106s_second_recommendation(tmp_path: Path) -> None:
     """argon2id with t=3, p=4, 64 MiB, and these are stored, so that they can be raised later."""
-    create_vault(tmp_path / "v", PASSPHRASE)
+    create_vaults(tmp_path / "v", PASSPHRASE)
     document = json.loads((tmp_path / "v").read_text())
     assert (document["kdf"], document["iterations"], document["lanes"], document["memory_kib"]) == (
         "argon2id",
@@ -53,12 +53,12 @@ def test_the_default_cost_is_rfc_9106s_second_recommendation(tmp_path: Path) -> 
         4,
         65536,
     )
-    open_vault(tmp_path / "v", PASSPHRASE)
+    open_vaults(tmp_path / "v", PASSPHRASE)
 
 
 def test_another_purpose_does_not_open(vault_file: Path) -> None:
     """A value sealed for one purpose cannot be passed off as another."""
-    vault = open_vault(vault_file, PASSPHRASE)
+    vault = open_vaults(vault_file, PASSPHRASE).gateway
     with pytest.raises(BrokenSeal):
         vault.open("key 2", vault.seal("key 1", b"secret"))
 
@@ -104,7 +104,7 @@ def test_an_altered_vault_file_does_not_open(vault_file: Path, change: dict[str,
     document = json.loads(vault_file.read_text()) | change
     write_private(vault_file, json.dumps(document).encode())
     with pytest.raises(ConfigError, match="backup"):
-        open_vault(vault_file, PASSPHRASE)
+        open_vaults(vault_file, PASSPHRASE)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{}", b"null"])
@@ -112,16 +112,16 @@ def test_garbage_is_not_a_vault(vault_file: Path, content: bytes) -> None:
     """A damaged file is the operator's matter, never a crash."""
     write_private(vault_file, content)
     with pytest.raises(ConfigError, match="not a vault"):
-        open_vault(vault_file, PASSPHRASE)
+        open_vaults(vault_file, PASSPHRASE)
 
 
 def test_a_new_passphrase_opens_what_the_old_one_sealed(vault_file: Path) -> None:
     """Changing the passphrase rewraps the data key; the old passphrase is dead."""
-    sealed = open_vault(vault_file, PASSPHRASE).seal("p", b"x")
+    sealed = open_vaults(vault_file, PASSPHRASE).gateway.seal("p", b"x")
     change_passphrase(vault_file, PASSPHRASE, "another passphrase", CHEAP)
-    assert open_vault(vault_file, "another passphrase").open("p", sealed) == b"x"
+    assert open_vaults(vault_file, "another passphrase").gateway.open("p", sealed) == b"x"
     with pytest.raises(ConfigError):
-        open_vault(vault_file, PASSPHRASE)
+        open_vaults(vault_file, PASSPHRASE)
 
 
 def test_changing_needs_the_old_passphrase(vault_file: Path) -> None:
@@ -149,14 +149,14 @@ def test_a_vault_does_not_leak() -> None:
 
 def test_a_composed_and_a_decomposed_passphrase_are_one(tmp_path: Path) -> None:
     """What a Mac types as two code points opens what a PC typed as one."""
-    create_vault(tmp_path / "v", "がががががががが", CHEAP)
-    open_vault(tmp_path / "v", "か\u3099" * 8)
+    create_vaults(tmp_path / "v", "がががががががが", CHEAP)
+    open_vaults(tmp_path / "v", "か\u3099" * 8)
 
 
 def test_a_short_passphrase_is_refused(tmp_path: Path) -> None:
     """Less than eight characters protect nothing."""
     with pytest.raises(ConfigError, match="at least 8"):
-        create_vault(tmp_path / "v", "short", CHEAP)
+        create_vaults(tmp_path / "v", "short", CHEAP)
     assert not (tmp_path / "v").exists()
 
 

@@ -81,6 +81,8 @@ DAY = (
     Row("request show {request}"),
     Row("ca add NEXT-CA", "ca.added"),
     Row("ca list"),
+    Row("ca stop --reason drill", "ca.stopped"),
+    Row("ca resume", "ca.resumed"),
     Row("eab create K12345678", "credential.created"),
     Row("eab list K12345678"),
     Row("eab withdraw {kid}", "credential.withdrawn"),
@@ -100,6 +102,7 @@ DAY = (
 APART = {
     "init": "there is no trail yet",
     "serve": "what it does, others ask for; each of that has its line",
+    "signer": "it signs what others ask for, and writes no database",
     "demo": "a sandbox of its own",
     "version": "it is about no data directory",
 }

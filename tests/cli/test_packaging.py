@@ -22,13 +22,15 @@ from tests.datadirs import PASSPHRASE
 
 _BEGINNING = ("useradd", "install -d -o sekisho", "export SEKISHO_DATA", "sekisho init", "systemctl enable")
 UNIT = Path(gateway.__file__).parent / "packaging" / "sekisho.service"
+SIGNER = UNIT.with_name("sekisho-signer.service")
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
-def test_the_unit_is_sound_and_tight(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", [UNIT, SIGNER], ids=lambda file: file.name)
+def test_the_unit_is_sound_and_tight(tmp_path: Path, file: Path) -> None:
     """systemd finds no fault in it, and little that it leaves open (its own scale: 10 is everything)."""
-    unit = tmp_path / "sekisho.service"
-    unit.write_text(UNIT.read_text().replace("/opt/sekisho/bin/sekisho", "/bin/true"))
+    unit = tmp_path / file.name
+    unit.write_text(file.read_text().replace("/opt/sekisho/bin/sekisho", "/bin/true"))
     verified = subprocess.run(
         ["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False
     )
@@ -55,6 +57,19 @@ def test_the_unit_says_how_to_begin(tmp_path: Path) -> None:
     places = {re.search(r"SEKISHO_DATA=(\S+)", text)[1] for text in (head, unit, readme)}  # type: ignore[index]
     assert places == {"/var/lib/sekisho"}
     assert "StateDirectory=sekisho\n" in unit
+
+
+def test_the_signers_unit_has_no_network_and_its_own_passphrase(tmp_path: Path) -> None:
+    """Its first lines are shell, on the same directory; nothing of it opens a network or a core."""
+    head, _, unit = SIGNER.read_text().partition("[Unit]\nDescription")
+    lines = [line.removeprefix("#   ") for line in head.splitlines() if re.match(r"#   \S", line)]
+    (tmp_path / "lines").write_text("\n".join(lines))
+    subprocess.run(["bash", "-n", tmp_path / "lines"], check=True)
+    for line in ("PrivateNetwork=yes", "RestrictAddressFamilies=AF_UNIX", "LimitCORE=0"):
+        assert f"\n{line}\n" in unit
+    credentials = {re.search(r"LoadCredential=([\w-]+)", each)[1] for each in (unit, UNIT.read_text())}  # type: ignore[index]
+    assert len(credentials) == 2
+    assert "SEKISHO_DATA=/var/lib/sekisho\n" in unit
 
 
 def test_notify(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ import pytest
 
 from ca.datadir import VAULT
 from ca.files import Snapshot
-from ca.sealing import open_vault
+from ca.sealing import open_vaults
+from ca.signerlink import RemoteSigner
 from gateway.edge.headcount import headcounts
 from gateway.running.pulse import Pulse, Watch
 from gateway.serving.inforce import Look
@@ -319,9 +320,10 @@ def test_a_reload_lengthens_the_drain(sekisho: Shell, tmp_path: Path) -> None:
     with ready(sekisho.data, tmp_path, workers=2) as gateway, socket.socket() as port:
         gateway.set("limits", "drain", "60.0")
         assert gateway.command("reload").returncode == 0
-        vault = open_vault(gateway.data / VAULT, PASSPHRASE)
+        vault = open_vaults(gateway.data / VAULT, PASSPHRASE).gateway
         look = Look(0.0, "done", None, Snapshot())
-        assert Overseer(gateway.data, vault, look, headcounts(2), [port]).patience() > 60
+        signer = RemoteSigner(gateway.data / "run")
+        assert Overseer(gateway.data, vault, signer, look, headcounts(2), [port]).patience() > 60
 
 
 @pytest.mark.parametrize("workers", [1, 2])

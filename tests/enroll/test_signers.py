@@ -232,20 +232,20 @@ async def test_no_list_without_a_signature_and_the_last_one_stays(ra):
     with pytest.raises(NoSignature, match="nobody is there"):
         await crls.publish(away, issuer)
     assert await publisher.look(away) == 0
-    assert crls.published(ra, issuer.issuer_id) == last
+    assert await crls.published(ra, issuer.issuer_id) == last
     assert [each.name for each in crls.folder(ra).iterdir() if each.name.startswith(".")] == []
     signer.back = True
     assert await publisher.look(away) == 0
     at[0] += 31
     assert await publisher.look(away) == 1
-    assert crls.published(ra, issuer.issuer_id).entries == 3
+    assert (await crls.published(ra, issuer.issuer_id)).entries == 3
 
 
 async def test_a_list_whose_signature_is_none_is_not_published(ra):
     """Nobody could verify it, and whoever insists on a list would refuse everybody."""
     with pytest.raises(NoSignature, match="is none"):
         await crls.publish(signed_by(ra, Rubbish(ra.authority.signer)), ra.authority.current)
-    assert crls.published(ra, ra.authority.current.issuer_id) is None
+    assert await crls.published(ra, ra.authority.current.issuer_id) is None
 
 
 async def test_one_who_fails_at_random_loses_nothing(ra):

@@ -14,7 +14,7 @@ import pytest
 from ca.clock import ManualClock
 from ca.errors import ConfigError
 from ca.revocation import RevocationStatus
-from ca.sealing import PassphraseCost, Vault, create_vault
+from ca.sealing import PassphraseCost, Vault, create_vaults
 from ca.trust import Presentation, VerifiedPeer, judge
 from gateway.proxy.identity import (
     LIFETIME,
@@ -39,7 +39,7 @@ AUDIENCE, ISSUER = "https://a.test", "https://help.test"
 
 @pytest.fixture
 def vault(tmp_path: Path) -> Vault:
-    return create_vault(tmp_path / "vault.json", "correct horse battery", PassphraseCost(1, 1, 8))
+    return create_vaults(tmp_path / "vault.json", "correct horse battery", PassphraseCost(1, 1, 8)).gateway
 
 
 @pytest.fixture

@@ -139,6 +139,7 @@ def _started(place: Path, options: argparse.Namespace, stack: ExitStack) -> tupl
         ("limits", "idle"): "5.0",
         # Page caches that are full soon, as many certificates are stored: they would else fill for hours.
         ("database", "cache"): "1",
+        ("signer", "per_hour"): "10000000",
     }
     change(file, changes)
     words = ("serve", "--data", str(place / "data"), "--workers", str(options.workers))

@@ -37,6 +37,11 @@ def matching(pattern: str, hint: str) -> Check:
     return lambda value: None if re.fullmatch(pattern, value) else hint
 
 
+def directory_or_none(value: str) -> str | None:
+    good = value == "" or value.startswith("/")
+    return None if good else "write a directory, such as '/run/sekisho-signer', or '' for none"
+
+
 def address(value: str) -> str | None:
     try:
         ipaddress.ip_address(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ca.storage import CACHE_MIB
-from gateway.serving.settings.checks import between, one_of, setting
+from gateway.serving.settings.checks import between, directory_or_none, one_of, setting
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,20 @@ class Log:
     )
     file: str = setting("", "file to append to, below the data directory or absolute; '' is standard error")
     access: bool = setting(True, "whether each request is a line")
+
+
+@dataclass(frozen=True)
+class Signing:
+    """Who holds the issuing CAs' keys: a process of its own, which serve starts, or a service beside it."""
+
+    socket: str = setting(
+        "",
+        "directory of the socket of a sekisho signer that runs by itself; '': serve starts one",
+        directory_or_none,
+    )
+    per_hour: int = setting(
+        10_000, "certificates that it signs in an hour; what exceeds that waits", between(1, 10_000_000)
+    )
 
 
 @dataclass(frozen=True)

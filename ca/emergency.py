@@ -1,0 +1,45 @@
+"""The emergency stop: while it is on nothing is signed.
+
+Its state lies sealed beside the keys, and is theirs who can open those: an attacker in a worker cannot forge
+it, and where it is missing or altered it is on.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ca.errors import ConfigError
+from ca.files import Snapshot, write_private
+from ca.sealing import BrokenSeal, Vault
+
+_FILE = "ca/stop.sealed"
+_PURPOSE = "emergency stop"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Whether it is on, why, and since when (epoch seconds)."""
+
+    on: bool
+    reason: str
+    at: int
+
+
+#: What holds where nothing can be read.
+MISSING = Stop(True, f"{_FILE} is missing or altered", 0)
+
+
+def write(path: Path, keys: Vault, stop: Stop) -> None:
+    """Turns it on or off for a data directory. Whole, and on disk when this returns."""
+    write_private(path / _FILE, keys.seal(_PURPOSE, json.dumps(asdict(stop)).encode()))
+
+
+def read(path: Path, keys: Vault) -> Stop:
+    """How it is now."""
+    try:
+        fields = json.loads(keys.open(_PURPOSE, Snapshot().read(path / _FILE, "emergency stop")))
+        return Stop(bool(fields["on"]), str(fields["reason"]), int(fields["at"]))
+    except (BrokenSeal, ConfigError, ValueError, KeyError, TypeError):
+        return MISSING

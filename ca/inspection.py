@@ -1,0 +1,312 @@
+"""What a signer looks at before it signs: its own reading, by another parser, of what it is asked to sign.
+
+Whoever asks may be owned by an attacker. So nothing is believed that he says: the certificate is read
+strictly, and compared value by value with the reservation in the register and with what its profile may say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+
+from asn1crypto import core
+from asn1crypto import crl as asn1_crl
+from asn1crypto import x509 as asn1
+from asn1crypto.algos import SignedDigestAlgorithm
+from asn1crypto.keys import PublicKeyInfo
+from cryptography import x509
+
+from ca.certificates import public_key_of, validity
+from ca.der import SEQUENCE, tlv
+from ca.errors import ConfigError, Unacceptable
+from ca.keys import parse_public_key, spki_of
+from ca.profiles import CLIENT_AUTOMATED, CLIENT_PERSON, CRL_LIFETIME, Profile
+from ca.store import Reservation
+
+#: What may be asked for: certificates of clients. Those of CAs and hosts are an operator's, at a command.
+SIGNABLE = {each.name: each for each in (CLIENT_PERSON, CLIENT_AUTOMATED)}
+#: Seconds that the clock of whoever decided may be ahead.
+_AHEAD = 300
+# Seconds after which a reservation is of no crash that anybody still makes up for.
+_OLD = 30 * 86_400
+_KEY_USAGE = {"digital_signature": "digital_signature"}
+_EKU = {"1.3.6.1.5.5.7.3.2": "client_auth"}
+_ALGORITHMS = {
+    ("ec", "sha256"): "sha256_ecdsa",
+    ("ec", "sha384"): "sha384_ecdsa",
+    ("rsa", "sha256"): "sha256_rsa",
+}
+
+
+class Refused(Exception):
+    """It is not signed, and will not be. The message says why, for the log."""
+
+
+@dataclass(frozen=True)
+class Issuing:
+    """The issuer whose key is asked for."""
+
+    certificate: x509.Certificate
+    crl_url: str | None
+
+
+def inspect_certificate(tbs: bytes, reserved: Reservation, issuer: Issuing, at: int) -> None:
+    """Raises `Refused` unless the bytes are the certificate of this reservation, and within its profile."""
+    profile = SIGNABLE.get(reserved.profile)
+    if profile is None:
+        raise Refused(f"the profile {reserved.profile} is not signed for here")
+    read = _read(asn1.TbsCertificate, tbs, "certificate")
+    with _unreadable("certificate"):
+        faults = [name for name, fault in _faults(read, reserved, profile, issuer, at) if fault]
+    if faults:
+        raise Refused(f"the certificate breaks its profile: {faults[0]}")
+
+
+def inspect_list(data: bytes, issuer: Issuing, last_number: int, at: int) -> None:
+    """Raises `Refused` unless the bytes are a list of the issuer that follows the last one, dated today.
+
+    The entries are walked over, so that nothing hides behind them; there may be a million.
+    """
+    # Without its entries it is short, and is read as strictly as a certificate.
+    head, entries, tail = _split(data)
+    around = _read(asn1_crl.TbsCertList, _sequence(head + tail), "list")
+    _walk(entries)
+    with _unreadable("list"):
+        faults = [name for name, fault in _list_faults(around, issuer, last_number, at) if fault]
+    if faults:
+        raise Refused(f"the list is not one of this issuer's: {faults[0]}")
+
+
+def _faults(
+    read: Any, reserved: Reservation, profile: Profile, issuer: Issuing, at: int
+) -> list[tuple[str, bool]]:
+    period = _period_of(profile, reserved, issuer)
+    key = read["subject_public_key_info"].dump()
+    serial = int(reserved.serial, 16)
+    return [
+        ("version", read["version"].native != "v3"),
+        ("serial", read["serial_number"].native != serial or not 0 < serial.bit_length() <= 159),
+        ("algorithm", read["signature"].dump() != _algorithm(issuer)),
+        ("issuer", read["issuer"].dump() != issuer.certificate.subject.public_bytes()),
+        ("subject", _subject(read) != ([reserved.subject_cn] if reserved.subject_cn else [])),
+        ("validity", _validity(read) != period or period != (reserved.not_before_at, reserved.not_after_at)),
+        ("moment", not at - _OLD <= reserved.reserved_at <= at + _AHEAD),
+        ("key", key != reserved.spki or not _sound(key, profile) or key == spki_of(issuer.certificate)),
+        ("unique identifiers", bool(read["issuer_unique_id"] or read["subject_unique_id"])),
+        ("extensions", _extensions(read) != _expected(reserved, profile, issuer)),
+    ]
+
+
+def _list_faults(read: Any, issuer: Issuing, last_number: int, at: int) -> list[tuple[str, bool]]:
+    this, following = (_at(read[name]) for name in ("this_update", "next_update"))
+    number = read.native  # only to be read once, for the extensions
+    found = {each["extn_id"]: each for each in number["crl_extensions"] or ()}
+    own = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    identifier = found.get("authority_key_identifier", {}).get("extn_value") or {}
+    listed = found.get("crl_number", {}).get("extn_value")
+    return [
+        ("version", read["version"].native != "v2"),
+        ("algorithm", read["signature"].dump() != _algorithm(issuer)),
+        ("issuer", read["issuer"].dump() != issuer.certificate.subject.public_bytes()),
+        ("moment", abs(this - at) > _AHEAD),
+        ("end", not this < following <= this + CRL_LIFETIME),
+        ("extensions", set(found) != {"authority_key_identifier", "crl_number"}),
+        ("critical", any(each["critical"] for each in found.values())),
+        ("key identifier", identifier.get("key_identifier") != own),
+        ("number", not isinstance(listed, int) or listed <= last_number),
+    ]
+
+
+def _read(kind: Any, data: bytes, what: str) -> Any:
+    """What the bytes are, all of them, in the one encoding that DER has for it."""
+    with _unreadable(what):
+        read = kind.load(data, strict=True)
+        read.native  # noqa: B018  parsed to its leaves
+        same = read.copy().dump(force=True) == data
+    if not same:
+        raise Refused(f"what is to be signed is no {what} in DER")
+    return read
+
+
+@contextmanager
+def _unreadable(what: str) -> Iterator[None]:
+    """The parser reads some parts when they are looked at, and only then finds them to be none."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
+        raise Refused(f"what is to be signed is no {what} ({type(error).__name__})") from None
+
+
+def _algorithm(issuer: Issuing) -> bytes:
+    """The AlgorithmIdentifier of the issuer's key, by the other library."""
+    key = public_key_of(issuer.certificate)
+    kind = "rsa" if key.__class__.__name__.startswith("RSA") else "ec"
+    digest = "sha384" if kind == "ec" and key.key_size > 256 else "sha256"  # type: ignore[union-attr]
+    value: dict[str, Any] = {"algorithm": _ALGORITHMS[kind, digest]}
+    if kind == "rsa":
+        value["parameters"] = core.Null()
+    return bytes(SignedDigestAlgorithm(value).dump())
+
+
+def _subject(read: Any) -> list[str]:
+    names: list[str] = []
+    for part in read["subject"].chosen:
+        for each in part:
+            if each["type"].native != "common_name":
+                raise Refused("the certificate breaks its profile: subject")
+            names.append(each["value"].native)
+    return names
+
+
+def _validity(read: Any) -> tuple[int, int]:
+    return _at(read["validity"]["not_before"]), _at(read["validity"]["not_after"])
+
+
+def _at(time: Any) -> int:
+    moment = time.native
+    if not isinstance(moment, datetime) or moment.microsecond:
+        raise Refused("the certificate breaks its profile: times")
+    return int(moment.astimezone(UTC).timestamp())
+
+
+def _period_of(profile: Profile, reserved: Reservation, issuer: Issuing) -> tuple[int, int]:
+    try:
+        return validity(
+            profile, reserved.reserved_at, int(issuer.certificate.not_valid_after_utc.timestamp())
+        )
+    except (ConfigError, ValueError, OverflowError, OSError):
+        raise Refused("the certificate breaks its profile: validity") from None
+
+
+def _sound(key: bytes, profile: Profile) -> bool:
+    try:
+        parse_public_key(key, profile.key_kinds)
+    except Unacceptable:
+        return False
+    return True
+
+
+def _extensions(read: Any) -> list[tuple[str, bool, Any]]:
+    found = [
+        (each["extn_id"].native, bool(each["critical"].native), _plain(each["extn_value"].parsed.native))
+        for each in read["extensions"]
+    ]
+    return sorted(found, key=lambda each: each[0])
+
+
+def _expected(reserved: Reservation, profile: Profile, issuer: Issuing) -> list[tuple[str, bool, Any]]:
+    """Every extension of such a certificate, whether it is critical, and its value."""
+    own = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    usages = _named(profile.key_usage, _KEY_USAGE, "key usage")
+    purposes = _named((each.dotted_string for each in profile.extended_key_usage), _EKU, "purpose")
+    expected: list[tuple[str, bool, Any]] = [
+        ("authority_key_identifier", False, _plain({"key_identifier": own, **_NO_AUTHORITY})),
+        ("basic_constraints", True, _plain({"ca": False, "path_len_constraint": None})),
+        ("extended_key_usage", False, _plain(purposes)),
+        ("key_identifier", False, _plain(_key_id(reserved.spki))),
+        ("key_usage", True, _plain(set(usages))),
+    ]
+    if reserved.names:
+        if any(_is_address(name) or "*" in name for name in reserved.names):
+            raise Refused("the certificate breaks its profile: names")
+        expected.append(("subject_alt_name", not reserved.subject_cn, _plain(list(reserved.names))))
+    if profile.needs_names != bool(reserved.names):
+        raise Refused("the certificate breaks its profile: names")
+    if issuer.crl_url is not None:
+        point = {"distribution_point": [issuer.crl_url], "reasons": None, "crl_issuer": None}
+        expected.append(("crl_distribution_points", False, _plain([point])))
+    return sorted(expected, key=lambda each: each[0])
+
+
+_NO_AUTHORITY = {"authority_cert_issuer": None, "authority_cert_serial_number": None}
+
+
+def _named(values: Any, table: dict[str, str], what: str) -> list[str]:
+    try:
+        return [table[each] for each in values]
+    except KeyError:
+        raise Refused(f"the certificate breaks its profile: {what}") from None
+
+
+def _key_id(spki: bytes) -> bytes:
+    """RFC 5280 section 4.2.1.2, method 1: SHA-1 of the bits of the key."""
+    bits = PublicKeyInfo.load(spki, strict=True)["public_key"].contents[1:]
+    return hashlib.sha1(bits, usedforsecurity=False).digest()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _plain(value: Any) -> Any:
+    """Values that compare: sets in order, mappings as pairs."""
+    if isinstance(value, dict):
+        return tuple(sorted((name, _plain(each)) for name, each in value.items()))
+    if isinstance(value, (set, frozenset)):
+        return ("set", *sorted(value))
+    if isinstance(value, (list, tuple)):
+        return ("list", *(_plain(each) for each in value))
+    return value
+
+
+# -- a list, which may be long -------------------------------------------------------------------------
+
+
+def _element(data: bytes, at: int) -> tuple[int, int, int]:
+    """(tag, where the content begins, where it ends) of a definite-length element within the data."""
+    try:
+        tag, first, begin = data[at], data[at + 1], at + 2
+    except IndexError:
+        raise Refused("what is to be signed is no list (it ends early)") from None
+    size = first
+    if first >= 0x80:
+        count = first & 0x7F
+        octets = data[begin : begin + count]
+        size, begin = int.from_bytes(octets, "big"), begin + count
+        if not 1 <= count <= 4 or len(octets) < count or octets[0] == 0 or size < 0x80:
+            raise Refused("what is to be signed is no list in DER")
+    if begin + size > len(data):
+        raise Refused("what is to be signed is no list (it ends early)")
+    return tag, begin, begin + size
+
+
+def _split(data: bytes) -> tuple[bytes, memoryview, bytes]:
+    """What is before the entries of a list, the entries, and what is behind them."""
+    tag, at, end = _element(data, 0)
+    if tag != 0x30 or end != len(data):
+        raise Refused("what is to be signed is no list")
+    begin = at
+    for _ in range(5):  # version, algorithm, issuer, thisUpdate, nextUpdate
+        _, _, at = _element(data, at)
+    if at < end and data[at] == 0x30:
+        _, first, last = _element(data, at)
+        return data[begin:at], memoryview(data)[first:last], data[last:end]
+    return data[begin:at], memoryview(b""), data[at:end]
+
+
+def _sequence(content: bytes) -> bytes:
+    if len(content) > 65_535:
+        raise Refused("what is to be signed is no list")
+    return tlv(SEQUENCE, content)
+
+
+def _walk(entries: memoryview) -> None:
+    """Each entry is a sequence of at most 127 octets that begins with a serial and a time."""
+    at, end = 0, len(entries)
+    while at < end:
+        if end - at < 4 or entries[at] != 0x30 or entries[at + 1] >= 0x80 or entries[at + 2] != 0x02:
+            raise Refused("what is to be signed is no list (an entry)")
+        following = at + 2 + entries[at + 1]
+        time = at + 4 + entries[at + 3]
+        if following > end or time + 1 >= following or entries[time] not in (0x17, 0x18):
+            raise Refused("what is to be signed is no list (an entry)")
+        at = following

@@ -1,0 +1,283 @@
+"""What the signer looks at: each value of a certificate and of a list, one changed at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from asn1crypto import core, x509
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ca.authority import Authority
+from ca.crls import fill, frame_of
+from ca.inspection import Issuing, Refused, inspect_certificate, inspect_list
+from ca.keys import generate, spki, spki_of
+from ca.revocation import RevokedEntry
+from ca.store import Reservation
+from tests.ca.conftest import AT, DAY
+
+KEY = spki(generate("ec-p256").public_key())
+OTHER = spki(generate("ec-p256").public_key())
+LIST = "what is to be signed is no list"
+
+
+def _issuing(authority: Authority) -> Issuing:
+    return Issuing(authority.current.certificate, authority.current.crl_url)
+
+
+def _planned(authority: Authority, profile: str = "client-automated", cn: str = "K1") -> Reservation:
+    names = ("k1.users.example",) if profile == "client-automated" else ()
+    return authority.plan(profile, cn, names, KEY, "order", AT, os.urandom(16))
+
+
+@pytest.mark.parametrize(
+    ("profile", "cn", "names", "kind"),
+    [
+        ("client-person", "K1234560001", (), "rsa-2048"),
+        ("client-person", "K1", (), "ec-p384"),
+        ("client-automated", "", ("a.example", "b.example"), "ed25519"),
+        ("client-automated", "K1", ("a.example",), "ec-p256"),
+    ],
+)
+@pytest.mark.parametrize("url", [None, "http://crl.example/g4.crl"])
+def test_what_we_plan_is_within_its_profile(
+    authority: Authority, profile: str, cn: str, names: tuple[str, ...], kind: str, url: str | None
+) -> None:
+    """Both readings agree on every certificate that may be asked for."""
+    own = replace(authority, issuers=(replace(authority.current, crl_url=url),))
+    reserved = own.plan(profile, cn, names, spki(generate(kind).public_key()), "o", AT, os.urandom(16))
+    inspect_certificate(reserved.tbs, reserved, _issuing(own), AT)
+
+
+def _extension(of: Any, name: str) -> Any:
+    return next(each for each in of["extensions"] if each["extn_id"].native == name)
+
+
+def _set(*path: str | int, to: Any) -> Callable[[Any], None]:
+    def change(tbs: Any) -> None:
+        for step in path[:-1]:
+            tbs = tbs[step]
+        tbs[path[-1]] = to
+
+    return change
+
+
+def _ca(tbs: Any) -> None:
+    _extension(tbs, "basic_constraints")["extn_value"] = x509.BasicConstraints({"ca": True})
+
+
+def _usage(tbs: Any) -> None:
+    _extension(tbs, "key_usage")["extn_value"] = x509.KeyUsage({"digital_signature", "key_cert_sign"})
+
+
+def _purpose(tbs: Any) -> None:
+    found = x509.ExtKeyUsageSyntax(["client_auth", "server_auth"])
+    _extension(tbs, "extended_key_usage")["extn_value"] = found
+
+
+def _another_name(tbs: Any) -> None:
+    found = x509.GeneralNames([x509.GeneralName("dns_name", "k2.users.example")])
+    _extension(tbs, "subject_alt_name")["extn_value"] = found
+
+
+def _one_more(tbs: Any) -> None:
+    found = {"extn_id": "1.2.3.4.5", "critical": False, "extn_value": b"\x05\x00"}
+    tbs["extensions"].append(x509.Extension(found))
+
+
+def _without(name: str) -> Callable[[Any], None]:
+    def change(tbs: Any) -> None:
+        tbs["extensions"] = [each for each in tbs["extensions"] if each["extn_id"].native != name]
+
+    return change
+
+
+def _not_critical(tbs: Any) -> None:
+    _extension(tbs, "basic_constraints")["critical"] = False
+
+
+def _subject(tbs: Any) -> None:
+    tbs["subject"] = x509.Name.build({"common_name": "K2"})
+
+
+def _organisation(tbs: Any) -> None:
+    tbs["subject"] = x509.Name.build({"common_name": "K1", "organization_name": "Police"})
+
+
+def _issuer(tbs: Any) -> None:
+    tbs["issuer"] = x509.Name.build({"common_name": "Another CA"})
+
+
+def _longer(tbs: Any) -> None:
+    tbs["validity"]["not_after"] = x509.Time(
+        "utc_time", tbs["validity"]["not_after"].native.replace(year=2049)
+    )
+
+
+def _earlier(tbs: Any) -> None:
+    found = tbs["validity"]["not_before"].native.replace(year=2020)
+    tbs["validity"]["not_before"] = x509.Time("utc_time", found)
+
+
+def _key(tbs: Any) -> None:
+    tbs["subject_public_key_info"] = x509.PublicKeyInfo.load(OTHER)
+
+
+def _algorithm(tbs: Any) -> None:
+    tbs["signature"]["algorithm"] = "sha1_ecdsa"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (_ca, "extensions"),
+        (_usage, "extensions"),
+        (_purpose, "extensions"),
+        (_another_name, "extensions"),
+        (_one_more, "extensions"),
+        (_not_critical, "extensions"),
+        *((_without(name), "extensions") for name in (
+            "basic_constraints", "key_usage", "extended_key_usage", "subject_alt_name", "key_identifier",
+            "authority_key_identifier",
+        )),
+        (_subject, "subject"),
+        (_organisation, "subject"),
+        (_issuer, "issuer"),
+        (_longer, "validity"),
+        (_earlier, "validity"),
+        (_key, "key"),
+        (_algorithm, "algorithm"),
+        (_set("serial_number", to=7), "serial"),
+        (_set("version", to="v1"), "version"),
+        (_set("issuer_unique_id", to=core.OctetBitString(b"1")), "unique identifiers"),
+    ],
+)  # fmt: skip
+def test_whatever_is_changed_is_noticed_and_named(
+    authority: Authority, change: Callable[[Any], None], fault: str
+) -> None:
+    """One value of a good certificate is another: not signed, even where the register has the same bytes."""
+    reserved = _planned(authority)
+    tbs = x509.TbsCertificate.load(reserved.tbs)
+    tbs.native  # noqa: B018
+    change(tbs)
+    altered = tbs.dump(force=True)
+    assert altered != reserved.tbs
+    with pytest.raises(Refused) as refused:
+        inspect_certificate(altered, replace(reserved, tbs=altered), _issuing(authority), AT)
+    assert str(refused.value) == f"the certificate breaks its profile: {fault}"
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"profile": "issuing"}, "the profile issuing is not signed for here"),
+        ({"profile": "server"}, "the profile server is not signed for here"),
+        ({"profile": "no such"}, "the profile no such is not signed for here"),
+        ({"not_after_at": AT + 9_000 * DAY}, "the certificate breaks its profile: validity"),
+        ({"reserved_at": AT + 400}, "the certificate breaks its profile: validity"),
+        ({"names": ("*.example",)}, "the certificate breaks its profile: names"),
+        ({"names": ("192.0.2.1",)}, "the certificate breaks its profile: names"),
+        ({"names": ()}, "the certificate breaks its profile: names"),
+        ({"subject_cn": "K2"}, "the certificate breaks its profile: subject"),
+        ({"spki": OTHER}, "the certificate breaks its profile: key"),
+    ],
+)
+def test_a_reservation_that_no_profile_has_is_refused(
+    authority: Authority, changed: dict[str, Any], fault: str
+) -> None:
+    """Who owns a worker writes the register, too: what it says of a reservation is looked at as well."""
+    reserved = _planned(authority)
+    with pytest.raises(Refused) as refused:
+        inspect_certificate(reserved.tbs, replace(reserved, **changed), _issuing(authority), AT)
+    assert str(refused.value) == fault
+
+
+def test_dates_are_of_today(authority: Authority) -> None:
+    """What is reserved for a time to come, or is months old, is of no clock and no crash of ours."""
+    reserved, issuing = _planned(authority), _issuing(authority)
+    inspect_certificate(reserved.tbs, reserved, issuing, AT - 300)
+    inspect_certificate(reserved.tbs, reserved, issuing, AT + 30 * DAY)
+    for at in (AT - 301, AT + 30 * DAY + 1):
+        with pytest.raises(Refused, match="breaks its profile: moment"):
+            inspect_certificate(reserved.tbs, reserved, issuing, at)
+
+
+def test_the_cas_own_key_is_nobodys(authority: Authority) -> None:
+    """A client with the issuer's key could be taken for the issuer."""
+    own = spki_of(authority.current.certificate)
+    reserved = authority.plan("client-person", "K1", (), own, "o", AT, os.urandom(16))
+    with pytest.raises(Refused, match="breaks its profile: key"):
+        inspect_certificate(reserved.tbs, reserved, _issuing(authority), AT)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_bytes_are_refused_in_one_way(authority: Authority, data: st.DataObject) -> None:
+    """Cut, lengthened, or with one octet another: `Refused`, and nothing else."""
+    reserved, at = _planned(authority), data.draw(st.integers(0, 400))
+    octet, end = data.draw(st.integers(0, 255)), data.draw(st.binary(max_size=3))
+    tbs = bytearray(reserved.tbs)
+    tbs[at % len(tbs)] = octet
+    for bad in (bytes(tbs), reserved.tbs[: at % len(tbs)], reserved.tbs + end):
+        if bad == reserved.tbs:
+            continue
+        with pytest.raises(Refused):
+            inspect_certificate(bad, reserved, _issuing(authority), AT)
+
+
+# -- lists ---------------------------------------------------------------------------------------------
+
+
+def _listed(authority: Authority, count: int = 3, number: int = 7, at: int = AT, days: int = 7) -> bytes:
+    frame = frame_of(authority.current.certificate, number, at, at + days * DAY)
+    entries = [RevokedEntry(f"0a{i:06x}", AT - 5, i % 2) for i in range(count)]
+    return b"".join(fill(frame, entries).chunks)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 5_000])
+def test_our_lists_are_lists(authority: Authority, count: int) -> None:
+    """Of any length, with entries and without."""
+    inspect_list(_listed(authority, count), _issuing(authority), 6, AT)
+
+
+@pytest.mark.parametrize(
+    ("made", "at", "fault"),
+    [
+        ({"number": 6}, AT, "number"),
+        ({"at": AT - 301}, AT, "moment"),
+        ({"at": AT + 301}, AT, "moment"),
+        ({"days": 8}, AT, "end"),
+        ({"days": 0}, AT, "end"),
+    ],
+)
+def test_a_list_follows_the_last_one_and_is_of_today(
+    authority: Authority, made: dict[str, Any], at: int, fault: str
+) -> None:
+    """RFC 5280 section 5.2.3: numbers grow; a list for years to come would hide what is revoked tomorrow."""
+    with pytest.raises(Refused) as refused:
+        inspect_list(_listed(authority, **made), _issuing(authority), 6, at)
+    assert str(refused.value) == f"the list is not one of this issuer's: {fault}"
+
+
+def test_a_certificate_is_no_list(authority: Authority) -> None:
+    """A signature over one is one over the other, if only the bytes are the same."""
+    with pytest.raises(Refused, match=LIST):
+        inspect_list(_planned(authority).tbs, _issuing(authority), 6, AT)
+
+
+@settings(max_examples=150, deadline=None)
+@given(at=st.integers(0, 400), octet=st.integers(0, 255))
+def test_any_bytes_are_no_list_or_another_list(authority: Authority, at: int, octet: int) -> None:
+    """Cut short: refused. With one octet another: refused, or another list; never an accident."""
+    good = _listed(authority)
+    with pytest.raises(Refused):
+        inspect_list(good[: at % len(good)], _issuing(authority), 6, AT)
+    bad = bytearray(good)
+    bad[at % len(bad)] = octet
+    with suppress(Refused):
+        inspect_list(bytes(bad), _issuing(authority), 6, AT)

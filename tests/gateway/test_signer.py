@@ -1,0 +1,338 @@
+"""The signer as an attacker's target: whoever owns a worker asks it, over its socket and by the register."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ctypes
+import os
+import resource
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+import ca.store
+from ca import datadir, emergency, listfiles
+from ca.certificates import to_be_signed, validity
+from ca.crls import fill, frame_of
+from ca.files import make_private_directory
+from ca.keys import generate, spki
+from ca.profiles import CLIENT_PERSON, CRL_LIFETIME, ISSUING, SERVER
+from ca.sealing import BrokenSeal, Vaults, open_vaults
+from ca.signerlink import MOST, SOCKET, Message, RemoteSigner, address_in
+from ca.signing import NoSignature, SignatureRefused, ToSign, signature
+from ca.store import Reservation
+from enroll import crls, store
+from enroll.ra import RegistrationAuthority
+from enroll.requests import issuance
+from enroll.requests.states import State
+from gateway.serving.signer import Desk, Tally, answer_all, harden
+from tests.datadirs import PASSPHRASE, admit, clock_of, open_office, revoke_many
+from tests.started import forked
+
+PER_HOUR = 3
+
+
+@dataclass
+class Scene:
+    ra: RegistrationAuthority
+    desk: Desk
+    vaults: Vaults
+    data: Path
+    seconds: list[float]
+
+    def planned(self, cn: str = "K12345678") -> Reservation:
+        key = spki(generate("ec-p256").public_key())
+        return self.ra.authority.plan("client-person", cn, (), key, None, self.ra.now(), os.urandom(16))
+
+    async def reserved(self, reservation: Reservation) -> Reservation:
+        await self.ra.database.write(lambda db: ca.store.reserve(db, reservation))
+        return reservation
+
+    async def ask(self, reservation: Reservation, **changed: object) -> Message:
+        tbs = base64.b64encode(reservation.tbs).decode()
+        asked: Message = {"ask": "sign", "purpose": "certificate", "key": reservation.issuer_id, "tbs": tbs}
+        return await self.desk.answer(asked | {"serial": reservation.serial} | changed)
+
+    async def drawn(self, content: bytes | None = None, number: int = 1) -> Path:
+        """A draft of a list in its folder."""
+        if content is None:
+            now = self.ra.now()
+            certificate = self.ra.authority.current.certificate
+            content = b"".join(fill(frame_of(certificate, number, now, now + CRL_LIFETIME), ()).chunks)
+        folder = listfiles.folder_of(self.ra.database.folder)
+        make_private_directory(folder)
+        path = folder / f".draft-{os.urandom(8).hex()}"
+        path.write_bytes(content)
+        return path
+
+    async def ask_list(self, file: str) -> Message:
+        key = self.ra.authority.current.issuer_id
+        return await self.desk.answer({"ask": "sign", "purpose": "list", "key": key, "file": file})
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with open_office(tmp_path) as ra:
+        data, seconds = tmp_path / "data", [1_000.0]
+        vaults = open_vaults(data / "vault.json", PASSPHRASE)
+        desk = Desk(data, vaults, ra.clock, Tally(), PER_HOUR, lambda: seconds[0])
+        yield Scene(ra, desk, vaults, data, seconds)
+        desk.close()
+
+
+@asynccontextmanager
+async def linked(scene: Scene, allowed: set[int] | None = None) -> AsyncIterator[RemoteSigner]:
+    """The desk behind a real socket."""
+    directory = scene.data / "run"
+    make_private_directory(directory)
+    with socket.socket(socket.AF_UNIX) as listening, address_in(directory) as address:
+        listening.bind(address)
+        listening.listen()
+        task = asyncio.create_task(answer_all(scene.desk, listening, allowed or {os.getuid()}))
+        try:
+            yield RemoteSigner(directory)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_who_holds_the_gateways_vault_opens_no_key(scene: Scene) -> None:
+    """A worker has everything that `unlock` hands out, and the files; the twin has the other vault."""
+    told = await scene.desk.answer({"ask": "unlock"})
+    assert told == {"vault": base64.b64encode(scene.vaults.gateway.handed_over()).decode()}
+    files = sorted((scene.data / "ca").glob("*.key"))
+    assert len(files) == 2
+    for file in files:
+        purpose = f"key ca/{file.stem}"
+        with pytest.raises(BrokenSeal):
+            scene.vaults.gateway.open(purpose, file.read_bytes())
+        assert scene.vaults.keys.open(purpose, file.read_bytes())
+
+
+async def test_a_reservation_is_signed(scene: Scene) -> None:
+    """The twin of all that follows: what is reserved and within its profile gets a signature, as often as
+    asked until there is a certificate."""
+    reservation = await scene.reserved(scene.planned())
+    async with linked(scene) as signer:
+        key = scene.ra.authority.current.certificate.public_key()
+        asked = ToSign(reservation.issuer_id, "certificate", reservation.tbs, reservation.serial)
+        for _ in range(2):
+            assert await signature(signer, key, asked)  # type: ignore[arg-type]
+
+
+async def test_what_is_not_reserved_is_not_signed(scene: Scene) -> None:
+    """Not at all, with other bytes than those recorded, or when there is a certificate already."""
+    reservation, other = scene.planned(), scene.planned("OTHER001")
+    refused = {"refused": f"there is no reservation for it (serial {reservation.serial!r})"}
+    assert await scene.ask(reservation) == refused
+    await scene.reserved(reservation)
+    assert await scene.ask(reservation, tbs=base64.b64encode(other.tbs).decode()) == refused
+    assert await scene.ask(reservation, tbs="") == refused
+    assert "signature" in await scene.ask(reservation)
+    der = scene.ra.authority.certify_now(reservation)
+    await scene.ra.database.write(lambda db: ca.store.store_issued(db, reservation.serial, der, 1))
+    assert await scene.ask(reservation) == refused
+    assert await scene.ask(reservation, tbs="") == refused
+
+
+async def test_a_reservation_that_an_attacker_wrote_gets_no_ca_and_no_host(scene: Scene) -> None:
+    """Who owns a worker writes the register: the profile holds all the same, by the signer's own reading."""
+    now, issuer = scene.ra.now(), scene.ra.authority.current.certificate
+    key = generate("ec-p256")
+    for row, names in ((ISSUING, ()), (SERVER, ("bank.example",))):
+        for said in (row.name, "client-person", "client-automated"):
+            planned = scene.planned()
+            period = validity(row, now)
+            serial = int(planned.serial, 16)
+            subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "K12345678")])
+            tbs = to_be_signed(row, subject, key.public_key(), names, serial, period, issuer)
+            mine = replace(
+                planned, tbs=tbs, profile=said, names=names, spki=spki(key.public_key()),
+                not_before_at=period[0], not_after_at=period[1],
+            )  # fmt: skip
+            answer = await scene.ask(await scene.reserved(mine))
+            assert "profile" in answer["refused"], (row.name, said)
+            assert "signature" not in answer
+
+
+async def test_of_ten_years_is_not_signed(scene: Scene) -> None:
+    """Nor a certificate for longer than its profile has."""
+    planned, issuer = scene.planned(), scene.ra.authority.current.certificate
+    period = (planned.not_before_at, planned.not_after_at + 86_400)
+    key = generate("ec-p256").public_key()
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "K12345678")])
+    tbs = to_be_signed(CLIENT_PERSON, subject, key, (), int(planned.serial, 16), period, issuer)
+    mine = await scene.reserved(replace(planned, tbs=tbs, spki=spki(key), not_after_at=period[1]))
+    assert await scene.ask(mine) == {"refused": "the certificate breaks its profile: validity"}
+
+
+async def test_only_what_can_be_asked_is_answered(scene: Scene) -> None:
+    """Other purposes, other keys, other questions, and what is no question."""
+    reservation = await scene.reserved(scene.planned())
+    for purpose in ("own", "", None, 7, ["certificate"]):
+        assert "nothing is signed here for" in (await scene.ask(reservation, purpose=purpose))["refused"]
+    assert (await scene.ask(reservation, key="00"))["refused"] == "there is no issuer '00'"
+    assert (await scene.ask(reservation, tbs="*"))["refused"] == "what is to be signed is no base64"
+    assert (await scene.ask(reservation, serial=None))["refused"].startswith("there is no reservation")
+    for odd in ({}, {"ask": "keys"}, {"ask": ["sign"]}, {"sign": 1}):
+        assert await scene.desk.answer(odd) == {"refused": "nobody can ask that"}
+
+
+async def test_no_more_than_the_ceiling_in_an_hour(scene: Scene) -> None:
+    """What exceeds it waits ("later"); an hour later it is signed. Who kills the signer gains nothing."""
+    for _ in range(PER_HOUR):
+        assert "signature" in await scene.ask(await scene.reserved(scene.planned()))
+        scene.seconds[0] += 60
+    one_more = await scene.reserved(scene.planned())
+    said = {"later": "3 certificates were signed within the hour (signer.per_hour)"}
+    assert await scene.ask(one_more) == said
+    tally = scene.desk.tally
+    assert tally.within_the_hour(scene.seconds[0]) == PER_HOUR
+    scene.seconds[0] = 1_000 + 3_540
+    assert await scene.ask(one_more) == said
+    scene.seconds[0] += 60
+    assert "signature" in await scene.ask(one_more)
+    # Memory that a process leaves behind when it is killed.
+    with forked(lambda: tally.count(scene.seconds[0]) or 0) as child:
+        assert child.wait() == 0
+    assert tally.within_the_hour(scene.seconds[0]) == PER_HOUR + 1
+
+
+async def test_nothing_is_signed_during_the_emergency_stop(scene: Scene) -> None:
+    """No certificate and no list; and an attacker cannot take it back by writing or deleting its file."""
+    reservation, draft = await scene.reserved(scene.planned()), await scene.drawn()
+    keys, file = scene.vaults.keys, scene.data / "ca/stop.sealed"
+    running = file.read_bytes()
+    emergency.write(scene.data, keys, emergency.Stop(True, "theft", 5))
+    for _ in range(3):
+        for answer in (await scene.ask(reservation), await scene.ask_list(draft.name)):
+            assert answer["later"].startswith("the emergency stop is on")
+        assert (await scene.desk.answer({"ask": "status"}))["stopped"]
+        # Deleted, then sealed by what a worker has.
+        if file.exists():
+            file.unlink()
+        else:
+            emergency.write(scene.data, scene.vaults.gateway, emergency.Stop(False, "", 5))
+    file.write_bytes(running)
+    assert "signature" in await scene.ask(reservation)
+    assert "signature" in await scene.ask_list(draft.name)
+
+
+async def test_a_list_is_signed_and_nothing_else_that_lies_about(scene: Scene, tmp_path: Path) -> None:
+    """The file is named, not shown: only a draft in its folder, read once, and of the issuer's next list."""
+    assert "signature" in await scene.ask_list((await scene.drawn()).name)
+    certificate = await scene.drawn(scene.planned().tbs)
+    assert (await scene.ask_list(certificate.name))["refused"].startswith("what is to be signed is no list")
+    link = certificate.with_name(f".draft-{'0' * 16}")
+    link.symlink_to(await scene.drawn())
+    symbolic = "the draft cannot be read (Too many levels of symbolic links)"
+    assert (await scene.ask_list(link.name))["refused"] == symbolic
+    for name in (
+        "../sekisho.db",
+        "/etc/passwd",
+        "",
+        ".draft-1",
+        f".draft-{'0' * 16}/x",
+        f".draft-{'0' * 17}",
+    ):
+        assert (await scene.ask_list(name))["refused"] == "that is no list's draft"
+    await crls.publish(scene.ra, scene.ra.authority.current)
+    assert (await scene.ask_list((await scene.drawn(number=1)).name))["refused"].endswith("number")
+
+
+async def test_issuing_and_lists_through_the_socket(scene: Scene) -> None:
+    """A whole pick-up and a whole list, by a registration authority that has no key; without the signer the
+    pick-up says later, and goes on when it is back."""
+    directory = scene.data / "run"
+    ra = replace(
+        scene.ra, authority=replace(scene.ra.authority, signer=RemoteSigner(directory)), patience=5.0
+    )
+    await admit(ra)
+    (waiting,) = store.enrollments_of(ra.database.read(), "K12345678")
+    await issuance.submit(ra, waiting.request_id, actor="K12345678")
+    make_private_directory(directory)
+    assert await issuance.recover(ra) == 0
+    async with linked(scene):
+        assert (await issuance.complete(ra, waiting.request_id)).state is State.ISSUED
+        await ra.database.write(revoke_many(ra, 2))
+        assert (await crls.publish(ra, ra.authority.current)).entries == 2
+    (directory / SOCKET).unlink()
+    gone = replace(ra, authority=replace(ra.authority, signer=RemoteSigner(directory)))
+    with pytest.raises(NoSignature, match=r"the signer does not answer \(No such file or directory\)"):
+        await crls.publish(gone, ra.authority.current)
+
+
+async def test_a_refusal_holds_nobody_else_up(scene: Scene) -> None:
+    """After a crash one reservation that is not signed for stays, and those behind it are finished."""
+    ra = replace(scene.ra, authority=replace(scene.ra.authority, signer=RemoteSigner(scene.data / "run")))
+    await admit(ra)
+    bad = replace(scene.planned(), profile="server", reserved_at=1, order_id="nobody")
+    await scene.reserved(bad)
+    (waiting,) = store.enrollments_of(ra.database.read(), "K12345678")
+    await issuance.submit(ra, waiting.request_id, actor="K12345678")
+    async with linked(scene):
+        assert await issuance.recover(ra) == 1
+        with pytest.raises(SignatureRefused, match="the profile server is not signed for here"):
+            await ra.authority.certify(bad)
+
+
+async def test_bad_messages_end_a_connection_and_nothing_else(scene: Scene) -> None:
+    """Too long, cut, no JSON, nested without end; and whoever is another user is not listened to at all."""
+    bad = [
+        b"\xff\xff\xff\xff", (MOST + 1).to_bytes(4, "big"), b"\0\0\0\x02[]", b"\0\0\0\x02x{", b"\0\0\0\x09{",
+        (100_000).to_bytes(4, "big") + b"[" * 100_000,
+    ]  # fmt: skip
+    async with linked(scene) as signer:
+        for message in bad:
+            with address_in(scene.data / "run") as address:
+                reader, writer = await asyncio.open_unix_connection(address)
+            writer.write(message)
+            writer.write_eof()
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            writer.close()
+        assert not (await asyncio.to_thread(signer.ask_now, {"ask": "status"}))["stopped"]
+    (scene.data / "run" / SOCKET).unlink()
+    async with linked(scene, allowed={os.getuid() + 1}) as signer:
+        with pytest.raises(NoSignature, match="the signer does not answer"):
+            await asyncio.to_thread(signer.ask_now, {"ask": "unlock"})
+
+
+async def test_a_signer_that_came_back_is_asked_again(scene: Scene) -> None:
+    """A connection that was idle while the signer was replaced costs nobody an error."""
+    reservation = await scene.reserved(scene.planned())
+    asked = ToSign(reservation.issuer_id, "certificate", reservation.tbs, reservation.serial)
+    async with linked(scene) as signer:
+        assert await signer.sign(asked)
+    (scene.data / "run" / SOCKET).unlink()
+    async with linked(scene):
+        assert await signer.sign(asked)
+
+
+def test_other_processes_of_the_user_cannot_look_into_it() -> None:
+    """No core and no ptrace (prctl(2): not dumpable), no new privileges."""
+
+    def work() -> int:
+        harden()
+        libc = ctypes.CDLL(None)
+        dumpable, privileges = libc.prctl(3, 0, 0, 0, 0), libc.prctl(39, 0, 0, 0, 0)
+        good = (dumpable, privileges, resource.getrlimit(resource.RLIMIT_CORE)) == (0, 1, (0, 0))
+        return 0 if good else 1
+
+    with forked(work) as child:
+        assert child.wait() == 0
+
+
+async def test_a_new_generation_is_known_without_a_restart(scene: Scene) -> None:
+    """`sekisho ca add` while the signer runs: its key is opened when it is first asked for."""
+    made = datadir.add_issuer(scene.data, PASSPHRASE, "NEXT CA-G5", clock_of(scene.ra).seconds()).authority
+    newer = replace(scene, ra=replace(scene.ra, authority=made))
+    reservation = await newer.reserved(newer.planned())
+    assert reservation.issuer_id == made.current.issuer_id != scene.ra.authority.current.issuer_id
+    assert "signature" in await newer.ask(reservation)
