@@ -1,7 +1,7 @@
 """Work that takes tens of milliseconds and more of a core, kept away from the event loop.
 
-Measured (see README.md): RSA generation, argon2id and PBKDF2 release the interpreter lock, so a thread
-is enough for them; the PKCS#12 derivation is a Python loop and does not, so it needs a process.
+Measured (see README.md): all of it releases the interpreter lock, the PKCS#12 derivation only where OpenSSL's
+own can be had. What nobody waits for is made in niced processes, so that pages and logins go first.
 """
 
 from __future__ import annotations

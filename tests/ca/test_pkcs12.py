@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -13,11 +14,12 @@ from asn1crypto import pkcs12 as asn1
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12 as reader
 
-from ca import pkcs12
+from ca import pkcs12, pkcs12kdf
 from ca.authority import Authority
 from ca.errors import Unacceptable
 from ca.keys import generate, to_pkcs8
-from ca.pkcs12 import ENTROPY_BYTES, FORMATS, ROUNDS, assemble, check_password, derive_key
+from ca.pkcs12 import ENTROPY_BYTES, FORMATS, ROUNDS, assemble, check_password
+from ca.pkcs12kdf import derive_key
 from tests.ca.conftest import Issued, issue_person
 
 PASSWORDS = {1: "a", 31: "Abc1" * 7 + "xyz", 128: "aB3d" * 32}
@@ -201,6 +203,33 @@ def test_the_derivation_of_rfc_7292() -> None:
     assert derive_key("sha1", "smeg", salt, 2, 8, 1).hex() == "79993dfe048d3b76"
     salt = bytes.fromhex("3d83c0e4546ac140")
     assert derive_key("sha1", "smeg", salt, 3, 20, 1).hex() == "8d967d88f6caa9d714800ab3d48051d63f73a312"
+
+
+@pytest.mark.parametrize("hash_name", ["sha1", "sha256"])
+@pytest.mark.parametrize("password", ["a", "Zz9" * 66, "x" * 1024])
+def test_the_loop_derives_what_openssl_does(hash_name: str, password: str) -> None:
+    """Key, vector and MAC, of any length: without OpenSSL's function nobody's file is another one."""
+    for purpose, length, rounds, salt in itertools.product(
+        (1, 2, 3), (8, 20, 24, 32, 65), (1, 2, 1_000), (b"s" * 8, bytes(range(16)), b"t" * 65)
+    ):
+        given = (hash_name, password.encode("utf-16-be") + b"\0\0", salt, purpose, length, rounds)
+        assert pkcs12kdf._by_openssl(*given) == pkcs12kdf._by_hashlib(*given)
+
+
+def test_without_openssls_function_the_loop_derives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python with its own libcrypto inside, or an OpenSSL that refuses the hash: the same key."""
+    expected = derive_key("sha256", "abc", b"s" * 16, 3, 32, 100)
+    monkeypatch.setattr(pkcs12kdf, "_by_openssl", lambda *_: None)
+    assert derive_key("sha256", "abc", b"s" * 16, 3, 32, 100) == expected
+    monkeypatch.setattr(pkcs12kdf, "_OPENSSL", None)
+    assert derive_key("sha256", "abc", b"s" * 16, 3, 32, 100) == expected
+    monkeypatch.undo()
+    assert pkcs12kdf._by_openssl("no-hash", b"", b"s", 3, 32, 1) is None
+
+
+def test_openssls_function_is_found() -> None:
+    """On the Pythons that are tested the slow way is not the one that runs."""
+    assert pkcs12kdf._OPENSSL is not None
 
 
 def test_formats_have_the_manuals_words() -> None:
