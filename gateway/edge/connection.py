@@ -67,7 +67,7 @@ class Records:
         return ended
 
 
-class Handler:
+class PlaintextHandler:
     """What a connection hands its plaintext to, and asks where it is: an `asyncio.Protocol` with more. A base
     instead of a protocol of typing's: mypyc then knows where each method is."""
 
@@ -119,7 +119,7 @@ class Port(Protocol):
     def note(self, reason: str, connection: TlsConnection, detail: str = "") -> None: ...
     def establish(
         self, connection: TlsConnection, tls: Session, handshake: Handshake | None, started: float
-    ) -> tuple[ConnectionInfo, Handler]: ...
+    ) -> tuple[ConnectionInfo, PlaintextHandler]: ...
 
 
 @final
@@ -172,7 +172,7 @@ class TlsConnection:
         self._tls: Session | None = None
         self._bios: Bios | None = None
         self._handshake: Handshake | None = None
-        self._http: Handler | None = None
+        self._http: PlaintextHandler | None = None
         self.info: ConnectionInfo | None = None
         # What came of a PROXY header; None where none is expected, or once it is read.
         self._proxied: bytearray | None = None
@@ -381,7 +381,7 @@ class TlsConnection:
         else:
             self._overdue_reading(now, self._http)
 
-    def _overdue_reading(self, now: float, http: Handler) -> None:
+    def _overdue_reading(self, now: float, http: PlaintextHandler) -> None:
         awaiting = http.awaiting()
         if awaiting is not Awaiting.REQUEST and self._enters(awaiting, now):
             return  # it began without a byte from the client, as when it is told to go on
@@ -503,7 +503,7 @@ class TlsConnection:
         if flush and not got:
             self._flush()  # what was read was TLS's own; its answers else go out with the next data
 
-    def _account(self, http: Handler, got: int) -> None:
+    def _account(self, http: PlaintextHandler, got: int) -> None:
         # Every record costs 22 bytes and more around its data. Whoever sends those without data
         # (KeyUpdate, warnings, empty records) makes us work for nothing.
         self._barren = max(0, self._barren - 32 * got)

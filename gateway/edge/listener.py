@@ -29,7 +29,7 @@ from ca.trust import (
     recheck,
     rejected,
 )
-from gateway.edge.connection import Handler, TlsConnection
+from gateway.edge.connection import PlaintextHandler, TlsConnection
 from gateway.edge.facts import ConnectionInfo, Limits, Observer, Unobserved, Verdict
 from gateway.edge.headcount import Headcount, headcounts
 from gateway.edge.tls import (
@@ -58,7 +58,7 @@ class Wire(Protocol):
     async def set_up(self, sites: Iterable[Site], recheck: Callable[[VerifiedPeer], Verdict]) -> None:
         """Makes ready what answers for these sites; what is there already stays."""
 
-    def begin(self, info: ConnectionInfo, limits: Limits) -> Handler:
+    def begin(self, info: ConnectionInfo, limits: Limits) -> PlaintextHandler:
         """The handler of a connection whose handshake is done."""
 
     def retire(self, used: Iterable[Site]) -> None:
@@ -294,7 +294,7 @@ class Listener:
 
     def establish(
         self, connection: TlsConnection, tls: Session, handshake: Handshake | None, started: float
-    ) -> tuple[ConnectionInfo, Handler]:
+    ) -> tuple[ConnectionInfo, PlaintextHandler]:
         """The facts of a finished handshake and the request handler for its site."""
         assert handshake is not None
         loop = asyncio.get_running_loop()

@@ -70,7 +70,9 @@ class Reader:
     )
 
     def __init__(self, client: Client, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
-        self._client, self._limits, self._loop = client, limits, loop
+        # None once it is gone.
+        self._client: Client | None = client
+        self._limits, self._loop = limits, loop
         self._parser = httptools.HttpRequestParser(self)
         self.state = Reading.REST
         #: Read and not begun; and the one whose body is still coming.
@@ -99,10 +101,11 @@ class Reader:
         read = _READ.fullmatch(line)
         if read is None:
             return False
-        known = self._known[1]
+        known, client = self._known[1], self._client
+        assert client is not None
         method, target = read.groups()
         request = Request(
-            self._client, method.decode("ascii"), target.decode("ascii"), "1.1", known.headers, upgrade=False
+            client, method.decode("ascii"), target.decode("ascii"), "1.1", known.headers, upgrade=False
         )
         request.began, request.complete, request.fields = self._loop.time(), True, known.fields
         self.queue.append(request)
@@ -152,7 +155,7 @@ class Reader:
         self.queue.clear()
         self._unparsed = b""
         # The parser and we refer to each other, and so do we, the front and the last request: freed at once.
-        self._parser, self._known, self._client = cast(Any, None), None, cast(Any, None)
+        self._parser, self._known, self._client = cast(Any, None), None, None
 
     # --- the parser's callbacks ---
 
@@ -186,9 +189,10 @@ class Reader:
             return
         if self._excess:
             raise ValueError("the header is too long")
-        parser, fields = self._parser, tuple(self._fields)
+        parser, client, fields = self._parser, self._client, tuple(self._fields)
+        assert client is not None
         request = Request(
-            self._client,
+            client,
             parser.get_method().decode("ascii"),
             self._url.decode("ascii"),
             parser.get_http_version(),
@@ -227,16 +231,18 @@ class Reader:
         return effects
 
     def _do(self, effects: tuple[Effect, ...]) -> None:
+        client = self._client
         for effect in effects:
             if effect is Effect.CUT:
                 broken, self.receiving = self.receiving, None
                 assert broken is not None
                 broken.cut()
             elif effect is Effect.REJECT:
-                self._client.info.count("refused.too-large" if self._excess else "refused.parser")
+                assert client is not None
+                client.info.count("refused.too-large" if self._excess else "refused.parser")
                 self.queue.append(self._unread())
-            elif self._client.transport is not None:  # CLOSE: all of a body that nobody wanted has come
-                self._client.transport.close()
+            elif client is not None and client.transport is not None:
+                client.transport.close()  # CLOSE: all of a body that nobody wanted has come
 
     def _parse(self, data: bytes) -> None:
         at = 0

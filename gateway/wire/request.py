@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, final
 
-from gateway.edge.connection import Handler, TlsConnection
+from gateway.edge.connection import PlaintextHandler, TlsConnection
 from gateway.edge.facts import ConnectionInfo, Verdict
 from gateway.wire.cookies import ABSENT, Reading
 from gateway.wire.fields import RawHeaders
@@ -27,7 +27,7 @@ class Fields:
         self.lines, self.noted, self.cookie = lines, noted, cookie
 
 
-class Client(Handler):
+class Client(PlaintextHandler):
     """Whoever a request came from, as the relay sees it: the front of its connection."""
 
     __slots__ = ("info", "last", "on_lost", "transport", "writing_paused")
