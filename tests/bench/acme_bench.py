@@ -16,12 +16,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
 
+from tests.bench import builds
 from tests.bench.acme_load import Client, clients_of, prepare_csrs, run_load, serve_http01
 from tests.bench.acme_servers import LOAD_CORE, Server, Target, caddy, pebble, sekisho
+from tests.bench.figures import Figures
 from tests.bench.tls_bench import cpu
 
 Row = dict[str, float | str]
@@ -30,11 +33,13 @@ _WARM_UP = 40
 _OURS = "sekisho"
 _CADDY = "caddy acme_server"
 SERVERS: dict[str, Server] = {
-    _OURS: sekisho,
-    "pebble, orders ready at once": pebble(100),
     "pebble, with challenges": pebble(0),
+    "pebble, orders ready at once": pebble(100),
+    f"{_OURS}, {builds.PURE}": sekisho,
+    f"{_OURS}, {builds.COMPILED}": sekisho,
     _CADDY: caddy,
 }
+_FIGURES = ("orders a second", "p50, ms", "p99, ms", "CPU an order, ms")
 _BINARIES = {"pebble": "pebble", "caddy": "caddy"}
 
 
@@ -49,20 +54,23 @@ def main() -> None:
     if options.inside:
         print(json.dumps(measure(options.inside, options)))
         return
-    best: dict[tuple[str, float], Row] = {}
+    ours = builds.builds()
+    found = {each: Figures("pebble, with challenges") for each in options.concurrency}
     # Rounds alternate between the servers, so that a busy neighbour hits them all.
     for _ in range(options.rounds):
-        for title in filter(usable, (title for title in SERVERS if options.only in title)):
-            for row in in_a_process(title, options):
-                kept = best.setdefault((title, float(row["concurrency"])), row)
-                if float(row["orders_per_s"]) > float(kept["orders_per_s"]):
-                    kept.update({**row, "cpu_ms": min(float(row["cpu_ms"]), float(kept["cpu_ms"]))})
-                kept["cpu_ms"] = min(float(row["cpu_ms"]), float(kept["cpu_ms"]))
-    report(list(best.values()))
+        for title in filter(lambda title: usable(title, ours), SERVERS):
+            if options.only in title:
+                for row in in_a_process(title, options):
+                    found[int(row.pop("concurrency"))].add(title, {key: float(row[key]) for key in _FIGURES})
+    for concurrency, figures in found.items():
+        print(f"\n{concurrency} at once:")
+        figures.report()
 
 
-def usable(title: str) -> bool:
+def usable(title: str, ours: Sequence[str]) -> bool:
     """Whether what the server needs is on this machine."""
+    if title.startswith(_OURS):
+        return title.rpartition(" ")[2] in ours
     binary = next((binary for word, binary in _BINARIES.items() if word in title), None)
     if binary is not None and shutil.which(binary) is None:
         print(f"{title}: left out, {binary} is not installed")
@@ -80,8 +88,10 @@ def in_a_process(title: str, options: argparse.Namespace) -> list[Row]:
     namespace = ["unshare", "-rn"] if title == _CADDY else []
     command = [*namespace, sys.executable, "-m", "tests.bench.acme_bench", "--inside", title]
     command += ["--orders", str(options.orders), "--concurrency", *map(str, options.concurrency)]
+    build = title.rpartition(" ")[2] if title.startswith(_OURS) else builds.PURE
+    given = {"env": builds.environment(build), "capture_output": True, "text": True}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+        done = subprocess.run(command, timeout=600, check=True, **given)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         # Pebble deadlocks now and then under load; another round makes up for it.
         print(f"{title}: a round failed: {type(error).__name__}\n{str(error.stderr or '')[-2000:]}")
@@ -126,30 +136,12 @@ async def _run(title: str, target: Target, clients: list[Client], count: int, to
     before = cpu(target.pid)
     seconds, took = await run_load(clients, csrs, tokens)
     return {
-        "server": title,
         "concurrency": len(clients),
-        "orders_per_s": count / seconds,
-        "p50_ms": statistics.median(took) * 1000,
-        "p99_ms": sorted(took)[int(len(took) * 0.99)] * 1000,
-        "cpu_ms": (cpu(target.pid) - before) / count * 1000,
+        "orders a second": count / seconds,
+        "p50, ms": statistics.median(took) * 1000,
+        "p99, ms": sorted(took)[int(len(took) * 0.99)] * 1000,
+        "CPU an order, ms": (cpu(target.pid) - before) / count * 1000,
     }
-
-
-def report(rows: list[Row]) -> None:
-    """A table, and the same as JSON on the last line. Ratios are ours to the other's orders per second."""
-    ours = {row["concurrency"]: float(row["orders_per_s"]) for row in rows if row["server"] == _OURS}
-    titles = ("server", "at once", "orders/s", "p50 ms", "p99 ms", "CPU ms/order", "ours is")
-    print("{:<32}{:>8}{:>10}{:>9}{:>9}{:>14}{:>10}".format(*titles))
-    for row in sorted(
-        rows, key=lambda row: (float(row["concurrency"]), list(SERVERS).index(str(row["server"])))
-    ):
-        other = float(row["orders_per_s"])
-        ratio = f"{ours[row['concurrency']] / other:.2f} x" if row["concurrency"] in ours else ""
-        print(
-            f"{row['server']:<32}{row['concurrency']:>8}{other:>10.0f}{row['p50_ms']:>9.1f}"
-            f"{row['p99_ms']:>9.1f}{row['cpu_ms']:>14.2f}{'' if row['server'] == _OURS else ratio:>10}"
-        )
-    print(json.dumps(rows))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""CPU per fresh mutual-TLS connection and kept-alive throughput, ours against Debian's nginx.
+"""CPU per fresh mutual-TLS connection and kept-alive throughput, both of our builds against Debian's nginx.
 
 Run as ``python -m tests.bench.tls_bench [--connections N] [--seconds S]``. The server under test has
 one core, the load the other; CPU time is the kernel's count for the server's processes. TLS 1.3,
@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import gc
 import itertools
-import json
 import os
 import re
 import shutil
@@ -28,13 +27,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.bench import builds
+from tests.bench.figures import Figures
 from tests.gateway.rawtls import issue
 from tests.started import started
 
-Row = dict[str, float | str]
 Server = Callable[[Path], Iterator[tuple[int, int, int]]]
 
-_TICK = os.sysconf("SC_CLK_TCK")
 _NGINX = """
 daemon off; master_process on; worker_processes 1; worker_cpu_affinity 1; pid {dir}/pid;
 error_log {dir}/error.log;
@@ -53,30 +52,34 @@ http {{
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--connections", type=int, default=1_000)
+    parser.add_argument("--connections", type=int, default=400)
     parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="")
     parser.add_argument("--serve", nargs=3, metavar=("DIR", "LOOP", "KIND"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(Path(options.serve[0]), *options.serve[1:])
         return
+    chosen = {title: start for title, start in servers().items() if options.only in title}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_pki(folder)
-        chosen = {
-            title: start
-            for title, start in SERVERS.items()
-            if options.only in title and (title != "nginx" or shutil.which("nginx"))
-        }
-        report(measure(chosen, folder, options))
+        measure(chosen, folder, options).report()
 
 
-def measure(chosen: dict[str, Server], folder: Path, options: argparse.Namespace) -> list[Row]:
-    """Each server's best round. Rounds alternate between the servers: a busy neighbour hits them all."""
+def servers() -> dict[str, Server]:
+    """All that can be measured here, both of our builds with each kind of handler."""
+    found: dict[str, Server] = {"nginx": nginx} if shutil.which("nginx") else {}
+    for build, (title, kind) in itertools.product(builds.builds(), KINDS.items()):
+        found[f"sekisho, {build}, {title}"] = ours("uvloop", kind, build)
+    return found | {"sekisho, pure, bare handler on asyncio": ours("asyncio", "lean", builds.PURE)}
+
+
+def measure(chosen: dict[str, Server], folder: Path, options: argparse.Namespace) -> Figures:
+    """Rounds alternate between the servers: a busy neighbour hits them all."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    best: dict[str, Row] = {title: {"server": title} for title in chosen}
+    found = Figures("nginx")
     with ExitStack() as stack:
         running = {
             title: stack.enter_context(contextmanager(start)(folder)) for title, start in chosen.items()
@@ -84,15 +87,15 @@ def measure(chosen: dict[str, Server], folder: Path, options: argparse.Namespace
         for _, mutual, _ in running.values():
             fresh(mutual, folder, 100)
         for _, (title, (pid, mutual, plain)) in itertools.product(range(options.rounds), running.items()):
-            rows = [round_fresh(pid, mutual, folder, options.connections)]
+            row = round_fresh(pid, mutual, folder, options.connections)
+            found.add(title, {"fresh connection, CPU ms": row["ms_per_connection"]})
             if shutil.which("wrk") and options.seconds:
-                rows.append(round_kept(pid, plain, options.seconds))
-            for key, value in itertools.chain(*(row.items() for row in rows)):
-                better = max if key.endswith("_per_s") else min
-                best[title][key] = better(float(best[title].get(key, value)), value)
+                row = round_kept(pid, plain, options.seconds)
+                found.add(title, {"kept-alive request, CPU us": row["us_per_request"]})
+                found.add(title, {"kept-alive requests a second": row["requests_per_s"]})
         for title, (pid, _, plain) in running.items():
-            best[title]["kib_per_idle"] = idle_memory(pid, plain, folder)
-    return list(best.values())
+            found.add(title, {"idle connection, KiB": idle_memory(pid, plain, folder)})
+    return found
 
 
 def idle_memory(pid: int, port: int, folder: Path, count: int = 200) -> float:
@@ -168,37 +171,17 @@ def fresh(port: int, folder: Path, count: int, threads: int = 8) -> float:
 
 
 def cpu(pid: int) -> float:
-    """CPU seconds of a process and its children that live."""
-    total = 0.0
+    """CPU seconds of a process and its children that live, by the scheduler's own count: the other one moves
+    by hundredths of a second."""
+    total = 0
     for each in (pid, *children(pid)):
-        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / _TICK
-    return total
+        for task in Path(f"/proc/{each}/task").iterdir():
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
 
 
 def children(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def report(rows: list[Row]) -> None:
-    print(
-        f"{'server':<44}{'CPU ms/conn':>12}{'conn/s':>9}{'kept req/s':>12}{'CPU us/req':>12}{'vs nginx':>18}"
-    )
-    base = next((row for row in rows if row["server"] == "nginx"), None)
-    for row in rows:
-        ratio = ""
-        if base is not None and row is not base:
-            ratio = " / ".join(
-                f"{float(row[key]) / float(base[key]):.2f}"
-                for key in ("ms_per_connection", "requests_per_s")
-                if key in row
-            )
-        print(
-            f"{row['server']:<44}{row['ms_per_connection']:>12.2f}{row['connections_per_s']:>9.0f}"
-            f"{row.get('requests_per_s', 0):>12.0f}{row.get('us_per_request', 0):>12.1f}"
-            f"{row['kib_per_idle']:>10.0f}{ratio:>14}"
-        )
-    print(json.dumps(rows))
 
 
 def write_pki(folder: Path) -> None:
@@ -226,10 +209,10 @@ def nginx(folder: Path) -> Iterator[tuple[int, int, int]]:
         yield process.pid, mutual, plain
 
 
-def ours(loop: str, kind: str) -> Server:
+def ours(loop: str, kind: str, build: str) -> Server:
     def start(folder: Path) -> Iterator[tuple[int, int, int]]:
         command = [sys.executable, "-m", "tests.bench.tls_bench", "--serve", str(folder), loop, kind]
-        with started(command, stdout=subprocess.PIPE, text=True) as process:
+        with started(command, env=builds.environment(build), stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             mutual, plain = map(int, process.stdout.readline().split())
             yield process.pid, mutual, plain
@@ -314,13 +297,8 @@ def _wait(port: int) -> None:
 
 _TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 
-SERVERS: dict[str, Server] = {
-    "nginx": nginx,
-    "sekisho, bare handler with Reply, uvloop": ours("uvloop", "lean"),
-    "sekisho, bare handler with Reply, asyncio": ours("asyncio", "lean"),
-    "sekisho, bare handler, uvloop": ours("uvloop", "bare"),
-    "sekisho, application, uvloop": ours("uvloop", "application"),
-}
+#: What answers, by the word that `serve` is given.
+KINDS = {"bare handler": "lean", "a response of aiohttp's": "bare", "a site's application": "application"}
 
 if __name__ == "__main__":
     main()
