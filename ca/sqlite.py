@@ -12,13 +12,13 @@ import queue
 import re
 import sqlite3
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
@@ -152,19 +152,8 @@ class Database:
     def source(self) -> SqliteSource:
         return SqliteSource(self.path)
 
-    @overload
-    def read(self) -> Transaction: ...
-    @overload
-    def read(self, work: Work[T]) -> Coroutine[Any, Any, T]: ...
-
-    def read(self, work: Work[T] | None = None) -> Transaction | Coroutine[Any, Any, T]:
-        """At once: a page out of the cache takes less time than to hand it to a thread and back.
-
-        Without work: this thread's reading connection, each statement by itself. Will go away.
-        """
-        return self._reader() if work is None else self._read(work)
-
-    async def _read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T]) -> T:
+        """At once: a page out of the cache takes less time than to hand it to a thread and back."""
         return self.read_now(work)
 
     def read_now(self, work: Work[T]) -> T:
@@ -182,8 +171,9 @@ class Database:
         return await asyncio.to_thread(self.read_now, work)
 
     def changed(self) -> int:
-        number: int = self._reader().conn.execute("PRAGMA data_version").fetchone()[0]
-        return number
+        row = self._reader().one("PRAGMA data_version")
+        assert row is not None
+        return int(row[0])
 
     def _reader(self) -> _Connection:
         """This thread's reading connection."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ca.authority import Authority
 from ca.clock import Clock
 from ca.sealing import Vault
-from ca.sqlite import Database
+from ca.storage import Storage
 from ca.workers import KeyStock, Workers
 from enroll.mail.writing import Templates
 from enroll.settings import Settings
@@ -18,7 +18,7 @@ from enroll.settings import Settings
 class RegistrationAuthority:
     """The database, the authority and the policies. Build one per process."""
 
-    database: Database
+    database: Storage
     clock: Clock
     vault: Vault
     authority: Authority

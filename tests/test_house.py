@@ -212,7 +212,7 @@ _STATEMENT = re.compile(
 )
 #: Besides the stores: the engine, and the one helper that puts a statement together from names.
 _OF_STORAGE = ("ca/sqlite.py", "ca/storage.py")
-#: What SQLite has and PostgreSQL has not, or has otherwise (docs/DECISIONS.md, S2).
+#: What SQLite has and PostgreSQL has not, or has otherwise (docs/ARCHITECTURE.md).
 _SQLITE_ONLY = {
     "a row's hidden number": r"\b(rowid|_rowid_|oid)\b",
     "JSON of its own": r"\bjson_\w+\(",

@@ -16,10 +16,8 @@ from typing import Any
 
 from aiohttp import web
 
-import ca.store
 from ca.errors import ConfigError
 from ca.files import Snapshot
-from ca.revocation import RevocationStatus
 from ca.timekeeping import Doubt
 from enroll import timekeeping
 from enroll.acme.nonces import SpentTable, memory_table, open_table
@@ -49,6 +47,7 @@ from gateway.serving.figures import (
 )
 from gateway.serving.inforce import Look
 from gateway.serving.rates import Ledger
+from gateway.serving.statuses import Statuses
 from gateway.web.context import Gate, Role
 from gateway.wire.handlers import Handlers
 from gateway.wire.sites import WebSite
@@ -135,7 +134,7 @@ def begin(deployment: Deployment, post: Post, extra: Builders | None) -> Serving
         sites,
         wire=Handlers(),
         clock=deployment.ra.clock,
-        status=lambda fingerprint: _status(deployment, fingerprint),
+        status=Statuses(deployment.ra.database),
         limits=_limits(deployment, post),
         public_ports=(deployment.config.public_port,),
         proxies=proxies_of(deployment.config),
@@ -340,7 +339,3 @@ def _doubts(serving: Serving) -> list[str]:
         for number, doubt in sorted(found.items())
         if doubt
     ]
-
-
-def _status(deployment: Deployment, fingerprint: str) -> RevocationStatus:
-    return deployment.ra.database.read_now(lambda db: ca.store.certificate_status(db, fingerprint))

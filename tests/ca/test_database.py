@@ -6,7 +6,7 @@ import pytest
 from ca.errors import ConfigError
 from ca.sqlite import Database
 from ca.storage import Schema, Step, StorageClosed, StorageError, StorageTrouble, UniqueViolation
-from tests.looking import rows
+from tests.looking import look, rows
 
 SCHEMA = Schema("test", (Step("first", ("CREATE TABLE numbers (n INTEGER PRIMARY KEY)",)),))
 
@@ -23,7 +23,7 @@ def insert(n):
 
 
 def numbers(database):
-    return [row["n"] for row in rows(database.read(), "SELECT n FROM numbers ORDER BY n")]
+    return [row["n"] for row in rows(look(database), "SELECT n FROM numbers ORDER BY n")]
 
 
 async def test_written_work_is_seen_by_readers(database):
@@ -65,7 +65,7 @@ def test_two_processes_worth_of_connections_write(tmp_path):
 def test_readers_cannot_write(database):
     """The reading connection refuses statements that change anything."""
     with pytest.raises(StorageTrouble, match="readonly"):
-        database.read().execute("INSERT INTO numbers(n) VALUES (9)")
+        look(database).execute("INSERT INTO numbers(n) VALUES (9)")
 
 
 def test_every_connection_has_the_cache_that_was_asked_for(tmp_path):
@@ -76,7 +76,7 @@ def test_every_connection_has_the_cache_that_was_asked_for(tmp_path):
 
     database = Database(tmp_path / "small.db", [SCHEMA], cache_mib=3)
     try:
-        assert kib(database.read()) == database.write_now(kib) == 3 * 1024
+        assert database.read_now(kib) == database.write_now(kib) == 3 * 1024
     finally:
         database.close()
 
@@ -120,7 +120,7 @@ def test_what_is_wiped_is_gone_from_the_files(database):
     assert secret in log.read_bytes()
     database.scrub()
     assert secret not in log.read_bytes() + database.path.read_bytes()
-    assert database.read().one("PRAGMA secure_delete")[0] == 1
+    assert look(database).one("PRAGMA secure_delete")[0] == 1
 
 
 def test_emptying_the_log_waits_for_nobody(database):

@@ -97,12 +97,12 @@ async def test_a_full_disk_refuses_work_and_breaks_nothing(tmp_path: Path) -> No
         insert = "INSERT INTO t VALUES (zeroblob(30000))"
         results = await together(*(database.write(lambda db: db.execute(insert)) for _ in range(8)))
         failed = sum(isinstance(each, Exception) for each in results)
-        kept = rows(database.read(), "SELECT count(*) AS n FROM t")[0]["n"]
+        kept = rows(look(database), "SELECT count(*) AS n FROM t")[0]["n"]
         assert failed > 0
         assert kept == len(results) - failed
         await asyncio.wait_for(database.write(lambda db: db.execute("DELETE FROM t")), 20)
         await asyncio.wait_for(database.write(lambda db: db.execute("INSERT INTO t VALUES ('x')")), 20)
-        assert rows(database.read(), "SELECT x FROM t") == [{"x": "x"}]
+        assert rows(look(database), "SELECT x FROM t") == [{"x": "x"}]
     finally:
         database.close()
 
