@@ -74,7 +74,7 @@
       return [bottom, left];
     };
     const last = letters.slice(-4);
-    const japanese = last.length === 4 && /[\u3041-\u30ff]/.test(last.map(([node, at]) => node.data[at]).join(""));
+    const japanese = last.length === 4 && /[\u3041-\u30ff\u4e00-\u9fff]/.test(last.map(([node, at]) => node.data[at]).join(""));
     const broken = (one, other) => top(other)[0] > top(one)[0] + 4 && top(other)[1] < top(one)[1];
     if (japanese && (broken(last[2], last[3]) || broken(last[1], last[2])))
       faults.push(`letters left over: ${block.textContent.trim().slice(-30)}`);
