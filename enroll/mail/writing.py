@@ -186,7 +186,9 @@ def check_templates(own: Templates | None) -> None:
     """Renders every template once with sample values; ConfigError names the first broken one."""
     names = ("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name")
     more = ("not_after", "until", "moment", "password_by", "admin", "operator", "telephone", "left", "days")
-    sample = dict.fromkeys((*names, *more, "members", "to", "organisation", "address", "channel"), "x")
+    sample = dict.fromkeys(
+        (*names, *more, "serial", "members", "to", "organisation", "address", "channel"), "x"
+    )
     for language in LANGUAGES:
         for kind in TEMPLATES:
             _render(kind, sample, own, language)

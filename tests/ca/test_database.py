@@ -137,3 +137,34 @@ def test_emptying_the_log_waits_for_nobody(database):
         database.scrub()
         assert log.stat().st_size == 0
     other.close()
+
+
+async def test_a_read_sees_one_state(database):
+    """What is committed between two statements of one read is not seen by it, and by the next one it is."""
+    database.write_now(insert(1))
+
+    def count_twice(db):
+        before = len(db.rows("SELECT n FROM numbers"))
+        database.write_now(insert(2))
+        return before, len(db.rows("SELECT n FROM numbers"))
+
+    assert await database.read(count_twice) == (1, 1)
+    assert await database.read(lambda db: len(db.rows("SELECT n FROM numbers"))) == 2
+    assert await database.read(lambda db: database.read_now(lambda again: again is db))
+
+
+async def test_the_number_changes_with_a_commit_only(database):
+    """``changed`` is the sign that anything was committed: by whomever, and never by a read."""
+    number = database.changed()
+    numbers(database)
+    assert database.changed() == number
+    database.write_now(insert(1))
+    assert database.changed() != number
+
+
+async def test_a_read_after_the_end_is_refused(database):
+    """As work is: nothing is answered out of a database that was closed."""
+    numbers(database)
+    database.close()
+    with pytest.raises(StorageClosed):
+        await database.read(lambda db: db.one("SELECT 1"))

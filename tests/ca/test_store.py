@@ -153,6 +153,18 @@ async def test_of_racers_for_a_hold_one_wins(db: Database, authority: Authority)
     assert (record.status, record.change_number) == ("revoked", 2)
 
 
+def test_what_was_no_change_has_no_number(db: Database, authority: Authority) -> None:
+    """Only what changed something is counted: of a hundred that come too late, none."""
+    made = _stored(db, authority)
+    serial = made.reservation.serial
+    assert db.write_now(lambda d: store.revoke(d, serial, 1, AT))
+    assert not any(db.write_now(lambda d: store.revoke(d, serial, 1, AT)) for _ in range(100))
+    assert not db.write_now(lambda d: store.hold(d, "00", AT))
+    another = _stored(db, authority)
+    assert db.write_now(lambda d: store.hold(d, another.reservation.serial, AT))
+    assert [change.number for change in store.changed_since(look(db), 0)] == [1, 2]
+
+
 def test_a_list_is_published_under_a_number_that_grows(db: Database) -> None:
     """RFC 5280 section 5.2.3: of two lists with one number the first counts, and none goes back."""
 
