@@ -5,19 +5,27 @@ Public, asks for nothing, keeps nothing. One page per topic, each in Japanese an
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp import web
+from markupsafe import Markup
 
 from enroll.refusals import Refusal
 from gateway.sites.help import lists
 from gateway.sites.help.handouts import HANDOUTS, facts_of, policies
 from gateway.sites.help.publications import certificates_of, chain_pem, hosts_of, slug_of
+from gateway.sites.help.searching import LONGEST, Section, search, sections_of
 from gateway.sites.help.topics import TOPICS, Topic, browsers_for
 from gateway.web import pages
 from gateway.web.browsers import browser_of
 from gateway.web.context import Gate, Role
 
+_SEARCHED: web.AppKey[dict[str, list[Section]]] = web.AppKey("searched", dict)
+_NAMES = re.compile(r'\b(id|aria-labelledby)="([^"]+)"')
+_PAGES = "|".join(topic.slug for topic in TOPICS)
+_WITHIN = re.compile(rf'href="(?:/({_PAGES}))?(?:#([^"]+))?"(?<!href="")')
 _HANDOUTS = {each.name: each for each in HANDOUTS}
 _BY_SLUG = {topic.slug: topic for topic in TOPICS}
 
@@ -25,12 +33,15 @@ _BY_SLUG = {topic.slug: topic for topic in TOPICS}
 def application(gate: Gate) -> web.Application:
     """The help site. ``/hosts.txt`` and ``/ca/`` are for programs, everything else is for people."""
     app = pages.site_application(gate, Role.HELP, "gateway.sites.help")
+    app[_SEARCHED] = {}
     app.router.add_get("/", _contents)
     app.router.add_get("/hosts.txt", _hosts)
     app.router.add_get("/handouts/{name:[a-z.-]+}", _handout)
     app.router.add_get("/ca/chain.pem", _chain)
     app.router.add_get("/ca/{slug:[a-z]+-[0-9a-f]{12}}.{form:pem|cer}", _certificate)
     app.router.add_get("/ca/{slug:[a-z]+-[0-9a-f]{12}}.crl", _revoked)
+    app.router.add_get("/search", _search)
+    app.router.add_get("/print", _print)
     app.router.add_get("/{topic:[a-z]+}", _topic)
     return app
 
@@ -46,7 +57,48 @@ async def _topic(request: web.Request) -> web.StreamResponse:
     return _page(request, f"{pages.language_of(request)}/{topic.slug}.html", topic)
 
 
-def _page(request: web.Request, template: str, topic: Topic | None) -> web.Response:
+async def _search(request: web.Request) -> web.StreamResponse:
+    """Sections that have every word that was typed; an empty search shows the form."""
+    wanted = request.query.get("q", "").strip()[:LONGEST]
+    found = search(_sections(request), wanted) if wanted else []
+    return _page(request, "search.html", None, wanted=wanted, found=found)
+
+
+async def _print(request: web.Request) -> web.StreamResponse:
+    """Every page in one, to be printed or kept: the links within it lead within it."""
+    chapters = [(topic, _apart(topic.slug, main)) for topic, main in _mains(request)]
+    return _page(request, "print.html", None, chapters=chapters)
+
+
+def _sections(request: web.Request) -> list[Section]:
+    """What is searched, in the visitor's language; read from the pages once for each language."""
+    kept, language = request.app[_SEARCHED], pages.language_of(request)
+    if language not in kept:
+        speak = pages.speak(language)
+        kept[language] = [
+            section
+            for topic, main in _mains(request)
+            for section in sections_of(topic.slug, speak(*topic.title), main)
+        ]
+    return kept[language]
+
+
+def _mains(request: web.Request) -> Iterator[tuple[Topic, str]]:
+    """Each page's own part, as HTML without its heading."""
+    for topic in TOPICS:
+        text = _page(request, f"{pages.language_of(request)}/{topic.slug}.html", topic).text or ""
+        yield topic, text.partition('<main id="main">')[2].partition("</main>")[0].partition("</h1>")[2]
+
+
+def _apart(slug: str, main: str) -> Markup:
+    """A page's own part with ids that no other page has."""
+    named = _NAMES.sub(rf'\1="{slug}-\2"', main)
+    within = _WITHIN.sub(lambda link: f'href="#{link[1] or slug}{"-" + link[2] if link[2] else ""}"', named)
+    # Ours, from our own templates, which escaped what was put into them.
+    return Markup(within)  # noqa: S704
+
+
+def _page(request: web.Request, template: str, topic: Topic | None, **more: Any) -> web.Response:
     gate = request.app[pages.GATE]
     browser = browser_of(request.headers)
     certificates = certificates_of(gate.ra.authority)
@@ -62,7 +114,7 @@ def _page(request: web.Request, template: str, topic: Topic | None) -> web.Respo
         "issuer_name": gate.ra.authority.current.common_name,
         "root": next((each for each in certificates if each.is_root), None),
     }
-    return pages.render(request, template, headers={"Vary": "User-Agent, Cookie"}, **values)
+    return pages.render(request, template, headers={"Vary": "User-Agent, Cookie"}, **values, **more)
 
 
 async def _hosts(request: web.Request) -> web.StreamResponse:

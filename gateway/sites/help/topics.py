@@ -79,6 +79,21 @@ TOPICS: tuple[Topic, ...] = (
         ),
     ),
     Topic(
+        "chooser",
+        ("証明書の選択画面", "The choice of the certificate"),
+        ("Edge、Chrome、Firefox、Safariの画面", "As Edge, Chrome, Firefox and Safari ask for it"),
+    ),
+    Topic(
+        "mac",
+        ("Macでの手順", "On a Mac"),
+        ("キーチェーンへの読み込みと確認", "Importing it into the keychain, and looking at it"),
+    ),
+    Topic(
+        "firefox",
+        ("Firefoxでの手順", "With Firefox"),
+        ("Firefoxへの読み込み、Windows・macOSの証明書の使用", "Its own store, and that of Windows or macOS"),
+    ),
+    Topic(
         "hosts",
         ("許可が必要なURL", "Addresses to allow"),
         ("団体様のシステムのご担当者向け", "For the administrator of your network"),
