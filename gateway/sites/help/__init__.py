@@ -25,7 +25,7 @@ from gateway.web.context import Gate, Role
 _SEARCHED: web.AppKey[dict[str, list[Section]]] = web.AppKey("searched", dict)
 _NAMES = re.compile(r'\b(id|aria-labelledby)="([^"]+)"')
 _PAGES = "|".join(topic.slug for topic in TOPICS)
-_WITHIN = re.compile(rf'href="(?:/({_PAGES}))?(?:#([^"]+))?"(?<!href="")')
+_WITHIN = re.compile(rf'href="(?:/({_PAGES}))?(?:#([^"]+))?"')
 _HANDOUTS = {each.name: each for each in HANDOUTS}
 _BY_SLUG = {topic.slug: topic for topic in TOPICS}
 
