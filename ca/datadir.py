@@ -300,7 +300,8 @@ def _signer_of(path: Path, keys: Vault, issuers: tuple[Issuer, ...], files: Snap
         {
             each.issuer_id: _open_key(path, keys, _stem_of(each.issuer_id), each.certificate, files)
             for each in issuers
-        }
+        },
+        lambda: emergency.check(path, keys),
     )
 
 

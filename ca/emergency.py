@@ -13,6 +13,7 @@ from pathlib import Path
 from ca.errors import ConfigError
 from ca.files import Snapshot, write_private
 from ca.sealing import BrokenSeal, Vault
+from ca.signing import NoSignature
 
 _FILE = "ca/stop.sealed"
 _PURPOSE = "emergency stop"
@@ -29,6 +30,13 @@ class Stop:
 
 #: What holds where nothing can be read.
 MISSING = Stop(True, f"{_FILE} is missing or altered", 0)
+
+
+def check(path: Path, keys: Vault) -> None:
+    """`NoSignature` while it is on: for whoever has keys in his own process, a command or a demo."""
+    stop = read(path, keys)
+    if stop.on:
+        raise NoSignature(f"the emergency stop is on ({stop.reason})")
 
 
 def write(path: Path, keys: Vault, stop: Stop) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -62,10 +62,13 @@ class Signer(Protocol):
 
 
 class FileSigner:
-    """Keys of this process, out of sealed files. They sign in a thread."""
+    """Keys of this process, out of sealed files. They sign in a thread.
 
-    def __init__(self, keys: Mapping[str, PrivateKey]) -> None:
-        self._keys = dict(keys)
+    ``check`` is called before each signature, and raises `NoSignature` where there is to be none.
+    """
+
+    def __init__(self, keys: Mapping[str, PrivateKey], check: Callable[[], None] = lambda: None) -> None:
+        self._keys, self._check = dict(keys), check
 
     @classmethod
     def of(cls, *keys: PrivateKey) -> FileSigner:
@@ -76,6 +79,7 @@ class FileSigner:
         return await asyncio.to_thread(self.sign_now, asked)
 
     def sign_now(self, asked: ToSign) -> bytes:
+        self._check()
         key = self._keys.get(asked.key_id)
         if key is None:
             raise NoSignature(f"there is no key {asked.key_id[:16]} here")

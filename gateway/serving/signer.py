@@ -135,7 +135,7 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
     _tell(told_by, {"ready": True})
     if told_by is None:  # else systemd waits for whoever started it
         notify("READY=1")
-    _Guardian(lambda: _live(data, vaults, listening, tally), tally).run()
+    Guardian(lambda: _live(data, vaults, listening, tally), tally).run()
     lock.close()
     if told_by is not None:
         os._exit(0)  # the command that started it answers, and has one answer
@@ -182,9 +182,12 @@ class Tally:
         self._cells[cell + 1] += 1
 
 
-class _Guardian:
-    def __init__(self, be: Callable[[], None], tally: Tally) -> None:
-        self._be, self._tally = be, tally
+class Guardian:
+    """Runs ``be`` in a process of its own, again and again, until SIGTERM. One that has said nothing for
+    ``silence`` seconds is killed."""
+
+    def __init__(self, be: Callable[[], None], tally: Tally, silence: float = _SILENCE) -> None:
+        self._be, self._tally, self._silence = be, tally, silence
         self._stop: list[bool] = []
 
     def run(self) -> None:
@@ -226,10 +229,10 @@ class _Guardian:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 return os.waitstatus_to_exitcode(status)
-            stuck = time.monotonic() - self._tally.last_beat > _SILENCE
+            stuck = time.monotonic() - self._tally.last_beat > self._silence
             if self._stop or stuck:
                 if stuck:
-                    log.error("the signer is stuck: nothing of it for %g s; killed", _SILENCE)
+                    log.error("the signer is stuck: nothing of it for %g s; killed", self._silence)
                 os.kill(pid, signal.SIGKILL)  # what it was asked for is asked again
             time.sleep(_TURN)
 

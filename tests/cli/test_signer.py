@@ -27,6 +27,7 @@ from gateway.serving.deployment import Deployment, deployment_of
 from tests.cli.conftest import PASSPHRASE, Shell
 from tests.cli.processes import change, free_port, get_plain, process, until
 from tests.cli.test_serving import Gateway, ended, ready, workers_of
+from tests.looking import look
 
 
 def _signers(gateway: Gateway) -> tuple[int, int]:
@@ -68,11 +69,11 @@ async def as_a_worker(gateway: Gateway) -> AsyncIterator[Deployment]:
 
 async def _begun(deployment: Deployment, user_id: str) -> str:
     ra = deployment.ra
-    if store.organisation(ra.database.read(), "12345678") is None:
+    if store.organisation(look(ra.database), "12345678") is None:
         await register.add_organisation(ra, "12345678", "霞が関商事", actor="test")
     person = register.Person("12345678", f"年金 {user_id}", f"{user_id.lower()}@example.jp", user_id)
     await register.add_user(ra, person, channel="paper", actor="test")
-    (waiting,) = store.enrollments_of(ra.database.read(), user_id)
+    (waiting,) = store.enrollments_of(look(ra.database), user_id)
     await issuance.submit(ra, waiting.request_id, actor=user_id)
     return waiting.request_id
 
@@ -152,7 +153,7 @@ async def test_without_the_signer_all_but_issuing_goes_on(sekisho: Shell, tmp_pa
         assert ended(gateway) == 0
     with ready(sekisho.data, tmp_path, workers=1) as gateway:
         async with as_a_worker(gateway) as worker:
-            found_again = store.enrollment(worker.ra.database.read(), second)
+            found_again = store.enrollment(look(worker.ra.database), second)
             assert found_again is not None
             assert found_again.state is State.ISSUED
         assert "sekisho_signer_up 1" in get_plain(gateway.internal, "/metrics")[1]
@@ -172,7 +173,7 @@ async def test_stop_and_resume(sekisho: Shell, tmp_path: Path) -> None:
             assert "the emergency stop is on (drill)" in gateway.command("doctor").stdout
             assert gateway.command("ca", "resume").returncode == 0
             assert await _issued(worker, request_id)
-            trail = store.audit_page(worker.ra.database.read(), "ca", 9)
+            trail = store.audit_page(look(worker.ra.database), "ca", 9)
             assert [row["action"] for row in trail] == ["ca.resumed", "ca.stopped"]
 
 

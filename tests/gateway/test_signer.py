@@ -7,7 +7,9 @@ import base64
 import ctypes
 import os
 import resource
+import signal
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -31,8 +33,9 @@ from enroll import crls, store
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from enroll.requests.states import State
-from gateway.serving.signer import Desk, Tally, answer_all, harden
+from gateway.serving.signer import Desk, Guardian, Tally, answer_all, harden
 from tests.datadirs import PASSPHRASE, admit, clock_of, open_office, revoke_many
+from tests.looking import look
 from tests.started import forked
 
 PER_HOUR = 3
@@ -224,6 +227,16 @@ async def test_nothing_is_signed_during_the_emergency_stop(scene: Scene) -> None
     assert "signature" in await scene.ask_list(draft.name)
 
 
+async def test_a_command_obeys_the_emergency_stop(scene: Scene) -> None:
+    """Whoever has the passphrase has the keys, and signs nothing either until it is taken back."""
+    reservation = await scene.reserved(scene.planned())
+    emergency.write(scene.data, scene.vaults.keys, emergency.Stop(True, "drill", 5))
+    with pytest.raises(NoSignature, match=r"the emergency stop is on \(drill\)"):
+        scene.ra.authority.certify_now(reservation)
+    emergency.write(scene.data, scene.vaults.keys, emergency.Stop(False, "", 5))
+    assert scene.ra.authority.certify_now(reservation)
+
+
 async def test_a_list_is_signed_and_nothing_else_that_lies_about(scene: Scene, tmp_path: Path) -> None:
     """The file is named, not shown: only a draft in its folder, read once, and of the issuer's next list."""
     assert "signature" in await scene.ask_list((await scene.drawn()).name)
@@ -254,7 +267,7 @@ async def test_issuing_and_lists_through_the_socket(scene: Scene) -> None:
         scene.ra, authority=replace(scene.ra.authority, signer=RemoteSigner(directory)), patience=5.0
     )
     await admit(ra)
-    (waiting,) = store.enrollments_of(ra.database.read(), "K12345678")
+    (waiting,) = store.enrollments_of(look(ra.database), "K12345678")
     await issuance.submit(ra, waiting.request_id, actor="K12345678")
     make_private_directory(directory)
     assert await issuance.recover(ra) == 0
@@ -274,7 +287,7 @@ async def test_a_refusal_holds_nobody_else_up(scene: Scene) -> None:
     await admit(ra)
     bad = replace(scene.planned(), profile="server", reserved_at=1, order_id="nobody")
     await scene.reserved(bad)
-    (waiting,) = store.enrollments_of(ra.database.read(), "K12345678")
+    (waiting,) = store.enrollments_of(look(ra.database), "K12345678")
     await issuance.submit(ra, waiting.request_id, actor="K12345678")
     async with linked(scene):
         assert await issuance.recover(ra) == 1
@@ -327,6 +340,31 @@ def test_other_processes_of_the_user_cannot_look_into_it() -> None:
 
     with forked(work) as child:
         assert child.wait() == 0
+
+
+def test_a_signer_that_hangs_or_dies_is_replaced_and_ends_with_its_guardian(tmp_path: Path) -> None:
+    """By the guardian, which knows it by its beat; told to stop, it leaves nobody behind."""
+    born = tmp_path / "born"
+
+    def be() -> None:
+        with born.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        if len(born.read_text().splitlines()) > 1:  # the first one ends, the others hang
+            signal.pause()
+
+    def guard() -> int:
+        Guardian(be, Tally(), silence=1.5).run()
+        return 0
+
+    born.touch()
+    with forked(guard) as guardian:
+        end = time.monotonic() + 60
+        while len(pids := [int(line) for line in born.read_text().splitlines()]) < 3:
+            assert time.monotonic() < end, pids
+            time.sleep(0.05)
+        os.kill(guardian.pid, signal.SIGTERM)
+        assert guardian.wait() == 0
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
 
 
 async def test_a_new_generation_is_known_without_a_restart(scene: Scene) -> None:
