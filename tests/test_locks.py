@@ -12,15 +12,15 @@ import pytest
 from ca.sealing import Vault
 from ca.sqlite import Database
 from gateway.proxy.identity import open_keys
-from gateway.running import places
+from gateway.running import rundir
 from tests.datadirs import SCHEMAS
 from tests.locks import waits_until_let_go
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Files that wait for a lock, or take one that nobody else has. The others' tests: tests/enroll/acme/
-#: test_acme_nonces.py, tests/clients/test_client_work.py, and of places.take tests/cli.
+#: test_acme_nonces.py, tests/clients/test_client_work.py, and of rundir.take tests/cli.
 TAKEN_IN = {
-    "ca/sqlite.py", "enroll/acme/nonces.py", "enroll/client/folder.py", "gateway/running/places.py",
+    "ca/sqlite.py", "enroll/acme/nonces.py", "enroll/client/folder.py", "gateway/running/rundir.py",
     "gateway/proxy/identity.py",
 }  # fmt: skip
 
@@ -34,7 +34,7 @@ def _keys(folder: Path) -> None:
 
 
 def _turn(folder: Path) -> None:
-    with places.turn(folder):
+    with rundir.turn(folder):
         pass
 
 

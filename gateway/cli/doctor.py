@@ -29,11 +29,11 @@ from enroll.mail.delivery import return_path
 from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
-from gateway.cli import standing
+from gateway.cli import ageing
 from gateway.cli.finding import Finding, State
 from gateway.edge.tls import SiteTable, build_entry
 from gateway.proxy.upstream import Address, cause_of
-from gateway.running import journal, places
+from gateway.running import journal, rundir
 from gateway.serving import descriptors
 from gateway.serving import upstream as mount
 from gateway.serving.assembly import gate_of, sites_of
@@ -135,7 +135,7 @@ def _hosts(deployment: Deployment) -> list[Finding]:
 
 
 def _descriptors(deployment: Deployment) -> list[Finding]:
-    pid = places.serves(deployment.data)
+    pid = rundir.serves(deployment.data)
     room = descriptors.room_of(pid) if pid is not None else None
     if room is None:  # what a server would have that is started from here
         room = descriptors.ceiling()
@@ -267,10 +267,10 @@ def _signer(deployment: Deployment) -> list[Finding]:
     if stop.on:
         found = f"the emergency stop is on ({stop.reason}): nothing is signed"
         return [Finding("signer", "bad", found, "when all is well again: sekisho ca resume")]
-    if places.serves(deployment.data) is None:
+    if rundir.serves(deployment.data) is None:
         return [Finding("signer", "ok", "serve starts it")]
     elsewhere = deployment.config.signer.socket
-    where = Path(elsewhere) if elsewhere else deployment.data / places.RUN
+    where = Path(elsewhere) if elsewhere else deployment.data / rundir.RUN
     status = signer_status(RemoteSigner(where))
     if not isinstance(status, dict):
         hint = "no certificate is issued: see the log; then stop sekisho serve and start it again"
@@ -287,7 +287,7 @@ def _clock(deployment: Deployment) -> list[Finding]:
     doubts = [str(judged.doubt)] if judged.doubt is not None else []
     # Each process has a clock of its own: that of a server may be another one than ours.
     served = (
-        places.reports(deployment.data / places.RUN) if places.serves(deployment.data) is not None else []
+        rundir.reports(deployment.data / rundir.RUN) if rundir.serves(deployment.data) is not None else []
     )
     doubts += [f"worker {each['worker']}: {each['doubt']}" for each in served if each.get("doubt")]
     if doubts:
@@ -306,7 +306,7 @@ def _list_of(deployment: Deployment, issuer: Issuer) -> Finding:
     check = "revocation list"
     listed = deployment.ra.database.read_now(partial(certificates.published_list, issuer_id=issuer.issuer_id))
     if crls.is_over(deployment.ra, listed):
-        if places.serves(deployment.data) is None:
+        if rundir.serves(deployment.data) is None:
             return Finding(check, "ok", f"{issuer.common_name}: serve makes it when it starts")
         hint = "others trust nobody's certificate without one: see the log, then sekisho cert crl FILE"
         return Finding(check, "bad", f"{issuer.common_name}: {'none' if listed is None else 'ended'}", hint)
@@ -356,19 +356,19 @@ def _register(deployment: Deployment) -> list[Finding]:
 
 _CHECKS: dict[str, Callable[[Deployment], list[Finding]]] = {
     "configuration": _configuration,
-    "your own words": standing.examples,
+    "your own words": ageing.examples,
     "permissions": _permissions,
     "file descriptors": _descriptors,
     "log": _log,
-    "disk": standing.disk,
-    "database": standing.database,
+    "disk": ageing.disk,
+    "database": ageing.database,
     "server certificate": _hosts,
     "host names": _names,
     "clock": _clock,
     "signer": _signer,
     "issuing CA": _issuers,
-    "earlier CA": standing.other_authorities,
-    "CRL address": standing.lists_address,
+    "earlier CA": ageing.other_authorities,
+    "CRL address": ageing.lists_address,
     "revocation list": _lists,
     "mail templates": _templates,
     "mail server": _mail_server,

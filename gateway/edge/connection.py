@@ -19,7 +19,7 @@ from gateway.edge.proxyprotocol import NotProxied, parse
 from gateway.edge.tls import (
     CloseNotify,
     Handshake,
-    Session,
+    TlsChannel,
     TlsError,
     WantRead,
     failure_of,
@@ -110,7 +110,7 @@ class Port(Protocol):
 
     @property
     def context(self) -> Any: ...
-    def accept(self) -> tuple[Session, Handshake]: ...
+    def accept(self) -> tuple[TlsChannel, Handshake]: ...
     def is_proxy(self, address: str) -> bool: ...
     def admit(self, connection: TlsConnection, *, proxied: bool = False) -> bool: ...
     def readmit(self, connection: TlsConnection, source: bytes) -> bool: ...
@@ -118,7 +118,7 @@ class Port(Protocol):
     def count(self, event: str) -> None: ...
     def note(self, reason: str, connection: TlsConnection, detail: str = "") -> None: ...
     def establish(
-        self, connection: TlsConnection, tls: Session, handshake: Handshake | None, started: float
+        self, connection: TlsConnection, tls: TlsChannel, handshake: Handshake | None, started: float
     ) -> tuple[ConnectionInfo, PlaintextHandler]: ...
 
 
@@ -169,7 +169,7 @@ class TlsConnection:
         self._limits = listener.limits
         self._loop = loop
         self._raw: asyncio.Transport | None = None
-        self._tls: Session | None = None
+        self._tls: TlsChannel | None = None
         self._bios: Bios | None = None
         self._handshake: Handshake | None = None
         self._http: PlaintextHandler | None = None

@@ -36,9 +36,9 @@ from gateway.edge.tls import (
     ClientCertificate,
     Entry,
     Handshake,
-    Session,
     Site,
     SiteTable,
+    TlsChannel,
     accept,
     build_entry,
     presentation,
@@ -231,7 +231,7 @@ class Listener:
         """The TLS context that a handshake begins in."""
         return self.entry.context
 
-    def accept(self) -> tuple[Session, Handshake]:
+    def accept(self) -> tuple[TlsChannel, Handshake]:
         """A server's side of TLS for a new connection, under the sites of now."""
         return accept(self.entry)
 
@@ -293,7 +293,7 @@ class Listener:
             self._strike_off(info.verdict.fingerprint, connection)
 
     def establish(
-        self, connection: TlsConnection, tls: Session, handshake: Handshake | None, started: float
+        self, connection: TlsConnection, tls: TlsChannel, handshake: Handshake | None, started: float
     ) -> tuple[ConnectionInfo, PlaintextHandler]:
         """The facts of a finished handshake and the request handler for its site."""
         assert handshake is not None

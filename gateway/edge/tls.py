@@ -22,7 +22,7 @@ from ca.errors import ConfigError
 from ca.trust import NO_CERTIFICATE, Presentation, TrustAnchors
 
 # The names under which the rest of the gateway knows pyOpenSSL.
-Session = SSL.Connection
+TlsChannel = SSL.Connection
 TlsError = SSL.Error
 WantRead = SSL.WantReadError
 CloseNotify = SSL.ZeroReturnError
@@ -65,14 +65,14 @@ class ClientCertificate(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ServerCertificate:
+class KeyedChain:
     """A server's chain, leaf first and without the root, with the leaf's private key."""
 
     chain: tuple[x509.Certificate, ...]
     key: PrivateKeyTypes = field(repr=False)
 
     @classmethod
-    def from_pem(cls, chain: bytes, key: bytes, password: bytes | None = None) -> ServerCertificate:
+    def from_pem(cls, chain: bytes, key: bytes, password: bytes | None = None) -> KeyedChain:
         """Reads PEM. Raises ConfigError if either part is unreadable or the key is another's."""
         try:
             certificates = tuple(x509.load_pem_x509_certificates(chain))
@@ -97,7 +97,7 @@ class Site:
 
     name: str
     hosts: tuple[str, ...]
-    certificate: ServerCertificate
+    certificate: KeyedChain
     client_certificate: ClientCertificate = ClientCertificate.NONE
     anchors: TrustAnchors | None = None
     advertised: tuple[x509.Certificate, ...] = ()
@@ -179,7 +179,7 @@ def build_entry(table: SiteTable) -> Entry:
     return Entry(table, context, by_site)
 
 
-def accept(entry: Entry) -> tuple[Session, Handshake]:
+def accept(entry: Entry) -> tuple[TlsChannel, Handshake]:
     """A server connection over memory BIOs, and the record its callbacks write to."""
     connection = SSL.Connection(entry.context, None)
     handshake = Handshake(entry)
@@ -202,7 +202,7 @@ def reason_of(error: Exception) -> str:
     return "" if isinstance(error, SSL.Error) else type(error).__name__
 
 
-def presentation(connection: Session, handshake: Handshake) -> Presentation:
+def presentation(connection: TlsChannel, handshake: Handshake) -> Presentation:
     """What the peer presented in this handshake. Fails closed: no callback, nothing verified."""
     leaf = connection.get_peer_certificate()
     if leaf is None:
@@ -212,7 +212,7 @@ def presentation(connection: Session, handshake: Handshake) -> Presentation:
     return Presentation(der, (), tuple(handshake.errors), handshake.verify_ran)
 
 
-def _choose_site(connection: Session) -> None:
+def _choose_site(connection: TlsChannel) -> None:
     """The servername callback; OpenSSL calls it for a ClientHello without SNI as well."""
     handshake: Handshake = connection.get_app_data()
     raw = connection.get_servername()
@@ -225,7 +225,7 @@ def _choose_site(connection: Session) -> None:
         handshake.site, handshake.server_name = site, name
 
 
-def _record(connection: Session, _: crypto.X509, errnum: int, depth: int, ok: int) -> bool:
+def _record(connection: TlsChannel, _: crypto.X509, errnum: int, depth: int, ok: int) -> bool:
     """The verify callback: writes down and accepts. pyOpenSSL then launders the verify result."""
     handshake: Handshake = connection.get_app_data()
     handshake.verify_ran = True
@@ -240,7 +240,7 @@ def _choose_protocol(_: SSL.Connection, offered: list[bytes]) -> bytes:
     return _HTTP1
 
 
-def _base_context(certificate: ServerCertificate, session_id: bytes) -> SSL.Context:
+def _base_context(certificate: KeyedChain, session_id: bytes) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     # SSL_set_SSL_CTX carries none of these over, so every context has them all.
     context.set_min_proto_version(SSL.TLS1_2_VERSION)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from ca.errors import ConfigError
 from gateway.proxy.exchange import UpstreamConnection, UpstreamFault
-from gateway.proxy.standing import CAUSES, Standing
+from gateway.proxy.health import CAUSES, Health
 
 _TICK = 0.5
 
@@ -103,7 +103,7 @@ class Pool:
         self._opening = 0
         self._ending = False
         self._down_until = [0.0] * len(upstream.addresses)
-        self._standings = [Standing(str(each), upstream.waits.down) for each in upstream.addresses]
+        self._health = [Health(str(each), upstream.waits.down) for each in upstream.addresses]
         self._turn = -1
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -152,11 +152,11 @@ class Pool:
         now = self._now()
         return tuple(until <= now for until in self._down_until)
 
-    def standings(self) -> dict[str, bool]:
+    def well_by_address(self) -> dict[str, bool]:
         """Of each address, whether the last that we heard of it was good."""
         found: dict[str, bool] = {}
-        for address, standing in zip(map(str, self.upstream.addresses), self._standings, strict=True):
-            found[address] = found.get(address, True) and standing.well
+        for address, health in zip(map(str, self.upstream.addresses), self._health, strict=True):
+            found[address] = found.get(address, True) and health.well
         return found
 
     def resting(self, unsafe: bool = False) -> UpstreamConnection | None:
@@ -188,8 +188,8 @@ class Pool:
     def give_back(self, connection: UpstreamConnection) -> None:
         """Takes a connection after its exchange: to rest if nothing was odd, else to its end."""
         connection.deadline = float("inf")
-        if not self._standings[connection.key].well and connection.complete:
-            self._standings[connection.key].recovered(self._now())
+        if not self._health[connection.key].well and connection.complete:
+            self._health[connection.key].recovered(self._now())
         if not connection.reusable or self._ending:
             connection.abort()
             return
@@ -202,7 +202,7 @@ class Pool:
         self.counts[code] += 1
         now = self._now()
         self._down_until[number] = now + self.waits.down
-        self._standings[number].failed(code, cause, now)
+        self._health[number].failed(code, cause, now)
 
     # --- within ---
 
@@ -234,8 +234,8 @@ class Pool:
         if not connection.alive:
             self._open.discard(connection)
             raise ConnectionResetError(errno.ECONNRESET, "")
-        if self._standings[number].connecting_failed:
-            self._standings[number].recovered(self._now())
+        if self._health[number].connecting_failed:
+            self._health[number].recovered(self._now())
         return connection
 
     def _lost(self, connection: UpstreamConnection) -> None:
@@ -274,7 +274,7 @@ class Pool:
             head = await connection.head()
             if head.status < 500:
                 self._down_until[number] = 0.0
-                self._standings[number].recovered(self._now())
+                self._health[number].recovered(self._now())
             else:
                 self.failed(number, "unwell", f"{self.upstream.health} answers {head.status}")
         except OSError as error:

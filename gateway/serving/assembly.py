@@ -12,7 +12,7 @@ from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.trust import TrustAnchors
 from enroll.acme.nonces import Nonces, SpentTable, memory_table
-from gateway.edge.tls import ClientCertificate, ServerCertificate
+from gateway.edge.tls import ClientCertificate, KeyedChain
 from gateway.proxy.identity import KeySet
 from gateway.serving import limiting
 from gateway.serving import upstream as mount
@@ -128,13 +128,13 @@ class _Parts:
 
     deployment: Deployment
     gate: Gate
-    certificate: ServerCertificate
+    certificate: KeyedChain
     anchors: TrustAnchors
     advertised: tuple[x509.Certificate, ...]
     limits: Callable[[Role], limiting.Limit | None]
     spent: Nonces
     keys: KeySet
-    behind: mount.Prepared | None
+    behind: mount.Route | None
 
 
 def _parts(deployment: Deployment, gate: Gate, nonces: SpentTable, ledger: Ledger) -> _Parts:
@@ -144,7 +144,7 @@ def _parts(deployment: Deployment, gate: Gate, nonces: SpentTable, ledger: Ledge
     return _Parts(
         deployment=deployment,
         gate=gate,
-        certificate=ServerCertificate.from_pem(made.chain_pem, made.key_pem),
+        certificate=KeyedChain.from_pem(made.chain_pem, made.key_pem),
         # Trusted is what signs people's certificates; the root signs none. Both names are advertised,
         # because a client may look for its chain's top (RFC 8446 section 4.2.4).
         anchors=TrustAnchors.of(issuers),

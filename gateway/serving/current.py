@@ -25,7 +25,7 @@ from gateway.edge.facts import Limits
 from gateway.edge.headcount import Headcount
 from gateway.edge.listener import Listener, Network
 from gateway.proxy.relay import Relay
-from gateway.running import places
+from gateway.running import rundir
 from gateway.running.internal import Readiness
 from gateway.running.journal import Journal
 from gateway.running.meter import Meter
@@ -65,7 +65,7 @@ _SILENT = 10.0
 
 
 @dataclass(frozen=True)
-class Post:
+class Slot:
     """A process's place among those that serve a data directory."""
 
     #: ``run/`` of the data directory; None: nobody else is there, and nobody asks (a demo).
@@ -97,7 +97,7 @@ class Serving:
 
     deployment: Deployment
     listener: Listener
-    post: Post
+    slot: Slot
     meter: Meter
     table: SpentTable
     ledger: Ledger
@@ -118,16 +118,16 @@ class Serving:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-def begin(deployment: Deployment, post: Post, extra: Builders | None) -> Serving:
+def begin(deployment: Deployment, slot: Slot, extra: Builders | None) -> Serving:
     """Everything but the open port. ConfigError for what the operator has to mend."""
-    if post.shared and post.directory is not None:
-        table = open_table(places.nonce_file(post.directory))
+    if slot.shared and slot.directory is not None:
+        table = open_table(rundir.nonce_file(slot.directory))
     else:
         table = memory_table()
-    ledger = post.ledger or Ledger()
-    meter = Meter(post.journal, access=deployment.config.log.access)
-    sites = _sites(deployment, post, extra, table, ledger)
-    look = post.look or inforce.first(deployment, post.directory)
+    ledger = slot.ledger or Ledger()
+    meter = Meter(slot.journal, access=deployment.config.log.access)
+    sites = _sites(deployment, slot, extra, table, ledger)
+    look = slot.look or inforce.first(deployment, slot.directory)
     if look.files is not None:
         deployment = replace(deployment, files=look.files)
     listener = Listener(
@@ -135,26 +135,26 @@ def begin(deployment: Deployment, post: Post, extra: Builders | None) -> Serving
         wire=Handlers(),
         clock=deployment.ra.clock,
         status=Statuses(deployment.ra.database),
-        limits=_limits(deployment, post),
+        limits=_limits(deployment, slot),
         public_ports=(deployment.config.public_port,),
         proxies=proxies_of(deployment.config),
         observer=meter,
-        headcount=post.headcount,
+        headcount=slot.headcount,
     )
-    return Serving(deployment, listener, post, meter, table, ledger, extra, look)
+    return Serving(deployment, listener, slot, meter, table, ledger, extra, look)
 
 
 async def reload(serving: Serving) -> None:
     """Looks at the directory and goes over to what it says now; log and report tell what came of it."""
     async with serving.turn:
-        look = inforce.again(serving.deployment, serving.post.directory)
+        look = inforce.again(serving.deployment, serving.slot.directory)
     await go_over(serving, look)
 
 
 async def renew(serving: Serving) -> None:
     """Makes what is due of our own certificate and keys, and goes over to it. Settings stay."""
     async with serving.turn:
-        look = inforce.renewed(serving.deployment, serving.post.directory)
+        look = inforce.renewed(serving.deployment, serving.slot.directory)
     await go_over(serving, look)
 
 
@@ -164,8 +164,8 @@ async def go_over(serving: Serving, look: Look) -> None:
     If that fails, which is a fault of ours, nothing has changed and it is raised.
     """
     # Whatever else is wrong: the old file has been moved away, and may be gone soon.
-    if look.was_asked_for and serving.post.journal is not None:
-        _reopen(serving.post.journal)
+    if look.was_asked_for and serving.slot.journal is not None:
+        _reopen(serving.slot.journal)
     if look.files is not None:
         async with serving.turn:
             await _serve_by(serving, look.files)
@@ -180,8 +180,8 @@ async def go_over(serving: Serving, look: Look) -> None:
 
 async def _serve_by(serving: Serving, files: Snapshot) -> None:
     deployment = reopened(serving.deployment, files)
-    sites = _sites(deployment, serving.post, serving.extra, serving.table, serving.ledger)
-    limits = _limits(deployment, serving.post)
+    sites = _sites(deployment, serving.slot, serving.extra, serving.table, serving.ledger)
+    limits = _limits(deployment, serving.slot)
     await serving.listener.swap(sites, limits=limits, proxies=proxies_of(deployment.config))
     old, serving.deployment = serving.deployment, deployment
     serving.meter.access = deployment.config.log.access
@@ -222,14 +222,14 @@ def write_report(serving: Serving, *, ready: bool = True) -> None:
 
     A full disk, or no descriptor left, keeps nobody from serving: it is told once, and tried again.
     """
-    if serving.post.directory is not None:
-        state: dict[str, Any] = {"ready": ready, "workers": serving.post.workers}
+    if serving.slot.directory is not None:
+        state: dict[str, Any] = {"ready": ready, "workers": serving.slot.workers}
         state |= {"read_at": serving.look.read_at, "error": serving.look.error}
         state["doubt"] = str(serving.doubt) if serving.doubt is not None else None
         state["drain"] = serving.listener.limits.drain
-        state["samples"] = [list(sample) for sample in own_samples(serving)] if serving.post.shared else []
+        state["samples"] = [list(sample) for sample in own_samples(serving)] if serving.slot.shared else []
         try:
-            places.report(serving.post.directory, serving.post.number, state)
+            rundir.report(serving.slot.directory, serving.slot.number, state)
             serving.unreported = None
         except OSError as error:
             before, serving.unreported = serving.unreported, error.strerror
@@ -249,9 +249,9 @@ def own_samples(serving: Serving) -> list[Sample]:
     more += [("sekisho_reloads_total", {"outcome": each}, n) for each, n in serving.reloads.items()]
     for site in serving.listener.entry.table.sites:
         if isinstance(site, WebSite) and isinstance(site.relay, Relay):
-            up = site.relay.pool.standings().items()
+            up = site.relay.pool.well_by_address().items()
             more += [("sekisho_upstream_up", {"address": address}, int(well)) for address, well in up]
-    worker = {"worker": str(serving.post.number)}
+    worker = {"worker": str(serving.slot.number)}
     found = [*serving.meter.samples(serving.listener), *more]
     return [(name, {**labels, **worker}, value) for name, labels, value in found]
 
@@ -259,13 +259,13 @@ def own_samples(serving: Serving) -> list[Sample]:
 async def every_sample(serving: Serving) -> list[Sample]:
     """The figures of every worker and of the deployment."""
     samples = own_samples(serving)
-    pulse, workers = serving.post.pulse, range(serving.post.workers)
+    pulse, workers = serving.slot.pulse, range(serving.slot.workers)
     failing = pulse.failing() if pulse is not None else {}
     for number in workers:
         samples.append(("sekisho_worker_failing", {"worker": str(number)}, int(number in failing)))
-    if serving.post.shared and serving.post.directory is not None:
-        for state in places.reports(serving.post.directory):
-            if state["worker"] != serving.post.number:
+    if serving.slot.shared and serving.slot.directory is not None:
+        for state in rundir.reports(serving.slot.directory):
+            if state["worker"] != serving.slot.number:
                 samples += [(name, labels, value) for name, labels, value in state["samples"]]
     samples += await asyncio.to_thread(signer_samples, serving.deployment)
     return samples + await serving.figures.samples(serving.deployment, ends(serving))
@@ -274,7 +274,7 @@ async def every_sample(serving: Serving) -> list[Sample]:
 async def readiness(serving: Serving) -> Readiness:
     """What keeps us from serving, and what an operator has to see to before it does."""
     served = ends(serving)
-    wrong = _others(serving.post) + await wrong_with(serving.deployment, serving.listener.accepting, served)
+    wrong = _others(serving.slot) + await wrong_with(serving.deployment, serving.listener.accepting, served)
     letters = await late_letters(serving.deployment)
     signer = await asyncio.to_thread(signer_warnings, serving.deployment)
     told = (
@@ -293,17 +293,17 @@ def proxies_of(config: Config) -> tuple[Network, ...]:
 
 
 def _sites(
-    deployment: Deployment, post: Post, extra: Builders | None, table: SpentTable, ledger: Ledger
+    deployment: Deployment, slot: Slot, extra: Builders | None, table: SpentTable, ledger: Ledger
 ) -> list[WebSite]:
     # Certificates and keys that are missing are made here, by one process at a time: of a snapshot none are.
-    with places.turn(None if deployment.files.frozen else post.directory):
+    with rundir.turn(None if deployment.files.frozen else slot.directory):
         return sites_of(deployment, gate_of(deployment), extra, table, ledger)
 
 
-def _limits(deployment: Deployment, post: Post) -> Limits:
+def _limits(deployment: Deployment, slot: Slot) -> Limits:
     room = descriptors.room()
     short = descriptors.shortage(deployment.config, room)
-    if short is not None and post.number == 0:  # all workers have the same
+    if short is not None and slot.number == 0:  # all workers have the same
         log.warning("file descriptors: %s; %s", *short)
     return descriptors.within(deployment.config, room)
 
@@ -316,11 +316,11 @@ def ends(serving: Serving) -> dict[str, int]:
     }
 
 
-def _others(post: Post) -> list[str]:
+def _others(slot: Slot) -> list[str]:
     """What is wrong with the workers, this one included: those of which nothing comes, or nothing becomes."""
-    if post.pulse is None:
+    if slot.pulse is None:
         return []
-    silent, failing = post.pulse.silent(time.monotonic(), _SILENT), post.pulse.failing()
+    silent, failing = slot.pulse.silent(time.monotonic(), _SILENT), slot.pulse.failing()
     return [
         *(f"nothing of worker {number} for {seconds:.0f} s" for number, seconds in silent.items()),
         *(f"worker {number} cannot be started: it ended {n} times at once" for number, n in failing.items()),
@@ -329,11 +329,11 @@ def _others(post: Post) -> list[str]:
 
 def _doubts(serving: Serving) -> list[str]:
     """Who does not believe the clock: each worker has its own, and speaks for itself."""
-    found = {serving.post.number: str(serving.doubt) if serving.doubt is not None else None}
-    if serving.post.shared and serving.post.directory is not None:
-        reports = {each["worker"]: each["doubt"] for each in places.reports(serving.post.directory)}
+    found = {serving.slot.number: str(serving.doubt) if serving.doubt is not None else None}
+    if serving.slot.shared and serving.slot.directory is not None:
+        reports = {each["worker"]: each["doubt"] for each in rundir.reports(serving.slot.directory)}
         found = reports | found
-    named = serving.post.shared
+    named = serving.slot.shared
     return [
         f"{f'worker {number}: ' if named else ''}{doubt}: {_HOLDS}; {timekeeping.CONFIRM}"
         for number, doubt in sorted(found.items())

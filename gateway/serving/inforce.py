@@ -21,7 +21,7 @@ from ca.files import Snapshot
 from enroll import timekeeping
 from gateway.edge.tls import SiteTable, build_entry
 from gateway.proxy import identity
-from gateway.running import journal, places
+from gateway.running import journal, rundir
 from gateway.serving.assembly import gate_of, sites_of
 from gateway.serving.config import Config
 from gateway.serving.deployment import Deployment, configured_hosts, reopened, server_certificate
@@ -137,7 +137,7 @@ def renewed(deployment: Deployment, directory: Path | None) -> Look:
         deployment.files.thawed(*certificate, keys) if directory else deployment.files.thawed(*certificate)
     )
     try:
-        with places.turn(directory):
+        with rundir.turn(directory):
             if deployment.config.tls.certificate == "local":
                 servers.local(deployment.datadir, configured_hosts(deployment.config), now, files)
             if directory is not None:
@@ -154,7 +154,7 @@ def check(deployment: Deployment, directory: Path | None) -> None:
 
     Certificates and keys that are missing are made, by one process at a time.
     """
-    with places.turn(directory):
+    with rundir.turn(directory):
         sites = sites_of(deployment, gate_of(deployment))
     build_entry(SiteTable(sites))
 

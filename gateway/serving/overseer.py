@@ -23,7 +23,7 @@ from ca.files import Snapshot
 from ca.sealing import Vault
 from ca.signing import Signer
 from gateway.edge.headcount import Headcount
-from gateway.running import places
+from gateway.running import rundir
 from gateway.running.notify import notify
 from gateway.serving import inforce
 from gateway.serving.config import Config, read_config
@@ -55,7 +55,7 @@ class Overseer:
     ) -> None:
         self._data, self._vault, self._signer = data, vault, signer
         self._counts, self._listening = counts, listening
-        self._directory, self._workers = data / places.RUN, len(counts)
+        self._directory, self._workers = data / rundir.RUN, len(counts)
         # What workers are born with: what is in force, and how the last reload ended.
         self._in_force = self._last = look
         self._next_try = 0.0
@@ -76,7 +76,7 @@ class Overseer:
         self._go_on_looking()
         if self._wanted is None:
             return
-        reports = places.reports(self._directory)
+        reports = rundir.reports(self._directory)
         if sum(each["read_at"] >= self._wanted for each in reports) < self._workers:
             return
         self._wanted = None
@@ -127,7 +127,7 @@ class Overseer:
 
     def patience(self) -> float:
         # Theirs to say: a reload may have changed it since the start.
-        drains = [each["drain"] for each in places.reports(self._directory)]
+        drains = [each["drain"] for each in rundir.reports(self._directory)]
         return max(drains, default=self._config().limits.drain) + _SPARE
 
     # -- within --

@@ -10,7 +10,7 @@ from typing import Any
 
 from ca import datadir
 from ca.errors import ConfigError
-from gateway.running import places
+from gateway.running import rundir
 
 _LOOK = 0.1
 
@@ -21,8 +21,8 @@ def ask_for_reload(data: Path, timeout: float) -> int:
     Needs the rights of the user who serves, but no passphrase.
     """
     datadir.read_marker(data)
-    directory = data / places.RUN
-    serving = places.serving_pid(directory)
+    directory = data / rundir.RUN
+    serving = rundir.serving_pid(directory)
     asked = time.monotonic()
     try:
         os.kill(serving, signal.SIGHUP)
@@ -31,7 +31,7 @@ def ask_for_reload(data: Path, timeout: float) -> int:
     except ProcessLookupError:  # killed, and its workers finish what they were at
         raise ConfigError(f"process {serving} is dead and its workers end; start it: sekisho serve") from None
     while True:
-        reports = places.reports(directory)
+        reports = rundir.reports(directory)
         # An answer is whatever was read since: by a worker that was told, or by one that was born meanwhile.
         late = [state for state in reports if state["read_at"] < asked]
         refused = sorted({state["error"] for state in reports if state["error"]})

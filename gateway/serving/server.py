@@ -29,7 +29,7 @@ from enroll.acme.nonces import create_table
 from enroll.mail.delivery import deliver_due
 from enroll.requests import issuance
 from gateway.edge.headcount import headcounts
-from gateway.running import internal, lists, places
+from gateway.running import internal, lists, rundir
 from gateway.running.journal import DirectHandler, Journal, JournalHandler, TracesOnly
 from gateway.running.notify import notify, watchdog_seconds
 from gateway.running.ports import listening
@@ -39,7 +39,7 @@ from gateway.running.supervisor import supervise
 from gateway.serving import current as serving
 from gateway.serving import descriptors, inforce
 from gateway.serving.config import Config, read_config
-from gateway.serving.current import Builders, Post, Serving
+from gateway.serving.current import Builders, Serving, Slot
 from gateway.serving.deployment import Deployment, deployment_of
 from gateway.serving.figures import Thresholds, endings
 from gateway.serving.inforce import Look
@@ -84,15 +84,15 @@ def serve(data: Path, passphrase_file: Path | None, variable: str, workers: int 
     datadir.check_owner(data)
     files = Snapshot()
     config = read_config(data, files)
-    directory = places.run_directory(data)
+    directory = rundir.run_directory(data)
     # Who asks for a reload too early must not end us, nor be forgotten: it waits for `reload_signals`.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     descriptors.raise_limit()
     with ExitStack() as stack:
-        stack.callback(places.claim(directory).close)
+        stack.callback(rundir.claim(directory).close)
         signer, vault = stack.enter_context(signer_for(data, config.signer.socket, passphrase_file, variable))
         if workers == 1:
-            uvloop.run(_serve_alone(data, vault, signer, files, Post(directory)))
+            uvloop.run(_serve_alone(data, vault, signer, files, Slot(directory)))
         else:
             socks = listening(config.listen.host, config.listen.port, _BACKLOG)
             for sock in socks:
@@ -103,9 +103,9 @@ def serve(data: Path, passphrase_file: Path | None, variable: str, workers: int 
             _serve_together(data, vault, signer, look, config, socks, workers)
 
 
-async def _serve_alone(data: Path, vault: Vault, signer: Signer, files: Snapshot, post: Post) -> None:
+async def _serve_alone(data: Path, vault: Vault, signer: Signer, files: Snapshot, slot: Slot) -> None:
     deployment = deployment_of(data, vault, files, signer=signer, spare_keys=_SPARE_KEYS)
-    await _serve(deployment, post, (), None)
+    await _serve(deployment, slot, (), None)
 
 
 def _serve_together(
@@ -117,23 +117,23 @@ def _serve_together(
     socks: list[socket.socket],
     workers: int,
 ) -> None:
-    directory = places.run_directory(data)
-    create_table(places.nonce_file(directory))
+    directory = rundir.run_directory(data)
+    create_table(rundir.nonce_file(directory))
     ledger, counts, pulse = Ledger(), headcounts(workers), Pulse(workers)
     overseer = Overseer(data, vault, signer, look, counts, socks)
 
     def worker(number: int, parent: int) -> None:
         look, channel = overseer.be()
-        post = Post(directory, number, workers, None, ledger, counts[number], pulse, look, channel)
+        slot = Slot(directory, number, workers, None, ledger, counts[number], pulse, look, channel)
         assert look.files is not None
         deployment = deployment_of(data, vault, look.files, signer=signer, spare_keys=_SPARE_KEYS)
-        uvloop.run(_serve(deployment, post, socks, parent))
+        uvloop.run(_serve(deployment, slot, socks, parent))
 
     supervise(workers, worker, overseer, pulse=pulse)
 
 
 async def _rehearse(data: Path, vault: Vault, signer: Signer, files: Snapshot) -> Look:
-    deployment, directory = deployment_of(data, vault, files, signer=signer), places.run_directory(data)
+    deployment, directory = deployment_of(data, vault, files, signer=signer), rundir.run_directory(data)
     try:
         inforce.check(deployment, directory)
         inforce.warn(deployment)
@@ -144,24 +144,24 @@ async def _rehearse(data: Path, vault: Vault, signer: Signer, files: Snapshot) -
 
 
 async def _serve(
-    deployment: Deployment, post: Post, socks: Sequence[socket.socket], parent: int | None
+    deployment: Deployment, slot: Slot, socks: Sequence[socket.socket], parent: int | None
 ) -> None:
     journal: Journal | None = None
     try:
-        journal = _journal(deployment.data, deployment.config.log, post)
+        journal = _journal(deployment.data, deployment.config.log, slot)
         _log_to(journal, deployment.config.log.level)
-        at_post = replace(post, journal=journal)
-        with stop_signals(supervised=post.shared) as stop, ends_with(parent, stop):
+        at_slot = replace(slot, journal=journal)
+        with stop_signals(supervised=slot.shared) as stop, ends_with(parent, stop):
             # Of several workers the supervisor says when all of them are ready.
-            started = _say_ready if post.shared else _say_ready_to_systemd
-            if not post.shared:
+            started = _say_ready if slot.shared else _say_ready_to_systemd
+            if not slot.shared:
                 inforce.warn(deployment)
-            await run(deployment, stop, started, socks=socks, post=at_post)
+            await run(deployment, stop, started, socks=socks, slot=at_slot)
     finally:
         await deployment.close()
         if journal is not None:
             journal.close()
-        if post.shared:  # why a worker ends is said when it has no journal any more
+        if slot.shared:  # why a worker ends is said when it has no journal any more
             _log_directly(deployment.data, deployment.config.log)
 
 
@@ -172,7 +172,7 @@ async def run(
     *,
     socks: Sequence[socket.socket] = (),
     extra: Builders | None = None,
-    post: Post = Post(),  # noqa: B008 (frozen)
+    slot: Slot = Slot(),  # noqa: B008 (frozen)
 ) -> None:
     """Serves an opened deployment until ``stop``; ``started`` is told the port once every site answers.
 
@@ -184,9 +184,9 @@ async def run(
     if finished:
         log.info("finished %d certificates that were begun before the last stop", finished)
     seen = await ra.database.read(ca.store.last_change)
-    if not post.shared:  # else it was done before there were workers
+    if not slot.shared:  # else it was done before there were workers
         await lists.begin(ra)
-    now = serving.begin(deployment, post, extra)
+    now = serving.begin(deployment, slot, extra)
     port = await _open(now, socks)
     ra.keys.refill()
     tasks = [
@@ -197,7 +197,7 @@ async def run(
             _report(now),
             _renew(now),
             _watch_clock(now),
-            _watchdog(post),
+            _watchdog(slot),
             _descriptors(now),
         )
     ]
@@ -206,15 +206,15 @@ async def run(
     gc.freeze()
     try:
         # A demo ends with its terminal; whoever serves a directory stays, and is asked by SIGHUP.
-        with reload_signals(post.directory is not None and not post.shared) as asked:
-            told = _go_over(now, stop) if post.channel is not None else _reload_when_asked(now, asked)
+        with reload_signals(slot.directory is not None and not slot.shared) as asked:
+            told = _go_over(now, stop) if slot.channel is not None else _reload_when_asked(now, asked)
             tasks.append(asyncio.create_task(told))
             serving.write_report(now)
             await started(port)
             await stop.wait()
             now.listener.close()
         log.info("stopping")
-        if not post.shared:
+        if not slot.shared:
             notify("STOPPING=1")
     finally:
         for task in tasks:
@@ -244,8 +244,8 @@ def _log_directly(data: Path, settings: Log) -> None:
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
 
 
-def _journal(data: Path, settings: Log, post: Post) -> Journal:
-    return Journal(data / settings.file if settings.file else None, post.number if post.shared else None)
+def _journal(data: Path, settings: Log, slot: Slot) -> Journal:
+    return Journal(data / settings.file if settings.file else None, slot.number if slot.shared else None)
 
 
 async def _open(now: Serving, socks: Sequence[socket.socket]) -> int:
@@ -274,7 +274,7 @@ async def _lead(now: Serving) -> None:
 
     When it dies the kernel lets go of the lock, and another process takes it within a second.
     """
-    directory = now.post.directory
+    directory = now.slot.directory
     lock = await _lead_of(directory) if directory is not None else None
     now.leads = True
     publisher = lists.Publisher()
@@ -295,11 +295,11 @@ async def _lead(now: Serving) -> None:
             lock.close()
 
 
-async def _lead_of(directory: Path) -> places.Lock:
+async def _lead_of(directory: Path) -> rundir.Lock:
     """The lead, once nobody else has it."""
     while True:
         with suppress(OSError):  # no descriptor left: whoever looks for that says so
-            lock = places.take_lead(directory)
+            lock = rundir.take_lead(directory)
             if lock is not None:
                 return lock
         await asyncio.sleep(_REPORT)  # the kernel wakes nobody when a lock is let go
@@ -385,7 +385,7 @@ async def _renew(now: Serving) -> None:
             tried = time.monotonic()
             await serving.renew(now)
 
-    if not now.post.shared:
+    if not now.slot.shared:
         await _repeat("renewal", _DUE, look)
 
 
@@ -403,12 +403,12 @@ async def _watch_clock(now: Serving) -> None:
 
 async def _report(now: Serving) -> None:
     """What the other workers and the supervisor know of this one."""
-    post = now.post
-    if post.shared:
+    slot = now.slot
+    if slot.shared:
 
         async def tell() -> None:
-            if post.pulse is not None:
-                post.pulse.beat(post.number, time.monotonic())
+            if slot.pulse is not None:
+                slot.pulse.beat(slot.number, time.monotonic())
             serving.write_report(now)
 
         await _repeat("report", _REPORT, tell)
@@ -435,9 +435,9 @@ async def _descriptors(now: Serving) -> None:
     await _repeat("descriptors", _LEFT, look)
 
 
-async def _watchdog(post: Post) -> None:
+async def _watchdog(slot: Slot) -> None:
     """systemd restarts us when the event loop no longer turns; of workers the supervisor's."""
-    seconds = None if post.shared else watchdog_seconds()
+    seconds = None if slot.shared else watchdog_seconds()
     while seconds:
         notify("WATCHDOG=1")
         await asyncio.sleep(seconds)
@@ -454,7 +454,7 @@ async def _reload_when_asked(now: Serving, asked: asyncio.Event) -> None:
 
 async def _go_over(now: Serving, stop: asyncio.Event) -> None:
     """Takes what the process above has found in the directory. Whoever cannot ends, and is replaced."""
-    channel, loop = now.post.channel, asyncio.get_running_loop()
+    channel, loop = now.slot.channel, asyncio.get_running_loop()
     assert channel is not None
     there = asyncio.Event()
     try:

@@ -39,7 +39,7 @@ from ca.sealing import Vault, Vaults, forget, open_vaults
 from ca.signerlink import SOCKET, Message, RemoteSigner, address_in, packed, peer_of, receive
 from ca.signing import NoSignature, ToSign, key_id
 from ca.sqlite import Database
-from gateway.running import places
+from gateway.running import rundir
 from gateway.running.journal import DirectHandler
 from gateway.running.notify import notify
 from gateway.serving.config import read_config
@@ -89,7 +89,7 @@ def signer_for(
             raise ConfigError(f"the signer has not started (it ended with {child.wait()}): see above")
         if why := json.loads(answer).get("error"):
             raise ConfigError(why)
-        directory = places.run_directory(data)
+        directory = rundir.run_directory(data)
         yield _met(RemoteSigner(directory), str(directory))
     finally:
         child.terminate()
@@ -120,8 +120,8 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
         logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
         vaults = open_vaults(data / datadir.VAULT, passphrase())
         datadir.read(data, vaults.gateway, Snapshot(), keys=vaults.keys)
-        directory = places.run_directory(data)
-        lock = places.take(directory / _LOCK)
+        directory = rundir.run_directory(data)
+        lock = rundir.take(directory / _LOCK)
         if lock is None:
             raise ConfigError(f"a signer of {data} runs already; stop that one first")
         harden()

@@ -57,7 +57,7 @@ _CAUSES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Route:
     """Everything about the upstream that the configuration says, checked."""
 
     upstream: Upstream
@@ -69,14 +69,14 @@ class Prepared:
     addresses: Addresses | None = None
 
 
-def prepare(deployment: Deployment, gate: Gate) -> Prepared | None:
+def prepare(deployment: Deployment, gate: Gate) -> Route | None:
     """The upstream of the configuration, or None if there is none. ConfigError names the setting."""
     config, keys = deployment.config, assertion_keys(deployment)
     if not config.upstream.addresses:
         return None
     try:
         settings, upstream = config.upstream, _upstream(deployment, config)
-        return Prepared(
+        return Route(
             upstream,
             _rules(config),
             _identity(config, gate, keys),
@@ -89,21 +89,21 @@ def prepare(deployment: Deployment, gate: Gate) -> Prepared | None:
         raise ConfigError(f"[upstream] {error}") from None
 
 
-def mount(app: web.Application, gate: Gate, prepared: Prepared) -> Relay:
+def mount(app: web.Application, gate: Gate, route: Route) -> Relay:
     """Hands every path that is not the service's own to the upstream, after the service's login."""
     site = app[SITE]
-    pool, cookie = Pool(prepared.upstream), cookie_name(site)
+    pool, cookie = Pool(route.upstream), cookie_name(site)
     relay = Relay(
         Proxied(
             pool,
-            prepared.identity,
-            prepared.rules,
+            route.identity,
+            route.rules,
             cookie,
             OWN,
-            prepared.workers,
-            prepared.waits,
-            prepared.others,
-            prepared.addresses,
+            route.workers,
+            route.waits,
+            route.others,
+            route.addresses,
         ),
         now=gate.now,
         login=RememberedCallers(gate.ra, _session_key, partial(_logged_in, gate, site)),

@@ -300,7 +300,7 @@ class Front(Client):
             self.decline(request)
             return
         # Looked at by the relay: it passed, and then it was the same header.
-        refused = request.fields is None and http.refusal(
+        refused = request.fields is None and http.denial(
             request.method,
             request.target,
             _VERSIONS.get(request.version) or HttpVersion(*map(int, request.version.split("."))),

@@ -62,20 +62,20 @@ _ODD_TARGET = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Denial:
     """Why a request goes no further: HTTP status and a stable word for the log and the page."""
 
     status: int
     code: str
 
 
-_NO_SITE = Refusal(421, "site")
-_CERTIFICATE = Refusal(403, "certificate")
+_NO_SITE = Denial(421, "site")
+_CERTIFICATE = Denial(403, "certificate")
 
 
-def refusal(
+def denial(
     method: str, target: str, version: HttpVersion, headers: RawHeaders, authorities: frozenset[bytes]
-) -> Refusal | None:
+) -> Denial | None:
     """The gate's rules on a request head, or None to let it through.
 
     `authorities`: the spellings of Host (lower case) that mean the name in this connection's SNI;
@@ -83,28 +83,28 @@ def refusal(
     """
     if method in _METHODS_REFUSED:
         # RFC 9110 9.1 and 15.6.2: known to no resource here. 405 would have to list what this one knows.
-        return Refusal(501, "method")
+        return Denial(501, "method")
     if version not in _VERSIONS:
-        return Refusal(505, "version")
+        return Denial(505, "version")
     if target[:1] != "/":
-        return Refusal(400, "target-form")  # absolute-form, authority-form and `*`, RFC 9112 3.2
+        return Denial(400, "target-form")  # absolute-form, authority-form and `*`, RFC 9112 3.2
     if not _PLAIN_TARGET.fullmatch(target) and _ODD_TARGET.search(target):
-        return Refusal(400, "target")
+        return Denial(400, "target")
     if b"".join([name for name, _ in headers]).translate(None, _NAME_BYTES):
-        return Refusal(400, "header-name")
+        return Denial(400, "header-name")
     hosts = values_of(headers, b"host")
     if len(hosts) != 1:
-        return Refusal(400, "host-count")  # RFC 9112 3.2; of HTTP/1.0 we ask it as well
+        return Denial(400, "host-count")  # RFC 9112 3.2; of HTTP/1.0 we ask it as well
     if version is not _VERSIONS[0] and version < _VERSIONS[0] and values_of(headers, b"transfer-encoding"):
-        return Refusal(400, "framing")  # RFC 9112 6.1: faulty framing
+        return Denial(400, "framing")  # RFC 9112 6.1: faulty framing
     if hosts[0] not in authorities and hosts[0].lower() not in authorities:
-        return Refusal(421, "host")
+        return Denial(421, "host")
     return None
 
 
 def admission(
     info: ConnectionInfo, recheck: Callable[[VerifiedPeer], Verdict]
-) -> tuple[Verdict | None, Refusal | None]:
+) -> tuple[Verdict | None, Denial | None]:
     """Who presented a certificate, judged again for this request, and why the site's policy turns them away.
 
     Decided here for pages and relay alike: a REQUIRE site is reached by verified peers only.
@@ -145,7 +145,7 @@ def gate(handler: LowLevelHandler, recheck: Callable[[VerifiedPeer], Verdict]) -
 
     async def gated(request: web.BaseRequest) -> web.StreamResponse:
         info = cast(RequestProtocol, request.protocol).info
-        refused = refusal(
+        refused = denial(
             request.method, request.raw_path, request.version, request.raw_headers, info.authorities
         )
         if refused is not None:

@@ -243,7 +243,7 @@ async def _serve(folder: Path, upstream: int, sink_port: int) -> None:
     from ca.revocation import RevocationStatus
     from ca.trust import TrustAnchors
     from gateway.edge.listener import Listener
-    from gateway.edge.tls import ClientCertificate, ServerCertificate
+    from gateway.edge.tls import ClientCertificate, KeyedChain
     from gateway.proxy.identity import Identity, KeySet, rotated
     from gateway.proxy.relay import Proxied, Relay, explained
     from gateway.proxy.rules import rules_of
@@ -269,7 +269,7 @@ async def _serve(folder: Path, upstream: int, sink_port: int) -> None:
             (sunk if request.target == "/up" else named).begin(request)
 
     pem = (folder / "server.pem").read_bytes()
-    certificate = ServerCertificate.from_pem(pem[: pem.index(b"-----BEGIN PRIVATE")], pem)
+    certificate = KeyedChain.from_pem(pem[: pem.index(b"-----BEGIN PRIVATE")], pem)
     ca = (folder / "ca.pem").read_bytes().split(b"-----BEGIN PRIVATE")[0]
     anchors = TrustAnchors.of(x509.load_pem_x509_certificates(ca))
     common: Any = {"hosts": ("localhost",), "handler": explained(), "certificate": certificate}

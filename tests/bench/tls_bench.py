@@ -228,7 +228,7 @@ def serve(folder: Path, loop: str, kind: str) -> None:
     from ca.revocation import RevocationStatus
     from ca.trust import TrustAnchors
     from gateway.edge.listener import Listener
-    from gateway.edge.tls import ClientCertificate, ServerCertificate
+    from gateway.edge.tls import ClientCertificate, KeyedChain
     from gateway.wire.handlers import Handlers
     from gateway.wire.reply import Reply
     from gateway.wire.sites import WebSite
@@ -248,7 +248,7 @@ def serve(folder: Path, loop: str, kind: str) -> None:
 
     async def run() -> None:
         pem = (folder / "server.pem").read_bytes()
-        certificate = ServerCertificate.from_pem(pem[: pem.index(b"-----BEGIN PRIVATE")], pem)
+        certificate = KeyedChain.from_pem(pem[: pem.index(b"-----BEGIN PRIVATE")], pem)
         anchors = TrustAnchors.of([_certificate(folder / "ca.pem")])
         common: dict[str, Any] = {"hosts": ("localhost",), "handler": handler, "certificate": certificate}
         required = ClientCertificate.REQUIRE

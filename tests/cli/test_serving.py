@@ -24,10 +24,10 @@ import pytest
 
 from ca.clock import ManualClock
 from gateway.proxy.identity import JWKS_PATH, ROTATION, open_keys
-from gateway.running import places
+from gateway.running import rundir
 from gateway.serving import current as serving
 from gateway.serving.config import FILE_NAME
-from gateway.serving.current import Post
+from gateway.serving.current import Slot
 from gateway.serving.deployment import open_deployment, opened_deployment
 from gateway.serving.figures import warnings_of, wrong_with
 from tests.cli.conftest import Shell
@@ -338,7 +338,7 @@ async def test_assertion_keys_are_followed(sekisho: Shell) -> None:
     async with AsyncExitStack() as stack:
         deployment = open_deployment(sekisho.data, PASSPHRASE, clock=clock)
         stack.push_async_callback(deployment.close)
-        now = serving.begin(deployment, Post(places.run_directory(sekisho.data)), None)
+        now = serving.begin(deployment, Slot(rundir.run_directory(sekisho.data)), None)
         port = await now.listener.start()
         stack.push_async_callback(now.listener.stop)
         ca = sekisho.data / "servers" / "ca.pem"

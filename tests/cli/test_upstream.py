@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.proxy.standing import Standing
+from gateway.proxy.health import Standing
 from tests.cli.processes import accepting, free_port, get_plain, pem_of, until
 from tests.cli.test_serving import Gateway, ready
 from tests.gateway.rawtls import issue

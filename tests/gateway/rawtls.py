@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 from OpenSSL._util import lib
 
-from gateway.edge.tls import ServerCertificate
+from gateway.edge.tls import KeyedChain
 
 START = datetime(2026, 4, 1, 12, 0, 0, tzinfo=UTC)
 """The moment of the tests' clock."""
@@ -38,8 +38,8 @@ class Issued:
     def fingerprint(self) -> str:
         return self.certificate.fingerprint(hashes.SHA256()).hex()
 
-    def for_server(self) -> ServerCertificate:
-        return ServerCertificate((self.certificate,), self.key)
+    def for_server(self) -> KeyedChain:
+        return KeyedChain((self.certificate,), self.key)
 
 
 def issue(

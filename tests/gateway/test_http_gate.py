@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ca.errors import ConfigError
 from gateway.edge.listener import authorities
 from gateway.wire.aiohttp_patches import demand_c_parser
-from gateway.wire.http import Refusal, refusal
+from gateway.wire.http import Denial, denial
 from gateway.wire.reader import _READ
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
@@ -27,7 +27,7 @@ def rule(
     version: tuple[int, int] = (1, 1),
     headers: tuple[tuple[bytes, bytes], ...] = (HOST,),
 ) -> str | None:
-    refused = refusal(method, target, HttpVersion(*version), headers, OURS)
+    refused = denial(method, target, HttpVersion(*version), headers, OURS)
     return None if refused is None else refused.code
 
 
@@ -102,8 +102,8 @@ def test_heads_let_through() -> None:
 @given(st.text(max_size=30), st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=4))
 def test_any_head_has_an_answer(target: str, headers: list[tuple[bytes, bytes]]) -> None:
     """For any head the gate answers with a refusal or lets through; it raises nothing."""
-    answer = refusal("GET", "/" + target, HttpVersion(1, 1), tuple(headers), OURS)
-    assert answer is None or isinstance(answer, Refusal)
+    answer = denial("GET", "/" + target, HttpVersion(1, 1), tuple(headers), OURS)
+    assert answer is None or isinstance(answer, Denial)
 
 
 @pytest.mark.parametrize(

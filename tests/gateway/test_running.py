@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ca.errors import ConfigError
-from gateway.running import internal, places
+from gateway.running import internal, rundir
 from gateway.running.internal import Readiness
 from gateway.running.journal import Journal, _line, event_of
 from gateway.running.meter import Histogram, Meter
@@ -282,7 +282,7 @@ async def test_who_asks_takes_no_descriptors_from_visitors() -> None:
 _HOLD = """
 import sys
 from pathlib import Path
-from gateway.running.places import take_lead
+from gateway.running.rundir import take_lead
 lock = take_lead(Path(sys.argv[1]))
 print("held" if lock else "busy", flush=True)
 sys.stdin.read()
@@ -296,37 +296,37 @@ def test_one_leads(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        assert places.take_lead(tmp_path) is None
+        assert rundir.take_lead(tmp_path) is None
         other.kill()
         other.wait()
-        mine = places.take_lead(tmp_path)
+        mine = rundir.take_lead(tmp_path)
         assert mine is not None
-        assert places.take_lead(tmp_path) is None
+        assert rundir.take_lead(tmp_path) is None
         mine.close()
-        assert places.take_lead(tmp_path) is not None
+        assert rundir.take_lead(tmp_path) is not None
 
 
 def test_reports_are_of_the_living(tmp_path: Path) -> None:
     """A worker's report counts as long as its process lives; half a file is none."""
-    places.report(tmp_path, 1, {"ready": True})
-    places.report(tmp_path, 0, {"ready": False})
+    rundir.report(tmp_path, 1, {"ready": True})
+    rundir.report(tmp_path, 0, {"ready": False})
     (tmp_path / "worker-2.json").write_text(json.dumps({"worker": 2, "pid": 2**22 + 1}))
     (tmp_path / "worker-3.json").write_text('{"worker": 3')
-    found = [(state["worker"], state["ready"]) for state in places.reports(tmp_path)]
+    found = [(state["worker"], state["ready"]) for state in rundir.reports(tmp_path)]
     assert found == [(0, False), (1, True)]
 
 
 def test_one_serves(tmp_path: Path) -> None:
     """A directory is served by one process; what an earlier one left is swept away."""
     (tmp_path / "worker-7.json").write_text("{}")
-    lock = places.claim(tmp_path)
-    assert places.serving_pid(tmp_path) == os.getpid()
+    lock = rundir.claim(tmp_path)
+    assert rundir.serving_pid(tmp_path) == os.getpid()
     assert not (tmp_path / "worker-7.json").exists()
     with pytest.raises(ConfigError, match=f"as process {os.getpid()}"):
-        places.claim(tmp_path)
+        rundir.claim(tmp_path)
     lock.close()
     with pytest.raises(ConfigError, match="nothing serves"):
-        places.serving_pid(tmp_path)
+        rundir.serving_pid(tmp_path)
 
 
 # -- the meter -----------------------------------------------------------------------------------------

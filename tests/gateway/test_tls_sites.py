@@ -9,7 +9,7 @@ import pytest
 from OpenSSL import SSL
 
 from ca.errors import ConfigError
-from gateway.edge.tls import ServerCertificate, SiteTable, build_entry, fold_host
+from gateway.edge.tls import KeyedChain, SiteTable, build_entry, fold_host
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import Closed, Issued, client_context, connect, get
 from tests.gateway.samples import check, login, open_site
@@ -214,7 +214,7 @@ async def test_a_site_without_means_is_named(pki: Pki) -> None:
         SiteTable([login(pki, anchors=None)])
     with pytest.raises(ConfigError, match="no site is configured"):
         build_entry(SiteTable([]))
-    mixed = ServerCertificate((pki.server.certificate,), pki.client.key)
+    mixed = KeyedChain((pki.server.certificate,), pki.client.key)
     with pytest.raises(ConfigError, match="site login: OpenSSL refuses"):
         build_entry(SiteTable([login(pki, certificate=mixed)]))
 
@@ -222,10 +222,10 @@ async def test_a_site_without_means_is_named(pki: Pki) -> None:
 def test_server_certificate_pem(pki: Pki) -> None:
     """A chain and its key are read from PEM; garbage and another's key are the operator's fault."""
     certificate, key = _halves(pki.server)
-    assert ServerCertificate.from_pem(certificate, key).chain == (pki.server.certificate,)
+    assert KeyedChain.from_pem(certificate, key).chain == (pki.server.certificate,)
     for bad in ((certificate, _halves(pki.client)[1]), (b"", key), (certificate, b"garbage"), (key, key)):
         with pytest.raises(ConfigError):
-            ServerCertificate.from_pem(*bad)
+            KeyedChain.from_pem(*bad)
 
 
 @pytest.mark.parametrize(

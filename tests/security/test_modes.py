@@ -16,7 +16,7 @@ from enroll.acme import nonces
 from enroll.client.folder import Folder
 from enroll.mail.transport import Outbox
 from enroll.mail.writing import Queued
-from gateway.running import places
+from gateway.running import rundir
 from gateway.running.journal import Journal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def test_what_takes_a_looser_ones_place_is_not_as_loose(tmp_path: Path) -> None:
 def test_spent_nonces_locks_and_drafts_of_lists(tmp_path: Path) -> None:
     """Nothing in them is secret, and whoever could write there could spend or hold what he likes."""
     nonces.create_table(tmp_path / "nonces", 8_192)
-    lock = places.take(tmp_path / "serve.lock")
+    lock = rundir.take(tmp_path / "serve.lock")
     assert lock is not None
     lock.close()
     with listfiles._new(tmp_path / "draft") as draft:
@@ -106,6 +106,6 @@ def test_every_mode_is_looked_at() -> None:
         ("ca/files.py", 0o600), ("ca/files.py", 0o644), ("ca/files.py", 0o700), ("ca/listfiles.py", 0o600),
         ("ca/sqlite.py", 0o600), ("enroll/acme/nonces.py", 0o600), ("enroll/mail/transport.py", 0o700),
         ("enroll/client/folder.py", 0o600), ("enroll/client/folder.py", 0o700),
-        ("gateway/running/places.py", 0o600), ("gateway/running/journal.py", 0o640),
+        ("gateway/running/rundir.py", 0o600), ("gateway/running/journal.py", 0o640),
         ("gateway/cli/doctor.py", 0o077),
     }  # fmt: skip

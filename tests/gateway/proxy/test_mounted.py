@@ -23,7 +23,7 @@ from gateway.proxy.identity import Identity, KeySet, assertion, jwks, rotated
 from gateway.proxy.relay import Relay
 from gateway.proxy.rules import rules_of
 from gateway.proxy.upstream import Upstream, Waits, parse_addresses
-from gateway.serving.upstream import Prepared, mount
+from gateway.serving.upstream import Route, mount
 from gateway.sites.service import application
 from gateway.sites.service.apart import form_token
 from gateway.web import pages, references, sessions
@@ -79,8 +79,8 @@ async def service(
                 rules = rules_of({"/app/events": "certificate", "/api": "certificate", "/free": "public"})
                 waits = Waits(recheck=0.05)
                 identity = Identity(KEYS, ISSUER, AUDIENCE)
-                prepared = Prepared(Upstream(addresses, waits=waits), rules, identity)
-                return app, mount(app, gate, prepared)
+                route = Route(Upstream(addresses, waits=waits), rules, identity)
+                return app, mount(app, gate, route)
 
             async with serve(
                 ra, tmp_path, Role.SERVICE, both, ClientCertificate.REQUIRE,

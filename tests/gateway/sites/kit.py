@@ -24,7 +24,7 @@ from ca.trust import TrustAnchors
 from enroll.ra import RegistrationAuthority
 from gateway.edge.facts import Limits
 from gateway.edge.listener import Listener
-from gateway.edge.tls import ClientCertificate, ServerCertificate
+from gateway.edge.tls import ClientCertificate, KeyedChain
 from gateway.sites.service.apart import form_token
 from gateway.web.context import Gate, Role
 from gateway.wire.handlers import Handlers
@@ -296,7 +296,7 @@ async def serve(
         name=str(role),
         hosts=hosts,
         handler=app,
-        certificate=ServerCertificate.from_pem(made.chain_pem, made.key_pem),
+        certificate=KeyedChain.from_pem(made.chain_pem, made.key_pem),
         client_certificate=policy,
         anchors=TrustAnchors.of(issuers),
         advertised=issuers,

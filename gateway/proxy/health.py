@@ -19,7 +19,7 @@ CAUSES = {
 _CAUSES = 8
 
 
-class Standing:
+class Health:
     """One address. ``quiet``: seconds after "it answers again" in which no fault is told, so that one that
     fails every other request costs two lines in that time."""
 

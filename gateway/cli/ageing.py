@@ -17,7 +17,7 @@ from enroll import timekeeping
 from enroll.jst import days_left, shown, shown_day
 from enroll.mail import store as mail_store
 from gateway.cli.finding import Finding
-from gateway.running import places
+from gateway.running import rundir
 from gateway.serving.config import Config
 from gateway.serving.deployment import DATABASE, Deployment, configured_hosts
 from gateway.serving.figures import ROOM
@@ -109,7 +109,7 @@ def database(deployment: Deployment, now: Callable[[], float] = time.time) -> li
         return [Finding("database", "bad", f"{found}; {older}", hint)]
     still = now() - served_at if served_at else 0.0
     # A server in doubt of its clock writes no look at it, and says so itself.
-    if still > _STILL_SECONDS and judged.doubt is None and places.serves(deployment.data) is not None:
+    if still > _STILL_SECONDS and judged.doubt is None and rundir.serves(deployment.data) is not None:
         hint = "the server that runs writes elsewhere, or not at all: compare --data, and see its log"
         return [Finding("database", "bad", f"{found}: {still / 3_600:.1f} h ago", hint)]
     return [Finding("database", "ok", found)]

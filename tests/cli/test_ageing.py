@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ca import servers
-from gateway.cli import standing
+from gateway.cli import ageing
 from gateway.serving.config import FILE_NAME, read_config
 from gateway.serving.deployment import configured_hosts, opened_deployment
 from gateway.serving.figures import Thresholds, endings
@@ -155,7 +155,7 @@ def test_a_certificate_near_its_end_is_in_the_log(sekisho: Shell, tmp_path: Path
 async def test_room_on_the_disk(sekisho: Shell, free: int, state: str) -> None:
     """Too little to write, less than a gigabyte, and enough."""
     async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
-        (found,) = standing.disk(deployment, free=lambda _: free)
+        (found,) = ageing.disk(deployment, free=lambda _: free)
         assert (found.state, str(sekisho.data) in found.found) == (state, True)
         assert ("df -h" in found.hint) == (state != "ok")
 
@@ -165,8 +165,8 @@ async def test_a_database_bigger_than_what_is_left(sekisho: Shell) -> None:
     async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
         with (sekisho.data / "sekisho.db").open("ab") as file:
             file.truncate(3 * 2**30)
-        assert standing.disk(deployment, free=lambda _: 2 * 2**30)[0].state == "notice"
-        assert standing.disk(deployment, free=lambda _: 4 * 2**30)[0].state == "ok"
+        assert ageing.disk(deployment, free=lambda _: 2 * 2**30)[0].state == "notice"
+        assert ageing.disk(deployment, free=lambda _: 4 * 2**30)[0].state == "ok"
 
 
 def test_a_database_that_was_put_back(peopled: Shell, tmp_path: Path) -> None:
@@ -189,11 +189,11 @@ async def test_a_server_that_writes_elsewhere(sekisho: Shell, tmp_path: Path) ->
     """A database that nobody writes is fine as long as nobody serves, and bad under a server."""
     async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
         later = lambda: time.time() + 3_600.0  # noqa: E731
-        assert standing.database(deployment, now=later)[0].state == "ok"
+        assert ageing.database(deployment, now=later)[0].state == "ok"
         with ready(sekisho.data, tmp_path) as gateway:
-            until(lambda: "last written" in standing.database(deployment)[0].found, gateway.log)
-            assert standing.database(deployment)[0].state == "ok"
-            (found,) = standing.database(deployment, now=later)
+            until(lambda: "last written" in ageing.database(deployment)[0].found, gateway.log)
+            assert ageing.database(deployment)[0].state == "ok"
+            (found,) = ageing.database(deployment, now=later)
             assert (found.state, "1.0 h ago" in found.found) == ("bad", True)
 
 
@@ -227,19 +227,19 @@ async def _older_and_root(data: Path, passphrase: str) -> None:
         for left in (91, 89):
             clock = _At(older.not_after_at - left * _DAY)
             at = replace(deployment, ra=replace(deployment.ra, clock=clock))
-            found = {each.check: each for each in standing.other_authorities(at)}
+            found = {each.check: each for each in ageing.other_authorities(at)}
             states[left] = found["earlier CA"]
         # Nobody's certificate lives as long as that here: alive is what counts.
         assert [each.state for each in states.values()] == ["ok", "ok"]
         with sqlite3.connect(data / "sekisho.db") as db:
             db.execute("UPDATE certificates SET not_after_at = ?", [older.not_after_at])
-        found = {each.check: each for each in standing.other_authorities(at)}
+        found = {each.check: each for each in ageing.other_authorities(at)}
         assert found["earlier CA"].state == "notice"
         assert "certificates still good" in found["earlier CA"].found
         root = int(deployment.datadir.root.not_valid_after_utc.timestamp())
         for left, state in ((401, "ok"), (399, "notice"), (-1, "bad")):
             late = replace(deployment, ra=replace(deployment.ra, clock=_At(root - left * _DAY)))
-            found = {each.check: each for each in standing.other_authorities(late)}
+            found = {each.check: each for each in ageing.other_authorities(late)}
             assert found["root"].state == state
 
 
