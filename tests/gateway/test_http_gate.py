@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import pytest
 from aiohttp import http_parser
 from aiohttp.http import HttpVersion
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from ca.errors import ConfigError
 from gateway.edge.listener import authorities
 from gateway.wire.aiohttp_patches import demand_c_parser
-from gateway.wire.http import Denial, denial
+from gateway.wire.http import Denial, denial, short_page
 from gateway.wire.reader import _READ
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
@@ -159,3 +161,15 @@ def test_the_python_parser_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_parser, "HttpRequestParser", http_parser.HttpRequestParserPy)
     with pytest.raises(ConfigError, match="AIOHTTP_NO_EXTENSIONS"):
         demand_c_parser()
+
+
+@pytest.mark.parametrize("status", [400, 403, 408, 413, 414, 417, 421, 429, 500, 501, 502, 503, 504, 505])
+def test_a_short_page_is_in_both_languages(status: int) -> None:
+    """Each status that the gate or the relay answers with says in Japanese what happened; English follows."""
+    phrase = HTTPStatus(status).phrase
+    _, body = short_page(status)
+    japanese, english = body.decode().split('<p lang="en">')
+    assert english == f"{phrase}.</p></html>\n"
+    words = japanese.partition("</h1><p>")[2]
+    assert words != f"{phrase}</p>"
+    assert words.endswith("。</p>")
