@@ -94,6 +94,8 @@ async def tick(ra: RegistrationAuthority) -> Judgement:
         leap, at = found.leap, found.at
 
         def work(db: Transaction) -> None:
+            if doubt_now(ra, db) is not None:
+                return  # by what another process has written meanwhile
             ca.store.write_tick(db, reading)
             if leap:
                 store.audit(db, at, "scheduler", "clock.leapt", "clock", seconds=leap)

@@ -408,3 +408,27 @@ async def test_a_login_during_a_leap_is_a_login(ra):
     _, request_id = await picked_up(ra)
     clock_of(ra).leap(hours=-1)
     assert (await first_login(ra, request_id)).first_use
+
+
+class Interrupted:
+    """A database in which another process writes first whatever one writes."""
+
+    def __init__(self, database, first):
+        self._database, self._first = database, first
+
+    def __getattr__(self, name):
+        return getattr(self._database, name)
+
+    async def write(self, work):
+        await self._database.write(self._first)
+        return await self._database.write(work)
+
+
+async def test_a_look_is_written_by_what_is_known_then(ra):
+    """What another process has written since the look is compared again: a clock that is behind it by now
+    leaves nothing."""
+    await timekeeping.tick(ra)
+    ahead = replace(clock_of(ra).reading(), wall=ra.now() + DAY)
+    interrupted = Interrupted(ra.database, lambda db: ca.store.write_tick(db, ahead))
+    await timekeeping.tick(replace(ra, database=interrupted))
+    assert ca.store.known_time(look(ra.database)).tick.wall == ahead.wall
