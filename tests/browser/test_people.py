@@ -24,6 +24,7 @@ from tests.browser import firefox
 from tests.browser.kit import CHROMIUM, P12_PASSWORD, Persona, World, downloaded, page
 from tests.browser.steps import PASSWORD, USER, authenticate, established, fact, log_in, submit
 from tests.datadirs import admit
+from tests.looking import look
 
 pytestmark = pytest.mark.browser
 
@@ -59,7 +60,7 @@ async def without_cookies(person: Persona) -> AsyncIterator[BrowserContext]:
 
 
 def newest(world: World) -> Enrollment:
-    return store.enrollments_of(world.ra.database.read(), USER)[0]
+    return store.enrollments_of(look(world.ra.database), USER)[0]
 
 
 async def heading(on: Page, text: str) -> None:
@@ -224,7 +225,7 @@ async def renewed(world: World, tmp_path: Path) -> tuple[Enrollment, Enrollment]
     """The user's certificate and its renewal, whose file lies beside the other's."""
     old = newest(world)
     await world.travel((old.not_after_at or 0) - 30 * DAY)
-    source = ca.store.find_by_serial(world.ra.database.read(), old.serial or "")
+    source = ca.store.find_by_serial(look(world.ra.database), old.serial or "")
     assert source is not None
     order = await renewal.submit(world.ra, source.fingerprint or "", actor=USER)
     await issuance.complete(world.ra, order.request_id)

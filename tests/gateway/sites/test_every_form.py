@@ -185,10 +185,10 @@ async def test_a_refused_form_is_never_an_answer_of_its_own(service: Served) -> 
         assert page.status >= 400, there
         assert page.main.all("div", role="alert"), there
         assert (await admin.get(f"{page.path}?told=bm90aGluZw")).status in (200, 404, 405), there
-    before = len(store.audit_page(service.ra.database.read(), None, 1_000))
+    before = len(store.audit_page(look(service.ra.database), None, 1_000))
     page = await admin.post("/portal/addition", {"name": "年金 花子", "mail": "x"}, follow=False)
     for _ in range(2):
         again = await admin.get(page.headers["Location"])
         assert again.field("氏名").attributes["value"] == "年金 花子"
         assert again.field("メールアドレス").attributes["value"] == "x"
-    assert len(store.audit_page(service.ra.database.read(), None, 1_000)) == before + 1
+    assert len(store.audit_page(look(service.ra.database), None, 1_000)) == before + 1
