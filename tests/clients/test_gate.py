@@ -68,9 +68,10 @@ def test_it_logs_in_and_is_refused_after_revocation(demo: Demo, folder: Folder) 
     """Certificate, user ID and password together open the service; the revoked certificate does not."""
     password = demo.user(USER)["login_password"]
     with browsing(demo, "service", folder) as browser:
-        assert browser("/login", user_id=USER, password="wrong")[0] == 403
+        status, _, answer = browser("/login", user_id=USER, password="wrong")
+        assert (status, browser(answer.getheader("Location") or "")[0]) == (303, 403)
         status, _, answer = browser("/login", user_id=USER, password=password)
-        assert (status, answer.getheader("Location")) == (303, "/portal/")
+        assert (status, answer.getheader("Location")) == (303, "/login?entered&next=/portal/")
         status, page, _ = browser("/portal/")
         assert status == 200
         common_name = folder.certificate().subject.rfc4514_string().removeprefix("CN=")
