@@ -92,6 +92,12 @@ class Rubbish:
         return self.signer.sign_now(replace(asked, content=b"something else"))
 
 
+def given_to(ra: RegistrationAuthority, signer: Signer, *, patience: float = 5.0) -> None:
+    """Lets another one sign for a registration authority that is in use already, as by a site."""
+    for name, value in (("authority", replace(ra.authority, signer=signer)), ("patience", patience)):
+        object.__setattr__(ra, name, value)
+
+
 def signed_by(ra: RegistrationAuthority, signer: Signer, *, patience: float = 5.0) -> RegistrationAuthority:
     """The same registration authority with another one who signs."""
     return replace(ra, authority=replace(ra.authority, signer=signer), patience=patience)

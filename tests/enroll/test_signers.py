@@ -21,7 +21,7 @@ from gateway.running.lists import Publisher
 from tests.datadirs import admit, clock_of, open_office, revoke_many, together
 from tests.enroll.acme.acme_world import FQDN, csr, world
 from tests.looking import look
-from tests.signers import Gone, LikeAToken, Rubbish, Slow, Unreliable, signed_by
+from tests.signers import Gone, LikeAToken, Rubbish, Slow, Unreliable, given_to, signed_by
 
 USER = "K12345678"
 
@@ -161,7 +161,7 @@ async def test_an_order_is_processing_while_nobody_signs(tmp_path):
     whoever looks gets it finished, and the certificate is the order's."""
     async with world(tmp_path) as site:
         signer = Gone(site.ra.authority.signer)
-        _with(site, signer)
+        given_to(site.ra, signer)
         client = await site.enrolled()
         order = await client.order()
         url, finalize = order.headers["Location"], order.json["finalize"]
@@ -190,7 +190,7 @@ async def test_a_slow_signature_is_told_of_and_comes(tmp_path):
     """A client that polls gets its certificate without anybody asking for it again."""
     async with world(tmp_path) as site:
         signer = Slow(site.ra.authority.signer)
-        _with(site, signer, patience=0.05)
+        given_to(site.ra, signer, patience=0.05)
         client = await site.enrolled()
         order = await client.order()
         assert (await client.finalize(order, FQDN)).json["status"] == "processing"
@@ -205,7 +205,7 @@ async def test_an_order_whose_user_ends_while_it_is_signed_is_invalid(tmp_path):
     """Section 7.1.6: from processing to invalid; the certificate is stored, and revoked at once."""
     async with world(tmp_path) as site:
         signer = Slow(site.ra.authority.signer)
-        _with(site, signer, patience=0.05)
+        given_to(site.ra, signer, patience=0.05)
         client = await site.enrolled()
         order = await client.order()
         begun = await client.finalize(order, FQDN)
@@ -258,9 +258,3 @@ async def test_one_who_fails_at_random_loses_nothing(ra):
         await together(issuance.complete(shaky, request_id), issuance.complete(shaky, request_id))
         assert tries < 200
     assert ca.store.count_by_status(look(ra.database)) == {"issued": 1}
-
-
-def _with(site, signer, *, patience=5.0):
-    ra = signed_by(site.ra, signer, patience=patience)
-    for name in ("authority", "patience"):
-        object.__setattr__(site.ra, name, getattr(ra, name))

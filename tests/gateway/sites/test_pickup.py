@@ -16,6 +16,7 @@ from gateway.web.words import NOT_AVAILABLE_JA
 from tests.datadirs import admit, clock_of, letter_of, open_office, together
 from tests.gateway.sites.kit import serve
 from tests.looking import look, rows
+from tests.signers import Gone, Slow, given_to
 
 USER = "K12345678"
 CN = "K123456780001"
@@ -532,6 +533,29 @@ async def test_no_secret_in_addresses_pages_or_the_audit_trail(site):
     trail = str(store.audit_page(look(site.ra.database), None, 100))
     for secret in (password, "Chosen99", token):
         assert secret not in page.html + page.path + trail
+
+
+@pytest.mark.parametrize("kind", [Gone, Slow])
+async def test_who_cannot_sign_now_is_told_of_and_nothing_is_lost(site, kind):
+    """503 with Retry-After, in words that say later; pressed again when it can be signed there is the file,
+    of the certificate that was begun."""
+    visitor, request_id = await logged_in(site)
+    usual = site.ra.authority.signer
+    signer = kind(usual)
+    given_to(site.ra, signer, patience=0.05)
+    for _ in range(2):
+        page = await visitor.post("/certificate", typed(request_id))
+        assert (page.status, page.h1) == (503, "証明書の発行に時間がかかっています")
+        assert int(page.headers["Retry-After"]) == 60
+        assert "お手続きの内容は失われません" in page.main.text
+    begun = store.enrollment(look(site.ra.database), request_id)
+    given_to(site.ra, usual)
+    if kind is Slow:
+        signer.let.set()
+    got = await fetched(visitor, request_id)
+    assert got.headers["Content-Type"] == "application/x-pkcs12"
+    done = store.enrollment(look(site.ra.database), request_id)
+    assert (done.serial, done.sealed_key) == (begun.serial, begun.sealed_key)
 
 
 @pytest.mark.parametrize("path", ["/", "/menu", "/certificate", "/certificate/download"])

@@ -22,6 +22,7 @@ from gateway.web.words import NOT_AVAILABLE_JA
 from tests.datadirs import PASSPHRASE, Letter, admit, clock_of, letter_of, open_office, together
 from tests.gateway.sites.kit import Served, Visitor, serve
 from tests.looking import look
+from tests.signers import Gone, given_to
 
 USER = "K12345678"
 CN = "K123456780001"
@@ -184,6 +185,22 @@ async def test_screen_application(scene):
     ]
     assert page.buttons() == ["Submit"]
     assert not page.main.all("input")
+
+
+async def test_who_waits_for_long_is_told_that_nothing_is_lost(scene):
+    """しばらくお待ちください promises the next page only for as long as that is likely."""
+    soon, later = "自動的に取得画面に遷移します", "この画面を閉じても、申請は失われません"
+    usual = scene.ra.authority.signer
+    given_to(scene.ra, Gone(usual))
+    page = await scene.visitor.post("/application")
+    assert (soon in page.main.text, later in page.main.text) == (True, False)
+    clock_of(scene.ra).advance(seconds=31)
+    page = await scene.visitor.get(page.path)
+    assert (soon in page.main.text, later in page.main.text) == (False, True)
+    assert (await scene.visitor.get(page.path + "/status")).status == 200
+    given_to(scene.ra, usual)
+    await issuance.complete(scene.ra, scene.request_id)
+    assert (await scene.visitor.get(page.path)).path == f"/certificate/{scene.request_id}"
 
 
 async def test_screen_waiting(scene):
