@@ -120,6 +120,8 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
         logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
         vaults = open_vaults(data / datadir.VAULT, passphrase())
         datadir.read(data, vaults.gateway, Snapshot(), keys=vaults.keys)
+        # One that is damaged is the operator's to mend, and is told of here: the child could only end again.
+        Database(data / DATABASE).close()
         directory = rundir.run_directory(data)
         lock = rundir.take(directory / _LOCK)
         if lock is None:
