@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.browser.kit import with_folder
 from tests.started import started
 
 FIREFOX = "/usr/bin/firefox-esr"
+# Where it looks for policies.json.
+_DISTRIBUTION = "/usr/lib/firefox-esr/distribution"
 _PREFERENCES = {
     "security.default_personal_cert": "Ask Every Time",
     "browser.download.folderList": 2,
@@ -119,14 +122,19 @@ class Firefox:
 
 @asynccontextmanager
 async def firefox(
-    home: Path, server_ca: Path, files: dict[Path, str], downloads: Path
+    home: Path, server_ca: Path, files: dict[Path, str], downloads: Path, policies: Path | None = None
 ) -> AsyncIterator[Firefox]:
-    """A Firefox with a new profile in ``home``. It trusts our hosts; ``files``: P12 to hold -> password."""
+    """A Firefox with a new profile in ``home``. It trusts our hosts; ``files``: P12 to hold -> password.
+
+    ``policies``: the only folder of policies that it reads; then it stops pop-ups unless they allow them.
+    """
     profile = home / "firefox"
     profile.mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    wanted = _PREFERENCES | {"marionette.port": port, "browser.download.dir": str(downloads)}
+    # Or it would be made fit for tests, and let every window open.
+    as_installed = {} if policies is None else {"remote.prefs.recommended": False}
+    wanted = _PREFERENCES | as_installed | {"marionette.port": port, "browser.download.dir": str(downloads)}
     lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in wanted.items()]
     (profile / "user.js").write_text("".join(lines))
     store = f"sql:{profile}"
@@ -136,7 +144,8 @@ async def firefox(
         *(["pk12util", "-d", store, "-i", str(file), "-W", word, "-K", ""] for file, word in files.items()),
     ):
         subprocess.run(command, check=True, capture_output=True)
-    command = [FIREFOX, "--headless", "--marionette", "--remote-allow-system-access", "--no-remote"]
+    program = FIREFOX if policies is None else str(with_folder(FIREFOX, policies, _DISTRIBUTION))
+    command = [program, "--headless", "--marionette", "--remote-allow-system-access", "--no-remote"]
     environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "ja_JP.UTF-8"}
     with started(
         [*command, "--profile", str(profile)],

@@ -10,6 +10,7 @@ from playwright.async_api import Page, expect
 from playwright.async_api import TimeoutError as Waited
 
 from gateway.web.context import Role
+from tests.browser import firefox
 from tests.browser.kit import Persona, World, downloaded_by, faults, page, persona
 from tests.browser.steps import established
 
@@ -66,3 +67,36 @@ async def _popups(on: Page, world: World) -> str:
     await on.locator("#try-popup").click()
     shown = on.locator('[data-check="popups"] [data-outcome]:visible')
     return str(await shown.first.get_attribute("data-outcome"))
+
+
+@pytest.mark.skipif(firefox.missing() is not None, reason="Debian's firefox-esr is not installed")
+async def test_firefox_reads_its_policies(world: World, person: Persona, tmp_path: Path) -> None:
+    """As downloaded and put into its folder: our pages open windows, which it stops without the file, and
+    those of others are stopped as before."""
+    allowed, nothing = tmp_path / "allowed", tmp_path / "nothing"
+    for folder in (allowed, nothing):
+        folder.mkdir()
+    trusted = person.home / "ca.pem"
+    async with firefox.firefox(tmp_path / "one", trusted, {}, tmp_path, policies=nothing) as on:
+        await _opened(on, world.url(Role.HELP, "/hosts"))
+        fetched = "return fetch('/handouts/firefox-policies.json').then((got) => got.text());"
+        (allowed / "policies.json").write_text(await on.script(fetched))
+        await _opened(on, world.url(Role.CONNECTIVITY))
+        assert await on.script(_OPENS) is False
+    async with firefox.firefox(tmp_path / "two", trusted, {}, tmp_path, policies=allowed) as on:
+        active = await on.script("return Services.policies.status === Services.policies.ACTIVE;", chrome=True)
+        assert active is True
+        await _opened(on, world.url(Role.HELP))
+        assert await on.script(_OPENS) is False
+        await _opened(on, world.url(Role.CONNECTIVITY))
+        assert await on.script(_OPENS) is True
+
+
+# Without a click of anybody's behind it.
+_OPENS = "return window.open('/popup', 'another') !== null;"
+
+
+async def _opened(on: firefox.Firefox, address: str) -> None:
+    await on.goto(address)
+    there = "return document.readyState === 'complete' && location.href.startsWith(arguments[0]);"
+    await on.until(there, address)
