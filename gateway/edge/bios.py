@@ -37,6 +37,9 @@ class Bios(Protocol):
     def take(self) -> bytes:
         """Bytes for the socket, `WIRE` at most; b"" if there are none."""
 
+    def trim(self) -> None:
+        """Gives back what the handshake's long flights took of memory. Only while nothing is to be taken."""
+
 
 class Public:
     """By pyOpenSSL's methods."""
@@ -64,6 +67,9 @@ class Public:
         except SSL.WantReadError:
             return b""
 
+    def trim(self) -> None:
+        return
+
 
 class Direct:
     """By the calls beneath them. Errors are left to pyOpenSSL, which knows how to read them."""
@@ -74,8 +80,8 @@ class Direct:
         given: Any = session
         self._session: Final[Any] = given
         self._ssl: Final[Any] = given._ssl
-        self._into_ssl: Final[Any] = given._into_ssl
-        self._from_ssl: Final[Any] = given._from_ssl
+        self._into_ssl: Any = given._into_ssl
+        self._from_ssl: Any = given._from_ssl
         self._buffer, self._bytes = _kept()
 
     def put(self, data: bytes) -> None:
@@ -104,6 +110,20 @@ class Direct:
         found: bytes = self._bytes[:count]
         return found
 
+    def trim(self) -> None:
+        # A memory BIO keeps the room of the most that it ever held: two new ones take their places.
+        came = []
+        while (count := _BIO_read(self._into_ssl, self._buffer, WIRE)) > 0:
+            came.append(self._bytes[:count])
+        into_ssl, from_ssl = (_lib.BIO_new(_lib.BIO_s_mem()) for _ in range(2))
+        if into_ssl == _ffi.NULL or from_ssl == _ffi.NULL:
+            raise MemoryError
+        _lib.SSL_set_bio(self._ssl, into_ssl, from_ssl)  # which frees those before
+        self._session._into_ssl = self._into_ssl = into_ssl
+        self._session._from_ssl = self._from_ssl = from_ssl
+        for data in came:
+            self.put(data)
+
 
 def bios(session: SSL.Connection) -> Bios:
     """The way into and out of a session over memory BIOs."""
@@ -127,7 +147,7 @@ def _names() -> tuple[Any, Any]:
         return None, None
     session = SSL.Connection(SSL.Context(SSL.TLS_SERVER_METHOD), None)
     theirs = ("_ssl", "_into_ssl", "_from_ssl", "_raise_ssl_error", "_handle_bio_errors")
-    calls = ("SSL_read", "SSL_write", "BIO_read", "BIO_write")
+    calls = ("SSL_read", "SSL_write", "BIO_read", "BIO_write", "BIO_new", "BIO_s_mem", "SSL_set_bio")
     known = all(hasattr(session, each) for each in theirs) and all(hasattr(lib, each) for each in calls)
     return (ffi, lib) if known else (None, None)
 

@@ -466,6 +466,8 @@ class TlsConnection:
         # Our Finished, or TLS 1.3's (useless) tickets: not held back for the first answer, because a
         # client with Nagle's algorithm holds its request back until something of ours acknowledges.
         self._flush()
+        assert self._bios is not None
+        self._bios.trim()
         now = self._loop.time()
         self._last, self.deadline = now, now + self._limits.idle
         self._http.connection_made(cast(asyncio.Transport, self))

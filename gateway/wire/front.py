@@ -284,7 +284,7 @@ class Front(Client):
         """Begins the request whose turn it is."""
         if self._turn is not _IDLE or not self._queue or self.writing_paused:
             return
-        request = self._queue.popleft()
+        request = self._queue.pop(0)
         self._reader.read_on()
         if self._paused:
             self.flow()

@@ -124,6 +124,28 @@ def test_the_peers_goodbye_is_told_from_a_fault(way: Way) -> None:
     assert tls.reason_of(after.value) == "protocol is shutdown"
 
 
+@WAYS
+def test_nothing_is_lost_when_memory_is_given_back(way: Way) -> None:
+    """What came behind the handshake, whole or not, is read after it as before; the session goes on."""
+    session, ours, client = _established(way)
+    client.send(b"first")
+    client.send(b"second")
+    wire = client.bio_read(WIRE)
+    ours.put(wire[:-3])
+    ours.trim()
+    assert (ours.read(), ours.read()) == (b"first", b"")
+    ours.trim()  # within a record
+    ours.put(wire[-3:])
+    assert ours.read() == b"second"
+    assert ours.write(b"answer") == 6
+    client.bio_write(ours.take())
+    assert client.recv(WIRE) == b"answer"
+    session.shutdown()
+    client.bio_write(ours.take())
+    with pytest.raises(SSL.ZeroReturnError):
+        client.recv(WIRE)
+
+
 def test_both_ways_on_one_session() -> None:
     """They keep no state of their own: each reads what the other one put, and takes what it wrote."""
     session, direct, client = _established(Direct)
