@@ -37,9 +37,9 @@ class Figures:
     def report(self) -> None:
         """A table for each figure, and everything as JSON on the last line."""
         keys = dict.fromkeys(key for rows in self._rounds.values() for key in rows)
-        width = max(len(server) for server in self._rounds) + 2
+        width, last = max(len(server) for server in self._rounds) + 2, len(self.base) + 6
         for key in keys:
-            print(f"\n{key:<{width + 2}}{'median':>10}{'least':>10}{'most':>10}{f'/ {self.base}':>14}")
+            print(f"\n{key:<{width + 2}}{'median':>10}{'least':>10}{'most':>10}{f'/ {self.base}':>{last}}")
             for server, rows in self._rounds.items():
                 if key not in rows:
                     continue
@@ -47,7 +47,7 @@ class Figures:
                 shown = "" if ratio is None or server == self.base else f"{ratio:.2f}"
                 print(
                     f"  {server:<{width}}{_round(statistics.median(values)):>10}{_round(min(values)):>10}"
-                    f"{_round(max(values)):>10}{shown:>14}"
+                    f"{_round(max(values)):>10}{shown:>{last}}"
                 )
         print(json.dumps(self._rounds))
 
