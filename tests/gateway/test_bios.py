@@ -24,7 +24,7 @@ def _established(way: Way) -> tuple[SSL.Connection, Bios, SSL.Connection]:
     now = datetime.now(UTC)
     times = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=1)}
     pem = issue("server", hosts=("localhost",), purpose=None, **times).pem
-    certificate = tls.ServerCertificate.from_pem(pem[: pem.index(b"-----BEGIN PRIVATE")], pem)
+    certificate = tls.KeyedChain.from_pem(pem[: pem.index(b"-----BEGIN PRIVATE")], pem)
     site = tls.Site(name="a", hosts=("localhost",), certificate=certificate)
     session, _ = tls.accept(tls.build_entry(tls.SiteTable([site])))
     client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
