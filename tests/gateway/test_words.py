@@ -21,7 +21,12 @@ _JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 #: Spelt alike in both, or English in the manual's Japanese.
 _ALIKE = {"Cookie", "JavaScript", "TLS"}
 #: Pairs that are something else: a column's name and its heading, a policy number and whose it is.
-_NO_TEXTS = ("gateway.cli.csvfile.REASON", "gateway.cli.importing.", "gateway.demo.people.ORGANISATIONS")
+_NO_TEXTS = (
+    "gateway.sites.help.searching._ALSO",
+    "gateway.cli.csvfile.REASON",
+    "gateway.cli.importing.",
+    "gateway.demo.people.ORGANISATIONS",
+)
 
 
 def _modules() -> Iterator[ModuleType]:

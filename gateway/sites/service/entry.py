@@ -12,6 +12,7 @@ from enroll.people import changes, login
 from enroll.refusals import Refusal
 from gateway.sites.service.apart import STALE, is_own_form, said
 from gateway.sites.service.visitors import (
+    LANGUAGE,
     LOGIN,
     PASSWORD,
     PORTAL,
@@ -161,8 +162,15 @@ async def open_service(request: web.Request, visitor: Visitor) -> web.StreamResp
 
 async def language_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """The language that a user is written to in, and sees where nothing else was chosen."""
+    errors = told_texts(told(request))
     return render(
-        request, "language.html", visitor=visitor, here="language", languages=LANGUAGE_NAMES, errors={}
+        request,
+        "language.html",
+        status=422 if errors else 200,
+        visitor=visitor,
+        here="language",
+        languages=LANGUAGE_NAMES,
+        errors=errors,
     )
 
 
@@ -170,7 +178,12 @@ async def change_language(request: web.Request, visitor: Visitor) -> web.StreamR
     """From here on the mails, and this browser at once."""
     ra, user_id = request.app[GATE].ra, visitor.user.user_id
     language = (await form(request)).get("language", "")
-    changed = await changes.change_user(ra, user_id, {"language": language}, actor=user_id)
+    try:
+        changed = await changes.change_user(ra, user_id, {"language": language}, actor=user_id)
+    except Refusal as refusal:
+        if refusal.field != "language":
+            raise
+        return tell(request, LANGUAGE, {"errors": field_error(refusal)})
     response = see_other(f"{PORTAL}?done=language")
     remember_language(response, changed.language)
     return response

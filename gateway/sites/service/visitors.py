@@ -29,7 +29,7 @@ from gateway.wire import http
 from gateway.wire.ownpaths import first_segment
 
 SITE = str(Role.SERVICE)
-LOGIN, PORTAL, PASSWORD = "/login", "/portal/", "/portal/password"
+LOGIN, PORTAL, PASSWORD, LANGUAGE = "/login", "/portal/", "/portal/password", "/portal/language"
 #: Leads on to a path of the service behind the gate, on whatever host that is.
 OPEN = "/portal/open"
 

@@ -116,6 +116,8 @@ async def test_a_further_user_is_applied_for_and_admitted(service: Served) -> No
         "管理者",
         "メール",
         "はがき",
+        "日本語",
+        "英語（English）",
         "希望するユーザーID（任意）",
         "ログインのパスワード",
     ]
@@ -203,7 +205,7 @@ async def test_somebody_who_is_a_user_already_is_told(service: Served, name: str
     fields = {"name": name, "mail": known.mail.upper(), "role": "member", "notice_by": "mail"}
     page = await visitor.post("/portal/addition", fields)
     assert page.status == 422
-    assert page.error("氏名").startswith("この氏名とメールアドレスの利用者はすでに登録されています。")
+    assert page.error("氏名").startswith("この氏名とメールアドレスのユーザーはすでに登録されています。")
     assert store.applications(look(service.ra.database), state="submitted") == []
     # A user ID of its own says that it is meant; and the same application twice is one.
     first = await visitor.post("/portal/addition", fields | {"user_id": "ksecond"})
@@ -217,7 +219,7 @@ async def test_every_bad_field_of_an_addition_is_told_at_once(service: Served) -
     page = await visitor.post("/portal/addition", {"name": "", "mail": "a", "role": "admin", "user_id": "ab"})
     assert (page.status, page.error("氏名")) == (422, "氏名を100文字以内で入力してください。")
     assert page.error("メールアドレス").startswith("メールアドレスを半角で")
-    assert page.error("希望するユーザーID（任意）").startswith("ユーザーIDは半角の英大文字と数字")
+    assert page.error("希望するユーザーID（任意）").startswith("ユーザーIDは半角の英字と数字")
     assert page.error("メール") == "通知の方法を選択してください。"
     assert "権限を選択してください。" not in page.main.text
     assert [each.attributes["name"] for each in page.main.all("input") if "autofocus" in each.attributes] == [

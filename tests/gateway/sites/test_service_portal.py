@@ -169,11 +169,13 @@ async def test_members_have_no_menu_of_the_administrator(service: Served) -> Non
         "再発行の申請",
         "申請の状況",
         "ログインの状況",
+        "言語の設定",
         "パスワードの変更",
         "ログアウト",
     ]
     admin = (await (await admin_at_home(service)).get("/portal/")).menu()
-    assert [entry for entry in admin if entry not in member] == ["ユーザー一覧", "ユーザーID追加発行"]
+    only = [entry for entry in admin if entry not in member]
+    assert only == ["ユーザー一覧", "期限・取得の状況", "ユーザーID追加発行"]
 
 
 @pytest.mark.parametrize(("days", "hinted"), [(31, False), (30, True), (1, True)])
@@ -227,7 +229,7 @@ async def test_a_renewal_by_another_is_told_for_a_month(service: Served, by_anot
     words = "これまでとは別の方法（別のプログラム、または更新サイト）で更新されました"
     page = await log_in(visitor)
     assert (words in page.main.text) is by_another
-    assert ("盗難・紛失として再発行を申請してください" in page.main.text) is by_another
+    assert ("「パソコンの紛失・盗難」を理由に再発行を申請してください" in page.main.text) is by_another
     clock_of(ra).advance(days=19)
     assert (words in (await log_in(visitor)).main.text) is by_another
     clock_of(ra).advance(seconds=12 * 3_600)
