@@ -102,7 +102,7 @@ async def test_too_many_cookies_are_cleared_by_a_button(
         answer = await page.goto(world.url(Role.PICKUP))
         assert answer is not None
         assert answer.status == 431
-        heading = page.get_by_role("heading", name="ブラウザーから送られた情報が大きすぎます")
+        heading = page.get_by_role("heading", name="ブラウザから送られた情報が大きすぎます")
         await heading.wait_for()
         assert await kit.faults(page) == []
         folder = os.environ.get("SEKISHO_SCREENSHOTS")
