@@ -138,7 +138,7 @@ async def _list_orders(exchange: Exchange) -> Answer:
     if exchange.names[0] != exchange.account.id:
         raise Problem("unauthorized", "the account is another's")
     server, account_id, at = exchange.server, exchange.account.id, exchange.server.ra.now()
-    cursor = exchange.query.get("cursor", "g")
+    cursor = exchange.query.get("cursor")
 
     def work(db: Transaction) -> tuple[list[CurrentOrder], bool]:
         found = store.orders_page(db, account_id, cursor, _PAGE + 1)

@@ -40,6 +40,7 @@ _TABLES = (
     CREATE TABLE acme_orders (
         id TEXT PRIMARY KEY,
         account_id TEXT NOT NULL REFERENCES acme_accounts(id),
+        number INTEGER NOT NULL,               -- of the account's orders, in the order of their coming
         request_id TEXT UNIQUE REFERENCES enrollments(request_id), -- NULL until it is authorised
         identifiers TEXT NOT NULL,             -- JSON, as the client sent them
         authorization_ids TEXT NOT NULL,       -- JSON
@@ -51,7 +52,7 @@ _TABLES = (
         open INTEGER NOT NULL DEFAULT 1        -- 0 once it has its certificate or was given up
     )
     """,
-    "CREATE INDEX acme_orders_by_account ON acme_orders(account_id, id)",
+    "CREATE UNIQUE INDEX acme_orders_by_account ON acme_orders(account_id, number)",
     "CREATE INDEX acme_orders_open ON acme_orders(account_id, expires_at) WHERE open = 1",
     "CREATE INDEX acme_orders_by_replaces ON acme_orders(replaces) WHERE replaces IS NOT NULL",
     """

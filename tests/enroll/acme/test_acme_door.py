@@ -341,19 +341,18 @@ async def test_parallel_finalize(site: Site) -> None:
 
 
 async def test_orders_are_listed_in_pages(site: Site) -> None:
-    """RFC 8555 section 7.1.2.1: Link rel=next leads through all of them, each once."""
+    """RFC 8555 section 7.1.2.1: Link rel=next leads through all of them, each once; PROTOCOL.md section 6:
+    newest first, also of one second, and none that was made meanwhile."""
     client = await site.enrolled(quota=500)
-    made = set()
-    for _ in range(103):
-        made.add((await client.order()).headers["Location"])
+    made = [(await client.order()).headers["Location"] for _ in range(103)]
     url = (await client.post(client.kid)).json["orders"]
     seen: list[str] = []
     while url:
         page = await client.post(url)
         seen += page.json["orders"]
         url = next(iter(page.links("next")), "")
-    assert len(seen) == len(set(seen)) == len(made)
-    assert set(seen) == made
+        await client.order()
+    assert seen == made[::-1]
 
 
 async def test_unfinished_orders_are_limited(site: Site) -> None:
