@@ -46,8 +46,11 @@ def _described(method: str, path: str, status: int) -> dict[str, Any] | None:
     if item is None:
         return _resolved(api()["components"]["responses"]["NotFound"]) if status == 404 else None
     if method not in item:
+        if status == 405:
+            refused = api()["x-method-not-allowed"]
+            return _resolved(refused.get(path, refused["default"]))
         # A refusal that comes before the method is looked at is any resource's.
-        name = {405: "MethodNotAllowed", 403: "Forbidden", 500: "ServerInternal"}.get(status)
+        name = {403: "Forbidden", 500: "ServerInternal"}.get(status)
         suffix = "OfDirectory" if path == "/directory" else ""
         return None if name is None else _resolved(api()["components"]["responses"][name + suffix])
     found = item[method]["responses"].get(str(status))

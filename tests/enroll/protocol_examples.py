@@ -41,7 +41,7 @@ DOCUMENT = Path(enroll.__file__).with_name("PROTOCOL.md")
 _BLOCK = re.compile(r"(<!-- begin ([a-z0-9-]+) -->\n)(.*?)(<!-- end \2 -->)", re.DOTALL)
 _SHOWN = ("Location", "Link", "Retry-After", "Replay-Nonce", "Allow", "Content-Type")
 _CORS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Access-Control-Allow-Methods")
-_CORS += ("Access-Control-Allow-Headers", "Access-Control-Max-Age")
+_CORS += ("Access-Control-Allow-Headers", "Access-Control-Max-Age", "Cache-Control", "Link", "Replay-Nonce")
 _DAY = 86_400
 
 

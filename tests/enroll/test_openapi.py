@@ -116,6 +116,13 @@ def test_what_is_not_described_is_found(change: dict[str, Any], says: str) -> No
     assert any(says in fault for fault in faults(**changed))
 
 
+@pytest.mark.parametrize("kind", ["responses", "headers", "parameters", "requestBodies"])
+def test_no_part_is_without_use(api: dict[str, Any], kind: str) -> None:
+    """Every response, header and parameter is referred to: what nothing names, no reader finds."""
+    text = DOCUMENT.with_name("openapi.yaml").read_text("utf-8")
+    assert [name for name in api["components"][kind] if f"'#/components/{kind}/{name}'" not in text] == []
+
+
 def test_each_problem_is_at_its_status(api: dict[str, Any]) -> None:
     """Every problem type is described at the status that the table of types gives it."""
     schemas = api["components"]["schemas"]

@@ -11,9 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.datadirs import admit, clock_of
-from tests.enroll.acme.acme_world import FQDN, Client, Reply, Site, csr, peer_of, serve, world
+from tests.enroll.acme.acme_world import FQDN, Client, Reply, Site, csr, new_key, peer_of, serve, world
 from tests.enroll.acme.signing import KEYS, OTHER, jwk, jws, mac_jws
 from tests.enroll.acme.test_acme_door import cert_id, revocation
+from tests.enroll.protocol_vectors import FIRST
 
 
 @pytest.fixture
@@ -270,3 +271,128 @@ async def test_auto_renewal_is_ignored(site: Site) -> None:
     client = await site.enrolled()
     order = await client.order(**{"auto-renewal": {"end-date": "2027-01-01T00:00:00Z", "lifetime": 86_400}})
     assert (order.status, "auto-renewal" in order.json) == (201, False)
+
+
+async def test_which_answers_bring_what(site: Site, renewal: Site) -> None:
+    """Section 2: no nonce from the directory but to POST, no link; CORS fields without Origin; no store."""
+    for method, status in (("DELETE", 405), ("OPTIONS", 204), ("GET", 200)):
+        told = await site.call(method, site.to("directory"))
+        assert (told.status, "Replay-Nonce" in told.headers, told.links("index")) == (status, False, [])
+        elsewhere = await site.call(method, site.to("newOrder"))
+        assert "Replay-Nonce" in elsewhere.headers
+        assert elsewhere.links("index") == [site.to("directory")]
+        for one in (told, elsewhere):
+            assert one.headers["Access-Control-Allow-Origin"] == "*"
+            assert one.headers["Cache-Control"] == "no-store"
+    refused = await renewal.call("OPTIONS", renewal.to("newOrder"))
+    assert (refused.problem, refused.headers["Allow"]) == ((405, "malformed"), "POST")
+    assert "Access-Control-Allow-Origin" not in refused.headers
+
+
+async def test_which_refusals_spend_the_nonce(site: Site) -> None:
+    """Section 11: what is found in taking the JWS apart leaves it good, what is found later does not."""
+    client, url = await site.enrolled(), site.to("newOrder")
+    for changes, spent in (
+        ({"crit": []}, False),
+        ({"b64": True}, False),
+        ({"alg": "none"}, True),
+        ({"url": url + "/"}, True),
+        ({"jwk": jwk(KEYS["P-256"])}, True),
+    ):
+        protected = {"alg": "ES256", "kid": client.kid, "nonce": await site.nonce(), "url": url}
+        assert (await client.send(url, jws(client.key, protected | changes, {}))).status in (400, 403)
+        again = await client.send(client.kid, jws(client.key, protected | {"url": client.kid}, ""))
+        assert (again.status, changes) == ((400 if spent else 200), changes)
+    protected = {"alg": "ES256", "kid": client.kid, "nonce": await site.nonce(), "url": client.kid}
+    sent = jws(client.key, protected, "")
+    for wrong, kind, status in (
+        (sent, "application/json", 415),
+        ({**sent, "header": {}}, "application/jose+json", 400),
+        (sent, "application/jose+json", 200),
+        (sent, "application/jose+json", 400),
+    ):
+        assert (await client.send(client.kid, wrong, kind)).status == status
+
+
+async def test_names_more_than_once(site: Site) -> None:
+    """Section 5: all come back, each spelling has one authorization. Section 6: deactivated twice."""
+    client = await site.enrolled()
+    order = await client.order(FQDN, FQDN, FQDN.upper())
+    assert [one["value"] for one in order.json["identifiers"]] == [FQDN, FQDN, FQDN.upper()]
+    assert len(order.json["authorizations"]) == 2
+    for _ in range(2):
+        gone = await client.post(order.json["authorizations"][0], {"status": "deactivated"})
+        assert (gone.status, gone.json["status"]) == (200, "deactivated")
+
+
+async def test_replacing_before_the_renewal_period(site: Site) -> None:
+    """Section 6: of the third kind, one open order per certificate named, without it a new one; it outlives
+    the revocation. Section 9: a name in common by common name; replaced, the window is kept."""
+    client = await site.enrolled()
+    first, named = await client.certificate(), {}
+    named["replaces"] = cert_id(first)
+    common_name = str(first.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
+    order = await client.order(common_name, **named)
+    assert (order.status, order.json["status"]) == (201, "ready")
+    assert (await client.order(common_name, **named)).headers["Location"] == order.headers["Location"]
+    assert (await client.order(common_name)).headers["Location"] != order.headers["Location"]
+    assert (await client.post(site.to("revokeCert"), revocation(first))).status == 200
+    assert (await client.post(order.headers["Location"])).json["status"] == "ready"
+    assert (await client.finalize(order, common_name)).json["status"] == "valid"
+    assert (await client.order(**named)).problem == (409, "alreadyReplaced")
+
+    second = await client.certificate()
+    url = f"{site.to('renewalInfo')}/{cert_id(second)}"
+    window = (await site.call("GET", url)).json
+    follower = await client.order(replaces=cert_id(second))
+    assert (await client.finalize(follower)).json["status"] == "valid"
+    assert (await client.order(replaces=cert_id(second))).problem == (409, "alreadyReplaced")
+    assert (await site.call("GET", url)).json == window
+
+
+async def test_a_certificate_without_names(site: Site, renewal: Site) -> None:
+    """Section 13.3: renewed by its common name, ordered as dns, as dNSName in the CSR. Section 8: one common
+    name for all certificates of an account."""
+    holder = await site.enrolled(profile="client-person")
+    old = await holder.certificate()
+    (name,) = [str(one.value) for one in old.subject]
+    assert (await holder.certificate()).subject == old.subject
+    clock_of(site.ra).advance(days=3 * 365 - 20)
+    renewal.peer = peer_of(site.ra, old)
+    client = Client(renewal)
+    await client.register()
+    order = await client.order(name)
+    assert (await client.post(await challenge_of(client, order), {})).json["status"] == "valid"
+    final = await client.finalize(order, name)
+    chain = await client.post(final.json["certificate"])
+    new = x509.load_pem_x509_certificates(chain.body)[0]
+    assert new.subject == old.subject
+    with pytest.raises(x509.ExtensionNotFound):
+        new.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+
+
+async def test_the_example_is_what_the_server_makes(site: Site) -> None:
+    """Section 15: the same extensions in the same order and the same times; other names and keys only."""
+    made = await (await site.enrolled()).certificate()
+    shown = [(one.oid, one.critical) for one in FIRST.extensions]
+    assert [(one.oid, one.critical) for one in made.extensions] == shown
+    assert made.not_valid_after_utc - made.not_valid_before_utc == (
+        FIRST.not_valid_after_utc - FIRST.not_valid_before_utc
+    )
+    assert made.extensions[1].value == FIRST.extensions[1].value
+
+
+async def test_an_account_key_that_is_a_certificates(site: Site) -> None:
+    """Section 13.6: nothing keeps a client from changing to it; section 4: but to its own key."""
+    client, key = await site.enrolled(), new_key()
+    await client.certificate(key=key)
+    url = site.to("keyChange")
+
+    async def change(new: Any) -> Reply:
+        protected = {"alg": "ES256", "jwk": jwk(new), "url": url}
+        inner = jws(new, protected, {"account": client.kid, "oldKey": jwk(client.key)})
+        return await client.post(url, inner)
+
+    assert (await change(client.key)).problem == (400, "malformed")
+    changed = await change(key)
+    assert (changed.status, changed.headers["Location"]) == (200, client.kid)
