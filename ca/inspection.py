@@ -43,7 +43,7 @@ _ALGORITHMS = {
 }
 
 
-class Refused(Exception):
+class Unsignable(Exception):
     """It is not signed, and will not be. The message says why, for the log."""
 
 
@@ -56,19 +56,19 @@ class Issuing:
 
 
 def inspect_certificate(tbs: bytes, reserved: Reservation, issuer: Issuing, at: int) -> None:
-    """Raises `Refused` unless the bytes are the certificate of this reservation, and within its profile."""
+    """Raises `Unsignable` unless they are the certificate of this reservation, and within its profile."""
     profile = SIGNABLE.get(reserved.profile)
     if profile is None:
-        raise Refused(f"the profile {reserved.profile} is not signed for here")
+        raise Unsignable(f"the profile {reserved.profile} is not signed for here")
     read = _read(asn1.TbsCertificate, tbs, "certificate")
     with _unreadable("certificate"):
         faults = [name for name, fault in _faults(read, reserved, profile, issuer, at) if fault]
     if faults:
-        raise Refused(f"the certificate breaks its profile: {faults[0]}")
+        raise Unsignable(f"the certificate breaks its profile: {faults[0]}")
 
 
 def inspect_list(data: bytes, issuer: Issuing, last_number: int, at: int) -> None:
-    """Raises `Refused` unless the bytes are a list of the issuer that follows the last one, dated today.
+    """Raises `Unsignable` unless the bytes are a list of the issuer that follows the last one, dated today.
 
     The entries are walked over, so that nothing hides behind them; there may be a million.
     """
@@ -79,7 +79,7 @@ def inspect_list(data: bytes, issuer: Issuing, last_number: int, at: int) -> Non
     with _unreadable("list"):
         faults = [name for name, fault in _list_faults(around, issuer, last_number, at) if fault]
     if faults:
-        raise Refused(f"the list is not one of this issuer's: {faults[0]}")
+        raise Unsignable(f"the list is not one of this issuer's: {faults[0]}")
 
 
 def _faults(
@@ -129,7 +129,7 @@ def _read(kind: Any, data: bytes, what: str) -> Any:
         read.native  # noqa: B018  parsed to its leaves
         same = read.copy().dump(force=True) == data
     if not same:
-        raise Refused(f"what is to be signed is no {what} in DER")
+        raise Unsignable(f"what is to be signed is no {what} in DER")
     return read
 
 
@@ -138,8 +138,11 @@ def _unreadable(what: str) -> Iterator[None]:
     """The parser reads some parts when they are looked at, and only then finds them to be none."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
-        raise Refused(f"what is to be signed is no {what} ({type(error).__name__})") from None
+    except Unsignable:
+        raise
+    except Exception as error:
+        # The parser promises no error in particular, and what it cannot read is not signed.
+        raise Unsignable(f"what is to be signed is no {what} ({type(error).__name__})") from None
 
 
 def _algorithm(issuer: Issuing) -> bytes:
@@ -158,7 +161,7 @@ def _subject(read: Any) -> list[str]:
     for part in read["subject"].chosen:
         for each in part:
             if each["type"].native != "common_name":
-                raise Refused("the certificate breaks its profile: subject")
+                raise Unsignable("the certificate breaks its profile: subject")
             names.append(each["value"].native)
     return names
 
@@ -170,7 +173,7 @@ def _validity(read: Any) -> tuple[int, int]:
 def _at(time: Any) -> int:
     moment = time.native
     if not isinstance(moment, datetime) or moment.microsecond:
-        raise Refused("the certificate breaks its profile: times")
+        raise Unsignable("the certificate breaks its profile: times")
     return int(moment.astimezone(UTC).timestamp())
 
 
@@ -180,7 +183,7 @@ def _period_of(profile: Profile, reserved: Reservation, issuer: Issuing) -> tupl
             profile, reserved.reserved_at, int(issuer.certificate.not_valid_after_utc.timestamp())
         )
     except (ConfigError, ValueError, OverflowError, OSError):
-        raise Refused("the certificate breaks its profile: validity") from None
+        raise Unsignable("the certificate breaks its profile: validity") from None
 
 
 def _sound(key: bytes, profile: Profile) -> bool:
@@ -213,10 +216,10 @@ def _expected(reserved: Reservation, profile: Profile, issuer: Issuing) -> list[
     ]
     if reserved.names:
         if any(_is_address(name) or "*" in name for name in reserved.names):
-            raise Refused("the certificate breaks its profile: names")
+            raise Unsignable("the certificate breaks its profile: names")
         expected.append(("subject_alt_name", not reserved.subject_cn, _plain(list(reserved.names))))
     if profile.needs_names != bool(reserved.names):
-        raise Refused("the certificate breaks its profile: names")
+        raise Unsignable("the certificate breaks its profile: names")
     if issuer.crl_url is not None:
         point = {"distribution_point": [issuer.crl_url], "reasons": None, "crl_issuer": None}
         expected.append(("crl_distribution_points", False, _plain([point])))
@@ -230,7 +233,7 @@ def _named(values: Any, table: dict[str, str], what: str) -> list[str]:
     try:
         return [table[each] for each in values]
     except KeyError:
-        raise Refused(f"the certificate breaks its profile: {what}") from None
+        raise Unsignable(f"the certificate breaks its profile: {what}") from None
 
 
 def _key_id(spki: bytes) -> bytes:
@@ -266,16 +269,16 @@ def _element(data: bytes, at: int) -> tuple[int, int, int]:
     try:
         tag, first, begin = data[at], data[at + 1], at + 2
     except IndexError:
-        raise Refused("what is to be signed is no list (it ends early)") from None
+        raise Unsignable("what is to be signed is no list (it ends early)") from None
     size = first
     if first >= 0x80:
         count = first & 0x7F
         octets = data[begin : begin + count]
         size, begin = int.from_bytes(octets, "big"), begin + count
         if not 1 <= count <= 4 or len(octets) < count or octets[0] == 0 or size < 0x80:
-            raise Refused("what is to be signed is no list in DER")
+            raise Unsignable("what is to be signed is no list in DER")
     if begin + size > len(data):
-        raise Refused("what is to be signed is no list (it ends early)")
+        raise Unsignable("what is to be signed is no list (it ends early)")
     return tag, begin, begin + size
 
 
@@ -283,7 +286,7 @@ def _split(data: bytes) -> tuple[bytes, memoryview, bytes]:
     """What is before the entries of a list, the entries, and what is behind them."""
     tag, at, end = _element(data, 0)
     if tag != 0x30 or end != len(data):
-        raise Refused("what is to be signed is no list")
+        raise Unsignable("what is to be signed is no list")
     begin = at
     for _ in range(5):  # version, algorithm, issuer, thisUpdate, nextUpdate
         _, _, at = _element(data, at)
@@ -295,7 +298,7 @@ def _split(data: bytes) -> tuple[bytes, memoryview, bytes]:
 
 def _sequence(content: bytes) -> bytes:
     if len(content) > 65_535:
-        raise Refused("what is to be signed is no list")
+        raise Unsignable("what is to be signed is no list")
     return tlv(SEQUENCE, content)
 
 
@@ -304,9 +307,9 @@ def _walk(entries: memoryview) -> None:
     at, end = 0, len(entries)
     while at < end:
         if end - at < 4 or entries[at] != 0x30 or entries[at + 1] >= 0x80 or entries[at + 2] != 0x02:
-            raise Refused("what is to be signed is no list (an entry)")
+            raise Unsignable("what is to be signed is no list (an entry)")
         following = at + 2 + entries[at + 1]
         time = at + 4 + entries[at + 3]
         if following > end or time + 1 >= following or entries[time] not in (0x17, 0x18):
-            raise Refused("what is to be signed is no list (an entry)")
+            raise Unsignable("what is to be signed is no list (an entry)")
         at = following

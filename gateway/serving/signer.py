@@ -34,7 +34,7 @@ from ca.certificates import public_key_of
 from ca.clock import Clock
 from ca.errors import ConfigError
 from ca.files import Snapshot
-from ca.inspection import Issuing, Refused, inspect_certificate, inspect_list
+from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list
 from ca.sealing import Vault, Vaults, forget, open_vaults
 from ca.signerlink import SOCKET, Message, RemoteSigner, address_in, packed, peer_of, receive
 from ca.signing import NoSignature, ToSign, key_id
@@ -316,8 +316,8 @@ class Desk:
                     return {"vault": base64.b64encode(self._vaults.gateway.handed_over()).decode()}
                 case "status":
                     return self._status()
-            raise Refused("nobody can ask that")
-        except Refused as refused:
+            raise Unsignable("nobody can ask that")
+        except Unsignable as refused:
             log.warning("refused: %s", refused)
             return {"refused": str(refused)}
         except _Later as later:
@@ -343,7 +343,7 @@ class Desk:
             case "list":
                 content = await asyncio.to_thread(self._list, str(asked.get("file")), issuer)
             case _:
-                raise Refused(f"nothing is signed here for {purpose!r}")
+                raise Unsignable(f"nothing is signed here for {purpose!r}")
         to_sign = ToSign(key, purpose, content)
         return await self._opened.authority.signer.sign(to_sign)
 
@@ -352,12 +352,12 @@ class Desk:
         try:
             tbs = base64.b64decode(str(asked.get("tbs")), validate=True)
         except ValueError:
-            raise Refused("what is to be signed is no base64") from None
+            raise Unsignable("what is to be signed is no base64") from None
         reserved = self._database.read_now(lambda db: ca.store.find_reservation(db, serial))
         if reserved is None or not reserved.tbs or reserved.tbs != tbs:
-            raise Refused(f"there is no reservation for it (serial {serial[:40]!r})")
+            raise Unsignable(f"there is no reservation for it (serial {serial[:40]!r})")
         if reserved.issuer_id != asked.get("key"):
-            raise Refused("the reservation is another issuer's")
+            raise Unsignable("the reservation is another issuer's")
         inspect_certificate(tbs, reserved, issuer, self._clock.seconds())
         now = self._monotonic()
         if self.tally.within_the_hour(now) >= self._per_hour:
@@ -367,13 +367,13 @@ class Desk:
 
     def _list(self, name: str, issuer: Issuing) -> bytes:
         if _DRAFT.fullmatch(name) is None:
-            raise Refused("that is no list's draft")
+            raise Unsignable("that is no list's draft")
         try:
             # Read once: what is looked at is what is signed, whatever becomes of the file meanwhile.
             with open(os.open(self._lists / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
                 content = file.read()
         except OSError as error:
-            raise Refused(f"the draft cannot be read ({os.strerror(error.errno or 0)})") from None
+            raise Unsignable(f"the draft cannot be read ({os.strerror(error.errno or 0)})") from None
         key = key_id(public_key_of(issuer.certificate))
         last = self._database.read_now(lambda db: ca.store.published_list(db, key))
         inspect_list(content, issuer, last.number if last is not None else 0, self._clock.seconds())
@@ -387,7 +387,7 @@ class Desk:
             with suppress(KeyError):
                 found = self._opened.authority.issuer(key)
                 return Issuing(found.certificate, found.crl_url)
-        raise Refused(f"there is no issuer {key[:40]!r}")
+        raise Unsignable(f"there is no issuer {key[:40]!r}")
 
     def _open(self) -> datadir.DataDir:
         return datadir.read(self._data, self._vaults.gateway, Snapshot(), keys=self._vaults.keys)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ca.authority import Authority
 from ca.crls import fill, frame_of
-from ca.inspection import Issuing, Refused, inspect_certificate, inspect_list
+from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list
 from ca.keys import generate, spki, spki_of
 from ca.revocation import RevokedEntry
 from ca.store import Reservation
@@ -167,7 +167,7 @@ def test_whatever_is_changed_is_noticed_and_named(
     change(tbs)
     altered = tbs.dump(force=True)
     assert altered != reserved.tbs
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Unsignable) as refused:
         inspect_certificate(altered, replace(reserved, tbs=altered), _issuing(authority), AT)
     assert str(refused.value) == f"the certificate breaks its profile: {fault}"
 
@@ -192,7 +192,7 @@ def test_a_reservation_that_no_profile_has_is_refused(
 ) -> None:
     """Who owns a worker writes the register, too: what it says of a reservation is looked at as well."""
     reserved = _planned(authority)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Unsignable) as refused:
         inspect_certificate(reserved.tbs, replace(reserved, **changed), _issuing(authority), AT)
     assert str(refused.value) == fault
 
@@ -203,7 +203,7 @@ def test_dates_are_of_today(authority: Authority) -> None:
     inspect_certificate(reserved.tbs, reserved, issuing, AT - 300)
     inspect_certificate(reserved.tbs, reserved, issuing, AT + 30 * DAY)
     for at in (AT - 301, AT + 30 * DAY + 1):
-        with pytest.raises(Refused, match="breaks its profile: moment"):
+        with pytest.raises(Unsignable, match="breaks its profile: moment"):
             inspect_certificate(reserved.tbs, reserved, issuing, at)
 
 
@@ -211,14 +211,14 @@ def test_the_cas_own_key_is_nobodys(authority: Authority) -> None:
     """A client with the issuer's key could be taken for the issuer."""
     own = spki_of(authority.current.certificate)
     reserved = authority.plan("client-person", "K1", (), own, "o", AT, os.urandom(16))
-    with pytest.raises(Refused, match="breaks its profile: key"):
+    with pytest.raises(Unsignable, match="breaks its profile: key"):
         inspect_certificate(reserved.tbs, reserved, _issuing(authority), AT)
 
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_bytes_are_refused_in_one_way(authority: Authority, data: st.DataObject) -> None:
-    """Cut, lengthened, or with one octet another: `Refused`, and nothing else."""
+    """Cut, lengthened, or with one octet another: `Unsignable`, and nothing else."""
     reserved, at = _planned(authority), data.draw(st.integers(0, 400))
     octet, end = data.draw(st.integers(0, 255)), data.draw(st.binary(max_size=3))
     tbs = bytearray(reserved.tbs)
@@ -226,8 +226,18 @@ def test_any_bytes_are_refused_in_one_way(authority: Authority, data: st.DataObj
     for bad in (bytes(tbs), reserved.tbs[: at % len(tbs)], reserved.tbs + end):
         if bad == reserved.tbs:
             continue
-        with pytest.raises(Refused):
+        with pytest.raises(Unsignable):
             inspect_certificate(bad, reserved, _issuing(authority), AT)
+
+
+def test_no_octet_is_the_parsers_undoing(authority: Authority) -> None:
+    """Each octet in turn is zero: whatever the parser says to that, it is `Unsignable`."""
+    reserved = _planned(authority)
+    for at, octet in enumerate(reserved.tbs):
+        if octet:
+            bad = reserved.tbs[:at] + b"\0" + reserved.tbs[at + 1 :]
+            with pytest.raises(Unsignable):
+                inspect_certificate(bad, reserved, _issuing(authority), AT)
 
 
 # -- lists ---------------------------------------------------------------------------------------------
@@ -259,14 +269,14 @@ def test_a_list_follows_the_last_one_and_is_of_today(
     authority: Authority, made: dict[str, Any], at: int, fault: str
 ) -> None:
     """RFC 5280 section 5.2.3: numbers grow; a list for years to come would hide what is revoked tomorrow."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Unsignable) as refused:
         inspect_list(_listed(authority, **made), _issuing(authority), 6, at)
     assert str(refused.value) == f"the list is not one of this issuer's: {fault}"
 
 
 def test_a_certificate_is_no_list(authority: Authority) -> None:
     """A signature over one is one over the other, if only the bytes are the same."""
-    with pytest.raises(Refused, match=LIST):
+    with pytest.raises(Unsignable, match=LIST):
         inspect_list(_planned(authority).tbs, _issuing(authority), 6, AT)
 
 
@@ -275,9 +285,9 @@ def test_a_certificate_is_no_list(authority: Authority) -> None:
 def test_any_bytes_are_no_list_or_another_list(authority: Authority, at: int, octet: int) -> None:
     """Cut short: refused. With one octet another: refused, or another list; never an accident."""
     good = _listed(authority)
-    with pytest.raises(Refused):
+    with pytest.raises(Unsignable):
         inspect_list(good[: at % len(good)], _issuing(authority), 6, AT)
     bad = bytearray(good)
     bad[at % len(bad)] = octet
-    with suppress(Refused):
+    with suppress(Unsignable):
         inspect_list(bytes(bad), _issuing(authority), 6, AT)

@@ -70,7 +70,7 @@ def test_unicode_text_of_excel_is_told_apart(peopled: Shell) -> None:
     refused = _import(peopled, "証券番号,氏名,メールアドレス\n".encode("utf-16"))
     assert refused.error["message"].endswith('is in UTF-16; save it again as "CSV UTF-8" and import that')
     semicolons = _import(peopled, "証券番号;氏名;メールアドレス\n").error["message"]
-    assert "証券番号,氏名,メールアドレス[,ユーザーID,権限,通知方法], with commas" in semicolons
+    assert "証券番号,氏名,メールアドレス[,ユーザーID,権限,通知方法,言語], with commas" in semicolons
 
 
 def test_hostile_rows_lose_nothing(peopled: Shell) -> None:
