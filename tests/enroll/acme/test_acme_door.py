@@ -355,6 +355,16 @@ async def test_orders_are_listed_in_pages(site: Site) -> None:
     assert seen == made[::-1]
 
 
+async def test_the_newest_of_one_second_is_renewed(site: Site) -> None:
+    """PROTOCOL.md section 6: in the renewal period an order without replaces renews the account's newest."""
+    client = await site.enrolled()
+    made = [await client.certificate() for _ in range(6)]
+    clock_of(site.ra).advance(days=62)
+    assert (await client.finalize(await client.order())).json["status"] == "valid"
+    assert (await client.order(replaces=cert_id(made[-1]))).problem == (409, "alreadyReplaced")
+    assert (await client.order(replaces=cert_id(made[-2]))).status == 201
+
+
 async def test_unfinished_orders_are_limited(site: Site) -> None:
     """RFC 8555 section 6.6: too many open orders are 429 with Retry-After and a help link."""
     client = await site.enrolled(quota=300)
