@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.proxy.health import Standing
+from gateway.proxy.health import Health
 from tests.cli.processes import accepting, free_port, get_plain, pem_of, until
 from tests.cli.test_serving import Gateway, ready
 from tests.gateway.rawtls import issue
@@ -149,7 +149,7 @@ def test_an_upstream_that_says_it_is_unwell(deployment: _Deployment) -> None:
 
 def test_a_line_for_each_change(caplog: pytest.LogCaptureFixture) -> None:
     """Each reason is told once until all is well; one that comes and goes costs two lines in a while."""
-    standing = Standing("http://a:1", quiet=10)
+    standing = Health("http://a:1", quiet=10)
 
     def told() -> list[str]:
         words = [record.getMessage().removeprefix("upstream http://a:1: ") for record in caplog.records]

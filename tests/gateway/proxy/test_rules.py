@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ca.errors import ConfigError
 from gateway.edge.listener import authorities
 from gateway.proxy.rules import LOGIN_ONLY, Access, access, rules_of
-from gateway.wire.http import refusal
+from gateway.wire.http import denial
 
 PUBLIC, CERTIFICATE, LOGIN = Access
 RULES = rules_of({"/public": "public", "/api": "certificate", "/api/open": "public", "/Mixed": "public"})
@@ -179,7 +179,7 @@ def test_no_reading_of_a_public_path_leaves_its_prefix(tail: str) -> None:
     rules = rules_of({"/public": "public", "/public/admin": "login"})
     target = "/public/" + tail
     # What the gate refuses never gets here.
-    if access(rules, target) is PUBLIC and refusal("GET", target, HttpVersion11, _HOST, _OWN) is None:
+    if access(rules, target) is PUBLIC and denial("GET", target, HttpVersion11, _HOST, _OWN) is None:
         for reading in _readings(target.partition("?")[0]):
             assert reading == "/public" or reading.startswith("/public/"), reading
             assert not (reading + "/").startswith("/public/admin/"), reading
