@@ -338,7 +338,7 @@ def test_a_summary_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_demo_is_taken_up_again(demo: dict[str, Any], tmp_path: Path) -> None:
     """The same directory gives the same people; a port that is taken is replaced by a free one."""
     data, summary, log = tmp_path / "data", tmp_path / "summary.json", tmp_path / "log"
-    shutil.copytree(demo["data"], data)
+    shutil.copytree(demo["data"], data, ignore=shutil.ignore_patterns("*.sock"))
     words = ("demo", "--data", str(data), "--port", str(demo["port"]), "--summary", str(summary))
     with process(*words, log=log) as running:
         until(summary.exists, log, running)

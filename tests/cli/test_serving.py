@@ -261,7 +261,7 @@ def test_a_running_request_is_finished(sekisho: Shell, tmp_path: Path, workers: 
         os.kill(gateway.running.pid, signal.SIGTERM)
         until(lambda: gateway.says("stopping"), gateway.log)
         busy.sendall(b"&b=22")
-        assert busy.recv(65_536).startswith(b"HTTP/1.1 4")
+        assert busy.recv(65_536).startswith(b"HTTP/1.1 303")
         busy.close()
         assert gateway.running.wait(30) == 0
         until(lambda: not session_of(gateway.running.pid), gateway.log)

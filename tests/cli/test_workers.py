@@ -264,7 +264,7 @@ def test_nobody_waits_for_who_is_stopping(sekisho: Shell, tmp_path: Path, stuck:
         time.sleep(1)
         assert sum(map(_cpu_seconds, workers_of(gateway).values())) - sum(before) < 0.3
         busy.sendall(b"&b=22")
-        assert busy.recv(65_536).startswith(b"HTTP/1.1 4")
+        assert busy.recv(65_536).startswith(b"HTTP/1.1 303")
         busy.close()
         assert gateway.running.wait(30) == 0
 
@@ -279,7 +279,7 @@ def test_a_stop_of_the_whole_group_is_one(sekisho: Shell, tmp_path: Path, number
         until(lambda: gateway.says("stopping", times=3), gateway.log)
         time.sleep(0.3)
         busy.sendall(b"&b=22")
-        assert busy.recv(65_536).startswith(b"HTTP/1.1 4")
+        assert busy.recv(65_536).startswith(b"HTTP/1.1 303")
         busy.close()
         assert gateway.running.wait(30) == 0
 
@@ -368,6 +368,6 @@ def test_a_reload_ends_nobody_who_is_stopping(sekisho: Shell, tmp_path: Path, wo
             os.kill(pid, signal.SIGHUP)
         time.sleep(0.3)
         busy.sendall(b"&b=22")
-        assert busy.recv(65_536).startswith(b"HTTP/1.1 4")
+        assert busy.recv(65_536).startswith(b"HTTP/1.1 303")
         busy.close()
         assert gateway.running.wait(30) == 0

@@ -93,8 +93,9 @@ async def test_who_leaves_ends_nothing(ra):
     slow = signed_by(ra, signer)
     request_id = await begun(slow)
     leaving = asyncio.create_task(completion.within(slow, request_id))
-    while not signer.asked:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        while not signer.asked:
+            await asyncio.sleep(0)
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
     signer.let.set()
