@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import jpholiday
 
-from enroll.jst import JST, day_of, start_of
+from enroll.jst import day_of, start_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def business_day(day: date) -> bool:
 
 def business_day_after(at: int, days: int) -> date:
     """The day that lies so many business days after a moment's day (E25)."""
-    day = datetime.fromtimestamp(at, JST).date()
+    day = day_of(at)
     while days > 0:
         day += timedelta(days=1)
         days -= business_day(day)

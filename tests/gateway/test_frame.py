@@ -9,7 +9,7 @@ from ca.trust import CertificateState
 from enroll.jst import JST
 from enroll.refusals import CODES
 from gateway.web import pages
-from gateway.web.hours import DESK
+from gateway.web.hours import DESK, business_day_after
 from gateway.web.words import CERTIFICATE, REFUSALS
 
 
@@ -40,6 +40,19 @@ def at(text):
 def test_desk_hours(moment, is_open, opens):
     """R55: weekdays 9-12 and 13-17, not on holidays, not from 12/31 to 1/3."""
     assert (DESK.closes_at(at(moment)) is not None, DESK.opens_at(at(moment))) == (is_open, at(opens))
+
+
+@pytest.mark.parametrize(
+    ("moment", "days", "expected"),
+    [
+        ("2026-11-19 23:30", 1, "2026-11-20"),
+        ("2026-11-20 00:30", 1, "2026-11-24"),  # Friday in Japan, Thursday in Greenwich; Monday is a holiday
+        ("2026-12-29 08:59", 3, "2027-01-05"),  # 30 December, then the 4th and 5th of January
+    ],
+)
+def test_business_days_are_japans(moment, days, expected):
+    """E25: counted from Japan's day, over week-ends, holidays and the end of the year."""
+    assert business_day_after(at(moment), days).isoformat() == expected
 
 
 def test_the_sheets_name_colours_in_their_palettes_only() -> None:
