@@ -1,4 +1,4 @@
-"""Which letter goes to whom, with which values: the only callers of ``mails.queue``."""
+"""Which letter goes to whom, with which values: the only callers of ``writing.queue``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from enroll.jst import days_left, shown
 from enroll.languages import LANGUAGES, Language
 from enroll.mail import writing
 from enroll.mail.hours import IS_NOTICE
+from enroll.mail.store import Channel
 from enroll.ra import RegistrationAuthority
 from enroll.requests.enrollment import Enrollment
 
@@ -41,18 +42,9 @@ def _login_password(
 ) -> None:
     values = _common(db, ra, user, ra.settings.service_url)
     values |= {"user_id": user.user_id, "login_password": login_password}
-    letter = writing.write_letter(
-        kind,
-        # Once for each first password.
-        cause=f"{kind}:{user.user_id}:{user.password_mark[:16]}",
-        channel=user.notice_by,
-        user_id=user.user_id,
-        recipient=user.mail if user.notice_by == "mail" else user.name,
-        values=values,
-        templates=ra.templates,
-        language=user.language,
-    )
-    _send(db, ra, letter, at)
+    # Once for each first password.
+    cause = f"{kind}:{user.user_id}:{user.password_mark[:16]}"
+    _send(db, ra, kind, user, values, at, cause=cause, channel=user.notice_by)
 
 
 def pickup_notice(
@@ -73,19 +65,19 @@ def pickup_notice(
         "until": shown(enrollment.window_ends_at or at),
     }
     if organisation.issue_password_by == "mail":
-        _queue(db, ra, "pickup", "mail", user, enrollment, values, at)
+        _of_request(db, ra, "pickup", user, enrollment, values, at)
         return
     admin = None
     if organisation.issue_password_by == "admin":
         admin = store.administrator(db, organisation.policy_number, user.user_id)
     by = _BY_POSTCARD if admin is None else _BY_ADMIN
     values["password_by"] = by[LANGUAGES.index(user.language)].format(admin=admin.name if admin else "")
-    _queue(db, ra, "pickup_without_password", "mail", user, enrollment, values, at)
+    _of_request(db, ra, "pickup_without_password", user, enrollment, values, at)
     if admin is None:
-        _queue(db, ra, "issue_password", "postcard", user, enrollment, values, at)
+        _of_request(db, ra, "issue_password", user, enrollment, values, at, channel="postcard")
     else:
         values |= {"admin": admin.name, "to": admin.name}
-        _queue(db, ra, "issue_password_admin", "mail", admin, enrollment, values, at)
+        _of_request(db, ra, "issue_password_admin", admin, enrollment, values, at)
 
 
 #: How the issue password comes, in Japanese and English.
@@ -93,28 +85,19 @@ _BY_POSTCARD = ("団体様のご住所への「はがき」で", "by postcard to
 _BY_ADMIN = ("{admin} 様（団体の管理者）から", "from {admin}, the administrator of your organisation")
 
 
-def _queue(
+def _of_request(
     db: Transaction,
     ra: RegistrationAuthority,
     kind: writing.Kind,
-    channel: Literal["mail", "postcard"],
     to: store.User,
     enrollment: Enrollment,
     values: dict[str, str],
     at: int,
+    *,
+    channel: Channel = "mail",
 ) -> None:
-    letter = writing.write_letter(
-        kind,
-        cause=f"{kind}:{enrollment.request_id}",
-        channel=channel,
-        user_id=to.user_id,
-        recipient=to.mail if channel == "mail" else to.name,
-        values=values,
-        request_id=enrollment.request_id,
-        templates=ra.templates,
-        language=to.language,
-    )
-    _send(db, ra, letter, at)
+    request_id = enrollment.request_id
+    _send(db, ra, kind, to, values, at, cause=f"{kind}:{request_id}", channel=channel, request_id=request_id)
 
 
 def renewal_notice(
@@ -142,18 +125,8 @@ def renewal_notice(
         "serial": serial_in_chooser(source.serial or ""),
         "not_after": shown(source.not_after_at or at),
     }
-    letter = writing.write_letter(
-        kind,
-        cause=cause_of_notice(kind, source),
-        channel="mail",
-        user_id=user.user_id,
-        recipient=user.mail,
-        values=values,
-        request_id=renewal.request_id,
-        templates=ra.templates,
-        language=user.language,
-    )
-    return _send(db, ra, letter, at, again=again)
+    cause = cause_of_notice(kind, source)
+    return _send(db, ra, kind, user, values, at, cause=cause, request_id=renewal.request_id, again=again)
 
 
 def members_reminder(
@@ -173,17 +146,8 @@ def members_reminder(
             line.format(user.user_id, user.name, shown(source.not_after_at or at)) for user, source in due
         ),
     }
-    letter = writing.write_letter(
-        "renewal_7_admin",
-        cause=f"renewal_7_admin:{admin.user_id}:{due[0][1].serial}",
-        channel="mail",
-        user_id=admin.user_id,
-        recipient=admin.mail,
-        values=values,
-        templates=ra.templates,
-        language=admin.language,
-    )
-    return _send(db, ra, letter, at)
+    cause = f"renewal_7_admin:{admin.user_id}:{due[0][1].serial}"
+    return _send(db, ra, "renewal_7_admin", admin, values, at, cause=cause)
 
 
 _DUE_LINE: Mapping[Language, str] = {
@@ -202,24 +166,37 @@ def renewed_by_another(
         "common_name": issued.common_name,
         "moment": shown(at),
     }
-    letter = writing.write_letter(
-        "renewed_by_another",
-        cause=f"renewed_by_another:{issued.request_id}",
-        channel="mail",
-        user_id=user.user_id,
-        recipient=user.mail,
-        values=values,
-        # Not the request's: that it has ended is no reason to be silent about it.
-        templates=ra.templates,
-        language=user.language,
-    )
-    return _send(db, ra, letter, at)
+    # Without the request ID: that the request has ended is no reason to be silent about it.
+    cause = f"renewed_by_another:{issued.request_id}"
+    return _send(db, ra, "renewed_by_another", user, values, at, cause=cause)
 
 
 def _send(
-    db: Transaction, ra: RegistrationAuthority, letter: writing.Letter, at: int, *, again: bool = False
+    db: Transaction,
+    ra: RegistrationAuthority,
+    kind: writing.Kind,
+    to: store.User,
+    values: dict[str, str],
+    at: int,
+    *,
+    cause: str,
+    channel: Channel = "mail",
+    request_id: str | None = None,
+    again: bool = False,
 ) -> bool:
-    return writing.queue(db, ra.vault, letter, at, notice=IS_NOTICE[letter.kind], again=again)
+    """Writes a letter to a user and queues it; False if it was queued before for the same cause."""
+    letter = writing.write_letter(
+        kind,
+        cause=cause,
+        channel=channel,
+        user_id=to.user_id,
+        recipient=to.mail if channel == "mail" else to.name,
+        values=values,
+        request_id=request_id,
+        templates=ra.templates,
+        language=to.language,
+    )
+    return writing.queue(db, ra.vault, letter, at, notice=IS_NOTICE[kind], again=again)
 
 
 def cause_of_notice(kind: writing.Kind, source: Enrollment) -> str:

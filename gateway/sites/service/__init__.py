@@ -1,7 +1,7 @@
 """The online service: login with certificate and password together, and the portal behind it (R51).
 
 Login and portal keep to the paths below, so that an upstream can take every other one: it asks
-``door.visitor_of`` who is calling.
+``visitors.visitor_of`` who is calling.
 """
 
 from __future__ import annotations
