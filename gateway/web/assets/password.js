@@ -99,7 +99,10 @@
   }
 
   function generate() {
-    password.value = confirmation.value = draw(help.dataset.letters, Number(help.dataset.length));
+    // One draw in a hundred has a row of letters by chance, and who drew it would be told that it is fair.
+    do password.value = draw(help.dataset.letters, Number(help.dataset.length));
+    while (strength(password.value) !== "strong");
+    confirmation.value = password.value;
     show(true);
     judge();
     tell("password-done", "generated");
