@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.browser.kit import with_folder
+from tests.ports import free_port
 from tests.started import started
 
 FIREFOX = "/usr/bin/firefox-esr"
@@ -36,6 +36,7 @@ _LOAD = """
   return true;
 """
 
+_LOADED = 'if (document.readyState !== "complete") return null;'
 _ASKING = """
   const frame = [...document.querySelectorAll("browser")].find(
     (each) => each.currentURI?.spec.endsWith("/clientauthask.xhtml"));
@@ -72,7 +73,7 @@ class Firefox:
         message = json.dumps([0, self._number, f"WebDriver:{command}", parameters]).encode()
         self.writer.write(b"%d:%s" % (len(message), message))
         await self.writer.drain()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             _, _, error, result = await self.answer()
         if error is not None:
             raise RuntimeError(f"{command}: {error['error']}: {error['message']}")
@@ -96,8 +97,12 @@ class Firefox:
                 await self._context("content")
 
     async def until(self, code: str, *arguments: Any, chrome: bool = False) -> Any:
-        """The first value of a script that is one. TimeoutError after twenty seconds of none."""
-        async with asyncio.timeout(20):
+        """The first value of a script that is one. A page's is asked once the page's own scripts have run.
+
+        TimeoutError after a minute of none.
+        """
+        code = code if chrome else f"{_LOADED} {code}"
+        async with asyncio.timeout(60):
             while True:
                 found = await self.script(code, *arguments, chrome=chrome)
                 if found:
@@ -130,8 +135,7 @@ async def firefox(
     """
     profile = home / "firefox"
     profile.mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     # Or it would be made fit for tests, and let every window open.
     as_installed = {} if policies is None else {"remote.prefs.recommended": False}
     wanted = _PREFERENCES | as_installed | {"marionette.port": port, "browser.download.dir": str(downloads)}
