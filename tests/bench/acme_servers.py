@@ -17,10 +17,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tests.bench.acme_load import Target
-from tests.bench.tls_bench import free_port
 from tests.conformance.caddy import CADDYFILE
 from tests.conformance.pebble import wait_for, write_certificates
 from tests.enroll.acme.signing import b64
+from tests.ports import free_port
 from tests.started import started
 
 Server = Callable[[Path], AbstractContextManager[Target]]

@@ -27,8 +27,8 @@ from ca.listfiles import draft, folder_of
 from ca.sqlite import SqliteSource
 from gateway.serving.config import FILE_NAME
 from gateway.serving.deployment import DATABASE
-from tests.bench.tls_bench import free_port
 from tests.cli.processes import change, get_plain, pem_of, process, tls, until
+from tests.ports import free_port
 from tests.started import forked
 
 _HOST = "service.localhost"

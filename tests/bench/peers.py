@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.tls_bench import free_port
+from tests.ports import free_port
 from tests.started import started
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from tests.bench.tls_bench import cpu, free_port, resident
+from tests.bench.tls_bench import cpu, resident
+from tests.ports import free_port
 from tests.started import started
 
 SEKISHO = Path(sys.executable).with_name("sekisho")

@@ -29,9 +29,10 @@ from gateway.serving.config import FILE_NAME
 from tests.bench import builds, peers
 from tests.bench.figures import Figures
 from tests.bench.proxy_bench import tls
-from tests.bench.tls_bench import cpu, free_port, write_pki
+from tests.bench.tls_bench import cpu, write_pki
 from tests.cli.processes import change, pem_of, process, until
 from tests.cli.processes import tls as tls_to
+from tests.ports import free_port
 
 _HOST = "service.localhost"
 _PATHS = {"public": "/free", "certificate": "/api", "login": "/app"}

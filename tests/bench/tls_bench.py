@@ -30,6 +30,7 @@ from typing import Any
 from tests.bench import builds
 from tests.bench.figures import Figures
 from tests.gateway.rawtls import issue
+from tests.ports import free_port
 from tests.started import started
 
 Server = Callable[[Path], Iterator[tuple[int, int, int]]]
@@ -192,12 +193,6 @@ def write_pki(folder: Path) -> None:
     (folder / "ca.crt").write_bytes(ca.pem[: ca.pem.index(b"-----BEGIN PRIVATE")])
     (folder / "client.pem").write_bytes(issue("1234567890", ca, **times).pem)
     (folder / "server.pem").write_bytes(issue("server", hosts=("localhost",), purpose=None, **times).pem)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def nginx(folder: Path) -> Iterator[tuple[int, int, int]]:

@@ -18,8 +18,9 @@ from pathlib import Path
 from ca import datadir
 from gateway.serving.config import FILE_NAME, Config, toml_of
 from tests.bench.tls_bench import cpu
-from tests.cli.processes import free_port, get_plain, process, until
+from tests.cli.processes import get_plain, process, until
 from tests.datadirs import CHEAP, PASSPHRASE
+from tests.ports import free_port
 
 # wrk looks names up by the resolver, which knows none below localhost.
 _HOST = "localhost"

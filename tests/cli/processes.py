@@ -91,11 +91,6 @@ def accepting(context: ssl.SSLContext | None = None) -> Iterator[int]:
         listening.shutdown(socket.SHUT_RDWR)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 def pem_of(p12: str, password: str, to: Path) -> Path:
     """A P12 as the PEM file that Python's ssl reads."""
     bundle = pkcs12.load_pkcs12(Path(p12).read_bytes(), password.encode())

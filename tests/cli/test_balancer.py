@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Shell
-from tests.cli.processes import free_port, get, get_plain, until
+from tests.cli.processes import get, get_plain, until
 from tests.cli.test_serving import Gateway, ready
+from tests.ports import free_port
 from tests.started import started
 
 _HEADER = b"PROXY TCP4 192.0.2.7 198.51.100.1 12345 443\r\n"

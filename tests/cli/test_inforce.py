@@ -30,10 +30,11 @@ from gateway.serving.config import FILE_NAME, read_config
 from gateway.serving.deployment import configured_hosts, opened_deployment
 from gateway.serving.inforce import Look
 from tests.cli.conftest import Shell
-from tests.cli.processes import free_port, get, get_plain, process, tls, until
+from tests.cli.processes import get, get_plain, process, tls, until
 from tests.cli.test_serving import Gateway, ended, leader, ready, workers_of
 from tests.datadirs import PASSPHRASE
 from tests.gateway.rawtls import Issued, issue
+from tests.ports import free_port
 from tests.started import session_of
 
 _NOW = datetime.now(UTC)

@@ -16,9 +16,10 @@ import pytest
 import gateway
 from gateway.running.notify import notify, watchdog_seconds
 from tests.cli.conftest import Shell
-from tests.cli.processes import PATIENCE, free_port, process
+from tests.cli.processes import PATIENCE, process
 from tests.cli.test_serving import Gateway
 from tests.datadirs import PASSPHRASE
+from tests.ports import free_port
 
 _BEGINNING = ("useradd", "install -d -o sekisho", "export SEKISHO_DATA", "sekisho init", "systemctl enable")
 UNIT = Path(gateway.__file__).parent / "packaging" / "sekisho.service"

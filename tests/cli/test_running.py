@@ -24,6 +24,7 @@ from gateway.serving.config import FILE_NAME
 from tests.cli.conftest import Shell
 from tests.cli.processes import PATIENCE, SEKISHO, process, until
 from tests.datadirs import PASSPHRASE
+from tests.ports import free_port
 from tests.started import session_of
 
 # -- processes -----------------------------------------------------------------------------------------
@@ -86,11 +87,6 @@ def _present(context: ssl.SSLContext, file: str, password: str) -> None:
     context.load_cert_chain(whole)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 def _set_port(data: Path, port: int) -> None:
     file = data / FILE_NAME
     file.write_text(file.read_text().replace("port = 8443", f"port = {port}", 1))
@@ -101,7 +97,7 @@ def _set_port(data: Path, port: int) -> None:
 
 def test_serve_survives_a_kill(peopled: Shell, tmp_path: Path) -> None:
     """Killed at once with SIGKILL, the server starts again on the same data and sends what was queued."""
-    port, log = _free_port(), tmp_path / "log"
+    port, log = free_port(), tmp_path / "log"
     _set_port(peopled.data, port)
     words, environment = ("serve", "--data", str(peopled.data)), {"SEKISHO_PASSPHRASE": PASSPHRASE}
     with process(*words, log=log, **environment) as running:

@@ -34,7 +34,6 @@ from tests.cli.conftest import Shell
 from tests.cli.processes import (
     SEKISHO,
     change,
-    free_port,
     get,
     get_plain,
     pem_of,
@@ -43,6 +42,7 @@ from tests.cli.processes import (
     until,
 )
 from tests.datadirs import PASSPHRASE, START
+from tests.ports import free_port
 from tests.started import session_of
 
 

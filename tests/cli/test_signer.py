@@ -25,9 +25,10 @@ from enroll.requests import issuance
 from enroll.requests.states import State
 from gateway.serving.deployment import Deployment, deployment_of
 from tests.cli.conftest import PASSPHRASE, Shell
-from tests.cli.processes import change, free_port, get_plain, process, until
+from tests.cli.processes import change, get_plain, process, until
 from tests.cli.test_serving import Gateway, ended, ready, workers_of
 from tests.looking import look
+from tests.ports import free_port
 
 
 def _signers(gateway: Gateway) -> tuple[int, int]:

@@ -19,9 +19,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.proxy.health import Health
-from tests.cli.processes import accepting, free_port, get_plain, pem_of, until
+from tests.cli.processes import accepting, get_plain, pem_of, until
 from tests.cli.test_serving import Gateway, ready
 from tests.gateway.rawtls import issue
+from tests.ports import free_port
 
 
 class _Well(BaseHTTPRequestHandler):

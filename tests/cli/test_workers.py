@@ -27,9 +27,10 @@ from gateway.serving.inforce import Look
 from gateway.serving.overseer import Overseer
 from gateway.serving.reloading import ask_for_reload
 from tests.cli.conftest import Shell
-from tests.cli.processes import PATIENCE, free_port, get_plain, process, until
+from tests.cli.processes import PATIENCE, get_plain, process, until
 from tests.cli.test_serving import Gateway, halfway, leader, ready, workers_of
 from tests.datadirs import PASSPHRASE
+from tests.ports import free_port
 from tests.started import session_of, started
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.ports import free_port
 from tests.started import started
 
 BINARY = shutil.which("pebble")
@@ -56,7 +56,7 @@ def running(folder: Path, *, validates: bool = False) -> Iterator[Pebble]:
     one that validates asks the suite for that, by each method.
     """
     assert BINARY is not None
-    port, http, alpn, dns = (_free_port() for _ in range(4))
+    port, http, alpn, dns = (free_port() for _ in range(4))
     write_certificates(folder)
     keys = {f"kid-{n}": secrets.token_bytes(32) for n in range(8)}
     (folder / "config.json").write_text(json.dumps({"pebble": _config(folder, port, http, alpn, keys)}))
@@ -112,12 +112,6 @@ def _credentials(keys: dict[str, bytes]) -> list[dict[str, object]]:
 
 def _b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(directory: str, ca_file: Path, process: subprocess.Popen[bytes]) -> None:

@@ -13,6 +13,7 @@ from cryptography import x509
 from conformance import alpn, jose
 from conformance.alpn import Shown
 from conformance.responder import PREFIX, Answers, Ports, PortTaken, answer, answering
+from tests.ports import free_port
 
 KNOWN = {"token-1": "token-1.thumbprint"}
 NAME = {"type": "dns", "value": "u1.users.example"}
@@ -49,12 +50,6 @@ def test_each_method_has_its_place() -> None:
     assert (answers.http, answers.texts, answers.shown) == ({}, {}, {})
 
 
-def _free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(type=kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def _presented(port: int, name: str, protocol: str = alpn.PROTOCOL) -> x509.Certificate:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -70,7 +65,7 @@ async def _presented(port: int, name: str, protocol: str = alpn.PROTOCOL) -> x50
 async def test_tls_alpn() -> None:
     """RFC 8737 3: by SNI a certificate for that name alone, with the digest in a critical extension; a name
     that nothing was given for is refused."""
-    answers, port = Answers(), _free_port()
+    answers, port = Answers(), free_port()
     answers.give("tls-alpn-01", "t", NAME, "t.key")
     answers.shown["u2.users.example"] = Shown("t.key", ADDRESS, critical=False)
     async with answering(Ports(alpn=port), answers):

@@ -18,10 +18,10 @@ from gateway.edge.facts import Limits
 from gateway.edge.listener import Listener
 from gateway.running.ports import listening
 from gateway.wire.http import connection
-from tests.cli.processes import free_port
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import RawClient, client_context, get, raw_tls
 from tests.gateway.samples import open_site
+from tests.ports import free_port
 
 _V4, _V6 = "127.0.0.1", "::1"
 

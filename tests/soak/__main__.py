@@ -32,7 +32,8 @@ from typing import Any
 
 from gateway.serving.config import FILE_NAME
 from tests.bench.full_bench import fill
-from tests.cli.processes import SEKISHO, change, free_port, get_plain, pem_of, process, tls, until
+from tests.cli.processes import SEKISHO, change, get_plain, pem_of, process, tls, until
+from tests.ports import free_port
 from tests.soak.orders import slope_of
 
 _CLIENT = SEKISHO.with_name("sekisho-client")

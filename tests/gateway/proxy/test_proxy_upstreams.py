@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -31,6 +30,7 @@ from tests.gateway.proxy.conftest import AT, CERTIFICATE_ONLY, IDENTITY, Stand
 from tests.gateway.proxy.upstreams import Script, running, saying
 from tests.gateway.rawtls import START, Issued, connect, everything, get, issue
 from tests.gateway.samples import login
+from tests.ports import free_port
 from tests.started import started
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -188,9 +188,7 @@ def test_addresses_have_their_ports() -> None:
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 async def test_nginx_behind_the_gate(stand: Stand, pki: Pki, tmp_path: Path) -> None:
     """Another server's ways: compression, ranges, conditions, errors and keep-alive go through unharmed."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (tmp_path / "file").write_bytes(bytes(range(256)) * 4_000)
     conf = tmp_path / "nginx.conf"
     conf.write_text(_NGINX.format(dir=tmp_path, port=port))
