@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from ca.profiles import PROFILES
 from ca.sealing import RFC9106_SECOND
 from enroll.settings import Settings
-from gateway.proxy.upstream import Waits
+from gateway.proxy.waiting import Waits
 from gateway.serving.config import Config
 
 #: What ``sekisho init`` writes, but for names, addresses and texts.

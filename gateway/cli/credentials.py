@@ -15,7 +15,6 @@ from enroll.refusals import Refusal
 from gateway.cli.frame import Answer, actor, answer, as_typed, deployment_command, listing, plain
 from gateway.cli.people import USER_ID, known_user
 from gateway.cli.root import GROUPS
-from gateway.serving.assembly import directory_url
 from gateway.serving.deployment import Deployment
 
 _EAB = GROUPS["eab"]
@@ -42,6 +41,8 @@ async def _create(
         deployment.ra, user_id, actor=actor(), count=count, profile=profile, quota=quota
     )
     records = [each.to_json() for each in made]
+    # For the one line: it brings along all sites, which the other commands on credentials do without.
+    from gateway.serving.assembly import directory_url
 
     def show(console: Console) -> None:
         console.print(plain(f"Directory: {directory_url(deployment.config)}"), soft_wrap=True)

@@ -24,7 +24,6 @@ from ca.sealing import forget, read_passphrase
 from enroll.jst import shown
 from gateway.cli.failures import Failure, failure_of
 from gateway.cli.output import OutputLost, ReaderLeft, clean, console_for, write_answer, write_table
-from gateway.serving.deployment import opened_deployment
 
 DATA_VARIABLE = "SEKISHO_DATA"
 PASSPHRASE_VARIABLE = "SEKISHO_PASSPHRASE"
@@ -100,6 +99,9 @@ def deployment_command(group: click.Group, name: str) -> Callable[[Work], click.
     def register(work: Work) -> click.Command:
         @functools.wraps(work)
         def callback(data: Path, as_json: bool, passphrase_file: Path | None, **params: Any) -> int:
+            # Not above: `serve`, `signer` and `version` want nothing of it.
+            from gateway.serving.deployment import opened_deployment
+
             # Before the passphrase: who is in the wrong place is not to look for one.
             read_marker(data)
             passphrase = passphrase_from(passphrase_file)

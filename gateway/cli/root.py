@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import version as version_of
 from importlib.util import find_spec
@@ -15,6 +16,24 @@ from gateway.cli.output import write_answer
 
 #: The first module of the hot path that a request meets: all of it is compiled, or nothing (`setup.py`).
 _HOT = "gateway.wire.front"
+#: What this module registers itself.
+_OWN = ("version",)
+
+#: Module -> the commands and groups that it registers. It is imported when one of them is asked for: all that
+#: there is takes most of a second more than `sekisho version`, or the signer, wants.
+MODULES: Mapping[str, tuple[str, ...]] = {
+    "setup": ("init", "doctor", "passphrase"),
+    "running": ("serve", "signer", "reload", "demo"),
+    "people": ("org", "user"),
+    "importing": ("org", "user"),
+    "requests": ("application", "request"),
+    "certificates": ("cert",),
+    "authorities": ("ca",),
+    "credentials": ("eab",),
+    "mails": ("mail", "notify"),
+    "clock": ("clock",),
+    "watching": ("session", "audit", "reference"),
+}
 
 _GROUPS: Mapping[str, str] = {
     "org": "Organisations (証券番号).",
@@ -51,8 +70,30 @@ def _say_version(context: click.Context, _: click.Parameter, asked: bool) -> Non
         context.exit()
 
 
+def _load(name: str | None) -> None:
+    """Imports what registers the command or group of this name; everything for None, or a name of none."""
+    homes = [module for module, names in MODULES.items() if name in names]
+    for module in homes or MODULES:
+        import_module(f"gateway.cli.{module}")
+
+
+class _Sekisho(Root):
+    """Its commands are there when they are asked for."""
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in _OWN:
+            _load(name)
+        return super().get_command(context, name)
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        _load(None)
+        return super().list_commands(context)
+
+
 @click.group(
-    "sekisho", cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    "sekisho",
+    cls=_Sekisho,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
     "--version",
@@ -87,3 +128,9 @@ def _group(name: str, words: str) -> click.Group:
 
 
 GROUPS: Mapping[str, click.Group] = {name: _group(name, words) for name, words in _GROUPS.items()}
+
+
+def whole() -> click.Group:
+    """``root`` with every command there is."""
+    _load(None)
+    return root

@@ -19,8 +19,10 @@ from urllib.parse import urlsplit
 from ca.errors import ConfigError
 from gateway.proxy.exchange import UpstreamConnection, UpstreamFault
 from gateway.proxy.health import CAUSES, Health
+from gateway.proxy.waiting import Waits
 
 _TICK = 0.5
+_WAITS = Waits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,32 +40,13 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
-    """How long the upstream may take. Seconds; each default says why."""
-
-    connect: float = 5.0  # the next room, not the next continent
-    answer: float = 60.0  # from the end of the request to the head of the answer; as nginx
-    body: float = 300.0  # between two pieces of a body: event streams are silent for minutes
-    tunnel: float = 3_600.0  # a WebSocket on which nothing moves in either direction
-    # Kept-alive connections: shorter than the 5 s of many servers, so that we close first. A request
-    # that may not be sent twice asks for a connection that rested hardly at all.
-    rest: float = 4.0
-    rest_unsafe: float = 1.0
-    down: float = 10.0  # an address that failed is passed over so long, while another one is well
-    # Whether a caller whose exchange still runs is still let in: as quick as a revocation, and a look at the
-    # database's version as long as nothing is written.
-    recheck: float = 1.0
-    check: float = 5.0  # between two active checks
-
-
-@dataclass(frozen=True, slots=True)
 class Upstream:
     """What stands behind a site. ``health``: a path asked regularly, below 500 is well; "" asks none."""
 
     addresses: tuple[Address, ...]
     health: str = ""
     connections: int = 1_000
-    waits: Waits = Waits()
+    waits: Waits = _WAITS
 
 
 def parse_addresses(

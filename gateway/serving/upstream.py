@@ -27,8 +27,8 @@ from gateway.proxy.callers import RememberedCallers
 from gateway.proxy.identity import JWKS_PATH, Caller, Identity, KeySet, jwks, open_keys
 from gateway.proxy.relay import NotRelayed, Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
-from gateway.proxy.upstream import Pool, Upstream, Waits, parse_addresses
-from gateway.proxy.waiting import PathWaits, path_waits
+from gateway.proxy.upstream import Pool, Upstream, parse_addresses
+from gateway.proxy.waiting import PathWaits, Waits, path_waits
 from gateway.serving.config import Config
 from gateway.serving.deployment import Deployment
 from gateway.sites.service import visitors

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sqlite3
+import subprocess
+import sys
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 from aiohttp import web
 from click.testing import CliRunner
@@ -15,7 +20,7 @@ from click.testing import CliRunner
 from enroll.requests import issuance
 from gateway.cli import main
 from gateway.cli.registers import wanted
-from gateway.cli.root import root
+from gateway.cli.root import MODULES, whole
 from gateway.serving.config import FILE_NAME
 from gateway.serving.deployment import opened_deployment
 from gateway.web import references, sessions
@@ -421,12 +426,55 @@ def test_every_command_takes_data_and_json() -> None:
         commands = getattr(group, "commands", None)
         return [group] if commands is None else [leaf for c in commands.values() for leaf in leaves(c)]
 
-    found = leaves(root)
+    found = leaves(whole())
     assert len(found) >= 26
     for leaf in found:
         names = {name for parameter in leaf.params for name in parameter.opts}  # type: ignore[attr-defined]
         expected = {"--json"} if leaf.name == "version" else {"--data", "--json"}  # type: ignore[attr-defined]
         assert expected <= names, leaf
+
+
+def _modules_of(command: click.Command) -> set[str]:
+    """The modules that register a command, or what is in a group."""
+    if isinstance(command, click.Group):
+        return set().union(*map(_modules_of, command.commands.values()))
+    assert command.callback is not None
+    return {command.callback.__module__.removeprefix("gateway.cli.")}
+
+
+def test_every_command_is_loaded_when_it_is_asked_for() -> None:
+    """The table of modules has each that registers something, by all that it registers and nothing else."""
+    registering = {
+        path.stem
+        for path in Path(str(import_module("gateway.cli").__file__)).parent.glob("*.py")
+        if re.search(r"(?m)^@(deployment_)?command\(", path.read_text())
+    }
+    assert set(MODULES) == registering
+    found = {name: _modules_of(command) for name, command in whole().commands.items()}
+    assert found.pop("version") == {"root"}
+    assert found == {
+        name: {module for module, names in MODULES.items() if name in names}
+        for name in set().union(*MODULES.values())
+    }
+
+
+def test_what_needs_little_loads_little() -> None:
+    """``version`` and the process that has the keys load no site and no aiohttp."""
+    asked = (
+        "import sys\n"
+        "from gateway.cli import main\n"
+        "def run(*words):\n"
+        "    try: main(words)\n"
+        "    except SystemExit as ended: return ended.code\n"
+        "codes = [run('version'), run('signer', '--help')]\n"
+        "import gateway.serving.signer\n"
+        "heavy = {'aiohttp', 'zxcvbn', 'gateway.serving.assembly', 'gateway.proxy.relay'}\n"
+        "print(codes, sorted(heavy & set(sys.modules)))\n"
+        "print(run('versoin'), 'gateway.cli.people' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.splitlines()[-2:], done.returncode) == (["[0, 0] []", "2 True"], 0), done.stderr
+    assert "No such command 'versoin'" in done.stderr
 
 
 def test_a_bounce(peopled: Shell, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from enroll.people import applications
 from enroll.requests import issuance
-from gateway.cli import main
+from gateway.cli.root import whole
 from gateway.serving.deployment import opened_deployment
 from tests.cli.conftest import Ran, Shell
 from tests.datadirs import PASSPHRASE
@@ -120,12 +120,12 @@ def _leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[str]:
 
 def _path(row: Row) -> str:
     first, second = row.words.split()[:2] if " " in row.words else (row.words, "")
-    return f"{first} {second}" if isinstance(main.commands[first], click.Group) else first
+    return f"{first} {second}" if isinstance(whole().commands[first], click.Group) else first
 
 
 def test_every_command_has_its_row() -> None:
     """Whoever adds a command says here what it leaves in the trail."""
-    assert sorted({*map(_path, DAY), *APART}) == sorted(_leaves(main))
+    assert sorted({*map(_path, DAY), *APART}) == sorted(_leaves(whole()))
 
 
 def _facts(shell: Shell, place: Path) -> dict[str, str]:

@@ -11,10 +11,10 @@ import click
 import pytest
 
 from enroll.client.cli import main as client
-from gateway.cli import main
+from gateway.cli.root import whole
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = {"sekisho": main, "sekisho-client": client}
+PROGRAMS = {"sekisho": whole(), "sekisho-client": client}
 ROOMS = ("ca", "enroll", "gateway", "conformance")
 DOCUMENTS = sorted(
     path

@@ -26,7 +26,12 @@ from tests.started import Forked, forked
 #: Seconds until a run is given up. A quiet machine needs a tenth of it.
 LIMIT = 180.0
 PRODUCT = ("ca", "enroll", "gateway")
-_MODULES = "import json, sys, gateway.cli, gateway.demo.sandbox; print(json.dumps([*sys.modules]))"
+_MODULES = """
+import json, sys, gateway.demo.sandbox
+from gateway.cli.root import whole
+whole()
+print(json.dumps([*sys.modules]))
+"""
 
 
 def seed(folder: Path) -> None:

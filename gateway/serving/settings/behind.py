@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from gateway.proxy.products import NAMES
-from gateway.proxy.upstream import Waits
+from gateway.proxy.waiting import Waits
 from gateway.serving.settings.checks import (
     between,
     business_hours,

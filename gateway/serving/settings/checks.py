@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ca.errors import ConfigError
 from gateway.proxy import waiting
-from gateway.proxy.upstream import Waits
+from gateway.proxy.waiting import Waits
 from gateway.wire.ownpaths import is_own
 
 T = TypeVar("T")

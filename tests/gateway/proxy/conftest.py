@@ -14,7 +14,8 @@ from gateway.edge.facts import Limits
 from gateway.proxy.identity import Caller, Identity, KeySet, rotated
 from gateway.proxy.relay import Proxied, Relay, explained
 from gateway.proxy.rules import Rules, rules_of
-from gateway.proxy.upstream import Address, Pool, Upstream, Waits, parse_addresses
+from gateway.proxy.upstream import Address, Pool, Upstream, parse_addresses
+from gateway.proxy.waiting import Waits
 from gateway.wire.request import Request
 from tests.gateway.conftest import Pki, Running, Serve
 from tests.gateway.proxy.deployments import Build, Deployment, Log, pages

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from gateway.edge.facts import Limits
-from gateway.proxy.upstream import Waits
+from gateway.proxy.waiting import Waits
 from tests.gateway.proxy.deployments import (
     HOST,
     OK,

@@ -16,7 +16,8 @@ from gateway.edge.facts import Limits
 from gateway.proxy.identity import Caller
 from gateway.proxy.relay import NotRelayed, Proxied, Relay
 from gateway.proxy.rules import rules_of
-from gateway.proxy.upstream import Address, Waits
+from gateway.proxy.upstream import Address
+from gateway.proxy.waiting import Waits
 from gateway.wire.request import Request
 from tests.gateway.proxy.conftest import IDENTITY
 from tests.gateway.proxy.deployments import HOST, OK, Build, held_up, pages, post, relaying, statuses, until

@@ -14,7 +14,7 @@ from ca.trust import VerifiedPeer
 from enroll import store
 from gateway.proxy.identity import Caller
 from gateway.proxy.relay import NotRelayed
-from gateway.proxy.upstream import Waits
+from gateway.proxy.waiting import Waits
 from gateway.web.words import REFUSALS
 from gateway.wire.request import Request
 from tests.gateway.proxy import test_mounted

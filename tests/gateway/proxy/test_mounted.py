@@ -22,7 +22,8 @@ from gateway.edge.tls import ClientCertificate
 from gateway.proxy.identity import Identity, KeySet, assertion, jwks, rotated
 from gateway.proxy.relay import Relay
 from gateway.proxy.rules import rules_of
-from gateway.proxy.upstream import Upstream, Waits, parse_addresses
+from gateway.proxy.upstream import Upstream, parse_addresses
+from gateway.proxy.waiting import Waits
 from gateway.serving.upstream import Route, mount
 from gateway.sites.service import application
 from gateway.sites.service.apart import form_token

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.proxy.exchange import UpstreamConnection, UpstreamFault
-from gateway.proxy.upstream import Pool, Upstream, Waits, parse_addresses
+from gateway.proxy.upstream import Pool, Upstream, parse_addresses
+from gateway.proxy.waiting import Waits
 from tests.gateway.proxy.upstreams import Script, recording, running, saying
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

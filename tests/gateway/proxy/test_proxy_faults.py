@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.proxy.upstream import Waits
+from gateway.proxy.waiting import Waits
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import Stand
 from tests.gateway.proxy.upstreams import recording, running, saying

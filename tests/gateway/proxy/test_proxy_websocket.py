@@ -12,7 +12,7 @@ from ca.trust import VerifiedPeer
 from gateway.proxy.identity import Caller
 from gateway.proxy.relay import NotRelayed
 from gateway.proxy.rules import LOGIN_ONLY
-from gateway.proxy.upstream import Waits
+from gateway.proxy.waiting import Waits
 from gateway.wire.request import Request
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import Stand

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ca.errors import ConfigError
-from gateway.proxy.upstream import Waits
-from gateway.proxy.waiting import PathWaits, path_waits
+from gateway.proxy.waiting import PathWaits, Waits, path_waits
 from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import Stand
 from tests.gateway.proxy.test_proxy_websocket import OPENING
