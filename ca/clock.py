@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
+import os
 import secrets
 import time
 from datetime import datetime
@@ -109,9 +111,15 @@ def _awake() -> float:
     clock had been set forward by it: within the allowance nobody notices, beyond it an operator confirms.
     """
     try:
-        return float(Path("/proc/uptime").read_text().split()[0])
+        return float(os.pread(_uptime().fileno(), 64, 0).split()[0])
     except (OSError, ValueError, IndexError):
         return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+@functools.cache
+def _uptime() -> io.FileIO:
+    """Kept open: each order of a certificate asks for the time several times."""
+    return io.FileIO("/proc/uptime")
 
 
 @functools.cache

@@ -25,7 +25,7 @@ from enroll.acme.lookup import (
     named_certificate,
     order_of_certificate,
 )
-from enroll.acme.orders import Order, check_finalizable
+from enroll.acme.orders import Order, check_finalizable, order_status
 from enroll.acme.registration import actor
 from enroll.acme.renewalinfo import Window, read_cert_id, renewal_window
 from enroll.acme.revocation import Holder, check_revocation, read_revocation
@@ -35,7 +35,7 @@ from enroll.problems import malformed
 from enroll.refusals import Refusal
 from enroll.requests import completion
 from enroll.requests.enrollment import Enrollment
-from enroll.requests.issuance import begin_for_client
+from enroll.requests.issuance import Begun, begin_for_client
 from enroll.requests.transitions import end_certificate
 
 Db = Transaction
@@ -52,9 +52,13 @@ async def finalize(
     """
     database = server.ra.database
     checked = await database.read(lambda db: _checked(db, server, account, order_id, payload))
-    begun = await database.write(lambda db: _begin(db, server, account, order_id, checked))
+    order, begun = await database.write(lambda db: _begin(db, server, account, order_id, checked))
+    enrollment, reservation = begun
     with suppress(Refusal):  # the order is there all the same, and processing
-        await completion.within(server.ra, begun.request_id)
+        done = await completion.within(server.ra, enrollment.request_id, reservation)
+        if done is not None:
+            # Closed, it is nobody's to change any more: what it is follows from its enrollment alone.
+            return CurrentOrder(order, done, order_status(order, done, ("valid",), server.ra.now()))
     return await _find(server, account, order_id)
 
 
@@ -149,7 +153,9 @@ async def renewal_information(server: AcmeServer, cert_id: str) -> Window:
     )
 
 
-def _begin(db: Db, server: AcmeServer, account: Account, order_id: str, csr: CheckedCsr) -> Enrollment:
+def _begin(
+    db: Db, server: AcmeServer, account: Account, order_id: str, csr: CheckedCsr
+) -> tuple[Order, Begun]:
     ra, at = server.ra, server.ra.now()
     found = find_order(db, account, order_id, at)
     _check_vouched(db, server, account, found.order)
@@ -173,12 +179,14 @@ def _begin(db: Db, server: AcmeServer, account: Account, order_id: str, csr: Che
     except Unacceptable as refusal:
         raise bad_csr(str(refusal)) from None
     store.close_order(db, order_id)
-    return begun
+    return found.order, begun
 
 
 def _by_another(db: Db, account: Account, enrollment: Enrollment, at: int) -> bool:
     """Whether the certificate to be followed is held by the pages, or by another account."""
-    source = ca.store.find_by_serial(db, enrollment.replaces_serial or "")
+    if enrollment.replaces_serial is None:
+        return False
+    source = ca.store.find_by_serial(db, enrollment.replaces_serial)
     if source is None:
         return False
     order = order_of_certificate(db, source, at)

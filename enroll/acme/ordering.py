@@ -149,7 +149,8 @@ def _order_by_credential(db: Db, server: AcmeServer, account: Account, asked: Ne
 
 class _Found(NamedTuple):
     """What there is for an order that is asked for: the first request that waits, and the order that has it.
-    Without one the places of the quota that are taken, each as the time at which it is free again."""
+    Without one the places of the quota that are taken, each as the time at which it is free again; none are
+    named while it is plain that one is free."""
 
     waiting: Enrollment | None
     holder: Order | None = None
@@ -170,6 +171,9 @@ def _found(
         if holder is None or not taken or (asked.replaces and holder.replaces == asked.replaces):
             return _Found(candidate, holder)
         # It is for a certificate of its own: the one that is asked for is a further one.
+    if store.last_number(db, credential.account_id or "") < credential.quota:
+        # Each place that is taken is an order's of its own: among so few orders one is free.
+        return _Found(None)
     return _Found(None, taken=tuple(_places(db, credential, at)))
 
 
@@ -242,7 +246,7 @@ def _candidates(
         renewal = open_renewal(db, server.ra, source, door="protocol")
         if renewal.state in WAITING:
             yield renewal
-    for one in store.orders_replacing(db, asked.replaces or ""):
+    for one in store.orders_replacing(db, asked.replaces) if asked.replaces is not None else ():
         waits = enroll.store.enrollment(db, one.request_id or "")
         if one.account_id == credential.account_id and waits is not None and waits.state in WAITING:
             yield waits

@@ -190,18 +190,22 @@ def deactivate_account(db: Db, account_id: str) -> bool:
 # -- orders --------------------------------------------------------------------------------------
 
 
+def last_number(db: Db, account_id: str) -> int:
+    """The number of an account's newest order: as many it has had at the most. 0 if none."""
+    return _count(
+        db,
+        "SELECT coalesce(max(number), 0) FROM acme_orders WHERE account_id = :account_id",
+        {"account_id": account_id},
+    )
+
+
 def add_order(db: Db, order: Order) -> None:
     # Many come within a second: only a number of their own tells which is the newer one. Where an engine lets
     # two draw the same, the index lets one of them in.
-    number = _count(
-        db,
-        "SELECT coalesce(max(number), 0) + 1 FROM acme_orders WHERE account_id = :account_id",
-        {"account_id": order.account_id},
-    )
     values = {
         "id": order.id,
         "account_id": order.account_id,
-        "number": number,
+        "number": last_number(db, order.account_id) + 1,
         "request_id": order.request_id,
         "identifiers": json.dumps([[one.type, one.value] for one in order.identifiers], ensure_ascii=False),
         "authorization_ids": json.dumps(order.authorization_ids),

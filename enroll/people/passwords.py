@@ -59,6 +59,13 @@ def verify_password(password: str, stored: str | None) -> bool:
     return (fast if quick else slow) and stored is not None
 
 
+def verify_drawn(secret: str, stored: str | None) -> bool:
+    """The same for what is always one that we drew, as issue passwords are, and so always hashed quickly:
+    None, a wrong one and the right one cost that, some 1 ms, and no more. False for a chosen one's hash."""
+    right = _verified(secret, stored if stored is not None and _is_drawn(stored) else _NOBODY_DRAWN)
+    return right and stored is not None and _is_drawn(stored)
+
+
 def _hashed(password: str, memory_kib: int, passes: int) -> str:
     kdf = Argon2id(salt=os.urandom(16), length=32, iterations=passes, lanes=_LANES, memory_cost=memory_kib)
     return kdf.derive_phc_encoded(_bytes(password))

@@ -10,9 +10,11 @@ import asyncio
 import logging
 import time
 
+from ca.store import Reservation
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests import issuance
+from enroll.requests.enrollment import Enrollment
 
 log = logging.getLogger("sekisho.completion")
 
@@ -22,7 +24,7 @@ _REST = 5.0
 _SETTLING = 5.0
 
 # The event loop keeps weak references only. Keyed by request ID: one task each is enough.
-_running: dict[str, asyncio.Task[None]] = {}
+_running: dict[str, asyncio.Task[Enrollment]] = {}
 _failed: dict[str, float] = {}
 
 
@@ -35,16 +37,18 @@ def begin(ra: RegistrationAuthority, request_id: str) -> None:
         _task(ra, request_id)
 
 
-async def within(ra: RegistrationAuthority, request_id: str) -> None:
-    """Waits for a request's certificate, as long as anybody is to wait (``ra.patience``). What takes
-    longer goes on by itself.
+async def within(
+    ra: RegistrationAuthority, request_id: str, reservation: Reservation | None = None
+) -> Enrollment | None:
+    """Waits for a request's certificate, as long as anybody is to wait (``ra.patience``), and returns the
+    enrollment as it then is. What takes longer goes on by itself: None.
 
+    ``reservation``: what was recorded for it just now, as ``issuance.complete`` takes it.
     Raises whatever keeps it from being signed: Refusal("issuing_later"), Refusal("clock_in_doubt").
     """
-    task = _task(ra, request_id)
+    task = _task(ra, request_id, reservation)
     done, _ = await asyncio.wait({task}, timeout=ra.patience)
-    if done:
-        task.result()
+    return task.result() if done else None
 
 
 async def settle(*_: object) -> None:
@@ -53,20 +57,18 @@ async def settle(*_: object) -> None:
         await asyncio.wait(_running.values(), timeout=_SETTLING)
 
 
-def _task(ra: RegistrationAuthority, request_id: str) -> asyncio.Task[None]:
+def _task(
+    ra: RegistrationAuthority, request_id: str, reservation: Reservation | None = None
+) -> asyncio.Task[Enrollment]:
     task = _running.get(request_id)
     if task is None:
-        task = asyncio.get_running_loop().create_task(_complete(ra, request_id))
+        task = asyncio.get_running_loop().create_task(issuance.complete(ra, request_id, reservation))
         _running[request_id] = task
         task.add_done_callback(lambda done: _done(request_id, done))
     return task
 
 
-async def _complete(ra: RegistrationAuthority, request_id: str) -> None:
-    await issuance.complete(ra, request_id)
-
-
-def _done(request_id: str, task: asyncio.Task[None]) -> None:
+def _done(request_id: str, task: asyncio.Task[Enrollment]) -> None:
     del _running[request_id]
     for other in [each for each, at in _failed.items() if time.monotonic() - at > _REST]:
         del _failed[other]

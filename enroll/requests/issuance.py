@@ -16,10 +16,10 @@ import os
 import re
 import secrets
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import ca.store
-from ca.keys import from_pkcs8, spki
+from ca.keys import spki_of_own
 from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
 from ca.signing import NoSignature, SignatureRefused
 from ca.storage import Transaction
@@ -62,6 +62,13 @@ class Download:
     content: bytes
 
 
+class Begun(NamedTuple):
+    """A request in 証明書生成中, and what is recorded to be signed for it."""
+
+    enrollment: Enrollment
+    reservation: Reservation
+
+
 async def submit(ra: RegistrationAuthority, request_id: str, *, actor: str) -> Enrollment:
     """Begins issuance for a person: the server makes and seals the key (D1, mode ``server``).
 
@@ -77,7 +84,7 @@ async def submit(ra: RegistrationAuthority, request_id: str, *, actor: str) -> E
     if enrollment.state not in WAITING:
         return enrollment
     key = await ra.keys.take()
-    public = spki(from_pkcs8(key).public_key())
+    public = spki_of_own(key)
     sealed = ra.vault.seal(_KEY_PURPOSE, key)
     return await ra.database.write(
         lambda db: begin(db, ra, request_id, public, names, actor=actor, sealed_key=sealed)
@@ -106,7 +113,7 @@ def begin(
         return _continuing(db, ra, before)
     by_another = before.kind == "renewal" and succession.on_a_page(db, before)
     to = replace(before, door="page", sealed_key=sealed_key, by_another=int(by_another))
-    return _reserve(db, ra, before, to, spki_der, names, actor)
+    return _reserve(db, ra, before, to, spki_der, names, actor).enrollment
 
 
 def begin_for_client(
@@ -118,7 +125,7 @@ def begin_for_client(
     *,
     actor: str,
     by_another: bool = False,
-) -> Enrollment:
+) -> Begun:
     """Inside a transaction: the same for a client that holds its key, of a request that waits.
 
     ``by_another``: it follows a certificate that somebody else holds, who is told (``succession``).
@@ -129,8 +136,13 @@ def begin_for_client(
     return _reserve(db, ra, before, to, spki_der, names, actor)
 
 
-async def complete(ra: RegistrationAuthority, request_id: str) -> Enrollment:
+async def complete(
+    ra: RegistrationAuthority, request_id: str, reservation: Reservation | None = None
+) -> Enrollment:
     """Has signed what ``begin`` recorded, and stores it; returns the enrollment as it then is.
+
+    ``reservation``: what was recorded just now, by a transaction that is on disk and looked at the
+    clock; None where it has to be looked up.
 
     Raises Refusal("clock_in_doubt"): its window would begin at a moment that is none; and
     Refusal("issuing_later") when there is no signature now. Nothing is lost by either.
@@ -146,15 +158,17 @@ async def complete(ra: RegistrationAuthority, request_id: str) -> Enrollment:
             raise LookupError(f"no reservation for serial {found.serial}")
         return found, reservation
 
-    found, reservation = await ra.database.read(begun)
     if reservation is None:
-        return found
+        found, reservation = await ra.database.read(begun)
+        if reservation is None:
+            return found
+    to_sign = reservation
     try:
-        der = await ra.authority.certify(reservation)
+        der = await ra.authority.certify(to_sign)
     except NoSignature as failed:
         log.error("request %s is not signed: %s", request_id, failed)
         raise Refusal("issuing_later") from failed
-    return await ra.database.write(lambda db: finish(db, ra, reservation, der))
+    return await ra.database.write(lambda db: finish(db, ra, to_sign, der))
 
 
 def finish(db: Transaction, ra: RegistrationAuthority, reservation: Reservation, der: bytes) -> Enrollment:
@@ -385,7 +399,7 @@ def _reserve(
     spki_der: bytes,
     names: tuple[str, ...],
     actor: str,
-) -> Enrollment:
+) -> Begun:
     """``to``: ``before`` with whatever was handed in."""
     at = ra.now()
     _check_submittable(db, ra, before, at)
@@ -397,7 +411,7 @@ def _reserve(
     after = replace(after, serial=reservation.serial)
     record(db, before, after, Event.SUBMIT, at, actor)
     perform(db, ra, effects, at, actor)
-    return after
+    return Begun(after, reservation)
 
 
 def _check_renewal_source(db: Transaction, renewal: Enrollment) -> None:

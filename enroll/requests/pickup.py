@@ -33,7 +33,7 @@ async def authenticate(
     opened: Enrollment | None = None
     for candidate in padded[:_CANDIDATES]:
         stored = candidate.password_hash if candidate is not None else None
-        right = await ra.workers.run_in_thread(passwords.verify_password, issue_password, stored)
+        right = await ra.workers.run_in_thread(passwords.verify_drawn, issue_password, stored)
         opened = opened or (candidate if right else None)
     if opened is None:
         await ra.database.write(lambda db: _refuse(db, ra, user_id, address))

@@ -24,9 +24,11 @@ def tell(db: Transaction, ra: RegistrationAuthority, issued: Enrollment, at: int
 
     ``actor``: who issued, often long after whoever asked.
     """
+    if not issued.by_another:
+        return
     source = store.enrollment_of(db, issued.replaces_serial or "")
     user = store.user(db, issued.user_id)
-    if not issued.by_another or source is None or user is None:
+    if source is None or user is None:
         return
     by = store.submitted_by(db, issued.request_id) or actor
     store.audit(

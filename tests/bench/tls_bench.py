@@ -172,13 +172,18 @@ def fresh(port: int, folder: Path, count: int, threads: int = 8) -> float:
 
 
 def cpu(pid: int) -> float:
-    """CPU seconds of a process and its children that live, by the scheduler's own count: the other one moves
-    by hundredths of a second."""
+    """CPU seconds of a process and all below it that live (the signer is a grandchild), by the scheduler's
+    own count: the other one moves by hundredths of a second."""
     total = 0
-    for each in (pid, *children(pid)):
+    for each in family(pid):
         for task in Path(f"/proc/{each}/task").iterdir():
             total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9
+
+
+def family(pid: int) -> list[int]:
+    """A process and all below it."""
+    return [pid, *(each for child in children(pid) for each in family(child))]
 
 
 def children(pid: int) -> list[int]:

@@ -6,18 +6,32 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from asn1crypto import core, x509
+from cryptography.x509 import load_der_x509_certificate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ca.authority import Authority
+from ca.certificates import build, common_name, serial_hex, to_be_signed
 from ca.crls import fill, frame_of
-from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list
+from ca.expected import written
+from ca.inspection import (
+    Issuing,
+    Unsignable,
+    _faults,
+    _read,
+    _shared,
+    inspect_certificate,
+    inspect_list,
+)
 from ca.keys import generate, spki, spki_of
+from ca.profiles import PROFILES
 from ca.revocation import RevokedEntry
+from ca.signing import FileSigner
 from ca.store import Reservation
 from tests.ca.conftest import AT, DAY
 
@@ -48,10 +62,55 @@ def _planned(authority: Authority, profile: str = "client-automated", cn: str = 
 def test_what_we_plan_is_within_its_profile(
     authority: Authority, profile: str, cn: str, names: tuple[str, ...], kind: str, url: str | None
 ) -> None:
-    """Both readings agree on every certificate that may be asked for."""
+    """Both readings agree on every certificate that may be asked for, and it is what is written out here."""
     own = replace(authority, issuers=(replace(authority.current, crl_url=url),))
     reserved = own.plan(profile, cn, names, spki(generate(kind).public_key()), "o", AT, os.urandom(16))
     inspect_certificate(reserved.tbs, reserved, _issuing(own), AT)
+    _inspect_by_reading(reserved, _issuing(own))
+    assert written(reserved, PROFILES[profile], _shared(_issuing(own))) == reserved.tbs
+
+
+@pytest.mark.parametrize("kind", ["ec-p256", "ec-p384", "rsa-2048"])
+@pytest.mark.parametrize("year", [2026, 2049, 2050])
+def test_it_is_written_out_as_the_builder_does(authority: Authority, kind: str, year: int) -> None:
+    """Of issuers of every kind, and of either form of a time, a serial with its top bit set included."""
+    profile, key = PROFILES["client-automated"], generate(kind)
+    signer = FileSigner.of(key)
+    issuer = _own_issuer(key, signer)
+    at = int(datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
+    for serial in (0x7F << 120, 0x80 << 120, 1):
+        own, subject = generate("ec-p256").public_key(), common_name("K1")
+        to_sign = to_be_signed(
+            profile, subject, own, ("k1.example",), serial, (at - 600, at), issuer, "http://c.example/"
+        )
+        reserved = Reservation(
+            serial_hex(serial), "", profile.name, "K1", ("k1.example",), spki(own), at - 600, at, at
+        )
+        assert written(reserved, profile, _shared(Issuing(issuer, "http://c.example/"))) == to_sign
+
+
+def test_another_order_of_extensions_is_read(authority: Authority) -> None:
+    """What says the same in other octets is no fault: it goes the slow way, which looks at values."""
+    reserved = _planned(authority)
+    tbs = x509.TbsCertificate.load(reserved.tbs)
+    tbs.native  # noqa: B018
+    tbs["extensions"] = list(reversed(list(tbs["extensions"])))
+    other = tbs.dump(force=True)
+    assert other != reserved.tbs
+    inspect_certificate(other, replace(reserved, tbs=other), _issuing(authority), AT)
+
+
+def _inspect_by_reading(reserved: Reservation, issuer: Issuing) -> None:
+    """What is asked for, by the slow way alone."""
+    read = _read(x509.TbsCertificate, reserved.tbs, "certificate")
+    faults = _faults(read, reserved, PROFILES[reserved.profile], issuer, AT)
+    assert [name for name, fault in faults if fault] == []
+
+
+def _own_issuer(key: Any, signer: FileSigner) -> Any:
+    """An issuing CA with this key, which signs itself."""
+    der = build(PROFILES["root"], common_name("CA"), key.public_key(), (), 1, (0, 2**33), None, signer)
+    return load_der_x509_certificate(der)
 
 
 def _extension(of: Any, name: str) -> Any:

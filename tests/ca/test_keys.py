@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ca import keys
 from ca.errors import Unacceptable
-from ca.keys import KINDS, from_pkcs8, generate, kind_of, parse_public_key, spki, to_pkcs8
+from ca.keys import KINDS, from_pkcs8, generate, kind_of, parse_public_key, spki, spki_of_own, to_pkcs8
 from tests.ca.roca import roca_key
 
 # Two 1024-bit primes that lie close together, found once by trial.
@@ -28,9 +28,11 @@ def _rsa_spki(n: int, e: int = 65537) -> bytes:
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("rsa-3072", "rsa-4096")])
 def test_each_kind_is_made_serialised_and_accepted(kind: str) -> None:
-    """Every kind of the table survives PKCS#8 and SPKI and is found strong."""
-    key = from_pkcs8(to_pkcs8(generate(kind)))
+    """Every kind of the table survives PKCS#8 and SPKI and is found strong; its public half is that."""
+    made = to_pkcs8(generate(kind))
+    key = from_pkcs8(made)
     assert kind_of(parse_public_key(spki(key.public_key()))) == kind
+    assert spki_of_own(made) == spki(key.public_key())
 
 
 def test_a_small_rsa_key_is_weak() -> None:

@@ -100,6 +100,16 @@ def test_drawn_passwords_are_hashed_quickly_and_chosen_ones_are_not():
     assert len(identifiers.UNAMBIGUOUS) ** 12 >= 2**65
 
 
+def test_what_is_always_drawn_is_verified_by_one_derivation():
+    """An issue password's check is quick: right, wrong, nobody's; a chosen one's hash is never it."""
+    secret = identifiers.new_issue_password()
+    stored = passwords.hash_drawn(secret)
+    assert passwords.verify_drawn(secret, stored)
+    assert not passwords.verify_drawn(secret[:-1], stored)
+    assert not passwords.verify_drawn(secret, None)
+    assert not passwords.verify_drawn("Tegata2026", passwords.hash_password("Tegata2026"))
+
+
 def test_either_kind_of_hash_costs_the_same():
     """A check of a drawn, a chosen and nobody's password does the same two derivations, in CPU as well."""
 

@@ -95,7 +95,7 @@ async def test_an_unknown_user_costs_what_a_known_one_costs(tmp_path: Path) -> N
             (refused,) = await together(guess)
             work.append((_codes([refused]), list(watched.asked)))
         watched.close()
-    assert work[0] == work[1] == (["bad_credentials"], ["verify_password"] * 2)
+    assert work[0] == work[1] == (["bad_credentials"], ["verify_drawn"] * 2)
     assert work[2] == work[3] == (["wrong_user_id"], [])
     costs = {stored.split("$")[3] for stored in (passwords.hash_password("a"), passwords._NOBODY)}
     assert costs == {"m=19456,t=2,p=1"}

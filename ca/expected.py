@@ -1,0 +1,105 @@
+"""A client's certificate, written out octet by octet from its reservation: by the little of DER in `ca.der`,
+and by neither of the libraries that make and read certificates elsewhere.
+
+DER has one encoding for a value. So what somebody wants signed either is this, to the last octet, and then it
+says what the reservation says; or it is not, and then somebody has to read it (`ca.inspection`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ca import der
+from ca.der import BIT_STRING, SEQUENCE, tlv
+from ca.profiles import Profile
+from ca.store import Reservation
+
+_BOOLEAN, _INTEGER, _OCTETS, _OID, _UTF8, _SET = 0x01, 0x02, 0x04, 0x06, 0x0C, 0x31
+_UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
+_TRUE = tlv(_BOOLEAN, b"\xff")
+_VERSION_3 = tlv(0xA0, tlv(_INTEGER, b"\x02"))
+_COMMON_NAME = tlv(_OID, bytes((0x55, 0x04, 0x03)))
+_CE = bytes((0x55, 0x1D))  # id-ce, RFC 5280 section 4.2.1
+# The only usage and purpose that clients' certificates have (`ca.profiles`), as they stand in one.
+_USAGES = {"digital_signature": tlv(BIT_STRING, b"\x07\x80")}
+_PURPOSES = {"1.3.6.1.5.5.7.3.2": tlv(_OID, bytes.fromhex("2b06010505070302"))}
+# RFC 5280 section 4.1.2.5: UTCTime through 2049.
+_LAST_SHORT_YEAR = 2049
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What is the same in every certificate of an issuer: the AlgorithmIdentifier and the issuer's Name in
+    DER, the issuer's key identifier, where its list is."""
+
+    algorithm: bytes
+    issuer: bytes
+    key_identifier: bytes
+    crl_url: str | None
+
+
+def written(reserved: Reservation, profile: Profile, shared: Shared) -> bytes:
+    """What is to be signed for a reservation (TBSCertificate, DER).
+
+    KeyError for a profile with another usage than clients' certificates have. The reservation's key has to be
+    a SubjectPublicKeyInfo in DER: `ca.keys.parse_public_key` tells.
+    """
+    serial = int(reserved.serial, 16)
+    return tlv(
+        SEQUENCE,
+        _VERSION_3,
+        tlv(_INTEGER, serial.to_bytes(serial.bit_length() // 8 + 1, "big")),
+        shared.algorithm,
+        shared.issuer,
+        tlv(SEQUENCE, _time(reserved.not_before_at), _time(reserved.not_after_at)),
+        _subject(reserved.subject_cn),
+        reserved.spki,
+        tlv(0xA3, tlv(SEQUENCE, *_extensions(reserved, profile, shared))),
+    )
+
+
+def key_identifier(spki: bytes) -> bytes:
+    """RFC 5280 section 4.2.1.2, method 1: SHA-1 of the bits of a key, whose SubjectPublicKeyInfo is DER."""
+    at, _ = der.span(spki, 0)
+    _, at = der.span(spki, at)
+    begin, end = der.span(spki, at)
+    return hashlib.sha1(spki[begin + 1 : end], usedforsecurity=False).digest()
+
+
+def _subject(cn: str) -> bytes:
+    if not cn:
+        return tlv(SEQUENCE)
+    return tlv(SEQUENCE, tlv(_SET, tlv(SEQUENCE, _COMMON_NAME, tlv(_UTF8, cn.encode()))))
+
+
+def _time(at: int) -> bytes:
+    moment = datetime.fromtimestamp(at, UTC)
+    short = moment.year <= _LAST_SHORT_YEAR
+    shown = moment.strftime("%y%m%d%H%M%SZ" if short else "%Y%m%d%H%M%SZ")
+    return tlv(_UTC_TIME if short else _GENERALIZED_TIME, shown.encode())
+
+
+def _extensions(reserved: Reservation, profile: Profile, shared: Shared) -> list[bytes]:
+    (usage,) = (_USAGES[each] for each in profile.key_usage)
+    purposes = (_PURPOSES[each.dotted_string] for each in profile.extended_key_usage)
+    listed = [
+        _extension(19, tlv(SEQUENCE), critical=True),  # basicConstraints: no CA
+        _extension(15, usage, critical=True),
+        _extension(37, tlv(SEQUENCE, *purposes)),
+        _extension(14, tlv(_OCTETS, key_identifier(reserved.spki))),
+        _extension(35, tlv(SEQUENCE, tlv(0x80, shared.key_identifier))),
+    ]
+    if reserved.names:
+        names = (tlv(0x82, name.encode("ascii")) for name in reserved.names)
+        # RFC 5280 section 4.1.2.6: with an empty subject the alternative names are critical.
+        listed.append(_extension(17, tlv(SEQUENCE, *names), critical=not reserved.subject_cn))
+    if shared.crl_url:
+        point = tlv(SEQUENCE, tlv(0xA0, tlv(0xA0, tlv(0x86, shared.crl_url.encode("ascii")))))
+        listed.append(_extension(31, tlv(SEQUENCE, point)))
+    return listed
+
+
+def _extension(number: int, value: bytes, *, critical: bool = False) -> bytes:
+    return tlv(SEQUENCE, tlv(_OID, _CE, bytes((number,))), _TRUE if critical else b"", tlv(_OCTETS, value))
