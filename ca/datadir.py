@@ -9,6 +9,7 @@ servers/ca.{pem,key}          the local CA for our own hosts, with no tie to the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -219,6 +220,12 @@ def read_marker(path: Path, files: Snapshot | None = None) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path / _MARKER} is damaged; restore it from a backup") from error
     return dict(marker)
+
+
+def identity(path: Path, files: Snapshot | None = None) -> str:
+    """What names this CA for good: SHA-256 of its root's certificate, hex. Needs no passphrase."""
+    root = _read_certificate(path / "ca/root.pem", files or Snapshot())
+    return hashlib.sha256(root.public_bytes(serialization.Encoding.DER)).hexdigest()
 
 
 def check_owner(path: Path) -> None:

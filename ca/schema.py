@@ -63,6 +63,15 @@ _CLOCK = """
     )
 """
 
+# The last line of the journal that this database has seen (ca.journal): an older copy of it is known by that.
+_JOURNAL = """
+    CREATE TABLE journal_mark (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        number INTEGER NOT NULL,
+        hash TEXT NOT NULL
+    )
+"""
+
 SCHEMA = Schema(
     "ca",
     (
@@ -84,6 +93,8 @@ SCHEMA = Schema(
                 "INSERT INTO counters (name, value) VALUES ('changes', 0)",
                 _CRLS,
                 _CLOCK,
+                _JOURNAL,
+                "INSERT INTO journal_mark (id, number, hash) VALUES (1, 0, '')",
             ),
         ),
     ),

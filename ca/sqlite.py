@@ -26,6 +26,8 @@ from sqlite_utils.migrations import Migrations
 from ca.errors import ConfigError
 from ca.storage import (
     CACHE_MIB,
+    Note,
+    Recorder,
     Row,
     Schema,
     StorageClosed,
@@ -82,10 +84,14 @@ class _Connection:
     """A transaction on a connection that somebody else begins and ends. ``conn`` is for those who look from
     outside: tests, and measurements."""
 
-    __slots__ = ("conn",)
+    __slots__ = ("conn", "notes")
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.conn = conn
+        self.notes: list[Note] = []
+
+    def note(self, kind: str, /, **facts: Any) -> None:
+        self.notes.append((kind, facts))
 
     def execute(self, statement: str, values: Values = {}, /) -> int:  # noqa: B006
         try:
@@ -129,11 +135,20 @@ class Database:
     """An opened database. Safe to share between threads and tasks.
 
     ``cache_mib``: the most that each of its connections (the writer, one for each thread that reads) keeps
-    of the file in memory. ConfigError for a file that the operator has to mend.
+    of the file in memory. ``journal``: who is told of notes before they are committed; without one nobody
+    is. ConfigError for a file that the operator has to mend.
     """
 
-    def __init__(self, path: Path, schemas: Sequence[Schema] = (), *, cache_mib: int = CACHE_MIB) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schemas: Sequence[Schema] = (),
+        *,
+        cache_mib: int = CACHE_MIB,
+        journal: Recorder | None = None,
+    ) -> None:
         self.path = path
+        self._journal = journal
         self._cache_mib = cache_mib
         _migrate(path, schemas)
         self._local = threading.local()
@@ -251,8 +266,10 @@ class Database:
                     break
             last = job is None
             if jobs:
-                _deliver(_commit(db, jobs))
+                _deliver(_commit(db, jobs, self._journal))
         db.conn.close()
+        if self._journal is not None:
+            self._journal.close()
 
 
 class _Job:
@@ -268,20 +285,28 @@ class _Job:
         self.error: BaseException | None = None
 
 
-def _commit(db: _Connection, jobs: list[_Job]) -> list[_Job]:
-    """Runs the jobs in one transaction, each in a savepoint of its own."""
+def _commit(db: _Connection, jobs: list[_Job], journal: Recorder | None) -> list[_Job]:
+    """Runs the jobs in one transaction, each in a savepoint of its own; what they noted is in the journal
+    before that is committed."""
     conn = db.conn
+    db.notes.clear()
     try:
+        # From here to COMMIT no other process writes, be it to the journal.
         conn.execute("BEGIN IMMEDIATE")
         for job in jobs:
             conn.execute("SAVEPOINT job")
+            noted = len(db.notes)
             try:
                 job.result = job.work(db)
             except BaseException as error:
                 job.error = error
                 conn.execute("ROLLBACK TO job")
+                del db.notes[noted:]
             conn.execute("RELEASE job")
+        done = journal.record(db, db.notes) if journal is not None and db.notes else None
         conn.execute("COMMIT")
+        if done is not None:
+            done()
     except BaseException as error:
         if conn.in_transaction:
             conn.execute("ROLLBACK")

@@ -15,6 +15,8 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 
 Values = Mapping[str, Any]
+#: What the journal is told of a transaction: a kind, and facts about it that JSON can say.
+Note = tuple[str, Mapping[str, Any]]
 #: MiB of an engine's own cache, where it has one: a million certificates must not make an order dearer.
 CACHE_MIB = 64
 
@@ -40,8 +42,23 @@ class Transaction(Protocol):
     def rows(self, statement: str, values: Values = ..., /) -> Sequence[Row]:
         """All rows."""
 
+    def note(self, kind: str, /, **facts: Any) -> None:
+        """Has the journal tell of it (``ca/journal.py``) before this transaction is committed, if it is. For
+        what must never go backwards, whatever copy of the database is put back. No secrets."""
+
 
 Work = Callable[[Transaction], T]
+
+
+class Recorder(Protocol):
+    """What an engine asks before it commits a transaction that has left notes."""
+
+    def record(self, db: Transaction, notes: Sequence[Note]) -> Callable[[], None]:
+        """The notes are on disk when this returns; what it returns is called after the commit. An error
+        undoes the transaction. Of several processes one at a time is between the two."""
+
+    def close(self) -> None:
+        """Lets go of its files."""
 
 
 class Source(Protocol):

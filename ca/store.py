@@ -4,11 +4,12 @@ compose them with their own into one transaction; each change is compare-and-set
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ca.keys import spki_sha256
 from ca.revocation import HOLD, RevocationStatus, RevokedEntry
@@ -132,28 +133,57 @@ def reserve(db: Transaction, reservation: Reservation) -> None:
 def store_issued(db: Transaction, serial: str, der: bytes, at: int) -> bool:
     """Completes a reservation. False if it was completed before (or never made): nothing is changed, and
     the certificate that is there is the one that everybody gets."""
-    changed = db.execute(
+    found = db.one(
         "UPDATE certificates SET status = 'issued', der = :der, fingerprint = :fingerprint, issued_at = :at,"
-        " tbs = NULL WHERE serial = :serial AND status = 'reserved'",
+        " tbs = NULL WHERE serial = :serial AND status = 'reserved'"
+        f" RETURNING {', '.join(_NOTED)}",
         {"der": der, "fingerprint": fingerprint_of(der), "at": at, "serial": serial},
     )
-    return changed == 1
+    if found is None:
+        return False
+    db.note("issued", serial=serial, at=at, der=base64.b64encode(der).decode(), **{**found})
+    return True
+
+
+def adopt(db: Transaction, serial: str, der: bytes, at: int, facts: Mapping[str, Any]) -> None:
+    """Records a certificate that was issued, and that this database has forgotten: by what the journal has of
+    it (`store_issued`)."""
+    values = {
+        **{name: facts[name] for name in _NOTED},
+        "serial": serial,
+        "status": "issued",
+        "issued_at": at,
+        "template": "{}",
+        "der": der,
+        "fingerprint": fingerprint_of(der),
+    }
+    db.execute(inserting("certificates", values), values)
+    db.note("adopted", serial=serial)
 
 
 def revoke(db: Transaction, serial: str, reason: int, at: int) -> bool:
     """Revokes a certificate, held or not. False if it was revoked already, or is not signed."""
     change = "status = 'revoked', revoked_at = :at, revocation_reason = :reason"
-    return _change(db, serial, "status IN ('issued', 'held')", change, {"at": at, "reason": reason})
+    changed = _change(db, serial, "status IN ('issued', 'held')", change, {"at": at, "reason": reason})
+    if changed:
+        db.note("revoked", serial=serial, reason=reason, at=at)
+    return changed
 
 
 def hold(db: Transaction, serial: str, at: int) -> bool:
     """Stops a certificate until somebody decides. False if it was not `issued`."""
-    return _change(db, serial, "status = 'issued'", "status = 'held', held_at = :at", {"at": at})
+    changed = _change(db, serial, "status = 'issued'", "status = 'held', held_at = :at", {"at": at})
+    if changed:
+        db.note("held", serial=serial, at=at)
+    return changed
 
 
 def release(db: Transaction, serial: str) -> bool:
     """Takes a hold back: the certificate is as before. False if it was not `held`."""
-    return _change(db, serial, "status = 'held'", "status = 'issued', held_at = NULL", {})
+    changed = _change(db, serial, "status = 'held'", "status = 'issued', held_at = NULL", {})
+    if changed:
+        db.note("released", serial=serial)
+    return changed
 
 
 def find_by_fingerprint(db: Transaction, fingerprint: str) -> CertificateRecord | None:
@@ -267,6 +297,8 @@ def publish_list(db: Transaction, made: RevocationList) -> bool:
         " WHERE excluded.number > crls.number",
         fields,
     )
+    if changed == 1:
+        db.note("list", **fields)
     return changed == 1
 
 
@@ -321,6 +353,22 @@ def count_alive(db: Transaction, issuer_id: str, at: int) -> int:
     return int(row[0])
 
 
+def journal_mark(db: Transaction) -> tuple[int, str]:
+    """Number and hash of the last line of the journal that this database has seen."""
+    row = db.one("SELECT number, hash FROM journal_mark")
+    assert row is not None
+    return int(row[0]), str(row[1])
+
+
+def move_journal_mark(db: Transaction, number: int, digest: str) -> None:
+    """In the transaction that a line of the journal tells of: the database has seen it."""
+    db.execute("UPDATE journal_mark SET number = :number, hash = :hash", {"number": number, "hash": digest})
+
+
+_NOTED = (
+    "issuer_id", "profile", "subject_cn", "spki_sha256", "not_before_at", "not_after_at", "reserved_at",
+    "order_id",
+)  # fmt: skip
 # In words that the partial indexes have, too.
 _STATUSES: dict[str, str] = {
     "reserved": "status = 'reserved'",

@@ -24,6 +24,7 @@ from enroll.people.register import Admission, Person, add_organisation, add_user
 from enroll.ra import RegistrationAuthority
 from enroll.schema import SCHEMA as ENROLL
 from enroll.settings import Settings
+from gateway.serving import recovery
 from gateway.web.schema import SCHEMA as GATEWAY
 from tests.engines import on_engine
 from tests.looking import look
@@ -65,13 +66,19 @@ class _Workers(Workers):
 
 
 @asynccontextmanager
-async def open_office(path: Path, at: int = START, **settings: Any) -> AsyncIterator[RegistrationAuthority]:
-    """A new registration authority in an empty directory, or the one that is there, opened again."""
+async def open_office(
+    path: Path, at: int = START, *, compare: bool = True, **settings: Any
+) -> AsyncIterator[RegistrationAuthority]:
+    """A new registration authority in an empty directory, or the one that is there, opened again.
+
+    ``compare``: whether with its journal, as everybody opens it.
+    """
     data = path / "data"
     if not (data / "sekisho.json").exists():
         datadir.create(data, PASSPHRASE, at, cost=CHEAP)
     opened = datadir.load(data, PASSPHRASE)
-    database = on_engine(Database(data / "sekisho.db", SCHEMAS))
+    kept = recovery.journal_of(data)
+    database = on_engine(Database(data / "sekisho.db", SCHEMAS, journal=kept))
     workers = _Workers(processes=1)
     keys = KeyStock(workers, "ec-p256", size=0)
     try:
@@ -84,6 +91,8 @@ async def open_office(path: Path, at: int = START, **settings: Any) -> AsyncIter
             keys,
             replace(Settings(), **settings),
         )
+        if compare:
+            recovery.bring_level(data, kept, ra)
         # As a server does when it starts: from here on time passes, and the clock agrees with it.
         await timekeeping.tick(ra)
         yield ra

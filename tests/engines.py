@@ -87,6 +87,7 @@ class Hesitant:
             return work
 
         def twice(db: Transaction) -> T:
+            noted = len(db.notes)
             db.execute("SAVEPOINT in_vain")
             try:
                 work(db)
@@ -95,6 +96,7 @@ class Hesitant:
             finally:
                 db.execute("ROLLBACK TO in_vain")
                 db.execute("RELEASE in_vain")
+                del db.notes[noted:]
             return work(db)
 
         return twice

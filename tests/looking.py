@@ -26,6 +26,9 @@ class _Look:
     def rows(self, statement: str, values: Values = {}, /) -> Sequence[Row]:  # noqa: B006
         return self._database.read_now(lambda db: db.rows(statement, values))
 
+    def note(self, kind: str, /, **facts: Any) -> None:
+        raise AssertionError("nothing is changed by looking")
+
 
 def rows(
     db: Transaction, statement: str, values: Mapping[str, Any] | Sequence[Any] = ()
@@ -51,6 +54,9 @@ class _Told:
     def rows(self, statement: str, values: Values = {}, /) -> Sequence[Row]:  # noqa: B006
         self._asked.append((statement, values))
         return self._db.rows(statement, values)
+
+    def note(self, kind: str, /, **facts: Any) -> None:
+        self._db.note(kind, **facts)
 
 
 def told(db: Transaction, asked: list[tuple[str, Values]]) -> Transaction:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 from ca.storage import Row, Transaction, Values, inserting
 from enroll.acme.accounts import Account
@@ -90,21 +91,23 @@ def credentials_of(db: Db, user_id: str) -> list[Credential]:
 
 def bind_credential(db: Db, kid: str, account_id: str, at: int) -> bool:
     """Binds a credential to an account; False when it is bound or withdrawn already."""
-    return _changed(
+    changed = _changed(
         db,
         "UPDATE acme_credentials SET account_id = :account_id, bound_at = :at"
         f" WHERE kid = :kid AND account_id IS NULL AND {_ALIVE}",
         {"account_id": account_id, "at": at, "kid": kid},
     )
+    return _noted(db, changed, "credential.bound", kid=kid, at=at)
 
 
 def withdraw_credential(db: Db, kid: str, at: int) -> bool:
     """Ends a credential; False when unknown or ended already."""
-    return _changed(
+    changed = _changed(
         db,
         f"UPDATE acme_credentials SET withdrawn_at = :at WHERE kid = :kid AND {_ALIVE}",
         {"at": at, "kid": kid},
     )
+    return _noted(db, changed, "credential.withdrawn", kid=kid, at=at)
 
 
 # -- accounts ------------------------------------------------------------------------------------
@@ -167,7 +170,7 @@ def set_contacts(db: Db, account_id: str, contacts: Sequence[str]) -> bool:
 
 def change_key(db: Db, account_id: str, expected: AccountKey, key: AccountKey) -> bool:
     """Replaces an account's key; False when it was replaced meanwhile or the new key has an account."""
-    return _changed(
+    changed = _changed(
         db,
         "UPDATE acme_accounts SET jwk = :jwk, spki_sha256 = :spki_sha256"
         " WHERE id = :account_id AND spki_sha256 = :expected AND status = 'valid'"
@@ -179,12 +182,28 @@ def change_key(db: Db, account_id: str, expected: AccountKey, key: AccountKey) -
             "expected": expected.spki_sha256,
         },
     )
+    return _noted(
+        *(db, changed, "account.key"), account_id=account_id, jwk=key.jwk, spki_sha256=key.spki_sha256
+    )
+
+
+def put_key(db: Db, account_id: str, jwk: str, spki_sha256: str) -> bool:
+    """Gives an account the key that it had by the journal; False when there is no such account, or the key is
+    another's."""
+    changed = _changed(
+        db,
+        "UPDATE acme_accounts SET jwk = :jwk, spki_sha256 = :spki_sha256 WHERE id = :account_id"
+        " AND NOT EXISTS (SELECT 1 FROM acme_accounts AS other WHERE other.spki_sha256 = :spki_sha256)",
+        {"jwk": jwk, "spki_sha256": spki_sha256, "account_id": account_id},
+    )
+    return _noted(db, changed, "account.key", account_id=account_id, jwk=jwk, spki_sha256=spki_sha256)
 
 
 def deactivate_account(db: Db, account_id: str) -> bool:
     """False when it was deactivated already."""
     statement = "UPDATE acme_accounts SET status = 'deactivated' WHERE id = :account_id AND status = 'valid'"
-    return _changed(db, statement, {"account_id": account_id})
+    changed = _changed(db, statement, {"account_id": account_id})
+    return _noted(db, changed, "account.ended", account_id=account_id)
 
 
 # -- orders --------------------------------------------------------------------------------------
@@ -475,6 +494,13 @@ def _authorization(row: Row) -> Authorization:
 
 def _changed(db: Db, statement: str, values: Values) -> bool:
     return db.execute(statement, values) > 0
+
+
+def _noted(db: Db, changed: bool, kind: str, **facts: Any) -> bool:
+    """Has the journal tell of what changed; whether it did."""
+    if changed:
+        db.note(kind, **facts)
+    return changed
 
 
 def _count(db: Db, statement: str, values: Values) -> int:

@@ -71,6 +71,11 @@ def _hashed(password: str, memory_kib: int, passes: int) -> str:
     return kdf.derive_phc_encoded(_bytes(password))
 
 
+def nobodys() -> str:
+    """The hash of a password that nobody has, nor will: whoever has this one needs another."""
+    return _NOBODY
+
+
 def _is_drawn(stored: str) -> bool:
     return f"$m={_DRAWN_MEMORY_KIB}," in stored
 

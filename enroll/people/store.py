@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from ca.storage import Row, Transaction, Values, inserting
 from enroll.languages import Language
@@ -145,7 +145,8 @@ def disable_organisation(db: Db, policy_number: str, at: int) -> bool:
         "UPDATE organisations SET disabled_at = :at WHERE policy_number = :policy_number AND"
         " disabled_at IS NULL"
     )
-    return _changed(db, statement, {"at": at, "policy_number": policy_number})
+    changed = _changed(db, statement, {"at": at, "policy_number": policy_number})
+    return _noted(db, changed, "organisation.disabled", policy_number=policy_number, at=at)
 
 
 def enable_organisation(db: Db, policy_number: str) -> bool:
@@ -154,7 +155,8 @@ def enable_organisation(db: Db, policy_number: str) -> bool:
         "UPDATE organisations SET disabled_at = NULL WHERE policy_number = :policy_number AND"
         " disabled_at IS NOT NULL"
     )
-    return _changed(db, statement, {"policy_number": policy_number})
+    changed = _changed(db, statement, {"policy_number": policy_number})
+    return _noted(db, changed, "organisation.enabled", policy_number=policy_number)
 
 
 def add_user(db: Db, user: User) -> bool:
@@ -198,6 +200,7 @@ def end_generation(db: Db, user_id: str, at: int) -> None:
         "UPDATE users SET generation = generation + 1, generation_at = :at WHERE user_id = :user_id",
         {"at": at, "user_id": user_id},
     )
+    db.note("generation.ended", user_id=user_id, at=at)
 
 
 def users(db: Db, policy_number: str | None = None) -> list[User]:
@@ -236,30 +239,33 @@ def administrators(db: Db, policy_number: str) -> list[User]:
 
 def disable_user(db: Db, user_id: str, at: int) -> bool:
     """Disables a user; False when unknown or disabled already."""
-    return _changed(
+    changed = _changed(
         db,
         "UPDATE users SET disabled_at = :at WHERE user_id = :user_id AND disabled_at IS NULL",
         {"at": at, "user_id": user_id},
     )
+    return _noted(db, changed, "user.disabled", user_id=user_id, at=at)
 
 
 def enable_user(db: Db, user_id: str) -> bool:
     """Enables a disabled user; False when unknown or not disabled."""
-    return _changed(
+    changed = _changed(
         db,
         "UPDATE users SET disabled_at = NULL WHERE user_id = :user_id AND disabled_at IS NOT NULL",
         {"user_id": user_id},
     )
+    return _noted(db, changed, "user.enabled", user_id=user_id)
 
 
 def set_password(db: Db, user_id: str, expected_hash: str, password_hash: str) -> bool:
     """Replaces a login password chosen by the user; False when somebody else changed it meanwhile."""
-    return _changed(
+    changed = _changed(
         db,
         "UPDATE users SET password_hash = :password_hash, password_initial = 0 WHERE user_id = :user_id"
         " AND password_hash = :expected_hash",
         {"password_hash": password_hash, "user_id": user_id, "expected_hash": expected_hash},
     )
+    return _noted(db, changed, "password.ended", user_id=user_id)
 
 
 def reset_password(db: Db, user_id: str, password_hash: str) -> None:
@@ -268,6 +274,7 @@ def reset_password(db: Db, user_id: str, password_hash: str) -> None:
         "UPDATE users SET password_hash = :password_hash, password_initial = 1 WHERE user_id = :user_id",
         {"password_hash": password_hash, "user_id": user_id},
     )
+    db.note("password.ended", user_id=user_id)
 
 
 _FACTS = ("policy_number", "name", "mail", "role", "notice_by", "language")
@@ -293,7 +300,19 @@ def next_number(db: Db, user_id: str) -> int:
     )
     if row is None:
         raise LookupError(user_id)
-    return int(row["last_number"])
+    number = int(row["last_number"])
+    db.note("number", user_id=user_id, number=number)
+    return number
+
+
+def raise_number(db: Db, user_id: str, number: int) -> bool:
+    """The user's next 管理番号 is above this one; False when it was, or there is no such user."""
+    changed = _changed(
+        db,
+        "UPDATE users SET last_number = :number WHERE user_id = :user_id AND last_number < :number",
+        {"number": number, "user_id": user_id},
+    )
+    return _noted(db, changed, "number", user_id=user_id, number=number)
 
 
 #: Of the table ``users``: what two people are compared by is no fact about either.
@@ -404,6 +423,13 @@ def _person(person: Mapping[str, str]) -> str:
 
 def _changed(db: Db, statement: str, values: Values) -> bool:
     return db.execute(statement, values) > 0
+
+
+def _noted(db: Db, changed: bool, kind: str, **facts: Any) -> bool:
+    """Has the journal tell of what changed; whether it did."""
+    if changed:
+        db.note(kind, **facts)
+    return changed
 
 
 def _insert(db: Db, table: str, row: Values) -> None:

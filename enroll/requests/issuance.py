@@ -184,6 +184,7 @@ def finish(db: Transaction, ra: RegistrationAuthority, reservation: Reservation,
         raise LookupError(f"no enrollment for order {request_id}")
     if not ca.store.store_issued(db, reservation.serial, der, at):
         return before
+    _note(db, before, reservation)
     store.audit(db, at, _SIGNER, "certificate.issued", reservation.serial, request_id=request_id)
     active = entitled(db, before.user_id)
     if before.state in ENDED or not active:
@@ -203,6 +204,19 @@ def finish(db: Transaction, ra: RegistrationAuthority, reservation: Reservation,
     if store.theft_reported(db, before.user_id):
         hold_certificate(db, reservation.serial, at, actor=_SIGNER)
     return after
+
+
+def _note(db: Transaction, issued: Enrollment, reservation: Reservation) -> None:
+    """What a database that has forgotten the request is told of it (`enroll/replaying.py`)."""
+    facts = {name: getattr(issued, name) for name in NOTED}
+    db.note("enrolled", **facts, serial=reservation.serial, not_after_at=reservation.not_after_at)
+
+
+#: What the journal keeps of a request that led to a certificate.
+NOTED = (
+    "request_id", "kind", "user_id", "common_name", "profile", "door", "created_at", "replaces_serial",
+    "revoke_old",
+)  # fmt: skip
 
 
 async def recover(ra: RegistrationAuthority, before_at: int | None = None) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ca.storage import Row, Transaction, Values, inserting
 from enroll.requests.enrollment import Enrollment
-from enroll.requests.states import State
+from enroll.requests.states import ENDED, State
 
 Db = Transaction
 
@@ -54,7 +54,11 @@ def change_enrollment(db: Db, expected: Enrollment, changed: Enrollment) -> bool
     """Compare-and-set on state and download count; False when another racer was first."""
     row = _enrollment_row(changed)
     row |= {"expected_state": str(expected.state), "expected_downloads": expected.downloads}
-    return db.execute(_UPDATE, row) > 0
+    done = db.execute(_UPDATE, row) > 0
+    if done and changed.state in ENDED and expected.state not in ENDED:
+        # With it ends the issue password that opened it.
+        db.note("request.ended", request_id=changed.request_id, state=str(changed.state))
+    return done
 
 
 def enrollment(db: Db, request_id: str) -> Enrollment | None:

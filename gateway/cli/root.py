@@ -32,6 +32,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "credentials": ("eab",),
     "mails": ("mail", "notify"),
     "clock": ("clock",),
+    "restoring": ("restore",),
     "watching": ("session", "audit", "reference"),
 }
 
@@ -47,6 +48,7 @@ _GROUPS: Mapping[str, str] = {
     "notify": "Renewal mails.",
     "session": "Who is logged in.",
     "clock": "The machine's clock, and whether it is believed.",
+    "restore": "A database that was put back from a copy.",
     "audit": "Who did what, and when.",
     "reference": "Numbers that people read to the help desk.",
     "passphrase": "The passphrase that seals the keys.",

@@ -12,19 +12,22 @@ from ca.sqlite import Database
 from enroll import store
 from gateway.cli.frame import actor
 from gateway.serving.deployment import DATABASE, SCHEMAS, clock_of
+from gateway.serving.standing import compare, journal_of
 
 
 @contextmanager
 def trail(data: Path) -> Iterator[Callable[..., None]]:
     """``record(action, subject, **detail)``, by whose process this is. ConfigError as for a deployment."""
     read_marker(data)
-    database, clock = Database(data / DATABASE, SCHEMAS, cache_mib=1), clock_of(data)
+    kept, clock = journal_of(data), clock_of(data)
+    database = Database(data / DATABASE, SCHEMAS, cache_mib=1, journal=kept)
 
     def record(action: str, subject: str, **detail: Any) -> None:
         at = clock.seconds()
         database.write_now(lambda db: store.audit(db, at, actor(), action, subject, **detail))
 
     try:
+        compare(data, kept, database)
         yield record
     finally:
         database.close()

@@ -25,6 +25,7 @@ from enroll.mail import writing
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Transport
 from enroll.ra import RegistrationAuthority
+from gateway.serving import recovery
 from gateway.serving.config import Config, read_config, settings_of
 from gateway.serving.settings.mail import Mail
 from gateway.web import schema as web_schema
@@ -76,12 +77,14 @@ def open_deployment(
     clock: Clock | None = None,
     most_cache: int | None = None,
     files: Snapshot | None = None,
+    compare: bool = True,
 ) -> Deployment:
     """Opens a data directory. ConfigError for whatever of it is missing, wrong or locked.
 
     ``spare_keys``: how many keys to make in advance; a server wants some, a single command none.
     ``clock``: another than the directory's own, for a demo that is being made. ``most_cache``: MiB of the
     database that are kept in memory, where the setting says more. ``files``: what was read of it before.
+    ``compare``: refuse a database that does not fit its journal.
     """
     # Before the configuration, because its answer to a directory that is none is the better one.
     datadir.read_marker(data)
@@ -96,6 +99,7 @@ def open_deployment(
         spare_keys=spare_keys,
         clock=clock,
         most_cache=most_cache,
+        compare=compare,
     )
 
 
@@ -109,18 +113,20 @@ def deployment_of(
     spare_keys: int = 0,
     clock: Clock | None = None,
     most_cache: int | None = None,
+    compare: bool = True,
 ) -> Deployment:
     """The same with a vault that is open, by what the directory's files held. The issuing keys are opened by
     ``keys``, or are ``signer``'s."""
     config = read_config(data, files)
     opened = datadir.read(data, vault, files, keys=keys, signer=signer)
     settings = settings_of(config)
-    workers = Workers()
+    workers, kept = Workers(), recovery.journal_of(data, datadir.identity(data, files))
     ra = RegistrationAuthority(
         database=Database(
             data / DATABASE,
             SCHEMAS,
             cache_mib=min(config.database.cache, most_cache or config.database.cache),
+            journal=kept,
         ),
         clock=clock or clock_of(data),
         vault=opened.vault,
@@ -130,7 +136,15 @@ def deployment_of(
         settings=settings,
         templates=writing.read_templates(data / TEMPLATES, files),
     )
-    return Deployment(data, config, opened, ra, transport_of(config.mail, data, files), files)
+    deployment = Deployment(data, config, opened, ra, transport_of(config.mail, data, files), files)
+    if compare:
+        try:
+            recovery.bring_level(data, kept, ra)
+        except BaseException:
+            workers.close()
+            ra.database.close()
+            raise
+    return deployment
 
 
 def reopened(deployment: Deployment, files: Snapshot) -> Deployment:
@@ -159,9 +173,11 @@ def reopened(deployment: Deployment, files: Snapshot) -> Deployment:
 
 
 @asynccontextmanager
-async def opened_deployment(data: Path, passphrase: str) -> AsyncIterator[Deployment]:
-    """``open_house`` for the length of a block."""
-    deployment = open_deployment(data, passphrase, most_cache=_COMMANDS_CACHE)
+async def opened_deployment(
+    data: Path, passphrase: str, *, compare: bool = True
+) -> AsyncIterator[Deployment]:
+    """``open_deployment`` for the length of a block."""
+    deployment = open_deployment(data, passphrase, most_cache=_COMMANDS_CACHE, compare=compare)
     try:
         yield deployment
     finally:

@@ -23,7 +23,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import uvloop
@@ -43,7 +43,8 @@ from gateway.running import rundir
 from gateway.running.journal import DirectHandler
 from gateway.running.notify import notify
 from gateway.serving.config import read_config
-from gateway.serving.deployment import DATABASE, clock_of
+from gateway.serving.deployment import DATABASE, SCHEMAS, clock_of
+from gateway.serving.standing import compare, journal_of
 
 log = logging.getLogger("sekisho.signer")
 
@@ -121,7 +122,8 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
         vaults = open_vaults(data / datadir.VAULT, passphrase())
         datadir.read(data, vaults.gateway, Snapshot(), keys=vaults.keys)
         # One that is damaged is the operator's to mend, and is told of here: the child could only end again.
-        Database(data / DATABASE).close()
+        with closing(Database(data / DATABASE, SCHEMAS)) as database:
+            compare(data, journal_of(data), database)
         directory = rundir.run_directory(data)
         lock = rundir.take(directory / _LOCK)
         if lock is None:

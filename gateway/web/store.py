@@ -52,8 +52,10 @@ def change_session(db: Transaction, token_hash: str, data: Mapping[str, Any]) ->
 def drop_session(db: Transaction, token_hash: str) -> None:
     """Ends a session, and those on other hosts that came from it."""
     values = {"token_hash": token_hash}
-    db.execute("DELETE FROM sessions WHERE token_hash = :token_hash", values)
-    db.execute("DELETE FROM sessions WHERE opened_by = :token_hash AND opened_by <> ''", values)
+    found = db.execute("DELETE FROM sessions WHERE token_hash = :token_hash", values)
+    found += db.execute("DELETE FROM sessions WHERE opened_by = :token_hash AND opened_by <> ''", values)
+    if found:
+        db.note("session.ended", token_hash=token_hash)
 
 
 def drop_sessions_of(db: Transaction, subject: str, but: str) -> Sequence[Row]:
@@ -65,6 +67,14 @@ def drop_sessions_of(db: Transaction, subject: str, but: str) -> Sequence[Row]:
 def drop_sessions_with(db: Transaction, fingerprint: str) -> Sequence[Row]:
     """Ends the sessions that are bound to a certificate."""
     return _dropped(db, _BOUND, {"fingerprint": fingerprint})
+
+
+def drop_every_session(db: Transaction) -> int:
+    """Ends whatever is open; how many that was."""
+    ended = db.execute("DELETE FROM sessions")
+    if ended:
+        db.note("sessions.ended", count=ended)
+    return ended
 
 
 def drop_sessions_named(db: Transaction, number: str, subject: str | None) -> Sequence[Row]:
@@ -148,5 +158,6 @@ _BOUND = "fingerprint = :fingerprint AND fingerprint <> ''"
 def _dropped(db: Transaction, where: str, values: Values) -> Sequence[Row]:
     ended = db.rows(f"DELETE FROM sessions WHERE {where} RETURNING token_hash, site, subject", values)
     for row in ended:
+        db.note("session.ended", token_hash=row["token_hash"])
         drop_session(db, row["token_hash"])
     return ended

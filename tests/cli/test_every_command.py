@@ -91,6 +91,8 @@ DAY = (
     Row("clock show"),
     Row("clock confirm", "clock.confirmed"),
     Row("audit show --limit 1000"),
+    # Of a database that is level: what a replay does is tests/gateway/test_recovery.py's.
+    Row("restore replay"),
     Row("reference show {reference}"),
     Row("user disable KADD1", "user.disabled"),
     Row("user enable KADD1", "user.enabled"),

@@ -16,6 +16,7 @@ from enroll import store
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance, opening
 from enroll.requests.states import ENDED, State
+from gateway.serving import recovery
 from tests.datadirs import CHEAP, PASSPHRASE, POLICY_NUMBER, SCHEMAS, together
 from tests.looking import look
 from tests.signers import LikeAToken, Unreliable, signed_by
@@ -43,8 +44,11 @@ def with_failures_at_random(signer):
 
 def open_here(path, signer_of):
     opened = datadir.load(path, PASSPHRASE)
-    database = Database(path / "sekisho.db", SCHEMAS)
+    kept = recovery.journal_of(path)
+    database = Database(path / "sekisho.db", SCHEMAS, journal=kept)
     ra = RegistrationAuthority(database, SystemClock(), opened.vault, opened.authority, None, KeysMadeHere())
+    # What a death left between the journal and the commit.
+    recovery.bring_level(path, kept, ra)
     return signed_by(ra, signer_of(opened.authority.signer))
 
 

@@ -1,0 +1,103 @@
+"""A database that was put back from a copy: brought up to its journal, and what is lost named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ca import datadir
+from ca.errors import ConfigError
+from enroll.jst import shown
+from gateway.cli.frame import PASSPHRASE_FILE, Answer, actor, answer, command, passphrase_from
+from gateway.cli.root import GROUPS
+from gateway.running import rundir
+from gateway.serving import recovery
+from gateway.serving.deployment import open_deployment
+
+_RESTORE = GROUPS["restore"]
+
+
+@command(_RESTORE, "replay")
+@PASSPHRASE_FILE
+@click.option(
+    "--new-journal",
+    is_flag=True,
+    help="The journal is lost, or not this database's: put it aside, and begin another one.",
+)
+def _replay(data: Path, passphrase_file: Path | None, new_journal: bool) -> Answer:
+    """Bring a database that is older than its journal up to it, and say what is lost.
+
+    Revokes and holds again, goes on after the numbers of lists and people that were used, ends sessions and
+    credentials. The gateway has to be stopped.
+    """
+    datadir.read_marker(data)
+    stopped(data)
+    deployment = open_deployment(data, passphrase_from(passphrase_file), compare=False)
+    try:
+        kept = recovery.journal_of(data)
+        if new_journal:
+            aside = recovery.begin_anew(data, kept, deployment.ra, actor=actor())
+            return _begun(aside)
+        return replayed_answer(recovery.replay(data, kept, deployment.ra))
+    finally:
+        deployment.ra.workers.close()
+        deployment.ra.database.close()
+
+
+def stopped(data: Path) -> None:
+    """ConfigError while somebody serves the directory."""
+    pid = rundir.serves(data)
+    if pid is not None:
+        raise ConfigError(f"a gateway serves {data} (process {pid}): stop it first, then the same again")
+
+
+def replayed_answer(done: recovery.Replayed) -> Answer:
+    """What a replay did, as JSON and in words."""
+    return answer({"replay": done.as_json()}, *words_of(done))
+
+
+def words_of(done: recovery.Replayed) -> list[str]:
+    """What was done and what is lost, a line for each kind and for each holder."""
+    if not done.lines:
+        return ["The database has seen all of its journal: nothing to do."]
+    report = done.report
+    found = [
+        f"{done.lines} lines of the journal were carried out, from {shown(done.first_at)} to "
+        f"{shown(done.last_at)}.",
+        f"Revoked again: {len(report.revoked)}; held again: {len(report.held)}; requests ended: "
+        f"{len(report.requests)}; credentials ended: {len(report.credentials)}; sessions ended: "
+        f"{done.sessions}.",
+    ]
+    found += [f"The next list of {name[:16]} is above number {n}." for name, n in report.lists.items()]
+    found += [f"管理番号 of {user} goes on after {number}." for user, number in report.numbers.items()]
+    found += [_of_certificate(each) for each in report.certificates]
+    if report.passwords:
+        found.append(
+            f"Login passwords that were changed since are lost, and the old ones do not work: "
+            f"{' '.join(report.passwords)}; for each: sekisho user reset-password USER_ID"
+        )
+    if report.users:
+        missing = " ".join(report.users)
+        found.append(f"Users who are not in the copy: {missing}; add them again: sekisho user add")
+    found.append(
+        "Lost with the copy: applications, new users, letters and audit lines of that time. Letters that "
+        "wait in it may have been sent: sekisho mail list --state queued"
+    )
+    return found
+
+
+def _of_certificate(each: dict[str, Any]) -> str:
+    whose = f" of {each['user_id']}" if each["user_id"] else ""
+    return (
+        f"Issued since: {each['serial']} ({each['common_name']}){whose}, request {each['request_id']}, until "
+        f"{shown(each['not_after_at'])}: {each['outcome']}"
+    )
+
+
+def _begun(aside: Path | None) -> Answer:
+    lines = ["Another journal is begun; it goes on from this database."]
+    if aside is not None:
+        lines.append(f"The one before it is {aside}: keep it, it tells what this database may have lost.")
+    return answer({"journal": {"begun": True, "aside": str(aside) if aside else None}}, *lines)

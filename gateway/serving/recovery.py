@@ -1,0 +1,128 @@
+"""A database that is older than its journal, brought level again.
+
+A crash between a line of the journal and
+its commit leaves one line of which nobody was told: that is carried out when the directory is opened.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ca.store
+from ca import journal
+from ca.errors import ConfigError
+from ca.journal import BrokenJournal, Entry, Journal, Mark, Standing
+from ca.storage import Transaction
+from enroll import replaying, store
+from enroll.ra import RegistrationAuthority
+from enroll.replaying import Replay, Report
+from gateway.serving.standing import REPLAY, compare, journal_of, said
+from gateway.web.store import drop_every_session, drop_session
+
+__all__ = ("Replayed", "begin_anew", "bring_level", "compare", "journal_of", "replay")
+
+log = logging.getLogger("sekisho.recovery")
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay came to: up to which line, how many it carried out, and what it did and lost."""
+
+    since: int
+    until: int
+    lines: int
+    #: When the first and the last of them were written (epoch seconds); 0 without any.
+    first_at: int
+    last_at: int
+    sessions: int
+    report: Report
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self)}
+
+
+def bring_level(data: Path, kept: Journal, ra: RegistrationAuthority) -> None:
+    """`compare`, and carries out the one line that a crash may have left. ConfigError as there."""
+    if compare(data, kept, ra.database) == "undecided":
+        done = _carry_out(kept, ra, every_session=False)
+        log.warning("line %d of the journal was not committed before the last stop: carried out", done.until)
+
+
+def replay(data: Path, kept: Journal, ra: RegistrationAuthority) -> Replayed:
+    """Brings an older database up to its journal; of a level one nothing is changed. ConfigError where the
+    journal does not go on from what the database has seen."""
+    found = journal.stands(kept, ra.database)
+    if found not in ("level", "older", "undecided"):
+        raise ConfigError(said(data, kept, found, ra.database.read_now(ca.store.journal_mark)[0]))
+    if found == "level":
+        seen = ra.database.read_now(ca.store.journal_mark)[0]
+        return Replayed(seen, seen, 0, 0, 0, 0, Report())
+    return _carry_out(kept, ra, every_session=True)
+
+
+def begin_anew(data: Path, kept: Journal, ra: RegistrationAuthority, *, actor: str) -> Path | None:
+    """Another journal, which goes on from what the database has seen; the old one is put aside, and returned.
+
+    ConfigError for a database that only has to be brought up to the one there is.
+    """
+    found = journal.stands(kept, ra.database)
+    if found in ("level", "older", "undecided"):
+        hint = REPLAY.format(data=data)
+        raise ConfigError(f"the journal is this database's: leave --new-journal out: {hint}")
+    aside = None
+    if kept.folder.exists() and any(kept.folder.iterdir()):
+        aside = kept.folder.with_name(f"{journal.FOLDER}-until-{time.strftime('%Y%m%d-%H%M%S')}")
+        kept.folder.rename(aside)
+    journal.begin(kept.folder, kept.ca, Mark(*ra.database.read_now(ca.store.journal_mark)))
+    ra.database.write_now(lambda db: _say_new(db, ra.now(), actor, found))
+    return aside
+
+
+def _say_new(db: Transaction, at: int, actor: str, why: Standing) -> None:
+    db.note("journal.begun", why=why)
+    store.audit(db, at, actor, "journal.begun", "journal", why=why)
+
+
+def _carry_out(kept: Journal, ra: RegistrationAuthority, *, every_session: bool) -> Replayed:
+    at = ra.now()
+
+    def work(db: Transaction) -> Replayed:
+        since = Mark(*ca.store.journal_mark(db))
+        lines = _lines(kept, since)
+        wanted = journal.committed(lines, since.number)
+        report = Report()
+        sessions = drop_every_session(db) if every_session else 0
+        if wanted:
+            until = wanted[-1].number
+            for entry in wanted:
+                _one(Replay(db, ra, at, report), entry)
+            span = {"since": since.number, "until": until}
+            db.note(journal.REPLAYED, **span)
+            store.audit(db, at, replaying.ACTOR, "journal.replayed", "journal", **span)
+        times = [each.at for each in wanted] or [0]
+        last = lines[-1].number if lines else since.number
+        return Replayed(since.number, last, len(wanted), times[0], times[-1], sessions, report)
+
+    return ra.database.write_now(work)
+
+
+def _one(replay: Replay, entry: Entry) -> None:
+    for note in entry.notes:
+        kind, facts = note
+        if kind == "session.ended":
+            drop_session(replay.db, facts["token_hash"])
+        else:
+            replaying.carry_out(replay, note)
+
+
+def _lines(kept: Journal, since: Mark) -> Sequence[Entry]:
+    try:
+        return list(journal.entries(kept.folder, since))
+    except BrokenJournal as broken:
+        raise ConfigError(
+            f"{broken}: it was altered; put the newest copy of the journal into {kept.folder}, then again"
+        ) from None

@@ -1,0 +1,58 @@
+"""A database beside its journal: compared whenever a data directory is opened.
+
+Nothing is served, signed or commanded over a database that is older. Imports nothing that the signer would not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ca.store
+from ca import datadir, journal
+from ca.errors import ConfigError
+from ca.journal import Journal, Standing
+from ca.storage import Storage
+
+#: What is typed for a database that is older.
+REPLAY = "sekisho restore replay --data {data}"
+# What else there is to say of a database that its journal does not fit -> and what to type.
+_WORDS: dict[Standing, str] = {
+    "older": "the database is older than its journal (it has seen line {seen} of {lines}): what was revoked "
+    "and ended since would be good again; bring it up to it: {replay}",
+    "newer": "the journal ends before the database does (line {lines} of {seen}): its end was cut off, or an "
+    "old copy of it put back; put the newest copy into {folder}, or begin another one: {anew}",
+    "forked": "the journal in {folder} has not the line {seen} that the database has seen: one of both is of "
+    "another time; put back those that belong together, or begin another one: {anew}",
+    "foreign": "the journal in {folder} is another CA's; put this one's back there, or, if it is lost, begin "
+    "another: {anew}",
+    "missing": "the journal is missing in {folder}; put its newest copy there, or, if it is lost, begin "
+    "another one: {anew}",
+}
+
+
+def journal_of(data: Path, root: str | None = None) -> Journal:
+    """The journal of a data directory; made for a database that has seen no line yet."""
+    return Journal(data / journal.FOLDER, root or datadir.identity(data))
+
+
+def compare(data: Path, kept: Journal, database: Storage) -> Standing:
+    """How the database stands: "level" or "undecided". ConfigError, with what to type, for anything else."""
+    found = journal.stands(kept, database)
+    seen = database.read_now(ca.store.journal_mark)[0]
+    if found == "missing" and seen == 0:
+        journal.begin(kept.folder, kept.ca)
+        return "level"
+    if found in ("level", "undecided"):
+        return found
+    raise ConfigError(said(data, kept, found, seen))
+
+
+def said(data: Path, kept: Journal, found: Standing, seen: int) -> str:
+    """What is wrong with a database that has seen so many lines, and what to type."""
+    tail = journal.tail_of(kept.folder)
+    lines = tail.mark.number if tail is not None else 0
+    replay = REPLAY.format(data=data)
+    words = {"replay": replay, "anew": f"{replay} --new-journal"}
+    return _WORDS[found].format(folder=kept.folder, seen=seen, lines=lines, **words)
+
+

@@ -1,0 +1,183 @@
+"""A database that was put back from a copy is brought up to its journal, and what is lost is named."""
+
+import shutil
+from contextlib import asynccontextmanager
+
+import pytest
+
+import ca.store
+from ca.errors import ConfigError
+from ca.keys import from_pkcs8, generate_pkcs8, spki
+from enroll import crls, store
+from enroll.acme import credentials
+from enroll.acme import store as acme
+from enroll.people import register
+from enroll.requests import issuance, opening
+from enroll.requests.states import State
+from enroll.requests.transitions import end_certificate, hold_certificate
+from gateway.serving import recovery
+from gateway.web import sessions
+from gateway.web import store as web
+from tests.datadirs import admit, clock_of, open_office
+from tests.looking import look
+
+USER, LATER = "K12345678", "K87654321"
+
+
+def copied(data, to):
+    """Only the database, as a copy of a running one has it: its log of writes with it."""
+    to.mkdir()
+    for path in data.glob("sekisho.db*"):
+        shutil.copy(path, to)
+
+
+def put_back(copy, data):
+    for path in data.glob("sekisho.db*"):
+        path.unlink()
+    for path in copy.iterdir():
+        shutil.copy(path, data)
+
+
+@asynccontextmanager
+async def older(tmp_path):
+    """The office of the test, its database put back; nothing is compared yet."""
+    put_back(tmp_path / "copy", tmp_path / "data")
+    kept = recovery.journal_of(tmp_path / "data")
+    async with open_office(tmp_path, compare=False) as ra:
+        yield ra, kept
+
+
+def drawn(db, ra, user_id=USER):
+    return opening.draw_request(
+        db, ra, store.user(db, user_id), "addition", profile="client-person", door="page"
+    )
+
+
+async def issued(ra, user_id=USER):
+    """A certificate by the pages."""
+    request = await ra.database.write(lambda db: drawn(db, ra, user_id))
+    await issuance.submit(ra, request.request_id, actor=user_id)
+    return await issuance.complete(ra, request.request_id)
+
+
+async def issued_to_a_program(ra):
+    key = spki(from_pkcs8(generate_pkcs8("ec-p256")).public_key())
+    request = await ra.database.write(lambda db: drawn(db, ra))
+    await ra.database.write(lambda db: issuance.begin_for_client(db, ra, request, key, (), actor="acme:test"))
+    return await issuance.complete(ra, request.request_id)
+
+
+def add_session(db, ra, token):
+    at = ra.now()
+    row = {
+        "token_hash": token, "site": "service", "subject": USER, "fingerprint": "", "data": "{}",
+        "created_at": at, "seen_at": at, "ends_at": at + 3_600, "password_mark": "", "address": "",
+        "browser": "", "opened_by": "",
+    }  # fmt: skip
+    web.add_session(db, row)
+
+
+def status(ra, serial):
+    return ca.store.find_by_serial(look(ra.database), serial).status
+
+
+async def test_a_replay_brings_back_all_that_must_not_go_backwards(tmp_path):
+    """Revoked is revoked, held is held, numbers go on, sessions and credentials have ended; certificates
+    that were issued since are in the register, and their holders are listed."""
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        await admit(ra, "K00000001")
+        await admit(ra, "K00000002")
+        ends, stays, waits = [await issued(ra) for _ in range(3)]
+        begun = await ra.database.write(lambda db: drawn(db, ra))
+        await issuance.submit(ra, begun.request_id, actor=USER)
+        open_still = await ra.database.write(lambda db: drawn(db, ra))
+        await ra.database.write(lambda db: add_session(db, ra, "s" * 64))
+        kid = (await credentials.create(ra, "K00000002", actor="test"))[0].kid
+        issuer = ra.authority.current
+        await crls.publish(ra, issuer)
+        copied(tmp_path / "data", tmp_path / "copy")
+
+        clock_of(ra).advance(seconds=60)
+        await ra.database.write(lambda db: end_certificate(db, ra, ends.serial, 1, ra.now(), actor="x"))
+        await ra.database.write(lambda db: hold_certificate(db, waits.serial, ra.now(), actor="x"))
+        finished = await issuance.complete(ra, begun.request_id)
+        by_program = await issued_to_a_program(ra)
+        downloaded = await issued(ra)
+        await issuance.submit(ra, open_still.request_id, actor=USER)
+        late = await issuance.complete(ra, open_still.request_id)
+        await admit(ra, LATER)
+        stranger = await issued(ra, LATER)
+        await crls.publish(ra, issuer)
+        last = (await crls.publish(ra, issuer)).number
+        await sessions.end_all(ra, USER, actor=USER)
+        await credentials.withdraw(ra, kid, actor="test")
+        await register.disable_user(ra, "K00000001", actor="test")
+        numbers = {u: store.user(look(ra.database), u).last_number for u in (USER, LATER)}
+        prints = {
+            each.serial: ca.store.find_by_serial(look(ra.database), each.serial).fingerprint
+            for each in (finished, by_program, downloaded, late, stranger)
+        }
+        seen = look(ra.database)
+        assert status(ra, ends.serial) == "revoked"
+
+    async with older(tmp_path) as (ra, kept):
+        assert status(ra, ends.serial) == "issued"
+        with pytest.raises(ConfigError) as refused:
+            recovery.compare(tmp_path / "data", kept, ra.database)
+        assert "the database is older than its journal" in str(refused.value)
+        assert str(refused.value).endswith(f"sekisho restore replay --data {tmp_path / 'data'}")
+        shutil.rmtree(tmp_path / "data" / "crls")  # which the copy did not have
+        done = recovery.replay(tmp_path / "data", kept, ra)
+        seen = look(ra.database)
+        assert [status(ra, each.serial) for each in (ends, stays, waits)] == ["revoked", "issued", "held"]
+        assert store.enrollment_of(seen, ends.serial).state is State.REVOKED
+        assert {s: ca.store.find_by_serial(seen, s).fingerprint for s in prints} == prints
+        assert [status(ra, s) for s in prints] == ["issued"] * 4 + ["revoked"]
+        states = [store.enrollment_of(seen, each.serial).state for each in (finished, by_program, late)]
+        assert states == [State.ISSUED, State.PICKED_UP, State.ISSUED]
+        assert store.enrollment(seen, late.request_id).request_id == open_still.request_id
+        assert store.user(seen, USER).last_number == numbers[USER]
+        assert web.session(seen, "s" * 64) is None
+        assert acme.credential(seen, kid).withdrawn_at is not None
+        assert store.user(seen, "K00000001").disabled_at is not None
+        assert (await crls.publish(ra, issuer)).number == last + 1
+        # What is lost, by name.
+        report = done.report
+        lost = {each["serial"]: (each["user_id"], each["outcome"]) for each in report.certificates}
+        assert lost == {
+            finished.serial: (USER, "finished"),
+            by_program.serial: (USER, "in the register again"),
+            downloaded.serial: (
+                USER,
+                "in the register again: good where it was downloaded; else sekisho request reissue",
+            ),
+            late.serial: lost[downloaded.serial],
+            stranger.serial: (LATER, "revoked: nobody knows its holder any more"),
+        }
+        assert (report.revoked, report.held) == ([ends.serial], [waits.serial])
+        assert (report.users, report.credentials, done.sessions) == ([LATER], [kid], 1)
+        assert report.lists == {issuer.issuer_id: last}
+        # And once more: nothing is left to do.
+        assert recovery.compare(tmp_path / "data", kept, ra.database) == "level"
+        assert recovery.replay(tmp_path / "data", kept, ra).lines == 0
+
+    # Put back once more, older than the replay itself: what was carried out then is carried out again.
+    async with older(tmp_path) as (ra, kept):
+        again = recovery.replay(tmp_path / "data", kept, ra)
+        assert again.report.revoked == [ends.serial]
+        assert {s: ca.store.find_by_serial(look(ra.database), s).fingerprint for s in prints} == prints
+        assert store.user(look(ra.database), USER).last_number == numbers[USER]
+
+
+async def test_a_changed_password_does_not_come_back(tmp_path):
+    """The old login password was ended: after a replay neither opens anything, and the user is named."""
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        before = store.user(look(ra.database), USER).password_hash
+        copied(tmp_path / "data", tmp_path / "copy")
+        await ra.database.write(lambda db: store.set_password(db, USER, before, "$argon2id$other"))
+    async with older(tmp_path) as (ra, kept):
+        assert store.user(look(ra.database), USER).password_hash == before
+        assert recovery.replay(tmp_path / "data", kept, ra).report.passwords == [USER]
+        assert store.user(look(ra.database), USER).password_hash not in (before, "$argon2id$other")
