@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import ca.store
 from ca.errors import ConfigError
-from ca.files import make_private_directory, write_private
+from ca.files import make_private_directory, sync_directory, write_private
 from ca.storage import Note, Storage, StorageTrouble, Transaction
 
 FOLDER = "journal"
@@ -314,7 +314,16 @@ def _begin(folder: Path, ca_id: str, after: Mark) -> Path:
     first = after.number + 1
     path = folder / f"{first:012}.jsonl"
     header = {"journal": _FORMAT, "ca": ca_id, "first": first, "prev": after.hash}
-    write_private(path, _sealed(_encode(header).encode())[0])
+    draft = folder / f".{path.name}.{os.getpid()}.new"
+    write_private(draft, _sealed(_encode(header).encode())[0])
+    try:
+        # Whole, and never over one that another process has begun, and perhaps written to.
+        os.link(draft, path)
+        sync_directory(folder)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
     return path
 
 

@@ -14,6 +14,7 @@ from ca.clock import Clock, OffsetClock, SystemClock
 from ca.datadir import DataDir
 from ca.errors import ConfigError
 from ca.files import Snapshot
+from ca.journal import Journal
 from ca.sealing import Vault, open_vaults, read_line
 from ca.signing import Signer
 from ca.sqlite import Database
@@ -25,9 +26,10 @@ from enroll.mail import writing
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Transport
 from enroll.ra import RegistrationAuthority
-from gateway.serving import recovery
 from gateway.serving.config import Config, read_config, settings_of
 from gateway.serving.settings.mail import Mail
+from gateway.serving.standing import compare as standing_of
+from gateway.serving.standing import journal_of
 from gateway.web import schema as web_schema
 
 DATABASE = "sekisho.db"
@@ -120,7 +122,7 @@ def deployment_of(
     config = read_config(data, files)
     opened = datadir.read(data, vault, files, keys=keys, signer=signer)
     settings = settings_of(config)
-    workers, kept = Workers(), recovery.journal_of(data, datadir.identity(data, files))
+    workers, kept = Workers(), journal_of(data, datadir.identity(data, files))
     ra = RegistrationAuthority(
         database=Database(
             data / DATABASE,
@@ -139,12 +141,21 @@ def deployment_of(
     deployment = Deployment(data, config, opened, ra, transport_of(config.mail, data, files), files)
     if compare:
         try:
-            recovery.bring_level(data, kept, ra)
+            _compare(data, kept, ra)
         except BaseException:
             workers.close()
             ra.database.close()
             raise
     return deployment
+
+
+def _compare(data: Path, kept: Journal, ra: RegistrationAuthority) -> None:
+    """What a crash may have left is carried out. ConfigError for a database that does not fit its journal."""
+    if standing_of(data, kept, ra.database) == "undecided":
+        # Only then: it brings all of enrollment along, which the signer never uses.
+        from gateway.serving.recovery import bring_level
+
+        bring_level(data, kept, ra)
 
 
 def reopened(deployment: Deployment, files: Snapshot) -> Deployment:

@@ -28,6 +28,7 @@ __all__ = ("Replayed", "begin_anew", "bring_level", "compare", "journal_of", "re
 
 log = logging.getLogger("sekisho.recovery")
 
+
 @dataclass(frozen=True)
 class Replayed:
     """What a replay came to: up to which line, how many it carried out, and what it did and lost."""

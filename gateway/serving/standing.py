@@ -1,6 +1,6 @@
 """A database beside its journal: compared whenever a data directory is opened.
 
-Nothing is served, signed or commanded over a database that is older. Imports nothing that the signer would not.
+Nothing is served, signed or commanded over a database that is older.
 """
 
 from __future__ import annotations
@@ -54,5 +54,3 @@ def said(data: Path, kept: Journal, found: Standing, seen: int) -> str:
     replay = REPLAY.format(data=data)
     words = {"replay": replay, "anew": f"{replay} --new-journal"}
     return _WORDS[found].format(folder=kept.folder, seen=seen, lines=lines, **words)
-
-
