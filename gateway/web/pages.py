@@ -35,6 +35,7 @@ from gateway.web.context import Gate, Role
 from gateway.web.hours import DESK
 from gateway.web.qr import picture
 from gateway.web.sessions import cookie_name
+from gateway.web.typesetting import phrases, typeset
 from gateway.web.words import (
     ABOUT_CERTIFICATE,
     ABOUT_REISSUE,
@@ -128,9 +129,13 @@ def render(
 ) -> web.Response:
     """A page. Templates get ``t(ja, en)``, ``lang`` and what ``_values`` lists besides."""
     language = language_of(request)
-    text = request.app[_TEMPLATES].get_template(template).render(_values(request, language) | values)
+    page = request.app[_TEMPLATES].get_template(template).render(_values(request, language) | values)
     response = web.Response(
-        text=text, status=status, content_type="text/html", charset="utf-8", headers=headers
+        text=typeset(page, language),
+        status=status,
+        content_type="text/html",
+        charset="utf-8",
+        headers=headers,
     )
     response.headers["Content-Language"] = language
     return response
@@ -516,6 +521,7 @@ def _environment(package: str) -> jinja2.Environment:
         auto_reload=False,
     )
     environment.filters["lines"] = _lines
+    environment.filters["phrases"] = phrases
     environment.filters["serial"] = _serial
     environment.filters["in_chooser"] = serial_in_chooser
     return environment

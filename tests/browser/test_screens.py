@@ -40,6 +40,10 @@ _SIZES = {"desktop": (1280, 800), "phone": (360, 740)}
 _SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
 
 
+# Ends once the page has been drawn as it is by now; a picture that is taken before lacks parts of it.
+_DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
 @dataclass
 class Eye:
     """Looks at what the browser shows, and takes its picture where pictures are wanted."""
@@ -82,6 +86,7 @@ class Eye:
             await self.on.emulate_media(color_scheme=scheme)
             for size, (width, height) in _SIZES.items():
                 await self.on.set_viewport_size({"width": width, "height": height})
+                await self.on.evaluate(_DRAWN)
                 found = await faults(self.on)
                 if found:
                     self.seen[f"{name}.{size}.{scheme}"] = found

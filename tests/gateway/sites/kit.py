@@ -35,8 +35,8 @@ from tests.looking import look
 HOSTS = {role: f"{role}.test" for role in Role if role not in (Role.MAILBOX, Role.BEHIND)}
 # X509_V_FLAG_NO_CHECK_TIME: the registration authority's clock is not the machine's.
 _NO_CHECK_TIME = 0x200000
-_VOID = frozenset({"meta", "link", "input", "br", "hr", "img"})
-_INLINE = frozenset({"a", "span", "strong", "em", "b", "code", "input", "small"})
+_VOID = frozenset({"meta", "link", "input", "br", "wbr", "hr", "img"})
+_INLINE = frozenset({"a", "span", "strong", "em", "b", "code", "input", "small", "wbr"})
 
 
 # -- pages ---------------------------------------------------------------------------------------------

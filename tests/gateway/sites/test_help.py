@@ -133,7 +133,7 @@ async def test_the_two_languages_of_a_page_have_one_structure(served, slug, agen
 
 #: Attributes that hold words or say which language they are in; all others are equal.
 #: The drawing of a QR code is an address with its language in it.
-WORDED = {"lang", "aria-label", "alt", "title", "d"}
+WORDED = {"lang", "aria-label", "alt", "title", "d", "data-label"}
 
 
 def structure(element):
@@ -142,8 +142,8 @@ def structure(element):
 
     def visit(each, depth):
         attributes = {name: value for name, value in each.attributes.items() if name not in WORDED}
-        bare = each.tag == "span" and not attributes
-        if each.tag != "br" and not bare:
+        bare = each.tag == "span" and attributes.get("class") in (None, "whole", "phrases")
+        if each.tag not in ("br", "wbr") and not bare:
             if "href" in attributes:
                 attributes["href"] = re.sub(r"\?lang=\w+", "", attributes["href"])
             shape.append((depth, each.tag, attributes))

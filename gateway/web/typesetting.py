@@ -1,0 +1,72 @@
+"""Where lines of Japanese may end: what ``word-break: auto-phrase`` does not know.
+
+It takes 入力しな／おして for two phrases, and cuts a heading that is wider than its place between any two
+letters. What is quoted in Japanese on a page in English it treats as English unless it is marked as Japanese,
+as it has to be for those who hear it (WCAG 3.1.2).
+"""
+
+from __future__ import annotations
+
+import re
+
+from markupsafe import Markup, escape
+
+from enroll.languages import Language
+
+#: Words that browsers are known to divide.
+_WHOLE_WORDS = (
+    "「はい」",
+    "はがき",
+    "しなお",
+    "もう一度",
+    "再度",
+    "手続き",
+    "切り替え",
+    "第3章",
+    "A～Z",
+    "a～z",
+    "0～9",
+)
+#: Letters of a quotation that never needs two lines: a button's name.
+_SHORT = 8
+#: What is no running text: its content, or all that stands between < and >.
+_NO_TEXT = r"<(?P<kind>title|script|style|option|textarea|svg)\b.*?</(?P=kind)>|<[^>]*>"
+_IN_JAPANESE = re.compile(rf"{_NO_TEXT}|(?P<text>{'|'.join(_WHOLE_WORDS)})", re.DOTALL)
+_MARKED = r'<(?P<marked>[a-z0-9]+)\b[^>]*\blang="ja"[^>]*>.*?</(?P=marked)>'
+_IN_ENGLISH = re.compile(rf"{_MARKED}|{_NO_TEXT}|(?P<text>「[^「」<]+」)", re.DOTALL)
+#: Two words in one run of katakana.
+_COMPOUNDS = re.compile("(?<=オンライン)(?=サービス)|(?<=ポップアップ)(?=ブロック)")
+#: Between words: where the kind of letter changes, after a particle, before a parenthesis.
+_SEAMS = re.compile(
+    r"(?<=[ァ-ヶー])(?=[一-鿿])|(?<=[一-鿿])(?=[ァ-ヶ])|(?<=[0-9A-Za-z])(?=[一-鿿])"
+    r"|(?<=[^そ]の)(?=[ぁ-ん一-鿿ァ-ヶ])|(?<=[をにがで])(?=[おご]?[一-鿿ァ-ヶ])|(?<=・)|(?=（)"
+)
+
+
+def typeset(page: str, language: Language) -> str:
+    """The page with words kept whole that browsers divide; in English, with quotations marked as Japanese.
+    What people read and copy is the same, letter for letter."""
+    if language == "ja":
+        return _IN_JAPANESE.sub(_whole, page)
+    return _IN_ENGLISH.sub(_marked, page)
+
+
+def phrases(text: str) -> Markup:
+    """A heading or a menu's entry, which ends its lines between words, however narrow its place is."""
+    if text.isascii():
+        return escape(text)
+    words = (_COMPOUNDS.split(part) for part in _SEAMS.split(text))
+    return Markup('<span class="phrases">{}</span>').format(
+        Markup("<wbr>").join(word for part in words for word in part if word)
+    )
+
+
+def _whole(found: re.Match[str]) -> str:
+    return f'<span class="whole">{found[0]}</span>' if found["text"] else found[0]
+
+
+def _marked(found: re.Match[str]) -> str:
+    if not found["text"]:
+        return found[0]
+    whole = ' class="whole"' if len(found["text"]) <= _SHORT else ""
+    return f'<span lang="ja"{whole}>{found[0]}</span>'

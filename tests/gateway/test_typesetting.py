@@ -1,0 +1,78 @@
+"""Where lines of Japanese end."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from enroll.languages import Language
+from gateway.web.typesetting import phrases, typeset
+
+
+def _read(page: str) -> str:
+    return re.sub(r"<[^>]*>", "", page)
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "set_so"),
+    [
+        ("ja", "入力しなおしてください。", '入力<span class="whole">しなお</span>してください。'),
+        ("ja", "「はい」を押します。", '<span class="whole">「はい」</span>を押します。'),
+        ("en", "Press 「はい」 (Yes).", 'Press <span lang="ja" class="whole">「はい」</span> (Yes).'),
+        ("en", "「Cookieをブロックする」", '<span lang="ja">「Cookieをブロックする」</span>'),
+    ],
+)
+def test_a_word_stays_whole_and_a_quotation_is_marked(language: Language, text: str, set_so: str) -> None:
+    """Browsers divide some words of Japanese, and read aloud in English what nothing marks as Japanese."""
+    assert typeset(f"<p>{text}</p>", language) == f"<p>{set_so}</p>"
+    assert _read(set_so) == text
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<title>「はい」・もう一度 - 団体</title>",
+        '<input value="「はい」もう一度" aria-label="はがき">',
+        "<option>もう一度「はい」</option>",
+        "<textarea>はがき「はい」</textarea>",
+        "<svg><text>「はい」</text></svg>",
+    ],
+)
+def test_what_is_no_running_text_stays_as_it_is(language: Language, page: str) -> None:
+    """A tag within a title or an attribute would be read as letters."""
+    assert typeset(page, language) == page
+
+
+def test_what_is_marked_already_is_not_marked_twice() -> None:
+    """Japanese within Japanese on a page in English."""
+    page = '<p lang="ja">「PKCS# データが見つからないか、あるいは取得が許可されていません。」</p>'
+    assert typeset(page, "en") == page
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("2. クライアント証明書取得のお手続き", ["2. クライアント", "証明書取得の", "お手続き"]),
+        ("確定給付企業年金オンラインサービス", ["確定給付企業年金", "オンライン", "サービス"]),
+        ("5-1. ポップアップブロックの解除方法", ["5-1. ポップアップ", "ブロックの", "解除方法"]),
+        ("オンラインサービスへのログイン", ["オンライン", "サービスへの", "ログイン"]),
+        ("その他のよくあるご照会", ["その他の", "よくあるご照会"]),
+        ("ユーザーIDのお知らせ", ["ユーザーIDの", "お知らせ"]),
+        ("ユーザーID追加発行", ["ユーザーID", "追加発行"]),
+        ("証明書を選択できない・ログイン", ["証明書を", "選択できない・", "ログイン"]),
+        ("ログアウト", ["ログアウト"]),
+    ],
+)
+def test_a_heading_ends_its_lines_between_words(text: str, parts: list[str]) -> None:
+    """A phrase that is wider than its place is cut at its seams, never within クライアント."""
+    set_so = str(phrases(text))
+    assert set_so == f'<span class="phrases">{"<wbr>".join(parts)}</span>'
+    assert _read(set_so) == text
+
+
+def test_a_heading_is_text_and_no_markup() -> None:
+    """What stands in it may be anybody's: a mail's subject."""
+    assert str(phrases("<b>件名</b>")) == '<span class="phrases">&lt;b&gt;件名&lt;/b&gt;</span>'
+    assert str(phrases("<b>subject")) == "&lt;b&gt;subject"
