@@ -19,6 +19,7 @@ from ca.certificates import (
     assemble,
     check_names,
     common_name,
+    key_identifier,
     public_key_of,
     serial_from,
     serial_hex,
@@ -30,6 +31,7 @@ from ca.crls import build_crl
 from ca.errors import Unacceptable
 from ca.keys import PublicKey, parse_public_key
 from ca.profiles import CLIENT_PERSON, PROFILES
+from ca.publication import NO_SITE, Site
 from ca.revocation import RevokedEntry
 from ca.signing import Signer, ToSign, signature, signature_now
 from ca.store import Reservation
@@ -43,7 +45,13 @@ class Issuer:
     """Hex of the certificate's subject key identifier."""
     certificate: x509.Certificate
     chain: tuple[bytes, ...] = ()
-    crl_url: str | None = None
+    site: Site = NO_SITE
+    """Where the world reads of its certificates."""
+
+    @property
+    def root_id(self) -> str:
+        """Hex of the key identifier of the root above; '' if there is none."""
+        return key_identifier(x509.load_der_x509_certificate(self.chain[-1])).hex() if self.chain else ""
 
     @property
     def der(self) -> bytes:
@@ -65,6 +73,8 @@ class Authority:
     issuers: tuple[Issuer, ...]
     signer: Signer = field(repr=False)
     """Whoever holds their keys."""
+    root_list: bytes = field(repr=False, default=b"")
+    """The root's revocation list (DER); empty where there is none."""
 
     @property
     def current(self) -> Issuer:
@@ -115,11 +125,10 @@ class Authority:
             not_after_at=not_after_at,
             reserved_at=at,
             order_id=order_id,
-            crl_url=issuer.crl_url,
             tbs=to_be_signed(
                 *(row, subject, key, names, serial, (not_before_at, not_after_at)),
                 issuer.certificate,
-                issuer.crl_url,
+                issuer.site.of(serial),
             ),
         )
 

@@ -10,22 +10,26 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import AuthorityInformationAccessOID as _AIA
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from ca import der
 from ca.errors import ConfigError, Unacceptable
 from ca.keys import PublicKey
 from ca.profiles import Profile
+from ca.publication import Addresses
 from ca.signing import Signer, ToSign, hash_of, key_id, signature_now
 
 JST = timezone(timedelta(hours=9), "JST")
 MAX_COMMON_NAME = 64
 """ub-common-name, and ub-organization-name (RFC 5280 appendix A.1)."""
+
+#: Of what says nothing of where to ask about it.
+NOWHERE = Addresses()
 
 _KEY_USAGES = (
     "digital_signature",
@@ -50,7 +54,7 @@ def to_be_signed(
     serial: int,
     validity: tuple[int, int],
     issuer: x509.Certificate | None,
-    crl_url: str | None = None,
+    addresses: Addresses = NOWHERE,
 ) -> bytes:
     """What an issuer is to sign (TBSCertificate, DER); None for a root, which signs its own.
 
@@ -67,7 +71,7 @@ def to_be_signed(
         .not_valid_before(datetime.fromtimestamp(validity[0], UTC))
         .not_valid_after(datetime.fromtimestamp(validity[1], UTC))
     )
-    for extension, critical in _extensions(profile, subject, public_key, names, issuer, crl_url):
+    for extension, critical in _extensions(profile, subject, public_key, names, issuer, addresses):
         builder = builder.add_extension(extension, critical)
     signing = public_key if issuer is None else public_key_of(issuer)
     elliptic = isinstance(signing, ec.EllipticCurvePublicKey)
@@ -98,13 +102,13 @@ def build(
     validity: tuple[int, int],
     issuer: x509.Certificate | None,
     signer: Signer,
-    crl_url: str | None = None,
+    addresses: Addresses = NOWHERE,
 ) -> bytes:
     """The signed certificate (DER) of a CA or a host of our own; blocks for the signature.
 
     Users' are reserved first: `ca.authority`. `NoSignature` where there is none.
     """
-    tbs = to_be_signed(profile, subject, public_key, names, serial, validity, issuer, crl_url)
+    tbs = to_be_signed(profile, subject, public_key, names, serial, validity, issuer, addresses)
     key = public_key if issuer is None else public_key_of(issuer)
     return assemble(tbs, signature_now(signer, key, ToSign(key_id(key), "own", tbs)))
 
@@ -186,20 +190,6 @@ def distinguished_name(cn: str, organization: str = "", country: str = "") -> x5
         raise _unusable(str(error)) from error
 
 
-def check_crl_url(url: str) -> None:
-    """`ConfigError` for an address that relying parties could not fetch a CRL from (section 4.2.1.13).
-
-    It goes into every certificate for as long as the CA lives.
-    """
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.fragment
-    except ValueError:
-        good = False
-    if not good or not re.fullmatch(r"[!-~]+", url):
-        raise ConfigError(f"{url!r} is no address of a CRL; write one such as http://crl.example.jp/ca.crl")
-
-
 def _unusable(what: str) -> ConfigError:
     return ConfigError(f"the CA's name is not usable ({what}); give another one")
 
@@ -231,6 +221,11 @@ def public_key_of(ca: x509.Certificate) -> PublicKey:
     return key
 
 
+def key_identifier(ca: x509.Certificate) -> bytes:
+    """A CA's subject key identifier. `x509.ExtensionNotFound` where there is none."""
+    return ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+
+
 def to_pem(der: bytes) -> bytes:
     """A DER certificate as PEM."""
     return x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
@@ -242,7 +237,7 @@ def _extensions(
     public_key: PublicKey,
     names: Sequence[str],
     issuer: x509.Certificate | None,
-    crl_url: str | None,
+    addresses: Addresses,
 ) -> list[tuple[x509.ExtensionType, bool]]:
     own_id = x509.SubjectKeyIdentifier.from_public_key(public_key)
     # RFC 5280 section 4.2.1.9: basicConstraints is critical in a CA certificate.
@@ -253,6 +248,8 @@ def _extensions(
     eku: tuple[ObjectIdentifier, ...] = profile.extended_key_usage
     if eku:
         listed.append((x509.ExtendedKeyUsage(eku), False))
+    if profile.no_check:
+        listed.append((x509.OCSPNoCheck(), False))
     listed.append((own_id, False))
     if issuer is not None:
         issuer_id = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
@@ -262,9 +259,17 @@ def _extensions(
     if names:
         # RFC 5280 section 4.1.2.6: with an empty subject the alternative names are critical.
         listed.append((x509.SubjectAlternativeName([_general_name(n) for n in names]), not list(subject)))
-    if crl_url:
-        point = x509.DistributionPoint([x509.UniformResourceIdentifier(crl_url)], None, None, None)
+    if addresses.crl:
+        point = x509.DistributionPoint([x509.UniformResourceIdentifier(addresses.crl)], None, None, None)
         listed.append((x509.CRLDistributionPoints([point]), False))
+    # RFC 5280 section 4.2.2.1: of no use to the holder, and never critical.
+    access = [
+        x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
+        for method, url in ((_AIA.OCSP, addresses.ocsp), (_AIA.CA_ISSUERS, addresses.issuer))
+        if url
+    ]
+    if access:
+        listed.append((x509.AuthorityInformationAccess(access), False))
     return listed
 
 

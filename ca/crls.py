@@ -30,13 +30,15 @@ _V2 = b"\x02\x01\x01"
 _NULL = b"\x05\x00"
 # ecdsa-with-SHA256 and -SHA384 have no parameters (RFC 5758 section 3.2), sha256WithRSAEncryption has NULL
 # (RFC 4055 section 5).
-_ALGORITHMS: dict[tuple[str, str], bytes] = {
+ALGORITHMS: dict[tuple[str, str], bytes] = {
     ("ec", "sha256"): bytes.fromhex("06082a8648ce3d040302"),
     ("ec", "sha384"): bytes.fromhex("06082a8648ce3d040303"),
     ("rsa", "sha256"): bytes.fromhex("06092a864886f70d01010b") + _NULL,
 }
 _ID_AUTHORITY_KEY_IDENTIFIER = bytes.fromhex("0603551d23")
 _ID_CRL_NUMBER = bytes.fromhex("0603551d14")
+_ID_SCOPE = bytes.fromhex("0603551d1c")
+_TRUE = bytes.fromhex("0101ff")
 _ID_CRL_REASON = bytes.fromhex("0603551d15")
 # From 2050 on times are written with four digits of the year (RFC 5280 section 5.1.2.4).
 _FOUR_DIGITS = 2_524_608_000
@@ -68,21 +70,41 @@ class Unsigned:
         return sum(map(len, self.chunks))
 
 
-def frame_of(issuer: x509.Certificate, number: int, this_update_at: int, next_update_at: int) -> Frame:
+def frame_of(
+    issuer: x509.Certificate,
+    number: int,
+    this_update_at: int,
+    next_update_at: int,
+    scope: x509.IssuingDistributionPoint | None = None,
+) -> Frame:
     """What a list of an issuer says besides its entries. ``number`` must grow with every list of an issuer
-    (section 5.2.3)."""
-    kind, hash_name = _kind_of(public_key_of(issuer))
-    algorithm = tlv(SEQUENCE, _ALGORITHMS[kind, hash_name])
+    and ``scope`` (section 5.2.3); None: it tells of all that the issuer has issued."""
+    kind, hash_name = kind_of(public_key_of(issuer))
+    algorithm = tlv(SEQUENCE, ALGORITHMS[kind, hash_name])
     own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
     extensions = tlv(
         SEQUENCE,
         _extension(_ID_AUTHORITY_KEY_IDENTIFIER, above.public_bytes()),
         _extension(_ID_CRL_NUMBER, x509.CRLNumber(number).public_bytes()),
+        # Section 5.2.5: critical, or who does not know it would take a part for the whole.
+        _extension(_ID_SCOPE, scope.public_bytes(), _TRUE) if scope is not None else b"",
     )
     name, times = issuer.subject.public_bytes(), (_time(this_update_at), _time(next_update_at))
     before = b"".join((_V2, algorithm, name, *times))
     return Frame(before, tlv(_EXTENSIONS, extensions), algorithm, hash_name)
+
+
+#: The scope of a root's list: CAs are all that it issues.
+OF_CAS = x509.IssuingDistributionPoint(
+    full_name=None,
+    relative_name=None,
+    only_contains_user_certs=False,
+    only_contains_ca_certs=True,
+    only_some_reasons=None,
+    indirect_crl=False,
+    only_contains_attribute_certs=False,
+)
 
 
 def fill(frame: Frame, entries: Iterable[RevokedEntry]) -> Unsigned:
@@ -110,6 +132,17 @@ def envelope(frame: Frame, size: int, signature: bytes) -> tuple[bytes, bytes]:
     return header(SEQUENCE, size + len(tail)), tail
 
 
+def number_and_time(der: bytes) -> tuple[int, int]:
+    """The number and thisUpdate of a list of ours, whole or without its entries' end. (0, 0) for what is
+    none."""
+    try:
+        read = x509.load_der_x509_crl(der)
+        number = read.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except (ValueError, x509.ExtensionNotFound):
+        return 0, 0
+    return number, int(read.last_update_utc.timestamp())
+
+
 def build_crl(
     issuer: x509.Certificate,
     signer: Signer,
@@ -117,9 +150,11 @@ def build_crl(
     number: int,
     this_update_at: int,
     next_update_at: int,
+    scope: x509.IssuingDistributionPoint | None = None,
 ) -> bytes:
-    """A signed full CRL, DER, all at once; blocks for the signature."""
-    frame, key = frame_of(issuer, number, this_update_at, next_update_at), public_key_of(issuer)
+    """A signed CRL, DER, all at once; blocks for the signature."""
+    frame = frame_of(issuer, number, this_update_at, next_update_at, scope)
+    key = public_key_of(issuer)
     unsigned = fill(frame, entries)
     asked = ToSign(key_id(key), "list", b"".join(unsigned.chunks))
     head, tail = envelope(frame, unsigned.size, signature_now(signer, key, asked, unsigned.digest))
@@ -147,7 +182,7 @@ def _date(day: int) -> bytes:
     return datetime.fromtimestamp(day * _DAY, UTC).strftime("%y%m%d").encode()
 
 
-def _kind_of(key: PublicKey) -> tuple[str, str]:
+def kind_of(key: PublicKey) -> tuple[str, str]:
     return "ec" if isinstance(key, ec.EllipticCurvePublicKey) else "rsa", hash_of(key).name
 
 
@@ -158,8 +193,8 @@ def _time(at: int) -> bytes:
     return tlv(_GENERALIZED_TIME, moment.strftime("%Y%m%d%H%M%SZ").encode())
 
 
-def _extension(identifier: bytes, value: bytes) -> bytes:
-    return tlv(SEQUENCE, identifier, tlv(_OCTETS, value))
+def _extension(identifier: bytes, value: bytes, critical: bytes = b"") -> bytes:
+    return tlv(SEQUENCE, identifier, critical, tlv(_OCTETS, value))
 
 
 def _reason(code: int) -> bytes:

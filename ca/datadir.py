@@ -3,6 +3,7 @@
 sekisho.json                  written last; without it the directory is not one of ours
 vault.json                    the data keys, wrapped under the passphrase
 ca/root.{pem,key}             signs issuing CAs only; the key file may be kept elsewhere
+ca/root.crl                   the root's revocation list
 ca/issuing-<id>.{pem,key}     one per issuing CA, each key sealed for itself
 servers/ca.{pem,key}          the local CA for our own hosts, with no tie to the client root
 """
@@ -20,16 +21,17 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from ca import emergency
+from ca import emergency, publication
 from ca.authority import Authority, Issuer
 from ca.certificates import (
     build,
-    check_crl_url,
     distinguished_name,
+    key_identifier,
     serial_from,
     to_pem,
     validity,
 )
+from ca.crls import OF_CAS, build_crl, number_and_time
 from ca.errors import ConfigError, Unacceptable
 from ca.files import (
     Snapshot,
@@ -41,7 +43,8 @@ from ca.files import (
     write_public,
 )
 from ca.keys import PrivateKey, from_pkcs8, generate, parse_public_key, spki, spki_of, to_pkcs8
-from ca.profiles import ISSUING, ROOT, Profile
+from ca.profiles import ISSUING, ROOT, ROOT_LIST_LIFETIME, Profile
+from ca.publication import NO_PLACES, Places, above
 from ca.sealing import (
     RFC9106_SECOND,
     BrokenSeal,
@@ -57,6 +60,7 @@ FORMAT = 1
 VAULT = "vault.json"
 _MARKER = "sekisho.json"
 _UNFINISHED = "UNFINISHED"
+_ROOT_LIST = "ca/root.crl"
 _OURS = frozenset({_UNFINISHED, VAULT, "ca", "servers"})
 
 
@@ -102,7 +106,7 @@ def create(
     names: Names = Names(),
     issuing_key: str = "ec-p256",
     root_key: str = "ec-p384",
-    crl_url: str | None = None,
+    site: Places = NO_PLACES,
     cost: PassphraseCost = RFC9106_SECOND,
 ) -> DataDir:
     """Makes a data directory at `path` (0700) with a root, an issuing CA beneath it and a server CA.
@@ -113,13 +117,13 @@ def create(
     check_passphrase(passphrase)
     _check_kind(ROOT, root_key)
     _check_kind(ISSUING, issuing_key)
-    if crl_url is not None:
-        check_crl_url(crl_url)
+    site.check()
     own, issuing, server = (_name(names, each) for each in (names.root, names.issuing, names.server))
     _claim(path)
     vaults = create_vaults(path / VAULT, passphrase, cost)
     root, signer = _make_root(path, vaults.keys, "ca/root", own, root_key, at)
-    issuer = _make_issuing(path, vaults.keys, root, signer, issuing, issuing_key, at, crl_url)
+    _make_root_list(path, root, signer, at)
+    issuer = _make_issuing(path, vaults.keys, root, signer, issuing, issuing_key, at, site)
     _make_root(path, vaults.gateway, "servers/ca", server, "ec-p256", at)
     emergency.write(path, vaults.keys, emergency.Stop(False, "", at))
     _write_marker(path, {"format": FORMAT, "created_at": at, "issuers": [_listed(issuer)]})
@@ -157,7 +161,7 @@ def read(
     return DataDir(
         path,
         vault,
-        Authority(issuers, signer),
+        Authority(issuers, signer, files.find(path / _ROOT_LIST, "revocation list") or b""),
         root,
         server_ca,
         FileSigner({server_ca.issuer_id: server_key}),
@@ -172,7 +176,7 @@ def add_issuer(
     common_name: str,
     at: int,
     key_kind: str = "ec-p256",
-    crl_url: str | None = None,
+    site: Places = NO_PLACES,
 ) -> DataDir:
     """Makes a further issuing CA under the same root (G4 to G5) and makes it the one that issues.
 
@@ -180,24 +184,26 @@ def add_issuer(
     key has to be in its place for this. Raises `ConfigError`.
     """
     _check_kind(ISSUING, key_kind)
-    if crl_url is not None:
-        check_crl_url(crl_url)
+    site.check()
     opened = load(path, passphrase)
-    assert opened.keys is not None
-    root_key = path / "ca/root.key"
-    if not root_key.exists():
-        raise ConfigError(f"{root_key} is kept elsewhere; put it back, and take it away again afterwards")
     if any(issuer.common_name == common_name for issuer in opened.authority.issuers):
         raise ConfigError(
             f"there already is an issuing CA named {common_name}; give the new one another name"
         )
-    signer = FileSigner.of(_open_key(path, opened.keys, "ca/root", opened.root, Snapshot()))
+    signer = _root_signer(opened)
     shared = [a for a in opened.authority.current.certificate.subject if a.oid != x509.NameOID.COMMON_NAME]
     subject = x509.Name([*shared, *distinguished_name(common_name)])
-    issuer = _make_issuing(path, opened.keys, opened.root, signer, subject, key_kind, at, crl_url)
+    assert opened.keys is not None
+    issuer = _make_issuing(path, opened.keys, opened.root, signer, subject, key_kind, at, site)
+    _make_root_list(path, opened.root, signer, at)
     marker = read_marker(path)
     _write_marker(path, {**marker, "issuers": [_listed(issuer), *marker["issuers"]]})
     return load(path, passphrase)
+
+
+def renew_root_list(opened: DataDir, at: int) -> bytes:
+    """Makes the root's next revocation list. Its key has to be in its place. Raises `ConfigError`."""
+    return _make_root_list(opened.path, opened.root, _root_signer(opened), at)
 
 
 def read_marker(path: Path, files: Snapshot | None = None) -> dict[str, Any]:
@@ -286,15 +292,38 @@ def _make_issuing(
     subject: x509.Name,
     kind: str,
     at: int,
-    crl_url: str | None,
+    places: Places,
 ) -> Issuer:
     key = generate(kind)
     period = validity(ISSUING, at, int(root.not_valid_after_utc.timestamp()))
-    der = build(ISSUING, subject, key.public_key(), (), _serial(), period, root, signer)
+    told = above(places.base, _key_id(root))
+    der = build(ISSUING, subject, key.public_key(), (), _serial(), period, root, signer, told)
     certificate = x509.load_der_x509_certificate(der)
     issuer_id = _key_id(certificate)
     _save(path, vault, _stem_of(issuer_id), der, key)
-    return Issuer(issuer_id, certificate, (root.public_bytes(serialization.Encoding.DER),), crl_url)
+    return Issuer(
+        issuer_id, certificate, (root.public_bytes(serialization.Encoding.DER),), places.of(issuer_id)
+    )
+
+
+def _root_signer(opened: DataDir) -> Signer:
+    root_key = opened.path / "ca/root.key"
+    if not root_key.exists():
+        raise ConfigError(f"{root_key} is kept elsewhere; put it back, and take it away again afterwards")
+    assert opened.keys is not None
+    return FileSigner.of(_open_key(opened.path, opened.keys, "ca/root", opened.root, Snapshot()))
+
+
+def _make_root_list(path: Path, root: x509.Certificate, signer: Signer, at: int) -> bytes:
+    """The list that follows the one that is there: neither its number nor its time goes back."""
+    number, before_at = 0, 0
+    last = Snapshot().find(path / _ROOT_LIST, "revocation list")
+    if last is not None:
+        number, before_at = number_and_time(last)
+    since = max(at, before_at)
+    made = build_crl(root, signer, (), number + 1, since, since + ROOT_LIST_LIFETIME, OF_CAS)
+    write_public(path / _ROOT_LIST, made)
+    return made
 
 
 def _save(path: Path, vault: Vault, stem: str, der: bytes, key: PrivateKey) -> None:
@@ -329,7 +358,7 @@ def _load_issuer(
         raise ConfigError(
             f"{path / stem}.pem was not issued by {path / 'ca/root.pem'}; restore both"
         ) from error
-    return Issuer(row["id"], certificate, (root_der,), row.get("crl_url"))
+    return Issuer(row["id"], certificate, (root_der,), publication.from_row(row))
 
 
 def _open_key(
@@ -362,11 +391,12 @@ def _write_marker(path: Path, marker: dict[str, Any]) -> None:
 
 
 def _listed(issuer: Issuer) -> dict[str, Any]:
-    return {"id": issuer.issuer_id, "name": issuer.common_name, "crl_url": issuer.crl_url}
+    named = {"id": issuer.issuer_id, "name": issuer.common_name}
+    return {**named, **publication.to_row(issuer.site)}
 
 
 def _key_id(certificate: x509.Certificate) -> str:
-    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+    return key_identifier(certificate).hex()
 
 
 def _name(names: Names, common_name: str) -> x509.Name:

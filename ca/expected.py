@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from ca import der
 from ca.der import BIT_STRING, SEQUENCE, tlv
 from ca.profiles import Profile
+from ca.publication import Site
 from ca.store import Reservation
 
 _BOOLEAN, _INTEGER, _OCTETS, _OID, _UTF8, _SET = 0x01, 0x02, 0x04, 0x06, 0x0C, 0x31
@@ -22,6 +23,10 @@ _TRUE = tlv(_BOOLEAN, b"\xff")
 _VERSION_3 = tlv(0xA0, tlv(_INTEGER, b"\x02"))
 _COMMON_NAME = tlv(_OID, bytes((0x55, 0x04, 0x03)))
 _CE = bytes((0x55, 0x1D))  # id-ce, RFC 5280 section 4.2.1
+# id-pe-authorityInfoAccess and its two methods (RFC 5280 section 4.2.2.1); a uniformResourceIdentifier.
+_AUTHORITY_INFO_ACCESS = bytes.fromhex("2b06010505070101")
+_OCSP, _CA_ISSUERS = bytes.fromhex("2b06010505073001"), bytes.fromhex("2b06010505073002")
+_URI = 0x86
 # The only usage and purpose that clients' certificates have (`ca.profiles`), as they stand in one.
 _USAGES = {"digital_signature": tlv(BIT_STRING, b"\x07\x80")}
 _PURPOSES = {"1.3.6.1.5.5.7.3.2": tlv(_OID, bytes.fromhex("2b06010505070302"))}
@@ -32,12 +37,12 @@ _LAST_SHORT_YEAR = 2049
 @dataclass(frozen=True)
 class Shared:
     """What is the same in every certificate of an issuer: the AlgorithmIdentifier and the issuer's Name in
-    DER, the issuer's key identifier, where its list is."""
+    DER, the issuer's key identifier, where the world reads of it."""
 
     algorithm: bytes
     issuer: bytes
     key_identifier: bytes
-    crl_url: str | None
+    site: Site
 
 
 def written(reserved: Reservation, profile: Profile, shared: Shared) -> bytes:
@@ -95,11 +100,23 @@ def _extensions(reserved: Reservation, profile: Profile, shared: Shared) -> list
         names = (tlv(0x82, name.encode("ascii")) for name in reserved.names)
         # RFC 5280 section 4.1.2.6: with an empty subject the alternative names are critical.
         listed.append(_extension(17, tlv(SEQUENCE, *names), critical=not reserved.subject_cn))
-    if shared.crl_url:
-        point = tlv(SEQUENCE, tlv(0xA0, tlv(0xA0, tlv(0x86, shared.crl_url.encode("ascii")))))
+    told = shared.site.of(int(reserved.serial, 16))
+    if told.crl:
+        point = tlv(SEQUENCE, tlv(0xA0, tlv(0xA0, tlv(_URI, told.crl.encode("ascii")))))
         listed.append(_extension(31, tlv(SEQUENCE, point)))
+    access = [
+        tlv(SEQUENCE, tlv(_OID, method), tlv(_URI, url.encode("ascii")))
+        for method, url in ((_OCSP, told.ocsp), (_CA_ISSUERS, told.issuer))
+        if url
+    ]
+    if access:
+        listed.append(_named_extension(_AUTHORITY_INFO_ACCESS, tlv(SEQUENCE, *access)))
     return listed
 
 
 def _extension(number: int, value: bytes, *, critical: bool = False) -> bytes:
-    return tlv(SEQUENCE, tlv(_OID, _CE, bytes((number,))), _TRUE if critical else b"", tlv(_OCTETS, value))
+    return _named_extension(_CE + bytes((number,)), value, critical=critical)
+
+
+def _named_extension(identifier: bytes, value: bytes, *, critical: bool = False) -> bytes:
+    return tlv(SEQUENCE, tlv(_OID, identifier), _TRUE if critical else b"", tlv(_OCTETS, value))

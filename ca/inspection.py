@@ -21,13 +21,18 @@ from asn1crypto import x509 as asn1
 from asn1crypto.algos import SignedDigestAlgorithm
 from asn1crypto.keys import PublicKeyInfo
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 
-from ca.certificates import public_key_of, validity
+from ca.certificates import key_identifier, public_key_of, validity
 from ca.der import SEQUENCE, tlv
 from ca.errors import ConfigError, Unacceptable
 from ca.expected import Shared, written
 from ca.keys import parse_public_key, spki_of
-from ca.profiles import CLIENT_AUTOMATED, CLIENT_PERSON, CRL_LIFETIME, Profile
+from ca.ocsp import IssuerHashes, Standing, response
+from ca.profiles import CLIENT_AUTOMATED, CLIENT_PERSON, CRL_AHEAD, CRL_LIFETIME, Profile
+from ca.publication import Site
+from ca.revocation import HOLD, REASONS, RevocationStatus
 from ca.store import Reservation
 
 #: What may be asked for: certificates of clients. Those of CAs and hosts are an operator's, at a command.
@@ -54,7 +59,7 @@ class Issuing:
     """The issuer whose key is asked for."""
 
     certificate: x509.Certificate
-    crl_url: str | None
+    site: Site
 
 
 def inspect_certificate(tbs: bytes, reserved: Reservation, issuer: Issuing, at: int) -> None:
@@ -144,7 +149,7 @@ def _list_faults(read: Any, issuer: Issuing, last_number: int, at: int) -> list[
         ("version", read["version"].native != "v2"),
         ("algorithm", read["signature"].dump() != shared.algorithm),
         ("issuer", read["issuer"].dump() != shared.issuer),
-        ("moment", abs(this - at) > _AHEAD),
+        ("moment", not at - _AHEAD <= this <= at + CRL_AHEAD),
         ("end", not this < following <= this + CRL_LIFETIME),
         ("extensions", set(found) != {"authority_key_identifier", "crl_number"}),
         ("critical", any(each["critical"] for each in found.values())),
@@ -187,7 +192,7 @@ def _shared(issuer: Issuing) -> Shared:
         value["parameters"] = core.Null()
     own = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     algorithm = bytes(SignedDigestAlgorithm(value).dump())
-    return Shared(algorithm, certificate.subject.public_bytes(), own, issuer.crl_url)
+    return Shared(algorithm, certificate.subject.public_bytes(), own, issuer.site)
 
 
 def _subject(read: Any) -> list[str]:
@@ -250,9 +255,17 @@ def _expected(reserved: Reservation, profile: Profile, issuer: Issuing) -> list[
     ]
     if reserved.names:
         expected.append(("subject_alt_name", not reserved.subject_cn, _plain(list(reserved.names))))
-    if issuer.crl_url is not None:
-        point = {"distribution_point": [issuer.crl_url], "reasons": None, "crl_issuer": None}
+    told = issuer.site.of(int(reserved.serial, 16))
+    if told.crl is not None:
+        point = {"distribution_point": [told.crl], "reasons": None, "crl_issuer": None}
         expected.append(("crl_distribution_points", False, _plain([point])))
+    access = [
+        {"access_method": method, "access_location": url}
+        for method, url in (("ocsp", told.ocsp), ("ca_issuers", told.issuer))
+        if url is not None
+    ]
+    if access:
+        expected.append(("authority_information_access", False, _plain(access)))
     return sorted(expected, key=lambda each: each[0])
 
 
@@ -343,3 +356,67 @@ def _walk(entries: memoryview) -> None:
         if following > end or time + 1 >= following or entries[time] not in (0x17, 0x18):
             raise Unsignable("what is to be signed is no list (an entry)")
         at = following
+
+
+# -- an answer (OCSP) ----------------------------------------------------------------------------------
+
+
+def inspect_answer(
+    kept: bytes,
+    standing: Standing,
+    issuer: IssuerHashes,
+    responder: x509.Certificate,
+    period: tuple[int, int],
+) -> None:
+    """Raises `Unsignable` unless a signed answer says of one certificate what the register does, and
+    nothing else.
+
+    Read by cryptography's strict parser, which shares nothing with the hand that wrote it (`ca.ocsp`).
+    """
+    with _unreadable("answer"):
+        read = ocsp.load_der_ocsp_response(response(kept, responder.public_bytes(Encoding.DER)))
+        (single,) = read.responses
+        faults = _answer_faults(read, single, standing, issuer, responder, period)
+        wrong = [name for name, fault in faults if fault]
+    if wrong:
+        raise Unsignable(f"the answer is not what the register says: {wrong[0]}")
+
+
+def _answer_faults(
+    read: ocsp.OCSPResponse,
+    single: ocsp.OCSPSingleResponse,
+    standing: Standing,
+    issuer: IssuerHashes,
+    responder: x509.Certificate,
+    period: tuple[int, int],
+) -> list[tuple[str, bool]]:
+    stopped = standing.status in (RevocationStatus.HELD, RevocationStatus.REVOKED)
+    reason = HOLD if standing.status is RevocationStatus.HELD else standing.reason
+    told = single.revocation_reason
+    following, revoked = single.next_update_utc, single.revocation_time_utc
+    return [
+        ("serial", single.serial_number != int(standing.serial, 16)),
+        ("issuer", (single.issuer_name_hash, single.issuer_key_hash) != (issuer.name, issuer.key)),
+        ("hash", single.hash_algorithm.name != issuer.hash),
+        ("responder", read.responder_key_hash != key_identifier(responder)),
+        ("status", single.certificate_status.name != _STATUSES[standing.status]),
+        ("moment", read.produced_at_utc != single.this_update_utc),
+        ("period", (_seconds(single.this_update_utc), following and _seconds(following)) != period),
+        ("revocation", (revoked and _seconds(revoked)) != (standing.revoked_at if stopped else None)),
+        ("reason", (told and told.name) != (_REASON_NAMES[reason] if stopped and reason else None)),
+        ("extensions", bool(list(read.extensions) or list(read.single_extensions))),
+    ]
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+_STATUSES = {
+    RevocationStatus.GOOD: "GOOD",
+    RevocationStatus.HELD: "REVOKED",
+    RevocationStatus.REVOKED: "REVOKED",
+    RevocationStatus.UNKNOWN: "UNKNOWN",
+}
+#: As cryptography calls them.
+_REASON_NAMES = {each.code: x509.ReasonFlags(each.name).name for each in REASONS.values()}

@@ -64,6 +64,14 @@ def highest_number(folder: Path, issuer_id: str) -> int:
     return max((int(each[2]) for each in found if each and each[1] == issuer_id), default=0)
 
 
+def with_number(folder: Path, issuer_id: str, number: int) -> bytes:
+    """The list of an issuer that has this number; b"" if it is not there."""
+    for path in folder.glob(f"{issuer_id}-{number}-*.crl"):
+        with suppress(OSError):
+            return path.read_bytes()
+    return b""
+
+
 def draft(database: Source, folder: Path, frame: Frame, issuer_id: str, expired_before: int) -> Draft:
     """Writes what is to be signed, from the register as it is at one moment. OSError for a full disk."""
     make_private_directory(folder)

@@ -27,6 +27,8 @@ class Profile:
     extended_key_usage: tuple[ObjectIdentifier, ...]
     is_ca: bool = False
     path_length: int | None = None
+    no_check: bool = False
+    """Whether nobody need ask whether it was revoked (id-pkix-ocsp-nocheck, RFC 6960 section 4.2.2.2.1)."""
     needs_names: bool = False
     """Whether subjectAltName dNSNames are required (True) or refused (False)."""
 
@@ -89,9 +91,29 @@ SERVER = Profile(
     needs_names=True,
 )
 
-PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {p.name: p for p in (ROOT, ISSUING, CLIENT_PERSON, CLIENT_AUTOMATED, SERVER)}
+RESPONDER = Profile(
+    # Nobody asks about it, so it is short; but an answer must not outlive who has signed it (`ca.responder`).
+    name="responder",
+    key_kinds=("ec-p256",),
+    years=0,
+    days=30,
+    backdate=10 * MINUTE,
+    key_usage=frozenset({"digital_signature"}),
+    extended_key_usage=(ExtendedKeyUsageOID.OCSP_SIGNING,),
+    no_check=True,
 )
 
-CRL_LIFETIME = 7 * DAY
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {p.name: p for p in (ROOT, ISSUING, CLIENT_PERSON, CLIENT_AUTOMATED, SERVER, RESPONDER)}
+)
+
+CRL_LIFETIME = 8 * DAY
 """Seconds from thisUpdate to nextUpdate."""
+CRL_PERIOD = DAY
+"""Seconds from one list to the next where nothing changes: so there always are some for a week ahead."""
+CRL_AHEAD = 10 * MINUTE
+"""Seconds that a list may be dated ahead, so that a clock that is corrected takes no time back."""
+ANSWER_LIFETIME, ANSWER_PERIOD = CRL_LIFETIME, CRL_PERIOD
+"""The same of answers (OCSP)."""
+ROOT_LIST_LIFETIME = 366 * DAY
+"""The same of the root's, whose key is mostly kept elsewhere."""

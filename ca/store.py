@@ -37,7 +37,6 @@ class Reservation:
     not_after_at: int
     reserved_at: int
     order_id: str | None = None
-    crl_url: str | None = None
     tbs: bytes = b""
 
 

@@ -1,5 +1,5 @@
-"""Revocation lists, one per issuer: made when something changed or half their life is over, never because
-somebody asked for one.
+"""Revocation lists, one per issuer: made when something changed and once a day, never because somebody asked
+for one. So each is good for a week more, should the next ones fail.
 
 Of several processes that make one at a time one wins, by its number; all of them hand out the same file.
 """
@@ -14,8 +14,8 @@ import ca.store
 from ca import listfiles
 from ca.authority import Issuer
 from ca.certificates import public_key_of
-from ca.crls import frame_of
-from ca.profiles import CRL_LIFETIME
+from ca.crls import frame_of, number_and_time
+from ca.profiles import CRL_AHEAD, CRL_LIFETIME, CRL_PERIOD
 from ca.signing import ToSign, signature
 from ca.storage import Transaction
 from ca.store import RevocationList
@@ -42,9 +42,7 @@ async def due(ra: RegistrationAuthority, issuer_id: str) -> bool:
     (listed, last), now = await ra.database.read(work), ra.now()
     if listed is None or not listfiles.is_whole(folder(ra), listed):
         return True
-    # One of the future was made by a clock that ran ahead, and has been set right since.
-    middle = listed.this_update_at + (listed.next_update_at - listed.this_update_at) // 2
-    if not listed.this_update_at <= now < middle:
+    if _is_of_the_future(listed.this_update_at, now) or now >= listed.this_update_at + CRL_PERIOD:
         return True
     return last > listed.change_number
 
@@ -71,15 +69,13 @@ async def publish(ra: RegistrationAuthority, issuer: Issuer, *, alone: bool = Fa
     await timekeeping.require(ra)
     name, lists = issuer.issuer_id, folder(ra)
     before = await published(ra, name)
-    # Section 5.2.3: numbers grow, also over a database that came from a backup.
-    known = before.number if before is not None else 0
-    number = 1 + max(listfiles.highest_number(lists, name), known)
     now = ra.now()
-    period = now, now + CRL_LIFETIME
+    number, since = _following(lists, name, before, now)
+    period = since, since + CRL_LIFETIME
     frame = frame_of(issuer.certificate, number, *period)
     # RFC 5280 section 3.3: an entry stays for one list after the certificate's own end.
-    since = now - CRL_LIFETIME
-    drawn = await _do(ra, alone, listfiles.draft, ra.database.source, lists, frame, name, since)
+    ended = now - CRL_LIFETIME
+    drawn = await _do(ra, alone, listfiles.draft, ra.database.source, lists, frame, name, ended)
     try:
         key, asked = public_key_of(issuer.certificate), ToSign(name, "list", drawn.path)
         signed = await signature(ra.authority.signer, key, asked, drawn.digest)
@@ -107,6 +103,23 @@ async def current(ra: RegistrationAuthority, issuer: Issuer) -> tuple[Revocation
             return listed, listfiles.path_of(folder(ra), listed).read_bytes()
         except FileNotFoundError:
             continue  # a server has published another one meanwhile
+
+
+def _following(lists: Path, name: str, before: RevocationList | None, now: int) -> tuple[int, int]:
+    """Number and thisUpdate of an issuer's next list. Section 5.2.3: they grow, also over a database that
+    came from a backup, as far as the files beside it tell."""
+    number, this = (before.number, before.this_update_at) if before is not None else (0, 0)
+    if (highest := listfiles.highest_number(lists, name)) > number:
+        told = listfiles.with_number(lists, name, highest)
+        number, this = highest, max(this, number_and_time(told)[1])
+    return number + 1, now if _is_of_the_future(this, now) else max(now, this)
+
+
+def _is_of_the_future(this: int, now: int) -> bool:
+    """Whether a clock that ran ahead has dated a list, and an operator has set it right since: as long as
+    there is a doubt nothing is made. By such a date the list is nobody's yet, so this one time it goes
+    back. A clock that is corrected by minutes takes no time back."""
+    return this > now + CRL_AHEAD
 
 
 async def _do(ra: RegistrationAuthority, alone: bool, fn: Callable[..., Any], *args: Any) -> Any:

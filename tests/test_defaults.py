@@ -26,6 +26,8 @@ host = ["127.0.0.1"]
 port = 8443
 public_port = 0
 proxy_protocol = []
+[revocation]
+port = 0
 [internal]
 host = "127.0.0.1"
 port = 0
@@ -106,7 +108,10 @@ per_hour = 10000
 CONSTANTS: dict[str, dict[str, object]] = {
     "ca.pkcs12": {"ROUNDS": 100_000, "ENTROPY_BYTES": 80, "LONG_PASSWORD": 31, "MAX_PASSWORD": 1_024},
     "ca.sealing": {"MINIMUM_PASSPHRASE": 8},
-    "ca.profiles": {"CRL_LIFETIME": 604_800},
+    "ca.profiles": {
+        "CRL_LIFETIME": 691_200, "CRL_PERIOD": 86_400, "CRL_AHEAD": 600, "ANSWER_LIFETIME": 691_200,
+        "ANSWER_PERIOD": 86_400, "ROOT_LIST_LIFETIME": 31_622_400,
+    },
     "ca.servers": {"RENEW_BEFORE": 2_592_000},
     "ca.trust": {"MAX_CERTIFICATE_BYTES": 16_384, "MAX_EXTENSIONS": 32},
     "ca.revocation": {"HOLD": 6},
@@ -158,6 +163,7 @@ PROFILE_ROWS = {
         ("ec-p256", "ec-p384", *_RSA, "ed25519"), (0, 90), 600, "leaf", ("1.3.6.1.5.5.7.3.2",), None,
     ),
     "server": (("ec-p256", "ec-p384", *_RSA), (0, 397), 600, "leaf", ("1.3.6.1.5.5.7.3.1",), None),
+    "responder": (("ec-p256",), (0, 30), 600, "leaf", ("1.3.6.1.5.5.7.3.9",), None),
 }  # fmt: skip
 _USAGES = {"ca": {"key_cert_sign", "crl_sign"}, "leaf": {"digital_signature"}}
 
@@ -217,6 +223,7 @@ def test_the_profiles(name: str) -> None:
     assert (row.key_kinds, (row.years, row.days), row.backdate) == (kinds, life, backdate)
     assert (set(row.key_usage), row.is_ca, row.path_length) == (_USAGES[usage], usage == "ca", path)
     assert tuple(oid.dotted_string for oid in row.extended_key_usage) == purposes
+    assert row.no_check is (name == "responder")
     assert row.needs_names is (name in ("client-automated", "server"))
     assert set(PROFILES) == set(PROFILE_ROWS)
     assert ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE not in row.extended_key_usage

@@ -30,6 +30,7 @@ CORES = (
     "ca/certificates.py",
     "ca/crls.py",
     "ca/profiles.py",
+    "ca/publication.py",
     "ca/revocation.py",
     "ca/timekeeping.py",
     "gateway/web/hours.py",
@@ -59,7 +60,7 @@ HOMES = {
     "segno": ("gateway/web/qr.py",),
     "sqlite3": ("ca/sqlite.py",),
     "sqlite_utils": ("ca/sqlite.py",),
-    "httptools": ("gateway/wire/reader.py", "gateway/proxy/exchange.py"),
+    "httptools": ("gateway/wire/reader.py", "gateway/wire/plain.py", "gateway/proxy/exchange.py"),
 }
 
 

@@ -118,11 +118,11 @@ def database(deployment: Deployment, now: Callable[[], float] = time.time) -> li
 def lists_address(deployment: Deployment) -> list[Finding]:
     """Whether certificates say where their revocation list is (RFC 5280 4.2.1.13)."""
     issuer = deployment.datadir.authority.current
-    if issuer.crl_url:
-        return [Finding("CRL address", "ok", issuer.crl_url)]
+    if issuer.site.crl:
+        return [Finding("CRL address", "ok", issuer.site.crl)]
     hint = (
         "this gateway knows by itself; whoever else takes these certificates (a VPN, mail) does not learn of "
-        "revocations: it is printed by the next issuing CA: sekisho ca add NAME --crl-url http://..."
+        "revocations: it is printed by the next issuing CA: sekisho ca add NAME --revocation-url http://..."
     )
     found = f"certificates of {issuer.common_name} name none"
     return [Finding("CRL address", "notice", found, hint)]

@@ -10,7 +10,9 @@ import click
 
 from ca import datadir, emergency
 from ca.authority import Issuer
-from ca.profiles import ISSUING
+from ca.crls import number_and_time
+from ca.profiles import ISSUING, ROOT_LIST_LIFETIME
+from ca.publication import Places, base_of
 from enroll import store, timekeeping
 from gateway.cli.frame import (
     PASSPHRASE_FILE,
@@ -22,6 +24,7 @@ from gateway.cli.frame import (
     listing,
     passphrase_from,
 )
+from gateway.cli.placing import placed
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment, opened_deployment
 
@@ -32,8 +35,16 @@ _CA = GROUPS["ca"]
 @click.argument("common_name", metavar="NAME")
 @PASSPHRASE_FILE
 @click.option("--key", type=click.Choice(ISSUING.key_kinds), default=ISSUING.key_kinds[0], show_default=True)
-@click.option("--crl-url", default=None, help="Address of its CRL, printed in certificates; default: none.")
-def _add(data: Path, common_name: str, passphrase_file: Path | None, key: str, crl_url: str | None) -> Answer:
+@placed
+def _add(
+    data: Path,
+    common_name: str,
+    passphrase_file: Path | None,
+    key: str,
+    revocation_url: str | None,
+    crl_url: str | None,
+    shards: int,
+) -> Answer:
     """Make a further issuing CA under the same root: from the next reload on it issues.
 
     Certificates of the earlier ones stay good. The root's key has to be in ca/root.key for this.
@@ -46,7 +57,10 @@ def _add(data: Path, common_name: str, passphrase_file: Path | None, key: str, c
         async with opened_deployment(data, passphrase) as deployment:
             await timekeeping.require(deployment.ra)  # it would be dated for ten years
             at = deployment.ra.now()
-            made = datadir.add_issuer(data, passphrase, common_name, at, key, crl_url).authority.current
+            before = deployment.datadir.authority.current.site
+            base = base_of(before) if revocation_url is None else revocation_url
+            site = Places(base, crl_url, shards)
+            made = datadir.add_issuer(data, passphrase, common_name, at, key, site).authority.current
             await deployment.ra.database.write(
                 lambda db: store.audit(db, at, actor(), "ca.added", made.issuer_id, name=common_name)
             )
@@ -69,6 +83,20 @@ async def _list(deployment: Deployment) -> Answer:
     }
     found = [_record(each, current=each is authority.current) for each in authority.issuers]
     return listing("cas", found, columns)
+
+
+@deployment_command(_CA, "root-list")
+async def _root_list(deployment: Deployment) -> Answer:
+    """Make the root's next revocation list, for a year. The root's key has to be in ca/root.key for this."""
+    await timekeeping.require(deployment.ra)
+    at = deployment.ra.now()
+    made = datadir.renew_root_list(deployment.datadir, at)
+    number, this = number_and_time(made)
+    await deployment.ra.database.write(
+        lambda db: store.audit(db, at, actor(), "crl.root", "ca", number=number)
+    )
+    found = {"number": number, "this_update_at": this, "next_update_at": this + ROOT_LIST_LIFETIME}
+    return detail("root_list", found, "Next: sekisho reload, if the gateway runs")
 
 
 @deployment_command(_CA, "stop")
@@ -108,5 +136,8 @@ def _record(issuer: Issuer, *, current: bool) -> dict[str, Any]:
         "common_name": issuer.common_name,
         "current": current,
         "not_after_at": issuer.not_after_at,
-        "crl_url": issuer.crl_url,
+        "crl_url": issuer.site.crl,
+        "ocsp_url": issuer.site.ocsp,
+        "issuer_url": issuer.site.issuer,
+        "shards": issuer.site.shards,
     }

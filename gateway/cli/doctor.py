@@ -29,7 +29,7 @@ from enroll.mail.delivery import return_path
 from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
-from gateway.cli import ageing
+from gateway.cli import ageing, fetching
 from gateway.cli.finding import Finding, State
 from gateway.edge.tls import SiteTable, build_entry
 from gateway.proxy.upstream import Address, cause_of
@@ -38,6 +38,7 @@ from gateway.serving import descriptors
 from gateway.serving import upstream as mount
 from gateway.serving.assembly import gate_of, sites_of
 from gateway.serving.deployment import DATABASE, Deployment, configured_hosts, server_certificate
+from gateway.serving.figures import ROOT_LIST_DAYS, root_list_end
 
 _SERVER_DAYS = 14
 # A certificate for people lives three years: an issuer with less left shortens them.
@@ -317,6 +318,16 @@ def _list_of(deployment: Deployment, issuer: Issuer) -> Finding:
     )
 
 
+def _root_list(deployment: Deployment) -> list[Finding]:
+    end = root_list_end(deployment)
+    left = days_left(end, deployment.ra.now())
+    found = f"until {shown_day(end)} ({left} days)" if end else "missing"
+    if left >= ROOT_LIST_DAYS:
+        return [Finding("root's list", "ok", found)]
+    hint = "put ca/root.key in its place, then: sekisho ca root-list"
+    return [Finding("root's list", "bad" if left < 0 else "notice", found, hint)]
+
+
 def _templates(deployment: Deployment) -> list[Finding]:
     own = deployment.ra.templates
     writing.check_templates(own)
@@ -370,6 +381,8 @@ _CHECKS: dict[str, Callable[[Deployment], list[Finding]]] = {
     "earlier CA": ageing.other_authorities,
     "CRL address": ageing.lists_address,
     "revocation list": _lists,
+    "root's list": _root_list,
+    "published": fetching.published,
     "mail templates": _templates,
     "mail server": _mail_server,
     "mail queue": _queue,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -13,6 +14,7 @@ from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import write_public
 from ca.profiles import ISSUING
+from ca.publication import Places
 from ca.sealing import change_passphrase
 from gateway.cli.doctor import examine
 from gateway.cli.frame import (
@@ -27,11 +29,12 @@ from gateway.cli.frame import (
     new_passphrase_from,
     passphrase_from,
 )
+from gateway.cli.placing import placed
 from gateway.cli.root import GROUPS, root
 from gateway.cli.trail import trail
 from gateway.serving.config import FILE_NAME, Config, parse_config, toml_of
 from gateway.serving.deployment import Deployment
-from gateway.serving.settings.reach import Sites
+from gateway.serving.settings.reach import Revocation, Sites
 
 _NEW_VARIABLE, _NEW_FILE = "SEKISHO_NEW_PASSPHRASE", "--new-passphrase-file"
 _NAMES = datadir.Names()
@@ -54,7 +57,7 @@ _NAMES = datadir.Names()
 @click.option(
     "--issuing-key", type=click.Choice(ISSUING.key_kinds), default=ISSUING.key_kinds[0], show_default=True
 )
-@click.option("--crl-url", default=None, help="Address of the CRL, printed in certificates; default: none.")
+@placed
 def _init(
     data: Path,
     passphrase_file: Path | None,
@@ -64,10 +67,14 @@ def _init(
     root_name: str,
     organization: str,
     issuing_key: str,
+    revocation_url: str | None,
     crl_url: str | None,
+    shards: int,
 ) -> Answer:
     """Make a data directory: a root, an issuing CA, sealed keys, and a configuration with every default."""
-    config = _config(domain, port)
+    site = Places(_revocation_url(domain) if revocation_url is None else revocation_url, crl_url, shards)
+    site.check()
+    config = _config(domain, port, site.base)
     if (data / "sekisho.json").exists() and not (data / FILE_NAME).exists():
         # Interrupted after the CA was made, or somebody deleted the file: only that is written.
         created_at = datadir.read_marker(data)["created_at"]
@@ -75,7 +82,7 @@ def _init(
         names = replace(_NAMES, issuing=issuing_name, root=root_name, organization=organization)
         passphrase = new_passphrase_from(passphrase_file, PASSPHRASE_VARIABLE, "--passphrase-file")
         created_at = datadir.create(
-            data, passphrase, SystemClock().seconds(), names, issuing_key, crl_url=crl_url
+            data, passphrase, SystemClock().seconds(), names, issuing_key, site=site
         ).created_at
     write_public(data / FILE_NAME, toml_of(config).encode())
     where = "" if data == default_data() else f" --data {data}"
@@ -125,16 +132,26 @@ async def _doctor(deployment: Deployment) -> Answer:
     return replace(found, value={**found.value, "ok": not bad}, failed=bool(bad))
 
 
-def _config(domain: str, port: int) -> Config:
+def _revocation_url(domain: str) -> str:
+    """Where the world reads of a real domain's certificates, unless somebody says otherwise."""
+    return "" if _is_here(domain) else f"http://pki.{domain}"
+
+
+def _is_here(domain: str) -> bool:
+    return domain == "localhost" or domain.endswith(".localhost")
+
+
+def _config(domain: str, port: int, base: str) -> Config:
     default = Config()
     names = ("pickup", "renewal", "service", "connectivity", "help")
     hosts: dict[str, tuple[str, ...]] = {name: (f"{name}.{domain}",) for name in names}
     hosts["renewal"] += (f"*.renew.{domain}",)
     hosts["service"] += (f"*.login.{domain}",)
     sites = Sites(**hosts, try_suffix=f"*.try.{domain}")
-    here = domain == "localhost" or domain.endswith(".localhost")
-    host = default.listen.host if here else ("0.0.0.0",)  # noqa: S104  people come from elsewhere
+    host = default.listen.host if _is_here(domain) else ("0.0.0.0",)  # noqa: S104  people come from elsewhere
     made = replace(default, listen=replace(default.listen, host=host, port=port), sites=sites)
+    if base:
+        made = replace(made, revocation=Revocation(urlsplit(base).port or 80))
     # Read back as the server will, so that a hostile domain is refused now and by name.
     try:
         return parse_config(toml_of(made))

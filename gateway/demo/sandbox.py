@@ -22,6 +22,7 @@ from ca import datadir
 from ca.clock import OffsetClock, SystemClock
 from ca.errors import ConfigError
 from ca.files import read_file, write_private
+from ca.publication import Places, certificate_path, list_path
 from gateway.demo.mailbox import application as mailbox
 from gateway.demo.people import LONGEST_PAST, DemoUser, populate
 from gateway.demo.upstream import application as example
@@ -70,12 +71,17 @@ def demo(data: Path | None, port: int, summary: Path | None, console: Console) -
         # An earlier run's would tell a script that this one is up.
         summary.unlink(missing_ok=True)
     descriptors.raise_limit()
-    with _directory(data) as directory, _listening(port) as listening:
-        return uvloop.run(_demo(directory, listening, port, summary, console))
+    with _directory(data) as directory, _listening(port) as listening, _listening(0) as plain:
+        return uvloop.run(_demo(directory, listening, plain, port, summary, console))
 
 
 async def _demo(
-    data: Path, listening: socket.socket, wanted: int, summary: Path | None, console: Console
+    data: Path,
+    listening: socket.socket,
+    plain: socket.socket,
+    wanted: int,
+    summary: Path | None,
+    console: Console,
 ) -> dict[str, Any]:
     port = listening.getsockname()[1]
     with stop_signals() as stop, _listening(0) as behind:
@@ -87,7 +93,7 @@ async def _demo(
         clock = deployment.ra.clock
         assert isinstance(clock, OffsetClock)
         start_log("warning")
-        told = summary_of(deployment, sandbox, port)
+        told = summary_of(deployment, sandbox, port, plain.getsockname()[1])
 
         async def started(_: int) -> None:
             _write_summary(summary, told)
@@ -100,6 +106,7 @@ async def _demo(
                 stop,
                 started,
                 socks=(listening,),
+                plain=(plain,),
                 extra={Role.MAILBOX: lambda gate: mailbox(gate, deployment, clock)},
             )
         finally:
@@ -138,7 +145,7 @@ def demo_config(port: int, upstream: int) -> Config:
     )
 
 
-def summary_of(deployment: Deployment, sandbox: Sandbox, port: int) -> dict[str, Any]:
+def summary_of(deployment: Deployment, sandbox: Sandbox, port: int, plain: int) -> dict[str, Any]:
     """What ``--summary`` writes: all that a script needs to drive the demo."""
     hosts = hosts_by_role(deployment.config)
     return {
@@ -150,8 +157,21 @@ def summary_of(deployment: Deployment, sandbox: Sandbox, port: int) -> dict[str,
         "sites": {str(role): origin(names[0], port) + "/" for role, names in hosts.items()},
         "acme_directory": directory_url(deployment.config),
         "ca_file": str((sandbox.data / "servers" / "ca.pem").absolute()),
+        "revocation": _revocation(deployment, f"http://{_HOST}:{plain}"),
         "outbox": str(deployment.outbox.absolute()),
         "users": [asdict(user) for user in sandbox.users],
+    }
+
+
+def _revocation(deployment: Deployment, base: str) -> dict[str, str | None]:
+    """Where the demo's certificates are told of. They do not say so themselves: its port is another one each
+    time."""
+    issuer = deployment.ra.authority.current
+    site = Places(base).of(issuer.issuer_id)
+    told = {"crl": site.crl, "ocsp": site.ocsp, "issuer": site.issuer}
+    return told | {
+        "root_crl": base + list_path(issuer.root_id),
+        "root": base + certificate_path(issuer.root_id),
     }
 
 

@@ -37,6 +37,7 @@ def banner(console: Console, summary: Mapping[str, Any], *, port_taken: bool) ->
         sites.add_row(name, url)
     sites.add_row("upstream", summary["sites"]["service"] + "app/ (an example, after the login)")
     sites.add_row("protocol", summary["acme_directory"])
+    sites.add_row("revocation", summary["revocation"]["crl"])
     console.print(sites)
     users = Table(box=None, pad_edge=False)
     for heading in ("User ID", "State", "Login password", "Valid until", "Try"):

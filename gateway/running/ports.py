@@ -15,7 +15,7 @@ _HINTS = {
 }
 
 
-def listening(hosts: Sequence[str], port: int, backlog: int) -> list[socket.socket]:
+def listening(hosts: Sequence[str], port: int, backlog: int, section: str = "listen") -> list[socket.socket]:
     """A socket for each address. ConfigError if one of them cannot be used, and then none is open."""
     opened: list[socket.socket] = []
     try:
@@ -23,7 +23,7 @@ def listening(hosts: Sequence[str], port: int, backlog: int) -> list[socket.sock
             try:
                 opened.append(_bound(host, port, both="::" in hosts and not _has_ipv4(hosts)))
             except OSError as error:
-                raise unusable("listen", host, port, error) from None
+                raise unusable(section, host, port, error) from None
         for sock in opened:
             sock.listen(backlog)
     except BaseException:
@@ -60,6 +60,5 @@ def unusable(section: str, host: str, port: int, error: OSError) -> ConfigError:
     number = error.errno or 0
     setting = "host" if number == errno.EADDRNOTAVAIL else "port"
     hint = _HINTS.get(number, "stop what uses it, or write another port")
-    return ConfigError(
-        f"{section}.{setting}: {host} port {port} cannot be used ({os.strerror(number)}); {hint}"
-    )
+    named = "listen.host" if setting == "host" and section == "revocation" else f"{section}.{setting}"
+    return ConfigError(f"{named}: {host} port {port} cannot be used ({os.strerror(number)}); {hint}")

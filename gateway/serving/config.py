@@ -22,7 +22,7 @@ from gateway.serving.settings.behind import Behind
 from gateway.serving.settings.checks import HOURS, Check
 from gateway.serving.settings.enrollment import Operator, Policy, Protocol, Timekeeping
 from gateway.serving.settings.mail import Mail
-from gateway.serving.settings.reach import Internal, Listen, Sites, Tls
+from gateway.serving.settings.reach import Internal, Listen, Revocation, Sites, Tls
 from gateway.serving.settings.running import LIMIT_MEANINGS, RATE_MEANINGS, Log, Signing, Storage
 
 FILE_NAME = "sekisho.toml"
@@ -36,6 +36,7 @@ class Config:
     """The whole file. Built by ``read_config`` or ``parse_config``."""
 
     listen: Listen = field(default_factory=Listen)
+    revocation: Revocation = field(default_factory=Revocation)
     sites: Sites = field(default_factory=Sites)
     tls: Tls = field(default_factory=Tls)
     operator: Operator = field(default_factory=Operator)
@@ -225,6 +226,11 @@ def _check_together(config: Config) -> None:
     overlap = inside.host in outside.host or {inside.host, *outside.host} & {"0.0.0.0", "::"}  # noqa: S104
     if inside.port == outside.port and overlap:
         raise ConfigError("internal.port: write another port than that of [listen], or 0 for none")
+    taken = {outside.port, inside.port if overlap else 0}
+    if config.revocation.port and config.revocation.port in taken:
+        raise ConfigError(
+            "revocation.port: write another port than that of [listen] and [internal], or 0 for none"
+        )
     if config.protocol.host and config.protocol.host not in config.sites.pickup:
         raise ConfigError("protocol.host: write one of the hosts of sites.pickup, or '' for the first")
     if (config.tls.certificate == "local") != (config.tls.key == ""):

@@ -48,8 +48,10 @@ from gateway.serving.figures import (
 from gateway.serving.inforce import Look
 from gateway.serving.rates import Ledger
 from gateway.serving.statuses import Statuses
+from gateway.sites.revocation import Publications
 from gateway.web.context import Gate, Role
 from gateway.wire.handlers import Handlers
+from gateway.wire.plain import PlainServer, refusal
 from gateway.wire.sites import WebSite
 
 log = logging.getLogger("sekisho.serving")
@@ -116,6 +118,8 @@ class Serving:
     figures: Figures = field(default_factory=Figures)
     #: Sites are exchanged by one at a time.
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: What anybody reads by plain HTTP.
+    plain: PlainServer = field(default_factory=lambda: PlainServer(lambda _: refusal(404)))
 
 
 def begin(deployment: Deployment, slot: Slot, extra: Builders | None) -> Serving:
@@ -141,7 +145,8 @@ def begin(deployment: Deployment, slot: Slot, extra: Builders | None) -> Serving
         observer=meter,
         headcount=slot.headcount,
     )
-    return Serving(deployment, listener, slot, meter, table, ledger, extra, look)
+    plain = PlainServer(Publications(deployment.ra).answer)
+    return Serving(deployment, listener, slot, meter, table, ledger, extra, look, plain=plain)
 
 
 async def reload(serving: Serving) -> None:
@@ -184,6 +189,7 @@ async def _serve_by(serving: Serving, files: Snapshot) -> None:
     limits = _limits(deployment, serving.slot)
     await serving.listener.swap(sites, limits=limits, proxies=proxies_of(deployment.config))
     old, serving.deployment = serving.deployment, deployment
+    serving.plain.answering = Publications(deployment.ra).answer
     serving.meter.access = deployment.config.log.access
     logging.getLogger().setLevel(deployment.config.log.level.upper())
     if deployment.ra.keys is not old.ra.keys:
@@ -247,6 +253,10 @@ def own_samples(serving: Serving) -> list[Sample]:
         ("sekisho_resident_bytes", {}, resident_bytes()),
     ]
     more += [("sekisho_reloads_total", {"outcome": each}, n) for each, n in serving.reloads.items()]
+    more += [
+        ("sekisho_revocation_requests_total", {"kind": kind, "status": str(status)}, n)
+        for (kind, status), n in sorted(serving.plain.told.items())
+    ]
     for site in serving.listener.entry.table.sites:
         if isinstance(site, WebSite) and isinstance(site.relay, Relay):
             up = site.relay.pool.well_by_address().items()

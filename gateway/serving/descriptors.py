@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gateway.edge.facts import Limits
 from gateway.serving.config import Config
+from gateway.wire import plain
 
 #: What is open besides connections: an idle worker has 35, a database connection of each of its threads
 #: takes three more, then mails that leave and somebody who asks for figures.
@@ -72,7 +73,7 @@ def within(config: Config, room: int) -> Limits:
 
 def shortage(config: Config, room: int) -> tuple[str, str] | None:
     """What there is too little of, and what to type; None if everything fits."""
-    wanted = config.limits.connections + _upstream(config) + RESERVE
+    wanted = config.limits.connections + _upstream(config) + _reserve(config)
     if wanted <= room:
         return None
     most = _most(config, room)
@@ -88,8 +89,12 @@ def shortage(config: Config, room: int) -> tuple[str, str] | None:
 
 
 def _most(config: Config, room: int) -> int:
-    free = max(2, room - RESERVE)
+    free = max(2, room - _reserve(config))
     return max(free - _upstream(config), free // 2)
+
+
+def _reserve(config: Config) -> int:
+    return RESERVE + (plain.MOST if config.revocation.port else 0)
 
 
 def _upstream(config: Config) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography import x509
 
 import ca.store
+from ca.profiles import CRL_PERIOD
 from ca.signerlink import signer_status
 from ca.storage import Transaction
 from enroll import crls, store
@@ -30,6 +31,8 @@ _WRITE_SECONDS = 5.0
 _SERVER_SECONDS = 30 * 86_400
 # A letter that leaves later than this after it could has been forgotten by something.
 _LATE_SECONDS = 3_600
+#: Days before the end of the root's revocation list that are enough to fetch a key from a safe.
+ROOT_LIST_DAYS = 60
 #: Bytes: the database's log grows by some MiB before they are put into the database.
 ROOM = 16 * 2**20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -181,11 +184,8 @@ async def late_lists(deployment: Deployment) -> list[str]:
     now, found = deployment.ra.now(), list[str]()
     for issuer in deployment.datadir.authority.issuers:
         listed = await crls.published(deployment.ra, issuer.issuer_id)
-        # A new one is made at half of its life.
-        if (
-            listed is None
-            or listed.next_update_at - now < (listed.next_update_at - listed.this_update_at) // 4
-        ):
+        # A new one is made each day.
+        if listed is None or now - listed.this_update_at > 2 * CRL_PERIOD:
             left = (
                 "is missing" if listed is None else f"ends in {(listed.next_update_at - now) / 3_600:.0f} h"
             )
@@ -193,7 +193,23 @@ async def late_lists(deployment: Deployment) -> list[str]:
                 f"the revocation list of {issuer.common_name} {left} and no other one was made: see the log "
                 "for why, and make one by hand: sekisho cert crl FILE"
             )
-    return found
+    return [*found, *_late_root_list(deployment)]
+
+
+def _late_root_list(deployment: Deployment) -> Iterator[str]:
+    """The root's is made by hand, or with another issuing CA: its key is mostly kept elsewhere."""
+    end = root_list_end(deployment)
+    left = (end - deployment.ra.now()) / 86_400
+    if left < ROOT_LIST_DAYS:
+        said = f"ends in {left:.0f} days" if end else "is missing"
+        yield f"the root's revocation list {said}: put ca/root.key in its place, then sekisho ca root-list"
+
+
+def root_list_end(deployment: Deployment) -> int:
+    """nextUpdate of the root's revocation list, in epoch seconds; 0 if there is none."""
+    der = deployment.ra.authority.root_list
+    following = x509.load_der_x509_crl(der).next_update_utc if der else None
+    return int(following.timestamp()) if following is not None else 0
 
 
 async def _lists(deployment: Deployment) -> list[Sample]:
@@ -206,7 +222,8 @@ async def _lists(deployment: Deployment) -> list[Sample]:
             found.append(("sekisho_crl_number", named, listed.number))
             found.append(("sekisho_crl_entries", named, listed.entries))
             found.append(("sekisho_crl_days", named, days))
-    return found
+    days = round((root_list_end(deployment) - deployment.ra.now()) / 86_400, 3)
+    return [*found, ("sekisho_crl_days", {"issuer": "root"}, days)]
 
 
 def _renewing(deployment: Deployment) -> str:

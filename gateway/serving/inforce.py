@@ -40,6 +40,7 @@ AT_START = (
     "listen.host",
     "listen.port",
     "listen.public_port",
+    "revocation.port",
     "internal.host",
     "internal.port",
     "log.file",

@@ -94,13 +94,13 @@ def serve(data: Path, passphrase_file: Path | None, variable: str, workers: int 
         if workers == 1:
             uvloop.run(_serve_alone(data, vault, signer, files, Slot(directory)))
         else:
-            socks = listening(config.listen.host, config.listen.port, _BACKLOG)
-            for sock in socks:
+            socks, plain = listening(config.listen.host, config.listen.port, _BACKLOG), _plain(config)
+            for sock in (*socks, *plain):
                 stack.enter_context(sock)
             _log_directly(data, config.log)
             # Whatever is wrong is found here, once, and what is missing is made.
             look = uvloop.run(_rehearse(data, vault, signer, files))
-            _serve_together(data, vault, signer, look, config, socks, workers)
+            _serve_together(data, vault, signer, look, config, socks, plain, workers)
 
 
 async def _serve_alone(data: Path, vault: Vault, signer: Signer, files: Snapshot, slot: Slot) -> None:
@@ -115,19 +115,20 @@ def _serve_together(
     look: Look,
     config: Config,
     socks: list[socket.socket],
+    plain: list[socket.socket],
     workers: int,
 ) -> None:
     directory = rundir.run_directory(data)
     create_table(rundir.nonce_file(directory))
     ledger, counts, pulse = Ledger(), headcounts(workers), Pulse(workers)
-    overseer = Overseer(data, vault, signer, look, counts, socks)
+    overseer = Overseer(data, vault, signer, look, counts, [*socks, *plain])
 
     def worker(number: int, parent: int) -> None:
         look, channel = overseer.be()
         slot = Slot(directory, number, workers, None, ledger, counts[number], pulse, look, channel)
         assert look.files is not None
         deployment = deployment_of(data, vault, look.files, signer=signer, spare_keys=_SPARE_KEYS)
-        uvloop.run(_serve(deployment, slot, socks, parent))
+        uvloop.run(_serve(deployment, slot, socks, parent, plain))
 
     supervise(workers, worker, overseer, pulse=pulse)
 
@@ -144,7 +145,11 @@ async def _rehearse(data: Path, vault: Vault, signer: Signer, files: Snapshot) -
 
 
 async def _serve(
-    deployment: Deployment, slot: Slot, socks: Sequence[socket.socket], parent: int | None
+    deployment: Deployment,
+    slot: Slot,
+    socks: Sequence[socket.socket],
+    parent: int | None,
+    plain: Sequence[socket.socket] = (),
 ) -> None:
     journal: Journal | None = None
     try:
@@ -156,7 +161,7 @@ async def _serve(
             started = _say_ready if slot.shared else _say_ready_to_systemd
             if not slot.shared:
                 inforce.warn(deployment)
-            await run(deployment, stop, started, socks=socks, slot=at_slot)
+            await run(deployment, stop, started, socks=socks, slot=at_slot, plain=plain)
     finally:
         await deployment.close()
         if journal is not None:
@@ -173,12 +178,13 @@ async def run(
     socks: Sequence[socket.socket] = (),
     extra: Builders | None = None,
     slot: Slot = Slot(),  # noqa: B008 (frozen)
+    plain: Sequence[socket.socket] = (),
 ) -> None:
     """Serves an opened deployment until ``stop``; ``started`` is told the port once every site answers.
 
-    ``socks`` are bound sockets to listen on instead of the configured addresses. It may be another one at
-    the end, after a reload; what it shares with this one is the caller's to close.
-    """
+    ``socks`` are bound sockets to listen on instead of the configured addresses, ``plain`` those of plain
+    HTTP. It may be another one at the end, after a reload; what it shares with this one is the caller's to
+    close."""
     ra = deployment.ra
     finished = 0 if await timekeeping.doubt(ra) else await issuance.recover(ra)
     if finished:
@@ -188,6 +194,7 @@ async def run(
         await lists.begin(ra)
     now = serving.begin(deployment, slot, extra)
     port = await _open(now, socks)
+    await now.plain.start(plain or _plain(deployment.config))
     ra.keys.refill()
     tasks = [
         asyncio.create_task(work)
@@ -213,6 +220,7 @@ async def run(
             await started(port)
             await stop.wait()
             now.listener.close()
+            await now.plain.stop()
         log.info("stopping")
         if not slot.shared:
             notify("STOPPING=1")
@@ -220,6 +228,7 @@ async def run(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await now.plain.stop()
         await now.listener.stop()
         if now.deployment.ra.keys is not ra.keys:
             await now.deployment.ra.keys.close()
@@ -251,6 +260,12 @@ def _journal(data: Path, settings: Log, slot: Slot) -> Journal:
 async def _open(now: Serving, socks: Sequence[socket.socket]) -> int:
     listen = now.deployment.config.listen
     return await now.listener.start(socks=socks or listening(listen.host, listen.port, _BACKLOG))
+
+
+def _plain(config: Config) -> list[socket.socket]:
+    """Sockets for what anybody reads by plain HTTP, if that is wanted."""
+    port = config.revocation.port
+    return listening(config.listen.host, port, _BACKLOG, "revocation") if port else []
 
 
 async def _say_ready(port: int) -> None:

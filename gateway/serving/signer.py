@@ -388,7 +388,7 @@ class Desk:
                 self._opened = self._open()
             with suppress(KeyError):
                 found = self._opened.authority.issuer(key)
-                return Issuing(found.certificate, found.crl_url)
+                return Issuing(found.certificate, found.site)
         raise Unsignable(f"there is no issuer {key[:40]!r}")
 
     def _open(self) -> datadir.DataDir:

@@ -26,6 +26,7 @@ from ca.datadir import DataDir
 from ca.errors import ConfigError, Unacceptable
 from ca.keys import generate, spki
 from ca.profiles import CLIENT_AUTOMATED, CLIENT_PERSON, ISSUING, SERVER
+from ca.publication import Site
 from ca.signing import FileSigner
 from tests.ca.conftest import AT, DAY, Issued
 
@@ -251,7 +252,7 @@ def test_what_is_no_dns_name(name: str) -> None:
 def test_the_crl_url_is_written_where_configured(authority: Authority) -> None:
     """An issuer with a CRL address puts it into what it signs, others leave the extension out."""
     url = "http://crl.example/g4.crl"
-    with_url = Authority((replace(authority.current, crl_url=url),), authority.signer)
+    with_url = Authority((replace(authority.current, site=Site(crl=url)),), authority.signer)
     key = spki(generate("ec-p256").public_key())
     der = with_url.certify_now(with_url.plan("client-person", "K1", (), key, None, AT, os.urandom(16)))
     point = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.CRLDistributionPoints)

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from cryptography import x509
 from ca import datadir
 from ca.authority import Authority
 from ca.certificates import public_key_of
+from ca.crls import number_and_time
 from ca.errors import ConfigError
 from ca.keys import kind_of, to_pkcs8
+from ca.publication import Places
 from ca.revocation import RevocationStatus
 from ca.signing import FileSigner
 from ca.trust import Presentation, TrustAnchors, VerifiedPeer, judge
@@ -48,7 +51,7 @@ def test_nothing_in_it_is_readable_by_others_or_in_the_clear(tmp_path: Path) -> 
     made = _make(tmp_path / "d")
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o700
     files = [p for p in made.path.rglob("*") if p.is_file()]
-    assert {p.suffix for p in files} == {".json", ".pem", ".key", ".sealed"}
+    assert {p.suffix for p in files} == {".json", ".pem", ".key", ".crl", ".sealed"}
     assert isinstance(made.authority.signer, FileSigner)
     secret = to_pkcs8(made.authority.signer._keys[made.authority.current.issuer_id])[36:68]
     assert all(secret not in each for each in (repr(made).encode(), repr(made.authority).encode()))
@@ -263,21 +266,110 @@ def test_japanese_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "crl.example/g4.crl", "ldap://crl.example/", "http://", "http://年金.example/", "http://a b/"]
-)
-def test_a_crl_address_that_nobody_could_fetch_is_refused(tmp_path: Path, url: str) -> None:
+    "url", ["crl.example/g4.crl", "ldap://crl.example/", "http://", "http://年金.example/", "http://a b/",
+            "http://a:0/"],
+)  # fmt: skip
+def test_an_address_that_nobody_could_fetch_from_is_refused(tmp_path: Path, url: str) -> None:
     """RFC 5280 section 4.2.1.13: it stands in every certificate as long as the CA lives."""
-    with pytest.raises(ConfigError, match=r"is no address of a CRL"):
-        _make(tmp_path / "d", crl_url=url)
     _make(tmp_path / "e")
-    with pytest.raises(ConfigError, match=r"is no address of a CRL"):
-        datadir.add_issuer(tmp_path / "e", PASSPHRASE, "CA-G5", AT, crl_url=url)
+    for site in (Places(crl=url), Places(url)):
+        with pytest.raises(ConfigError, match=r"is no address of a CRL"):
+            _make(tmp_path / "d", site=site)
+        with pytest.raises(ConfigError, match=r"is no address of a CRL"):
+            datadir.add_issuer(tmp_path / "e", PASSPHRASE, "CA-G5", AT, site=site)
+    assert not (tmp_path / "d").exists()
 
 
-def test_the_crl_address_survives(tmp_path: Path) -> None:
-    """What init was told is in what is issued later."""
+def test_an_https_address_is_refused_with_the_reason(tmp_path: Path) -> None:
+    """RFC 5280 section 8: whoever checks a certificate would have to check another one first."""
+    for site in (Places("https://pki.example"), Places(crl="https://pki.example/a.crl")):
+        with pytest.raises(
+            ConfigError, match=r"has to check that server's first.*: write http://pki\.example"
+        ):
+            _make(tmp_path / "d", site=site)
+
+
+@pytest.mark.parametrize(
+    ("site", "why"),
+    [
+        (Places("http://pki.example", None, 3), r"3 shards: write one of 0, 2, 4, 8"),
+        (Places("", None, 4), r"shards have addresses below --revocation-url"),
+        (Places("http://pki.example", "http://other.example/a.crl", 4), r"shards have addresses below"),
+    ],
+)
+def test_shards_that_have_no_addresses_are_refused(tmp_path: Path, site: Places, why: str) -> None:
+    """Their number is fixed when the CA is made, and each certificate names its own."""
+    with pytest.raises(ConfigError, match=why):
+        _make(tmp_path / "d", site=site)
+
+
+def _urls(certificate: x509.Certificate) -> tuple[list[str], dict[str, str]]:
+    """What it says of where to ask: of lists, and by what otherwise."""
+    points, access = list[str](), dict[str, str]()
+    for each in certificate.extensions:
+        if isinstance(each.value, x509.CRLDistributionPoints):
+            points += [name.value for point in each.value for name in point.full_name or ()]
+            assert not each.critical
+        if isinstance(each.value, x509.AuthorityInformationAccess):
+            access |= {one.access_method._name: one.access_location.value for one in each.value}
+            assert not each.critical
+    return points, access
+
+
+def test_certificates_say_from_the_first_day_where_to_ask(tmp_path: Path) -> None:
+    """RFC 5280 sections 4.2.1.13 and 4.2.2.1: what init was told is in what is issued later; the issuing
+    CA's own certificate says the same of its root. Another address is another generation's."""
+    _make(tmp_path / "d", site=Places("http://pki.example/"))
+    opened = datadir.load(tmp_path / "d", PASSPHRASE)
+    issuer = opened.authority.current
+    own, root = issuer.issuer_id[:16], issuer.root_id[:16]
+    leaf = x509.load_der_x509_certificate(issue_person(opened.authority).der)
+    access = {"OCSP": "http://pki.example/ocsp", "caIssuers": f"http://pki.example/ca/{own}.cer"}
+    assert _urls(leaf) == ([f"http://pki.example/crl/{own}.crl"], access)
+    above = {"caIssuers": f"http://pki.example/ca/{root}.cer"}
+    assert _urls(issuer.certificate) == ([f"http://pki.example/crl/{root}.crl"], above)
+    assert _urls(opened.root) == ([], {})
+    later = datadir.add_issuer(tmp_path / "d", PASSPHRASE, "CA-G5", AT, site=Places("http://new.example"))
+    assert later.authority.issuers[1].site == issuer.site
+    leaf = x509.load_der_x509_certificate(issue_person(later.authority).der)
+    assert _urls(leaf)[1]["OCSP"] == "http://new.example/ocsp"
+
+
+def test_each_certificate_names_its_shard(tmp_path: Path) -> None:
+    """So many lists as the CA was made with: the last octet of the serial says which."""
+    made = _make(tmp_path / "d", site=Places("http://pki.example", None, 4)).authority
+    for _ in range(6):
+        leaf = x509.load_der_x509_certificate(issue_person(made).der)
+        shard = f"http://pki.example/crl/{made.current.issuer_id[:16]}/{leaf.serial_number % 4}.crl"
+        assert _urls(leaf)[0] == [shard]
+
+
+def test_without_an_address_nothing_is_said(tmp_path: Path) -> None:
+    """The twin: a trial's certificates name nobody's host; one of the list alone is that alone."""
+    plain = _make(tmp_path / "d").authority
+    assert _urls(x509.load_der_x509_certificate(issue_person(plain).der)) == ([], {})
+    assert _urls(plain.current.certificate) == ([], {})
     url = "http://crl.example/g4.crl"
-    _make(tmp_path / "d", crl_url=url)
-    der = issue_person(datadir.load(tmp_path / "d", PASSPHRASE).authority).der
-    extensions = x509.load_der_x509_certificate(der).extensions
-    assert extensions.get_extension_for_class(x509.CRLDistributionPoints)
+    alone = _make(tmp_path / "e", site=Places(crl=url)).authority
+    assert _urls(x509.load_der_x509_certificate(issue_person(alone).der)) == ([url], {})
+
+
+def test_the_root_has_a_list_whose_number_and_time_never_go_back(tmp_path: Path) -> None:
+    """RFC 5280 section 5.2.3: made with the root, with each CA below it and by hand, for a year; a clock
+    that was set back makes none of yesterday. It is of CAs only, critically."""
+    opened = _make(tmp_path / "d")
+    seen = [opened.authority.root_list]
+    seen.append(datadir.add_issuer(tmp_path / "d", PASSPHRASE, "CA-G5", AT + 5).authority.root_list)
+    seen.append(datadir.renew_root_list(opened, AT - 500))
+    read = [x509.load_der_x509_crl(each) for each in seen]
+    assert [number_and_time(each) for each in seen] == [(1, AT), (2, AT + 5), (3, AT + 5)]
+    for each in read:
+        assert each.is_signature_valid(opened.root.public_key())  # type: ignore[arg-type]
+        scope = each.extensions.get_extension_for_class(x509.IssuingDistributionPoint)
+        assert scope.critical
+        assert scope.value.only_contains_ca_certs
+        assert each.next_update_utc - each.last_update_utc == timedelta(days=366)
+    assert datadir.load(tmp_path / "d", PASSPHRASE).authority.root_list == seen[-1]
+    (tmp_path / "d/ca/root.key").unlink()
+    with pytest.raises(ConfigError, match=r"root\.key is kept elsewhere; put it back"):
+        datadir.renew_root_list(opened, AT)

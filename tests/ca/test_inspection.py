@@ -30,6 +30,7 @@ from ca.inspection import (
 )
 from ca.keys import generate, spki, spki_of
 from ca.profiles import PROFILES
+from ca.publication import Addresses, Places, Site
 from ca.revocation import RevokedEntry
 from ca.signing import FileSigner
 from ca.store import Reservation
@@ -41,7 +42,7 @@ LIST = "what is to be signed is no list"
 
 
 def _issuing(authority: Authority) -> Issuing:
-    return Issuing(authority.current.certificate, authority.current.crl_url)
+    return Issuing(authority.current.certificate, authority.current.site)
 
 
 def _planned(authority: Authority, profile: str = "client-automated", cn: str = "K1") -> Reservation:
@@ -58,12 +59,22 @@ def _planned(authority: Authority, profile: str = "client-automated", cn: str = 
         ("client-automated", "K1", ("a.example",), "ec-p256"),
     ],
 )
-@pytest.mark.parametrize("url", [None, "http://crl.example/g4.crl"])
+@pytest.mark.parametrize(
+    "places",
+    [
+        Places(),
+        Places(crl="http://crl.example/g4.crl"),
+        Places("http://p.example"),
+        Places("http://p.example", None, 8),
+    ],
+)
 def test_what_we_plan_is_within_its_profile(
-    authority: Authority, profile: str, cn: str, names: tuple[str, ...], kind: str, url: str | None
+    authority: Authority, profile: str, cn: str, names: tuple[str, ...], kind: str, places: Places
 ) -> None:
     """Both readings agree on every certificate that may be asked for, and it is what is written out here."""
-    own = replace(authority, issuers=(replace(authority.current, crl_url=url),))
+    own = replace(
+        authority, issuers=(replace(authority.current, site=places.of(authority.current.issuer_id)),)
+    )
     reserved = own.plan(profile, cn, names, spki(generate(kind).public_key()), "o", AT, os.urandom(16))
     inspect_certificate(reserved.tbs, reserved, _issuing(own), AT)
     _inspect_by_reading(reserved, _issuing(own))
@@ -81,12 +92,19 @@ def test_it_is_written_out_as_the_builder_does(authority: Authority, kind: str, 
     for serial in (0x7F << 120, 0x80 << 120, 1):
         own, subject = generate("ec-p256").public_key(), common_name("K1")
         to_sign = to_be_signed(
-            profile, subject, own, ("k1.example",), serial, (at - 600, at), issuer, "http://c.example/"
+            profile,
+            subject,
+            own,
+            ("k1.example",),
+            serial,
+            (at - 600, at),
+            issuer,
+            Addresses("http://c.example/"),
         )
         reserved = Reservation(
             serial_hex(serial), "", profile.name, "K1", ("k1.example",), spki(own), at - 600, at, at
         )
-        assert written(reserved, profile, _shared(Issuing(issuer, "http://c.example/"))) == to_sign
+        assert written(reserved, profile, _shared(Issuing(issuer, Site("http://c.example/")))) == to_sign
 
 
 def test_another_order_of_extensions_is_read(authority: Authority) -> None:
@@ -319,8 +337,8 @@ def test_our_lists_are_lists(authority: Authority, count: int) -> None:
     [
         ({"number": 6}, AT, "number"),
         ({"at": AT - 301}, AT, "moment"),
-        ({"at": AT + 301}, AT, "moment"),
-        ({"days": 8}, AT, "end"),
+        ({"at": AT + 601}, AT, "moment"),
+        ({"days": 9}, AT, "end"),
         ({"days": 0}, AT, "end"),
     ],
 )

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from ca.profiles import CRL_LIFETIME
+from ca.profiles import CRL_PERIOD
 from enroll import crls
 from gateway.serving.deployment import opened_deployment
 from gateway.serving.figures import late_lists
@@ -115,16 +115,16 @@ def test_a_server_without_room_for_a_list_serves_all_the_same(sekisho: Shell, tm
         assert (found["state"], "number 1, 0 lines" in found["found"]) == ("ok", True)
         figures = get_plain(gateway.internal, "/metrics")[1]
         assert re.search(r'sekisho_crl_number\{issuer="[^"]+"\} 1\n', figures)
-        assert re.search(r'sekisho_crl_days\{issuer="[^"]+"\} (6\.9|7\.0)', figures)
+        assert re.search(r'sekisho_crl_days\{issuer="[^"]+"\} (7\.9|8\.0)', figures)
 
 
 async def test_a_list_that_nobody_renews_is_warned_of(sekisho: Shell) -> None:
-    """A new one is due at half of its life; with a quarter left something is wrong."""
+    """A new one is due each day; after two days without one something is wrong."""
     async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
         issuer = deployment.ra.authority.current
         assert len(await late_lists(deployment)) == 1
         listed = await crls.publish(deployment.ra, issuer, alone=True)
-        for passed, told in ((0, 0), (CRL_LIFETIME * 3 // 4 - 60, 0), (CRL_LIFETIME * 3 // 4 + 60, 1)):
+        for passed, told in ((0, 0), (2 * CRL_PERIOD - 60, 0), (2 * CRL_PERIOD + 60, 1)):
             moved = {"this": listed.this_update_at - passed, "next": listed.next_update_at - passed}
             await deployment.ra.database.write(
                 lambda db, m=moved: db.execute(  # type: ignore[misc]
@@ -132,4 +132,4 @@ async def test_a_list_that_nobody_renews_is_warned_of(sekisho: Shell) -> None:
                 )
             )
             assert len(await late_lists(deployment)) == told, passed
-        assert "ends in 42 h" in (await late_lists(deployment))[0]
+        assert "ends in 144 h" in (await late_lists(deployment))[0]

@@ -10,9 +10,9 @@ from cryptography import x509
 
 import ca.store
 from ca import listfiles
-from ca.profiles import CRL_LIFETIME
+from ca.profiles import CRL_PERIOD
 from ca.storage import StorageError
-from enroll import crls
+from enroll import crls, timekeeping
 from enroll.requests.transitions import end_certificate
 from tests.datadirs import admit, clock_of, open_office
 from tests.enroll.test_flow import picked_up
@@ -47,22 +47,23 @@ async def test_a_revocation_makes_a_new_list(ra):
 
 
 async def test_a_list_is_renewed_before_it_ends(ra):
-    """Due from the middle of its life on, and not a second before; ended at its nextUpdate."""
+    """Due after a day, and not a second before; ended at its nextUpdate."""
     name = ra.authority.current.issuer_id
     await crls.publish(ra, ra.authority.current)
-    clock_of(ra).advance(seconds=CRL_LIFETIME // 2 - 1)
+    clock_of(ra).advance(seconds=CRL_PERIOD - 1)
     assert not await crls.due(ra, name)
     clock_of(ra).advance(seconds=1)
     assert await crls.due(ra, name)
     assert not await crls.ended(ra, name)
-    clock_of(ra).advance(seconds=CRL_LIFETIME // 2)
+    clock_of(ra).advance(days=7)
     assert await crls.ended(ra, name)
 
 
-async def test_a_list_is_good_for_a_week(ra):
-    """nextUpdate as a literal: clients that cannot fetch another one go on for seven days, and no longer."""
+async def test_a_list_is_good_for_a_week_ahead(ra):
+    """nextUpdate as a literal: one is made each day and is good for eight, so that a week is left whenever
+    making them begins to fail."""
     listed = await crls.publish(ra, ra.authority.current)
-    assert listed.next_update_at - listed.this_update_at == 604_800
+    assert listed.next_update_at - listed.this_update_at == 691_200
     assert listed.this_update_at == ra.now()
 
 
@@ -74,6 +75,20 @@ async def test_a_list_of_the_future_is_made_anew(ra):
     assert await crls.due(ra, ra.authority.current.issuer_id)
     right = await crls.publish(ra, ra.authority.current)
     assert (right.number, right.this_update_at) == (ahead.number + 1, ra.now())
+
+
+@pytest.mark.parametrize(("back", "told"), [(600, 0), (1, 0), (601, 601)])
+async def test_a_clock_that_is_corrected_takes_no_time_back(ra, back, told):
+    """thisUpdate never goes back by what clocks are corrected by. Dated farther ahead than that a list is
+    nobody's yet, and is followed by one of now: the clock was in doubt until an operator confirmed it."""
+    first = await crls.publish(ra, ra.authority.current)
+    clock_of(ra).advance(seconds=-back)
+    assert await crls.due(ra, ra.authority.current.issuer_id) is bool(told)
+    if told:
+        await timekeeping.confirm(ra, actor="test")
+    second = await crls.publish(ra, ra.authority.current)
+    assert (second.number, second.this_update_at) == (first.number + 1, first.this_update_at - told)
+    assert _read(ra, second).last_update_utc.timestamp() == second.this_update_at
 
 
 async def test_processes_that_publish_at_once_publish_one(ra):
@@ -92,9 +107,15 @@ async def test_a_database_from_a_backup_gives_no_number_twice(ra):
     issuer = ra.authority.current
     for _ in range(3):
         latest = await crls.publish(ra, issuer)
-    await ra.database.write(lambda db: db.execute("UPDATE crls SET number = 1, digest = 'x'"))
+    await ra.database.write(
+        lambda db: db.execute(
+            "UPDATE crls SET number = 1, digest = 'x', this_update_at = this_update_at - 9000"
+        )
+    )
+    clock_of(ra).advance(seconds=-60)
     assert await crls.due(ra, issuer.issuer_id)
-    assert (await crls.publish(ra, issuer)).number == latest.number + 1
+    again = await crls.publish(ra, issuer)
+    assert (again.number, again.this_update_at) == (latest.number + 1, latest.this_update_at)
 
 
 async def test_a_file_that_is_gone_or_cut_is_made_anew(ra):

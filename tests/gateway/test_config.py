@@ -73,7 +73,7 @@ def test_strings_survive_their_journey() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[lisen]\nport = 1", "[lisen] is no section; the sections are listen, sites,"),
+        ("[lisen]\nport = 1", "[lisen] is no section; the sections are listen, revocation,"),
         (
             "[listen]\nprot = 1",
             "listen.prot is no setting; [listen] knows host, port, public_port, proxy_protocol",

@@ -103,6 +103,6 @@ async def test_the_first_list_is_there_before_anybody_asks(ra):
     clock_of(ra).advance(days=5)
     await begin(ra)
     assert (await crls.published(ra, issuer)).number == 1
-    clock_of(ra).advance(days=2)
+    clock_of(ra).advance(days=3)
     await begin(ra)
     assert (await crls.published(ra, issuer)).number == 2

@@ -41,6 +41,19 @@ class Listen:
 
 
 @dataclass(frozen=True)
+class Revocation:
+    """Where the world reads of our certificates: lists, answers (OCSP) and certificates of CAs, by plain
+    HTTP."""
+
+    port: int = setting(
+        0,
+        "their port, at the addresses of listen.host, such as 80; 0 for none: what "
+        "certificates say of it was fixed when their CA was made",
+        between(0, 65_535),
+    )
+
+
+@dataclass(frozen=True)
 class Internal:
     """Where this machine asks how the gateway is."""
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from markupsafe import Markup
 
 from enroll.refusals import Refusal
+from gateway.sites import revocation
 from gateway.sites.help import lists
 from gateway.sites.help.handouts import HANDOUTS, facts_of, policies
 from gateway.sites.help.publications import certificates_of, chain_pem, hosts_of, slug_of
@@ -41,6 +42,7 @@ def application(gate: Gate) -> web.Application:
     app.router.add_get("/ca/{slug:[a-z]+-[0-9a-f]{12}}.{form:pem|cer}", _certificate)
     app.router.add_get("/ca/{slug:[a-z]+-[0-9a-f]{12}}.crl", _revoked)
     app.router.add_get("/search", _search)
+    revocation.mount(app, gate.ra)
     app.router.add_get("/print", _print)
     app.router.add_get("/{topic:[a-z]+}", _topic)
     return app

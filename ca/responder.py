@@ -1,0 +1,126 @@
+"""The delegated responder (RFC 6960 section 4.2.2.2): answers for issuers of ours, by a key that only it
+may sign with.
+
+The key never leaves this process and is on no disk: each process that answers makes its own, has it
+certified by the issuer for a month, and makes another one in good time. What an earlier one has signed
+stays good: its certificate goes with its answers.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from ca.authority import Issuer
+from ca.certificates import MAX_COMMON_NAME, build, public_key_of, serial_from, validity
+from ca.inspection import inspect_answer
+from ca.keys import generate
+from ca.ocsp import HASHES, Standing, hashes_of, responder_key_of, signed, to_be_signed
+from ca.profiles import ANSWER_LIFETIME, CRL_AHEAD, DAY, RESPONDER
+from ca.signing import FileSigner, Signer, ToSign, key_id, signature_now
+
+# Seconds before its end in which a responder is followed by another one; every answer ends before its own
+# does.
+_RENEWED = 15 * DAY
+assert ANSWER_LIFETIME < _RENEWED < RESPONDER.days * DAY
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One certificate's, as it is kept (`ca.ocsp.response` makes it whole), by each hash of its issuer."""
+
+    serial: str
+    change_number: int
+    this_update_at: int
+    next_update_at: int
+    sha1: bytes
+    sha256: bytes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Answers that one responder has signed. ``responder``: its certificate, DER."""
+
+    responder: bytes
+    answers: tuple[Answer, ...]
+
+
+class Responder:
+    """Signs for the issuers whose keys ``signer`` has. ``check`` is asked before each batch, and raises
+    `NoSignature` where nothing is to be signed."""
+
+    def __init__(self, signer: Signer, check: Callable[[], None] = lambda: None) -> None:
+        self._signer, self._check = signer, check
+        self._delegates: dict[str, _Delegate] = {}
+
+    def answer(self, issuer: Issuer, standings: Sequence[tuple[Standing, int]], at: int) -> Batch:
+        """Answers, each inspected; blocks. ``standings``: what the register says, with the thisUpdate of
+        the last answer (0 for none), before which none is dated. `NoSignature` when there is none now."""
+        self._check()
+        delegate = self._delegate(issuer, at)
+        names = hashes_of(issuer.certificate)
+        made = []
+        for standing, last in standings:
+            since = at if last > at + CRL_AHEAD else max(at, last)
+            period = since, min(since + ANSWER_LIFETIME, delegate.not_after_at)
+            kept = {}
+            for each in HASHES:
+                tbs = to_be_signed(standing, names[each], delegate.name, *period)
+                kept[each] = delegate.signed(tbs)
+                inspect_answer(kept[each], standing, names[each], delegate.certificate, period)
+            made.append(
+                Answer(standing.serial, standing.change_number, *period, kept["sha1"], kept["sha256"])
+            )
+        return Batch(delegate.der, tuple(made))
+
+    def _delegate(self, issuer: Issuer, at: int) -> _Delegate:
+        found = self._delegates.get(issuer.issuer_id)
+        if found is None or not found.begins_at <= at < found.renewed_at:
+            found = self._delegates[issuer.issuer_id] = _delegate_of(issuer, self._signer, at)
+        return found
+
+
+class _Delegate:
+    """One key with its certificate."""
+
+    def __init__(self, der: bytes, signer: Signer, not_after_at: int, begins_at: int) -> None:
+        self.der, self._signer, self.not_after_at, self.begins_at = der, signer, not_after_at, begins_at
+        self.certificate = x509.load_der_x509_certificate(der)
+        self.name = responder_key_of(self.certificate)
+        self._key = public_key_of(self.certificate)
+        # One of an issuer that ends soon is not followed again and again.
+        self.renewed_at = max(not_after_at - _RENEWED, begins_at + DAY)
+
+    def signed(self, tbs: bytes) -> bytes:
+        asked = ToSign(key_id(self._key), "own", tbs)
+        return signed(tbs, signature_now(self._signer, self._key, asked), self._key)
+
+
+def _delegate_of(issuer: Issuer, signer: Signer, at: int) -> _Delegate:
+    key = generate(RESPONDER.key_kinds[0])
+    begins_at, ends_at = validity(RESPONDER, at, issuer.not_after_at)
+    serial = serial_from(secrets.token_bytes(16))
+    der = build(
+        *(
+            RESPONDER,
+            _subject(issuer),
+            key.public_key(),
+            (),
+            serial,
+            (begins_at, ends_at),
+            issuer.certificate,
+        ),
+        signer,
+    )
+    return _Delegate(der, FileSigner.of(key), ends_at, begins_at)
+
+
+def _subject(issuer: Issuer) -> x509.Name:
+    """The issuer's own name, but for what it is called itself."""
+    shared = [each for each in issuer.certificate.subject if each.oid != NameOID.COMMON_NAME]
+    name = f"{issuer.common_name[: MAX_COMMON_NAME - 5]} OCSP"
+    return x509.Name([*shared, x509.NameAttribute(NameOID.COMMON_NAME, name)])
