@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -58,11 +58,15 @@ def certificate(shown: Shown, private: jose.Private) -> x509.Certificate:
     )
 
 
-def context(shown: Mapping[str, Shown]) -> ssl.SSLContext:
-    """A server's TLS that has for each SNI the certificate shown at the moment, and no other."""
+def context(shown: Mapping[str, Shown], heard: Callable[[str], None] = lambda _: None) -> ssl.SSLContext:
+    """A server's TLS that has for each SNI the certificate shown at the moment, and no other.
+
+    heard is told each name that is asked for.
+    """
     private = pki.new_private()
 
     def choose(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> int | None:
+        heard((name or "").lower())
         wanted = shown.get((name or "").lower())
         if wanted is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME

@@ -25,6 +25,14 @@ def status(*codes: int) -> Check:
     return lambda answer: [] if answer.status in codes else [f"{shown(answer)}, not {_either(codes)}"]
 
 
+def said(value: object) -> str:
+    """A problem object in one line, its type without the namespace; empty for none."""
+    if not isinstance(value, dict):
+        return ""
+    kind = str(value.get("type", "")).removeprefix(URN)
+    return ": ".join(part for part in (kind, str(value.get("detail", ""))) if part)
+
+
 def problem(codes: int | Collection[int], *types: str) -> Check:
     """A problem document (RFC 7807) with one of the status codes and, when given, ACME types."""
     wanted = {codes} if isinstance(codes, int) else set(codes)
@@ -32,7 +40,7 @@ def problem(codes: int | Collection[int], *types: str) -> Check:
     def check(answer: Answer) -> list[str]:
         wrong = []
         if answer.status not in wanted:
-            wrong.append(f"{shown(answer)}, not {_either(sorted(wanted))}")
+            wrong.append(f"{shown(answer)}, not {_statuses(wanted)}")
         elif not answer.object().get("type"):
             wrong.append(f"{shown(answer)} without a problem document")
         if types and not wrong and answer.problem_type() not in types:
@@ -195,6 +203,10 @@ def told(answer: Answer, *named: str) -> tuple[int, str, str]:
     for name in sorted(filter(None, named), key=len, reverse=True):
         detail = detail.replace(name, "…")
     return answer.status, answer.problem_type(), detail
+
+
+def _statuses(codes: Collection[int]) -> str:
+    return "a refusal (4xx)" if set(codes) == ANY_REFUSAL else _either(sorted(codes))
 
 
 def _either(values: Collection[object]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -76,10 +76,12 @@ def _text(value: str) -> bytes:
 
 
 class Server(asyncio.DatagramProtocol):
-    """Answers over UDP from the texts as they are at the moment."""
+    """Answers over UDP from the texts as they are at the moment; tells each name that it was asked for."""
 
-    def __init__(self, texts: Mapping[str, Sequence[str]]) -> None:
-        self._texts = texts
+    def __init__(
+        self, texts: Mapping[str, Sequence[str]], heard: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._texts, self._heard = texts, heard
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -87,6 +89,8 @@ class Server(asyncio.DatagramProtocol):
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if (question := read(data)) is not None:
+            self._heard(question.name)
         reply = answer(data, self._texts)
         if reply is not None and self._transport is not None:
             self._transport.sendto(reply, addr)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from conformance.case import OURS, OUTCOMES, Case
+from conformance.case import LEVELS, OURS, OUTCOMES, Case
 from conformance.clauses import ground
 from conformance.known import Known, Verdict, entry_of
-from conformance.run import Result, blockers
+from conformance.run import Result
 
 
 def line(result: Result, known: dict[str, Known]) -> str:
@@ -32,20 +33,83 @@ def listed(case: Case, *, verbose: bool) -> str:
 
 
 def summary(results: Sequence[Result], verdict: Verdict) -> str:
-    counts = counted(results)
-    parts = [f"{counts[name]} {name}" for name in OUTCOMES if counts[name]]
-    parts.append(f"{len(verdict.expected)} known") if verdict.expected else None
-    lines = [f"{len(results)} cases: " + ", ".join(parts)]
-    found = [one for one in verdict.unexpected if one.outcome != "BLOCKED"]
-    lines += [f"unexpected {one.outcome}: {one.case.id}" for one in found]
-    if ours := sum(one.case.level == OURS for one in found):
+    """What is wrong by cause, what holds by level, and last, where it stays on the screen, how many cases."""
+    lines = _wrong(verdict)
+    lines += [f"unexpected pass: {one.case.id}" for one in verdict.surprises]
+    if ours := sum(one.case.level == OURS and one.outcome != "BLOCKED" for one in verdict.unexpected):
         lines.append(
             f"{ours} of these are of level ours: sekisho's protocol promises them, and no RFC; "
             "--level SHOULD leaves them out"
         )
-    lines += [f"{count} cases are BLOCKED: {printable(why)}" for why, count in blockers(results)]
-    lines += [f"unexpected pass: {one.case.id}" for one in verdict.surprises]
+    lines += [""] if lines else []
+    lines += [_level(level, results) for level in LEVELS if any(one.case.level == level for one in results)]
+    counts = counted(results)
+    parts = [f"{counts[name]} {name}" for name in OUTCOMES if counts[name]]
+    parts.append(f"{len(verdict.expected)} known") if verdict.expected else None
+    lines.append(f"{cases_of(len(results))}: " + ", ".join(parts))
     return "\n".join(lines)
+
+
+def cases_of(count: int) -> str:
+    return "1 case" if count == 1 else f"{count} cases"
+
+
+def _level(level: str, results: Sequence[Result]) -> str:
+    mine = [one for one in results if one.case.level == level]
+    tried = [one for one in mine if one.outcome not in {"SKIP", "BLOCKED"}]
+    held = sum(one.outcome == "PASS" for one in tried)
+    untried = len(mine) - len(tried)
+    return f"{level:7} {held} of {len(tried)} hold" + (f", {untried} not tried" if untried else "")
+
+
+#: So many causes are shown at the end, each in two lines; what is left is in the lines above, and in --json.
+_CAUSES = 10
+
+
+def _wrong(verdict: Verdict) -> list[str]:
+    """What is wrong and was not known before, grouped by what was seen, the commonest first."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in verdict.unexpected:
+        groups.setdefault((one.outcome, cause(one)), []).append(one.case.id)
+    if not groups:
+        return []
+    sorted_groups = sorted(groups.items(), key=lambda group: -len(group[1]))
+    lines = ["", "what is wrong, by cause" + (", beyond what is known:" if verdict.expected else ":")]
+    for (outcome, why), ids in sorted_groups[:_CAUSES]:
+        lines += [f"{len(ids):4} {outcome:7} {why}", f"{'':12} {_briefly(ids)}"]
+    if left := sorted_groups[_CAUSES:]:
+        count = sum(len(ids) for _, ids in left)
+        lines.append(f"{count:4} more, for {len(left)} other causes, are above")
+    return lines
+
+
+# What differs from one request to the next though the cause is the same: URLs, tokens, serial numbers.
+_VARIABLE = re.compile(r"https?://[^\s'\"]+|\b(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{16,}\b|\b\d{4,}\b")
+_WIDTH = 150
+
+
+def cause(result: Result) -> str:
+    """What was seen, without what was expected in its place and what is another each time."""
+    detail = result.detail.split("; ")[0]
+    seen = detail.split(", not ")[0]
+    if result.outcome == "BLOCKED" or seen.isdigit():
+        seen = detail
+    text = _VARIABLE.sub("…", printable(seen))
+    return text if len(text) <= _WIDTH else text[:_WIDTH] + "…"
+
+
+def _briefly(ids: Sequence[str]) -> str:
+    """Ids, those of one group as a glob when they are many."""
+    groups: dict[str, list[str]] = {}
+    for id in ids:
+        groups.setdefault(id.partition(".")[0], []).append(id)
+    parts = [
+        f"{name}.* ({len(mine)})" if len(mine) > _FEW else " ".join(mine) for name, mine in groups.items()
+    ]
+    return " ".join(parts)
+
+
+_FEW = 3
 
 
 def _why(result: Result, known: dict[str, Known], expected: Collection[str]) -> Known | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -19,12 +20,27 @@ METHODS = ("http-01", "dns-01", "tls-alpn-01")
 
 @dataclass
 class Answers:
-    """What validations find. served: the methods whose ports the server's validations reach."""
+    """What validations find, and who asked. ports: those that are answered on, by method."""
 
     http: dict[str, str] = field(default_factory=dict)  # token -> body
     texts: dict[str, list[str]] = field(default_factory=dict)  # name -> TXT records
     shown: dict[str, Shown] = field(default_factory=dict)  # SNI -> certificate
-    served: frozenset[str] = frozenset()
+    ports: dict[str, int] = field(default_factory=dict)
+    #: How often each (method, token or name) was asked for; an empty name for whoever only connected.
+    asked: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def served(self) -> frozenset[str]:
+        """The methods that are answered."""
+        return frozenset(self.ports)
+
+    def told(self, method: str, token: str, identifier: Identifier) -> bool:
+        """Whether somebody asked for the answer to this challenge."""
+        return self.asked[method, _key(method, token, identifier)] > 0
+
+    def visits(self, method: str) -> int:
+        """How often anybody came to this method's port, for whatever."""
+        return sum(count for (kind, _), count in self.asked.items() if kind == method)
 
     def give(self, method: str, token: str, identifier: Identifier, key_authorization: str) -> None:
         """Answers a challenge by this key authorization, right or wrong."""
@@ -39,6 +55,13 @@ class Answers:
         """Answers nothing any more."""
         for each in (self.http, self.texts, self.shown):
             each.clear()
+
+
+def _key(method: str, token: str, identifier: Identifier) -> str:
+    """What is asked for when a challenge of this method is validated."""
+    if method == "http-01":
+        return token
+    return validation_name(identifier) if method == "dns-01" else alpn.server_name(identifier)
 
 
 def digest(key_authorization: str) -> str:
@@ -60,9 +83,10 @@ class Ports:
     alpn: int | None = None
 
     @property
-    def served(self) -> frozenset[str]:
-        given = zip(METHODS, (self.http, self.dns, self.alpn), strict=True)
-        return frozenset(method for method, port in given if port is not None)
+    def given(self) -> dict[str, int]:
+        """Method -> port, of those that are answered."""
+        pairs = zip(METHODS, (self.http, self.dns, self.alpn), strict=True)
+        return {method: port for method, port in pairs if port is not None}
 
 
 class PortTaken(Exception):
@@ -72,7 +96,7 @@ class PortTaken(Exception):
 @asynccontextmanager
 async def answering(ports: Ports, answers: Answers) -> AsyncIterator[None]:
     """Serves the answers on the ports of every address. PortTaken for one that cannot be had."""
-    answers.served = ports.served
+    answers.ports = ports.given
     async with AsyncExitStack() as stack:
         for option, open_one in _openers(ports, answers, stack):
             try:
@@ -87,17 +111,21 @@ def _openers(
 ) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
     loop = asyncio.get_running_loop()
 
+    def heard(method: str) -> Callable[[str], None]:
+        return lambda name: answers.asked.update([(method, name)])
+
     async def http() -> None:
-        await stack.enter_async_context(await asyncio.start_server(_http(answers.http), None, ports.http))
+        await stack.enter_async_context(await asyncio.start_server(_http(answers), None, ports.http))
 
     async def dns() -> None:
         transport, _ = await loop.create_datagram_endpoint(
-            lambda: dnsserver.Server(answers.texts), local_addr=("127.0.0.1", ports.dns or 0)
+            lambda: dnsserver.Server(answers.texts, heard("dns-01")), local_addr=("127.0.0.1", ports.dns or 0)
         )
         stack.enter_context(closing(transport))
 
     async def tls() -> None:
-        server = await asyncio.start_server(_silent, None, ports.alpn, ssl=alpn.context(answers.shown))
+        context = alpn.context(answers.shown, heard("tls-alpn-01"))
+        server = await asyncio.start_server(_silent, None, ports.alpn, ssl=context)
         await stack.enter_async_context(server)
 
     if ports.http is not None:
@@ -108,11 +136,13 @@ def _openers(
         yield f"--tls-alpn-01-port {ports.alpn}", tls()
 
 
-def _http(authorizations: Mapping[str, str]) -> Callable[..., Awaitable[None]]:
+def _http(answers: Answers) -> Callable[..., Awaitable[None]]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers.asked["http-01", ""] += 1
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            writer.write(answer(head.decode("latin-1"), authorizations))
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            answers.asked["http-01", token_of(head)] += 1
+            writer.write(answer(head, answers.http))
             await writer.drain()
         except (OSError, EOFError, asyncio.LimitOverrunError):
             pass
@@ -127,12 +157,15 @@ async def _silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
     writer.close()
 
 
+def token_of(head: str) -> str:
+    """The token that a request head names; empty for another target."""
+    target = [*head.split(" ", 2), "", ""][1]
+    return target.removeprefix(PREFIX) if target.startswith(PREFIX) else ""
+
+
 def answer(head: str, authorizations: Mapping[str, str]) -> bytes:
     """The HTTP answer to a request head: the key authorization of the token it names, or 404."""
-    method, _, rest = head.partition(" ")
-    target = rest.partition(" ")[0]
-    token = target.removeprefix(PREFIX) if target.startswith(PREFIX) else ""
-    body = authorizations.get(token, "") if method == "GET" else ""
+    body = authorizations.get(token_of(head), "") if head.startswith("GET ") else ""
     status = "200 OK" if body else "404 Not Found"
     lines = (f"HTTP/1.1 {status}", "Content-Type: application/octet-stream", f"Content-Length: {len(body)}")
     return "\r\n".join((*lines, "Connection: close", "", body)).encode("latin-1")

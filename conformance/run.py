@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from conformance import jose
+from conformance import acts, jose
 from conformance.case import LEVELS, Case, Level, Outcome
+from conformance.credentials import Usage
 from conformance.draft import Draft, payload_of
 from conformance.verdict import Blocked, Failed, Skipped
 from conformance.wire import Broken
@@ -27,13 +27,15 @@ OVER = "not run: the time of --deadline is over"
 
 @dataclass(frozen=True)
 class Result:
-    """What one case came to. seconds is wall time; prerequisite names what a BLOCKED case rests on."""
+    """What one case came to. seconds is wall time; prerequisite names what a BLOCKED case rests on, remedy
+    what to type about it."""
 
     case: Case
     outcome: Outcome
     detail: str
     seconds: float
     prerequisite: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,11 @@ async def run(
     done: Callable[[Result], None] = lambda _: None,
     earlier: Mapping[str, Result] | None = None,
 ) -> list[Result]:
-    """Runs the cases in order and tells each result as it comes. ``earlier``: those that are known, by id."""
+    """Runs the cases in order and tells each result as it comes. ``earlier``: those that are known, by id.
+
+    Usage where the account that most rest on cannot be made for want of an option: the look at the server
+    does not try that with a single credential, which binds once.
+    """
     results: list[Result] = []
     ends = None if limits.whole is None else time.monotonic() + limits.whole
     hung, why_not = 0, ""
@@ -91,9 +97,16 @@ async def run(
             hung += result.outcome == "HANG"
             if result.outcome == "HANG" and hung >= STUCK and not await _answers(world):
                 why_not = GONE
+        if result.prerequisite == acts.ACCOUNT and result.remedy and not _spent(results):
+            raise Usage(f"no account can be made, so nothing can be tried: {result.detail}")
         done(result)
         results.append(result)
     return results
+
+
+def _spent(results: Iterable[Result]) -> bool:
+    """Whether a binding that was to be refused was taken: the credential is spent by the server's fault."""
+    return any(one.outcome == "FAIL" and one.case.id.startswith("eab.") for one in results)
 
 
 async def _answers(world: World) -> bool:
@@ -112,30 +125,25 @@ async def _answers(world: World) -> bool:
 
 async def run_case(world: World, case: Case, limit: float) -> Result:
     started = time.monotonic()
-    outcome, detail, prerequisite = await _outcome(world, case, limit)
-    return Result(case, outcome, detail, time.monotonic() - started, prerequisite)
+    outcome, detail, *rest = await _outcome(world, case, limit)
+    return Result(case, outcome, detail, time.monotonic() - started, *rest)
 
 
-async def _outcome(world: World, case: Case, limit: float) -> tuple[Outcome, str, str]:
+async def _outcome(world: World, case: Case, limit: float) -> tuple[Outcome, str, str, str]:
     try:
         async with asyncio.timeout(limit) as world.allowed:
             await case.steps(world)
     except TimeoutError:
-        return "HANG", f"no end after {limit:g} s", ""
+        return "HANG", f"no end after {limit:g} s", "", ""
     except Blocked as missing:
-        return "BLOCKED", str(missing), missing.prerequisite
+        return "BLOCKED", str(missing), missing.prerequisite, missing.remedy
     except Failed as failure:
-        return "FAIL", str(failure), ""
+        return "FAIL", str(failure), "", ""
     except Skipped as reason:
-        return "SKIP", str(reason), ""
+        return "SKIP", str(reason), "", ""
     except Broken as broken:
-        return "CRASH", str(broken), ""
+        return "CRASH", str(broken), "", ""
     except Exception as error:
         # The suite itself tripped: usually over an answer no honest server gives.
-        return "CRASH", f"suite: {type(error).__name__}: {error}", ""
-    return "PASS", "", ""
-
-
-def blockers(results: Iterable[Result]) -> list[tuple[str, int]]:
-    """Why cases were blocked, the commonest reason first, each with how many cases it cost."""
-    return Counter(one.detail for one in results if one.outcome == "BLOCKED").most_common()
+        return "CRASH", f"suite: {type(error).__name__}: {error}", "", ""
+    return "PASS", "", "", ""

@@ -134,7 +134,9 @@ class World:
     #: What newAccount is told of how to reach us; servers that insist on it need it.
     contact: tuple[str, ...] = ()
     operator: Operator | None = None
+    bindings_required: bool = False  # as the directory says
     allowed: asyncio.Timeout | None = None  # what is left of the running case's time
+    polls: int = 100  # how often a pending validation, or an order in processing, is asked for
     _missing: dict[str, Blocked] = field(default_factory=dict)
 
     # Requests.
@@ -245,7 +247,7 @@ class World:
         try:
             self._kept[name] = made = await make()
         except (Failed, Broken) as error:
-            self._missing[name] = blocked = Blocked(name, str(error))
+            self._missing[name] = blocked = Blocked(name, str(error), getattr(error, "remedy", ""))
             self._given_up |= {name} if known is not None else set()
             raise blocked from error
         return made

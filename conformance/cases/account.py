@@ -455,7 +455,7 @@ async def race_creation(world: World) -> None:
     created_now = sum(answer.status == 201 for answer in answers)
     require(created_now == 1, f"{created_now} answers were 201")
     location = next(iter(locations)) or ""
-    world.put("roller", Account(location, key, credential, next(a for a in answers if a.status == 201)))
+    world.put(acts.ROLLER, Account(location, key, credential, next(a for a in answers if a.status == 201)))
 
 
 def _spare(world: World) -> Credential | None:

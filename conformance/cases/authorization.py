@@ -54,7 +54,7 @@ async def _pending(world: World) -> tuple[Order, str, dict[str, object]]:
             raise Skipped("orders are ready at once: nothing is ever pending here")
         return order, url, challenges(authorization)[0]
 
-    return await world.keep("pending", make)
+    return await world.keep("pending authorization", make)
 
 
 @case(CASES, "authz.read", "RFC 8555 7.1.4", MUST, "an authorization has identifier, status and challenges")

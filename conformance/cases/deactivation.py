@@ -37,7 +37,7 @@ async def remains(world: World) -> Remains:
         expect(answer, status(200), about="deactivation")
         return Remains(owner, answer, waiting, done)
 
-    return await world.keep("remains", make)
+    return await world.keep("deactivated account", make)
 
 
 @case(CASES, "deactivate.answer", "RFC 8555 7.3.6", MUST, "deactivation is 200 with status deactivated")

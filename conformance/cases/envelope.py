@@ -207,7 +207,7 @@ def _at(
             except Failed:
                 if endpoint == "keyChange":
                     # It may have been done, with a key that nobody has any more.
-                    world.forget("roller")
+                    world.forget(acts.ROLLER)
                 raise
 
     return add

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from conformance import acts, jose, pki
 from conformance.case import ADVICE, MUST, OURS, SHOULD, Case, Level, case
-from conformance.check import header, member, problem, refused, status
+from conformance.check import header, member, problem, refused, said, status
 from conformance.credentials import Identifier
 from conformance.pki import Wish
 from conformance.verdict import Failed, expect, require
@@ -303,7 +303,7 @@ async def _accepted(
     expect(answer, status(200), about="finalize")
     order = await acts.settle(world, order, {"ready", "processing"})
     if order.status != "valid":
-        raise Failed(f"the order is {order.status!r}: {order.answer.object().get('error')}")
+        raise Failed(f"the order is {order.status!r}: {said(order.answer.object().get('error'))}")
     done = await acts.download(world, order, private, answer)
     require(pki.same_key(done.leaf, private), "the certificate is for another key")
     return done

@@ -87,7 +87,7 @@ def _refusal(name: str, title: str, inner: Inner) -> None:
         owner, new = await acts.roller(world), jose.new_key()
         answer = await rollover(world, owner, new, inner)
         if answer.status == 200:
-            world.put("roller", replace(owner, key=new))
+            world.put(acts.ROLLER, replace(owner, key=new))
         expect(answer, BAD)
         expect(await world.post(owner, owner.url), status(200), about="the old key")
 
@@ -161,7 +161,7 @@ async def weak_key(world: World) -> None:
     owner, weak = await acts.roller(world), jose.spare_key("RS256", 1024)
     answer = await rollover(world, owner, weak)
     if answer.status == 200:
-        world.put("roller", replace(owner, key=weak))
+        world.put(acts.ROLLER, replace(owner, key=weak))
     expect(answer, problem(400, "badPublicKey"))
 
 
@@ -214,7 +214,7 @@ async def back(world: World) -> None:
     old, new = await _rolled(world, "ES256")
     answer = await rollover(world, new, old.key)
     if answer.status == 200:
-        world.put("roller", old)
+        world.put(acts.ROLLER, old)
     expect(answer, status(200))
 
 
@@ -222,7 +222,7 @@ async def _rolled(world: World, alg: str) -> tuple[Account, Account]:
     old, key = await acts.roller(world), jose.new_key(alg)
     expect(await rollover(world, old, key), status(200), about="keyChange")
     new = replace(old, key=key)
-    world.put("roller", new)
+    world.put(acts.ROLLER, new)
     return old, new
 
 
@@ -259,7 +259,7 @@ async def race(world: World) -> None:
     def keep_up(answers: list[Answer | None]) -> None:
         for key, answer in zip(keys, answers, strict=True):
             if answer is not None and answer.status == 200:
-                world.put("roller", replace(owner, key=key))
+                world.put(acts.ROLLER, replace(owner, key=key))
 
     answers = await acts.race(*(rollover(world, owner, key) for key in keys), then=keep_up)
     works_now = []
@@ -268,7 +268,7 @@ async def race(world: World) -> None:
         if (await world.post(candidate, owner.url)).status == 200:
             works_now.append((candidate, answer))
     if works_now:
-        world.put("roller", works_now[0][0])
+        world.put(acts.ROLLER, works_now[0][0])
     won = sum(answer.status == 200 for answer in answers)
     require(won == 1, f"{won} of 4 rollovers were accepted")
     require(len(works_now) == 1, f"{len(works_now)} of the 4 keys sign for the account")
@@ -289,7 +289,7 @@ async def race_for_key(world: World) -> None:
     key = jose.new_key()
 
     def keep_up(answers: list[Answer | None]) -> None:
-        for name, owner, answer in zip(("roller", "doomed"), (first, second), answers, strict=True):
+        for name, owner, answer in zip((acts.ROLLER, acts.DOOMED), (first, second), answers, strict=True):
             if answer is not None and answer.status == 200:
                 world.put(name, replace(owner, key=key))
 

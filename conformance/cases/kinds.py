@@ -9,7 +9,7 @@ from conformance import acts, pki
 from conformance.case import MUST, SHOULD, Case, case
 from conformance.check import member, no_member, refused, status
 from conformance.credentials import Identifier
-from conformance.verdict import Failed, Skipped, expect, require
+from conformance.verdict import Skipped, Unvalidated, expect, require
 from conformance.wire import Answer
 from conformance.world import Issued, Order, World
 
@@ -22,8 +22,12 @@ def _name(world_name: Identifier) -> str:
 
 
 async def _own(world: World) -> str:
-    """The first name that the shared account may order."""
-    return (await acts.account(world)).credential.identifiers[0]["value"].lower()
+    """The first DNS name that the shared account may order; skips where it is given addresses only."""
+    given = (await acts.account(world)).credential.identifiers
+    names = [one["value"].lower() for one in given if one["type"] == "dns"]
+    if not names:
+        raise Skipped("needs a DNS name to order, and only addresses are given")
+    return names[0]
 
 
 async def _ordered(world: World, *identifiers: Identifier) -> Order:
@@ -40,10 +44,14 @@ async def _issued(world: World, *identifiers: Identifier) -> Issued:
     offered = {kind for one in await _authorizations(world, order) for kind in _types(one)}
     try:
         return await acts.issue(world, await acts.make_ready(world, order))
-    except Failed as failure:
+    except Unvalidated as failure:
         if not offered & world.answers.served:
             options = ", ".join(f"--{kind}-port" for kind in sorted(offered))
             raise Skipped(f"nobody answers the validations; one of {options} would ({failure})") from None
+        # Names that nobody gave are not the server's to answer for where they do not lead here.
+        name = failure.attempt.identifier["value"].lower()
+        if not failure.attempt.asked and name not in order.account.credential.names:
+            raise Skipped(f"{failure}: {name} has to resolve for the server, and to lead here") from None
         raise
 
 

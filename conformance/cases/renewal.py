@@ -35,7 +35,7 @@ async def _presented(world: World) -> tuple[str, str]:
             return done.download.body.decode(), pki.private_pem(done.private)
         return renewal.certificate, renewal.key
 
-    return await world.keep("presented", make)
+    return await world.keep("certificate to present", make)
 
 
 async def bearer(world: World) -> World:
@@ -44,7 +44,7 @@ async def bearer(world: World) -> World:
     async def make() -> World:
         return world.presenting(_given(world).directory, *await _presented(world))
 
-    return await world.keep("bearer", make)
+    return await world.keep("renewal site", make)
 
 
 async def barefoot(world: World) -> World:
@@ -54,7 +54,7 @@ async def barefoot(world: World) -> World:
     async def make() -> World:
         return world.presenting(renewal.directory, None, None)
 
-    site = await world.keep("barefoot", make)
+    site = await world.keep("renewal site without a certificate", make)
     await (await bearer(world)).lend(site)
     return site
 

@@ -203,7 +203,7 @@ async def _replacement(world: World) -> tuple[Issued, Order]:
         old = await acts.issue(world, await acts.fresh_order(world))
         return old, await acts.fresh_order(world, old.order.account, replaces=pki.ari_id(old.leaf))
 
-    return await world.keep("replacement", make)
+    return await world.keep("replacing order", make)
 
 
 @case(CASES, "replaces.reflected", "RFC 9773 5", MUST, "an order that replaces shows it, at once and later")
@@ -277,7 +277,7 @@ async def again_open(world: World) -> None:
     second = acts.ordered(answer, order.account)
     ended = (await acts.reload(world, order)).status == "invalid"
     if ended and second.url != order.url:
-        world.forget("replacement")
+        world.forget("replacing order")
     require(ended or second.url == order.url, "both orders for one certificate are open")
 
 

@@ -119,7 +119,7 @@ async def unknown(world: World) -> None:
 async def anothers(world: World) -> None:
     done, second = await acts.issued(world), await acts.apart(world)
     if done.order.account.credential.names & second.credential.names:
-        raise Skipped("needs a fresh credential for other identifiers: 1 more would run it")
+        raise acts.lacking(world, "for other names")
     expect(await acts.revoke(world, second, done.der), problem(403, "unauthorized"))
 
 
@@ -328,7 +328,7 @@ async def _listed(world: World, gone: Issued) -> dict[int, str | None]:
     url = pki.crl_url(gone.leaf)
     if url is None:
         raise Skipped("the certificate names no CRL over http or https")
-    for _ in range(acts.POLLS):
+    for _ in range(world.polls):
         listed = pki.crl_reasons(expect(await world.get(url), status(200)).body)
         if gone.leaf.serial_number in listed:
             break

@@ -21,6 +21,7 @@ def _ours(folder: Path, out: Path) -> None:
     with running(folder) as demo:
         credentials = ours.credentials(demo, folder / "credentials", -70)
         where = ["--directory", demo.directory, "--ca-file", str(demo.ca_file), *demo.operated]
+        where += ["--level", "ours"]
         suite([*where, "--credentials", str(credentials), "--json", str(out)])
 
 

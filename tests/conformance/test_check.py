@@ -231,7 +231,7 @@ async def test_user_action(spoil: dict[str, object], wrong: str) -> None:
     status = spoil.get("status", 403)
     assert isinstance(status, int)
     world = World("https://acme.example/directory", Wire(None))  # type: ignore[arg-type]
-    world.put("issued", "no certificate is looked at")
+    world.put("certificate", "no certificate is looked at")
     answer = Answer(status, headers, json.dumps(told).encode())
     world.log.append(Exchange(Call("POST", "https://acme.example/o"), answer, True))
     (case,) = [one for one in CASES if one.id == "audit.user-action"]

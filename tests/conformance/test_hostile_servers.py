@@ -186,17 +186,6 @@ async def test_what_no_option_can_mend_is_for_the_cases() -> None:
     assert found.lines[0] == f"server   {url}/dir"
 
 
-async def test_credentials_that_are_not_given_are_asked_for_in_the_first_lines() -> None:
-    """A server that requires bindings, and none given: what needs no account runs, and the lines say so."""
-    at = [""]
-    async with server(acme(at, meta={"externalAccountRequired": True})) as url:
-        at[0] = url
-        asked = world(url)
-        found = await preflight.look(asked)
-        await asked.close()
-    assert "without --credentials FILE only what needs no account can run" in "\n".join(found.lines)
-
-
 @pytest.mark.parametrize(
     ("status", "body"), [(404, b"<html>"), (200, b"<html>"), (200, b"[]"), (200, b'{"issuer": "oidc"}')]
 )

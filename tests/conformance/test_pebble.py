@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import conformance
-from conformance.__main__ import ALL_GOOD, FOUND, main
+from conformance.__main__ import ALL_GOOD, FOUND, USAGE, main
 from tests.conformance import pebble
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.client,
@@ -40,6 +41,8 @@ def whole_run(make_folder: Callable[[str], Path], *, single: bool = False) -> di
             if single:
                 _leave_one(fresh.credentials)
             options = [
+                "--level",
+                "ours",
                 "--known",
                 str(KNOWN),
                 "--json",
@@ -76,7 +79,7 @@ def test_run_is_whole(report) -> None:
     results = report["results"]
     assert len(results) >= 150
     assert report["summary"]["PASS"] >= 350
-    assert not [one for one in results if "1 more would run it" in one["detail"] and one["level"] != "ours"]
+    assert not [one for one in results if "one more in --cred" in one["detail"] and one["level"] != "ours"]
 
 
 @pytest.mark.parametrize(
@@ -101,12 +104,15 @@ def test_finds_what_is_there(report, case: str, outcome: str) -> None:
     assert {one["id"]: one["outcome"] for one in report["results"]}[case] == outcome
 
 
-def test_a_server_that_validates_passes_where_one_that_does_not_fails(report, tmp_path) -> None:
-    """Challenges that nobody answers: valid at once there, which the suite says; invalid if it looks."""
+def test_a_server_that_validates_passes_where_one_that_does_not_fails(report, tmp_path, capsys) -> None:
+    """Challenges that nobody answers: valid at once there, which the suite says; invalid if it looks. Before,
+    the same server with ports left out or wrong.
+    """
     taken = {one["id"]: one["outcome"] for one in report["results"] if one["id"].startswith("validation.")}
     assert taken["validation.http-01-unanswered"] == taken["validation.dns-01-unanswered"] == "FAIL"
     out = tmp_path / "strict.json"
     with pebble.running(tmp_path, validates=True) as strict:
+        _misconfigured(strict, capsys)
         options = ["--only", "validation.*,wildcard.*,several.*,ip.*", "--json", str(out)]
         assert main([*strict.options, *options]) == ALL_GOOD
     results = json.loads(out.read_text())["results"]
@@ -126,7 +132,9 @@ def test_junit_agrees(report) -> None:
 def test_exit_status_without_known(server, capsys) -> None:
     """Without a list of known failures every failure counts: status 1; a clean selection is status 0."""
     assert main([*server.options, "--only", "nonce.no-store"]) == FOUND
-    assert "unexpected FAIL: nonce.no-store" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "what is wrong, by cause:\n   1 FAIL    " in shown
+    assert shown.endswith("             nonce.no-store\n\nMUST    0 of 1 hold\n1 case: 1 FAIL\n")
     assert main([*server.options, "--only", "nonce.get,nonce.head"]) == ALL_GOOD
 
 
@@ -145,12 +153,38 @@ def test_json_alone_on_stdout(server, capsys) -> None:
     assert {"id", "level", "outcome", "detail"} <= set(document["results"][0])
 
 
-def test_no_credentials_skips(server, capsys) -> None:
-    """Without credentials, cases that need an account skip with the reason, and the others run."""
-    assert main([*server.options[:4], "--only", "account.read,nonce.get"]) == ALL_GOOD
-    shown = capsys.readouterr().out
-    assert "1 PASS, 1 SKIP" in shown
-    assert "needs a fresh credential: 1 more would run it" in shown
+def test_without_credentials(server, capsys) -> None:
+    """Without credentials what needs an account ends the run with what to type; what needs none is run."""
+    assert main([*server.options[:4], "--only", "account.read,nonce.get"]) == USAGE
+    assert "requires external account bindings, and none is given: add --cred" in capsys.readouterr().err
+    assert main([*server.options[:4], "--only", "account.read,nonce.get", "--without-account"]) == ALL_GOOD
+    assert "1 case: 1 PASS" in capsys.readouterr().out
+
+
+#: What is typed -> what the line ends with. {dns}, {http} are the ports that the server asks.
+MISCONFIGURED = (
+    ("", "127.0.0.1:{dns}, does not answer: be it, by --dns-01-port {dns}, and add --http-01-port PORT"),
+    ("--http-01-port {http}", "127.0.0.1:{dns}, does not answer: be it, by --dns-01-port {dns}"),
+    ("--http-01-port {http} --dns-01-port {free}", "be it, by --dns-01-port {dns} in place of {free}"),
+    (
+        "--http-01-port {free} --dns-01-port {dns}",
+        "nobody asked on --http-01-port {free}, the server looks at ",
+    ),
+    ("--tls-alpn-01-port {free} --dns-01-port {dns} --http-01-port {http}", "--tls-alpn-01-port {alpn}"),
+)
+
+
+def _misconfigured(strict: pebble.Pebble, capsys) -> None:
+    """What this server's own errors and the suite's ports tell: one line, status 2, before any case."""
+    http, alpn, dns = strict.validations[1::2]
+    ports = {"http": http, "alpn": alpn, "dns": dns, "free": str(free_port())}
+    for typed, said in MISCONFIGURED:
+        options = strict.options[: -len(strict.validations)]
+        assert main([*options, *typed.format(**ports).split()]) == USAGE
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert shown.err.startswith("conformance: orders do not become ready: the authorization of u0.users.")
+        assert (shown.err.count("\n"), said.format(**ports) in shown.err) == (1, True), shown.err
 
 
 def test_one_credential_suffices_for_most(tmp_path_factory) -> None:

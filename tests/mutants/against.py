@@ -98,7 +98,7 @@ def _look(seeded: Path, folder: Path, report: Path, cases: Sequence[str]) -> int
         options = ["--directory", demo.directory, "--ca-file", str(demo.ca_file)]
         only = ["--only", ",".join(cases)] if cases else []
         files = ["--credentials", str(credentials), "--json", str(report)]
-        return main([*options, *files, *demo.operated, "--timeout", "10", *only])
+        return main([*options, *files, *demo.operated, "--level", "ours", "--timeout", "10", *only])
 
 
 def _serve(data: Path, summary: Path) -> int:
