@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache, lru_cache
 from typing import Any
 
 from cryptography import x509
@@ -62,8 +63,12 @@ def to_be_signed(
     profile refuses.
     """
     check_names(profile, names)
+    extensions = [
+        x509.Extension(each.oid, critical, each)
+        for each, critical in _extensions(profile, subject, public_key, names, issuer, addresses)
+    ]
     builder = (
-        x509.CertificateBuilder()
+        x509.CertificateBuilder(extensions=extensions)
         .subject_name(subject)
         .issuer_name(issuer.subject if issuer is not None else subject)
         .public_key(public_key)
@@ -71,8 +76,6 @@ def to_be_signed(
         .not_valid_before(datetime.fromtimestamp(validity[0], UTC))
         .not_valid_after(datetime.fromtimestamp(validity[1], UTC))
     )
-    for extension, critical in _extensions(profile, subject, public_key, names, issuer, addresses):
-        builder = builder.add_extension(extension, critical)
     signing = public_key if issuer is None else public_key_of(issuer)
     elliptic = isinstance(signing, ec.EllipticCurvePublicKey)
     blank: Any = _BlankEllipticKey(signing) if elliptic else _BlankRsaKey(signing)
@@ -213,6 +216,7 @@ def check_names(profile: Profile, names: Sequence[str]) -> None:
         raise Unacceptable("bad-name", "DNS names must differ, and at most 100 fit")
 
 
+@lru_cache(maxsize=64)
 def public_key_of(ca: x509.Certificate) -> PublicKey:
     """The key of a CA's certificate. ValueError for a kind that no CA of ours has."""
     key = ca.public_key()
@@ -240,22 +244,9 @@ def _extensions(
     addresses: Addresses,
 ) -> list[tuple[x509.ExtensionType, bool]]:
     own_id = x509.SubjectKeyIdentifier.from_public_key(public_key)
-    # RFC 5280 section 4.2.1.9: basicConstraints is critical in a CA certificate.
-    listed: list[tuple[x509.ExtensionType, bool]] = [
-        (x509.BasicConstraints(ca=profile.is_ca, path_length=profile.path_length), True),
-        (x509.KeyUsage(**{usage: usage in profile.key_usage for usage in _KEY_USAGES}), True),
-    ]
-    eku: tuple[ObjectIdentifier, ...] = profile.extended_key_usage
-    if eku:
-        listed.append((x509.ExtendedKeyUsage(eku), False))
-    if profile.no_check:
-        listed.append((x509.OCSPNoCheck(), False))
-    listed.append((own_id, False))
+    listed = [*_of_profile(profile), (own_id, False)]
     if issuer is not None:
-        issuer_id = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        listed.append(
-            (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id), False),
-        )
+        listed.append((_issued_by(issuer), False))
     if names:
         # RFC 5280 section 4.1.2.6: with an empty subject the alternative names are critical.
         listed.append((x509.SubjectAlternativeName([_general_name(n) for n in names]), not list(subject)))
@@ -271,6 +262,26 @@ def _extensions(
     if access:
         listed.append((x509.AuthorityInformationAccess(access), False))
     return listed
+
+
+@cache
+def _of_profile(profile: Profile) -> tuple[tuple[x509.ExtensionType, bool], ...]:
+    """What is the same in all certificates of a profile."""
+    usages = x509.KeyUsage(**{usage: usage in profile.key_usage for usage in _KEY_USAGES})
+    eku: tuple[ObjectIdentifier, ...] = profile.extended_key_usage
+    return (
+        # RFC 5280 section 4.2.1.9: basicConstraints is critical in a CA certificate.
+        (x509.BasicConstraints(ca=profile.is_ca, path_length=profile.path_length), True),
+        (usages, True),
+        *([(x509.ExtendedKeyUsage(eku), False)] if eku else []),
+        *([(x509.OCSPNoCheck(), False)] if profile.no_check else []),
+    )
+
+
+@lru_cache(maxsize=64)
+def _issued_by(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def _general_name(name: str) -> x509.GeneralName:

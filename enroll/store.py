@@ -48,6 +48,7 @@ from enroll.people.store import (
     set_password,
     theft_reported,
     user,
+    user_in_force,
     users,
 )
 from enroll.requests.store import (
@@ -142,6 +143,7 @@ __all__ = (
     "theft_reported",
     "ticket",
     "user",
+    "user_in_force",
     "users",
 )
 

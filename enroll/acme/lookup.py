@@ -31,15 +31,19 @@ class CurrentOrder:
 
 def find_order(db: Db, account: Account, order_id: str, at: int) -> CurrentOrder:
     """An order of the account. Somebody else's answers like none (RFC 8555 section 10.5)."""
-    order = store.order(db, order_id)
-    if order is None or order.account_id != account.id:
+    found = store.order_with_enrollment(db, order_id)
+    if found is None or found[0].account_id != account.id:
         raise malformed("there is no such order", status=404)
-    return current(db, order, at)
+    return _current(db, *found, at)
 
 
 def current(db: Db, order: Order, at: int) -> CurrentOrder:
     """The order with its status now."""
     enrollment = None if order.request_id is None else enroll.store.enrollment(db, order.request_id)
+    return _current(db, order, enrollment, at)
+
+
+def _current(db: Db, order: Order, enrollment: Enrollment | None, at: int) -> CurrentOrder:
     statuses: Sequence[str] = ("valid",)
     if enrollment is None or enrollment.state in WAITING:
         if _baseless(db, order, enrollment, at):
@@ -71,8 +75,7 @@ def _baseless(db: Db, order: Order, enrollment: Enrollment | None, at: int) -> b
 
 
 def _credential_lives(db: Db, account_id: str) -> bool:
-    account = store.account(db, account_id)
-    credential = None if account is None else store.credential(db, account.kid or "")
+    credential = store.credential_of_account(db, account_id)
     return credential is not None and credential.withdrawn_at is None
 
 

@@ -96,10 +96,10 @@ def problem_of(refusal: Refusal) -> Problem:
 def active_user(db: Transaction, user_id: str) -> enroll.store.User:
     """The user that an account acts for; ``unauthorized`` once it, or its organisation, is disabled, and
     while the report of a theft waits."""
-    user = enroll.store.active_user(db, user_id)
+    user, theft = enroll.store.user_in_force(db, user_id)
     if user is None:
         raise Problem("unauthorized", "the user or the organisation may no longer enroll")
-    if enroll.store.theft_reported(db, user_id):
+    if theft:
         raise problem_of(Refusal("theft_reported"))
     return user
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,8 @@ from ca.storage import Row, Transaction, Values, inserting
 from enroll.acme.accounts import Account
 from enroll.acme.keys import AccountKey, stored_key
 from enroll.acme.orders import Authorization, Identifier, Order
+from enroll.requests.enrollment import Enrollment
+from enroll.requests.store import ENROLLMENT_COLUMNS, as_enrollment
 
 Db = Transaction
 
@@ -80,13 +82,20 @@ _ALIVE = (
 
 def credential(db: Db, kid: str) -> Credential | None:
     row = db.one(f"{_CREDENTIAL} WHERE kid = :kid", {"kid": kid})
-    return None if row is None else Credential(**row)
+    return None if row is None else Credential(*row)
+
+
+def credential_of_account(db: Db, account_id: str) -> Credential | None:
+    """The credential that an account was bound with, if it was by one."""
+    of_account = "(SELECT acme_accounts.kid FROM acme_accounts WHERE acme_accounts.id = :account_id)"
+    row = db.one(f"{_CREDENTIAL} WHERE kid = {of_account}", {"account_id": account_id})
+    return None if row is None else Credential(*row)
 
 
 def credentials_of(db: Db, user_id: str) -> list[Credential]:
     """A user's credentials, oldest first."""
     statement = f"{_CREDENTIAL} WHERE user_id = :user_id ORDER BY acme_credentials.created_at"
-    return [Credential(**row) for row in db.rows(statement, {"user_id": user_id})]
+    return [Credential(*row) for row in db.rows(statement, {"user_id": user_id})]
 
 
 def bind_credential(db: Db, kid: str, account_id: str, at: int) -> bool:
@@ -235,6 +244,22 @@ def add_order(db: Db, order: Order) -> None:
         "source_serial": order.source_serial,
     }
     db.execute(inserting("acme_orders", values), values)
+
+
+_ORDER_WITH_ENROLLMENT = (
+    f"SELECT {', '.join(f'acme_orders.{field.name} AS order_{field.name}' for field in fields(Order))},"
+    f" {', '.join(f'enrollments.{name}' for name in ENROLLMENT_COLUMNS.split(', '))}"
+    " FROM acme_orders LEFT JOIN enrollments ON enrollments.request_id = acme_orders.request_id"
+    " WHERE acme_orders.id = :order_id"
+)
+
+
+def order_with_enrollment(db: Db, order_id: str) -> tuple[Order, Enrollment | None] | None:
+    """An order and the enrollment that it has been given by now: one look-up."""
+    row = db.one(_ORDER_WITH_ENROLLMENT, {"order_id": order_id})
+    if row is None:
+        return None
+    return _order(row, "order_"), None if row["request_id"] is None else as_enrollment(row)
 
 
 def order(db: Db, order_id: str) -> Order | None:
@@ -463,18 +488,19 @@ def _account(
     )
 
 
-def _order(row: Row) -> Order:
+def _order(row: Row, prefix: str = "") -> Order:
+    """``prefix``: of its columns' names."""
     return Order(
-        id=row["id"],
-        account_id=row["account_id"],
-        request_id=row["request_id"],
-        identifiers=tuple(Identifier(*pair) for pair in json.loads(row["identifiers"])),
-        authorization_ids=tuple(json.loads(row["authorization_ids"])),
-        profile=row["profile"],
-        created_at=row["created_at"],
-        expires_at=row["expires_at"],
-        replaces=row["replaces"],
-        source_serial=row["source_serial"],
+        id=row[prefix + "id"],
+        account_id=row[prefix + "account_id"],
+        request_id=row[prefix + "request_id"],
+        identifiers=tuple(Identifier(*pair) for pair in json.loads(row[prefix + "identifiers"])),
+        authorization_ids=tuple(json.loads(row[prefix + "authorization_ids"])),
+        profile=row[prefix + "profile"],
+        created_at=row[prefix + "created_at"],
+        expires_at=row[prefix + "expires_at"],
+        replaces=row[prefix + "replaces"],
+        source_serial=row[prefix + "source_serial"],
     )
 
 

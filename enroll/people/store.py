@@ -194,6 +194,21 @@ def active_user(db: Db, user_id: str) -> User | None:
     return None if row is None else as_user(row)
 
 
+def user_in_force(db: Db, user_id: str) -> tuple[User | None, bool]:
+    """`active_user`, and of an active one whether a theft is reported (`theft_reported`): one look-up."""
+    row = db.one(
+        f"SELECT {USER_COLUMNS}, EXISTS (SELECT 1 FROM applications WHERE {_THEFT_WAITS}) AS theft"
+        " FROM users JOIN organisations USING (policy_number)"
+        " WHERE user_id = :user_id AND users.disabled_at IS NULL AND organisations.disabled_at IS NULL",
+        {"user_id": user_id, "theft": THEFT},
+    )
+    if row is None:
+        return None, False
+    *user, theft = row
+    user[_INITIAL] = bool(user[_INITIAL])
+    return User(*user), bool(theft)
+
+
 def end_generation(db: Db, user_id: str, at: int) -> None:
     """Ends whatever was given to the user's programs up to now: each remembers the generation it is of."""
     db.execute(
@@ -319,6 +334,9 @@ def raise_number(db: Db, user_id: str, number: int) -> bool:
 USER_COLUMNS = ", ".join(f"users.{field.name}" for field in fields(User))
 
 
+_INITIAL = [field.name for field in fields(User)].index("password_initial")
+
+
 def as_user(row: Row) -> User:
     """A row of ``USER_COLUMNS``."""
     return User(**{**row, "password_initial": bool(row["password_initial"])})
@@ -363,12 +381,14 @@ def applications(
 
 def theft_reported(db: Db, user_id: str) -> bool:
     """Whether a report of theft waits for a decision: until then nothing of the user's counts."""
-    found = db.one(
-        "SELECT 1 FROM applications WHERE user_id = :user_id AND kind = 'reissue' AND reason = :theft"
-        " AND state = 'submitted'",
-        {"user_id": user_id, "theft": THEFT},
-    )
+    found = db.one(f"SELECT 1 FROM applications WHERE {_THEFT_WAITS}", {"user_id": user_id, "theft": THEFT})
     return found is not None
+
+
+_THEFT_WAITS = (
+    "applications.user_id = :user_id AND applications.kind = 'reissue' AND applications.reason = :theft"
+    " AND applications.state = 'submitted'"
+)
 
 
 def move_applications(db: Db, user_id: str, policy_number: str) -> None:

@@ -186,7 +186,8 @@ def finish(db: Transaction, ra: RegistrationAuthority, reservation: Reservation,
         return before
     _note(db, before, reservation)
     store.audit(db, at, _SIGNER, "certificate.issued", reservation.serial, request_id=request_id)
-    active = entitled(db, before.user_id)
+    user, theft = store.user_in_force(db, before.user_id)
+    active = user is not None
     if before.state in ENDED or not active:
         reason = _ENDED_BY.get(before.state, CESSATION) if active else PRIVILEGE_WITHDRAWN
         end_certificate(db, ra, reservation.serial, reason, at, actor=_SIGNER)
@@ -201,7 +202,7 @@ def finish(db: Transaction, ra: RegistrationAuthority, reservation: Reservation,
     record(db, before, after, Event.ISSUE, at, _SIGNER)
     perform(db, ra, effects, at, _SIGNER)
     succession.tell(db, ra, after, at, actor=_SIGNER)
-    if store.theft_reported(db, before.user_id):
+    if theft:
         hold_certificate(db, reservation.serial, at, actor=_SIGNER)
     return after
 
@@ -311,8 +312,11 @@ async def download(ra: RegistrationAuthority, token: str, request_id: str, *, ac
 def check_entitled(db: Transaction, user_id: str) -> None:
     """Whether the user may enroll and use what was issued. Refusal: "user_disabled" unless the user and the
     organisation are active, "theft_reported" while that waits for a decision."""
-    check_active(db, user_id)
-    check_no_theft(db, user_id)
+    user, theft = store.user_in_force(db, user_id)
+    if user is None:
+        raise Refusal("user_disabled")
+    if theft:
+        raise Refusal("theft_reported")
 
 
 def check_no_theft(db: Transaction, user_id: str) -> None:

@@ -34,6 +34,7 @@ class Ticket:
 # As in the partial index, word for word, so that the planner finds it.
 _LIVING = "state NOT IN ('closed', 'superseded', 'renewed', 'revoked', 'withdrawn')"
 _COLUMNS = tuple(field.name for field in fields(Enrollment))
+_STATE = _COLUMNS.index("state")
 #: Of the table ``enrollments``, in which they are numbered besides.
 ENROLLMENT_COLUMNS = ", ".join(_COLUMNS)
 _ENROLLMENT = f"SELECT {ENROLLMENT_COLUMNS} FROM enrollments"
@@ -180,7 +181,9 @@ def _enrollment_row(enrollment: Enrollment) -> dict[str, Any]:
 
 def as_enrollment(row: Row) -> Enrollment:
     """The enrollment in a row of ``ENROLLMENT_COLUMNS``, and maybe more."""
-    return Enrollment(**{name: row[name] for name in _COLUMNS} | {"state": State(row["state"])})
+    values = [row[name] for name in _COLUMNS]
+    values[_STATE] = State(values[_STATE])
+    return Enrollment(*values)
 
 
 # -- tickets -------------------------------------------------------------------------------------
