@@ -45,7 +45,7 @@ _STOLEN: Text = (
 _STOLEN_NEXT: Text = (
     "新しい証明書のご案内が届くまでお待ちください。パソコンが見つかった場合、またはお心当たりがない場合は、"
     "下記のご照会先へ照会番号をお伝えください。",
-    "Please wait for the letter about the new certificate. If the PC was found, or you know of no report, "
+    "Please wait for the mail about the new certificate. If the PC was found, or you know of no report, "
     "call the help desk below and tell the reference number.",
 )
 _BACK: Text = ("前の画面に戻り、入力しなおしてください。", "Please go back and enter it again.")
@@ -154,7 +154,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
         ),
         "not_yet_renewable": Words(
             403,
-            ("更新期間の前です", "Too early to renew"),
+            ("まだ更新期間ではありません", "Too early to renew"),
             (
                 "クライアント証明書を更新できる期間は、まだ始まっていません。",
                 "The period in which the certificate can be renewed has not begun.",
@@ -163,7 +163,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "更新のご案内メールが届いてからお手続きください。それまでは現在の証明書をそのままご使用いただけます。",
                 "Please wait for the renewal mail; until then the present certificate keeps working.",
             ),
-            moment=("更新できる日時：", "From: "),
+            moment=("更新できる日時：", "It can be renewed from: "),
         ),
         "renewal_over": Words(
             403,
@@ -204,10 +204,10 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
         ),
         "revoked": Words(
             403,
-            ("この証明書は失効しています", "This certificate is revoked"),
+            ("この証明書は失効しています", "This certificate has been revoked"),
             (
                 "失効の手続きが行われたため、この証明書はご利用いただけません。",
-                "This certificate was revoked and cannot be used.",
+                "This certificate has been revoked and cannot be used.",
             ),
             (
                 "ほかに有効な証明書がある場合は選択しなおしてください。ない場合は再発行を申請してください。",
@@ -486,7 +486,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
             ),
             (
                 "「キャンセル」を押された場合は、証明書を選択しなおしてください。それ以外の場合は、導通確認サイトで状態をご確認ください。",
-                "If you cancelled, choose again; otherwise see the connectivity test for the state.",
+                "If you cancelled, choose again; otherwise see what the connectivity test says.",
             ),
             choose_again=True,
         ),
@@ -514,10 +514,10 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
         ),
         CertificateState.REVOKED: Words(
             403,
-            ("クライアント証明書は失効しています", "The client certificate is revoked"),
+            ("クライアント証明書は失効しています", "The client certificate has been revoked"),
             (
                 "提示されたクライアント証明書は失効しています。再発行された場合は、新しい証明書をご使用ください。",
-                "The client certificate is revoked. If it was reissued, please use the new one.",
+                "The client certificate has been revoked. If it was reissued, please use the new one.",
             ),
             (
                 "新しい証明書がある場合は選択しなおしてください。ない場合は再発行を申請してください。",

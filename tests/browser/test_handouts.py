@@ -29,7 +29,7 @@ async def test_the_policies_choose_the_certificate_and_allow_popups(
     world: World, person: Persona, tmp_path: Path
 ) -> None:
     """As downloaded and put into Chromium's folder: no picker on our sites, pop-ups open; on a host of
-    証明書を選びなおす the browser still asks. Without the file it asks, and stops windows."""
+    証明書を選択しなおす the browser still asks. Without the file it asks, and stops windows."""
     nobody = persona(tmp_path / "nobody", world.deployment.datadir.server_ca_pem)
     await established(world, person, tmp_path)
     without = tmp_path / "without"

@@ -257,7 +257,7 @@ async def test_before_d_30_the_first_day_is_told(world: World, person: Persona, 
     await established(world, person, tmp_path)
     async with page(person) as on:
         await on.goto(world.url(Role.RENEWAL, "/application"))
-        await expect(on.get_by_role("heading", level=1)).to_have_text("更新期間の前です")
+        await expect(on.get_by_role("heading", level=1)).to_have_text("まだ更新期間ではありません")
 
 
 # -- certificates that do not do -------------------------------------------------------------------

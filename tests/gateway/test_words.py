@@ -132,6 +132,12 @@ _NOT_SAID = {
     "CapsLock": "Caps Lock",
     "なままです": "ログインした状態は保たれています",
     "ときは、": "場合は、",
+    "選びなおす": "選択しなおす, as the button says",
+    "「.pfx」で": ".pfx形式で, a button whose name can be quoted",
+    "鍵マークから": "左のアイコン（鍵マークなど）: not every browser has a padlock",
+    "断片": "PACファイル用",
+    "更新のサイト": "証明書更新サイト",
+    "期間の前です": "まだ更新期間ではありません",
 }
 _MANUALS_OWN = ("お掛け直しいただきますよう",)
 

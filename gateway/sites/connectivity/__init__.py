@@ -123,6 +123,8 @@ def _page(request: web.Request, seen: _Seen, headers: Mapping[str, str] | None =
         links=_links(request, request.app[pages.GATE]),
         levels=words.LEVELS,
         targets=words.TARGETS,
+        duration=words.duration,
+        units=words.UNITS,
     )
 
 

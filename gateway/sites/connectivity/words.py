@@ -15,6 +15,26 @@ from gateway.web.browsers import Family
 from gateway.web.context import Role
 from gateway.web.words import Text
 
+#: Seconds of a day, an hour, a minute and a second, with their names; the page's script spells by the same.
+UNITS: tuple[tuple[int, Text], ...] = (
+    (86400, ("日", " d ")),
+    (3600, ("時間", " h ")),
+    (60, ("分", " min ")),
+    (1, ("秒", " s ")),
+)
+
+
+def duration(seconds: int) -> Text:
+    """How far two clocks are apart, in its largest unit and the next: 25日, 1時間2分, 0秒."""
+    rest, parts = abs(seconds), []
+    for length, name in UNITS:
+        count, rest = divmod(rest, length)
+        parts.append((count, name))
+    first = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    told = [part for part in parts[first : first + 2] if part[0]] or parts[first:]
+    ja, en = ("".join(f"{count}{name[language]}" for count, name in told) for language in (0, 1))
+    return ja, en.strip()
+
 
 @dataclass(frozen=True)
 class Row:
@@ -113,7 +133,7 @@ BEGUN = Row(
         "A valid client certificate was presented. Its renewal is under way.",
     ),
     (
-        "更新のサイトを開き、「更新の再申請」から続けてください。",
+        "証明書更新サイトを開き、「更新の再申請」から続けてください。",
         'Open the renewal site and continue with "Resume a renewal".',
     ),
     "renewal",
@@ -172,7 +192,7 @@ CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(
             "bad",
             (
                 "提示されたクライアント証明書は、失効しています。再発行された場合は新しい証明書をご使用ください。",
-                "The client certificate is revoked. If it was reissued, please use the new one.",
+                "The client certificate has been revoked. If it was reissued, please use the new one.",
             ),
             (
                 "新しい証明書を選択してください。新しい証明書がない場合は、再発行を申請してください。",
@@ -185,7 +205,7 @@ CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(
             words.CERTIFICATE[CertificateState.HELD].text,
             (
                 "新しい証明書のご案内が届くまでお待ちください。お心当たりがない場合は、ご照会先へ、照会番号をお伝えください。",
-                "Please wait for the letter about the new certificate. If you know of no report, call the "
+                "Please wait for the mail about the new certificate. If you know of no report, call the "
                 "help desk and tell the reference number.",
             ),
             "contact",
@@ -246,11 +266,11 @@ NONE_TEXT: Mapping[bool, Text] = MappingProxyType(
     {
         False: (
             "クライアント証明書が提示されませんでした。次のいずれかが考えられます。",
-            "No client certificate was presented. One of these is the cause.",
+            "No client certificate was presented. It may be for one of these reasons.",
         ),
         True: (
             "どの発行者の証明書も提示されませんでした。次のいずれかが考えられます。",
-            "No certificate of any issuer was presented. One of these is the cause.",
+            "No certificate of any issuer was presented. It may be for one of these reasons.",
         ),
     }
 )
@@ -267,7 +287,7 @@ NONE_CANCELLED: Mapping[str, Cause] = MappingProxyType(
         "remembered": Cause(
             ("以前に選択画面で「キャンセル」した", "The choice was cancelled before"),
             (
-                "ブラウザは閉じるまでそれを記憶します。「もう一度試す」で選択画面を表示し、証明書を選択してください。",
+                "ブラウザは、終了するまで「キャンセル」したことを記憶します。「もう一度試す」で選択画面を表示し、証明書を選択してください。",
                 "The browser remembers that until it is closed. Try again: it asks once more.",
             ),
             "fresh",
@@ -559,7 +579,7 @@ REACH_BY_HAND = Row(
     "open",
     (
         "URLを開いて確認してください。証明書の選択画面が表示されます。",
-        "Open the address to see. The browser asks for a certificate there.",
+        "Open the address to see whether it answers. The browser asks for a certificate there.",
     ),
 )
 LEVELS: Mapping[str, Text] = MappingProxyType(

@@ -59,7 +59,7 @@ def facts_of(gate: Gate) -> Facts:
 def policies(facts: Facts) -> dict[str, list[str]]:
     """Edge's and Chrome's policies: which certificate is sent without a question, and whose pop-ups open.
 
-    Of hosts under a wildcard none is named: 証明書を選びなおす leads there, and there the browser has to ask.
+    Of hosts under a wildcard none is named: 証明書を選択しなおす leads there, and there the browser asks.
     """
     chosen = [
         json.dumps({"pattern": _origin(host), "filter": {"ISSUER": {"CN": issuer}}}, ensure_ascii=False)
@@ -222,7 +222,7 @@ HANDOUTS: tuple[Handout, ...] = (
     ),
     Handout(
         "proxy.pac",
-        ("プロキシーの除外（PACの断片）", "Exceptions of a proxy (PAC fragment)"),
+        ("プロキシーの除外設定（PACファイル用）", "Exceptions of a proxy (for a PAC file)"),
         (
             "既存のPACファイルに加えると、当サービスのホストへはプロキシーを通さずに接続します。",
             "Added to your PAC file, it connects to these hosts without the proxy.",

@@ -76,9 +76,8 @@ def hosts_of(gate: Gate) -> tuple[Host, ...]:
     for role, suffix in gate.fresh.items():
         name, _, port = suffix.partition(":")
         ja, en = _PURPOSES[role]
-        found.append(
-            Host(f"*{name}", int(port or 443), (f"{ja}（証明書を選びなおす）", f"{en} (choose again)"), True)
-        )
+        purpose = (f"{ja}（証明書を選択しなおす）", f"{en} (choose again)")
+        found.append(Host(f"*{name}", int(port or 443), purpose, True))
     return tuple(found)
 
 

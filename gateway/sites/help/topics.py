@@ -42,7 +42,7 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         "reapplication",
-        ("3. クライアント証明書有効期限到来メール受取後の対応（更新の再申請）", "3. Renewal, taken up again"),
+        ("3. クライアント証明書有効期限到来メール受取後の対応（更新の再申請）", "3. Resuming a renewal"),
         (
             "更新手続きを中断した場合・パスワードを失念した場合",
             "After an interruption, or a forgotten password",
@@ -58,7 +58,7 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic("popups", ("5-1. ポップアップブロックの解除方法", "5-1. Allowing pop-ups")),
     Topic("history", ("5-2. 履歴の削除方法", "5-2. Clearing the browsing history")),
-    Topic("faq", ("5-3. その他のよくあるご照会", "5-3. Frequent questions")),
+    Topic("faq", ("5-3. その他のよくあるご照会", "5-3. Frequently asked questions")),
     Topic(
         "trouble",
         (

@@ -13,6 +13,20 @@
     outcomes[name] = word;
   }
 
+  // As words.py spells it for the page of a record.
+  function duration(seconds, names) {
+    let rest = Math.abs(seconds);
+    const parts = [86400, 3600, 60, 1].map((length, place) => {
+      const count = Math.floor(rest / length);
+      rest -= count * length;
+      return { count, text: `${count}${names[place]}` };
+    });
+    const found = parts.findIndex((part) => part.count);
+    const first = found < 0 ? parts.length - 1 : found;
+    const told = parts.slice(first, first + 2).filter((part) => part.count);
+    return (told.length ? told : parts.slice(first)).map((part) => part.text).join("").trim();
+  }
+
   async function clock() {
     const before = Date.now();
     const answer = await fetch("/status.json", { cache: "no-store" });
@@ -22,7 +36,7 @@
     clockSeconds = Math.round((before + after) / 2000 - (server + 0.5));
     settle("clock", Math.abs(clockSeconds) <= 120 ? "good" : clockSeconds > 0 ? "ahead" : "behind");
     for (const each of document.querySelectorAll('[data-clock="seconds"]')) {
-      each.textContent = String(clockSeconds);
+      each.textContent = duration(clockSeconds, each.dataset.units.split("|"));
     }
     for (const each of document.querySelectorAll('[data-clock="difference"]')) {
       each.hidden = false;

@@ -202,7 +202,10 @@ async def test_each_bad_certificate_is_told_apart(served, ra, state):
     assert finding(page) == "問題あり " + row.text[0]
     step = page.main.one("section", aria_labelledby="certificate").one("a")
     assert step.text == words.TARGETS[row.target][0]
-    assert dict(page.main.table(0))["発行先（コモンネーム）"] == "K123456780001"
+    facts = dict(page.main.table(0))
+    assert facts["発行先（コモンネーム）"] == "K123456780001"
+    # What has ended, or never counts, has no days left.
+    assert ("（期限切れ）" in facts["有効期限"], "（あと" in facts["有効期限"]) == (state == "expired", False)
 
 
 async def test_an_expired_certificate_that_can_still_be_renewed(tmp_path):
@@ -426,6 +429,24 @@ async def test_a_report_from_another_site_is_refused(served):
     assert status == 403
 
 
+@pytest.mark.parametrize(
+    ("seconds", "japanese", "english"),
+    [
+        (0, "0秒", "0 s"),
+        (-3, "3秒", "3 s"),
+        (60, "1分", "1 min"),
+        (900, "15分", "15 min"),
+        (3723, "1時間2分", "1 h 2 min"),
+        (86400, "1日", "1 d"),
+        (-2_159_987, "24日23時間", "24 d 23 h"),
+        (92_534_403, "1071日", "1071 d"),
+    ],
+)
+def test_the_difference_of_two_clocks_is_told_in_its_two_largest_units(seconds, japanese, english):
+    """Nobody reads 92534403秒 as three years; whose clock is ahead the sentence above it says."""
+    assert words.duration(seconds) == (japanese, english)
+
+
 def test_a_report_is_read_strictly():
     """The words of the page's own script and nothing else."""
     outcomes = {name: sorted(allowed)[0] for name, allowed in REPORTABLE.items()}
@@ -529,6 +550,9 @@ async def test_the_script_finds_what_only_a_browser_knows(ra, tmp_path, blocker)
         async with page.expect_response("**/report"):
             await page.click("#try-popup")
         shown_reference = await page.inner_text("#reference")
+        apart = await page.inner_text(
+            '[data-check="clock"] [data-outcome]:not([hidden]) [data-clock="seconds"]'
+        )
         popups = await page.inner_text('[data-check="popups"] [data-outcome]:not([hidden])')
         await browser.close()
     row = words.POPUPS["blocked" if blocker else "allowed"]
@@ -540,3 +564,4 @@ async def test_the_script_finds_what_only_a_browser_knows(ra, tmp_path, blocker)
     assert detail["outcomes"]["reach-pickup"] == "blocked"
     # The registration authority's clock stands still at START, which lies in this machine's past or future.
     assert detail["outcomes"]["clock"] == ("ahead" if detail["clock_seconds"] > 0 else "behind")
+    assert apart == words.duration(detail["clock_seconds"])[0]

@@ -154,6 +154,19 @@ def structure(element):
     return shape
 
 
+@pytest.mark.parametrize("language", [0, 1])
+async def test_the_help_calls_the_menus_entries_what_the_menus_call_them(served, language):
+    """「更新の再申請」 or “Resume a renewal”: who follows the steps looks for just that word."""
+    text = ""
+    for slug in ("pickup", "renewal", "reapplication"):
+        text += (await served.visitor().get(f"/{slug}?lang={('ja', 'en')[language]}")).main.text
+    for site, entries in (("pickup", 1), ("renewal", 2)):
+        frame = files(f"gateway.sites.{site}").joinpath("templates/frame.html").read_text("utf-8")
+        names = [found[language] for found in re.findall(r't\("(.*?)", "(.*?)"\) \}\}</a>', frame)]
+        assert len(names) == entries
+        assert [name for name in names if ("「{}」", "“{}”")[language].format(name) not in text] == []
+
+
 async def test_the_two_procedures_have_the_manuals_boxes(served):
     """R18 and section 1 of the manual: these labels in this order."""
     page = await served.visitor().get("/flow")

@@ -286,6 +286,8 @@ async def test_screen_status_when_empty(scene):
     page = await scene.visitor.get("/status")
     assert page.main.one("p", class_="lead").lines[1].startswith("リクエストIDが表示されていない場合は、")
     assert len(page.main.table()) == 1
+    step = page.main.one("p", class_="actions").one("a")
+    assert (step.text, step.attributes["href"]) == ("更新の申請", "/application")
     assert (await scene.visitor.get("/application")).buttons() == ["Submit"]
 
 
@@ -410,7 +412,7 @@ async def test_too_early(scene):
     """E9: before D-30 the page names the first day, and which certificate it was."""
     clock_of(scene.ra).set(scene.not_after_at - 40 * DAY)
     for page in (await scene.visitor.get("/application"), await scene.visitor.post("/application")):
-        assert (page.status, page.h1) == (403, "更新期間の前です")
+        assert (page.status, page.h1) == (403, "まだ更新期間ではありません")
         first = shown(renewal.renewable_from(scene.not_after_at, scene.ra))
         assert f"更新できる日時：{first}" in page.main.lines
         assert page.main.table()[0] == ["発行先（コモンネーム）", CN]

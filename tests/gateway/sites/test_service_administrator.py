@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from enroll import store
-from enroll.people import applications
+from enroll.people import applications, register
 from gateway.web.words import REFUSALS
 from tests.datadirs import POLICY_NUMBER, admit
 from tests.gateway.sites.kit import Served
@@ -51,8 +51,27 @@ async def test_the_administrator_sees_every_user_of_the_organisation(service: Se
     page = await (await admin_at_home(service)).get("/portal/members")
     rows = {row[0]: row[1:] for row in page.main.table()[1:]}
     assert set(rows) == {ADMIN, OTHER, USER}
-    assert rows[OTHER] == ["年金 太郎", "利用者", "案内送信済", ""]
+    assert rows[OTHER] == ["年金 太郎", "利用者", "案内送信済", "－"]
     assert rows[ADMIN][1:] == ["管理者", "利用中", "2029.11.22（あと1096日）"]
+
+
+async def test_a_reissue_for_somebody_disabled_says_whom_to_call_and_leads_back(service: Served) -> None:
+    """No page ends without a next step."""
+    visitor = await admin_at_home(service)
+    await register.disable_user(service.ra, USER, actor="desk")
+    page = await visitor.get(f"/portal/members/{USER}/reissue")
+    assert "下記のご照会先へお問合せください。" in page.main.one("div", class_="problem").text
+    assert page.main.one("a").attributes["href"] == f"/portal/members/{USER}"
+    assert page.buttons() == []
+
+
+async def test_who_may_change_an_address_is_led_there(service: Served) -> None:
+    """An application's mail goes to the address on record: 管理者 change it, a member asks one."""
+    page = await (await at_home(service)).get("/portal/reissue")
+    assert "団体の管理者の方にご依頼ください。" in page.main.one("table").text
+    assert page.main.one("table").all("a") == []
+    page = await (await admin_at_home(service)).get(f"/portal/members/{USER}/reissue")
+    assert page.main.one("table").one("a").attributes["href"] == f"/portal/members/{USER}/mail"
 
 
 async def test_the_administrator_follows_a_new_users_progress(service: Served) -> None:
