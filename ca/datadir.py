@@ -14,6 +14,8 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,7 @@ FORMAT = 1
 VAULT = "vault.json"
 _MARKER = "sekisho.json"
 _UNFINISHED = "UNFINISHED"
-_ROOT_LIST = "ca/root.crl"
+ROOT_LIST = "ca/root.crl"
 _OURS = frozenset({_UNFINISHED, VAULT, "ca", "servers"})
 
 
@@ -115,21 +117,32 @@ def create(
     never used and is made anew. Raises `ConfigError`, for a bad name or address before anything is made.
     """
     check_passphrase(passphrase)
-    _check_kind(ROOT, root_key)
-    _check_kind(ISSUING, issuing_key)
+    check_kind(ROOT, root_key)
+    check_kind(ISSUING, issuing_key)
     site.check()
-    own, issuing, server = (_name(names, each) for each in (names.root, names.issuing, names.server))
+    own, issuing = (subject_of(names, each) for each in (names.root, names.issuing))
+    with begun(path, passphrase, names, at, cost) as (keys, marker):
+        root, signer = _make_root(path, keys, "ca/root", own, root_key, at)
+        _make_root_list(path, root, signer, at)
+        issuer = _make_issuing(path, keys, root, signer, issuing, issuing_key, at, site)
+        marker["issuers"] = [row_of(issuer)]
+    return load(path, passphrase)
+
+
+@contextmanager
+def begun(
+    path: Path, passphrase: str, names: Names, at: int, cost: PassphraseCost
+) -> Iterator[tuple[Vault, dict[str, Any]]]:
+    """A new directory around what the caller makes with the vault of keys, and tells the marker of."""
     _claim(path)
     vaults = create_vaults(path / VAULT, passphrase, cost)
-    root, signer = _make_root(path, vaults.keys, "ca/root", own, root_key, at)
-    _make_root_list(path, root, signer, at)
-    issuer = _make_issuing(path, vaults.keys, root, signer, issuing, issuing_key, at, site)
-    _make_root(path, vaults.gateway, "servers/ca", server, "ec-p256", at)
+    marker: dict[str, Any] = {"format": FORMAT, "created_at": at, "issuers": [], "requested": []}
+    yield vaults.keys, marker
+    _make_root(path, vaults.gateway, "servers/ca", subject_of(names, names.server), "ec-p256", at)
     emergency.write(path, vaults.keys, emergency.Stop(False, "", at))
-    _write_marker(path, {"format": FORMAT, "created_at": at, "issuers": [_listed(issuer)]})
+    write_marker(path, marker)
     (path / _UNFINISHED).unlink()
     sync_directory(path)
-    return load(path, passphrase)
 
 
 def load(path: Path, passphrase: str) -> DataDir:
@@ -149,19 +162,19 @@ def read(
     looked at.
     """
     marker = read_marker(path, files)
-    root = _read_certificate(path / "ca/root.pem", files)
+    root = read_certificate(path / "ca/root.pem", files)
     root_der = root.public_bytes(serialization.Encoding.DER)
     issuers = tuple(_load_issuer(path, row, root, root_der, files) for row in marker["issuers"])
     if signer is None:
         assert keys is not None
         signer = _signer_of(path, keys, issuers, files)
-    server_certificate = _read_certificate(path / "servers/ca.pem", files)
+    server_certificate = read_certificate(path / "servers/ca.pem", files)
     server_ca = Issuer(_key_id(server_certificate), server_certificate)
     server_key = _open_key(path, vault, "servers/ca", server_certificate, files)
     return DataDir(
         path,
         vault,
-        Authority(issuers, signer, files.find(path / _ROOT_LIST, "revocation list") or b""),
+        Authority(issuers, signer, files.find(path / ROOT_LIST, "revocation list") or b""),
         root,
         server_ca,
         FileSigner({server_ca.issuer_id: server_key}),
@@ -183,7 +196,7 @@ def add_issuer(
     Earlier issuers stay: their certificates remain trusted and they go on signing their CRLs. The root's
     key has to be in its place for this. Raises `ConfigError`.
     """
-    _check_kind(ISSUING, key_kind)
+    check_kind(ISSUING, key_kind)
     site.check()
     opened = load(path, passphrase)
     if any(issuer.common_name == common_name for issuer in opened.authority.issuers):
@@ -197,7 +210,7 @@ def add_issuer(
     issuer = _make_issuing(path, opened.keys, opened.root, signer, subject, key_kind, at, site)
     _make_root_list(path, opened.root, signer, at)
     marker = read_marker(path)
-    _write_marker(path, {**marker, "issuers": [_listed(issuer), *marker["issuers"]]})
+    write_marker(path, {**marker, "issuers": [row_of(issuer), *marker["issuers"]]})
     return load(path, passphrase)
 
 
@@ -206,8 +219,11 @@ def renew_root_list(opened: DataDir, at: int) -> bytes:
     return _make_root_list(opened.path, opened.root, _root_signer(opened), at)
 
 
-def read_marker(path: Path, files: Snapshot | None = None) -> dict[str, Any]:
-    """The content of `sekisho.json`, which needs no passphrase. `ConfigError` if there is none."""
+def read_marker(path: Path, files: Snapshot | None = None, *, waiting: bool = False) -> dict[str, Any]:
+    """The content of `sekisho.json`, which needs no passphrase. `ConfigError` if there is none.
+
+    ``waiting``: also of one whose issuing CA's certificate has not come yet (`ca.requested`).
+    """
     files = files or Snapshot()
     try:
         ours = files.frozen or (path / _MARKER).exists()
@@ -221,16 +237,21 @@ def read_marker(path: Path, files: Snapshot | None = None) -> dict[str, Any]:
         marker = json.loads(files.read(path / _MARKER, "data directory"))
         if marker["format"] != FORMAT:
             raise ConfigError(f"{path} has format {marker['format']}; open it with the sekisho that made it")
-        if not marker["issuers"] or not isinstance(marker["created_at"], int):
+        if not isinstance(marker["created_at"], int) or not (marker["issuers"] or marker["requested"]):
             raise ValueError
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path / _MARKER} is damaged; restore it from a backup") from error
+    if not marker["issuers"] and not waiting:
+        raise ConfigError(
+            f"{path} waits for its issuing CA, whose request went to the root; when the certificate is here: "
+            f"sekisho ca accept FILE --data {path}"
+        )
     return dict(marker)
 
 
 def identity(path: Path, files: Snapshot | None = None) -> str:
     """What names this CA for good: SHA-256 of its root's certificate, hex. Needs no passphrase."""
-    root = _read_certificate(path / "ca/root.pem", files or Snapshot())
+    root = read_certificate(path / "ca/root.pem", files or Snapshot())
     return hashlib.sha256(root.public_bytes(serialization.Encoding.DER)).hexdigest()
 
 
@@ -300,7 +321,7 @@ def _make_issuing(
     der = build(ISSUING, subject, key.public_key(), (), _serial(), period, root, signer, told)
     certificate = x509.load_der_x509_certificate(der)
     issuer_id = _key_id(certificate)
-    _save(path, vault, _stem_of(issuer_id), der, key)
+    _save(path, vault, stem_of(issuer_id), der, key)
     return Issuer(
         issuer_id, certificate, (root.public_bytes(serialization.Encoding.DER),), places.of(issuer_id)
     )
@@ -309,7 +330,10 @@ def _make_issuing(
 def _root_signer(opened: DataDir) -> Signer:
     root_key = opened.path / "ca/root.key"
     if not root_key.exists():
-        raise ConfigError(f"{root_key} is kept elsewhere; put it back, and take it away again afterwards")
+        raise ConfigError(
+            f"{root_key} is kept elsewhere; put it back, and take it away again afterwards, or have the root "
+            "sign on its own machine: sekisho ca request NAME, sekisho ceremony"
+        )
     assert opened.keys is not None
     return FileSigner.of(_open_key(opened.path, opened.keys, "ca/root", opened.root, Snapshot()))
 
@@ -317,39 +341,44 @@ def _root_signer(opened: DataDir) -> Signer:
 def _make_root_list(path: Path, root: x509.Certificate, signer: Signer, at: int) -> bytes:
     """The list that follows the one that is there: neither its number nor its time goes back."""
     number, before_at = 0, 0
-    last = Snapshot().find(path / _ROOT_LIST, "revocation list")
+    last = Snapshot().find(path / ROOT_LIST, "revocation list")
     if last is not None:
         number, before_at = number_and_time(last)
     since = max(at, before_at)
     made = build_crl(root, signer, (), number + 1, since, since + ROOT_LIST_LIFETIME, OF_CAS)
-    write_public(path / _ROOT_LIST, made)
+    write_public(path / ROOT_LIST, made)
     return made
 
 
-def _save(path: Path, vault: Vault, stem: str, der: bytes, key: PrivateKey) -> None:
+def save_key(path: Path, vault: Vault, stem: str, key: PrivateKey) -> None:
+    """Seals a CA's key into its place."""
     write_private(path / f"{stem}.key", vault.seal(f"key {stem}", to_pkcs8(key)))
+
+
+def _save(path: Path, vault: Vault, stem: str, der: bytes, key: PrivateKey) -> None:
+    save_key(path, vault, stem, key)
     write_public(path / f"{stem}.pem", to_pem(der))
 
 
 def _signer_of(path: Path, keys: Vault, issuers: tuple[Issuer, ...], files: Snapshot) -> FileSigner:
     return FileSigner(
         {
-            each.issuer_id: _open_key(path, keys, _stem_of(each.issuer_id), each.certificate, files)
+            each.issuer_id: _open_key(path, keys, stem_of(each.issuer_id), each.certificate, files)
             for each in issuers
         },
         lambda: emergency.check(path, keys),
     )
 
 
-def _stem_of(issuer_id: str) -> str:
+def stem_of(issuer_id: str) -> str:
     return f"ca/issuing-{issuer_id[:16]}"
 
 
 def _load_issuer(
     path: Path, row: dict[str, Any], root: x509.Certificate, root_der: bytes, files: Snapshot
 ) -> Issuer:
-    stem = _stem_of(row["id"])
-    certificate = _read_certificate(path / f"{stem}.pem", files)
+    stem = stem_of(row["id"])
+    certificate = read_certificate(path / f"{stem}.pem", files)
     if _key_id(certificate) != row["id"]:
         raise ConfigError(f"{path / stem}.pem is another CA's certificate; restore it from a backup")
     try:
@@ -376,7 +405,7 @@ def _open_key(
     return key
 
 
-def _read_certificate(path: Path, files: Snapshot) -> x509.Certificate:
+def read_certificate(path: Path, files: Snapshot) -> x509.Certificate:
     try:
         certificate = x509.load_pem_x509_certificate(files.read(path, "CA certificate"))
         parse_public_key(spki_of(certificate))
@@ -386,11 +415,11 @@ def _read_certificate(path: Path, files: Snapshot) -> x509.Certificate:
     return certificate
 
 
-def _write_marker(path: Path, marker: dict[str, Any]) -> None:
+def write_marker(path: Path, marker: dict[str, Any]) -> None:
     write_private(path / _MARKER, json.dumps(marker, indent=1).encode() + b"\n")
 
 
-def _listed(issuer: Issuer) -> dict[str, Any]:
+def row_of(issuer: Issuer) -> dict[str, Any]:
     named = {"id": issuer.issuer_id, "name": issuer.common_name}
     return {**named, **publication.to_row(issuer.site)}
 
@@ -399,11 +428,11 @@ def _key_id(certificate: x509.Certificate) -> str:
     return key_identifier(certificate).hex()
 
 
-def _name(names: Names, common_name: str) -> x509.Name:
+def subject_of(names: Names, common_name: str) -> x509.Name:
     return distinguished_name(common_name, names.organization, names.country)
 
 
-def _check_kind(profile: Profile, kind: str) -> None:
+def check_kind(profile: Profile, kind: str) -> None:
     if kind not in profile.key_kinds:
         raise ConfigError(
             f"{kind!r} is no key kind for the {profile.name} CA; use one of {', '.join(profile.key_kinds)}"

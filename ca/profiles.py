@@ -58,6 +58,18 @@ ISSUING = Profile(
     is_ca=True,
     path_length=0,
 )
+CROSS = Profile(
+    # Another root, seen from ours: above its issuing CAs there is one CA more.
+    name="cross",
+    key_kinds=ROOT.key_kinds,
+    years=10,
+    days=0,
+    backdate=DAY,
+    key_usage=_SIGNING,
+    extended_key_usage=(),
+    is_ca=True,
+    path_length=1,
+)
 CLIENT_PERSON = Profile(
     # RSA-2048 first: the widest choice of Windows key stores and smart-card middleware takes it (D10).
     # No keyEncipherment: TLS 1.2 and 1.3 clients only sign, and Windows asks for no more.
@@ -104,7 +116,7 @@ RESPONDER = Profile(
 )
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {p.name: p for p in (ROOT, ISSUING, CLIENT_PERSON, CLIENT_AUTOMATED, SERVER, RESPONDER)}
+    {p.name: p for p in (ROOT, ISSUING, CROSS, CLIENT_PERSON, CLIENT_AUTOMATED, SERVER, RESPONDER)}
 )
 
 CRL_LIFETIME = 8 * DAY

@@ -57,6 +57,7 @@ HOMES = {
     "aiosmtplib": ("enroll/mail/smtp.py",),
     "zxcvbn": ("enroll/guessable.py",),
     "jpholiday": ("gateway/web/hours.py",),
+    "shamir_mnemonic": ("ca/ceremony.py",),
     "segno": ("gateway/web/qr.py",),
     "sqlite3": ("ca/sqlite.py",),
     "sqlite_utils": ("ca/sqlite.py",),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ca import datadir, emergency
+from ca import datadir, emergency, requested
 from ca.authority import Issuer
 from ca.crls import number_and_time
+from ca.files import read_file
 from ca.profiles import ISSUING, ROOT_LIST_LIFETIME
 from ca.publication import Places, base_of
 from enroll import store, timekeeping
@@ -26,7 +29,8 @@ from gateway.cli.frame import (
 )
 from gateway.cli.placing import placed
 from gateway.cli.root import GROUPS
-from gateway.serving.deployment import Deployment, opened_deployment
+from gateway.cli.trail import trail
+from gateway.serving.deployment import Deployment, clock_of, opened_deployment
 
 _CA = GROUPS["ca"]
 
@@ -68,6 +72,48 @@ def _add(
 
     made = asyncio.run(make())
     return detail("ca", _record(made, current=True), "Next: sekisho reload, if the gateway runs")
+
+
+@command(_CA, "request")
+@click.argument("common_name", metavar="NAME")
+@PASSPHRASE_FILE
+@click.option("--key", type=click.Choice(ISSUING.key_kinds), default=ISSUING.key_kinds[0], show_default=True)
+@placed
+def _request(
+    data: Path,
+    common_name: str,
+    passphrase_file: Path | None,
+    key: str,
+    revocation_url: str | None,
+    crl_url: str | None,
+    shards: int,
+) -> Answer:
+    """Ask a root on another machine for a further issuing CA: makes its key, and the file that goes there.
+
+    There it is signed by sekisho ceremony sign; what comes back goes to sekisho ca accept.
+    """
+    datadir.read_marker(data)
+    passphrase = passphrase_from(passphrase_file)
+    with trail(data) as record:
+        site = Places("", crl_url, shards)
+        asked = requested.request(data, passphrase, common_name, key, revocation_url, site)
+        record("ca.requested", "ca", name=common_name)
+    found = {"file": str(asked), "sha256": hashlib.sha256(asked.read_bytes()).hexdigest()}
+    return detail("request", found, "On the root's machine: sekisho ceremony sign DIR FILE --to FILE")
+
+
+@command(_CA, "accept")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, readable=False))
+def _accept(data: Path, file: Path) -> Answer:
+    """Take in what the root signed on its machine: an issuing CA's certificate, or the root's own list."""
+    signed, at = read_file(file, "signed file"), clock_of(data).seconds()
+    waiting = not datadir.read_marker(data, waiting=True)["issuers"]
+    # Before the first CA there is no trail; after it there is.
+    taken = requested.accept(data, signed, at) if waiting else None
+    with trail(data) as record:
+        taken = taken or requested.accept(data, signed, at)
+        record("ca.accepted", taken.id, kind=taken.kind, name=taken.name)
+    return detail("accepted", asdict(taken), "Next: sekisho reload, if the gateway runs")
 
 
 @deployment_command(_CA, "list")

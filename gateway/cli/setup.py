@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import click
 
-from ca import datadir
+from ca import datadir, requested
 from ca.clock import SystemClock
 from ca.errors import ConfigError
-from ca.files import write_public
+from ca.files import read_file, write_public
 from ca.profiles import ISSUING
 from ca.publication import Places
 from ca.sealing import change_passphrase
@@ -57,6 +57,14 @@ _NAMES = datadir.Names()
 @click.option(
     "--issuing-key", type=click.Choice(ISSUING.key_kinds), default=ISSUING.key_kinds[0], show_default=True
 )
+@click.option(
+    "--root",
+    "above",
+    metavar="FILE",
+    default=None,
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),
+    help="Certificate of a root on another machine (sekisho ceremony root); then none is made here.",
+)
 @placed
 def _init(
     data: Path,
@@ -67,6 +75,7 @@ def _init(
     root_name: str,
     organization: str,
     issuing_key: str,
+    above: Path | None,
     revocation_url: str | None,
     crl_url: str | None,
     shards: int,
@@ -77,20 +86,29 @@ def _init(
     config = _config(domain, port, site.base)
     if (data / "sekisho.json").exists() and not (data / FILE_NAME).exists():
         # Interrupted after the CA was made, or somebody deleted the file: only that is written.
-        created_at = datadir.read_marker(data)["created_at"]
+        created_at = datadir.read_marker(data, waiting=True)["created_at"]
     else:
         names = replace(_NAMES, issuing=issuing_name, root=root_name, organization=organization)
         passphrase = new_passphrase_from(passphrase_file, PASSPHRASE_VARIABLE, "--passphrase-file")
-        created_at = datadir.create(
-            data, passphrase, SystemClock().seconds(), names, issuing_key, site=site
-        ).created_at
+        created_at = SystemClock().seconds()
+        if above is not None:
+            root_above = requested.read_root(read_file(above, "root's certificate"), created_at)
+            requested.create_below(data, passphrase, created_at, root_above, names, issuing_key, site)
+        else:
+            datadir.create(data, passphrase, created_at, names, issuing_key, site=site)
     write_public(data / FILE_NAME, toml_of(config).encode())
     where = "" if data == default_data() else f" --data {data}"
     value = {"data": str(data), "config": str(data / FILE_NAME), "created_at": created_at}
+    waiting = [
+        f"It waits for its issuing CA. Carry {each} to the root's machine: sekisho ceremony sign DIR FILE "
+        f"--to FILE; what comes back: sekisho ca accept FILE{where}"
+        for each in requested.requests(data)
+    ]
     return answer(
         {"init": value},
         f"{data} is ready. Without its passphrase nothing in it can be used: keep it elsewhere, twice.",
         f"Settings, each with its default: {data / FILE_NAME}",
+        *waiting,
         f"Next: sekisho org add NUMBER NAME{where}, then sekisho user add, then sekisho serve",
         f"Before people come: sekisho doctor{where} says what is not in order",
     )

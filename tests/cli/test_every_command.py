@@ -80,6 +80,8 @@ DAY = (
     Row("request list"),
     Row("request show {request}"),
     Row("ca add NEXT-CA", "ca.added"),
+    Row("ca request NEXT-BUT-ONE", "ca.requested"),
+    Row("ca root-list", "crl.root"),
     Row("ca list"),
     Row("ca stop --reason drill", "ca.stopped"),
     Row("ca resume", "ca.resumed"),
@@ -106,7 +108,12 @@ APART = {
     "serve": "what it does, others ask for; each of that has its line",
     "signer": "it signs what others ask for, and writes no database",
     "demo": "a sandbox of its own",
+    "ca accept": "it takes what a root signed elsewhere: its line is in tests/cli/test_ceremony.py",
     "version": "it is about no data directory",
+    **dict.fromkeys(
+        ("ceremony root", "ceremony sign", "ceremony crl", "ceremony show"),
+        "its transcript is the record, on a machine without a data directory",
+    ),
 }
 #: What prints a secret, once, and takes it back if nobody could read it (tests/cli/test_output.py).
 TELLS_A_SECRET = {"eab create"}

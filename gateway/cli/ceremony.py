@@ -1,0 +1,377 @@
+"""The root's ceremonies: made and used on a machine without network, by people with roles, with a transcript.
+
+Each step is shown before it is done. What people read goes to standard error, the answer to standard output.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import secrets
+import socket
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ca import ceremony
+from ca.ceremony import Root
+from ca.certificates import distinguished_name, to_pem
+from ca.clock import SystemClock
+from ca.datadir import Names
+from ca.errors import ConfigError
+from ca.files import read_file, write_public
+from ca.keys import spki_of, spki_sha256
+from ca.profiles import ROOT
+from enroll.jst import shown
+from gateway.cli.frame import JSON, Answer, detail
+from gateway.cli.output import clean, write_answer
+from gateway.cli.root import GROUPS, version_line
+
+_GROUP = GROUPS["ceremony"]
+_SIOCGIFFLAGS, _IFF_UP = 0x8913, 1
+_NAMES = Names()
+_CHECKED = 3
+"""So many words of a share are asked for after it was written down."""
+_TRIES = 5
+
+
+# -- what all of them have -----------------------------------------------------------------------------
+
+
+@dataclass
+class Ceremony:
+    """One ceremony at work: what is shown, what is done, and the transcript of it."""
+
+    title: str
+    roles: Mapping[str, str]
+    folder: Path
+    now: Callable[[], int] = SystemClock().seconds
+    lines: list[str] = field(default_factory=list)
+    files: list[tuple[str, str]] = field(default_factory=list)
+    steps: int = 0
+
+    def step(self, text: str) -> None:
+        """What comes next: done once somebody has pressed Enter."""
+        self.steps += 1
+        self.note(f"{self.steps}. {text}")
+        click.prompt("   Enter to do this, Ctrl-C to stop", default="", show_default=False, err=True)
+
+    def note(self, text: str) -> None:
+        """Shown, and written down with the time."""
+        click.echo(clean(text), err=True)
+        self.lines.append(f"{shown(self.now())}  {clean(text)}")
+
+    def file(self, name: str, data: bytes) -> None:
+        """A file that came or went, by its hash."""
+        digest = hashlib.sha256(data).hexdigest()
+        self.files.append((name, digest))
+        self.note(f"   {name}: SHA-256 {digest}")
+
+    def transcript(self) -> bytes:
+        """The paper that is signed by hand."""
+        people = "\n".join(f"  {role}: {name}" for role, name in self.roles.items())
+        files = "\n".join(f"  {digest}  {name}" for name, digest in self.files)
+        told = "\n".join(self.lines)
+        text = (
+            f"{self.title}\n\nRoles\n{people}\n\nSteps (Japan's time)\n{told}\n\nFiles (SHA-256)\n{files}\n\n"
+        )
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        lines = (f"{f'{name} ({role})':<44} {'_' * 24}  date {'_' * 10}" for role, name in self.roles.items())
+        signatures = "\n\n".join(lines)
+        return (
+            f"{text}SHA-256 of everything above this line: {digest}\n\nSignatures\n\n{signatures}\n".encode()
+        )
+
+
+@contextmanager
+def _held(
+    title: str, roles: Mapping[str, str], folder: Path, *, rehearsal: bool, networked: bool
+) -> Iterator[Ceremony]:
+    """A ceremony from its first step to its transcript, which is written however it ends."""
+    networks = _networks()
+    if networks and not networked and not rehearsal:
+        raise ConfigError(
+            f"this machine has a network ({', '.join(networks)}); take it away, practise with "
+            "--rehearsal, or write --networked, which the transcript will say"
+        )
+    held = Ceremony(f"{'REHEARSAL of a ' if rehearsal else ''}{title}", roles, folder)
+    held.note(f"On {socket.gethostname()}, {version_line()}; network: {', '.join(networks) or 'none'}")
+    try:
+        held.step(
+            f"The clock of this machine says {shown(held.now())} in Japan: it has to be right to the minute."
+        )
+        yield held
+        held.note("Done.")
+    except BaseException as error:
+        held.note(f"NOT DONE: {'stopped' if isinstance(error, click.Abort) else error}")
+        raise
+    finally:
+        if folder.is_dir():
+            file = folder / f"transcript-{shown(held.now()).translate(str.maketrans(' ', '-', '.:'))}.txt"
+            write_public(file, held.transcript())
+            click.echo(f"Transcript, to be printed and signed: {file}", err=True)
+
+
+def _networks() -> list[str]:
+    """What connects this machine to others: every interface that is up but the loopback."""
+    with socket.socket(type=socket.SOCK_DGRAM) as asking:
+        return [name for _, name in sorted(socket.if_nameindex()) if _is_up(asking, name) and name != "lo"]
+
+
+def _is_up(asking: socket.socket, name: str) -> bool:
+    # netdevice(7): struct ifreq has the name in 16 bytes, then what is told.
+    told = fcntl.ioctl(asking, _SIOCGIFFLAGS, struct.pack("16s16x", name.encode()))
+    return bool(struct.unpack_from("16xh", told)[0] & _IFF_UP)
+
+
+def _roles(given: Sequence[str]) -> dict[str, str]:
+    found = dict(each.partition("=")[::2] for each in given)
+    if len(found) != len(given) or not all(role.strip() and name.strip() for role, name in found.items()):
+        raise ConfigError("a role is written as --role 'ROLE=NAME', each once, such as --role 'witness=Sato'")
+    return found
+
+
+def _command(name: str) -> Callable[[Callable[..., Answer]], click.Command]:
+    """Registers a ceremony: nothing of a data directory is in it."""
+
+    def register(work: Callable[..., Answer]) -> click.Command:
+        @functools.wraps(work)
+        def callback(as_json: bool, **params: Any) -> None:
+            found = work(**params)
+            write_answer(found.value, found.show, as_json=as_json)
+
+        return _GROUP.command(name)(JSON(callback))
+
+    return register
+
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+_TO = click.option(
+    "--to", "target", metavar="FILE", required=True, type=_FILE, help="Where to write it, to be carried back."
+)
+_ROLE = click.option(
+    "--role", "roles", metavar="ROLE=NAME", multiple=True, help="Who is there as what; for each person one."
+)
+_NETWORKED = click.option("--networked", is_flag=True, help="Although the machine has a network.")
+_REASONS = ", ".join(ceremony.CA_REASONS)
+
+
+# -- the ceremonies ------------------------------------------------------------------------------------
+
+
+@_command("root")
+@_FOLDER
+@click.option("--name", default=_NAMES.root, show_default=True, help="The root's name.")
+@click.option("--organization", default=_NAMES.organization, show_default=True, help="O of it; '' for none.")
+@click.option("--key", type=click.Choice(ROOT.key_kinds), default=ROOT.key_kinds[0], show_default=True)
+@click.option("--holder", "holders", metavar="NAME", multiple=True, required=True,
+              help="Who gets a share of the key; for each person one.")  # fmt: skip
+@click.option("--revocation-url", default="", help="Base address of the site that will show its list.")
+@click.option("--needed", type=int, required=True, help="How many of the shares it takes to use the key.")
+@_ROLE
+@click.option("--rehearsal", is_flag=True, help="Practise: with a root that nobody can take for earnest.")
+@_NETWORKED
+def _root(
+    folder: Path,
+    name: str,
+    organization: str,
+    key: str,
+    holders: tuple[str, ...],
+    revocation_url: str,
+    needed: int,
+    roles: tuple[str, ...],
+    rehearsal: bool,
+    networked: bool,
+) -> Answer:
+    """Make a root in a new folder; its key is shared among people, each of whom writes 33 words down.
+
+    Next: carry root.pem to the machine that serves, and type there sekisho init --root root.pem.
+    """
+    ceremony.check_sharing(needed, holders)
+    subject = distinguished_name(
+        (ceremony.REHEARSAL if rehearsal else "") + name, organization, _NAMES.country
+    )
+    people = _roles(roles) | {f"holder of share {n}": each for n, each in enumerate(holders, 1)}
+    if not folder.exists():
+        folder.mkdir(mode=0o700, parents=True)
+    with _held("ceremony: a root is made", people, folder, rehearsal=rehearsal, networked=networked) as held:
+        held.step(
+            f"A key ({key}) is made for {subject.rfc4514_string()}, sealed under a random key, of which "
+            f"{len(holders)} people get a share each. {needed} of the shares open it."
+        )
+        root, shares = ceremony.create(
+            *(folder, subject, key, needed, holders, held.now()),
+            revocation_url=revocation_url,
+            rehearsal=rehearsal,
+        )
+        try:
+            for number, (holder, share) in enumerate(zip(holders, shares, strict=True), 1):
+                _hand_out(held, number, holder, share)
+            held.step("The shares are tried: the key is opened with the last ones of them.")
+            ceremony.open_root(folder, shares[-needed:])
+        except BaseException:
+            for each in (ceremony.RECORD, ceremony.SEALED, ceremony.CERTIFICATE):
+                (folder / each).unlink(missing_ok=True)
+            held.note("The root is given up: its shares are good for nothing, destroy them.")
+            raise
+        held.file(ceremony.CERTIFICATE, (folder / ceremony.CERTIFICATE).read_bytes())
+        held.file(ceremony.SEALED, (folder / ceremony.SEALED).read_bytes())
+        held.note(f"   Key: SHA-256 {spki_sha256(spki_of(root.certificate))}")
+    return _shown(root, f"Copy {folder} twice, then: sekisho init --root root.pem, where it is to serve")
+
+
+def _hand_out(held: Ceremony, number: int, holder: str, share: str) -> None:
+    """One share onto its holder's paper, and nowhere else: it stands in no transcript."""
+    words = share.split()
+    while True:
+        held.step(f"Share {number} is shown to {holder}, and to nobody else.")
+        click.echo("", err=True)
+        for at in range(0, len(words), 3):
+            row = "".join(f"{n:>6}. {word:<12}" for n, word in enumerate(words[at : at + 3], at + 1))
+            click.echo(row, err=True)
+        click.prompt(
+            "\n   Written down? Enter takes it off the screen", default="", show_default=False, err=True
+        )
+        click.clear()
+        if _written(words):
+            held.note(f"   {holder} wrote share {number} down, and read {_CHECKED} words of it back.")
+            return
+        held.note("   These are other words: it is shown once more.")
+
+
+def _written(words: Sequence[str]) -> bool:
+    asked = sorted(secrets.SystemRandom().sample(range(len(words)), _CHECKED))
+    numbers = ", ".join(str(each + 1) for each in asked)
+    typed = click.prompt(f"   From the paper, words {numbers}", err=True).lower().split()
+    return bool(typed == [words[each] for each in asked])
+
+
+@_command("sign")
+@_FOLDER
+@click.argument("file", type=_FILE)
+@_TO
+@_ROLE
+@_NETWORKED
+def _sign(folder: Path, file: Path, target: Path, roles: tuple[str, ...], networked: bool) -> Answer:
+    """Sign what was carried here: an issuing CA's request, or another root's certificate (to vouch for it).
+
+    A request is made by sekisho ca request NAME; what is signed goes back with sekisho ca accept FILE.
+    """
+    record, _ = ceremony.look(folder)
+    data = read_file(file, "request")
+    cross = b"-----BEGIN CERTIFICATE-----" in data
+    subject = (ceremony.read_other_root(data) if cross else ceremony.read_request(data)).subject
+    what = "a cross-certificate" if cross else "an issuing CA's certificate"
+    title = f"ceremony: {what} is signed"
+    with _held(title, _roles(roles), folder, rehearsal=record.rehearsal, networked=networked) as held:
+        held.file(file.name, data)
+        held.step(
+            f"The root will sign {what} for {subject.rfc4514_string()}. Compare "
+            "the SHA-256 with what came by another way."
+        )
+        root = _opened(held, folder)
+        held.step("It is signed.")
+        if cross:
+            root, der = ceremony.sign_cross(root, ceremony.read_other_root(data), held.now())
+        else:
+            root, der = ceremony.sign_issuing(root, ceremony.read_request(data), held.now())
+        _give(held, target, to_pem(der))
+    return _shown(root, f"Carry {target} back, and type there: sekisho ca accept {target.name}")
+
+
+@_command("crl")
+@_FOLDER
+@_TO
+@click.option(
+    "--revoke", metavar="SERIAL=REASON", multiple=True, help=f"What the root revokes; REASON: {_REASONS}."
+)
+@click.option(
+    "--days", type=click.IntRange(1, 400), default=365, show_default=True, help="How long the list is good."
+)
+@_ROLE
+@_NETWORKED
+def _crl(
+    folder: Path, target: Path, revoke: tuple[str, ...], days: int, roles: tuple[str, ...], networked: bool
+) -> Answer:
+    """Sign the root's own CRL, with what it revokes.
+
+    It goes back with sekisho ca accept FILE.
+    """
+    record, _ = ceremony.look(folder)
+    wanted = {
+        serial.lower().replace(":", ""): ceremony.reason_of(why)
+        for serial, _, why in (each.partition("=") for each in revoke)
+    }
+    with _held("ceremony: the root's CRL is signed", _roles(roles), folder, rehearsal=record.rehearsal,
+               networked=networked) as held:  # fmt: skip
+        listed = ", ".join(wanted) or "nothing further"
+        held.step(
+            f"CRL number {record.crl_number + 1} will be signed, good for {days} days; it revokes {listed}."
+        )
+        root = _opened(held, folder)
+        root, der = ceremony.sign_list(root, wanted, held.now(), days)
+        _give(held, target, ceremony.list_pem(der))
+    return _shown(root, f"Carry {target} back, and type there: sekisho ca accept {target.name}")
+
+
+@_command("show")
+@_FOLDER
+def _show(folder: Path) -> Answer:
+    """Show what a root's folder holds: who has shares, what it signed. Nothing is opened."""
+    record, certificate = ceremony.look(folder)
+    value = _facts(record, certificate)
+    signed = [f"{each.serial}  {each.kind:<8} {shown(each.at)}  {each.subject}" for each in record.signed]
+    revoked = [f"{each.serial}  revoked {shown(each.at)}" for each in record.revoked]
+    return detail("root", value, *signed, *revoked)
+
+
+def _opened(held: Ceremony, folder: Path) -> Root:
+    """The root's key, from the people's shares: each is asked for until it is one."""
+    record, _ = ceremony.look(folder)
+    held.step(f"{record.needed} holders of shares come one by one, and type theirs. Nobody else looks.")
+    shares: list[str] = []
+    while len(shares) < record.needed:
+        for _ in range(_TRIES):
+            words = click.prompt(f"   Share {len(shares) + 1} of {record.needed}", hide_input=True, err=True)
+            try:
+                holder = record.holders[ceremony.check_share(words, record, shares)]
+            except ConfigError as error:
+                held.note(f"   {error}")
+                continue
+            shares.append(words)
+            held.note(f"   The share of {holder} was given.")
+            break
+        else:
+            raise ConfigError(f"{_TRIES} times no share; begin again with the right papers")
+    return ceremony.open_root(folder, shares)
+
+
+def _give(held: Ceremony, target: Path, data: bytes) -> None:
+    write_public(target, data)
+    held.file(target.name, data)
+
+
+def _shown(root: Root, after: str) -> Answer:
+    return detail("root", _facts(root.record, root.certificate), after)
+
+
+def _facts(record: ceremony.Record, certificate: Any) -> dict[str, Any]:
+    return {
+        "subject": certificate.subject.rfc4514_string(),
+        "not_after_at": int(certificate.not_valid_after_utc.timestamp()),
+        "key_sha256": spki_sha256(spki_of(certificate)),
+        "needed": record.needed,
+        "of": len(record.holders),
+        "rehearsal": record.rehearsal,
+        "crl_number": record.crl_number,
+        "holders": list(record.holders),
+        "signed": [asdict(each) for each in record.signed],
+        "revoked": [asdict(each) for each in record.revoked],
+    }
