@@ -9,8 +9,8 @@ stays good: its certificate goes with its answers.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -22,6 +22,7 @@ from ca.keys import generate
 from ca.ocsp import HASHES, Standing, hashes_of, responder_key_of, signed, to_be_signed
 from ca.profiles import ANSWER_LIFETIME, CRL_AHEAD, DAY, RESPONDER
 from ca.signing import FileSigner, Signer, ToSign, key_id, signature_now
+from ca.store import Answer, Batch
 
 # Seconds before its end in which a responder is followed by another one; every answer ends before its own
 # does.
@@ -29,39 +30,21 @@ _RENEWED = 15 * DAY
 assert ANSWER_LIFETIME < _RENEWED < RESPONDER.days * DAY
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One certificate's, as it is kept (`ca.ocsp.response` makes it whole), by each hash of its issuer."""
-
-    serial: str
-    change_number: int
-    this_update_at: int
-    next_update_at: int
-    sha1: bytes
-    sha256: bytes
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Answers that one responder has signed. ``responder``: its certificate, DER."""
-
-    responder: bytes
-    answers: tuple[Answer, ...]
-
-
 class Responder:
-    """Signs for the issuers whose keys ``signer`` has. ``check`` is asked before each batch, and raises
-    `NoSignature` where nothing is to be signed."""
+    """One of a process. Whoever calls it has looked at the emergency stop."""
 
-    def __init__(self, signer: Signer, check: Callable[[], None] = lambda: None) -> None:
-        self._signer, self._check = signer, check
+    def __init__(self) -> None:
         self._delegates: dict[str, _Delegate] = {}
+        self._turn = threading.Lock()
 
-    def answer(self, issuer: Issuer, standings: Sequence[tuple[Standing, int]], at: int) -> Batch:
+    def answer(
+        self, issuer: Issuer, signer: Signer, standings: Sequence[tuple[Standing, int]], at: int
+    ) -> Batch:
         """Answers, each inspected; blocks. ``standings``: what the register says, with the thisUpdate of
-        the last answer (0 for none), before which none is dated. `NoSignature` when there is none now."""
-        self._check()
-        delegate = self._delegate(issuer, at)
+        the last answer (0 for none), before which none is dated; ``signer`` has the issuer's key.
+        `NoSignature` when there is none now."""
+        with self._turn:
+            delegate = self._delegate(issuer, signer, at)
         names = hashes_of(issuer.certificate)
         made = []
         for standing, last in standings:
@@ -77,10 +60,10 @@ class Responder:
             )
         return Batch(delegate.der, tuple(made))
 
-    def _delegate(self, issuer: Issuer, at: int) -> _Delegate:
+    def _delegate(self, issuer: Issuer, signer: Signer, at: int) -> _Delegate:
         found = self._delegates.get(issuer.issuer_id)
         if found is None or not found.begins_at <= at < found.renewed_at:
-            found = self._delegates[issuer.issuer_id] = _delegate_of(issuer, self._signer, at)
+            found = self._delegates[issuer.issuer_id] = _delegate_of(issuer, signer, at)
         return found
 
 

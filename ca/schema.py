@@ -63,6 +63,29 @@ _CLOCK = """
     )
 """
 
+# Answers about certificates (OCSP), made ahead and kept without the certificate of who has signed them: by
+# each hash of the issuer that somebody may ask by. `change_number`: the last change of the certificate that
+# they tell of.
+_ANSWERS = """
+    CREATE TABLE answers (
+        serial TEXT PRIMARY KEY,
+        issuer_id TEXT NOT NULL,
+        responder_id TEXT NOT NULL,
+        change_number INTEGER NOT NULL,
+        this_update_at INTEGER NOT NULL,
+        next_update_at INTEGER NOT NULL,
+        sha1 BLOB NOT NULL,
+        sha256 BLOB NOT NULL
+    )
+"""
+_RESPONDERS = """
+    CREATE TABLE responders (
+        responder_id TEXT PRIMARY KEY,
+        issuer_id TEXT NOT NULL,
+        not_after_at INTEGER NOT NULL,
+        der BLOB NOT NULL
+    )
+"""
 # The last line of the journal that this database has seen (ca.journal): an older copy of it is known by that.
 _JOURNAL = """
     CREATE TABLE journal_mark (
@@ -93,6 +116,9 @@ SCHEMA = Schema(
                 "INSERT INTO counters (name, value) VALUES ('changes', 0)",
                 _CRLS,
                 _CLOCK,
+                _ANSWERS,
+                "CREATE INDEX answers_age ON answers (this_update_at)",
+                _RESPONDERS,
                 _JOURNAL,
                 "INSERT INTO journal_mark (id, number, hash) VALUES (1, 0, '')",
             ),

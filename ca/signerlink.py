@@ -11,16 +11,19 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ca.signing import NoSignature, SignatureRefused, ToSign
+from ca.store import Answer, Batch
 
 SOCKET = "signer.sock"
 #: The most bytes of a message. A certificate has some hundreds; a list is read where it lies.
 MOST = 1 << 17
+#: Certificates that are asked about at once: what is signed about each takes up to 1,500 bytes of a message.
+MOST_ANSWERS = 64
 # Seconds for an answer: a certificate takes milliseconds, a list of a million lines some seconds.
 _PATIENCE: Mapping[str, float] = {"list": 120.0}
 _SOON = 10.0
@@ -81,6 +84,12 @@ class RemoteSigner:
     def sign_now(self, asked: ToSign) -> bytes:
         return _signature(self.ask_now(_question(asked), _PATIENCE.get(asked.purpose, _SOON)))
 
+    async def answers(self, issuer_id: str, serials: Sequence[str]) -> Batch:
+        """Answers (OCSP) about serials of an issuer's, `MOST_ANSWERS` at most. `NoSignature` if there are
+        none."""
+        asked: Message = {"ask": "answers", "key": issuer_id, "serials": list(serials)}
+        return _batch(await self._ask(asked, _SOON))
+
     def ask_now(self, message: Message, patience: float = _SOON) -> Message:
         """An answer, for callers without an event loop. `NoSignature` if there is none."""
         try:
@@ -133,6 +142,29 @@ class RemoteSigner:
                 self._idle.append((asyncio.get_running_loop(), reader, writer))
             else:
                 writer.close()  # also when nobody waits any more: its answer would be the next one's
+
+
+def packed_batch(batch: Batch) -> Message:
+    """Answers as the signer sends them."""
+    answers = [
+        [each.serial, each.change_number, each.this_update_at, each.next_update_at]
+        + [base64.b64encode(kept).decode() for kept in (each.sha1, each.sha256)]
+        for each in batch.answers
+    ]
+    return {"responder": base64.b64encode(batch.responder).decode(), "answers": answers}
+
+
+def _batch(answer: Message) -> Batch:
+    if "responder" not in answer:
+        _signature(answer)
+    try:
+        answers = tuple(
+            Answer(serial, change, this, following, base64.b64decode(sha1), base64.b64decode(sha256))
+            for serial, change, this, following, sha1, sha256 in answer["answers"]
+        )
+        return Batch(base64.b64decode(answer["responder"]), answers)
+    except (ValueError, TypeError, KeyError) as error:
+        raise _gone(error) from None
 
 
 def signer_status(signer: object) -> Message | str | None:

@@ -68,7 +68,7 @@ class FileSigner:
     """
 
     def __init__(self, keys: Mapping[str, PrivateKey], check: Callable[[], None] = lambda: None) -> None:
-        self._keys, self._check = dict(keys), check
+        self._keys, self.check = dict(keys), check
 
     @classmethod
     def of(cls, *keys: PrivateKey) -> FileSigner:
@@ -79,7 +79,7 @@ class FileSigner:
         return await asyncio.to_thread(self.sign_now, asked)
 
     def sign_now(self, asked: ToSign) -> bytes:
-        self._check()
+        self.check()
         key = self._keys.get(asked.key_id)
         if key is None:
             raise NoSignature(f"there is no key {asked.key_id[:16]} here")

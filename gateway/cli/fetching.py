@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 
 from ca.authority import Issuer
 from ca.certificates import public_key_of
+from ca.ocsp import hashes_of
 from gateway.cli.finding import Finding
 from gateway.running import rundir
 from gateway.serving.deployment import Deployment
@@ -39,7 +43,7 @@ def published(deployment: Deployment) -> list[Finding]:
 def _found(issuer: Issuer) -> Iterator[Finding]:
     for url, judge in _wanted(issuer):
         try:
-            wrong = judge(issuer, _fetched(url))
+            wrong = judge(issuer, _fetched(url, _question(issuer) if judge is _answer else None))
         except (OSError, ValueError, http.client.HTTPException) as error:
             wrong = str(error) or type(error).__name__
         if wrong is None:
@@ -57,6 +61,8 @@ def _wanted(issuer: Issuer) -> Iterator[tuple[str, Judge]]:
         yield site.shard(0), _list
     if site.issuer is not None:
         yield site.issuer, _certificate
+    if site.ocsp is not None:
+        yield site.ocsp, _answer
 
 
 def _list(issuer: Issuer, body: bytes) -> str | None:
@@ -71,11 +77,34 @@ def _certificate(issuer: Issuer, body: bytes) -> str | None:
     return None if read.public_bytes(Encoding.DER) == issuer.der else "another CA's certificate"
 
 
-def _fetched(url: str) -> bytes:
+def _question(issuer: Issuer) -> bytes:
+    """About a serial that was never issued: every responder of the issuer's knows that."""
+    name = hashes_of(issuer.certificate)["sha1"]
+    builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(name.name, name.key, 1, hashes.SHA1())  # noqa: S303
+    return builder.build().public_bytes(Encoding.DER)
+
+
+def _answer(issuer: Issuer, body: bytes) -> str | None:
+    read = ocsp.load_der_ocsp_response(body)
+    if read.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+        return f"the answer is {read.response_status.name.lower()}"
+    for responder in read.certificates:
+        with suppress(ValueError, TypeError, InvalidSignature):
+            responder.verify_directly_issued_by(issuer.certificate)
+            return None
+    return f"an answer of nobody that {issuer.common_name} has delegated"
+
+
+def _fetched(url: str, question: bytes | None) -> bytes:
     """As relying parties fetch: no cookie, no redirect, no proxy."""
     parts = urlsplit(url)
     with closing(http.client.HTTPConnection(parts.hostname or "", parts.port or 80, _ANSWER_SECONDS)) as link:
-        link.request("GET", parts.path, headers={"User-Agent": "sekisho-doctor"})
+        fields = {"User-Agent": "sekisho-doctor"}
+        if question is None:
+            link.request("GET", parts.path, headers=fields)
+        else:
+            fields["Content-Type"] = "application/ocsp-request"
+            link.request("POST", parts.path, question, fields)
         answer = link.getresponse()
         if answer.status != 200:
             raise OSError(f"status {answer.status}")

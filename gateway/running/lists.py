@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from ca.signing import NoSignature
 from ca.storage import StorageError
 from enroll import crls, timekeeping
+from enroll.answers import Answers
 from enroll.ra import RegistrationAuthority
+from enroll.refusals import Refusal
 
 # The disk's, the database's, and that of whoever signs.
 _TROUBLE = (OSError, StorageError, NoSignature)
 log = logging.getLogger("sekisho.lists")
 
+# Seconds between two looks for answers that have ended.
+_FORGOTTEN = 3_600.0
 # Seconds until it is tried again after a failure, which is mostly a full disk.
 _AFTER_FAILURE = 30.0
 # A list of a million lines takes seconds of a core: for each there are as many times that for everybody else.
@@ -63,6 +67,38 @@ class Publisher:
         return made
 
 
+@dataclass
+class Refresher:
+    """The same for answers (OCSP): those of a million certificates are made anew each day, little by
+    little."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    _not_before: float = float("-inf")
+    _forgotten_at: float = float("-inf")
+
+    async def look(self, ra: RegistrationAuthority, answers: Answers) -> int:
+        """Makes what is due; returns how many. A failure is told and tried again later: what there is
+        stays."""
+        begun = self.monotonic()
+        if begun < self._not_before:
+            return 0
+        try:
+            made = await answers.refresh(ra)
+            if begun - self._forgotten_at > _FORGOTTEN:
+                self._forgotten_at = begun
+                await answers.forget(ra)
+        except (*_TROUBLE, Refusal) as error:
+            self._not_before = self.monotonic() + _AFTER_FAILURE
+            log.error(
+                "answers (OCSP) cannot be made (%s); those that are there stay; again in %g s",
+                *(_why(error), _AFTER_FAILURE),
+            )
+            return 0
+        # Work that goes on and on leaves most of a core to everybody else.
+        self._not_before = self.monotonic() + min(_REST * (self.monotonic() - begun), _LONGEST_REST)
+        return made
+
+
 async def begin(ra: RegistrationAuthority) -> None:
     """Makes the lists that are missing or have ended, before there is anybody who would wait.
 
@@ -78,9 +114,9 @@ async def begin(ra: RegistrationAuthority) -> None:
                 log.error("the revocation list of %s cannot be made (%s)", issuer.common_name, _why(error))
 
 
-def _why(error: OSError | StorageError | NoSignature) -> str:
+def _why(error: OSError | StorageError | NoSignature | Refusal) -> str:
     """In words without a path, and without what a statement said."""
-    if isinstance(error, NoSignature):
+    if isinstance(error, (NoSignature, Refusal)):
         return str(error)
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__

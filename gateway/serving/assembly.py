@@ -12,6 +12,7 @@ from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.trust import TrustAnchors
 from enroll.acme.nonces import Nonces, SpentTable, memory_table
+from enroll.answers import Answers
 from gateway.edge.tls import ClientCertificate, KeyedChain
 from gateway.proxy.identity import KeySet
 from gateway.serving import limiting
@@ -51,8 +52,8 @@ _APPLICATIONS: Mapping[Role, Callable[[Gate], web.Application]] = {
 }
 
 
-def gate_of(deployment: Deployment) -> Gate:
-    """What the sites work with."""
+def gate_of(deployment: Deployment, answers: Answers | None = None) -> Gate:
+    """What the sites work with. ``answers``: those of this process, which a reload leaves as they are."""
     config, port = deployment.config, deployment.config.public_port
     suffix = config.sites.try_suffix.removeprefix("*")
     return Gate(
@@ -65,6 +66,7 @@ def gate_of(deployment: Deployment) -> Gate:
         workers=bool(config.upstream.service_workers),
         hours=Hours((minutes(config.upstream.hours),)) if config.upstream.hours else None,
         demo=deployment.is_demo,
+        answers=answers or Answers(),
     )
 
 

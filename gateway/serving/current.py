@@ -21,6 +21,7 @@ from ca.files import Snapshot
 from ca.timekeeping import Doubt
 from enroll import timekeeping
 from enroll.acme.nonces import SpentTable, memory_table, open_table
+from enroll.answers import Answers
 from gateway.edge.facts import Limits
 from gateway.edge.headcount import Headcount
 from gateway.edge.listener import Listener, Network
@@ -120,6 +121,7 @@ class Serving:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: What anybody reads by plain HTTP.
     plain: PlainServer = field(default_factory=lambda: PlainServer(lambda _: refusal(404)))
+    answers: Answers = field(default_factory=Answers)
 
 
 def begin(deployment: Deployment, slot: Slot, extra: Builders | None) -> Serving:
@@ -130,7 +132,8 @@ def begin(deployment: Deployment, slot: Slot, extra: Builders | None) -> Serving
         table = memory_table()
     ledger = slot.ledger or Ledger()
     meter = Meter(slot.journal, access=deployment.config.log.access)
-    sites = _sites(deployment, slot, extra, table, ledger)
+    answers = Answers()
+    sites = _sites(deployment, slot, extra, table, ledger, answers)
     look = slot.look or inforce.first(deployment, slot.directory)
     if look.files is not None:
         deployment = replace(deployment, files=look.files)
@@ -145,8 +148,10 @@ def begin(deployment: Deployment, slot: Slot, extra: Builders | None) -> Serving
         observer=meter,
         headcount=slot.headcount,
     )
-    plain = PlainServer(Publications(deployment.ra).answer)
-    return Serving(deployment, listener, slot, meter, table, ledger, extra, look, plain=plain)
+    plain = PlainServer(Publications(deployment.ra, answers).answer)
+    return Serving(
+        deployment, listener, slot, meter, table, ledger, extra, look, plain=plain, answers=answers
+    )
 
 
 async def reload(serving: Serving) -> None:
@@ -185,11 +190,11 @@ async def go_over(serving: Serving, look: Look) -> None:
 
 async def _serve_by(serving: Serving, files: Snapshot) -> None:
     deployment = reopened(serving.deployment, files)
-    sites = _sites(deployment, serving.slot, serving.extra, serving.table, serving.ledger)
+    sites = _sites(deployment, serving.slot, serving.extra, serving.table, serving.ledger, serving.answers)
     limits = _limits(deployment, serving.slot)
     await serving.listener.swap(sites, limits=limits, proxies=proxies_of(deployment.config))
     old, serving.deployment = serving.deployment, deployment
-    serving.plain.answering = Publications(deployment.ra).answer
+    serving.plain.answering = Publications(deployment.ra, serving.answers).answer
     serving.meter.access = deployment.config.log.access
     logging.getLogger().setLevel(deployment.config.log.level.upper())
     if deployment.ra.keys is not old.ra.keys:
@@ -257,6 +262,8 @@ def own_samples(serving: Serving) -> list[Sample]:
         ("sekisho_revocation_requests_total", {"kind": kind, "status": str(status)}, n)
         for (kind, status), n in sorted(serving.plain.told.items())
     ]
+    made = {"ahead": serving.answers.made_ahead, "asked": serving.answers.made_when_asked}
+    more += [("sekisho_ocsp_signed_total", {"why": why}, n) for why, n in made.items()]
     for site in serving.listener.entry.table.sites:
         if isinstance(site, WebSite) and isinstance(site.relay, Relay):
             up = site.relay.pool.well_by_address().items()
@@ -303,11 +310,16 @@ def proxies_of(config: Config) -> tuple[Network, ...]:
 
 
 def _sites(
-    deployment: Deployment, slot: Slot, extra: Builders | None, table: SpentTable, ledger: Ledger
+    deployment: Deployment,
+    slot: Slot,
+    extra: Builders | None,
+    table: SpentTable,
+    ledger: Ledger,
+    answers: Answers,
 ) -> list[WebSite]:
     # Certificates and keys that are missing are made here, by one process at a time: of a snapshot none are.
     with rundir.turn(None if deployment.files.frozen else slot.directory):
-        return sites_of(deployment, gate_of(deployment), extra, table, ledger)
+        return sites_of(deployment, gate_of(deployment, answers), extra, table, ledger)
 
 
 def _limits(deployment: Deployment, slot: Slot) -> Limits:

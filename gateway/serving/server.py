@@ -56,6 +56,8 @@ log = logging.getLogger("sekisho.server")
 #: Seconds between two looks at what is due. A mail leaves within a second of its cause; a revocation
 #: reaches open connections within half of one; D-30 and D-7 follow midnight in Japan by half a minute.
 _TICK, _DELIVERY, _REVOCATION = 30.0, 1.0, 0.5
+# Between two looks whether answers about certificates (OCSP) are due.
+_ANSWERS = 0.5
 # Between two looks whether a revocation list is due: what changes meanwhile goes into one.
 _LISTS = 1.0
 # Between two reports of a worker, and between two tries to take over from the one that leads.
@@ -292,11 +294,12 @@ async def _lead(now: Serving) -> None:
     directory = now.slot.directory
     lock = await _lead_of(directory) if directory is not None else None
     now.leads = True
-    publisher = lists.Publisher()
+    publisher, refresher = lists.Publisher(), lists.Refresher()
     tasks = [
         asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(now.deployment.ra))),
         asyncio.create_task(_repeat("delivery", _DELIVERY, lambda: _deliver(now))),
         asyncio.create_task(_repeat("revocation lists", _LISTS, lambda: _publish(now, publisher))),
+        asyncio.create_task(_repeat("answers", _ANSWERS, lambda: _answer_ahead(now, refresher))),
         asyncio.create_task(_tell_inside(now)),
         asyncio.create_task(_tell_of_ends(now)),
     ]
@@ -365,6 +368,10 @@ async def _deliver(now: Serving) -> None:
 
 async def _publish(now: Serving, publisher: lists.Publisher) -> None:
     await publisher.look(now.deployment.ra)
+
+
+async def _answer_ahead(now: Serving, refresher: lists.Refresher) -> None:
+    await refresher.look(now.deployment.ra, now.answers)
 
 
 async def _push_revocations(now: Serving, seen: int) -> None:

@@ -36,8 +36,19 @@ from ca.clock import Clock
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list
+from ca.responder import Responder
 from ca.sealing import Vault, Vaults, forget, open_vaults
-from ca.signerlink import SOCKET, Message, RemoteSigner, address_in, packed, peer_of, receive
+from ca.signerlink import (
+    MOST_ANSWERS,
+    SOCKET,
+    Message,
+    RemoteSigner,
+    address_in,
+    packed,
+    packed_batch,
+    peer_of,
+    receive,
+)
 from ca.signing import NoSignature, ToSign, key_id
 from ca.sqlite import Database
 from gateway.running import rundir
@@ -59,6 +70,7 @@ _FIRST_WAIT, _LONGEST_WAIT, _YOUNG = 0.25, 30.0, 10.0
 _SILENCE, _BEAT, _TURN = 30.0, 1.0, 0.25
 _MINUTES = 60
 # The names of drafts of lists, and of nothing else in that folder.
+_SERIAL = re.compile(r"[0-9a-f]{1,42}")
 _DRAFT = re.compile(r"\.draft-[0-9a-f]{16}")
 
 
@@ -309,6 +321,7 @@ class Desk:
         self._stop: tuple[tuple[int, ...], emergency.Stop] | None = None
         self._lists = listfiles.folder_of(self._database.folder)
         self._opened = self._open()
+        self._responder = Responder()
 
     async def answer(self, asked: Message) -> Message:
         """One question, one answer; whoever asks badly is told so, and nothing else happens."""
@@ -316,6 +329,8 @@ class Desk:
             match asked.get("ask"):
                 case "sign":
                     return {"signature": base64.b64encode(await self._sign(asked)).decode()}
+                case "answers":
+                    return await asyncio.to_thread(self._answers, asked)
                 case "unlock":
                     return {"vault": base64.b64encode(self._vaults.gateway.handed_over()).decode()}
                 case "status":
@@ -324,7 +339,7 @@ class Desk:
         except Unsignable as refused:
             log.warning("refused: %s", refused)
             return {"refused": str(refused)}
-        except _Later as later:
+        except (_Later, NoSignature) as later:
             log.warning("not now: %s", later)
             return {"later": str(later)}
         except Exception as error:
@@ -336,9 +351,7 @@ class Desk:
         self._database.close()
 
     async def _sign(self, asked: Message) -> bytes:
-        stop = self._stopped()
-        if stop.on:
-            raise _Later(f"the emergency stop is on ({stop.reason})")
+        self._check_stop()
         key, purpose = str(asked.get("key")), asked.get("purpose")
         issuer = self._issuer(key)
         match purpose:
@@ -365,6 +378,11 @@ class Desk:
             return stop
         return self._stop[1]
 
+    def _check_stop(self) -> None:
+        stop = self._stopped()
+        if stop.on:
+            raise _Later(f"the emergency stop is on ({stop.reason})")
+
     def _certificate(self, asked: Message, issuer: Issuing) -> bytes:
         serial = str(asked.get("serial"))
         try:
@@ -382,6 +400,21 @@ class Desk:
             raise _Later(f"{self._per_hour} certificates were signed within the hour (signer.per_hour)")
         self.tally.count(now)
         return tbs
+
+    def _answers(self, asked: Message) -> Message:
+        """About serials of an issuer's: whatever its register says of them. Whoever asks says nothing of
+        that."""
+        self._check_stop()
+        key, serials = str(asked.get("key")), asked.get("serials")
+        if not isinstance(serials, list) or not 0 < len(serials) <= MOST_ANSWERS:
+            raise Unsignable("answers are asked for by a few serials")
+        if not all(isinstance(each, str) and _SERIAL.fullmatch(each) for each in serials):
+            raise Unsignable("what is asked about is no serial")
+        self._issuer(key)
+        found = self._database.read_now(lambda db: [ca.store.standing(db, key, each) for each in serials])
+        authority = self._opened.authority
+        batch = self._responder.answer(authority.issuer(key), authority.signer, found, self._clock.seconds())
+        return packed_batch(batch)
 
     def _list(self, name: str, issuer: Issuing) -> bytes:
         if _DRAFT.fullmatch(name) is None:

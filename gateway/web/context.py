@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from enroll.answers import Answers
 from enroll.ra import RegistrationAuthority
 from gateway.web.hours import Hours
 
@@ -46,6 +47,8 @@ class Gate:
     hours: Hours | None = None
     #: A demo: says so on every page.
     demo: bool = False
+    #: Answers about certificates, of this process.
+    answers: Answers = field(default_factory=Answers)
 
     @property
     def behind(self) -> str:

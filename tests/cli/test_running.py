@@ -16,13 +16,16 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
+from ca.certificates import to_pem
 from gateway.serving.config import FILE_NAME
 from tests.cli.conftest import Shell
-from tests.cli.processes import PATIENCE, SEKISHO, process, until
+from tests.cli.processes import PATIENCE, SEKISHO, pem_of, process, until
 from tests.datadirs import PASSPHRASE
 from tests.ports import free_port
 from tests.started import session_of
@@ -148,6 +151,31 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 def _user(demo: dict[str, Any], state: str, role: str = "member") -> dict[str, Any]:
     return next(user for user in demo["users"] if (user["state"], user["role"]) == (state, role))
+
+
+def test_the_demo_says_where_the_world_reads_of_its_certificates(
+    demo: dict[str, Any], tmp_path: Path
+) -> None:
+    """By plain HTTP on loopback, for scripts: openssl is told of good and revoked ones by the responder's
+    URL, with the issuer and the root that are fetched there, and the list names the same."""
+    told = demo["revocation"]
+    assert set(told) >= {"crl", "ocsp", "issuer"}
+    assert all(url.startswith("http://127.0.0.1:") for url in told.values())
+    for name in ("issuer", "root"):
+        with urlopen(told[name]) as got:
+            (tmp_path / f"{name}.pem").write_bytes(to_pem(got.read()))
+    with urlopen(told["crl"]) as got:
+        listed = x509.load_der_x509_crl(got.read())
+    for state, said in (("active", "good"), ("revoked", "revoked")):
+        leaf = pem_of(_user(demo, state)["p12"], _user(demo, state)["p12_password"], tmp_path / "leaf.pem")
+        words = ["openssl", "ocsp", "-issuer", tmp_path / "issuer.pem", "-cert", leaf, "-url", told["ocsp"]]
+        found = subprocess.run(
+            [*words, "-CAfile", tmp_path / "root.pem"], capture_output=True, text=True, check=True
+        )
+        assert f"leaf.pem: {said}\n" in found.stdout
+        assert "Response verify OK" in found.stderr
+        serial = x509.load_pem_x509_certificate(leaf.read_bytes()).serial_number
+        assert (listed.get_revoked_certificate_by_serial_number(serial) is not None) == (said == "revoked")
 
 
 def test_the_demo_has_somebody_in_each_state(demo: dict[str, Any]) -> None:

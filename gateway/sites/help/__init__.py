@@ -42,7 +42,7 @@ def application(gate: Gate) -> web.Application:
     app.router.add_get("/ca/{slug:[a-z]+-[0-9a-f]{12}}.{form:pem|cer}", _certificate)
     app.router.add_get("/ca/{slug:[a-z]+-[0-9a-f]{12}}.crl", _revoked)
     app.router.add_get("/search", _search)
-    revocation.mount(app, gate.ra)
+    revocation.mount(app, revocation.Publications(gate.ra, gate.answers))
     app.router.add_get("/print", _print)
     app.router.add_get("/{topic:[a-z]+}", _topic)
     return app

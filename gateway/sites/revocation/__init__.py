@@ -1,5 +1,5 @@
-"""What the world is told of our certificates: lists, and the certificates of CAs, by plain HTTP and the
-same by HTTPS.
+"""What the world is told of our certificates: lists, answers (OCSP), and the certificates of CAs, by plain
+HTTP and the same by HTTPS.
 
 For whoever checks a certificate and is not this gate. Nothing is ever made because somebody asks for a list.
 """
@@ -15,10 +15,12 @@ from aiohttp import web
 from cryptography import x509
 
 from ca.authority import Issuer
-from ca.publication import certificate_path, list_path
+from ca.publication import OCSP_PATH, certificate_path, list_path
+from enroll.answers import Answers
 from enroll.ra import RegistrationAuthority
 from gateway.sites.revocation import lists
-from gateway.wire.plain import Asked, Told, refusal
+from gateway.sites.revocation.answers import Responses
+from gateway.wire.plain import MOST_BODY, Asked, Told, refusal
 
 log = logging.getLogger("sekisho.revocation")
 
@@ -32,8 +34,9 @@ _READ = ("GET", "HEAD")
 class Publications:
     """What is published of a registration authority's CAs. Cheap to make: made anew by each reload."""
 
-    def __init__(self, ra: RegistrationAuthority) -> None:
+    def __init__(self, ra: RegistrationAuthority, answers: Answers) -> None:
         self._ra = ra
+        self._answers = Responses(ra, answers)
         authority = ra.authority
         self._lists: Mapping[str, Issuer] = {list_path(each.issuer_id): each for each in authority.issuers}
         roots = {each.root_id: each.chain[-1] for each in authority.issuers if each.chain}
@@ -44,6 +47,9 @@ class Publications:
     def answer(self, asked: Asked) -> Told | Awaitable[Told]:
         """Whatever is asked for. Raises nothing."""
         path = path_of(asked.target)
+        if path == OCSP_PATH or path.startswith(OCSP_PATH + "/"):
+            told = self._answers.answer(asked, path[len(OCSP_PATH) + 1 :])
+            return told if isinstance(told, Told) else self._guarded(told)
         if asked.method not in _READ:
             return refusal(405, ("Allow", "GET, HEAD"))
         if (issuer := self._lists.get(path)) is not None:
@@ -70,17 +76,20 @@ def path_of(target: str) -> str:
     return target.partition("?")[0]
 
 
-def mount(app: web.Application, ra: RegistrationAuthority) -> None:
+def mount(app: web.Application, published: Publications) -> None:
     """The same below a prefix of a site of the gateway's, by HTTPS."""
-    published = Publications(ra)
 
     async def handle(request: web.Request) -> web.StreamResponse:
         fields = {name.lower(): value for name, value in request.headers.items()}
         target = request.raw_path.removeprefix(PREFIX)
-        told = published.answer(Asked(request.method, target, fields, b""))
+        body = b"" if request.method in _READ else await request.content.read(MOST_BODY + 1)
+        if len(body) > MOST_BODY:
+            return response(refusal(413), request.method)
+        told = published.answer(Asked(request.method, target, fields, body))
         return response(told if isinstance(told, Told) else await told, request.method)
 
     app.router.add_get(PREFIX + "/{path:.*}", handle)
+    app.router.add_post(PREFIX + OCSP_PATH, handle)
 
 
 def response(told: Told, method: str) -> web.Response:

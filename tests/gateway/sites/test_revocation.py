@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ca import listfiles
 from ca.publication import certificate_path, list_path
 from enroll import crls
+from enroll.answers import Answers
 from enroll.ra import RegistrationAuthority
 from gateway.sites import help as help_site
 from gateway.sites.revocation import PREFIX, Publications
@@ -31,7 +32,7 @@ async def ra(tmp_path: Path) -> AsyncIterator[RegistrationAuthority]:
 
 @pytest.fixture
 async def site(ra: RegistrationAuthority) -> AsyncIterator[Plainly]:
-    async with plainly(Publications(ra).answer) as site:
+    async with plainly(Publications(ra, Answers()).answer) as site:
         yield site
 
 

@@ -1,0 +1,98 @@
+"""OCSP over HTTP (RFC 6960 appendix A, RFC 5019): GET and POST, and what caches need to know.
+
+An answer that nobody signs (malformed, try later, unauthorized) is one of OCSP's own, by 200: clients read
+no other."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64decode
+from binascii import Error
+from collections.abc import Awaitable
+from urllib.parse import unquote_to_bytes
+
+from ca.authority import Issuer
+from ca.certificates import serial_hex
+from ca.ocsp import (
+    MALFORMED,
+    TRY_LATER,
+    UNAUTHORIZED,
+    IssuerHashes,
+    Malformed,
+    Unauthorized,
+    Wanted,
+    hashes_of,
+    parse,
+)
+from enroll.answers import Answers, Found
+from enroll.ra import RegistrationAuthority
+from gateway.sites.revocation.lists import has_it, http_date, max_age
+from gateway.wire.plain import Asked, Told, refusal
+
+#: Characters of a request in an address; RFC 5019 section 5 sends longer ones than 255 by POST.
+_LONGEST = 2_048
+_KIND = ("Content-Type", "application/ocsp-response")
+# RFC 6960 section 2.3: what nobody has signed is nobody's to keep.
+_UNKEPT = (_KIND, ("Cache-Control", "no-store"))
+
+
+class Responses:
+    """Answers of one registration authority's issuers."""
+
+    def __init__(self, ra: RegistrationAuthority, answers: Answers) -> None:
+        self._ra, self._answers = ra, answers
+        self._issuers: dict[IssuerHashes, Issuer] = {
+            each: issuer for issuer in ra.authority.issuers for each in hashes_of(issuer.certificate).values()
+        }
+
+    def answer(self, asked: Asked, encoded: str) -> Told | Awaitable[Told]:
+        """``encoded``: what stands in the address behind the path of OCSP."""
+        if asked.method not in ("GET", "HEAD", "POST"):
+            return refusal(405, ("Allow", "GET, HEAD, POST"))
+        try:
+            wanted = parse(asked.body if asked.method == "POST" else _decoded(encoded))
+        except Malformed:
+            return _unsigned(MALFORMED)
+        except Unauthorized:
+            return _unsigned(UNAUTHORIZED)
+        issuer = self._issuers.get(wanted.issuer)
+        if issuer is None or wanted.serial <= 0:
+            return _unsigned(UNAUTHORIZED)
+        serial = serial_hex(wanted.serial)
+        found = self._answers.kept(self._ra, issuer.issuer_id, serial, wanted.issuer.hash)
+        return self._told(asked, found) if found is not None else self._later(asked, issuer, serial, wanted)
+
+    async def _later(self, asked: Asked, issuer: Issuer, serial: str, wanted: Wanted) -> Told:
+        found = await self._answers.made(self._ra, issuer, serial, wanted.issuer.hash)
+        return _unsigned(TRY_LATER) if found is None else self._told(asked, found)
+
+    def _told(self, asked: Asked, found: Found) -> Told:
+        """RFC 5019 section 6.2: from thisUpdate to nextUpdate, and no hour in a cache."""
+        tag = hashlib.sha1(found.der, usedforsecurity=False).hexdigest()
+        age = max_age(found.next_update_at - self._ra.now())
+        fields = (
+            ("ETag", f'"{tag}"'),
+            ("Last-Modified", http_date(found.this_update_at)),
+            ("Expires", http_date(found.next_update_at)),
+            ("Cache-Control", f"max-age={age}, public, no-transform, must-revalidate"),
+        )
+        if asked.method != "POST" and asked.fields and has_it(asked, tag, found.this_update_at):
+            return Told(304, fields, kind="ocsp")
+        return Told(200, (*fields, _KIND), found.der, kind="ocsp")
+
+
+def _decoded(encoded: str) -> bytes:
+    """The request in an address: base64, of which clients escape more or less. `Malformed`."""
+    if not 0 < len(encoded) <= _LONGEST:
+        raise Malformed
+    try:
+        return b64decode(unquote_to_bytes(encoded), validate=True)
+    except (Error, ValueError):
+        raise Malformed from None
+
+
+def _unsigned(body: bytes) -> Told:
+    return Told(200, _UNKEPT, body, kind="ocsp-" + _WORDS[body])
+
+
+_WORDS = {MALFORMED: "malformed", TRY_LATER: "later", UNAUTHORIZED: "unauthorized"}
