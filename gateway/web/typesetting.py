@@ -18,6 +18,7 @@ _WHOLE_WORDS = (
     "「はい」",
     "はがき",
     "しなお",
+    "ユーザーID",
     "もう一度",
     "再度",
     "手続き",
@@ -31,7 +32,9 @@ _WHOLE_WORDS = (
 _SHORT = 8
 #: What is no running text: its content, or all that stands between < and >.
 _NO_TEXT = r"<(?P<kind>title|script|style|option|textarea|svg)\b.*?</(?P=kind)>|<[^>]*>"
-_IN_JAPANESE = re.compile(rf"{_NO_TEXT}|(?P<text>{'|'.join(_WHOLE_WORDS)})", re.DOTALL)
+#: What a template's line break would put between two sentences.
+_GAP = r"(?<=。)\s+(?=[ぁ-んァ-ヶ一-鿿「（])"
+_IN_JAPANESE = re.compile(rf"{_NO_TEXT}|(?P<gap>{_GAP})|(?P<text>{'|'.join(_WHOLE_WORDS)})", re.DOTALL)
 _MARKED = r'<(?P<marked>[a-z0-9]+)\b[^>]*\blang="ja"[^>]*>.*?</(?P=marked)>'
 _IN_ENGLISH = re.compile(rf"{_MARKED}|{_NO_TEXT}|(?P<text>「[^「」<]+」)", re.DOTALL)
 #: Two words in one run of katakana.
@@ -44,8 +47,8 @@ _SEAMS = re.compile(
 
 
 def typeset(page: str, language: Language) -> str:
-    """The page with words kept whole that browsers divide; in English, with quotations marked as Japanese.
-    What people read and copy is the same, letter for letter."""
+    """The page with words kept whole that browsers divide, and no space between sentences; in English, with
+    quotations marked as Japanese. The letters that people read and copy are the same."""
     if language == "ja":
         return _IN_JAPANESE.sub(_whole, page)
     return _IN_ENGLISH.sub(_marked, page)
@@ -62,6 +65,8 @@ def phrases(text: str) -> Markup:
 
 
 def _whole(found: re.Match[str]) -> str:
+    if found["gap"]:
+        return ""
     return f'<span class="whole">{found[0]}</span>' if found["text"] else found[0]
 
 

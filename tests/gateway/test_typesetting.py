@@ -29,6 +29,13 @@ def test_a_word_stays_whole_and_a_quotation_is_marked(language: Language, text: 
     assert _read(set_so) == text
 
 
+def test_no_space_stands_between_two_sentences_of_japanese() -> None:
+    """Templates break their lines there; a link after a sentence keeps its distance."""
+    page = '<p>選択してください。\n証明書を選び、（または） 押します。 <a href="/">手順</a></p>'
+    assert typeset(page, "ja") == page.replace("。\n", "。")
+    assert typeset(page, "en") == page
+
+
 @pytest.mark.parametrize("language", ["ja", "en"])
 @pytest.mark.parametrize(
     "page",
