@@ -207,7 +207,7 @@ def tail_of(folder: Path) -> Tail | None:
     """Where the journal of a folder ends, by its last lines alone; None where there is none. ConfigError if
     it cannot be read."""
     try:
-        for path in reversed(_files(folder)):
+        for path in reversed(files_of(folder)):
             found = _end_of(path)
             if found is not None:
                 return found
@@ -224,13 +224,15 @@ def entries(folder: Path, since: Mark) -> Iterator[Entry]:
     Half a line that a crash left is passed over: the next one says what it follows. BrokenJournal where one
     does not follow; the end of the last file is what `tail_of` says.
     """
-    files = _files(folder)
+    files = files_of(folder)
     known = since.hash if since.number == 0 else None
     last = since
     for path in _from(files, since.number):
-        header, lines = _read(path)
+        header, follows, lines = _read(path, since.hash if known is None else "")
         if header is None:
             raise BrokenJournal(path, last.number)
+        if follows:
+            known = since.hash
         if known is None and header["first"] == since.number + 1:
             if header["prev"] != since.hash:
                 raise BrokenJournal(path, since.number - 1)
@@ -249,6 +251,22 @@ def entries(folder: Path, since: Mark) -> Iterator[Entry]:
             yield entry
     if known is None:
         raise BrokenJournal(folder, since.number - 1)
+
+
+def begins_after(folder: Path) -> Mark:
+    """What the first file that is still there goes on from."""
+    for path in files_of(folder)[:1]:
+        with path.open("rb") as file:
+            header = _header_of(path, file.readline().rstrip(b"\n"))
+        if header is not None:
+            return Mark(header["first"] - 1, header["prev"])
+    return BEGINNING
+
+
+def text_of(entry: Entry) -> str:
+    """A line as it stands in its file."""
+    line, _ = line_of(entry.number, entry.after, entry.at, entry.previous, entry.notes)
+    return line.decode().rstrip("\n")
 
 
 def committed(lines: Sequence[Entry], since: int) -> list[Entry]:
@@ -299,7 +317,8 @@ def stands(journal: Journal, database: Storage) -> Standing:
 # -- files ---------------------------------------------------------------------------------------------
 
 
-def _files(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[Path]:
+    """The files of a journal, in their order."""
     names = os.listdir(folder) if folder.is_dir() else []
     return [folder / name for name in sorted(names) if _NAME.fullmatch(name)]
 
@@ -327,10 +346,15 @@ def _begin(folder: Path, ca_id: str, after: Mark) -> Path:
     return path
 
 
-def _read(path: Path) -> tuple[Mapping[str, Any] | None, Iterator[Entry]]:
-    lines = path.read_bytes().split(b"\n")
-    parsed = (entry for entry in map(_entry_of, lines[1:]) if entry is not None)
-    return _header_of(path, lines[0]), parsed
+def _read(path: Path, after: str) -> tuple[Mapping[str, Any] | None, bool, Iterator[Entry]]:
+    """A file's header and lines: those that follow the one with the hash ``after``, if that is found, and
+    whether it was. So a look at what is new does not parse what is old."""
+    content = path.read_bytes()
+    header = _header_of(path, content.partition(b"\n")[0])
+    found = content.find(b'"prev":"%b","notes"' % after.encode()) if after else -1
+    lines = content[content.rfind(b"\n", 0, found) + 1 :] if found > 0 else content.partition(b"\n")[2]
+    parsed = (entry for entry in map(_entry_of, lines.split(b"\n")) if entry is not None)
+    return header, found > 0, parsed
 
 
 def _end_of(path: Path) -> Tail | None:
@@ -358,7 +382,7 @@ def _end_of(path: Path) -> Tail | None:
 
 def _before(path: Path, ca_id: str, mark: Mark, size: int, torn: bool) -> Tail:
     """The tail of a file that has no line yet: what the file before it ends with."""
-    earlier = [each for each in _files(path.parent) if each.name < path.name]
+    earlier = [each for each in files_of(path.parent) if each.name < path.name]
     ended = _end_of(earlier[-1]) if earlier else None
     if ended is None or ended.mark != mark:
         # Taken away, as old files may be: it was followed by this one, so it was committed or is void.

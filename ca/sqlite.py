@@ -7,7 +7,9 @@ survives a power cut. Statements live in the stores, never here.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
+import os
 import queue
 import re
 import sqlite3
@@ -43,6 +45,10 @@ T = TypeVar("T")
 
 # A batch larger than this makes the first request in it wait without saving a further fsync.
 _BATCH = 256
+# Pages that are copied at once: 8 MiB.
+_COPIED = 2_000
+# As sqlite-utils keeps account of them.
+_STEPS = "SELECT migration_set, name FROM _sqlite_migrations ORDER BY migration_set, name"
 # How long a writer waits for another process (a worker, the command line) to commit, in ms.
 _BUSY_MS = 15_000
 
@@ -129,6 +135,39 @@ class SqliteSource:
             yield _Connection(conn)
         finally:
             conn.close()
+
+
+def copy_database(path: Path, to: Path) -> None:
+    """Copies a database as it is at one moment, while others write. ConfigError for one that cannot be read;
+    OSError where the copy finds no room."""
+    to.touch(mode=0o600)
+    source, target = _connect(path), sqlite3.connect(to, isolation_level=None)
+    try:
+        source.execute("PRAGMA query_only = ON")
+        # Within one transaction nothing that is committed meanwhile makes it begin anew. In pieces, between
+        # which the writer gets at the disk.
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        source.backup(target, pages=_COPIED)
+    except sqlite3.Error as error:
+        found = _ours(error)
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(to)) from error
+        if not isinstance(found, StorageTrouble):
+            raise found from error
+        raise ConfigError(f"{path} {found.trouble}") from error
+    finally:
+        target.close()
+        source.close()
+
+
+def migrations_of(path: Path) -> list[tuple[str, str]]:
+    """The steps that a database has taken: room and name of each."""
+    conn = _connect(path)
+    try:
+        return [(row[0], row[1]) for row in conn.execute(_STEPS)]
+    finally:
+        conn.close()
 
 
 class Database:

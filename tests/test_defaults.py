@@ -102,6 +102,11 @@ ahead_days = 7
 behind_minutes = 10
 [signer]
 per_hour = 10000
+[journal]
+copy = ""
+syslog = ""
+[backup]
+warn_hours = 26.0
 """
 
 #: Module -> name -> value. Seconds, bytes or a number, as the name's own comment says.

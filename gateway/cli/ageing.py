@@ -18,6 +18,7 @@ from enroll.jst import days_left, shown, shown_day
 from enroll.mail import store as mail_store
 from gateway.cli.finding import Finding
 from gateway.running import rundir
+from gateway.serving import backup, offsite
 from gateway.serving.config import Config
 from gateway.serving.deployment import DATABASE, Deployment, configured_hosts
 from gateway.serving.figures import ROOM
@@ -113,6 +114,22 @@ def database(deployment: Deployment, now: Callable[[], float] = time.time) -> li
         hint = "the server that runs writes elsewhere, or not at all: compare --data, and see its log"
         return [Finding("database", "bad", f"{found}: {still / 3_600:.1f} h ago", hint)]
     return [Finding("database", "ok", found)]
+
+
+def backups(deployment: Deployment, now: Callable[[], float] = time.time) -> list[Finding]:
+    """How old the last good one is."""
+    made = backup.last(deployment.data)
+    if made is None:
+        hint = "nothing brings this gateway back: sekisho restore key FILE, then sekisho backup, by a timer"
+        return [Finding("backup", "notice", "none was made", hint)]
+    late = offsite.behind(deployment.data, deployment.config.journal, now)
+    if late:
+        return [Finding("backup", "bad", each, "see journal.copy and journal.syslog") for each in late]
+    old = backup.too_old(deployment.data, deployment.config.backup.warn_hours, now())
+    found = f"{made.file}, of {shown(made.at)}, up to line {made.line} of the journal"
+    if old is None:
+        return [Finding("backup", "ok", found)]
+    return [Finding("backup", "bad", found, f"{(now() - made.at) / 3_600:.0f} hours old: sekisho backup")]
 
 
 def lists_address(deployment: Deployment) -> list[Finding]:

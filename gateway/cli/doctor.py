@@ -373,6 +373,7 @@ _CHECKS: dict[str, Callable[[Deployment], list[Finding]]] = {
     "log": _log,
     "disk": ageing.disk,
     "database": ageing.database,
+    "backup": ageing.backups,
     "server certificate": _hosts,
     "host names": _names,
     "clock": _clock,

@@ -13,7 +13,7 @@ from enroll.jst import shown
 from gateway.cli.frame import PASSPHRASE_FILE, Answer, actor, answer, command, passphrase_from
 from gateway.cli.root import GROUPS
 from gateway.running import rundir
-from gateway.serving import recovery
+from gateway.serving import offsite, recovery
 from gateway.serving.deployment import open_deployment
 
 _RESTORE = GROUPS["restore"]
@@ -26,7 +26,15 @@ _RESTORE = GROUPS["restore"]
     is_flag=True,
     help="The journal is lost, or not this database's: put it aside, and begin another one.",
 )
-def _replay(data: Path, passphrase_file: Path | None, new_journal: bool) -> Answer:
+@click.option(
+    "--journal",
+    "copied",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    metavar="DIR",
+    help="A copy of the journal that goes on where this one ends.",
+)
+def _replay(data: Path, passphrase_file: Path | None, new_journal: bool, copied: Path | None) -> Answer:
     """Bring a database that is older than its journal up to it, and say what is lost.
 
     Revokes and holds again, goes on after the numbers of lists and people that were used, ends sessions and
@@ -40,6 +48,8 @@ def _replay(data: Path, passphrase_file: Path | None, new_journal: bool) -> Answ
         if new_journal:
             aside = recovery.begin_anew(data, kept, deployment.ra, actor=actor())
             return _begun(aside)
+        if copied is not None:
+            offsite.bring_back(copied, kept.folder)
         return replayed_answer(recovery.replay(data, kept, deployment.ra))
     finally:
         deployment.ra.workers.close()

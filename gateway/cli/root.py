@@ -33,6 +33,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "credentials": ("eab",),
     "mails": ("mail", "notify"),
     "clock": ("clock",),
+    "backups": ("backup", "drill", "restore"),
     "restoring": ("restore",),
     "watching": ("session", "audit", "reference"),
 }

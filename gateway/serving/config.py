@@ -21,6 +21,7 @@ from gateway.serving.rates import Rates
 from gateway.serving.settings.behind import Behind
 from gateway.serving.settings.checks import HOURS, Check
 from gateway.serving.settings.enrollment import Operator, Policy, Protocol, Timekeeping
+from gateway.serving.settings.keeping import Backups, Copying
 from gateway.serving.settings.mail import Mail
 from gateway.serving.settings.reach import Internal, Listen, Revocation, Sites, Tls
 from gateway.serving.settings.running import LIMIT_MEANINGS, RATE_MEANINGS, Log, Signing, Storage
@@ -51,6 +52,8 @@ class Config:
     database: Storage = field(default_factory=Storage)
     clock: Timekeeping = field(default_factory=Timekeeping)
     signer: Signing = field(default_factory=Signing)
+    journal: Copying = field(default_factory=Copying)
+    backup: Backups = field(default_factory=Backups)
 
     @property
     def public_port(self) -> int:

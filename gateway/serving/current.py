@@ -38,6 +38,8 @@ from gateway.serving.config import Config
 from gateway.serving.deployment import Deployment, reopened
 from gateway.serving.figures import (
     Figures,
+    backup_samples,
+    backup_warnings,
     late_letters,
     late_lists,
     resident_bytes,
@@ -285,6 +287,7 @@ async def every_sample(serving: Serving) -> list[Sample]:
             if state["worker"] != serving.slot.number:
                 samples += [(name, labels, value) for name, labels, value in state["samples"]]
     samples += await asyncio.to_thread(signer_samples, serving.deployment)
+    samples += backup_samples(serving.deployment)
     return samples + await serving.figures.samples(serving.deployment, ends(serving))
 
 
@@ -300,6 +303,7 @@ async def readiness(serving: Serving) -> Readiness:
         *await late_lists(serving.deployment),
         *letters,
         *signer,
+        *backup_warnings(serving.deployment),
     )
     return Readiness(tuple(wrong), told)
 

@@ -141,7 +141,7 @@ def deployment_of(
     deployment = Deployment(data, config, opened, ra, transport_of(config.mail, data, files), files)
     if compare:
         try:
-            _compare(data, kept, ra)
+            _compare(data, kept, ra, config.journal.copy)
         except BaseException:
             workers.close()
             ra.database.close()
@@ -149,9 +149,9 @@ def deployment_of(
     return deployment
 
 
-def _compare(data: Path, kept: Journal, ra: RegistrationAuthority) -> None:
+def _compare(data: Path, kept: Journal, ra: RegistrationAuthority, copy: str) -> None:
     """What a crash may have left is carried out. ConfigError for a database that does not fit its journal."""
-    if standing_of(data, kept, ra.database) == "undecided":
+    if standing_of(data, kept, ra.database, copy) == "undecided":
         # Only then: it brings all of enrollment along, which the signer never uses.
         from gateway.serving.recovery import bring_level
 

@@ -21,6 +21,7 @@ from enroll.mail.replies import COMMANDS
 from enroll.ra import RegistrationAuthority
 from gateway.running.internal import at_most
 from gateway.running.metrics import Sample
+from gateway.serving import backup, offsite
 from gateway.serving.deployment import DATABASE, Deployment
 from gateway.web.store import change_nothing
 
@@ -163,6 +164,19 @@ def signer_warnings(deployment: Deployment) -> list[str]:
         signed = f"{status['signed']} certificates were signed within the hour"
         return [f"{signed}: see why, or raise signer.per_hour"]
     return []
+
+
+def backup_warnings(deployment: Deployment, now: Callable[[], float] = time.time) -> list[str]:
+    """Warnings of a last backup that is too old, and of a journal whose copy is."""
+    words = backup.too_old(deployment.data, deployment.config.backup.warn_hours, now())
+    late = offsite.behind(deployment.data, deployment.config.journal, now)
+    return [*([] if words is None else [words]), *late]
+
+
+def backup_samples(deployment: Deployment) -> list[Sample]:
+    """How old the last good backup is; nothing before the first one."""
+    made = backup.last(deployment.data)
+    return [] if made is None else [("sekisho_backup_age_seconds", {}, round(time.time() - made.at))]
 
 
 def signer_samples(deployment: Deployment) -> list[Sample]:

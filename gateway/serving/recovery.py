@@ -18,6 +18,7 @@ from ca import journal
 from ca.errors import ConfigError
 from ca.journal import BrokenJournal, Entry, Journal, Mark, Standing
 from ca.storage import Transaction
+from ca.store import RevocationList
 from enroll import replaying, store
 from enroll.ra import RegistrationAuthority
 from enroll.replaying import Replay, Report
@@ -27,6 +28,10 @@ from gateway.web.store import drop_every_session, drop_session
 __all__ = ("Replayed", "begin_anew", "bring_level", "compare", "journal_of", "replay")
 
 log = logging.getLogger("sekisho.recovery")
+
+
+# More lists than can have been published since a backup whose journal is lost.
+_LEAP = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,23 @@ def begin_anew(data: Path, kept: Journal, ra: RegistrationAuthority, *, actor: s
     journal.begin(kept.folder, kept.ca, Mark(*ra.database.read_now(ca.store.journal_mark)))
     ra.database.write_now(lambda db: _say_new(db, ra.now(), actor, found))
     return aside
+
+
+def go_on_without(ra: RegistrationAuthority) -> int:
+    """A restored database whose journal is lost: what can be made safe without knowing. Lists get numbers
+    that none has had, sessions end; returns how many."""
+    at = ra.now()
+
+    def work(db: Transaction) -> int:
+        for issuer in ra.authority.issuers:
+            listed = ca.store.published_list(db, issuer.issuer_id)
+            number = (listed.number if listed is not None else 0) + _LEAP
+            empty = RevocationList(issuer.issuer_id, number, 0, 0, "", 0, 0, -1)
+            ca.store.publish_list(db, empty)
+        store.audit(db, at, replaying.ACTOR, "journal.lost", "journal")
+        return drop_every_session(db)
+
+    return ra.database.write_now(work)
 
 
 def _say_new(db: Transaction, at: int, actor: str, why: Standing) -> None:

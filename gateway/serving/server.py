@@ -22,6 +22,7 @@ import ca.store
 from ca import datadir
 from ca.errors import ConfigError
 from ca.files import Snapshot
+from ca.journal import BrokenJournal
 from ca.sealing import Vault
 from ca.signing import Signer
 from enroll import scheduler, timekeeping
@@ -37,11 +38,11 @@ from gateway.running.pulse import Pulse
 from gateway.running.stopping import ends_with, reload_signals, stop_signals
 from gateway.running.supervisor import supervise
 from gateway.serving import current as serving
-from gateway.serving import descriptors, inforce
+from gateway.serving import descriptors, inforce, offsite
 from gateway.serving.config import Config, read_config
 from gateway.serving.current import Builders, Serving, Slot
 from gateway.serving.deployment import Deployment, deployment_of
-from gateway.serving.figures import Thresholds, endings
+from gateway.serving.figures import Thresholds, backup_warnings, endings
 from gateway.serving.inforce import Look
 from gateway.serving.overseer import Overseer, read_whole
 from gateway.serving.rates import Ledger
@@ -66,6 +67,10 @@ _REPORT = 1.0
 _DUE = 1.0
 # Between two looks at how long the certificates last that visitors see.
 _ENDS = 60.0
+# Between two looks whether the journal has lines that its copy has not.
+_COPY = 1.0
+# Between two lines of a backup that is too old.
+_BACKUPS = 3_600.0
 # Between two looks whether descriptors are left, and between two lines that say there are none.
 _LEFT, _NONE_LEFT = 1.0, 60.0
 # Between two looks whether the clock is to be believed.
@@ -295,6 +300,7 @@ async def _lead(now: Serving) -> None:
     lock = await _lead_of(directory) if directory is not None else None
     now.leads = True
     publisher, refresher = lists.Publisher(), lists.Refresher()
+    trouble = list[str]()
     tasks = [
         asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(now.deployment.ra))),
         asyncio.create_task(_repeat("delivery", _DELIVERY, lambda: _deliver(now))),
@@ -302,6 +308,8 @@ async def _lead(now: Serving) -> None:
         asyncio.create_task(_repeat("answers", _ANSWERS, lambda: _answer_ahead(now, refresher))),
         asyncio.create_task(_tell_inside(now)),
         asyncio.create_task(_tell_of_ends(now)),
+        asyncio.create_task(_repeat("journal copy", _COPY, lambda: _copy_journal(now, trouble))),
+        asyncio.create_task(_repeat("backups", _BACKUPS, lambda: _tell_of_backups(now))),
     ]
     try:
         await asyncio.gather(*tasks)
@@ -342,6 +350,25 @@ async def _tell_inside(now: Serving) -> None:
             await asyncio.Event().wait()
         finally:
             await opened.close()
+
+
+async def _copy_journal(now: Serving, trouble: list[str]) -> None:
+    """``trouble``: what was said of it last; it is said once."""
+    settings = now.deployment.config.journal
+    try:
+        await asyncio.to_thread(offsite.keep_up, now.deployment.data, settings)
+    except (OSError, ConfigError, BrokenJournal) as error:
+        why = str(error)
+        if trouble != [why]:
+            log.error("the journal does not get away from this machine: %s", why)
+        trouble[:] = [why]
+    else:
+        trouble.clear()
+
+
+async def _tell_of_backups(now: Serving) -> None:
+    for words in backup_warnings(now.deployment):
+        log.warning("%s", words)
 
 
 async def _tell_of_ends(now: Serving) -> None:

@@ -5,6 +5,7 @@ Nothing is served, signed or commanded over a database that is older.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import ca.store
@@ -35,8 +36,12 @@ def journal_of(data: Path, root: str | None = None) -> Journal:
     return Journal(data / journal.FOLDER, root or datadir.identity(data))
 
 
-def compare(data: Path, kept: Journal, database: Storage) -> Standing:
-    """How the database stands: "level" or "undecided". ConfigError, with what to type, for anything else."""
+def compare(data: Path, kept: Journal, database: Storage, copy: str = "") -> Standing:
+    """How the database stands: "level" or "undecided". ConfigError, with what to type, for anything else.
+
+    ``copy``: where the journal is copied to: it may have been put back together with the database.
+    """
+    _compare_copy(data, kept, copy)
     found = journal.stands(kept, database)
     seen = database.read_now(ca.store.journal_mark)[0]
     if found == "missing" and seen == 0:
@@ -45,6 +50,23 @@ def compare(data: Path, kept: Journal, database: Storage) -> Standing:
     if found in ("level", "undecided"):
         return found
     raise ConfigError(said(data, kept, found, seen))
+
+
+def _compare_copy(data: Path, kept: Journal, copy: str) -> None:
+    # One that cannot be reached keeps nobody from serving; a warning tells of it.
+    copied = journal.tail_of(Path(copy)) if copy and os.access(copy, os.R_OK) else None
+    ours = journal.tail_of(kept.folder)
+    if (
+        copied is not None
+        and ours is not None
+        and copied.ca == ours.ca
+        and copied.mark.number > ours.mark.number
+    ):
+        raise ConfigError(
+            f"the journal in {kept.folder} ends at line {ours.mark.number}, its copy in {copy} at "
+            f"{copied.mark.number}: all of it was put back from a copy; bring it up to it: "
+            f"{REPLAY.format(data=data)} --journal {copy}"
+        )
 
 
 def said(data: Path, kept: Journal, found: Standing, seen: int) -> str:

@@ -95,6 +95,12 @@ DAY = (
     Row("audit show --limit 1000"),
     # Of a database that is level: what a replay does is tests/gateway/test_recovery.py's.
     Row("restore replay"),
+    Row("restore key {key}"),
+    Row(
+        "backup --to {place} --recipient age1d0ef3mn086es64zg36dd3wy5n4m0kwdwcw509mgxgd7xytx50v7qzkgnue",
+        "backup.made",
+    ),
+    Row("drill", "drill.done"),
     Row("reference show {reference}"),
     Row("user disable KADD1", "user.disabled"),
     Row("user enable KADD1", "user.enabled"),
@@ -114,6 +120,7 @@ APART = {
         ("ceremony root", "ceremony sign", "ceremony crl", "ceremony show"),
         "its transcript is the record, on a machine without a data directory",
     ),
+    "restore backup": "it makes another directory: tests/cli/test_backups.py",
 }
 #: What prints a secret, once, and takes it back if nobody could read it (tests/cli/test_output.py).
 TELLS_A_SECRET = {"eab create"}
@@ -180,7 +187,7 @@ def _facts(shell: Shell, place: Path) -> dict[str, str]:
         "organisations": str(place / "orgs.csv"), "people": str(place / "people.csv"),
         "bounce": str(place / "bounce.eml"), "crl": str(place / "list.crl"), "request": request,
         "serial": serial, "application": str(application), "other": str(other), "notice_day": day,
-        "reference": "２３４５ー679a",
+        "reference": "２３４５ー679a", "key": str(place / "key"), "place": str(place / "backup.age"),
     }  # fmt: skip
 
 

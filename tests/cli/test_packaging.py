@@ -24,10 +24,11 @@ from tests.ports import free_port
 _BEGINNING = ("useradd", "install -d -o sekisho", "export SEKISHO_DATA", "sekisho init", "systemctl enable")
 UNIT = Path(gateway.__file__).parent / "packaging" / "sekisho.service"
 SIGNER = UNIT.with_name("sekisho-signer.service")
+BACKUP = UNIT.with_name("sekisho-backup.service")
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
-@pytest.mark.parametrize("file", [UNIT, SIGNER], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [UNIT, SIGNER, BACKUP], ids=lambda file: file.name)
 def test_the_unit_is_sound_and_tight(tmp_path: Path, file: Path) -> None:
     """systemd finds no fault in it, and little that it leaves open (its own scale: 10 is everything)."""
     unit = tmp_path / file.name
