@@ -188,8 +188,10 @@ def _permissions(sekisho: Shell) -> tuple[str, str]:
 #: All of a new data directory, by how names begin.
 _MODES = {
     "": 0o700, "ca": 0o700, "ca/issuing-.key": 0o600, "ca/issuing-.pem": 0o644, "ca/root.key": 0o600,
+    "ca/root.crl": 0o644,
     "ca/root.pem": 0o644, "ca/stop.sealed": 0o600, "sekisho.db": 0o600, "sekisho.json": 0o600,
-    "servers": 0o700, "servers/ca.key": 0o600, "servers/ca.pem": 0o644, "vault.json": 0o600,
+    "servers": 0o700, "servers/ca.key": 0o600, "servers/ca.pem": 0o644, "vault.json": 0o600, "journal": 0o700,
+    "journal/000000000001.jsonl": 0o600,
 }  # fmt: skip
 
 
