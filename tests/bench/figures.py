@@ -18,6 +18,27 @@ class Figures:
         self.base = base
         self._rounds: dict[str, dict[str, list[float]]] = {}
 
+    @classmethod
+    def of(cls, base: str, rounds: Mapping[str, Mapping[str, list[float]]]) -> Figures:
+        """What was measured before, as `report` prints it."""
+        found = cls(base)
+        found._rounds = {server: dict(rows) for server, rows in rounds.items()}
+        return found
+
+    def servers(self) -> tuple[str, ...]:
+        """In the order in which they were measured."""
+        return tuple(self._rounds)
+
+    def cell(self, server: str, key: str) -> str:
+        """For a table of the README: the median, its spread, and the ratio in brackets."""
+        values = self._rounds[server].get(key)
+        if not values:
+            return ""
+        middle, least, most = (_round(each) for each in (statistics.median(values), min(values), max(values)))
+        ratio = self.ratio(server, key)
+        spread = f" ({least} to {most})" if least != most else ""
+        return f"{middle}{spread}" + ("" if ratio is None or server == self.base else f", {ratio:.2f}×")
+
     def add(self, server: str, row: Mapping[str, float]) -> None:
         """One round of a server."""
         kept = self._rounds.setdefault(server, {})

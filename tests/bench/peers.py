@@ -244,7 +244,7 @@ def _nginx_on(folder: Path, name: str, port: int) -> Iterator[int]:
     folder.chmod(0o755)
     command = ["nginx", "-c", str(folder / f"{name}.conf"), "-p", str(folder)]
     with started(command, stderr=subprocess.DEVNULL) as process:
-        _wait(port, name)
+        until_open(port, name)
         yield process.pid
 
 
@@ -263,11 +263,12 @@ def _gate(command: list[str], folder: Path, port: int, own: Mapping[str, str] | 
             preexec_fn=lambda: os.sched_setaffinity(0, {0}),
         ) as process,
     ):
-        _wait(port, log.read_text)
+        until_open(port, log.read_text)
         yield process.pid
 
 
-def _wait(port: int, who: str | Callable[[], str]) -> None:
+def until_open(port: int, who: str | Callable[[], str]) -> None:
+    """Waits until somebody listens there. ``who``: what to say of it if nobody does."""
     for _ in range(200):
         try:
             socket.create_connection(("127.0.0.1", port)).close()

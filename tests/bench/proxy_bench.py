@@ -155,11 +155,13 @@ def latencies(held: socket.socket, count: int) -> dict[str, float]:
     return {"p50": times[count // 2], "p99": times[count * 99 // 100]}
 
 
-def idle(gate: Running, folder: Path, count: int = 150) -> float:
-    """KiB of resident memory that one more kept-alive connection costs."""
-    before, held = resident(gate.pid), []
+def idle(gate: Running, folder: Path, count: int = 150, *, plainly: bool = False) -> float:
+    """KiB of resident memory that one more kept-alive connection costs. ``plainly``: one without TLS."""
+    before, held = resident(gate.pid), list[socket.socket]()
     for _ in range(count):
-        held.append(tls(folder, gate.mutual))
+        held.append(
+            socket.create_connection(("127.0.0.1", gate.mutual)) if plainly else tls(folder, gate.mutual)
+        )
         get(held[-1], 1)
     used = resident(gate.pid) - before
     for each in held:

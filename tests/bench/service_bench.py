@@ -57,6 +57,7 @@ def main() -> None:
     found = Figures("nginx")
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         asked = gates(Path(name), ours, stack)
+        print("the gates stand", flush=True)
         for _ in range(options.rounds):
             for kind, one in asked.items():
                 ask(one, 200)
