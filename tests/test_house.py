@@ -52,7 +52,14 @@ NOT_IN_A_CORE = {
 }
 #: Library -> the only files that may know it.
 HOMES = {
-    "OpenSSL": ("ca/trust.py", "gateway/edge/bios.py", "gateway/edge/tls.py"),
+    "OpenSSL": (
+        "ca/trust.py",
+        "gateway/edge/bios.py",
+        "gateway/edge/calls.py",
+        "gateway/edge/contexts.py",
+        "gateway/edge/handshake.py",
+        "gateway/edge/tls.py",
+    ),
     "asn1crypto": ("ca/",),
     "aiosmtplib": ("enroll/mail/smtp.py",),
     "zxcvbn": ("enroll/guessable.py",),

@@ -31,7 +31,8 @@ from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
 from gateway.cli import ageing, fetching
 from gateway.cli.finding import Finding, State
-from gateway.edge.tls import SiteTable, build_entry
+from gateway.edge.contexts import build_entry
+from gateway.edge.tls import SiteTable
 from gateway.proxy.upstream import Address, cause_of
 from gateway.running import journal, rundir
 from gateway.serving import descriptors

@@ -1,9 +1,8 @@
 """The bytes of one TLS connection into OpenSSL's memory BIOs and out of them, by the shorter of two ways.
 
 pyOpenSSL's methods make a new buffer for each call and look for faults of callbacks after it. The calls
-beneath them, with one buffer that is kept, cost less than half for the four that one request takes. They are
-reached by names that are pyOpenSSL's own business: where a version of it has others, its public methods do
-the same here, and `tests/gateway/test_bios.py` holds the two ways equal. Handshake and end are its own.
+beneath them (`calls`), with one buffer that is kept, cost less than half for the four that one request takes.
+`tests/gateway/test_bios.py` holds the two ways equal.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from OpenSSL import SSL
+
+from gateway.edge.calls import DIRECT, ffi, lib
 
 # A TLS record holds 2^14 bytes of plaintext (RFC 8446 5.1): more is never returned at once.
 RECORD: Final = 16_384
@@ -115,10 +116,10 @@ class Direct:
         came = []
         while (count := _BIO_read(self._into_ssl, self._buffer, WIRE)) > 0:
             came.append(self._bytes[:count])
-        into_ssl, from_ssl = (_lib.BIO_new(_lib.BIO_s_mem()) for _ in range(2))
-        if into_ssl == _ffi.NULL or from_ssl == _ffi.NULL:
+        into_ssl, from_ssl = (lib.BIO_new(lib.BIO_s_mem()) for _ in range(2))
+        if into_ssl == ffi.NULL or from_ssl == ffi.NULL:
             raise MemoryError
-        _lib.SSL_set_bio(self._ssl, into_ssl, from_ssl)  # which frees those before
+        lib.SSL_set_bio(self._ssl, into_ssl, from_ssl)  # which frees those before
         self._session._into_ssl = self._into_ssl = into_ssl
         self._session._from_ssl = self._from_ssl = from_ssl
         for data in came:
@@ -134,30 +135,14 @@ def _kept() -> tuple[Any, Any]:
     """This thread's buffer, and its bytes to cut from: OpenSSL writes without the interpreter's lock."""
     found: tuple[Any, Any] | None = getattr(_local, "kept", None)
     if found is None:
-        buffer = _ffi.new("char[]", WIRE)
-        found = _local.kept = buffer, _ffi.buffer(buffer)
+        buffer = ffi.new("char[]", WIRE)
+        found = _local.kept = buffer, ffi.buffer(buffer)
     return found
 
 
-def _names() -> tuple[Any, Any]:
-    """cffi's two halves of OpenSSL as pyOpenSSL has them; (None, None) where `Direct` would miss a name."""
-    try:
-        from OpenSSL._util import ffi, lib
-    except ImportError:
-        return None, None
-    session = SSL.Connection(SSL.Context(SSL.TLS_SERVER_METHOD), None)
-    theirs = ("_ssl", "_into_ssl", "_from_ssl", "_raise_ssl_error", "_handle_bio_errors")
-    calls = ("SSL_read", "SSL_write", "BIO_read", "BIO_write", "BIO_new", "BIO_s_mem", "SSL_set_bio")
-    known = all(hasattr(session, each) for each in theirs) and all(hasattr(lib, each) for each in calls)
-    return (ffi, lib) if known else (None, None)
-
-
 _local: Final = threading.local()
-_ffi, _lib = _names()
-#: Whether the shorter way is there.
-DIRECT: Final[bool] = _lib is not None
 _Call = Callable[[Any, Any, int], int]
-_SSL_read: Final[_Call] = getattr(_lib, "SSL_read", None)  # type: ignore[assignment]
-_SSL_write: Final[_Call] = getattr(_lib, "SSL_write", None)  # type: ignore[assignment]
-_BIO_read: Final[_Call] = getattr(_lib, "BIO_read", None)  # type: ignore[assignment]
-_BIO_write: Final[_Call] = getattr(_lib, "BIO_write", None)  # type: ignore[assignment]
+_SSL_read: Final[_Call] = getattr(lib, "SSL_read", None)  # type: ignore[assignment]
+_SSL_write: Final[_Call] = getattr(lib, "SSL_write", None)  # type: ignore[assignment]
+_BIO_read: Final[_Call] = getattr(lib, "BIO_read", None)  # type: ignore[assignment]
+_BIO_write: Final[_Call] = getattr(lib, "BIO_write", None)  # type: ignore[assignment]

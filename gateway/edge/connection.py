@@ -15,16 +15,9 @@ from typing import Any, Protocol, cast, final
 from gateway.edge.addresses import peer_of, source
 from gateway.edge.bios import RECORD, WIRE, Bios, bios
 from gateway.edge.facts import Awaiting, ConnectionInfo, Limits
+from gateway.edge.handshake import Handshake
 from gateway.edge.proxyprotocol import NotProxied, parse
-from gateway.edge.tls import (
-    CloseNotify,
-    Handshake,
-    TlsChannel,
-    TlsError,
-    WantRead,
-    failure_of,
-    reason_of,
-)
+from gateway.edge.tls import CloseNotify, TlsChannel, TlsError, failure_of, reason_of
 
 # HTTP where TLS is spoken. No record begins with a capital letter (RFC 8446 B.1), nor a PROXY header so.
 _SPOKEN_PLAINLY = re.compile(rb"[A-Z]{3,16} (?:[/*]|[A-Za-z0-9.\[\]:-]*:)")
@@ -110,7 +103,7 @@ class Port(Protocol):
 
     @property
     def context(self) -> Any: ...
-    def accept(self) -> tuple[TlsChannel, Handshake]: ...
+    def accept(self) -> Handshake: ...
     def is_proxy(self, address: str) -> bool: ...
     def admit(self, connection: TlsConnection, *, proxied: bool = False) -> bool: ...
     def readmit(self, connection: TlsConnection, source: bytes) -> bool: ...
@@ -118,7 +111,7 @@ class Port(Protocol):
     def count(self, event: str) -> None: ...
     def note(self, reason: str, connection: TlsConnection, detail: str = "") -> None: ...
     def establish(
-        self, connection: TlsConnection, tls: TlsChannel, handshake: Handshake | None, started: float
+        self, connection: TlsConnection, handshake: Handshake, started: float
     ) -> tuple[ConnectionInfo, PlaintextHandler]: ...
 
 
@@ -239,9 +232,9 @@ class TlsConnection:
         http, self._http = self._http, None
         if http is not None:
             http.connection_lost(exc)
-        # The record and the OpenSSL connection refer to each other: broken here, freed at once.
-        if self._tls is not None:
-            self._tls.set_app_data(None)
+        # It and the OpenSSL connection refer to each other: broken here, freed at once.
+        if self._handshake is not None:
+            self._handshake.over()
         self._tls = self._bios = self._handshake = None
 
     def pause_writing(self) -> None:
@@ -413,7 +406,8 @@ class TlsConnection:
     def _begin(self) -> None:
         """From here on it is TLS, under the handshake's own limit."""
         self.deadline = self._loop.time() + self._limits.handshake
-        self._tls, self._handshake = self._listener.accept()
+        self._handshake = self._listener.accept()
+        self._tls = self._handshake.session
         self._bios = bios(self._tls)
 
     def _after_proxy_header(self, data: bytes) -> bytes:
@@ -441,12 +435,12 @@ class TlsConnection:
 
     def _advance(self) -> bool:
         """One step of the handshake; True once it is done."""
-        assert self._tls is not None
+        handshake = self._handshake
+        assert handshake is not None
         try:
-            self._tls.do_handshake()
-        except WantRead:
-            self._flush()
-            return False
+            if not handshake.advance():
+                self._flush()
+                return False
         except Exception as error:  # TlsError, or whatever a callback raised: either way it dies here
             plainly = failure_of(error) == "plaintext" or _SPOKEN_PLAINLY.match(self._opening)
             word = "plaintext" if plainly else failure_of(error)
@@ -457,11 +451,9 @@ class TlsConnection:
                 self._finish()
             return False
         self._barren = 0
-        self.info, self._http = self._listener.establish(self, self._tls, self._handshake, self._started)
-        # The record has done its work, and would keep the sites of this moment for the connection's life;
-        # the context must stay, for OpenSSL's sake.
-        assert self._handshake is not None
-        self._tls.set_app_data(self._handshake.entry.context)
+        self.info, self._http = self._listener.establish(self, handshake, self._started)
+        # It would keep the sites of this moment for the connection's life.
+        handshake.over()
         self._handshake = None
         # Our Finished, or TLS 1.3's (useless) tickets: not held back for the first answer, because a
         # client with Nagle's algorithm holds its request back until something of ours acknowledges.

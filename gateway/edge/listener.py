@@ -30,19 +30,11 @@ from ca.trust import (
     rejected,
 )
 from gateway.edge.connection import PlaintextHandler, TlsConnection
+from gateway.edge.contexts import build_entry
 from gateway.edge.facts import ConnectionInfo, Limits, Observer, Unobserved, Verdict
+from gateway.edge.handshake import Entry, Handshake, begin
 from gateway.edge.headcount import Headcount, headcounts
-from gateway.edge.tls import (
-    ClientCertificate,
-    Entry,
-    Handshake,
-    Site,
-    SiteTable,
-    TlsChannel,
-    accept,
-    build_entry,
-    presentation,
-)
+from gateway.edge.tls import ClientCertificate, Site, SiteTable
 
 Network = IPv4Network | IPv6Network
 
@@ -131,7 +123,8 @@ class Listener:
             self._servers = [await loop.create_server(factory, sock=sock, backlog=_BACKLOG) for sock in socks]
         else:
             self._servers = [await loop.create_server(factory, host, port, backlog=_BACKLOG)]
-        listening = [sock for server in self._servers for sock in server.sockets]
+        servers: list[Any] = list(self._servers)  # asyncio's have a tuple of sockets, uvloop's a list
+        listening = [sock for server in servers for sock in server.sockets]
         for sock in listening:
             # Accepted sockets inherit it: a peer that vanished is noticed on idle WebSockets too.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -231,9 +224,9 @@ class Listener:
         """The TLS context that a handshake begins in."""
         return self.entry.context
 
-    def accept(self) -> tuple[TlsChannel, Handshake]:
-        """A server's side of TLS for a new connection, under the sites of now."""
-        return accept(self.entry)
+    def accept(self) -> Handshake:
+        """The handshake of a new connection, under the sites of now."""
+        return begin(self.entry)
 
     def is_proxy(self, address: str) -> bool:
         """Whether this address is one of a load balancer that speaks the PROXY protocol."""
@@ -293,18 +286,18 @@ class Listener:
             self._strike_off(info.verdict.fingerprint, connection)
 
     def establish(
-        self, connection: TlsConnection, tls: TlsChannel, handshake: Handshake | None, started: float
+        self, connection: TlsConnection, handshake: Handshake, started: float
     ) -> tuple[ConnectionInfo, PlaintextHandler]:
         """The facts of a finished handshake and the request handler for its site."""
-        assert handshake is not None
         loop = asyncio.get_running_loop()
         at = self._clock.seconds()
         site = self._site_now(handshake)
         presented, verdict = NO_CERTIFICATE, None
         if site is not None and site.client_certificate is not ClientCertificate.NONE:
             assert site.anchors is not None
-            presented = presentation(tls, handshake)
+            presented = handshake.presentation()
             verdict = self._judge(presented, site, at)
+        version, cipher, group, alpn = handshake.agreed()
         info = ConnectionInfo(
             id=f"{self._nonce}-{next(self._numbers):x}",
             site=site,
@@ -314,10 +307,10 @@ class Listener:
             verdict=verdict,
             peer_address=connection.address,
             peer_port=connection.port,
-            tls_version=tls.get_protocol_version_name(),
-            cipher=tls.get_cipher_name() or "",
-            group=tls.get_group_name(),
-            alpn=tls.get_alpn_proto_negotiated().decode("ascii"),
+            tls_version=version,
+            cipher=cipher,
+            group=group,
+            alpn=alpn,
             handshake_ms=(loop.time() - started) * 1000,
             abort=connection.abort,
             count=self.count,

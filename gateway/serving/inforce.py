@@ -19,7 +19,8 @@ from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from enroll import timekeeping
-from gateway.edge.tls import SiteTable, build_entry
+from gateway.edge.contexts import build_entry
+from gateway.edge.tls import SiteTable
 from gateway.proxy import identity
 from gateway.running import journal, rundir
 from gateway.serving.assembly import gate_of, sites_of

@@ -20,7 +20,7 @@ from ca.trust import VerifiedPeer
 from gateway.edge.connection import TlsConnection
 from gateway.edge.facts import Awaiting, ConnectionInfo, Limits, Verdict
 from gateway.edge.served import Served
-from gateway.wire import framing, http, oversize, reply, turns
+from gateway.wire import framing, http, oversize, reply, rules, turns
 from gateway.wire.http import RequestProtocol
 from gateway.wire.reader import Reader, Unread
 from gateway.wire.request import Client, Forwarder, Request
@@ -300,14 +300,14 @@ class Front(Client):
             self.decline(request)
             return
         # Looked at by the relay: it passed, and then it was the same header.
-        refused = request.fields is None and http.denial(
+        refused = request.fields is None and rules.denial(
             request.method,
             request.target,
             _VERSIONS.get(request.version) or HttpVersion(*map(int, request.version.split("."))),
             request.headers,
             self.info.authorities,
         )
-        request.verdict, barred = http.admission(self.info, self._recheck)
+        request.verdict, barred = rules.admission(self.info, self._recheck)
         if refused or barred:
             self.decline(request)  # the gate before the pages has the words, and counts
         else:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 import httptools
 
 from gateway.edge.facts import Limits
-from gateway.wire import framing, http, oversize
+from gateway.wire import framing, oversize, rules
 from gateway.wire.request import Client, Request
 from gateway.wire.turns import HEARD, Effect, Heard, Reading
 
@@ -24,7 +24,7 @@ _HEAD_BYTES = 65_536
 _AHEAD = 16
 _PIECE = 2_048
 # The request line of a plain read. In such a target there is nothing for the gate to refuse.
-_READ = re.compile(rb"(GET|HEAD) ((?=/)%b) HTTP/1\.1" % http.PLAIN_TARGET.encode())
+_READ = re.compile(rb"(GET|HEAD) ((?=/)%b) HTTP/1\.1" % rules.PLAIN_TARGET.encode())
 # By event: state -> next state and effects. Bound here, as every request passes.
 _BYTES: Final = HEARD[Heard.BYTES]
 _BEGIN: Final = HEARD[Heard.BEGIN]

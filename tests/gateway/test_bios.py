@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from OpenSSL import SSL
 
-from gateway.edge import bios, tls
+from gateway.edge import bios, calls, tls
 from gateway.edge.bios import RECORD, WIRE, Bios, Direct, Public
+from gateway.edge.contexts import build_entry
+from gateway.edge.handshake import begin
 from tests.gateway.rawtls import issue
 
 WAYS = pytest.mark.parametrize("way", [Direct, Public])
@@ -26,7 +28,7 @@ def _established(way: Way) -> tuple[SSL.Connection, Bios, SSL.Connection]:
     pem = issue("server", hosts=("localhost",), purpose=None, **times).pem
     certificate = tls.KeyedChain.from_pem(pem[: pem.index(b"-----BEGIN PRIVATE")], pem)
     site = tls.Site(name="a", hosts=("localhost",), certificate=certificate)
-    session, _ = tls.accept(tls.build_entry(tls.SiteTable([site])))
+    session = begin(build_entry(tls.SiteTable([site]))).session
     client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
     client.set_tlsext_host_name(b"localhost")
     client.set_connect_state()
@@ -49,7 +51,7 @@ def _put(ours: Bios, client: SSL.Connection) -> None:
 
 def test_the_shorter_way_is_there() -> None:
     """With the pyOpenSSL that is locked nothing takes the longer one."""
-    assert bios.DIRECT
+    assert calls.DIRECT
     session = SSL.Connection(SSL.Context(SSL.TLS_SERVER_METHOD), None)
     assert type(bios.bios(session)) is Direct
 
@@ -196,4 +198,4 @@ def test_another_pyopenssl_is_asked_by_its_methods(name: str, monkeypatch: pytes
             self._ssl = self._into_ssl = self._from_ssl = None
 
     monkeypatch.setattr(SSL, "Connection", Other)
-    assert bios._names() == (None, None)
+    assert calls.names() == (None, None)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from ca.errors import ConfigError
 from gateway.edge.listener import authorities
 from gateway.wire.aiohttp_patches import demand_c_parser
-from gateway.wire.http import Denial, denial, short_page
+from gateway.wire.http import short_page
 from gateway.wire.reader import _READ
+from gateway.wire.rules import Denial, denial
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import connect
 from tests.gateway.samples import open_site

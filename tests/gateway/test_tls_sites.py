@@ -9,7 +9,8 @@ import pytest
 from OpenSSL import SSL
 
 from ca.errors import ConfigError
-from gateway.edge.tls import KeyedChain, SiteTable, build_entry, fold_host
+from gateway.edge.contexts import build_entry
+from gateway.edge.tls import KeyedChain, SiteTable, fold_host
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import Closed, Issued, client_context, connect, get
 from tests.gateway.samples import check, login, open_site

@@ -7,7 +7,6 @@ import contextlib
 import shutil
 import socket
 import ssl
-import sys
 from typing import Any
 
 import pytest
@@ -15,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from gateway.edge import tls
+from gateway.edge import calls, handshake
 from gateway.edge.connection import Records
 from gateway.edge.facts import Limits
+from gateway.edge.tls import SiteTable
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import Closed, client_context, connect, get
 from tests.gateway.samples import check, login, open_site
@@ -194,9 +194,9 @@ async def test_an_upgrade_to_tls_within_tls_is_ignored(serve: Serve, pki: Pki) -
         assert (await client.end()).alert == "close_notify"
 
 
-@pytest.mark.parametrize("callback", ["get_servername", "set_context"])
+@pytest.mark.parametrize(("whose", "callback"), [(SiteTable, "lookup"), (SSL.Connection, "set_context")])
 async def test_a_failing_sni_callback_kills_the_handshake(
-    serve: Serve, pki: Pki, callback: str, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, pki: Pki, whose: type, callback: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """V23: an exception while the site is chosen is the end, not a fallback."""
     running = await serve(check(pki), login(pki))
@@ -204,14 +204,12 @@ async def test_a_failing_sni_callback_kills_the_handshake(
     def fail(*_: Any) -> None:
         raise RuntimeError("planted")
 
-    complaints: list[Any] = []
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "excepthook", lambda *what: complaints.append(what[1]))
-        patch.setattr(SSL.Connection, callback, fail)
+        patch.setattr(whose, callback, fail)
         with pytest.raises(Closed):
             async with connect(running.port, b"login.test", certificate=pki.client):
                 pass
-    assert [str(each) for each in complaints] == ["planted"]
+    assert running.listener.counts["handshake.failed.fault"] == 1
     assert running.listener.counts["handshake.done"] == 0
     async with connect(running.port, b"login.test", certificate=pki.client) as client:
         assert (await client.get(b"login.test")).status == 200
@@ -222,14 +220,20 @@ async def test_a_failing_verify_callback_kills_the_handshake(
 ) -> None:
     """Fail closed: a record that could not be written is no clean record."""
 
-    def fail(*_: Any) -> bool:
-        raise RuntimeError("planted")
+    class Failing:
+        """OpenSSL's calls, one of which fails."""
 
-    monkeypatch.setattr(tls, "_record", fail)
+        def __getattr__(self, name: str) -> Any:
+            if name == "X509_STORE_CTX_get_error":
+                raise RuntimeError("planted")
+            return getattr(calls.lib, name)
+
+    monkeypatch.setattr(handshake, "lib", Failing())
     running = await serve(login(pki))
     with pytest.raises(Closed):
         async with connect(running.port, b"login.test", certificate=pki.client) as client:
             await client.get(b"login.test")
+    assert running.listener.counts["handshake.failed.fault"] == 1
     assert running.listener.counts["handshake.done"] == 0
 
 

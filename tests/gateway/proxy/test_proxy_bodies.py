@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from gateway.proxy.relay import Relay
-from gateway.wire.http import RawHeaders
+from gateway.wire.fields import RawHeaders
 from gateway.wire.request import Request
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.proxy.conftest import Stand

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ca.errors import ConfigError
 from gateway.edge.listener import authorities
 from gateway.proxy.rules import LOGIN_ONLY, Access, access, rules_of
-from gateway.wire.http import denial
+from gateway.wire.rules import denial
 
 PUBLIC, CERTIFICATE, LOGIN = Access
 RULES = rules_of({"/public": "public", "/api": "certificate", "/api/open": "public", "/Mixed": "public"})
