@@ -30,6 +30,15 @@ _UNREADABLE = (
 
 
 @dataclass(frozen=True, slots=True)
+class ReadCsr:
+    """A sound key with proof of possession, and the names that its CSR asks for; of ``read_csr`` only."""
+
+    spki: bytes
+    common_names: tuple[str, ...]
+    dns_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CheckedCsr:
     """A public key with proof of possession, fit to be certified for an order; of ``check_csr`` only."""
 
@@ -37,19 +46,12 @@ class CheckedCsr:
     spki_sha256: str
 
 
-def check_csr(
-    encoded: Json,
-    *,
-    identifiers: Collection[Identifier],
-    entitlement: Entitlement,
-    key_kinds: Collection[str],
-    is_account_key: Callable[[str], bool],
-) -> CheckedCsr:
-    """Checks the ``csr`` of a finalize payload. Whatever is wrong is ``badCSR``, and the order stays ready.
+def read_csr(encoded: Json) -> ReadCsr:
+    """Everything about the ``csr`` of a finalize payload that no order has to be known for; what is wrong is
+    ``badCSR``.
 
-    ``key_kinds`` are those of the profile (``ca.keys.KINDS``); ``is_account_key`` is asked for the
-    SHA-256 of the key's SPKI, lower-case hex. Requested key usages, extended key usages and subject
-    attributes other than CN are neither obeyed nor held against the client: acme.sh asks for serverAuth.
+    Requested key usages, extended key usages and subject attributes other than CN are neither obeyed nor held
+    against the client: acme.sh asks for serverAuth.
     """
     try:
         der = decode_base64url(text(encoded, "csr"), "csr")
@@ -58,10 +60,11 @@ def check_csr(
     try:
         csr = x509.load_der_x509_csr(der)
         spki = ca.keys.spki(csr.public_key())  # type: ignore[arg-type]
-        ca.keys.parse_public_key(spki, key_kinds)
+        ca.keys.parse_public_key(spki)
         _check_signature(csr)
-        _check_extensions(csr.extensions)
-        asked = [*_common_names(csr.subject)], [*_dns_names(csr.extensions)]
+        extensions = csr.extensions
+        _check_extensions(extensions)
+        return ReadCsr(spki, tuple(_common_names(csr.subject)), tuple(_dns_names(extensions)))
     except Unacceptable as refusal:
         raise bad_csr(str(refusal)) from None
     except x509.InvalidVersion as error:
@@ -70,21 +73,36 @@ def check_csr(
         raise bad_csr(f"the CSR says version {version}; PKCS#10 has version 1 only") from None
     except _UNREADABLE:
         raise bad_csr("the CSR cannot be read: it has to be a PKCS#10 request in DER (RFC 2986)") from None
-    _check_names(*asked, identifiers, entitlement)
-    spki_sha256 = ca.keys.spki_sha256(spki)
+
+
+def check_csr(
+    csr: ReadCsr,
+    *,
+    identifiers: Collection[Identifier],
+    entitlement: Entitlement,
+    key_kinds: Collection[str],
+    is_account_key: Callable[[str], bool],
+) -> CheckedCsr:
+    """Checks a CSR against its order. Whatever is wrong is ``badCSR``, and the order stays ready.
+
+    ``key_kinds`` are those of the profile (``ca.keys.KINDS``); ``is_account_key`` is asked for the
+    SHA-256 of the key's SPKI, lower-case hex.
+    """
+    try:
+        ca.keys.parse_public_key(csr.spki, key_kinds)
+    except Unacceptable as refusal:
+        raise bad_csr(str(refusal)) from None
+    _check_names(csr.common_names, csr.dns_names, identifiers, entitlement)
+    spki_sha256 = ca.keys.spki_sha256(csr.spki)
     if is_account_key(spki_sha256):
-        raise bad_account_key()
-    return CheckedCsr(spki, spki_sha256)
+        # RFC 8555 section 11.1: a stolen account key would otherwise come with a certificate.
+        raise bad_csr("the CSR's key is an account key; use another for the certificate")
+    return CheckedCsr(csr.spki, spki_sha256)
 
 
 def bad_csr(detail: str) -> Problem:
     """RFC 8555 section 7.4."""
     return Problem("badCSR", detail)
-
-
-def bad_account_key() -> Problem:
-    """RFC 8555 section 11.1: a stolen account key would otherwise come with a certificate."""
-    return bad_csr("the CSR's key is an account key; use another for the certificate")
 
 
 def _check_signature(csr: x509.CertificateSigningRequest) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 
 from cryptography import x509
 
 import ca.store
 import enroll.store
+from ca.authority import Issuer
 from ca.errors import Unacceptable
 from ca.profiles import PROFILES
 from ca.storage import Transaction
 from enroll.acme import store
 from enroll.acme.accounts import Account
-from enroll.acme.csr import CheckedCsr, bad_account_key, bad_csr, check_csr
+from enroll.acme.csr import ReadCsr, bad_csr, check_csr, read_csr
 from enroll.acme.jws import VerifiedRequest
 from enroll.acme.lookup import (
     CurrentOrder,
@@ -30,8 +32,8 @@ from enroll.acme.registration import actor
 from enroll.acme.renewalinfo import Window, read_cert_id, renewal_window
 from enroll.acme.revocation import Holder, check_revocation, read_revocation
 from enroll.acme.server import AcmeServer, active_user, dns_name, entitlement
-from enroll.acme.wire import Json
-from enroll.problems import malformed
+from enroll.acme.wire import Json, required
+from enroll.problems import Problem, malformed
 from enroll.refusals import Refusal
 from enroll.requests import completion
 from enroll.requests.enrollment import Enrollment
@@ -50,9 +52,8 @@ async def finalize(
     answer is the valid order; while it takes longer the order is processing (RFC 8555 section 7.4), and
     whoever looks at it gets it finished.
     """
-    database = server.ra.database
-    checked = await database.read(lambda db: _checked(db, server, account, order_id, payload))
-    order, begun = await database.write(lambda db: _begin(db, server, account, order_id, checked))
+    csr = _csr_of(payload)
+    order, begun = await server.ra.database.write(lambda db: _begin(db, server, account, order_id, csr))
     enrollment, reservation = begun
     with suppress(Refusal):  # the order is there all the same, and processing
         done = await completion.within(server.ra, enrollment.request_id, reservation)
@@ -62,24 +63,12 @@ async def finalize(
     return await _find(server, account, order_id)
 
 
-def _checked(
-    db: Db, server: AcmeServer, account: Account, order_id: str, payload: Mapping[str, Json]
-) -> CheckedCsr:
-    """The CSR, and whatever else is wrong with the request. All of it is asked again when it begins."""
-    found = find_order(db, account, order_id, server.ra.now())
-    # First: an order may have become invalid because of it, and the client is to learn why.
-    _check_vouched(db, server, account, found.order)
-    check_finalizable(found.status)
-    if "csr" not in payload:
-        raise malformed("csr is missing")
-    profile = PROFILES[found.order.profile]
-    return check_csr(
-        payload["csr"],
-        identifiers=found.order.identifiers,
-        entitlement=entitlement(server, active_user(db, account.user_id), profile.name),
-        key_kinds=profile.key_kinds,
-        is_account_key=lambda spki_sha256: store.is_account_key(db, spki_sha256),
-    )
+def _csr_of(payload: Mapping[str, Json]) -> ReadCsr | Problem:
+    """What is handed in, or what is wrong with it, to be said when the order is known to want it."""
+    try:
+        return read_csr(required(payload, "csr", lambda value, _: value))
+    except Problem as problem:
+        return problem
 
 
 async def _find(server: AcmeServer, account: Account, order_id: str) -> CurrentOrder:
@@ -107,8 +96,14 @@ async def certificate_chain(server: AcmeServer, account: Account, order_id: str,
     if found.status != "valid" or record is None or record.der is None:
         raise malformed("there is no such certificate", status=404)
     issuer = server.ra.authority.issuer(record.issuer_id)
-    above = issuer.chain if alternate else issuer.chain[:-1]
-    return "".join(ssl.DER_cert_to_PEM_cert(der) for der in (record.der, issuer.der, *above))
+    return ssl.DER_cert_to_PEM_cert(record.der) + _above(issuer, alternate)
+
+
+@lru_cache(maxsize=16)
+def _above(issuer: Issuer, root: bool) -> str:
+    """What follows the leaf in the chains of an issuer."""
+    above = issuer.chain if root else issuer.chain[:-1]
+    return "".join(ssl.DER_cert_to_PEM_cert(der) for der in (issuer.der, *above))
 
 
 async def revoke(server: AcmeServer, request: VerifiedRequest[Account]) -> None:
@@ -154,24 +149,31 @@ async def renewal_information(server: AcmeServer, cert_id: str) -> Window:
 
 
 def _begin(
-    db: Db, server: AcmeServer, account: Account, order_id: str, csr: CheckedCsr
+    db: Db, server: AcmeServer, account: Account, order_id: str, csr: ReadCsr | Problem
 ) -> tuple[Order, Begun]:
     ra, at = server.ra, server.ra.now()
     found = find_order(db, account, order_id, at)
-    _check_vouched(db, server, account, found.order)
+    # First: an order may have become invalid because of it, and the client is to learn why.
+    user = _check_vouched(db, server, account, found.order)
     check_finalizable(found.status)
-    if store.is_account_key(db, csr.spki_sha256):
-        # It may have become one since the CSR was looked at.
-        raise bad_account_key()
-    enrollment = found.enrollment
+    if isinstance(csr, Problem):
+        raise csr
+    enrollment, profile = found.enrollment, PROFILES[found.order.profile]
     assert enrollment is not None
+    checked = check_csr(
+        csr,
+        identifiers=found.order.identifiers,
+        entitlement=entitlement(server, user, profile.name),
+        key_kinds=profile.key_kinds,
+        is_account_key=lambda spki_sha256: store.is_account_key(db, spki_sha256),
+    )
     names = (dns_name(account.user_id, ra.settings.zone),)
     try:
         begun = begin_for_client(
             db,
             ra,
             enrollment,
-            csr.spki,
+            checked.spki,
             names if PROFILES[enrollment.profile].needs_names else (),
             actor=actor(account),
             by_another=_by_another(db, account, enrollment, at),
@@ -193,12 +195,13 @@ def _by_another(db: Db, account: Account, enrollment: Enrollment, at: int) -> bo
     return order is None or order.account_id != account.id
 
 
-def _check_vouched(db: Db, server: AcmeServer, account: Account, order: Order) -> None:
+def _check_vouched(db: Db, server: AcmeServer, account: Account, order: Order) -> enroll.store.User:
     """``unauthorized`` unless the user may still enroll, and what vouched for the order has not ended."""
-    active_user(db, account.user_id)
+    user = active_user(db, account.user_id)
     if not server.by_certificate or order.source_serial is None:
         # A credential did. It may have been withdrawn since, and either door leads here.
         credential_of(db, account)
+    return user
 
 
 def _holder(db: Db, record: ca.store.CertificateRecord | None, at: int) -> Holder | None:

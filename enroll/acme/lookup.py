@@ -12,6 +12,7 @@ from ca.storage import Transaction
 from enroll.acme import store
 from enroll.acme.accounts import Account
 from enroll.acme.orders import Authorization, Order, authorization_status, order_status
+from enroll.acme.remembered import confirm
 from enroll.acme.renewalinfo import CertId
 from enroll.problems import Problem, malformed
 from enroll.requests.enrollment import Enrollment, overdue
@@ -30,7 +31,8 @@ class CurrentOrder:
 
 
 def find_order(db: Db, account: Account, order_id: str, at: int) -> CurrentOrder:
-    """An order of the account. Somebody else's answers like none (RFC 8555 section 10.5)."""
+    """An order of the account, which is confirmed. Somebody else's answers like none (RFC 8555 10.5)."""
+    confirm(db, account)
     found = store.order_with_enrollment(db, order_id)
     if found is None or found[0].account_id != account.id:
         raise malformed("there is no such order", status=404)
@@ -86,7 +88,8 @@ def order_of_certificate(db: Db, record: ca.store.CertificateRecord, at: int) ->
 
 
 def find_authorization(db: Db, account: Account, authorization_id: str) -> Authorization:
-    """An authorization of the account. Somebody else's answers like none."""
+    """An authorization of the account, which is confirmed. Somebody else's answers like none."""
+    confirm(db, account)
     found = store.authorization(db, authorization_id)
     if found is None or found.account_id != account.id:
         raise malformed("there is no such authorization", status=404)

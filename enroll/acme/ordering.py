@@ -41,6 +41,7 @@ from enroll.acme.orders import (
     meant,
     order_status,
 )
+from enroll.acme.remembered import confirm
 from enroll.acme.renewalinfo import Predecessor, already_replaced, check_replaces, read_cert_id
 from enroll.acme.server import AcmeServer, active_user, entitlement
 from enroll.acme.wire import encode_base64url
@@ -68,7 +69,12 @@ async def new_order(
 ) -> CurrentOrder:
     """Makes an order for the identity that the account acts for."""
     make = _order_by_certificate(peer) if server.by_certificate else _order_by_credential
-    return await server.ra.database.write(lambda db: make(db, server, account, asked))
+
+    def work(db: Db) -> CurrentOrder:
+        confirm(db, account)
+        return make(db, server, account, asked)
+
+    return await server.ra.database.write(work)
 
 
 async def new_authorization(server: AcmeServer, account: Account, identifier: Identifier) -> Authorization:
@@ -302,8 +308,7 @@ def _source(db: Db, server: AcmeServer, account: Account, asked: NewOrder, at: i
         record = named_certificate(db, read_cert_id(asked.replaces))
         check_replaces(_predecessor(db, record, at), account.id, asked.identifiers)
         return None if record is None else enroll.store.enrollment_of(db, record.serial)
-    latest = store.latest_request(db, account.id)
-    return None if latest is None else enroll.store.enrollment(db, latest)
+    return store.latest_enrollment(db, account.id)
 
 
 def _predecessor(db: Db, record: ca.store.CertificateRecord | None, at: int) -> Predecessor | None:

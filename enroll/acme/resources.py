@@ -70,11 +70,16 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """How a resource is read without signature, and what a signed request does. None where it cannot."""
+    """How a resource is read without signature, and what a signed request does. None where it cannot.
+
+    ``confirms``: all that a signed request does or tells is done in transactions that ask for its account
+    again (``remembered.confirm``), so that it may be proven by what is remembered of it.
+    """
 
     get: Callable[[AcmeServer, tuple[str, ...]], Awaitable[Answer]] | None
     signer: Signer
     post: Callable[[Exchange], Awaitable[Answer]] | None
+    confirms: bool = False
 
 
 def find_resource(path: str) -> tuple[str, tuple[str, ...]] | None:
@@ -264,19 +269,19 @@ RESOURCES: Mapping[str, Resource] = MappingProxyType(
         "directory": Resource(_get_directory, Signer.ACCOUNT, _post_directory),
         "newNonce": Resource(_get_nonce, Signer.ACCOUNT, _post_nonce),
         "newAccount": Resource(None, Signer.NEW_KEY, _new_account),
-        "newOrder": Resource(None, Signer.ACCOUNT, _new_order),
+        "newOrder": Resource(None, Signer.ACCOUNT, _new_order, confirms=True),
         "newAuthz": Resource(None, Signer.ACCOUNT, _new_authorization),
         "revokeCert": Resource(None, Signer.EITHER, _revoke),
         "keyChange": Resource(None, Signer.ACCOUNT, _change_key),
         "renewal": Resource(_get_renewal, Signer.ACCOUNT, None),
         "account": Resource(None, Signer.ACCOUNT, _update_account),
         "orders": Resource(None, Signer.ACCOUNT, _list_orders),
-        "order": Resource(None, Signer.ACCOUNT, _read_order),
-        "finalize": Resource(None, Signer.ACCOUNT, _finalize),
-        "authorization": Resource(None, Signer.ACCOUNT, _authorization),
-        "challenge": Resource(None, Signer.ACCOUNT, _challenge),
-        "certificate": Resource(None, Signer.ACCOUNT, _certificate),
-        "alternate": Resource(None, Signer.ACCOUNT, _alternate),
+        "order": Resource(None, Signer.ACCOUNT, _read_order, confirms=True),
+        "finalize": Resource(None, Signer.ACCOUNT, _finalize, confirms=True),
+        "authorization": Resource(None, Signer.ACCOUNT, _authorization, confirms=True),
+        "challenge": Resource(None, Signer.ACCOUNT, _challenge, confirms=True),
+        "certificate": Resource(None, Signer.ACCOUNT, _certificate, confirms=True),
+        "alternate": Resource(None, Signer.ACCOUNT, _alternate, confirms=True),
     }
 )
 # The paths taken apart, with None where an identifier stands; renewalInfo itself has nothing to show.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import enroll.store
@@ -11,6 +11,7 @@ from ca.storage import Transaction
 from enroll.acme.directory import Terms
 from enroll.acme.nonces import Nonces
 from enroll.acme.orders import Entitlement
+from enroll.acme.remembered import Remembered
 from enroll.acme.urls import Urls
 from enroll.identifiers import LAST_NUMBER, common_name
 from enroll.problems import Problem
@@ -77,6 +78,7 @@ class AcmeServer:
     terms: Terms
     nonces: Nonces
     help_url: str
+    accounts: Remembered = field(default_factory=Remembered, repr=False)
 
     @property
     def by_certificate(self) -> bool:

@@ -340,15 +340,15 @@ def _taken_until(row: Row, least: int) -> int:
     return int(max(ends, row["issued_at"] + least))
 
 
-def latest_request(db: Db, account_id: str) -> str | None:
-    """The request ID of the newest order of an account that has its certificate."""
+def latest_enrollment(db: Db, account_id: str) -> Enrollment | None:
+    """The enrollment of the newest order of an account that has its certificate."""
     row = db.one(
-        "SELECT request_id FROM acme_orders WHERE account_id = :account_id AND open = 0 AND request_id"
-        " IS NOT NULL"
-        " ORDER BY number DESC LIMIT 1",
+        f"SELECT {ENROLLMENT_COLUMNS} FROM enrollments WHERE request_id ="
+        " (SELECT acme_orders.request_id FROM acme_orders WHERE account_id = :account_id AND open = 0"
+        " AND acme_orders.request_id IS NOT NULL ORDER BY acme_orders.number DESC LIMIT 1)",
         {"account_id": account_id},
     )
-    return None if row is None else str(row["request_id"])
+    return None if row is None else as_enrollment(row)
 
 
 def give_request(db: Db, order_id: str, request_id: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -17,7 +18,8 @@ from ca.storage import is_out_of_order
 from ca.trust import VerifiedPeer
 from enroll.acme import store
 from enroll.acme.accounts import Account
-from enroll.acme.jws import MAX_BODY, present, prove
+from enroll.acme.jws import MAX_BODY, VerifiedRequest, present, prove
+from enroll.acme.remembered import AccountChanged
 from enroll.acme.resources import RESOURCES, Answer, Exchange, find_resource
 from enroll.acme.server import AcmeServer, problem_of
 from enroll.mediatype import media_type
@@ -164,12 +166,30 @@ async def _answer(
         signer=resource.signer,
         spend=lambda nonce: server.nonces.spend(nonce, server.ra.now()),
     )
-    account: Account | None = None
-    if presented.kid is not None:
-        account_id = server.urls.identifier("account", presented.kid) or ""
-        account = await server.ra.database.read(lambda db: store.account(db, account_id))
-    verified = prove(presented, account)
-    return await resource.post(Exchange(server, verified, names, _query(query), peer_of(request)))
+
+    def asked(verified: VerifiedRequest[Account]) -> Awaitable[Answer]:
+        assert resource.post is not None
+        return resource.post(Exchange(server, verified, names, _query(query), peer_of(request)))
+
+    if presented.kid is None:
+        return await asked(prove(presented, None))
+    account_id = server.urls.identifier("account", presented.kid) or ""
+    known = server.accounts.get(account_id) if resource.confirms else None
+    refused: Problem | None = None
+    if known is not None:
+        try:
+            verified = prove(presented, known)
+        except Problem as problem:
+            refused = problem  # unless the account is another by now
+        else:
+            with suppress(AccountChanged):
+                return await asked(verified)
+    account = await server.ra.database.read(lambda db: store.account(db, account_id))
+    if refused is not None and account == known:
+        raise refused
+    if account is not None:
+        server.accounts.keep(account)
+    return await asked(prove(presented, account))
 
 
 async def _body(request: web.BaseRequest) -> bytes:

