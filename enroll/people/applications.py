@@ -169,7 +169,7 @@ async def reject(ra: RegistrationAuthority, number: int, *, actor: str, note: st
         store.decide_application(db, number, "rejected", actor, at, note, None)
         store.audit(db, at, actor, "application.rejected", str(number), note=note)
         if found.reason in AT_ONCE:
-            release_all(db, found.user_id, at, actor=actor)
+            release_all(db, found.user_id, at, actor=actor, since=found.submitted_at)
 
     await ra.database.write(work)
 
@@ -305,7 +305,8 @@ def _reissue(
     )
     store.decide_application(db, number, "approved", actor, at, "", opened.request_id)
     if theft:
-        release_all(db, user.user_id, at, actor=actor)  # none is left where they end at once
+        # None is left where they end at once.
+        release_all(db, user.user_id, at, actor=actor, since=found.submitted_at)
     made = Admission(user.user_id, opened.request_id, opened.common_name)
     _approved(db, ra, found, made, actor)
     return made

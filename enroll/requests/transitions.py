@@ -120,19 +120,32 @@ def hold_certificate(db: Transaction, serial: str, at: int, *, actor: str) -> bo
     return done
 
 
-def hold_all(db: Transaction, ra: RegistrationAuthority, user_id: str, at: int, *, actor: str) -> None:
-    """Stops every certificate of a user, whichever door it came through, until somebody decides."""
-    for each in store.living_enrollments_of(db, user_id, timekeeping.surely_passed(ra, db)):
-        if each.state in LIVE and each.serial is not None:
-            hold_certificate(db, each.serial, at, actor=actor)
+def hold_all(db: Transaction, ra: RegistrationAuthority, user_id: str, at: int, *, actor: str) -> int:
+    """Stops every certificate of a user, whichever door it came through, until somebody decides. Returns
+    how many."""
+    living = store.living_enrollments_of(db, user_id, timekeeping.surely_passed(ra, db))
+    serials = [each.serial for each in living if each.state in LIVE and each.serial is not None]
+    return sum(hold_certificate(db, serial, at, actor=actor) for serial in serials)
 
 
-def release_all(db: Transaction, user_id: str, at: int, *, actor: str) -> None:
-    """Takes back what `hold_all` did: what has not ended meanwhile is as before."""
+def release_all(db: Transaction, user_id: str, at: int, *, actor: str, since: int = 0) -> int:
+    """Takes back what `hold_all` did: what has not ended meanwhile is as before. ``since``: what was held
+    before that moment stays so, for another reason. Returns how many."""
+    released = 0
     for serial in ca.store.held(db):
-        origin = store.enrollment_of(db, serial)
-        if origin is not None and origin.user_id == user_id and ca.store.release(db, serial):
-            store.audit(db, at, actor, "certificate.released", serial)
+        origin, record = store.enrollment_of(db, serial), ca.store.find_by_serial(db, serial)
+        if origin is None or origin.user_id != user_id or record is None or (record.held_at or 0) < since:
+            continue
+        released += release_certificate(db, serial, at, actor=actor)
+    return released
+
+
+def release_certificate(db: Transaction, serial: str, at: int, *, actor: str) -> bool:
+    """Takes the hold of one certificate back: it is as before. False if it was not held."""
+    done = ca.store.release(db, serial)
+    if done:
+        store.audit(db, at, actor, "certificate.released", serial)
+    return done
 
 
 def _event_of(reason: int) -> Event:

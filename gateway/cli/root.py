@@ -28,6 +28,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "importing": ("org", "user"),
     "requests": ("application", "request"),
     "certificates": ("cert",),
+    "holding": ("cert", "user"),
     "authorities": ("ca",),
     "ceremony": ("ceremony",),
     "credentials": ("eab",),

@@ -16,6 +16,7 @@ import click
 import pytest
 from aiohttp import web
 from click.testing import CliRunner
+from cryptography import x509
 
 from enroll.requests import issuance
 from gateway.cli import main
@@ -160,6 +161,36 @@ def test_unknown_certificates(peopled: Shell, name: str) -> None:
 def test_revocation_reasons_are_ours_to_give(peopled: Shell) -> None:
     """A reason that operators may not give is refused by the command line already."""
     assert peopled("cert", "revoke", "00", "--reason", "cACompromise").error["code"] == "usage"
+
+
+def test_what_is_held_goes_on_when_it_is_released(peopled: Shell) -> None:
+    """利用停止 of one certificate and of a user's: reason 6 in the list, and gone from the next one; a second
+    time is a conflict, and so is one that was revoked."""
+    serial = issued(peopled)
+    assert peopled("cert", "hold", serial).value["certificate"]["state"] == "held"
+    assert _reasons(peopled, serial) == ["certificate_hold"]
+    assert peopled("cert", "hold", serial).error["code"] == "conflict"
+    assert peopled("cert", "release", serial).value["certificate"]["state"] == "issued"
+    assert _reasons(peopled, serial) == []
+    assert peopled("cert", "release", serial).error["code"] == "conflict"
+    assert peopled("user", "hold", "K12345678").value["held"]["certificates"] == 1
+    assert peopled("user", "release", "K12345678").value["released"]["certificates"] == 1
+    assert peopled("user", "release", "K12345678").value["released"]["certificates"] == 0
+    assert peopled("user", "hold", "K00000000").error["code"] == "not_found"
+    peopled("cert", "revoke", serial)
+    for word in ("hold", "release"):
+        assert peopled("cert", word, serial).error["code"] == "conflict"
+
+
+def _reasons(shell: Shell, serial: str) -> list[str]:
+    """What the issuer's next list says of a certificate."""
+    file = shell.data / "held.crl"
+    assert shell("cert", "crl", str(file)).code == 0
+    entry = x509.load_der_x509_crl(file.read_bytes()).get_revoked_certificate_by_serial_number(
+        int(serial, 16)
+    )
+    found = [] if entry is None else [each.value for each in entry.extensions]
+    return [each.reason.name for each in found if isinstance(each, x509.CRLReason)]
 
 
 def test_mails(peopled: Shell) -> None:

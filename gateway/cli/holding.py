@@ -1,0 +1,104 @@
+"""利用停止: certificates that are stopped until somebody decides, and go on as before when that is taken
+back.
+
+Lists and answers (OCSP) tell of them as held (reason 6); logins end at once. A leaver's are revoked instead:
+`sekisho user disable`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from ca.storage import Transaction
+from enroll import store
+from enroll.ra import RegistrationAuthority
+from enroll.refusals import Refusal
+from enroll.requests.transitions import hold_all, hold_certificate, release_all, release_certificate
+from gateway.cli import registers
+from gateway.cli.certificates import known_certificate
+from gateway.cli.frame import Answer, actor, answer, deployment_command, detail
+from gateway.cli.people import USER_ID, known_user
+from gateway.cli.root import GROUPS
+from gateway.serving.deployment import Deployment
+
+_NAMED = click.argument("name", metavar="SERIAL|COMMON_NAME|FINGERPRINT")
+
+
+@deployment_command(GROUPS["cert"], "hold")
+@_NAMED
+async def _hold(deployment: Deployment, name: str) -> Answer:
+    """Stop a certificate until somebody decides (利用停止): open connections with it end within a second.
+
+    Lists and answers say that it is held (reason 6). It is taken back by cert release; cert revoke is for
+    good."""
+    return await _changed(deployment.ra, name, held=True)
+
+
+@deployment_command(GROUPS["cert"], "release")
+@_NAMED
+async def _release(deployment: Deployment, name: str) -> Answer:
+    """Take a hold back: the certificate is as before. What a report of theft has stopped is decided with
+    that."""
+    return await _changed(deployment.ra, name, held=False)
+
+
+@deployment_command(GROUPS["user"], "hold")
+@USER_ID
+async def _user_hold(deployment: Deployment, user_id: str) -> Answer:
+    """Stop every certificate of a user until somebody decides (利用停止); the user stays as it is."""
+    ra, by = deployment.ra, actor()
+    known_user(ra, user_id)
+
+    def work(db: Transaction) -> int:
+        store.audit(db, ra.now(), by, "user.held", user_id)
+        return hold_all(db, ra, user_id, ra.now(), actor=by)
+
+    count = await ra.database.write(work)
+    return answer({"held": {"user_id": user_id, "certificates": count}}, f"certificates held: {count}")
+
+
+@deployment_command(GROUPS["user"], "release")
+@USER_ID
+async def _user_release(deployment: Deployment, user_id: str) -> Answer:
+    """Take the holds of a user's certificates back. What a report of theft has stopped is decided with
+    that."""
+    ra, by = deployment.ra, actor()
+    known_user(ra, user_id)
+
+    def work(db: Transaction) -> int:
+        _check_undecided(db, user_id)
+        store.audit(db, ra.now(), by, "user.released", user_id)
+        return release_all(db, user_id, ra.now(), actor=by)
+
+    count = await ra.database.write(work)
+    return answer(
+        {"released": {"user_id": user_id, "certificates": count}}, f"certificates released: {count}"
+    )
+
+
+async def _changed(ra: RegistrationAuthority, name: str, *, held: bool) -> Answer:
+    found, by = known_certificate(ra, name), actor()
+
+    def work(db: Transaction) -> bool:
+        if held:
+            return hold_certificate(db, found.serial, ra.now(), actor=by)
+        origin = store.enrollment_of(db, found.serial)
+        if origin is not None:
+            _check_undecided(db, origin.user_id)
+        return release_certificate(db, found.serial, ra.now(), actor=by)
+
+    if not await ra.database.write(work):
+        wanted = "can be held" if held else "is held"
+        said = f"certificate {found.serial} is {found.status}; only one that {wanted} is changed by this"
+        raise Refusal("conflict", field="serial", detail=said)
+    now = known_certificate(ra, found.serial)
+    return detail("certificate", registers.certificate_record(asdict(now), ra.now()))
+
+
+def _check_undecided(db: Transaction, user_id: str) -> None:
+    """A report that waits for a decision is what says whether they go on."""
+    if store.theft_reported(db, user_id):
+        told = f"a theft is reported of {user_id}; decide that: sekisho application list"
+        raise Refusal("conflict", field="user_id", detail=told)
