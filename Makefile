@@ -8,7 +8,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test mutants conformance-page bench soak screenshots lint docs lock setup packages clean test-pythons \
-	test-compiled test-engines
+	test-compiled test-engines kills
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -23,6 +23,10 @@ test: setup packages ## every test; those whose tools are missing are skipped by
 # An engine that pauses and runs works twice (tests/engines.py); SEED= repeats a run.
 test-engines: setup packages ## the tests of enroll and of the protocol on a second storage engine (FILES= SEED=)
 	@SEKISHO_TEST_ENGINE=hesitant SEKISHO_TEST_SEED="$(or $(SEED),sekisho)" exec $(VENV)/bin/pytest $(or $(FILES),tests/enroll -n 2)
+
+kills: setup ## kill -9 at random points of issuance, 200 times for each kind of signer (KILLS= SEED=)
+	@SEKISHO_TEST_KILLS="$(or $(KILLS),200)" SEKISHO_TEST_SEED="$(or $(SEED),20261122)" \
+		exec $(VENV)/bin/pytest -s tests/enroll/test_killed.py -n 0
 
 # FILES: others than the fast tests; with -n 2 in it they share two cores.
 test-pythons: ## the fast tests on each supported Python that is on this machine (FILES=)
