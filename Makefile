@@ -4,7 +4,8 @@ PYTHON ?= python3
 PORT ?= 8443
 DATA ?=
 SUMMARY ?=
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Three for two cores: a third of a test's time is waiting. The longest files first (tests/longest.py).
+PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test mutants conformance-page bench soak screenshots lint docs lock setup packages clean test-pythons \

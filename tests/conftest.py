@@ -1,8 +1,11 @@
-"""For every test: property tests judge the code, not how busy the machine is."""
+"""For every test: property tests judge the code, not how busy the machine is; long files begin first."""
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.longest import place_of
 
 settings.register_profile(
     "sekisho",
@@ -12,3 +15,8 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
 )
 settings.load_profile("sekisho")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whole and in the order of `tests/longest.py` (xdist keeps it with --no-loadscope-reorder)."""
+    items.sort(key=lambda item: place_of(item.nodeid.partition("::")[0]))

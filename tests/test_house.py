@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.longest import LONGEST
+
 ROOT = Path(__file__).parent.parent
 ROOMS = ("ca", "enroll", "gateway", "conformance")
 MAY_IMPORT = {
@@ -101,6 +103,12 @@ FOLDERS = (
     "gateway/running",
     "conformance",
 )
+
+
+def test_the_longest_tests_are_there():
+    """Who moves a file of tests moves it in the order of a run as well."""
+    assert [name for name in LONGEST if not (ROOT / name).is_file()] == []
+    assert len(set(LONGEST)) == len(LONGEST)
 
 
 def files(room):

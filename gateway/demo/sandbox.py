@@ -23,6 +23,7 @@ from ca.clock import OffsetClock, SystemClock
 from ca.errors import ConfigError
 from ca.files import read_file, write_private
 from ca.publication import Places, certificate_path, list_path
+from ca.sealing import PassphraseCost
 from gateway.demo.mailbox import application as mailbox
 from gateway.demo.people import LONGEST_PAST, DemoUser, populate
 from gateway.demo.upstream import application as example
@@ -46,6 +47,9 @@ _HOST = "127.0.0.1"
 _RATES = Rates(1_000.0, 1_000.0, 10_000.0, 10_000.0)
 _PASSPHRASE_FILE = "demo-passphrase"
 _SPARE_KEYS = 4
+# The passphrase is 144 random bits in a file beside what it seals: nobody guesses it, however fast that is,
+# and every command on a demo would take a fifth of a second longer.
+_COST = PassphraseCost(iterations=1, lanes=1, memory_kib=64)
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None
     try:
         told("Making the demo's CA and its people (a few seconds) ...")
         passphrase = secrets.token_urlsafe(18)
-        datadir.create(data, passphrase, SystemClock().seconds() - LONGEST_PAST)
+        datadir.create(data, passphrase, SystemClock().seconds() - LONGEST_PAST, cost=_COST)
         write_private(data / _PASSPHRASE_FILE, passphrase.encode() + b"\n")
         (data / FILE_NAME).write_text(toml_of(demo_config(port, upstream)))
         clock = OffsetClock(data / CLOCK)
