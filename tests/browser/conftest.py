@@ -9,7 +9,12 @@ import pytest
 
 pytest.importorskip("playwright.async_api", reason="playwright is not installed")
 
+from playwright.async_api import expect
+
 from tests.browser import kit
+
+# Milliseconds: as long as a busy machine takes to show a page. Playwright gives up after five seconds.
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -244,7 +244,7 @@ async def page(person: Persona, **context: Any) -> AsyncIterator[Page]:
     """The first page of a browser that was just started."""
     async with browser(person, **context) as started:
         opened = await started.new_page()
-        opened.set_default_timeout(15_000)
+        opened.set_default_timeout(60_000)
         yield opened
 
 

@@ -101,7 +101,7 @@ def _service(made: Planted) -> web.Application:
 _REGISTER = """async ([script, scope]) => {
   try {
     await navigator.serviceWorker.register(script, scope ? {scope} : undefined);
-    const deadline = performance.now() + 10_000;
+    const deadline = performance.now() + 60_000;
     for (;;) {
       const all = await navigator.serviceWorker.getRegistrations();
       if (all.some((each) => each.active?.state === 'activated')) {
@@ -130,8 +130,8 @@ async def registrations(page: Page) -> list[str]:
 
 
 async def gone(page: Page) -> bool:
-    """Whether the browser has dropped its service workers, in ten seconds at most."""
-    for _ in range(100):
+    """Whether the browser has dropped its service workers, in a minute at most."""
+    for _ in range(600):
         if not await registrations(page):
             return True
         await asyncio.sleep(0.1)
@@ -139,8 +139,9 @@ async def gone(page: Page) -> bool:
 
 
 # Every way that a script has to get at a page of its origin: what it saw there, or why not.
-_READ = """async (path) => {
-  const soon = (promise) => Promise.race([promise, new Promise((done) => setTimeout(done, 3000, 'nothing'))]);
+_READ = """async ([path, patience]) => {
+  const late = () => new Promise((done) => setTimeout(done, patience, 'nothing'));
+  const soon = (promise) => Promise.race([promise, late()]);
   const shown = (frame) => new Promise((done) => {
     frame.onload = () => {
       try { done((frame.contentDocument ?? window[window.length - 1].document).documentElement.innerText); }
@@ -171,7 +172,7 @@ _READ = """async (path) => {
   const opened = (how) => async () => {
     const other = how();
     if (!other) return 'blocked';
-    for (let turn = 0; turn < 30; turn++) {
+    for (let turn = 0; turn < patience / 100; turn++) {
       await new Promise((done) => setTimeout(done, 50));
       try {
         if (other.closed) return 'closed';
@@ -211,7 +212,10 @@ _READ = """async (path) => {
 }"""
 
 
-async def read_from(page: Page, path: str) -> dict[str, str]:
-    """What each way of a script shows of a page: its text, or a word for why there is none."""
-    seen: dict[str, str] = await page.evaluate(_READ, path)
+async def read_from(page: Page, path: str, patience: float = 3.0) -> dict[str, str]:
+    """What each way of a script shows of a page: its text, or a word for why there is none.
+
+    ``patience``: seconds until a way that shows nothing is given up, half as many for a window.
+    """
+    seen: dict[str, str] = await page.evaluate(_READ, [path, 1_000 * patience])
     return seen

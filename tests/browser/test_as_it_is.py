@@ -99,7 +99,7 @@ async def test_what_is_said_is_so(tmp_path: Path) -> None:
             assert above["y"] < below["y"]
             # Five downloads.
             await button.click()
-            await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得", timeout=10_000)
+            await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得")
             mine = store.enrollments_of(look(world.ra.database), USER)[0].request_id
             for _ in range(world.ra.settings.window_downloads):
                 await fetched(world, mine, USER)

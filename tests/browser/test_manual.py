@@ -186,7 +186,7 @@ async def test_renewal_interrupted_and_taken_up_again(world: World, person: Pers
         await expect(on.get_by_role("heading", level=1)).to_have_text("しばらくお待ちください")
         assert await fact(on, "証明書ステータス") == "証明書生成中"
         # Nobody clicks: the page goes on by itself (R35).
-        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得", timeout=10_000)
+        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得")
         await expect(on.get_by_label("リクエストID")).to_have_value(mail.value("リクエストID"))
         await submit(on, "forgotten1")
     # The browser is closed before Download: an interruption, and the password is forgotten besides.
@@ -225,7 +225,7 @@ async def test_renewal_without_javascript(world: World, person: Persona, tmp_pat
         await on.goto(world.url(Role.RENEWAL, "/application"))
         await on.get_by_role("button", name="Submit").click()
         await expect(on.get_by_role("heading", level=1)).to_have_text("しばらくお待ちください")
-        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得", timeout=10_000)
+        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得")
         await submit(on, P12_PASSWORD)
         assert person.import_p12(await downloaded(on, tmp_path))
 
@@ -240,7 +240,7 @@ async def test_renewal_and_login_on_another_host(world: World, person: Persona, 
         await expect(on).to_have_url(re.compile(r"https://[0-9a-f]{16}\.renew\.localhost:\d+/"))
         await on.get_by_role("navigation", name="メニュー").get_by_role("link", name="更新の申請").click()
         await on.get_by_role("button", name="Submit").click()
-        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得", timeout=10_000)
+        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得")
         await submit(on, P12_PASSWORD)
         assert person.import_p12(await downloaded(on, tmp_path))
         await on.goto(world.url(Role.SERVICE, "/login"))

@@ -129,7 +129,7 @@ async def test_the_same_ways_read_the_upstreams_own_pages(tmp_path: Path, servic
     """The twin: the ways work, and stay open to the service among its own pages."""
     async with at_home(tmp_path, service) as (world, page):
         await page.goto(world.url(Role.SERVICE, "/app/"))
-        seen = await read_from(page, "/app/other")
+        seen = await read_from(page, "/app/other", patience=60)
         assert {way for way, text in seen.items() if "planted" in text} == WAYS
 
 
@@ -203,7 +203,7 @@ async def test_nothing_of_ours_is_loaded_ahead(tmp_path: Path, service: Planted)
             "response", lambda got: statuses.append(got.status) if got.url.endswith(path) else None
         )
         await page.evaluate(_SPECULATE, path)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not statuses:
                 await asyncio.sleep(0.05)
         assert set(statuses) == {403}

@@ -97,7 +97,7 @@ async def test_blocked_cookies_are_said_to_be(world: World, person: Persona, tmp
         await world.travel((newest(world).not_after_at or 0) - 30 * DAY)
         await on.goto(world.url(Role.RENEWAL, "/application"))
         await press(on, "Submit")
-        await expect(on.get_by_label("パスワードの確認")).to_be_visible(timeout=15_000)
+        await expect(on.get_by_label("パスワードの確認")).to_be_visible(timeout=60_000)
         await on.get_by_label("パスワード", exact=True).fill(P12_PASSWORD)
         await on.get_by_label("パスワードの確認").fill(P12_PASSWORD)
         await press(on, "Submit")

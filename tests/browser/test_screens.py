@@ -155,7 +155,7 @@ async def test_renewal_screens(world: World, person: Persona, tmp_path: Path) ->
         await press(on, "Submit")
         await expect(on.get_by_role("heading", level=1)).to_have_text("しばらくお待ちください")
         await eye.stay("waiting")
-        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得", timeout=10_000)
+        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得")
         await eye.look("input", english=True)
         await submit(on, P12_PASSWORD)
         await eye.look("download")
@@ -225,7 +225,7 @@ async def test_service_screens_of_a_first_login(world: World, person: Persona, t
         await eye.look("portal-renewal-hint", english=True)
         await on.goto(world.url(Role.RENEWAL, "/application"))
         await press(on, "Submit")
-        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得", timeout=10_000)
+        await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得")
         await on.goto(world.url(Role.SERVICE, "/portal/"))
         await eye.look("portal-newer-certificate")
     await applications.reissue(world.ra, USER, "pc_change", actor="desk")
@@ -349,7 +349,7 @@ async def test_demo_screens(tmp_path: Path) -> None:
             await eye.visit(told["sites"]["pickup"], "pickup")
         assert eye.seen == {}
         demo.send_signal(signal.SIGTERM)
-        demo.wait(30)
+        demo.wait(60)
 
 
 async def _set_first_password(world: World, password: str) -> None:

@@ -108,20 +108,20 @@ def tls(host: str, port: int, ca: Path, certificate: Path | None = None) -> ssl.
     context = ssl.create_default_context(cafile=str(ca))
     if certificate is not None:
         context.load_cert_chain(certificate)
-    plain = socket.create_connection(("127.0.0.1", port), timeout=30)
+    plain = socket.create_connection(("127.0.0.1", port), timeout=60)
     return context.wrap_socket(plain, server_hostname=host)
 
 
 def get(host: str, port: int, ca: Path, path: str = "/", certificate: Path | None = None) -> tuple[int, str]:
     """Status and body of a page, over a connection of its own."""
-    connection = HTTPSConnection(host, port, timeout=30)
+    connection = HTTPSConnection(host, port, timeout=60)
     connection.sock = tls(host, port, ca, certificate)
     return _asked(connection, path)
 
 
 def get_plain(port: int, path: str) -> tuple[int, str]:
     """Status and body of a page on the internal port."""
-    return _asked(HTTPConnection("127.0.0.1", port, timeout=10), path)
+    return _asked(HTTPConnection("127.0.0.1", port, timeout=60), path)
 
 
 def _asked(connection: HTTPConnection, path: str) -> tuple[int, str]:

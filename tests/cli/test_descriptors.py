@@ -28,7 +28,7 @@ _NOFILE = resource.RLIMIT_NOFILE
 
 def _here(gateway: Gateway, address: str) -> ssl.SSLSocket:
     """A connection from another address of this machine."""
-    plain = socket.create_connection(("127.0.0.1", gateway.port), timeout=10, source_address=(address, 0))
+    plain = socket.create_connection(("127.0.0.1", gateway.port), timeout=60, source_address=(address, 0))
     context = ssl.create_default_context(cafile=str(gateway.ca))
     return context.wrap_socket(plain, server_hostname="help.localhost")
 

@@ -25,7 +25,7 @@ from tests.datadirs import PASSPHRASE
 
 
 def _asked(gateway: Gateway, path: str) -> tuple[int, HTTPMessage, bytes]:
-    connection = HTTPSConnection("help.localhost", gateway.port, timeout=30)
+    connection = HTTPSConnection("help.localhost", gateway.port, timeout=60)
     connection.sock = tls("help.localhost", gateway.port, gateway.ca)
     try:
         connection.request("GET", path)

@@ -263,7 +263,7 @@ def test_a_running_request_is_finished(sekisho: Shell, tmp_path: Path, workers: 
         busy.sendall(b"&b=22")
         assert busy.recv(65_536).startswith(b"HTTP/1.1 303")
         busy.close()
-        assert gateway.running.wait(30) == 0
+        assert gateway.running.wait(60) == 0
         until(lambda: not session_of(gateway.running.pid), gateway.log)
 
 
@@ -454,7 +454,7 @@ def test_revoked_by_another_process(
         done = time.monotonic()
         assert revoked.returncode == 0, revoked.stdout
         took = [_time_until_closed(each) - done for each in ends]
-        assert max(took) < 20, took  # no limit of their own ends one of them as early
+        assert max(took) < 60, took  # no limit of their own ends one of them as early
         bystander.sendall(plain.format(host).encode())
         assert bystander.recv(65_536).startswith(b"HTTP/1.1 ")
         status = gateway.get(host, "/api/x", one)[0]

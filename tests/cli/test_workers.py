@@ -235,7 +235,7 @@ def test_a_log_that_takes_nothing_holds_nobody_up(file: str, tmp_path: Path) -> 
         os.kill(killed, signal.SIGKILL)
         until(lambda: len(_children(running.pid) - {killed}) == 3, tmp_path)
         os.kill(running.pid, signal.SIGTERM)
-        assert running.wait(10) == 0
+        assert running.wait(60) == 0
     os.close(reader)
     os.close(full)
 
@@ -267,7 +267,7 @@ def test_nobody_waits_for_who_is_stopping(sekisho: Shell, tmp_path: Path, stuck:
         busy.sendall(b"&b=22")
         assert busy.recv(65_536).startswith(b"HTTP/1.1 303")
         busy.close()
-        assert gateway.running.wait(30) == 0
+        assert gateway.running.wait(60) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -282,7 +282,7 @@ def test_a_stop_of_the_whole_group_is_one(sekisho: Shell, tmp_path: Path, number
         busy.sendall(b"&b=22")
         assert busy.recv(65_536).startswith(b"HTTP/1.1 303")
         busy.close()
-        assert gateway.running.wait(30) == 0
+        assert gateway.running.wait(60) == 0
 
 
 def _connect(port: int) -> int:
@@ -371,4 +371,4 @@ def test_a_reload_ends_nobody_who_is_stopping(sekisho: Shell, tmp_path: Path, wo
         busy.sendall(b"&b=22")
         assert busy.recv(65_536).startswith(b"HTTP/1.1 303")
         busy.close()
-        assert gateway.running.wait(30) == 0
+        assert gateway.running.wait(60) == 0

@@ -87,8 +87,8 @@ class Demo:
         context = ssl.create_default_context(cafile=self.ca_file)
         if certificate is not None:
             context.load_cert_chain(*certificate)
-        connection = HTTPSConnection(host, port, context=context, timeout=30)
-        plain = socket.create_connection(("127.0.0.1", port), timeout=30)
+        connection = HTTPSConnection(host, port, context=context, timeout=60)
+        plain = socket.create_connection(("127.0.0.1", port), timeout=60)
         connection.sock = context.wrap_socket(plain, server_hostname=host)
         try:
             yield connection

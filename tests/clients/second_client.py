@@ -110,10 +110,10 @@ class Client:
         if self.presents is not None:
             context.load_cert_chain(*self.presents)
         host, port = parts.hostname or "", parts.port or 443
-        connection = http.client.HTTPSConnection(host, port, context=context, timeout=30)
+        connection = http.client.HTTPSConnection(host, port, context=context, timeout=60)
         # The demo's names end in .localhost, which not every resolver knows.
         connection.sock = context.wrap_socket(
-            socket.create_connection(("127.0.0.1", port), timeout=30), server_hostname=host
+            socket.create_connection(("127.0.0.1", port), timeout=60), server_hostname=host
         )
         try:
             connection.request(method, url[len(f"{parts.scheme}://{parts.netloc}") :], body, headers)

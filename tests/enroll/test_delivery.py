@@ -183,7 +183,7 @@ async def test_who_is_stopped_waits_for_the_answer(ra):
     await asyncio.sleep(0.05)
     server.answer.set()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(sending, 20)
+        await asyncio.wait_for(sending, 60)
     clock_of(ra).advance(seconds=3_600)
     await deliver_due(ra, server)
     assert server.sent == [1, 2]

@@ -113,7 +113,7 @@ def test_thumbprints(name: str) -> None:
 
 
 def _openssl(*words: str, given: bytes) -> str:
-    ran = subprocess.run(["openssl", *words], input=given, capture_output=True, timeout=30)
+    ran = subprocess.run(["openssl", *words], input=given, capture_output=True, timeout=60)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.decode() + ran.stderr.decode()
 

@@ -86,6 +86,6 @@ async def serve() -> AsyncIterator[Serve]:
     yield start
     for each in running:
         await each.listener.stop()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while any(each.headcount._own):
                 await asyncio.sleep(0.01)

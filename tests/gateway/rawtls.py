@@ -298,7 +298,7 @@ async def head_of(client: RawClient) -> bytes:
 async def everything(client: RawClient) -> tuple[bytes, str]:
     """All the server says until it closes, and how it closed."""
     got, client.buffer = client.buffer, b""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 got += await client.some()

@@ -19,10 +19,14 @@ from tests.gateway.rawtls import RawClient, client_context, connect, get, raw_tl
 from tests.gateway.samples import open_site
 
 QUICK = Limits(
-    tick=0.02, drain=0.2, lingering=0.2, handshake=0.25, head=0.25, idle=0.25, stall=0.25, stall_bytes=64
+    tick=0.02, drain=0.2, lingering=0.2, handshake=5, head=0.25, idle=0.25, stall=0.25, stall_bytes=64
 )
-PROMPT = 20.0
-"""Seconds. A fraction of one on a quiet machine; no other limit ends a connection as early as this."""
+# For those who shake hands never.
+HASTY = replace(QUICK, handshake=0.25)
+# For those who are within the limits, which they are to be on a busy machine as well.
+ROOMY = replace(QUICK, head=1.5, idle=1.5, stall=1.5)
+PROMPT = 60.0
+"""Seconds. A fraction of one on a quiet machine; which limit it was, the counts say."""
 
 
 async def read_all(request: web.BaseRequest) -> web.Response:
@@ -53,7 +57,7 @@ async def ended(doing: Awaitable[Any]) -> float:
 
 async def test_idle_tcp(serve: Serve, pki: Pki) -> None:
     """A socket that says nothing ends with the handshake's limit."""
-    running = await serve(open_site(pki), limits=QUICK)
+    running = await serve(open_site(pki), limits=HASTY)
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     assert 0.2 < await ended(_eof(reader)) < PROMPT
     writer.close()
@@ -62,7 +66,7 @@ async def test_idle_tcp(serve: Serve, pki: Pki) -> None:
 
 async def test_partial_hello(serve: Serve, pki: Pki) -> None:
     """V46: half a ClientHello, dripped on, ends with the handshake's limit as well."""
-    running = await serve(open_site(pki), limits=QUICK)
+    running = await serve(open_site(pki), limits=HASTY)
     tls = raw_tls(b"enroll.test", client_context())
     with pytest.raises(SSL.WantReadError):
         tls.do_handshake()
@@ -83,12 +87,12 @@ async def test_partial_hello(serve: Serve, pki: Pki) -> None:
 
 async def test_idle_after_the_handshake(serve: Serve, pki: Pki) -> None:
     """A connection without a request, and a kept-alive one, end with the idle limit and a goodbye."""
-    running = await serve(open_site(pki), limits=QUICK)
+    running = await serve(open_site(pki), limits=ROOMY)
     async with connect(running.port, b"enroll.test") as client:
         assert 0.2 < await ended(client.end()) < PROMPT
     async with connect(running.port, b"enroll.test") as client:
         await client.get(b"enroll.test")
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.5)
         await client.get(b"enroll.test")
         begun = time.monotonic()
         assert (await client.end()).alert == "close_notify"
@@ -120,11 +124,12 @@ async def test_slow_body(serve: Serve, pki: Pki) -> None:
         assert 0.2 < await ended(client.end()) < PROMPT
         task.cancel()
     assert running.listener.counts["slow-body"] == 1
+    running = await serve(open_site(pki, handler=read_all), limits=ROOMY)
     async with connect(running.port, b"enroll.test") as client:
         await client.send(head)
         for _ in range(20):
             await client.send(b"x" * 40)
-            await asyncio.sleep(0.04)
+            await asyncio.sleep(0.1)
         assert (await client.answer()).text == "800"
 
 
@@ -148,12 +153,12 @@ async def test_what_stands_behind_an_upgrade(serve: Serve, pki: Pki, framing: by
 
 async def test_every_phase_has_its_whole_time(serve: Serve, pki: Pki) -> None:
     """Records that hold the end of one head and the beginning of the next: each has the head's own limit."""
-    running = await serve(open_site(pki), limits=QUICK)
+    running = await serve(open_site(pki), limits=ROOMY)
     head = get(b"enroll.test")
     async with connect(running.port, b"enroll.test") as client:
         await client.send(head[:10])
         for _ in range(15):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.15)
             await client.send(head[10:] + head[:10])
             assert (await client.answer()).status == 200
         begun = time.monotonic()
@@ -210,8 +215,11 @@ async def test_back_pressure(serve: Serve, pki: Pki) -> None:
     running = await serve(open_site(pki, handler=produce))
     async with connect(running.port, b"enroll.test") as client:
         await client.send(get(b"enroll.test"))
+        async with asyncio.timeout(60):
+            while not produced:
+                await asyncio.sleep(0.01)
         await asyncio.sleep(0.3)
-        assert 0 < produced < 16_000_000  # kernel buffers, ours, asyncio's; not 260 MB
+        assert produced < 16_000_000  # kernel buffers, ours, asyncio's; not 260 MB
 
 
 async def test_upload_back_pressure(serve: Serve, pki: Pki) -> None:
@@ -352,6 +360,6 @@ async def _eof(reader: asyncio.StreamReader) -> None:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.02)

@@ -114,11 +114,11 @@ async def test_open_connections_end_with_their_certificate(stand: Stand, pki: Pk
             assert len(running.listener.connections()) == 4
             running.clock.set(last + 1)
         for each in (idle, download, socket):
-            await asyncio.wait_for(each.end(), 20)
-        assert time.monotonic() - begun < 20
+            await asyncio.wait_for(each.end(), 60)
+        assert time.monotonic() - begun < 60
         if by == "revocation":
             assert (await bystander.get(b"login.test")).text == "ok"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while sorted(ends) != ["download", "socket"]:
                 await asyncio.sleep(0.01)
         assert running.listener.revoke(pki.client.fingerprint) == 0
@@ -160,15 +160,15 @@ async def test_a_stop_takes_as_long_as_it_may(serve: Serve, pki: Pki) -> None:
         finally:
             told.set()
 
-    running = await serve(login(pki, handler=endless), limits=Limits(drain=30))
+    running = await serve(login(pki, handler=endless), limits=Limits(drain=300))
     await running.listener.swap([login(pki, handler=endless)], limits=Limits(drain=0.5))
     async with connect(running.port, b"login.test", certificate=pki.client) as busy:
         await busy.send(get(b"login.test"))
         await begun.wait()
         started = time.monotonic()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await running.listener.stop()
-        assert 0.5 <= time.monotonic() - started < 20
+        assert 0.5 <= time.monotonic() - started < 60
         assert told.is_set()
 
 
@@ -227,7 +227,7 @@ async def test_a_ca_taken_away_takes_its_connections(stand: Stand, pki: Pki) -> 
             assert await socket.some() == b"\x81\x02HI"
             anchors = TrustAnchors.of([pki.other_ca.certificate])
             await running.listener.swap([replace(site, anchors=anchors)])
-            await asyncio.wait_for(socket.end(), 20)
+            await asyncio.wait_for(socket.end(), 60)
     assert running.listener.counts["reload.no-longer-trusted"] == 1
 
 
@@ -343,10 +343,10 @@ async def test_who_leaves_at_once_leaves_no_handler_behind(serve: Serve, pki: Pk
         client.tls.send(b"POST / HTTP/1.1\r\nHost: login.test\r\nContent-Length: 9\r\n\r\nab")
         client.tls.shutdown()
         await client.push()
-        await asyncio.wait_for(ended.wait(), 20)
+        await asyncio.wait_for(ended.wait(), 60)
     (runner,) = [each for handler, each in running.listener._wire._runners.items() if handler is read]
     assert runner.server is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while runner.server.connections:
             await asyncio.sleep(0.01)
     assert caplog.text == ""
@@ -361,7 +361,7 @@ async def test_who_leaves_before_the_pages_begin_is_no_fault(
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     running = await serve(login(pki))
     async with connect(running.port, b"login.test", certificate=pki.client) as client:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not running.listener.connections():
                 await asyncio.sleep(0.01)
         for _ in range(asked):
@@ -393,28 +393,32 @@ async def test_half_a_head_is_finished(serve: Serve, pki: Pki, by: str) -> None:
             await asyncio.sleep(0.05)
         await client.send(request[10:])
         assert (await client.answer()).status == 200
-        assert (await asyncio.wait_for(client.end(), 20)).alert == "close_notify"
+        assert (await asyncio.wait_for(client.end(), 60)).alert == "close_notify"
         if stopping is not None:
-            await asyncio.wait_for(stopping, 20)
+            await asyncio.wait_for(stopping, 60)
 
 
 async def test_facts_outlive_the_connection(serve: Serve, pki: Pki) -> None:
     """A handler that outlives its connection still knows whose it was."""
-    left = asyncio.Event()
+    begun, left, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
     names: list[str | None] = []
 
     async def slow(request: web.BaseRequest) -> web.Response:
+        begun.set()
         await left.wait()
         names.append(connection(request).server_name)
+        done.set()
         return web.Response()
 
     running = await serve(login(pki, handler=slow))
     async with connect(running.port, b"login.test", certificate=pki.client) as client:
         await client.send(get(b"login.test"))
-        await asyncio.sleep(0.05)
-    await asyncio.sleep(0.05)
+        await begun.wait()
+    async with asyncio.timeout(60):
+        while running.listener.connections():
+            await asyncio.sleep(0.01)
     left.set()
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(done.wait(), 60)
     assert names == ["login.test"]
 
 
@@ -489,8 +493,8 @@ async def test_a_reload_leaves_connections_open(stand: Stand, pki: Pki) -> None:
         assert not cleaned.is_set()
         running.listener.revoke(pki.client.fingerprint)
         for each in (idle, busy, socket):
-            await asyncio.wait_for(each.end(), 20)
-        await asyncio.wait_for(cleaned.wait(), 20)
+            await asyncio.wait_for(each.end(), 60)
+        await asyncio.wait_for(cleaned.wait(), 60)
 
 
 async def test_a_reload_leaves_no_old_application_behind(serve: Serve, pki: Pki) -> None:
@@ -513,7 +517,7 @@ async def test_a_reload_leaves_no_old_application_behind(serve: Serve, pki: Pki)
             assert (await client.get(b"login.test")).status == 200
             await running.listener.swap([login(pki, handler=fresh())])
         assert (await client.get(b"login.test")).status == 200
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while sum(app() is not None for app in apps) > 1:
                 await asyncio.sleep(0.02)
 

@@ -134,7 +134,7 @@ async def test_a_wrong_header_ends_the_connection(serve: Serve, pki: Pki, data: 
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     writer.write(data)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await asyncio.wait_for(reader.readexactly(1), 20)
+        await asyncio.wait_for(reader.readexactly(1), 60)
     writer.close()
     assert running.listener.counts[f"proxy-header.{reason}"] == 1
 
@@ -158,7 +158,7 @@ async def test_a_header_has_its_own_limit(serve: Serve, pki: Pki) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     writer.write(b"PROXY TCP4 ")
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await asyncio.wait_for(reader.readexactly(1), 20)
+        await asyncio.wait_for(reader.readexactly(1), 60)
     writer.close()
     assert running.listener.counts["proxy-header.timeout"] == 1
 

@@ -106,7 +106,7 @@ async def test_what_is_no_tls_has_a_word_too(serve: Serve, pki: Pki, words: byte
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     writer.write(words)
     with contextlib.suppress(ConnectionError):
-        await asyncio.wait_for(reader.read(), 20)
+        await asyncio.wait_for(reader.read(), 60)
     writer.close()
     assert running.listener.counts[f"handshake.failed.{word}"] == 1
 
@@ -144,7 +144,7 @@ async def test_plain_http_is_told_to_come_by_https(serve: Serve, pki: Pki, words
     running = await serve(open_site(pki), limits=Limits(tick=0.02, lingering=0.2))
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     writer.write(words)
-    said = await asyncio.wait_for(reader.read(), 20)
+    said = await asyncio.wait_for(reader.read(), 60)
     head, _, body = said.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"Connection: close" in head
@@ -152,7 +152,7 @@ async def test_plain_http_is_told_to_come_by_https(serve: Serve, pki: Pki, words
     assert (body.count(b"\n"), b"https://" in body) == (1, True)
     assert running.listener.counts["handshake.failed.plaintext"] == 1
     # Who stays is not waited for longer than after any early answer.
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while running.listener.open_connections:
             await asyncio.sleep(0.01)
     writer.close()
@@ -178,7 +178,7 @@ async def test_plaintext_is_not_heard(serve: Serve, pki: Pki, words: bytes) -> N
     running = await serve(open_site(pki), limits=Limits(tick=0.02, handshake=0.2))
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     writer.write(words)
-    said = await asyncio.wait_for(reader.read(), 20)
+    said = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     assert b"HTTP" not in said
     assert running.listener.counts["handshake.done"] == 0
@@ -281,7 +281,7 @@ async def test_an_endless_handshake_is_ended(serve: Serve, pki: Pki) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     writer.write(b"\x16\x03\x01\x00\x04\x01\x01\xff\x00" + b"\x16\x03\x01\x00\x01\x00" * 2_000)
     with contextlib.suppress(ConnectionError):
-        assert await asyncio.wait_for(reader.read(), 20) == b""
+        assert await asyncio.wait_for(reader.read(), 60) == b""
     writer.close()
     assert running.listener.counts["handshake.too-long"] == 1
 

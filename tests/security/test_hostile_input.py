@@ -50,7 +50,7 @@ async def ask(
     host = HOSTS[served.role].encode()
     framing = () if any(b"chunked" in line for line in lines) else (b"Content-Length: %d" % len(body),)
     head = (b"%s %s HTTP/1.1" % (method, target), b"Host: %s:%d" % (host, port), *framing, *lines, b"", b"")
-    async with connect(port, host) as client, asyncio.timeout(20):
+    async with connect(port, host) as client, asyncio.timeout(60):
         await client.send(b"\r\n".join(head) + body)
         if late:
             await asyncio.sleep(0.1)
@@ -156,7 +156,7 @@ async def test_a_client_that_leaves_within_a_body_is_no_fault_of_ours(pickup: Se
     async with connect(port, host) as client:
         await client.send(head % (host, port, _FORM))
         await asyncio.sleep(0.1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(asyncio.all_tasks()) > before:
             await asyncio.sleep(0.01)
     assert rows(look(pickup.ra.database), "SELECT code FROM desk_references") == []

@@ -100,8 +100,8 @@ async def test_a_full_disk_refuses_work_and_breaks_nothing(tmp_path: Path) -> No
         kept = rows(look(database), "SELECT count(*) AS n FROM t")[0]["n"]
         assert failed > 0
         assert kept == len(results) - failed
-        await asyncio.wait_for(database.write(lambda db: db.execute("DELETE FROM t")), 20)
-        await asyncio.wait_for(database.write(lambda db: db.execute("INSERT INTO t VALUES ('x')")), 20)
+        await asyncio.wait_for(database.write(lambda db: db.execute("DELETE FROM t")), 60)
+        await asyncio.wait_for(database.write(lambda db: db.execute("INSERT INTO t VALUES ('x')")), 60)
         assert rows(look(database), "SELECT x FROM t") == [{"x": "x"}]
     finally:
         database.close()

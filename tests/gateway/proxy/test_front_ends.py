@@ -127,7 +127,7 @@ async def test_an_upstream_that_fails_has_a_page(deployment: Build, moment: str)
                 assert (await client.get(HOST, b"/own/page")).status == 200
             else:
                 assert answer.headers["connection"] == "close"
-                assert (await asyncio.wait_for(client.end(), 20)).alert == "close_notify"
+                assert (await asyncio.wait_for(client.end(), 60)).alert == "close_notify"
         assert here.log.lines()[0] == ("POST", "/a", 502)
         await until(lambda: here.pool.open == 0 and not relaying())
 
@@ -317,12 +317,12 @@ async def test_stopping_waits_for_what_is_relayed(deployment: Build, outcome: by
             await client.send(get(HOST, b"/a") + get(HOST, b"/b"))
             await asked.wait()
             stopping = asyncio.create_task(here.running.listener.stop())
-            assert (await asyncio.wait_for(idle.end(), 20)).alert == "close_notify"
+            assert (await asyncio.wait_for(idle.end(), 60)).alert == "close_notify"
             assert not stopped.is_set()
             go.set()
             got, alert = await everything(client)
             assert (statuses(got), alert) == ([200 if outcome is OK else 502], "close_notify")
-            await asyncio.wait_for(stopping, 20)
+            await asyncio.wait_for(stopping, 60)
             assert stopped.is_set()
 
 
@@ -339,8 +339,8 @@ async def test_stopping_ends_a_websocket(deployment: Build) -> None:
             await until(lambda: not here.running.listener.accepting)
             await client.send(b"hi")
             assert await client.some() == b"HI"
-            await asyncio.wait_for(client.end(), 20)
-            await asyncio.wait_for(stopping, 20)
+            await asyncio.wait_for(client.end(), 60)
+            await asyncio.wait_for(stopping, 60)
         await until(lambda: here.pool.open == 0 and not relaying() and len(here.log.entries) == 1)
 
 

@@ -147,7 +147,7 @@ async def test_who_sends_without_an_end_sees_why_it_ends(
             for _ in range(60):
                 await client.send(b"y" * 50_000)
                 await asyncio.sleep(0)  # let the gate answer in between
-            assert (await asyncio.wait_for(client.answer(), 20)).status == status
+            assert (await asyncio.wait_for(client.answer(), 60)).status == status
         assert upstream.requests == []
 
 
@@ -167,7 +167,7 @@ async def test_a_head_has_its_time(deployment: Build, piece: bytes, before: byte
                     await asyncio.sleep(0.03)
 
             dripping = asyncio.create_task(drip())
-            await asyncio.wait_for(client.end(), 20)
+            await asyncio.wait_for(client.end(), 60)
             dripping.cancel()
         assert here.counts["head.timeout"] == 1
 
@@ -179,7 +179,7 @@ async def test_idle_connections_end(deployment: Build, target: bytes) -> None:
         here = await deployment(upstream.url, limits=QUICK)
         async with here.client() as client:
             assert (await client.get(HOST, target)).status == 200
-            assert (await asyncio.wait_for(client.end(), 20)).alert == "close_notify"
+            assert (await asyncio.wait_for(client.end(), 60)).alert == "close_notify"
         assert here.counts["idle.timeout"] == 1
 
 
@@ -202,7 +202,7 @@ async def test_slow_bodies_end(deployment: Build, target: bytes) -> None:
                     await asyncio.sleep(0.03)
 
             dripping = asyncio.create_task(drip())
-            await asyncio.wait_for(client.end(), 20)
+            await asyncio.wait_for(client.end(), 60)
             dripping.cancel()
         assert here.counts["slow-body"] == 1
         await until(lambda: here.pool.open == 0 and not relaying() and len(here.log.entries) == 1)

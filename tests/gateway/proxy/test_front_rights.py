@@ -271,7 +271,7 @@ async def test_a_silent_stream_says_nothing_more_to_who_lost_his_right(deploymen
             while b"data: 1" not in client.buffer:
                 client.buffer += await client.some()
             entitled = False
-            await asyncio.wait_for(refused.wait(), 20)
+            await asyncio.wait_for(refused.wait(), 60)
             go.set()
             got, alert = await everything(client)
         assert b"secret" not in got

@@ -166,7 +166,7 @@ async def test_a_refusal_instead_of_100_arrives_without_the_body(stand: Stand, p
                 b"PUT / HTTP/1.1\r\nHost: login.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
             )
             assert (answer.status, answer.body, answer.headers["connection"]) == (413, b"no!", "close")
-            await asyncio.wait_for(client.end(), 20)
+            await asyncio.wait_for(client.end(), 60)
         assert front.pool.open == 0
 
 
@@ -241,9 +241,9 @@ async def test_an_event_stream_is_not_held_back(stand: Stand, pki: Pki) -> None:
         front = await stand(f"http://127.0.0.1:{port}")
         async with connect(front.port, b"login.test", certificate=pki.client) as client:
             await client.send(get(b"login.test"))
-            await asyncio.wait_for(until(client, b"data: 1\n\n"), 20)
+            await asyncio.wait_for(until(client, b"data: 1\n\n"), 60)
             go.set()
-            await asyncio.wait_for(until(client, b"data: 2\n\n"), 20)
+            await asyncio.wait_for(until(client, b"data: 2\n\n"), 60)
 
 
 @pytest.mark.parametrize("by", ["revocation", "expiry"])
@@ -260,8 +260,8 @@ async def test_a_slow_download_ends_with_its_certificate(stand: Stand, pki: Pki,
             else:
                 last = int(pki.client.certificate.not_valid_after_utc.timestamp())
                 front.running.clock.set(last + 1)
-            assert (await asyncio.wait_for(client.end(), 20)).alert != "close_notify"
-            async with asyncio.timeout(20):
+            assert (await asyncio.wait_for(client.end(), 60)).alert != "close_notify"
+            async with asyncio.timeout(60):
                 while front.pool.open:
                     await asyncio.sleep(0.01)
 
@@ -344,5 +344,5 @@ async def test_an_answer_before_the_end_of_the_upload(stand: Stand, pki: Pki) ->
         async with connect(front.port, b"login.test", certificate=pki.client) as client:
             answer = await client.ask(CHUNKED + b"\r\n3\r\nabc\r\n")
             assert (answer.status, answer.headers["connection"]) == (403, "close")
-            await asyncio.wait_for(client.end(), 20)
+            await asyncio.wait_for(client.end(), 60)
         assert front.pool.open == 0

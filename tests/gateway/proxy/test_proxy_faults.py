@@ -117,7 +117,7 @@ async def test_a_body_where_none_may_be_costs_its_connection_only(
             assert client.buffer == b""
             go_on.set()
             if late:  # its bytes are here before the next request is
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     while front.pool.open:
                         await asyncio.sleep(0.005)
             assert (await client.get(b"login.test")).body == b"ok"
@@ -269,7 +269,7 @@ async def test_a_connection_that_speaks_at_rest_is_closed(stand: Stand, pki: Pki
             assert (await client.get(b"login.test")).body == b"ok"
         assert front.pool.open == 1
         go.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while front.pool.open:
                 await asyncio.sleep(0.01)
 
@@ -337,7 +337,7 @@ async def test_a_body_that_stops_is_ended(stand: Stand, pki: Pki) -> None:
         front = await stand(f"http://127.0.0.1:{port}", waits=Waits(body=0.1))
         async with connect(front.port, b"login.test", certificate=pki.client) as client:
             await client.send(get(b"login.test"))
-            assert (await asyncio.wait_for(client.end(), 20)).alert != "close_notify"
+            assert (await asyncio.wait_for(client.end(), 60)).alert != "close_notify"
     assert front.counts["upstream.timeout"] == 1
 
 
@@ -369,7 +369,7 @@ async def test_a_client_that_leaves_takes_its_upstream_connection_along(stand: S
                     async with asyncio.timeout(60):
                         while front.pool.open == 0:
                             await asyncio.sleep(0.01)
-            await asyncio.wait_for(left.wait(), 20)
+            await asyncio.wait_for(left.wait(), 60)
             async with asyncio.timeout(60):
                 while front.pool.open:
                     await asyncio.sleep(0.01)

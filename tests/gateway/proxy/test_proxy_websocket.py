@@ -189,7 +189,7 @@ async def test_a_tunnel_ends_with_its_certificate(stand: Stand, pki: Pki, by: st
                 assert front.running.listener.revoke(pki.client.fingerprint) == 1
             else:
                 front.running.clock.set(last + 1)
-            await asyncio.wait_for(client.end(), 20)
+            await asyncio.wait_for(client.end(), 60)
             async with asyncio.timeout(60):
                 while front.pool.open:
                     await asyncio.sleep(0.01)
@@ -238,7 +238,7 @@ async def test_the_end_of_one_side_ends_the_other(stand: Stand, pki: Pki) -> Non
             await head_of(client)
             while client.buffer != b"bye":
                 client.buffer += await client.some()
-            await asyncio.wait_for(client.end(), 20)
+            await asyncio.wait_for(client.end(), 60)
 
 
 async def test_a_tunnel_on_which_nothing_moves_is_ended(stand: Stand, pki: Pki) -> None:
@@ -248,7 +248,7 @@ async def test_a_tunnel_on_which_nothing_moves_is_ended(stand: Stand, pki: Pki) 
         async with connect(front.port, b"login.test", certificate=pki.client) as client:
             await client.send(get(b"login.test", b"/ws", *OPENING))
             await head_of(client)
-            await asyncio.wait_for(client.end(), 20)
+            await asyncio.wait_for(client.end(), 60)
 
 
 async def test_a_tunnel_ends_when_its_login_does(stand: Stand, pki: Pki) -> None:
@@ -270,7 +270,7 @@ async def test_a_tunnel_ends_when_its_login_does(stand: Stand, pki: Pki) -> None
             await client.send(b"still")
             assert await client.some() == b"STILL"
             logged_in = False
-            await asyncio.wait_for(client.end(), 20)
+            await asyncio.wait_for(client.end(), 60)
 
 
 async def test_a_client_that_does_not_read_stops_the_upstream(stand: Stand, pki: Pki) -> None:

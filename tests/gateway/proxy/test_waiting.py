@@ -90,8 +90,8 @@ async def test_a_path_has_its_own_patience(stand: Stand, pki: Pki, kind: str) ->
                 assert (await quick.get(b"login.test", b"/quick")).status == 504
             else:
                 await quick.send(get(b"login.test", b"/quick", *more))
-                await asyncio.wait_for(quick.end(), 10)
+                await asyncio.wait_for(quick.end(), 60)
             go_on.set()  # the other's end has come by now, and the same sweep has seen this one
             got = slow.buffer
             while not got.endswith(b"cd"):
-                got += await asyncio.wait_for(slow.some(), 5)
+                got += await asyncio.wait_for(slow.some(), 60)
