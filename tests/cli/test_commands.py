@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sqlite3
 import subprocess
 import sys
@@ -476,12 +475,8 @@ def _modules_of(command: click.Command) -> set[str]:
 
 def test_every_command_is_loaded_when_it_is_asked_for() -> None:
     """The table of modules has each that registers something, by all that it registers and nothing else."""
-    registering = {
-        path.stem
-        for path in Path(str(import_module("gateway.cli").__file__)).parent.glob("*.py")
-        if re.search(r"(?m)^@(deployment_)?command\(", path.read_text())
-    }
-    assert set(MODULES) == registering
+    for path in Path(str(import_module("gateway.cli").__file__)).parent.glob("[a-z]*.py"):
+        import_module(f"gateway.cli.{path.stem}")
     found = {name: _modules_of(command) for name, command in whole().commands.items()}
     assert found.pop("version") == {"root"}
     assert found == {
