@@ -21,15 +21,19 @@ _PURPOSE = "emergency stop"
 
 @dataclass(frozen=True)
 class Stop:
-    """Whether it is on, why, and since when (epoch seconds)."""
+    """Whether it is on, why, and since when (epoch seconds). ``number``: how often it was turned, on or off;
+    the journal knows of it, so that an older copy of the file takes nothing back."""
 
     on: bool
     reason: str
     at: int
+    number: int = 0
 
 
 #: What holds where nothing can be read.
 MISSING = Stop(True, f"{_FILE} is missing or altered", 0)
+#: What holds where the register knows that it was turned since.
+OLDER = Stop(True, f"{_FILE} is an older copy of itself", 0)
 
 
 def check(path: Path, keys: Vault) -> None:
@@ -54,10 +58,17 @@ def mark(path: Path) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def read(path: Path, keys: Vault) -> Stop:
-    """How it is now."""
+def read(path: Path, keys: Vault, known: int = 0) -> Stop:
+    """How it is now. ``known``: the number of its last turn, by the register; a file of an earlier one counts
+    as on."""
+    stop = _read(path, keys)
+    return OLDER if stop.number < known and stop is not MISSING else stop
+
+
+def _read(path: Path, keys: Vault) -> Stop:
     try:
         fields = json.loads(keys.open(_PURPOSE, Snapshot().read(path / _FILE, "emergency stop")))
-        return Stop(bool(fields["on"]), str(fields["reason"]), int(fields["at"]))
+        number = int(fields["number"])
+        return Stop(bool(fields["on"]), str(fields["reason"]), int(fields["at"]), number)
     except (BrokenSeal, ConfigError, ValueError, KeyError, TypeError):
         return MISSING

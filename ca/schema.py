@@ -114,6 +114,8 @@ SCHEMA = Schema(
                 # What is counted without a gap, each by a row that its transaction holds.
                 "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
                 "INSERT INTO counters (name, value) VALUES ('changes', 0)",
+                # Turns of the emergency stop, whose state is a sealed file.
+                "INSERT INTO counters (name, value) VALUES ('stops', 0)",
                 _CRLS,
                 _CLOCK,
                 _ANSWERS,

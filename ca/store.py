@@ -514,6 +514,21 @@ def count_alive(db: Transaction, issuer_id: str, at: int) -> int:
     return int(row[0])
 
 
+def stop_number(db: Transaction) -> int:
+    """How often the emergency stop was turned, on or off (`ca/emergency.py`)."""
+    row = db.one("SELECT value FROM counters WHERE name = 'stops'")
+    assert row is not None
+    return int(row[0])
+
+
+def note_stop(db: Transaction, number: int, on: bool, reason: str, at: int) -> None:
+    """Records that it was turned; the number never goes back."""
+    db.execute(
+        "UPDATE counters SET value = :number WHERE name = 'stops' AND value < :number", {"number": number}
+    )
+    db.note("stop", number=number, on=on, reason=reason, at=at)
+
+
 def journal_mark(db: Transaction) -> tuple[int, str]:
     """Number and hash of the last line of the journal that this database has seen."""
     row = db.one("SELECT number, hash FROM journal_mark")

@@ -42,6 +42,8 @@ class Report:
     credentials: list[str] = field(default_factory=list)
     #: Who has chosen, or was given, another login password since: no old one works, and the new one is lost.
     passwords: list[str] = field(default_factory=list)
+    #: The last turn of the emergency stop: number, on, reason, at.
+    stop: dict[str, Any] | None = None
     #: User IDs that the copy does not have.
     users: list[str] = field(default_factory=list)
 
@@ -224,6 +226,12 @@ def _account_ended(replay: Replay, facts: Mapping[str, Any]) -> None:
         replay.report.credentials.append(facts["account_id"])
 
 
+def _stop(replay: Replay, facts: Mapping[str, Any]) -> None:
+    """The register knows of it; its file is the operator's to write, who has the keys (`recovery`)."""
+    ca.store.note_stop(replay.db, facts["number"], facts["on"], facts["reason"], facts["at"])
+    replay.report.stop = dict(facts)
+
+
 def _known(replay: Replay, user_id: str) -> bool:
     """Whether the copy has this user; who is not in it is told of."""
     known = store.user(replay.db, user_id) is not None
@@ -258,4 +266,5 @@ _HANDLERS: Mapping[str, Handler] = {
     "credential.withdrawn": _credential_withdrawn,
     "account.key": _account_key,
     "account.ended": _account_ended,
+    "stop": _stop,
 }

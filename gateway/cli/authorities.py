@@ -11,11 +11,13 @@ from typing import Any
 import click
 
 from ca import datadir, emergency, requested
+from ca import store as certificates
 from ca.authority import Issuer
 from ca.crls import number_and_time
 from ca.files import read_file
 from ca.profiles import ISSUING, ROOT_LIST_LIFETIME
 from ca.publication import Places, base_of
+from ca.storage import Transaction
 from enroll import store, timekeeping
 from gateway.cli.frame import (
     PASSPHRASE_FILE,
@@ -166,14 +168,21 @@ async def _resume(deployment: Deployment) -> Answer:
 async def _turn(deployment: Deployment, act: str, *, on: bool, reason: str) -> None:
     keys, at = deployment.datadir.keys, deployment.ra.now()
     assert keys is not None  # a command has the passphrase
-    record = lambda db: store.audit(db, at, actor(), act, "ca", reason=reason)  # noqa: E731
+    known = await deployment.ra.database.read(certificates.stop_number)
+    number = 1 + max(known, emergency.read(deployment.data, keys).number)
+    turned = emergency.Stop(on, reason, at, number)
+
+    def record(db: Transaction) -> None:
+        certificates.note_stop(db, number, on, reason, at)
+        store.audit(db, at, actor(), act, "ca", reason=reason)
+
     if on:
         # The stop first: it counts even where nothing can be recorded any more.
-        emergency.write(deployment.data, keys, emergency.Stop(True, reason, at))
+        emergency.write(deployment.data, keys, turned)
         await deployment.ra.database.write(record)
         return
     await deployment.ra.database.write(record)
-    emergency.write(deployment.data, keys, emergency.Stop(False, reason, at))
+    emergency.write(deployment.data, keys, turned)
 
 
 def _record(issuer: Issuer, *, current: bool) -> dict[str, Any]:

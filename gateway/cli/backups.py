@@ -161,7 +161,7 @@ async def _brought_up(shop: Path, passphrase: str, *, has_journal: bool) -> reco
     try:
         kept = recovery.journal_of(shop)
         if has_journal:
-            return recovery.replay(shop, kept, deployment.ra)
+            return recovery.replay(shop, kept, deployment.ra, deployment.datadir.keys)
         recovery.go_on_without(deployment.ra)
         return None
     finally:

@@ -265,7 +265,8 @@ def _issuers(deployment: Deployment) -> list[Finding]:
 
 def _signer(deployment: Deployment) -> list[Finding]:
     keys = deployment.datadir.keys
-    stop = emergency.read(deployment.data, keys) if keys is not None else emergency.MISSING
+    known = deployment.ra.database.read_now(certificates.stop_number)
+    stop = emergency.read(deployment.data, keys, known) if keys is not None else emergency.MISSING
     if stop.on:
         found = f"the emergency stop is on ({stop.reason}): nothing is signed"
         return [Finding("signer", "bad", found, "when all is well again: sekisho ca resume")]

@@ -50,7 +50,7 @@ def _replay(data: Path, passphrase_file: Path | None, new_journal: bool, copied:
             return _begun(aside)
         if copied is not None:
             offsite.bring_back(copied, kept.folder)
-        return replayed_answer(recovery.replay(data, kept, deployment.ra))
+        return replayed_answer(recovery.replay(data, kept, deployment.ra, deployment.datadir.keys))
     finally:
         deployment.ra.workers.close()
         deployment.ra.database.close()
@@ -91,6 +91,8 @@ def words_of(done: recovery.Replayed) -> list[str]:
     if report.users:
         missing = " ".join(report.users)
         found.append(f"Users who are not in the copy: {missing}; add them again: sekisho user add")
+    if report.stop is not None and report.stop["on"]:
+        found.append(f"The emergency stop is on ({report.stop['reason']}): sekisho ca resume takes it back")
     found.append(
         "Lost with the copy: applications, new users, letters and audit lines of that time. Letters that "
         "wait in it may have been sent: sekisho mail list --state queued"

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import ca.store
-from ca import journal
+from ca import emergency, journal
 from ca.errors import ConfigError
 from ca.journal import BrokenJournal, Entry, Journal, Mark, Standing
+from ca.sealing import Vault
 from ca.storage import Transaction
 from ca.store import RevocationList
 from enroll import replaying, store
@@ -58,16 +59,21 @@ def bring_level(data: Path, kept: Journal, ra: RegistrationAuthority) -> None:
         log.warning("line %d of the journal was not committed before the last stop: carried out", done.until)
 
 
-def replay(data: Path, kept: Journal, ra: RegistrationAuthority) -> Replayed:
-    """Brings an older database up to its journal; of a level one nothing is changed. ConfigError where the
-    journal does not go on from what the database has seen."""
+def replay(data: Path, kept: Journal, ra: RegistrationAuthority, keys: Vault | None = None) -> Replayed:
+    """Brings an older database up to its journal; of a level one nothing is changed. ``keys``: by which the
+    emergency stop is turned as it was last. ConfigError where the journal does not go on from what the
+    database has seen."""
     found = journal.stands(kept, ra.database)
     if found not in ("level", "older", "undecided"):
         raise ConfigError(said(data, kept, found, ra.database.read_now(ca.store.journal_mark)[0]))
     if found == "level":
         seen = ra.database.read_now(ca.store.journal_mark)[0]
         return Replayed(seen, seen, 0, 0, 0, 0, Report())
-    return _carry_out(kept, ra, every_session=True)
+    done = _carry_out(kept, ra, every_session=True)
+    turned = done.report.stop
+    if keys is not None and turned is not None and emergency.read(data, keys).number < turned["number"]:
+        emergency.write(data, keys, emergency.Stop(**turned))
+    return done
 
 
 def begin_anew(data: Path, kept: Journal, ra: RegistrationAuthority, *, actor: str) -> Path | None:

@@ -319,6 +319,7 @@ class Desk:
         self.tally, self._per_hour, self._monotonic = tally, per_hour, monotonic
         self._database = Database(data / DATABASE)
         self._stop: tuple[tuple[int, ...], emergency.Stop] | None = None
+        self._turns = 0
         self._lists = listfiles.folder_of(self._database.folder)
         self._opened = self._open()
         self._responder = Responder()
@@ -378,8 +379,14 @@ class Desk:
             return stop
         return self._stop[1]
 
+    def _judged(self, stop: emergency.Stop) -> emergency.Stop:
+        """The same, or on: an older copy of the file is none, by the register, or by what was seen here."""
+        known = self._database.read_now(ca.store.stop_number)
+        self._turns = max(self._turns, known, stop.number)
+        return emergency.OLDER if stop.number < self._turns and not stop.on else stop
+
     def _check_stop(self) -> None:
-        stop = self._stopped()
+        stop = self._judged(self._stopped())
         if stop.on:
             raise _Later(f"the emergency stop is on ({stop.reason})")
 
@@ -444,7 +451,7 @@ class Desk:
         return datadir.read(self._data, self._vaults.gateway, Snapshot(), keys=self._vaults.keys)
 
     def _status(self) -> Message:
-        stop = emergency.read(self._data, self._vaults.keys)
+        stop = self._judged(emergency.read(self._data, self._vaults.keys))
         within = self.tally.within_the_hour(self._monotonic())
         return {
             "stopped": stop.on,

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 import ca.store
+from ca import emergency
 from ca.errors import ConfigError
 from ca.keys import from_pkcs8, generate_pkcs8, spki
+from ca.sealing import open_vaults
 from enroll import crls, store
 from enroll.acme import credentials
 from enroll.acme import store as acme
@@ -18,7 +20,7 @@ from enroll.requests.transitions import end_certificate, hold_certificate
 from gateway.serving import recovery
 from gateway.web import sessions
 from gateway.web import store as web
-from tests.datadirs import admit, clock_of, open_office
+from tests.datadirs import PASSPHRASE, admit, clock_of, open_office
 from tests.looking import look
 
 USER, LATER = "K12345678", "K87654321"
@@ -181,3 +183,16 @@ async def test_a_changed_password_does_not_come_back(tmp_path):
         assert store.user(look(ra.database), USER).password_hash == before
         assert recovery.replay(tmp_path / "data", kept, ra).report.passwords == [USER]
         assert store.user(look(ra.database), USER).password_hash not in (before, "$argon2id$other")
+
+
+async def test_an_emergency_stop_does_not_end_by_a_copy(tmp_path):
+    """It was on when the database was lost: the register knows by the journal, and its file is put right."""
+    async with open_office(tmp_path) as ra:
+        copied(tmp_path / "data", tmp_path / "copy")
+        await ra.database.write(lambda db: ca.store.note_stop(db, 1, True, "theft", 5))
+    async with older(tmp_path) as (ra, kept):
+        keys = open_vaults(tmp_path / "data" / "vault.json", PASSPHRASE).keys
+        assert not emergency.read(tmp_path / "data", keys, ra.database.read_now(ca.store.stop_number)).on
+        recovery.replay(tmp_path / "data", kept, ra, keys)
+        known = ra.database.read_now(ca.store.stop_number)
+        assert emergency.read(tmp_path / "data", keys, known) == emergency.Stop(True, "theft", 5, 1)

@@ -227,6 +227,28 @@ async def test_nothing_is_signed_during_the_emergency_stop(scene: Scene) -> None
     assert "signature" in await scene.ask_list(draft.name)
 
 
+async def test_an_older_copy_takes_no_stop_back(scene: Scene) -> None:
+    """Its file as it was before, sealed by us and kept by an attacker: on, by what the signer has seen, and
+    after its restart by what the register knows; the next turn is the operator's."""
+    reservation = await scene.reserved(scene.planned())
+    keys, file = scene.vaults.keys, scene.data / "ca/stop.sealed"
+    kept = file.read_bytes()
+    emergency.write(scene.data, keys, emergency.Stop(True, "theft", 5, 1))
+    assert (await scene.ask(reservation))["later"] == "the emergency stop is on (theft)"
+    file.write_bytes(kept)
+    said = "the emergency stop is on (ca/stop.sealed is an older copy of itself)"
+    assert (await scene.ask(reservation))["later"] == said
+    assert (await scene.desk.answer({"ask": "status"}))["stopped"]
+    await scene.ra.database.write(lambda db: ca.store.note_stop(db, 1, True, "theft", 5))
+    assert emergency.read(scene.data, keys, 1) == emergency.OLDER
+    emergency.write(scene.data, keys, emergency.Stop(False, "", 6, 2))
+    assert "signature" in await scene.ask(reservation)
+    # And one that has just started has seen nothing, but reads the register.
+    scene.desk._turns = 0
+    file.write_bytes(kept)
+    assert (await scene.ask(reservation))["later"] == said
+
+
 async def test_a_command_obeys_the_emergency_stop(scene: Scene) -> None:
     """Whoever has the passphrase has the keys, and signs nothing either until it is taken back."""
     reservation = await scene.reserved(scene.planned())
