@@ -84,7 +84,8 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
     ("alg.not-a-string alg.case", "", DEFAULT),
     ("alg.jwk-* alg.es384-with-p256 alg.rs256-with-ec", "RFC 7515 4.1.1", "no key"),
     ("signature.zeros", "RFC 8555 6.2", DEFAULT),
-    ("kid.and-jwk kid.neither envelope.*.kid-and-attackers-jwk envelope.*.jwk-and-kid", "", "exclusive"),
+    ("kid.neither", "", "header"),
+    ("kid.and-jwk envelope.*.kid-and-attackers-jwk envelope.*.jwk-and-kid", "", "exclusive"),
     ("kid.at-new-account", "", "jwk"),
     ("kid.anothers-account-url", "RFC 8555 6.3", "access"),
     ("kid.unknown", "RFC 8555 6.7", "unknown account"),
@@ -93,14 +94,13 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
     ("key.rsa-4096-served", "", DEFAULT),
     ("key.rsa-2056-served key.rsa-3000-served key.rsa-e-3", PROTOCOL, "account keys"),
     ("key.private-member", "RFC 8555 6.2", "public key"),
-    ("key.*", "RFC 8555 6.2", "public key"),
+    ("key.*", "RFC 8555 6.2", "bad key"),
     # HTTP.
     ("http.cors http.cors-exposes", "", "CORS"),
     ("http.no-user-agent", "", "User-Agent"),
     ("http.https-only", "", "HTTPS"),
     ("http.post-as-get-object-payload", "", "POST-as-GET"),
     ("http.post-as-get-*", "", "bootstrap"),
-    ("http.other-account-url", "RFC 8555 6.3", "access"),
     ("http.two-lengths", "", DEFAULT),
     ("size.content-length-lies", "", "invalid"),
     ("order.anothers authz.anothers challenge.anothers finalize.anothers", "", "access"),
@@ -123,12 +123,13 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
     ("nonce.get", "", "GET"),
     ("nonce.directory-link", "RFC 8555 7.1", DEFAULT),
     # Errors.
-    ("audit.problem-form audit.no-unknown-errors", "", "namespace"),
+    ("audit.problem-form", "", "namespace"),
     ("order.unsupported-type new-authz.unsupported-type", "RFC 8555 6.7", "unsupported identifier"),
     ("json.payload-duplicate-key", "", DEFAULT),
     ("json.alive", "", "crash"),
     # Directory.
     ("directory.meta", "", "meta"),
+    ("directory.promises-kept", "", "operations"),
     ("directory.required directory.served", "RFC 8555 7.1", "directory"),
     ("directory.no-link-index", "RFC 8555 7.1", DEFAULT),
     ("challenge.link-up", "", "up"),
@@ -161,6 +162,7 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
     ("eab.once eab.race deactivate.binding", PROTOCOL, "once"),
     ("eab.unknown-kid-type eab.wrong-mac-type", PROTOCOL, "alike"),
     ("eab.nonce", "", "nonce"),
+    ("eab.unprotected", "RFC 7515 7.2.1", "disjoint"),
     ("eab.other-url eab.no-url", "", "url"),
     # Key change.
     ("keychange.key-in-use", "", "409"),
@@ -174,7 +176,7 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
     # Orders.
     ("order.created", "", "201"),
     ("order.dates order.not-before-garbage", "", "as requested"),
-    ("order.unknown-members", "RFC 8555 7.3", "ignore"),
+    ("order.unknown-members", "RFC 8555 7.3", DEFAULT),
     ("order.identifiers-label-64", "", DEFAULT),
     ("order.identifiers-as-sent", "", "immutable"),
     ("order.identifiers-* json.payload-* order.duplicate-names", "RFC 8555 7.4", "as requested"),
@@ -328,7 +330,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     ),
     ("validation.*-order-invalid", "unsafe otherwise: a certificate would follow a validation that failed"),
     (
-        "finalize.pending validation.finalize-invalid authz.deactivated-order authz.status-valid",
+        "authz.deactivated-order authz.status-valid",
         "unsafe otherwise: a certificate without authorization",
     ),
     ("finalize.again* finalize.race", "unsafe otherwise: one authorization, many certificates"),
@@ -363,7 +365,7 @@ REASONS: tuple[tuple[str, str], ...] = (
         "certificate.media-type certificate.same-again certificate.alternates profiles.chosen "
         "challenge.link-up directory.promises-kept directory.stable audit.json-media-type audit.link-index "
         "ari.zero-octet-kept ari.explanation certificate.validity",
-        "unusable otherwise: the text states what the server does, and clients go on from there",
+        "unusable otherwise: clients go on from there",
     ),
     ("challenge.read-starts-nothing", "unusable otherwise: looking spends the only attempt"),
     ("validation.*-error", "unusable otherwise: a client waits for a challenge that has failed already"),
@@ -375,6 +377,9 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("account.payload-empty", "unsafe otherwise: an account from a request that says nothing"),
     ("order.identifiers-label-64", "no such name can be looked up, and some clients send it"),
     # SHOULD: real clients rely on it.
+    ("audit.no-unknown-errors", "clients take a 5xx for a moment's fault, and try again"),
+    ("order.unknown-members", "said of accounts; clients send such members in orders, too"),
+    ("http.other-account-url", "a client that has the wrong URL learns of it"),
     ("nonce.directory-link directory.no-link-index audit.link-index-on-errors", "clients follow these links"),
     ("jws.content-type-case", "HTTP libraries write header values in their own case"),
     (

@@ -206,8 +206,8 @@ _audit(
 )
 _audit(
     "no-unknown-errors",
-    "RFC 8555 6.7",
-    MUST,
+    "RFC 9110 15.6",
+    SHOULD,
     "no request of this run was answered 5xx",
     lambda _, o: True,
     lambda a: [f"status {a.status}"] if a.status >= 500 else [],

@@ -147,7 +147,7 @@ BENT: tuple[tuple[str, Level, str, Check, Bend], ...] = (
     (
         "unprotected",
         MUST,
-        "with an unprotected header",
+        "whose unprotected header repeats the kid of the protected one",
         refused(),
         lambda c, k, u: {**bind(c, k, u), "header": {"kid": c.kid}},
     ),

@@ -299,7 +299,7 @@ async def mixed(world: World) -> None:
     CASES,
     "order.unknown-members",
     "RFC 8555 7.4",
-    MUST,
+    SHOULD,
     "members nobody knows, and empty ones that some clients send, are ignored",
 )
 async def unknown_members(world: World) -> None:
