@@ -66,6 +66,11 @@ def _unasked(one: Attempt, ports: Mapping[str, int], name: str, other: str) -> s
         return f"{nobody}: have the server ask the DNS at 127.0.0.1:{port}"
     if looked is not None and int(looked["port"]) != port:
         return f"{nobody}, the server looks at {looked['host']}:{looked['port']}: {option} {looked['port']}"
+    if port == USUAL[one.method]:
+        return (
+            f"{nobody}, where servers ask unless they are configured otherwise: {name} does not resolve "
+            f"for the server, or leads elsewhere, so order another, {other}"
+        )
     return (
         f"{nobody}: either the server asks another port ({USUAL[one.method]}, unless it is configured "
         f"otherwise), so give that one, or {name} leads elsewhere for it, so order another, {other}"
