@@ -206,7 +206,11 @@ def told(answer: Answer, *named: str) -> tuple[int, str, str]:
 
 
 def _statuses(codes: Collection[int]) -> str:
-    return "a refusal (4xx)" if set(codes) == ANY_REFUSAL else _either(sorted(codes))
+    if set(codes) == ANY_REFUSAL:
+        return "a refusal (4xx)"
+    if len(codes) > 2 and all(400 <= code < 500 for code in codes):
+        return f"a refusal ({', '.join(map(str, sorted(codes)))})"
+    return _either(sorted(codes))
 
 
 def _either(values: Collection[object]) -> str:

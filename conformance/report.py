@@ -85,6 +85,8 @@ def _wrong(verdict: Verdict) -> list[str]:
 
 # What differs from one request to the next though the cause is the same: URLs, tokens, serial numbers.
 _VARIABLE = re.compile(r"https?://[^\s'\"]+|\b(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{16,}\b|\b\d{4,}\b")
+#: What says little without what was expected.
+_BARE = re.compile(r"\d+|type '[A-Za-z]*'")
 _WIDTH = 150
 
 
@@ -92,7 +94,7 @@ def cause(result: Result) -> str:
     """What was seen, without what was expected in its place and what is another each time."""
     detail = result.detail.split("; ")[0]
     seen = detail.split(", not ")[0]
-    if result.outcome == "BLOCKED" or seen.isdigit():
+    if result.outcome == "BLOCKED" or _BARE.fullmatch(seen):
         seen = detail
     text = _VARIABLE.sub("…", printable(seen))
     return text if len(text) <= _WIDTH else text[:_WIDTH] + "…"

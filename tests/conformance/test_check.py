@@ -62,6 +62,8 @@ FAULTS: list[tuple[str, Check, Answer, str]] = [
     ),
     ("bare error", check.problem(400), replace(GOOD, body=b"bad request"), "400 without a problem document"),
     ("refused but 200", check.refused(), replace(GOOD, status=200), "200 badNonce: no, not "),
+    ("refused but 201", check.refused(), replace(GOOD, status=201), "not a refusal (4xx)"),
+    ("one of many", check.problem({403, 404, 401}), GOOD, "not a refusal (401, 403, 404)"),
     ("refused but 500", check.refused(), replace(GOOD, status=500), "500 badNonce: no, not "),
     ("nonce missing", check.replay_nonce, without("Replay-Nonce"), "0 Replay-Nonce headers"),
     (

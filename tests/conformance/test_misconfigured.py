@@ -366,9 +366,9 @@ async def test_what_the_server_makes_of_the_right_answer_is_its_own() -> None:
 def test_the_usual_port_is_not_doubted() -> None:
     """Nobody asked where servers ask: it is the name."""
     attempt = Attempt("http-01", NAMES[0], "pending", "connection: no connection", asked=False)
-    assert remedy(attempt, {"http-01": 80}, False, "by --identifier NAME") == (
-        "nobody asked on --http-01-port 80, where servers ask unless they are configured otherwise: a.example "
-        "does not resolve for the server, or leads elsewhere, so order another, by --identifier NAME"
+    assert remedy(attempt, {"http-01": 80}, False, "by --iden NAME") == (
+        "nobody asked on --http-01-port 80, where servers ask unless they are configured otherwise: "
+        "a.example does not resolve for the server, or leads elsewhere, so order another, by --iden NAME"
     )
 
 

@@ -137,6 +137,8 @@ def test_one_cause_is_told_once() -> None:
         "501 for POST https://a.example/key/1, not 200",
         "501 for POST https://a.example/key/2, not 400; no Link",
         "no Replay-Nonce",
+        "201, not a refusal (4xx)",
+        "type 'malformed', not badCSR",
     ]
     results = [Result(made(f"k.{n}", forever), "FAIL", one, 0.0) for n, one in enumerate(details)]
     results += [
@@ -146,6 +148,8 @@ def test_one_cause_is_told_once() -> None:
     assert "   2 FAIL    501 for POST …\n             k.0 k.1\n" in told
     assert "   2 BLOCKED order: token …\n             b.1 b.2\n" in told
     assert "   1 FAIL    no Replay-Nonce\n             k.2\n" in told
+    assert "   1 FAIL    201, not a refusal (4xx)\n" in told
+    assert "   1 FAIL    type 'malformed', not badCSR\n" in told
 
 
 def test_many_causes_do_not_push_the_count_off_the_screen() -> None:
