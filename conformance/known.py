@@ -20,6 +20,9 @@ class Known:
     sometimes: bool = False
 
 
+_LOOKS_LIKE = 'entries look like [[failure]] ids = ["x.y"] reason = "why"'
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How the results compare with what was known."""
@@ -40,13 +43,30 @@ def load(path: str) -> dict[str, Known]:
     """
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        return {
-            str(id): Known(str(entry["reason"]), entry.get("sometimes") is True)
-            for entry in document.get("failure", [])
-            for id in entry["ids"]
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Usage(f'{path}: {error}; entries look like [[failure]] ids = ["x.y"] reason = "why"') from error
+        listed = document.get("failure", [])
+        if not isinstance(listed, list):
+            raise ValueError("failure is no array of tables")
+        entries = [_entry(number, one) for number, one in enumerate(listed, 1)]
+        return {id: known for ids, known in entries for id in ids}
+    except OSError as error:
+        raise Usage(f"--known {path}: {error.strerror}; name a file that can be read") from error
+    except tomllib.TOMLDecodeError as error:
+        raise Usage(f"--known {path}: not TOML ({error}); {_LOOKS_LIKE}") from error
+    except ValueError as error:
+        raise Usage(f"--known {path}: {error}; {_LOOKS_LIKE}") from error
+
+
+def _entry(number: int, entry: object) -> tuple[list[str], Known]:
+    """The ids of an entry and what is known of them; ValueError names what is wrong with it."""
+    where = f"entry {number}"
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where} is no table")
+    ids, reason = entry.get("ids"), entry.get("reason")
+    if not isinstance(ids, list) or not ids:
+        raise ValueError(f'{where} lacks "ids", an array')
+    if not isinstance(reason, str) or not reason:
+        raise ValueError(f'{where} ({ids[0]}) lacks "reason"')
+    return [str(id) for id in ids], Known(reason, entry.get("sometimes") is True)
 
 
 def entry_of(id: str, known: Mapping[str, Known]) -> Known | None:

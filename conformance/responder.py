@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -93,6 +95,13 @@ class PortTaken(Exception):
     """A port cannot be had; the text says which option, and why."""
 
 
+#: Why a port cannot be had -> what to do about it.
+_BIND_HINTS = {
+    errno.EACCES: "run the suite as who may listen there (root, or with CAP_NET_BIND_SERVICE)",
+    errno.EADDRINUSE: "end what listens there, or give the port that the server asks if it is another",
+}
+
+
 @asynccontextmanager
 async def answering(ports: Ports, answers: Answers) -> AsyncIterator[None]:
     """Serves the answers on the ports of every address. PortTaken for one that cannot be had."""
@@ -102,7 +111,9 @@ async def answering(ports: Ports, answers: Answers) -> AsyncIterator[None]:
             try:
                 await open_one
             except OSError as error:
-                raise PortTaken(f"{option}: {error}; give a free port") from error
+                why = os.strerror(error.errno) if error.errno else str(error)
+                hint = _BIND_HINTS.get(error.errno or 0, "give a free port")
+                raise PortTaken(f"{option}: {why}; {hint}") from error
         yield
 
 

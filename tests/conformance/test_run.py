@@ -239,12 +239,26 @@ def test_credentials_read() -> None:
     assert given.renewal.certificate is None
 
 
-def test_known_file_shape(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[failure]]\nids = ["a.b"]\n', 'entry 1 (a.b) lacks "reason"; entries look like'),
+        (
+            '[[failure]]\nids = ["a.b"]\nreason = "so"\n[[failure]]\nid = "c.d"\n',
+            'entry 2 lacks "ids", an array',
+        ),
+        ("failure = 1\n", "failure is no array of tables"),
+        ("failure = [1]\n", "entry 1 is no table"),
+        ("{", "not TOML (Invalid statement"),
+    ],
+)
+def test_known_file_shape(text: str, said: str, tmp_path) -> None:
     """An entry without reason is refused: a list of failures nobody can explain is no list."""
     listed = tmp_path / "known.toml"
-    listed.write_text('[[failure]]\nids = ["a.b"]\n')
-    with pytest.raises(Usage, match="reason"):
+    listed.write_text(text)
+    with pytest.raises(Usage) as refused:
         known.load(str(listed))
+    assert str(refused.value).startswith(f"--known {listed}: {said}")
 
 
 def test_cases_are_well_named() -> None:
