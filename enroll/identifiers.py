@@ -70,9 +70,14 @@ def typed(text: str) -> str:
     return _BETWEEN.sub("", folded(text))
 
 
+def pasted(text: str) -> str:
+    """``typed``, out of a line of a letter: without the label before its colon (リクエストID：…)."""
+    return typed(folded(text).rpartition(":")[2])
+
+
 def typed_user_id(text: str) -> str:
-    """A user ID as somebody typed it; there are capitals only."""
-    return typed(text).upper()
+    """A user ID as somebody typed it, or pasted it out of a letter; there are capitals only."""
+    return pasted(text).upper()
 
 
 def typed_policy_number(text: str) -> str:

@@ -49,13 +49,15 @@ class Refusal(Exception):
 
     ``code`` is a key of ``CODES``; ``field`` names the input at fault; ``at`` is a moment in seconds
     since the epoch (the first of the renewal period, the end of it, or when to try again); ``detail`` is for
-    operators, in English.
+    operators, in English; ``reason`` says which of several causes it was, to those it is about and nobody
+    else (`enrollment.why_over`).
     """
 
     code: str
     field: str = ""
     at: int = 0
     detail: str = ""
+    reason: str = ""
 
     def __post_init__(self) -> None:
         if self.code not in CODES:

@@ -65,14 +65,22 @@ def claim(db: Transaction, ra: RegistrationAuthority, attempt: Attempt) -> None:
 
     Raises Refusal("throttled", at=when to try again) when a counter has reached its limit.
     """
+    locked = until(db, ra, attempt)
+    if locked:
+        raise Refusal("throttled", at=locked)
     now, period = ra.now(), ra.settings.attempt_seconds
-    limits = attempt.limits(ra.settings.attempts)
-    for key, limit in limits.items():
+    for key in attempt.limits(ra.settings.attempts):
+        store.record_failure(db, key, now, now - period)
+
+
+def until(db: Transaction, ra: RegistrationAuthority, attempt: Attempt) -> int:
+    """When attempts are looked at again, as a moment; 0 if they are now."""
+    now, period = ra.now(), ra.settings.attempt_seconds
+    for key, limit in attempt.limits(ra.settings.attempts).items():
         count, since_at = store.failures(db, key, now - period, now)
         if count >= limit:
-            raise Refusal("throttled", at=since_at + period)
-    for key in limits:
-        store.record_failure(db, key, now, now - period)
+            return since_at + period
+    return 0
 
 
 def succeeded(db: Transaction, attempt: Attempt) -> None:

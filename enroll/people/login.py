@@ -64,6 +64,12 @@ async def authenticate(
     return admitted
 
 
+async def locked_until(ra: RegistrationAuthority, fingerprint: str, *, address: str) -> int:
+    """Until when nobody can log in with a certificate from an address, as a moment; 0 if one can."""
+    attempt = throttle.Attempt("login", fingerprint, address)
+    return await ra.database.read(lambda db: throttle.until(db, ra, attempt))
+
+
 async def confirm(
     ra: RegistrationAuthority, fingerprint: str, user_id: str, password: str, *, address: str
 ) -> None:
@@ -129,7 +135,7 @@ async def change_password(
 
 def _meant(user: store.User | None, password: str) -> str:
     """A first password came in a letter, and was typed or pasted from it; a chosen one is what was typed."""
-    return identifiers.typed(password) if user is not None and user.password_initial else password
+    return identifiers.pasted(password) if user is not None and user.password_initial else password
 
 
 def certificates_of(db: Transaction, user_id: str) -> list[CertificateRecord]:

@@ -136,6 +136,16 @@ def fetchable(enrollment: Enrollment, at: int, settings: Settings) -> bool:
     )
 
 
+def why_over(enrollment: Enrollment, settings: Settings) -> str:
+    """Why the file of a request that is not ``fetchable`` is to be had no more, for those it belongs to: the
+    state it ended in, ``used``, ``downloads``, or ``window``."""
+    if enrollment.state in ENDED - {State.CLOSED}:
+        return str(enrollment.state)
+    if enrollment.used_at is not None:
+        return "used"
+    return "downloads" if enrollment.downloads >= settings.window_downloads else "window"
+
+
 def lives(enrollment: Enrollment, at: int) -> bool:
     """Whether its certificate exists and has not ended; the last second still counts (RFC 5280 4.1.2.5)."""
     return enrollment.state in LIVE and enrollment.not_after_at is not None and at <= enrollment.not_after_at

@@ -38,6 +38,7 @@ from enroll.requests.enrollment import (
     advance,
     fetchable,
     overdue,
+    why_over,
 )
 from enroll.requests.states import ENDED, WAITING, Event, State
 from enroll.requests.transitions import end_certificate, hold_certificate, perform, record
@@ -290,9 +291,10 @@ async def prepare_download(
     def work(db: Transaction) -> None:
         check_no_theft(db, enrollment.user_id)
         # The key may have been wiped while the file was built: then nothing of it is kept either (E1).
-        if not fetchable(_reread(db, request_id), ra.now(), ra.settings):
+        now = _reread(db, request_id)
+        if not fetchable(now, ra.now(), ra.settings):
             timekeeping.check(ra, db)
-            raise Refusal("not_available", detail="the pick-up window has closed meanwhile")
+            raise _over(now, ra, "the pick-up window has closed meanwhile")
         # Only the newest password counts: the earlier button stops working.
         store.drop_tickets(db, request_id)
         store.add_ticket(db, ticket)
@@ -343,10 +345,10 @@ def _to_pack(
     enrollment = _reread(db, request_id)
     check_no_theft(db, enrollment.user_id)
     if enrollment.sealed_key is None or enrollment.serial is None:
-        raise Refusal("not_available", detail="no key is held for this request")
+        raise _over(enrollment, ra, "no key is held for this request")
     if not fetchable(enrollment, at, ra.settings) or not entitled(db, enrollment.user_id):
         timekeeping.check(ra, db)
-        raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
+        raise _over(enrollment, ra, "the pick-up window is over or the downloads are used up")
     certificate = ca.store.find_by_serial(db, enrollment.serial)
     if certificate is None or certificate.der is None or certificate.status != "issued":
         raise Refusal("not_available", detail="the certificate is not valid any more")
@@ -370,7 +372,7 @@ def _fetch(
         before = _reread(db, request_id)
         if not fetchable(before, at, ra.settings):
             timekeeping.check(ra, db)
-            raise Refusal("not_available", detail="the pick-up window is over")
+            raise _over(before, ra, "the pick-up window is over")
         after, effects = advance(before, Event.DOWNLOAD, at, ra.settings)
         after = replace(after, downloads=before.downloads + 1)
         if after.downloads >= ra.settings.window_downloads:
@@ -385,11 +387,16 @@ def _fetch(
 def _continuing(db: Transaction, ra: RegistrationAuthority, enrollment: Enrollment) -> Enrollment:
     """What a later Submit gets: the work of the first, as long as there is something to get."""
     if enrollment.state in ENDED:
-        raise Refusal("not_available", detail=f"the request is {enrollment.state}")
+        raise _over(enrollment, ra, f"the request is {enrollment.state}")
     if enrollment.state is not State.PROCESSING and not fetchable(enrollment, ra.now(), ra.settings):
         timekeeping.check(ra, db)
-        raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
+        raise _over(enrollment, ra, "the pick-up window is over or the downloads are used up")
     return enrollment
+
+
+def _over(enrollment: Enrollment, ra: RegistrationAuthority, detail: str) -> Refusal:
+    """The refusal of a file that is to be had no more."""
+    return Refusal("not_available", detail=detail, reason=why_over(enrollment, ra.settings))
 
 
 def _names_renewed(db: Transaction, enrollment: Enrollment) -> tuple[str, ...]:
@@ -404,7 +411,7 @@ def _check_submittable(db: Transaction, ra: RegistrationAuthority, waiting: Enro
     # A certificate is dated by this clock for years, and ends the one before it: no way back from either.
     timekeeping.check(ra, db)
     if overdue(waiting, at):
-        raise Refusal("not_available", detail="the pick-up window is over")
+        raise _over(waiting, ra, "the pick-up window is over")
     if waiting.kind == "renewal":
         _check_renewal_source(db, waiting)
 

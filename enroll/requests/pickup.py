@@ -8,7 +8,7 @@ from enroll import store, throttle, timekeeping
 from enroll.people import passwords
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.requests.enrollment import Enrollment, overdue
+from enroll.requests.enrollment import Enrollment, overdue, why_over
 from enroll.requests.issuance import check_no_theft
 from enroll.requests.states import ENDED, LIVE, WAITING, Event
 from enroll.requests.transitions import apply
@@ -40,8 +40,8 @@ async def authenticate(
         raise Refusal("bad_credentials")
     request_id = opened.request_id
     admitted = await ra.database.write(lambda db: _admit(db, ra, request_id, attempt, address))
-    if admitted is None:
-        raise Refusal("not_available", detail="the request has ended")
+    if isinstance(admitted, Refusal):
+        raise admitted
     return admitted
 
 
@@ -51,8 +51,10 @@ async def current(ra: RegistrationAuthority, request_id: str) -> Enrollment:
 
     def work(db: Transaction) -> Enrollment:
         found = store.enrollment(db, request_id)
-        if found is None or _over(db, ra, found):
+        if found is None:
             raise Refusal("not_available")
+        if _over(db, ra, found):
+            raise Refusal("not_available", reason=why_over(found, ra.settings))
         check_no_theft(db, found.user_id)
         return found
 
@@ -79,14 +81,15 @@ def _refuse(db: Transaction, ra: RegistrationAuthority, user_id: str, address: s
 
 def _admit(
     db: Transaction, ra: RegistrationAuthority, request_id: str, attempt: throttle.Attempt, address: str
-) -> Enrollment | None:
-    """None, with its line in the audit trail, when the request has ended."""
+) -> Enrollment | Refusal:
+    """The refusal, with its line in the audit trail, when the request has ended."""
     at = ra.now()
     throttle.succeeded(db, attempt)
     found = store.enrollment(db, request_id)
     if found is None or _over(db, ra, found):
         store.audit(db, at, f"address:{address}", "pickup.too_late", request_id)
-        return None
+        reason = why_over(found, ra.settings) if found is not None else ""
+        return Refusal("not_available", detail="the request has ended", reason=reason)
     # The letter may be on the PC that was stolen.
     check_no_theft(db, found.user_id)
     store.audit(db, at, f"address:{address}", "pickup.authenticated", request_id)

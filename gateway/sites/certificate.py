@@ -34,6 +34,8 @@ _FORMATS = ("standard", "compatible")
 _TICKET_PURPOSE = "session ticket"
 _PROFILE = "mobileconfig"
 _SUFFIXES = MappingProxyType({"": ".p12", "pfx": ".pfx", _PROFILE: ".mobileconfig"})
+#: In the address of the input screen: a Download button led there that this browser has no session for.
+OVER = "over"
 # In the address of the Download screen: another tab has sent Submit since.
 _NEWER = "newer"
 
@@ -72,13 +74,13 @@ class Paths:
 
 
 async def read_input(request: web.Request) -> Input:
-    """The form of the input screen. A request ID may be typed or pasted as ``identifiers.typed`` says."""
+    """The form of the input screen. A request ID may be typed or pasted as ``identifiers.pasted`` says."""
     fields = await pages.form(request)
     form = fields.get("form", "standard")
     if form not in _FORMATS:
         raise Refusal("invalid_input", field="form")
     return Input(
-        request_id=identifiers.typed(fields.get("request_id", "")),
+        request_id=identifiers.pasted(fields.get("request_id", "")),
         password=fields.get("password", ""),
         confirmation=fields.get("confirmation", ""),
         form=cast(issuance.Format, form),
@@ -97,10 +99,12 @@ def problems_of(entered: Input) -> dict[str, str]:
 
 
 def input_refused(
-    request: web.Request, paths: Paths, entered: Input, problems: Mapping[str, str]
+    request: web.Request, paths: Paths, entered: Input, problems: Mapping[str, str], reference: str = ""
 ) -> web.Response:
-    """Back to the input screen, which says what is wrong with the fields."""
-    return pages.tell(request, paths.input, {"request_id": entered.request_id, "problems": dict(problems)})
+    """Back to the input screen, which says what is wrong with the fields. ``reference``: of an ID that is
+    not the request's."""
+    told = {"request_id": entered.request_id, "problems": dict(problems), "reference": reference}
+    return pages.tell(request, paths.input, told)
 
 
 def input_page(
@@ -123,7 +127,11 @@ def input_page(
         request_id=told.get("request_id", "") if typed else request_id,
         typed=typed,
         stale=stale,
+        over=OVER in request.query,
         problems=problems,
+        reference=told.get("reference", ""),
+        # Of whoever typed the ID as the mail has it.
+        refused=REFUSALS["not_available"],
         letters=identifiers.UNAMBIGUOUS,
         drawn_length=identifiers.DRAWN_LENGTH,
         long=LONG_PASSWORD,

@@ -45,10 +45,12 @@ from gateway.web.words import (
     COOKIES_BLOCKED,
     FIRST_PAGE,
     IN_GRACE,
+    LOGIN_FAILS,
     OPEN_RENEWAL,
     OPEN_TEST,
     REFUSALS,
     TRY_AGAIN,
+    WHY_OVER,
     Text,
     Words,
 )
@@ -249,7 +251,20 @@ async def problem(request: web.Request, code: str, *, at: int = 0, **detail: Any
     gate, site = request.app[GATE], request.app[SITE]
     reference = await references.note(gate.ra, site, code, path=request.path, **detail)
     about = Role(site) if code in ABOUT_CERTIFICATE else None
-    return words_page(request, REFUSALS[code], reference=reference, at=at, about=about, home="/")
+    first = []
+    if code == "throttled":
+        first = [(elsewhere(request, gate.origins[Role.HELP], "trouble#password"), LOGIN_FAILS)]
+    because = WHY_OVER.get(detail.get("reason", "")) if code == "not_available" else None
+    return words_page(
+        request,
+        REFUSALS[code],
+        reference=reference,
+        at=at,
+        about=about,
+        home="/",
+        first=first,
+        because=because,
+    )
 
 
 async def cookies_blocked(request: web.Request, back: str) -> web.Response:
@@ -447,7 +462,10 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Refusal as refusal:
-        page = await problem(request, refusal.code, at=refusal.at, field=refusal.field, why=refusal.detail)
+        detail = {"field": refusal.field, "why": refusal.detail} | (
+            {"reason": refusal.reason} if refusal.reason else {}
+        )
+        page = await problem(request, refusal.code, at=refusal.at, **detail)
         return _at_once(page) if (refusal.code, refusal.field) == ("invalid_input", "form") else page
     except web.HTTPNotFound:
         return await problem(request, "not_found")

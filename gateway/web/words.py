@@ -62,9 +62,9 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ),
             (
                 "パスワードは大文字と小文字を区別します（ユーザーIDは区別しません）。"
-                "Caps Lockをご確認のうえ、入力しなおしてください。",
+                "Caps Lockをご確認のうえ、入力しなおしてください。誤りが続くと、受付を一時停止します。",
                 "Please enter them again. Capital and small letters differ in the password, not in the user "
-                "ID: check Caps Lock.",
+                "ID: check Caps Lock. After too many wrong entries no more are accepted for a while.",
             ),
         ),
         "wrong_user_id": Words(
@@ -82,7 +82,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
         ),
         "throttled": Words(
             429,
-            ("しばらくお待ちください", "Please wait"),
+            ("受付を一時停止しています", "Entry is suspended"),
             (
                 "入力の誤り、または短時間に多くの操作が続いたため、受付を一時停止しています。",
                 "There were too many attempts; entry is suspended for a while.",
@@ -428,7 +428,45 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
     }
 )
 
+#: Beside Z4: why (`enrollment.why_over`), for whoever has the right password or certificate.
+_KEEP_IT: Text = (
+    "パソコンに取得できている場合は、そのままご使用いただけます。",
+    " If it is on your PC, just use it.",
+)
+WHY_OVER: Mapping[str, Text] = MappingProxyType(
+    {
+        "used": (
+            "この証明書は、すでにログインに使用されているため、取得しなおすことはできません。" + _KEEP_IT[0],
+            "Somebody has logged in with this certificate, so it cannot be got again." + _KEEP_IT[1],
+        ),
+        "downloads": (
+            "ダウンロードの回数が上限に達したため、取得しなおすことはできません。" + _KEEP_IT[0],
+            "It has been downloaded as often as is allowed, and cannot be got again." + _KEEP_IT[1],
+        ),
+        "window": (
+            "取得できる期間が過ぎています。" + _KEEP_IT[0],
+            "The period in which it could be got is over." + _KEEP_IT[1],
+        ),
+        "superseded": (
+            "再発行のお手続きが行われたため、以前のご案内は使用できません。新しい「クライアント証明書取得に関するご案内」"
+            "メールが届いている場合は、そのメールからお手続きください。",
+            "A reissue has taken its place. If the new mail about getting the certificate has arrived, "
+            "use that one.",
+        ),
+        "renewed": (
+            "更新後の証明書のご利用が始まったため、更新前の証明書は無効になりました。",
+            "Its renewal is in use, and so this certificate has been ended.",
+        ),
+        "revoked": ("この証明書は失効しています。", "This certificate has been revoked."),
+        "withdrawn": (
+            "ユーザーIDの利用停止または申請の取消により、このお手続きは取り消されています。",
+            "The user ID was disabled or the request withdrawn.",
+        ),
+    }
+)
+
 #: What the links of such pages say.
+LOGIN_FAILS: Text = ("ログインできないとき", "When the login fails")
 CHOOSE_AGAIN: Text = ("証明書を選択しなおす", "Choose another certificate")
 ABOUT_REISSUE: Text = ("再発行のお手続きを見る", "About reissue")
 OPEN_RENEWAL: Text = ("更新のお手続きを開く", "Open the renewal site")

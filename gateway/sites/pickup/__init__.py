@@ -18,7 +18,7 @@ from gateway.sites.certificate import Paths
 from gateway.web import pages, references, sessions
 from gateway.web.context import Gate, Role
 from gateway.web.sessions import Session
-from gateway.web.words import REFUSALS, Text, Words
+from gateway.web.words import REFUSALS, Words
 from gateway.wire import http
 
 SITE = "pickup"
@@ -35,7 +35,8 @@ _MISSING = Words(
 
 # Characters of a user ID that are shown again.
 _KEPT = 40
-_RETYPE: Text = ("リクエストIDを入力しなおす", "Type the request ID again")
+# In the address of the login: a page that asks for a login led there, or a form, which was not taken.
+_NEEDED, _UNSENT = "login", "unsent"
 
 _Admitted = Callable[[web.Request, Session, Enrollment], Awaitable[web.StreamResponse]]
 
@@ -61,7 +62,7 @@ def application(gate: Gate) -> web.Application:
 
 async def _login_page(request: web.Request) -> web.StreamResponse:
     ra = request.app[pages.GATE].ra
-    presented = sessions.presented(request, SITE).present
+    presented, done = sessions.presented(request, SITE).present, request.query.get("done", "")
     told = pages.told(request)
     ended = presented and not told and not await sessions.find(ra, request, SITE)
     refused = REFUSALS[told["code"]] if "code" in told else None
@@ -75,7 +76,8 @@ async def _login_page(request: web.Request) -> web.StreamResponse:
         refused=refused,
         reference=told.get("reference", ""),
         ended=ended,
-        left=request.query.get("done") == "logout" and not presented,
+        left=done == "logout" and not presented,
+        led_here=done if done in (_NEEDED, _UNSENT) and not told else "",
     )
 
 
@@ -88,7 +90,7 @@ async def _login(request: web.Request) -> web.StreamResponse:
     fields = await pages.form(request)
     user_id = identifiers.typed_user_id(fields.get("user_id", ""))
     # We drew it: whatever a mail program or an input method made of it is known.
-    password = identifiers.typed(fields.get("password", ""))
+    password = identifiers.pasted(fields.get("password", ""))
     missing = [name for name, value in (("user_id", user_id), ("password", password)) if value == ""]
     if missing:
         return pages.tell(request, "/", {"user_id": user_id[:_KEPT], "missing": missing})
@@ -138,23 +140,19 @@ async def _input(request: web.Request, session: Session, enrollment: Enrollment)
 async def _submit(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
     entered = await certificate.read_input(request)
     problems = certificate.problems_of(entered)
-    if "request_id" not in problems and entered.request_id != enrollment.request_id:
-        return await _another_request(request)
+    ra, reference = request.app[pages.GATE].ra, ""
+    if entered.request_id != enrollment.request_id:
+        # Mistyped, another user's, or nobody's: one answer, which does not say whether there is such an ID
+        # (R27), and has Z4 for those who typed it as the mail has it.
+        problems = {"request_id": "request_id_mismatch"} | problems
+        why = "not the request of this session"
+        reference = await references.note(
+            ra, SITE, "request_id_mismatch", path=request.path, field="request_id", why=why
+        )
     if problems:
-        return certificate.input_refused(request, _PATHS, entered, problems)
-    ra = request.app[pages.GATE].ra
+        return certificate.input_refused(request, _PATHS, entered, problems, reference)
     await certificate.prepare(ra, session, entered, actor=enrollment.user_id)
     return pages.see_other(_PATHS.download)
-
-
-async def _another_request(request: web.Request) -> web.StreamResponse:
-    """Z4, with the way back to the field. Whether the ID exists, and whose it is, is not said (R27)."""
-    ra, why = request.app[pages.GATE].ra, "not the request of this session"
-    reference = await references.note(
-        ra, SITE, "not_available", path=request.path, field="request_id", why=why
-    )
-    first = ((_PATHS.input, _RETYPE),)
-    return pages.words_page(request, REFUSALS["not_available"], reference=reference, retype=True, first=first)
 
 
 async def _download(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
@@ -184,7 +182,7 @@ def _admitted(handler: _Admitted) -> pages.Handler:
         if session is None and sessions.keeps_none(request, SITE):
             return await pages.cookies_blocked(request, "/")
         if session is None:
-            return pages.see_other("/")
+            return pages.see_other(f"/?done={_UNSENT if request.method == 'POST' else _NEEDED}")
         return await handler(request, session, await pickup.current(ra, session.subject))
 
     return guarded

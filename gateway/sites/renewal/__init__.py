@@ -15,7 +15,7 @@ from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests import completion, renewal
-from enroll.requests.enrollment import Enrollment, fetchable
+from enroll.requests.enrollment import Enrollment, fetchable, why_over
 from enroll.requests.opening import renewable_until
 from enroll.requests.states import ENDED, LABELS, WAITING, State
 from gateway.sites import certificate
@@ -114,7 +114,8 @@ async def _application(request: web.Request, peer: _Peer) -> web.StreamResponse:
     gate = request.app[pages.GATE]
     found = (await renewal.look(gate.ra, _fingerprint(peer))).renewal
     if found.state in ENDED:
-        raise Refusal("not_available", detail=f"the renewal is {found.state}")
+        why = why_over(found, gate.ra.settings)
+        raise Refusal("not_available", detail=f"the renewal is {found.state}", reason=why)
     if found.state is State.PROCESSING:
         return pages.see_other(_waiting_path(found))
     if found.state not in WAITING:
@@ -195,17 +196,11 @@ async def _status_page(
             label=LABELS[State.PROCESSING if order.state is State.PROCESSING else State.ISSUED],
             fetchable=fetchable(order, ra.now(), ra.settings),
             processing=order.state is State.PROCESSING,
-            over=_over(order, ra.settings.window_downloads),
+            over=why_over(order, ra.settings),
         )
         for order in await _rows(ra, peer)
     ]
     return pages.render(request, "status.html", place=place, rows=found, already=already)
-
-
-def _over(order: Enrollment, downloads: int) -> str:
-    if order.used_at is not None:
-        return "used"
-    return "downloads" if order.downloads >= downloads else "window"
 
 
 # -- 証明書の取得 ---------------------------------------------------------------------------------------
@@ -216,7 +211,8 @@ async def _input(request: web.Request, peer: _Peer, order: Enrollment) -> web.St
     if order.state is State.PROCESSING:
         return pages.see_other(_waiting_path(order))
     if not fetchable(order, ra.now(), ra.settings):
-        raise Refusal("not_available", detail="the pick-up window is over or the downloads are used up")
+        why = "the pick-up window is over or the downloads are used up"
+        raise Refusal("not_available", detail=why, reason=why_over(order, ra.settings))
     session = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
     stale = await certificate.is_stale(ra, session, order.request_id)
     return certificate.input_page(
@@ -243,7 +239,7 @@ async def _download(request: web.Request, peer: _Peer, order: Enrollment) -> web
     if session is None and sessions.keeps_none(request, SITE):
         return await pages.cookies_blocked(request, _paths(order).input)
     if session is None:
-        return pages.see_other(_paths(order).input)
+        return _begin_again(order)
     return await certificate.download_page(request, session, order, _paths(order))
 
 
@@ -261,7 +257,7 @@ async def _send(request: web.Request, peer: _Peer, order: Enrollment) -> web.Str
     ra = request.app[pages.GATE].ra
     session = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
     if session is None:
-        return pages.see_other(_paths(order).input)
+        return _begin_again(order)
     return await certificate.send(request, session, order, _paths(order), actor=order.user_id)
 
 
@@ -351,6 +347,11 @@ async def _session(request: web.Request, response: web.Response, peer: _Peer, or
 def _fingerprint(peer: _Peer) -> str:
     assert peer.fingerprint is not None
     return peer.fingerprint
+
+
+def _begin_again(order: Enrollment) -> web.Response:
+    """Where a Download button leads whose session is over, or another browser's; it says so there."""
+    return pages.see_other(f"{_paths(order).input}?{certificate.OVER}")
 
 
 def _waiting_path(order: Enrollment) -> str:

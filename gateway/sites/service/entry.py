@@ -17,6 +17,7 @@ from gateway.sites.service.visitors import (
     PASSWORD,
     PORTAL,
     SITE,
+    UNSENT,
     Visitor,
     local_path,
     verified,
@@ -62,13 +63,15 @@ async def login_form(request: web.Request) -> web.StreamResponse:
     again = await in_own_language(request)
     if again is not None:
         return again
+    peer, address = verified(request), http.connection(request).peer_address
+    locked_until = await login.locked_until(request.app[GATE].ra, peer.fingerprint, address=address)
     errors, refused = told_texts(state), REFUSALS[state.get("code", "bad_credentials")]
     return render(
         request,
         "login.html",
         status=refused.status if "code" in state else 422 if errors else 200,
         headers=_leads_on(request),
-        peer=verified(request),
+        peer=peer,
         following=following,
         typed=state.get("user_id", ""),
         errors=errors,
@@ -76,6 +79,9 @@ async def login_form(request: web.Request) -> web.StreamResponse:
         # A login that was left: nobody should wonder why the page asks again.
         ended=not state and sessions.presented(request, SITE).present,
         refused=refused,
+        unsent=not state and UNSENT in request.query,
+        locked_until=locked_until,
+        throttled=REFUSALS["throttled"],
         switch=elsewhere(request, request.app[GATE].fresh_origin(Role.SERVICE)),
         action=LOGIN,
     )

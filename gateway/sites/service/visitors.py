@@ -32,6 +32,10 @@ SITE = str(Role.SERVICE)
 LOGIN, PORTAL, PASSWORD, LANGUAGE = "/login", "/portal/", "/portal/password", "/portal/language"
 #: Leads on to a path of the service behind the gate, on whatever host that is.
 OPEN = "/portal/open"
+#: In the address of the login page: what led there was a form, which was not taken.
+UNSENT = "unsent"
+# How the addresses end of which a page and its form have one.
+_FORMS = ("addition", "credentials", "language", "mail", "password", "reissue", "suspension")
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,9 @@ def inside(handler: Inner, needs: Needs = NOTHING) -> Handler:
     async def entered(request: web.Request) -> web.StreamResponse:
         visitor = await visitor_of(request, request.app)
         if visitor is None:
-            return see_other(by_way_of(LOGIN, request))
+            first = by_way_of(LOGIN, request)
+            sent = request.method == "POST"
+            return see_other(first + ("&" if "?" in first else "?") + UNSENT if sent else first)
         if visitor.user.password_initial and needs is not INITIAL:
             return see_other(by_way_of(PASSWORD, request))
         if needs is ADMIN and not visitor.is_admin:
@@ -155,8 +161,14 @@ def verified(request: web.BaseRequest) -> VerifiedPeer:
 
 def by_way_of(page: str, request: web.Request) -> str:
     """A page that comes first, and leads on to what was asked for; after what cannot be repeated, home."""
-    following = request.path_qs if request.method in ("GET", "HEAD") else PORTAL
+    following = request.path_qs if request.method in ("GET", "HEAD") else _form_of(request.path)
     return page if following == PORTAL else f"{page}?next={quote(following, safe='/')}"
+
+
+def _form_of(path: str) -> str:
+    """The page whose form is sent to a path, where that is the same one; else home. What was typed is not
+    kept: whoever logs in next may be somebody else."""
+    return path if path.rpartition("/")[2] in _FORMS else PORTAL
 
 
 def local_path(text: str) -> str:

@@ -187,6 +187,9 @@ async def test_wrong_user_and_wrong_password_look_alike(site, user_id):
     assert page.field("証明書発行用パスワード").attributes["value"] == ""
     assert "照会番号：" in page.main.text
     assert "wrong" not in page.html
+    # Two passwords came in two letters: which of them it is, and that a pause is to come.
+    assert "ログイン用のパスワード（「ユーザーIDのお知らせ」に記載）とは異なります。" in page.main.text
+    assert "誤りが続くと、受付を一時停止します。" in page.main.text
 
 
 async def test_what_is_missing_is_said_beside_the_field(site):
@@ -204,6 +207,8 @@ async def test_full_width_and_spaces_are_read_as_meant(site):
     password = (await letter_of(site.ra, "pickup")).value("証明書発行用パスワード")
     page = await site.visitor().post("/login", {"user_id": " ｋ12345678", "password": f"{password} "})
     assert page.path == "/menu"
+    labelled = {"user_id": f"ユーザーID：{USER}", "password": f"証明書発行用パスワード：{password}"}
+    assert (await site.visitor().post("/login", labelled)).path == "/menu"
 
 
 @pytest.mark.parametrize(
@@ -239,7 +244,12 @@ async def test_guessing_is_stopped(site):
         assert (await visitor.post("/login", {"user_id": USER, "password": "guess"})).status == 403
     page = await visitor.post("/login", {"user_id": USER, "password": password})
     assert (page.status, page.headers["Retry-After"]) == (429, "900")
-    assert page.main.one("a", href="/").text == "最初の画面へ戻る"
+    # Another heading than the manual's for the wait during a renewal, and where help is.
+    assert page.h1 == "受付を一時停止しています"
+    assert [each.text for each in page.main.all("a", class_="button")] == [
+        "ログインできないとき",
+        "最初の画面へ戻る",
+    ]
     clock_of(site.ra).advance(seconds=site.ra.settings.attempt_seconds)
     assert (await visitor.post("/login", {"user_id": USER, "password": password})).path == "/menu"
 
@@ -249,12 +259,16 @@ async def test_nothing_without_login(site, path):
     """R26: whoever is not logged in gets ユーザー認証."""
     page = await site.visitor().get(path)
     assert (page.status, page.path, page.h1) == (200, "/", "ユーザー認証")
+    said = [each.text for each in page.main.all("div", role="status")]
+    assert said == ([] if path == "/login" else ["この画面を表示するには、ログインが必要です。"])
 
 
 async def test_submit_without_login_issues_nothing(site):
     """The twin for POST: no session, no certificate."""
     request_id = (await letter_of(site.ra, "pickup")).value("リクエストID")
-    assert (await site.visitor().post("/certificate", typed(request_id))).path == "/"
+    page = await site.visitor().post("/certificate", typed(request_id))
+    assert page.path == "/"
+    assert "入力された内容は受け付けていません。" in page.main.one("div", role="status").text
     assert certificates(site.ra) == {}
 
 
@@ -325,29 +339,43 @@ async def test_a_mistyped_request_id_is_told_gently(site, wrong):
     entered = request_id[:-1] + str((int(request_id[-1]) + 1) % 10) if wrong == "last digit" else wrong
     page = await visitor.post("/certificate", typed(entered))
     assert page.status == 422
-    assert page.error("リクエストID") == (
-        "リクエストIDに誤りがあります。メールに記載の16桁の数字を半角で入力しなおしてください。"
-    )
+    assert is_not_the_requests(page)
     assert certificates(site.ra) == {}
 
 
+def is_not_the_requests(page):
+    """One answer for whatever is not this request's ID: beside the field, and Z4 for who has it from the
+    mail, with the way on and a reference number."""
+    assert page.error("リクエストID") == (
+        "リクエストIDに誤りがあります。メールに記載の16桁の数字を半角で入力しなおしてください。"
+    )
+    assert NOT_AVAILABLE_JA in page.main.lines
+    assert "クライアント証明書の再発行手続きが必要です。" in page.main.text
+    assert re.search(r"照会番号：[0-9A-Z]{4}-[0-9A-Z]{4}", page.main.text)
+    return True
+
+
 async def test_a_request_id_may_be_typed_in_groups(site):
-    """Full-width digits, spaces and hyphens mean the same number."""
+    """Full-width digits, spaces and hyphens mean the same number, and so does the mail's whole line."""
     visitor, request_id = await logged_in(site)
     wide = request_id.translate({ord("0") + n: ord("０") + n for n in range(10)})
-    page = await visitor.post("/certificate", typed(f"{wide[:4]}-{wide[4:8]} {wide[8:]}"))
-    assert page.path == "/certificate/download"
+    for entered in (
+        f"{wide[:4]}-{wide[4:8]} {wide[8:]}",
+        f"リクエストID：{request_id}",
+        f"Request ID: {wide}",
+    ):
+        page = await visitor.post("/certificate", typed(entered))
+        assert page.path == "/certificate/download"
 
 
 async def test_another_users_request_id_is_refused(site):
-    """R27: well-formed but of somebody else, or of nobody: Z4, and nobody's request moves."""
+    """R27: well-formed but of somebody else, or of nobody: Z4 as for what is mistyped, so that nobody learns
+    which IDs there are, and nobody's request moves."""
     visitor, _ = await logged_in(site)
     other = await admit(site.ra, "K87654321")
     for request_id in (other.request_id, new_request_id()):
         page = await visitor.post("/certificate", typed(request_id))
-        assert is_refused(page)
-        # Who only mistyped need not apply for a reissue.
-        assert [a.attributes["href"] for a in page.main.all("a")] == ["/certificate"]
+        assert (page.status, is_not_the_requests(page)) == (422, True)
     assert certificates(site.ra) == {}
     assert store.enrollment(look(site.ra.database), other.request_id).state in (
         State.ACCEPTED,
@@ -487,7 +515,9 @@ async def test_after_the_window_everything_is_refused(site):
     await fetched(visitor, request_id)
     password = (await letter_of(site.ra, "pickup")).value("証明書発行用パスワード")
     clock_of(site.ra).advance(days=site.ra.settings.window_days)
-    assert is_refused(await site.visitor().post("/login", {"user_id": USER, "password": password}))
+    page = await site.visitor().post("/login", {"user_id": USER, "password": password})
+    assert is_refused(page)
+    assert "取得できる期間が過ぎています。" in page.main.text
 
 
 async def test_the_sixth_download_is_refused(site):
@@ -495,7 +525,9 @@ async def test_the_sixth_download_is_refused(site):
     visitor, request_id = await logged_in(site)
     for _ in range(site.ra.settings.window_downloads):
         assert (await fetched(visitor, request_id)).status == 200
-    assert is_refused(await visitor.post("/certificate", typed(request_id)))
+    page = await visitor.post("/certificate", typed(request_id))
+    assert is_refused(page)
+    assert "ダウンロードの回数が上限に達したため" in page.main.text
     assert (await visitor.get("/download")).status == 200
     clock_of(site.ra).advance(seconds=site.ra.settings.ticket_seconds)
     assert is_refused(await visitor.get("/download"))
@@ -507,8 +539,9 @@ async def test_after_a_reissue_the_old_mail_is_dead(site, path):
     visitor, request_id = await logged_in(site)
     await fetched(visitor, request_id)
     await applications.reissue(site.ra, USER, "interrupted", actor="test", revoke_old="at_once")
-    assert is_refused(await visitor.get(path))
-    assert is_refused(await visitor.post("/certificate", typed(request_id)))
+    for page in (await visitor.get(path), await visitor.post("/certificate", typed(request_id))):
+        assert is_refused(page)
+        assert "再発行のお手続きが行われたため、以前のご案内は使用できません。" in page.main.text
 
 
 async def test_after_the_user_is_disabled(site):

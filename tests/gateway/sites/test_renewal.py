@@ -478,6 +478,19 @@ async def test_another_browser_needs_its_own_submit(scene):
     for end in ("download", "file"):
         page = await other.get(f"/certificate/{scene.request_id}/{end}")
         assert page.path == f"/certificate/{scene.request_id}"
+        assert "ダウンロードできませんでした。" in page.main.without_hidden().one("div", role="status").text
+
+
+async def test_an_old_button_says_so_on_the_input_screen(scene):
+    """After ten minutes the button is over, after half an hour the session is: both are told."""
+    await applied(scene)
+    await scene.visitor.post(f"/certificate/{scene.request_id}", entered(scene.request_id))
+    for minutes in (10, 30):
+        clock_of(scene.ra).advance(seconds=60 * minutes)
+        page = await scene.visitor.get(f"/certificate/{scene.request_id}/file")
+        assert page.path == f"/certificate/{scene.request_id}"
+        said = page.main.without_hidden().one("div", role="status").text
+        assert "「Download」ボタンの有効時間が過ぎ" in said
 
 
 async def test_no_certificate(scene):

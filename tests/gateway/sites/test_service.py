@@ -103,7 +103,10 @@ async def test_a_wrong_password_is_told_without_saying_so(service: Served) -> No
     assert (page.status, page.path) == (403, "/login")
     alert = page.main.one("div", role="alert")
     assert alert.lines[0] == REFUSALS["bad_credentials"].text[0]
-    reference = alert.one("strong").text
+    assert (
+        "「証明書発行用パスワード」や、証明書の取得時に決めた任意のパスワードとは異なります。" in alert.text
+    )
+    reference = alert.one("p", class_="reference").one("strong").text
     found = references.found(look(service.ra.database), reference)
     assert found is not None
     assert found["code"] == "bad_credentials"
@@ -159,8 +162,13 @@ async def test_guessing_ends_in_429_for_that_certificate_only(service: Served) -
         assert (await log_in(guesser, USER, "guess0000")).status == 403
     page = await log_in(guesser, USER, initial)
     assert (page.status, page.headers["Retry-After"]) == (429, "900")
-    assert page.h1 == "しばらくお待ちください"
-    assert f"受付の再開：{shown(service.ra.now() + 900)}" in page.main.lines
+    assert page.h1 == "受付を一時停止しています"
+    again = f"受付の再開：{shown(service.ra.now() + 900)}"
+    assert again in page.main.lines
+    assert "trouble#password" in page.main.all("a", class_="button")[0].attributes["href"]
+    # The login page does not look as if nothing had happened.
+    assert again in (await guesser.get("/login")).main.lines
+    assert again not in (await theirs.visitor(service).get("/login")).main.lines
     assert (await log_in(theirs.visitor(service), OTHER, other_initial)).path == "/portal/password"
     clock_of(service.ra).advance(seconds=900)
     assert (await log_in(guesser, USER, initial)).path == "/portal/password"
@@ -170,8 +178,12 @@ async def test_guessing_ends_in_429_for_that_certificate_only(service: Served) -
 async def test_a_user_id_typed_with_the_input_method_on(service: Served, typed: str) -> None:
     """Full-width, small letters and blanks mean the same user ID."""
     initial = await first_password(service)
-    page = await log_in((await fetched(service)).visitor(service), typed, initial)
+    mine = await fetched(service)
+    page = await log_in(mine.visitor(service), typed, initial)
     assert page.path == "/portal/password"
+    # As the letter has them, label and all.
+    pasted = await log_in(mine.visitor(service), f"ユーザーID：{USER}", f"パスワード：{initial}")
+    assert pasted.path == "/portal/password"
 
 
 async def test_a_first_password_is_taken_as_pasted_and_a_chosen_one_as_typed(service: Served) -> None:

@@ -77,6 +77,12 @@ async def test_an_idle_session_ends_and_the_login_leads_back(service: Served) ->
     following = page.main.one("input", name="next").attributes["value"]
     assert following == "/portal/reissue?lang=ja"
     assert page.main.one("div", role="status").text.endswith("もう一度ログインしてください。")
+    # What a form was filled in with is not taken then; after the login one is where it was typed.
+    page = await visitor.post("/portal/reissue", {"reason": "mail_lost"})
+    assert "入力された内容は受け付けていません。" in page.main.one("div", role="status").text
+    assert page.main.one("input", name="next").attributes["value"] == "/portal/reissue"
+    page = await visitor.post("/portal/sessions/end", {"session": "others"})
+    assert page.main.one("input", name="next").attributes["value"] == "/portal/"
     visitor.session.cookie_jar.clear()
     assert not (await visitor.get("/login")).main.all("div", role="status")
 
