@@ -95,6 +95,19 @@ def frame_of(
     return Frame(before, tlv(_EXTENSIONS, extensions), algorithm, hash_name)
 
 
+def of_shard(url: str) -> x509.IssuingDistributionPoint:
+    """The scope of a shard: of the certificates that name this address (RFC 5280 section 5.2.5)."""
+    return x509.IssuingDistributionPoint(
+        full_name=[x509.UniformResourceIdentifier(url)],
+        relative_name=None,
+        only_contains_user_certs=False,
+        only_contains_ca_certs=False,
+        only_some_reasons=None,
+        indirect_crl=False,
+        only_contains_attribute_certs=False,
+    )
+
+
 #: The scope of a root's list: CAs are all that it issues.
 OF_CAS = x509.IssuingDistributionPoint(
     full_name=None,

@@ -41,6 +41,7 @@ SIGNABLE = {each.name: each for each in (CLIENT_PERSON, CLIENT_AUTOMATED)}
 _AHEAD = 300
 # Seconds after which a reservation is of no crash that anybody still makes up for.
 _OLD = 30 * 86_400
+_SCOPE = "issuing_distribution_point"
 _KEY_USAGE = {"digital_signature": "digital_signature"}
 _EKU = {"1.3.6.1.5.5.7.3.2": "client_auth"}
 _ALGORITHMS = {
@@ -82,17 +83,29 @@ def inspect_certificate(tbs: bytes, reserved: Reservation, issuer: Issuing, at: 
         raise Unsignable(f"the certificate breaks its profile: {faults[0]}")
 
 
-def inspect_list(data: bytes, issuer: Issuing, last_number: int, at: int) -> None:
+def shard_in(data: bytes, issuer: Issuing) -> int | None:
+    """Which of an issuer's shards a list says that it is; None for one that says nothing of that.
+    `Unsignable`."""
+    around, _ = _around(data)
+    with _unreadable("list"):
+        found = {each["extn_id"]: each["extn_value"] for each in around.native["crl_extensions"] or ()}
+        scope = found.get("issuing_distribution_point")
+        if scope is None:
+            return None
+        (url,) = scope["distribution_point"]
+        return {issuer.site.shard(each): each for each in range(issuer.site.shards)}[url]
+
+
+def inspect_list(data: bytes, issuer: Issuing, last_number: int, at: int, shard: int | None = None) -> None:
     """Raises `Unsignable` unless the bytes are a list of the issuer that follows the last one, dated today.
 
-    The entries are walked over, so that nothing hides behind them; there may be a million.
+    The entries are walked over, so that nothing hides behind them; there may be a million. ``shard``: which
+    one it has to be, with none of another one's serials.
     """
-    # Without its entries it is short, and is read as strictly as a certificate.
-    head, entries, tail = _split(data)
-    around = _read(asn1_crl.TbsCertList, _sequence(head + tail), "list")
-    _walk(entries)
+    around, entries = _around(data)
+    _walk(entries, shard, issuer.site.shards)
     with _unreadable("list"):
-        faults = [name for name, fault in _list_faults(around, issuer, last_number, at) if fault]
+        faults = [name for name, fault in _list_faults(around, issuer, last_number, at, shard) if fault]
     if faults:
         raise Unsignable(f"the list is not one of this issuer's: {faults[0]}")
 
@@ -138,21 +151,44 @@ def _unfit_names(reserved: Reservation, profile: Profile) -> bool:
     return any(_is_address(name) or "*" in name for name in reserved.names)
 
 
-def _list_faults(read: Any, issuer: Issuing, last_number: int, at: int) -> list[tuple[str, bool]]:
+def _around(data: bytes) -> tuple[Any, memoryview]:
+    """A list without its entries, which is short and is read as strictly as a certificate, and the
+    entries."""
+    head, entries, tail = _split(data)
+    return _read(asn1_crl.TbsCertList, _sequence(head + tail), "list"), entries
+
+
+def _scope(issuer: Issuing, shard: int) -> Any:
+    """The scope of a shard as the other library reads it: its address, and nothing else."""
+    return asn1_crl.IssuingDistributionPoint(
+        {
+            "distribution_point": asn1_crl.DistributionPointName(
+                "full_name", [asn1.GeneralName("uniform_resource_identifier", issuer.site.shard(shard))]
+            )
+        }
+    ).native
+
+
+def _list_faults(
+    read: Any, issuer: Issuing, last_number: int, at: int, shard: int | None
+) -> list[tuple[str, bool]]:
     this, following = (_at(read[name]) for name in ("this_update", "next_update"))
     number = read.native  # only to be read once, for the extensions
     found = {each["extn_id"]: each for each in number["crl_extensions"] or ()}
     shared = _shared(issuer)
     identifier = found.get("authority_key_identifier", {}).get("extn_value") or {}
     listed = found.get("crl_number", {}).get("extn_value")
+    # RFC 5280 section 5.2.5: critical, or a part would be taken for the whole.
+    scoped = set() if shard is None else {_SCOPE}
     return [
         ("version", read["version"].native != "v2"),
         ("algorithm", read["signature"].dump() != shared.algorithm),
         ("issuer", read["issuer"].dump() != shared.issuer),
         ("moment", not at - _AHEAD <= this <= at + CRL_AHEAD),
         ("end", not this < following <= this + CRL_LIFETIME),
-        ("extensions", set(found) != {"authority_key_identifier", "crl_number"}),
-        ("critical", any(each["critical"] for each in found.values())),
+        ("extensions", set(found) != {"authority_key_identifier", "crl_number", *scoped}),
+        ("critical", {name for name, each in found.items() if each["critical"]} != scoped),
+        ("scope", shard is not None and found.get(_SCOPE, {}).get("extn_value") != _scope(issuer, shard)),
         ("key identifier", identifier.get("key_identifier") != shared.key_identifier),
         ("number", not isinstance(listed, int) or listed <= last_number),
     ]
@@ -345,8 +381,9 @@ def _sequence(content: bytes) -> bytes:
     return tlv(SEQUENCE, content)
 
 
-def _walk(entries: memoryview) -> None:
-    """Each entry is a sequence of at most 127 octets that begins with a serial and a time."""
+def _walk(entries: memoryview, shard: int | None, shards: int) -> None:
+    """Each entry is a sequence of at most 127 octets that begins with a serial, one of the shard's, and a
+    time."""
     at, end = 0, len(entries)
     while at < end:
         if end - at < 4 or entries[at] != 0x30 or entries[at + 1] >= 0x80 or entries[at + 2] != 0x02:
@@ -355,6 +392,8 @@ def _walk(entries: memoryview) -> None:
         time = at + 4 + entries[at + 3]
         if following > end or time + 1 >= following or entries[time] not in (0x17, 0x18):
             raise Unsignable("what is to be signed is no list (an entry)")
+        if shard is not None and (entries[at + 3] == 0 or entries[time - 1] % shards != shard):
+            raise Unsignable("the list is not one of this issuer's: another shard's entry")
         at = following
 
 

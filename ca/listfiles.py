@@ -23,7 +23,7 @@ from ca.files import make_private_directory, sync_directory
 from ca.storage import Source
 from ca.store import RevocationList
 
-_NAME = re.compile(r"([0-9a-f]+)-(\d+)-[0-9a-f]{16}\.crl")
+_NAME = re.compile(r"([0-9a-f]+(?:\.\d+)?)-(\d+)-[0-9a-f]{16}\.crl")
 _DRAFT = ".draft-"
 # A draft as old as this, in seconds, is nobody's any more: a crash left it.
 _ABANDONED = 3_600
@@ -72,12 +72,20 @@ def with_number(folder: Path, issuer_id: str, number: int) -> bytes:
     return b""
 
 
-def draft(database: Source, folder: Path, frame: Frame, issuer_id: str, expired_before: int) -> Draft:
-    """Writes what is to be signed, from the register as it is at one moment. OSError for a full disk."""
+def draft(
+    database: Source,
+    folder: Path,
+    frame: Frame,
+    issuer_id: str,
+    expired_before: int,
+    octets: tuple[str, ...] = (),
+) -> Draft:
+    """Writes what is to be signed, from the register as it is at one moment. OSError for a full disk.
+    ``octets``: of a shard, the last ones of its serials."""
     make_private_directory(folder)
     with database.snapshot() as db:
-        changes = ca.store.last_change(db, issuer_id)
-        unsigned = fill(frame, ca.store.revoked_entries(db, issuer_id, expired_before))
+        changes = ca.store.last_change(db, issuer_id, octets)
+        unsigned = fill(frame, ca.store.revoked_entries(db, issuer_id, expired_before, octets))
     path = folder / f"{_DRAFT}{secrets.token_hex(8)}"
     with _new(path) as file:
         file.writelines(unsigned.chunks)

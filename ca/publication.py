@@ -45,6 +45,11 @@ class Site:
         listed = self.shard(shard_of(serial, self.shards)) if self.shards else self.crl
         return Addresses(listed, self.ocsp, self.issuer)
 
+    @property
+    def lists(self) -> tuple[int | None, ...]:
+        """Which lists there are: the whole one, None, and each shard."""
+        return None, *range(self.shards)
+
     def shard(self, number: int) -> str:
         """The address of one of the shards."""
         assert self.crl is not None
@@ -107,6 +112,16 @@ def list_path(ca_id: str, shard: int | None = None) -> str:
 def certificate_path(ca_id: str) -> str:
     """Where a CA's certificate is on the site (RFC 5280 section 4.2.2.1: one, in DER)."""
     return f"/ca/{ca_id[:_NAMED]}.cer"
+
+
+def list_id(issuer_id: str, shard: int | None = None) -> str:
+    """What a list is called by: the issuer's whole one by the issuer, a shard with its number behind it."""
+    return issuer_id if shard is None else f"{issuer_id}.{shard}"
+
+
+def octets_of(shard: int, shards: int) -> tuple[str, ...]:
+    """The last octets, in hex, of the serials that a shard tells of."""
+    return tuple(f"{octet:02x}" for octet in range(shard, 256, shards))
 
 
 def shard_of(serial: int, shards: int) -> int:

@@ -39,6 +39,9 @@ _CERTIFICATES = """
         CHECK (status IN ('reserved', 'issued') OR change_number IS NOT NULL)
     )
 """
+#: The last octet of a serial, in hex: it says which shard tells of a certificate.
+LAST_OCTET = "substr(serial, length(serial) - 1)"
+# A shard has the issuer's identifier with its number behind it (ca.publication.list_id).
 _CRLS = """
     CREATE TABLE crls (
         issuer_id TEXT PRIMARY KEY,
@@ -109,6 +112,9 @@ SCHEMA = Schema(
                 # All that a revocation list says, so that it is made without a look at the rows themselves.
                 "CREATE INDEX certificates_listed ON certificates (issuer_id, change_number, status,"
                 " not_after_at, serial, held_at, revoked_at, revocation_reason)"
+                " WHERE change_number IS NOT NULL",
+                f"CREATE INDEX certificates_sharded ON certificates (issuer_id, ({LAST_OCTET}),"
+                " change_number, status, not_after_at, serial, held_at, revoked_at, revocation_reason)"
                 " WHERE change_number IS NOT NULL",
                 "CREATE INDEX certificates_subject_cn ON certificates (subject_cn)",
                 # What is counted without a gap, each by a row that its transaction holds.

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 from ca.keys import spki_sha256
 from ca.ocsp import HashName, Standing
 from ca.revocation import HOLD, RevocationStatus, RevokedEntry
+from ca.schema import LAST_OCTET
 from ca.storage import Row, Transaction, Values, inserting
 from ca.timekeeping import Known, Reading
 
@@ -118,7 +119,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class RevocationList:
-    """An issuer's published list: what it is called by, and what it tells."""
+    """An issuer's published list, or a shard of it: what it is called by, and what it tells. ``issuer_id``:
+    as `ca.publication.list_id` gives it."""
 
     issuer_id: str
     number: int
@@ -298,9 +300,11 @@ def changed_since(db: Transaction, number: int, limit: int = 1000) -> list[Chang
     return [Change(*row) for row in rows]
 
 
-def last_change(db: Transaction, issuer_id: str | None = None) -> int:
-    """The highest number of a change so far, of all certificates or of an issuer's; 0 if none."""
+def last_change(db: Transaction, issuer_id: str | None = None, octets: Sequence[str] = ()) -> int:
+    """The highest number of a change so far, of all certificates or of an issuer's, or of those whose
+    serials end with one of these octets; 0 if none."""
     issuers = "issuer_id = :issuer_id AND " if issuer_id is not None else ""
+    issuers += _ending(octets)
     row = db.one(
         f"SELECT coalesce(max(change_number), 0) FROM certificates WHERE {issuers}change_number IS NOT NULL",
         {"issuer_id": issuer_id},
@@ -309,7 +313,9 @@ def last_change(db: Transaction, issuer_id: str | None = None) -> int:
     return int(row[0])
 
 
-def revoked_entries(db: Transaction, issuer_id: str, expired_before: int) -> Iterator[RevokedEntry]:
+def revoked_entries(
+    db: Transaction, issuer_id: str, expired_before: int, octets: Sequence[str] = ()
+) -> Iterator[RevokedEntry]:
     """The lines of an issuer's next CRL: what is revoked or held and had not expired at `expired_before`.
 
     RFC 5280 section 3.3: an entry stays until one regularly scheduled CRL after the certificate's end,
@@ -319,7 +325,8 @@ def revoked_entries(db: Transaction, issuer_id: str, expired_before: int) -> Ite
     while page := db.rows(
         "SELECT serial, coalesce(held_at, revoked_at),"
         f" CASE status WHEN 'held' THEN {HOLD} ELSE revocation_reason END, change_number FROM certificates"
-        " WHERE issuer_id = :issuer_id AND change_number IS NOT NULL AND status IN ('held', 'revoked')"
+        f" WHERE issuer_id = :issuer_id AND {_ending(octets)}change_number IS NOT NULL"
+        " AND status IN ('held', 'revoked')"
         " AND not_after_at >= :expired_before AND change_number > :last ORDER BY change_number LIMIT :limit",
         {"issuer_id": issuer_id, "expired_before": expired_before, "last": last, "limit": _PAGE},
     ):
@@ -557,6 +564,14 @@ _STATUSES: dict[str, str] = {
 _STANDINGS = {"issued": RevocationStatus.GOOD, "held": RevocationStatus.HELD}
 # Rows that are read at once: a list may have a million.
 _PAGE = 10_000
+
+
+def _ending(octets: Sequence[str]) -> str:
+    """The condition of serials that end with one of these octets, in the words that the index has."""
+    if not octets:
+        return ""
+    listed = ", ".join(f"'{int(each, 16):02x}'" for each in octets)
+    return f"{LAST_OCTET} IN ({listed}) AND "
 
 
 def _change(db: Transaction, serial: str, expected: str, change: str, values: Values) -> bool:

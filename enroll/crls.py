@@ -14,8 +14,9 @@ import ca.store
 from ca import listfiles
 from ca.authority import Issuer
 from ca.certificates import public_key_of
-from ca.crls import frame_of, number_and_time
+from ca.crls import frame_of, number_and_time, of_shard
 from ca.profiles import CRL_AHEAD, CRL_LIFETIME, CRL_PERIOD
+from ca.publication import list_id, octets_of
 from ca.signing import ToSign, signature
 from ca.storage import Transaction
 from ca.store import RevocationList
@@ -33,11 +34,14 @@ async def published(ra: RegistrationAuthority, issuer_id: str) -> RevocationList
     return await ra.database.read(lambda db: ca.store.published_list(db, issuer_id))
 
 
-async def due(ra: RegistrationAuthority, issuer_id: str) -> bool:
-    """Whether an issuer needs another list: something changed, or what there is has no long life left."""
+async def due(ra: RegistrationAuthority, issuer_id: str, shard: int | None = None) -> bool:
+    """Whether an issuer needs another list, or another one of a shard: something changed, or a day is
+    over."""
+    octets = _octets(ra, issuer_id, shard)
 
     def work(db: Transaction) -> tuple[RevocationList | None, int]:
-        return ca.store.published_list(db, issuer_id), ca.store.last_change(db, issuer_id)
+        listed = ca.store.published_list(db, list_id(issuer_id, shard))
+        return listed, ca.store.last_change(db, issuer_id, octets)
 
     (listed, last), now = await ra.database.read(work), ra.now()
     if listed is None or not listfiles.is_whole(folder(ra), listed):
@@ -59,25 +63,30 @@ def is_over(ra: RegistrationAuthority, listed: RevocationList | None) -> bool:
     return ra.now() >= listed.next_update_at
 
 
-async def publish(ra: RegistrationAuthority, issuer: Issuer, *, alone: bool = False) -> RevocationList:
-    """Makes and publishes an issuer's next list; returns the one that is then published.
+async def publish(
+    ra: RegistrationAuthority, issuer: Issuer, shard: int | None = None, *, alone: bool = False
+) -> RevocationList:
+    """Makes and publishes an issuer's next list, or a shard's; returns the one that is then published.
 
     The long part is another process's, so that nobody waits; ``alone``: there is nobody, so it is done here.
     OSError when the disk is full, Refusal("clock_in_doubt") since a list is dated for good: the last one
     stays, as with NoSignature.
     """
     await timekeeping.require(ra)
-    name, lists = issuer.issuer_id, folder(ra)
+    name, lists, octets = list_id(issuer.issuer_id, shard), folder(ra), _octets(ra, issuer.issuer_id, shard)
     before = await published(ra, name)
     now = ra.now()
     number, since = _following(lists, name, before, now)
     period = since, since + CRL_LIFETIME
-    frame = frame_of(issuer.certificate, number, *period)
+    scope = None if shard is None else of_shard(issuer.site.shard(shard))
+    frame = frame_of(issuer.certificate, number, *period, scope)
     # RFC 5280 section 3.3: an entry stays for one list after the certificate's own end.
     ended = now - CRL_LIFETIME
-    drawn = await _do(ra, alone, listfiles.draft, ra.database.source, lists, frame, name, ended)
+    drawn = await _do(
+        ra, alone, listfiles.draft, ra.database.source, lists, frame, issuer.issuer_id, ended, octets
+    )
     try:
-        key, asked = public_key_of(issuer.certificate), ToSign(name, "list", drawn.path)
+        key, asked = public_key_of(issuer.certificate), ToSign(issuer.issuer_id, "list", drawn.path)
         signed = await signature(ra.authority.signer, key, asked, drawn.digest)
         made: RevocationList = await _do(
             ra, alone, listfiles.complete, lists, drawn, frame, signed, name, number, period
@@ -103,6 +112,10 @@ async def current(ra: RegistrationAuthority, issuer: Issuer) -> tuple[Revocation
             return listed, listfiles.path_of(folder(ra), listed).read_bytes()
         except FileNotFoundError:
             continue  # a server has published another one meanwhile
+
+
+def _octets(ra: RegistrationAuthority, issuer_id: str, shard: int | None) -> tuple[str, ...]:
+    return () if shard is None else octets_of(shard, ra.authority.issuer(issuer_id).site.shards)
 
 
 def _following(lists: Path, name: str, before: RevocationList | None, now: int) -> tuple[int, int]:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ca.authority import Issuer
+from ca.publication import list_id
 from ca.signing import NoSignature
 from ca.storage import StorageError
 from enroll import crls, timekeeping
@@ -44,17 +46,17 @@ class Publisher:
         if self.monotonic() < self._not_before or await timekeeping.doubt(ra) is not None:
             return 0
         made = 0
-        for issuer in ra.authority.issuers:
-            if not await crls.due(ra, issuer.issuer_id):
+        for issuer, shard in [(each, shard) for each in ra.authority.issuers for shard in each.site.lists]:
+            if not await crls.due(ra, issuer.issuer_id, shard):
                 continue
             begun = self.monotonic()
             try:
-                listed = await crls.publish(ra, issuer)
+                listed = await crls.publish(ra, issuer, shard)
             except _TROUBLE as error:
                 self._not_before = self.monotonic() + _AFTER_FAILURE
                 log.error(
                     "the revocation list of %s cannot be made (%s); the last one stays; again in %g s",
-                    *(issuer.common_name, _why(error), _AFTER_FAILURE),
+                    *(_named(issuer, shard), _why(error), _AFTER_FAILURE),
                 )
                 return made
             took = self.monotonic() - begun
@@ -62,7 +64,7 @@ class Publisher:
             made += 1
             log.info(
                 "revocation list %d of %s: %d lines, %.1f s",
-                *(listed.number, issuer.common_name, listed.entries, took),
+                *(listed.number, _named(issuer, shard), listed.entries, took),
             )
         return made
 
@@ -106,12 +108,16 @@ async def begin(ra: RegistrationAuthority) -> None:
     """
     if await timekeeping.doubt(ra) is not None:
         return
-    for issuer in ra.authority.issuers:
-        if await crls.ended(ra, issuer.issuer_id):
+    for issuer, shard in [(each, shard) for each in ra.authority.issuers for shard in each.site.lists]:
+        if await crls.ended(ra, list_id(issuer.issuer_id, shard)):
             try:
-                await crls.publish(ra, issuer, alone=True)
+                await crls.publish(ra, issuer, shard, alone=True)
             except _TROUBLE as error:
-                log.error("the revocation list of %s cannot be made (%s)", issuer.common_name, _why(error))
+                log.error("the revocation list of %s cannot be made (%s)", _named(issuer, shard), _why(error))
+
+
+def _named(issuer: Issuer, shard: int | None) -> str:
+    return issuer.common_name if shard is None else f"{issuer.common_name}, shard {shard}"
 
 
 def _why(error: OSError | StorageError | NoSignature | Refusal) -> str:

@@ -12,6 +12,7 @@ from cryptography import x509
 
 import ca.store
 from ca.profiles import CRL_PERIOD
+from ca.publication import list_id
 from ca.signerlink import signer_status
 from ca.storage import Transaction
 from enroll import crls, store
@@ -196,15 +197,17 @@ def signer_samples(deployment: Deployment) -> list[Sample]:
 async def late_lists(deployment: Deployment) -> list[str]:
     """Warnings of revocation lists that should have been followed by others long since."""
     now, found = deployment.ra.now(), list[str]()
-    for issuer in deployment.datadir.authority.issuers:
-        listed = await crls.published(deployment.ra, issuer.issuer_id)
+    authority = deployment.datadir.authority
+    for issuer, shard in [(each, shard) for each in authority.issuers for shard in each.site.lists]:
+        listed = await crls.published(deployment.ra, list_id(issuer.issuer_id, shard))
         # A new one is made each day.
         if listed is None or now - listed.this_update_at > 2 * CRL_PERIOD:
             left = (
                 "is missing" if listed is None else f"ends in {(listed.next_update_at - now) / 3_600:.0f} h"
             )
+            named = issuer.common_name if shard is None else f"{issuer.common_name}, shard {shard}"
             found.append(
-                f"the revocation list of {issuer.common_name} {left} and no other one was made: see the log "
+                f"the revocation list of {named} {left} and no other one was made: see the log "
                 "for why, and make one by hand: sekisho cert crl FILE"
             )
     return [*found, *_late_root_list(deployment)]

@@ -35,7 +35,8 @@ from ca.certificates import public_key_of
 from ca.clock import Clock
 from ca.errors import ConfigError
 from ca.files import Snapshot
-from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list
+from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list, shard_in
+from ca.publication import list_id
 from ca.responder import Responder
 from ca.sealing import Vault, Vaults, forget, open_vaults
 from ca.signerlink import (
@@ -433,8 +434,10 @@ class Desk:
         except OSError as error:
             raise Unsignable(f"the draft cannot be read ({os.strerror(error.errno or 0)})") from None
         key = key_id(public_key_of(issuer.certificate))
-        last = self._database.read_now(lambda db: ca.store.published_list(db, key))
-        inspect_list(content, issuer, last.number if last is not None else 0, self._clock.seconds())
+        shard = shard_in(content, issuer)
+        last = self._database.read_now(lambda db: ca.store.published_list(db, list_id(key, shard)))
+        number = last.number if last is not None else 0
+        inspect_list(content, issuer, number, self._clock.seconds(), shard)
         return content
 
     def _issuer(self, key: str) -> Issuing:

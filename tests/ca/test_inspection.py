@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from asn1crypto import core, x509
+from asn1crypto import crl as asn1_crl
 from cryptography.x509 import load_der_x509_certificate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ca.authority import Authority
 from ca.certificates import build, common_name, serial_hex, to_be_signed
-from ca.crls import fill, frame_of
+from ca.crls import fill, frame_of, of_shard
 from ca.expected import written
 from ca.inspection import (
     Issuing,
@@ -27,6 +28,7 @@ from ca.inspection import (
     _shared,
     inspect_certificate,
     inspect_list,
+    shard_in,
 )
 from ca.keys import generate, spki, spki_of
 from ca.profiles import PROFILES
@@ -349,6 +351,64 @@ def test_a_list_follows_the_last_one_and_is_of_today(
     with pytest.raises(Unsignable) as refused:
         inspect_list(_listed(authority, **made), _issuing(authority), 6, at)
     assert str(refused.value) == f"the list is not one of this issuer's: {fault}"
+
+
+SHARDED = Site("http://p.example/crl/a.crl", shards=4)
+
+
+def _shard(
+    authority: Authority, shard: int = 3, url: str | None = None, serials: tuple[int, ...] = (3, 0x7F)
+) -> bytes:
+    scope = of_shard(SHARDED.shard(shard) if url is None else url)
+    frame = frame_of(authority.current.certificate, 7, AT, AT + DAY, scope)
+    return b"".join(fill(frame, [RevokedEntry(f"0a{each:02x}", AT - 5, 1) for each in serials]).chunks)
+
+
+def test_a_shard_says_which_one_it_is(authority: Authority) -> None:
+    """By its critical scope, the address in certificates; the whole list says nothing of that."""
+    issuer = Issuing(authority.current.certificate, SHARDED)
+    for shard in range(4):
+        made = _shard(authority, shard, serials=(shard, 0xFC + shard))
+        assert shard_in(made, issuer) == shard
+        inspect_list(made, issuer, 6, AT, shard)
+    assert shard_in(_listed(authority), issuer) is None
+    inspect_list(_listed(authority), issuer, 6, AT)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://p.example/crl/a/4.crl", "http://p.example/crl/a.crl", "http://other/a/3.crl"]
+)
+def test_another_scope_is_none_of_the_issuers(authority: Authority, url: str) -> None:
+    """The twin: a list of a scope that no certificate names."""
+    with pytest.raises(Unsignable, match=LIST):
+        shard_in(_shard(authority, url=url), Issuing(authority.current.certificate, SHARDED))
+
+
+def _harmless(data: bytes) -> bytes:
+    """The same with a scope that is not critical."""
+    read = asn1_crl.TbsCertList.load(data)
+    read.native  # noqa: B018
+    for each in read["crl_extensions"]:
+        each["critical"] = False
+    changed: bytes = read.dump(force=True)
+    return changed
+
+
+def test_a_part_is_not_signed_as_something_else(authority: Authority) -> None:
+    """Not as the whole, nor as another shard, nor with another one's entries, nor with a scope that may be
+    passed over: each would hide what was revoked."""
+    issuer, made = Issuing(authority.current.certificate, SHARDED), _shard(authority)
+    for shard, fault in ((None, "extensions"), (2, "another shard's entry")):
+        with pytest.raises(Unsignable, match=fault):
+            inspect_list(made, issuer, 6, AT, shard)
+    with pytest.raises(Unsignable, match="scope"):
+        inspect_list(_shard(authority, serials=()), issuer, 6, AT, 2)
+    with pytest.raises(Unsignable, match="another shard's entry"):
+        inspect_list(_shard(authority, serials=(3, 4)), issuer, 6, AT, 3)
+    with pytest.raises(Unsignable, match="critical"):
+        inspect_list(_harmless(made), issuer, 6, AT, 3)
+    with pytest.raises(Unsignable, match="extensions"):
+        inspect_list(_listed(authority, 0), issuer, 6, AT, 3)
 
 
 def test_a_certificate_is_no_list(authority: Authority) -> None:

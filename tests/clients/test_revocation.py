@@ -64,7 +64,7 @@ class Site:
         return self.file(name)
 
 
-@pytest.fixture(params=[0], ids=["full"])
+@pytest.fixture(params=[0, 4], ids=["full", "shards"])
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
     """A CA whose certificates say where to ask, with the site that answers there."""
     port, now = free_port(), int(time.time())
@@ -76,7 +76,8 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         await revoke(ra, leaves[1], 1)
         await hold(ra, leaves[2])
         issuer = ra.authority.current
-        await crls.publish(ra, issuer)
+        for shard in issuer.site.lists:
+            await crls.publish(ra, issuer, shard)
         server = PlainServer(Publications(ra, Answers()).answer)
         await server.start([socket.create_server(("127.0.0.1", port))])
         place = tmp_path / "b"

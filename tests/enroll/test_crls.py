@@ -9,13 +9,15 @@ import pytest
 from cryptography import x509
 
 import ca.store
-from ca import listfiles
+from ca import datadir, listfiles
 from ca.profiles import CRL_PERIOD
+from ca.publication import Places
 from ca.storage import StorageError
 from enroll import crls, timekeeping
 from enroll.requests.transitions import end_certificate
-from tests.datadirs import admit, clock_of, open_office
+from tests.datadirs import CHEAP, PASSPHRASE, START, admit, clock_of, open_office, revoke_many
 from tests.enroll.test_flow import picked_up
+from tests.issued import issue, revoke
 from tests.looking import look
 
 
@@ -89,6 +91,41 @@ async def test_a_clock_that_is_corrected_takes_no_time_back(ra, back, told):
     second = await crls.publish(ra, ra.authority.current)
     assert (second.number, second.this_update_at) == (first.number + 1, first.this_update_at - told)
     assert _read(ra, second).last_update_utc.timestamp() == second.this_update_at
+
+
+@pytest.mark.parametrize("shards", [2, 256])
+async def test_shards_are_the_whole_in_parts(tmp_path, shards):
+    """Each revoked certificate is in the list that it names and in the whole one, and in no other; a shard
+    is made anew when one of its own changed, and numbers each for itself."""
+    (tmp_path / "a").mkdir()
+    datadir.create(tmp_path / "a/data", PASSPHRASE, START, site=Places("http://p", None, shards), cost=CHEAP)
+    async with open_office(tmp_path / "a") as ra:
+        issuer = ra.authority.current
+        await ra.database.write(revoke_many(ra, 600))
+        whole = _read(ra, await crls.publish(ra, issuer))
+        parts = [_read(ra, await crls.publish(ra, issuer, each, alone=True)) for each in range(shards)]
+        for number, part in enumerate(parts):
+            assert {each.serial_number % shards for each in part} <= {number}
+            scope = part.extensions.get_extension_for_class(x509.IssuingDistributionPoint)
+            assert scope.critical
+            assert [each.value for each in scope.value.full_name] == [issuer.site.shard(number)]
+        assert sorted(each.serial_number for part in parts for each in part) == sorted(
+            each.serial_number for each in whole
+        )
+        leaf = await issue(ra)
+        own = leaf.certificate.serial_number % shards
+        assert [await crls.due(ra, issuer.issuer_id, each) for each in (None, own)] == [False, False]
+        await revoke(ra, leaf)
+        other = (own + 1) % shards
+        assert [await crls.due(ra, issuer.issuer_id, each) for each in (None, own, other)] == [
+            True,
+            True,
+            False,
+        ]
+        again = await crls.publish(ra, issuer, own, alone=True)
+        assert (again.number, again.issuer_id) == (2, f"{issuer.issuer_id}.{own}")
+        assert _read(ra, again).get_revoked_certificate_by_serial_number(leaf.certificate.serial_number)
+        assert len(list(crls.folder(ra).iterdir())) == shards + 1
 
 
 async def test_processes_that_publish_at_once_publish_one(ra):

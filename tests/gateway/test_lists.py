@@ -1,14 +1,21 @@
 """When the leading worker publishes revocation lists, and what becomes of it when it cannot."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 
 import ca.store
+from ca import datadir
+from ca.publication import Places
+from ca.sealing import open_vaults
 from enroll import crls
 from gateway.running.lists import Publisher, begin
-from tests.datadirs import admit, clock_of, open_office
+from gateway.serving.signer import Desk, Tally
+from tests.datadirs import CHEAP, PASSPHRASE, START, admit, clock_of, open_office
 from tests.enroll.test_flow import picked_up
+from tests.gateway.test_signer import Scene, linked
+from tests.issued import issue, revoke
 from tests.looking import look
 
 
@@ -45,6 +52,27 @@ async def test_only_what_is_due_is_published(ra):
     clock_of(ra).advance(days=4)
     assert [await publisher.look(ra) for _ in range(2)] == [1, 0]
     assert (await crls.published(ra, ra.authority.current.issuer_id)).number == 3
+
+
+async def test_shards_are_published_as_well(tmp_path):
+    """At the start those that are missing, later those that changed: through the signer's own look at
+    them."""
+    (tmp_path / "a").mkdir()
+    datadir.create(tmp_path / "a/data", PASSPHRASE, START, site=Places("http://p", None, 4), cost=CHEAP)
+    async with open_office(tmp_path / "a") as ra:
+        await begin(ra)
+        publisher, leaf = Publisher(Monotonic()), await issue(ra)
+        assert await publisher.look(ra) == 0
+        await revoke(ra, leaf)
+        assert [await publisher.look(ra) for _ in range(2)] == [2, 0]
+        vaults = open_vaults(tmp_path / "a/data/vault.json", PASSPHRASE)
+        desk = Desk(tmp_path / "a/data", vaults, ra.clock, Tally(), 9)
+        scene = Scene(ra, desk, vaults, tmp_path / "a/data", [])
+        async with linked(scene) as signer:
+            other = replace(ra, authority=replace(ra.authority, signer=signer))
+            clock_of(ra).advance(days=1)
+            assert await Publisher(Monotonic()).look(other) == 5
+        desk.close()
 
 
 async def test_many_changes_are_one_list(ra):

@@ -17,7 +17,7 @@ async def answer(
 ) -> web.StreamResponse:
     """The issuer's list, or that the client's copy is the newest."""
     fields = {key.lower(): value for key, value in request.headers.items()}
-    told = await published(Asked(request.method, request.raw_path, fields, b""), ra, issuer)
+    told = await published(Asked(request.method, request.raw_path, fields, b""), ra, issuer.issuer_id)
     if told.status == 503:
         said = (
             "失効リストを準備しています。数秒後にもう一度お試しください。\n"

@@ -14,8 +14,7 @@ from collections.abc import Awaitable, Mapping
 from aiohttp import web
 from cryptography import x509
 
-from ca.authority import Issuer
-from ca.publication import OCSP_PATH, certificate_path, list_path
+from ca.publication import OCSP_PATH, certificate_path, list_id, list_path
 from enroll.answers import Answers
 from enroll.ra import RegistrationAuthority
 from gateway.sites.revocation import lists
@@ -38,7 +37,11 @@ class Publications:
         self._ra = ra
         self._answers = Responses(ra, answers)
         authority = ra.authority
-        self._lists: Mapping[str, Issuer] = {list_path(each.issuer_id): each for each in authority.issuers}
+        self._lists: Mapping[str, str] = {
+            list_path(each.issuer_id, shard): list_id(each.issuer_id, shard)
+            for each in authority.issuers
+            for shard in each.site.lists
+        }
         roots = {each.root_id: each.chain[-1] for each in authority.issuers if each.chain}
         own = {each.issuer_id: each.der for each in authority.issuers}
         self._certificates = {certificate_path(name): der for name, der in {**own, **roots}.items()}
@@ -52,8 +55,8 @@ class Publications:
             return told if isinstance(told, Told) else self._guarded(told)
         if asked.method not in _READ:
             return refusal(405, ("Allow", "GET, HEAD"))
-        if (issuer := self._lists.get(path)) is not None:
-            return self._guarded(lists.published(asked, self._ra, issuer))
+        if (name := self._lists.get(path)) is not None:
+            return self._guarded(lists.published(asked, self._ra, name))
         if (der := self._root_lists.get(path)) is not None:
             return lists.root(asked, der, self._ra.now())
         if (der := self._certificates.get(path)) is not None:

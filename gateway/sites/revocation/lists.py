@@ -11,7 +11,6 @@ from email.utils import format_datetime, parsedate_to_datetime
 
 from cryptography import x509
 
-from ca.authority import Issuer
 from ca.listfiles import path_of
 from enroll import crls
 from enroll.ra import RegistrationAuthority
@@ -25,10 +24,11 @@ _KIND = ("Content-Type", "application/pkix-crl")
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
-async def published(asked: Asked, ra: RegistrationAuthority, issuer: Issuer) -> Told:
-    """The issuer's list, or that the client's copy is the newest (RFC 9110 section 13)."""
+async def published(asked: Asked, ra: RegistrationAuthority, name: str) -> Told:
+    """A list by what it is called by (`ca.publication.list_id`), or that the client's copy is the newest
+    (RFC 9110 section 13)."""
     for _ in range(2):  # another one may be published, and this one's file go, between two lines here
-        listed = await crls.published(ra, issuer.issuer_id)
+        listed = await crls.published(ra, name)
         if listed is None:
             break
         fields = caching(listed.digest, listed.this_update_at, listed.next_update_at - ra.now())
