@@ -1,9 +1,9 @@
 """Where an order's CPU goes: request by request, ours against pebble; what each does; the floor below it.
 
-Run as ``python -m tests.bench.order_bench [--orders N] [--rounds N]``. Each request of the flow is made N times
-in a row, so that the CPU of all of a server's processes (the signer is one of ours) is told apart by request.
-Rounds alternate between the servers. Then, in this process: statements and transactions of each request, its
-parts one by one, and the cryptography that no server of the protocol can do without.
+Run as ``python -m tests.bench.order_bench [--orders N] [--rounds N]``. Each request of the flow is made N
+times in a row, so that the CPU of all of a server's processes (the signer is one of ours) is told apart by
+request. Rounds alternate between the servers. Then, in this process: statements and transactions of each
+request, its parts one by one, and the cryptography that no server of the protocol can do without.
 """
 
 from __future__ import annotations
