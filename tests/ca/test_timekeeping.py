@@ -120,7 +120,7 @@ def test_the_machines_reading():
     """Wall clock, uptime and boot are the machine's: two readings in a row agree, and no doubt arises."""
     first, second = SystemClock().reading(), SystemClock().reading()
     assert first.boot == second.boot != ""
-    assert abs(first.wall - time.time()) < 5
+    assert abs(first.wall - time.time()) < 60
     assert 0 <= second.awake - first.awake < 60
     if hasattr(time, "CLOCK_BOOTTIME") and os.path.exists("/proc/uptime"):
         assert abs(second.awake - time.clock_gettime(time.CLOCK_BOOTTIME)) < 60

@@ -204,7 +204,7 @@ def test_certificates_that_name_no_list(sekisho: Shell) -> None:
     """Notice, and how the next issuing CA prints an address; with one all is well."""
     (found,) = _checks(sekisho, "CRL address")
     assert found["state"] == "notice"
-    assert "sekisho ca add NAME --crl-url" in found["hint"]
+    assert "sekisho ca add NAME --revocation-url" in found["hint"]
     assert sekisho("ca", "add", "SERVICE CA-G5", "--crl-url", "http://crl.example.jp/g5.crl").code == 0
     (found,) = _checks(sekisho, "CRL address")
     assert (found["state"], found["found"]) == ("ok", "http://crl.example.jp/g5.crl")
