@@ -6,7 +6,7 @@ Every job can run again, late, or in two processes at once, and does its work on
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
@@ -20,7 +20,7 @@ from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from enroll.requests.enrollment import SUPERSEDED, Enrollment
 from enroll.requests.opening import open_renewal
-from enroll.requests.states import LIVE, WAITING, Event
+from enroll.requests.states import LIVE, UNFINISHED, WAITING, Event, State
 from enroll.requests.transitions import apply, end_certificate
 from enroll.settings import DAY, Settings
 
@@ -158,7 +158,7 @@ def _unnoticed(db: Transaction, ra: RegistrationAuthority, today: date, again: b
         for source, kind in due
         if kind is not None
         and _missing(db, source, kind, again)
-        and _wanted(db, source)
+        and _wanted(db, source, kind)
         and (user := store.user(db, source.user_id)) is not None
     ]
 
@@ -177,8 +177,12 @@ def _missing(db: Transaction, source: Enrollment, kind: writing.Kind, again: boo
     return user is not None and user.mail != letter["recipient"]
 
 
-def _wanted(db: Transaction, source: Enrollment) -> bool:
-    """Whether somebody who may renew a certificate has not done so yet (D6)."""
+def _wanted(db: Transaction, source: Enrollment, kind: writing.Kind) -> bool:
+    """Whether somebody who may renew a certificate has not done so yet (D6).
+
+    The first notice is for those who have not begun, the second also for those who began and have fetched
+    nothing: without it their certificate would end while they believe that they have renewed.
+    """
     if source.serial is None or not issuance.entitled(db, source.user_id):
         return False
     # A report of theft ends in a reissue, or in nothing: until then there is no renewal to write about.
@@ -186,7 +190,11 @@ def _wanted(db: Transaction, source: Enrollment) -> bool:
         return False
     renewal = store.renewal_of(db, source.serial)
     # A client that renews without the mail has a successor and no renewal of ours.
-    return (renewal is None or renewal.state in WAITING) and not _has_successor(db, source)
+    return (renewal is None or renewal.state in _OPEN[kind]) and not _has_successor(db, source)
+
+
+#: Notice -> where a renewal stands that it is about.
+_OPEN: Mapping[writing.Kind, frozenset[State]] = {"renewal_30": WAITING, "renewal_7": WAITING | UNFINISHED}
 
 
 def needless(
@@ -194,7 +202,7 @@ def needless(
 ) -> str | None:
     """Why a notice that has waited must not leave any more, in words for operators; None if it may."""
     source = store.enrollment_of(db, renewal.replaces_serial or "")
-    if source is None or source.state not in LIVE or not _wanted(db, source):
+    if source is None or source.state not in LIVE or not _wanted(db, source, kind):
         return "there is nothing to renew any more"
     due = due_notice(source, day_of(ra.now()), ra.settings)
     # R15: after downtime only the second one.
@@ -221,7 +229,7 @@ def _notify_one(
 ) -> bool:
     fresh = store.enrollment(db, source.request_id)
     user = store.user(db, source.user_id)
-    if fresh is None or fresh.state not in LIVE or user is None or not _wanted(db, fresh):
+    if fresh is None or fresh.state not in LIVE or user is None or not _wanted(db, fresh, kind):
         return False
     if not _missing(db, fresh, kind, again):
         return False
@@ -230,12 +238,12 @@ def _notify_one(
 
 
 def _has_successor(db: Transaction, source: Enrollment) -> bool:
-    """Whether a later live certificate of the same name makes a renewal needless."""
+    """Whether a later live certificate of the same name, in hand, makes a renewal needless."""
     return any(
         other.common_name == source.common_name
         and other.not_after_at is not None
         and other.not_after_at > (source.not_after_at or 0)
-        and other.state in LIVE
+        and other.state in LIVE - UNFINISHED
         for other in store.enrollments_of(db, source.user_id)
     )
 

@@ -13,10 +13,7 @@ from enroll.requests.enrollment import Enrollment, lives, state_at
 from enroll.requests.issuance import check_entitled
 from enroll.requests.issuance import submit as submit_request
 from enroll.requests.opening import open_renewal, renewable_from, renewable_until
-from enroll.requests.states import CAUSES, ENDED, WAITING, State
-
-#: Applied for, and on no PC yet.
-_UNFINISHED = frozenset({State.PROCESSING, State.ISSUED})
+from enroll.requests.states import CAUSES, ENDED, UNFINISHED, WAITING, State
 
 
 @dataclass(frozen=True)
@@ -99,11 +96,11 @@ def following(db: Transaction, at: int, source: Enrollment) -> Following:
         if lives(each, at)
         # Another name is another PC's (E18).
         and each.common_name == source.common_name
-        and each.state not in _UNFINISHED
+        and each.state not in UNFINISHED
         and (each.not_after_at or 0) > (source.not_after_at or 0)
     ]
     own = store.renewal_of(db, source.serial or "")
-    begun = own if own is not None and own.state in _UNFINISHED else None
+    begun = own if own is not None and own.state in UNFINISHED else None
     return Following(newer[0] if newer else None, begun)
 
 

@@ -59,6 +59,8 @@ ENDED = frozenset(CAUSES)
 WAITING = frozenset({State.ACCEPTED, State.ANNOUNCED, State.AUTHENTICATED})
 #: States in which the certificate can be fetched, window permitting.
 FETCHABLE = frozenset({State.ISSUED, State.PICKED_UP})
+#: Applied for, and on no PC yet, as far as we know.
+UNFINISHED = frozenset({State.PROCESSING, State.ISSUED})
 #: States in which a certificate exists and counts.
 LIVE = frozenset({State.ISSUED, State.PICKED_UP, State.IN_USE})
 

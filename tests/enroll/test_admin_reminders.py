@@ -14,6 +14,7 @@ from enroll.mail import store as mail_store
 from enroll.people import register
 from enroll.people.register import Person
 from enroll.ra import RegistrationAuthority
+from enroll.requests import issuance
 from enroll.settings import DAY
 from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, open_office
 from tests.enroll.test_flow import picked_up
@@ -68,6 +69,28 @@ async def test_administrators_are_told_who_has_not_renewed(ra: RegistrationAutho
     everybody = [f"ユーザーID：{user_id}" for user_id in (BOSS, MEMBER, OTHER)]
     assert sorted(lines) == sorted([everybody, everybody[1:]])
     assert all(f"有効期限：{shown(end)}" in body for body in told)
+
+
+async def test_administrators_are_told_of_renewals_that_were_interrupted(ra: RegistrationAuthority) -> None:
+    """Whoever began to renew and fetched nothing has not renewed; whoever fetched it has. The letter says how
+    to go on with what was begun."""
+    await admit(ra, CHIEF, role="admin")
+    for user_id in (MEMBER, OTHER):
+        end = await holder(ra, user_id)
+    await at_days_before(ra, end, 20)
+    for user_id, fetched in ((MEMBER, False), (OTHER, True)):
+        source = store.enrollments_of(look(ra.database), user_id)[-1]
+        begun = store.renewal_of(look(ra.database), source.serial or "")
+        assert begun is not None
+        await issuance.submit(ra, begun.request_id, actor=user_id)
+        await issuance.complete(ra, begun.request_id)
+        if fetched:
+            token = await issuance.prepare_download(ra, begun.request_id, "abc", "standard", actor=user_id)
+            await issuance.download(ra, token, begun.request_id, actor=user_id)
+    await at_days_before(ra, end, 7)
+    [told] = [each for each in await delivered(ra) if "更新がお済みでない方" in each.subject]
+    assert (f"ユーザーID：{MEMBER}" in told.body, f"ユーザーID：{OTHER}" in told.body) == (True, False)
+    assert "「更新の再申請」から続けていただけます" in told.body
 
 
 async def test_nobody_is_told_of_others_users_nor_after_leaving(ra: RegistrationAuthority) -> None:

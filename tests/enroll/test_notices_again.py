@@ -171,6 +171,38 @@ async def test_who_has_renewed_meanwhile_gets_no_notice(ra):
     assert [await notify(ra), await notify(ra, again=True)] == [NOTHING, NOTHING]
 
 
+@pytest.mark.parametrize("issued", [False, True], ids=["submitted", "issued"])
+async def test_who_began_to_renew_and_fetched_nothing_is_reminded(ra, issued):
+    """R15: pressing Submit and leaving is no renewal. The second notice comes, once, and leaves; who has
+    fetched the certificate gets none (D6)."""
+    enrollment = await due_in(ra, 20)
+    assert await notify(ra) == THIRTY
+    renewal = store.renewal_of(look(ra.database), enrollment.serial)
+    await issuance.submit(ra, renewal.request_id, actor="test")
+    if issued:
+        await issuance.complete(ra, renewal.request_id)
+    await delivered(ra)
+    clock_of(ra).advance(days=13)
+    assert [await notify(ra), await notify(ra)] == [SEVEN, NOTHING]
+    told = [each for each in await delivered(ra) if each.name.endswith("renewal_7.eml")]
+    assert [each.value("リクエストID") for each in told] == [renewal.request_id]
+
+
+async def test_who_has_fetched_the_renewed_certificate_is_not_reminded(ra):
+    """D6: from the download on there is nothing left to say, also while the notice waits to leave."""
+    enrollment = await due_in(ra, 7)
+    assert await notify(ra) == SEVEN
+    renewal = store.renewal_of(look(ra.database), enrollment.serial)
+    await issuance.submit(ra, renewal.request_id, actor="test")
+    await issuance.complete(ra, renewal.request_id)
+    token = await issuance.prepare_download(ra, renewal.request_id, "abc", "standard", actor="test")
+    await issuance.download(ra, token, renewal.request_id, actor="test")
+    async with MailServer().listening() as server:
+        assert await deliver_due(ra, smtp(ra, server)) == 0
+    assert letter(ra, "renewal_7")["result"] == "there is nothing to renew any more"
+    assert [await notify(ra), await notify(ra, again=True)] == [NOTHING, NOTHING]
+
+
 async def test_notices_of_a_disabled_organisation_leave_when_it_is_enabled(ra):
     """E6: nothing while it is disabled; then the notice that is due, once, be it queued before or not."""
     await due_in(ra, 30)

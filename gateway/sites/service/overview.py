@@ -15,7 +15,7 @@ from enroll import store
 from enroll.jst import days_left, shown, shown_day
 from enroll.ra import RegistrationAuthority
 from enroll.requests.enrollment import Enrollment, lives
-from enroll.requests.states import State
+from enroll.requests.states import UNFINISHED, State
 from gateway.sites.service.standing import Text, standing
 from gateway.sites.service.visitors import Visitor
 from gateway.sites.service.words import NOTICES, ROLES
@@ -27,7 +27,6 @@ SOON = 60
 _MOST_ROWS = 200
 #: On somebody's PC, as far as we know.
 _IN_HAND = frozenset({State.PICKED_UP, State.IN_USE})
-_UNDER_WAY = frozenset({State.PROCESSING, State.ISSUED})
 
 KINDS: Mapping[str, Text] = MappingProxyType(
     {
@@ -188,5 +187,5 @@ def _newest_in_hand(found: Sequence[Enrollment], at: int) -> list[Enrollment]:
 
 
 def _renewal_of(source: Enrollment, found: Sequence[Enrollment]) -> Text:
-    under_way = any(e.replaces_serial == source.serial and e.state in _UNDER_WAY for e in found)
+    under_way = any(e.replaces_serial == source.serial and e.state in UNFINISHED for e in found)
     return _NOT_FETCHED if under_way else _NOT_RENEWED
