@@ -22,7 +22,7 @@ from enroll.mail import queue, writing
 from enroll.mail import store as mail_store
 from enroll.mail.hours import opened_at
 from enroll.mail.replies import Verdict
-from enroll.mail.transport import Refused, Session, Transport
+from enroll.mail.transport import MailSession, Refused, Transport
 from enroll.ra import RegistrationAuthority
 from enroll.requests.enrollment import state_at
 from enroll.requests.states import ENDED, Event
@@ -33,7 +33,7 @@ log = logging.getLogger("sekisho.delivery")
 # Seconds for the mail server's last answer, when the process stops.
 _LAST_ANSWER = 5.0
 # A lease is renewed this often while its letter is being sent, in seconds: three times before it ends.
-_RENEWAL = queue.LEASE / 3
+_RENEWAL = mail_store.LEASE / 3
 # For fewer letters than this another connection is not worth its handshakes.
 _WORTH_A_CONNECTION = 10
 # Letters looked at in one transaction until one is found that is to be sent.
@@ -79,7 +79,7 @@ async def _deliver_channel(
     if ahead:
         await ra.database.write(lambda db: queue.forget_future(db, channel, now))
     due = await ra.database.read(
-        lambda db: queue.due(db, channel, now, worth, notices=_notices_leave(ra, db))
+        lambda db: mail_store.due(db, channel, now, worth, notices=_notices_leave(ra, db))
     )
     if not due:
         return 0, 0
@@ -115,7 +115,11 @@ async def _carry_too(
 
 
 async def _carry(
-    ra: RegistrationAuthority, transport: Transport, channel: mail_store.Channel, session: Session, beat: Beat
+    ra: RegistrationAuthority,
+    transport: Transport,
+    channel: mail_store.Channel,
+    session: MailSession,
+    beat: Beat,
 ) -> Count:
     taken, tried, proven = 0, 0, False
     try:
@@ -150,7 +154,7 @@ async def _finished(work: Coroutine[None, None, bool]) -> bool:
 
 
 async def _deliver(
-    ra: RegistrationAuthority, session: Session, row: queue.Letter, proven: bool, beat: Beat
+    ra: RegistrationAuthority, session: MailSession, row: mail_store.Letter, proven: bool, beat: Beat
 ) -> bool:
     """Whether the letter was taken. ``proven``: the one before it was, by the same connection."""
     keeping = asyncio.create_task(_keep(ra, row, beat))
@@ -174,11 +178,11 @@ async def _deliver(
     return True
 
 
-async def _keep(ra: RegistrationAuthority, row: queue.Letter, beat: Beat) -> None:
+async def _keep(ra: RegistrationAuthority, row: mail_store.Letter, beat: Beat) -> None:
     """Renews the lease for as long as the letter is being sent."""
     while True:
         await beat()
-        if not await ra.database.write(lambda db: queue.keep(db, row, ra.now())):
+        if not await ra.database.write(lambda db: mail_store.keep(db, row, ra.now())):
             return
 
 
@@ -209,20 +213,20 @@ def compose(letter: writing.Queued, sender: str) -> EmailMessage:
 
 def _take(
     db: Transaction, ra: RegistrationAuthority, channel: mail_store.Channel, per_minute: int
-) -> queue.Letter | None:
+) -> mail_store.Letter | None:
     """The next letter that is to be sent now, taken; None while there is none, or the lane is held."""
     now = ra.now()
     if queue.lane(db, channel).holds(now):
         return None
     notices = _notices_leave(ra, db)
     for _ in range(_LOOKED_AT):
-        row = queue.next_due(db, channel, now, notices=notices)
+        row = mail_store.next_due(db, channel, now, notices=notices)
         if row is None:
             return None
         if not _stays(db, ra, row, now):
-            if per_minute and not queue.may_begin(db, channel, now, per_minute):
+            if per_minute and not mail_store.may_begin(db, channel, now, per_minute):
                 return None
-            return queue.begin(db, row, now)
+            return mail_store.begin(db, row, now)
     return None
 
 
@@ -233,15 +237,15 @@ def _notices_leave(ra: RegistrationAuthority, db: Transaction) -> bool:
     return timekeeping.doubt_now(ra, db) is None
 
 
-def _stays(db: Transaction, ra: RegistrationAuthority, row: queue.Letter, now: int) -> bool:
+def _stays(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, now: int) -> bool:
     """Cancels a letter whose cause is gone, puts off one of a disabled organisation (E6, E27)."""
     user = store.user(db, row["user_id"])
     if user is None or user.disabled_at is not None:
-        queue.cancelled(db, row["id"], "the user is disabled")
+        mail_store.cancelled(db, row["id"], "the user is disabled")
         return True
     organisation = store.organisation(db, user.policy_number)
     if organisation is None or organisation.disabled_at is not None:
-        queue.put_off(db, row["id"], now + _DISABLED, "waits: the organisation is disabled")
+        mail_store.put_off(db, row["id"], now + _DISABLED, "waits: the organisation is disabled")
         return True
     if row["request_id"] is None:
         return False
@@ -254,12 +258,12 @@ def _stays(db: Transaction, ra: RegistrationAuthority, row: queue.Letter, now: i
     if gone is None and row["notice"]:
         gone = scheduler.needless(db, ra, enrollment, row["kind"])
     if gone is not None:
-        queue.cancelled(db, row["id"], gone)
+        mail_store.cancelled(db, row["id"], gone)
     return gone is not None
 
 
 def _settle(
-    db: Transaction, ra: RegistrationAuthority, row: queue.Letter, refused: Refused, proven: bool
+    db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, refused: Refused, proven: bool
 ) -> None:
     """What a refusal does to the letter and, where it is not the recipient's, to all of them."""
     verdict, now, said = refused.verdict, ra.now(), str(refused)
@@ -270,9 +274,9 @@ def _settle(
     else:
         _note(db, ra, refused)
     if verdict is Verdict.FINAL:
-        queue.failed(db, row, said)
+        mail_store.failed(db, row, said)
     elif verdict is Verdict.SERVER and refused.command not in _OF_A_LETTER:
-        queue.given_back(db, row, said)
+        mail_store.given_back(db, row, said)
     else:
         # Behind the others: if it is this one's fault after all, it must not be the next to be tried, too.
         lasting = timekeeping.doubt_now(ra, db) is None
@@ -293,7 +297,7 @@ def _hold(db: Transaction, ra: RegistrationAuthority, channel: mail_store.Channe
 
 
 def _note(db: Transaction, ra: RegistrationAuthority, refused: Refused) -> None:
-    queue.note_refusal(db, refused.command, ra.now(), str(refused))
+    mail_store.note_refusal(db, refused.command, ra.now(), str(refused))
 
 
 # Letters whose acceptance moves the enrollment to 案内送信済.
@@ -302,7 +306,7 @@ _ANNOUNCING = frozenset({"pickup", "pickup_without_password", "renewal_30", "ren
 
 def _accepted(db: Transaction, ra: RegistrationAuthority, row: dict[str, Any], result: str) -> None:
     now = ra.now()
-    if not queue.accepted(db, row["id"], row["channel"], now, result):
+    if not mail_store.accepted(db, row["id"], row["channel"], now, result):
         return
     if row["kind"] in _ANNOUNCING and row["request_id"] is not None:
         apply(db, ra, row["request_id"], Event.ANNOUNCE, now, actor="delivery")

@@ -7,60 +7,8 @@ from dataclasses import dataclass
 from ca.storage import Transaction
 from enroll.mail import store
 from enroll.mail.hours import leaves_from, opened_at
-from enroll.mail.store import (
-    LEASE,
-    Channel,
-    Letter,
-    accepted,
-    begin,
-    cancelled,
-    due,
-    failed,
-    given_back,
-    keep,
-    may_begin,
-    next_due,
-    note_refusal,
-    put_off,
-    refusals,
-    retry,
-    retry_failed,
-    retry_one,
-    wake,
-)
+from enroll.mail.store import Channel, Letter
 from enroll.settings import DAY, Settings
-
-__all__ = (
-    "CHANNELS",
-    "LEASE",
-    "Channel",
-    "Lane",
-    "Letter",
-    "Standing",
-    "accepted",
-    "begin",
-    "cancelled",
-    "due",
-    "failed",
-    "forget_future",
-    "given_back",
-    "hold",
-    "in_the_future",
-    "keep",
-    "lane",
-    "may_begin",
-    "next_attempt",
-    "next_due",
-    "note_refusal",
-    "put_off",
-    "refusals",
-    "refused",
-    "retry",
-    "retry_failed",
-    "retry_one",
-    "standing",
-    "wake",
-)  # fmt: skip
 
 Db = Transaction
 
@@ -127,7 +75,7 @@ def refused(
     doubts = row["unclear"] + int(unclear)
     taken = lane(db, row["channel"]).accepted_at
     if lasting and taken is not None and taken > since and (at - since >= _GIVE_UP or doubts >= _UNCLEAR):
-        failed(db, row, f"given up: {result}")
+        store.failed(db, row, f"given up: {result}")
         return
     later = at + _BACKOFF[min(row["refusals"], len(_BACKOFF) - 1)]
     store.put_back(db, row, later, since, doubts, result)

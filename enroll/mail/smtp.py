@@ -13,7 +13,7 @@ import aiosmtplib
 
 from enroll.mail.replies import Command
 from enroll.mail.store import Channel
-from enroll.mail.transport import Outbox, Refused, Session
+from enroll.mail.transport import MailSession, Outbox, Refused
 from enroll.mail.writing import Queued
 
 # RFC 5321 section 4.5.3.2.6: who gives up earlier on the answer to a letter sends it twice.
@@ -44,10 +44,10 @@ class Smtp:
     #: PEM of the only CA that is trusted; "" trusts those of the system.
     ca: str = ""
 
-    async def open(self, channel: Channel) -> Session:
+    async def open(self, channel: Channel) -> MailSession:
         if channel == "postcard":
             return self.postcards
-        return _Session(self, await self._login())
+        return _SmtpSession(self, await self._login())
 
     async def try_out(self, sender: str) -> str:
         """Logs in and has the sender taken, and sends nothing; what EHLO said first. Raises Refused."""
@@ -101,7 +101,7 @@ class Smtp:
         return ssl.create_default_context(cadata=self.ca or None)
 
 
-class _Session:
+class _SmtpSession:
     """One connection, logged in."""
 
     def __init__(self, server: Smtp, client: aiosmtplib.SMTP) -> None:

@@ -31,7 +31,7 @@ class Refused(Exception):
         return judge(self.command, self.code, self.said)
 
 
-class Session(Protocol):
+class MailSession(Protocol):
     """An open way out. It takes one letter after the other."""
 
     @property
@@ -62,7 +62,7 @@ class Transport(Protocol):
         """How many letters may leave in a minute by all sessions together; 0: any number."""
         ...
 
-    async def open(self, channel: Channel) -> Session:
+    async def open(self, channel: Channel) -> MailSession:
         """A session for letters of a channel. Raises Refused."""
         ...
 
@@ -80,7 +80,7 @@ class Outbox:
     per_minute: int = 0
     alive: bool = True
 
-    async def open(self, channel: Channel) -> Session:
+    async def open(self, channel: Channel) -> MailSession:
         return self
 
     async def send(self, message: EmailMessage, letter: Queued, return_path: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ca.storage import Transaction
 from enroll import identifiers, store
-from enroll.mail import occasions, queue
+from enroll.mail import occasions
 from enroll.mail import store as mail_store
 from enroll.people import passwords
 from enroll.people.register import Person, check_organisation, check_person
@@ -104,7 +104,7 @@ async def enable_organisation(ra: RegistrationAuthority, policy_number: str, *, 
             raise Refusal(
                 "conflict", field="policy_number", detail=f"organisation {policy_number} is not disabled"
             )
-        queue.wake(db, policy_number, ra.now())
+        mail_store.wake(db, policy_number, ra.now())
         store.audit(db, ra.now(), actor, "organisation.enabled", policy_number)
 
     await ra.database.write(work)

@@ -131,7 +131,10 @@ async def _retry(deployment: Deployment, number: int | None, failed: bool) -> An
 
     def work(db: Transaction) -> dict[str, int]:
         at = deployment.ra.now()
-        counts = {"failed": queue.retry_failed(db, at) if failed else 0, "waiting": queue.retry(db, at)}
+        counts = {
+            "failed": mail_store.retry_failed(db, at) if failed else 0,
+            "waiting": mail_store.retry(db, at),
+        }
         store.audit(db, at, actor(), "mail.retried", "queue", **counts)
         return counts
 
@@ -152,7 +155,7 @@ async def _retry_one(deployment: Deployment, number: int) -> Answer:
         letter = mail_store.shown(db, number)
         if letter is None:
             raise Refusal("not_found", field="mail")
-        if not queue.retry_one(db, number, at):
+        if not mail_store.retry_one(db, number, at):
             raise Refusal("conflict", field="mail", detail=_not_again(letter))
         store.audit(db, at, actor(), "mail.retried", letter["user_id"], letter=number)
         return _next_attempt(db, deployment, mail_store.shown(db, number) or letter)

@@ -18,6 +18,7 @@ from ca.storage import Transaction
 from enroll import crls, store
 from enroll.jst import shown
 from enroll.mail import queue
+from enroll.mail import store as mail_store
 from enroll.mail.replies import COMMANDS
 from enroll.ra import RegistrationAuthority
 from gateway.running.internal import at_most
@@ -281,7 +282,7 @@ def _of_letters(db: Transaction, ra: RegistrationAuthority) -> Iterator[Sample]:
     held = {lane.channel for lane in letters.held}
     for channel in queue.CHANNELS:
         yield "sekisho_mails_held", {"channel": channel}, int(channel in held)
-    refusals = {each["command"]: each for each in queue.refusals(db)}
+    refusals = {each["command"]: each for each in mail_store.refusals(db)}
     for command in COMMANDS:
         refused = refusals.get(command)
         yield "sekisho_mails_refused_total", {"command": command}, refused["count"] if refused else 0

@@ -8,8 +8,8 @@ import pytest
 
 from ca.errors import ConfigError
 from enroll import store
-from enroll.mail import queue, writing
 from enroll.mail import store as mail_store
+from enroll.mail import writing
 from enroll.mail.delivery import compose, deliver_due
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox
@@ -144,7 +144,7 @@ async def test_letters_that_left_cost_nothing(ra):
         thousands = []
         db.conn.set_progress_handler(lambda: thousands.append(1), 1_000)
         try:
-            assert queue.next_due(db, "mail", ra.now(), notices=True) is None
+            assert mail_store.next_due(db, "mail", ra.now(), notices=True) is None
         finally:
             db.conn.set_progress_handler(None, 0)
         return len(thousands)

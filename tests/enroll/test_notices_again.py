@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from enroll import scheduler, store
 from enroll.jst import day_of
-from enroll.mail import queue, writing
 from enroll.mail import store as mail_store
+from enroll.mail import writing
 from enroll.mail.delivery import deliver_due
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Refused
@@ -92,7 +92,7 @@ async def test_retry_sends_a_notice_to_the_address_that_was_put_right(ra):
         await notify(ra)
         await deliver_due(ra, smtp(ra, server))
         await changes.change_user(ra, USER, {"mail": "right@example.jp"}, actor="desk")
-        assert await ra.database.write(lambda db: queue.retry_failed(db, ra.now())) == 1
+        assert await ra.database.write(lambda db: mail_store.retry_failed(db, ra.now())) == 1
         assert (await notify(ra), await deliver_due(ra, smtp(ra, server))) == (NOTHING, 1)
     assert server.recipients == ["right@example.jp"]
 
@@ -122,7 +122,7 @@ async def test_ten_that_queue_it_again_at_once_queue_it_once(ra):
         await notify(ra)
         await deliver_due(ra, smtp(ra, server))
         runs = [notify(ra, again=True) for _ in range(9)]
-        runs.append(ra.database.write(lambda db: queue.retry_failed(db, ra.now())))
+        runs.append(ra.database.write(lambda db: mail_store.retry_failed(db, ra.now())))
         found = await asyncio.gather(*runs)
         assert sum(run == THIRTY for run in found[:9]) + found[9] == 1
         await asyncio.gather(*(deliver_due(ra, smtp(ra, server)) for _ in range(5)))
@@ -311,7 +311,7 @@ async def _lived_through(path, steps):
             await changes.enable_organisation(ra, POLICY_NUMBER, actor="desk")
         await scheduler.close_overdue(ra)
         await notify(ra, again=True)
-        await ra.database.write(lambda db: queue.retry(db, ra.now()))
+        await ra.database.write(lambda db: mail_store.retry(db, ra.now()))
         await asyncio.gather(*(deliver_due(ra, server) for _ in range(3)))
         due = scheduler.due_notice(enrollment, day_of(ra.now()), ra.settings)
         if due is not None and ra.now() <= enrollment.not_after_at:
@@ -328,9 +328,9 @@ async def _step(ra, server, word, value):
     elif word in ("notify", "again"):
         await notify(ra, again=word == "again")
     elif word == "retry":
-        await ra.database.write(lambda db: queue.retry(db, ra.now()))
+        await ra.database.write(lambda db: mail_store.retry(db, ra.now()))
     elif word == "retry_failed":
-        await ra.database.write(lambda db: queue.retry_failed(db, ra.now()))
+        await ra.database.write(lambda db: mail_store.retry_failed(db, ra.now()))
     elif word == "deliver":
         await asyncio.gather(deliver_due(ra, server), deliver_due(ra, server))
     else:

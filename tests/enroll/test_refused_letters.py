@@ -301,7 +301,7 @@ async def test_retry_ends_the_backoff_at_once(ra):
         await deliver_due(ra, transport)
         server.answers.clear()
         assert await deliver_due(ra, transport) == 0
-        assert await ra.database.write(lambda db: queue.retry(db, ra.now())) == LETTERS
+        assert await ra.database.write(lambda db: mail_store.retry(db, ra.now())) == LETTERS
         assert await deliver_due(ra, transport) == LETTERS
 
 
@@ -311,12 +311,12 @@ async def test_retry_of_one_letter_sends_that_one_first_and_then_the_others(ra):
     async with MailServer({"MAIL": "553 sender not owned by user"}).listening() as server:
         transport = smtp(ra, server)
         await deliver_due(ra, transport)
-        assert await ra.database.write(lambda db: queue.retry_one(db, 5, ra.now()))
+        assert await ra.database.write(lambda db: mail_store.retry_one(db, 5, ra.now()))
         assert await deliver_due(ra, transport) == 0
         assert server.heard["MAIL"] == 2
         assert mail_store.shown(look(ra.database), 5)["attempts"] == 1
         server.answers.clear()
-        assert await ra.database.write(lambda db: queue.retry_one(db, 5, ra.now()))
+        assert await ra.database.write(lambda db: mail_store.retry_one(db, 5, ra.now()))
         assert await deliver_due(ra, transport) == LETTERS
     assert server.recipients[0] == "k33333333@example.jp"
 
@@ -330,8 +330,8 @@ async def test_a_failed_letter_is_tried_again_at_the_new_address(ra):
         await deliver_due(ra, transport)
         assert states(ra) == {"failed": 2}
         await changes.change_user(ra, "K12345678", {"mail": "right@example.jp"}, actor="test")
-        assert await ra.database.write(lambda db: queue.retry_failed(db, ra.now())) == 2
-        assert await ra.database.write(lambda db: queue.retry_failed(db, ra.now())) == 0
+        assert await ra.database.write(lambda db: mail_store.retry_failed(db, ra.now())) == 2
+        assert await ra.database.write(lambda db: mail_store.retry_failed(db, ra.now())) == 0
         assert await deliver_due(ra, transport) == 2
     assert server.recipients == ["right@example.jp"] * 2
 
@@ -342,8 +342,8 @@ async def test_what_has_left_is_never_tried_again(ra):
     await delivered(ra)
     await ra.database.write(lambda db: mail_store.mark_bounced(db, 1, "bounced"))
     for number in (1, 2):
-        assert not await ra.database.write(lambda db, n=number: queue.retry_one(db, n, ra.now()))
-    assert await ra.database.write(lambda db: queue.retry_failed(db, ra.now())) == 0
+        assert not await ra.database.write(lambda db, n=number: mail_store.retry_one(db, n, ra.now()))
+    assert await ra.database.write(lambda db: mail_store.retry_failed(db, ra.now())) == 0
 
 
 async def test_a_folder_that_cannot_be_written_holds_its_letters_only(ra):

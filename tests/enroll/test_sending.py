@@ -94,7 +94,7 @@ async def test_a_server_that_takes_fewer_connections_gets_fewer(ra):
     async with MailServer(delay=0.005, most_open=1).listening() as server:
         assert await deliver_due(ra, smtp(ra, server, connections=4)) == 40
     assert queue.lane(look(ra.database), "mail").refusals == 0
-    refused = queue.refusals(look(ra.database))
+    refused = mail_store.refusals(look(ra.database))
     assert [(each["command"], each["count"], each["said"]) for each in refused] == [
         ("greeting", 3, "greeting 421 too many of you")
     ]
@@ -261,9 +261,9 @@ async def test_a_letter_of_a_process_that_died_is_sent_after_its_lease(ra):
     """Nobody renews it any more: after two minutes, and not before, another one sends it."""
     await queue_copies(ra, 1)
     await ra.database.write(
-        lambda db: queue.begin(db, queue.next_due(db, "mail", ra.now(), notices=True), ra.now())
+        lambda db: mail_store.begin(db, mail_store.next_due(db, "mail", ra.now(), notices=True), ra.now())
     )
-    assert mail_store.shown(look(ra.database), 1)["next_attempt_at"] == ra.now() + queue.LEASE
+    assert mail_store.shown(look(ra.database), 1)["next_attempt_at"] == ra.now() + mail_store.LEASE
     other = Slow()
     other.answer.set()
     clock_of(ra).advance(seconds=119)
@@ -280,8 +280,8 @@ async def test_retry_leaves_alone_what_is_being_sent(ra):
     async with asyncio.timeout(60):
         while not slow.sent:
             await asyncio.sleep(0)
-    await ra.database.write(lambda db: queue.retry(db, ra.now()))
-    await ra.database.write(lambda db: queue.retry_one(db, 1, ra.now()))
+    await ra.database.write(lambda db: mail_store.retry(db, ra.now()))
+    await ra.database.write(lambda db: mail_store.retry_one(db, 1, ra.now()))
     assert await asyncio.wait_for(deliver_due(ra, other), 60) == 0
     slow.answer.set()
     assert await asyncio.wait_for(sending, 60) == 1
@@ -314,7 +314,7 @@ async def test_letters_leave_by_starttls_and_a_login(ra, localhost):
         assert await deliver_due(ra, smtp(ra, server, **way)) == 0
         said = queue.lane(look(ra.database), "mail").said
         assert (said.split()[0], "certificate verify failed" in said) == ("STARTTLS", True)
-        await ra.database.write(lambda db: queue.retry(db, ra.now()))
+        await ra.database.write(lambda db: mail_store.retry(db, ra.now()))
         assert await deliver_due(ra, smtp(ra, server, **way, ca=ca)) == 3
     assert server.heard["AUTH"] == 1
 
