@@ -130,7 +130,7 @@ def main() -> None:
     chosen = [each for each in MEASUREMENTS if not options.only or each.name in options.only]
     print(announced(chosen, quick=options.quick), flush=True)
     begun = time.monotonic()
-    builds.builds()
+    builds.keep()
     failed = [each.name for each in chosen if not run(each, quick=options.quick)]
     print("\n== the README's tables: medians (least to most), and in how many times the first one's")
     for each in TABLES:
