@@ -30,6 +30,11 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "sekisho_crl_number": ("gauge", "Number of an issuing CA's published revocation list"),
     "sekisho_crl_entries": ("gauge", "Lines of an issuing CA's published revocation list"),
     "sekisho_crl_days": ("gauge", "Days until an issuing CA's published revocation list ends"),
+    "sekisho_revocation_requests_total": ("counter", "Answers of the site of plain HTTP by kind and status"),
+    "sekisho_ocsp_signed_total": (
+        "counter",
+        "Answers (OCSP) that were made, ahead or because somebody asked",
+    ),
     "sekisho_enrollments": ("gauge", "Enrollments by state"),
     "sekisho_mails_waiting": ("gauge", "Letters that have not left yet"),
     "sekisho_mails_failed": ("gauge", "Letters refused for good, or come back"),

@@ -74,9 +74,13 @@ def _demo(place: Path) -> dict[str, Any]:
 
 def _fill(data: Path, passphrase_file: str, count: int) -> None:
     issuer = datadir.load(data, Path(passphrase_file).read_text().strip()).authority.current
-    with closing(sqlite3.connect(data / DATABASE)) as db, db:
-        values = {"count": count, "issuer": issuer.issuer_id, "at": int(time.time())}
-        db.execute(_FILL, values)
+    filled(data / DATABASE, issuer.issuer_id, count)
+
+
+def filled(database: Path, issuer_id: str, count: int) -> None:
+    """Puts so many revoked certificates of an issuer into a register."""
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute(_FILL, {"count": count, "issuer": issuer_id, "at": int(time.time())})
         db.execute("UPDATE counters SET value = (SELECT max(change_number) FROM certificates)")
 
 

@@ -7,14 +7,20 @@ import os
 import re
 import shutil
 import signal
-from http.client import HTTPMessage, HTTPSConnection
+from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 
+from ca.certificates import key_identifier
+from ca.ocsp import hashes_of
 from ca.profiles import CRL_PERIOD
+from ca.publication import list_path
 from enroll import crls
 from gateway.serving.deployment import opened_deployment
 from gateway.serving.figures import late_lists
@@ -22,6 +28,7 @@ from tests.cli.conftest import Shell
 from tests.cli.processes import get_plain, tls, until
 from tests.cli.test_serving import Gateway, ready
 from tests.datadirs import PASSPHRASE
+from tests.ports import free_port
 
 
 def _asked(gateway: Gateway, path: str) -> tuple[int, HTTPMessage, bytes]:
@@ -43,6 +50,28 @@ def _path(gateway: Gateway) -> str:
     return found[1]
 
 
+def _plainly(port: int, path: str, question: bytes | None = None) -> bytes:
+    """What the site of plain HTTP answers, on a connection of its own."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET" if question is None else "POST", path, question)
+    got = connection.getresponse()
+    assert got.status == 200
+    try:
+        return got.read()
+    finally:
+        connection.close()
+
+
+def _answered(port: int, issuer: x509.Certificate, serial: str) -> str:
+    """What OCSP says of a serial."""
+    name = hashes_of(issuer)["sha256"]
+    builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(
+        name.name, name.key, int(serial, 16), hashes.SHA256()
+    )
+    said = _plainly(port, "/ocsp", builder.build().public_bytes(Encoding.DER))
+    return ocsp.load_der_ocsp_response(said).certificate_status.name
+
+
 def _number(der: bytes) -> int:
     return x509.load_der_x509_crl(der).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
 
@@ -58,8 +87,11 @@ def test_one_list_for_everybody(lived: dict[str, Any], tmp_path: Path, workers: 
     setup = Gateway(None, data, 0, 0, tmp_path / "log", {})  # type: ignore[arg-type]
     setup.set("sites", "mailbox", "[]")
     setup.set("log", "level", '"info"')
+    plain = free_port()
+    setup.set("revocation", "port", str(plain))
     with ready(data, tmp_path, workers=workers, passphrase=passphrase) as gateway:
         path, numbers = _path(gateway), list[int]()
+        issuer = x509.load_pem_x509_certificate(next((data / "ca").glob("issuing-*.pem")).read_bytes())
 
         def served() -> bytes:
             """What any of several connections gets, which is one thing."""
@@ -81,6 +113,11 @@ def test_one_list_for_everybody(lived: dict[str, Any], tmp_path: Path, workers: 
                 os.kill(report["pid"], signal.SIGKILL)
             assert gateway.command("cert", "revoke", serial).returncode == 0
             until(lambda s=serial: _tells(served(), s), gateway.log)  # type: ignore[misc]
+            # By plain HTTP as well, and by OCSP from the signer: each worker at once, whoever publishes.
+            assert _tells(_plainly(plain, list_path(key_identifier(issuer).hex())), serial)
+            for _ in range(6):
+                assert _answered(plain, issuer, serial) == "REVOKED"
+        assert _answered(plain, issuer, "0badc0de") == "UNKNOWN"
         assert numbers == sorted(numbers)
         last = served()
         written = tmp_path / "list.crl"
