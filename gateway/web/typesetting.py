@@ -37,8 +37,8 @@ _GAP = r"(?<=。)\s+(?=[ぁ-んァ-ヶ一-鿿「（])"
 _IN_JAPANESE = re.compile(rf"{_NO_TEXT}|(?P<gap>{_GAP})|(?P<text>{'|'.join(_WHOLE_WORDS)})", re.DOTALL)
 _MARKED = r'<(?P<marked>[a-z0-9]+)\b[^>]*\blang="ja"[^>]*>.*?</(?P=marked)>'
 _IN_ENGLISH = re.compile(rf"{_MARKED}|{_NO_TEXT}|(?P<text>「[^「」<]+」)", re.DOTALL)
-#: Two words in one run of katakana.
-_COMPOUNDS = re.compile("(?<=オンライン)(?=サービス)|(?<=ポップアップ)(?=ブロック)")
+#: Two words without a seam between them.
+_COMPOUNDS = re.compile("(?<=オンライン)(?=サービス)|(?<=ポップアップ)(?=ブロック)|(?<=有効期限)(?=到来)")
 #: Between words: where the kind of letter changes, after a particle, before a parenthesis.
 _SEAMS = re.compile(
     r"(?<=[ァ-ヶー])(?=[一-鿿])|(?<=[一-鿿])(?=[ァ-ヶ])|(?<=[0-9A-Za-z])(?=[一-鿿])"

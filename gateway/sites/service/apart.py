@@ -34,7 +34,7 @@ _TOGETHER = Words(
     403,
     ("この画面は単独で開いてください", "Please open this page by itself"),
     (
-        "ほかのページの中、または画面に表示されない場所から要求されたため、受け付けませんでした。",
+        "ほかのページの中、または画面に表示されない場所から呼び出されたため、受け付けませんでした。",
         "It was asked for from within another page, or where nobody sees it, and is not shown there.",
     ),
     (

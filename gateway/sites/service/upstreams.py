@@ -91,7 +91,7 @@ _CALL = (
 UPSTREAM: Mapping[int, Words] = {
     400: Words(
         400,
-        ("要求を処理できませんでした", "The request could not be handled"),
+        ("処理できませんでした", "The request could not be handled"),
         ("送信されたデータの形式が正しくありません。", "What was sent is malformed."),
         ("前の画面に戻り、もう一度お試しください。", "Please go back and try again."),
     ),
