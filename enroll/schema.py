@@ -165,15 +165,23 @@ CREATE TABLE mail_refusals (
     said TEXT NOT NULL
 );
 
+-- A chain (enroll/audit.py): lines are added, and what is personal in one may be taken away; nothing else.
 CREATE TABLE audit (
-    id IDENTITY,
+    id INTEGER PRIMARY KEY,                -- without a gap, by a row of counters
     at INTEGER NOT NULL,
     actor TEXT NOT NULL,
     action TEXT NOT NULL,
     subject TEXT NOT NULL,
-    detail TEXT NOT NULL                   -- JSON, no secret
+    why TEXT NOT NULL,
+    result TEXT NOT NULL CHECK (result IN ('done', 'refused', 'failed')),
+    detail TEXT,                           -- JSON, no secret; NULL once it was purged, with its salt
+    salt TEXT,
+    digest TEXT NOT NULL,                  -- of both
+    hash TEXT NOT NULL                     -- of all but those, and of the line before it
 );
 CREATE INDEX audit_by_subject ON audit(subject, at);
+CREATE INDEX audit_by_actor ON audit(actor, at);
+INSERT INTO counters (name, value) VALUES ('audit', 0);
 
 CREATE TABLE throttles (
     key TEXT PRIMARY KEY,

@@ -8,10 +8,14 @@ their own (``enroll/mail/store.py``), and so has the protocol (``enroll/acme/sto
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
-from ca.storage import Transaction
+from ca.storage import Transaction, inserting
+from enroll.audit import BEGINNING, Line
+from enroll.audit import line as chained
 from enroll.people.store import (
     THEFT,
     USER_COLUMNS,
@@ -99,6 +103,10 @@ __all__ = (
     "as_enrollment",
     "as_user",
     "audit",
+    "audit_before",
+    "audit_counted",
+    "audit_hash",
+    "audit_lines",
     "audit_page",
     "change_enrollment",
     "change_organisation",
@@ -132,11 +140,13 @@ __all__ = (
     "next_number",
     "organisation",
     "organisations",
+    "purge_audit",
     "raise_number",
     "record_failure",
     "renewal_of",
     "renewals_used_before",
     "reset_password",
+    "retire_audit",
     "same_person",
     "set_password",
     "successor_of",
@@ -154,11 +164,63 @@ Db = Transaction
 
 def audit(db: Db, at: int, actor: str, action: str, subject: str, **detail: Any) -> None:
     """One line of the audit trail. Callers pass no secret: names, states, numbers."""
-    db.execute(
-        "INSERT INTO audit(at, actor, action, subject, detail) VALUES (:at, :actor, :action, :subject,"
-        " :detail)",
-        {"at": at, "actor": actor, "action": action, "subject": subject, "detail": _encode(detail)},
+    counted = db.one("UPDATE counters SET value = value + 1 WHERE name = 'audit' RETURNING value")
+    assert counted is not None
+    number = int(counted[0])
+    before = db.one("SELECT hash FROM audit WHERE id = :id", {"id": number - 1})
+    # Of lines that were retired the last one's hash is told by the line that says so.
+    previous = str(before[0]) if before is not None else BEGINNING
+    row = chained(number, previous, at, actor, action, subject, detail, secrets.token_hex(16)).__dict__
+    db.execute(_AUDIT, row)
+
+
+def audit_lines(db: Db, after: int, limit: int) -> list[Line]:
+    """So many lines after a number, oldest first."""
+    found = db.rows(
+        f"SELECT {_LINE} FROM audit WHERE id > :after ORDER BY id LIMIT :limit",
+        {"after": after, "limit": limit},
     )
+    return [Line(*row) for row in found]
+
+
+def audit_counted(db: Db) -> int:
+    """How many lines were written, ever."""
+    row = db.one("SELECT value FROM counters WHERE name = 'audit'")
+    assert row is not None
+    return int(row[0])
+
+
+def audit_hash(db: Db, number: int) -> str | None:
+    """The hash of a line that is there."""
+    row = db.one("SELECT hash FROM audit WHERE id = :id", {"id": number})
+    return None if row is None else str(row[0])
+
+
+def purge_audit(db: Db, numbers: Sequence[int]) -> None:
+    """Takes away what is personal in lines; the chain holds."""
+    for number in numbers:
+        db.execute(
+            "UPDATE audit SET detail = NULL, salt = NULL,"
+            " actor = CASE WHEN actor LIKE 'address:%' THEN 'address' ELSE actor END WHERE id = :id",
+            {"id": number},
+        )
+
+
+def retire_audit(db: Db, until: int) -> None:
+    """Takes lines away up to a number. The line that says so is written before."""
+    db.execute("DELETE FROM audit WHERE id <= :until", {"until": until})
+
+
+def audit_before(db: Db, at: int) -> int:
+    """The last of the lines at the beginning that are all older than a moment; 0 if there is none."""
+    first = db.one("SELECT min(id) FROM audit WHERE at >= :at", {"at": at})
+    if first is not None and first[0] is not None:
+        return int(first[0]) - 1
+    return audit_counted(db)
+
+
+_LINE = ", ".join(field.name for field in fields(Line))
+_AUDIT = inserting("audit", (field.name for field in fields(Line)))
 
 
 @dataclass(frozen=True)
@@ -182,7 +244,7 @@ def last_login(db: Db, user_id: str) -> LastLogin:
         " AND id > :number",
         {"user_id": user_id, "number": row["id"] if row else 0},
     )
-    address = str(json.loads(row["detail"]).get("address", "")) if row else ""
+    address = str(json.loads(row["detail"] or "{}").get("address", "")) if row else ""
     return LastLogin(row["at"] if row else None, address, failed["n"] if failed else 0)
 
 
@@ -203,7 +265,7 @@ def audit_page(db: Db, subject: str | None, limit: int) -> list[dict[str, Any]]:
         f"SELECT * FROM audit {where} ORDER BY id DESC LIMIT :limit",
         {"subject": subject, "limit": limit},
     )
-    return [{**row, "detail": json.loads(row["detail"])} for row in found]
+    return [{**row, "detail": json.loads(row["detail"] or "{}")} for row in found]
 
 
 def failures(db: Db, key: str, since: int, at: int) -> tuple[int, int]:
@@ -244,6 +306,3 @@ def clear_failures(db: Db, key: str) -> None:
 
 def drop_old_throttles(db: Db, since: int, at: int) -> None:
     db.execute("DELETE FROM throttles WHERE since_at <= :since OR since_at > :at", {"since": since, "at": at})
-
-
-_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode

@@ -21,6 +21,7 @@ CORES = (
     "enroll/requests/states.py",
     "enroll/requests/enrollment.py",
     "enroll/identifiers.py",
+    "enroll/audit.py",
     "enroll/refusals.py",
     "enroll/problems.py",
     "enroll/jst.py",

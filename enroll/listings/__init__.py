@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 from ca.storage import Storage, Transaction
 from enroll import store as rooms
 from enroll.listings import store as pages
-from enroll.listings.store import CertificateState, Wanted
+from enroll.listings.store import Acts, CertificateState, Wanted
 from enroll.mail import store as mail_store
 from enroll.requests.enrollment import Enrollment
 from enroll.store import User, as_enrollment, as_user
 
 __all__ = (
-    "CertificateState", "Wanted", "applications", "audit", "certificates", "letters", "requests", "users",
+    "Acts", "CertificateState", "Wanted", "applications", "audit", "certificates", "letters", "requests",
+    "users",
 )  # fmt: skip
 
 R = TypeVar("R")
@@ -64,13 +65,10 @@ def applications(database: Storage, state: str | None = None) -> Iterator[rooms.
         last = page[-1].id
 
 
-def audit(
-    database: Storage, subjects: Sequence[str] | None = None, user_id: str | None = None
-) -> Iterator[Mapping[str, Any]]:
-    """Lines of the trail, newest first: all, those about some subjects, or those about a user (the user ID,
-    and every request, certificate, credential, whose ID is a request's, and application of theirs)."""
-    found = _pages(database, lambda db, last: pages.audit(db, subjects, user_id, last, _PAGE), "id")
-    return ({**row, "detail": json.loads(row["detail"])} for row in found)
+def audit(database: Storage, wanted: Acts) -> Iterator[Mapping[str, Any]]:
+    """Lines of the trail that are asked for, newest first."""
+    found = _pages(database, lambda db, last: pages.audit(db, wanted, last, _PAGE), "id")
+    return ({**row, "detail": json.loads(row["detail"] or "{}")} for row in found)
 
 
 def _pages(

@@ -81,21 +81,48 @@ def requests(db: Transaction, user_id: str | None, last: int, limit: int) -> Seq
     return db.rows(statement, {"user_id": user_id, "last": last, "limit": limit})
 
 
-def audit(
-    db: Transaction, subjects: Sequence[str] | None, user_id: str | None, last: int, limit: int
-) -> Sequence[Row]:
-    """Lines of the trail, newest first: all, those about some subjects, or those about a user (the user ID,
-    and every request, certificate, credential, whose ID is a request's, and application of theirs)."""
-    narrowed, by, values = "", "id", dict[str, Any]()
-    if user_id is not None:
-        narrowed, values = _OF_USER, {"user_id": user_id}
-    elif subjects is not None:
-        values = {f"subject_{number}": subject for number, subject in enumerate(subjects)}
-        narrowed = ", ".join(f":{name}" for name in values)
-    if narrowed:
+@dataclass(frozen=True)
+class Acts:
+    """Which lines of the trail are asked for; None: whichever. ``actor`` and ``action``: how they begin;
+    ``since`` and ``before``: epoch seconds."""
+
+    subjects: Sequence[str] | None = None
+    user_id: str | None = None
+    actor: str | None = None
+    action: str | None = None
+    since: int | None = None
+    before: int | None = None
+
+
+def audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[Row]:
+    """Lines of the trail, newest first. A user's are those about the user ID, and about every request,
+    certificate, credential, whose ID is a request's, and application of theirs."""
+    terms, values = list[str](), dict[str, Any]()
+    by = "id"
+    if wanted.user_id is not None or wanted.subjects is not None:
         # "+id": else SQLite goes by id for the order's sake, through every line that there is.
-        narrowed, by = f"subject IN ({narrowed}) AND ", "+id"
-    statement = f"SELECT * FROM audit WHERE {narrowed}{by} < :last ORDER BY {by} DESC LIMIT :limit"
+        by = "+id"
+        if wanted.user_id is not None:
+            narrowed, values = _OF_USER, {"user_id": wanted.user_id}
+        else:
+            values = {f"subject_{number}": each for number, each in enumerate(wanted.subjects or ())}
+            narrowed = ", ".join(f":{name}" for name in values)
+        terms.append(f"subject IN ({narrowed})")
+    for column, beginning in (("actor", wanted.actor), ("action", wanted.action)):
+        if beginning is not None:
+            terms.append(f"{column} LIKE :{column} ESCAPE '\\'")
+            values[column] = _part(beginning)[1:]
+    for term, name, moment in (
+        ("at >= :since", "since", wanted.since),
+        ("at < :before", "before", wanted.before),
+    ):
+        if moment is not None:
+            terms.append(term)
+            values[name] = moment
+    statement = (
+        "SELECT id, at, actor, action, subject, why, result, detail, hash FROM audit"
+        f" WHERE {_all([*terms, f'{by} < :last'])} ORDER BY {by} DESC LIMIT :limit"
+    )
     return db.rows(statement, {**values, "last": last, "limit": limit})
 
 

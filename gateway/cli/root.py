@@ -36,6 +36,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "clock": ("clock",),
     "backups": ("backup", "drill", "restore"),
     "restoring": ("restore",),
+    "auditing": ("audit",),
     "watching": ("session", "audit", "reference"),
 }
 

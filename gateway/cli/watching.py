@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
 
 import click
 
 from ca.storage import Storage
 from enroll import identifiers, listings, store
+from enroll.jst import start_of
+from enroll.listings import Acts
 from enroll.refusals import Refusal
 from gateway.cli.frame import Answer, actor, answer, as_typed, deployment_command, detail, listing
 from gateway.cli.people import known_user, of_user
@@ -19,6 +21,8 @@ from gateway.serving.deployment import Deployment
 from gateway.web import references, sessions
 from gateway.web.context import Role
 
+_DAY = click.DateTime(["%Y-%m-%d"])
+
 
 @deployment_command(GROUPS["audit"], "show")
 @click.option(
@@ -27,22 +31,46 @@ from gateway.web.context import Role
     help="Only lines about this user ID (with its requests, certificates, credentials and applications), "
     "request ID, serial or number.",
 )
+@click.option("--actor", "who", default=None, help="Only what somebody did: how the name begins.")
+@click.option("--act", default=None, help="Only acts whose name begins so, such as certificate.")
+@click.option("--since", type=_DAY, default=None, metavar="DAY", help="From this day on, in Japan.")
+@click.option("--until", type=_DAY, default=None, metavar="DAY", help="Up to this day, and on it.")
 @click.option("--limit", type=click.IntRange(1, 10_000_000), default=100, show_default=True)
-async def _audit(deployment: Deployment, subject: str | None, limit: int) -> Answer:
-    """Show the audit trail, newest first."""
+async def _audit(
+    deployment: Deployment,
+    subject: str | None,
+    who: str | None,
+    act: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+) -> Answer:
+    """Show the audit trail, newest first: about a person, by an actor, of an act, of some days."""
     database = deployment.ra.database
-    found = listings.audit(database) if subject is None else _about(database, subject)
-    columns = {"at": "When", "actor": "Who", "action": "What", "subject": "On what", "detail": "Detail"}
+    first = start_of(since.date()) if since is not None else None
+    before = start_of(until.date() + timedelta(days=1)) if until is not None else None
+    wanted = Acts(actor=who, action=act, since=first, before=before)
+    found = listings.audit(database, wanted if subject is None else _about(database, subject, wanted))
+    columns = {
+        "id": "No.",
+        "at": "When",
+        "actor": "Who",
+        "action": "What",
+        "subject": "On what",
+        "why": "Why",
+        "result": "Result",
+        "detail": "Detail",
+    }
     return listing("audit", islice(found, limit), columns)
 
 
-def _about(database: Storage, typed: str) -> Iterator[Mapping[str, Any]]:
-    """Everything that the trail tells under what an operator names, however it was typed."""
+def _about(database: Storage, typed: str, wanted: Acts) -> Acts:
+    """Narrowed to everything that the trail tells under what an operator names, however it was typed."""
     user_id = identifiers.typed_user_id(typed)
     if database.read_now(lambda db: store.user(db, user_id)) is not None:
-        return listings.audit(database, user_id=user_id)
+        return replace(wanted, user_id=user_id)
     plain = identifiers.typed(typed)
-    return listings.audit(database, [typed, plain, plain.lower(), identifiers.typed_policy_number(typed)])
+    return replace(wanted, subjects=[typed, plain, plain.lower(), identifiers.typed_policy_number(typed)])
 
 
 @deployment_command(GROUPS["session"], "list")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,13 @@ from ca.keys import from_pkcs8, generate_pkcs8, spki
 from ca.sqlite import SqliteSource, copy_database
 from ca.storage import Transaction
 from enroll import crls, store
+from enroll.audit import Trouble, verify
 from enroll.people.passwords import nobodys
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance, opening
 from enroll.requests.enrollment import UNSPECIFIED, Enrollment
 from enroll.requests.transitions import end_certificate
-from gateway.serving import backup, recovery
+from gateway.serving import backup, record, recovery
 from gateway.serving.deployment import DATABASE, open_deployment
 
 ACTOR = "drill"
@@ -167,7 +168,10 @@ async def _proofs(copy: Path, passphrase: str, day: _Day) -> list[Proof]:
         finished = await issuance.recover(ra)
         new = await issuance.complete(ra, (await _drawn(ra)).request_id)
         listed = await crls.publish(ra, ra.authority.current, alone=True)
-        return found + await ra.database.read(lambda db: _looked_at(db, day, new, listed.number, finished))
+        broken = list(verify(record.lines(ra.database), ra.database.read_now(store.audit_counted)))
+        return found + await ra.database.read(
+            lambda db: _looked_at(db, day, new, listed.number, finished, broken)
+        )
 
 
 def _refused(copy: Path, passphrase: str) -> Proof:
@@ -179,7 +183,9 @@ def _refused(copy: Path, passphrase: str) -> Proof:
     return Proof(promise, False, "it was opened")
 
 
-def _looked_at(db: Transaction, day: _Day, new: Enrollment, list_number: int, finished: int) -> list[Proof]:
+def _looked_at(
+    db: Transaction, day: _Day, new: Enrollment, list_number: int, finished: int, broken: Sequence[Trouble]
+) -> list[Proof]:
     now = _seen(db)
     gone = (None, "")
     others = [name for name, (whose, _) in day.certificates.items() if now.get(name, gone)[0] != whose]
@@ -202,7 +208,11 @@ def _looked_at(db: Transaction, day: _Day, new: Enrollment, list_number: int, fi
             begun.serial is not None and begun.state == "picked_up" and not left,
             f"the one that was open is {begun.state}; signed again: {finished}, left: {left}",
         ),
-        Proof("the audit is intact", lines[: len(day.audit)] == day.audit, f"{len(lines)} lines"),
+        Proof(
+            "the audit is intact",
+            lines[: len(day.audit)] == day.audit and not broken,
+            f"line {broken[0].number}: {broken[0].what}" if broken else f"{len(lines)} lines in one chain",
+        ),
     ]
 
 
@@ -235,4 +245,8 @@ def _seen(db: Transaction) -> Seen:
 
 
 def _audit(db: Transaction) -> list[tuple[int, str]]:
-    return [(each["id"], each["action"]) for each in reversed(store.audit_page(db, None, 10**9))]
+    found, after = list[tuple[int, str]](), 0
+    while page := store.audit_lines(db, after, _PAGE):
+        found += [(each.id, each.hash) for each in page]
+        after = page[-1].id
+    return found

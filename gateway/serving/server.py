@@ -38,7 +38,7 @@ from gateway.running.pulse import Pulse
 from gateway.running.stopping import ends_with, reload_signals, stop_signals
 from gateway.running.supervisor import supervise
 from gateway.serving import current as serving
-from gateway.serving import descriptors, inforce, offsite
+from gateway.serving import descriptors, inforce, offsite, record
 from gateway.serving.config import Config, read_config
 from gateway.serving.current import Builders, Serving, Slot
 from gateway.serving.deployment import Deployment, deployment_of
@@ -67,6 +67,8 @@ _REPORT = 1.0
 _DUE = 1.0
 # Between two looks at how long the certificates last that visitors see.
 _ENDS = 60.0
+# Between two looks whether the record wants a checkpoint.
+_CHECKPOINT = 5.0
 # Between two looks whether the journal has lines that its copy has not.
 _COPY = 1.0
 # Between two lines of a backup that is too old.
@@ -300,7 +302,7 @@ async def _lead(now: Serving) -> None:
     lock = await _lead_of(directory) if directory is not None else None
     now.leads = True
     publisher, refresher = lists.Publisher(), lists.Refresher()
-    trouble = list[str]()
+    trouble, keeper = list[str](), record.Keeper()
     tasks = [
         asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(now.deployment.ra))),
         asyncio.create_task(_repeat("delivery", _DELIVERY, lambda: _deliver(now))),
@@ -308,6 +310,7 @@ async def _lead(now: Serving) -> None:
         asyncio.create_task(_repeat("answers", _ANSWERS, lambda: _answer_ahead(now, refresher))),
         asyncio.create_task(_tell_inside(now)),
         asyncio.create_task(_tell_of_ends(now)),
+        asyncio.create_task(_repeat("checkpoint", _CHECKPOINT, lambda: _keep(now, keeper))),
         asyncio.create_task(_repeat("journal copy", _COPY, lambda: _copy_journal(now, trouble))),
         asyncio.create_task(_repeat("backups", _BACKUPS, lambda: _tell_of_backups(now))),
     ]
@@ -350,6 +353,12 @@ async def _tell_inside(now: Serving) -> None:
             await asyncio.Event().wait()
         finally:
             await opened.close()
+
+
+async def _keep(now: Serving, keeper: record.Keeper) -> None:
+    made = await keeper.look(now.deployment)
+    if made is not None:
+        log.info("a checkpoint of the record: line %d, %s", made.number, made.hash)
 
 
 async def _copy_journal(now: Serving, trouble: list[str]) -> None:

@@ -65,10 +65,11 @@ def _insert(db: Any, users: int, certificates: int) -> None:
         _certificates(users, certificates),
     )
     db.conn.executemany(
-        "INSERT INTO audit(at, actor, action, subject, detail)"
-        " VALUES (?, 'test', 'certificate.issued', ?, '{}')",
+        "INSERT INTO audit(at, actor, action, subject, why, result, detail, digest, hash)"
+        " VALUES (?, 'test', 'certificate.issued', ?, '', 'done', '{}', '', '')",
         ((START + n, f"{n:032x}") for n in range(certificates)),
     )
+    db.conn.execute("UPDATE counters SET value = (SELECT max(id) FROM audit) WHERE name = 'audit'")
 
 
 def _owner(number: int, users: int) -> str:

@@ -95,6 +95,11 @@ DAY = (
     Row("clock show"),
     Row("clock confirm", "clock.confirmed"),
     Row("audit show --limit 1000"),
+    Row("audit verify"),
+    Row("audit checkpoint {checkpoint}"),
+    Row("audit export {export}", "audit.exported"),
+    Row("audit purge KADD1", "audit.purged"),
+    Row("audit retire --before 2020-01-01"),
     # Of a database that is level: what a replay does is tests/gateway/test_recovery.py's.
     Row("restore replay"),
     Row("restore key {key}"),
@@ -192,6 +197,7 @@ def _facts(shell: Shell, place: Path) -> dict[str, str]:
         "bounce": str(place / "bounce.eml"), "crl": str(place / "list.crl"), "request": request,
         "serial": serial, "application": str(application), "other": str(other), "notice_day": day,
         "reference": "２３４５ー679a", "key": str(place / "key"), "place": str(place / "backup.age"),
+        "checkpoint": str(place / "checkpoint"), "export": str(place / "export"),
     }  # fmt: skip
 
 

@@ -1,0 +1,100 @@
+"""The record: whether it is whole, what leaves it, and what is taken out of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from ca.files import write_private
+from enroll import identifiers, listings, store
+from enroll.audit import written
+from enroll.jst import start_of
+from enroll.listings import Acts
+from gateway.cli.frame import Answer, actor, answer, deployment_command, listing
+from gateway.cli.people import known_user
+from gateway.cli.root import GROUPS
+from gateway.serving import record
+from gateway.serving.deployment import Deployment
+
+_AUDIT = GROUPS["audit"]
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@deployment_command(_AUDIT, "verify")
+@click.option(
+    "--checkpoint",
+    "files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE|DIR",
+    help="Checkpoints that left this machine: a file of them, the journal's copy, or another machine's log.",
+)
+async def _verify(deployment: Deployment, files: tuple[Path, ...]) -> Answer:
+    """Check the whole record, line by line, and say where it was tampered with.
+
+    By itself it tells what was altered, added, taken out or moved; that its end was cut off, or that all of
+    it was written anew, is told by checkpoints, up to the newest one.
+    """
+    found = [asdict(each) for each in record.troubles(deployment, files)]
+    counted = deployment.ra.database.read_now(store.audit_counted)
+    if not found:
+        return answer(
+            {"troubles": [], "ok": True, "lines": counted}, f"The record is whole: {counted} lines."
+        )
+    told = listing("troubles", found, {"number": "Line", "what": "What"})
+    return replace(told, value={**told.value, "ok": False, "lines": counted}, failed=True)
+
+
+@deployment_command(_AUDIT, "checkpoint")
+@click.argument("file", type=_FILE)
+async def _checkpoint(deployment: Deployment, file: Path) -> Answer:
+    """Write a signed checkpoint of the record as it is now to a file, to be carried away."""
+    made = await record.take(deployment)
+    write_private(file, written(made).encode() + b"\n")
+    return answer({"checkpoint": asdict(made)}, f"{file}: line {made.number}, {made.hash}")
+
+
+@deployment_command(_AUDIT, "export")
+@click.argument("file", type=_FILE)
+async def _export(deployment: Deployment, file: Path) -> Answer:
+    """Write the whole record with its proof to a file: a line each, and the checkpoint that signs them."""
+    ra, by = deployment.ra, actor()
+    await ra.database.write(
+        lambda db: store.audit(db, ra.now(), by, "audit.exported", "audit", file=str(file))
+    )
+    made = await record.take(deployment)
+    found = record.export(record.lines(ra.database), made, record.public_key(ra))
+    content = "\n".join(found) + "\n"
+    write_private(file, content.encode())
+    count = content.count("\n") - 1
+    return answer(
+        {"export": {"file": str(file), "lines": count}}, f"{file}: {count} lines and their checkpoint"
+    )
+
+
+@deployment_command(_AUDIT, "retire")
+@click.option("--before", type=_DAY, required=True, metavar="DAY", help="Lines of earlier days, in Japan.")
+async def _retire(deployment: Deployment, before: datetime) -> Answer:
+    """Take away what is older than a day. The rest stays verifiable; export it first."""
+    ra, by = deployment.ra, actor()
+    moment = start_of(before.date())
+    until = await ra.database.read(lambda db: store.audit_before(db, moment))
+    if not until:
+        return answer({"retired": 0}, "Nothing is older.")
+    await ra.database.write(lambda db: record.retire(db, ra.now(), by, until))
+    return answer({"retired": until}, f"Taken away: all lines up to {until}")
+
+
+@deployment_command(_AUDIT, "purge")
+@click.argument("user_id", callback=lambda _, __, typed: identifiers.typed_user_id(typed))
+async def _purge(deployment: Deployment, user_id: str) -> Answer:
+    """Take away what is personal in the lines about a user: details, and from where. The chain holds."""
+    ra, by = deployment.ra, actor()
+    known_user(ra, user_id)
+    numbers = [each["id"] for each in listings.audit(ra.database, Acts(user_id=user_id))]
+    await ra.database.write(lambda db: record.purge(db, ra.now(), by, user_id, numbers))
+    return answer({"purged": len(numbers)}, f"Purged: {len(numbers)} lines about {user_id}")

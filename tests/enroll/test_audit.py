@@ -1,0 +1,273 @@
+"""The record as a chain: each of a list of tamperings is found, with its place."""
+
+import json
+import sqlite3
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from enroll import audit, store
+from enroll.audit import BEGINNING, Checkpoint, Line, Trouble, checkpoints_in, ranges_of, verify
+from gateway.serving import record, recovery
+from tests.datadirs import admit, clock_of, open_office
+from tests.looking import look
+
+LINES = 12
+ALTERED = "it was altered, or does not follow the line before it"
+DETAIL = "its detail, or who it was, was altered"
+
+
+def lines(count=LINES, seed="a"):
+    """A record by itself: each line about another thing."""
+    found, previous = [], BEGINNING
+    for number in range(1, count + 1):
+        actor = f"address:192.0.2.{number}" if number == 5 else "operator:ann"
+        made = audit.line(
+            *(number, previous, 1_000 + number, actor, "user.changed", f"K{number}"),
+            *({"why": seed, "name": number}, f"{number:032x}"),
+        )
+        found.append(made)
+        previous = made.hash
+    return found
+
+
+def checkpoint(found, number):
+    return Checkpoint("ca", number, found[number - 1].hash, 1)
+
+
+def rewritten(found, at, **changes):
+    """A line that was altered by somebody who knows how, and all that follow made to fit."""
+    made, previous = found[: at - 1], found[at - 2].hash if at > 1 else BEGINNING
+    for each in found[at - 1 :]:
+        new = replace(each, **changes) if each.id == at else each
+        new = replace(new, digest=audit.digest_of(new))
+        new = replace(new, hash=audit.hash_of(previous, new))
+        made = [*made, new]
+        previous = new.hash
+    return made
+
+
+def at(found, number, **changes):
+    return [replace(each, **changes) if each.id == number else each for each in found]
+
+
+WHOLE = lines()
+REWRITE = [(12, "up to here it is another record than when the checkpoint was signed")]
+CUT = (12, "the end is cut off: the checkpoint has seen 12 lines")
+#: What was done -> the record as it then is, how many lines the register says, and what is found where.
+TAMPERINGS = {
+    "time altered": (at(WHOLE, 4, at=1), 12, [(4, ALTERED)]),
+    "actor altered": (at(WHOLE, 4, actor="operator:bob"), 12, [(4, ALTERED)]),
+    "address of an actor altered": (at(WHOLE, 5, actor="address:192.0.2.99"), 12, [(5, DETAIL)]),
+    "act altered": (at(WHOLE, 4, action="user.disabled"), 12, [(4, ALTERED)]),
+    "subject altered": (at(WHOLE, 4, subject="K9"), 12, [(4, ALTERED)]),
+    "reason altered": (at(WHOLE, 4, why="b"), 12, [(4, ALTERED)]),
+    "result altered": (
+        at(WHOLE, 4, result="refused"),
+        12,
+        [(4, "user.changed cannot have ended as refused"), (4, ALTERED)],
+    ),
+    "detail altered": (at(WHOLE, 4, detail="{}"), 12, [(4, DETAIL)]),
+    "salt altered": (at(WHOLE, 4, salt="0"), 12, [(4, DETAIL)]),
+    "detail taken away": (
+        at(WHOLE, 4, detail=None, salt=None),
+        12,
+        [(4, "its detail was taken away, and no purge says so")],
+    ),
+    "half of the detail taken away": (
+        at(WHOLE, 4, salt=None),
+        12,
+        [(4, "half of its detail was taken away")],
+    ),
+    "detail and digest altered": (
+        at(WHOLE, 4, detail="{}", digest=audit.digest_of(replace(WHOLE[3], detail="{}"))),
+        12,
+        [(4, ALTERED)],
+    ),
+    "hash altered": (at(WHOLE, 4, hash="0" * 64), 12, [(4, ALTERED), (5, ALTERED)]),
+    "line altered with its hash": (
+        at(WHOLE, 4, subject="K9", hash=audit.hash_of(WHOLE[2].hash, replace(WHOLE[3], subject="K9"))),
+        12,
+        [(5, ALTERED)],
+    ),
+    "line taken out": (WHOLE[:3] + WHOLE[4:], 12, [(4, "line 4 is missing")]),
+    "lines taken out": (WHOLE[:3] + WHOLE[7:], 12, [(4, "lines 4 to 7 are missing")]),
+    "line taken out, the rest numbered anew": (
+        WHOLE[:3] + [replace(each, id=each.id - 1) for each in WHOLE[4:]],
+        11,
+        [*((number, ALTERED) for number in range(4, 12)), CUT],
+    ),
+    "beginning cut off": (WHOLE[3:], 12, [(1, "lines 1 to 3 are missing, and no retirement says so")]),
+    "end cut off": (
+        WHOLE[:9],
+        12,
+        [
+            (10, "the end is cut off: 12 lines were written, the last is 9"),
+            (10, "the end is cut off: the checkpoint has seen 12 lines"),
+        ],
+    ),
+    "end cut off, with the count": (
+        WHOLE[:9],
+        9,
+        [(10, "the end is cut off: the checkpoint has seen 12 lines")],
+    ),
+    "line added in between": (
+        [*WHOLE[:4], replace(WHOLE[3], subject="K9"), *WHOLE[4:]],
+        12,
+        [(4, "it is there twice, or out of its order")],
+    ),
+    "line added at the end": (
+        [*WHOLE, replace(WHOLE[11], id=13)],
+        12,
+        [(13, ALTERED), (13, "lines that nobody wrote: 12 were written, the last is 13")],
+    ),
+    "two lines exchanged": (
+        [*WHOLE[:3], replace(WHOLE[4], id=4), replace(WHOLE[3], id=5), *WHOLE[5:]],
+        12,
+        [(4, ALTERED), (5, ALTERED), (6, ALTERED)],
+    ),
+    "rewritten from a line on": (rewritten(WHOLE, 6, subject="K9"), 12, REWRITE),
+    "rewritten as a whole": (lines(seed="b"), 12, REWRITE),
+    "emptied": ([], 12, [(1, "the end is cut off: 12 lines were written, the last is 0"),
+                         (1, "the end is cut off: the checkpoint has seen 12 lines")]),
+    "emptied, with the count": ([], 0, [(1, "the end is cut off: the checkpoint has seen 12 lines")]),
+    "replaced by another's": (
+        lines(15, seed="b"),
+        15,
+        REWRITE,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", TAMPERINGS)
+def test_each_tampering_is_found_where_it_was(what):
+    """Twenty-five and more, the cut end and the full rewrite among them, each with its line and words."""
+    found, counted, wanted = TAMPERINGS[what]
+    told = list(verify(found, counted, [checkpoint(WHOLE, 12)]))
+    assert set(told) == {Trouble(*each) for each in wanted}, told
+
+
+def test_the_list_is_long_enough_and_the_whole_record_passes():
+    """The twin: an untouched record has nothing wrong, with and without a checkpoint."""
+    assert len(TAMPERINGS) >= 25
+    assert list(verify(WHOLE, LINES)) == []
+    assert list(verify(WHOLE, LINES, [checkpoint(WHOLE, 3), checkpoint(WHOLE, 12)])) == []
+
+
+def test_without_a_checkpoint_a_rewrite_passes():
+    """What a chain cannot tell by itself, and why checkpoints leave the machine."""
+    assert list(verify(lines(seed="b"), LINES)) == []
+    assert list(verify(WHOLE[:9], 9)) == []
+
+
+def test_numbers_are_written_as_ranges():
+    """And come back."""
+    assert ranges_of([3, 5, 6, 7, 9]) == "3,5-7,9"
+    assert list(audit.numbers_in("3,5-7,9")) == [3, 5, 6, 7, 9]
+
+
+# -- in a database -------------------------------------------------------------------------------------
+
+
+def deployment_of(tmp_path, ra):
+    return SimpleNamespace(data=tmp_path / "data", ra=ra)
+
+
+def troubles(tmp_path, ra, *files):
+    return list(record.troubles(deployment_of(tmp_path, ra), files))
+
+
+async def test_what_people_do_is_one_chain(tmp_path):
+    """Everything that the product writes is chained: after a purge and a retirement, which the record tells
+    of, it is whole; what was taken away without one is found."""
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        before = len(store.audit_page(look(ra.database), None, 1_000))
+        assert before > 2
+        assert troubles(tmp_path, ra) == []
+        await record.take(deployment_of(tmp_path, ra))
+        about = [each["id"] for each in store.audit_page(look(ra.database), "K12345678", 1_000)]
+        at = ra.now()
+        await ra.database.write(lambda db: record.purge(db, at, "operator:ann", "K12345678", about))
+        purged = {each["id"]: each["detail"] for each in store.audit_page(look(ra.database), None, 1_000)}
+        assert all(purged[number] == {} for number in about)
+        assert troubles(tmp_path, ra) == []
+        await ra.database.write(lambda db: record.retire(db, at, "operator:ann", 2))
+        assert next(each.id for each in record.lines(ra.database)) == 3
+        assert troubles(tmp_path, ra) == []
+        tamper(ra, "UPDATE audit SET detail = NULL, salt = NULL WHERE action = 'audit.retired'")
+        assert [each.what for each in troubles(tmp_path, ra)] == [
+            "its detail was taken away, and no purge says so"
+        ]
+
+
+async def test_a_checkpoint_in_the_journal_and_in_a_file_finds_a_rewrite(tmp_path):
+    """Taken by the hour; one that left the machine is enough, and a forged one is none."""
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        deployment, keeper = deployment_of(tmp_path, ra), record.Keeper()
+        first = await keeper.look(deployment)
+        assert first is not None
+        await admit(ra, "K00000001")
+        assert await keeper.look(deployment) is None
+        clock_of(ra).advance(hours=1)
+        second = await keeper.look(deployment)
+        assert second.number > first.number
+        clock_of(ra).advance(hours=1)
+        assert await keeper.look(deployment) is None  # nothing new
+        away = tmp_path / "away"
+        away.write_text("noise\n<109>1 x y z - - " + audit.written(second) + "\n")
+        assert troubles(tmp_path, ra, away) == []
+        forged = tmp_path / "forged"
+        forged.write_text(audit.written(replace(second, number=1)))
+        assert "is not this gateway's, or was altered" in troubles(tmp_path, ra, forged)[0].what
+        assert checkpoints_in((tmp_path / "data/journal/000000000001.jsonl").read_text()) == [first, second]
+        tamper(ra, f"DELETE FROM audit WHERE id >= {second.number}",
+               f"UPDATE counters SET value = {second.number - 1} WHERE name = 'audit'")  # fmt: skip
+        cut = Trouble(second.number, f"the end is cut off: the checkpoint has seen {second.number} lines")
+        assert troubles(tmp_path, ra) == [cut]
+        (tmp_path / "data/journal/000000000001.jsonl").unlink()
+        assert troubles(tmp_path, ra, away) == [cut]
+
+
+async def test_a_thousand_lines_are_a_checkpoint(tmp_path):
+    """However little time has passed."""
+    async with open_office(tmp_path) as ra:
+        deployment, keeper = deployment_of(tmp_path, ra), record.Keeper()
+
+        def many(count):
+            def work(db):
+                for number in range(count):
+                    store.audit(db, ra.now(), "operator:ann", "user.changed", str(number))
+
+            return work
+
+        await ra.database.write(many(1))
+        first = await keeper.look(deployment)
+        await ra.database.write(many(999))
+        assert await keeper.look(deployment) is None
+        await ra.database.write(many(1))
+        assert (await keeper.look(deployment)).number == first.number + 1_000
+        assert troubles(tmp_path, ra) == []
+
+
+async def test_an_export_proves_itself(tmp_path):
+    """Lines, the checkpoint over them and the key: whoever has the file needs nothing of ours."""
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        made = await record.take(deployment_of(tmp_path, ra))
+        public = record.public_key(ra)
+        text = list(record.export(record.lines(ra.database), made, public))
+        came = [Line(**json.loads(each)["line"]) for each in text[:-1]]
+        proof = checkpoints_in(text[-1])
+        assert list(verify(came, len(came), proof)) == []
+        assert json.loads(text[-1])["key"] == public
+        assert audit.is_ours(record.key(ra).public_key(), proof[0], recovery.journal_of(tmp_path / "data").ca)
+        assert [each.number for each in verify(at(came, 2, subject="x"), len(came), proof)] == [2]
+
+
+def tamper(ra, *statements):
+    with sqlite3.connect(ra.database.path) as db:
+        for each in statements:
+            db.execute(each)
