@@ -359,6 +359,15 @@ def published_list(db: Transaction, issuer_id: str) -> RevocationList | None:
     return None if row is None else RevocationList(*row)
 
 
+def published_lists(db: Transaction) -> list[RevocationList]:
+    """Every list that was published, of whichever issuer, shards among them."""
+    rows = db.rows(
+        "SELECT issuer_id, number, this_update_at, next_update_at, digest, size, entries, change_number"
+        " FROM crls ORDER BY issuer_id"
+    )
+    return [RevocationList(*row) for row in rows]
+
+
 def standing(db: Transaction, issuer_id: str, serial: str) -> tuple[Standing, int]:
     """What the register says of a serial of an issuer's, and thisUpdate of the last answer about it (0:
     none)."""

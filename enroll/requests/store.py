@@ -12,7 +12,7 @@ from typing import Any
 
 from ca.storage import Row, Transaction, Values, inserting
 from enroll.requests.enrollment import Enrollment
-from enroll.requests.states import State
+from enroll.requests.states import ENDED, State
 
 Db = Transaction
 
@@ -59,7 +59,11 @@ def change_enrollment(db: Db, expected: Enrollment, changed: Enrollment) -> bool
     row |= {"expected_state": str(expected.state), "expected_downloads": expected.downloads}
     if "state" in row:
         row["state"] = str(changed.state)
-    return db.execute(_update(columns), row) > 0
+    done = db.execute(_update(columns), row) > 0
+    if done and changed.state in ENDED and expected.state not in ENDED:
+        # With it ends the issue password that opened it.
+        db.note("request.ended", request_id=changed.request_id, state=str(changed.state))
+    return done
 
 
 @lru_cache(maxsize=256)

@@ -100,11 +100,10 @@ def go_on_without(ra: RegistrationAuthority) -> int:
     at = ra.now()
 
     def work(db: Transaction) -> int:
-        for issuer in ra.authority.issuers:
-            listed = ca.store.published_list(db, issuer.issuer_id)
-            number = (listed.number if listed is not None else 0) + _LEAP
-            empty = RevocationList(issuer.issuer_id, number, 0, 0, "", 0, 0, -1)
-            ca.store.publish_list(db, empty)
+        published = {each.issuer_id: each.number for each in ca.store.published_lists(db)}
+        for name in {*published, *(issuer.issuer_id for issuer in ra.authority.issuers)}:
+            number = published.get(name, 0) + _LEAP
+            ca.store.publish_list(db, RevocationList(name, number, 0, 0, "", 0, 0, -1))
         store.audit(db, at, replaying.ACTOR, "journal.lost", "journal")
         return drop_every_session(db)
 

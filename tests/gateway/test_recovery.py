@@ -1,7 +1,9 @@
 """A database that was put back from a copy is brought up to its journal, and what is lost is named."""
 
+import re
 import shutil
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,7 @@ from ca import emergency
 from ca.errors import ConfigError
 from ca.keys import from_pkcs8, generate_pkcs8, spki
 from ca.sealing import open_vaults
-from enroll import crls, store
+from enroll import crls, replaying, store
 from enroll.acme import credentials
 from enroll.acme import store as acme
 from enroll.people import register
@@ -196,3 +198,16 @@ async def test_an_emergency_stop_does_not_end_by_a_copy(tmp_path):
         recovery.replay(tmp_path / "data", kept, ra, keys)
         known = ra.database.read_now(ca.store.stop_number)
         assert emergency.read(tmp_path / "data", keys, known) == emergency.Stop(True, "theft", 5, 1)
+
+
+def test_whatever_can_be_carried_out_is_noted_somewhere():
+    """A note that a change of a store has left out would be missed when the database is lost, not before."""
+    root = Path(recovery.__file__).parents[2]
+    code = "\n".join(
+        path.read_text("utf-8")
+        for room in ("ca", "enroll", "gateway")
+        for path in (root / room).rglob("*.py")
+    )
+    noted = set(re.findall(r'note\(\s*"([a-z.]+)"', code))
+    noted |= set(re.findall(r'_noted\(\s*(?:\*\()?db, \w+, "([a-z.]+)"', code))
+    assert set(replaying._HANDLERS) <= noted
