@@ -9,7 +9,7 @@ from ca.storage import Transaction
 from enroll import store, timekeeping
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.requests.enrollment import Enrollment, lives, state_at
+from enroll.requests.enrollment import SUPERSEDED, Enrollment, lives, state_at
 from enroll.requests.issuance import check_entitled
 from enroll.requests.issuance import submit as submit_request
 from enroll.requests.opening import open_renewal, renewable_from, renewable_until
@@ -102,6 +102,28 @@ def following(db: Transaction, at: int, source: Enrollment) -> Following:
     own = store.renewal_of(db, source.serial or "")
     begun = own if own is not None and own.state in UNFINISHED else None
     return Following(newer[0] if newer else None, begun)
+
+
+def reissued_as(db: Transaction, at: int, fingerprint: str) -> Enrollment | None:
+    """The certificate in hand that took the place of one that a reissue ended; None where that ended for any
+    other reason: whoever has a stolen one is told nothing."""
+    record = ca.store.find_by_fingerprint(db, fingerprint)
+    if record is None or record.revocation_reason != SUPERSEDED:
+        return None
+    source = store.enrollment_of(db, record.serial)
+    if source is None:
+        return None
+    return next(
+        (
+            each
+            for each in store.enrollments_of(db, source.user_id)
+            if each.kind == "reissue"
+            and lives(each, at)
+            and each.state not in UNFINISHED
+            and each.created_at >= source.created_at
+        ),
+        None,
+    )
 
 
 def _renewals(db: Transaction, source: Enrollment) -> list[Enrollment]:

@@ -13,7 +13,7 @@ from gateway.web.words import Text
 CONTENT_TYPE = "text/calendar; charset=utf-8"
 
 _FIRST: Text = ("クライアント証明書の更新が始まります", "Renew your client certificate")
-_SECOND: Text = ("クライアント証明書の更新期限まで、まもなくです", "Renew your client certificate soon")
+_SECOND: Text = ("クライアント証明書の更新期限が迫っています", "Renew your client certificate soon")
 _END: Text = ("クライアント証明書の有効期限", "Your client certificate ends")
 _ABOUT: Text = (
     "コモンネーム：{name}　有効期限：{until}　更新サイト：{url}",

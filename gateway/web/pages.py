@@ -9,7 +9,7 @@ import hashlib
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -27,8 +27,9 @@ from enroll.jst import shown, shown_day
 from enroll.languages import LANGUAGES, Language
 from enroll.mediatype import media_type
 from enroll.refusals import Refusal
+from enroll.requests import renewal
+from enroll.requests.enrollment import Enrollment
 from enroll.requests.opening import renewable_until
-from enroll.requests.renewal import source_of
 from gateway.web import afterwards, references
 from gateway.web.browsers import browser_of
 from gateway.web.context import Gate, Role
@@ -53,6 +54,7 @@ from gateway.web.words import (
     WHY_OVER,
     Text,
     Words,
+    newer_one,
 )
 from gateway.wire import cookies, http, oversize
 from gateway.wire.crossing import foreign
@@ -303,6 +305,9 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
         if state in _BY_DATE and await timekeeping.doubt(gate.ra) is not None:
             words = REFUSALS["clock_in_doubt"]
             return words_page(request, words, reference=reference, rejection=rejection)
+        newer = await reissued_as(gate, rejection) if state is CertificateState.REVOKED else None
+        if newer is not None:
+            words = replace(words, next_step=newer_one(newer), reissue=False)
         if in_grace(gate, verdict):
             words = IN_GRACE
             first = [(elsewhere(request, gate.origins[Role.RENEWAL]), OPEN_RENEWAL)]
@@ -311,6 +316,14 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
     app.router.add_route("*", EVERY_PATH, explain)
     app.freeze()
     return app._handle  # type: ignore[return-value]
+
+
+async def reissued_as(gate: Gate, peer: Rejection | None) -> Enrollment | None:
+    """The certificate in its holder's hands that took the place of a revoked one (`renewal.reissued_as`)."""
+    if peer is None or peer.fingerprint is None:
+        return None
+    at, fingerprint = gate.now(), peer.fingerprint
+    return await gate.ra.database.read(lambda db: renewal.reissued_as(db, at, fingerprint))
 
 
 def in_grace(gate: Gate, peer: VerifiedPeer | Rejection | None) -> bool:
@@ -361,7 +374,7 @@ async def in_own_language(request: web.Request) -> web.Response | None:
         return None
 
     def work(db: Transaction) -> store.User | None:
-        return store.user(db, source_of(db, fingerprint).user_id)
+        return store.user(db, renewal.source_of(db, fingerprint).user_id)
 
     try:
         user = await request.app[GATE].ra.database.read(work)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ca.certificates import serial_in_chooser
 from ca.trust import CertificateState
+from enroll.requests.enrollment import Enrollment
 from enroll.requests.states import CAUSES
 
 Text = tuple[str, str]
@@ -98,7 +100,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ("証明書を取得できません", "You cannot get the certificate"),
             (
                 NOT_AVAILABLE_JA,
-                "The PKCS# data was not found, or you may not get it.",
+                "The PKCS# data was not found, or you are not permitted to get it.",
             ),
             (
                 "当メールからクライアント証明書の取得はできません。クライアント証明書の再発行手続きが必要です。"
@@ -465,12 +467,25 @@ WHY_OVER: Mapping[str, Text] = MappingProxyType(
     }
 )
 
+
+def newer_one(there: Enrollment) -> Text:
+    """Which certificate a reissue has put in the place of one that was presented."""
+    serial = serial_in_chooser(there.serial or "")
+    return (
+        f"再発行された新しい証明書（コモンネーム {there.common_name}、シリアル番号が {serial} で"
+        "始まるもの）を選択してください。以前の証明書は、パソコンから削除してください。",
+        f"Choose the one that was reissued (common name {there.common_name}, serial number beginning with "
+        f"{serial}), and delete the former one from the PC.",
+    )
+
+
 #: What the links of such pages say.
 LOGIN_FAILS: Text = ("ログインできないとき", "When the login fails")
 CHOOSE_AGAIN: Text = ("証明書を選択しなおす", "Choose another certificate")
 ABOUT_REISSUE: Text = ("再発行のお手続きを見る", "About reissue")
 OPEN_RENEWAL: Text = ("更新のお手続きを開く", "Open the renewal site")
 FIRST_PAGE: Text = ("最初の画面へ戻る", "Back to the first page")
+OPEN_SERVICE: Text = ("オンラインサービスを開く", "Open the online service")
 OPEN_TEST: Text = ("導通確認サイトを開く", "Open the connectivity test")
 
 #: Where a login was right and the browser keeps no cookie of it.
@@ -523,10 +538,15 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "choice was cancelled.",
             ),
             (
-                "「キャンセル」を押された場合は、証明書を選択しなおしてください。それ以外の場合は、導通確認サイトで状態をご確認ください。",
-                "If you cancelled, choose again; otherwise see what the connectivity test says.",
+                "「キャンセル」（Firefoxでは「証明書を送信しない」）を押された場合は、証明書を選択しなおしてください。"
+                "有効期限が切れた証明書は、選択画面に表示されません。クライアント証明書再発行をして取得しなおしてください。"
+                "それ以外の場合は、導通確認サイトで状態をご確認ください。",
+                "If you cancelled (in Firefox: “Don’t send a certificate”), choose again. Browsers do not "
+                "offer expired certificates: apply for a reissue then. Otherwise see what the connectivity "
+                "test says.",
             ),
             choose_again=True,
+            reissue=True,
         ),
         CertificateState.EXPIRED: Words(
             403,

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from cryptography.x509.oid import NameOID
 
-from ca.trust import Rejection, VerifiedPeer
+from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll.jst import days_left
 from enroll.mediatype import media_type
 from enroll.ra import token_hash
@@ -234,7 +234,9 @@ async def _facts(request: web.Request) -> Facts:
 
 
 async def _following(gate: Gate, verdict: VerifiedPeer | Rejection) -> Following:
-    """What came after the certificate that is presented, if it is a good one of ours."""
+    """What came after the certificate that is presented, if it is one of ours and good, or was reissued."""
+    if isinstance(verdict, Rejection) and verdict.state is CertificateState.REVOKED:
+        return Following(await pages.reissued_as(gate, verdict), None)
     if not isinstance(verdict, VerifiedPeer):
         return Following(None, None)
     at, fingerprint = gate.now(), verdict.fingerprint

@@ -161,6 +161,12 @@ def newer(there: Enrollment) -> Row:
     )
 
 
+def reissued(there: Enrollment) -> Row:
+    """Of a certificate that a reissue ended: which one took its place."""
+    row = CERTIFICATE[CertificateState.REVOKED]
+    return Row(row.level, row.text, words.newer_one(there), row.target)
+
+
 #: Instead of an expired certificate's row, where it can still be renewed (D8).
 IN_GRACE = Row("bad", words.IN_GRACE.text, words.IN_GRACE.next_step, "renewal")
 
@@ -274,18 +280,22 @@ NONE_TEXT: Mapping[bool, Text] = MappingProxyType(
         ),
     }
 )
+_CANCELLED_BEFORE: Text = (
+    "以前に選択画面で「キャンセル」（Firefoxでは「証明書を送信しない」）を押した",
+    "The choice was cancelled before (in Firefox: “Don’t send a certificate”)",
+)
 #: ``remembered``: the host was seen before. ``fresh``: it was not. ``restart``: there are no fresh ones.
 NONE_CANCELLED: Mapping[str, Cause] = MappingProxyType(
     {
         "restart": Cause(
-            ("以前に選択画面で「キャンセル」した", "The choice was cancelled before"),
+            _CANCELLED_BEFORE,
             (
                 "ブラウザをすべて閉じて開きなおし、証明書を選択してください。",
                 "Close every browser window, open this page again and choose the certificate.",
             ),
         ),
         "remembered": Cause(
-            ("以前に選択画面で「キャンセル」した", "The choice was cancelled before"),
+            _CANCELLED_BEFORE,
             (
                 "ブラウザは、終了するまで「キャンセル」したことを記憶します。「もう一度試す」で選択画面を表示し、証明書を選択してください。",
                 "The browser remembers that until it is closed. Try again: it asks once more.",
@@ -293,7 +303,10 @@ NONE_CANCELLED: Mapping[str, Cause] = MappingProxyType(
             "fresh",
         ),
         "fresh": Cause(
-            ("選択画面で「キャンセル」した", "The choice was cancelled just now"),
+            (
+                "選択画面で「キャンセル」（Firefoxでは「証明書を送信しない」）を押した",
+                "The choice was cancelled just now (in Firefox: “Don’t send a certificate”)",
+            ),
             (
                 "「もう一度試す」で選択画面を表示し、証明書を選択してください。",
                 "Try again and choose the certificate.",

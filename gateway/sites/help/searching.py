@@ -30,6 +30,12 @@ _ALSO: Mapping[str, tuple[str, ...]] = {
     "forgot": ("forgotten",),
     "install": ("import",),
 }
+# What people say -> what the pages say instead: the word alone would find something else, such as
+# ポップアップブロック.
+_MEANT = (
+    (re.compile("(?<!ブ)ロック"), ("受付を停止",)),
+    (re.compile("^lock(ed|out)?$"), ("no more are accepted",)),
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,9 @@ def search(sections: Sequence[Section], wanted: str) -> list[Found]:
 
 
 def _spellings(word: str) -> tuple[str, ...]:
+    for said, meant in _MEANT:
+        if said.search(word):
+            return meant
     more = [each for said, others in _ALSO.items() if said in word for each in others]
     return (word, *more)
 

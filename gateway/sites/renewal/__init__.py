@@ -23,7 +23,7 @@ from gateway.sites.certificate import Paths
 from gateway.web import pages, references, sessions
 from gateway.web.context import Gate, Role
 from gateway.web.sessions import Session
-from gateway.web.words import ABOUT_CERTIFICATE, REFUSALS, Text
+from gateway.web.words import ABOUT_CERTIFICATE, OPEN_SERVICE, REFUSALS, Text, Words
 from gateway.wire import http
 
 SITE = "renewal"
@@ -33,6 +33,21 @@ _LATE = 30
 _ANOTHER: Text = (
     "証明書が複数ある場合は、コモンネームとシリアル番号（先頭8桁）がメールと同じものを選択しなおしてください。",
     "If there are several certificates, choose the one that has the mail's common name and serial number.",
+)
+
+#: Of a certificate that came by a renewal, until it is to be renewed itself.
+_DONE = Words(
+    403,
+    ("更新のお手続きは完了しています", "The renewal is done"),
+    (
+        "選択された証明書は、更新後の新しい証明書です。更新のお手続きは完了しています。",
+        "The certificate that was chosen is the renewed one. Nothing is left to do.",
+    ),
+    (
+        "この証明書でオンラインサービスをご利用いただけます。次回の更新は、更新のご案内メールが届いてからお手続きください。",
+        "Use the online service with it. The next renewal begins with its mail.",
+    ),
+    moment=("次に更新できる日時：", "It can be renewed again from: "),
 )
 
 _Peer = VerifiedPeer | Rejection
@@ -303,6 +318,17 @@ async def _wrong_certificate(request: web.Request, refusal: Refusal, peer: _Peer
     reference = await references.note(
         gate.ra, SITE, refusal.code, common_name=peer.common_name, fingerprint=peer.fingerprint
     )
+    early = refusal.code == "not_yet_renewable"
+    if early and await _is_renewed(gate.ra, peer):
+        return pages.words_page(
+            request,
+            _DONE,
+            reference=reference,
+            at=refusal.at,
+            rejection=peer,
+            first=((pages.elsewhere(request, gate.origins[Role.SERVICE]), OPEN_SERVICE),),
+            home="/",
+        )
     words = REFUSALS[refusal.code]
     next_step = (words.next_step[0] + _ANOTHER[0], f"{words.next_step[1]} {_ANOTHER[1]}")
     return pages.words_page(
@@ -312,7 +338,15 @@ async def _wrong_certificate(request: web.Request, refusal: Refusal, peer: _Peer
         at=refusal.at,
         rejection=peer,
         about=Role.RENEWAL,
+        home="/" if early else "",
     )
+
+
+async def _is_renewed(ra: RegistrationAuthority, peer: _Peer) -> bool:
+    """Whether a certificate came by a renewal: then that has been done."""
+    fingerprint = _fingerprint(peer)
+    source = await ra.database.read(lambda db: renewal.source_of(db, fingerprint))
+    return source.kind == "renewal"
 
 
 async def _may_finish(gate: Gate, request: web.BaseRequest) -> bool:

@@ -151,8 +151,8 @@ def _received(recorded: Recorded) -> str:
 async def application_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """The organisation's applications for a 管理者, one's own for everybody else."""
     policy_number = visitor.user.policy_number
-    found = await request.app[GATE].ra.database.read(
-        lambda db: store.applications(db, policy_number=policy_number)
+    found, users = await request.app[GATE].ra.database.read(
+        lambda db: (store.applications(db, policy_number=policy_number), store.users(db, policy_number))
     )
     return render(
         request,
@@ -160,6 +160,7 @@ async def application_list(request: web.Request, visitor: Visitor) -> web.Stream
         visitor=visitor,
         here="applications",
         applications=[each for each in found if may_see(visitor, each)],
+        names={user.user_id: user.name for user in users},
         kinds=KINDS,
         decisions=DECISIONS,
         reasons=REASONS,

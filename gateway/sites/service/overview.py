@@ -36,12 +36,14 @@ KINDS: Mapping[str, Text] = MappingProxyType(
     }
 )
 _NOT_RENEWED: Text = ("更新のお手続き前", "Not renewed yet")
+_EXPIRED: Text = ("期限切れ（再発行が必要）", "Expired: needs a reissue")
 _NOT_FETCHED: Text = ("更新の途中（未取得）", "Renewed, not downloaded yet")
 
 
 @dataclass(frozen=True)
 class Ending:
-    """A certificate in somebody's hands that ends soon, and that nothing in their hands follows."""
+    """A certificate in somebody's hands that ends soon, or has ended (``days`` below 0), and that nothing in
+    their hands follows."""
 
     user: store.User
     enrollment: Enrollment
@@ -89,12 +91,19 @@ async def overview(request: web.Request, visitor: Visitor) -> web.StreamResponse
 
 
 def ending_soon(db: Transaction, at: int, policy_number: str) -> list[Ending]:
-    """The certificates of an organisation's active users that end within ``SOON`` days, in that order."""
+    """The certificates of an organisation's active users that end within ``SOON`` days, in that order; first
+    those of users who have none any more, because it has expired."""
     users = {u.user_id: u for u in store.users(db, policy_number) if u.disabled_at is None}
     found = [e for e in store.enrollments_of_organisation(db, policy_number) if e.user_id in users]
     rows = [
         Ending(users[e.user_id], e, days_left(e.not_after_at or at, at), _renewal_of(e, found))
         for e in _newest_in_hand(found, at)
+    ]
+    holders = {row.user.user_id for row in rows}
+    rows += [
+        Ending(users[e.user_id], e, -1, _EXPIRED)
+        for e in _last_expired(found, at)
+        if e.user_id not in holders
     ]
     return sorted((row for row in rows if row.days <= SOON), key=lambda row: (row.days, row.user.user_id))
 
@@ -184,6 +193,17 @@ def _newest_in_hand(found: Sequence[Enrollment], at: int) -> list[Enrollment]:
             if known is None or (known.not_after_at or 0) < (each.not_after_at or 0):
                 newest[each.common_name] = each
     return list(newest.values())
+
+
+def _last_expired(found: Sequence[Enrollment], at: int) -> list[Enrollment]:
+    """Of each user the certificate that ended last, where it is time that ended it."""
+    last: dict[str, Enrollment] = {}
+    for each in found:
+        if each.state in _IN_HAND and not lives(each, at):
+            known = last.get(each.user_id)
+            if known is None or (known.not_after_at or 0) < (each.not_after_at or 0):
+                last[each.user_id] = each
+    return list(last.values())
 
 
 def _renewal_of(source: Enrollment, found: Sequence[Enrollment]) -> Text:

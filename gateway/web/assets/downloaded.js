@@ -10,6 +10,7 @@
       if (!answer.ok) return;
       if ((await answer.json()).downloaded) {
         notice.hidden = false;
+        for (const each of document.querySelectorAll("[data-when]")) each.hidden = each.dataset.when === "before";
         document.getElementById("downloaded-heading").focus();
         return;
       }

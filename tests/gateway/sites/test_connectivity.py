@@ -13,6 +13,7 @@ import ca.store
 from ca.trust import CertificateState
 from enroll import store
 from enroll.jst import shown
+from enroll.people import applications
 from enroll.refusals import Refusal
 from enroll.requests import issuance, pickup, renewal
 from gateway.edge.tls import ClientCertificate
@@ -55,6 +56,11 @@ async def served(ra, tmp_path):
 async def picked_up(ra, user_id=USER):
     """A user's P12 with the password ``abc``."""
     await admit(ra, user_id)
+    return await picked_up_again(ra, user_id)
+
+
+async def picked_up_again(ra, user_id=USER):
+    """The certificate of the newest letter."""
     secret = (await letter_of(ra, "pickup")).value("証明書発行用パスワード")
     request = await pickup.authenticate(ra, user_id, secret, address="192.0.2.1")
     await issuance.submit(ra, request.request_id, actor=user_id)
@@ -143,7 +149,7 @@ async def test_no_certificate_names_each_cause_with_its_step(served):
     assert finding(page).startswith("問題あり クライアント証明書が提示されませんでした。")
     causes = [each.all("strong")[0].text for each in box.all("li")]
     assert causes == [
-        "以前に選択画面で「キャンセル」した",
+        "以前に選択画面で「キャンセル」（Firefoxでは「証明書を送信しない」）を押した",
         "このパソコンに証明書が取得（インストール）されていない",
         "証明書の有効期限が切れている",
         "別の発行者の証明書しかない",
@@ -184,6 +190,24 @@ async def test_a_certificate_near_its_end_leads_to_the_renewal(served, ra):
         "更新のお手続きを開く",
         served.gate.origins[Role.RENEWAL] + "/",
     )
+
+
+async def test_a_reissued_certificate_names_its_successor_and_a_stolen_one_does_not(served, ra):
+    """Which one to choose instead, by common name and serial; whoever has a stolen one learns nothing."""
+    p12 = await picked_up(ra)
+    await applications.reissue(ra, "K12345678", "pc_change", actor="desk", revoke_old="at_once")
+    row = words.CERTIFICATE[CertificateState.REVOKED]
+    page = await served.visitor(p12, "abc").get()
+    assert row.step[0] in page.main.text
+    await picked_up_again(ra)
+    new = ca.store.find_by_common_name(look(ra.database), "K123456780002")[0]
+    page = await served.visitor(p12, "abc").get()
+    named = f"（コモンネーム K123456780002、シリアル番号が {new.serial[:8].upper()} で始まるもの）"
+    assert named in page.main.text
+    old = ca.store.find_by_common_name(look(ra.database), "K123456780001")[0].serial
+    stolen = "UPDATE certificates SET revocation_reason = 1 WHERE serial = ?"
+    await ra.database.write(lambda db: db.execute(stolen, [old]))
+    assert named not in (await served.visitor(p12, "abc").get()).main.text
 
 
 @pytest.mark.parametrize("state", ["expired", "not-yet-valid", "revoked", "unknown-issuer"])

@@ -324,6 +324,35 @@ async def test_the_subjects_are_those_of_the_mails(served):
         subject = (templates / template).read_text("utf-8").splitlines()[0].removeprefix("Subject: ")
         for path in (f"/{slug}", "/contact"):
             assert squeezed(subject) in squeezed((await served.visitor().get(path)).main.text)
+            # A reader of English gets the mail in either language.
+            english = (templates / template.replace(".txt", ".en.txt")).read_text("utf-8").splitlines()[0]
+            told = squeezed((await served.visitor().get(f"{path}?lang=en")).main.text)
+            assert squeezed(subject) in told
+            assert squeezed(english.removeprefix("Subject: ")) in told
+
+
+async def test_firefoxs_dialog_has_the_words_of_firefox(served):
+    """What ESR 153 shows in Japanese: title, list and buttons; and how to undo a lasting choice."""
+    page = await served.visitor().get("/chooser")
+    dialog = page.main.one("section", aria_labelledby="firefox")
+    for words in (
+        "個人証明書の要求",
+        "証明書を送信しない",
+        "今後も同様に処理する: このセッションのみ",
+        "発行者名:",
+    ):
+        assert words in dialog.text
+    assert "キャンセル" not in dialog.text
+    assert dialog.all("a")[-1].attributes["href"] == "/firefox#remembered"
+    assert "「証明書を送信しない」" in (await served.visitor().get("/trouble")).main.text
+
+
+@pytest.mark.parametrize("slug", ["flow", "pickup", "renewal", "reapplication", "faq"])
+async def test_pages_of_the_printed_manual_are_said_to_be_its(served, slug):
+    """「P5以降」 is the manual's own; on a screen there is no page 5."""
+    text = (await served.visitor().get(f"/{slug}")).main.text
+    assert "ページ番号は、印刷されたマニュアルのものです。" in text
+    assert slug != "reapplication" or "更新のお手続きの手順です" in text
 
 
 # -- who is reading ------------------------------------------------------------------------------------

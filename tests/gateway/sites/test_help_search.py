@@ -33,6 +33,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         ("マック キーチェーン", "/mac#import"),
         ("繋がらない", "/faq#faq-3"),
         ("選択画面 Edge", "/chooser#edge"),
+        ("ロックされた", "/trouble#password"),
     ],
 )
 async def test_what_people_look_for_is_found(served: Served, wanted: str, address: str) -> None:

@@ -130,6 +130,8 @@ async def test_screen_download(site):
         "証明書をダウンロードします。「Download」ボタンをクリックしてください。"
     )
     assert page.buttons()[0] == "Download"
+    # Five in all, as counted before this one and after it.
+    assert "（今回を含めて残り5回）" in page.main.without_hidden().text
     note = page.main.one("section", aria_labelledby="care")
     assert note.one("h2").text == "【手続き上の留意点】"
     assert note.lines[1:] == [
@@ -149,6 +151,8 @@ async def test_screen_download(site):
     assert bundle.cert.certificate.subject.rfc4514_string() == f"CN={CN}"
     with pytest.raises(ValueError, match="password"):
         pkcs12.load_pkcs12(got.body, b"abd")
+    after = (await visitor.get("/certificate/download")).main.without_hidden().text
+    assert ("（残り4回）" in after, "今回を含めて" in after) == (True, False)
 
 
 @pytest.mark.parametrize("said", ["cross-site", "same-site"])
@@ -525,6 +529,9 @@ async def test_the_sixth_download_is_refused(site):
     visitor, request_id = await logged_in(site)
     for _ in range(site.ra.settings.window_downloads):
         assert (await fetched(visitor, request_id)).status == 200
+    # Whoever has the last one is warned to keep it.
+    last = (await visitor.get("/certificate/download")).main.one("section", id="downloaded")
+    assert "インポートが終わるまで、ファイルを削除しないでください。" in last.text
     page = await visitor.post("/certificate", typed(request_id))
     assert is_refused(page)
     assert "ダウンロードの回数が上限に達したため" in page.main.text
@@ -551,6 +558,27 @@ async def test_after_the_user_is_disabled(site):
     await register.disable_user(site.ra, USER, actor="test")
     assert is_refused(await visitor.get("/download"))
     assert is_refused(await visitor.post("/certificate", typed(request_id)))
+
+
+@pytest.mark.parametrize(
+    ("revoke_old", "said"),
+    [
+        ("on_pickup", "新しい証明書のダウンロードと同時に無効になります。"),
+        ("at_once", "以前の証明書は、すでに無効になっています。"),
+    ],
+)
+async def test_after_a_reissue_the_new_certificate_is_named(site, revoke_old, said):
+    """Which one to choose from now on, by name and serial, and what becomes of the former one."""
+    visitor, request_id = await logged_in(site)
+    await fetched(visitor, request_id)
+    await applications.reissue(site.ra, USER, "pc_change", actor="test", revoke_old=revoke_old)
+    visitor, request_id = await logged_in(site)
+    page = await visitor.post("/certificate", typed(request_id))
+    which = page.main.one("section", aria_labelledby="which")
+    serial = store.enrollment(look(site.ra.database), request_id).serial
+    for words in (f"{USER}0002", serial[:8].upper(), said):
+        assert words in which.text
+    assert "以前の証明書は使用できなくなることがあります。" in (await letter_of(site.ra, "pickup")).body
 
 
 # -- secrets -------------------------------------------------------------------------------------------

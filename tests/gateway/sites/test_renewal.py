@@ -365,8 +365,18 @@ async def test_the_renewed_certificate_shows_the_same_row(scene):
     p12 = pkcs12.serialize_key_and_certificates(
         b"new", bundle.key, bundle.cert.certificate, None, BestAvailableEncryption(b"new")
     )
-    page = await scene.site.visitor(p12, "new").get("/status")
+    holder = scene.site.visitor(p12, "new")
+    page = await holder.get("/status")
     assert page.main.table()[1][0] == scene.request_id
+    # Not too early, but done: until it is to be renewed itself.
+    page = await holder.get("/application")
+    assert (page.status, page.h1) == (403, "更新のお手続きは完了しています")
+    assert "次に更新できる日時：" in page.main.text
+    assert "更新のご案内メールが届いてからお手続きください。" in page.main.text
+    assert [each.text for each in page.main.all("a", class_="button")] == [
+        "オンラインサービスを開く",
+        "最初の画面へ戻る",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -421,6 +431,8 @@ async def test_too_early(scene):
         links = {each.text: each.attributes["href"] for each in page.main.all("a")}
         assert re.fullmatch(r"https://[0-9a-f]{16}\.again\.test:\d+/", links["証明書を選択しなおす"])
         assert links["導通確認サイトを開く"] == scene.site.gate.origins[Role.CONNECTIVITY] + "/"
+        # The menu is a press away.
+        assert links["最初の画面へ戻る"] == "/"
     assert counted(scene.ra) == {"issued": 1}
 
 

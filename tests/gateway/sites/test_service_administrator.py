@@ -74,6 +74,26 @@ async def test_who_may_change_an_address_is_led_there(service: Served) -> None:
     assert page.main.one("table").one("a").attributes["href"] == f"/portal/members/{USER}/mail"
 
 
+@pytest.mark.parametrize("form", ["reissue", "mail", "suspension", "credentials"])
+async def test_who_acts_for_somebody_else_is_asked_for_the_own_password(service: Served, form: str) -> None:
+    """The page names whose password it is; about oneself there is no doubt."""
+    visitor = await admin_at_home(service)
+    page = await visitor.get(f"/portal/members/{USER}/{form}")
+    assert page.main.one("span", id="password-hint").text.startswith("操作しているご自身（年金 太郎 様）")
+    if form != "suspension":
+        page = await visitor.get(f"/portal/members/{ADMIN}/{form}")
+        assert page.main.one("span", id="password-hint").text.startswith("ご本人であること")
+
+
+async def test_a_list_of_applications_names_everybody(service: Served) -> None:
+    """A reissue's has no name of its own, nor has what is completed."""
+    visitor = await admin_at_home(service)
+    await visitor.post(f"/portal/members/{USER}/reissue", {"reason": "pc_change"})
+    rows = (await visitor.get("/portal/applications")).main.table()[1:]
+    assert rows[0][2] == f"{USER} 年金 太郎"
+    assert all(row[2].endswith(" 年金 太郎") for row in rows)
+
+
 async def test_the_administrator_follows_a_new_users_progress(service: Served) -> None:
     """R18: the five boxes, reached and still to come."""
     page = await (await admin_at_home(service)).get(f"/portal/members/{USER}")

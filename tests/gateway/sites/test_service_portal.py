@@ -257,7 +257,10 @@ async def test_the_delete_guide_after_the_first_login_with_a_new_certificate(ser
     assert guide.table()[1:] == [
         ["K123456780001", (old.serial or "").upper(), shown(old.not_after_at or 0), "再発行により無効"]
     ]
-    assert "※有効期限が切れた証明書がある場合は削除してください。" in guide.lines
+    # One piece of advice, whenever the former one ends; and where that is done.
+    assert "有効期限の前でも必要ありません。" in guide.text
+    assert "削除は、この画面ではなく、Windowsの「証明書」画面で行います。上の証明書を選択" in guide.text
+    assert "有効期限が切れた証明書" not in guide.text
     await new.post("/logout")
     assert (await log_in(new)).main.all("section") == []
 
@@ -277,7 +280,7 @@ async def test_two_pcs_are_told_nothing_about_each_other(service: Served) -> Non
 
 async def test_the_certificates_page_lists_all_of_them(service: Served) -> None:
     """R48: issuer and common names, which is in use, and how to delete."""
-    await at_home(service)
+    visitor_of_old = await at_home(service)
     await applications.reissue(service.ra, USER, "pc_change", actor="desk")
     new = (await fetched(service)).visitor(service)
     await log_in(new)
@@ -288,6 +291,12 @@ async def test_the_certificates_page_lists_all_of_them(service: Served) -> None:
         ("K123456780001", "再発行により無効"),
     ]
     assert "CORPORATE-PENSION BUSINESS SERVICE CA-G4" in page.main.text
+    # The page has no such button.
+    assert "削除は、この画面ではなく、Windowsの「証明書」画面で行います。" in page.main.text
+    # Whoever comes with the former one is told which one it is now.
+    page = await visitor_of_old.get("/portal/")
+    assert (page.status, page.h1) == (403, "クライアント証明書は失効しています")
+    assert "新しい証明書（コモンネーム K123456780002、シリアル番号が " in page.main.text
 
 
 # -- 再発行 ----------------------------------------------------------------------------------------
@@ -447,8 +456,8 @@ async def test_an_application_says_what_comes_next(service: Served) -> None:
     visitor = await at_home(service)
     page = await visitor.post("/portal/reissue", {"reason": "pc_change"})
     steps = [each.text for each in page.main.one("ol", class_="steps").all("li")]
-    assert steps[0].endswith("（2026.11.26ごろまで）")
-    assert steps[1].endswith("（2026.11.28ごろまで） 送信先：k12345678@example.jp")
+    assert steps[0].endswith("（2026.11.26頃までの予定）")
+    assert steps[1].endswith("（2026.11.28頃までの予定） 送信先：k12345678@example.jp")
     (application,) = store.applications(look(service.ra.database), user_id=USER, state="submitted")
     await applications.reject(service.ra, application.id, actor="desk", note="")
     assert "今後の流れ" not in (await visitor.get(page.path)).main.text
@@ -457,7 +466,7 @@ async def test_an_application_says_what_comes_next(service: Served) -> None:
     await applications.approve(service.ra, application.id, actor="desk")
     page = await visitor.get(page.path)
     (step, _) = page.main.one("ol", class_="steps").all("li")
-    assert "（2026.11.24ごろまで）" in step.text
+    assert "（2026.11.24頃までの予定）" in step.text
     await fetched(service)
     assert "今後の流れ" not in (await visitor.get(page.path)).main.text
 
