@@ -1,8 +1,9 @@
-"""Pick-ups with a PKCS#12 per second, what others feel meanwhile, and resident memory.
+"""Pick-ups with a PKCS#12 per second, where their CPU goes, what others feel meanwhile, resident memory.
 
-Run as ``python -m tests.bench.pickup_bench [--people N]``: a real ``sekisho serve`` on one core, its
-users on the other. Fifty people fetch their certificates at once (login, Submit, Download; RSA-2048,
-標準形式) while a visitor loads the login page again and again.
+Run as ``python -m tests.bench.pickup_bench [--people N] [--cores 1|2]``: a real ``sekisho serve`` on one
+core, its users on the other; with ``--cores 2`` both share both. Fifty people fetch their certificates at
+once (login, Submit, Download; RSA-2048, 標準形式) while a visitor loads the login page again and again. Then
+the floor: the cryptography of a pick-up alone, one thing after the other in this process.
 """
 
 from __future__ import annotations
@@ -16,13 +17,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
 from email import message_from_bytes, policy
 from pathlib import Path
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
-from tests.bench.tls_bench import cpu, resident
+from ca.keys import generate_pkcs8
+from ca.pkcs12 import ROUNDS
+from ca.pkcs12kdf import MAC, derive_key
+from enroll import identifiers
+from enroll.people import passwords
+from tests.bench.tls_bench import family, resident
 from tests.ports import free_port
 from tests.started import started
 
@@ -44,22 +54,26 @@ class Here(AbstractResolver):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, default=50)
-    people = parser.parse_args().people
+    parser.add_argument("--cores", type=int, choices=(1, 2), default=1, help="that the server may have")
+    options = parser.parse_args()
+    people = options.people
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         port = free_port()
         environment = os.environ | {"SEKISHO_PASSPHRASE": PASSPHRASE, "SEKISHO_DATA": str(folder / "data")}
         prepare(folder, port, people, environment)
         cores = sorted(os.sched_getaffinity(0))
+        theirs = {cores[0]} if options.cores == 1 else set(cores)
         with started(
             [SEKISHO, "serve"],
             stderr=subprocess.DEVNULL,  # its log
             env=environment,
             stdout=subprocess.DEVNULL,
-            preexec_fn=lambda: os.sched_setaffinity(0, {cores[0]}),
+            preexec_fn=lambda: os.sched_setaffinity(0, theirs),
         ) as server:
             os.sched_setaffinity(0, {cores[-1]})
             asyncio.run(measure(folder, port, people, server.pid))
+    floor()
 
 
 def prepare(folder: Path, port: int, people: int, environment: dict[str, str]) -> None:
@@ -85,9 +99,9 @@ async def measure(folder: Path, port: int, people: int, pid: int) -> None:
         quiet = await page_times(visitor, origin, asyncio.Event(), count=300)
         done = asyncio.Event()
         watching = asyncio.create_task(page_times(visitor, origin, done))
-        before, started = cpu(pid), time.perf_counter()
+        before, started = spent_by(pid), time.perf_counter()
         sizes = await asyncio.gather(*(pick_up(tls, origin, letter) for letter in letters))
-        seconds, spent = time.perf_counter() - started, cpu(pid) - before
+        seconds, spent = time.perf_counter() - started, spent_by(pid) - before
         done.set()
         busy = await watching
     after = resident(pid)
@@ -95,7 +109,8 @@ async def measure(folder: Path, port: int, people: int, pid: int) -> None:
     assert all(size > 2_000 for size in sizes)
     rows = {
         "pick-ups with a P12 per second": f"{people / seconds:.1f}",
-        "CPU per pick-up (ms, workers included)": f"{spent / people * 1000:.0f}",
+        "CPU per pick-up (ms)": f"{spent.total() / people * 1000:.0f}",
+        **{f"  of it {what}": f"{each / people * 1000:.0f}" for what, each in sorted(spent.items())},
         "login page, quiet: p50 / p99 (ms)": times(quiet),
         f"login page during {people} pick-ups: p50 / p99 (ms)": times(busy),
         "resident memory with workers, idle (MiB)": f"{idle / 1024:.0f}",
@@ -104,6 +119,46 @@ async def measure(folder: Path, port: int, people: int, pid: int) -> None:
     }
     for name, value in rows.items():
         print(f"{name:55} {value}")
+
+
+def spent_by(pid: int) -> Counter[str]:
+    """CPU seconds up to now of the server, of its niced processes (keys, files) and of the signer."""
+    found: Counter[str] = Counter()
+    for each in family(pid):
+        words = Path(f"/proc/{each}/cmdline").read_bytes()
+        signer, niced = b"gateway.cli" in words, b"multiprocessing" in words
+        own = sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{each}/task").glob("*/schedstat"))
+        found["the signer's" if signer else "for keys and files" if niced else "the server's"] += own / 1e9
+    return found
+
+
+def floor() -> None:
+    """Milliseconds of CPU of what no pick-up can do without: the mean, for keys take chance times."""
+    password, salt = b"bench1", b"s" * 16
+    stored = passwords.hash_drawn(identifiers.new_issue_password())
+    parts: dict[str, tuple[int, Callable[[], object]]] = {
+        "an RSA-2048 key": (40, lambda: generate_pkcs8("rsa-2048")),
+        "PBKDF2 of a file's two bags": (
+            10,
+            lambda: [PBKDF2HMAC(hashes.SHA256(), 32, salt, ROUNDS).derive(password) for _ in range(2)],
+        ),
+        "the key of its MAC": (10, lambda: derive_key("sha256", "bench1", salt, MAC, 32, ROUNDS)),
+        "argon2id of the issue password, twice": (
+            10,
+            lambda: [passwords.verify_drawn("wrong", stored) for _ in range(2)],
+        ),
+    }
+    total = 0.0
+    print("the cryptography alone (ms of CPU):")
+    for name, (count, part) in parts.items():
+        part()
+        before = time.process_time()
+        for _ in range(count):
+            part()
+        each = (time.process_time() - before) / count * 1000
+        total += each
+        print(f"  {name:53} {each:.1f}")
+    print(f"  {'all of it, so at most so many a second on a core':53} {total:.1f}, {1000 / total:.0f}")
 
 
 async def pick_up(tls: ssl.SSLContext, origin: str, letter: dict[str, str]) -> int:
