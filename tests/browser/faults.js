@@ -48,6 +48,13 @@
     if (ratio < 4.5) faults.push(`contrast ${ratio.toFixed(1)}: ${texts.currentNode.textContent.trim().slice(0, 30)}`);
   }
 
+  // Between two sentences of Japanese stands no space.
+  const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (words.nextNode()) {
+    const spaced = words.currentNode.data.match(/。\s+[ぁ-んァ-ヶ一-鿿（]/);
+    if (spaced && seen(words.currentNode.parentElement)) faults.push(`space within Japanese: ${spaced[0]}`);
+  }
+
   // A language that was chosen goes along to our other hosts, whose cookies are their own.
   if (document.documentElement.lang === "en")
     for (const link of document.querySelectorAll('a[href^="https:"]')) {
@@ -78,6 +85,38 @@
     const broken = (one, other) => top(other)[0] > top(one)[0] + 4 && top(other)[1] < top(one)[1];
     if (japanese && (broken(last[2], last[3]) || broken(last[1], last[2])))
       faults.push(`letters left over: ${block.textContent.trim().slice(-30)}`);
+  }
+
+  // A line that ends within a word ("クライア／ント", "しな／おして"), unless the page itself allows it there.
+  const divided = /[\u30a1-\u30fa\u30fc]\|[\u30a1-\u30fa\u30fc]|^.*\|[ーぁぃぅぇぉっゃゅょァィゥェォッャュョ]|しな\|お|は\|がき|「は\|い」|手\|続き|切り\|替え|^[\d.()-]+\|/;
+  for (const block of document.querySelectorAll("p, li, dd, dt, td, th, h1, h2, h3, caption, label, legend, button, a, .hint, .error")) {
+    if (!seen(block) || block.closest(".unseen, .number") || getComputedStyle(block).display === "inline") continue;
+    if (block.querySelector("p, li, ul, ol, table, h2, h3")) continue;
+    const walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT);
+    let line = "", bottom = null;
+    while (walker.nextNode()) {
+      const node = walker.currentNode;
+      if (node.nodeType === Node.ELEMENT_NODE) {
+        if (["WBR", "BR"].includes(node.tagName) || getComputedStyle(node).display !== "inline") line += "\u200b";
+        continue;
+      }
+      if (!seen(node.parentElement)) continue;
+      for (let at = 0; at < node.length; at++) {
+        if (!node.data[at].trim()) {
+          line += "\u200b"; // A space, where a line may end.
+          continue;
+        }
+        const range = document.createRange();
+        range.setStart(node, at);
+        range.setEnd(node, at + 1);
+        const box = range.getBoundingClientRect();
+        const ends = bottom !== null && box.bottom > bottom + 6;
+        if (ends && divided.test(line + "|" + node.data.slice(at, at + 2)))
+          faults.push(`word divided: ${line.slice(-10)}|${node.data.slice(at, at + 6)}`);
+        line = ends ? node.data[at] : line + node.data[at];
+        bottom = box.bottom;
+      }
+    }
   }
   return faults;
 }

@@ -54,8 +54,8 @@ class Eye:
     seen: dict[str, list[str]] = field(default_factory=dict)
     _count: int = 0
 
-    async def look(self, name: str, *, english: bool = False) -> None:
-        """At the page as it stands, in both sizes; in English, when its address alone brings it back."""
+    async def look(self, name: str, *, english: bool = True) -> None:
+        """At the page as it stands, in both sizes; in English, where its address alone brings it back."""
         self._count += 1
         await self._look(f"{self._count:02d}-{name}.ja")
         if english:
@@ -72,14 +72,14 @@ class Eye:
             await (route.abort("aborted") if route.request.is_navigation_request() else route.continue_())
 
         await self.on.route("**/*", hold)
-        await self.look(name)
+        await self.look(name, english=False)
         await self.on.unroute("**/*", hold)
         await self.on.reload()
 
-    async def visit(self, address: str, name: str, *, english: bool = True) -> None:
+    async def visit(self, address: str, name: str) -> None:
         """Goes there and looks."""
         await self.on.goto(address)
-        await self.look(name, english=english)
+        await self.look(name)
 
     async def _look(self, name: str) -> None:
         for scheme in _SCHEMES:
@@ -125,7 +125,7 @@ async def test_pickup_screens(world: World, person: Persona) -> None:
         await eye.look("login-refused")
         await authenticate(on, world)
         await expect(on.get_by_role("link", name="証明書の取得").first).to_be_visible()
-        await eye.look("menu", english=True)
+        await eye.look("menu")
         await eye.visit(world.url(Role.PICKUP, "/certificate"), "input")
         await on.get_by_label("リクエストID").fill("1234")
         await on.get_by_label("パスワード", exact=True).fill("a-b")
@@ -133,7 +133,7 @@ async def test_pickup_screens(world: World, person: Persona) -> None:
         await press(on, "Submit")
         await eye.look("input-refused")
         await submit(on, P12_PASSWORD, (await world.letter("pickup")).value("リクエストID"))
-        await eye.look("download", english=True)
+        await eye.look("download")
         await world.travel(world.ra.now() + 31 * DAY)
         await authenticate(on, world)
         await eye.look("not-available")
@@ -156,7 +156,7 @@ async def test_renewal_screens(world: World, person: Persona, tmp_path: Path) ->
         await expect(on.get_by_role("heading", level=1)).to_have_text("しばらくお待ちください")
         await eye.stay("waiting")
         await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得")
-        await eye.look("input", english=True)
+        await eye.look("input")
         await submit(on, P12_PASSWORD)
         await eye.look("download")
         await eye.visit(world.url(Role.RENEWAL, "/status"), "status")
@@ -174,7 +174,7 @@ async def test_service_screens_of_a_member(world: World, person: Persona, tmp_pa
         await refused(on, "ユーザーID", "パスワード")
         await eye.look("login-refused")
         await log_in(on, world)
-        await eye.look("portal", english=True)
+        await eye.look("portal")
         await eye.visit(world.url(Role.SERVICE, "/portal/certificates"), "certificates")
         # An address as long as they get, and something to end.
         elsewhere = sessions.Client("2001:db8:85a3:1234:5678:8a2e:370:7334", "Microsoft Edge 142")
@@ -191,16 +191,16 @@ async def test_service_screens_of_a_member(world: World, person: Persona, tmp_pa
         await on.get_by_label("パソコンを変更した").check()
         await on.get_by_label("ログインのパスワード").fill("Wrong2026")
         await press(on, "申請する")
-        await eye.look("reissue-refused", english=True)
+        await eye.look("reissue-refused")
         await on.get_by_label("ログインのパスワード").fill(PASSWORD)
         await press(on, "申請する")
-        await eye.look("application", english=True)
-        await eye.visit(world.url(Role.SERVICE, "/portal/reissue"), "reissue-pending", english=False)
+        await eye.look("application")
+        await eye.visit(world.url(Role.SERVICE, "/portal/reissue"), "reissue-pending")
         await eye.visit(world.url(Role.SERVICE, "/portal/applications"), "applications")
-        await eye.visit(world.url(Role.SERVICE, "/portal/members"), "not-permitted", english=False)
+        await eye.visit(world.url(Role.SERVICE, "/portal/members"), "not-permitted")
         await eye.visit(world.url(Role.SERVICE, "/logout"), "logout")
         await press(on, "ログアウト")
-        await eye.look("logged-out", english=True)
+        await eye.look("logged-out")
     assert eye.seen == {}
 
 
@@ -212,7 +212,7 @@ async def test_service_screens_of_a_first_login(world: World, person: Persona, t
         eye = Eye(on, "service-first")
         await _set_first_password(world, initial)
         await log_in(on, world, initial)
-        await eye.look("password-initial", english=True)
+        await eye.look("password-initial")
     end = store.enrollments_of(look(world.ra.database), USER)[0].not_after_at or 0
     await world.travel(end - 29 * DAY)
     async with page(person) as on:
@@ -222,7 +222,7 @@ async def test_service_screens_of_a_first_login(world: World, person: Persona, t
         await on.get_by_label("新しいパスワード", exact=True).fill(PASSWORD)
         await on.get_by_label("新しいパスワードの確認").fill(PASSWORD)
         await press(on, "変更する")
-        await eye.look("portal-renewal-hint", english=True)
+        await eye.look("portal-renewal-hint")
         await on.goto(world.url(Role.RENEWAL, "/application"))
         await press(on, "Submit")
         await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の取得")
@@ -241,7 +241,7 @@ async def test_service_screens_of_a_first_login(world: World, person: Persona, t
     async with page(new_pc) as on:
         eye.on = on
         await log_in(on, world)
-        await eye.look("portal-delete-guide", english=True)
+        await eye.look("portal-delete-guide")
     assert eye.seen == {}
 
 
@@ -281,7 +281,7 @@ async def test_service_screens_of_an_administrator(world: World, person: Persona
         await on.get_by_label("希望するユーザーID（任意）").fill("")
         await on.get_by_label("ログインのパスワード").fill(PASSWORD)
         await press(on, "申請する")
-        await eye.look("addition-applied", english=True)
+        await eye.look("addition-applied")
     assert eye.seen == {}
 
 
@@ -344,7 +344,7 @@ async def test_demo_screens(tmp_path: Path) -> None:
             mailbox = told["sites"]["mailbox"]
             await eye.visit(mailbox, "mailbox")
             await on.get_by_role("main").get_by_role("link").first.click()
-            await eye.look("mail", english=True)
+            await eye.look("mail")
             await eye.visit(mailbox + "clock", "clock")
             await eye.visit(told["sites"]["pickup"], "pickup")
         assert eye.seen == {}
@@ -371,9 +371,9 @@ async def test_theft_screens(world: World, person: Persona, tmp_path: Path) -> N
         await on.get_by_label("パスワード", exact=False).last.fill(PASSWORD)
         await press(on, "申請する")
         await expect(on.get_by_role("heading", level=1)).to_have_text("証明書の利用を停止しました")
-        await eye.look("reported")
+        await eye.look("reported", english=False)  # The answer to the form itself: no address has it.
         for role in (Role.SERVICE, Role.RENEWAL):
             await on.goto(world.url(role))
             await expect(on.get_by_role("main")).to_contain_text("盗難")
-            await eye.look(f"stopped-at-{role}", english=True)
+            await eye.look(f"stopped-at-{role}")
     assert eye.seen == {}
