@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -116,10 +117,17 @@ def files(room):
     return sorted((ROOT / room).rglob("*.py"))
 
 
+@cache
+def imports(path):
+    """The import statements of a file, wherever in it. Asked for by each rule, and read once."""
+    found = ast.walk(ast.parse(path.read_text("utf-8")))
+    return tuple(node for node in found if isinstance(node, ast.Import | ast.ImportFrom))
+
+
 def imported(path):
     """Top-level names of what a file imports, wherever in it."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in imports(path):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -147,7 +155,7 @@ def modules(room):
 def targets(path, known):
     """The modules out of ``known`` that a file imports, wherever in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in imports(path):
         if isinstance(node, ast.ImportFrom) and node.module:
             named = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= (named & known) or ({node.module} & known)
@@ -247,6 +255,7 @@ _SQLITE_ONLY = {
 }
 
 
+@cache
 def strings(path):
     """Every string of a file, docstrings left out, comments of SQL taken away."""
     tree = ast.parse(path.read_text("utf-8"))
@@ -257,9 +266,11 @@ def strings(path):
         and node.body
         and isinstance(node.body[0], ast.Expr)
     }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documents:
-            yield re.sub(r"--[^\n]*", "", node.value)
+    return tuple(
+        re.sub(r"--[^\n]*", "", node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documents
+    )
 
 
 def stores():
