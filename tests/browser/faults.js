@@ -90,6 +90,7 @@
   // A line that ends within a word ("クライア／ント", "しな／おして"), unless the page itself allows it there.
   const divided = /[\u30a1-\u30fa\u30fc]\|[\u30a1-\u30fa\u30fc]|^.*\|[ーぁぃぅぇぉっゃゅょァィゥェォッャュョ]|しな\|お|は\|がき|「は\|い」|手\|続き|切り\|替え|^[\d.()-]+\|/;
   for (const block of document.querySelectorAll("p, li, dd, dt, td, th, h1, h2, h3, caption, label, legend, button, a, .hint, .error")) {
+    if (!CSS.supports("word-break", "auto-phrase")) break; // Firefox ends its lines between any two letters.
     if (!seen(block) || block.closest(".unseen, .number") || getComputedStyle(block).display === "inline") continue;
     if (block.querySelector("p, li, ul, ol, table, h2, h3")) continue;
     const walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT);
