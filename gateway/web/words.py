@@ -539,7 +539,8 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
             ),
             (
                 "「キャンセル」（Firefoxでは「証明書を送信しない」）を押された場合は、証明書を選択しなおしてください。"
-                "有効期限が切れた証明書は、選択画面に表示されません。クライアント証明書再発行をして取得しなおしてください。"
+                "有効期限が切れた証明書は選択画面に表示されないため、その場合はクライアント証明書再発行をして"
+                "取得しなおしてください。"
                 "それ以外の場合は、導通確認サイトで状態をご確認ください。",
                 "If you cancelled (in Firefox: “Don’t send a certificate”), choose again. Browsers do not "
                 "offer expired certificates: apply for a reissue then. Otherwise see what the connectivity "

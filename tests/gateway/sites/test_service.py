@@ -87,7 +87,7 @@ async def test_a_cancelled_choice_is_made_again(tmp_path: Path, fresh: bool) -> 
         assert bool(re.fullmatch(r"https://[0-9a-f]{16}\.again\.test:\d+/", again)) is fresh
         # What has expired is not offered, so that most of those have come here.
         assert links.pop("再発行のお手続きを見る").endswith("/flow#reissue")
-        assert "有効期限が切れた証明書は、選択画面に表示されません。" in page.main.text
+        assert "有効期限が切れた証明書は選択画面に表示されないため" in page.main.text
         assert links == {"導通確認サイトを開く": served.gate.origins[Role.CONNECTIVITY] + "/"}
         assert page.main.one("div", class_="actions").all("a")[0].attributes["class"] == "button"
         if fresh:
