@@ -20,8 +20,10 @@ from ca.publication import list_id, octets_of
 from ca.signing import ToSign, signature
 from ca.storage import Transaction
 from ca.store import RevocationList
-from enroll import timekeeping
+from enroll import store, timekeeping
 from enroll.ra import RegistrationAuthority
+
+_ACTOR = "issuance"
 
 
 def folder(ra: RegistrationAuthority) -> Path:
@@ -93,12 +95,18 @@ async def publish(
         )
     finally:
         listfiles.discard(drawn)
-    await ra.database.write(lambda db: ca.store.publish_list(db, made))
+    await ra.database.write(lambda db: _record(db, made, now))
     # Another process's, if that was first.
     newest = await published(ra, name)
     assert newest is not None
     listfiles.sweep(lists, newest)
     return newest
+
+
+def _record(db: Transaction, made: RevocationList, at: int) -> None:
+    if ca.store.publish_list(db, made):
+        told = {"number": made.number, "entries": made.entries, "sha256": made.digest}
+        store.audit(db, at, _ACTOR, "list.published", made.issuer_id, **told)
 
 
 async def current(ra: RegistrationAuthority, issuer: Issuer) -> tuple[RevocationList, bytes]:

@@ -43,6 +43,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "sekisho_mails_sent_total": ("counter", "Letters that have left since the beginning"),
     "sekisho_mails_refused_total": ("counter", "Refusals on the way out by the command that was refused"),
     "sekisho_mails_refused_timestamp_seconds": ("gauge", "When a command was refused last"),
+    "sekisho_backup_age_seconds": ("gauge", "How old the last good backup is"),
     "sekisho_database_bytes": ("gauge", "Size of the database and its log"),
     "sekisho_worker_failing": ("gauge", "1 for a worker that ends each time it is started"),
     "sekisho_leader": ("gauge", "1 for the worker that looks after time and mail"),

@@ -19,6 +19,7 @@ from enroll.people import register
 from enroll.requests import issuance, opening
 from enroll.requests.states import State
 from enroll.requests.transitions import end_certificate, hold_certificate
+from gateway.running.metrics import MEANINGS
 from gateway.serving import recovery
 from gateway.web import sessions
 from gateway.web import store as web
@@ -211,3 +212,13 @@ def test_whatever_can_be_carried_out_is_noted_somewhere():
     noted = set(re.findall(r'note\(\s*"([a-z.]+)"', code))
     noted |= set(re.findall(r'_noted\(\s*(?:\*\()?db, \w+, "([a-z.]+)"', code))
     assert set(replaying._HANDLERS) <= noted
+
+
+def test_every_figure_has_its_meaning():
+    """One without makes all of /metrics an error, and perhaps only once there is something to tell."""
+    root = Path(recovery.__file__).parents[1]
+    names = set()
+    for path in root.rglob("*.py"):
+        names |= set(re.findall(r'\("(sekisho_[a-z_]+)", [{n]', path.read_text("utf-8")))
+    assert "sekisho_backup_age_seconds" in names
+    assert {name for name in names if name not in MEANINGS} == set()
