@@ -17,6 +17,7 @@ from gateway.edge.bios import RECORD, WIRE, Bios, bios
 from gateway.edge.facts import Awaiting, ConnectionInfo, Limits
 from gateway.edge.handshake import Handshake
 from gateway.edge.proxyprotocol import NotProxied, parse
+from gateway.edge.records import Records
 from gateway.edge.tls import CloseNotify, TlsChannel, TlsError, failure_of, reason_of
 
 # HTTP where TLS is spoken. No record begins with a capital letter (RFC 8446 B.1), nor a PROXY header so.
@@ -30,34 +31,6 @@ _USE_HTTPS = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
 ) % (len(_WORDS), _WORDS)
-
-
-class Records:
-    """Where the records in a stream end (RFC 8446 5.1: the last two of five octets are the length)."""
-
-    __slots__ = ("_header", "_left")
-
-    def __init__(self) -> None:
-        self._header, self._left = b"", 0
-
-    def ended_in(self, data: bytes) -> int:
-        """How many records end in the next bytes."""
-        size = len(data)
-        if not self._left and not self._header and size > 5 and 5 + (data[3] << 8 | data[4]) == size:
-            return 1  # as most clients send them
-        at = ended = 0
-        while at < size:
-            if not self._left:
-                piece = data[at : at + 5 - len(self._header)]
-                self._header, at = self._header + piece, at + len(piece)
-                if len(self._header) < 5:
-                    break
-                self._left, self._header = int.from_bytes(self._header[3:], "big"), b""
-            step = min(self._left, size - at)
-            self._left, at = self._left - step, at + step
-            if not self._left:
-                ended += 1
-        return ended
 
 
 class PlaintextHandler:

@@ -1,12 +1,11 @@
-"""The one TLS port: accepts, chooses sites, judges, keeps the register of open connections.
+"""The one TLS port: accepts, chooses sites, judges.
 
-What happens on a connection is in `connection`, what a request must look like in `http`.
+What happens on a connection is in `connection`, who has one in `register`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import secrets
 import socket
@@ -34,14 +33,13 @@ from gateway.edge.contexts import build_entry
 from gateway.edge.facts import ConnectionInfo, Limits, Observer, Unobserved, Verdict
 from gateway.edge.handshake import Entry, Handshake, begin
 from gateway.edge.headcount import Headcount, headcounts
+from gateway.edge.register import Register
 from gateway.edge.tls import ClientCertificate, Site, SiteTable
 
 Network = IPv4Network | IPv6Network
 
 _CACHED_VERDICTS = 4_096
 _BACKLOG = 1_024
-# Kinds of guests that are counted.
-_HANDSHAKE, _CONNECTION, _CERTIFICATE = b"handshake ", b"connection ", b"certificate "
 
 
 class Wire(Protocol):
@@ -101,10 +99,7 @@ class Listener:
         self._wire = wire
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
-        self._open: set[TlsConnection] = set()
-        self._departed = asyncio.Event()
-        self._headcount = headcount or headcounts(1)[0]
-        self._by_certificate: dict[str, tuple[int, set[TlsConnection]]] = {}
+        self._register = Register(limits, self.note, headcount or headcounts(1)[0])
         self._verdicts: dict[tuple[Site, bytes | None], VerifiedPeer] = {}
         self._authorities: dict[str | None, frozenset[bytes]] = {}
 
@@ -142,13 +137,13 @@ class Listener:
     async def stop(self) -> None:
         """Stops accepting, lets running requests finish within `limits.drain`, ends the rest."""
         self.close()
-        for connection in [each for each in self._open if each.info is None]:
+        for connection in [each for each in self._register.open if each.info is None]:
             connection.abort()
-        for connection in list(self._open):
+        for connection in list(self._register.open):
             connection.retire()
-        await self._gone()
+        await self._register.emptied(self.limits.drain)
         await self._wire.stop()
-        for connection in list(self._open):
+        for connection in list(self._register.open):
             connection.abort()
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -169,31 +164,31 @@ class Listener:
         entry = build_entry(SiteTable(sites))
         await self._wire.set_up(entry.table.sites, self._recheck)
         self.entry = entry
-        self.limits = limits or self.limits
+        self.limits = self._register.limits = limits or self.limits
         self._proxies = self._proxies if proxies is None else tuple(proxies)
         self._verdicts.clear()
         self._authorities.clear()
-        for connection in list(self._open):
+        for connection in list(self._register.open):
             self._outlive(connection)
         self._wire.retire(entry.table.sites)
 
     def revoke(self, fingerprint: str) -> int:
         """Ends every connection whose peer verified with this certificate; returns how many."""
-        connections = tuple(self._by_certificate.get(fingerprint, (0, ()))[1])
+        connections = self._register.of(fingerprint)
         for connection in connections:
             connection.abort()
         return len(connections)
 
     def reconsider(self, fingerprint: str) -> None:
         """Ends connections that were refused with this certificate, after their answers: it is good now."""
-        for connection in tuple(self._open):
+        for connection in tuple(self._register.open):
             verdict = connection.info.verdict if connection.info is not None else None
             if isinstance(verdict, Rejection) and verdict.fingerprint == fingerprint:
                 connection.retire()
 
     def connections(self) -> tuple[ConnectionInfo, ...]:
         """The facts of every connection whose handshake is done."""
-        return tuple(each.info for each in self._open if each.info is not None)
+        return tuple(each.info for each in self._register.open if each.info is not None)
 
     def count(self, event: str) -> None:
         """Counts one event for the metrics."""
@@ -207,15 +202,7 @@ class Listener:
     @property
     def open_connections(self) -> int:
         """How many connections there are, unfinished handshakes included."""
-        return len(self._open)
-
-    async def _gone(self) -> None:
-        """Waits until every connection has ended, no longer than `limits.drain`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.limits.drain):
-                while self._open:
-                    self._departed.clear()
-                    await self._departed.wait()
+        return len(self._register.open)
 
     # --- called by connections ---
 
@@ -241,49 +228,16 @@ class Listener:
         self._observer.refused(reason, connection.address, connection.port, detail)
 
     def admit(self, connection: TlsConnection, *, proxied: bool = False) -> bool:
-        """Enters a new connection, or says no: too many in all, from its address, or unfinished from there.
-
-        A load balancer's own address has no such limit: whom it speaks for is looked at by `readmit`.
-        """
-        self._open.add(connection)
-        numbers = self._arrive(connection.source)
-        if len(self._open) > self.limits.connections:
-            self.note("refused.connections", connection)
-            return False
-        return proxied or self._few(connection, *numbers)
+        """Enters a new connection, or says no. ``proxied``: it will tell for whom it speaks."""
+        return self._register.admit(connection, proxied=proxied)
 
     def readmit(self, connection: TlsConnection, source: bytes) -> bool:
-        """Enters a connection under the address that its PROXY header tells."""
-        self._headcount.leave(_HANDSHAKE + connection.source)
-        self._headcount.leave(_CONNECTION + connection.source)
-        connection.source = source
-        return self._few(connection, *self._arrive(source))
-
-    def _arrive(self, source: bytes) -> tuple[int, int]:
-        """Counts one more; returns how many handshakes and connections its address has now."""
-        return self._headcount.enter(_HANDSHAKE + source), self._headcount.enter(_CONNECTION + source)
-
-    def _few(self, connection: TlsConnection, handshakes: int, connections: int) -> bool:
-        if handshakes > self.limits.handshakes_per_address:
-            self.note("refused.handshakes", connection)
-            return False
-        if connections > self.limits.connections_per_address:
-            self.note("refused.connections-of-address", connection)
-            return False
-        return True
+        """Enters a connection under the address that its PROXY header tells, or says no."""
+        return self._register.readmit(connection, source)
 
     def release(self, connection: TlsConnection) -> None:
         """Strikes a connection off the register."""
-        if connection not in self._open:
-            return  # it was gone before it was entered
-        self._open.discard(connection)
-        self._departed.set()
-        self._headcount.leave(_CONNECTION + connection.source)
-        info = connection.info
-        if info is None:
-            self._headcount.leave(_HANDSHAKE + connection.source)
-        elif isinstance(info.verdict, VerifiedPeer):
-            self._strike_off(info.verdict.fingerprint, connection)
+        self._register.release(connection)
 
     def establish(
         self, connection: TlsConnection, handshake: Handshake, started: float
@@ -319,10 +273,7 @@ class Listener:
         handler = self._wire.begin(info, self.limits)
         self.count("handshake.done")
         self._observer.connected(info)
-        # Last, when nothing can fail any more: `release` strikes off what the facts say is entered.
-        if isinstance(verdict, VerifiedPeer):
-            self._register(verdict, connection)
-        self._headcount.leave(_HANDSHAKE + connection.source)
+        self._register.established(connection, verdict)
         return info, handler
 
     # --- within ---
@@ -396,29 +347,13 @@ class Listener:
             known = self._authorities[server_name] = authorities(server_name, self._ports)
         return known
 
-    def _register(self, verified: VerifiedPeer, connection: TlsConnection) -> None:
-        ends_at = min(verified.not_after_at, verified.issuer_not_after_at)
-        _, same = self._by_certificate.setdefault(verified.fingerprint, (ends_at, set()))
-        same.add(connection)
-        number = self._headcount.enter(_CERTIFICATE + verified.fingerprint.encode())
-        if number > self.limits.connections_per_certificate:
-            self.note("refused.connections-per-certificate", connection)
-            connection.abort()
-
-    def _strike_off(self, fingerprint: str, connection: TlsConnection) -> None:
-        _, same = self._by_certificate[fingerprint]
-        same.remove(connection)
-        if not same:
-            del self._by_certificate[fingerprint]
-        self._headcount.leave(_CERTIFICATE + fingerprint.encode())
-
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweeper = loop.call_later(self.limits.tick, self._sweep, loop)
         now = loop.time()
-        for connection in [each for each in self._open if each.deadline <= now]:
+        for connection in [each for each in self._register.open if each.deadline <= now]:
             connection.overdue(now)
         at = self._clock.seconds()
-        for fingerprint in [f for f, (ends_at, _) in self._by_certificate.items() if ends_at < at]:
+        for fingerprint in self._register.ended(at):
             self.counts["expired"] += self.revoke(fingerprint)
         self._wire.sweep()
 

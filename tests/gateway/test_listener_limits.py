@@ -181,7 +181,7 @@ async def test_many_tiny_heads_wait_as_bytes(serve: Serve, pki: Pki) -> None:
     async with connect(running.port, b"enroll.test") as client:
         await client.send(head * 400)
         await begun.wait()
-        (here,) = running.listener._open
+        (here,) = running.listener._register.open
         assert here._http is not None
         assert len(here._http._queue) <= 16 + 2_048 // len(head)
         go.set()
@@ -281,7 +281,7 @@ async def test_unfinished_handshakes_per_address(serve: Serve, pki: Pki) -> None
         assert (await good.get(b"enroll.test")).status == 200
         for _, each in [*held, (reader, writer)]:
             each.close()
-        await _until(lambda: len(running.listener._open) == 1)
+        await _until(lambda: len(running.listener._register.open) == 1)
     async with connect(running.port, b"enroll.test") as client:
         assert (await client.get(b"enroll.test")).status == 200
 
@@ -296,7 +296,7 @@ async def test_connections_per_address(serve: Serve, pki: Pki) -> None:
             writer.close()
             assert running.listener.counts["refused.connections-of-address"] == 1
             assert (await good.get(b"enroll.test")).status == 200
-        await _until(lambda: len(running.listener._open) == 1)
+        await _until(lambda: len(running.listener._register.open) == 1)
         async with connect(running.port, b"enroll.test") as client:
             assert (await client.get(b"enroll.test")).status == 200
 
@@ -310,7 +310,7 @@ async def test_connections_in_all(serve: Serve, pki: Pki) -> None:
             await _eof(reader)
             writer.close()
             assert running.listener.counts["refused.connections"] == 1
-        await _until(lambda: len(running.listener._open) == 1)
+        await _until(lambda: len(running.listener._register.open) == 1)
         async with connect(running.port, b"enroll.test") as client:
             assert (await client.get(b"enroll.test")).status == 200
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from gateway.edge import calls, handshake
-from gateway.edge.connection import Records
 from gateway.edge.facts import Limits
+from gateway.edge.records import Records
 from gateway.edge.tls import SiteTable
 from tests.gateway.conftest import Pki, Serve
 from tests.gateway.rawtls import Closed, client_context, connect, get
