@@ -6,6 +6,7 @@ process gives it `environment`; the tests come from the source tree either way.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -47,8 +48,9 @@ def keep() -> None:
         os.environ[_KEPT] = str(_compiled())
 
 
+@functools.cache
 def _compiled() -> Path:
-    """The unpacked wheel of the files as they are now, or of those that were kept."""
+    """The unpacked wheel of the files as they are when it is first asked for, or of those that were kept."""
     if _KEPT in os.environ:
         return Path(os.environ[_KEPT])
     files = sorted(path for name in _PACKAGES for path in (ROOT / name).rglob("*.py"))
