@@ -255,7 +255,7 @@ def certificate_status(db: Transaction, fingerprint: str) -> RevocationStatus:
     )
     if row is None:
         return RevocationStatus.UNKNOWN
-    return _STANDINGS.get(row[0], RevocationStatus.REVOKED)
+    return _status_of(row[0])
 
 
 def reserved_unsigned(db: Transaction, before_at: int | None = None) -> list[Reservation]:
@@ -379,7 +379,7 @@ def standing(db: Transaction, issuer_id: str, serial: str) -> tuple[Standing, in
     )
     if row is None:
         return Standing(serial, RevocationStatus.UNKNOWN), 0
-    status = _STANDINGS.get(row[0], RevocationStatus.REVOKED)
+    status = _status_of(row[0])
     good = status is RevocationStatus.GOOD
     told = Standing(serial, status, 0 if good else row[1], 0 if good else row[2] or 0, row[3] or 0)
     return told, row[4] or 0
@@ -573,6 +573,11 @@ _STATUSES: dict[str, str] = {
 _STANDINGS = {"issued": RevocationStatus.GOOD, "held": RevocationStatus.HELD}
 # Rows that are read at once: a list may have a million.
 _PAGE = 10_000
+
+
+def _status_of(word: str) -> RevocationStatus:
+    """Of a row: what is no word for good is none."""
+    return _STANDINGS.get(word, RevocationStatus.REVOKED)
 
 
 def _ending(octets: Sequence[str]) -> str:

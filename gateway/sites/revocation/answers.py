@@ -9,6 +9,7 @@ import hashlib
 from base64 import b64decode
 from binascii import Error
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from ca.authority import Issuer
@@ -31,6 +32,8 @@ from gateway.wire.plain import Asked, Told, refusal
 
 #: Characters of a request in an address; RFC 5019 section 5 sends longer ones than 255 by POST.
 _LONGEST = 2_048
+# Questions that are remembered with their answers.
+_REMEMBERED = 4_096
 _KIND = ("Content-Type", "application/ocsp-response")
 # RFC 6960 section 2.3: what nobody has signed is nobody's to keep.
 _UNKEPT = (_KIND, ("Cache-Control", "no-store"))
@@ -41,6 +44,8 @@ class Responses:
 
     def __init__(self, ra: RegistrationAuthority, answers: Answers) -> None:
         self._ra, self._answers = ra, answers
+        self._number: int | None = None
+        self._known: dict[str | bytes, _Shown] = {}
         self._issuers: dict[IssuerHashes, Issuer] = {
             each: issuer for issuer in ra.authority.issuers for each in hashes_of(issuer.certificate).values()
         }
@@ -49,6 +54,10 @@ class Responses:
         """``encoded``: what stands in the address behind the path of OCSP."""
         if asked.method not in ("GET", "HEAD", "POST"):
             return refusal(405, ("Allow", "GET, HEAD, POST"))
+        question = asked.body if asked.method == "POST" else encoded
+        known = self._remembered(question)
+        if known is not None:
+            return self._told(asked, known)
         try:
             wanted = parse(asked.body if asked.method == "POST" else _decoded(encoded))
         except Malformed:
@@ -60,25 +69,54 @@ class Responses:
             return _unsigned(UNAUTHORIZED)
         serial = serial_hex(wanted.serial)
         found = self._answers.kept(self._ra, issuer.issuer_id, serial, wanted.issuer.hash)
-        return self._told(asked, found) if found is not None else self._later(asked, issuer, serial, wanted)
+        if found is None:
+            return self._later(asked, issuer, serial, wanted)
+        shown = self._known[question] = _shown(found)
+        return self._told(asked, shown)
+
+    def _remembered(self, question: str | bytes) -> _Shown | None:
+        """What was answered to the very same question since something was last written: most who ask are a
+        few caches, and ask about the same certificates."""
+        # The number first: what is committed after it makes another one.
+        number = self._ra.database.changed()
+        if number != self._number or len(self._known) >= _REMEMBERED:
+            self._known.clear()
+            self._number = number
+        known = self._known.get(question)
+        return known if known is not None and self._ra.now() < known.next_update_at else None
 
     async def _later(self, asked: Asked, issuer: Issuer, serial: str, wanted: Wanted) -> Told:
         found = await self._answers.made(self._ra, issuer, serial, wanted.issuer.hash)
-        return _unsigned(TRY_LATER) if found is None else self._told(asked, found)
+        return _unsigned(TRY_LATER) if found is None else self._told(asked, _shown(found))
 
-    def _told(self, asked: Asked, found: Found) -> Told:
+    def _told(self, asked: Asked, shown: _Shown) -> Told:
         """RFC 5019 section 6.2: from thisUpdate to nextUpdate, and no hour in a cache."""
-        tag = hashlib.sha1(found.der, usedforsecurity=False).hexdigest()
-        age = max_age(found.next_update_at - self._ra.now())
-        fields = (
-            ("ETag", f'"{tag}"'),
-            ("Last-Modified", http_date(found.this_update_at)),
-            ("Expires", http_date(found.next_update_at)),
-            ("Cache-Control", f"max-age={age}, public, no-transform, must-revalidate"),
-        )
-        if asked.method != "POST" and asked.fields and has_it(asked, tag, found.this_update_at):
-            return Told(304, fields, kind="ocsp")
-        return Told(200, (*fields, _KIND), found.der, kind="ocsp")
+        age = max_age(shown.next_update_at - self._ra.now())
+        kept = ("Cache-Control", f"max-age={age}, public, no-transform, must-revalidate")
+        if asked.method != "POST" and has_it(asked, shown.tag, shown.this_update_at):
+            return Told(304, (*shown.fields, kept), kind="ocsp")
+        return Told(200, (*shown.fields, kept, _KIND), shown.der, kind="ocsp")
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """An answer with what is the same each time that it is handed out."""
+
+    der: bytes
+    this_update_at: int
+    next_update_at: int
+    tag: str
+    fields: tuple[tuple[str, str], ...]
+
+
+def _shown(found: Found) -> _Shown:
+    tag = hashlib.sha1(found.der, usedforsecurity=False).hexdigest()
+    fields = (
+        ("ETag", f'"{tag}"'),
+        ("Last-Modified", http_date(found.this_update_at)),
+        ("Expires", http_date(found.next_update_at)),
+    )
+    return _Shown(found.der, found.this_update_at, found.next_update_at, tag, fields)
 
 
 def _decoded(encoded: str) -> bytes:
