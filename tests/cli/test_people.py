@@ -220,6 +220,8 @@ def test_user_ids_are_found_in_small_letters(peopled: Shell) -> None:
         small, capital = (
             peopled(group, "list", "--user", typed).value for typed in ("k12345678", "K12345678")
         )
+        for each in small[key] + capital[key]:
+            each.pop("next_attempt_at", None)  # of a mail that is due: the second in which somebody looks
         assert small == capital
         assert bool(small[key]) is (group != "cert")
     assert peopled("session", "end", "--user", "k12345678").value == {"ended": 0}
