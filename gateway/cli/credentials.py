@@ -41,10 +41,11 @@ async def _create(
         deployment.ra, user_id, actor=actor(), count=count, profile=profile, quota=quota
     )
     records = [each.to_json() for each in made]
-    # For the one line: it brings along all sites, which the other commands on credentials do without.
-    from gateway.serving.assembly import directory_url
 
     def show(console: Console) -> None:
+        # It brings along all sites, which programs that read JSON do without, and the other commands here.
+        from gateway.serving.assembly import directory_url
+
         console.print(plain(f"Directory: {directory_url(deployment.config)}"), soft_wrap=True)
         for record in records:
             name = record["identifiers"][0]["value"]

@@ -28,7 +28,6 @@ from gateway.cli.frame import Answer, actor, answer, as_typed, deployment_comman
 from gateway.cli.registers import narrowed, of_organisation, wanted
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
-from gateway.web import sessions
 
 _ORG, _USER = GROUPS["org"], GROUPS["user"]
 
@@ -126,6 +125,14 @@ async def _org_change(
     return detail("organisation", asdict(changed))
 
 
+async def _sessions_ended(deployment: Deployment, user_id: str) -> int:
+    """Ends a user's sessions, and says how many there were."""
+    # They bring along aiohttp, which the other commands on people, and on what people have, do without.
+    from gateway.web import sessions
+
+    return await sessions.end_all(deployment.ra, user_id, actor=actor())
+
+
 @deployment_command(_ORG, "disable")
 @_NUMBER
 async def _org_disable(deployment: Deployment, policy_number: str) -> Answer:
@@ -133,7 +140,7 @@ async def _org_disable(deployment: Deployment, policy_number: str) -> Answer:
     user_ids = await disable_organisation(deployment.ra, policy_number, actor=actor())
     ended = 0
     for user_id in user_ids:
-        ended += await sessions.end_all(deployment.ra, user_id, actor=actor())
+        ended += await _sessions_ended(deployment, user_id)
     value = {"policy_number": policy_number, "users": len(user_ids), "sessions_ended": ended}
     return answer(
         {"disabled": value}, f"{policy_number} is disabled with its users: {len(user_ids)}",
@@ -233,7 +240,7 @@ async def _user_show(deployment: Deployment, user_id: str) -> Answer:
 async def _user_disable(deployment: Deployment, user_id: str) -> Answer:
     """End a user's access: no login, no mails, every live certificate revoked."""
     revoked = await disable_user(deployment.ra, user_id, actor=actor())
-    ended = await sessions.end_all(deployment.ra, user_id, actor=actor())
+    ended = await _sessions_ended(deployment, user_id)
     value = {"user_id": user_id, "revoked": revoked, "sessions_ended": ended}
     return answer({"disabled": value}, f"{user_id} is disabled; certificates revoked: {revoked}")
 
@@ -284,7 +291,7 @@ def _refused_before(ra: RegistrationAuthority, user_id: str) -> list[str]:
 async def _user_reset(deployment: Deployment, user_id: str) -> Answer:
     """Draw a new first login password, and queue the letter that tells it; the old one ends at once."""
     await reset_password(deployment.ra, user_id, actor=actor())
-    ended = await sessions.end_all(deployment.ra, user_id, actor=actor())
+    ended = await _sessions_ended(deployment, user_id)
     value = {"user_id": user_id, "sessions_ended": ended}
     return answer(
         {"reset": value}, "The letter is queued; it tells the user the new password, and nobody else sees it."
