@@ -50,6 +50,7 @@ FORMS = {
 #: Forms that change nothing but what the browser shows, or what the help desk reads.
 APART = {
     ("connectivity", '"/report"'): "adds to a reference number's record",
+    ("revocation", "PREFIX + OCSP_PATH"): "a question about a certificate (RFC 6960), which changes nothing",
     ("service", "path"): "the table ROUTES, which is looked at by itself",
 }
 _SITES = Path(pickup.__file__).parents[1]
