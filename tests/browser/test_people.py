@@ -185,9 +185,13 @@ async def test_a_renewal_leaves_no_doubt(world: World, person: Persona, tmp_path
         await expect(which).to_contain_text(old_mark)
         done = on.get_by_role("heading", name="ダウンロードしました")
         await expect(done).to_be_hidden()
+        # How often it can be got again: without a reload, too.
+        await expect(on.get_by_text("（今回を含めて残り5回）")).to_be_visible()
         file = await downloaded(on, tmp_path)
         assert file.name == f"{old.common_name}_{shown_day(new.not_after_at or 0).replace('.', '')}.p12"
         await expect(done).to_be_focused()
+        await expect(on.get_by_text("（残り4回）")).to_be_visible()
+        await expect(on.get_by_text("（今回を含めて残り5回）")).to_be_hidden()
         rest = await on.get_by_role("list").filter(has_text="ファイル").first.inner_text()
         for step in (
             "クリックして開きます",
