@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ _ROOT_DAYS = 400
 # An earlier issuing CA with less left: its people renew in the last 30 days, and some are on leave then.
 _OLDER_DAYS = 90
 _GIB = 2**30
+# Of a disk: with less free it is looked at, however many gigabytes that are.
+_FREE_PERCENT = 10
 # Files that may still be made: each renewal, letter and log takes some.
 _FILES = 1_000
 # Of a database that somebody serves: it is written to at each tick, twice a minute.
@@ -69,13 +72,16 @@ def examples(deployment: Deployment) -> list[Finding]:
     ]
 
 
-def disk(deployment: Deployment, free: Callable[[Path], int] | None = None) -> list[Finding]:
-    """Room for the database to grow and to be copied, and for the log. ``free``: bytes where a path is."""
-    free = free or (lambda path: shutil.disk_usage(path).free)
+def disk(
+    deployment: Deployment, usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage
+) -> list[Finding]:
+    """Room for the database to grow and to be copied, and for the log. ``usage``: bytes of the disk where a
+    path is, in all, used and free; what a file system keeps for root is in the first only."""
     found = []
     for path in _places(deployment):
-        left, files = free(path), os.statvfs(path)
-        said = f"{left / _GIB:.1f} GiB left for {path}"
+        (_, used, left), files = usage(path), os.statvfs(path)
+        share = 100 * left // max(used + left, 1)
+        said = f"{left / _GIB:.1f} GiB left for {path}, {share} % of its disk"
         # Some file systems make room for files as they are needed, and tell of none (btrfs).
         few = files.f_files > 0 and files.f_favail < _FILES
         if few:
@@ -85,6 +91,10 @@ def disk(deployment: Deployment, free: Callable[[Path], int] | None = None) -> l
             found.append(Finding("disk", "bad", said, hint))
         elif few or left < max(_GIB, _size(deployment)):
             hint = "a copy of the database and a week of logs may take more: df -h, df -i"
+            found.append(Finding("disk", "notice", said, hint))
+        elif share < _FREE_PERCENT:
+            typed = f"df -h, du -xhd2 {shlex.quote(str(_mounted_at(path)))} | sort -h"
+            hint = f"see what fills it, or enlarge it, while there is time: {typed}"
             found.append(Finding("disk", "notice", said, hint))
         else:
             found.append(Finding("disk", "ok", said))
@@ -202,6 +212,12 @@ def _places(deployment: Deployment) -> list[Path]:
     ):
         found.append(log.parent)
     return found
+
+
+def _mounted_at(path: Path) -> Path:
+    """Where the disk begins that a path is on."""
+    path = path.resolve()
+    return next((each for each in (path, *path.parents) if each.is_mount()), path)
 
 
 def _files(deployment: Deployment) -> list[Path]:

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.gateway.rawtls import Issued, issue
 
 _NOW = datetime.now(UTC)
 _DAY = 86_400
+_GIB = 2**30
 
 
 def _checks(sekisho: Shell, name: str) -> list[dict[str, Any]]:
@@ -151,11 +153,16 @@ def test_a_certificate_near_its_end_is_in_the_log(sekisho: Shell, tmp_path: Path
 # -- what fills and grows old --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("free", "state"), [(15 * 2**20, "bad"), (900 * 2**20, "notice"), (2 * 2**30, "ok")])
+def _usage(free: int, total: int = 8 * _GIB) -> Callable[[Path], tuple[int, int, int]]:
+    """A disk of which somebody else takes the rest: total, used and free, as `shutil.disk_usage` tells."""
+    return lambda _: (total, total - free, free)
+
+
+@pytest.mark.parametrize(("free", "state"), [(15 * 2**20, "bad"), (900 * 2**20, "notice"), (2 * _GIB, "ok")])
 async def test_room_on_the_disk(sekisho: Shell, free: int, state: str) -> None:
     """Too little to write, less than a gigabyte, and enough."""
     async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
-        (found,) = ageing.disk(deployment, free=lambda _: free)
+        (found,) = ageing.disk(deployment, _usage(free))
         assert (found.state, str(sekisho.data) in found.found) == (state, True)
         assert ("df -h" in found.hint) == (state != "ok")
 
@@ -164,9 +171,30 @@ async def test_a_database_bigger_than_what_is_left(sekisho: Shell) -> None:
     """A copy of it would not fit: said before somebody tries."""
     async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
         with (sekisho.data / "sekisho.db").open("ab") as file:
-            file.truncate(3 * 2**30)
-        assert ageing.disk(deployment, free=lambda _: 2 * 2**30)[0].state == "notice"
-        assert ageing.disk(deployment, free=lambda _: 4 * 2**30)[0].state == "ok"
+            file.truncate(3 * _GIB)
+        assert ageing.disk(deployment, _usage(2 * _GIB))[0].state == "notice"
+        assert ageing.disk(deployment, _usage(4 * _GIB))[0].state == "ok"
+
+
+async def test_less_than_a_tenth_of_the_disk(sekisho: Shell) -> None:
+    """Of a large disk many gigabytes are little: below 10 % of it. What to type has the disk's place."""
+    async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
+        (enough,) = ageing.disk(deployment, _usage(100 * _GIB, 1_000 * _GIB))
+        (little,) = ageing.disk(deployment, _usage(100 * _GIB - 1, 1_000 * _GIB))
+    said = f"100.0 GiB left for {sekisho.data}"
+    assert (enough.state, enough.found, enough.hint) == ("ok", f"{said}, 10 % of its disk", "")
+    assert (little.state, little.found) == ("notice", f"{said}, 9 % of its disk")
+    typed = little.hint.partition("df -h, ")[2]
+    place = Path(typed.removeprefix("du -xhd2 ").removesuffix(" | sort -h"))
+    assert place.is_mount()
+    assert place.stat().st_dev == sekisho.data.stat().st_dev
+
+
+async def test_room_that_is_kept_for_root_is_not_counted(sekisho: Shell) -> None:
+    """Of 1,000 GiB an ext4 keeps 50, which nobody can fill: the share is of the rest, as df has it."""
+    async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
+        (found,) = ageing.disk(deployment, lambda _: (1_000 * _GIB, 854 * _GIB, 96 * _GIB))
+    assert (found.state, found.found.rpartition(", ")[2]) == ("ok", "10 % of its disk")
 
 
 def test_a_database_that_was_put_back(peopled: Shell, tmp_path: Path) -> None:
