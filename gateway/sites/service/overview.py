@@ -145,6 +145,7 @@ _COLUMNS: tuple[Text, ...] = (
     ("有効期限", "Valid until"),
     ("取得日時", "Got it at"),
     ("初回ログイン日時", "First used at"),
+    ("最終ログイン", "Last login"),
 )
 
 
@@ -169,6 +170,7 @@ def _line(db: Transaction, ra: RegistrationAuthority, user: store.User, at: int,
         moment(held.not_after_at if held else None),
         moment(held.picked_up_at if held else None),
         moment(held.used_at if held else None),
+        moment(store.last_login(db, user.user_id).at),
     ]
 
 

@@ -244,11 +244,31 @@ async def test_the_users_as_csv(service: Served) -> None:
         "有効期限": shown(newest(service, ADMIN).not_after_at or 0),
         "取得日時": shown(START),
         "初回ログイン日時": shown(START),
+        "最終ログイン": shown(START),
     }
     assert rows[2]["氏名"] == '\'=HYPERLINK("https://x.example","a")'
     assert trail(service, POLICY_NUMBER, "members.exported") == [(ADMIN, {"users": 3})]
     english = await admin.get("/portal/overview/members.csv?lang=en")
     assert english.body.decode("utf-8-sig").startswith("User ID,Name,Role,")
+
+
+async def test_the_last_login_in_the_csv(service: Served) -> None:
+    """When each user logged in last, whatever failed since; blank for whoever never did. The last column."""
+    ra = service.ra
+    mine = await established(service)
+    admin = await admin_at_home(service)
+    newcomer = Person(POLICY_NUMBER, "年金 花子", "hanako@example.jp", "K33333333")
+    await add_user(ra, newcomer, channel="paper", actor="desk")
+    clock_of(ra).advance(seconds=600)
+    last = ra.now()
+    await log_in(mine.visitor(service))
+    clock_of(ra).advance(seconds=60)
+    await log_in(mine.visitor(service), password="Wrong2026")
+    for language, column in (("ja", "最終ログイン"), ("en", "Last login")):
+        got = await admin.get(f"/portal/overview/members.csv?lang={language}")
+        rows = list(csv.DictReader(io.StringIO(got.body.decode("utf-8-sig"))))
+        assert [row[column] for row in rows] == [shown(START), shown(last), ""]
+        assert list(rows[0])[-1] == column
 
 
 # -- nobody else ---------------------------------------------------------------------------------------
