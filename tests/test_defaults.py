@@ -130,8 +130,9 @@ CONSTANTS: dict[str, dict[str, object]] = {
     "enroll.timekeeping": {"_LEAP": 300},
     "enroll.mail.bounces": {"MAX_BYTES": 1_048_576},
     "enroll.mail.delivery": {"_LAST_ANSWER": 5.0, "_RENEWAL": 40.0, "_DISABLED": 3_600},
+    "enroll.mail.store": {"LEASE": 120},
     "enroll.mail.queue": {
-        "LEASE": 120, "_BACKOFF": (60, 300, 900, 3_600, 14_400), "_HOLD": (60, 300, 900), "_GIVE_UP": 432_000,
+        "_BACKOFF": (60, 300, 900, 3_600, 14_400), "_HOLD": (60, 300, 900), "_GIVE_UP": 432_000,
         "_UNCLEAR": 3,
     },
     "enroll.acme.nonces": {"LIFETIME": 3_600, "SLOTS": 8_388_608},
@@ -155,6 +156,7 @@ CONSTANTS: dict[str, dict[str, object]] = {
     "gateway.proxy.exchange": {"_HEAD_BYTES": 65_536, "_HEAD_FIELDS": 200, "_INTERIM": 16},
     "gateway.running.supervisor": {"_FEW": 3, "_STARTING": 120.0, "NOBODY": 15.0, "SILENCE": 30.0},
     "gateway.serving.figures": {"_SERVER_SECONDS": 2_592_000, "_LATE_SECONDS": 3_600, "ROOM": 16_777_216},
+    "gateway.cli.ageing": {"_FILES": 1_000, "_FREE_PERCENT": 10, "_OLDER_DAYS": 90, "_ROOT_DAYS": 400},
     "gateway.cli.doctor": {"_SERVER_DAYS": 14, "_ISSUER_DAYS": 1_098, "_QUEUE": 100, "_LATE_SECONDS": 3_600},
 }  # fmt: skip
 
