@@ -163,7 +163,7 @@ def run(one: Measurement, *, quick: bool) -> bool:
         assert process.stdout is not None
         for line in process.stdout:
             kept.write(line)
-            if not line.startswith(("{", "[")):  # every single round, for programs
+            if not (line.startswith("{") and '": {' in line):  # every single round, for programs
                 print(line, end="", flush=True)
         ended = process.wait() == 0
     print(f"   {time.monotonic() - begun:.0f} s{'' if ended else ', FAILED'}", flush=True)
