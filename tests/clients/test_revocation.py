@@ -25,6 +25,7 @@ from gateway.wire.plain import PlainServer
 from tests.datadirs import CHEAP, PASSPHRASE, open_office
 from tests.issued import Leaf, hold, issue, revoke
 from tests.ports import free_port
+from tests.started import started_async
 
 needs = {
     name: pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
@@ -47,14 +48,16 @@ class Site:
 
     async def run(self, *words: str | Path) -> tuple[int, str]:
         """(exit code, everything that it said); beside the site, which answers in this very process."""
-        running = await asyncio.create_subprocess_exec(
-            *map(str, words),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd=self.place,
-        )
-        async with asyncio.timeout(60):
+        async with (
+            asyncio.timeout(60),
+            started_async(
+                [str(word) for word in words],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                cwd=self.place,
+            ) as running,
+        ):
             said, _ = await running.communicate()
         return running.returncode or 0, said.decode("utf-8", "replace")
 

@@ -132,10 +132,11 @@ async def test_who_is_slow_is_hung_up_on(served: Plainly, said: bytes, seconds: 
     reader, writer = await served.connect()
     writer.write(said)
     await writer.drain()
-    while said and not any(each._begun_at for each in served.server.connections):
-        await asyncio.sleep(0.01)
-    while not served.server.connections:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE):
+        while said and not any(each._begun_at for each in served.server.connections):
+            await asyncio.sleep(0.01)
+        while not served.server.connections:
+            await asyncio.sleep(0.01)
     served.seconds.now += seconds
     served.server.sweep()
     assert len(served.server.connections) == 1
