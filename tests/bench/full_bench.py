@@ -47,11 +47,13 @@ _FILL = (
     " SELECT serial, 'stored', 'client-automated', 'issued', user_id || '0001', lower(hex(randomblob(32))),"
     " :at, :at + 7776000 - i % 7776000, :at, :at, hex(randomblob(260)), randomblob(:der),"
     " lower(hex(randomblob(32))), printf('%016d', r) FROM drawn",
-    "INSERT INTO audit (at, actor, action, subject, why, result, digest, hash, detail)"
-    " SELECT :at, 'acme:stored', 'enrollment.issue', printf('%016d', r), '', 'done', '', '',"
+    "INSERT INTO audit (id, at, actor, action, subject, why, result, digest, hash, detail)"
+    " SELECT (SELECT coalesce(max(id), 0) FROM audit) + i + 1, :at,"
+    " 'acme:stored', 'enrollment.issue', printf('%016d', r), '', 'done', '', '',"
     ' \'{"after": "picked_up", "before": "accepted", "user": "\' || user_id || \'"}\' FROM drawn',
-    "INSERT INTO audit (at, actor, action, subject, why, result, digest, hash, detail)"
-    " SELECT :at, 'acme:stored', 'certificate.issued', serial, '', 'done', '', '',"
+    "INSERT INTO audit (id, at, actor, action, subject, why, result, digest, hash, detail)"
+    " SELECT (SELECT coalesce(max(id), 0) FROM audit) + i + 1, :at,"
+    " 'acme:stored', 'certificate.issued', serial, '', 'done', '', '',"
     " '{\"request_id\": \"' || printf('%016d', r) || '\"}' FROM drawn",
     "UPDATE counters SET value = (SELECT coalesce(max(id), 0) FROM audit) WHERE name = 'audit'",
     "DROP TABLE drawn",
