@@ -164,12 +164,14 @@ Db = Transaction
 
 def audit(db: Db, at: int, actor: str, action: str, subject: str, **detail: Any) -> None:
     """One line of the audit trail. Callers pass no secret: names, states, numbers."""
-    counted = db.one("UPDATE counters SET value = value + 1 WHERE name = 'audit' RETURNING value")
+    counted = db.one(
+        "UPDATE counters SET value = value + 1 WHERE name = 'audit'"
+        " RETURNING value, (SELECT hash FROM audit WHERE id = counters.value - 1) AS before"
+    )
     assert counted is not None
-    number = int(counted[0])
-    before = db.one("SELECT hash FROM audit WHERE id = :id", {"id": number - 1})
+    number = int(counted["value"])
     # Of lines that were retired the last one's hash is told by the line that says so.
-    previous = str(before[0]) if before is not None else BEGINNING
+    previous = str(counted["before"] or BEGINNING)
     row = chained(number, previous, at, actor, action, subject, detail, secrets.token_hex(16)).__dict__
     db.execute(_AUDIT, row)
 
