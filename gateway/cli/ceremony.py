@@ -25,7 +25,7 @@ from ca.certificates import distinguished_name, to_pem
 from ca.clock import SystemClock
 from ca.datadir import Names
 from ca.errors import ConfigError
-from ca.files import read_file, write_public
+from ca.files import make_private_directory, read_file, write_public
 from ca.keys import spki_of, spki_sha256
 from ca.profiles import ROOT
 from enroll.jst import shown
@@ -200,7 +200,7 @@ def _root(
     )
     people = _roles(roles) | {f"holder of share {n}": each for n, each in enumerate(holders, 1)}
     if not folder.exists():
-        folder.mkdir(mode=0o700, parents=True)
+        make_private_directory(folder)
     with _held("ceremony: a root is made", people, folder, rehearsal=rehearsal, networked=networked) as held:
         held.step(
             f"A key ({key}) is made for {subject.rfc4514_string()}, sealed under a random key, of which "

@@ -64,10 +64,11 @@ def _insert(db: Any, users: int, certificates: int) -> None:
         " VALUES (?, 'issuer', 'client-person', 'issued', ?, '', ?, ?, ?, ?, ?, ?, ?, ?)",
         _certificates(users, certificates),
     )
+    (before,) = db.conn.execute("SELECT coalesce(max(id), 0) FROM audit").fetchone()
     db.conn.executemany(
-        "INSERT INTO audit(at, actor, action, subject, why, result, detail, digest, hash)"
-        " VALUES (?, 'test', 'certificate.issued', ?, '', 'done', '{}', '', '')",
-        ((START + n, f"{n:032x}") for n in range(certificates)),
+        "INSERT INTO audit(id, at, actor, action, subject, why, result, detail, digest, hash)"
+        " VALUES (?, ?, 'test', 'certificate.issued', ?, '', 'done', '{}', '', '')",
+        ((before + n + 1, START + n, f"{n:032x}") for n in range(certificates)),
     )
     db.conn.execute("UPDATE counters SET value = (SELECT max(id) FROM audit) WHERE name = 'audit'")
 

@@ -36,6 +36,7 @@ def back_up(shell: Shell, to: Path, recipient: str, *words: str) -> dict[str, ob
     made = shell("backup", "--to", str(to), "--recipient", recipient, *words, SEKISHO_PASSPHRASE="")
     assert made.code == 0, made.out
     found: dict[str, object] = made.value["backup"]
+    assert Path(str(found["file"])).stat().st_mode & 0o777 == 0o600
     return found
 
 
@@ -252,9 +253,10 @@ def test_the_copy_tells_that_all_of_a_directory_was_put_back(peopled: Shell, tmp
     copy = tmp_path / "copy"
     settings = Copying(copy=str(copy))
     offsite.keep_up(peopled.data, settings)
+    assert {each.stat().st_mode & 0o777 for each in copy.glob("*.jsonl")} == {0o600}
     shutil.copytree(peopled.data, tmp_path / "snapshot")
     assert peopled("user", "disable", "K12345678").code == 0
-    assert offsite.behind(peopled.data, settings, lambda: time.time() + 30) == []
+    assert offsite.behind(peopled.data, settings, time.time) == []
     assert offsite.behind(peopled.data, settings, lambda: time.time() + 90) == [
         f"line 2 of the journal has not got to {copy}: see the log"
     ]

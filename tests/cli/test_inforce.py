@@ -88,6 +88,7 @@ _AT_START = {
     "internal.port": "9441",
     "log.file": '"other.log"',
     "database.cache": "16",
+    "revocation.port": "8088",
     "signer.socket": '"/run/other"',
     "signer.per_hour": "5",
 }

@@ -260,7 +260,7 @@ def test_the_clock_moves(demo: dict[str, Any]) -> None:
         assert _move(demo, hostile)[0] == 422, hostile
     assert _move(demo, "to=day", origin="https://evil.example")[0] == 403
     assert _move(demo, "to=reset")[0] == 303
-    assert "<td>0 日</td>" in _get(demo["sites"]["mailbox"], demo["ca_file"], "/clock")[2]
+    assert "<td>0日</td>" in _get(demo["sites"]["mailbox"], demo["ca_file"], "/clock")[2]
 
 
 def _move(demo: dict[str, Any], body: str, origin: str = "") -> tuple[int, str]:

@@ -95,7 +95,7 @@ def test_what_a_client_keeps(tmp_path: Path) -> None:
 
 
 def test_every_mode_is_looked_at() -> None:
-    """Who gives a file a mode of its own, anywhere, has a line here, or in tests/cli/test_doctor.py."""
+    """Who gives a file a mode of its own, anywhere, has a line here, or in test_doctor or test_backups."""
     found = {
         (str(path.relative_to(ROOT)), int(mode, 8))
         for room in ("ca", "enroll", "gateway")
@@ -107,6 +107,7 @@ def test_every_mode_is_looked_at() -> None:
         ("ca/sqlite.py", 0o600), ("enroll/acme/nonces.py", 0o600), ("enroll/mail/transport.py", 0o700),
         ("enroll/client/folder.py", 0o600), ("enroll/client/folder.py", 0o700),
         ("gateway/running/rundir.py", 0o600), ("gateway/running/journal.py", 0o640),
-        ("gateway/serving/signer.py", 0o600),
+        ("gateway/serving/signer.py", 0o600), ("gateway/serving/backup.py", 0o600),
+        ("gateway/serving/offsite.py", 0o600),
         ("gateway/cli/doctor.py", 0o077),
     }  # fmt: skip
