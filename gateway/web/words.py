@@ -212,8 +212,11 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "This certificate has been revoked and cannot be used.",
             ),
             (
-                "ほかに有効な証明書がある場合は選択しなおしてください。ない場合は再発行を申請してください。",
-                "Choose another valid certificate if you have one, or apply for a reissue.",
+                "ほかに有効な証明書がある場合は選択しなおしてください。"
+                "再発行をすでに申請された場合は、取得に関するご案内メールから新しい証明書を取得してください。"
+                "いずれでもない場合は再発行を申請してください。",
+                "Choose another valid certificate if you have one. If you applied for a reissue already, "
+                "get the new one by the mail about it. Otherwise apply for a reissue.",
             ),
             choose_again=True,
             reissue=True,
@@ -432,8 +435,9 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
 
 #: Beside Z4: why (`enrollment.why_over`), for whoever has the right password or certificate.
 _KEEP_IT: Text = (
-    "パソコンに取得できている場合は、そのままご使用いただけます。",
-    " If it is on your PC, just use it.",
+    "パソコンに取得できている場合、再発行のお手続きは不要です。そのままご使用ください。"
+    "再発行のお手続きが必要なのは、取得できていない場合のみです。",
+    " If it is on your PC, just use it: a reissue is only for those who do not have it.",
 )
 WHY_OVER: Mapping[str, Text] = MappingProxyType(
     {
@@ -579,8 +583,11 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "The client certificate has been revoked. If it was reissued, please use the new one.",
             ),
             (
-                "新しい証明書がある場合は選択しなおしてください。ない場合は再発行を申請してください。",
-                "Choose the new certificate if you have it, or apply for a reissue.",
+                "新しい証明書がある場合は選択しなおしてください。"
+                "再発行をすでに申請された場合は、取得に関するご案内メールから新しい証明書を取得してください。"
+                "いずれでもない場合は再発行を申請してください。",
+                "Choose the new certificate if you have it. If you applied for a reissue already, get it by "
+                "the mail about it. Otherwise apply for a reissue.",
             ),
             choose_again=True,
             reissue=True,

@@ -75,20 +75,23 @@ async def _print(request: web.Request) -> web.StreamResponse:
 def _sections(request: web.Request) -> list[Section]:
     """What is searched, in the visitor's language; read from the pages once for each language."""
     kept, language = request.app[_SEARCHED], pages.language_of(request)
+    # Kept for whoever comes next, so nobody's browser is marked in them.
+    nobodys = {"browser": browser_of({}), "browsers": browsers_for(browser_of({}).family)}
     if language not in kept:
         speak = pages.speak(language)
         kept[language] = [
             section
-            for topic, main in _mains(request)
+            for topic, main in _mains(request, **nobodys)
             for section in sections_of(topic.slug, speak(*topic.title), main)
         ]
     return kept[language]
 
 
-def _mains(request: web.Request) -> Iterator[tuple[Topic, str]]:
-    """Each page's own part, as HTML without its heading."""
+def _mains(request: web.Request, **more: Any) -> Iterator[tuple[Topic, str]]:
+    """Each page's own part, as HTML without its heading. ``more``: values of the templates in another way."""
     for topic in TOPICS:
-        text = _page(request, f"{pages.language_of(request)}/{topic.slug}.html", topic).text or ""
+        template = f"{pages.language_of(request)}/{topic.slug}.html"
+        text = _page(request, template, topic, **more).text or ""
         yield topic, text.partition('<main id="main">')[2].partition("</main>")[0].partition("</h1>")[2]
 
 
@@ -116,7 +119,7 @@ def _page(request: web.Request, template: str, topic: Topic | None, **more: Any)
         "issuer_name": gate.ra.authority.current.common_name,
         "root": next((each for each in certificates if each.is_root), None),
     }
-    return pages.render(request, template, headers={"Vary": "User-Agent, Cookie"}, **values, **more)
+    return pages.render(request, template, headers={"Vary": "User-Agent, Cookie"}, **(values | more))
 
 
 async def _hosts(request: web.Request) -> web.StreamResponse:

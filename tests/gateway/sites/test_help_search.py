@@ -34,6 +34,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         ("繋がらない", "/faq#faq-3"),
         ("選択画面 Edge", "/chooser#edge"),
         ("ロックされた", "/trouble#password"),
+        ("メールが来ない", "/faq#faq-1"),
     ],
 )
 async def test_what_people_look_for_is_found(served: Served, wanted: str, address: str) -> None:
@@ -101,3 +102,18 @@ async def test_all_pages_in_one_to_print(served: Served) -> None:
         assert {each[1:] for each in within} <= set(found)
         for each in page.main.walk():
             assert each.attributes.get("aria-labelledby", found[0]) in found
+
+
+async def test_nobodys_browser_is_marked_in_what_is_found(served: Served) -> None:
+    """What is searched is kept for everybody: the first to search does not say whose browser it is."""
+    visitor = served.visitor()
+    visitor.headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0"
+    first = await visitor.get("/search?q=Firefoxの場合")
+    assert len(first.main.all("li")) > 0
+    assert "お使いのブラウザ" not in first.main.text
+    assert "お使いのブラウザ" in (await visitor.get("/cookies")).main.text
+
+
+async def test_an_empty_search_says_what_to_do(served: Served) -> None:
+    """Not a page without a word."""
+    assert "調べる言葉を入力してください。" in (await served.visitor().get("/search?q=")).main.text

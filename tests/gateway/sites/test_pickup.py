@@ -578,7 +578,7 @@ async def test_after_a_reissue_the_new_certificate_is_named(site, revoke_old, sa
     serial = store.enrollment(look(site.ra.database), request_id).serial
     for words in (f"{USER}0002", serial[:8].upper(), said):
         assert words in which.text
-    assert "以前の証明書は使用できなくなることがあります。" in (await letter_of(site.ra, "pickup")).body
+    assert "新しい証明書の取得後に無効になります。" in (await letter_of(site.ra, "pickup")).body
 
 
 # -- secrets -------------------------------------------------------------------------------------------
