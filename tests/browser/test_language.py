@@ -27,6 +27,7 @@ async def test_a_language_goes_along_and_is_a_setting(world: World, person: Pers
     await changes.change_user(world.ra, USER, {"language": "en"}, actor="desk")
     await admit(world.ra, "SHINKI01", language="en")
     mail = await world.letter("pickup")
+    assert mail.subject.startswith("[Important] How to get your client certificate")
     link = next(line for line in mail.body.splitlines() if line.startswith("https://"))
     async with page(person) as on:
         await on.goto(link)

@@ -91,9 +91,23 @@ async def test_an_administrator_looks_after_the_users(world: World, person: Pers
         await _confirm(on, "利用を停止する")
         await expect(on.get_by_text("利用を停止しました。")).to_be_visible()
         assert (await fact(on, "証明書")).startswith("利用停止")
+    await _reminded(world, end)
     found = store.user(look(world.ra.database), LEAVER)
     assert found is not None
     assert found.disabled_at is not None
+
+
+async def _reminded(world: World, end: int) -> None:
+    """Business letters; on D-7 another one than on D-30."""
+    bodies = []
+    for days, kind in ((30, "renewal_30"), (7, "renewal_7")):
+        await world.travel(end - days * DAY)
+        body = (await world.letter(kind)).body
+        for said in ("霞が関商事", "年金 太郎 様", "厚く御礼申し上げます", "送信専用", f"あと{days}日"):
+            assert said in body, (kind, said)
+        bodies.append(body)
+    assert "まだお済みではありません" in bodies[1]
+    assert "まだお済みではありません" not in bodies[0]
 
 
 async def _confirm(on: Page, button: str) -> None:

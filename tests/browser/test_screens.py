@@ -43,6 +43,22 @@ _SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
 # Ends once the page has been drawn as it is by now; a picture that is taken before lacks parts of it.
 _DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
+# The page's own ground: whether it is dark.
+_IS_DARK = "() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every((part) => part < 128)"
+#: What screens once said (issue 15, row 19): `tests/gateway/test_words.py` has what instead.
+_FORMERLY = (
+    "未確認 未確認です",
+    "こちらで決定します",
+    "覚えのないログイン",
+    "認証情報を終了",
+    "紛失した、または盗難にあった",
+    "形跡は見つかりませんでした",
+    "時刻の差（秒）",
+    "現在使用中",
+    "チェックすると",
+    "し直",
+)
+
 
 @dataclass
 class Eye:
@@ -88,14 +104,17 @@ class Eye:
                 await self.on.set_viewport_size({"width": width, "height": height})
                 await self.on.evaluate(_DRAWN)
                 found = await faults(self.on)
+                if await self.on.evaluate(_IS_DARK) != (scheme == "dark"):
+                    found.append("not in the colours that the system asks for")
                 if found:
                     self.seen[f"{name}.{size}.{scheme}"] = found
                 if _PICTURES:
                     file = Path(_PICTURES) / f"{self.site}-{name}.{size}.{scheme}.png"
                     await self.on.screenshot(path=file, full_page=True, animations="disabled")
-        found = await out_of_reach(self.on)
+        text = await self.on.locator("body").inner_text()
+        found = [*await out_of_reach(self.on), *(f"says {each}" for each in _FORMERLY if each in text)]
         if found:
-            self.seen[name] = found
+            self.seen[name] = self.seen.get(name, []) + found
 
 
 async def press(on: Page, name: str) -> None:
