@@ -23,6 +23,8 @@ from pathlib import Path
 from tests.cli.processes import process
 from tests.started import forked, session_of, started, started_async
 
+# A shell that ran all of this in the background has every process ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 TOLD = Path({told!r})
 FAMILY = """
 import os, signal, time
