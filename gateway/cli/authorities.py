@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,19 @@ from gateway.cli.trail import trail
 from gateway.serving.deployment import Deployment, clock_of, opened_deployment
 
 _CA = GROUPS["ca"]
+_KEY = click.option(
+    "--key", type=click.Choice(ISSUING.key_kinds), default=ISSUING.key_kinds[0], show_default=True
+)
+
+
+def _further(work: Callable[..., Answer]) -> Callable[..., Answer]:
+    """What is said of a further issuing CA, be it made here or asked for."""
+    named: Callable[..., Answer] = PASSPHRASE_FILE(_KEY(placed(work)))
+    return click.argument("common_name", metavar="NAME")(named)
 
 
 @command(_CA, "add")
-@click.argument("common_name", metavar="NAME")
-@PASSPHRASE_FILE
-@click.option("--key", type=click.Choice(ISSUING.key_kinds), default=ISSUING.key_kinds[0], show_default=True)
-@placed
+@_further
 def _add(
     data: Path,
     common_name: str,
@@ -77,10 +84,7 @@ def _add(
 
 
 @command(_CA, "request")
-@click.argument("common_name", metavar="NAME")
-@PASSPHRASE_FILE
-@click.option("--key", type=click.Choice(ISSUING.key_kinds), default=ISSUING.key_kinds[0], show_default=True)
-@placed
+@_further
 def _request(
     data: Path,
     common_name: str,
