@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import serialization
 from shamir_mnemonic import MnemonicError, combine_mnemonics, generate_mnemonics
 from shamir_mnemonic.share import Share
 
-from ca.certificates import build, key_identifier, serial_from, serial_hex, to_pem, validity
+from ca.certificates import build, key_identifier, new_serial, serial_hex, to_pem, validity
 from ca.crls import OF_CAS, build_crl
 from ca.errors import ConfigError, Unacceptable
 from ca.files import make_private_directory, read_file, write_private, write_public
@@ -161,7 +161,7 @@ def create(
     (shares,) = generate_mnemonics(1, [(needed, len(holders))], sealing_key)
     key = generate(kind)
     signer = FileSigner.of(key)
-    der = build(ROOT, subject, key.public_key(), (), _serial(), validity(ROOT, at), None, signer)
+    der = build(ROOT, subject, key.public_key(), (), new_serial(), validity(ROOT, at), None, signer)
     set_id = Share.from_mnemonic(shares[0]).identifier
     record = Record(needed, tuple(holders), set_id, at, rehearsal, revocation_url)
     make_private_directory(folder)
@@ -220,7 +220,7 @@ def read_request(data: bytes) -> x509.CertificateSigningRequest:
     """A request for an issuing CA (PKCS#10, PEM). `ConfigError` for a key or name that is not taken."""
     try:
         request = x509.load_pem_x509_csr(data)
-        parse_public_key(spki_of_request(request), ISSUING.key_kinds)
+        parse_public_key(spki_of(request), ISSUING.key_kinds)
         sound = request.is_signature_valid
     except (ValueError, Unacceptable, TypeError) as error:
         raise ConfigError(f"this is no request of an issuing CA ({error}); bring the file again") from None
@@ -252,7 +252,7 @@ def read_other_root(data: bytes) -> x509.Certificate:
 def sign_issuing(root: Root, request: x509.CertificateSigningRequest, at: int) -> tuple[Root, bytes]:
     """An issuing CA's certificate (DER), recorded before it is returned. Everything but the name and the key
     is ours to say, whatever else the request asks for."""
-    key = parse_public_key(spki_of_request(request), ISSUING.key_kinds)
+    key = parse_public_key(spki_of(request), ISSUING.key_kinds)
     return _sign(root, ISSUING, request.subject, key, at, root.certificate.not_valid_after_utc.timestamp())
 
 
@@ -297,17 +297,10 @@ def reason_of(word: str) -> int:
     return next(code for code, row in REASONS.items() if row.name == word)
 
 
-def spki_of_request(request: x509.CertificateSigningRequest) -> bytes:
-    """SubjectPublicKeyInfo (DER) that somebody wants certified."""
-    return request.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
 def _sign(
     root: Root, profile: Profile, subject: x509.Name, key: Any, at: int, until: float
 ) -> tuple[Root, bytes]:
-    serial = _serial()
+    serial = new_serial()
     name = subject.rfc4514_string()
     record = replace(
         root.record, signed=(*root.record.signed, Signed(serial_hex(serial), profile.name, name, at))
@@ -338,7 +331,3 @@ def _write(folder: Path, record: Record) -> None:
         },
     }
     write_private(folder / RECORD, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
-
-
-def _serial() -> int:
-    return serial_from(secrets.token_bytes(16))

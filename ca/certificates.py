@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache, lru_cache
@@ -142,6 +143,11 @@ def serial_from(entropy: bytes) -> int:
     if len(entropy) != 16:
         raise ValueError("a serial takes 16 bytes of entropy")
     return int.from_bytes(entropy) & ~(1 << 127) | 1 << 126
+
+
+def new_serial() -> int:
+    """A random serial, for what is signed without a reservation."""
+    return serial_from(secrets.token_bytes(16))
 
 
 def serial_hex(serial: int) -> str:

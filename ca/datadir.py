@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from ca.certificates import (
     build,
     distinguished_name,
     key_identifier,
-    serial_from,
+    new_serial,
     to_pem,
     validity,
 )
@@ -199,19 +198,25 @@ def add_issuer(
     check_kind(ISSUING, key_kind)
     site.check()
     opened = load(path, passphrase)
-    if any(issuer.common_name == common_name for issuer in opened.authority.issuers):
-        raise ConfigError(
-            f"there already is an issuing CA named {common_name}; give the new one another name"
-        )
+    subject = next_subject(opened.authority, common_name)
     signer = _root_signer(opened)
-    shared = [a for a in opened.authority.current.certificate.subject if a.oid != x509.NameOID.COMMON_NAME]
-    subject = x509.Name([*shared, *distinguished_name(common_name)])
     assert opened.keys is not None
     issuer = _make_issuing(path, opened.keys, opened.root, signer, subject, key_kind, at, site)
     _make_root_list(path, opened.root, signer, at)
     marker = read_marker(path)
     write_marker(path, {**marker, "issuers": [row_of(issuer), *marker["issuers"]]})
     return load(path, passphrase)
+
+
+def next_subject(authority: Authority, common_name: str) -> x509.Name:
+    """The name of a further issuing CA: that of the one before it, with another CN. `ConfigError` for a CN
+    that is taken, or none."""
+    if any(issuer.common_name == common_name for issuer in authority.issuers):
+        raise ConfigError(
+            f"there already is an issuing CA named {common_name}; give the new one another name"
+        )
+    shared = [a for a in authority.current.certificate.subject if a.oid != x509.NameOID.COMMON_NAME]
+    return x509.Name([*shared, *distinguished_name(common_name)])
 
 
 def renew_root_list(opened: DataDir, at: int) -> bytes:
@@ -300,7 +305,7 @@ def _make_root(
 ) -> tuple[x509.Certificate, Signer]:
     key = generate(kind)
     signer = FileSigner.of(key)
-    der = build(ROOT, subject, key.public_key(), (), _serial(), validity(ROOT, at), None, signer)
+    der = build(ROOT, subject, key.public_key(), (), new_serial(), validity(ROOT, at), None, signer)
     _save(path, vault, stem, der, key)
     return x509.load_der_x509_certificate(der), signer
 
@@ -318,7 +323,7 @@ def _make_issuing(
     key = generate(kind)
     period = validity(ISSUING, at, int(root.not_valid_after_utc.timestamp()))
     told = above(places.base, _key_id(root))
-    der = build(ISSUING, subject, key.public_key(), (), _serial(), period, root, signer, told)
+    der = build(ISSUING, subject, key.public_key(), (), new_serial(), period, root, signer, told)
     certificate = x509.load_der_x509_certificate(der)
     issuer_id = _key_id(certificate)
     _save(path, vault, stem_of(issuer_id), der, key)
@@ -437,7 +442,3 @@ def check_kind(profile: Profile, kind: str) -> None:
         raise ConfigError(
             f"{kind!r} is no key kind for the {profile.name} CA; use one of {', '.join(profile.key_kinds)}"
         )
-
-
-def _serial() -> int:
-    return serial_from(secrets.token_bytes(16))

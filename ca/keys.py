@@ -104,8 +104,8 @@ def spki(key: PublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def spki_of(certificate: x509.Certificate) -> bytes:
-    """The SubjectPublicKeyInfo of a certificate, DER, of whatever kind its key is."""
+def spki_of(certificate: x509.Certificate | x509.CertificateSigningRequest) -> bytes:
+    """The SubjectPublicKeyInfo of a certificate or of a request for one, DER, of whatever kind its key is."""
     return certificate.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from ca.authority import Issuer
-from ca.certificates import distinguished_name, key_identifier, public_key_of, to_be_signed, to_pem
+from ca.certificates import key_identifier, public_key_of, to_be_signed, to_pem
 from ca.crls import OF_CAS, number_and_time
 from ca.datadir import (
     ROOT_LIST,
@@ -23,6 +23,7 @@ from ca.datadir import (
     begun,
     check_kind,
     load,
+    next_subject,
     read_certificate,
     read_marker,
     row_of,
@@ -107,13 +108,10 @@ def request(
     for row in marker["requested"]:
         if row["name"] == name:
             return _request_file(path, row["id"])
-    if any(issuer.common_name == name for issuer in opened.authority.issuers):
-        raise ConfigError(f"there already is an issuing CA named {name}; give the new one another name")
+    subject = next_subject(opened.authority, name)
     before = opened.authority.current
     places = Places(base_of(before.site) if revocation_url is None else revocation_url, site.crl, site.shards)
     places.check()
-    shared = [each for each in before.certificate.subject if each.oid != x509.NameOID.COMMON_NAME]
-    subject = x509.Name([*shared, *distinguished_name(name)])
     assert opened.keys is not None
     asked = make_request(path, opened.keys, subject, key_kind, places)
     write_marker(path, {**marker, "requested": [*marker["requested"], asked]})

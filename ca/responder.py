@@ -8,7 +8,6 @@ stays good: its certificate goes with its answers.
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Sequence
 
@@ -16,7 +15,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from ca.authority import Issuer
-from ca.certificates import MAX_COMMON_NAME, build, public_key_of, serial_from, validity
+from ca.certificates import MAX_COMMON_NAME, build, new_serial, public_key_of, validity
 from ca.inspection import inspect_answer
 from ca.keys import generate
 from ca.ocsp import HASHES, Standing, hashes_of, responder_key_of, signed, to_be_signed
@@ -86,7 +85,7 @@ class _Delegate:
 def _delegate_of(issuer: Issuer, signer: Signer, at: int) -> _Delegate:
     key = generate(RESPONDER.key_kinds[0])
     begins_at, ends_at = validity(RESPONDER, at, issuer.not_after_at)
-    serial = serial_from(secrets.token_bytes(16))
+    serial = new_serial()
     der = build(
         *(
             RESPONDER,

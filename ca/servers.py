@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ca.authority import Issuer
-from ca.certificates import build, common_name, serial_from, to_pem, validity
+from ca.certificates import build, common_name, new_serial, to_pem, validity
 from ca.datadir import DataDir
 from ca.errors import ConfigError
 from ca.files import Snapshot, write_private, write_public
@@ -81,7 +80,7 @@ def local(
         return kept
     if files.frozen:
         raise ConfigError("the snapshot has no certificate for these hosts: take another one")
-    serial = serial_from(secrets.token_bytes(16))
+    serial = new_serial()
     made = issue(datadir.server_ca, datadir.server_signer, hosts, at, serial, generate(SERVER.key_kinds[0]))
     certificate, key = local_files(datadir.path)
     sealed = datadir.vault.seal("key servers/hosts", made.key)
