@@ -102,6 +102,7 @@ FOLDERS = (
     "gateway/proxy",
     "gateway/serving",
     "gateway/serving/settings",
+    "gateway/serving/signing",
     "gateway/running",
     "conformance",
 )

@@ -50,7 +50,7 @@ def _signer(data: Path, passphrase_file: Path | None, told_by: int | None) -> An
 
     sekisho serve starts one by itself. As a service of its own it is named in signer.socket.
     """
-    from gateway.serving.signer import run
+    from gateway.serving.signing.process import run
 
     run(data, lambda: passphrase_from(passphrase_file), told_by)
     return answer({"signer": {"stopped": True}}, "stopped")

@@ -47,7 +47,7 @@ from gateway.serving.inforce import Look
 from gateway.serving.overseer import Overseer, read_whole
 from gateway.serving.rates import Ledger
 from gateway.serving.settings.running import Log
-from gateway.serving.signer import signer_for
+from gateway.serving.signing.starting import signer_for
 from gateway.web import sessions
 
 __all__ = ["run", "serve", "start_log", "stop_signals"]

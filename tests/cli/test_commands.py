@@ -499,7 +499,7 @@ def test_what_needs_little_loads_little() -> None:
         "    try: main(words)\n"
         "    except SystemExit as ended: return ended.code\n"
         "codes = [run('version'), run('signer', '--help')]\n"
-        "import gateway.serving.signer\n"
+        "import gateway.serving.signing.process\n"
         "heavy = {'aiohttp', 'zxcvbn', 'gateway.serving.assembly', 'gateway.proxy.relay'}\n"
         "print(codes, sorted(heavy & set(sys.modules)))\n"
         "codes = [run('user', 'add', '--help'), run('eab', 'create', '--help')]\n"

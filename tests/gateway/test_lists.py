@@ -11,7 +11,8 @@ from ca.publication import Places
 from ca.sealing import open_vaults
 from enroll import crls
 from gateway.running.lists import Publisher, begin
-from gateway.serving.signer import Desk, Tally
+from gateway.serving.signing.desk import Desk
+from gateway.serving.signing.tally import Tally
 from tests.datadirs import CHEAP, PASSPHRASE, START, admit, clock_of, open_office
 from tests.enroll.test_flow import picked_up
 from tests.gateway.test_signer import Scene, linked

@@ -33,7 +33,11 @@ from enroll import crls, store
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from enroll.requests.states import State
-from gateway.serving.signer import Desk, Guardian, Tally, answer_all, harden
+from gateway.serving.signing.desk import Desk
+from gateway.serving.signing.door import answer_all
+from gateway.serving.signing.guardian import Guardian
+from gateway.serving.signing.hardening import harden
+from gateway.serving.signing.tally import Tally
 from tests.datadirs import PASSPHRASE, admit, clock_of, open_office, revoke_many
 from tests.looking import look
 from tests.started import forked

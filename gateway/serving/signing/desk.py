@@ -1,0 +1,202 @@
+"""What is asked of the signer, and what it says to that: it signs what it has looked at, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import os
+import re
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+import ca.store
+from ca import datadir, emergency, listfiles
+from ca.certificates import public_key_of
+from ca.clock import Clock
+from ca.files import Snapshot
+from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list, shard_in
+from ca.publication import list_id
+from ca.responder import Responder
+from ca.sealing import Vaults
+from ca.signerlink import MOST_ANSWERS, Message, packed_batch
+from ca.signing import NoSignature, ToSign, key_id
+from ca.sqlite import Database
+from gateway.serving.deployment import DATABASE
+from gateway.serving.signing.tally import Tally
+
+log = logging.getLogger("sekisho.signer")
+
+_SERIAL = re.compile(r"[0-9a-f]{1,42}")
+# The names of drafts of lists, and of nothing else in that folder.
+_DRAFT = re.compile(r"\.draft-[0-9a-f]{16}")
+
+
+class Desk:
+    """What is asked of the signer, and what it says to that."""
+
+    def __init__(
+        self,
+        data: Path,
+        vaults: Vaults,
+        clock: Clock,
+        tally: Tally,
+        per_hour: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._data, self._vaults, self._clock = data, vaults, clock
+        self.tally, self._per_hour, self._monotonic = tally, per_hour, monotonic
+        self._database = Database(data / DATABASE)
+        self._stop: tuple[tuple[int, ...], emergency.Stop] | None = None
+        self._turns = 0
+        self._lists = listfiles.folder_of(self._database.folder)
+        self._opened = self._open()
+        self._responder = Responder()
+
+    async def answer(self, asked: Message) -> Message:
+        """One question, one answer; whoever asks badly is told so, and nothing else happens."""
+        try:
+            match asked.get("ask"):
+                case "sign":
+                    return {"signature": base64.b64encode(await self._sign(asked)).decode()}
+                case "answers":
+                    return await asyncio.to_thread(self._answers, asked)
+                case "unlock":
+                    return {"vault": base64.b64encode(self._vaults.gateway.handed_over()).decode()}
+                case "status":
+                    return self._status()
+            raise Unsignable("nobody can ask that")
+        except Unsignable as refused:
+            log.warning("refused: %s", refused)
+            return {"refused": str(refused)}
+        except (_Later, NoSignature) as later:
+            log.warning("not now: %s", later)
+            return {"later": str(later)}
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            log.error("%s in %s:%s", type(error).__name__, frame.name, frame.lineno)
+            return {"later": f"a fault of the signer's ({type(error).__name__})"}
+
+    def close(self) -> None:
+        self._database.close()
+
+    async def _sign(self, asked: Message) -> bytes:
+        self._check_stop()
+        key, purpose = str(asked.get("key")), asked.get("purpose")
+        issuer = self._issuer(key)
+        match purpose:
+            case "certificate":
+                content = self._certificate(asked, issuer)
+            case "list":
+                content = await asyncio.to_thread(self._list, str(asked.get("file")), issuer)
+            case _:
+                raise Unsignable(f"nothing is signed here for {purpose!r}")
+        to_sign = ToSign(key, purpose, content)
+        signer = self._opened.authority.signer
+        if purpose == "certificate" and isinstance(public_key_of(issuer.certificate), EllipticCurvePublicKey):
+            # Quicker than a thread for it, and nothing else is done here meanwhile.
+            return signer.sign_now(to_sign)
+        return await signer.sign(to_sign)
+
+    def _stopped(self) -> emergency.Stop:
+        """The emergency stop as it is now: read again whenever its file is another one, or was touched."""
+        mark = emergency.mark(self._data)
+        if mark is None or self._stop is None or self._stop[0] != mark:
+            # The mark is the older one: what is written in between is read next time.
+            stop = emergency.read(self._data, self._vaults.keys)
+            self._stop = None if mark is None else (mark, stop)
+            return stop
+        return self._stop[1]
+
+    def _judged(self, stop: emergency.Stop) -> emergency.Stop:
+        """The same, or on: an older copy of the file is none, by the register, or by what was seen here."""
+        known = self._database.read_now(ca.store.stop_number)
+        self._turns = max(self._turns, known, stop.number)
+        return emergency.OLDER if stop.number < self._turns and not stop.on else stop
+
+    def _check_stop(self) -> None:
+        stop = self._judged(self._stopped())
+        if stop.on:
+            raise _Later(f"the emergency stop is on ({stop.reason})")
+
+    def _certificate(self, asked: Message, issuer: Issuing) -> bytes:
+        serial = str(asked.get("serial"))
+        try:
+            tbs = base64.b64decode(str(asked.get("tbs")), validate=True)
+        except ValueError:
+            raise Unsignable("what is to be signed is no base64") from None
+        reserved = self._database.read_now(lambda db: ca.store.find_reservation(db, serial))
+        if reserved is None or not reserved.tbs or reserved.tbs != tbs:
+            raise Unsignable(f"there is no reservation for it (serial {serial[:40]!r})")
+        if reserved.issuer_id != asked.get("key"):
+            raise Unsignable("the reservation is another issuer's")
+        inspect_certificate(tbs, reserved, issuer, self._clock.seconds())
+        now = self._monotonic()
+        if self.tally.within_the_hour(now) >= self._per_hour:
+            raise _Later(f"{self._per_hour} certificates were signed within the hour (signer.per_hour)")
+        self.tally.count(now)
+        return tbs
+
+    def _answers(self, asked: Message) -> Message:
+        """About serials of an issuer's: whatever its register says of them. Whoever asks says nothing of
+        that."""
+        self._check_stop()
+        key, serials = str(asked.get("key")), asked.get("serials")
+        if not isinstance(serials, list) or not 0 < len(serials) <= MOST_ANSWERS:
+            raise Unsignable("answers are asked for by a few serials")
+        if not all(isinstance(each, str) and _SERIAL.fullmatch(each) for each in serials):
+            raise Unsignable("what is asked about is no serial")
+        self._issuer(key)
+        found = self._database.read_now(lambda db: [ca.store.standing(db, key, each) for each in serials])
+        authority = self._opened.authority
+        batch = self._responder.answer(authority.issuer(key), authority.signer, found, self._clock.seconds())
+        return packed_batch(batch)
+
+    def _list(self, name: str, issuer: Issuing) -> bytes:
+        if _DRAFT.fullmatch(name) is None:
+            raise Unsignable("that is no list's draft")
+        try:
+            # Read once: what is looked at is what is signed, whatever becomes of the file meanwhile.
+            with open(os.open(self._lists / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+                content = file.read()
+        except OSError as error:
+            raise Unsignable(f"the draft cannot be read ({os.strerror(error.errno or 0)})") from None
+        key = key_id(public_key_of(issuer.certificate))
+        shard = shard_in(content, issuer)
+        last = self._database.read_now(lambda db: ca.store.published_list(db, list_id(key, shard)))
+        number = last.number if last is not None else 0
+        inspect_list(content, issuer, number, self._clock.seconds(), shard)
+        return content
+
+    def _issuer(self, key: str) -> Issuing:
+        """Perhaps one that was made since (`sekisho ca add`)."""
+        for again in (False, True):
+            if again:
+                self._opened = self._open()
+            with suppress(KeyError):
+                found = self._opened.authority.issuer(key)
+                return Issuing(found.certificate, found.site)
+        raise Unsignable(f"there is no issuer {key[:40]!r}")
+
+    def _open(self) -> datadir.DataDir:
+        return datadir.read(self._data, self._vaults.gateway, Snapshot(), keys=self._vaults.keys)
+
+    def _status(self) -> Message:
+        stop = self._judged(emergency.read(self._data, self._vaults.keys))
+        within = self.tally.within_the_hour(self._monotonic())
+        return {
+            "stopped": stop.on,
+            "reason": stop.reason,
+            "since": stop.at,
+            "signed": within,
+            "per_hour": self._per_hour,
+        }
+
+
+class _Later(Exception):
+    """Not now; perhaps when an operator has seen to it, or an hour is over."""

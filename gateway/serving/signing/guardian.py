@@ -1,0 +1,75 @@
+"""Whoever starts the signer again when it has ended or hangs, and does nothing else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable
+
+from gateway.serving.signing.hardening import end_with_parent
+from gateway.serving.signing.tally import Tally
+
+log = logging.getLogger("sekisho.signer")
+
+# Seconds until a signer that has ended is started again; doubled each time it dies young.
+_FIRST_WAIT, _LONGEST_WAIT, _YOUNG = 0.25, 30.0, 10.0
+# Seconds without a word of the signer, after which it is stuck.
+_SILENCE, _TURN = 30.0, 0.25
+
+
+class Guardian:
+    """Runs ``be`` in a process of its own, again and again, until SIGTERM. One that has said nothing for
+    ``silence`` seconds is killed."""
+
+    def __init__(self, be: Callable[[], None], tally: Tally, silence: float = _SILENCE) -> None:
+        self._be, self._tally, self._silence = be, tally, silence
+        self._stop: list[bool] = []
+
+    def run(self) -> None:
+        for number in (signal.SIGINT, signal.SIGHUP):
+            # Ctrl-C goes to all of a terminal's group: whoever serves says when this ends.
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: self._stop.append(True))
+        wait = _FIRST_WAIT
+        while not self._stop:
+            born = time.monotonic()
+            self._tally.beat(born)
+            code = self._watch(self._fork())
+            if self._stop:
+                return
+            wait = min(2 * wait, _LONGEST_WAIT) if time.monotonic() - born < _YOUNG else _FIRST_WAIT
+            log.error("the signer ended with %d; again in %.2g s", code, wait)
+            end = time.monotonic() + wait
+            while not self._stop and time.monotonic() < end:
+                time.sleep(_TURN)
+
+    def _fork(self) -> int:
+        pid = os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                end_with_parent(signal.SIGKILL)
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                self._be()
+                code = 0
+            except BaseException as error:
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                log.error("%s in %s:%s", type(error).__name__, frame.name, frame.lineno)
+            finally:
+                os._exit(code)
+        return pid
+
+    def _watch(self, pid: int) -> int:
+        while True:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            stuck = time.monotonic() - self._tally.last_beat > self._silence
+            if self._stop or stuck:
+                if stuck:
+                    log.error("the signer is stuck: nothing of it for %g s; killed", self._silence)
+                os.kill(pid, signal.SIGKILL)  # what it was asked for is asked again
+            time.sleep(_TURN)

@@ -1,0 +1,100 @@
+"""The process that alone has the issuing CAs' keys: it signs what it has looked at, and nothing else.
+
+Two of them, really. A guardian opens the keys, makes the socket, and then does nothing more than start the
+other one again when that has ended or hangs: so a signer that was killed is back in half a second, and nobody
+types a passphrase for it. Whoever serves is given the gateway's own data key, and never the passphrase.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+import uvloop
+
+from ca import datadir
+from ca.errors import ConfigError
+from ca.files import Snapshot
+from ca.sealing import Vaults, open_vaults
+from ca.signerlink import SOCKET, Message, address_in
+from ca.sqlite import Database
+from gateway.running import rundir
+from gateway.running.journal import DirectHandler
+from gateway.running.notify import notify
+from gateway.serving.config import read_config
+from gateway.serving.deployment import DATABASE, SCHEMAS, clock_of
+from gateway.serving.signing.desk import Desk
+from gateway.serving.signing.door import answer_all
+from gateway.serving.signing.guardian import Guardian
+from gateway.serving.signing.hardening import end_with_parent, harden
+from gateway.serving.signing.tally import Tally
+from gateway.serving.standing import compare, journal_of
+
+_LOCK = "signer.lock"
+_BACKLOG = 256
+
+
+def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
+    """Runs the signer of a data directory until SIGTERM. ``told_by``: the pipe of whoever started it, to be
+    told when it is there, or why it is not; it ends with that process."""
+    try:
+        if told_by is not None:
+            end_with_parent(signal.SIGTERM)
+        datadir.read_marker(data)
+        datadir.check_owner(data)
+        settings = read_config(data, Snapshot()).log
+        handler = DirectHandler(data / settings.file if settings.file else None)
+        logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
+        vaults = open_vaults(data / datadir.VAULT, passphrase())
+        datadir.read(data, vaults.gateway, Snapshot(), keys=vaults.keys)
+        # One that is damaged is the operator's to mend, and is told of here: the child could only end again.
+        with closing(Database(data / DATABASE, SCHEMAS)) as database:
+            compare(data, journal_of(data), database)
+        directory = rundir.run_directory(data)
+        lock = rundir.take(directory / _LOCK)
+        if lock is None:
+            raise ConfigError(f"a signer of {data} runs already; stop that one first")
+        harden()
+        listening = _listening(directory)
+        tally = Tally()
+    except ConfigError as error:
+        _tell(told_by, {"error": str(error)})
+        if told_by is not None:
+            os._exit(1)  # whoever started it says so
+        raise
+    _tell(told_by, {"ready": True})
+    if told_by is None:  # else systemd waits for whoever started it
+        notify("READY=1")
+    Guardian(lambda: _live(data, vaults, listening, tally), tally).run()
+    lock.close()
+    if told_by is not None:
+        os._exit(0)  # the command that started it answers, and has one answer
+
+
+def _live(data: Path, vaults: Vaults, listening: socket.socket, tally: Tally) -> None:
+    config = read_config(data, Snapshot())
+    desk = Desk(data, vaults, clock_of(data), tally, config.signer.per_hour)
+    uvloop.run(answer_all(desk, listening, {os.getuid(), data.stat().st_uid}))
+
+
+def _listening(directory: Path) -> socket.socket:
+    with suppress(FileNotFoundError):
+        (directory / SOCKET).unlink()
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with address_in(directory) as address:
+        listening.bind(address)
+    (directory / SOCKET).chmod(0o600)
+    listening.listen(_BACKLOG)
+    return listening
+
+
+def _tell(told_by: int | None, message: Message) -> None:
+    if told_by is not None:
+        with open(told_by, "w", encoding="utf-8") as whom:
+            whom.write(json.dumps(message) + "\n")
