@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import ca.store
 from ca.crls import Frame, envelope, fill
 from ca.files import make_private_directory, sync_directory
+from ca.published import store as published
+from ca.published.store import RevocationList
 from ca.storage import Source
-from ca.store import RevocationList
 
 _NAME = re.compile(r"([0-9a-f]+(?:\.\d+)?)-(\d+)-[0-9a-f]{16}\.crl")
 _DRAFT = ".draft-"
@@ -84,8 +84,8 @@ def draft(
     ``octets``: of a shard, the last ones of its serials."""
     make_private_directory(folder)
     with database.snapshot() as db:
-        changes = ca.store.last_change(db, issuer_id, octets)
-        unsigned = fill(frame, ca.store.revoked_entries(db, issuer_id, expired_before, octets))
+        changes = published.last_change_of(db, issuer_id, octets)
+        unsigned = fill(frame, published.revoked_entries(db, issuer_id, expired_before, octets))
     path = folder / f"{_DRAFT}{secrets.token_hex(8)}"
     with _new(path) as file:
         file.writelines(unsigned.chunks)

@@ -20,8 +20,8 @@ from ca.inspection import inspect_answer
 from ca.keys import generate
 from ca.ocsp import HASHES, Standing, hashes_of, responder_key_of, signed, to_be_signed
 from ca.profiles import ANSWER_LIFETIME, CRL_AHEAD, DAY, RESPONDER
+from ca.published.store import Answer, Batch
 from ca.signing import FileSigner, Signer, ToSign, key_id, signature_now
-from ca.store import Answer, Batch
 
 # Seconds before its end in which a responder is followed by another one; every answer ends before its own
 # does.

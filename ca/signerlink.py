@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ca.published.store import Answer, Batch
 from ca.signing import NoSignature, SignatureRefused, ToSign
-from ca.store import Answer, Batch
 
 SOCKET = "signer.sock"
 #: The most bytes of a message. A certificate has some hundreds; a list is read where it lies.

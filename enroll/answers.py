@@ -17,15 +17,15 @@ from typing import Any
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-import ca.store
 from ca.authority import Issuer
 from ca.ocsp import HashName, response
 from ca.profiles import ANSWER_PERIOD, CRL_AHEAD
+from ca.published import store as published
+from ca.published.store import Answer, Batch, Due, StoredAnswer
 from ca.revocation import RevocationStatus
 from ca.signerlink import MOST_ANSWERS, RemoteSigner
 from ca.signing import FileSigner, NoSignature
 from ca.storage import StorageError, Transaction
-from ca.store import Answer, Batch, Due, StoredAnswer
 from enroll import timekeeping
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
@@ -76,7 +76,7 @@ class Answers:
 
     def kept(self, ra: RegistrationAuthority, issuer_id: str, serial: str, by: HashName) -> Found | None:
         """What is there already, without a wait; None: ask `made`."""
-        stored = ra.database.read_now(lambda db: ca.store.stored_answer(db, issuer_id, serial, by))
+        stored = ra.database.read_now(lambda db: published.stored_answer(db, issuer_id, serial, by))
         if stored is None:
             until, unknown = self._unknown.get((issuer_id, serial), (0.0, None))
             return unknown.found(by) if unknown is not None and self._monotonic() < until else None
@@ -107,7 +107,7 @@ class Answers:
     async def _is_one_too_many(self, ra: RegistrationAuthority, issuer_id: str, serial: str) -> bool:
         """Whether it was never issued, and enough of those were asked about in this second: somebody
         guesses."""
-        told, _ = await ra.database.read(lambda db: ca.store.standing(db, issuer_id, serial))
+        told, _ = await ra.database.read(lambda db: published.standing(db, issuer_id, serial))
         if told.status is not RevocationStatus.UNKNOWN:
             return False
         second = int(self._monotonic())
@@ -140,10 +140,10 @@ class Answers:
         if await timekeeping.doubt(ra) is not None:
             return 0
         now = ra.now()
-        changed, change = await _following(ra, ca.store.answers_overtaken, self._change, now)
-        new, row = await _following(ra, ca.store.unanswered, self._row, now)
+        changed, change = await _following(ra, published.answers_overtaken, self._change, now)
+        new, row = await _following(ra, published.unanswered, self._row, now)
         old = await ra.database.read(
-            lambda db: ca.store.old_answers(db, now - ANSWER_PERIOD, now + CRL_AHEAD, now, _MOST)
+            lambda db: published.old_answers(db, now - ANSWER_PERIOD, now + CRL_AHEAD, now, _MOST)
         )
         due, made = dict.fromkeys([*changed, *new, *old]), 0
         for issuer in ra.authority.issuers:
@@ -158,7 +158,7 @@ class Answers:
     async def forget(self, ra: RegistrationAuthority) -> None:
         """Forgets what has ended."""
         if await timekeeping.doubt(ra) is None:
-            await ra.database.write(lambda db: ca.store.drop_answers(db, ra.now()))
+            await ra.database.write(lambda db: published.drop_answers(db, ra.now()))
 
     # -- both --
 
@@ -175,9 +175,9 @@ class Answers:
 
         def work(db: Transaction) -> None:
             issued = [
-                each for each in batch.answers if ca.store.stored_answer(db, issuer_id, each.serial, "sha1")
+                each for each in batch.answers if published.stored_answer(db, issuer_id, each.serial, "sha1")
             ]
-            ca.store.store_answers(db, issuer_id, Batch(batch.responder, tuple(issued)), ends_at)
+            published.store_answers(db, issuer_id, Batch(batch.responder, tuple(issued)), ends_at)
             unknown.clear()
             unknown.update({each.serial for each in batch.answers} - {each.serial for each in issued})
 
@@ -197,7 +197,7 @@ class Answers:
         if isinstance(signer, FileSigner):
             signer.check()
         found = await ra.database.read(
-            lambda db: [ca.store.standing(db, issuer_id, each) for each in serials]
+            lambda db: [published.standing(db, issuer_id, each) for each in serials]
         )
         batch: Batch = await asyncio.to_thread(self._own().answer, issuer, signer, found, ra.now())
         return batch
@@ -213,7 +213,7 @@ class Answers:
     def _certificate(self, ra: RegistrationAuthority, stored: StoredAnswer) -> bytes | None:
         der = self._certificates.get(stored.responder_id)
         if der is None:
-            der = ra.database.read_now(lambda db: ca.store.responder(db, stored.responder_id))
+            der = ra.database.read_now(lambda db: published.responder(db, stored.responder_id))
             if der is not None:
                 self._certificates[stored.responder_id] = der
         return der

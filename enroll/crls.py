@@ -10,16 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ca.store
+import ca.published.store
 from ca import listfiles
 from ca.authority import Issuer
 from ca.certificates import public_key_of
 from ca.crls import frame_of, number_and_time, of_shard
 from ca.profiles import CRL_AHEAD, CRL_LIFETIME, CRL_PERIOD
 from ca.publication import list_id, octets_of
+from ca.published.store import RevocationList
 from ca.signing import ToSign, signature
 from ca.storage import Transaction
-from ca.store import RevocationList
 from enroll import store, timekeeping
 from enroll.ra import RegistrationAuthority
 
@@ -33,7 +33,7 @@ def folder(ra: RegistrationAuthority) -> Path:
 
 async def published(ra: RegistrationAuthority, issuer_id: str) -> RevocationList | None:
     """The issuer's list that everybody is given; None before the first one."""
-    return await ra.database.read(lambda db: ca.store.published_list(db, issuer_id))
+    return await ra.database.read(lambda db: ca.published.store.published_list(db, issuer_id))
 
 
 async def due(ra: RegistrationAuthority, issuer_id: str, shard: int | None = None) -> bool:
@@ -42,8 +42,8 @@ async def due(ra: RegistrationAuthority, issuer_id: str, shard: int | None = Non
     octets = _octets(ra, issuer_id, shard)
 
     def work(db: Transaction) -> tuple[RevocationList | None, int]:
-        listed = ca.store.published_list(db, list_id(issuer_id, shard))
-        return listed, ca.store.last_change(db, issuer_id, octets)
+        listed = ca.published.store.published_list(db, list_id(issuer_id, shard))
+        return listed, ca.published.store.last_change_of(db, issuer_id, octets)
 
     (listed, last), now = await ra.database.read(work), ra.now()
     if listed is None or not listfiles.is_whole(folder(ra), listed):
@@ -104,7 +104,7 @@ async def publish(
 
 
 def _record(db: Transaction, made: RevocationList, at: int) -> None:
-    if ca.store.publish_list(db, made):
+    if ca.published.store.publish_list(db, made):
         told = {"number": made.number, "entries": made.entries, "sha256": made.digest}
         store.audit(db, at, _ACTOR, "list.published", made.issuer_id, **told)
 

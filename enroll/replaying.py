@@ -13,8 +13,9 @@ from typing import Any
 
 import ca.store
 import enroll.acme.store
+from ca.published import store as published
+from ca.published.store import RevocationList
 from ca.storage import Note, Transaction
-from ca.store import RevocationList
 from enroll import store
 from enroll.people.passwords import nobodys
 from enroll.ra import RegistrationAuthority
@@ -154,7 +155,7 @@ def _released(replay: Replay, facts: Mapping[str, Any]) -> None:
 
 def _list(replay: Replay, facts: Mapping[str, Any]) -> None:
     # RFC 5280 section 5.2.3: the next one's number is above it. It told of changes that are numbered anew.
-    if ca.store.publish_list(replay.db, RevocationList(**{**facts, "change_number": -1})):
+    if published.publish_list(replay.db, RevocationList(**{**facts, "change_number": -1})):
         replay.report.lists[facts["issuer_id"]] = facts["number"]
 
 

@@ -20,6 +20,7 @@ from ca.authority import Issuer
 from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import owner_of
+from ca.published import store as published
 from ca.servers import roots_of_this_machine, weaknesses
 from ca.signerlink import RemoteSigner, signer_status
 from enroll import crls, timekeeping
@@ -307,7 +308,7 @@ def _lists(deployment: Deployment) -> list[Finding]:
 
 def _list_of(deployment: Deployment, issuer: Issuer) -> Finding:
     check = "revocation list"
-    listed = deployment.ra.database.read_now(partial(certificates.published_list, issuer_id=issuer.issuer_id))
+    listed = deployment.ra.database.read_now(partial(published.published_list, issuer_id=issuer.issuer_id))
     if crls.is_over(deployment.ra, listed):
         if rundir.serves(deployment.data) is None:
             return Finding(check, "ok", f"{issuer.common_name}: serve makes it when it starts")

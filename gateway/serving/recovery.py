@@ -17,9 +17,10 @@ import ca.store
 from ca import emergency, journal
 from ca.errors import ConfigError
 from ca.journal import BrokenJournal, Entry, Journal, Mark, Standing
+from ca.published import store as published
+from ca.published.store import RevocationList
 from ca.sealing import Vault
 from ca.storage import Transaction
-from ca.store import RevocationList
 from enroll import replaying, store
 from enroll.ra import RegistrationAuthority
 from enroll.replaying import Replay, Report
@@ -100,10 +101,10 @@ def go_on_without(ra: RegistrationAuthority) -> int:
     at = ra.now()
 
     def work(db: Transaction) -> int:
-        published = {each.issuer_id: each.number for each in ca.store.published_lists(db)}
-        for name in {*published, *(issuer.issuer_id for issuer in ra.authority.issuers)}:
-            number = published.get(name, 0) + _LEAP
-            ca.store.publish_list(db, RevocationList(name, number, 0, 0, "", 0, 0, -1))
+        latest = {each.issuer_id: each.number for each in published.published_lists(db)}
+        for name in {*latest, *(issuer.issuer_id for issuer in ra.authority.issuers)}:
+            number = latest.get(name, 0) + _LEAP
+            published.publish_list(db, RevocationList(name, number, 0, 0, "", 0, 0, -1))
         store.audit(db, at, replaying.ACTOR, "journal.lost", "journal")
         return drop_every_session(db)
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ca.authority import Authority
 from ca.inspection import Unsignable, inspect_answer
 from ca.ocsp import HASHES, Malformed, Standing, Unauthorized, hashes_of, parse, response, to_be_signed
+from ca.published.store import Answer
 from ca.responder import Responder
 from ca.revocation import REASONS, RevocationStatus
-from ca.store import Answer
 from tests.ca.conftest import AT, DAY
 
 GOOD = Standing("7f" * 16, RevocationStatus.GOOD)

@@ -10,6 +10,7 @@ import pytest
 
 from ca import store
 from ca.authority import Authority
+from ca.published import store as published
 from ca.revocation import RevocationStatus
 from ca.sqlite import Database
 from ca.storage import Transaction, Values
@@ -110,9 +111,9 @@ def test_the_crl_holds_what_has_not_expired(db: Database, authority: Authority) 
     made = _stored(db, authority)
     db.write_now(lambda d: store.revoke(d, made.reservation.serial, 1, AT))
     issuer, end = authority.current.issuer_id, made.reservation.not_after_at
-    assert [e.serial for e in store.revoked_entries(look(db), issuer, end)] == [made.reservation.serial]
-    assert list(store.revoked_entries(look(db), issuer, end + 1)) == []
-    assert list(store.revoked_entries(look(db), "another", AT)) == []
+    assert [e.serial for e in published.revoked_entries(look(db), issuer, end)] == [made.reservation.serial]
+    assert list(published.revoked_entries(look(db), issuer, end + 1)) == []
+    assert list(published.revoked_entries(look(db), "another", AT)) == []
 
 
 def test_a_hold_can_be_taken_back_and_a_revocation_cannot(db: Database, authority: Authority) -> None:
@@ -127,16 +128,16 @@ def test_a_hold_can_be_taken_back_and_a_revocation_cannot(db: Database, authorit
     assert db.write_now(lambda d: store.hold(d, serial, AT))
     assert not db.write_now(lambda d: store.hold(d, serial, AT + 1))
     assert standing() == (RevocationStatus.HELD, 1)
-    assert [*store.revoked_entries(look(db), made.reservation.issuer_id, AT)] == [(serial, AT, 6)]
+    assert [*published.revoked_entries(look(db), made.reservation.issuer_id, AT)] == [(serial, AT, 6)]
     assert db.write_now(lambda d: store.release(d, serial))
     assert standing() == (RevocationStatus.GOOD, 2)
-    assert [*store.revoked_entries(look(db), made.reservation.issuer_id, AT)] == []
+    assert [*published.revoked_entries(look(db), made.reservation.issuer_id, AT)] == []
     assert [each.status for each in store.changed_since(look(db), 0)] == ["issued"]
     assert db.write_now(lambda d: store.hold(d, serial, AT + 2))
     assert db.write_now(lambda d: store.revoke(d, serial, 1, AT + 9))
     assert standing() == (RevocationStatus.REVOKED, 4)
     # Nobody was to trust it from the hold on.
-    assert [*store.revoked_entries(look(db), made.reservation.issuer_id, AT)] == [(serial, AT + 2, 1)]
+    assert [*published.revoked_entries(look(db), made.reservation.issuer_id, AT)] == [(serial, AT + 2, 1)]
     assert not db.write_now(lambda d: store.release(d, serial))
     assert not db.write_now(lambda d: store.hold(d, serial, AT + 10))
     assert standing() == (RevocationStatus.REVOKED, 4)
@@ -168,8 +169,8 @@ def test_what_was_no_change_has_no_number(db: Database, authority: Authority) ->
 def test_a_list_is_published_under_a_number_that_grows(db: Database) -> None:
     """RFC 5280 section 5.2.3: of two lists with one number the first counts, and none goes back."""
 
-    def listed(issuer: str, number: int, digest: str) -> store.RevocationList:
-        return store.RevocationList(issuer, number, AT, AT + 9, digest, 1, 0, 0)
+    def listed(issuer: str, number: int, digest: str) -> published.RevocationList:
+        return published.RevocationList(issuer, number, AT, AT + 9, digest, 1, 0, 0)
 
     offered = [
         listed("a", 1, "x"),
@@ -178,10 +179,10 @@ def test_a_list_is_published_under_a_number_that_grows(db: Database) -> None:
         listed("a", 2, "x"),
         listed("b", 1, "b"),
     ]
-    done = [db.write_now(lambda d, one=one: store.publish_list(d, one)) for one in offered]
+    done = [db.write_now(lambda d, one=one: published.publish_list(d, one)) for one in offered]
     assert done == [True, False, True, False, True]
-    assert store.published_list(look(db), "a") == offered[2]
-    assert store.published_list(look(db), "c") is None
+    assert published.published_list(look(db), "a") == offered[2]
+    assert published.published_list(look(db), "c") is None
 
 
 def test_pages_go_back_in_time(db: Database, authority: Authority) -> None:
@@ -230,8 +231,8 @@ def test_every_question_is_answered_by_an_index(db: Database) -> None:
         store.changed_since(reader, 5)
         store.held(reader)
         store.last_change(reader)
-        store.last_change(reader, "i")
-        list(store.revoked_entries(reader, "i", AT))
+        published.last_change_of(reader, "i")
+        list(published.revoked_entries(reader, "i", AT))
         store.list_page(reader, 10)
         store.list_page(reader, 10, status="revoked")
         store.list_page(reader, 10, status="held")

@@ -22,6 +22,7 @@ from ca.clock import Clock
 from ca.files import Snapshot
 from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list, shard_in
 from ca.publication import list_id
+from ca.published import store as published
 from ca.responder import Responder
 from ca.sealing import Vaults
 from ca.signerlink import MOST_ANSWERS, Message, packed_batch
@@ -152,7 +153,7 @@ class Desk:
         if not all(isinstance(each, str) and _SERIAL.fullmatch(each) for each in serials):
             raise Unsignable("what is asked about is no serial")
         self._issuer(key)
-        found = self._database.read_now(lambda db: [ca.store.standing(db, key, each) for each in serials])
+        found = self._database.read_now(lambda db: [published.standing(db, key, each) for each in serials])
         authority = self._opened.authority
         batch = self._responder.answer(authority.issuer(key), authority.signer, found, self._clock.seconds())
         return packed_batch(batch)
@@ -168,7 +169,7 @@ class Desk:
             raise Unsignable(f"the draft cannot be read ({os.strerror(error.errno or 0)})") from None
         key = key_id(public_key_of(issuer.certificate))
         shard = shard_in(content, issuer)
-        last = self._database.read_now(lambda db: ca.store.published_list(db, list_id(key, shard)))
+        last = self._database.read_now(lambda db: published.published_list(db, list_id(key, shard)))
         number = last.number if last is not None else 0
         inspect_list(content, issuer, number, self._clock.seconds(), shard)
         return content
