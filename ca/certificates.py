@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -32,6 +32,8 @@ MAX_COMMON_NAME = 64
 
 #: Of what says nothing of where to ask about it.
 NOWHERE = Addresses()
+
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 _KEY_USAGES = (
     "digital_signature",
@@ -234,6 +236,14 @@ def public_key_of(ca: x509.Certificate) -> PublicKey:
 def key_identifier(ca: x509.Certificate) -> bytes:
     """A CA's subject key identifier. `x509.ExtensionNotFound` where there is none."""
     return ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+
+
+def extension_of(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    """What a certificate's extension of this kind says; None if it has none."""
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
 
 
 def to_pem(der: bytes) -> bytes:

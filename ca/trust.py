@@ -7,12 +7,11 @@ has built the chain and proved possession of the key; everything else is checked
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 from enum import Enum
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -20,10 +19,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
-from ca.certificates import serial_hex
-from ca.errors import ConfigError
-from ca.files import read_file
-from ca.keys import KINDS, kind_of, parse_public_key, spki, spki_of
+from ca.anchors import TrustAnchors
+from ca.certificates import extension_of, serial_hex
+from ca.keys import KINDS, kind_of, spki
 from ca.revocation import RevocationStatus
 
 StatusLookup = Callable[[str], RevocationStatus]
@@ -125,6 +123,10 @@ _INDEX_STATES: Mapping[RevocationStatus, CertificateState | None] = MappingProxy
 MAX_CERTIFICATE_BYTES = 16_384
 MAX_EXTENSIONS = 32
 
+_UNREADABLE = (
+    ValueError, TypeError, KeyError, OverflowError, UnsupportedAlgorithm,
+    x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType,
+)  # fmt: skip
 _UNDERSTOOD_CRITICAL = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -195,32 +197,6 @@ class Rejection:
     not_after_at: int | None = None
 
 
-@dataclass(frozen=True)
-class TrustAnchors:
-    """The CA certificates whose direct signature makes a client certificate ours. Never the system's."""
-
-    issuers: tuple[x509.Certificate, ...]
-
-    @classmethod
-    def load(cls, paths: Sequence[Path]) -> TrustAnchors:
-        """Anchors out of PEM files. `ConfigError` for a file that is unreadable, empty or not only CAs."""
-        found = [certificate for path in paths for certificate in _read_anchors(path)]
-        return cls.of(found)
-
-    @classmethod
-    def of(cls, certificates: Iterable[x509.Certificate]) -> TrustAnchors:
-        """Anchors out of certificates at hand, under the same rules as `load`."""
-        unique = {c.public_bytes(serialization.Encoding.DER): c for c in certificates}
-        if not unique:
-            raise ConfigError("no CA certificate is trusted for clients; name a PEM file that holds one")
-        for certificate in unique.values():
-            problem = _anchor_problem(certificate)
-            if problem:
-                name = certificate.subject.rfc4514_string()
-                raise ConfigError(f"{name} cannot be a client CA: {problem}; name another certificate")
-        return cls(tuple(unique.values()))
-
-
 def judge(
     presentation: Presentation,
     anchors: TrustAnchors,
@@ -251,9 +227,8 @@ def judge(
         faults |= _current_faults(status(leaf.fingerprint), leaf.not_before_at, leaf.not_after_at, at)
     if issuer is not None:
         # A chain is no better than its weakest link: an expired CA vouches for nobody.
-        faults |= _time_faults(
-            _seconds(issuer.not_valid_before_utc), _seconds(issuer.not_valid_after_utc), at
-        )
+        begins_at, ends_at = map(_seconds, (issuer.not_valid_before_utc, issuer.not_valid_after_utc))
+        faults |= _time_faults(begins_at, ends_at, at)
     if faults or issuer is None:
         return rejected(leaf, next(state for state in PRECEDENCE if state in faults))
     return leaf.peer(issuer)
@@ -316,9 +291,7 @@ class _Leaf:
                 not_after_at=_seconds(certificate.not_valid_after_utc),
             )
         # Hostile bytes: cryptography raises a good many things for them.
-        except (ValueError, TypeError, KeyError, OverflowError, UnsupportedAlgorithm, x509.InvalidVersion):
-            return None
-        except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        except _UNREADABLE:
             return None
         # RFC 5280 section 4.1.2.2: positive, at most 20 octets. Trailing bytes would make two
         # fingerprints of one certificate.
@@ -391,16 +364,16 @@ def _names_key(leaf: x509.Certificate, issuer: x509.Certificate) -> bool:
 
     A CA of somebody else's may lack them; then the signature alone decides, as it does anyway.
     """
-    wanted = _extension(leaf, x509.AuthorityKeyIdentifier)
-    own = _extension(issuer, x509.SubjectKeyIdentifier)
+    wanted = extension_of(leaf, x509.AuthorityKeyIdentifier)
+    own = extension_of(issuer, x509.SubjectKeyIdentifier)
     return wanted is None or own is None or wanted.key_identifier in (None, own.digest)
 
 
 def _serves(leaf: x509.Certificate, purpose: x509.ObjectIdentifier) -> bool:
     """Whether the leaf says of itself that it is for `purpose` and for signatures, and is no CA (V32)."""
-    constraints = _extension(leaf, x509.BasicConstraints)
-    usage = _extension(leaf, x509.KeyUsage)
-    purposes = _extension(leaf, x509.ExtendedKeyUsage)
+    constraints = extension_of(leaf, x509.BasicConstraints)
+    usage = extension_of(leaf, x509.KeyUsage)
+    purposes = extension_of(leaf, x509.ExtendedKeyUsage)
     strange = any(
         e.oid == ExtensionOID.NAME_CONSTRAINTS or (e.critical and e.oid not in _UNDERSTOOD_CRITICAL)
         for e in leaf.extensions
@@ -415,51 +388,6 @@ def _serves(leaf: x509.Certificate, purpose: x509.ObjectIdentifier) -> bool:
         and purpose in purposes
         and not strange
     )
-
-
-def _anchor_problem(certificate: x509.Certificate) -> str | None:
-    """What RFC 5280 sections 4.1.2 and 4.2.1 forbid in a CA, or what would be ignored here if it passed."""
-    try:
-        parse_public_key(spki_of(certificate))
-        extensions = {e.oid: e for e in certificate.extensions}
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
-        return f"its key or extensions are unusable ({error})"
-    constraints = extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
-    usage = _extension(certificate, x509.KeyUsage)
-    critical = {oid for oid, e in extensions.items() if e.critical}
-    if constraints is None or not constraints.critical or not constraints.value.ca:
-        return "it is not a CA certificate with critical basic constraints"
-    if usage is None or not usage.key_cert_sign:
-        return "its key usage does not allow signing certificates"
-    if not list(certificate.subject):
-        return "it has no subject"
-    # What is not evaluated here must not be ignored either.
-    unevaluated = critical - {ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE}
-    if unevaluated or ExtensionOID.NAME_CONSTRAINTS in extensions:
-        return "it carries extensions (such as name constraints) that are not evaluated here"
-    return None
-
-
-def _read_anchors(path: Path) -> list[x509.Certificate]:
-    content = read_file(path, "client CA file")
-    try:
-        found = x509.load_pem_x509_certificates(content)
-    except ValueError as error:
-        raise ConfigError(f"{path} holds no readable PEM certificate; name one that does") from error
-    # The loader skips what it does not know: a damaged block must not make a shorter trust list.
-    if content.count(b"-----BEGIN ") != len(found):
-        raise ConfigError(f"{path} holds something besides certificates; remove it from the file")
-    return found
-
-
-_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
-
-
-def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
 
 
 def _readable(name: x509.Name) -> str:

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from OpenSSL import SSL
 
+from ca.anchors import TrustAnchors
 from ca.errors import ConfigError
-from ca.trust import TrustAnchors
 
 # The names under which the rest of the gateway knows pyOpenSSL.
 TlsChannel = SSL.Connection

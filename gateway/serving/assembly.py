@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from aiohttp import web
 from cryptography import x509
 
+from ca.anchors import TrustAnchors
 from ca.clock import SystemClock
 from ca.errors import ConfigError
-from ca.trust import TrustAnchors
 from enroll.acme.nonces import Nonces, SpentTable, memory_table
 from enroll.answers import Answers
 from gateway.edge.tls import ClientCertificate, KeyedChain

@@ -246,9 +246,9 @@ def serve(folder: Path, upstream: int, sink_port: int, kind: str) -> None:
 async def _serve(folder: Path, upstream: int, sink_port: int) -> None:
     from cryptography import x509
 
+    from ca.anchors import TrustAnchors
     from ca.clock import SystemClock
     from ca.revocation import RevocationStatus
-    from ca.trust import TrustAnchors
     from gateway.edge.listener import Listener
     from gateway.edge.tls import ClientCertificate, KeyedChain
     from gateway.proxy.identity import Identity, KeySet, rotated

@@ -225,9 +225,9 @@ def serve(folder: Path, loop: str, kind: str) -> None:
     """The server under test: a REQUIRE site and a NONE site on two ports, both answering `ok`."""
     from aiohttp import web
 
+    from ca.anchors import TrustAnchors
     from ca.clock import SystemClock
     from ca.revocation import RevocationStatus
-    from ca.trust import TrustAnchors
     from gateway.edge.listener import Listener
     from gateway.edge.tls import ClientCertificate, KeyedChain
     from gateway.wire.handlers import Handlers

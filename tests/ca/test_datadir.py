@@ -16,6 +16,7 @@ import pytest
 from cryptography import x509
 
 from ca import datadir
+from ca.anchors import TrustAnchors
 from ca.authority import Authority
 from ca.certificates import public_key_of
 from ca.crls import number_and_time
@@ -24,7 +25,7 @@ from ca.keys import kind_of, to_pkcs8
 from ca.publication import Places
 from ca.revocation import RevocationStatus
 from ca.signing import FileSigner
-from ca.trust import Presentation, TrustAnchors, VerifiedPeer, judge
+from ca.trust import Presentation, VerifiedPeer, judge
 from tests.ca.conftest import AT, CHEAP, DAY, PASSPHRASE, issue_person
 from tests.started import started
 

@@ -19,9 +19,10 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
+from ca.anchors import TrustAnchors
 from ca.errors import ConfigError
 from ca.revocation import RevocationStatus
-from ca.trust import CertificateState, Presentation, Rejection, TrustAnchors, VerifiedPeer, judge
+from ca.trust import CertificateState, Presentation, Rejection, VerifiedPeer, judge
 
 LIMBO = Path(os.environ.get("SEKISHO_LIMBO") or Path(__file__).parents[3] / "shared" / "data" / "limbo.json")
 

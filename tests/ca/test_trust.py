@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL, crypto
 
+from ca.anchors import TrustAnchors
 from ca.authority import Authority
 from ca.certificates import assemble, build, common_name, distinguished_name, to_be_signed, validity
 from ca.datadir import DataDir
@@ -31,7 +32,6 @@ from ca.trust import (
     CertificateState,
     Presentation,
     Rejection,
-    TrustAnchors,
     VerifiedPeer,
     judge,
     recheck,

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from ca.anchors import TrustAnchors
 from ca.clock import ManualClock
 from ca.revocation import RevocationStatus
-from ca.trust import TrustAnchors
 from gateway.edge.facts import Limits
 from gateway.edge.headcount import Headcount, headcounts
 from gateway.edge.listener import Listener

@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-from ca.trust import Presentation, TrustAnchors
+from ca.anchors import TrustAnchors
+from ca.trust import Presentation
 from gateway.edge import handshake as room
 from gateway.edge.calls import DIRECT
 from gateway.edge.contexts import build_entry

@@ -16,10 +16,10 @@ import uvloop
 from aiohttp import WSMsgType, web
 from OpenSSL import SSL
 
+from ca.anchors import TrustAnchors
 from ca.clock import ManualClock
 from ca.errors import ConfigError
 from ca.revocation import RevocationStatus
-from ca.trust import TrustAnchors
 from gateway.edge.addresses import source
 from gateway.edge.facts import Limits
 from gateway.edge.listener import Listener

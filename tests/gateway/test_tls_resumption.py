@@ -63,7 +63,7 @@ async def test_revocation_and_reload_count_for_the_next_handshake(
     async with connect(running.port, b"login.test", context=context, session=session) as client:
         assert (await client.get(b"login.test")).status == 403
     running.status.clear()
-    from ca.trust import TrustAnchors
+    from ca.anchors import TrustAnchors
 
     await running.listener.swap([login(pki, anchors=TrustAnchors.of([pki.other_ca.certificate]))])
     async with connect(running.port, b"login.test", context=context, session=session) as client:

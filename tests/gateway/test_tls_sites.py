@@ -158,7 +158,7 @@ async def test_two_hundred_hosts_are_compared_alike(serve: Serve, pki: Pki) -> N
 
 async def test_another_ca_on_another_site_does_not_count(serve: Serve, pki: Pki) -> None:
     """V12, V14: a certificate of the CA that one site trusts is a stranger on the other."""
-    from ca.trust import TrustAnchors
+    from ca.anchors import TrustAnchors
 
     anchors = TrustAnchors.of([pki.other_ca.certificate])
     running = await serve(check(pki, anchors=anchors, advertised=()), login(pki))

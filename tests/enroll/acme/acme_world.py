@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import ca.store
-from ca.trust import Presentation, TrustAnchors, VerifiedPeer, judge
+from ca.anchors import TrustAnchors
+from ca.trust import Presentation, VerifiedPeer, judge
 from enroll.acme.credentials import IssuedCredential, create
 from enroll.acme.directory import Terms
 from enroll.acme.nonces import Nonces, memory_table

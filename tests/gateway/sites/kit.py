@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 import ca.store
 from ca import datadir
+from ca.anchors import TrustAnchors
 from ca.keys import generate
 from ca.servers import issue
-from ca.trust import TrustAnchors
 from enroll.ra import RegistrationAuthority
 from gateway.edge.facts import Limits
 from gateway.edge.listener import Listener
