@@ -80,9 +80,16 @@ async def test_an_administrator_looks_after_the_users(world: World, person: Pers
         await on.get_by_role("main").get_by_role("link", name="再発行の申請").click()
         await on.get_by_label("パソコンを変更した").check()
         await _confirm(on, "申請する")
+        await on.get_by_role("link", name="申請の取り下げへ").click()
+        assert await faults(on) == []
+        await expect(on.get_by_text("取り下げた申請は元に戻せません。")).to_be_visible()
+        await on.get_by_role("link", name="取り下げずに戻る").click()
+        assert await fact(on, "状況") == "受付済み（手続き中）"
+        await on.get_by_role("link", name="申請の取り下げへ").click()
         await on.get_by_role("button", name="申請を取り下げる").click()
         await expect(on.get_by_text("申請を取り下げました。")).to_be_visible()
         assert await fact(on, "状況") == "取り下げ済み"
+        assert await fact(on, "発行済みの証明書") == "この申請では無効になりません"
         assert await faults(on) == []
 
         await on.goto(world.url(Role.SERVICE, f"/portal/members/{LEAVER}"))

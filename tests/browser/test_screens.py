@@ -21,6 +21,7 @@ from aiohttp import web
 from playwright.async_api import Page, Route, expect
 
 from enroll import store
+from enroll.acme import credentials
 from enroll.people import applications, login, register
 from enroll.people.register import Person
 from enroll.settings import DAY
@@ -272,7 +273,7 @@ async def test_service_screens_of_an_administrator(world: World, person: Persona
         added = Person(POLICY_NUMBER, name, f"{user_id.lower()}@example.jp", user_id)
         await register.add_user(ra, added, channel="paper", actor="desk")
     await register.disable_user(ra, "TEISHI01", actor="desk")
-    await applications.apply_reissue(ra, "RIYOU001", "pc_change", channel="paper", actor="desk")
+    open_one = await applications.apply_reissue(ra, "RIYOU001", "pc_change", channel="paper", actor="desk")
     number = (await applications.apply_reissue(ra, USER, "expired", channel="online", actor=USER)).number
     await applications.reject(ra, number, actor="desk", note="有効期限内のため、更新をご案内しました。")
     await world.letter("pickup")
@@ -286,7 +287,14 @@ async def test_service_screens_of_an_administrator(world: World, person: Persona
         await eye.visit(world.url(Role.SERVICE, "/portal/members/TEISHI01/reissue"), "member-disabled")
         await eye.visit(world.url(Role.SERVICE, "/portal/applications"), "applications")
         await eye.visit(world.url(Role.SERVICE, f"/portal/applications/{number}"), "application-rejected")
+        withdrawal = world.url(Role.SERVICE, f"/portal/applications/{open_one.number}/withdrawal")
+        await eye.visit(withdrawal, "withdrawal")
+        await press(on, "申請を取り下げる")
+        await eye.look("withdrawn")
         await eye.visit(world.url(Role.SERVICE, "/portal/members/SHINKI01/credentials"), "credentials")
+        made = await credentials.create(ra, "SHINKI01", actor="desk", profile="client-automated")
+        ending = f"/portal/members/SHINKI01/credentials/{made[0].kid}/withdrawal"
+        await eye.visit(world.url(Role.SERVICE, ending), "credentials-end")
         await eye.visit(world.url(Role.SERVICE, "/portal/overview"), "overview")
         await eye.visit(world.url(Role.SERVICE, "/portal/members/SHINKI01/mail"), "mail")
         await eye.visit(world.url(Role.SERVICE, "/portal/members/SHINKI01/suspension"), "suspension")

@@ -14,6 +14,8 @@ from gateway.sites.service.visitors import ADMIN, INITIAL, OPEN, inside
 from gateway.web.context import Gate, Role
 from gateway.web.pages import Handler, site_application
 
+_CREDENTIAL = "/portal/members/{user_id}/credentials/{kid:[0-9]{1,32}}"
+
 #: Method, path, handler. ``inside`` lets in those who are logged in; ADMIN an organisation's 管理者
 #: only, INITIAL also those who still have to replace their first password.
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
@@ -37,6 +39,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/portal/reissue", inside(applying.apply_for_reissue)),
     ("GET", "/portal/applications", inside(applying.application_list)),
     ("GET", "/portal/applications/{number:[0-9]{1,12}}", inside(applying.application_page)),
+    ("GET", "/portal/applications/{number:[0-9]{1,12}}/withdrawal", inside(managing.withdrawal_form)),
     ("POST", "/portal/applications/{number:[0-9]{1,12}}/withdrawal", inside(managing.withdraw_application)),
     ("GET", "/portal/overview", inside(overview.overview, ADMIN)),
     ("GET", "/portal/overview/members.csv", inside(overview.export, ADMIN)),
@@ -50,7 +53,8 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/portal/members/{user_id}/suspension", inside(managing.suspend, ADMIN)),
     ("GET", "/portal/members/{user_id}/credentials", inside(automation.credential_list, ADMIN)),
     ("POST", "/portal/members/{user_id}/credentials", inside(automation.create_credential, ADMIN)),
-    ("POST", "/portal/members/{user_id}/credentials/end", inside(automation.withdraw_credential, ADMIN)),
+    ("GET", _CREDENTIAL + "/withdrawal", inside(automation.withdrawal_form, ADMIN)),
+    ("POST", _CREDENTIAL + "/withdrawal", inside(automation.withdraw_credential, ADMIN)),
     ("GET", "/portal/members/{user_id}/reissue", inside(applying.reissue_form, ADMIN)),
     ("POST", "/portal/members/{user_id}/reissue", inside(applying.apply_for_reissue, ADMIN)),
 )

@@ -192,13 +192,13 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
 
 def _applied(db: Transaction, ra: RegistrationAuthority, visitor: Visitor, number: int) -> dict[str, Any]:
     """What the page of an application says, out of one state of the database."""
-    found = store.application(db, number)
-    if found is None or not may_see(visitor, found):
-        raise Refusal("not_found", field="application")
+    found = seen(db, visitor, number)
     opened = store.enrollment(db, found.request_id) if found.request_id else None
     user = store.user(db, opened.user_id) if opened is not None else None
     return {
         "application": found,
+        "name": name_of(db, found),
+        "again": _again(visitor, found),
         # What was decided, once it is: operators may see it otherwise than whoever applied.
         "ends": ENDS[_ends(found, opened)],
         "user": user,
@@ -222,6 +222,20 @@ def _mail_of(db: Transaction, found: store.Application) -> str:
     return user.mail if user is not None else found.person.get("mail", "")
 
 
+def name_of(db: Transaction, found: store.Application) -> str:
+    """Of the person whom an application is about."""
+    user = store.user(db, found.user_id) if found.kind == "reissue" else None
+    return user.name if user is not None else found.person.get("name", "")
+
+
+def _again(visitor: Visitor, found: store.Application) -> str:
+    """Where the same is applied for once more."""
+    if found.kind == "addition":
+        return "/portal/addition"
+    own = found.user_id == visitor.user.user_id
+    return "/portal/reissue" if own else f"/portal/members/{found.user_id}/reissue"
+
+
 def _wrong(person: Person) -> dict[str, Text]:
     """All at once: nobody should have to send the form again for each of them."""
     errors: dict[str, Text] = {}
@@ -231,6 +245,8 @@ def _wrong(person: Person) -> dict[str, Text]:
 
 
 def _ends(found: store.Application, opened: Enrollment | None) -> str:
+    if found.state in ("withdrawn", "rejected"):
+        return "untouched"
     if opened is not None:
         return opened.revoke_old
     stopped = found.reason == store.THEFT and found.state == "submitted"
@@ -250,6 +266,14 @@ def may_see(visitor: Visitor, found: store.Application) -> bool:
     if found.policy_number != visitor.user.policy_number:
         return False
     return visitor.is_admin or found.user_id == visitor.user.user_id
+
+
+def seen(db: Transaction, visitor: Visitor, number: int) -> store.Application:
+    """An application that the visitor may see. Refusal("not_found") for every other one."""
+    found = store.application(db, number)
+    if found is None or not may_see(visitor, found):
+        raise Refusal("not_found", field="application")
+    return found
 
 
 def _refused(

@@ -54,14 +54,40 @@ async def create_credential(request: web.Request, visitor: Visitor) -> web.Strea
     return await _page(request, visitor, member, made=made[0])
 
 
+async def withdrawal_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Asks first: which credentials, whose, what stops working, and that it cannot be taken back."""
+    member = await _member(request, visitor)
+    return render(
+        request,
+        "credential_end.html",
+        visitor=visitor,
+        here="members",
+        member=member,
+        credential=await _credential(request, member),
+        action=request.path,
+        back=_list_of(member),
+    )
+
+
 async def withdraw_credential(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Ends one of the member's credentials; certificates made with it live on."""
     member = await _member(request, visitor)
-    kid = (await form(request)).get("kid", "")
-    if kid not in {each.kid for each in await _credentials(request, member)}:
-        raise Refusal("not_found", field="kid")
-    await credentials.withdraw(request.app[GATE].ra, kid, actor=visitor.user.user_id)
-    return see_other(f"/portal/members/{member.user_id}/credentials?done=withdrawn")
+    found = await _credential(request, member)
+    await credentials.withdraw(request.app[GATE].ra, found.kid, actor=visitor.user.user_id)
+    return see_other(f"{_list_of(member)}?done=withdrawn")
+
+
+def _list_of(member: store.User) -> str:
+    return f"/portal/members/{member.user_id}/credentials"
+
+
+async def _credential(request: web.Request, member: store.User) -> protocol_store.Credential:
+    """The one in the path, if it is the member's."""
+    kid = request.match_info["kid"]
+    for each in await _credentials(request, member):
+        if each.kid == kid:
+            return each
+    raise Refusal("not_found", field="kid")
 
 
 async def _member(request: web.Request, visitor: Visitor) -> store.User:
@@ -95,7 +121,7 @@ async def _page(
         here="members",
         done=DONE.get(request.query.get("done", "")) if request.method == "GET" else None,
         member=member,
-        action=f"/portal/members/{member.user_id}/credentials",
+        action=_list_of(member),
         credentials=found,
         made=made,
         file=file,

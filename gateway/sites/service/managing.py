@@ -5,16 +5,19 @@ Each leaves its line in the trail under whoever did it; users of another organis
 
 from __future__ import annotations
 
+from typing import Literal
+
 from aiohttp import web
 
+from ca.storage import Transaction
 from enroll import store
 from enroll.people import applications
 from enroll.people.changes import change_user
 from enroll.people.register import disable_user
 from enroll.refusals import Refusal
-from gateway.sites.service.applying import may_see
+from gateway.sites.service.applying import name_of, seen
 from gateway.sites.service.visitors import Visitor, member_of, unconfirmed
-from gateway.sites.service.words import field_error
+from gateway.sites.service.words import KINDS, field_error
 from gateway.web import sessions
 from gateway.web.afterwards import typed
 from gateway.web.pages import GATE, form, render, see_other, tell, told, told_texts
@@ -82,12 +85,42 @@ async def suspend(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     return see_other(f"/portal/members/{member.user_id}?done=suspended")
 
 
+async def withdrawal_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Asks first: what is withdrawn, about whom, what comes of it, and that it cannot be taken back."""
+    number = int(request.match_info["number"])
+
+    def work(db: Transaction) -> tuple[store.Application, str]:
+        found = seen(db, visitor, number)
+        return found, name_of(db, found)
+
+    found, name = await request.app[GATE].ra.database.read(work)
+    standing = _withdrawable(found)
+    return render(
+        request,
+        "withdrawal.html",
+        status={"theft": 403, "decided": 409}.get(standing, 200),
+        visitor=visitor,
+        here="applications",
+        application=found,
+        name=name,
+        standing=standing,
+        kinds=KINDS,
+        action=request.path,
+    )
+
+
+def _withdrawable(found: store.Application) -> Literal["open", "theft", "withdrawn", "decided"]:
+    if found.state == "withdrawn":
+        return "withdrawn"
+    if found.state != "submitted":
+        return "decided"
+    return "theft" if found.reason == store.THEFT else "open"
+
+
 async def withdraw_application(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Of the own organisation for a 管理者, one's own for everybody else; pressing twice is pressing once."""
     ra, number = request.app[GATE].ra, int(request.match_info["number"])
-    found = await ra.database.read(lambda db: store.application(db, number))
-    if found is None or not may_see(visitor, found):
-        raise Refusal("not_found", field="application")
+    found = await ra.database.read(lambda db: seen(db, visitor, number))
     if found.state != "withdrawn":
         await applications.withdraw(ra, number, actor=visitor.user.user_id)
     return see_other(f"/portal/applications/{number}?done=application_withdrawn")

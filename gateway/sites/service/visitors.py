@@ -35,7 +35,7 @@ OPEN = "/portal/open"
 #: In the address of the login page: what led there was a form, which was not taken.
 UNSENT = "unsent"
 # How the addresses end of which a page and its form have one.
-_FORMS = ("addition", "credentials", "language", "mail", "password", "reissue", "suspension")
+_FORMS = ("addition", "credentials", "language", "mail", "password", "reissue", "suspension", "withdrawal")
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,7 @@ ENDS: Mapping[str, Text] = MappingProxyType(
         "at_once": ("お手続きの完了と同時に無効にする", "ends on completion"),
         "on_pickup": ("新しい証明書の取得後に無効にする", "ends when the new one is picked up"),
         "never": ("そのまま使用できる", "stays as it is"),
+        "untouched": ("この申請では無効になりません", "does not end because of this application"),
     }
 )
 

@@ -1,4 +1,4 @@
-"""Every form there is, in one table: what sending it leaves in the audit trail.
+"""Every form there is, in one table: what sending it leaves in the audit trail, and whether it asks first.
 
 A new form fails here until it has its row.
 """
@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from enroll import store
+from enroll.acme import store as protocol_store
+from enroll.people import applications
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from gateway.sites import pickup
@@ -44,7 +46,7 @@ FORMS = {
     ("service", "/portal/members/{user_id}/mail"): "user.changed",
     ("service", "/portal/members/{user_id}/suspension"): "user.disabled",
     ("service", "/portal/members/{user_id}/credentials"): "credential.created",
-    ("service", "/portal/members/{user_id}/credentials/end"): "credential.withdrawn",
+    ("service", "/portal/members/{user_id}/credentials/{kid:[0-9]{1,32}}/withdrawal"): "credential.withdrawn",
     ("service", "/portal/members/{user_id}/reissue"): "application.submitted",
 }
 #: Forms that change nothing but what the browser shows, or what the help desk reads.
@@ -52,6 +54,23 @@ APART = {
     ("connectivity", '"/report"'): "adds to a reference number's record",
     ("revocation", "PREFIX + OCSP_PATH"): "a question about a certificate (RFC 6960), which changes nothing",
     ("service", "path"): "the table ROUTES, which is looked at by itself",
+}
+#: What cannot be taken back on the site itself is asked first, by a page of its own that says what comes of
+#: it, or is confirmed with the password. Every other form with the reason why it is not.
+ASKED = {
+    "/login": "opens only",
+    "/logout": "a page asks; to log in takes it back",
+    "/portal/password": "the current password",
+    "/portal/language": "to choose again takes it back",
+    "/portal/sessions/end": "against an intruder at once; whoever it was logs in again",
+    "/portal/reissue": "password",
+    "/portal/applications/{number:[0-9]{1,12}}/withdrawal": "page",
+    "/portal/addition": "password",
+    "/portal/members/{user_id}/mail": "password",
+    "/portal/members/{user_id}/suspension": "page and password",
+    "/portal/members/{user_id}/credentials": "password",
+    "/portal/members/{user_id}/credentials/{kid:[0-9]{1,32}}/withdrawal": "page",
+    "/portal/members/{user_id}/reissue": "password",
 }
 _SITES = Path(pickup.__file__).parents[1]
 
@@ -154,10 +173,38 @@ async def test_forms_of_an_administrator(service: Served) -> None:
         for row in store.audit_page(look(ra.database), None, 50)
         if row["action"] == "credential.created"
     )
-    await admin.post(f"{member}/credentials/end", {"kid": kid})
-    assert FORMS["service", "/portal/members/{user_id}/credentials/end"] in _new(ra, seen)
+    await admin.post(f"{member}/credentials/{kid}/withdrawal")
+    ended = "/portal/members/{user_id}/credentials/{kid:[0-9]{1,32}}/withdrawal"
+    assert FORMS["service", ended] in _new(ra, seen)
     await admin.post(f"{member}/suspension")
     assert FORMS["service", "/portal/members/{user_id}/suspension"] in _new(ra, seen)
+
+
+async def test_what_cannot_be_taken_back_is_asked_first(service: Served) -> None:
+    """A page of its own at the form's address that says so, with a way back; or the password once more."""
+    admin = await members.admin_at_home(service)
+    await admit(service.ra, "K22222222")
+    await admin.post(f"/portal/members/{USER}/credentials", {"known": "0"})
+    number = str((await applications.apply_reissue(
+        service.ra, USER, "pc_change", channel="online", actor=USER
+    )).number)  # fmt: skip
+    kid = protocol_store.credentials_of(look(service.ra.database), USER)[0].kid
+    forms = {path for method, path, _ in ROUTES if method == "POST"}
+    assert forms == set(ASKED)
+    for path, how in ASKED.items():
+        there = path.replace("{user_id}", USER).replace("{number:[0-9]{1,12}}", number)
+        there = there.replace("{kid:[0-9]{1,32}}", kid)
+        if how in ("page", "page and password"):
+            page = await admin.get(there)
+            assert (page.status, len(page.buttons())) == (200, 1), there
+            assert "元に戻せません" in page.main.text, there
+            assert [each for each in page.main.all("a") if "戻る" in each.text], there
+        if how in ("password", "page and password"):
+            page = await admin.post(there, {"password": ""})
+            assert (page.status, page.error("ログインのパスワード")) == (
+                422,
+                "パスワードを入力してください。",
+            )
 
 
 async def test_ending_the_other_sessions(service: Served) -> None:
@@ -180,6 +227,7 @@ async def test_a_refused_form_is_never_an_answer_of_its_own(service: Served) -> 
         if method != "POST" or path in ("/portal/language", "/login", "/logout"):
             continue
         there = re.sub(r"\{number[^}]*\}+", "999", path).replace("{user_id}", USER)
+        there = re.sub(r"\{kid[^}]*\}+", "999", there)
         page = await admin.post(there, {"user_id": USER, "password": "wrong"}, follow=False)
         assert page.status == 303, there
         page = await admin.get(page.headers["Location"])

@@ -76,18 +76,34 @@ async def test_sending_the_form_again_makes_no_further_one(service: Served) -> N
 
 
 async def test_credentials_are_ended(service: Served) -> None:
-    """Ended ones are listed as such and have no button; one that is not the member's is not found."""
+    """After a page that asks. Ended ones are listed as such and have no link; others' are not found."""
     visitor = await admin_at_home(service)
     await make(visitor)
     (credential,) = held(service)
-    ended = await visitor.post(f"{PATH}/end", {"kid": credential.kid})
+    (link,) = [each for each in (await visitor.get(PATH)).main.all("a") if "無効にする" in each.text]
+    end = link.attributes["href"]
+    asked = await visitor.get(end)
+    assert (asked.h1, asked.buttons()) == ("認証情報の無効化", ["無効にする"])
+    for said in (
+        USER,
+        credential.kid,
+        "取得・更新できなくなります",
+        "元に戻せません",
+        "有効期限まで使用できます",
+    ):
+        assert said in asked.main.text
+    assert held(service)[0].withdrawn_at is None
+    ended = await visitor.post(end)
     assert (ended.status, ended.path) == (200, PATH)
+    again = await visitor.get(end)
+    assert again.buttons() == []
+    assert "すでに無効です" in again.main.text
     assert ended.main.table()[1][3:] == ["無効", ""]
     assert held(service)[0].withdrawn_at is not None
     await visitor.post(f"/portal/members/{ADMIN}/credentials", {"known": "0"})
     (other,) = held(service, ADMIN)
-    assert (await visitor.post(f"{PATH}/end", {"kid": other.kid})).status == 404
-    assert (await visitor.post(f"{PATH}/end")).status == 404
+    for asked in (visitor.get, visitor.post):
+        assert (await asked(f"{PATH}/{other.kid}/withdrawal")).status == 404
     assert held(service, ADMIN)[0].withdrawn_at is None
 
 
@@ -97,7 +113,8 @@ async def test_members_make_none(service: Served) -> None:
     for page in (
         await visitor.get(PATH),
         await visitor.post(PATH, {"known": "0"}),
-        await visitor.post(f"{PATH}/end", {"kid": "1"}),
+        await visitor.get(f"{PATH}/1/withdrawal"),
+        await visitor.post(f"{PATH}/1/withdrawal"),
     ):
         assert (page.status, page.h1) == (403, REFUSALS["not_permitted"].title[0])
     assert held(service) == []

@@ -138,11 +138,24 @@ async def test_an_application_is_withdrawn(service: Served) -> None:
     admin = await admin_at_home(service)
     number = await applied(ra, USER, "pc_change", actor=USER)
     page = await admin.get(f"/portal/applications/{number}")
+    assert page.buttons() == []
+    assert "新しい証明書の取得後に無効にする" in page.main.text
+    asked = f"/portal/applications/{number}/withdrawal"
+    assert asked in [each.attributes["href"] for each in page.main.all("a")]
+    page = await admin.get(asked)
     assert page.buttons() == ["申請を取り下げる"]
+    for said in (str(number), "クライアント証明書再発行", f"年金 太郎 様（{USER}）", "元に戻せません"):
+        assert said in page.main.text
+    assert store.applications(look(ra.database), state="submitted") != []
     for _ in range(2):
-        page = await admin.post(f"/portal/applications/{number}/withdrawal")
-        assert (page.status, page.buttons()) == (200, [])
+        page = await admin.post(asked)
+        assert (page.status, page.path, page.buttons()) == (200, f"/portal/applications/{number}", [])
         assert "取り下げ済み" in page.main.text
+        # What was to come of it does not any more.
+        assert "新しい証明書の取得後に無効にする" not in page.main.text
+        assert "この申請では無効になりません" in page.main.text
+        assert f"/portal/members/{USER}/reissue" in [e.attributes["href"] for e in page.main.all("a")]
+    assert "取り下げ済みです" in (await admin.get(asked)).main.text
     told = (ADMIN, {"kind": "reissue", "user": USER})
     assert trail(service, str(number), "application.withdrawn") == [told]
     following = await applied(ra, USER, "pc_change", actor=USER)
@@ -158,7 +171,10 @@ async def test_one_withdraws_the_own_application_and_no_other(service: Served) -
     await admit(ra, "K22222222")
     number = await applied(ra, USER, "pc_change", actor=USER)
     other = await applied(ra, "K22222222", "pc_change", actor=ADMIN)
-    assert (await mine.post(f"/portal/applications/{number}/withdrawal")).status == 200
+    assert (await mine.get(f"/portal/applications/{other}/withdrawal")).status == 404
+    page = await mine.post(f"/portal/applications/{number}/withdrawal")
+    assert page.status == 200
+    assert "/portal/reissue" in [each.attributes["href"] for each in page.main.all("a")]
     assert (await mine.post(f"/portal/applications/{other}/withdrawal")).status == 404
     found = {each.id: each.state for each in store.applications(look(ra.database))}
     assert (found[number], found[other]) == ("withdrawn", "submitted")
@@ -172,11 +188,37 @@ async def test_neither_a_theft_nor_what_is_decided_is_withdrawn(service: Served)
     page = await admin.get(f"/portal/applications/{theft}")
     assert page.buttons() == []
     assert "この画面では取り下げられません。" in page.main.text
+    asked = await admin.get(f"/portal/applications/{theft}/withdrawal")
+    assert (asked.status, asked.buttons()) == (403, [])
     assert (await admin.post(f"/portal/applications/{theft}/withdrawal")).status == 403
     assert store.theft_reported(look(ra.database), USER)
     await applications.approve(ra, theft, actor="desk")
+    asked = await admin.get(f"/portal/applications/{theft}/withdrawal")
+    assert (asked.status, asked.buttons()) == (409, [])
     page = await admin.post(f"/portal/applications/{theft}/withdrawal")
     assert (page.status, page.h1) == (409, "すでに処理されています")
+
+
+async def test_what_is_turned_down_ends_nothing(service: Served) -> None:
+    """The page of an application that came to nothing does not say that a certificate is going to end."""
+    admin = await admin_at_home(service)
+    number = await applied(service.ra, USER, "pc_change", actor=USER)
+    await applications.reject(service.ra, number, actor="desk", note="")
+    text = (await admin.get(f"/portal/applications/{number}")).main.text
+    assert "無効にする" not in text
+    assert "この申請では無効になりません" in text
+
+
+async def test_a_further_user_applied_for_is_withdrawn(service: Served) -> None:
+    """Who it is about is named, and where to apply again."""
+    admin = await admin_at_home(service)
+    person = {"name": "年金 花子", "mail": "hanako@example.jp", "role": "member", "notice_by": "mail"}
+    page = await admin.post("/portal/addition", person)
+    asked = await admin.get(f"{page.path}/withdrawal")
+    assert "年金 花子 様" in asked.main.text
+    assert "ユーザーIDと証明書は発行されず" in asked.main.text
+    page = await admin.post(f"{page.path}/withdrawal")
+    assert "/portal/addition" in [each.attributes["href"] for each in page.main.all("a")]
 
 
 # -- the overview --------------------------------------------------------------------------------------
