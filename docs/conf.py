@@ -18,6 +18,8 @@ exclude_patterns = [
     "screenshots",
     "bench-results",
     "tests",
+    # Shown in docs/ca, which leads there.
+    "gateway/practice/*.md",
     "**/site-packages",
     "**/node_modules",
 ]

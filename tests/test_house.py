@@ -85,8 +85,9 @@ STOREYS = {
     "proxy": {"wire"},
     "sites": {"web", "wire"},
     "serving": {"edge", "wire", "running", "web", "proxy", "sites"},
+    "practice": {"web", "serving"},
     "demo": {"web", "proxy", "serving"},
-    "cli": {"edge", "wire", "running", "web", "proxy", "serving", "demo"},
+    "cli": {"edge", "wire", "running", "web", "proxy", "serving", "practice", "demo"},
     "packaging": set(),
 }
 
@@ -104,6 +105,7 @@ FOLDERS = (
     "gateway/serving/settings",
     "gateway/serving/signing",
     "gateway/running",
+    "gateway/practice",
     "conformance",
 )
 

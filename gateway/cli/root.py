@@ -31,6 +31,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "holding": ("cert", "user"),
     "authorities": ("ca",),
     "ceremony": ("ceremony",),
+    "practice": ("cps",),
     "credentials": ("eab",),
     "mails": ("mail", "notify"),
     "clock": ("clock",),

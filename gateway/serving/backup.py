@@ -42,7 +42,7 @@ LAST = "backup.json"
 _SECRET = "AGE-SECRET-KEY-"
 _MANIFEST = "manifest.json"
 #: What goes in besides the database, below the data directory.
-_FILES = ("sekisho.json", datadir.VAULT, FILE_NAME, DEMO_MARKER, CLOCK, "assertion-keys")
+_FILES = ("sekisho.json", datadir.VAULT, FILE_NAME, DEMO_MARKER, CLOCK, "assertion-keys", "cps.toml")
 _FOLDERS = ("ca", "servers", TEMPLATES)
 _NAME = re.compile(r"(?:[A-Za-z0-9_][\w.-]*/)?[A-Za-z0-9_][\w.-]*", re.ASCII)
 #: Of files in a directory that is named as the target.

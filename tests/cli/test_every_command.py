@@ -113,6 +113,7 @@ DAY = (
     Row("user release KADD1", "user.released"),
     Row("user disable KADD1", "user.disabled"),
     Row("user enable KADD1", "user.enabled"),
+    Row("cps --lang en"),
     Row("doctor", failed=None),
     Row("reload", "gateway.reload", failed=True),
     Row("passphrase change", "passphrase.changed"),
