@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,20 +153,24 @@ def load(path: Path, passphrase: str) -> DataDir:
 
 
 def read(
-    path: Path, vault: Vault, files: Snapshot, *, keys: Vault | None = None, signer: Signer | None = None
+    path: Path,
+    vault: Vault,
+    files: Snapshot,
+    *,
+    keys: Vault | None = None,
+    signer: Signer | None = None,
+    turns: Callable[[], int] = lambda: 0,
 ) -> DataDir:
     """The same with vaults that are open already: what was added since, a new issuing CA, is in it.
 
     The issuing keys are opened by ``keys``, or are ``signer``'s, in another process: then no file of a key is
-    looked at.
+    looked at. ``turns``: how often the emergency stop was turned, by what else is known of that.
     """
-    marker = read_marker(path, files)
-    root = read_certificate(path / "ca/root.pem", files)
-    root_der = root.public_bytes(serialization.Encoding.DER)
-    issuers = tuple(_load_issuer(path, row, root, root_der, files) for row in marker["issuers"])
+    marker, root, issuers = _issuers_of(path, files)
     if signer is None:
         assert keys is not None
-        signer = _signer_of(path, keys, issuers, files)
+        vault_of_keys = keys
+        signer = _signer_of(path, keys, issuers, files, lambda: emergency.check(path, vault_of_keys, turns()))
     server_certificate = read_certificate(path / "servers/ca.pem", files)
     server_ca = Issuer(_key_id(server_certificate), server_certificate)
     server_key = _open_key(path, vault, "servers/ca", server_certificate, files)
@@ -180,6 +184,13 @@ def read(
         int(marker["created_at"]),
         keys,
     )
+
+
+def authority_of(path: Path, keys: Vault) -> Authority:
+    """The issuing CAs with their keys, for the process that looks after the emergency stop by itself."""
+    files = Snapshot()
+    _, _, issuers = _issuers_of(path, files)
+    return Authority(issuers, _signer_of(path, keys, issuers, files, lambda: None))
 
 
 def add_issuer(
@@ -365,13 +376,22 @@ def _save(path: Path, vault: Vault, stem: str, der: bytes, key: PrivateKey) -> N
     write_public(path / f"{stem}.pem", to_pem(der))
 
 
-def _signer_of(path: Path, keys: Vault, issuers: tuple[Issuer, ...], files: Snapshot) -> FileSigner:
+def _issuers_of(path: Path, files: Snapshot) -> tuple[dict[str, Any], x509.Certificate, tuple[Issuer, ...]]:
+    marker = read_marker(path, files)
+    root = read_certificate(path / "ca/root.pem", files)
+    root_der = root.public_bytes(serialization.Encoding.DER)
+    return marker, root, tuple(_load_issuer(path, row, root, root_der, files) for row in marker["issuers"])
+
+
+def _signer_of(
+    path: Path, keys: Vault, issuers: tuple[Issuer, ...], files: Snapshot, check: Callable[[], None]
+) -> FileSigner:
     return FileSigner(
         {
             each.issuer_id: _open_key(path, keys, stem_of(each.issuer_id), each.certificate, files)
             for each in issuers
         },
-        lambda: emergency.check(path, keys),
+        check,
     )
 
 

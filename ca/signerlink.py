@@ -50,12 +50,14 @@ def packed(message: Message) -> bytes:
 
 
 async def receive(reader: asyncio.StreamReader) -> Message | None:
-    """The next message; None at the end. ValueError for what is none."""
+    """The next message; None at the end. ValueError for what is none, TimeoutError for one that was only
+    begun."""
     try:
         (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
         if size > MOST:
             raise ValueError("a message is longer than any")
-        return _message(await reader.readexactly(size))
+        async with asyncio.timeout(_SOON):
+            return _message(await reader.readexactly(size))
     except asyncio.IncompleteReadError as ended:
         if ended.partial:
             raise ValueError("a message ended early") from None

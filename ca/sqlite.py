@@ -175,7 +175,8 @@ class Database:
 
     ``cache_mib``: the most that each of its connections (the writer, one for each thread that reads) keeps
     of the file in memory. ``journal``: who is told of notes before they are committed; without one nobody
-    is. ConfigError for a file that the operator has to mend.
+    is. ``made``: False for a file that is somebody else's to make and to bring up to date. ConfigError for
+    a file that the operator has to mend.
     """
 
     def __init__(
@@ -185,11 +186,13 @@ class Database:
         *,
         cache_mib: int = CACHE_MIB,
         journal: Recorder | None = None,
+        made: bool = True,
     ) -> None:
         self.path = path
         self._journal = journal
         self._cache_mib = cache_mib
-        _migrate(path, schemas)
+        if made:
+            _migrate(path, schemas)
         self._local = threading.local()
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
@@ -290,7 +293,8 @@ class Database:
         self._queue.put(job)
 
     def _run(self) -> None:
-        db = _Connection(_connect(self.path, self._cache_mib))
+        # Whoever only reads never has it.
+        db: _Connection | None = None
         last = False
         while not last:
             jobs: list[_Job] = []
@@ -304,9 +308,18 @@ class Database:
                 except queue.Empty:
                     break
             last = job is None
-            if jobs:
-                _deliver(_commit(db, jobs, self._journal))
-        db.conn.close()
+            if not jobs:
+                continue
+            try:
+                db = db or _Connection(_connect(self.path, self._cache_mib))
+            except sqlite3.Error as error:
+                for each in jobs:
+                    each.error = _ours(error)
+            else:
+                _commit(db, jobs, self._journal)
+            _deliver(jobs)
+        if db is not None:
+            db.conn.close()
         if self._journal is not None:
             self._journal.close()
 

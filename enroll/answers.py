@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from ca.authority import Issuer
+from ca.certificates import serial_hex
 from ca.ocsp import HashName, response
 from ca.profiles import ANSWER_PERIOD, CRL_AHEAD
 from ca.published import store as published
@@ -26,7 +27,7 @@ from ca.revocation import RevocationStatus
 from ca.signerlink import MOST_ANSWERS, RemoteSigner
 from ca.signing import FileSigner, NoSignature
 from ca.storage import StorageError, Transaction
-from enroll import timekeeping
+from enroll import store, timekeeping
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 
@@ -41,6 +42,7 @@ _AFTER_FAILURE = 1.0
 # Certificates about which an answer is made in a turn, and rows that are looked at for them: a million new
 # ones take a quarter of an hour.
 _MOST, _ROWS = 512, 10_000
+_ACTOR = "signer"
 _TROUBLE = (NoSignature, StorageError, OSError, Refusal)
 
 
@@ -177,7 +179,9 @@ class Answers:
             issued = [
                 each for each in batch.answers if published.stored_answer(db, issuer_id, each.serial, "sha1")
             ]
-            published.store_answers(db, issuer_id, Batch(batch.responder, tuple(issued)), ends_at)
+            if published.store_answers(db, issuer_id, Batch(batch.responder, tuple(issued)), ends_at):
+                told = {"serial": serial_hex(certificate.serial_number), "issuer": issuer_id}
+                store.audit(db, ra.now(), _ACTOR, "responder.certified", issuer_id, until=ends_at, **told)
             unknown.clear()
             unknown.update({each.serial for each in batch.answers} - {each.serial for each in issued})
 

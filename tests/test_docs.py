@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-CITED = re.compile(r"(?<![\w\-\[/.])[REDZ][1-9][0-9]?(?![\w\-])")
-DEFINED = re.compile(r"^\| ([REDZ][0-9]+) \| (.+) \|$", re.MULTILINE)
+CITED = re.compile(r"(?<![\w\-\[/.])[REDSZ][1-9][0-9]?(?![\w\-])")
+DEFINED = re.compile(r"^\| ([REDSZ][0-9]+) \| (.+) \|$", re.MULTILINE)
 FOLDERS = ("ca", "enroll", "gateway", "conformance", "tests", "docs", "tools")
 ENDINGS = {".py", ".md", ".html", ".txt", ".toml", ".yaml", ".js", ".css"}
 
@@ -21,7 +21,7 @@ def test_each_decision_is_defined_once() -> None:
 
 
 def test_each_code_that_is_cited_is_defined() -> None:
-    """R, E, D and Z codes in code, templates, tests and documents stand in docs/DECISIONS.md."""
+    """R, E, D, S and Z codes in code, templates, tests and documents stand in docs/DECISIONS.md."""
     defined = {code for code, _ in DEFINED.findall((ROOT / "docs" / "DECISIONS.md").read_text("utf-8"))}
     unknown = {
         f"{path.relative_to(ROOT)}: {code}"

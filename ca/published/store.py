@@ -178,9 +178,9 @@ def responder(db: Transaction, responder_id: str) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
-def store_answers(db: Transaction, issuer_id: str, batch: Batch, not_after_at: int) -> None:
+def store_answers(db: Transaction, issuer_id: str, batch: Batch, not_after_at: int) -> bool:
     """Keeps answers, none of which takes the place of one that knows more, or is younger. ``not_after_at``:
-    of the responder."""
+    of the responder. Whether nothing of that one was kept before."""
     responder_id = fingerprint_of(batch.responder)
     values: Values = {
         "responder_id": responder_id,
@@ -188,7 +188,7 @@ def store_answers(db: Transaction, issuer_id: str, batch: Batch, not_after_at: i
         "not_after_at": not_after_at,
         "der": batch.responder,
     }
-    db.execute(f"{inserting('responders', values)} ON CONFLICT DO NOTHING", values)
+    is_new = db.execute(f"{inserting('responders', values)} ON CONFLICT DO NOTHING", values) > 0
     for each in batch.answers:
         fields = {**each.__dict__, "issuer_id": issuer_id, "responder_id": responder_id}
         db.execute(
@@ -197,6 +197,7 @@ def store_answers(db: Transaction, issuer_id: str, batch: Batch, not_after_at: i
             " WHERE excluded.change_number >= answers.change_number",
             fields,
         )
+    return is_new
 
 
 def old_answers(db: Transaction, before: int, ahead: int, now: int, limit: int) -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@ from gateway.cli.frame import (
 from gateway.cli.placing import placed
 from gateway.cli.root import GROUPS
 from gateway.cli.trail import trail
-from gateway.serving.deployment import Deployment, clock_of, opened_deployment
+from gateway.serving.deployment import Deployment, clock_of, opened_deployment, turns_of
 
 _CA = GROUPS["ca"]
 _KEY = click.option(
@@ -172,7 +172,7 @@ async def _resume(deployment: Deployment) -> Answer:
 async def _turn(deployment: Deployment, act: str, *, on: bool, reason: str) -> None:
     keys, at = deployment.datadir.keys, deployment.ra.now()
     assert keys is not None  # a command has the passphrase
-    known = await deployment.ra.database.read(certificates.stop_number)
+    known = turns_of(deployment.data, keys, deployment.ra.database)
     number = 1 + max(known, emergency.read(deployment.data, keys).number)
     turned = emergency.Stop(on, reason, at, number)
 

@@ -14,7 +14,6 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
-from ca import emergency
 from ca import store as certificates
 from ca.authority import Issuer
 from ca.clock import SystemClock
@@ -22,7 +21,6 @@ from ca.errors import ConfigError
 from ca.files import owner_of
 from ca.published import store as published
 from ca.servers import roots_of_this_machine, weaknesses
-from ca.signerlink import RemoteSigner, signer_status
 from enroll import crls, timekeeping
 from enroll.jst import days_left, shown, shown_day
 from enroll.mail import queue, writing
@@ -30,7 +28,7 @@ from enroll.mail.delivery import return_path
 from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
-from gateway.cli import ageing, fetching
+from gateway.cli import ageing, fetching, signers
 from gateway.cli.finding import Finding, State
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
@@ -39,7 +37,12 @@ from gateway.running import journal, rundir
 from gateway.serving import descriptors
 from gateway.serving import upstream as mount
 from gateway.serving.assembly import gate_of, sites_of
-from gateway.serving.deployment import DATABASE, Deployment, configured_hosts, server_certificate
+from gateway.serving.deployment import (
+    DATABASE,
+    Deployment,
+    configured_hosts,
+    server_certificate,
+)
 from gateway.serving.figures import ROOT_LIST_DAYS, root_list_end
 
 _SERVER_DAYS = 14
@@ -264,27 +267,6 @@ def _issuers(deployment: Deployment) -> list[Finding]:
     return [Finding("issuing CA", state, found, hint)]
 
 
-def _signer(deployment: Deployment) -> list[Finding]:
-    keys = deployment.datadir.keys
-    known = deployment.ra.database.read_now(certificates.stop_number)
-    stop = emergency.read(deployment.data, keys, known) if keys is not None else emergency.MISSING
-    if stop.on:
-        found = f"the emergency stop is on ({stop.reason}): nothing is signed"
-        return [Finding("signer", "bad", found, "when all is well again: sekisho ca resume")]
-    if rundir.serves(deployment.data) is None:
-        return [Finding("signer", "ok", "serve starts it")]
-    elsewhere = deployment.config.signer.socket
-    where = Path(elsewhere) if elsewhere else deployment.data / rundir.RUN
-    status = signer_status(RemoteSigner(where))
-    if not isinstance(status, dict):
-        hint = "no certificate is issued: see the log; then stop sekisho serve and start it again"
-        return [Finding("signer", "bad", str(status), hint)]
-    found = f"{status['signed']} of {status['per_hour']} certificates within the hour"
-    if status["signed"] >= status["per_hour"]:
-        return [Finding("signer", "bad", found, "see why so many: sekisho audit show; or signer.per_hour")]
-    return [Finding("signer", "ok", found)]
-
-
 def _clock(deployment: Deployment) -> list[Finding]:
     waits = "nothing is closed, wiped, sent by date or issued meanwhile"
     judged = deployment.ra.database.read_now(lambda db: timekeeping.judge(deployment.ra, db))
@@ -380,7 +362,7 @@ _CHECKS: dict[str, Callable[[Deployment], list[Finding]]] = {
     "server certificate": _hosts,
     "host names": _names,
     "clock": _clock,
-    "signer": _signer,
+    "signer": signers.found,
     "issuing CA": _issuers,
     "earlier CA": ageing.other_authorities,
     "CRL address": ageing.lists_address,

@@ -142,6 +142,10 @@ class DirectHandler(logging.Handler):
         self._path = path
 
     def emit(self, record: logging.LogRecord) -> None:
+        self.put(_line(event_of(record)) + b"\n")
+
+    def put(self, lines: bytes) -> None:
+        """Writes lines that are whole already, of a process that may not open the file."""
         try:
             fd = 2 if self._path is None else _open(self._path)
         except ConfigError:
@@ -149,7 +153,7 @@ class DirectHandler(logging.Handler):
         ready = select.poll()
         ready.register(fd, select.POLLOUT)
         if ready.poll(1_000 * _PATIENCE):
-            _write_all(fd, _line(event_of(record)) + b"\n")
+            _write_all(fd, lines)
         if self._path is not None:
             os.close(fd)
 

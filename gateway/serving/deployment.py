@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ca import datadir, servers
+import ca.store
+from ca import datadir, memory, servers
 from ca import schema as ca_schema
 from ca.clock import Clock, OffsetClock, SystemClock
 from ca.datadir import DataDir
@@ -18,6 +19,7 @@ from ca.journal import Journal
 from ca.sealing import Vault, open_vaults, read_line
 from ca.signing import Signer
 from ca.sqlite import Database
+from ca.storage import Storage
 from ca.workers import KeyStock, Workers
 from enroll import schema as enroll_schema
 from enroll import timekeeping
@@ -120,7 +122,11 @@ def deployment_of(
     """The same with a vault that is open, by what the directory's files held. The issuing keys are opened by
     ``keys``, or are ``signer``'s."""
     config = read_config(data, files)
-    opened = datadir.read(data, vault, files, keys=keys, signer=signer)
+
+    def turns() -> int:
+        return turns_of(data, keys, ra.database)
+
+    opened = datadir.read(data, vault, files, keys=keys, signer=signer, turns=turns)
     settings = settings_of(config)
     workers, kept = Workers(), journal_of(data, datadir.identity(data, files))
     ra = RegistrationAuthority(
@@ -167,8 +173,12 @@ def reopened(deployment: Deployment, files: Snapshot) -> Deployment:
     before = deployment.datadir
     # Without a vault of their own the keys are another process's, and stay there.
     signer = before.authority.signer if before.keys is None else None
-    opened = datadir.read(deployment.data, before.vault, files, keys=before.keys, signer=signer)
     settings, old = settings_of(config), deployment.ra
+
+    def turns() -> int:
+        return turns_of(deployment.data, before.keys, old.database)
+
+    opened = datadir.read(deployment.data, before.vault, files, keys=before.keys, signer=signer, turns=turns)
     changed = settings.person_key != old.settings.person_key
     ra = replace(
         old,
@@ -193,6 +203,13 @@ async def opened_deployment(
         yield deployment
     finally:
         await deployment.close()
+
+
+def turns_of(data: Path, keys: Vault | None, database: Storage) -> int:
+    """How often the emergency stop was turned, by the register and by what the signer has seen: an older copy
+    of its file takes nothing back. ConfigError for a signer's memory that was altered."""
+    seen = 0 if keys is None else memory.seen_in(data / memory.FILE, keys).turns
+    return max(seen, database.read_now(ca.store.stop_number))
 
 
 def clock_of(data: Path) -> Clock:

@@ -22,8 +22,10 @@ import ca.store
 from ca import datadir, emergency, listfiles
 from ca.certificates import to_be_signed, validity
 from ca.crls import fill, frame_of
-from ca.files import make_private_directory
+from ca.errors import ConfigError
+from ca.files import Snapshot, make_private_directory
 from ca.keys import generate, spki
+from ca.memory import FILE, Memory, Seen, seen_in
 from ca.profiles import CLIENT_PERSON, CRL_LIFETIME, ISSUING, SERVER
 from ca.sealing import BrokenSeal, Vaults, open_vaults
 from ca.signerlink import MOST, SOCKET, Message, RemoteSigner, address_in
@@ -33,6 +35,7 @@ from enroll import crls, store
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from enroll.requests.states import State
+from gateway.serving.deployment import open_deployment, reopened
 from gateway.serving.signing.desk import Desk
 from gateway.serving.signing.door import answer_all
 from gateway.serving.signing.guardian import Guardian
@@ -191,6 +194,43 @@ async def test_only_what_can_be_asked_is_answered(scene: Scene) -> None:
         assert await scene.desk.answer(odd) == {"refused": "nobody can ask that"}
 
 
+def test_the_ceiling_is_there_after_a_restart(tmp_path: Path) -> None:
+    """Counted in a file, too: who has it started again has no other hour's worth. After the machine was
+    started anew, or its clock set, what was signed counts as signed just now."""
+    path, now, wall = tmp_path / "signer" / "tally", time.monotonic(), time.time()
+    first = Tally(path, lambda: wall)
+    for _ in range(3):
+        first.count(now)
+    again = Tally(path, lambda: wall + 1)
+    assert (again.within_the_hour(now), again.within_the_hour(now + 3_700)) == (3, 0)
+    booted = Tally(path, lambda: wall + 100_000)
+    assert (booted.within_the_hour(now), booted.within_the_hour(now + 3_400)) == (3, 3)
+    # What is written over the copy meanwhile changes nothing for whoever counts.
+    path.write_bytes(bytes(len(path.read_bytes())))
+    assert booted.within_the_hour(now) == 3
+    (tmp_path / "full").symlink_to("/proc")
+    with pytest.raises(ConfigError, match=r"full/tally cannot be written \(.*\); see: ls -l"):
+        Tally(tmp_path / "full" / "tally")
+
+
+def test_a_memory_goes_on_from_whichever_place_is_whole(scene: Scene, tmp_path: Path) -> None:
+    """Two places in turn: one that is cut short takes nothing away; a file of another's is said to be one."""
+    path, keys = tmp_path / "signer" / "memory", scene.vaults.keys
+    memory = Memory(path, keys)
+    for number in (1, 2, 3):
+        memory.keep(Seen(turns=number))
+    memory.close()
+    assert seen_in(path, keys) == Memory(path, keys).seen == Seen(turns=3)
+    content = bytearray(path.read_bytes())
+    content[4_096 + 40] ^= 1  # the third one, in the second place
+    path.write_bytes(content)
+    assert Memory(path, keys).seen == Seen(turns=2)
+    with pytest.raises(ConfigError, match="was altered or is another directory's"):
+        Memory(path, scene.vaults.gateway)
+    path.write_bytes(b"\0" * 8_192)
+    assert Memory(path, keys).seen == Seen()
+
+
 async def test_no_more_than_the_ceiling_in_an_hour(scene: Scene) -> None:
     """What exceeds it waits ("later"); an hour later it is signed. Who kills the signer gains nothing."""
     for _ in range(PER_HOUR):
@@ -248,7 +288,7 @@ async def test_an_older_copy_takes_no_stop_back(scene: Scene) -> None:
     emergency.write(scene.data, keys, emergency.Stop(False, "", 6, 2))
     assert "signature" in await scene.ask(reservation)
     # And one that has just started has seen nothing, but reads the register.
-    scene.desk._turns = 0
+    scene.desk._memory = Memory(None, keys)
     file.write_bytes(kept)
     assert (await scene.ask(reservation))["later"] == said
 
@@ -261,6 +301,59 @@ async def test_a_command_obeys_the_emergency_stop(scene: Scene) -> None:
         scene.ra.authority.certify_now(reservation)
     emergency.write(scene.data, scene.vaults.keys, emergency.Stop(False, "", 5))
     assert scene.ra.authority.certify_now(reservation)
+
+
+async def test_nor_does_a_command_obey_an_older_copy(scene: Scene) -> None:
+    """Its own keys ask the register as well, and what the signer has seen; neither alone is put back."""
+    file, keys = scene.data / "ca/stop.sealed", scene.vaults.keys
+    kept, said = file.read_bytes(), "is an older copy of itself"
+    (scene.data / "sekisho.toml").touch()
+    deployment = open_deployment(scene.data, PASSPHRASE, compare=False)
+    try:
+        ra = deployment.ra
+        reservation = await scene.reserved(scene.planned())
+        assert ra.authority.certify_now(reservation)
+        emergency.write(scene.data, keys, emergency.Stop(True, "theft", 5, 1))
+        await ra.database.write(lambda db: ca.store.note_stop(db, 1, True, "theft", 5))
+        file.write_bytes(kept)
+        with pytest.raises(NoSignature, match=said):
+            ra.authority.certify_now(reservation)
+        await ra.database.write(lambda db: db.execute("UPDATE counters SET value = 0 WHERE name = 'stops'"))
+        assert ra.authority.certify_now(reservation)
+        memory = Memory(scene.data / FILE, keys)
+        memory.keep(replace(memory.seen, turns=1))
+        memory.close()
+        with pytest.raises(NoSignature, match=said):
+            reopened(deployment, Snapshot()).ra.authority.certify_now(reservation)
+        with pytest.raises(NoSignature, match=said):
+            ra.authority.certify_now(reservation)
+    finally:
+        await deployment.close()
+
+
+async def test_everything_older_put_back_takes_no_stop_back(scene: Scene) -> None:
+    """The file, the register and the journal from before the stop: the signer remembers, on disk."""
+    keys, reservation = scene.vaults.keys, await scene.reserved(scene.planned())
+    kept = (scene.data / "ca/stop.sealed").read_bytes()
+
+    def started() -> Scene:
+        memory = Memory(scene.data / FILE, keys)
+        desk = Desk(scene.data, scene.vaults, scene.ra.clock, Tally(), PER_HOUR, memory=memory)
+        return replace(scene, desk=desk)
+
+    first = started()
+    emergency.write(scene.data, keys, emergency.Stop(True, "theft", 5, 1))
+    assert "later" in await first.ask(reservation)
+    first.desk.close()
+    (scene.data / "ca/stop.sealed").write_bytes(kept)
+    second = started()
+    said = "the emergency stop is on (ca/stop.sealed is an older copy of itself)"
+    assert (await second.ask(reservation))["later"] == said
+    second.desk.close()
+    (scene.data / FILE).unlink()
+    third = started()
+    assert "signature" in await third.ask(reservation)
+    third.desk.close()
 
 
 async def test_a_list_is_signed_and_nothing_else_that_lies_about(scene: Scene, tmp_path: Path) -> None:

@@ -12,12 +12,15 @@ from cryptography.x509 import ocsp
 from cryptography.x509.ocsp import OCSPCertStatus
 
 from ca import emergency
+from ca.certificates import serial_hex
 from ca.ocsp import response
 from ca.signerlink import MOST_ANSWERS, RemoteSigner
 from ca.signing import NoSignature, SignatureRefused
+from enroll import store
 from enroll.answers import Answers
 from tests.gateway.test_signer import Scene, linked, scene
 from tests.issued import hold, issue, revoke
+from tests.looking import look
 
 __all__ = ["scene"]
 UNKNOWN = "0badc0de"
@@ -37,7 +40,14 @@ async def test_answers_through_the_socket(scene: Scene) -> None:
     said = [ocsp.load_der_ocsp_response(each.der) for each in [*found, asked] if each is not None]
     statuses = [OCSPCertStatus.REVOKED, OCSPCertStatus.REVOKED, OCSPCertStatus.GOOD, OCSPCertStatus.UNKNOWN]
     assert [each.certificate_status for each in said] == statuses
-    assert len({each.certificates[0].serial_number for each in said}) == 1
+    (responder,) = {each.certificates[0].serial_number for each in said}
+    # Its certificate is on record, once.
+    (line,) = [
+        each for each in store.audit_page(look(scene.ra.database), None, 99) if each["actor"] == "signer"
+    ]
+    issuer_id = ra.authority.current.issuer_id
+    assert (line["action"], line["subject"]) == ("responder.certified", issuer_id)
+    assert line["detail"]["serial"] == serial_hex(responder)
 
 
 async def test_with_the_signer_gone_there_are_none(scene: Scene) -> None:

@@ -11,16 +11,18 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 import ca.store
 from ca import datadir, emergency, listfiles
+from ca.authority import Authority
 from ca.certificates import public_key_of
 from ca.clock import Clock
-from ca.files import Snapshot
 from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list, shard_in
+from ca.memory import Memory
 from ca.publication import list_id
 from ca.published import store as published
 from ca.responder import Responder
@@ -29,6 +31,7 @@ from ca.signerlink import MOST_ANSWERS, Message, packed_batch
 from ca.signing import NoSignature, ToSign, key_id
 from ca.sqlite import Database
 from gateway.serving.deployment import DATABASE
+from gateway.serving.signing.confining import confine
 from gateway.serving.signing.tally import Tally
 
 log = logging.getLogger("sekisho.signer")
@@ -49,15 +52,22 @@ class Desk:
         tally: Tally,
         per_hour: int,
         monotonic: Callable[[], float] = time.monotonic,
+        memory: Memory | None = None,
     ) -> None:
         self._data, self._vaults, self._clock = data, vaults, clock
         self.tally, self._per_hour, self._monotonic = tally, per_hour, monotonic
-        self._database = Database(data / DATABASE)
+        self._memory = memory or Memory(None, vaults.keys)
+        self._database = Database(data / DATABASE, made=False)
         self._stop: tuple[tuple[int, ...], emergency.Stop] | None = None
-        self._turns = 0
         self._lists = listfiles.folder_of(self._database.folder)
-        self._opened = self._open()
+        self._authority = self._open()
         self._responder = Responder()
+        self._unconfined = "it was not asked to be"
+
+    def confine(self) -> None:
+        """For good: what is not open by now is only read (`confining`)."""
+        self._database.read_now(ca.store.stop_number)
+        self._unconfined = confine()
 
     async def answer(self, asked: Message) -> Message:
         """One question, one answer; whoever asks badly is told so, and nothing else happens."""
@@ -98,7 +108,7 @@ class Desk:
             case _:
                 raise Unsignable(f"nothing is signed here for {purpose!r}")
         to_sign = ToSign(key, purpose, content)
-        signer = self._opened.authority.signer
+        signer = self._authority.signer
         if purpose == "certificate" and isinstance(public_key_of(issuer.certificate), EllipticCurvePublicKey):
             # Quicker than a thread for it, and nothing else is done here meanwhile.
             return signer.sign_now(to_sign)
@@ -117,8 +127,10 @@ class Desk:
     def _judged(self, stop: emergency.Stop) -> emergency.Stop:
         """The same, or on: an older copy of the file is none, by the register, or by what was seen here."""
         known = self._database.read_now(ca.store.stop_number)
-        self._turns = max(self._turns, known, stop.number)
-        return emergency.OLDER if stop.number < self._turns and not stop.on else stop
+        seen = self._memory.seen
+        if (turns := max(known, stop.number)) > seen.turns:
+            self._memory.keep(replace(seen, turns=turns))
+        return emergency.OLDER if stop.number < self._memory.seen.turns and not stop.on else stop
 
     def _check_stop(self) -> None:
         stop = self._judged(self._stopped())
@@ -154,7 +166,7 @@ class Desk:
             raise Unsignable("what is asked about is no serial")
         self._issuer(key)
         found = self._database.read_now(lambda db: [published.standing(db, key, each) for each in serials])
-        authority = self._opened.authority
+        authority = self._authority
         batch = self._responder.answer(authority.issuer(key), authority.signer, found, self._clock.seconds())
         return packed_batch(batch)
 
@@ -178,14 +190,14 @@ class Desk:
         """Perhaps one that was made since (`sekisho ca add`)."""
         for again in (False, True):
             if again:
-                self._opened = self._open()
+                self._authority = self._open()
             with suppress(KeyError):
-                found = self._opened.authority.issuer(key)
+                found = self._authority.issuer(key)
                 return Issuing(found.certificate, found.site)
         raise Unsignable(f"there is no issuer {key[:40]!r}")
 
-    def _open(self) -> datadir.DataDir:
-        return datadir.read(self._data, self._vaults.gateway, Snapshot(), keys=self._vaults.keys)
+    def _open(self) -> Authority:
+        return datadir.authority_of(self._data, self._vaults.keys)
 
     def _status(self) -> Message:
         stop = self._judged(emergency.read(self._data, self._vaults.keys))
@@ -196,6 +208,7 @@ class Desk:
             "since": stop.at,
             "signed": within,
             "per_hour": self._per_hour,
+            "unconfined": self._unconfined,
         }
 
 

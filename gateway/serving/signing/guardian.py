@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from gateway.serving.signing.hardening import end_with_parent
 from gateway.serving.signing.tally import Tally
@@ -18,14 +20,26 @@ log = logging.getLogger("sekisho.signer")
 _FIRST_WAIT, _LONGEST_WAIT, _YOUNG = 0.25, 30.0, 10.0
 # Seconds without a word of the signer, after which it is stuck.
 _SILENCE, _TURN = 30.0, 0.25
+_HEARD = 1 << 16
+
+
+def _to_standard_error(lines: bytes) -> None:
+    os.write(2, lines)
 
 
 class Guardian:
     """Runs ``be`` in a process of its own, again and again, until SIGTERM. One that has said nothing for
-    ``silence`` seconds is killed."""
+    ``silence`` seconds is killed. What it writes to standard error is handed to ``say``: it may open no log
+    by itself (`confining`)."""
 
-    def __init__(self, be: Callable[[], None], tally: Tally, silence: float = _SILENCE) -> None:
-        self._be, self._tally, self._silence = be, tally, silence
+    def __init__(
+        self,
+        be: Callable[[], None],
+        tally: Tally,
+        silence: float = _SILENCE,
+        say: Callable[[bytes], None] = _to_standard_error,
+    ) -> None:
+        self._be, self._tally, self._silence, self._say = be, tally, silence, say
         self._stop: list[bool] = []
 
     def run(self) -> None:
@@ -37,7 +51,12 @@ class Guardian:
         while not self._stop:
             born = time.monotonic()
             self._tally.beat(born)
-            code = self._watch(self._fork())
+            said, says = os.pipe()
+            pid = self._fork(says)
+            os.close(says)
+            code = self._watch(pid, said)
+            self._hear(said)
+            os.close(said)
             if self._stop:
                 return
             wait = min(2 * wait, _LONGEST_WAIT) if time.monotonic() - born < _YOUNG else _FIRST_WAIT
@@ -46,11 +65,12 @@ class Guardian:
             while not self._stop and time.monotonic() < end:
                 time.sleep(_TURN)
 
-    def _fork(self) -> int:
+    def _fork(self, says: int) -> int:
         pid = os.fork()
         if pid == 0:
             code = 70
             try:
+                os.dup2(says, 2)
                 end_with_parent(signal.SIGKILL)
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 self._be()
@@ -62,7 +82,9 @@ class Guardian:
                 os._exit(code)
         return pid
 
-    def _watch(self, pid: int) -> int:
+    def _watch(self, pid: int, said: int) -> int:
+        words = select.poll()
+        words.register(said, select.POLLIN)
         while True:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
@@ -72,4 +94,12 @@ class Guardian:
                 if stuck:
                     log.error("the signer is stuck: nothing of it for %g s; killed", self._silence)
                 os.kill(pid, signal.SIGKILL)  # what it was asked for is asked again
-            time.sleep(_TURN)
+            if any(event & select.POLLIN for _, event in words.poll(1_000 * _TURN)):
+                self._hear(said)
+
+    def _hear(self, said: int) -> None:
+        """Whatever was said up to now, some lines at a time."""
+        os.set_blocking(said, False)
+        with suppress(BlockingIOError):
+            if lines := os.read(said, _HEARD):
+                self._say(lines)

@@ -7,6 +7,7 @@ types a passphrase for it. Whoever serves is given the gateway's own data key, a
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -16,11 +17,10 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-import uvloop
-
-from ca import datadir
+from ca import datadir, memory
 from ca.errors import ConfigError
 from ca.files import Snapshot
+from ca.memory import Memory
 from ca.sealing import Vaults, open_vaults
 from ca.signerlink import SOCKET, Message, address_in
 from ca.sqlite import Database
@@ -37,6 +37,7 @@ from gateway.serving.signing.tally import Tally
 from gateway.serving.standing import compare, journal_of
 
 _LOCK = "signer.lock"
+_TALLY = "tally"
 _BACKLOG = 256
 
 
@@ -61,8 +62,9 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
         if lock is None:
             raise ConfigError(f"a signer of {data} runs already; stop that one first")
         harden()
+        tally = Tally(data / memory.FOLDER / _TALLY)
+        Memory(data / memory.FILE, vaults.keys).close()
         listening = _listening(directory)
-        tally = Tally()
     except ConfigError as error:
         _tell(told_by, {"error": str(error)})
         if told_by is not None:
@@ -71,7 +73,7 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
     _tell(told_by, {"ready": True})
     if told_by is None:  # else systemd waits for whoever started it
         notify("READY=1")
-    Guardian(lambda: _live(data, vaults, listening, tally), tally).run()
+    Guardian(lambda: _live(data, vaults, listening, tally), tally, say=handler.put).run()
     lock.close()
     if told_by is not None:
         os._exit(0)  # the command that started it answers, and has one answer
@@ -79,8 +81,12 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
 
 def _live(data: Path, vaults: Vaults, listening: socket.socket, tally: Tally) -> None:
     config = read_config(data, Snapshot())
-    desk = Desk(data, vaults, clock_of(data), tally, config.signer.per_hour)
-    uvloop.run(answer_all(desk, listening, {os.getuid(), data.stat().st_uid}))
+    # Standard error is the guardian's by now, and the log its to open.
+    logging.basicConfig(level=config.log.level.upper(), handlers=[DirectHandler(None)], force=True)
+    seen = Memory(data / memory.FILE, vaults.keys)
+    desk = Desk(data, vaults, clock_of(data), tally, config.signer.per_hour, memory=seen)
+    # Python's own loop: libuv's asks the kernel through a ring (io_uring), into which no filter can look.
+    asyncio.run(answer_all(desk, listening, {os.getuid(), data.stat().st_uid}, desk.confine))
 
 
 def _listening(directory: Path) -> socket.socket:
