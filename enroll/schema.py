@@ -37,6 +37,7 @@ CREATE TABLE users (
 CREATE INDEX users_by_organisation ON users(policy_number);
 -- An import asks for each of its rows whether that person is recorded.
 CREATE INDEX users_by_person ON users(mail_key, name_key, policy_number);
+CREATE INDEX users_by_name ON users(name_key, policy_number);
 
 CREATE TABLE applications (
     id IDENTITY,

@@ -54,6 +54,7 @@ from enroll.people.store import (
     user,
     user_in_force,
     users,
+    users_alike,
 )
 from enroll.requests.store import (
     ENROLLMENT_COLUMNS,
@@ -155,6 +156,7 @@ __all__ = (
     "user",
     "user_in_force",
     "users",
+    "users_alike",
 )
 
 Db = Transaction

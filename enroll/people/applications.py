@@ -8,6 +8,7 @@ from typing import Literal
 
 from ca.storage import Transaction
 from enroll import store, timekeeping
+from enroll.people.likeness import Alike, alike
 from enroll.people.register import (
     Admission,
     Person,
@@ -75,7 +76,7 @@ async def apply_addition(
         submitted = store.applications(db, state="submitted", policy_number=person.policy_number)
         additions = [each for each in submitted if each.kind == "addition"]
         for open_one in additions:
-            if _same(open_one.person, asdict(person)):
+            if same_application(open_one.person, person):
                 return Recorded(open_one.id, already=True)
         if channel == "online" and len(additions) >= MOST_OPEN:
             raise Refusal("limit_reached", detail=f"{MOST_OPEN} applications wait for a decision")
@@ -87,12 +88,26 @@ async def apply_addition(
     return await ra.database.write(work)
 
 
-def _same(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    """Whether two applications ask for the same: of the same person, however that was typed."""
-    keys = {"name": name_key, "mail": mail_key}
+def same_application(one: Mapping[str, str], person: Person) -> bool:
+    """Whether an open application asks for the same: of the same person, however that was typed."""
+    keys, other = {"name": name_key, "mail": mail_key}, asdict(person)
     return all(
         keys.get(field, str)(one.get(field, "")) == keys.get(field, str)(other[field]) for field in other
     )
+
+
+def in_doubt(db: Transaction, person: Person) -> list[Alike]:
+    """Whom to ask about before `apply_addition`; nobody where that itself knows the very same person, or
+    the very same application. Of the person's organisation only: it is asked of a 管理者."""
+    person = check_person(person)
+    found = [each for each in alike(db, person) if each.policy_number == person.policy_number]
+    for each in found:
+        if each.same_person and not each.application and not person.user_id:
+            return []
+        open_one = store.application(db, each.application) if each.application else None
+        if open_one is not None and same_application(open_one.person, person):
+            return []
+    return found
 
 
 async def apply_reissue(

@@ -175,6 +175,17 @@ def same_person(db: Db, policy_number: str, name: str, mail: str) -> list[str]:
     return [str(row["user_id"]) for row in found]
 
 
+def users_alike(db: Db, policy_number: str, name: str, mail: str) -> list[User]:
+    """Who has the mail address, in whichever organisation, or the name in this one, however written."""
+    found = db.rows(
+        f"SELECT {USER_COLUMNS} FROM users WHERE mail_key = :mail_key"
+        f" UNION SELECT {USER_COLUMNS} FROM users WHERE name_key = :name_key"
+        " AND policy_number = :policy_number ORDER BY user_id",
+        {"policy_number": policy_number} | _person_keys(name, mail),
+    )
+    return [as_user(row) for row in found]
+
+
 def _person_keys(name: str, mail: str) -> dict[str, str]:
     return {"name_key": name_key(name), "mail_key": mail_key(mail)}
 

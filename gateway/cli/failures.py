@@ -64,6 +64,8 @@ _HINTS: Mapping[tuple[str, str], str] = {
     ("conflict", "user_id"): "See it: sekisho user show USER_ID; a new user takes another --user-id, or none",
     ("conflict", "name"): "See it: sekisho user show USER_ID; if one person is to have a second user ID, "
     "name it: sekisho user add --user-id",
+    ("conflict", "alike"): "See who it is: sekisho user show USER_ID; if it is meant (a shared mailbox, two "
+    "people of one name), type the same with --alike",
     ("conflict", "application"): "See them: sekisho application list --all",
     ("conflict", "serial"): "See it: sekisho cert show SERIAL",
     ("conflict", "revoke_old"): "Leave out --revoke-old never; for a further PC write --reason pc_change",

@@ -9,24 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, cast
 
 import click
 from rich.console import Console
 
 from ca.errors import ConfigError
 from ca.files import read_file, write_private
-from enroll import store
-from enroll.people import sameness
-from enroll.people.register import Person, add_organisation, add_user, check_organisation, check_person
-from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from gateway.cli.csvfile import Row, Shape, Table, chunks, failures_file, read_table, text_of
 from gateway.cli.failures import failure_of
-from gateway.cli.frame import Answer, actor, deployment_command, listing, plain
+from gateway.cli.frame import Answer, deployment_command, listing, plain
+from gateway.cli.people import alike_option
 from gateway.cli.root import GROUPS
+from gateway.cli.rows import Organisations, Outcome, Register, Users
 from gateway.serving.deployment import Deployment
 
 USERS = Shape(
@@ -68,35 +65,6 @@ _PROGRESS = 500
 _LISTED = 200
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a row. ``result``: added, would_add, exists or refused."""
-
-    line: int
-    result: str
-    user_id: str = ""
-    request_id: str = ""
-    policy_number: str = ""
-    field: str = ""
-    reason: str = ""
-
-
-class Register(Protocol):
-    """What rows are recorded in."""
-
-    def plan(self, row: Row) -> Outcome | None:
-        """What is decided without recording anything; None for a row to add. Refusal for a wrong one."""
-        ...
-
-    async def add(self, row: Row) -> Outcome:
-        """Records a row that was planned."""
-        ...
-
-    def completed(self, outcome: Outcome) -> Outcome:
-        """The outcome with what was not known yet when it was planned."""
-        ...
-
-
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.csv")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 _FAILURES = click.option(
@@ -116,17 +84,19 @@ _FAILURES = click.option(
     is_flag=True,
     help="Keep the letters back until: sekisho mail release. The dates in them count from today.",
 )
+@alike_option
 async def _import(
-    deployment: Deployment, file: Path, dry_run: bool, failures: Path | None, hold_letters: bool
+    deployment: Deployment, file: Path, dry_run: bool, failures: Path | None, hold_letters: bool, alike: bool
 ) -> Answer:
     """Add users from a CSV file (UTF-8 or CP932); rows that are wrong are refused one by one.
 
     The first line names the columns, in any order: policy_number (証券番号), name (氏名), mail
     (メールアドレス), and if wanted user_id (ユーザーID), role (権限: member, admin, 利用者, 管理者),
     notice_by (通知方法: mail, postcard, メール, はがき) and language (言語: ja, en, 日本語, 英語).
-    Running the same file again adds nobody twice, however name and address are typed.
+    Running the same file again adds nobody twice, however name and address are typed. Whoever has the name
+    or the mail address of somebody else is refused unless --alike says that it is meant.
     """
-    register = _Users(deployment.ra, hold_letters)
+    register = Users(deployment.ra, hold_letters, alike)
     columns = {"line": "Line", "result": "Result", "user_id": "User ID"}
     return await _imported(file, USERS, register, columns, dry_run=dry_run, failures=failures)
 
@@ -142,7 +112,7 @@ async def _org_import(deployment: Deployment, file: Path, dry_run: bool, failure
     lineages (台数), issue_password_by (パスワード通知方法: mail, postcard, admin, メール, はがき, 管理者)
     and address (住所: where postcards to its users go).
     """
-    register = _Organisations(deployment.ra)
+    register = Organisations(deployment.ra)
     columns = {"line": "Line", "result": "Result", "policy_number": "Number"}
     return await _imported(file, ORGANISATIONS, register, columns, dry_run=dry_run, failures=failures)
 
@@ -238,6 +208,9 @@ def _told(done: Sequence[Outcome], columns: dict[str, str], dry_run: bool, failu
     if failures is not None and counts["refused"]:
         after.append(f"The refused rows stand in {failures}: mend them there and import that file.")
 
+    if any(each.field == "alike" for each in done):
+        after.append("Where the same name or mail address is meant, import those rows with --alike.")
+
     def show(console: Console) -> None:
         headings = columns | {"field": "Column", "reason": "Reason"}
         listing("rows", [asdict(each) for each in shown], headings).show(console)
@@ -246,145 +219,3 @@ def _told(done: Sequence[Outcome], columns: dict[str, str], dry_run: bool, failu
 
     value = {"import": {"dry_run": dry_run, **counts}, "rows": [asdict(each) for each in ordered]}
     return Answer(value, show, failed=counts["refused"] > 0)
-
-
-#: Organisation, name and address as people are compared by them.
-_Same = tuple[str, str, str]
-
-
-@dataclass
-class _Users:
-    """Users: those recorded, and those who come earlier in the file."""
-
-    ra: RegistrationAuthority
-    hold_letters: bool
-    _people: dict[_Same, str] = field(default_factory=dict)
-    _user_ids: dict[str, Person] = field(default_factory=dict)
-    _organisations: dict[str, bool] = field(default_factory=dict)
-    _drawn: dict[int, _Same] = field(default_factory=dict)
-
-    def plan(self, row: Row) -> Outcome | None:
-        person = check_person(Person(**cast(Any, row.given)))
-        same = _same(person)
-        if person.user_id and (recorded := self._of_user_id(person.user_id)) is not None:
-            return self._of_known_id(row.line, person, recorded)
-        known = self._known(person, same)
-        if known is not None and person.user_id in ("", known):
-            if not known:
-                # The row before it, of this very transaction: its user ID is being drawn.
-                self._drawn[row.line] = same
-            return Outcome(row.line, "exists", known)
-        if not self._open(person.policy_number):
-            code = "user_disabled" if person.policy_number in self._organisations else "not_found"
-            raise Refusal(code, field="policy_number")
-        self._people[same] = person.user_id
-        if person.user_id:
-            self._user_ids[person.user_id] = person
-        return None
-
-    async def add(self, row: Row) -> Outcome:
-        person = check_person(Person(**cast(Any, row.given)))
-        made = await add_user(self.ra, person, channel="paper", actor=actor(), hold_letters=self.hold_letters)
-        self._people[_same(person)] = made.user_id
-        return Outcome(row.line, "added", made.user_id, made.request_id)
-
-    def completed(self, outcome: Outcome) -> Outcome:
-        same = self._drawn.pop(outcome.line, None)
-        return outcome if same is None else replace(outcome, user_id=self._people[same])
-
-    def _of_known_id(self, line: int, person: Person, recorded: Person) -> Outcome:
-        if _same(recorded) == _same(person):
-            return Outcome(line, "exists", person.user_id)
-        detail = f"user ID {person.user_id} is another person's"
-        if _same(recorded)[:2] == _same(person)[:2]:
-            detail = (
-                f"recorded with {recorded.mail}; if that is wrong: "
-                f"sekisho user change {person.user_id} --mail {person.mail}"
-            )
-        raise Refusal("conflict", field="user_id", detail=detail)
-
-    def _of_user_id(self, user_id: str) -> Person | None:
-        if user_id in self._user_ids:
-            return self._user_ids[user_id]
-        found = self.ra.database.read_now(lambda db: store.user(db, user_id))
-        return None if found is None else Person(found.policy_number, found.name, found.mail, user_id)
-
-    def _known(self, person: Person, same: _Same) -> str | None:
-        """The person's user ID; "" where it is drawn together with this row's, None for a new person."""
-        if same in self._people:
-            return self._people[same]
-        found = self.ra.database.read_now(
-            lambda db: store.same_person(db, person.policy_number, person.name, person.mail)
-        )
-        return person.user_id if person.user_id in found else next(iter(found), None)
-
-    def _open(self, policy_number: str) -> bool:
-        """Whether the organisation is there and not disabled. Not looked up again for each of its rows."""
-        if policy_number not in self._organisations:
-            found = self.ra.database.read_now(lambda db: store.organisation(db, policy_number))
-            if found is None:
-                return False
-            self._organisations[policy_number] = found.disabled_at is None
-        return self._organisations[policy_number]
-
-
-def _same(person: Person) -> _Same:
-    return person.policy_number, sameness.name_key(person.name), sameness.mail_key(person.mail)
-
-
-@dataclass
-class _Organisations:
-    """Organisations: those recorded, and those earlier in the file."""
-
-    ra: RegistrationAuthority
-    _known: dict[str, store.Organisation] = field(default_factory=dict)
-
-    def plan(self, row: Row) -> Outcome | None:
-        wanted = self._wanted(row)
-        number = wanted.policy_number
-        recorded = self._known.get(number) or self.ra.database.read_now(
-            lambda db: store.organisation(db, number)
-        )
-        if recorded is None:
-            self._known[number] = wanted
-            return None
-        if sameness.name_key(recorded.name) == sameness.name_key(wanted.name):
-            return Outcome(row.line, "exists", policy_number=number)
-        detail = (
-            f"{number} is recorded as {recorded.name}; if that is wrong: sekisho org change {number} --name"
-        )
-        raise Refusal("conflict", field="policy_number", detail=detail)
-
-    async def add(self, row: Row) -> Outcome:
-        wanted = self._wanted(row)
-        made = await add_organisation(
-            self.ra,
-            wanted.policy_number,
-            wanted.name,
-            actor=actor(),
-            lineages=wanted.lineages,
-            issue_password_by=wanted.issue_password_by,
-            address=wanted.address,
-        )
-        return Outcome(row.line, "added", policy_number=made.policy_number)
-
-    def completed(self, outcome: Outcome) -> Outcome:
-        return outcome
-
-    def _wanted(self, row: Row) -> store.Organisation:
-        lineages = row.given.get("lineages", "")
-        if lineages and not (lineages.isascii() and lineages.isdigit() and len(lineages) <= 4):
-            raise Refusal("invalid_input", field="lineages")
-        by = row.given["issue_password_by"]
-        if by not in ("mail", "postcard", "admin"):
-            raise Refusal("invalid_input", field="issue_password_by")
-        return check_organisation(
-            store.Organisation(
-                row.given["policy_number"],
-                row.given["name"],
-                self.ra.now(),
-                int(lineages) if lineages else None,
-                cast(store.PasswordBy, by),
-                address=row.given.get("address", ""),
-            )
-        )

@@ -19,6 +19,7 @@ from enroll.people.changes import (
     enable_organisation,
     reset_password,
 )
+from enroll.people.likeness import check_unlike, check_unshared
 from enroll.people.register import Person, add_organisation, add_user, disable_user, enable_user
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
@@ -45,6 +46,12 @@ def of_user(words: str = "Only this user's.") -> Callable[[Any], Any]:
 #: An organisation's 証券番号.
 _NUMBER = click.argument(
     "policy_number", metavar="NUMBER", callback=as_typed(identifiers.typed_policy_number)
+)
+
+
+#: What to say where somebody has the same name or mail address, and it is meant.
+alike_option = click.option(
+    "--alike", is_flag=True, help="Also where somebody has the same name or mail address already."
 )
 
 
@@ -170,6 +177,7 @@ async def _org_enable(deployment: Deployment, policy_number: str) -> Answer:
     help="How ユーザーIDのお知らせ goes out.",
 )
 @click.option("--language", type=_LANGUAGE, default="ja", show_default=True, help="Of the user's mails.")
+@alike_option
 async def _user_add(
     deployment: Deployment,
     policy_number: str,
@@ -179,9 +187,12 @@ async def _user_add(
     role: Literal["member", "admin"],
     notice_by: Literal["mail", "postcard"],
     language: Language,
+    alike: bool,
 ) -> Answer:
     """Add a user of an organisation, and queue both letters: the ID notice and the pick-up mail."""
     person = Person(policy_number, name, mail, user_id, role, notice_by, language)
+    if not alike:
+        deployment.ra.database.read_now(lambda db: check_unlike(db, person))
     made = await add_user(deployment.ra, person, channel="paper", actor=actor())
     return detail(
         "user",
@@ -262,8 +273,12 @@ async def _user_enable(deployment: Deployment, user_id: str) -> Answer:
 @click.option("--notice-by", type=_NOTICE_BY, default=None)
 @click.option("--language", type=_LANGUAGE, default=None, help="Of the user's mails, from now on.")
 @of_organisation("Move to this organisation.")
-async def _user_change(deployment: Deployment, user_id: str, **given: Any) -> Answer:
+@alike_option
+async def _user_change(deployment: Deployment, user_id: str, alike: bool, **given: Any) -> Answer:
     """Record what is different about a user. User ID, passwords and certificates stay as they are."""
+    if given["mail"] is not None and not alike:
+        before = known_user(deployment.ra, user_id)
+        deployment.ra.database.read_now(lambda db: check_unshared(db, before, given["mail"]))
     changed = await change_user(deployment.ra, user_id, _changes(given), actor=actor())
     after = []
     if given["mail"] is not None:

@@ -72,6 +72,12 @@ async def test_an_administrator_looks_after_the_users(world: World, person: Pers
         await on.get_by_role("link", name="ユーザー一覧").click()
         await on.get_by_role("link", name=LEAVER).click()
         await on.get_by_role("link", name="メールアドレスの変更").click()
+        await on.get_by_label("新しいメールアドレス").fill(f"{USER.lower()}@example.jp")
+        await _confirm(on, "変更する")
+        meant = on.get_by_role("checkbox", name="誤りや重複ではないことを確認しました")
+        await expect(meant).to_be_focused()
+        await expect(meant).to_have_attribute("aria-invalid", "true")
+        assert await faults(on) == []
         await on.get_by_label("新しいメールアドレス").fill("hanako@example.jp")
         await _confirm(on, "変更する")
         await expect(on.get_by_text("メールアドレスを変更しました。")).to_be_visible()

@@ -179,14 +179,33 @@ def test_the_same_person_however_typed(peopled: Shell, row: str) -> None:
     made = _import(peopled, _NFC).value["rows"][0]
     again = _import(peopled, _NFC.splitlines()[0] + "\n" + row + "\n").value["rows"][0]
     assert (again["result"], again["user_id"]) == ("exists", made["user_id"])
-    twice = _import(peopled, _NFC + row.replace("nfc", "two").replace("ｎｆｃ", "two").replace("NFC", "TWO"))
+    twice = _import(
+        peopled, _NFC + row.replace("nfc", "two").replace("ｎｆｃ", "two").replace("NFC", "TWO"), "--alike"
+    )
     assert twice.value["import"]["added"] == 1
 
 
 def test_another_person_is_added(peopled: Shell) -> None:
     """高 and 髙 are two people, and so are two mailboxes."""
     text = "証券番号,氏名,メールアドレス\n12345678,高橋,a@example.jp\n12345678,髙橋,a@example.jp\n"
-    assert _import(peopled, text + "12345678,高橋,b@example.jp\n").value["import"]["added"] == 3
+    assert _import(peopled, text + "12345678,高橋,b@example.jp\n", "--alike").value["import"]["added"] == 3
+
+
+def test_a_name_or_an_address_of_somebody_else(peopled: Shell, tmp_path: Path) -> None:
+    """Of a user, or of an earlier row: refused, written to be looked at, and added once it is meant."""
+    text = "証券番号,氏名,メールアドレス\n12345678,高橋,a@example.jp\n12345678,鈴木,A@example.jp\n"
+    text += "12345678,高橋,b@example.jp\n12345678,山田,taro@example.jp\n12345678,佐藤,c@example.jp\n"
+    file = tmp_path / "refused.csv"
+    done = _import(peopled, text, "--failures", str(file))
+    assert (done.code, done.value["import"]["added"], done.value["import"]["refused"]) == (1, 2, 3)
+    reasons = {each["line"]: each["reason"] for each in done.value["rows"] if each["result"] == "refused"}
+    assert reasons == {
+        3: "the same mail address as line 2",
+        4: "the same name as line 2",
+        5: "the same mail address as K12345678 (年金 太郎, taro@example.jp)",
+    }
+    again = _import(peopled, file.read_text("utf-8-sig"), "--alike")
+    assert again.value["import"]["added"] == 3
 
 
 def test_the_same_person_in_one_file(peopled: Shell) -> None:
@@ -202,7 +221,7 @@ def test_commas_without_a_heading(peopled: Shell) -> None:
     text = (
         "証券番号,氏名,,メールアドレス,,\r\n12345678,高橋,,a@example.jp,,\r\n12345678,高橋,,b@example.jp\r\n"
     )
-    assert _import(peopled, text).value["import"]["added"] == 2
+    assert _import(peopled, text, "--alike").value["import"]["added"] == 2
     lost = _import(peopled, text.splitlines()[0] + "\n12345678,高橋,x,c@example.jp,,\n").value["rows"][0]
     assert (lost["result"], lost["reason"]) == ("refused", "cell 3 has no heading")
     beyond = _import(peopled, "証券番号,氏名,メールアドレス,,\n12345678,高橋,c@example.jp,,x\n").value[
@@ -215,7 +234,7 @@ def test_invisible_characters_are_taken_off(peopled: Shell) -> None:
     """Zero-width spaces and marks of direction, as mails and web pages leave them, are not recorded."""
     text = "証券番号,氏名,メールアドレス\n12345678,高橋\u200b太郎,b@example.jp\n"
     text += "12345678,高橋,\u200bc@example.jp\n12345678,\u202a高橋\u202c,d@example.jp\n"
-    assert _import(peopled, text).value["import"]["added"] == 3
+    assert _import(peopled, text, "--alike").value["import"]["added"] == 3
     users = peopled("user", "list").value["users"]
     added = {(each["name"], each["mail"]) for each in users if each["user_id"] != "K12345678"}
     assert added == {("高橋太郎", "b@example.jp"), ("高橋", "c@example.jp"), ("高橋", "d@example.jp")}

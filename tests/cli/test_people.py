@@ -248,9 +248,42 @@ def test_the_same_person_is_not_added_twice(peopled: Shell) -> None:
     assert (again["code"], again["field"]) == ("conflict", "name")
     assert again["message"] == "this person is recorded already as K12345678"
     assert "--user-id" in again["hint"]
-    assert peopled("user", "add", "12345678", "年金 太郎", "other@example.jp").code == 0
-    second = peopled("user", "add", "12345678", "年金 太郎", "taro@example.jp", "--user-id", "ksecond")
+    assert peopled("user", "add", "12345678", "年金 太郎", "other@example.jp", "--alike").code == 0
+    words = ("user", "add", "12345678", "年金 太郎", "taro@example.jp", "--user-id", "ksecond")
+    assert peopled(*words).error["field"] == "alike"
+    second = peopled(*words, "--alike")
     assert second.value["user"]["user_id"] == "KSECOND"
+
+
+@pytest.mark.parametrize(
+    ("name", "mail", "what"),
+    [
+        ("年金 花子", "TARO@example.jp", "the same mail address as K12345678 (年金 太郎, taro@example.jp)"),
+        ("年金　太郎", "two@example.jp", "the same name as K12345678 (年金 太郎, taro@example.jp)"),
+    ],
+)
+def test_a_name_or_an_address_that_somebody_has(peopled: Shell, name: str, mail: str, what: str) -> None:
+    """It is a slip, or meant: nobody is added for it without a word, and whoever says so is."""
+    words = ("user", "add", "12345678", name, mail)
+    refused = peopled(*words).error
+    assert (refused["code"], refused["field"], refused["message"]) == ("conflict", "alike", what)
+    assert "--alike" in refused["hint"]
+    assert len(peopled("user", "list").value["users"]) == 1
+    assert peopled(*words, "--alike").code == 0
+    assert len(peopled("user", "list").value["users"]) == 2
+
+
+def test_an_address_that_somebody_has_is_not_changed_to(peopled: Shell) -> None:
+    """In whichever organisation: letters with passwords would go to somebody else. The own one is none."""
+    peopled("org", "add", "87654321", "桜田門産業")
+    assert peopled("user", "add", "87654321", "別所 花子", "hanako@example.jp").code == 0
+    words = ("user", "change", "K12345678", "--mail", "Hanako@Example.jp")
+    refused = peopled(*words).error
+    assert (refused["code"], refused["field"]) == ("conflict", "alike")
+    assert "別所 花子" in refused["message"]
+    assert peopled("user", "show", "K12345678").value["user"]["mail"] == "taro@example.jp"
+    assert peopled(*words, "--alike").value["user"]["mail"] == "Hanako@example.jp"
+    assert peopled("user", "change", "K12345678", "--mail", "HANAKO@example.jp").code == 0
 
 
 def test_a_change_keeps_the_person_comparable(peopled: Shell) -> None:

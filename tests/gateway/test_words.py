@@ -25,6 +25,7 @@ _NO_TEXTS = (
     "gateway.sites.help.searching._ALSO",
     "gateway.cli.csvfile.REASON",
     "gateway.cli.importing.",
+    "gateway.cli.rows.",
     "gateway.demo.people.ORGANISATIONS",
 )
 

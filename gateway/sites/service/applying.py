@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.states import WAITING, State
+from gateway.sites.service.asking import question, shown, unanswered
 from gateway.sites.service.standing import Step, expected, steps
 from gateway.sites.service.visitors import Visitor, member_of, unconfirmed
 from gateway.sites.service.words import (
@@ -117,6 +119,7 @@ async def addition_form(request: web.Request, visitor: Visitor) -> web.StreamRes
         roles=ROLES,
         notices=NOTICES,
         languages=LANGUAGE_NAMES,
+        **shown(state),
     )
 
 
@@ -126,9 +129,13 @@ async def apply_for_addition(request: web.Request, visitor: Visitor) -> web.Stre
     wanted: dict[str, Any] = {name: fields.get(name, "").strip() for name in _ADDITION_FIELDS}
     wanted["language"] = wanted["language"] or LANGUAGES[0]
     person = Person(policy_number=visitor.user.policy_number, **wanted)
-    unsure = await unconfirmed(request, visitor, fields)
-    if unsure:
-        return _refused(request, wanted, _wrong(person) | unsure)
+    wrong = _wrong(person)
+    database = request.app[GATE].ra.database
+    doubts = [] if wrong else await database.read(lambda db: applications.in_doubt(db, person))
+    asked = question(doubts, fields)
+    errors = wrong | unanswered(asked) | await unconfirmed(request, visitor, fields)
+    if errors:
+        return _refused(request, wanted, errors, asked)
     try:
         recorded = await applications.apply_addition(
             request.app[GATE].ra, person, channel="online", actor=visitor.user.user_id
@@ -136,10 +143,7 @@ async def apply_for_addition(request: web.Request, visitor: Visitor) -> web.Stre
     except Refusal as refusal:
         if refusal.field not in _ADDITION_FIELDS:
             raise
-        errors = field_error(refusal)
-        if refusal.code == "invalid_input":
-            errors |= _wrong(person)
-        return _refused(request, wanted, errors)
+        return _refused(request, wanted, field_error(refusal), asked)
     return see_other(_received(recorded))
 
 
@@ -170,7 +174,7 @@ async def application_list(request: web.Request, visitor: Visitor) -> web.Stream
 async def application_page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """One application with how far it has come, and what is to be expected by when."""
     ra, number = request.app[GATE].ra, int(request.match_info["number"])
-    shown = await ra.database.read(lambda db: _applied(db, ra, visitor, number))
+    found = await ra.database.read(lambda db: _applied(db, ra, visitor, number))
     return render(
         request,
         "application.html",
@@ -186,7 +190,7 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
         notices=NOTICES,
         languages=LANGUAGE_NAMES,
         address=visitor.organisation.address,
-        **shown,
+        **found,
     )
 
 
@@ -277,8 +281,11 @@ def seen(db: Transaction, visitor: Visitor, number: int) -> store.Application:
 
 
 def _refused(
-    request: web.Request, fields: Mapping[str, str], errors: Mapping[str, Text]
+    request: web.Request,
+    fields: Mapping[str, str],
+    errors: Mapping[str, Text],
+    asked: Mapping[str, Any] = MappingProxyType({}),
 ) -> web.StreamResponse:
-    """Back to the form, with what was typed but for the password."""
+    """Back to the form, with what was typed but for the password, and what it asks."""
     values = typed(fields, *_ADDITION_FIELDS, "reason", "revoke_old")
-    return tell(request, request.path, {"values": values, "errors": dict(errors)})
+    return tell(request, request.path, {"values": values, "errors": dict(errors), **asked})

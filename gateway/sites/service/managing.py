@@ -13,9 +13,11 @@ from ca.storage import Transaction
 from enroll import store
 from enroll.people import applications
 from enroll.people.changes import change_user
+from enroll.people.likeness import sharers
 from enroll.people.register import disable_user
 from enroll.refusals import Refusal
 from gateway.sites.service.applying import name_of, seen
+from gateway.sites.service.asking import question, shown, unanswered
 from gateway.sites.service.visitors import Visitor, member_of, unconfirmed
 from gateway.sites.service.words import KINDS, field_error
 from gateway.web import sessions
@@ -36,18 +38,25 @@ async def mail_form(request: web.Request, visitor: Visitor) -> web.StreamRespons
         typed=state.get("mail", member.mail),
         errors=errors,
         action=request.path,
+        **shown(state),
     )
 
 
 async def change_mail(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    """A member's other mail address: what still waits goes there, what was sent is not sent again (R16)."""
+    """A member's other mail address: what still waits goes there, what was sent is not sent again (R16).
+
+    Whether it is meant is asked where somebody else has the address.
+    """
     member, fields = await _member(request, visitor), await form(request)
-    wanted = fields.get("mail", "")
-    errors = await unconfirmed(request, visitor, fields)
+    ra, wanted = request.app[GATE].ra, fields.get("mail", "")
+    found = await ra.database.read(lambda db: sharers(db, member, wanted))
+    # Of the own organisation: nobody learns who else's address it is.
+    asked = question([each for each in found if each.policy_number == member.policy_number], fields)
+    errors = unanswered(asked) | await unconfirmed(request, visitor, fields)
     if errors:
-        return tell(request, request.path, typed(fields, "mail") | {"errors": errors})
+        return tell(request, request.path, typed(fields, "mail") | {"errors": errors} | asked)
     try:
-        await change_user(request.app[GATE].ra, member.user_id, {"mail": wanted}, actor=visitor.user.user_id)
+        await change_user(ra, member.user_id, {"mail": wanted}, actor=visitor.user.user_id)
     except Refusal as refusal:
         if refusal.field != "mail":
             raise

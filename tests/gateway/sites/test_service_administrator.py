@@ -247,7 +247,10 @@ async def test_somebody_who_is_a_user_already_is_told(service: Served, name: str
     assert page.error("氏名").startswith("この氏名とメールアドレスのユーザーはすでに登録されています。")
     assert store.applications(look(service.ra.database), state="submitted") == []
     # A user ID of its own says that it is meant; and the same application twice is one.
-    first = await visitor.post("/portal/addition", fields | {"user_id": "ksecond"})
+    asked = await visitor.post("/portal/addition", fields | {"user_id": "ksecond"})
+    mark = asked.main.one("input", id="alike-meant").attributes["value"]
+    first = await visitor.post("/portal/addition", fields | {"user_id": "ksecond", "alike": mark})
+    assert first.path.startswith("/portal/applications/")
     again = await visitor.post("/portal/addition", fields | {"user_id": "ＫＳＥＣＯＮＤ", "name": f"{name} "})
     assert first.path == again.path
 
