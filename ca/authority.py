@@ -7,7 +7,7 @@ that is stored counts (`ca.store.store_issued`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -66,19 +66,26 @@ class Issuer:
         return int(self.certificate.not_valid_after_utc.timestamp())
 
 
+def _newest(issuers: tuple[Issuer, ...]) -> Issuer:
+    return issuers[0]
+
+
 @dataclass(frozen=True)
 class Authority:
-    """Our issuers, the current one first. Older ones stay trusted and keep signing their own CRLs (E17)."""
+    """Our issuers, the newest first. Each signs its own CRLs for as long as it has certificates (E17)."""
 
     issuers: tuple[Issuer, ...]
     signer: Signer = field(repr=False)
     """Whoever holds their keys."""
     root_list: bytes = field(repr=False, default=b"")
     """The root's revocation list (DER); empty where there is none."""
+    choose: Callable[[tuple[Issuer, ...]], Issuer] = field(repr=False, default=_newest)
+    """Which of them issues now: a register knows (`ca.generations`); where there is none, the newest."""
 
     @property
     def current(self) -> Issuer:
-        return self.issuers[0]
+        """The one that issues now, or did last."""
+        return self.choose(self.issuers)
 
     def issuer(self, issuer_id: str) -> Issuer:
         """The issuer of this id; `KeyError` if it is not ours."""
@@ -96,13 +103,15 @@ class Authority:
         order_id: str | None,
         at: int,
         entropy: bytes,
+        issuer: Issuer | None = None,
     ) -> Reservation:
         """Decides everything about a certificate to be issued at `at`, and signs nothing.
 
-        `entropy` is 16 random bytes for the serial. Raises `Unacceptable` for a name or key that the
-        profile refuses, and `ConfigError` once the issuing CA has expired.
+        `entropy` is 16 random bytes for the serial; `issuer` is the current one unless a transaction has
+        said. Raises `Unacceptable` for a name or key that the profile refuses, and `ConfigError` once the
+        issuing CA has expired.
         """
-        row, issuer = PROFILES[profile], self.current
+        row, issuer = PROFILES[profile], issuer or self.current
         if row.is_ca:
             raise ValueError("CA certificates are made by ca.datadir")
         key = parse_public_key(spki_der, row.key_kinds)

@@ -59,7 +59,7 @@ from ca.signing import FileSigner, Signer
 
 FORMAT = 1
 VAULT = "vault.json"
-_MARKER = "sekisho.json"
+MARKER = "sekisho.json"
 _UNFINISHED = "UNFINISHED"
 ROOT_LIST = "ca/root.crl"
 _OURS = frozenset({_UNFINISHED, VAULT, "ca", "servers"})
@@ -201,10 +201,10 @@ def add_issuer(
     key_kind: str = "ec-p256",
     site: Places = NO_PLACES,
 ) -> DataDir:
-    """Makes a further issuing CA under the same root (G4 to G5) and makes it the one that issues.
+    """Makes a further issuing CA under the same root (G4 to G5), the newest of those that are returned.
 
-    Earlier issuers stay: their certificates remain trusted and they go on signing their CRLs. The root's
-    key has to be in its place for this. Raises `ConfigError`.
+    When it issues the register says (`ca.generations`). The root's key has to be in its place for this.
+    Raises `ConfigError`.
     """
     check_kind(ISSUING, key_kind)
     site.check()
@@ -242,7 +242,7 @@ def read_marker(path: Path, files: Snapshot | None = None, *, waiting: bool = Fa
     """
     files = files or Snapshot()
     try:
-        ours = files.frozen or (path / _MARKER).exists()
+        ours = files.frozen or (path / MARKER).exists()
     except PermissionError:
         raise _of_another(path) from None
     if not ours:
@@ -250,13 +250,13 @@ def read_marker(path: Path, files: Snapshot | None = None, *, waiting: bool = Fa
         what = "was left unfinished by an interrupted init" if left else "is not a data directory"
         raise ConfigError(f"{path} {what}; make one: sekisho init --data {path}")
     try:
-        marker = json.loads(files.read(path / _MARKER, "data directory"))
+        marker = json.loads(files.read(path / MARKER, "data directory"))
         if marker["format"] != FORMAT:
             raise ConfigError(f"{path} has format {marker['format']}; open it with the sekisho that made it")
         if not isinstance(marker["created_at"], int) or not (marker["issuers"] or marker["requested"]):
             raise ValueError
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path / _MARKER} is damaged; restore it from a backup") from error
+        raise ConfigError(f"{path / MARKER} is damaged; restore it from a backup") from error
     if not marker["issuers"] and not waiting:
         raise ConfigError(
             f"{path} waits for its issuing CA, whose request went to the root; when the certificate is here: "
@@ -294,7 +294,7 @@ def _claim(path: Path) -> None:
     # A crash may also have left the draft of the very first file (see ca.files).
     whole = {name for name in present if not (name.startswith(".") and name.endswith(".new"))}
     if whole and not (_UNFINISHED in whole and whole <= _OURS):
-        hint = "it holds a CA already" if _MARKER in present else "it is not empty"
+        hint = "it holds a CA already" if MARKER in present else "it is not empty"
         raise ConfigError(f"{path} cannot be initialised: {hint}; name a new directory with --data DIR")
     try:
         make_private_directory(path)
@@ -441,7 +441,7 @@ def read_certificate(path: Path, files: Snapshot) -> x509.Certificate:
 
 
 def write_marker(path: Path, marker: dict[str, Any]) -> None:
-    write_private(path / _MARKER, json.dumps(marker, indent=1).encode() + b"\n")
+    write_private(path / MARKER, json.dumps(marker, indent=1).encode() + b"\n")
 
 
 def row_of(issuer: Issuer) -> dict[str, Any]:

@@ -18,6 +18,8 @@ class RevocationStatus(Enum):
     HELD = "held"
     """Stopped until somebody decides: it may be good again."""
     REVOKED = "revoked"
+    DISTRUSTED = "distrusted"
+    """Nothing is wrong with it, but its issuing CA is trusted no more."""
     UNKNOWN = "unknown"
 
 
@@ -55,6 +57,9 @@ REASONS: Mapping[int, Reason] = MappingProxyType(
 
 #: The reason under which a list shows a certificate that is held.
 HOLD = 6
+#: The reason under which lists and answers show a certificate whose issuing CA is trusted no more: RFC 6960
+#: section 2.7 lets a responder say `revoked` of all that such a CA has issued.
+CA_COMPROMISE = 2
 
 
 class RevokedEntry(NamedTuple):

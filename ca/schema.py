@@ -89,6 +89,22 @@ _RESPONDERS = """
         der BLOB NOT NULL
     )
 """
+# Moments of each issuing CA (ca.generations.states); of one without a row the first that was made issues, and
+# any other one is staged. `change_number` counts together with those of certificates.
+_GENERATIONS = """
+    CREATE TABLE generations (
+        issuer_id TEXT PRIMARY KEY,
+        active_at INTEGER,
+        planned_at INTEGER,
+        retired_at INTEGER,
+        over_at INTEGER,
+        distrusted_at INTEGER,
+        reason TEXT NOT NULL,
+        change_number INTEGER NOT NULL,
+        CHECK (distrusted_at IS NULL OR retired_at IS NOT NULL),
+        CHECK (retired_at IS NULL OR planned_at IS NULL)
+    )
+"""
 # The last line of the journal that this database has seen (ca.journal): an older copy of it is known by that.
 _JOURNAL = """
     CREATE TABLE journal_mark (
@@ -127,6 +143,7 @@ SCHEMA = Schema(
                 _ANSWERS,
                 "CREATE INDEX answers_age ON answers (this_update_at)",
                 _RESPONDERS,
+                _GENERATIONS,
                 _JOURNAL,
                 "INSERT INTO journal_mark (id, number, hash) VALUES (1, 0, '')",
             ),

@@ -191,16 +191,21 @@ def find_by_common_name(db: Transaction, cn: str) -> list[CertificateRecord]:
 def certificate_status(db: Transaction, fingerprint: str) -> RevocationStatus:
     """What the index says about a presented certificate. Cheap: one look-up in one index."""
     row = db.one(
-        "SELECT status FROM certificates WHERE fingerprint = :fingerprint", {"fingerprint": fingerprint}
+        "SELECT c.status, g.distrusted_at FROM certificates c"
+        " LEFT JOIN generations g ON g.issuer_id = c.issuer_id WHERE c.fingerprint = :fingerprint",
+        {"fingerprint": fingerprint},
     )
     if row is None:
         return RevocationStatus.UNKNOWN
-    return status_of(row[0])
+    return status_of(row[0], row[1])
 
 
-def status_of(word: str) -> RevocationStatus:
-    """What a row's status means: what is no word for good is none."""
-    return _STANDINGS.get(word, RevocationStatus.REVOKED)
+def status_of(word: str, distrusted_at: int | None) -> RevocationStatus:
+    """Of a row, and of its issuer: what is no word for good is none."""
+    own = _STANDINGS.get(word, RevocationStatus.REVOKED)
+    if distrusted_at is None or own is RevocationStatus.REVOKED:
+        return own
+    return RevocationStatus.DISTRUSTED
 
 
 def reserved_unsigned(db: Transaction, before_at: int | None = None) -> list[Reservation]:
@@ -288,6 +293,16 @@ def count_alive(db: Transaction, issuer_id: str, at: int) -> int:
         "SELECT count(*) FROM certificates"
         " WHERE issuer_id = :issuer_id AND status = 'issued' AND not_after_at > :at",
         {"issuer_id": issuer_id, "at": at},
+    )
+    assert row is not None
+    return int(row[0])
+
+
+def last_end(db: Transaction, issuer_id: str) -> int:
+    """When the last certificate of an issuer ends, or did, whatever became of it; 0 if it has none."""
+    row = db.one(
+        "SELECT coalesce(max(not_after_at), 0) FROM certificates WHERE issuer_id = :issuer_id",
+        {"issuer_id": issuer_id},
     )
     assert row is not None
     return int(row[0])

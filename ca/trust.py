@@ -45,6 +45,8 @@ class CertificateState(Enum):
     REVOKED = "revoked"
     HELD = "held"
     """Stopped until somebody decides, because a theft was reported."""
+    DISTRUSTED = "distrusted"
+    """Its issuing CA is trusted no more."""
     NOT_YET_VALID = "not-yet-valid"
     EXPIRED = "expired"
 
@@ -105,6 +107,7 @@ PRECEDENCE: tuple[CertificateState, ...] = (
     CertificateState.WRONG_PURPOSE,
     CertificateState.UNKNOWN_CERTIFICATE,
     CertificateState.REVOKED,
+    CertificateState.DISTRUSTED,
     CertificateState.HELD,
     CertificateState.NOT_YET_VALID,
     CertificateState.EXPIRED,
@@ -115,6 +118,7 @@ _INDEX_STATES: Mapping[RevocationStatus, CertificateState | None] = MappingProxy
         RevocationStatus.GOOD: None,
         RevocationStatus.HELD: CertificateState.HELD,
         RevocationStatus.REVOKED: CertificateState.REVOKED,
+        RevocationStatus.DISTRUSTED: CertificateState.DISTRUSTED,
         RevocationStatus.UNKNOWN: CertificateState.UNKNOWN_CERTIFICATE,
     }
 )

@@ -13,6 +13,8 @@ from typing import Any
 
 import ca.store
 import enroll.acme.store
+from ca.generations import store as generations
+from ca.generations.states import Row
 from ca.published import store as published
 from ca.published.store import RevocationList
 from ca.storage import Note, Transaction
@@ -45,6 +47,8 @@ class Report:
     passwords: list[str] = field(default_factory=list)
     #: The last turn of the emergency stop: number, on, reason, at.
     stop: dict[str, Any] | None = None
+    #: Issuing CAs of which something changed: planned, active, retired, distrusted.
+    issuers: list[str] = field(default_factory=list)
     #: User IDs that the copy does not have.
     users: list[str] = field(default_factory=list)
 
@@ -233,6 +237,16 @@ def _stop(replay: Replay, facts: Mapping[str, Any]) -> None:
     replay.report.stop = dict(facts)
 
 
+def _issuing_ca(replay: Replay, facts: Mapping[str, Any]) -> None:
+    row = Row(**facts)
+    before = generations.rows(replay.db).get(row.issuer_id) or Row(row.issuer_id)
+    if replace(before, change_number=0) != replace(row, change_number=0):
+        generations.restore(replay.db, row)
+        told = {name: value for name, value in facts.items() if value and name.endswith("_at")}
+        store.audit(replay.db, replay.at, ACTOR, "ca.replayed", row.issuer_id, **told)
+        replay.report.issuers.append(row.issuer_id)
+
+
 def _known(replay: Replay, user_id: str) -> bool:
     """Whether the copy has this user; who is not in it is told of."""
     known = store.user(replay.db, user_id) is not None
@@ -268,4 +282,5 @@ _HANDLERS: Mapping[str, Handler] = {
     "account.key": _account_key,
     "account.ended": _account_ended,
     "stop": _stop,
+    "generation": _issuing_ca,
 }

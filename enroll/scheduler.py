@@ -12,7 +12,7 @@ from datetime import date
 from itertools import groupby
 
 from ca.storage import Transaction
-from enroll import store, timekeeping
+from enroll import generations, store, timekeeping
 from enroll.jst import day_of, start_of
 from enroll.mail import occasions, writing
 from enroll.mail import store as mail_store
@@ -66,6 +66,7 @@ async def tick(ra: RegistrationAuthority) -> None:
             "within clock.ahead_days",
             judged.leap / 3_600,
         )
+    await generations.begin_due(ra)
     await issuance.recover(ra, ra.now() - _STUCK_SECONDS)
     await close_overdue(ra)
     # E1: a key that was wiped, here or by a login, is in no copy of the files either.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ca.ocsp import HashName, Standing
-from ca.revocation import HOLD, RevocationStatus, RevokedEntry
+from ca.revocation import CA_COMPROMISE, HOLD, RevocationStatus, RevokedEntry
 from ca.schema import LAST_OCTET
 from ca.storage import Transaction, Values, inserting
 from ca.store import fingerprint_of, status_of
@@ -75,14 +75,17 @@ class RevocationList:
 
 def last_change_of(db: Transaction, issuer_id: str, octets: Sequence[str] = ()) -> int:
     """The highest number of a change so far (`ca.store.last_change`) of an issuer's certificates, or of those
-    of them whose serials end with one of these octets; 0 if none."""
-    row = db.one(
-        "SELECT coalesce(max(change_number), 0) FROM certificates"
-        f" WHERE issuer_id = :issuer_id AND {_ending(octets)}change_number IS NOT NULL",
-        {"issuer_id": issuer_id},
+    of them whose serials end with one of these octets; 0 if none. What makes an issuer's certificates no good
+    all at once is a change of each."""
+    return max(
+        int(row[0])
+        for table, ending in (("certificates", _ending(octets)), ("generations", ""))
+        for row in db.rows(
+            f"SELECT coalesce(max(change_number), 0) FROM {table}"
+            f" WHERE issuer_id = :issuer_id AND {ending}change_number IS NOT NULL",
+            {"issuer_id": issuer_id},
+        )
     )
-    assert row is not None
-    return int(row[0])
 
 
 def revoked_entries(
@@ -93,14 +96,28 @@ def revoked_entries(
     RFC 5280 section 3.3: an entry stays until one regularly scheduled CRL after the certificate's end,
     so pass the time of the previous list. What was held first had ended then.
     """
+    distrusted = db.one(
+        "SELECT distrusted_at FROM generations WHERE issuer_id = :issuer_id AND distrusted_at IS NOT NULL",
+        {"issuer_id": issuer_id},
+    )
+    which, place, values = _STOPPED, "change_number", {"hold": HOLD, "distrusted_at": None}
+    if distrusted is not None:
+        # All that it ever issued, as answers say. Reads the whole table.
+        which, place = "status <> 'reserved'", "number"
+        values = {"hold": CA_COMPROMISE, "distrusted_at": distrusted[0]}
     last = 0
     while page := db.rows(
-        "SELECT serial, coalesce(held_at, revoked_at),"
-        f" CASE status WHEN 'held' THEN {HOLD} ELSE revocation_reason END, change_number FROM certificates"
-        f" WHERE issuer_id = :issuer_id AND {_ending(octets)}change_number IS NOT NULL"
-        " AND status IN ('held', 'revoked')"
-        " AND not_after_at >= :expired_before AND change_number > :last ORDER BY change_number LIMIT :limit",
-        {"issuer_id": issuer_id, "expired_before": expired_before, "last": last, "limit": _PAGE},
+        "SELECT serial, coalesce(held_at, revoked_at, :distrusted_at), CASE status WHEN 'revoked' THEN"
+        f" revocation_reason WHEN 'held' THEN :hold ELSE {CA_COMPROMISE} END, {place} FROM certificates"
+        f" WHERE issuer_id = :issuer_id AND {_ending(octets)}{which}"
+        f" AND not_after_at >= :expired_before AND {place} > :last ORDER BY {place} LIMIT :limit",
+        {
+            **values,
+            "issuer_id": issuer_id,
+            "expired_before": expired_before,
+            "last": last,
+            "limit": _PAGE,
+        },
     ):
         yield from (RevokedEntry(row[0], row[1], row[2]) for row in page)
         last = page[-1][3]
@@ -144,26 +161,34 @@ def standing(db: Transaction, issuer_id: str, serial: str) -> tuple[Standing, in
     """What the register says of a serial of an issuer's, and thisUpdate of the last answer about it (0:
     none)."""
     row = db.one(
-        "SELECT c.status, coalesce(c.held_at, c.revoked_at), c.revocation_reason, c.change_number,"
-        " a.this_update_at FROM certificates c LEFT JOIN answers a ON a.serial = c.serial"
+        "SELECT c.status, coalesce(c.held_at, c.revoked_at), c.revocation_reason,"
+        " coalesce(c.change_number, 0), coalesce(a.this_update_at, 0), g.distrusted_at,"
+        " coalesce(g.change_number, 0)"
+        " FROM certificates c LEFT JOIN answers a ON a.serial = c.serial"
+        " LEFT JOIN generations g ON g.issuer_id = c.issuer_id"
         " WHERE c.serial = :serial AND c.issuer_id = :issuer_id AND c.status <> 'reserved'",
         {"serial": serial, "issuer_id": issuer_id},
     )
     if row is None:
         return Standing(serial, RevocationStatus.UNKNOWN), 0
-    status = status_of(row[0])
-    good = status is RevocationStatus.GOOD
-    told = Standing(serial, status, 0 if good else row[1], 0 if good else row[2] or 0, row[3] or 0)
-    return told, row[4] or 0
+    status, number = status_of(row[0], row[5]), max(row[3], row[6])
+    if status is RevocationStatus.GOOD:
+        return Standing(serial, status, change_number=number), row[4]
+    if status is RevocationStatus.DISTRUSTED:
+        # RFC 6960 section 2.7.
+        return Standing(serial, RevocationStatus.REVOKED, row[1] or row[5], CA_COMPROMISE, number), row[4]
+    return Standing(serial, status, row[1], row[2] or 0, number), row[4]
 
 
 def stored_answer(db: Transaction, issuer_id: str, serial: str, by: HashName) -> StoredAnswer | None:
     """The answer about a certificate of an issuer's, if it still tells of the last change; one that has
-    none yet has an empty ``kept``. None for a serial that was never issued. Cheap: two look-ups by key."""
+    none yet has an empty ``kept``. None for a serial that was never issued. Cheap: three look-ups by key."""
     row = db.one(
         f"SELECT a.{by}, a.responder_id, a.this_update_at, a.next_update_at,"
-        " a.change_number = coalesce(c.change_number, 0)"
+        " a.change_number = CASE WHEN g.change_number > coalesce(c.change_number, 0) THEN g.change_number"
+        " ELSE coalesce(c.change_number, 0) END"
         " FROM certificates c LEFT JOIN answers a ON a.serial = c.serial"
+        " LEFT JOIN generations g ON g.issuer_id = c.issuer_id"
         " WHERE c.serial = :serial AND c.issuer_id = :issuer_id AND c.status <> 'reserved'",
         {"serial": serial, "issuer_id": issuer_id},
     )
@@ -272,5 +297,7 @@ def _ending(octets: Sequence[str]) -> str:
 
 # Seconds after which nobody waits any more for a certificate that was reserved.
 _ON_THE_WAY = 86_400
+# In words that the indexes of lists have, too.
+_STOPPED = "change_number IS NOT NULL AND status IN ('held', 'revoked')"
 # Rows that are read at once: a list may have a million.
 _PAGE = 10_000

@@ -19,8 +19,8 @@ from enroll.requests.enrollment import Enrollment
 from enroll.store import User, as_enrollment, as_user
 
 __all__ = (
-    "Acts", "CertificateState", "Wanted", "applications", "audit", "certificates", "letters", "requests",
-    "users",
+    "Acts", "CertificateState", "Wanted", "applications", "audit", "certificates", "holders", "letters",
+    "requests", "users",
 )  # fmt: skip
 
 R = TypeVar("R")
@@ -42,6 +42,14 @@ def certificates(database: Storage, wanted: Wanted, at: int) -> Iterator[Mapping
     """
     found = _pages(database, lambda db, last: pages.certificates(db, wanted, at, last, _PAGE), "number")
     return ({**row} for row in found)
+
+
+def holders(database: Storage, issuer_id: str, at: int) -> Iterator[Mapping[str, Any]]:
+    """Certificates of an issuing CA that have not ended, newest first, with whose each is
+    (`store.holders`)."""
+    found = _pages(database, lambda db, last: pages.holders(db, issuer_id, at, last, _PAGE), "number")
+    flags = ("followed", "invited")
+    return ({**row} | {name: bool(row[name]) for name in flags} for row in found)
 
 
 def requests(database: Storage, user_id: str | None = None) -> Iterator[Enrollment]:

@@ -70,6 +70,12 @@ def certificates(db: Transaction, wanted: Wanted, at: int, last: int, limit: int
     return db.rows(statement, {**values, **_ends_values(wanted), "at": at, "last": last, "limit": limit})
 
 
+def holders(db: Transaction, issuer_id: str, at: int, last: int, limit: int) -> Sequence[Row]:
+    """Certificates of an issuing CA that have not ended, newest first, with whose each is. ``followed``: the
+    person has one of another issuing CA at hand; ``invited``: a request waits to be picked up."""
+    return db.rows(_HOLDERS, {"issuer_id": issuer_id, "at": at, "last": last, "limit": limit})
+
+
 def requests(db: Transaction, user_id: str | None, last: int, limit: int) -> Sequence[Row]:
     """Request IDs, newest first: in the order in which they were recorded, whatever the clock said."""
     # "+": a user's are found by the user, not among everybody's.
@@ -126,6 +132,19 @@ def audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[Row]
     return db.rows(statement, {**values, "last": last, "limit": limit})
 
 
+_HOLDERS = (
+    "SELECT c.number AS number, c.serial, c.subject_cn AS common_name, c.not_after_at, c.status, e.door,"
+    " u.user_id, u.name, u.mail, u.language, u.policy_number,"
+    " EXISTS (SELECT 1 FROM enrollments f JOIN certificates o ON o.serial = f.serial"
+    " WHERE f.user_id = u.user_id AND f.door = e.door AND f.state IN ('picked_up', 'in_use')"
+    " AND o.issuer_id <> c.issuer_id AND o.status = 'issued' AND o.not_after_at >= :at) AS followed,"
+    " EXISTS (SELECT 1 FROM enrollments w WHERE w.user_id = u.user_id AND w.kind IN ('addition', 'reissue')"
+    " AND w.window_ends_at > :at AND (w.state IN ('accepted', 'announced', 'authenticated', 'processing')"
+    " OR w.state = 'issued' AND w.serial <> c.serial)) AS invited"
+    " FROM certificates c JOIN enrollments e ON e.serial = c.serial JOIN users u ON u.user_id = e.user_id"
+    " WHERE c.issuer_id = :issuer_id AND c.status IN ('issued', 'held') AND c.not_after_at >= :at"
+    " AND c.number < :last ORDER BY c.number DESC LIMIT :limit"
+)
 _OF_USER = (
     "SELECT CAST(:user_id AS TEXT) UNION SELECT request_id FROM enrollments WHERE user_id = :user_id"
     " UNION SELECT serial FROM enrollments WHERE user_id = :user_id AND serial IS NOT NULL"

@@ -24,7 +24,7 @@ from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
 from ca.signing import NoSignature, SignatureRefused
 from ca.storage import Transaction
 from ca.store import CertificateRecord, Reservation
-from enroll import store, timekeeping
+from enroll import generations, store, timekeeping
 from enroll.jst import shown_day
 from enroll.ra import RegistrationAuthority, token_hash
 from enroll.refusals import Refusal
@@ -430,7 +430,8 @@ def _reserve(
     _check_submittable(db, ra, before, at)
     after, effects = advance(to, Event.SUBMIT, at, ra.settings)
     reservation = ra.authority.plan(
-        before.profile, before.common_name, names, spki_der, before.request_id, at, os.urandom(16)
+        *(before.profile, before.common_name, names, spki_der, before.request_id, at, os.urandom(16)),
+        issuer=generations.issuing(db, ra),
     )
     ca.store.reserve(db, reservation)
     after = replace(after, serial=reservation.serial)

@@ -1,4 +1,4 @@
-"""The issuing CAs: which there are, and the making of the next one (G4 to G5)."""
+"""The making of the next issuing CA (G4 to G5), here or below a root elsewhere, and the emergency stop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -16,8 +15,9 @@ from ca import store as certificates
 from ca.authority import Issuer
 from ca.crls import number_and_time
 from ca.files import read_file
+from ca.generations.states import State
 from ca.profiles import ISSUING, ROOT_LIST_LIFETIME
-from ca.publication import Places, base_of
+from ca.publication import Places, base_of, to_row
 from ca.storage import Transaction
 from enroll import store, timekeeping
 from gateway.cli.frame import (
@@ -27,7 +27,6 @@ from gateway.cli.frame import (
     command,
     deployment_command,
     detail,
-    listing,
     passphrase_from,
 )
 from gateway.cli.placing import placed
@@ -58,9 +57,10 @@ def _add(
     crl_url: str | None,
     shards: int,
 ) -> Answer:
-    """Make a further issuing CA under the same root: from the next reload on it issues.
+    """Make a further issuing CA under the same root. It is staged: trusted, named to browsers, and not
+    issuing.
 
-    Certificates of the earlier ones stay good. The root's key has to be in ca/root.key for this.
+    sekisho ca activate says from when on it issues. The root's key has to be in ca/root.key for this.
     """
     datadir.read_marker(data)
     passphrase = passphrase_from(passphrase_file)
@@ -73,14 +73,29 @@ def _add(
             before = deployment.datadir.authority.current.site
             base = base_of(before) if revocation_url is None else revocation_url
             site = Places(base, crl_url, shards)
-            made = datadir.add_issuer(data, passphrase, common_name, at, key, site).authority.current
+            made = datadir.add_issuer(data, passphrase, common_name, at, key, site).authority.issuers[0]
             await deployment.ra.database.write(
                 lambda db: store.audit(db, at, actor(), "ca.added", made.issuer_id, name=common_name)
             )
             return made
 
     made = asyncio.run(make())
-    return detail("ca", _record(made, current=True), "Next: sekisho reload, if the gateway runs")
+    found = {
+        "issuer_id": made.issuer_id,
+        "common_name": made.common_name,
+        "state": State.STAGED.value,
+        "not_after_at": made.not_after_at,
+        **to_row(made.site),
+    }
+    return detail("ca", found, *_staged(made.common_name))
+
+
+def _staged(name: str) -> list[str]:
+    """What to type for one that is there, and does not issue yet."""
+    return [
+        "Next: sekisho reload, if the gateway runs; networks want the help site's new files",
+        f"Then: sekisho ca activate '{name}' --at DATE",
+    ]
 
 
 @command(_CA, "request")
@@ -119,22 +134,9 @@ def _accept(data: Path, file: Path) -> Answer:
     with trail(data) as record:
         taken = taken or requested.accept(data, signed, at)
         record("ca.accepted", taken.id, kind=taken.kind, name=taken.name)
-    return detail("accepted", asdict(taken), "Next: sekisho reload, if the gateway runs")
-
-
-@deployment_command(_CA, "list")
-async def _list(deployment: Deployment) -> Answer:
-    """List the issuing CAs, the one that issues first."""
-    authority = deployment.ra.authority
-    columns = {
-        "issuer_id": "ID",
-        "common_name": "Common name",
-        "current": "Issues",
-        "not_after_at": "Until",
-        "crl_url": "CRL",
-    }
-    found = [_record(each, current=each is authority.current) for each in authority.issuers]
-    return listing("cas", found, columns)
+    further = taken.kind == "issuing" and not waiting
+    after = _staged(taken.name) if further else ["Next: sekisho reload, if the gateway runs"]
+    return detail("accepted", asdict(taken), *after)
 
 
 @deployment_command(_CA, "root-list")
@@ -187,16 +189,3 @@ async def _turn(deployment: Deployment, act: str, *, on: bool, reason: str) -> N
         return
     await deployment.ra.database.write(record)
     emergency.write(deployment.data, keys, turned)
-
-
-def _record(issuer: Issuer, *, current: bool) -> dict[str, Any]:
-    return {
-        "issuer_id": issuer.issuer_id,
-        "common_name": issuer.common_name,
-        "current": current,
-        "not_after_at": issuer.not_after_at,
-        "crl_url": issuer.site.crl,
-        "ocsp_url": issuer.site.ocsp,
-        "issuer_url": issuer.site.issuer,
-        "shards": issuer.site.shards,
-    }

@@ -91,6 +91,10 @@ def words_of(done: recovery.Replayed) -> list[str]:
     if report.users:
         missing = " ".join(report.users)
         found.append(f"Users who are not in the copy: {missing}; add them again: sekisho user add")
+    if report.issuers:
+        found.append(
+            "Issuing CAs are planned, retired or distrusted again as the journal has it: sekisho ca list"
+        )
     if report.stop is not None and report.stop["on"]:
         found.append(f"The emergency stop is on ({report.stop['reason']}): sekisho ca resume takes it back")
     found.append(

@@ -179,11 +179,32 @@ class Listener:
             connection.abort()
         return len(connections)
 
+    def distrust(self, issuer_der: bytes) -> int:
+        """Ends every connection whose peer verified with a certificate of this issuing CA; returns how
+        many."""
+        found = [
+            connection
+            for connection in self._register.open
+            if connection.info is not None
+            and isinstance(connection.info.verdict, VerifiedPeer)
+            and connection.info.verdict.issuer_der == issuer_der
+        ]
+        for connection in found:
+            connection.abort()
+        return len(found)
+
     def reconsider(self, fingerprint: str) -> None:
         """Ends connections that were refused with this certificate, after their answers: it is good now."""
+        self._reconsider(lambda refused: refused.fingerprint == fingerprint)
+
+    def trust(self) -> None:
+        """The same of all that were refused because their issuing CA is trusted no more: one is again."""
+        self._reconsider(lambda refused: refused.state is CertificateState.DISTRUSTED)
+
+    def _reconsider(self, meant: Callable[[Rejection], bool]) -> None:
         for connection in tuple(self._register.open):
             verdict = connection.info.verdict if connection.info is not None else None
-            if isinstance(verdict, Rejection) and verdict.fingerprint == fingerprint:
+            if isinstance(verdict, Rejection) and meant(verdict):
                 connection.retire()
 
     def connections(self) -> tuple[ConnectionInfo, ...]:

@@ -24,6 +24,7 @@ from ca.workers import KeyStock, Workers
 from enroll import schema as enroll_schema
 from enroll import timekeeping
 from enroll.acme import schema as acme_schema
+from enroll.generations import Chooser
 from enroll.mail import writing
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Transport
@@ -144,6 +145,7 @@ def deployment_of(
         settings=settings,
         templates=writing.read_templates(data / TEMPLATES, files),
     )
+    ra, opened = _by_register(ra, opened)
     deployment = Deployment(data, config, opened, ra, transport_of(config.mail, data, files), files)
     if compare:
         try:
@@ -188,9 +190,16 @@ def reopened(deployment: Deployment, files: Snapshot) -> Deployment:
         templates=writing.read_templates(deployment.data / TEMPLATES, files),
     )
     writing.check_templates(ra.templates)
+    ra, opened = _by_register(ra, opened)
     return Deployment(
         deployment.data, config, opened, ra, transport_of(config.mail, deployment.data, files), files
     )
+
+
+def _by_register(ra: RegistrationAuthority, opened: DataDir) -> tuple[RegistrationAuthority, DataDir]:
+    """Both with the issuing CA that the register says."""
+    authority = replace(ra.authority, choose=Chooser(ra))
+    return replace(ra, authority=authority), replace(opened, authority=authority)
 
 
 @asynccontextmanager

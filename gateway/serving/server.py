@@ -22,9 +22,11 @@ import ca.store
 from ca import datadir
 from ca.errors import ConfigError
 from ca.files import Snapshot
+from ca.generations.store import rows
 from ca.journal import BrokenJournal
 from ca.sealing import Vault
 from ca.signing import Signer
+from ca.storage import Transaction
 from enroll import scheduler, timekeeping
 from enroll.acme.nonces import create_table
 from enroll.mail.delivery import deliver_due
@@ -38,7 +40,7 @@ from gateway.running.pulse import Pulse
 from gateway.running.stopping import ends_with, reload_signals, stop_signals
 from gateway.running.supervisor import supervise
 from gateway.serving import current as serving
-from gateway.serving import descriptors, inforce, offsite, record
+from gateway.serving import descriptors, generations, inforce, offsite, record
 from gateway.serving.config import Config, read_config
 from gateway.serving.current import Builders, Serving, Slot
 from gateway.serving.deployment import Deployment, deployment_of
@@ -63,6 +65,8 @@ _ANSWERS = 0.5
 _LISTS = 1.0
 # Between two reports of a worker, and between two tries to take over from the one that leads.
 _REPORT = 1.0
+# Between two looks whether an issuing CA is over: years pass until one is.
+_GENERATIONS = 3_600.0
 # Between two looks whether our own certificate or the keys of assertions are due: a comparison.
 _DUE = 1.0
 # Between two looks at how long the certificates last that visitors see.
@@ -198,7 +202,7 @@ async def run(
     finished = 0 if await timekeeping.doubt(ra) else await issuance.recover(ra)
     if finished:
         log.info("finished %d certificates that were begun before the last stop", finished)
-    seen = await ra.database.read(ca.store.last_change)
+    seen = await ra.database.read(_last_change)
     if not slot.shared:  # else it was done before there were workers
         await lists.begin(ra)
     now = serving.begin(deployment, slot, extra)
@@ -290,6 +294,10 @@ def _say_reloading() -> None:
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
 
 
+def _last_change(db: Transaction) -> int:
+    return max([ca.store.last_change(db), *(row.change_number for row in rows(db).values())])
+
+
 # -- tasks ---------------------------------------------------------------------------------------------
 
 
@@ -305,6 +313,7 @@ async def _lead(now: Serving) -> None:
     trouble, keeper = list[str](), record.Keeper()
     tasks = [
         asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(now.deployment.ra))),
+        asyncio.create_task(_repeat("generations", _GENERATIONS, lambda: generations.end(now))),
         asyncio.create_task(_repeat("delivery", _DELIVERY, lambda: _deliver(now))),
         asyncio.create_task(_repeat("revocation lists", _LISTS, lambda: _publish(now, publisher))),
         asyncio.create_task(_repeat("answers", _ANSWERS, lambda: _answer_ahead(now, refresher))),
@@ -415,11 +424,12 @@ async def _push_revocations(now: Serving, seen: int) -> None:
 
     Those that were refused with one that is good again end, too: a connection is judged when it begins.
     """
-    newest = seen
+    newest = issuers = seen
     database = now.deployment.ra.database
 
     async def look() -> None:
-        nonlocal newest
+        nonlocal newest, issuers
+        issuers = await generations.push(now, issuers)
         for change in await database.read(partial(ca.store.changed_since, number=newest)):
             newest = change.number
             if change.status == "issued":

@@ -11,7 +11,9 @@ from typing import Any
 
 from aiohttp import web
 
+from ca.revocation import RevocationStatus
 from ca.storage import Row, StorageTrouble, Transaction
+from ca.store import certificate_status
 from enroll import timekeeping
 from enroll.ra import RegistrationAuthority, token_hash
 from enroll.store import audit
@@ -230,6 +232,23 @@ async def end_with(ra: RegistrationAuthority, fingerprint: str) -> int:
     return await ra.database.write(
         lambda db: _told(db, ra.now(), "certificate", store.drop_sessions_with(db, fingerprint))
     )
+
+
+async def end_distrusted(ra: RegistrationAuthority) -> int:
+    """Ends every session that is bound to a certificate whose issuing CA is trusted no more; how many."""
+
+    def bound(db: Transaction) -> list[str]:
+        return [
+            each
+            for each in store.bound_sessions(db)
+            if certificate_status(db, each) is RevocationStatus.DISTRUSTED
+        ]
+
+    def work(db: Transaction) -> int:
+        at = ra.now()
+        return sum(_told(db, at, "certificate", store.drop_sessions_with(db, each)) for each in bound(db))
+
+    return await ra.database.write(work) if await ra.database.read(bound) else 0
 
 
 def listed(db: Transaction, at: int, subject: str | None = None) -> list[dict[str, Any]]:

@@ -97,6 +97,11 @@ def has_session_with(db: Transaction, fingerprint: str) -> bool:
     return db.one(f"SELECT 1 FROM sessions WHERE {_BOUND}", {"fingerprint": fingerprint}) is not None
 
 
+def bound_sessions(db: Transaction) -> list[str]:
+    """The fingerprints of certificates that sessions are bound to."""
+    return [row[0] for row in db.rows("SELECT DISTINCT fingerprint FROM sessions WHERE fingerprint <> ''")]
+
+
 def open_sessions(
     db: Transaction, at: int, idle: int, subject: str | None, but_site: str
 ) -> list[dict[str, Any]]:

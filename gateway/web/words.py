@@ -592,6 +592,25 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
             choose_again=True,
             reissue=True,
         ),
+        CertificateState.DISTRUSTED: Words(
+            403,
+            ("この発行者の証明書は使用できません", "Certificates of this issuer are no longer accepted"),
+            (
+                "提示されたクライアント証明書は、発行者（認証局）の安全を確認できなくなったため、有効期限内でも使用できません。"
+                "お客様やパソコンに問題があるわけではありません。",
+                "The issuer (CA) of the client certificate is no longer trusted: it cannot be used, though "
+                "it has not expired. Nothing is wrong with you or your PC.",
+            ),
+            (
+                "新しい発行者の証明書がある場合は選択しなおしてください。"
+                "取得に関するご案内メールが届いている場合は、そのメールから新しい証明書を取得してください。"
+                "いずれでもない場合は再発行を申請してください。",
+                "Choose the new issuer’s certificate if you have it. If the mail about picking one up came, "
+                "get it by that mail. Otherwise apply for a reissue.",
+            ),
+            choose_again=True,
+            reissue=True,
+        ),
         CertificateState.HELD: Words(
             403,
             ("クライアント証明書の利用を停止しています", "The client certificate is suspended"),

@@ -234,6 +234,7 @@ def test_certificates_that_name_no_list(sekisho: Shell) -> None:
     assert found["state"] == "notice"
     assert "sekisho ca add NAME --revocation-url" in found["hint"]
     assert sekisho("ca", "add", "SERVICE CA-G5", "--crl-url", "http://crl.example.jp/g5.crl").code == 0
+    assert sekisho("ca", "activate", "SERVICE CA-G5", "--at", "now").code == 0
     (found,) = _checks(sekisho, "CRL address")
     assert (found["state"], found["found"]) == ("ok", "http://crl.example.jp/g5.crl")
 
@@ -245,6 +246,7 @@ def test_an_earlier_ca_that_ends(lived: dict[str, Any], tmp_path: Path) -> None:
     passphrase = Path(lived["passphrase_file"]).read_text().strip()
     shell = Shell(data)
     assert shell("ca", "add", "SERVICE CA-G5", SEKISHO_PASSPHRASE=passphrase).code == 0
+    assert shell("ca", "activate", "SERVICE CA-G5", "--at", "now", SEKISHO_PASSPHRASE=passphrase).code == 0
     asyncio.run(_older_and_root(data, passphrase))
 
 

@@ -12,12 +12,15 @@ _G4, _G5 = "CORPORATE-PENSION BUSINESS SERVICE CA-G4", "CORPORATE-PENSION BUSINE
 
 
 def test_the_next_issuing_ca(peopled: Shell) -> None:
-    """Made once, it issues from then on; certificates of the one before stay in the register and good."""
+    """Made once, it is staged; activated, it issues, and certificates of the one before stay good."""
     old = issued(peopled)
     made = peopled("ca", "add", _G5, "--key", "ec-p384", "--crl-url", "http://crl.example.jp/g5.crl")
-    assert (made.code, made.value["ca"]["current"]) == (0, True)
+    assert (made.code, made.value["ca"]["state"]) == (0, "staged")
     listed = peopled("ca", "list").value["cas"]
-    assert [(each["common_name"], each["current"]) for each in listed] == [(_G5, True), (_G4, False)]
+    assert [(each["common_name"], each["state"]) for each in listed] == [(_G5, "staged"), (_G4, "issuing")]
+    assert peopled("ca", "activate", _G5, "--at", "now").value["plan"]["follows"] == _G4
+    listed = peopled("ca", "list").value["cas"]
+    assert [(each["common_name"], each["state"]) for each in listed] == [(_G5, "issuing"), (_G4, "earlier")]
     assert peopled("user", "add", "12345678", "年金 次郎", "jiro@example.jp").code == 0
     new = issued(peopled)
     for serial, name in ((old, _G4), (new, _G5)):

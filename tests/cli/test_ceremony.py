@@ -324,9 +324,9 @@ def test_a_data_directory_below_a_root_elsewhere(waiting: Shell, root: ceremony.
     root, signed = _signed_for(root, waiting.data, tmp_path / "g5.pem")
     assert waiting("ca", "accept", str(signed)).value["accepted"]["name"] == "G5"
     listed = waiting("ca", "list").value["cas"]
-    assert [(each["common_name"], each["current"]) for each in listed] == [
-        ("G5", True),
-        ("CORPORATE-PENSION BUSINESS SERVICE CA-G4", False),
+    assert [(each["common_name"], each["state"]) for each in listed] == [
+        ("G5", "staged"),
+        ("CORPORATE-PENSION BUSINESS SERVICE CA-G4", "issuing"),
     ]
     assert {each["crl_url"][:21] for each in listed} == {"http://pki.example.jp"}
 

@@ -82,6 +82,14 @@ DAY = (
     Row("request list"),
     Row("request show {request}"),
     Row("ca add NEXT-CA", "ca.added"),
+    Row("ca activate NEXT-CA --at +90d", "ca.planned"),
+    Row("ca withdraw NEXT-CA", "ca.withdrawn"),
+    Row("ca distrust NEXT-CA --reason unspecified", "ca.distrusted"),
+    Row("ca trust NEXT-CA", "ca.trusted"),
+    Row("ca add NEXT-TO-RETIRE", "ca.added"),
+    Row("ca retire NEXT-TO-RETIRE", "ca.retired"),
+    Row("ca show NEXT-CA"),
+    Row("ca affected NEXT-CA --to {affected}", "ca.affected"),
     Row("ca request NEXT-BUT-ONE", "ca.requested"),
     Row("ca root-list", "crl.root"),
     Row("ca list"),
@@ -199,6 +207,7 @@ def _facts(shell: Shell, place: Path) -> dict[str, str]:
         "serial": serial, "application": str(application), "other": str(other), "notice_day": day,
         "reference": "２３４５ー679a", "key": str(place / "key"), "place": str(place / "backup.age"),
         "checkpoint": str(place / "checkpoint"), "export": str(place / "export"),
+        "affected": str(place / "affected.csv"),
     }  # fmt: skip
 
 

@@ -173,6 +173,10 @@ def test_the_next_issuing_ca_is_taken_over(lived: dict[str, Any], tmp_path: Path
         assert json.loads(gateway.command("ca", "add", "SERVICE CA-G5").stdout)["ca"]
         assert "SERVICE CA-G5" not in gateway.get("help.localhost", "/certificates")[1]
         assert gateway.command("reload").returncode == 0
+        # Its networks know it; nobody has a certificate of it yet.
+        assert "SERVICE CA-G5" not in gateway.get("help.localhost", "/verify")[1]
+        assert "SERVICE CA-G5" in gateway.get("help.localhost", "/certificates")[1]
+        assert gateway.command("ca", "activate", "SERVICE CA-G5", "--at", "now").returncode == 0
         assert "SERVICE CA-G5" in gateway.get("help.localhost", "/verify")[1]
         assert "SERVICE CA-G4" in gateway.get("help.localhost", "/certificates")[1]
         assert gateway.get("service.localhost", "/login", certificate)[0] == 200

@@ -24,6 +24,8 @@ from ca.certificates import to_be_signed, validity
 from ca.crls import fill, frame_of
 from ca.errors import ConfigError
 from ca.files import Snapshot, make_private_directory
+from ca.generations import store as generations
+from ca.generations.states import Row
 from ca.keys import generate, spki
 from ca.memory import FILE, Memory, Seen, seen_in
 from ca.profiles import CLIENT_PERSON, CRL_LIFETIME, ISSUING, SERVER
@@ -487,9 +489,19 @@ def test_a_signer_that_hangs_or_dies_is_replaced_and_ends_with_its_guardian(tmp_
 
 
 async def test_a_new_generation_is_known_without_a_restart(scene: Scene) -> None:
-    """`sekisho ca add` while the signer runs: its key is opened when it is first asked for."""
+    """`sekisho ca add` while the signer runs: its key is opened when it is first asked for. Before it is
+    active nothing is signed by it, nor what was reserved after it was retired."""
     made = datadir.add_issuer(scene.data, PASSPHRASE, "NEXT CA-G5", clock_of(scene.ra).seconds()).authority
     newer = replace(scene, ra=replace(scene.ra, authority=made))
     reservation = await newer.reserved(newer.planned())
     assert reservation.issuer_id == made.current.issuer_id != scene.ra.authority.current.issuer_id
+    staged, name = await newer.ask(reservation), reservation.issuer_id
+    assert staged == {"refused": "the issuing CA of the reservation did not issue at its time"}
+    active = Row(name, active_at=reservation.reserved_at)
+    scene.ra.database.write_now(lambda db: generations.write(db, Row(name), active))
     assert "signature" in await newer.ask(reservation)
+    retired = replace(active, retired_at=reservation.reserved_at)
+    scene.ra.database.write_now(lambda db: generations.write(db, active, retired))
+    assert "signature" in await newer.ask(reservation)
+    clock_of(scene.ra).advance(seconds=1)
+    assert await newer.ask(await newer.reserved(newer.planned())) == staged

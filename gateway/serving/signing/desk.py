@@ -21,6 +21,8 @@ from ca import datadir, emergency, listfiles
 from ca.authority import Authority
 from ca.certificates import public_key_of
 from ca.clock import Clock
+from ca.generations.states import generations
+from ca.generations.store import rows
 from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list, shard_in
 from ca.memory import Memory
 from ca.publication import list_id
@@ -30,6 +32,7 @@ from ca.sealing import Vaults
 from ca.signerlink import MOST_ANSWERS, Message, packed_batch
 from ca.signing import NoSignature, ToSign, key_id
 from ca.sqlite import Database
+from ca.store import Reservation
 from gateway.serving.deployment import DATABASE
 from gateway.serving.signing.confining import confine
 from gateway.serving.signing.tally import Tally
@@ -148,12 +151,22 @@ class Desk:
             raise Unsignable(f"there is no reservation for it (serial {serial[:40]!r})")
         if reserved.issuer_id != asked.get("key"):
             raise Unsignable("the reservation is another issuer's")
+        self._check_generation(reserved)
         inspect_certificate(tbs, reserved, issuer, self._clock.seconds())
         now = self._monotonic()
         if self.tally.within_the_hour(now) >= self._per_hour:
             raise _Later(f"{self._per_hour} certificates were signed within the hour (signer.per_hour)")
         self.tally.count(now)
         return tbs
+
+    def _check_generation(self, reserved: Reservation) -> None:
+        """What an issuing CA signs was reserved while it issued: not before its moment, nor after it was
+        retired."""
+        ids = [each.issuer_id for each in self._authority.issuers]
+        row = generations(ids, self._database.read_now(rows), self._clock.seconds()).rows[reserved.issuer_id]
+        begun = row.begun_at(reserved.reserved_at)
+        if begun is None or (row.retired_at is not None and reserved.reserved_at > row.retired_at):
+            raise Unsignable("the issuing CA of the reservation did not issue at its time")
 
     def _answers(self, asked: Message) -> Message:
         """About serials of an issuer's: whatever its register says of them. Whoever asks says nothing of

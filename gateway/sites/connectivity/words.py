@@ -206,6 +206,17 @@ CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(
             ),
             "fresh",
         ),
+        CertificateState.DISTRUSTED: Row(
+            "bad",
+            words.CERTIFICATE[CertificateState.DISTRUSTED].text,
+            (
+                "新しい発行者の証明書を選択してください。ない場合は、取得に関するご案内メールから取得するか、"
+                "再発行を申請してください。",
+                "Choose the new issuer’s certificate; if there is none, get it by the mail about picking up, "
+                "or apply for a reissue.",
+            ),
+            "fresh",
+        ),
         CertificateState.HELD: Row(
             "bad",
             words.CERTIFICATE[CertificateState.HELD].text,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,6 +18,7 @@ from gateway.sites.service.standing import Text, standing
 from gateway.sites.service.visitors import Visitor
 from gateway.sites.service.words import NOTICES, ROLES
 from gateway.web.pages import GATE, language_of, render
+from gateway.web.spreadsheet import csv_of
 
 #: Days before its end from which a certificate is told of.
 SOON = 60
@@ -116,7 +115,7 @@ async def export(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     lines = await ra.database.read(
         lambda db: [_line(db, ra, user, at, language) for user in store.users(db, policy_number)]
     )
-    content = _csv([[name[language] for name in _COLUMNS], *lines])
+    content = csv_of([[name[language] for name in _COLUMNS], *lines])
     await ra.database.write(
         lambda db: store.audit(
             db, at, visitor.user.user_id, "members.exported", policy_number, users=len(lines)
@@ -172,18 +171,6 @@ def _line(db: Transaction, ra: RegistrationAuthority, user: store.User, at: int,
         moment(held.used_at if held else None),
         moment(store.last_login(db, user.user_id).at),
     ]
-
-
-def _csv(lines: Sequence[Sequence[str]]) -> bytes:
-    """RFC 4180, with the mark by which Excel knows UTF-8."""
-    written = io.StringIO()
-    csv.writer(written).writerows([_harmless(cell) for cell in line] for line in lines)
-    return b"\xef\xbb\xbf" + written.getvalue().encode()
-
-
-def _harmless(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula (CWE-1236)."""
-    return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _newest_in_hand(found: Sequence[Enrollment], at: int) -> list[Enrollment]:

@@ -1,0 +1,246 @@
+"""What an issuing CA may do, as one table of states and events, and which of them issues at a moment. Pure.
+
+A state is computed from moments that are written down (`Row`): so what is planned comes in its moment by
+itself, in every process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from types import MappingProxyType
+
+from ca.errors import ConfigError
+
+
+class State(Enum):
+    """What an issuing CA is at a moment. All but the last three are trusted, and named to browsers."""
+
+    STAGED = "staged"
+    """Made, and known to whoever checks certificates; it has never issued one."""
+    PLANNED = "planned"
+    """Staged, and it issues from a moment on."""
+    ISSUING = "issuing"
+    """New certificates are its own. At most one is."""
+    EARLIER = "earlier"
+    """Another one issues now; its certificates are as good as ever, and it may issue again."""
+    RETURNING = "returning"
+    """Earlier, and it issues again from a moment on."""
+    RETIRED = "retired"
+    """Never issues again; its certificates are good until they end, and its lists and answers go on."""
+    OVER = "over"
+    """Retired, and its last certificate has ended: nothing needs its key."""
+    DISTRUSTED = "distrusted"
+    """Its certificates let nobody in."""
+
+
+class Event(Enum):
+    """What happens to one."""
+
+    PLAN = "activate"
+    WITHDRAW = "withdraw"
+    BEGIN = "begin"
+    """Its moment has come."""
+    FOLLOW = "follow"
+    """Another one's moment has come."""
+    RETIRE = "retire"
+    END = "end"
+    """Its last certificate has ended."""
+    DISTRUST = "distrust"
+    TRUST = "trust"
+
+
+_LIST = "see: sekisho ca list"
+_NOT_PLANNED = "is not planned to issue; " + _LIST
+_NOT_DISTRUSTED = "is trusted; " + _LIST
+_DISTRUSTED = "is distrusted and never issues again; make its successor: sekisho ca add NAME"
+_FOR_GOOD = "was retired and never issues again; make its successor: sekisho ca add NAME"
+_NOTHING_LEFT = "is over: it has no certificate that anybody could be let in with"
+_BY_TIME = "does not change by a command; " + _LIST
+_FIRST_WITHDRAW = "is planned to issue; take that back first: sekisho ca withdraw NAME"
+
+#: State -> event -> the state that follows, or what the operator is told instead, after the CA's name.
+TABLE: Mapping[State, Mapping[Event, State | str]] = MappingProxyType(
+    {
+        State.STAGED: {
+            Event.PLAN: State.PLANNED,
+            Event.WITHDRAW: _NOT_PLANNED,
+            Event.BEGIN: _BY_TIME,
+            Event.FOLLOW: State.STAGED,
+            Event.RETIRE: State.RETIRED,
+            Event.END: _BY_TIME,
+            Event.DISTRUST: State.DISTRUSTED,
+            Event.TRUST: _NOT_DISTRUSTED,
+        },
+        State.PLANNED: {
+            Event.PLAN: State.PLANNED,
+            Event.WITHDRAW: State.STAGED,
+            Event.BEGIN: State.ISSUING,
+            Event.FOLLOW: State.PLANNED,
+            Event.RETIRE: _FIRST_WITHDRAW,
+            Event.END: _BY_TIME,
+            Event.DISTRUST: State.DISTRUSTED,
+            Event.TRUST: _NOT_DISTRUSTED,
+        },
+        State.ISSUING: {
+            Event.PLAN: "issues already; " + _LIST,
+            Event.WITHDRAW: "issues already; have another one issue instead: sekisho ca activate NAME",
+            Event.BEGIN: _BY_TIME,
+            Event.FOLLOW: State.EARLIER,
+            Event.RETIRE: "issues; have another one issue first: sekisho ca activate NAME",
+            Event.END: _BY_TIME,
+            Event.DISTRUST: State.DISTRUSTED,
+            Event.TRUST: _NOT_DISTRUSTED,
+        },
+        State.EARLIER: {
+            Event.PLAN: State.RETURNING,
+            Event.WITHDRAW: _NOT_PLANNED,
+            Event.BEGIN: _BY_TIME,
+            Event.FOLLOW: State.EARLIER,
+            Event.RETIRE: State.RETIRED,
+            Event.END: _BY_TIME,
+            Event.DISTRUST: State.DISTRUSTED,
+            Event.TRUST: _NOT_DISTRUSTED,
+        },
+        State.RETURNING: {
+            Event.PLAN: State.RETURNING,
+            Event.WITHDRAW: State.EARLIER,
+            Event.BEGIN: State.ISSUING,
+            Event.FOLLOW: State.RETURNING,
+            Event.RETIRE: _FIRST_WITHDRAW,
+            Event.END: _BY_TIME,
+            Event.DISTRUST: State.DISTRUSTED,
+            Event.TRUST: _NOT_DISTRUSTED,
+        },
+        State.RETIRED: {
+            Event.PLAN: _FOR_GOOD,
+            Event.WITHDRAW: _NOT_PLANNED,
+            Event.BEGIN: _BY_TIME,
+            Event.FOLLOW: State.RETIRED,
+            Event.RETIRE: "is retired already; " + _LIST,
+            Event.END: State.OVER,
+            Event.DISTRUST: State.DISTRUSTED,
+            Event.TRUST: _NOT_DISTRUSTED,
+        },
+        State.OVER: {
+            Event.PLAN: _FOR_GOOD,
+            Event.WITHDRAW: _NOT_PLANNED,
+            Event.BEGIN: _BY_TIME,
+            Event.FOLLOW: State.OVER,
+            Event.RETIRE: "is over already; " + _LIST,
+            Event.END: _BY_TIME,
+            Event.DISTRUST: _NOTHING_LEFT,
+            Event.TRUST: _NOT_DISTRUSTED,
+        },
+        State.DISTRUSTED: {
+            Event.PLAN: _DISTRUSTED,
+            Event.WITHDRAW: _NOT_PLANNED,
+            Event.BEGIN: _BY_TIME,
+            Event.FOLLOW: State.DISTRUSTED,
+            Event.RETIRE: "is distrusted, which is more; " + _LIST,
+            Event.END: State.OVER,
+            Event.DISTRUST: "is distrusted already; " + _LIST,
+            Event.TRUST: State.RETIRED,
+        },
+    }
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is written down of one: moments in epoch seconds, None for what has not been. ``planned_at`` is
+    not looked back at once it has been made ``active_at``. ``change_number``: of the last change by which all
+    of its certificates became no good, or good again (`ca.store.changed_since` counts with the same
+    numbers)."""
+
+    issuer_id: str
+    active_at: int | None = None
+    planned_at: int | None = None
+    retired_at: int | None = None
+    over_at: int | None = None
+    distrusted_at: int | None = None
+    reason: str = ""
+    change_number: int = 0
+
+    def begun_at(self, at: int) -> int | None:
+        """Since when it issues, or did, as of a moment."""
+        due = self.planned_at is not None and self.planned_at <= at
+        return self.planned_at if due else self.active_at
+
+
+@dataclass(frozen=True)
+class Generations:
+    """All of them at a moment; ``rows`` in the order in which they were made, the newest first.
+
+    ``latest``: the one whose moment came last, that all the world takes for the one that issues. ``issuing``:
+    the same unless it has been distrusted: then nobody issues until an operator says who does.
+    """
+
+    rows: Mapping[str, Row]
+    at: int
+    latest: str
+    issuing: str | None
+
+    def state(self, issuer_id: str) -> State:
+        row = self.rows[issuer_id]
+        if row.over_at is not None:
+            return State.OVER
+        if row.distrusted_at is not None:
+            return State.DISTRUSTED
+        if row.retired_at is not None:
+            return State.RETIRED
+        if issuer_id == self.issuing:
+            return State.ISSUING
+        if row.planned_at is not None and row.planned_at > self.at:
+            return State.PLANNED if row.active_at is None else State.RETURNING
+        return State.STAGED if row.begun_at(self.at) is None else State.EARLIER
+
+    def following(self) -> Row | None:
+        """The one whose planned moment comes first."""
+        planned = [each for each in self.rows.values() if (each.planned_at or 0) > self.at]
+        return min(planned, key=lambda each: each.planned_at or 0, default=None)
+
+
+def generations(issuer_ids: Sequence[str], written: Mapping[str, Row], at: int) -> Generations:
+    """The issuing CAs at a moment. ``issuer_ids``: the newest first. Of which nothing is written down the
+    first that was ever made issues, and every other one is staged."""
+    first = issuer_ids[-1]
+    rows = {each: written.get(each) or Row(each, 0 if each == first else None) for each in issuer_ids}
+    begun = {each: row.begun_at(at) for each, row in rows.items()}
+    # Of two that began at one moment the newer one: max() takes the first.
+    latest = max(rows, key=lambda each: -1 if (since := begun[each]) is None else since)
+    stopped = rows[latest].retired_at is not None or rows[latest].distrusted_at is not None
+    return Generations(MappingProxyType(rows), at, latest, None if stopped else latest)
+
+
+def follow(found: Generations, issuer_id: str, name: str, event: Event, at: int, reason: str = "") -> Row:
+    """What is to be written down of one after an event; ``at``: of the event, or what is planned.
+    ``ConfigError`` says why not. ``name``: for the operator."""
+    state = found.state(issuer_id)
+    following = TABLE[state][event]
+    if isinstance(following, str):
+        raise ConfigError(f"{name} {following}")
+    return _written(found.rows[issuer_id], event, at, reason)
+
+
+def _written(row: Row, event: Event, at: int, reason: str) -> Row:
+    match event:
+        case Event.PLAN:
+            return replace(row, planned_at=at)
+        case Event.WITHDRAW:
+            return replace(row, planned_at=None)
+        case Event.BEGIN:
+            return replace(row, active_at=row.planned_at, planned_at=None)
+        case Event.RETIRE:
+            return replace(row, retired_at=at)
+        case Event.END:
+            return replace(row, over_at=at)
+        case Event.DISTRUST:
+            # Whatever comes of it later, it never issues again.
+            retired_at = at if row.retired_at is None else row.retired_at
+            return replace(row, planned_at=None, retired_at=retired_at, distrusted_at=at, reason=reason)
+        case Event.TRUST:
+            return replace(row, distrusted_at=None, reason="")
+        case Event.FOLLOW:
+            return row

@@ -1,0 +1,175 @@
+"""The generations of issuing CAs at work: which one issues now, and what operators and time do to them.
+
+`ca.generations.states` says what may follow what; here it is written down, with a line in the audit trail for
+each change. What is planned comes by the clock, unless that is in doubt.
+"""
+
+from __future__ import annotations
+
+import ca.store
+from ca.authority import Issuer
+from ca.errors import ConfigError
+from ca.generations import store as written
+from ca.generations.states import Event, Generations, Row, State, follow, generations
+from ca.profiles import CRL_LIFETIME
+from ca.storage import Transaction
+from enroll import store, timekeeping
+from enroll.ra import RegistrationAuthority
+from enroll.refusals import Refusal
+
+_ACTOR = "scheduler"
+#: Event -> the act in the audit trail.
+ACTS = {
+    Event.PLAN: "ca.planned",
+    Event.WITHDRAW: "ca.withdrawn",
+    Event.BEGIN: "ca.activated",
+    Event.RETIRE: "ca.retired",
+    Event.END: "ca.over",
+    Event.DISTRUST: "ca.distrusted",
+    Event.TRUST: "ca.trusted",
+}
+
+
+def at_now(db: Transaction, ra: RegistrationAuthority) -> Generations:
+    """All of them as they are now. A planned moment does not come while the clock is in doubt."""
+    return _at(db, ra, written.rows(db))
+
+
+def _at(db: Transaction, ra: RegistrationAuthority, rows: dict[str, Row]) -> Generations:
+    now, ids = ra.now(), [each.issuer_id for each in ra.authority.issuers]
+    due = any(row.planned_at is not None and row.planned_at <= now for row in rows.values())
+    if due and timekeeping.doubt_now(ra, db) is not None:
+        planned = [row.planned_at for row in rows.values() if row.planned_at is not None]
+        now = min(now, min(planned) - 1)
+    return generations(ids, rows, now)
+
+
+def issuing(db: Transaction, ra: RegistrationAuthority) -> Issuer:
+    """The one that issues, for whoever reserves a certificate in this transaction. Refusal("issuing_later")
+    if an operator has to say first who does."""
+    found = at_now(db, ra).issuing
+    if found is None:
+        raise Refusal("issuing_later", detail="no issuing CA is active: sekisho ca activate NAME")
+    return ra.authority.issuer(found)
+
+
+class Chooser:
+    """`ca.authority.Authority.choose` by the register, which is read again only once something was
+    written."""
+
+    def __init__(self, ra: RegistrationAuthority) -> None:
+        self._ra = ra
+        self._number: int | None = None
+        self._rows: dict[str, Row] = {}
+
+    def __call__(self, issuers: tuple[Issuer, ...]) -> Issuer:
+        latest = self.generations().latest
+        return next(each for each in issuers if each.issuer_id == latest)
+
+    def generations(self) -> Generations:
+        """All of them as they are now; blocks for a look-up where something was written."""
+        ra = self._ra
+        number = ra.database.changed()
+        if number != self._number:
+            self._rows = ra.database.read_now(written.rows)
+            self._number = number
+        now = ra.now()
+        if any(row.planned_at is not None and row.planned_at <= now for row in self._rows.values()):
+            return ra.database.read_now(lambda db: _at(db, ra, self._rows))
+        return generations([each.issuer_id for each in ra.authority.issuers], self._rows, now)
+
+
+def named(ra: RegistrationAuthority, name: str) -> Issuer:
+    """The issuing CA that an operator names, by its name or ID. ``ConfigError`` for none."""
+    for issuer in ra.authority.issuers:
+        if name in (issuer.common_name, issuer.issuer_id):
+            return issuer
+    raise ConfigError(f"there is no issuing CA {name}; see: sekisho ca list")
+
+
+async def change(
+    ra: RegistrationAuthority, issuer: Issuer, event: Event, at: int, *, actor: str, reason: str = ""
+) -> State:
+    """Does to one what an operator wants, in one transaction; returns what it is then.
+
+    ``at``: the moment of it; of Event.PLAN the moment that is planned, which may be now. ``ConfigError`` says
+    why not.
+    """
+
+    def work(db: Transaction) -> State:
+        found = at_now(db, ra)
+        _settle(db, ra, found, actor)
+        found = at_now(db, ra)
+        before = found.rows[issuer.issuer_id]
+        after = follow(found, issuer.issuer_id, issuer.common_name, event, at, reason)
+        facts = {"name": issuer.common_name, "moment": at} | ({"reason": reason} if reason else {})
+        _write(db, ra, before, after, event, actor, facts)
+        found = at_now(db, ra)
+        _settle(db, ra, found, actor)
+        return found.state(issuer.issuer_id)
+
+    return await ra.database.write(work)
+
+
+async def begin_due(ra: RegistrationAuthority) -> None:
+    """Writes down which ones have begun to issue. Nothing depends on when."""
+    if await ra.database.read(lambda db: bool(_begun(at_now(db, ra)))):
+        await ra.database.write(lambda db: _settle(db, ra, at_now(db, ra), _ACTOR))
+
+
+async def end_due(ra: RegistrationAuthority) -> list[str]:
+    """Writes down which ones are over; returns their names. Reads the whole register where one is retired."""
+    now = ra.now()
+
+    def work(db: Transaction) -> list[str]:
+        if timekeeping.doubt_now(ra, db) is not None:
+            return []
+        found, names = at_now(db, ra), []
+        for row in _ended(db, found, now):
+            names.append(ra.authority.issuer(row.issuer_id).common_name)
+            after = follow(found, row.issuer_id, names[-1], Event.END, now)
+            _write(db, ra, row, after, Event.END, _ACTOR, {"name": names[-1]})
+        return names
+
+    if await ra.database.read_aside(lambda db: _ended(db, at_now(db, ra), now)):
+        return await ra.database.write(work)
+    return []
+
+
+def _settle(db: Transaction, ra: RegistrationAuthority, found: Generations, actor: str) -> None:
+    for row in _begun(found):
+        name = ra.authority.issuer(row.issuer_id).common_name
+        after = Row(**{**row.__dict__, "active_at": row.planned_at, "planned_at": None})
+        _write(db, ra, row, after, Event.BEGIN, actor, {"name": name, "moment": row.planned_at})
+
+
+def _begun(found: Generations) -> list[Row]:
+    """Whose moment has come, in their order."""
+    due = [row for row in found.rows.values() if row.planned_at is not None and row.planned_at <= found.at]
+    return sorted(due, key=lambda row: row.planned_at or 0)
+
+
+def _ended(db: Transaction, found: Generations, now: int) -> list[Row]:
+    """Of which nobody has a certificate any more. RFC 5280 section 3.3: what was revoked is in one list
+    more."""
+    return [
+        row
+        for row in found.rows.values()
+        if row.retired_at is not None
+        and row.over_at is None
+        and max(ca.store.last_end(db, row.issuer_id), row.retired_at) + CRL_LIFETIME < now
+    ]
+
+
+def _write(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    before: Row,
+    after: Row,
+    event: Event,
+    actor: str,
+    facts: dict[str, object],
+) -> None:
+    if not written.write(db, before, after):
+        raise ConfigError("somebody else has just changed it; look again: sekisho ca list")
+    store.audit(db, ra.now(), actor, ACTS[event], before.issuer_id, **facts)
