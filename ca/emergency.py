@@ -7,11 +7,12 @@ it, and where it is missing or altered it is on.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ca.errors import ConfigError
-from ca.files import Snapshot, write_private
+from ca.files import Snapshot, sync_directory, write_private
 from ca.sealing import BrokenSeal, Vault
 from ca.signing import NoSignature
 
@@ -44,8 +45,29 @@ def check(path: Path, keys: Vault, known: int = 0) -> None:
 
 
 def write(path: Path, keys: Vault, stop: Stop) -> None:
-    """Turns it on or off for a data directory. Whole, and on disk when this returns."""
-    write_private(path / _FILE, keys.seal(_PURPOSE, json.dumps(asdict(stop)).encode()))
+    """Turns it on or off for a data directory. Whole, and on disk when this returns.
+
+    Turning it on needs no room: where there is none the file is written over, or taken away, and whatever is
+    left of it counts as on. OSError where nothing can be written at all."""
+    file, sealed = path / _FILE, keys.seal(_PURPOSE, json.dumps(asdict(stop)).encode())
+    try:
+        write_private(file, sealed)
+    except OSError:
+        if not stop.on:
+            raise
+        try:
+            _write_over(file, sealed)
+        except OSError:
+            file.unlink(missing_ok=True)
+            sync_directory(file.parent)
+
+
+def _write_over(file: Path, content: bytes) -> None:
+    with file.open("r+b") as stream:
+        stream.write(content)
+        stream.truncate()
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def mark(path: Path) -> tuple[int, ...] | None:

@@ -6,11 +6,14 @@ Statements are SQL that SQLite and PostgreSQL both have, with values as ``:name`
 from __future__ import annotations
 
 import errno
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+from ca.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -169,6 +172,22 @@ def is_out_of_order(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in _NO_ROOM
     return isinstance(error, StorageTrouble)
+
+
+def in_log(error: BaseException) -> str:
+    """An error as the log has it: the operator's to mend in words, with what to type; anything else by its
+    type and place, since its own words may quote what somebody typed."""
+    if isinstance(error, StorageTrouble):
+        return f"the database {error.trouble}"
+    if isinstance(error, ConfigError):
+        return str(error)
+    name = type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        if is_out_of_order(error):
+            return f"{name}; make room, or see what is wrong: df -h; dmesg"
+    frames = traceback.extract_tb(error.__traceback__)[-1:]
+    return " in ".join([name, *(f"{each.name}:{each.lineno}" for each in frames)])
 
 
 class StorageClosed(RuntimeError):

@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ca.errors import ConfigError
+from ca.files import naming
 from enroll.acme.wire import decode_base64url, encode_base64url
 from enroll.problems import Problem
 
@@ -121,10 +122,13 @@ def create_table(path: Path, slots: int = SLOTS, random: Random = os.urandom) ->
     it has to survive a power cut: the generation that it draws makes all earlier nonces void.
     """
     draft = path.with_name(path.name + ".new")
-    with open(draft, "wb") as file:
+    with naming(path), open(draft, "wb") as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(_HEADER.pack(_MAGIC, random(16), _checked(slots)))
-        file.truncate(_BITS + slots // 8)
+        file.flush()
+        # All of its room now: on a disk that has filled up since, a page that nobody had written to before
+        # would be the end of the process that does (SIGBUS).
+        os.posix_fallocate(file.fileno(), 0, _BITS + slots // 8)
     draft.replace(path)
 
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 
+from ca.storage import in_log
 from ca.store import Reservation
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
@@ -81,4 +82,4 @@ def _done(request_id: str, task: asyncio.Task[Enrollment]) -> None:
     # The person keeps waiting, and a later look tries again.
     _failed[request_id] = time.monotonic()
     if not isinstance(error, Refusal):
-        log.error("request %s is not completed: %s", request_id, type(error).__name__)
+        log.error("request %s is not completed: %s", request_id, in_log(error))

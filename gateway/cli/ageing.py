@@ -22,7 +22,7 @@ from gateway.running import rundir
 from gateway.serving import backup, offsite
 from gateway.serving.config import Config
 from gateway.serving.deployment import DATABASE, Deployment, configured_hosts
-from gateway.serving.figures import ROOM
+from gateway.serving.figures import ROOM, places
 
 # A year and a month: whoever renews a root or an issuing CA plans it.
 _ROOT_DAYS = 400
@@ -202,9 +202,9 @@ def _value(config: Config, section: str, name: str) -> Any:
 
 
 def _places(deployment: Deployment) -> list[Path]:
-    """The data directory, and that of the log if it lies on another disk."""
+    """Where there has to be room, and the directory of the log if it lies on another disk."""
     log = deployment.data / deployment.config.log.file
-    found = [deployment.data]
+    found = places(deployment)
     if (
         deployment.config.log.file
         and log.parent.is_dir()

@@ -14,11 +14,12 @@ from ca import datadir, emergency, requested
 from ca import store as certificates
 from ca.authority import Issuer
 from ca.crls import number_and_time
+from ca.errors import ConfigError
 from ca.files import read_file
 from ca.generations.states import State
 from ca.profiles import ISSUING, ROOT_LIST_LIFETIME
 from ca.publication import Places, base_of, to_row
-from ca.storage import Transaction
+from ca.storage import StorageTrouble, Transaction
 from enroll import store, timekeeping
 from gateway.cli.frame import (
     PASSPHRASE_FILE,
@@ -184,8 +185,20 @@ async def _turn(deployment: Deployment, act: str, *, on: bool, reason: str) -> N
 
     if on:
         # The stop first: it counts even where nothing can be recorded any more.
-        emergency.write(deployment.data, keys, turned)
-        await deployment.ra.database.write(record)
+        try:
+            emergency.write(deployment.data, keys, turned)
+        except OSError as error:
+            raise ConfigError(
+                f"the emergency stop is NOT on: it cannot be written ({error.strerror}); end the gateway, "
+                "then nothing is signed: systemctl stop sekisho sekisho-signer"
+            ) from error
+        try:
+            await deployment.ra.database.write(record)
+        except StorageTrouble as error:
+            raise ConfigError(
+                f"nothing is signed from now on, but it is not recorded: the database {error.trouble}; then "
+                "once more: sekisho ca stop"
+            ) from error
         return
     await deployment.ra.database.write(record)
     emergency.write(deployment.data, keys, turned)

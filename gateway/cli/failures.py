@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -78,12 +80,14 @@ _NOT_YOURS = (
     "See whose it is: ls -l {file}; all of the data directory belongs to the user who serves: "
     "chown -R USER DIR"
 )
+_NO_ROOM = "Make room, then run the same command again: df -h {folder}"
 #: What is wrong with a file -> what to type.
 _OF_FILES: Mapping[int, str] = {
     errno.EACCES: _NOT_YOURS,
     errno.EPERM: _NOT_YOURS,
-    errno.EROFS: "Nothing may be written there; under systemd name its directory in ReadWritePaths=",
-    errno.ENOSPC: "Make room, then run the same command again: df -h {file}",
+    errno.EROFS: "See how it is mounted: findmnt -T {folder}; for systemd name it in ReadWritePaths=",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _NO_ROOM),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR), "See what is there: ls -ld {folder} {file}"),
 }
 
 _UNSIGNED = "Nothing is lost; see what is wrong: sekisho doctor; then run the same command again"
@@ -128,7 +132,7 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, NoSignature):
         return Failure("config", f"there is no signature now: {error}", _UNSIGNED)
     if isinstance(error, OSError) and error.filename and (hint := _OF_FILES.get(error.errno or 0)):
-        return Failure("config", f"{error.filename}: {error.strerror}", hint.format(file=error.filename))
+        return Failure("config", f"{error.filename}: {error.strerror}", _on(hint, str(error.filename)))
     # The message may hold anything, so it is not shown.
     return Failure(
         "internal",
@@ -136,6 +140,11 @@ def failure_of(error: Exception) -> Failure:
         "See where it happened: run the same command with SEKISHO_TRACEBACK=1 in the environment",
         exit_code=70,
     )
+
+
+def _on(hint: str, file: str) -> str:
+    # The file itself may not be there: it is its directory that has no room.
+    return hint.format(file=shlex.quote(file), folder=shlex.quote(str(Path(file).parent)))
 
 
 def _of_refusal(refusal: Refusal) -> Failure:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
+from ca.storage import StorageTrouble
 from gateway.running.metrics import CONTENT_TYPE, Sample, exposition
 from gateway.running.ports import unusable
 
@@ -139,5 +140,5 @@ async def at_most(seconds: float, work: Awaitable[None]) -> str | None:
         async with asyncio.timeout(seconds):
             await work
     except Exception as error:
-        return type(error).__name__
+        return error.trouble if isinstance(error, StorageTrouble) else type(error).__name__
     return None

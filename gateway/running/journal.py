@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ca.errors import ConfigError
+from ca.storage import in_log, is_out_of_order
 
 _FLUSH_SECONDS = 0.2
 _FLUSH_BYTES = 65_536
@@ -183,6 +184,8 @@ def event_of(record: logging.LogRecord) -> dict[str, Any]:
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         event["error"] = type(error).__name__
+        if is_out_of_order(error):
+            event["why"] = in_log(error)
         event["trace"] = _trace_of(error)
     return event
 
@@ -199,7 +202,8 @@ class TracesOnly(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:
         error: BaseException = ei[1]
-        return "\n".join([type(error).__name__, *(f"  {place}" for place in _trace_of(error))])
+        name = in_log(error) if is_out_of_order(error) else type(error).__name__
+        return "\n".join([name, *(f"  {place}" for place in _trace_of(error))])
 
 
 def _trace_of(error: BaseException) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ca.authority import Issuer
 from ca.publication import list_id
 from ca.signing import NoSignature
-from ca.storage import StorageError
+from ca.storage import StorageError, in_log
 from enroll import crls, timekeeping
 from enroll.answers import Answers
 from enroll.ra import RegistrationAuthority
@@ -121,9 +121,5 @@ def _named(issuer: Issuer, shard: int | None) -> str:
 
 
 def _why(error: OSError | StorageError | NoSignature | Refusal) -> str:
-    """In words without a path, and without what a statement said."""
-    if isinstance(error, (NoSignature, Refusal)):
-        return str(error)
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return error.name
+    """In words, without what a statement said."""
+    return str(error) if isinstance(error, (NoSignature, Refusal)) else in_log(error)

@@ -11,13 +11,13 @@ import logging
 import os
 import signal
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from ca.errors import ConfigError
+from ca.storage import in_log
 from gateway.running.pulse import Alone, Pulse, Watch
 
 log = logging.getLogger("sekisho.supervisor")
@@ -267,11 +267,8 @@ class _Workers:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             self._worker(number, self._read)
             code = 0
-        except ConfigError as error:
-            log.error("worker %d: %s", number, error)
         except BaseException as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            log.error("worker %d: %s in %s:%s", number, type(error).__name__, frame.name, frame.lineno)
+            log.error("worker %d: %s", number, in_log(error))
         finally:
             # No handlers, no clean-up of what the parent still uses.
             os._exit(code)

@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography import x509
 
 import ca.store
+from ca.journal import FOLDER
 from ca.profiles import CRL_PERIOD
 from ca.publication import list_id
 from ca.signerlink import signer_status
@@ -85,12 +86,23 @@ async def wrong_with(
     if error is not None:
         wrong.append(f"the database cannot be written ({error})")
     # That write changes nothing, and so needs no room; the next one may.
-    left = room(deployment.data)
-    if left < ROOM:
-        wrong.append(f"the disk of {deployment.data} has {left // 2**20} MiB left")
+    for place in places(deployment):
+        left = room(place)
+        if left < ROOM:
+            wrong.append(f"the disk of {place} has {left // 2**20} MiB left: df -h {place}")
+        elif not os.access(place, os.W_OK):
+            wrong.append(f"{place} cannot be written: see whose it is, and how it is mounted: ls -ld {place}")
     current = {"issuing": deployment.datadir.authority.current.not_after_at}
     ended = [name for name, end in {**current, **served}.items() if end < now()]
     return wrong + [f"the certificate {name} has ended" for name in ended]
+
+
+def places(deployment: Deployment) -> list[Path]:
+    """Where anything is recorded, and room is needed: the data directory, and the journal where it lies on
+    another disk."""
+    kept = deployment.data / FOLDER
+    apart = kept.is_dir() and kept.stat().st_dev != deployment.data.stat().st_dev
+    return [deployment.data, kept] if apart else [deployment.data]
 
 
 def warnings_of(

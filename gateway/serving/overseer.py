@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -22,6 +21,7 @@ from pathlib import Path
 from ca.files import Snapshot
 from ca.sealing import Vault
 from ca.signing import Signer
+from ca.storage import in_log
 from gateway.edge.headcount import Headcount
 from gateway.running import rundir
 from gateway.running.notify import notify
@@ -285,8 +285,7 @@ def _look(deployment: Callable[[], Deployment], how: How, directory: Path, memor
         _write(memory, asyncio.run(_looked(deployment, how, directory)).to_bytes())
         code = 0
     except BaseException as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        log.error("the look at the directory: %s in %s:%s", type(error).__name__, frame.name, frame.lineno)
+        log.error("the look at the directory: %s", in_log(error))
     finally:
         os._exit(code)
 

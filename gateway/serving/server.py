@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -26,10 +25,11 @@ from ca.generations.store import rows
 from ca.journal import BrokenJournal
 from ca.sealing import Vault
 from ca.signing import Signer
-from ca.storage import Transaction
+from ca.storage import Transaction, in_log, is_out_of_order
 from enroll import scheduler, timekeeping
 from enroll.acme.nonces import create_table
 from enroll.mail.delivery import deliver_due
+from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from gateway.edge.headcount import headcounts
 from gateway.running import internal, lists, rundir
@@ -199,9 +199,7 @@ async def run(
     HTTP. It may be another one at the end, after a reload; what it shares with this one is the caller's to
     close."""
     ra = deployment.ra
-    finished = 0 if await timekeeping.doubt(ra) else await issuance.recover(ra)
-    if finished:
-        log.info("finished %d certificates that were begun before the last stop", finished)
+    await _finish(ra)
     seen = await ra.database.read(_last_change)
     if not slot.shared:  # else it was done before there were workers
         await lists.begin(ra)
@@ -247,6 +245,20 @@ async def run(
             await now.deployment.ra.keys.close()
     if now.unfit:
         raise RuntimeError("this worker cannot serve what is in force")
+
+
+async def _finish(ra: RegistrationAuthority) -> None:
+    """Ends what was begun before the last stop. Where nothing can be written now all else is served, and the
+    schedule ends it."""
+    try:
+        finished = 0 if await timekeeping.doubt(ra) else await issuance.recover(ra)
+    except Exception as error:
+        if not is_out_of_order(error):
+            raise
+        log.error("what was begun before the last stop waits: %s", in_log(error))
+        return
+    if finished:
+        log.info("finished %d certificates that were begun before the last stop", finished)
 
 
 def start_log(level: str) -> None:
@@ -553,7 +565,5 @@ async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[None]]
         try:
             await work()
         except Exception as error:
-            # Type and place, never the message: it may quote a mail or a name.
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            log.error("%s failed: %s in %s:%s", name, type(error).__name__, frame.name, frame.lineno)
+            log.error("%s failed: %s", name, in_log(error))
         await asyncio.sleep(seconds)

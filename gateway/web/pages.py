@@ -20,7 +20,7 @@ from aiohttp import web
 from markupsafe import Markup
 
 from ca.certificates import serial_in_chooser
-from ca.storage import Transaction, is_out_of_order
+from ca.storage import Transaction, in_log, is_out_of_order
 from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll import store, timekeeping
 from enroll.jst import shown, shown_day
@@ -494,7 +494,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as error:
         # The type and the place, never the message: it may quote what somebody typed.
         place = "".join(traceback.format_tb(error.__traceback__))
-        log.error("%s on %s %s\n%s", type(error).__name__, request.app[SITE], request.path, place)
+        log.error("%s on %s %s\n%s", in_log(error), request.app[SITE], request.path, place)
         code = "unavailable" if is_out_of_order(error) else "ours"
         return await problem(request, code, error=type(error).__name__)
 

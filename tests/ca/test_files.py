@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from pathlib import Path
 
 import pytest
 
 from ca.errors import ConfigError
-from ca.files import Snapshot, read_file
+from ca.files import Snapshot, read_file, write_private
 
 
 def test_a_file_is_read_once(tmp_path: Path) -> None:
@@ -49,3 +51,20 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     for files in (Snapshot(), Snapshot({})):
         with pytest.raises(ConfigError, match=r"key: .*/a cannot be read \(No such file or directory\)"):
             files.read(tmp_path / "a", "key")
+
+
+def test_a_write_that_fails_names_its_file(tmp_path: Path) -> None:
+    """The system says nothing of where there was no room; the operator has to know, and no draft is left."""
+    file = tmp_path / "a"
+    write_private(file, b"1")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        with pytest.raises(OSError, match="File too large") as full:
+            write_private(file, b"22")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert full.value.filename == str(file)
+    assert (file.read_bytes(), sorted(tmp_path.iterdir())) == (b"1", [file])

@@ -85,7 +85,10 @@ def test_files_of_somebody_else(sekisho: Shell) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(errno.EACCES, "config"), (errno.EROFS, "config"), (errno.ENOSPC, "config"), (errno.EIO, "internal")],
+    [
+        *((each, "config") for each in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT)),
+        (errno.EIO, "internal"),
+    ],
 )
 def test_what_is_wrong_with_a_file(number: int, code: str) -> None:
     """What an operator can mend ends with what to type; what else a disk says stays ours to look at."""

@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -32,6 +31,7 @@ from ca.sealing import Vaults
 from ca.signerlink import MOST_ANSWERS, Message, packed_batch
 from ca.signing import NoSignature, ToSign, key_id
 from ca.sqlite import Database
+from ca.storage import in_log
 from ca.store import Reservation
 from gateway.serving.deployment import DATABASE
 from gateway.serving.signing.confining import confine
@@ -92,8 +92,7 @@ class Desk:
             log.warning("not now: %s", later)
             return {"later": str(later)}
         except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            log.error("%s in %s:%s", type(error).__name__, frame.name, frame.lineno)
+            log.error("%s", in_log(error))
             return {"later": f"a fault of the signer's ({type(error).__name__})"}
 
     def close(self) -> None:

@@ -7,10 +7,10 @@ import os
 import select
 import signal
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
+from ca.storage import in_log
 from gateway.serving.signing.hardening import end_with_parent
 from gateway.serving.signing.tally import Tally
 
@@ -76,8 +76,7 @@ class Guardian:
                 self._be()
                 code = 0
             except BaseException as error:
-                frame = traceback.extract_tb(error.__traceback__)[-1]
-                log.error("%s in %s:%s", type(error).__name__, frame.name, frame.lineno)
+                log.error("%s", in_log(error))
             finally:
                 os._exit(code)
         return pid

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import traceback
 from collections.abc import Awaitable, Mapping
 
 from aiohttp import web
 from cryptography import x509
 
 from ca.publication import OCSP_PATH, certificate_path, list_id, list_path
+from ca.storage import in_log
 from enroll.answers import Answers
 from enroll.ra import RegistrationAuthority
 from gateway.sites.revocation import lists
@@ -67,8 +67,7 @@ class Publications:
         try:
             return await work
         except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            log.error("%s in %s:%s", type(error).__name__, frame.name, frame.lineno)
+            log.error("%s", in_log(error))
             return refusal(500)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ca.errors import ConfigError
-from enroll.acme.nonces import LIFETIME, Nonces, create_table, memory_table, open_table
+from enroll.acme.nonces import LIFETIME, SLOTS, Nonces, create_table, memory_table, open_table
 from enroll.acme.wire import decode_base64url
 from enroll.problems import Problem
 from tests.locks import waits_until_let_go
@@ -100,6 +100,13 @@ def test_an_idle_worker_issues_good_nonces(tmp_path: Path) -> None:
     for _ in range(10 * SMALL):
         busy.fresh(AT)
     assert outcome(busy, idle.fresh(AT)) == "spent"
+
+
+def test_a_table_has_its_room_from_the_beginning(tmp_path: Path) -> None:
+    """On a disk that fills up later no page is missing, which would end the worker that writes to it."""
+    create_table(tmp_path / "nonces")
+    found = (tmp_path / "nonces").stat()
+    assert found.st_blocks * 512 >= found.st_size > SLOTS // 8
 
 
 def test_any_worker_takes_any_nonce(tmp_path: Path) -> None:
