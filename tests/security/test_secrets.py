@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import errno
 import json
 import logging
 import re
@@ -23,6 +24,8 @@ import pytest
 from aiohttp import web
 
 from ca import datadir
+from ca.errors import ConfigError
+from ca.storage import StorageError, StorageTrouble, in_log
 from ca.workers import Workers
 from enroll.mail.delivery import deliver_due
 from enroll.mail.smtp import Smtp
@@ -443,7 +446,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Errors whose words are ours, for operators, and quote nothing that a visitor sent.
 _OURS = frozenset({"ConfigError", "Doubt", "NoSignature", "SignatureRefused", "Unsignable", "_Later"})
 #: What may be said of another: its type, where it went, the system's number and words for it.
-_ASKED = frozenset({"type", "_why", "extract_tb", "format_tb"})
+_ASKED = frozenset({"type", "_why", "in_log", "extract_tb", "format_tb"})
 _TELLING = frozenset({"strerror", "errno", "__traceback__"})
 
 
@@ -503,3 +506,32 @@ def test_which_lines_are_meant(line: str, found: bool) -> None:
     source = "try:\n  pass\nexcept Exception as error:\n  " + line
     assert bool(list(_quoted(ast.parse(source)))) is found
     assert list(_quoted(ast.parse(source.replace("Exception", "ConfigError")))) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("a secret"), "ValueError in _fault:"),
+        (StorageError("a secret", "SQLITE_ERROR"), "StorageError in _fault:"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/d/a"),
+            "/d/a: No space left on device; make room",
+        ),
+        (
+            StorageTrouble("a secret", "SQLITE_FULL", "cannot grow; make room"),
+            "the database cannot grow; make",
+        ),
+        (ConfigError("write another port"), "write another port"),
+    ],
+)
+def test_the_log_has_the_words_that_are_ours(error: Exception, said: str) -> None:
+    """Of what an operator can mend what to do; of all else the type and the place."""
+
+    def _fault() -> None:
+        raise error
+
+    try:
+        _fault()
+    except Exception as raised:
+        assert in_log(raised).startswith(said)
+        assert "a secret" not in in_log(raised)
