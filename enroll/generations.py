@@ -6,6 +6,8 @@ each change. What is planned comes by the clock, unless that is in doubt.
 
 from __future__ import annotations
 
+from functools import partial
+
 import ca.store
 from ca.authority import Issuer
 from ca.errors import ConfigError
@@ -18,6 +20,10 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 
 _ACTOR = "scheduler"
+#: Those whose certificates people may have, and come in with.
+IN_HANDS = frozenset({State.ISSUING, State.EARLIER, State.RETURNING, State.RETIRED})
+#: Those whose certificates are let in, or will be: what networks have to know beforehand.
+TRUSTED = IN_HANDS | {State.STAGED, State.PLANNED}
 #: Event -> the act in the audit trail.
 ACTS = {
     Event.PLAN: "ca.planned",
@@ -77,6 +83,21 @@ class Chooser:
         if any(row.planned_at is not None and row.planned_at <= now for row in self._rows.values()):
             return ra.database.read_now(lambda db: _at(db, ra, self._rows))
         return generations([each.issuer_id for each in ra.authority.issuers], self._rows, now)
+
+
+def look(ra: RegistrationAuthority) -> Generations:
+    """All of them as they are now, for whoever only tells of them; blocks for a look-up at the most."""
+    choose = ra.authority.choose
+    if isinstance(choose, Chooser):
+        return choose.generations()
+    return ra.database.read_now(partial(at_now, ra=ra))
+
+
+def issuers(ra: RegistrationAuthority, states: frozenset[State]) -> tuple[Issuer, ...]:
+    """Those that are in one of these states now: the one that issues, then the others, the newest first."""
+    found = look(ra)
+    named = [each for each in ra.authority.issuers if found.state(each.issuer_id) in states]
+    return tuple(sorted(named, key=lambda each: each.issuer_id != found.issuing))
 
 
 def named(ra: RegistrationAuthority, name: str) -> Issuer:

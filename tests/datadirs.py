@@ -11,6 +11,8 @@ from typing import Any
 
 from ca import datadir
 from ca.clock import ManualClock
+from ca.generations import store as written
+from ca.generations.states import Row
 from ca.schema import SCHEMA as CA
 from ca.sealing import PassphraseCost
 from ca.sqlite import Database
@@ -18,6 +20,7 @@ from ca.storage import Transaction
 from ca.workers import KeyStock, Workers
 from enroll import timekeeping
 from enroll.acme.schema import SCHEMA as ACME
+from enroll.generations import Chooser
 from enroll.mail.delivery import deliver_due
 from enroll.mail.transport import Outbox
 from enroll.people.register import Admission, Person, add_organisation, add_user
@@ -100,6 +103,16 @@ async def open_office(
         await keys.close()
         workers.close()
         database.close()
+
+
+def next_generation(ra: RegistrationAuthority, name: str, *, active: bool = True) -> RegistrationAuthority:
+    """The same office with another issuing CA, which issues from now on, or is staged."""
+    opened = datadir.add_issuer(ra.database.folder, PASSPHRASE, name, ra.now())
+    ra = replace(ra, authority=opened.authority)
+    if active:
+        row = Row(opened.authority.issuers[0].issuer_id)
+        ra.database.write_now(lambda db: written.write(db, row, replace(row, active_at=ra.now())))
+    return replace(ra, authority=replace(ra.authority, choose=Chooser(ra)))
 
 
 def clock_of(ra: RegistrationAuthority) -> ManualClock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import ca.store
+from ca.revocation import RevocationStatus
 from ca.storage import Transaction
 from enroll import store, timekeeping
 from enroll.ra import RegistrationAuthority
@@ -105,10 +106,11 @@ def following(db: Transaction, at: int, source: Enrollment) -> Following:
 
 
 def reissued_as(db: Transaction, at: int, fingerprint: str) -> Enrollment | None:
-    """The certificate in hand that took the place of one that a reissue ended; None where that ended for any
-    other reason: whoever has a stolen one is told nothing."""
+    """The certificate in hand that took the place of one that a reissue ended, or whose issuing CA is trusted
+    no more; None where that ended for any other reason: whoever has a stolen one is told nothing."""
     record = ca.store.find_by_fingerprint(db, fingerprint)
-    if record is None or record.revocation_reason != SUPERSEDED:
+    distrusted = ca.store.certificate_status(db, fingerprint) is RevocationStatus.DISTRUSTED
+    if record is None or not (distrusted or record.revocation_reason == SUPERSEDED):
         return None
     source = store.enrollment_of(db, record.serial)
     if source is None:
@@ -117,13 +119,35 @@ def reissued_as(db: Transaction, at: int, fingerprint: str) -> Enrollment | None
         (
             each
             for each in store.enrollments_of(db, source.user_id)
-            if each.kind == "reissue"
+            if (each.kind == "reissue" or distrusted)
             and lives(each, at)
             and each.state not in UNFINISHED
             and each.created_at >= source.created_at
+            and (not distrusted or _is_good(db, each))
         ),
         None,
     )
+
+
+def invited(db: Transaction, at: int, fingerprint: str) -> bool:
+    """Whether a new certificate waits to be picked up by whose one this is."""
+    record = ca.store.find_by_fingerprint(db, fingerprint)
+    source = store.enrollment_of(db, record.serial) if record is not None else None
+    return source is not None and any(
+        each.kind in ("addition", "reissue")
+        and each.request_id != source.request_id
+        and each.state in (*WAITING, *UNFINISHED)
+        and each.window_ends_at is not None
+        and at < each.window_ends_at
+        for each in store.enrollments_of(db, source.user_id)
+    )
+
+
+def _is_good(db: Transaction, enrollment: Enrollment) -> bool:
+    record = ca.store.find_by_serial(db, enrollment.serial or "")
+    if record is None or record.fingerprint is None:
+        return False
+    return ca.store.certificate_status(db, record.fingerprint) is RevocationStatus.GOOD
 
 
 def _renewals(db: Transaction, source: Enrollment) -> list[Enrollment]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ca.generations.states import State
+from enroll import generations
 from enroll.answers import Answers
 from enroll.ra import RegistrationAuthority
 from gateway.web.hours import Hours
@@ -64,9 +66,18 @@ class Gate:
 
     @property
     def issuer_names(self) -> tuple[str, ...]:
-        """The CAs whose certificates people may have, newest first: earlier ones stay good (E17)."""
-        authority, at = self.ra.authority, self.now()
-        alive = [each for each in authority.issuers if each is authority.current or each.not_after_at >= at]
+        """The CAs whose certificates people may have, the one that issues first: earlier ones too (E17)."""
+        return self._names(generations.IN_HANDS)
+
+    @property
+    def known_issuers(self) -> tuple[str, ...]:
+        """The same, and those that will issue: what a network's administrator puts in place beforehand."""
+        return self._names(generations.TRUSTED)
+
+    def _names(self, states: frozenset[State]) -> tuple[str, ...]:
+        at, current = self.now(), self.ra.authority.current.issuer_id
+        found = generations.issuers(self.ra, states)
+        alive = [each for each in found if each.issuer_id == current or each.not_after_at >= at]
         return tuple(each.common_name for each in alive)
 
     def fresh_origin(self, role: Role) -> str:

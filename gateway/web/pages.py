@@ -41,6 +41,7 @@ from gateway.web.words import (
     ABOUT_CERTIFICATE,
     ABOUT_REISSUE,
     ALLOW_COOKIES,
+    BY_THE_MAIL,
     CERTIFICATE,
     CHOOSE_AGAIN,
     COOKIES_BLOCKED,
@@ -278,6 +279,8 @@ async def cookies_blocked(request: web.Request, back: str) -> web.Response:
     return words_page(request, COOKIES_BLOCKED, reference=reference, first=first)
 
 
+# Of which there may be another one in its place.
+_FOLLOWED = frozenset({CertificateState.REVOKED, CertificateState.DISTRUSTED})
 # What only the date says of a certificate: by a clock in doubt nobody is told so.
 _BY_DATE = frozenset({CertificateState.EXPIRED, CertificateState.NOT_YET_VALID})
 
@@ -305,9 +308,11 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
         if state in _BY_DATE and await timekeeping.doubt(gate.ra) is not None:
             words = REFUSALS["clock_in_doubt"]
             return words_page(request, words, reference=reference, rejection=rejection)
-        newer = await reissued_as(gate, rejection) if state is CertificateState.REVOKED else None
+        newer = await reissued_as(gate, rejection) if state in _FOLLOWED else None
         if newer is not None:
-            words = replace(words, next_step=newer_one(newer), reissue=False)
+            words = replace(words, next_step=newer_one(newer), choose_again=True, reissue=False)
+        elif state is CertificateState.DISTRUSTED and await _invited(gate, rejection):
+            words = replace(words, next_step=BY_THE_MAIL, reissue=False)
         if in_grace(gate, verdict):
             words = IN_GRACE
             first = [(elsewhere(request, gate.origins[Role.RENEWAL]), OPEN_RENEWAL)]
@@ -318,8 +323,17 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
     return app._handle  # type: ignore[return-value]
 
 
+async def _invited(gate: Gate, peer: Rejection | None) -> bool:
+    """Whether the mail by which its holder picks a new certificate up is on its way, or there."""
+    if peer is None or peer.fingerprint is None:
+        return False
+    at, fingerprint = gate.now(), peer.fingerprint
+    return await gate.ra.database.read(lambda db: renewal.invited(db, at, fingerprint))
+
+
 async def reissued_as(gate: Gate, peer: Rejection | None) -> Enrollment | None:
-    """The certificate in its holder's hands that took the place of a revoked one (`renewal.reissued_as`)."""
+    """The certificate in its holder's hands that took the place of one that is no good any more
+    (`renewal.reissued_as`)."""
     if peer is None or peer.fingerprint is None:
         return None
     at, fingerprint = gate.now(), peer.fingerprint

@@ -529,6 +529,12 @@ IN_GRACE = Words(
     ("クライアント証明書更新のお手続きをしてください。", "Please renew it."),
 )
 
+#: Instead of how to get another one, where the mail about it is on its way or there.
+BY_THE_MAIL: Text = (
+    "「クライアント証明書取得に関するご案内」のメールをお送りしています。そのメールから新しい証明書を取得してください。",
+    "A mail about picking up a new certificate was sent to you. Please get the new one by that mail.",
+)
+
 #: Certificate state -> page of a site that requires a certificate.
 CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
     {
@@ -601,14 +607,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "The issuer (CA) of the client certificate is no longer trusted: it cannot be used, though "
                 "it has not expired. Nothing is wrong with you or your PC.",
             ),
-            (
-                "新しい発行者の証明書がある場合は選択しなおしてください。"
-                "取得に関するご案内メールが届いている場合は、そのメールから新しい証明書を取得してください。"
-                "いずれでもない場合は再発行を申請してください。",
-                "Choose the new issuer’s certificate if you have it. If the mail about picking one up came, "
-                "get it by that mail. Otherwise apply for a reissue.",
-            ),
-            choose_again=True,
+            _REISSUE,
             reissue=True,
         ),
         CertificateState.HELD: Words(

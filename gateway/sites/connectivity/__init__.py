@@ -235,7 +235,10 @@ async def _facts(request: web.Request) -> Facts:
 
 async def _following(gate: Gate, verdict: VerifiedPeer | Rejection) -> Following:
     """What came after the certificate that is presented, if it is one of ours and good, or was reissued."""
-    if isinstance(verdict, Rejection) and verdict.state is CertificateState.REVOKED:
+    if isinstance(verdict, Rejection) and verdict.state in (
+        CertificateState.REVOKED,
+        CertificateState.DISTRUSTED,
+    ):
         return Following(await pages.reissued_as(gate, verdict), None)
     if not isinstance(verdict, VerifiedPeer):
         return Following(None, None)

@@ -146,8 +146,8 @@ def _certificate(facts: Facts) -> Finding:
         left = days_left(facts.verdict.not_after_at, facts.now)
         return _from(words.EXPIRES_SOON if left <= facts.renewal_days else words.VALID[facts.probe])
     if state is not CertificateState.NONE:
-        if state is CertificateState.REVOKED and facts.newer is not None:
-            return _from(words.reissued(facts.newer))
+        if facts.newer is not None:
+            return _from(words.reissued(state, facts.newer))
         return _from(words.IN_GRACE if facts.in_grace else words.CERTIFICATE[state])
     causes = words.NONE_ON_PROBE if facts.probe else words.NONE
     if facts.memory == "restart":

@@ -161,9 +161,9 @@ def newer(there: Enrollment) -> Row:
     )
 
 
-def reissued(there: Enrollment) -> Row:
-    """Of a certificate that a reissue ended: which one took its place."""
-    row = CERTIFICATE[CertificateState.REVOKED]
+def reissued(state: CertificateState, there: Enrollment) -> Row:
+    """Of a certificate that a reissue ended, or that is good no more: which one took its place."""
+    row = CERTIFICATE[state]
     return Row(row.level, row.text, words.newer_one(there), row.target)
 
 
@@ -210,12 +210,11 @@ CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(
             "bad",
             words.CERTIFICATE[CertificateState.DISTRUSTED].text,
             (
-                "新しい発行者の証明書を選択してください。ない場合は、取得に関するご案内メールから取得するか、"
-                "再発行を申請してください。",
-                "Choose the new issuer’s certificate; if there is none, get it by the mail about picking up, "
-                "or apply for a reissue.",
+                "取得に関するご案内メールが届いている場合はそのメールから、ない場合は再発行を申請して、"
+                "新しい証明書を取得してください。",
+                "Get a new certificate: by the mail about picking it up if that came, else by a reissue.",
             ),
-            "fresh",
+            "reissue",
         ),
         CertificateState.HELD: Row(
             "bad",

@@ -106,7 +106,7 @@ def _apart(slug: str, main: str) -> Markup:
 def _page(request: web.Request, template: str, topic: Topic | None, **more: Any) -> web.Response:
     gate = request.app[pages.GATE]
     browser = browser_of(request.headers)
-    certificates = certificates_of(gate.ra.authority)
+    certificates = certificates_of(gate.ra)
     values: dict[str, Any] = {
         "topics": TOPICS,
         "topic": topic,
@@ -137,13 +137,13 @@ async def _handout(request: web.Request) -> web.StreamResponse:
 
 
 async def _chain(request: web.Request) -> web.StreamResponse:
-    certificates = certificates_of(request.app[pages.GATE].ra.authority)
+    certificates = certificates_of(request.app[pages.GATE].ra)
     return _file(chain_pem(certificates), "application/pem-certificate-chain", "chain.pem")
 
 
 async def _certificate(request: web.Request) -> web.StreamResponse:
     slug, form = request.match_info["slug"], request.match_info["form"]
-    for each in certificates_of(request.app[pages.GATE].ra.authority):
+    for each in certificates_of(request.app[pages.GATE].ra):
         if each.slug == slug:
             if form == "pem":
                 return _file(each.pem, "application/pem-certificate-chain", f"{slug}.pem")

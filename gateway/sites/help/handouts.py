@@ -32,7 +32,7 @@ class Facts:
     """What the files are made of."""
 
     hosts: Sequence[Host]
-    #: Common names of the CAs whose certificates people may have.
+    #: Common names of the CAs whose certificates people may have, or will.
     issuers: Sequence[str]
     #: Origins whose pages open windows.
     popups: Sequence[str]
@@ -53,7 +53,7 @@ class Handout:
 def facts_of(gate: Gate) -> Facts:
     """The facts of a gate."""
     popups = dict.fromkeys([gate.origins[Role.SERVICE], gate.behind, gate.origins[Role.CONNECTIVITY]])
-    return Facts(hosts_of(gate), gate.issuer_names, tuple(popups), gate.ra.settings.operator_name)
+    return Facts(hosts_of(gate), gate.known_issuers, tuple(popups), gate.ra.settings.operator_name)
 
 
 def policies(facts: Facts) -> dict[str, list[str]]:

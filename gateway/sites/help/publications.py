@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from ca.authority import Authority
 from ca.certificates import to_pem
+from ca.generations.states import State
+from enroll import generations
+from enroll.ra import RegistrationAuthority
 from gateway.web.context import Gate, Role
 from gateway.web.words import Text
 
@@ -25,6 +27,23 @@ _PURPOSES: Mapping[Role, Text] = {
 }
 #: Sites to which browsers show a client certificate: no device may open their TLS on the way (E23).
 _WITH_CERTIFICATE = frozenset({Role.RENEWAL, Role.SERVICE, Role.BEHIND, Role.CONNECTIVITY})
+
+_ROOT: Text = ("ルート認証局", "Root CA")
+_EARLIER: Text = ("クライアント証明書の発行者（以前）", "Issuer of client certificates (earlier)")
+_NEXT: Text = ("クライアント証明書の発行者（次期）", "Issuer of client certificates (next)")
+#: What each issuing CA is to people who look it up.
+_CAPTIONS: Mapping[State, Text] = {
+    State.ISSUING: ("クライアント証明書の発行者（現在）", "Issuer of client certificates (current)"),
+    State.STAGED: _NEXT,
+    State.PLANNED: _NEXT,
+    State.EARLIER: _EARLIER,
+    State.RETURNING: _EARLIER,
+    State.RETIRED: _EARLIER,
+    State.DISTRUSTED: (
+        "クライアント証明書の発行者（使用停止）",
+        "Issuer of client certificates (no longer accepted)",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +68,7 @@ class Published:
     slug: str
     common_name: str
     is_root: bool
-    is_current: bool
+    caption: Text
     not_before_at: int
     not_after_at: int
     sha1: str
@@ -81,11 +100,16 @@ def hosts_of(gate: Gate) -> tuple[Host, ...]:
     return tuple(found)
 
 
-def certificates_of(authority: Authority) -> tuple[Published, ...]:
-    """The issuing CAs, the current one first, then the roots above them, each once."""
-    issuers = [_published(issuer.der, False, issuer is authority.current) for issuer in authority.issuers]
-    roots = dict.fromkeys(issuer.chain[-1] for issuer in authority.issuers if issuer.chain)
-    return (*issuers, *(_published(der, True, False) for der in roots))
+def certificates_of(ra: RegistrationAuthority) -> tuple[Published, ...]:
+    """The issuing CAs, the one that issues first, then the roots above them, each once. What is over is left
+    out."""
+    found = generations.look(ra)
+    issuers = [
+        _published(each.der, False, _CAPTIONS[found.state(each.issuer_id)])
+        for each in generations.issuers(ra, frozenset(_CAPTIONS))
+    ]
+    roots = dict.fromkeys(issuer.chain[-1] for issuer in ra.authority.issuers if issuer.chain)
+    return (*issuers, *(_published(der, True, _ROOT) for der in roots))
 
 
 def chain_pem(certificates: Sequence[Published]) -> bytes:
@@ -98,7 +122,7 @@ def slug_of(der: bytes, *, is_root: bool = False) -> str:
     return ("root-" if is_root else "issuing-") + hashlib.sha256(der).hexdigest()[:12]
 
 
-def _published(der: bytes, is_root: bool, is_current: bool) -> Published:
+def _published(der: bytes, is_root: bool, caption: Text) -> Published:
     certificate = x509.load_der_x509_certificate(der)
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     sha256 = hashlib.sha256(der).hexdigest()
@@ -106,7 +130,7 @@ def _published(der: bytes, is_root: bool, is_current: bool) -> Published:
         slug=slug_of(der, is_root=is_root),
         common_name=str(names[0].value) if names else "",
         is_root=is_root,
-        is_current=is_current,
+        caption=caption,
         not_before_at=int(certificate.not_valid_before_utc.timestamp()),
         not_after_at=int(certificate.not_valid_after_utc.timestamp()),
         # Windows shows SHA-1 as the thumbprint, and its root-install warning too.

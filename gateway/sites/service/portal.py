@@ -8,9 +8,10 @@ from typing import Any
 
 from aiohttp import web
 
+from ca.generations.states import State
 from ca.storage import Transaction
 from ca.store import CertificateRecord
-from enroll import store
+from enroll import generations, store
 from enroll.jst import days_left
 from enroll.mail import store as mail_store
 from enroll.people import login
@@ -23,7 +24,7 @@ from enroll.requests.states import LABELS
 from enroll.settings import DAY
 from gateway.sites.certificate import dates_file
 from gateway.sites.service.overview import ending_soon
-from gateway.sites.service.standing import SUSPENDED, Text, Tone, steps
+from gateway.sites.service.standing import NO_MORE, SUSPENDED, Text, Tone, steps
 from gateway.sites.service.visitors import OPEN, Visitor
 from gateway.sites.service.words import DONE, SITES
 from gateway.web import sessions
@@ -152,19 +153,33 @@ def certificates_of(
 ) -> list[Certificate]:
     """A user's certificates, newest first. ``presented`` is the serial of the one in use, if any."""
     issuers = {issuer.issuer_id: issuer.common_name for issuer in ra.authority.issuers}
+    found = generations.at_now(db, ra)
+    distrusted = {each for each in issuers if found.state(each) is State.DISTRUSTED}
     origins = {e.serial: e for e in store.enrollments_of(db, user.user_id)}
     return [
-        _certificate(record, issuers.get(record.issuer_id, ""), origins[record.serial], ra.now(), presented)
+        _certificate(
+            record,
+            issuers.get(record.issuer_id, ""),
+            origins[record.serial],
+            ra.now(),
+            presented,
+            NO_MORE if record.issuer_id in distrusted else SUSPENDED if record.status == "held" else None,
+        )
         for record in login.certificates_of(db, user.user_id)
     ]
 
 
 def _certificate(
-    record: CertificateRecord, issuer: str, origin: Enrollment, at: int, presented: str | None
+    record: CertificateRecord,
+    issuer: str,
+    origin: Enrollment,
+    at: int,
+    presented: str | None,
+    stopped: Text | None,
 ) -> Certificate:
     over = at > record.not_after_at
-    label = SUSPENDED if record.status == "held" else LABELS[state_at(origin, at)]
-    tone: Tone = "good" if record.status == "issued" and not over else "bad"
+    label = stopped or LABELS[state_at(origin, at)]
+    tone: Tone = "good" if record.status == "issued" and not over and stopped is None else "bad"
     return Certificate(
         record.subject_cn,
         record.serial,

@@ -17,6 +17,7 @@ Text = tuple[str, str]
 Tone = Literal["good", "warn", "bad", "plain"]
 
 #: Of a certificate that is held.
+NO_MORE: Text = ("使用停止（発行者）", "No longer accepted: its issuer")
 SUSPENDED: Text = ("利用停止中（紛失・盗難の届出）", "Suspended: loss or theft reported")
 #: How a notice goes -> days until it arrives, counted from the decision (L70, L71).
 _NOTICE_DAYS: Mapping[str, int] = {"mail": 2, "postcard": 7}

@@ -17,7 +17,7 @@ from gateway.sites.help.topics import TOPICS, browsers_for
 from gateway.web.browsers import Family
 from gateway.web.context import Role
 from gateway.web.words import NOT_AVAILABLE_JA
-from tests.datadirs import PASSPHRASE, clock_of, open_office
+from tests.datadirs import PASSPHRASE, clock_of, next_generation, open_office
 from tests.gateway.sites.kit import Element, serve
 
 EDGE = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/142.0.0.0 Safari/537.36 Edg/142.0.0.0"
@@ -453,13 +453,8 @@ async def test_certificates_can_be_downloaded_and_compared(served, tmp_path):
 
 async def test_a_new_issuer_is_named_and_the_old_one_kept(ra, tmp_path):
     """E17: after G4 to G5 the verify page names the issuer of new certificates; both can be downloaded."""
-    from dataclasses import replace
-
     name = "CORPORATE-PENSION BUSINESS SERVICE CA-G5"
-    opened = datadir.add_issuer(tmp_path / "data", PASSPHRASE, name, ra.now())
-    async with serve(
-        replace(ra, authority=opened.authority), tmp_path, Role.HELP, help_site.application
-    ) as served:
+    async with serve(next_generation(ra, name), tmp_path, Role.HELP, help_site.application) as served:
         visitor = served.visitor()
         assert f"= {name}となっている" in (await visitor.get("/verify")).main.text
         # Whoever has to choose has one of either.

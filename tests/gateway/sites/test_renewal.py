@@ -2,13 +2,12 @@
 
 import re
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
 import ca.store
-from ca import datadir
 from enroll import scheduler, store
 from enroll.jst import day_of, shown
 from enroll.people import applications, login, register
@@ -19,7 +18,15 @@ from gateway.sites.service import application as service_application
 from gateway.web import pages
 from gateway.web.context import Role
 from gateway.web.words import NOT_AVAILABLE_JA
-from tests.datadirs import PASSPHRASE, Letter, admit, clock_of, letter_of, open_office, together
+from tests.datadirs import (
+    Letter,
+    admit,
+    clock_of,
+    letter_of,
+    next_generation,
+    open_office,
+    together,
+)
 from tests.gateway.sites.kit import Served, Visitor, serve
 from tests.looking import look
 from tests.signers import Gone, given_to
@@ -101,8 +108,7 @@ async def test_who_has_to_choose_is_told_every_issuer(tmp_path):
     """E17: after G4 to G5 most people still have one of G4's, which is as good."""
     name = "CORPORATE-PENSION BUSINESS SERVICE CA-G5"
     async with open_office(tmp_path) as ra:
-        opened = datadir.add_issuer(tmp_path / "data", PASSPHRASE, name, ra.now())
-        ra = replace(ra, authority=opened.authority)
+        ra = next_generation(ra, name)
         async with serve(
             ra,
             tmp_path,
