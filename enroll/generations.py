@@ -59,6 +59,13 @@ def issuing(db: Transaction, ra: RegistrationAuthority) -> Issuer:
     return ra.authority.issuer(found)
 
 
+def is_distrusted(db: Transaction, serial: str) -> bool:
+    """Whether a certificate's issuing CA is trusted no more."""
+    distrusted = {each.issuer_id for each in written.rows(db).values() if each.distrusted_at is not None}
+    record = ca.store.find_by_serial(db, serial) if distrusted else None
+    return record is not None and record.issuer_id in distrusted
+
+
 class Chooser:
     """`ca.authority.Authority.choose` by the register, which is read again only once something was
     written."""

@@ -189,6 +189,9 @@ def _wanted(db: Transaction, source: Enrollment, kind: writing.Kind) -> bool:
     # A report of theft ends in a reissue, or in nothing: until then there is no renewal to write about.
     if store.theft_reported(db, source.user_id):
         return False
+    # It opens no renewal any more: they are invited to another certificate (`people.replacing`).
+    if generations.is_distrusted(db, source.serial):
+        return False
     renewal = store.renewal_of(db, source.serial)
     # A client that renews without the mail has a successor and no renewal of ours.
     return (renewal is None or renewal.state in _OPEN[kind]) and not _has_successor(db, source)

@@ -13,6 +13,7 @@ import ca.store
 import enroll.store
 from ca.authority import Issuer
 from ca.errors import Unacceptable
+from ca.generations import store as generations
 from ca.profiles import PROFILES
 from ca.storage import Transaction
 from enroll.acme import store
@@ -135,14 +136,18 @@ async def revoke(server: AcmeServer, request: VerifiedRequest[Account]) -> None:
 async def renewal_information(server: AcmeServer, cert_id: str) -> Window:
     """RFC 9773 section 4: when to renew. 404 for a certificate that is not ours."""
     named = read_cert_id(cert_id)
-    record = await server.ra.database.read(lambda db: named_certificate(db, named))
+    record, rows = await server.ra.database.read(
+        lambda db: (named_certificate(db, named), generations.rows(db))
+    )
     if record is None:
         raise malformed("there is no such certificate", status=404)
-    settings = server.ra.settings
+    settings, issuer = server.ra.settings, rows.get(record.issuer_id)
+    # Where its issuing CA is trusted no more it is as good as revoked.
+    ended_at = issuer.distrusted_at if issuer is not None and record.revoked_at is None else record.revoked_at
     return renewal_window(
         record.not_before_at,
         record.not_after_at,
-        record.revoked_at,
+        ended_at,
         renewal_days=settings.renewal_days,
         reminder_days=settings.reminder_days,
     )

@@ -20,6 +20,8 @@ IS_NOTICE: dict[Kind, bool] = {
     "renewal_7_admin": True,
     # Nobody asked for it, but a theft may be behind it.
     "renewed_by_another": False,
+    # They cannot log in until they have read it.
+    "issuer_distrusted": False,
 }
 
 

@@ -171,6 +171,16 @@ def renewed_by_another(
     return _send(db, ra, "renewed_by_another", user, values, at, cause=cause)
 
 
+def issuer_distrusted(
+    db: Transaction, ra: RegistrationAuthority, user: store.User, issuer: str, issuer_id: str, at: int
+) -> bool:
+    """Why a new certificate is needed: its issuing CA (name, ID) is trusted no more. Once for each of
+    those."""
+    values = _common(db, ra, user, ra.settings.pickup_url) | {"user_id": user.user_id, "issuer": issuer}
+    cause = f"issuer_distrusted:{issuer_id}:{user.user_id}"
+    return _send(db, ra, "issuer_distrusted", user, values, at, cause=cause)
+
+
 def _send(
     db: Transaction,
     ra: RegistrationAuthority,

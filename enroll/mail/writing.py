@@ -37,6 +37,7 @@ Kind = Literal[
     "renewal_7",
     "renewal_7_admin",
     "renewed_by_another",
+    "issuer_distrusted",
 ]
 
 
@@ -52,6 +53,7 @@ TEMPLATES: dict[Kind, str] = {
     "renewal_7": "renewal_7.txt",
     "renewal_7_admin": "renewal_admin.txt",
     "renewed_by_another": "renewed_by_another.txt",
+    "issuer_distrusted": "issuer_distrusted.txt",
 }
 #: What every letter begins and ends with.
 PARTS = ("greeting", "signature")

@@ -37,6 +37,13 @@ REASONS: Mapping[str, tuple[str, str]] = {
     "interrupted": ("取得作業が中断された", "The pick-up was interrupted"),
     "lost_or_stolen": ("パソコンの紛失・盗難", "The PC was lost or stolen"),
 }
+#: The reason of a reissue that nobody applied for: the old certificate's issuing CA is trusted no more.
+ISSUER = "issuer"
+#: Every reason that stands in the register.
+LABELS: Mapping[str, tuple[str, str]] = {
+    **REASONS,
+    ISSUER: ("発行者の証明書が使用できなくなった", "Certificates of its issuer are no longer accepted"),
+}
 #: D3: which reasons end the old certificate at once unless the operator says otherwise.
 AT_ONCE = frozenset({store.THEFT})
 
@@ -124,7 +131,7 @@ async def apply_reissue(
     A second application while one is open is the same one (E19), made urgent if the second one is. A
     report of theft holds every certificate of the user until it is decided: that waits for nobody.
     """
-    if reason not in REASONS:
+    if reason not in LABELS:
         raise Refusal("invalid_input", field="reason")
     when: RevokeOld = revoke_old or ("at_once" if reason in AT_ONCE else "on_pickup")
 

@@ -21,13 +21,17 @@ from ca.files import write_private
 from ca.generations.states import Event, Generations, State, follow
 from ca.profiles import CLIENT_PERSON, ISSUING
 from ca.storage import Transaction
+from ca.trust import CertificateState
 from enroll import generations, listings, store, timekeeping
 from enroll.jst import JST, shown
+from enroll.languages import LANGUAGES
+from enroll.people import replacing
 from gateway.cli.frame import Answer, actor, cell, deployment_command, detail, listing
 from gateway.cli.root import GROUPS
 from gateway.running import rundir
 from gateway.serving.deployment import Deployment
 from gateway.web.spreadsheet import csv_of
+from gateway.web.words import CERTIFICATE
 
 _CA = GROUPS["ca"]
 _NAME = click.argument("name", metavar="NAME")
@@ -195,6 +199,41 @@ async def _affected(deployment: Deployment, name: str, file: Path | None, limit:
     return detail("affected", told)
 
 
+@deployment_command(_CA, "reissue")
+@_NAME
+@_DRY_RUN
+async def _reissue(deployment: Deployment, name: str, dry_run: bool) -> Answer:
+    """Invite everybody whose certificate is of an issuing CA that is trusted no more to pick up a new one.
+
+    Each gets two mails in the own language: why, and how to pick it up. Interrupted, it goes on where it was;
+    whoever has a new certificate or the mail about one gets no second.
+    """
+    ra = deployment.ra
+    issuer = generations.named(ra, name)
+    found = await ra.database.read(lambda db: generations.at_now(db, ra))
+    if found.state(issuer.issuer_id) is not State.DISTRUSTED:
+        raise ConfigError(
+            f"{issuer.common_name} is trusted, and its people renew by themselves; first: sekisho ca distrust"
+        )
+    if found.issuing is None:
+        raise ConfigError("no issuing CA is active; have one issue first: sekisho ca activate NAME --at now")
+    done = replacing.whom(ra, issuer) if dry_run else await replacing.replace_all(ra, issuer, actor=actor())
+    told = {
+        "name": issuer.common_name,
+        "invited": len(done.invited),
+        "waiting": done.waiting,
+        "followed": done.followed,
+        "refused": done.refused,
+        "programs": done.programs,
+        "done": not dry_run,
+    }
+    lines = [f"{user_id}: {why}" for user_id, why in done.refused.items()]
+    lines += [
+        f"{user_id}: a program; sekisho eab create {user_id}, and enroll again" for user_id in done.programs
+    ]
+    return detail("reissue", told, *lines)
+
+
 @deployment_command(_CA, "trust")
 @_NAME
 async def _trust(deployment: Deployment, name: str) -> Answer:
@@ -217,7 +256,17 @@ async def _changed(
     if not dry_run:
         state = await generations.change(ra, issuer, event, at, actor=actor(), reason=reason)
     told = {"name": issuer.common_name, "state": state.value, "alive": alive, "done": not dry_run}
-    return detail("ca", told, *_after(found, issuer, event))
+    if event is not Event.DISTRUST:
+        return detail("ca", told, *_after(found, issuer, event))
+    people = replacing.whom(ra, issuer)
+    reached = len(people.invited) + people.waiting + people.followed + len(people.refused)
+    told |= {"people": reached, "without_another": len(people.invited), "programs": len(people.programs)}
+    page = CERTIFICATE[CertificateState.DISTRUSTED]
+    seen = [
+        f"What they read ({language}): {page.title[n]}. {page.text[n]}"
+        for n, language in enumerate(LANGUAGES)
+    ]
+    return detail("ca", told, *seen, *_after(found, issuer, event))
 
 
 def _after(found: Generations, issuer: Issuer, event: Event) -> list[str]:
@@ -226,13 +275,13 @@ def _after(found: Generations, issuer: Issuer, event: Event) -> list[str]:
     match event:
         case Event.DISTRUST:
             return [
-                "Whoever comes with one of its certificates is told how to get a new one.",
                 *(
                     ["Nobody issues then: have another one issue: sekisho ca activate NAME --at now"]
                     if alone
                     else []
                 ),
-                f"Then: sekisho ca affected '{issuer.common_name}' lists whose they are",
+                f"Whose they are: sekisho ca affected '{issuer.common_name}'",
+                f"Then invite them to pick up new ones: sekisho ca reissue '{issuer.common_name}'",
             ]
         case Event.TRUST:
             return ["Its certificates are good again; it never issues again."]

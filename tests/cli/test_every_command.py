@@ -85,6 +85,7 @@ DAY = (
     Row("ca activate NEXT-CA --at +90d", "ca.planned"),
     Row("ca withdraw NEXT-CA", "ca.withdrawn"),
     Row("ca distrust NEXT-CA --reason unspecified", "ca.distrusted"),
+    Row("ca reissue NEXT-CA"),
     Row("ca trust NEXT-CA", "ca.trusted"),
     Row("ca add NEXT-TO-RETIRE", "ca.added"),
     Row("ca retire NEXT-TO-RETIRE", "ca.retired"),

@@ -13,7 +13,7 @@ from enroll import store
 from enroll.languages import LANGUAGES
 from enroll.mail import store as mail_store
 from enroll.people import applications
-from enroll.people.applications import REASONS, Recorded
+from enroll.people.applications import LABELS, REASONS, Recorded
 from enroll.people.register import Person, wrong_fields
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
@@ -167,7 +167,7 @@ async def application_list(request: web.Request, visitor: Visitor) -> web.Stream
         names={user.user_id: user.name for user in users},
         kinds=KINDS,
         decisions=DECISIONS,
-        reasons=REASONS,
+        reasons=LABELS,
     )
 
 
@@ -185,7 +185,7 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
         kinds=KINDS,
         channels=CHANNELS,
         decisions=DECISIONS,
-        reasons=REASONS,
+        reasons=LABELS,
         roles=ROLES,
         notices=NOTICES,
         languages=LANGUAGE_NAMES,
