@@ -7,6 +7,9 @@ SUMMARY ?=
 # Three for two cores: a third of a test's time is waiting. The longest files first (tests/longest.py).
 PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 
+# Images of containers set it; each of some thousand processes that tests start would compile the product anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test mutants conformance-page bench soak screenshots lint docs lock setup packages clean test-pythons \
 	test-compiled test-engines kills
