@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.async_api import expect
 
@@ -23,6 +25,17 @@ async def test_the_help_is_searched_and_printed(world: World, person: Persona, j
         await on.get_by_role("main").get_by_role("link", name="証明書を読み込む").first.click()
         await expect(on).to_have_url(world.url(Role.HELP, "/firefox#import"))
         await expect(on.get_by_text("「あなたの証明書」タブの「インポート」ボタンを押し")).to_be_visible()
+        await on.goto(world.url(Role.HELP))
+        await on.get_by_label("ヘルプ内の検索").fill("パソコンを盗まれました。どうすればいいですか？")
+        await on.get_by_label("ヘルプ内の検索").press("Enter")
+        first = on.get_by_role("main").get_by_role("listitem").first
+        await expect(first.get_by_role("link")).to_have_text(re.compile("再発行"))
+        await expect(first.locator("mark").first).to_be_visible()
+        await on.goto(world.url(Role.HELP, "/search?q=zzyzx"))
+        await expect(on.get_by_text("次のいずれかをお試しください。")).to_be_visible()
+        assert await faults(on) == []
+        await on.get_by_role("link", name="メールが届かない").click()
+        await expect(on.get_by_role("main").get_by_role("link", name="1. メールが届かない")).to_be_visible()
         await on.goto(world.url(Role.HELP, "/print"))
         assert await faults(on) == []
         await expect(on.get_by_role("button", name="印刷する")).to_be_visible(visible=javascript)

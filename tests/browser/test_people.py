@@ -221,7 +221,9 @@ async def test_after_the_download_without_javascript(world: World, person: Perso
         await on.goto(world.url(Role.PICKUP, "/certificate"))
         await submit(on, P12_PASSWORD, (await world.letter("pickup")).value("リクエストID"))
         await downloaded(on, tmp_path)
-        await on.get_by_role("link", name="ダウンロードが終わったら、ここを押してください").click()
+        await on.get_by_role(
+            "link", name="ここを押すと、ダウンロードの結果と残りの回数が表示されます"
+        ).click()
         await expect(on.get_by_role("heading", name="ダウンロードしました")).to_be_visible()
 
 

@@ -22,7 +22,6 @@ _JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 _ALIKE = {"Cookie", "JavaScript", "TLS"}
 #: Pairs that are something else: a column's name and its heading, a policy number and whose it is.
 _NO_TEXTS = (
-    "gateway.sites.help.searching._ALSO",
     "gateway.cli.csvfile.REASON",
     "gateway.cli.importing.",
     "gateway.cli.rows.",

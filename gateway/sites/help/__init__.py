@@ -17,17 +17,22 @@ from gateway.sites import revocation
 from gateway.sites.help import lists
 from gateway.sites.help.handouts import HANDOUTS, facts_of, policies
 from gateway.sites.help.publications import certificates_of, chain_pem, hosts_of, slug_of
-from gateway.sites.help.searching import LONGEST, Section, search, sections_of
+from gateway.sites.help.searching import LONGEST, Index, sections_of
 from gateway.sites.help.topics import TOPICS, Topic, browsers_for
 from gateway.web import pages
 from gateway.web.browsers import browser_of
 from gateway.web.context import Gate, Role
 
-_SEARCHED: web.AppKey[dict[str, list[Section]]] = web.AppKey("searched", dict)
+_SEARCHED: web.AppKey[dict[str, Index]] = web.AppKey("searched", dict)
 _NAMES = re.compile(r'\b(id|aria-labelledby)="([^"]+)"')
 _PAGES = "|".join(topic.slug for topic in TOPICS)
 _WITHIN = re.compile(rf'href="(?:/({_PAGES}))?(?:#([^"]+))?"')
 _HANDOUTS = {each.name: each for each in HANDOUTS}
+#: What is looked for often; a test holds that each is found.
+_EXAMPLES = {
+    "ja": ("パスワードを忘れた", "メールが届かない", "更新"),
+    "en": ("forgot password", "no mail", "renewal"),
+}
 _BY_SLUG = {topic.slug: topic for topic in TOPICS}
 
 
@@ -60,10 +65,17 @@ async def _topic(request: web.Request) -> web.StreamResponse:
 
 
 async def _search(request: web.Request) -> web.StreamResponse:
-    """Sections that have every word that was typed; an empty search shows the form."""
+    """The sections that tell most of what was asked; an empty search shows the form."""
     wanted = request.query.get("q", "").strip()[:LONGEST]
-    found = search(_sections(request), wanted) if wanted else []
-    return _page(request, "search.html", None, wanted=wanted, found=found)
+    found = _index(request).search(wanted) if wanted else []
+    return _page(
+        request,
+        "search.html",
+        None,
+        wanted=wanted,
+        found=found,
+        examples=_EXAMPLES[pages.language_of(request)],
+    )
 
 
 async def _print(request: web.Request) -> web.StreamResponse:
@@ -72,18 +84,18 @@ async def _print(request: web.Request) -> web.StreamResponse:
     return _page(request, "print.html", None, chapters=chapters)
 
 
-def _sections(request: web.Request) -> list[Section]:
-    """What is searched, in the visitor's language; read from the pages once for each language."""
+def _index(request: web.Request) -> Index:
+    """What is searched, in the visitor's language; made of the pages once for each language."""
     kept, language = request.app[_SEARCHED], pages.language_of(request)
     # Kept for whoever comes next, so nobody's browser is marked in them.
     nobodys = {"browser": browser_of({}), "browsers": browsers_for(browser_of({}).family)}
     if language not in kept:
         speak = pages.speak(language)
-        kept[language] = [
+        kept[language] = Index(
             section
             for topic, main in _mains(request, **nobodys)
             for section in sections_of(topic.slug, speak(*topic.title), main)
-        ]
+        )
     return kept[language]
 
 
