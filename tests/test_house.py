@@ -70,6 +70,7 @@ HOMES = {
     "jpholiday": ("gateway/web/hours.py",),
     "shamir_mnemonic": ("ca/ceremony.py",),
     "segno": ("gateway/web/qr.py",),
+    "snowballstemmer": ("gateway/sites/help/terms.py",),
     "sqlite3": ("ca/sqlite.py",),
     "sqlite_utils": ("ca/sqlite.py",),
     "httptools": ("gateway/wire/reader.py", "gateway/wire/plain.py", "gateway/proxy/exchange.py"),

@@ -351,7 +351,7 @@ async def test_firefoxs_dialog_has_the_words_of_firefox(served):
 async def test_pages_of_the_printed_manual_are_said_to_be_its(served, slug):
     """「P5以降」 is the manual's own; on a screen there is no page 5."""
     text = (await served.visitor().get(f"/{slug}")).main.text
-    assert "ページ番号は、印刷されたマニュアルのものです。" in text
+    assert "手順の番号は、印刷されたマニュアルのものです。" in text
     assert slug != "reapplication" or "更新のお手続きの手順です" in text
 
 
