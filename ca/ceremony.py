@@ -28,7 +28,7 @@ from ca.certificates import build, key_identifier, new_serial, serial_hex, to_pe
 from ca.crls import OF_CAS, build_crl
 from ca.errors import ConfigError, Unacceptable
 from ca.files import make_private_directory, read_file, write_private, write_public
-from ca.keys import from_pkcs8, generate, parse_public_key, spki, spki_of, to_pkcs8
+from ca.keys import PrivateKey, from_pkcs8, generate, parse_public_key, spki, spki_of, to_pkcs8
 from ca.profiles import CROSS, DAY, ISSUING, ROOT, Profile
 from ca.publication import Places, above
 from ca.revocation import REASONS, RevokedEntry
@@ -155,20 +155,45 @@ def create(
     """
     check_sharing(needed, holders)
     Places(revocation_url).check()
-    if folder.exists() and any(not each.match(TRANSCRIPTS) for each in folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty; name a new folder")
-    sealing_key = secrets.token_bytes(32)
-    (shares,) = generate_mnemonics(1, [(needed, len(holders))], sealing_key)
+    _check_new(folder)
     key = generate(kind)
     signer = FileSigner.of(key)
     der = build(ROOT, subject, key.public_key(), (), new_serial(), validity(ROOT, at), None, signer)
-    set_id = Share.from_mnemonic(shares[0]).identifier
-    record = Record(needed, tuple(holders), set_id, at, rehearsal, revocation_url)
+    record = Record(needed, tuple(holders), 0, at, rehearsal, revocation_url)
+    record, shares = _share(folder, record, to_pem(der), key)
+    return Root(folder, record, x509.load_der_x509_certificate(der), signer), shares
+
+
+def reshare(
+    folder: Path, shares: Sequence[str], target: Path, needed: int, holders: Sequence[str]
+) -> tuple[str, ...]:
+    """The same root in a new folder, its key under a new key with shares for other people: the only copy.
+
+    The folder before it stays as it is: whoever is sure of the new shares destroys it, and its shares.
+    `ConfigError` as of `create` and `open_root`.
+    """
+    check_sharing(needed, holders)
+    _check_new(target)
+    record, certificate, key = _opened(folder, shares)
+    again = replace(record, needed=needed, holders=tuple(holders))
+    return _share(target, again, certificate.public_bytes(serialization.Encoding.PEM), key)[1]
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists() and any(not each.match(TRANSCRIPTS) for each in folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty; name a new folder")
+
+
+def _share(folder: Path, record: Record, pem: bytes, key: PrivateKey) -> tuple[Record, tuple[str, ...]]:
+    """Writes a root's folder, its key under a random one; returns the shares of that."""
+    sealing_key = secrets.token_bytes(32)
+    (shares,) = generate_mnemonics(1, [(record.needed, len(record.holders))], sealing_key)
+    record = replace(record, set_id=Share.from_mnemonic(shares[0]).identifier)
     make_private_directory(folder)
     write_private(folder / SEALED, Vault(sealing_key).seal(_PURPOSE, to_pkcs8(key)))
-    write_public(folder / CERTIFICATE, to_pem(der))
+    write_public(folder / CERTIFICATE, pem)
     _write(folder, record)
-    return Root(folder, record, x509.load_der_x509_certificate(der), signer), tuple(shares)
+    return record, tuple(shares)
 
 
 def look(folder: Path) -> tuple[Record, x509.Certificate]:
@@ -196,6 +221,11 @@ def look(folder: Path) -> tuple[Record, x509.Certificate]:
 
 def open_root(folder: Path, shares: Sequence[str]) -> Root:
     """The root with its key, from as many shares as it takes and no more. `ConfigError` otherwise."""
+    record, certificate, key = _opened(folder, shares)
+    return Root(folder, record, certificate, FileSigner.of(key))
+
+
+def _opened(folder: Path, shares: Sequence[str]) -> tuple[Record, x509.Certificate, PrivateKey]:
     record, certificate = look(folder)
     if len(shares) != record.needed:
         raise ConfigError(f"{len(shares)} shares were given; it takes {record.needed}")
@@ -210,7 +240,7 @@ def open_root(folder: Path, shares: Sequence[str]) -> Root:
         ) from None
     if spki(key.public_key()) != spki_of(certificate):
         raise ConfigError(f"{folder / CERTIFICATE} is another root's; use the copy of it")
-    return Root(folder, record, certificate, FileSigner.of(key))
+    return record, certificate, key
 
 
 # -- what it signs -------------------------------------------------------------------------------------
@@ -283,6 +313,24 @@ def sign_list(root: Root, revoke: Mapping[str, int], at: int, days: int) -> tupl
     entries = [RevokedEntry(each.serial, each.at, each.reason) for each in record.revoked]
     data = build_crl(root.certificate, root.signer, entries, number, at, at + days * DAY, OF_CAS)
     return replace(root, record=record), data
+
+
+def serial_of(record: Record, named: str) -> str:
+    """The serial of what the root signed, from that serial in any spelling, or from the CN of the one CA that
+    has it. `ConfigError` for neither, and for a name that several certificates have."""
+    serial = named.strip().lower().replace(":", "")
+    found = [each.serial for each in record.signed if serial == each.serial or named == _common_name(each)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"{named!r} is the name of {len(found)}; write one of {', '.join(found)}")
+    known = ", ".join(f"{_common_name(each)} ({each.serial})" for each in record.signed) or "none"
+    raise ConfigError(f"this root signed no certificate {named}; it signed: {known}")
+
+
+def _common_name(signed: Signed) -> str:
+    subject = x509.Name.from_rfc4514_string(signed.subject)
+    return str(subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
 
 
 def list_pem(der: bytes) -> bytes:

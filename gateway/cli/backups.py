@@ -12,7 +12,7 @@ import click
 from ca import datadir, journal
 from ca.clock import SystemClock
 from ca.errors import ConfigError
-from ca.files import write_private
+from ca.files import write_private, write_public
 from ca.sealing import open_vaults
 from enroll.jst import shown
 from gateway.cli.frame import PASSPHRASE_FILE, Answer, answer, command, listing, passphrase_from
@@ -68,13 +68,16 @@ def _backup(data: Path, to: Path, recipients: tuple[str, ...], keep: int | None)
 @command(_RESTORE, "key")
 @click.argument("file", type=_PATH)
 def _key(data: Path, file: Path) -> Answer:
-    """Make a key pair for backups: the private key into FILE, the public one is printed."""
-    if file.exists():
-        raise ConfigError(f"{file} is there already; name another file")
+    """Make a key pair for backups: the private key into FILE, the public one into FILE.pub and printed."""
+    told = file.with_name(file.name + ".pub")
+    for each in (file, told):
+        if each.exists():
+            raise ConfigError(f"{each} is there already; name another file")
     secret, public = backup.new_key()
     write_private(file, f"# public key: {public}\n{secret}\n".encode())
+    write_public(told, f"{public}\n".encode())
     return answer(
-        {"key": {"file": str(file), "recipient": public}},
+        {"key": {"file": str(file), "recipient": public, "recipient_file": str(told)}},
         public,
         f"{file} opens every backup that is made for this key: keep it away from this machine, twice.",
     )

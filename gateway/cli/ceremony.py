@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import hashlib
-import secrets
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ import click
 from ca import ceremony
 from ca.ceremony import Root
 from ca.certificates import distinguished_name, to_pem
-from ca.clock import SystemClock
 from ca.datadir import Names
 from ca.errors import ConfigError
 from ca.files import make_private_directory, read_file, write_public
@@ -30,63 +27,17 @@ from ca.keys import spki_of, spki_sha256
 from ca.profiles import ROOT
 from enroll.jst import shown
 from gateway.cli.frame import JSON, Answer, detail
-from gateway.cli.output import clean, write_answer
+from gateway.cli.output import write_answer
 from gateway.cli.root import GROUPS, version_line
+from gateway.cli.sharing import share_out, shares_of
+from gateway.cli.transcript import Ceremony
 
 _GROUP = GROUPS["ceremony"]
 _SIOCGIFFLAGS, _IFF_UP = 0x8913, 1
 _NAMES = Names()
-_CHECKED = 3
-"""So many words of a share are asked for after it was written down."""
-_TRIES = 5
 
 
 # -- what all of them have -----------------------------------------------------------------------------
-
-
-@dataclass
-class Ceremony:
-    """One ceremony at work: what is shown, what is done, and the transcript of it."""
-
-    title: str
-    roles: Mapping[str, str]
-    folder: Path
-    now: Callable[[], int] = SystemClock().seconds
-    lines: list[str] = field(default_factory=list)
-    files: list[tuple[str, str]] = field(default_factory=list)
-    steps: int = 0
-
-    def step(self, text: str) -> None:
-        """What comes next: done once somebody has pressed Enter."""
-        self.steps += 1
-        self.note(f"{self.steps}. {text}")
-        click.prompt("   Enter to do this, Ctrl-C to stop", default="", show_default=False, err=True)
-
-    def note(self, text: str) -> None:
-        """Shown, and written down with the time."""
-        click.echo(clean(text), err=True)
-        self.lines.append(f"{shown(self.now())}  {clean(text)}")
-
-    def file(self, name: str, data: bytes) -> None:
-        """A file that came or went, by its hash."""
-        digest = hashlib.sha256(data).hexdigest()
-        self.files.append((name, digest))
-        self.note(f"   {name}: SHA-256 {digest}")
-
-    def transcript(self) -> bytes:
-        """The paper that is signed by hand."""
-        people = "\n".join(f"  {role}: {name}" for role, name in self.roles.items())
-        files = "\n".join(f"  {digest}  {name}" for name, digest in self.files)
-        told = "\n".join(self.lines)
-        text = (
-            f"{self.title}\n\nRoles\n{people}\n\nSteps (Japan's time)\n{told}\n\nFiles (SHA-256)\n{files}\n\n"
-        )
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        lines = (f"{f'{name} ({role})':<44} {'_' * 24}  date {'_' * 10}" for role, name in self.roles.items())
-        signatures = "\n\n".join(lines)
-        return (
-            f"{text}SHA-256 of everything above this line: {digest}\n\nSignatures\n\n{signatures}\n".encode()
-        )
 
 
 @contextmanager
@@ -159,6 +110,17 @@ _TO = click.option(
 _ROLE = click.option(
     "--role", "roles", metavar="ROLE=NAME", multiple=True, help="Who is there as what; for each person one."
 )
+_HOLDERS = click.option(
+    "--holder",
+    "holders",
+    metavar="NAME",
+    multiple=True,
+    required=True,
+    help="Who gets a share of the key; for each person one.",
+)
+_NEEDED = click.option(
+    "--needed", type=int, required=True, help="How many of the shares it takes to use the key."
+)
 _NETWORKED = click.option("--networked", is_flag=True, help="Although the machine has a network.")
 _REASONS = ", ".join(ceremony.CA_REASONS)
 
@@ -171,10 +133,9 @@ _REASONS = ", ".join(ceremony.CA_REASONS)
 @click.option("--name", default=_NAMES.root, show_default=True, help="The root's name.")
 @click.option("--organization", default=_NAMES.organization, show_default=True, help="O of it; '' for none.")
 @click.option("--key", type=click.Choice(ROOT.key_kinds), default=ROOT.key_kinds[0], show_default=True)
-@click.option("--holder", "holders", metavar="NAME", multiple=True, required=True,
-              help="Who gets a share of the key; for each person one.")  # fmt: skip
+@_HOLDERS
 @click.option("--revocation-url", default="", help="Base address of the site that will show its list.")
-@click.option("--needed", type=int, required=True, help="How many of the shares it takes to use the key.")
+@_NEEDED
 @_ROLE
 @click.option("--rehearsal", is_flag=True, help="Practise: with a root that nobody can take for earnest.")
 @_NETWORKED
@@ -211,46 +172,53 @@ def _root(
             revocation_url=revocation_url,
             rehearsal=rehearsal,
         )
-        try:
-            for number, (holder, share) in enumerate(zip(holders, shares, strict=True), 1):
-                _hand_out(held, number, holder, share)
-            held.step("The shares are tried: the key is opened with the last ones of them.")
-            ceremony.open_root(folder, shares[-needed:])
-        except BaseException:
-            for each in (ceremony.RECORD, ceremony.SEALED, ceremony.CERTIFICATE):
-                (folder / each).unlink(missing_ok=True)
-            held.note("The root is given up: its shares are good for nothing, destroy them.")
-            raise
+        share_out(held, folder, needed, holders, shares)
         held.file(ceremony.CERTIFICATE, (folder / ceremony.CERTIFICATE).read_bytes())
         held.file(ceremony.SEALED, (folder / ceremony.SEALED).read_bytes())
         held.note(f"   Key: SHA-256 {spki_sha256(spki_of(root.certificate))}")
     return _shown(root, f"Copy {folder} twice, then: sekisho init --root root.pem, where it is to serve")
 
 
-def _hand_out(held: Ceremony, number: int, holder: str, share: str) -> None:
-    """One share onto its holder's paper, and nowhere else: it stands in no transcript."""
-    words = share.split()
-    while True:
-        held.step(f"Share {number} is shown to {holder}, and to nobody else.")
-        click.echo("", err=True)
-        for at in range(0, len(words), 3):
-            row = "".join(f"{n:>6}. {word:<12}" for n, word in enumerate(words[at : at + 3], at + 1))
-            click.echo(row, err=True)
-        click.prompt(
-            "\n   Written down? Enter takes it off the screen", default="", show_default=False, err=True
+@_command("reshare")
+@_FOLDER
+@click.argument("target", metavar="NEW-DIR", type=click.Path(path_type=Path, file_okay=False))
+@_HOLDERS
+@_NEEDED
+@_ROLE
+@_NETWORKED
+def _reshare(
+    folder: Path,
+    target: Path,
+    holders: tuple[str, ...],
+    needed: int,
+    roles: tuple[str, ...],
+    networked: bool,
+) -> Answer:
+    """Give a root's key new shares, in a new folder: somebody lost one, left, or read another's.
+
+    It takes as many of the old shares as ever. They open the old folder for as long as a copy of it is left.
+    """
+    record, _ = ceremony.look(folder)
+    ceremony.check_sharing(needed, holders)
+    people = _roles(roles) | {f"holder of share {n}": each for n, each in enumerate(holders, 1)}
+    if not target.exists():
+        make_private_directory(target)
+    title = "ceremony: a root's key is shared anew"
+    with _held(title, people, target, rehearsal=record.rehearsal, networked=networked) as held:
+        given = shares_of(held, folder)
+        held.step(
+            f"The key is sealed under a new random key, of which {len(holders)} people get a share each. "
+            f"{needed} of the shares open it."
         )
-        click.clear()
-        if _written(words):
-            held.note(f"   {holder} wrote share {number} down, and read {_CHECKED} words of it back.")
-            return
-        held.note("   These are other words: it is shown once more.")
-
-
-def _written(words: Sequence[str]) -> bool:
-    asked = sorted(secrets.SystemRandom().sample(range(len(words)), _CHECKED))
-    numbers = ", ".join(str(each + 1) for each in asked)
-    typed = click.prompt(f"   From the paper, words {numbers}", err=True).lower().split()
-    return bool(typed == [words[each] for each in asked])
+        shares = ceremony.reshare(folder, given, target, needed, holders)
+        share_out(held, target, needed, holders, shares)
+        held.file(ceremony.SEALED, (target / ceremony.SEALED).read_bytes())
+    record, certificate = ceremony.look(target)
+    return detail(
+        "root",
+        _facts(record, certificate),
+        f"Copy {target} twice; destroy every copy of {folder}, and the old shares: they still open it",
+    )
 
 
 @_command("sign")
@@ -290,7 +258,10 @@ def _sign(folder: Path, file: Path, target: Path, roles: tuple[str, ...], networ
 @_FOLDER
 @_TO
 @click.option(
-    "--revoke", metavar="SERIAL=REASON", multiple=True, help=f"What the root revokes; REASON: {_REASONS}."
+    "--revoke",
+    metavar="NAME|SERIAL=REASON",
+    multiple=True,
+    help=f"What the root revokes; REASON: {_REASONS}.",
 )
 @click.option(
     "--days", type=click.IntRange(1, 400), default=365, show_default=True, help="How long the list is good."
@@ -305,10 +276,8 @@ def _crl(
     It goes back with sekisho ca accept FILE.
     """
     record, _ = ceremony.look(folder)
-    wanted = {
-        serial.lower().replace(":", ""): ceremony.reason_of(why)
-        for serial, _, why in (each.partition("=") for each in revoke)
-    }
+    named = [each.rpartition("=")[::2] for each in revoke]
+    wanted = {ceremony.serial_of(record, name): ceremony.reason_of(why) for name, why in named}
     with _held("ceremony: the root's CRL is signed", _roles(roles), folder, rehearsal=record.rehearsal,
                networked=networked) as held:  # fmt: skip
         listed = ", ".join(wanted) or "nothing further"
@@ -329,28 +298,13 @@ def _show(folder: Path) -> Answer:
     value = _facts(record, certificate)
     signed = [f"{each.serial}  {each.kind:<8} {shown(each.at)}  {each.subject}" for each in record.signed]
     revoked = [f"{each.serial}  revoked {shown(each.at)}" for each in record.revoked]
-    return detail("root", value, *signed, *revoked)
+    shares = [f"share {number}: {holder}" for number, holder in enumerate(record.holders, 1)]
+    return detail("root", value, *shares, *signed, *revoked)
 
 
 def _opened(held: Ceremony, folder: Path) -> Root:
-    """The root's key, from the people's shares: each is asked for until it is one."""
-    record, _ = ceremony.look(folder)
-    held.step(f"{record.needed} holders of shares come one by one, and type theirs. Nobody else looks.")
-    shares: list[str] = []
-    while len(shares) < record.needed:
-        for _ in range(_TRIES):
-            words = click.prompt(f"   Share {len(shares) + 1} of {record.needed}", hide_input=True, err=True)
-            try:
-                holder = record.holders[ceremony.check_share(words, record, shares)]
-            except ConfigError as error:
-                held.note(f"   {error}")
-                continue
-            shares.append(words)
-            held.note(f"   The share of {holder} was given.")
-            break
-        else:
-            raise ConfigError(f"{_TRIES} times no share; begin again with the right papers")
-    return ceremony.open_root(folder, shares)
+    """The root's key, from the people's shares."""
+    return ceremony.open_root(folder, shares_of(held, folder))
 
 
 def _give(held: Ceremony, target: Path, data: bytes) -> None:

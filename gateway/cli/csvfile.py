@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ca.errors import ConfigError
 from enroll.characters import folded
@@ -110,6 +111,15 @@ def failures_file(table: Table, refused: Iterable[tuple[Row, str]]) -> bytes:
         rest = _FIRST_CELL.sub("", row.text, count=1) if known else row.text
         written.append(f"{_quoted(reason)},{rest}")
     return codecs.BOM_UTF8 + "".join(line + "\r\n" for line in written).encode()
+
+
+def table_of(shape: Shape, records: Iterable[Mapping[str, Any]]) -> bytes:
+    """Records as a file that is read again as the same ones. UTF-8 with the mark that Excel knows it by."""
+    made = io.StringIO()
+    rows = csv.DictWriter(made, list(shape.columns), extrasaction="ignore", quoting=csv.QUOTE_ALL)
+    rows.writeheader()
+    rows.writerows(records)
+    return codecs.BOM_UTF8 + made.getvalue().encode()
 
 
 def _quoted(text: str) -> str:

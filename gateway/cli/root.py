@@ -26,6 +26,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "running": ("serve", "signer", "reload", "demo"),
     "people": ("org", "user"),
     "importing": ("org", "user"),
+    "exporting": ("org", "user"),
     "requests": ("application", "request"),
     "certificates": ("cert",),
     "holding": ("cert", "user"),

@@ -51,6 +51,20 @@ class Terminal:
         found, self._seen = self.text[self._seen : at], at + len(words)
         return found
 
+    def either(self, *patterns: str) -> tuple[int, str]:
+        """Which pattern is shown first since the last time, and what stood before it; -1 at the end."""
+        end = time.monotonic() + 60
+        while True:
+            found = [(each.start(), each.end(), at) for at, pattern in enumerate(patterns)
+                     if (each := re.compile(pattern).search(self.text, self._seen))]  # fmt: skip
+            if found:
+                start, stop, at = min(found)
+                before, self._seen = self.text[self._seen : start], stop
+                return at, before
+            assert time.monotonic() < end, self.text
+            if not self._more():
+                return -1, self.text[self._seen :]
+
     def say(self, line: str = "") -> None:
         os.write(self._fd, line.encode() + b"\n")
 
@@ -192,7 +206,7 @@ def test_stopped_in_the_middle(tmp_path: Path) -> None:
     assert [each.name[:10] for each in folder.iterdir()] == ["transcript"]
     (paper,) = folder.iterdir()
     assert "NOT DONE: stopped" in paper.read_text()
-    assert "The root is given up" in paper.read_text()
+    assert "is given up: its shares are good for nothing" in paper.read_text()
     create(folder, NAME, "ec-p256", 2, HOLDERS, AT)
 
 
@@ -261,9 +275,47 @@ def test_numbers_of_lists_only_grow(tmp_path: Path) -> None:
         ceremony.reason_of("certificateHold")
 
 
+def test_what_the_root_revokes_is_named(tmp_path: Path) -> None:
+    """By the CA's name or the serial, in any spelling; not by a name of several, or of none."""
+    root, _ = create(tmp_path / "root", NAME, "ec-p256", 2, HOLDERS, AT)
+    for cn in ("G4", "G5", "G5"):
+        asked = _request(generate("ec-p256"), distinguished_name(cn, "Test, Ltd.", "JP"))
+        root, _ = ceremony.sign_issuing(root, ceremony.read_request(asked), AT)
+    first, second, third = (each.serial for each in root.record.signed)
+    assert ceremony.serial_of(root.record, "G4") == first
+    assert ceremony.serial_of(root.record, f" {second[:2]}:{second[2:]}".upper()) == second
+    with pytest.raises(ConfigError, match=f"name of 2; write one of {second}, {third}"):
+        ceremony.serial_of(root.record, "G5")
+    with pytest.raises(ConfigError, match=rf"signed no certificate G6; it signed: G4 \({first}\)"):
+        ceremony.serial_of(root.record, "G6")
+
+
 def _request(key: Any, subject: x509.Name) -> bytes:
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def test_a_key_is_shared_anew(tmp_path: Path) -> None:
+    """The same root in another folder, with all that it ever signed, opened by the new shares alone; what was
+    before stays, and opens nothing there."""
+    root, old = create(tmp_path / "root", NAME, "ec-p256", 2, HOLDERS, AT)
+    root, _ = sign_list(root, {}, AT, 30)
+    target = tmp_path / "next"
+    with pytest.raises(ConfigError, match="is not empty"):
+        ceremony.reshare(root.folder, old[:2], root.folder, 2, HOLDERS)
+    with pytest.raises(ConfigError, match="it takes 2"):
+        ceremony.reshare(root.folder, old, target, 3, HOLDERS)
+    assert not target.exists()
+    new = ceremony.reshare(root.folder, old[1:], target, 3, (*HOLDERS, "Ito"))
+    again = open_root(target, new[:3])
+    assert again.certificate == root.certificate
+    assert (again.record.crl_number, again.record.needed, len(new)) == (1, 3, 4)
+    for shares in (old[:2], (*old[:2], new[0])):
+        with pytest.raises(ConfigError):
+            open_root(target, shares)
+    with pytest.raises(ConfigError, match="another root's"):
+        open_root(root.folder, new[:2])
+    assert open_root(root.folder, old[:2]).certificate == root.certificate
 
 
 def test_shown_without_a_key(tmp_path: Path, sekisho: Shell) -> None:

@@ -61,11 +61,13 @@ DAY = (
     Row("org disable 20000001", "organisation.disabled"),
     Row("org enable 20000001", "organisation.enabled"),
     Row("org import {organisations}", "organisation.added"),
+    Row("org export {exported}", "organisations.exported"),
     Row("org list"),
     Row("user add 12345678 厚生 h@example.jp --user-id KADD1", "user.added"),
     Row("user change KADD1 --name 花子", "user.changed"),
     Row("user reset-password KADD1", "password.reset"),
     Row("user import {people} --hold-letters", "user.added"),
+    Row("user export {exported}", "users.exported"),
     Row("user list"),
     Row("user show KADD1"),
     Row("mail release", "letters.released"),
@@ -136,7 +138,7 @@ APART = {
     "ca accept": "it takes what a root signed elsewhere: its line is in tests/cli/test_ceremony.py",
     "version": "it is about no data directory",
     **dict.fromkeys(
-        ("ceremony root", "ceremony sign", "ceremony crl", "ceremony show"),
+        ("ceremony root", "ceremony reshare", "ceremony sign", "ceremony crl", "ceremony show"),
         "its transcript is the record, on a machine without a data directory",
     ),
     "restore backup": "it makes another directory: tests/cli/test_backups.py",
@@ -209,6 +211,7 @@ def _facts(shell: Shell, place: Path) -> dict[str, str]:
         "reference": "２３４５ー679a", "key": str(place / "key"), "place": str(place / "backup.age"),
         "checkpoint": str(place / "checkpoint"), "export": str(place / "export"),
         "affected": str(place / "affected.csv"),
+        "exported": str(place / "exported.csv"),
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -368,3 +369,36 @@ def test_a_killed_import_goes_on(peopled: Shell, tmp_path: Path) -> None:
     done = peopled("user", "import", str(file)).value["import"]
     assert (done["exists"], done["added"], done["refused"]) == (before - 1, 1_501 - before, 0)
     assert len(peopled("mail", "list", "--limit", "5000").value["mails"]) == 2 * 1_501
+
+
+def test_what_is_exported_is_imported_elsewhere(peopled: Shell, ready: Path, tmp_path: Path) -> None:
+    """Organisations and users as files that another directory takes as the same ones; who is disabled stays
+    behind, as do the users of what is."""
+    for words in (
+        ("org", "add", "20000001", '"甲", 乙社', "--lineages", "3", "--issue-password-by", "admin"),
+        ("org", "add", "20000002", "丙社"),
+        ("user", "add", "20000001", "=1+1", "x@example.jp", "--user-id", "KFIRST", "--role", "admin"),
+        ("user", "add", "20000001", "丁", "d@example.jp", "--user-id", "KGONE", "--language", "en"),
+        ("user", "add", "20000002", "戊", "e@example.jp", "--user-id", "KCLOSED"),
+        ("user", "disable", "KGONE"),
+        ("org", "disable", "20000002"),
+    ):
+        assert peopled(*words).code == 0, words
+    orgs, people = tmp_path / "orgs.csv", tmp_path / "people.csv"
+    assert peopled("org", "export", str(orgs)).value["export"] == {
+        "file": str(orgs),
+        "rows": 2,
+        "left_out": 1,
+    }
+    assert peopled("user", "export", str(people)).value["export"]["left_out"] == 2
+    assert people.stat().st_mode & 0o777 == 0o600
+    shutil.copytree(ready, tmp_path / "other")
+    other = Shell(tmp_path / "other")
+    assert other("org", "import", str(orgs)).value["import"]["added"] == 2
+    assert other("user", "import", str(people)).value["import"]["added"] == 2
+    for listed, names in (("org", ("lineages", "issue_password_by")), ("user", ("role", "language", "mail"))):
+        key = {"org": "organisations", "user": "users"}[listed]
+        there = {each["name"]: [each[name] for name in names] for each in other(listed, "list").value[key]}
+        here = {each["name"]: [each[name] for name in names] for each in peopled(listed, "list").value[key]}
+        assert there == {name: here[name] for name in there}
+        assert len(there) == 2

@@ -1,0 +1,106 @@
+"""Somebody who types a document's commands in an office, one after the other, and reads what they answer."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from contextlib import ExitStack
+from glob import glob
+from pathlib import Path
+
+from tests.cli.conftest import Shell
+from tests.cli.processes import process, until
+from tests.cli.test_ceremony import terminal
+from tests.datadirs import PASSPHRASE
+from tests.documents.blocks import Typed
+from tests.documents.office import Office, keep_copy
+
+#: What only a shell can do.
+_OF_A_SHELL = re.compile(r"[|<>;&$]")
+#: What a ceremony asks of its people.
+_ASKED = ("Enter to do this", r"Written down\?", "From the paper, words ", r"Share \d+ of \d+: ")
+_WRITE, _PAPER, _SHARE = 1, 2, 3
+_SHOWN = re.compile(r"(\d+)\. +([a-z]+)")
+NEW_PASSPHRASE = "another horse battery staple"
+
+
+class Desk:
+    """Types in the office's folder. ``stack`` ends what was started."""
+
+    def __init__(self, office: Office, stack: ExitStack) -> None:
+        self.office, self._stack, self._served = office, stack, 0
+        #: By what --data names: those that were changed.
+        self._passphrases: dict[str, str] = {}
+
+    def type(self, typed: Typed) -> None:
+        """Runs a command as it stands and compares its answer. AssertionError if that is another one."""
+        words = [found for word in shlex.split(typed.command) for found in glob(word) or [word]]
+        if words[0] != "sekisho" or _OF_A_SHELL.search(typed.command):
+            code, output = self._in_a_shell(typed.command)
+        elif words[1] == "serve":
+            code, output = self._serve(*words[1:])
+        elif words[1] == "ceremony" and words[2] != "show":
+            code, output = self._ceremony(*words[2:])
+        else:
+            code, output = self._here(*words[1:])
+        assert code == (1 if typed.fails else 0), f"$ {typed.command}\n{output}"
+        typed.check(output)
+        keep_copy(self.office)
+
+    def _here(self, *words: str) -> tuple[int, str]:
+        named = words[words.index("--data") + 1] if "--data" in words else ""
+        given = {"SEKISHO_PASSPHRASE": self._passphrases.get(named, PASSPHRASE)}
+        ran = Shell(self.office.data)(
+            *words, json_output=False, SEKISHO_NEW_PASSPHRASE=NEW_PASSPHRASE, **given
+        )
+        if words[:2] == ("passphrase", "change") and ran.code == 0:
+            self._passphrases[named] = NEW_PASSPHRASE
+        return ran.code, ran.out + ran.err
+
+    def _in_a_shell(self, command: str) -> tuple[int, str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        given = {"PATH": path, "SEKISHO_DATA": str(self.office.data), "SEKISHO_PASSPHRASE": PASSPHRASE}
+        ran = subprocess.run(
+            ["/bin/bash", "-ec", command],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **given},
+            timeout=120,
+        )
+        return ran.returncode, ran.stdout + ran.stderr
+
+    def _serve(self, *words: str) -> tuple[int, str]:
+        self._served += 1
+        log = self.office.place.parent / f"log-{self._served}"
+        log.touch()
+        named = words[words.index("--data") + 1] if "--data" in words else ""
+        passphrase = self._passphrases.get(named, PASSPHRASE)
+        given = {"SEKISHO_DATA": str(self.office.data), "SEKISHO_PASSPHRASE": passphrase}
+        running = self._stack.enter_context(process(*words, log=log, **given))
+        until(lambda: "ready on port" in log.read_text(), log, running)
+        return 0, log.read_text()
+
+    def _ceremony(self, *words: str) -> tuple[int, str]:
+        """The people around the root: they press Enter, write shares down, and bring them again."""
+        shares = list(self.office.shares.get(words[1], ()))
+        written = list[str]()
+        with terminal(*words) as at:
+            asked, before = at.either(*_ASKED)
+            while asked >= 0:
+                if asked == _PAPER:
+                    numbers = re.findall(r"\d+", at.until(": "))
+                    at.say(" ".join(written[-1].split()[int(each) - 1] for each in numbers))
+                elif asked == _SHARE:
+                    at.say(shares.pop())
+                else:
+                    if asked == _WRITE:
+                        found = dict(_SHOWN.findall(before))
+                        written.append(" ".join(found[str(n)] for n in range(1, 34)))
+                    at.say()
+                asked, before = at.either(*_ASKED)
+            if written:
+                self.office.shares[words[2] if words[0] == "reshare" else words[1]] = written
+            return at.rest()[0], at.text

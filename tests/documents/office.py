@@ -1,0 +1,138 @@
+"""A certification authority on an ordinary day, where the commands of documents are typed: a root whose key
+three people share, an issuing CA below it, two people with certificates, a copy of the journal, a backup."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ca import ceremony, journal, requested
+from ca.certificates import distinguished_name, to_pem
+from ca.datadir import Names
+from ca.files import write_private
+from enroll.people import applications
+from enroll.people.register import Person, add_organisation, add_user, disable_user
+from enroll.requests import issuance
+from gateway.serving import backup, offsite, record
+from gateway.serving.config import FILE_NAME, Config, toml_of
+from gateway.serving.deployment import DATABASE, opened_deployment
+from tests.cli.processes import change
+from tests.datadirs import CHEAP, PASSPHRASE
+from tests.ports import free_port
+
+HOLDERS = ("Sato", "Suzuki", "Takahashi")
+USERS = {"K12345678": "年金 太郎", "K87654321": "厚生 花子"}
+_NAMES = Names()
+
+
+@dataclass(frozen=True)
+class Office:
+    """The folder in which somebody types. ``shares``: by root's folder, what its people have on paper."""
+
+    place: Path
+    shares: dict[str, Sequence[str]]
+
+    @property
+    def data(self) -> Path:
+        return self.place / "data"
+
+
+def open_office(place: Path) -> Office:
+    """Makes one in an empty folder, as the documents say: data, root, copy, backup-key, sekisho.age."""
+    at, data, root = int(time.time()), place / "data", place / "root"
+    held, shares = ceremony.create(
+        root, distinguished_name(_NAMES.root, _NAMES.organization, _NAMES.country), "ec-p256", 2, HOLDERS, at
+    )
+    asked = requested.create_below(data, PASSPHRASE, at, held.certificate, _NAMES, cost=CHEAP)
+    held, der = ceremony.sign_issuing(held, ceremony.read_request(asked.read_bytes()), at)
+    requested.accept(data, to_pem(der), at)
+    held, listed = ceremony.sign_list(held, {}, at, 365)
+    requested.accept(data, ceremony.list_pem(listed), at)
+    (data / FILE_NAME).write_text(toml_of(Config()))
+    (place / "copy").mkdir()
+    settings = {("journal", "copy"): json.dumps(str(place / "copy")), ("listen", "port"): str(free_port())}
+    change(data / FILE_NAME, settings)
+    secret, public = backup.new_key()
+    (place / "backup-key").write_text(f"# public key: {public}\n{secret}\n")
+    (place / "backup-key.pub").write_text(f"{public}\n")
+    office = Office(place, {"root": shares})
+    asyncio.run(_people(office))
+    backup.make(data, place / "sekisho.age", backup.recipients_of([public]), int(time.time()))
+    keep_copy(office)
+    return office
+
+
+async def _people(office: Office) -> None:
+    async with opened_deployment(office.data, PASSPHRASE) as deployment:
+        ra = deployment.ra
+        await add_organisation(ra, "12345678", "霞が関商事", actor="operator:sato")
+        for user_id, name in USERS.items():
+            person = Person("12345678", name, f"{user_id.lower()}@example.jp", user_id)
+            made = await add_user(ra, person, channel="paper", actor="operator:sato")
+            await issuance.submit(ra, made.request_id, actor=user_id)
+            await issuance.complete(ra, made.request_id)
+        await record.take(deployment)  # as a running gateway does each hour
+
+
+def keep_copy(office: Office) -> None:
+    """The journal's copy on another machine, as a running gateway keeps it within seconds."""
+    offsite.copy(office.data / journal.FOLDER, office.place / "copy")
+
+
+def report_theft(office: Office) -> None:
+    """A user reported the theft of a PC on the pages."""
+
+    async def work() -> None:
+        async with opened_deployment(office.data, PASSPHRASE) as deployment:
+            await applications.apply_reissue(
+                deployment.ra, "K12345678", "lost_or_stolen", channel="online", actor="K12345678"
+            )
+
+    asyncio.run(work())
+
+
+def go_on(office: Office) -> None:
+    """After the backup a user's certificate is revoked, and another user gets a second one."""
+
+    async def work() -> None:
+        async with opened_deployment(office.data, PASSPHRASE) as deployment:
+            ra = deployment.ra
+            await disable_user(ra, "K12345678", actor="operator:sato")
+            made = await applications.reissue(ra, "K87654321", "pc_change", actor="operator:sato")
+            await issuance.submit(ra, made.request_id, actor="K87654321")
+            await issuance.complete(ra, made.request_id)
+
+    asyncio.run(work())
+    keep_copy(office)
+
+
+def put_back(office: Office) -> None:
+    """Somebody put the database of an hour ago back."""
+    kept = office.data / DATABASE
+    before = kept.read_bytes()
+    go_on(office)
+    for each in office.data.glob(f"{DATABASE}*"):
+        each.unlink()
+    write_private(kept, before)
+
+
+def set_the_clock(office: Office) -> None:
+    """The gateway was off for a month, or somebody set its clock."""
+    with sqlite3.connect(office.data / DATABASE) as db:
+        db.execute("DELETE FROM clock")
+        at = int(time.time()) - 30 * 86_400
+        db.execute("INSERT INTO clock (id, wall_at, awake, boot) VALUES (1, ?, 9.0, 'before')", [at])
+
+
+#: Scenario -> what had happened before anybody typed.
+HAPPENED = {
+    "theft": report_theft,
+    "disaster": go_on,
+    "copy": put_back,
+    "clock": set_the_clock,
+}

@@ -1,0 +1,49 @@
+"""The handbook: every command in it is typed, as it stands there and in that order, in an office for each
+scenario; what it says that they answer, they answer."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.documents.blocks import scenarios
+from tests.documents.desk import Desk
+from tests.documents.office import HAPPENED, open_office
+
+FOLDER = Path(__file__).parent.parent.parent / "docs/ca"
+TEXTS = {language: (FOLDER / f"handbook.{language}.md").read_text("utf-8") for language in ("ja", "en")}
+SCENARIOS = scenarios(TEXTS["ja"])
+
+
+@pytest.mark.parametrize("name", [each for each in SCENARIOS if each])
+def test_the_commands_of_a_scenario(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, after what had happened."""
+    (tmp_path / "office").mkdir()
+    office = open_office(tmp_path / "office")
+    monkeypatch.chdir(office.place)
+    HAPPENED.get(name, lambda office: None)(office)
+    with ExitStack() as stack:
+        desk = Desk(office, stack)
+        for typed in SCENARIOS[name]:
+            desk.type(typed)
+
+
+def test_both_languages_say_the_same() -> None:
+    """The same scenarios in the same order with the same commands and answers, under as many headings."""
+    assert scenarios(TEXTS["en"]) == SCENARIOS
+    headings = [re.findall(r"^#+(?= )", text, re.MULTILINE) for text in TEXTS.values()]
+    assert headings[0] == headings[1]
+
+
+def test_every_block_is_typed() -> None:
+    """Nothing stands in another kind of block, where nobody would type it, but letters; and all that have
+    happened before belong to a scenario."""
+    for text in TEXTS.values():
+        assert set(re.findall(r"^```(.+)$", text, re.MULTILINE)) <= {"console", "text"}
+        assert "sekisho" not in "".join(re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    assert set(HAPPENED) <= set(SCENARIOS)
+    assert not SCENARIOS.get("")
+    assert len(SCENARIOS) >= 12
