@@ -55,6 +55,10 @@ class Absent:
     def __bool__(self) -> bool:
         return False
 
+    def __getattr__(self, attribute: str) -> NoReturn:
+        # What Python and Jinja look for by themselves, they do without.
+        raise AttributeError(attribute) if attribute.startswith("_") else self._missing()
+
     def __iter__(self) -> NoReturn:
         raise self._missing()
 

@@ -20,16 +20,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ca import datadir, pkcs12, profiles, publication, sealing
 from ca.certificates import JST, key_identifier, public_key_of, serial_from
 from ca.files import Snapshot
+from ca.generations import store
+from ca.generations.states import Generations, generations
 from ca.keys import kind_of
 from ca.profiles import DAY, MINUTE, PROFILES, Profile
+from ca.publication import Site
 from ca.revocation import REASONS
 from ca.signing import hash_of
+from ca.sqlite import Database
 from enroll.jst import shown_day
 from enroll.people.applications import AT_ONCE
 from enroll.people.applications import REASONS as OF_REISSUES
 from gateway.practice import document
 from gateway.serving import record
 from gateway.serving.config import FILE_NAME, Config, read_config, settings_of
+from gateway.serving.deployment import DATABASE, SCHEMAS
+from gateway.serving.standing import compare, journal_of
 from gateway.web import sessions
 
 _HOUR = 3_600
@@ -73,34 +79,53 @@ def figures(data: Path, template: document.Template, at: int) -> dict[str, Any]:
         "software_version": version("sekisho"),
         "configuration_digest": hashlib.sha256(settings).hexdigest(),
         "written_on": shown_day(at),
-        **_authorities(data, marker, files),
+        **_authorities(data, marker, files, at),
         **_profiles(config),
         **_settings(config),
         **_constants(),
     }
 
 
-def _authorities(data: Path, marker: Mapping[str, Any], files: Snapshot) -> dict[str, Any]:
+def _authorities(data: Path, marker: Mapping[str, Any], files: Snapshot, at: int) -> dict[str, Any]:
     root = datadir.read_certificate(data / "ca/root.pem", files)
-    sites = [publication.from_row(row) for row in marker["issuers"]]
-    found = [
-        datadir.read_certificate(data / f"{datadir.stem_of(row['id'])}.pem", files)
-        for row in marker["issuers"]
-    ]
-    issuing = [
-        _certificate(each)
-        | {"crl": site.crl, "ocsp": site.ocsp, "certificate": site.issuer, "shards": site.shards}
-        for each, site in zip(found, sites, strict=True)
-    ]
-    base = publication.base_of(sites[0])
+    rows = {row["id"]: publication.from_row(row) for row in marker["issuers"]}
+    found = _generations(data, list(rows), at)
+    issuing = {each: _issuing(data, each, site, found, files) for each, site in rows.items()}
+    base = publication.base_of(rows[found.latest])
     told = publication.above(base, key_identifier(root).hex())
     return {
         "root": _certificate(root) | {"crl": told.crl, "certificate": told.issuer},
         "root_key_here": (data / "ca/root.key").exists(),
-        "cas": issuing,
-        "current": issuing[0],
+        "cas": list(issuing.values()),
+        "current": None if found.issuing is None else issuing[found.issuing],
         "repository": base,
     }
+
+
+def _issuing(data: Path, each: str, site: Site, found: Generations, files: Snapshot) -> dict[str, Any]:
+    planned = found.rows[each].planned_at
+    return {
+        **_certificate(datadir.read_certificate(data / f"{datadir.stem_of(each)}.pem", files)),
+        "state": found.state(each).value,
+        "planned_on": shown_day(planned) if planned is not None and planned > found.at else None,
+        "crl": site.crl,
+        "ocsp": site.ocsp,
+        "certificate": site.issuer,
+        "shards": site.shards,
+    }
+
+
+def _generations(data: Path, ids: list[str], at: int) -> Generations:
+    """The issuing CAs as the register has them; a directory that nobody has opened has none yet."""
+    if not (data / DATABASE).exists():
+        return generations(ids, {}, at)
+    kept = journal_of(data)
+    database = Database(data / DATABASE, SCHEMAS, cache_mib=1, journal=kept)
+    try:
+        compare(data, kept, database)
+        return generations(ids, database.read_now(store.rows), at)
+    finally:
+        database.close()
 
 
 def _certificate(found: x509.Certificate) -> dict[str, Any]:

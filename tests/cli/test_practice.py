@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 import tomllib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import jinja2.nodes
 import pytest
 
 from ca.errors import ConfigError
+from enroll.jst import shown_day
 from enroll.languages import LANGUAGES, Language
 from gateway.practice import document
 from gateway.practice.document import Template, built_in, fill
@@ -150,7 +152,18 @@ def test_the_cas_are_told_as_they_are(sekisho: Shell) -> None:
     )
     assert made.code == 0, made.out
     text = _written(sekisho, "en")
+    assert 'issued by "CORPORATE-PENSION BUSINESS SERVICE CA-G4"' in text
+    assert re.search(r"\| Issuing \| CN=EXAMPLE CA-G5,.* \| staged \|", text)
+    assert sekisho("ca", "activate", "EXAMPLE CA-G5", "--at", "+30d").code == 0
+    planned = shown_day(int(time.time()) + 30 * 86_400)
+    assert re.search(
+        rf"\| Issuing \| CN=EXAMPLE CA-G5,.* \| planned \({planned}\) \|", _written(sekisho, "en")
+    )
+    assert sekisho("ca", "withdraw", "EXAMPLE CA-G5").code == 0
+    assert sekisho("ca", "activate", "EXAMPLE CA-G5", "--at", "now").code == 0
+    text = _written(sekisho, "en")
     assert 'issued by "EXAMPLE CA-G5"' in text
+    assert re.search(r"\| Issuing \| CN=CORPORATE-.* \| earlier generation \|", text)
     assert "| EXAMPLE CA-G5 | RSA 2048 |" in text
     assert "| EXAMPLE CA-G5 | sha256WithRSAEncryption | 1.2.840.113549.1.1.11 |" in text
     assert text.count("| CORPORATE-PENSION BUSINESS SERVICE CA-G4 |") == 3
@@ -159,6 +172,9 @@ def test_the_cas_are_told_as_they_are(sekisho: Shell) -> None:
     assert "kept sealed on the CA's machine" in text
     (sekisho.data / "ca/root.key").rename(sekisho.data.parent / "elsewhere")
     assert "made in a ceremony on a machine without network" in _written(sekisho, "en")
+    assert sekisho("ca", "distrust", "EXAMPLE CA-G5", "--reason", "cACompromise").code == 0
+    refused = sekisho("cps").error["message"]
+    assert "the document needs current, of which the configuration says nothing" in refused
 
 
 def test_what_an_operator_decides(sekisho: Shell, tmp_path: Path) -> None:

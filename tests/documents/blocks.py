@@ -2,8 +2,8 @@
 
 A block ```` ```console ```` has lines that begin with ``$ ``, each a command (a backslash at its end goes on
 in the next line), and below it lines that its answer has, in this order; ``…`` stands for anything within a
-line. An answer with a line that begins with ``error:``, or has the word ``bad``, belongs to a command that ends
-with 1. ``<!-- scenario: NAME -->`` begins another scenario.
+line. An answer with a line that begins with ``error:``, or has the word ``bad``, belongs to a command that
+ends with 1. ``<!-- scenario: NAME -->`` begins another scenario.
 """
 
 from __future__ import annotations

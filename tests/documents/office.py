@@ -21,10 +21,12 @@ from enroll.requests import issuance
 from gateway.serving import backup, offsite, record
 from gateway.serving.config import FILE_NAME, Config, toml_of
 from gateway.serving.deployment import DATABASE, opened_deployment
+from tests.cli.conftest import Shell
 from tests.cli.processes import change
 from tests.datadirs import CHEAP, PASSPHRASE
 from tests.ports import free_port
 
+G5 = "CORPORATE-PENSION BUSINESS SERVICE CA-G5"
 HOLDERS = ("Sato", "Suzuki", "Takahashi")
 USERS = {"K12345678": "年金 太郎", "K87654321": "厚生 花子"}
 _NAMES = Names()
@@ -129,10 +131,25 @@ def set_the_clock(office: Office) -> None:
         db.execute("INSERT INTO clock (id, wall_at, awake, boot) VALUES (1, ?, 9.0, 'before')", [at])
 
 
+def change_generation(office: Office) -> None:
+    """The next issuing CA was made, and its day has come."""
+    shell, signed = Shell(office.data), office.place / "g5.pem"
+    assert shell("ca", "request", G5).code == 0
+    (asked,) = requested.requests(office.data)
+    root = ceremony.open_root(office.place / "root", office.shares["root"][:2])
+    _, der = ceremony.sign_issuing(root, ceremony.read_request(asked.read_bytes()), int(time.time()))
+    signed.write_bytes(to_pem(der))
+    assert shell("ca", "accept", str(signed)).code == 0
+    assert shell("ca", "activate", G5, "--at", "now").code == 0
+
+
+#: Scenarios in which the gateway is running.
+SERVED = {"generation"}
 #: Scenario -> what had happened before anybody typed.
 HAPPENED = {
     "theft": report_theft,
     "disaster": go_on,
     "copy": put_back,
+    "generation-day": change_generation,
     "clock": set_the_clock,
 }
