@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test mutants conformance-page bench soak screenshots lint docs lock setup packages clean test-pythons \
-	test-compiled test-engines kills
+	test-compiled test-engines kills drill-load
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -57,6 +57,9 @@ bench: setup packages ## the README's tables, measured anew: half an hour on two
 
 soak: setup ## everything at random: nothing good fails, memory stays flat (WARMUP=900 SECONDS=600)
 	@$(VENV)/bin/python -m tests.soak --warmup $(or $(WARMUP),900) --seconds $(or $(SECONDS),600)
+
+drill-load: setup ## backups and drills while clients enroll, renew and revoke: nothing is lost (SECONDS=120)
+	@$(VENV)/bin/python -m tests.soak.drilling --seconds $(or $(SECONDS),120)
 
 screenshots: setup packages ## every screen, as the browser tests see it, into screenshots/
 	@mkdir -p screenshots

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ca.store
-from ca import journal
+from ca import emergency, journal
 from ca.errors import ConfigError
 from ca.files import make_private_directory
 from ca.keys import from_pkcs8, generate_pkcs8, spki
@@ -103,7 +103,13 @@ def _take(data: Path, place: Path, recipients: list[object], at: int) -> None:
 @asynccontextmanager
 async def _open(copy: Path, passphrase: str) -> AsyncIterator[RegistrationAuthority]:
     deployment = open_deployment(copy, passphrase, compare=False)
+    keys = deployment.datadir.keys
     try:
+        if keys is not None and (stop := emergency.read(copy, keys)).on:
+            raise ConfigError(
+                f"the emergency stop is on ({stop.reason or 'no reason was given'}), and a drill signs "
+                "certificates: first sekisho ca resume"
+            )
         if deployment.ra.database.read_now(ca.store.journal_mark)[0]:
             recovery.replay(copy, recovery.journal_of(copy), deployment.ra)
         yield deployment.ra

@@ -119,8 +119,8 @@ class Client:
         return b"".join(parts)
 
 
-async def one_order(client: Client, csr: str, tokens: dict[str, str]) -> None:
-    """newOrder, whatever is demanded, finalize, download."""
+async def one_order(client: Client, csr: str, tokens: dict[str, str]) -> bytes:
+    """newOrder, whatever is demanded, finalize, download: the chain in PEM."""
     names = [{"type": "dns", "value": client.target.name}]
     status, headers, body = await client.post(client.urls["newOrder"], {"identifiers": names})
     assert status == 201, body
@@ -137,6 +137,7 @@ async def one_order(client: Client, csr: str, tokens: dict[str, str]) -> None:
     status, _, body = await client.post(order["certificate"], "")
     assert status == 200, body
     assert body.startswith(b"-----BEGIN CERTIFICATE-----"), body
+    return body
 
 
 async def _answer(client: Client, url: str, tokens: dict[str, str]) -> None:

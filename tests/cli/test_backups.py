@@ -240,6 +240,11 @@ def test_a_drill_keeps_every_promise_and_leaves_nothing(peopled: Shell) -> None:
     assert serials(peopled.data) == was
     assert files(peopled.data) == before
     assert peopled("audit", "show").value["audit"][0]["action"] == "drill.done"
+    assert peopled("ca", "stop", "--reason", "an intruder").code == 0
+    assert peopled("drill").error["message"] == (
+        "the emergency stop is on (an intruder), and a drill signs certificates: first sekisho ca resume"
+    )
+    assert files(peopled.data) == before
     wrong = peopled("drill", SEKISHO_PASSPHRASE="something else")
     assert (wrong.code, "type the passphrase again" in wrong.error["message"]) == (1, True)
 
