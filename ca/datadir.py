@@ -43,19 +43,20 @@ from ca.files import (
     write_private,
     write_public,
 )
-from ca.keys import PrivateKey, from_pkcs8, generate, parse_public_key, spki, spki_of, to_pkcs8
+from ca.keyplaces import Maker, holder, in_files, open_key, place_of, responder_of, save, stem_of
+from ca.keys import PrivateKey, parse_public_key, spki_of
 from ca.profiles import ISSUING, ROOT, ROOT_LIST_LIFETIME, Profile
 from ca.publication import NO_PLACES, Places, above
 from ca.sealing import (
     RFC9106_SECOND,
-    BrokenSeal,
     PassphraseCost,
     Vault,
     check_passphrase,
     create_vaults,
     open_vaults,
 )
-from ca.signing import FileSigner, Signer
+from ca.signing import FileSigner, Keyring, Signer
+from ca.tokens import Tokens, no_tokens
 
 FORMAT = 1
 VAULT = "vault.json"
@@ -89,6 +90,8 @@ class DataDir:
     created_at: int
     keys: Vault | None = field(repr=False, default=None)
     """What the issuing CAs' keys are sealed under; None where another process has them."""
+    tokens: Tokens = field(repr=False, default_factory=no_tokens)
+    """The keys that are in no file."""
 
     @property
     def root_pem(self) -> bytes:
@@ -109,9 +112,12 @@ def create(
     root_key: str = "ec-p384",
     site: Places = NO_PLACES,
     cost: PassphraseCost = RFC9106_SECOND,
+    maker: Maker | None = None,
+    tokens: Tokens | None = None,
 ) -> DataDir:
     """Makes a data directory at `path` (0700) with a root, an issuing CA beneath it and a server CA.
 
+    ``maker``: where the keys of root and issuing CA are made; None: in files of the directory's.
     Refuses a directory that holds anything, except what an interrupted `create` left behind: that was
     never used and is made anew. Raises `ConfigError`, for a bad name or address before anything is made.
     """
@@ -121,11 +127,12 @@ def create(
     site.check()
     own, issuing = (subject_of(names, each) for each in (names.root, names.issuing))
     with begun(path, passphrase, names, at, cost) as (keys, marker):
-        root, signer = _make_root(path, keys, "ca/root", own, root_key, at)
+        make = maker or in_files(path, keys)
+        root, signer = _make_root(path, make, "ca/root", own, root_key, at)
         _make_root_list(path, root, signer, at)
-        issuer = _make_issuing(path, keys, root, signer, issuing, issuing_key, at, site)
+        issuer = _make_issuing(path, make, root, signer, issuing, issuing_key, at, site)
         marker["issuers"] = [row_of(issuer)]
-    return load(path, passphrase)
+    return load(path, passphrase, tokens)
 
 
 @contextmanager
@@ -137,19 +144,20 @@ def begun(
     vaults = create_vaults(path / VAULT, passphrase, cost)
     marker: dict[str, Any] = {"format": FORMAT, "created_at": at, "issuers": [], "requested": []}
     yield vaults.keys, marker
-    _make_root(path, vaults.gateway, "servers/ca", subject_of(names, names.server), "ec-p256", at)
+    own, in_reach = subject_of(names, names.server), in_files(path, vaults.gateway)
+    _make_root(path, in_reach, "servers/ca", own, "ec-p256", at)
     emergency.write(path, vaults.keys, emergency.Stop(False, "", at))
     write_marker(path, marker)
     (path / _UNFINISHED).unlink()
     sync_directory(path)
 
 
-def load(path: Path, passphrase: str) -> DataDir:
+def load(path: Path, passphrase: str, tokens: Tokens | None = None) -> DataDir:
     """Opens the data directory at `path`. `ConfigError` for whatever is missing, altered or locked."""
     read_marker(path)
     check_owner(path)
     vaults = open_vaults(path / VAULT, passphrase)
-    return read(path, vaults.gateway, Snapshot(), keys=vaults.keys)
+    return read(path, vaults.gateway, Snapshot(), keys=vaults.keys, tokens=tokens)
 
 
 def read(
@@ -160,20 +168,27 @@ def read(
     keys: Vault | None = None,
     signer: Signer | None = None,
     turns: Callable[[], int] = lambda: 0,
+    tokens: Tokens | None = None,
 ) -> DataDir:
     """The same with vaults that are open already: what was added since, a new issuing CA, is in it.
 
-    The issuing keys are opened by ``keys``, or are ``signer``'s, in another process: then no file of a key is
-    looked at. ``turns``: how often the emergency stop was turned, by what else is known of that.
+    The issuing keys are opened by ``keys`` or are in ``tokens``, of which nothing is asked yet; or they are
+    ``signer``'s, in another process: then no file of a key is looked at. ``turns``: how often the emergency
+    stop was turned, by what else is known of that.
     """
+    tokens = tokens or no_tokens()
     marker, root, issuers = _issuers_of(path, files)
     if signer is None:
         assert keys is not None
         vault_of_keys = keys
-        signer = _signer_of(path, keys, issuers, files, lambda: emergency.check(path, vault_of_keys, turns()))
+
+        def check() -> None:
+            emergency.check(path, vault_of_keys, turns())
+
+        signer = _signer_of(path, keys, issuers, files, tokens, check)
     server_certificate = read_certificate(path / "servers/ca.pem", files)
     server_ca = Issuer(_key_id(server_certificate), server_certificate)
-    server_key = _open_key(path, vault, "servers/ca", server_certificate, files)
+    server_key = open_key(path, vault, "servers/ca", server_certificate, files)
     return DataDir(
         path,
         vault,
@@ -183,14 +198,15 @@ def read(
         FileSigner({server_ca.issuer_id: server_key}),
         int(marker["created_at"]),
         keys,
+        tokens,
     )
 
 
-def authority_of(path: Path, keys: Vault) -> Authority:
+def authority_of(path: Path, keys: Vault, tokens: Tokens) -> Authority:
     """The issuing CAs with their keys, for the process that looks after the emergency stop by itself."""
     files = Snapshot()
     _, _, issuers = _issuers_of(path, files)
-    return Authority(issuers, _signer_of(path, keys, issuers, files, lambda: None))
+    return Authority(issuers, _signer_of(path, keys, issuers, files, tokens, lambda: None))
 
 
 def add_issuer(
@@ -200,6 +216,8 @@ def add_issuer(
     at: int,
     key_kind: str = "ec-p256",
     site: Places = NO_PLACES,
+    maker: Maker | None = None,
+    tokens: Tokens | None = None,
 ) -> DataDir:
     """Makes a further issuing CA under the same root (G4 to G5), the newest of those that are returned.
 
@@ -208,15 +226,16 @@ def add_issuer(
     """
     check_kind(ISSUING, key_kind)
     site.check()
-    opened = load(path, passphrase)
+    opened = load(path, passphrase, tokens)
     subject = next_subject(opened.authority, common_name)
     signer = _root_signer(opened)
     assert opened.keys is not None
-    issuer = _make_issuing(path, opened.keys, opened.root, signer, subject, key_kind, at, site)
+    make = maker or in_files(path, opened.keys)
+    issuer = _make_issuing(path, make, opened.root, signer, subject, key_kind, at, site)
     _make_root_list(path, opened.root, signer, at)
     marker = read_marker(path)
     write_marker(path, {**marker, "issuers": [row_of(issuer), *marker["issuers"]]})
-    return load(path, passphrase)
+    return load(path, passphrase, tokens)
 
 
 def next_subject(authority: Authority, common_name: str) -> x509.Name:
@@ -312,18 +331,17 @@ def _claim(path: Path) -> None:
 
 
 def _make_root(
-    path: Path, vault: Vault, stem: str, subject: x509.Name, kind: str, at: int
+    path: Path, maker: Maker, stem: str, subject: x509.Name, kind: str, at: int
 ) -> tuple[x509.Certificate, Signer]:
-    key = generate(kind)
-    signer = FileSigner.of(key)
-    der = build(ROOT, subject, key.public_key(), (), new_serial(), validity(ROOT, at), None, signer)
-    _save(path, vault, stem, der, key)
-    return x509.load_der_x509_certificate(der), signer
+    made = maker("root", kind)
+    der = build(ROOT, subject, made.public, (), new_serial(), validity(ROOT, at), None, made.signer)
+    save(path, made, stem, der)
+    return x509.load_der_x509_certificate(der), made.signer
 
 
 def _make_issuing(
     path: Path,
-    vault: Vault,
+    maker: Maker,
     root: x509.Certificate,
     signer: Signer,
     subject: x509.Name,
@@ -331,13 +349,13 @@ def _make_issuing(
     at: int,
     places: Places,
 ) -> Issuer:
-    key = generate(kind)
+    made = maker("issuing", kind)
     period = validity(ISSUING, at, int(root.not_valid_after_utc.timestamp()))
     told = above(places.base, _key_id(root))
-    der = build(ISSUING, subject, key.public_key(), (), new_serial(), period, root, signer, told)
+    der = build(ISSUING, subject, made.public, (), new_serial(), period, root, signer, told)
     certificate = x509.load_der_x509_certificate(der)
     issuer_id = _key_id(certificate)
-    _save(path, vault, stem_of(issuer_id), der, key)
+    save(path, made, stem_of(issuer_id), der)
     return Issuer(
         issuer_id, certificate, (root.public_bytes(serialization.Encoding.DER),), places.of(issuer_id)
     )
@@ -345,13 +363,13 @@ def _make_issuing(
 
 def _root_signer(opened: DataDir) -> Signer:
     root_key = opened.path / "ca/root.key"
-    if not root_key.exists():
+    if "root" not in opened.tokens.keys and not root_key.exists():
         raise ConfigError(
             f"{root_key} is kept elsewhere; put it back, and take it away again afterwards, or have the root "
             "sign on its own machine: sekisho ca request NAME, sekisho ceremony"
         )
     assert opened.keys is not None
-    return FileSigner.of(_open_key(opened.path, opened.keys, "ca/root", opened.root, Snapshot()))
+    return holder(opened.path, opened.keys, "ca/root", opened.root, Snapshot(), opened.tokens)
 
 
 def _make_root_list(path: Path, root: x509.Certificate, signer: Signer, at: int) -> bytes:
@@ -366,16 +384,6 @@ def _make_root_list(path: Path, root: x509.Certificate, signer: Signer, at: int)
     return made
 
 
-def save_key(path: Path, vault: Vault, stem: str, key: PrivateKey) -> None:
-    """Seals a CA's key into its place."""
-    write_private(path / f"{stem}.key", vault.seal(f"key {stem}", to_pkcs8(key)))
-
-
-def _save(path: Path, vault: Vault, stem: str, der: bytes, key: PrivateKey) -> None:
-    save_key(path, vault, stem, key)
-    write_public(path / f"{stem}.pem", to_pem(der))
-
-
 def _issuers_of(path: Path, files: Snapshot) -> tuple[dict[str, Any], x509.Certificate, tuple[Issuer, ...]]:
     marker = read_marker(path, files)
     root = read_certificate(path / "ca/root.pem", files)
@@ -384,19 +392,53 @@ def _issuers_of(path: Path, files: Snapshot) -> tuple[dict[str, Any], x509.Certi
 
 
 def _signer_of(
-    path: Path, keys: Vault, issuers: tuple[Issuer, ...], files: Snapshot, check: Callable[[], None]
-) -> FileSigner:
-    return FileSigner(
+    path: Path,
+    keys: Vault,
+    issuers: tuple[Issuer, ...],
+    files: Snapshot,
+    tokens: Tokens,
+    check: Callable[[], None],
+) -> Keyring:
+    check_places(path, tokens, files)
+    return Keyring(
         {
-            each.issuer_id: _open_key(path, keys, stem_of(each.issuer_id), each.certificate, files)
+            each.issuer_id: holder(path, keys, stem_of(each.issuer_id), each.certificate, files, tokens)
             for each in issuers
         },
         check,
     )
 
 
-def stem_of(issuer_id: str) -> str:
-    return f"ca/issuing-{issuer_id[:16]}"
+def places_of(path: Path, files: Snapshot | None = None) -> dict[str, Path | None]:
+    """The places of all keys of CAs here -> the certificate of each; None of one that has none of its own
+    yet, or has another one each month (a responder's)."""
+    marker = read_marker(path, files, waiting=True)
+    found: dict[str, Path | None] = {"root": path / "ca/root.pem"}
+    for row in marker["issuers"]:
+        stem = stem_of(row["id"])
+        found[place_of(stem)] = path / f"{stem}.pem"
+        found[responder_of(row["id"])] = None
+    for row in marker["requested"]:
+        found[place_of(stem_of(row["id"]))] = None
+    return found
+
+
+def file_key(opened: DataDir, name: str) -> PrivateKey:
+    """The key of a place, out of its sealed file. `ConfigError` for one that is missing or altered."""
+    assert opened.keys is not None
+    certificate = read_certificate(opened.path / f"ca/{name}.pem", Snapshot())
+    return open_key(opened.path, opened.keys, f"ca/{name}", certificate, Snapshot())
+
+
+def check_places(path: Path, tokens: Tokens, files: Snapshot | None = None) -> None:
+    """`ConfigError` for a key in a token that is no CA's here."""
+    places = places_of(path, files)
+    for name in tokens.keys:
+        if name not in places:
+            raise ConfigError(
+                f"keys.{name} is no key of a CA here; take [keys.{name}] away, or write one of "
+                f"{', '.join(places)}"
+            )
 
 
 def _load_issuer(
@@ -413,21 +455,6 @@ def _load_issuer(
             f"{path / stem}.pem was not issued by {path / 'ca/root.pem'}; restore both"
         ) from error
     return Issuer(row["id"], certificate, (root_der,), publication.from_row(row))
-
-
-def _open_key(
-    path: Path, vault: Vault, stem: str, certificate: x509.Certificate, files: Snapshot
-) -> PrivateKey:
-    file = path / f"{stem}.key"
-    try:
-        key = from_pkcs8(vault.open(f"key {stem}", files.read(file, "sealed key")))
-    except (BrokenSeal, ValueError) as error:
-        raise ConfigError(
-            f"{file} was altered or is another directory's; restore it from a backup"
-        ) from error
-    if spki(key.public_key()) != spki_of(certificate):
-        raise ConfigError(f"{file} does not belong to {stem}.pem; restore both from a backup")
-    return key
 
 
 def read_certificate(path: Path, files: Snapshot) -> x509.Certificate:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 
 from ca.authority import Issuer
 from ca.certificates import key_identifier, public_key_of, to_be_signed, to_pem
-from ca.crls import OF_CAS, number_and_time
+from ca.crls import ALGORITHMS, OF_CAS, kind_of, number_and_time
 from ca.datadir import (
     ROOT_LIST,
     Names,
@@ -27,17 +27,19 @@ from ca.datadir import (
     read_certificate,
     read_marker,
     row_of,
-    save_key,
-    stem_of,
     subject_of,
     write_marker,
 )
+from ca.der import BIT_STRING, SEQUENCE, tlv
 from ca.errors import ConfigError, Unacceptable
 from ca.files import Snapshot, write_public
-from ca.keys import generate
+from ca.keyplaces import Made, Maker, in_files, stem_of
+from ca.keys import spki
 from ca.profiles import ISSUING, ROOT
 from ca.publication import NO_PLACES, Places, above, base_of, list_path
-from ca.sealing import RFC9106_SECOND, PassphraseCost, Vault, check_passphrase
+from ca.sealing import RFC9106_SECOND, PassphraseCost, check_passphrase
+from ca.signing import ToSign, key_id, signature_now
+from ca.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def create_below(
     issuing_key: str = "ec-p256",
     site: Places = NO_PLACES,
     cost: PassphraseCost = RFC9106_SECOND,
+    maker: Maker | None = None,
 ) -> Path:
     """A data directory below a root that is elsewhere; what is missing is the issuing CA's certificate.
 
@@ -69,7 +72,7 @@ def create_below(
     issuing = subject_of(names, names.issuing)
     with begun(path, passphrase, names, at, cost) as (keys, marker):
         write_public(path / "ca/root.pem", to_pem(root.public_bytes(serialization.Encoding.DER)))
-        asked = make_request(path, keys, issuing, issuing_key, site)
+        asked = make_request(path, maker or in_files(path, keys), issuing, issuing_key, site)
         marker["requested"].append(asked)
     return _request_file(path, asked["id"])
 
@@ -95,7 +98,14 @@ def read_root(data: bytes, at: int) -> x509.Certificate:
 
 
 def request(
-    path: Path, passphrase: str, name: str, key_kind: str, revocation_url: str | None, site: Places
+    path: Path,
+    passphrase: str,
+    name: str,
+    key_kind: str,
+    revocation_url: str | None,
+    site: Places,
+    maker: Maker | None = None,
+    tokens: Tokens | None = None,
 ) -> Path:
     """Makes the key of a further issuing CA, and the request that goes to the root. Raises `ConfigError`.
 
@@ -103,7 +113,7 @@ def request(
     before.
     """
     check_kind(ISSUING, key_kind)
-    opened = load(path, passphrase)
+    opened = load(path, passphrase, tokens)
     marker = read_marker(path)
     for row in marker["requested"]:
         if row["name"] == name:
@@ -113,7 +123,7 @@ def request(
     places = Places(base_of(before.site) if revocation_url is None else revocation_url, site.crl, site.shards)
     places.check()
     assert opened.keys is not None
-    asked = make_request(path, opened.keys, subject, key_kind, places)
+    asked = make_request(path, maker or in_files(path, opened.keys), subject, key_kind, places)
     write_marker(path, {**marker, "requested": [*marker["requested"], asked]})
     return _request_file(path, asked["id"])
 
@@ -123,16 +133,23 @@ def requests(path: Path) -> list[Path]:
     return [_request_file(path, row["id"]) for row in read_marker(path, waiting=True)["requested"]]
 
 
-def make_request(path: Path, vault: Vault, subject: x509.Name, kind: str, places: Places) -> dict[str, Any]:
+def make_request(path: Path, maker: Maker, subject: x509.Name, kind: str, places: Places) -> dict[str, Any]:
     """A new key in its place, and the request beside it. Returns the marker's row of it."""
-    key = generate(kind)
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    made = builder.sign(key, hashes.SHA256())
-    asked = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
-    save_key(path, vault, stem_of(asked), key)
-    write_public(_request_file(path, asked), made.public_bytes(serialization.Encoding.PEM))
+    made = maker("issuing", kind)
+    asked, pem = key_id(made.public), _request_of(subject, made)
+    made.keep(stem_of(asked))
+    write_public(_request_file(path, asked), pem)
     name = str(subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
     return {"id": asked, "name": name, "base": places.base, "crl": places.crl, "shards": places.shards}
+
+
+def _request_of(subject: x509.Name, made: Made) -> bytes:
+    """A request (PKCS#10, RFC 2986 section 4, PEM) signed by whoever holds the key, which may be a token."""
+    info = tlv(SEQUENCE, b"\x02\x01\x00", subject.public_bytes(), spki(made.public), b"\xa0\x00")
+    asked = ToSign(key_id(made.public), "own", info)
+    signed = tlv(BIT_STRING, b"\x00", signature_now(made.signer, made.public, asked))
+    der = tlv(SEQUENCE, info, tlv(SEQUENCE, ALGORITHMS[kind_of(made.public)]), signed)
+    return x509.load_der_x509_csr(der).public_bytes(serialization.Encoding.PEM)
 
 
 def accept(path: Path, data: bytes, at: int) -> Taken:

@@ -3,13 +3,13 @@ may sign with.
 
 The key never leaves this process and is on no disk: each process that answers makes its own, has it
 certified by the issuer for a month, and makes another one in good time. What an earlier one has signed
-stays good: its certificate goes with its answers.
+stays good: its certificate goes with its answers. A key in a token is the same all along, and certified anew.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from ca.authority import Issuer
 from ca.certificates import MAX_COMMON_NAME, build, new_serial, public_key_of, validity
 from ca.inspection import inspect_answer
-from ca.keys import generate
+from ca.keys import PublicKey, generate
 from ca.ocsp import HASHES, Standing, hashes_of, responder_key_of, signed, to_be_signed
 from ca.profiles import ANSWER_LIFETIME, CRL_AHEAD, DAY, RESPONDER
 from ca.published.store import Answer, Batch
@@ -29,10 +29,18 @@ _RENEWED = 15 * DAY
 assert ANSWER_LIFETIME < _RENEWED < RESPONDER.days * DAY
 
 
-class Responder:
-    """One of a process. Whoever calls it has looked at the emergency stop."""
+def fresh(_: Issuer) -> tuple[PublicKey, Signer]:
+    """A key of this process."""
+    key = generate(RESPONDER.key_kinds[0])
+    return key.public_key(), FileSigner.of(key)
 
-    def __init__(self) -> None:
+
+class Responder:
+    """One of a process. Whoever calls it has looked at the emergency stop. ``key_for``: the key to be
+    certified for an issuer's answers; `NoSignature` if there is none now."""
+
+    def __init__(self, key_for: Callable[[Issuer], tuple[PublicKey, Signer]] = fresh) -> None:
+        self._key_for = key_for
         self._delegates: dict[str, _Delegate] = {}
         self._turn = threading.Lock()
 
@@ -62,7 +70,7 @@ class Responder:
     def _delegate(self, issuer: Issuer, signer: Signer, at: int) -> _Delegate:
         found = self._delegates.get(issuer.issuer_id)
         if found is None or not found.begins_at <= at < found.renewed_at:
-            found = self._delegates[issuer.issuer_id] = _delegate_of(issuer, signer, at)
+            found = self._delegates[issuer.issuer_id] = _delegate_of(issuer, signer, at, self._key_for)
         return found
 
 
@@ -82,15 +90,17 @@ class _Delegate:
         return signed(tbs, signature_now(self._signer, self._key, asked), self._key)
 
 
-def _delegate_of(issuer: Issuer, signer: Signer, at: int) -> _Delegate:
-    key = generate(RESPONDER.key_kinds[0])
+def _delegate_of(
+    issuer: Issuer, signer: Signer, at: int, key_for: Callable[[Issuer], tuple[PublicKey, Signer]]
+) -> _Delegate:
+    public, own = key_for(issuer)
     begins_at, ends_at = validity(RESPONDER, at, issuer.not_after_at)
     serial = new_serial()
     der = build(
         *(
             RESPONDER,
             _subject(issuer),
-            key.public_key(),
+            public,
             (),
             serial,
             (begins_at, ends_at),
@@ -98,7 +108,7 @@ def _delegate_of(issuer: Issuer, signer: Signer, at: int) -> _Delegate:
         ),
         signer,
     )
-    return _Delegate(der, FileSigner.of(key), ends_at, begins_at)
+    return _Delegate(der, own, ends_at, begins_at)
 
 
 def _subject(issuer: Issuer) -> x509.Name:

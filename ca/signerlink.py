@@ -64,6 +64,17 @@ async def receive(reader: asyncio.StreamReader) -> Message | None:
         return None
 
 
+def receive_now(link: socket.socket) -> Message | None:
+    """As `receive`, on a plain socket; blocks. OSError also for one that ended early."""
+    first = link.recv(_LENGTH.size)
+    if not first:
+        return None
+    (size,) = _LENGTH.unpack(first + _exactly(link, _LENGTH.size - len(first)))
+    if size > MOST:
+        raise ValueError("a message is longer than any")
+    return _message(_exactly(link, size))
+
+
 def peer_of(connection: Any) -> int:
     """The user ID of whoever is at the other end of a socket."""
     # A loop's own wrapper has no other way to ask, and its descriptor is the socket's.

@@ -61,14 +61,34 @@ class Signer(Protocol):
         """The same for callers without an event loop; blocks."""
 
 
-class FileSigner:
-    """Keys of this process, out of sealed files. They sign in a thread.
+class Keyring:
+    """Keys in several places, by one table: who holds which.
 
     ``check`` is called before each signature, and raises `NoSignature` where there is to be none.
     """
 
-    def __init__(self, keys: Mapping[str, PrivateKey], check: Callable[[], None] = lambda: None) -> None:
-        self._keys, self.check = dict(keys), check
+    def __init__(self, holders: Mapping[str, Signer], check: Callable[[], None] = lambda: None) -> None:
+        self._holders, self.check = dict(holders), check
+
+    async def sign(self, asked: ToSign) -> bytes:
+        return await self.holder(asked.key_id).sign(asked)
+
+    def sign_now(self, asked: ToSign) -> bytes:
+        return self.holder(asked.key_id).sign_now(asked)
+
+    def holder(self, name: str) -> Signer:
+        """Who signs with the key of this identifier, now. `NoSignature` if nobody does."""
+        self.check()
+        if name not in self._holders:
+            raise NoSignature(f"there is no key {name[:16]} here")
+        return self._holders[name]
+
+
+class FileSigner:
+    """Keys of this process, out of sealed files. They sign in a thread."""
+
+    def __init__(self, keys: Mapping[str, PrivateKey]) -> None:
+        self._keys = dict(keys)
 
     @classmethod
     def of(cls, *keys: PrivateKey) -> FileSigner:
@@ -79,7 +99,6 @@ class FileSigner:
         return await asyncio.to_thread(self.sign_now, asked)
 
     def sign_now(self, asked: ToSign) -> bytes:
-        self.check()
         key = self._keys.get(asked.key_id)
         if key is None:
             raise NoSignature(f"there is no key {asked.key_id[:16]} here")
@@ -128,6 +147,16 @@ def digest_of(content: bytes | Path, algorithm: hashes.HashAlgorithm) -> bytes:
     return digest.digest()
 
 
+def verify_digest(key: PublicKey, made: bytes, digest: bytes) -> None:
+    """`InvalidSignature` unless it is one of this digest."""
+    prehashed = utils.Prehashed(hash_of(key))
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(made, digest, ec.ECDSA(prehashed))
+    else:
+        assert isinstance(key, rsa.RSAPublicKey)
+        key.verify(made, digest, padding.PKCS1v15(), prehashed)
+
+
 def key_id(key: PublicKey) -> str:
     """What a key goes by: its certificate's subject key identifier (RFC 5280 section 4.2.1.2), in hex."""
     return x509.SubjectKeyIdentifier.from_public_key(key).digest.hex()
@@ -135,15 +164,8 @@ def key_id(key: PublicKey) -> str:
 
 def _verified(made: bytes, key: PublicKey, asked: ToSign, digest: bytes | None) -> bytes:
     """Neither a builder nor the register would notice a signature that is none; who logs in with it would."""
-    algorithm = hash_of(key)
-    prehashed = utils.Prehashed(algorithm)
-    digest = digest or digest_of(asked.content, algorithm)
     try:
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(made, digest, ec.ECDSA(prehashed))
-        else:
-            assert isinstance(key, rsa.RSAPublicKey)
-            key.verify(made, digest, padding.PKCS1v15(), prehashed)
+        verify_digest(key, made, digest or digest_of(asked.content, hash_of(key)))
     except InvalidSignature:
         raise NoSignature(f"what was given as a signature of {asked.key_id[:16]} is none") from None
     return made

@@ -25,7 +25,7 @@ from ca.published import store as published
 from ca.published.store import Answer, Batch, Due, StoredAnswer
 from ca.revocation import RevocationStatus
 from ca.signerlink import MOST_ANSWERS, RemoteSigner
-from ca.signing import FileSigner, NoSignature
+from ca.signing import Keyring, NoSignature
 from ca.storage import StorageError, Transaction
 from enroll import store, timekeeping
 from enroll.ra import RegistrationAuthority
@@ -198,7 +198,7 @@ class Answers:
         signer, issuer_id = ra.authority.signer, issuer.issuer_id
         if isinstance(signer, RemoteSigner):
             return await signer.answers(issuer_id, serials)
-        if isinstance(signer, FileSigner):
+        if isinstance(signer, Keyring):
             signer.check()
         found = await ra.database.read(
             lambda db: [published.standing(db, issuer_id, each) for each in serials]

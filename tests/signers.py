@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from ca.signing import FileSigner, NoSignature, Signer, ToSign, digest_of, hash_of
+from ca.keys import PrivateKey
+from ca.signing import FileSigner, Keyring, NoSignature, Signer, ToSign, digest_of, hash_of
 from enroll.ra import RegistrationAuthority
 
 
@@ -23,8 +24,17 @@ class LikeAToken(FileSigner):
 
     @classmethod
     def instead_of(cls, signer: Signer) -> LikeAToken:
-        assert isinstance(signer, FileSigner)
-        return cls(signer._keys)
+        return cls(file_keys(signer))
+
+
+def file_keys(signer: Signer) -> dict[str, PrivateKey]:
+    """The keys out of sealed files that somebody signs with, by what they go by."""
+    assert isinstance(signer, Keyring)
+    found = dict[str, PrivateKey]()
+    for each in signer._holders.values():
+        assert isinstance(each, FileSigner)
+        found |= each._keys
+    return found
 
 
 @dataclass

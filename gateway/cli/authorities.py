@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from ca.crls import number_and_time
 from ca.errors import ConfigError
 from ca.files import read_file
 from ca.generations.states import State
+from ca.keyplaces import Maker, in_token
 from ca.profiles import ISSUING, ROOT_LIST_LIFETIME
 from ca.publication import Places, base_of, to_row
 from ca.storage import StorageTrouble, Transaction
+from ca.tokens import Tokens
 from enroll import store, timekeeping
 from gateway.cli.frame import (
     PASSPHRASE_FILE,
@@ -34,16 +37,21 @@ from gateway.cli.placing import placed
 from gateway.cli.root import GROUPS
 from gateway.cli.trail import trail
 from gateway.serving.deployment import Deployment, clock_of, opened_deployment, turns_of
+from gateway.serving.tokens import token_named, tokens_of, write_key
 
 _CA = GROUPS["ca"]
 _KEY = click.option(
     "--key", type=click.Choice(ISSUING.key_kinds), default=ISSUING.key_kinds[0], show_default=True
 )
+_TOKEN = click.option(
+    "--token", metavar="NAME", default="", help="Make its key in one of [tokens], which it never leaves."
+)
+_LABEL = click.option("--label", metavar="LABEL", default="", help="What the key is called in the token.")
 
 
 def _further(work: Callable[..., Answer]) -> Callable[..., Answer]:
     """What is said of a further issuing CA, be it made here or asked for."""
-    named: Callable[..., Answer] = PASSPHRASE_FILE(_KEY(placed(work)))
+    named: Callable[..., Answer] = PASSPHRASE_FILE(_KEY(_TOKEN(_LABEL(placed(work)))))
     return click.argument("common_name", metavar="NAME")(named)
 
 
@@ -54,6 +62,8 @@ def _add(
     common_name: str,
     passphrase_file: Path | None,
     key: str,
+    token: str,
+    label: str,
     revocation_url: str | None,
     crl_url: str | None,
     shards: int,
@@ -74,7 +84,10 @@ def _add(
             before = deployment.datadir.authority.current.site
             base = base_of(before) if revocation_url is None else revocation_url
             site = Places(base, crl_url, shards)
-            made = datadir.add_issuer(data, passphrase, common_name, at, key, site).authority.issuers[0]
+            with making(deployment, token, label) as (maker, tokens):
+                made = datadir.add_issuer(
+                    data, passphrase, common_name, at, key, site, maker, tokens
+                ).authority.issuers[0]
             await deployment.ra.database.write(
                 lambda db: store.audit(db, at, actor(), "ca.added", made.issuer_id, name=common_name)
             )
@@ -106,6 +119,8 @@ def _request(
     common_name: str,
     passphrase_file: Path | None,
     key: str,
+    token: str,
+    label: str,
     revocation_url: str | None,
     crl_url: str | None,
     shards: int,
@@ -116,10 +131,20 @@ def _request(
     """
     datadir.read_marker(data)
     passphrase = passphrase_from(passphrase_file)
-    with trail(data) as record:
-        site = Places("", crl_url, shards)
-        asked = requested.request(data, passphrase, common_name, key, revocation_url, site)
-        record("ca.requested", "ca", name=common_name)
+
+    async def ask() -> Path:
+        async with opened_deployment(data, passphrase) as deployment:
+            site, at = Places("", crl_url, shards), deployment.ra.now()
+            with making(deployment, token, label) as (maker, tokens):
+                asked = requested.request(
+                    data, passphrase, common_name, key, revocation_url, site, maker, tokens
+                )
+            await deployment.ra.database.write(
+                lambda db: store.audit(db, at, actor(), "ca.requested", "ca", name=common_name)
+            )
+            return asked
+
+    asked = asyncio.run(ask())
     found = {"file": str(asked), "sha256": hashlib.sha256(asked.read_bytes()).hexdigest()}
     return detail("request", found, "On the root's machine: sekisho ceremony sign DIR FILE --to FILE")
 
@@ -202,3 +227,16 @@ async def _turn(deployment: Deployment, act: str, *, on: bool, reason: str) -> N
         return
     await deployment.ra.database.write(record)
     emergency.write(deployment.data, keys, turned)
+
+
+@contextmanager
+def making(deployment: Deployment, token: str, label: str) -> Iterator[tuple[Maker | None, Tokens]]:
+    """Where the key of a further CA is made, and the tokens that are open for it; None: in a file."""
+    data, config, keys = deployment.data, deployment.config, deployment.datadir.keys
+    assert keys is not None  # a command has the passphrase
+    with closing(tokens_of(data, config, keys, change=True)) as tokens:
+        if not token:
+            yield None, tokens
+            return
+        named = token_named(data, config, token)
+        yield in_token(tokens, named, label, lambda key: write_key(data, key)), tokens

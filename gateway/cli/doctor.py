@@ -44,6 +44,7 @@ from gateway.serving.deployment import (
     server_certificate,
 )
 from gateway.serving.figures import ROOT_LIST_DAYS, root_list_end
+from gateway.serving.keystates import GOOD, states
 
 _SERVER_DAYS = 14
 # A certificate for people lives three years: an issuer with less left shortens them.
@@ -267,6 +268,19 @@ def _issuers(deployment: Deployment) -> list[Finding]:
     return [Finding("issuing CA", state, found, hint)]
 
 
+def _keys(deployment: Deployment) -> list[Finding]:
+    """Those in sealed files were opened before any of this; those in tokens sign something to show it."""
+    found = []
+    for each in states(deployment):
+        words = f"{each.name} ({each.of}): {each.where}"
+        if each.state == GOOD:
+            found.append(Finding("key", "ok", words))
+            continue
+        what, _, hint = each.state.rpartition("; ")
+        found.append(Finding("key", "bad", f"{words}: {what}", hint))
+    return found
+
+
 def _clock(deployment: Deployment) -> list[Finding]:
     waits = "nothing is closed, wiped, sent by date or issued meanwhile"
     judged = deployment.ra.database.read_now(lambda db: timekeeping.judge(deployment.ra, db))
@@ -363,6 +377,7 @@ _CHECKS: dict[str, Callable[[Deployment], list[Finding]]] = {
     "host names": _names,
     "clock": _clock,
     "signer": signers.found,
+    "key": _keys,
     "issuing CA": _issuers,
     "earlier CA": ageing.other_authorities,
     "CRL address": ageing.lists_address,

@@ -19,6 +19,7 @@ from ca.certificates import validity
 from ca.errors import ConfigError
 from ca.files import write_private
 from ca.generations.states import Event, Generations, State, follow
+from ca.keyplaces import stem_of
 from ca.profiles import CLIENT_PERSON, ISSUING
 from ca.storage import Transaction
 from ca.trust import CertificateState
@@ -371,7 +372,7 @@ def _record(db: Transaction, deployment: Deployment, found: Generations, issuer:
         for each in found.rows.values()
         if each is not row and (since := each.begun_at(2**62)) is not None and since > (begun or 0)
     ]
-    key = deployment.data / f"{datadir.stem_of(issuer.issuer_id)}.key"
+    key = deployment.data / f"{stem_of(issuer.issuer_id)}.key"
     return {
         "issuer_id": issuer.issuer_id,
         "common_name": issuer.common_name,

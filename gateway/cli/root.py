@@ -32,6 +32,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "holding": ("cert", "user"),
     "authorities": ("ca",),
     "generations": ("ca",),
+    "keys": ("ca",),
     "ceremony": ("ceremony",),
     "practice": ("cps",),
     "credentials": ("eab",),

@@ -22,6 +22,7 @@ from ca.certificates import JST, key_identifier, public_key_of, serial_from
 from ca.files import Snapshot
 from ca.generations import store
 from ca.generations.states import Generations, generations
+from ca.keyplaces import stem_of
 from ca.keys import kind_of
 from ca.profiles import DAY, MINUTE, PROFILES, Profile
 from ca.publication import Site
@@ -105,7 +106,7 @@ def _authorities(data: Path, marker: Mapping[str, Any], files: Snapshot, at: int
 def _issuing(data: Path, each: str, site: Site, found: Generations, files: Snapshot) -> dict[str, Any]:
     planned = found.rows[each].planned_at
     return {
-        **_certificate(datadir.read_certificate(data / f"{datadir.stem_of(each)}.pem", files)),
+        **_certificate(datadir.read_certificate(data / f"{stem_of(each)}.pem", files)),
         "state": found.state(each).value,
         "planned_on": shown_day(planned) if planned is not None and planned > found.at else None,
         "crl": site.crl,

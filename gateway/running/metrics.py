@@ -51,6 +51,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "sekisho_clock_off_seconds": ("gauge", "Seconds by which a clock in doubt is ahead; negative: behind"),
     "sekisho_signer_up": ("gauge", "1 while the process that has the issuing keys answers"),
     "sekisho_signer_stopped": ("gauge", "1 while the emergency stop is on"),
+    "sekisho_token_up": ("gauge", "1 while a token that has keys of CAs answers"),
     "sekisho_signer_signed_within_hour": ("gauge", "Certificates that were signed within the last hour"),
     "sekisho_reloads_total": ("counter", "Reloads by outcome"),
     "sekisho_upstream_up": ("gauge", "1 for an address of the upstream that was well when last heard of"),

@@ -25,6 +25,7 @@ from gateway.serving.settings.keeping import Backups, Copying
 from gateway.serving.settings.mail import Mail
 from gateway.serving.settings.reach import Internal, Listen, Revocation, Sites, Tls
 from gateway.serving.settings.running import LIMIT_MEANINGS, RATE_MEANINGS, Log, Signing, Storage
+from gateway.serving.settings.tokens import NAME, KeyTable, TokenTable
 
 FILE_NAME = "sekisho.toml"
 
@@ -54,6 +55,8 @@ class Config:
     signer: Signing = field(default_factory=Signing)
     journal: Copying = field(default_factory=Copying)
     backup: Backups = field(default_factory=Backups)
+    tokens: Mapping[str, TokenTable] = field(default_factory=dict)
+    keys: Mapping[str, KeyTable] = field(default_factory=dict)
 
     @property
     def public_port(self) -> int:
@@ -86,6 +89,9 @@ def parse_config(text: str) -> Config:
         raise ConfigError(f"not TOML: {error}; mend that line") from None
     sections: dict[str, Any] = {}
     for name, content in raw.items():
+        if name in _TABLES:
+            sections[name] = _tables(name, content)
+            continue
         default = getattr(_DEFAULT, name, None) if name in _SECTIONS else None
         if default is None:
             raise ConfigError(f"[{name}] is no section; the sections are {', '.join(_SECTIONS)}")
@@ -150,7 +156,19 @@ def toml_of(config: Config) -> str:
             if f"{name}.{entry.name}" in _ONE_OR_MORE and len(value) == 1:
                 (value,) = value
             lines.append(f"{_toml_name(entry)} = {_toml_value(value)}")
+    lines += ["", "# Keys of CAs may be in tokens (PKCS#11): [tokens.NAME] for each token, [keys.PLACE] for"]
+    lines += ["# each key; sekisho ca key move writes them, docs/operations/tokens.md says more."]
+    for name in _TABLES:
+        for named, table in getattr(config, name).items():
+            lines += ["", table_of(f"{name}.{named}", table).rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def table_of(name: str, table: object) -> str:
+    """A table of a token or of a key as it stands in the file, without what it leaves out."""
+    said = {_toml_name(entry): getattr(table, entry.name) for entry in fields(table)}  # type: ignore[arg-type]
+    lines = [f"{key} = {_toml_value(value)}" for key, value in said.items() if value != ""]
+    return "\n".join([f"[{name}]", *lines]) + "\n"
 
 
 def every_setting() -> Iterator[tuple[str, Field[Any]]]:
@@ -170,7 +188,18 @@ def meaning_of(entry: Field[Any]) -> str:
 _DEFAULT = Config()
 # Lists of which one may be written as a text.
 _ONE_OR_MORE = frozenset({"listen.host"})
-_SECTIONS = tuple(each.name for each in fields(Config))
+# What there may be several of, by names of the operator's.
+_TABLES: Mapping[str, Any] = {"tokens": TokenTable(), "keys": KeyTable()}
+_SECTIONS = tuple(each.name for each in fields(Config) if each.name not in _TABLES)
+
+
+def _tables(name: str, content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict) or not all(isinstance(each, dict) for each in content.values()):
+        raise ConfigError(f"{name}: write a table for each, such as [{name}.NAME] on a line of its own")
+    for each in content:
+        if not NAME.fullmatch(each):
+            raise ConfigError(f"{name}.{each}: write a name of small letters, digits and hyphens")
+    return {each: _section(f"{name}.{each}", _TABLES[name], told) for each, told in content.items()}
 
 
 def _section(name: str, default: Any, content: Mapping[str, Any]) -> Any:
@@ -244,6 +273,20 @@ def _check_together(config: Config) -> None:
         raise ConfigError("upstream.hours: write '', or upstream.addresses: there is nothing to close")
     if config.policy.reminder_days >= config.policy.renewal_days:
         raise ConfigError("policy.reminder_days: write fewer days than policy.renewal_days")
+    for name, token in config.tokens.items():
+        if not token.module or not (token.label or token.serial):
+            missing = "label" if token.module else "module"
+            raise ConfigError(
+                f"tokens.{name}.{missing}: write it: a token has a module, and a label or serial"
+            )
+        if token.pin_file and token.pin_variable:
+            raise ConfigError(f"tokens.{name}.pin_variable: write it, or pin_file, but not both")
+    for name, key in config.keys.items():
+        if key.token not in config.tokens:
+            there = ", ".join(config.tokens) or "none: write [tokens.NAME]"
+            raise ConfigError(f"keys.{name}.token: write the name of one of the tokens ({there})")
+        if not (key.label or key.id):
+            raise ConfigError(f"keys.{name}.label: write the key's label in the token, or its id")
     if bool(config.mail.username) != bool(config.mail.password_file):
         raise ConfigError("mail.password_file: name the file with the password of mail.username, or neither")
 

@@ -33,6 +33,7 @@ from gateway.serving.config import Config, read_config, settings_of
 from gateway.serving.settings.mail import Mail
 from gateway.serving.standing import compare as standing_of
 from gateway.serving.standing import journal_of
+from gateway.serving.tokens import tokens_of
 from gateway.web import schema as web_schema
 
 DATABASE = "sekisho.db"
@@ -68,7 +69,8 @@ class Deployment:
         return is_demo(self.data)
 
     async def close(self) -> None:
-        """Ends the workers and closes the database."""
+        """Ends the workers and the tokens' processes, and closes the database."""
+        self.datadir.tokens.close()
         await self.ra.keys.close()
         self.ra.workers.close()
         self.ra.database.close()
@@ -123,11 +125,12 @@ def deployment_of(
     """The same with a vault that is open, by what the directory's files held. The issuing keys are opened by
     ``keys``, or are ``signer``'s."""
     config = read_config(data, files)
+    tokens = tokens_of(data, config, keys) if keys is not None else None
 
     def turns() -> int:
         return turns_of(data, keys, ra.database)
 
-    opened = datadir.read(data, vault, files, keys=keys, signer=signer, turns=turns)
+    opened = datadir.read(data, vault, files, keys=keys, signer=signer, turns=turns, tokens=tokens)
     settings = settings_of(config)
     workers, kept = Workers(), journal_of(data, datadir.identity(data, files))
     ra = RegistrationAuthority(
@@ -180,7 +183,13 @@ def reopened(deployment: Deployment, files: Snapshot) -> Deployment:
     def turns() -> int:
         return turns_of(deployment.data, before.keys, old.database)
 
-    opened = datadir.read(deployment.data, before.vault, files, keys=before.keys, signer=signer, turns=turns)
+    opened = datadir.read(
+        *(deployment.data, before.vault, files),
+        keys=before.keys,
+        signer=signer,
+        turns=turns,
+        tokens=before.tokens,
+    )
     changed = settings.person_key != old.settings.person_key
     ra = replace(
         old,

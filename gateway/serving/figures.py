@@ -177,7 +177,9 @@ def signer_warnings(deployment: Deployment) -> list[str]:
     if status["signed"] >= status["per_hour"]:
         signed = f"{status['signed']} certificates were signed within the hour"
         return [f"{signed}: see why, or raise signer.per_hour"]
-    return []
+    return [
+        f"{trouble}: nothing is signed with it meanwhile" for trouble in status["tokens"].values() if trouble
+    ]
 
 
 def backup_warnings(deployment: Deployment, now: Callable[[], float] = time.time) -> list[str]:
@@ -204,6 +206,7 @@ def signer_samples(deployment: Deployment) -> list[Sample]:
         ("sekisho_signer_up", {}, 1),
         ("sekisho_signer_stopped", {}, int(bool(status["stopped"]))),
         ("sekisho_signer_signed_within_hour", {}, int(status["signed"])),
+        *(("sekisho_token_up", {"token": name}, int(not bad)) for name, bad in status["tokens"].items()),
     ]
 
 

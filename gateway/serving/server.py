@@ -103,7 +103,7 @@ def serve(data: Path, passphrase_file: Path | None, variable: str, workers: int 
     descriptors.raise_limit()
     with ExitStack() as stack:
         stack.callback(rundir.claim(directory).close)
-        signer, vault = stack.enter_context(signer_for(data, config.signer.socket, passphrase_file, variable))
+        signer, vault = stack.enter_context(signer_for(data, config, passphrase_file, variable))
         if workers == 1:
             uvloop.run(_serve_alone(data, vault, signer, files, Slot(directory)))
         else:

@@ -24,9 +24,9 @@ from ca.errors import ConfigError
 from ca.keys import kind_of, to_pkcs8
 from ca.publication import Places
 from ca.revocation import RevocationStatus
-from ca.signing import FileSigner
 from ca.trust import Presentation, VerifiedPeer, judge
 from tests.ca.conftest import AT, CHEAP, DAY, PASSPHRASE, issue_person
+from tests.signers import file_keys
 from tests.started import started
 
 YEAR = 365 * DAY
@@ -53,8 +53,7 @@ def test_nothing_in_it_is_readable_by_others_or_in_the_clear(tmp_path: Path) -> 
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o700
     files = [p for p in made.path.rglob("*") if p.is_file()]
     assert {p.suffix for p in files} == {".json", ".pem", ".key", ".crl", ".sealed"}
-    assert isinstance(made.authority.signer, FileSigner)
-    secret = to_pkcs8(made.authority.signer._keys[made.authority.current.issuer_id])[36:68]
+    secret = to_pkcs8(file_keys(made.authority.signer)[made.authority.current.issuer_id])[36:68]
     assert all(secret not in each for each in (repr(made).encode(), repr(made.authority).encode()))
     for file in files:
         if file.suffix == ".key":

@@ -26,6 +26,7 @@ from ca.errors import ConfigError
 from ca.files import Snapshot, make_private_directory
 from ca.generations import store as generations
 from ca.generations.states import Row
+from ca.hardening import harden
 from ca.keys import generate, spki
 from ca.memory import FILE, Memory, Seen, seen_in
 from ca.profiles import CLIENT_PERSON, CRL_LIFETIME, ISSUING, SERVER
@@ -41,7 +42,6 @@ from gateway.serving.deployment import open_deployment, reopened
 from gateway.serving.signing.desk import Desk
 from gateway.serving.signing.door import answer_all
 from gateway.serving.signing.guardian import Guardian
-from gateway.serving.signing.hardening import harden
 from gateway.serving.signing.tally import Tally
 from tests.datadirs import PASSPHRASE, admit, clock_of, open_office, revoke_many
 from tests.looking import look
@@ -192,7 +192,7 @@ async def test_only_what_can_be_asked_is_answered(scene: Scene) -> None:
     assert (await scene.ask(reservation, key="00"))["refused"] == "there is no issuer '00'"
     assert (await scene.ask(reservation, tbs="*"))["refused"] == "what is to be signed is no base64"
     assert (await scene.ask(reservation, serial=None))["refused"].startswith("there is no reservation")
-    for odd in ({}, {"ask": "keys"}, {"ask": ["sign"]}, {"sign": 1}):
+    for odd in ({}, {"ask": "files"}, {"ask": ["sign"]}, {"sign": 1}):
         assert await scene.desk.answer(odd) == {"refused": "nobody can ask that"}
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from ca import datadir, emergency
 from ca.files import make_private_directory
+from ca.hardening import harden
 from ca.memory import FILE, Memory, seen_in
 from ca.profiles import DAY
 from ca.signerlink import RemoteSigner, address_in
@@ -27,7 +28,6 @@ from enroll import crls
 from gateway.serving.signing import confining
 from gateway.serving.signing.desk import Desk
 from gateway.serving.signing.door import answer_all
-from gateway.serving.signing.hardening import harden
 from gateway.serving.signing.tally import Tally
 from tests.datadirs import PASSPHRASE, revoke_many
 from tests.gateway.test_signer import PER_HOUR, Scene, scene

@@ -9,32 +9,31 @@ import os
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 import ca.store
-from ca import datadir, emergency, listfiles
-from ca.authority import Authority
+from ca import emergency, listfiles
 from ca.certificates import public_key_of
 from ca.clock import Clock
+from ca.errors import ConfigError
 from ca.generations.states import generations
 from ca.generations.store import rows
 from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list, shard_in
 from ca.memory import Memory
 from ca.publication import list_id
 from ca.published import store as published
-from ca.responder import Responder
 from ca.sealing import Vaults
 from ca.signerlink import MOST_ANSWERS, Message, packed_batch
-from ca.signing import NoSignature, ToSign, key_id
+from ca.signing import FileSigner, NoSignature, ToSign, key_id
 from ca.sqlite import Database
 from ca.storage import in_log
 from ca.store import Reservation
 from gateway.serving.deployment import DATABASE
 from gateway.serving.signing.confining import confine
+from gateway.serving.signing.places import Places
 from gateway.serving.signing.tally import Tally
 
 log = logging.getLogger("sekisho.signer")
@@ -56,6 +55,7 @@ class Desk:
         per_hour: int,
         monotonic: Callable[[], float] = time.monotonic,
         memory: Memory | None = None,
+        places: Places | None = None,
     ) -> None:
         self._data, self._vaults, self._clock = data, vaults, clock
         self.tally, self._per_hour, self._monotonic = tally, per_hour, monotonic
@@ -63,8 +63,7 @@ class Desk:
         self._database = Database(data / DATABASE, made=False)
         self._stop: tuple[tuple[int, ...], emergency.Stop] | None = None
         self._lists = listfiles.folder_of(self._database.folder)
-        self._authority = self._open()
-        self._responder = Responder()
+        self._places = places or Places(data, vaults.keys)
         self._unconfined = "it was not asked to be"
 
     def confine(self) -> None:
@@ -84,11 +83,15 @@ class Desk:
                     return {"vault": base64.b64encode(self._vaults.gateway.handed_over()).decode()}
                 case "status":
                     return self._status()
+                case "keys":
+                    self._check_stop()
+                    self._places.follow()
+                    return {"keys": await asyncio.to_thread(self._places.told)}
             raise Unsignable("nobody can ask that")
         except Unsignable as refused:
             log.warning("refused: %s", refused)
             return {"refused": str(refused)}
-        except (_Later, NoSignature) as later:
+        except (_Later, NoSignature, ConfigError) as later:
             log.warning("not now: %s", later)
             return {"later": str(later)}
         except Exception as error:
@@ -96,10 +99,12 @@ class Desk:
             return {"later": f"a fault of the signer's ({type(error).__name__})"}
 
     def close(self) -> None:
+        self._places.close()
         self._database.close()
 
     async def _sign(self, asked: Message) -> bytes:
         self._check_stop()
+        self._places.follow()
         key, purpose = str(asked.get("key")), asked.get("purpose")
         issuer = self._issuer(key)
         match purpose:
@@ -110,8 +115,10 @@ class Desk:
             case _:
                 raise Unsignable(f"nothing is signed here for {purpose!r}")
         to_sign = ToSign(key, purpose, content)
-        signer = self._authority.signer
-        if purpose == "certificate" and isinstance(public_key_of(issuer.certificate), EllipticCurvePublicKey):
+        signer = self._places.holder(key)
+        public = public_key_of(issuer.certificate)
+        quick = isinstance(signer, FileSigner) and isinstance(public, EllipticCurvePublicKey)
+        if purpose == "certificate" and quick:
             # Quicker than a thread for it, and nothing else is done here meanwhile.
             return signer.sign_now(to_sign)
         return await signer.sign(to_sign)
@@ -161,7 +168,7 @@ class Desk:
     def _check_generation(self, reserved: Reservation) -> None:
         """What an issuing CA signs was reserved while it issued: not before its moment, nor after it was
         retired."""
-        ids = [each.issuer_id for each in self._authority.issuers]
+        ids = [each.issuer_id for each in self._places.authority.issuers]
         row = generations(ids, self._database.read_now(rows), self._clock.seconds()).rows[reserved.issuer_id]
         begun = row.begun_at(reserved.reserved_at)
         if begun is None or (row.retired_at is not None and reserved.reserved_at > row.retired_at):
@@ -171,6 +178,7 @@ class Desk:
         """About serials of an issuer's: whatever its register says of them. Whoever asks says nothing of
         that."""
         self._check_stop()
+        self._places.follow()
         key, serials = str(asked.get("key")), asked.get("serials")
         if not isinstance(serials, list) or not 0 < len(serials) <= MOST_ANSWERS:
             raise Unsignable("answers are asked for by a few serials")
@@ -178,8 +186,8 @@ class Desk:
             raise Unsignable("what is asked about is no serial")
         self._issuer(key)
         found = self._database.read_now(lambda db: [published.standing(db, key, each) for each in serials])
-        authority = self._authority
-        batch = self._responder.answer(authority.issuer(key), authority.signer, found, self._clock.seconds())
+        authority, responder = self._places.authority, self._places.responder
+        batch = responder.answer(authority.issuer(key), authority.signer, found, self._clock.seconds())
         return packed_batch(batch)
 
     def _list(self, name: str, issuer: Issuing) -> bytes:
@@ -199,17 +207,8 @@ class Desk:
         return content
 
     def _issuer(self, key: str) -> Issuing:
-        """Perhaps one that was made since (`sekisho ca add`)."""
-        for again in (False, True):
-            if again:
-                self._authority = self._open()
-            with suppress(KeyError):
-                found = self._authority.issuer(key)
-                return Issuing(found.certificate, found.site)
-        raise Unsignable(f"there is no issuer {key[:40]!r}")
-
-    def _open(self) -> Authority:
-        return datadir.authority_of(self._data, self._vaults.keys)
+        found = self._places.issuer(key)
+        return Issuing(found.certificate, found.site)
 
     def _status(self) -> Message:
         stop = self._judged(emergency.read(self._data, self._vaults.keys))
@@ -221,6 +220,7 @@ class Desk:
             "signed": within,
             "per_hour": self._per_hour,
             "unconfined": self._unconfined,
+            "tokens": self._places.troubles(),
         }
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from ca import datadir, memory
 from ca.errors import ConfigError
 from ca.files import Snapshot
+from ca.hardening import harden
 from ca.memory import Memory
 from ca.sealing import Vaults, open_vaults
 from ca.signerlink import SOCKET, Message, address_in
@@ -31,10 +32,12 @@ from gateway.serving.config import read_config
 from gateway.serving.deployment import DATABASE, SCHEMAS, clock_of
 from gateway.serving.signing.desk import Desk
 from gateway.serving.signing.door import answer_all
+from gateway.serving.signing.ending import end_with_parent
 from gateway.serving.signing.guardian import Guardian
-from gateway.serving.signing.hardening import end_with_parent, harden
+from gateway.serving.signing.places import Places
 from gateway.serving.signing.tally import Tally
 from gateway.serving.standing import compare, journal_of
+from gateway.serving.tokens import Pins, check_at_start, kept_tokens, signing_places, tokens_of
 
 _LOCK = "signer.lock"
 _TALLY = "tally"
@@ -53,7 +56,7 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
         handler = DirectHandler(data / settings.file if settings.file else None)
         logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
         vaults = open_vaults(data / datadir.VAULT, passphrase())
-        datadir.read(data, vaults.gateway, Snapshot(), keys=vaults.keys)
+        pins = _checked(data, vaults)
         # One that is damaged is the operator's to mend, and is told of here: the child could only end again.
         with closing(Database(data / DATABASE, SCHEMAS)) as database:
             compare(data, journal_of(data), database)
@@ -73,18 +76,36 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
     _tell(told_by, {"ready": True})
     if told_by is None:  # else systemd waits for whoever started it
         notify("READY=1")
-    Guardian(lambda: _live(data, vaults, listening, tally), tally, say=handler.put).run()
+    Guardian(lambda: _live(data, vaults, pins, listening, tally), tally, say=handler.put).run()
     lock.close()
     if told_by is not None:
         os._exit(0)  # the command that started it answers, and has one answer
 
 
-def _live(data: Path, vaults: Vaults, listening: socket.socket, tally: Tally) -> None:
+def _checked(data: Path, vaults: Vaults) -> Pins:
+    """Where the tokens' PINs come from, once all keys were looked at. Each token's process ends again: it is
+    started by whoever signs, and never forked."""
+    config = read_config(data, Snapshot())
+    pins = Pins(data, vaults.keys, config.tokens)
+    with closing(tokens_of(data, config, vaults.keys, pins)) as tokens:
+        datadir.read(data, vaults.gateway, Snapshot(), keys=vaults.keys, tokens=tokens)
+        pins.collect({tokens.keys[name].token for name in signing_places(tokens)})
+        check_at_start(data, tokens)
+    return pins
+
+
+def _live(data: Path, vaults: Vaults, pins: Pins, listening: socket.socket, tally: Tally) -> None:
     config = read_config(data, Snapshot())
     # Standard error is the guardian's by now, and the log its to open.
     logging.basicConfig(level=config.log.level.upper(), handlers=[DirectHandler(None)], force=True)
+    # Before there is any thread, and before nothing can be started any more.
+    tokens = kept_tokens(data, config, vaults.keys, pins)
     seen = Memory(data / memory.FILE, vaults.keys)
-    desk = Desk(data, vaults, clock_of(data), tally, config.signer.per_hour, memory=seen)
+    desk = Desk(
+        *(data, vaults, clock_of(data), tally, config.signer.per_hour),
+        memory=seen,
+        places=Places(data, vaults.keys, tokens),
+    )
     # Python's own loop: libuv's asks the kernel through a ring (io_uring), into which no filter can look.
     asyncio.run(answer_all(desk, listening, {os.getuid(), data.stat().st_uid}, desk.confine))
 

@@ -16,18 +16,21 @@ from ca.sealing import Vault, forget
 from ca.signerlink import SOCKET, RemoteSigner
 from ca.signing import NoSignature
 from gateway.running import rundir
+from gateway.serving.config import Config
+from gateway.serving.tokens import forget_pins
 
 
 @contextmanager
 def signer_for(
-    data: Path, elsewhere: str, passphrase_file: Path | None, variable: str
+    data: Path, config: Config, passphrase_file: Path | None, variable: str
 ) -> Iterator[tuple[RemoteSigner, Vault]]:
     """The signer of a data directory, for the length of a block, and the gateway's vault, which it hands out.
 
-    ``elsewhere``: where the socket of a signer is that runs by itself; else it is started, and asks for its
-    passphrase as a command does (``variable`` of the environment, or the file). ConfigError, in its words,
-    when it cannot.
+    One that runs by itself is named by its socket; else it is started, and asks for its passphrase as a
+    command does (``variable`` of the environment, or the file), and for PINs of tokens. ConfigError, in its
+    words, when it cannot.
     """
+    elsewhere = config.signer.socket
     if elsewhere:
         yield _met(RemoteSigner(Path(elsewhere)), elsewhere)
         return
@@ -36,6 +39,7 @@ def signer_for(
     words += ["--passphrase-file", str(passphrase_file)] if passphrase_file is not None else []
     child = subprocess.Popen(words, pass_fds=[write])  # noqa: S603  our own command
     forget(variable)
+    forget_pins(config)
     os.close(write)
     try:
         with open(read, encoding="utf-8") as told:

@@ -1,0 +1,101 @@
+"""Where each key of a CA is, and whether it is there: what `doctor` and `ca key show` tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.x509.oid import NameOID
+
+from ca import datadir
+from ca.errors import ConfigError
+from ca.files import Snapshot
+from ca.keyplaces import responder_of
+from ca.keys import kind_of
+from ca.signerlink import Message, RemoteSigner
+from ca.signing import NoSignature
+from gateway.running import rundir
+from gateway.serving.deployment import Deployment
+from gateway.serving.tokens import KeyState, Pins, state_of, tokens_of
+
+GOOD = "ok"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A key. ``state``: `GOOD`, or what is to be said of it; ``bad``: whether something has to be done."""
+
+    name: str
+    of: str
+    where: str
+    kind: str
+    state: str
+    bad: bool = False
+
+
+def states(deployment: Deployment) -> list[Placed]:
+    """Every key there is. Those in tokens are asked for by whoever has them open: a running gateway's signer,
+    else this process, without a question for a PIN."""
+    opened = deployment.datadir
+    in_tokens = {each.name: each for each in _in_tokens(deployment)}
+    found = []
+    for name, certificate in datadir.places_of(opened.path).items():
+        of = _of(opened, name, certificate)
+        if name in in_tokens:
+            state = in_tokens[name]
+            found.append(
+                Placed(name, of, state.where, state.kind, state.trouble or GOOD, bool(state.trouble))
+            )
+        else:
+            found.append(_in_file(opened, name, of, certificate))
+    return found
+
+
+def _in_file(opened: datadir.DataDir, name: str, of: str, certificate: Path | None) -> Placed:
+    if certificate is None and name.startswith("ocsp-"):
+        return Placed(name, of, "made each month, in the signer's memory", "", GOOD)
+    file = opened.path / f"ca/{name}.key"
+    if name == "root" and not file.exists():
+        return Placed(name, of, "elsewhere", "", GOOD)
+    try:
+        kind = kind_of(datadir.file_key(opened, name).public_key())
+    except ConfigError as error:
+        return Placed(name, of, str(file), "", str(error), bad=True)
+    return Placed(name, of, f"sealed in {file}", kind, GOOD)
+
+
+def _of(opened: datadir.DataDir, name: str, certificate: Path | None) -> str:
+    if certificate is not None:
+        public = datadir.read_certificate(certificate, Snapshot())
+        return str(public.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    for issuer in opened.authority.issuers:
+        if responder_of(issuer.issuer_id) == name:
+            return f"answers (OCSP) of {issuer.common_name}"
+    return "asked for at the root"
+
+
+def _in_tokens(deployment: Deployment) -> list[KeyState]:
+    opened = deployment.datadir
+    if not opened.tokens.keys:
+        return []
+    told = _told(deployment)
+    assert opened.keys is not None
+    pins = Pins(deployment.data, opened.keys, deployment.config.tokens, ask=lambda _: "")
+    tokens = tokens_of(deployment.data, deployment.config, opened.keys, pins)
+    try:
+        return [told.get(name) or state_of(deployment.data, tokens, name) for name in tokens.keys]
+    finally:
+        tokens.close()
+
+
+def _told(deployment: Deployment) -> dict[str, KeyState]:
+    """What a running signer says of the keys that it signs with."""
+    if rundir.serves(deployment.data) is None:
+        return {}
+    elsewhere = deployment.config.signer.socket
+    signer = RemoteSigner(Path(elsewhere) if elsewhere else deployment.data / rundir.RUN)
+    try:
+        answer: Message = signer.ask_now({"ask": "keys"}, patience=30.0)
+        return {each["name"]: KeyState(**each) for each in answer["keys"]}
+    except (NoSignature, KeyError, TypeError):
+        return {}

@@ -1,0 +1,76 @@
+"""SoftHSM 2: tokens (PKCS#11) that are folders, for tests. Away means: renamed."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ca.tokenlink import Token, TokenKey
+
+_PLACES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so")
+MODULE = next((each for each in _PLACES if Path(each).exists()), "")
+PIN, WRONG_PIN, SO_PIN = "8423-kilo", "0000-wrong", "5678"
+
+_missing = [
+    *([] if MODULE and shutil.which("softhsm2-util") else ["softhsm2 (apt install softhsm2)"]),
+    *([] if importlib.util.find_spec("pkcs11") else ["python-pkcs11 (pip install 'sekisho[pkcs11]')"]),
+]
+needs_softhsm = pytest.mark.skipif(bool(_missing), reason=f"not here: {', '.join(_missing)}")
+TOKEN = Token("hsm", MODULE, "sekisho")
+
+
+@dataclass(frozen=True)
+class SoftHsm:
+    """A folder of tokens. Whoever is to see them has ``SOFTHSM2_CONF`` set to `conf`."""
+
+    folder: Path
+
+    @property
+    def conf(self) -> Path:
+        return self.folder / "softhsm2.conf"
+
+    @property
+    def tokens(self) -> Path:
+        return self.folder / "tokens"
+
+    def take_away(self) -> None:
+        self.tokens.rename(self.folder / "away")
+        self.tokens.mkdir()
+
+    def give_back(self) -> None:
+        self.tokens.rmdir()
+        (self.folder / "away").rename(self.tokens)
+
+
+def key_named(label: str, name: str = "key", token: Token = TOKEN, identifier: str = "") -> TokenKey:
+    return TokenKey(name, token, label, identifier)
+
+
+def made(folder: Path, *labels: str) -> SoftHsm:
+    """Tokens of these labels in a new folder."""
+    hsm = SoftHsm(folder)
+    hsm.tokens.mkdir(parents=True)
+    hsm.conf.write_text(
+        f"directories.tokendir = {hsm.tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
+    )
+    for label in labels:
+        words = [
+            "softhsm2-util",
+            "--init-token",
+            "--free",
+            "--label",
+            label,
+            "--pin",
+            PIN,
+            "--so-pin",
+            SO_PIN,
+        ]
+        subprocess.run(
+            words, check=True, capture_output=True, env={"SOFTHSM2_CONF": str(hsm.conf)}, timeout=60
+        )
+    return hsm
