@@ -238,7 +238,17 @@ async def test_the_issue_password_can_come_through_the_administrator(ra):
 
 
 _SAMPLE = (
-    *("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name", "not_after"),
+    *(
+        "name",
+        "url",
+        "user_id",
+        "issue_password",
+        "login_password",
+        "request_id",
+        "common_name",
+        "not_after",
+        "issuer",
+    ),
     *("until", "moment", "password_by", "admin", "operator", "telephone", "left", "days", "members"),
     "serial",
 )
@@ -291,6 +301,12 @@ async def test_letters_are_in_the_users_language(ra):
     await changes.change_user(ra, "K12345678", {"language": "ja"}, actor="desk")
     await changes.reset_password(ra, "K12345678", actor="desk")
     assert (await letter_of(ra, "password_reset")).value("ユーザーID") == "K12345678"
+
+
+def test_our_own_templates_are_whole() -> None:
+    """Each of them has a sample of every value it asks for: what doctor and a reload look at, wherever nobody
+    has written any."""
+    writing.check_templates(None)
 
 
 async def test_an_operators_template_takes_the_place_of_ours(tmp_path, ra):
