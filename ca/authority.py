@@ -7,12 +7,11 @@ that is stored counts (`ca.store.store_issued`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 
 from ca.certificates import (
@@ -30,7 +29,8 @@ from ca.certificates import (
 from ca.crls import build_crl
 from ca.errors import Unacceptable
 from ca.keys import PublicKey, parse_public_key
-from ca.profiles import CLIENT_PERSON, PROFILES
+from ca.naming import NOTHING, Naming, subject_of
+from ca.profiles import CLIENTS, Profile, version_of
 from ca.publication import NO_SITE, Site
 from ca.revocation import RevokedEntry
 from ca.signing import Signer, ToSign, signature, signature_now
@@ -81,6 +81,8 @@ class Authority:
     """The root's revocation list (DER); empty where there is none."""
     choose: Callable[[tuple[Issuer, ...]], Issuer] = field(repr=False, default=_newest)
     """Which of them issues now: a register knows (`ca.generations`); where there is none, the newest."""
+    profiles: Mapping[str, Profile] = field(default_factory=lambda: CLIENTS)
+    """What clients may have, by name."""
 
     @property
     def current(self) -> Issuer:
@@ -103,24 +105,22 @@ class Authority:
         order_id: str | None,
         at: int,
         entropy: bytes,
+        naming: Naming = NOTHING,
         issuer: Issuer | None = None,
     ) -> Reservation:
         """Decides everything about a certificate to be issued at `at`, and signs nothing.
 
-        `entropy` is 16 random bytes for the serial; `issuer` is the current one unless a transaction has
-        said. Raises `Unacceptable` for a name or key that the profile refuses, and `ConfigError` once the
+        `entropy` is 16 random bytes for the serial; ``naming`` is what `naming_of` gives for the profile;
+        `issuer` is the current one unless a transaction has said. Raises `Unacceptable` for a name or key
+        that the profile refuses, KeyError for one that clients do not have, and `ConfigError` once the
         issuing CA has expired.
         """
-        row, issuer = PROFILES[profile], issuer or self.current
-        if row.is_ca:
-            raise ValueError("CA certificates are made by ca.datadir")
+        row, issuer = self.profiles[profile], issuer or self.current
         key = parse_public_key(spki_der, row.key_kinds)
-        if row is CLIENT_PERSON and isinstance(key, ed25519.Ed25519PublicKey):
-            raise Unacceptable("key-type", "browsers do not take Ed25519 client certificates (D10)")
-        if row is CLIENT_PERSON and not subject_cn:
+        if not row.needs_names and not subject_cn:
             raise Unacceptable("bad-name", "a person's certificate needs a common name")
         check_names(row, names)
-        subject = common_name(subject_cn)
+        subject = subject_of(common_name(subject_cn), naming.subject)
         not_before_at, not_after_at = validity(row, at, issuer.not_after_at)
         serial = serial_from(entropy)
         return Reservation(
@@ -134,10 +134,13 @@ class Authority:
             not_after_at=not_after_at,
             reserved_at=at,
             order_id=order_id,
+            version=version_of(row),
+            naming=naming,
             tbs=to_be_signed(
                 *(row, subject, key, names, serial, (not_before_at, not_after_at)),
                 issuer.certificate,
                 issuer.site.of(serial),
+                naming.alternative,
             ),
         )
 

@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID, ObjectIdentifier
 from ca import der
 from ca.errors import ConfigError, Unacceptable
 from ca.keys import PublicKey
+from ca.naming import Said, general_name
 from ca.profiles import Profile
 from ca.publication import Addresses
 from ca.signing import Signer, ToSign, hash_of, key_id, signature_now
@@ -59,16 +60,18 @@ def to_be_signed(
     validity: tuple[int, int],
     issuer: x509.Certificate | None,
     addresses: Addresses = NOWHERE,
+    alternative: Said = (),
 ) -> bytes:
     """What an issuer is to sign (TBSCertificate, DER); None for a root, which signs its own.
 
-    `validity` is (notBefore, notAfter) in seconds since the epoch. Raises `Unacceptable` for names that the
-    profile refuses.
+    `validity` is (notBefore, notAfter) in seconds since the epoch; `alternative` are names other than
+    hosts'. Raises `Unacceptable` for names that the profile refuses.
     """
     check_names(profile, names)
+    general = [*map(_host_name, names), *(general_name(*each) for each in alternative)]
     extensions = [
         x509.Extension(each.oid, critical, each)
-        for each, critical in _extensions(profile, subject, public_key, names, issuer, addresses)
+        for each, critical in _extensions(profile, subject, public_key, general, issuer, addresses)
     ]
     builder = (
         x509.CertificateBuilder(extensions=extensions)
@@ -255,7 +258,7 @@ def _extensions(
     profile: Profile,
     subject: x509.Name,
     public_key: PublicKey,
-    names: Sequence[str],
+    names: Sequence[x509.GeneralName],
     issuer: x509.Certificate | None,
     addresses: Addresses,
 ) -> list[tuple[x509.ExtensionType, bool]]:
@@ -265,7 +268,7 @@ def _extensions(
         listed.append((_issued_by(issuer), False))
     if names:
         # RFC 5280 section 4.1.2.6: with an empty subject the alternative names are critical.
-        listed.append((x509.SubjectAlternativeName([_general_name(n) for n in names]), not list(subject)))
+        listed.append((x509.SubjectAlternativeName(names), not list(subject)))
     if addresses.crl:
         point = x509.DistributionPoint([x509.UniformResourceIdentifier(addresses.crl)], None, None, None)
         listed.append((x509.CRLDistributionPoints([point]), False))
@@ -291,7 +294,14 @@ def _of_profile(profile: Profile) -> tuple[tuple[x509.ExtensionType, bool], ...]
         (usages, True),
         *([(x509.ExtendedKeyUsage(eku), False)] if eku else []),
         *([(x509.OCSPNoCheck(), False)] if profile.no_check else []),
+        *([(_policies(profile), False)] if profile.policy else []),
     )
+
+
+def _policies(profile: Profile) -> x509.CertificatePolicies:
+    # RFC 5280 section 4.2.1.4: an OID alone, or with where the practice statement is.
+    qualifiers: list[str | x509.UserNotice] | None = [profile.cps] if profile.cps else None
+    return x509.CertificatePolicies([x509.PolicyInformation(ObjectIdentifier(profile.policy), qualifiers)])
 
 
 @lru_cache(maxsize=64)
@@ -300,7 +310,7 @@ def _issued_by(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def _host_name(name: str) -> x509.GeneralName:
     return x509.IPAddress(ipaddress.ip_address(name)) if _is_ip(name) else x509.DNSName(name)
 
 

@@ -205,8 +205,13 @@ def read(
 def authority_of(path: Path, keys: Vault, tokens: Tokens) -> Authority:
     """The issuing CAs with their keys, for the process that looks after the emergency stop by itself."""
     files = Snapshot()
-    _, _, issuers = _issuers_of(path, files)
+    issuers = issuers_of(path, files)
     return Authority(issuers, _signer_of(path, keys, issuers, files, tokens, lambda: None))
+
+
+def issuers_of(path: Path, files: Snapshot) -> tuple[Issuer, ...]:
+    """The issuing CAs, the newest first, by what anybody may read. Raises `ConfigError`."""
+    return _issuers_of(path, files)[2]
 
 
 def add_issuer(

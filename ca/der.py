@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SEQUENCE, BIT_STRING = 0x30, 0x03
+SEQUENCE, BIT_STRING, UTF8_STRING = 0x30, 0x03, 0x0C
 
 
 def tlv(tag: int, *content: bytes) -> bytes:

@@ -7,7 +7,7 @@ strictly, and compared value by value with the reservation in the register and w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,21 +29,22 @@ from ca.der import SEQUENCE, tlv
 from ca.errors import ConfigError, Unacceptable
 from ca.expected import Shared, written
 from ca.keys import parse_public_key, spki_of
+from ca.naming import fits
 from ca.ocsp import IssuerHashes, Standing, response
-from ca.profiles import CLIENT_AUTOMATED, CLIENT_PERSON, CRL_AHEAD, CRL_LIFETIME, Profile
+from ca.profiles import CLIENTS, CRL_AHEAD, CRL_LIFETIME, Profile
 from ca.publication import Site
 from ca.revocation import HOLD, REASONS, RevocationStatus
 from ca.store import Reservation
 
-#: What may be asked for: certificates of clients. Those of CAs and hosts are an operator's, at a command.
-SIGNABLE = {each.name: each for each in (CLIENT_PERSON, CLIENT_AUTOMATED)}
 #: Seconds that the clock of whoever decided may be ahead.
 _AHEAD = 300
 # Seconds after which a reservation is of no crash that anybody still makes up for.
 _OLD = 30 * 86_400
 _SCOPE = "issuing_distribution_point"
 _KEY_USAGE = {"digital_signature": "digital_signature"}
-_EKU = {"1.3.6.1.5.5.7.3.2": "client_auth"}
+# As asn1crypto calls them; what it has no name for, it calls by its number.
+_ATTRIBUTES = {"C": "country_name", "O": "organization_name", "OU": "organizational_unit_name"}
+_UPN = "1.3.6.1.4.1.311.20.2.3"
 _ALGORITHMS = {
     ("ec", "sha256"): "sha256_ecdsa",
     ("ec", "sha384"): "sha384_ecdsa",
@@ -63,13 +64,20 @@ class Issuing:
     site: Site
 
 
-def inspect_certificate(tbs: bytes, reserved: Reservation, issuer: Issuing, at: int) -> None:
+def inspect_certificate(
+    tbs: bytes,
+    reserved: Reservation,
+    issuer: Issuing,
+    at: int,
+    profiles: Mapping[str, Profile] = CLIENTS,
+) -> None:
     """Raises `Unsignable` unless they are the certificate of this reservation, and within its profile.
 
+    ``profiles``: what may be asked for. Certificates of CAs and hosts are an operator's, at a command.
     The quick way: it is written out here, from the reservation, and what is asked for is the same to the last
     octet. What is not is read, value by value.
     """
-    profile = SIGNABLE.get(reserved.profile)
+    profile = profiles.get(reserved.profile)
     if profile is None:
         raise Unsignable(f"the profile {reserved.profile} is not signed for here")
     with _unreadable("certificate"):
@@ -122,7 +130,7 @@ def _faults(
         ("serial", read["serial_number"].native != serial),
         ("algorithm", read["signature"].dump() != shared.algorithm),
         ("issuer", read["issuer"].dump() != shared.issuer),
-        ("subject", _subject(read) != ([reserved.subject_cn] if reserved.subject_cn else [])),
+        ("subject", _subject(read) != _expected_subject(reserved)),
         ("validity", _validity(read) != period),
         ("key", key != reserved.spki),
         ("unique identifiers", bool(read["issuer_unique_id"] or read["subject_unique_id"])),
@@ -142,6 +150,7 @@ def _reserved_faults(
         ("moment", not at - _OLD <= reserved.reserved_at <= at + _AHEAD),
         ("key", not _sound(reserved.spki, profile) or reserved.spki == spki_of(issuer.certificate)),
         ("names", _unfit_names(reserved, profile)),
+        ("subject or names", not fits(profile, reserved.naming)),
     ]
 
 
@@ -231,14 +240,17 @@ def _shared(issuer: Issuing) -> Shared:
     return Shared(algorithm, certificate.subject.public_bytes(), own, issuer.site)
 
 
-def _subject(read: Any) -> list[str]:
-    names: list[str] = []
-    for part in read["subject"].chosen:
-        for each in part:
-            if each["type"].native != "common_name":
-                raise Unsignable("the certificate breaks its profile: subject")
-            names.append(each["value"].native)
-    return names
+def _subject(read: Any) -> list[tuple[str, str]]:
+    """(attribute, value) of a name with one in each part."""
+    parts = [list(part) for part in read["subject"].chosen]
+    if any(len(part) != 1 for part in parts):
+        raise Unsignable("the certificate breaks its profile: subject")
+    return [(each["type"].native, each["value"].native) for (each,) in parts]
+
+
+def _expected_subject(reserved: Reservation) -> list[tuple[str, str]]:
+    said = [(_ATTRIBUTES[name], value) for name, value in reserved.naming.subject]
+    return said + ([("common_name", reserved.subject_cn)] if reserved.subject_cn else [])
 
 
 def _validity(read: Any) -> tuple[int, int]:
@@ -281,7 +293,7 @@ def _expected(reserved: Reservation, profile: Profile, issuer: Issuing) -> list[
     """Every extension of such a certificate, whether it is critical, and its value."""
     own = _shared(issuer).key_identifier
     usages = _named(profile.key_usage, _KEY_USAGE, "key usage")
-    purposes = _named((each.dotted_string for each in profile.extended_key_usage), _EKU, "purpose")
+    purposes = [asn1.KeyPurposeId(each.dotted_string).native for each in profile.extended_key_usage]
     expected: list[tuple[str, bool, Any]] = [
         ("authority_key_identifier", False, _plain({"key_identifier": own, **_NO_AUTHORITY})),
         ("basic_constraints", True, _plain({"ca": False, "path_len_constraint": None})),
@@ -289,8 +301,14 @@ def _expected(reserved: Reservation, profile: Profile, issuer: Issuing) -> list[
         ("key_identifier", False, _plain(_key_id(reserved.spki))),
         ("key_usage", True, _plain(set(usages))),
     ]
-    if reserved.names:
-        expected.append(("subject_alt_name", not reserved.subject_cn, _plain(list(reserved.names))))
+    names = [*reserved.names, *(_alternative(*each) for each in reserved.naming.alternative)]
+    if names:
+        critical = not (reserved.subject_cn or reserved.naming.subject)
+        expected.append(("subject_alt_name", critical, _plain(names)))
+    if profile.policy:
+        cps = {"policy_qualifier_id": "certification_practice_statement", "qualifier": profile.cps}
+        policy = {"policy_identifier": profile.policy, "policy_qualifiers": [cps] if profile.cps else None}
+        expected.append(("certificate_policies", False, _plain([policy])))
     told = issuer.site.of(int(reserved.serial, 16))
     if told.crl is not None:
         point = {"distribution_point": [told.crl], "reasons": None, "crl_issuer": None}
@@ -303,6 +321,10 @@ def _expected(reserved: Reservation, profile: Profile, issuer: Issuing) -> list[
     if access:
         expected.append(("authority_information_access", False, _plain(access)))
     return sorted(expected, key=lambda each: each[0])
+
+
+def _alternative(kind: str, value: str) -> Any:
+    return {"type_id": _UPN, "value": value} if kind == "upn" else value
 
 
 _NO_AUTHORITY = {"authority_cert_issuer": None, "authority_cert_serial_number": None}

@@ -1,15 +1,35 @@
-"""Certificate profiles as a table: what each kind of certificate may say, and for how long."""
+"""Certificate profiles as a table: what each kind of certificate may say, and for how long.
+
+Those of clients are also examples: an operator's begin with one of them, and say what is different.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 MINUTE = 60
 DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a value in a certificate comes from: a fact that somebody else knows by ``field``, between two
+    texts; without a field, the text ``before`` alone. Nothing in a fact is read as anything but text."""
+
+    field: str = ""
+    before: str = ""
+    after: str = ""
+
+    def of(self, fact: str) -> str:
+        return f"{self.before}{fact}{self.after}"
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,18 @@ class Profile:
     """Whether nobody need ask whether it was revoked (id-pkix-ocsp-nocheck, RFC 6960 section 4.2.2.2.1)."""
     needs_names: bool = False
     """Whether subjectAltName dNSNames are required (True) or refused (False)."""
+    subject: tuple[tuple[str, Source], ...] = ()
+    """What stands in the subject before the common name, in this order (`ca.naming.ATTRIBUTES`)."""
+    alternative: tuple[tuple[str, Source], ...] = ()
+    """What stands in subjectAltName behind the dNSNames (`ca.naming.ALTERNATIVES`)."""
+    policy: str = ""
+    """The OID of a certificate policy, dotted; '' for none (RFC 5280 section 4.2.1.4)."""
+    cps: str = ""
+    """Where the practice statement of that policy is; '' for none."""
+    like: str = ""
+    """The built-in profile that an operator's begins with; '' for those that are built in."""
+    description: str = ""
+    """One line for people, and for the protocol's directory."""
 
 
 _SIGNING = frozenset({"key_cert_sign", "crl_sign"})
@@ -80,6 +112,7 @@ CLIENT_PERSON = Profile(
     backdate=10 * MINUTE,
     key_usage=frozenset({"digital_signature"}),
     extended_key_usage=(ExtendedKeyUsageOID.CLIENT_AUTH,),
+    description="TLS client certificates for people: three years, RSA or EC keys, no dNSName",
 )
 CLIENT_AUTOMATED = Profile(
     name="client-automated",
@@ -90,6 +123,7 @@ CLIENT_AUTOMATED = Profile(
     key_usage=frozenset({"digital_signature"}),
     extended_key_usage=(ExtendedKeyUsageOID.CLIENT_AUTH,),
     needs_names=True,
+    description="TLS client certificates for programs: 90 days, any supported key",
 )
 SERVER = Profile(
     # 397 days: longer ones are refused by Apple and Chrome even under a root added by hand.
@@ -118,6 +152,8 @@ RESPONDER = Profile(
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {p.name: p for p in (ROOT, ISSUING, CROSS, CLIENT_PERSON, CLIENT_AUTOMATED, SERVER, RESPONDER)}
 )
+#: What clients may have where no operator says anything. The order is that of the protocol's directory.
+CLIENTS: Mapping[str, Profile] = MappingProxyType({p.name: p for p in (CLIENT_AUTOMATED, CLIENT_PERSON)})
 
 CRL_LIFETIME = 8 * DAY
 """Seconds from thisUpdate to nextUpdate."""
@@ -129,3 +165,48 @@ ANSWER_LIFETIME, ANSWER_PERIOD = CRL_LIFETIME, CRL_PERIOD
 """The same of answers (OCSP)."""
 ROOT_LIST_LIFETIME = 366 * DAY
 """The same of the root's, whose key is mostly kept elsewhere."""
+
+
+def figures(profile: Profile) -> dict[str, Any]:
+    """All that a profile says, as data: lists and texts, seconds, OIDs dotted."""
+    return {
+        "name": profile.name,
+        "like": profile.like,
+        "description": profile.description,
+        "years": profile.years,
+        "days": profile.days,
+        "backdate_seconds": profile.backdate,
+        "keys": list(profile.key_kinds),
+        "key_usage": sorted(profile.key_usage),
+        "extended_key_usage": [each.dotted_string for each in profile.extended_key_usage],
+        "is_ca": profile.is_ca,
+        "path_length": profile.path_length,
+        "no_check": profile.no_check,
+        "dns_names": profile.needs_names,
+        "subject": [[name, *_as_list(source)] for name, source in profile.subject],
+        "alternative_names": [[name, *_as_list(source)] for name, source in profile.alternative],
+        "policy": profile.policy,
+        "cps": profile.cps,
+    }
+
+
+# What a certificate does not show of its profile.
+_UNSEEN = frozenset({"name", "like", "description"})
+
+
+@lru_cache(maxsize=256)
+def version_of(profile: Profile) -> str:
+    """What tells this state of a profile from every other: 16 hexadecimal digits of SHA-256 over its
+    figures."""
+    seen = {name: value for name, value in figures(profile).items() if name not in _UNSEEN}
+    text = json.dumps(seen, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def versions(profiles: Mapping[str, Profile]) -> dict[str, str]:
+    """The state of each profile, by its name."""
+    return {name: version_of(each) for name, each in profiles.items()}
+
+
+def _as_list(source: Source) -> list[str]:
+    return [source.before, source.field, source.after]

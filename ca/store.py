@@ -11,7 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from ca.keys import spki_sha256
+from ca.naming import NOTHING, Naming
 from ca.revocation import RevocationStatus
 from ca.storage import Row, Transaction, Values, inserting
 from ca.timekeeping import Known, Reading
@@ -37,6 +41,9 @@ class Reservation:
     not_after_at: int
     reserved_at: int
     order_id: str | None = None
+    version: str = ""
+    """Of the profile (`ca.profiles.version_of`)."""
+    naming: Naming = NOTHING
     tbs: bytes = b""
 
 
@@ -112,6 +119,12 @@ def reserve(db: Transaction, reservation: Reservation) -> None:
         raise AlreadyReserved(reservation.order_id or reservation.serial)
 
 
+def withdraw(db: Transaction, serial: str) -> bool:
+    """Takes back a reservation that has no certificate; False if there is none. Its serial is never used."""
+    where = "WHERE serial = :serial AND status = 'reserved'"
+    return db.execute(f"DELETE FROM certificates {where}", {"serial": serial}) > 0
+
+
 def store_issued(db: Transaction, serial: str, der: bytes, at: int) -> bool:
     """Completes a reservation. False if it was completed before (or never made): nothing is changed, and
     the certificate that is there is the one that everybody gets."""
@@ -130,12 +143,15 @@ def store_issued(db: Transaction, serial: str, der: bytes, at: int) -> bool:
 def adopt(db: Transaction, serial: str, der: bytes, at: int, facts: Mapping[str, Any]) -> None:
     """Records a certificate that was issued, and that this database has forgotten: by what the journal has of
     it (`store_issued`)."""
+    made = x509.load_der_x509_certificate(der)
+    spki = made.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    known = {name: facts[name] for name in _NOTED if name != "spki_sha256"}
     values = {
         **{name: facts[name] for name in _NOTED},
         "serial": serial,
         "status": "issued",
         "issued_at": at,
-        "template": "{}",
+        "template": _template(Reservation(serial=serial, names=_dns_names(made), spki=spki, **known)),
         "der": der,
         "fingerprint": fingerprint_of(der),
     }
@@ -382,13 +398,27 @@ def _record(row: Row) -> CertificateRecord:
     return CertificateRecord(*row)
 
 
+def _dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
+    for each in certificate.extensions:
+        if isinstance(each.value, x509.SubjectAlternativeName):
+            return tuple(each.value.get_values_for_type(x509.DNSName))
+    return ()
+
+
 def _template(reservation: Reservation) -> str:
     fields = {**reservation.__dict__, "names": list(reservation.names), "spki": reservation.spki.hex()}
+    fields["naming"] = reservation.naming.__dict__
     del fields["tbs"]
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 def _reservation(template: str, tbs: bytes | None) -> Reservation:
     fields = json.loads(template)
-    decoded = {"names": tuple(fields["names"]), "spki": bytes.fromhex(fields["spki"]), "tbs": tbs or b""}
+    naming = Naming(**{part: tuple(map(tuple, said)) for part, said in fields["naming"].items()})
+    decoded = {
+        "names": tuple(fields["names"]),
+        "spki": bytes.fromhex(fields["spki"]),
+        "naming": naming,
+        "tbs": tbs or b"",
+    }
     return Reservation(**{**fields, **decoded})

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.machinery import ModuleSpec
@@ -152,8 +152,11 @@ class KeyStock:
         """How many keys lie ready."""
         return len(self._stock)
 
-    async def take(self) -> bytes:
-        """A fresh key, PKCS#8 DER, that nobody else gets."""
+    async def take(self, kinds: Sequence[str] = ()) -> bytes:
+        """A fresh key, PKCS#8 DER, that nobody else gets. ``kinds``: what it may be, where that is not all
+        the same; of the first of them where what is in stock is none of them."""
+        if kinds and self._kind not in kinds:
+            return await self._workers.run(generate_pkcs8, kinds[0])
         key = self._stock.popleft() if self._stock else None
         self.refill()
         return key if key is not None else await self._workers.run(generate_pkcs8, self._kind)

@@ -36,6 +36,7 @@ CODES: dict[str, str] = {
     "not_permitted": "this user may not do that",
     "not_found": "there is no such thing",
     "conflict": "it exists already, or was decided already",
+    "profile_unmet": "what the certificate has to say of its holder is not recorded, or does not fit",
     "clock_in_doubt": "the machine's clock is not believed: nothing is issued or dated by it for now",
     "issuing_later": "the certificate cannot be signed at the moment; it will be, and nothing is lost",
     "limit_reached": "the organisation's or the user's limit is reached",

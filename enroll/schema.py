@@ -12,6 +12,8 @@ CREATE TABLE organisations (
     -- E14: how issue passwords reach people; 'admin': through the organisation's 管理者
     issue_password_by TEXT NOT NULL DEFAULT 'mail' CHECK (issue_password_by IN ('mail', 'postcard', 'admin')),
     address TEXT NOT NULL DEFAULT '',      -- where its users' postcards go
+    profile TEXT NOT NULL DEFAULT '',      -- of its people's certificates; '': the setting
+    country TEXT NOT NULL DEFAULT '',      -- for profiles that say it
     disabled_at INTEGER,
     created_at INTEGER NOT NULL
 );
@@ -24,6 +26,8 @@ CREATE TABLE users (
     role TEXT NOT NULL CHECK (role IN ('member', 'admin')),
     notice_by TEXT NOT NULL CHECK (notice_by IN ('mail', 'postcard')),
     language TEXT NOT NULL DEFAULT 'ja' CHECK (language IN ('ja', 'en')),
+    department TEXT NOT NULL DEFAULT '',    -- for profiles that say them
+    principal TEXT NOT NULL DEFAULT '',
     password_hash TEXT NOT NULL,
     password_initial INTEGER NOT NULL DEFAULT 1,
     last_number INTEGER NOT NULL DEFAULT 0, -- the highest 管理番号 given out

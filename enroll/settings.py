@@ -39,6 +39,8 @@ class Settings:
     phones: bool = False
     #: Key of certificates for people (a key of ca.keys): Windows wants RSA-2048 (D10).
     person_key: str = "rsa-2048"
+    #: Profile of certificates for people whose organisation has none of its own.
+    person_profile: str = "client-person"
     #: Zone of the protocol's identifiers: <user-id>.<zone>.
     zone: str = "users.kinen.example"
     #: Certificates outside the renewal period that one protocol credential may have at a time. An open order

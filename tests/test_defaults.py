@@ -45,6 +45,7 @@ lineages = 1
 revoke_renewed_days = -1
 phones = false
 person_key = "rsa-2048"
+person_profile = "client-person"
 attempts = 10
 attempt_seconds = 900
 [mail]

@@ -33,6 +33,7 @@ CORES = (
     "enroll/acme/wire.py",
     "ca/certificates.py",
     "ca/crls.py",
+    "ca/naming.py",
     "ca/profiles.py",
     "ca/publication.py",
     "ca/revocation.py",

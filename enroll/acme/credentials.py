@@ -10,7 +10,7 @@ from typing import Any
 import enroll.store
 from ca.storage import Transaction
 from enroll.acme import store
-from enroll.acme.server import PROFILES, dns_name
+from enroll.acme.server import dns_name
 from enroll.acme.wire import encode_base64url
 from enroll.people.register import lineages_of
 from enroll.ra import RegistrationAuthority
@@ -61,8 +61,9 @@ async def create(
     for an unknown user, "user_disabled", "invalid_input" for a profile or number that cannot be.
     With ``limit``, for all but the operator: "limit_reached" beyond the lineages of the user (E18).
     """
-    if profile not in PROFILES:
-        raise Refusal("invalid_input", field="profile")
+    offered = ra.authority.profiles
+    if profile not in offered:
+        raise Refusal("invalid_input", field="profile", detail=f"write one of {', '.join(offered)}")
     if not 1 <= count <= _MOST_AT_ONCE:
         raise Refusal("invalid_input", field="count")
     allowed = ra.settings.quota if quota is None else quota

@@ -14,7 +14,6 @@ import enroll.store
 from ca.authority import Issuer
 from ca.errors import Unacceptable
 from ca.generations import store as generations
-from ca.profiles import PROFILES
 from ca.storage import Transaction
 from enroll.acme import store
 from enroll.acme.accounts import Account
@@ -28,6 +27,7 @@ from enroll.acme.lookup import (
     named_certificate,
     order_of_certificate,
 )
+from enroll.acme.ordering import offered
 from enroll.acme.orders import Order, check_finalizable, order_status
 from enroll.acme.registration import actor
 from enroll.acme.renewalinfo import Window, read_cert_id, renewal_window
@@ -163,7 +163,7 @@ def _begin(
     check_finalizable(found.status)
     if isinstance(csr, Problem):
         raise csr
-    enrollment, profile = found.enrollment, PROFILES[found.order.profile]
+    enrollment, profile = found.enrollment, offered(server, found.order.profile)
     assert enrollment is not None
     checked = check_csr(
         csr,
@@ -179,7 +179,8 @@ def _begin(
             ra,
             enrollment,
             checked.spki,
-            names if PROFILES[enrollment.profile].needs_names else (),
+            names if profile.needs_names else (),
+            profile.name,
             actor=actor(account),
             by_another=_by_another(db, account, enrollment, at),
         )

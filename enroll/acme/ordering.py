@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import ca.store
 import enroll.store
+from ca.profiles import Profile
 from ca.storage import Transaction
 from ca.trust import VerifiedPeer
 from enroll import timekeeping
@@ -48,6 +49,7 @@ from enroll.acme.wire import encode_base64url
 from enroll.jst import shown
 from enroll.problems import Problem, malformed, rate_limited
 from enroll.refusals import CODES
+from enroll.requests import profiles
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.opening import draw_request, open_renewal, renewable_from, renewable_until
 from enroll.requests.renewal import source_of
@@ -351,7 +353,8 @@ def _order_by_certificate(
     def make(db: Db, server: AcmeServer, account: Account, asked: NewOrder) -> CurrentOrder:
         at = server.ra.now()
         source = _presented(db, account, peer)
-        granted = entitlement(server, active_user(db, account.user_id), source.profile)
+        followed = profiles.of_renewal(db, server.ra, source)
+        granted = entitlement(server, active_user(db, account.user_id), followed)
         profile = _checked(db, server, account, asked, granted, at)
         _check_replaces_presented(db, server, asked.replaces, source)
         # Every order of this door is for the renewal of what is presented, with ``replaces`` or without.
@@ -456,10 +459,19 @@ def _checked(
     timekeeping.check(server.ra, db)
     check_identifiers(asked.identifiers, granted)
     profile = choose_profile(asked.profile, granted)
+    offered(server, profile)
     if store.count_open_orders(db, account.id, at) >= MAX_OPEN_ORDERS:
         detail = f"the account has {MAX_OPEN_ORDERS} unfinished orders; finalize them or let them expire"
         raise rate_limited(detail, retry_after=3_600, help_url=server.help_url)
     return profile
+
+
+def offered(server: AcmeServer, name: str) -> Profile:
+    """The profile of this name; ``invalidProfile`` for one that the operator has taken away."""
+    found = server.ra.authority.profiles.get(name)
+    if found is None:
+        raise Problem("invalidProfile", f"the profile {name!r} is offered no more; ask the operator")
+    return found
 
 
 def _authorization(

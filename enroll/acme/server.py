@@ -18,14 +18,6 @@ from enroll.problems import Problem
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import CODES, Refusal
 
-#: Profiles that the protocol offers, with the words that the directory says about them.
-PROFILES: Mapping[str, str] = MappingProxyType(
-    {
-        "client-automated": "TLS client certificates for programs: 90 days, any supported key",
-        "client-person": "TLS client certificates for people: three years, RSA or EC keys, no dNSName",
-    }
-)
-
 # Refusals that are ours to mend, with the seconds until it is worth trying again: somebody has to look at the
 # clock, while who signs mostly comes back by itself.
 _LATER: Mapping[str, int] = MappingProxyType({"clock_in_doubt": 600, "issuing_later": 60})
@@ -63,6 +55,7 @@ REFUSALS: Mapping[str, str] = MappingProxyType(
         "not_found": "malformed",
         "conflict": "orderNotReady",
         "limit_reached": "rateLimited",
+        "profile_unmet": "unauthorized",
         "clock_in_doubt": "serverInternal",
         "issuing_later": "serverInternal",
     }

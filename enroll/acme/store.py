@@ -98,6 +98,12 @@ def credentials_of(db: Db, user_id: str) -> list[Credential]:
     return [Credential(*row) for row in db.rows(statement, {"user_id": user_id})]
 
 
+def granted_profiles(db: Db) -> list[str]:
+    """The profiles that credentials have which are alive."""
+    found = db.rows(f"SELECT DISTINCT profile FROM acme_credentials WHERE {_ALIVE} ORDER BY profile")
+    return [str(row[0]) for row in found]
+
+
 def bind_credential(db: Db, kid: str, account_id: str, at: int) -> bool:
     """Binds a credential to an account; False when it is bound or withdrawn already."""
     changed = _changed(

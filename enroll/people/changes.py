@@ -19,8 +19,10 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 
 #: What may change of a user, and of an organisation.
-OF_USERS = ("policy_number", "name", "mail", "role", "notice_by", "language")
-OF_ORGANISATIONS = ("policy_number", "name", "lineages", "issue_password_by", "address")
+OF_USERS = ("policy_number", "name", "mail", "role", "notice_by", "language", "department", "principal")
+OF_ORGANISATIONS = (
+    "policy_number", "name", "lineages", "issue_password_by", "address", "profile", "country",
+)  # fmt: skip
 
 
 async def change_user(
@@ -65,7 +67,7 @@ async def change_organisation(
 
     def work(db: Transaction) -> store.Organisation:
         before = _organisation(db, policy_number)
-        after = check_organisation(replace(before, **_known(changes, OF_ORGANISATIONS)))
+        after = check_organisation(replace(before, **_known(changes, OF_ORGANISATIONS)), ra)
         if after.policy_number != before.policy_number and store.organisation(db, after.policy_number):
             raise Refusal("conflict", field="policy_number")
         store.change_organisation(db, policy_number, after)

@@ -6,8 +6,9 @@ import re
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
+from ca.naming import what_is_wrong
 from ca.storage import Transaction
 from enroll import identifiers, store, timekeeping
 from enroll.characters import called
@@ -17,6 +18,7 @@ from enroll.mail.occasions import id_notice
 from enroll.people import passwords, sameness
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
+from enroll.requests import profiles
 from enroll.requests.enrollment import PRIVILEGE_WITHDRAWN
 from enroll.requests.opening import DrawnPassword, draw_issue_password, open_request
 from enroll.requests.states import LIVE, Event, State
@@ -48,6 +50,8 @@ class Person:
     role: Literal["member", "admin"] = "member"
     notice_by: Literal["mail", "postcard"] = "mail"
     language: Language = "ja"
+    department: str = ""
+    principal: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ def tidied(person: Person) -> Person:
         name=sameness.tidy_name(person.name),
         mail=sameness.tidy_mail(person.mail),
         user_id=identifiers.new_typed_user_id(person.user_id),
+        department=sameness.tidy_name(person.department),
+        principal=sameness.tidy_name(person.principal),
     )
 
 
@@ -89,6 +95,8 @@ def wrong_fields(person: Person) -> tuple[str, ...]:
         "role": person.role in ("member", "admin"),
         "notice_by": person.notice_by in ("mail", "postcard"),
         "language": person.language in LANGUAGES,
+        "department": not person.department or what_is_wrong("OU", person.department) is None,
+        "principal": not person.principal or what_is_wrong("upn", person.principal) is None,
     }
     return tuple(field for field, good in checks.items() if not good)
 
@@ -111,11 +119,12 @@ async def add_organisation(
     actor: str,
     lineages: int | None = None,
     issue_password_by: store.PasswordBy = "mail",
-    address: str = "",
+    **more: Any,
 ) -> store.Organisation:
-    """Records a customer organisation. Refusal("conflict") when the 証券番号 is taken."""
+    """Records a customer organisation. ``more``: address, profile, country. Refusal("conflict") when the
+    証券番号 is taken."""
     created = check_organisation(
-        store.Organisation(policy_number, name, ra.now(), lineages, issue_password_by, address=address)
+        store.Organisation(policy_number, name, ra.now(), lineages, issue_password_by, **more), ra
     )
 
     def work(db: Transaction) -> store.Organisation:
@@ -128,7 +137,7 @@ async def add_organisation(
     return await ra.database.write(work)
 
 
-def check_organisation(organisation: store.Organisation) -> store.Organisation:
+def check_organisation(organisation: store.Organisation, ra: RegistrationAuthority) -> store.Organisation:
     """The organisation as it is stored; Refusal("invalid_input", field) names the first bad field."""
     name, lineages = sameness.tidy_name(organisation.name), organisation.lineages
     policy_number = identifiers.typed_policy_number(organisation.policy_number)
@@ -141,6 +150,11 @@ def check_organisation(organisation: store.Organisation) -> store.Organisation:
     address = sameness.tidy_name(organisation.address)
     if len(address) > _LONGEST_ADDRESS or not address.isprintable():
         raise Refusal("invalid_input", field="address", detail=foreign("address", address))
+    if organisation.country and (wrong := what_is_wrong("C", organisation.country)):
+        raise Refusal("invalid_input", field="country", detail=f"{organisation.country!r} {wrong}")
+    people = profiles.of_people(ra)
+    if organisation.profile and organisation.profile not in people:
+        raise Refusal("invalid_input", field="profile", detail=f"write one of {', '.join(people)}")
     return replace(organisation, policy_number=policy_number, name=name, address=address)
 
 
@@ -295,6 +309,8 @@ def _record_user(db: Transaction, person: Person, login_hash: str, at: int) -> s
             role=person.role,
             notice_by=person.notice_by,
             language=person.language,
+            department=person.department,
+            principal=person.principal,
             password_hash=login_hash,
             password_initial=True,
             last_number=0,

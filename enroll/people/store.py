@@ -33,6 +33,10 @@ class Organisation:
     disabled_at: int | None = None
     #: Where postcards to its users go; empty: where the operator has it.
     address: str = ""
+    #: Of its people's certificates; empty: the setting ``person_profile``.
+    profile: str = ""
+    #: Two letters of ISO 3166; empty: not recorded.
+    country: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,10 @@ class User:
     generation_at: int | None = None
     #: Of the mails, and of the screens where nothing else was chosen.
     language: Language = "ja"
+    #: What a certificate may say of the user (`enroll/people/facts.py`); empty: not recorded. ``principal``:
+    #: the name that a Windows domain knows the user by (UPN).
+    department: str = ""
+    principal: str = ""
 
     @property
     def password_mark(self) -> str:
@@ -103,6 +111,14 @@ def organisations(db: Db) -> list[Organisation]:
     return [Organisation(**row) for row in db.rows("SELECT * FROM organisations ORDER BY policy_number")]
 
 
+def chosen_profiles(db: Db) -> list[tuple[str, str]]:
+    """(証券番号, profile) of each organisation that has one of its own."""
+    found = db.rows(
+        "SELECT policy_number, profile FROM organisations WHERE profile <> '' ORDER BY policy_number"
+    )
+    return [(str(row["policy_number"]), str(row["profile"])) for row in found]
+
+
 def count_users(db: Db) -> dict[str, int]:
     """How many users each organisation has that has any."""
     return _counts(db.rows("SELECT policy_number, count(*) FROM users GROUP BY policy_number"))
@@ -113,7 +129,8 @@ def change_organisation(db: Db, policy_number: str, changed: Organisation) -> No
     if changed.policy_number == policy_number:
         db.execute(
             "UPDATE organisations SET name = :name, lineages = :lineages,"
-            " issue_password_by = :issue_password_by, address = :address"
+            " issue_password_by = :issue_password_by, address = :address, profile = :profile,"
+            " country = :country"
             " WHERE policy_number = :policy_number",
             asdict(changed),
         )
@@ -303,14 +320,15 @@ def reset_password(db: Db, user_id: str, password_hash: str) -> None:
     db.note("password.ended", user_id=user_id)
 
 
-_FACTS = ("policy_number", "name", "mail", "role", "notice_by", "language")
+_FACTS = ("policy_number", "name", "mail", "role", "notice_by", "language", "department", "principal")
 
 
 def change_user(db: Db, changed: User) -> None:
     """Writes the facts about a user; password, numbers and generation stay."""
     db.execute(
         "UPDATE users SET policy_number = :policy_number, name = :name, mail = :mail, role = :role,"
-        " notice_by = :notice_by, language = :language, name_key = :name_key, mail_key = :mail_key"
+        " notice_by = :notice_by, language = :language, department = :department, principal = :principal,"
+        " name_key = :name_key, mail_key = :mail_key"
         " WHERE user_id = :user_id",
         {name: getattr(changed, name) for name in _FACTS}
         | {"user_id": changed.user_id}

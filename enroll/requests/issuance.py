@@ -15,20 +15,22 @@ import logging
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import ca.store
+from ca.errors import Unacceptable
 from ca.keys import spki_of_own
 from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
 from ca.signing import NoSignature, SignatureRefused
 from ca.storage import Transaction
 from ca.store import CertificateRecord, Reservation
-from enroll import generations, store, timekeeping
+from enroll import store, timekeeping
 from enroll.jst import shown_day
 from enroll.ra import RegistrationAuthority, token_hash
 from enroll.refusals import Refusal
-from enroll.requests import succession
+from enroll.requests import planning, profiles, succession
 from enroll.requests.enrollment import (
     CESSATION,
     KEY_COMPROMISE,
@@ -77,14 +79,18 @@ async def submit(ra: RegistrationAuthority, request_id: str, *, actor: str) -> E
     has ended, its window is over, or the user may not enroll.
     """
 
-    def asked(db: Transaction) -> tuple[Enrollment, tuple[str, ...]]:
+    def asked(db: Transaction) -> tuple[Enrollment, tuple[str, ...], Sequence[str]]:
         found = _reread(db, request_id)
-        return found if found.state in WAITING else _continuing(db, ra, found), _names_renewed(db, found)
+        if found.state not in WAITING:
+            return _continuing(db, ra, found), (), ()
+        profile = profiles.known(ra, profiles.of_submission(db, ra, found))
+        profiles.naming(db, profile, found.user_id)
+        return found, _names_renewed(db, found), profile.key_kinds
 
-    enrollment, names = await ra.database.read(asked)
+    enrollment, names, kinds = await ra.database.read(asked)
     if enrollment.state not in WAITING:
         return enrollment
-    key = await ra.keys.take()
+    key = await ra.keys.take(kinds)
     public = spki_of_own(key)
     sealed = ra.vault.seal(_KEY_PURPOSE, key)
     return await ra.database.write(
@@ -114,7 +120,11 @@ def begin(
         return _continuing(db, ra, before)
     by_another = before.kind == "renewal" and succession.on_a_page(db, before)
     to = replace(before, door="page", sealed_key=sealed_key, by_another=int(by_another))
-    return _reserve(db, ra, before, to, spki_der, names, actor).enrollment
+    to = replace(to, profile=profiles.of_submission(db, ra, before))
+    try:
+        return _reserve(db, ra, before, to, spki_der, names, actor).enrollment
+    except Unacceptable as error:  # the profile has become another one since the key was made
+        raise Refusal("profile_unmet", detail=str(error)) from None
 
 
 def begin_for_client(
@@ -123,17 +133,19 @@ def begin_for_client(
     before: Enrollment,
     spki_der: bytes,
     names: tuple[str, ...],
+    profile: str,
     *,
     actor: str,
     by_another: bool = False,
 ) -> Begun:
-    """Inside a transaction: the same for a client that holds its key, of a request that waits.
+    """Inside a transaction: the same for a client that holds its key, of a request that waits. ``profile``:
+    that of its order.
 
     ``by_another``: it follows a certificate that somebody else holds, who is told (``succession``).
     ``before`` was read in this transaction.
     """
     check_entitled(db, before.user_id)
-    to = replace(before, door="protocol", by_another=int(by_another))
+    to = replace(before, door="protocol", by_another=int(by_another), profile=profile)
     return _reserve(db, ra, before, to, spki_der, names, actor)
 
 
@@ -163,8 +175,8 @@ async def complete(
         found, reservation = await ra.database.read(begun)
         if reservation is None:
             return found
-    to_sign = reservation
     try:
+        to_sign = await planning.up_to_date(ra, reservation)
         der = await ra.authority.certify(to_sign)
     except NoSignature as failed:
         log.error("request %s is not signed: %s", request_id, failed)
@@ -186,7 +198,12 @@ def finish(db: Transaction, ra: RegistrationAuthority, reservation: Reservation,
     if not ca.store.store_issued(db, reservation.serial, der, at):
         return before
     _note(db, before, reservation)
-    store.audit(db, at, _SIGNER, "certificate.issued", reservation.serial, request_id=request_id)
+    store.audit(
+        *(db, at, _SIGNER, "certificate.issued", reservation.serial),
+        request_id=request_id,
+        profile=reservation.profile,
+        version=reservation.version,
+    )
     user, theft = store.user_in_force(db, before.user_id)
     active = user is not None
     if before.state in ENDED or not active:
@@ -227,8 +244,10 @@ async def recover(ra: RegistrationAuthority, before_at: int | None = None) -> in
     What cannot be signed now stays for the next time.
     """
     done = 0
-    for reservation in await ra.database.read(lambda db: ca.store.reserved_unsigned(db, before_at)):
+    for left in await ra.database.read(lambda db: ca.store.reserved_unsigned(db, before_at)):
+        reservation = left
         try:
+            reservation = await planning.up_to_date(ra, left)
             der = await ra.authority.certify(reservation)
         except SignatureRefused as refused:
             log.error("request %s is not signed: %s", reservation.order_id, refused)
@@ -429,10 +448,7 @@ def _reserve(
     at = ra.now()
     _check_submittable(db, ra, before, at)
     after, effects = advance(to, Event.SUBMIT, at, ra.settings)
-    reservation = ra.authority.plan(
-        *(before.profile, before.common_name, names, spki_der, before.request_id, at, os.urandom(16)),
-        issuer=generations.issuing(db, ra),
-    )
+    reservation = planning.planned(db, ra, to, spki_der, names, at)
     ca.store.reserve(db, reservation)
     after = replace(after, serial=reservation.serial)
     record(db, before, after, Event.SUBMIT, at, actor)

@@ -12,12 +12,11 @@ from enroll.mail import occasions
 from enroll.people import passwords
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
+from enroll.requests import profiles
 from enroll.requests.enrollment import SUPERSEDED, Enrollment, Kind, RevokeOld, announced_until
 from enroll.requests.states import LIVE, WAITING, Event, State
 from enroll.requests.transitions import apply, end_predecessors
 from enroll.settings import DAY
-
-PERSON_PROFILE = "client-person"
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def open_request(
         ra,
         user,
         kind,
-        profile=PERSON_PROFILE,
+        profile=profiles.of_organisation(ra, organisation),
         door="page",
         application_id=application_id,
         password_hash=drawn.issue_hash,
@@ -89,10 +88,14 @@ def draw_request(
 ) -> Enrollment:
     """Inside a transaction: records a new enrollment; without ``common_name`` the 管理番号 is raised.
 
-    Refusal("conflict") when the certificate to replace has its renewal already, "limit_reached" when
-    the user has had every 管理番号 that there is, "clock_in_doubt" when its times would be made up.
+    Refusal("profile_unmet") when the certificate could not say what it has to (a renewal's is looked at when
+    it is handed in: here it is only offered), "conflict" when the certificate to replace has its renewal
+    already, "limit_reached" when the user has had every 管理番号 that there is, "clock_in_doubt" when its
+    times would be made up.
     """
     timekeeping.check(ra, db)
+    if kind != "renewal":
+        profiles.naming(db, profiles.known(ra, profile), user.user_id)
     name = common_name or _next_name(db, user.user_id)
     while True:
         enrollment = Enrollment(
@@ -137,7 +140,7 @@ def open_renewal(
         ra,
         user,
         "renewal",
-        profile=source.profile,
+        profile=profiles.of_renewal(db, ra, source),
         door=door,
         common_name=source.common_name,
         replaces_serial=source.serial,

@@ -35,6 +35,8 @@ USERS = Shape(
         "role": ("role", "権限"),
         "notice_by": ("notice_by", "通知方法"),
         "language": ("language", "言語"),
+        "department": ("department", "部署"),
+        "principal": ("principal", "UPN"),
     },
     required=("policy_number", "name", "mail"),
     values={
@@ -50,6 +52,8 @@ ORGANISATIONS = Shape(
         "lineages": ("lineages", "台数"),
         "issue_password_by": ("issue_password_by", "パスワード通知方法"),
         "address": ("address", "住所"),
+        "profile": ("profile", "プロファイル"),
+        "country": ("country", "国"),
     },
     required=("policy_number", "name"),
     values={
@@ -92,7 +96,8 @@ async def _import(
 
     The first line names the columns, in any order: policy_number (証券番号), name (氏名), mail
     (メールアドレス), and if wanted user_id (ユーザーID), role (権限: member, admin, 利用者, 管理者),
-    notice_by (通知方法: mail, postcard, メール, はがき) and language (言語: ja, en, 日本語, 英語).
+    notice_by (通知方法: mail, postcard, メール, はがき), language (言語: ja, en, 日本語, 英語), and for
+    profiles that say them department (部署) and principal (UPN).
     Running the same file again adds nobody twice, however name and address are typed. Whoever has the name
     or the mail address of somebody else is refused unless --alike says that it is meant.
     """
@@ -110,7 +115,7 @@ async def _org_import(deployment: Deployment, file: Path, dry_run: bool, failure
 
     The first line names the columns, in any order: policy_number (証券番号), name (団体名), and if wanted
     lineages (台数), issue_password_by (パスワード通知方法: mail, postcard, admin, メール, はがき, 管理者)
-    and address (住所: where postcards to its users go).
+    address (住所: where postcards to its users go), profile (プロファイル) and country (国).
     """
     register = Organisations(deployment.ra)
     columns = {"line": "Line", "result": "Result", "policy_number": "Number"}

@@ -77,13 +77,15 @@ _PASSWORD_BY = click.Choice(["mail", "postcard", "admin"])
     help="Other than mail: the issue password is not in the pick-up mail; admin: the 管理者 passes it on.",
 )
 @click.option("--address", default="", help="Where postcards to its users go; printed on them.")
+@click.option("--profile", default="", help="Of its people's certificates: one of sekisho profile list.")
+@click.option("--country", default="", help="For profiles that say it: two letters, such as JP.")
 async def _org_add(
     deployment: Deployment,
     policy_number: str,
     name: str,
     lineages: int | None,
     issue_password_by: store.PasswordBy,
-    address: str,
+    **more: str,
 ) -> Answer:
     """Add an organisation by its 証券番号."""
     made = await add_organisation(
@@ -93,7 +95,7 @@ async def _org_add(
         actor=actor(),
         lineages=lineages,
         issue_password_by=issue_password_by,
-        address=address,
+        **more,
     )
     return detail("organisation", asdict(made), f"Next: sekisho user add {policy_number} NAME MAIL")
 
@@ -110,6 +112,7 @@ async def _org_list(deployment: Deployment) -> Answer:
         "name": "Name",
         "users": "Users",
         "issue_password_by": "Password by",
+        "profile": "Profile",
         "created_at": "Since",
         "disabled_at": "Disabled",
     }
@@ -123,6 +126,10 @@ async def _org_list(deployment: Deployment) -> Answer:
 @click.option("--lineages", type=int, default=None, help="PCs, and credentials for programs, per user.")
 @click.option("--issue-password-by", type=_PASSWORD_BY, default=None)
 @click.option("--address", default=None, help="Where postcards to its users go.")
+@click.option(
+    "--profile", default=None, help="Of its people's certificates from now on, renewals too; '': the setting."
+)
+@click.option("--country", default=None, help="For profiles that say it: two letters, such as JP.")
 async def _org_change(
     deployment: Deployment, policy_number: str, new_number: str | None, **given: Any
 ) -> Answer:
@@ -177,6 +184,8 @@ async def _org_enable(deployment: Deployment, policy_number: str) -> Answer:
     help="How ユーザーIDのお知らせ goes out.",
 )
 @click.option("--language", type=_LANGUAGE, default="ja", show_default=True, help="Of the user's mails.")
+@click.option("--department", default="", help="For profiles that say it in the certificate.")
+@click.option("--principal", default="", help="The same, of a Windows domain: NAME@DOMAIN.")
 @alike_option
 async def _user_add(
     deployment: Deployment,
@@ -188,9 +197,10 @@ async def _user_add(
     notice_by: Literal["mail", "postcard"],
     language: Language,
     alike: bool,
+    **more: str,
 ) -> Answer:
     """Add a user of an organisation, and queue both letters: the ID notice and the pick-up mail."""
-    person = Person(policy_number, name, mail, user_id, role, notice_by, language)
+    person = Person(policy_number, name, mail, user_id, role, notice_by, language, **more)
     if not alike:
         deployment.ra.database.read_now(lambda db: check_unlike(db, person))
     made = await add_user(deployment.ra, person, channel="paper", actor=actor())
@@ -272,6 +282,8 @@ async def _user_enable(deployment: Deployment, user_id: str) -> Answer:
 @click.option("--role", type=_ROLE, default=None)
 @click.option("--notice-by", type=_NOTICE_BY, default=None)
 @click.option("--language", type=_LANGUAGE, default=None, help="Of the user's mails, from now on.")
+@click.option("--department", default=None, help="For profiles that say it; in certificates from now on.")
+@click.option("--principal", default=None, help="The same, of a Windows domain: NAME@DOMAIN.")
 @of_organisation("Move to this organisation.")
 @alike_option
 async def _user_change(deployment: Deployment, user_id: str, alike: bool, **given: Any) -> Answer:

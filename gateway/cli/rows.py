@@ -144,6 +144,10 @@ def _same(person: Person) -> _Same:
     return person.policy_number, sameness.name_key(person.name), sameness.mail_key(person.mail)
 
 
+#: What else a row may say of an organisation.
+_MORE = ("address", "profile", "country")
+
+
 @dataclass
 class Organisations:
     """Organisations: those recorded, and those earlier in the file."""
@@ -176,7 +180,7 @@ class Organisations:
             actor=actor(),
             lineages=wanted.lineages,
             issue_password_by=wanted.issue_password_by,
-            address=wanted.address,
+            **{name: getattr(wanted, name) for name in _MORE},
         )
         return Outcome(row.line, "added", policy_number=made.policy_number)
 
@@ -197,6 +201,7 @@ class Organisations:
                 self.ra.now(),
                 int(lineages) if lineages else None,
                 cast(store.PasswordBy, by),
-                address=row.given.get("address", ""),
-            )
+                **cast(Any, {name: row.given.get(name, "") for name in _MORE}),
+            ),
+            self.ra,
         )

@@ -15,6 +15,7 @@ from typing import Any
 
 from ca.errors import ConfigError
 from ca.files import Snapshot
+from ca.profiles import CLIENTS, Profile
 from enroll.settings import Settings
 from gateway.edge.facts import Limits
 from gateway.serving.rates import Rates
@@ -23,6 +24,7 @@ from gateway.serving.settings.checks import HOURS, Check
 from gateway.serving.settings.enrollment import Operator, Policy, Protocol, Timekeeping
 from gateway.serving.settings.keeping import Backups, Copying
 from gateway.serving.settings.mail import Mail
+from gateway.serving.settings.profiles import commented, parse_profiles
 from gateway.serving.settings.reach import Internal, Listen, Revocation, Sites, Tls
 from gateway.serving.settings.running import LIMIT_MEANINGS, RATE_MEANINGS, Log, Signing, Storage
 from gateway.serving.settings.tokens import NAME, KeyTable, TokenTable
@@ -57,6 +59,13 @@ class Config:
     backup: Backups = field(default_factory=Backups)
     tokens: Mapping[str, TokenTable] = field(default_factory=dict)
     keys: Mapping[str, KeyTable] = field(default_factory=dict)
+    #: The operator's own profiles, by name: no section, but a table for each.
+    profile: Mapping[str, Profile] = field(default_factory=dict)
+
+    @property
+    def profiles(self) -> Mapping[str, Profile]:
+        """Every profile that clients' certificates may have, the built-in ones first."""
+        return {**CLIENTS, **self.profile}
 
     @property
     def public_port(self) -> int:
@@ -87,14 +96,15 @@ def parse_config(text: str) -> Config:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not TOML: {error}; mend that line") from None
-    sections: dict[str, Any] = {}
+    sections: dict[str, Any] = {"profile": parse_profiles(raw.pop("profile", {}))}
     for name, content in raw.items():
         if name in _TABLES:
             sections[name] = _tables(name, content)
             continue
         default = getattr(_DEFAULT, name, None) if name in _SECTIONS else None
         if default is None:
-            raise ConfigError(f"[{name}] is no section; the sections are {', '.join(_SECTIONS)}")
+            known = ", ".join((*_SECTIONS, "profile.NAME"))
+            raise ConfigError(f"[{name}] is no section; the sections are {known}")
         if not isinstance(content, dict):
             raise ConfigError(f"{name} must be a section; write [{name}] on a line of its own")
         sections[name] = _section(name, default, content)
@@ -161,6 +171,14 @@ def toml_of(config: Config) -> str:
     for name in _TABLES:
         for named, table in getattr(config, name).items():
             lines += ["", table_of(f"{name}.{named}", table).rstrip()]
+    lines += [
+        "",
+        "# Profiles of your own: what a certificate says, and for how long. Each is like one of the two that",
+        "# are built in, which stand here as examples, and says what is different. Its settings: like,",
+        "# description, years or days, keys, subject, names, extended_key_usage, policy, cps.",
+    ]
+    for profile in CLIENTS.values():
+        lines += ["#", *commented(profile)]
     return "\n".join(lines) + "\n"
 
 
@@ -190,7 +208,7 @@ _DEFAULT = Config()
 _ONE_OR_MORE = frozenset({"listen.host"})
 # What there may be several of, by names of the operator's.
 _TABLES: Mapping[str, Any] = {"tokens": TokenTable(), "keys": KeyTable()}
-_SECTIONS = tuple(each.name for each in fields(Config) if each.name not in _TABLES)
+_SECTIONS = tuple(each.name for each in fields(Config) if each.name not in (*_TABLES, "profile"))
 
 
 def _tables(name: str, content: Any) -> dict[str, Any]:
@@ -271,6 +289,16 @@ def _check_together(config: Config) -> None:
         )
     if config.upstream.hours and not config.upstream.addresses:
         raise ConfigError("upstream.hours: write '', or upstream.addresses: there is nothing to close")
+    chosen, renewed = config.profiles.get(config.policy.person_profile), config.policy.renewal_days
+    people = [name for name, each in config.profiles.items() if not each.needs_names]
+    if chosen is None or chosen.needs_names:
+        raise ConfigError(f"policy.person_profile: write a profile for people: {', '.join(people)}")
+    for name in people:
+        if not config.profiles[name].years and config.profiles[name].days <= renewed:
+            raise ConfigError(
+                f"profile.{name}.days: write more days than policy.renewal_days, which are {renewed}, or its "
+                "certificates are to be renewed on their first day"
+            )
     if config.policy.reminder_days >= config.policy.renewal_days:
         raise ConfigError("policy.reminder_days: write fewer days than policy.renewal_days")
     for name, token in config.tokens.items():

@@ -131,6 +131,7 @@ def deployment_of(
         return turns_of(data, keys, ra.database)
 
     opened = datadir.read(data, vault, files, keys=keys, signer=signer, turns=turns, tokens=tokens)
+    opened = _issuing_by(config, opened)
     settings = settings_of(config)
     workers, kept = Workers(), journal_of(data, datadir.identity(data, files))
     ra = RegistrationAuthority(
@@ -158,6 +159,11 @@ def deployment_of(
             ra.database.close()
             raise
     return deployment
+
+
+def _issuing_by(config: Config, opened: DataDir) -> DataDir:
+    """The data directory with the operator's profiles."""
+    return replace(opened, authority=replace(opened.authority, profiles=config.profiles))
 
 
 def _compare(data: Path, kept: Journal, ra: RegistrationAuthority, copy: str) -> None:
@@ -190,6 +196,7 @@ def reopened(deployment: Deployment, files: Snapshot) -> Deployment:
         turns=turns,
         tokens=before.tokens,
     )
+    opened = _issuing_by(config, opened)
     changed = settings.person_key != old.settings.person_key
     ra = replace(
         old,

@@ -142,7 +142,7 @@ async def _drawn(ra: RegistrationAuthority) -> Enrollment:
         person = store.user(db, _PERSON)
         assert person is not None
         request = opening.draw_request(db, ra, person, "addition", profile=_PROFILE, door="protocol")
-        issuance.begin_for_client(db, ra, request, key, (), actor=ACTOR)
+        issuance.begin_for_client(db, ra, request, key, (), _PROFILE, actor=ACTOR)
         return request
 
     return await ra.database.write(work)

@@ -18,11 +18,13 @@ from ca import servers
 from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import Snapshot
+from ca.profiles import versions
 from enroll import timekeeping
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
 from gateway.proxy import identity
 from gateway.running import journal, rundir
+from gateway.serving import profiling
 from gateway.serving.assembly import gate_of, sites_of
 from gateway.serving.config import Config
 from gateway.serving.deployment import Deployment, configured_hosts, reopened, server_certificate
@@ -111,6 +113,8 @@ def again(deployment: Deployment, directory: Path | None) -> Look:
         if found.config.log.file:
             journal.check(deployment.data / found.config.log.file)
         check(found, directory)
+        if versions(found.config.profiles) != versions(deployment.config.profiles):
+            profiling.hand_over(found)
     except ConfigError as error:
         return Look(files.taken_at, "refused", str(error))
     except Exception as error:
@@ -156,6 +160,7 @@ def check(deployment: Deployment, directory: Path | None) -> None:
 
     Certificates and keys that are missing are made, by one process at a time.
     """
+    profiling.check(deployment)
     with rundir.turn(directory):
         sites = sites_of(deployment, gate_of(deployment))
     build_entry(SiteTable(sites))

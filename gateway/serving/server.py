@@ -40,7 +40,7 @@ from gateway.running.pulse import Pulse
 from gateway.running.stopping import ends_with, reload_signals, stop_signals
 from gateway.running.supervisor import supervise
 from gateway.serving import current as serving
-from gateway.serving import descriptors, generations, inforce, offsite, record
+from gateway.serving import descriptors, generations, inforce, offsite, profiling, record
 from gateway.serving.config import Config, read_config
 from gateway.serving.current import Builders, Serving, Slot
 from gateway.serving.deployment import Deployment, deployment_of
@@ -150,6 +150,7 @@ async def _rehearse(data: Path, vault: Vault, signer: Signer, files: Snapshot) -
     deployment, directory = deployment_of(data, vault, files, signer=signer), rundir.run_directory(data)
     try:
         inforce.check(deployment, directory)
+        profiling.hand_over(deployment)
         inforce.warn(deployment)
         await lists.begin(deployment.ra)
         return inforce.first(deployment, directory)

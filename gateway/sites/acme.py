@@ -11,7 +11,7 @@ from ca.trust import VerifiedPeer
 from enroll.acme import web as acme
 from enroll.acme.directory import Terms
 from enroll.acme.nonces import Nonces, SpentTable
-from enroll.acme.server import PROFILES, AcmeServer
+from enroll.acme.server import AcmeServer
 from enroll.acme.urls import Urls
 from gateway.web.context import Gate, Role
 from gateway.wire import http
@@ -29,7 +29,7 @@ def door_of(
 ) -> LowLevelHandler:
     """The protocol as one handler, for one of the two sites that are its doors, at this origin."""
     terms = Terms(
-        profiles=PROFILES,
+        profiles={name: each.description for name, each in gate.ra.authority.profiles.items()},
         # On the renewal site the presented certificate is the authorisation.
         external_account_required=role is not Role.RENEWAL,
         terms_of_service=terms_of_service or None,

@@ -370,6 +370,17 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ),
             _CALL,
         ),
+        "profile_unmet": Words(
+            403,
+            ("証明書に必要な登録情報が足りません", "Something about you is not recorded"),
+            (
+                "証明書に記載する情報（部署など）が登録されていないため、発行できません。"
+                "お手続きの内容と現在の証明書はそのままです。",
+                "The certificate has to say something of you (such as your department) that is not recorded, "
+                "or does not fit. Nothing has changed, and the certificate you have works on.",
+            ),
+            _CALL,
+        ),
         "clock_in_doubt": Words(
             503,
             ("システムの時計を確認しています", "The clock of the system is being checked"),

@@ -99,6 +99,8 @@ DAY = (
     Row("ca key show"),
     Row("ca stop --reason drill", "ca.stopped"),
     Row("ca resume", "ca.resumed"),
+    Row("profile list"),
+    Row("profile show client-person"),
     Row("eab create K12345678", "credential.created"),
     Row("eab list K12345678"),
     Row("eab withdraw {kid}", "credential.withdrawn"),

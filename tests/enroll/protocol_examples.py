@@ -19,12 +19,11 @@ from typing import Any
 from cryptography import x509
 
 import enroll
-from ca.profiles import PROFILES as CERTIFICATE_PROFILES
+from ca.profiles import CLIENTS
 from ca.revocation import REASONS
 from enroll.acme import accounts, jws, nonces, ordering, orders, registration, wire
 from enroll.acme.renewalinfo import RETRY_AFTER, CertId
 from enroll.acme.resources import RESOURCES
-from enroll.acme.server import PROFILES
 from enroll.acme.urls import PATHS
 from enroll.problems import TYPES
 from enroll.requests.states import ENDED, LABELS, WAITING, State
@@ -122,11 +121,10 @@ def _limits() -> Iterator[tuple[str, str]]:
 
 
 def _profiles() -> Iterator[tuple[str, ...]]:
-    for name, words in PROFILES.items():
-        profile = CERTIFICATE_PROFILES[name]
+    for name, profile in CLIENTS.items():
         validity = f"{profile.years} years" if profile.years else f"{profile.days} days"
         names = "dNSName `<user-id>.<zone>`" if profile.needs_names else "none"
-        yield f"`{name}`", validity, ", ".join(profile.key_kinds), names, words
+        yield f"`{name}`", validity, ", ".join(profile.key_kinds), names, profile.description
 
 
 def _states() -> Iterator[tuple[str, ...]]:

@@ -107,7 +107,9 @@ async def submit_on_the_pages(ra, request):
 
 async def finalize_by_a_program(ra, request):
     key = spki(from_pkcs8(generate_pkcs8("ec-p256")).public_key())
-    await ra.database.write(lambda db: issuance.begin_for_client(db, ra, request, key, (), actor="acme:test"))
+    await ra.database.write(
+        lambda db: issuance.begin_for_client(db, ra, request, key, (), request.profile, actor="acme:test")
+    )
 
 
 async def until_signed(ra, request_id):

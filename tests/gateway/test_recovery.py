@@ -68,7 +68,9 @@ async def issued(ra, user_id=USER):
 async def issued_to_a_program(ra):
     key = spki(from_pkcs8(generate_pkcs8("ec-p256")).public_key())
     request = await ra.database.write(lambda db: drawn(db, ra))
-    await ra.database.write(lambda db: issuance.begin_for_client(db, ra, request, key, (), actor="acme:test"))
+    await ra.database.write(
+        lambda db: issuance.begin_for_client(db, ra, request, key, (), "client-person", actor="acme:test")
+    )
     return await issuance.complete(ra, request.request_id)
 
 

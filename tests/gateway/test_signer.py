@@ -29,7 +29,8 @@ from ca.generations.states import Row
 from ca.hardening import harden
 from ca.keys import generate, spki
 from ca.memory import FILE, Memory, Seen, seen_in
-from ca.profiles import CLIENT_PERSON, CRL_LIFETIME, ISSUING, SERVER
+from ca.naming import NOTHING, Naming
+from ca.profiles import CLIENT_PERSON, CLIENTS, CRL_LIFETIME, ISSUING, SERVER, versions
 from ca.sealing import BrokenSeal, Vaults, open_vaults
 from ca.signerlink import MOST, SOCKET, Message, RemoteSigner, address_in
 from ca.signing import NoSignature, SignatureRefused, ToSign, signature
@@ -38,7 +39,9 @@ from enroll import crls, store
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from enroll.requests.states import State
+from gateway.serving.config import FILE_NAME, parse_config
 from gateway.serving.deployment import open_deployment, reopened
+from gateway.serving.signing.accepted import Accepted
 from gateway.serving.signing.desk import Desk
 from gateway.serving.signing.door import answer_all
 from gateway.serving.signing.guardian import Guardian
@@ -93,7 +96,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     async with open_office(tmp_path) as ra:
         data, seconds = tmp_path / "data", [1_000.0]
         vaults = open_vaults(data / "vault.json", PASSPHRASE)
-        desk = Desk(data, vaults, ra.clock, Tally(), PER_HOUR, lambda: seconds[0])
+        desk = Desk(data, vaults, ra.clock, Tally(), PER_HOUR, monotonic=lambda: seconds[0])
         yield Scene(ra, desk, vaults, data, seconds)
         desk.close()
 
@@ -166,7 +169,7 @@ async def test_a_reservation_that_an_attacker_wrote_gets_no_ca_and_no_host(scene
             tbs = to_be_signed(row, subject, key.public_key(), names, serial, period, issuer)
             mine = replace(
                 planned, tbs=tbs, profile=said, names=names, spki=spki(key.public_key()),
-                not_before_at=period[0], not_after_at=period[1],
+                not_before_at=period[0], not_after_at=period[1], version=versions(CLIENTS).get(said, ""),
             )  # fmt: skip
             answer = await scene.ask(await scene.reserved(mine))
             assert "profile" in answer["refused"], (row.name, said)
@@ -182,6 +185,108 @@ async def test_of_ten_years_is_not_signed(scene: Scene) -> None:
     tbs = to_be_signed(CLIENT_PERSON, subject, key, (), int(planned.serial, 16), period, issuer)
     mine = await scene.reserved(replace(planned, tbs=tbs, spki=spki(key), not_after_at=period[1]))
     assert await scene.ask(mine) == {"refused": "the certificate breaks its profile: validity"}
+
+
+def _accepted(scene: Scene, *tables: str) -> Desk:
+    """The desk by a configuration with these profiles."""
+    (scene.data / FILE_NAME).write_text("\n".join(tables))
+    vaults, seconds = scene.vaults, scene.seconds
+    scene.desk.close()
+    scene.desk = Desk(
+        *(scene.data, vaults, scene.ra.clock, Tally(), PER_HOUR, Accepted(scene.data)),
+        monotonic=lambda: seconds[0],
+    )
+    return scene.desk
+
+
+_DEPARTMENT = """
+[profile.department]
+like = "client-person"
+years = 1
+subject = { O = "霞が関商事", OU = { field = "user.department" } }
+"""
+_SAID = Naming((("O", "霞が関商事"), ("OU", "経理部")))
+
+
+def _by(scene: Scene, tables: str, profile: str, naming: Naming) -> Reservation:
+    """A reservation as a registration authority with these profiles makes it."""
+    authority = replace(scene.ra.authority, profiles=parse_config(tables).profiles)
+    key = spki(generate("ec-p256").public_key())
+    return authority.plan(profile, "K12345678", (), key, None, scene.ra.now(), os.urandom(16), naming)
+
+
+async def test_an_operators_profile_is_signed_by(scene: Scene) -> None:
+    """The twin of the following two."""
+    _accepted(scene, _DEPARTMENT)
+    planned = _by(scene, _DEPARTMENT, "department", _SAID)
+    assert "signature" in await scene.ask(await scene.reserved(planned))
+
+
+async def test_a_foreign_profile_is_not_signed(scene: Scene) -> None:
+    """One that the configuration does not have, whatever the reservation says of its state; and one that it
+    has, with another state of it, waits until whoever decided knows it."""
+    _accepted(scene, _DEPARTMENT)
+    foreign = _DEPARTMENT.replace("department", "mine", 1)
+    planned = _by(scene, foreign, "mine", _SAID)
+    assert await scene.ask(await scene.reserved(planned)) == {
+        "refused": "the profile mine is not signed for here"
+    }
+    longer = _by(scene, _DEPARTMENT.replace("years = 1", "years = 9"), "department", _SAID)
+    assert "the reservation was decided" in (await scene.ask(await scene.reserved(longer)))["later"]
+    # And when it says that it is of ours: the dates are looked at.
+    own = _by(scene, _DEPARTMENT, "department", _SAID).version
+    lied = replace(
+        _by(scene, _DEPARTMENT.replace("years = 1", "years = 9"), "department", _SAID), version=own
+    )
+    assert await scene.ask(await scene.reserved(lied)) == {
+        "refused": "the certificate breaks its profile: validity"
+    }
+
+
+@pytest.mark.parametrize(
+    "naming",
+    [
+        Naming((("O", "桜田門産業"), ("OU", "経理部"))),
+        Naming((("OU", "経理部"),)),
+        Naming((("O", "霞が関商事"), ("OU", "x" * 65))),
+        Naming(_SAID.subject, (("upn", "administrator@corp.example.jp"),)),
+        NOTHING,
+    ],
+)
+async def test_a_foreign_subject_is_not_signed(scene: Scene, naming: Naming) -> None:
+    """Whatever of it a worker has put into the register: another text than the profile's, less, more."""
+    _accepted(scene, _DEPARTMENT)
+    planned = _by(scene, _DEPARTMENT, "department", naming)
+    assert await scene.ask(await scene.reserved(planned)) == {
+        "refused": "the certificate breaks its profile: subject or names"
+    }
+    # And a good reservation for bytes that say it.
+    lied = replace(planned, naming=_SAID, serial=f"4{planned.serial[1:]}")
+    refused = (await scene.ask(await scene.reserved(replace(lied, serial="4a" * 16))))["refused"]
+    assert refused.startswith("the certificate breaks its profile:")
+
+
+async def test_profiles_are_the_signers_own_to_read(scene: Scene) -> None:
+    """A question brings none along. A reload has it read the file, a bad one changes nothing, and a signer
+    that takes a dead one's place goes on by what that one had."""
+    desk = _accepted(scene, _DEPARTMENT)
+    (scene.data / FILE_NAME).write_text(_DEPARTMENT.replace("years = 1", "years = 2"))
+    planned = await scene.reserved(_by(scene, _DEPARTMENT, "department", _SAID))
+    assert "signature" in await scene.ask(planned, profiles={"department": {"years": 9}})
+    (scene.data / FILE_NAME).write_text("[profile.department]\nlike = 'root'")
+    assert "profile.department.like" in (await desk.answer({"ask": "profiles"}))["refused"]
+    assert "signature" in await scene.ask(planned)
+    later = _DEPARTMENT.replace("years = 1", "years = 2")
+    (scene.data / FILE_NAME).write_text(later)
+    told = await desk.answer({"ask": "profiles", "department": "x"})
+    assert told == {"profiles": versions(parse_config(later).profiles)}
+    assert "later" in await scene.ask(planned)
+    assert "signature" in await scene.ask(await scene.reserved(_by(scene, later, "department", _SAID)))
+    (scene.data / FILE_NAME).write_text("not TOML")
+    accepted = desk._accepted
+    assert accepted is not None
+    with forked(lambda: int(accepted.config().profiles["department"].years != 2)) as child:
+        assert child.wait() == 0
 
 
 async def test_only_what_can_be_asked_is_answered(scene: Scene) -> None:

@@ -67,6 +67,10 @@ class Policy:
     person_key: str = setting(
         _POLICY.person_key, "keys of people's certificates", one_of("rsa-2048", "rsa-3072", "ec-p256")
     )
+    person_profile: str = setting(
+        _POLICY.person_profile,
+        "profile of people's certificates, where the organisation has none of its own",
+    )
     attempts: int = setting(
         _POLICY.attempts, "failed logins before the next one has to wait", between(1, 1_000)
     )

@@ -23,6 +23,7 @@ from ca.generations.states import generations
 from ca.generations.store import rows
 from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list, shard_in
 from ca.memory import Memory
+from ca.profiles import CLIENTS, version_of, versions
 from ca.publication import list_id
 from ca.published import store as published
 from ca.sealing import Vaults
@@ -32,6 +33,7 @@ from ca.sqlite import Database
 from ca.storage import in_log
 from ca.store import Reservation
 from gateway.serving.deployment import DATABASE
+from gateway.serving.signing.accepted import Accepted
 from gateway.serving.signing.confining import confine
 from gateway.serving.signing.places import Places
 from gateway.serving.signing.tally import Tally
@@ -53,12 +55,15 @@ class Desk:
         clock: Clock,
         tally: Tally,
         per_hour: int,
+        accepted: Accepted | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         memory: Memory | None = None,
         places: Places | None = None,
     ) -> None:
         self._data, self._vaults, self._clock = data, vaults, clock
         self.tally, self._per_hour, self._monotonic = tally, per_hour, monotonic
+        self._accepted = accepted
+        self._profiles = CLIENTS if accepted is None else accepted.config().profiles
         self._memory = memory or Memory(None, vaults.keys)
         self._database = Database(data / DATABASE, made=False)
         self._stop: tuple[tuple[int, ...], emergency.Stop] | None = None
@@ -79,6 +84,8 @@ class Desk:
                     return {"signature": base64.b64encode(await self._sign(asked)).decode()}
                 case "answers":
                     return await asyncio.to_thread(self._answers, asked)
+                case "profiles":
+                    return {"profiles": self._profiles_again()}
                 case "unlock":
                     return {"vault": base64.b64encode(self._vaults.gateway.handed_over()).decode()}
                 case "status":
@@ -158,7 +165,8 @@ class Desk:
         if reserved.issuer_id != asked.get("key"):
             raise Unsignable("the reservation is another issuer's")
         self._check_generation(reserved)
-        inspect_certificate(tbs, reserved, issuer, self._clock.seconds())
+        self._check_version(reserved)
+        inspect_certificate(tbs, reserved, issuer, self._clock.seconds(), self._profiles)
         now = self._monotonic()
         if self.tally.within_the_hour(now) >= self._per_hour:
             raise _Later(f"{self._per_hour} certificates were signed within the hour (signer.per_hour)")
@@ -173,6 +181,26 @@ class Desk:
         begun = row.begun_at(reserved.reserved_at)
         if begun is None or (row.retired_at is not None and reserved.reserved_at > row.retired_at):
             raise Unsignable("the issuing CA of the reservation did not issue at its time")
+
+    def _profiles_again(self) -> dict[str, str]:
+        """A reload: the profiles as they stand in the configuration now, which is read here. Says the state
+        of each, for whoever asks to compare with his own."""
+        if self._accepted is None:
+            raise Unsignable("profiles are not read here")
+        try:
+            self._profiles = self._accepted.again().profiles
+        except ConfigError as error:
+            raise Unsignable(str(error)) from None
+        return versions(self._profiles)
+
+    def _check_version(self, reserved: Reservation) -> None:
+        """Only by the state that a profile has here. Whoever has another one decides anew when it is told."""
+        profile = self._profiles.get(reserved.profile)
+        if profile is not None and reserved.version != version_of(profile):
+            raise _Later(
+                f"the profile {profile.name} is {version_of(profile)} here, and the reservation was decided "
+                f"by {reserved.version[:16]!r}"
+            )
 
     def _answers(self, asked: Message) -> Message:
         """About serials of an issuer's: whatever its register says of them. Whoever asks says nothing of

@@ -30,6 +30,7 @@ from gateway.running.journal import DirectHandler
 from gateway.running.notify import notify
 from gateway.serving.config import read_config
 from gateway.serving.deployment import DATABASE, SCHEMAS, clock_of
+from gateway.serving.signing.accepted import Accepted
 from gateway.serving.signing.desk import Desk
 from gateway.serving.signing.door import answer_all
 from gateway.serving.signing.ending import end_with_parent
@@ -68,6 +69,7 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
         tally = Tally(data / memory.FOLDER / _TALLY)
         Memory(data / memory.FILE, vaults.keys).close()
         listening = _listening(directory)
+        accepted = Accepted(data)
     except ConfigError as error:
         _tell(told_by, {"error": str(error)})
         if told_by is not None:
@@ -76,7 +78,7 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
     _tell(told_by, {"ready": True})
     if told_by is None:  # else systemd waits for whoever started it
         notify("READY=1")
-    Guardian(lambda: _live(data, vaults, pins, listening, tally), tally, say=handler.put).run()
+    Guardian(lambda: _live(data, vaults, pins, listening, tally, accepted), tally, say=handler.put).run()
     lock.close()
     if told_by is not None:
         os._exit(0)  # the command that started it answers, and has one answer
@@ -94,15 +96,17 @@ def _checked(data: Path, vaults: Vaults) -> Pins:
     return pins
 
 
-def _live(data: Path, vaults: Vaults, pins: Pins, listening: socket.socket, tally: Tally) -> None:
-    config = read_config(data, Snapshot())
+def _live(
+    data: Path, vaults: Vaults, pins: Pins, listening: socket.socket, tally: Tally, accepted: Accepted
+) -> None:
+    config = accepted.config()
     # Standard error is the guardian's by now, and the log its to open.
     logging.basicConfig(level=config.log.level.upper(), handlers=[DirectHandler(None)], force=True)
     # Before there is any thread, and before nothing can be started any more.
     tokens = kept_tokens(data, config, vaults.keys, pins)
     seen = Memory(data / memory.FILE, vaults.keys)
     desk = Desk(
-        *(data, vaults, clock_of(data), tally, config.signer.per_hour),
+        *(data, vaults, clock_of(data), tally, config.signer.per_hour, accepted),
         memory=seen,
         places=Places(data, vaults.keys, tokens),
     )

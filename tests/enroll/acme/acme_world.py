@@ -20,11 +20,12 @@ from cryptography.x509.oid import NameOID
 
 import ca.store
 from ca.anchors import TrustAnchors
+from ca.profiles import CLIENTS
 from ca.trust import Presentation, VerifiedPeer, judge
 from enroll.acme.credentials import IssuedCredential, create
 from enroll.acme.directory import Terms
 from enroll.acme.nonces import Nonces, memory_table
-from enroll.acme.server import PROFILES, AcmeServer
+from enroll.acme.server import AcmeServer
 from enroll.acme.urls import Urls
 from enroll.acme.web import handler
 from enroll.ra import RegistrationAuthority
@@ -37,6 +38,8 @@ ZONE = "users.kinen.example"
 USER = "K12345678"
 FQDN = "k12345678.users.kinen.example"
 P256 = ec.SECP256R1()
+
+_OFFERED = {name: each.description for name, each in CLIENTS.items()}
 
 
 def new_key() -> Any:
@@ -173,7 +176,11 @@ async def serve(
     server = AcmeServer(
         ra,
         Urls(root),
-        Terms(PROFILES, external_account_required=not by_certificate, terms_of_service=terms),
+        Terms(
+            {name: each.description for name, each in CLIENTS.items()},
+            external_account_required=not by_certificate,
+            terms_of_service=terms,
+        ),
         Nonces(memory_table(), b"n" * 32),
         "https://help.kinen.example/acme",
     )

@@ -40,7 +40,7 @@ async def waiting(site: Site) -> Enrollment:
 
 def begin(db: Transaction, site: Site, before: Enrollment) -> Enrollment:
     spki = ca.keys.spki(new_key().public_key())
-    return begin_for_client(db, site.ra, before, spki, (FQDN,), actor="test").enrollment
+    return begin_for_client(db, site.ra, before, spki, (FQDN,), before.profile, actor="test").enrollment
 
 
 async def test_everything_is_written(site: Site) -> None:

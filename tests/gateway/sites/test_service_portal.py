@@ -222,7 +222,7 @@ async def test_a_renewal_by_another_is_told_for_a_month(service: Served, by_anot
     key = spki(rsa.generate_private_key(65537, 2048).public_key())
     await ra.database.write(
         lambda db: issuance.begin_for_client(
-            db, ra, waiting, key, (), actor="acme:thief", by_another=by_another
+            db, ra, waiting, key, (), waiting.profile, actor="acme:thief", by_another=by_another
         )
     )
     await issuance.complete(ra, waiting.request_id)
