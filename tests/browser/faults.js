@@ -11,6 +11,13 @@
     if (!field.hidden && !field.labels.length && !field.ariaLabel) faults.push(`no label: ${field.name}`);
   for (const image of document.querySelectorAll("img:not([alt])")) faults.push(`no alt: ${image.src}`);
 
+  // WCAG 3.3.1: what is said of a field is said to whoever is in it, and one of those is where one goes on.
+  const marked = [...document.querySelectorAll("[aria-invalid=true]")];
+  for (const told of document.querySelectorAll(".error[id]"))
+    if (!marked.some((field) => (field.getAttribute("aria-describedby") ?? "").split(" ").includes(told.id)))
+      faults.push(`of no field that is marked: ${told.textContent.trim()}`);
+  if (marked.length && !marked.includes(document.activeElement)) faults.push("no field at fault has the focus");
+
   const seen = (element) => element.checkVisibility({ visibilityProperty: true }) && !element.closest(".skip");
   // WCAG 2.5.8: 24 by 24 pixels, links within a sentence excepted.
   for (const target of document.querySelectorAll("a, button, input:not([type=hidden]), select, summary")) {

@@ -297,7 +297,14 @@ async def test_service_screens_of_an_administrator(world: World, person: Persona
         await eye.visit(world.url(Role.SERVICE, ending), "credentials-end")
         await eye.visit(world.url(Role.SERVICE, "/portal/overview"), "overview")
         await eye.visit(world.url(Role.SERVICE, "/portal/members/SHINKI01/mail"), "mail")
+        await on.get_by_label("新しいメールアドレス").fill("shinki01@example")
+        await on.get_by_label("ログインのパスワード").fill(PASSWORD)
+        await press(on, "変更する")
+        await eye.look("mail-refused")
         await eye.visit(world.url(Role.SERVICE, "/portal/members/SHINKI01/suspension"), "suspension")
+        await on.get_by_label("ログインのパスワード").fill("Wrong2026")
+        await press(on, "利用を停止する")
+        await eye.look("suspension-refused")
         await eye.visit(world.url(Role.SERVICE, "/portal/addition"), "addition")
         await on.get_by_label("氏名").fill("利用 花子")
         await on.get_by_label("メールアドレス", exact=True).fill("shinki01@example.jp")
@@ -380,6 +387,8 @@ async def test_demo_screens(tmp_path: Path) -> None:
             await eye.look("mail")
             await eye.visit(mailbox + "clock", "clock")
             await eye.visit(told["sites"]["pickup"], "pickup")
+            # A landmark with a name, on each site.
+            await expect(on.get_by_role("complementary", name="デモ")).to_contain_text("これはデモです。")
         assert eye.seen == {}
         demo.send_signal(signal.SIGTERM)
         demo.wait(60)
