@@ -117,13 +117,23 @@ async def _suite(
     try:
         ports = Ports(options.http_01_port, options.dns_01_port, options.tls_alpn_01_port)
         async with answering(ports, world.answers):
-            screen.tell((await preflight.look(world, accounts=accounts)).lines)
+            screen.tell((await look_recorded(world, journal, accounts=accounts)).lines)
             limits = Limits(options.timeout, options.deadline)
             return await run_recorded(world, chosen, limits, screen.show, journal)
     except PortTaken as error:
         raise Usage(str(error)) from error
     finally:
         await world.close()
+
+
+async def look_recorded(world: World, journal: Journal | None, *, accounts: bool) -> preflight.Found:
+    """The look before a run; where it ends the run, what was said until then is written down all the same."""
+    try:
+        return await preflight.look(world, accounts=accounts)
+    except BaseException:
+        if journal is not None:
+            journal.say_alone(world.log)
+        raise
 
 
 async def run_recorded(

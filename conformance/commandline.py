@@ -69,7 +69,13 @@ def parser() -> argparse.ArgumentParser:
         default=SHOULD,
         help="run cases up to this level (default SHOULD: what the standards ask for)",
     )
-    add("--resolve", metavar="NAME=ADDRESS", action="append", default=[], help="connect to ADDRESS for NAME")
+    add(
+        "--resolve",
+        metavar="NAME=ADDRESS",
+        action="append",
+        default=[],
+        help="the suite itself connects to ADDRESS for NAME; the server is told nothing",
+    )
     add("--http-01-port", metavar="PORT", type=_port, help="answer http-01 validations on this port")
     add("--dns-01-port", metavar="PORT", type=_port, help="be the name server for dns-01 on this UDP port")
     add("--tls-alpn-01-port", metavar="PORT", type=_port, help="answer tls-alpn-01 validations on this port")

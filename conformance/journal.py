@@ -75,6 +75,14 @@ class Journal:
         for one in exchanges:
             self._write({"said": _written(one)})
 
+    def say_alone(self, exchanges: Iterable[Exchange]) -> None:
+        """Writes down what was said before a run that came to nothing. Another run's results stay as they are
+        unless this one was to go on with them."""
+        if not self._whole and self._path.exists() and self._path.stat().st_size:
+            return
+        with self:
+            self.say(exchanges)
+
     def _write(self, value: object) -> None:
         self._file.write(json.dumps(value) + "\n")
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from conformance import cases, preflight
-from conformance.__main__ import ALL_GOOD, USAGE, main
+from conformance.__main__ import ALL_GOOD, USAGE, look_recorded, main
 from conformance.case import Case
 from conformance.credentials import Credential, Credentials, Usage, load, unbound
+from conformance.journal import Journal
 from conformance.responder import PREFIX, Ports, answering
 from conformance.run import Limits, run
 from conformance.validations import remedy
@@ -292,6 +293,23 @@ async def test_what_is_missing_ends_the_look(fake: Fake, bindings: tuple[Credent
     async with against(fake, *bindings) as asked:
         with pytest.raises(Usage, match=said):
             await preflight.look(asked)
+
+
+async def test_what_was_said_before_a_run_that_ended_is_written_down(tmp_path: Path) -> None:
+    """The look's exchanges are in --results, the refusal among them; another run's results are left alone."""
+    file, kept = tmp_path / "results", tmp_path / "kept"
+    kept.write_text("somebody's\n")
+    for path in (file, kept):
+        fake = Fake(refuses=refusal(403, "rejectedIdentifier", "not yours"))
+        async with against(fake, UNBOUND) as asked:
+            journal = Journal(str(path), HERE, resume=False)
+            with pytest.raises(Usage, match="not yours"):
+                await look_recorded(asked, journal, accounts=True)
+    said = Journal(str(file), HERE, resume=True).said
+    assert said[0].call.method == "GET"
+    assert (said[-1].call.method, said[-1].answer.status) == ("POST", 403)
+    assert b"rejectedIdentifier" in said[-1].answer.body
+    assert kept.read_text() == "somebody's\n"
 
 
 @pytest.mark.parametrize(
