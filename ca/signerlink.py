@@ -34,11 +34,11 @@ Message = dict[str, Any]
 
 
 @contextmanager
-def address_in(directory: Path) -> Iterator[str]:
+def address_in(directory: Path, name: str = SOCKET) -> Iterator[str]:
     """What to bind or connect to: a path of a Unix socket has 107 octets, a directory's may have more."""
     fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{fd}/{SOCKET}"
+        yield f"/proc/self/fd/{fd}/{name}"
     finally:
         os.close(fd)
 

@@ -8,19 +8,30 @@ from pathlib import Path
 
 import click
 
-from ca.files import write_private
+from ca.journal import files_of
 from enroll import identifiers, listings, store
 from enroll.audit import written
 from enroll.jst import start_of
 from enroll.listings import Acts
-from gateway.cli.frame import Answer, actor, answer, deployment_command, listing
+from gateway.cli.caller import Given, InputFile, OutputFile, actor, write
+from gateway.cli.frame import Answer, answer, deployment_command, listing
 from gateway.cli.people import known_user
 from gateway.cli.root import GROUPS
 from gateway.serving import record
 from gateway.serving.deployment import Deployment
 
 _AUDIT = GROUPS["audit"]
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = OutputFile()
+
+
+class _Checkpoints(InputFile):
+    """A file of them, or a copy of the journal."""
+
+    def read(self, path: Path) -> bytes:
+        files = files_of(path)
+        return b"\n".join(map(super().read, files)) if files else super().read(path)
+
+
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
@@ -28,18 +39,23 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @click.option(
     "--checkpoint",
     "files",
-    type=click.Path(path_type=Path),
+    type=_Checkpoints("checkpoint"),
     multiple=True,
     metavar="FILE|DIR",
     help="Checkpoints that left this machine: a file of them, the journal's copy, or another machine's log.",
 )
-async def _verify(deployment: Deployment, files: tuple[Path, ...]) -> Answer:
+async def _verify(deployment: Deployment, files: tuple[Given, ...]) -> Answer:
     """Check the whole record, line by line, and say where it was tampered with.
 
     By itself it tells what was altered, added, taken out or moved; that its end was cut off, or that all of
     it was written anew, is told by checkpoints, up to the newest one.
     """
-    found = [asdict(each) for each in record.troubles(deployment, files)]
+    found = [
+        asdict(each)
+        for each in record.troubles(
+            deployment, [(each.path, each.content.decode("utf-8", "replace")) for each in files]
+        )
+    ]
     counted = deployment.ra.database.read_now(store.audit_counted)
     if not found:
         return answer(
@@ -54,7 +70,7 @@ async def _verify(deployment: Deployment, files: tuple[Path, ...]) -> Answer:
 async def _checkpoint(deployment: Deployment, file: Path) -> Answer:
     """Write a signed checkpoint of the record as it is now to a file, to be carried away."""
     made = await record.take(deployment)
-    write_private(file, written(made).encode() + b"\n")
+    write(file, written(made).encode() + b"\n")
     return answer({"checkpoint": asdict(made)}, f"{file}: line {made.number}, {made.hash}")
 
 
@@ -69,7 +85,7 @@ async def _export(deployment: Deployment, file: Path) -> Answer:
     made = await record.take(deployment)
     found = record.export(record.lines(ra.database), made, record.public_key(ra))
     content = "\n".join(found) + "\n"
-    write_private(file, content.encode())
+    write(file, content.encode())
     count = content.count("\n") - 1
     return answer(
         {"export": {"file": str(file), "lines": count}}, f"{file}: {count} lines and their checkpoint"

@@ -24,10 +24,10 @@ from ca.publication import Places, base_of, to_row
 from ca.storage import StorageTrouble, Transaction
 from ca.tokens import Tokens
 from enroll import store, timekeeping
+from gateway.cli.caller import actor
 from gateway.cli.frame import (
     PASSPHRASE_FILE,
     Answer,
-    actor,
     command,
     deployment_command,
     detail,
@@ -165,7 +165,7 @@ def _accept(data: Path, file: Path) -> Answer:
     return detail("accepted", asdict(taken), *after)
 
 
-@deployment_command(_CA, "root-list")
+@deployment_command(_CA, "root-list", needs_passphrase=True)
 async def _root_list(deployment: Deployment) -> Answer:
     """Make the root's next revocation list, for a year. The root's key has to be in ca/root.key for this."""
     await timekeeping.require(deployment.ra)
@@ -179,7 +179,7 @@ async def _root_list(deployment: Deployment) -> Answer:
     return detail("root_list", found, "Next: sekisho reload, if the gateway runs")
 
 
-@deployment_command(_CA, "stop")
+@deployment_command(_CA, "stop", needs_passphrase=True)
 @click.option("--reason", default="", help="Why, for the log and for whoever comes next.")
 async def _stop(deployment: Deployment, reason: str) -> Answer:
     """Emergency stop: from now on nothing is signed, no certificate and no list.
@@ -190,7 +190,7 @@ async def _stop(deployment: Deployment, reason: str) -> Answer:
     return detail("ca", {"stopped": True, "reason": reason}, "Nothing is signed until: sekisho ca resume")
 
 
-@deployment_command(_CA, "resume")
+@deployment_command(_CA, "resume", needs_passphrase=True)
 async def _resume(deployment: Deployment) -> Answer:
     """Take the emergency stop back: what waits is signed."""
     await _turn(deployment, "ca.resumed", on=False, reason="")

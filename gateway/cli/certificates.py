@@ -12,7 +12,6 @@ import click
 import ca.store
 from ca.authority import Issuer
 from ca.certificates import to_pem
-from ca.files import write_public
 from ca.revocation import REASONS, operator_reason, reason_code
 from ca.storage import Transaction
 from ca.store import CertificateRecord
@@ -21,7 +20,8 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.transitions import end_certificate
 from gateway.cli import registers
-from gateway.cli.frame import Answer, actor, answer, deployment_command, detail, listing
+from gateway.cli.caller import OutputFile, actor, write
+from gateway.cli.frame import Answer, answer, deployment_command, detail, listing
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
@@ -71,7 +71,7 @@ async def _show(deployment: Deployment, name: str, pem: bool) -> Answer:
 
 
 @deployment_command(_CERT, "crl")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path, resolve_path=True))
+@click.argument("file", type=OutputFile())
 @click.option("--issuer", "name", default=None, metavar="NAME|ID", help="Default: the one that issues.")
 async def _crl(deployment: Deployment, file: Path, name: str | None) -> Answer:
     """Write an issuing CA's revocation list (DER) to a file, for servers that cannot fetch it.
@@ -80,7 +80,7 @@ async def _crl(deployment: Deployment, file: Path, name: str | None) -> Answer:
     """
     issuer = _issuer(deployment.ra, name)
     listed, der = await crls.current(deployment.ra, issuer)
-    write_public(file, der)
+    write(file, der, public=True)
     at, by = deployment.ra.now(), actor()
     await deployment.ra.database.write(
         lambda db: store.audit(db, at, by, "crl.written", issuer.issuer_id, file=str(file))

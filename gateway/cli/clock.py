@@ -6,7 +6,8 @@ from typing import Any
 
 from enroll import store, timekeeping
 from enroll.timekeeping import CONFIRM, Judgement
-from gateway.cli.frame import Answer, actor, deployment_command, detail
+from gateway.cli.caller import actor
+from gateway.cli.frame import Answer, deployment_command, detail
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
 

@@ -11,7 +11,8 @@ from enroll import identifiers
 from enroll.acme import credentials, store
 from enroll.acme.ordering import places_taken
 from enroll.refusals import Refusal
-from gateway.cli.frame import Answer, actor, answer, as_typed, deployment_command, listing, plain
+from gateway.cli.caller import actor
+from gateway.cli.frame import Answer, answer, as_typed, deployment_command, listing, plain
 from gateway.cli.people import USER_ID, known_user
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment

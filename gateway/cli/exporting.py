@@ -10,16 +10,16 @@ from typing import Any
 
 import click
 
-from ca.files import write_private
 from enroll import listings, store
 from enroll.listings import Wanted
+from gateway.cli.caller import OutputFile, actor, write
 from gateway.cli.csvfile import Shape, table_of
-from gateway.cli.frame import Answer, actor, answer, deployment_command
+from gateway.cli.frame import Answer, answer, deployment_command
 from gateway.cli.importing import ORGANISATIONS, USERS
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
 
-_FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.csv")
+_FILE = click.argument("file", type=OutputFile(), metavar="FILE.csv")
 
 
 @deployment_command(GROUPS["user"], "export")
@@ -54,7 +54,7 @@ async def _exported(
     deployment: Deployment, file: Path, shape: Shape, act: str, records: Sequence[dict[str, Any]], of: int
 ) -> Answer:
     ra, by = deployment.ra, actor()
-    write_private(file, table_of(shape, records))
+    write(file, table_of(shape, records))
     await ra.database.write(
         lambda db: store.audit(db, ra.now(), by, act, "export", file=str(file), rows=len(records))
     )

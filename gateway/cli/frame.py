@@ -6,7 +6,6 @@ import asyncio
 import functools
 import json
 import os
-import pwd
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -57,19 +56,34 @@ class Root(click.Group):
         words = list(sys.argv[1:] if args is None else args)
         options["standalone_mode"] = False
         options["prog_name"] = self.name
-        try:
-            code = super().main(words, **options)
-        except ReaderLeft:
-            code = 0
-        except click.exceptions.NoArgsIsHelpError as unfinished:
-            # Not an error's words: what there is to type is the whole answer.
-            click.echo(unfinished.format_message(), err=True)
-            code = 2
-        except Exception as error:
-            if os.environ.get(_TRACEBACK_VARIABLE):
-                traceback.print_exc()
-            code = _report(failure_of(error), as_json="--json" in words)
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(guarded(lambda: super(Root, self).main(words, **options), as_json="--json" in words))
+
+
+class DeploymentCommand(click.Command):
+    """A command on an opened data directory, which the running gateway can do as well."""
+
+    def __init__(self, *given: Any, work: Work, needs_passphrase: bool, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.work, self.needs_passphrase = work, needs_passphrase
+
+
+def guarded(run: Callable[[], Any], *, as_json: bool) -> int:
+    """The exit code of what is run; whatever goes wrong is said in one way."""
+    try:
+        code = run()
+    except ReaderLeft:
+        return 0
+    except click.exceptions.NoArgsIsHelpError as unfinished:
+        # Not an error's words: what there is to type is the whole answer.
+        click.echo(unfinished.format_message(), err=True)
+        return 2
+    except KeyboardInterrupt:
+        return _report(failure_of(click.Abort()), as_json=as_json)
+    except Exception as error:
+        if os.environ.get(_TRACEBACK_VARIABLE):
+            traceback.print_exc()
+        return _report(failure_of(error), as_json=as_json)
+    return code if isinstance(code, int) else 0
 
 
 def command(
@@ -93,29 +107,47 @@ def command(
     return register
 
 
-def deployment_command(group: click.Group, name: str) -> Callable[[Work], click.Command]:
-    """Registers a command on an opened data directory: ``async work(deployment, **params) -> Answer``."""
+def deployment_command(
+    group: click.Group, name: str, *, needs_passphrase: bool = False
+) -> Callable[[Work], click.Command]:
+    """Registers a command on an opened data directory: ``async work(deployment, **params) -> Answer``.
+
+    Where a gateway runs on it, that one does it, for its owner and for root, and nobody is
+    asked for a passphrase. ``needs_passphrase``: never, because it is about the CAs themselves.
+    """
 
     def register(work: Work) -> click.Command:
         @functools.wraps(work)
         def callback(data: Path, as_json: bool, passphrase_file: Path | None, **params: Any) -> int:
             # Not above: `serve`, `signer` and `version` want nothing of it.
+            from gateway.cli.asking import ask
             from gateway.serving.deployment import opened_deployment
 
             # Before the passphrase: who is in the wrong place is not to look for one.
             read_marker(data)
+            # Whoever names a passphrase wants to do without the gateway, as when it does not answer any more.
+            if passphrase_file is None and not needs_passphrase:
+                code = ask(data, click.get_current_context(), params, as_json=as_json)
+                if code is not None:
+                    return code
             passphrase = passphrase_from(passphrase_file)
 
             async def run() -> int:
                 async with opened_deployment(data, passphrase) as deployment:
-                    # Written before it is closed: a long list is read while it is written.
-                    return await _present(await work(deployment, **params), as_json)
+                    return await worked(work, deployment, params, as_json)
 
             return asyncio.run(run())
 
-        return group.command(name)(_DATA(PASSPHRASE_FILE(JSON(callback))))
+        registered = group.command(name, cls=DeploymentCommand, work=work, needs_passphrase=needs_passphrase)
+        return registered(_DATA(PASSPHRASE_FILE(JSON(callback))))
 
     return register
+
+
+async def worked(work: Work, deployment: Any, params: Mapping[str, Any], as_json: bool) -> int:
+    """Does a command's work and writes its answer; returns the exit code."""
+    # Written before it is closed: a long list is read while it is written.
+    return await _present(await work(deployment, **params), as_json)
 
 
 def passphrase_from(file: Path | None) -> str:
@@ -142,15 +174,6 @@ _Callback = Callable[[click.Context, click.Parameter, str | None], str | None]
 def as_typed(meant: Callable[[str], str]) -> _Callback:
     """A callback for what operators type or paste: ``meant`` makes of it what it stands for."""
     return lambda _, __, typed: None if typed is None else meant(typed)
-
-
-def actor() -> str:
-    """Who the audit trail says it was: whose process this is. The environment (LOGNAME, USER) has no say."""
-    number = os.getuid()
-    try:
-        return f"operator:{pwd.getpwuid(number).pw_name}"
-    except KeyError:
-        return f"operator:{number}"
 
 
 def answer(value: Mapping[str, Any], *lines: str, failed: bool = False) -> Answer:

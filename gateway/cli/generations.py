@@ -17,7 +17,6 @@ from ca import datadir
 from ca.authority import Issuer
 from ca.certificates import validity
 from ca.errors import ConfigError
-from ca.files import write_private
 from ca.generations.states import Event, Generations, State, follow
 from ca.keyplaces import stem_of
 from ca.profiles import CLIENT_PERSON, ISSUING
@@ -27,7 +26,8 @@ from enroll import generations, listings, store, timekeeping
 from enroll.jst import JST, shown
 from enroll.languages import LANGUAGES
 from enroll.people import replacing
-from gateway.cli.frame import Answer, actor, cell, deployment_command, detail, listing
+from gateway.cli.caller import OutputFile, actor, write
+from gateway.cli.frame import Answer, cell, deployment_command, detail, listing
 from gateway.cli.root import GROUPS
 from gateway.running import rundir
 from gateway.serving.deployment import Deployment
@@ -98,7 +98,7 @@ async def _show(deployment: Deployment, name: str) -> Answer:
     return detail("ca", found)
 
 
-@deployment_command(_CA, "activate")
+@deployment_command(_CA, "activate", needs_passphrase=True)
 @_NAME
 @click.option(
     "--at",
@@ -134,14 +134,14 @@ async def _activate(deployment: Deployment, name: str, when: str, dry_run: bool)
     return detail("plan", plan, *_planned(plan, issuer, before, at > now))
 
 
-@deployment_command(_CA, "withdraw")
+@deployment_command(_CA, "withdraw", needs_passphrase=True)
 @_NAME
 async def _withdraw(deployment: Deployment, name: str) -> Answer:
     """Take back that an issuing CA is to issue from a moment on."""
     return await _changed(deployment, name, Event.WITHDRAW)
 
 
-@deployment_command(_CA, "retire")
+@deployment_command(_CA, "retire", needs_passphrase=True)
 @_NAME
 @_DRY_RUN
 async def _retire(deployment: Deployment, name: str, dry_run: bool) -> Answer:
@@ -153,7 +153,7 @@ async def _retire(deployment: Deployment, name: str, dry_run: bool) -> Answer:
     return await _changed(deployment, name, Event.RETIRE, dry_run=dry_run)
 
 
-@deployment_command(_CA, "distrust")
+@deployment_command(_CA, "distrust", needs_passphrase=True)
 @_NAME
 @click.option(
     "--reason", type=click.Choice(_REASONS), required=True, help="Why, for the trail and the lists."
@@ -176,7 +176,7 @@ async def _distrust(deployment: Deployment, name: str, reason: str, dry_run: boo
     "--to",
     "file",
     metavar="FILE.csv",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(),
     default=None,
     help="Write all of them to a file (CSV, as Excel reads it) instead.",
 )
@@ -191,7 +191,7 @@ async def _affected(deployment: Deployment, name: str, file: Path | None, limit:
         return listing("affected", islice(found, limit), _AFFECTED)
     lines = [[cell(column, each[column]) for column in _AFFECTED] for each in found]
     # Names and addresses: for its owner's eyes.
-    write_private(file, csv_of([list(_AFFECTED.values()), *lines]))
+    write(file, csv_of([list(_AFFECTED.values()), *lines]))
     told = {"file": str(file), "issuer": issuer.common_name, "certificates": len(lines)}
     by, at, count = actor(), ra.now(), len(lines)
     await ra.database.write(
@@ -235,7 +235,7 @@ async def _reissue(deployment: Deployment, name: str, dry_run: bool) -> Answer:
     return detail("reissue", told, *lines)
 
 
-@deployment_command(_CA, "trust")
+@deployment_command(_CA, "trust", needs_passphrase=True)
 @_NAME
 async def _trust(deployment: Deployment, name: str) -> Answer:
     """Take back that an issuing CA is trusted no more. Its certificates are good again; it stays retired."""

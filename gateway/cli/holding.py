@@ -17,8 +17,9 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.transitions import hold_all, hold_certificate, release_all, release_certificate
 from gateway.cli import registers
+from gateway.cli.caller import actor
 from gateway.cli.certificates import known_certificate
-from gateway.cli.frame import Answer, actor, answer, deployment_command, detail
+from gateway.cli.frame import Answer, answer, deployment_command, detail
 from gateway.cli.people import USER_ID, known_user
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment

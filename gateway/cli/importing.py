@@ -16,8 +16,8 @@ import click
 from rich.console import Console
 
 from ca.errors import ConfigError
-from ca.files import read_file, write_private
 from enroll.refusals import Refusal
+from gateway.cli.caller import Given, InputFile, OutputFile, write
 from gateway.cli.csvfile import Row, Shape, Table, chunks, failures_file, read_table, text_of
 from gateway.cli.failures import failure_of
 from gateway.cli.frame import Answer, deployment_command, listing, plain
@@ -69,11 +69,11 @@ _PROGRESS = 500
 _LISTED = 200
 
 
-_FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.csv")
+_FILE = click.argument("file", type=InputFile("CSV file"), metavar="FILE.csv")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 _FAILURES = click.option(
     "--failures",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(),
     metavar="FILE.csv",
     help="Write the refused rows there, each with its reason in front: mend it and import that.",
 )
@@ -90,7 +90,7 @@ _FAILURES = click.option(
 )
 @alike_option
 async def _import(
-    deployment: Deployment, file: Path, dry_run: bool, failures: Path | None, hold_letters: bool, alike: bool
+    deployment: Deployment, file: Given, dry_run: bool, failures: Path | None, hold_letters: bool, alike: bool
 ) -> Answer:
     """Add users from a CSV file (UTF-8 or CP932); rows that are wrong are refused one by one.
 
@@ -110,7 +110,7 @@ async def _import(
 @_FILE
 @_DRY_RUN
 @_FAILURES
-async def _org_import(deployment: Deployment, file: Path, dry_run: bool, failures: Path | None) -> Answer:
+async def _org_import(deployment: Deployment, file: Given, dry_run: bool, failures: Path | None) -> Answer:
     """Add organisations from a CSV file (UTF-8 or CP932); rows that are wrong are refused one by one.
 
     The first line names the columns, in any order: policy_number (証券番号), name (団体名), and if wanted
@@ -123,7 +123,7 @@ async def _org_import(deployment: Deployment, file: Path, dry_run: bool, failure
 
 
 async def _imported(
-    file: Path,
+    file: Given,
     shape: Shape,
     register: Register,
     columns: dict[str, str],
@@ -131,15 +131,15 @@ async def _imported(
     dry_run: bool,
     failures: Path | None,
 ) -> Answer:
-    table = read_table(text_of(read_file(file, "CSV file"), file), file, shape)
+    table = read_table(text_of(file.content, file.path), file.path, shape)
     if failures is not None:
-        _begin_failures(failures, file, table)
+        _begin_failures(failures, file.path, table)
     done: list[Outcome] = []
     try:
         await _run(table.rows, register, dry_run, done)
     finally:
         if failures is not None:
-            write_private(failures, _refused_rows(table, done))
+            write(failures, _refused_rows(table, done))
     return _told(done, columns, dry_run, failures)
 
 
@@ -147,7 +147,7 @@ def _begin_failures(failures: Path, file: Path, table: Table) -> None:
     if failures.resolve() == file.resolve():
         raise ConfigError(f"--failures {failures} is the file itself; name another one")
     # Now: after all the work it would be too late to hear that nothing can be written there.
-    write_private(failures, failures_file(table, ()))
+    write(failures, failures_file(table, ()))
 
 
 async def _run(rows: Sequence[Row], register: Register, dry_run: bool, done: list[Outcome]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 from rich.console import Console
@@ -20,7 +20,8 @@ from enroll.mail.bounces import MAX_BYTES, parse_bounce, record_bounce
 from enroll.mail.delivery import deliver_due
 from enroll.refusals import Refusal
 from enroll.scheduler import notify
-from gateway.cli.frame import Answer, actor, answer, cell, deployment_command, detail, listing, plain
+from gateway.cli.caller import Given, InputFile, actor
+from gateway.cli.frame import Answer, answer, cell, deployment_command, detail, listing, plain
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
@@ -214,13 +215,13 @@ def _said_of_lanes(letters: queue.Standing) -> list[str]:
 
 
 @deployment_command(_MAIL, "bounce")
-@click.argument("file", type=click.File("rb"), default="-")
-async def _bounce(deployment: Deployment, file: BinaryIO) -> Answer:
+@click.argument("file", type=InputFile("bounce", dash=True, most=MAX_BYTES + 1), default="-")
+async def _bounce(deployment: Deployment, file: Given) -> Answer:
     """Record a bounce, from a file or standard input, with the letter that did not arrive.
 
     For the mailbox of mail.return_path: `sekisho mail list` then says so where it said sent.
     """
-    bounce = parse_bounce(file.read(MAX_BYTES + 1))
+    bounce = parse_bounce(file.content)
     fresh = await record_bounce(deployment.ra, bounce, actor=actor())
     letter = deployment.ra.database.read_now(lambda db: mail_store.shown(db, bounce.letter))
     assert letter is not None

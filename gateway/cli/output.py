@@ -61,7 +61,7 @@ def write_answer(value: Mapping[str, Any], show: Callable[[Console], None], *, a
         else:
             show(console_for())
         stream.flush()
-        _settle(stream)
+        settle(stream)
     except BrokenPipeError as error:
         _forget(stream)
         raise ReaderLeft from error
@@ -137,8 +137,13 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
 
 
-def _settle(stream: TextIO) -> None:
+def settle(stream: TextIO | None) -> None:
     """Has a file on the disk, or hears that it cannot be: some file systems say so only then."""
+    if stream is None:
+        return
+    if (elsewhere := getattr(stream, "settle", None)) is not None:
+        elsewhere()
+        return
     try:
         number = stream.fileno()
     except (OSError, ValueError):

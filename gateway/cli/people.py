@@ -25,7 +25,8 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import Enrollment, state_at
 from gateway.cli import registers
-from gateway.cli.frame import Answer, actor, answer, as_typed, deployment_command, detail, listing
+from gateway.cli.caller import actor
+from gateway.cli.frame import Answer, answer, as_typed, deployment_command, detail, listing
 from gateway.cli.registers import narrowed, of_organisation, wanted
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment

@@ -16,7 +16,8 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import state_at
 from enroll.requests.states import LABELS
-from gateway.cli.frame import Answer, actor, answer, as_typed, deployment_command, detail, listing, plain
+from gateway.cli.caller import actor
+from gateway.cli.frame import Answer, answer, as_typed, deployment_command, detail, listing, plain
 from gateway.cli.people import USER_ID, known_user, of_user, request_record
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment

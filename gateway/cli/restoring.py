@@ -10,7 +10,8 @@ import click
 from ca import datadir
 from ca.errors import ConfigError
 from enroll.jst import shown
-from gateway.cli.frame import PASSPHRASE_FILE, Answer, actor, answer, command, passphrase_from
+from gateway.cli.caller import actor
+from gateway.cli.frame import PASSPHRASE_FILE, Answer, answer, command, passphrase_from
 from gateway.cli.root import GROUPS
 from gateway.running import rundir
 from gateway.serving import offsite, recovery

@@ -14,8 +14,8 @@ from enroll.people.likeness import check_unlike
 from enroll.people.register import Person, add_organisation, add_user, check_organisation, check_person
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
+from gateway.cli.caller import actor
 from gateway.cli.csvfile import Row
-from gateway.cli.frame import actor
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,11 @@ from gateway.cli.trail import trail
 def _serve(data: Path, passphrase_file: Path | None, workers: int) -> Answer:
     """Run the gateway until SIGTERM or Ctrl-C; a second one does not wait for requests that run."""
     # The server and its sites are imported by the commands that need them: the others start faster.
+    from gateway.cli.answering import answer_command
     from gateway.serving.server import serve
 
     read_marker(data)
-    serve(data, passphrase_file, PASSPHRASE_VARIABLE, workers)
+    serve(data, passphrase_file, PASSPHRASE_VARIABLE, workers, answer_command)
     return answer({"serve": {"stopped": True}}, "stopped")
 
 

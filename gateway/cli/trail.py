@@ -10,7 +10,7 @@ from typing import Any
 from ca.datadir import read_marker
 from ca.sqlite import Database
 from enroll import store
-from gateway.cli.frame import actor
+from gateway.cli.caller import actor
 from gateway.serving.deployment import DATABASE, SCHEMAS, clock_of
 from gateway.serving.standing import compare, journal_of
 

@@ -13,7 +13,8 @@ from enroll import identifiers, listings, store
 from enroll.jst import start_of
 from enroll.listings import Acts
 from enroll.refusals import Refusal
-from gateway.cli.frame import Answer, actor, answer, as_typed, deployment_command, detail, listing
+from gateway.cli.caller import actor
+from gateway.cli.frame import Answer, answer, as_typed, deployment_command, detail, listing
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
 from gateway.serving.config import origin

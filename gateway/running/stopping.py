@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -74,3 +76,11 @@ def ends_with(descriptor: int | None, stop: asyncio.Event) -> Iterator[None]:
         yield
     finally:
         loop.remove_reader(descriptor)
+
+
+def end_with_parent(number: signal.Signals) -> None:
+    """Has this process get a signal as soon as whoever started it has ended."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    if os.getppid() != parent:  # it has ended in between
+        os._exit(1)

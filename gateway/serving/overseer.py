@@ -7,7 +7,6 @@ threads and no database, and whatever a look hangs at or runs into, workers are 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from ca.storage import in_log
 from gateway.edge.headcount import Headcount
 from gateway.running import rundir
 from gateway.running.notify import notify
+from gateway.running.stopping import end_with_parent
 from gateway.serving import inforce
 from gateway.serving.config import Config, read_config
 from gateway.serving.deployment import Deployment, deployment_of
@@ -34,7 +34,6 @@ log = logging.getLogger("sekisho.overseer")
 
 # Seconds that a look at the directory may take: it is read and made ready to serve once, on one core.
 _LOOK = 60
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 # What a worker takes to end besides its drain: a mail server's last answer, keys being made, the log.
 _SPARE = 15.0
 
@@ -281,7 +280,7 @@ def _look(deployment: Callable[[], Deployment], how: How, directory: Path, memor
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         signal.alarm(_LOOK)
         # With its parent it ends, or its part of the lock on the directory would keep the next one out.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent(signal.SIGKILL)
         _write(memory, asyncio.run(_looked(deployment, how, directory)).to_bytes())
         code = 0
     except BaseException as error:

@@ -86,13 +86,13 @@ async def take(deployment: Deployment) -> Checkpoint:
     return await ra.database.write(work)
 
 
-def troubles(deployment: Deployment, files: Sequence[Path] = ()) -> Iterator[Trouble]:
+def troubles(deployment: Deployment, files: Sequence[tuple[Path, str]] = ()) -> Iterator[Trouble]:
     """Everything that is wrong with the record, by itself, by the checkpoints of the journal and by those in
-    files. ConfigError for a file without one."""
+    files (whose, and the text). ConfigError for a file without one."""
     ra, ca_id = deployment.ra, journal_of(deployment.data).ca
     public, found = key(ra).public_key(), _in_journal(deployment.data)
-    for file in files:
-        there = _in_file(file)
+    for file, text in files:
+        there = _in_file(file, text)
         forged = [each for each in there if not is_ours(public, each, ca_id)]
         for each in forged:
             yield Trouble(each.number, f"a checkpoint in {file} is not this gateway's, or was altered")
@@ -112,23 +112,13 @@ def _twice(checkpoints: Iterable[Checkpoint]) -> Iterator[Trouble]:
             yield Trouble(each.number, "two checkpoints of this gateway disagree: there were two records")
 
 
-def _in_file(file: Path) -> list[Checkpoint]:
-    try:
-        text = "\n".join(each.read_text("utf-8", "replace") for each in _texts(file))
-    except OSError as error:
-        raise ConfigError(
-            f"checkpoint: {file} cannot be read ({error.strerror}); see: ls -l {file}"
-        ) from None
+def _in_file(file: Path, text: str) -> list[Checkpoint]:
     found = checkpoints_in(text)
     if not found:
         raise ConfigError(
             f"{file} has no checkpoint; name what sekisho audit checkpoint wrote, or the journal's copy"
         )
     return found
-
-
-def _texts(file: Path) -> list[Path]:
-    return journal.files_of(file) if file.is_dir() else [file]
 
 
 def _in_journal(data: Path) -> list[Checkpoint]:

@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from gateway.edge.headcount import headcounts
 from gateway.running import internal, lists, rundir
+from gateway.running.control import Caller, taking_commands
 from gateway.running.journal import DirectHandler, Journal, JournalHandler, TracesOnly
 from gateway.running.notify import notify, watchdog_seconds
 from gateway.running.ports import listening
@@ -86,10 +87,18 @@ _SPARE_KEYS = 8
 _BACKLOG = 1_024
 
 Started = Callable[[int], Awaitable[None]]
+#: Does a command for whoever has typed it, on what it opens.
+Command = Callable[[Caller, Callable[[], Deployment]], None]
+#: MiB of the database that a command keeps in memory: it reads everything once, if at all.
+_COMMANDS_CACHE = 8
 
 
-def serve(data: Path, passphrase_file: Path | None, variable: str, workers: int = 1) -> None:
+def serve(
+    data: Path, passphrase_file: Path | None, variable: str, workers: int = 1, command: Command | None = None
+) -> None:
     """Serves a data directory until SIGTERM or SIGINT. ConfigError for what the operator has to mend.
+
+    ``command`` does what an operator has typed, in a process that opens the directory for it.
 
     The passphrase is the signer's to ask for (``signer_for``): no process here ever has it.
     """
@@ -104,6 +113,9 @@ def serve(data: Path, passphrase_file: Path | None, variable: str, workers: int 
     with ExitStack() as stack:
         stack.callback(rundir.claim(directory).close)
         signer, vault = stack.enter_context(signer_for(data, config, passphrase_file, variable))
+        if command is not None:
+            # Before there are threads, ports and a log of our own: it forks.
+            stack.enter_context(_taking_commands(data, vault, signer, config.log, command))
         if workers == 1:
             uvloop.run(_serve_alone(data, vault, signer, files, Slot(directory)))
         else:
@@ -114,6 +126,18 @@ def serve(data: Path, passphrase_file: Path | None, variable: str, workers: int 
             # Whatever is wrong is found here, once, and what is missing is made.
             look = uvloop.run(_rehearse(data, vault, signer, files))
             _serve_together(data, vault, signer, look, config, socks, plain, workers)
+
+
+def _taking_commands(
+    data: Path, vault: Vault, signer: Signer, settings: Log, command: Command
+) -> AbstractContextManager[None]:
+    def opened() -> Deployment:
+        return deployment_of(data, vault, Snapshot(), signer=signer, most_cache=_COMMANDS_CACHE)
+
+    directory = rundir.run_directory(data)
+    return taking_commands(
+        directory, lambda caller: command(caller, opened), lambda: _log_directly(data, settings)
+    )
 
 
 async def _serve_alone(data: Path, vault: Vault, signer: Signer, files: Snapshot, slot: Slot) -> None:

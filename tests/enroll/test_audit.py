@@ -175,7 +175,7 @@ def deployment_of(tmp_path, ra):
 
 
 def troubles(tmp_path, ra, *files):
-    return list(record.troubles(deployment_of(tmp_path, ra), files))
+    return list(record.troubles(deployment_of(tmp_path, ra), [(each, each.read_text()) for each in files]))
 
 
 async def test_what_people_do_is_one_chain(tmp_path):

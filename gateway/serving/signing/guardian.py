@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ca.storage import in_log
-from gateway.serving.signing.ending import end_with_parent
+from gateway.running.stopping import end_with_parent
 from gateway.serving.signing.tally import Tally
 
 log = logging.getLogger("sekisho.signer")

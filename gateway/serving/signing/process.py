@@ -28,12 +28,12 @@ from ca.sqlite import Database
 from gateway.running import rundir
 from gateway.running.journal import DirectHandler
 from gateway.running.notify import notify
+from gateway.running.stopping import end_with_parent
 from gateway.serving.config import read_config
 from gateway.serving.deployment import DATABASE, SCHEMAS, clock_of
 from gateway.serving.signing.accepted import Accepted
 from gateway.serving.signing.desk import Desk
 from gateway.serving.signing.door import answer_all
-from gateway.serving.signing.ending import end_with_parent
 from gateway.serving.signing.guardian import Guardian
 from gateway.serving.signing.places import Places
 from gateway.serving.signing.tally import Tally

@@ -1,0 +1,135 @@
+"""What the running gateway does with a command that somebody wants it to run: in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli.caller import Given, be_for
+from gateway.cli.frame import DeploymentCommand, guarded, worked
+from gateway.cli.root import root
+from gateway.running.control import Caller, HungUp, Line, Message
+from gateway.serving.deployment import Deployment
+
+# Characters in one message: at most four octets each, twice that as JSON.
+_AT_ONCE = 4_096
+
+
+def answer_command(caller: Caller, opened: Callable[[], Deployment]) -> None:
+    """Runs what a caller wants, and tells them how it has ended."""
+    wanted, fd = caller.wanted, caller.given
+    if wanted.get("version") != version_of("sekisho"):
+        caller.line.tell({"refused": "it is of another version; start it again: systemctl restart sekisho"})
+        return
+    found = _command(wanted["command"])
+    if found is None:
+        caller.line.tell({"refused": f"it knows no command {' '.join(map(str, wanted['command']))}"})
+        return
+    given = b"" if fd is None else _content(fd)
+    os.environ |= wanted["environment"]
+    be_for(caller.uid, lambda path, content, public: _write(caller.line, path, content, public))
+    sys.stdout = _Told(caller.line, "out", wanted["terminal"]["out"])
+    sys.stderr = _Told(caller.line, "err", wanted["terminal"]["err"])
+    params = {name: _unpacked(value, given) for name, value in wanted["params"].items()}
+
+    async def run() -> int:
+        deployment = opened()
+        try:
+            return await worked(found.work, deployment, params, wanted["json"])
+        finally:
+            await deployment.close()
+
+    code = guarded(lambda: asyncio.run(run()), as_json=wanted["json"])
+    # Whoever has heard how it ended hangs up, and that is no Ctrl-C any more.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(HungUp):
+        caller.line.tell({"exit": code})
+
+
+def _command(words: list[str]) -> DeploymentCommand | None:
+    found: click.Command | None = root
+    for word in words:
+        if not isinstance(found, click.Group):
+            return None
+        found = found.get_command(click.Context(found), word)
+    return found if isinstance(found, DeploymentCommand) and not found.needs_passphrase else None
+
+
+def _unpacked(value: Any, given: bytes) -> Any:
+    if isinstance(value, list):
+        return tuple(_unpacked(each, given) for each in value)
+    if not isinstance(value, dict):
+        return value
+    if "file" in value:
+        return Given(Path(value["file"]), given[value["begin"] : value["end"]])
+    return Path(value["path"]) if "path" in value else datetime.fromisoformat(value["time"])
+
+
+def _content(fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+def _write(line: Line, path: Path, content: bytes, public: bool) -> None:
+    memory = os.memfd_create("written")
+    try:
+        with open(os.dup(memory), "wb") as file:
+            file.write(content)
+        line.ask({"write": str(path), "public": public}, memory)
+    except HungUp:
+        raise BrokenPipeError from None
+    finally:
+        os.close(memory)
+
+
+class _Told(io.TextIOBase):
+    """A stream that is written elsewhere. Like any other it says when nobody reads it any more."""
+
+    def __init__(self, line: Line, to: str, terminal: bool) -> None:
+        self._line, self._to, self._terminal = line, to, terminal
+        self._kept: list[str] = []
+        self._size = 0
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):  # click tries what a stream takes
+            raise TypeError("text is written here")
+        self._kept.append(text)
+        self._size += len(text)
+        if self._size >= _AT_ONCE or self._to == "err":
+            self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        text, self._kept, self._size = "".join(self._kept), [], 0
+        for begin in range(0, len(text), _AT_ONCE):
+            self._ask({"to": self._to, "text": text[begin : begin + _AT_ONCE]})
+
+    def settle(self) -> None:
+        """Has what was written on the disk, where it goes there."""
+        self._ask({"settle": True})
+
+    def _ask(self, message: Message) -> Mapping[str, Any]:
+        try:
+            return self._line.ask(message)[0]
+        except HungUp:
+            raise BrokenPipeError from None

@@ -1,0 +1,133 @@
+"""A command that the running gateway does: what it is told, and what is done here meanwhile.
+
+Of this process the gateway gets neither terminal nor files. It says what is to be written where, and into no
+other file than those that were named to be written.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ca.errors import ConfigError
+from gateway.cli.caller import Given, OutputFile, write_here
+from gateway.cli.output import settle
+from gateway.running.control import HungUp, Line, Message, call
+from gateway.running.rundir import RUN
+
+# Of the environment, what a command writes by.
+_ENVIRONMENT = ("TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "SEKISHO_TRACEBACK")
+_INTERRUPTED = 130
+
+
+def ask(data: Path, context: click.Context, params: Mapping[str, Any], *, as_json: bool) -> int | None:
+    """Has the gateway that runs on a data directory do a command, and returns its exit code.
+
+    None where none runs that takes commands. ConfigError if it has not been done, or nobody knows.
+    """
+    line = call(data / RUN)
+    if line is None:
+        return None
+    words, memory = context.command_path.split()[1:], os.memfd_create("given")
+    try:
+        line.tell(_wanted(words, params, as_json, memory), memory)
+        return attend(line, _outputs(context, params))
+    except HungUp:
+        raise ConfigError(
+            "the gateway has hung up while it ran the command; see what was done: sekisho audit show, and "
+            "whether it runs: sekisho doctor"
+        ) from None
+    finally:
+        os.close(memory)
+        line.close()
+
+
+def _wanted(words: list[str], params: Mapping[str, Any], as_json: bool, memory: int) -> Message:
+    with open(os.dup(memory), "wb") as file:
+
+        def pack(value: Any) -> Any:
+            if isinstance(value, Given):
+                begin = file.tell()
+                file.write(value.content)
+                return {"file": str(value.path), "begin": begin, "end": file.tell()}
+            return _packed(value, pack)
+
+        packed = {name: pack(value) for name, value in params.items()}
+    return {
+        "version": version_of("sekisho"),
+        "command": words,
+        "params": packed,
+        "json": as_json,
+        "terminal": {"out": _is_terminal(sys.stdout), "err": _is_terminal(sys.stderr)},
+        "environment": {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        | {"COLUMNS": str(shutil.get_terminal_size().columns)},
+    }
+
+
+def _packed(value: Any, pack: Callable[[Any], Any]) -> Any:
+    if isinstance(value, Path):
+        return {"path": str(value)}
+    if isinstance(value, datetime):
+        return {"time": value.isoformat()}
+    if isinstance(value, (tuple, list)):
+        return [pack(each) for each in value]
+    return value
+
+
+def _outputs(context: click.Context, params: Mapping[str, Any]) -> set[str]:
+    writes = {each.name for each in context.command.params if isinstance(each.type, OutputFile)}
+    return {str(params[name]) for name in writes if name in params and params[name] is not None}
+
+
+def _is_terminal(stream: Any) -> bool:
+    return stream is not None and bool(stream.isatty())
+
+
+def attend(line: Line, outputs: set[str]) -> int:
+    """Does what the gateway asks for, until it says how the command has ended."""
+    interrupted = False
+    while True:
+        try:
+            told, fd = line.hear()
+        except KeyboardInterrupt:
+            if interrupted:
+                return _INTERRUPTED
+            # It ends there as it would here, and still says what stays done.
+            interrupted = True
+            line.finish()
+            continue
+        if "refused" in told:
+            raise ConfigError(f"the gateway has not run it: {told['refused']}")
+        if "exit" in told:
+            return int(told["exit"])
+        answer = _done(told, fd, outputs)
+        if not interrupted:
+            line.tell(answer)
+
+
+def _done(told: Message, fd: int | None, outputs: set[str]) -> Message:
+    try:
+        if "text" in told:
+            stream = sys.stderr if told["to"] == "err" else sys.stdout
+            if stream is not None:
+                stream.write(told["text"])
+                stream.flush()
+        elif "settle" in told:
+            settle(sys.stdout)
+        elif told.get("write") in outputs and fd is not None:
+            with open(fd, "rb") as content:
+                content.seek(0)
+                write_here(Path(told["write"]), content.read(), bool(told["public"]))
+        else:
+            raise HungUp  # it wants what no command does
+    except OSError as error:
+        return {"errno": error.errno or 5, "file": error.filename}
+    return {}

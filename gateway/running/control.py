@@ -1,0 +1,253 @@
+"""The door for the operator's commands: a socket in ``run/``, and a process of its own for each command.
+
+A message is one packet of JSON (SOCK_SEQPACKET), with a descriptor beside it where a file's content goes
+along. Who asks is known by the kernel (SO_PEERCRED): whom the data directory belongs to, and root.
+Neither side gives the other its terminal or its files: what is read and written there goes by messages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ca.signerlink import address_in, peer_of
+from gateway.running.stopping import end_with_parent
+
+log = logging.getLogger("sekisho.control")
+
+SOCKET = "control.sock"
+#: The most bytes of a message; what is longer goes as a file's content.
+MOST = 1 << 16
+#: Commands that run at the same time.
+_MOST_CALLERS = 16
+# Seconds until somebody who has connected has said what is wanted, and that a command is given to end.
+_SOON, _GRACE = 10.0, 10.0
+# Seconds between two looks at what has ended.
+_TURN = 0.5
+
+Message = dict[str, Any]
+
+
+class HungUp(Exception):
+    """Whoever is at the other end is gone."""
+
+
+class Line:
+    """One end of a connection: one message after the other, from either side."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def tell(self, message: Mapping[str, Any], fd: int | None = None) -> None:
+        """Sends a message. HungUp if nobody gets it; ValueError if it is too long."""
+        packet = json.dumps(message).encode()
+        if len(packet) > MOST:
+            raise ValueError("a message is longer than any")
+        try:
+            socket.send_fds(self._connection, [packet], [] if fd is None else [fd])
+        except OSError as error:
+            raise HungUp from error
+
+    def hear(self) -> tuple[Message, int | None]:
+        """The next message, and the descriptor that came with it, which is the caller's to close."""
+        heard = self._heard()
+        if heard is None:
+            raise HungUp
+        return heard
+
+    def _heard(self) -> tuple[Message, int | None] | None:
+        """None at the end."""
+        try:
+            packet, fds, _, _ = socket.recv_fds(self._connection, MOST, 1)
+            message = json.loads(packet) if packet else {}
+        except (OSError, ValueError, RecursionError) as error:
+            raise HungUp from error
+        if not isinstance(message, dict):
+            raise HungUp
+        return (message, fds[0] if fds else None) if packet else None
+
+    def ask(self, message: Mapping[str, Any], fd: int | None = None) -> tuple[Message, int | None]:
+        """Sends a message and waits for its answer. OSError if the other side could not do it.
+
+        One that has finished speaking still does what it is told, and does not say how it went."""
+        self.tell(message, fd)
+        told, got = self._heard() or ({}, None)
+        if told.get("errno"):
+            raise OSError(int(told["errno"]), os.strerror(int(told["errno"])), told.get("file"))
+        return told, got
+
+    def finish(self) -> None:
+        """Says that nothing more is wanted; the other side still answers."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A user of this machine who wants something run, and the way back."""
+
+    uid: int
+    line: Line
+    #: What is wanted: the first message.
+    wanted: Message
+    #: The descriptor that came with it.
+    given: int | None
+
+
+#: What is done for a caller, in a process that ends with it.
+Serve = Callable[[Caller], None]
+
+
+def call(directory: Path) -> Line | None:
+    """A line to the gateway that runs on a data directory's ``run/``; None where none takes commands."""
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        with address_in(directory, SOCKET) as address:
+            link.connect(address)
+    except OSError:
+        link.close()
+        return None
+    return Line(link)
+
+
+@contextlib.contextmanager
+def taking_commands(directory: Path, serve: Serve, prepare: Callable[[], None]) -> Iterator[None]:
+    """For the length of a block commands are taken, by a process that ``prepare`` is run in first.
+
+    To be entered before there are threads: it forks."""
+    with _listening(directory) as listener:
+        pid = os.fork()
+        if pid == 0:
+            _be(lambda: _Door(listener, serve).run(prepare))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+        (directory / SOCKET).unlink(missing_ok=True)
+
+
+class _Door:
+    def __init__(self, listener: socket.socket, serve: Serve) -> None:
+        self._listener, self._serve = listener, serve
+        self._callers: set[int] = set()
+        self._ending = False
+
+    def run(self, prepare: Callable[[], None]) -> None:
+        for number in (signal.SIGINT, signal.SIGHUP):
+            # Ctrl-C goes to all of a terminal's group: whoever serves says when this ends.
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._end)
+        prepare()
+        waiting = select.poll()
+        waiting.register(self._listener, select.POLLIN)
+        while not self._ending:
+            self._reap()
+            if waiting.poll(_TURN * 1_000) and not self._ending:
+                with contextlib.suppress(OSError):
+                    self._let_in(self._listener.accept()[0])
+        self._listener.close()
+        self._see_off()
+
+    def _end(self, *_: Any) -> None:
+        self._ending = True
+
+    def _let_in(self, connection: socket.socket) -> None:
+        with connection:
+            uid = peer_of(connection)
+            if uid not in (0, os.geteuid()):
+                return _turn_away(connection, "only root and whom the data directory belongs to are let in")
+            if len(self._callers) >= _MOST_CALLERS:
+                return _turn_away(connection, f"{_MOST_CALLERS} commands run already; type it again later")
+            pid = os.fork()
+            if pid == 0:
+                self._listener.close()
+                _be(lambda: _serve(self._serve, connection, uid))
+            self._callers.add(pid)
+        return None
+
+    def _reap(self) -> None:
+        for pid in tuple(self._callers):
+            ended, _ = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._callers.discard(pid)
+
+    def _see_off(self) -> None:
+        """Commands that run are told to end, as by Ctrl-C, and then not asked any more."""
+        for number in (signal.SIGINT, signal.SIGKILL):
+            for pid in self._callers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            for _ in range(int(_GRACE / _TURN)):
+                self._reap()
+                if not self._callers:
+                    return
+                select.poll().poll(_TURN * 1_000)
+
+
+def _turn_away(connection: socket.socket, why: str) -> None:
+    with contextlib.suppress(HungUp):
+        Line(connection).tell({"refused": why})
+
+
+def _serve(serve: Serve, connection: socket.socket, uid: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    line = Line(connection)
+    connection.settimeout(_SOON)
+    wanted, given = line.hear()
+    # Whoever sits at a terminal may take a while to read what is written, and that is waited for.
+    connection.settimeout(None)
+    threading.Thread(target=_watch, args=(connection,), daemon=True).start()
+    serve(Caller(uid, line, wanted, given))
+
+
+def _watch(connection: socket.socket) -> None:
+    """Ends what is done for somebody who has left, as Ctrl-C would."""
+    hanging = select.poll()
+    hanging.register(connection, select.POLLRDHUP)
+    hanging.poll()
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _be(work: Callable[[], None]) -> None:
+    """The rest of a forked process's life. Never returns."""
+    code = 70
+    try:
+        # With its parent it ends, or its part of the lock on the directory would keep the next one out.
+        end_with_parent(signal.SIGKILL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        work()
+        code = 0
+    except BaseException as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        log.error("%s in %s:%s", type(error).__name__, frame.name, frame.lineno)
+    finally:
+        os._exit(code)
+
+
+@contextlib.contextmanager
+def _listening(directory: Path) -> Iterator[socket.socket]:
+    (directory / SOCKET).unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        with address_in(directory, SOCKET) as address:
+            listener.bind(address)
+        (directory / SOCKET).chmod(0o600)
+        listener.listen(_MOST_CALLERS)
+        yield listener

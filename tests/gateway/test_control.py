@@ -1,0 +1,175 @@
+"""The door for commands: who is let in, what each side may ask of the other, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from gateway.running.control import SOCKET, Caller, HungUp, Line, call, taking_commands
+
+NOBODY = 65_534
+
+
+def _serve(caller: Caller) -> None:
+    """Does what the first message says, and tells what came of it."""
+    wanted = caller.wanted["do"]
+    if wanted == "who":
+        caller.line.tell({"uid": caller.uid})
+    elif wanted == "wait":
+        try:
+            caller.line.tell({"pid": os.getpid()})
+            while True:
+                time.sleep(60)
+        except KeyboardInterrupt:
+            caller.line.tell({"interrupted": True})
+    elif wanted == "die":
+        os._exit(3)
+    elif wanted == "open":
+        caller.line.ask({"open": "/etc/shadow"})
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir(mode=0o700)
+    return tmp_path / "run"
+
+
+@contextmanager
+def taken(directory: Path) -> Iterator[None]:
+    with taking_commands(directory, _serve, lambda: None):
+        yield
+
+
+def called(directory: Path, **wanted: str) -> Line:
+    line = call(directory)
+    assert line is not None
+    line.tell(wanted)
+    return line
+
+
+def test_who_asks_is_known_by_the_kernel(directory: Path) -> None:
+    with taken(directory):
+        assert (directory / SOCKET).stat().st_mode & 0o777 == 0o600
+        assert called(directory, do="who", uid="0").hear()[0] == {"uid": os.getuid()}
+    assert not (directory / SOCKET).exists()
+    assert call(directory) is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_nobody_else_is_let_in() -> None:
+    """The directory's mode keeps them out already; were it open, they are told why."""
+    program = (
+        "import os, socket, sys\nfrom gateway.running.control import SOCKET, Line\n"
+        f"os.setuid({NOBODY})\nlink = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+        "try:\n  link.connect(f'{sys.argv[1]}/{SOCKET}')\n"
+        "except OSError as error:\n  print(type(error).__name__)\n"
+        "else:\n  print(Line(link).hear()[0])"
+    )
+
+    def asked(directory: Path) -> str:
+        words = [sys.executable, "-c", program, str(directory)]
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout.strip()
+
+    with TemporaryDirectory() as name, taken(directory := Path(name)):
+        assert asked(directory) == "PermissionError"
+        directory.chmod(0o755)
+        (directory / SOCKET).chmod(0o666)
+        assert asked(directory) == (
+            "{'refused': 'only root and whom the data directory belongs to are let in'}"
+        )
+
+
+def test_who_leaves_ends_what_is_done_for_him(directory: Path) -> None:
+    with taken(directory):
+        line = called(directory, do="wait")
+        pid = line.hear()[0]["pid"]
+        line.finish()
+        assert line.hear()[0] == {"interrupted": True}
+        other = called(directory, do="wait")
+        pid = other.hear()[0]["pid"]
+        other.close()
+        _until_gone(pid)
+
+
+def test_the_end_of_serving_ends_what_runs(directory: Path) -> None:
+    with taken(directory):
+        line = called(directory, do="wait")
+        pid = line.hear()[0]["pid"]
+    assert line.hear()[0] == {"interrupted": True}
+    _until_gone(pid)
+
+
+def test_a_command_that_dies_takes_nobody_along(directory: Path) -> None:
+    with taken(directory):
+        with pytest.raises(HungUp):
+            called(directory, do="die").hear()
+        assert called(directory, do="who").hear()[0] == {"uid": os.getuid()}
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"\xff", b"{", b"[]", b"null", b'"x"', b"{}", b"[" * 60_000, b"x" * 65_536]
+)
+def test_rubbish_takes_nobody_along(directory: Path, rubbish: bytes) -> None:
+    with taken(directory):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
+            link.connect(str(directory / SOCKET))
+            link.send(rubbish)
+            assert link.recv(100) == b""
+        assert called(directory, do="who").hear()[0] == {"uid": os.getuid()}
+
+
+def test_more_than_are_run_at_once_are_told_so(directory: Path) -> None:
+    with taken(directory):
+        lines = [called(directory, do="wait") for _ in range(16)]
+        assert all("pid" in line.hear()[0] for line in lines)
+        one_more = call(directory)
+        assert one_more is not None
+        assert one_more.hear()[0] == {"refused": "16 commands run already; type it again later"}
+        for line in lines:
+            line.close()
+
+
+def test_a_message_has_an_end(directory: Path) -> None:
+    with taken(directory):
+        line = call(directory)
+        assert line is not None
+        with pytest.raises(ValueError, match="longer"):
+            line.tell({"do": "x" * 70_000})
+
+
+def test_a_socket_that_was_left_is_no_hindrance(directory: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as left:
+        left.bind(str(directory / SOCKET))
+    assert call(directory) is None
+    with taken(directory):
+        assert called(directory, do="who").hear()[0] == {"uid": os.getuid()}
+
+
+def test_what_the_other_side_cannot_do_is_an_error_here(directory: Path) -> None:
+    with taken(directory):
+        line = called(directory, do="open")
+        told, fd = line.hear()
+        assert (told, fd) == ({"open": "/etc/shadow"}, None)
+        line.tell({"errno": 13, "file": "/etc/shadow"})
+        with pytest.raises(HungUp):  # a PermissionError there ends it
+            line.hear()
+
+
+def _until_gone(pid: int) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{pid} lives on")
