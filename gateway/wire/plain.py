@@ -13,7 +13,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import httptools
@@ -48,9 +48,10 @@ class Asked(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Told:
-    """An answer. ``body``: bytes, or an open file of ``size`` bytes, which is closed after it."""
+    """An answer, which may be given again. ``body``: bytes, or an open file of ``size`` bytes, which is
+    closed after it."""
 
     status: int
     fields: tuple[tuple[str, str], ...] = ()
@@ -58,6 +59,21 @@ class Told:
     size: int | None = None
     #: What it is counted as.
     kind: str = "other"
+    # Its head as it was written last, and what that holds for: the second, and whether the connection stays.
+    _head: bytes = field(default=b"", init=False, compare=False, repr=False)
+    _head_of: tuple[int, bool] = field(default=(-1, False), init=False, compare=False, repr=False)
+
+    def head(self, at: int, keep: bool) -> bytes:
+        """Status line and fields, as they are written in a second (since the epoch)."""
+        if self._head_of != (at, keep):
+            fields = self.fields
+            if self.status not in WITHOUT_CONTENT:
+                fields = (*fields, ("Content-Length", str(self.length)))
+            lines = "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
+            end = b"\r\n" if keep else b"Connection: close\r\n\r\n"
+            self._head = b"%sDate: %s\r\n%s%s" % (_STATUS_LINES[self.status], http_date(at), lines, end)
+            self._head_of = (at, keep)
+        return self._head
 
     @property
     def length(self) -> int:
@@ -314,12 +330,13 @@ class _Connection(asyncio.Protocol):
 
     def _write(self, asked: Asked, told: Told, keep: bool) -> None:
         assert isinstance(told.body, bytes)
-        self._transport.write(self._head(told, keep) + (b"" if asked.method == "HEAD" else told.body))
+        head = told.head(int(time.time()), keep)
+        self._transport.write(head if asked.method == "HEAD" else head + told.body)
         self._answered(told, keep)
 
     async def _write_file(self, asked: Asked, told: Told, file: BinaryIO, keep: bool) -> None:
         with file:
-            self._transport.write(self._head(told, keep))
+            self._transport.write(told.head(int(time.time()), keep))
             while asked.method != "HEAD" and (piece := file.read(_PIECE)):
                 if self._writable is not None:
                     await self._writable.wait()
@@ -328,17 +345,6 @@ class _Connection(asyncio.Protocol):
                 self._transport.write(piece)
                 self._server.moved(self)
         self._answered(told, keep)
-
-    def _head(self, told: Told, keep: bool) -> bytes:
-        fields = (
-            told.fields
-            if told.status in WITHOUT_CONTENT
-            else (*told.fields, ("Content-Length", str(told.length)))
-        )
-        lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
-        end = b"\r\n" if keep else b"Connection: close\r\n\r\n"
-        line = _STATUS_LINES[told.status]
-        return b"%sDate: %s\r\n%s%s" % (line, http_date(int(time.time())), lines.encode("latin-1"), end)
 
     def _answered(self, told: Told, keep: bool) -> None:
         self._server.told[told.kind, told.status] += 1

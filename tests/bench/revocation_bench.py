@@ -49,6 +49,7 @@ from tests.started import forked, started
 _PASSPHRASE = "correct horse battery staple"
 _PEER = "openssl ocsp"
 _RATE, _LINKS, _SHARDS = 1_000, 16, 64
+_CORE, _LATE = "answers of a core, kept alive, a second", "p99 at 1,000/s, ms"
 _LENGTH = re.compile(rb"(?i)content-length: (\d+)")
 
 
@@ -132,22 +133,34 @@ def _measured(servers: dict[str, tuple[int, int]], question: bytes, rounds: int,
     for _ in range(rounds):
         for server, (port, pid) in servers.items():
             url = f"http://127.0.0.1:{port}{_path(server, path)}"
-            used = _cpu(pid)
+            begun = _cpu(pid)
             new = uvloop.run(_closed(port, url, seconds, keep=False))
+            fresh = 1e6 * (_cpu(pid) - begun) / seconds / new
             # The peer keeps no connection: what it answers on new ones is all that it does.
-            kept = new if server == _PEER else uvloop.run(_closed(port, url, seconds, keep=True))
-            micros = 1e6 * (_cpu(pid) - used) / seconds / (new if server == _PEER else new + kept)
+            kept, micros = new, fresh
+            if server != _PEER:
+                begun = _cpu(pid)
+                kept = uvloop.run(_closed(port, url, seconds, keep=True))
+                micros = 1e6 * (_cpu(pid) - begun) / seconds / kept
             row = {
-                "CPU of an answer, µs": micros,
+                # What a client of Python's on the other core can ask for is less than what is answered.
+                _CORE: 1e6 / micros,
+                "CPU of an answer, kept alive, µs": micros,
+                "CPU of an answer on a new connection, µs": fresh,
                 "kept alive, a second": kept,
                 "new connections, a second": new,
             }
             if server != _PEER:  # it answers one connection after the other, and who waits has no answer
                 late = uvloop.run(_paced(port, url, seconds))
-                row |= {"p50 at 1,000/s, ms": _at(late, 0.5), "p99 at 1,000/s, ms": _at(late, 0.99)}
+                row |= {"p50 at 1,000/s, ms": _at(late, 0.5), _LATE: _at(late, 0.99)}
                 row |= {"kept alive by wrk, a second": _wrk(url, seconds)}
             figures.add(server, row)
     figures.report()
+    late = figures.median("sekisho", _LATE)
+    print(
+        f"kept alive {figures.ratio('sekisho', _CORE) or 0:.2f} times {_PEER} by CPU; aim: 2.5 times or more"
+    )
+    print(f"p99 at {_RATE:,} a second {late:.1f} ms; aim: below 20 ms")
 
 
 def _path(server: str, path: str) -> str:

@@ -78,6 +78,8 @@ def has_it(asked: Asked, tag: str, since: int) -> bool:
     tags = asked.fields.get("if-none-match")
     if tags is not None:
         return tags.strip() == "*" or tag in _TAG.findall(tags)
-    with suppress(ValueError, TypeError, OverflowError):
-        return since <= parsedate_to_datetime(asked.fields.get("if-modified-since", "")).timestamp()
+    when = asked.fields.get("if-modified-since")
+    if when is not None:
+        with suppress(ValueError, TypeError, OverflowError):
+            return since <= parsedate_to_datetime(when).timestamp()
     return False
