@@ -437,7 +437,7 @@ def test_no_secret_is_shown(peopled: Shell) -> None:
             ran = peopled(*words, json_output=json_output)
             assert ran.code == 0
             shown += ran.out + ran.err
-    for secret in (*secrets, PASSPHRASE, "argon2id", "sealed", "PRIVATE KEY"):
+    for secret in (*secrets, PASSPHRASE, "argon2id", "_sealed", "sealed_", "PRIVATE KEY"):
         assert secret not in shown
 
 
