@@ -201,7 +201,7 @@ class Page:
 # -- visitors ------------------------------------------------------------------------------------------
 
 
-class _Here(AbstractResolver):
+class Here(AbstractResolver):
     """Every name is this machine."""
 
     async def resolve(
@@ -314,10 +314,10 @@ async def serve(
     clients: list[aiohttp.ClientSession] = []
 
     def visitor(p12: bytes | None = None, password: str = "", host: str = "", **headers: str) -> Visitor:
-        trusted = _client_context(opened.server_ca_pem, p12, password, path)
+        trusted = client_context(opened.server_ca_pem, p12, password, path)
         # A connection each: when a test moves the clock past a certificate's end, the listener ends the
         # kept ones, and a POST may then be on its way.
-        connector = aiohttp.TCPConnector(ssl=trusted, resolver=_Here(), use_dns_cache=False, force_close=True)
+        connector = aiohttp.TCPConnector(ssl=trusted, resolver=Here(), use_dns_cache=False, force_close=True)
         clients.append(aiohttp.ClientSession(connector=connector))
         origin = f"https://{host or HOSTS[role]}:{port}"
         return Visitor(clients[-1], origin, {k.replace("_", "-"): v for k, v in headers.items()})
@@ -330,7 +330,7 @@ async def serve(
         await listener.stop()
 
 
-def _client_context(server_ca: bytes, p12: bytes | None, password: str, path: Path) -> ssl.SSLContext:
+def client_context(server_ca: bytes, p12: bytes | None, password: str, path: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=server_ca.decode())
     context.verify_flags |= _NO_CHECK_TIME
     if p12 is not None:
