@@ -105,6 +105,15 @@ _GENERATIONS = """
         CHECK (retired_at IS NULL OR planned_at IS NULL)
     )
 """
+# Of which end of a CA (`ca.generations.endings`) operators have been told.
+_CA_WARNINGS = """
+    CREATE TABLE ca_warnings (
+        ca_id TEXT NOT NULL,
+        step TEXT NOT NULL,
+        told_at INTEGER NOT NULL,
+        PRIMARY KEY (ca_id, step)
+    )
+"""
 # The last line of the journal that this database has seen (ca.journal): an older copy of it is known by that.
 _JOURNAL = """
     CREATE TABLE journal_mark (
@@ -144,6 +153,7 @@ SCHEMA = Schema(
                 "CREATE INDEX answers_age ON answers (this_update_at)",
                 _RESPONDERS,
                 _GENERATIONS,
+                _CA_WARNINGS,
                 _JOURNAL,
                 "INSERT INTO journal_mark (id, number, hash) VALUES (1, 0, '')",
             ),

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from functools import partial
 
+from cryptography import x509
+
 import ca.store
 from ca.authority import Issuer
 from ca.errors import ConfigError
 from ca.generations import store as written
+from ca.generations.endings import Warned, endings
 from ca.generations.states import Event, Generations, Row, State, follow, generations
 from ca.profiles import CRL_LIFETIME
 from ca.storage import Transaction
 from enroll import store, timekeeping
+from enroll.mail import occasions
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 
@@ -24,6 +28,8 @@ _ACTOR = "scheduler"
 IN_HANDS = frozenset({State.ISSUING, State.EARLIER, State.RETURNING, State.RETIRED})
 #: Those whose certificates are let in, or will be: what networks have to know beforehand.
 TRUSTED = IN_HANDS | {State.STAGED, State.PLANNED}
+# Whose end somebody has to see to: of a retired one nobody has to.
+_WARNED = frozenset({State.STAGED, State.PLANNED, State.ISSUING, State.EARLIER, State.RETURNING})
 #: Event -> the act in the audit trail.
 ACTS = {
     Event.PLAN: "ca.planned",
@@ -55,8 +61,12 @@ def issuing(db: Transaction, ra: RegistrationAuthority) -> Issuer:
     if an operator has to say first who does."""
     found = at_now(db, ra).issuing
     if found is None:
-        raise Refusal("issuing_later", detail="no issuing CA is active: sekisho ca activate NAME")
-    return ra.authority.issuer(found)
+        raise Refusal("issuing_later", detail="no issuing CA is active: sekisho ca activate NAME --at now")
+    issuer = ra.authority.issuer(found)
+    if issuer.not_after_at <= ra.now():
+        detail = f"{issuer.common_name} has ended: sekisho ca add NAME, sekisho ca activate NAME --at now"
+        raise Refusal("issuing_later", detail=detail)
+    return issuer
 
 
 def is_distrusted(db: Transaction, serial: str) -> bool:
@@ -162,6 +172,42 @@ async def end_due(ra: RegistrationAuthority) -> list[str]:
     if await ra.database.read_aside(lambda db: _ended(db, at_now(db, ra), now)):
         return await ra.database.write(work)
     return []
+
+
+async def warn_of_ends(ra: RegistrationAuthority, root: x509.Certificate) -> list[str]:
+    """Tells operators, once for each step, that a CA ends: an audit line and a mail; returns the words for
+    the log."""
+    at = ra.now()
+
+    def work(db: Transaction) -> list[str]:
+        if timekeeping.doubt_now(ra, db) is not None:
+            return []
+        told = []
+        for each in due(db):
+            if written.warn_once(db, each.ca_id, each.step, at):
+                store.audit(db, at, _ACTOR, "ca.ending", each.ca_id, name=each.name, step=each.step)
+                occasions.ca_ending(db, ra, each, at)
+                told.append(each.words(at))
+        return told
+
+    def due(db: Transaction) -> list[Warned]:
+        return endings_of(ra, at_now(db, ra), root, at)
+
+    return await ra.database.write(work) if await ra.database.read(due) else []
+
+
+def endings_of(
+    ra: RegistrationAuthority, found: Generations, root: x509.Certificate, at: int
+) -> list[Warned]:
+    """What operators are to know of the ends of our CAs at a moment."""
+    (named,) = root.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    cas = [("root", str(named.value), int(root.not_valid_after_utc.timestamp()), False)]
+    cas += [
+        (each.issuer_id, each.common_name, each.not_after_at, each.issuer_id == found.issuing)
+        for each in ra.authority.issuers
+        if found.state(each.issuer_id) in _WARNED
+    ]
+    return endings(cas, at)
 
 
 def _settle(db: Transaction, ra: RegistrationAuthority, found: Generations, actor: str) -> None:

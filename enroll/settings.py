@@ -64,6 +64,8 @@ class Settings:
     service_url: str = "https://service.localhost:8443/"
     help_url: str = "https://help.localhost:8443/"
     telephone: str = "0120-96-1576"
+    #: Where the operator is told of ends of CAs; '' for nowhere.
+    operator_mail: str = ""
 
     @property
     def window_seconds(self) -> int:

@@ -61,6 +61,12 @@ def changed_since(db: Transaction, number: int) -> list[Row]:
     )
 
 
+def warn_once(db: Transaction, ca_id: str, step: str, at: int) -> bool:
+    """Records that operators are told of a CA's end; False if they were before."""
+    values = {"ca_id": ca_id, "step": step, "told_at": at}
+    return db.execute(f"{inserting('ca_warnings', values)} ON CONFLICT DO NOTHING", values) == 1
+
+
 def _writing(fields: Mapping[str, object]) -> str:
     set_to = ", ".join(f"{name} = excluded.{name}" for name in fields if name != "issuer_id")
     return f"{inserting('generations', fields)} ON CONFLICT (issuer_id) DO UPDATE SET {set_to}"

@@ -239,6 +239,8 @@ def _notices_leave(ra: RegistrationAuthority, db: Transaction) -> bool:
 
 def _stays(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, now: int) -> bool:
     """Cancels a letter whose cause is gone, puts off one of a disabled organisation (E6, E27)."""
+    if row["user_id"] == "":
+        return False  # the operator's own
     user = store.user(db, row["user_id"])
     if user is None or user.disabled_at is not None:
         mail_store.cancelled(db, row["id"], "the user is disabled")

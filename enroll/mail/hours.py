@@ -22,6 +22,7 @@ IS_NOTICE: dict[Kind, bool] = {
     "renewed_by_another": False,
     # They cannot log in until they have read it.
     "issuer_distrusted": False,
+    "ca_ending": False,
 }
 
 

@@ -7,9 +7,10 @@ from typing import Literal
 from urllib.parse import urlencode
 
 from ca.certificates import serial_in_chooser
+from ca.generations.endings import SHORT, Warned
 from ca.storage import Transaction
 from enroll import store
-from enroll.jst import days_left, shown
+from enroll.jst import days_left, shown, shown_day
 from enroll.languages import LANGUAGES, Language
 from enroll.mail import writing
 from enroll.mail.hours import IS_NOTICE
@@ -179,6 +180,35 @@ def issuer_distrusted(
     values = _common(db, ra, user, ra.settings.pickup_url) | {"user_id": user.user_id, "issuer": issuer}
     cause = f"issuer_distrusted:{issuer_id}:{user.user_id}"
     return _send(db, ra, "issuer_distrusted", user, values, at, cause=cause)
+
+
+def ca_ending(db: Transaction, ra: RegistrationAuthority, warned: Warned, at: int) -> bool:
+    """Tells the operator of a CA's end, once for each step; False if queued before, or nobody is to be
+    told."""
+    settings = ra.settings
+    if not settings.operator_mail:
+        return False
+    letter = writing.write_letter(
+        "ca_ending",
+        cause=f"ca_ending:{warned.ca_id}:{warned.step}",
+        channel="mail",
+        user_id="",
+        recipient=settings.operator_mail,
+        values={
+            # Its template may have what every letter begins and ends with.
+            "organisation": settings.operator_name,
+            "operator": settings.operator_name,
+            "to": "認証局 運用ご担当者",
+            "address": "",
+            "telephone": settings.telephone,
+            "ca": warned.name,
+            "day": shown_day(warned.end_at),
+            "days": str(days_left(warned.end_at, at)),
+            "short": "yes" if warned.step == SHORT else "",
+        },
+        templates=ra.templates,
+    )
+    return writing.queue(db, ra.vault, letter, at, notice=IS_NOTICE["ca_ending"])
 
 
 def _send(

@@ -38,6 +38,7 @@ Kind = Literal[
     "renewal_7_admin",
     "renewed_by_another",
     "issuer_distrusted",
+    "ca_ending",
 ]
 
 
@@ -54,6 +55,7 @@ TEMPLATES: dict[Kind, str] = {
     "renewal_7_admin": "renewal_admin.txt",
     "renewed_by_another": "renewed_by_another.txt",
     "issuer_distrusted": "issuer_distrusted.txt",
+    "ca_ending": "ca_ending.txt",
 }
 #: What every letter begins and ends with.
 PARTS = ("greeting", "signature")
@@ -184,12 +186,16 @@ def read_templates(directory: Path, files: Snapshot | None = None) -> Templates 
     return Templates(directory, texts) if texts else None
 
 
+#: What letters about an issuing CA may say besides.
+_OF_CAS = ("issuer", "ca", "day", "short")
+
+
 def check_templates(own: Templates | None) -> None:
     """Renders every template once with sample values; ConfigError names the first broken one."""
     names = ("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name")
     more = ("not_after", "until", "moment", "password_by", "admin", "operator", "telephone", "left", "days")
     sample = dict.fromkeys(
-        (*names, *more, "serial", "members", "to", "organisation", "address", "channel", "issuer"), "x"
+        (*names, *more, *_OF_CAS, "serial", "members", "to", "organisation", "address", "channel"), "x"
     )
     for language in LANGUAGES:
         for kind in TEMPLATES:

@@ -24,8 +24,8 @@ from gateway.serving.config import Config
 from gateway.serving.deployment import DATABASE, Deployment, configured_hosts
 from gateway.serving.figures import ROOM, places
 
-# A year and a month: whoever renews a root or an issuing CA plans it.
-_ROOT_DAYS = 400
+# What is below it ends with it, and people's certificates live three years.
+_ROOT_DAYS = 3 * 366
 # An earlier issuing CA with less left: its people renew in the last 30 days, and some are on leave then.
 _OLDER_DAYS = 90
 _GIB = 2**30

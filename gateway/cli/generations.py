@@ -15,11 +15,11 @@ import click
 import ca.store
 from ca import datadir
 from ca.authority import Issuer
-from ca.certificates import validity
 from ca.errors import ConfigError
+from ca.generations.endings import full_length_until
 from ca.generations.states import Event, Generations, State, follow
 from ca.keyplaces import stem_of
-from ca.profiles import CLIENT_PERSON, ISSUING
+from ca.profiles import ISSUING
 from ca.storage import Transaction
 from ca.trust import CertificateState
 from enroll import generations, listings, store, timekeeping
@@ -126,7 +126,7 @@ async def _activate(deployment: Deployment, name: str, when: str, dry_run: bool)
         "name": issuer.common_name,
         "at": at,
         "follows": before.common_name if before is not None else None,
-        "full_length_until_at": _full_length_until(issuer),
+        "full_length_until_at": full_length_until(issuer.not_after_at),
         "done": not dry_run,
     }
     if not dry_run:
@@ -329,17 +329,6 @@ def _check_plan(deployment: Deployment, issuer: Issuer, at: int, now: int) -> No
         )
 
 
-def _full_length_until(issuer: Issuer) -> int:
-    """Until when a certificate of a person's has its full time."""
-    low, high = 0, issuer.not_after_at
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (
-            (middle, high) if validity(CLIENT_PERSON, middle)[1] <= issuer.not_after_at else (low, middle - 1)
-        )
-    return low
-
-
 def _moment(when: str, now: int) -> int:
     typed = " ".join(when.split())
     if typed == "now":
@@ -387,7 +376,7 @@ def _record(db: Transaction, deployment: Deployment, found: Generations, issuer:
         "distrusted_at": row.distrusted_at,
         "reason": row.reason,
         "not_after_at": issuer.not_after_at,
-        "full_length_until_at": _full_length_until(issuer),
+        "full_length_until_at": full_length_until(issuer.not_after_at),
         "alive": ca.store.count_alive(db, issuer.issuer_id, found.at),
         "last_end_at": ca.store.last_end(db, issuer.issuer_id) or None,
         "key": str(key.relative_to(deployment.data)) if key.exists() else "elsewhere",

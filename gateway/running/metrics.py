@@ -24,6 +24,10 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "sekisho_connections_open": ("gauge", "Open connections, unfinished handshakes included"),
     "sekisho_log_lines_dropped_total": ("counter", "Log lines that were not written, or not in time"),
     "sekisho_keys_ready": ("gauge", "Keys made in advance"),
+    "sekisho_ca_full_length_days": (
+        "gauge",
+        "Days in which an issuing CA still gives certificates their full time",
+    ),
     "sekisho_certificate_days": ("gauge", "Days until one of our own certificates ends"),
     "sekisho_certificates_issued_total": ("counter", "Certificates issued since the beginning"),
     "sekisho_certificates": ("gauge", "Certificates in the register by status"),

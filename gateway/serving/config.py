@@ -123,6 +123,7 @@ def settings_of(config: Config) -> Settings:
         operator_name=config.operator.name,
         ca_brand=config.operator.brand,
         telephone=config.operator.telephone,
+        operator_mail=config.operator.mail,
         zone=config.protocol.zone,
         quota=config.protocol.quota,
         clock_ahead_days=config.clock.ahead_days,

@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography import x509
 
 import ca.store
+from ca.generations.endings import full_length_until
 from ca.journal import FOLDER
 from ca.profiles import CRL_PERIOD
 from ca.publication import list_id
@@ -59,7 +60,15 @@ class Figures:
             ("sekisho_certificate_days", {"certificate": name}, round((end - time.time()) / 86_400, 3))
             for name, end in sorted({**own_ends(deployment), **served}.items())
         )
-        return [*self._counts, *days, *await _lists(deployment), ("sekisho_database_bytes", {}, size)]
+        full = [
+            (
+                "sekisho_ca_full_length_days",
+                {"issuer": each.common_name},
+                round((full_length_until(each.not_after_at) - deployment.ra.now()) / 86_400, 3),
+            )
+            for each in deployment.datadir.authority.issuers
+        ]
+        return [*self._counts, *days, *full, *await _lists(deployment), ("sekisho_database_bytes", {}, size)]
 
 
 def own_ends(deployment: Deployment) -> dict[str, int]:

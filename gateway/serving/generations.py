@@ -38,6 +38,8 @@ async def _push(now: Serving, row: Row) -> None:
 
 
 async def end(now: Serving) -> None:
-    """Writes down, and says, which issuing CAs are over."""
+    """Writes down, and says, which issuing CAs are over, and which CAs end in some years or months."""
+    for words in await generations.warn_of_ends(now.deployment.ra, now.deployment.datadir.root):
+        log.warning("%s", words)
     for name in await generations.end_due(now.deployment.ra):
         log.warning("issuing CA %s is over: its last certificate has ended; see: sekisho ca list", name)

@@ -267,7 +267,7 @@ async def _older_and_root(data: Path, passphrase: str) -> None:
         assert found["earlier CA"].state == "notice"
         assert "certificates still good" in found["earlier CA"].found
         root = int(deployment.datadir.root.not_valid_after_utc.timestamp())
-        for left, state in ((401, "ok"), (399, "notice"), (-1, "bad")):
+        for left, state in ((1_099, "ok"), (1_097, "notice"), (-1, "bad")):
             late = replace(deployment, ra=replace(deployment.ra, clock=_At(root - left * _DAY)))
             found = {each.check: each for each in ageing.other_authorities(late)}
             assert found["root"].state == state

@@ -251,11 +251,12 @@ _SAMPLE = (
     ),
     *("until", "moment", "password_by", "admin", "operator", "telephone", "left", "days", "members"),
     "serial",
+    "issuer",
 )
 
 
 @pytest.mark.parametrize("language", ["ja", "en"])
-@pytest.mark.parametrize("kind", list(writing.TEMPLATES))
+@pytest.mark.parametrize("kind", [each for each in writing.TEMPLATES if each != "ca_ending"])  # our own
 def test_every_letter_is_a_business_letter(kind, language):
     """R4, R10: whom it is to, with the organisation, a greeting, who writes, the desk and its hours; of a
     mail, that nobody reads answers; of a postcard, the address that it goes to."""

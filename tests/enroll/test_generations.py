@@ -4,6 +4,7 @@ others."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ import pytest
 from cryptography import x509
 
 import ca.store
+from ca import datadir
 from ca.authority import Issuer
+from ca.certificates import validity
 from ca.errors import ConfigError
+from ca.generations.endings import SHORT, endings, full_length_until
 from ca.generations.states import Event, State
+from ca.profiles import CLIENT_PERSON
 from ca.published import store as published
 from ca.revocation import CA_COMPROMISE, RevocationStatus
 from enroll import crls, generations, scheduler, store
@@ -25,9 +30,10 @@ from enroll.requests import issuance, renewal, transitions
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.states import Event as Downloaded
 from enroll.settings import DAY
-from tests.datadirs import admit, clock_of, delivered, next_generation, open_office
+from tests.datadirs import PASSPHRASE, admit, clock_of, delivered, next_generation, open_office
 from tests.looking import look
 
+START = 1_800_000_000
 G4, G5 = "CORPORATE-PENSION BUSINESS SERVICE CA-G4", "CORPORATE-PENSION BUSINESS SERVICE CA-G5"
 
 
@@ -169,6 +175,79 @@ async def test_retired_until_its_last_certificate_has_ended(ra: RegistrationAuth
     assert await generations.end_due(ra) == []
     assert generations.look(ra).state(generations.named(ra, G4).issuer_id) is State.OVER
     assert acts(ra)[-1] == "ca.over"
+
+
+@pytest.mark.parametrize(
+    ("left", "steps"),
+    [
+        (10 * 365, []),
+        (1_099, []),
+        (1_090, ["short", "three years"]),
+        (366, ["one year", "short"]),
+        (92, ["short", "three months"]),
+        (-1, []),
+    ],
+)
+def test_when_operators_are_told(left: int, steps: list[str]) -> None:
+    """Three years, one year, three months before, and once no certificate gets its full time; none of one
+    that has ended: that is no warning."""
+    found = endings([("id", "G4", START + left * DAY, True)], START)
+    assert sorted(each.step for each in found) == steps
+    assert [each.step for each in endings([("id", "G4", START + left * DAY, False)], START)] == [
+        each for each in steps if each != SHORT
+    ]
+
+
+def test_a_certificate_gets_its_full_time_until_then() -> None:
+    """To the second."""
+    last = full_length_until(START)
+    assert validity(CLIENT_PERSON, last, START)[1] == validity(CLIENT_PERSON, last)[1] <= START
+    assert validity(CLIENT_PERSON, last + 1)[1] > START
+
+
+async def test_each_end_is_told_once(ra: RegistrationAuthority) -> None:
+    """In the log's words, the trail and a mail to the operator, and again for the next step only; by a clock
+    in doubt nobody is told."""
+    root = datadir.load(ra.database.folder, PASSPHRASE).root
+    told = replace(ra, settings=replace(ra.settings, operator_mail="ca@example.jp"))
+    assert await generations.warn_of_ends(told, root) == []
+    await scheduler.tick(ra)
+    clock_of(ra).leap(days=7.1 * 365)
+    assert await generations.warn_of_ends(told, root) == []
+    clock_of(ra).leap(days=-7.1 * 365)
+    clock_of(ra).advance(days=7.1 * 365)
+    words = await generations.warn_of_ends(told, root)
+    assert sorted(each.split(" ends in ")[0] for each in words) == [
+        G4,
+        f"the issuing CA {G4}",
+        f"the issuing CA {G5}",
+    ]
+    assert await generations.warn_of_ends(told, root) == []
+    assert [each for each in acts(ra) if each == "ca.ending"] == ["ca.ending"] * 3
+    letters = [each for each in await delivered(told) if "ca_ending" in each.name]
+    assert len(letters) == 3
+    assert sum("本来の有効期間より短くなります" in each.body for each in letters) == 1
+    clock_of(ra).advance(days=2 * 365)
+    assert len(await generations.warn_of_ends(told, root)) == 2
+
+
+async def test_a_ca_signs_nothing_beyond_its_end(ra: RegistrationAuthority) -> None:
+    """Near its end a certificate is as long as the CA lives; after it, none is made, and whoever asks is told
+    that it is later."""
+    await admit(ra)
+    end = generations.named(ra, G4).not_after_at
+    clock_of(ra).set(end - DAY)
+    await admit(ra, "KLAST")
+    (request,) = store.enrollments_of(look(ra.database), "KLAST")
+    await issuance.submit(ra, request.request_id, actor="KLAST")
+    made = await issuance.complete(ra, request.request_id)
+    assert made.not_after_at == end
+    await admit(ra, "KLATE")
+    clock_of(ra).set(end)
+    (request,) = store.enrollments_of(look(ra.database), "KLATE")
+    with pytest.raises(Refusal) as refused:
+        await issuance.submit(ra, request.request_id, actor="KLATE")
+    assert refused.value.code == "issuing_later"
 
 
 async def test_distrusted(ra: RegistrationAuthority) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from enroll.settings import Settings
-from gateway.serving.settings.checks import HOST, between, line, link, one_of, setting
+from gateway.serving.settings.checks import HOST, between, line, link, mail_or_none, one_of, setting
 
 _POLICY = Settings()
 
@@ -17,6 +17,11 @@ class Operator:
     name: str = setting(_POLICY.operator_name, "shown on every screen and in every mail", line)
     brand: str = setting(_POLICY.ca_brand, "brand of the CA, shown after the name", line)
     telephone: str = setting(_POLICY.telephone, "the help desk", line)
+    mail: str = setting(
+        _POLICY.operator_mail,
+        "where you are told that a CA ends (three years, one year, three months before); '' for nowhere",
+        mail_or_none,
+    )
     manual_url: str = setting("", "オンライン操作マニュアル第3章, linked from the help; '' for no link", link)
 
 
