@@ -81,6 +81,7 @@ def figures(data: Path, template: document.Template, at: int) -> dict[str, Any]:
         "configuration_digest": hashlib.sha256(settings).hexdigest(),
         "written_on": shown_day(at),
         **_authorities(data, marker, files, at),
+        **_keys(data, marker, config),
         **_profiles(config),
         **_settings(config),
         **_constants(),
@@ -96,11 +97,23 @@ def _authorities(data: Path, marker: Mapping[str, Any], files: Snapshot, at: int
     told = publication.above(base, key_identifier(root).hex())
     return {
         "root": _certificate(root) | {"crl": told.crl, "certificate": told.issuer},
-        "root_key_here": (data / "ca/root.key").exists(),
         "cas": list(issuing.values()),
         "current": None if found.issuing is None else issuing[found.issuing],
         "repository": base,
     }
+
+
+def _keys(data: Path, marker: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """Where each CA's key is: in the token of a label, in a sealed file, or not here."""
+    names = {"root": "", **{f"issuing-{row['id'][:16]}": row["name"] for row in marker["issuers"]}}
+    places = []
+    for place, name in names.items():
+        table = config.keys.get(place)
+        token = config.tokens[table.token] if table is not None else None
+        sealed = table is None and (data / f"ca/{place}.key").exists()
+        label = token.label or token.serial if token is not None else None
+        places.append({"ca": name, "token": label, "sealed": sealed})
+    return {"keys": places, "root_key_here": bool(places[0]["token"] or places[0]["sealed"])}
 
 
 def _issuing(data: Path, each: str, site: Site, found: Generations, files: Snapshot) -> dict[str, Any]:

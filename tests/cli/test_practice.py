@@ -4,6 +4,7 @@ no empty place."""
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import time
 import tomllib
@@ -166,12 +167,22 @@ def test_the_cas_are_told_as_they_are(sekisho: Shell) -> None:
     assert re.search(r"\| Issuing \| CN=CORPORATE-.* \| earlier generation \|", text)
     assert "| EXAMPLE CA-G5 | RSA 2048 |" in text
     assert "| EXAMPLE CA-G5 | sha256WithRSAEncryption | 1.2.840.113549.1.1.11 |" in text
-    assert text.count("| CORPORATE-PENSION BUSINESS SERVICE CA-G4 |") == 3
+    assert text.count("| CORPORATE-PENSION BUSINESS SERVICE CA-G4 |") == 4
     assert "OCSP is offered at http://pki.example.jp/ocsp" in text
     assert made.value["ca"]["crl_url"] in text
-    assert "kept sealed on the CA's machine" in text
+    assert "private key is kept on the CA's machine, where 6.2.1 says" in text
+    assert text.count("in a sealed file on the CA's machine |") == 3
     (sekisho.data / "ca/root.key").rename(sekisho.data.parent / "elsewhere")
-    assert "made in a ceremony on a machine without network" in _written(sekisho, "en")
+    (issuing,) = (
+        each["id"] for each in json.loads((sekisho.data / "sekisho.json").read_text())["issuers"][:1]
+    )
+    with (sekisho.data / "sekisho.toml").open("a") as settings:
+        settings.write('\n[tokens.hsm]\nmodule = "/usr/lib/x.so"\nlabel = "vault 7"\n')
+        settings.write(f'[keys.issuing-{issuing[:16]}]\ntoken = "hsm"\nlabel = "g5"\n')
+    text = _written(sekisho, "en")
+    assert "made in a ceremony on a machine without network" in text
+    assert '| EXAMPLE CA-G5 | in the token "vault 7" (PKCS#11) |' in text
+    assert "ROOT CA | not on the CA's machine |" in text
     assert sekisho("ca", "distrust", "EXAMPLE CA-G5", "--reason", "cACompromise").code == 0
     refused = sekisho("cps").error["message"]
     assert "the document needs current, of which the configuration says nothing" in refused

@@ -21,6 +21,7 @@ from enroll.requests import issuance
 from gateway.serving import backup, offsite, record
 from gateway.serving.config import FILE_NAME, Config, toml_of
 from gateway.serving.deployment import DATABASE, opened_deployment
+from tests import softhsm
 from tests.cli.conftest import Shell
 from tests.cli.processes import change
 from tests.datadirs import CHEAP, PASSPHRASE
@@ -28,6 +29,8 @@ from tests.ports import free_port
 
 G5 = "CORPORATE-PENSION BUSINESS SERVICE CA-G5"
 HOLDERS = ("Sato", "Suzuki", "Takahashi")
+#: Beside the office: where a token is, for whom SOFTHSM2_CONF says so.
+HSM = "hsm"
 USERS = {"K12345678": "年金 太郎", "K87654321": "厚生 花子"}
 _NAMES = Names()
 
@@ -143,6 +146,20 @@ def change_generation(office: Office) -> None:
     assert shell("ca", "activate", G5, "--at", "now").code == 0
 
 
+def break_the_token(office: Office) -> None:
+    """The issuing CA's key was in a token and nowhere else, and the token does not answer any more."""
+    hsm = softhsm.made(office.place.parent / HSM, "sekisho")
+    shell, pin = Shell(office.data), office.place / "pin"
+    pin.write_text(f"{softhsm.PIN}\n")
+    with (office.data / FILE_NAME).open("a") as settings:
+        settings.write(f'\n[tokens.hsm]\nmodule = "{softhsm.MODULE}"\nlabel = "sekisho"\n')
+    names = [each["name"] for each in shell("ca", "key", "show").value["keys"]]
+    assert shell("ca", "key", "pin", "hsm", "--pin-file", str(pin)).code == 0
+    (issuing,) = (each for each in names if each.startswith("issuing-"))
+    Path(shell("ca", "key", "move", issuing, "--token", "hsm").value["moved"]["file"]).unlink()
+    hsm.take_away()
+
+
 #: Scenarios in which the gateway is running.
 SERVED = {"generation"}
 #: Scenario -> what had happened before anybody typed.
@@ -150,6 +167,7 @@ HAPPENED = {
     "theft": report_theft,
     "disaster": go_on,
     "copy": put_back,
+    "token": break_the_token,
     "generation-day": change_generation,
     "clock": set_the_clock,
 }

@@ -11,19 +11,23 @@ import pytest
 
 from tests.documents.blocks import Typed, scenarios
 from tests.documents.desk import Desk
-from tests.documents.office import HAPPENED, SERVED, open_office
+from tests.documents.office import HAPPENED, HSM, SERVED, open_office
+from tests.softhsm import needs_softhsm
 
 FOLDER = Path(__file__).parent.parent.parent / "docs/ca"
 TEXTS = {language: (FOLDER / f"handbook.{language}.md").read_text("utf-8") for language in ("ja", "en")}
 SCENARIOS = scenarios(TEXTS["ja"])
 
 
-@pytest.mark.parametrize("name", [each for each in SCENARIOS if each])
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=needs_softhsm if each == "token" else ()) for each in SCENARIOS if each]
+)
 def test_the_commands_of_a_scenario(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after the other, after what had happened."""
     (tmp_path / "office").mkdir()
     office = open_office(tmp_path / "office")
     monkeypatch.chdir(office.place)
+    monkeypatch.setenv("SOFTHSM2_CONF", str(tmp_path / HSM / "softhsm2.conf"))
     HAPPENED.get(name, lambda office: None)(office)
     with ExitStack() as stack:
         desk = Desk(office, stack)

@@ -238,17 +238,7 @@ async def test_the_issue_password_can_come_through_the_administrator(ra):
 
 
 _SAMPLE = (
-    *(
-        "name",
-        "url",
-        "user_id",
-        "issue_password",
-        "login_password",
-        "request_id",
-        "common_name",
-        "not_after",
-        "issuer",
-    ),
+    *("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name", "not_after"),
     *("until", "moment", "password_by", "admin", "operator", "telephone", "left", "days", "members"),
     "serial",
     "issuer",
