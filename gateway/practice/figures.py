@@ -24,7 +24,7 @@ from ca.generations import store
 from ca.generations.states import Generations, generations
 from ca.keyplaces import stem_of
 from ca.keys import kind_of
-from ca.profiles import DAY, MINUTE, PROFILES, Profile
+from ca.profiles import DAY, ISSUING, MINUTE, RESPONDER, ROOT, Profile, Source
 from ca.publication import Site
 from ca.revocation import REASONS
 from ca.signing import hash_of
@@ -62,9 +62,12 @@ _USAGES = {
 }
 #: RFC 5280 section 4.2.1.12.
 _PURPOSES = {
-    "1.3.6.1.5.5.7.3.1": "id-kp-serverAuth",
     "1.3.6.1.5.5.7.3.2": "id-kp-clientAuth",
+    "1.3.6.1.5.5.7.3.4": "id-kp-emailProtection",
     "1.3.6.1.5.5.7.3.9": "id-kp-OCSPSigning",
+    "1.3.6.1.5.5.7.3.17": "id-kp-ipsecIKE",
+    "1.3.6.1.5.5.7.3.36": "id-kp-documentSigning",
+    "1.3.6.1.4.1.311.20.2.2": "id-ms-kp-sc-logon",
 }
 
 
@@ -159,13 +162,32 @@ def _certificate(found: x509.Certificate) -> dict[str, Any]:
 
 
 def _profiles(config: Config) -> dict[str, Any]:
-    kinds: dict[str, tuple[str, ...]] = {"client-person": (config.policy.person_key,)}
+    clients = [_client(each, config) for each in config.profiles.values()]
     return {
-        "profiles": {
-            name.replace("-", "_"): _profile(each, kinds.get(name, each.key_kinds))
-            for name, each in PROFILES.items()
-        }
+        "profiles": {each.name: _profile(each, each.key_kinds) for each in (ROOT, ISSUING, RESPONDER)},
+        "clients": clients,
+        "policies": [each for each in clients if each["policy"]],
     }
+
+
+def _client(row: Profile, config: Config) -> dict[str, Any]:
+    """A profile that people or programs have: built in, or the operator's own."""
+    wanted = config.policy.person_key
+    made = (wanted if wanted in row.key_kinds else row.key_kinds[0],)
+    return _profile(row, row.key_kinds if row.needs_names else made) | {
+        "name": row.name,
+        "program": row.needs_names,
+        "usual": row.name == config.policy.person_profile,
+        "subject": [_said(*each) for each in row.subject],
+        "alternative": [_said(*each) for each in row.alternative],
+        "policy": row.policy,
+        "cps": row.cps,
+    }
+
+
+def _said(name: str, source: Source) -> str:
+    """A part of a name as the profile makes it: ``O=霞が関商事``, ``email={user.mail}``."""
+    return f"{name}={source.of(f'{{{source.field}}}') if source.field else source.before}"
 
 
 def _profile(row: Profile, kinds: tuple[str, ...]) -> dict[str, Any]:
@@ -175,7 +197,9 @@ def _profile(row: Profile, kinds: tuple[str, ...]) -> dict[str, Any]:
         "backdate_minutes": row.backdate // MINUTE,
         "key_kinds": [_KINDS[each] for each in kinds],
         "usage": [name for each, name in _USAGES.items() if each in row.key_usage],
-        "purposes": [_PURPOSES[each.dotted_string] for each in row.extended_key_usage],
+        "purposes": [
+            _PURPOSES.get(each.dotted_string, each.dotted_string) for each in row.extended_key_usage
+        ],
         "path_length": "-" if row.path_length is None else str(row.path_length),
     }
 

@@ -19,8 +19,10 @@ from ca.errors import ConfigError
 from enroll.jst import shown_day
 from enroll.languages import LANGUAGES, Language
 from gateway.practice import document
+from gateway.practice import figures as figures_module
 from gateway.practice.document import Template, built_in, fill
 from gateway.practice.figures import figures
+from gateway.serving.settings.profiles import PURPOSES
 from tests.cli.conftest import Shell
 from tests.cli.processes import change
 from tests.datadirs import START
@@ -118,7 +120,7 @@ CHANGES = {
     ("policy", "revoke_renewed_days"): ("5", "5 日後に失効させる", "revoked 5 days after"),
     ("policy", "lineages"): ("3", "除き 3 台とする", "on 3 PC(s)"),
     ("policy", "attempts"): ("6", "900 秒間に 6 回", "6 logins may fail"),
-    ("policy", "person_key"): ('"ec-p256"', "| 個人 | ECDSA P-256 |", "| Individual | ECDSA P-256 |"),
+    ("policy", "person_key"): ('"ec-p256"', "（個人、通常） | ECDSA P-256 |", "usually) | ECDSA P-256 |"),
     ("signer", "per_hour"): ("2500", "2,500 件を上限", "at most 2,500"),
     ("clock", "ahead_days"): ("3", "3 日を超えて進み", "more than 3 days ahead"),
     ("clock", "behind_minutes"): ("25", "25 分を超えて遅れた", "more than 25 minutes behind"),
@@ -186,6 +188,47 @@ def test_the_cas_are_told_as_they_are(sekisho: Shell) -> None:
     assert sekisho("ca", "distrust", "EXAMPLE CA-G5", "--reason", "cACompromise").code == 0
     refused = sekisho("cps").error["message"]
     assert "the document needs current, of which the configuration says nothing" in refused
+
+
+def test_every_purpose_has_a_name() -> None:
+    """Whatever a profile may be good for, the document can say."""
+    assert set(PURPOSES.values()) <= set(figures_module._PURPOSES)
+
+
+PROFILE = """
+[profile.staff]
+like = "client-person"
+years = 2
+keys = ["rsa-3072"]
+subject = { C = "JP", O = { field = "organisation.name" } }
+names = { email = { field = "user.mail" } }
+extended_key_usage = ["clientAuth", "emailProtection"]
+policy = "1.3.6.1.4.1.32473.1.1"
+cps = "https://pki.example.jp/cps.html"
+"""
+
+
+def test_profiles_are_told_as_they_are(sekisho: Shell) -> None:
+    """The operator's own beside the built-in ones: keys, validity, subject, names, purposes, policy."""
+    assert "#### 7.1.6 証明書ポリシーのオブジェクト識別子\n\n証明書には記載しない。" in _written(
+        sekisho, "ja"
+    )
+    with (sekisho.data / "sekisho.toml").open("a") as settings:
+        settings.write(PROFILE)
+    change(sekisho.data / "sekisho.toml", {("policy", "person_profile"): '"staff"'})
+    text = _written(sekisho, "ja")
+    for line in (
+        "| staff（個人、通常） | RSA 3072 |",
+        "| staff（個人、通常） | 2 年（発行認証局の満了を超えない） |",
+        "| client-person（個人） | 3 年（発行認証局の満了を超えない） |",
+        "| staff（個人、通常） | CA でない | digitalSignature | id-kp-clientAuth、id-kp-emailProtection "
+        "| 両鍵識別子、サブジェクト別名、証明書ポリシー |",
+        "| staff（個人、通常） | C=JP、O={organisation.name}、CN＝ユーザーID＋管理番号 4 桁"
+        "（例：K123456780001） | email={user.mail} |",
+        "| staff | 1.3.6.1.4.1.32473.1.1 |",
+        "CPS の URI（id-qt-cps）：staff は https://pki.example.jp/cps.html。",
+    ):
+        assert line in text
 
 
 def test_what_an_operator_decides(sekisho: Shell, tmp_path: Path) -> None:
