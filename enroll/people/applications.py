@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 from ca.storage import Transaction
@@ -162,20 +163,26 @@ async def apply_reissue(
 
 
 async def approve(
-    ra: RegistrationAuthority, number: int, *, actor: str, revoke_old: Decision | None = None
+    ra: RegistrationAuthority,
+    number: int,
+    *,
+    actor: str,
+    revoke_old: Decision | None = None,
+    facts: Mapping[str, str] = MappingProxyType({}),
 ) -> Admission:
     """Completes an application: timers and mails count from here (R3). Refusal("conflict") if decided.
 
     ``revoke_old`` "never" is for another PC beside: "limit_reached" where that would be one too many (E18),
     "conflict" for an application that the old certificate has to end with at once (D3). After a theft what is
-    held is revoked as compromised, or goes on until the pick-up if that is what the operator says.
+    held is revoked as compromised, or goes on until the pick-up if that is what the operator says. ``facts``:
+    what else is to be recorded of somebody new (department, principal).
     """
     found = await ra.database.read(lambda db: store.application(db, number))
     if found is None:
         raise Refusal("not_found", field="application")
     if found.kind == "addition":
         prepared = await prepare_admission(ra)
-        return await ra.database.write(lambda db: _admit(db, ra, number, prepared, actor))
+        return await ra.database.write(lambda db: _admit(db, ra, number, prepared, actor, facts))
     drawn = await draw_issue_password(ra)
     return await ra.database.write(lambda db: _reissue(db, ra, number, drawn, actor, revoke_old))
 
@@ -284,10 +291,17 @@ def _open_application(db: Transaction, number: int) -> store.Application:
 
 
 def _admit(
-    db: Transaction, ra: RegistrationAuthority, number: int, prepared: Prepared, actor: str
+    db: Transaction,
+    ra: RegistrationAuthority,
+    number: int,
+    prepared: Prepared,
+    actor: str,
+    facts: Mapping[str, str],
 ) -> Admission:
     found = _open_application(db, number)
     person = Person(**found.person)  # type: ignore[arg-type]
+    if given := {name: value for name, value in facts.items() if value}:
+        person = check_person(replace(person, **given))  # type: ignore[arg-type]
     made = admit(db, ra, person, prepared, channel=found.channel, actor=actor, application_id=number)
     _approved(db, ra, found, made, actor)
     return made

@@ -14,11 +14,13 @@ from enroll.people.store import Organisation, User
 
 @dataclass(frozen=True)
 class Fact:
-    """``sample``: of somebody who does not exist; ``record``: what an operator types to have it recorded."""
+    """``sample``: of somebody who does not exist; ``record``: what an operator types to have it recorded;
+    ``option``: what is typed instead with somebody who is recorded only now."""
 
     of: Callable[[User, Organisation], str]
     sample: str
     record: str
+    option: str = ""
 
 
 _USER, _ORGANISATION = "sekisho user change {user} --", "sekisho org change {organisation} --"
@@ -33,9 +35,14 @@ FACTS: Mapping[str, Fact] = MappingProxyType(
         "user.id": Fact(lambda user, _: user.user_id, "K12345678", f"{_USER}name NAME"),
         "user.name": Fact(lambda user, _: user.name, "厚生 太郎", f"{_USER}name NAME"),
         "user.mail": Fact(lambda user, _: user.mail, "taro.kosei@example.jp", f"{_USER}mail ADDRESS"),
-        "user.department": Fact(lambda user, _: user.department, "経理部", f"{_USER}department NAME"),
+        "user.department": Fact(
+            lambda user, _: user.department, "経理部", f"{_USER}department NAME", "--department NAME"
+        ),
         "user.principal": Fact(
-            lambda user, _: user.principal, "taro@corp.example.jp", f"{_USER}principal NAME@DOMAIN"
+            lambda user, _: user.principal,
+            "taro@corp.example.jp",
+            f"{_USER}principal NAME@DOMAIN",
+            "--principal NAME@DOMAIN",
         ),
     }
 )

@@ -75,6 +75,8 @@ def naming(db: Transaction, profile: Profile, user_id: str) -> Naming:
         fact = FACTS.get(str(error).split()[0])
         record = "" if fact is None else fact.record
         typed = record.format(user=user_id, organisation=organisation.policy_number)
+        if fact is not None and fact.option:
+            typed = f"{typed}; of somebody who is only being recorded: {fact.option}"
         raise Refusal(
             "profile_unmet",
             field=str(error).split()[0],

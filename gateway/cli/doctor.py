@@ -28,7 +28,7 @@ from enroll.mail.delivery import return_path
 from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
-from gateway.cli import ageing, fetching, signers
+from gateway.cli import ageing, fetching, samples, signers
 from gateway.cli.finding import Finding, State
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
@@ -377,6 +377,7 @@ _CHECKS: dict[str, Callable[[Deployment], list[Finding]]] = {
     "host names": _names,
     "clock": _clock,
     "signer": signers.found,
+    "profiles": samples.found,
     "key": _keys,
     "issuing CA": _issuers,
     "earlier CA": ageing.other_authorities,

@@ -56,6 +56,10 @@ alike_option = click.option(
 )
 
 
+#: What a certificate may say of somebody who is being recorded.
+DEPARTMENT = click.option("--department", default="", help="For profiles that say it in the certificate.")
+PRINCIPAL = click.option("--principal", default="", help="The same, of a Windows domain: NAME@DOMAIN.")
+
 _ROLE, _NOTICE_BY = click.Choice(["member", "admin"]), click.Choice(["mail", "postcard"])
 _LANGUAGE = click.Choice(LANGUAGES)
 _PASSWORD_BY = click.Choice(["mail", "postcard", "admin"])
@@ -185,8 +189,8 @@ async def _org_enable(deployment: Deployment, policy_number: str) -> Answer:
     help="How ユーザーIDのお知らせ goes out.",
 )
 @click.option("--language", type=_LANGUAGE, default="ja", show_default=True, help="Of the user's mails.")
-@click.option("--department", default="", help="For profiles that say it in the certificate.")
-@click.option("--principal", default="", help="The same, of a Windows domain: NAME@DOMAIN.")
+@DEPARTMENT
+@PRINCIPAL
 @alike_option
 async def _user_add(
     deployment: Deployment,

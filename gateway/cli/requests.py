@@ -18,7 +18,7 @@ from enroll.requests.enrollment import state_at
 from enroll.requests.states import LABELS
 from gateway.cli.caller import actor
 from gateway.cli.frame import Answer, answer, as_typed, deployment_command, detail, listing, plain
-from gateway.cli.people import USER_ID, known_user, of_user, request_record
+from gateway.cli.people import DEPARTMENT, PRINCIPAL, USER_ID, known_user, of_user, request_record
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
 
@@ -79,9 +79,14 @@ async def _show(deployment: Deployment, number: int) -> Answer:
 @deployment_command(_APPLICATION, "approve")
 @click.argument("number", type=int)
 @_REVOKE_OLD
-async def _approve(deployment: Deployment, number: int, revoke_old: Decision | None) -> Answer:
-    """Complete an application: the request is opened and its mails are queued."""
-    made = await approve(deployment.ra, number, actor=actor(), revoke_old=revoke_old)
+@DEPARTMENT
+@PRINCIPAL
+async def _approve(deployment: Deployment, number: int, revoke_old: Decision | None, **facts: str) -> Answer:
+    """Complete an application: the request is opened and its mails are queued.
+
+    --department and --principal are for an addition: the form does not ask for them.
+    """
+    made = await approve(deployment.ra, number, actor=actor(), revoke_old=revoke_old, facts=facts)
     return detail("approved", {"application": number, **asdict(made)}, "The mails are queued.")
 
 

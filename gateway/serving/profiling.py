@@ -18,7 +18,7 @@ from ca.profiles import Profile, figures, versions
 from ca.sample import sample
 from ca.signerlink import RemoteSigner
 from ca.signing import NoSignature
-from ca.storage import Transaction
+from ca.storage import Storage, Transaction
 from enroll import store
 from enroll.acme import store as acme_store
 from enroll.people.facts import samples
@@ -31,7 +31,7 @@ log = logging.getLogger("sekisho.profiles")
 def check(deployment: Deployment) -> None:
     """ConfigError for a profile that cannot be served, with what is wrong and what to change."""
     check_allowed(deployment.config.profile, deployment.datadir.authority.current)
-    _check_wanted(deployment)
+    check_wanted(deployment.config.profiles, deployment.ra.database)
     check_linted(deployment.config.profile, deployment.datadir.authority.current, deployment.ra.now())
 
 
@@ -96,14 +96,14 @@ def figures_of(config: Config) -> list[dict[str, Any]]:
     return [figures(each) | {"default": each.name == chosen} for each in config.profiles.values()]
 
 
-def _check_wanted(deployment: Deployment) -> None:
-    """Nobody is to find out at a pick-up that the profile is gone."""
-    known = deployment.config.profiles
+def check_wanted(known: Mapping[str, Profile], database: Storage) -> None:
+    """ConfigError for one that an organisation or a credential has, and that is not there: nobody is to find
+    that out at a pick-up."""
 
     def work(db: Transaction) -> tuple[list[tuple[str, str]], list[str]]:
         return store.chosen_profiles(db), acme_store.granted_profiles(db)
 
-    of_organisations, of_credentials = deployment.ra.database.read_now(work)
+    of_organisations, of_credentials = database.read_now(work)
     for number, name in of_organisations:
         if name not in known or known[name].needs_names:
             raise ConfigError(

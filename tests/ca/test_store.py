@@ -10,6 +10,7 @@ import pytest
 
 from ca import store
 from ca.authority import Authority
+from ca.keys import generate, spki, spki_sha256
 from ca.published import store as published
 from ca.revocation import RevocationStatus
 from ca.sqlite import Database
@@ -249,3 +250,32 @@ def test_every_question_is_answered_by_an_index(db: Database) -> None:
         assert "SCAN certificates" not in words or re.search(
             "USING (COVERING )?INDEX certificates_(re|ch|li|he)", words
         ), (sql, words)
+
+
+def test_what_the_journal_gives_back_can_be_renewed(authority: Authority, db: Database) -> None:
+    """The register has forgotten it: names and key are the certificate's own, as a renewal asks for them."""
+    key = spki(generate("ec-p256").public_key())
+    entropy, names = os.urandom(16), ("a.example", "b.example")
+    planned = authority.plan("client-automated", "K1", names, key, "order", AT, entropy)
+    der = authority.certify_now(planned)
+    noted = ("issuer_id", "profile", "subject_cn", "not_before_at", "not_after_at", "reserved_at", "order_id")
+    facts = {name: getattr(planned, name) for name in noted} | {"spki_sha256": spki_sha256(key)}
+    db.write_now(lambda d: store.adopt(d, planned.serial, der, AT, facts))
+    found = store.find_reservation(look(db), planned.serial)
+    assert found is not None
+    assert (found.names, found.spki, found.subject_cn, found.tbs) == (names, key, "K1", b"")
+
+
+def test_a_reservation_can_be_taken_back_until_it_is_issued(authority: Authority, db: Database) -> None:
+    """And then never: its certificate is somebody's."""
+    key = spki(generate("ec-p256").public_key())
+    planned = authority.plan("client-person", "K1", (), key, "order", AT, os.urandom(16))
+    db.write_now(lambda d: store.reserve(d, planned))
+    assert db.write_now(lambda d: store.withdraw(d, planned.serial))
+    assert store.find_by_order(look(db), "order") is None
+    assert not db.write_now(lambda d: store.withdraw(d, planned.serial))
+    db.write_now(lambda d: store.reserve(d, planned))
+    der = authority.certify_now(planned)
+    assert db.write_now(lambda d: store.store_issued(d, planned.serial, der, AT))
+    assert not db.write_now(lambda d: store.withdraw(d, planned.serial))
+    assert store.find_by_serial(look(db), planned.serial) is not None

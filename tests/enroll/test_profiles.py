@@ -14,9 +14,10 @@ import ca.store
 from ca.profiles import CLIENT_AUTOMATED, CLIENT_PERSON, CLIENTS, Source, version_of
 from enroll import store
 from enroll.acme.credentials import create
+from enroll.people.applications import apply_addition, approve
 from enroll.people.changes import change_organisation, change_user
 from enroll.people.facts import FACTS
-from enroll.people.register import add_organisation
+from enroll.people.register import Person, add_organisation
 from enroll.refusals import Refusal
 from enroll.requests import issuance, renewal
 from enroll.requests.states import State
@@ -105,7 +106,8 @@ async def test_what_a_profile_needs_is_asked_when_it_is_applied_for(ra):
     assert (refused.value.code, refused.value.field) == ("profile_unmet", "user.department")
     assert str(refused.value) == (
         "the profile department cannot be met for K12345678: user.department is empty, and OU is made of it; "
-        "sekisho user change K12345678 --department NAME"
+        "sekisho user change K12345678 --department NAME; of somebody who is only being recorded: "
+        "--department NAME"
     )
     assert store.user(look(ra.database), USER) is None
     await admit(ra, USER, department="経理部")
@@ -255,3 +257,16 @@ def test_every_fact_says_how_it_is_recorded():
     for name, fact in FACTS.items():
         typed = fact.record.format(user="K1", organisation="12345678")
         assert typed.startswith("sekisho user" if name.startswith("user.") else "sekisho org"), name
+
+
+async def test_an_application_is_approved_with_what_its_form_does_not_ask_for(ra):
+    """Somebody who applied on a page: the operator adds the department, or the approval is refused whole."""
+    await by_department(ra)
+    await admit(ra, USER, department="経理部")
+    person = Person(POLICY_NUMBER, "年金 花子", "hanako@example.jp")
+    number = (await apply_addition(ra, person, channel="online", actor=USER)).number
+    with pytest.raises(Refusal) as refused:
+        await approve(ra, number, actor="test")
+    assert refused.value.code == "profile_unmet"
+    made = await approve(ra, number, actor="test", facts={"department": "人事部", "principal": ""})
+    assert store.user(look(ra.database), made.user_id).department == "人事部"

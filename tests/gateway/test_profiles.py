@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from ca.keys import generate
 from ca.profiles import CLIENT_AUTOMATED, CLIENT_PERSON, CLIENTS, ISSUING, Source, figures
 from ca.sample import sample
 from ca.signing import FileSigner
+from enroll.acme.credentials import create, withdraw
+from enroll.people.changes import change_organisation
 from enroll.people.facts import samples
 from gateway.serving import profiling
 from gateway.serving.config import Config, parse_config, toml_of
-from tests.datadirs import START, open_office
+from tests.datadirs import POLICY_NUMBER, START, admit, open_office
 
 WHOLE = """
 [policy]
@@ -74,6 +77,15 @@ def test_the_examples_in_the_file_are_the_built_in_ones() -> None:
         text = "\n".join([f"[profile.mine]\nlike = '{name}'", *table])
         mine = figures(parse_config(text).profiles["mine"])
         assert mine | {"name": name, "like": ""} == figures(profile)
+
+
+def test_the_examples_of_the_page_are_profiles() -> None:
+    """Each of its tables, as it stands there, has a sample without an error."""
+    page = (Path(__file__).parents[2] / "docs/operations/profiles.md").read_text("utf-8")
+    tables = re.findall(r"```toml\n(.*?)```", page, flags=re.S)
+    profiles = parse_config("\n".join(tables)).profile
+    assert list(profiles) == ["windows-logon", "department"]
+    profiling.check_linted(profiles, _issuer(), START)
 
 
 def _said(line: str, name: str = "mine", like: str = "client-person") -> str:
@@ -183,6 +195,24 @@ def test_without_pkilint_it_is_said(
     caplog.clear()
     profiling.check_linted({}, _issuer(), START)
     assert caplog.text == ""
+
+
+async def test_no_profile_goes_that_somebody_has(tmp_path: Path) -> None:
+    """An organisation, or a credential that is alive; one that was withdrawn keeps nothing."""
+    async with open_office(tmp_path) as ra:
+        config = parse_config(WHOLE)
+        own = replace(ra, authority=replace(ra.authority, profiles=config.profiles))
+        await admit(own)
+        (made,) = await create(own, "K12345678", actor="test", profile="batch")
+        await change_organisation(own, POLICY_NUMBER, {"profile": "windows-logon"}, actor="test")
+        profiling.check_wanted(config.profiles, ra.database)
+        with pytest.raises(ConfigError, match=r"the organisation 12345678 has the profile windows-logon, "):
+            profiling.check_wanted(CLIENTS, ra.database)
+        await change_organisation(own, POLICY_NUMBER, {"profile": ""}, actor="test")
+        with pytest.raises(ConfigError, match="credentials for programs have the profile batch, "):
+            profiling.check_wanted(CLIENTS, ra.database)
+        await withdraw(ra, made.kid, actor="test")
+        profiling.check_wanted(CLIENTS, ra.database)
 
 
 async def test_a_sample_is_of_nobody_and_of_no_key(tmp_path: Path) -> None:
