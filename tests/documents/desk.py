@@ -7,16 +7,19 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from glob import glob
 from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Shell
 from tests.cli.processes import process, until
 from tests.cli.test_ceremony import terminal
 from tests.datadirs import PASSPHRASE
 from tests.documents.blocks import Typed
-from tests.documents.office import Office, keep_copy
+from tests.documents.office import HAPPENED, HSM, SERVED, Office, keep_copy, open_office
 
 #: What only a shell can do.
 _OF_A_SHELL = re.compile(r"[|<>;&$]")
@@ -25,6 +28,21 @@ _ASKED = ("Enter to do this", r"Written down\?", "From the paper, words ", r"Sha
 _WRITE, _PAPER, _SHARE = 1, 2, 3
 _SHOWN = re.compile(r"(\d+)\. +([a-z]+)")
 NEW_PASSPHRASE = "another horse battery staple"
+
+
+def typed_in_an_office(name: str, commands: Sequence[Typed], folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Types a scenario's commands in an office of its own, after what has happened there."""
+    (folder / "office").mkdir()
+    office = open_office(folder / "office")
+    patch.chdir(office.place)
+    patch.setenv("SOFTHSM2_CONF", str(folder / HSM / "softhsm2.conf"))
+    HAPPENED.get(name, lambda office: None)(office)
+    with ExitStack() as stack:
+        desk = Desk(office, stack)
+        if name in SERVED:
+            desk.type(Typed("sekisho serve", ()))
+        for typed in commands:
+            desk.type(typed)
 
 
 class Desk:

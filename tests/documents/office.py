@@ -160,6 +160,12 @@ def break_the_token(office: Office) -> None:
     hsm.take_away()
 
 
+def without_a_key(office: Office) -> None:
+    """Nobody has made a key for backups yet."""
+    for each in office.place.glob("backup-key*"):
+        each.unlink()
+
+
 #: Scenarios in which the gateway is running.
 SERVED = {"generation"}
 #: Scenario -> what had happened before anybody typed.
@@ -167,6 +173,7 @@ HAPPENED = {
     "theft": report_theft,
     "disaster": go_on,
     "copy": put_back,
+    "once": without_a_key,
     "token": break_the_token,
     "generation-day": change_generation,
     "clock": set_the_clock,
