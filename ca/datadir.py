@@ -29,6 +29,7 @@ from ca.certificates import (
     distinguished_name,
     key_identifier,
     new_serial,
+    serial_hex,
     to_pem,
     validity,
 )
@@ -47,6 +48,7 @@ from ca.keyplaces import Maker, holder, in_files, open_key, place_of, responder_
 from ca.keys import PrivateKey, parse_public_key, spki_of
 from ca.profiles import ISSUING, ROOT, ROOT_LIST_LIFETIME, Profile
 from ca.publication import NO_PLACES, Places, above
+from ca.revocation import RevokedEntry, reason_code
 from ca.sealing import (
     RFC9106_SECOND,
     PassphraseCost,
@@ -254,9 +256,18 @@ def next_subject(authority: Authority, common_name: str) -> x509.Name:
     return x509.Name([*shared, *distinguished_name(common_name)])
 
 
-def renew_root_list(opened: DataDir, at: int) -> bytes:
-    """Makes the root's next revocation list. Its key has to be in its place. Raises `ConfigError`."""
-    return _make_root_list(opened.path, opened.root, _root_signer(opened), at)
+def renew_root_list(opened: DataDir, at: int, revoke: Issuer | None = None, reason: int = 0) -> bytes:
+    """Makes the root's next revocation list, which names an issuing CA besides those that it named before.
+
+    The root's key has to be in its place. Raises `ConfigError`.
+    """
+    further = () if revoke is None else (RevokedEntry(_serial_of(revoke), at, reason),)
+    return _make_root_list(opened.path, opened.root, _root_signer(opened), at, further)
+
+
+def is_revoked(root_list: bytes, issuer: Issuer) -> bool:
+    """Whether a root's list (DER; empty for none) names an issuing CA: for good."""
+    return _serial_of(issuer) in {each.serial for each in _entries_of(root_list)}
 
 
 def read_marker(path: Path, files: Snapshot | None = None, *, waiting: bool = False) -> dict[str, Any]:
@@ -377,14 +388,42 @@ def _root_signer(opened: DataDir) -> Signer:
     return holder(opened.path, opened.keys, "ca/root", opened.root, Snapshot(), opened.tokens)
 
 
-def _make_root_list(path: Path, root: x509.Certificate, signer: Signer, at: int) -> bytes:
-    """The list that follows the one that is there: neither its number nor its time goes back."""
+def _serial_of(issuer: Issuer) -> str:
+    return serial_hex(issuer.certificate.serial_number)
+
+
+def _entries_of(root_list: bytes) -> list[RevokedEntry]:
+    found = x509.load_der_x509_crl(root_list) if root_list else ()
+    return [
+        RevokedEntry(
+            serial_hex(each.serial_number), int(each.revocation_date_utc.timestamp()), _reason_of(each)
+        )
+        for each in found
+    ]
+
+
+def _reason_of(entry: x509.RevokedCertificate) -> int:
+    try:
+        told = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
+    except x509.ExtensionNotFound:
+        return 0
+    return reason_code(told.value)
+
+
+def _make_root_list(
+    path: Path, root: x509.Certificate, signer: Signer, at: int, further: tuple[RevokedEntry, ...] = ()
+) -> bytes:
+    """The list that follows the one that is there: neither its number nor its time goes back, and what was
+    named stays named."""
     number, before_at = 0, 0
     last = Snapshot().find(path / ROOT_LIST, "revocation list")
     if last is not None:
         number, before_at = number_and_time(last)
     since = max(at, before_at)
-    made = build_crl(root, signer, (), number + 1, since, since + ROOT_LIST_LIFETIME, OF_CAS)
+    named = {each.serial: each for each in (*further, *_entries_of(last or b""))}
+    made = build_crl(
+        root, signer, list(named.values()), number + 1, since, since + ROOT_LIST_LIFETIME, OF_CAS
+    )
     write_public(path / ROOT_LIST, made)
     return made
 

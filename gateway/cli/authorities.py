@@ -21,9 +21,10 @@ from ca.generations.states import State
 from ca.keyplaces import Maker, in_token
 from ca.profiles import ISSUING, ROOT_LIST_LIFETIME
 from ca.publication import Places, base_of, to_row
+from ca.revocation import reason_code
 from ca.storage import StorageTrouble, Transaction
 from ca.tokens import Tokens
-from enroll import store, timekeeping
+from enroll import generations, store, timekeeping
 from gateway.cli.caller import actor
 from gateway.cli.frame import (
     PASSPHRASE_FILE,
@@ -166,17 +167,36 @@ def _accept(data: Path, file: Path) -> Answer:
 
 
 @deployment_command(_CA, "root-list", needs_passphrase=True)
-async def _root_list(deployment: Deployment) -> Answer:
-    """Make the root's next revocation list, for a year. The root's key has to be in ca/root.key for this."""
+@click.option("--revoke", "name", metavar="NAME", default=None, help="Name this issuing CA in it, for good.")
+async def _root_list(deployment: Deployment, name: str | None) -> Answer:
+    """Make the root's next revocation list, for a year. The root's key has to be in ca/root.key for this.
+
+    What it names stays named. --revoke tells the world of an issuing CA that is distrusted here; it cannot be
+    taken back.
+    """
     await timekeeping.require(deployment.ra)
     at = deployment.ra.now()
-    made = datadir.renew_root_list(deployment.datadir, at)
+    issuer = None if name is None else generations.named(deployment.ra, name)
+    reason = 0
+    if issuer is not None:
+        row = generations.look(deployment.ra).rows[issuer.issuer_id]
+        if row.distrusted_at is None:
+            raise ConfigError(
+                f"{issuer.common_name} is trusted here; first: sekisho ca distrust '{issuer.common_name}' "
+                "--reason REASON"
+            )
+        reason = reason_code(row.reason)
+    made = datadir.renew_root_list(deployment.datadir, at, issuer, reason)
     number, this = number_and_time(made)
     await deployment.ra.database.write(
-        lambda db: store.audit(db, at, actor(), "crl.root", "ca", number=number)
+        lambda db: store.audit(db, at, actor(), "crl.root", "ca", number=number, **_told(issuer))
     )
     found = {"number": number, "this_update_at": this, "next_update_at": this + ROOT_LIST_LIFETIME}
     return detail("root_list", found, "Next: sekisho reload, if the gateway runs")
+
+
+def _told(issuer: Issuer | None) -> dict[str, str]:
+    return {} if issuer is None else {"revoked": issuer.common_name}
 
 
 @deployment_command(_CA, "stop", needs_passphrase=True)

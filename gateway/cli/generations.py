@@ -252,6 +252,8 @@ async def _changed(
         return generations.at_now(db, ra), ca.store.count_alive(db, issuer.issuer_id, at)
 
     found, alive = await ra.database.read_aside(look)
+    if event is Event.TRUST and datadir.is_revoked(ra.authority.root_list, issuer):
+        raise ConfigError(f"{issuer.common_name} is revoked by the root's own list, for good")
     follow(found, issuer.issuer_id, issuer.common_name, event, at, reason)
     state = found.state(issuer.issuer_id)
     if not dry_run:
@@ -267,10 +269,10 @@ async def _changed(
         f"What they read ({language}): {page.title[n]}. {page.text[n]}"
         for n, language in enumerate(LANGUAGES)
     ]
-    return detail("ca", told, *seen, *_after(found, issuer, event))
+    return detail("ca", told, *seen, *_after(found, issuer, event, reason))
 
 
-def _after(found: Generations, issuer: Issuer, event: Event) -> list[str]:
+def _after(found: Generations, issuer: Issuer, event: Event, reason: str = "") -> list[str]:
     """What comes of it, and what to type next."""
     alone = found.issuing == issuer.issuer_id
     match event:
@@ -283,6 +285,9 @@ def _after(found: Generations, issuer: Issuer, event: Event) -> list[str]:
                 ),
                 f"Whose they are: sekisho ca affected '{issuer.common_name}'",
                 f"Then invite them to pick up new ones: sekisho ca reissue '{issuer.common_name}'",
+                f"Once it is for good, tell the world: sekisho ca root-list --revoke '{issuer.common_name}',",
+                "or, where the root is on another machine: sekisho ceremony crl --revoke "
+                f"{issuer.certificate.serial_number:x}={reason}",
             ]
         case Event.TRUST:
             return ["Its certificates are good again; it never issues again."]

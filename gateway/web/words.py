@@ -484,15 +484,20 @@ WHY_OVER: Mapping[str, Text] = MappingProxyType(
 
 
 def newer_one(there: Enrollment) -> Text:
-    """Which certificate a reissue has put in the place of one that was presented."""
+    """Which certificate has taken the place of one that was presented: reissued, or renewed before."""
     serial = serial_in_chooser(there.serial or "")
+    ja, en = _NEWER["reissue" if there.kind == "reissue" else ""]
     return (
-        f"再発行された新しい証明書（コモンネーム {there.common_name}、シリアル番号が {serial} で"
+        f"{ja}（コモンネーム {there.common_name}、シリアル番号が {serial} で"
         "始まるもの）を選択してください。以前の証明書は、パソコンから削除してください。",
-        f"Choose the one that was reissued (common name {there.common_name}, serial number beginning with "
+        f"Choose the {en} (common name {there.common_name}, serial number beginning with "
         f"{serial}), and delete the former one from the PC.",
     )
 
+
+_NEWER: Mapping[str, Text] = MappingProxyType(
+    {"reissue": ("再発行された新しい証明書", "one that was reissued"), "": ("新しい証明書", "new one")}
+)
 
 #: What the links of such pages say.
 LOGIN_FAILS: Text = ("ログインできないとき", "When the login fails")

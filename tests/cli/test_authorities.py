@@ -64,6 +64,23 @@ def test_it_is_in_the_audit_trail(sekisho: Shell) -> None:
     assert line["detail"] == {"name": _G5}
 
 
+def test_the_root_tells_the_world(sekisho: Shell) -> None:
+    """Its list names an issuing CA that is distrusted here, stays so, and then nobody trusts that one again;
+    one that is trusted is not named by a slip."""
+    assert sekisho("ca", "add", _G5).code == 0
+    refused = sekisho("ca", "root-list", "--revoke", _G4).error["message"]
+    assert "is trusted here; first: sekisho ca distrust" in refused
+    assert sekisho("ca", "distrust", _G4, "--reason", "keyCompromise").code == 0
+    assert sekisho("ca", "trust", _G4).code == 0
+    assert sekisho("ca", "distrust", _G4, "--reason", "keyCompromise").code == 0
+    assert sekisho("ca", "root-list", "--revoke", _G4).code == 0
+    assert sekisho("ca", "root-list").code == 0
+    listed = x509.load_der_x509_crl((sekisho.data / "ca/root.crl").read_bytes())
+    (entry,) = listed
+    assert entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value == "keyCompromise"
+    assert "for good" in sekisho("ca", "trust", _G4).error["message"]
+
+
 def test_without_the_roots_key(sekisho: Shell) -> None:
     """It may lie in a safe; who needs it is told where it belongs."""
     (sekisho.data / "ca" / "root.key").unlink()

@@ -164,7 +164,7 @@ def newer(there: Enrollment) -> Row:
 def reissued(state: CertificateState, there: Enrollment) -> Row:
     """Of a certificate that a reissue ended, or that is good no more: which one took its place."""
     row = CERTIFICATE[state]
-    return Row(row.level, row.text, words.newer_one(there), row.target)
+    return Row(row.level, row.text, words.newer_one(there), "fresh")
 
 
 #: Instead of an expired certificate's row, where it can still be renewed (D8).
