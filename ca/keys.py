@@ -72,6 +72,11 @@ def generate(kind: str) -> PrivateKey:
     return KINDS[kind]()
 
 
+def takes_long(kind: str) -> bool:
+    """Whether a key of this kind is nothing to make while others wait."""
+    return kind.startswith("rsa-")
+
+
 def generate_pkcs8(kind: str) -> bytes:
     """As `generate`, serialised, so that it can cross from a worker process."""
     return to_pkcs8(generate(kind))

@@ -134,7 +134,7 @@ async def served(path: Path, start: int, config: Config, port: int = 0) -> Async
         # [upstream] as it is given: a test may want what no file can say.
         (data / FILE_NAME).write_text(toml_of(replace(config, upstream=Behind())))
         clock = ManualClock(start)
-        deployment = replace(open_deployment(data, PASSPHRASE, clock=clock, spare_keys=2), config=config)
+        deployment = replace(open_deployment(data, PASSPHRASE, clock=clock), config=config)
         stop, ready = asyncio.Event(), asyncio.Event()
 
         async def started(_: int) -> None:

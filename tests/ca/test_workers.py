@@ -73,22 +73,33 @@ async def test_nothing_starts_before_it_is_needed(workers: Workers) -> None:
 
 async def test_the_stock_hands_out_each_key_once(workers: Workers) -> None:
     """Keys from stock and keys made on demand are all different, and of the kind asked for."""
-    stock = KeyStock(workers, "ec-p256", size=3)
+    stock = KeyStock(workers, "rsa-2048", size=2)
     stock.refill()
     async with asyncio.timeout(60):
-        while stock.level < 3:
+        while stock.level < 2:
             await asyncio.sleep(0.01)
-    taken = await asyncio.gather(*(stock.take() for _ in range(8)))
-    assert len(set(taken)) == 8
-    assert {kind_of(from_pkcs8(k).public_key()) for k in taken} == {"ec-p256"}
+    taken = await asyncio.gather(*(stock.take() for _ in range(4)))
+    assert len(set(taken)) == 4
+    assert {kind_of(from_pkcs8(k).public_key()) for k in taken} == {"rsa-2048"}
     await stock.close()
     assert stock.level == 0
 
 
 async def test_an_empty_stock_does_not_fail(workers: Workers) -> None:
     """A stock that was never filled makes the key there and then."""
-    stock = KeyStock(workers, "ec-p256", size=0)
-    assert kind_of(from_pkcs8(await stock.take()).public_key()) == "ec-p256"
+    stock = KeyStock(workers, "rsa-2048", size=0)
+    assert kind_of(from_pkcs8(await stock.take()).public_key()) == "rsa-2048"
+    await stock.close()
+
+
+async def test_keys_of_a_curve_need_no_stock(workers: Workers) -> None:
+    """They are made when they are asked for, each another one, and no process is started for them."""
+    stock = KeyStock(workers, "ec-p256", size=3)
+    stock.refill()
+    taken = {await stock.take() for _ in range(8)}
+    assert len(taken) == 8
+    assert {kind_of(from_pkcs8(each).public_key()) for each in taken} == {"ec-p256"}
+    assert (stock.level, stock.size, workers._process_pool) == (0, 3, None)
     await stock.close()
 
 

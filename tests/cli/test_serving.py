@@ -527,7 +527,7 @@ async def test_a_full_disk_is_wrong(sekisho: Shell) -> None:
     async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
         assert await wrong_with(deployment, True, {}) == []
         told = await wrong_with(deployment, True, {}, room=lambda _: 3 * 2**20)
-        assert told == [f"the disk of {sekisho.data} has 3 MiB left"]
+        assert told == [f"the disk of {sekisho.data} has 3 MiB left: df -h {sekisho.data}"]
 
 
 async def test_a_certificate_near_its_end_is_warned_of(sekisho: Shell) -> None:
