@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -36,10 +36,16 @@ _PASSPHRASE = "a passphrase for the benchmark"
 
 
 @contextmanager
-def sekisho(folder: Path, prepare: Callable[[Path], None] = lambda _: None) -> Iterator[Target]:
+def sekisho(
+    folder: Path,
+    prepare: Callable[[Path], None] = lambda _: None,
+    served_by: Sequence[str] = (),
+    made_with: Sequence[str] = (),
+) -> Iterator[Target]:
     """``sekisho serve`` as an operator runs it: every default, the database on disk.
 
-    ``prepare`` is given the data directory before the server starts.
+    ``prepare`` is given the data directory before the server starts; ``served_by`` is typed instead of
+    ``sekisho`` to serve, ``made_with`` after ``sekisho init``.
     """
     data, port = folder / "data", free_port()
 
@@ -47,7 +53,7 @@ def sekisho(folder: Path, prepare: Callable[[Path], None] = lambda _: None) -> I
         command = [*_sekisho(), *words, "--data", str(data)]
         return subprocess.run(command, env=_environment(), check=True, capture_output=True, text=True).stdout
 
-    run("init", "--port", str(port))
+    run("init", "--port", str(port), *made_with)
     # All the load comes from one address.
     settings = data / "sekisho.toml"
     settings.write_text(
@@ -62,7 +68,7 @@ def sekisho(folder: Path, prepare: Callable[[Path], None] = lambda _: None) -> I
     )
     prepare(data)
     directory = f"https://pickup.localhost:{port}/acme/directory"
-    with serving(data, folder) as process:
+    with serving(data, folder, served_by) as process:
         _wait_for_port(port, process)
         yield Target(
             directory,
@@ -74,9 +80,11 @@ def sekisho(folder: Path, prepare: Callable[[Path], None] = lambda _: None) -> I
 
 
 @contextmanager
-def serving(data: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def serving(data: Path, folder: Path, served_by: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
     """The server process on a data directory that is ready."""
-    with _process([*_sekisho(), "serve", "--data", str(data)], folder / "log", _environment()) as process:
+    with _process(
+        [*(served_by or _sekisho()), "serve", "--data", str(data)], folder / "log", _environment()
+    ) as process:
         yield process
 
 

@@ -1,4 +1,5 @@
-"""The cost of an order with a million certificates stored, against the same server with none.
+"""The cost of an order with a million certificates stored, against the same server with none, and how long
+one waits while all of that is backed up.
 
 Run as ``python -m tests.bench.full_bench [--stored N] [--orders N] [--rounds N]``. Two of our servers run
 side by side on one core and take the load in turn, so that a busy neighbour hits both; the rows of one
@@ -8,24 +9,30 @@ are written by SQL beforehand, spread over as many users as ten certificates eac
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import sqlite3
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
 from tests.bench.acme_bench import settled
-from tests.bench.acme_load import clients_of, prepare_csrs, run_load
+from tests.bench.acme_load import Client, clients_of, one_order, prepare_csrs, run_load
 from tests.bench.acme_servers import LOAD_CORE, Target, sekisho
 from tests.bench.tls_bench import cpu
 
 _PER_USER = 10
 _DER_BYTES = 620
 _CONCURRENCY = 8
+# Milliseconds that an order may take while a backup is made, and seconds that a client rests after one.
+_LONGEST, _PAUSE = 300, 0.05
 
 # Serials, request IDs and digests are random, as in life: their index pages are hit all over.
 _FILL = (
@@ -67,12 +74,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with ExitStack() as stack:
-        targets = {}
+        targets, folder = {}, Path()
         for stored in (0, options.stored):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             targets[stored] = stack.enter_context(sekisho(folder, lambda data, n=stored: fill(data, n)))
         os.sched_setaffinity(0, {LOAD_CORE})
-        uvloop.run(measure(targets, options))
+        uvloop.run(measure(targets, options, folder))
 
 
 def fill(data: Path, stored: int) -> None:
@@ -91,7 +98,8 @@ def fill(data: Path, stored: int) -> None:
     print(f"{stored} certificates written in {time.monotonic() - begun:.0f} s, {size:.0f} MiB")
 
 
-async def measure(targets: dict[int, Target], options: argparse.Namespace) -> None:
+async def measure(targets: dict[int, Target], options: argparse.Namespace, folder: Path) -> None:
+    """``folder``: of the one with the most certificates."""
     clients = {stored: await clients_of(target, _CONCURRENCY) for stored, target in targets.items()}
     for stored, target in targets.items():
         await run_load(clients[stored], prepare_csrs(target.name, 100), {})
@@ -112,8 +120,47 @@ async def measure(targets: dict[int, Target], options: argparse.Namespace) -> No
     print(f"{'certificates stored':<22}{'CPU ms/order':>14}{'orders/s':>10}")
     for row in rows:
         print(f"{row['stored']:<22}{row['cpu_ms']:>14.2f}{row['orders_per_s']:>10.0f}")
-    print(f"CPU per order: {rows[-1]['cpu_ms'] / rows[0]['cpu_ms']:.2f} x that of an empty register")
+    print(
+        f"CPU per order: {rows[-1]['cpu_ms'] / rows[0]['cpu_ms']:.2f} x that of an empty register; aim: 1.1"
+    )
     print(json.dumps(rows))
+    await backed_up(clients[options.stored], folder)
+
+
+async def backed_up(clients: Sequence[Client], folder: Path) -> None:
+    """`sekisho backup` of a server while clients order: how long it takes, and the longest order then."""
+    key = await _typed("restore", "key", str(folder / "key"))
+    words = ("backup", "--to", str(folder / "backup.age"), "--recipient", key["key"]["recipient"])
+    took, done = list[float](), asyncio.Event()
+
+    async def order(client: Client) -> None:
+        while not done.is_set():
+            (csr,) = prepare_csrs(client.target.name, 1)
+            begun = time.monotonic()
+            await one_order(client, csr, {})
+            took.append(time.monotonic() - begun)
+            await asyncio.sleep(_PAUSE)
+
+    orders = [asyncio.create_task(order(client)) for client in clients]
+    await asyncio.sleep(2)
+    quiet, begun = max(took), time.monotonic()
+    took.clear()
+    made = await _typed(*words, "--data", str(folder / "data"))
+    seconds = time.monotonic() - begun
+    done.set()
+    await asyncio.gather(*orders)
+    size = made["backup"]["size"] / 2**20
+    print(f"backup of {size:.0f} MiB in {seconds:.1f} s, {len(took)} orders meanwhile")
+    print(f"longest order {1000 * max(took):.0f} ms ({1000 * quiet:.0f} before it); aim: below {_LONGEST} ms")
+
+
+async def _typed(*words: str) -> Any:
+    """A command's answer; it has the cores that the load has."""
+    line = [str(Path(sys.executable).with_name("sekisho")), *words, "--json"]
+    run = await asyncio.create_subprocess_exec(*line, stdout=asyncio.subprocess.PIPE)
+    out, _ = await run.communicate()
+    assert run.returncode == 0, out.decode()
+    return json.loads(out)
 
 
 if __name__ == "__main__":
