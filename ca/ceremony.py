@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,19 @@ class Revoked:
 
 
 @dataclass(frozen=True)
+class InToken:
+    """Where a key is that nobody has shares of: in which token (PKCS#11), and what it is called there."""
+
+    module: str
+    label: str
+    serial: str
+    key: str
+
+
+@dataclass(frozen=True)
 class Record:
-    """What is known of a root without its key. ``set_id`` is the number that all shares of one set carry."""
+    """What is known of a root without its key. ``set_id`` is the number that all shares of one set carry;
+    of a root with a ``token`` there are none."""
 
     needed: int
     holders: tuple[str, ...]
@@ -79,6 +90,7 @@ class Record:
     crl_number: int = 0
     signed: tuple[Signed, ...] = ()
     revoked: tuple[Revoked, ...] = ()
+    token: InToken | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,15 @@ def check_sharing(needed: int, holders: Sequence[str]) -> None:
         raise ConfigError(
             f"{needed} of {len(holders)} shares are no sharing; name 2 to {_MOST_SHARES} people with "
             "--holder, and with --needed how many of them it takes, 2 at least"
+        )
+
+
+def check_shared(folder: Path, record: Record) -> None:
+    """`ConfigError` for a root of which nobody has shares."""
+    if record.token is not None:
+        raise ConfigError(
+            f"the key of {folder} is in a token, and nobody has shares of it; see: sekisho ceremony show "
+            f"{folder}"
         )
 
 
@@ -155,7 +176,7 @@ def create(
     """
     check_sharing(needed, holders)
     Places(revocation_url).check()
-    _check_new(folder)
+    check_new(folder)
     key = generate(kind)
     signer = FileSigner.of(key)
     der = build(ROOT, subject, key.public_key(), (), new_serial(), validity(ROOT, at), None, signer)
@@ -173,13 +194,14 @@ def reshare(
     `ConfigError` as of `create` and `open_root`.
     """
     check_sharing(needed, holders)
-    _check_new(target)
+    check_new(target)
     record, certificate, key = _opened(folder, shares)
     again = replace(record, needed=needed, holders=tuple(holders))
     return _share(target, again, certificate.public_bytes(serialization.Encoding.PEM), key)[1]
 
 
-def _check_new(folder: Path) -> None:
+def check_new(folder: Path) -> None:
+    """`ConfigError` unless there is nothing in it but transcripts."""
     if folder.exists() and any(not each.match(TRANSCRIPTS) for each in folder.iterdir()):
         raise ConfigError(f"{folder} is not empty; name a new folder")
 
@@ -192,7 +214,7 @@ def _share(folder: Path, record: Record, pem: bytes, key: PrivateKey) -> tuple[R
     make_private_directory(folder)
     write_private(folder / SEALED, Vault(sealing_key).seal(_PURPOSE, to_pkcs8(key)))
     write_public(folder / CERTIFICATE, pem)
-    _write(folder, record)
+    write_record(folder, record)
     return record, tuple(shares)
 
 
@@ -211,6 +233,7 @@ def look(folder: Path) -> tuple[Record, x509.Certificate]:
                 "holders": tuple(document["holders"]),
                 "signed": tuple(Signed(**each) for each in document["signed"]),
                 "revoked": tuple(Revoked(**each) for each in document["revoked"]),
+                "token": InToken(**document["token"]) if document.get("token") else None,
             }
         )
         certificate = x509.load_pem_x509_certificate(read_file(folder / CERTIFICATE, "root's certificate"))
@@ -227,6 +250,7 @@ def open_root(folder: Path, shares: Sequence[str]) -> Root:
 
 def _opened(folder: Path, shares: Sequence[str]) -> tuple[Record, x509.Certificate, PrivateKey]:
     record, certificate = look(folder)
+    check_shared(folder, record)
     if len(shares) != record.needed:
         raise ConfigError(f"{len(shares)} shares were given; it takes {record.needed}")
     for position, each in enumerate(shares):
@@ -309,7 +333,7 @@ def sign_list(root: Root, revoke: Mapping[str, int], at: int, days: int) -> tupl
     number = root.record.crl_number + 1
     record = replace(root.record, crl_number=number, revoked=tuple(revoked.values()))
     # On disk first: a number is never given to two lists.
-    _write(root.folder, record)
+    write_record(root.folder, record)
     entries = [RevokedEntry(each.serial, each.at, each.reason) for each in record.revoked]
     data = build_crl(root.certificate, root.signer, entries, number, at, at + days * DAY, OF_CAS)
     return replace(root, record=record), data
@@ -353,7 +377,7 @@ def _sign(
     record = replace(
         root.record, signed=(*root.record.signed, Signed(serial_hex(serial), profile.name, name, at))
     )
-    _write(root.folder, record)
+    write_record(root.folder, record)
     period = validity(profile, at, int(until))
     told = above(record.revocation_url, key_identifier(root.certificate).hex())
     der = build(profile, subject, key, (), serial, period, root.certificate, root.signer, told)
@@ -370,12 +394,7 @@ def _check_subject(subject: x509.Name) -> None:
         )
 
 
-def _write(folder: Path, record: Record) -> None:
-    document = {
-        "format": _FORMAT,
-        **{
-            name: [vars(each) for each in value] if name in ("signed", "revoked") else value
-            for name, value in vars(record).items()
-        },
-    }
+def write_record(folder: Path, record: Record) -> None:
+    """What is known of a root, on disk when this returns."""
+    document = {"format": _FORMAT, **asdict(record)}
     write_private(folder / RECORD, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")

@@ -5,12 +5,20 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from ca.keyplaces import place_of, stem_of
+from ca.keys import to_pkcs8
+from ca.signing import Keyring, Signer
 from ca.tokenlink import Token, TokenKey
+from ca.tokens import Tokens
+from enroll.ra import RegistrationAuthority
+from tests.signers import file_keys, given_to
 
 _PLACES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so")
 MODULE = next((each for each in _PLACES if Path(each).exists()), "")
@@ -74,3 +82,27 @@ def made(folder: Path, *labels: str) -> SoftHsm:
             words, check=True, capture_output=True, env={"SOFTHSM2_CONF": str(hsm.conf)}, timeout=60
         )
     return hsm
+
+
+@pytest.fixture
+def hsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHsm:
+    found = made(tmp_path / "hsm", "sekisho")
+    monkeypatch.setenv("SOFTHSM2_CONF", str(found.conf))
+    return found
+
+
+@contextmanager
+def in_token(ra: RegistrationAuthority, data: Path) -> Iterator[Tokens]:
+    """Lets a registration authority sign with its issuing keys in the token, and takes their files away."""
+    tokens = Tokens({}, lambda _: PIN, change=True)
+    try:
+        holders = dict[str, Signer]()
+        for name, key in file_keys(ra.authority.signer).items():
+            place = place_of(stem_of(name))
+            named = TokenKey(place, TOKEN, place, name)
+            holders[name] = tokens.take(named, to_pkcs8(key), key.public_key())
+            (data / f"{stem_of(name)}.key").unlink()
+        given_to(ra, Keyring(holders))
+        yield tokens
+    finally:
+        tokens.close()

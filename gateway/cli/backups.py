@@ -20,7 +20,9 @@ from gateway.cli.restoring import words_of
 from gateway.cli.root import GROUPS, root
 from gateway.cli.trail import trail
 from gateway.serving import backup, drill, recovery
+from gateway.serving.config import read_config
 from gateway.serving.deployment import open_deployment
+from gateway.serving.tokens import keys_in, pins_checked
 
 _RESTORE = GROUPS["restore"]
 _PATH = click.Path(path_type=Path, dir_okay=False)
@@ -117,11 +119,15 @@ def _restore(
         done = asyncio.run(_brought_up(shop, passphrase, has_journal=kept is not None))
         lines = words_of(done) if done is not None else _without_journal(found)
         value = done.as_json() if done is not None else None
+    in_tokens = keys_in(read_config(data)).values()
+    tokens = [f"{each}, by {each.token.module}; see: sekisho ca key show" for each in in_tokens]
     return answer(
-        {"restore": {"data": str(data), "at": found.at, "replay": value}},
+        {"restore": {"data": str(data), "at": found.at, "replay": value, "tokens": tokens}},
         f"{data} is the gateway as of {shown(found.at)} (sekisho {found.version}).",
         *lines,
-        "Not in a backup: files of your own (tls.certificate, tls.key, mail.password_file), letters, logs.",
+        *(f"Not in it, and needed before anything is signed: {each}" for each in tokens),
+        "Not in a backup: files of your own (tls.certificate, tls.key, mail.password_file, pin_file), "
+        "letters, logs.",
         f"Next: sekisho doctor --data {data}, then sekisho serve --data {data}",
     )
 
@@ -136,8 +142,9 @@ def _drill(data: Path, passphrase_file: Path | None) -> Answer:
     datadir.read_marker(data)
     datadir.check_owner(data)
     passphrase = passphrase_from(passphrase_file)
-    open_vaults(data / datadir.VAULT, passphrase)
-    proofs = asyncio.run(drill.run(data, passphrase, SystemClock().seconds()))
+    keys = open_vaults(data / datadir.VAULT, passphrase).keys
+    pins = pins_checked(data, keys)
+    proofs = asyncio.run(drill.run(data, passphrase, SystemClock().seconds(), pins))
     bad = [each.promise for each in proofs if not each.kept]
     with trail(data) as record:
         record("drill.done", "backup", kept=len(proofs) - len(bad), broken=bad)

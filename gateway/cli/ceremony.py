@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import secrets
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,17 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import click
+from cryptography import x509
 
 from ca import ceremony
 from ca.ceremony import Root
+from ca.ceremonytoken import create_in_token, key_of, open_in_token
 from ca.certificates import distinguished_name, to_pem
 from ca.datadir import Names
 from ca.errors import ConfigError
 from ca.files import make_private_directory, read_file, write_public
 from ca.keys import spki_of, spki_sha256
 from ca.profiles import ROOT
+from ca.tokenlink import TokenKey
 from enroll.jst import shown
 from gateway.cli.frame import JSON, Answer, detail
+from gateway.cli.intoken import InToken, open_for_change, opened_token, token_options
 from gateway.cli.output import write_answer
 from gateway.cli.root import GROUPS, version_line
 from gateway.cli.sharing import share_out, shares_of
@@ -115,11 +120,10 @@ _HOLDERS = click.option(
     "holders",
     metavar="NAME",
     multiple=True,
-    required=True,
     help="Who gets a share of the key; for each person one.",
 )
 _NEEDED = click.option(
-    "--needed", type=int, required=True, help="How many of the shares it takes to use the key."
+    "--needed", type=int, default=0, help="How many of the shares it takes to use the key."
 )
 _NETWORKED = click.option("--networked", is_flag=True, help="Although the machine has a network.")
 _REASONS = ", ".join(ceremony.CA_REASONS)
@@ -139,6 +143,7 @@ _REASONS = ", ".join(ceremony.CA_REASONS)
 @_ROLE
 @click.option("--rehearsal", is_flag=True, help="Practise: with a root that nobody can take for earnest.")
 @_NETWORKED
+@token_options
 def _root(
     folder: Path,
     name: str,
@@ -150,19 +155,39 @@ def _root(
     roles: tuple[str, ...],
     rehearsal: bool,
     networked: bool,
+    token_module: str,
+    token_label: str,
+    token_serial: str,
+    token_pin_file: Path | None,
 ) -> Answer:
     """Make a root in a new folder; its key is shared among people, each of whom writes 33 words down.
 
+    With --token-module and --token-label it is made in a token instead, and nobody has a share.
     Next: carry root.pem to the machine that serves, and type there sekisho init --root root.pem.
     """
-    ceremony.check_sharing(needed, holders)
+    in_token = bool(token_module or token_label or token_serial)
+    if not in_token:
+        ceremony.check_sharing(needed, holders)
+    elif holders or needed:
+        raise ConfigError("a key is shared among holders, or in a token; write --holder, or --token-module")
     subject = distinguished_name(
         (ceremony.REHEARSAL if rehearsal else "") + name, organization, _NAMES.country
     )
     people = _roles(roles) | {f"holder of share {n}": each for n, each in enumerate(holders, 1)}
     if not folder.exists():
         make_private_directory(folder)
-    with _held("ceremony: a root is made", people, folder, rehearsal=rehearsal, networked=networked) as held:
+    with (
+        _held("ceremony: a root is made", people, folder, rehearsal=rehearsal, networked=networked) as held,
+        opened_token(token_module, token_label, token_serial, token_pin_file) as token,
+    ):
+        if token is not None:
+            label = f"{'rehearsal-' if rehearsal else ''}root-{secrets.token_hex(4)}"
+            root = _root_in_token(
+                held, folder, subject, key, token, label, revocation_url, rehearsal=rehearsal
+            )
+            return _shown(
+                root, f"Copy {folder} twice, then: sekisho init --root root.pem, where it is to serve"
+            )
         held.step(
             f"A key ({key}) is made for {subject.rfc4514_string()}, sealed under a random key, of which "
             f"{len(holders)} people get a share each. {needed} of the shares open it."
@@ -177,6 +202,30 @@ def _root(
         held.file(ceremony.SEALED, (folder / ceremony.SEALED).read_bytes())
         held.note(f"   Key: SHA-256 {spki_sha256(spki_of(root.certificate))}")
     return _shown(root, f"Copy {folder} twice, then: sekisho init --root root.pem, where it is to serve")
+
+
+def _root_in_token(
+    held: Ceremony,
+    folder: Path,
+    subject: x509.Name,
+    kind: str,
+    held_in: InToken,
+    label: str,
+    revocation_url: str,
+    *,
+    rehearsal: bool,
+) -> Root:
+    key = TokenKey("root", held_in.token, label, secrets.token_hex(8))
+    held.step(f"A key ({kind}) is made for {subject.rfc4514_string()}: {key}, which it never leaves.")
+    root = create_in_token(
+        *(folder, subject, kind, held_in.tokens, key, held.now()),
+        revocation_url=revocation_url,
+        rehearsal=rehearsal,
+    )
+    held.note("   It has signed, and the certificate verifies that.")
+    held.file(ceremony.CERTIFICATE, (folder / ceremony.CERTIFICATE).read_bytes())
+    held.note(f"   Key: SHA-256 {spki_sha256(spki_of(root.certificate))}")
+    return root
 
 
 @_command("reshare")
@@ -199,6 +248,7 @@ def _reshare(
     It takes as many of the old shares as ever. They open the old folder for as long as a copy of it is left.
     """
     record, _ = ceremony.look(folder)
+    ceremony.check_shared(folder, record)
     ceremony.check_sharing(needed, holders)
     people = _roles(roles) | {f"holder of share {n}": each for n, each in enumerate(holders, 1)}
     if not target.exists():
@@ -244,12 +294,12 @@ def _sign(folder: Path, file: Path, target: Path, roles: tuple[str, ...], networ
             f"The root will sign {what} for {subject.rfc4514_string()}. Compare "
             "the SHA-256 with what came by another way."
         )
-        root = _opened(held, folder)
-        held.step("It is signed.")
-        if cross:
-            root, der = ceremony.sign_cross(root, ceremony.read_other_root(data), held.now())
-        else:
-            root, der = ceremony.sign_issuing(root, ceremony.read_request(data), held.now())
+        with _opened(held, folder) as root:
+            held.step("It is signed.")
+            if cross:
+                root, der = ceremony.sign_cross(root, ceremony.read_other_root(data), held.now())
+            else:
+                root, der = ceremony.sign_issuing(root, ceremony.read_request(data), held.now())
         _give(held, target, to_pem(der))
     return _shown(root, f"Carry {target} back, and type there: sekisho ca accept {target.name}")
 
@@ -284,8 +334,8 @@ def _crl(
         held.step(
             f"CRL number {record.crl_number + 1} will be signed, good for {days} days; it revokes {listed}."
         )
-        root = _opened(held, folder)
-        root, der = ceremony.sign_list(root, wanted, held.now(), days)
+        with _opened(held, folder) as root:
+            root, der = ceremony.sign_list(root, wanted, held.now(), days)
         _give(held, target, ceremony.list_pem(der))
     return _shown(root, f"Carry {target} back, and type there: sekisho ca accept {target.name}")
 
@@ -302,9 +352,19 @@ def _show(folder: Path) -> Answer:
     return detail("root", value, *shares, *signed, *revoked)
 
 
-def _opened(held: Ceremony, folder: Path) -> Root:
-    """The root's key, from the people's shares."""
-    return ceremony.open_root(folder, shares_of(held, folder))
+@contextmanager
+def _opened(held: Ceremony, folder: Path) -> Iterator[Root]:
+    """The root's key, from the people's shares, or in its token."""
+    record, _ = ceremony.look(folder)
+    if record.token is None:
+        yield ceremony.open_root(folder, shares_of(held, folder))
+        return
+    key = key_of(folder)
+    held.step(f"The token {key.token} is put in, and its PIN typed. Nobody else looks.")
+    with open_for_change(key.token, None) as token:
+        root = open_in_token(folder, token.tokens)
+        held.note(f"   {key} has signed, and the certificate verifies that.")
+        yield root
 
 
 def _give(held: Ceremony, target: Path, data: bytes) -> None:
@@ -326,6 +386,7 @@ def _facts(record: ceremony.Record, certificate: Any) -> dict[str, Any]:
         "rehearsal": record.rehearsal,
         "crl_number": record.crl_number,
         "holders": list(record.holders),
+        "token": asdict(record.token) if record.token is not None else None,
         "signed": [asdict(each) for each in record.signed],
         "revoked": [asdict(each) for each in record.revoked],
     }

@@ -89,7 +89,7 @@ async def _move(deployment: Deployment, place: str, token: str, label: str, dry_
     try:
         kind = kind_of(held.public_key()) if held is not None else RESPONDER.key_kinds[0]
         _rehearse(tokens, where, kind)
-        said = f"a {kind} key was put into the token {where}, has signed there, and is deleted again"
+        said = f"a key ({kind}) was put into the token {where}, has signed there, and is deleted again"
         value: dict[str, Any] = {"key": place, "token": token, "dry_run": dry_run, "kind": kind}
         if dry_run:
             return answer({"moved": value}, f"Rehearsal: {said}. Nothing has changed.")

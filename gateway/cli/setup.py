@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from ca import datadir, requested
 from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import read_file, write_public
-from ca.profiles import ISSUING
+from ca.keyplaces import in_token
+from ca.profiles import ISSUING, RESPONDER
 from ca.publication import Places
-from ca.sealing import change_passphrase
+from ca.sealing import change_passphrase, open_vaults
+from ca.tokenlink import TokenKey
 from gateway.cli.doctor import examine
 from gateway.cli.frame import (
     PASSPHRASE_FILE,
@@ -29,15 +32,20 @@ from gateway.cli.frame import (
     new_passphrase_from,
     passphrase_from,
 )
+from gateway.cli.intoken import InToken, opened_token, token_options
 from gateway.cli.placing import placed
 from gateway.cli.root import GROUPS, root
 from gateway.cli.trail import trail
 from gateway.serving.config import FILE_NAME, Config, parse_config, toml_of
 from gateway.serving.deployment import Deployment
 from gateway.serving.settings.reach import Revocation, Sites
+from gateway.serving.settings.tokens import KeyTable, TokenTable
+from gateway.serving.tokens import seal_pin
 
 _NEW_VARIABLE, _NEW_FILE = "SEKISHO_NEW_PASSPHRASE", "--new-passphrase-file"
 _NAMES = datadir.Names()
+# What a token is called in the settings that init writes.
+_TOKEN = "hsm"
 
 
 @command(root, "init")
@@ -66,6 +74,7 @@ _NAMES = datadir.Names()
     help="Certificate of a root on another machine (sekisho ceremony root); then none is made here.",
 )
 @placed
+@token_options
 def _init(
     data: Path,
     passphrase_file: Path | None,
@@ -79,8 +88,16 @@ def _init(
     revocation_url: str | None,
     crl_url: str | None,
     shards: int,
+    token_module: str,
+    token_label: str,
+    token_serial: str,
+    token_pin_file: Path | None,
 ) -> Answer:
-    """Make a data directory: a root, an issuing CA, sealed keys, and a configuration with every default."""
+    """Make a data directory: a root, an issuing CA, sealed keys, and a configuration with every default.
+
+    With --token-module and --token-label the keys of the CAs are made in a token, which they never leave; its
+    PIN is sealed under the passphrase.
+    """
     site = Places(_revocation_url(domain) if revocation_url is None else revocation_url, crl_url, shards)
     site.check()
     config = _config(domain, port, site.base)
@@ -91,11 +108,25 @@ def _init(
         names = replace(_NAMES, issuing=issuing_name, root=root_name, organization=organization)
         passphrase = new_passphrase_from(passphrase_file, PASSPHRASE_VARIABLE, "--passphrase-file")
         created_at = SystemClock().seconds()
+        root_above = None
         if above is not None:
             root_above = requested.read_root(read_file(above, "root's certificate"), created_at)
-            requested.create_below(data, passphrase, created_at, root_above, names, issuing_key, site)
-        else:
-            datadir.create(data, passphrase, created_at, names, issuing_key, site=site)
+        with opened_token(token_module, token_label, token_serial, token_pin_file) as token:
+            maker = in_token(token.tokens, token.token) if token is not None else None
+            tokens = token.tokens if token is not None else None
+            if root_above is not None:
+                requested.create_below(
+                    *(data, passphrase, created_at, root_above, names, issuing_key, site), maker=maker
+                )
+            else:
+                datadir.create(
+                    *(data, passphrase, created_at, names, issuing_key),
+                    site=site,
+                    maker=maker,
+                    tokens=tokens,
+                )
+            if token is not None:
+                config = _with_token(data, passphrase, config, token)
     write_public(data / FILE_NAME, toml_of(config).encode())
     where = "" if data == default_data() else f" --data {data}"
     value = {"data": str(data), "config": str(data / FILE_NAME), "created_at": created_at}
@@ -148,6 +179,20 @@ async def _doctor(deployment: Deployment) -> Answer:
         "checks", records, {"check": "Check", "state": "State", "found": "Found", "hint": "What to do"}
     )
     return replace(found, value={**found.value, "ok": not bad}, failed=bool(bad))
+
+
+def _with_token(data: Path, passphrase: str, config: Config, held: InToken) -> Config:
+    """The settings that say which keys are in a token. Those for answers (OCSP) are made there as well."""
+    tokens, token = held.tokens, held.token
+    for name in datadir.places_of(data):
+        if name.startswith("ocsp-"):
+            tokens.generate(TokenKey(name, token, name, secrets.token_hex(8)), RESPONDER.key_kinds[0])
+            tokens.keys[name] = TokenKey(name, token, name)
+    vault = open_vaults(data / datadir.VAULT, passphrase).keys
+    seal_pin(data, vault, replace(token, name=_TOKEN), held.pin)
+    keys = {name: KeyTable(_TOKEN, each.label, each.id) for name, each in tokens.keys.items()}
+    table = TokenTable(token.module, token.label, token.serial)
+    return replace(config, tokens={_TOKEN: table}, keys=keys)
 
 
 def _revocation_url(domain: str) -> str:

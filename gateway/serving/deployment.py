@@ -33,7 +33,7 @@ from gateway.serving.config import Config, read_config, settings_of
 from gateway.serving.settings.mail import Mail
 from gateway.serving.standing import compare as standing_of
 from gateway.serving.standing import journal_of
-from gateway.serving.tokens import tokens_of
+from gateway.serving.tokens import Pins, tokens_of
 from gateway.web import schema as web_schema
 
 DATABASE = "sekisho.db"
@@ -85,13 +85,15 @@ def open_deployment(
     most_cache: int | None = None,
     files: Snapshot | None = None,
     compare: bool = True,
+    pins: Pins | None = None,
 ) -> Deployment:
     """Opens a data directory. ConfigError for whatever of it is missing, wrong or locked.
 
     ``spare_keys``: how many keys to make in advance; a server wants some, a single command none.
     ``clock``: another than the directory's own, for a demo that is being made. ``most_cache``: MiB of the
     database that are kept in memory, where the setting says more. ``files``: what was read of it before.
-    ``compare``: refuse a database that does not fit its journal.
+    ``compare``: refuse a database that does not fit its journal. ``pins``: where PINs of tokens come from, if
+    not from this directory.
     """
     # Before the configuration, because its answer to a directory that is none is the better one.
     datadir.read_marker(data)
@@ -107,6 +109,7 @@ def open_deployment(
         clock=clock,
         most_cache=most_cache,
         compare=compare,
+        pins=pins,
     )
 
 
@@ -121,11 +124,12 @@ def deployment_of(
     clock: Clock | None = None,
     most_cache: int | None = None,
     compare: bool = True,
+    pins: Pins | None = None,
 ) -> Deployment:
     """The same with a vault that is open, by what the directory's files held. The issuing keys are opened by
     ``keys``, or are ``signer``'s."""
     config = read_config(data, files)
-    tokens = tokens_of(data, config, keys) if keys is not None else None
+    tokens = tokens_of(data, config, keys, pins) if keys is not None else None
 
     def turns() -> int:
         return turns_of(data, keys, ra.database)

@@ -31,6 +31,7 @@ from enroll.requests.enrollment import UNSPECIFIED, Enrollment
 from enroll.requests.transitions import end_certificate
 from gateway.serving import backup, record, recovery
 from gateway.serving.deployment import DATABASE, open_deployment
+from gateway.serving.tokens import Pins
 
 ACTOR = "drill"
 _PERSON, _ORGANISATION = "DRILL0000001", "DRILL"
@@ -63,13 +64,16 @@ class _Day:
     audit: list[tuple[int, str]]
 
 
-async def run(data: Path, passphrase: str, at: int) -> list[Proof]:
-    """Practises it, and returns what each promise came to. ConfigError for what keeps it from being done."""
+async def run(data: Path, passphrase: str, at: int, pins: Pins | None = None) -> list[Proof]:
+    """Practises it, and returns what each promise came to. ``pins``: of the tokens that have its keys.
+
+    ConfigError for what keeps it from being done.
+    """
     with _place(data) as place:
         key, public = backup.new_key()
         (place / "key").write_text(key)
         await asyncio.to_thread(_take, data, place, backup.recipients_of([public]), at)
-        async with _open(place / "copy", passphrase) as ra:
+        async with _open(place / "copy", passphrase, pins) as ra:
             proofs = [_whole(data, ra)]
             begun = await _begin(ra)
             copy_database(place / "copy" / DATABASE, place / DATABASE)
@@ -78,7 +82,7 @@ async def run(data: Path, passphrase: str, at: int) -> list[Proof]:
         for path in (place / "copy").glob(f"{DATABASE}*"):
             path.unlink()
         shutil.copyfile(place / DATABASE, place / "copy" / DATABASE)
-        return proofs + await _proofs(place / "copy", passphrase, day)
+        return proofs + await _proofs(place / "copy", passphrase, pins, day)
 
 
 @contextmanager
@@ -101,8 +105,8 @@ def _take(data: Path, place: Path, recipients: list[object], at: int) -> None:
 
 
 @asynccontextmanager
-async def _open(copy: Path, passphrase: str) -> AsyncIterator[RegistrationAuthority]:
-    deployment = open_deployment(copy, passphrase, compare=False)
+async def _open(copy: Path, passphrase: str, pins: Pins | None) -> AsyncIterator[RegistrationAuthority]:
+    deployment = open_deployment(copy, passphrase, compare=False, pins=pins)
     keys = deployment.datadir.keys
     try:
         if keys is not None and (stop := emergency.read(copy, keys)).on:
@@ -168,9 +172,9 @@ async def _go_on(ra: RegistrationAuthority, begun: Enrollment, audit: list[tuple
 # -- the proofs ----------------------------------------------------------------------------------------
 
 
-async def _proofs(copy: Path, passphrase: str, day: _Day) -> list[Proof]:
+async def _proofs(copy: Path, passphrase: str, pins: Pins | None, day: _Day) -> list[Proof]:
     found = [_refused(copy, passphrase)]
-    async with _open(copy, passphrase) as ra:
+    async with _open(copy, passphrase, pins) as ra:
         finished = await issuance.recover(ra)
         new = await issuance.complete(ra, (await _drawn(ra)).request_id)
         listed = await crls.publish(ra, ra.authority.current, alone=True)

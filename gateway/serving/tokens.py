@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ca.sealing import BrokenSeal, Vault, forget, read_line
 from ca.tokenkeeper import keep
 from ca.tokenlink import PASSING, Link, Refusals, Token, TokenKey, TokenTrouble
 from ca.tokens import Seen, Tokens
-from gateway.serving.config import FILE_NAME, Config, parse_config, table_of
+from gateway.serving.config import FILE_NAME, Config, parse_config, read_config, table_of
 from gateway.serving.settings.tokens import KeyTable, TokenTable
 
 log = logging.getLogger("sekisho.signer")
@@ -54,7 +55,7 @@ class Pins:
         tables: Mapping[str, TokenTable],
         ask: Callable[[str], str] = asked,
     ) -> None:
-        self._data, self._keys, self._tables, self._ask = data, keys, dict(tables), ask
+        self.data, self._keys, self._tables, self._ask = data, keys, dict(tables), ask
         self._known: dict[Token, str] = {}
 
     def __call__(self, token: Token) -> str:
@@ -68,7 +69,7 @@ class Pins:
             )
         if table.pin_file:
             try:
-                return read_line(self._data / table.pin_file, "PIN")
+                return read_line(self.data / table.pin_file, "PIN")
             except ConfigError as error:
                 raise ConfigError(f"tokens.{token.name}.pin_file: {error}") from None
         if not table.pin_variable and (sealed := self._sealed(token)):
@@ -78,7 +79,7 @@ class Pins:
         return self._known[token]
 
     def _sealed(self, token: Token) -> str:
-        sealed = Snapshot().find(_sealed_pin(self._data, token), "sealed PIN")
+        sealed = Snapshot().find(_sealed_pin(self.data, token), "sealed PIN")
         try:
             return self._keys.open(_purpose(token), sealed).decode() if sealed is not None else ""
         except BrokenSeal:
@@ -130,7 +131,7 @@ def tokens_of(
 ) -> Tokens:
     """The tokens of a data directory; nothing is asked of one yet. ``change``: so that keys can be made."""
     found = pins or Pins(data, keys, config.tokens)
-    return Tokens(keys_in(config), found, Refusals(data / "ca", keys), change=change)
+    return Tokens(keys_in(config), found, Refusals(found.data / "ca", keys), change=change)
 
 
 def kept_tokens(data: Path, config: Config, keys: Vault, pins: Pins) -> Tokens:
@@ -208,3 +209,14 @@ def check_at_start(data: Path, tokens: Tokens) -> None:
             if trouble.code not in PASSING:
                 raise
             log.error("%s: nothing is signed with it meanwhile", trouble)
+
+
+def pins_checked(data: Path, keys: Vault) -> Pins:
+    """Where PINs come from, once all keys that a gateway signs with were asked for: for a command that will
+    sign. ConfigError for one that is not there."""
+    config = read_config(data)
+    pins = Pins(data, keys, config.tokens)
+    with closing(tokens_of(data, config, keys, pins)) as tokens:
+        for name in signing_places(tokens):
+            prove(data, tokens, name)
+    return pins

@@ -19,18 +19,12 @@ from ca.sealing import Vault
 from ca.signing import NoSignature, ToSign, key_id, signature, signature_now
 from ca.tokenlink import PASSING, WORDS, Link, Refusals, Token, TokenKey, TokenTrouble
 from ca.tokens import Tokens
-from tests.softhsm import MODULE, PIN, TOKEN, WRONG_PIN, SoftHsm, key_named, made, needs_softhsm
+from tests.softhsm import MODULE, PIN, TOKEN, WRONG_PIN, SoftHsm, hsm, key_named, needs_softhsm
 
 pytestmark = needs_softhsm
+__all__ = ["hsm"]
 
 Opened = Callable[..., Tokens]
-
-
-@pytest.fixture
-def hsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHsm:
-    found = made(tmp_path / "hsm", "sekisho")
-    monkeypatch.setenv("SOFTHSM2_CONF", str(found.conf))
-    return found
 
 
 @pytest.fixture

@@ -13,21 +13,16 @@ from ca.published import store as published
 from enroll import crls, store
 from tests.cli.conftest import PASSPHRASE, Shell
 from tests.cli.processes import get_plain, process
+from tests.cli.test_ceremony import terminal
 from tests.cli.test_serving import ended, ready
 from tests.cli.test_signer import _begun, _issued, as_a_worker
 from tests.looking import look
-from tests.softhsm import MODULE, PIN, WRONG_PIN, SoftHsm, made, needs_softhsm
+from tests.softhsm import MODULE, PIN, WRONG_PIN, SoftHsm, hsm, needs_softhsm
 
 pytestmark = needs_softhsm
+__all__ = ["hsm"]
 
 TABLE = f'\n[tokens.hsm]\nmodule = "{MODULE}"\nlabel = "sekisho"\n'
-
-
-@pytest.fixture
-def hsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHsm:
-    found = made(tmp_path / "hsm", "sekisho")
-    monkeypatch.setenv("SOFTHSM2_CONF", str(found.conf))
-    return found
 
 
 @pytest.fixture
@@ -226,3 +221,127 @@ def test_a_move_that_was_interrupted_is_finished(shell: Shell) -> None:
     again = shell("ca", "key", "move", issuing, "--token", "hsm")
     assert again.code == 0, again.out
     assert _places(shell)[issuing]["state"] == "ok"
+
+
+# -- keys that were never outside ----------------------------------------------------------------------
+
+
+ENTER = "Enter to do this"
+IN_TOKEN = ("--token-module", MODULE, "--token-label", "sekisho")
+
+
+@pytest.fixture
+def born(tmp_path: Path, hsm: SoftHsm) -> Shell:
+    """A data directory whose keys were made in the token."""
+    (tmp_path / "pin").write_text(f"{PIN}\n")
+    shell = Shell(tmp_path / "born")
+    done = shell("init", *IN_TOKEN, "--token-pin-file", str(tmp_path / "pin"))
+    assert done.code == 0, done.out
+    return shell
+
+
+def test_init_makes_its_keys_in_a_token(born: Shell, tmp_path: Path) -> None:
+    """No file of a key of a CA; a further CA and a request are made there as well, and all of it is used."""
+    assert list((born.data / "ca").glob("*.key")) == []
+    assert {each["state"] for each in _places(born).values()} == {"ok"}
+    assert born("ca", "add", "NEXT CA-G5", "--token", "hsm", "--label", "g5").code == 0
+    (asked,) = [born("ca", "request", "NEXT CA-G6", "--token", "hsm", "--key", "ec-p384").value["request"]]
+    request = x509.load_pem_x509_csr(Path(asked["file"]).read_bytes())
+    assert request.is_signature_valid
+    assert list((born.data / "ca").glob("*.key")) == []
+    shown = _places(born)
+    assert {each["state"] for each in shown.values()} == {"ok"}
+    assert "the key 'g5' in the token" in " ".join(each["where"] for each in shown.values())
+    assert born("ca", "root-list").code == 0
+    taken = born("ca", "add", "NEXT CA-G7", "--token", "hsm", "--label", "g5")
+    assert (taken.code, "give the new one another name" in taken.error["message"]) == (1, True)
+    assert len(born("ca", "list").value["cas"]) == 2
+
+
+def test_a_drill_and_a_restore_say_what_token_they_take(born: Shell, hsm: SoftHsm, tmp_path: Path) -> None:
+    """The drill signs with the token, or says that it is away; a restored one names it, and has its PIN."""
+    assert born("org", "list").code == 0  # its database is made
+    drilled = born("drill")
+    assert drilled.code == 0, drilled.out
+    key = born("restore", "key", str(tmp_path / "key")).value["key"]["recipient"]
+    assert born("backup", "--to", str(tmp_path / "b"), "--recipient", key).code == 0
+    other = Shell(tmp_path / "restored")
+    done = other("restore", "backup", str(tmp_path / "b"), "--identity", str(tmp_path / "key"))
+    assert done.code == 0, done.out
+    tokens = done.value["restore"]["tokens"]
+    assert len(tokens) == 3
+    assert all(f"in the token 'sekisho', by {MODULE}" in each for each in tokens)
+    assert {each["state"] for each in _places(other).values()} == {"ok"}
+    hsm.take_away()
+    away = born("drill")
+    assert (away.code, "there is no token 'sekisho'" in away.error["message"]) == (1, True)
+    assert "there is no token" in {each["state"] for each in _places(other).values()}.pop()
+
+
+@pytest.mark.parametrize(
+    ("words", "end"),
+    [
+        (("--token-module", MODULE), "add --token-label LABEL"),
+        (("--token-label", "sekisho"), "add --token-module FILE"),
+        (("--token-module", "/etc/hostname", "--token-label", "x"), "--token-module"),
+        (("--token-module", MODULE, "--token-label", "other"), "--token-label"),
+    ],
+)
+def test_a_token_that_is_not_there_makes_no_directory_ready(
+    hsm: SoftHsm, tmp_path: Path, words: tuple[str, ...], end: str
+) -> None:
+    """The option to mend is named, and the same directory is taken by the next try."""
+    (tmp_path / "pin").write_text(f"{PIN}\n")
+    shell = Shell(tmp_path / "born")
+    pin = ("--token-pin-file", str(tmp_path / "pin"))
+    refused = shell("init", *words, *pin)
+    assert (refused.code, refused.error["message"].endswith(end)) == (1, True), refused.error
+    assert shell("init", *IN_TOKEN, *pin).code == 0
+
+
+def test_a_root_of_a_ceremony_in_a_token(hsm: SoftHsm, tmp_path: Path) -> None:
+    """Made and used step by step, with a transcript, and no share of it anywhere; its PIN is in no paper."""
+    folder, (asked, signed) = tmp_path / "root", (tmp_path / "asked.csr", tmp_path / "signed.pem")
+    with terminal("root", folder, *IN_TOKEN, "--role", "witness=Ito") as at:
+        for words, typed in (
+            (ENTER, ""),
+            ("PIN of the token 'sekisho'", PIN),
+            (ENTER, ""),
+        ):
+            at.until(words)
+            at.say(typed)
+        code, told = at.rest()
+    assert code == 0, told
+    assert sorted(each.name for each in folder.iterdir() if "transcript" not in each.name) == [
+        "ceremony.json",
+        "root.pem",
+    ]
+    shell = Shell(tmp_path / "below")
+    (tmp_path / "pin").write_text(f"{PIN}\n")
+    begun = shell(
+        "init", "--root", str(folder / "root.pem"), *IN_TOKEN, "--token-pin-file", str(tmp_path / "pin")
+    )
+    assert begun.code == 0, begun.out
+    (request,) = (shell.data / "ca").glob("*.csr")
+    asked.write_bytes(request.read_bytes())
+    with terminal("sign", folder, asked, "--to", signed) as at:
+        for words, typed in (
+            (ENTER, ""),
+            (ENTER, ""),
+            (ENTER, ""),
+            ("PIN of the token 'sekisho'", PIN),
+            (ENTER, ""),
+        ):
+            at.until(words)
+            at.say(typed)
+        code, told = at.rest()
+    assert code == 0, told
+    assert shell("ca", "accept", str(signed)).code == 0
+    assert [each["state"] for each in _places(shell).values()][1:] == ["ok", "ok"]
+    papers = "".join(each.read_text() for each in folder.glob("transcript-*"))
+    assert "which it never leaves" in papers
+    assert PIN not in papers + told
+    words = ("reshare", folder, tmp_path / "new", "--holder", "A", "--holder", "B", "--needed", "2")
+    with terminal(*words) as at:
+        code, told = at.rest()
+    assert (code, "is in a token, and nobody has shares of it" in told) == (1, True)

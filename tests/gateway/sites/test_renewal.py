@@ -30,6 +30,9 @@ from tests.datadirs import (
 from tests.gateway.sites.kit import Served, Visitor, serve
 from tests.looking import look
 from tests.signers import Gone, given_to
+from tests.softhsm import hsm, in_token, needs_softhsm
+
+__all__ = ["hsm"]
 
 USER = "K12345678"
 CN = "K123456780001"
@@ -669,3 +672,15 @@ async def test_an_application_from_another_site_is_refused(scene):
     page = await scene.visitor.post("/application", Origin="https://evil.example")
     assert (page.status, page.h1) == (403, "この画面からは操作できません")
     assert counted(scene.ra) == {"issued": 1}
+
+
+@needs_softhsm
+async def test_the_renewed_one_is_signed_by_a_token(scene, tmp_path, hsm):
+    """By the certificate in use, which a key in a file had signed: the one that follows is the token's."""
+    with in_token(scene.ra, tmp_path / "data"):
+        page = await scene.visitor.post("/application")
+        for _ in range(200):
+            if page.path == f"/certificate/{scene.request_id}":
+                break
+            page = await scene.visitor.get(page.path)
+        assert page.path == f"/certificate/{scene.request_id}", page.html
