@@ -114,7 +114,7 @@ def again(deployment: Deployment, directory: Path | None) -> Look:
             journal.check(deployment.data / found.config.log.file)
         check(found, directory)
         if versions(found.config.profiles) != versions(deployment.config.profiles):
-            profiling.hand_over(found)
+            profiling.hand_over(found.ra.authority.signer, found.config.profiles)
     except ConfigError as error:
         return Look(files.taken_at, "refused", str(error))
     except Exception as error:

@@ -17,7 +17,7 @@ from ca.linting import Finding
 from ca.profiles import Profile, figures, versions
 from ca.sample import sample
 from ca.signerlink import RemoteSigner
-from ca.signing import NoSignature
+from ca.signing import NoSignature, Signer
 from ca.storage import Storage, Transaction
 from enroll import store
 from enroll.acme import store as acme_store
@@ -35,16 +35,15 @@ def check(deployment: Deployment) -> None:
     check_linted(deployment.config.profile, deployment.datadir.authority.current, deployment.ra.now())
 
 
-def hand_over(deployment: Deployment) -> None:
-    """Has the signer read the profiles, each of us for himself. ConfigError unless it has the same then."""
-    signer = deployment.ra.authority.signer
+def hand_over(signer: Signer, profiles: Mapping[str, Profile]) -> None:
+    """Has the signer read the profiles, each of us for himself. ConfigError unless it has these then."""
     if not isinstance(signer, RemoteSigner):
         return
     try:
         answer = signer.ask_now({"ask": "profiles"})
     except NoSignature as error:
         raise ConfigError(f"the signer does not take the profiles ({error}); again: sekisho reload") from None
-    if answer.get("profiles") != versions(deployment.config.profiles):
+    if answer.get("profiles") != versions(profiles):
         why = answer.get("refused", "sekisho.toml was written meanwhile, or it reads another one")
         raise ConfigError(f"the signer has read other profiles than these ({why}); again: sekisho reload")
 

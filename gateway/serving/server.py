@@ -174,7 +174,7 @@ async def _rehearse(data: Path, vault: Vault, signer: Signer, files: Snapshot) -
     deployment, directory = deployment_of(data, vault, files, signer=signer), rundir.run_directory(data)
     try:
         inforce.check(deployment, directory)
-        profiling.hand_over(deployment)
+        profiling.hand_over(signer, deployment.config.profiles)
         inforce.warn(deployment)
         await lists.begin(deployment.ra)
         return inforce.first(deployment, directory)

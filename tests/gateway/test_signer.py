@@ -35,16 +35,19 @@ from ca.sealing import BrokenSeal, Vaults, open_vaults
 from ca.signerlink import MOST, SOCKET, Message, RemoteSigner, address_in
 from ca.signing import NoSignature, SignatureRefused, ToSign, signature
 from ca.store import Reservation
+from ca.tokens import no_tokens
 from enroll import crls, store
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from enroll.requests.states import State
+from gateway.serving import profiling
 from gateway.serving.config import FILE_NAME, parse_config
 from gateway.serving.deployment import open_deployment, reopened
 from gateway.serving.signing.accepted import Accepted
 from gateway.serving.signing.desk import Desk
 from gateway.serving.signing.door import answer_all
 from gateway.serving.signing.guardian import Guardian
+from gateway.serving.signing.places import Places
 from gateway.serving.signing.tally import Tally
 from tests.datadirs import PASSPHRASE, admit, clock_of, open_office, revoke_many
 from tests.looking import look
@@ -287,6 +290,35 @@ async def test_profiles_are_the_signers_own_to_read(scene: Scene) -> None:
     assert accepted is not None
     with forked(lambda: int(accepted.config().profiles["department"].years != 2)) as child:
         assert child.wait() == 0
+
+
+async def test_a_signer_comes_back_while_somebody_writes_the_settings(scene: Scene) -> None:
+    """Whatever stands in the file: its keys are where they were, as its profiles are."""
+    (scene.data / FILE_NAME).write_text("[profile.")
+    places = Places(scene.data, scene.vaults.keys, no_tokens())
+    issuer = scene.ra.authority.current
+    assert places.issuer(issuer.issuer_id).certificate == issuer.certificate
+
+
+async def test_whoever_serves_and_the_signer_have_the_same_profiles(scene: Scene) -> None:
+    """A start and a reload see to it, each by its own reading of the file; else nothing changes."""
+    _accepted(scene, "")
+    profiles = parse_config(_DEPARTMENT).profiles
+    async with linked(scene) as signer:
+        (scene.data / FILE_NAME).write_text(_DEPARTMENT)
+        await asyncio.to_thread(profiling.hand_over, signer, profiles)
+        assert "signature" in await scene.ask(
+            await scene.reserved(_by(scene, _DEPARTMENT, "department", _SAID))
+        )
+        (scene.data / FILE_NAME).write_text(_DEPARTMENT.replace("years = 1", "years = 2"))
+        with pytest.raises(ConfigError, match=r"has read other profiles .*; again: sekisho reload"):
+            await asyncio.to_thread(profiling.hand_over, signer, profiles)
+        (scene.data / FILE_NAME).write_text("[profile.x]")
+        with pytest.raises(ConfigError, match=r"other profiles than these \(.*profile\.x\.like"):
+            await asyncio.to_thread(profiling.hand_over, signer, profiles)
+    (scene.data / "run" / SOCKET).unlink()
+    with pytest.raises(ConfigError, match=r"does not take the profiles \(.*; again: sekisho reload"):
+        profiling.hand_over(RemoteSigner(scene.data / "run"), profiles)
 
 
 async def test_only_what_can_be_asked_is_answered(scene: Scene) -> None:

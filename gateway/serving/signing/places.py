@@ -33,7 +33,12 @@ class Places:
         self._data, self._keys = data, keys
         self._tokens, self._by_settings = tokens or no_tokens(), tokens is not None
         self._mark = self._settings_mark()
-        self._open()
+        try:
+            self._open()
+        except ConfigError as error:
+            # A signer that was killed comes back whatever somebody is writing: by what was accepted.
+            log.error("the keys are where they were: %s", error)
+            self._open(anew=False)
 
     def follow(self) -> None:
         """A key may be in another place now (`sekisho ca key move`): looked at when the settings changed."""
@@ -71,9 +76,9 @@ class Places:
     def close(self) -> None:
         self._tokens.close()
 
-    def _open(self) -> None:
+    def _open(self, *, anew: bool = True) -> None:
         before = self._tokens.keys
-        if self._by_settings:
+        if anew and self._by_settings:
             self._tokens.keys = keys_in(read_config(self._data, Snapshot()))
         try:
             self.authority = datadir.authority_of(self._data, self._keys, self._tokens)
