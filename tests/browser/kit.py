@@ -15,9 +15,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import axe_playwright_python
 from playwright.async_api import BrowserContext, Locator, Page, async_playwright
 
 from ca import datadir
@@ -274,6 +276,23 @@ WIDTHS = (320, 375, 640, 768, 853, 911, 960, 1280)
 async def faults(on: Page) -> list[str]:
     """What is wrong with the page as it stands: see ``faults.js``."""
     found: list[str] = await on.evaluate(_FAULTS)
+    return found
+
+
+_AXE = (files(axe_playwright_python) / "axe.min.js").read_text()
+_ASK_AXE = """async (only) => {
+  const found = await axe.run(document, only.length ? {runOnly: {type: 'rule', values: only}} : {});
+  return found.violations.map((each) => `axe ${each.id}: ${each.nodes.map((node) => node.target).join(' ')}`);
+}"""
+#: Of axe's rules those that look at colours and sizes; every other one sees the same in each window.
+AXE_OF_LOOKS = ("color-contrast", "link-in-text-block", "scrollable-region-focusable", "target-size")
+
+
+async def axe(on: Page, *only: str) -> list[str]:
+    """What axe-core finds on the page as it stands, by its rules, or by ``only`` these."""
+    if not await on.evaluate("() => 'axe' in window"):
+        await on.evaluate(_AXE)
+    found: list[str] = await on.evaluate(_ASK_AXE, list(only))
     return found
 
 

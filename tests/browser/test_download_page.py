@@ -41,7 +41,11 @@ async def test_dates_help_and_profile(tmp_path: Path) -> None:
             dates = await downloaded_by(on, on.get_by_role("link", name="カレンダーに登録する"), tmp_path)
             await _check_dates(world, dates)
             button = on.get_by_role("button", name="構成プロファイルをダウンロード")
-            _check_profile(await downloaded_by(on, button, tmp_path), file)
+            async with on.expect_response("**/*as=mobileconfig*") as answered:
+                _check_profile(await downloaded_by(on, button, tmp_path), file)
+            # What iOS goes by.
+            kind = await (await answered.value).header_value("Content-Type")
+            assert kind == "application/x-apple-aspen-config"
         assert person.import_p12(file)
         initial = (await world.letter("user_id")).value("パスワード")
         async with kit.page(person) as on:

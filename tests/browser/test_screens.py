@@ -28,7 +28,17 @@ from enroll.settings import DAY
 from gateway.sites.help.topics import TOPICS
 from gateway.web import sessions
 from gateway.web.context import Role
-from tests.browser.kit import P12_PASSWORD, Persona, World, faults, out_of_reach, page, persona
+from tests.browser.kit import (
+    AXE_OF_LOOKS,
+    P12_PASSWORD,
+    Persona,
+    World,
+    axe,
+    faults,
+    out_of_reach,
+    page,
+    persona,
+)
 from tests.browser.steps import PASSWORD, USER, authenticate, established, log_in, submit
 from tests.datadirs import POLICY_NUMBER, admit
 from tests.looking import look
@@ -37,7 +47,7 @@ from tests.started import started
 pytestmark = pytest.mark.browser
 
 _PICTURES = os.environ.get("SEKISHO_SCREENSHOTS")
-_SIZES = {"desktop": (1280, 800), "phone": (360, 740)}
+_SIZES = {"desktop": (1280, 800), "phone": (375, 740)}
 _SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
 
 
@@ -99,12 +109,14 @@ class Eye:
         await self.look(name)
 
     async def _look(self, name: str) -> None:
+        rules: tuple[str, ...] = ()  # all of axe's at first
         for scheme in _SCHEMES:
             await self.on.emulate_media(color_scheme=scheme)
             for size, (width, height) in _SIZES.items():
                 await self.on.set_viewport_size({"width": width, "height": height})
                 await self.on.evaluate(_DRAWN)
-                found = await faults(self.on)
+                found = await faults(self.on) + await axe(self.on, *rules)
+                rules = AXE_OF_LOOKS
                 if await self.on.evaluate(_IS_DARK) != (scheme == "dark"):
                     found.append("not in the colours that the system asks for")
                 if found:
@@ -130,6 +142,22 @@ async def refused(on: Page, *labels: str) -> None:
         await expect(field).to_have_attribute("aria-invalid", "true")
         await expect(field).to_have_accessible_description(re.compile("ユーザーIDは区別しません"))
     await expect(on.get_by_label(labels[-1], exact=True)).to_be_focused()
+
+
+async def test_who_looks_sees(person: Persona) -> None:
+    """axe runs, with all of its rules or some: what is planted is found, in the colours of either scheme."""
+    planted = (
+        '<!doctype html><html lang="ja"><title>x</title><main><h1>x</h1><img src="data:,">'
+        '<p style="%s">words</p>'
+    )
+    async with page(person) as on:
+        await on.set_content(planted % "color: #ccc; background: #fff")
+        found = " ".join(await axe(on))
+        assert "axe image-alt: img" in found
+        assert "axe color-contrast: p" in found
+        assert [each.partition(":")[0] for each in await axe(on, *AXE_OF_LOOKS)] == ["axe color-contrast"]
+        await on.set_content(planted % "color: #000; background: #fff")
+        assert await axe(on, *AXE_OF_LOOKS) == []
 
 
 async def test_pickup_screens(world: World, person: Persona) -> None:

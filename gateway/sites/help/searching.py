@@ -26,6 +26,8 @@ _WORTH = 0.2
 _K, _B = 1.2, 0.5
 # How much a term in the section's heading, and in the page's, tells besides.
 _HEADING_TELLS, _PAGE_TELLS = 2.0, 1.0
+_WORD = re.compile("[\u30a1-\u30fa\u30fc]+")
+_PARTICLES = "をがはにのでとも"
 _Terms = Mapping[str, float]
 _HEADING = re.compile(r'<h2[^>]*\bid="([^"]+)"[^>]*>(.*?)</h2>', re.S)
 _TAG = re.compile(r"<(?:br|/p|/li|/td|/th|/h3)[^>]*>|(<[^>]+>)")
@@ -168,6 +170,12 @@ def _marked(text: str, question: _Terms) -> dict[int, float]:
     for each in placed(same_length):
         if each.term in question and max(each.tells, question[each.term]) >= _WORTH:
             found |= dict.fromkeys(range(each.start, each.end), question[each.term])
+    # Neither the end of another katakana word (ード of ダウンロード), nor the particle behind one.
+    for run in _WORD.finditer(text):
+        if run.start() not in found:
+            found = {at: tells for at, tells in found.items() if not run.start() <= at < run.end()}
+        if run.end() in found and run.end() + 1 not in found and text[run.end()] in _PARTICLES:
+            del found[run.end()]
     return found
 
 
