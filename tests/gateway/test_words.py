@@ -24,6 +24,7 @@ _ALIKE = {"Cookie", "JavaScript", "TLS"}
 _NO_TEXTS = (
     "gateway.cli.csvfile.REASON",
     "gateway.cli.importing.",
+    "gateway.cli.exporting.",
     "gateway.cli.rows.",
     "gateway.demo.people.ORGANISATIONS",
 )
