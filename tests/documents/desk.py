@@ -19,7 +19,7 @@ from tests.cli.processes import process, until
 from tests.cli.test_ceremony import terminal
 from tests.datadirs import PASSPHRASE
 from tests.documents.blocks import Typed
-from tests.documents.office import HAPPENED, HSM, SERVED, Office, keep_copy, open_office
+from tests.documents.office import FORGOTTEN, HAPPENED, HSM, SERVED, Office, keep_copy, open_office
 
 #: What only a shell can do.
 _OF_A_SHELL = re.compile(r"[|<>;&$]")
@@ -39,8 +39,11 @@ def typed_in_an_office(name: str, commands: Sequence[Typed], folder: Path, patch
     HAPPENED.get(name, lambda office: None)(office)
     with ExitStack() as stack:
         desk = Desk(office, stack)
+        # Once the gateway runs nobody knows it any more.
+        after = "" if name in FORGOTTEN else PASSPHRASE
         if name in SERVED:
             desk.type(Typed("sekisho serve", ()))
+        desk.passphrase = after
         for typed in commands:
             desk.type(typed)
 
@@ -50,6 +53,7 @@ class Desk:
 
     def __init__(self, office: Office, stack: ExitStack) -> None:
         self.office, self._stack, self._served = office, stack, 0
+        self.passphrase = PASSPHRASE
         #: By what --data names: those that were changed.
         self._passphrases: dict[str, str] = {}
 
@@ -70,7 +74,7 @@ class Desk:
 
     def _here(self, *words: str) -> tuple[int, str]:
         named = words[words.index("--data") + 1] if "--data" in words else ""
-        given = {"SEKISHO_PASSPHRASE": self._passphrases.get(named, PASSPHRASE)}
+        given = {"SEKISHO_PASSPHRASE": self._passphrases.get(named, self.passphrase)}
         ran = Shell(self.office.data)(
             *words, json_output=False, SEKISHO_NEW_PASSPHRASE=NEW_PASSPHRASE, **given
         )
@@ -80,7 +84,7 @@ class Desk:
 
     def _in_a_shell(self, command: str) -> tuple[int, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        given = {"PATH": path, "SEKISHO_DATA": str(self.office.data), "SEKISHO_PASSPHRASE": PASSPHRASE}
+        given = {"PATH": path, "SEKISHO_DATA": str(self.office.data), "SEKISHO_PASSPHRASE": self.passphrase}
         ran = subprocess.run(
             ["/bin/bash", "-ec", command],
             capture_output=True,
@@ -95,7 +99,7 @@ class Desk:
         log = self.office.place.parent / f"log-{self._served}"
         log.touch()
         named = words[words.index("--data") + 1] if "--data" in words else ""
-        passphrase = self._passphrases.get(named, PASSPHRASE)
+        passphrase = self._passphrases.get(named, self.passphrase)
         given = {"SEKISHO_DATA": str(self.office.data), "SEKISHO_PASSPHRASE": passphrase}
         running = self._stack.enter_context(process(*words, log=log, **given))
         until(lambda: "ready on port" in log.read_text(), log, running)

@@ -167,7 +167,9 @@ def without_a_key(office: Office) -> None:
 
 
 #: Scenarios in which the gateway is running.
-SERVED = {"generation"}
+SERVED = {"generation", "passphrase-lost"}
+#: And those in which nobody knows its passphrase.
+FORGOTTEN = {"passphrase-lost"}
 #: Scenario -> what had happened before anybody typed.
 HAPPENED = {
     "theft": report_theft,
