@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from ca.datadir import VAULT
+from ca.sealing import change_passphrase
 from tests.cli.conftest import Shell
 from tests.cli.processes import process, until
 from tests.cli.test_ceremony import terminal
-from tests.datadirs import PASSPHRASE
+from tests.datadirs import CHEAP, PASSPHRASE
 from tests.documents.blocks import Typed
 from tests.documents.office import FORGOTTEN, HAPPENED, HSM, SERVED, Office, keep_copy, open_office
 
@@ -78,9 +80,18 @@ class Desk:
         ran = Shell(self.office.data)(
             *words, json_output=False, SEKISHO_NEW_PASSPHRASE=NEW_PASSPHRASE, **given
         )
-        if words[:2] == ("passphrase", "change") and ran.code == 0:
+        if ran.code == 0 and words[:2] == ("passphrase", "change"):
             self._passphrases[named] = NEW_PASSPHRASE
+            self._cheaper(named)
+        elif ran.code == 0 and words[0] == "init":
+            self._cheaper(named)
         return ran.code, ran.out + ran.err
+
+    def _cheaper(self, named: str) -> None:
+        """The passphrase stays, and what follows is quick to open: it guards nothing."""
+        passphrase = self._passphrases.get(named, self.passphrase)
+        data = self.office.place / (named or "data")
+        change_passphrase(data / VAULT, passphrase, passphrase, CHEAP)
 
     def _in_a_shell(self, command: str) -> tuple[int, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
