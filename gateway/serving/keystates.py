@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography.x509.oid import NameOID
 
 from ca import datadir
+from ca.certificates import public_key_of
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.keyplaces import responder_of
@@ -58,7 +59,14 @@ def _in_file(opened: datadir.DataDir, name: str, of: str, certificate: Path | No
     if name == "root" and not file.exists():
         return Placed(name, of, "elsewhere", "", GOOD)
     try:
-        kind = kind_of(datadir.file_key(opened, name).public_key())
+        if opened.keys is None:
+            # Beside a running gateway: the signer alone opens keys, and has opened this one when it started.
+            held = public_key_of(datadir.read_certificate(opened.path / f"ca/{name}.pem", Snapshot()))
+        else:
+            held = datadir.file_key(opened, name).public_key()
+        kind = kind_of(held)
+        if not file.exists():
+            raise ConfigError(f"{file} is missing; put it back from a backup")
     except ConfigError as error:
         return Placed(name, of, str(file), "", str(error), bad=True)
     return Placed(name, of, f"sealed in {file}", kind, GOOD)
