@@ -79,6 +79,8 @@ class Authority:
     """Whoever holds their keys."""
     root_list: bytes = field(repr=False, default=b"")
     """The root's revocation list (DER); empty where there is none."""
+    crosses: tuple[bytes, ...] = field(repr=False, default=())
+    """Certificates (DER) by which other roots vouch for ours."""
     choose: Callable[[tuple[Issuer, ...]], Issuer] = field(repr=False, default=_newest)
     """Which of them issues now: a register knows (`ca.generations`); where there is none, the newest."""
     profiles: Mapping[str, Profile] = field(default_factory=lambda: CLIENTS)

@@ -4,6 +4,7 @@ sekisho.json                  written last; without it the directory is not one 
 vault.json                    the data keys, wrapped under the passphrase
 ca/root.{pem,key}             signs issuing CAs only; the key file may be kept elsewhere
 ca/root.crl                   the root's revocation list
+ca/cross.pem                  by which other roots vouch for it, if any do
 ca/issuing-<id>.{pem,key}     one per issuing CA, each key sealed for itself
 servers/ca.{pem,key}          the local CA for our own hosts, with no tie to the client root
 """
@@ -22,7 +23,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from ca import emergency, publication
+from ca import cross, emergency, publication
 from ca.authority import Authority, Issuer
 from ca.certificates import (
     build,
@@ -194,7 +195,12 @@ def read(
     return DataDir(
         path,
         vault,
-        Authority(issuers, signer, files.find(path / ROOT_LIST, "revocation list") or b""),
+        Authority(
+            issuers,
+            signer,
+            files.find(path / ROOT_LIST, "revocation list") or b"",
+            cross.read(path, files),
+        ),
         root,
         server_ca,
         FileSigner({server_ca.issuer_id: server_key}),

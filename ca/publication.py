@@ -114,6 +114,11 @@ def certificate_path(ca_id: str) -> str:
     return f"/ca/{ca_id[:_NAMED]}.cer"
 
 
+def bundle_path(ca_id: str) -> str:
+    """Where a root's certificate is on the site together with those by which others vouch for it."""
+    return f"/ca/{ca_id[:_NAMED]}.p7c"
+
+
 def list_id(issuer_id: str, shard: int | None = None) -> str:
     """What a list is called by: the issuer's whole one by the issuer, a shard with its number behind it."""
     return issuer_id if shard is None else f"{issuer_id}.{shard}"

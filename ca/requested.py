@@ -14,6 +14,7 @@ from typing import Any, Literal
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from ca import cross
 from ca.authority import Issuer
 from ca.certificates import key_identifier, public_key_of, to_be_signed, to_pem
 from ca.crls import ALGORITHMS, OF_CAS, kind_of, number_and_time
@@ -44,9 +45,9 @@ from ca.tokens import Tokens
 
 @dataclass(frozen=True)
 class Taken:
-    """What came from the root and is in its place now. ``name``: a CA's, or a list's number."""
+    """What came from a root and is in its place now. ``name``: a CA's, or a list's number."""
 
-    kind: Literal["issuing", "list"]
+    kind: Literal["issuing", "list", "cross"]
     id: str
     name: str
 
@@ -158,6 +159,9 @@ def accept(path: Path, data: bytes, at: int) -> Taken:
     root = read_certificate(path / "ca/root.pem", Snapshot())
     if b"-----BEGIN X509 CRL-----" in data:
         return _accept_list(path, root, data, at)
+    if cross.is_meant(root, data):
+        other = cross.accept(path, root, data, at)
+        return Taken("cross", key_identifier(other).hex(), other.subject.rfc4514_string())
     return _accept_issuing(path, root, data, at)
 
 

@@ -85,8 +85,13 @@ async def look(server: AcmeServer, account: Account, order_id: str) -> CurrentOr
     return found
 
 
-async def certificate_chain(server: AcmeServer, account: Account, order_id: str, alternate: bool) -> str:
-    """The chain as PEM, leaf first (RFC 8555 section 7.4.2); the alternate one ends with the root."""
+def chains(server: AcmeServer) -> tuple[str, ...]:
+    """The names of the alternate chains: one ends with our root, one with each that vouches for it."""
+    return _WITH_ROOT, *(f"cross-{n}" for n in range(len(server.ra.authority.crosses)))
+
+
+async def certificate_chain(server: AcmeServer, account: Account, order_id: str, which: str = "") -> str:
+    """The chain as PEM, leaf first (RFC 8555 section 7.4.2). ``which``: of ``chains``; '' for the default."""
     at = server.ra.now()
 
     def work(db: Db) -> tuple[CurrentOrder, ca.store.CertificateRecord | None]:
@@ -97,13 +102,19 @@ async def certificate_chain(server: AcmeServer, account: Account, order_id: str,
     if found.status != "valid" or record is None or record.der is None:
         raise malformed("there is no such certificate", status=404)
     issuer = server.ra.authority.issuer(record.issuer_id)
-    return ssl.DER_cert_to_PEM_cert(record.der) + _above(issuer, alternate)
+    crosses = {f"cross-{n}": der for n, der in enumerate(server.ra.authority.crosses)}
+    return ssl.DER_cert_to_PEM_cert(record.der) + _above(issuer, which == _WITH_ROOT, crosses.get(which))
+
+
+_WITH_ROOT = "root"
 
 
 @lru_cache(maxsize=16)
-def _above(issuer: Issuer, root: bool) -> str:
+def _above(issuer: Issuer, root: bool, cross: bytes | None) -> str:
     """What follows the leaf in the chains of an issuer."""
     above = issuer.chain if root else issuer.chain[:-1]
+    if cross is not None:
+        above = (*above, cross)
     return "".join(ssl.DER_cert_to_PEM_cert(der) for der in (issuer.der, *above))
 
 

@@ -17,7 +17,7 @@ from ca.trust import VerifiedPeer
 from enroll.acme import store
 from enroll.acme.accounts import Account, account_json
 from enroll.acme.directory import directory_json
-from enroll.acme.fulfilment import certificate_chain, finalize, look, renewal_information, revoke
+from enroll.acme.fulfilment import certificate_chain, chains, finalize, look, renewal_information, revoke
 from enroll.acme.jws import Signer, VerifiedRequest
 from enroll.acme.lookup import CurrentOrder, current, find_authorization
 from enroll.acme.ordering import answer_challenge, deactivate_authorization, new_authorization, new_order
@@ -214,17 +214,17 @@ async def _challenge(exchange: Exchange) -> Answer:
 async def _certificate(exchange: Exchange) -> Answer:
     exchange.request.expect_post_as_get()
     server, order_id = exchange.server, exchange.names[0]
-    chain = await certificate_chain(server, exchange.account, order_id, alternate=False)
-    alternate = f'<{server.urls.to("alternate", order_id, _WITH_ROOT)}>;rel="alternate"'
-    return Answer(200, chain.encode(), _CHAIN, (("Link", alternate),))
+    chain = await certificate_chain(server, exchange.account, order_id)
+    urls = (server.urls.to("alternate", order_id, each) for each in chains(server))
+    return Answer(200, chain.encode(), _CHAIN, tuple(("Link", f'<{url}>;rel="alternate"') for url in urls))
 
 
 async def _alternate(exchange: Exchange) -> Answer:
     exchange.request.expect_post_as_get()
     server, (order_id, which) = exchange.server, exchange.names
-    if which != _WITH_ROOT:
+    if which not in chains(server):
         raise malformed("there is no such chain", status=404)
-    chain = await certificate_chain(server, exchange.account, order_id, alternate=True)
+    chain = await certificate_chain(server, exchange.account, order_id, which)
     preferred = f'<{server.urls.to("certificate", order_id)}>;rel="alternate"'
     return Answer(200, chain.encode(), _CHAIN, (("Link", preferred),))
 
@@ -261,7 +261,6 @@ def _json(status: int, document: Mapping[str, Any], *headers: tuple[str, str]) -
 
 _LONGEST_WAIT = 60
 _GREASE = secrets.token_urlsafe(8)
-_WITH_ROOT = "root"
 
 #: Every resource that can be asked for.
 RESOURCES: Mapping[str, Resource] = MappingProxyType(

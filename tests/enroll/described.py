@@ -58,7 +58,7 @@ def _described(method: str, path: str, status: int) -> dict[str, Any] | None:
 
 
 def _fits(pattern: str, path: str) -> bool:
-    return re.fullmatch(pattern.replace("{id}", "[^/]+"), path) is not None
+    return re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", pattern), path) is not None
 
 
 def _resolved(value: dict[str, Any]) -> dict[str, Any]:

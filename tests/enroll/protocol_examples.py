@@ -99,7 +99,7 @@ def _resources() -> Iterator[tuple[str, ...]]:
             continue
         methods = [*(["GET, HEAD"] if resource.get else []), *(["POST"] if resource.post else [])]
         signer = signers[resource.signer.name] if resource.post else "nobody"
-        yield name, f"`{path.replace('{}', '{id}', 1).replace('{}', 'root')}`", ", ".join(methods), signer
+        yield name, f"`{path.replace('{}', '{id}', 1).replace('{}', '{chain}')}`", ", ".join(methods), signer
 
 
 def _limits() -> Iterator[tuple[str, str]]:

@@ -20,7 +20,7 @@ yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 validator = pytest.importorskip("openapi_spec_validator", reason="openapi-spec-validator is not installed")
 jsonschema = pytest.importorskip("jsonschema")
 
-_SECOND = "root"
+_SECOND = "{chain}"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Mapping
 from aiohttp import web
 from cryptography import x509
 
-from ca.publication import OCSP_PATH, certificate_path, list_id, list_path
+from ca.cross import bundle
+from ca.publication import OCSP_PATH, bundle_path, certificate_path, list_id, list_path
 from ca.storage import in_log
 from enroll.answers import Answers
 from enroll.ra import RegistrationAuthority
@@ -45,6 +46,11 @@ class Publications:
         roots = {each.root_id: each.chain[-1] for each in authority.issuers if each.chain}
         own = {each.issuer_id: each.der for each in authority.issuers}
         self._certificates = {certificate_path(name): der for name, der in {**own, **roots}.items()}
+        self._bundles = {
+            bundle_path(name): bundle(der, authority.crosses)
+            for name, der in roots.items()
+            if authority.crosses
+        }
         self._root_lists = {list_path(name): authority.root_list for name in roots if authority.root_list}
 
     def answer(self, asked: Asked) -> Told | Awaitable[Told]:
@@ -61,6 +67,8 @@ class Publications:
             return lists.root(asked, der, self._ra.now())
         if (der := self._certificates.get(path)) is not None:
             return _certificate(asked, der)
+        if (der := self._bundles.get(path)) is not None:
+            return _bundle(asked, der)
         return refusal(404)
 
     async def _guarded(self, work: Awaitable[Told]) -> Told:
@@ -105,6 +113,14 @@ def response(told: Told, method: str) -> web.Response:
     if not isinstance(told.body, bytes):
         told.body.close()
     return web.Response(status=told.status, headers=fields | {"Content-Length": str(told.length)})
+
+
+def _bundle(asked: Asked, der: bytes) -> Told:
+    tag = hashlib.sha256(der).hexdigest()
+    fields = *lists.caching(tag, 0, _CERTIFICATE_KEPT), ("Content-Type", "application/pkcs7-mime")
+    if lists.has_it(asked, tag, 0):
+        return Told(304, fields[:-1], kind="issuer")
+    return Told(200, fields, der, kind="issuer")
 
 
 def _certificate(asked: Asked, der: bytes) -> Told:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import ca.store
@@ -105,6 +106,12 @@ async def test_a_whole_enrollment(site: Site) -> None:
     assert list(eku) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     (alternate,) = chain.links("alternate")
     assert len(x509.load_pem_x509_certificates((await client.post(alternate)).body)) == 3
+    # Where another root vouches for ours one chain more ends with that (section 7.4.2); anything will do.
+    object.__setattr__(site.ra.authority, "crosses", (issuer.public_bytes(Encoding.DER),))
+    chain = await client.post(final.json["certificate"])
+    _, crossed = chain.links("alternate")
+    assert x509.load_pem_x509_certificates((await client.post(crossed)).body) == [leaf, issuer, issuer]
+    assert (await client.post(crossed[:-1] + "7")).status == 404
 
 
 async def test_the_order_is_an_enrollment(site: Site) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from ca import listfiles
-from ca.publication import certificate_path, list_path
+from ca.publication import bundle_path, certificate_path, list_path
 from enroll import crls
 from enroll.answers import Answers
 from enroll.ra import RegistrationAuthority
@@ -86,6 +87,20 @@ async def test_certificates_of_cas(ra: RegistrationAuthority, site: Plainly) -> 
         status, fields, body = await site.ask(certificate_path(name))
         assert (status, body, fields["content-type"]) == (200, der, "application/pkix-cert")
         assert (await site.ask(certificate_path(name), If_None_Match=fields["etag"]))[0] == 304
+
+
+async def test_other_roots_that_vouch_for_ours(ra: RegistrationAuthority, site: Plainly) -> None:
+    """RFC 5280 section 4.2.2.1: the root with them as a certs-only message; without any it is not there."""
+    issuer = ra.authority.current
+    assert (await site.ask(bundle_path(issuer.root_id)))[0] == 404
+    authority = replace(ra.authority, crosses=(issuer.der,))
+    async with plainly(Publications(replace(ra, authority=authority), Answers()).answer) as crossed:
+        status, fields, body = await crossed.ask(bundle_path(issuer.root_id))
+        assert (status, fields["content-type"]) == (200, "application/pkcs7-mime")
+        shown = pkcs7.load_der_pkcs7_certificates(body)
+        assert {each.public_bytes(Encoding.DER) for each in shown} == {issuer.chain[-1], issuer.der}
+        again = await crossed.ask(bundle_path(issuer.root_id), If_None_Match=fields["etag"])
+        assert (again[0], again[2]) == (304, b"")
 
 
 async def test_a_whole_address_and_a_query_are_asked_for_as_well(
