@@ -16,7 +16,7 @@ from ca.files import write_private, write_public
 from ca.sealing import open_vaults
 from enroll.jst import shown
 from gateway.cli.frame import PASSPHRASE_FILE, Answer, answer, command, listing, passphrase_from
-from gateway.cli.restoring import words_of
+from gateway.cli.restoring import journal_of_elsewhere, words_of
 from gateway.cli.root import GROUPS, root
 from gateway.cli.trail import trail
 from gateway.serving import backup, drill, recovery
@@ -88,22 +88,17 @@ def _key(data: Path, file: Path) -> Answer:
 @command(_RESTORE, "backup")
 @click.argument("file", type=_PATH)
 @click.option("--identity", type=_PATH, required=True, metavar="FILE", help="The private key.")
-@click.option(
-    "--journal",
-    "kept",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=None,
-    metavar="DIR",
-    help="The journal of the gateway that was lost, or its newest copy: what came after the backup.",
+@journal_of_elsewhere(
+    "The journal of the gateway that was lost, or its newest copy: what came after the backup."
 )
 @PASSPHRASE_FILE
 def _restore(
-    data: Path, passphrase_file: Path | None, file: Path, identity: Path, kept: Path | None
+    data: Path, passphrase_file: Path | None, file: Path, identity: Path, elsewhere: Path | None
 ) -> Answer:
     """Restore a backup into a new directory (--data), bring it up to the journal, and say what is lost."""
     identities = backup.identities_of(identity)
-    if kept is not None:
-        _check_journal(kept)
+    if elsewhere is not None:
+        _check_journal(elsewhere)
     with backup.opened(file, identities, data) as (shop, found):
         passphrase = passphrase_from(passphrase_file)
         try:
@@ -112,11 +107,11 @@ def _restore(
             raise ConfigError(
                 f"the passphrase is not that of the gateway in {file}; type the one of {shown(found.at)}"
             ) from None
-        if kept is None:
+        if elsewhere is None:
             journal.begin(shop / journal.FOLDER, datadir.identity(shop), found.mark)
         else:
-            shutil.copytree(kept, shop / journal.FOLDER)
-        done = asyncio.run(_brought_up(shop, passphrase, has_journal=kept is not None))
+            shutil.copytree(elsewhere, shop / journal.FOLDER)
+        done = asyncio.run(_brought_up(shop, passphrase, has_journal=elsewhere is not None))
         lines = words_of(done) if done is not None else _without_journal(found)
         value = done.as_json() if done is not None else None
     in_tokens = keys_in(read_config(data)).values()

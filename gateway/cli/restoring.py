@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -20,6 +21,15 @@ from gateway.serving.deployment import open_deployment
 _RESTORE = GROUPS["restore"]
 
 
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def journal_of_elsewhere(meaning: str) -> Callable[[Decorated], Decorated]:
+    """The option that names a journal besides the directory's own."""
+    kind = click.Path(path_type=Path, file_okay=False)
+    return click.option("--journal", "elsewhere", type=kind, default=None, metavar="DIR", help=meaning)
+
+
 @command(_RESTORE, "replay")
 @PASSPHRASE_FILE
 @click.option(
@@ -27,15 +37,8 @@ _RESTORE = GROUPS["restore"]
     is_flag=True,
     help="The journal is lost, or not this database's: put it aside, and begin another one.",
 )
-@click.option(
-    "--journal",
-    "copied",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=None,
-    metavar="DIR",
-    help="A copy of the journal that goes on where this one ends.",
-)
-def _replay(data: Path, passphrase_file: Path | None, new_journal: bool, copied: Path | None) -> Answer:
+@journal_of_elsewhere("A copy of the journal that goes on where this one ends.")
+def _replay(data: Path, passphrase_file: Path | None, new_journal: bool, elsewhere: Path | None) -> Answer:
     """Bring a database that is older than its journal up to it, and say what is lost.
 
     Revokes and holds again, goes on after the numbers of lists and people that were used, ends sessions and
@@ -49,8 +52,8 @@ def _replay(data: Path, passphrase_file: Path | None, new_journal: bool, copied:
         if new_journal:
             aside = recovery.begin_anew(data, kept, deployment.ra, actor=actor())
             return _begun(aside)
-        if copied is not None:
-            offsite.bring_back(copied, kept.folder)
+        if elsewhere is not None:
+            offsite.bring_back(elsewhere, kept.folder)
         return replayed_answer(recovery.replay(data, kept, deployment.ra, deployment.datadir.keys))
     finally:
         deployment.ra.workers.close()
