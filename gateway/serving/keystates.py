@@ -58,6 +58,13 @@ def _in_file(opened: datadir.DataDir, name: str, of: str, certificate: Path | No
     file = opened.path / f"ca/{name}.key"
     if name == "root" and not file.exists():
         return Placed(name, of, "elsewhere", "", GOOD)
+    if opened.keys is None:  # a gateway's, which cannot open it: its signer has, or would not run
+        if not file.exists():
+            return Placed(name, of, str(file), "", f"{file} is missing; put it back from a backup", bad=True)
+        public = None if certificate is None else datadir.read_certificate(certificate, Snapshot())
+        return Placed(
+            name, of, f"sealed in {file}", "" if public is None else kind_of(public_key_of(public)), GOOD
+        )
     try:
         if opened.keys is None:
             # Beside a running gateway: the signer alone opens keys, and has opened this one when it started.
@@ -87,7 +94,8 @@ def _in_tokens(deployment: Deployment) -> list[KeyState]:
     if not opened.tokens.keys:
         return []
     told = _told(deployment)
-    assert opened.keys is not None
+    if opened.keys is None:
+        return [told[name] for name in opened.tokens.keys if name in told]
     pins = Pins(deployment.data, opened.keys, deployment.config.tokens, ask=lambda _: "")
     tokens = tokens_of(deployment.data, deployment.config, opened.keys, pins)
     try:
