@@ -55,6 +55,7 @@ MEASUREMENTS = (
     Measurement("kept_bench", 60, 35, "--orders 80 --rounds 3"),
     Measurement("crl_bench", 100, 30, "--revoked 50000 --seconds 5"),
     Measurement("revocation_bench", 90, 25, "--rounds 3 --seconds 1 --revoked 50000"),
+    Measurement("signer_bench", 40, 15, "--signatures 200"),
     Measurement("operator_bench", 150, 20, "--users 1000 --certificates 5000 --import 500"),
 )
 
