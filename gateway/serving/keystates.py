@@ -17,9 +17,11 @@ from ca.signerlink import Message, RemoteSigner
 from ca.signing import NoSignature
 from gateway.running import rundir
 from gateway.serving.deployment import Deployment
-from gateway.serving.tokens import KeyState, Pins, state_of, tokens_of
+from gateway.serving.tokens import KeyState, Pins, keys_in, state_of, tokens_of
 
 GOOD = "ok"
+# A key in a token of which the signer tells nothing: not the root's; the root's, with which it never signs.
+_UNSEEN = ("the signer tells nothing of it; see the log of sekisho serve", "")
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,7 @@ def _in_file(opened: datadir.DataDir, name: str, of: str, certificate: Path | No
             name, of, f"sealed in {file}", "" if public is None else kind_of(public_key_of(public)), GOOD
         )
     try:
-        if opened.keys is None:
-            # Beside a running gateway: the signer alone opens keys, and has opened this one when it started.
-            held = public_key_of(datadir.read_certificate(opened.path / f"ca/{name}.pem", Snapshot()))
-        else:
-            held = datadir.file_key(opened, name).public_key()
-        kind = kind_of(held)
-        if not file.exists():
-            raise ConfigError(f"{file} is missing; put it back from a backup")
+        kind = kind_of(datadir.file_key(opened, name).public_key())
     except ConfigError as error:
         return Placed(name, of, str(file), "", str(error), bad=True)
     return Placed(name, of, f"sealed in {file}", kind, GOOD)
@@ -90,12 +85,15 @@ def _of(opened: datadir.DataDir, name: str, certificate: Path | None) -> str:
 
 
 def _in_tokens(deployment: Deployment) -> list[KeyState]:
-    opened = deployment.datadir
-    if not opened.tokens.keys:
+    opened, named = deployment.datadir, keys_in(deployment.config)
+    if not named:
         return []
     told = _told(deployment)
-    if opened.keys is None:
-        return [told[name] for name in opened.tokens.keys if name in told]
+    if opened.keys is None:  # a gateway that runs, and has no PIN
+        unseen = {
+            name: KeyState(name, str(each), "", _UNSEEN[name == "root"]) for name, each in named.items()
+        }
+        return list({**unseen, **told}.values())
     pins = Pins(deployment.data, opened.keys, deployment.config.tokens, ask=lambda _: "")
     tokens = tokens_of(deployment.data, deployment.config, opened.keys, pins)
     try:
