@@ -120,7 +120,7 @@ CHANGES = {
     ("policy", "revoke_renewed_days"): ("5", "5 日後に失効させる", "revoked 5 days after"),
     ("policy", "lineages"): ("3", "除き 3 台とする", "on 3 PC(s)"),
     ("policy", "attempts"): ("6", "900 秒間に 6 回", "6 logins may fail"),
-    ("policy", "person_key"): ('"ec-p256"', "（個人、通常） | ECDSA P-256 |", "usually) | ECDSA P-256 |"),
+    ("policy", "person_key"): ('"rsa-3072"', "（個人、通常） | RSA 3072 |", "usually) | RSA 3072 |"),
     ("signer", "per_hour"): ("2500", "2,500 件を上限", "at most 2,500"),
     ("clock", "ahead_days"): ("3", "3 日を超えて進み", "more than 3 days ahead"),
     ("clock", "behind_minutes"): ("25", "25 分を超えて遅れた", "more than 25 minutes behind"),
