@@ -218,7 +218,7 @@ def _stop(data: Path, passphrase_file: Path | None, reason: str) -> Answer:
     except OSError as error:
         raise ConfigError(
             f"the emergency stop is NOT on: it cannot be written ({error.strerror}); end the gateway, then "
-            "nothing is signed: systemctl stop sekisho sekisho-signer"
+            "nothing is signed: systemctl stop sekisho-signer sekisho"
         ) from error
     try:
         asyncio.run(_recorded(data, passphrase, turned))

@@ -38,7 +38,10 @@ def _options(command: click.Command) -> set[str]:
 
 EVERY_OPTION = set().union(*map(_options, PROGRAMS.values()))
 #: Of pip, and of the example of an upstream.
-OTHERS = {"--force-reinstall", "--issuer", "--jwks", "--origin"}
+OTHERS = {
+    *("--force-reinstall", "--issuer", "--jwks", "--origin"),
+    *("--module", "--login", "--login-type", "--init-pin"),  # of pkcs11-tool
+}
 
 
 def _strings(path: Path) -> Iterator[str]:

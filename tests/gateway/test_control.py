@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 
 import pytest
 
@@ -27,8 +28,7 @@ def _serve(caller: Caller) -> None:
     elif wanted == "wait":
         try:
             caller.line.tell({"pid": os.getpid()})
-            while True:
-                time.sleep(60)
+            Event().wait(120)
         except KeyboardInterrupt:
             caller.line.tell({"interrupted": True})
     elif wanted == "die":

@@ -138,11 +138,12 @@ async def test_from_g4_to_g5_under_load(crowd: Crowd) -> None:
     done = asyncio.Event()
 
     async def go_on(person: Person) -> None:
-        while not done.is_set():
-            await crowd.log_in(person)
-            await asyncio.sleep(0.3)  # a password's hash is dear, and there are others on the machine
+        async with asyncio.timeout(300):
+            while not done.is_set():
+                await crowd.log_in(person)
+                await asyncio.sleep(0.3)  # a password's hash is dear, and there are others on the machine
 
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.timeout(300), asyncio.TaskGroup() as group:
         for each in old[1:]:
             group.create_task(go_on(each))
         early = await crowd.pick_up("KEARLY")
