@@ -58,7 +58,7 @@ from ca.sealing import (
     create_vaults,
     open_vaults,
 )
-from ca.signing import FileSigner, Keyring, Signer
+from ca.signing import Elsewhere, FileSigner, Keyring, Signer
 from ca.tokens import Tokens, no_tokens
 
 FORMAT = 1
@@ -66,6 +66,8 @@ VAULT = "vault.json"
 MARKER = "sekisho.json"
 _UNFINISHED = "UNFINISHED"
 ROOT_LIST = "ca/root.crl"
+#: What is there when the issuing keys are in a directory of the signer's own (`ca.apart`).
+APART = "ca/apart"
 _OURS = frozenset({_UNFINISHED, VAULT, "ca", "servers"})
 
 
@@ -160,7 +162,8 @@ def load(path: Path, passphrase: str, tokens: Tokens | None = None) -> DataDir:
     read_marker(path)
     check_owner(path)
     vaults = open_vaults(path / VAULT, passphrase)
-    return read(path, vaults.gateway, Snapshot(), keys=vaults.keys, tokens=tokens)
+    signer = Elsewhere(f"as the signer's user alone, by {path / APART}") if (path / APART).exists() else None
+    return read(path, vaults.gateway, Snapshot(), keys=vaults.keys, signer=signer, tokens=tokens)
 
 
 def read(

@@ -49,14 +49,14 @@ def write(path: Path, keys: Vault, stop: Stop) -> None:
 
     Turning it on needs no room: where there is none the file is written over, or taken away, and whatever is
     left of it counts as on. OSError where nothing can be written at all."""
-    file, sealed = path / _FILE, keys.seal(_PURPOSE, json.dumps(asdict(stop)).encode())
+    file, turn = path / _FILE, sealed(keys, stop)
     try:
-        write_private(file, sealed)
+        write_private(file, turn)
     except OSError:
         if not stop.on:
             raise
         try:
-            _write_over(file, sealed)
+            _write_over(file, turn)
         except OSError:
             file.unlink(missing_ok=True)
             sync_directory(file.parent)
@@ -68,6 +68,20 @@ def _write_over(file: Path, content: bytes) -> None:
         stream.truncate()
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def sealed(keys: Vault, stop: Stop) -> bytes:
+    """A turn, as nobody can say it who has not the keys' vault."""
+    return keys.seal(_PURPOSE, json.dumps(asdict(stop)).encode())
+
+
+def opened(keys: Vault, turn: bytes) -> Stop:
+    """The way back. ValueError for what was not sealed by that vault, or says something else."""
+    try:
+        fields = json.loads(keys.open(_PURPOSE, turn))
+        return Stop(bool(fields["on"]), str(fields["reason"]), int(fields["at"]), int(fields["number"]))
+    except (BrokenSeal, KeyError, TypeError) as error:
+        raise ValueError("no turn of the emergency stop") from error
 
 
 def mark(path: Path) -> tuple[int, ...] | None:
@@ -89,8 +103,6 @@ def read(path: Path, keys: Vault, known: int = 0) -> Stop:
 
 def _read(path: Path, keys: Vault) -> Stop:
     try:
-        fields = json.loads(keys.open(_PURPOSE, Snapshot().read(path / _FILE, "emergency stop")))
-        number = int(fields["number"])
-        return Stop(bool(fields["on"]), str(fields["reason"]), int(fields["at"]), number)
-    except (BrokenSeal, ConfigError, ValueError, KeyError, TypeError):
+        return opened(keys, Snapshot().read(path / _FILE, "emergency stop"))
+    except (ConfigError, ValueError):
         return MISSING

@@ -83,6 +83,7 @@ def draft(
     """Writes what is to be signed, from the register as it is at one moment. OSError for a full disk.
     ``octets``: of a shard, the last ones of its serials."""
     make_private_directory(folder)
+    folder.chmod(0o750)
     with database.snapshot() as db:
         changes = published.last_change_of(db, issuer_id, octets)
         unsigned = fill(frame, published.revoked_entries(db, issuer_id, expired_before, octets))
@@ -147,6 +148,8 @@ def _new(path: Path) -> Iterator[BinaryIO]:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            # A signer of another user's reads it, by its group, whatever the umask here.
+            os.fchmod(descriptor, 0o640)
             yield file
     except BaseException:
         path.unlink(missing_ok=True)

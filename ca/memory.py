@@ -26,10 +26,14 @@ _LENGTH = struct.Struct(">I")
 
 @dataclass(frozen=True)
 class Seen:
-    """``turns``: the highest number of an emergency stop. ``line``, ``hash``: the last line of the audit
-    trail that a checkpoint was signed for, as it was then."""
+    """``turns``: the highest number of an emergency stop; ``on``, ``reason``, ``at``: what that turn said, if
+    it was told to the signer itself (None: it was not, and a file says it). ``line``, ``hash``: the last line
+    of the audit trail that a checkpoint was signed for, as it was then."""
 
     turns: int = 0
+    on: bool | None = None
+    reason: str = ""
+    at: int = 0
     line: int = 0
     hash: str = ""
 

@@ -27,6 +27,7 @@ MOST_ANSWERS = 64
 # Seconds for an answer: a certificate takes milliseconds, a list of a million lines some seconds.
 _PATIENCE: Mapping[str, float] = {"list": 120.0}
 _SOON = 10.0
+_LONGEST = 107
 _LENGTH = struct.Struct(">I")
 _UCRED = struct.Struct("3i")
 
@@ -36,6 +37,9 @@ Message = dict[str, Any]
 @contextmanager
 def address_in(directory: Path, name: str = SOCKET) -> Iterator[str]:
     """What to bind or connect to: a path of a Unix socket has 107 octets, a directory's may have more."""
+    if len(os.fsencode(path := directory / name)) <= _LONGEST:
+        yield str(path)
+        return
     fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{fd}/{name}"

@@ -112,6 +112,19 @@ class FileSigner:
         return key.sign(digest, padding.PKCS1v15(), prehashed)
 
 
+class Elsewhere:
+    """Keys that are in another process, which is not asked here. ``where``: after "the keys are used"."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    async def sign(self, asked: ToSign) -> bytes:
+        return self.sign_now(asked)
+
+    def sign_now(self, asked: ToSign) -> bytes:
+        raise NoSignature(f"the keys are used {self._where}")
+
+
 async def signature(signer: Signer, key: PublicKey, asked: ToSign, digest: bytes | None = None) -> bytes:
     """A signature that the issuer's ``key`` verifies. ``digest``: of the content, where it is known already.
 

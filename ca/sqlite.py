@@ -412,7 +412,11 @@ def _end(conn: sqlite3.Connection) -> None:
 
 
 def _connect(path: Path, cache_mib: int = CACHE_MIB) -> sqlite3.Connection:
-    conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
+    # Never made here: what it may be read by is said where it is made.
+    where = f"{path.absolute().as_uri()}?mode=rw"
+    conn = sqlite3.connect(
+        where, uri=True, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
     conn.row_factory = sqlite3.Row
     for pragma in (*_PRAGMAS, f"cache_size = {-1024 * cache_mib}"):  # negative: KiB, not pages
         conn.execute(f"PRAGMA {pragma}")

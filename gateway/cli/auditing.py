@@ -74,6 +74,23 @@ async def _checkpoint(deployment: Deployment, file: Path) -> Answer:
     return answer({"checkpoint": asdict(made)}, f"{file}: line {made.number}, {made.hash}")
 
 
+@deployment_command(_AUDIT, "adopt", needs_passphrase=True)
+async def _adopt(deployment: Deployment) -> Answer:
+    """Go on from the record as it is, after a database was put back: what a checkpoint has seen is lost.
+
+    Until then no other checkpoint is signed: the record does not go on from the last one.
+    """
+    ra, by = deployment.ra, actor()
+    line, digest = record.adopt(deployment)
+    why = f"{line} {digest}"
+    await ra.database.write(lambda db: store.audit(db, ra.now(), by, "audit.adopted", "audit", why=why))
+    made = await record.take(deployment)
+    return answer(
+        {"adopted": {"line": line, "hash": digest, "checkpoint": asdict(made)}},
+        f"Signed for was line {line}; from now on it is line {made.number}.",
+    )
+
+
 @deployment_command(_AUDIT, "export")
 @click.argument("file", type=_FILE)
 async def _export(deployment: Deployment, file: Path) -> Answer:
@@ -83,7 +100,7 @@ async def _export(deployment: Deployment, file: Path) -> Answer:
         lambda db: store.audit(db, ra.now(), by, "audit.exported", "audit", file=str(file))
     )
     made = await record.take(deployment)
-    found = record.export(record.lines(ra.database), made, record.public_key(ra))
+    found = record.export(record.lines(ra.database), made, record.public_key(deployment))
     content = "\n".join(found) + "\n"
     write(file, content.encode())
     count = content.count("\n") - 1
@@ -101,6 +118,8 @@ async def _retire(deployment: Deployment, before: datetime) -> Answer:
     until = await ra.database.read(lambda db: store.audit_before(db, moment))
     if not until:
         return answer({"retired": 0}, "Nothing is older.")
+    # Signed for first: what is gone cannot be looked at any more.
+    await record.take(deployment)
     await ra.database.write(lambda db: record.retire(db, ra.now(), by, until))
     return answer({"retired": until}, f"Taken away: all lines up to {until}")
 

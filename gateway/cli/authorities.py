@@ -6,13 +6,12 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from ca import datadir, emergency, requested
-from ca import store as certificates
+from ca import datadir, requested
 from ca.authority import Issuer
 from ca.crls import number_and_time
 from ca.errors import ConfigError
@@ -22,8 +21,6 @@ from ca.keyplaces import Maker, in_token
 from ca.profiles import ISSUING, ROOT_LIST_LIFETIME
 from ca.publication import Places, base_of, to_row
 from ca.revocation import reason_code
-from ca.sealing import open_vaults
-from ca.storage import StorageTrouble, Transaction, in_log
 from ca.tokens import Tokens
 from enroll import generations, store, timekeeping
 from gateway.cli.caller import actor
@@ -38,7 +35,7 @@ from gateway.cli.frame import (
 from gateway.cli.placing import placed
 from gateway.cli.root import GROUPS
 from gateway.cli.trail import trail
-from gateway.serving.deployment import Deployment, clock_of, opened_deployment, turns_of
+from gateway.serving.deployment import Deployment, clock_of, opened_deployment
 from gateway.serving.tokens import token_named, tokens_of, write_key
 
 _CA = GROUPS["ca"]
@@ -198,68 +195,6 @@ async def _root_list(deployment: Deployment, name: str | None) -> Answer:
 
 def _told(issuer: Issuer | None) -> dict[str, str]:
     return {} if issuer is None else {"revoked": issuer.common_name}
-
-
-@command(_CA, "stop")
-@PASSPHRASE_FILE
-@click.option("--reason", default="", help="Why, for the log and for whoever comes next.")
-def _stop(data: Path, passphrase_file: Path | None, reason: str) -> Answer:
-    """Emergency stop: from now on nothing is signed, no certificate and no list.
-
-    Logins, pages and what exists go on; requests wait, and are finished after sekisho ca resume.
-    """
-    datadir.read_marker(data)
-    passphrase = passphrase_from(passphrase_file)
-    keys, at = open_vaults(data / datadir.VAULT, passphrase).keys, clock_of(data).seconds()
-    # First, and by the keys alone: it counts also where the database cannot be opened, nor anything recorded.
-    turned = emergency.Stop(True, reason, at, 1 + emergency.read(data, keys).number)
-    try:
-        emergency.write(data, keys, turned)
-    except OSError as error:
-        raise ConfigError(
-            f"the emergency stop is NOT on: it cannot be written ({error.strerror}); end the gateway, then "
-            "nothing is signed: systemctl stop sekisho-signer sekisho"
-        ) from error
-    try:
-        asyncio.run(_recorded(data, passphrase, turned))
-    except (ConfigError, OSError, StorageTrouble) as error:
-        raise ConfigError(
-            f"nothing is signed from now on, but that is not recorded: {in_log(error)}; mend that, then once "
-            "more: sekisho ca stop"
-        ) from error
-    return detail("ca", {"stopped": True, "reason": reason}, "Nothing is signed until: sekisho ca resume")
-
-
-async def _recorded(data: Path, passphrase: str, turned: emergency.Stop) -> None:
-    async with opened_deployment(data, passphrase) as deployment:
-        keys = deployment.datadir.keys
-        assert keys is not None  # a command has the passphrase
-        # An older copy of the file may have been put back before it was turned.
-        number = max(turned.number, 1 + turns_of(data, keys, deployment.ra.database))
-        if number != turned.number:
-            emergency.write(data, keys, replace(turned, number=number))
-        await _record_turn(deployment, "ca.stopped", replace(turned, number=number))
-
-
-async def _record_turn(deployment: Deployment, act: str, turned: emergency.Stop) -> None:
-    def record(db: Transaction) -> None:
-        certificates.note_stop(db, turned.number, turned.on, turned.reason, turned.at)
-        store.audit(db, turned.at, actor(), act, "ca", reason=turned.reason)
-
-    await deployment.ra.database.write(record)
-
-
-@deployment_command(_CA, "resume", needs_passphrase=True)
-async def _resume(deployment: Deployment) -> Answer:
-    """Take the emergency stop back: what waits is signed."""
-    keys, at = deployment.datadir.keys, deployment.ra.now()
-    assert keys is not None  # a command has the passphrase
-    known = turns_of(deployment.data, keys, deployment.ra.database)
-    number = 1 + max(known, emergency.read(deployment.data, keys).number)
-    turned = emergency.Stop(False, "", at, number)
-    await _record_turn(deployment, "ca.resumed", turned)
-    emergency.write(deployment.data, keys, turned)
-    return detail("ca", {"stopped": False, "reason": ""}, "What waits is signed within two minutes")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ca import datadir, journal
+from ca import apart, datadir, journal
 from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import write_private, write_public
@@ -61,9 +61,11 @@ def _backup(data: Path, to: Path, recipients: tuple[str, ...], keep: int | None)
             raise
         record("backup.made", "backup", file=made.file, size=made.size, line=made.line)
     gone = backup.thin_out(to, keep) if keep is not None else []
+    home = apart.home_of(data)
     return answer(
         {"backup": {**asdict(made), "removed": [str(path) for path in gone]}},
         f"{made.file}: {made.size / 2**20:.1f} MiB, up to line {made.line} of the journal",
+        *([] if home is None else [f"The issuing keys are not in it: as root, keep a copy of {home}, once."]),
     )
 
 

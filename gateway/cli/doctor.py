@@ -6,19 +6,16 @@ import asyncio
 import secrets
 import socket
 import ssl
-import stat
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
-from pathlib import Path
 
 from ca import store as certificates
 from ca.authority import Issuer
 from ca.clock import SystemClock
 from ca.errors import ConfigError
-from ca.files import owner_of
 from ca.published import store as published
 from ca.servers import roots_of_this_machine, weaknesses
 from enroll import crls, timekeeping
@@ -28,7 +25,7 @@ from enroll.mail.delivery import return_path
 from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
-from gateway.cli import ageing, fetching, samples, signers
+from gateway.cli import ageing, fetching, owners, samples, signers
 from gateway.cli.finding import Finding, State
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
@@ -38,7 +35,6 @@ from gateway.serving import descriptors
 from gateway.serving import upstream as mount
 from gateway.serving.assembly import gate_of, sites_of
 from gateway.serving.deployment import (
-    DATABASE,
     Deployment,
     configured_hosts,
     server_certificate,
@@ -94,31 +90,6 @@ def _configuration(deployment: Deployment) -> list[Finding]:
         hint = "nobody else reaches it, unless something on this machine forwards: listen.host = '0.0.0.0'"
         return [Finding("configuration", "notice", found, hint)]
     return [Finding("configuration", "ok", found)]
-
-
-def _permissions(deployment: Deployment) -> list[Finding]:
-    owner = owner_of(deployment.data)
-    strangers = [path for path in deployment.data.rglob("*") if path.exists() and owner_of(path) != owner]
-    if strangers:
-        found = f"not {owner}'s, as the rest is: {' '.join(map(str, strangers))}"
-        return [Finding("permissions", "bad", found, f"chown -R {owner} {deployment.data}")]
-    loose = [path for path in _private_paths(deployment) if stat.S_IMODE(path.stat().st_mode) & 0o077]
-    if not loose:
-        return [Finding("permissions", "ok", "readable by nobody else")]
-    names = " ".join(str(path) for path in loose)
-    return [Finding("permissions", "bad", f"others may read {names}", f"chmod go-rwx {names}")]
-
-
-def _private_paths(deployment: Deployment) -> list[Path]:
-    keys = [*(deployment.data / "ca").glob("*.key"), *(deployment.data / "servers").glob("*.key")]
-    found = [
-        deployment.data,
-        deployment.data / "vault.json",
-        deployment.data / DATABASE,
-        deployment.outbox,
-        *keys,
-    ]
-    return [path for path in found if path.exists()]
 
 
 def _hosts(deployment: Deployment) -> list[Finding]:
@@ -367,7 +338,7 @@ def _register(deployment: Deployment) -> list[Finding]:
 _CHECKS: dict[str, Callable[[Deployment], list[Finding]]] = {
     "configuration": _configuration,
     "your own words": ageing.examples,
-    "permissions": _permissions,
+    "permissions": owners.found,
     "file descriptors": _descriptors,
     "log": _log,
     "disk": ageing.disk,

@@ -15,8 +15,8 @@ from gateway.cli.caller import actor
 from gateway.cli.frame import PASSPHRASE_FILE, Answer, answer, command, passphrase_from
 from gateway.cli.root import GROUPS
 from gateway.running import rundir
-from gateway.serving import offsite, recovery
-from gateway.serving.deployment import open_deployment
+from gateway.serving import offsite, record, recovery
+from gateway.serving.deployment import Deployment, open_deployment
 
 _RESTORE = GROUPS["restore"]
 
@@ -54,10 +54,20 @@ def _replay(data: Path, passphrase_file: Path | None, new_journal: bool, elsewhe
             return _begun(aside)
         if elsewhere is not None:
             offsite.bring_back(elsewhere, kept.folder)
-        return replayed_answer(recovery.replay(data, kept, deployment.ra, deployment.datadir.keys))
+        done = recovery.replay(data, kept, deployment.ra, deployment.datadir.keys)
+        return replayed_answer(done, *(_adopted(deployment) if done.lines else ()))
     finally:
         deployment.ra.workers.close()
         deployment.ra.database.close()
+
+
+def _adopted(deployment: Deployment) -> list[str]:
+    """The lines of the record that were lost are waited for no more by whoever signs for it."""
+    try:
+        record.adopt(deployment)
+    except ConfigError as error:
+        return [f"No checkpoint is signed until: sekisho audit adopt ({error})"]
+    return []
 
 
 def stopped(data: Path) -> None:
@@ -67,9 +77,9 @@ def stopped(data: Path) -> None:
         raise ConfigError(f"a gateway serves {data} (process {pid}): stop it first, then the same again")
 
 
-def replayed_answer(done: recovery.Replayed) -> Answer:
+def replayed_answer(done: recovery.Replayed, *more: str) -> Answer:
     """What a replay did, as JSON and in words."""
-    return answer({"replay": done.as_json()}, *words_of(done))
+    return answer({"replay": done.as_json()}, *words_of(done), *more)
 
 
 def words_of(done: recovery.Replayed) -> list[str]:

@@ -34,6 +34,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "generations": ("ca",),
     "keys": ("ca",),
     "profiles": ("profile",),
+    "keyholding": ("ca",),
     "ceremony": ("ceremony",),
     "practice": ("cps",),
     "credentials": ("eab",),

@@ -45,15 +45,36 @@ def _serve(data: Path, passphrase_file: Path | None, workers: int) -> Answer:
 
 @command(root, "signer")
 @PASSPHRASE_FILE
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The keys' own directory, of the user who runs this (sekisho ca part).",
+)
+@click.option(
+    "--socket",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("/run/sekisho-signer"),
+    show_default=True,
+    metavar="DIR",
+    help="With --home: where whoever serves finds it.",
+)
 @click.option("--told-by", type=int, default=None, hidden=True)
-def _signer(data: Path, passphrase_file: Path | None, told_by: int | None) -> Answer:
+def _signer(
+    data: Path,
+    passphrase_file: Path | None,
+    home: Path | None,
+    socket: Path,
+    told_by: int | None,
+) -> Answer:
     """Run the process that alone has the issuing CAs' keys, until SIGTERM.
 
     sekisho serve starts one by itself. As a service of its own it is named in signer.socket.
     """
-    from gateway.serving.signing.process import run
+    from gateway.serving.signing.process import Apart, run
 
-    run(data, lambda: passphrase_from(passphrase_file), told_by)
+    own = None if home is None else Apart(home, socket)
+    run(data, lambda: passphrase_from(passphrase_file), told_by, own)
     return answer({"signer": {"stopped": True}}, "stopped")
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from ca import datadir, requested
+from ca import apart, datadir, requested
 from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.files import read_file, write_public
@@ -166,7 +166,14 @@ def _change(data: Path, passphrase_file: Path | None, new_passphrase_file: Path 
     return answer(
         {"passphrase": {"changed": True}},
         "The passphrase is changed. Backups made before today still open with the old one.",
+        *_to_hand_over(data),
     )
+
+
+def _to_hand_over(data: Path) -> list[str]:
+    if (home := apart.home_of(data)) is None:
+        return []
+    return [f"Hand it over to the signer, as root, while both are stopped: sekisho ca part {home}"]
 
 
 @deployment_command(root, "doctor")

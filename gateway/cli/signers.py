@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ca import emergency
+from ca import apart, emergency
+from ca.files import name_of
 from ca.signerlink import RemoteSigner, signer_status
 from gateway.cli.finding import Finding
 from gateway.running import rundir
@@ -13,18 +14,23 @@ from gateway.serving.deployment import Deployment, turns_of
 
 def found(deployment: Deployment) -> list[Finding]:
     """Whether it signs, how much of what it may, and how it is kept in."""
+    elsewhere, home = deployment.config.signer.socket, apart.home_of(deployment.data)
     keys = deployment.datadir.keys
-    if keys is not None:  # a gateway has none, and asks its signer
-        stop = emergency.read(deployment.data, keys, turns_of(deployment.data, keys, deployment.ra.database))
-        if stop.on:
-            return [_stopped(stop.reason)]
-    if rundir.serves(deployment.data) is None:
-        return [Finding("signer", "ok", "serve starts it")]
-    elsewhere = deployment.config.signer.socket
-    where = Path(elsewhere) if elsewhere else deployment.data / rundir.RUN
-    status = signer_status(RemoteSigner(where))
+    if home is None:
+        if keys is not None:  # else it runs in the gateway, and the signer is asked
+            known = turns_of(deployment.data, keys, deployment.ra.database)
+            stop = emergency.read(deployment.data, keys, known)
+            if stop.on:
+                return [_stopped(stop.reason)]
+        if rundir.serves(deployment.data) is None:
+            return [Finding("signer", "ok", "serve starts it")]
+    elif left := [path.name for path in (deployment.data / "ca").glob("*.key")]:
+        words = f"{', '.join(left)} is where whoever serves can read it"
+        return [Finding("signer", "bad", words, f"stop both; as root: sekisho ca part {home}")]
+    status = signer_status(RemoteSigner(Path(elsewhere) if elsewhere else deployment.data / rundir.RUN))
     if not isinstance(status, dict):
-        hint = "no certificate is issued: see the log; then stop sekisho serve and start it again"
+        started = "systemctl start sekisho-signer" if elsewhere else "stop sekisho serve and start it again"
+        hint = f"no certificate is issued: see the log; then {started}"
         return [Finding("signer", "bad", str(status), hint)]
     if status["stopped"]:
         return [_stopped(status["reason"])]
@@ -34,6 +40,12 @@ def found(deployment: Deployment) -> list[Finding]:
     if status["unconfined"]:
         words = f"{words}; not confined by a filter of its own: {status['unconfined']}"
         return [Finding("signer", "notice", words, "whoever takes it over may ask the kernel for anything")]
+    if home is not None:
+        return [Finding("signer", "ok", f"{words}, as user {name_of(status['user'])}, keys in {home}")]
+    if elsewhere:
+        words = f"{words}; its keys are in {deployment.data}/ca, where whoever serves can read them"
+        hint = "give them a user of their own: gateway/packaging/sekisho-signer.service says how"
+        return [Finding("signer", "notice", words, hint)]
     return [Finding("signer", "ok", words)]
 
 

@@ -17,6 +17,8 @@ from ca.errors import ConfigError
 from ca.files import make_private_directory
 
 RUN = "run"
+#: The lock of whoever has the issuing keys: a signer, or a command for a moment.
+SIGNER = "signer.lock"
 _PID = "sekisho.pid"
 _LEAD = "lead.lock"
 _NONCES = "nonces"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ca.store
-from ca import datadir, memory, servers
+from ca import apart, datadir, memory, servers
 from ca import schema as ca_schema
 from ca.clock import Clock, OffsetClock, SystemClock
 from ca.datadir import DataDir
@@ -17,6 +17,7 @@ from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.journal import Journal
 from ca.sealing import Vault, open_vaults, read_line
+from ca.signerlink import RemoteSigner
 from ca.signing import Signer
 from ca.sqlite import Database
 from ca.storage import Storage
@@ -105,12 +106,28 @@ def open_deployment(
     return deployment_of(
         *(data, vaults.gateway, files),
         keys=vaults.keys,
+        signer=_apart(data, files),
         spare_keys=spare_keys,
         clock=clock,
         most_cache=most_cache,
         compare=compare,
         pins=pins,
     )
+
+
+def _apart(data: Path, files: Snapshot) -> Signer | None:
+    """The signer, where the issuing keys are its alone, for a command too. ConfigError where nothing says how
+    to reach it."""
+    home = apart.home_of(data)
+    if home is None:
+        return None
+    socket = read_config(data, files).signer.socket
+    if not socket:
+        raise ConfigError(
+            f"the issuing keys are in {home}: write where its signer's socket is into signer.socket, such as "
+            "'/run/sekisho-signer'"
+        )
+    return RemoteSigner(Path(socket))
 
 
 def deployment_of(
@@ -187,7 +204,7 @@ def reopened(deployment: Deployment, files: Snapshot) -> Deployment:
     config = read_config(deployment.data, files)
     before = deployment.datadir
     # Without a vault of their own the keys are another process's, and stay there.
-    signer = before.authority.signer if before.keys is None else None
+    signer = before.authority.signer if isinstance(before.authority.signer, RemoteSigner) else None
     settings, old = settings_of(config), deployment.ra
 
     def turns() -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ca.store
-from ca import emergency, journal
+from ca import apart, emergency, journal
 from ca.errors import ConfigError
 from ca.files import make_private_directory
 from ca.keys import from_pkcs8, generate_pkcs8, spki
@@ -69,6 +69,11 @@ async def run(data: Path, passphrase: str, at: int, pins: Pins | None = None) ->
 
     ConfigError for what keeps it from being done.
     """
+    if (home := apart.home_of(data)) is not None:
+        raise ConfigError(
+            f"a drill signs certificates of its own, and the keys are the signer's alone ({home}); practise "
+            "on another machine: sekisho restore backup, the copy of the keys, sekisho restore replay"
+        )
     with _place(data) as place:
         key, public = backup.new_key()
         (place / "key").write_text(key)

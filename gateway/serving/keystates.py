@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cryptography.x509.oid import NameOID
 
-from ca import datadir
+from ca import apart, datadir
 from ca.certificates import public_key_of
 from ca.errors import ConfigError
 from ca.files import Snapshot
@@ -58,6 +58,9 @@ def _in_file(opened: datadir.DataDir, name: str, of: str, certificate: Path | No
     if certificate is None and name.startswith("ocsp-"):
         return Placed(name, of, "made each month, in the signer's memory", "", GOOD)
     file = opened.path / f"ca/{name}.key"
+    home = apart.home_of(opened.path)
+    if home is not None and not file.exists():
+        return Placed(name, of, f"in {home}, the signer's", "", GOOD)
     if name == "root" and not file.exists():
         return Placed(name, of, "elsewhere", "", GOOD)
     if opened.keys is None:  # a gateway's, which cannot open it: its signer has, or would not run
@@ -69,6 +72,8 @@ def _in_file(opened: datadir.DataDir, name: str, of: str, certificate: Path | No
         )
     try:
         kind = kind_of(datadir.file_key(opened, name).public_key())
+        if not file.exists():
+            raise ConfigError(f"{file} is missing; put it back from a backup")
     except ConfigError as error:
         return Placed(name, of, str(file), "", str(error), bad=True)
     return Placed(name, of, f"sealed in {file}", kind, GOOD)

@@ -29,6 +29,7 @@ from gateway.serving import inforce
 from gateway.serving.config import Config, read_config
 from gateway.serving.deployment import Deployment, deployment_of
 from gateway.serving.inforce import Look, Outcome
+from gateway.serving.signing.starting import Keep
 
 log = logging.getLogger("sekisho.overseer")
 
@@ -48,11 +49,12 @@ class Overseer:
         data: Path,
         vault: Vault,
         signer: Signer,
+        keep: Keep,
         look: Look,
         counts: Sequence[Headcount],
         listening: Sequence[socket.socket],
     ) -> None:
-        self._data, self._vault, self._signer = data, vault, signer
+        self._data, self._vault, self._signer, self._keep = data, vault, signer, keep
         self._counts, self._listening = counts, listening
         self._directory, self._workers = data / rundir.RUN, len(counts)
         # What workers are born with: what is in force, and how the last reload ended.
@@ -72,6 +74,7 @@ class Overseer:
 
     def turned(self) -> None:
         notify("WATCHDOG=1")
+        self._keep()
         self._go_on_looking()
         if self._wanted is None:
             return

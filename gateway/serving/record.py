@@ -1,23 +1,28 @@
 """The record (the audit trail) of a deployment: its checkpoints, whether it is whole, and what leaves it.
 
-A checkpoint is signed with a key of the gateway's own, and written into the journal as a note: so it is on
-another machine within seconds, wherever the journal goes.
+A checkpoint is signed by whoever has the issuing keys (`checkpoints`), and is a note in the journal: so it is
+on another machine within seconds, wherever the journal goes.
 """
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from ca import journal
+from ca import journal, memory
 from ca.errors import ConfigError
 from ca.journal import BrokenJournal
+from ca.memory import Memory
+from ca.signerlink import Message, RemoteSigner
+from ca.signing import NoSignature
 from ca.storage import Storage, Transaction
 from enroll import store
 from enroll.audit import (
@@ -28,30 +33,30 @@ from enroll.audit import (
     Trouble,
     checkpoints_in,
     is_ours,
-    key_of,
     ranges_of,
-    sign,
     surviving,
     verify,
     written,
 )
-from enroll.ra import RegistrationAuthority
+from gateway.running import rundir
+from gateway.serving import checkpoints
+from gateway.serving.checkpoints import Checkpoints, Forked
 from gateway.serving.deployment import Deployment
 from gateway.serving.standing import journal_of
 
-_PURPOSE = "audit checkpoint"
+log = logging.getLogger("sekisho.server")
+
 #: A checkpoint is taken after so many lines, and so many seconds if there was any line.
 LINES, SECONDS = 1_000, 3_600
 _PAGE = 5_000
 
 
-def key(ra: RegistrationAuthority) -> Ed25519PrivateKey:
-    return key_of(ra.vault.derive(_PURPOSE))
-
-
-def public_key(ra: RegistrationAuthority) -> str:
-    """What checkpoints are verified by, hex (RFC 8032)."""
-    return key(ra).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+def public_key(deployment: Deployment) -> str:
+    """What checkpoints are verified by, hex (RFC 8032). ConfigError where neither keys nor signer are."""
+    keys = deployment.datadir.keys
+    if keys is not None:
+        return checkpoints.public_key(keys)
+    return str(_asked(deployment, {"ask": "audit key"})["key"])
 
 
 class Keeper:
@@ -60,6 +65,7 @@ class Keeper:
     def __init__(self) -> None:
         self._number = -1
         self._at = 0
+        self._trouble = ""
 
     async def look(self, deployment: Deployment) -> Checkpoint | None:
         ra = deployment.ra
@@ -67,30 +73,91 @@ class Keeper:
         due = counted - self._number >= LINES or not 0 <= now - self._at < SECONDS
         if counted == 0 or counted == self._number or not due:
             return None
-        made = await take(deployment)
-        self._number, self._at = made.number, now
+        try:
+            made = await take(deployment)
+        except ConfigError as why:
+            if str(why) != self._trouble:
+                self._trouble = str(why)
+                log.error("no checkpoint of the record: %s", why)
+            return None
+        self._number, self._at, self._trouble = made.number, now, ""
         return made
 
 
 async def take(deployment: Deployment) -> Checkpoint:
-    """A checkpoint of the record as it is now, in the journal when this returns."""
-    ra, ca_id, signing = deployment.ra, journal_of(deployment.data).ca, key(deployment.ra)
+    """A checkpoint of the record as it is now, in the journal when this returns. ConfigError, with what to
+    do, where it is refused or nobody signs."""
+    made = await asyncio.to_thread(_signed, deployment)
+    await deployment.ra.database.write(lambda db: db.note("checkpoint", **asdict(made)))
+    return made
 
-    def work(db: Transaction) -> Checkpoint:
-        number = store.audit_counted(db)
-        digest = store.audit_hash(db, number) or ""
-        made = sign(signing, Checkpoint(ca_id, number, digest, ra.now()))
-        db.note("checkpoint", **asdict(made))
-        return made
 
-    return await ra.database.write(work)
+def _signed(deployment: Deployment) -> Checkpoint:
+    with _memory(deployment) as memory:
+        if memory is None:
+            return Checkpoint(**_asked(deployment, {"ask": "checkpoint"})["checkpoint"])
+        keys, ra = deployment.datadir.keys, deployment.ra
+        assert keys is not None
+        try:
+            return Checkpoints(journal_of(deployment.data).ca, keys, memory).take(ra.database, ra.now())
+        except Forked as forked:
+            raise ConfigError(str(forked)) from None
+
+
+def adopt(deployment: Deployment) -> tuple[int, str]:
+    """Lets whoever signs go on from the record as it is, whatever was signed for; returns what that was:
+    line and hash. ConfigError where nobody is there."""
+    keys = deployment.datadir.keys
+    assert keys is not None  # a command has the passphrase
+    with _memory(deployment) as memory:
+        if memory is None:
+            status = _asked(deployment, {"ask": "status"})
+            before = int(status["line"]), str(status["hash"])
+            sealed = base64.b64encode(checkpoints.sealed(keys, *before)).decode()
+            _asked(deployment, {"ask": "adopt", "sealed": sealed})
+        else:
+            before = memory.seen.line, memory.seen.hash
+            Checkpoints(journal_of(deployment.data).ca, keys, memory).adopt(*before)
+    return before
+
+
+@contextmanager
+def _memory(deployment: Deployment) -> Iterator[Memory | None]:
+    """What was signed for last, for whoever has the keys and is alone with them; None: ask the signer."""
+    keys, data = deployment.datadir.keys, deployment.data
+    lock = None
+    if keys is not None and not isinstance(deployment.datadir.authority.signer, RemoteSigner):
+        lock = rundir.take(rundir.run_directory(data) / rundir.SIGNER)
+    if lock is None or keys is None:
+        yield None
+        return
+    kept = Memory(data / memory.FILE, keys)
+    try:
+        yield kept
+    finally:
+        kept.close()
+        lock.close()
+
+
+def _asked(deployment: Deployment, message: Message) -> Message:
+    signer = deployment.datadir.authority.signer
+    if not isinstance(signer, RemoteSigner):
+        signer = RemoteSigner(rundir.run_directory(deployment.data))
+    try:
+        told = signer.ask_now(message)
+    except NoSignature as gone:
+        raise ConfigError(f"{gone}; start it: sekisho serve, or systemctl start sekisho-signer") from None
+    if why := told.get("refused") or told.get("later"):
+        raise ConfigError(f"the signer says: {why}")
+    return told
 
 
 def troubles(deployment: Deployment, files: Sequence[tuple[Path, str]] = ()) -> Iterator[Trouble]:
     """Everything that is wrong with the record, by itself, by the checkpoints of the journal and by those in
     files (whose, and the text). ConfigError for a file without one."""
     ra, ca_id = deployment.ra, journal_of(deployment.data).ca
-    public, found = key(ra).public_key(), _in_journal(deployment.data)
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key(deployment)))
+    found = _in_journal(deployment.data)
     for file, text in files:
         there = _in_file(file, text)
         forged = [each for each in there if not is_ours(public, each, ca_id)]

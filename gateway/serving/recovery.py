@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ca.store
-from ca import emergency, journal
+from ca import apart, emergency, journal
 from ca.errors import ConfigError
 from ca.journal import BrokenJournal, Entry, Journal, Mark, Standing
 from ca.published import store as published
@@ -72,8 +72,10 @@ def replay(data: Path, kept: Journal, ra: RegistrationAuthority, keys: Vault | N
         return Replayed(seen, seen, 0, 0, 0, 0, Report())
     done = _carry_out(kept, ra, every_session=True)
     turned = done.report.stop
-    if keys is not None and turned is not None and emergency.read(data, keys).number < turned["number"]:
-        emergency.write(data, keys, emergency.Stop(**turned))
+    # A signer with keys of its own remembers by itself.
+    its = keys if apart.home_of(data) is None else None
+    if its is not None and turned is not None and emergency.read(data, its).number < turned["number"]:
+        emergency.write(data, its, emergency.Stop(**turned))
     return done
 
 

@@ -41,12 +41,14 @@ from gateway.serving.inforce import Look
 from gateway.serving.overseer import Overseer
 from gateway.serving.rates import Ledger
 from gateway.serving.settings.running import Log
-from gateway.serving.signing.starting import signer_for
+from gateway.serving.signing.starting import Keep, signer_for
 
 __all__ = ["run", "serve", "start_log", "stop_signals"]
 
 log = logging.getLogger("sekisho.server")
 
+# Seconds between two looks whether the signer that was started here is still there.
+_SIGNER = 1.0
 # Keys lying ready for a burst of pick-ups.
 _SPARE_KEYS = 8
 _BACKLOG = 1_024
@@ -77,12 +79,13 @@ def serve(
     descriptors.raise_limit()
     with ExitStack() as stack:
         stack.callback(rundir.claim(directory).close)
-        signer, vault = stack.enter_context(signer_for(data, config, passphrase_file, variable))
+        signing = signer_for(data, config, passphrase_file, variable)
+        signer, vault, keep = stack.enter_context(signing)
         if command is not None:
             # Before there are threads, ports and a log of our own: it forks.
             stack.enter_context(_taking_commands(data, vault, signer, config.log, command))
         if workers == 1:
-            uvloop.run(_serve_alone(data, vault, signer, files, Slot(directory)))
+            uvloop.run(_serve_alone(data, vault, signer, keep, files, Slot(directory)))
         else:
             socks, plain = listening(config.listen.host, config.listen.port, _BACKLOG), _plain(config)
             for sock in (*socks, *plain):
@@ -90,7 +93,7 @@ def serve(
             _log_directly(data, config.log)
             # Whatever is wrong is found here, once, and what is missing is made.
             look = uvloop.run(_rehearse(data, vault, signer, files))
-            _serve_together(data, vault, signer, look, config, socks, plain, workers)
+            _serve_together(data, vault, signer, keep, look, config, socks, plain, workers)
 
 
 def _taking_commands(
@@ -105,15 +108,28 @@ def _taking_commands(
     )
 
 
-async def _serve_alone(data: Path, vault: Vault, signer: Signer, files: Snapshot, slot: Slot) -> None:
+async def _serve_alone(
+    data: Path, vault: Vault, signer: Signer, keep: Keep, files: Snapshot, slot: Slot
+) -> None:
     deployment = deployment_of(data, vault, files, signer=signer, spare_keys=_SPARE_KEYS)
-    await _serve(deployment, slot, (), None)
+    keeping = asyncio.create_task(_keep_signer(keep))
+    try:
+        await _serve(deployment, slot, (), None)
+    finally:
+        keeping.cancel()
+
+
+async def _keep_signer(keep: Keep) -> None:
+    while True:
+        await asyncio.sleep(_SIGNER)
+        keep()
 
 
 def _serve_together(
     data: Path,
     vault: Vault,
     signer: Signer,
+    keep: Keep,
     look: Look,
     config: Config,
     socks: list[socket.socket],
@@ -123,7 +139,7 @@ def _serve_together(
     directory = rundir.run_directory(data)
     create_table(rundir.nonce_file(directory))
     ledger, counts, pulse = Ledger(), headcounts(workers), Pulse(workers)
-    overseer = Overseer(data, vault, signer, look, counts, [*socks, *plain])
+    overseer = Overseer(data, vault, signer, keep, look, counts, [*socks, *plain])
 
     def worker(number: int, parent: int) -> None:
         look, channel = overseer.be()

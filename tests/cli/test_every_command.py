@@ -117,6 +117,7 @@ DAY = (
     Row("audit verify"),
     Row("audit checkpoint {checkpoint}"),
     Row("audit export {export}", "audit.exported"),
+    Row("audit adopt", "audit.adopted"),
     Row("audit purge KADD1", "audit.purged"),
     Row("audit retire --before 2020-01-01"),
     # Of a database that is level: what a replay does is tests/gateway/test_recovery.py's.
@@ -145,6 +146,7 @@ APART = {
     "demo": "a sandbox of its own",
     "ca accept": "it takes what a root signed elsewhere: its line is in tests/cli/test_ceremony.py",
     **dict.fromkeys(("ca key pin", "ca key move"), "they take a token: tests/cli/test_tokens.py"),
+    "ca part": "it gives files to another user, as root: tests/cli/test_signers_user.py",
     "version": "it is about no data directory",
     **dict.fromkeys(
         ("ceremony root", "ceremony reshare", "ceremony sign", "ceremony crl", "ceremony show"),

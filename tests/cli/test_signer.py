@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from ca.datadir import VAULT
 from ca.files import Snapshot
 from ca.sealing import Vault, open_vaults
@@ -151,6 +153,7 @@ async def test_without_the_signer_all_but_issuing_goes_on(sekisho: Shell, tmp_pa
             each["check"]: each for each in json.loads(gateway.command("doctor", "--json").stdout)["checks"]
         }
         assert (found["signer"]["state"], found["revocation list"]["state"]) == ("bad", "ok")
+        assert gateway.says("is in no file (--passphrase-file): nothing is issued until")
         assert ended(gateway) == 0
     with ready(sekisho.data, tmp_path, workers=1) as gateway:
         async with as_a_worker(gateway) as worker:
@@ -158,6 +161,28 @@ async def test_without_the_signer_all_but_issuing_goes_on(sekisho: Shell, tmp_pa
             assert found_again is not None
             assert found_again.state is State.ISSUED
         assert "sekisho_signer_up 1" in get_plain(gateway.internal, "/metrics")[1]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_guardian_that_is_gone_is_started_again(sekisho: Shell, tmp_path: Path, workers: int) -> None:
+    """By serve, where a file has the passphrase: the guardian killed, then both; pages go on meanwhile."""
+    file = tmp_path / "passphrase"
+    file.write_text(PASSPHRASE)
+    with ready(sekisho.data, tmp_path, "--passphrase-file", str(file), workers=workers) as gateway:
+        async with as_a_worker(gateway) as worker:
+            for number, which in enumerate((slice(0, 1), slice(0, 2))):
+                pids = _signers(gateway)
+                for pid in pids[which]:
+                    os.kill(pid, signal.SIGKILL)
+                assert gateway.get("pickup.localhost")[0] == 200
+                request_id = await _begun(worker, f"KAGAIN0{number}")
+                end = time.monotonic() + 120
+                while not await _issued(worker, request_id):
+                    assert time.monotonic() < end, gateway.log.read_text()
+                    await asyncio.sleep(0.2)
+                until(lambda gone=pids: _signers(gateway)[0] != gone[0], gateway.log, gateway.running)
+        assert gateway.says("the signer has ended (-9); started again")
+        assert ended(gateway) == 0
 
 
 async def test_stop_and_resume(sekisho: Shell, tmp_path: Path) -> None:

@@ -6,11 +6,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from ca.errors import ConfigError
+from ca.sealing import open_vaults
 from enroll import audit, store
 from enroll.audit import BEGINNING, Checkpoint, Line, Trouble, checkpoints_in, ranges_of, verify
 from gateway.serving import record, recovery
-from tests.datadirs import admit, clock_of, open_office
+from tests.datadirs import PASSPHRASE, admit, clock_of, open_office
 from tests.looking import look
 
 LINES = 12
@@ -171,7 +174,10 @@ def test_numbers_are_written_as_ranges():
 
 
 def deployment_of(tmp_path, ra):
-    return SimpleNamespace(data=tmp_path / "data", ra=ra)
+    keys = open_vaults(tmp_path / "data/vault.json", PASSPHRASE).keys
+    return SimpleNamespace(
+        data=tmp_path / "data", ra=ra, datadir=SimpleNamespace(keys=keys, authority=ra.authority)
+    )
 
 
 def troubles(tmp_path, ra, *files):
@@ -257,13 +263,14 @@ async def test_an_export_proves_itself(tmp_path):
     async with open_office(tmp_path) as ra:
         await admit(ra)
         made = await record.take(deployment_of(tmp_path, ra))
-        public = record.public_key(ra)
+        public = record.public_key(deployment_of(tmp_path, ra))
         text = list(record.export(record.lines(ra.database), made, public))
         came = [Line(**json.loads(each)["line"]) for each in text[:-1]]
         proof = checkpoints_in(text[-1])
         assert list(verify(came, len(came), proof)) == []
         assert json.loads(text[-1])["key"] == public
-        assert audit.is_ours(record.key(ra).public_key(), proof[0], recovery.journal_of(tmp_path / "data").ca)
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))
+        assert audit.is_ours(key, proof[0], recovery.journal_of(tmp_path / "data").ca)
         assert [each.number for each in verify(at(came, 2, subject="x"), len(came), proof)] == [2]
 
 
@@ -271,3 +278,71 @@ def tamper(ra, *statements):
     with sqlite3.connect(ra.database.path) as db:
         for each in statements:
             db.execute(each)
+
+
+# -- signed by who has the keys ------------------------------------------------------------------------
+
+
+async def test_whoever_has_the_register_and_the_gateways_vault_forges_no_checkpoint(tmp_path):
+    """The key is the keys' vault's: what the gateway's own derives verifies nowhere."""
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        deployment = deployment_of(tmp_path, ra)
+        made = await record.take(deployment)
+        own = audit.key_of(ra.vault.derive("audit checkpoint"))
+        forged = tmp_path / "forged"
+        forged.write_text(audit.written(audit.sign(own, replace(made, hash="0" * 64))))
+        assert "is not this gateway's, or was altered" in troubles(tmp_path, ra, forged)[0].what
+
+
+#: What was done to the record after a checkpoint of it -> the refusal of another one.
+FORKS = {
+    "rewritten": (lambda last: ["UPDATE audit SET hash = 'f0' WHERE id = 2"], None),
+    "the line that was signed for": (
+        lambda last: [f"UPDATE audit SET hash = 'f0' WHERE id = {last}"],
+        "line {last} of the record is another one than was signed for",
+    ),
+    "cut": (
+        lambda last: [f"DELETE FROM audit WHERE id > {last - 1}",
+                      f"UPDATE counters SET value = {last - 1} WHERE name = 'audit'"],
+        "the record has {before} lines, and {last} were signed for",
+    ),
+    "a line altered since": (
+        lambda last: [f"UPDATE audit SET subject = 'x' WHERE id = {last + 1}"],
+        "line {after} of the record does not follow the one before it",
+    ),
+    "a line taken out since": (
+        lambda last: [f"DELETE FROM audit WHERE id = {last + 1}"],
+        "line {after} of the record is missing",
+    ),
+    "more counted than there are": (
+        lambda last: ["UPDATE counters SET value = value + 1 WHERE name = 'audit'"],
+        "line {new} of the record is missing",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tampering", FORKS)
+async def test_no_second_record_is_signed_for(tmp_path, tampering):
+    """What was signed for is remembered, and each line since is looked at: another record is refused, until
+    an operator says that it counts."""
+    statements, refusal = FORKS[tampering]
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        deployment = deployment_of(tmp_path, ra)
+        last = (await record.take(deployment)).number
+        await admit(ra, "K00000001")
+        new = 1 + ra.database.read_now(store.audit_counted)
+        tamper(ra, *statements(last))
+        if (
+            refusal is None
+        ):  # before what was signed for: verify finds it, and the next one holds what is there
+            assert (await record.take(deployment)).number > last
+            assert troubles(tmp_path, ra) != []
+            return
+        words = refusal.format(last=last, before=last - 1, after=last + 1, new=new)
+        with pytest.raises(ConfigError, match=words):
+            await record.take(deployment)
+        if tampering == "cut":
+            assert record.adopt(deployment)[0] == last
+            assert (await record.take(deployment)).number == last - 1

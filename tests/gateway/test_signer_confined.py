@@ -19,6 +19,8 @@ import pytest
 
 from ca import datadir, emergency
 from ca.files import make_private_directory
+from ca.generations import store as generations
+from ca.generations.states import Row
 from ca.hardening import harden
 from ca.memory import FILE, Memory, seen_in
 from ca.profiles import DAY
@@ -105,6 +107,8 @@ async def test_all_that_it_is_there_for(scene: Scene) -> None:
         made = datadir.add_issuer(scene.data, PASSPHRASE, "NEXT CA-G5", clock.seconds()).authority
         newer = replace(scene, ra=replace(scene.ra, authority=made))
         reservation = await newer.reserved(newer.planned())
+        active = Row(reservation.issuer_id, active_at=reservation.reserved_at)
+        await scene.ra.database.write(lambda db: generations.write(db, Row(reservation.issuer_id), active))
         asked = ToSign(reservation.issuer_id, "certificate", reservation.tbs, reservation.serial)
         assert await signer.sign(asked)
         told = await asyncio.to_thread(signer.ask_now, {"ask": "status"})

@@ -54,14 +54,15 @@ def test_what_takes_a_looser_ones_place_is_not_as_loose(tmp_path: Path) -> None:
 
 
 def test_spent_nonces_locks_and_drafts_of_lists(tmp_path: Path) -> None:
-    """Nothing in them is secret, and whoever could write there could spend or hold what he likes."""
+    """Nothing in them is secret, and whoever could write there could spend or hold what he likes; a signer
+    with a user of its own reads the drafts, by its group."""
     nonces.create_table(tmp_path / "nonces", 8_192)
     lock = rundir.take(tmp_path / "serve.lock")
     assert lock is not None
     lock.close()
     with listfiles._new(tmp_path / "draft") as draft:
         draft.write(b"x")
-    assert _modes(tmp_path) == {"draft": 0o600, "nonces": 0o600, "serve.lock": 0o600}
+    assert _modes(tmp_path) == {"draft": 0o640, "nonces": 0o600, "serve.lock": 0o600}
 
 
 def test_the_log_is_for_its_group(tmp_path: Path) -> None:
@@ -111,5 +112,7 @@ def test_every_mode_is_looked_at() -> None:
         ("gateway/serving/signing/process.py", 0o600), ("gateway/serving/signing/tally.py", 0o600),
         ("ca/memory.py", 0o600), ("gateway/serving/backup.py", 0o600),
         ("gateway/serving/offsite.py", 0o600),
-        ("gateway/cli/doctor.py", 0o077),
+        ("gateway/cli/owners.py", 0o077), ("gateway/cli/owners.py", 0o007),
+        ("ca/apart.py", 0o700), ("ca/apart.py", 0o770), ("ca/apart.py", 0o660), ("ca/listfiles.py", 0o640),
+        ("ca/listfiles.py", 0o750), ("gateway/serving/signing/process.py", 0o660),
     }  # fmt: skip

@@ -9,13 +9,13 @@ import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 import ca.store
-from ca import emergency, listfiles
+from ca import datadir, emergency, listfiles
 from ca.certificates import public_key_of
 from ca.clock import Clock
 from ca.errors import ConfigError
@@ -32,6 +32,7 @@ from ca.signing import FileSigner, NoSignature, ToSign, key_id
 from ca.sqlite import Database
 from ca.storage import in_log
 from ca.store import Reservation
+from gateway.serving.checkpoints import Checkpoints, Forked, adopted, public_key
 from gateway.serving.deployment import DATABASE
 from gateway.serving.signing.accepted import Accepted
 from gateway.serving.signing.confining import confine
@@ -59,13 +60,16 @@ class Desk:
         monotonic: Callable[[], float] = time.monotonic,
         memory: Memory | None = None,
         places: Places | None = None,
+        home: Path | None = None,
     ) -> None:
-        self._data, self._vaults, self._clock = data, vaults, clock
+        """``home``: where keys and emergency stop are, if not in the data directory (`ca.apart`)."""
+        self._home, self._vaults, self._clock = home or data, vaults, clock
         self.tally, self._per_hour, self._monotonic = tally, per_hour, monotonic
         self._accepted = accepted
         self._profiles = CLIENTS if accepted is None else accepted.config().profiles
         self._memory = memory or Memory(None, vaults.keys)
         self._database = Database(data / DATABASE, made=False)
+        self._checkpoints = Checkpoints(datadir.identity(self._home), vaults.keys, self._memory)
         self._stop: tuple[tuple[int, ...], emergency.Stop] | None = None
         self._lists = listfiles.folder_of(self._database.folder)
         self._places = places or Places(data, vaults.keys)
@@ -94,8 +98,18 @@ class Desk:
                     self._check_stop()
                     self._places.follow()
                     return {"keys": await asyncio.to_thread(self._places.told)}
+                case "checkpoint":
+                    at = self._clock.seconds()
+                    made = await asyncio.to_thread(self._checkpoints.take, self._database, at)
+                    return {"checkpoint": asdict(made)}
+                case "audit key":
+                    return {"key": public_key(self._vaults.keys)}
+                case "adopt":
+                    return self._adopt(asked)
+                case "turn":
+                    return self._turn(asked)
             raise Unsignable("nobody can ask that")
-        except Unsignable as refused:
+        except (Unsignable, Forked) as refused:
             log.warning("refused: %s", refused)
             return {"refused": str(refused)}
         except (_Later, NoSignature, ConfigError) as later:
@@ -132,10 +146,10 @@ class Desk:
 
     def _stopped(self) -> emergency.Stop:
         """The emergency stop as it is now: read again whenever its file is another one, or was touched."""
-        mark = emergency.mark(self._data)
+        mark = emergency.mark(self._home)
         if mark is None or self._stop is None or self._stop[0] != mark:
             # The mark is the older one: what is written in between is read next time.
-            stop = emergency.read(self._data, self._vaults.keys)
+            stop = emergency.read(self._home, self._vaults.keys)
             self._stop = None if mark is None else (mark, stop)
             return stop
         return self._stop[1]
@@ -145,8 +159,35 @@ class Desk:
         known = self._database.read_now(ca.store.stop_number)
         seen = self._memory.seen
         if (turns := max(known, stop.number)) > seen.turns:
-            self._memory.keep(replace(seen, turns=turns))
-        return emergency.OLDER if stop.number < self._memory.seen.turns and not stop.on else stop
+            seen = replace(seen, turns=turns, on=None)
+            self._memory.keep(seen)
+        if seen.on is not None and stop.number <= seen.turns:
+            return emergency.Stop(seen.on, seen.reason, seen.at, seen.turns)
+        return emergency.OLDER if stop.number < seen.turns and not stop.on else stop
+
+    def _turn(self, asked: Message) -> Message:
+        """The emergency stop, on or off, as sealed by whoever has the passphrase; an earlier turn is none."""
+        try:
+            turn = emergency.opened(
+                self._vaults.keys, base64.b64decode(str(asked.get("sealed")), validate=True)
+            )
+        except ValueError:
+            raise Unsignable("that is no turn of the emergency stop") from None
+        self._judged(self._stopped())
+        seen = self._memory.seen
+        if turn.number < seen.turns or (turn.number == seen.turns and seen.on is not None):
+            raise Unsignable(f"the emergency stop was turned since ({turn.number} of {seen.turns})")
+        self._memory.keep(replace(seen, turns=turn.number, on=turn.on, reason=turn.reason, at=turn.at))
+        return {"turned": turn.number}
+
+    def _adopt(self, asked: Message) -> Message:
+        """The record as it is, as said by whoever has the passphrase, of what was signed for last."""
+        try:
+            said = adopted(self._vaults.keys, base64.b64decode(str(asked.get("sealed")), validate=True))
+        except ValueError:
+            raise Unsignable("that is no adoption of a record") from None
+        self._checkpoints.adopt(*said)
+        return {"adopted": said[0]}
 
     def _check_stop(self) -> None:
         stop = self._judged(self._stopped())
@@ -239,7 +280,7 @@ class Desk:
         return Issuing(found.certificate, found.site)
 
     def _status(self) -> Message:
-        stop = self._judged(emergency.read(self._data, self._vaults.keys))
+        stop = self._judged(emergency.read(self._home, self._vaults.keys))
         within = self.tally.within_the_hour(self._monotonic())
         return {
             "stopped": stop.on,
@@ -249,6 +290,10 @@ class Desk:
             "per_hour": self._per_hour,
             "unconfined": self._unconfined,
             "tokens": self._places.troubles(),
+            "turns": self._memory.seen.turns,
+            "line": self._memory.seen.line,
+            "hash": self._memory.seen.hash,
+            "user": os.getuid(),
         }
 
 

@@ -15,9 +15,10 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from ca import datadir, memory
+from ca import apart, datadir, memory
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.hardening import harden
@@ -40,36 +41,48 @@ from gateway.serving.signing.tally import Tally
 from gateway.serving.standing import compare, journal_of
 from gateway.serving.tokens import Pins, check_at_start, kept_tokens, signing_places, tokens_of
 
-_LOCK = "signer.lock"
 _TALLY = "tally"
 _BACKLOG = 256
+# Of the socket: its user's, or its group's, which is the gateway's; who asks is looked at in any case.
+_MODE, _MODE_APART = 0o600, 0o660
 
 
-def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
+@dataclass(frozen=True)
+class Apart:
+    """A signer with a user of its own: the directory of its keys (`ca.apart`), where its settings are, too,
+    and that of its socket. But for the register and drafts of lists nothing is read where the gateway's user
+    may write."""
+
+    home: Path
+    socket: Path
+
+
+def run(data: Path, passphrase: Callable[[], str], told_by: int | None, own: Apart | None = None) -> None:
     """Runs the signer of a data directory until SIGTERM. ``told_by``: the pipe of whoever started it, to be
     told when it is there, or why it is not; it ends with that process."""
     try:
+        # Whoever starts it again waits for signals, and blocks them meanwhile.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if told_by is not None:
             end_with_parent(signal.SIGTERM)
-        datadir.read_marker(data)
-        datadir.check_owner(data)
-        settings = read_config(data, Snapshot()).log
-        handler = DirectHandler(data / settings.file if settings.file else None)
-        logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
-        vaults = open_vaults(data / datadir.VAULT, passphrase())
-        pins = _checked(data, vaults)
-        # One that is damaged is the operator's to mend, and is told of here: the child could only end again.
-        with closing(Database(data / DATABASE, SCHEMAS)) as database:
-            compare(data, journal_of(data), database)
-        directory = rundir.run_directory(data)
-        lock = rundir.take(directory / _LOCK)
+        home = data if own is None else own.home
+        handler = _begin(data) if own is None else _begin_apart(data, own)
+        vaults = open_vaults(home / datadir.VAULT, passphrase())
+        pins = _checked(home, vaults)
+        if own is None:
+            # One that is damaged is the operator's to mend, and is told of here: the child could only end
+            # again.
+            with closing(Database(data / DATABASE, SCHEMAS)) as database:
+                compare(data, journal_of(data), database)
+        directory = rundir.run_directory(data) if own is None else own.socket
+        lock = rundir.take((directory if own is None else home) / rundir.SIGNER)
         if lock is None:
             raise ConfigError(f"a signer of {data} runs already; stop that one first")
         harden()
-        tally = Tally(data / memory.FOLDER / _TALLY)
-        Memory(data / memory.FILE, vaults.keys).close()
-        listening = _listening(directory)
-        accepted = Accepted(data)
+        tally = Tally(home / memory.FOLDER / _TALLY)
+        Memory(home / memory.FILE, vaults.keys).close()
+        listening = _listening(directory, _MODE if own is None else _MODE_APART)
+        accepted = Accepted(home)
     except ConfigError as error:
         _tell(told_by, {"error": str(error)})
         if told_by is not None:
@@ -78,10 +91,33 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None) -> None:
     _tell(told_by, {"ready": True})
     if told_by is None:  # else systemd waits for whoever started it
         notify("READY=1")
-    Guardian(lambda: _live(data, vaults, pins, listening, tally, accepted), tally, say=handler.put).run()
+    Guardian(
+        lambda: _live(data, home, vaults, pins, listening, tally, accepted), tally, say=handler.put
+    ).run()
     lock.close()
     if told_by is not None:
         os._exit(0)  # the command that started it answers, and has one answer
+
+
+def _begin(data: Path) -> DirectHandler:
+    datadir.read_marker(data)
+    datadir.check_owner(data)
+    settings = read_config(data, Snapshot()).log
+    handler = DirectHandler(data / settings.file if settings.file else None)
+    logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
+    return handler
+
+
+def _begin_apart(data: Path, own: Apart) -> DirectHandler:
+    handler = DirectHandler(None)
+    if not own.home.exists():
+        raise ConfigError(f"{own.home} is missing; as root: sekisho ca part {own.home} --data {data}")
+    if why := apart.troubles(data, own.home, DATABASE):
+        raise ConfigError(why)
+    datadir.read_marker(own.home)
+    level = read_config(own.home, Snapshot()).log.level
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    return handler
 
 
 def _checked(data: Path, vaults: Vaults) -> Pins:
@@ -90,37 +126,43 @@ def _checked(data: Path, vaults: Vaults) -> Pins:
     config = read_config(data, Snapshot())
     pins = Pins(data, vaults.keys, config.tokens)
     with closing(tokens_of(data, config, vaults.keys, pins)) as tokens:
-        datadir.read(data, vaults.gateway, Snapshot(), keys=vaults.keys, tokens=tokens)
+        datadir.authority_of(data, vaults.keys, tokens)
         pins.collect({tokens.keys[name].token for name in signing_places(tokens)})
         check_at_start(data, tokens)
     return pins
 
 
 def _live(
-    data: Path, vaults: Vaults, pins: Pins, listening: socket.socket, tally: Tally, accepted: Accepted
+    data: Path,
+    home: Path,
+    vaults: Vaults,
+    pins: Pins,
+    listening: socket.socket,
+    tally: Tally,
+    accepted: Accepted,
 ) -> None:
     config = accepted.config()
     # Standard error is the guardian's by now, and the log its to open.
     logging.basicConfig(level=config.log.level.upper(), handlers=[DirectHandler(None)], force=True)
     # Before there is any thread, and before nothing can be started any more.
-    tokens = kept_tokens(data, config, vaults.keys, pins)
-    seen = Memory(data / memory.FILE, vaults.keys)
+    tokens = kept_tokens(home, config, vaults.keys, pins)
     desk = Desk(
-        *(data, vaults, clock_of(data), tally, config.signer.per_hour, accepted),
-        memory=seen,
-        places=Places(data, vaults.keys, tokens),
+        *(data, vaults, clock_of(home), tally, config.signer.per_hour, accepted),
+        memory=Memory(home / memory.FILE, vaults.keys),
+        places=Places(home, vaults.keys, tokens),
+        home=home,
     )
     # Python's own loop: libuv's asks the kernel through a ring (io_uring), into which no filter can look.
     asyncio.run(answer_all(desk, listening, {os.getuid(), data.stat().st_uid}, desk.confine))
 
 
-def _listening(directory: Path) -> socket.socket:
+def _listening(directory: Path, mode: int) -> socket.socket:
     with suppress(FileNotFoundError):
         (directory / SOCKET).unlink()
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with address_in(directory) as address:
         listening.bind(address)
-    (directory / SOCKET).chmod(0o600)
+    (directory / SOCKET).chmod(mode)
     listening.listen(_BACKLOG)
     return listening
 
