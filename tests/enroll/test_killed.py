@@ -36,7 +36,7 @@ DONE = {State.ISSUED, State.PICKED_UP}
 class KeysMadeHere:
     """Stands in for the stock of keys: a killed process shall leave no worker processes."""
 
-    async def take(self):
+    async def take(self, _kinds):
         return generate_pkcs8("ec-p256")
 
 
@@ -142,6 +142,7 @@ def live_and_die(path, signer_of, log, chance, span):
             assert time.monotonic() < end, "it does not come up"
             time.sleep(0.001)
         time.sleep(chance.uniform(0, span))
+        assert life.lives(), "it has ended by itself: see above"
     os.close(told)
     issued = log.read_bytes()[before:].count(b"issued ")
     return span * (1.2 if issued == 0 else 1 if issued < 4 else 0.8)
