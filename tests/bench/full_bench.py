@@ -27,6 +27,7 @@ from tests.bench.acme_bench import settled
 from tests.bench.acme_load import Client, clients_of, one_order, prepare_csrs, run_load
 from tests.bench.acme_servers import LOAD_CORE, Target, sekisho
 from tests.bench.tls_bench import cpu
+from tests.started import started_async
 
 _PER_USER = 10
 _DER_BYTES = 620
@@ -157,8 +158,8 @@ async def backed_up(clients: Sequence[Client], folder: Path) -> None:
 async def _typed(*words: str) -> Any:
     """A command's answer; it has the cores that the load has."""
     line = [str(Path(sys.executable).with_name("sekisho")), *words, "--json"]
-    run = await asyncio.create_subprocess_exec(*line, stdout=asyncio.subprocess.PIPE)
-    out, _ = await run.communicate()
+    async with started_async(line, stdout=asyncio.subprocess.PIPE) as run:
+        out, _ = await run.communicate()
     assert run.returncode == 0, out.decode()
     return json.loads(out)
 

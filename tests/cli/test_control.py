@@ -32,6 +32,7 @@ from tests.cli.conftest import Shell
 from tests.cli.processes import SEKISHO
 from tests.cli.test_serving import Gateway, ready
 from tests.datadirs import PASSPHRASE
+from tests.started import started
 
 PEOPLE = "policy_number,name,mail\n12345678,年金 花子,hanako@example.jp\n99999999,X,x@example.jp\n"
 
@@ -178,11 +179,10 @@ def test_ctrl_c_ends_it_there(gateway: Gateway, tmp_path: Path) -> None:
     """An import stops between two rows, and both sides say that what was done stays done."""
     rows = "".join(f"12345678,社員 {number},n{number}@example.jp\n" for number in range(20_000))
     (tmp_path / "people.csv").write_text("policy_number,name,mail\n" + rows)
-    running = subprocess.Popen(
+    with started(
         [SEKISHO, "user", "import", "people.csv", "--hold-letters"],
         cwd=tmp_path, env=environment(gateway), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    with running:
+    ) as running:  # fmt: skip
         end = time.monotonic() + 60
         while time.monotonic() < end and not _users(gateway) > 3:
             time.sleep(0.05)

@@ -27,6 +27,6 @@ def test_credentials_refused(peopled: Shell) -> None:
     assert peopled("eab", "create", "K00000000").error["field"] == "user_id"
     assert peopled("eab", "list", "K00000000").error["field"] == "user_id"
     assert peopled("eab", "create", "K12345678", "--count", "0").error["code"] == "usage"
-    assert peopled("eab", "create", "K12345678", "--profile", "root").error["code"] == "usage"
+    assert peopled("eab", "create", "K12345678", "--profile", "root").error["field"] == "profile"
     peopled("user", "disable", "K12345678")
     assert peopled("eab", "create", "K12345678").error["code"] == "user_disabled"

@@ -137,7 +137,7 @@ def test_a_server_without_room_for_a_list_serves_all_the_same(sekisho: Shell, tm
     with ready(sekisho.data, tmp_path, workers=2) as gateway:
         status, headers, _ = _asked(gateway, _path(gateway))
         assert (status, headers["Retry-After"]) == (503, "5")
-        until(lambda: gateway.says("cannot be made (File exists); the last one stays"), gateway.log)
+        until(lambda: gateway.says("; the last one stays; again in 30 s"), gateway.log)
         (found,) = [each for each in gateway.doctor() if each["check"] == "revocation list"]
         assert (found["state"], "none" in found["found"]) == ("bad", True)
         told = json.loads(get_plain(gateway.internal, "/readyz")[1])

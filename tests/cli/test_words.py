@@ -41,6 +41,7 @@ EVERY_OPTION = set().union(*map(_options, PROGRAMS.values()))
 OTHERS = {
     *("--force-reinstall", "--issuer", "--jwks", "--origin"),
     *("--module", "--login", "--login-type", "--init-pin"),  # of pkcs11-tool
+    *("--system", "--home-dir", "--shell"),  # of useradd
 }
 
 

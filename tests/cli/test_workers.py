@@ -324,7 +324,9 @@ def test_a_reload_lengthens_the_drain(sekisho: Shell, tmp_path: Path) -> None:
         vault = open_vaults(gateway.data / VAULT, PASSPHRASE).gateway
         look = Look(0.0, "done", None, Snapshot())
         signer = RemoteSigner(gateway.data / "run")
-        assert Overseer(gateway.data, vault, signer, look, headcounts(2), [port]).patience() > 60
+        assert (
+            Overseer(gateway.data, vault, signer, lambda: None, look, headcounts(2), [port]).patience() > 60
+        )
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -445,7 +445,10 @@ def test_a_demos_log_has_no_words_of_an_exception() -> None:
 ROOT = Path(__file__).resolve().parents[2]
 #: Errors whose words are ours, for operators, and quote nothing that a visitor sent.
 _OURS = frozenset(
-    {"ConfigError", "Doubt", "Unconfined", "NoSignature", "SignatureRefused", "Unsignable", "_Later"}
+    {
+        *("ConfigError", "TokenTrouble", "Doubt", "Forked"),
+        *("Unconfined", "NoSignature", "SignatureRefused", "Unsignable", "_Later"),
+    }
 )
 #: What may be said of another: its type, where it went, the system's number and words for it.
 _ASKED = frozenset({"type", "_why", "in_log", "extract_tb", "format_tb"})

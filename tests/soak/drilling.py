@@ -15,6 +15,7 @@ import os
 import re
 import sqlite3
 import ssl
+import subprocess
 import sys
 import tempfile
 import time
@@ -35,6 +36,7 @@ from tests.bench.pickup_bench import mails, pick_up
 from tests.cli.processes import SEKISHO, process, until
 from tests.enroll.acme.signing import b64
 from tests.ports import free_port
+from tests.started import started_async
 
 _PASSPHRASE, _ORGANISATION, _PROGRAM = "a passphrase for the drill", "12345678", "K12345678"
 # Of its certificates a program revokes each third.
@@ -80,10 +82,8 @@ class Place:
         """A command, as an operator types it; what it answers. AssertionError unless it succeeds."""
         line = [str(SEKISHO), *words, "--data", str(data or self.data), "--json"]
         given = os.environ | {"SEKISHO_PASSPHRASE": _PASSPHRASE}
-        run = await asyncio.create_subprocess_exec(
-            *line, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env=given
-        )
-        out, _ = await run.communicate()
+        async with started_async(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=given) as run:
+            out, _ = await run.communicate()
         assert run.returncode == 0, f"{words}: {out.decode()}"
         return json.loads(out)
 
