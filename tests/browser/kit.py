@@ -281,11 +281,13 @@ async def faults(on: Page) -> list[str]:
 
 _AXE = (files(axe_playwright_python) / "axe.min.js").read_text()
 _ASK_AXE = """async (only) => {
-  const found = await axe.run(document, only.length ? {runOnly: {type: 'rule', values: only}} : {});
+  const which = only.length ? {runOnly: {type: 'rule', values: only}} : {};
+  const found = await axe.run(document, {resultTypes: ['violations'], ...which});
   return found.violations.map((each) => `axe ${each.id}: ${each.nodes.map((node) => node.target).join(' ')}`);
 }"""
-#: Of axe's rules those that look at colours and sizes; every other one sees the same in each window.
-AXE_OF_LOOKS = ("color-contrast", "link-in-text-block", "scrollable-region-focusable", "target-size")
+#: Of axe's rules those that look at colours, and at sizes; every other one sees the same in each window.
+AXE_OF_COLOURS = ("color-contrast", "link-in-text-block")
+AXE_OF_SIZES = ("scrollable-region-focusable", "target-size")
 
 
 async def axe(on: Page, *only: str) -> list[str]:
