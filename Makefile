@@ -46,8 +46,8 @@ else
 	@tools/test-compiled "$(PYTHON)" $(FILES)
 endif
 
-mutants: setup ## planted faults, each of which cases or tests have to notice (FAULTS=, KIND=suite|tests, JOBS=1)
-	@exec $(VENV)/bin/python -m tests.mutants $(FAULTS) $(if $(KIND),--kind $(KIND)) --jobs $(or $(JOBS),1)
+mutants: setup ## planted faults, each of which cases or tests have to notice (FAULTS=, KIND=suite|tests, JOBS=1, EVERY=1)
+	@exec $(VENV)/bin/python -m tests.mutants $(FAULTS) $(if $(KIND),--kind $(KIND)) --jobs $(or $(JOBS),1) --every $(or $(EVERY),1)
 
 conformance-page: setup packages ## what the suite finds on ours, pebble, Caddy, serles, as docs/conformance.md
 	@$(VENV)/bin/python -m tests.conformance.results docs/conformance.md

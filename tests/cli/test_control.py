@@ -182,6 +182,8 @@ def test_ctrl_c_ends_it_there(gateway: Gateway, tmp_path: Path) -> None:
     with started(
         [SEKISHO, "user", "import", "people.csv", "--hold-letters"],
         cwd=tmp_path, env=environment(gateway), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # What a shell runs in the background is born deaf to it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:  # fmt: skip
         end = time.monotonic() + 60
         while time.monotonic() < end and not _users(gateway) > 3:

@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = [one for one in load() if _wanted(one, options.globs, options.kind)]
         if not chosen:
             raise Unusable("no fault is called so; see --list")
+        chosen = chosen[_turn() % options.every :: options.every] or chosen
         if options.list:
             print("\n".join(f"{one.kind:6} {one.id:40} {one.file}: lets {one.lets}" for one in chosen))
             return 0
@@ -73,6 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Unusable as error:
         print(f"mutants: {error}", file=sys.stderr)
         return 2
+
+
+def _turn() -> int:
+    """A number that another commit has another of."""
+    asked = ["git", "rev-parse", "HEAD"]
+    found = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    return int(found.stdout.strip() or "0", 16)
 
 
 def _wanted(fault: Fault, globs: Sequence[str], kind: str | None) -> bool:
@@ -262,6 +270,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("globs", metavar="GLOB", nargs="*", help="faults by id; all otherwise")
     parser.add_argument("--kind", choices=get_args(Kind), help="only those that these have to notice")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="so many at a time")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="one in N of them, others with each commit"
+    )
     parser.add_argument("--all", action="store_true", help="run the whole suite on each, and say who noticed")
     parser.add_argument("--no-baseline", action="store_true", help="take it that all pass without faults")
     parser.add_argument("--list", action="store_true", help="list the faults and end")
