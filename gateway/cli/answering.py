@@ -20,6 +20,7 @@ from gateway.cli.caller import Given, be_for
 from gateway.cli.frame import DeploymentCommand, guarded, worked
 from gateway.cli.root import root
 from gateway.running.control import Caller, HungUp, Line, Message
+from gateway.running.memory import memory_of, read_whole
 from gateway.serving.deployment import Deployment
 
 # Characters in one message: at most four octets each, twice that as JSON.
@@ -36,7 +37,7 @@ def answer_command(caller: Caller, opened: Callable[[], Deployment]) -> None:
     if found is None:
         caller.line.tell({"refused": f"it knows no command {' '.join(map(str, wanted['command']))}"})
         return
-    given = b"" if fd is None else _content(fd)
+    given = b"" if fd is None else read_whole(fd)
     os.environ |= wanted["environment"]
     be_for(caller.uid, lambda path, content, public: _write(caller.line, path, content, public))
     sys.stdout = _Told(caller.line, "out", wanted["terminal"]["out"])
@@ -76,17 +77,9 @@ def _unpacked(value: Any, given: bytes) -> Any:
     return Path(value["path"]) if "path" in value else datetime.fromisoformat(value["time"])
 
 
-def _content(fd: int) -> bytes:
-    with open(fd, "rb") as file:
-        file.seek(0)
-        return file.read()
-
-
 def _write(line: Line, path: Path, content: bytes, public: bool) -> None:
-    memory = os.memfd_create("written")
+    memory = memory_of(content)
     try:
-        with open(os.dup(memory), "wb") as file:
-            file.write(content)
         line.ask({"write": str(path), "public": public}, memory)
     except HungUp:
         raise BrokenPipeError from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -21,6 +21,7 @@ from ca.errors import ConfigError
 from gateway.cli.caller import Given, OutputFile, write_here
 from gateway.cli.output import settle
 from gateway.running.control import HungUp, Line, Message, call
+from gateway.running.memory import memory_of, read_whole
 from gateway.running.rundir import RUN
 
 # Of the environment, what a command writes by.
@@ -36,9 +37,10 @@ def ask(data: Path, context: click.Context, params: Mapping[str, Any], *, as_jso
     line = call(data / RUN)
     if line is None:
         return None
-    words, memory = context.command_path.split()[1:], os.memfd_create("given")
+    wanted, given = _wanted(context, params, as_json)
+    memory = memory_of(given)
     try:
-        line.tell(_wanted(words, params, as_json, memory), memory)
+        line.tell(wanted, memory)
         return attend(line, _outputs(context, params))
     except HungUp:
         raise ConfigError(
@@ -50,35 +52,33 @@ def ask(data: Path, context: click.Context, params: Mapping[str, Any], *, as_jso
         line.close()
 
 
-def _wanted(words: list[str], params: Mapping[str, Any], as_json: bool, memory: int) -> Message:
-    with open(os.dup(memory), "wb") as file:
-
-        def pack(value: Any) -> Any:
-            if isinstance(value, Given):
-                begin = file.tell()
-                file.write(value.content)
-                return {"file": str(value.path), "begin": begin, "end": file.tell()}
-            return _packed(value, pack)
-
-        packed = {name: pack(value) for name, value in params.items()}
-    return {
+def _wanted(context: click.Context, params: Mapping[str, Any], as_json: bool) -> tuple[Message, bytes]:
+    """What is to be done, and the content of all files that were given."""
+    given = bytearray()
+    wanted = {
         "version": version_of("sekisho"),
-        "command": words,
-        "params": packed,
+        "command": context.command_path.split()[1:],
+        "params": {name: _packed(value, given) for name, value in params.items()},
         "json": as_json,
         "terminal": {"out": _is_terminal(sys.stdout), "err": _is_terminal(sys.stderr)},
         "environment": {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         | {"COLUMNS": str(shutil.get_terminal_size().columns)},
     }
+    return wanted, bytes(given)
 
 
-def _packed(value: Any, pack: Callable[[Any], Any]) -> Any:
+def _packed(value: Any, given: bytearray) -> Any:
+    """A value as JSON has it; a file's content is put behind what was ``given`` before it."""
+    if isinstance(value, Given):
+        begin = len(given)
+        given += value.content
+        return {"file": str(value.path), "begin": begin, "end": len(given)}
     if isinstance(value, Path):
         return {"path": str(value)}
     if isinstance(value, datetime):
         return {"time": value.isoformat()}
     if isinstance(value, (tuple, list)):
-        return [pack(each) for each in value]
+        return [_packed(each, given) for each in value]
     return value
 
 
@@ -123,9 +123,7 @@ def _done(told: Message, fd: int | None, outputs: set[str]) -> Message:
         elif "settle" in told:
             settle(sys.stdout)
         elif told.get("write") in outputs and fd is not None:
-            with open(fd, "rb") as content:
-                content.seek(0)
-                write_here(Path(told["write"]), content.read(), bool(told["public"]))
+            write_here(Path(told["write"]), read_whole(fd), bool(told["public"]))
         else:
             raise HungUp  # it wants what no command does
     except OSError as error:

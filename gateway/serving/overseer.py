@@ -23,6 +23,7 @@ from ca.signing import Signer
 from ca.storage import in_log
 from gateway.edge.headcount import Headcount
 from gateway.running import rundir
+from gateway.running.memory import memory_of, read_whole, write_whole
 from gateway.running.notify import notify
 from gateway.running.stopping import end_with_parent
 from gateway.serving import inforce
@@ -208,7 +209,7 @@ class Overseer:
         """Tells the workers. Without a descriptor for it now, at the next turn."""
         assert self._untold is not None
         try:
-            memory = _memory(self._untold.to_bytes())
+            memory = memory_of(self._untold.to_bytes())
         except OSError:
             return
         self._untold = None
@@ -258,23 +259,6 @@ class _Looking:
         os.close(self._memory)
 
 
-def read_whole(memory: int) -> bytes:
-    """What another process wrote into memory that is shared with it."""
-    return os.pread(memory, os.fstat(memory).st_size, 0)
-
-
-def _memory(content: bytes) -> int:
-    memory = os.memfd_create("look")
-    _write(memory, content)
-    return memory
-
-
-def _write(memory: int, content: bytes) -> None:
-    at = 0
-    while at < len(content):
-        at += os.pwrite(memory, content[at:], at)
-
-
 def _look(deployment: Callable[[], Deployment], how: How, directory: Path, memory: int) -> None:
     """The rest of the child's life. Never returns."""
     code = 70
@@ -284,7 +268,7 @@ def _look(deployment: Callable[[], Deployment], how: How, directory: Path, memor
         signal.alarm(_LOOK)
         # With its parent it ends, or its part of the lock on the directory would keep the next one out.
         end_with_parent(signal.SIGKILL)
-        _write(memory, asyncio.run(_looked(deployment, how, directory)).to_bytes())
+        write_whole(memory, asyncio.run(_looked(deployment, how, directory)).to_bytes())
         code = 0
     except BaseException as error:
         log.error("the look at the directory: %s", in_log(error))

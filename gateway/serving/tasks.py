@@ -22,13 +22,13 @@ from ca.storage import Transaction, in_log
 from enroll import scheduler
 from enroll.mail.delivery import deliver_due
 from gateway.running import internal, lists, rundir
+from gateway.running.memory import read_whole
 from gateway.running.notify import notify, watchdog_seconds
 from gateway.serving import current as serving
 from gateway.serving import descriptors, generations, inforce, offsite, record
 from gateway.serving.current import Serving, Slot
 from gateway.serving.figures import Thresholds, backup_warnings, endings
 from gateway.serving.inforce import Look
-from gateway.serving.overseer import read_whole
 from gateway.web import sessions
 
 log = logging.getLogger("sekisho.server")

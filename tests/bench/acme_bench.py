@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import uvloop
@@ -129,6 +129,25 @@ async def settled(pid: int) -> None:
     while cpu(pid) - before > 0.02:
         before = cpu(pid)
         await asyncio.sleep(0.5)
+
+
+async def alternating(
+    found: Figures,
+    targets: Mapping[str, Target],
+    rounds: int,
+    at_once: int,
+    measured: Callable[[Target, list[Client]], Awaitable[Mapping[str, float]]],
+) -> Figures:
+    """Fills ``found``, alternating between the servers, so that a busy neighbour hits them all."""
+    os.sched_setaffinity(0, {LOAD_CORE})
+    clients = {title: await clients_of(target, at_once) for title, target in targets.items()}
+    for number in range(rounds + 1):
+        for title, target in targets.items():
+            await settled(target.pid)
+            row = await measured(target, clients[title])
+            if number:  # the first one warms up
+                found.add(title, row)
+    return found
 
 
 async def _run(title: str, target: Target, clients: list[Client], count: int, tokens: dict[str, str]) -> Row:

@@ -9,7 +9,6 @@ of a server's processes, the wait that of a client, eight of which order at once
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -20,9 +19,9 @@ from typing import Any
 
 import uvloop
 
-from tests.bench.acme_bench import settled
-from tests.bench.acme_load import Client, clients_of, prepare_csrs, run_load
-from tests.bench.acme_servers import LOAD_CORE, Target, sekisho
+from tests.bench.acme_bench import alternating
+from tests.bench.acme_load import Client, prepare_csrs, run_load
+from tests.bench.acme_servers import Target, sekisho
 from tests.bench.figures import Figures
 from tests.bench.tls_bench import cpu
 
@@ -53,16 +52,9 @@ def main() -> None:
 
 
 async def _rounds(targets: Mapping[str, Target], rounds: int, count: int) -> Figures:
-    os.sched_setaffinity(0, {LOAD_CORE})
-    found = Figures(_WHOLE)
-    clients = {title: await clients_of(target, _AT_ONCE) for title, target in targets.items()}
-    for number in range(rounds + 1):
-        for title, target in targets.items():
-            await settled(target.pid)
-            row = await _round(target, clients[title], count)
-            if number:  # the first one warms up
-                found.add(title, row)
-    return found
+    return await alternating(
+        Figures(_WHOLE), targets, rounds, _AT_ONCE, lambda target, clients: _round(target, clients, count)
+    )
 
 
 async def _round(target: Target, clients: list[Client], count: int) -> dict[str, float]:

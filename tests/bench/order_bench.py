@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import shutil
 import statistics
 import tempfile
@@ -29,9 +28,9 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 
 from ca.sqlite import _Connection
 from enroll.acme import jws as product_jws
-from tests.bench.acme_bench import settled
-from tests.bench.acme_load import Client, clients_of, prepare_csrs
-from tests.bench.acme_servers import LOAD_CORE, Server, Target, pebble, sekisho
+from tests.bench.acme_bench import alternating
+from tests.bench.acme_load import Client, prepare_csrs
+from tests.bench.acme_servers import Server, Target, pebble, sekisho
 from tests.bench.figures import Figures
 from tests.bench.tls_bench import cpu
 from tests.enroll.acme.acme_world import FQDN, csr, world
@@ -126,17 +125,13 @@ class _Flow:
 
 
 async def _rounds(targets: dict[str, Target], rounds: int, count: int) -> Figures:
-    """Alternating between the servers, so that a busy neighbour hits them all."""
-    os.sched_setaffinity(0, {LOAD_CORE})
-    found = Figures(_PEBBLE)
-    clients = {title: await clients_of(target, _AT_ONCE) for title, target in targets.items()}
-    for number in range(rounds + 1):
-        for title, target in targets.items():
-            await settled(target.pid)
-            row = await _round(_Flow(target, clients[title], count))
-            if number:  # the first one warms up
-                found.add(title, row)
-    return found
+    return await alternating(
+        Figures(_PEBBLE),
+        targets,
+        rounds,
+        _AT_ONCE,
+        lambda target, clients: _round(_Flow(target, clients, count)),
+    )
 
 
 async def _round(flow: _Flow) -> dict[str, float]:
