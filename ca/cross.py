@@ -5,6 +5,7 @@ Made by the other root (`sekisho ceremony sign`), published beside ours, offered
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from cryptography import x509
@@ -30,6 +31,29 @@ def read(path: Path, files: Snapshot) -> tuple[bytes, ...]:
         )
     except ValueError as error:
         raise ConfigError(f"{path / FILE} holds no certificate; restore it from a backup") from error
+
+
+def chosen(crosses: tuple[bytes, ...], roots: Collection[str], at: int) -> tuple[bytes, ...]:
+    """Those that roots of these common names signed, as far as they are valid."""
+    found = []
+    for der in crosses:
+        made = x509.load_der_x509_certificate(der)
+        period = (made.not_valid_before_utc.timestamp(), made.not_valid_after_utc.timestamp())
+        if root_of(made) in roots and period[0] <= at < period[1]:
+            found.append(der)
+    return tuple(found)
+
+
+def unknown(crosses: tuple[bytes, ...], roots: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Those of the common names of roots none of which signed any of these, and those of which some did."""
+    there = [root_of(x509.load_der_x509_certificate(der)) for der in crosses]
+    return [name for name in roots if name not in there], there
+
+
+def root_of(made: x509.Certificate) -> str:
+    """The common name of the root that signed one; the whole name where it has none."""
+    names = made.issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return str(names[0].value) if names else made.issuer.rfc4514_string()
 
 
 def is_meant(root: x509.Certificate, data: bytes) -> bool:

@@ -41,6 +41,8 @@ class Settings:
     person_key: str = "rsa-2048"
     #: Profile of certificates for people whose organisation has none of its own.
     person_profile: str = "client-person"
+    #: Roots, by their common names, whose cross-certificates are in people's files (PKCS#12), too.
+    cross_certificates: tuple[str, ...] = ()
     #: Zone of the protocol's identifiers: <user-id>.<zone>.
     zone: str = "users.kinen.example"
     #: Certificates outside the renewal period that one protocol credential may have at a time. An open order

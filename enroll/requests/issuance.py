@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import ca.store
+from ca import cross
 from ca.errors import Unacceptable
 from ca.keys import spki_of_own
 from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
@@ -291,6 +292,7 @@ async def prepare_download(
     enrollment, certificate, sealed, der = await ra.database.read(lambda db: _to_pack(db, ra, request_id, at))
     key = ra.vault.open(_KEY_PURPOSE, sealed)
     leaf, *chain = ra.authority.chain_der(der)
+    chain += cross.chosen(ra.authority.crosses, ra.settings.cross_certificates, at)
     # Portable in every reader: ASCII, the common name and the last day.
     friendly = f"CPBS {enrollment.common_name} {shown_day(certificate.not_after_at)}"
     content = await ra.workers.run(

@@ -12,6 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
+from ca import cross
 from ca import store as certificates
 from ca.authority import Issuer
 from enroll import timekeeping
@@ -19,7 +22,7 @@ from enroll.jst import days_left, shown, shown_day
 from enroll.mail import store as mail_store
 from gateway.cli.finding import Finding
 from gateway.running import rundir
-from gateway.serving import backup, offsite
+from gateway.serving import backup, crosses, offsite
 from gateway.serving.config import Config
 from gateway.serving.deployment import DATABASE, Deployment, configured_hosts
 from gateway.serving.figures import ROOM, places
@@ -157,7 +160,7 @@ def lists_address(deployment: Deployment) -> list[Finding]:
 
 def other_authorities(deployment: Deployment) -> list[Finding]:
     """The CAs besides the one that issues: those before it, the root, and that of our own hosts."""
-    return [*_older(deployment), *_above(deployment)]
+    return [*_older(deployment), *_above(deployment), *_beside(deployment)]
 
 
 def _older(deployment: Deployment) -> Iterator[Finding]:
@@ -191,6 +194,25 @@ def _above(deployment: Deployment) -> Iterator[Finding]:
         if left < _ROOT_DAYS:
             hint = "it shortens the certificates of our own hosts: name your own in tls.certificate"
             yield Finding("server CA", "bad" if left < 0 else "notice", _named(server, left), hint)
+
+
+def _beside(deployment: Deployment) -> Iterator[Finding]:
+    """By what other roots vouch for ours."""
+    crosses.check(deployment)
+    in_files = deployment.config.policy.cross_certificates
+    for der in deployment.datadir.authority.crosses:
+        made = x509.load_der_x509_certificate(der)
+        end, name = int(made.not_valid_after_utc.timestamp()), cross.root_of(made)
+        left = days_left(end, deployment.ra.now())
+        told = ", in people's files, too" if name in in_files else ""
+        found = f"of {name} until {shown_day(end)} ({left} days){told}"
+        if left < _OLDER_DAYS:
+            hint = (
+                "have it signed again there, sekisho ceremony sign DIR root.pem, then: sekisho ca accept FILE"
+            )
+            yield Finding("cross-certificate", "bad" if left < 0 else "notice", found, hint)
+        else:
+            yield Finding("cross-certificate", "ok", found)
 
 
 def _named(issuer: Issuer, left: int) -> str:

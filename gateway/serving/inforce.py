@@ -24,7 +24,7 @@ from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
 from gateway.proxy import identity
 from gateway.running import journal, rundir
-from gateway.serving import profiling
+from gateway.serving import crosses, profiling
 from gateway.serving.assembly import gate_of, sites_of
 from gateway.serving.config import Config
 from gateway.serving.deployment import Deployment, configured_hosts, reopened, server_certificate
@@ -161,6 +161,7 @@ def check(deployment: Deployment, directory: Path | None) -> None:
     Certificates and keys that are missing are made, by one process at a time.
     """
     profiling.check(deployment)
+    crosses.check(deployment)
     with rundir.turn(directory):
         sites = sites_of(deployment, gate_of(deployment))
     build_entry(SiteTable(sites))

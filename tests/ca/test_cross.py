@@ -23,17 +23,23 @@ AT = 1_800_000_000
 class Other:
     """Another root, which vouches for ours."""
 
-    def __init__(self, name: str = "OTHER ROOT") -> None:
-        key = generate("ec-p256")
+    def __init__(self, name: str = "OTHER ROOT", at: int = AT) -> None:
+        key, self.at = generate("ec-p256"), at
         self.signer = FileSigner.of(key)
         subject = datadir.subject_of(datadir.Names(), name)
-        period = validity(ROOT, AT - 1000)
+        period = validity(ROOT, at - 1000)
         der = build(ROOT, subject, key.public_key(), (), new_serial(), period, None, self.signer)
         self.certificate = x509.load_der_x509_certificate(der)
         self.pem = to_pem(der)
 
     def vouch(self, root: x509.Certificate, subject: x509.Name | None = None) -> bytes:
-        made = (subject or root.subject, public_key_of(root), (), new_serial(), validity(CROSS, AT - 500))
+        made = (
+            subject or root.subject,
+            public_key_of(root),
+            (),
+            new_serial(),
+            validity(CROSS, self.at - 500),
+        )
         return build(CROSS, *made, self.certificate, self.signer)
 
 
@@ -79,3 +85,16 @@ def test_a_file_that_is_none(made: datadir.DataDir) -> None:
     (made.path / cross.FILE).write_bytes(b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
     with pytest.raises(ConfigError, match="restore it from a backup"):
         datadir.load(made.path, PASSPHRASE)
+
+
+def test_which_are_chosen(made: datadir.DataDir) -> None:
+    """By the name of the root that signed them, as long as they are valid; of a name that none has, that is
+    said."""
+    one, two = Other(), Other("THIRD ROOT")
+    found = (one.vouch(made.root), two.vouch(made.root))
+    assert cross.chosen(found, ("THIRD ROOT",), AT) == found[1:]
+    assert cross.chosen(found, ("THIRD ROOT", "OTHER ROOT"), AT) == found
+    assert cross.chosen(found, (), AT) == ()
+    end = int(x509.load_der_x509_certificate(found[0]).not_valid_after_utc.timestamp())
+    assert cross.chosen(found, ("OTHER ROOT",), end) == ()
+    assert cross.unknown(found, ("OTHER ROOT", "A")) == (["A"], ["OTHER ROOT", "THIRD ROOT"])

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from cryptography import x509
 
+from ca.certificates import to_pem
+from gateway.serving.config import FILE_NAME
+from tests.ca.test_cross import Other
 from tests.cli.conftest import Shell
+from tests.cli.processes import change
 from tests.cli.test_commands import issued
+from tests.datadirs import START
 
 _G4, _G5 = "CORPORATE-PENSION BUSINESS SERVICE CA-G4", "CORPORATE-PENSION BUSINESS SERVICE CA-G5"
 
@@ -87,3 +94,22 @@ def test_without_the_roots_key(sekisho: Shell) -> None:
     refused = sekisho("ca", "add", _G5).error["message"]
     assert "ca/root.key is kept elsewhere; put it back, and take it away again afterwards, or" in refused
     assert refused.endswith("sekisho ca request NAME, sekisho ceremony")
+
+
+def test_cross_certificates_in_peoples_files(sekisho: Shell, tmp_path: Path) -> None:
+    """A root whose cross-certificate is not here is not taken for one; doctor says which are, and since when
+    to see to another one."""
+    other = Other(at=START)
+    change(sekisho.data / FILE_NAME, {("policy", "cross_certificates"): '["OTHER ROOT"]'})
+
+    def found() -> list[tuple[str, str]]:
+        lines = sekisho("doctor").value["checks"]
+        return [(each["state"], each["found"]) for each in lines if "ross-certificate" in each["check"]]
+
+    said = {each["found"] for each in sekisho("doctor").value["checks"] if each["state"] == "bad"}
+    assert any("no cross-certificate of 'OTHER ROOT' is here (there are: none)" in each for each in said)
+    root = x509.load_pem_x509_certificate((sekisho.data / "ca/root.pem").read_bytes())
+    (tmp_path / "both.pem").write_bytes(to_pem(other.vouch(root)) + other.pem)
+    assert sekisho("ca", "accept", str(tmp_path / "both.pem")).value["accepted"]["kind"] == "cross"
+    ((state, words),) = found()
+    assert (state, words[:20], words[-24:]) == ("ok", "of OTHER ROOT until ", ", in people's files, too")

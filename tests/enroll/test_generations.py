@@ -3,8 +3,11 @@ others."""
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from enroll.requests import issuance, renewal, transitions
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.states import Event as Downloaded
 from enroll.settings import DAY
+from tests.ca.test_cross import Other
 from tests.datadirs import PASSPHRASE, admit, clock_of, delivered, next_generation, open_office
 from tests.looking import look
 
@@ -346,3 +350,56 @@ async def test_its_people_are_invited_once(ra: RegistrationAuthority) -> None:
 def _print_of_g4(ra: RegistrationAuthority, user_id: str) -> str:
     oldest = store.enrollments_of(look(ra.database), user_id)[-1]
     return record_of(ra, oldest).fingerprint or ""
+
+
+async def test_a_cross_certificate_in_peoples_files(ra: RegistrationAuthority, tmp_path: Path) -> None:
+    """Where the setting names its root it is behind the issuing CA: openssl builds the way up to that root
+    by the file alone, and NSS, which is told of that root only, trusts it; else neither does. Nothing else
+    changes: what a chain of ours has, and the addresses in the certificate."""
+    root = x509.load_der_x509_certificate(ra.authority.current.chain[-1])
+    other = Other(at=ra.now() - DAY)
+    crossed = replace(ra, authority=replace(ra.authority, crosses=(other.vouch(root),)))
+    chosen = replace(crossed, settings=replace(ra.settings, cross_certificates=("OTHER ROOT",)))
+    (tmp_path / "other.pem").write_bytes(other.pem)
+    request = (await certificate(ra)).request_id
+    for each, trusted in ((crossed, False), (chosen, True)):
+        file, store_of_nss = tmp_path / f"{trusted}.p12", f"sql:{tmp_path / str(trusted)}"
+        token = await issuance.prepare_download(each, request, "p12", "standard", actor="K12345678")
+        file.write_bytes((await issuance.download(each, token, request, actor="K12345678")).content)
+        opened = ("openssl", "pkcs12", "-in", str(file), "-passin", "pass:p12", "-nokeys")
+        for which, name in (("-clcerts", "leaf"), ("-cacerts", "above")):
+            (tmp_path / name).write_bytes(ran(*opened, which).stdout)
+        assert (tmp_path / "above").read_bytes().count(b"BEGIN CERTIFICATE") == 1 + trusted
+        verify = ("openssl", "verify", "-attime", str(ra.now()), "-CAfile", str(tmp_path / "other.pem"))
+        verified = ran(*verify, "-untrusted", str(tmp_path / "above"), str(tmp_path / "leaf"))
+        assert (verified.returncode == 0) == trusted, verified
+        (tmp_path / str(trusted)).mkdir()
+        for words in (
+            ("certutil", "-N", "-d", store_of_nss, "--empty-password"),
+            ("pk12util", "-i", str(file), "-d", store_of_nss, "-K", "", "-W", "p12"),
+            (
+                "certutil",
+                "-A",
+                "-d",
+                store_of_nss,
+                "-n",
+                "other",
+                "-t",
+                "CT,,",
+                "-i",
+                str(tmp_path / "other.pem"),
+            ),
+        ):
+            done = ran(*words)
+            assert done.returncode == 0, done
+        name = re.search(rb"^(CPBS \S+ \S+) +u,u,u", ran("certutil", "-L", "-d", store_of_nss).stdout, re.M)
+        assert name is not None
+        at = f"{datetime.fromtimestamp(ra.now(), UTC):%y%m%d%H%M%SZ}"
+        words = ("certutil", "-V", "-d", store_of_nss, "-u", "C", "-b", at, "-n", name[1].decode())
+        assert (ran(*words).returncode == 0) == trusted
+    der = record_of(ra, await certificate(chosen, "KOTHER")).der or b""
+    assert chosen.authority.chain_der(der) == (der, ra.authority.current.der)
+
+
+def ran(*words: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(words, capture_output=True, timeout=60, check=False)

@@ -76,6 +76,11 @@ class Policy:
         _POLICY.person_profile,
         "profile of people's certificates, where the organisation has none of its own",
     )
+    cross_certificates: tuple[str, ...] = setting(
+        _POLICY.cross_certificates,
+        "other roots, by their common names, whose cross-certificates are in people's files (PKCS#12), too",
+        lambda value: None if all(value) else "write common names of roots, such as ['OTHER ROOT CA']",
+    )
     attempts: int = setting(
         _POLICY.attempts, "failed logins before the next one has to wait", between(1, 1_000)
     )
