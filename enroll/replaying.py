@@ -19,6 +19,7 @@ from ca.published import store as published
 from ca.published.store import RevocationList
 from ca.storage import Note, Transaction
 from enroll import store
+from enroll.operators import store as operators
 from enroll.people.passwords import nobodys
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
@@ -51,6 +52,8 @@ class Report:
     issuers: list[str] = field(default_factory=list)
     #: User IDs that the copy does not have.
     users: list[str] = field(default_factory=list)
+    #: Operators whom the copy does not have: to be added again.
+    operators: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -247,6 +250,33 @@ def _issuing_ca(replay: Replay, facts: Mapping[str, Any]) -> None:
         replay.report.issuers.append(row.issuer_id)
 
 
+def _operator(replay: Replay, facts: Mapping[str, Any]) -> None:
+    gone, lost = facts["ended_at"] is not None, replay.report.operators
+    if not operators.restore(replay.db, facts) and not gone and facts["name"] not in lost:
+        lost.append(facts["name"])
+
+
+def _operator_code(replay: Replay, facts: Mapping[str, Any]) -> None:
+    operators.end_code(replay.db, facts["code_hash"], facts["at"])
+
+
+def _operator_certificate(replay: Replay, facts: Mapping[str, Any]) -> None:
+    operators.end_certificate(replay.db, facts["serial"], facts["at"])
+
+
+def _operator_passkey(replay: Replay, facts: Mapping[str, Any]) -> None:
+    operators.end_passkey(replay.db, facts["credential_id"], facts["at"])
+
+
+def _proposal(replay: Replay, facts: Mapping[str, Any]) -> None:
+    """It was decided, and what came of it that cannot be undone is told by notes of its own."""
+    operators.restore_proposal(replay.db, facts)
+
+
+def _break_glass(replay: Replay, facts: Mapping[str, Any]) -> None:
+    operators.restore_glass(replay.db, facts)
+
+
 def _known(replay: Replay, user_id: str) -> bool:
     """Whether the copy has this user; who is not in it is told of."""
     known = store.user(replay.db, user_id) is not None
@@ -283,4 +313,10 @@ _HANDLERS: Mapping[str, Handler] = {
     "account.ended": _account_ended,
     "stop": _stop,
     "generation": _issuing_ca,
+    "operator": _operator,
+    "operator.code": _operator_code,
+    "operator.certificate": _operator_certificate,
+    "operator.passkey": _operator_passkey,
+    "proposal": _proposal,
+    "break-glass": _break_glass,
 }

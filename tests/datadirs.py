@@ -23,6 +23,7 @@ from enroll.acme.schema import SCHEMA as ACME
 from enroll.generations import Chooser
 from enroll.mail.delivery import deliver_due
 from enroll.mail.transport import Outbox
+from enroll.operators.schema import SCHEMA as OPERATORS
 from enroll.people.register import Admission, Person, add_organisation, add_user
 from enroll.ra import RegistrationAuthority
 from enroll.schema import SCHEMA as ENROLL
@@ -37,7 +38,7 @@ START = 1_795_316_400
 PASSPHRASE = "correct horse battery staple"
 # Argon2id with the least memory: these directories guard nothing.
 CHEAP = PassphraseCost(iterations=1, lanes=1, memory_kib=8)
-SCHEMAS = [CA, ENROLL, ACME, GATEWAY]
+SCHEMAS = [CA, ENROLL, ACME, GATEWAY, OPERATORS]
 POLICY_NUMBER = "12345678"
 
 

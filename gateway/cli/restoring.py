@@ -105,6 +105,8 @@ def words_of(done: recovery.Replayed) -> list[str]:
     if report.users:
         missing = " ".join(report.users)
         found.append(f"Users who are not in the copy: {missing}; add them again: sekisho user add")
+    if report.operators:
+        found.append(f"Operators whom the copy does not have: {' '.join(report.operators)}; add them again")
     if report.issuers:
         found.append(
             "Issuing CAs are planned, retired or distrusted again as the journal has it: sekisho ca list"

@@ -29,6 +29,7 @@ from enroll.generations import Chooser
 from enroll.mail import writing
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Transport
+from enroll.operators import schema as operators_schema
 from enroll.ra import RegistrationAuthority
 from gateway.serving.config import Config, read_config, settings_of
 from gateway.serving.settings.mail import Mail
@@ -46,7 +47,10 @@ CLOCK = "clock.json"
 # A command reads everything once, if at all.
 _COMMANDS_CACHE = 8
 #: Every room's tables. In this order: later tables refer to earlier ones.
-SCHEMAS = (ca_schema.SCHEMA, enroll_schema.SCHEMA, acme_schema.SCHEMA, web_schema.SCHEMA)
+SCHEMAS = (
+    *(ca_schema.SCHEMA, enroll_schema.SCHEMA, acme_schema.SCHEMA, web_schema.SCHEMA),
+    operators_schema.SCHEMA,
+)
 
 
 @dataclass(frozen=True)

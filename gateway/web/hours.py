@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-import jpholiday
-
+from enroll.businessdays import business_day
 from enroll.jst import day_of, start_of
 
 
@@ -39,21 +38,6 @@ class Hours:
 
 #: When the telephone is answered.
 DESK = Hours(((9 * 60, 12 * 60), (13 * 60, 17 * 60)))
-
-
-def business_day(day: date) -> bool:
-    """Monday to Friday, no national holiday, not 31 December to 3 January."""
-    year_end = (day.month, day.day) in {(12, 31), (1, 1), (1, 2), (1, 3)}
-    return day.weekday() < 5 and not year_end and not jpholiday.is_holiday(day)
-
-
-def business_day_after(at: int, days: int) -> date:
-    """The day that lies so many business days after a moment's day (E25)."""
-    day = day_of(at)
-    while days > 0:
-        day += timedelta(days=1)
-        days -= business_day(day)
-    return day
 
 
 def _moments(hours: Hours, day: date) -> list[tuple[int, int]]:

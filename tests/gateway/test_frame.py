@@ -6,10 +6,11 @@ from datetime import datetime
 import pytest
 
 from ca.trust import CertificateState
+from enroll.businessdays import business_day_after
 from enroll.jst import JST
 from enroll.refusals import CODES
 from gateway.web import pages
-from gateway.web.hours import DESK, business_day_after
+from gateway.web.hours import DESK
 from gateway.web.words import CERTIFICATE, REFUSALS
 
 

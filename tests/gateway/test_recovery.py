@@ -3,6 +3,7 @@
 import re
 import shutil
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ from ca.sealing import open_vaults
 from enroll import crls, replaying, store
 from enroll.acme import credentials
 from enroll.acme import store as acme
+from enroll.operators import store as operators
+from enroll.operators.roles import Role
+from enroll.operators.states import State as Decision
 from enroll.people import register
 from enroll.requests import issuance, opening
 from enroll.requests.states import State
@@ -224,3 +228,54 @@ def test_every_figure_has_its_meaning():
         names |= set(re.findall(r'\("(sekisho_[a-z_]+)", [{n]', path.read_text("utf-8")))
     assert "sekisho_backup_age_seconds" in names
     assert {name for name in names if name not in MEANINGS} == set()
+
+
+async def test_an_operator_who_has_ended_does_not_come_back(tmp_path):
+    """Ended is ended, a role that was taken away stays away, a used code stays used, what was decided stays
+    decided, and an emergency is still to be looked at; who was added since is named."""
+    async with open_office(tmp_path) as ra:
+
+        def before(db):
+            for name in ("gone", "demoted"):
+                operators.add(db, operator(name, "approver", "auditor"))
+            operators.add_code(db, 1, "c" * 64, 1, 2**40)
+            operators.add_certificate(db, 1, "ab", "f" * 64, 1)
+            operators.add_passkey(db, operators.Passkey("cred", 1, b"k", 0, "", 1))
+            for kind in ("decided", "open"):
+                operators.propose(db, proposal(kind))
+
+        def since(db):
+            found = operators.named(db, "gone")
+            operators.change(db, found, replace(found, ended_at=9))
+            found = operators.named(db, "demoted")
+            operators.change(db, found, replace(found, roles=(Role.AUDITOR,)))
+            operators.end_credentials(db, 1, 9)
+            operators.add(db, operator("new", "desk"))
+            decided = {"decider": "x", "decided_by": "x", "at": 9, "note": "", "done_at": 9}
+            assert operators.decide(db, 1, Decision.APPROVED, **decided)
+            glass = operators.Glass(0, "root", "account:root", Role.APPROVER, "night", 9, 10, 11)
+            operators.add_glass(db, glass)
+
+        await ra.database.write(before)
+        copied(tmp_path / "data", tmp_path / "copy")
+        await ra.database.write(since)
+    async with older(tmp_path) as (ra, kept):
+        assert operators.named(look(ra.database), "gone").ended_at is None
+        report = recovery.replay(tmp_path / "data", kept, ra).report
+        seen = look(ra.database)
+        assert report.operators == ["new"]
+        assert operators.named(seen, "gone").ended_at == 9
+        assert operators.named(seen, "demoted").roles == (Role.AUDITOR,)
+        assert operators.of_certificate(seen, "f" * 64) is None
+        assert operators.passkeys(seen, 1) == []
+        assert await ra.database.write(lambda db: operators.use_code(db, "c" * 64, 10)) is None
+        assert [operators.proposal(seen, n).state for n in (1, 2)] == ["approved", "pending"]
+        assert [each.reason for each in operators.glasses(seen)] == ["night"]
+
+
+def operator(name, *roles):
+    return operators.Operator(0, name, name, "person", tuple(map(Role, roles)), "", name, name, 1, "test")
+
+
+def proposal(kind):
+    return operators.Proposal(0, kind, "", {}, {}, "", "account:x", "x", "", 1, 2**40)

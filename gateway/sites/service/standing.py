@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from enroll.businessdays import business_day_after
 from enroll.jst import days_left, start_of
 from enroll.requests.enrollment import Enrollment, lives, state_at
 from enroll.requests.states import LABELS, WAITING, State
 from enroll.settings import DAY
 from enroll.store import Application
-from gateway.web.hours import business_day_after
 
 Text = tuple[str, str]
 Tone = Literal["good", "warn", "bad", "plain"]

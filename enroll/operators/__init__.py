@@ -1,0 +1,1 @@
+"""Who the operators are, what each may, and what takes two of them."""
