@@ -30,7 +30,7 @@ from ca.crls import build_crl
 from ca.errors import Unacceptable
 from ca.keys import PublicKey, parse_public_key
 from ca.naming import NOTHING, Naming, subject_of
-from ca.profiles import CLIENTS, Profile, version_of
+from ca.profiles import CLIENTS, OPERATORS, Audience, Profile, version_of
 from ca.publication import NO_SITE, Site
 from ca.revocation import RevokedEntry
 from ca.signing import Signer, ToSign, signature, signature_now
@@ -47,6 +47,8 @@ class Issuer:
     chain: tuple[bytes, ...] = ()
     site: Site = NO_SITE
     """Where the world reads of its certificates."""
+    audience: Audience = Audience.CLIENTS
+    """Whose certificates it signs."""
 
     @property
     def root_id(self) -> str:
@@ -67,12 +69,13 @@ class Issuer:
 
 
 def _newest(issuers: tuple[Issuer, ...]) -> Issuer:
-    return issuers[0]
+    return next(each for each in issuers if each.audience is Audience.CLIENTS)
 
 
 @dataclass(frozen=True)
 class Authority:
-    """Our issuers, the newest first. Each signs its own CRLs for as long as it has certificates (E17)."""
+    """Our issuers of every audience, the newest first. Each signs its own CRLs for as long as it has
+    certificates (E17)."""
 
     issuers: tuple[Issuer, ...]
     signer: Signer = field(repr=False)
@@ -88,8 +91,20 @@ class Authority:
 
     @property
     def current(self) -> Issuer:
-        """The one that issues now, or did last."""
+        """The one that issues to people now, or did last."""
         return self.choose(self.issuers)
+
+    def of(self, audience: Audience) -> tuple[Issuer, ...]:
+        """Those that sign for an audience, the newest first."""
+        return tuple(each for each in self.issuers if each.audience is audience)
+
+    def audiences(self) -> dict[str, Audience]:
+        """For whom each of ours signs, by its id, the newest first."""
+        return {each.issuer_id: each.audience for each in self.issuers}
+
+    def profile(self, name: str) -> Profile | None:
+        """A profile that somebody may have here, of whatever audience."""
+        return OPERATORS.get(name) or self.profiles.get(name)
 
     def issuer(self, issuer_id: str) -> Issuer:
         """The issuer of this id; `KeyError` if it is not ours."""
@@ -114,10 +129,15 @@ class Authority:
 
         `entropy` is 16 random bytes for the serial; ``naming`` is what `naming_of` gives for the profile;
         `issuer` is the current one unless a transaction has said. Raises `Unacceptable` for a name or key
-        that the profile refuses, KeyError for one that clients do not have, and `ConfigError` once the
-        issuing CA has expired.
+        that the profile refuses, KeyError for one that nobody has, ValueError for one of another audience
+        than the issuer's, and `ConfigError` once the issuing CA has expired.
         """
-        row, issuer = self.profiles[profile], issuer or self.current
+        issuer = issuer or self.current
+        row = self.profile(profile)
+        if row is None:
+            raise KeyError(profile)
+        if row.audience is not issuer.audience:
+            raise ValueError(f"{issuer.common_name} signs nothing for {row.audience}")
         key = parse_public_key(spki_der, row.key_kinds)
         if not row.needs_names and not subject_cn:
             raise Unacceptable("bad-name", "a person's certificate needs a common name")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +47,7 @@ from ca.files import (
 )
 from ca.keyplaces import Maker, holder, in_files, open_key, place_of, responder_of, save, stem_of
 from ca.keys import PrivateKey, parse_public_key, spki_of
-from ca.profiles import ISSUING, ROOT, ROOT_LIST_LIFETIME, Profile
+from ca.profiles import ISSUING, ROOT, ROOT_LIST_LIFETIME, Audience, Profile
 from ca.publication import NO_PLACES, Places, above
 from ca.revocation import RevokedEntry, reason_code
 from ca.sealing import (
@@ -234,6 +234,7 @@ def add_issuer(
     site: Places = NO_PLACES,
     maker: Maker | None = None,
     tokens: Tokens | None = None,
+    audience: Audience = Audience.CLIENTS,
 ) -> DataDir:
     """Makes a further issuing CA under the same root (G4 to G5), the newest of those that are returned.
 
@@ -247,7 +248,7 @@ def add_issuer(
     signer = _root_signer(opened)
     assert opened.keys is not None
     make = maker or in_files(path, opened.keys)
-    issuer = _make_issuing(path, make, opened.root, signer, subject, key_kind, at, site)
+    issuer = _make_issuing(path, make, opened.root, signer, subject, key_kind, at, site, audience)
     _make_root_list(path, opened.root, signer, at)
     marker = read_marker(path)
     write_marker(path, {**marker, "issuers": [row_of(issuer), *marker["issuers"]]})
@@ -373,6 +374,7 @@ def _make_issuing(
     kind: str,
     at: int,
     places: Places,
+    audience: Audience = Audience.CLIENTS,
 ) -> Issuer:
     made = maker("issuing", kind)
     period = validity(ISSUING, at, int(root.not_valid_after_utc.timestamp()))
@@ -381,9 +383,8 @@ def _make_issuing(
     certificate = x509.load_der_x509_certificate(der)
     issuer_id = _key_id(certificate)
     save(path, made, stem_of(issuer_id), der)
-    return Issuer(
-        issuer_id, certificate, (root.public_bytes(serialization.Encoding.DER),), places.of(issuer_id)
-    )
+    chain = (root.public_bytes(serialization.Encoding.DER),)
+    return Issuer(issuer_id, certificate, chain, places.of(issuer_id), audience)
 
 
 def _root_signer(opened: DataDir) -> Signer:
@@ -507,7 +508,7 @@ def _load_issuer(
         raise ConfigError(
             f"{path / stem}.pem was not issued by {path / 'ca/root.pem'}; restore both"
         ) from error
-    return Issuer(row["id"], certificate, (root_der,), publication.from_row(row))
+    return Issuer(row["id"], certificate, (root_der,), publication.from_row(row), audience_of(row))
 
 
 def read_certificate(path: Path, files: Snapshot) -> x509.Certificate:
@@ -525,8 +526,13 @@ def write_marker(path: Path, marker: dict[str, Any]) -> None:
 
 
 def row_of(issuer: Issuer) -> dict[str, Any]:
-    named = {"id": issuer.issuer_id, "name": issuer.common_name}
+    named = {"id": issuer.issuer_id, "name": issuer.common_name, "for": issuer.audience.value}
     return {**named, **publication.to_row(issuer.site)}
+
+
+def audience_of(row: Mapping[str, Any]) -> Audience:
+    """For whom an issuing CA of the marker signs; those from before there were operators, for clients."""
+    return Audience(row.get("for", Audience.CLIENTS))
 
 
 def _key_id(certificate: x509.Certificate) -> str:

@@ -31,7 +31,7 @@ from ca.expected import Shared, written
 from ca.keys import parse_public_key, spki_of
 from ca.naming import fits
 from ca.ocsp import IssuerHashes, Standing, response
-from ca.profiles import CLIENTS, CRL_AHEAD, CRL_LIFETIME, Profile
+from ca.profiles import CLIENTS, CRL_AHEAD, CRL_LIFETIME, Audience, Profile
 from ca.publication import Site
 from ca.revocation import HOLD, REASONS, RevocationStatus
 from ca.store import Reservation
@@ -62,6 +62,7 @@ class Issuing:
 
     certificate: x509.Certificate
     site: Site
+    audience: Audience = Audience.CLIENTS
 
 
 def inspect_certificate(
@@ -80,6 +81,8 @@ def inspect_certificate(
     profile = profiles.get(reserved.profile)
     if profile is None:
         raise Unsignable(f"the profile {reserved.profile} is not signed for here")
+    if profile.audience is not issuer.audience:
+        raise Unsignable(f"the profile {reserved.profile} is for {profile.audience}, and the issuer is not")
     with _unreadable("certificate"):
         faults = [name for name, fault in _reserved_faults(reserved, profile, issuer, at) if fault]
         if not faults and tbs == written(reserved, profile, _shared(issuer)):

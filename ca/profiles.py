@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +18,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 MINUTE = 60
 DAY = 86_400
+
+
+class Audience(StrEnum):
+    """For whom an issuing CA signs. No CA signs for two, and what a site trusts is those of one."""
+
+    CLIENTS = "clients"
+    """People, and their programs."""
+    OPERATORS = "operators"
+    """Those who run all this: the console and the API."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,8 @@ class Profile:
     """The built-in profile that an operator's begins with; '' for those that are built in."""
     description: str = ""
     """One line for people, and for the protocol's directory."""
+    audience: Audience = Audience.CLIENTS
+    """Which issuing CA signs it: never one of another audience."""
 
 
 _SIGNING = frozenset({"key_cert_sign", "crl_sign"})
@@ -125,6 +137,18 @@ CLIENT_AUTOMATED = Profile(
     needs_names=True,
     description="TLS client certificates for programs: 90 days, any supported key",
 )
+CLIENT_OPERATOR = Profile(
+    # Made in a command or on the console and carried to a PC once: RSA-2048 first, as for people (D10).
+    name="client-operator",
+    key_kinds=CLIENT_PERSON.key_kinds,
+    years=1,
+    days=0,
+    backdate=10 * MINUTE,
+    key_usage=frozenset({"digital_signature"}),
+    extended_key_usage=(ExtendedKeyUsageOID.CLIENT_AUTH,),
+    description="TLS client certificates for operators: one year, opens the console and the API",
+    audience=Audience.OPERATORS,
+)
 SERVER = Profile(
     # 397 days: longer ones are refused by Apple and Chrome even under a root added by hand.
     name="server",
@@ -150,10 +174,15 @@ RESPONDER = Profile(
 )
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {p.name: p for p in (ROOT, ISSUING, CROSS, CLIENT_PERSON, CLIENT_AUTOMATED, SERVER, RESPONDER)}
+    {
+        p.name: p
+        for p in (ROOT, ISSUING, CROSS, CLIENT_PERSON, CLIENT_AUTOMATED, CLIENT_OPERATOR, SERVER, RESPONDER)
+    }
 )
 #: What clients may have where no operator says anything. The order is that of the protocol's directory.
 CLIENTS: Mapping[str, Profile] = MappingProxyType({p.name: p for p in (CLIENT_AUTOMATED, CLIENT_PERSON)})
+#: What operators have: built in, whatever the settings say. Nobody asks for one by page or protocol.
+OPERATORS: Mapping[str, Profile] = MappingProxyType({CLIENT_OPERATOR.name: CLIENT_OPERATOR})
 
 CRL_LIFETIME = 8 * DAY
 """Seconds from thisUpdate to nextUpdate."""

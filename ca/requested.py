@@ -21,6 +21,7 @@ from ca.crls import ALGORITHMS, OF_CAS, kind_of, number_and_time
 from ca.datadir import (
     ROOT_LIST,
     Names,
+    audience_of,
     begun,
     check_kind,
     load,
@@ -36,7 +37,7 @@ from ca.errors import ConfigError, Unacceptable
 from ca.files import Snapshot, write_public
 from ca.keyplaces import Made, Maker, in_files, stem_of
 from ca.keys import spki
-from ca.profiles import ISSUING, ROOT
+from ca.profiles import ISSUING, ROOT, Audience
 from ca.publication import NO_PLACES, Places, above, base_of, list_path
 from ca.sealing import RFC9106_SECOND, PassphraseCost, check_passphrase
 from ca.signing import ToSign, key_id, signature_now
@@ -107,6 +108,7 @@ def request(
     site: Places,
     maker: Maker | None = None,
     tokens: Tokens | None = None,
+    audience: Audience = Audience.CLIENTS,
 ) -> Path:
     """Makes the key of a further issuing CA, and the request that goes to the root. Raises `ConfigError`.
 
@@ -125,6 +127,7 @@ def request(
     places.check()
     assert opened.keys is not None
     asked = make_request(path, maker or in_files(path, opened.keys), subject, key_kind, places)
+    asked["for"] = audience.value
     write_marker(path, {**marker, "requested": [*marker["requested"], asked]})
     return _request_file(path, asked["id"])
 
@@ -186,7 +189,8 @@ def _accept_issuing(path: Path, root: x509.Certificate, data: bytes, at: int) ->
     _check_made(certificate, root, row, at)
     der = certificate.public_bytes(serialization.Encoding.DER)
     places = Places(row["base"], row["crl"], row["shards"])
-    issuer = Issuer(asked, certificate, (root.public_bytes(serialization.Encoding.DER),), places.of(asked))
+    chain = (root.public_bytes(serialization.Encoding.DER),)
+    issuer = Issuer(asked, certificate, chain, places.of(asked), audience_of(row))
     write_public(path / f"{stem_of(asked)}.pem", to_pem(der))
     issuers = [row_of(issuer), *marker["issuers"]]
     write_marker(path, {**marker, "issuers": issuers, "requested": list(rows.values())})

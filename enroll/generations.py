@@ -16,7 +16,7 @@ from ca.errors import ConfigError
 from ca.generations import store as written
 from ca.generations.endings import Warned, endings
 from ca.generations.states import Event, Generations, Row, State, follow, generations
-from ca.profiles import CRL_LIFETIME
+from ca.profiles import CRL_LIFETIME, Audience
 from ca.storage import Transaction
 from enroll import store, timekeeping
 from enroll.mail import occasions
@@ -53,13 +53,13 @@ def _at(db: Transaction, ra: RegistrationAuthority, rows: dict[str, Row]) -> Gen
     if due and timekeeping.doubt_now(ra, db) is not None:
         planned = [row.planned_at for row in rows.values() if row.planned_at is not None]
         now = min(now, min(planned) - 1)
-    return generations(ids, rows, now)
+    return generations(ids, rows, now, ra.authority.audiences())
 
 
-def issuing(db: Transaction, ra: RegistrationAuthority) -> Issuer:
+def issuing(db: Transaction, ra: RegistrationAuthority, audience: Audience = Audience.CLIENTS) -> Issuer:
     """The one that issues, for whoever reserves a certificate in this transaction. Refusal("issuing_later")
     if an operator has to say first who does."""
-    found = at_now(db, ra).issuing
+    found = at_now(db, ra).issuers.get(audience)
     if found is None:
         raise Refusal("issuing_later", detail="no issuing CA is active: sekisho ca activate NAME --at now")
     issuer = ra.authority.issuer(found)
@@ -99,7 +99,8 @@ class Chooser:
         now = ra.now()
         if any(row.planned_at is not None and row.planned_at <= now for row in self._rows.values()):
             return ra.database.read_now(lambda db: _at(db, ra, self._rows))
-        return generations([each.issuer_id for each in ra.authority.issuers], self._rows, now)
+        audiences = ra.authority.audiences()
+        return generations(list(audiences), self._rows, now, audiences)
 
 
 def look(ra: RegistrationAuthority) -> Generations:
@@ -110,11 +111,14 @@ def look(ra: RegistrationAuthority) -> Generations:
     return ra.database.read_now(partial(at_now, ra=ra))
 
 
-def issuers(ra: RegistrationAuthority, states: frozenset[State]) -> tuple[Issuer, ...]:
-    """Those that are in one of these states now: the one that issues, then the others, the newest first."""
+def issuers(
+    ra: RegistrationAuthority, states: frozenset[State], audience: Audience = Audience.CLIENTS
+) -> tuple[Issuer, ...]:
+    """Those for an audience that are in one of these states now: the one that issues, then the others, the
+    newest first."""
     found = look(ra)
-    named = [each for each in ra.authority.issuers if found.state(each.issuer_id) in states]
-    return tuple(sorted(named, key=lambda each: each.issuer_id != found.issuing))
+    named = [each for each in ra.authority.of(audience) if found.state(each.issuer_id) in states]
+    return tuple(sorted(named, key=lambda each: not found.issues(each.issuer_id)))
 
 
 def named(ra: RegistrationAuthority, name: str) -> Issuer:
@@ -203,7 +207,7 @@ def endings_of(
     (named,) = root.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     cas = [("root", str(named.value), int(root.not_valid_after_utc.timestamp()), False)]
     cas += [
-        (each.issuer_id, each.common_name, each.not_after_at, each.issuer_id == found.issuing)
+        (each.issuer_id, each.common_name, each.not_after_at, found.issues(each.issuer_id))
         for each in ra.authority.issuers
         if found.state(each.issuer_id) in _WARNED
     ]

@@ -13,6 +13,7 @@ from ca import datadir
 from ca.clock import ManualClock
 from ca.generations import store as written
 from ca.generations.states import Row
+from ca.profiles import Audience
 from ca.schema import SCHEMA as CA
 from ca.sealing import PassphraseCost
 from ca.sqlite import Database
@@ -106,9 +107,11 @@ async def open_office(
         database.close()
 
 
-def next_generation(ra: RegistrationAuthority, name: str, *, active: bool = True) -> RegistrationAuthority:
+def next_generation(
+    ra: RegistrationAuthority, name: str, *, active: bool = True, audience: Audience = Audience.CLIENTS
+) -> RegistrationAuthority:
     """The same office with another issuing CA, which issues from now on, or is staged."""
-    opened = datadir.add_issuer(ra.database.folder, PASSPHRASE, name, ra.now())
+    opened = datadir.add_issuer(ra.database.folder, PASSPHRASE, name, ra.now(), audience=audience)
     ra = replace(ra, authority=opened.authority)
     if active:
         row = Row(opened.authority.issuers[0].issuer_id)

@@ -172,6 +172,7 @@ PROFILE_ROWS = {
     "client-automated": (
         ("ec-p256", "ec-p384", *_RSA, "ed25519"), (0, 90), 600, "leaf", ("1.3.6.1.5.5.7.3.2",), None,
     ),
+    "client-operator": ((*_RSA, "ec-p256", "ec-p384"), (1, 0), 600, "leaf", ("1.3.6.1.5.5.7.3.2",), None),
     "server": (("ec-p256", "ec-p384", *_RSA), (0, 397), 600, "leaf", ("1.3.6.1.5.5.7.3.1",), None),
     "responder": (("ec-p256",), (0, 30), 600, "leaf", ("1.3.6.1.5.5.7.3.9",), None),
 }  # fmt: skip

@@ -12,6 +12,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from ca.errors import ConfigError
+from ca.profiles import Audience
 
 
 class State(Enum):
@@ -22,7 +23,7 @@ class State(Enum):
     PLANNED = "planned"
     """Staged, and it issues from a moment on."""
     ISSUING = "issuing"
-    """New certificates are its own. At most one is."""
+    """New certificates of its audience are its own. At most one of an audience is."""
     EARLIER = "earlier"
     """Another one issues now; its certificates are as good as ever, and it may issue again."""
     RETURNING = "returning"
@@ -173,14 +174,20 @@ class Row:
 class Generations:
     """All of them at a moment; ``rows`` in the order in which they were made, the newest first.
 
-    ``latest``: the one whose moment came last, that all the world takes for the one that issues. ``issuing``:
-    the same unless it has been distrusted: then nobody issues until an operator says who does.
+    ``latest``: the one for clients whose moment came last, that all the world takes for the one that issues.
+    ``issuing``: the same unless it has been distrusted: then nobody issues until an operator says who does.
+    ``issuers``: the one that issues, by audience; an audience that has no CA is left out.
     """
 
     rows: Mapping[str, Row]
     at: int
     latest: str
     issuing: str | None
+    issuers: Mapping[Audience, str | None]
+
+    def issues(self, issuer_id: str) -> bool:
+        """Whether it issues now, for whomever."""
+        return issuer_id in self.issuers.values()
 
     def state(self, issuer_id: str) -> State:
         row = self.rows[issuer_id]
@@ -190,7 +197,7 @@ class Generations:
             return State.DISTRUSTED
         if row.retired_at is not None:
             return State.RETIRED
-        if issuer_id == self.issuing:
+        if self.issues(issuer_id):
             return State.ISSUING
         if row.planned_at is not None and row.planned_at > self.at:
             return State.PLANNED if row.active_at is None else State.RETURNING
@@ -202,16 +209,39 @@ class Generations:
         return min(planned, key=lambda each: each.planned_at or 0, default=None)
 
 
-def generations(issuer_ids: Sequence[str], written: Mapping[str, Row], at: int) -> Generations:
-    """The issuing CAs at a moment. ``issuer_ids``: the newest first. Of which nothing is written down the
-    first that was ever made issues, and every other one is staged."""
-    first = issuer_ids[-1]
-    rows = {each: written.get(each) or Row(each, 0 if each == first else None) for each in issuer_ids}
-    begun = {each: row.begun_at(at) for each, row in rows.items()}
+def generations(
+    issuer_ids: Sequence[str],
+    written: Mapping[str, Row],
+    at: int,
+    audiences: Mapping[str, Audience] | None = None,
+) -> Generations:
+    """The issuing CAs at a moment. ``issuer_ids``: the newest first; ``audiences``: for whom they sign, where
+    not for clients. Of an audience's of which nothing is written down the first that was ever made issues,
+    and every other one is staged."""
+    by_audience: dict[Audience, list[str]] = {}
+    for each in issuer_ids:
+        by_audience.setdefault((audiences or {}).get(each, Audience.CLIENTS), []).append(each)
+    firsts = {ids[-1] for ids in by_audience.values()}
+    rows = {each: written.get(each) or Row(each, 0 if each in firsts else None) for each in issuer_ids}
+    latest = {audience: _latest(ids, rows, at) for audience, ids in by_audience.items()}
+    issuing = {audience: None if _stopped(rows[each]) else each for audience, each in latest.items()}
+    return Generations(
+        MappingProxyType(rows),
+        at,
+        latest[Audience.CLIENTS],
+        issuing[Audience.CLIENTS],
+        MappingProxyType(issuing),
+    )
+
+
+def _latest(ids: Sequence[str], rows: Mapping[str, Row], at: int) -> str:
+    begun = {each: rows[each].begun_at(at) for each in ids}
     # Of two that began at one moment the newer one: max() takes the first.
-    latest = max(rows, key=lambda each: -1 if (since := begun[each]) is None else since)
-    stopped = rows[latest].retired_at is not None or rows[latest].distrusted_at is not None
-    return Generations(MappingProxyType(rows), at, latest, None if stopped else latest)
+    return max(ids, key=lambda each: -1 if (since := begun[each]) is None else since)
+
+
+def _stopped(row: Row) -> bool:
+    return row.retired_at is not None or row.distrusted_at is not None
 
 
 def follow(found: Generations, issuer_id: str, name: str, event: Event, at: int, reason: str = "") -> Row:

@@ -24,6 +24,7 @@ from ca import cross
 from ca.errors import Unacceptable
 from ca.keys import spki_of_own
 from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
+from ca.profiles import OPERATORS
 from ca.signing import NoSignature, SignatureRefused
 from ca.storage import Transaction
 from ca.store import CertificateRecord, Reservation
@@ -242,11 +243,15 @@ NOTED = (
 async def recover(ra: RegistrationAuthority, before_at: int | None = None) -> int:
     """Finishes what a crash left between the serial and the certificate; returns how many.
 
-    What cannot be signed now stays for the next time.
+    What cannot be signed now stays for the next time. What was an operator's is given up: its key went with
+    whoever asked for it.
     """
     done = 0
     for left in await ra.database.read(lambda db: ca.store.reserved_unsigned(db, before_at)):
         reservation = left
+        if left.profile in OPERATORS:
+            await ra.database.write(lambda db, r=left: _give_up(db, ra, r))  # type: ignore[misc]
+            continue
         try:
             reservation = await planning.up_to_date(ra, left)
             der = await ra.authority.certify(reservation)
@@ -259,6 +264,11 @@ async def recover(ra: RegistrationAuthority, before_at: int | None = None) -> in
         await ra.database.write(lambda db, r=reservation, d=der: finish(db, ra, r, d))  # type: ignore[misc]
         done += 1
     return done
+
+
+def _give_up(db: Transaction, ra: RegistrationAuthority, left: Reservation) -> None:
+    if ca.store.withdraw(db, left.serial):
+        store.audit(db, ra.now(), _SIGNER, "certificate.given-up", left.serial, profile=left.profile)
 
 
 async def is_processing(ra: RegistrationAuthority, request_id: str) -> bool:

@@ -50,7 +50,7 @@ async def up_to_date(ra: RegistrationAuthority, reservation: Reservation) -> Res
 
     `SignatureRefused`, with what an operator can do, where that cannot be decided.
     """
-    profile = ra.authority.profiles.get(reservation.profile)
+    profile = ra.authority.profile(reservation.profile)
     if profile is not None and version_of(profile) == reservation.version:
         return reservation
     try:

@@ -17,6 +17,7 @@ from cryptography import x509
 from ca import cross
 from ca import store as certificates
 from ca.authority import Issuer
+from ca.profiles import Audience
 from enroll import timekeeping
 from enroll.jst import days_left, shown, shown_day
 from enroll.mail import store as mail_store
@@ -165,7 +166,7 @@ def other_authorities(deployment: Deployment) -> list[Finding]:
 
 def _older(deployment: Deployment) -> Iterator[Finding]:
     at = deployment.ra.now()
-    for issuer in deployment.datadir.authority.issuers[1:]:
+    for issuer in deployment.datadir.authority.of(Audience.CLIENTS)[1:]:
         alive = deployment.ra.database.read_now(
             partial(certificates.count_alive, issuer_id=issuer.issuer_id, at=at)
         )

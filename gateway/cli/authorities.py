@@ -18,7 +18,7 @@ from ca.errors import ConfigError
 from ca.files import read_file
 from ca.generations.states import State
 from ca.keyplaces import Maker, in_token
-from ca.profiles import ISSUING, ROOT_LIST_LIFETIME
+from ca.profiles import ISSUING, ROOT_LIST_LIFETIME, Audience
 from ca.publication import Places, base_of, to_row
 from ca.revocation import reason_code
 from ca.tokens import Tokens
@@ -45,12 +45,20 @@ _KEY = click.option(
 _TOKEN = click.option(
     "--token", metavar="NAME", default="", help="Make its key in one of [tokens], which it never leaves."
 )
+_FOR = click.option(
+    "--for",
+    "audience",
+    type=click.Choice([each.value for each in Audience]),
+    default=Audience.CLIENTS.value,
+    show_default=True,
+    help="Whose certificates it signs; those of operators open the console and the API, and nothing else.",
+)
 _LABEL = click.option("--label", metavar="LABEL", default="", help="What the key is called in the token.")
 
 
 def _further(work: Callable[..., Answer]) -> Callable[..., Answer]:
     """What is said of a further issuing CA, be it made here or asked for."""
-    named: Callable[..., Answer] = PASSPHRASE_FILE(_KEY(_TOKEN(_LABEL(placed(work)))))
+    named: Callable[..., Answer] = PASSPHRASE_FILE(_KEY(_FOR(_TOKEN(_LABEL(placed(work))))))
     return click.argument("common_name", metavar="NAME")(named)
 
 
@@ -61,6 +69,7 @@ def _add(
     common_name: str,
     passphrase_file: Path | None,
     key: str,
+    audience: str,
     token: str,
     label: str,
     revocation_url: str | None,
@@ -70,12 +79,13 @@ def _add(
     """Make a further issuing CA under the same root. It is staged: trusted, named to browsers, and not
     issuing.
 
-    sekisho ca activate says from when on it issues. The root's key has to be in ca/root.key for this.
+    sekisho ca activate says from when on it issues; the first for operators issues at once. The root's key
+    has to be in ca/root.key for this.
     """
     datadir.read_marker(data)
     passphrase = passphrase_from(passphrase_file)
 
-    async def make() -> Issuer:
+    async def make() -> tuple[Issuer, bool]:
         # Opened first: what could keep it from the audit trail is said before anything is made.
         async with opened_deployment(data, passphrase) as deployment:
             await timekeeping.require(deployment.ra)  # it would be dated for ten years
@@ -84,23 +94,34 @@ def _add(
             base = base_of(before) if revocation_url is None else revocation_url
             site = Places(base, crl_url, shards)
             with making(deployment, token, label) as (maker, tokens):
-                made = datadir.add_issuer(
-                    data, passphrase, common_name, at, key, site, maker, tokens
-                ).authority.issuers[0]
+                opened = datadir.add_issuer(
+                    *(data, passphrase, common_name, at, key, site, maker, tokens), Audience(audience)
+                )
+            made = opened.authority.issuers[0]
+            said = {"for": audience} if made.audience is not Audience.CLIENTS else {}
+            facts = {"name": common_name, **said}
             await deployment.ra.database.write(
-                lambda db: store.audit(db, at, actor(), "ca.added", made.issuer_id, name=common_name)
+                lambda db: store.audit(db, at, actor(), "ca.added", made.issuer_id, **facts)
             )
-            return made
+            return made, len(opened.authority.of(made.audience)) == 1
 
-    made = asyncio.run(make())
+    made, first = asyncio.run(make())
     found = {
         "issuer_id": made.issuer_id,
         "common_name": made.common_name,
-        "state": State.STAGED.value,
+        "for": made.audience.value,
+        "state": (State.ISSUING if first else State.STAGED).value,
         "not_after_at": made.not_after_at,
         **to_row(made.site),
     }
-    return detail("ca", found, *_staged(made.common_name))
+    return detail("ca", found, *(_FIRST if first else _staged(made.common_name)))
+
+
+# Of an audience that had none.
+_FIRST = (
+    "It is the first of its audience, and issues",
+    "Next: sekisho reload, if the gateway runs",
+)
 
 
 def _staged(name: str) -> list[str]:
@@ -118,6 +139,7 @@ def _request(
     common_name: str,
     passphrase_file: Path | None,
     key: str,
+    audience: str,
     token: str,
     label: str,
     revocation_url: str | None,
@@ -136,7 +158,8 @@ def _request(
             site, at = Places("", crl_url, shards), deployment.ra.now()
             with making(deployment, token, label) as (maker, tokens):
                 asked = requested.request(
-                    data, passphrase, common_name, key, revocation_url, site, maker, tokens
+                    *(data, passphrase, common_name, key, revocation_url, site, maker, tokens),
+                    Audience(audience),
                 )
             await deployment.ra.database.write(
                 lambda db: store.audit(db, at, actor(), "ca.requested", "ca", name=common_name)

@@ -16,9 +16,10 @@ from ca import store as certificates
 from ca.authority import Issuer
 from ca.clock import SystemClock
 from ca.errors import ConfigError
+from ca.profiles import Audience
 from ca.published import store as published
 from ca.servers import roots_of_this_machine, weaknesses
-from enroll import crls, timekeeping
+from enroll import crls, generations, timekeeping
 from enroll.jst import days_left, shown, shown_day
 from enroll.mail import queue, writing
 from enroll.mail.delivery import return_path
@@ -229,14 +230,23 @@ def _serve(deployment: Deployment) -> list[Finding]:
 
 
 def _issuers(deployment: Deployment) -> list[Finding]:
-    issuer = deployment.datadir.authority.current
+    """Those that issue: one for clients, and one for operators where they have one."""
+    authority = deployment.datadir.authority
+    issuing = generations.look(deployment.ra).issuers.get(Audience.OPERATORS)
+    theirs = [] if issuing is None else [_issuer(deployment, authority.issuer(issuing), "operators' CA")]
+    return [_issuer(deployment, authority.current, "issuing CA"), *theirs]
+
+
+def _issuer(deployment: Deployment, issuer: Issuer, check: str) -> Finding:
     left = days_left(issuer.not_after_at, deployment.ra.now())
     found = f"{issuer.common_name} until {shown_day(issuer.not_after_at)} ({left} days)"
     if left >= _ISSUER_DAYS:
-        return [Finding("issuing CA", "ok", found)]
+        return Finding(check, "ok", found)
     state: State = "bad" if left < 0 else "notice"
-    hint = "it shortens new certificates; make its successor: sekisho ca add NAME"
-    return [Finding("issuing CA", state, found, hint)]
+    more = " --for operators" if issuer.audience is Audience.OPERATORS else ""
+    return Finding(
+        check, state, found, f"it shortens new certificates; make its successor: sekisho ca add NAME{more}"
+    )
 
 
 def _keys(deployment: Deployment) -> list[Finding]:

@@ -77,6 +77,7 @@ async def _list(deployment: Deployment) -> Answer:
     found = await deployment.ra.database.read_aside(lambda db: _records(db, deployment))
     columns = {
         "common_name": "Common name",
+        "for": "For",
         "state": "State",
         "from_at": "From",
         "issues_until_at": "To",
@@ -121,7 +122,8 @@ async def _activate(deployment: Deployment, name: str, when: str, dry_run: bool)
     _check_plan(deployment, issuer, at, now)
     found = await ra.database.read(lambda db: generations.at_now(db, ra))
     follow(found, issuer.issuer_id, issuer.common_name, Event.PLAN, at)
-    before = ra.authority.issuer(found.issuing) if found.issuing is not None else None
+    issuing = found.issuers[issuer.audience]
+    before = ra.authority.issuer(issuing) if issuing is not None else None
     plan = {
         "name": issuer.common_name,
         "at": at,
@@ -274,7 +276,7 @@ async def _changed(
 
 def _after(found: Generations, issuer: Issuer, event: Event, reason: str = "") -> list[str]:
     """What comes of it, and what to type next."""
-    alone = found.issuing == issuer.issuer_id
+    alone = found.issues(issuer.issuer_id)
     match event:
         case Event.DISTRUST:
             return [
@@ -358,18 +360,23 @@ def _records(db: Transaction, deployment: Deployment) -> list[dict[str, Any]]:
 
 def _record(db: Transaction, deployment: Deployment, found: Generations, issuer: Issuer) -> dict[str, Any]:
     row, state = found.rows[issuer.issuer_id], found.state(issuer.issuer_id)
+    audiences = deployment.ra.authority.audiences()
     # Of the first there is no moment but that of its making.
     begun = row.planned_at if state in (State.PLANNED, State.RETURNING) else row.begun_at(found.at)
     made_at = int(issuer.certificate.not_valid_before_utc.timestamp()) + ISSUING.backdate
     followed = [
         since
         for each in found.rows.values()
-        if each is not row and (since := each.begun_at(2**62)) is not None and since > (begun or 0)
+        if audiences[each.issuer_id] is issuer.audience
+        and each is not row
+        and (since := each.begun_at(2**62)) is not None
+        and since > (begun or 0)
     ]
     key = deployment.data / f"{stem_of(issuer.issuer_id)}.key"
     return {
         "issuer_id": issuer.issuer_id,
         "common_name": issuer.common_name,
+        "for": issuer.audience.value,
         "state": state.value,
         "meaning": _MEANINGS[state].replace("NAME", f"'{issuer.common_name}'"),
         "current": state is State.ISSUING,

@@ -24,7 +24,7 @@ from ca.generations import store
 from ca.generations.states import Generations, generations
 from ca.keyplaces import stem_of
 from ca.keys import kind_of
-from ca.profiles import DAY, ISSUING, MINUTE, RESPONDER, ROOT, Profile, Source
+from ca.profiles import DAY, ISSUING, MINUTE, RESPONDER, ROOT, Audience, Profile, Source
 from ca.publication import Site
 from ca.revocation import REASONS
 from ca.signing import hash_of
@@ -94,7 +94,8 @@ def figures(data: Path, template: document.Template, at: int) -> dict[str, Any]:
 def _authorities(data: Path, marker: Mapping[str, Any], files: Snapshot, at: int) -> dict[str, Any]:
     root = datadir.read_certificate(data / "ca/root.pem", files)
     rows = {row["id"]: publication.from_row(row) for row in marker["issuers"]}
-    found = _generations(data, list(rows), at)
+    audiences = {row["id"]: datadir.audience_of(row) for row in marker["issuers"]}
+    found = _generations(data, audiences, at)
     issuing = {each: _issuing(data, each, site, found, files) for each, site in rows.items()}
     base = publication.base_of(rows[found.latest])
     told = publication.above(base, key_identifier(root).hex())
@@ -132,15 +133,15 @@ def _issuing(data: Path, each: str, site: Site, found: Generations, files: Snaps
     }
 
 
-def _generations(data: Path, ids: list[str], at: int) -> Generations:
+def _generations(data: Path, audiences: Mapping[str, Audience], at: int) -> Generations:
     """The issuing CAs as the register has them; a directory that nobody has opened has none yet."""
     if not (data / DATABASE).exists():
-        return generations(ids, {}, at)
+        return generations(list(audiences), {}, at, audiences)
     kept = journal_of(data)
     database = Database(data / DATABASE, SCHEMAS, cache_mib=1, journal=kept)
     try:
         compare(data, kept, database)
-        return generations(ids, database.read_now(store.rows), at)
+        return generations(list(audiences), database.read_now(store.rows), at, audiences)
     finally:
         database.close()
 

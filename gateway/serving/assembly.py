@@ -11,6 +11,7 @@ from cryptography import x509
 from ca.anchors import TrustAnchors
 from ca.clock import SystemClock
 from ca.errors import ConfigError
+from ca.profiles import Audience
 from enroll.acme.nonces import Nonces, SpentTable, memory_table
 from enroll.answers import Answers
 from gateway.edge.tls import ClientCertificate, KeyedChain
@@ -125,14 +126,38 @@ def sites_of(
 
 
 @dataclass(frozen=True)
+class Trust:
+    """Whose certificates a site believes, and which names it lists to browsers."""
+
+    anchors: TrustAnchors
+    advertised: tuple[x509.Certificate, ...]
+
+
+def trusts_of(deployment: Deployment) -> dict[Audience, Trust]:
+    """By audience; one that has no issuing CA is left out.
+
+    Trusted is what signs an audience's certificates; the root signs none. Both names are advertised, because
+    a client may look for its chain's top (RFC 8446 section 4.2.4).
+    """
+    authority, root = deployment.datadir.authority, deployment.datadir.root
+    found = {
+        audience: tuple(issuer.certificate for issuer in authority.of(audience)) for audience in Audience
+    }
+    return {
+        audience: Trust(TrustAnchors.of(issuers), (*issuers, root))
+        for audience, issuers in found.items()
+        if issuers
+    }
+
+
+@dataclass(frozen=True)
 class _Parts:
     """What the builders of sites have in common."""
 
     deployment: Deployment
     gate: Gate
     certificate: KeyedChain
-    anchors: TrustAnchors
-    advertised: tuple[x509.Certificate, ...]
+    trusts: Mapping[Audience, Trust]
     limits: Callable[[Role], limiting.Limit | None]
     spent: Nonces
     keys: KeySet
@@ -142,15 +167,11 @@ class _Parts:
 def _parts(deployment: Deployment, gate: Gate, nonces: SpentTable, ledger: Ledger) -> _Parts:
     # The machine's own time: browsers judge our certificate by theirs, also when a demo's clock moved.
     made = server_certificate(deployment, SystemClock().seconds())
-    issuers = tuple(issuer.certificate for issuer in deployment.datadir.authority.issuers)
     return _Parts(
         deployment=deployment,
         gate=gate,
         certificate=KeyedChain.from_pem(made.chain_pem, made.key_pem),
-        # Trusted is what signs people's certificates; the root signs none. Both names are advertised,
-        # because a client may look for its chain's top (RFC 8446 section 4.2.4).
-        anchors=TrustAnchors.of(issuers),
-        advertised=(*issuers, deployment.datadir.root),
+        trusts=trusts_of(deployment),
         limits=limiting.limits_of(deployment.config.rates, gate.origins[Role.HELP] + "/", ledger),
         spent=protocol.nonces_of(deployment.ra.vault, nonces),
         behind=mount.prepare(deployment, gate),
@@ -170,6 +191,7 @@ def _site(
     """A site under its role's policy. ``refused``: for whoever has no good certificate (else a page)."""
     policy = POLICIES[role]
     asks = policy is not ClientCertificate.NONE
+    trust = parts.trusts[Audience.CLIENTS]
     if policy is ClientCertificate.REQUIRE and refused is None:
         refused = pages.refused(parts.gate, role)
     return WebSite(
@@ -178,8 +200,8 @@ def _site(
         handler=app,
         certificate=parts.certificate,
         client_certificate=policy,
-        anchors=parts.anchors if asks else None,
-        advertised=parts.advertised if asks else (),
+        anchors=trust.anchors if asks else None,
+        advertised=trust.advertised if asks else (),
         refused=refused,
         limited=parts.limits(role),
         relay=relay,
@@ -246,7 +268,7 @@ def _connectivity(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Ap
             handler=app,
             certificate=parts.certificate,
             client_certificate=POLICIES[role],
-            anchors=parts.anchors,
+            anchors=parts.trusts[Audience.CLIENTS].anchors,
         )
         sites.append(probe)
     return sites

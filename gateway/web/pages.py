@@ -19,7 +19,9 @@ import jinja2
 from aiohttp import web
 from markupsafe import Markup
 
+import ca.store
 from ca.certificates import serial_in_chooser
+from ca.profiles import OPERATORS
 from ca.storage import Transaction, in_log, is_out_of_order
 from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll import store, timekeeping
@@ -48,6 +50,7 @@ from gateway.web.words import (
     FIRST_PAGE,
     IN_GRACE,
     LOGIN_FAILS,
+    OF_AN_OPERATOR,
     OPEN_RENEWAL,
     OPEN_TEST,
     REFUSALS,
@@ -308,6 +311,8 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
         if state in _BY_DATE and await timekeeping.doubt(gate.ra) is not None:
             words = REFUSALS["clock_in_doubt"]
             return words_page(request, words, reference=reference, rejection=rejection)
+        if state is CertificateState.UNKNOWN_ISSUER and await of_an_operator(gate, rejection):
+            return words_page(request, OF_AN_OPERATOR, reference=reference, rejection=rejection, about=role)
         newer = await reissued_as(gate, rejection) if state in _FOLLOWED else None
         if newer is not None:
             words = replace(words, next_step=newer_one(newer), choose_again=True, reissue=False)
@@ -329,6 +334,15 @@ async def _invited(gate: Gate, peer: Rejection | None) -> bool:
         return False
     at, fingerprint = gate.now(), peer.fingerprint
     return await gate.ra.database.read(lambda db: renewal.invited(db, at, fingerprint))
+
+
+async def of_an_operator(gate: Gate, peer: Rejection | None) -> bool:
+    """Whether a certificate is one of ours, and opens the console instead."""
+    if peer is None or peer.fingerprint is None:
+        return False
+    fingerprint = peer.fingerprint
+    found = await gate.ra.database.read(lambda db: ca.store.find_by_fingerprint(db, fingerprint))
+    return found is not None and found.profile in OPERATORS
 
 
 async def reissued_as(gate: Gate, peer: Rejection | None) -> Enrollment | None:

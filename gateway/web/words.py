@@ -551,6 +551,21 @@ BY_THE_MAIL: Text = (
     "A mail about picking up a new certificate was sent to you. Please get the new one by that mail.",
 )
 
+#: An operator's certificate on a site of people's.
+OF_AN_OPERATOR = Words(
+    403,
+    ("運用者用の証明書です", "This is an operator's certificate"),
+    (
+        "選択された証明書は運用者用です。運用コンソール以外のサイトではご利用いただけません。",
+        "The certificate that was chosen is an operator's: it opens the console and no other site.",
+    ),
+    (
+        "ご自身のクライアント証明書を選択しなおしてください。",
+        "Please choose your own client certificate.",
+    ),
+    choose_again=True,
+)
+
 #: Certificate state -> page of a site that requires a certificate.
 CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
     {

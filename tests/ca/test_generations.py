@@ -11,6 +11,7 @@ import pytest
 from ca.errors import ConfigError
 from ca.generations import store as written
 from ca.generations.states import TABLE, Event, Generations, Row, State, follow, generations
+from ca.profiles import Audience
 from ca.schema import SCHEMA
 from ca.sqlite import Database
 
@@ -106,6 +107,25 @@ def test_nobody_takes_a_distrusted_ones_place_by_himself() -> None:
     assert (found(row).issuing, found(row).latest, found(row).state(OLD)) == (None, NEW, State.EARLIER)
     rows = {NEW: row, OLD: follow(found(row), OLD, "G4", Event.PLAN, T)}
     assert generations((NEW, OLD), rows, T).issuing == OLD
+
+
+def test_each_audience_has_its_own() -> None:
+    """Of two audiences' CAs both issue, the first of each from its making; none is the other's successor, and
+    none takes another's place."""
+    theirs, later = "cc" * 20, "dd" * 20
+    audiences = {theirs: Audience.OPERATORS, later: Audience.OPERATORS}
+    two = generations((theirs, OLD), {}, T, audiences)
+    assert (two.issuing, two.state(OLD), two.state(theirs)) == (OLD, State.ISSUING, State.ISSUING)
+    assert two.issuers == {Audience.CLIENTS: OLD, Audience.OPERATORS: theirs}
+    rows = {later: Row(later, active_at=T)}
+    four = generations((later, NEW, theirs, OLD), rows, T, audiences)
+    assert (four.issuing, four.issuers[Audience.OPERATORS]) == (OLD, later)
+    assert [four.state(each) for each in (later, NEW, theirs)] == [
+        State.ISSUING, State.STAGED, State.EARLIER,
+    ]  # fmt: skip
+    rows = {OLD: follow(four, OLD, "G4", Event.DISTRUST, T, "keyCompromise")}
+    stopped = generations((theirs, OLD), rows, T, audiences)
+    assert (stopped.issuing, stopped.issuers[Audience.OPERATORS]) == (None, theirs)
 
 
 # -- as it is written down -----------------------------------------------------------------------------

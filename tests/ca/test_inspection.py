@@ -31,7 +31,7 @@ from ca.inspection import (
     shard_in,
 )
 from ca.keys import generate, spki, spki_of
-from ca.profiles import PROFILES
+from ca.profiles import CLIENTS, OPERATORS, PROFILES, Audience
 from ca.publication import Addresses, Places, Site
 from ca.revocation import RevokedEntry
 from ca.signing import FileSigner
@@ -81,6 +81,27 @@ def test_what_we_plan_is_within_its_profile(
     inspect_certificate(reserved.tbs, reserved, _issuing(own), AT)
     _inspect_by_reading(reserved, _issuing(own))
     assert written(reserved, PROFILES[profile], _shared(_issuing(own))) == reserved.tbs
+
+
+def test_an_operators_is_signed_by_their_own_ca_alone(authority: Authority) -> None:
+    """Both readings agree on it; neither their profile by people's CA nor people's by theirs is signed, and
+    whoever plans is told so before."""
+    theirs = replace(authority, issuers=(replace(authority.current, audience=Audience.OPERATORS),))
+    (issuer,) = theirs.issuers
+    asked = ((), KEY, None, AT, os.urandom(16))
+    reserved = theirs.plan("client-operator", "desk-1", *asked, issuer=issuer)
+    issuing = Issuing(issuer.certificate, issuer.site, issuer.audience)
+    inspect_certificate(reserved.tbs, reserved, issuing, AT, {**CLIENTS, **OPERATORS})
+    _inspect_by_reading(reserved, issuing)
+    assert written(reserved, PROFILES[reserved.profile], _shared(issuing)) == reserved.tbs
+    with pytest.raises(Unsignable, match="the profile client-operator is for operators, and the issuer"):
+        inspect_certificate(reserved.tbs, reserved, _issuing(authority), AT, {**CLIENTS, **OPERATORS})
+    persons = _planned(authority, "client-person")
+    with pytest.raises(Unsignable, match="the profile client-person is for clients, and the issuer is not"):
+        inspect_certificate(persons.tbs, persons, issuing, AT)
+    for profile, by in (("client-operator", authority.current), ("client-person", issuer)):
+        with pytest.raises(ValueError, match="signs nothing for"):
+            authority.plan(profile, "desk-1", *asked, issuer=by)
 
 
 @pytest.mark.parametrize("kind", ["ec-p256", "ec-p384", "rsa-2048"])

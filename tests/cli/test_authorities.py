@@ -113,3 +113,26 @@ def test_cross_certificates_in_peoples_files(sekisho: Shell, tmp_path: Path) -> 
     assert sekisho("ca", "accept", str(tmp_path / "both.pem")).value["accepted"]["kind"] == "cross"
     ((state, words),) = found()
     assert (state, words[:20], words[-24:]) == ("ok", "of OTHER ROOT until ", ", in people's files, too")
+
+
+def test_a_ca_for_operators(peopled: Shell) -> None:
+    """Made beside the one for clients, it issues from the start, and that one goes on; doctor looks at both,
+    and people are told of their own."""
+    made = peopled("ca", "add", "Operators CA", "--for", "operators").value["ca"]
+    assert (made["for"], made["state"]) == ("operators", "issuing")
+    listed = peopled("ca", "list").value["cas"]
+    assert [(each["common_name"], each["for"], each["state"]) for each in listed] == [
+        ("Operators CA", "operators", "issuing"), (_G4, "clients", "issuing"),
+    ]  # fmt: skip
+    shown = peopled("cert", "show", issued(peopled), "--pem").value["certificate"]
+    assert f"CN={_G4}" in x509.load_pem_x509_certificate(shown["pem"].encode()).issuer.rfc4514_string()
+    found = {each["check"]: each for each in peopled("doctor").value["checks"]}
+    assert found["operators' CA"]["found"].startswith("Operators CA until ")
+    assert found["issuing CA"]["found"].startswith(_G4)
+    second = peopled("ca", "add", "Operators CA 2", "--for", "operators").value["ca"]
+    assert second["state"] == "staged"
+    plan = peopled("ca", "activate", "Operators CA 2", "--at", "now").value["plan"]
+    assert plan["follows"] == "Operators CA"
+    states = {each["common_name"]: each["state"] for each in peopled("ca", "list").value["cas"]}
+    assert states == {"Operators CA 2": "issuing", "Operators CA": "earlier", _G4: "issuing"}
+    assert peopled("ca", "add", _G5).value["ca"]["state"] == "staged"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from OpenSSL import SSL
 
+from ca.anchors import TrustAnchors
 from ca.errors import ConfigError
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import KeyedChain, SiteTable, fold_host
@@ -251,3 +252,29 @@ def test_fold_host(raw: bytes, name: str | None) -> None:
 def _halves(issued: Issued) -> tuple[bytes, bytes]:
     certificate, mark, key = issued.pem.partition(b"-----BEGIN PRIVATE KEY")
     return certificate, mark + key
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+async def test_each_site_believes_its_own_cas_alone(serve: Serve, pki: Pki, version: int) -> None:
+    """O1: two sites behind one port, each with anchors of its own. A certificate of the one is unknown to the
+    other, in both directions, also with the session of a connection that was let in, and also where Host
+    names the other site."""
+    theirs = TrustAnchors.of([pki.other_ca.certificate])
+    console = login(pki, name="console", hosts=("console.test",), anchors=theirs)
+    running = await serve(login(pki), console)
+    sites = {b"login.test": pki.client, b"console.test": pki.stranger}
+    for own, certificate in sites.items():
+        (other,) = set(sites) - {own}
+        context = client_context(certificate=certificate, version=version)
+        async with connect(running.port, own, context=context) as client:
+            assert (await client.get(own)).text == "verified 1234567890"
+            session = client.tls.get_session()
+            assert (await client.get(other)).status == 421
+        async with connect(running.port, other, context=context, session=session) as client:
+            assert not client.resumed
+            assert (await client.get(other)).status == 403
+        async with connect(running.port, other, context=context) as client:
+            assert (await client.get(own)).status == 421
+        running.listener.trust()
+        async with connect(running.port, own, context=context, session=session) as client:
+            assert (await client.get(own)).text == "verified 1234567890"

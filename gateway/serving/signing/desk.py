@@ -23,7 +23,7 @@ from ca.generations.states import generations
 from ca.generations.store import rows
 from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list, shard_in
 from ca.memory import Memory
-from ca.profiles import CLIENTS, version_of, versions
+from ca.profiles import CLIENTS, OPERATORS, version_of, versions
 from ca.publication import list_id
 from ca.published import store as published
 from ca.sealing import Vaults
@@ -207,7 +207,7 @@ class Desk:
             raise Unsignable("the reservation is another issuer's")
         self._check_generation(reserved)
         self._check_version(reserved)
-        inspect_certificate(tbs, reserved, issuer, self._clock.seconds(), self._profiles)
+        inspect_certificate(tbs, reserved, issuer, self._clock.seconds(), {**self._profiles, **OPERATORS})
         now = self._monotonic()
         if self.tally.within_the_hour(now) >= self._per_hour:
             raise _Later(f"{self._per_hour} certificates were signed within the hour (signer.per_hour)")
@@ -217,8 +217,9 @@ class Desk:
     def _check_generation(self, reserved: Reservation) -> None:
         """What an issuing CA signs was reserved while it issued: not before its moment, nor after it was
         retired."""
-        ids = [each.issuer_id for each in self._places.authority.issuers]
-        row = generations(ids, self._database.read_now(rows), self._clock.seconds()).rows[reserved.issuer_id]
+        audiences, now = self._places.authority.audiences(), self._clock.seconds()
+        found = generations(list(audiences), self._database.read_now(rows), now, audiences)
+        row = found.rows[reserved.issuer_id]
         begun = row.begun_at(reserved.reserved_at)
         if begun is None or (row.retired_at is not None and reserved.reserved_at > row.retired_at):
             raise Unsignable("the issuing CA of the reservation did not issue at its time")
@@ -236,7 +237,7 @@ class Desk:
 
     def _check_version(self, reserved: Reservation) -> None:
         """Only by the state that a profile has here. Whoever has another one decides anew when it is told."""
-        profile = self._profiles.get(reserved.profile)
+        profile = OPERATORS.get(reserved.profile) or self._profiles.get(reserved.profile)
         if profile is not None and reserved.version != version_of(profile):
             raise _Later(
                 f"the profile {profile.name} is {version_of(profile)} here, and the reservation was decided "
@@ -277,7 +278,7 @@ class Desk:
 
     def _issuer(self, key: str) -> Issuing:
         found = self._places.issuer(key)
-        return Issuing(found.certificate, found.site)
+        return Issuing(found.certificate, found.site, found.audience)
 
     def _status(self) -> Message:
         stop = self._judged(emergency.read(self._home, self._vaults.keys))
