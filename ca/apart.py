@@ -50,7 +50,9 @@ def part(data: Path, home: Path, uid: int, settings: str) -> list[str]:
         each.chmod(0o700)
     _same_root(data, home, files)
     known = _known(home)
-    rows = {row["id"]: known.get(row["id"], row) for row in marker["issuers"]}
+    # All but that one is put away, whose key nobody wants any more.
+    away = {row["id"]: {k: v for k, v in row.items() if k == datadir.DISCARDED} for row in marker["issuers"]}
+    rows = {row["id"]: known.get(row["id"], row) | away[row["id"]] for row in marker["issuers"]}
     stems = [stem_of(each) for each in rows]
     for name in (datadir.VAULT, "ca/root.pem", *(f"{stem}.pem" for stem in stems)):
         # The vault each time: its passphrase may be another one.

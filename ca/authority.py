@@ -49,6 +49,8 @@ class Issuer:
     """Where the world reads of its certificates."""
     audience: Audience = Audience.CLIENTS
     """Whose certificates it signs."""
+    discarded_at: int | None = None
+    """Since when it is put away: it is over, and its key is wanted no more (`ca.datadir.discard`)."""
 
     @property
     def root_id(self) -> str:
@@ -105,6 +107,11 @@ class Authority:
     def profile(self, name: str) -> Profile | None:
         """A profile that somebody may have here, of whatever audience."""
         return OPERATORS.get(name) or self.profiles.get(name)
+
+    @property
+    def at_work(self) -> tuple[Issuer, ...]:
+        """Those whose lists and answers go on, and whose keys are needed for that."""
+        return tuple(each for each in self.issuers if each.discarded_at is None)
 
     def issuer(self, issuer_id: str) -> Issuer:
         """The issuer of this id; `KeyError` if it is not ours."""

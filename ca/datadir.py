@@ -68,6 +68,8 @@ _UNFINISHED = "UNFINISHED"
 ROOT_LIST = "ca/root.crl"
 #: What is there when the issuing keys are in a directory of the signer's own (`ca.apart`).
 APART = "ca/apart"
+#: In the marker's row of an issuing CA: since when it is put away.
+DISCARDED = "discarded_at"
 _OURS = frozenset({_UNFINISHED, VAULT, "ca", "servers"})
 
 
@@ -253,6 +255,22 @@ def add_issuer(
     marker = read_marker(path)
     write_marker(path, {**marker, "issuers": [row_of(issuer), *marker["issuers"]]})
     return load(path, passphrase, tokens)
+
+
+def discard(path: Path, issuer: Issuer, at: int) -> None:
+    """Puts an issuing CA away that is over: from the next reading on nobody wants its key. What else is here
+    of it stays, its certificate among that. Done again it changes nothing."""
+    marker = read_marker(path)
+    rows = [{DISCARDED: at, **row} if row["id"] == issuer.issuer_id else row for row in marker["issuers"]]
+    write_marker(path, {**marker, "issuers": rows})
+
+
+def discarded_places(path: Path) -> frozenset[str]:
+    """The places of keys, as settings name them, that nobody wants any more."""
+    if not (path / MARKER).exists():
+        return frozenset()
+    gone = [row["id"] for row in read_marker(path, waiting=True)["issuers"] if DISCARDED in row]
+    return frozenset(each for name in gone for each in (place_of(stem_of(name)), responder_of(name)))
 
 
 def next_subject(authority: Authority, common_name: str) -> x509.Name:
@@ -458,6 +476,7 @@ def _signer_of(
         {
             each.issuer_id: holder(path, keys, stem_of(each.issuer_id), each.certificate, files, tokens)
             for each in issuers
+            if each.discarded_at is None
         },
         check,
     )
@@ -469,6 +488,8 @@ def places_of(path: Path, files: Snapshot | None = None) -> dict[str, Path | Non
     marker = read_marker(path, files, waiting=True)
     found: dict[str, Path | None] = {"root": path / "ca/root.pem"}
     for row in marker["issuers"]:
+        if DISCARDED in row:
+            continue
         stem = stem_of(row["id"])
         found[place_of(stem)] = path / f"{stem}.pem"
         found[responder_of(row["id"])] = None
@@ -508,7 +529,8 @@ def _load_issuer(
         raise ConfigError(
             f"{path / stem}.pem was not issued by {path / 'ca/root.pem'}; restore both"
         ) from error
-    return Issuer(row["id"], certificate, (root_der,), publication.from_row(row), audience_of(row))
+    told = audience_of(row), row.get(DISCARDED)
+    return Issuer(row["id"], certificate, (root_der,), publication.from_row(row), *told)
 
 
 def read_certificate(path: Path, files: Snapshot) -> x509.Certificate:

@@ -148,7 +148,7 @@ class Answers:
             lambda db: published.old_answers(db, now - ANSWER_PERIOD, now + CRL_AHEAD, now, _MOST)
         )
         due, made = dict.fromkeys([*changed, *new, *old]), 0
-        for issuer in ra.authority.issuers:
+        for issuer in ra.authority.at_work:
             serials = [serial for issuer_id, serial in due if issuer_id == issuer.issuer_id]
             for at in range(0, len(serials), MOST_ANSWERS):
                 made += len(await self._signed(ra, issuer.issuer_id, serials[at : at + MOST_ANSWERS]))

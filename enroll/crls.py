@@ -15,6 +15,7 @@ from ca import listfiles
 from ca.authority import Issuer
 from ca.certificates import public_key_of
 from ca.crls import frame_of, number_and_time, of_shard
+from ca.errors import ConfigError
 from ca.profiles import CRL_AHEAD, CRL_LIFETIME, CRL_PERIOD
 from ca.publication import list_id, octets_of
 from ca.published.store import RevocationList
@@ -39,6 +40,8 @@ async def published(ra: RegistrationAuthority, issuer_id: str) -> RevocationList
 async def due(ra: RegistrationAuthority, issuer_id: str, shard: int | None = None) -> bool:
     """Whether an issuer needs another list, or another one of a shard: something changed, or a day is
     over."""
+    if ra.authority.issuer(issuer_id).discarded_at is not None:
+        return False  # the last one stays: all that it could name has ended
     octets = _octets(ra, issuer_id, shard)
 
     def work(db: Transaction) -> tuple[RevocationList | None, int]:
@@ -115,6 +118,8 @@ async def current(ra: RegistrationAuthority, issuer: Issuer) -> tuple[Revocation
         if await due(ra, issuer.issuer_id):
             await publish(ra, issuer, alone=True)
         listed = await published(ra, issuer.issuer_id)
+        if issuer.discarded_at is not None and (listed is None or not listfiles.is_whole(folder(ra), listed)):
+            raise ConfigError(f"{issuer.common_name} is put away, and its last list is not here any more")
         assert listed is not None
         try:
             return listed, listfiles.path_of(folder(ra), listed).read_bytes()

@@ -228,15 +228,18 @@ def _begun(found: Generations) -> list[Row]:
 
 
 def _ended(db: Transaction, found: Generations, now: int) -> list[Row]:
-    """Of which nobody has a certificate any more. RFC 5280 section 3.3: what was revoked is in one list
-    more."""
+    """Of which nobody has a certificate any more."""
     return [
         row
         for row in found.rows.values()
-        if row.retired_at is not None
-        and row.over_at is None
-        and max(ca.store.last_end(db, row.issuer_id), row.retired_at) + CRL_LIFETIME < now
+        if row.retired_at is not None and row.over_at is None and over_from(db, row) < now
     ]
+
+
+def over_from(db: Transaction, row: Row) -> int:
+    """From when on nothing is left to be told of one that is retired: RFC 5280 section 3.3, what was revoked
+    is in one list more than it lasts. Reads the whole register."""
+    return max(ca.store.last_end(db, row.issuer_id), row.retired_at or 0) + CRL_LIFETIME
 
 
 def _write(

@@ -167,6 +167,10 @@ def other_authorities(deployment: Deployment) -> list[Finding]:
 def _older(deployment: Deployment) -> Iterator[Finding]:
     at = deployment.ra.now()
     for issuer in deployment.datadir.authority.of(Audience.CLIENTS)[1:]:
+        if issuer.discarded_at is not None:
+            words = f"{issuer.common_name}: put away {shown_day(issuer.discarded_at)}, its key is not wanted"
+            yield Finding("earlier CA", "ok", words)
+            continue
         alive = deployment.ra.database.read_now(
             partial(certificates.count_alive, issuer_id=issuer.issuer_id, at=at)
         )

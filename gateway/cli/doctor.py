@@ -285,6 +285,11 @@ def _lists(deployment: Deployment) -> list[Finding]:
 
 def _list_of(deployment: Deployment, issuer: Issuer) -> Finding:
     check = "revocation list"
+    if issuer.discarded_at is not None:
+        found = (
+            f"{issuer.common_name}: put away {shown_day(issuer.discarded_at)}, no list follows its last one"
+        )
+        return Finding(check, "ok", found)
     listed = deployment.ra.database.read_now(partial(published.published_list, issuer_id=issuer.issuer_id))
     if crls.is_over(deployment.ra, listed):
         if rundir.serves(deployment.data) is None:

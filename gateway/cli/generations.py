@@ -13,12 +13,12 @@ from typing import Any
 import click
 
 import ca.store
-from ca import datadir
+from ca import apart, datadir
 from ca.authority import Issuer
 from ca.errors import ConfigError
 from ca.generations.endings import full_length_until
 from ca.generations.states import Event, Generations, State, follow
-from ca.keyplaces import stem_of
+from ca.keyplaces import place_of, responder_of, stem_of
 from ca.profiles import ISSUING
 from ca.storage import Transaction
 from ca.trust import CertificateState
@@ -31,6 +31,7 @@ from gateway.cli.frame import Answer, cell, deployment_command, detail, listing
 from gateway.cli.root import GROUPS
 from gateway.running import rundir
 from gateway.serving.deployment import Deployment
+from gateway.serving.tokens import keys_in
 from gateway.web.spreadsheet import csv_of
 from gateway.web.words import CERTIFICATE
 
@@ -65,9 +66,12 @@ _MEANINGS = {
     State.EARLIER: "its certificates are good; sekisho ca retire NAME ends its time for good",
     State.RETURNING: "sekisho ca withdraw NAME takes that back",
     State.RETIRED: "lists and answers go on until its last certificate ends; its key is needed until then",
-    State.OVER: "nothing needs its key: every copy of it may be destroyed",
+    State.OVER: "nothing needs its key: sekisho ca discard NAME, and every copy of it may be destroyed",
     State.DISTRUSTED: "its certificates let nobody in; sekisho ca affected NAME lists whose they are",
 }
+
+
+_PUT_AWAY = "it stays known, and so does its last list; its key is not wanted"
 
 
 @deployment_command(_CA, "list")
@@ -170,6 +174,76 @@ async def _distrust(deployment: Deployment, name: str, reason: str, dry_run: boo
     name it.
     """
     return await _changed(deployment, name, Event.DISTRUST, reason=reason, dry_run=dry_run)
+
+
+@deployment_command(_CA, "discard", needs_passphrase=True)
+@_NAME
+@_DRY_RUN
+async def _discard(deployment: Deployment, name: str, dry_run: bool) -> Answer:
+    """Put an issuing CA away that is over: its key is wanted no more, and may be destroyed.
+
+    It stays known, for old certificates and records, and its last list stays published; no list follows that,
+    and answers (OCSP) about its certificates are given no more (unauthorized). There is no way back.
+    """
+    ra = deployment.ra
+    await timekeeping.require(ra)
+    await generations.end_due(ra)
+    issuer, at = generations.named(ra, name), ra.now()
+    await _check_over(deployment, issuer)
+    remains = _remains(deployment, issuer)
+    if not dry_run:
+        datadir.discard(deployment.data, issuer, at)
+        by = actor()
+        await ra.database.write(
+            lambda db: store.audit(db, at, by, "ca.discarded", issuer.issuer_id, name=issuer.common_name)
+        )
+    told = {"name": issuer.common_name, "state": State.OVER.value, "remains": remains, "done": not dry_run}
+    backups = "Every backup that was made before has it, too, unless it was in a token."
+    return detail("ca", told, *remains, backups, "Next: sekisho reload, if the gateway runs")
+
+
+async def _check_over(deployment: Deployment, issuer: Issuer) -> None:
+    """`ConfigError` unless nobody needs the key of a CA, with what to do about it."""
+    ra, name = deployment.ra, issuer.common_name
+    found = await ra.database.read_aside(lambda db: generations.at_now(db, ra))
+    if issuer.discarded_at is not None:
+        raise ConfigError(f"{name} is put away since {shown(issuer.discarded_at)}; see: sekisho ca list")
+    if issuer.issuer_id in (found.latest, found.issuers.get(issuer.audience)):
+        raise ConfigError(
+            f"{name} issues, or did last; have another one issue first: sekisho ca add NAME, "
+            "sekisho ca activate NAME --at now"
+        )
+    state = found.state(issuer.issuer_id)
+    if state is State.OVER:
+        return
+    if state not in (State.RETIRED, State.DISTRUSTED):
+        first = "withdraw" if state in (State.PLANNED, State.RETURNING) else "retire"
+        raise ConfigError(f"{name} is {state.value}, and may issue; first: sekisho ca {first} '{name}'")
+    until = await ra.database.read_aside(lambda db: generations.over_from(db, found.rows[issuer.issuer_id]))
+    raise ConfigError(
+        f"{name} is {state.value}, and not over: lists and answers are signed with its key until its last "
+        f"certificate has ended and was in a list, {shown(until)}; after that: sekisho ca discard '{name}'"
+    )
+
+
+def _remains(deployment: Deployment, issuer: Issuer) -> list[str]:
+    """Where the key is that nobody reads any more, and how it is destroyed."""
+    data, home = deployment.data, apart.home_of(deployment.data)
+    place, told = place_of(stem_of(issuer.issuer_id)), list[str]()
+    for folder in (data, home):
+        file = (folder or data) / f"ca/{place}.key"
+        if folder is not None and file.exists():
+            told.append(f"{file} is read by nobody any more: shred -u {file}")
+    if home is not None:
+        told.append(
+            f"The signer has keys of its own: as root, sekisho ca part {home}, start it again, then shred -u "
+            f"{home / f'ca/{place}.key'}"
+        )
+    for name in (place, responder_of(issuer.issuer_id)):
+        if name in deployment.config.keys:
+            key = keys_in(data, deployment.config)[name]
+            told.append(f"{key} is used no more: delete it there, and take [keys.{name}] out of sekisho.toml")
+    return told
 
 
 @deployment_command(_CA, "affected")
@@ -372,13 +446,13 @@ def _record(db: Transaction, deployment: Deployment, found: Generations, issuer:
         and (since := each.begun_at(2**62)) is not None
         and since > (begun or 0)
     ]
-    key = deployment.data / f"{stem_of(issuer.issuer_id)}.key"
+    meaning = _MEANINGS[state] if issuer.discarded_at is None else _PUT_AWAY
     return {
         "issuer_id": issuer.issuer_id,
         "common_name": issuer.common_name,
         "for": issuer.audience.value,
         "state": state.value,
-        "meaning": _MEANINGS[state].replace("NAME", f"'{issuer.common_name}'"),
+        "meaning": meaning.replace("NAME", f"'{issuer.common_name}'"),
         "current": state is State.ISSUING,
         "from_at": max(begun, made_at) if begun is not None else None,
         "issues_until_at": min(followed, default=None) if begun is not None else None,
@@ -391,9 +465,18 @@ def _record(db: Transaction, deployment: Deployment, found: Generations, issuer:
         "full_length_until_at": full_length_until(issuer.not_after_at),
         "alive": ca.store.count_alive(db, issuer.issuer_id, found.at),
         "last_end_at": ca.store.last_end(db, issuer.issuer_id) or None,
-        "key": str(key.relative_to(deployment.data)) if key.exists() else "elsewhere",
+        "discarded_at": issuer.discarded_at,
+        "key": _place(deployment, issuer),
         "crl_url": issuer.site.crl,
         "ocsp_url": issuer.site.ocsp,
         "issuer_url": issuer.site.issuer,
         "shards": issuer.site.shards,
     }
+
+
+def _place(deployment: Deployment, issuer: Issuer) -> str:
+    """Where its key is, for whoever reads the table."""
+    if issuer.discarded_at is not None:
+        return "put away"
+    key = deployment.data / f"{stem_of(issuer.issuer_id)}.key"
+    return str(key.relative_to(deployment.data)) if key.exists() else "elsewhere"

@@ -46,7 +46,7 @@ class Publisher:
         if self.monotonic() < self._not_before or await timekeeping.doubt(ra) is not None:
             return 0
         made = 0
-        for issuer, shard in [(each, shard) for each in ra.authority.issuers for shard in each.site.lists]:
+        for issuer, shard in [(each, shard) for each in ra.authority.at_work for shard in each.site.lists]:
             if not await crls.due(ra, issuer.issuer_id, shard):
                 continue
             begun = self.monotonic()
@@ -108,7 +108,7 @@ async def begin(ra: RegistrationAuthority) -> None:
     """
     if await timekeeping.doubt(ra) is not None:
         return
-    for issuer, shard in [(each, shard) for each in ra.authority.issuers for shard in each.site.lists]:
+    for issuer, shard in [(each, shard) for each in ra.authority.at_work for shard in each.site.lists]:
         if await crls.ended(ra, list_id(issuer.issuer_id, shard)):
             try:
                 await crls.publish(ra, issuer, shard, alone=True)

@@ -66,7 +66,7 @@ class Figures:
                 {"issuer": each.common_name},
                 round((full_length_until(each.not_after_at) - deployment.ra.now()) / 86_400, 3),
             )
-            for each in deployment.datadir.authority.issuers
+            for each in deployment.datadir.authority.at_work
         ]
         return [*self._counts, *days, *full, *await _lists(deployment), ("sekisho_database_bytes", {}, size)]
 
@@ -74,7 +74,7 @@ class Figures:
 def own_ends(deployment: Deployment) -> dict[str, int]:
     """When our own CAs end, by a name for each."""
     ends = {"root": _end(deployment.datadir.root), "server-ca": deployment.datadir.server_ca.not_after_at}
-    for issuer in deployment.datadir.authority.issuers:
+    for issuer in deployment.datadir.authority.at_work:
         ends[f"issuing:{issuer.common_name}"] = issuer.not_after_at
     return ends
 
@@ -223,7 +223,7 @@ async def late_lists(deployment: Deployment) -> list[str]:
     """Warnings of revocation lists that should have been followed by others long since."""
     now, found = deployment.ra.now(), list[str]()
     authority = deployment.datadir.authority
-    for issuer, shard in [(each, shard) for each in authority.issuers for shard in each.site.lists]:
+    for issuer, shard in [(each, shard) for each in authority.at_work for shard in each.site.lists]:
         listed = await crls.published(deployment.ra, list_id(issuer.issuer_id, shard))
         # A new one is made each day.
         if listed is None or now - listed.this_update_at > 2 * CRL_PERIOD:
@@ -256,7 +256,7 @@ def root_list_end(deployment: Deployment) -> int:
 
 async def _lists(deployment: Deployment) -> list[Sample]:
     found = list[Sample]()
-    for issuer in deployment.datadir.authority.issuers:
+    for issuer in deployment.datadir.authority.at_work:
         listed = await crls.published(deployment.ra, issuer.issuer_id)
         if listed is not None:
             named = {"issuer": issuer.common_name}

@@ -83,14 +83,14 @@ def _of(opened: datadir.DataDir, name: str, certificate: Path | None) -> str:
     if certificate is not None:
         public = datadir.read_certificate(certificate, Snapshot())
         return str(public.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
-    for issuer in opened.authority.issuers:
+    for issuer in opened.authority.at_work:
         if responder_of(issuer.issuer_id) == name:
             return f"answers (OCSP) of {issuer.common_name}"
     return "asked for at the root"
 
 
 def _in_tokens(deployment: Deployment) -> list[KeyState]:
-    opened, named = deployment.datadir, keys_in(deployment.config)
+    opened, named = deployment.datadir, keys_in(deployment.data, deployment.config)
     if not named:
         return []
     told = _told(deployment)

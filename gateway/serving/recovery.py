@@ -104,7 +104,10 @@ def go_on_without(ra: RegistrationAuthority) -> int:
 
     def work(db: Transaction) -> int:
         latest = {each.issuer_id: each.number for each in published.published_lists(db)}
-        for name in {*latest, *(issuer.issuer_id for issuer in ra.authority.issuers)}:
+        ended = {issuer.issuer_id for issuer in ra.authority.issuers if issuer.discarded_at is not None}
+        for name in {*latest, *(issuer.issuer_id for issuer in ra.authority.at_work)}:
+            if name.partition(".")[0] in ended:  # no list follows its last one
+                continue
             number = latest.get(name, 0) + _LEAP
             published.publish_list(db, RevocationList(name, number, 0, 0, "", 0, 0, -1))
         store.audit(db, at, replaying.ACTOR, "journal.lost", "journal")

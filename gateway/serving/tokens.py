@@ -27,11 +27,14 @@ from gateway.serving.settings.tokens import KeyTable, TokenTable
 log = logging.getLogger("sekisho.signer")
 
 
-def keys_in(config: Config) -> dict[str, TokenKey]:
-    """The keys that are in tokens, by the names of their places."""
+def keys_in(data: Path, config: Config) -> dict[str, TokenKey]:
+    """The keys that are in tokens, by the names of their places; not those of CAs that were put away."""
     tokens = {name: token_of(name, table) for name, table in config.tokens.items()}
+    gone = datadir.discarded_places(data)
     return {
-        name: TokenKey(name, tokens[each.token], each.label, each.id) for name, each in config.keys.items()
+        name: TokenKey(name, tokens[each.token], each.label, each.id)
+        for name, each in config.keys.items()
+        if name not in gone
     }
 
 
@@ -131,7 +134,7 @@ def tokens_of(
 ) -> Tokens:
     """The tokens of a data directory; nothing is asked of one yet. ``change``: so that keys can be made."""
     found = pins or Pins(data, keys, config.tokens)
-    return Tokens(keys_in(config), found, Refusals(found.data / "ca", keys), change=change)
+    return Tokens(keys_in(data, config), found, Refusals(found.data / "ca", keys), change=change)
 
 
 def kept_tokens(data: Path, config: Config, keys: Vault, pins: Pins) -> Tokens:
@@ -139,7 +142,9 @@ def kept_tokens(data: Path, config: Config, keys: Vault, pins: Pins) -> Tokens:
     there is any thread."""
     found = [token_of(name, table) for name, table in config.tokens.items()]
     refusals = Refusals(data / "ca", keys)
-    return Tokens(keys_in(config), pins, refusals, {each: keep(Link(each, pins, refusals)) for each in found})
+    return Tokens(
+        keys_in(data, config), pins, refusals, {each: keep(Link(each, pins, refusals)) for each in found}
+    )
 
 
 def token_named(data: Path, config: Config, name: str) -> Token:

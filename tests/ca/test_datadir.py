@@ -15,16 +15,19 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from ca import datadir
+from ca import apart, datadir
 from ca.anchors import TrustAnchors
 from ca.authority import Authority
 from ca.certificates import public_key_of
 from ca.crls import number_and_time
 from ca.errors import ConfigError
+from ca.keyplaces import place_of, stem_of
 from ca.keys import kind_of, to_pkcs8
 from ca.publication import Places
 from ca.revocation import RevocationStatus
 from ca.trust import Presentation, VerifiedPeer, judge
+from gateway.serving.config import parse_config
+from gateway.serving.tokens import keys_in
 from tests.ca.conftest import AT, CHEAP, DAY, PASSPHRASE, issue_person
 from tests.signers import file_keys
 from tests.started import started
@@ -373,3 +376,45 @@ def test_the_root_has_a_list_whose_number_and_time_never_go_back(tmp_path: Path)
     (tmp_path / "d/ca/root.key").unlink()
     with pytest.raises(ConfigError, match=r"root\.key is kept elsewhere; put it back"):
         datadir.renew_root_list(opened, AT)
+
+
+def test_the_key_of_one_that_is_put_away_is_not_wanted(tmp_path: Path) -> None:
+    """It opens without its file, has no place for it, and passes a token's table over that names it; the
+    signer's own directory learns it when root parts the keys again. Others' keys are wanted as ever."""
+    made = datadir.create(tmp_path / "d", PASSPHRASE, AT, cost=CHEAP)
+    old, path = made.authority.current, made.path
+    datadir.add_issuer(path, PASSPHRASE, "G5", AT)
+    (path / f"{stem_of(old.issuer_id)}.key").rename(tmp_path / "key")
+    with pytest.raises(ConfigError, match="sealed key"):
+        datadir.load(path, PASSPHRASE)
+    assert datadir.discarded_places(path) == frozenset()
+    for at in (AT + 1, AT + 2):
+        datadir.discard(path, old, at)
+    opened = datadir.load(path, PASSPHRASE).authority
+    assert [(each.common_name, each.discarded_at) for each in opened.issuers] == [
+        ("G5", None), (old.common_name, AT + 1),
+    ]  # fmt: skip
+    assert [each.common_name for each in opened.at_work] == ["G5"]
+    assert old.issuer_id[:16] not in " ".join(datadir.places_of(path))
+    place = place_of(stem_of(old.issuer_id))
+    text = '[tokens.hsm]\nmodule = "/m"\nlabel = "l"\n'
+    for name, there in ((place, []), ("root", ["root"])):
+        config = parse_config(f'{text}[keys.{name}]\ntoken = "hsm"\nlabel = "k"\n')
+        assert list(keys_in(path, config)) == there
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files to others")
+def test_the_signers_directory_learns_that_one_is_put_away(tmp_path: Path) -> None:
+    """When root parts the keys again; whatever else is written there of a CA changes nothing."""
+    made = datadir.create(tmp_path / "d", PASSPHRASE, AT, cost=CHEAP)
+    old, home = made.authority.current, tmp_path / "home"
+    (made.path / "sekisho.toml").write_text("")
+    assert apart.part(made.path, home, 61_401, "sekisho.toml")
+    datadir.discard(made.path, old, AT)
+    marker = datadir.read_marker(made.path)
+    marker["issuers"][0]["crl_url"] = "http://evil.example"
+    datadir.write_marker(made.path, marker)
+    assert datadir.discarded_places(home) == frozenset()
+    apart.part(made.path, home, 61_401, "sekisho.toml")
+    assert datadir.discarded_places(home) == datadir.discarded_places(made.path)
+    assert datadir.read_marker(home)["issuers"][0]["crl_url"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from cryptography import x509
 
 from ca.certificates import to_pem
 from gateway.serving.config import FILE_NAME
+from gateway.serving.deployment import CLOCK, DEMO_MARKER
 from tests.ca.test_cross import Other
 from tests.cli.conftest import Shell
 from tests.cli.processes import change
@@ -136,3 +138,57 @@ def test_a_ca_for_operators(peopled: Shell) -> None:
     states = {each["common_name"]: each["state"] for each in peopled("ca", "list").value["cas"]}
     assert states == {"Operators CA 2": "issuing", "Operators CA": "earlier", _G4: "issuing"}
     assert peopled("ca", "add", _G5).value["ca"]["state"] == "staged"
+
+
+def _years_later(shell: Shell, years: int) -> None:
+    """A demo's clock is moved by its visitors."""
+    (shell.data / DEMO_MARKER).write_text("{}")
+    (shell.data / CLOCK).write_text(json.dumps({"offset": years * 366 * 86_400}))
+
+
+def test_what_is_over_is_put_away(peopled: Shell, tmp_path: Path) -> None:
+    """Only what is over, and each else is told why not and what to type. Then nobody wants its key: without
+    it the gateway opens, issues, backs itself up, comes back and practises that; before, nothing did."""
+    old = issued(peopled)
+    assert peopled("ca", "add", _G5).code == 0
+    wrong = []
+    for words in (
+        (),
+        ("activate", _G5, "--at", "+1d"),
+        ("withdraw", _G5),
+        ("activate", _G5, "--at", "now"),
+        ("retire", _G4),
+    ):
+        assert not words or peopled("ca", *words).code == 0
+        wrong += [peopled("ca", "discard", each).error["message"] for each in (_G4, _G5)]
+    assert [message.partition("; ")[0][len(_G4) + 1 :][:40] for message in wrong] == [
+        "issues, or did last", "is staged, and may issue",
+        "issues, or did last", "is planned, and may issue",
+        "issues, or did last", "is staged, and may issue",
+        "is earlier, and may issue", "issues, or did last",
+        "is retired, and not over: lists and answ", "issues, or did last",
+    ]  # fmt: skip
+    assert f"first: sekisho ca withdraw '{_G5}'" in wrong[3]
+    assert f"first: sekisho ca retire '{_G4}'" in wrong[6]
+    _years_later(peopled, 4)
+    key = peopled.data / peopled("ca", "show", _G4).value["ca"]["key"]
+    assert peopled("ca", "discard", _G4, "--dry-run").value["ca"]["done"] is False
+    aside = key.rename(tmp_path / "key")
+    assert f"sealed key: {key} cannot" in peopled("ca", "list").error["message"]
+    aside.rename(key)
+
+    done = peopled("ca", "discard", _G4).value["ca"]
+    assert done["remains"] == [f"{key} is read by nobody any more: shred -u {key}"]
+    assert "is put away since" in peopled("ca", "discard", _G4).error["message"]
+    key.unlink()
+    (shown,) = [each for each in peopled("ca", "list").value["cas"] if each["common_name"] == _G4]
+    assert (shown["state"], shown["key"]) == ("over", "put away")
+    assert "ca.discarded" in {each["action"] for each in peopled("audit", "show").value["audit"]}
+    assert peopled("cert", "show", old).value["certificate"]["issuer_id"] == shown["issuer_id"]
+    assert "its last list is not here" in peopled("cert", "crl", "x", "--issuer", _G4).error["message"]
+    assert peopled("user", "add", "12345678", "年金 次郎", "jiro@example.jp").code == 0
+    assert issued(peopled)
+    assert peopled("ca", "root-list").code == 0
+    bad = [each for each in peopled("doctor").value["checks"] if each["state"] == "bad"]
+    assert bad == []
+    assert peopled("drill").code == 0

@@ -146,6 +146,7 @@ APART = {
     "demo": "a sandbox of its own",
     "ca accept": "it takes what a root signed elsewhere: its line is in tests/cli/test_ceremony.py",
     **dict.fromkeys(("ca key pin", "ca key move"), "they take a token: tests/cli/test_tokens.py"),
+    "ca discard": "it takes one that is over: tests/cli/test_authorities.py",
     "ca part": "it gives files to another user, as root: tests/cli/test_signers_user.py",
     "version": "it is about no data directory",
     **dict.fromkeys(

@@ -79,7 +79,7 @@ class Places:
     def _open(self, *, anew: bool = True) -> None:
         before = self._tokens.keys
         if anew and self._by_settings:
-            self._tokens.keys = keys_in(read_config(self._data, Snapshot()))
+            self._tokens.keys = keys_in(self._data, read_config(self._data, Snapshot()))
         try:
             self.authority = datadir.authority_of(self._data, self._keys, self._tokens)
         except BaseException:
@@ -97,8 +97,8 @@ class Places:
             raise NoSignature(str(error)) from None
 
     def _settings_mark(self) -> tuple[int, ...]:
-        """Which file of settings it is; another one when it is written anew."""
+        """Which files of settings and of CAs these are; others when they are written anew."""
         with suppress(OSError):
-            found = (self._data / FILE_NAME).stat()
-            return found.st_ino, found.st_mtime_ns, found.st_size
+            found = [(self._data / name).stat() for name in (FILE_NAME, datadir.MARKER)]
+            return tuple(part for each in found for part in (each.st_ino, each.st_mtime_ns, each.st_size))
         return ()

@@ -43,6 +43,13 @@ class Publications:
             for each in authority.issuers
             for shard in each.site.lists
         }
+        # Of one that is put away there is the last list, or none for good.
+        self._last = frozenset(
+            list_path(each.issuer_id, shard)
+            for each in authority.issuers
+            if each.discarded_at is not None
+            for shard in each.site.lists
+        )
         roots = {each.root_id: each.chain[-1] for each in authority.issuers if each.chain}
         own = {each.issuer_id: each.der for each in authority.issuers}
         self._certificates = {certificate_path(name): der for name, der in {**own, **roots}.items()}
@@ -62,7 +69,7 @@ class Publications:
         if asked.method not in _READ:
             return refusal(405, ("Allow", "GET, HEAD"))
         if (name := self._lists.get(path)) is not None:
-            return self._guarded(lists.published(asked, self._ra, name))
+            return self._guarded(lists.published(asked, self._ra, name, last=path in self._last))
         if (der := self._root_lists.get(path)) is not None:
             return lists.root(asked, der, self._ra.now())
         if (der := self._certificates.get(path)) is not None:

@@ -47,7 +47,7 @@ class Responses:
         self._number: int | None = None
         self._known: dict[str | bytes, _Shown] = {}
         self._issuers: dict[IssuerHashes, Issuer] = {
-            each: issuer for issuer in ra.authority.issuers for each in hashes_of(issuer.certificate).values()
+            each: issuer for issuer in ra.authority.at_work for each in hashes_of(issuer.certificate).values()
         }
 
     def answer(self, asked: Asked, encoded: str) -> Told | Awaitable[Told]:

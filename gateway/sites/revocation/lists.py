@@ -24,9 +24,9 @@ _KIND = ("Content-Type", "application/pkix-crl")
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
-async def published(asked: Asked, ra: RegistrationAuthority, name: str) -> Told:
+async def published(asked: Asked, ra: RegistrationAuthority, name: str, *, last: bool = False) -> Told:
     """A list by what it is called by (`ca.publication.list_id`), or that the client's copy is the newest
-    (RFC 9110 section 13)."""
+    (RFC 9110 section 13). ``last``: none follows it."""
     for _ in range(2):  # another one may be published, and this one's file go, between two lines here
         listed = await crls.published(ra, name)
         if listed is None:
@@ -39,7 +39,7 @@ async def published(asked: Asked, ra: RegistrationAuthority, name: str) -> Told:
         except FileNotFoundError:
             continue
         return Told(200, (*fields, _KIND), file, listed.size, kind="crl")
-    return refusal(503, ("Retry-After", str(SOON)))
+    return refusal(404) if last else refusal(503, ("Retry-After", str(SOON)))
 
 
 def root(asked: Asked, der: bytes, now: int) -> Told:

@@ -10,17 +10,21 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.x509 import ocsp
+from cryptography.x509.ocsp import OCSPResponseStatus as Status
 
 from ca import listfiles
+from ca.ocsp import hashes_of
 from ca.publication import bundle_path, certificate_path, list_path
-from enroll import crls
+from enroll import crls, generations
 from enroll.answers import Answers
 from enroll.ra import RegistrationAuthority
 from gateway.sites import help as help_site
 from gateway.sites.revocation import PREFIX, Publications
 from gateway.web.context import Role
-from tests.datadirs import clock_of, open_office
+from tests.datadirs import clock_of, next_generation, open_office
 from tests.gateway.plainly import Plainly, plainly
 from tests.gateway.sites.kit import serve
 
@@ -101,6 +105,33 @@ async def test_other_roots_that_vouch_for_ours(ra: RegistrationAuthority, site: 
         assert {each.public_bytes(Encoding.DER) for each in shown} == {issuer.chain[-1], issuer.der}
         again = await crossed.ask(bundle_path(issuer.root_id), If_None_Match=fields["etag"])
         assert (again[0], again[2]) == (304, b"")
+
+
+async def test_of_one_that_is_put_away(ra: RegistrationAuthority) -> None:
+    """RFC 5019 section 2.2.3: answers about its certificates are nobody's any more; its certificate and its
+    last list stay, and where there is no list there will be none. Of another one all goes on."""
+    g5 = next_generation(ra, "G5")
+    old, new = (generations.named(g5, name) for name in (ra.authority.current.common_name, "G5"))
+    await crls.publish(g5, old)
+    issuers = tuple(
+        replace(each, discarded_at=g5.now()) if each == old else each for each in g5.authority.issuers
+    )
+    g5 = replace(g5, authority=replace(g5.authority, issuers=issuers))
+    assert not await crls.due(g5, old.issuer_id)
+    async with plainly(Publications(g5, Answers()).answer) as site:
+        asked = ocsp.OCSPRequestBuilder().add_certificate_by_hash
+        for issuer, told in ((old, Status.UNAUTHORIZED), (new, Status.SUCCESSFUL)):
+            name = hashes_of(issuer.certificate)["sha1"]
+            question = asked(name.name, name.key, 1, hashes.SHA1()).build()
+            _, _, body = await site.ask("/ocsp", question.public_bytes(Encoding.DER), method="POST")
+            assert ocsp.load_der_ocsp_response(body).response_status is told
+        assert (await site.ask(certificate_path(old.issuer_id)))[0] == 200
+        listed = await crls.published(g5, old.issuer_id)
+        assert (await site.ask(list_path(old.issuer_id)))[0] == 200
+        assert listed is not None
+        listfiles.path_of(crls.folder(g5), listed).unlink()
+        assert (await site.ask(list_path(old.issuer_id)))[0] == 404
+        assert (await site.ask(list_path(new.issuer_id)))[0] == 503
 
 
 async def test_a_whole_address_and_a_query_are_asked_for_as_well(
