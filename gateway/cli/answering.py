@@ -16,7 +16,9 @@ from typing import Any
 
 import click
 
-from gateway.cli.caller import Given, be_for
+from ca.errors import ConfigError
+from gateway.cli.asking import ENVIRONMENT
+from gateway.cli.caller import Given, InputFile, be_for
 from gateway.cli.frame import DeploymentCommand, guarded, worked
 from gateway.cli.root import root
 from gateway.running.control import Caller, HungUp, Line, Message
@@ -38,16 +40,20 @@ def answer_command(caller: Caller, opened: Callable[[], Deployment]) -> None:
         caller.line.tell({"refused": f"it knows no command {' '.join(map(str, wanted['command']))}"})
         return
     given = b"" if fd is None else read_whole(fd)
-    os.environ |= wanted["environment"]
+    # Whoever asks is no more than a member of a group: what else the environment says is this process's own.
+    told = wanted["environment"]
+    os.environ |= {name: str(told[name]) for name in (*ENVIRONMENT, "COLUMNS") if name in told}
     be_for(caller.uid, lambda path, content, public: _write(caller.line, path, content, public))
     sys.stdout = _Told(caller.line, "out", wanted["terminal"]["out"])
     sys.stderr = _Told(caller.line, "err", wanted["terminal"]["err"])
-    params = {name: _unpacked(value, given) for name, value in wanted["params"].items()}
+    typed = {name: _unpacked(value, given) for name, value in wanted["params"].items()}
 
     async def run() -> int:
         deployment = opened()
         try:
-            return await worked(found.work, deployment, params, wanted["json"])
+            _check_meant(deployment.data, wanted.get("data"))
+            params = checked(found, typed)
+            return await worked(found.work, found.gate, deployment, params, wanted["json"])
         finally:
             await deployment.close()
 
@@ -65,6 +71,48 @@ def _command(words: list[str]) -> DeploymentCommand | None:
             return None
         found = found.get_command(click.Context(found), word)
     return found if isinstance(found, DeploymentCommand) and not found.needs_passphrase else None
+
+
+def _check_meant(data: Path, named: str | None) -> None:
+    if named is not None and os.path.realpath(named) != os.path.realpath(data):
+        raise ConfigError(f"the gateway of this machine serves {data}, and not {named}")
+
+
+def checked(command: click.Command, typed: Mapping[str, Any]) -> dict[str, Any]:
+    """What was typed, looked at as it was where it was typed: whoever asks may have left that out.
+
+    UsageError for what cannot have been typed."""
+    context, known = click.Context(command), {each.name: each for each in command.params}
+    found: dict[str, Any] = {}
+    for name, value in typed.items():
+        if name not in known:
+            raise click.UsageError(f"it knows no parameter {name}", context)
+        found[name] = _again(known[name], value, context)
+    return found
+
+
+def _again(param: click.Parameter, value: Any, context: click.Context) -> Any:
+    several = param.multiple or param.nargs != 1
+    for each in value if several and isinstance(value, tuple) else [value]:
+        wanted: type = str
+        if isinstance(param.type, InputFile):
+            wanted = Given
+        elif isinstance(param.type, click.Path):
+            wanted = Path
+        elif isinstance(param.type, click.DateTime):
+            wanted = datetime
+        elif isinstance(param.type, (click.types.IntParamType, click.types.FloatParamType)):
+            wanted = float if isinstance(param.type, click.types.FloatParamType) else int
+        elif isinstance(param.type, click.types.BoolParamType):
+            wanted = bool
+        if each is not None and not isinstance(each, wanted):
+            raise click.UsageError(f"{param.name} cannot be that", context)
+        if each is not None and wanted in (str, int, float):
+            param.type.convert(each, param, context)
+    if value is None and param.required:
+        raise click.UsageError(f"{param.name} is missing", context)
+    callback = param.callback
+    return value if callback is None or value is None else callback(context, param, value)
 
 
 def _unpacked(value: Any, given: bytes) -> Any:

@@ -6,6 +6,7 @@ other file than those that were named to be written.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -16,17 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from ca.datadir import MARKER
 from ca.errors import ConfigError
-from gateway.cli.caller import Given, OutputFile, write_here
+from gateway.cli.caller import DATA_VARIABLE, Given, OutputFile, write_here
 from gateway.cli.output import settle
 from gateway.running.control import HungUp, Line, Message, call
 from gateway.running.memory import memory_of, read_whole
 from gateway.running.rundir import RUN
 
 # Of the environment, what a command writes by.
-_ENVIRONMENT = ("TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "SEKISHO_TRACEBACK")
+ENVIRONMENT = ("TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "SEKISHO_TRACEBACK")
 _INTERRUPTED = 130
+#: Where operators reach the gateway of this machine: the setting operators.socket.
+SOCKET_VARIABLE, SOCKET_DIRECTORY = "SEKISHO_SOCKET", "/run/sekisho"
 
 
 def ask(data: Path, context: click.Context, params: Mapping[str, Any], *, as_json: bool) -> int | None:
@@ -34,13 +39,17 @@ def ask(data: Path, context: click.Context, params: Mapping[str, Any], *, as_jso
 
     None where none runs that takes commands. ConfigError if it has not been done, or nobody knows.
     """
-    line = call(data / RUN)
+    line = _line_to(data)
     if line is None:
         return None
     wanted, given = _wanted(context, params, as_json)
+    if _is_named(context):
+        wanted["data"] = str(data.absolute())
     memory = memory_of(given)
     try:
-        line.tell(wanted, memory)
+        # Whoever is turned away is told why, and may be before anything was said.
+        with contextlib.suppress(HungUp):
+            line.tell(wanted, memory)
         return attend(line, _outputs(context, params))
     except HungUp:
         raise ConfigError(
@@ -52,6 +61,15 @@ def ask(data: Path, context: click.Context, params: Mapping[str, Any], *, as_jso
         line.close()
 
 
+def _line_to(data: Path) -> Line | None:
+    """To the gateway of a data directory. Operators reach none: theirs is the one of this machine, which says
+    so if it serves another directory than the one that they name."""
+    line = call(data / RUN)
+    if line is None and not os.path.isfile(data / MARKER):
+        line = call(Path(os.environ.get(SOCKET_VARIABLE) or SOCKET_DIRECTORY))
+    return line
+
+
 def _wanted(context: click.Context, params: Mapping[str, Any], as_json: bool) -> tuple[Message, bytes]:
     """What is to be done, and the content of all files that were given."""
     given = bytearray()
@@ -61,10 +79,16 @@ def _wanted(context: click.Context, params: Mapping[str, Any], as_json: bool) ->
         "params": {name: _packed(value, given) for name, value in params.items()},
         "json": as_json,
         "terminal": {"out": _is_terminal(sys.stdout), "err": _is_terminal(sys.stderr)},
-        "environment": {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         | {"COLUMNS": str(shutil.get_terminal_size().columns)},
     }
     return wanted, bytes(given)
+
+
+def _is_named(context: click.Context) -> bool:
+    """Whether somebody has said which data directory it is about."""
+    source = context.get_parameter_source("data")
+    return source is not ParameterSource.DEFAULT or bool(os.environ.get(DATA_VARIABLE))
 
 
 def _packed(value: Any, given: bytearray) -> Any:

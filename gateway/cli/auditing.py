@@ -13,8 +13,9 @@ from enroll import identifiers, listings, store
 from enroll.audit import written
 from enroll.jst import start_of
 from enroll.listings import Acts
+from enroll.operators.roles import Act
 from gateway.cli.caller import Given, InputFile, OutputFile, actor, write
-from gateway.cli.frame import Answer, answer, deployment_command, listing
+from gateway.cli.frame import ASKS, READS, Answer, answer, deployment_command, listing, passphrase_command
 from gateway.cli.people import known_user
 from gateway.cli.root import GROUPS
 from gateway.serving import record
@@ -35,7 +36,7 @@ class _Checkpoints(InputFile):
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
-@deployment_command(_AUDIT, "verify")
+@deployment_command(_AUDIT, "verify", Act.AUDIT, READS)
 @click.option(
     "--checkpoint",
     "files",
@@ -65,7 +66,7 @@ async def _verify(deployment: Deployment, files: tuple[Given, ...]) -> Answer:
     return replace(told, value={**told.value, "ok": False, "lines": counted}, failed=True)
 
 
-@deployment_command(_AUDIT, "checkpoint")
+@deployment_command(_AUDIT, "checkpoint", Act.AUDIT, READS)
 @click.argument("file", type=_FILE)
 async def _checkpoint(deployment: Deployment, file: Path) -> Answer:
     """Write a signed checkpoint of the record as it is now to a file, to be carried away."""
@@ -74,7 +75,7 @@ async def _checkpoint(deployment: Deployment, file: Path) -> Answer:
     return answer({"checkpoint": asdict(made)}, f"{file}: line {made.number}, {made.hash}")
 
 
-@deployment_command(_AUDIT, "adopt", needs_passphrase=True)
+@passphrase_command(_AUDIT, "adopt")
 async def _adopt(deployment: Deployment) -> Answer:
     """Go on from the record as it is, after a database was put back: what a checkpoint has seen is lost.
 
@@ -91,7 +92,7 @@ async def _adopt(deployment: Deployment) -> Answer:
     )
 
 
-@deployment_command(_AUDIT, "export")
+@deployment_command(_AUDIT, "export", Act.AUDIT, READS)
 @click.argument("file", type=_FILE)
 async def _export(deployment: Deployment, file: Path) -> Answer:
     """Write the whole record with its proof to a file: a line each, and the checkpoint that signs them."""
@@ -109,7 +110,7 @@ async def _export(deployment: Deployment, file: Path) -> Answer:
     )
 
 
-@deployment_command(_AUDIT, "retire")
+@deployment_command(_AUDIT, "retire", Act.PURGE, ASKS)
 @click.option("--before", type=_DAY, required=True, metavar="DAY", help="Lines of earlier days, in Japan.")
 async def _retire(deployment: Deployment, before: datetime) -> Answer:
     """Take away what is older than a day. The rest stays verifiable; export it first."""
@@ -124,7 +125,7 @@ async def _retire(deployment: Deployment, before: datetime) -> Answer:
     return answer({"retired": until}, f"Taken away: all lines up to {until}")
 
 
-@deployment_command(_AUDIT, "purge")
+@deployment_command(_AUDIT, "purge", Act.PURGE, ASKS)
 @click.argument("user_id", callback=lambda _, __, typed: identifiers.typed_user_id(typed))
 async def _purge(deployment: Deployment, user_id: str) -> Answer:
     """Take away what is personal in the lines about a user: details, and from where. The chain holds."""

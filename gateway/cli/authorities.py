@@ -24,14 +24,7 @@ from ca.revocation import reason_code
 from ca.tokens import Tokens
 from enroll import generations, store, timekeeping
 from gateway.cli.caller import actor
-from gateway.cli.frame import (
-    PASSPHRASE_FILE,
-    Answer,
-    command,
-    deployment_command,
-    detail,
-    passphrase_from,
-)
+from gateway.cli.frame import PASSPHRASE_FILE, Answer, command, detail, passphrase_command, passphrase_from
 from gateway.cli.placing import placed
 from gateway.cli.root import GROUPS
 from gateway.cli.trail import trail
@@ -187,7 +180,7 @@ def _accept(data: Path, file: Path) -> Answer:
     return detail("accepted", asdict(taken), *after)
 
 
-@deployment_command(_CA, "root-list", needs_passphrase=True)
+@passphrase_command(_CA, "root-list")
 @click.option("--revoke", "name", metavar="NAME", default=None, help="Name this issuing CA in it, for good.")
 async def _root_list(deployment: Deployment, name: str | None) -> Answer:
     """Make the root's next revocation list, for a year. The root's key has to be in ca/root.key for this.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import pwd
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from typing import Any
 import click
 
 from ca.files import read_file, write_private, write_public
+from enroll.operators.actors import Actor
 
+#: Names the data directory.
+DATA_VARIABLE = "SEKISHO_DATA"
 #: Writes a file whole: where, what, and whether anybody may read it.
 Write = Callable[[Path, bytes, bool], None]
 
@@ -67,6 +71,7 @@ def write_here(path: Path, content: bytes, public: bool) -> None:
 
 class _Caller:
     uid: int | None = None
+    actor: Actor | None = None
     write: Write = staticmethod(write_here)
 
 
@@ -85,11 +90,35 @@ def write(path: Path, content: bytes, *, public: bool = False) -> None:
     _Caller.write(path, content, public)
 
 
-def actor() -> str:
-    """Who the audit trail says it was: whose process this is, or is asked by. The environment (LOGNAME, USER)
-    has no say."""
-    number = os.getuid() if _Caller.uid is None else _Caller.uid
+def uid() -> int:
+    """Whose process this is, or is asked by. The environment (LOGNAME, USER) has no say."""
+    return os.getuid() if _Caller.uid is None else _Caller.uid
+
+
+def account() -> str:
+    """The account of this machine that they have."""
     try:
-        return f"operator:{pwd.getpwuid(number).pw_name}"
+        return pwd.getpwuid(uid()).pw_name
     except KeyError:
-        return f"operator:{number}"
+        return str(uid())
+
+
+@contextmanager
+def acting_as(found: Actor) -> Iterator[None]:
+    """For the length of a block this process does what an actor may."""
+    before, _Caller.actor = _Caller.actor, found
+    try:
+        yield
+    finally:
+        _Caller.actor = before
+
+
+def acting() -> Actor:
+    """Who acts, with what they may."""
+    assert _Caller.actor is not None, "a command on an opened data directory knows who acts"
+    return _Caller.actor
+
+
+def actor() -> str:
+    """Who the audit trail says it was. Without an opened data directory: the account of the machine."""
+    return f"operator:{account()}" if _Caller.actor is None else _Caller.actor.name

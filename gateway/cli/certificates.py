@@ -16,12 +16,13 @@ from ca.revocation import REASONS, operator_reason, reason_code
 from ca.storage import Transaction
 from ca.store import CertificateRecord
 from enroll import crls, identifiers, store
+from enroll.operators.roles import Act
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.transitions import end_certificate
 from gateway.cli import registers
 from gateway.cli.caller import OutputFile, actor, write
-from gateway.cli.frame import Answer, answer, deployment_command, detail, listing
+from gateway.cli.frame import ASKS, READS, Answer, answer, deployment_command, detail, listing
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
@@ -31,7 +32,7 @@ _OFFERED = [row.name for row in REASONS.values() if row.by_operator]
 _STATES = click.Choice(["reserved", "issued", "expired", "held", "revoked"])
 
 
-@deployment_command(_CERT, "list")
+@deployment_command(_CERT, "list", Act.SEARCH, READS)
 @of_user()
 @registers.narrowed
 @click.option(
@@ -57,7 +58,7 @@ async def _list(
     return listing("certificates", islice(found, limit), columns)
 
 
-@deployment_command(_CERT, "show")
+@deployment_command(_CERT, "show", Act.SEARCH, READS)
 @click.argument("name", metavar="SERIAL|COMMON_NAME|FINGERPRINT")
 @click.option("--pem", is_flag=True, help="Print the certificate itself.")
 async def _show(deployment: Deployment, name: str, pem: bool) -> Answer:
@@ -70,7 +71,7 @@ async def _show(deployment: Deployment, name: str, pem: bool) -> Answer:
     return detail("certificate", record | {"pem": body} if pem else record)
 
 
-@deployment_command(_CERT, "crl")
+@deployment_command(_CERT, "crl", Act.STANDING, READS)
 @click.argument("file", type=OutputFile())
 @click.option("--issuer", "name", default=None, metavar="NAME|ID", help="Default: the one that issues.")
 async def _crl(deployment: Deployment, file: Path, name: str | None) -> Answer:
@@ -98,7 +99,7 @@ async def _crl(deployment: Deployment, file: Path, name: str | None) -> Answer:
     )
 
 
-@deployment_command(_CERT, "revoke")
+@deployment_command(_CERT, "revoke", Act.REVOKE, ASKS)
 @click.argument("name", metavar="SERIAL|COMMON_NAME|FINGERPRINT")
 @click.option("--reason", type=click.Choice(_OFFERED), default="unspecified", show_default=True)
 async def _revoke(deployment: Deployment, name: str, reason: str) -> Answer:

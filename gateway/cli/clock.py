@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from enroll import store, timekeeping
+from enroll.operators.roles import Act
 from enroll.timekeeping import CONFIRM, Judgement
 from gateway.cli.caller import actor
-from gateway.cli.frame import Answer, deployment_command, detail
+from gateway.cli.frame import ASKS, READS, Answer, deployment_command, detail
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
 
 _CLOCK = GROUPS["clock"]
 
 
-@deployment_command(_CLOCK, "show")
+@deployment_command(_CLOCK, "show", Act.STANDING, READS)
 async def _show(deployment: Deployment) -> Answer:
     """Show the clock, what it is compared with, and what waits if it is not believed."""
     judged = await timekeeping.look(deployment.ra)
@@ -23,7 +24,7 @@ async def _show(deployment: Deployment) -> Answer:
     return detail("clock", _record(deployment, judged), f"In doubt: {judged.doubt}.", f"Now {CONFIRM}.")
 
 
-@deployment_command(_CLOCK, "confirm")
+@deployment_command(_CLOCK, "confirm", Act.SETTINGS, ASKS)
 async def _confirm(deployment: Deployment) -> Answer:
     """Say that the clock is right: what waited because it was in doubt is done at once.
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from enroll import identifiers
 from enroll.acme import credentials, store
 from enroll.acme.ordering import places_taken
+from enroll.operators.roles import Act
 from enroll.refusals import Refusal
 from gateway.cli.caller import actor
-from gateway.cli.frame import Answer, answer, as_typed, deployment_command, listing, plain
+from gateway.cli.frame import ASKS, DOES, READS, Answer, answer, as_typed, deployment_command, listing, plain
 from gateway.cli.people import USER_ID, known_user
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
@@ -20,7 +21,7 @@ from gateway.serving.deployment import Deployment
 _EAB = GROUPS["eab"]
 
 
-@deployment_command(_EAB, "create")
+@deployment_command(_EAB, "create", Act.RECORD, ASKS)
 @USER_ID
 @click.option("--count", type=click.IntRange(1, 1_000), default=1, show_default=True)
 @click.option(
@@ -65,7 +66,7 @@ async def _create(
     return Answer({"credentials": records}, show, undo=undo)
 
 
-@deployment_command(_EAB, "list")
+@deployment_command(_EAB, "list", Act.SEARCH, READS)
 @USER_ID
 async def _list(deployment: Deployment, user_id: str) -> Answer:
     """List a user's credentials, without their keys."""
@@ -86,7 +87,7 @@ async def _list(deployment: Deployment, user_id: str) -> Answer:
     return listing("credentials", found, columns)
 
 
-@deployment_command(_EAB, "withdraw")
+@deployment_command(_EAB, "withdraw", Act.REVOKE, DOES)
 @click.argument("kid", callback=as_typed(identifiers.typed))
 async def _withdraw(deployment: Deployment, kid: str) -> Answer:
     """End a credential: no account, no further order. Certificates made with it live on."""

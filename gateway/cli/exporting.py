@@ -12,9 +12,10 @@ import click
 
 from enroll import listings, store
 from enroll.listings import Wanted
+from enroll.operators.roles import Act
 from gateway.cli.caller import OutputFile, actor, write
 from gateway.cli.csvfile import Shape, table_of
-from gateway.cli.frame import Answer, answer, deployment_command
+from gateway.cli.frame import READS, Answer, answer, deployment_command
 from gateway.cli.importing import ORGANISATIONS, USERS
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
@@ -22,7 +23,7 @@ from gateway.serving.deployment import Deployment
 _FILE = click.argument("file", type=OutputFile(), metavar="FILE.csv")
 
 
-@deployment_command(GROUPS["user"], "export")
+@deployment_command(GROUPS["user"], "export", Act.RECORD, READS)
 @_FILE
 async def _users(deployment: Deployment, file: Path) -> Answer:
     """Write every user to a CSV file that user import takes; who is disabled is left out.
@@ -37,7 +38,7 @@ async def _users(deployment: Deployment, file: Path) -> Answer:
     )
 
 
-@deployment_command(GROUPS["org"], "export")
+@deployment_command(GROUPS["org"], "export", Act.RECORD, READS)
 @_FILE
 async def _orgs(deployment: Deployment, file: Path) -> Answer:
     """Write every organisation to a CSV file that org import takes; what is disabled is left out."""

@@ -21,10 +21,12 @@ from rich.text import Text
 from ca.datadir import read_marker
 from ca.sealing import forget, read_passphrase
 from enroll.jst import shown
+from enroll.operators.actors import Actor, of_account, require_any
+from enroll.operators.roles import Act, Verdict
+from gateway.cli.caller import DATA_VARIABLE, account, acting, acting_as, uid
 from gateway.cli.failures import Failure, failure_of
 from gateway.cli.output import OutputLost, ReaderLeft, clean, console_for, write_answer, write_table
 
-DATA_VARIABLE = "SEKISHO_DATA"
 PASSPHRASE_VARIABLE = "SEKISHO_PASSPHRASE"
 # Set to anything, faults of ours show where they happened.
 _TRACEBACK_VARIABLE = "SEKISHO_TRACEBACK"
@@ -59,12 +61,34 @@ class Root(click.Group):
         sys.exit(guarded(lambda: super(Root, self).main(words, **options), as_json="--json" in words))
 
 
-class DeploymentCommand(click.Command):
-    """A command on an opened data directory, which the running gateway can do as well."""
+@dataclass(frozen=True)
+class Gate:
+    """Who may type a command: whoever may do any of what is ``wanted`` of an act."""
 
-    def __init__(self, *given: Any, work: Work, needs_passphrase: bool, **more: Any) -> None:
+    act: Act
+    wanted: Verdict
+
+
+#: Looks, and changes nothing.
+READS = Verdict.READ
+#: Does it at once.
+DOES = Verdict.DO
+#: Does it at once, or makes a proposal of it: what it calls asks who acts (`enroll/operators/asking.py`).
+ASKS = Verdict.DO | Verdict.PROPOSE | Verdict.DECIDE
+
+
+class DeploymentCommand(click.Command):
+    """A command on an opened data directory, which the running gateway can do as well. ``gate``: None where
+    the passphrase is what opens it."""
+
+    def __init__(self, *given: Any, work: Work, gate: Gate | None, **more: Any) -> None:
         super().__init__(*given, **more)
-        self.work, self.needs_passphrase = work, needs_passphrase
+        self.work, self.gate = work, gate
+
+    @property
+    def needs_passphrase(self) -> bool:
+        """Whether the running gateway never does it."""
+        return self.gate is None
 
 
 def guarded(run: Callable[[], Any], *, as_json: bool) -> int:
@@ -108,13 +132,22 @@ def command(
 
 
 def deployment_command(
-    group: click.Group, name: str, *, needs_passphrase: bool = False
+    group: click.Group, name: str, act: Act, wanted: Verdict
 ) -> Callable[[Work], click.Command]:
     """Registers a command on an opened data directory: ``async work(deployment, **params) -> Answer``.
 
-    Where a gateway runs on it, that one does it, for its owner and for root, and nobody is
-    asked for a passphrase. ``needs_passphrase``: never, because it is about the CAs themselves.
+    Where a gateway runs on it, that one does it, and nobody is asked for a passphrase. ``act`` and
+    ``wanted``: whose command it is, by their role (`enroll/operators/roles.py`).
     """
+    return _on_deployment(group, name, Gate(act, wanted))
+
+
+def passphrase_command(group: click.Group, name: str) -> Callable[[Work], click.Command]:
+    """The same for what is about the CAs themselves: who has the passphrase may, and no gateway does it."""
+    return _on_deployment(group, name, None)
+
+
+def _on_deployment(group: click.Group, name: str, gate: Gate | None) -> Callable[[Work], click.Command]:
 
     def register(work: Work) -> click.Command:
         @functools.wraps(work)
@@ -123,31 +156,44 @@ def deployment_command(
             from gateway.cli.asking import ask
             from gateway.serving.deployment import opened_deployment
 
-            # Before the passphrase: who is in the wrong place is not to look for one.
-            read_marker(data)
             # Whoever names a passphrase wants to do without the gateway, as when it does not answer any more.
-            if passphrase_file is None and not needs_passphrase:
+            if passphrase_file is None and gate is not None:
                 code = ask(data, click.get_current_context(), params, as_json=as_json)
                 if code is not None:
                     return code
+            # Before the passphrase: who is in the wrong place is not to look for one.
+            read_marker(data)
             passphrase = passphrase_from(passphrase_file)
 
             async def run() -> int:
                 async with opened_deployment(data, passphrase) as deployment:
-                    return await worked(work, deployment, params, as_json)
+                    return await worked(work, gate, deployment, params, as_json)
 
             return asyncio.run(run())
 
-        registered = group.command(name, cls=DeploymentCommand, work=work, needs_passphrase=needs_passphrase)
+        registered = group.command(name, cls=DeploymentCommand, work=work, gate=gate)
         return registered(_DATA(PASSPHRASE_FILE(JSON(callback))))
 
     return register
 
 
-async def worked(work: Work, deployment: Any, params: Mapping[str, Any], as_json: bool) -> int:
-    """Does a command's work and writes its answer; returns the exit code."""
-    # Written before it is closed: a long list is read while it is written.
-    return await _present(await work(deployment, **params), as_json)
+async def worked(
+    work: Work, gate: Gate | None, deployment: Any, params: Mapping[str, Any], as_json: bool
+) -> int:
+    """Does a command's work, if whoever types it may, and writes its answer; returns the exit code."""
+    with acting_as(_identified(deployment)):
+        if gate is not None:
+            require_any(acting(), gate.act, gate.wanted)
+        # Written before it is closed: a long list is read while it is written.
+        return await _present(await work(deployment, **params), as_json)
+
+
+def _identified(deployment: Any) -> Actor:
+    """Who types, by the account that the kernel says."""
+    host = uid() in (0, deployment.data.stat().st_uid)
+    return deployment.ra.database.read_now(  # type: ignore[no-any-return]  # any deployment
+        lambda db: of_account(db, account(), deployment.ra.now(), host=host)
+    )
 
 
 def passphrase_from(file: Path | None) -> str:

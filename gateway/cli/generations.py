@@ -25,9 +25,19 @@ from ca.trust import CertificateState
 from enroll import generations, listings, store, timekeeping
 from enroll.jst import JST, shown
 from enroll.languages import LANGUAGES
+from enroll.operators.roles import Act
 from enroll.people import replacing
 from gateway.cli.caller import OutputFile, actor, write
-from gateway.cli.frame import Answer, cell, deployment_command, detail, listing
+from gateway.cli.frame import (
+    ASKS,
+    READS,
+    Answer,
+    cell,
+    deployment_command,
+    detail,
+    listing,
+    passphrase_command,
+)
 from gateway.cli.root import GROUPS
 from gateway.running import rundir
 from gateway.serving.deployment import Deployment
@@ -74,7 +84,7 @@ _MEANINGS = {
 _PUT_AWAY = "it stays known, and so does its last list; its key is not wanted"
 
 
-@deployment_command(_CA, "list")
+@deployment_command(_CA, "list", Act.CA, READS)
 async def _list(deployment: Deployment) -> Answer:
     """List the generations of issuing CAs, the newest first: what each is, from when to when, with which
     key."""
@@ -93,7 +103,7 @@ async def _list(deployment: Deployment) -> Answer:
     return listing("cas", found, columns)
 
 
-@deployment_command(_CA, "show")
+@deployment_command(_CA, "show", Act.CA, READS)
 @_NAME
 async def _show(deployment: Deployment, name: str) -> Answer:
     """Show one issuing CA: what it is, its certificates, its key's place, and where the world reads of it."""
@@ -103,7 +113,7 @@ async def _show(deployment: Deployment, name: str) -> Answer:
     return detail("ca", found)
 
 
-@deployment_command(_CA, "activate", needs_passphrase=True)
+@passphrase_command(_CA, "activate")
 @_NAME
 @click.option(
     "--at",
@@ -140,14 +150,14 @@ async def _activate(deployment: Deployment, name: str, when: str, dry_run: bool)
     return detail("plan", plan, *_planned(plan, issuer, before, at > now))
 
 
-@deployment_command(_CA, "withdraw", needs_passphrase=True)
+@passphrase_command(_CA, "withdraw")
 @_NAME
 async def _withdraw(deployment: Deployment, name: str) -> Answer:
     """Take back that an issuing CA is to issue from a moment on."""
     return await _changed(deployment, name, Event.WITHDRAW)
 
 
-@deployment_command(_CA, "retire", needs_passphrase=True)
+@passphrase_command(_CA, "retire")
 @_NAME
 @_DRY_RUN
 async def _retire(deployment: Deployment, name: str, dry_run: bool) -> Answer:
@@ -159,7 +169,7 @@ async def _retire(deployment: Deployment, name: str, dry_run: bool) -> Answer:
     return await _changed(deployment, name, Event.RETIRE, dry_run=dry_run)
 
 
-@deployment_command(_CA, "distrust", needs_passphrase=True)
+@passphrase_command(_CA, "distrust")
 @_NAME
 @click.option(
     "--reason", type=click.Choice(_REASONS), required=True, help="Why, for the trail and the lists."
@@ -176,7 +186,7 @@ async def _distrust(deployment: Deployment, name: str, reason: str, dry_run: boo
     return await _changed(deployment, name, Event.DISTRUST, reason=reason, dry_run=dry_run)
 
 
-@deployment_command(_CA, "discard", needs_passphrase=True)
+@passphrase_command(_CA, "discard")
 @_NAME
 @_DRY_RUN
 async def _discard(deployment: Deployment, name: str, dry_run: bool) -> Answer:
@@ -246,7 +256,7 @@ def _remains(deployment: Deployment, issuer: Issuer) -> list[str]:
     return told
 
 
-@deployment_command(_CA, "affected")
+@deployment_command(_CA, "affected", Act.CA, READS)
 @_NAME
 @click.option(
     "--to",
@@ -276,7 +286,7 @@ async def _affected(deployment: Deployment, name: str, file: Path | None, limit:
     return detail("affected", told)
 
 
-@deployment_command(_CA, "reissue")
+@deployment_command(_CA, "reissue", Act.APPLICATIONS, ASKS)
 @_NAME
 @_DRY_RUN
 async def _reissue(deployment: Deployment, name: str, dry_run: bool) -> Answer:
@@ -311,7 +321,7 @@ async def _reissue(deployment: Deployment, name: str, dry_run: bool) -> Answer:
     return detail("reissue", told, *lines)
 
 
-@deployment_command(_CA, "trust", needs_passphrase=True)
+@passphrase_command(_CA, "trust")
 @_NAME
 async def _trust(deployment: Deployment, name: str) -> Answer:
     """Take back that an issuing CA is trusted no more. Its certificates are good again; it stays retired."""

@@ -13,13 +13,14 @@ import click
 
 from ca.storage import Transaction
 from enroll import store
+from enroll.operators.roles import Act
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.transitions import hold_all, hold_certificate, release_all, release_certificate
 from gateway.cli import registers
 from gateway.cli.caller import actor
 from gateway.cli.certificates import known_certificate
-from gateway.cli.frame import Answer, answer, deployment_command, detail
+from gateway.cli.frame import ASKS, DOES, Answer, answer, deployment_command, detail
 from gateway.cli.people import USER_ID, known_user
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
@@ -27,7 +28,7 @@ from gateway.serving.deployment import Deployment
 _NAMED = click.argument("name", metavar="SERIAL|COMMON_NAME|FINGERPRINT")
 
 
-@deployment_command(GROUPS["cert"], "hold")
+@deployment_command(GROUPS["cert"], "hold", Act.SUSPEND, DOES)
 @_NAMED
 async def _hold(deployment: Deployment, name: str) -> Answer:
     """Stop a certificate until somebody decides (利用停止): open connections with it end within a second.
@@ -37,7 +38,7 @@ async def _hold(deployment: Deployment, name: str) -> Answer:
     return await _changed(deployment.ra, name, held=True)
 
 
-@deployment_command(GROUPS["cert"], "release")
+@deployment_command(GROUPS["cert"], "release", Act.RECORD, ASKS)
 @_NAMED
 async def _release(deployment: Deployment, name: str) -> Answer:
     """Take a hold back: the certificate is as before. What a report of theft has stopped is decided with
@@ -45,7 +46,7 @@ async def _release(deployment: Deployment, name: str) -> Answer:
     return await _changed(deployment.ra, name, held=False)
 
 
-@deployment_command(GROUPS["user"], "hold")
+@deployment_command(GROUPS["user"], "hold", Act.SUSPEND, DOES)
 @USER_ID
 async def _user_hold(deployment: Deployment, user_id: str) -> Answer:
     """Stop every certificate of a user until somebody decides (利用停止); the user stays as it is."""
@@ -60,7 +61,7 @@ async def _user_hold(deployment: Deployment, user_id: str) -> Answer:
     return answer({"held": {"user_id": user_id, "certificates": count}}, f"certificates held: {count}")
 
 
-@deployment_command(GROUPS["user"], "release")
+@deployment_command(GROUPS["user"], "release", Act.RECORD, ASKS)
 @USER_ID
 async def _user_release(deployment: Deployment, user_id: str) -> Answer:
     """Take the holds of a user's certificates back. What a report of theft has stopped is decided with

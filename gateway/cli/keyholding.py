@@ -20,7 +20,7 @@ from ca.signing import NoSignature
 from ca.storage import StorageTrouble, Transaction, in_log
 from enroll import store
 from gateway.cli.caller import actor
-from gateway.cli.frame import PASSPHRASE_FILE, Answer, command, deployment_command, detail, passphrase_from
+from gateway.cli.frame import PASSPHRASE_FILE, Answer, command, detail, passphrase_command, passphrase_from
 from gateway.cli.restoring import stopped
 from gateway.cli.root import GROUPS
 from gateway.cli.trail import trail
@@ -79,7 +79,7 @@ async def _record_turn(deployment: Deployment, act: str, turned: emergency.Stop)
     await deployment.ra.database.write(record)
 
 
-@deployment_command(_CA, "resume", needs_passphrase=True)
+@passphrase_command(_CA, "resume")
 async def _resume(deployment: Deployment) -> Answer:
     """Take the emergency stop back: what waits is signed."""
     data, keys, at = deployment.data, deployment.datadir.keys, deployment.ra.now()

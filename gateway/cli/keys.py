@@ -19,7 +19,7 @@ from ca.tokenlink import Token, TokenKey, TokenTrouble
 from ca.tokens import Seen, Tokens
 from enroll import store
 from gateway.cli.caller import actor
-from gateway.cli.frame import Answer, answer, deployment_command, listing
+from gateway.cli.frame import Answer, answer, listing, passphrase_command
 from gateway.cli.root import GROUPS
 from gateway.serving.config import FILE_NAME
 from gateway.serving.deployment import Deployment
@@ -31,14 +31,14 @@ GROUPS["ca"].add_command(_KEY)
 _TOKEN = click.option("--token", required=True, metavar="NAME", help="One of [tokens] in sekisho.toml.")
 
 
-@deployment_command(_KEY, "show", needs_passphrase=True)
+@passphrase_command(_KEY, "show")
 async def _show(deployment: Deployment) -> Answer:
     """Show where each key is, and whether it is there. Keys in tokens sign something to show it."""
     columns = {"name": "Key", "of": "Of", "where": "Where", "kind": "Kind", "state": "State"}
     return listing("keys", [vars(each) for each in states(deployment)], columns)
 
 
-@deployment_command(_KEY, "pin", needs_passphrase=True)
+@passphrase_command(_KEY, "pin")
 @click.argument("token", metavar="TOKEN")
 @click.option(
     "--pin-file",
@@ -70,7 +70,7 @@ async def _pin(deployment: Deployment, token: str, pin_file: Path | None) -> Ans
     return answer({"pin": {"token": token, "file": str(file)}}, f"{file}: sealed under the passphrase", *hint)
 
 
-@deployment_command(_KEY, "move", needs_passphrase=True)
+@passphrase_command(_KEY, "move")
 @click.argument("place", metavar="KEY")
 @_TOKEN
 @click.option("--label", default="", metavar="LABEL", help="What it is called in the token; default: KEY.")

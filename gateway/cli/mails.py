@@ -18,10 +18,11 @@ from enroll.mail import queue
 from enroll.mail import store as mail_store
 from enroll.mail.bounces import MAX_BYTES, parse_bounce, record_bounce
 from enroll.mail.delivery import deliver_due
+from enroll.operators.roles import Act
 from enroll.refusals import Refusal
 from enroll.scheduler import notify
 from gateway.cli.caller import Given, InputFile, actor
-from gateway.cli.frame import Answer, answer, cell, deployment_command, detail, listing, plain
+from gateway.cli.frame import DOES, READS, Answer, answer, cell, deployment_command, detail, listing, plain
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
@@ -29,7 +30,7 @@ from gateway.serving.deployment import Deployment
 _MAIL = GROUPS["mail"]
 
 
-@deployment_command(_MAIL, "list")
+@deployment_command(_MAIL, "list", Act.SEARCH, READS)
 @of_user()
 @click.option("--state", type=click.Choice(["queued", "sent", "failed", "cancelled"]), help="Only these.")
 @click.option("--limit", type=click.IntRange(1, 10_000_000), default=200, show_default=True)
@@ -55,7 +56,7 @@ async def _list(deployment: Deployment, user_id: str | None, state: str | None, 
     return listing("mails", found, columns)
 
 
-@deployment_command(_MAIL, "show")
+@deployment_command(_MAIL, "show", Act.SEARCH, READS)
 @click.argument("number", type=int)
 async def _show(deployment: Deployment, number: int) -> Answer:
     """Show a letter. Passwords in it are masked; only the recipient has them."""
@@ -74,7 +75,7 @@ async def _show(deployment: Deployment, number: int) -> Answer:
     return Answer({"mail": found}, show)
 
 
-@deployment_command(_MAIL, "deliver")
+@deployment_command(_MAIL, "deliver", Act.CALL, DOES)
 async def _deliver(deployment: Deployment) -> Answer:
     """Send what is due now. A running server does this by itself."""
     accepted = 0
@@ -97,7 +98,7 @@ async def _noted(deployment: Deployment, action: str, **told: Any) -> None:
     await deployment.ra.database.write(lambda db: store.audit(db, at, by, action, "queue", **told))
 
 
-@deployment_command(_MAIL, "release")
+@deployment_command(_MAIL, "release", Act.CALL, DOES)
 @of_user("Only this user's letters.")
 async def _release(deployment: Deployment, user_id: str | None) -> Answer:
     """Let letters go that were held back (sekisho user import --hold-letters)."""
@@ -116,7 +117,7 @@ async def _release(deployment: Deployment, user_id: str | None) -> Answer:
     return answer({"released": released, "held": held}, f"released: {released}, still held: {held}")
 
 
-@deployment_command(_MAIL, "retry")
+@deployment_command(_MAIL, "retry", Act.CALL, DOES)
 @click.option("--letter", "number", type=int, default=None, help="Only this one: queued, or failed.")
 @click.option("--all", "failed", is_flag=True, help="Those that failed, too, unless they had left before.")
 async def _retry(deployment: Deployment, number: int | None, failed: bool) -> Answer:
@@ -214,7 +215,7 @@ def _said_of_lanes(letters: queue.Standing) -> list[str]:
     ]
 
 
-@deployment_command(_MAIL, "bounce")
+@deployment_command(_MAIL, "bounce", Act.CALL, DOES)
 @click.argument("file", type=InputFile("bounce", dash=True, most=MAX_BYTES + 1), default="-")
 async def _bounce(deployment: Deployment, file: Given) -> Answer:
     """Record a bounce, from a file or standard input, with the letter that did not arrive.
@@ -233,7 +234,7 @@ async def _bounce(deployment: Deployment, file: Given) -> Answer:
     )
 
 
-@deployment_command(GROUPS["notify"], "run")
+@deployment_command(GROUPS["notify"], "run", Act.CALL, DOES)
 @click.option(
     "--date", "day", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Japan's day; default: today."
 )

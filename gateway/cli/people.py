@@ -12,6 +12,7 @@ from enroll import identifiers, listings, store
 from enroll.jst import shown
 from enroll.languages import LANGUAGES, Language
 from enroll.mail import store as mail_store
+from enroll.operators.roles import Act
 from enroll.people.changes import (
     change_organisation,
     change_user,
@@ -26,7 +27,7 @@ from enroll.refusals import Refusal
 from enroll.requests.enrollment import Enrollment, state_at
 from gateway.cli import registers
 from gateway.cli.caller import actor
-from gateway.cli.frame import Answer, answer, as_typed, deployment_command, detail, listing
+from gateway.cli.frame import ASKS, READS, Answer, answer, as_typed, deployment_command, detail, listing
 from gateway.cli.registers import narrowed, of_organisation, wanted
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
@@ -65,7 +66,7 @@ _LANGUAGE = click.Choice(LANGUAGES)
 _PASSWORD_BY = click.Choice(["mail", "postcard", "admin"])
 
 
-@deployment_command(_ORG, "add")
+@deployment_command(_ORG, "add", Act.RECORD, ASKS)
 @_NUMBER
 @click.argument("name")
 @click.option(
@@ -105,7 +106,7 @@ async def _org_add(
     return detail("organisation", asdict(made), f"Next: sekisho user add {policy_number} NAME MAIL")
 
 
-@deployment_command(_ORG, "list")
+@deployment_command(_ORG, "list", Act.SEARCH, READS)
 async def _org_list(deployment: Deployment) -> Answer:
     """List the organisations."""
     users, organisations = deployment.ra.database.read_now(
@@ -124,7 +125,7 @@ async def _org_list(deployment: Deployment) -> Answer:
     return listing("organisations", records, columns)
 
 
-@deployment_command(_ORG, "change")
+@deployment_command(_ORG, "change", Act.RECORD, ASKS)
 @_NUMBER
 @click.option("--number", "new_number", default=None, help="Its new 証券番号.")
 @click.option("--name", default=None)
@@ -152,7 +153,7 @@ async def _sessions_ended(deployment: Deployment, user_id: str) -> int:
     return await sessions.end_all(deployment.ra, user_id, actor=actor())
 
 
-@deployment_command(_ORG, "disable")
+@deployment_command(_ORG, "disable", Act.RECORD, ASKS)
 @_NUMBER
 async def _org_disable(deployment: Deployment, policy_number: str) -> Answer:
     """Suspend an organisation: no login, no enrollment, no mails for its users. Nothing is revoked."""
@@ -167,7 +168,7 @@ async def _org_disable(deployment: Deployment, policy_number: str) -> Answer:
     )  # fmt: skip
 
 
-@deployment_command(_ORG, "enable")
+@deployment_command(_ORG, "enable", Act.RECORD, ASKS)
 @_NUMBER
 async def _org_enable(deployment: Deployment, policy_number: str) -> Answer:
     """Take a disabling back: its users' certificates work as before."""
@@ -175,7 +176,7 @@ async def _org_enable(deployment: Deployment, policy_number: str) -> Answer:
     return answer({"enabled": {"policy_number": policy_number}}, f"{policy_number} is enabled")
 
 
-@deployment_command(_USER, "add")
+@deployment_command(_USER, "add", Act.RECORD, ASKS)
 @_NUMBER
 @click.argument("name")
 @click.argument("mail")
@@ -216,7 +217,7 @@ async def _user_add(
     )
 
 
-@deployment_command(_USER, "list")
+@deployment_command(_USER, "list", Act.SEARCH, READS)
 @of_organisation("Only this organisation's.")
 @narrowed
 @click.option("--status", type=click.Choice(["active", "disabled"]), default=None)
@@ -242,7 +243,7 @@ async def _user_list(
     return listing("users", map(user_record, found), columns)
 
 
-@deployment_command(_USER, "show")
+@deployment_command(_USER, "show", Act.SEARCH, READS)
 @USER_ID
 async def _user_show(deployment: Deployment, user_id: str) -> Answer:
     """Show a user with the requests and certificates, newest first."""
@@ -261,7 +262,7 @@ async def _user_show(deployment: Deployment, user_id: str) -> Answer:
     return detail("user", record, *lines)
 
 
-@deployment_command(_USER, "disable")
+@deployment_command(_USER, "disable", Act.RECORD, ASKS)
 @USER_ID
 async def _user_disable(deployment: Deployment, user_id: str) -> Answer:
     """End a user's access: no login, no mails, every live certificate revoked."""
@@ -271,7 +272,7 @@ async def _user_disable(deployment: Deployment, user_id: str) -> Answer:
     return answer({"disabled": value}, f"{user_id} is disabled; certificates revoked: {revoked}")
 
 
-@deployment_command(_USER, "enable")
+@deployment_command(_USER, "enable", Act.RECORD, ASKS)
 @USER_ID
 async def _user_enable(deployment: Deployment, user_id: str) -> Answer:
     """Take a disabling back: the login works again, revoked certificates stay revoked."""
@@ -280,7 +281,7 @@ async def _user_enable(deployment: Deployment, user_id: str) -> Answer:
     return answer({"enabled": {"user_id": user_id}}, f"{user_id} may log in again", following)
 
 
-@deployment_command(_USER, "change")
+@deployment_command(_USER, "change", Act.RECORD, ASKS)
 @USER_ID
 @click.option("--name", default=None)
 @click.option("--mail", default=None, help="Letters that still wait go there, too.")
@@ -318,7 +319,7 @@ def _refused_before(ra: RegistrationAuthority, user_id: str) -> list[str]:
     return [f"Letters that were refused at the old one, and never left: {told}"]
 
 
-@deployment_command(_USER, "reset-password")
+@deployment_command(_USER, "reset-password", Act.RESET_PASSWORD, ASKS)
 @USER_ID
 async def _user_reset(deployment: Deployment, user_id: str) -> Answer:
     """Draw a new first login password, and queue the letter that tells it; the old one ends at once."""

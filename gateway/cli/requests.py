@@ -11,13 +11,24 @@ from rich.console import Console
 
 from enroll import identifiers, listings, store
 from enroll.jst import shown
+from enroll.operators.roles import Act
 from enroll.people.applications import REASONS, Decision, approve, reissue, reject
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import state_at
 from enroll.requests.states import LABELS
 from gateway.cli.caller import actor
-from gateway.cli.frame import Answer, answer, as_typed, deployment_command, detail, listing, plain
+from gateway.cli.frame import (
+    ASKS,
+    READS,
+    Answer,
+    answer,
+    as_typed,
+    deployment_command,
+    detail,
+    listing,
+    plain,
+)
 from gateway.cli.people import DEPARTMENT, PRINCIPAL, USER_ID, known_user, of_user, request_record
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
@@ -34,7 +45,7 @@ _REVOKE_OLD = click.option(
 _LIMIT = click.option("--limit", type=click.IntRange(1, 10_000_000), default=200, show_default=True)
 
 
-@deployment_command(_APPLICATION, "list")
+@deployment_command(_APPLICATION, "list", Act.APPLICATIONS, READS)
 @click.option("--all", "every", is_flag=True, help="Those decided, too.")
 async def _list(deployment: Deployment, every: bool) -> Answer:
     """List the applications that wait for a decision."""
@@ -62,7 +73,7 @@ async def _list(deployment: Deployment, every: bool) -> Answer:
     return Answer(table.value, show)
 
 
-@deployment_command(_APPLICATION, "show")
+@deployment_command(_APPLICATION, "show", Act.APPLICATIONS, READS)
 @click.argument("number", type=int)
 async def _show(deployment: Deployment, number: int) -> Answer:
     """Show an application: who is to get what, who asks for it, and what was decided."""
@@ -76,7 +87,7 @@ async def _show(deployment: Deployment, number: int) -> Answer:
     return detail("application", record, *(lines if found.state == "submitted" else []))
 
 
-@deployment_command(_APPLICATION, "approve")
+@deployment_command(_APPLICATION, "approve", Act.APPLICATIONS, ASKS)
 @click.argument("number", type=int)
 @_REVOKE_OLD
 @DEPARTMENT
@@ -90,7 +101,7 @@ async def _approve(deployment: Deployment, number: int, revoke_old: Decision | N
     return detail("approved", {"application": number, **asdict(made)}, "The mails are queued.")
 
 
-@deployment_command(_APPLICATION, "reject")
+@deployment_command(_APPLICATION, "reject", Act.APPLICATIONS, ASKS)
 @click.argument("number", type=int)
 @click.option("--note", required=True, help="Why; it is kept with the application.")
 async def _reject(deployment: Deployment, number: int, note: str) -> Answer:
@@ -101,7 +112,7 @@ async def _reject(deployment: Deployment, number: int, note: str) -> Answer:
     return answer({"rejected": {"application": number, "note": note}}, f"Application {number} is rejected.")
 
 
-@deployment_command(_REQUEST, "reissue")
+@deployment_command(_REQUEST, "reissue", Act.APPLICATIONS, ASKS)
 @USER_ID
 @click.option(
     "--reason",
@@ -116,7 +127,7 @@ async def _reissue(deployment: Deployment, user_id: str, reason: str, revoke_old
     return detail("reissue", asdict(made), "The pick-up mail is queued; the login password stays as it is.")
 
 
-@deployment_command(_REQUEST, "list")
+@deployment_command(_REQUEST, "list", Act.SEARCH, READS)
 @of_user()
 @_LIMIT
 async def _request_list(deployment: Deployment, user_id: str | None, limit: int) -> Answer:
@@ -137,7 +148,7 @@ async def _request_list(deployment: Deployment, user_id: str | None, limit: int)
     return listing("requests", (request_record(each, at) for each in found), columns)
 
 
-@deployment_command(_REQUEST, "show")
+@deployment_command(_REQUEST, "show", Act.SEARCH, READS)
 @click.argument("request_id", callback=as_typed(identifiers.typed))
 async def _request_show(deployment: Deployment, request_id: str) -> Answer:
     """Show a request and its history."""

@@ -9,8 +9,8 @@ import click
 
 from ca.datadir import read_marker
 from ca.errors import ConfigError
+from gateway.cli.caller import DATA_VARIABLE
 from gateway.cli.frame import (
-    DATA_VARIABLE,
     PASSPHRASE_FILE,
     PASSPHRASE_VARIABLE,
     Answer,

@@ -19,10 +19,12 @@ from ca.profiles import ISSUING, RESPONDER
 from ca.publication import Places
 from ca.sealing import change_passphrase, open_vaults
 from ca.tokenlink import TokenKey
+from enroll.operators.roles import Act
 from gateway.cli.doctor import examine
 from gateway.cli.frame import (
     PASSPHRASE_FILE,
     PASSPHRASE_VARIABLE,
+    READS,
     Answer,
     answer,
     command,
@@ -176,7 +178,7 @@ def _to_hand_over(data: Path) -> list[str]:
     return [f"Hand it over to the signer, as root, while both are stopped: sekisho ca part {home}"]
 
 
-@deployment_command(root, "doctor")
+@deployment_command(root, "doctor", Act.STANDING, READS)
 async def _doctor(deployment: Deployment) -> Answer:
     """Check the settings and what they need: certificates, names, mails, upstream, permissions."""
     findings = examine(deployment)

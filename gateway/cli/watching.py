@@ -12,9 +12,10 @@ from ca.storage import Storage
 from enroll import identifiers, listings, store
 from enroll.jst import start_of
 from enroll.listings import Acts
+from enroll.operators.roles import Act, Verdict
 from enroll.refusals import Refusal
-from gateway.cli.caller import actor
-from gateway.cli.frame import Answer, answer, as_typed, deployment_command, detail, listing
+from gateway.cli.caller import acting, actor
+from gateway.cli.frame import DOES, READS, Answer, answer, as_typed, deployment_command, detail, listing
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
 from gateway.serving.config import origin
@@ -25,7 +26,7 @@ from gateway.web.context import Role
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
-@deployment_command(GROUPS["audit"], "show")
+@deployment_command(GROUPS["audit"], "show", Act.AUDIT, READS | Verdict.OWN)
 @click.option(
     "--subject",
     default=None,
@@ -50,6 +51,9 @@ async def _audit(
     database = deployment.ra.database
     first = start_of(since.date()) if since is not None else None
     before = start_of(until.date() + timedelta(days=1)) if until is not None else None
+    if Verdict.READ not in acting().may(Act.AUDIT):
+        # What somebody else did is nobody's here; their own name is how their lines begin.
+        who = actor()
     wanted = Acts(actor=who, action=act, since=first, before=before)
     found = listings.audit(database, wanted if subject is None else _about(database, subject, wanted))
     columns = {
@@ -74,7 +78,7 @@ def _about(database: Storage, typed: str, wanted: Acts) -> Acts:
     return replace(wanted, subjects=[typed, plain, plain.lower(), identifiers.typed_policy_number(typed)])
 
 
-@deployment_command(GROUPS["session"], "list")
+@deployment_command(GROUPS["session"], "list", Act.SEARCH, READS)
 @of_user()
 async def _sessions(deployment: Deployment, user_id: str | None) -> Answer:
     """List who is logged in."""
@@ -93,7 +97,7 @@ async def _sessions(deployment: Deployment, user_id: str | None) -> Answer:
     return listing("sessions", found, columns)
 
 
-@deployment_command(GROUPS["session"], "end")
+@deployment_command(GROUPS["session"], "end", Act.SUSPEND, DOES)
 @click.argument("session_id", required=False, callback=as_typed(lambda text: identifiers.typed(text).lower()))
 @of_user("Every session of this user.")
 async def _end(deployment: Deployment, session_id: str | None, user_id: str | None) -> Answer:
@@ -110,7 +114,7 @@ async def _end(deployment: Deployment, session_id: str | None, user_id: str | No
     return answer({"ended": ended}, f"sessions ended: {ended}")
 
 
-@deployment_command(GROUPS["reference"], "show")
+@deployment_command(GROUPS["reference"], "show", Act.SEARCH, READS)
 @click.argument("reference")
 async def _reference(deployment: Deployment, reference: str) -> Answer:
     """Show what a person saw who reads this number to the help desk."""

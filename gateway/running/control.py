@@ -1,26 +1,31 @@
 """The door for the operator's commands: a socket in ``run/``, and a process of its own for each command.
 
 A message is one packet of JSON (SOCK_SEQPACKET), with a descriptor beside it where a file's content goes
-along. Who asks is known by the kernel (SO_PEERCRED): whom the data directory belongs to, and root.
+along. Who asks is known by the kernel (SO_PEERCRED): whom the data directory belongs to, and root; where a
+group is named, its members by a second socket, for they reach no data directory. What each may is not
+decided here.
 Neither side gives the other its terminal or its files: what is read and written there goes by messages.
 """
 
 from __future__ import annotations
 
 import contextlib
+import grp
 import json
 import logging
 import os
+import pwd
 import select
 import signal
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ca.errors import ConfigError
 from ca.signerlink import address_in, peer_of
 from gateway.running.stopping import end_with_parent
 
@@ -108,6 +113,22 @@ class Caller:
     given: int | None
 
 
+@dataclass(frozen=True)
+class Members:
+    """Who else is let in: the members of a group of this machine, by a socket in a directory of their own."""
+
+    group: str
+    directory: Path
+
+    def has(self, uid: int) -> bool:
+        """Whether an account is a member now, whatever it was when its session began."""
+        try:
+            account, wanted = pwd.getpwuid(uid), grp.getgrnam(self.group).gr_gid
+        except KeyError:
+            return False
+        return wanted in os.getgrouplist(account.pw_name, account.pw_gid)
+
+
 #: What is done for a caller, in a process that ends with it.
 Serve = Callable[[Caller], None]
 
@@ -125,14 +146,19 @@ def call(directory: Path) -> Line | None:
 
 
 @contextlib.contextmanager
-def taking_commands(directory: Path, serve: Serve, prepare: Callable[[], None]) -> Iterator[None]:
+def taking_commands(
+    directory: Path, serve: Serve, prepare: Callable[[], None], members: Members | None = None
+) -> Iterator[None]:
     """For the length of a block commands are taken, by a process that ``prepare`` is run in first.
 
-    To be entered before there are threads: it forks."""
-    with _listening(directory) as listener:
+    To be entered before there are threads: it forks. ConfigError if ``members`` cannot reach it."""
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(_listening(directory))]
+        if members is not None:
+            listeners.append(stack.enter_context(_listening_to(members)))
         pid = os.fork()
         if pid == 0:
-            _be(lambda: _Door(listener, serve).run(prepare))
+            _be(lambda: _Door(listeners, serve, members).run(prepare))
     try:
         yield
     finally:
@@ -140,12 +166,13 @@ def taking_commands(directory: Path, serve: Serve, prepare: Callable[[], None]) 
             os.kill(pid, signal.SIGTERM)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
-        (directory / SOCKET).unlink(missing_ok=True)
+        for each in (directory, *([members.directory] if members is not None else [])):
+            (each / SOCKET).unlink(missing_ok=True)
 
 
 class _Door:
-    def __init__(self, listener: socket.socket, serve: Serve) -> None:
-        self._listener, self._serve = listener, serve
+    def __init__(self, listeners: Sequence[socket.socket], serve: Serve, members: Members | None) -> None:
+        self._listeners, self._serve, self._members = listeners, serve, members
         self._callers: set[int] = set()
         self._ending = False
 
@@ -155,32 +182,44 @@ class _Door:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._end)
         prepare()
-        waiting = select.poll()
-        waiting.register(self._listener, select.POLLIN)
+        waiting, by_number = select.poll(), {each.fileno(): each for each in self._listeners}
+        for each in self._listeners:
+            waiting.register(each.fileno(), select.POLLIN)
         while not self._ending:
             self._reap()
-            if waiting.poll(_TURN * 1_000) and not self._ending:
+            for ready, _ in waiting.poll(_TURN * 1_000):
                 with contextlib.suppress(OSError):
-                    self._let_in(self._listener.accept()[0])
-        self._listener.close()
+                    if not self._ending:
+                        self._let_in(by_number[ready].accept()[0])
+        self._close()
         self._see_off()
 
     def _end(self, *_: Any) -> None:
         self._ending = True
 
+    def _close(self) -> None:
+        for each in self._listeners:
+            each.close()
+
     def _let_in(self, connection: socket.socket) -> None:
         with connection:
             uid = peer_of(connection)
-            if uid not in (0, os.geteuid()):
-                return _turn_away(connection, "only root and whom the data directory belongs to are let in")
+            if uid not in (0, os.geteuid()) and not (self._members and self._members.has(uid)):
+                return _turn_away(connection, self._who_is_let_in())
             if len(self._callers) >= _MOST_CALLERS:
                 return _turn_away(connection, f"{_MOST_CALLERS} commands run already; type it again later")
             pid = os.fork()
             if pid == 0:
-                self._listener.close()
+                self._close()
                 _be(lambda: _serve(self._serve, connection, uid))
             self._callers.add(pid)
         return None
+
+    def _who_is_let_in(self) -> str:
+        if self._members is None:
+            return "only root and whom the data directory belongs to are let in"
+        group = self._members.group
+        return f"only members of the group {group} are let in; as root: usermod -aG {group} ACCOUNT"
 
     def _reap(self) -> None:
         for pid in tuple(self._callers):
@@ -243,11 +282,37 @@ def _be(work: Callable[[], None]) -> None:
 
 
 @contextlib.contextmanager
-def _listening(directory: Path) -> Iterator[socket.socket]:
+def _listening(directory: Path, group: int | None = None) -> Iterator[socket.socket]:
     (directory / SOCKET).unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         with address_in(directory, SOCKET) as address:
             listener.bind(address)
         (directory / SOCKET).chmod(0o600)
+        if group is not None:
+            os.chown(directory / SOCKET, -1, group)
+            (directory / SOCKET).chmod(0o660)
         listener.listen(_MOST_CALLERS)
         yield listener
+
+
+@contextlib.contextmanager
+def _listening_to(members: Members) -> Iterator[socket.socket]:
+    directory, name = members.directory, members.group
+    try:
+        group = grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(
+            f"operators.group: there is no group {name}; as root: groupadd --system {name}"
+        ) from None
+    try:
+        directory.mkdir(mode=0o750, exist_ok=True)
+        if directory.stat().st_gid != group:
+            os.chown(directory, -1, group)
+        with _listening(directory, group) as listener:
+            yield listener
+    except OSError as error:
+        who = pwd.getpwuid(os.geteuid()).pw_name
+        raise ConfigError(
+            f"operators.socket: {directory} cannot be used ({error.strerror}); as root: "
+            f"usermod -aG {name} {who}; install -d -o {who} -g {name} -m 0750 {directory}"
+        ) from None

@@ -26,7 +26,14 @@ from gateway.serving.settings.keeping import Backups, Copying
 from gateway.serving.settings.mail import Mail
 from gateway.serving.settings.profiles import commented, parse_profiles
 from gateway.serving.settings.reach import Internal, Listen, Revocation, Sites, Tls
-from gateway.serving.settings.running import LIMIT_MEANINGS, RATE_MEANINGS, Log, Signing, Storage
+from gateway.serving.settings.running import (
+    LIMIT_MEANINGS,
+    RATE_MEANINGS,
+    Log,
+    Operators,
+    Signing,
+    Storage,
+)
 from gateway.serving.settings.tokens import NAME, KeyTable, TokenTable
 
 FILE_NAME = "sekisho.toml"
@@ -55,6 +62,7 @@ class Config:
     database: Storage = field(default_factory=Storage)
     clock: Timekeeping = field(default_factory=Timekeeping)
     signer: Signing = field(default_factory=Signing)
+    operators: Operators = field(default_factory=Operators)
     journal: Copying = field(default_factory=Copying)
     backup: Backups = field(default_factory=Backups)
     tokens: Mapping[str, TokenTable] = field(default_factory=dict)

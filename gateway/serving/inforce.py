@@ -50,6 +50,8 @@ AT_START = (
     "database.cache",
     "signer.socket",
     "signer.per_hour",
+    "operators.group",
+    "operators.socket",
 )
 
 

@@ -25,7 +25,7 @@ from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from gateway.edge.headcount import headcounts
 from gateway.running import lists, rundir
-from gateway.running.control import Caller, taking_commands
+from gateway.running.control import Caller, Members, taking_commands
 from gateway.running.journal import DirectHandler, Journal, JournalHandler, TracesOnly
 from gateway.running.notify import notify
 from gateway.running.ports import listening
@@ -83,7 +83,7 @@ def serve(
         signer, vault, keep = stack.enter_context(signing)
         if command is not None:
             # Before there are threads, ports and a log of our own: it forks.
-            stack.enter_context(_taking_commands(data, vault, signer, config.log, command))
+            stack.enter_context(_taking_commands(data, vault, signer, config, command))
         if workers == 1:
             uvloop.run(_serve_alone(data, vault, signer, keep, files, Slot(directory)))
         else:
@@ -97,14 +97,15 @@ def serve(
 
 
 def _taking_commands(
-    data: Path, vault: Vault, signer: Signer, settings: Log, command: Command
+    data: Path, vault: Vault, signer: Signer, config: Config, command: Command
 ) -> AbstractContextManager[None]:
     def opened() -> Deployment:
         return deployment_of(data, vault, Snapshot(), signer=signer, most_cache=_COMMANDS_CACHE)
 
-    directory = rundir.run_directory(data)
+    directory, who = rundir.run_directory(data), config.operators
+    members = Members(who.group, Path(who.socket)) if who.group else None
     return taking_commands(
-        directory, lambda caller: command(caller, opened), lambda: _log_directly(data, settings)
+        directory, lambda caller: command(caller, opened), lambda: _log_directly(data, config.log), members
     )
 
 

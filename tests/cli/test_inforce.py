@@ -90,6 +90,8 @@ _AT_START = {
     "database.cache": "16",
     "revocation.port": "8088",
     "signer.socket": '"/run/other"',
+    "operators.group": '"desk"',
+    "operators.socket": '"/run/other"',
     "signer.per_hour": "5",
 }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -15,7 +17,8 @@ from threading import Event
 
 import pytest
 
-from gateway.running.control import SOCKET, Caller, HungUp, Line, call, taking_commands
+from ca.errors import ConfigError
+from gateway.running.control import SOCKET, Caller, HungUp, Line, Members, call, taking_commands
 
 NOBODY = 65_534
 
@@ -64,21 +67,27 @@ def test_who_asks_is_known_by_the_kernel(directory: Path) -> None:
     assert call(directory) is None
 
 
+_AS_NOBODY = (
+    "import array, contextlib, os, socket, sys\nfrom gateway.running.control import SOCKET, HungUp, Line\n"
+    f"os.setgroups([])\nos.setgid({NOBODY})\nos.setuid({NOBODY})\n"
+    "link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+    "try:\n  link.connect(f'{sys.argv[1]}/{SOCKET}')\n"
+    "except OSError as error:\n  print(type(error).__name__)\n"
+    "else:\n  line = Line(link)\n"
+    # Whoever is turned away may be told so before anything was said.
+    "  with contextlib.suppress(HungUp):\n    line.tell({'do': 'who'})\n  print(line.hear()[0])"
+)
+
+
+def asked(directory: Path) -> str:
+    """What an account hears that is neither root nor the directory's owner."""
+    words = [sys.executable, "-c", _AS_NOBODY, str(directory)]
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout.strip()
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_nobody_else_is_let_in() -> None:
     """The directory's mode keeps them out already; were it open, they are told why."""
-    program = (
-        "import os, socket, sys\nfrom gateway.running.control import SOCKET, Line\n"
-        f"os.setuid({NOBODY})\nlink = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
-        "try:\n  link.connect(f'{sys.argv[1]}/{SOCKET}')\n"
-        "except OSError as error:\n  print(type(error).__name__)\n"
-        "else:\n  print(Line(link).hear()[0])"
-    )
-
-    def asked(directory: Path) -> str:
-        words = [sys.executable, "-c", program, str(directory)]
-        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout.strip()
-
     with TemporaryDirectory() as name, taken(directory := Path(name)):
         assert asked(directory) == "PermissionError"
         directory.chmod(0o755)
@@ -86,6 +95,36 @@ def test_nobody_else_is_let_in() -> None:
         assert asked(directory) == (
             "{'refused': 'only root and whom the data directory belongs to are let in'}"
         )
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_members_of_the_group_are_let_in_by_a_door_of_their_own() -> None:
+    """By its mode, and by being one now: a door that somebody opens wider lets in nobody more."""
+    mine = grp.getgrgid(pwd.getpwuid(NOBODY).pw_gid).gr_name
+    with TemporaryDirectory() as name, TemporaryDirectory() as run:
+        # pytest's directories let nobody through.
+        Path(name).chmod(0o755)
+        place = Path(name) / "door"
+        with taking_commands(Path(run), _serve, lambda: None, Members(mine, place)):
+            assert place.stat().st_mode & 0o777 == 0o750
+            assert (place / SOCKET).stat().st_mode & 0o777 == 0o660
+            assert asked(place) == f"{{'uid': {NOBODY}}}"
+            assert asked(Path(run)) == "PermissionError"
+        assert not (place / SOCKET).exists()
+        with taking_commands(Path(run), _serve, lambda: None, Members("root", place)):
+            assert asked(place) == "PermissionError"
+            place.chmod(0o755)
+            (place / SOCKET).chmod(0o666)
+            assert "only members of the group root are let in; as root: usermod -aG root" in asked(place)
+
+
+def test_a_group_that_is_none_is_named(directory: Path, tmp_path: Path) -> None:
+    """With what to type."""
+    with (
+        pytest.raises(ConfigError, match="no group nosuchgroup; as root: groupadd --system nosuchgroup"),
+        taking_commands(directory, _serve, lambda: None, Members("nosuchgroup", tmp_path / "door")),
+    ):
+        pass
 
 
 def test_who_leaves_ends_what_is_done_for_him(directory: Path) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ca.storage import CACHE_MIB
-from gateway.serving.settings.checks import between, directory_or_none, one_of, setting
+from gateway.serving.settings.checks import between, directory_or_none, matching, one_of, setting
+
+
+def _group_or_none(value: str) -> str | None:
+    good = value == "" or re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value)
+    return None if good else "write a group of this machine, such as 'sekisho-operators', or '' for none"
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,20 @@ class Signing:
     )
     per_hour: int = setting(
         10_000, "certificates that it signs in an hour; what exceeds that waits", between(1, 10_000_000)
+    )
+
+
+@dataclass(frozen=True)
+class Operators:
+    """Who may ask the running gateway for commands, besides root and whom the data directory belongs to."""
+
+    group: str = setting(
+        "",
+        "group of this machine whose members may; what each may do there, sekisho operator says; '': nobody",
+        _group_or_none,
+    )
+    socket: str = setting(
+        "/run/sekisho", "directory of the socket that they reach it by", matching("/.+", "write a directory")
     )
 
 
