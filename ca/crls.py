@@ -175,7 +175,7 @@ def build_crl(
 
 
 def _encoded(entries: Iterable[RevokedEntry]) -> Iterator[bytes]:
-    reasons = _REASONS
+    reasons = REASONS_WRITTEN
     for serial, revoked_at, reason in entries:
         value = int(serial, 16)
         number = value.to_bytes(value.bit_length() // 8 + 1, "big")  # one bit more, for the sign
@@ -217,6 +217,7 @@ def _reason(code: int) -> bytes:
     return tlv(SEQUENCE, _extension(_ID_CRL_REASON, bytes((_ENUMERATED, 1, code))))
 
 
-_REASONS = {code: _reason(code) for code in REASONS}
+#: What stands behind the time of an entry, by its reason.
+REASONS_WRITTEN = {code: _reason(code) for code in REASONS}
 #: Hour and minute of each minute of a day.
 _CLOCK = tuple(b"%02d%02d" % divmod(minute, 60) for minute in range(_DAY // 60))

@@ -29,6 +29,7 @@ from ca.der import SEQUENCE, tlv
 from ca.errors import ConfigError, Unacceptable
 from ca.expected import Shared, written
 from ca.keys import parse_public_key, spki_of
+from ca.listed import Listed, listed_in
 from ca.naming import fits
 from ca.ocsp import IssuerHashes, Standing, response
 from ca.profiles import CLIENTS, CRL_AHEAD, CRL_LIFETIME, Audience, Profile
@@ -107,18 +108,26 @@ def shard_in(data: bytes, issuer: Issuing) -> int | None:
         return {issuer.site.shard(each): each for each in range(issuer.site.shards)}[url]
 
 
-def inspect_list(data: bytes, issuer: Issuing, last_number: int, at: int, shard: int | None = None) -> None:
-    """Raises `Unsignable` unless the bytes are a list of the issuer that follows the last one, dated today.
+def inspect_list(
+    data: bytes, issuer: Issuing, last_number: int, at: int, shard: int | None = None
+) -> tuple[int, Listed]:
+    """Its number and what it tells. Raises `Unsignable` unless the bytes are a list of the issuer that
+    follows the last one, dated today.
 
-    The entries are walked over, so that nothing hides behind them; there may be a million. ``shard``: which
-    one it has to be, with none of another one's serials.
+    Each entry is looked at, so that nothing hides behind them; there may be a million. ``shard``: which one
+    it has to be, with none of another one's serials.
     """
-    around, entries = _around(data)
-    _walk(entries, shard, issuer.site.shards)
+    around, within = _around(data)
+    try:
+        listed = listed_in(data, within, shard, issuer.site.shards)
+    except ValueError as fault:
+        raise Unsignable(str(fault)) from None
     with _unreadable("list"):
         faults = [name for name, fault in _list_faults(around, issuer, last_number, at, shard) if fault]
+        found = {each["extn_id"]: each["extn_value"] for each in around.native["crl_extensions"] or ()}
     if faults:
         raise Unsignable(f"the list is not one of this issuer's: {faults[0]}")
+    return found["crl_number"], listed
 
 
 def _faults(
@@ -163,9 +172,9 @@ def _unfit_names(reserved: Reservation, profile: Profile) -> bool:
     return any(_is_address(name) or "*" in name for name in reserved.names)
 
 
-def _around(data: bytes) -> tuple[Any, memoryview]:
-    """A list without its entries, which is short and is read as strictly as a certificate, and the
-    entries."""
+def _around(data: bytes) -> tuple[Any, tuple[int, int]]:
+    """A list without its entries, which is short and is read as strictly as a certificate, and where they
+    are."""
     head, entries, tail = _split(data)
     return _read(asn1_crl.TbsCertList, _sequence(head + tail), "list"), entries
 
@@ -386,8 +395,8 @@ def _element(data: bytes, at: int) -> tuple[int, int, int]:
     return tag, begin, begin + size
 
 
-def _split(data: bytes) -> tuple[bytes, memoryview, bytes]:
-    """What is before the entries of a list, the entries, and what is behind them."""
+def _split(data: bytes) -> tuple[bytes, tuple[int, int], bytes]:
+    """What is before the entries of a list, where those begin and end, and what is behind them."""
     tag, at, end = _element(data, 0)
     if tag != 0x30 or end != len(data):
         raise Unsignable("what is to be signed is no list")
@@ -396,30 +405,14 @@ def _split(data: bytes) -> tuple[bytes, memoryview, bytes]:
         _, _, at = _element(data, at)
     if at < end and data[at] == 0x30:
         _, first, last = _element(data, at)
-        return data[begin:at], memoryview(data)[first:last], data[last:end]
-    return data[begin:at], memoryview(b""), data[at:end]
+        return data[begin:at], (first, last), data[last:end]
+    return data[begin:at], (at, at), data[at:end]
 
 
 def _sequence(content: bytes) -> bytes:
     if len(content) > 65_535:
         raise Unsignable("what is to be signed is no list")
     return tlv(SEQUENCE, content)
-
-
-def _walk(entries: memoryview, shard: int | None, shards: int) -> None:
-    """Each entry is a sequence of at most 127 octets that begins with a serial, one of the shard's, and a
-    time."""
-    at, end = 0, len(entries)
-    while at < end:
-        if end - at < 4 or entries[at] != 0x30 or entries[at + 1] >= 0x80 or entries[at + 2] != 0x02:
-            raise Unsignable("what is to be signed is no list (an entry)")
-        following = at + 2 + entries[at + 1]
-        time = at + 4 + entries[at + 3]
-        if following > end or time + 1 >= following or entries[time] not in (0x17, 0x18):
-            raise Unsignable("what is to be signed is no list (an entry)")
-        if shard is not None and (entries[at + 3] == 0 or entries[time - 1] % shards != shard):
-            raise Unsignable("the list is not one of this issuer's: another shard's entry")
-        at = following
 
 
 # -- an answer (OCSP) ----------------------------------------------------------------------------------

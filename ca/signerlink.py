@@ -205,7 +205,8 @@ def _signature(answer: Message) -> bytes:
     if isinstance(signed := answer.get("signature"), str):
         return base64.b64decode(signed)
     if isinstance(why := answer.get("refused"), str):
-        raise SignatureRefused(f"the signer refuses: {why}")
+        number = answer.get("number")
+        raise SignatureRefused(f"the signer refuses: {why}", number if isinstance(number, int) else None)
     raise NoSignature(f"the signer does not sign now: {answer.get('later', 'it does not say why')}")
 
 

@@ -35,7 +35,12 @@ class NoSignature(Exception):
 
 
 class SignatureRefused(NoSignature):
-    """Whoever signs has looked at it, and will not sign it, however often it is asked."""
+    """Whoever signs has looked at it, and will not sign it, however often it is asked. ``number``: of a list,
+    if it is the number that another one had: the next one's has to be higher."""
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 @dataclass(frozen=True)

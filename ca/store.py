@@ -324,6 +324,15 @@ def last_end(db: Transaction, issuer_id: str) -> int:
     return int(row[0])
 
 
+def end_of(db: Transaction, issuer_id: str, serial: str) -> int | None:
+    """When a certificate of an issuer's ends, or None."""
+    row = db.one(
+        "SELECT not_after_at FROM certificates WHERE serial = :serial AND issuer_id = :issuer_id",
+        {"serial": serial, "issuer_id": issuer_id},
+    )
+    return None if row is None else int(row[0])
+
+
 def stop_number(db: Transaction) -> int:
     """How often the emergency stop was turned, on or off (`ca/emergency.py`)."""
     row = db.one("SELECT value FROM counters WHERE name = 'stops'")

@@ -19,7 +19,7 @@ from ca.errors import ConfigError
 from ca.profiles import CRL_AHEAD, CRL_LIFETIME, CRL_PERIOD
 from ca.publication import list_id, octets_of
 from ca.published.store import RevocationList
-from ca.signing import ToSign, signature
+from ca.signing import SignatureRefused, ToSign, signature
 from ca.storage import Transaction
 from enroll import store, timekeeping
 from enroll.ra import RegistrationAuthority
@@ -69,19 +69,25 @@ def is_over(ra: RegistrationAuthority, listed: RevocationList | None) -> bool:
 
 
 async def publish(
-    ra: RegistrationAuthority, issuer: Issuer, shard: int | None = None, *, alone: bool = False
+    ra: RegistrationAuthority,
+    issuer: Issuer,
+    shard: int | None = None,
+    *,
+    alone: bool = False,
+    after: int = 0,
 ) -> RevocationList:
     """Makes and publishes an issuer's next list, or a shard's; returns the one that is then published.
 
     The long part is another process's, so that nobody waits; ``alone``: there is nobody, so it is done here.
-    OSError when the disk is full, Refusal("clock_in_doubt") since a list is dated for good: the last one
-    stays, as with NoSignature.
+    ``after``: its number is higher than this one, too. OSError when the disk is full,
+    Refusal("clock_in_doubt") since a list is dated for good: the last one stays, as with NoSignature.
     """
     await timekeeping.require(ra)
     name, lists, octets = list_id(issuer.issuer_id, shard), folder(ra), _octets(ra, issuer.issuer_id, shard)
     before = await published(ra, name)
     now = ra.now()
     number, since = _following(lists, name, before, now)
+    number = max(number, after + 1)
     period = since, since + CRL_LIFETIME
     scope = None if shard is None else of_shard(issuer.site.shard(shard))
     frame = frame_of(issuer.certificate, number, *period, scope)
@@ -92,7 +98,13 @@ async def publish(
     )
     try:
         key, asked = public_key_of(issuer.certificate), ToSign(issuer.issuer_id, "list", drawn.path)
-        signed = await signature(ra.authority.signer, key, asked, drawn.digest)
+        try:
+            signed = await signature(ra.authority.signer, key, asked, drawn.digest)
+        except SignatureRefused as refused:
+            # The register is from a backup, or another process has had a list signed meanwhile.
+            if refused.number is None or not number <= refused.number or after:
+                raise
+            return await publish(ra, issuer, shard, alone=alone, after=refused.number)
         made: RevocationList = await _do(
             ra, alone, listfiles.complete, lists, drawn, frame, signed, name, number, period
         )

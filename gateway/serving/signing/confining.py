@@ -21,9 +21,9 @@ _LIBRARY = "libseccomp.so.2"
 # seccomp.h of libseccomp 2.
 _ALLOW, _ERRNO, _MASKED_EQUAL, _TSYNC = 0x7FFF0000, 0x00050000, 7, 4
 _CLONE_THREAD = 0x10000
-#: Bytes to which a file may grow: nothing of the signer's is larger (`ca.memory`, `Tally`), nor is the part
-#: of a register's index (-shm) that a reader adds.
-_LARGEST = 1 << 20
+#: Bytes to which a file may grow: nothing of the signer's is larger (`ca.remembered`, `ca.memory`, `Tally`),
+#: nor is the part of a register's index (-shm) that a reader adds.
+_LARGEST = 1 << 27
 
 #: What is allowed, whatever it is asked with.
 ALLOWED = (

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,10 +22,11 @@ from ca.errors import ConfigError
 from ca.generations.states import generations
 from ca.generations.store import rows
 from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list, shard_in
-from ca.memory import Memory
+from ca.memory import Memory, Numbers
 from ca.profiles import CLIENTS, OPERATORS, version_of, versions
 from ca.publication import list_id
 from ca.published import store as published
+from ca.remembered import Remembered
 from ca.sealing import Vaults
 from ca.signerlink import MOST_ANSWERS, Message, packed_batch
 from ca.signing import FileSigner, NoSignature, ToSign, key_id
@@ -38,6 +39,7 @@ from gateway.serving.signing.accepted import Accepted
 from gateway.serving.signing.confining import confine
 from gateway.serving.signing.places import Places
 from gateway.serving.signing.tally import Tally
+from gateway.serving.signing.told import Old, Told
 
 log = logging.getLogger("sekisho.signer")
 
@@ -61,6 +63,7 @@ class Desk:
         memory: Memory | None = None,
         places: Places | None = None,
         home: Path | None = None,
+        told: Told | None = None,
     ) -> None:
         """``home``: where keys and emergency stop are, if not in the data directory (`ca.apart`)."""
         self._home, self._vaults, self._clock = home or data, vaults, clock
@@ -68,6 +71,7 @@ class Desk:
         self._accepted = accepted
         self._profiles = CLIENTS if accepted is None else accepted.config().profiles
         self._memory = memory or Memory(None, vaults.keys)
+        self._told = told or Told(Remembered(None, vaults.keys), Numbers(None, vaults.keys))
         self._database = Database(data / DATABASE, made=False)
         self._checkpoints = Checkpoints(datadir.identity(self._home), vaults.keys, self._memory)
         self._stop: tuple[tuple[int, ...], emergency.Stop] | None = None
@@ -111,16 +115,22 @@ class Desk:
             raise Unsignable("nobody can ask that")
         except (Unsignable, Forked) as refused:
             log.warning("refused: %s", refused)
-            return {"refused": str(refused)}
+            return {"refused": str(refused)} | (
+                {"number": refused.number} if isinstance(refused, Old) else {}
+            )
         except (_Later, NoSignature, ConfigError) as later:
             log.warning("not now: %s", later)
             return {"later": str(later)}
+        except OSError as error:
+            log.error("%s", in_log(error))
+            return {"later": f"what it says cannot be written down ({os.strerror(error.errno or 0)})"}
         except Exception as error:
             log.error("%s", in_log(error))
             return {"later": f"a fault of the signer's ({type(error).__name__})"}
 
     def close(self) -> None:
         self._places.close()
+        self._told.close()
         self._database.close()
 
     async def _sign(self, asked: Message) -> bytes:
@@ -256,9 +266,17 @@ class Desk:
             raise Unsignable("what is asked about is no serial")
         self._issuer(key)
         found = self._database.read_now(lambda db: [published.standing(db, key, each) for each in serials])
+        found = [(self._told.standing(key, each), last) for each, last in found]
         authority, responder = self._places.authority, self._places.responder
         batch = responder.answer(authority.issuer(key), authority.signer, found, self._clock.seconds())
+        self._told.answered(key, [each for each, _ in found], self._ends)
         return packed_batch(batch)
+
+    def _ends(self, issuer_id: str, serials: Sequence[str]) -> list[int]:
+        its = self._places.authority.issuer(issuer_id).not_after_at
+        return self._database.read_now(
+            lambda db: [ca.store.end_of(db, issuer_id, each) or its for each in serials]
+        )
 
     def _list(self, name: str, issuer: Issuing) -> bytes:
         if _DRAFT.fullmatch(name) is None:
@@ -271,9 +289,12 @@ class Desk:
             raise Unsignable(f"the draft cannot be read ({os.strerror(error.errno or 0)})") from None
         key = key_id(public_key_of(issuer.certificate))
         shard = shard_in(content, issuer)
-        last = self._database.read_now(lambda db: published.published_list(db, list_id(key, shard)))
-        number = last.number if last is not None else 0
-        inspect_list(content, issuer, number, self._clock.seconds(), shard)
+        name, now = list_id(key, shard), self._clock.seconds()
+        last = self._database.read_now(lambda db: published.published_list(db, name))
+        number, listed = inspect_list(content, issuer, last.number if last is not None else 0, now, shard)
+        whose = (0, 1) if shard is None else (shard, issuer.site.shards)
+        self._told.listed(key, listed, whose, now, self._ends)
+        self._told.follows(name, number)
         return content
 
     def _issuer(self, key: str) -> Issuing:
@@ -295,6 +316,8 @@ class Desk:
             "line": self._memory.seen.line,
             "hash": self._memory.seen.hash,
             "user": os.getuid(),
+            "revoked": self._told.count,
+            "full": self._told.is_full,
         }
 
 

@@ -22,7 +22,8 @@ from ca import apart, datadir, memory
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.hardening import harden
-from ca.memory import Memory
+from ca.memory import Memory, Numbers
+from ca.remembered import REVOKED, Remembered
 from ca.sealing import Vaults, open_vaults
 from ca.signerlink import SOCKET, Message, address_in
 from ca.sqlite import Database
@@ -38,6 +39,7 @@ from gateway.serving.signing.door import answer_all
 from gateway.serving.signing.guardian import Guardian
 from gateway.serving.signing.places import Places
 from gateway.serving.signing.tally import Tally
+from gateway.serving.signing.told import Told
 from gateway.serving.standing import compare, journal_of
 from gateway.serving.tokens import Pins, check_at_start, kept_tokens, signing_places, tokens_of
 
@@ -81,6 +83,7 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None, own: Apa
         harden()
         tally = Tally(home / memory.FOLDER / _TALLY)
         Memory(home / memory.FILE, vaults.keys).close()
+        _told(home, vaults, 0).close()
         listening = _listening(directory, _MODE if own is None else _MODE_APART)
         accepted = Accepted(home)
     except ConfigError as error:
@@ -151,9 +154,14 @@ def _live(
         memory=Memory(home / memory.FILE, vaults.keys),
         places=Places(home, vaults.keys, tokens),
         home=home,
+        told=_told(home, vaults, clock_of(home).seconds()),
     )
     # Python's own loop: libuv's asks the kernel through a ring (io_uring), into which no filter can look.
     asyncio.run(answer_all(desk, listening, {os.getuid(), data.stat().st_uid}, desk.confine))
+
+
+def _told(home: Path, vaults: Vaults, now: int) -> Told:
+    return Told(Remembered(home / REVOKED, vaults.keys, now), Numbers(home / memory.NUMBERS, vaults.keys))
 
 
 def _listening(directory: Path, mode: int) -> socket.socket:
