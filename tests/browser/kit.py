@@ -1,5 +1,9 @@
 """A whole gateway on loopback, and people before it: real Chromium, each with a certificate store of
-their own, because a browser remembers a chosen certificate, and "none", until it is restarted.
+their own.
+
+A browser remembers a chosen certificate, and "none", until it is restarted; so does a context of
+Chromium's, and a new one is what a start of somebody's browser is here. The process behind it, whose
+start takes four times the CPU, goes on: the next test's people find its store empty (`Room`).
 """
 
 from __future__ import annotations
@@ -10,17 +14,18 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import axe_playwright_python
-from playwright.async_api import BrowserContext, Locator, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Locator, Page, Playwright, async_playwright
 
 from ca import datadir
 from ca.clock import ManualClock, SystemClock
@@ -52,6 +57,31 @@ _CHOOSE_BY_ITSELF = {
     "AutoSelectCertificateForUrls": [json.dumps({"pattern": "https://[*.]localhost", "filter": {}})]
 }
 _TOOLS = ("certutil", "pk12util")
+# What its address bar would show is two pages of each window, 0.7 s of CPU. The others are those that
+# Playwright turns off, whose list this one replaces.
+_OFF = (
+    *(
+        "WebUIOmniboxPopup",
+        "WebUIOmniboxAimPopup",
+        "AimEnabled",
+        "LensOverlay",
+        "MediaRouter",
+        "OptimizationHints",
+    ),
+    *(
+        "AvoidUnnecessaryBeforeUnloadCheckSync",
+        "AvoidCorsURLLoaderRestartOnRedirect",
+        "DestroyProfileOnBrowserClose",
+    ),
+    *("HttpsUpgrades", "HttpsFirstBalancedModeAutoEnable", "PaintHolding", "ThirdPartyStoragePartitioning"),
+    *("NetworkTimeServiceQuerying", "PreconnectToSearch"),
+)
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    f"--disable-features={','.join(_OFF)}",
+    # A domain of its own for cookies: those of *.localhost are a host's each.
+    "--host-resolver-rules=MAP *.example.test 127.0.0.1",
+]
 
 
 def missing() -> str | None:
@@ -170,6 +200,7 @@ class Persona:
     """A person's PC: a home directory with a certificate store."""
 
     home: Path
+    computer: Computer
 
     @property
     def store(self) -> str:
@@ -189,18 +220,105 @@ class Persona:
         return [line.rpartition("  ")[0].strip() for line in lines if line.rstrip().endswith("u,u,u")]
 
 
+@dataclass
+class Computer:
+    """A certificate store, and the Chromium that reads it once somebody has started it."""
+
+    home: Path
+    running: Browser | None = None
+
+    def __post_init__(self) -> None:
+        (self.home / ".pki" / "nssdb").mkdir(parents=True)
+        _certutil(self.home, "-N", "--empty-password")
+
+    def empty(self) -> None:
+        """Nothing is in the store any more, as if another program had deleted each thing."""
+        for name, statements in _EMPTIED.items():
+            with closing(sqlite3.connect(self.home / ".pki" / "nssdb" / name, timeout=60)) as store, store:
+                for statement in statements:
+                    store.execute(statement)
+
+    async def chromium(self, playwright: Playwright) -> Browser:
+        if self.running is None or not self.running.is_connected():
+            self.running = await playwright.chromium.launch(
+                executable_path=CHROMIUM, env=environment(self.home), args=FLAGS
+            )
+        return self.running
+
+
+_EMPTIED = {
+    "cert9.db": ("DELETE FROM nssPublic",),
+    "key4.db": ("DELETE FROM nssPrivate", "DELETE FROM metaData WHERE id LIKE 'sig_%'"),
+}
+
+
+@dataclass
+class Room:
+    """The computers of a test process: whoever comes takes one that is free, with an empty store."""
+
+    folder: Path
+    playwright: Playwright
+    free: list[Computer] = field(default_factory=list)
+    taken: list[Computer] = field(default_factory=list)
+    made: int = 0
+
+    def take(self) -> Computer:
+        if self.free:
+            computer = self.free.pop(0)
+            computer.empty()
+        else:
+            self.made += 1
+            computer = Computer(self.folder / f"pc{self.made}")
+        self.taken.append(computer)
+        return computer
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """Computers that are taken in here are free afterwards."""
+        before = len(self.taken)
+        try:
+            yield
+        finally:
+            self.free += self.taken[before:]
+            del self.taken[before:]
+
+
+_rooms: list[Room] = []
+
+
+@asynccontextmanager
+async def room(folder: Path) -> AsyncIterator[Room]:
+    """What people sit in while somebody is in here."""
+    async with async_playwright() as playwright:
+        made = Room(folder, playwright)
+        _rooms.append(made)
+        try:
+            yield made
+        finally:
+            _rooms.remove(made)
+            for computer in (*made.free, *made.taken):
+                if computer.running is not None:
+                    await computer.running.close()
+
+
 def persona(home: Path, server_ca: bytes) -> Persona:
-    """A new PC that trusts the CA (PEM) of our own hosts."""
-    made = Persona(home)
-    (home / ".pki" / "nssdb").mkdir(parents=True)
-    ca_file = home / "ca.pem"
-    ca_file.write_bytes(server_ca)
-    for arguments in (
-        ["-N", "--empty-password"],
-        ["-A", "-n", "server CA", "-t", "C,,", "-i", str(ca_file)],
-    ):
-        subprocess.run(["certutil", "-d", made.store, *arguments], check=True, capture_output=True)
-    return made
+    """Somebody at a PC that trusts the CA (PEM) of our own hosts."""
+    home.mkdir(parents=True)
+    computer = _rooms[-1].take()
+    (home / ".pki").symlink_to(computer.home / ".pki")
+    (home / "ca.pem").write_bytes(server_ca)
+    _certutil(home, "-A", "-n", "server CA", "-t", "C,,", "-i", str(home / "ca.pem"))
+    return Persona(home, computer)
+
+
+def _certutil(home: Path, *arguments: str) -> None:
+    command = ["certutil", "-d", f"sql:{home}/.pki/nssdb", *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def environment(home: Path) -> dict[str, str | float | bool]:
+    """Of a browser that reads the certificate store in this home."""
+    return {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")}
 
 
 def with_folder(program: str, folder: Path, place: str) -> Path:
@@ -223,21 +341,22 @@ async def browser(
 
     ``policies``: the only folder of policies that it reads; then it stops pop-ups unless they allow them.
     """
-    command = with_folder(CHROMIUM, policies, str(_POLICIES.parent)) if policies is not None else CHROMIUM
-    async with async_playwright() as playwright:
+    playwright = _rooms[-1].playwright
+    if policies is None:
+        running = await person.computer.chromium(playwright)
+    else:
         running = await playwright.chromium.launch(
-            executable_path=command,
-            ignore_default_args=["--disable-popup-blocking"] if policies is not None else None,
-            env={**os.environ, "HOME": str(person.home), "XDG_CONFIG_HOME": str(person.home / ".config")},
-            args=[
-                *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-                # A domain of its own for cookies: those of *.localhost are a host's each.
-                "--host-resolver-rules=MAP *.example.test 127.0.0.1",
-            ],
+            executable_path=with_folder(CHROMIUM, policies, str(_POLICIES.parent)),
+            ignore_default_args=["--disable-popup-blocking"],
+            env=environment(person.home),
+            args=FLAGS,
         )
-        try:
-            yield await running.new_context(**({"locale": "ja-JP", "accept_downloads": True} | context))
-        finally:
+    started = await running.new_context(**({"locale": "ja-JP", "accept_downloads": True} | context))
+    try:
+        yield started
+    finally:
+        await started.close()
+        if policies is not None:
             await running.close()
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page
 
 from gateway.serving.config import Config
@@ -30,7 +31,7 @@ SITES = Sites(
 )
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def world(tmp_path: Path) -> AsyncIterator[kit.World]:
     async with kit.world(tmp_path, config=replace(Config(), sites=SITES)) as made:
         yield made

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from enroll.acme.store import credentials_of
 from enroll.store import applications
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.browser
 FAKE = "planted login"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def service() -> AsyncIterator[Planted]:
     async with planted() as made:
         yield made

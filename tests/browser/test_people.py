@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +20,7 @@ from enroll.requests.enrollment import Enrollment
 from enroll.settings import DAY
 from gateway.web.context import Role
 from tests.browser import firefox
-from tests.browser.kit import CHROMIUM, P12_PASSWORD, Persona, World, downloaded, page
+from tests.browser.kit import CHROMIUM, FLAGS, P12_PASSWORD, Persona, World, downloaded, environment, page
 from tests.browser.steps import PASSWORD, USER, authenticate, established, fact, log_in, submit
 from tests.datadirs import admit
 from tests.looking import look
@@ -47,11 +46,7 @@ async def without_cookies(person: Persona) -> AsyncIterator[BrowserContext]:
     (profile / "Default" / "Preferences").write_text(json.dumps(settings))
     async with async_playwright() as playwright:
         context = await playwright.chromium.launch_persistent_context(
-            profile,
-            executable_path=CHROMIUM,
-            env={**os.environ, "HOME": str(person.home), "XDG_CONFIG_HOME": str(person.home / ".config")},
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-            locale="ja-JP",
+            profile, executable_path=CHROMIUM, env=environment(person.home), args=FLAGS, locale="ja-JP"
         )
         try:
             yield context
