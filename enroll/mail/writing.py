@@ -7,14 +7,12 @@ same name in the data directory's ``templates/`` takes the place of ours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
-
-import jinja2
 
 from ca.errors import ConfigError
 from ca.files import Snapshot
@@ -202,12 +200,6 @@ def check_templates(own: Templates | None) -> None:
             _render(kind, sample, own, language)
 
 
-# Templates are text, not HTML: nothing is escaped. An unknown value is an error, not an empty string.
-_ENVIRONMENT = jinja2.Environment(  # noqa: S701
-    undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
-)
-
-
 def _render(kind: Kind, values: dict[str, str], own: Templates | None, language: Language) -> tuple[str, str]:
     parts = {part: _filled(_named(f"{part}.txt", language), values, own)[0] for part in PARTS}
     text, where = _filled(_named(TEMPLATES[kind], language), values | parts, own)
@@ -227,21 +219,35 @@ def _named(name: str, language: Language) -> str:
 
 def _filled(name: str, values: Mapping[str, str], own: Templates | None) -> tuple[str, str]:
     """A template's text with the values in it, and where it stands."""
+    from jinja2 import TemplateError
+
     if own is not None and name in own.texts:
         where = str(own.directory / name)
         source = _text(where, own.texts[name])
     else:
         source, where = _packaged(name), name
     try:
-        return _compiled(source).render(values), where
-    except jinja2.TemplateError as error:
+        return _compiled(source)(values), where
+    except TemplateError as error:
         raise ConfigError(f"mail template {where}: {error}. Mend it, or delete it to use ours.") from error
 
 
 @lru_cache(maxsize=64)
-def _compiled(source: str) -> jinja2.Template:
+def _compiled(source: str) -> Callable[[Mapping[str, str]], str]:
     # To compile one takes longer than everything else about a letter.
-    return _ENVIRONMENT.from_string(source)
+    render: Callable[[Mapping[str, str]], str] = _compiling()(source).render
+    return render
+
+
+@cache
+def _compiling() -> Callable[[str], Any]:
+    # Not above: most commands, and the signer, write no letter.
+    import jinja2
+
+    # Templates are text, not HTML: nothing is escaped. An unknown value is an error, not an empty string.
+    return jinja2.Environment(  # noqa: S701
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
+    ).from_string
 
 
 def _text(path: str, content: bytes) -> str:

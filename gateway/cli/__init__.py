@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.cli.root import root
+from gateway.cli.loading import loading
+
+with loading():
+    from gateway.cli.root import root
 
 main = root

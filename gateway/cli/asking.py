@@ -12,7 +12,6 @@ import shutil
 import sys
 from collections.abc import Mapping
 from datetime import datetime
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +71,9 @@ def _line_to(data: Path) -> Line | None:
 
 def _wanted(context: click.Context, params: Mapping[str, Any], as_json: bool) -> tuple[Message, bytes]:
     """What is to be done, and the content of all files that were given."""
+    # Not above: where no gateway runs nobody asks.
+    from importlib.metadata import version as version_of
+
     given = bytearray()
     wanted = {
         "version": version_of("sekisho"),

@@ -25,6 +25,7 @@ from enroll.operators.actors import Actor, of_account, require_any
 from enroll.operators.roles import Act, Verdict
 from gateway.cli.caller import DATA_VARIABLE, account, acting, acting_as, uid
 from gateway.cli.failures import Failure, failure_of
+from gateway.cli.loading import loading
 from gateway.cli.output import OutputLost, ReaderLeft, clean, console_for, write_answer, write_table
 
 PASSPHRASE_VARIABLE = "SEKISHO_PASSPHRASE"
@@ -153,8 +154,9 @@ def _on_deployment(group: click.Group, name: str, gate: Gate | None) -> Callable
         @functools.wraps(work)
         def callback(data: Path, as_json: bool, passphrase_file: Path | None, **params: Any) -> int:
             # Not above: `serve`, `signer` and `version` want nothing of it.
-            from gateway.cli.asking import ask
-            from gateway.serving.deployment import opened_deployment
+            with loading():
+                from gateway.cli.asking import ask
+                from gateway.serving.deployment import opened_deployment
 
             # Whoever names a passphrase wants to do without the gateway, as when it does not answer any more.
             if passphrase_file is None and gate is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
-from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from platform import python_version
 
 import click
 
 from gateway.cli.frame import JSON, Root, answer
+from gateway.cli.loading import loading
 from gateway.cli.output import write_answer
 
 #: The first module of the hot path that a request meets: all of it is compiled, or nothing (`setup.py`).
@@ -73,9 +73,17 @@ def compiled() -> bool:
     return spec is not None and (spec.origin or "").endswith(tuple(EXTENSION_SUFFIXES))
 
 
+def version() -> str:
+    """Of the product, as it is installed."""
+    # Not above: what else it brings along (parsers of mail) costs each command more than most of its work.
+    from importlib.metadata import version as version_of
+
+    return version_of("sekisho")
+
+
 def version_line() -> str:
     """The version, and which of the two runs."""
-    return f"sekisho, version {version_of('sekisho')} ({'compiled' if compiled() else 'pure Python'})"
+    return f"sekisho, version {version()} ({'compiled' if compiled() else 'pure Python'})"
 
 
 def _say_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -87,8 +95,9 @@ def _say_version(context: click.Context, _: click.Parameter, asked: bool) -> Non
 def _load(name: str | None) -> None:
     """Imports what registers the command or group of this name; everything for None, or a name of none."""
     homes = [module for module, names in MODULES.items() if name in names]
-    for module in homes or MODULES:
-        import_module(f"gateway.cli.{module}")
+    with loading():
+        for module in homes or MODULES:
+            import_module(f"gateway.cli.{module}")
 
 
 class _Sekisho(Root):
@@ -129,7 +138,7 @@ def root() -> None:
 @JSON
 def _version(as_json: bool) -> int:
     """Say which version this is, and whether it runs compiled or as pure Python."""
-    value = {"sekisho": version_of("sekisho"), "compiled": compiled(), "python": python_version()}
+    value = {"sekisho": version(), "compiled": compiled(), "python": python_version()}
     found = answer({"version": value}, version_line())
     write_answer(found.value, found.show, as_json=as_json)
     return 0

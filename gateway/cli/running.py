@@ -18,6 +18,7 @@ from gateway.cli.frame import (
     command,
     passphrase_from,
 )
+from gateway.cli.loading import loading
 from gateway.cli.output import console_for
 from gateway.cli.root import root
 from gateway.cli.trail import trail
@@ -35,8 +36,9 @@ from gateway.cli.trail import trail
 def _serve(data: Path, passphrase_file: Path | None, workers: int) -> Answer:
     """Run the gateway until SIGTERM or Ctrl-C; a second one does not wait for requests that run."""
     # The server and its sites are imported by the commands that need them: the others start faster.
-    from gateway.cli.answering import answer_command
-    from gateway.serving.server import serve
+    with loading():
+        from gateway.cli.answering import answer_command
+        from gateway.serving.server import serve
 
     read_marker(data)
     serve(data, passphrase_file, PASSPHRASE_VARIABLE, workers, answer_command)
@@ -71,7 +73,8 @@ def _signer(
 
     sekisho serve starts one by itself. As a service of its own it is named in signer.socket.
     """
-    from gateway.serving.signing.process import Apart, run
+    with loading():
+        from gateway.serving.signing.process import Apart, run
 
     own = None if home is None else Apart(home, socket)
     run(data, lambda: passphrase_from(passphrase_file), told_by, own)
@@ -113,7 +116,8 @@ def _demo(data: Path | None, port: int, summary: Path | None) -> Answer:
 
     Without --data (and $SEKISHO_DATA) it lives in a temporary directory and is gone afterwards.
     """
-    from gateway.demo.sandbox import demo
+    with loading():
+        from gateway.demo.sandbox import demo
 
     named = data or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
     told = demo(named, port, summary, console_for(stderr=True))

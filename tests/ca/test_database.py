@@ -32,6 +32,20 @@ async def test_written_work_is_seen_by_readers(database):
     assert numbers(database) == [1]
 
 
+def test_what_is_level_is_not_brought_level_again(tmp_path, monkeypatch):
+    """Each step is taken once, a later one too; with all of them taken sqlite-utils is not asked."""
+    later = Schema("test", (*SCHEMA.steps, Step("second", ("CREATE TABLE more (n INTEGER PRIMARY KEY)",))))
+    other = Schema("other", (Step("first", ("CREATE TABLE others (n INTEGER PRIMARY KEY)",)),))
+    for schemas in ([SCHEMA], [later], [later, other]):
+        Database(tmp_path / "test.db", schemas).close()
+    asked = []
+    monkeypatch.setattr("ca.sqlite._bring_level", lambda *_: asked.append(1))
+    database = Database(tmp_path / "test.db", [later, other])
+    tables = {row["name"] for row in rows(look(database), "SELECT name FROM sqlite_master")}
+    database.close()
+    assert (asked, tables >= {"numbers", "more", "others"}) == ([], True)
+
+
 async def test_a_failing_work_undoes_only_itself(database):
     """Works that share a commit do not share their failures."""
     outcomes = await asyncio.gather(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ca import keys
 from ca.errors import Unacceptable
 from ca.keys import KINDS, from_pkcs8, generate, kind_of, parse_public_key, spki, spki_of_own, to_pkcs8
+from tests.ca.dsakeys import dsa_key
 from tests.ca.roca import roca_key
 
 # Two 1024-bit primes that lie close together, found once by trial.
@@ -97,7 +98,7 @@ def test_an_oversized_rsa_key_is_refused() -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        dsa.generate_private_key(1024).public_key(),
+        dsa_key().public_key(),
         ed448.Ed448PrivateKey.generate().public_key(),
     ],
 )

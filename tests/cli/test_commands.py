@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +21,7 @@ from cryptography import x509
 
 from enroll.requests import issuance
 from gateway.cli import main
+from gateway.cli.loading import loading
 from gateway.cli.registers import wanted
 from gateway.cli.root import MODULES, whole
 from gateway.serving.config import FILE_NAME
@@ -490,8 +493,8 @@ def test_every_command_is_loaded_when_it_is_asked_for() -> None:
 
 
 def test_what_needs_little_loads_little() -> None:
-    """``version`` and the process that has the keys load no site and no aiohttp, nor does what is done to
-    people; a name that is none is looked for everywhere."""
+    """``version`` and the process that has the keys load no site, no aiohttp, nothing that writes letters or
+    makes tables, nor does what is done to people; a name that is none is looked for everywhere."""
     asked = (
         "import sys\n"
         "from gateway.cli import main\n"
@@ -501,6 +504,7 @@ def test_what_needs_little_loads_little() -> None:
         "codes = [run('version'), run('signer', '--help')]\n"
         "import gateway.serving.signing.process\n"
         "heavy = {'aiohttp', 'zxcvbn', 'gateway.serving.assembly', 'gateway.proxy.relay'}\n"
+        "heavy |= {'jinja2', 'sqlite_utils'}\n"
         "print(codes, sorted(heavy & set(sys.modules)))\n"
         "codes = [run('user', 'add', '--help'), run('eab', 'create', '--help')]\n"
         "print(codes, sorted((heavy - {'zxcvbn'}) & set(sys.modules)))\n"
@@ -510,6 +514,22 @@ def test_what_needs_little_loads_little() -> None:
     told = [line for line in done.stdout.splitlines() if line.startswith(("[", "2 "))]
     assert (told, done.returncode) == (["[0, 0] []", "[0, 0] []", "2 True"], 0), done.stderr
     assert "No such command 'versoin'" in done.stderr
+
+
+def test_loading_looks_for_no_garbage() -> None:
+    """Nothing is collected while modules are loaded, and afterwards as before: after one that cannot be
+    loaded too, and where nothing was collected before."""
+    states = [gc.isenabled()]
+    with suppress(ImportError), loading():
+        states.append(gc.isenabled())
+        raise ImportError
+    states.append(gc.isenabled())
+    with loading():
+        with loading():
+            pass
+        states.append(gc.isenabled())
+    assert states == [True, False, True, False]
+    assert gc.isenabled()
 
 
 def test_a_bounce(peopled: Shell, tmp_path: Path) -> None:
