@@ -64,6 +64,8 @@ def pickup_notice(
         "issue_password": issue_password,
         "request_id": enrollment.request_id,
         "until": shown(enrollment.window_ends_at or at),
+        # Of a former certificate only those read who have one.
+        "reissue": "yes" if enrollment.kind == "reissue" else "",
     }
     if organisation.issue_password_by == "mail":
         _of_request(db, ra, "pickup", user, enrollment, values, at)

@@ -193,7 +193,8 @@ def check_templates(own: Templates | None) -> None:
     names = ("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name")
     more = ("not_after", "until", "moment", "password_by", "admin", "operator", "telephone", "left", "days")
     sample = dict.fromkeys(
-        (*names, *more, *_OF_CAS, "serial", "members", "to", "organisation", "address", "channel"), "x"
+        (*names, *more, *_OF_CAS, "serial", "reissue", "members", "to", "organisation", "address", "channel"),
+        "x",
     )
     for language in LANGUAGES:
         for kind in TEMPLATES:

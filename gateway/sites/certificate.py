@@ -99,17 +99,28 @@ def problems_of(entered: Input) -> dict[str, str]:
 
 
 def input_refused(
-    request: web.Request, paths: Paths, entered: Input, problems: Mapping[str, str], reference: str = ""
+    request: web.Request,
+    paths: Paths,
+    entered: Input,
+    problems: Mapping[str, str],
+    session: Session | None,
+    reference: str = "",
 ) -> web.Response:
     """Back to the input screen, which says what is wrong with the fields. ``reference``: of an ID that is
     not the request's."""
-    told = {"request_id": entered.request_id, "problems": dict(problems), "reference": reference}
+    told = {
+        "request_id": entered.request_id,
+        "problems": dict(problems),
+        "reference": reference,
+        "file": _file_of(session),
+    }
     return pages.tell(request, paths.input, told)
 
 
 def input_page(
     request: web.Request,
     paths: Paths,
+    session: Session | None,
     *,
     request_id: str = "",
     typed: bool,
@@ -117,6 +128,9 @@ def input_page(
 ) -> web.Response:
     """The input screen. ``typed``: the person types the request ID (pick-up); else it stands there."""
     told = pages.told(request)
+    if told.get("file", "") != _file_of(session):
+        # Gone back to: what was wrong then has been mended since, and gave a file.
+        told = {}
     problems = {name: REFUSALS[code] for name, code in told.get("problems", {}).items()}
     return pages.render(
         request,
@@ -278,6 +292,12 @@ async def _ticket(ra: RegistrationAuthority, session: Session, request_id: str) 
         return None
     # The row without the sealed file: pages need the name and the time only.
     return replace(found, sealed_p12=b"")
+
+
+def _file_of(session: Session | None) -> str:
+    """Tells the file that a session has from a later one's."""
+    kept = session.data.get("ticket", "") if session is not None else ""
+    return token_hash(kept)[:12] if kept else ""
 
 
 def _name(ticket: store.Ticket) -> str:

@@ -50,6 +50,8 @@ from gateway.web.words import (
     FIRST_PAGE,
     IN_GRACE,
     LOGIN_FAILS,
+    LOOK_FIRST,
+    MAY_BE_THERE,
     OF_AN_OPERATOR,
     OPEN_RENEWAL,
     OPEN_TEST,
@@ -260,10 +262,15 @@ async def problem(request: web.Request, code: str, *, at: int = 0, **detail: Any
     first = []
     if code == "throttled":
         first = [(elsewhere(request, gate.origins[Role.HELP], "trouble#password"), LOGIN_FAILS)]
-    because = WHY_OVER.get(detail.get("reason", "")) if code == "not_available" else None
+    words, because = REFUSALS[code], None
+    if code == "not_available":
+        because = WHY_OVER.get(detail.get("reason", ""))
+        if detail.get("reason") in MAY_BE_THERE:
+            words = replace(words, next_step=LOOK_FIRST)
+            first = [(elsewhere(request, gate.origins[Role.CONNECTIVITY]), OPEN_TEST)]
     return words_page(
         request,
-        REFUSALS[code],
+        words,
         reference=reference,
         at=at,
         about=about,

@@ -213,7 +213,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ),
             (
                 "ほかに有効な証明書がある場合は選択しなおしてください。"
-                "再発行をすでに申請された場合は、取得に関するご案内メールから新しい証明書を取得してください。"
+                "再発行をすでに申請された場合は、「クライアント証明書取得に関するご案内」メールから新しい証明書を取得してください。"
                 "いずれでもない場合は再発行を申請してください。",
                 "Choose another valid certificate if you have one. If you applied for a reissue already, "
                 "get the new one by the mail about it. Otherwise apply for a reissue.",
@@ -450,6 +450,14 @@ _KEEP_IT: Text = (
     "再発行のお手続きが必要なのは、取得できていない場合のみです。",
     " If it is on your PC, just use it: a reissue is only for those who do not have it.",
 )
+#: Of `WHY_OVER`: after these the certificate may well be on the PC.
+MAY_BE_THERE = frozenset({"used", "downloads", "window"})
+#: What to do then: nothing, perhaps. Z4's own words are for whoever has it nowhere.
+LOOK_FIRST: Text = (
+    "パソコンに取得できているか、導通確認サイトでご確認ください。取得できていない場合は、"
+    "クライアント証明書の再発行手続きが必要です。（オンライン操作マニュアル第3章をご参照ください。）",
+    "See on the connectivity test whether it is on your PC. If it is not, please apply for a reissue.",
+)
 WHY_OVER: Mapping[str, Text] = MappingProxyType(
     {
         "used": (
@@ -621,7 +629,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
             ),
             (
                 "新しい証明書がある場合は選択しなおしてください。"
-                "再発行をすでに申請された場合は、取得に関するご案内メールから新しい証明書を取得してください。"
+                "再発行をすでに申請された場合は、「クライアント証明書取得に関するご案内」メールから新しい証明書を取得してください。"
                 "いずれでもない場合は再発行を申請してください。",
                 "Choose the new certificate if you have it. If you applied for a reissue already, get it by "
                 "the mail about it. Otherwise apply for a reissue.",

@@ -61,7 +61,9 @@ async def test_an_administrator_looks_after_the_users(world: World, person: Pers
         await log_in(on, world)
         await on.get_by_role("link", name="1名").click()
         await expect(on.get_by_role("heading", level=1)).to_have_text("期限・取得の状況")
-        ending = on.get_by_role("region", name="期限が近い利用者（60日以内）").get_by_role("row")
+        ending = on.get_by_role("region", name="期限が近い（60日以内）、または過ぎたユーザー").get_by_role(
+            "row"
+        )
         await expect(ending.nth(1)).to_contain_text("（あと60日）")
         assert await faults(on) == []
         link = on.get_by_role("link", name="CSVをダウンロード")

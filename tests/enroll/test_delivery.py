@@ -219,6 +219,15 @@ async def test_the_issue_password_can_come_by_postcard(ra):
     assert mail.value("証明書発行用パスワード") == "団体様のご住所への「はがき」でお知らせいたします"
 
 
+async def test_only_a_reissue_speaks_of_a_former_certificate(ra):
+    """Who gets their first one is told of none that has ended; who had one is told which to choose."""
+    await admit(ra)
+    said = "以前の証明書は、"
+    assert said not in (await letter_of(ra, "pickup")).body
+    await applications.reissue(ra, "K12345678", "pc_change", actor="test", revoke_old="on_pickup")
+    assert said in (await letter_of(ra, "pickup")).body
+
+
 async def test_the_issue_password_can_come_through_the_administrator(ra):
     """E14: two mailboxes, the user's without the password; where there is no other 管理者, a postcard."""
     await register.add_organisation(ra, POLICY_NUMBER, "霞が関商事", actor="test", issue_password_by="admin")
@@ -242,6 +251,7 @@ _SAMPLE = (
     *("until", "moment", "password_by", "admin", "operator", "telephone", "left", "days", "members"),
     "serial",
     "issuer",
+    "reissue",
 )
 
 

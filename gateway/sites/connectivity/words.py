@@ -210,7 +210,7 @@ CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(
             "bad",
             words.CERTIFICATE[CertificateState.DISTRUSTED].text,
             (
-                "取得に関するご案内メールが届いている場合はそのメールから、ない場合は再発行を申請して、"
+                "「クライアント証明書取得に関するご案内」メールが届いている場合はそのメールから、ない場合は再発行を申請して、"
                 "新しい証明書を取得してください。",
                 "Get a new certificate: by the mail about picking it up if that came, else by a reissue.",
             ),

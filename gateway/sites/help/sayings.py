@@ -40,10 +40,10 @@ def asked_for(wanted: str) -> str:
 def in_our_words(wanted: str) -> tuple[str, list[list[str]]]:
     """Of what was asked for (`asked_for`) what is no saying, and each saying with what may be meant by it."""
     sound, spans, meant = key(wanted), [], []
-    for words, ours in _ROWS:
+    for words, ours, instead in _ROWS:
         for found in words.finditer(sound):
             spans.append(found.span())
-            meant.append([wanted[slice(*found.span())], *ours])
+            meant.append([*([] if instead else [wanted[slice(*found.span())]]), *ours])
     return _without(wanted, spans), meant
 
 
@@ -61,11 +61,11 @@ def _any_of(words: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(each))
 
 
-def _rows() -> Iterator[tuple[re.Pattern[str], list[str]]]:
+def _rows() -> Iterator[tuple[re.Pattern[str], list[str], bool]]:
     for line in Path(__file__).with_suffix(".txt").read_text("utf-8").splitlines():
         if line and not line.startswith("#"):
-            said, _, meant = line.partition(" = ")
-            yield _any_of(said.split(", ")), meant.split(" | ")
+            said, sign, meant = line.partition(" => " if " => " in line else " = ")
+            yield _any_of(said.split(", ")), meant.split(" | "), sign == " => "
 
 
 _ROWS = tuple(_rows())

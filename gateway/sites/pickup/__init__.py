@@ -134,7 +134,7 @@ async def _menu(request: web.Request, _: Session, __: Enrollment) -> web.StreamR
 async def _input(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
     ra = request.app[pages.GATE].ra
     stale = await certificate.is_stale(ra, session, enrollment.request_id)
-    return certificate.input_page(request, _PATHS, typed=True, stale=stale)
+    return certificate.input_page(request, _PATHS, session, typed=True, stale=stale)
 
 
 async def _submit(request: web.Request, session: Session, enrollment: Enrollment) -> web.StreamResponse:
@@ -150,7 +150,7 @@ async def _submit(request: web.Request, session: Session, enrollment: Enrollment
             ra, SITE, "request_id_mismatch", path=request.path, field="request_id", why=why
         )
     if problems:
-        return certificate.input_refused(request, _PATHS, entered, problems, reference)
+        return certificate.input_refused(request, _PATHS, entered, problems, session, reference)
     await certificate.prepare(ra, session, entered, actor=enrollment.user_id)
     return pages.see_other(_PATHS.download)
 

@@ -231,7 +231,7 @@ async def _input(request: web.Request, peer: _Peer, order: Enrollment) -> web.St
     session = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
     stale = await certificate.is_stale(ra, session, order.request_id)
     return certificate.input_page(
-        request, _paths(order), request_id=order.request_id, typed=False, stale=stale
+        request, _paths(order), session, request_id=order.request_id, typed=False, stale=stale
     )
 
 
@@ -241,7 +241,10 @@ async def _prepare(request: web.Request, peer: _Peer, order: Enrollment) -> web.
         raise Refusal("not_available", field="request_id", detail="not the request of this page")
     problems = certificate.problems_of(entered)
     if problems:
-        return certificate.input_refused(request, _paths(order), entered, problems)
+        session = await sessions.find(
+            request.app[pages.GATE].ra, request, SITE, fingerprint=_fingerprint(peer)
+        )
+        return certificate.input_refused(request, _paths(order), entered, problems, session)
     response = pages.see_other(f"{_paths(order).download}?{sessions.ENTERED}")
     session = await _session(request, response, peer, order)
     await certificate.prepare(request.app[pages.GATE].ra, session, entered, actor=order.user_id)

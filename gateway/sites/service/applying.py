@@ -47,10 +47,11 @@ _TO_COME = frozenset({*WAITING, State.PROCESSING, State.ISSUED})
 async def reissue_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """For whom: the member in the path, else oneself."""
     state, whom = told(request), await _whom(request, visitor)
+    pending = await _pending(request, whom)
+    if pending is not None and state.get("pending") != pending.id:
+        # Gone back to: what was wrong then has been mended since, and was received.
+        state = {}
     errors = told_texts(state)
-    open_ones = await request.app[GATE].ra.database.read(
-        lambda db: store.applications(db, state="submitted", user_id=whom.user_id)
-    )
     return render(
         request,
         "reissue.html",
@@ -60,7 +61,7 @@ async def reissue_form(request: web.Request, visitor: Visitor) -> web.StreamResp
         here="reissue" if whom.user_id == visitor.user.user_id else "members",
         whom=whom,
         own=whom.user_id == visitor.user.user_id,
-        pending=next((a for a in open_ones if a.kind == "reissue"), None),
+        pending=pending,
         theft=store.THEFT,
         reasons=REASONS,
         values=state.get("values", {}),
@@ -79,7 +80,7 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
     if errors:
         if fields.get("reason") not in REASONS:
             errors = field_error(Refusal("invalid_input", field="reason")) | errors
-        return _refused(request, fields, errors)
+        return await _reissue_refused(request, whom, fields, errors)
     try:
         recorded = await applications.apply_reissue(
             ra,
@@ -92,7 +93,7 @@ async def apply_for_reissue(request: web.Request, visitor: Visitor) -> web.Strea
     except Refusal as refusal:
         if refusal.field != "reason":
             raise
-        return _refused(request, fields, field_error(refusal))
+        return await _reissue_refused(request, whom, fields, field_error(refusal))
     number = recorded.number
     if not await ra.database.read(lambda db: store.theft_reported(db, whom.user_id)):
         return see_other(_received(recorded))
@@ -278,6 +279,21 @@ def seen(db: Transaction, visitor: Visitor, number: int) -> store.Application:
     if found is None or not may_see(visitor, found):
         raise Refusal("not_found", field="application")
     return found
+
+
+async def _pending(request: web.Request, whom: store.User) -> store.Application | None:
+    """The reissue of this user that waits for a decision."""
+    open_ones = await request.app[GATE].ra.database.read(
+        lambda db: store.applications(db, state="submitted", user_id=whom.user_id)
+    )
+    return next((each for each in open_ones if each.kind == "reissue"), None)
+
+
+async def _reissue_refused(
+    request: web.Request, whom: store.User, fields: Mapping[str, str], errors: Mapping[str, Text]
+) -> web.StreamResponse:
+    pending = await _pending(request, whom)
+    return _refused(request, fields, errors, {"pending": pending.id} if pending is not None else {})
 
 
 def _refused(

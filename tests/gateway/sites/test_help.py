@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from ca import datadir
 from enroll import crls
 from enroll.jst import JST
+from enroll.mail.writing import TEMPLATES
 from gateway.sites import help as help_site
 from gateway.sites.connectivity import _HELP as LINKED_FROM_CONNECTIVITY
 from gateway.sites.help.publications import hosts_of
@@ -271,6 +272,20 @@ async def test_the_manuals_sentences_are_there_to_the_letter(served, slug):
     text = squeezed((await served.visitor().get(f"/{slug}")).main.text)
     for sentence in MANUAL[slug]:
         assert squeezed(sentence) in text, sentence
+
+
+async def test_each_mail_that_people_get_is_named(served):
+    """Whoever doubts a mail finds its subject beside our address, in either language."""
+    pages = [(await served.visitor().get(f"/contact?lang={each}")).main.text for each in ("ja", "en")]
+    for kind, name in TEMPLATES.items():
+        if kind in ("ca_ending", "issue_password"):  # to operators, and on paper
+            continue
+        subjects = [
+            (files("enroll") / "templates" / each).read_text("utf-8").partition("\n")[0].partition(": ")[2]
+            for each in (name, name.replace(".txt", ".en.txt"))
+        ]
+        assert subjects[0] in pages[0]
+        assert all(subject in pages[1] for subject in subjects)
 
 
 @pytest.mark.parametrize(("slug", "first"), [("pickup", 7), ("renewal", 9)])

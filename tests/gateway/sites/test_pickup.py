@@ -63,7 +63,7 @@ def is_refused(page):
     assert (page.status, page.headers["Content-Type"]) == (410, "text/html; charset=utf-8")
     assert NOT_AVAILABLE_JA in page.main.lines
     assert "クライアント証明書の再発行手続きが必要です。" in page.main.text
-    assert re.search(r"照会番号：[0-9A-Z]{4}-[0-9A-Z]{4}", page.main.text)
+    assert re.search(r"照会番号：[0-9A-Z]{4}-[0-9A-Z]{4} お問合せの際に、ご照会先へ", page.main.text)
     assert "0120-96-1576" in page.dom.one("footer").text
     return True
 
@@ -190,6 +190,7 @@ async def test_wrong_user_and_wrong_password_look_alike(site, user_id):
     assert page.field("ユーザー ID").attributes["value"] == user_id
     assert page.field("証明書発行用パスワード").attributes["value"] == ""
     assert "照会番号：" in page.main.text
+    assert "お問合せの際に、ご照会先へお伝えください。" in page.main.text
     assert "wrong" not in page.html
     # Two passwords came in two letters: which of them it is, and that a pause is to come.
     assert "ログイン用のパスワード（「ユーザーIDのお知らせ」に記載）とは異なります。" in page.main.text
@@ -359,6 +360,21 @@ def is_not_the_requests(page):
     return True
 
 
+async def test_going_back_past_a_refusal_that_was_mended(site):
+    """Whoever goes back from the Download screen is not told once more what was wrong before."""
+    visitor, request_id = await logged_in(site)
+    refused = await visitor.post("/certificate", typed("1" * 16), follow=False)
+    told = refused.headers["Location"]
+    assert is_not_the_requests(await visitor.get(told))
+    await fetched(visitor, request_id)
+    page = await visitor.get(told)
+    assert (page.status, page.main.all("div", role="alert")) == (200, [])
+    assert NOT_AVAILABLE_JA not in page.main.text
+    # What is refused after it is said.
+    again = await visitor.post("/certificate", typed("1" * 16))
+    assert is_not_the_requests(again)
+
+
 async def test_a_request_id_may_be_typed_in_groups(site):
     """Full-width digits, spaces and hyphens mean the same number, and so does the mail's whole line."""
     visitor, request_id = await logged_in(site)
@@ -522,6 +538,9 @@ async def test_after_the_window_everything_is_refused(site):
     page = await site.visitor().post("/login", {"user_id": USER, "password": password})
     assert is_refused(page)
     assert "取得できる期間が過ぎています。" in page.main.text
+    # It may well be on the PC: that it must be issued anew is not said to everybody.
+    assert "取得できていない場合は、クライアント証明書の再発行手続きが必要です。" in page.main.text
+    assert page.main.one("div", class_="actions").all("a")[0].text == "導通確認サイトを開く"
 
 
 async def test_the_sixth_download_is_refused(site):

@@ -235,7 +235,7 @@ async def test_who_ends_soon_and_who_fetched_what(service: Served) -> None:
     clock_of(ra).set(end - (SOON + 1) * DAY)
     await log_in(admin, ADMIN)
     page = await admin.get("/portal/overview")
-    assert "該当する利用者はいません。" in page.main.text
+    assert "該当するユーザーはいません。" in page.main.text
     rows = page.main.table(0)[1:]
     assert {row[0] for row in rows} == {f"{ADMIN} 年金 太郎", f"{USER} 年金 太郎"}
     assert rows[0][1:] == ["追加発行", *[shown(START)[:16]] * 3]
@@ -245,7 +245,7 @@ async def test_who_ends_soon_and_who_fetched_what(service: Served) -> None:
     rows = page.main.table(0)[1:]
     last = [f"{shown_day(end)}（あと60日）", "更新のお手続き前"]
     assert rows == [[f"{who} 年金 太郎", f"{who}0001", *last] for who in (ADMIN, USER)]
-    assert "期限が近い利用者がいます：2名" in (await admin.get("/portal/")).main.text
+    assert "証明書の期限が近い、または過ぎたユーザーがいます：2名" in (await admin.get("/portal/")).main.text
     # Whoever has none any more because it has expired comes first, until there is another.
     ahead = "UPDATE enrollments SET not_after_at = ? WHERE user_id = ? AND serial IS NOT NULL"
     ended = ra.now() - DAY

@@ -22,11 +22,12 @@ from gateway.sites.service.standing import expected as expected_after
 from gateway.sites.service.standing import standing
 from gateway.web import sessions
 from gateway.web.context import Role
-from tests.datadirs import POLICY_NUMBER, START, admit, clock_of, open_office
+from tests.datadirs import POLICY_NUMBER, START, admit, clock_of, letter_of, open_office
 from tests.gateway.sites.kit import Served, serve
 from tests.gateway.sites.members import (
     DAY,
     OTHER,
+    PASSWORD,
     USER,
     admin_at_home,
     at_home,
@@ -34,6 +35,7 @@ from tests.gateway.sites.members import (
     established,
     fetched,
     fingerprint_of,
+    first_password,
     log_in,
     newest,
 )
@@ -207,6 +209,11 @@ async def test_an_interrupted_renewal_is_hinted_at(service: Served) -> None:
     page = await visitor.get("/portal/")
     assert "新しい証明書があります（コモンネーム K123456780001、" in page.main.text
     assert "更新の再申請" not in page.main.text
+    # Their administrator reads which of the two ends when.
+    facts = (await (await admin_at_home(service)).get(f"/portal/members/{USER}")).main.table(0)
+    ends, new_ends = shown(old.not_after_at or 0), shown_day(newest(service, USER).not_after_at or 0)
+    told = f"利用中 {ends}（あと20日） 新証明書 未使用 {new_ends}まで有効"
+    assert [row[1] for row in facts if row[0] == "証明書"] == [told]
     page = await log_in(renewed.visitor(service))
     assert "（あと1096日）" in page.main.text
     assert "更新の再申請" not in page.main.text
@@ -259,6 +266,8 @@ async def test_the_delete_guide_after_the_first_login_with_a_new_certificate(ser
     ]
     # One piece of advice, whenever the former one ends; and where that is done.
     assert "有効期限の前でも必要ありません。" in guide.text
+    # After a change of the PC it never was on this one.
+    assert "このパソコンに残っている場合は、" in guide.text
     assert "削除は、この画面ではなく、Windowsの「証明書」画面で行います。上の証明書を選択" in guide.text
     assert "有効期限が切れた証明書" not in guide.text
     await new.post("/logout")
@@ -430,6 +439,53 @@ def test_what_is_expected_after_an_application(
     found = expected_after(application, days)
     moments = (found.decision_at, found.pickup_mail_at, found.id_notice_at)
     assert tuple(moment and shown_day(moment) for moment in moments) == expected
+
+
+async def test_going_back_past_a_refused_reissue_that_was_mended(service: Served) -> None:
+    """The page says that it is received, and not what was wrong before; a report of theft refused is told."""
+    visitor = await at_home(service)
+    asked = {"reason": "pc_change", "password": "Wrong2026"}
+    told = (await visitor.post("/portal/reissue", asked, follow=False)).headers["Location"]
+    assert "パスワードに誤りがあります。" in (await visitor.get(told)).main.text
+    await visitor.post("/portal/reissue", asked | {"password": PASSWORD})
+    page = await visitor.get(told)
+    assert "再発行の申請を受け付けています。" in page.main.text
+    assert (page.status, page.main.all("div", role="alert")) == (200, [])
+    page = await visitor.post("/portal/reissue", asked | {"reason": "lost_or_stolen"})
+    assert "パスワードに誤りがあります。" in page.main.text
+
+
+async def test_what_failed_before_the_first_login_is_not_said_to_be_since_a_last_one(service: Served) -> None:
+    """Somebody who mistyped the password of the letter has had no login before: nothing says so."""
+    initial, visitor = await first_password(service), (await fetched(service)).visitor(service)
+    await log_in(visitor, password="Wrong2026")
+    await log_in(visitor, password=initial)
+    chosen = {"current": initial, "new": PASSWORD, "confirmation": PASSWORD}
+    page = await visitor.post("/portal/password", chosen)
+    assert "今回のログインまでに、ログインの失敗が1回ありました。" in page.main.text
+    assert "今回までのログインの失敗 1回" in page.main.text
+    assert "前回のログインの後" not in page.main.text
+    assert "その後のログインの失敗" not in page.main.text
+
+
+async def test_the_login_page_says_which_password_and_the_first_change_which_is_the_present(
+    service: Served,
+) -> None:
+    """That of the letter only until it is changed, and as the present one while it is."""
+    initial, mine = await first_password(service), await fetched(service)
+    visitor = mine.visitor(service)
+    page = await visitor.get("/login")
+    assert "変更した後は、ご自身で設定したパスワードです。" in page.main.text
+    said = "今回ログインに使用したパスワードです。"
+    assert said in (await log_in(visitor, password=initial)).main.text
+    await visitor.post("/portal/password", {"current": initial, "new": PASSWORD, "confirmation": PASSWORD})
+    assert said not in (await visitor.get("/portal/password")).main.text
+    # After a reset it is no first login.
+    await changes.reset_password(service.ra, USER, actor="desk")
+    drawn = (await letter_of(service.ra, "password_reset")).value("パスワード")
+    page = await log_in(mine.visitor(service), password=drawn)
+    assert "パスワード再設定後のログインのため、パスワードを変更してください。" in page.main.text
+    assert said in page.main.text
 
 
 async def test_the_last_login_and_what_failed_since_are_told(service: Served) -> None:
