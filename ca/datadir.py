@@ -49,7 +49,7 @@ from ca.keyplaces import Maker, holder, in_files, open_key, place_of, responder_
 from ca.keys import PrivateKey, parse_public_key, spki_of
 from ca.profiles import ISSUING, ROOT, ROOT_LIST_LIFETIME, Audience, Profile
 from ca.publication import NO_PLACES, Places, above
-from ca.revocation import RevokedEntry, reason_code
+from ca.revocation import REASONS, RevokedEntry, reason_code
 from ca.sealing import (
     RFC9106_SECOND,
     PassphraseCost,
@@ -296,6 +296,12 @@ def renew_root_list(opened: DataDir, at: int, revoke: Issuer | None = None, reas
 def is_revoked(root_list: bytes, issuer: Issuer) -> bool:
     """Whether a root's list (DER; empty for none) names an issuing CA: for good."""
     return _serial_of(issuer) in {each.serial for each in _entries_of(root_list)}
+
+
+def reason_in(root_list: bytes, issuer: Issuer) -> str:
+    """Why a root's list (DER) that names an issuing CA does so, by its name in RFC 5280 section 5.3.1."""
+    (code,) = [each.reason for each in _entries_of(root_list) if each.serial == _serial_of(issuer)]
+    return REASONS[code].name
 
 
 def read_marker(path: Path, files: Snapshot | None = None, *, waiting: bool = False) -> dict[str, Any]:

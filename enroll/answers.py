@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 
 from ca.authority import Issuer
 from ca.certificates import serial_hex
+from ca.generations import store as generations
 from ca.ocsp import HashName, response
 from ca.profiles import ANSWER_PERIOD, CRL_AHEAD
 from ca.published import store as published
@@ -71,6 +72,7 @@ class Answers:
         self._second, self._in_second = 0, 0
         # Up to where the register was looked through for certificates and changes without an answer.
         self._row = self._change = 0
+        self._whole = 0
         #: How many were made: ahead, and because somebody asked.
         self.made_ahead = self.made_when_asked = 0
 
@@ -143,6 +145,11 @@ class Answers:
             return 0
         now = ra.now()
         changed, change = await _following(ra, published.answers_overtaken, self._change, now)
+        # What makes all of an issuing CA's certificates no good, or good again, is looked through from the
+        # beginning.
+        whole = await ra.database.read(generations.last_change)
+        if whole != self._whole:
+            self._whole, self._row = whole, 0
         new, row = await _following(ra, published.unanswered, self._row, now)
         old = await ra.database.read(
             lambda db: published.old_answers(db, now - ANSWER_PERIOD, now + CRL_AHEAD, now, _MOST)

@@ -6,6 +6,7 @@ each change. What is planned comes by the clock, unless that is in doubt.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 from cryptography import x509
@@ -74,6 +75,21 @@ def is_distrusted(db: Transaction, serial: str) -> bool:
     distrusted = {each.issuer_id for each in written.rows(db).values() if each.distrusted_at is not None}
     record = ca.store.find_by_serial(db, serial) if distrusted else None
     return record is not None and record.issuer_id in distrusted
+
+
+def distrusted(db: Transaction) -> frozenset[str]:
+    """The IDs of those that are trusted no more, until they are over. A handful of rows."""
+    found = written.rows(db).values()
+    return frozenset(
+        each.issuer_id for each in found if each.distrusted_at is not None and each.over_at is None
+    )
+
+
+def trusted_of(db: Transaction, listed: Iterable[Issuer]) -> list[Issuer]:
+    """Those of some that are trusted here: what a root's list names must not be."""
+    rows = written.rows(db)
+    gone = {name for name, row in rows.items() if row.distrusted_at is not None or row.over_at is not None}
+    return [each for each in listed if each.issuer_id not in gone]
 
 
 class Chooser:

@@ -61,6 +61,11 @@ def changed_since(db: Transaction, number: int) -> list[Row]:
     )
 
 
+def last_change(db: Transaction) -> int:
+    """The number of the last change as `changed_since` has them; 0 before the first."""
+    return max((row.change_number for row in rows(db).values()), default=0)
+
+
 def warn_once(db: Transaction, ca_id: str, step: str, at: int) -> bool:
     """Records that operators are told of a CA's end; False if they were before."""
     values = {"ca_id": ca_id, "step": step, "told_at": at}

@@ -242,14 +242,17 @@ def old_answers(db: Transaction, before: int, ahead: int, now: int, limit: int) 
 
 def unanswered(db: Transaction, row: int, now: int, limit: int) -> list[Due]:
     """The certificates that follow a row: an answer is wanted about those that have not ended and have
-    none; one that is not signed yet is on its way."""
+    none, or one from before their issuing CA was trusted no more, or again; one that is not signed yet is on
+    its way."""
     return [
         Due(each[0], each[1], each[2], bool(each[3]), bool(each[4]))
         for each in db.rows(
             "SELECT c.number, c.issuer_id, c.serial,"
-            " a.serial IS NULL AND c.status <> 'reserved' AND c.not_after_at > :now,"
+            " coalesce(a.change_number, -1) < coalesce(g.change_number, 0) AND c.status <> 'reserved'"
+            " AND c.not_after_at > :now,"
             f" c.status = 'reserved' AND c.reserved_at > :now - {_ON_THE_WAY}"
             " FROM certificates c LEFT JOIN answers a ON a.serial = c.serial"
+            " LEFT JOIN generations g ON g.issuer_id = c.issuer_id"
             " WHERE c.number > :row ORDER BY c.number LIMIT :limit",
             {"row": row, "now": now, "limit": limit},
         )

@@ -180,8 +180,13 @@ def issuer_distrusted(
     """Why a new certificate is needed: its issuing CA (name, ID) is trusted no more. Once for each of
     those."""
     values = _common(db, ra, user, ra.settings.pickup_url) | {"user_id": user.user_id, "issuer": issuer}
-    cause = f"issuer_distrusted:{issuer_id}:{user.user_id}"
+    cause = cause_of_distrust(issuer_id, user.user_id)
     return _send(db, ra, "issuer_distrusted", user, values, at, cause=cause)
+
+
+def cause_of_distrust(issuer_id: str, user_id: str) -> str:
+    """What the letter to a user about an issuing CA is known by."""
+    return f"issuer_distrusted:{issuer_id}:{user_id}"
 
 
 def ca_ending(db: Transaction, ra: RegistrationAuthority, warned: Warned, at: int) -> bool:

@@ -137,6 +137,12 @@ def listed(
     return [{**row} for row in found]
 
 
+def told_at(db: Transaction, cause: str) -> int | None:
+    """When a letter of a cause left, or was queued where it has not; None if there is none."""
+    row = db.one("SELECT coalesce(sent_at, created_at) FROM mails WHERE cause = :cause", {"cause": cause})
+    return None if row is None else int(row[0])
+
+
 def shown(db: Transaction, number: int) -> dict[str, Any] | None:
     """One letter for operators, its secrets masked."""
     row = db.one(f"SELECT {_SHOWN}, shown_body FROM mails WHERE id = :number", {"number": number})

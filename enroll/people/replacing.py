@@ -6,16 +6,20 @@ has a new certificate by now, or the mail about one, gets no second.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import ca.store
 from ca.authority import Issuer
 from ca.storage import Transaction
 from enroll import listings, store
 from enroll.mail import occasions
+from enroll.mail import store as mail_store
 from enroll.people import applications
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
+from enroll.requests.enrollment import Enrollment, lives, state_at
+from enroll.requests.states import WAITING
 
 
 @dataclass
@@ -31,6 +35,37 @@ class Replaced:
     refused: dict[str, str] = field(default_factory=dict)
     #: Users who have one by a program: it enrolls again, with a new credential.
     programs: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """What a person has of issuing CAs that are trusted no more. ``alone``: and nothing else that is good."""
+
+    serials: frozenset[str]
+    issuer_id: str
+    alone: bool
+    #: When the letter left that says why (or was queued), and whether another certificate waits to be picked
+    #: up.
+    told_at: int | None
+    invited: bool
+
+
+def stopped(
+    db: Transaction, mine: Sequence[Enrollment], distrusted: Collection[str], at: int
+) -> Stopped | None:
+    """What of a person's enrollments, newest first, is of issuing CAs that are trusted no more; None for
+    nothing. ``distrusted``: of `enroll.generations.distrusted`; empty, nothing is looked up."""
+    living = [each for each in mine if each.serial and lives(each, at)] if distrusted else []
+    records = [ca.store.find_by_serial(db, each.serial or "") for each in living]
+    issuers = {record.serial: record.issuer_id for record in records if record is not None}
+    gone = frozenset(serial for serial, issuer_id in issuers.items() if issuer_id in distrusted)
+    if not gone:
+        return None
+    newest = next(each for each in living if each.serial in gone)
+    issuer_id = issuers[newest.serial or ""]
+    told = mail_store.told_at(db, occasions.cause_of_distrust(issuer_id, newest.user_id))
+    invited = any(each.kind != "renewal" and state_at(each, at) in WAITING for each in mine)
+    return Stopped(gone, issuer_id, len(gone) == len(living), told, invited)
 
 
 def whom(ra: RegistrationAuthority, issuer: Issuer) -> Replaced:

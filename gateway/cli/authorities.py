@@ -15,7 +15,7 @@ from ca import datadir, requested
 from ca.authority import Issuer
 from ca.crls import number_and_time
 from ca.errors import ConfigError
-from ca.files import read_file
+from ca.files import Snapshot, read_file
 from ca.generations.states import State
 from ca.keyplaces import Maker, in_token
 from ca.profiles import ISSUING, ROOT_LIST_LIFETIME, Audience
@@ -175,9 +175,28 @@ def _accept(data: Path, file: Path) -> Answer:
     with trail(data) as record:
         taken = taken or requested.accept(data, signed, at)
         record("ca.accepted", taken.id, kind=taken.kind, name=taken.name)
+        named = _named_in(data) if taken.kind == "list" and not waiting else []
+        left = record.read(lambda db: generations.trusted_of(db, named))
     further = taken.kind == "issuing" and not waiting
     after = _staged(taken.name) if further else ["Next: sekisho reload, if the gateway runs"]
-    return detail("accepted", asdict(taken), *after)
+    told = asdict(taken) | {"trusted_here": [each.common_name for each in left]}
+    return detail("accepted", told, *(_not_distrusted(data, each) for each in left), *after)
+
+
+def _named_in(data: Path) -> list[Issuer]:
+    """Our issuing CAs that the root's list names."""
+    files = Snapshot()
+    listed = files.find(data / datadir.ROOT_LIST, "revocation list") or b""
+    return [each for each in datadir.issuers_of(data, files) if datadir.is_revoked(listed, each)]
+
+
+def _not_distrusted(data: Path, issuer: Issuer) -> str:
+    """What to do about one that the root has revoked, and that lets people in here."""
+    listed = (data / datadir.ROOT_LIST).read_bytes()
+    return (
+        f"{issuer.common_name} is named in it, for good, and lets people in here still: "
+        f"sekisho ca distrust '{issuer.common_name}' --reason {datadir.reason_in(listed, issuer)}"
+    )
 
 
 @passphrase_command(_CA, "root-list")

@@ -15,7 +15,7 @@ from ca.certificates import to_pem
 from ca.revocation import REASONS, operator_reason, reason_code
 from ca.storage import Transaction
 from ca.store import CertificateRecord
-from enroll import crls, identifiers, store
+from enroll import crls, generations, identifiers, store
 from enroll.operators.roles import Act
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
@@ -65,7 +65,7 @@ async def _show(deployment: Deployment, name: str, pem: bool) -> Answer:
     """Show a certificate: by serial, SHA-256 fingerprint, or common name (the newest of that name)."""
     found = known_certificate(deployment.ra, name)
     body = to_pem(found.der).decode() if found.der is not None else ""
-    record = _record(found, deployment.ra.now())
+    record = _record(found, deployment.ra)
     if pem and body:
         return answer({"certificate": record | {"pem": body}}, body.rstrip())
     return detail("certificate", record | {"pem": body} if pem else record)
@@ -113,7 +113,7 @@ async def _revoke(deployment: Deployment, name: str, reason: str) -> Answer:
             "conflict", field="serial", detail=f"certificate {found.serial} is {found.status} already"
         )
     now = known_certificate(ra, found.serial)
-    return detail("certificate", _record(now, ra.now()))
+    return detail("certificate", _record(now, ra))
 
 
 def known_certificate(ra: RegistrationAuthority, name: str) -> CertificateRecord:
@@ -144,5 +144,6 @@ def _issuer(ra: RegistrationAuthority, name: str | None) -> Issuer:
     raise Refusal("not_found", field="issuer")
 
 
-def _record(record: CertificateRecord, now: int) -> dict[str, Any]:
-    return registers.certificate_record(asdict(record), now)
+def _record(record: CertificateRecord, ra: RegistrationAuthority) -> dict[str, Any]:
+    gone = ra.database.read_now(generations.distrusted)
+    return registers.certificate_record(asdict(record), ra.now(), gone)

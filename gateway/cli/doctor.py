@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from ca import store as certificates
 from ca.authority import Issuer
 from ca.clock import SystemClock
+from ca.datadir import is_revoked, reason_in
 from ca.errors import ConfigError
 from ca.profiles import Audience
 from ca.published import store as published
@@ -307,10 +308,28 @@ def _root_list(deployment: Deployment) -> list[Finding]:
     end = root_list_end(deployment)
     left = days_left(end, deployment.ra.now())
     found = f"until {shown_day(end)} ({left} days)" if end else "missing"
-    if left >= ROOT_LIST_DAYS:
-        return [Finding("root's list", "ok", found)]
     hint = "put ca/root.key in its place, then: sekisho ca root-list"
-    return [Finding("root's list", "bad" if left < 0 else "notice", found, hint)]
+    state: State = "ok" if left >= ROOT_LIST_DAYS else "bad" if left < 0 else "notice"
+    return [
+        Finding("root's list", state, found, hint if state != "ok" else ""),
+        *_revoked_and_trusted(deployment),
+    ]
+
+
+def _revoked_and_trusted(deployment: Deployment) -> list[Finding]:
+    """The root has told the world for good; whoever is let in here comes with what all others refuse."""
+    authority = deployment.datadir.authority
+    named = [each for each in authority.issuers if is_revoked(authority.root_list, each)]
+    left = deployment.ra.database.read_now(lambda db: generations.trusted_of(db, named))
+    return [
+        Finding(
+            "root's list",
+            "bad",
+            f"it names {each.common_name}, which lets people in here",
+            f"sekisho ca distrust '{each.common_name}' --reason {reason_in(authority.root_list, each)}",
+        )
+        for each in left
+    ]
 
 
 def _templates(deployment: Deployment) -> list[Finding]:

@@ -25,6 +25,8 @@ from ca.trust import CertificateState
 from enroll import generations, listings, store, timekeeping
 from enroll.jst import JST, shown
 from enroll.languages import LANGUAGES
+from enroll.mail import occasions
+from enroll.mail import store as mail_store
 from enroll.operators.roles import Act
 from enroll.people import replacing
 from gateway.cli.caller import OutputFile, actor, write
@@ -66,6 +68,7 @@ _AFFECTED = {
     "door": "By",
     "followed": "Has another",
     "invited": "May pick up",
+    "told_at": "Told",
 }
 _DOORS = {"page": "person", "protocol": "program"}
 #: What a state means to whoever reads the table.
@@ -272,18 +275,23 @@ async def _affected(deployment: Deployment, name: str, file: Path | None, limit:
     ra = deployment.ra
     issuer = generations.named(ra, name)
     holders = listings.holders(ra.database, issuer.issuer_id, ra.now())
-    found = ({**each, "door": _DOORS[each["door"]]} for each in holders)
+
+    def told(user_id: str) -> int | None:
+        cause = occasions.cause_of_distrust(issuer.issuer_id, user_id)
+        return ra.database.read_now(lambda db: mail_store.told_at(db, cause))
+
+    found = ({**each, "door": _DOORS[each["door"]], "told_at": told(each["user_id"])} for each in holders)
     if file is None:
         return listing("affected", islice(found, limit), _AFFECTED)
     lines = [[cell(column, each[column]) for column in _AFFECTED] for each in found]
     # Names and addresses: for its owner's eyes.
     write(file, csv_of([list(_AFFECTED.values()), *lines]))
-    told = {"file": str(file), "issuer": issuer.common_name, "certificates": len(lines)}
+    written = {"file": str(file), "issuer": issuer.common_name, "certificates": len(lines)}
     by, at, count = actor(), ra.now(), len(lines)
     await ra.database.write(
         lambda db: store.audit(db, at, by, "ca.affected", issuer.issuer_id, count=count, file=str(file))
     )
-    return detail("affected", told)
+    return detail("affected", written)
 
 
 @deployment_command(_CA, "reissue", Act.APPLICATIONS, ASKS)

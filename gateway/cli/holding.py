@@ -12,7 +12,7 @@ from dataclasses import asdict
 import click
 
 from ca.storage import Transaction
-from enroll import store
+from enroll import generations, store
 from enroll.operators.roles import Act
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
@@ -96,7 +96,8 @@ async def _changed(ra: RegistrationAuthority, name: str, *, held: bool) -> Answe
         said = f"certificate {found.serial} is {found.status}; only one that {wanted} is changed by this"
         raise Refusal("conflict", field="serial", detail=said)
     now = known_certificate(ra, found.serial)
-    return detail("certificate", registers.certificate_record(asdict(now), ra.now()))
+    gone = ra.database.read_now(generations.distrusted)
+    return detail("certificate", registers.certificate_record(asdict(now), ra.now(), gone))
 
 
 def _check_undecided(db: Transaction, user_id: str) -> None:

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import click
 
-from enroll import identifiers, listings, store
+from enroll import generations, identifiers, listings, store
 from enroll.jst import shown
 from enroll.languages import LANGUAGES, Language
 from enroll.mail import store as mail_store
 from enroll.operators.roles import Act
+from enroll.people import replacing
 from enroll.people.changes import (
     change_organisation,
     change_user,
@@ -231,6 +232,7 @@ async def _user_list(
         if database.read_now(lambda db: store.organisation(db, number)) is None:
             raise Refusal("not_found", field="policy_number")
     found = listings.users(database, wanted(policy_number=policy_number, state=status, **given))
+    gone = database.read_now(generations.distrusted)
     columns = {
         "user_id": "User ID",
         "policy_number": "Number",
@@ -240,7 +242,28 @@ async def _user_list(
         "created_at": "Since",
         "disabled_at": "Disabled",
     }
-    return listing("users", map(user_record, found), columns)
+    if gone:
+        columns["distrusted"] = "Certificate of a distrusted CA"
+    records = (
+        user_record(each) | {"distrusted": _distrusted(deployment.ra, each.user_id, gone)} for each in found
+    )
+    return listing("users", records, columns)
+
+
+def _distrusted(ra: RegistrationAuthority, user_id: str, gone: frozenset[str]) -> str | None:
+    """Of whom a user's only certificate is, where that lets nobody in any more, and what the user was told;
+    ``gone``: such CAs."""
+    if not gone:
+        return None
+    at = ra.now()
+    found = ra.database.read_now(
+        lambda db: replacing.stopped(db, store.enrollments_of(db, user_id), gone, at)
+    )
+    if found is None or not found.alone:
+        return None
+    told = f"told {shown(found.told_at)}" if found.told_at is not None else "not told yet: sekisho ca reissue"
+    waits = ", may pick up another" if found.invited else ""
+    return f"{ra.authority.issuer(found.issuer_id).common_name}: {told}{waits}"
 
 
 @deployment_command(_USER, "show", Act.SEARCH, READS)
@@ -258,7 +281,10 @@ async def _user_show(deployment: Deployment, user_id: str) -> Answer:
         f"  until {shown(each['not_after_at'])}"
         for each in certificates
     ]
-    record = user_record(found) | {"requests": requests, "certificates": certificates}
+    gone = ra.database.read_now(generations.distrusted)
+    stopped = _distrusted(ra, user_id, gone)
+    lines += [f"its certificate lets nobody in, by the distrusted CA {stopped}"] if stopped else []
+    record = user_record(found) | {"distrusted": stopped, "requests": requests, "certificates": certificates}
     return detail("user", record, *lines)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import click
 
 from ca.revocation import REASONS
-from enroll import identifiers, listings
+from enroll import generations, identifiers, listings
 from enroll.jst import start_of
 from enroll.ra import RegistrationAuthority
 from gateway.cli.frame import as_typed
@@ -55,19 +55,20 @@ def wanted(
 
 def certificates(ra: RegistrationAuthority, narrowed_to: listings.Wanted) -> Iterator[dict[str, Any]]:
     """Certificates for operators, newest first."""
-    now = ra.now()
+    now, gone = ra.now(), ra.database.read_now(generations.distrusted)
     found = listings.certificates(ra.database, narrowed_to, now)
-    return (certificate_record(row, now) for row in found)
+    return (certificate_record(row, now, gone) for row in found)
 
 
-def certificate_record(row: Mapping[str, Any], now: int) -> dict[str, Any]:
-    """A certificate for operators."""
+def certificate_record(row: Mapping[str, Any], now: int, distrusted: Collection[str]) -> dict[str, Any]:
+    """A certificate for operators. ``distrusted``: the IDs of issuing CAs that are trusted no more."""
     reason = row["revocation_reason"]
     expired = row["status"] == "issued" and row["not_after_at"] < now
+    stopped = row["status"] in ("issued", "held") and not expired and row["issuer_id"] in distrusted
     return {
         "serial": row["serial"],
         "common_name": row["subject_cn"],
-        "state": "expired" if expired else row["status"],
+        "state": "expired" if expired else "distrusted" if stopped else row["status"],
         "status": row["status"],
         "profile": row["profile"],
         "fingerprint": row["fingerprint"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,13 +10,15 @@ import pytest
 from cryptography import x509
 
 from ca.certificates import to_pem
+from enroll.requests import transitions
+from enroll.requests.states import Event
 from gateway.serving.config import FILE_NAME
-from gateway.serving.deployment import CLOCK, DEMO_MARKER
+from gateway.serving.deployment import CLOCK, DEMO_MARKER, opened_deployment
 from tests.ca.test_cross import Other
 from tests.cli.conftest import Shell
 from tests.cli.processes import change
 from tests.cli.test_commands import issued
-from tests.datadirs import START
+from tests.datadirs import PASSPHRASE, START
 
 _G4, _G5 = "CORPORATE-PENSION BUSINESS SERVICE CA-G4", "CORPORATE-PENSION BUSINESS SERVICE CA-G5"
 
@@ -192,3 +195,46 @@ def test_what_is_over_is_put_away(peopled: Shell, tmp_path: Path) -> None:
     bad = [each for each in peopled("doctor").value["checks"] if each["state"] == "bad"]
     assert bad == []
     assert peopled("drill").code == 0
+
+
+def _download(shell: Shell, request: str) -> None:
+    """Onto somebody's PC: what is on none is ended by a reissue."""
+
+    async def work() -> None:
+        async with opened_deployment(shell.data, PASSPHRASE) as deployment:
+            ra = deployment.ra
+            await ra.database.write(
+                lambda db: transitions.apply(db, ra, request, Event.DOWNLOAD, ra.now(), actor="K12345678")
+            )
+
+    asyncio.run(work())
+
+
+def test_whose_certificate_is_of_a_distrusted_ca(peopled: Shell) -> None:
+    """Lists of people and of certificates mark them, with what they were told and when; others, and all of
+    them where every CA is trusted, are as ever."""
+    serial = issued(peopled)
+    _download(peopled, peopled("request", "list").value["requests"][0]["request_id"])
+    assert peopled("user", "add", "12345678", "年金 次郎", "jiro@example.jp", "--user-id", "KNONE").code == 0
+
+    def listed() -> dict[str, str | None]:
+        return {each["user_id"]: each["distrusted"] for each in peopled("user", "list").value["users"]}
+
+    assert listed() == {"K12345678": None, "KNONE": None}
+    assert "distrusted" not in peopled("user", "list", json_output=False).out
+    assert peopled("ca", "add", _G5).code == peopled("ca", "activate", _G5, "--at", "now").code == 0
+    assert peopled("ca", "distrust", _G4, "--reason", "keyCompromise").code == 0
+    assert listed() == {"K12345678": f"{_G4}: not told yet: sekisho ca reissue", "KNONE": None}
+    assert peopled("ca", "affected", _G4).value["affected"][0]["told_at"] is None
+    assert peopled("ca", "reissue", _G4).value["reissue"]["invited"] == 1
+    said = listed()["K12345678"] or ""
+    assert said.startswith(f"{_G4}: told 20")
+    assert said.endswith(", may pick up another")
+    assert peopled("ca", "affected", _G4).value["affected"][0]["told_at"] is not None
+    shown = peopled("user", "show", "K12345678").value["user"]
+    assert (shown["distrusted"], shown["certificates"][0]["state"]) == (said, "distrusted")
+    assert f"the distrusted CA {said}" in peopled("user", "show", "K12345678", json_output=False).out
+    assert peopled("cert", "show", serial).value["certificate"]["state"] == "distrusted"
+    assert peopled("ca", "trust", _G4).code == 0
+    assert listed() == {"K12345678": None, "KNONE": None}
+    assert peopled("cert", "list").value["certificates"][0]["state"] == "issued"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import select
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -19,10 +20,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca import ceremony, requested
+from ca import ceremony, datadir, requested
 from ca.ceremony import check_share, create, look, open_root, sign_list
 from ca.certificates import build, distinguished_name, to_pem
 from ca.errors import ConfigError
+from ca.files import Snapshot
 from ca.keys import generate
 from ca.profiles import ISSUING
 from tests.cli.conftest import Shell
@@ -390,6 +392,21 @@ def test_a_data_directory_below_a_root_elsewhere(waiting: Shell, root: ceremony.
     assert "number 1, and number 1 is here" in again
     trail = [(each["action"], each["detail"]) for each in waiting("audit", "show").value["audit"]]
     assert {action for action, _ in trail} >= {"ca.accepted", "ca.requested"}
+
+    g4 = datadir.issuers_of(waiting.data, Snapshot())[1]
+    named = {f"{g4.certificate.serial_number:x}": 1}
+    doctor = "it names CORPORATE-PENSION BUSINESS SERVICE CA-G4, which lets people in here"
+    for trusted in (True, False):
+        root, der = sign_list(root, named, int(time.time()), 30)
+        (tmp_path / "root.crl").write_bytes(ceremony.list_pem(der))
+        ran = waiting("ca", "accept", str(tmp_path / "root.crl"), json_output=False)
+        typed = f"sekisho ca distrust '{g4.common_name}' --reason keyCompromise"
+        assert (typed in ran.out) == trusted, ran
+        found = {each["found"]: each for each in waiting("doctor").value["checks"]}
+        assert (doctor in found) == trusted
+        if trusted:
+            assert found[doctor]["hint"] == typed
+            assert waiting(*shlex.split(typed)[1:]).code == 0
 
 
 def test_what_is_not_taken_in(waiting: Shell, root: ceremony.Root, tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 from aiohttp import web
 
 from ca.storage import Transaction
-from enroll import store
+from enroll import generations, store
 from enroll.mail import store as mail_store
 from enroll.ra import RegistrationAuthority
+from gateway.sites.service.looking import standing_of
 from gateway.sites.service.portal import certificates_of
-from gateway.sites.service.standing import Standing, standing, steps
+from gateway.sites.service.standing import Standing, steps
 from gateway.sites.service.visitors import Visitor, member_of
 from gateway.sites.service.words import DECISIONS, DONE, KINDS, ROLES
 from gateway.web.pages import GATE, render
@@ -20,9 +21,7 @@ from gateway.web.pages import GATE, render
 async def member_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Every user of the organisation with the state of the certificate."""
     ra, policy_number = request.app[GATE].ra, visitor.user.policy_number
-    rows = await ra.database.read(
-        lambda db: [(user, _standing(db, ra, user.user_id)) for user in store.users(db, policy_number)]
-    )
+    rows = await ra.database.read(lambda db: _standings(db, ra, policy_number))
     return render(request, "members.html", visitor=visitor, here="members", rows=rows, roles=ROLES)
 
 
@@ -59,6 +58,11 @@ def _shown(db: Transaction, ra: RegistrationAuthority, visitor: Visitor, user_id
 
 
 def _standing(db: Transaction, ra: RegistrationAuthority, user_id: str) -> Standing:
-    warn_days = ra.settings.renewal_days
-    theft = store.theft_reported(db, user_id)
-    return standing(store.enrollments_of(db, user_id), ra.now(), warn_days, theft=theft)
+    return standing_of(db, ra, user_id, generations.distrusted(db))
+
+
+def _standings(
+    db: Transaction, ra: RegistrationAuthority, policy_number: str
+) -> list[tuple[store.User, Standing]]:
+    gone = generations.distrusted(db)
+    return [(user, standing_of(db, ra, user.user_id, gone)) for user in store.users(db, policy_number)]

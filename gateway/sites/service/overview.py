@@ -9,12 +9,13 @@ from types import MappingProxyType
 from aiohttp import web
 
 from ca.storage import Transaction
-from enroll import store
+from enroll import generations, store
 from enroll.jst import days_left, shown, shown_day
 from enroll.ra import RegistrationAuthority
 from enroll.requests.enrollment import Enrollment, lives
 from enroll.requests.states import UNFINISHED, State
-from gateway.sites.service.standing import Text, standing
+from gateway.sites.service.looking import standing_of
+from gateway.sites.service.standing import Standing, Text
 from gateway.sites.service.visitors import Visitor
 from gateway.sites.service.words import NOTICES, ROLES
 from gateway.web.pages import GATE, language_of, render
@@ -112,9 +113,7 @@ async def export(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     ra, policy_number = request.app[GATE].ra, visitor.user.policy_number
     language = 0 if language_of(request) == "ja" else 1
     at = ra.now()
-    lines = await ra.database.read(
-        lambda db: [_line(db, ra, user, at, language) for user in store.users(db, policy_number)]
-    )
+    lines = await ra.database.read(lambda db: _lines(db, ra, policy_number, language))
     content = csv_of([[name[language] for name in _COLUMNS], *lines])
     await ra.database.write(
         lambda db: store.audit(
@@ -148,10 +147,18 @@ _COLUMNS: tuple[Text, ...] = (
 )
 
 
-def _line(db: Transaction, ra: RegistrationAuthority, user: store.User, at: int, language: int) -> list[str]:
-    theft = store.theft_reported(db, user.user_id)
-    now = standing(store.enrollments_of(db, user.user_id), at, ra.settings.renewal_days, theft=theft)
+def _lines(db: Transaction, ra: RegistrationAuthority, policy_number: str, language: int) -> list[list[str]]:
+    gone = generations.distrusted(db)
+    return [
+        _line(db, user, standing_of(db, ra, user.user_id, gone), language)
+        for user in store.users(db, policy_number)
+    ]
+
+
+def _line(db: Transaction, user: store.User, now: Standing, language: int) -> list[str]:
     held = now.enrollment
+    told = [now.told[language]] if now.told is not None else []
+    told += [shown_day(now.told_at)] if now.told_at is not None else []
 
     def moment(value: int | None) -> str:
         return shown(value) if value is not None else ""
@@ -163,7 +170,7 @@ def _line(db: Transaction, ra: RegistrationAuthority, user: store.User, at: int,
         user.mail,
         NOTICES[user.notice_by][language],
         moment(user.disabled_at),
-        now.label[language],
+        " ".join([now.label[language], *told]),
         held.common_name if held else "",
         (held.serial or "") if held else "",
         moment(held.not_after_at if held else None),

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from enroll.businessdays import business_day_after
 from enroll.jst import days_left, start_of
+from enroll.people.replacing import Stopped
 from enroll.requests.enrollment import Enrollment, lives, state_at
 from enroll.requests.states import LABELS, WAITING, State
 from enroll.settings import DAY
@@ -18,6 +19,8 @@ Tone = Literal["good", "warn", "bad", "plain"]
 
 #: Of a certificate that is held.
 NO_MORE: Text = ("使用停止（発行者）", "No longer accepted: its issuer")
+_INVITED: Text = ("再取得のご案内済", "Invited to get another")
+_NOT_INVITED: Text = ("再取得のご案内前", "Not invited yet")
 SUSPENDED: Text = ("利用停止中（紛失・盗難の届出）", "Suspended: loss or theft reported")
 #: How a notice goes -> days until it arrives, counted from the decision (L70, L71).
 _NOTICE_DAYS: Mapping[str, int] = {"mail": 2, "postcard": 7}
@@ -50,6 +53,9 @@ class Standing:
     ended_at: int | None = None
     #: A newer certificate that was handed over, and with which nobody has logged in yet.
     unused: Enrollment | None = None
+    #: Of one whose issuer is trusted no more: what its holder was told, and when.
+    told: Text | None = None
+    told_at: int | None = None
 
 
 def steps(
@@ -72,12 +78,26 @@ def steps(
     return ()
 
 
-def standing(enrollments: Sequence[Enrollment], at: int, warn_days: int, *, theft: bool = False) -> Standing:
+def standing(
+    enrollments: Sequence[Enrollment],
+    at: int,
+    warn_days: int,
+    *,
+    theft: bool = False,
+    stopped: Stopped | None = None,
+) -> Standing:
     """What to say of a person's enrollments (newest first): the one in use, or why none is.
 
-    ``theft``: one was reported, and is not decided on.
+    ``theft``: one was reported, and is not decided on. ``stopped``: what of them lets nobody in, because its
+    issuer is trusted no more.
     """
+    gone = stopped.serials if stopped is not None else frozenset()
     living = [e for e in enrollments if lives(e, at)]
+    if stopped is not None and stopped.alone and not theft:
+        newest_gone = next(e for e in living if e.serial in gone)
+        told = _INVITED if stopped.invited or stopped.told_at is not None else _NOT_INVITED
+        return Standing(NO_MORE, "bad", newest_gone, None, told=told, told_at=stopped.told_at)
+    living = [e for e in living if e.serial not in gone]
     newest = living[0] if living else None
     live = next((e for e in living if e.state is State.IN_USE), newest)
     if theft and live is not None:

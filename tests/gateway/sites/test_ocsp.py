@@ -22,15 +22,16 @@ from cryptography.x509.ocsp import OCSPCertStatus, OCSPResponseStatus
 
 import ca.store
 from ca.authority import Issuer
+from ca.generations.states import Event
 from ca.ocsp import HASHES, Malformed, Unauthorized, parse
 from ca.signing import NoSignature, Signer, ToSign
-from enroll import answers, timekeeping
+from enroll import answers, generations, timekeeping
 from enroll.answers import Answers
 from enroll.ra import RegistrationAuthority
 from gateway.sites import help as help_site
 from gateway.sites.revocation import PREFIX, Publications
 from gateway.web.context import Role
-from tests.datadirs import clock_of, open_office
+from tests.datadirs import clock_of, next_generation, open_office
 from tests.gateway.plainly import Plainly, Seconds, plainly
 from tests.gateway.sites.kit import serve
 from tests.issued import Leaf, hold, issue, release, revoke
@@ -225,6 +226,24 @@ async def test_it_is_made_ahead_and_kept(ra: RegistrationAuthority, site: Plainl
     assert (made.made_ahead, made.made_when_asked) == (8, 0)
     again = Answers(Seconds())
     assert await again.refresh(ra) == 0  # a process that begins finds what there is
+
+
+async def test_it_is_made_ahead_when_the_issuer_is_distrusted(
+    ra: RegistrationAuthority, site: Plainly, made: Answers
+) -> None:
+    """RFC 6960 section 2.7: all that are kept are made anew, before anybody asks, and once more when it is
+    trusted again; of another issuing CA none is."""
+    leaves = [await issue(ra, f"K{i}") for i in range(3)]
+    other = next_generation(ra, "G5")
+    await issue(other, "K9")
+    assert [await made.refresh(other) for _ in range(2)] == [4, 0]
+    g4 = generations.named(other, ra.authority.current.common_name)
+    for event, said in ((Event.DISTRUST, "REVOKED"), (Event.TRUST, "GOOD")):
+        await generations.change(other, g4, event, ra.now(), actor="test")
+        assert [await made.refresh(other) for _ in range(2)] == [3, 0]
+        told = [await _ask(site, _asking(each, ra)) for each in leaves]
+        assert {each.certificate_status.name for each in told} == {said}
+    assert made.made_when_asked == 0
 
 
 async def test_it_is_made_ahead_once_it_is_issued(ra: RegistrationAuthority, made: Answers) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from ca.generations import store as written
+from ca.generations.states import Row
+from ca.storage import Transaction
 from enroll import store
+from enroll.mail import occasions
 from enroll.people import applications, register
 from gateway.web.words import REFUSALS
 from tests.datadirs import POLICY_NUMBER, admit
@@ -53,6 +59,44 @@ async def test_the_administrator_sees_every_user_of_the_organisation(service: Se
     assert set(rows) == {ADMIN, OTHER, USER}
     assert rows[OTHER] == ["年金 太郎", "利用者", "案内送信済", "－"]
     assert rows[ADMIN][1:] == ["管理者", "利用中", "2029.11.22（あと1096日）"]
+
+
+async def test_whose_issuer_is_trusted_no_more_is_marked(service: Served) -> None:
+    """In the list, on the page and in the CSV, with what they were told; whoever has another one by now is
+    not."""
+    ra, visitor = service.ra, await admin_at_home(service)
+    await admit(ra, OTHER)
+    await fetched(service, OTHER)
+    serial = store.enrollments_of(look(ra.database), OTHER)[0].serial
+    row = Row("ab" * 20, active_at=1)
+
+    def distrust(db: Transaction) -> None:
+        db.execute(
+            "UPDATE certificates SET issuer_id = :gone WHERE serial = :serial",
+            {"gone": "ab" * 20, "serial": serial},
+        )
+        written.write(db, row, replace(row, retired_at=2, distrusted_at=2, reason="keyCompromise"))
+
+    await ra.database.write(distrust)
+
+    async def shown() -> list[str]:
+        rows = {each[0]: each[1:] for each in (await visitor.get("/portal/members")).main.table()[1:]}
+        assert (rows[ADMIN][2], rows[USER][2]) == ("利用中", "案内送信済")
+        said = rows[OTHER][2].replace("使用停止（発行者）", "").strip()
+        csv = (await visitor.get("/portal/overview/members.csv")).body.decode("utf-8-sig")
+        assert f"使用停止（発行者） {said}" in csv
+        assert said in (await visitor.get(f"/portal/members/{OTHER}")).main.text
+        return rows[OTHER][2:]
+
+    assert await shown() == ["使用停止（発行者） 再取得のご案内前", "－"]
+    user = store.active_user(look(ra.database), OTHER)
+    assert user is not None
+    await ra.database.write(lambda db: occasions.issuer_distrusted(db, ra, user, "G3", "ab" * 20, ra.now()))
+    assert (await shown())[0].startswith("使用停止（発行者） 再取得のご案内済 20")
+    await applications.reissue(ra, OTHER, applications.ISSUER, actor="desk")
+    await fetched(service, OTHER)
+    rows = {each[0]: each[1:] for each in (await visitor.get("/portal/members")).main.table()[1:]}
+    assert rows[OTHER][2] == "取得済"
 
 
 async def test_a_reissue_for_somebody_disabled_says_whom_to_call_and_leads_back(service: Served) -> None:
