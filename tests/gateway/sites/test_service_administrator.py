@@ -96,7 +96,7 @@ async def test_whose_issuer_is_trusted_no_more_is_marked(service: Served) -> Non
     await applications.reissue(ra, OTHER, applications.ISSUER, actor="desk")
     await fetched(service, OTHER)
     rows = {each[0]: each[1:] for each in (await visitor.get("/portal/members")).main.table()[1:]}
-    assert rows[OTHER][2] == "取得済"
+    assert rows[OTHER][2] == "取得済み"
 
 
 async def test_a_reissue_for_somebody_disabled_says_whom_to_call_and_leads_back(service: Served) -> None:
