@@ -23,6 +23,8 @@ IS_NOTICE: dict[Kind, bool] = {
     # They cannot log in until they have read it.
     "issuer_distrusted": False,
     "ca_ending": False,
+    "operator_code": False,
+    "break_glass": False,
 }
 
 

@@ -17,6 +17,7 @@ from enroll.mail.hours import IS_NOTICE
 from enroll.mail.store import Channel
 from enroll.ra import RegistrationAuthority
 from enroll.requests.enrollment import Enrollment
+from enroll.settings import DAY
 
 
 def id_notice(
@@ -216,6 +217,61 @@ def ca_ending(db: Transaction, ra: RegistrationAuthority, warned: Warned, at: in
         templates=ra.templates,
     )
     return writing.queue(db, ra.vault, letter, at, notice=IS_NOTICE["ca_ending"])
+
+
+def operator_code(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    name: str,
+    display: str,
+    mail: str,
+    code: str,
+    language: Language,
+    at: int,
+) -> None:
+    """The one-time code of an operator, to the operator and nobody else."""
+    values = {"to": display, "name": name, "code": code, "until": shown(at + DAY)}
+    _to_operator(db, ra, "operator_code", f"{name}:{at}", mail, values, language, at)
+
+
+def break_glass(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    to: str,
+    mail: str,
+    language: Language,
+    glass: Mapping[str, str],
+    at: int,
+) -> None:
+    """Tells an auditor that somebody has taken a role by the passphrase. ``glass``: number, who, role,
+    reason, until and due."""
+    number = glass["number"]
+    _to_operator(db, ra, "break_glass", f"{number}:{to}", mail, {"to": to, **glass}, language, at)
+
+
+def _to_operator(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    kind: writing.Kind,
+    cause: str,
+    mail: str,
+    values: dict[str, str],
+    language: Language,
+    at: int,
+) -> None:
+    settings = ra.settings
+    ours = {"organisation": settings.operator_name, "operator": settings.operator_name, "address": ""}
+    letter = writing.write_letter(
+        kind,
+        cause=f"{kind}:{cause}",
+        channel="mail",
+        user_id="",
+        recipient=mail,
+        values={**ours, "telephone": settings.telephone, **values},
+        templates=ra.templates,
+        language=language,
+    )
+    writing.queue(db, ra.vault, letter, at, notice=IS_NOTICE[kind])
 
 
 def _send(

@@ -37,6 +37,8 @@ Kind = Literal[
     "renewed_by_another",
     "issuer_distrusted",
     "ca_ending",
+    "operator_code",
+    "break_glass",
 ]
 
 
@@ -54,11 +56,13 @@ TEMPLATES: dict[Kind, str] = {
     "renewed_by_another": "renewed_by_another.txt",
     "issuer_distrusted": "issuer_distrusted.txt",
     "ca_ending": "ca_ending.txt",
+    "operator_code": "operator_code.txt",
+    "break_glass": "break_glass.txt",
 }
 #: What every letter begins and ends with.
 PARTS = ("greeting", "signature")
 #: Values that only the recipient may read; operators see them masked.
-SECRETS = frozenset({"issue_password", "login_password"})
+SECRETS = frozenset({"issue_password", "login_password", "code"})
 MASK = "＊＊＊＊＊＊＊＊"
 
 _PURPOSE = "mail"
@@ -186,6 +190,8 @@ def read_templates(directory: Path, files: Snapshot | None = None) -> Templates 
 
 #: What letters about an issuing CA may say besides.
 _OF_CAS = ("issuer", "ca", "day", "short")
+#: What letters to operators may say besides.
+_OF_OPERATORS = ("code", "role", "reason", "who", "due", "number")
 
 
 def check_templates(own: Templates | None) -> None:
@@ -193,7 +199,19 @@ def check_templates(own: Templates | None) -> None:
     names = ("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name")
     more = ("not_after", "until", "moment", "password_by", "admin", "operator", "telephone", "left", "days")
     sample = dict.fromkeys(
-        (*names, *more, *_OF_CAS, "serial", "reissue", "members", "to", "organisation", "address", "channel"),
+        (
+            *names,
+            *more,
+            *_OF_CAS,
+            *_OF_OPERATORS,
+            "serial",
+            "reissue",
+            "members",
+            "to",
+            "organisation",
+            "address",
+            "channel",
+        ),
         "x",
     )
     for language in LANGUAGES:

@@ -433,6 +433,12 @@ def complete(db: Db, number: int, result: Mapping[str, Any], at: int | None) -> 
     )
 
 
+def set_result(db: Db, number: int, result: Mapping[str, Any]) -> None:
+    """Records what came of a proposal that is carried out."""
+    values = {"result": _canonical(result), "number": number}
+    db.execute("UPDATE proposals SET result = :result WHERE number = :number", values)
+
+
 def undone(db: Db) -> list[Proposal]:
     """What was approved and has not been carried out to its end."""
     found = db.rows("SELECT * FROM proposals WHERE state = 'approved' AND done_at IS NULL ORDER BY number")
@@ -459,6 +465,25 @@ def _proposal(row: Row) -> Proposal:
 
 def _canonical(value: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def revocations(db: Db, actor: str, since: int) -> int:
+    """How many certificates somebody has revoked since a moment, by the trail."""
+    row = db.one(
+        "SELECT count(*) FROM audit WHERE actor = :actor AND action = 'certificate.revoked' AND at > :since",
+        {"actor": actor, "since": since},
+    )
+    assert row is not None
+    return int(row[0])
+
+
+def mail_changed(db: Db, user_id: str, since: int) -> bool:
+    """Whether a user's mail address was changed since a moment, by the trail."""
+    found = db.rows(
+        "SELECT detail FROM audit WHERE subject = :user_id AND action = 'user.changed' AND at > :since",
+        {"user_id": user_id, "since": since},
+    )
+    return any("mail" in json.loads(row[0] or "{}") for row in found)
 
 
 # -- break-glass -----------------------------------------------------------------------------------------

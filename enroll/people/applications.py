@@ -134,32 +134,49 @@ async def apply_reissue(
     """
     if reason not in LABELS:
         raise Refusal("invalid_input", field="reason")
+    return await ra.database.write(
+        lambda db: _apply_reissue(db, ra, user_id, reason, channel, actor, revoke_old)
+    )
+
+
+def _apply_reissue(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    user_id: str,
+    reason: str,
+    channel: Literal["online", "paper"],
+    actor: str,
+    revoke_old: RevokeOld | None,
+) -> Recorded:
+    recorded = _submit_reissue(db, ra, user_id, reason, channel, actor, revoke_old)
+    if store.theft_reported(db, user_id):
+        hold_all(db, ra, user_id, ra.now(), actor=actor)
+    return recorded
+
+
+def _submit_reissue(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    user_id: str,
+    reason: str,
+    channel: Literal["online", "paper"],
+    actor: str,
+    revoke_old: RevokeOld | None,
+) -> Recorded:
     when: RevokeOld = revoke_old or ("at_once" if reason in AT_ONCE else "on_pickup")
-
-    def work(db: Transaction) -> Recorded:
-        user = store.user(db, user_id)
-        if user is None:
-            raise Refusal("not_found", field="user_id")
-        check_active(db, user_id)
-        for open_one in store.applications(db, state="submitted", user_id=user_id):
-            if open_one.kind == "reissue":
-                # D3: the PC that was to be changed has been stolen since; what waits must not be milder.
-                if when == "at_once" and store.hasten_application(db, open_one.id, reason):
-                    number, at = str(open_one.id), ra.now()
-                    store.audit(db, at, actor, "application.hastened", number, user=user_id, reason=reason)
-                    return Recorded(open_one.id)
-                return Recorded(open_one.id, already=True)
-        return Recorded(
-            _submit(db, ra, "reissue", channel, reason, user.policy_number, user_id, {}, actor, when)
-        )
-
-    def held(db: Transaction) -> Recorded:
-        recorded = work(db)
-        if store.theft_reported(db, user_id):
-            hold_all(db, ra, user_id, ra.now(), actor=actor)
-        return recorded
-
-    return await ra.database.write(held)
+    user = store.user(db, user_id)
+    if user is None:
+        raise Refusal("not_found", field="user_id")
+    check_active(db, user_id)
+    for open_one in store.applications(db, state="submitted", user_id=user_id):
+        if open_one.kind == "reissue":
+            # D3: the PC that was to be changed has been stolen since; what waits must not be milder.
+            if when == "at_once" and store.hasten_application(db, open_one.id, reason):
+                number, at = str(open_one.id), ra.now()
+                store.audit(db, at, actor, "application.hastened", number, user=user_id, reason=reason)
+                return Recorded(open_one.id)
+            return Recorded(open_one.id, already=True)
+    return Recorded(_submit(db, ra, "reissue", channel, reason, user.policy_number, user_id, {}, actor, when))
 
 
 async def approve(
@@ -233,17 +250,18 @@ async def reissue(
 
     Where an application waits already it is the same one (E19), and ends the old certificate no later.
     """
-    if revoke_old != "never":
-        recorded = await apply_reissue(
-            ra, user_id, reason, channel="paper", actor=actor, revoke_old=revoke_old
-        )
-        return await approve(ra, recorded.number, actor=actor)
-    # Before anything is recorded; asked again when it is approved.
-    if reason in AT_ONCE:
+    if reason not in LABELS:
+        raise Refusal("invalid_input", field="reason")
+    if revoke_old == "never" and reason in AT_ONCE:
         raise Refusal("conflict", field="revoke_old", detail="a lost PC's certificate has to end")
-    await ra.database.read(lambda db: _check_room(db, ra, user_id))
-    recorded = await apply_reissue(ra, user_id, reason, channel="paper", actor=actor)
-    return await approve(ra, recorded.number, actor=actor, revoke_old="never")
+    drawn = await draw_issue_password(ra)
+
+    def work(db: Transaction) -> Admission:
+        when = None if revoke_old == "never" else revoke_old
+        recorded = _apply_reissue(db, ra, user_id, reason, "paper", actor, when)
+        return _reissue(db, ra, recorded.number, drawn, actor, "never" if revoke_old == "never" else None)
+
+    return await ra.database.write(work)
 
 
 def _submit(

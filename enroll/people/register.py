@@ -90,7 +90,7 @@ def wrong_fields(person: Person) -> tuple[str, ...]:
     checks = {
         "policy_number": _POLICY_NUMBER.fullmatch(person.policy_number) is not None,
         "name": 0 < len(person.name) <= _LONGEST_NAME and person.name.isprintable(),
-        "mail": len(person.mail) <= 254 and _MAIL.fullmatch(person.mail) is not None,
+        "mail": not wrong_mail(person.mail),
         "user_id": person.user_id == "" or identifiers.valid_user_id(person.user_id),
         "role": person.role in ("member", "admin"),
         "notice_by": person.notice_by in ("mail", "postcard"),
@@ -99,6 +99,11 @@ def wrong_fields(person: Person) -> tuple[str, ...]:
         "principal": not person.principal or what_is_wrong("upn", person.principal) is None,
     }
     return tuple(field for field, good in checks.items() if not good)
+
+
+def wrong_mail(address: str) -> bool:
+    """Whether it is no mail address."""
+    return len(address) > 254 or _MAIL.fullmatch(address) is None
 
 
 def foreign(field: str, value: str) -> str:

@@ -16,11 +16,12 @@ from ca.revocation import REASONS, operator_reason, reason_code
 from ca.storage import Transaction
 from ca.store import CertificateRecord
 from enroll import crls, generations, identifiers, store
+from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.requests.transitions import end_certificate
 from gateway.cli import registers
+from gateway.cli.asked import asked, proposed
 from gateway.cli.caller import OutputFile, actor, write
 from gateway.cli.frame import ASKS, READS, Answer, answer, deployment_command, detail, listing
 from gateway.cli.people import known_user, of_user
@@ -106,12 +107,10 @@ async def _revoke(deployment: Deployment, name: str, reason: str) -> Answer:
     """Revoke a certificate, for good: open connections with it end within a second."""
     ra = deployment.ra
     found = known_certificate(ra, name)
-    code, by = operator_reason(reason_code(reason)), actor()
-    done = await ra.database.write(lambda db: end_certificate(db, ra, found.serial, code, ra.now(), actor=by))
-    if not done:
-        raise Refusal(
-            "conflict", field="serial", detail=f"certificate {found.serial} is {found.status} already"
-        )
+    payload = {"serial": found.serial, "reason": operator_reason(reason_code(reason))}
+    done = await asked(deployment, "certificate.revoke", payload)
+    if isinstance(done, Proposed):
+        return proposed(done)
     now = known_certificate(ra, found.serial)
     return detail("certificate", _record(now, ra))
 

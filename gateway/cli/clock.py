@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from enroll import store, timekeeping
+from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.timekeeping import CONFIRM, Judgement
-from gateway.cli.caller import actor
+from gateway.cli.asked import asked, proposed
 from gateway.cli.frame import ASKS, READS, Answer, deployment_command, detail
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
@@ -30,8 +31,11 @@ async def _confirm(deployment: Deployment) -> Answer:
 
     Look at it first (date): what is wiped and sent by a wrong clock does not come back.
     """
-    was = await timekeeping.confirm(deployment.ra, actor=actor())
-    said = f"It was in doubt: {was.doubt}." if was.doubt is not None else "It was not in doubt."
+    found = await asked(deployment, "clock.confirm", {})
+    if isinstance(found, Proposed):
+        return proposed(found)
+    was = found.result["was"]
+    said = f"It was in doubt: {was}." if was else "It was not in doubt."
     return detail(
         "clock",
         _record(deployment, await timekeeping.look(deployment.ra)),

@@ -10,8 +10,10 @@ from rich.console import Console
 from enroll import identifiers
 from enroll.acme import credentials, store
 from enroll.acme.ordering import places_taken
+from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.refusals import Refusal
+from gateway.cli.asked import asked, proposed
 from gateway.cli.caller import actor
 from gateway.cli.frame import ASKS, DOES, READS, Answer, answer, as_typed, deployment_command, listing, plain
 from gateway.cli.people import USER_ID, known_user
@@ -40,10 +42,11 @@ async def _create(
 
     If it cannot be shown (a full disk behind ``>``, a reader that has left), the credentials are withdrawn.
     """
-    made = await credentials.create(
-        deployment.ra, user_id, actor=actor(), count=count, profile=profile, quota=quota
-    )
-    records = [each.to_json() for each in made]
+    payload = {"user_id": user_id, "count": count, "profile": profile, "quota": quota}
+    found = await asked(deployment, "credential.create", payload)
+    if isinstance(found, Proposed):
+        return proposed(found)
+    records = found.result["credentials"]
 
     def show(console: Console) -> None:
         # It brings along all sites, which programs that read JSON do without, and the other commands here.
@@ -59,8 +62,8 @@ async def _create(
         console.print("\nThe keys are not shown again. Each binds one account, once.")
 
     async def undo() -> str:
-        for each in made:
-            await credentials.withdraw(deployment.ra, each.kid, actor=actor())
+        for each in records:
+            await credentials.withdraw(deployment.ra, each["kid"], actor=actor())
         return f"The credentials are withdrawn; to where there is room: sekisho eab create {user_id}"
 
     return Answer({"credentials": records}, show, undo=undo)

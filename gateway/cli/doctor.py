@@ -27,7 +27,7 @@ from enroll.mail.delivery import return_path
 from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
-from gateway.cli import ageing, fetching, owners, samples, signers
+from gateway.cli import ageing, approvers, fetching, owners, samples, signers
 from gateway.cli.finding import Finding, State
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
@@ -373,6 +373,7 @@ _CHECKS: dict[str, Callable[[Deployment], list[Finding]]] = {
     "configuration": _configuration,
     "your own words": ageing.examples,
     "permissions": owners.found,
+    "operators": approvers.found,
     "file descriptors": _descriptors,
     "log": _log,
     "disk": ageing.disk,

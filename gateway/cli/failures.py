@@ -61,6 +61,11 @@ _HINTS: Mapping[tuple[str, str], str] = {
     ("not_found", "kid"): "List them: sekisho eab list USER_ID",
     ("not_found", "mail"): "List them: sekisho mail list",
     ("not_found", "session"): "List them: sekisho session list",
+    ("not_found", "operator"): "List them: sekisho operator list --all",
+    ("not_found", "proposal"): "List them: sekisho proposal list --all",
+    ("not_found", "break_glass"): "See them: sekisho doctor",
+    ("conflict", "operator"): "List them: sekisho operator list --all",
+    ("conflict", "proposal"): "See it: sekisho proposal list --all",
     ("not_found", "reference"): "Ask for the number again; it is kept for 90 days",
     ("conflict", "policy_number"): "List them: sekisho org list; give another 証券番号",
     ("conflict", "user_id"): "See it: sekisho user show USER_ID; a new user takes another --user-id, or none",
@@ -104,6 +109,9 @@ _NAMES: Mapping[str, str] = {
     "mail": "the mail",
     "session": "the session",
     "reference": "the reference number",
+    "operator": "the operator",
+    "proposal": "the proposal",
+    "break_glass": "the emergency",
 }
 
 

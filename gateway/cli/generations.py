@@ -27,8 +27,10 @@ from enroll.jst import JST, shown
 from enroll.languages import LANGUAGES
 from enroll.mail import occasions
 from enroll.mail import store as mail_store
+from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.people import replacing
+from gateway.cli.asked import asked, proposed
 from gateway.cli.caller import OutputFile, actor, write
 from gateway.cli.frame import (
     ASKS,
@@ -312,7 +314,13 @@ async def _reissue(deployment: Deployment, name: str, dry_run: bool) -> Answer:
         )
     if found.issuing is None:
         raise ConfigError("no issuing CA is active; have one issue first: sekisho ca activate NAME --at now")
-    done = replacing.whom(ra, issuer) if dry_run else await replacing.replace_all(ra, issuer, actor=actor())
+    if dry_run:
+        done = replacing.whom(ra, issuer)
+    else:
+        asked_for = await asked(deployment, "ca.reissue", {"name": issuer.common_name})
+        if isinstance(asked_for, Proposed):
+            return proposed(asked_for)
+        done = replacing.Replaced(**asked_for.result)
     told = {
         "name": issuer.common_name,
         "invited": len(done.invited),

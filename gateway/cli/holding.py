@@ -13,11 +13,13 @@ import click
 
 from ca.storage import Transaction
 from enroll import generations, store
+from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.requests.transitions import hold_all, hold_certificate, release_all, release_certificate
+from enroll.requests.transitions import hold_all, hold_certificate
 from gateway.cli import registers
+from gateway.cli.asked import asked, proposed
 from gateway.cli.caller import actor
 from gateway.cli.certificates import known_certificate
 from gateway.cli.frame import ASKS, DOES, Answer, answer, deployment_command, detail
@@ -35,7 +37,12 @@ async def _hold(deployment: Deployment, name: str) -> Answer:
 
     Lists and answers say that it is held (reason 6). It is taken back by cert release; cert revoke is for
     good."""
-    return await _changed(deployment.ra, name, held=True)
+    ra, by = deployment.ra, actor()
+    found = known_certificate(ra, name)
+    if not await ra.database.write(lambda db: hold_certificate(db, found.serial, ra.now(), actor=by)):
+        said = f"certificate {found.serial} is {found.status}; only one that can be held is changed by this"
+        raise Refusal("conflict", field="serial", detail=said)
+    return _as_it_is(ra, found.serial)
 
 
 @deployment_command(GROUPS["cert"], "release", Act.RECORD, ASKS)
@@ -43,7 +50,9 @@ async def _hold(deployment: Deployment, name: str) -> Answer:
 async def _release(deployment: Deployment, name: str) -> Answer:
     """Take a hold back: the certificate is as before. What a report of theft has stopped is decided with
     that."""
-    return await _changed(deployment.ra, name, held=False)
+    serial = known_certificate(deployment.ra, name).serial
+    found = await asked(deployment, "certificate.release", {"serial": serial})
+    return proposed(found) if isinstance(found, Proposed) else _as_it_is(deployment.ra, serial)
 
 
 @deployment_command(GROUPS["user"], "hold", Act.SUSPEND, DOES)
@@ -66,42 +75,13 @@ async def _user_hold(deployment: Deployment, user_id: str) -> Answer:
 async def _user_release(deployment: Deployment, user_id: str) -> Answer:
     """Take the holds of a user's certificates back. What a report of theft has stopped is decided with
     that."""
-    ra, by = deployment.ra, actor()
-    known_user(ra, user_id)
-
-    def work(db: Transaction) -> int:
-        _check_undecided(db, user_id)
-        store.audit(db, ra.now(), by, "user.released", user_id)
-        return release_all(db, user_id, ra.now(), actor=by)
-
-    count = await ra.database.write(work)
-    return answer(
-        {"released": {"user_id": user_id, "certificates": count}}, f"certificates released: {count}"
-    )
+    found = await asked(deployment, "user.release", {"user_id": user_id})
+    if isinstance(found, Proposed):
+        return proposed(found)
+    told = dict(found.result)
+    return answer({"released": told}, f"certificates released: {told['certificates']}")
 
 
-async def _changed(ra: RegistrationAuthority, name: str, *, held: bool) -> Answer:
-    found, by = known_certificate(ra, name), actor()
-
-    def work(db: Transaction) -> bool:
-        if held:
-            return hold_certificate(db, found.serial, ra.now(), actor=by)
-        origin = store.enrollment_of(db, found.serial)
-        if origin is not None:
-            _check_undecided(db, origin.user_id)
-        return release_certificate(db, found.serial, ra.now(), actor=by)
-
-    if not await ra.database.write(work):
-        wanted = "can be held" if held else "is held"
-        said = f"certificate {found.serial} is {found.status}; only one that {wanted} is changed by this"
-        raise Refusal("conflict", field="serial", detail=said)
-    now = known_certificate(ra, found.serial)
-    gone = ra.database.read_now(generations.distrusted)
+def _as_it_is(ra: RegistrationAuthority, serial: str) -> Answer:
+    now, gone = known_certificate(ra, serial), ra.database.read_now(generations.distrusted)
     return detail("certificate", registers.certificate_record(asdict(now), ra.now(), gone))
-
-
-def _check_undecided(db: Transaction, user_id: str) -> None:
-    """A report that waits for a decision is what says whether they go on."""
-    if store.theft_reported(db, user_id):
-        told = f"a theft is reported of {user_id}; decide that: sekisho application list"
-        raise Refusal("conflict", field="user_id", detail=told)

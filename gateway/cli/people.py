@@ -12,22 +12,15 @@ from enroll import generations, identifiers, listings, store
 from enroll.jst import shown
 from enroll.languages import LANGUAGES, Language
 from enroll.mail import store as mail_store
+from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.people import replacing
-from enroll.people.changes import (
-    change_organisation,
-    change_user,
-    disable_organisation,
-    enable_organisation,
-    reset_password,
-)
-from enroll.people.likeness import check_unlike, check_unshared
-from enroll.people.register import Person, add_organisation, add_user, disable_user, enable_user
+from enroll.people.register import Person
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import Enrollment, state_at
 from gateway.cli import registers
-from gateway.cli.caller import actor
+from gateway.cli.asked import asked, proposed
 from gateway.cli.frame import ASKS, READS, Answer, answer, as_typed, deployment_command, detail, listing
 from gateway.cli.registers import narrowed, of_organisation, wanted
 from gateway.cli.root import GROUPS
@@ -95,16 +88,17 @@ async def _org_add(
     **more: str,
 ) -> Answer:
     """Add an organisation by its 証券番号."""
-    made = await add_organisation(
-        deployment.ra,
-        policy_number,
-        name,
-        actor=actor(),
-        lineages=lineages,
-        issue_password_by=issue_password_by,
+    payload = {
+        "policy_number": policy_number,
+        "name": name,
+        "lineages": lineages,
+        "issue_password_by": issue_password_by,
         **more,
-    )
-    return detail("organisation", asdict(made), f"Next: sekisho user add {policy_number} NAME MAIL")
+    }
+    found = await asked(deployment, "organisation.add", payload)
+    if isinstance(found, Proposed):
+        return proposed(found)
+    return detail("organisation", found.result, f"Next: sekisho user add {policy_number} NAME MAIL")
 
 
 @deployment_command(_ORG, "list", Act.SEARCH, READS)
@@ -142,29 +136,22 @@ async def _org_change(
 ) -> Answer:
     """Record what is different about an organisation; its users and their certificates stay as they are."""
     changes = _changes({"policy_number": new_number, **given})
-    changed = await change_organisation(deployment.ra, policy_number, changes, actor=actor())
-    return detail("organisation", asdict(changed))
-
-
-async def _sessions_ended(deployment: Deployment, user_id: str) -> int:
-    """Ends a user's sessions, and says how many there were."""
-    # They bring along aiohttp, which the other commands on people, and on what people have, do without.
-    from gateway.web import sessions
-
-    return await sessions.end_all(deployment.ra, user_id, actor=actor())
+    payload = {"policy_number": policy_number, "changes": changes}
+    found = await asked(deployment, "organisation.change", payload)
+    return proposed(found) if isinstance(found, Proposed) else detail("organisation", found.result)
 
 
 @deployment_command(_ORG, "disable", Act.RECORD, ASKS)
 @_NUMBER
 async def _org_disable(deployment: Deployment, policy_number: str) -> Answer:
     """Suspend an organisation: no login, no enrollment, no mails for its users. Nothing is revoked."""
-    user_ids = await disable_organisation(deployment.ra, policy_number, actor=actor())
-    ended = 0
-    for user_id in user_ids:
-        ended += await _sessions_ended(deployment, user_id)
-    value = {"policy_number": policy_number, "users": len(user_ids), "sessions_ended": ended}
+    found = await asked(deployment, "organisation.disable", {"policy_number": policy_number})
+    if isinstance(found, Proposed):
+        return proposed(found)
+    users, ended = len(found.result["user_ids"]), found.result["sessions_ended"]
+    value = {"policy_number": policy_number, "users": users, "sessions_ended": ended}
     return answer(
-        {"disabled": value}, f"{policy_number} is disabled with its users: {len(user_ids)}",
+        {"disabled": value}, f"{policy_number} is disabled with its users: {users}",
         f"To take it back: sekisho org enable {policy_number}",
     )  # fmt: skip
 
@@ -173,7 +160,9 @@ async def _org_disable(deployment: Deployment, policy_number: str) -> Answer:
 @_NUMBER
 async def _org_enable(deployment: Deployment, policy_number: str) -> Answer:
     """Take a disabling back: its users' certificates work as before."""
-    await enable_organisation(deployment.ra, policy_number, actor=actor())
+    found = await asked(deployment, "organisation.enable", {"policy_number": policy_number})
+    if isinstance(found, Proposed):
+        return proposed(found)
     return answer({"enabled": {"policy_number": policy_number}}, f"{policy_number} is enabled")
 
 
@@ -208,12 +197,12 @@ async def _user_add(
 ) -> Answer:
     """Add a user of an organisation, and queue both letters: the ID notice and the pick-up mail."""
     person = Person(policy_number, name, mail, user_id, role, notice_by, language, **more)
-    if not alike:
-        deployment.ra.database.read_now(lambda db: check_unlike(db, person))
-    made = await add_user(deployment.ra, person, channel="paper", actor=actor())
+    found = await asked(deployment, "user.add", {"person": asdict(person), "alike": alike})
+    if isinstance(found, Proposed):
+        return proposed(found)
     return detail(
         "user",
-        asdict(made),
+        found.result,
         "Both letters are queued; they tell the user the passwords, and nobody else sees them.",
     )
 
@@ -292,17 +281,20 @@ async def _user_show(deployment: Deployment, user_id: str) -> Answer:
 @USER_ID
 async def _user_disable(deployment: Deployment, user_id: str) -> Answer:
     """End a user's access: no login, no mails, every live certificate revoked."""
-    revoked = await disable_user(deployment.ra, user_id, actor=actor())
-    ended = await _sessions_ended(deployment, user_id)
-    value = {"user_id": user_id, "revoked": revoked, "sessions_ended": ended}
-    return answer({"disabled": value}, f"{user_id} is disabled; certificates revoked: {revoked}")
+    found = await asked(deployment, "user.disable", {"user_id": user_id})
+    if isinstance(found, Proposed):
+        return proposed(found)
+    value = {name: found.result[name] for name in ("user_id", "revoked", "sessions_ended")}
+    return answer({"disabled": value}, f"{user_id} is disabled; certificates revoked: {value['revoked']}")
 
 
 @deployment_command(_USER, "enable", Act.RECORD, ASKS)
 @USER_ID
 async def _user_enable(deployment: Deployment, user_id: str) -> Answer:
     """Take a disabling back: the login works again, revoked certificates stay revoked."""
-    await enable_user(deployment.ra, user_id, actor=actor())
+    found = await asked(deployment, "user.enable", {"user_id": user_id})
+    if isinstance(found, Proposed):
+        return proposed(found)
     following = f"Next: sekisho request reissue {user_id} --reason expired"
     return answer({"enabled": {"user_id": user_id}}, f"{user_id} may log in again", following)
 
@@ -320,10 +312,10 @@ async def _user_enable(deployment: Deployment, user_id: str) -> Answer:
 @alike_option
 async def _user_change(deployment: Deployment, user_id: str, alike: bool, **given: Any) -> Answer:
     """Record what is different about a user. User ID, passwords and certificates stay as they are."""
-    if given["mail"] is not None and not alike:
-        before = known_user(deployment.ra, user_id)
-        deployment.ra.database.read_now(lambda db: check_unshared(db, before, given["mail"]))
-    changed = await change_user(deployment.ra, user_id, _changes(given), actor=actor())
+    payload = {"user_id": user_id, "changes": _changes(given), "alike": alike}
+    found = await asked(deployment, "user.change", payload)
+    if isinstance(found, Proposed):
+        return proposed(found)
     after = []
     if given["mail"] is not None:
         after.append(
@@ -332,7 +324,7 @@ async def _user_change(deployment: Deployment, user_id: str, alike: bool, **give
             f"sekisho user reset-password {user_id}"
         )
         after += _refused_before(deployment.ra, user_id)
-    return detail("user", user_record(changed), *after)
+    return detail("user", found.result, *after)
 
 
 def _refused_before(ra: RegistrationAuthority, user_id: str) -> list[str]:
@@ -349,9 +341,10 @@ def _refused_before(ra: RegistrationAuthority, user_id: str) -> list[str]:
 @USER_ID
 async def _user_reset(deployment: Deployment, user_id: str) -> Answer:
     """Draw a new first login password, and queue the letter that tells it; the old one ends at once."""
-    await reset_password(deployment.ra, user_id, actor=actor())
-    ended = await _sessions_ended(deployment, user_id)
-    value = {"user_id": user_id, "sessions_ended": ended}
+    found = await asked(deployment, "user.reset_password", {"user_id": user_id})
+    if isinstance(found, Proposed):
+        return proposed(found)
+    value = {name: found.result[name] for name in ("user_id", "sessions_ended")}
     return answer(
         {"reset": value}, "The letter is queued; it tells the user the new password, and nobody else sees it."
     )

@@ -11,13 +11,14 @@ from rich.console import Console
 
 from enroll import identifiers, listings, store
 from enroll.jst import shown
+from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
-from enroll.people.applications import REASONS, Decision, approve, reissue, reject
+from enroll.people.applications import REASONS, Decision
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import state_at
 from enroll.requests.states import LABELS
-from gateway.cli.caller import actor
+from gateway.cli.asked import asked, proposed
 from gateway.cli.frame import (
     ASKS,
     READS,
@@ -97,8 +98,13 @@ async def _approve(deployment: Deployment, number: int, revoke_old: Decision | N
 
     --department and --principal are for an addition: the form does not ask for them.
     """
-    made = await approve(deployment.ra, number, actor=actor(), revoke_old=revoke_old, facts=facts)
-    return detail("approved", {"application": number, **asdict(made)}, "The mails are queued.")
+    payload = {"number": number, "revoke_old": revoke_old, "facts": facts}
+    found = await asked(deployment, "application.approve", payload)
+    return (
+        proposed(found)
+        if isinstance(found, Proposed)
+        else detail("approved", found.result, "The mails are queued.")
+    )
 
 
 @deployment_command(_APPLICATION, "reject", Act.APPLICATIONS, ASKS)
@@ -108,7 +114,9 @@ async def _reject(deployment: Deployment, number: int, note: str) -> Answer:
     """Turn an application down."""
     if not note.strip() or not note.isprintable() or len(note) > 500:
         raise Refusal("invalid_input", field="note", detail="--note: write one line of up to 500 characters")
-    await reject(deployment.ra, number, actor=actor(), note=note)
+    found = await asked(deployment, "application.reject", {"number": number, "note": note})
+    if isinstance(found, Proposed):
+        return proposed(found)
     return answer({"rejected": {"application": number, "note": note}}, f"Application {number} is rejected.")
 
 
@@ -123,8 +131,11 @@ async def _reject(deployment: Deployment, number: int, note: str) -> Answer:
 @_REVOKE_OLD
 async def _reissue(deployment: Deployment, user_id: str, reason: str, revoke_old: Decision | None) -> Answer:
     """Reissue on paper: a new request ID and issue password; older ones die at once."""
-    made = await reissue(deployment.ra, user_id, reason, actor=actor(), revoke_old=revoke_old)
-    return detail("reissue", asdict(made), "The pick-up mail is queued; the login password stays as it is.")
+    payload = {"user_id": user_id, "reason": reason, "revoke_old": revoke_old}
+    found = await asked(deployment, "request.reissue", payload)
+    if isinstance(found, Proposed):
+        return proposed(found)
+    return detail("reissue", found.result, "The pick-up mail is queued; the login password stays as it is.")
 
 
 @deployment_command(_REQUEST, "list", Act.SEARCH, READS)

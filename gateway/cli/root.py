@@ -24,6 +24,7 @@ _OWN = ("version",)
 MODULES: Mapping[str, tuple[str, ...]] = {
     "setup": ("init", "doctor", "passphrase"),
     "running": ("serve", "signer", "reload", "demo"),
+    "operators": ("operator", "proposal"),
     "people": ("org", "user"),
     "importing": ("org", "user"),
     "exporting": ("org", "user"),
@@ -49,6 +50,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
 _GROUPS: Mapping[str, str] = {
     "org": "Organisations (証券番号).",
     "user": "Users of an organisation.",
+    "operator": "Who works here, and with which role.",
+    "proposal": "What somebody has proposed and somebody else decides.",
     "application": "Applications that wait for a decision (追加発行, 再発行).",
     "request": "Request IDs and what became of them.",
     "cert": "Certificates.",

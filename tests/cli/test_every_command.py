@@ -153,6 +153,24 @@ APART = {
         ("ceremony root", "ceremony reshare", "ceremony sign", "ceremony crl", "ceremony show"),
         "its transcript is the record, on a machine without a data directory",
     ),
+    **dict.fromkeys(
+        (
+            "operator add",
+            "operator change",
+            "operator code",
+            "operator end",
+            "operator list",
+            "operator show",
+            "operator break-glass",
+            "operator review",
+            "proposal approve",
+            "proposal list",
+            "proposal reject",
+            "proposal show",
+            "proposal withdraw",
+        ),
+        "from the first operator on roles hold, and no day is one person's: tests/cli/test_operators.py",
+    ),
     "restore backup": "it makes another directory: tests/cli/test_backups.py",
 }
 #: What prints a secret, once, and takes it back if nobody could read it (tests/cli/test_output.py).

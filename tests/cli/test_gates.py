@@ -61,6 +61,13 @@ ROWS = {
     "mail retry": "call does",
     "mail show": "search looks",
     "notify run": "call does",
+    "operator add": "operators asks",
+    "operator change": "operators asks",
+    "operator code": "operators asks",
+    "operator end": "operators asks",
+    "operator list": "operators looks",
+    "operator review": "audit does",
+    "operator show": "operators looks",
     "org add": "record asks",
     "org change": "record asks",
     "org disable": "record asks",
@@ -68,6 +75,12 @@ ROWS = {
     "org export": "record looks",
     "org import": "record asks",
     "org list": "search looks",
+    # Whose a proposal is, and who decides it, its kind says (tests/enroll/operators/test_asking.py).
+    "proposal approve": "standing looks",
+    "proposal list": "standing looks",
+    "proposal reject": "standing looks",
+    "proposal show": "standing looks",
+    "proposal withdraw": "standing looks",
     "reference show": "search looks",
     "request list": "search looks",
     "request reissue": "applications asks",
@@ -89,7 +102,7 @@ ROWS = {
 #: What the passphrase opens, whatever one's role is.
 BY_PASSPHRASE = {
     "audit adopt", "ca activate", "ca discard", "ca distrust", "ca key move", "ca key pin", "ca key show",
-    "ca resume", "ca retire", "ca root-list", "ca trust", "ca withdraw",
+    "ca resume", "operator break-glass", "ca retire", "ca root-list", "ca trust", "ca withdraw",
 }  # fmt: skip
 #: What needs the data directory's files or a passphrase by itself: whoever has the machine has these.
 BY_FILES = {

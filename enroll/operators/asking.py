@@ -1,0 +1,379 @@
+"""What an operator asks for is done, proposed or refused: the one way for commands, pages and programs.
+
+Who may is asked again in the transaction that does it, together with the proposal's own state: of two who
+decide one wins, and a role that was taken away meanwhile, or a change of what was proposed, undoes all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
+
+from ca.storage import Storage, Transaction, Work
+from enroll import store
+from enroll.businessdays import end_of_business_day_after
+from enroll.operators import actors
+from enroll.operators import store as operators
+from enroll.operators.actors import Actor
+from enroll.operators.kinds import KINDS, Kind
+from enroll.operators.roles import Act, Role, Verdict, roles_with
+from enroll.operators.states import Event, State, next_state
+from enroll.operators.store import Proposal
+from enroll.ra import RegistrationAuthority
+from enroll.refusals import Refusal
+
+T = TypeVar("T")
+#: Business days that a proposal waits.
+BUSINESS_DAYS = 5
+_LONGEST = 500
+
+
+@dataclass(frozen=True)
+class Done:
+    """It is done: what came of it."""
+
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """Somebody else has to decide it: until when, and who may."""
+
+    number: int
+    kind: str
+    subject: str
+    expires_at: int
+    deciders: tuple[Role, ...]
+
+
+class _Over(Exception):
+    """A proposal that can no longer be approved, and what happened to it."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__(event)
+        self.event = event
+
+
+async def ask(
+    ra: RegistrationAuthority,
+    actor: Actor,
+    name: str,
+    payload: Mapping[str, Any],
+    *,
+    reason: str = "",
+    kinds: Mapping[str, Kind] = KINDS,
+) -> Done | Proposed:
+    """Does what is asked for, or proposes it, as the actor's role says. Refusal("not_permitted") else."""
+    kind = kinds[name]
+    _check_text("reason", reason)
+    if not actor.free and await ra.database.read(lambda db: kind.two(db, ra, actor, payload)):
+        if kind.beyond:
+            name, kind = kind.beyond, kinds[kind.beyond]
+        alone = False
+    else:
+        alone = Verdict.DO in actor.may(kind.act) or (kind.applied_for and _decides(actor, kind.act))
+    if alone:
+        return Done(await _do(ra, actor, kind, payload))
+    if kind.told_once:
+        found = await ra.database.read(lambda db: _approved_before(db, actor, name, payload))
+        if found is not None:
+            return Done(await _do_approved(ra, actor, kind, found))
+    return await ra.database.write(lambda db: _propose(db, ra, actor, name, kind, payload, reason))
+
+
+async def approve(
+    ra: RegistrationAuthority,
+    actor: Actor,
+    number: int,
+    *,
+    note: str = "",
+    kinds: Mapping[str, Kind] = KINDS,
+) -> Done:
+    """Carries a proposal out that somebody else has made. Where that was interrupted, it goes on.
+
+    Refusal: "not_permitted" (one's own, or another role's), "conflict" (decided, expired, or what it would
+    change has changed), and whatever carrying it out refuses: then it still waits."""
+    _check_text("note", note)
+    found = await ra.database.read(lambda db: _proposal(db, number))
+    kind = kinds[found.kind]
+
+    def claim(db: Transaction) -> None:
+        at = ra.now()
+        now = _deciding(db, actor, found, kind, at)
+        _check_same(db, ra, number, kind, Event.APPROVE)
+        done_at = at if kind.whole and not kind.told_once else None
+        state = next_state(State.PENDING, Event.APPROVE)
+        assert state is not None
+        _decide(db, found, now, state, at, note, done_at)
+
+    if found.state is State.APPROVED and found.done_at is None and not kind.told_once:
+        # It was interrupted: whoever may decide it lets it go on.
+        await ra.database.read(lambda db: _deciding(db, actor, found, kind, ra.now()))
+    elif not kind.whole or kind.told_once:
+        await _closing(ra, actor, number, ra.database.write(claim))
+    if kind.told_once:
+        return Done({})
+    if kind.whole:
+        claimed = _Claimed(ra.database, claim)
+        at_once = replace(ra, database=cast(Storage, claimed))
+        result = await _closing(ra, actor, number, kind.carry_out(at_once, found.payload, actor.name, False))
+        assert claimed.done, found.kind
+        await ra.database.write(lambda db: operators.set_result(db, number, result))
+    else:
+        result = await kind.carry_out(ra, found.payload, actor.name, False)
+        await ra.database.write(lambda db: operators.complete(db, number, result, ra.now()))
+    return Done(result)
+
+
+async def reject(
+    ra: RegistrationAuthority,
+    actor: Actor,
+    number: int,
+    *,
+    note: str,
+    kinds: Mapping[str, Kind] = KINDS,
+) -> None:
+    """Turns a proposal down. Refusal as for `approve`."""
+    _check_text("note", note)
+
+    def work(db: Transaction) -> None:
+        found, at = _proposal(db, number), ra.now()
+        now = _deciding(db, actor, found, kinds[found.kind], at)
+        _end(db, ra, found, now, Event.REJECT, note)
+
+    await ra.database.write(work)
+
+
+async def withdraw(ra: RegistrationAuthority, actor: Actor, number: int) -> None:
+    """Takes one's own proposal back. Refusal("not_permitted") for another's, "conflict" if it was decided."""
+
+    def work(db: Transaction) -> None:
+        found, now = _proposal(db, number), actors.asked_again(db, actor, ra.now())
+        if found.proposer != now.identity:
+            detail = f"{found.proposed_by} has made it; who may decide it: sekisho proposal reject {number}"
+            raise Refusal("not_permitted", field="proposal", detail=detail)
+        _end(db, ra, found, now, Event.WITHDRAW, "")
+
+    await ra.database.write(work)
+
+
+def state_at(proposal: Proposal, at: int) -> State:
+    """Where a proposal is at a moment: that its days are over is computed, whenever it is asked."""
+    over = proposal.state is State.PENDING and proposal.expires_at <= at
+    return State.EXPIRED if over else proposal.state
+
+
+def visible(actor: Actor, proposal: Proposal, kinds: Mapping[str, Kind] = KINDS) -> bool:
+    """Whether somebody may look at a proposal: their own, and those of an act that they may read."""
+    return proposal.proposer == actor.identity or bool(actor.may(kinds[proposal.kind].act) & Verdict.READ)
+
+
+def may_decide(actor: Actor, proposal: Proposal, at: int, kinds: Mapping[str, Kind] = KINDS) -> bool:
+    """Whether somebody is to be shown a button."""
+    act = kinds[proposal.kind].act
+    return (
+        state_at(proposal, at) is State.PENDING
+        and proposal.proposer != actor.identity
+        and _decides(actor, act)
+    )
+
+
+def digest_of(facts: Mapping[str, Any]) -> str:
+    """Of what stood there when something was proposed."""
+    text = json.dumps(facts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def _do(
+    ra: RegistrationAuthority, actor: Actor, kind: Kind, payload: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    def claim(db: Transaction) -> None:
+        now = actors.asked_again(db, actor, ra.now())
+        if Verdict.DO not in now.may(kind.act) and not (kind.applied_for and _decides(now, kind.act)):
+            raise actors.refusal(now, kind.act)
+        kind.check(db, ra, payload)
+
+    if not kind.whole:
+        await ra.database.read(claim)
+        return await kind.carry_out(ra, payload, actor.name, True)
+    claimed = replace(ra, database=cast(Storage, _Claimed(ra.database, claim)))
+    return await kind.carry_out(claimed, payload, actor.name, True)
+
+
+async def _do_approved(
+    ra: RegistrationAuthority, actor: Actor, kind: Kind, found: Proposal
+) -> Mapping[str, Any]:
+    def claim(db: Transaction) -> None:
+        actors.require(actors.asked_again(db, actor, ra.now()), kind.act, Verdict.PROPOSE)
+        if found.expires_at <= ra.now() or not operators.complete(db, found.number, {}, ra.now()):
+            raise Refusal("conflict", field="proposal", detail=f"proposal {found.number} was used already")
+
+    claimed = replace(ra, database=cast(Storage, _Claimed(ra.database, claim)))
+    return await kind.carry_out(claimed, found.payload, actor.name, True)
+
+
+def _approved_before(db: Transaction, actor: Actor, name: str, payload: Mapping[str, Any]) -> Proposal | None:
+    wanted = digest_of(payload)
+    mine = (each for each in operators.undone(db) if each.kind == name and each.proposer == actor.identity)
+    return next((each for each in mine if digest_of(each.payload) == wanted), None)
+
+
+def _propose(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    actor: Actor,
+    name: str,
+    kind: Kind,
+    payload: Mapping[str, Any],
+    reason: str,
+) -> Proposed:
+    at = ra.now()
+    now = actors.asked_again(db, actor, at)
+    actors.require(now, kind.act, Verdict.PROPOSE)
+    kind.check(db, ra, payload)
+    before, subject = kind.before(db, payload), kind.subject(payload)
+    wanted = digest_of(payload)
+    for each in operators.proposals(db, State.PENDING):
+        if each.kind == name and each.expires_at > at and digest_of(each.payload) == wanted:
+            detail = (
+                f"proposal {each.number} says that already, and waits: sekisho proposal show {each.number}"
+            )
+            raise Refusal("conflict", field="proposal", detail=detail)
+    expires_at = end_of_business_day_after(at, BUSINESS_DAYS)
+    number = operators.propose(
+        db,
+        Proposal(
+            number=0,
+            kind=name,
+            subject=subject,
+            payload=payload,
+            before=before,
+            digest=digest_of(before),
+            proposer=now.identity,
+            proposed_by=now.name,
+            reason=reason,
+            made_at=at,
+            expires_at=expires_at,
+        ),
+    )
+    store.audit(db, at, now.name, "proposal.made", str(number), kind=name, about=subject, reason=reason)
+    return Proposed(number, name, subject, expires_at, roles_with(kind.act, deciding=True))
+
+
+def _deciding(db: Transaction, actor: Actor, found: Proposal, kind: Kind, at: int) -> Actor:
+    """Whoever decides, as they are now. Proposer and decider differ, always."""
+    now = actors.asked_again(db, actor, at)
+    if now.identity == found.proposer:
+        who = " or ".join(roles_with(kind.act, deciding=True))
+        detail = f"you have proposed {found.number} yourself; somebody else decides it: {who}"
+        raise Refusal("not_permitted", field="proposal", detail=detail)
+    actors.require_deciding(now, kind.act)
+    return now
+
+
+def _check_same(
+    db: Transaction, ra: RegistrationAuthority, number: int, kind: Kind, event: Event
+) -> Proposal:
+    found = _proposal(db, number)
+    if next_state(state_at(found, ra.now()), event) is None:
+        if found.state is State.PENDING:
+            raise _Over(Event.EXPIRE)
+        raise _decided(found)
+    if digest_of(kind.before(db, found.payload)) != found.digest:
+        raise _Over(Event.CHANGE)
+    return found
+
+
+def _end(
+    db: Transaction, ra: RegistrationAuthority, found: Proposal, now: Actor, event: Event, note: str
+) -> None:
+    at = ra.now()
+    state = next_state(state_at(found, at), event)
+    if state is None:
+        raise _decided(replace(found, state=state_at(found, at)))
+    _decide(db, found, now, state, at, note, at)
+
+
+def _decide(
+    db: Transaction,
+    found: Proposal,
+    now: Actor,
+    state: State,
+    at: int,
+    note: str,
+    done_at: int | None,
+) -> None:
+    by = {"decider": now.identity, "decided_by": now.name}
+    if not operators.decide(db, found.number, state, **by, at=at, note=note, done_at=done_at):
+        raise _decided(_proposal(db, found.number))
+    told = {"kind": found.kind, "about": found.subject, "proposed_by": found.proposed_by, "note": note}
+    store.audit(db, at, now.name, f"proposal.{state}", str(found.number), **told)
+
+
+async def _closing(ra: RegistrationAuthority, actor: Actor, number: int, work: Any) -> Any:
+    """What is over is recorded as that, and refused."""
+    try:
+        return await work
+    except _Over as over:
+        state = next_state(State.PENDING, over.event)
+        assert state is not None
+        event = over.event
+
+        def close(db: Transaction) -> None:
+            found, at = _proposal(db, number), ra.now()
+            if found.state is State.PENDING:
+                _decide(db, found, actor, state, at, "", at)
+
+        await ra.database.write(close)
+        words = {
+            Event.EXPIRE: "was not decided in time; propose it anew",
+            Event.CHANGE: "is void: what it would change has changed since; look at it, and propose it anew",
+        }
+        raise Refusal("conflict", field="proposal", detail=f"proposal {number} {words[event]}") from None
+
+
+def _decided(found: Proposal) -> Refusal:
+    return Refusal("conflict", field="proposal", detail=f"proposal {found.number} is {found.state} already")
+
+
+def _proposal(db: Transaction, number: int) -> Proposal:
+    found = operators.proposal(db, number)
+    if found is None:
+        raise Refusal("not_found", field="proposal")
+    return found
+
+
+def _decides(actor: Actor, act: Act) -> bool:
+    return actor.kind == "person" and bool(actor.may(act) & (Verdict.DECIDE | Verdict.DO))
+
+
+def _check_text(field: str, text: str) -> None:
+    if len(text) > _LONGEST or not text.isprintable():
+        detail = f"--{field}: write one line of up to {_LONGEST} characters"
+        raise Refusal("invalid_input", field=field, detail=detail)
+
+
+class _Claimed:
+    """A storage whose first write claims what it is for, in the same transaction."""
+
+    def __init__(self, storage: Storage, claim: Callable[[Transaction], None]) -> None:
+        self._storage, self._claim = storage, claim
+        self.done = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    async def write(self, work: Work[T]) -> T:
+        if self.done:
+            return await self._storage.write(work)
+
+        def claimed(db: Transaction) -> T:
+            self._claim(db)
+            return work(db)
+
+        result = await self._storage.write(claimed)
+        self.done = True
+        return result

@@ -1,0 +1,82 @@
+"""Break-glass: one role for an hour, by the passphrase, told to every auditor and looked at afterwards."""
+
+from __future__ import annotations
+
+from ca.storage import Transaction
+from enroll import store
+from enroll.businessdays import end_of_business_day_after
+from enroll.jst import shown
+from enroll.mail import occasions
+from enroll.operators import actors
+from enroll.operators import store as operators
+from enroll.operators.actors import Actor
+from enroll.operators.roles import Act, Role, Verdict
+from enroll.operators.store import Glass
+from enroll.ra import RegistrationAuthority
+from enroll.refusals import Refusal
+
+#: Seconds that the role lasts.
+LIFETIME = 3_600
+#: Business days until an auditor is to have looked at it.
+REVIEW_DAYS = 1
+_LONGEST = 500
+
+
+async def take(ra: RegistrationAuthority, actor: Actor, role: Role, reason: str) -> Glass:
+    """Takes a role for whoever has shown the passphrase; auditors are told. What takes two still does.
+
+    Refusal("conflict") where nobody is an operator, and the owner may do everything."""
+    _check_text("reason", reason)
+
+    def work(db: Transaction) -> Glass:
+        at = ra.now()
+        if not operators.are_there(db):
+            detail = "nobody is an operator yet: whoever owns the data directory may do everything"
+            raise Refusal("conflict", field="role", detail=detail)
+        name = f"break-glass:{actor.account}/{role}"
+        ends_at, due_at = at + LIFETIME, end_of_business_day_after(at, REVIEW_DAYS)
+        glass = Glass(0, actor.account, actor.identity, role, reason, at, ends_at, due_at)
+        number = operators.add_glass(db, glass)
+        store.audit(db, at, name, "break-glass.taken", str(number), role=role, reason=reason)
+        told = {
+            "number": str(number),
+            "who": actor.name,
+            "role": str(role),
+            "reason": reason,
+            "until": shown(ends_at),
+            "due": shown(due_at - 1),
+        }
+        for each in operators.operators(db):
+            if Role.AUDITOR in each.roles and each.mail:
+                occasions.break_glass(db, ra, each.display, each.mail, each.language, told, at)
+        return Glass(number, *(actor.account, actor.identity, role, reason, at, ends_at, due_at))
+
+    return await ra.database.write(work)
+
+
+async def review(ra: RegistrationAuthority, actor: Actor, number: int, note: str) -> Glass:
+    """An auditor's word that it was looked at; the role ends with it. Never one's own."""
+    _check_text("note", note)
+
+    def work(db: Transaction) -> Glass:
+        now, found = actors.asked_again(db, actor, ra.now()), operators.glass(db, number)
+        actors.require(now, Act.AUDIT, Verdict.DO)
+        if found is None:
+            raise Refusal("not_found", field="break_glass")
+        if now.identity == found.identity:
+            raise Refusal(
+                "not_permitted", field="break_glass", detail="it is your own; another auditor looks at it"
+            )
+        if not operators.review_glass(db, number, now.name, note, ra.now()):
+            detail = f"{found.reviewed_by} has looked at {number} already"
+            raise Refusal("conflict", field="break_glass", detail=detail)
+        store.audit(db, ra.now(), now.name, "break-glass.reviewed", str(number), note=note)
+        return found
+
+    return await ra.database.write(work)
+
+
+def _check_text(field: str, text: str) -> None:
+    if not text.strip() or len(text) > _LONGEST or not text.isprintable():
+        detail = f"--{field}: write one line of up to {_LONGEST} characters"
+        raise Refusal("invalid_input", field=field, detail=detail)

@@ -1,0 +1,407 @@
+"""What takes two, and how each is done: one row a kind of proposal, whoever asks for it.
+
+What is proposed is checked when it is proposed and carried out by the same functions as ever; ``before`` is
+what stood there meanwhile, and a change of it voids the proposal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
+
+import ca.store
+from ca.storage import Transaction
+from enroll import generations, store, timekeeping
+from enroll.acme import credentials
+from enroll.operators import operating
+from enroll.operators import store as operators
+from enroll.operators.actors import Actor
+from enroll.operators.roles import MOST_REVOCATIONS, Act
+from enroll.people import applications, changes, register, replacing
+from enroll.people.likeness import check_unlike, check_unshared
+from enroll.people.register import Person
+from enroll.ra import RegistrationAuthority
+from enroll.refusals import Refusal
+from enroll.requests.transitions import end_certificate, release_all, release_certificate
+from enroll.settings import DAY
+
+Payload = Mapping[str, Any]
+Facts = Mapping[str, Any]
+#: How it is done: by whom the trail says it was, and whether whoever asked is told at once what only they may
+#: read.
+CarryOut = Callable[[RegistrationAuthority, Payload, str, bool], Awaitable[Facts]]
+
+#: A mail address that was changed so many seconds before a reissue: two look at it.
+MAIL_JUST_CHANGED = 14 * DAY
+
+
+def _nothing(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    """What can only be found out when it is done."""
+
+
+def _as_ever(db: Transaction, ra: RegistrationAuthority, actor: Actor, payload: Payload) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of proposal. ``why``: what of O4 it is."""
+
+    act: Act
+    why: str
+    #: What it is about, for lists and the trail.
+    subject: Callable[[Payload], str]
+    before: Callable[[Transaction, Payload], Facts]
+    carry_out: CarryOut
+    #: Raises a Refusal for what cannot be.
+    check: Callable[[Transaction, RegistrationAuthority, Payload], None] = _nothing
+    #: Whether it takes two even of whoever may do it alone, or may decide what others apply for.
+    two: Callable[[Transaction, RegistrationAuthority, Actor, Payload], bool] = _as_ever
+    #: The kind that it is then.
+    beyond: str = ""
+    #: Whether who may decide does it at once: somebody else has applied for it.
+    applied_for: bool = False
+    #: Whether all of it is one transaction; else it can be begun again and goes on.
+    whole: bool = True
+    #: Whether its answer is a secret: approved, it is done when who proposed it types it again.
+    told_once: bool = False
+
+
+# -- people ----------------------------------------------------------------------------------------------
+
+
+def _organisation_facts(db: Transaction, payload: Payload) -> Facts:
+    found = store.organisation(db, payload["policy_number"])
+    return {} if found is None else asdict(found)
+
+
+def _user_facts(db: Transaction, payload: Payload) -> Facts:
+    """Without what a login or a certificate changes by itself."""
+    found = store.user(db, payload["user_id"])
+    if found is None:
+        return {}
+    names = (*changes.OF_USERS, "user_id", "disabled_at")
+    return {name: getattr(found, name) for name in names}
+
+
+def _person_facts(db: Transaction, payload: Payload) -> Facts:
+    person = Person(**payload["person"])
+    found = store.organisation(db, person.policy_number)
+    taken = store.user(db, person.user_id) if person.user_id else None
+    return {"disabled_at": found.disabled_at if found else None, "taken": taken is not None}
+
+
+def _check_new(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    person = register.check_person(Person(**payload["person"]))
+    if store.organisation(db, person.policy_number) is None:
+        raise Refusal("not_found", field="policy_number")
+    if not payload["alike"]:
+        check_unlike(db, person)
+
+
+def _check_user(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    found = store.user(db, payload["user_id"])
+    if found is None:
+        raise Refusal("not_found", field="user_id")
+    mail = payload.get("changes", {}).get("mail")
+    if mail is not None and not payload.get("alike"):
+        check_unshared(db, found, mail)
+
+
+def _check_organisation(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    if store.organisation(db, payload["policy_number"]) is None:
+        raise Refusal("not_found", field="policy_number")
+
+
+def _check_unknown_organisation(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    register.check_organisation(store.Organisation(created_at=ra.now(), **payload), ra)
+    if store.organisation(db, payload["policy_number"]) is not None:
+        raise Refusal("conflict", field="policy_number")
+
+
+async def _add_organisation(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    return asdict(await register.add_organisation(ra, **payload, actor=by))
+
+
+async def _change_organisation(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    found = await changes.change_organisation(ra, payload["policy_number"], payload["changes"], actor=by)
+    return asdict(found)
+
+
+async def _disable_organisation(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    found = await changes.disable_organisation(ra, payload["policy_number"], actor=by)
+    return {"policy_number": payload["policy_number"], "user_ids": found}
+
+
+async def _enable_organisation(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    await changes.enable_organisation(ra, payload["policy_number"], actor=by)
+    return payload
+
+
+async def _add_user(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    return asdict(await register.add_user(ra, Person(**payload["person"]), channel="paper", actor=by))
+
+
+async def _change_user(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    found = asdict(await changes.change_user(ra, payload["user_id"], payload["changes"], actor=by))
+    del found["password_hash"]
+    return found
+
+
+async def _disable_user(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    return {**payload, "revoked": await register.disable_user(ra, payload["user_id"], actor=by)}
+
+
+async def _enable_user(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    await register.enable_user(ra, payload["user_id"], actor=by)
+    return payload
+
+
+async def _reset_password(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    await changes.reset_password(ra, payload["user_id"], actor=by)
+    return payload
+
+
+def _user_kind(act: Act, why: str, carry_out: CarryOut) -> Kind:
+    return Kind(act, why, lambda payload: str(payload["user_id"]), _user_facts, carry_out, _check_user)
+
+
+def _organisation_kind(why: str, carry_out: CarryOut, check: Any = _check_organisation) -> Kind:
+    about = lambda payload: str(payload["policy_number"])  # noqa: E731
+    return Kind(Act.RECORD, why, about, _organisation_facts, carry_out, check)
+
+
+# -- certificates ----------------------------------------------------------------------------------------
+
+
+def _certificate_facts(db: Transaction, payload: Payload) -> Facts:
+    found = ca.store.find_by_serial(db, payload["serial"])
+    return {} if found is None else {"status": found.status}
+
+
+def _check_certificate(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    if ca.store.find_by_serial(db, payload["serial"]) is None:
+        raise Refusal("not_found", field="serial")
+
+
+async def _revoke(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    serial = payload["serial"]
+
+    def work(db: Transaction) -> None:
+        if not end_certificate(db, ra, serial, payload["reason"], ra.now(), actor=by):
+            raise Refusal("conflict", field="serial", detail=f"certificate {serial} is revoked already")
+
+    await ra.database.write(work)
+    return payload
+
+
+def _many(db: Transaction, ra: RegistrationAuthority, actor: Actor, payload: Payload) -> bool:
+    return operators.revocations(db, actor.name, ra.now() - DAY) >= MOST_REVOCATIONS
+
+
+async def _release(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    serial = payload["serial"]
+
+    def work(db: Transaction) -> None:
+        origin = store.enrollment_of(db, serial)
+        if origin is not None:
+            _check_undecided(db, origin.user_id)
+        if not release_certificate(db, serial, ra.now(), actor=by):
+            known = ca.store.find_by_serial(db, serial)
+            status = "none" if known is None else known.status
+            said = f"certificate {serial} is {status}; only one that is held is changed by this"
+            raise Refusal("conflict", field="serial", detail=said)
+
+    await ra.database.write(work)
+    return payload
+
+
+async def _release_user(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    user_id = payload["user_id"]
+
+    def work(db: Transaction) -> int:
+        _check_undecided(db, user_id)
+        store.audit(db, ra.now(), by, "user.released", user_id)
+        return release_all(db, user_id, ra.now(), actor=by)
+
+    return {**payload, "certificates": await ra.database.write(work)}
+
+
+def _check_undecided(db: Transaction, user_id: str) -> None:
+    """A report that waits for a decision is what says whether they go on."""
+    if store.theft_reported(db, user_id):
+        told = f"a theft is reported of {user_id}; decide that: sekisho application list"
+        raise Refusal("conflict", field="user_id", detail=told)
+
+
+# -- applications ----------------------------------------------------------------------------------------
+
+
+def _application_facts(db: Transaction, payload: Payload) -> Facts:
+    found = store.application(db, payload["number"])
+    if found is None:
+        return {}
+    mine = _user_facts(db, {"user_id": found.user_id}) if found.user_id else {}
+    return {"application": {**asdict(found), "person": dict(found.person)}, "user": mine}
+
+
+def _check_application(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    found = store.application(db, payload["number"])
+    if found is None:
+        raise Refusal("not_found", field="application")
+    if found.state != "submitted":
+        detail = f"application {found.id} is {found.state} already"
+        raise Refusal("conflict", field="application", detail=detail)
+
+
+async def _approve(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    number, when, facts = payload["number"], payload["revoke_old"], payload["facts"]
+    made = await applications.approve(ra, number, actor=by, revoke_old=when, facts=facts)
+    return {"application": number, **asdict(made)}
+
+
+async def _reject(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    await applications.reject(ra, payload["number"], actor=by, note=payload["note"])
+    return {"application": payload["number"], "note": payload["note"]}
+
+
+def _own(db: Transaction, ra: RegistrationAuthority, actor: Actor, payload: Payload) -> bool:
+    """What one entered oneself, and a reissue whose mail would go to an address that is new."""
+    found = store.application(db, payload["number"])
+    if found is None:
+        return False
+    if found.applied_by == actor.name:
+        return True
+    since = ra.now() - MAIL_JUST_CHANGED
+    return found.kind == "reissue" and operators.mail_changed(db, found.user_id, since)
+
+
+async def _reissue(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    when = payload["revoke_old"]
+    return asdict(
+        await applications.reissue(ra, payload["user_id"], payload["reason"], actor=by, revoke_old=when)
+    )
+
+
+async def _reissue_all(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    issuer = generations.named(ra, payload["name"])
+    done = await replacing.replace_all(ra, issuer, actor=by)
+    return asdict(done)
+
+
+async def _create_credentials(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    return {"credentials": [each.to_json() for each in await credentials.create(ra, **payload, actor=by)]}
+
+
+async def _confirm_clock(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    found = await timekeeping.confirm(ra, actor=by)
+    return {"was": "" if found.doubt is None else str(found.doubt)}
+
+
+# -- operators -------------------------------------------------------------------------------------------
+
+
+def _operator_kind(carry_out: CarryOut, check: Any) -> Kind:
+    return Kind(
+        Act.OPERATORS,
+        "operators",
+        lambda payload: str(payload["name"]),
+        lambda db, payload: operating.facts(db, payload["name"]),
+        carry_out,
+        check,
+    )
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "organisation.add": _organisation_kind(
+            "entered by oneself", _add_organisation, _check_unknown_organisation
+        ),
+        "organisation.change": _organisation_kind("entered by oneself", _change_organisation),
+        "organisation.disable": _organisation_kind("entered by oneself", _disable_organisation),
+        "organisation.enable": _organisation_kind("re-enabling", _enable_organisation),
+        "user.add": Kind(
+            *(Act.RECORD, "entered by oneself"),
+            lambda payload: str(payload["person"]["user_id"] or payload["person"]["name"]),
+            _person_facts,
+            _add_user,
+            _check_new,
+        ),
+        "user.change": _user_kind(Act.RECORD, "entered by oneself", _change_user),
+        "user.disable": _user_kind(Act.RECORD, "entered by oneself", _disable_user),
+        "user.enable": _user_kind(Act.RECORD, "re-enabling", _enable_user),
+        "user.release": _user_kind(Act.RECORD, "re-enabling", _release_user),
+        "user.reset_password": _user_kind(Act.RESET_PASSWORD, "by the desk", _reset_password),
+        "certificate.release": Kind(
+            *(Act.RECORD, "re-enabling"),
+            lambda payload: str(payload["serial"]),
+            _certificate_facts,
+            _release,
+            _check_certificate,
+        ),
+        "certificate.revoke": Kind(
+            *(Act.REVOKE, "by the desk"),
+            lambda payload: str(payload["serial"]),
+            _certificate_facts,
+            _revoke,
+            _check_certificate,
+            _many,
+            beyond="certificate.revoke.many",
+        ),
+        "certificate.revoke.many": Kind(
+            *(Act.REVOKE_MANY, "more than 10 revocations"),
+            lambda payload: str(payload["serial"]),
+            _certificate_facts,
+            _revoke,
+            _check_certificate,
+        ),
+        "application.approve": Kind(
+            *(Act.APPLICATIONS, "entered by oneself, or a mail address changed shortly before"),
+            lambda payload: str(payload["number"]),
+            _application_facts,
+            _approve,
+            _check_application,
+            _own,
+            applied_for=True,
+        ),
+        "application.reject": Kind(
+            *(Act.APPLICATIONS, "entered by oneself"),
+            lambda payload: str(payload["number"]),
+            _application_facts,
+            _reject,
+            _check_application,
+            applied_for=True,
+        ),
+        "request.reissue": Kind(
+            *(Act.APPLICATIONS, "paper reissue"),
+            lambda payload: str(payload["user_id"]),
+            _user_facts,
+            _reissue,
+            _check_user,
+        ),
+        "ca.reissue": Kind(
+            *(Act.APPLICATIONS, "CA"),
+            lambda payload: str(payload["name"]),
+            lambda db, payload: {},
+            _reissue_all,
+            whole=False,
+        ),
+        "credential.create": Kind(
+            *(Act.RECORD, "entered by oneself"),
+            lambda payload: str(payload["user_id"]),
+            _user_facts,
+            _create_credentials,
+            _check_user,
+            told_once=True,
+        ),
+        "clock.confirm": Kind(
+            *(Act.SETTINGS, "CA"), lambda payload: "clock", lambda db, payload: {}, _confirm_clock
+        ),
+        "operator.add": _operator_kind(operating.add, operating.check_new),
+        "operator.change": _operator_kind(operating.change, operating.check_change),
+        "operator.end": _operator_kind(operating.end, operating.check_there),
+        "operator.code": _operator_kind(operating.renew_code, operating.check_code),
+    }
+)  # fmt: skip

@@ -1,0 +1,47 @@
+"""What ``doctor`` says of operators: whether there are two who decide, and what an auditor is to look at."""
+
+from __future__ import annotations
+
+from enroll.jst import shown, shown_day
+from enroll.operators import store as operators
+from enroll.operators.roles import Role
+from gateway.cli.finding import Finding
+from gateway.serving.deployment import Deployment
+
+
+def found(deployment: Deployment) -> list[Finding]:
+    """O2: what takes two needs two; while one of them is away a third decides."""
+    here = deployment.ra.database.read_now(operators.operators)
+    if not here:
+        hint = (
+            "from the first on roles hold: sekisho operator add NAME --role ca-officer --account USER, and "
+            "another with --role approver"
+        )
+        words = (
+            "none: whoever owns this directory, and root, may do everything alone; fewer than two approvers"
+        )
+        return [Finding("operators", "notice", words, hint)]
+    return [_approvers(here), *_emergencies(deployment)]
+
+
+def _approvers(here: list[operators.Operator]) -> Finding:
+    people = [each for each in here if each.kind == "person"]
+    approvers = [each.name for each in people if Role.APPROVER in each.roles]
+    named = f"{len(here)}; approvers: {', '.join(approvers) or 'none'}"
+    if len(approvers) < 2:
+        hint = "while one is away nothing is decided: sekisho operator add NAME --role approver"
+        return Finding("operators", "notice", f"{named}; fewer than two approvers", hint)
+    return Finding("operators", "ok", named)
+
+
+def _emergencies(deployment: Deployment) -> list[Finding]:
+    at = deployment.ra.now()
+    return [
+        Finding(
+            "emergency",
+            "bad" if each.due_at <= at else "notice",
+            f"{each.number}: {each.account} took {each.role} on {shown(each.opened_at)} ({each.reason})",
+            f"an auditor looks at it by {shown_day(each.due_at - 1)}: sekisho operator review {each.number}",
+        )
+        for each in deployment.ra.database.read_now(operators.glasses)
+    ]

@@ -1,0 +1,440 @@
+"""What takes two: proposed by one, decided by another, once, in time, and as it stood."""
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+import ca.store
+from enroll import store
+from enroll.operators import actors, asking, operating
+from enroll.operators import store as operators
+from enroll.operators.actors import By
+from enroll.operators.asking import Done, Proposed
+from enroll.operators.kinds import KINDS
+from enroll.operators.roles import MOST_REVOCATIONS, Act, Role
+from enroll.operators.states import LABELS, TRANSITIONS, Event, State
+from enroll.people import changes
+from enroll.people.register import Person
+from enroll.refusals import Refusal
+from enroll.requests import issuance
+from tests.datadirs import POLICY_NUMBER, admit, clock_of, letter_of, open_office, together
+from tests.enroll.operators.test_actors import someone
+from tests.enroll.operators.test_roles import EXPECTED
+from tests.looking import look
+
+#: O4 as it was written down -> the kinds that it is. Imports, purge and templates have none yet: their
+#: commands are refused to everybody as soon as there are operators.
+FOUR_EYES = {
+    "entered by oneself": {
+        "organisation.add", "organisation.change", "organisation.disable", "user.add", "user.change",
+        "user.disable", "application.reject", "credential.create",
+    },
+    "entered by oneself, or a mail address changed shortly before": {"application.approve"},
+    "re-enabling": {"organisation.enable", "user.enable", "user.release", "certificate.release"},
+    "paper reissue": {"request.reissue"},
+    "more than 10 revocations": {"certificate.revoke.many"},
+    "by the desk": {"user.reset_password", "certificate.revoke"},
+    "operators": {"operator.add", "operator.change", "operator.end", "operator.code"},
+    "CA": {"ca.reissue", "clock.confirm"},
+}  # fmt: skip
+#: Kinds of which somebody may do one alone.
+ALONE = {"user.reset_password", "certificate.revoke", "application.approve", "application.reject"}
+USER = "K12345678"
+
+
+@asynccontextmanager
+async def office(tmp_path, **people):
+    """An office with a user, and one operator a role, each called as the role, but for what is said."""
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        for role in Role:
+            name = str(role).replace("-", "")
+            await ra.database.write(lambda db, n=name, r=role: operators.add(db, someone(n, r, at=ra.now())))
+        await ra.database.write(
+            lambda db: operators.add(db, someone("second", Role.APPROVER, Role.REGISTRAR, at=ra.now()))
+        )
+        yield ra
+
+
+def acting(ra, name):
+    return actors.of_account(look(ra.database), name, ra.now(), host=False)
+
+
+def person(name="厚生 花子", mail="hanako@example.jp", user_id=""):
+    return {"person": {**Person(POLICY_NUMBER, name, mail, user_id).__dict__}, "alike": False}
+
+
+async def proposed(ra, kind="user.add", payload=None, by="registrar"):
+    found = await asking.ask(ra, acting(ra, by), kind, payload or person())
+    assert isinstance(found, Proposed), found
+    return found.number
+
+
+def state_of(ra, number):
+    return operators.proposal(look(ra.database), number).state
+
+
+def acts(ra, subject):
+    return [each["action"] for each in store.audit_page(look(ra.database), subject, 100)]
+
+
+async def refused(work):
+    with pytest.raises(Refusal) as caught:
+        await work
+    return caught.value
+
+
+def test_the_list_of_what_takes_two():
+    """O4, a second time; a new kind says here why it is one."""
+    assert {name: kind.why for name, kind in KINDS.items()} == {
+        name: why for why, names in FOUR_EYES.items() for name in names
+    }
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("name", KINDS)
+def test_who_proposes_and_who_decides_is_what_the_requirements_say(name, role):
+    """Each kind for each role: by O3's row for its act, and by no other."""
+    word = EXPECTED[str(KINDS[name].act)].split()[list(Role).index(role)]
+    actor = actors._built("x", "x", By.ACCOUNT, (role,))
+    assert asking._decides(actor, KINDS[name].act) is (word in ("decide", "propose+decide", "yes"))
+    assert bool(actor.may(KINDS[name].act) & actors.Verdict.PROPOSE) is (
+        word in ("propose", "propose+decide")
+    )
+    assert not (word == "yes" and name not in ALONE)
+
+
+def test_states():
+    """What was decided is decided for good, and every state has words."""
+    assert set(TRANSITIONS) == set(State) == set(LABELS)
+    assert set(TRANSITIONS[State.PENDING]) == set(Event)
+    assert all(not TRANSITIONS[state] for state in State if state is not State.PENDING)
+
+
+async def test_a_user_takes_two(tmp_path):
+    """A registrar proposes, an approver decides; nobody else may, and until then nothing is changed."""
+    async with office(tmp_path) as ra:
+        found = await asking.ask(ra, acting(ra, "registrar"), "user.add", person(user_id="KNEW1"))
+        assert isinstance(found, Proposed)
+        assert found.deciders == (Role.APPROVER,)
+        assert store.user(look(ra.database), "KNEW1") is None
+        for name in ("desk", "registrar", "caofficer", "auditor"):
+            problem = await refused(asking.approve(ra, acting(ra, name), found.number))
+            assert problem.code == "not_permitted"
+        for name in ("desk", "approver", "caofficer", "auditor", "nobody"):
+            problem = await refused(asking.ask(ra, acting(ra, name), "user.add", person(user_id="KNEW2")))
+            assert problem.code == "not_permitted"
+        done = await asking.approve(ra, acting(ra, "approver"), found.number, note="seen")
+        assert done.result["user_id"] == "KNEW1"
+        kept = operators.proposal(look(ra.database), found.number)
+        assert (kept.state, kept.note, kept.decided_by) == (
+            State.APPROVED,
+            "seen",
+            "operator:approver/approver",
+        )
+        assert kept.result == done.result
+        assert acts(ra, str(found.number)) == ["proposal.approved", "proposal.made"]
+        added = store.audit_page(look(ra.database), "KNEW1", 1)[0]
+        assert (added["action"], added["actor"]) == ("user.added", "operator:approver/approver")
+
+
+async def test_nobody_decides_what_he_has_proposed(tmp_path):
+    """Whatever roles somebody has; another one of the same roles may."""
+    async with office(tmp_path) as ra:
+        number = await proposed(ra, by="second")
+        for decide in (asking.approve(ra, acting(ra, "second"), number),
+                       asking.reject(ra, acting(ra, "second"), number, note="x")):  # fmt: skip
+            problem = await refused(decide)
+            assert (problem.code, problem.field) == ("not_permitted", "proposal")
+            assert "you have proposed 1 yourself" in str(problem)
+        assert not asking.may_decide(acting(ra, "second"), operators.proposal(look(ra.database), 1), ra.now())
+        assert state_of(ra, number) is State.PENDING
+        await asking.reject(ra, acting(ra, "approver"), number, note="no")
+        assert state_of(ra, number) is State.REJECTED
+        assert (await refused(asking.approve(ra, acting(ra, "approver"), number))).code == "conflict"
+
+
+async def test_of_two_who_decide_one_wins(tmp_path):
+    """Twenty at once: one user, one line, and everybody else hears that it is decided."""
+    async with office(tmp_path) as ra:
+        number = await proposed(ra)
+        deciders = [acting(ra, name) for name in ("approver", "second")]
+        works = [
+            asking.approve(ra, deciders[each % 2], number)
+            if each % 3
+            else asking.reject(ra, deciders[each % 2], number, note="no")
+            for each in range(20)
+        ]
+        answers = await together(*works)
+        won = [each for each in answers if not isinstance(each, Exception)]
+        assert len(won) == 1
+        others = {each.code for each in answers if isinstance(each, Refusal)}
+        assert (others, len(answers)) == ({"conflict"}, 20)
+        decided = [each for each in acts(ra, str(number)) if each != "proposal.made"]
+        assert len(decided) == 1
+        assert len(store.users(look(ra.database))) == 1 + (decided == ["proposal.approved"])
+
+
+async def test_a_proposal_ends_after_five_business_days(tmp_path):
+    """Counted over a holiday and a weekend (23 November 2026); then nobody decides it, and it is told."""
+    async with office(tmp_path) as ra:
+        number = await proposed(ra)
+        until = operators.proposal(look(ra.database), number).expires_at
+        # Sunday 22 November; Monday is a holiday: Tuesday to Friday, then Monday 30.
+        assert until - 1 - ra.now() == (8 * 24 + 12) * 3_600 - 1
+        clock_of(ra).advance(seconds=until - ra.now())
+        found = operators.proposal(look(ra.database), number)
+        assert asking.state_at(found, ra.now() - 1) is State.PENDING
+        assert asking.state_at(found, ra.now()) is State.EXPIRED
+        assert not asking.may_decide(acting(ra, "approver"), found, ra.now())
+        problem = await refused(asking.reject(ra, acting(ra, "approver"), number, note="late"))
+        assert "is expired already" in str(problem)
+        problem = await refused(asking.approve(ra, acting(ra, "approver"), number))
+        assert "was not decided in time" in str(problem)
+        assert state_of(ra, number) is State.EXPIRED
+        assert store.user(look(ra.database), "KNEW1") is None
+
+
+async def test_a_change_after_the_proposal_voids_it(tmp_path):
+    """What the decider was shown stands there no more; what does not matter changes nothing."""
+    async with office(tmp_path) as ra:
+        wanted = {"user_id": USER, "changes": {"name": "年金 次郎"}, "alike": False}
+        number = await proposed(ra, "user.change", wanted)
+        await changes.reset_password(ra, USER, actor="test")
+        await changes.change_user(ra, USER, {"mail": "other@example.jp"}, actor="test")
+        problem = await refused(asking.approve(ra, acting(ra, "approver"), number))
+        assert "is void" in str(problem)
+        assert state_of(ra, number) is State.VOID
+        assert store.user(look(ra.database), USER).name == "年金 太郎"
+        number = await proposed(ra, "user.change", wanted)
+        await changes.reset_password(ra, USER, actor="test")
+        await asking.approve(ra, acting(ra, "approver"), number)
+        assert store.user(look(ra.database), USER).name == "年金 次郎"
+
+
+async def test_the_same_is_not_proposed_twice(tmp_path):
+    """As long as it waits."""
+    async with office(tmp_path) as ra:
+        number = await proposed(ra)
+        problem = await refused(asking.ask(ra, acting(ra, "second"), "user.add", person()))
+        assert f"proposal {number} says that" in str(problem)
+        await asking.withdraw(ra, acting(ra, "registrar"), number)
+        assert await proposed(ra) == number + 1
+
+
+async def test_only_who_proposed_withdraws(tmp_path):
+    """Others reject it."""
+    async with office(tmp_path) as ra:
+        number = await proposed(ra)
+        assert (await refused(asking.withdraw(ra, acting(ra, "second"), number))).code == "not_permitted"
+        await asking.withdraw(ra, acting(ra, "registrar"), number)
+        assert state_of(ra, number) is State.WITHDRAWN
+        assert (await refused(asking.withdraw(ra, acting(ra, "registrar"), number))).code == "conflict"
+
+
+async def test_what_cannot_be_is_refused_when_it_is_proposed_or_still_waits(tmp_path):
+    """Nothing is approved that was not done."""
+    async with office(tmp_path) as ra:
+        stranger = {"person": {**Person("99999999", "X", "x@example.jp").__dict__}, "alike": False}
+        assert (
+            await refused(asking.ask(ra, acting(ra, "registrar"), "user.add", stranger))
+        ).code == "not_found"
+        number = await proposed(ra, payload=person(user_id="KNEW1") | {"alike": True})
+        other = await proposed(ra, payload=person("別", "o@example.jp", "KNEW1"))
+        await asking.approve(ra, acting(ra, "approver"), number)
+        assert "is void" in str(await refused(asking.approve(ra, acting(ra, "approver"), other)))
+        assert len(store.users(look(ra.database))) == 2
+
+
+async def test_a_role_that_is_taken_away_decides_nothing(tmp_path):
+    """It is asked again in the transaction that does it, whoever was let in before."""
+    async with office(tmp_path) as ra:
+        number = await proposed(ra)
+        actor = acting(ra, "approver")
+        before = operators.named(look(ra.database), "approver")
+        await ra.database.write(
+            lambda db: operators.change(db, before, replace(before, roles=(Role.AUDITOR,)))
+        )
+        assert (await refused(asking.approve(ra, actor, number))).code == "not_permitted"
+        assert state_of(ra, number) is State.PENDING
+
+
+async def test_the_desk_proposes_a_password_and_a_registrar_sets_it(tmp_path):
+    """A registrar does it alone, and decides the desk's."""
+    async with office(tmp_path) as ra:
+        number = await proposed(ra, "user.reset_password", {"user_id": USER}, by="desk")
+        before = store.user(look(ra.database), USER).password_hash
+        assert (await refused(asking.approve(ra, acting(ra, "approver"), number))).code == "not_permitted"
+        await asking.approve(ra, acting(ra, "registrar"), number)
+        assert store.user(look(ra.database), USER).password_hash != before
+        done = await asking.ask(ra, acting(ra, "registrar"), "user.reset_password", {"user_id": USER})
+        assert isinstance(done, Done)
+
+
+async def issued(ra):
+    request = store.enrollments_of(look(ra.database), USER)[0].request_id
+    await issuance.submit(ra, request, actor=USER)
+    return (await issuance.complete(ra, request)).serial
+
+
+async def test_a_stolen_pcs_certificate_goes_at_once_and_many_take_two(tmp_path):
+    """A registrar revokes alone, ten in a day; the next is a proposal, which no registrar decides."""
+    async with office(tmp_path) as ra:
+        serial = await issued(ra)
+        payload = {"serial": serial, "reason": 1}
+        number = await proposed(ra, "certificate.revoke", payload, by="desk")
+        assert (await refused(asking.approve(ra, acting(ra, "approver"), number))).code == "not_permitted"
+        by = acting(ra, "registrar").name
+
+        def earlier(db, count):
+            for each in range(count):
+                store.audit(db, ra.now(), by, "certificate.revoked", str(each))
+
+        await ra.database.write(lambda db: earlier(db, MOST_REVOCATIONS))
+        found = await asking.ask(ra, acting(ra, "registrar"), "certificate.revoke", payload)
+        assert isinstance(found, Proposed)
+        assert found.deciders == (Role.APPROVER,)
+        clock_of(ra).advance(seconds=86_401)
+        done = await asking.ask(ra, acting(ra, "registrar"), "certificate.revoke", payload)
+        assert isinstance(done, Done)
+        assert ca.store.find_by_serial(look(ra.database), serial).status == "revoked"
+        assert "is void" in str(await refused(asking.approve(ra, acting(ra, "approver"), found.number)))
+
+
+async def applied(ra, by):
+    from enroll.people import applications
+
+    made = await applications.apply_reissue(ra, USER, "pc_change", channel="paper", actor=by)
+    return {"number": made.number, "revoke_old": None, "facts": {}}
+
+
+async def test_what_somebody_else_applied_for_is_decided_by_one(tmp_path):
+    """An approver alone; a registrar proposes it. What one entered oneself takes another one."""
+    async with office(tmp_path) as ra:
+        await issued(ra)
+        payload = await applied(ra, USER)
+        number = await proposed(ra, "application.approve", payload)
+        done = await asking.ask(ra, acting(ra, "approver"), "application.approve", payload)
+        assert isinstance(done, Done)
+        assert "is void" in str(await refused(asking.approve(ra, acting(ra, "approver"), number)))
+        own = await applied(ra, acting(ra, "second").name)
+        await proposed(ra, "application.approve", own, by="second")
+
+
+async def test_a_reissue_to_an_address_that_is_new_takes_two(tmp_path):
+    """Whoever has changed it might be whom the mail goes to; after two weeks one is enough."""
+    async with office(tmp_path) as ra:
+        await issued(ra)
+        await changes.change_user(ra, USER, {"mail": "new@example.jp"}, actor="test")
+        payload = await applied(ra, USER)
+        problem = await refused(asking.ask(ra, acting(ra, "approver"), "application.approve", payload))
+        assert problem.code == "not_permitted"
+        clock_of(ra).advance(seconds=15 * 86_400)
+        done = await asking.ask(ra, acting(ra, "approver"), "application.approve", payload)
+        assert isinstance(done, Done)
+
+
+async def test_a_secret_is_told_to_who_proposed_it_once(tmp_path):
+    """The decider never sees the key of a credential; typed again it is made, and not a second time."""
+    async with office(tmp_path) as ra:
+        wanted = {"user_id": USER, "count": 1, "profile": "client-automated", "quota": None}
+        number = await proposed(ra, "credential.create", wanted)
+        assert (await asking.approve(ra, acting(ra, "approver"), number)).result == {}
+        assert (await refused(asking.ask(ra, acting(ra, "desk"), "credential.create", wanted))).code == (
+            "not_permitted"
+        )
+        done = await asking.ask(ra, acting(ra, "registrar"), "credential.create", wanted)
+        assert isinstance(done, Done)
+        assert done.result["credentials"][0]["hmac_key"]
+        assert operators.proposal(look(ra.database), number).result == {}
+        assert isinstance(
+            await asking.ask(ra, acting(ra, "registrar"), "credential.create", wanted), Proposed
+        )
+
+
+# -- operators -------------------------------------------------------------------------------------------
+
+
+def operator(name, role, **more):
+    wanted = {"name": name, "display": name, "roles": [role], "kind": "person", "account": name}
+    return wanted | {"mail": f"{name}@example.jp", "language": "ja"} | more
+
+
+async def test_the_first_are_added_by_who_has_the_machine_and_then_it_takes_two(tmp_path):
+    """O2: the code is shown to the first, used once and within 24 hours; later ones get theirs by mail."""
+    async with open_office(tmp_path) as ra:
+
+        def host():
+            return actors.of_account(look(ra.database), "root", ra.now(), host=True)
+
+        first = await asking.ask(ra, host(), "operator.add", operator("ito", "ca-officer"))
+        assert isinstance(first, Done)
+        second = await asking.ask(ra, host(), "operator.add", operator("sato", "approver"))
+        third = operator("suzuki", "registrar")
+        assert (await refused(asking.ask(ra, host(), "operator.add", third))).code == "not_permitted"
+        number = await proposed(ra, "operator.add", third, by="ito")
+        assert (await refused(asking.approve(ra, acting(ra, "ito"), number))).field == "proposal"
+        done = await asking.approve(ra, acting(ra, "sato"), number)
+        assert "code" not in str(done.result) + str(operators.proposal(look(ra.database), number))
+        sent = (await letter_of(ra, "operator_code")).value("登録コード")
+
+        def used(code):
+            return ra.database.write(lambda db: operating.redeem(db, code, ra.now(), frm="192.0.2.1"))
+
+        assert (await used(sent)).name == "suzuki"
+        assert (await used(first.result["code"])).name == "ito"
+        for code in (sent, first.result["code"], "", "x" * 16):
+            assert (await refused(used(code))).code == "not_permitted"
+        clock_of(ra).advance(seconds=operating.CODE_LIFETIME)
+        assert (await refused(used(second.result["code"]))).code == "not_permitted"
+
+
+async def test_twenty_use_a_code_and_one_comes_in(tmp_path):
+    """Once is once, however many at a time."""
+    async with office(tmp_path) as ra:
+        await ra.database.write(
+            lambda db: operators.add_code(db, 1, operating.token_hash("c"), ra.now(), 2**40)
+        )
+        use = [ra.database.write(lambda db: operating.redeem(db, "c", ra.now(), frm="")) for _ in range(20)]
+        answers = await together(*use)
+        assert sum(not isinstance(each, Refusal) for each in answers) == 1
+
+
+async def test_an_operator_who_has_ended_opens_nothing(tmp_path):
+    """Codes, certificates and passkeys end with the operator, and the name is nobody's any more."""
+    async with office(tmp_path) as ra:
+        await ra.database.write(lambda db: operators.add_certificate(db, 1, "ab", "f" * 64, 1))
+        number = await proposed(ra, "operator.end", {"name": "desk"}, by="caofficer")
+        await asking.approve(ra, acting(ra, "approver"), number)
+        assert operators.of_certificate(look(ra.database), "f" * 64) is None
+        assert not acting(ra, "desk").rights
+        again = asking.ask(ra, acting(ra, "caofficer"), "operator.add", operator("desk", "desk"))
+        assert "names are given once" in str(await refused(again))
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("operator", {"name": "Suzuki"}), ("operator", {"name": "s"}), ("role", {"roles": []}),
+        ("role", {"roles": ["root"]}), ("role", {"roles": ["desk", "desk"]}), ("mail", {"mail": "x"}),
+        ("name", {"display": "a\u0000b"}), ("account", {"account": "a b"}), ("account", {"account": "desk"}),
+    ],
+)  # fmt: skip
+async def test_an_operator_that_cannot_be(tmp_path, field, wrong):
+    """Each with the field at fault."""
+    async with office(tmp_path) as ra:
+        wanted = operator("suzuki", "desk") | wrong
+        problem = await refused(asking.ask(ra, acting(ra, "caofficer"), "operator.add", wanted))
+        assert problem.field == field
+
+
+async def test_acts_are_of_kinds(tmp_path):
+    """The desk may not look at operators' proposals, and a proposer may at one's own."""
+    async with office(tmp_path) as ra:
+        number = await proposed(ra, "operator.end", {"name": "desk"}, by="caofficer")
+        found = operators.proposal(look(ra.database), number)
+        seeing = {name for name in ("desk", "registrar", "approver", "caofficer", "auditor")
+                  if asking.visible(acting(ra, name), found)}  # fmt: skip
+        assert seeing == {"approver", "caofficer", "auditor"}
+        assert KINDS[found.kind].act is Act.OPERATORS
