@@ -267,7 +267,10 @@ async def problem(request: web.Request, code: str, *, at: int = 0, **detail: Any
         because = WHY_OVER.get(detail.get("reason", ""))
         if detail.get("reason") in MAY_BE_THERE:
             words = replace(words, next_step=LOOK_FIRST)
-            first = [(elsewhere(request, gate.origins[Role.CONNECTIVITY]), OPEN_TEST)]
+            first = [
+                (elsewhere(request, gate.origins[Role.CONNECTIVITY]), OPEN_TEST),
+                (elsewhere(request, gate.origins[Role.HELP], "flow#reissue"), ABOUT_REISSUE),
+            ]
     return words_page(
         request,
         words,
