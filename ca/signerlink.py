@@ -57,10 +57,11 @@ async def receive(reader: asyncio.StreamReader) -> Message | None:
     """The next message; None at the end. ValueError for what is none, TimeoutError for one that was only
     begun."""
     try:
-        (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        if size > MOST:
-            raise ValueError("a message is longer than any")
+        first = await reader.readexactly(1)
         async with asyncio.timeout(_SOON):
+            (size,) = _LENGTH.unpack(first + await reader.readexactly(_LENGTH.size - 1))
+            if size > MOST:
+                raise ValueError("a message is longer than any")
             return _message(await reader.readexactly(size))
     except asyncio.IncompleteReadError as ended:
         if ended.partial:

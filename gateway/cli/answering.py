@@ -17,12 +17,13 @@ from typing import Any
 import click
 
 from ca.errors import ConfigError
+from ca.signerlink import Message
 from gateway.cli.asking import ENVIRONMENT
 from gateway.cli.caller import Given, InputFile, be_for
 from gateway.cli.frame import DeploymentCommand, guarded, worked
 from gateway.cli.root import root
-from gateway.running.control import Caller, HungUp, Line, Message
-from gateway.running.memory import memory_of, read_whole
+from gateway.running.control import Caller, HungUp, Line
+from gateway.running.memory import memory_of, read_given
 from gateway.serving.deployment import Deployment
 
 # Characters in one message: at most four octets each, twice that as JSON.
@@ -39,7 +40,11 @@ def answer_command(caller: Caller, opened: Callable[[], Deployment]) -> None:
     if found is None:
         caller.line.tell({"refused": f"it knows no command {' '.join(map(str, wanted['command']))}"})
         return
-    given = b"" if fd is None else read_whole(fd)
+    try:
+        given = b"" if fd is None else read_given(fd)
+    except ValueError as why:
+        caller.line.tell({"refused": str(why)})
+        return
     # Whoever asks is no more than a member of a group: what else the environment says is this process's own.
     told = wanted["environment"]
     os.environ |= {name: str(told[name]) for name in (*ENVIRONMENT, "COLUMNS") if name in told}

@@ -20,9 +20,10 @@ from click.core import ParameterSource
 
 from ca.datadir import MARKER
 from ca.errors import ConfigError
+from ca.signerlink import Message
 from gateway.cli.caller import DATA_VARIABLE, Given, OutputFile, write_here
 from gateway.cli.output import settle
-from gateway.running.control import HungUp, Line, Message, call
+from gateway.running.control import HungUp, Line, call
 from gateway.running.memory import memory_of, read_whole
 from gateway.running.rundir import RUN
 
@@ -134,7 +135,11 @@ def attend(line: Line, outputs: set[str]) -> int:
             raise ConfigError(f"the gateway has not run it: {told['refused']}")
         if "exit" in told:
             return int(told["exit"])
-        answer = _done(told, fd, outputs)
+        try:
+            answer = _done(told, fd, outputs)
+        finally:
+            if fd is not None:
+                os.close(fd)
         if not interrupted:
             line.tell(answer)
 

@@ -19,15 +19,14 @@ import select
 import signal
 import socket
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ca.errors import ConfigError
-from ca.signerlink import address_in, peer_of
-from gateway.running.stopping import end_with_parent
+from ca.signerlink import Message, address_in, peer_of
+from gateway.running.forking import fork
 
 log = logging.getLogger("sekisho.control")
 
@@ -36,12 +35,12 @@ SOCKET = "control.sock"
 MOST = 1 << 16
 #: Commands that run at the same time.
 _MOST_CALLERS = 16
+# How many of them somebody may run who is let in as a member of a group: nobody keeps the others out.
+_MOST_OF_A_MEMBER = 4
 # Seconds until somebody who has connected has said what is wanted, and that a command is given to end.
 _SOON, _GRACE = 10.0, 10.0
 # Seconds between two looks at what has ended.
 _TURN = 0.5
-
-Message = dict[str, Any]
 
 
 class HungUp(Exception):
@@ -156,9 +155,7 @@ def taking_commands(
         listeners = [stack.enter_context(_listening(directory))]
         if members is not None:
             listeners.append(stack.enter_context(_listening_to(members)))
-        pid = os.fork()
-        if pid == 0:
-            _be(lambda: _Door(listeners, serve, members).run(prepare))
+        pid = fork(lambda: _Door(listeners, serve, members).run(prepare), log)
     try:
         yield
     finally:
@@ -173,7 +170,8 @@ def taking_commands(
 class _Door:
     def __init__(self, listeners: Sequence[socket.socket], serve: Serve, members: Members | None) -> None:
         self._listeners, self._serve, self._members = listeners, serve, members
-        self._callers: set[int] = set()
+        # The processes -> for whom.
+        self._callers: dict[int, int] = {}
         self._ending = False
 
     def run(self, prepare: Callable[[], None]) -> None:
@@ -204,16 +202,20 @@ class _Door:
     def _let_in(self, connection: socket.socket) -> None:
         with connection:
             uid = peer_of(connection)
-            if uid not in (0, os.geteuid()) and not (self._members and self._members.has(uid)):
+            owns = uid in (0, os.geteuid())
+            if not owns and not (self._members and self._members.has(uid)):
                 return _turn_away(connection, self._who_is_let_in())
+            if not owns and list(self._callers.values()).count(uid) >= _MOST_OF_A_MEMBER:
+                why = f"{_MOST_OF_A_MEMBER} commands of yours run already; type it again later"
+                return _turn_away(connection, why)
             if len(self._callers) >= _MOST_CALLERS:
                 return _turn_away(connection, f"{_MOST_CALLERS} commands run already; type it again later")
-            pid = os.fork()
-            if pid == 0:
-                self._close()
-                _be(lambda: _serve(self._serve, connection, uid))
-            self._callers.add(pid)
+            self._callers[fork(lambda: self._serve_one(connection, uid), log)] = uid
         return None
+
+    def _serve_one(self, connection: socket.socket, uid: int) -> None:
+        self._close()
+        _serve(self._serve, connection, uid)
 
     def _who_is_let_in(self) -> str:
         if self._members is None:
@@ -225,7 +227,7 @@ class _Door:
         for pid in tuple(self._callers):
             ended, _ = os.waitpid(pid, os.WNOHANG)
             if ended:
-                self._callers.discard(pid)
+                del self._callers[pid]
 
     def _see_off(self) -> None:
         """Commands that run are told to end, as by Ctrl-C, and then not asked any more."""
@@ -241,6 +243,12 @@ class _Door:
 
 
 def _turn_away(connection: socket.socket, why: str) -> None:
+    """Says why not, to whoever may have spoken already: what is left unread at the end is an error there, and
+    comes before what was said here."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RD)
+        while connection.recv(1, socket.MSG_DONTWAIT):
+            pass
     with contextlib.suppress(HungUp):
         Line(connection).tell({"refused": why})
 
@@ -263,22 +271,6 @@ def _watch(connection: socket.socket) -> None:
     hanging.register(connection, select.POLLRDHUP)
     hanging.poll()
     os.kill(os.getpid(), signal.SIGINT)
-
-
-def _be(work: Callable[[], None]) -> None:
-    """The rest of a forked process's life. Never returns."""
-    code = 70
-    try:
-        # With its parent it ends, or its part of the lock on the directory would keep the next one out.
-        end_with_parent(signal.SIGKILL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        work()
-        code = 0
-    except BaseException as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        log.error("%s in %s:%s", type(error).__name__, frame.name, frame.lineno)
-    finally:
-        os._exit(code)
 
 
 @contextlib.contextmanager

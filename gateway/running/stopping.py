@@ -78,9 +78,10 @@ def ends_with(descriptor: int | None, stop: asyncio.Event) -> Iterator[None]:
         loop.remove_reader(descriptor)
 
 
-def end_with_parent(number: signal.Signals) -> None:
-    """Has this process get a signal as soon as whoever started it has ended."""
-    parent = os.getppid()
+def end_with_parent(number: signal.Signals, parent: int | None = None) -> None:
+    """Has this process get a signal as soon as whoever started it has ended. ``parent``: who that is, where
+    it may have ended already."""
+    parent = os.getppid() if parent is None else parent
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
     if os.getppid() != parent:  # it has ended in between
         os._exit(1)

@@ -15,17 +15,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ca.files import Snapshot
 from ca.sealing import Vault
 from ca.signing import Signer
-from ca.storage import in_log
 from gateway.edge.headcount import Headcount
 from gateway.running import rundir
+from gateway.running.forking import fork
 from gateway.running.memory import memory_of, read_whole, write_whole
 from gateway.running.notify import notify
-from gateway.running.stopping import end_with_parent
 from gateway.serving import inforce
 from gateway.serving.config import Config, read_config
 from gateway.serving.deployment import Deployment, deployment_of
@@ -231,12 +231,11 @@ class _Looking:
         self._begun, self._otherwise = time.monotonic(), otherwise
         self._memory = os.memfd_create("look")
         try:
-            self._pid = os.fork()
+            work = partial(_look, deployment, how, directory, self._memory)
+            self._pid = fork(work, log, "the look at the directory")
         except OSError:
             os.close(self._memory)
             raise
-        if self._pid == 0:
-            _look(deployment, how, directory, self._memory)
 
     def outcome(self) -> Look | None:
         """None until the child has ended."""
@@ -260,20 +259,9 @@ class _Looking:
 
 
 def _look(deployment: Callable[[], Deployment], how: How, directory: Path, memory: int) -> None:
-    """The rest of the child's life. Never returns."""
-    code = 70
-    try:
-        # The default of SIGALRM is death, and that is what it is for here.
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        signal.alarm(_LOOK)
-        # With its parent it ends, or its part of the lock on the directory would keep the next one out.
-        end_with_parent(signal.SIGKILL)
-        write_whole(memory, asyncio.run(_looked(deployment, how, directory)).to_bytes())
-        code = 0
-    except BaseException as error:
-        log.error("the look at the directory: %s", in_log(error))
-    finally:
-        os._exit(code)
+    # The default of SIGALRM is death, and that is what it is for here.
+    signal.alarm(_LOOK)
+    write_whole(memory, asyncio.run(_looked(deployment, how, directory)).to_bytes())
 
 
 async def _looked(deployment: Callable[[], Deployment], how: How, directory: Path) -> Look:

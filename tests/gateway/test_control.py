@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,8 @@ import pytest
 
 from ca.errors import ConfigError
 from gateway.running.control import SOCKET, Caller, HungUp, Line, Members, call, taking_commands
+from gateway.running.memory import read_given
+from tests.started import started
 
 NOBODY = 65_534
 
@@ -36,6 +38,13 @@ def _serve(caller: Caller) -> None:
             caller.line.tell({"interrupted": True})
     elif wanted == "die":
         os._exit(3)
+    elif wanted == "read":
+        try:
+            caller.line.tell(
+                {"read": len(read_given(caller.given or 0)), "open": len(os.listdir("/proc/self/fd"))}
+            )
+        except ValueError as why:
+            caller.line.tell({"read": str(why)})
     elif wanted == "open":
         caller.line.ask({"open": "/etc/shadow"})
 
@@ -175,6 +184,113 @@ def test_more_than_are_run_at_once_are_told_so(directory: Path) -> None:
         assert one_more.hear()[0] == {"refused": "16 commands run already; type it again later"}
         for line in lines:
             line.close()
+
+
+_HOLDS_ALL = _AS_NOBODY.partition("link = ")[0] + (
+    "import time\nfor _ in range(5):\n  link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+    "  link.connect(f'{sys.argv[1]}/{SOCKET}')\n  globals()[f'kept{_}'] = line = Line(link)\n"
+    "  with contextlib.suppress(HungUp):\n    line.tell({'do': 'wait'})\n"
+    "  print(line.hear()[0], flush=True)\n"
+    "sys.stdin.read()"
+)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_no_member_keeps_the_others_out() -> None:
+    """A member's commands that hang take some of the places, and never all: the owner's goes on."""
+    mine = grp.getgrgid(pwd.getpwuid(NOBODY).pw_gid).gr_name
+    with TemporaryDirectory() as name, TemporaryDirectory() as run:
+        Path(name).chmod(0o755)
+        place = Path(name) / "door"
+        words = [sys.executable, "-c", _HOLDS_ALL, str(place)]
+        with (
+            taking_commands(Path(run), _serve, lambda: None, Members(mine, place)),
+            started(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as member,
+        ):
+            said = [member.stdout.readline() for _ in range(5)]
+            assert ["'pid'" in each for each in said] == [True] * 4 + [False]
+            assert "4 commands of yours run already; type it again later" in said[4]
+            for _ in range(12):
+                assert called(Path(run), do="who").hear()[0] == {"uid": os.getuid()}
+            member.stdin.close()
+
+
+def test_a_hundred_and_more_that_say_nothing(directory: Path) -> None:
+    """Or half of something, which a packet never is: places are freed, and the next one is served."""
+    with taken(directory):
+        silent = []
+        for _ in range(130):
+            link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            link.connect(str(directory / SOCKET))
+            link.settimeout(60)
+            silent.append(link)
+        assert [link.recv(200) for link in silent[16:]].count(b"") == 0  # told that there are too many
+        for link in silent:
+            link.close()
+        end = time.monotonic() + 60
+        while "refused" in (told := called(directory, do="who").hear()[0]):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert told == {"uid": os.getuid()}
+
+
+def _sparse() -> int:
+    fd = os.memfd_create("x")
+    os.ftruncate(fd, 1 << 40)
+    return fd
+
+
+def _readable(content: bytes) -> int:
+    fd = os.memfd_create("x")
+    os.write(fd, content)
+    return fd
+
+
+def _write_only(path: Path) -> int:
+    return os.open(path / "w", os.O_WRONLY | os.O_CREAT)
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda _: _readable(b"12345"), 5),
+        (lambda _: _sparse(), "what came with it is longer than 128 MiB"),
+        (lambda path: os.open(path, os.O_RDONLY), "what came with it is no file"),
+        (
+            lambda path: (os.mkfifo(path / "f"), os.open(path / "f", os.O_RDWR))[1],
+            "what came with it is no file",
+        ),
+        (lambda _: os.open("/dev/zero", os.O_RDONLY), "what came with it is no file"),
+        (lambda _: socket.socket().detach(), "what came with it is no file"),
+        (
+            lambda _: os.open("/proc/self/maps", os.O_RDONLY | os.O_PATH),
+            "what came with it cannot be read (Bad file descriptor)",
+        ),
+        (lambda path: _write_only(path), "what came with it cannot be read (Bad file descriptor)"),
+    ],
+)
+def test_whatever_descriptor_comes_along(
+    directory: Path, tmp_path: Path, made: Callable[[Path], int], told: object
+) -> None:
+    """A file's content, of a bounded length, is read; nothing is waited for, and no memory is used up."""
+    with taken(directory):
+        line = call(directory)
+        assert line is not None
+        fd = made(tmp_path)
+        line.tell({"do": "read"}, fd)
+        os.close(fd)
+        assert line.hear()[0]["read"] == told
+
+
+def test_descriptors_by_the_dozen_are_not_kept(directory: Path) -> None:
+    """One goes with a message; the others are the kernel's to close."""
+    with taken(directory), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
+        link.connect(str(directory / SOCKET))
+        fd = _readable(b"1")
+        socket.send_fds(link, [b'{"do":"read"}'], [fd] * 200)
+        os.close(fd)
+        told = Line(link).hear()[0]
+        assert (told["read"], told["open"] < 40) == (1, True)
 
 
 def test_a_message_has_an_end(directory: Path) -> None:

@@ -9,9 +9,9 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
-from ca.storage import in_log
-from gateway.running.stopping import end_with_parent
+from gateway.running.forking import fork
 from gateway.serving.signing.tally import Tally
 
 log = logging.getLogger("sekisho.signer")
@@ -51,35 +51,37 @@ class Guardian:
         while not self._stop:
             born = time.monotonic()
             self._tally.beat(born)
-            said, says = os.pipe()
-            pid = self._fork(says)
-            os.close(says)
-            code = self._watch(pid, said)
-            self._hear(said)
-            os.close(said)
+            why = self._once()
             if self._stop:
                 return
             wait = min(2 * wait, _LONGEST_WAIT) if time.monotonic() - born < _YOUNG else _FIRST_WAIT
-            log.error("the signer ended with %d; again in %.2g s", code, wait)
+            log.error("the signer %s; again in %.2g s", why, wait)
             end = time.monotonic() + wait
             while not self._stop and time.monotonic() < end:
                 time.sleep(_TURN)
 
-    def _fork(self, says: int) -> int:
-        pid = os.fork()
-        if pid == 0:
-            code = 70
+    def _once(self) -> str:
+        """One life of it: how it ended. Without room for a process there is none, and that passes, too."""
+        try:
+            said, says = os.pipe()
             try:
-                os.dup2(says, 2)
-                end_with_parent(signal.SIGKILL)
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                self._be()
-                code = 0
-            except BaseException as error:
-                log.error("%s", in_log(error))
+                pid = fork(partial(self._live, says), log)
+            except OSError:
+                os.close(said)
+                raise
             finally:
-                os._exit(code)
-        return pid
+                os.close(says)
+        except OSError as error:
+            return f"cannot be started ({error.strerror})"
+        code = self._watch(pid, said)
+        self._hear(said)
+        os.close(said)
+        return f"ended with {code}"
+
+    def _live(self, says: int) -> None:
+        os.dup2(says, 2)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._be()
 
     def _watch(self, pid: int, said: int) -> int:
         words = select.poll()

@@ -144,6 +144,8 @@ def _live(
     tally: Tally,
     accepted: Accepted,
 ) -> None:
+    # What is locked in memory is the process's that has locked it, and not its child's.
+    harden()
     config = accepted.config()
     # Standard error is the guardian's by now, and the log its to open.
     logging.basicConfig(level=config.log.level.upper(), handlers=[DirectHandler(None)], force=True)
