@@ -67,9 +67,13 @@ async def change_mail(request: web.Request, visitor: Visitor) -> web.StreamRespo
 async def suspension_form(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     member, errors = await _member(request, visitor), told_texts(told(request))
     own = member.user_id == visitor.user.user_id
+    pending = await request.app[GATE].ra.database.read(
+        lambda db: store.applications(db, state="submitted", user_id=member.user_id)
+    )
     return render(
         request,
         "suspension.html",
+        pending=pending,
         status=403 if own else 422 if errors else 200,
         visitor=visitor,
         here="members",

@@ -62,7 +62,9 @@ async def applied(ra: RegistrationAuthority, user_id: str, reason: str, **how: A
 async def test_a_mail_address_is_corrected(service: Served) -> None:
     """What still waits goes to the new address, full-width letters are meant, the trail says who did it."""
     admin = await admin_at_home(service)
-    page = await admin.post(MAIL, {"mail": "ｔａｒｏ@example.jp "})
+    # type="email" would not let them through: browsers stop ＠ before we turn it into @.
+    assert (await admin.get(MAIL)).field("新しいメールアドレス").attributes["inputmode"] == "email"
+    page = await admin.post(MAIL, {"mail": "ｔａｒｏ＠ｅｘａｍｐｌｅ．jp "})
     assert (page.status, page.path) == (200, f"/portal/members/{USER}")
     assert "メールアドレスを変更しました。" in page.main.text
     assert user(service).mail == "taro@example.jp"
@@ -104,6 +106,12 @@ async def test_a_leaver_is_suspended_at_once(service: Served) -> None:
     leaver = await _member_at_home(service)
     page = await admin.get(SUSPENSION)
     assert page.buttons() == ["利用を停止する"]
+    assert "手続き中の申請" not in page.main.text
+    # What waits for a decision goes on waiting: it is named beforehand.
+    number = await applied(service.ra, USER, "pc_change", actor=USER)
+    page = await admin.get(SUSPENSION)
+    assert "手続き中の申請は取り下げられません。" in page.main.text
+    assert f"/portal/applications/{number}" in [each.attributes["href"] for each in page.main.all("a")]
     page = await admin.post(SUSPENSION)
     assert (page.status, page.path) == (200, f"/portal/members/{USER}")
     assert "利用を停止しました。" in page.main.text
