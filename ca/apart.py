@@ -10,6 +10,9 @@ signed.
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ca import datadir
@@ -82,12 +85,12 @@ def share(data: Path, register: str) -> None:
     """Lets the signer's group at the register, and gives whatever root made here to whom the rest belongs.
     ``register``: the name of the database."""
     owner = data.stat()
-    for path in data.rglob("*"):
-        if path.lstat().st_uid == 0:
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    for each, name, found in _files(data):
+        if found.st_uid == 0:
+            os.chown(each, owner.st_uid, owner.st_gid)
+        if name.startswith(register) and stat.S_ISREG(found.st_mode):
+            os.chmod(each, REGISTER)
     data.chmod(DIRECTORY)
-    for path in data.glob(f"{register}*"):
-        path.chmod(REGISTER)
 
 
 def _same_root(data: Path, home: Path, files: Snapshot) -> None:
@@ -106,8 +109,26 @@ def _known(home: Path) -> dict[str, dict[str, object]]:
 
 
 def _give(home: Path, uid: int, gid: int) -> None:
-    for path in (home, *home.rglob("*")):
-        os.chown(path, uid, gid, follow_symlinks=False)
+    for each, _, _ in _files(home):
+        os.chown(each, uid, gid)
+    os.chown(home, uid, gid)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, str, os.stat_result]]:
+    """Every file and directory in a folder, by a path that holds it while it is looked at, its name and what
+    it is. Whose folder it is may exchange them meanwhile, and this runs as root: so no link is followed, none
+    is a link's target, and nothing is looked at that has another name elsewhere."""
+    for _, directories, names, fd in os.fwalk(folder):
+        for name in (*directories, *names):
+            with suppress(FileNotFoundError):
+                held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+                try:
+                    found = os.fstat(held)
+                    alone = stat.S_ISDIR(found.st_mode) or found.st_nlink == 1
+                    if alone and not stat.S_ISLNK(found.st_mode):
+                        yield f"/proc/self/fd/{held}", name, found
+                finally:
+                    os.close(held)
 
 
 def troubles(data: Path, home: Path, register: str) -> str | None:

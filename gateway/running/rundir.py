@@ -5,9 +5,11 @@ Locks are the kernel's (flock): whoever dies, in whatever way, has let go of the
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,8 @@ _PID = "sekisho.pid"
 _LEAD = "lead.lock"
 _NONCES = "nonces"
 _TURN = "turn.lock"
+# Bytes of a worker's report: some hundreds in earnest.
+_LONGEST = 1 << 16
 
 
 def run_directory(data: Path) -> Path:
@@ -128,12 +132,22 @@ def reports(directory: Path) -> list[dict[str, Any]]:
     found = []
     for path in directory.glob("worker-*.json"):
         try:
-            state = json.loads(path.read_text())
-        except (OSError, ValueError):
+            state = json.loads(_read(path))
+        except (OSError, ValueError, RecursionError):
             continue
-        if isinstance(state, dict) and lives(state.get("pid")):
+        if isinstance(state, dict) and isinstance(state.get("worker"), int) and lives(state.get("pid")):
             found.append(state)
     return sorted(found, key=lambda state: int(state["worker"]))
+
+
+def _read(path: Path) -> bytes:
+    """What stands in a file of moderate size. OSError for what is no file: nobody waits for a pipe's other
+    end, and nothing is read through a link."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+        return file.read(_LONGEST)
 
 
 def lives(pid: Any) -> bool:

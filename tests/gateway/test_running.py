@@ -316,6 +316,29 @@ def test_reports_are_of_the_living(tmp_path: Path) -> None:
     assert found == [(0, False), (1, True)]
 
 
+@pytest.mark.parametrize(
+    "odd", ["a pipe", "a link", "a folder", "nested without end", "of nobody", "no number", "huge"]
+)
+def test_what_is_no_report_is_passed_over(tmp_path: Path, odd: str) -> None:
+    """Whoever looks into ``run/``, the process above the workers for one, neither waits nor ends by what
+    somebody put there."""
+    rundir.report(tmp_path, 0, {"ready": True})
+    path, whole = tmp_path / "worker-7.json", json.dumps({"worker": 7, "pid": os.getpid()})
+    match odd:
+        case "a pipe":
+            os.mkfifo(path)
+        case "a link":
+            (tmp_path / "else").write_text(whole)
+            path.symlink_to(tmp_path / "else")
+        case "a folder":
+            path.mkdir()
+        case _:
+            said = {"nested without end": "[" * 60_000, "of nobody": json.dumps({"pid": os.getpid()})}
+            said |= {"no number": whole.replace("7", '"seven"'), "huge": " " * 100_000 + whole}
+            path.write_text(said[odd])
+    assert [each["worker"] for each in rundir.reports(tmp_path)] == [0]
+
+
 def test_one_serves(tmp_path: Path) -> None:
     """A directory is served by one process; what an earlier one left is swept away."""
     (tmp_path / "worker-7.json").write_text("{}")
