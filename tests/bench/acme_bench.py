@@ -138,11 +138,15 @@ async def alternating(
     at_once: int,
     measured: Callable[[Target, list[Client]], Awaitable[Mapping[str, float]]],
 ) -> Figures:
-    """Fills ``found``, alternating between the servers, so that a busy neighbour hits them all."""
+    """Fills ``found``, alternating between the servers, so that a busy neighbour hits them all; another one
+    begins in each round, so that none is always the first after a pause, or next to the same one."""
     os.sched_setaffinity(0, {LOAD_CORE})
     clients = {title: await clients_of(target, at_once) for title, target in targets.items()}
     for number in range(rounds + 1):
-        for title, target in targets.items():
+        titles = list(targets)
+        first = number % len(titles)
+        for title in titles[first:] + titles[:first]:
+            target = targets[title]
             await settled(target.pid)
             row = await measured(target, clients[title])
             if number:  # the first one warms up

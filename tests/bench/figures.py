@@ -50,10 +50,15 @@ class Figures:
 
     def ratio(self, server: str, key: str) -> float | None:
         """The median of this server's figure divided by the base's in the same round; None without both."""
+        found = self.ratios(server, key)
+        return statistics.median(found) if found else None
+
+    def ratios(self, server: str, key: str) -> list[float]:
+        """Each round's; none without both."""
         ours, base = self._rounds[server].get(key), self._rounds.get(self.base, {}).get(key)
         if ours is None or base is None or not all(base):
-            return None
-        return statistics.median(one / other for one, other in zip(ours, base, strict=False))
+            return []
+        return [one / other for one, other in zip(ours, base, strict=False)]
 
     def report(self) -> None:
         """A table for each figure, and everything as JSON on the last line."""
