@@ -21,7 +21,7 @@ from click.core import ParameterSource
 from ca.datadir import MARKER
 from ca.errors import ConfigError
 from ca.signerlink import Message
-from gateway.cli.caller import DATA_VARIABLE, Given, OutputFile, write_here
+from gateway.cli.caller import DATA_VARIABLE, Given, OutputFile, account, write_here
 from gateway.cli.output import settle
 from gateway.running.control import HungUp, Line, call
 from gateway.running.memory import memory_of, read_whole
@@ -66,7 +66,13 @@ def _line_to(data: Path) -> Line | None:
     so if it serves another directory than the one that they name."""
     line = call(data / RUN)
     if line is None and not os.path.isfile(data / MARKER):
-        line = call(Path(os.environ.get(SOCKET_VARIABLE) or SOCKET_DIRECTORY))
+        directory = Path(os.environ.get(SOCKET_VARIABLE) or SOCKET_DIRECTORY)
+        line = call(directory)
+        if line is None and os.path.isdir(directory) and not os.access(directory, os.X_OK):
+            raise ConfigError(
+                f"{directory} lets in only members of a group, the one in operators.group; as root: usermod "
+                f"-aG GROUP {account()}"
+            )
     return line
 
 

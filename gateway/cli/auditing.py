@@ -15,7 +15,7 @@ from enroll.jst import start_of
 from enroll.listings import Acts
 from enroll.operators.roles import Act
 from gateway.cli.caller import Given, InputFile, OutputFile, actor, write
-from gateway.cli.frame import ASKS, READS, Answer, answer, deployment_command, listing, passphrase_command
+from gateway.cli.frame import DOES, READS, Answer, answer, deployment_command, listing, passphrase_command
 from gateway.cli.people import known_user
 from gateway.cli.root import GROUPS
 from gateway.serving import record
@@ -110,7 +110,7 @@ async def _export(deployment: Deployment, file: Path) -> Answer:
     )
 
 
-@deployment_command(_AUDIT, "retire", Act.PURGE, ASKS)
+@deployment_command(_AUDIT, "retire", Act.PURGE, DOES)
 @click.option("--before", type=_DAY, required=True, metavar="DAY", help="Lines of earlier days, in Japan.")
 async def _retire(deployment: Deployment, before: datetime) -> Answer:
     """Take away what is older than a day. The rest stays verifiable; export it first."""
@@ -125,7 +125,7 @@ async def _retire(deployment: Deployment, before: datetime) -> Answer:
     return answer({"retired": until}, f"Taken away: all lines up to {until}")
 
 
-@deployment_command(_AUDIT, "purge", Act.PURGE, ASKS)
+@deployment_command(_AUDIT, "purge", Act.PURGE, DOES)
 @click.argument("user_id", callback=lambda _, __, typed: identifiers.typed_user_id(typed))
 async def _purge(deployment: Deployment, user_id: str) -> Answer:
     """Take away what is personal in the lines about a user: details, and from where. The chain holds."""

@@ -21,7 +21,7 @@ from enroll.refusals import Refusal
 from gateway.cli.caller import Given, InputFile, OutputFile, write
 from gateway.cli.csvfile import Row, Shape, Table, chunks, failures_file, read_table, text_of
 from gateway.cli.failures import failure_of
-from gateway.cli.frame import ASKS, Answer, deployment_command, listing, plain
+from gateway.cli.frame import DOES, Answer, deployment_command, listing, plain
 from gateway.cli.people import alike_option
 from gateway.cli.root import GROUPS
 from gateway.cli.rows import Organisations, Outcome, Register, Users
@@ -80,7 +80,7 @@ _FAILURES = click.option(
 )
 
 
-@deployment_command(GROUPS["user"], "import", Act.RECORD, ASKS)
+@deployment_command(GROUPS["user"], "import", Act.RECORD, DOES)
 @_FILE
 @_DRY_RUN
 @_FAILURES
@@ -107,7 +107,7 @@ async def _import(
     return await _imported(file, USERS, register, columns, dry_run=dry_run, failures=failures)
 
 
-@deployment_command(GROUPS["org"], "import", Act.RECORD, ASKS)
+@deployment_command(GROUPS["org"], "import", Act.RECORD, DOES)
 @_FILE
 @_DRY_RUN
 @_FAILURES

@@ -5,6 +5,7 @@ A new command fails here until it has its row.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,8 @@ ROWS = {
     "application show": "applications looks",
     "audit checkpoint": "audit looks",
     "audit export": "audit looks",
-    "audit purge": "purge asks",
-    "audit retire": "purge asks",
+    "audit purge": "purge does",
+    "audit retire": "purge does",
     "audit show": "audit looks",
     "audit verify": "audit looks",
     "ca affected": "ca looks",
@@ -73,7 +74,7 @@ ROWS = {
     "org disable": "record asks",
     "org enable": "record asks",
     "org export": "record looks",
-    "org import": "record asks",
+    "org import": "record does",
     "org list": "search looks",
     # Whose a proposal is, and who decides it, its kind says (tests/enroll/operators/test_asking.py).
     "proposal approve": "standing looks",
@@ -93,7 +94,7 @@ ROWS = {
     "user enable": "record asks",
     "user export": "record looks",
     "user hold": "suspend does",
-    "user import": "record asks",
+    "user import": "record does",
     "user list": "search looks",
     "user release": "record asks",
     "user reset-password": "reset_password asks",
@@ -149,6 +150,16 @@ def test_a_role_types_what_the_requirements_say(name: str, role: Role) -> None:
     # The desk may read what waits, and a reader changes nothing.
     allowed = word in ENOUGH[need] and not (word == "own" and Verdict.OWN not in gate.wanted)
     assert bool(permitted([role], gate.act) & gate.wanted) is allowed
+
+
+def test_what_asks_goes_by_the_one_way() -> None:
+    """A command that a proposer may type calls what asks again who it is; else it would do it for anybody who
+    may only propose."""
+    for name, row in ROWS.items():
+        found = COMMANDS[name]
+        assert isinstance(found, DeploymentCommand)
+        if row.endswith(" asks"):
+            assert "await asked(" in inspect.getsource(found.work), name
 
 
 def test_what_is_sent_by_hand_is_looked_at_again() -> None:
