@@ -1,6 +1,8 @@
 // What is wrong with the page as it stands, for people who see it small, or hear it, or use no mouse.
-() => {
+(scheme) => {
   const faults = [];
+  const dark = getComputedStyle(document.body).backgroundColor.match(/\d+/g).every((part) => part < 128);
+  if (scheme && dark !== (scheme === "dark")) faults.push("not in the colours that the system asks for");
   const root = document.scrollingElement;
   if (root.scrollWidth > root.clientWidth) faults.push(`scrolls sideways: ${root.scrollWidth}px`); // WCAG 1.4.10
   if (document.querySelectorAll("h1").length !== 1) faults.push("not one h1");

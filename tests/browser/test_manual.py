@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 from playwright.async_api import expect
 
@@ -14,6 +16,7 @@ from enroll import store
 from enroll.jst import shown, shown_day
 from enroll.people import applications, register
 from enroll.settings import DAY
+from gateway.serving.config import Config
 from gateway.web.context import Role
 from gateway.web.words import NOT_AVAILABLE_JA
 from tests.browser import kit
@@ -36,6 +39,13 @@ from tests.looking import look
 pytestmark = pytest.mark.browser
 
 FIRST_NAME, SECOND_NAME = "K123456780001", "K123456780002"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A whole gateway with nobody in it, which makes the keys that it makes where nothing else is set."""
+    async with kit.world(tmp_path, person_key=Config().policy.person_key) as made:
+        yield made
 
 
 def not_after(world: World) -> int:

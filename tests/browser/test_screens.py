@@ -20,6 +20,7 @@ from typing import Literal
 import pytest
 from aiohttp import web
 from playwright.async_api import Error, Page, Route, expect
+from yarl import URL
 
 from enroll import store
 from enroll.acme import credentials
@@ -40,6 +41,7 @@ from tests.browser.kit import (
     out_of_reach,
     page,
     persona,
+    windows,
 )
 from tests.browser.steps import PASSWORD, USER, authenticate, established, log_in, submit
 from tests.datadirs import POLICY_NUMBER, admit
@@ -49,7 +51,7 @@ from tests.started import started
 pytestmark = pytest.mark.browser
 
 _PICTURES = os.environ.get("SEKISHO_SCREENSHOTS")
-_SIZES = {"desktop": (1280, 800), "phone": (375, 740)}
+_SIZES = {1280: "desktop", 375: "phone"}
 _SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
 #: In English too, but not in both: colours do not depend on words.
 _ENGLISH = _SCHEMES[1:]
@@ -58,8 +60,7 @@ _ENGLISH = _SCHEMES[1:]
 # Ends once the page has been drawn as it is by now; a picture that is taken before lacks parts of it.
 _DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
-# The page's own ground: whether it is dark.
-_IS_DARK = "() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every((part) => part < 128)"
+_SAID = "() => [document.documentElement.lang, document.body.innerText]"
 #: What screens once said (issue 15, row 19): `tests/gateway/test_words.py` has what instead.
 _FORMERLY = (
     "未確認 未確認です",
@@ -110,35 +111,44 @@ class Eye:
             await self.on.reload()
 
     async def visit(self, address: str, name: str) -> None:
-        """Goes there and looks."""
-        await self.on.goto(address)
-        await self.look(name)
+        """Goes there and looks: in English first, so that Japanese is left."""
+        self._count += 1
+        for language, schemes in (("en", _ENGLISH), ("ja", _SCHEMES)):
+            cookie = {"name": "__Host-lang", "value": language, "url": str(URL(address).origin())}
+            await self.on.context.add_cookies([cookie])
+            await self.on.goto(address)
+            await self._look(f"{self._count:02d}-{name}.{language}", schemes)
 
     async def _look(self, name: str, schemes: tuple[Literal["dark", "light"], ...] = _SCHEMES) -> None:
-        for scheme in schemes:
-            await self.on.emulate_media(color_scheme=scheme)
-            for size, (width, height) in _SIZES.items():
-                await self.on.set_viewport_size({"width": width, "height": height})
-                await self.on.evaluate(_DRAWN)
-                found = await faults(self.on)
-                found += await self._axe(first=scheme == schemes[0], size=size)
-                if await self.on.evaluate(_IS_DARK) != (scheme == "dark"):
-                    found.append("not in the colours that the system asks for")
-                if found:
-                    self.seen[f"{name}.{size}.{scheme}"] = found
+        found = []
+        async for width in windows(self.on):
+            found += [f"{width}px {each}" for each in await out_of_reach(self.on)]
+            if (size := _SIZES.get(width)) is None:
+                continue
+            for scheme in schemes:
+                await self.on.emulate_media(color_scheme=scheme)
+                fault = await faults(self.on, scheme) + await self._axe(schemes.index(scheme), size, schemes)
+                if fault:
+                    self.seen[f"{name}.{size}.{scheme}"] = fault
                 if _PICTURES:
+                    await self.on.evaluate(_DRAWN)
                     file = Path(_PICTURES) / f"{self.site}-{name}.{size}.{scheme}.png"
                     await self.on.screenshot(path=file, full_page=True, animations="disabled")
-        text = await self.on.locator("body").inner_text()
-        found = [*await out_of_reach(self.on), *(f"says {each}" for each in _FORMERLY if each in text)]
+        found += [f"letters twice as large: {each}" for each in await out_of_reach(self.on, "200%")]
+        language, text = await self.on.evaluate(_SAID)
+        found += [f"says {each}" for each in _FORMERLY if each in text]
+        if not name.endswith(f".{language}"):
+            found.append(f"in another language: {language}")
         if found:
-            self.seen[name] = self.seen.get(name, []) + found
+            self.seen[name] = found
 
-    async def _axe(self, *, first: bool, size: str) -> list[str]:
-        """Each rule once, those of sizes in both windows, and those of colours in each scheme."""
-        if size == "desktop":
-            return await axe(self.on, *(() if first else AXE_OF_COLOURS))
-        return await axe(self.on, *AXE_OF_SIZES) if first else []
+    async def _axe(self, turn: int, size: str, schemes: tuple[str, ...]) -> list[str]:
+        """Each rule once, those of sizes in both windows, those of colours in Japanese in each scheme."""
+        if size == "phone":
+            return [] if turn else await axe(self.on, *AXE_OF_SIZES)
+        if schemes == _ENGLISH:
+            return await axe(self.on, without=AXE_OF_COLOURS)
+        return await axe(self.on, *(AXE_OF_COLOURS if turn else ()))
 
 
 async def press(on: Page, name: str) -> None:
