@@ -432,14 +432,18 @@ async def out_of_reach(on: Page, text: str = "") -> list[str]:
     return found
 
 
-async def windows(on: Page) -> AsyncIterator[int]:
+async def windows(on: Page, *, pictures: bool = False) -> AsyncIterator[int]:
     """The page in a window of each of `WIDTHS`, one after another.
 
-    By Chromium's own means: Playwright's change the window around the page as well, at twice the CPU.
+    By Chromium's own means: Playwright's change the window around the page as well, at twice the CPU. Who
+    takes ``pictures`` needs those, since after each of them it goes back to the size that it knows.
     """
     protocol = await on.context.new_cdp_session(on)
     for width in WIDTHS:
-        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-        await protocol.send("Emulation.setDeviceMetricsOverride", size)
+        if pictures:
+            await on.set_viewport_size({"width": width, "height": 800})
+        else:
+            size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+            await protocol.send("Emulation.setDeviceMetricsOverride", size)
         yield width
     await protocol.detach()

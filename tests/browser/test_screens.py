@@ -121,7 +121,7 @@ class Eye:
 
     async def _look(self, name: str, schemes: tuple[Literal["dark", "light"], ...] = _SCHEMES) -> None:
         found = []
-        async for width in windows(self.on):
+        async for width in windows(self.on, pictures=bool(_PICTURES)):
             found += [f"{width}px {each}" for each in await out_of_reach(self.on)]
             if (size := _SIZES.get(width)) is None:
                 continue
@@ -179,6 +179,46 @@ async def test_who_looks_sees(person: Persona) -> None:
         assert [each.partition(":")[0] for each in await axe(on, *AXE_OF_COLOURS)] == ["axe color-contrast"]
         await on.set_content(planted % "color: #000; background: #fff")
         assert await axe(on, *AXE_OF_COLOURS) == []
+
+
+async def test_who_looks_at_a_screen_sees(person: Persona) -> None:
+    """In each window, scheme and language that a screen is looked at, and with larger letters: what is
+    planted for one of them is found there alone."""
+    planted = """<!doctype html><html lang="ja"><title>x</title><style>
+      body { margin: 0; background: #fff; color: #000 }
+      @media (prefers-color-scheme: dark) { #faint { color: #ccc } }
+      @media (max-width: 700px) { img { display: none } }
+      div { height: 48px }
+      #far { position: absolute; left: 54rem; width: 48px }
+      @media (max-width: 800px) { #far { left: 0 } }
+      @media (max-width: 500px) { p + p button { width: 9px; height: 9px; padding: 0 } }
+      </style><main><h1>x</h1><img src="data:,"><p id="faint">words</p>
+      <div><button id="far">far</button></div><p>words</p><p><button>s</button><button>t</button></p>
+      し直</main>"""
+    async with page(person) as on:
+        eye = Eye(on, "planted")
+        await on.set_content(planted)
+        await eye._look("1.ja")
+        await eye._look("2.en", _ENGLISH)
+        said = {name: " ".join(found) for name, found in eye.seen.items()}
+    assert set(said) == {
+        f"1.ja{seen}" for seen in ("", ".desktop.dark", ".desktop.light", ".phone.dark", ".phone.light")
+    } | {f"2.en{seen}" for seen in ("", ".desktop.light", ".phone.light")}
+    for name in ("1.ja", "2.en"):
+        assert [each for each in eye.seen[name] if "out of sight" in each] == [
+            "853px out of sight: far ends at 912", "911px out of sight: far ends at 912",
+            "letters twice as large: out of sight: far ends at 1776",
+        ]  # fmt: skip
+        assert "says し直" in said[name]
+    assert "in another language: ja" in said["2.en"]
+    assert "in another language" not in said["1.ja"]
+    for name, found in said.items():
+        assert ("not in the colours" in found) == name.endswith("dark"), name
+        assert ("contrast 1.6: words" in found) == name.endswith("dark"), name
+        assert ("small target: s 9x9" in found) == (".phone" in name), name
+        assert ("axe target-size" in found) == (name in ("1.ja.phone.dark", "2.en.phone.light")), name
+        assert ("axe image-alt" in found) == (name in ("1.ja.desktop.dark", "2.en.desktop.light")), name
+        assert ("axe color-contrast" in found) == (name == "1.ja.desktop.dark"), name
 
 
 async def test_pickup_screens(world: World, person: Persona) -> None:
