@@ -53,8 +53,8 @@ pytestmark = pytest.mark.browser
 _PICTURES = os.environ.get("SEKISHO_SCREENSHOTS")
 _SIZES = {1280: "desktop", 375: "phone"}
 _SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
-#: In English too, but not in both: colours do not depend on words.
-_ENGLISH = _SCHEMES[1:]
+#: In English too, but not in both, except for pictures: colours do not depend on words.
+_ENGLISH = _SCHEMES if _PICTURES else _SCHEMES[1:]
 
 
 # Ends once the page has been drawn as it is by now; a picture that is taken before lacks parts of it.
