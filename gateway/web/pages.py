@@ -597,9 +597,11 @@ def _environment(package: str) -> jinja2.Environment:
 
 
 def _serial(serial: str) -> Markup:
-    """A serial with what a browser's chooser shows of it set off."""
+    """A serial with what a browser's chooser shows of it set off. Its line may end after eight digits."""
     shown_there = serial_in_chooser(serial)
-    return Markup("<strong>{}</strong>{}").format(shown_there, serial[len(shown_there) :].upper())
+    rest = serial[len(shown_there) :].upper()
+    eights = Markup("").join(Markup("<wbr>{}").format(rest[at : at + 8]) for at in range(0, len(rest), 8))
+    return Markup("<strong>{}</strong>{}").format(shown_there, eights)
 
 
 def _lines(text: str) -> Markup:

@@ -13,10 +13,18 @@ from markupsafe import Markup, escape
 
 from enroll.languages import Language
 
-#: Words that browsers are known to divide.
+#: What says what a word before it is to its sentence, where no other word begins so: を, and に of にて.
+_PARTICLE = "(?:[をにがはのと]|で(?!き)|から|まで|より|へ(?!の))"
+#: Words that browsers are known to divide, and what must not begin a line: it belongs to what it follows.
 _WHOLE_WORDS = (
-    "「はい」",
+    f"「はい」{_PARTICLE}?",
+    f"[」）]{_PARTICLE}",
     "はがき",
+    "取り扱い",
+    "なお、",
+    r"手順[0-9]+～[0-9]*",
+    r"[0-9]{1,2}:[0-9]{2}～[0-9]{1,2}:[0-9]{2}",
+    "(?:Edge|Chrome|Firefox|Safari)の場合",
     "しなお",
     "ユーザーID",
     "もう一度",

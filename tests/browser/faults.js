@@ -72,8 +72,22 @@
         if (!search.includes("lang=en")) faults.push(`loses the language: ${href}`);
     }
 
+  // English as it is set: “curly” quotation marks, and a space between two sentences.
+  if (document.documentElement.lang === "en") {
+    const english = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+    let before = "";
+    while (english.nextNode()) {
+      const { data, parentElement } = english.currentNode;
+      if (!seen(parentElement) || parentElement.closest("[lang=ja], pre, script")) continue;
+      if (data.includes('"')) faults.push(`straight quotation marks: ${data.trim().slice(0, 60)}`);
+      const joined = (before + data).match(/[a-z)]\.[A-Z][a-z]+ /);
+      if (joined) faults.push(`no space between sentences: ${joined[0]}`);
+      before = data.slice(-2);
+    }
+  }
+
   // A line with one or two letters left over of a sentence ("くださ／い。").
-  for (const block of document.querySelectorAll("p, li, dd, h1, h2, h3, caption, .hint, .error")) {
+  for (const block of document.querySelectorAll("p, li, dd, td, th, label, legend, h1, h2, h3, caption, .hint, .error")) {
     if (!seen(block) || block.querySelector("input, button, .button, .dialog, p, ul, ol, br:last-child")) continue;
     const walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
     const letters = [];
@@ -90,14 +104,14 @@
       return [bottom, left];
     };
     const last = letters.slice(-4);
-    const japanese = last.length === 4 && /[\u3041-\u30ff\u4e00-\u9fff]/.test(last.map(([node, at]) => node.data[at]).join(""));
+    const japanese = last.length === 4 && /[\u3041-\u30ff\u4e00-\u9fff]|^[0-9A-F]{4}$/.test(last.map(([node, at]) => node.data[at]).join(""));
     const broken = (one, other) => top(other)[0] > top(one)[0] + 4 && top(other)[1] < top(one)[1];
     if (japanese && (broken(last[2], last[3]) || broken(last[1], last[2])))
       faults.push(`letters left over: ${block.textContent.trim().slice(-30)}`);
   }
 
   // A line that ends within a word ("クライア／ント", "しな／おして"), unless the page itself allows it there.
-  const divided = /[\u30a1-\u30fa\u30fc]\|[\u30a1-\u30fa\u30fc]|^.*\|[ーぁぃぅぇぉっゃゅょァィゥェォッャュョ]|しな\|お|は\|がき|「は\|い」|手\|続き|切り\|替え|^[\d.()-]+\|/;
+  const divided = /[\u30a1-\u30fa\u30fc]\|[\u30a1-\u30fa\u30fc]|^.*\|[ーぁぃぅぇぉっゃゅょァィゥェォッャュョ]|しな\|お|は\|がき|「は\|い」|手\|続き|切り\|替え|取り\|扱|ふた\|たび|な\|お、|手順\d+\|～|:\d\d\|～|[a-z]の\|場合|\|様|[」）]\|[をにがは]|^[\d.()-]+\|/;
   for (const block of document.querySelectorAll("p, li, dd, dt, td, th, h1, h2, h3, caption, label, legend, button, a, .hint, .error")) {
     if (!CSS.supports("word-break", "auto-phrase")) break; // Firefox ends its lines between any two letters.
     if (!seen(block) || block.closest(".unseen, .number") || getComputedStyle(block).display === "inline") continue;
