@@ -32,7 +32,7 @@ from enroll.requests.transitions import hold_all, release_all
 #: R22: why somebody needs a reissue. Codes are stored; the labels are what people choose from.
 REASONS: Mapping[str, tuple[str, str]] = {
     "pc_change": ("パソコンを変更した", "I changed my PC"),
-    "mail_lost": ("メールが届かない・見当たらない・削除してしまった", "The mail did not arrive or is lost"),
+    "mail_lost": ("メールが届かない・見当たらない・削除してしまった", "The email did not arrive or was lost"),
     "refused": ("証明書の取得が許可されなかった", "The pick-up was refused"),
     "expired": ("更新の有効期限日を過ぎてしまった", "The certificate has expired"),
     "interrupted": ("取得作業が中断された", "The pick-up was interrupted"),

@@ -129,7 +129,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 #: 発行済み until the certificate is in use, because the manual's table knows no other word.
 LABELS: dict[State, tuple[str, str]] = {
     State.ACCEPTED: ("申請受付", "Accepted"),
-    State.ANNOUNCED: ("案内送信済", "Mail sent"),
+    State.ANNOUNCED: ("案内送信済", "Email sent"),
     State.AUTHENTICATED: ("認証済", "Authenticated"),
     State.PROCESSING: ("証明書生成中", "Issuing"),
     State.ISSUED: ("発行済み", "Issued"),

@@ -38,17 +38,17 @@ _REISSUE: Text = (
 )
 _CALL: Text = (
     "下記のご照会先へ、照会番号をお伝えください。",
-    "Please call the help desk below and tell the reference number.",
+    "Please call the help desk below and give the reference number.",
 )
 _STOLEN: Text = (
     "パソコンの紛失・盗難の届出を受け付けたため、発行済みの証明書の利用を停止しています。",
-    "The loss or theft of a PC was reported, so the certificates issued so far are suspended.",
+    "The PC was reported lost or stolen, so all issued certificates are suspended.",
 )
 _STOLEN_NEXT: Text = (
     "新しい証明書のご案内が届くまでお待ちください。パソコンが見つかった場合、またはお心当たりがない場合は、"
     "下記のご照会先へ照会番号をお伝えください。",
-    "Please wait for the mail about the new certificate. If the PC was found, or you know of no report, "
-    "call the help desk below and tell the reference number.",
+    "Please wait for the email about the new certificate. If the PC was found, or you did not report it, "
+    "call the help desk below and give the reference number.",
 )
 _BACK: Text = ("前の画面に戻り、入力しなおしてください。", "Please go back and enter it again.")
 
@@ -60,13 +60,13 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ("認証できませんでした", "Not authenticated"),
             (
                 "ユーザーIDまたはパスワードに誤りがあります。",
-                "The user ID or the password is wrong.",
+                "The user ID or password is wrong.",
             ),
             (
                 "パスワードは大文字と小文字を区別します（ユーザーIDは区別しません）。"
                 "Caps Lockをご確認のうえ、入力しなおしてください。誤りが続くと、受付を一時停止します。",
-                "Please enter them again. Capital and small letters differ in the password, not in the user "
-                "ID: check Caps Lock. After too many wrong entries no more are accepted for a while.",
+                "Please enter them again. Passwords are case-sensitive, user IDs are not: check Caps Lock. "
+                "After too many wrong attempts, entry is blocked for a while.",
             ),
         ),
         "wrong_user_id": Words(
@@ -84,16 +84,16 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
         ),
         "throttled": Words(
             429,
-            ("受付を一時停止しています", "Entry is suspended"),
+            ("受付を一時停止しています", "Entry is blocked for a while"),
             (
                 "入力の誤り、または短時間に多くの操作が続いたため、受付を一時停止しています。",
-                "There were too many attempts; entry is suspended for a while.",
+                "Entry is blocked for a while because of too many attempts.",
             ),
             (
                 "上記の日時を過ぎてから、もう一度お試しください。証明書やユーザーIDはそのままご使用いただけます。",
-                "Please try again after that moment. Certificate and user ID stay as they are.",
+                "Please try again after the time above. Your certificate and user ID are not affected.",
             ),
-            moment=("受付の再開：", "Again from: "),
+            moment=("受付の再開：", "Try again after: "),
         ),
         "not_available": Words(
             410,
@@ -105,7 +105,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             (
                 "当メールからクライアント証明書の取得はできません。クライアント証明書の再発行手続きが必要です。"
                 "（オンライン操作マニュアル第3章をご参照ください。）",
-                "This mail can no longer be used to get the certificate. Please apply for a reissue.",
+                "This email can no longer be used to get the certificate. Please apply for a reissue.",
             ),
             reissue=True,
         ),
@@ -148,10 +148,10 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
         "request_id_mismatch": Words(
             422,
             ("リクエストIDを確認してください", "Check the request ID"),
-            ("リクエストIDに誤りがあります。", "The request ID is not correct."),
+            ("リクエストIDに誤りがあります。", "The request ID is wrong."),
             (
                 "メールに記載の16桁の数字を半角で入力しなおしてください。",
-                "Please enter the 16 digits from the mail again.",
+                "Please enter the 16 digits from the email again.",
             ),
         ),
         "not_yet_renewable": Words(
@@ -163,7 +163,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ),
             (
                 "更新のご案内メールが届いてからお手続きください。それまでは現在の証明書をそのままご使用いただけます。",
-                "Please wait for the renewal mail; until then the present certificate keeps working.",
+                "Please wait for the renewal email; until then the present certificate keeps working.",
             ),
             moment=("更新できる日時：", "It can be renewed from: "),
         ),
@@ -196,7 +196,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ("この証明書は更新済みです", "This certificate has been renewed"),
             (
                 "更新後の証明書のご利用が始まったため、更新前のこの証明書は無効になりました。",
-                "Its renewal is in use, and so this certificate has been ended.",
+                "The renewed certificate is in use, so this one has been invalidated.",
             ),
             (
                 "更新後の証明書を選択してください。選択画面が表示されない場合はブラウザを再起動してください。",
@@ -216,7 +216,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
                 "再発行をすでに申請された場合は、「クライアント証明書取得に関するご案内」メールから新しい証明書を取得してください。"
                 "いずれでもない場合は再発行を申請してください。",
                 "Choose another valid certificate if you have one. If you applied for a reissue already, "
-                "get the new one by the mail about it. Otherwise apply for a reissue.",
+                "get the new one from the pick-up email. Otherwise apply for a reissue.",
             ),
             choose_again=True,
             reissue=True,
@@ -226,7 +226,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ("この証明書の申請は取り消されています", "The request of this certificate was withdrawn"),
             (
                 "ユーザーIDの利用停止または申請の取消により、この証明書は無効になりました。",
-                "The user ID was disabled or the request withdrawn, and the certificate ended with it.",
+                "The user ID was suspended or the request withdrawn, so the certificate is invalid.",
             ),
             _CALL,
         ),
@@ -235,7 +235,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ("この証明書の取得期限が過ぎています", "The pick-up period of this certificate is over"),
             (
                 "取得期限までに取得されなかったため、この証明書は無効になりました。",
-                "Nobody got the certificate in time, and so it was ended.",
+                "The certificate was not picked up in time and has been invalidated.",
             ),
             _REISSUE,
             reissue=True,
@@ -251,7 +251,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ("ご利用いただけません", "Not available"),
             (
                 "このユーザーIDは現在ご利用いただけません。",
-                "This user ID is disabled.",
+                "This user ID is suspended.",
             ),
             _CALL,
         ),
@@ -273,11 +273,11 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ("別の証明書が選択されています", "Another certificate was chosen"),
             (
                 "この画面は、選択された証明書の更新のものではありません。",
-                "This page is not about a renewal of the certificate that was chosen.",
+                "This page is not for the renewal of the certificate you chose.",
             ),
             (
                 "メールに記載の証明書を選択しなおしてください。",
-                "Please choose the certificate that the mail names.",
+                "Please choose the certificate named in the email.",
             ),
             choose_again=True,
         ),
@@ -339,7 +339,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ("この操作はできません", "Not permitted"),
             (
                 "この操作を行う権限がありません。",
-                "Your user ID may not do that.",
+                "You do not have permission to do this.",
             ),
             (
                 "団体の管理者の方にご依頼ください。",
@@ -372,12 +372,12 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
         ),
         "profile_unmet": Words(
             403,
-            ("証明書に必要な登録情報が足りません", "Something about you is not recorded"),
+            ("証明書に必要な登録情報が足りません", "Required information is not registered"),
             (
                 "証明書に記載する情報（部署など）が登録されていないため、発行できません。"
                 "お手続きの内容と現在の証明書はそのままです。",
-                "The certificate has to say something of you (such as your department) that is not recorded, "
-                "or does not fit. Nothing has changed, and the certificate you have works on.",
+                "The certificate must contain information about you (such as your department) that is not "
+                "registered. Nothing has changed, and your present certificate remains valid.",
             ),
             _CALL,
         ),
@@ -386,11 +386,11 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ("システムの時計を確認しています", "The clock of the system is being checked"),
             (
                 "確認が終わるまで、期限に関わるお手続きを一時停止しています。お手続きの内容と期限はそのまま保たれます。",
-                "Whatever depends on a date waits until that is done. Nothing is lost by it.",
+                "Procedures that depend on dates are paused until this is done. Nothing will be lost.",
             ),
             (
                 "しばらくしてからもう一度お試しください。お急ぎの場合は、照会番号を下記のご照会先へお伝えください。",
-                "Please try again later, or call the help desk and tell the reference number.",
+                "Please try again later, or call the help desk and give the reference number.",
             ),
         ),
         "issuing_later": Words(
@@ -414,7 +414,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ),
             (
                 "メールに記載のURLから、もう一度お手続きください。",
-                "Please start again from the address in the mail.",
+                "Please start again from the address in the email.",
             ),
         ),
         "unavailable": Words(
@@ -438,7 +438,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
             ),
             (
                 "しばらくしてからもう一度お試しください。解消しない場合は、照会番号を下記のご照会先へお伝えください。",
-                "Please try again later; if it persists, tell the help desk the reference number.",
+                "Please try again later; if it persists, give the help desk the reference number.",
             ),
         ),
     }
@@ -448,7 +448,7 @@ REFUSALS: Mapping[str, Words] = MappingProxyType(
 _KEEP_IT: Text = (
     "パソコンに取得できている場合、再発行のお手続きは不要です。そのままご使用ください。"
     "再発行のお手続きが必要なのは、取得できていない場合のみです。",
-    " If it is on your PC, just use it: a reissue is only for those who do not have it.",
+    " If it is installed on your PC, continue to use it: a reissue is needed only if it is not.",
 )
 #: Of `WHY_OVER`: after these the certificate may well be on the PC.
 MAY_BE_THERE = frozenset({"used", "downloads", "window"})
@@ -462,30 +462,31 @@ WHY_OVER: Mapping[str, Text] = MappingProxyType(
     {
         "used": (
             "この証明書は、すでにログインに使用されているため、取得しなおすことはできません。" + _KEEP_IT[0],
-            "Somebody has logged in with this certificate, so it cannot be got again." + _KEEP_IT[1],
+            "This certificate has already been used to log in, so it cannot be downloaded again."
+            + _KEEP_IT[1],
         ),
         "downloads": (
             "ダウンロードの回数が上限に達したため、取得しなおすことはできません。" + _KEEP_IT[0],
-            "It has been downloaded as often as is allowed, and cannot be got again." + _KEEP_IT[1],
+            "It has been downloaded the maximum number of times and cannot be downloaded again."
+            + _KEEP_IT[1],
         ),
         "window": (
             "取得できる期間が過ぎています。" + _KEEP_IT[0],
-            "The period in which it could be got is over." + _KEEP_IT[1],
+            "The download period is over." + _KEEP_IT[1],
         ),
         "superseded": (
             "再発行のお手続きが行われたため、以前のご案内は使用できません。新しい「クライアント証明書取得に関するご案内」"
             "メールが届いている場合は、そのメールからお手続きください。",
-            "A reissue has taken its place. If the new mail about getting the certificate has arrived, "
-            "use that one.",
+            "It has been replaced by a reissue. If the new pick-up email has arrived, please use that one.",
         ),
         "renewed": (
             "更新後の証明書のご利用が始まったため、更新前の証明書は無効になりました。",
-            "Its renewal is in use, and so this certificate has been ended.",
+            "The renewed certificate is in use, so this one has been invalidated.",
         ),
         "revoked": ("この証明書は失効しています。", "This certificate has been revoked."),
         "withdrawn": (
             "ユーザーIDの利用停止または申請の取消により、このお手続きは取り消されています。",
-            "The user ID was disabled or the request withdrawn.",
+            "The user ID was suspended or the request withdrawn.",
         ),
     }
 )
@@ -508,7 +509,7 @@ _NEWER: Mapping[str, Text] = MappingProxyType(
 )
 
 #: What the links of such pages say.
-LOGIN_FAILS: Text = ("ログインできないとき", "When the login fails")
+LOGIN_FAILS: Text = ("ログインできないとき", "If you cannot log in")
 CHOOSE_AGAIN: Text = ("証明書を選択しなおす", "Choose another certificate")
 ABOUT_REISSUE: Text = ("再発行のお手続きを見る", "About reissue")
 OPEN_RENEWAL: Text = ("更新のお手続きを開く", "Open the renewal site")
@@ -519,10 +520,10 @@ OPEN_TEST: Text = ("導通確認サイトを開く", "Open the connectivity test
 #: Where a login was right and the browser keeps no cookie of it.
 COOKIES_BLOCKED = Words(
     403,
-    ("Cookieが保存されませんでした", "The browser kept no cookie"),
+    ("Cookieが保存されませんでした", "The cookie was not saved"),
     (
         "入力内容に誤りはありませんが、ブラウザがこのサイトのCookieを保存しないため、先に進めません。",
-        "What you entered is right, but the browser keeps no cookies of this site, and so it cannot go on.",
+        "Your entries are correct, but you cannot go on: the browser saves no cookies of this site.",
     ),
     (
         "ブラウザの設定でこのサイトのCookieを許可してから、もう一度お手続きください。",
@@ -556,7 +557,7 @@ IN_GRACE = Words(
 #: Instead of how to get another one, where the mail about it is on its way or there.
 BY_THE_MAIL: Text = (
     "「クライアント証明書取得に関するご案内」のメールをお送りしています。そのメールから新しい証明書を取得してください。",
-    "A mail about picking up a new certificate was sent to you. Please get the new one by that mail.",
+    "The pick-up email for a new certificate has been sent to you. Please get the new one from that email.",
 )
 
 #: An operator's certificate on a site of people's.
@@ -583,8 +584,8 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
             (
                 "このサイトのご利用にはクライアント証明書が必要です。証明書が取得されていない、有効期限が切れている、"
                 "または選択画面でキャンセルされた可能性があります。",
-                "This site needs a client certificate. It may not be installed, it may have expired, or the "
-                "choice was cancelled.",
+                "This site needs a client certificate. It may not be installed, it may have expired, or "
+                "you may have cancelled the choice.",
             ),
             (
                 "「キャンセル」（Firefoxでは「証明書を送信しない」）を押された場合は、証明書を選択しなおしてください。"
@@ -592,8 +593,8 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "取得しなおしてください。"
                 "それ以外の場合は、導通確認サイトで状態をご確認ください。",
                 "If you cancelled (in Firefox: “Don’t send a certificate”), choose again. Browsers do not "
-                "offer expired certificates: apply for a reissue then. Otherwise see what the connectivity "
-                "test says.",
+                "offer expired certificates: apply for a reissue then. Otherwise, check your PC with the "
+                "connectivity test.",
             ),
             choose_again=True,
             reissue=True,
@@ -631,8 +632,8 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
                 "新しい証明書がある場合は選択しなおしてください。"
                 "再発行をすでに申請された場合は、「クライアント証明書取得に関するご案内」メールから新しい証明書を取得してください。"
                 "いずれでもない場合は再発行を申請してください。",
-                "Choose the new certificate if you have it. If you applied for a reissue already, get it by "
-                "the mail about it. Otherwise apply for a reissue.",
+                "Choose the new certificate if you have it. If you have applied for a reissue, get it from "
+                "the pick-up email. Otherwise apply for a reissue.",
             ),
             choose_again=True,
             reissue=True,
@@ -643,8 +644,8 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
             (
                 "提示されたクライアント証明書は、発行者（認証局）の安全を確認できなくなったため、有効期限内でも使用できません。"
                 "お客様やパソコンに問題があるわけではありません。",
-                "The issuer (CA) of the client certificate is no longer trusted: it cannot be used, though "
-                "it has not expired. Nothing is wrong with you or your PC.",
+                "The issuer (CA) of the client certificate is no longer trusted, so it cannot be used "
+                "although it has not expired. Nothing is wrong with you or your PC.",
             ),
             _REISSUE,
             reissue=True,

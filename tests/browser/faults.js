@@ -74,21 +74,27 @@
 
   // English as it is set: “curly” quotation marks, and a space between two sentences.
   if (document.documentElement.lang === "en") {
-    const english = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
-    let before = "";
+    const english = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT);
+    let before = "", within = null;
     while (english.nextNode()) {
+      if (english.currentNode.nodeType === Node.ELEMENT_NODE) {
+        if (english.currentNode.localName === "br") before = "";
+        continue;
+      }
       const { data, parentElement } = english.currentNode;
       if (!seen(parentElement) || parentElement.closest("[lang=ja], pre, script")) continue;
       if (data.includes('"')) faults.push(`straight quotation marks: ${data.trim().slice(0, 60)}`);
-      const joined = (before + data).match(/[a-z)]\.[A-Z][a-z]+ /);
+      const block = parentElement.closest("p, li, dd, dt, td, th, h1, h2, h3, caption, label, div");
+      const joined = ((block === within ? before : "") + data).match(/[a-z)]\.[A-Z][a-z]+ /);
       if (joined) faults.push(`no space between sentences: ${joined[0]}`);
-      before = data.slice(-2);
+      [before, within] = [data.slice(-2), block];
     }
   }
 
   // A line with one or two letters left over of a sentence ("くださ／い。").
   for (const block of document.querySelectorAll("p, li, dd, td, th, label, legend, h1, h2, h3, caption, .hint, .error")) {
-    if (!seen(block) || block.querySelector("input, button, .button, .dialog, p, ul, ol, br:last-child")) continue;
+    if (!seen(block) || block.closest("thead, .unseen")) continue;
+    if (block.querySelector("input, button, .button, .dialog, p, ul, ol, br:last-child")) continue;
     const walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
     const letters = [];
     while (walker.nextNode()) {

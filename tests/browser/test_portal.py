@@ -73,7 +73,7 @@ async def test_an_administrator_looks_after_the_users(world: World, person: Pers
 
         await on.get_by_role("link", name="ユーザー一覧").click()
         await on.get_by_role("link", name=LEAVER).click()
-        await on.get_by_role("link", name="メールアドレスの変更").click()
+        await on.get_by_role("link", name="メールアドレスを変更する").click()
         await on.get_by_label("新しいメールアドレス").fill(f"{USER.lower()}@example.jp")
         await _confirm(on, "変更する")
         meant = on.get_by_role("checkbox", name="誤りや重複ではないことを確認しました")
@@ -85,7 +85,7 @@ async def test_an_administrator_looks_after_the_users(world: World, person: Pers
         await expect(on.get_by_text("メールアドレスを変更しました。")).to_be_visible()
         assert await fact(on, "メールアドレス") == "hanako@example.jp"
 
-        await on.get_by_role("main").get_by_role("link", name="再発行の申請").click()
+        await on.get_by_role("main").get_by_role("link", name="再発行を申請する").click()
         await on.get_by_label("パソコンを変更した").check()
         await _confirm(on, "申請する")
         await on.get_by_role("link", name="申請の取り下げへ").click()
@@ -101,7 +101,7 @@ async def test_an_administrator_looks_after_the_users(world: World, person: Pers
         assert await faults(on) == []
 
         await on.goto(world.url(Role.SERVICE, f"/portal/members/{LEAVER}"))
-        await on.get_by_role("link", name="利用停止").click()
+        await on.get_by_role("link", name="利用停止の手続きへ").click()
         assert await faults(on) == []
         await _confirm(on, "利用を停止する")
         await expect(on.get_by_text("利用を停止しました。")).to_be_visible()

@@ -141,6 +141,10 @@ _NOT_SAID = {
     "期間の前です": "まだ更新期間ではありません",
     "要求を": "a translation of request: 操作, or nothing",
     "要求された": "呼び出された",
+    "ふたたび": "再び, which no line's end divides",
+    "もっとも": "最も",
+    "申しあげ": "申し上げ",
+    "をたずね": "求める: nobody is asked by a program",
 }
 _MANUALS_OWN = ("お掛け直しいただきますよう",)
 
@@ -152,6 +156,18 @@ def test_english_has_one_word_for_getting_the_certificate() -> None:
         text = re.sub(r"\{%.*?%\}", "", file.read_text("utf-8"))
         if re.search(r'(?:, "[A-Z][^"]*|>[^<{]*)\b[Ff]etch', text):
             found.append(file.name)
+    assert found == []
+
+
+def test_english_calls_an_email_so() -> None:
+    """By mail comes what a postman brings, beside which stands the postcard; and nobody counts mails."""
+    mail = re.compile(r'(?<![-./_"#{])\b[Mm]ails?\b(?![-._"(=])')
+    found = [place for place, (_, english) in _all().items() if mail.search(english)]
+    for package in (enroll, gateway):
+        for file in sorted(Path(package.__path__[0]).rglob("templates/**/*")):
+            if file.suffix == ".html" or file.name.endswith(".en.txt"):
+                text = re.sub(r"\{[#%].*?[#%]\}", "", file.read_text("utf-8"))
+                found += [f"{file.name}: {text[at.start() - 20 : at.end()]}" for at in mail.finditer(text)]
     assert found == []
 
 

@@ -59,11 +59,11 @@ class Cause:
 TARGETS: Mapping[str, Text] = MappingProxyType(
     {
         "fresh": ("もう一度試す", "Try again"),
-        "probe": ("すべての発行者の証明書で確認する", "Test with certificates of every issuer"),
+        "probe": ("すべての発行者の証明書で確認する", "Test with certificates of any issuer"),
         "renewal": ("更新のお手続きを開く", "Open the renewal site"),
         "service": ("オンラインサービスを開く", "Open the online service"),
         "pickup": ("取得（インストール）の手順を見る", "How to install the certificate"),
-        "verify": ("証明書の確認方法を見る", "How to look at your certificates"),
+        "verify": ("証明書の確認方法を見る", "How to check your certificates"),
         "reissue": ("再発行のお手続きを見る", "About reissue"),
         "choose": ("証明書の選び方を見る", "How to choose the certificate"),
         "phone": ("パソコンでのご利用について", "About using a PC"),
@@ -82,7 +82,7 @@ BROWSER_TITLE: Text = ("ブラウザ", "Browser")
 COOKIES_TITLE: Text = ("Cookie", "Cookies")
 JAVASCRIPT_TITLE: Text = ("JavaScript", "JavaScript")
 POPUPS_TITLE: Text = ("ポップアップ", "Pop-ups")
-CLOCK_TITLE: Text = ("パソコンの時計", "Clock of the PC")
+CLOCK_TITLE: Text = ("パソコンの時計", "PC clock")
 TLS_TITLE: Text = ("暗号化通信（TLS）", "Encryption (TLS)")
 PROXY_TITLE: Text = ("通信の検査・中継", "Inspection on the way")
 
@@ -134,7 +134,7 @@ BEGUN = Row(
     ),
     (
         "証明書更新サイトを開き、「更新の再申請」から続けてください。",
-        'Open the renewal site and continue with "Resume a renewal".',
+        "Open the renewal site and continue with “Resume a renewal”.",
     ),
     "renewal",
 )
@@ -212,7 +212,7 @@ CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(
             (
                 "「クライアント証明書取得に関するご案内」メールが届いている場合はそのメールから、ない場合は再発行を申請して、"
                 "新しい証明書を取得してください。",
-                "Get a new certificate: by the mail about picking it up if that came, else by a reissue.",
+                "Get a new certificate: from the pick-up email if you have one, otherwise by a reissue.",
             ),
             "reissue",
         ),
@@ -221,8 +221,8 @@ CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(
             words.CERTIFICATE[CertificateState.HELD].text,
             (
                 "新しい証明書のご案内が届くまでお待ちください。お心当たりがない場合は、ご照会先へ、照会番号をお伝えください。",
-                "Please wait for the mail about the new certificate. If you know of no report, call the "
-                "help desk and tell the reference number.",
+                "Please wait for the email about the new certificate. If you did not report it, call the "
+                "help desk and give the reference number.",
             ),
             "contact",
         ),
@@ -253,7 +253,7 @@ CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(
                 "提示されたクライアント証明書は、当サービスに登録されていません。",
                 "The client certificate is not in our register.",
             ),
-            ("ご照会先へ、照会番号をお伝えください。", "Call the help desk and tell the reference number."),
+            ("ご照会先へ、照会番号をお伝えください。", "Call the help desk and give the reference number."),
             "contact",
         ),
         CertificateState.UNVERIFIED: Row(
@@ -282,17 +282,17 @@ NONE_TEXT: Mapping[bool, Text] = MappingProxyType(
     {
         False: (
             "クライアント証明書が提示されませんでした。次のいずれかが考えられます。",
-            "No client certificate was presented. It may be for one of these reasons.",
+            "No client certificate was presented. The reason may be one of the following.",
         ),
         True: (
             "どの発行者の証明書も提示されませんでした。次のいずれかが考えられます。",
-            "No certificate of any issuer was presented. It may be for one of these reasons.",
+            "No certificate of any issuer was presented. The reason may be one of the following.",
         ),
     }
 )
 _CANCELLED_BEFORE: Text = (
     "以前に選択画面で「キャンセル」（Firefoxでは「証明書を送信しない」）を押した",
-    "The choice was cancelled before (in Firefox: “Don’t send a certificate”)",
+    "The prompt was cancelled earlier (in Firefox: “Don’t send a certificate”)",
 )
 #: ``remembered``: the host was seen before. ``fresh``: it was not. ``restart``: there are no fresh ones.
 NONE_CANCELLED: Mapping[str, Cause] = MappingProxyType(
@@ -308,14 +308,14 @@ NONE_CANCELLED: Mapping[str, Cause] = MappingProxyType(
             _CANCELLED_BEFORE,
             (
                 "ブラウザは、終了するまで「キャンセル」したことを記憶します。「もう一度試す」で選択画面を表示し、証明書を選択してください。",
-                "The browser remembers that until it is closed. Try again: it asks once more.",
+                "The browser remembers this until it is closed. Press “Try again” to be asked again.",
             ),
             "fresh",
         ),
         "fresh": Cause(
             (
                 "選択画面で「キャンセル」（Firefoxでは「証明書を送信しない」）を押した",
-                "The choice was cancelled just now (in Firefox: “Don’t send a certificate”)",
+                "The prompt was cancelled just now (in Firefox: “Don’t send a certificate”)",
             ),
             (
                 "「もう一度試す」で選択画面を表示し、証明書を選択してください。",
@@ -333,7 +333,7 @@ NONE: tuple[Cause, ...] = (
         ),
         (
             "選択画面が一度も表示されない場合は、証明書が取得できているか確認してください。",
-            "If the browser never asks, look whether the certificate is there.",
+            "If the browser never asks, check whether the certificate is installed.",
         ),
         "verify",
     ),
@@ -346,10 +346,10 @@ NONE: tuple[Cause, ...] = (
         "reissue",
     ),
     Cause(
-        ("別の発行者の証明書しかない", "There are only certificates of other issuers"),
+        ("別の発行者の証明書しかない", "Only certificates of other issuers are installed"),
         (
             "すべての発行者の証明書を選択できる画面で確認してください。",
-            "Test on a host where the browser offers the certificates of every issuer.",
+            "Use the page where the browser offers certificates of any issuer.",
         ),
         "probe",
     ),
@@ -381,7 +381,7 @@ NONE_ON_PHONE = Cause(
     "phone",
 )
 NONE_IN_FIREFOX = Cause(
-    ("Firefoxをご使用の場合", "With Firefox"),
+    ("Firefoxをご使用の場合", "Steps for Firefox"),
     (
         "設定により、Windowsに取得した証明書を使用しないことがあります。EdgeまたはChromeでお試しください。",
         "Its settings may keep it from using certificates installed in Windows. Try Edge or Chrome.",
@@ -399,7 +399,7 @@ BROWSER_PHONE = Row(
     "phone",
 )
 _COVERED = Row(
-    "good", ("マニュアルの手順に対応しているブラウザです。", "The manual has the steps for this browser.")
+    "good", ("マニュアルの手順に対応しているブラウザです。", "This browser is covered by the manual.")
 )
 BROWSERS: Mapping[Family, Row] = MappingProxyType(
     {
@@ -497,7 +497,7 @@ CLOCK: Mapping[str, Row] = MappingProxyType(
                 "Compare the clock of your PC with the server's (Japan time) below.",
             ),
         ),
-        "good": Row("good", ("時計は合っています。", "The clock is right.")),
+        "good": Row("good", ("時計は合っています。", "The clock is correct.")),
         "ahead": Row(
             "warn",
             (
@@ -530,12 +530,12 @@ CLOCK_DEMO: Mapping[str, Row] = MappingProxyType(
 #: By whether it is TLS 1.3.
 TLS: Mapping[bool, Row] = MappingProxyType(
     {
-        True: Row("good", ("安全な方式で接続しています。", "The connection is well encrypted.")),
+        True: Row("good", ("安全な方式で接続しています。", "The connection is secure.")),
         False: Row(
             "good",
             (
                 "安全な方式で接続しています（TLS 1.2）。新しいブラウザではTLS 1.3になります。",
-                "The connection is well encrypted (TLS 1.2; newer browsers use TLS 1.3).",
+                "The connection is secure (TLS 1.2; newer browsers use TLS 1.3).",
             ),
         ),
     }
@@ -580,15 +580,15 @@ REACH: Mapping[str, Row] = MappingProxyType(
             "open",
             (
                 "URLを開いて、画面が表示されるか確認してください。",
-                "Open the address and see whether it answers.",
+                "Open the address to check whether you can reach it.",
             ),
         ),
-        "reached": Row("good", ("接続できます。", "It answers.")),
+        "reached": Row("good", ("接続できます。", "Reachable.")),
         "blocked": Row(
             "bad",
             (
                 "接続できません。団体様のセキュリティ設定でブロックされている可能性があります。",
-                "It does not answer; your organisation's security settings may block it.",
+                "It cannot be reached; your organisation's security settings may be blocking it.",
             ),
             (
                 "対象のURLを、システムのご担当者へご連絡ください。",
@@ -602,7 +602,7 @@ REACH_BY_HAND = Row(
     "open",
     (
         "URLを開いて確認してください。証明書の選択画面が表示されます。",
-        "Open the address to see whether it answers. The browser asks for a certificate there.",
+        "Open the address to check whether you can reach it. The browser will ask for a certificate.",
     ),
 )
 LEVELS: Mapping[str, Text] = MappingProxyType(

@@ -31,7 +31,7 @@ _HANDOUTS = {each.name: each for each in HANDOUTS}
 #: What is looked for often; a test holds that each is found.
 _EXAMPLES = {
     "ja": ("パスワードを忘れた", "メールが届かない", "更新"),
-    "en": ("forgot password", "no mail", "renewal"),
+    "en": ("forgot password", "no email", "renewal"),
 }
 _BY_SLUG = {topic.slug: topic for topic in TOPICS}
 

@@ -32,13 +32,13 @@ TOPICS: tuple[Topic, ...] = (
         ("2. クライアント証明書取得のお手続き", "2. Getting the client certificate"),
         (
             "メールの受取から、パソコンへの取得（インストール）まで",
-            "From the mail to the certificate on your PC",
+            "From the email to the certificate on your PC",
         ),
     ),
     Topic(
         "renewal",
         ("3. クライアント証明書有効期限到来メール受取後の対応（更新）", "3. Renewal"),
-        ("有効期限日の30日前からのお手続き", "From 30 days before the end of a certificate"),
+        ("有効期限日の30日前からのお手続き", "From 30 days before the expiry date"),
     ),
     Topic(
         "reapplication",
@@ -50,7 +50,7 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         "verify",
-        ("4. 証明書の確認方法", "4. Looking at your certificate"),
+        ("4. 証明書の確認方法", "4. Checking your certificate"),
         (
             "発行者・発行先・有効期限の確認、有効期限が切れた証明書の削除",
             "Issuer, subject and validity; deleting expired certificates",
@@ -63,7 +63,7 @@ TOPICS: tuple[Topic, ...] = (
         "trouble",
         (
             "証明書を選択できない・ログインできないとき",
-            "When the certificate cannot be chosen, or the login fails",
+            "If you cannot choose the certificate or log in",
         ),
         (
             "選択画面、ブラウザの記憶、Firefox、通信の検査、ログインのパスワード、パソコンの時計",
@@ -75,41 +75,44 @@ TOPICS: tuple[Topic, ...] = (
         ("Cookieの許可方法", "Allowing cookies"),
         (
             "「Cookieが保存されませんでした」と表示されるとき",
-            "Where a page says that the browser kept no cookie",
+            "If “The cookie was not saved” is shown",
         ),
     ),
     Topic(
         "chooser",
-        ("証明書の選択画面", "The choice of the certificate"),
-        ("Edge、Chrome、Firefox、Safariの画面", "As Edge, Chrome, Firefox and Safari ask for it"),
+        ("証明書の選択画面", "Choosing the certificate"),
+        ("Edge、Chrome、Firefox、Safariの画面", "What Edge, Chrome, Firefox and Safari show"),
     ),
     Topic(
         "mac",
-        ("Macでの手順", "On a Mac"),
-        ("キーチェーンへの読み込みと確認", "Importing it into the keychain, and looking at it"),
+        ("Macでの手順", "Steps for Mac"),
+        ("キーチェーンへの読み込みと確認", "Importing into the keychain, and checking it"),
     ),
     Topic(
         "firefox",
-        ("Firefoxでの手順", "With Firefox"),
-        ("Firefoxへの読み込み、Windows・macOSの証明書の使用", "Its own store, and that of Windows or macOS"),
+        ("Firefoxでの手順", "Steps for Firefox"),
+        (
+            "Firefoxへの読み込み、Windows・macOSの証明書の使用",
+            "Importing into Firefox, or using the certificates of Windows or macOS",
+        ),
     ),
     Topic(
         "hosts",
         ("許可が必要なURL", "Addresses to allow"),
-        ("団体様のシステムのご担当者向け", "For the administrator of your network"),
+        ("団体様のシステムのご担当者向け", "For your network administrator"),
     ),
     Topic(
         "certificates",
         ("認証局の証明書", "Certificates of the CA"),
         ("発行者の証明書と拇印", "Certificates of the issuer, with thumbprints"),
     ),
-    Topic("glossary", ("用語・略称", "Terms")),
+    Topic("glossary", ("用語・略称", "Terms and abbreviations")),
     Topic(
         "contact",
         ("ご照会先", "Help desk"),
         (
             "電話番号、受付時間、照会番号、メールの送信元",
-            "Telephone, hours, reference numbers, senders of our mails",
+            "Telephone, hours, reference numbers, sender of our emails",
         ),
     ),
 )

@@ -30,7 +30,7 @@ _MISSING = Words(
     422,
     ("入力してください", "Required"),
     ("入力されていません。", "This field is empty."),
-    ("メールに記載のとおり入力してください。", "Enter it as in the mail."),
+    ("メールに記載のとおり入力してください。", "Enter it as in the email."),
 )
 
 # Characters of a user ID that are shown again.

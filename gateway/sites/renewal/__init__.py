@@ -32,7 +32,7 @@ _LATE = 30
 
 _ANOTHER: Text = (
     "証明書が複数ある場合は、コモンネームとシリアル番号（先頭8桁）がメールと同じものを選択しなおしてください。",
-    "If there are several certificates, choose the one that has the mail's common name and serial number.",
+    "If there are several certificates, choose the one with the common name and serial number in the email.",
 )
 
 #: Of a certificate that came by a renewal, until it is to be renewed itself.
@@ -41,11 +41,11 @@ _DONE = Words(
     ("更新のお手続きは完了しています", "The renewal is done"),
     (
         "選択された証明書は、更新後の新しい証明書です。更新のお手続きは完了しています。",
-        "The certificate that was chosen is the renewed one. Nothing is left to do.",
+        "The certificate you chose is the renewed one. Nothing is left to do.",
     ),
     (
         "この証明書でオンラインサービスをご利用いただけます。次回の更新は、更新のご案内メールが届いてからお手続きください。",
-        "Use the online service with it. The next renewal begins with its mail.",
+        "Use it to log in to the online service. An email will announce the next renewal.",
     ),
     moment=("次に更新できる日時：", "It can be renewed again from: "),
 )
@@ -336,7 +336,7 @@ async def _wrong_certificate(request: web.Request, refusal: Refusal, peer: _Peer
     next_step = (words.next_step[0] + _ANOTHER[0], f"{words.next_step[1]} {_ANOTHER[1]}")
     return pages.words_page(
         request,
-        replace(words, next_step=next_step),
+        replace(words, next_step=next_step, choose_again=True),
         reference=reference,
         at=refusal.at,
         rejection=peer,

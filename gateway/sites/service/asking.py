@@ -18,7 +18,7 @@ FIELD = "alike"
 _SHOWN = 6
 _ASKED: Text = (
     "同じ氏名またはメールアドレスの方がいます。お間違いがないかご確認ください。",
-    "Somebody has the same name or mail address. Please make sure that this is meant.",
+    "A user with the same name or email address exists. Please make sure this is not a mistake.",
 )
 
 

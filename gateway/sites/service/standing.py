@@ -27,7 +27,7 @@ _NOTICE_DAYS: Mapping[str, int] = {"mail": 2, "postcard": 7}
 _REGISTERED: Text = ("ユーザー登録", "User recorded")
 _ID_NOTICE: Text = ("ユーザーIDのお知らせ", "User ID told")
 _REISSUED: Text = ("クライアント証明書再発行", "Certificate reissue")
-_ANNOUNCED: Text = ("クライアント証明書取得のご案内", "Pick-up mail sent")
+_ANNOUNCED: Text = ("クライアント証明書取得のご案内", "Pick-up email sent")
 _PICKED_UP: Text = ("クライアント証明書取得のお手続き", "Certificate picked up")
 _LOGGED_IN: Text = ("オンラインサービスへのログイン", "Login to the online service")
 

@@ -85,7 +85,7 @@ WORKERS: Mapping[str, Words] = dict.fromkeys(("service_worker", "old_worker"), _
 _AGAIN = ("しばらくしてからもう一度お試しください。", "Please try again in a little while.")
 _CALL = (
     "解消しない場合は、照会番号を下記のご照会先へお伝えください。",
-    "If it goes on, tell the help desk the reference number.",
+    "If it goes on, give the help desk the reference number.",
 )
 #: Status -> page, for whatever has no code of its own.
 UPSTREAM: Mapping[int, Words] = {

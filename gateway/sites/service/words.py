@@ -32,7 +32,7 @@ _FIELDS: Mapping[tuple[str, str], Text] = MappingProxyType(
         ),
         ("invalid_input", "mail"): (
             "メールアドレスを半角で正しく入力してください（例：taro@example.jp）。",
-            "Enter a valid mail address, such as taro@example.jp.",
+            "Enter a valid email address, such as taro@example.jp.",
         ),
         ("invalid_input", "user_id"): (
             "ユーザーIDは半角の英字と数字、4～12文字で入力してください。",
@@ -43,7 +43,7 @@ _FIELDS: Mapping[tuple[str, str], Text] = MappingProxyType(
         ("invalid_input", "notice_by"): ("通知の方法を選択してください。", "Choose how to be told."),
         ("conflict", "name"): (
             "この氏名とメールアドレスのユーザーはすでに登録されています。「ユーザー一覧」でご確認ください。",
-            "This name and mail address are a user's already. See the list of members.",
+            "A user with this name and email address is already registered. See the list of users.",
         ),
         ("conflict", "user_id"): (
             "このユーザーIDはすでに使用されています。別のユーザーIDを入力してください。",
@@ -63,11 +63,11 @@ DONE: Mapping[str, Text] = MappingProxyType(
         "applied": ("申請を受け付けました。", "The application has been received."),
         "already": (
             "この申請はすでに受け付けています。あらためて申請していただく必要はありません。",
-            "This has been applied for already; you need not apply again.",
+            "This application has already been received; there is no need to apply again.",
         ),
         "language": ("表示とメールの言語を変更しました。", "The language has been changed."),
-        "withdrawn": ("選択した認証情報を無効にしました。", "Those credentials no longer work."),
-        "mail": ("メールアドレスを変更しました。", "The mail address has been changed."),
+        "withdrawn": ("選択した認証情報を無効にしました。", "The selected credentials have been revoked."),
+        "mail": ("メールアドレスを変更しました。", "The email address has been changed."),
         "suspended": (
             "利用を停止しました。発行済みの証明書はすべて失効しました。",
             "The user has been suspended, and all issued certificates are revoked.",
@@ -85,10 +85,10 @@ ENDS: Mapping[str, Text] = MappingProxyType(
             "届出により利用停止中（お手続きの完了と同時に失効）",
             "suspended, and revoked on completion",
         ),
-        "at_once": ("お手続きの完了と同時に無効にする", "ends on completion"),
-        "on_pickup": ("新しい証明書の取得後に無効にする", "ends when the new one is picked up"),
-        "never": ("そのまま使用できる", "stays as it is"),
-        "untouched": ("この申請では無効になりません", "does not end because of this application"),
+        "at_once": ("お手続きの完了と同時に無効にする", "becomes invalid on completion"),
+        "on_pickup": ("新しい証明書の取得後に無効にする", "becomes invalid when the new one is picked up"),
+        "never": ("そのまま使用できる", "remains valid"),
+        "untouched": ("この申請では無効になりません", "not invalidated by this application"),
     }
 )
 
@@ -96,14 +96,14 @@ ROLES: Mapping[str, Text] = MappingProxyType(
     {"member": ("利用者", "Member"), "admin": ("管理者", "Administrator")}
 )
 NOTICES: Mapping[str, Text] = MappingProxyType(
-    {"mail": ("メール", "Mail"), "postcard": ("はがき", "Postcard")}
+    {"mail": ("メール", "Email"), "postcard": ("はがき", "Postcard")}
 )
 LANGUAGE_NAMES: Mapping[str, Text] = MappingProxyType(
     {"ja": ("日本語", "Japanese"), "en": ("英語（English）", "English")}
 )
 KINDS: Mapping[str, Text] = MappingProxyType(
     {
-        "addition": ("ユーザーID追加発行", "Further user ID"),
+        "addition": ("ユーザーID追加発行", "Additional user ID"),
         "reissue": ("クライアント証明書再発行", "Certificate reissue"),
     }
 )
@@ -116,7 +116,7 @@ DECISIONS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "submitted": (("受付済み（手続き中）", "Received, in progress"), "warn"),
         "approved": (("手続き完了", "Completed"), "good"),
         "withdrawn": (("取り下げ済み", "Withdrawn"), "plain"),
-        "rejected": (("お受けできませんでした", "Turned down"), "bad"),
+        "rejected": (("お受けできませんでした", "Declined"), "bad"),
     }
 )
 SITES: Mapping[str, Text] = MappingProxyType(

@@ -296,7 +296,7 @@ async def test_screen_status_when_empty(scene):
     assert page.main.one("p", class_="lead").lines[1].startswith("リクエストIDが表示されていない場合は、")
     assert len(page.main.table()) == 1
     step = page.main.one("p", class_="actions").one("a")
-    assert (step.text, step.attributes["href"]) == ("更新の申請", "/application")
+    assert (step.text, step.attributes["href"]) == ("更新を申請する", "/application")
     assert (await scene.visitor.get("/application")).buttons() == ["Submit"]
 
 
