@@ -566,7 +566,7 @@ OF_AN_OPERATOR = Words(
     ("運用者用の証明書です", "This is an operator's certificate"),
     (
         "選択された証明書は運用者用です。運用コンソール以外のサイトではご利用いただけません。",
-        "The certificate that was chosen is an operator's: it opens the console and no other site.",
+        "The certificate you chose is an operator's: it opens the console and no other site.",
     ),
     (
         "ご自身のクライアント証明書を選択しなおしてください。",
