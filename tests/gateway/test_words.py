@@ -161,7 +161,7 @@ def test_english_has_one_word_for_getting_the_certificate() -> None:
 
 def test_english_calls_an_email_so() -> None:
     """By mail comes what a postman brings, beside which stands the postcard; and nobody counts mails."""
-    mail = re.compile(r'(?<![-./_"#{])\b[Mm]ails?\b(?![-._"(=])')
+    mail = re.compile(r'(?<![-./_"#{])\b[Mm]ails?\b(?![-._"(=]| \}\})')
     found = [place for place, (_, english) in _all().items() if mail.search(english)]
     for package in (enroll, gateway):
         for file in sorted(Path(package.__path__[0]).rglob("templates/**/*")):
