@@ -17,7 +17,7 @@ from threading import Thread
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
-from tests.started import started
+from tests.started import WITHOUT_ROOTS, started
 
 SEKISHO = Path(sys.executable).with_name("sekisho")
 PATIENCE = 60.0
@@ -39,7 +39,7 @@ def process(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=given | environment,
+            env=given | WITHOUT_ROOTS | environment,
         ) as running,
     ):
         yield running

@@ -43,7 +43,7 @@ from tests.cli.processes import (
 )
 from tests.datadirs import PASSPHRASE, START
 from tests.ports import free_port
-from tests.started import session_of
+from tests.started import WITHOUT_ROOTS, session_of
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,8 @@ class Gateway:
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         given = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
         line = [SEKISHO, *words, "--data", str(self.data), "--json"]
-        return subprocess.run(
-            line, env=given | self.environment, capture_output=True, text=True, check=False, timeout=60
-        )
+        given |= WITHOUT_ROOTS | self.environment
+        return subprocess.run(line, env=given, capture_output=True, text=True, check=False, timeout=60)
 
     def doctor(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.command("doctor").stdout)["checks"]

@@ -20,7 +20,7 @@ from typing import Any
 
 from cryptography import x509
 
-from tests.started import started
+from tests.started import WITHOUT_ROOTS, started
 
 SEKISHO = Path(sys.executable).with_name("sekisho")
 DAY = 86_400
@@ -128,7 +128,7 @@ def running(place: Path, *words: str, keep: bool = False, may_fail: bool = False
 def environment() -> dict[str, str]:
     """A demo's: nothing of whoever runs the tests, and faults of ours in its log."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
-    return own | {"SEKISHO_TRACEBACK": "1"}
+    return own | WITHOUT_ROOTS | {"SEKISHO_TRACEBACK": "1"}
 
 
 def up(summary: Path, log: Path, lives: Callable[[], bool]) -> Demo:

@@ -8,6 +8,7 @@ it, the whole one where no case is named. The answer is a line: case -> outcome,
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -65,6 +66,8 @@ def load_libraries() -> None:
                 importlib.import_module(name)
     early = [name for name in sys.modules if name.partition(".")[0] in PRODUCT]
     assert not early, f"no fault in these would be noticed: {early}"
+    # Of that nothing is garbage, and no copy of this process looks through it.
+    gc.freeze()
 
 
 def outcomes(seeded: Path, folder: Path, cases: Sequence[str]) -> dict[str, str] | str:
