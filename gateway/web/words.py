@@ -454,9 +454,11 @@ _KEEP_IT: Text = (
 MAY_BE_THERE = frozenset({"used", "downloads", "window"})
 #: What to do then: nothing, perhaps. Z4's own words are for whoever has it nowhere.
 LOOK_FIRST: Text = (
+    "当メールからクライアント証明書の取得はできません。"
     "パソコンに取得できているか、導通確認サイトでご確認ください。取得できていない場合は、"
     "クライアント証明書の再発行手続きが必要です。（オンライン操作マニュアル第3章をご参照ください。）",
-    "See on the connectivity test whether it is on your PC. If it is not, please apply for a reissue.",
+    "This mail can no longer be used to get the certificate. See on the connectivity test whether it is on "
+    "your PC. If it is not, please apply for a reissue.",
 )
 WHY_OVER: Mapping[str, Text] = MappingProxyType(
     {

@@ -538,6 +538,7 @@ async def test_after_the_window_everything_is_refused(site):
     page = await site.visitor().post("/login", {"user_id": USER, "password": password})
     assert is_refused(page)
     assert "取得できる期間が過ぎています。" in page.main.text
+    assert "当メールからクライアント証明書の取得はできません。" in page.main.text
     # It may well be on the PC: that it must be issued anew is not said to everybody.
     assert "取得できていない場合は、クライアント証明書の再発行手続きが必要です。" in page.main.text
     ways = [each.text for each in page.main.one("div", class_="actions").all("a")]
