@@ -24,12 +24,12 @@ from cryptography.hazmat.primitives import serialization
 from shamir_mnemonic import MnemonicError, combine_mnemonics, generate_mnemonics
 from shamir_mnemonic.share import Share
 
-from ca.certificates import build, key_identifier, new_serial, serial_hex, to_pem, validity
+from ca.certificates import build, key_identifier, new_serial, root_of, serial_hex, to_pem, validity
 from ca.crls import OF_CAS, build_crl
 from ca.errors import ConfigError, Unacceptable
 from ca.files import make_private_directory, read_file, write_private, write_public
 from ca.keys import PrivateKey, from_pkcs8, generate, parse_public_key, spki, spki_of, to_pkcs8
-from ca.profiles import CROSS, DAY, ISSUING, ROOT, Profile
+from ca.profiles import CROSS, DAY, ISSUING, Profile
 from ca.publication import Places, above
 from ca.revocation import REASONS, RevokedEntry
 from ca.sealing import BrokenSeal, Vault
@@ -179,7 +179,7 @@ def create(
     check_new(folder)
     key = generate(kind)
     signer = FileSigner.of(key)
-    der = build(ROOT, subject, key.public_key(), (), new_serial(), validity(ROOT, at), None, signer)
+    der = root_of(subject, key.public_key(), signer, at)
     record = Record(needed, tuple(holders), 0, at, rehearsal, revocation_url)
     record, shares = _share(folder, record, to_pem(der), key)
     return Root(folder, record, x509.load_der_x509_certificate(der), signer), shares

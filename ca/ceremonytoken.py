@@ -7,10 +7,9 @@ from pathlib import Path
 from cryptography import x509
 
 from ca.ceremony import CERTIFICATE, InToken, Record, Root, check_new, look, write_record
-from ca.certificates import build, new_serial, public_key_of, to_pem, validity
+from ca.certificates import public_key_of, root_of, to_pem
 from ca.errors import ConfigError
 from ca.files import make_private_directory, write_public
-from ca.profiles import ROOT
 from ca.publication import Places
 from ca.tokenlink import Token, TokenKey
 from ca.tokens import Tokens
@@ -33,7 +32,7 @@ def create_in_token(
     check_new(folder)
     public, signer = tokens.generate(key, kind)
     try:
-        der = build(ROOT, subject, public, (), new_serial(), validity(ROOT, at), None, signer)
+        der = root_of(subject, public, signer, at)
         signer.prove()
         held = InToken(key.token.module, key.token.label, key.token.serial, key.label)
         record = Record(0, (), 0, at, rehearsal, revocation_url, token=held)

@@ -23,7 +23,7 @@ from ca import der
 from ca.errors import ConfigError, Unacceptable
 from ca.keys import PublicKey
 from ca.naming import Said, general_name
-from ca.profiles import Profile
+from ca.profiles import ROOT, Profile
 from ca.publication import Addresses
 from ca.signing import Signer, ToSign, hash_of, key_id, signature_now
 
@@ -120,6 +120,11 @@ def build(
     tbs = to_be_signed(profile, subject, public_key, names, serial, validity, issuer, addresses)
     key = public_key if issuer is None else public_key_of(issuer)
     return assemble(tbs, signature_now(signer, key, ToSign(key_id(key), "own", tbs)))
+
+
+def root_of(subject: x509.Name, public_key: PublicKey, signer: Signer, at: int) -> bytes:
+    """The certificate (DER) of a new root, wherever its key is; blocks for the signature. `NoSignature`."""
+    return build(ROOT, subject, public_key, (), new_serial(), validity(ROOT, at), None, signer)
 
 
 def validity(profile: Profile, issued_at: int, issuer_not_after: int | None = None) -> tuple[int, int]:

@@ -30,6 +30,7 @@ from ca.certificates import (
     distinguished_name,
     key_identifier,
     new_serial,
+    root_of,
     serial_hex,
     to_pem,
     validity,
@@ -384,7 +385,7 @@ def _make_root(
     path: Path, maker: Maker, stem: str, subject: x509.Name, kind: str, at: int
 ) -> tuple[x509.Certificate, Signer]:
     made = maker("root", kind)
-    der = build(ROOT, subject, made.public, (), new_serial(), validity(ROOT, at), None, made.signer)
+    der = root_of(subject, made.public, made.signer, at)
     save(path, made, stem, der)
     return x509.load_der_x509_certificate(der), made.signer
 
