@@ -1,0 +1,147 @@
+"""kill -9 of whoever serves, at random moments: the signer, its guardian, a worker, the whole server.
+
+Three times in a run of all tests; ``make kills`` kills two hundred times, or KILLS= times, by another SEED=
+if it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from ca import datadir
+from ca import store as certificates
+from ca.memory import NUMBERS, Numbers
+from ca.remembered import REVOKED, Remembered
+from ca.sealing import open_vaults
+from ca.storage import Transaction
+from enroll import crls, store
+from enroll.requests.states import State
+from gateway.serving.deployment import Deployment
+from tests.cli.conftest import PASSPHRASE, Shell
+from tests.cli.test_serving import Gateway, ready, workers_of
+from tests.cli.test_signer import _begun, _issued, _signers, as_a_worker
+from tests.looking import look
+
+KILLS = int(os.environ.get("SEKISHO_TEST_KILLS", "3"))
+SEED = os.environ.get("SEKISHO_TEST_SEED", "20261122")
+#: Whom, and how often of a hundred.
+WHOM = {"signer": 45, "worker": 35, "guardian": 10, "server": 10}
+_PATIENCE = 120.0
+_USERS = count()
+
+
+async def test_kills_of_whoever_serves_lose_and_double_nothing(sekisho: Shell, tmp_path: Path) -> None:
+    """While certificates are issued and revoked: each that was given is on record, once; what was revoked
+    stays so; numbers of lists grow; and after each death issuing goes on by itself."""
+    file, chance = tmp_path / "passphrase", random.Random(SEED)
+    file.write_text(PASSPHRASE)
+    whom = chance.choices(list(WHOM), list(WHOM.values()), k=KILLS)
+    # In a run of all tests each of the quick ones, once.
+    whom = whom if KILLS > 3 else ["signer", "worker", "guardian"][:KILLS]
+    print(f"{KILLS} kills, SEED={SEED}")
+    given, revoked = dict[str, str](), set[str]()
+    while whom:
+        with ready(sekisho.data, tmp_path, "--passphrase-file", str(file), workers=2) as gateway:
+            async with as_a_worker(gateway) as worker:
+                await _live(gateway, worker, whom, chance, given, revoked)
+        (tmp_path / "log").unlink()
+    with ready(sekisho.data, tmp_path, "--passphrase-file", str(file), workers=2) as gateway:
+        async with as_a_worker(gateway) as worker:
+            await _one_more(worker, given, revoked)
+            ra = worker.ra
+            issuer = ra.authority.current
+            last = await crls.publish(ra, issuer, alone=True)
+            db = look(ra.database)
+            for request_id, serial in given.items():
+                found = store.enrollment(db, request_id)
+                assert found is not None
+                assert (found.state in (State.ISSUED, State.PICKED_UP), found.serial) == (True, serial)
+            assert len(set(given.values())) == len(given)
+            end = time.monotonic() + _PATIENCE
+            # The leading worker makes up for what a death has left.
+            while certificates.reserved_unsigned(db):
+                assert time.monotonic() < end
+                await asyncio.sleep(0.2)
+            # One may be revoked of which the test was not told any more.
+            assert last.entries >= len(revoked)
+            numbers = [
+                each["detail"]["number"]
+                for each in store.audit_page(db, issuer.issuer_id, 9_999)
+                if each["action"] == "list.published"
+            ]
+            assert len(set(numbers)) == len(numbers)
+    keys = open_vaults(sekisho.data / datadir.VAULT, PASSPHRASE).keys
+    kept = Remembered(sekisho.data / REVOKED, keys)
+    assert {each for each in revoked if kept.find(issuer.issuer_id, each) is None} == set()
+    assert (Numbers(sekisho.data / NUMBERS, keys).last(issuer.issuer_id) or 0) >= last.number
+
+
+async def _live(
+    gateway: Gateway,
+    worker: Deployment,
+    whom: list[str],
+    chance: random.Random,
+    given: dict[str, str],
+    revoked: set[str],
+) -> None:
+    """Issues and kills until it was the server's turn, or nobody is left to be killed."""
+    while whom:
+        issuing = asyncio.create_task(_one_more(worker, given, revoked))
+        await asyncio.sleep(chance.uniform(0, 0.3))
+        chosen = whom.pop()
+        match chosen:
+            case "server":
+                gateway.running.kill()
+                issuing.cancel()
+                await asyncio.gather(issuing, return_exceptions=True)
+                return
+            case "worker":
+                _kill(chance.choice(list(workers_of(gateway).values())))
+            case _:
+                await _kill_a_signer(gateway, chosen)
+        await asyncio.wait_for(issuing, _PATIENCE)
+
+
+async def _kill_a_signer(gateway: Gateway, which: str) -> None:
+    end = time.monotonic() + _PATIENCE
+    while True:  # one that was killed is not there for a moment
+        try:
+            guardian, *signers = _signers(gateway)
+        except LookupError:
+            signers = []
+        if signers:
+            return _kill(guardian if which == "guardian" else signers[0])
+        assert time.monotonic() < end, gateway.log.read_text()
+        await asyncio.sleep(0.1)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+async def _one_more(worker: Deployment, given: dict[str, str], revoked: set[str]) -> None:
+    """A user's certificate, whoever dies meanwhile; every third one is revoked, and a list says so."""
+    request_id = await _begun(worker, f"K{next(_USERS):07}")
+    end = time.monotonic() + _PATIENCE
+    while not await _issued(worker, request_id):
+        assert time.monotonic() < end
+        await asyncio.sleep(0.1)
+    found = store.enrollment(look(worker.ra.database), request_id)
+    assert found is not None
+    assert found.serial is not None
+    given[request_id] = serial = found.serial
+
+    def revoke(db: Transaction) -> bool:
+        return certificates.revoke(db, serial, 1, worker.ra.now())
+
+    if len(given) % 3 == 1:
+        assert await worker.ra.database.write(revoke)
+        revoked.add(serial)
