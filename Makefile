@@ -36,8 +36,8 @@ kills: setup ## kill -9 at random points of issuance and of serving, 200 times f
 test-pythons: ## the fast tests on each supported Python that is on this machine (FILES=)
 	@tools/test-pythons $(FILES)
 
-# Three to six minutes: an environment of its own, the wheel, and these tests once more. QUICK=1, for CI: 40 s of CPU
-# for the wheel and 50 for the tests that tell most, on the dependencies that are here.
+# Three to six minutes: an environment of its own, the wheel, and these tests once more. QUICK=1, for CI: its C is
+# not optimised (half of what the wheel costs), and the tests are those that tell most, on what is installed here.
 test-compiled: ## the wheel with its hot path compiled, and the tests that concern it against that wheel (FILES= QUICK=1)
 ifdef QUICK
 	@$(MAKE) --no-print-directory setup

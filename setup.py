@@ -2,7 +2,8 @@
 
 Where mypyc, the dependencies' types or a C compiler are missing the wheel is pure Python, and one line says
 so (pip shows it with -v; ``sekisho version`` tells later). Editable installs are always pure.
-SEKISHO_COMPILED: auto compiles where it can (the default), yes fails where it cannot, no does not try.
+SEKISHO_COMPILED: auto compiles where it can (the default), yes fails where it cannot, no does not try;
+quick, for tests of the same code, is yes without the C compiler's optimisation, which takes longest.
 """
 
 import os
@@ -27,8 +28,8 @@ def modules():
 
 def give_up(why):
     """Goes on without; ends the build instead if compiled modules were demanded."""
-    if WISH == "yes":
-        sys.exit(f"error: SEKISHO_COMPILED=yes, but nothing can be compiled: {why}")
+    if WISH in ("yes", "quick"):
+        sys.exit(f"error: SEKISHO_COMPILED={WISH}, but nothing can be compiled: {why}")
     print(f"sekisho: not compiled, installed as pure Python: {why}", file=sys.stderr, flush=True)
     return []
 
@@ -50,7 +51,7 @@ def missing_for_c():
 
 def extensions():
     """mypyc's extensions, or none."""
-    if WISH not in ("auto", "yes", "no"):
+    if WISH not in ("auto", "yes", "quick", "no"):
         sys.exit(f"error: SEKISHO_COMPILED is yes, no or auto, not {WISH!r}")
     if "bdist_wheel" not in sys.argv:
         return []
@@ -63,7 +64,8 @@ def extensions():
     except ImportError:
         return give_up("mypy is not installed")
     try:
-        return mypycify(modules(), target_dir="build/mypyc", opt_level="2", debug_level="0")
+        level = "0" if WISH == "quick" else "2"
+        return mypycify(modules(), target_dir="build/mypyc", opt_level=level, debug_level="0")
     except SystemExit:  # mypy has said what; with dependencies of another version, say
         return give_up("mypyc refused the modules, see above")
 
