@@ -199,7 +199,7 @@ async def test_who_looks_at_a_screen_sees(person: Persona) -> None:
         eye = Eye(on, "planted")
         await on.set_content(planted)
         await eye._look("1.ja")
-        await eye._look("2.en", _ENGLISH)
+        await eye._look("2.en", _SCHEMES[1:])
         said = {name: " ".join(found) for name, found in eye.seen.items()}
     assert set(said) == {
         f"1.ja{seen}" for seen in ("", ".desktop.dark", ".desktop.light", ".phone.dark", ".phone.light")
