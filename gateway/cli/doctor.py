@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shlex
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
@@ -17,6 +18,7 @@ from ca.authority import Issuer
 from ca.clock import SystemClock
 from ca.datadir import is_revoked, reason_in
 from ca.errors import ConfigError
+from ca.keyplaces import place_of, stem_of
 from ca.profiles import Audience
 from ca.published import store as published
 from ca.servers import roots_of_this_machine, weaknesses
@@ -252,15 +254,33 @@ def _issuer(deployment: Deployment, issuer: Issuer, check: str) -> Finding:
 
 def _keys(deployment: Deployment) -> list[Finding]:
     """Those in sealed files were opened before any of this; those in tokens sign something to show it."""
-    found = []
+    found, lost = [], _for_good(deployment)
     for each in states(deployment):
         words = f"{each.name} ({each.of}): {each.where}"
         if each.state == GOOD:
             found.append(Finding("key", "ok", words))
             continue
         what, _, hint = each.state.rpartition("; ")
-        found.append(Finding("key", "bad", f"{words}: {what}", hint))
+        hints = [part for part in (hint, lost.get(each.name, "")) if part]
+        found.append(Finding("key", "bad", f"{words}: {what or each.state}", "; ".join(hints)))
     return found
+
+
+def _for_good(deployment: Deployment) -> dict[str, str]:
+    """By the place of each issuing CA's key, what to type should it never come back."""
+    authority = deployment.datadir.authority
+    issuing = set(generations.look(deployment.ra).issuers.values())
+    told = {}
+    for each in authority.at_work:
+        name = shlex.quote(each.common_name)
+        told[place_of(stem_of(each.issuer_id))] = (
+            "gone for good, nothing is issued until there is another: sekisho ca add NAME (root elsewhere: "
+            "sekisho ca request NAME), sekisho ca activate NAME --at now"
+            if each.issuer_id in issuing
+            else f"gone for good, its lists end: sekisho ca distrust {name}, once its people have others; "
+            f"when it is over, sekisho ca discard {name}"
+        )
+    return told
 
 
 def _clock(deployment: Deployment) -> list[Finding]:

@@ -116,8 +116,10 @@ def write_table(
 
 def _whole_table(console: Console, rows: list[list[str]], columns: Mapping[str, str]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in columns.values():
-        table.add_column(heading, overflow="fold")
+    # What a row is about stays in one piece as long as that takes nobody else's room.
+    first = min(max((cell_len(row[0]) for row in rows), default=0), console.width // 4)
+    for number, heading in enumerate(columns.values()):
+        table.add_column(heading, overflow="fold", min_width=first if number == 0 else None)
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)

@@ -124,6 +124,9 @@ async def test_the_token_is_taken_away_and_given_back_while_it_is_served(
             assert 'sekisho_token_up{token="hsm"} 0' in get_plain(gateway.internal, "/metrics")[1]
             bad = [each for each in gateway.doctor() if each["check"] == "key" and each["state"] == "bad"]
             assert len(bad) >= 2
+            # Should it never come back.
+            (issuing,) = [each["hint"] for each in bad if each["found"].startswith("issuing-")]
+            assert "sekisho ca activate NAME --at now" in issuing
 
             hsm.give_back()
             end = time.monotonic() + 60

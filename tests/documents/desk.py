@@ -29,6 +29,7 @@ _OF_A_SHELL = re.compile(r"[|<>;&$]")
 _ASKED = ("Enter to do this", r"Written down\?", "From the paper, words ", r"Share \d+ of \d+: ")
 _WRITE, _PAPER, _SHARE = 1, 2, 3
 _SHOWN = re.compile(r"(\d+)\. +([a-z]+)")
+_SIGNER = "61401"
 NEW_PASSPHRASE = "another horse battery staple"
 
 
@@ -77,6 +78,8 @@ class Desk:
     def _here(self, *words: str) -> tuple[int, str]:
         named = words[words.index("--data") + 1] if "--data" in words else ""
         given = {"SEKISHO_PASSPHRASE": self._passphrases.get(named, self.passphrase)}
+        # An account that this machine need not have: a number is as good as a name.
+        words = tuple(_SIGNER if word == "sekisho-signer" else word for word in words)
         ran = Shell(self.office.data)(
             *words, json_output=False, SEKISHO_NEW_PASSPHRASE=NEW_PASSPHRASE, **given
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from enroll.people.register import Person, add_organisation, add_user, disable_u
 from enroll.requests import issuance
 from gateway.serving import backup, offsite, record
 from gateway.serving.config import FILE_NAME, Config, toml_of
-from gateway.serving.deployment import DATABASE, opened_deployment
+from gateway.serving.deployment import CLOCK, DATABASE, DEMO_MARKER, opened_deployment
 from tests import softhsm
 from tests.cli.conftest import Shell
 from tests.cli.processes import change
@@ -136,6 +137,12 @@ def set_the_clock(office: Office) -> None:
 
 def change_generation(office: Office) -> None:
     """The next issuing CA was made, and its day has come."""
+    stage_generation(office)
+    assert Shell(office.data)("ca", "activate", G5, "--at", "now").code == 0
+
+
+def stage_generation(office: Office) -> None:
+    """The next issuing CA was made, and does not issue."""
     shell, signed = Shell(office.data), office.place / "g5.pem"
     assert shell("ca", "request", G5).code == 0
     (asked,) = requested.requests(office.data)
@@ -143,7 +150,22 @@ def change_generation(office: Office) -> None:
     _, der = ceremony.sign_issuing(root, ceremony.read_request(asked.read_bytes()), int(time.time()))
     signed.write_bytes(to_pem(der))
     assert shell("ca", "accept", str(signed)).code == 0
-    assert shell("ca", "activate", G5, "--at", "now").code == 0
+
+
+def end_generation(office: Office) -> None:
+    """The one before it was retired, and four years have passed."""
+    change_generation(office)
+    assert Shell(office.data)("ca", "retire", _NAMES.issuing).code == 0
+    (office.data / DEMO_MARKER).write_text("{}")
+    (office.data / CLOCK).write_text(json.dumps({"offset": 4 * 366 * 86_400}))
+
+
+def write_profiles(office: Office) -> None:
+    """The profiles of the page stand in the settings."""
+    page = Path(__file__).parent.parent.parent / "docs/operations/profiles.md"
+    with (office.data / FILE_NAME).open("a") as settings:
+        for table in re.findall(r"^```toml\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+            settings.write(f"\n{table}")
 
 
 def break_the_token(office: Office) -> None:
@@ -178,5 +200,8 @@ HAPPENED = {
     "once": without_a_key,
     "token": break_the_token,
     "generation-day": change_generation,
+    "generation-staged": stage_generation,
+    "generation-over": end_generation,
+    "profiles": write_profiles,
     "clock": set_the_clock,
 }
