@@ -457,7 +457,7 @@ LOOK_FIRST: Text = (
     "当メールからクライアント証明書の取得はできません。"
     "パソコンに取得できているか、導通確認サイトでご確認ください。取得できていない場合は、"
     "クライアント証明書の再発行手続きが必要です。（オンライン操作マニュアル第3章をご参照ください。）",
-    "This mail can no longer be used to get the certificate. See on the connectivity test whether it is on "
+    "This email can no longer be used to get the certificate. See on the connectivity test if it is on "
     "your PC. If it is not, please apply for a reissue.",
 )
 WHY_OVER: Mapping[str, Text] = MappingProxyType(
