@@ -153,7 +153,11 @@ CONSTANTS: dict[str, dict[str, object]] = {
     "enroll.acme.jws": {"MAX_BODY": 65_536},
     "enroll.acme.wire": {"MAX_DEPTH": 16, "MAX_TEXT": 16_384},
     "enroll.acme.credentials": {"KEY_BYTES": 32},
-    "gateway.web.sessions": {"IDLE": 1_800, "ABSOLUTE": 28_800, "_ON_THE_WAY": 60, "_TOUCH": 60},
+    "gateway.web.sessions": {
+        "IDLE": 1_800, "ABSOLUTE": 28_800, "_ON_THE_WAY": 60, "_TOUCH": 60, "IDLE_AT": {"console": 900},
+    },
+    "gateway.web.challenges": {"GOOD_FOR": 300},
+    "gateway.sites.console.asking": {"_KEPT_FOR": 28_800, "_KEPT_MOST": 40_000},
     "gateway.web.references": {"_KEPT": 7_776_000, "KEPT_PER_KIND": 10_000, "_LONGEST": 200},
     "gateway.web.pages": {"_FORM_LIMIT": 65_536, "_MOST_FIELDS": 100},
     "gateway.sites.certificate": {"MOST_WAITING": 8},

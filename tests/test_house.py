@@ -74,6 +74,7 @@ HOMES = {
     "jpholiday": ("enroll/businessdays.py",),
     "shamir_mnemonic": ("ca/ceremony.py",),
     "segno": ("gateway/web/qr.py",),
+    "webauthn": ("gateway/sites/console/passkeys.py",),
     "snowballstemmer": ("gateway/sites/help/terms.py",),
     "sqlite3": ("ca/sqlite.py",),
     "sqlite_utils": ("ca/sqlite.py",),
@@ -91,7 +92,7 @@ STOREYS = {
     "sites": {"web", "wire"},
     "serving": {"edge", "wire", "running", "web", "proxy", "sites"},
     "practice": {"web", "serving"},
-    "demo": {"web", "proxy", "serving"},
+    "demo": {"web", "proxy", "sites", "serving"},
     "cli": {"edge", "wire", "running", "web", "proxy", "serving", "practice", "demo"},
     "packaging": set(),
 }

@@ -50,6 +50,8 @@ class Actor:
     host: bool = False
     #: Number of what was taken in an emergency.
     glass: int | None = None
+    #: Of a sandbox, whose owner tries everything out.
+    sandbox: bool = False
 
     def may(self, act: Act) -> Verdict:
         """What this actor may do of an act, when it was built."""
@@ -61,10 +63,12 @@ class Actor:
         return self.by is By.HOST and self.may(Act.RECORD) == ALL
 
 
-def of_account(db: Transaction, account: str, at: int, *, host: bool) -> Actor:
+def of_account(db: Transaction, account: str, at: int, *, host: bool, sandbox: bool = False) -> Actor:
     """Who types a command as an account of this machine; ``host``: root, or whom the directory belongs to.
 
-    Whoever is nobody here has no rights, and is told so by `require`."""
+    Whoever is nobody here has no rights, and is told so by `require`. ``sandbox``: a demo, whose owner may do
+    everything, although operators are there.
+    """
     taken, known = store.glass_of(db, account, at), store.of_account(db, account)
     if taken is not None:
         return _built(
@@ -81,12 +85,17 @@ def of_account(db: Transaction, account: str, at: int, *, host: bool) -> Actor:
     if known is not None:
         return _of_operator(known, By.ACCOUNT, f"/{account}", account, host=host, admitting=admitting)
     rights: Mapping[Act, Verdict] = MappingProxyType({})
-    if host and not there:
+    if host and (sandbox or not there):
         rights = MappingProxyType(dict.fromkeys(Act, ALL))
     elif admitting:
         rights = _ADMITTING
     by = By.HOST if host else By.ACCOUNT
-    return Actor(f"account:{account}", f"operator:{account}", by, rights, account=account, host=host)
+    return Actor(
+        *(f"account:{account}", f"operator:{account}", by, rights),
+        account=account,
+        host=host,
+        sandbox=sandbox,
+    )
 
 
 def of_operator(db: Transaction, number: int, by: By) -> Actor:
@@ -102,7 +111,7 @@ def asked_again(db: Transaction, actor: Actor, at: int) -> Actor:
     if actor.by in (By.CONSOLE, By.CERTIFICATE):
         assert actor.operator is not None
         return of_operator(db, actor.operator, actor.by)
-    now = of_account(db, actor.account, at, host=actor.host)
+    now = of_account(db, actor.account, at, host=actor.host, sandbox=actor.sandbox)
     if (now.identity, now.by, now.glass) != (actor.identity, actor.by, actor.glass):
         raise Refusal("not_permitted", field="operator", detail=f"{actor.name} is not what it was: try again")
     return now

@@ -253,6 +253,16 @@ def end_code(db: Db, code_hash: str, at: int) -> None:
         db.note("operator.code", **values)
 
 
+def code_is_open(db: Db, number: int, code_hash: str, at: int) -> bool:
+    """Whether a code is an operator's, and could be used now."""
+    row = db.one(
+        "SELECT 1 FROM operator_codes WHERE code_hash = :code_hash AND operator = :number"
+        " AND used_at IS NULL AND made_at <= :at AND ends_at > :at",
+        {"code_hash": code_hash, "number": number, "at": at},
+    )
+    return row is not None
+
+
 def open_code(db: Db, number: int, at: int) -> int | None:
     """Until when an operator's code is good; None where there is none."""
     row = db.one(

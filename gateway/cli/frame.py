@@ -194,7 +194,7 @@ def _identified(deployment: Any) -> Actor:
     """Who types, by the account that the kernel says."""
     host = uid() in (0, deployment.data.stat().st_uid)
     return deployment.ra.database.read_now(  # type: ignore[no-any-return]  # any deployment
-        lambda db: of_account(db, account(), deployment.ra.now(), host=host)
+        lambda db: of_account(db, account(), deployment.ra.now(), host=host, sandbox=deployment.is_demo)
     )
 
 

@@ -22,9 +22,12 @@ from ca import datadir
 from ca.clock import OffsetClock, SystemClock
 from ca.errors import ConfigError
 from ca.files import read_file, write_private
+from ca.profiles import Audience
 from ca.publication import Places, certificate_path, list_path
 from ca.sealing import PassphraseCost
+from gateway.demo import operators, standin
 from gateway.demo.mailbox import application as mailbox
+from gateway.demo.operators import DemoOperator
 from gateway.demo.people import LONGEST_PAST, DemoUser, populate
 from gateway.demo.upstream import application as example
 from gateway.demo.words import banner
@@ -59,6 +62,8 @@ class Sandbox:
     data: Path
     passphrase: str
     users: tuple[DemoUser, ...]
+    #: Empty for a demo that was made before there were any: it has no console.
+    operators: tuple[DemoOperator, ...]
 
 
 def demo(data: Path | None, port: int, summary: Path | None, console: Console) -> dict[str, Any]:
@@ -97,6 +102,7 @@ async def _demo(
         clock = deployment.ra.clock
         assert isinstance(clock, OffsetClock)
         start_log("warning")
+        keys = operators.stand_in_keys(deployment) if sandbox.operators else {}
         told = summary_of(deployment, sandbox, port, plain.getsockname()[1])
 
         async def started(_: int) -> None:
@@ -111,7 +117,10 @@ async def _demo(
                 started,
                 socks=(listening,),
                 plain=(plain,),
-                extra={Role.MAILBOX: lambda gate: mailbox(gate, deployment, clock)},
+                extra={
+                    Role.MAILBOX: lambda gate: mailbox(gate, deployment, clock),
+                    Role.CONSOLE: lambda gate: standin.application(gate, keys),
+                },
             )
         finally:
             await service.cleanup()
@@ -130,12 +139,17 @@ async def _behind(deployment: Deployment, port: int, listening: socket.socket) -
     return runner
 
 
-def demo_config(port: int, upstream: int) -> Config:
+def demo_config(port: int, upstream: int, *, console: bool = True) -> Config:
     """The configuration of a demo on a port, with the service behind it on another. ``localhost`` is
-    there for clients that resolve no names below it."""
+    there for clients that resolve no names below it. ``console``: where there are operators."""
     default = Config()
     protocol = replace(default.protocol, host="localhost")
-    sites = replace(default.sites, pickup=("pickup.localhost", "localhost"), mailbox=("mailbox.localhost",))
+    sites = replace(
+        default.sites,
+        pickup=("pickup.localhost", "localhost"),
+        mailbox=("mailbox.localhost",),
+        console=("console.localhost",) if console else (),
+    )
     return replace(
         default,
         listen=Listen(host=(_HOST,), port=port),
@@ -164,6 +178,7 @@ def summary_of(deployment: Deployment, sandbox: Sandbox, port: int, plain: int) 
         "revocation": _revocation(deployment, f"http://{_HOST}:{plain}"),
         "outbox": str(deployment.outbox.absolute()),
         "users": [asdict(user) for user in sandbox.users],
+        "operators": [asdict(each) for each in sandbox.operators],
     }
 
 
@@ -183,10 +198,11 @@ async def _sandbox(data: Path, port: int, upstream: int, told: Callable[[str], N
     """The demo in a directory: the one that is there, or a new one."""
     if not is_demo(data):
         await _make(data, port, upstream, told, existed=_check_place(data))
-    (data / FILE_NAME).write_text(toml_of(demo_config(port, upstream)))
     marker = json.loads(read_file(data / DEMO_MARKER, "demo"))
     users = tuple(DemoUser(**user) for user in marker["users"])
-    return Sandbox(data, (data / _PASSPHRASE_FILE).read_text().strip(), users)
+    people = tuple(DemoOperator(**each) for each in marker.get("operators", ()))
+    (data / FILE_NAME).write_text(toml_of(demo_config(port, upstream, console=bool(people))))
+    return Sandbox(data, (data / _PASSPHRASE_FILE).read_text().strip(), users, people)
 
 
 async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None], *, existed: bool) -> None:
@@ -194,16 +210,23 @@ async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None
     try:
         told("Making the demo's CA and its people (a few seconds) ...")
         passphrase = secrets.token_urlsafe(18)
-        datadir.create(data, passphrase, SystemClock().seconds() - LONGEST_PAST, cost=_COST)
+        at = SystemClock().seconds() - LONGEST_PAST
+        datadir.create(data, passphrase, at, cost=_COST)
+        datadir.add_issuer(data, passphrase, operators.CA, at, audience=Audience.OPERATORS)
         write_private(data / _PASSPHRASE_FILE, passphrase.encode() + b"\n")
         (data / FILE_NAME).write_text(toml_of(demo_config(port, upstream)))
         clock = OffsetClock(data / CLOCK)
         deployment = open_deployment(data, passphrase, clock=clock, spare_keys=_SPARE_KEYS)
         try:
             users = await populate(deployment, clock, lambda words: None)
+            people = await operators.admit(deployment)
         finally:
             await deployment.close()
-        marker = {"format": 1, "users": [asdict(user) for user in users]}
+        marker = {
+            "format": 1,
+            "users": [asdict(user) for user in users],
+            "operators": [asdict(each) for each in people],
+        }
         write_private(data / DEMO_MARKER, json.dumps(marker, ensure_ascii=False).encode())
     except BaseException:
         _empty(data, keep=existed)

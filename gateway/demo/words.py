@@ -48,6 +48,13 @@ def banner(console: Console, summary: Mapping[str, Any], *, port_taken: bool) ->
         words = TRY[user["state"]] if state != "admin" else "as active, and add users of the organisation"
         users.add_row(user["user_id"], state, user["login_password"], until, words)
     console.print(users)
+    if summary["operators"]:
+        people = Table(box=None, pad_edge=False)
+        for heading in ("Operator", "Role", "P12 (import it, restart the browser, open the console)"):
+            people.add_column(heading, overflow="fold")
+        for each in summary["operators"]:
+            people.add_row(each["name"], each["role"], each["p12"])
+        console.print(people)
     data = summary["data"]
     console.print(f"P12 files: {data}/demo-p12/ (password: {_p12_password(summary)})", soft_wrap=True)
     console.print(

@@ -39,7 +39,18 @@ POLICIES: Mapping[Role, ClientCertificate] = {
     Role.HELP: ClientCertificate.NONE,
     Role.MAILBOX: ClientCertificate.NONE,
     Role.BEHIND: ClientCertificate.REQUIRE,
+    Role.CONSOLE: ClientCertificate.REQUIRE,
 }
+
+#: Whose certificates each site believes, where not those of people and programs.
+AUDIENCES: Mapping[Role, Audience] = {Role.CONSOLE: Audience.OPERATORS}
+
+
+def _console_of(gate: Gate) -> web.Application:
+    # Not above: what passkeys bring along takes a good part of a start, and most gateways have no console.
+    from gateway.sites import console
+
+    return console.application(gate)
 
 
 # The mailbox is missing: it is the demo's alone.
@@ -50,6 +61,7 @@ _APPLICATIONS: Mapping[Role, Callable[[Gate], web.Application]] = {
     Role.CONNECTIVITY: connectivity.application,
     Role.HELP: help.application,
     Role.BEHIND: behind.application,
+    Role.CONSOLE: _console_of,
 }
 
 
@@ -191,7 +203,7 @@ def _site(
     """A site under its role's policy. ``refused``: for whoever has no good certificate (else a page)."""
     policy = POLICIES[role]
     asks = policy is not ClientCertificate.NONE
-    trust = parts.trusts[Audience.CLIENTS]
+    trust = _trust(parts, role)
     if policy is ClientCertificate.REQUIRE and refused is None:
         refused = pages.refused(parts.gate, role)
     return WebSite(
@@ -206,6 +218,16 @@ def _site(
         limited=parts.limits(role),
         relay=relay,
     )
+
+
+def _trust(parts: _Parts, role: Role) -> Trust:
+    audience = AUDIENCES.get(role, Audience.CLIENTS)
+    if audience not in parts.trusts:
+        raise ConfigError(
+            f"sites.{role}: there is no issuing CA for {audience} yet; make one: "
+            f"sekisho ca add NAME --for {audience}, or write []"
+        )
+    return parts.trusts[audience]
 
 
 def _plain(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
@@ -251,6 +273,13 @@ def _behind(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Applicat
     return [_site(parts, role, hosts, app, relay=relay)]
 
 
+def _console(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
+    """For operators, who are told what they came with in words of their own."""
+    from gateway.sites import console
+
+    return [_site(parts, role, hosts, app, refused=console.refused(parts.gate))]
+
+
 def _help(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
     """With the assertions' public keys, which any upstream may fetch."""
     mount.publish(app, parts.keys)
@@ -268,7 +297,7 @@ def _connectivity(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Ap
             handler=app,
             certificate=parts.certificate,
             client_certificate=POLICIES[role],
-            anchors=parts.trusts[Audience.CLIENTS].anchors,
+            anchors=_trust(parts, role).anchors,
         )
         sites.append(probe)
     return sites
@@ -282,4 +311,5 @@ _BUILDERS: Mapping[Role, Callable[[_Parts, Role, tuple[str, ...], web.Applicatio
     Role.HELP: _help,
     Role.MAILBOX: _plain,
     Role.BEHIND: _behind,
+    Role.CONSOLE: _console,
 }

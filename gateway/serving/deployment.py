@@ -335,5 +335,6 @@ def configured_hosts(config: Config) -> tuple[str, ...]:
         *sites.connectivity,
         *sites.help,
         *sites.mailbox,
+        *sites.console,
     )
     return (*named, sites.try_suffix) if sites.try_suffix else named

@@ -25,6 +25,8 @@ class Role(StrEnum):
     MAILBOX = "mailbox"
     #: The service behind the gate, where login and portal have a host of their own.
     BEHIND = "behind"
+    #: Operators at work; no user's certificate opens it.
+    CONSOLE = "console"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Gate:
 
     ra: RegistrationAuthority
     #: Role -> origin such as ``https://pickup.example`` (no trailing slash). MAILBOX in a demo only, BEHIND
-    #: with ``sites.portal`` only.
+    #: with ``sites.portal`` only, CONSOLE where operators have one.
     origins: Mapping[Role, str]
     #: What follows the random label of a fresh host name, port included: ``.try.example:8443``.
     try_suffix: str

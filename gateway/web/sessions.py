@@ -28,6 +28,10 @@ ABSOLUTE = 8 * 3_600
 #: Seconds in which whoever is logged in on one host has to come in on another.
 _ON_THE_WAY = 60
 _TICKET = "ticket"
+#: What is no session, and lies among them: rows of `challenges`.
+CHALLENGE = "challenge"
+#: Sites where less is enough: seconds without a request after which a session ends.
+IDLE_AT: Mapping[str, int] = {"console": 15 * 60}
 # A session's last use is written at most this often, in seconds.
 _TOUCH = 60
 
@@ -67,6 +71,11 @@ def client_of(request: web.BaseRequest) -> Client:
     """The client of a request. Of what its browser says of itself nothing but a known name is kept."""
     browser = browser_of(request.headers)
     return Client(http.connection(request).peer_address, browser.name)
+
+
+def idle_at(site: str) -> int:
+    """Seconds without a request after which a session of a site ends."""
+    return IDLE_AT.get(site, IDLE)
 
 
 def cookie_name(site: str) -> str:
@@ -174,11 +183,11 @@ async def find_by_token(
     if found is None:
         return None
     session = Session(**{**found, "data": json.loads(found["data"])})
-    now = ra.now()
+    now, idle = ra.now(), idle_at(site)
     if session.site != site or session.fingerprint != fingerprint:
         return None
     # The last: the clock ran ahead when it was used, and has been set right since.
-    if now >= session.ends_at or now >= session.seen_at + IDLE or now < session.seen_at - IDLE:
+    if now >= session.ends_at or now >= session.seen_at + idle or now < session.seen_at - idle:
         # By a clock in doubt it is over for now, and comes back with the right time.
         if await timekeeping.doubt(ra) is None:
             await end(ra, session)
@@ -253,7 +262,8 @@ async def end_distrusted(ra: RegistrationAuthority) -> int:
 
 def listed(db: Transaction, at: int, subject: str | None = None) -> list[dict[str, Any]]:
     """Open sessions, newest first, for the user or the operator. ``id`` names one without opening it."""
-    return store.open_sessions(db, at, IDLE, subject, _TICKET)
+    found = store.open_sessions(db, at, IDLE, subject, (_TICKET, CHALLENGE))
+    return [each for each in found if each["seen_at"] > at - idle_at(each["site"])]
 
 
 async def end_one(ra: RegistrationAuthority, number: str, *, actor: str, subject: str | None = None) -> int:
@@ -265,7 +275,7 @@ async def end_one(ra: RegistrationAuthority, number: str, *, actor: str, subject
 
 def _told(db: Transaction, at: int, actor: str, ended: Sequence[Row]) -> int:
     """Has the trail tell of sessions of one subject that somebody chose to end; how many they were."""
-    shown = [row for row in ended if row["site"] != _TICKET]
+    shown = [row for row in ended if row["site"] not in (_TICKET, CHALLENGE)]
     if shown:
         sites = sorted({row["site"] for row in shown})
         audit(db, at, actor, "session.ended", shown[0]["subject"], count=len(shown), sites=sites)

@@ -103,16 +103,16 @@ def bound_sessions(db: Transaction) -> list[str]:
 
 
 def open_sessions(
-    db: Transaction, at: int, idle: int, subject: str | None, but_site: str
+    db: Transaction, at: int, idle: int, subject: str | None, but_sites: tuple[str, str]
 ) -> list[dict[str, Any]]:
     """Open sessions, newest first. ``id`` names one without opening it."""
-    mine = " AND subject = :subject" if subject is not None else ""
+    mine, (one, other) = " AND subject = :subject" if subject is not None else "", but_sites
     found = db.rows(
         "SELECT substr(token_hash, 1, 16) AS id, site, subject, address, browser, fingerprint, created_at,"
         " seen_at, ends_at FROM sessions"
-        f" WHERE ends_at > :at AND seen_at > :idle_since AND site <> :but_site{mine}"
+        f" WHERE ends_at > :at AND seen_at > :idle_since AND site <> :one AND site <> :other{mine}"
         " ORDER BY created_at DESC, token_hash",
-        {"at": at, "idle_since": at - idle, "subject": subject, "but_site": but_site},
+        {"at": at, "idle_since": at - idle, "subject": subject, "one": one, "other": other},
     )
     return [{**row} for row in found]
 

@@ -200,6 +200,7 @@ def test_the_demo_has_somebody_in_each_state(demo: dict[str, Any]) -> None:
         ("connectivity", 303),
         ("help", 200),
         ("mailbox", 200),
+        ("console", 403),
     ],
 )
 def test_every_site_answers(demo: dict[str, Any], site: str, status: int) -> None:
@@ -224,6 +225,23 @@ def test_certificates_are_what_their_state_says(
     got = _get(demo["sites"][site], demo["ca_file"], p12=(user["p12"], user["p12_password"]))
     assert got[0] == status
     assert words in got[2]
+
+
+def test_operators_at_the_console(demo: dict[str, Any]) -> None:
+    """One of each role, whose P12 opens the console's door and no other site; a user's does not open it."""
+    assert [each["role"] for each in demo["operators"]] == [
+        "desk", "registrar", "approver", "ca-officer", "auditor",
+    ]  # fmt: skip
+    one = demo["operators"][0]
+    p12 = (one["p12"], one["p12_password"])
+    status, _, page = _get(demo["sites"]["console"], demo["ca_file"], "/login", p12=p12)
+    assert (status, "デモ用の代用品" in page) == (200, True)
+    for site in ("service", "renewal"):
+        status, _, page = _get(demo["sites"][site], demo["ca_file"], p12=p12)
+        assert (status, "運用者用の証明書です" in page) == (403, True)
+    user = _user(demo, "active")
+    got = _get(demo["sites"]["console"], demo["ca_file"], p12=(user["p12"], user["p12_password"]))
+    assert (got[0], "このサイトは運用者専用です" in got[2]) == (403, True)
 
 
 def test_the_directory_is_on_localhost(demo: dict[str, Any]) -> None:

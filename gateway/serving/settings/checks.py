@@ -82,6 +82,12 @@ def hosts_or_none(value: tuple[str, ...]) -> str | None:
     return hosts(value) if value else None
 
 
+def host_or_none(value: tuple[str, ...]) -> str | None:
+    if len(value) > 1 or any(each.startswith("*.") for each in value):
+        return "write one host and no wildcard, or [] for none"
+    return hosts_or_none(value)
+
+
 def wildcard(value: str) -> str | None:
     if value == "" or (value.startswith("*.") and HOST.fullmatch(value[2:]) and len(value) <= 200):
         return None

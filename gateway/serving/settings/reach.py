@@ -9,6 +9,7 @@ from gateway.serving.settings.checks import (
     address,
     addresses,
     between,
+    host_or_none,
     hosts,
     hosts_or_none,
     line,
@@ -89,6 +90,12 @@ class Sites:
     help: tuple[str, ...] = setting(("help.localhost",), "help pages: never asks", hosts)
     mailbox: tuple[str, ...] = setting(
         (), "pages that show the outbox; in a demo's directory only, elsewhere an empty list", hosts_or_none
+    )
+    console: tuple[str, ...] = setting(
+        (),
+        "operators' console: one host for good, to which passkeys are bound, such as ['console.example.jp'], "
+        "once there is a CA for it (sekisho ca add NAME --for operators); [] for none",
+        host_or_none,
     )
     try_suffix: str = setting(
         "*.try.localhost",

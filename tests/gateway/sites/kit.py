@@ -20,6 +20,7 @@ import ca.store
 from ca import datadir
 from ca.anchors import TrustAnchors
 from ca.keys import generate
+from ca.profiles import Audience
 from ca.servers import issue
 from enroll.ra import RegistrationAuthority
 from gateway.edge.facts import Limits
@@ -241,7 +242,8 @@ class Visitor:
         return await self._send("POST", path, fields, follow, own | named)
 
     def _token(self, path: str) -> dict[str, str]:
-        held = [each.value for each in self.session.cookie_jar if each.key == "__Host-service"]
+        sites = ("__Host-service", "__Host-console")
+        held = [each.value for each in self.session.cookie_jar if each.key in sites]
         return {"token": form_token(held[0], path)} if held else {}
 
     async def _send(
@@ -276,6 +278,7 @@ async def serve(
     policy: ClientCertificate = ClientCertificate.NONE,
     refused: Callable[[Gate], Any] | None = None,
     fresh: bool = False,
+    audience: Audience = Audience.CLIENTS,
 ) -> AsyncIterator[Served]:
     """``build(gate)`` on a listener as in production: a certificate of the local server CA, our anchors.
 
@@ -289,7 +292,7 @@ async def serve(
     opened = datadir.load(path / "data", PASSPHRASE)
     hosts = (HOSTS[role], "*.try.test", "*.again.test")
     made = issue(opened.server_ca, opened.server_signer, hosts, ra.now(), 4711, generate("ec-p256"))
-    issuers = tuple(issuer.certificate for issuer in opened.authority.issuers)
+    issuers = tuple(issuer.certificate for issuer in opened.authority.of(audience))
     built = build(gate)
     app, relay = built if isinstance(built, tuple) else (built, None)
     site = WebSite(

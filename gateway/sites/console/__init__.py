@@ -1,0 +1,90 @@
+"""The operators' console: in by a certificate of their own and a passkey, and what each role may.
+
+Rendered on the server; a script is needed for passkeys alone. What somebody may is asked in the functions of
+`enroll.operators`, and the table below says it a second time for each route: a test compares both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from ca.trust import CertificateState, Rejection
+from enroll.operators.roles import Act, Verdict
+from gateway.sites.console import entry, overview, own
+from gateway.sites.console.entry import at_door
+from gateway.sites.console.visitors import Inner, inside
+from gateway.sites.console.words import NOT_OURS, REFUSED
+from gateway.web import references
+from gateway.web.context import Gate, Role
+from gateway.web.pages import EVERY_PATH, Handler, site_application, words_page
+from gateway.wire import http
+
+
+@dataclass(frozen=True)
+class Route:
+    """A page or a form. ``act`` None: every operator's, whatever the roles."""
+
+    method: str
+    path: str
+    handler: Inner
+    act: Act | None = None
+    wanted: Verdict = Verdict.READ
+
+
+#: Before the login: whoever has an operator's certificate. They read nothing of anybody's.
+DOOR: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/login", entry.login_form),
+    ("POST", "/login", entry.log_in),
+    ("GET", "/enrol", entry.code_form),
+    ("POST", "/enrol", entry.check_code),
+    ("POST", "/enrol/passkey", entry.enrol),
+)
+#: Behind it: what each asks of the roles.
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/", overview.home, Act.STANDING),
+    Route("POST", "/logout", entry.log_out),
+    Route("GET", "/me", own.page),
+    Route("POST", "/me/sessions", own.end_session),
+    Route("POST", "/me/passkeys", own.another),
+    Route("POST", "/me/passkeys/new", own.add),
+    Route("POST", "/me/passkeys/end", own.end_passkey),
+    Route("GET", "/permissions", overview.permissions),
+    Route("GET", "/operators", overview.operator_list, Act.OPERATORS),
+)
+
+
+def application(gate: Gate) -> web.Application:
+    """The site as an application. It must stand behind a listener that requires an operator's certificate."""
+    app = site_application(gate, Role.CONSOLE, "gateway.sites.console")
+    for method, path, handler in DOOR:
+        app.router.add_route(method, path, at_door(handler))
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, inside(route.handler, route.act, route.wanted))
+    return app
+
+
+def refused(gate: Gate) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """What the console shows to those without a good operator's certificate. An application of its own."""
+    app = site_application(gate, Role.CONSOLE, "gateway.sites.console")
+
+    async def explain(request: web.Request) -> web.StreamResponse:
+        verdict = http.peer(request)
+        rejection = verdict if isinstance(verdict, Rejection) else None
+        state = rejection.state if rejection is not None else CertificateState.NONE
+        reference = await references.note(
+            gate.ra,
+            str(Role.CONSOLE),
+            f"certificate.{state.value}",
+            common_name=rejection.common_name if rejection else None,
+            issuer=rejection.issuer_name if rejection else None,
+            address=http.connection(request).peer_address,
+        )
+        words = REFUSED.get(state, NOT_OURS)
+        return words_page(request, words, reference=reference, rejection=rejection)
+
+    app.router.add_route("*", EVERY_PATH, explain)
+    app.freeze()
+    return app._handle  # type: ignore[return-value]

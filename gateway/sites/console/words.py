@@ -1,0 +1,190 @@
+"""What the console says, in Japanese and English."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+
+from ca.trust import CertificateState
+from enroll.jst import JST
+from enroll.operators.roles import Act, Verdict
+from gateway.web.words import Text, Words
+
+_WEEKDAYS = "月火水木金土日"
+_ASK: Text = (
+    "別の運用者に、照会番号を添えてご連絡ください。",
+    "Please tell another operator the reference number.",
+)
+
+#: Whose certificate is no operator's, or no more.
+NOBODY = Words(
+    403,
+    ("運用者として登録されていません", "Not an operator"),
+    (
+        "この証明書は、現在の運用者のものではありません。登録が終了したか、証明書が差し替えられています。",
+        "This certificate is no present operator's: the operator has ended, or has another certificate.",
+    ),
+    _ASK,
+)
+#: What the console says to whoever comes without a good operator's certificate.
+REFUSED: Mapping[CertificateState, Words] = MappingProxyType(
+    {
+        CertificateState.NONE: Words(
+            403,
+            ("運用者の証明書が必要です", "An operator's certificate is needed"),
+            (
+                "証明書が提示されませんでした。このサイトは運用者専用です。",
+                "No certificate was presented. This site is for operators alone.",
+            ),
+            (
+                "運用者の証明書をPCに取り込み、ブラウザを再起動してから開きなおしてください。",
+                "Install your operator's certificate, restart the browser, and open the page again.",
+            ),
+        ),
+        CertificateState.EXPIRED: Words(
+            403,
+            ("運用者の証明書の期限が切れています", "The operator's certificate has expired"),
+            ("提示された証明書の期限が切れています。", "The certificate that was presented has expired."),
+            (
+                "新しい証明書を受け取ってください（sekisho operator certificate）。",
+                "Have a new one made: sekisho operator certificate NAME.",
+            ),
+        ),
+        CertificateState.REVOKED: Words(
+            403,
+            ("運用者の証明書は失効しています", "The operator's certificate has been revoked"),
+            ("提示された証明書は失効しています。", "The certificate that was presented has been revoked."),
+            _ASK,
+        ),
+    }
+)
+NOT_OURS = Words(
+    403,
+    ("このサイトは運用者専用です", "This site is for operators"),
+    (
+        "提示された証明書では開けません。利用者のクライアント証明書はこのサイトではご利用いただけません。",
+        "The certificate that was presented does not open it. Clients' certificates are of no use here.",
+    ),
+    (
+        "運用者の証明書を選択しなおしてください。選択画面が表示されない場合はブラウザを再起動してください。",
+        "Choose your operator's certificate; restart the browser if it does not ask.",
+    ),
+)
+STALE = Words(
+    403,
+    ("画面を開きなおしてください", "Please open the page again"),
+    (
+        "この画面を開いた後にログインしなおしたか、この画面以外から送信されたため、受け付けませんでした。何も変更されていません。",
+        "You logged in again after that page was opened, or our page did not send this. Nothing was changed.",
+    ),
+    (
+        "ブラウザで前の画面に戻り、再読み込みしてから、もう一度お手続きください。",
+        "Please go back, reload the page, and try again.",
+    ),
+)
+NOT_PERMITTED = Words(
+    403,
+    ("この操作を行う権限がありません", "Not permitted"),
+    (
+        "あなたの役割では、この画面またはこの操作は許可されていません。",
+        "Your role allows neither page nor act.",
+    ),
+    (
+        "「権限」の画面で、どの役割に依頼すればよいかをご確認ください。",
+        "The page “Permissions” says which role to ask.",
+    ),
+)
+
+#: What is said above a page, by a word of ours.
+ERRORS: Mapping[str, Text] = MappingProxyType(
+    {
+        "passkey": (
+            "パスキーを確認できませんでした。もう一度お試しください。",
+            "The passkey could not be verified. Please try again.",
+        ),
+        "late": (
+            "時間が経過したか、一度使われた確認でした。もう一度お試しください。",
+            "It came late, or had been used once. Please try again.",
+        ),
+        "other": (
+            "このパスキーは、この証明書の運用者のものではありません。",
+            "This passkey is not of the operator whose certificate it is.",
+        ),
+        "code": (
+            "コードが違うか、使用済み、または期限切れです。",
+            "The code is wrong, was used, or has ended.",
+        ),
+        "there": ("このパスキーはすでに登録されています。", "This passkey is there already."),
+        "last": (
+            "最後のパスキーは削除できません。先に別のパスキーを追加してください。",
+            "The last passkey cannot be removed: add another one first.",
+        ),
+        "throttled": (
+            "誤りが続いたため、しばらく受け付けません。10分ほど後にお試しください。",
+            "Too many failed. Please try again in ten minutes or so.",
+        ),
+    }
+)
+DONE: Mapping[str, Text] = MappingProxyType(
+    {
+        "enrolled": (
+            "パスキーを登録しました。続けてログインしてください。",
+            "The passkey is registered. Please log in with it.",
+        ),
+        "added": ("パスキーを追加しました。", "The passkey was added."),
+        "ended": ("パスキーを削除しました。", "The passkey was removed."),
+        "session": ("ログインを終了しました。", "The session was ended."),
+        "out": ("ログアウトしました。", "You have logged out."),
+    }
+)
+
+ACTS: Mapping[Act, Text] = MappingProxyType(
+    {
+        Act.STANDING: ("要対応の確認", "What needs attention"),
+        Act.SEARCH: ("検索・照会", "Search, caller view"),
+        Act.CALL: ("応対記録・メールの再送", "Notes on a call, letters again"),
+        Act.SUSPEND: ("利用停止（即時）", "Suspend at once"),
+        Act.RESET_PASSWORD: ("ログインパスワードの再設定", "Reset a login password"),
+        Act.RECORD: ("団体・利用者・取込", "Organisations, users, import"),
+        Act.TAKE_IN: ("申請の受付", "Take in applications"),
+        Act.APPLICATIONS: ("申請・再発行の決定", "Applications, reissue"),
+        Act.REVOKE: ("失効", "Revoke"),
+        Act.REVOKE_MANY: ("一括失効", "Revoke many"),
+        Act.PURGE: ("個人情報の消去", "Purge"),
+        Act.TEMPLATES: ("文面", "Templates"),
+        Act.CA: ("認証局", "CA"),
+        Act.OPERATORS: ("運用者", "Operators"),
+        Act.SETTINGS: ("設定", "Settings"),
+        Act.AUDIT: ("監査", "Audit"),
+    }
+)
+KINDS: Mapping[str, Text] = MappingProxyType(
+    {"person": ("担当者", "person"), "service": ("システム", "service")}
+)
+
+
+def verdict_words(verdict: Verdict) -> tuple[Text, str]:
+    """What a cell of the table says, and its colour."""
+    if verdict & Verdict.DO:
+        return ("可", "yes"), "good"
+    if Verdict.PROPOSE | Verdict.DECIDE in verdict:
+        return ("起案・決定（同じ件は不可）", "propose or decide, never both"), "good"
+    if verdict & Verdict.DECIDE:
+        return ("決定", "decide"), "good"
+    if verdict & Verdict.PROPOSE:
+        return ("起案", "propose"), "warn"
+    if verdict & Verdict.READ:
+        return ("閲覧", "read"), "plain"
+    if verdict & Verdict.OWN:
+        return ("自分の分のみ", "own lines"), "plain"
+    return ("－", "no"), "none"
+
+
+def moment(at: int, language: str) -> str:
+    """A moment as the console writes it: 2026年5月1日（金）14:05, or 1 May 2026 (Fri) 14:05."""
+    when = datetime.fromtimestamp(at, JST)
+    if language == "ja":
+        day = f"{when.year}年{when.month}月{when.day}日（{_WEEKDAYS[when.weekday()]}）"
+        return f"{day}{when:%H:%M}"
+    return f"{when.day} {when:%b %Y (%a) %H:%M}"

@@ -1,0 +1,144 @@
+"""The operators' console in Chromium with its virtual authenticator: one gateway, one browser."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from ca import datadir
+from ca.clock import SystemClock
+from ca.profiles import Audience
+from enroll.operators import actors, credentials
+from enroll.operators import store as operators
+from enroll.operators.actors import By
+from enroll.operators.roles import Role as Trusted
+from enroll.operators.store import Operator
+from enroll.ra import token_hash
+from enroll.settings import DAY
+from gateway.serving.config import Config
+from gateway.web.context import Role
+from tests.browser.kit import P12_PASSWORD, World, page, persona, served
+from tests.browser.test_screens import Eye
+from tests.datadirs import CHEAP, PASSPHRASE
+
+pytestmark = pytest.mark.browser
+
+CODE = "walk-in-2026"
+_AUTHENTICATOR = {
+    "protocol": "ctap2",
+    "transport": "internal",
+    "hasResidentKey": True,
+    "hasUserVerification": True,
+    "isUserVerified": True,
+    "automaticPresenceSimulation": True,
+}
+_FOCUSED = "() => (document.activeElement.innerText || document.activeElement.name || '').trim()"
+# Whether what has the focus is in the window, and below the head that stays there.
+_SEEN = """() => {
+  const box = document.activeElement.getBoundingClientRect(), head = document.querySelector('.head');
+  if (head.contains(document.activeElement) || document.activeElement.matches('.skip')) return true;
+  return box.bottom <= innerHeight + 1 && box.top >= head.getBoundingClientRect().bottom - 1;
+}"""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A gateway with a console, today: an operator's certificate lives a year, by the browser's clock."""
+    now = SystemClock().seconds()
+    datadir.create(tmp_path / "world", PASSPHRASE, now - DAY, cost=CHEAP)
+    datadir.add_issuer(tmp_path / "world", PASSPHRASE, "Operators CA", now - DAY, audience=Audience.OPERATORS)
+    default = Config()
+    config = replace(default, sites=replace(default.sites, console=("console.localhost",)))
+    async with served(tmp_path, now, config) as made:
+        yield made
+
+
+async def _admitted(world: World, name: str, *roles: Trusted) -> tuple[Operator, bytes, str]:
+    """An operator with a code, with the file and the serial of the certificate."""
+    ra, at = world.ra, world.ra.now()
+    host = await ra.database.read(lambda db: actors.of_account(db, "root", at, host=True))
+    new = Operator(0, name, "運用 花子", "person", roles, "", "", f"handle-{name}", at, "test")
+    added = await ra.database.write(lambda db: operators.add(db, new))
+    assert added is not None
+    issued = await credentials.issue(ra, host, name, P12_PASSWORD)
+    number, ends_at = added.number, at + DAY
+    await ra.database.write(lambda db: operators.add_code(db, number, token_hash(CODE), at, ends_at))
+    return added, issued.p12, issued.serial
+
+
+async def _press(on: Page, words: str) -> None:
+    """With the keyboard alone: on to what is called so, which is to be seen there, and Enter."""
+    for _ in range(80):
+        await on.keyboard.press("Tab")
+        assert await on.evaluate(_SEEN), await on.evaluate(_FOCUSED)
+        if (await on.evaluate(_FOCUSED)).startswith(words):
+            await on.keyboard.press("Enter")
+            return
+    raise AssertionError(f"no {words} by the keyboard")
+
+
+async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
+    """From the code to the passkey, in by both, every screen in both languages and sizes, a further passkey
+    and its end with a confirmation, by keyboard alone all the way; out when the certificate is revoked."""
+    operator, p12, serial = await _admitted(world, "hanako", *Trusted)
+    pc = persona(tmp_path / "pc", world.deployment.datadir.server_ca_pem)
+    (tmp_path / "hanako.p12").write_bytes(p12)
+    assert pc.import_p12(tmp_path / "hanako.p12")
+    async with page(pc) as on:
+        eye, url = Eye(on, "console"), lambda path: world.url(Role.CONSOLE, path)
+        devtools = await on.context.new_cdp_session(on)
+        await devtools.send("WebAuthn.enable")
+        await devtools.send("WebAuthn.addVirtualAuthenticator", {"options": _AUTHENTICATOR})
+
+        await on.goto(url("/"))
+        await expect(on).to_have_url(url("/enrol"))
+        await eye.look("enrol")
+        await on.get_by_label("登録用コード").focus()
+        await on.keyboard.type(CODE)
+        await on.keyboard.press("Enter")
+        await expect(on.get_by_label("パスキーの名前")).to_be_visible()
+        await eye.look("enrol-passkey", english=False)
+        await _press(on, "パスキーを作成する")
+        await expect(on.get_by_role("status")).to_have_text(
+            "パスキーを登録しました。続けてログインしてください。"
+        )
+        await eye.look("login")
+        await _press(on, "パスキーでログインする")
+        await expect(on.get_by_role("heading", name="ホーム")).to_be_visible()
+        await eye.look("home")
+        await _press(on, "運用者")
+        await expect(on.get_by_role("heading", name="運用者")).to_be_visible()
+        await eye.look("operators")
+        await eye.visit(url("/permissions"), "permissions")
+
+        await _press(on, "運用 花子")
+        await expect(on.get_by_role("heading", name="自分の設定")).to_be_visible()
+        await _press(on, "パスキーを追加する")
+        await expect(on.get_by_role("heading", name="パスキーで確認")).to_be_visible()
+        await eye.look("confirm", english=False)
+        await _press(on, "パスキーで確認する")
+        await expect(on.get_by_role("heading", name="パスキーの追加")).to_be_visible()
+        await eye.look("another", english=False)
+        # Another PC's: this one has its own already, and the browser makes no second there.
+        await devtools.send(
+            "WebAuthn.addVirtualAuthenticator", {"options": {**_AUTHENTICATOR, "transport": "usb"}}
+        )
+        await _press(on, "パスキーを作成する")
+        await expect(on.get_by_role("status")).to_have_text("パスキーを追加しました。")
+        await eye.look("me")
+        await _press(on, "削除する")
+        await expect(on.get_by_role("heading", name="パスキーで確認")).to_be_visible()
+        await _press(on, "パスキーで確認する")
+        await expect(on.get_by_role("status")).to_have_text("パスキーを削除しました。")
+
+        actor = await world.ra.database.read(lambda db: actors.of_operator(db, operator.number, By.CONSOLE))
+        await credentials.withdraw(world.ra, actor, serial, "keyCompromise")
+        await on.goto(url("/me"))
+        await expect(on.get_by_role("heading", name="運用者の証明書は失効しています")).to_be_visible()
+        await eye.look("revoked")
+    assert eye.seen == {}

@@ -1,0 +1,538 @@
+"""The operators' console on a real listener, with certificates of their own CA and passkeys that sign."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from base64 import urlsafe_b64decode
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+import ca.store
+from ca.profiles import Audience
+from enroll import store as enrollment
+from enroll.operators import actors, credentials
+from enroll.operators import store as operators
+from enroll.operators.actors import By
+from enroll.operators.credentials import Issued
+from enroll.operators.roles import Act, Role, Verdict, permitted
+from enroll.operators.store import Operator
+from enroll.ra import token_hash
+from enroll.refusals import Refusal
+from gateway.demo.standin import b64, client_data, public_key, signed
+from gateway.edge.tls import ClientCertificate
+from gateway.sites import console
+from gateway.sites.console import DOOR, ROUTES
+from gateway.sites.console.asking import STAND_IN, party_of
+from gateway.sites.console.passkeys import Party
+from gateway.web import context, sessions
+from tests.datadirs import clock_of, next_generation, open_office
+from tests.gateway.sites.kit import Page, Served, Visitor, serve
+from tests.looking import look
+
+_P12 = "Tegata2026"
+DAY, MINUTE, HOUR = 86_400, 60, 3_600
+
+
+@dataclass
+class Person:
+    """An operator at a PC: a certificate, a key that signs, and what the browser holds."""
+
+    served: Served
+    operator: Operator
+    issued: Issued
+    at: Visitor
+    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    credential: str = field(default_factory=lambda: b64(secrets.token_bytes(16)))
+    code: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    @property
+    def party(self) -> Party:
+        return party_of(self.served.gate)
+
+    def signed(self, options: Mapping[str, Any], **said: Any) -> str:
+        key = said.pop("key", self.key)
+        return signed(
+            key,
+            said.pop("credential", self.credential),
+            said.pop("party", self.party),
+            options["challenge"],
+            **said,
+        )
+
+    def made(self, options: Mapping[str, Any], *, flags: int = 0x45, origin: str = "") -> str:
+        """What a browser sends of a passkey that it made (WebAuthn section 6.5, format "none")."""
+        identifier = urlsafe_b64decode(self.credential + "==")
+        from gateway.demo.standin import authenticator_data
+
+        data = authenticator_data(self.party, flags, 0) + bytes(16)
+        data += len(identifier).to_bytes(2, "big") + identifier + public_key(self.key)
+        attested = bytes.fromhex("a363666d74646e6f6e656761747453746d74a068617574684461746158") + bytes(
+            [len(data)]
+        )
+        told = client_data("webauthn.create", options["challenge"], origin or self.party.origin)
+        response = {"clientDataJSON": b64(told), "attestationObject": b64(attested + data)}
+        said = {"id": self.credential, "rawId": self.credential, "type": "public-key", "response": response}
+        return json.dumps(said)
+
+    async def enrol(self, code: str = "", **said: Any) -> Page:
+        """From the code to the passkey."""
+        code = code or self.code
+        page = await self.at.post("/enrol", {"code": code})
+        if page.path != "/enrol" or not page.main.all("form", data_passkey="create"):
+            return page
+        fields = {"code": code, "label": "PC 1", "answer": self.made(options_of(page), **said)}
+        return await self.at.post("/enrol/passkey", fields)
+
+    async def log_in(self, **said: Any) -> Page:
+        page = await self.at.get("/login")
+        return await self.at.post("/login", {"answer": self.signed(options_of(page), **said), "next": "/"})
+
+    async def confirm(self, page: Page) -> Page:
+        """Uses the passkey on the page that asks for it in the middle of something."""
+        form = page.main.one("form", data_passkey="get")
+        typed = {each.attributes["name"]: each.attributes["value"] for each in form.all("input")}
+        typed |= {"answer": self.signed(options_of(page))}
+        return await self.at.post(form.attributes["action"], typed)
+
+
+def options_of(page: Page) -> Mapping[str, Any]:
+    (form,) = [each for each in page.main.all("form") if "data-passkey" in each.attributes]
+    found: Mapping[str, Any] = json.loads(form.attributes["data-options"])
+    return found
+
+
+@dataclass
+class Office:
+    served: Served
+    people: dict[str, Person] = field(default_factory=dict)
+
+    async def admit(self, name: str, *roles: Role, enrolled: bool = True) -> Person:
+        """An operator with a certificate; ``enrolled``: with a passkey, and logged in."""
+        ra = self.served.ra
+        at = ra.now()
+        new = Operator(0, name, f"{name}さん", "person", roles, "", "", secrets.token_hex(8), at, "test")
+        added = await ra.database.write(lambda db: operators.add(db, new))
+        assert added is not None
+        officer = replace(
+            await ra.database.read(lambda db: actors.of_account(db, "root", at, host=True)),
+            by=By.HOST,
+        )
+        if not officer.may(Act.OPERATORS):
+            by = next(p for p in self.people.values() if Role.CA_OFFICER in p.operator.roles)
+            officer = await ra.database.read(
+                lambda db: actors.of_operator(db, by.operator.number, By.CONSOLE)
+            )
+        issued = await credentials.issue(ra, officer, name, _P12)
+        person = Person(self.served, added, issued, self.served.visitor(issued.p12, _P12))
+        self.people[name] = person
+        await self.tell_code(person)
+        if enrolled:
+            page = await person.enrol()
+            assert page.path == "/login", page.html
+            assert (await person.log_in()).path == "/"
+            assert await visited(person) == 200
+        return person
+
+    async def tell_code(self, person: Person, code: str = "", life: int = DAY) -> None:
+        ra = self.served.ra
+        code_hash, number = token_hash(code or person.code), person.operator.number
+        await ra.database.write(
+            lambda db: operators.add_code(db, number, code_hash, ra.now(), ra.now() + life)
+        )
+
+
+async def visited(person: Person, path: str = "/me") -> int:
+    page = await person.at.get(path)
+    return page.status if page.path == path else 0
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    async with open_office(tmp_path) as opened:
+        ra = next_generation(opened, "Operators CA", active=False, audience=Audience.OPERATORS)
+        async with serve(
+            ra,
+            tmp_path,
+            context.Role.CONSOLE,
+            console.application,
+            ClientCertificate.REQUIRE,
+            refused=console.refused,
+            audience=Audience.OPERATORS,
+        ) as served:
+            yield Office(served)
+
+
+# -- the door --------------------------------------------------------------------------------------------
+
+
+async def test_the_certificate_alone_reads_nothing(office: Office) -> None:
+    """O1: whatever route is asked for, the answer is the login, and tells of nobody else; a form that was
+    sent is not carried out."""
+    await office.admit("officer", Role.CA_OFFICER, enrolled=False)
+    await office.people["officer"].enrol()
+    other = await office.admit("auditor", Role.AUDITOR, enrolled=False)
+    assert (await other.at.get("/")).path == "/enrol"  # without a passkey
+    assert (await other.enrol()).path == "/login"
+    for route in ROUTES:
+        page = await (other.at.get(route.path) if route.method == "GET" else other.at.post(route.path))
+        assert (page.status, page.h1) == (200, "ログイン"), route
+        assert "officer" not in page.html
+    assert [(method, path) for method, path, _ in DOOR] == [
+        ("GET", "/login"),
+        ("POST", "/login"),
+        ("GET", "/enrol"),
+        ("POST", "/enrol"),
+        ("POST", "/enrol/passkey"),
+    ]
+
+
+async def test_a_code_makes_one_passkey(office: Office) -> None:
+    """O2: once, by its own operator, within its time; then certificate and passkey together log in."""
+    one = await office.admit("officer", Role.CA_OFFICER, enrolled=False)
+    assert (
+        (await one.at.post("/enrol", {"code": "guessed"}))
+        .main.one("div", role="alert")
+        .text.startswith("コード")
+    )
+    assert (await one.enrol()).path == "/login"
+    assert (await one.log_in()).path == "/"
+    assert await visited(one) == 200
+    again = replace(one, key=ec.generate_private_key(ec.SECP256R1()), credential=b64(secrets.token_bytes(16)))
+    assert "コードが違うか" in (await again.enrol()).main.text  # used
+    two = await office.admit("auditor", Role.AUDITOR, enrolled=False)
+    await office.tell_code(two, "late", 10)
+    clock_of(office.served.ra).advance(seconds=10)
+    assert "コードが違うか" in (await two.enrol("late")).main.text
+    await office.tell_code(one, "of another")
+    assert "コードが違うか" in (await two.enrol("of another")).main.text
+    assert await office.served.ra.database.read(lambda db: operators.passkeys(db, two.operator.number)) == []
+    lines = enrollment.audit_page(look(office.served.ra.database), "officer", 10)
+    assert {each["action"] for each in lines} >= {"operator.passkey-added", "operator.login"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"origin": "https://elsewhere.test"},
+        {"party": Party("https://elsewhere.test", "x")},
+        {"flags": 0x01},  # nobody was verified
+        {"flags": 0x04},  # nobody was there
+        {"key": ec.generate_private_key(ec.SECP256R1())},
+        {"credential": b64(bytes(16))},
+    ],
+    ids=["origin", "party", "nobody verified", "nobody there", "key", "credential"],
+)
+async def test_what_is_no_login(office: Office, said: dict[str, Any]) -> None:
+    """Another origin, another host's passkey, nobody verified, another key: no session, nothing is read."""
+    one = await office.admit("officer", Role.CA_OFFICER, enrolled=False)
+    await one.enrol()
+    page = await one.log_in(**said)
+    assert (page.path, page.main.all("div", role="alert")[0].text[:5]) in (
+        ("/login", "パスキーを"), ("/login", "このパスキ"),
+    )  # fmt: skip
+    assert await visited(one) == 0
+    assert (await one.log_in()).path == "/"
+
+
+async def test_a_challenge_is_answered_once(office: Office) -> None:
+    """An answer that somebody has seen opens nothing again, nor one that comes late, nor another page's."""
+    one = await office.admit("officer", Role.CA_OFFICER, enrolled=False)
+    await one.enrol()
+    page = await one.at.get("/login")
+    answer = one.signed(options_of(page))
+    assert (await one.at.post("/login", {"answer": answer})).path == "/"
+    await one.at.post("/logout")
+    assert (await one.at.post("/login", {"answer": answer})).path == "/login"
+    late = one.signed(options_of(await one.at.get("/login")))
+    clock_of(office.served.ra).advance(seconds=5 * MINUTE)
+    assert (await one.at.post("/login", {"answer": late})).path == "/login"
+    assert (await one.log_in()).path == "/"
+    asked = options_of(await one.at.post("/me/passkeys"))
+    await one.at.post("/logout")
+    assert (await one.at.post("/login", {"answer": one.signed(asked)})).path == "/login"
+    made_up = one.signed({"challenge": b64(bytes(32))})
+    assert (await one.at.post("/login", {"answer": made_up})).path == "/login"
+
+
+async def test_a_copied_key_is_noticed(office: Office) -> None:
+    """Where an authenticator counts, a count that goes back is somebody else's copy."""
+    one = await office.admit("officer", Role.CA_OFFICER, enrolled=False)
+    await one.enrol()
+    assert (await one.log_in(count=7)).path == "/"
+    await one.at.post("/logout")
+    assert (await one.log_in(count=7)).path == "/login"
+    assert (await one.log_in(count=8)).path == "/"
+
+
+async def test_another_operators_passkey(office: Office) -> None:
+    """O1: certificate and passkey are of one and the same operator."""
+    one = await office.admit("officer", Role.CA_OFFICER)
+    two = await office.admit("auditor", Role.AUDITOR)
+    await two.at.post("/logout")
+    page = await two.log_in(key=one.key, credential=one.credential)
+    assert (page.path, "この証明書の運用者のものではありません" in page.main.text) == ("/login", True)
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "{", "[]", "1", "{}", "null", '{"id": 3}', "x" * 30_000, '{"response": 1}']
+)
+async def test_nonsense_is_no_passkey(office: Office, answer: str) -> None:
+    """Whatever is sent for one: a page that says so, and no fault of ours."""
+    one = await office.admit("officer", Role.CA_OFFICER, enrolled=False)
+    await one.enrol()
+    assert (await one.at.post("/login", {"answer": answer})).path == "/login"
+    await office.tell_code(one, "another")
+    await one.at.post("/enrol", {"code": "another"})
+    sent = {"code": "another", "answer": answer}
+    assert (await one.at.post("/enrol/passkey", sent)).path == "/enrol"
+
+
+# -- sessions --------------------------------------------------------------------------------------------
+
+
+async def test_how_long_a_session_lasts(office: Office) -> None:
+    """O5: 15 minutes without a request, 8 hours at most."""
+    one = await office.admit("officer", Role.CA_OFFICER)
+    clock = clock_of(office.served.ra)
+    clock.advance(seconds=15 * MINUTE - 1)
+    assert await visited(one) == 200
+    clock.advance(seconds=15 * MINUTE)
+    assert await visited(one) == 0
+    assert (await one.log_in()).path == "/"
+    for _ in range(8 * 6 - 1):
+        clock.advance(seconds=10 * MINUTE)
+        assert await visited(one) == 200
+    clock.advance(seconds=10 * MINUTE)
+    assert await visited(one) == 0
+
+
+async def test_a_session_is_its_certificates(office: Office) -> None:
+    """O5: the cookie with another certificate, of the same operator even, opens nothing."""
+    one = await office.admit("officer", Role.CA_OFFICER)
+    ra = office.served.ra
+    actor = await ra.database.read(lambda db: actors.of_operator(db, one.operator.number, By.CONSOLE))
+    another = await credentials.issue(ra, actor, "officer", _P12)
+    (cookie,) = [each for each in one.at.session.cookie_jar if each.key == "__Host-console"]
+    thief = office.served.visitor(another.p12, _P12, Cookie=f"{cookie.key}={cookie.value}")
+    assert (await thief.get("/me")).path == "/login"
+    assert await visited(one) == 200
+
+
+async def test_a_half_filled_form_survives(office: Office) -> None:
+    """O5: what was sent after the session's end is not carried out, and not lost by that."""
+    one = await office.admit("officer", Role.CA_OFFICER)
+    clock_of(office.served.ra).advance(seconds=16 * MINUTE)
+    page = await one.at.post("/me/passkeys/end", {"passkey": "kept as typed"})
+    assert "入力された内容は保持しています" in page.main.text
+    form = page.main.one("form")
+    typed = {each.attributes["name"]: each.attributes["value"] for each in form.all("input")}
+    page = await one.at.post("/login", typed | {"answer": one.signed(options_of(page))})
+    form = page.main.one("form")
+    assert (page.h1, form.attributes["action"]) == ("入力の続き", "/me/passkeys/end")
+    typed = {each.attributes["name"]: each.attributes["value"] for each in form.all("input")}
+    assert typed["passkey"] == "kept as typed"
+    assert (await one.at.post("/me/passkeys/end", typed)).h1 == "パスキーで確認"
+
+
+async def test_a_certificate_that_was_revoked(office: Office) -> None:
+    """With the page open: the next request is refused, and the session has ended."""
+    one = await office.admit("officer", Role.CA_OFFICER)
+    ra = office.served.ra
+    actor = await ra.database.read(lambda db: actors.of_operator(db, one.operator.number, By.CONSOLE))
+    await credentials.withdraw(ra, actor, one.issued.serial, "keyCompromise")
+    page = await one.at.get("/me")
+    assert (page.status, page.h1) == (403, "運用者の証明書は失効しています")
+    kept = ca.store.find_by_serial(look(ra.database), one.issued.serial)
+    assert kept is not None
+    assert (kept.status, kept.revocation_reason) == ("revoked", 1)
+    with pytest.raises(Refusal, match="stranger is no operator here"):
+        await credentials.withdraw(
+            ra,
+            await ra.database.read(lambda db: actors.of_account(db, "stranger", ra.now(), host=False)),
+            one.issued.serial,
+            "keyCompromise",
+        )
+
+
+async def test_an_operator_who_has_ended(office: Office) -> None:
+    """A certificate that is good, of nobody who works here any more: a page that says so, and no session."""
+    one = await office.admit("officer", Role.CA_OFFICER)
+    ra = office.served.ra
+    gone = replace(one.operator, ended_at=ra.now(), ended_by="test")
+    assert await ra.database.write(lambda db: operators.change(db, one.operator, gone))
+    page = await one.at.get("/me")
+    assert (page.status, page.h1) == (403, "運用者として登録されていません")
+
+
+async def test_a_role_that_was_taken_away(office: Office) -> None:
+    """During what needs it: the next step is refused, and the session goes on with what is left."""
+    one = await office.admit("officer", Role.CA_OFFICER)
+    assert await visited(one, "/operators") == 200
+    ra = office.served.ra
+    less = replace(one.operator, roles=(Role.DESK,))
+    assert await ra.database.write(lambda db: operators.change(db, one.operator, less))
+    page = await one.at.get("/operators")
+    assert (page.status, page.h1) == (403, "この操作を行う権限がありません")
+    assert await visited(one) == 200
+
+
+# -- what each role may ----------------------------------------------------------------------------------
+
+#: Path of a page that is fetched -> who may see it, said a second time by hand (O3).
+EVERYBODY = set(Role)
+MAY_SEE = {
+    "/": EVERYBODY,
+    "/me": EVERYBODY,
+    "/permissions": EVERYBODY,
+    "/operators": {Role.APPROVER, Role.CA_OFFICER, Role.AUDITOR},
+}
+#: Path of a form -> who may send it.
+MAY_SEND = {
+    "/logout": EVERYBODY,
+    "/me/sessions": EVERYBODY,
+    "/me/passkeys": EVERYBODY,
+    "/me/passkeys/new": EVERYBODY,
+    "/me/passkeys/end": EVERYBODY,
+}
+
+
+def test_every_route_has_its_row() -> None:
+    """A route that nobody has decided upon fails here; and what the table of routes says is what O3 says."""
+    assert {route.path for route in ROUTES if route.method == "GET"} == set(MAY_SEE)
+    assert {route.path for route in ROUTES if route.method == "POST"} == set(MAY_SEND)
+    for route in ROUTES:
+        said = (MAY_SEE if route.method == "GET" else MAY_SEND)[route.path]
+        allowed = {r for r in Role if route.act is None or permitted([r], route.act) & route.wanted}
+        assert allowed == said, route
+
+
+async def test_roles_and_routes(office: Office) -> None:
+    """O3, role by route: a page is shown to those whose roles allow it, and to nobody else; what one may not
+    is not offered."""
+    await office.admit("officer", Role.CA_OFFICER)
+    for role in Role:
+        person = office.people.get("officer") if role is Role.CA_OFFICER else await office.admit(role, role)
+        assert person is not None
+        for path, who in MAY_SEE.items():
+            assert await visited(person, path) == (200 if role in who else 403), (role, path)
+        linked = {each.attributes["href"] for each in (await person.at.get("/")).dom.one("nav").all("a")}
+        assert {path for path in linked if role not in MAY_SEE[path]} == set()
+
+
+async def test_functions_ask_by_themselves(office: Office) -> None:
+    """The pages are not what keeps anybody out: the function says no to whoever may not."""
+    from enroll.operators import viewing
+
+    ra = office.served.ra
+    desk = await office.admit("officer", Role.DESK, enrolled=False)
+    actor = await ra.database.read(lambda db: actors.of_operator(db, desk.operator.number, By.CONSOLE))
+    with pytest.raises(Refusal, match="is desk and may not do that"):
+        await ra.database.read(lambda db: viewing.listed(db, ra.now(), actor))
+    with pytest.raises(Refusal, match="is desk and may not do that"):
+        await credentials.issue(ra, actor, "officer", _P12)
+    assert Verdict.READ not in actor.may(Act.OPERATORS)
+
+
+# -- oneself ---------------------------------------------------------------------------------------------
+
+
+async def test_own_passkeys(office: Office) -> None:
+    """A further one by the present one; one may go, the last may not; each leaves its line."""
+    one = await office.admit("officer", Role.CA_OFFICER)
+    page = await one.confirm(await one.at.post("/me/passkeys"))
+    second = replace(
+        one, key=ec.generate_private_key(ec.SECP256R1()), credential=b64(secrets.token_bytes(16))
+    )
+    done = await one.at.post(
+        "/me/passkeys/new", {"label": "USBキー", "answer": second.made(options_of(page))}
+    )
+    assert ("USBキー" in done.main.text, done.status) == (True, 200)
+    page = await one.at.post("/me/passkeys/end", {"passkey": second.credential})
+    assert (await one.confirm(page)).main.one("div", role="status").text == "パスキーを削除しました。"
+    page = await one.at.post("/me/passkeys/end", {"passkey": one.credential})
+    assert "最後のパスキーは削除できません" in (await one.confirm(page)).main.text
+    await one.at.post("/logout")
+    assert (await one.log_in(key=second.key, credential=second.credential)).path == "/login"
+    assert (await one.log_in()).path == "/"
+
+
+async def test_a_confirmation_is_of_one_form(office: Office) -> None:
+    """What was confirmed is what is done: the same answer with something else in the form is none."""
+    one = await office.admit("officer", Role.CA_OFFICER)
+    page = await one.at.post("/me/passkeys/end", {"passkey": "one"})
+    typed = {"passkey": "another", "answer": one.signed(options_of(page))}
+    assert (await one.at.post("/me/passkeys/end", typed)).h1 == "パスキーで確認"
+
+
+async def test_own_sessions(office: Office) -> None:
+    """The own ones are listed, and end; nobody else's are, and challenges are none."""
+    one = await office.admit("officer", Role.CA_OFFICER)
+    two = await office.admit("auditor", Role.AUDITOR)
+    elsewhere = replace(one, at=office.served.visitor(one.issued.p12, _P12))
+    assert (await elsewhere.log_in()).path == "/"
+    await one.at.get("/login")
+    page = await one.at.get("/me")
+    assert len(page.main.table(2)) == 1 + 2
+    await one.at.post("/me/sessions", {"session": "others"})
+    assert [await visited(each) for each in (one, elsewhere, two)] == [200, 0, 200]
+    theirs = sessions.listed(look(office.served.ra.database), office.served.ra.now(), two.operator.identity)
+    await one.at.post("/me/sessions", {"session": theirs[0]["id"]})
+    assert await visited(two) == 200
+
+
+async def test_a_form_of_another_page(office: Office) -> None:
+    """A form without the page's own token, or from another site, is not taken."""
+    one = await office.admit("officer", Role.CA_OFFICER)
+    page = await one.at.post("/me/sessions", {"session": "others", "token": "made up"})
+    assert (page.status, page.h1) == (403, "画面を開きなおしてください")
+    foreign = await one.at.post("/me/sessions", Origin="https://evil.test", Sec_Fetch_Site="cross-site")
+    assert foreign.status == 403
+
+
+async def test_no_stand_in_outside_the_demo(office: Office) -> None:
+    """Nothing but the demo has one: the field that asks for it means nothing."""
+    one = await office.admit("officer", Role.CA_OFFICER, enrolled=False)
+    await one.enrol()
+    page = await one.at.get("/login")
+    assert ("代用品" in page.html, STAND_IN in console.application(office.served.gate)) == (False, False)
+    fields = {"stand_in": "1", "challenge": options_of(page)["challenge"]}
+    assert (await one.at.post("/login", fields)).path == "/login"
+
+
+async def test_both_languages(office: Office) -> None:
+    """Each page in English, too."""
+    one = await office.admit("officer", Role.CA_OFFICER)
+    await one.at.get("/?lang=en")
+    titles = [(await one.at.get(path)).h1 for path in MAY_SEE]
+    assert titles == ["Home", "My account", "Permissions", "Operators"]
+
+
+async def test_a_users_certificate(office: Office, tmp_path: Path) -> None:
+    """O1: a person's certificate gets 403 here, and words of its own."""
+    from cryptography.hazmat.primitives.serialization import pkcs12
+
+    from tests.issued import issue
+
+    leaf = await issue(office.served.ra)
+    made = pkcs12.serialize_key_and_certificates(
+        b"k",
+        leaf.key,
+        leaf.certificate,
+        None,
+        _encrypted(_P12),  # type: ignore[arg-type]
+    )
+    page = await office.served.visitor(made, _P12).get("/")
+    assert (page.status, page.h1) == (403, "このサイトは運用者専用です")
+    assert (await office.served.visitor().get("/")).h1 == "運用者の証明書が必要です"
+
+
+def _encrypted(password: str) -> Any:
+    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
+
+    return BestAvailableEncryption(password.encode())
