@@ -6,7 +6,7 @@ what stood there meanwhile, and a change of it voids the proposal.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,8 @@ from enroll.operators import operating
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor
 from enroll.operators.roles import MOST_REVOCATIONS, Act
-from enroll.people import applications, changes, register, replacing
+from enroll.people import applications, changes, importing, register, replacing
+from enroll.people.importing import Organisations, Row, Users
 from enroll.people.likeness import check_unlike, check_unshared
 from enroll.people.register import Person
 from enroll.ra import RegistrationAuthority
@@ -300,6 +301,40 @@ async def _confirm_clock(ra: RegistrationAuthority, payload: Payload, by: str, _
     return {"was": "" if found.doubt is None else str(found.doubt)}
 
 
+# -- imports ---------------------------------------------------------------------------------------------
+
+
+def _rows(payload: Payload) -> list[Row]:
+    return [Row(each["line"], "", each["given"]) for each in payload["rows"]]
+
+
+async def _import(rows: Sequence[Row], into: importing.Register) -> Facts:
+    done: list[importing.Outcome] = []
+    await importing.run(rows, into, done)
+    refused = [asdict(each) for each in done if each.result == "refused"]
+    return {**importing.counted(done), "rows_refused": refused}
+
+
+async def _import_users(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    return await _import(_rows(payload), Users(ra, payload["hold_letters"], payload["alike"], by))
+
+
+async def _import_organisations(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    return await _import(_rows(payload), Organisations(ra, by))
+
+
+def _import_kind(carry_out: CarryOut) -> Kind:
+    """Each row is looked at again when it is carried out, and who is there already is left: begun again, it
+    goes on."""
+    return Kind(
+        *(Act.RECORD, "import"),
+        lambda payload: f"{payload['file']}: {len(payload['rows'])} rows",
+        lambda db, payload: {},
+        carry_out,
+        whole=False,
+    )
+
+
 # -- operators -------------------------------------------------------------------------------------------
 
 
@@ -329,6 +364,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             _add_user,
             _check_new,
         ),
+        "organisation.import": _import_kind(_import_organisations),
+        "user.import": _import_kind(_import_users),
         "user.change": _user_kind(Act.RECORD, "entered by oneself", _change_user),
         "user.disable": _user_kind(Act.RECORD, "entered by oneself", _disable_user),
         "user.enable": _user_kind(Act.RECORD, "re-enabling", _enable_user),

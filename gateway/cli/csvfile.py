@@ -9,13 +9,14 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ca.errors import ConfigError
 from enroll.characters import folded
+from enroll.people.importing import Row
 from enroll.refusals import Refusal
 
 #: The column of a file of failures: why the row was refused. Read by people only.
@@ -45,16 +46,6 @@ class Shape:
         needed = ",".join(self.columns[name][index] for name in self.required)
         more = ",".join(words[index] for name, words in self.columns.items() if name not in self.required)
         return f"{needed}[,{more}]" if more else needed
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the file: its cells by column, or why it is no row."""
-
-    line: int
-    text: str
-    given: Mapping[str, str]
-    problem: Refusal | None = None
 
 
 @dataclass(frozen=True)
@@ -193,8 +184,3 @@ def _cells(line: str) -> list[str] | None:
     except csv.Error:
         return None
     return parsed[0] if len(parsed) == 1 else None
-
-
-def chunks(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
-    """The rows, ``size`` at a time."""
-    return (rows[start : start + size] for start in range(0, len(rows), size))

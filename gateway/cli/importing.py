@@ -6,9 +6,8 @@ an organisation by its 証券番号. So a run that was killed is repeated, and g
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,15 +15,17 @@ import click
 from rich.console import Console
 
 from ca.errors import ConfigError
-from enroll.operators.roles import Act
+from enroll.operators.asking import Proposed
+from enroll.operators.roles import Act, Verdict
+from enroll.people.importing import Organisations, Outcome, Register, Users, counted, run
 from enroll.refusals import Refusal
-from gateway.cli.caller import Given, InputFile, OutputFile, write
-from gateway.cli.csvfile import Row, Shape, Table, chunks, failures_file, read_table, text_of
+from gateway.cli.asked import asked, proposed
+from gateway.cli.caller import Given, InputFile, OutputFile, acting, actor, write
+from gateway.cli.csvfile import Shape, Table, failures_file, read_table, text_of
 from gateway.cli.failures import failure_of
-from gateway.cli.frame import DOES, Answer, deployment_command, listing, plain
+from gateway.cli.frame import ASKS, Answer, deployment_command, listing, plain
 from gateway.cli.people import alike_option
 from gateway.cli.root import GROUPS
-from gateway.cli.rows import Organisations, Outcome, Register, Users
 from gateway.serving.deployment import Deployment
 
 USERS = Shape(
@@ -62,8 +63,6 @@ ORGANISATIONS = Shape(
         "issue_password_by": {"": "mail", "メール": "mail", "はがき": "postcard", "管理者": "admin"},
     },
 )
-# So many rows share a transaction. Logins wait for it meanwhile, some tenths of a second at most.
-_AT_ONCE = 50
 # A line of progress after so many rows.
 _PROGRESS = 500
 # Without --json more rows than these that went well are counted, not listed.
@@ -80,7 +79,7 @@ _FAILURES = click.option(
 )
 
 
-@deployment_command(GROUPS["user"], "import", Act.RECORD, DOES)
+@deployment_command(GROUPS["user"], "import", Act.RECORD, ASKS)
 @_FILE
 @_DRY_RUN
 @_FAILURES
@@ -102,12 +101,14 @@ async def _import(
     Running the same file again adds nobody twice, however name and address are typed. Whoever has the name
     or the mail address of somebody else is refused unless --alike says that it is meant.
     """
-    register = Users(deployment.ra, hold_letters, alike)
+    register = Users(deployment.ra, hold_letters, alike, actor())
+    options = {"hold_letters": hold_letters, "alike": alike}
     columns = {"line": "Line", "result": "Result", "user_id": "User ID"}
-    return await _imported(file, USERS, register, columns, dry_run=dry_run, failures=failures)
+    wanted = (deployment, "user.import", options)
+    return await _imported(*wanted, file, USERS, register, columns, dry_run=dry_run, failures=failures)
 
 
-@deployment_command(GROUPS["org"], "import", Act.RECORD, DOES)
+@deployment_command(GROUPS["org"], "import", Act.RECORD, ASKS)
 @_FILE
 @_DRY_RUN
 @_FAILURES
@@ -118,12 +119,19 @@ async def _org_import(deployment: Deployment, file: Given, dry_run: bool, failur
     lineages (台数), issue_password_by (パスワード通知方法: mail, postcard, admin, メール, はがき, 管理者)
     address (住所: where postcards to its users go), profile (プロファイル) and country (国).
     """
-    register = Organisations(deployment.ra)
+    register = Organisations(deployment.ra, actor())
     columns = {"line": "Line", "result": "Result", "policy_number": "Number"}
-    return await _imported(file, ORGANISATIONS, register, columns, dry_run=dry_run, failures=failures)
+    options: Mapping[str, bool] = {}
+    wanted = (deployment, "organisation.import", options)
+    return await _imported(
+        *wanted, file, ORGANISATIONS, register, columns, dry_run=dry_run, failures=failures
+    )
 
 
 async def _imported(
+    deployment: Deployment,
+    kind: str,
+    options: Mapping[str, bool],
     file: Given,
     shape: Shape,
     register: Register,
@@ -136,12 +144,38 @@ async def _imported(
     if failures is not None:
         _begin_failures(failures, file.path, table)
     done: list[Outcome] = []
+    alone = Verdict.DO in acting().may(Act.RECORD)
+    # Who may not do it alone proposes the rows that could be added now.
+    planned_only = dry_run or not alone
+    began, total = time.monotonic(), len(table.rows)
+
+    def told(count: int) -> None:
+        if len(done) % _PROGRESS < count and total >= _PROGRESS:
+            click.echo(_progress(done, total, time.monotonic() - began), err=True)
+
     try:
-        await _run(table.rows, register, dry_run, done)
+        await run(table.rows, register, done, dry_run=planned_only, words=_words, told=told)
     finally:
         if failures is not None:
             write(failures, _refused_rows(table, done))
-    return _told(done, columns, dry_run, failures)
+    found = _told(done, columns, planned_only, failures)
+    if alone or dry_run:
+        return found
+    wanted = {each.line for each in done if each.result == "would_add"}
+    if not wanted:
+        return found
+    rows = [{"line": row.line, "given": dict(row.given)} for row in table.rows if row.line in wanted]
+    asked_for = await asked(deployment, kind, {"file": file.path.name, "rows": rows, **options})
+    assert isinstance(asked_for, Proposed)
+    return _with(found, proposed(asked_for))
+
+
+def _with(found: Answer, made: Answer) -> Answer:
+    def show(console: Console) -> None:
+        found.show(console)
+        made.show(console)
+
+    return Answer({**found.value, **made.value}, show, failed=found.failed)
 
 
 def _begin_failures(failures: Path, file: Path, table: Table) -> None:
@@ -151,49 +185,15 @@ def _begin_failures(failures: Path, file: Path, table: Table) -> None:
     write(failures, failures_file(table, ()))
 
 
-async def _run(rows: Sequence[Row], register: Register, dry_run: bool, done: list[Outcome]) -> None:
-    """Fills ``done`` in the order of the file."""
-    began = time.monotonic()
-    for chunk in chunks(rows, _AT_ONCE):
-        # Who is known is decided one after the other, so that a row twice in the file is found.
-        plans = [_planned(register, row) for row in chunk]
-        made = await asyncio.gather(
-            *(_perform(register, row, plan, dry_run) for row, plan in zip(chunk, plans, strict=True))
-        )
-        done += map(register.completed, made)
-        if len(done) % _PROGRESS < len(chunk) and len(rows) >= _PROGRESS:
-            click.echo(_progress(done, len(rows), time.monotonic() - began), err=True)
-
-
 def _progress(done: Sequence[Outcome], total: int, seconds: float) -> str:
     refused = sum(each.result == "refused" for each in done)
     left = seconds / len(done) * (total - len(done))
     return f"{len(done):,} of {total:,} rows, {refused:,} refused; {left:.0f} s left"
 
 
-def _planned(register: Register, row: Row) -> Outcome | None:
-    try:
-        if row.problem is not None:
-            raise row.problem
-        return register.plan(row)
-    except Refusal as problem:
-        return _refused(row.line, problem)
-
-
-async def _perform(register: Register, row: Row, plan: Outcome | None, dry_run: bool) -> Outcome:
-    if plan is not None:
-        return plan
-    if dry_run:
-        return Outcome(row.line, "would_add", row.given.get("user_id", ""))
-    try:
-        return await register.add(row)
-    except Refusal as problem:
-        return _refused(row.line, problem)
-
-
-def _refused(line: int, problem: Refusal) -> Outcome:
+def _words(problem: Refusal) -> tuple[str, str]:
     failure = failure_of(problem)
-    return Outcome(line, "refused", field=failure.field, reason=failure.message)
+    return failure.field, failure.message
 
 
 def _refused_rows(table: Table, done: Sequence[Outcome]) -> bytes:
@@ -203,9 +203,7 @@ def _refused_rows(table: Table, done: Sequence[Outcome]) -> bytes:
 
 def _told(done: Sequence[Outcome], columns: dict[str, str], dry_run: bool, failures: Path | None) -> Answer:
     """The refused rows first: of 20,000 they are the ones to look at."""
-    counts = dict.fromkeys(("added", "would_add", "exists", "refused"), 0)
-    for each in done:
-        counts[each.result] += 1
+    counts = counted(done)
     ordered = sorted(done, key=lambda each: each.result != "refused")
     shown = ordered[: counts["refused"] + _LISTED]
     after = [", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items())]

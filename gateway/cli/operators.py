@@ -35,6 +35,8 @@ from gateway.serving.deployment import Deployment
 
 _OPERATOR, _PROPOSAL = GROUPS["operator"], GROUPS["proposal"]
 _NAME = click.argument("name")
+# Of a long list in a proposal.
+_SHOWN = 5
 _NUMBER = click.argument("number", type=int)
 _ROLES = click.Choice(list(map(str, Role)))
 _ACCOUNT = "Account of this machine whose commands are this operator's."
@@ -179,7 +181,7 @@ async def _proposal_show(deployment: Deployment, number: int) -> Answer:
     record = _proposal_record(found, at)
     record |= {"payload": dict(found.payload), "before": dict(found.before), "result": dict(found.result)}
     record |= {"deciders": list(roles_with(KINDS[found.kind].act, deciding=True))}
-    lines = [f"to do   {name}: {value}" for name, value in found.payload.items()]
+    lines = [f"to do   {name}: {_short(value)}" for name, value in found.payload.items()]
     lines += [f"before  {name}: {value}" for name, value in found.before.items() if value not in ("", None)]
     if asking.may_decide(acting(), found, at):
         lines.append(
@@ -220,6 +222,14 @@ async def _withdraw(deployment: Deployment, number: int) -> Answer:
     _known(deployment, number)
     await asking.withdraw(deployment.ra, acting(), number)
     return answer({"withdrawn": {"proposal": number}}, f"Proposal {number} is withdrawn.")
+
+
+def _short(value: Any) -> str:
+    """Of an import: the first rows; all of them are in --json."""
+    if not isinstance(value, list) or len(value) <= _SHOWN:
+        return str(value)
+    first = "; ".join(str(each) for each in value[:_SHOWN])
+    return f"{first}; and {len(value) - _SHOWN} more (--json)"
 
 
 def _known(deployment: Deployment, number: int) -> Proposal:

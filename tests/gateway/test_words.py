@@ -25,7 +25,7 @@ _NO_TEXTS = (
     "gateway.cli.csvfile.REASON",
     "gateway.cli.importing.",
     "gateway.cli.exporting.",
-    "gateway.cli.rows.",
+    "enroll.people.importing.",
     "gateway.demo.people.ORGANISATIONS",
 )
 

@@ -14,7 +14,7 @@ from enroll.operators.asking import Done, Proposed
 from enroll.operators.kinds import KINDS
 from enroll.operators.roles import MOST_REVOCATIONS, Act, Role
 from enroll.operators.states import LABELS, TRANSITIONS, Event, State
-from enroll.people import changes
+from enroll.people import changes, register
 from enroll.people.register import Person
 from enroll.refusals import Refusal
 from enroll.requests import issuance
@@ -23,14 +23,15 @@ from tests.enroll.operators.test_actors import someone
 from tests.enroll.operators.test_roles import EXPECTED
 from tests.looking import look
 
-#: O4 as it was written down -> the kinds that it is. Imports, purge and templates have none yet: their
-#: commands are refused to everybody as soon as there are operators.
+#: O4 as it was written down -> the kinds that it is. Purge and templates have none yet: from the first
+#: operator on nobody does them.
 FOUR_EYES = {
     "entered by oneself": {
         "organisation.add", "organisation.change", "organisation.disable", "user.add", "user.change",
         "user.disable", "application.reject", "credential.create",
     },
     "entered by oneself, or a mail address changed shortly before": {"application.approve"},
+    "import": {"user.import", "organisation.import"},
     "re-enabling": {"organisation.enable", "user.enable", "user.release", "certificate.release"},
     "paper reissue": {"request.reissue"},
     "more than 10 revocations": {"certificate.revoke.many"},
@@ -438,3 +439,36 @@ async def test_acts_are_of_kinds(tmp_path):
                   if asking.visible(acting(ra, name), found)}  # fmt: skip
         assert seeing == {"approver", "caofficer", "auditor"}
         assert KINDS[found.kind].act is Act.OPERATORS
+
+
+async def test_an_import_takes_two_and_goes_on_where_it_ended(tmp_path):
+    """Nobody is added before it is decided; each row is looked at again then, and begun once more it adds
+    nobody twice."""
+    async with office(tmp_path) as ra:
+
+        def given(number, name):
+            return {
+                "line": number,
+                "given": {"policy_number": POLICY_NUMBER, "name": name, "mail": f"u{number}@x.jp"},
+            }
+
+        rows = [given(2, "甲"), given(3, "乙"), given(4, "丙")]
+        payload = {"file": "people.csv", "rows": rows, "hold_letters": False, "alike": False}
+        number = await proposed(ra, "user.import", payload)
+        assert len(store.users(look(ra.database))) == 1
+        # Recorded meanwhile: the same person, and one of the same address.
+        await register.add_user(ra, Person(POLICY_NUMBER, "甲", "u2@x.jp"), channel="paper", actor="test")
+        await register.add_user(ra, Person(POLICY_NUMBER, "別", "u3@x.jp"), channel="paper", actor="test")
+        done = (await asking.approve(ra, acting(ra, "approver"), number)).result
+        assert [done[name] for name in ("added", "exists", "refused")] == [1, 1, 1]
+        assert [each["line"] for each in done["rows_refused"]] == [3]
+        assert (await refused(asking.approve(ra, acting(ra, "approver"), number))).code == "conflict"
+        assert len(store.users(look(ra.database))) == 4
+        # As if it had been killed before it was said to be done.
+        again = await proposed(ra, "user.import", payload)
+        decided = {"decider": "x", "decided_by": "x", "at": 1, "note": "", "done_at": None}
+        await ra.database.write(lambda db: operators.decide(db, again, State.APPROVED, **decided))
+        assert (await refused(asking.approve(ra, acting(ra, "registrar"), again))).code == "not_permitted"
+        done = (await asking.approve(ra, acting(ra, "approver"), again)).result
+        assert [done[name] for name in ("added", "exists", "refused")] == [0, 2, 1]
+        assert operators.proposal(look(ra.database), again).done_at is not None

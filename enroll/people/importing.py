@@ -5,6 +5,8 @@ Each knows those who are recorded, and those who come earlier in the file.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
@@ -14,8 +16,19 @@ from enroll.people.likeness import check_unlike
 from enroll.people.register import Person, add_organisation, add_user, check_organisation, check_person
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from gateway.cli.caller import actor
-from gateway.cli.csvfile import Row
+
+# So many rows share a transaction. Logins wait for it meanwhile, some tenths of a second at most.
+_AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the file: its cells by column, or why it is no row."""
+
+    line: int
+    text: str
+    given: Mapping[str, str]
+    problem: Refusal | None = None
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,10 @@ class Outcome:
     policy_number: str = ""
     field: str = ""
     reason: str = ""
+
+
+#: What is said of a row that is refused: its column, and why.
+Words = Callable[[Refusal], tuple[str, str]]
 
 
 class Register(Protocol):
@@ -47,6 +64,63 @@ class Register(Protocol):
         ...
 
 
+async def run(
+    rows: Sequence[Row],
+    register: Register,
+    done: list[Outcome],
+    *,
+    dry_run: bool = False,
+    words: Words = lambda problem: (problem.field, str(problem)),
+    told: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Records rows, some at a time; fills ``done`` in the order of the file. ``told``: how many more are
+    done."""
+    for start in range(0, len(rows), _AT_ONCE):
+        chunk = rows[start : start + _AT_ONCE]
+        # Who is known is decided one after the other, so that a row twice in the file is found.
+        plans = [_planned(register, row, words) for row in chunk]
+        made = await asyncio.gather(
+            *(_perform(register, row, plan, dry_run, words) for row, plan in zip(chunk, plans, strict=True))
+        )
+        done += map(register.completed, made)
+        told(len(chunk))
+
+
+def counted(done: Sequence[Outcome]) -> dict[str, int]:
+    """How many rows ended in which way."""
+    counts = dict.fromkeys(("added", "would_add", "exists", "refused"), 0)
+    for each in done:
+        counts[each.result] += 1
+    return counts
+
+
+def _planned(register: Register, row: Row, words: Words) -> Outcome | None:
+    try:
+        if row.problem is not None:
+            raise row.problem
+        return register.plan(row)
+    except Refusal as problem:
+        return _refused(row.line, problem, words)
+
+
+async def _perform(
+    register: Register, row: Row, plan: Outcome | None, dry_run: bool, words: Words
+) -> Outcome:
+    if plan is not None:
+        return plan
+    if dry_run:
+        return Outcome(row.line, "would_add", row.given.get("user_id", ""))
+    try:
+        return await register.add(row)
+    except Refusal as problem:
+        return _refused(row.line, problem, words)
+
+
+def _refused(line: int, problem: Refusal, words: Words) -> Outcome:
+    field, reason = words(problem)
+    return Outcome(line, "refused", field=field, reason=reason)
+
+
 #: Organisation, name and address as people are compared by them.
 _Same = tuple[str, str, str]
 
@@ -58,6 +132,7 @@ class Users:
     ra: RegistrationAuthority
     hold_letters: bool
     alike: bool
+    by: str
     _people: dict[_Same, str] = field(default_factory=dict)
     _user_ids: dict[str, Person] = field(default_factory=dict)
     _organisations: dict[str, bool] = field(default_factory=dict)
@@ -96,7 +171,7 @@ class Users:
 
     async def add(self, row: Row) -> Outcome:
         person = check_person(Person(**cast(Any, row.given)))
-        made = await add_user(self.ra, person, channel="paper", actor=actor(), hold_letters=self.hold_letters)
+        made = await add_user(self.ra, person, channel="paper", actor=self.by, hold_letters=self.hold_letters)
         self._people[_same(person)] = made.user_id
         return Outcome(row.line, "added", made.user_id, made.request_id)
 
@@ -153,6 +228,7 @@ class Organisations:
     """Organisations: those recorded, and those earlier in the file."""
 
     ra: RegistrationAuthority
+    by: str
     _known: dict[str, store.Organisation] = field(default_factory=dict)
 
     def plan(self, row: Row) -> Outcome | None:
@@ -177,7 +253,7 @@ class Organisations:
             self.ra,
             wanted.policy_number,
             wanted.name,
-            actor=actor(),
+            actor=self.by,
             lineages=wanted.lineages,
             issue_password_by=wanted.issue_password_by,
             **{name: getattr(wanted, name) for name in _MORE},
