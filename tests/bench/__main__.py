@@ -52,10 +52,10 @@ MEASUREMENTS = (
     Measurement("pickup_bench", 40, 30, "--people 20"),
     Measurement("workers_bench", 50, 30, "--seconds 1"),
     Measurement("full_bench", 200, 45, "--stored 50000 --orders 100 --rounds 2"),
-    Measurement("kept_bench", 60, 35, "--orders 80 --rounds 3"),
+    Measurement("kept_bench", 80, 35, "--orders 80 --rounds 3"),
     Measurement("crl_bench", 100, 30, "--revoked 50000 --seconds 5"),
     Measurement("revocation_bench", 90, 25, "--rounds 3 --seconds 1 --revoked 50000"),
-    Measurement("signer_bench", 40, 15, "--signatures 200"),
+    Measurement("signer_bench", 150, 25, "--signatures 200 --stored 20000"),
     Measurement("operator_bench", 150, 20, "--users 1000 --certificates 5000 --import 500"),
 )
 
