@@ -22,6 +22,14 @@ _SECONDS = 60.0
 _BAD = ("FATAL", "ERROR")
 
 
+#: What is found because an operator's profile asks for it -> why it may stand: a recommendation that is not
+#: followed, and no rule that is broken. Nothing that is built in needs a row.
+MEANT: Mapping[str, str] = {
+    "pkix.certificate_policies_policy_has_qualifier": "the profile's cps asks for the pointer, and RFC 5280 "
+    "section 4.2.1.4 allows it, though it would rather have the OID alone",
+}
+
+
 @dataclass(frozen=True)
 class Finding:
     """``severity``: FATAL, ERROR, WARNING, NOTICE or INFO. ``found``: the rule, where, and what it says."""
@@ -59,7 +67,12 @@ def lint(certificates: Mapping[str, bytes]) -> Mapping[str, list[Finding]]:
         said = getattr(error, "stderr", None) or b""
         last = said.decode(errors="replace").strip().splitlines()[-1:] or [type(error).__name__]
         raise ConfigError(f"pkilint cannot run ({last[0]}); install it anew: {INSTALL}") from None
-    return {name: [Finding(*each) for each in found] for name, found in told.items()}
+    return {name: [_explained(*each) for each in found] for name, found in told.items()}
+
+
+def _explained(severity: str, found: str) -> Finding:
+    why = MEANT.get(found.partition(" ")[0])
+    return Finding(severity, found if why is None else f"{found.rstrip(' :')} ({why})")
 
 
 def _run() -> None:

@@ -10,16 +10,20 @@ import pytest
 from cryptography import x509
 from pkilint.bin import lint_crl, lint_ocsp_response, lint_pkix_cert
 
-from ca import datadir
+from ca import datadir, linting
 from ca.authority import Authority, Issuer
-from ca.certificates import public_key_of, to_pem
+from ca.certificates import build, common_name, new_serial, public_key_of, to_pem, validity
 from ca.crls import build_crl, of_shard
 from ca.keys import generate, spki
 from ca.ocsp import HASHES, Standing, hashes_of, responder_key_of, response, signed, to_be_signed
+from ca.profiles import PROFILES
 from ca.publication import Places
 from ca.responder import Responder
 from ca.revocation import REASONS, RevocationStatus, RevokedEntry
+from ca.sample import sample
+from gateway.serving.config import parse_config
 from tests.ca.conftest import AT, CHEAP, DAY, PASSPHRASE
+from tests.ca.test_cross import Other
 
 FOUND_NOTHING = (0, "")
 
@@ -111,3 +115,36 @@ def test_certificates(own: Authority, lint: Lint) -> None:
     assert root.subject == root.issuer
     for der in (own.certify_now(planned), own.current.der, own.current.chain[-1], batch.responder):
         assert lint(lint_pkix_cert, to_pem(der)) == FOUND_NOTHING
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile(own: Authority, lint: Lint, name: str) -> None:
+    """Whatever is built in: nothing in a certificate of it."""
+    profile, issuer, other = PROFILES[name], own.current, Other(at=AT)
+    batch = Responder().answer(issuer, own.signer, [(Standing("0a", RevocationStatus.GOOD), 0)], AT)
+    key, alone = generate("ec-p256").public_key(), issuer.chain[-1]
+    if name in ("root", "issuing", "responder"):
+        made = {"root": alone, "issuing": issuer.der, "responder": batch.responder}[name]
+    elif name == "cross":
+        made = other.vouch(x509.load_der_x509_certificate(alone))
+    else:
+        names = ("k1.users.example.jp",) if profile.needs_names else ()
+        subject = common_name("" if profile.needs_names else "K1234560001")
+        period, told = validity(profile, AT), issuer.site.of(7)
+        signed = (subject, key, names, new_serial(), period, issuer.certificate, own.signer, told)
+        made = build(profile, *signed)
+    assert lint(lint_pkix_cert, to_pem(made)) == FOUND_NOTHING
+
+
+def test_what_a_profile_asks_for_is_told_with_its_reason(own: Authority) -> None:
+    """A policy with a pointer to its practice statement, and nothing else; the OID alone is silent."""
+    text = '[profile.p]\nlike = "client-person"\nkeys = ["rsa-2048"]\npolicy = "1.3.6.1.4.1.32473.1.1"\n'
+    found = {}
+    for name, more in (("alone", ""), ("pointer", 'cps = "https://pki.example/cps"\n')):
+        profile = parse_config(text + more).profile["p"]
+        found |= linting.lint({name: sample(profile, own.current, {}, AT)})
+    assert found["alone"] == []
+    (only,) = found["pointer"]
+    assert only.severity == "NOTICE"
+    assert [each for each in linting.MEANT if only.found.startswith(each)]
+    assert only.found.endswith("it would rather have the OID alone)")
