@@ -318,7 +318,7 @@ def test_doctor(peopled: Shell) -> None:
     for this_machines in ("file descriptors", "disk"):  # and not the directory's
         states.pop(this_machines)
     notices = {check for check, state in states.items() if state != "ok"}
-    assert notices == {"mail server", "CRL address", "backup"}
+    assert notices == {"mail server", "CRL address", "backup", "operators"}
     assert states["mail server"] == "notice"
     (peopled.data / "vault.json").chmod(0o644)
     (peopled.data / "templates").mkdir()

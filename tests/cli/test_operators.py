@@ -1,0 +1,87 @@
+"""Operators at the command line: the first ones, what is refused and why, proposals, and an emergency."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sqlite3
+from pathlib import Path
+
+from tests.cli.conftest import Ran, Shell
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+
+
+def trail(shell: Shell, action: str) -> list[str]:
+    """Who has done it."""
+    with sqlite3.connect(shell.data / "sekisho.db") as db:
+        found = db.execute("SELECT actor FROM audit WHERE action = ? ORDER BY id", [action])
+        return [actor for (actor,) in found]
+
+
+def operators_row(ran: Ran) -> tuple[str, str]:
+    found = next(each for each in ran.value["checks"] if each["check"] == "operators")
+    return found["state"], found["found"]
+
+
+def test_a_day_with_operators(peopled: Shell, tmp_path: Path) -> None:
+    """From the first operator on roles hold for the owner of the directory, too: whoever types is told what
+    is not allowed, who may, and what waits for whom."""
+    sekisho = peopled
+    assert operators_row(sekisho("doctor")) == (
+        "notice",
+        "none: whoever owns this directory, and root, may do everything alone; fewer than two approvers",
+    )
+    first = sekisho("operator", "add", "ito", "--role", "ca-officer", "--account", "ito").value["operator"]
+    assert (first["roles"], len(first["code"])) == (["ca-officer"], 16)
+    # Whoever has the machine is nobody any more, but for a second operator.
+    refused = sekisho("user", "list").error
+    assert (refused["code"], refused["field"]) == ("not_permitted", "operator")
+    assert refused["message"].startswith(f"{ME} is no operator here")
+    assert operators_row(sekisho("doctor")) == ("notice", "1; approvers: none; fewer than two approvers")
+    assert sekisho("operator", "add", "sato", "--role", "approver", "--account", "sato").code == 0
+    assert sekisho("operator", "add", "third", "--role", "desk").error["code"] == "not_permitted"
+    assert sekisho("doctor").error["code"] == "not_permitted"
+    # What the passphrase opens it opens still.
+    assert sekisho("ca", "key", "show").code == 0
+
+    taken = sekisho("operator", "break-glass", "--role", "registrar", "--reason", "夜間").value["break_glass"]
+    assert taken["ends_at"] - taken["opened_at"] == 3_600
+    made = sekisho("user", "add", "12345678", "厚生 花子", "hanako@example.jp", "--user-id", "KNEW1")
+    assert (made.code, made.value["proposal"]["number"]) == (0, 1)
+    assert made.value["proposal"]["deciders"] == ["approver"]
+    assert sekisho("user", "show", "KNEW1").error["code"] == "not_found"
+    assert [each["subject"] for each in sekisho("proposal", "list").value["proposals"]] == ["KNEW1"]
+    shown = sekisho("proposal", "show", "1").value["proposal"]
+    assert (shown["payload"]["person"]["mail"], shown["state"]) == ("hanako@example.jp", "pending")
+    # Not one's own, not another role's, not twice.
+    assert sekisho("proposal", "approve", "1").error["field"] == "proposal"
+    assert sekisho("proposal", "show", "2").error["code"] == "not_found"
+    assert sekisho("audit", "show").error["message"].endswith("ask auditor")
+    again = sekisho("user", "add", "12345678", "厚生 花子", "hanako@example.jp", "--user-id", "KNEW1")
+    assert again.error["code"] == "conflict"
+    assert sekisho("proposal", "withdraw", "1").code == 0
+    assert sekisho("proposal", "reject", "1", "--note", "x").error["code"] in ("conflict", "not_permitted")
+
+    (tmp_path / "people.csv").write_text("policy_number,name,mail\n12345678,甲,a@x.jp\n99999999,乙,b@x.jp\n")
+    done = sekisho("user", "import", str(tmp_path / "people.csv"))
+    assert (done.value["import"]["would_add"], done.value["import"]["refused"], done.code) == (1, 1, 1)
+    assert done.value["proposal"]["subject"] == "people.csv: 1 rows"
+    assert sekisho("user", "hold", "K12345678").code == 0
+    assert sekisho("user", "release", "K12345678").value["proposal"]["kind"] == "user.release"
+    told = {each["check"]: each["found"] for each in sekisho("doctor").value["checks"]}
+    assert told["emergency"].startswith(f"1: {ME} took registrar on ")
+    assert sekisho("operator", "review", "1", "--note", "x").error["code"] == "not_permitted"
+
+    assert sekisho("operator", "break-glass", "--role", "ca-officer", "--reason", "x").code == 0
+    listed = sekisho("operator", "list").value["operators"]
+    assert [each["name"] for each in listed] == ["ito", "sato"]
+    assert "handle" not in listed[0]
+    assert sekisho("operator", "show", "sato").value["operator"]["code_ends_at"]
+    for words in (("change", "sato", "--role", "desk"), ("end", "sato"), ("code", "ito")):
+        assert sekisho("operator", *words).value["proposal"]["deciders"] == ["approver", "ca-officer"]
+
+    marked = f"break-glass:{ME}/registrar"
+    assert trail(sekisho, "proposal.made")[:2] == [marked, marked]
+    assert trail(sekisho, "operator.added") == [f"operator:{ME}"] * 2
+    assert trail(sekisho, "user.held") == [marked]
