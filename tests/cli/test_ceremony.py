@@ -70,6 +70,13 @@ class Terminal:
     def say(self, line: str = "") -> None:
         os.write(self._fd, line.encode() + b"\n")
 
+    def answered(self, *asked: tuple[str, str]) -> tuple[int, str]:
+        """What is typed to each of the words that are waited for, one after the other; then `rest`."""
+        for words, typed in asked:
+            self.until(words)
+            self.say(typed)
+        return self.rest()
+
     def rest(self) -> tuple[int, str]:
         """The exit code, and what was shown since the last time."""
         while self._more():

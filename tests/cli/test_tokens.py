@@ -306,14 +306,7 @@ def test_a_root_of_a_ceremony_in_a_token(hsm: SoftHsm, tmp_path: Path) -> None:
     """Made and used step by step, with a transcript, and no share of it anywhere; its PIN is in no paper."""
     folder, (asked, signed) = tmp_path / "root", (tmp_path / "asked.csr", tmp_path / "signed.pem")
     with terminal("root", folder, *IN_TOKEN, "--role", "witness=Ito") as at:
-        for words, typed in (
-            (ENTER, ""),
-            ("PIN of the token 'sekisho'", PIN),
-            (ENTER, ""),
-        ):
-            at.until(words)
-            at.say(typed)
-        code, told = at.rest()
+        code, told = at.answered((ENTER, ""), ("PIN of the token 'sekisho'", PIN), (ENTER, ""))
     assert code == 0, told
     assert sorted(each.name for each in folder.iterdir() if "transcript" not in each.name) == [
         "ceremony.json",
@@ -328,16 +321,7 @@ def test_a_root_of_a_ceremony_in_a_token(hsm: SoftHsm, tmp_path: Path) -> None:
     (request,) = (shell.data / "ca").glob("*.csr")
     asked.write_bytes(request.read_bytes())
     with terminal("sign", folder, asked, "--to", signed) as at:
-        for words, typed in (
-            (ENTER, ""),
-            (ENTER, ""),
-            (ENTER, ""),
-            ("PIN of the token 'sekisho'", PIN),
-            (ENTER, ""),
-        ):
-            at.until(words)
-            at.say(typed)
-        code, told = at.rest()
+        code, told = at.answered(*[(ENTER, "")] * 3, ("PIN of the token 'sekisho'", PIN), (ENTER, ""))
     assert code == 0, told
     assert shell("ca", "accept", str(signed)).code == 0
     assert [each["state"] for each in _places(shell).values()][1:] == ["ok", "ok"]
