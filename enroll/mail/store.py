@@ -165,7 +165,7 @@ def lane(db: Transaction, channel: Channel) -> Row | None:
 # A lease that ends too far off is, again, a clock's that ran ahead.
 _DUE = (
     "state = 'queued' AND held_at IS NULL AND channel = :channel AND notice = :notice"
-    " AND next_attempt_at <= :at AND (claimed_until_at <= :at OR claimed_until_at > :at + :lease)"
+    " AND next_attempt_at <= :at AND (claimed_until_at <= :at OR claimed_until_at > :furthest)"
 )
 
 
@@ -225,13 +225,13 @@ def keep(db: Transaction, row: Letter, at: int) -> bool:
 # By more than any back-off: the clock ran ahead, and has been set right since.
 _IN_THE_FUTURE = (
     "state = 'queued' AND held_at IS NULL AND channel = :channel AND notice IN (0, 1)"
-    " AND next_attempt_at > :at + :furthest"
+    " AND next_attempt_at > :furthest"
 )
 
 
 def in_the_future(db: Transaction, channel: Channel, at: int, furthest: int) -> bool:
     """Whether a letter is put off by more than ``furthest`` seconds."""
-    values = {"channel": channel, "at": at, "furthest": furthest}
+    values = {"channel": channel, "at": at, "furthest": at + furthest}
     return db.one(f"SELECT 1 FROM mails WHERE {_IN_THE_FUTURE} LIMIT 1", values) is not None
 
 
@@ -239,7 +239,7 @@ def forget_future(db: Transaction, channel: Channel, at: int, furthest: int) -> 
     """Makes such letters due."""
     db.execute(
         f"UPDATE mails SET next_attempt_at = :at WHERE {_IN_THE_FUTURE}",
-        {"channel": channel, "at": at, "furthest": furthest},
+        {"channel": channel, "at": at, "furthest": at + furthest},
     )
 
 
@@ -413,7 +413,7 @@ def _names(row: Letter) -> Values:
 
 
 def _moment(channel: Channel, notice: int, at: int) -> Values:
-    return {"channel": channel, "notice": notice, "at": at, "lease": LEASE}
+    return {"channel": channel, "notice": notice, "at": at, "furthest": at + LEASE}
 
 
 def _number(db: Transaction, statement: str, values: Values = {}) -> int:  # noqa: B006
