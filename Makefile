@@ -24,9 +24,9 @@ demo: setup ## a sandbox on https://*.localhost:8443 (PORT=, DATA=DIR, SUMMARY=F
 test: setup packages ## every test; those whose tools are missing are skipped by name (PYTEST_ARGS=)
 	@exec $(VENV)/bin/pytest $(PYTEST_ARGS)
 
-# An engine that pauses and runs works twice (tests/engines.py); SEED= repeats a run.
-test-engines: setup packages ## the tests of enroll and of the protocol on a second storage engine (FILES= SEED=)
-	@SEKISHO_TEST_ENGINE=hesitant SEKISHO_TEST_SEED="$(or $(SEED),sekisho)" exec $(VENV)/bin/pytest $(or $(FILES),tests/enroll -n 2)
+# An engine that pauses and runs works twice, whose run SEED= repeats; or PostgreSQL (tests/engines.py).
+test-engines: setup packages ## the tests of enroll and of the protocol on another engine (ENGINE=hesitant|postgresql FILES= SEED=)
+	@SEKISHO_TEST_ENGINE="$(or $(ENGINE),hesitant)" SEKISHO_TEST_SEED="$(or $(SEED),sekisho)" exec $(VENV)/bin/pytest $(or $(FILES),tests/enroll -n 2)
 
 kills: setup ## kill -9 at random points of issuance and of serving, 200 times for each kind of signer (KILLS= SEED=)
 	@SEKISHO_TEST_KILLS="$(or $(KILLS),200)" SEKISHO_TEST_SEED="$(or $(SEED),20261122)" \

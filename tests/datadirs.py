@@ -138,7 +138,7 @@ async def delivered(ra: RegistrationAuthority) -> list[Letter]:
     """Delivers what is queued into the outbox and reads everything there, oldest first."""
     from email import message_from_bytes, policy
 
-    outbox = Outbox(ra.database.path.parent / "outbox")
+    outbox = Outbox(ra.database.folder / "outbox")
     await deliver_due(ra, outbox)
     letters = []
     for path in sorted(outbox.directory.iterdir()) if outbox.directory.exists() else []:
@@ -174,9 +174,10 @@ def revoke_many(ra: RegistrationAuthority, count: int) -> Callable[[Transaction]
             " not_before_at, not_after_at, reserved_at, issued_at, template, der, fingerprint, revoked_at,"
             " revocation_reason, change_number)"
             " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)"
-            " SELECT lower(hex(randomblob(16))), :issuer, 'stored', 'revoked', 'K' || i, 's', 1, 4000000000,"
-            " 1, 1, '{}', x'00', lower(hex(randomblob(32))), :at - i, 4, i FROM n",
-            {"count": count, "issuer": ra.authority.current.issuer_id, "at": ra.now()},
+            " SELECT substr('0000000000000000000000000000000' || i, length('' || i)), :issuer, 'stored',"
+            " 'revoked', 'K' || i, 's', 1, 4000000000,"
+            " 1, 1, '{}', :der, :issuer || i, :at - i, 4, i FROM n",
+            {"count": count, "issuer": ra.authority.current.issuer_id, "at": ra.now(), "der": b"\0"},
         )
         db.execute("UPDATE counters SET value = :count WHERE name = 'changes'", {"count": count})
 

@@ -2,7 +2,8 @@
 
 It is the same file behind a pause before and after each read and write, in which others have their turn, and
 works are run, undone and run again at random, as by an engine that gives way in a conflict. Chosen by
-``SEKISHO_TEST_ENGINE=hesitant``; ``SEKISHO_TEST_SEED`` repeats a run.
+``SEKISHO_TEST_ENGINE=hesitant``; ``SEKISHO_TEST_SEED`` repeats a run. ``SEKISHO_TEST_ENGINE=postgresql`` is a
+real one, in a server that the tests start (tests/databases.py).
 """
 
 from __future__ import annotations
@@ -13,20 +14,39 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
+import pytest
+
 from ca.sqlite import Database
 from ca.storage import Source, Storage, Transaction, Work
+from tests import databases
 
 T = TypeVar("T")
 
 VARIABLE = "SEKISHO_TEST_ENGINE"
+IN_A_FILE = pytest.mark.skipif(
+    os.environ.get(VARIABLE) == "postgresql", reason="looks into the file of the one engine that has one"
+)
 _SEED = "SEKISHO_TEST_SEED"
 
 
 def on_engine(database: Database) -> Storage:
     """The database by the engine that was chosen."""
-    if os.environ.get(VARIABLE, "sqlite") == "sqlite":
+    chosen = os.environ.get(VARIABLE, "sqlite")
+    if chosen == "sqlite":
         return database
+    if chosen == "postgresql":
+        return in_a_cluster(database)
     return Hesitant(database, Random(os.environ.get(_SEED, "sekisho")))
+
+
+def in_a_cluster(database: Database) -> Storage:
+    """A database of PostgreSQL's that stands for that file: the same one each time the file is opened."""
+    from ca import postgresql
+
+    url = databases.url_of(database.path)
+    journal, database._journal = database._journal, None
+    database.close()
+    return postgresql.Database(url, database.folder, journal=journal, made=False)
 
 
 class Hesitant:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ca.storage import Row, Storage, Transaction, Values
+from gateway.serving.deployment import SCHEMAS
 
 
 def look(database: Storage) -> Transaction:
     """A transaction in which each statement is a read of its own: always of what is there now."""
     return _Look(database)
+
+
+_TABLE = re.compile(r"(?:\s*--[^\n]*\n)*\s*CREATE TABLE (\w+)")
 
 
 class _Look:
@@ -28,6 +33,12 @@ class _Look:
 
     def note(self, kind: str, /, **facts: Any) -> None:
         raise AssertionError("nothing is changed by looking")
+
+
+def tables() -> list[str]:
+    """The names of all tables, as the rooms' schemas make them."""
+    statements = (each for schema in SCHEMAS for step in schema.steps for each in step.statements)
+    return [found[1] for each in statements if (found := _TABLE.match(each))]
 
 
 def rows(

@@ -78,6 +78,8 @@ HOMES = {
     "snowballstemmer": ("gateway/sites/help/terms.py",),
     "sqlite3": ("ca/sqlite.py",),
     "sqlite_utils": ("ca/sqlite.py",),
+    "asyncpg": ("ca/postgresql.py",),
+    "greenlet": ("ca/postgresql.py",),
     "httptools": ("gateway/wire/reader.py", "gateway/wire/plain.py", "gateway/proxy/exchange.py"),
 }
 
@@ -245,8 +247,8 @@ def test_every_room_has_a_readme(room):
 _STATEMENT = re.compile(
     r"\s*(SELECT\s|WITH RECURSIVE\s|INSERT INTO\s|UPDATE \w+ SET\s|DELETE FROM\s|(CREATE|ALTER|DROP) [A-Z])"
 )
-#: Besides the stores: the engine, and the one helper that puts a statement together from names.
-_OF_STORAGE = ("ca/sqlite.py", "ca/storage.py")
+#: Besides the stores: the engines, and the one helper that puts a statement together from names.
+_OF_STORAGE = ("ca/sqlite.py", "ca/postgresql.py", "ca/storage.py")
 #: What SQLite has and PostgreSQL has not, or has otherwise (docs/ARCHITECTURE.md).
 _SQLITE_ONLY = {
     "a row's hidden number": r"\b(rowid|_rowid_|oid)\b",
@@ -257,7 +259,7 @@ _SQLITE_ONLY = {
     "a number as a condition": r"\b(WHERE|AND|OR|NOT|WHEN)\s+(\d+\b(?!\s*[=<>])|notice\b(?!\s*(=|IN|,|\))))",
     "one writer's next number": r"\bmax\(\w+\)\s*\+|\+\s*(coalesce\()?\(?SELECT max\(",
     "values by their place": r"\?",
-    "a parameter of no type": r":\w+ IS (NOT )?NULL",
+    "a parameter of no type": r":\w+ IS (NOT )?NULL|:\w+ [-+*/] :\w+",
     "tables of its own kind": r"\b(STRICT|WITHOUT ROWID|AUTOINCREMENT|VIRTUAL TABLE)\b",
     "words of its own": r"\b(PRAGMA|GLOB|VACUUM|ATTACH|REPLACE INTO|INSERT OR)\b",
     "functions of its own": r"\b(ifnull|iif|hex|randomblob|zeroblob|strftime|unixepoch|printf|total)\(",

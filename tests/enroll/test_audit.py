@@ -14,6 +14,7 @@ from enroll import audit, store
 from enroll.audit import BEGINNING, Checkpoint, Line, Trouble, checkpoints_in, ranges_of, verify
 from gateway.serving import record, recovery
 from tests.datadirs import PASSPHRASE, admit, clock_of, open_office
+from tests.engines import IN_A_FILE
 from tests.looking import look
 
 LINES = 12
@@ -184,6 +185,7 @@ def troubles(tmp_path, ra, *files):
     return list(record.troubles(deployment_of(tmp_path, ra), [(each, each.read_text()) for each in files]))
 
 
+@IN_A_FILE
 async def test_what_people_do_is_one_chain(tmp_path):
     """Everything that the product writes is chained: after a purge and a retirement, which the record tells
     of, it is whole; what was taken away without one is found."""
@@ -208,6 +210,7 @@ async def test_what_people_do_is_one_chain(tmp_path):
         ]
 
 
+@IN_A_FILE
 async def test_a_checkpoint_in_the_journal_and_in_a_file_finds_a_rewrite(tmp_path):
     """Taken by the hour; one that left the machine is enough, and a forged one is none."""
     async with open_office(tmp_path) as ra:
@@ -258,6 +261,7 @@ async def test_a_thousand_lines_are_a_checkpoint(tmp_path):
         assert troubles(tmp_path, ra) == []
 
 
+@IN_A_FILE
 async def test_an_export_proves_itself(tmp_path):
     """Lines, the checkpoint over them and the key: whoever has the file needs nothing of ours."""
     async with open_office(tmp_path) as ra:
@@ -322,6 +326,7 @@ FORKS = {
 }  # fmt: skip
 
 
+@IN_A_FILE
 @pytest.mark.parametrize("tampering", FORKS)
 async def test_no_second_record_is_signed_for(tmp_path, tampering):
     """What was signed for is remembered, and each line since is looked at: another record is refused, until

@@ -16,6 +16,7 @@ from ca.storage import StorageError
 from enroll import crls, timekeeping
 from enroll.requests.transitions import end_certificate
 from tests.datadirs import CHEAP, PASSPHRASE, START, admit, clock_of, open_office, revoke_many
+from tests.engines import IN_A_FILE
 from tests.enroll.test_flow import picked_up
 from tests.issued import issue, revoke
 from tests.looking import look
@@ -168,6 +169,7 @@ async def test_a_file_that_is_gone_or_cut_is_made_anew(ra):
     assert (listed.number, len(der)) == (2, listed.size)
 
 
+@IN_A_FILE
 @pytest.mark.parametrize("alone", [True, False])
 async def test_a_list_that_cannot_be_written_leaves_the_last_one(ra, alone):
     """Whole or absent: no row without its file, and no file that stays behind."""

@@ -17,6 +17,7 @@ from enroll.people import applications, changes, register
 from enroll.requests import pickup
 from enroll.requests.states import State
 from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office
+from tests.engines import IN_A_FILE
 from tests.looking import look, rows
 from tests.mailserver import MailServer
 
@@ -30,7 +31,7 @@ async def ra(tmp_path):
 def smtp(ra, server, **more):
     """Our way to a mail server of a test."""
     values = {"username": "", "password": "", "security": "none", "timeout": 5.0} | more
-    postcards = Outbox(ra.database.path.parent / "outbox")
+    postcards = Outbox(ra.database.folder / "outbox")
     return Smtp("127.0.0.1", server.port, postcards=postcards, **values)
 
 
@@ -129,6 +130,7 @@ async def test_a_slow_server_brings_no_letter_twice(ra):
     assert await deliver_due(ra, slow) == 0
 
 
+@IN_A_FILE
 async def test_letters_that_left_cost_nothing(ra):
     """A look for what is due takes no longer with thousands of letters that were sent long ago."""
     await admit(ra)

@@ -17,6 +17,7 @@ from enroll.requests.enrollment import state_at
 from enroll.requests.states import Event, State
 from enroll.requests.transitions import apply
 from tests.datadirs import admit, clock_of, delivered, letter_of, open_office, together
+from tests.engines import IN_A_FILE
 from tests.looking import look, rows
 
 FLOW = "K12345678"
@@ -191,6 +192,7 @@ async def test_after_the_window_the_key_is_gone_and_the_answer_is_z4(ra):
     assert refused.value.code == "not_available"
 
 
+@IN_A_FILE
 async def test_a_wiped_key_is_in_no_file(ra):
     """E1: a copy of the directory, made after the window closed, holds the sealed key nowhere."""
     await admit(ra)
@@ -198,7 +200,7 @@ async def test_a_wiped_key_is_in_no_file(ra):
     sealed = store.enrollment(look(ra.database), request_id).sealed_key
 
     def files_with_it():
-        directory = ra.database.path.parent
+        directory = ra.database.folder
         return [path.name for path in directory.rglob("*") if path.is_file() and sealed in path.read_bytes()]
 
     await scheduler.tick(ra)
@@ -291,6 +293,7 @@ async def test_a_reissue_leaves_user_id_and_password(ra):
     assert kinds.count("user_id.eml") == 1
 
 
+@IN_A_FILE
 async def test_renewal_from_the_mail_to_the_new_certificate(ra):
     """R14, R32 to R37: the D-30 mail's request ID and name are those of the renewal."""
     await admit(ra)

@@ -31,7 +31,7 @@ async def ra(tmp_path):
 
 
 def smtp(ra, server):
-    outbox = Outbox(ra.database.path.parent / "outbox")
+    outbox = Outbox(ra.database.folder / "outbox")
     return Smtp("127.0.0.1", server.port, "", "", "none", 5.0, outbox)
 
 
@@ -104,7 +104,7 @@ async def test_what_waits_or_has_left_is_not_queued_again(ra):
     number = letter(ra, "renewal_30")["id"]
 
     def again(db):
-        row = db.one("SELECT cause FROM mails WHERE id = ?", [number])
+        row = db.one("SELECT cause FROM mails WHERE id = :id", {"id": number})
         same = writing.Letter(row[0], "renewal_30", "mail", USER, None, ADDRESS, "件名", "本文", "本文")
         return writing.queue(db, ra.vault, same, ra.now(), notice=True, again=True)
 

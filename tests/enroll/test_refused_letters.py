@@ -32,7 +32,7 @@ async def queued(ra):
 
 def smtp(ra, server, **more):
     values = {"username": "", "password": "", "security": "none", "timeout": 5.0} | more
-    return Smtp("127.0.0.1", server.port, postcards=Outbox(ra.database.path.parent / "outbox"), **values)
+    return Smtp("127.0.0.1", server.port, postcards=Outbox(ra.database.folder / "outbox"), **values)
 
 
 def letters(ra):
@@ -350,7 +350,7 @@ async def test_a_folder_that_cannot_be_written_holds_its_letters_only(ra):
     """Postcards have a lane of their own: their folder's fault keeps no mail at home, and none is lost."""
     await admit(ra, "K11111111")
     await admit(ra, "K22222222", notice_by="postcard")
-    file = ra.database.path.parent / "outbox"
+    file = ra.database.folder / "outbox"
     file.write_text("in the way")
     async with MailServer().listening() as server:
         assert await deliver_due(ra, smtp(ra, server)) == 3

@@ -36,7 +36,7 @@ async def test_a_name_that_is_no_header_stops_no_mail(tmp_path: Path, name: str)
             "pickup.eml",
             "user_id.eml",
         ]
-        outbox = ra.database.path.parent / "outbox"
+        outbox = ra.database.folder / "outbox"
         assert next(outbox.glob("*.txt")).read_text().split("\n\n")[0] == name
         assert mail_store.waiting(look(ra.database)) == 0
 

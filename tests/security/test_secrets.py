@@ -395,7 +395,7 @@ async def test_a_login_that_a_mail_server_refuses_tells_no_secret(tmp_path: Path
         await admit(ra)
         refusing = MailServer({"AUTH": [f"535 5.7.8 {secret} is wrong"] * 9}, login=("me", "x"))
         async with refusing.listening() as server:
-            postcards = Outbox(ra.database.path.parent / "outbox")
+            postcards = Outbox(ra.database.folder / "outbox")
             transport = Smtp("127.0.0.1", server.port, "me", secret, "none", 5.0, postcards)
             assert await deliver_due(ra, transport) == 0
     assert heard.tells(secret) == []

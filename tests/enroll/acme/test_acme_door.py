@@ -23,6 +23,7 @@ from enroll.people.register import disable_user
 from enroll.requests import issuance
 from enroll.requests.states import State
 from tests.datadirs import admit, clock_of
+from tests.engines import IN_A_FILE
 from tests.enroll.acme.acme_world import FQDN, USER, Client, Site, csr, new_key, peer_of, serve, world
 from tests.enroll.acme.signing import b64, jwk, jws
 from tests.looking import look
@@ -261,6 +262,7 @@ async def test_a_credential_binds_once(site: Site) -> None:
     assert {reply.problem for reply in replies if reply.status != 201} == {(403, "unauthorized")}
 
 
+@IN_A_FILE
 async def test_the_key_of_a_credential_is_sealed(site: Site) -> None:
     """Nobody who reads the database learns a credential's key."""
     credential = await site.credential()

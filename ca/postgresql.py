@@ -1,0 +1,532 @@
+"""The PostgreSQL engine: many connections, and transactions that give way to each other. Only this file
+knows it.
+
+Work is a plain function (``ca/storage.py``) and the driver, asyncpg, is asynchronous: each work runs in a
+greenlet of its own, which gives way while the server is at it. All of them run in one thread with a loop of
+its own, so that callers with and without a loop are served alike. What writes is SERIALIZABLE and runs again
+when it had to give way; what only reads sees one snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+from greenlet import getcurrent, greenlet
+
+from ca.errors import ConfigError
+from ca.storage import (
+    Note,
+    Recorder,
+    Row,
+    Schema,
+    StorageClosed,
+    StorageError,
+    StorageTrouble,
+    Transaction,
+    UniqueViolation,
+    Values,
+    Work,
+)
+
+T = TypeVar("T")
+
+#: Connections of one process. PostgreSQL serves some hundred in all (``max_connections``).
+POOL = 8
+# Seconds. A statement that takes longer is given up, and so is a wait for somebody else's lock.
+_STATEMENT = 30
+# Seconds to reach a server, each host of the address in its turn.
+_CONNECT = 5
+# How often a transaction that gave way in a conflict is begun anew, and the first pause between, in seconds.
+_TRIES = 12
+_PAUSE = 0.002
+# Seconds between two looks whether others have committed.
+_LOOK = 0.5
+
+# A transaction gave way to another (serialization_failure, deadlock_detected); it is run again.
+_CONFLICT = frozenset({"40001", "40P01"})
+# Classes of SQLSTATE -> what is wrong with the server, and what to do. Any other is a fault of ours.
+_TROUBLE = {
+    "08": "cannot be reached; see that it runs: pg_isready",
+    "28": "does not let us in; see the user and the password in [database]",
+    "3D": "is not there; make it: createdb",
+    "53": "has no room left (disk, memory or connections); see its log",
+    "57": "was stopped, or gave the statement up; see its log",
+    "58": "has trouble with its disk; see its log",
+    "25006": "can only be read: a replica, or one that is being taken over; see which is the primary",
+    "55P03": "was held by another transaction for too long; see pg_stat_activity",
+    "57014": f"did not answer within {_STATEMENT} s; see pg_stat_activity",
+    "XX": "reports a fault of its own; see its log",
+}
+_UNREACHED = _TROUBLE["08"]
+
+
+def _ours(error: BaseException) -> StorageError:
+    """The same in the storage's own words."""
+    if isinstance(error, StorageError):
+        return error
+    code = getattr(error, "sqlstate", None) or ""
+    name = code or type(error).__name__
+    if code == "23505":
+        return UniqueViolation(str(error), name)
+    trouble = _TROUBLE.get(code) or _TROUBLE.get(code[:2])
+    if trouble is None and isinstance(error, OSError | asyncpg.InterfaceError | asyncio.TimeoutError):
+        trouble = None if isinstance(error, asyncpg.DataError) else _UNREACHED
+    return StorageError(str(error), name) if trouble is None else StorageTrouble(str(error), name, trouble)
+
+
+class _Greenlet(greenlet):  # type: ignore[misc]
+    """In which a work runs; ``transaction`` is the one that it was given."""
+
+    transaction: _Transaction
+
+
+def _wait(awaitable: Awaitable[T]) -> T:
+    """What a coroutine of the loop's gives, for the work that runs in this greenlet."""
+    current = getcurrent()
+    assert isinstance(current, _Greenlet)
+    found: T = current.parent.switch(awaitable)
+    return found
+
+
+async def _run(work: Work[T], transaction: _Transaction) -> T:
+    """Runs a work to its end and awaits, in its stead, what it waits for."""
+    running = _Greenlet(work)
+    running.transaction = transaction
+    found = running.switch(transaction)
+    while not running.dead:
+        try:
+            value = await found
+        except BaseException as error:
+            found = running.throw(error)
+        else:
+            found = running.switch(value)
+    result: T = found
+    return result
+
+
+class _Transaction:
+    """A transaction on a connection that somebody else begins and ends."""
+
+    __slots__ = ("connection", "notes")
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.connection = connection
+        self.notes: list[Note] = []
+
+    def note(self, kind: str, /, **facts: Any) -> None:
+        self.notes.append((kind, facts))
+
+    def execute(self, statement: str, values: Values = {}, /) -> int:  # noqa: B006
+        text, names = in_postgresql(statement)
+        status = self._ask(self.connection.execute(text, *map(values.__getitem__, names)))
+        return int(status.rpartition(" ")[2]) if status[-1:].isdigit() else 0
+
+    def one(self, statement: str, values: Values = {}, /) -> Row | None:  # noqa: B006
+        text, names = in_postgresql(statement)
+        row: Row | None = self._ask(self.connection.fetchrow(text, *map(values.__getitem__, names)))
+        return row
+
+    def rows(self, statement: str, values: Values = {}, /) -> Sequence[Row]:  # noqa: B006
+        text, names = in_postgresql(statement)
+        found: Sequence[Row] = self._ask(self.connection.fetch(text, *map(values.__getitem__, names)))
+        return found
+
+    def _ask(self, awaitable: Awaitable[T]) -> T:
+        try:
+            return _wait(awaitable)
+        except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise _ours(error) from error
+
+
+class _Blocking(_Transaction):
+    """The same for a caller that is no work: each statement blocks."""
+
+    __slots__ = ("_loop",)
+
+    def __init__(self, connection: asyncpg.Connection, loop: _Loop) -> None:
+        super().__init__(connection)
+        self._loop = loop
+
+    def _ask(self, awaitable: Awaitable[T]) -> T:
+        async def answer() -> T:
+            return await awaitable
+
+        try:
+            return self._loop.result(answer())
+        except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise _ours(error) from error
+
+
+class _Loop:
+    """A thread with an event loop."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="database", daemon=True)
+        self._thread.start()
+
+    def result(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """What it gives; blocks."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+@dataclass(frozen=True)
+class PostgresSource:
+    """An address for a process that only reads, and only once."""
+
+    url: str
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """The database as it is at one moment: nothing that is committed meanwhile is seen."""
+        loop = _Loop()
+        try:
+            connection = loop.result(_connect(self.url))
+            try:
+                loop.result(connection.execute(_READ))
+                yield _Blocking(connection, loop)
+            finally:
+                loop.result(connection.close())
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise _ours(error) from error
+        finally:
+            loop.close()
+
+
+_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
+
+
+class Database:
+    """An opened database. Safe to share between threads and tasks.
+
+    ``url``: as libpq reads it (``postgresql://user@host1,host2/name?...``). ``folder``: where lies what is no
+    row. ``journal``: who is told of notes before they are committed. ``made``: False for one that is somebody
+    else's to bring up to date. ConfigError for one that the operator has to mend.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        schemas: Sequence[Schema] = (),
+        *,
+        journal: Recorder | None = None,
+        made: bool = True,
+        pool: int = POOL,
+    ) -> None:
+        self._url = url
+        self._folder = folder
+        self._journal = journal
+        self._closed = False
+        self._committed = 0
+        self._idle: list[asyncpg.Connection] = []
+        self._free = asyncio.Semaphore(pool)
+        self._telling = asyncio.Lock()
+        self._loop = _Loop()
+        try:
+            if made:
+                self._loop.result(_migrate(url, schemas))
+            self._looking = self._loop.result(self._begin())
+        except StorageTrouble as error:
+            self._loop.close()
+            raise ConfigError(f"the database {error.trouble} ({error})") from error
+        except BaseException:
+            self._loop.close()
+            raise
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    @property
+    def source(self) -> PostgresSource:
+        return PostgresSource(self._url)
+
+    async def read(self, work: Work[T]) -> T:
+        return await self._from_here(self._reading(work), work)
+
+    async def read_aside(self, work: Work[T]) -> T:
+        return await self.read(work)
+
+    async def write(self, work: Work[T]) -> T:
+        return await self._from_here(self._writing(work), work)
+
+    def read_now(self, work: Work[T]) -> T:
+        current = getcurrent()
+        if isinstance(current, _Greenlet):  # within another one's work
+            return work(current.transaction)
+        return self._loop.result(self._open(self._reading(work)))
+
+    def write_now(self, work: Work[T]) -> T:
+        return self._loop.result(self._open(self._writing(work)))
+
+    def changed(self) -> int:
+        """What others have committed shows after half a second at the latest."""
+        return self._committed
+
+    def scrub(self) -> None:
+        """Nothing: what was wiped stays in the server's files and log, its replicas and archives, until they
+        are written over. So nothing may rest on wiping here (docs/ARCHITECTURE.md)."""
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.result(self._end())
+        self._loop.close()
+        if self._journal is not None:
+            self._journal.close()
+
+    async def _from_here(self, coroutine: Coroutine[Any, Any, T], work: Work[T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(self._open(coroutine), self._loop.loop)
+        # If the caller is cancelled the work is still done.
+        return await asyncio.shield(asyncio.wrap_future(future))
+
+    def _open(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        if self._closed:
+            coroutine.close()
+            raise StorageClosed("the database is closed")
+        return coroutine
+
+    async def _begin(self) -> asyncio.Task[None]:
+        await self._put(await self._taken())
+        return asyncio.get_running_loop().create_task(self._look())
+
+    async def _end(self) -> None:
+        self._looking.cancel()
+        others = asyncio.all_tasks() - {asyncio.current_task(), self._looking}
+        await asyncio.gather(self._looking, *others, return_exceptions=True)
+        for connection in self._idle:
+            await connection.close()
+        self._idle.clear()
+
+    async def _look(self) -> None:
+        """Notices what others commit."""
+        seen = ""
+        while True:
+            await asyncio.sleep(_LOOK)
+            try:
+                now = await self._on_connection(
+                    lambda each: each.fetchval("SELECT pg_current_snapshot()::text")
+                )
+            except StorageError:
+                # Whoever asks for something is told; here there is nobody to tell.
+                continue
+            if now != seen:
+                seen = now
+                self._committed += 1
+
+    async def _taken(self) -> asyncpg.Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return await _connect(self._url)
+
+    async def _put(self, connection: asyncpg.Connection) -> None:
+        if not connection.is_closed():
+            self._idle.append(connection)
+
+    async def _on_connection(self, use: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        async with self._free:
+            try:
+                connection = await self._taken()
+            except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                raise _ours(error) from error
+            try:
+                return await use(connection)
+            except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                raise _ours(error) from error
+            finally:
+                await self._put(connection)
+
+    async def _reading(self, work: Work[T]) -> T:
+        async def use(connection: asyncpg.Connection) -> T:
+            await connection.execute(_READ)
+            try:
+                return await _run(work, _Transaction(connection))
+            finally:
+                await _over(connection, "COMMIT")
+
+        return await self._on_connection(use)
+
+    async def _writing(self, work: Work[T]) -> T:
+        async def use(connection: asyncpg.Connection) -> T:
+            transaction = _Transaction(connection)
+            await connection.execute(_WRITE)
+            try:
+                found = await _run(work, transaction)
+                if self._journal is not None and transaction.notes:
+                    await self._commit_told(transaction, self._journal)
+                else:
+                    await connection.execute("COMMIT")
+            except BaseException:
+                await _over(connection, "ROLLBACK")
+                raise
+            self._committed += 1
+            return found
+
+        pause = _PAUSE
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._on_connection(use)
+            except StorageError as error:
+                if error.name not in _CONFLICT:
+                    raise
+            await asyncio.sleep(pause)
+            pause *= 2
+        return await self._on_connection(use)
+
+    async def _commit_told(self, transaction: _Transaction, journal: Recorder) -> None:
+        """Commits what the journal has to tell of first; one at a time is between the two."""
+        async with self._telling:
+            done = await _run(lambda db: journal.record(db, transaction.notes), transaction)
+            await transaction.connection.execute("COMMIT")
+            done()
+
+
+async def _over(connection: asyncpg.Connection, statement: str) -> None:
+    """Ends a transaction that nothing hangs on; a connection that cannot even do that is let go of."""
+    try:
+        await connection.execute(statement)
+    except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        connection.terminate()
+
+
+async def _connect(url: str) -> asyncpg.Connection:
+    connection = await asyncpg.connect(
+        url,
+        timeout=_CONNECT,
+        command_timeout=_STATEMENT + 5,
+        statement_cache_size=512,
+        max_cached_statement_lifetime=0,
+        server_settings={
+            "application_name": "sekisho",
+            "statement_timeout": f"{_STATEMENT}s",
+            "lock_timeout": f"{_STATEMENT}s",
+            "idle_in_transaction_session_timeout": f"{2 * _STATEMENT}s",
+            "timezone": "UTC",
+            "synchronous_commit": "on",
+        },
+    )
+    # sum() of integers is a numeric there.
+    await connection.set_type_codec(
+        "numeric", schema="pg_catalog", encoder=str, decoder=_number, format="text"
+    )
+    return connection
+
+
+def _number(text: str) -> int | float:
+    return float(text) if "." in text else int(text)
+
+
+_LEDGER = (
+    'CREATE TABLE IF NOT EXISTS schema_steps (room TEXT COLLATE "C" NOT NULL, name TEXT COLLATE "C" NOT NULL,'
+    " at BIGINT NOT NULL, PRIMARY KEY (room, name))"
+)
+_ROOM, _LOCK = "*", "lock"
+
+
+async def _migrate(url: str, schemas: Sequence[Schema]) -> None:
+    """Brings the tables up to date; nodes that start together take turns. ConfigError for a schema that is
+    newer than this program."""
+    try:
+        connection = await _connect(url)
+    except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise _ours(error) from error
+    try:
+        await _make_ledger(connection)
+        async with connection.transaction():
+            await connection.execute(
+                "SELECT 1 FROM schema_steps WHERE room = $1 AND name = $2 FOR UPDATE", _ROOM, _LOCK
+            )
+            rows = await connection.fetch("SELECT room, name FROM schema_steps WHERE room <> $1", _ROOM)
+            taken = {(row[0], row[1]) for row in rows}
+            known = {(schema.room, step.name) for schema in schemas for step in schema.steps}
+            rooms = {schema.room for schema in schemas}
+            if newer := sorted(step for step in taken - known if step[0] in rooms):
+                steps = ", ".join(f"{room}: {name}" for room, name in newer)
+                raise ConfigError(
+                    f"the database has been used by a newer sekisho ({steps}); run that one, or: "
+                    "pip install -U sekisho"
+                )
+            for schema in schemas:
+                for step in schema.steps:
+                    if (schema.room, step.name) in taken:
+                        continue
+                    for statement in step.statements:
+                        await connection.execute(as_schema(statement))
+                    await connection.execute(
+                        "INSERT INTO schema_steps VALUES ($1, $2, $3)",
+                        schema.room,
+                        step.name,
+                        int(time.time()),
+                    )
+    except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise _ours(error) from error
+    finally:
+        await connection.close()
+
+
+async def _make_ledger(connection: asyncpg.Connection) -> None:
+    # IF NOT EXISTS does not hold against a node that makes it in the same moment; then it is there.
+    there = (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError)
+    with suppress(*there):
+        await connection.execute(_LEDGER)
+    await connection.execute(
+        "INSERT INTO schema_steps VALUES ($1, $2, 0) ON CONFLICT (room, name) DO NOTHING", _ROOM, _LOCK
+    )
+
+
+# A string, a quoted name, a comment, a cast, or a parameter.
+_PIECE = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|::|:([A-Za-z_][A-Za-z_0-9]*)")
+
+
+@lru_cache(maxsize=2_048)
+def in_postgresql(statement: str) -> tuple[str, tuple[str, ...]]:
+    """A statement with ``$1`` in place of ``:name``, and the names in the order of those numbers."""
+    names: list[str] = []
+
+    def numbered(found: re.Match[str]) -> str:
+        name = found[1]
+        if name is None:
+            return found[0]
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    return _PIECE.sub(numbered, statement), tuple(names)
+
+
+_TABLE = re.compile(r"(\s*--[^\n]*\n)*\s*(CREATE|ALTER) TABLE\b")
+_TYPES = {
+    "IDENTITY": "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
+    "INTEGER": "BIGINT",
+    "REAL": "DOUBLE PRECISION",
+    "TEXT": 'TEXT COLLATE "C"',
+    "BLOB": "BYTEA",
+}
+_TYPE = re.compile(r"'(?:[^']|'')*'|\b(" + "|".join(_TYPES) + r")\b")
+
+
+def as_schema(statement: str) -> str:
+    """A statement of a schema in PostgreSQL's words. Text is ordered by code point, as SQLite orders it."""
+    if _TABLE.match(statement) is None:
+        return statement
+    return _TYPE.sub(lambda found: _TYPES[found[1]] if found[1] else found[0], statement)
