@@ -182,6 +182,14 @@ def break_the_token(office: Office) -> None:
     hsm.take_away()
 
 
+def have_a_token(office: Office) -> None:
+    """There is a token, named in the settings, and its PIN in a file."""
+    softhsm.made(office.place.parent / HSM, "practice")
+    (office.place / "pin").write_text(f"{softhsm.PIN}\n")
+    with (office.data / FILE_NAME).open("a") as settings:
+        settings.write(f'\n[tokens.hsm]\nmodule = "{softhsm.MODULE}"\nlabel = "practice"\n')
+
+
 def without_a_key(office: Office) -> None:
     """Nobody has made a key for backups yet."""
     for each in office.place.glob("backup-key*"):
@@ -199,6 +207,7 @@ HAPPENED = {
     "copy": put_back,
     "once": without_a_key,
     "token": break_the_token,
+    "tokens": have_a_token,
     "generation-day": change_generation,
     "generation-staged": stage_generation,
     "generation-over": end_generation,

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent.parent.parent / "docs/ca"
 TEXTS = {language: (FOLDER / f"handbook.{language}.md").read_text("utf-8") for language in ("ja", "en")}
 SCENARIOS = scenarios(TEXTS["ja"])
 #: Those of the pages for operations.
-ELSEWHERE = {"once", "generation-staged", "generation-over", "profiles"}
+ELSEWHERE = {"once", "generation-staged", "generation-over", "profiles", "tokens"}
 
 
 _root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files to others")

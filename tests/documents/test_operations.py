@@ -16,6 +16,7 @@ from gateway.cli.root import whole
 from tests.cli.conftest import Shell
 from tests.documents.blocks import scenarios
 from tests.documents.desk import typed_in_an_office
+from tests.softhsm import needs_softhsm
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = {
@@ -28,7 +29,10 @@ _BLOCK = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHOWN = ("README.md", "docs/**/*.md", "gateway/**/*.md", "enroll/**/*.md", "ca/*.md")
 
 
-@pytest.mark.parametrize(("page", "name"), TYPED)
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [pytest.param(*each, marks=needs_softhsm if each[1] == "tokens" else ()) for each in TYPED],
+)
 def test_the_commands_of_a_page(
     page: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
