@@ -37,6 +37,9 @@ def found(deployment: Deployment) -> list[Finding]:
     words = f"{status['signed']} of {status['per_hour']} certificates within the hour"
     if status["signed"] >= status["per_hour"]:
         return [Finding("signer", "bad", words, "see why so many: sekisho audit show; or signer.per_hour")]
+    if status.get("full"):
+        words = f"it remembers {status['revoked']} revocations, and has room for no more"
+        return [Finding("signer", "bad", words, "start it again: those that have ended make room")]
     if status["unconfined"]:
         words = f"{words}; not confined by a filter of its own: {status['unconfined']}"
         return [Finding("signer", "notice", words, "whoever takes it over may ask the kernel for anything")]

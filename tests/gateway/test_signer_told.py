@@ -117,6 +117,8 @@ async def test_what_was_revoked_is_not_good_again(scene: Scene, first: str, *, r
         )  # type: ignore[union-attr]
         assert before in (None, said.revocation_time_utc)
     assert (await _answer(scene, other)).certificate_status is OCSPCertStatus.GOOD
+    status = await scene.desk.answer({"ask": "status"})
+    assert (status["revoked"], status["full"]) == (1, False)
 
 
 async def test_a_hold_is_the_registers_to_take_back(scene: Scene) -> None:
