@@ -19,6 +19,8 @@ from enroll.people.register import wrong_mail
 from enroll.people.sameness import tidy_mail, tidy_name
 from enroll.ra import RegistrationAuthority, token_hash
 from enroll.refusals import Refusal
+from enroll.requests.enrollment import CESSATION
+from enroll.requests.transitions import end_certificate
 from enroll.settings import DAY
 
 #: How long a code is good, in seconds.
@@ -134,6 +136,8 @@ async def end(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> 
         after = replace(before, ended_at=ra.now(), ended_by=by)
         if not operators.change(db, before, after):
             raise Refusal("conflict", field="operator", detail="somebody else has changed it; look again")
+        for serial in operators.certificates(db, before.number):
+            end_certificate(db, ra, serial, CESSATION, ra.now(), actor=by)
         operators.end_credentials(db, before.number, ra.now())
         store.audit(db, ra.now(), by, "operator.ended", before.name)
         return after

@@ -403,12 +403,15 @@ async def test_twenty_use_a_code_and_one_comes_in(tmp_path):
 
 
 async def test_an_operator_who_has_ended_opens_nothing(tmp_path):
-    """Codes, certificates and passkeys end with the operator, and the name is nobody's any more."""
+    """Codes, certificates and passkeys end with the operator, certificates are revoked, and the name is
+    nobody's any more."""
     async with office(tmp_path) as ra:
-        await ra.database.write(lambda db: operators.add_certificate(db, 1, "ab", "f" * 64, 1))
+        serial = await issued(ra)
+        await ra.database.write(lambda db: operators.add_certificate(db, 1, serial, "f" * 64, 1))
         number = await proposed(ra, "operator.end", {"name": "desk"}, by="caofficer")
         await asking.approve(ra, acting(ra, "approver"), number)
         assert operators.of_certificate(look(ra.database), "f" * 64) is None
+        assert ca.store.find_by_serial(look(ra.database), serial).status == "revoked"
         assert not acting(ra, "desk").rights
         again = asking.ask(ra, acting(ra, "caofficer"), "operator.add", operator("desk", "desk"))
         assert "names are given once" in str(await refused(again))
