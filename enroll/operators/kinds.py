@@ -13,7 +13,7 @@ from typing import Any
 
 import ca.store
 from ca.storage import Transaction
-from enroll import generations, store, timekeeping
+from enroll import generations, purging, store, timekeeping
 from enroll.acme import credentials
 from enroll.operators import operating
 from enroll.operators import store as operators
@@ -163,6 +163,10 @@ async def _enable_user(ra: RegistrationAuthority, payload: Payload, by: str, _: 
 async def _reset_password(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
     await changes.reset_password(ra, payload["user_id"], actor=by)
     return payload
+
+
+async def _purge(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    return {**payload, "purged": await purging.purge_user(ra, payload["user_id"], actor=by)}
 
 
 def _user_kind(act: Act, why: str, carry_out: CarryOut) -> Kind:
@@ -436,6 +440,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "clock.confirm": Kind(
             *(Act.SETTINGS, "CA"), lambda payload: "clock", lambda db, payload: {}, _confirm_clock
         ),
+        "audit.purge": _user_kind(Act.PURGE, "purge", _purge),
         "operator.add": _operator_kind(operating.add, operating.check_new),
         "operator.change": _operator_kind(operating.change, operating.check_change),
         "operator.end": _operator_kind(operating.end, operating.check_there),

@@ -9,14 +9,23 @@ from pathlib import Path
 import click
 
 from ca.journal import files_of
-from enroll import identifiers, listings, store
+from enroll import identifiers, store
 from enroll.audit import written
 from enroll.jst import start_of
-from enroll.listings import Acts
+from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
+from gateway.cli.asked import asked, proposed
 from gateway.cli.caller import Given, InputFile, OutputFile, actor, write
-from gateway.cli.frame import DOES, READS, Answer, answer, deployment_command, listing, passphrase_command
-from gateway.cli.people import known_user
+from gateway.cli.frame import (
+    ASKS,
+    DOES,
+    READS,
+    Answer,
+    answer,
+    deployment_command,
+    listing,
+    passphrase_command,
+)
 from gateway.cli.root import GROUPS
 from gateway.serving import record
 from gateway.serving.deployment import Deployment
@@ -125,12 +134,12 @@ async def _retire(deployment: Deployment, before: datetime) -> Answer:
     return answer({"retired": until}, f"Taken away: all lines up to {until}")
 
 
-@deployment_command(_AUDIT, "purge", Act.PURGE, DOES)
+@deployment_command(_AUDIT, "purge", Act.PURGE, ASKS)
 @click.argument("user_id", callback=lambda _, __, typed: identifiers.typed_user_id(typed))
 async def _purge(deployment: Deployment, user_id: str) -> Answer:
     """Take away what is personal in the lines about a user: details, and from where. The chain holds."""
-    ra, by = deployment.ra, actor()
-    known_user(ra, user_id)
-    numbers = [each["id"] for each in listings.audit(ra.database, Acts(user_id=user_id))]
-    await ra.database.write(lambda db: record.purge(db, ra.now(), by, user_id, numbers))
-    return answer({"purged": len(numbers)}, f"Purged: {len(numbers)} lines about {user_id}")
+    found = await asked(deployment, "audit.purge", {"user_id": user_id})
+    if isinstance(found, Proposed):
+        return proposed(found)
+    count = found.result["purged"]
+    return answer({"purged": count}, f"Purged: {count} lines about {user_id}")

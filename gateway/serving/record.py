@@ -26,14 +26,12 @@ from ca.signing import NoSignature
 from ca.storage import Storage, Transaction
 from enroll import store
 from enroll.audit import (
-    PURGED,
     RETIRED,
     Checkpoint,
     Line,
     Trouble,
     checkpoints_in,
     is_ours,
-    ranges_of,
     surviving,
     verify,
     written,
@@ -221,9 +219,3 @@ def retire(db: Transaction, at: int, actor: str, until: int) -> None:
         raise ConfigError(f"there is no line {until}; see which there are: sekisho audit show")
     store.audit(db, at, actor, RETIRED, "audit", why=f"{until} {digest}")
     store.retire_audit(db, until)
-
-
-def purge(db: Transaction, at: int, actor: str, subject: str, numbers: Sequence[int]) -> None:
-    """Takes away what is personal in lines; the record says in which."""
-    store.audit(db, at, actor, PURGED, subject, why=ranges_of(numbers))
-    store.purge_audit(db, numbers)

@@ -35,7 +35,7 @@ ROWS = {
     "application show": "applications looks",
     "audit checkpoint": "audit looks",
     "audit export": "audit looks",
-    "audit purge": "purge does",
+    "audit purge": "purge asks",
     "audit retire": "purge does",
     "audit show": "audit looks",
     "audit verify": "audit looks",

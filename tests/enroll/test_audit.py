@@ -12,6 +12,7 @@ from ca.errors import ConfigError
 from ca.sealing import open_vaults
 from enroll import audit, store
 from enroll.audit import BEGINNING, Checkpoint, Line, Trouble, checkpoints_in, ranges_of, verify
+from enroll.purging import purge
 from gateway.serving import record, recovery
 from tests.datadirs import PASSPHRASE, admit, clock_of, open_office
 from tests.engines import IN_A_FILE
@@ -197,7 +198,7 @@ async def test_what_people_do_is_one_chain(tmp_path):
         await record.take(deployment_of(tmp_path, ra))
         about = [each["id"] for each in store.audit_page(look(ra.database), "K12345678", 1_000)]
         at = ra.now()
-        await ra.database.write(lambda db: record.purge(db, at, "operator:ann", "K12345678", about))
+        await ra.database.write(lambda db: purge(db, at, "operator:ann", "K12345678", about))
         purged = {each["id"]: each["detail"] for each in store.audit_page(look(ra.database), None, 1_000)}
         assert all(purged[number] == {} for number in about)
         assert troubles(tmp_path, ra) == []

@@ -23,14 +23,15 @@ from tests.enroll.operators.test_actors import someone
 from tests.enroll.operators.test_roles import EXPECTED
 from tests.looking import look
 
-#: O4 as it was written down -> the kinds that it is. Purge and templates have none yet: from the first
-#: operator on nobody does them.
+#: O4 as it was written down -> the kinds that it is. Templates have none yet, nor has the
+#: retirement of old lines: from the first operator on nobody does it.
 FOUR_EYES = {
     "entered by oneself": {
         "organisation.add", "organisation.change", "organisation.disable", "user.add", "user.change",
         "user.disable", "application.reject", "credential.create",
     },
     "entered by oneself, or a mail address changed shortly before": {"application.approve"},
+    "purge": {"audit.purge"},
     "import": {"user.import", "organisation.import"},
     "re-enabling": {"organisation.enable", "user.enable", "user.release", "certificate.release"},
     "paper reissue": {"request.reissue"},
@@ -475,3 +476,15 @@ async def test_an_import_takes_two_and_goes_on_where_it_ended(tmp_path):
         done = (await asking.approve(ra, acting(ra, "approver"), again)).result
         assert [done[name] for name in ("added", "exists", "refused")] == [0, 2, 1]
         assert operators.proposal(look(ra.database), again).done_at is not None
+
+
+async def test_a_purge_takes_two(tmp_path):
+    """What is gone from the record does not come back: a registrar proposes it, and an approver decides."""
+    async with office(tmp_path) as ra:
+        number = await proposed(ra, "audit.purge", {"user_id": USER})
+        assert store.audit_page(look(ra.database), USER, 1)[0]["detail"]
+        done = await asking.approve(ra, acting(ra, "approver"), number)
+        assert done.result["purged"] > 0
+        line = store.audit_page(look(ra.database), USER, 1)[0]
+        assert (line["action"], line["actor"]) == ("audit.purged", "operator:approver/approver")
+        assert [each["detail"] for each in store.audit_page(look(ra.database), USER, 9)[1:]] == [{}]

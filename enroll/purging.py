@@ -1,0 +1,24 @@
+"""What is personal in the record is taken away; the chain holds, and says in which lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ca.storage import Transaction
+from enroll import listings, store
+from enroll.audit import PURGED, ranges_of
+from enroll.listings import Acts
+from enroll.ra import RegistrationAuthority
+
+
+def purge(db: Transaction, at: int, actor: str, subject: str, numbers: Sequence[int]) -> None:
+    """Takes away what is personal in lines; the record says in which."""
+    store.audit(db, at, actor, PURGED, subject, why=ranges_of(numbers))
+    store.purge_audit(db, numbers)
+
+
+async def purge_user(ra: RegistrationAuthority, user_id: str, *, actor: str) -> int:
+    """Takes away what is personal in all lines about a user; returns how many there are."""
+    numbers = [each["id"] for each in listings.audit(ra.database, Acts(user_id=user_id))]
+    await ra.database.write(lambda db: purge(db, ra.now(), actor, user_id, numbers))
+    return len(numbers)
