@@ -29,6 +29,7 @@ from ca.sealing import Vault
 from ca.signerlink import Message, RemoteSigner
 from ca.signing import SignatureRefused
 from enroll import crls
+from gateway.serving import recovery
 from gateway.serving.deployment import DATABASE
 from gateway.serving.signing import told
 from gateway.serving.signing.desk import Desk
@@ -184,6 +185,12 @@ async def test_numbers_of_lists_grow_whatever_is_written(scene: Scene) -> None:
             assert await _ask_list(scene, [], older) == last | {"number": number}
     said = await _ask_list(scene, [], 3 + 2 * told.LEAP)
     assert said == {"refused": "the list is not one of this issuer's: number (too far ahead)"}
+
+
+async def test_a_restore_without_its_journal_jumps_and_is_signed(scene: Scene) -> None:
+    """`restore replay --new-journal` lets numbers leap, since nobody knows the last ones."""
+    assert "signature" in await _ask_list(scene, [], 7)
+    assert "signature" in await _ask_list(scene, [], 7 + recovery._LEAP + 1)
 
 
 async def test_a_register_that_is_behind_catches_up(scene: Scene) -> None:

@@ -22,7 +22,7 @@ from ca.revocation import CA_COMPROMISE, HOLD, RevocationStatus
 log = logging.getLogger("sekisho.signer")
 
 #: How far one list's number may be ahead of the one before it: a restore jumps, and numbers do not run out.
-LEAP = 1_000_000
+LEAP = 10_000_000
 #: The highest of a first one.
 FIRST = 1 << 40
 # How many ends are looked up at once, in between others.
