@@ -281,7 +281,10 @@ def _listening(directory: Path, group: int | None = None) -> Iterator[socket.soc
             listener.bind(address)
         (directory / SOCKET).chmod(0o600)
         if group is not None:
-            os.chown(directory / SOCKET, -1, group)
+            # In a directory whose group goes to what is made in it (2750) there is nothing to give away,
+            # which a service that is confined may not.
+            if (directory / SOCKET).stat().st_gid != group:
+                os.chown(directory / SOCKET, -1, group)
             (directory / SOCKET).chmod(0o660)
         listener.listen(_MOST_CALLERS)
         yield listener
@@ -306,5 +309,5 @@ def _listening_to(members: Members) -> Iterator[socket.socket]:
         who = pwd.getpwuid(os.geteuid()).pw_name
         raise ConfigError(
             f"operators.socket: {directory} cannot be used ({error.strerror}); as root: "
-            f"usermod -aG {name} {who}; install -d -o {who} -g {name} -m 0750 {directory}"
+            f"usermod -aG {name} {who}; install -d -o {who} -g {name} -m 2750 {directory}"
         ) from None
