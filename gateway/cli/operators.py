@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import click
 
+from enroll import identifiers
 from enroll.jst import shown
 from enroll.languages import LANGUAGES
-from enroll.operators import asking, emergency, operating, store
+from enroll.operators import asking, credentials, emergency, operating, store
 from enroll.operators.asking import Done, Proposed, state_at
 from enroll.operators.kinds import KINDS
 from enroll.operators.roles import Act, Role, roles_with
@@ -18,7 +20,7 @@ from enroll.operators.states import State
 from enroll.operators.store import Glass, Operator, Proposal
 from enroll.refusals import Refusal
 from gateway.cli.asked import afterwards, asked, proposed
-from gateway.cli.caller import acting
+from gateway.cli.caller import OutputFile, acting, write
 from gateway.cli.frame import (
     ASKS,
     DOES,
@@ -118,6 +120,38 @@ async def _change(deployment: Deployment, name: str, roles: tuple[str, ...], **g
 async def _end(deployment: Deployment, name: str) -> Answer:
     """End an operator, with every code, certificate and passkey; it takes two people."""
     return _told(await asked(deployment, "operator.end", {"name": name}), f"{name} has ended.")
+
+
+@deployment_command(_OPERATOR, "certificate", Act.OPERATORS, READS)
+@_NAME
+@click.option("--out", "file", type=OutputFile(), required=True, metavar="FILE.p12", help="Where it goes.")
+async def _certificate(deployment: Deployment, name: str, file: Path) -> Answer:
+    """Make a certificate for an operator, for the console: a file with its key, and the password, shown once.
+
+    Alone it opens nothing: at /enrol the operator's code makes a passkey. Earlier ones stay good;
+    a lost one ends by: sekisho cert revoke SERIAL
+    """
+    ra, password = deployment.ra, identifiers.new_issue_password()
+    issued = await credentials.issue(ra, acting(), name, password)
+
+    async def undo() -> str:
+        await credentials.withdraw(ra, acting(), issued.serial, "cessationOfOperation")
+        return f"The certificate is revoked; to where there is room: sekisho operator certificate {name}"
+
+    try:
+        write(file, issued.p12)
+    except OSError:
+        await undo()
+        raise
+    told = {
+        "name": name,
+        "serial": issued.serial,
+        "not_after_at": issued.not_after_at,
+        "file": str(file),
+        "password": password,
+    }
+    line = "The password is not shown again. Give file and password to the operator by two ways."
+    return replace(detail("certificate", told, line), undo=undo)
 
 
 @deployment_command(_OPERATOR, "code", Act.OPERATORS, ASKS)

@@ -28,12 +28,13 @@ from gateway.serving.deployment import Deployment
 #: What the demo's issuing CA for operators is called.
 CA = "CORPORATE-PENSION BUSINESS SERVICE OPERATORS CA"
 _FOLDER, _KEYS, _PURPOSE = "demo-operators", "demo-passkeys.sealed", "demo stand-in"
+# What each types as a name, and is called.
 _NAMES = {
-    Role.DESK: ("madoguchi", "窓口 三子"),
-    Role.REGISTRAR: ("touroku", "登録 四郎"),
-    Role.APPROVER: ("shounin", "承認 五子"),
-    Role.CA_OFFICER: ("ninshou", "認証 六郎"),
-    Role.AUDITOR: ("kansa", "監査 七子"),
+    Role.DESK: "madoguchi 窓口 三子",
+    Role.REGISTRAR: "touroku 登録 四郎",
+    Role.APPROVER: "shounin 承認 五子",
+    Role.CA_OFFICER: "ninshou 認証 六郎",
+    Role.AUDITOR: "kansa 監査 七子",
 }
 
 
@@ -52,7 +53,8 @@ async def admit(deployment: Deployment) -> tuple[DemoOperator, ...]:
     """Makes them, with their files and the stand-in's keys."""
     ra, keys = deployment.ra, dict[str, str]()
     found = []
-    for role, (name, display) in _NAMES.items():
+    for role, called in _NAMES.items():
+        name, _, display = called.partition(" ")
         at = ra.now()
         new = Operator(0, name, display, "person", (role,), "", "", secrets.token_hex(16), at, "demo")
         key, credential = ec.generate_private_key(ec.SECP256R1()), b64(secrets.token_bytes(16))

@@ -157,6 +157,7 @@ APART = {
         (
             "operator add",
             "operator change",
+            "operator certificate",
             "operator code",
             "operator end",
             "operator list",

@@ -64,6 +64,7 @@ ROWS = {
     "notify run": "call does",
     "operator add": "operators asks",
     "operator change": "operators asks",
+    "operator certificate": "operators looks",
     "operator code": "operators asks",
     "operator end": "operators asks",
     "operator list": "operators looks",

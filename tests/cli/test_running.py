@@ -340,7 +340,7 @@ def test_the_database_holds_no_secret_in_the_clear(demo: dict[str, Any]) -> None
     """After everybody lived through their states: no password, no P12 password and no key in any file of
     the data directory but those that are meant to hold them, freed pages of the database included."""
     data = Path(demo["data"])
-    meant = {data / "outbox", data / "demo-p12", data / "demo.json", data / "demo-passphrase"}
+    meant = {data / name for name in ("outbox", "demo-p12", "demo-operators", "demo.json", "demo-passphrase")}
     files = [each for each in data.rglob("*") if each.is_file() and not meant & {each, *each.parents}]
     assert data / "sekisho.db" in files
     secrets = {Path(demo["passphrase_file"]).read_text().strip(), "PRIVATE KEY"}
