@@ -13,7 +13,7 @@ from playwright.async_api import Page, expect
 from ca import datadir
 from ca.clock import SystemClock
 from ca.profiles import Audience
-from enroll.operators import actors, credentials
+from enroll.operators import actors, asking, credentials
 from enroll.operators import store as operators
 from enroll.operators.actors import By
 from enroll.operators.roles import Role as Trusted
@@ -58,7 +58,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield made
 
 
-async def _admitted(world: World, name: str, *roles: Trusted) -> tuple[Operator, bytes, str]:
+async def _admitted(
+    world: World, name: str, *roles: Trusted, code: str = CODE
+) -> tuple[Operator, bytes, str]:
     """An operator with a code, with the file and the serial of the certificate."""
     ra, at = world.ra, world.ra.now()
     host = await ra.database.read(lambda db: actors.of_account(db, "root", at, host=True))
@@ -67,8 +69,19 @@ async def _admitted(world: World, name: str, *roles: Trusted) -> tuple[Operator,
     assert added is not None
     issued = await credentials.issue(ra, host, name, P12_PASSWORD)
     number, ends_at = added.number, at + DAY
-    await ra.database.write(lambda db: operators.add_code(db, number, token_hash(CODE), at, ends_at))
+    await ra.database.write(lambda db: operators.add_code(db, number, token_hash(code), at, ends_at))
     return added, issued.p12, issued.serial
+
+
+async def _proposed(world: World) -> int:
+    """Somebody else's proposal, which waits for a decision; its number."""
+    officer, _, _ = await _admitted(world, "rokuro", Trusted.CA_OFFICER, code="another")
+    payload = {"name": "shinjin", "display": "新人", "roles": ["desk"], "kind": "person", "language": "ja"}
+    payload |= {"account": "", "mail": "s@example.jp"}
+    actor = await world.ra.database.read(lambda db: actors.of_operator(db, officer.number, By.CONSOLE))
+    found = await asking.ask(world.ra, actor, "operator.add", payload, reason="増員")
+    assert isinstance(found, asking.Proposed)
+    return found.number
 
 
 async def _press(on: Page, words: str) -> None:
@@ -115,6 +128,8 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await expect(on.get_by_role("heading", name="運用者")).to_be_visible()
         await eye.look("operators")
         await eye.visit(url("/permissions"), "permissions")
+        await eye.visit(url("/proposals"), "proposals")
+        await eye.visit(url(f"/proposals/{await _proposed(world)}"), "proposal")
 
         await _press(on, "運用 花子")
         await expect(on.get_by_role("heading", name="自分の設定")).to_be_visible()

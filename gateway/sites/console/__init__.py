@@ -13,7 +13,7 @@ from aiohttp import web
 
 from ca.trust import CertificateState, Rejection
 from enroll.operators.roles import Act, Verdict
-from gateway.sites.console import entry, overview, own
+from gateway.sites.console import entry, overview, own, proposals
 from gateway.sites.console.entry import at_door
 from gateway.sites.console.visitors import Inner, inside
 from gateway.sites.console.words import NOT_OURS, REFUSED
@@ -21,6 +21,8 @@ from gateway.web import references
 from gateway.web.context import Gate, Role
 from gateway.web.pages import EVERY_PATH, Handler, site_application, words_page
 from gateway.wire import http
+
+_PROPOSAL = "/proposals/{number:[0-9]{1,12}}"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/me/passkeys/new", own.add),
     Route("POST", "/me/passkeys/end", own.end_passkey),
     Route("GET", "/permissions", overview.permissions),
+    Route("GET", "/proposals", proposals.listed),
+    Route("GET", _PROPOSAL, proposals.page),
+    Route("POST", _PROPOSAL + "/approve", proposals.approve),
+    Route("POST", _PROPOSAL + "/reject", proposals.reject),
+    Route("POST", _PROPOSAL + "/withdraw", proposals.withdraw),
     Route("GET", "/operators", overview.operator_list, Act.OPERATORS),
 )
 

@@ -120,6 +120,7 @@ ERRORS: Mapping[str, Text] = MappingProxyType(
             "最後のパスキーは削除できません。先に別のパスキーを追加してください。",
             "The last passkey cannot be removed: add another one first.",
         ),
+        "note": ("却下の理由を入力してください。", "Please say why it is rejected."),
         "throttled": (
             "誤りが続いたため、しばらく受け付けません。10分ほど後にお試しください。",
             "Too many failed. Please try again in ten minutes or so.",
@@ -135,6 +136,9 @@ DONE: Mapping[str, Text] = MappingProxyType(
         "added": ("パスキーを追加しました。", "The passkey was added."),
         "ended": ("パスキーを削除しました。", "The passkey was removed."),
         "session": ("ログインを終了しました。", "The session was ended."),
+        "approved": ("承認しました。", "It was approved."),
+        "rejected": ("却下しました。", "It was rejected."),
+        "withdrawn": ("取り下げました。", "It was taken back."),
         "out": ("ログアウトしました。", "You have logged out."),
     }
 )
@@ -161,6 +165,46 @@ ACTS: Mapping[Act, Text] = MappingProxyType(
 )
 KINDS: Mapping[str, Text] = MappingProxyType(
     {"person": ("担当者", "person"), "service": ("システム", "service")}
+)
+
+#: Kind of a proposal -> what it is called.
+PROPOSALS: Mapping[str, Text] = MappingProxyType(
+    {
+        "organisation.add": ("団体の登録", "Add an organisation"),
+        "organisation.change": ("団体の変更", "Change an organisation"),
+        "organisation.disable": ("団体の利用停止", "Disable an organisation"),
+        "organisation.enable": ("団体の利用再開", "Enable an organisation"),
+        "user.add": ("利用者の登録", "Add a user"),
+        "user.change": ("利用者の変更", "Change a user"),
+        "user.disable": ("利用者の利用停止", "Disable a user"),
+        "user.enable": ("利用者の利用再開", "Enable a user"),
+        "user.release": ("利用停止の解除", "Release a user"),
+        "user.reset_password": ("ログインパスワードの再設定", "Reset a login password"),
+        "certificate.release": ("証明書の利用再開", "Release a certificate"),
+        "certificate.revoke": ("証明書の失効", "Revoke a certificate"),
+        "certificate.revoke.many": ("証明書の一括失効", "Revoke many certificates"),
+        "application.approve": ("申請の承認", "Approve an application"),
+        "application.reject": ("申請の却下", "Reject an application"),
+        "request.reissue": ("再発行", "Reissue"),
+        "ca.reissue": ("認証局の再発行案内", "Reissue for a CA"),
+        "credential.create": ("自動更新用の認証情報の発行", "Create credentials"),
+        "clock.confirm": ("時計の確認", "Confirm the clock"),
+        "operator.add": ("運用者の登録", "Add an operator"),
+        "operator.change": ("運用者の変更", "Change an operator"),
+        "operator.end": ("運用者の終了", "End an operator"),
+        "operator.code": ("登録用コードの再発行", "Another one-time code"),
+    }
+)
+#: State of a proposal -> words and the colour of its chip.
+STATES: Mapping[str, tuple[Text, str]] = MappingProxyType(
+    {
+        "pending": (("承認待ち", "waits"), "warn"),
+        "approved": (("承認済み", "approved"), "good"),
+        "rejected": (("却下", "rejected"), "bad"),
+        "withdrawn": (("取り下げ", "withdrawn"), "plain"),
+        "void": (("無効（内容が変わったため）", "void: something has changed"), "plain"),
+        "expired": (("期限切れ", "expired"), "plain"),
+    }
 )
 
 

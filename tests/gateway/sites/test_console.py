@@ -16,18 +16,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 import ca.store
 from ca.profiles import Audience
 from enroll import store as enrollment
-from enroll.operators import actors, credentials
+from enroll.operators import actors, asking, credentials
 from enroll.operators import store as operators
 from enroll.operators.actors import By
 from enroll.operators.credentials import Issued
+from enroll.operators.kinds import KINDS
 from enroll.operators.roles import Act, Role, Verdict, permitted
+from enroll.operators.states import State
 from enroll.operators.store import Operator
 from enroll.ra import token_hash
 from enroll.refusals import Refusal
 from gateway.demo.standin import b64, client_data, public_key, signed
 from gateway.edge.tls import ClientCertificate
 from gateway.sites import console
-from gateway.sites.console import DOOR, ROUTES
+from gateway.sites.console import DOOR, ROUTES, words
 from gateway.sites.console.asking import STAND_IN, party_of
 from gateway.sites.console.passkeys import Party
 from gateway.web import context, sessions
@@ -180,7 +182,8 @@ async def test_the_certificate_alone_reads_nothing(office: Office) -> None:
     assert (await other.at.get("/")).path == "/enrol"  # without a passkey
     assert (await other.enrol()).path == "/login"
     for route in ROUTES:
-        page = await (other.at.get(route.path) if route.method == "GET" else other.at.post(route.path))
+        path = route.path.replace("{number:[0-9]{1,12}}", "1")
+        page = await (other.at.get(path) if route.method == "GET" else other.at.post(path))
         assert (page.status, page.h1) == (200, "ログイン"), route
         assert "officer" not in page.html
     assert [(method, path) for method, path, _ in DOOR] == [
@@ -390,6 +393,9 @@ MAY_SEE = {
     "/": EVERYBODY,
     "/me": EVERYBODY,
     "/permissions": EVERYBODY,
+    # Of these everybody sees what is one's own, or of an act that one may read.
+    "/proposals": EVERYBODY,
+    "/proposals/{number:[0-9]{1,12}}": EVERYBODY,
     "/operators": {Role.APPROVER, Role.CA_OFFICER, Role.AUDITOR},
 }
 #: Path of a form -> who may send it.
@@ -399,6 +405,9 @@ MAY_SEND = {
     "/me/passkeys": EVERYBODY,
     "/me/passkeys/new": EVERYBODY,
     "/me/passkeys/end": EVERYBODY,
+    "/proposals/{number:[0-9]{1,12}}/approve": EVERYBODY,
+    "/proposals/{number:[0-9]{1,12}}/reject": EVERYBODY,
+    "/proposals/{number:[0-9]{1,12}}/withdraw": EVERYBODY,
 }
 
 
@@ -420,6 +429,8 @@ async def test_roles_and_routes(office: Office) -> None:
         person = office.people.get("officer") if role is Role.CA_OFFICER else await office.admit(role, role)
         assert person is not None
         for path, who in MAY_SEE.items():
+            if "{" in path:
+                continue  # of one proposal: a test of its own
             assert await visited(person, path) == (200 if role in who else 403), (role, path)
         linked = {each.attributes["href"] for each in (await person.at.get("/")).dom.one("nav").all("a")}
         assert {path for path in linked if role not in MAY_SEE[path]} == set()
@@ -437,6 +448,83 @@ async def test_functions_ask_by_themselves(office: Office) -> None:
     with pytest.raises(Refusal, match="is desk and may not do that"):
         await credentials.issue(ra, actor, "officer", _P12)
     assert Verdict.READ not in actor.may(Act.OPERATORS)
+
+
+# -- what takes two --------------------------------------------------------------------------------------
+
+
+async def _proposed(office: Office, by: Person, name: str = "shinjin") -> int:
+    ra = office.served.ra
+    actor = await ra.database.read(lambda db: actors.of_operator(db, by.operator.number, By.CONSOLE))
+    payload = {"name": name, "display": "新人", "roles": ["desk"], "kind": "person", "language": "ja"}
+    payload |= {"account": "", "mail": "s@example.jp"}
+    found = await asking.ask(ra, actor, "operator.add", payload)
+    assert isinstance(found, asking.Proposed)
+    return found.number
+
+
+async def test_a_decision_takes_another_person_and_a_passkey(office: Office) -> None:
+    """O4: whoever proposed sees no button and gets 403; who may decides it with the passkey, once; whoever
+    may not read the act finds no such proposal. The home page counts what the list has."""
+    officer = await office.admit("officer", Role.CA_OFFICER)
+    approver = await office.admit("approver", Role.APPROVER)
+    desk = await office.admit("desk", Role.DESK)
+    number = await _proposed(office, officer)
+    path = f"/proposals/{number}"
+    own = await officer.at.get(path)
+    assert (own.status, "承認する" in own.buttons(), "取り下げる" in own.buttons()) == (200, False, True)
+    refused = await officer.at.post(f"{path}/approve")
+    assert (refused.status, refused.h1) == (403, "この操作を行う権限がありません")
+    assert (await desk.at.get(path)).status == 404
+    assert (await approver.at.get("/proposals")).main.table()[1][2] == "shinjin"
+    assert ["承認待ち", "1"] in (await approver.at.get("/")).main.table()
+    assert ["承認待ち", "0"] in (await desk.at.get("/")).main.table()
+    asked = await approver.at.post(f"{path}/approve")
+    assert asked.h1 == "パスキーで確認"
+    assert operators.named(look(office.served.ra.database), "shinjin") is None
+    done = await approver.confirm(asked)
+    assert (done.path, done.main.one("div", role="status").text) == (path, "承認しました。")
+    made = operators.named(look(office.served.ra.database), "shinjin")
+    assert made is not None
+    assert (made.roles, made.added_by) == ((Role.DESK,), "operator:approver")
+    assert (await approver.at.post(f"{path}/approve")).status == 409
+
+
+def test_every_proposal_and_act_has_its_words() -> None:
+    """What can be proposed, and what becomes of it, is called by a name in both languages."""
+    assert set(words.PROPOSALS) == set(KINDS)
+    assert set(words.STATES) == {str(each) for each in State}
+    assert set(words.ACTS) == set(Act)
+
+
+async def test_what_is_turned_down_or_over(office: Office) -> None:
+    """A rejection says why; one's own is taken back; after its days there is no button, and no decision."""
+    officer = await office.admit("officer", Role.CA_OFFICER)
+    approver = await office.admit("approver", Role.APPROVER)
+    one, two, three = [await _proposed(office, officer, f"shinjin{n}") for n in range(3)]
+    page = await approver.at.post(f"/proposals/{one}/reject", {"note": " "})
+    assert "却下の理由を入力してください" in page.main.text
+    page = await approver.confirm(await approver.at.post(f"/proposals/{one}/reject", {"note": "人違い"}))
+    assert "人違い" in page.main.text
+    assert "取り下げました" in (await officer.at.post(f"/proposals/{two}/withdraw")).main.text
+    clock_of(office.served.ra).advance(days=15)
+    assert (await approver.log_in()).path == "/"
+    page = await approver.at.get(f"/proposals/{three}")
+    assert (page.buttons()[1:], "期限切れ" in page.main.text) == ([], True)
+    assert (await approver.at.post(f"/proposals/{three}/approve")).status == 409
+    assert len((await approver.at.get("/proposals?state=all")).main.table()) == 1 + 3
+
+
+async def test_a_role_taken_away_while_deciding(office: Office) -> None:
+    """Between the passkey's question and its answer: nothing is decided."""
+    officer = await office.admit("officer", Role.CA_OFFICER)
+    approver = await office.admit("approver", Role.APPROVER)
+    number, ra = await _proposed(office, officer), office.served.ra
+    asked = await approver.at.post(f"/proposals/{number}/approve")
+    less = replace(approver.operator, roles=(Role.AUDITOR,))
+    assert await ra.database.write(lambda db: operators.change(db, approver.operator, less))
+    assert (await approver.confirm(asked)).status == 403
+    assert operators.named(look(ra.database), "shinjin") is None
 
 
 # -- oneself ---------------------------------------------------------------------------------------------
@@ -509,8 +597,8 @@ async def test_both_languages(office: Office) -> None:
     """Each page in English, too."""
     one = await office.admit("officer", Role.CA_OFFICER)
     await one.at.get("/?lang=en")
-    titles = [(await one.at.get(path)).h1 for path in MAY_SEE]
-    assert titles == ["Home", "My account", "Permissions", "Operators"]
+    titles = [(await one.at.get(path)).h1 for path in MAY_SEE if "{" not in path]
+    assert titles == ["Home", "My account", "Permissions", "Proposals", "Operators"]
 
 
 async def test_a_users_certificate(office: Office, tmp_path: Path) -> None:
