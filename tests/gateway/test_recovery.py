@@ -215,8 +215,8 @@ def test_whatever_can_be_carried_out_is_noted_somewhere():
         for room in ("ca", "enroll", "gateway")
         for path in (root / room).rglob("*.py")
     )
-    noted = set(re.findall(r'note\(\s*"([a-z.]+)"', code))
-    noted |= set(re.findall(r'_noted\(\s*(?:\*\()?db, \w+, "([a-z.]+)"', code))
+    noted = set(re.findall(r'note\(\s*"([a-z.-]+)"', code))
+    noted |= set(re.findall(r'_noted\(\s*(?:\*\()?db, \w+, "([a-z.-]+)"', code))
     assert set(replaying._HANDLERS) <= noted
 
 
