@@ -116,10 +116,15 @@ def write_table(
 
 def _whole_table(console: Console, rows: list[list[str]], columns: Mapping[str, str]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    # What a row is about stays in one piece as long as that takes nobody else's room.
-    first = min(max((cell_len(row[0]) for row in rows), default=0), console.width // 4)
+    # What a row is about stays in one piece as long as that takes nobody else's room. Its width is fixed
+    # where there is too little: rich gives a least width after it has shared the room out, and cuts the rest.
+    texts = zip(columns.values(), *rows, strict=True)
+    natural = [max(map(cell_len, column)) for column in texts]
+    rest = sum(natural[1:]) + 2 * (len(natural) - 1)
+    first = min(natural[0], max(console.width // 4, console.width - rest))
+    fixed = first if natural[0] + rest > console.width else None
     for number, heading in enumerate(columns.values()):
-        table.add_column(heading, overflow="fold", min_width=first if number == 0 else None)
+        table.add_column(heading, overflow="fold", width=fixed if number == 0 else None)
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from rich.console import Console
 
 from gateway.cli import main
-from gateway.cli.output import json_parts
+from gateway.cli.output import json_parts, write_table
 from tests.bench.operator_bench import fill, measure
 from tests.cli.conftest import Shell
 from tests.datadirs import PASSPHRASE
@@ -93,6 +94,17 @@ def test_json_is_the_same_document_streamed() -> None:
     streamed = {name: iter(each) if isinstance(each, list) else each for name, each in value.items()}
     assert json.loads("".join(json_parts(streamed))) == value
     assert json.loads("".join(json_parts(value))) == value
+
+
+@pytest.mark.parametrize("width", [80, 120, 200, 400])
+@pytest.mark.parametrize(("name", "hint"), [("A" * 40, "h" * 60), ("B" * 90, "h" * 9), ("c", "w" * 500)])
+def test_no_table_loses_a_letter(width: int, name: str, hint: str) -> None:
+    """However narrow the screen is, what a cell says stands in its table whole: it is folded, never cut."""
+    columns = {"name": "Name", **{f"f{number}": "Found" for number in range(6)}, "hint": ""}
+    record = {**{f"f{number}": "2026.12.01 00:00:00" for number in range(6)}, "name": name, "hint": hint}
+    said = io.StringIO()
+    write_table(Console(file=said, width=width), iter([record]), columns, lambda field, value: str(value))
+    assert [said.getvalue().count(cell[0]) for cell in (name, hint)] == [len(name), len(hint)]
 
 
 def test_long_lists_are_streamed(sekisho: Shell, tmp_path: Path) -> None:
