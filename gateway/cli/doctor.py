@@ -274,11 +274,11 @@ def _for_good(deployment: Deployment) -> dict[str, str]:
     for each in authority.at_work:
         name = shlex.quote(each.common_name)
         told[place_of(stem_of(each.issuer_id))] = (
-            "gone for good, nothing is issued until there is another: sekisho ca add NAME (root elsewhere: "
-            "sekisho ca request NAME), sekisho ca activate NAME --at now"
+            "if it is gone for good: nothing is issued until there is another: sekisho ca add NAME (root "
+            "elsewhere: sekisho ca request NAME), sekisho ca activate NAME --at now"
             if each.issuer_id in issuing
-            else f"gone for good, its lists end: sekisho ca distrust {name}, once its people have others; "
-            f"when it is over, sekisho ca discard {name}"
+            else f"if it is gone for good: its lists end; sekisho ca distrust {name}, once its people have "
+            f"others; when it is over, sekisho ca discard {name}"
         )
     return told
 

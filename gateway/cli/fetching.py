@@ -50,6 +50,8 @@ def _found(issuer: Issuer) -> Iterator[Finding]:
             yield Finding(_CHECK, "ok", url)
         else:
             hint = "whoever checks certificates fails: let that name lead to revocation.port, by plain HTTP"
+            if wrong == _LATER:
+                hint = "it is signed as soon as the signer signs: the line 'signer' says what it waits for"
             yield Finding(_CHECK, "bad", f"{url}: {wrong}", hint)
 
 
@@ -82,6 +84,10 @@ def _question(issuer: Issuer) -> bytes:
     name = hashes_of(issuer.certificate)["sha1"]
     builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(name.name, name.key, 1, hashes.SHA1())  # noqa: S303
     return builder.build().public_bytes(Encoding.DER)
+
+
+# What a responder says while the signer signs nothing.
+_LATER = "the answer is try_later"
 
 
 def _answer(issuer: Issuer, body: bytes) -> str | None:
