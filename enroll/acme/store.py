@@ -98,6 +98,12 @@ def credentials_of(db: Db, user_id: str) -> list[Credential]:
     return [Credential(*row) for row in db.rows(statement, {"user_id": user_id})]
 
 
+def credentials_alive(db: Db, common_name: str) -> list[str]:
+    """The credentials by which a program may still get certificates of this name, oldest first."""
+    alive = f"SELECT kid FROM acme_credentials WHERE {_ALIVE} AND common_name = :name"
+    return [str(row[0]) for row in db.rows(f"{alive} ORDER BY created_at, kid", {"name": common_name})]
+
+
 def granted_profiles(db: Db) -> list[str]:
     """The profiles that credentials have which are alive."""
     found = db.rows(f"SELECT DISTINCT profile FROM acme_credentials WHERE {_ALIVE} ORDER BY profile")

@@ -87,7 +87,7 @@ _WORDS: Mapping[str, Verdict] = {
     "read": Verdict.READ,
     "propose": Verdict.READ | Verdict.PROPOSE,
     "decide": Verdict.READ | Verdict.DECIDE,
-    # Whoever proposed one thing decides the next: never the same one (enroll/operators/proposals.py).
+    # Whoever proposed one thing decides the next: never the same one (enroll/operators/asking.py).
     "both": Verdict.READ | Verdict.PROPOSE | Verdict.DECIDE,
     "yes": Verdict.READ | Verdict.DO,
 }

@@ -16,6 +16,7 @@ from ca.revocation import REASONS, operator_reason, reason_code
 from ca.storage import Transaction
 from ca.store import CertificateRecord
 from enroll import crls, generations, identifiers, store
+from enroll.acme.store import credentials_alive
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.ra import RegistrationAuthority
@@ -30,6 +31,8 @@ from gateway.serving.deployment import Deployment
 
 _CERT = GROUPS["cert"]
 _OFFERED = [row.name for row in REASONS.values() if row.by_operator]
+# Its account has a key of its own, which may be in the same hands.
+_MAY_RENEW = "A program may still get another one by a credential. If it must not: sekisho eab withdraw {}"
 _STATES = click.Choice(["reserved", "issued", "expired", "held", "revoked"])
 
 
@@ -112,7 +115,9 @@ async def _revoke(deployment: Deployment, name: str, reason: str) -> Answer:
     if isinstance(done, Proposed):
         return proposed(done)
     now = known_certificate(ra, found.serial)
-    return detail("certificate", _record(now, ra))
+    alive = await ra.database.read(lambda db: credentials_alive(db, found.subject_cn))
+    record = _record(now, ra) | {"credentials": alive}
+    return detail("certificate", record, *map(_MAY_RENEW.format, alive))
 
 
 def known_certificate(ra: RegistrationAuthority, name: str) -> CertificateRecord:

@@ -147,6 +147,7 @@ def test_certificates(peopled: Shell) -> None:
     assert pem.out.startswith("-----BEGIN CERTIFICATE-----\n")
     revoked = peopled("cert", "revoke", serial, "--reason", "keyCompromise").value["certificate"]
     assert (revoked["state"], revoked["revocation_reason"]) == ("revoked", "keyCompromise")
+    assert revoked["credentials"] == []
     assert peopled("request", "list").value["requests"][0]["state"] == "revoked"
     assert peopled("cert", "revoke", serial).error["code"] == "conflict"
     assert peopled("cert", "list", "--status", "issued").value == {"certificates": []}

@@ -557,10 +557,14 @@ async def test_ended_credentials(site: Site, how: str) -> None:
     credential, client = await site.credential(), Client(site)
     await client.register(credential)
     orders = [await client.order() for _ in range(2)]
+    # As whoever revokes one of its certificates is told.
+    name = store.credential(look(site.ra.database), credential.kid).common_name
+    assert store.credentials_alive(look(site.ra.database), name) == [credential.kid]
     if how == "withdrawn":
         assert await credentials.withdraw(site.ra, credential.kid, actor="desk")
     else:
         await applications.reissue(site.ra, USER, "lost_or_stolen", actor="desk")
+    assert store.credentials_alive(look(site.ra.database), name) == []
     for order in orders:
         assert (await client.finalize(order)).problem == (403, "unauthorized")
     assert (await client.order()).problem == (403, "unauthorized")
