@@ -26,11 +26,7 @@ from tests.browser.kit import P12_PASSWORD, World, page, persona, served
 from tests.browser.test_screens import Eye
 from tests.datadirs import CHEAP, PASSPHRASE
 
-pytestmark = [
-    pytest.mark.browser,
-    # It passed when it was written; since then create() of the virtual authenticator stays pending here.
-    pytest.mark.skip(reason="the virtual authenticator does not answer in the browser that tests share"),
-]
+pytestmark = pytest.mark.browser
 
 CODE = "walk-in-2026"
 _AUTHENTICATOR = {
@@ -62,24 +58,28 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield made
 
 
-async def _admitted(
-    world: World, name: str, *roles: Trusted, code: str = CODE
-) -> tuple[Operator, bytes, str]:
+async def _added(world: World, name: str, *roles: Trusted) -> Operator:
+    at = world.ra.now()
+    new = Operator(0, name, "運用 花子", "person", roles, "", "", f"handle-{name}", at, "test")
+    added = await world.ra.database.write(lambda db: operators.add(db, new))
+    assert added is not None
+    return added
+
+
+async def _admitted(world: World, name: str, *roles: Trusted) -> tuple[Operator, bytes, str]:
     """An operator with a code, with the file and the serial of the certificate."""
     ra, at = world.ra, world.ra.now()
     host = await ra.database.read(lambda db: actors.of_account(db, "root", at, host=True))
-    new = Operator(0, name, "運用 花子", "person", roles, "", "", f"handle-{name}", at, "test")
-    added = await ra.database.write(lambda db: operators.add(db, new))
-    assert added is not None
+    added = await _added(world, name, *roles)
     issued = await credentials.issue(ra, host, name, P12_PASSWORD)
     number, ends_at = added.number, at + DAY
-    await ra.database.write(lambda db: operators.add_code(db, number, token_hash(code), at, ends_at))
+    await ra.database.write(lambda db: operators.add_code(db, number, token_hash(CODE), at, ends_at))
     return added, issued.p12, issued.serial
 
 
 async def _proposed(world: World) -> int:
     """Somebody else's proposal, which waits for a decision; its number."""
-    officer, _, _ = await _admitted(world, "rokuro", Trusted.CA_OFFICER, code="another")
+    officer = await _added(world, "rokuro", Trusted.CA_OFFICER)
     payload = {"name": "shinjin", "display": "新人", "roles": ["desk"], "kind": "person", "language": "ja"}
     payload |= {"account": "", "mail": "s@example.jp"}
     actor = await world.ra.database.read(lambda db: actors.of_operator(db, officer.number, By.CONSOLE))

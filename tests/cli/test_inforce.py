@@ -269,6 +269,8 @@ def test_a_look_that_hangs_holds_nobody_up(sekisho: Shell, tmp_path: Path) -> No
     with ready(sekisho.data, tmp_path, workers=2) as gateway:
         gateway.set("operator", "telephone", '"03-0000-1111"')
         assert gateway.command("reload").returncode == 0
+        # Both have it in force when the command returns; one that is killed before it says so never does.
+        until(lambda: gateway.says('"says":"reloaded"', times=2), gateway.log, gateway.running)
         for name, value in (("username", '"me"'), ("password_file", '"password"'), ("transport", '"smtp"')):
             gateway.set("mail", name, value)
         gateway.set("operator", "telephone", '"03-0000-2222"')

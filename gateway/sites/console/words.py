@@ -147,7 +147,7 @@ ACTS: Mapping[Act, Text] = MappingProxyType(
     {
         Act.STANDING: ("要対応の確認", "What needs attention"),
         Act.SEARCH: ("検索・照会", "Search, caller view"),
-        Act.CALL: ("応対記録・メールの再送", "Notes on a call, letters again"),
+        Act.CALL: ("応対記録・再送", "Notes on a call, letters again"),
         Act.SUSPEND: ("利用停止（即時）", "Suspend at once"),
         Act.RESET_PASSWORD: ("ログインパスワードの再設定", "Reset a login password"),
         Act.RECORD: ("団体・利用者・取込", "Organisations, users, import"),
