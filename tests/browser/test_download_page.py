@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import plistlib
 import shutil
 import subprocess
@@ -72,9 +73,15 @@ async def _read_qr(on: Page, to: Path) -> str:
     if shutil.which("zbarimg") is None:
         pytest.skip("zbarimg is not installed (zbar-tools)")
     picture = to / "qr.png"
-    await on.locator("svg.qr").screenshot(path=picture)
-    read = subprocess.run(["zbarimg", "--quiet", "--raw", picture], capture_output=True, check=True)
-    return read.stdout.decode().strip()
+    command = ["zbarimg", "--quiet", "--raw", picture]
+    # A person holds a phone there until it has read it; the page may move below the first picture.
+    async with asyncio.timeout(60):
+        while True:
+            await on.locator("svg.qr").screenshot(path=picture)
+            read = await asyncio.to_thread(subprocess.run, command, capture_output=True)
+            if read.returncode == 0:
+                return read.stdout.decode().strip()
+            await asyncio.sleep(0.1)
 
 
 async def _check_dates(world: World, file: Path) -> None:
