@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode
 import jinja2
 from aiohttp import web
 from markupsafe import Markup
+from yarl import URL
 
 import ca.store
 from ca.certificates import serial_in_chooser
@@ -247,7 +248,7 @@ def _problem_again(request: web.Request, state: Mapping[str, Any]) -> web.Respon
         reference=state["reference"],
         at=state["at"],
         rejection=http.peer(request) if state["peer"] else None,
-        first=[(url, (ja, en)) for url, (ja, en) in state["first"]],
+        first=[(_in_language(request, url), (ja, en)) for url, (ja, en) in state["first"]],
         about=Role(state["about"]) if state["about"] else None,
         home=state["home"],
         **state["values"],
@@ -380,6 +381,14 @@ def elsewhere(request: web.Request, origin: str, page: str = "") -> str:
     path, mark, place = page.partition("#")
     glue = "&" if "?" in path else "?"
     return f"{origin}/{path}" + (f"{glue}lang={chosen}" if chosen else "") + mark + place
+
+
+def _in_language(request: web.Request, url: str) -> str:
+    """What `elsewhere` made before the language was chosen that the page is in now."""
+    chosen = chosen_language(request)
+    if chosen is None or not url.startswith("https:"):
+        return url
+    return str(URL(url).update_query(lang=chosen))
 
 
 def language_of(request: web.Request) -> Language:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from cryptography.hazmat.primitives.serialization import pkcs12
+from yarl import URL
 
 import ca.store
 from enroll import store
@@ -176,6 +177,23 @@ async def test_the_same_screens_in_english(site):
     assert (page.h1, page.dom.one("html").attributes["lang"]) == ("Get the certificate", "en")
     assert (await visitor.post("/certificate", typed(request_id))).h1 == "Get the certificate"
     assert (await visitor.get("/menu?lang=ja")).menu() == ["証明書の取得"]
+
+
+async def test_a_language_chosen_on_a_refusal_goes_along(site):
+    """The form it tells of was sent in another language: the links are in the language of the page."""
+    visitor = site.visitor()
+    letter = await letter_of(site.ra, "pickup")
+    clock_of(site.ra).advance(days=31)
+    fields = {"user_id": USER, "password": letter.value("証明書発行用パスワード")}
+    page = await visitor.post("/login?lang=ja", fields)
+    assert is_refused(page)
+    for language in ("en", "ja"):
+        page = await visitor.get(page.dom.one("a", lang=language).attributes["href"])
+        ways = [each.attributes["href"] for each in page.main.one("div", class_="actions").all("a")]
+        there = [way for way in ways if way.startswith("https:")]
+        assert there
+        assert {URL(way).query.get("lang") for way in there} == {language}
+        assert "reissue" in {URL(way).fragment for way in there}
 
 
 # -- login ---------------------------------------------------------------------------------------------
