@@ -39,7 +39,7 @@ from gateway.web.context import Gate, Role
 from gateway.web.hours import DESK
 from gateway.web.qr import picture
 from gateway.web.sessions import cookie_name
-from gateway.web.typesetting import phrases, typeset
+from gateway.web.typesetting import address, phrases, typeset
 from gateway.web.words import (
     ABOUT_CERTIFICATE,
     ABOUT_REISSUE,
@@ -599,6 +599,7 @@ def _environment(package: str) -> jinja2.Environment:
         auto_reload=False,
     )
     environment.filters["lines"] = _lines
+    environment.filters["address"] = address
     environment.filters["phrases"] = phrases
     environment.filters["serial"] = _serial
     environment.filters["in_chooser"] = serial_in_chooser

@@ -42,7 +42,11 @@ _SHORT = 8
 _NO_TEXT = r"<(?P<kind>title|script|style|option|textarea|svg)\b.*?</(?P=kind)>|<[^>]*>"
 #: What a template's line break would put between two sentences.
 _GAP = r"(?<=。)\s+(?=[ぁ-んァ-ヶ一-鿿「（])"
-_IN_JAPANESE = re.compile(rf"{_NO_TEXT}|(?P<gap>{_GAP})|(?P<text>{'|'.join(_WHOLE_WORDS)})", re.DOTALL)
+#: Where what is quoted is a link or stands out, and the particle after it does neither.
+_JOINT = rf"(?<=[」）])(?:</(?:a|b|em|span|strong)>)+(?={_PARTICLE})"
+_IN_JAPANESE = re.compile(
+    rf"(?P<joint>{_JOINT})|{_NO_TEXT}|(?P<gap>{_GAP})|(?P<text>{'|'.join(_WHOLE_WORDS)})", re.DOTALL
+)
 _MARKED = r'<(?P<marked>[a-z0-9]+)\b[^>]*\blang="ja"[^>]*>.*?</(?P=marked)>'
 _IN_ENGLISH = re.compile(rf"{_MARKED}|{_NO_TEXT}|(?P<text>「[^「」<]+」)", re.DOTALL)
 #: Two words without a seam between them.
@@ -52,11 +56,14 @@ _SEAMS = re.compile(
     r"(?<=[ァ-ヶー])(?=[一-鿿])|(?<=[一-鿿])(?=[ァ-ヶ])|(?<=[0-9A-Za-z])(?=[一-鿿])"
     r"|(?<=[^そ]の)(?=[ぁ-ん一-鿿ァ-ヶ])|(?<=[をにがで])(?=[おご]?[一-鿿ァ-ヶ])|(?<=・)|(?=（)"
 )
+#: Of an address: after its scheme, and before a name's or path's next part and the port.
+_PARTS = re.compile(r"(?<=//)(?=.)|(?=[.])|(?=:[0-9])|(?<=[^/])(?=/[^/])")
 
 
 def typeset(page: str, language: Language) -> str:
     """The page with words kept whole that browsers divide, and no space between sentences; in English, with
-    quotations marked as Japanese. The letters that people read and copy are the same."""
+    quotations marked as Japanese, and of what is marked the same. The letters that people read and copy are
+    the same."""
     if language == "ja":
         return _IN_JAPANESE.sub(_whole, page)
     return _IN_ENGLISH.sub(_marked, page)
@@ -72,13 +79,22 @@ def phrases(text: str) -> Markup:
     )
 
 
+def address(text: str) -> Markup:
+    """An address, whose lines end between its parts where its place is narrow, not before a last digit."""
+    return Markup("<wbr>").join(_PARTS.split(text))
+
+
 def _whole(found: re.Match[str]) -> str:
     if found["gap"]:
         return ""
+    if found["joint"]:
+        return f'{found[0]}<span class="joined"></span>'
     return f'<span class="whole">{found[0]}</span>' if found["text"] else found[0]
 
 
 def _marked(found: re.Match[str]) -> str:
+    if found["marked"]:
+        return _IN_JAPANESE.sub(_whole, found[0])
     if not found["text"]:
         return found[0]
     whole = ' class="whole"' if len(found["text"]) <= _SHORT else ""

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from enroll.languages import Language
-from gateway.web.typesetting import phrases, typeset
+from gateway.web.typesetting import address, phrases, typeset
 
 
 def _read(page: str) -> str:
@@ -28,6 +28,10 @@ def _read(page: str) -> str:
         ("ja", "曜日 9:00～12:00", '曜日 <span class="whole">9:00～12:00</span>'),
         ("ja", "(2) Chromeの場合", '(2) <span class="whole">Chromeの場合</span>'),
         ("ja", "お取り扱いにご注意", 'お<span class="whole">取り扱い</span>にご注意'),
+        ("ja", "<a>「確認」</a>をご参照", '<a>「確認」</a><span class="joined"></span>をご参照'),
+        ("ja", "<a><b>（確認）</b></a>と", '<a><b>（確認）</b></a><span class="joined"></span>と'),
+        ("ja", "<a>「確認」</a>", "<a>「確認」</a>"),
+        ("ja", "<a>確認</a>をご参照", "<a>確認</a>をご参照"),
         ("en", "Press 「はい」 (Yes).", 'Press <span lang="ja" class="whole">「はい」</span> (Yes).'),
         ("en", "「Cookieをブロックする」", '<span lang="ja">「Cookieをブロックする」</span>'),
     ],
@@ -35,7 +39,7 @@ def _read(page: str) -> str:
 def test_a_word_stays_whole_and_a_quotation_is_marked(language: Language, text: str, set_so: str) -> None:
     """Browsers divide some words of Japanese, and read aloud in English what nothing marks as Japanese."""
     assert typeset(f"<p>{text}</p>", language) == f"<p>{set_so}</p>"
-    assert _read(set_so) == text
+    assert _read(set_so) == _read(text)
 
 
 def test_no_space_stands_between_two_sentences_of_japanese() -> None:
@@ -65,6 +69,31 @@ def test_what_is_marked_already_is_not_marked_twice() -> None:
     """Japanese within Japanese on a page in English."""
     page = '<p lang="ja">「PKCS# データが見つからないか、あるいは取得が許可されていません。」</p>'
     assert typeset(page, "en") == page
+
+
+def test_what_is_marked_as_japanese_is_set_as_japanese() -> None:
+    """A mail on a page in English: its words are divided as little as on a page in Japanese."""
+    text = "曜日 13:00～17:00"
+    set_so = typeset(text, "ja")
+    assert set_so != text
+    page = '<p>{}</p><p lang="{}">{}</p>'
+    assert typeset(page.format(text, "ja", text), "en") == page.format(text, "ja", set_so)
+    assert typeset(page.format(text, "en", text), "en") == page.format(text, "en", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("https://service.localhost:44435", ["https://", "service", ".localhost", ":44435"]),
+        ("https://help.example.jp/flow/a", ["https://", "help", ".example", ".jp", "/flow", "/a"]),
+        ("https://localhost/", ["https://", "localhost/"]),
+        ("localhost", ["localhost"]),
+        ("<b>", ["&lt;b&gt;"]),
+    ],
+)
+def test_an_address_ends_its_lines_between_its_parts(text: str, parts: list[str]) -> None:
+    """Whoever reads it from one line to the next does not lose digits of its port."""
+    assert str(address(text)) == "<wbr>".join(parts)
 
 
 @pytest.mark.parametrize(

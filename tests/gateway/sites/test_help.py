@@ -143,7 +143,7 @@ def structure(element):
 
     def visit(each, depth):
         attributes = {name: value for name, value in each.attributes.items() if name not in WORDED}
-        bare = each.tag == "span" and attributes.get("class") in (None, "whole", "phrases")
+        bare = each.tag == "span" and attributes.get("class") in (None, "joined", "phrases", "whole")
         if each.tag not in ("br", "wbr") and not bare:
             if "href" in attributes:
                 attributes["href"] = re.sub(r"\?lang=\w+", "", attributes["href"])
