@@ -45,7 +45,7 @@ class Operators:
 
     group: str = setting(
         "",
-        "group of this machine whose members may; what each may do there, sekisho operator says; '': nobody",
+        "group of this machine whose members may, as their roles allow (sekisho operator list); '': nobody",
         _group_or_none,
     )
     socket: str = setting(
