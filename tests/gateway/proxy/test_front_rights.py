@@ -213,7 +213,7 @@ async def test_an_exchange_ends_with_the_right_to_it(deployment: Build, waiting:
 async def test_a_late_answer_is_asked_for_once_more(deployment: Build) -> None:
     """An answer that is there at once when time is up: nobody waited, and the caller is asked for all the
     same."""
-    entitled, go = True, asyncio.Event()
+    entitled, came, go = True, asyncio.Event(), asyncio.Event()
 
     class Known:
         def known(self, request: Request) -> Caller | None:
@@ -227,6 +227,7 @@ async def test_a_late_answer_is_asked_for_once_more(deployment: Build) -> None:
         for answer in (OK, b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret"):
             await reader.readuntil(b"\r\n\r\n")
             if answer is not OK:
+                came.set()
                 await go.wait()
             writer.write(answer)
         await reader.read()
@@ -238,6 +239,8 @@ async def test_a_late_answer_is_asked_for_once_more(deployment: Build) -> None:
         async with here.client() as client:
             assert (await client.get(HOST, b"/a")).body == b"ok"
             await client.send(get(HOST, b"/b"))
+            # From before it came the time runs that is up now.
+            await asyncio.wait_for(came.wait(), 60)
             await asyncio.sleep(0.1)
             entitled = False
             go.set()
