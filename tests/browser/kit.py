@@ -438,13 +438,15 @@ async def windows(on: Page, *, pictures: bool = False) -> AsyncIterator[int]:
     By Chromium's own means: Playwright's change the window around the page as well, at twice the CPU. Who
     takes ``pictures`` needs those, since after each of them it goes back to the size that it knows.
     """
+    if pictures:
+        for width in WIDTHS:
+            await on.set_viewport_size({"width": width, "height": 800})
+            yield width
+        return
     # Never detached: the end of any session takes the page's virtual authenticator along.
     protocol = await on.context.new_cdp_session(on)
     for width in WIDTHS:
-        if pictures:
-            await on.set_viewport_size({"width": width, "height": 800})
-        else:
-            size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-            await protocol.send("Emulation.setDeviceMetricsOverride", size)
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        await protocol.send("Emulation.setDeviceMetricsOverride", size)
         yield width
     await protocol.send("Emulation.clearDeviceMetricsOverride")

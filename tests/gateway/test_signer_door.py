@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import socket
+import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
@@ -13,10 +14,7 @@ import pytest
 from ca.signerlink import packed
 from ca.signing import ToSign
 from gateway.serving.signing import door
-from gateway.serving.signing.guardian import Guardian
-from gateway.serving.signing.tally import Tally
 from tests.gateway.test_signer import Scene, linked, scene
-from tests.started import forked
 
 __all__ = ["scene"]
 QUESTION = packed({"ask": "status"})
@@ -98,22 +96,17 @@ async def test_descriptors_that_come_along_are_not_taken(scene: Scene) -> None:
 def test_a_guardian_without_room_tries_again() -> None:
     """No descriptor or no process more: it stays, says so, and starts the signer when there is room again.
     Whoever has the same user could else end it by taking all of them."""
+    program = """
+import resource
+from gateway.serving.signing.guardian import Guardian
+from gateway.serving.signing.tally import Tally
 
-    def work() -> int:
-        guardian = Guardian(lambda: None, Tally())
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-        refused = guardian._once()
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        return (
-            0
-            if (refused, guardian._once())
-            == (
-                "cannot be started (Too many open files)",
-                "ended with 0",
-            )
-            else 1
-        )
-
-    with forked(work) as child:
-        assert child.wait() == 0
+guardian = Guardian(lambda: None, Tally())
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+refused = guardian._once()
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+print(refused, guardian._once(), sep="; ")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "cannot be started (Too many open files); ended with 0\n", done.stderr

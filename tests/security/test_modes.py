@@ -108,6 +108,8 @@ def test_every_mode_is_looked_at() -> None:
         ("ca/sqlite.py", 0o600), ("enroll/acme/nonces.py", 0o600), ("enroll/mail/transport.py", 0o700),
         ("enroll/client/folder.py", 0o600), ("enroll/client/folder.py", 0o700),
         ("gateway/running/rundir.py", 0o600), ("gateway/running/control.py", 0o600),
+        ("gateway/running/control.py", 0o660), ("gateway/running/control.py", 0o750),
+        ("ca/remembered.py", 0o600),
         ("gateway/running/journal.py", 0o640),
         ("gateway/serving/signing/process.py", 0o600), ("gateway/serving/signing/tally.py", 0o600),
         ("ca/memory.py", 0o600), ("gateway/serving/backup.py", 0o600),

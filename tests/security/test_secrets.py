@@ -446,7 +446,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Errors whose words are ours, for operators, and quote nothing that a visitor sent.
 _OURS = frozenset(
     {
-        *("ConfigError", "TokenTrouble", "Doubt", "Forked"),
+        *("BadPasskey", "ConfigError", "TokenTrouble", "Doubt", "Forked"),
         *("Unconfined", "NoSignature", "SignatureRefused", "Unsignable", "_Later"),
     }
 )
