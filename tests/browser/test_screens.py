@@ -127,7 +127,9 @@ class Eye:
                 continue
             for scheme in schemes:
                 await self.on.emulate_media(color_scheme=scheme)
-                fault = await faults(self.on, scheme) + await self._axe(schemes.index(scheme), size, schemes)
+                fault = await faults(self.on, scheme) + await self._axe(
+                    schemes.index(scheme), size, english=name.endswith(".en")
+                )
                 if fault:
                     self.seen[f"{name}.{size}.{scheme}"] = fault
                 if _PICTURES:
@@ -142,11 +144,11 @@ class Eye:
         if found:
             self.seen[name] = found
 
-    async def _axe(self, turn: int, size: str, schemes: tuple[str, ...]) -> list[str]:
+    async def _axe(self, turn: int, size: str, *, english: bool) -> list[str]:
         """Each rule once, those of sizes in both windows, those of colours in Japanese in each scheme."""
         if size == "phone":
             return [] if turn else await axe(self.on, *AXE_OF_SIZES)
-        if schemes == _ENGLISH:
+        if english:
             return await axe(self.on, without=AXE_OF_COLOURS)
         return await axe(self.on, *(AXE_OF_COLOURS if turn else ()))
 
