@@ -143,6 +143,13 @@ def invited(db: Transaction, at: int, fingerprint: str) -> bool:
     )
 
 
+def out_of_use(db: Transaction, fingerprint: str) -> bool:
+    """Whether whose certificate this is may not use the service any more: a reissue would be refused."""
+    record = ca.store.find_by_fingerprint(db, fingerprint)
+    source = store.enrollment_of(db, record.serial) if record is not None else None
+    return source is not None and store.active_user(db, source.user_id) is None
+
+
 def _is_good(db: Transaction, enrollment: Enrollment) -> bool:
     record = ca.store.find_by_serial(db, enrollment.serial or "")
     if record is None or record.fingerprint is None:

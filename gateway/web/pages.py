@@ -56,6 +56,7 @@ from gateway.web.words import (
     OF_AN_OPERATOR,
     OPEN_RENEWAL,
     OPEN_TEST,
+    OUT_OF_USE,
     REFUSALS,
     TRY_AGAIN,
     WHY_OVER,
@@ -329,6 +330,8 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
             words = replace(words, next_step=newer_one(newer), choose_again=True, reissue=False)
         elif state is CertificateState.DISTRUSTED and await _invited(gate, rejection):
             words = replace(words, next_step=BY_THE_MAIL, reissue=False)
+        elif state in _FOLLOWED and await _out_of_use(gate, rejection):
+            words = replace(words, next_step=OUT_OF_USE, choose_again=False, reissue=False)
         if in_grace(gate, verdict):
             words = IN_GRACE
             first = [(elsewhere(request, gate.origins[Role.RENEWAL]), OPEN_RENEWAL)]
@@ -337,6 +340,14 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
     app.router.add_route("*", EVERY_PATH, explain)
     app.freeze()
     return app._handle  # type: ignore[return-value]
+
+
+async def _out_of_use(gate: Gate, peer: Rejection | None) -> bool:
+    """Whether its holder, or the organisation, has been disabled."""
+    if peer is None or peer.fingerprint is None:
+        return False
+    fingerprint = peer.fingerprint
+    return await gate.ra.database.read(lambda db: renewal.out_of_use(db, fingerprint))
 
 
 async def _invited(gate: Gate, peer: Rejection | None) -> bool:

@@ -556,6 +556,14 @@ IN_GRACE = Words(
     ("クライアント証明書更新のお手続きをしてください。", "Please renew it."),
 )
 
+#: Instead of how to get another one, to whom none would be given.
+OUT_OF_USE: Text = (
+    "このユーザーIDは現在ご利用を停止しているため、再発行は申請できません。再びご利用になる場合は、団体の管理者の方にご確認のうえ、"
+    "下記のご照会先へ照会番号をお伝えください。",
+    "Your user ID is suspended, so no reissue can be applied for. To use the service again, ask your "
+    "organisation's administrator, and call the help desk below with the reference number.",
+)
+
 #: Instead of how to get another one, where the mail about it is on its way or there.
 BY_THE_MAIL: Text = (
     "「クライアント証明書取得に関するご案内」のメールをお送りしています。そのメールから新しい証明書を取得してください。",

@@ -13,6 +13,7 @@ from ca.keys import spki
 from enroll import store
 from enroll.jst import JST, shown, shown_day
 from enroll.people import applications, changes, login
+from enroll.people.register import disable_user
 from enroll.requests import issuance, renewal
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.states import State
@@ -306,6 +307,16 @@ async def test_the_certificates_page_lists_all_of_them(service: Served) -> None:
     page = await visitor_of_old.get("/portal/")
     assert (page.status, page.h1) == (403, "クライアント証明書は失効しています")
     assert "新しい証明書（コモンネーム K123456780002、シリアル番号が " in page.main.text
+
+
+async def test_who_is_suspended_is_not_sent_to_a_reissue(service: Served) -> None:
+    """It would be refused: the page says whom to ask instead; that of somebody else still offers it."""
+    visitor = await at_home(service)
+    await disable_user(service.ra, USER, actor="desk")
+    page = await visitor.get("/portal/")
+    assert (page.status, page.h1) == (403, "クライアント証明書は失効しています")
+    assert "このユーザーIDは現在ご利用を停止している" in page.main.text
+    assert "再発行のお手続き" not in page.main.text
 
 
 # -- 再発行 ----------------------------------------------------------------------------------------
