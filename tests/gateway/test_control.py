@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -228,10 +229,18 @@ def test_a_hundred_and_more_that_say_nothing(directory: Path) -> None:
         for link in silent:
             link.close()
         end = time.monotonic() + 60
-        while "refused" in (told := called(directory, do="who").hear()[0]):
+        while "refused" in (told := _told(directory)):
             assert time.monotonic() < end
             time.sleep(0.05)
         assert told == {"uid": os.getuid()}
+
+
+def _told(directory: Path) -> dict[str, Any]:
+    """Who one is; or refused, be it before one could ask."""
+    try:
+        return dict(called(directory, do="who").hear()[0])
+    except HungUp:
+        return {"refused": ""}
 
 
 def _sparse() -> int:
