@@ -32,8 +32,8 @@ from gateway.sites.console.asking import (
     typed,
     verified,
 )
-from gateway.sites.console.words import NOBODY, NOT_PERMITTED, STALE
-from gateway.sites.service.apart import form_token, is_own_form
+from gateway.sites.console.words import NOBODY, NOT_PERMITTED
+from gateway.sites.service.apart import STALE, form_token, is_own_form
 from gateway.web import references, sessions
 from gateway.web.pages import GATE, Handler, form, see_other, words_page
 from gateway.web.sessions import Session

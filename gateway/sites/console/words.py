@@ -71,18 +71,6 @@ NOT_OURS = Words(
         "Choose your operator's certificate; restart the browser if it does not ask.",
     ),
 )
-STALE = Words(
-    403,
-    ("画面を開きなおしてください", "Please open the page again"),
-    (
-        "この画面を開いた後にログインしなおしたか、この画面以外から送信されたため、受け付けませんでした。何も変更されていません。",
-        "You logged in again after that page was opened, or our page did not send this. Nothing was changed.",
-    ),
-    (
-        "ブラウザで前の画面に戻り、再読み込みしてから、もう一度お手続きください。",
-        "Please go back, reload the page, and try again.",
-    ),
-)
 NOT_PERMITTED = Words(
     403,
     ("この操作を行う権限がありません", "Not permitted"),
