@@ -97,11 +97,13 @@ def test_a_guardian_without_room_tries_again() -> None:
     """No descriptor or no process more: it stays, says so, and starts the signer when there is room again.
     Whoever has the same user could else end it by taking all of them."""
     program = """
-import resource
+import resource, time
 from gateway.serving.signing.guardian import Guardian
 from gateway.serving.signing.tally import Tally
 
-guardian = Guardian(lambda: None, Tally())
+tally = Tally()
+guardian = Guardian(lambda: None, tally)
+tally.beat(time.monotonic())
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
 refused = guardian._once()
