@@ -67,3 +67,14 @@ class Refusal(Exception):
 
     def __str__(self) -> str:
         return self.detail or CODES[self.code]
+
+
+#: Characters of what somebody writes down about an act.
+LONGEST_LINE = 500
+
+
+def check_line(field: str, text: str, *, needed: bool = False) -> None:
+    """Refusal("invalid_input") unless a text is one printable line, and not empty where one is ``needed``."""
+    if len(text) > LONGEST_LINE or not text.isprintable() or (needed and not text.strip()):
+        detail = f"--{field}: write one line of up to {LONGEST_LINE} characters"
+        raise Refusal("invalid_input", field=field, detail=detail)

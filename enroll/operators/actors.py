@@ -57,6 +57,10 @@ class Actor:
         """What this actor may do of an act, when it was built."""
         return self.rights.get(act, NO)
 
+    def decides(self, act: Act) -> bool:
+        """Whether this actor decides what others propose of an act. A service decides nothing."""
+        return self.kind == "person" and decides(self.may(act))
+
     @property
     def free(self) -> bool:
         """Whether roles do not hold yet."""
@@ -131,7 +135,7 @@ def require_any(actor: Actor, act: Act, wanted: Verdict) -> None:
 
 def require_deciding(actor: Actor, act: Act) -> None:
     """The same for who decides. What one may do alone, one may decide; a service decides nothing."""
-    if actor.kind == "service" or not decides(actor.may(act)):
+    if not actor.decides(act):
         raise refusal(actor, act, deciding=True)
 
 

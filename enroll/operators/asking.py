@@ -19,16 +19,15 @@ from enroll.operators import actors
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor
 from enroll.operators.kinds import KINDS, Kind
-from enroll.operators.roles import Act, Role, Verdict, roles_with
+from enroll.operators.roles import Role, Verdict, roles_with
 from enroll.operators.states import Event, State, next_state
 from enroll.operators.store import Proposal
 from enroll.ra import RegistrationAuthority
-from enroll.refusals import Refusal
+from enroll.refusals import Refusal, check_line
 
 T = TypeVar("T")
 #: Business days that a proposal waits.
 BUSINESS_DAYS = 5
-_LONGEST = 500
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,13 @@ async def ask(
 ) -> Done | Proposed:
     """Does what is asked for, or proposes it, as the actor's role says. Refusal("not_permitted") else."""
     kind = kinds[name]
-    _check_text("reason", reason)
+    check_line("reason", reason)
     if not actor.free and await ra.database.read(lambda db: kind.two(db, ra, actor, payload)):
         if kind.beyond:
             name, kind = kind.beyond, kinds[kind.beyond]
         alone = False
     else:
-        alone = Verdict.DO in actor.may(kind.act) or (kind.applied_for and _decides(actor, kind.act))
+        alone = Verdict.DO in actor.may(kind.act) or (kind.applied_for and actor.decides(kind.act))
     if alone:
         return Done(await _do(ra, actor, kind, payload))
     if kind.told_once:
@@ -96,7 +95,7 @@ async def approve(
 
     Refusal: "not_permitted" (one's own, or another role's), "conflict" (decided, expired, or what it would
     change has changed), and whatever carrying it out refuses: then it still waits."""
-    _check_text("note", note)
+    check_line("note", note)
     found = await ra.database.read(lambda db: _proposal(db, number))
     kind = kinds[found.kind]
 
@@ -137,7 +136,7 @@ async def reject(
     kinds: Mapping[str, Kind] = KINDS,
 ) -> None:
     """Turns a proposal down. Refusal as for `approve`."""
-    _check_text("note", note)
+    check_line("note", note)
 
     def work(db: Transaction) -> None:
         found, at = _proposal(db, number), ra.now()
@@ -171,14 +170,26 @@ def visible(actor: Actor, proposal: Proposal, kinds: Mapping[str, Kind] = KINDS)
     return proposal.proposer == actor.identity or bool(actor.may(kinds[proposal.kind].act) & Verdict.READ)
 
 
+def seen(db: Transaction, actor: Actor, number: int) -> Proposal:
+    """A proposal that somebody may look at. Refusal("not_found"): for anybody else there is none."""
+    found = operators.proposal(db, number)
+    if found is None or not visible(actor, found):
+        raise Refusal("not_found", field="proposal")
+    return found
+
+
+def listed(
+    db: Transaction, actor: Actor, at: int, *, every: bool = False, before: int = 2**62
+) -> list[Proposal]:
+    """Those that somebody may look at, newest first: that wait, or ``every`` one; ``before`` a number."""
+    found = operators.proposals(db, None if every else State.PENDING, before=before)
+    return [each for each in found if visible(actor, each) and (every or state_at(each, at) is State.PENDING)]
+
+
 def may_decide(actor: Actor, proposal: Proposal, at: int, kinds: Mapping[str, Kind] = KINDS) -> bool:
     """Whether somebody is to be shown a button."""
-    act = kinds[proposal.kind].act
-    return (
-        state_at(proposal, at) is State.PENDING
-        and proposal.proposer != actor.identity
-        and _decides(actor, act)
-    )
+    waits = state_at(proposal, at) is State.PENDING
+    return waits and proposal.proposer != actor.identity and actor.decides(kinds[proposal.kind].act)
 
 
 def digest_of(facts: Mapping[str, Any]) -> str:
@@ -192,7 +203,7 @@ async def _do(
 ) -> Mapping[str, Any]:
     def claim(db: Transaction) -> None:
         now = actors.asked_again(db, actor, ra.now())
-        if Verdict.DO not in now.may(kind.act) and not (kind.applied_for and _decides(now, kind.act)):
+        if Verdict.DO not in now.may(kind.act) and not (kind.applied_for and now.decides(kind.act)):
             raise actors.refusal(now, kind.act)
         kind.check(db, ra, payload)
 
@@ -344,16 +355,6 @@ def _proposal(db: Transaction, number: int) -> Proposal:
     if found is None:
         raise Refusal("not_found", field="proposal")
     return found
-
-
-def _decides(actor: Actor, act: Act) -> bool:
-    return actor.kind == "person" and bool(actor.may(act) & (Verdict.DECIDE | Verdict.DO))
-
-
-def _check_text(field: str, text: str) -> None:
-    if len(text) > _LONGEST or not text.isprintable():
-        detail = f"--{field}: write one line of up to {_LONGEST} characters"
-        raise Refusal("invalid_input", field=field, detail=detail)
 
 
 class _Claimed:

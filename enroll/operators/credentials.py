@@ -20,6 +20,7 @@ from ca.storage import Transaction
 from ca.store import Reservation
 from enroll import generations, store, timekeeping
 from enroll.jst import shown_day
+from enroll.operators import operating
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, asked_again, require_any
 from enroll.operators.roles import Act, Verdict
@@ -161,9 +162,7 @@ def _reserve(
 ) -> tuple[Operator, Reservation]:
     require_any(asked_again(db, actor, ra.now()), Act.OPERATORS, _MAKING)
     timekeeping.check(ra, db)
-    operator = operators.named(db, name)
-    if operator is None or operator.ended_at is not None:
-        raise Refusal("not_found", field="operator")
+    operator = operating.there(db, name)
     if not ra.authority.of(Audience.OPERATORS):
         detail = "there is no issuing CA for operators: sekisho ca add NAME --for operators"
         raise Refusal("issuing_later", detail=detail)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ca.storage import Transaction
 from enroll import store
 from enroll.businessdays import end_of_business_day_after
@@ -13,20 +15,19 @@ from enroll.operators.actors import Actor
 from enroll.operators.roles import Act, Role, Verdict
 from enroll.operators.store import Glass
 from enroll.ra import RegistrationAuthority
-from enroll.refusals import Refusal
+from enroll.refusals import Refusal, check_line
 
 #: Seconds that the role lasts.
 LIFETIME = 3_600
 #: Business days until an auditor is to have looked at it.
 REVIEW_DAYS = 1
-_LONGEST = 500
 
 
 async def take(ra: RegistrationAuthority, actor: Actor, role: Role, reason: str) -> Glass:
     """Takes a role for whoever has shown the passphrase; auditors are told. What takes two still does.
 
     Refusal("conflict") where nobody is an operator, and the owner may do everything."""
-    _check_text("reason", reason)
+    check_line("reason", reason, needed=True)
 
     def work(db: Transaction) -> Glass:
         at = ra.now()
@@ -49,14 +50,14 @@ async def take(ra: RegistrationAuthority, actor: Actor, role: Role, reason: str)
         for each in operators.operators(db):
             if Role.AUDITOR in each.roles and each.mail:
                 occasions.break_glass(db, ra, each.display, each.mail, each.language, told, at)
-        return Glass(number, *(actor.account, actor.identity, role, reason, at, ends_at, due_at))
+        return replace(glass, number=number)
 
     return await ra.database.write(work)
 
 
 async def review(ra: RegistrationAuthority, actor: Actor, number: int, note: str) -> Glass:
     """An auditor's word that it was looked at; the role ends with it. Never one's own."""
-    _check_text("note", note)
+    check_line("note", note, needed=True)
 
     def work(db: Transaction) -> Glass:
         now, found = actors.asked_again(db, actor, ra.now()), operators.glass(db, number)
@@ -74,9 +75,3 @@ async def review(ra: RegistrationAuthority, actor: Actor, number: int, note: str
         return found
 
     return await ra.database.write(work)
-
-
-def _check_text(field: str, text: str) -> None:
-    if not text.strip() or len(text) > _LONGEST or not text.isprintable():
-        detail = f"--{field}: write one line of up to {_LONGEST} characters"
-        raise Refusal("invalid_input", field=field, detail=detail)

@@ -7,7 +7,7 @@ what stood there meanwhile, and a change of it voids the proposal.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -191,6 +191,11 @@ def _check_certificate(db: Transaction, ra: RegistrationAuthority, payload: Payl
         raise Refusal("not_found", field="serial")
 
 
+def _certificate_kind(act: Act, why: str, carry_out: CarryOut) -> Kind:
+    about = lambda payload: str(payload["serial"])  # noqa: E731
+    return Kind(act, why, about, _certificate_facts, carry_out, _check_certificate)
+
+
 async def _revoke(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
     serial = payload["serial"]
 
@@ -259,6 +264,17 @@ def _check_application(db: Transaction, ra: RegistrationAuthority, payload: Payl
     if found.state != "submitted":
         detail = f"application {found.id} is {found.state} already"
         raise Refusal("conflict", field="application", detail=detail)
+
+
+def _application_kind(why: str, carry_out: CarryOut) -> Kind:
+    return Kind(
+        *(Act.APPLICATIONS, why),
+        lambda payload: str(payload["number"]),
+        _application_facts,
+        carry_out,
+        _check_application,
+        applied_for=True,
+    )
 
 
 async def _approve(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
@@ -375,53 +391,17 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "user.enable": _user_kind(Act.RECORD, "re-enabling", _enable_user),
         "user.release": _user_kind(Act.RECORD, "re-enabling", _release_user),
         "user.reset_password": _user_kind(Act.RESET_PASSWORD, "by the desk", _reset_password),
-        "certificate.release": Kind(
-            *(Act.RECORD, "re-enabling"),
-            lambda payload: str(payload["serial"]),
-            _certificate_facts,
-            _release,
-            _check_certificate,
+        "certificate.release": _certificate_kind(Act.RECORD, "re-enabling", _release),
+        "certificate.revoke": replace(
+            _certificate_kind(Act.REVOKE, "by the desk", _revoke), two=_many, beyond="certificate.revoke.many"
         ),
-        "certificate.revoke": Kind(
-            *(Act.REVOKE, "by the desk"),
-            lambda payload: str(payload["serial"]),
-            _certificate_facts,
-            _revoke,
-            _check_certificate,
-            _many,
-            beyond="certificate.revoke.many",
+        "certificate.revoke.many": _certificate_kind(Act.REVOKE_MANY, "more than 10 revocations", _revoke),
+        "application.approve": replace(
+            _application_kind("entered by oneself, or a mail address changed shortly before", _approve),
+            two=_own,
         ),
-        "certificate.revoke.many": Kind(
-            *(Act.REVOKE_MANY, "more than 10 revocations"),
-            lambda payload: str(payload["serial"]),
-            _certificate_facts,
-            _revoke,
-            _check_certificate,
-        ),
-        "application.approve": Kind(
-            *(Act.APPLICATIONS, "entered by oneself, or a mail address changed shortly before"),
-            lambda payload: str(payload["number"]),
-            _application_facts,
-            _approve,
-            _check_application,
-            _own,
-            applied_for=True,
-        ),
-        "application.reject": Kind(
-            *(Act.APPLICATIONS, "entered by oneself"),
-            lambda payload: str(payload["number"]),
-            _application_facts,
-            _reject,
-            _check_application,
-            applied_for=True,
-        ),
-        "request.reissue": Kind(
-            *(Act.APPLICATIONS, "paper reissue"),
-            lambda payload: str(payload["user_id"]),
-            _user_facts,
-            _reissue,
-            _check_user,
-        ),
+        "application.reject": _application_kind("entered by oneself", _reject),
+        "request.reissue": _user_kind(Act.APPLICATIONS, "paper reissue", _reissue),
         "ca.reissue": Kind(
             *(Act.APPLICATIONS, "CA"),
             lambda payload: str(payload["name"]),
@@ -429,13 +409,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             _reissue_all,
             whole=False,
         ),
-        "credential.create": Kind(
-            *(Act.RECORD, "entered by oneself"),
-            lambda payload: str(payload["user_id"]),
-            _user_facts,
-            _create_credentials,
-            _check_user,
-            told_once=True,
+        "credential.create": replace(
+            _user_kind(Act.RECORD, "entered by oneself", _create_credentials), told_once=True
         ),
         "clock.confirm": Kind(
             *(Act.SETTINGS, "CA"), lambda payload: "clock", lambda db, payload: {}, _confirm_clock
@@ -444,6 +419,6 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "operator.add": _operator_kind(operating.add, operating.check_new),
         "operator.change": _operator_kind(operating.change, operating.check_change),
         "operator.end": _operator_kind(operating.end, operating.check_there),
-        "operator.code": _operator_kind(operating.renew_code, operating.check_code),
+        "operator.code": _operator_kind(operating.renew_code, operating.check_there),
     }
 )  # fmt: skip

@@ -71,11 +71,6 @@ def check_there(db: Transaction, ra: RegistrationAuthority, payload: Payload) ->
     there(db, payload["name"])
 
 
-def check_code(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
-    """The same; and without a mail address nobody but whoever asks for the code would ever see it."""
-    there(db, payload["name"])
-
-
 async def add(ra: RegistrationAuthority, payload: Payload, by: str, direct: bool) -> Mapping[str, Any]:
     """Records one, with a code: told to whoever has the machine, else sent to the operator alone."""
     code, handle = new_code(), identifiers.new_issue_password() + identifiers.new_issue_password()

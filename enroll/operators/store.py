@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ca.storage import Row, Transaction, inserting
@@ -108,7 +108,7 @@ def add(db: Db, operator: Operator) -> Operator | None:
     added = db.one(f"{inserting('operators', row)} ON CONFLICT DO NOTHING RETURNING number", row)
     if added is None:
         return None
-    made = Operator(**{**_plain(operator), "number": int(added[0])})
+    made = replace(operator, number=int(added[0]))
     _note(db, made)
     return made
 
@@ -197,14 +197,10 @@ def _of_operator(each: Operator) -> dict[str, Any]:
     return asdict(each) | {"roles": json.dumps(each.roles), "networks": json.dumps(each.networks)}
 
 
-def _plain(each: Operator) -> dict[str, Any]:
-    return {entry.name: getattr(each, entry.name) for entry in fields(each)}
-
-
 def _one(row: Row | None) -> Operator | None:
     if row is None:
         return None
-    values = {name: row[name] for name in row.keys()}  # noqa: SIM118  a row is no mapping
+    values = _values(row)
     roles = tuple(Role(each) for each in json.loads(values["roles"]))
     return Operator(**{**values, "roles": roles, "networks": tuple(json.loads(values["networks"]))})
 
@@ -301,7 +297,7 @@ def add_passkey(db: Db, passkey: Passkey) -> bool:
 def passkey(db: Db, credential_id: str) -> Passkey | None:
     """One by its identifier, ended or not."""
     row = db.one("SELECT * FROM operator_passkeys WHERE credential_id = :id", {"id": credential_id})
-    return None if row is None else Passkey(**{name: row[name] for name in row.keys()})  # noqa: SIM118
+    return None if row is None else Passkey(**_values(row))
 
 
 def passkeys(db: Db, number: int) -> list[Passkey]:
@@ -311,7 +307,7 @@ def passkeys(db: Db, number: int) -> list[Passkey]:
         " ORDER BY added_at, credential_id",
         {"number": number},
     )
-    return [Passkey(**{name: row[name] for name in row.keys()}) for row in found]  # noqa: SIM118
+    return [Passkey(**_values(row)) for row in found]
 
 
 def use_passkey(db: Db, before: Passkey, sign_count: int, at: int) -> bool:
@@ -391,15 +387,6 @@ def proposals(
     return [_proposal(row) for row in found]
 
 
-def overdue(db: Db, at: int) -> list[int]:
-    """Numbers of those that nobody decided in time."""
-    found = db.rows(
-        "SELECT number FROM proposals WHERE state = 'pending' AND expires_at <= :at ORDER BY number",
-        {"at": at},
-    )
-    return [int(row[0]) for row in found]
-
-
 def decide(
     db: Db,
     number: int,
@@ -468,7 +455,7 @@ def restore_proposal(db: Db, facts: Mapping[str, Any]) -> bool:
 
 
 def _proposal(row: Row) -> Proposal:
-    values = {name: row[name] for name in row.keys()}  # noqa: SIM118
+    values = _values(row)
     decoded = {name: json.loads(values[name]) for name in _SEALED}
     return Proposal(**{**values, **decoded, "state": State(values["state"])})
 
@@ -554,5 +541,8 @@ def restore_glass(db: Db, facts: Mapping[str, Any]) -> bool:
 
 
 def _glass(row: Row) -> Glass:
-    values = {name: row[name] for name in row.keys()}  # noqa: SIM118
-    return Glass(**{**values, "role": Role(values["role"])})
+    return Glass(**{**_values(row), "role": Role(row["role"])})
+
+
+def _values(row: Row) -> dict[str, Any]:
+    return {name: row[name] for name in row.keys()}  # noqa: SIM118  a row is no mapping

@@ -9,11 +9,10 @@ from typing import Any
 from ca.storage import Transaction
 from enroll import store
 from enroll.mail import store as mail_store
+from enroll.operators import asking
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, require
-from enroll.operators.asking import visible
 from enroll.operators.roles import Act, Verdict
-from enroll.operators.states import State
 from enroll.operators.store import Operator
 from enroll.ra import RegistrationAuthority
 
@@ -46,9 +45,7 @@ def listed(db: Transaction, at: int, actor: Actor) -> list[Listed]:
 def standing(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> Mapping[str, Any]:
     """How much there is of what needs somebody, as far as the actor may see it. Refusal("not_permitted")."""
     require(actor, Act.STANDING, Verdict.READ)
-    pending = operators.proposals(db, State.PENDING)
-    seen = [each for each in pending if visible(actor, each) and each.expires_at > ra.now()]
-    found: dict[str, int] = {"proposals": len(seen)}
+    found: dict[str, int] = {"proposals": len(asking.listed(db, actor, ra.now()))}
     if actor.may(Act.APPLICATIONS) & Verdict.READ:
         found["applications"] = len(store.applications(db, state="submitted"))
     if actor.may(Act.SEARCH) & Verdict.READ:

@@ -69,7 +69,7 @@ async def _show(deployment: Deployment, name: str, pem: bool) -> Answer:
     """Show a certificate: by serial, SHA-256 fingerprint, or common name (the newest of that name)."""
     found = known_certificate(deployment.ra, name)
     body = to_pem(found.der).decode() if found.der is not None else ""
-    record = _record(found, deployment.ra)
+    record = record_of(found, deployment.ra)
     if pem and body:
         return answer({"certificate": record | {"pem": body}}, body.rstrip())
     return detail("certificate", record | {"pem": body} if pem else record)
@@ -116,7 +116,7 @@ async def _revoke(deployment: Deployment, name: str, reason: str) -> Answer:
         return proposed(done)
     now = known_certificate(ra, found.serial)
     alive = await ra.database.read(lambda db: credentials_alive(db, found.subject_cn))
-    record = _record(now, ra) | {"credentials": alive}
+    record = record_of(now, ra) | {"credentials": alive}
     return detail("certificate", record, *map(_MAY_RENEW.format, alive))
 
 
@@ -148,6 +148,7 @@ def _issuer(ra: RegistrationAuthority, name: str | None) -> Issuer:
     raise Refusal("not_found", field="issuer")
 
 
-def _record(record: CertificateRecord, ra: RegistrationAuthority) -> dict[str, Any]:
+def record_of(record: CertificateRecord, ra: RegistrationAuthority) -> dict[str, Any]:
+    """A certificate for people and programs, as JSON has it."""
     gone = ra.database.read_now(generations.distrusted)
     return registers.certificate_record(asdict(record), ra.now(), gone)

@@ -7,21 +7,18 @@ Lists and answers (OCSP) tell of them as held (reason 6); logins end at once. A 
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
 from ca.storage import Transaction
-from enroll import generations, store
+from enroll import store
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.transitions import hold_all, hold_certificate
-from gateway.cli import registers
 from gateway.cli.asked import asked, proposed
 from gateway.cli.caller import actor
-from gateway.cli.certificates import known_certificate
+from gateway.cli.certificates import known_certificate, record_of
 from gateway.cli.frame import ASKS, DOES, Answer, answer, deployment_command, detail
 from gateway.cli.people import USER_ID, known_user
 from gateway.cli.root import GROUPS
@@ -83,5 +80,4 @@ async def _user_release(deployment: Deployment, user_id: str) -> Answer:
 
 
 def _as_it_is(ra: RegistrationAuthority, serial: str) -> Answer:
-    now, gone = known_certificate(ra, serial), ra.database.read_now(generations.distrusted)
-    return detail("certificate", registers.certificate_record(asdict(now), ra.now(), gone))
+    return detail("certificate", record_of(known_certificate(ra, serial), ra))

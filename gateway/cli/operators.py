@@ -16,7 +16,6 @@ from enroll.operators import asking, credentials, emergency, operating, store
 from enroll.operators.asking import Done, Proposed, state_at
 from enroll.operators.kinds import KINDS
 from enroll.operators.roles import Act, Role, roles_with
-from enroll.operators.states import State
 from enroll.operators.store import Glass, Operator, Proposal
 from enroll.refusals import Refusal
 from gateway.cli.asked import afterwards, asked, proposed
@@ -193,10 +192,7 @@ async def _review(deployment: Deployment, number: int, note: str) -> Answer:
 async def _proposals(deployment: Deployment, every: bool, mine: bool) -> Answer:
     """List what waits for a decision, of what your role may look at."""
     at, who = deployment.ra.now(), acting()
-    found = deployment.ra.database.read_now(lambda db: store.proposals(db, None if every else State.PENDING))
-    seen = [each for each in found if asking.visible(who, each)]
-    if not every:
-        seen = [each for each in seen if state_at(each, at) is State.PENDING]
+    seen = deployment.ra.database.read_now(lambda db: asking.listed(db, who, at, every=every))
     if mine:
         seen = [each for each in seen if asking.may_decide(who, each, at)]
     columns = {
@@ -268,10 +264,7 @@ def _short(value: Any) -> str:
 
 def _known(deployment: Deployment, number: int) -> Proposal:
     """A proposal that whoever types may look at; for anybody else there is none."""
-    found = deployment.ra.database.read_now(lambda db: store.proposal(db, number))
-    if found is None or not asking.visible(acting(), found):
-        raise Refusal("not_found", field="proposal")
-    return found
+    return deployment.ra.database.read_now(lambda db: asking.seen(db, acting(), number))
 
 
 def _glass(glass: Glass) -> dict[str, Any]:
@@ -285,13 +278,8 @@ def _told(found: Done | Proposed, line: str) -> Answer:
     code = found.result.get("code")
     if code is None:
         return detail("operator", record, line)
-    made = detail(
-        "operator",
-        record | {"code": code},
-        line,
-        "The code is shown now and never again; it is good once, for 24 hours.",
-    )
-    return made
+    once = "The code is shown now and never again; it is good once, for 24 hours."
+    return detail("operator", record | {"code": code}, line, once)
 
 
 def _record(operator: Operator) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.people.applications import REASONS, Decision
 from enroll.ra import RegistrationAuthority
-from enroll.refusals import Refusal
+from enroll.refusals import Refusal, check_line
 from enroll.requests.enrollment import state_at
 from enroll.requests.states import LABELS
 from gateway.cli.asked import asked, proposed
@@ -112,8 +112,7 @@ async def _approve(deployment: Deployment, number: int, revoke_old: Decision | N
 @click.option("--note", required=True, help="Why; it is kept with the application.")
 async def _reject(deployment: Deployment, number: int, note: str) -> Answer:
     """Turn an application down."""
-    if not note.strip() or not note.isprintable() or len(note) > 500:
-        raise Refusal("invalid_input", field="note", detail="--note: write one line of up to 500 characters")
+    check_line("note", note, needed=True)
     found = await asked(deployment, "application.reject", {"number": number, "note": note})
     if isinstance(found, Proposed):
         return proposed(found)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from ca.storage import Transaction
 from enroll.operators import asking
-from enroll.operators import store as operators
 from enroll.operators.asking import may_decide, state_at
 from enroll.operators.kinds import KINDS
 from enroll.operators.roles import LABELS, roles_with
-from enroll.operators.states import State
 from enroll.operators.store import Proposal
-from enroll.refusals import Refusal
 from gateway.sites.console.asking import show
 from gateway.sites.console.visitors import Visitor, confirmed
 from gateway.sites.console.words import PROPOSALS, STATES
@@ -28,12 +24,9 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     before = int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 15 else 2**62
     at = ra.now()
 
-    def work(db: Transaction) -> list[Proposal]:
-        found = operators.proposals(db, None if every else State.PENDING, before=before)
-        return [each for each in found if asking.visible(visitor.actor, each)]
-
-    found = await ra.database.read(work)
-    shown = [each for each in found if every or state_at(each, at) is State.PENDING]
+    shown = await ra.database.read(
+        lambda db: asking.listed(db, visitor.actor, at, every=every, before=before)
+    )
     page = shown[:_PAGE]
     return show(
         request,
@@ -108,7 +101,5 @@ async def withdraw(request: web.Request, visitor: Visitor) -> web.StreamResponse
 async def _known(request: web.Request, visitor: Visitor) -> Proposal:
     """A proposal that one may look at; for anybody else there is none."""
     number = int(request.match_info["number"])
-    found = await request.app[GATE].ra.database.read(lambda db: operators.proposal(db, number))
-    if found is None or not asking.visible(visitor.actor, found):
-        raise Refusal("not_found", field="proposal")
-    return found
+    ra = request.app[GATE].ra
+    return await ra.database.read(lambda db: asking.seen(db, visitor.actor, number))

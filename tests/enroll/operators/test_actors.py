@@ -1,6 +1,7 @@
 """Who acts: by the account of the machine, and as the register has it now."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,11 +83,11 @@ async def test_a_role_that_was_taken_away_meanwhile_is_gone(tmp_path):
     async with open_office(tmp_path) as ra:
         before = await added(ra, "suzuki", "registrar")
         actor = seen(ra, "suzuki")
-        after = store.Operator(**{**store._plain(before), "roles": (Role.DESK,)})
+        after = replace(before, roles=(Role.DESK,))
         assert await ra.database.write(lambda db: store.change(db, before, after))
         assert not await ra.database.write(lambda db: store.change(db, before, after))
         assert actors.asked_again(look(ra.database), actor, ra.now()).roles == (Role.DESK,)
-        ended = store.Operator(**{**store._plain(after), "ended_at": ra.now()})
+        ended = replace(after, ended_at=ra.now())
         assert await ra.database.write(lambda db: store.change(db, after, ended))
         with pytest.raises(Refusal):
             actors.asked_again(look(ra.database), actor, ra.now())
@@ -100,7 +101,7 @@ async def test_a_name_and_an_account_are_one_operators(tmp_path):
         first = await added(ra, "suzuki", "desk", account="op1")
         assert await added(ra, "suzuki", "desk", account="op2") is None
         assert await added(ra, "tanaka", "desk", account="op1") is None
-        ended = store.Operator(**{**store._plain(first), "ended_at": ra.now()})
+        ended = replace(first, ended_at=ra.now())
         await ra.database.write(lambda db: store.change(db, first, ended))
         assert await added(ra, "suzuki", "desk", account="op1") is None
         assert await added(ra, "tanaka", "desk", account="op1") is not None

@@ -100,7 +100,7 @@ def test_who_proposes_and_who_decides_is_what_the_requirements_say(name, role):
     """Each kind for each role: by O3's row for its act, and by no other."""
     word = EXPECTED[str(KINDS[name].act)].split()[list(Role).index(role)]
     actor = actors._built("x", "x", By.ACCOUNT, (role,))
-    assert asking._decides(actor, KINDS[name].act) is (word in ("decide", "propose+decide", "yes"))
+    assert actor.decides(KINDS[name].act) is (word in ("decide", "propose+decide", "yes"))
     assert bool(actor.may(KINDS[name].act) & actors.Verdict.PROPOSE) is (
         word in ("propose", "propose+decide")
     )
