@@ -68,6 +68,8 @@ _TROUBLE = {
     "XX": "reports a fault of its own; see its log",
 }
 _UNREACHED = _TROUBLE["08"]
+# What the driver raises; a time that is up is among the last.
+_FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
 def _ours(error: BaseException) -> StorageError:
@@ -79,7 +81,7 @@ def _ours(error: BaseException) -> StorageError:
     if code == "23505":
         return UniqueViolation(str(error), name)
     trouble = _TROUBLE.get(code) or _TROUBLE.get(code[:2])
-    if trouble is None and isinstance(error, OSError | asyncpg.InterfaceError | asyncio.TimeoutError):
+    if trouble is None and isinstance(error, OSError | asyncpg.InterfaceError):
         trouble = None if isinstance(error, asyncpg.DataError) else _UNREACHED
     return StorageError(str(error), name) if trouble is None else StorageTrouble(str(error), name, trouble)
 
@@ -144,7 +146,7 @@ class _Transaction:
     def _ask(self, awaitable: Awaitable[T]) -> T:
         try:
             return _wait(awaitable)
-        except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except _FAILED as error:
             raise _ours(error) from error
 
 
@@ -163,7 +165,7 @@ class _Blocking(_Transaction):
 
         try:
             return self._loop.result(answer())
-        except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except _FAILED as error:
             raise _ours(error) from error
 
 
@@ -202,7 +204,7 @@ class PostgresSource:
                 yield _Blocking(connection, loop)
             finally:
                 loop.result(connection.close())
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except _FAILED as error:
             raise _ours(error) from error
         finally:
             loop.close()
@@ -259,13 +261,13 @@ class Database:
         return PostgresSource(self._url)
 
     async def read(self, work: Work[T]) -> T:
-        return await self._from_here(self._reading(work), work)
+        return await self._from_here(self._reading(work))
 
     async def read_aside(self, work: Work[T]) -> T:
         return await self.read(work)
 
     async def write(self, work: Work[T]) -> T:
-        return await self._from_here(self._writing(work), work)
+        return await self._from_here(self._writing(work))
 
     def read_now(self, work: Work[T]) -> T:
         current = getcurrent()
@@ -293,7 +295,7 @@ class Database:
         if self._journal is not None:
             self._journal.close()
 
-    async def _from_here(self, coroutine: Coroutine[Any, Any, T], work: Work[T]) -> T:
+    async def _from_here(self, coroutine: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(self._open(coroutine), self._loop.loop)
         # If the caller is cancelled the work is still done.
         return await asyncio.shield(asyncio.wrap_future(future))
@@ -347,11 +349,11 @@ class Database:
         async with self._free:
             try:
                 connection = await self._taken()
-            except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except _FAILED as error:
                 raise _ours(error) from error
             try:
                 return await use(connection)
-            except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except _FAILED as error:
                 raise _ours(error) from error
             finally:
                 await self._put(connection)
@@ -405,7 +407,7 @@ async def _over(connection: asyncpg.Connection, statement: str) -> None:
     """Ends a transaction that nothing hangs on; a connection that cannot even do that is let go of."""
     try:
         await connection.execute(statement)
-    except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except _FAILED:
         connection.terminate()
 
 
@@ -448,7 +450,7 @@ async def _migrate(url: str, schemas: Sequence[Schema]) -> None:
     newer than this program."""
     try:
         connection = await _connect(url)
-    except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except _FAILED as error:
         raise _ours(error) from error
     try:
         await _make_ledger(connection)
@@ -478,7 +480,7 @@ async def _migrate(url: str, schemas: Sequence[Schema]) -> None:
                         step.name,
                         int(time.time()),
                     )
-    except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except _FAILED as error:
         raise _ours(error) from error
     finally:
         await connection.close()

@@ -27,8 +27,7 @@ class Renewable:
 
 def source_of(db: Transaction, fingerprint: str) -> Enrollment:
     """The enrollment that a presented certificate came from. Refusal("unknown_certificate") if none."""
-    record = ca.store.find_by_fingerprint(db, fingerprint)
-    found = store.enrollment_of(db, record.serial) if record is not None else None
+    found = _origin(db, fingerprint)
     if found is None:
         raise Refusal("unknown_certificate")
     return found
@@ -131,8 +130,7 @@ def reissued_as(db: Transaction, at: int, fingerprint: str) -> Enrollment | None
 
 def invited(db: Transaction, at: int, fingerprint: str) -> bool:
     """Whether a new certificate waits to be picked up by whose one this is."""
-    record = ca.store.find_by_fingerprint(db, fingerprint)
-    source = store.enrollment_of(db, record.serial) if record is not None else None
+    source = _origin(db, fingerprint)
     return source is not None and any(
         each.kind in ("addition", "reissue")
         and each.request_id != source.request_id
@@ -145,9 +143,13 @@ def invited(db: Transaction, at: int, fingerprint: str) -> bool:
 
 def out_of_use(db: Transaction, fingerprint: str) -> bool:
     """Whether whose certificate this is may not use the service any more: a reissue would be refused."""
-    record = ca.store.find_by_fingerprint(db, fingerprint)
-    source = store.enrollment_of(db, record.serial) if record is not None else None
+    source = _origin(db, fingerprint)
     return source is not None and store.active_user(db, source.user_id) is None
+
+
+def _origin(db: Transaction, fingerprint: str) -> Enrollment | None:
+    record = ca.store.find_by_fingerprint(db, fingerprint)
+    return store.enrollment_of(db, record.serial) if record is not None else None
 
 
 def _is_good(db: Transaction, enrollment: Enrollment) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 import jinja2
@@ -67,6 +67,8 @@ from gateway.web.words import (
 from gateway.wire import cookies, http, oversize
 from gateway.wire.crossing import foreign
 from gateway.wire.fields import values_of
+
+T = TypeVar("T")
 
 log = logging.getLogger("sekisho.pages")
 
@@ -308,17 +310,7 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
     app = site_application(gate, role, "gateway")
 
     async def explain(request: web.Request) -> web.StreamResponse:
-        verdict = http.peer(request)
-        rejection = verdict if isinstance(verdict, Rejection) else None
-        state = rejection.state if rejection is not None else CertificateState.NONE
-        reference = await references.note(
-            gate.ra,
-            str(role),
-            f"certificate.{state.value}",
-            common_name=rejection.common_name if rejection else None,
-            issuer=rejection.issuer_name if rejection else None,
-            address=http.connection(request).peer_address,
-        )
+        rejection, state, reference = await noted(request, role)
         words, first = CERTIFICATE[state], list[Way]()
         if state in _BY_DATE and await timekeeping.doubt(gate.ra) is not None:
             words = REFUSALS["clock_in_doubt"]
@@ -332,7 +324,7 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
             words = replace(words, next_step=BY_THE_MAIL, reissue=False)
         elif state in _FOLLOWED and await _out_of_use(gate, rejection):
             words = replace(words, next_step=OUT_OF_USE, choose_again=False, reissue=False)
-        if in_grace(gate, verdict):
+        if in_grace(gate, rejection):
             words = IN_GRACE
             first = [(elsewhere(request, gate.origins[Role.RENEWAL]), OPEN_RENEWAL)]
         return words_page(request, words, reference=reference, rejection=rejection, about=role, first=first)
@@ -342,38 +334,55 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
     return app._handle  # type: ignore[return-value]
 
 
+async def noted(request: web.Request, role: Role) -> tuple[Rejection | None, CertificateState, str]:
+    """Why the certificate that was presented is no good, if one was, and the number by which the help desk
+    finds that."""
+    verdict = http.peer(request)
+    rejection = verdict if isinstance(verdict, Rejection) else None
+    state = rejection.state if rejection is not None else CertificateState.NONE
+    reference = await references.note(
+        request.app[GATE].ra,
+        str(role),
+        f"certificate.{state.value}",
+        common_name=rejection.common_name if rejection else None,
+        issuer=rejection.issuer_name if rejection else None,
+        address=http.connection(request).peer_address,
+    )
+    return rejection, state, reference
+
+
 async def _out_of_use(gate: Gate, peer: Rejection | None) -> bool:
     """Whether its holder, or the organisation, has been disabled."""
-    if peer is None or peer.fingerprint is None:
-        return False
-    fingerprint = peer.fingerprint
-    return await gate.ra.database.read(lambda db: renewal.out_of_use(db, fingerprint))
+    return bool(await _looked_up(gate, peer, renewal.out_of_use))
 
 
 async def _invited(gate: Gate, peer: Rejection | None) -> bool:
     """Whether the mail by which its holder picks a new certificate up is on its way, or there."""
-    if peer is None or peer.fingerprint is None:
-        return False
-    at, fingerprint = gate.now(), peer.fingerprint
-    return await gate.ra.database.read(lambda db: renewal.invited(db, at, fingerprint))
+    at = gate.now()
+    return bool(await _looked_up(gate, peer, lambda db, fingerprint: renewal.invited(db, at, fingerprint)))
 
 
 async def of_an_operator(gate: Gate, peer: Rejection | None) -> bool:
     """Whether a certificate is one of ours, and opens the console instead."""
-    if peer is None or peer.fingerprint is None:
-        return False
-    fingerprint = peer.fingerprint
-    found = await gate.ra.database.read(lambda db: ca.store.find_by_fingerprint(db, fingerprint))
+    found = await _looked_up(gate, peer, ca.store.find_by_fingerprint)
     return found is not None and found.profile in OPERATORS
 
 
 async def reissued_as(gate: Gate, peer: Rejection | None) -> Enrollment | None:
     """The certificate in its holder's hands that took the place of one that is no good any more
     (`renewal.reissued_as`)."""
+    at = gate.now()
+    return await _looked_up(gate, peer, lambda db, fingerprint: renewal.reissued_as(db, at, fingerprint))
+
+
+async def _looked_up(
+    gate: Gate, peer: Rejection | None, find: Callable[[Transaction, str], T | None]
+) -> T | None:
+    """What is known of a certificate by its fingerprint; None where none was presented that has one."""
     if peer is None or peer.fingerprint is None:
         return None
-    at, fingerprint = gate.now(), peer.fingerprint
-    return await gate.ra.database.read(lambda db: renewal.reissued_as(db, at, fingerprint))
+    fingerprint = peer.fingerprint
+    return await gate.ra.database.read(lambda db: find(db, fingerprint))
 
 
 def in_grace(gate: Gate, peer: VerifiedPeer | Rejection | None) -> bool:

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ca.generations.states import generations
 from ca.generations.store import rows
 from ca.inspection import Issuing, Unsignable, inspect_certificate, inspect_list, shard_in
 from ca.memory import Memory, Numbers
-from ca.profiles import CLIENTS, OPERATORS, version_of, versions
+from ca.profiles import CLIENTS, OPERATORS, Profile, version_of, versions
 from ca.publication import list_id
 from ca.published import store as published
 from ca.remembered import Remembered
@@ -217,7 +217,7 @@ class Desk:
             raise Unsignable("the reservation is another issuer's")
         self._check_generation(reserved)
         self._check_version(reserved)
-        inspect_certificate(tbs, reserved, issuer, self._clock.seconds(), {**self._profiles, **OPERATORS})
+        inspect_certificate(tbs, reserved, issuer, self._clock.seconds(), self._signed_for)
         now = self._monotonic()
         if self.tally.within_the_hour(now) >= self._per_hour:
             raise _Later(f"{self._per_hour} certificates were signed within the hour (signer.per_hour)")
@@ -245,9 +245,14 @@ class Desk:
             raise Unsignable(str(error)) from None
         return versions(self._profiles)
 
+    @property
+    def _signed_for(self) -> Mapping[str, Profile]:
+        """By name: those in force for people and programs, and those of operators."""
+        return {**self._profiles, **OPERATORS}
+
     def _check_version(self, reserved: Reservation) -> None:
         """Only by the state that a profile has here. Whoever has another one decides anew when it is told."""
-        profile = OPERATORS.get(reserved.profile) or self._profiles.get(reserved.profile)
+        profile = self._signed_for.get(reserved.profile)
         if profile is not None and reserved.version != version_of(profile):
             raise _Later(
                 f"the profile {profile.name} is {version_of(profile)} here, and the reservation was decided "

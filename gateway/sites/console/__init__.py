@@ -11,16 +11,13 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from ca.trust import CertificateState, Rejection
 from enroll.operators.roles import Act, Verdict
 from gateway.sites.console import entry, overview, own, proposals
 from gateway.sites.console.entry import at_door
 from gateway.sites.console.visitors import Inner, inside
 from gateway.sites.console.words import NOT_OURS, REFUSED
-from gateway.web import references
 from gateway.web.context import Gate, Role
-from gateway.web.pages import EVERY_PATH, Handler, site_application, words_page
-from gateway.wire import http
+from gateway.web.pages import EVERY_PATH, Handler, noted, site_application, words_page
 
 _PROPOSAL = "/proposals/{number:[0-9]{1,12}}"
 
@@ -78,17 +75,7 @@ def refused(gate: Gate) -> Callable[[web.BaseRequest], Awaitable[web.StreamRespo
     app = site_application(gate, Role.CONSOLE, "gateway.sites.console")
 
     async def explain(request: web.Request) -> web.StreamResponse:
-        verdict = http.peer(request)
-        rejection = verdict if isinstance(verdict, Rejection) else None
-        state = rejection.state if rejection is not None else CertificateState.NONE
-        reference = await references.note(
-            gate.ra,
-            str(Role.CONSOLE),
-            f"certificate.{state.value}",
-            common_name=rejection.common_name if rejection else None,
-            issuer=rejection.issuer_name if rejection else None,
-            address=http.connection(request).peer_address,
-        )
+        rejection, state, reference = await noted(request, Role.CONSOLE)
         words = REFUSED.get(state, NOT_OURS)
         return words_page(request, words, reference=reference, rejection=rejection)
 
