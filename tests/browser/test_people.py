@@ -238,7 +238,8 @@ async def renewed(world: World, tmp_path: Path) -> tuple[Enrollment, Enrollment]
 
 @pytest.mark.skipif(firefox.missing() is not None, reason="Debian's firefox-esr is not installed")
 async def test_firefox_lists_what_our_pages_name(world: World, person: Persona, tmp_path: Path) -> None:
-    """Its chooser has the serial that we tell; with the old certificate the page names the new one's.
+    """Its chooser has the serial that we tell; with the old certificate the page names the new one's, with
+    which one logs in.
 
     And after Download its page says so, as in Chromium.
     """
@@ -258,6 +259,13 @@ async def test_firefox_lists_what_our_pages_name(world: World, person: Persona, 
         told = await on.until("return document.querySelector('section.notice')?.innerText")
         assert "新しい証明書があります" in told
         assert serial_in_chooser(new.serial or "") in told
+        await on.goto(world.url(Role.SERVICE))
+        listed = await on.chooser()
+        (place,) = [n for n, label in enumerate(listed) if f"[{marks[1]}" in label]
+        await on.choose(place)
+        await on.until(_SENT, {"user_id": USER, "password": PASSWORD})
+        await on.until("return location.pathname === '/portal/'")
+        assert new.common_name in await on.until("return document.querySelector('main').innerText")
         await on.goto(world.url(Role.PICKUP))
         issue_password, request_id = mail.value("証明書発行用パスワード"), mail.value("リクエストID")
         await on.until(_SENT, {"user_id": "K87654321", "password": issue_password})
