@@ -56,9 +56,13 @@ def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:
     """The longest first; English words as a whole, one or many: "mac" is not in "machine"."""
-    ordered = sorted(map(key, words), key=len, reverse=True)
-    each = (rf"(?<![a-z]){re.escape(w)}s?(?![a-z])" if w.isascii() else re.escape(w) for w in ordered)
-    return re.compile("|".join(each))
+    return re.compile("|".join(_pattern(each) for each in sorted(map(key, words), key=len, reverse=True)))
+
+
+def _pattern(word: str) -> str:
+    if word.isascii():
+        return rf"(?<![a-z]){re.escape(word)}s?(?![a-z])"
+    return re.escape(word.removesuffix("$")) + (r"(?=\s*$)" if word.endswith("$") else "")
 
 
 def _rows() -> Iterator[tuple[re.Pattern[str], list[str], bool]]:

@@ -61,6 +61,9 @@ async def test_what_people_look_for_is_found(served: Served, wanted: str, addres
         ("申請を取り下げたい", "/flow#online"),
         ("メールアドレスを変えたい", "/flow#online"),
         ("英語にしたい", "/flow#online"),
+        ("リクエストIDとは", "/glossary#terms"),
+        ("コモンネームとは？", "/glossary#terms"),
+        ("再発行とは違うのですか", "/flow#reissue"),
     ],
 )
 async def test_what_one_section_answers_comes_first(served: Served, wanted: str, first: str) -> None:
