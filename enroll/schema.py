@@ -58,9 +58,10 @@ CREATE TABLE applications (
     decided_at INTEGER,
     decided_by TEXT,
     note TEXT NOT NULL DEFAULT '',
-    request_id TEXT                        -- of the enrollment it led to
+    request_id TEXT,                       -- of the enrollment it led to
+    rejection TEXT NOT NULL DEFAULT ''    -- why it was turned down: a code
 );
-CREATE INDEX applications_open ON applications(state) WHERE state = 'submitted';
+CREATE INDEX applications_by_state ON applications(state, submitted_at, id);
 CREATE INDEX applications_by_user ON applications(user_id);
 """
 

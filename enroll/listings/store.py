@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ca.storage import Row, Transaction
 from enroll.people.sameness import name_key, tidy_mail
-from enroll.store import ENROLLMENT_COLUMNS, USER_COLUMNS
+from enroll.store import ENROLLMENT_COLUMNS, USER_COLUMNS, Application, as_application
 
 CertificateState = Literal["reserved", "issued", "expired", "held", "revoked"]
 
@@ -131,6 +131,69 @@ def audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[Row]
     )
     return db.rows(statement, {**values, "last": last, "limit": limit})
 
+
+@dataclass(frozen=True)
+class Applied:
+    """Which applications are asked for; None: whichever. ``since`` and ``before``: when they were
+    submitted, in epoch seconds."""
+
+    state: str | None = None
+    kind: str | None = None
+    channel: str | None = None
+    policy_number: str | None = None
+    user_id: str | None = None
+    since: int | None = None
+    before: int | None = None
+
+
+def applied(
+    db: Transaction, wanted: Applied, newest: bool, after: tuple[int, int] | None, limit: int
+) -> list[Application]:
+    """Applications as they came, or ``newest`` first; ``after`` one of them (when it was
+    submitted, its number)."""
+    terms, values = _of_applications(wanted)
+    if after is not None:
+        terms.append(_BEHIND[newest])
+        values |= {"last_at": after[0], "last_id": after[1]}
+    order = "submitted_at DESC, id DESC" if newest else "submitted_at, id"
+    statement = f"SELECT * FROM applications WHERE {_all(terms)} ORDER BY {order} LIMIT :limit"
+    return [as_application(row) for row in db.rows(statement, {**values, "limit": limit})]
+
+
+def count_applied(
+    db: Transaction, wanted: Applied, newest: bool = False, up_to: tuple[int, int] | None = None
+) -> int:
+    """How many there are; ``up_to`` and with one of them, in the order of `applied`."""
+    terms, values = _of_applications(wanted)
+    if up_to is not None:
+        terms.append(f"NOT {_BEHIND[newest]}")
+        values |= {"last_at": up_to[0], "last_id": up_to[1]}
+    row = db.one(f"SELECT count(*) FROM applications WHERE {_all(terms)}", values)
+    return 0 if row is None else int(row[0])
+
+
+def _of_applications(wanted: Applied) -> tuple[list[str], dict[str, Any]]:
+    terms, values = list[str](), dict[str, Any]()
+    for column in ("state", "kind", "channel", "policy_number", "user_id"):
+        value = getattr(wanted, column)
+        if value is not None:
+            terms.append(f"{column} = :{column}")
+            values[column] = value
+    for term, name, moment in (
+        ("submitted_at >= :since", "since", wanted.since),
+        ("submitted_at < :before", "before", wanted.before),
+    ):
+        if moment is not None:
+            terms.append(term)
+            values[name] = moment
+    return terms, values
+
+
+#: Whether newest first -> what comes behind a row.
+_BEHIND: Mapping[bool, str] = {
+    False: "(submitted_at > :last_at OR (submitted_at = :last_at AND id > :last_id))",
+    True: "(submitted_at < :last_at OR (submitted_at = :last_at AND id < :last_id))",
+}
 
 _HOLDERS = (
     "SELECT c.number AS number, c.serial, c.subject_cn AS common_name, c.not_after_at, c.status, e.door,"

@@ -121,6 +121,19 @@ def asked_again(db: Transaction, actor: Actor, at: int) -> Actor:
     return now
 
 
+def identity_of(db: Transaction, name: str) -> str:
+    """Who somebody is whom the trail or a record names, by whichever door it was."""
+    kind, _, rest = name.partition(":")
+    first = rest.partition("/")[0]
+    if kind == "operator":
+        known = store.named(db, first)
+    elif kind == "break-glass":
+        known = store.of_account(db, first)
+    else:
+        return name
+    return known.identity if known is not None else f"account:{first}"
+
+
 def require(actor: Actor, act: Act, wanted: Verdict) -> None:
     """Refusal("not_permitted") unless the actor may do all of what is wanted of an act."""
     if wanted not in actor.may(act):

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from ca.storage import Storage, Transaction, Work
 from enroll import store
@@ -19,13 +19,15 @@ from enroll.operators import actors
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor
 from enroll.operators.kinds import KINDS, Kind
-from enroll.operators.roles import Role, Verdict, roles_with
+from enroll.operators.roles import Act, Role, Verdict, roles_with
 from enroll.operators.states import Event, State, next_state
 from enroll.operators.store import Proposal
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal, check_line
 
 T = TypeVar("T")
+#: Done at once, made a proposal, or refused.
+Step = Literal["do", "propose", ""]
 #: Business days that a proposal waits.
 BUSINESS_DAYS = 5
 
@@ -73,7 +75,7 @@ async def ask(
             name, kind = kind.beyond, kinds[kind.beyond]
         alone = False
     else:
-        alone = Verdict.DO in actor.may(kind.act) or (kind.applied_for and actor.decides(kind.act))
+        alone = _alone(actor, kind)
     if alone:
         return Done(await _do(ra, actor, kind, payload))
     if kind.told_once:
@@ -186,10 +188,46 @@ def listed(
     return [each for each in found if visible(actor, each) and (every or state_at(each, at) is State.PENDING)]
 
 
-def may_decide(actor: Actor, proposal: Proposal, at: int, kinds: Mapping[str, Kind] = KINDS) -> bool:
+def may_decide(
+    db: Transaction, actor: Actor, proposal: Proposal, at: int, kinds: Mapping[str, Kind] = KINDS
+) -> bool:
     """Whether somebody is to be shown a button."""
-    waits = state_at(proposal, at) is State.PENDING
-    return waits and proposal.proposer != actor.identity and actor.decides(kinds[proposal.kind].act)
+    kind, waits = kinds[proposal.kind], state_at(proposal, at) is State.PENDING
+    if not waits or proposal.proposer == actor.identity or not actor.decides(kind.act):
+        return False
+    return not kind.entered(db, actor, proposal.payload)
+
+
+def step_of(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    actor: Actor,
+    name: str,
+    payload: Mapping[str, Any],
+    kinds: Mapping[str, Kind] = KINDS,
+) -> Step:
+    """What `ask` would make of it: for pages, which say beforehand what comes of a button."""
+    kind = kinds[name]
+    two = not actor.free and kind.two(db, ra, actor, payload)
+    if two and kind.beyond:
+        kind = kinds[kind.beyond]
+    if not two and _alone(actor, kind):
+        return "do"
+    return "propose" if Verdict.PROPOSE in actor.may(kind.act) else ""
+
+
+def claimed(ra: RegistrationAuthority, actor: Actor, act: Act) -> RegistrationAuthority:
+    """For what somebody may do alone and no proposal is about: its first write asks again, in the same
+    transaction, whether the actor may. Refusal("not_permitted")."""
+
+    def claim(db: Transaction) -> None:
+        actors.require(actors.asked_again(db, actor, ra.now()), act, Verdict.DO)
+
+    return replace(ra, database=cast(Storage, _Claimed(ra.database, claim)))
+
+
+def _alone(actor: Actor, kind: Kind) -> bool:
+    return Verdict.DO in actor.may(kind.act) or (kind.applied_for and actor.decides(kind.act))
 
 
 def digest_of(facts: Mapping[str, Any]) -> str:
@@ -203,8 +241,10 @@ async def _do(
 ) -> Mapping[str, Any]:
     def claim(db: Transaction) -> None:
         now = actors.asked_again(db, actor, ra.now())
-        if Verdict.DO not in now.may(kind.act) and not (kind.applied_for and now.decides(kind.act)):
+        if not _alone(now, kind):
             raise actors.refusal(now, kind.act)
+        if not now.free and kind.two(db, ra, now, payload):
+            raise Refusal("conflict", detail="this takes two people by now: ask for it once more")
         kind.check(db, ra, payload)
 
     if not kind.whole:
@@ -282,6 +322,10 @@ def _deciding(db: Transaction, actor: Actor, found: Proposal, kind: Kind, at: in
         detail = f"you have proposed {found.number} yourself; somebody else decides it: {who}"
         raise Refusal("not_permitted", field="proposal", detail=detail)
     actors.require_deciding(now, kind.act)
+    if kind.entered(db, now, found.payload):
+        who = " or ".join(roles_with(kind.act, deciding=True))
+        detail = f"you have entered yourself what {found.number} is about; somebody else decides it: {who}"
+        raise Refusal("not_permitted", field="proposal", detail=detail)
     return now
 
 

@@ -17,7 +17,7 @@ from enroll import generations, purging, store, timekeeping
 from enroll.acme import credentials
 from enroll.operators import operating
 from enroll.operators import store as operators
-from enroll.operators.actors import Actor
+from enroll.operators.actors import Actor, identity_of
 from enroll.operators.roles import MOST_REVOCATIONS, Act
 from enroll.people import applications, changes, importing, register, replacing
 from enroll.people.importing import Organisations, Row, Users
@@ -46,6 +46,10 @@ def _as_ever(db: Transaction, ra: RegistrationAuthority, actor: Actor, payload: 
     return False
 
 
+def _by_somebody_else(db: Transaction, actor: Actor, payload: Payload) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of proposal. ``why``: what of O4 it is."""
@@ -60,6 +64,8 @@ class Kind:
     check: Callable[[Transaction, RegistrationAuthority, Payload], None] = _nothing
     #: Whether it takes two even of whoever may do it alone, or may decide what others apply for.
     two: Callable[[Transaction, RegistrationAuthority, Actor, Payload], bool] = _as_ever
+    #: Whether the actor has entered what it is about: then somebody else decides, whoever has proposed it.
+    entered: Callable[[Transaction, Actor, Payload], bool] = _by_somebody_else
     #: The kind that it is then.
     beyond: str = ""
     #: Whether who may decide does it at once: somebody else has applied for it.
@@ -274,6 +280,7 @@ def _application_kind(why: str, carry_out: CarryOut) -> Kind:
         carry_out,
         _check_application,
         applied_for=True,
+        entered=_entered,
     )
 
 
@@ -284,19 +291,42 @@ async def _approve(ra: RegistrationAuthority, payload: Payload, by: str, _: bool
 
 
 async def _reject(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
-    await applications.reject(ra, payload["number"], actor=by, note=payload["note"])
-    return {"application": payload["number"], "note": payload["note"]}
+    number, note, why = payload["number"], payload["note"], payload.get("rejection", applications.OTHER)
+    await applications.reject(ra, number, actor=by, note=note, rejection=why)
+    return {"application": number, "note": note, "rejection": why}
+
+
+def _entered(db: Transaction, actor: Actor, payload: Payload) -> bool:
+    """What one took in oneself, by whichever door."""
+    found = store.application(db, payload["number"])
+    return found is not None and identity_of(db, found.applied_by) == actor.identity
 
 
 def _own(db: Transaction, ra: RegistrationAuthority, actor: Actor, payload: Payload) -> bool:
-    """What one entered oneself, and a reissue whose mail would go to an address that is new."""
+    """What one entered or has proposed oneself, and a reissue whose mail would go to a new address."""
     found = store.application(db, payload["number"])
     if found is None:
         return False
-    if found.applied_by == actor.name:
+    if _entered(db, actor, payload) or _proposed(db, ra, actor, payload):
         return True
     since = ra.now() - MAIL_JUST_CHANGED
     return found.kind == "reissue" and operators.mail_changed(db, found.user_id, since)
+
+
+def _own_rejection(db: Transaction, ra: RegistrationAuthority, actor: Actor, payload: Payload) -> bool:
+    return _entered(db, actor, payload) or _proposed(db, ra, actor, payload)
+
+
+def _proposed(db: Transaction, ra: RegistrationAuthority, actor: Actor, payload: Payload) -> bool:
+    """Whether the actor has proposed a decision on the same application, which waits."""
+    return any(
+        each.proposer == actor.identity and each.expires_at > ra.now()
+        for each in operators.proposals_about(db, DECISIONS, str(payload["number"]))
+    )
+
+
+#: The kinds that decide an application.
+DECISIONS = ("application.approve", "application.reject")
 
 
 async def _reissue(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
@@ -400,7 +430,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             _application_kind("entered by oneself, or a mail address changed shortly before", _approve),
             two=_own,
         ),
-        "application.reject": _application_kind("entered by oneself", _reject),
+        "application.reject": replace(
+            _application_kind("entered by oneself", _reject), two=_own_rejection
+        ),
         "request.reissue": _user_kind(Act.APPLICATIONS, "paper reissue", _reissue),
         "ca.reissue": Kind(
             *(Act.APPLICATIONS, "CA"),

@@ -387,6 +387,21 @@ def proposals(
     return [_proposal(row) for row in found]
 
 
+def proposals_about(db: Db, kinds: Sequence[str], *subjects: str) -> list[Proposal]:
+    """Those of some kinds that wait, about one of some subjects, oldest first."""
+    if not subjects:
+        return []
+    named = {f"kind_{place}": each for place, each in enumerate(kinds)}
+    about = {f"subject_{place}": each for place, each in enumerate(subjects)}
+    found = db.rows(
+        "SELECT * FROM proposals WHERE state = 'pending'"
+        f" AND kind IN ({', '.join(f':{each}' for each in named)})"
+        f" AND subject IN ({', '.join(f':{each}' for each in about)}) ORDER BY number",
+        {**named, **about},
+    )
+    return [_proposal(row) for row in found]
+
+
 def decide(
     db: Db,
     number: int,

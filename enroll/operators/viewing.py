@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import ca.store
 from ca.storage import Transaction
 from enroll import store
 from enroll.mail import store as mail_store
-from enroll.operators import asking
+from enroll.operators import applied, asking
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, require
+from enroll.operators.applied import Wanted
 from enroll.operators.roles import Act, Verdict
 from enroll.operators.store import Operator
 from enroll.ra import RegistrationAuthority
@@ -47,9 +49,52 @@ def standing(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> Mappin
     require(actor, Act.STANDING, Verdict.READ)
     found: dict[str, int] = {"proposals": len(asking.listed(db, actor, ra.now()))}
     if actor.may(Act.APPLICATIONS) & Verdict.READ:
-        found["applications"] = len(store.applications(db, state="submitted"))
+        found["applications"] = applied.count(db, ra, actor, Wanted())
+        found["applications_overdue"] = applied.count(db, ra, actor, Wanted(due="overdue"))
     if actor.may(Act.SEARCH) & Verdict.READ:
         found["letters_waiting"] = mail_store.waiting(db)
     if actor.may(Act.OPERATORS) & Verdict.READ:
         found["operators"] = len(operators.operators(db))
     return found
+
+
+@dataclass(frozen=True)
+class Names:
+    """What those are called whom facts know by a number or a word."""
+
+    #: 証券番号 -> name.
+    organisations: Mapping[str, str]
+    #: User ID -> name.
+    users: Mapping[str, str]
+    #: What an operator types as a name -> what people read.
+    operators: Mapping[str, str]
+    #: Serial -> common name.
+    certificates: Mapping[str, str]
+
+
+def names_in(db: Transaction, *told: Any) -> Names:
+    """The names of those who are named in some facts, however deep in them. Not those of an import's rows,
+    which may be as many as there are users."""
+    known = dict[str, set[str]]()
+    for each in told:
+        _gather(each, known)
+    acting = {text.partition(":")[2].partition("/")[0] for text in known.get("by", ())}
+    people = known.get("user_id", set()) | {text for text in known.get("by", ()) if ":" not in text}
+    organisations = {number: store.organisation(db, number) for number in known.get("policy_number", ())}
+    users = {user_id: store.user(db, user_id) for user_id in people}
+    office = {name: operators.named(db, name) for name in acting | known.get("name", set())}
+    certificates = {serial: ca.store.find_by_serial(db, serial) for serial in known.get("serial", ())}
+    return Names(
+        {key: each.name for key, each in organisations.items() if each is not None},
+        {key: each.name for key, each in users.items() if each is not None},
+        {key: each.display for key, each in office.items() if each is not None},
+        {key: each.subject_cn for key, each in certificates.items() if each is not None},
+    )
+
+
+def _gather(told: Any, known: dict[str, set[str]]) -> None:
+    for key, value in told.items():
+        if isinstance(value, Mapping):
+            _gather(value, known)
+        elif isinstance(value, str) and value:
+            known.setdefault("by" if key.endswith("_by") else key, set()).add(value)

@@ -45,6 +45,22 @@ LABELS: Mapping[str, tuple[str, str]] = {
     **REASONS,
     ISSUER: ("発行者の証明書が使用できなくなった", "Certificates of its issuer are no longer accepted"),
 }
+#: The code that says nothing: a note does.
+OTHER = "other"
+#: Why an application is turned down. Codes are stored; whoever applied reads the label, and the note besides.
+REJECTIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "incomplete": ("記載内容に不足または誤りがある", "Something is missing or wrong"),
+        "not_entitled": ("申請できる方からの申請ではない", "It did not come from somebody who may apply"),
+        "not_identified": (
+            "本人または団体を確認できない",
+            "The person or the organisation could not be confirmed",
+        ),
+        "duplicate": ("すでに登録または申請されている", "It is recorded or applied for already"),
+        "not_needed": ("現在の証明書をそのまま利用できる", "The present certificate can go on being used"),
+        OTHER: ("その他", "Other"),
+    }
+)
 #: D3: which reasons end the old certificate at once unless the operator says otherwise.
 AT_ONCE = frozenset({store.THEFT})
 
@@ -204,16 +220,29 @@ async def approve(
     return await ra.database.write(lambda db: _reissue(db, ra, number, drawn, actor, revoke_old))
 
 
-async def reject(ra: RegistrationAuthority, number: int, *, actor: str, note: str) -> None:
-    """Turns an application down; the note is kept. What a report of theft had stopped goes on.
+def check_rejection(rejection: str, note: str) -> None:
+    """Refusal("invalid_input") for a code that is none, and where nothing says why."""
+    if rejection not in REJECTIONS:
+        codes = ", ".join(REJECTIONS)
+        raise Refusal("invalid_input", field="rejection", detail=f"write one of {codes}")
+    if rejection == OTHER and not note.strip():
+        raise Refusal("invalid_input", field="note", detail="say why")
 
-    Refusal("conflict") if decided.
+
+async def reject(
+    ra: RegistrationAuthority, number: int, *, actor: str, note: str, rejection: str = OTHER
+) -> None:
+    """Turns an application down (``rejection``: a code of `REJECTIONS`); the note is kept, and told to who
+    applied. What a report of theft had stopped goes on.
+
+    Refusal("conflict") if decided, "invalid_input" for no such code.
     """
+    check_rejection(rejection, note)
 
     def work(db: Transaction) -> None:
         found, at = _open_application(db, number), ra.now()
-        store.decide_application(db, number, "rejected", actor, at, note, None)
-        store.audit(db, at, actor, "application.rejected", str(number), note=note)
+        store.decide_application(db, number, "rejected", actor, at, note, None, rejection)
+        store.audit(db, at, actor, "application.rejected", str(number), reason=rejection, note=note)
         if found.reason in AT_ONCE:
             release_all(db, found.user_id, at, actor=actor, since=found.submitted_at)
 

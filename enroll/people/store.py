@@ -89,6 +89,8 @@ class Application:
     decided_by: str | None = None
     note: str = ""
     request_id: str | None = None
+    #: Why it was turned down: a code of `applications.REJECTIONS`.
+    rejection: str = ""
 
 
 # -- organisations and users ---------------------------------------------------------------------
@@ -385,7 +387,7 @@ def add_application(db: Db, application: Application) -> int:
 
 def application(db: Db, number: int) -> Application | None:
     row = db.one("SELECT * FROM applications WHERE id = :number", {"number": number})
-    return None if row is None else _application(row)
+    return None if row is None else as_application(row)
 
 
 def applications(
@@ -405,7 +407,7 @@ def applications(
         f"SELECT * FROM applications WHERE {where} AND id < :before ORDER BY id DESC LIMIT :limit",
         {**given, "before": before, "limit": limit},
     )
-    return [_application(row) for row in found]
+    return [as_application(row) for row in found]
 
 
 def theft_reported(db: Db, user_id: str) -> bool:
@@ -430,13 +432,20 @@ def move_applications(db: Db, user_id: str, policy_number: str) -> None:
 
 
 def decide_application(
-    db: Db, number: int, state: str, decided_by: str, at: int, note: str, request_id: str | None
+    db: Db,
+    number: int,
+    state: str,
+    decided_by: str,
+    at: int,
+    note: str,
+    request_id: str | None,
+    rejection: str = "",
 ) -> bool:
     """Approves or rejects; False when it was decided already."""
     return _changed(
         db,
         "UPDATE applications SET state = :state, decided_by = :decided_by, decided_at = :at, note ="
-        " :note, request_id = :request_id"
+        " :note, request_id = :request_id, rejection = :rejection"
         " WHERE id = :number AND state = 'submitted'",
         {
             "state": state,
@@ -444,6 +453,7 @@ def decide_application(
             "at": at,
             "note": note,
             "request_id": request_id,
+            "rejection": rejection,
             "number": number,
         },
     )
@@ -462,7 +472,8 @@ def hasten_application(db: Db, number: int, reason: str) -> bool:
     return changed > 0
 
 
-def _application(row: Row) -> Application:
+def as_application(row: Row) -> Application:
+    """A row of the table."""
     return Application(**{**row, "person": json.loads(row["person"])})
 
 

@@ -194,7 +194,8 @@ async def _proposals(deployment: Deployment, every: bool, mine: bool) -> Answer:
     at, who = deployment.ra.now(), acting()
     seen = deployment.ra.database.read_now(lambda db: asking.listed(db, who, at, every=every))
     if mine:
-        seen = [each for each in seen if asking.may_decide(who, each, at)]
+        database = deployment.ra.database
+        seen = database.read_now(lambda db: [each for each in seen if asking.may_decide(db, who, each, at)])
     columns = {
         "number": "No.", "kind": "Kind", "subject": "About", "proposed_by": "By", "state": "State",
         "made_at": "Made", "expires_at": "Until", "decided_by": "Decided by",
@@ -213,7 +214,7 @@ async def _proposal_show(deployment: Deployment, number: int) -> Answer:
     record |= {"deciders": list(roles_with(KINDS[found.kind].act, deciding=True))}
     lines = [f"to do   {name}: {_short(value)}" for name, value in found.payload.items()]
     lines += [f"before  {name}: {value}" for name, value in found.before.items() if value not in ("", None)]
-    if asking.may_decide(acting(), found, at):
+    if deployment.ra.database.read_now(lambda db: asking.may_decide(db, acting(), found, at)):
         lines.append(
             f"Decide: sekisho proposal approve {number}, or sekisho proposal reject {number} --note WHY"
         )

@@ -13,7 +13,7 @@ from enroll import identifiers, listings, store
 from enroll.jst import shown
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
-from enroll.people.applications import REASONS, Decision
+from enroll.people.applications import OTHER, REASONS, REJECTIONS, Decision
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal, check_line
 from enroll.requests.enrollment import state_at
@@ -109,14 +109,23 @@ async def _approve(deployment: Deployment, number: int, revoke_old: Decision | N
 
 @deployment_command(_APPLICATION, "reject", Act.APPLICATIONS, ASKS)
 @click.argument("number", type=int)
-@click.option("--note", required=True, help="Why; it is kept with the application.")
-async def _reject(deployment: Deployment, number: int, note: str) -> Answer:
+@click.option(
+    "--reason",
+    type=click.Choice(list(REJECTIONS)),
+    default=OTHER,
+    show_default=True,
+    help="; ".join(f"{code}: {english}" for code, (_, english) in REJECTIONS.items()),
+)
+@click.option("--note", default="", help="What whoever applied is told; needed with --reason other.")
+async def _reject(deployment: Deployment, number: int, reason: str, note: str) -> Answer:
     """Turn an application down."""
-    check_line("note", note, needed=True)
-    found = await asked(deployment, "application.reject", {"number": number, "note": note})
+    check_line("note", note, needed=reason == OTHER)
+    payload = {"number": number, "note": note, "rejection": reason}
+    found = await asked(deployment, "application.reject", payload)
     if isinstance(found, Proposed):
         return proposed(found)
-    return answer({"rejected": {"application": number, "note": note}}, f"Application {number} is rejected.")
+    told = {"application": number, "note": note, "reason": reason}
+    return answer({"rejected": told}, f"Application {number} is rejected.")
 
 
 @deployment_command(_REQUEST, "reissue", Act.APPLICATIONS, ASKS)

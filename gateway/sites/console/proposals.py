@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
-from enroll.operators import asking
+from ca.storage import Transaction
+from enroll.operators import asking, viewing
 from enroll.operators.asking import may_decide, state_at
 from enroll.operators.kinds import KINDS
 from enroll.operators.roles import LABELS, roles_with
 from enroll.operators.store import Proposal
+from enroll.operators.viewing import Names
+from gateway.sites.console import saying
 from gateway.sites.console.asking import show
 from gateway.sites.console.visitors import Visitor, confirmed
 from gateway.sites.console.words import PROPOSALS, STATES
 from gateway.web.pages import GATE, form, see_other, tell, told
+from gateway.web.words import Text
 
 _PAGE = 50
 
@@ -24,17 +30,23 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     before = int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 15 else 2**62
     at = ra.now()
 
-    shown = await ra.database.read(
-        lambda db: asking.listed(db, visitor.actor, at, every=every, before=before)
-    )
-    page = shown[:_PAGE]
+    def work(db: Transaction) -> tuple[list[Proposal], list[Proposal], set[int], Names]:
+        there = asking.listed(db, visitor.actor, at, every=every)
+        page = [each for each in there if each.number < before][:_PAGE]
+        decides = {each.number for each in page if may_decide(db, visitor.actor, each, at)}
+        return there, page, decides, viewing.names_in(db, *map(_facts, page))
+
+    there, page, decides, names = await ra.database.read(work)
     return show(
         request,
         "proposals.html",
         visitor,
-        found=[(each, state_at(each, at), may_decide(visitor.actor, each, at)) for each in page],
-        further=page[-1].number if len(shown) > _PAGE else None,
-        total=len(shown),
+        found=[(each, state_at(each, at), each.number in decides) for each in page],
+        subject=lambda each: saying.subject(each.kind, each.subject, names),
+        who=lambda told: saying.who(told, names),
+        further=page[-1].number if page and page[-1] != there[-1] else None,
+        first=there.index(page[0]) + 1 if page else 0,
+        total=len(there),
         every=every,
         kinds=PROPOSALS,
         states=STATES,
@@ -43,14 +55,23 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 
 async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """One: what is to be done, what stood there, who may decide it, and until when."""
-    found, at = await _known(request, visitor), request.app[GATE].ra.now()
+    ra, found = request.app[GATE].ra, await _known(request, visitor)
+    at = ra.now()
+    names, decides = await ra.database.read(
+        lambda db: (viewing.names_in(db, _facts(found)), may_decide(db, visitor.actor, found, at))
+    )
+    different, same = saying.lines(found.kind, found.payload, found.before, names)
     return show(
         request,
         "proposal.html",
         visitor,
         found=found,
+        subject=saying.subject(found.kind, found.subject, names),
+        different=different,
+        same=same,
+        who=lambda told: saying.who(told, names),
         state=state_at(found, at),
-        decides=may_decide(visitor.actor, found, at),
+        decides=decides,
         own=found.proposer == visitor.actor.identity,
         deciders=roles_with(KINDS[found.kind].act, deciding=True),
         error=told(request).get("error", ""),
@@ -64,12 +85,10 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 async def approve(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Carries it out, once the passkey was used for this very decision."""
     ra, fields, found = request.app[GATE].ra, await form(request), await _known(request, visitor)
-    if not may_decide(visitor.actor, found, ra.now()):
+    at = ra.now()
+    if not await ra.database.read(lambda db: may_decide(db, visitor.actor, found, at)):
         await asking.approve(ra, visitor.actor, found.number)  # which says why not
-    ja, en = PROPOSALS[found.kind]
-    waiting = await confirmed(
-        request, visitor, fields, (f"承認：{ja}（{found.subject}）", f"Approve: {en} ({found.subject})")
-    )
+    waiting = await confirmed(request, visitor, fields, await _called(request, found, "承認", "Approve"))
     if waiting is not None:
         return waiting
     await asking.approve(ra, visitor.actor, found.number, note=fields.get("note", ""))
@@ -81,10 +100,7 @@ async def reject(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     ra, fields, found = request.app[GATE].ra, await form(request), await _known(request, visitor)
     if not fields.get("note", "").strip():
         return tell(request, f"/proposals/{found.number}", {"error": "note"})
-    ja, en = PROPOSALS[found.kind]
-    waiting = await confirmed(
-        request, visitor, fields, (f"却下：{ja}（{found.subject}）", f"Reject: {en} ({found.subject})")
-    )
+    waiting = await confirmed(request, visitor, fields, await _called(request, found, "却下", "Reject"))
     if waiting is not None:
         return waiting
     await asking.reject(ra, visitor.actor, found.number, note=fields["note"].strip())
@@ -96,6 +112,19 @@ async def withdraw(request: web.Request, visitor: Visitor) -> web.StreamResponse
     found = await _known(request, visitor)
     await asking.withdraw(request.app[GATE].ra, visitor.actor, found.number)
     return see_other(f"/proposals/{found.number}?done=withdrawn")
+
+
+async def _called(request: web.Request, found: Proposal, verb_ja: str, verb_en: str) -> Text:
+    """What is decided, for the page that asks for the passkey."""
+    names = await request.app[GATE].ra.database.read(lambda db: viewing.names_in(db, _facts(found)))
+    ja, en = PROPOSALS[found.kind]
+    about_ja, about_en = saying.subject(found.kind, found.subject, names)
+    return (f"{verb_ja}：{ja} {about_ja}", f"{verb_en}: {en}, {about_en}")
+
+
+def _facts(found: Proposal) -> dict[str, Any]:
+    by = {"proposed_by": found.proposed_by, "decided_by": found.decided_by}
+    return {"payload": found.payload, "before": found.before, **by}
 
 
 async def _known(request: web.Request, visitor: Visitor) -> Proposal:

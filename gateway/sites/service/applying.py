@@ -13,7 +13,7 @@ from enroll import store
 from enroll.languages import LANGUAGES
 from enroll.mail import store as mail_store
 from enroll.people import applications
-from enroll.people.applications import LABELS, REASONS, Recorded
+from enroll.people.applications import LABELS, REASONS, REJECTIONS, Recorded
 from enroll.people.register import Person, wrong_fields
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
@@ -187,6 +187,7 @@ async def application_page(request: web.Request, visitor: Visitor) -> web.Stream
         channels=CHANNELS,
         decisions=DECISIONS,
         reasons=LABELS,
+        rejections=REJECTIONS,
         roles=ROLES,
         notices=NOTICES,
         languages=LANGUAGE_NAMES,

@@ -150,7 +150,9 @@ async def test_nobody_decides_what_he_has_proposed(tmp_path):
             problem = await refused(decide)
             assert (problem.code, problem.field) == ("not_permitted", "proposal")
             assert "you have proposed 1 yourself" in str(problem)
-        assert not asking.may_decide(acting(ra, "second"), operators.proposal(look(ra.database), 1), ra.now())
+        assert not asking.may_decide(
+            look(ra.database), acting(ra, "second"), operators.proposal(look(ra.database), 1), ra.now()
+        )
         assert state_of(ra, number) is State.PENDING
         await asking.reject(ra, acting(ra, "approver"), number, note="no")
         assert state_of(ra, number) is State.REJECTED
@@ -189,7 +191,7 @@ async def test_a_proposal_ends_after_five_business_days(tmp_path):
         found = operators.proposal(look(ra.database), number)
         assert asking.state_at(found, ra.now() - 1) is State.PENDING
         assert asking.state_at(found, ra.now()) is State.EXPIRED
-        assert not asking.may_decide(acting(ra, "approver"), found, ra.now())
+        assert not asking.may_decide(look(ra.database), acting(ra, "approver"), found, ra.now())
         problem = await refused(asking.reject(ra, acting(ra, "approver"), number, note="late"))
         assert "is expired already" in str(problem)
         problem = await refused(asking.approve(ra, acting(ra, "approver"), number))

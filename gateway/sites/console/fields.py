@@ -1,0 +1,221 @@
+"""What the fields of a proposal are called, and what each kind does to what it names: tables alone.
+
+A field is known by its name, or by its kind's scope and its name where one word has two meanings; a test
+walks every kind, and fails where one has no label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from gateway.web.words import Text
+
+#: Where nothing stands.
+NONE: Text = ("－", "–")
+#: What a kind's fields are about, where that is not the first word of its name.
+SCOPES: Mapping[str, str] = MappingProxyType({"request.reissue": "user", "audit.purge": "user"})
+#: Fields that hold further ones.
+NESTED = ("changes", "person", "facts", "application", "user")
+#: Fields of somebody or something new that one need not say.
+LEFT_OUT = (
+    "user_id", "department", "principal", "lineages", "address", "profile", "country", "account", "mail",
+)  # fmt: skip
+#: Field -> what it is called, in the order in which a page has them. "scope.field" comes before "field".
+FIELDS: Mapping[str, Text] = MappingProxyType(
+    {
+        "number": ("申請番号", "Application"),
+        "operator.number": ("登録番号", "Number"),
+        "id": ("申請番号", "Application"),
+        "state": ("状態", "State"),
+        "kind": ("種別", "Kind"),
+        "policy_number": ("団体", "Organisation"),
+        "organisation.policy_number": ("証券番号", "Policy number"),
+        "user_id": ("利用者", "User"),
+        "name": ("氏名", "Name"),
+        "organisation.name": ("団体名", "Name"),
+        "operator.name": ("運用者ID", "Operator ID"),
+        "ca.name": ("認証局", "CA"),
+        "display": ("表示名", "Called"),
+        "roles": ("役割", "Roles"),
+        "mail": ("メールアドレス", "Email address"),
+        "operator.mail": ("コードの送付先", "Where codes go"),
+        "role": ("区分", "Kind of user"),
+        "notice_by": ("ユーザーIDのお知らせ", "ID notice by"),
+        "language": ("メールの言語", "Language of emails"),
+        "department": ("部署", "Department"),
+        "principal": ("Windowsドメインの名前（UPN）", "Name in the Windows domain (UPN)"),
+        "lineages": ("1人あたりの台数", "PCs per user"),
+        "issue_password_by": ("証明書発行用パスワードの通知", "Issue password by"),
+        "address": ("はがきの送付先", "Where postcards go"),
+        "profile": ("証明書の種類", "Certificate profile"),
+        "country": ("国", "Country"),
+        "disabled_at": ("利用", "In use"),
+        "organisation_disabled_at": ("団体の利用", "Organisation in use"),
+        "taken": ("希望するユーザーID", "User ID wished for"),
+        "alike": ("似た登録の確認", "Likely duplicates"),
+        "certificates": ("証明書", "Certificates"),
+        "revoke_old": ("現在の証明書", "Present certificates"),
+        "login_password": ("ログインパスワード", "Login password"),
+        "credentials": ("自動更新用の認証情報", "Credentials for programs"),
+        "personal": ("監査記録の個人情報", "Personal data in the trail"),
+        "serial": ("対象の証明書", "Which certificate"),
+        "status": ("証明書の状態", "State of the certificate"),
+        "reason": ("申請の理由", "Reason"),
+        "certificate.reason": ("失効の理由", "Reason of the revocation"),
+        "rejection": ("却下の理由", "Why it is rejected"),
+        "note": ("申請者に伝える内容", "What the applicant is told"),
+        "channel": ("受付経路", "Came in by"),
+        "applied_by": ("申請者", "Applied by"),
+        "submitted_at": ("受付日時", "Taken in"),
+        "decided_by": ("決定者", "Decided by"),
+        "decided_at": ("決定日時", "Decided"),
+        "request_id": ("リクエストID", "Request ID"),
+        "file": ("ファイル", "File"),
+        "rows": ("取り込む行", "Rows"),
+        "hold_letters": ("メール・はがき", "Letters"),
+        "count": ("発行する数", "How many"),
+        "quota": ("同時に有効な枚数の上限", "Certificates at a time"),
+        "clock": ("サーバーの時計", "The machine's clock"),
+        "people": ("証明書を持つ人", "Who has its certificates"),
+        "account": ("マシンのアカウント", "Account of the machine"),
+        "networks": ("接続元", "Comes from"),
+        "operator.language": ("言語", "Language"),
+        "code": ("登録用コード", "One-time code"),
+        "created_at": ("登録日時", "Recorded"),
+        "added_at": ("登録日時", "Added"),
+        "added_by": ("登録者", "Added by"),
+        "ended_at": ("在任", "In office"),
+        "ended_by": ("終了の操作者", "Ended by"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What becomes of something that no field of the kind names. ``now`` None: what stands there."""
+
+    field: str
+    then: Text
+    now: Text | None = None
+
+
+_RUNNING = Effect("disabled_at", ("利用中", "in use"))
+_REVOKED = Effect("status", ("失効（元に戻せない）", "revoked, for good"))
+_STOPPED: Text = (
+    "停止（全員のログイン・取得・メール。証明書は失効しない）",
+    "stopped: logins, pick-ups and emails of everybody; nothing is revoked",
+)
+_NO_MORE: Text = ("終了（証明書・パスキーも無効）", "ended, with certificates and passkeys")
+_INVITED: Text = ("全員に取得の案内を送る", "everybody is invited to pick another one up")
+#: Kind -> what becomes of what it names.
+EFFECTS: Mapping[str, tuple[Effect, ...]] = MappingProxyType(
+    {
+        "organisation.disable": (Effect("disabled_at", _STOPPED),),
+        "organisation.enable": (_RUNNING,),
+        "user.add": (
+            Effect("certificates", ("取得の案内を送る", "both letters are sent"), ("なし", "none")),
+        ),
+        "user.disable": (
+            Effect("disabled_at", ("停止", "stopped")),
+            Effect(
+                "certificates",
+                ("すべて失効（元に戻せない）", "all revoked, for good"),
+                ("そのまま", "as they are"),
+            ),
+        ),
+        "user.enable": (_RUNNING,),
+        "user.release": (
+            Effect("certificates", ("利用できる", "usable again"), ("利用停止中のもの", "those suspended")),
+        ),
+        "user.reset_password": (
+            Effect(
+                "login_password",
+                ("新しい初回パスワード（本人に通知）", "a new first one, told to the user"),
+                ("現在のもの", "the present one"),
+            ),
+        ),
+        "certificate.release": (Effect("status", ("有効", "valid")),),
+        "certificate.revoke": (_REVOKED,),
+        "certificate.revoke.many": (_REVOKED,),
+        "application.approve": (
+            Effect("state", ("承認（取得の案内を送る）", "approved: the letters are sent")),
+        ),
+        "application.reject": (Effect("state", ("却下", "rejected")),),
+        "request.reissue": (
+            Effect(
+                "certificates",
+                ("取得の案内を送る", "the pick-up email is sent"),
+                ("現在のもの", "the present ones"),
+            ),
+        ),
+        "ca.reissue": (Effect("people", _INVITED, ("この認証局の証明書を使用", "use this CA's")),),
+        "credential.create": (
+            Effect(
+                "credentials",
+                ("起案者だけに表示", "shown to who proposed it alone"),
+                ("現在のもの", "the present ones"),
+            ),
+        ),
+        "clock.confirm": (Effect("clock", ("正しいものとして扱う", "believed"), ("確認待ち", "in doubt")),),
+        "audit.purge": (Effect("personal", ("消去（元に戻せない）", "erased, for good"), ("あり", "there")),),
+        "operator.end": (Effect("ended_at", _NO_MORE),),
+        "operator.code": (
+            Effect(
+                "code",
+                ("新しいコードを本人に送る", "a new one, sent to the operator"),
+                ("今のもの", "the present one"),
+            ),
+        ),
+    }
+)
+
+#: When the present certificates end.
+ENDS: Mapping[str, Text] = MappingProxyType(
+    {
+        "on_pickup": ("新しい証明書の取得後に失効", "revoked when the new one is picked up"),
+        "at_once": ("承認と同時に失効", "revoked on approval"),
+        "never": ("失効しない（2台目以降）", "not revoked: a further PC"),
+    }
+)
+PASSWORD_BY: Mapping[str, Text] = MappingProxyType(
+    {
+        "mail": ("メール", "Email"),
+        "postcard": ("はがき", "Postcard"),
+        "admin": ("団体の管理者経由", "through the administrator"),
+    }
+)
+#: Status of a certificate.
+STATUSES: Mapping[str, Text] = MappingProxyType(
+    {
+        "reserved": ("発行処理中", "being issued"),
+        "issued": ("有効", "valid"),
+        "held": ("利用停止中", "suspended"),
+        "revoked": ("失効", "revoked"),
+    }
+)
+#: State of an application -> words and the colour of its chip.
+APPLICATION_STATES: Mapping[str, tuple[Text, str]] = MappingProxyType(
+    {
+        "submitted": (("決定待ち", "waits"), "warn"),
+        "approved": (("承認済み", "approved"), "good"),
+        "rejected": (("却下", "rejected"), "bad"),
+        "withdrawn": (("取り下げ", "withdrawn"), "plain"),
+    }
+)
+#: Reasons of RFC 5280 section 5.3.1, by their names there.
+REVOCATIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "unspecified": "指定なし",
+        "keyCompromise": "鍵の漏えい",
+        "cACompromise": "認証局の鍵の漏えい",
+        "affiliationChanged": "所属の変更",
+        "superseded": "新しい証明書に交換",
+        "cessationOfOperation": "利用の終了",
+        "certificateHold": "利用停止",
+        "removeFromCRL": "利用停止の解除",
+        "privilegeWithdrawn": "権限の取り消し",
+        "aACompromise": "属性認証局の鍵の漏えい",
+    }
+)
