@@ -22,6 +22,7 @@ from enroll.requests import issuance, pickup
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.transitions import end_certificate
 from enroll.settings import DAY
+from gateway.demo import applying
 from gateway.demo.letters import delivered
 from gateway.serving.deployment import Deployment
 
@@ -122,6 +123,7 @@ async def settle(deployment: Deployment) -> int:
 
 def _steps(deployment: Deployment, today: int) -> Iterator[tuple[int, str, Act]]:
     """(moment, words, what happens then) of everybody's life until today."""
+    yield from applying.online(deployment, today)
     for part in CAST:
         issued = _issued_at(part.state, today)
         added = issued - 2 * DAY

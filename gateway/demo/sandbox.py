@@ -25,7 +25,7 @@ from ca.files import read_file, write_private
 from ca.profiles import Audience
 from ca.publication import Places, certificate_path, list_path
 from ca.sealing import PassphraseCost
-from gateway.demo import operators, standin
+from gateway.demo import applying, operators, standin
 from gateway.demo.mailbox import application as mailbox
 from gateway.demo.operators import DemoOperator
 from gateway.demo.people import LONGEST_PAST, DemoUser, populate
@@ -220,6 +220,7 @@ async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None
         try:
             users = await populate(deployment, clock, lambda words: None)
             people = await operators.admit(deployment)
+            await applying.at_the_desk(deployment)
         finally:
             await deployment.close()
         marker = {

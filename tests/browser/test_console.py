@@ -18,13 +18,15 @@ from enroll.operators import store as operators
 from enroll.operators.actors import By
 from enroll.operators.roles import Role as Trusted
 from enroll.operators.store import Operator
+from enroll.people import applications
+from enroll.people.register import Person
 from enroll.ra import token_hash
 from enroll.settings import DAY
 from gateway.serving.config import Config
 from gateway.web.context import Role
 from tests.browser.kit import P12_PASSWORD, World, page, persona, served
 from tests.browser.test_screens import Eye
-from tests.datadirs import CHEAP, PASSPHRASE
+from tests.datadirs import CHEAP, PASSPHRASE, POLICY_NUMBER, admit
 
 pytestmark = pytest.mark.browser
 
@@ -88,6 +90,17 @@ async def _proposed(world: World) -> int:
     return found.number
 
 
+async def _applied(world: World) -> tuple[int, int]:
+    """Two applications that wait, the second one of somebody who may be the same as a user; their numbers."""
+    await admit(world.ra)
+    found = []
+    for name in ("新規 花子", "年金 太郎"):
+        person = Person(POLICY_NUMBER, name, f"n{len(found)}@example.jp")
+        made = await applications.apply_addition(world.ra, person, channel="online", actor="K12345678")
+        found.append(made.number)
+    return found[0], found[1]
+
+
 async def _press(on: Page, words: str) -> None:
     """With the keyboard alone: on to what is called so, which is to be seen there, and Enter."""
     for _ in range(80):
@@ -134,6 +147,26 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await eye.visit(url("/permissions"), "permissions")
         await eye.visit(url("/proposals"), "proposals")
         await eye.visit(url(f"/proposals/{await _proposed(world)}"), "proposal")
+
+        one, two = await _applied(world)
+        await eye.visit(url("/applications"), "applications")
+        await eye.visit(url("/applications/new"), "application-new")
+        await eye.visit(url(f"/applications/{two}"), "application-alike")
+        await on.goto(url("/applications"))
+        await _press(on, str(one))
+        await expect(on.get_by_role("heading", name=f"申請 {one}")).to_be_visible()
+        await _press(on, "承認する")
+        await expect(on.get_by_role("heading", name="パスキーで確認")).to_be_visible()
+        await _press(on, "パスキーで確認する")
+        await expect(on.get_by_role("status")).to_have_text("承認しました。")
+        await eye.look("application-approved")
+        await on.goto(url("/applications"))
+        await on.get_by_role("checkbox").check()
+        await on.get_by_label("却下の理由").select_option("duplicate")
+        await on.get_by_role("button", name="却下する").click()
+        await on.get_by_role("button", name="パスキーで確認する").click()
+        await expect(on.get_by_role("heading", name="一括決定の結果")).to_be_visible()
+        await eye.look("applications-outcome", english=False)
 
         await _press(on, "運用 花子")
         await expect(on.get_by_role("heading", name="自分の設定")).to_be_visible()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from enroll.operators.roles import Act, Verdict
-from gateway.sites.console import entry, overview, own, proposals
+from gateway.sites.console import applications, entry, overview, own, proposals, taking
 from gateway.sites.console.entry import at_door
 from gateway.sites.console.visitors import Inner, inside
 from gateway.sites.console.words import NOT_OURS, REFUSED
@@ -20,6 +20,8 @@ from gateway.web.context import Gate, Role
 from gateway.web.pages import EVERY_PATH, Handler, noted, site_application, words_page
 
 _PROPOSAL = "/proposals/{number:[0-9]{1,12}}"
+_APPLICATION = "/applications/{number:[0-9]{1,12}}"
+_DECIDING = Verdict.PROPOSE | Verdict.DECIDE
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,14 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _PROPOSAL + "/approve", proposals.approve),
     Route("POST", _PROPOSAL + "/reject", proposals.reject),
     Route("POST", _PROPOSAL + "/withdraw", proposals.withdraw),
+    Route("GET", "/applications", applications.listed, Act.APPLICATIONS),
+    Route("GET", "/applications/new", taking.page, Act.TAKE_IN, Verdict.DO),
+    Route("POST", "/applications/new", taking.take_in, Act.TAKE_IN, Verdict.DO),
+    Route("GET", "/applications/bulk", applications.outcome, Act.APPLICATIONS, _DECIDING),
+    Route("POST", "/applications/bulk", applications.decide_many, Act.APPLICATIONS, _DECIDING),
+    Route("GET", _APPLICATION, applications.page, Act.APPLICATIONS),
+    Route("POST", _APPLICATION + "/approve", applications.approve, Act.APPLICATIONS, _DECIDING),
+    Route("POST", _APPLICATION + "/reject", applications.reject, Act.APPLICATIONS, _DECIDING),
     Route("GET", "/operators", overview.operator_list, Act.OPERATORS),
 )
 

@@ -109,6 +109,18 @@ ERRORS: Mapping[str, Text] = MappingProxyType(
             "The last passkey cannot be removed: add another one first.",
         ),
         "note": ("却下の理由を入力してください。", "Please say why it is rejected."),
+        "note_line": ("1行、500文字以内で入力してください。", "Write one line of up to 500 characters."),
+        "rejection": ("却下の理由を選択してください。", "Please choose why it is rejected."),
+        "none": ("申請を選択してください。", "Tick the applications first."),
+        "many": ("一度に決定できるのは50件までです。", "At most 50 are decided at once."),
+        "facts": (
+            "部署または名前（UPN）に使用できない文字があります。",
+            "The department or the name in the domain cannot be written in a certificate.",
+        ),
+        "limit": (
+            "この利用者は台数の上限に達しています。「失効しない」以外を選択してください。",
+            "This user has as many PCs as are allowed: choose when the present certificates end.",
+        ),
         "throttled": (
             "誤りが続いたため、しばらく受け付けません。10分ほど後にお試しください。",
             "Too many failed. Please try again in ten minutes or so.",
@@ -127,6 +139,18 @@ DONE: Mapping[str, Text] = MappingProxyType(
         "approved": ("承認しました。", "It was approved."),
         "rejected": ("却下しました。", "It was rejected."),
         "withdrawn": ("取り下げました。", "It was taken back."),
+        "proposed": (
+            "起案しました。別の運用者の決定を待ちます。まだ何も変わっていません。",
+            "It is proposed, and waits for another operator. Nothing is changed yet.",
+        ),
+        "taken": (
+            "申請を受け付けました。別の運用者が決定します。",
+            "It was taken in. Another operator decides it.",
+        ),
+        "already": (
+            "同じ申請がすでに受け付けられています。新しい申請は作成していません。",
+            "The same application is there already; no other one was made.",
+        ),
         "out": ("ログアウトしました。", "You have logged out."),
     }
 )
@@ -223,3 +247,8 @@ def moment(at: int, language: str) -> str:
         day = f"{when.year}年{when.month}月{when.day}日（{_WEEKDAYS[when.weekday()]}）"
         return f"{day}{when:%H:%M}"
     return f"{when.day} {when:%b %Y (%a) %H:%M}"
+
+
+def day(at: int, language: str) -> str:
+    """The day of a moment, as `moment` writes it."""
+    return moment(at, language).rstrip("0123456789:").rstrip()

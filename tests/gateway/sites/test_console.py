@@ -396,6 +396,10 @@ MAY_SEE = {
     # Of these everybody sees what is one's own, or of an act that one may read.
     "/proposals": EVERYBODY,
     "/proposals/{number:[0-9]{1,12}}": EVERYBODY,
+    "/applications": {Role.DESK, Role.REGISTRAR, Role.APPROVER, Role.AUDITOR},
+    "/applications/new": {Role.DESK, Role.REGISTRAR},
+    "/applications/bulk": {Role.REGISTRAR, Role.APPROVER},
+    "/applications/{number:[0-9]{1,12}}": {Role.DESK, Role.REGISTRAR, Role.APPROVER, Role.AUDITOR},
     "/operators": {Role.APPROVER, Role.CA_OFFICER, Role.AUDITOR},
 }
 #: Path of a form -> who may send it.
@@ -408,6 +412,10 @@ MAY_SEND = {
     "/proposals/{number:[0-9]{1,12}}/approve": EVERYBODY,
     "/proposals/{number:[0-9]{1,12}}/reject": EVERYBODY,
     "/proposals/{number:[0-9]{1,12}}/withdraw": EVERYBODY,
+    "/applications/new": {Role.DESK, Role.REGISTRAR},
+    "/applications/bulk": {Role.REGISTRAR, Role.APPROVER},
+    "/applications/{number:[0-9]{1,12}}/approve": {Role.REGISTRAR, Role.APPROVER},
+    "/applications/{number:[0-9]{1,12}}/reject": {Role.REGISTRAR, Role.APPROVER},
 }
 
 
@@ -432,6 +440,10 @@ async def test_roles_and_routes(office: Office) -> None:
             if "{" in path:
                 continue  # of one proposal: a test of its own
             assert await visited(person, path) == (200 if role in who else 403), (role, path)
+        for path, who in MAY_SEND.items():
+            if role not in who:
+                sent = await person.at.post(path.replace("{number:[0-9]{1,12}}", "1"))
+                assert sent.status == 403, (role, path)
         linked = {each.attributes["href"] for each in (await person.at.get("/")).dom.one("nav").all("a")}
         assert {path for path in linked if role not in MAY_SEE[path]} == set()
 
@@ -595,10 +607,13 @@ async def test_no_stand_in_outside_the_demo(office: Office) -> None:
 
 async def test_both_languages(office: Office) -> None:
     """Each page in English, too."""
-    one = await office.admit("officer", Role.CA_OFFICER)
+    one = await office.admit("officer", *Role)
     await one.at.get("/?lang=en")
     titles = [(await one.at.get(path)).h1 for path in MAY_SEE if "{" not in path]
-    assert titles == ["Home", "My account", "Permissions", "Proposals", "Operators"]
+    assert titles == [
+        "Home", "My account", "Permissions", "Proposals", "Applications", "Take an application in",
+        "What became of them", "Operators",
+    ]  # fmt: skip
 
 
 async def test_a_users_certificate(office: Office, tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""What waits for the demo's operators: applications of each kind and door, and something proposed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+
+from enroll.operators import actors, asking, taking
+from enroll.operators import store as operators
+from enroll.operators.actors import Actor, By
+from enroll.people import applications
+from enroll.people.register import Person
+from enroll.settings import DAY
+from gateway.serving.deployment import Deployment
+
+#: More days ago than anything is promised for.
+_LONG_AGO = 14 * DAY
+
+Act = Callable[[], Awaitable[None]]
+
+
+def online(deployment: Deployment, today: int) -> Iterator[tuple[int, str, Act]]:
+    """(moment, words, what happens then): what the organisations' administrators, and a user, apply for."""
+    # Of the same name as somebody who is there: a likely duplicate.
+    alike = Person("12345678", "利用花子", "hanako.riyou@example.jp")
+    late = Person("87654321", "丸山 緑", "midori.maruyama@example.jp", role="admin")
+
+    async def addition(person: Person, by: str) -> None:
+        await applications.apply_addition(deployment.ra, person, channel="online", actor=by)
+
+    async def reissue(user_id: str, reason: str) -> None:
+        await applications.apply_reissue(deployment.ra, user_id, reason, channel="online", actor=user_id)
+
+    yield today - _LONG_AGO, "KANRI002: applies for a user", lambda: addition(late, "KANRI002")
+    yield today - DAY, "KIGEN002: applies for a reissue", lambda: reissue("KIGEN002", "expired")
+    yield today, "KANRI001: applies for a user", lambda: addition(alike, "KANRI001")
+
+
+async def at_the_desk(deployment: Deployment) -> None:
+    """What the desk and the registrar took in on paper, and what the registrar has proposed."""
+    ra = deployment.ra
+
+    async def acting(name: str) -> Actor:
+        found = await ra.database.read(lambda db: operators.named(db, name))
+        assert found is not None
+        number = found.number
+        return await ra.database.read(lambda db: actors.of_operator(db, number, By.CONSOLE))
+
+    desk, registrar = await acting("madoguchi"), await acting("touroku")
+    await taking.take_in_reissue(ra, desk, "KIGEN004", "mail_lost")
+    person = Person("12345678", "書面 次郎", "jiro.shomen@example.jp", notice_by="postcard")
+    taken = await taking.take_in_addition(ra, registrar, person)
+    facts = {"department": "経理部", "principal": ""}
+    payload = {"number": taken.number, "revoke_old": None, "facts": facts}
+    await asking.ask(ra, registrar, "application.approve", payload, reason="書面のとおり")
+    moved = {"user_id": "RIYOU002", "changes": {"name": "利用 次郎吉", "role": "admin"}, "alike": False}
+    await asking.ask(ra, registrar, "user.change", moved, reason="改名届")
