@@ -25,6 +25,8 @@ from greenlet import getcurrent, greenlet
 
 from ca.errors import ConfigError
 from ca.storage import (
+    Gathered,
+    Gathering,
     Note,
     Recorder,
     Row,
@@ -119,14 +121,21 @@ async def _run(work: Work[T], transaction: _Transaction) -> T:
 class _Transaction:
     """A transaction on a connection that somebody else begins and ends."""
 
-    __slots__ = ("connection", "notes")
+    __slots__ = ("connection", "gathered", "notes")
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
         self.notes: list[Note] = []
+        self.gathered = Gathering()
 
     def note(self, kind: str, /, **facts: Any) -> None:
         self.notes.append((kind, facts))
+
+    def gather(self, write: Gathered, row: Any, /) -> None:
+        self.gathered.add(write, row)
+
+    def settle(self) -> None:
+        self.gathered.settle(self)
 
     def execute(self, statement: str, values: Values = {}, /) -> int:  # noqa: B006
         text, names = in_postgresql(statement)
@@ -150,7 +159,16 @@ class _Transaction:
             raise _ours(error) from error
 
 
-class _Blocking(_Transaction):
+class _Reader(_Transaction):
+    """One in which nothing is written, and which says so at once."""
+
+    __slots__ = ()
+
+    def gather(self, write: Gathered, row: Any, /) -> None:
+        write(self, [row])
+
+
+class _Blocking(_Reader):
     """The same for a caller that is no work: each statement blocks."""
 
     __slots__ = ("_loop",)
@@ -362,7 +380,7 @@ class Database:
         async def use(connection: asyncpg.Connection) -> T:
             await connection.execute(_READ)
             try:
-                return await _run(work, _Transaction(connection))
+                return await _run(work, _Reader(connection))
             finally:
                 await _over(connection, "COMMIT")
 
@@ -373,7 +391,7 @@ class Database:
             transaction = _Transaction(connection)
             await connection.execute(_WRITE)
             try:
-                found = await _run(work, transaction)
+                found = await _run(_settled(work), transaction)
                 if self._journal is not None and transaction.notes:
                     await self._commit_told(transaction, self._journal)
                 else:
@@ -401,6 +419,17 @@ class Database:
             done = await _run(lambda db: journal.record(db, transaction.notes), transaction)
             await transaction.connection.execute("COMMIT")
             done()
+
+
+def _settled(work: Work[T]) -> Work[T]:
+    """The work, and then what it has gathered."""
+
+    def both(db: Transaction) -> T:
+        found = work(db)
+        db.settle()
+        return found
+
+    return both
 
 
 async def _over(connection: asyncpg.Connection, statement: str) -> None:

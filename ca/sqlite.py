@@ -25,6 +25,8 @@ from typing import Any, TypeVar
 from ca.errors import ConfigError
 from ca.storage import (
     CACHE_MIB,
+    Gathered,
+    Gathering,
     Note,
     Recorder,
     Row,
@@ -87,14 +89,21 @@ class _Connection:
     """A transaction on a connection that somebody else begins and ends. ``conn`` is for those who look from
     outside: tests, and measurements."""
 
-    __slots__ = ("conn", "notes")
+    __slots__ = ("conn", "gathered", "notes")
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.conn = conn
         self.notes: list[Note] = []
+        self.gathered = Gathering()
 
     def note(self, kind: str, /, **facts: Any) -> None:
         self.notes.append((kind, facts))
+
+    def gather(self, write: Gathered, row: Any, /) -> None:
+        self.gathered.add(write, row)
+
+    def settle(self) -> None:
+        self.gathered.settle(self)
 
     def execute(self, statement: str, values: Values = {}, /) -> int:  # noqa: B006
         try:
@@ -116,6 +125,15 @@ class _Connection:
             raise _ours(error) from error
 
 
+class _Reader(_Connection):
+    """One in which nothing is written, and which says so at once."""
+
+    __slots__ = ()
+
+    def gather(self, write: Gathered, row: Any, /) -> None:
+        write(self, [row])
+
+
 @dataclass(frozen=True)
 class SqliteSource:
     """A file for a process that only reads, and only once."""
@@ -129,7 +147,7 @@ class SqliteSource:
         try:
             conn.execute("PRAGMA query_only = ON")
             conn.execute("BEGIN")
-            yield _Connection(conn)
+            yield _Reader(conn)
         finally:
             conn.close()
 
@@ -229,14 +247,14 @@ class Database:
         assert row is not None
         return int(row[0])
 
-    def _reader(self) -> _Connection:
+    def _reader(self) -> _Reader:
         """This thread's reading connection."""
         if self._closed:
             raise StorageClosed(f"the database {self.path.name} is closed")
-        reader: _Connection | None = getattr(self._local, "reader", None)
+        reader: _Reader | None = getattr(self._local, "reader", None)
         if reader is None:
             try:
-                reader = _Connection(_connect(self.path, self._cache_mib))
+                reader = _Reader(_connect(self.path, self._cache_mib))
                 reader.conn.execute("PRAGMA query_only = ON")
             except sqlite3.Error as error:
                 raise _ours(error) from error
@@ -335,23 +353,26 @@ class _Job:
 
 
 def _commit(db: _Connection, jobs: list[_Job], journal: Recorder | None) -> list[_Job]:
-    """Runs the jobs in one transaction, each in a savepoint of its own; what they noted is in the journal
-    before that is committed."""
+    """Runs the jobs in one transaction, each in a savepoint of its own; what they gathered is written, and
+    what they noted is in the journal, before that is committed."""
     conn = db.conn
     db.notes.clear()
+    db.gathered = Gathering()
     try:
         # From here to COMMIT no other process writes, be it to the journal.
         conn.execute("BEGIN IMMEDIATE")
         for job in jobs:
             conn.execute("SAVEPOINT job")
-            noted = len(db.notes)
+            noted, gathered = len(db.notes), db.gathered.mark()
             try:
                 job.result = job.work(db)
             except BaseException as error:
                 job.error = error
                 conn.execute("ROLLBACK TO job")
                 del db.notes[noted:]
+                db.gathered.back(gathered)
             conn.execute("RELEASE job")
+        db.settle()
         done = journal.record(db, db.notes) if journal is not None and db.notes else None
         conn.execute("COMMIT")
         if done is not None:

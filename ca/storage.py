@@ -49,8 +49,53 @@ class Transaction(Protocol):
         """Has the journal tell of it (``ca/journal.py``) before this transaction is committed, if it is. For
         what must never go backwards, whatever copy of the database is put back. No secrets."""
 
+    def gather(self, write: Gathered, row: Any, /) -> None:
+        """Has ``write`` write a row before this transaction is committed, together with all others that were
+        gathered for it meanwhile, by whomever. Only for rows that nothing can be wrong with by then: an error
+        of ``write`` undoes everybody's work."""
+
+    def settle(self) -> None:
+        """Has that done now: before rows are read, or changed, that may be among those."""
+
 
 Work = Callable[[Transaction], T]
+#: Writes rows that were gathered for it, in their order.
+Gathered = Callable[[Transaction, Sequence[Any]], None]
+
+
+class Gathering:
+    """What a transaction has gathered, and what of that is written. A work that is undone takes along what it
+    gathered, and what was written within it alone."""
+
+    __slots__ = ("_rows", "_written")
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[Gathered, Any]] = []
+        self._written = 0
+
+    def add(self, write: Gathered, row: Any) -> None:
+        self._rows.append((write, row))
+
+    def settle(self, db: Transaction) -> None:
+        """Writes what was not written yet."""
+        if self._written == len(self._rows):
+            return
+        waiting, self._written = self._rows[self._written :], len(self._rows)
+        by_writer: dict[Gathered, list[Any]] = {}
+        for write, row in waiting:
+            by_writer.setdefault(write, []).append(row)
+        for write, rows in by_writer.items():
+            write(db, rows)
+
+    def mark(self) -> tuple[int, int]:
+        """Where it stands, for `back`."""
+        return len(self._rows), self._written
+
+    def back(self, mark: tuple[int, int]) -> None:
+        """Since that mark nothing has happened. What was gathered before it and written after it is written
+        again."""
+        rows, self._written = mark
+        del self._rows[rows:]
 
 
 class Recorder(Protocol):
@@ -198,3 +243,12 @@ def inserting(table: str, columns: Iterable[str]) -> str:
     """A statement that records a row whose values are named as its columns are."""
     names = list(columns)
     return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(':' + name for name in names)})"
+
+
+def inserting_many(table: str, columns: Sequence[str], count: int) -> tuple[str, Sequence[str]]:
+    """A statement that records so many rows, and the names of their values, row by row. An engine takes some
+    thousand names at once."""
+    rows = [[f"{name}_{number}" for name in columns] for number in range(count)]
+    values = ", ".join(f"({', '.join(':' + name for name in row)})" for row in rows)
+    names = [each for row in rows for each in row]
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {values}", names

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -70,40 +70,66 @@ def result_of(action: str) -> str:
     return next((result for ending, result in _RESULTS if action.endswith(ending)), "done")
 
 
-def line(
-    number: int,
-    previous: str,
-    at: int,
-    actor: str,
-    action: str,
-    subject: str,
-    detail: Mapping[str, Any],
-    salt: str,
-) -> Line:
-    """The next line, with its hash. ``why``: the reason among the details, if they name one."""
+class Said(NamedTuple):
+    """A line that has no place in the record yet: number and hash come with that. ``linked``: what its hash
+    covers behind its number."""
+
+    at: int
+    actor: str
+    action: str
+    subject: str
+    why: str
+    result: str
+    detail: str
+    salt: str
+    digest: str
+    linked: bytes
+
+
+def said(at: int, actor: str, action: str, subject: str, detail: Mapping[str, Any], salt: str) -> Said:
+    """A line to come. ``why``: the reason among the details, if they name one. UnicodeEncodeError for what is
+    no text."""
     why = str(detail.get("why") or detail.get("reason") or "")
-    text = _encode(detail)
-    made = Line(number, at, actor, action, subject, why, result_of(action), text, salt, "", "")
-    made = replace(made, digest=digest_of(made))
-    return replace(made, hash=hash_of(previous, made))
+    text, result = _encode(detail), result_of(action)
+    digest = _digest(salt, text, actor)
+    linked = _linked(at, actor, action, subject, why, result, digest)
+    return Said(at, actor, action, subject, why, result, text, salt, digest, linked)
+
+
+def placed(some: Iterable[Said], number: int, previous: str) -> list[Line]:
+    """Lines one after the other, with their hashes. ``number``: of the first; ``previous``: the hash of the
+    line before it."""
+    found = list[Line]()
+    for each in some:
+        previous = _hash(previous, number, each.linked)
+        found.append(Line(number, *each[:-1], previous))
+        number += 1
+    return found
 
 
 def digest_of(found: Line) -> str:
     """Of what may be purged."""
-    private = found.actor if found.actor.startswith(_ADDRESS) else ""
-    return _sha256(_canonical([found.salt, found.detail, private]))
+    return _digest(found.salt, found.detail, found.actor)
 
 
 def hash_of(previous: str, found: Line) -> str:
     """Of a line after another one."""
-    return _sha256(
-        _canonical(
-            [
-                *(previous, found.id, found.at, public_actor(found.actor), found.action, found.subject),
-                *(found.why, found.result, found.digest),
-            ]
-        )
+    linked = _linked(
+        *(found.at, found.actor, found.action, found.subject, found.why, found.result, found.digest)
     )
+    return _hash(previous, found.id, linked)
+
+
+def _digest(salt: str | None, detail: str | None, actor: str) -> str:
+    return _sha256(_canonical([salt, detail, actor if actor.startswith(_ADDRESS) else ""]))
+
+
+def _linked(at: int, actor: str, action: str, subject: str, why: str, result: str, digest: str) -> bytes:
+    return _canonical([at, public_actor(actor), action, subject, why, result, digest])[1:]
+
+
+def _hash(previous: str, number: int, linked: bytes) -> str:
+    return _sha256(_canonical([previous, number])[:-1] + b"," + linked)
 
 
 def public_actor(actor: str) -> str:
@@ -286,7 +312,8 @@ def _sha256(content: bytes) -> str:
 
 
 def _canonical(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _compact(value).encode()
 
 
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode

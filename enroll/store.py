@@ -11,11 +11,12 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache
+from itertools import chain
 from typing import Any
 
-from ca.storage import Transaction, inserting
-from enroll.audit import BEGINNING, Line
-from enroll.audit import line as chained
+from ca.storage import Transaction, inserting_many
+from enroll.audit import BEGINNING, Line, Said, placed, said
 from enroll.people.store import (
     THEFT,
     USER_COLUMNS,
@@ -164,26 +165,44 @@ __all__ = (
 )
 
 Db = Transaction
+# Lines of the audit trail that one statement writes at most.
+_AT_ONCE = 32
+_COUNT = (
+    "UPDATE counters SET value = value + :count WHERE name = 'audit'"
+    " RETURNING value, (SELECT hash FROM audit WHERE id = counters.value - :count) AS before"
+)
 
 # -- audit and throttles -------------------------------------------------------------------------
 
 
 def audit(db: Db, at: int, actor: str, action: str, subject: str, **detail: Any) -> None:
-    """One line of the audit trail. Callers pass no secret: names, states, numbers."""
-    counted = db.one(
-        "UPDATE counters SET value = value + 1 WHERE name = 'audit'"
-        " RETURNING value, (SELECT hash FROM audit WHERE id = counters.value - 1) AS before"
-    )
-    assert counted is not None
-    number = int(counted["value"])
-    # Of lines that were retired the last one's hash is told by the line that says so.
-    previous = str(counted["before"] or BEGINNING)
-    row = chained(number, previous, at, actor, action, subject, detail, secrets.token_hex(16)).__dict__
-    db.execute(_AUDIT, row)
+    """One line of the audit trail, in the commit of what it tells of. Callers pass no secret: names, states,
+    numbers."""
+    db.gather(_write_audit, said(at, actor, action, subject, detail, secrets.token_hex(16)))
+
+
+def _write_audit(db: Db, lines: Sequence[Said]) -> None:
+    """All that were gathered, a few dozen in one statement. Whoever counts them is alone until his commit."""
+    for first in range(0, len(lines), _AT_ONCE):
+        some = lines[first : first + _AT_ONCE]
+        counted = db.one(_COUNT, {"count": len(some)})
+        assert counted is not None
+        # Of lines that were retired the last one's hash is told by the line that says so.
+        previous = str(counted["before"] or BEGINNING)
+        made = placed(some, int(counted["value"]) - len(some) + 1, previous)
+        statement, names = _inserting_audit(len(some))
+        values = chain.from_iterable(each.__dict__.values() for each in made)
+        db.execute(statement, dict(zip(names, values, strict=True)))
+
+
+@cache
+def _inserting_audit(count: int) -> tuple[str, Sequence[str]]:
+    return inserting_many("audit", _LINE_COLUMNS, count)
 
 
 def audit_lines(db: Db, after: int, limit: int) -> list[Line]:
     """So many lines after a number, oldest first."""
+    db.settle()
     found = db.rows(
         f"SELECT {_LINE} FROM audit WHERE id > :after ORDER BY id LIMIT :limit",
         {"after": after, "limit": limit},
@@ -193,6 +212,7 @@ def audit_lines(db: Db, after: int, limit: int) -> list[Line]:
 
 def audit_counted(db: Db) -> int:
     """How many lines were written, ever."""
+    db.settle()
     row = db.one("SELECT value FROM counters WHERE name = 'audit'")
     assert row is not None
     return int(row[0])
@@ -200,12 +220,14 @@ def audit_counted(db: Db) -> int:
 
 def audit_hash(db: Db, number: int) -> str | None:
     """The hash of a line that is there."""
+    db.settle()
     row = db.one("SELECT hash FROM audit WHERE id = :id", {"id": number})
     return None if row is None else str(row[0])
 
 
 def purge_audit(db: Db, numbers: Sequence[int]) -> None:
     """Takes away what is personal in lines; the chain holds."""
+    db.settle()
     for number in numbers:
         db.execute(
             "UPDATE audit SET detail = NULL, salt = NULL,"
@@ -216,19 +238,21 @@ def purge_audit(db: Db, numbers: Sequence[int]) -> None:
 
 def retire_audit(db: Db, until: int) -> None:
     """Takes lines away up to a number. The line that says so is written before."""
+    db.settle()
     db.execute("DELETE FROM audit WHERE id <= :until", {"until": until})
 
 
 def audit_before(db: Db, at: int) -> int:
     """The last of the lines at the beginning that are all older than a moment; 0 if there is none."""
+    db.settle()
     first = db.one("SELECT min(id) FROM audit WHERE at >= :at", {"at": at})
     if first is not None and first[0] is not None:
         return int(first[0]) - 1
     return audit_counted(db)
 
 
-_LINE = ", ".join(field.name for field in fields(Line))
-_AUDIT = inserting("audit", (field.name for field in fields(Line)))
+_LINE_COLUMNS = tuple(field.name for field in fields(Line))
+_LINE = ", ".join(_LINE_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -242,6 +266,7 @@ class LastLogin:
 
 def last_login(db: Db, user_id: str) -> LastLogin:
     """What the trail has of a user's logins."""
+    db.settle()
     row = db.one(
         "SELECT id, at, detail FROM audit WHERE subject = :user_id AND action = 'login'"
         " ORDER BY at DESC, id DESC LIMIT 1",
@@ -258,6 +283,7 @@ def last_login(db: Db, user_id: str) -> LastLogin:
 
 def submitted_by(db: Db, request_id: str) -> str | None:
     """Who handed in what a request needed for its certificate, by the trail."""
+    db.settle()
     row = db.one(
         "SELECT actor FROM audit WHERE subject = :request_id AND action = 'enrollment.submit'"
         " ORDER BY id DESC LIMIT 1",
@@ -268,6 +294,7 @@ def submitted_by(db: Db, request_id: str) -> str | None:
 
 def audit_page(db: Db, subject: str | None, limit: int) -> list[dict[str, Any]]:
     """The newest lines of the trail, narrowed to a subject, newest first."""
+    db.settle()
     where = "WHERE subject = :subject" if subject is not None else ""
     found = db.rows(
         f"SELECT * FROM audit {where} ORDER BY id DESC LIMIT :limit",

@@ -107,7 +107,7 @@ class Hesitant:
             return work
 
         def twice(db: Transaction) -> T:
-            noted = len(db.notes)
+            noted, gathered = len(db.notes), db.gathered.mark()
             db.execute("SAVEPOINT in_vain")
             try:
                 work(db)
@@ -117,6 +117,7 @@ class Hesitant:
                 db.execute("ROLLBACK TO in_vain")
                 db.execute("RELEASE in_vain")
                 del db.notes[noted:]
+                db.gathered.back(gathered)
             return work(db)
 
         return twice

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ca.storage import Row, Storage, Transaction, Values
+from ca.storage import Gathered, Row, Storage, Transaction, Values
 from gateway.serving.deployment import SCHEMAS
 
 
@@ -33,6 +33,12 @@ class _Look:
 
     def note(self, kind: str, /, **facts: Any) -> None:
         raise AssertionError("nothing is changed by looking")
+
+    def gather(self, write: Gathered, row: Any, /) -> None:
+        raise AssertionError("nothing is changed by looking")
+
+    def settle(self) -> None:
+        """Nothing was gathered."""
 
 
 def tables() -> list[str]:
@@ -68,6 +74,12 @@ class _Told:
 
     def note(self, kind: str, /, **facts: Any) -> None:
         self._db.note(kind, **facts)
+
+    def gather(self, write: Gathered, row: Any, /) -> None:
+        self._db.gather(write, row)
+
+    def settle(self) -> None:
+        self._db.settle()
 
 
 def told(db: Transaction, asked: list[tuple[str, Values]]) -> Transaction:

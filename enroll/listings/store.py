@@ -103,6 +103,7 @@ class Acts:
 def audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[Row]:
     """Lines of the trail, newest first. A user's are those about the user ID, and about every request,
     certificate, credential, whose ID is a request's, and application of theirs."""
+    db.settle()
     terms, values = list[str](), dict[str, Any]()
     by = "id"
     if wanted.user_id is not None or wanted.subjects is not None:

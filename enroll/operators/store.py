@@ -481,6 +481,7 @@ def _canonical(value: Mapping[str, Any]) -> str:
 
 def revocations(db: Db, actor: str, since: int) -> int:
     """How many certificates somebody has revoked since a moment, by the trail."""
+    db.settle()
     row = db.one(
         "SELECT count(*) FROM audit WHERE actor = :actor AND action = 'certificate.revoked' AND at > :since",
         {"actor": actor, "since": since},
@@ -491,6 +492,7 @@ def revocations(db: Db, actor: str, since: int) -> int:
 
 def mail_changed(db: Db, user_id: str, since: int) -> bool:
     """Whether a user's mail address was changed since a moment, by the trail."""
+    db.settle()
     found = db.rows(
         "SELECT detail FROM audit WHERE subject = :user_id AND action = 'user.changed' AND at > :since",
         {"user_id": user_id, "since": since},

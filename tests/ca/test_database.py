@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import threading
 
 import pytest
 
@@ -182,3 +183,81 @@ async def test_a_read_after_the_end_is_refused(database):
     database.close()
     with pytest.raises(StorageClosed):
         await database.read(lambda db: db.one("SELECT 1"))
+
+
+async def together(database, *works):
+    """What works that share one commit come to: a work before them lasts until all of them wait."""
+    running, waiting = threading.Event(), threading.Event()
+
+    def first(db):
+        running.set()
+        waiting.wait()
+
+    before = asyncio.ensure_future(database.write(first))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(running.wait)
+    others = [asyncio.ensure_future(database.write(each)) for each in works]
+    await asyncio.sleep(0)
+    waiting.set()
+    await before
+    return await asyncio.gather(*others, return_exceptions=True)
+
+
+def gathering(written):
+    """Works that gather a number, and perhaps more; ``written`` is told what was written at once."""
+
+    def write(db, some):
+        written.append(list(some))
+        for n in some:
+            insert(n)(db)
+
+    def work(n, then=lambda db: None):
+        def both(db):
+            db.gather(write, n)
+            return then(db)
+
+        return both
+
+    return work
+
+
+def fails(db):
+    raise ValueError
+
+
+def settles(db):
+    db.settle()
+
+
+def settles_and_fails(db):
+    db.settle()
+    raise ValueError
+
+
+async def test_what_is_gathered_is_written_at_once(database):
+    """Before the commit, for all works that share it; what one of them gathered goes with it."""
+    written = []
+    work = gathering(written)
+    outcomes = await together(database, work(1), work(2, fails), work(3))
+    assert [type(each) for each in outcomes] == [type(None), ValueError, type(None)]
+    assert (written, numbers(database)) == ([[1, 3]], [1, 3])
+
+
+async def test_what_is_settled_is_written_before_it_is_read(database):
+    """That of the works before, too; and if the one that asked for it fails, theirs is written once more."""
+    written = []
+    work = gathering(written)
+    read = work(2, lambda db: [db.settle(), [row["n"] for row in db.rows("SELECT n FROM numbers")]][1])
+    assert await together(database, work(1), read, work(3)) == [None, [1, 2], None]
+    assert written == [[1, 2], [3]]
+    assert (await together(database, work(4), work(5, settles_and_fails), work(6)))[::2] == [None, None]
+    assert written[2:] == [[4, 5], [4, 6]]
+    assert numbers(database) == [1, 2, 3, 4, 6]
+    await together(database, work(7, settles), work(8, fails), work(9))
+    assert numbers(database) == [1, 2, 3, 4, 6, 7, 9]
+
+
+def test_readers_gather_nothing(database):
+    """What nobody would write is refused, as any other change is."""
+    with pytest.raises(StorageTrouble, match="readonly"):
+        database.read_now(gathering([])(1))

@@ -1,8 +1,12 @@
 """The record as a chain: each of a list of tamperings is found, with its place."""
 
+import ast
+import asyncio
 import json
+import re
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +16,7 @@ from ca.errors import ConfigError
 from ca.sealing import open_vaults
 from enroll import audit, store
 from enroll.audit import BEGINNING, Checkpoint, Line, Trouble, checkpoints_in, ranges_of, verify
+from enroll.operators import store as operators
 from enroll.purging import purge
 from gateway.serving import record, recovery
 from tests.datadirs import PASSPHRASE, admit, clock_of, open_office
@@ -28,10 +33,8 @@ def lines(count=LINES, seed="a"):
     found, previous = [], BEGINNING
     for number in range(1, count + 1):
         actor = f"address:192.0.2.{number}" if number == 5 else "operator:ann"
-        made = audit.line(
-            *(number, previous, 1_000 + number, actor, "user.changed", f"K{number}"),
-            *({"why": seed, "name": number}, f"{number:032x}"),
-        )
+        told = 1_000 + number, actor, "user.changed", f"K{number}", {"why": seed, "name": number}
+        (made,) = audit.placed([audit.said(*told, f"{number:032x}")], number, previous)
         found.append(made)
         previous = made.hash
     return found
@@ -209,6 +212,57 @@ async def test_what_people_do_is_one_chain(tmp_path):
         assert [each.what for each in troubles(tmp_path, ra)] == [
             "its detail was taken away, and no purge says so"
         ]
+
+
+@IN_A_FILE
+async def test_the_lines_of_a_commit_are_written_in_one_statement(tmp_path):
+    """However many works it has; more than a few dozen in a few. A line that is no text is its own work's
+    fault, and nobody else's."""
+    async with open_office(tmp_path) as ra:
+
+        def work(count, subject="K", asked=None):
+            def tell(db):
+                if asked is not None:
+                    db.conn.set_trace_callback(asked.append)
+                for number in range(count):
+                    store.audit(db, ra.now(), "operator:ann", "user.changed", subject, number=number)
+
+            return ra.database.write(tell)
+
+        for count, statements in ((3, 1), (32, 1), (70, 3)):
+            asked = []
+            await work(count, asked=asked)
+            await ra.database.write(lambda db: db.conn.set_trace_callback(None))
+            done = [" ".join(each.split()[:3]) for each in asked]
+            assert (done.count("INSERT INTO audit"), done.count("UPDATE counters SET")) == (statements,) * 2
+        ended = await asyncio.gather(work(1), work(2, "\ud800"), work(1), return_exceptions=True)
+        assert [type(each) for each in ended] == [type(None), UnicodeEncodeError, type(None)]
+        assert ra.database.read_now(store.audit_counted) == 107
+        assert troubles(tmp_path, ra) == []
+
+
+async def test_a_work_reads_what_it_has_just_told(tmp_path):
+    """And what the works before it in the same commit have told."""
+    async with open_office(tmp_path) as ra:
+
+        def work(db):
+            store.audit(db, ra.now(), "ann", "certificate.revoked", "1f")
+            return operators.revocations(db, "ann", 0), store.audit_counted(db)
+
+        assert [await ra.database.write(work) for _ in range(2)] == [(1, 1), (2, 2)]
+
+
+def test_whoever_reads_the_trail_has_it_written_first():
+    """What was told in the same commit is among it."""
+    root, asked = Path(audit.__file__).parent.parent, []
+    for path in (each for room in ("ca", "enroll", "gateway") for each in (root / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = ast.unparse(node)
+                if re.search(r"\b(FROM|INTO|UPDATE|JOIN) audit\b|name = .?'audit", body):
+                    asked.append((path.name, node.name, "db.settle()" in body))
+    assert len(asked) > 8
+    assert [each for each in asked if not each[2]] == []
 
 
 @IN_A_FILE
