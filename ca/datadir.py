@@ -258,11 +258,12 @@ def add_issuer(
     return load(path, passphrase, tokens)
 
 
-def discard(path: Path, issuer: Issuer, at: int) -> None:
+def discard(path: Path, issuer_id: str, at: int) -> None:
     """Puts an issuing CA away that is over: from the next reading on nobody wants its key. What else is here
-    of it stays, its certificate among that. Done again it changes nothing."""
+    of it stays, its certificate among that. Done again it changes nothing. The register says so before this
+    (`ca.generations`), and to an older copy of the marker again (`gateway.serving.standing`)."""
     marker = read_marker(path)
-    rows = [{DISCARDED: at, **row} if row["id"] == issuer.issuer_id else row for row in marker["issuers"]]
+    rows = [{DISCARDED: at, **row} if row["id"] == issuer_id else row for row in marker["issuers"]]
     write_marker(path, {**marker, "issuers": rows})
 
 

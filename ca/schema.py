@@ -99,10 +99,12 @@ _GENERATIONS = """
         retired_at INTEGER,
         over_at INTEGER,
         distrusted_at INTEGER,
+        discarded_at INTEGER,
         reason TEXT NOT NULL,
         change_number INTEGER NOT NULL,
         CHECK (distrusted_at IS NULL OR retired_at IS NOT NULL),
-        CHECK (retired_at IS NULL OR planned_at IS NULL)
+        CHECK (retired_at IS NULL OR planned_at IS NULL),
+        CHECK (discarded_at IS NULL OR over_at IS NOT NULL)
     )
 """
 # Of which end of a CA (`ca.generations.endings`) operators have been told.

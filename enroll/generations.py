@@ -40,6 +40,7 @@ ACTS = {
     Event.END: "ca.over",
     Event.DISTRUST: "ca.distrusted",
     Event.TRUST: "ca.trusted",
+    Event.DISCARD: "ca.discarded",
 }
 
 

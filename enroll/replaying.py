@@ -48,7 +48,7 @@ class Report:
     passwords: list[str] = field(default_factory=list)
     #: The last turn of the emergency stop: number, on, reason, at.
     stop: dict[str, Any] | None = None
-    #: Issuing CAs of which something changed: planned, active, retired, distrusted.
+    #: Issuing CAs of which something changed: planned, active, retired, distrusted, put away.
     issuers: list[str] = field(default_factory=list)
     #: User IDs that the copy does not have.
     users: list[str] = field(default_factory=list)

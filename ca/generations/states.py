@@ -16,7 +16,7 @@ from ca.profiles import Audience
 
 
 class State(Enum):
-    """What an issuing CA is at a moment. All but the last three are trusted, and named to browsers."""
+    """What an issuing CA is at a moment. All but the last four are trusted, and named to browsers."""
 
     STAGED = "staged"
     """Made, and known to whoever checks certificates; it has never issued one."""
@@ -32,6 +32,8 @@ class State(Enum):
     """Never issues again; its certificates are good until they end, and its lists and answers go on."""
     OVER = "over"
     """Retired, and its last certificate has ended: nothing needs its key."""
+    DISCARDED = "discarded"
+    """Over, and put away: its key is wanted no more, and may be destroyed."""
     DISTRUSTED = "distrusted"
     """Its certificates let nobody in."""
 
@@ -50,6 +52,7 @@ class Event(Enum):
     """Its last certificate has ended."""
     DISTRUST = "distrust"
     TRUST = "trust"
+    DISCARD = "discard"
 
 
 _LIST = "see: sekisho ca list"
@@ -60,6 +63,9 @@ _FOR_GOOD = "was retired and never issues again; make its successor: sekisho ca 
 _NOTHING_LEFT = "is over: it has no certificate that anybody could be let in with"
 _BY_TIME = "does not change by a command; " + _LIST
 _FIRST_WITHDRAW = "is planned to issue; take that back first: sekisho ca withdraw NAME"
+_FIRST_RETIRE = "may issue again; first: sekisho ca retire NAME"
+_NOT_OVER = "is not over, and its key signs lists and answers; " + _LIST
+_PUT_AWAY = "was put away for good; " + _LIST
 
 #: State -> event -> the state that follows, or what the operator is told instead, after the CA's name.
 TABLE: Mapping[State, Mapping[Event, State | str]] = MappingProxyType(
@@ -73,6 +79,7 @@ TABLE: Mapping[State, Mapping[Event, State | str]] = MappingProxyType(
             Event.END: _BY_TIME,
             Event.DISTRUST: State.DISTRUSTED,
             Event.TRUST: _NOT_DISTRUSTED,
+            Event.DISCARD: _FIRST_RETIRE,
         },
         State.PLANNED: {
             Event.PLAN: State.PLANNED,
@@ -83,6 +90,7 @@ TABLE: Mapping[State, Mapping[Event, State | str]] = MappingProxyType(
             Event.END: _BY_TIME,
             Event.DISTRUST: State.DISTRUSTED,
             Event.TRUST: _NOT_DISTRUSTED,
+            Event.DISCARD: _FIRST_WITHDRAW,
         },
         State.ISSUING: {
             Event.PLAN: "issues already; " + _LIST,
@@ -93,6 +101,7 @@ TABLE: Mapping[State, Mapping[Event, State | str]] = MappingProxyType(
             Event.END: _BY_TIME,
             Event.DISTRUST: State.DISTRUSTED,
             Event.TRUST: _NOT_DISTRUSTED,
+            Event.DISCARD: "issues; have another one issue first: sekisho ca activate NAME",
         },
         State.EARLIER: {
             Event.PLAN: State.RETURNING,
@@ -103,6 +112,7 @@ TABLE: Mapping[State, Mapping[Event, State | str]] = MappingProxyType(
             Event.END: _BY_TIME,
             Event.DISTRUST: State.DISTRUSTED,
             Event.TRUST: _NOT_DISTRUSTED,
+            Event.DISCARD: _FIRST_RETIRE,
         },
         State.RETURNING: {
             Event.PLAN: State.RETURNING,
@@ -113,6 +123,7 @@ TABLE: Mapping[State, Mapping[Event, State | str]] = MappingProxyType(
             Event.END: _BY_TIME,
             Event.DISTRUST: State.DISTRUSTED,
             Event.TRUST: _NOT_DISTRUSTED,
+            Event.DISCARD: _FIRST_WITHDRAW,
         },
         State.RETIRED: {
             Event.PLAN: _FOR_GOOD,
@@ -123,6 +134,7 @@ TABLE: Mapping[State, Mapping[Event, State | str]] = MappingProxyType(
             Event.END: State.OVER,
             Event.DISTRUST: State.DISTRUSTED,
             Event.TRUST: _NOT_DISTRUSTED,
+            Event.DISCARD: _NOT_OVER,
         },
         State.OVER: {
             Event.PLAN: _FOR_GOOD,
@@ -133,6 +145,18 @@ TABLE: Mapping[State, Mapping[Event, State | str]] = MappingProxyType(
             Event.END: _BY_TIME,
             Event.DISTRUST: _NOTHING_LEFT,
             Event.TRUST: _NOT_DISTRUSTED,
+            Event.DISCARD: State.DISCARDED,
+        },
+        State.DISCARDED: {
+            Event.PLAN: _PUT_AWAY,
+            Event.WITHDRAW: _NOT_PLANNED,
+            Event.BEGIN: _BY_TIME,
+            Event.FOLLOW: State.DISCARDED,
+            Event.RETIRE: _PUT_AWAY,
+            Event.END: _BY_TIME,
+            Event.DISTRUST: _NOTHING_LEFT,
+            Event.TRUST: _NOT_DISTRUSTED,
+            Event.DISCARD: _PUT_AWAY,
         },
         State.DISTRUSTED: {
             Event.PLAN: _DISTRUSTED,
@@ -143,6 +167,7 @@ TABLE: Mapping[State, Mapping[Event, State | str]] = MappingProxyType(
             Event.END: State.OVER,
             Event.DISTRUST: "is distrusted already; " + _LIST,
             Event.TRUST: State.RETIRED,
+            Event.DISCARD: _NOT_OVER,
         },
     }
 )
@@ -161,6 +186,7 @@ class Row:
     retired_at: int | None = None
     over_at: int | None = None
     distrusted_at: int | None = None
+    discarded_at: int | None = None
     reason: str = ""
     change_number: int = 0
 
@@ -191,6 +217,8 @@ class Generations:
 
     def state(self, issuer_id: str) -> State:
         row = self.rows[issuer_id]
+        if row.discarded_at is not None:
+            return State.DISCARDED
         if row.over_at is not None:
             return State.OVER
         if row.distrusted_at is not None:
@@ -272,5 +300,7 @@ def _written(row: Row, event: Event, at: int, reason: str) -> Row:
             return replace(row, planned_at=None, retired_at=retired_at, distrusted_at=at, reason=reason)
         case Event.TRUST:
             return replace(row, distrusted_at=None, reason="")
+        case Event.DISCARD:
+            return replace(row, discarded_at=at)
         case Event.FOLLOW:
             return row

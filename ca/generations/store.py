@@ -1,5 +1,5 @@
 """Every statement about generations of issuing CAs. What is written is a note in the journal, too: no copy of
-the database that is put back makes one issue, or be trusted, again."""
+the database that is put back makes one issue, or be trusted, or wanted, again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from dataclasses import asdict
 from ca.generations.states import Row
 from ca.storage import Transaction, inserting
 
-_COLUMNS = "issuer_id, active_at, planned_at, retired_at, over_at, distrusted_at, reason, change_number"
+_COLUMNS = (
+    "issuer_id, active_at, planned_at, retired_at, over_at, distrusted_at, discarded_at, reason,"
+    " change_number"
+)
 
 
 def rows(db: Transaction) -> dict[str, Row]:
@@ -30,7 +33,8 @@ def write(db: Transaction, before: Row, after: Row) -> bool:
         " AND coalesce(generations.planned_at, -1) = :was_planned"
         " AND coalesce(generations.retired_at, -1) = :was_retired"
         " AND coalesce(generations.over_at, -1) = :was_over"
-        " AND coalesce(generations.distrusted_at, -1) = :was_distrusted",
+        " AND coalesce(generations.distrusted_at, -1) = :was_distrusted"
+        " AND coalesce(generations.discarded_at, -1) = :was_discarded",
         {
             **fields,
             "was_active": _or_none(before.active_at),
@@ -38,6 +42,7 @@ def write(db: Transaction, before: Row, after: Row) -> bool:
             "was_retired": _or_none(before.retired_at),
             "was_over": _or_none(before.over_at),
             "was_distrusted": _or_none(before.distrusted_at),
+            "was_discarded": _or_none(before.discarded_at),
         },
     )
     if changed:

@@ -17,6 +17,7 @@ from cryptography import x509
 from ca import cross
 from ca import store as certificates
 from ca.authority import Issuer
+from ca.keyplaces import stem_of
 from ca.profiles import Audience
 from enroll import timekeeping
 from enroll.jst import days_left, shown, shown_day
@@ -169,7 +170,10 @@ def _older(deployment: Deployment) -> Iterator[Finding]:
     for issuer in deployment.datadir.authority.of(Audience.CLIENTS)[1:]:
         if issuer.discarded_at is not None:
             words = f"{issuer.common_name}: put away {shown_day(issuer.discarded_at)}, its key is not wanted"
-            yield Finding("earlier CA", "ok", words)
+            file = deployment.data / f"{stem_of(issuer.issuer_id)}.key"
+            here = file.exists()
+            hint = f"it is still here, or came back with a copy: shred -u {file}" if here else ""
+            yield Finding("earlier CA", "notice" if here else "ok", words, hint)
             continue
         alive = deployment.ra.database.read_now(
             partial(certificates.count_alive, issuer_id=issuer.issuer_id, at=at)

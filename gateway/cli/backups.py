@@ -114,7 +114,7 @@ def _restore(
         else:
             shutil.copytree(elsewhere, shop / journal.FOLDER)
         done = asyncio.run(_brought_up(shop, passphrase, has_journal=elsewhere is not None))
-        lines = words_of(done) if done is not None else _without_journal(found)
+        lines = words_of(done, data) if done is not None else _without_journal(found)
         value = done.as_json() if done is not None else None
     in_tokens = keys_in(data, read_config(data)).values()
     tokens = [f"{each}, by {each.token.module}; see: sekisho ca key show" for each in in_tokens]

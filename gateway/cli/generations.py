@@ -82,11 +82,9 @@ _MEANINGS = {
     State.RETURNING: "sekisho ca withdraw NAME takes that back",
     State.RETIRED: "lists and answers go on until its last certificate ends; its key is needed until then",
     State.OVER: "nothing needs its key: sekisho ca discard NAME, and every copy of it may be destroyed",
+    State.DISCARDED: "it stays known, and so does its last list; its key is not wanted",
     State.DISTRUSTED: "its certificates let nobody in; sekisho ca affected NAME lists whose they are",
 }
-
-
-_PUT_AWAY = "it stays known, and so does its last list; its key is not wanted"
 
 
 @deployment_command(_CA, "list", Act.CA, READS)
@@ -206,14 +204,16 @@ async def _discard(deployment: Deployment, name: str, dry_run: bool) -> Answer:
     issuer, at = generations.named(ra, name), ra.now()
     await _check_over(deployment, issuer)
     remains = _remains(deployment, issuer)
+    state = State.OVER
     if not dry_run:
-        datadir.discard(deployment.data, issuer, at)
-        by = actor()
-        await ra.database.write(
-            lambda db: store.audit(db, at, by, "ca.discarded", issuer.issuer_id, name=issuer.common_name)
-        )
-    told = {"name": issuer.common_name, "state": State.OVER.value, "remains": remains, "done": not dry_run}
-    backups = "Every backup that was made before has it, too, unless it was in a token."
+        # First what a copy of the data directory does not take back.
+        state = await generations.change(ra, issuer, Event.DISCARD, at, actor=actor())
+        datadir.discard(deployment.data, issuer.issuer_id, at)
+    told = {"name": issuer.common_name, "state": state.value, "remains": remains, "done": not dry_run}
+    backups = (
+        "Every backup that was made before has it, too, unless it was in a token; restored with the journal "
+        "it is put away again."
+    )
     return detail("ca", told, *remains, backups, "Next: sekisho reload, if the gateway runs")
 
 
@@ -472,13 +472,12 @@ def _record(db: Transaction, deployment: Deployment, found: Generations, issuer:
         and (since := each.begun_at(2**62)) is not None
         and since > (begun or 0)
     ]
-    meaning = _MEANINGS[state] if issuer.discarded_at is None else _PUT_AWAY
     return {
         "issuer_id": issuer.issuer_id,
         "common_name": issuer.common_name,
         "for": issuer.audience.value,
         "state": state.value,
-        "meaning": meaning.replace("NAME", f"'{issuer.common_name}'"),
+        "meaning": _MEANINGS[state].replace("NAME", f"'{issuer.common_name}'"),
         "current": state is State.ISSUING,
         "from_at": max(begun, made_at) if begun is not None else None,
         "issues_until_at": min(followed, default=None) if begun is not None else None,
@@ -491,7 +490,7 @@ def _record(db: Transaction, deployment: Deployment, found: Generations, issuer:
         "full_length_until_at": full_length_until(issuer.not_after_at),
         "alive": ca.store.count_alive(db, issuer.issuer_id, found.at),
         "last_end_at": ca.store.last_end(db, issuer.issuer_id) or None,
-        "discarded_at": issuer.discarded_at,
+        "discarded_at": row.discarded_at,
         "key": _place(deployment, issuer),
         "crl_url": issuer.site.crl,
         "ocsp_url": issuer.site.ocsp,

@@ -55,7 +55,7 @@ def _replay(data: Path, passphrase_file: Path | None, new_journal: bool, elsewhe
         if elsewhere is not None:
             offsite.bring_back(elsewhere, kept.folder)
         done = recovery.replay(data, kept, deployment.ra, deployment.datadir.keys)
-        return replayed_answer(done, *(_adopted(deployment) if done.lines else ()))
+        return replayed_answer(done, data, *(_adopted(deployment) if done.lines else ()))
     finally:
         deployment.ra.workers.close()
         deployment.ra.database.close()
@@ -77,13 +77,14 @@ def stopped(data: Path) -> None:
         raise ConfigError(f"a gateway serves {data} (process {pid}): stop it first, then the same again")
 
 
-def replayed_answer(done: recovery.Replayed, *more: str) -> Answer:
+def replayed_answer(done: recovery.Replayed, data: Path, *more: str) -> Answer:
     """What a replay did, as JSON and in words."""
-    return answer({"replay": done.as_json()}, *words_of(done), *more)
+    return answer({"replay": done.as_json()}, *words_of(done, data), *more)
 
 
-def words_of(done: recovery.Replayed) -> list[str]:
-    """What was done and what is lost, a line for each kind and for each holder."""
+def words_of(done: recovery.Replayed, data: Path) -> list[str]:
+    """What was done and what is lost, a line for each kind and for each holder. ``data``: the directory, by
+    the name that it has afterwards."""
     if not done.lines:
         return ["The database has seen all of its journal: nothing to do."]
     report = done.report
@@ -109,8 +110,14 @@ def words_of(done: recovery.Replayed) -> list[str]:
         found.append(f"Operators whom the copy does not have: {' '.join(report.operators)}; add them again")
     if report.issuers:
         found.append(
-            "Issuing CAs are planned, retired or distrusted again as the journal has it: sekisho ca list"
+            "Issuing CAs are planned, retired, distrusted or put away again as the journal has it: sekisho "
+            "ca list"
         )
+    found += [
+        "The key of an issuing CA that was put away came back with the copy, and nobody reads it: shred -u "
+        f"{data / name}"
+        for name in done.keys_back
+    ]
     if report.stop is not None and report.stop["on"]:
         found.append(f"The emergency stop is on ({report.stop['reason']}): sekisho ca resume takes it back")
     found.append(

@@ -34,7 +34,7 @@ from enroll.ra import RegistrationAuthority
 from gateway.serving.config import Config, read_config, settings_of
 from gateway.serving.settings.mail import Mail
 from gateway.serving.standing import compare as standing_of
-from gateway.serving.standing import journal_of
+from gateway.serving.standing import journal_of, put_away
 from gateway.serving.tokens import Pins, tokens_of
 from gateway.web import schema as web_schema
 
@@ -150,22 +150,30 @@ def deployment_of(
     """The same with a vault that is open, by what the directory's files held. The issuing keys are opened by
     ``keys``, or are ``signer``'s."""
     config = read_config(data, files)
-    tokens = tokens_of(data, config, keys, pins) if keys is not None else None
 
     def turns() -> int:
-        return turns_of(data, keys, ra.database)
+        return turns_of(data, keys, database)
 
-    opened = datadir.read(data, vault, files, keys=keys, signer=signer, turns=turns, tokens=tokens)
+    kept = journal_of(data, datadir.identity(data, files))
+    database = Database(
+        data / DATABASE,
+        SCHEMAS,
+        cache_mib=min(config.database.cache, most_cache or config.database.cache),
+        journal=kept,
+    )
+    try:
+        # Before the keys are looked for, of which one may be destroyed.
+        if not files.frozen:
+            put_away(data, database)
+        tokens = tokens_of(data, config, keys, pins) if keys is not None else None
+        opened = datadir.read(data, vault, files, keys=keys, signer=signer, turns=turns, tokens=tokens)
+    except BaseException:
+        database.close()
+        raise
     opened = _issuing_by(config, opened)
-    settings = settings_of(config)
-    workers, kept = Workers(), journal_of(data, datadir.identity(data, files))
+    settings, workers = settings_of(config), Workers()
     ra = RegistrationAuthority(
-        database=Database(
-            data / DATABASE,
-            SCHEMAS,
-            cache_mib=min(config.database.cache, most_cache or config.database.cache),
-            journal=kept,
-        ),
+        database=database,
         clock=clock or clock_of(data),
         vault=opened.vault,
         authority=opened.authority,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ca.storage import Transaction
 from enroll import replaying, store
 from enroll.ra import RegistrationAuthority
 from enroll.replaying import Replay, Report
-from gateway.serving.standing import REPLAY, compare, journal_of, said
+from gateway.serving.standing import REPLAY, compare, journal_of, put_away, said
 from gateway.web.store import drop_every_session, drop_session
 
 __all__ = ("Replayed", "begin_anew", "bring_level", "compare", "journal_of", "replay")
@@ -48,6 +48,8 @@ class Replayed:
     last_at: int
     sessions: int
     report: Report
+    #: Files of keys of issuing CAs that were put away: they came back with the copy.
+    keys_back: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self)}
@@ -58,6 +60,7 @@ def bring_level(data: Path, kept: Journal, ra: RegistrationAuthority) -> None:
     if compare(data, kept, ra.database) == "undecided":
         done = _carry_out(kept, ra, every_session=False)
         log.warning("line %d of the journal was not committed before the last stop: carried out", done.until)
+        put_away(data, ra.database)
 
 
 def replay(data: Path, kept: Journal, ra: RegistrationAuthority, keys: Vault | None = None) -> Replayed:
@@ -76,7 +79,8 @@ def replay(data: Path, kept: Journal, ra: RegistrationAuthority, keys: Vault | N
     its = keys if apart.home_of(data) is None else None
     if its is not None and turned is not None and emergency.read(data, its).number < turned["number"]:
         emergency.write(data, its, emergency.Stop(**turned))
-    return done
+    back = put_away(data, ra.database)
+    return replace(done, keys_back=tuple(str(each.relative_to(data)) for each in back))
 
 
 def begin_anew(data: Path, kept: Journal, ra: RegistrationAuthority, *, actor: str) -> Path | None:

@@ -5,14 +5,19 @@ Nothing is served, signed or commanded over a database that is older.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 import ca.store
 from ca import datadir, journal
 from ca.errors import ConfigError
+from ca.generations import store as generations
 from ca.journal import Journal, Standing
+from ca.keyplaces import stem_of
 from ca.storage import Storage
+
+log = logging.getLogger("sekisho.recovery")
 
 #: What is typed for a database that is older.
 REPLAY = "sekisho restore replay --data {data}"
@@ -76,3 +81,22 @@ def said(data: Path, kept: Journal, found: Standing, seen: int) -> str:
     replay = REPLAY.format(data=data)
     words = {"replay": replay, "anew": f"{replay} --new-journal"}
     return _WORDS[found].format(folder=kept.folder, seen=seen, lines=lines, **words)
+
+
+def put_away(data: Path, database: Storage) -> list[Path]:
+    """What the register says of issuing CAs that were put away an older copy of the marker does not know: it
+    is told again. Returns the files of their keys, which came back with it."""
+    rows, back = database.read_now(generations.rows), list[Path]()
+    for row in datadir.read_marker(data, waiting=True)["issuers"]:
+        known = rows.get(row["id"])
+        if known is None or known.discarded_at is None or datadir.DISCARDED in row:
+            continue
+        datadir.discard(data, row["id"], known.discarded_at)
+        file = data / f"{stem_of(row['id'])}.key"
+        here = [file] if file.exists() else []
+        log.warning(
+            "%s was put away, and %s is older than that: its key is wanted no more%s",
+            *(row["name"], data / datadir.MARKER, "".join(f"; destroy it: shred -u {each}" for each in here)),
+        )
+        back += here
+    return back

@@ -389,7 +389,7 @@ def test_the_key_of_one_that_is_put_away_is_not_wanted(tmp_path: Path) -> None:
         datadir.load(path, PASSPHRASE)
     assert datadir.discarded_places(path) == frozenset()
     for at in (AT + 1, AT + 2):
-        datadir.discard(path, old, at)
+        datadir.discard(path, old.issuer_id, at)
     opened = datadir.load(path, PASSPHRASE).authority
     assert [(each.common_name, each.discarded_at) for each in opened.issuers] == [
         ("G5", None), (old.common_name, AT + 1),
@@ -410,7 +410,7 @@ def test_the_signers_directory_learns_that_one_is_put_away(tmp_path: Path) -> No
     old, home = made.authority.current, tmp_path / "home"
     (made.path / "sekisho.toml").write_text("")
     assert apart.part(made.path, home, 61_401, "sekisho.toml")
-    datadir.discard(made.path, old, AT)
+    datadir.discard(made.path, old.issuer_id, AT)
     marker = datadir.read_marker(made.path)
     marker["issuers"][0]["crl_url"] = "http://evil.example"
     datadir.write_marker(made.path, marker)

@@ -27,9 +27,10 @@ ROWS = {
     State.RETURNING: Row(NEW, active_at=-1, planned_at=T + 1),
     State.RETIRED: Row(NEW, active_at=-1, retired_at=T - 3),
     State.OVER: Row(NEW, active_at=-1, retired_at=T - 3, over_at=T - 1),
+    State.DISCARDED: Row(NEW, active_at=-1, retired_at=T - 3, over_at=T - 1, discarded_at=T - 1),
     State.DISTRUSTED: Row(NEW, active_at=-1, retired_at=T - 2, distrusted_at=T - 2, reason="keyCompromise"),
 }
-_BY_COMMAND = (Event.PLAN, Event.WITHDRAW, Event.RETIRE, Event.DISTRUST, Event.TRUST)
+_BY_COMMAND = (Event.PLAN, Event.WITHDRAW, Event.RETIRE, Event.DISTRUST, Event.TRUST, Event.DISCARD)
 
 
 def found(row: Row, at: int = T) -> Generations:
@@ -63,14 +64,15 @@ def test_every_cell_is_decided(state: State, event: Event) -> None:
 
 def test_no_command_leads_back_to_issuing() -> None:
     """Retired, distrusted, over: none of what an operator types makes such a one issue again."""
-    for state in (State.RETIRED, State.OVER, State.DISTRUSTED):
+    ended = {State.RETIRED, State.OVER, State.DISCARDED, State.DISTRUSTED}
+    for state in ended:
         reached, row = {state}, ROWS[state]
         for event in _BY_COMMAND:
             cell = TABLE[state][event]
             if not isinstance(cell, str):
                 reached.add(cell)
                 row = follow(found(row), NEW, "G5", event, T)
-        assert reached <= {State.RETIRED, State.OVER, State.DISTRUSTED}
+        assert reached <= ended
         assert found(row, 2**40).issuing != NEW
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
+from ca import datadir
 from ca.certificates import to_pem
 from enroll.requests import transitions
 from enroll.requests.states import Event
 from gateway.serving.config import FILE_NAME
-from gateway.serving.deployment import CLOCK, DEMO_MARKER, opened_deployment
+from gateway.serving.deployment import CLOCK, DATABASE, DEMO_MARKER, opened_deployment
 from tests.ca.test_cross import Other
 from tests.cli.conftest import Shell
 from tests.cli.processes import change
@@ -176,6 +178,10 @@ def test_what_is_over_is_put_away(peopled: Shell, tmp_path: Path) -> None:
     _years_later(peopled, 4)
     key = peopled.data / peopled("ca", "show", _G4).value["ca"]["key"]
     assert peopled("ca", "discard", _G4, "--dry-run").value["ca"]["done"] is False
+    opens, before = tmp_path / "backup-key", tmp_path / "before"
+    public = peopled("restore", "key", str(opens)).value["key"]["recipient"]
+    assert peopled("backup", "--to", f"{before}.age", "--recipient", public).code == 0
+    shutil.copytree(peopled.data, before)
     aside = key.rename(tmp_path / "key")
     assert f"sealed key: {key} cannot" in peopled("ca", "list").error["message"]
     aside.rename(key)
@@ -185,7 +191,7 @@ def test_what_is_over_is_put_away(peopled: Shell, tmp_path: Path) -> None:
     assert "is put away since" in peopled("ca", "discard", _G4).error["message"]
     key.unlink()
     (shown,) = [each for each in peopled("ca", "list").value["cas"] if each["common_name"] == _G4]
-    assert (shown["state"], shown["key"]) == ("over", "put away")
+    assert (shown["state"], shown["key"]) == ("discarded", "put away")
     assert "ca.discarded" in {each["action"] for each in peopled("audit", "show").value["audit"]}
     assert peopled("cert", "show", old).value["certificate"]["issuer_id"] == shown["issuer_id"]
     assert "its last list is not here" in peopled("cert", "crl", "x", "--issuer", _G4).error["message"]
@@ -195,6 +201,47 @@ def test_what_is_over_is_put_away(peopled: Shell, tmp_path: Path) -> None:
     bad = [each for each in peopled("doctor").value["checks"] if each["state"] == "bad"]
     assert bad == []
     assert peopled("drill").code == 0
+
+    # What was copied before, key and all, does not bring it back: not by a backup, not with the database, nor
+    # where the marker alone is an older one, whether the key came with it or not.
+    words = (
+        "restore",
+        "backup",
+        f"{before}.age",
+        "--identity",
+        str(opens),
+        "--data",
+        str(tmp_path / "restored"),
+    )
+    came = peopled(*words, "--journal", str(peopled.data / "journal"), json_output=False)
+    back = tmp_path / "restored" / key.relative_to(peopled.data)
+    assert (back.exists(), came.code) == (True, 0)
+    assert f"came back with the copy, and nobody reads it: shred -u {back}" in " ".join(came.out.split())
+    _is_put_away(Shell(tmp_path / "restored"), back)
+    for names in ((datadir.MARKER, str(key.relative_to(peopled.data))), (datadir.MARKER,)):
+        for name in names:
+            shutil.copy(before / name, peopled.data / name)
+        _is_put_away(peopled, key)
+        key.unlink(missing_ok=True)
+    for name in (datadir.MARKER, DATABASE):
+        shutil.copy(before / name, peopled.data / name)
+    for name in ("-wal", "-shm"):
+        (peopled.data / f"{DATABASE}{name}").unlink(missing_ok=True)
+    shutil.copy(before / key.relative_to(peopled.data), key)
+    assert "older than its journal" in peopled("ca", "list").error["message"]
+    replayed = peopled("restore", "replay").value["replay"]
+    assert replayed["keys_back"] == [str(key.relative_to(peopled.data))]
+    _is_put_away(peopled, key)
+
+
+def _is_put_away(shell: Shell, key: Path) -> None:
+    """The one before is, whatever was copied back; doctor names its key where that is here again."""
+    (shown,) = [each for each in shell("ca", "list").value["cas"] if each["common_name"] == _G4]
+    assert (shown["state"], shown["key"]) == ("discarded", "put away")
+    assert datadir.discarded_places(shell.data)
+    found = [each for each in shell("doctor").value["checks"] if each["check"] == "earlier CA"]
+    assert [each["state"] for each in found] == ["notice" if key.exists() else "ok"]
+    assert (f"shred -u {key}" in found[0]["hint"]) is key.exists()
 
 
 def _download(shell: Shell, request: str) -> None:

@@ -642,3 +642,9 @@ async def test_a_new_generation_is_known_without_a_restart(scene: Scene) -> None
     assert "signature" in await newer.ask(reservation)
     clock_of(scene.ra).advance(seconds=1)
     assert await newer.ask(await newer.reserved(newer.planned())) == staged
+    gone = replace(retired, over_at=reservation.reserved_at, discarded_at=reservation.reserved_at)
+    scene.ra.database.write_now(lambda db: generations.write(db, retired, gone))
+    put_away = {"refused": "the issuing CA NEXT CA-G5 was put away, and signs no more"}
+    assert await newer.ask(reservation) == await newer.ask_list("x") == put_away
+    assert await scene.desk.answer({"ask": "answers", "key": name, "serials": ["1f"]}) == put_away
+    assert "signature" in await scene.ask(await scene.reserved(scene.planned()))

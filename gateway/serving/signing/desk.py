@@ -303,7 +303,12 @@ class Desk:
         return content
 
     def _issuer(self, key: str) -> Issuing:
+        """`Unsignable` also for one that was put away by the register, whatever stands beside the keys."""
         found = self._places.issuer(key)
+        if len(self._places.authority.at_work) > 1:
+            row = self._database.read_now(rows).get(found.issuer_id)
+            if row is not None and row.discarded_at is not None:
+                raise Unsignable(f"the issuing CA {found.common_name} was put away, and signs no more")
         return Issuing(found.certificate, found.site, found.audience)
 
     def _status(self) -> Message:

@@ -40,7 +40,7 @@ from gateway.serving.signing.guardian import Guardian
 from gateway.serving.signing.places import Places
 from gateway.serving.signing.tally import Tally
 from gateway.serving.signing.told import Told
-from gateway.serving.standing import compare, journal_of
+from gateway.serving.standing import compare, journal_of, put_away
 from gateway.serving.tokens import Pins, check_at_start, kept_tokens, signing_places, tokens_of
 
 _TALLY = "tally"
@@ -70,12 +70,13 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None, own: Apa
         home = data if own is None else own.home
         handler = _begin(data) if own is None else _begin_apart(data, own)
         vaults = open_vaults(home / datadir.VAULT, passphrase())
-        pins = _checked(home, vaults)
         if own is None:
             # One that is damaged is the operator's to mend, and is told of here: the child could only end
             # again.
             with closing(Database(data / DATABASE, SCHEMAS)) as database:
                 compare(data, journal_of(data), database)
+                put_away(data, database)
+        pins = _checked(home, vaults)
         directory = rundir.run_directory(data) if own is None else own.socket
         lock = rundir.take((directory if own is None else home) / rundir.SIGNER)
         if lock is None:
