@@ -76,7 +76,8 @@ def enroll(
 ) -> None:
     """Get the first certificate, or another after a revocation.
 
-    Run again after an interruption: nothing is issued twice.
+    The folder of --dir has one certificate: where there is one that was not revoked, renew it, or name
+    another folder for another one. Run again after an interruption: nothing is issued twice.
     """
     wishes = work.Wishes(directory, tuple(dict.fromkeys(names)), ca_file, kind, profile, p12_password_file)
     _run(

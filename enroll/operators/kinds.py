@@ -193,8 +193,8 @@ def _certificate_facts(db: Transaction, payload: Payload) -> Facts:
 
 
 def _check_certificate(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
-    if ca.store.find_by_serial(db, payload["serial"]) is None:
-        raise Refusal("not_found", field="serial")
+    if ca.store.find_by_serial(db, serial := payload["serial"]) is None:
+        raise Refusal("not_found", field="serial", detail=f"there is no certificate {serial} here")
 
 
 def _certificate_kind(act: Act, why: str, carry_out: CarryOut) -> Kind:
@@ -207,7 +207,10 @@ async def _revoke(ra: RegistrationAuthority, payload: Payload, by: str, _: bool)
 
     def work(db: Transaction) -> None:
         if not end_certificate(db, ra, serial, payload["reason"], ra.now(), actor=by):
-            raise Refusal("conflict", field="serial", detail=f"certificate {serial} is revoked already")
+            known = ca.store.find_by_serial(db, serial)
+            waits = known is not None and known.status == "reserved"
+            said = "is not signed yet" if waits else "is revoked already"
+            raise Refusal("conflict", field="serial", detail=f"certificate {serial} {said}")
 
     await ra.database.write(work)
     return payload

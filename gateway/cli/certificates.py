@@ -134,7 +134,7 @@ def _found(db: Transaction, name: str) -> CertificateRecord:
     if found is None and named:
         found = named[-1]
     if found is None:
-        raise Refusal("not_found", field="serial")
+        raise Refusal("not_found", field="serial", detail=f"there is no certificate {name[:80]!r} here")
     return found
 
 

@@ -15,5 +15,6 @@ def csv_of(lines: Iterable[Sequence[str]]) -> bytes:
 
 
 def _harmless(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula (CWE-1236)."""
-    return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    """A cell that no spreadsheet takes for a formula (CWE-1236). A hyphen alone is none: it says that there
+    is nothing."""
+    return "'" + cell if cell != "-" and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
