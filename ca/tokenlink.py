@@ -93,6 +93,8 @@ WORDS: Mapping[str, str] = {
 }
 #: What ends by itself when the token is there again: with these a gateway starts, and issues later.
 PASSING = frozenset({"no-token", "gone"})
+#: With these a key may be gone for good; with any other one it is where it was, or another one is meant.
+LOST = frozenset({"no-token", "gone", "no-key"})
 # What stays until somebody has written another PIN.
 _FINAL = frozenset({"pin", "locked", "refused"})
 

@@ -261,7 +261,7 @@ def _keys(deployment: Deployment) -> list[Finding]:
             found.append(Finding("key", "ok", words))
             continue
         what, _, hint = each.state.rpartition("; ")
-        hints = [part for part in (hint, lost.get(each.name, "")) if part]
+        hints = [part for part in (hint, lost.get(each.name, "") if each.lost else "") if part]
         found.append(Finding("key", "bad", f"{words}: {what or each.state}", "; ".join(hints)))
     return found
 

@@ -15,6 +15,7 @@ from ca.keyplaces import responder_of
 from ca.keys import kind_of
 from ca.signerlink import Message, RemoteSigner
 from ca.signing import NoSignature
+from ca.tokenlink import LOST
 from gateway.running import rundir
 from gateway.serving.deployment import Deployment
 from gateway.serving.tokens import KeyState, Pins, keys_in, state_of, tokens_of
@@ -26,7 +27,8 @@ _UNSEEN = ("the signer tells nothing of it; see the log of sekisho serve", "")
 
 @dataclass(frozen=True)
 class Placed:
-    """A key. ``state``: `GOOD`, or what is to be said of it; ``bad``: whether something has to be done."""
+    """A key. ``state``: `GOOD`, or what is to be said of it; ``bad``: whether something has to be done;
+    ``lost``: whether it may be gone for good."""
 
     name: str
     of: str
@@ -34,6 +36,7 @@ class Placed:
     kind: str
     state: str
     bad: bool = False
+    lost: bool = False
 
 
 def states(deployment: Deployment) -> list[Placed]:
@@ -46,9 +49,8 @@ def states(deployment: Deployment) -> list[Placed]:
         of = _of(opened, name, certificate)
         if name in in_tokens:
             state = in_tokens[name]
-            found.append(
-                Placed(name, of, state.where, state.kind, state.trouble or GOOD, bool(state.trouble))
-            )
+            said = state.trouble or GOOD, bool(state.trouble), state.code in LOST
+            found.append(Placed(name, of, state.where, state.kind, *said))
         else:
             found.append(_in_file(opened, name, of, certificate))
     return found
@@ -65,7 +67,8 @@ def _in_file(opened: datadir.DataDir, name: str, of: str, certificate: Path | No
         return Placed(name, of, "elsewhere", "", GOOD)
     if opened.keys is None:  # a gateway's, which cannot open it: its signer has, or would not run
         if not file.exists():
-            return Placed(name, of, str(file), "", f"{file} is missing; put it back from a backup", bad=True)
+            missing = f"{file} is missing; put it back from a backup"
+            return Placed(name, of, str(file), "", missing, bad=True, lost=True)
         public = None if certificate is None else datadir.read_certificate(certificate, Snapshot())
         return Placed(
             name, of, f"sealed in {file}", "" if public is None else kind_of(public_key_of(public)), GOOD
@@ -75,7 +78,7 @@ def _in_file(opened: datadir.DataDir, name: str, of: str, certificate: Path | No
         if not file.exists():
             raise ConfigError(f"{file} is missing; put it back from a backup")
     except ConfigError as error:
-        return Placed(name, of, str(file), "", str(error), bad=True)
+        return Placed(name, of, str(file), "", str(error), bad=True, lost=True)
     return Placed(name, of, f"sealed in {file}", kind, GOOD)
 
 

@@ -187,12 +187,14 @@ def prove(data: Path, tokens: Tokens, name: str) -> Seen:
 
 @dataclass(frozen=True)
 class KeyState:
-    """How it is with a key in a token. ``trouble``: '' when it is there and has signed."""
+    """How it is with a key in a token. ``trouble``: '' when it is there and has signed; ``code``: which
+    one of a token's it is (`ca.tokenlink.WORDS`)."""
 
     name: str
     where: str
     kind: str
     trouble: str
+    code: str = ""
 
 
 def state_of(data: Path, tokens: Tokens, name: str) -> KeyState:
@@ -200,6 +202,8 @@ def state_of(data: Path, tokens: Tokens, name: str) -> KeyState:
     where = str(tokens.keys[name])
     try:
         seen = prove(data, tokens, name)
+    except TokenTrouble as trouble:
+        return KeyState(name, where, "", str(trouble), trouble.code)
     except ConfigError as trouble:
         return KeyState(name, where, "", str(trouble))
     return KeyState(name, f"{where} ({seen.serial})", seen.kind, "")

@@ -162,6 +162,10 @@ def test_what_is_wrong_with_a_key_is_said_at_the_start(shell: Shell, hsm: SoftHs
     second = _refused_start(shell, tmp_path)
     assert f"rm {shell.data}/ca/refused-pin-hsm" in second
     assert WRONG_PIN not in first + second
+    (found,) = [
+        each for each in shell("doctor").value["checks"] if (each["check"], each["state"]) == ("key", "bad")
+    ]
+    assert ("refused this PIN" in found["found"], "gone" in found["hint"]) == (True, False)
     for change, words in (
         ((f'label = "{issuing}"', 'label = "other"'), f"write its name: keys.{issuing}.label"),
         ((MODULE, str(tmp_path / "x.so")), "write the path of your token's: tokens.hsm.module"),
