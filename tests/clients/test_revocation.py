@@ -23,6 +23,7 @@ from enroll.ra import RegistrationAuthority
 from gateway.sites.revocation import Publications
 from gateway.wire.plain import PlainServer
 from tests.datadirs import CHEAP, PASSPHRASE, open_office
+from tests.documents.blocks import scenarios
 from tests.issued import Leaf, hold, issue, revoke
 from tests.ports import free_port
 from tests.started import started_async
@@ -98,6 +99,20 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 REVOKED = ("gone", "held")
+
+
+PAGE = Path(__file__).parent.parent.parent / "docs/operations/revocation.md"
+
+
+@needs["openssl"]
+async def test_the_commands_of_the_page(site: Site) -> None:
+    """What an outsider types, as it stands there, one after the other."""
+    (typed,) = scenarios(PAGE.read_text("utf-8")).values()
+    for each in typed:
+        code, told = await site.run("/bin/bash", "-ec", each.command)
+        each.check(told)
+        assert (code != 0) is any(line.startswith("error ") for line in each.told), (each.command, told)
+    assert len(typed) > 10
 
 
 @needs["openssl"]
