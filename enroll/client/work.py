@@ -307,8 +307,8 @@ def _expect_room(folder: Folder) -> None:
     """A folder has one certificate, until it is revoked."""
     if folder.enrolled() and not folder.state().get("revoked_at"):
         raise Misuse(
-            f"{folder.path} holds a certificate already. Type: sekisho-client renew --dir {folder.path}; for "
-            "another one, enroll into another folder: --dir FOLDER"
+            f"{folder.path} holds a certificate already: renew it, or, for another one, name another folder. "
+            f"Type: sekisho-client renew --dir {folder.path}"
         )
 
 

@@ -273,6 +273,9 @@ def test_whose_certificate_is_of_a_distrusted_ca(peopled: Shell) -> None:
     assert peopled("ca", "distrust", _G4, "--reason", "keyCompromise").code == 0
     assert listed() == {"K12345678": f"{_G4}: not told yet: sekisho ca reissue", "KNONE": None}
     assert peopled("ca", "affected", _G4).value["affected"][0]["told_at"] is None
+    file = peopled.data / "affected.csv"
+    assert peopled("ca", "affected", _G4, "--to", str(file)).code == 0
+    assert file.read_text("utf-8-sig").splitlines()[1].endswith(",-")
     assert peopled("ca", "reissue", _G4).value["reissue"]["invited"] == 1
     said = listed()["K12345678"] or ""
     assert said.startswith(f"{_G4}: told 20")

@@ -149,7 +149,8 @@ def test_certificates(peopled: Shell) -> None:
     assert (revoked["state"], revoked["revocation_reason"]) == ("revoked", "keyCompromise")
     assert revoked["credentials"] == []
     assert peopled("request", "list").value["requests"][0]["state"] == "revoked"
-    assert peopled("cert", "revoke", serial).error["code"] == "conflict"
+    again = peopled("cert", "revoke", serial).error
+    assert (again["code"], again["message"]) == ("conflict", f"certificate {serial} is revoked already")
     assert peopled("cert", "list", "--status", "issued").value == {"certificates": []}
 
 
@@ -159,6 +160,7 @@ def test_unknown_certificates(peopled: Shell, name: str) -> None:
     for verb in ("show", "revoke"):
         refused = peopled("cert", verb, "--", name) if name.startswith("-") else peopled("cert", verb, name)
         assert (refused.code, refused.error["code"], refused.error["field"]) == (1, "not_found", "serial")
+        assert refused.error["message"] == f"there is no certificate {name[:80]!r} here"
 
 
 def test_revocation_reasons_are_ours_to_give(peopled: Shell) -> None:

@@ -15,6 +15,8 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from ca import datadir
 from ca import store as certificates
 from ca.memory import NUMBERS, Numbers
@@ -37,6 +39,8 @@ _PATIENCE = 120.0
 _USERS = count()
 
 
+# What all tests have is enough for a few.
+@pytest.mark.timeout(600 + 30 * KILLS)
 async def test_kills_of_whoever_serves_lose_and_double_nothing(sekisho: Shell, tmp_path: Path) -> None:
     """While certificates are issued and revoked: each that was given is on record, once; what was revoked
     stays so; numbers of lists grow; and after each death issuing goes on by itself."""
