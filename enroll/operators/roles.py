@@ -65,6 +65,8 @@ class Act(StrEnum):
     OPERATORS = "operators"
     SETTINGS = "settings"
     AUDIT = "audit"
+    #: Sums of what happened, in which no person is.
+    REPORTS = "reports"
 
 
 class Verdict(Flag):
@@ -112,6 +114,7 @@ _TABLE: Mapping[Act, tuple[str, str, str, str, str]] = {
     Act.OPERATORS:        ("-",       "-",       "decide", "both",     "read"),
     Act.SETTINGS:         ("-",       "-",       "-",      "both",     "read"),
     Act.AUDIT:            ("-",       "-",       "own",    "-",        "yes"),
+    Act.REPORTS:          ("read",    "read",    "read",   "-",        "read"),
 }  # fmt: skip
 
 #: Revocations of one operator within a day; what exceeds that takes two.

@@ -44,6 +44,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "backups": ("backup", "drill", "restore"),
     "restoring": ("restore",),
     "auditing": ("audit",),
+    "reporting": ("report",),
     "watching": ("session", "audit", "reference"),
 }
 

@@ -27,6 +27,7 @@ from gateway.running.internal import at_most
 from gateway.running.metrics import Sample
 from gateway.serving import backup, offsite
 from gateway.serving.deployment import DATABASE, Deployment
+from gateway.web import reports
 from gateway.web.store import change_nothing
 
 # A scrape reads whole tables; it may as well be told what the last one was.
@@ -283,7 +284,7 @@ def resident_bytes() -> int:
 
 
 def _counted(db: Transaction, ra: RegistrationAuthority) -> list[Sample]:
-    return [*_counts(db), *_of_letters(db, ra)]
+    return [*_counts(db), *_of_letters(db, ra), *reports.samples(db, ra.now())]
 
 
 def _counts(db: Transaction) -> Iterator[Sample]:

@@ -50,6 +50,7 @@ SCHEMA = Schema(
             (
                 _REFERENCES,
                 "CREATE INDEX desk_references_by_age ON desk_references (at)",
+                "CREATE INDEX desk_references_by_cause ON desk_references (site, code, at)",
                 # Only so many records of a kind are kept.
                 "CREATE INDEX desk_references_by_kind ON desk_references (site, code, number)",
             ),

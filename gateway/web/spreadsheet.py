@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+#: By which Excel knows UTF-8: what a file begins with.
+MARK = b"\xef\xbb\xbf"
+# Lines that are given out together.
+_PART = 1_000
 
 
 def csv_of(lines: Iterable[Sequence[str]]) -> bytes:
-    """RFC 4180, with the mark by which Excel knows UTF-8."""
+    """A file: RFC 4180, with the mark."""
+    return MARK + csv_lines(lines)
+
+
+def csv_parts(lines: Iterable[Sequence[str]]) -> Iterator[bytes]:
+    """The same in parts, as the lines come: however many there are, they take no more memory."""
+    following = iter(lines)
+    yield MARK
+    while part := list(islice(following, _PART)):
+        yield csv_lines(part)
+
+
+def csv_lines(lines: Iterable[Sequence[str]]) -> bytes:
+    """Lines of such a file, which begins elsewhere."""
     written = io.StringIO()
     csv.writer(written).writerows([_harmless(cell) for cell in line] for line in lines)
-    return b"\xef\xbb\xbf" + written.getvalue().encode()
+    return written.getvalue().encode()
 
 
 def _harmless(cell: str) -> str:

@@ -142,6 +142,18 @@ def amend_reference(db: Transaction, reference: str, detail: str) -> None:
     )
 
 
+def references_by_cause(db: Transaction, since: int, until: int) -> Sequence[Row]:
+    """How many of each site and code there are within some time, the most frequent first; none of a check
+    that found nothing wrong."""
+    return db.rows(
+        "SELECT site, code, count(*) AS count FROM desk_references"
+        # "+at": by the index of causes, in which all of this is, and in their order.
+        " WHERE +at >= :since AND +at < :until AND code <> 'check.valid'"
+        " GROUP BY site, code ORDER BY count(*) DESC, site, code",
+        {"since": since, "until": until},
+    )
+
+
 def drop_old_references(db: Transaction, at: int) -> None:
     """Takes away what was recorded up to a moment."""
     db.execute("DELETE FROM desk_references WHERE at <= :at", {"at": at})

@@ -13,6 +13,7 @@ from playwright.async_api import Page, expect
 from ca import datadir
 from ca.clock import SystemClock
 from ca.profiles import Audience
+from ca.storage import Transaction, inserting
 from enroll.operators import actors, asking, credentials
 from enroll.operators import store as operators
 from enroll.operators.actors import By
@@ -23,9 +24,11 @@ from enroll.people.register import Person
 from enroll.ra import token_hash
 from enroll.settings import DAY
 from gateway.serving.config import Config
+from gateway.web import store as gateway_store
 from gateway.web.context import Role
+from gateway.web.reports import KINDS
 from tests.browser.kit import P12_PASSWORD, World, page, persona, served
-from tests.browser.test_screens import Eye
+from tests.browser.test_screens import PICTURES, Eye
 from tests.datadirs import CHEAP, PASSPHRASE, POLICY_NUMBER, admit
 
 pytestmark = pytest.mark.browser
@@ -101,6 +104,70 @@ async def _applied(world: World) -> tuple[int, int]:
     return found[0], found[1]
 
 
+# Reports whose charts differ in kind; the others are looked at where pictures are taken.
+_DIFFERENT = ("issuance", "pickup", "failures")
+
+
+async def _a_quarter(world: World) -> None:
+    """What reports count of K12345678: a few months with a little of everything."""
+    at = world.ra.now()
+
+    def work(db: Transaction) -> None:
+        for n in range(400):
+            begun = at - n * 19_001 - 3 * DAY
+            door = "page" if n % 3 else "protocol"
+            kind = (
+                ("addition", "renewal", "reissue", "renewal")[n % 4]
+                if door == "page"
+                else ("protocol", "renewal")[n % 2]
+            )
+            row = {
+                "request_id": f"{n:016d}",
+                "kind": kind,
+                "user_id": "K12345678",
+                "door": door,
+                "profile": "client-person",
+            }
+            row |= {
+                "state": "in_use" if n % 7 else "closed",
+                "common_name": f"K12345678{n:04d}",
+                "revoke_old": "never",
+            }
+            row |= {
+                "created_at": begun,
+                "window_ends_at": begun + 30 * DAY,
+                "issued_at": begun if n % 7 else None,
+            }
+            row |= {
+                "picked_up_at": begun if door == "page" and n % 7 else None,
+                "ended_at": None if n % 7 else begun,
+            }
+            row |= {"not_after_at": begun + (100 + n % 40) * DAY if n % 7 else None}
+            db.execute(inserting("enrollments", row), row)
+            row = {
+                "cause": f"n{n}",
+                "kind": "pickup",
+                "channel": "mail",
+                "user_id": "K12345678",
+                "recipient": "x@example.jp",
+            }
+            row |= {
+                "subject": "x",
+                "shown_body": "x",
+                "state": "sent" if n % 9 else "failed",
+                "next_attempt_at": begun,
+            }
+            row |= {"created_at": begun, "queued_at": begun, "sent_at": begun if n % 18 else None}
+            db.execute(inserting("mails", row), row)
+            code = ("bad_credentials", "certificate.none", "check.expired", "not_available", "throttled")[
+                n * n % 31 % 5
+            ]
+            site = "connectivity" if code.startswith("check") else ("pickup", "service")[n % 2]
+            gateway_store.add_reference(db, f"{n:04d}-AAAA", begun, site, code, "{}")
+
+    await world.ra.database.write(work)
+
+
 async def _press(on: Page, words: str) -> None:
     """With the keyboard alone: on to what is called so, which is to be seen there, and Enter."""
     for _ in range(80):
@@ -167,6 +234,12 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await on.get_by_role("button", name="パスキーで確認する").click()
         await expect(on.get_by_role("heading", name="一括決定の結果")).to_be_visible()
         await eye.look("applications-outcome", english=False)
+
+        await _a_quarter(world)
+        for path in ("", *(f"/{name}" for name in (KINDS if PICTURES else _DIFFERENT))):
+            await eye.visit(url(f"/reports{path}"), f"reports{path.replace('/', '-')}")
+        await on.goto(url("/reports/pickup?from=x&organisation=1"))
+        await eye.look("report-refused")
 
         await _press(on, "運用 花子")
         await expect(on.get_by_role("heading", name="自分の設定")).to_be_visible()

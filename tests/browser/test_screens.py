@@ -50,11 +50,12 @@ from tests.started import started
 
 pytestmark = pytest.mark.browser
 
-_PICTURES = os.environ.get("SEKISHO_SCREENSHOTS")
+#: Where pictures are wanted, if they are.
+PICTURES = os.environ.get("SEKISHO_SCREENSHOTS")
 _SIZES = {1280: "desktop", 375: "phone"}
 _SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
 #: In English too, but not in both, except for pictures: colours do not depend on words.
-_ENGLISH = _SCHEMES if _PICTURES else _SCHEMES[1:]
+_ENGLISH = _SCHEMES if PICTURES else _SCHEMES[1:]
 
 
 # Ends once the page has been drawn as it is by now; a picture that is taken before lacks parts of it.
@@ -121,7 +122,7 @@ class Eye:
 
     async def _look(self, name: str, schemes: tuple[Literal["dark", "light"], ...] = _SCHEMES) -> None:
         found = []
-        async for width in windows(self.on, pictures=bool(_PICTURES)):
+        async for width in windows(self.on, pictures=bool(PICTURES)):
             found += [f"{width}px {each}" for each in await out_of_reach(self.on)]
             if (size := _SIZES.get(width)) is None:
                 continue
@@ -132,9 +133,9 @@ class Eye:
                 )
                 if fault:
                     self.seen[f"{name}.{size}.{scheme}"] = fault
-                if _PICTURES:
+                if PICTURES:
                     await self.on.evaluate(_DRAWN)
-                    file = Path(_PICTURES) / f"{self.site}-{name}.{size}.{scheme}.png"
+                    file = Path(PICTURES) / f"{self.site}-{name}.{size}.{scheme}.png"
                     await self.on.screenshot(path=file, full_page=True, animations="disabled")
         found += [f"letters twice as large: {each}" for each in await out_of_reach(self.on, "200%")]
         language, text = await self.on.evaluate(_SAID)

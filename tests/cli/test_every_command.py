@@ -129,6 +129,8 @@ DAY = (
     ),
     Row("drill", "drill.done"),
     Row("reference show {reference}"),
+    Row("report issuance"),
+    Row("report failures --csv {exported}", "report.exported"),
     Row("user hold KADD1", "user.held"),
     Row("user release KADD1", "user.released"),
     Row("user disable KADD1", "user.disabled"),

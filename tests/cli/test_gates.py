@@ -84,6 +84,7 @@ ROWS = {
     "proposal show": "standing looks",
     "proposal withdraw": "standing looks",
     "reference show": "search looks",
+    "report": "reports looks",
     "request list": "search looks",
     "request reissue": "applications asks",
     "request show": "search looks",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from enroll.operators.roles import Act, Verdict
-from gateway.sites.console import applications, entry, overview, own, proposals, taking
+from gateway.sites.console import applications, entry, overview, own, proposals, reports, taking
 from gateway.sites.console.entry import at_door
 from gateway.sites.console.visitors import Inner, inside
 from gateway.sites.console.words import NOT_OURS, REFUSED
@@ -22,6 +22,7 @@ from gateway.web.pages import EVERY_PATH, Handler, noted, site_application, word
 _PROPOSAL = "/proposals/{number:[0-9]{1,12}}"
 _APPLICATION = "/applications/{number:[0-9]{1,12}}"
 _DECIDING = Verdict.PROPOSE | Verdict.DECIDE
+_REPORT = f"/reports/{{name:{reports.NAMES}}}"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _APPLICATION + "/approve", applications.approve, Act.APPLICATIONS, _DECIDING),
     Route("POST", _APPLICATION + "/reject", applications.reject, Act.APPLICATIONS, _DECIDING),
     Route("GET", "/operators", overview.operator_list, Act.OPERATORS),
+    Route("GET", "/reports", reports.listed, Act.REPORTS),
+    Route("GET", _REPORT, reports.page, Act.REPORTS),
+    Route("GET", _REPORT + ".csv", reports.export, Act.REPORTS),
 )
 
 

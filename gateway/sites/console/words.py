@@ -173,6 +173,7 @@ ACTS: Mapping[Act, Text] = MappingProxyType(
         Act.OPERATORS: ("運用者", "Operators"),
         Act.SETTINGS: ("設定", "Settings"),
         Act.AUDIT: ("監査", "Audit"),
+        Act.REPORTS: ("レポート", "Reports"),
     }
 )
 KINDS: Mapping[str, Text] = MappingProxyType(

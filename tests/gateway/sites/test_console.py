@@ -32,6 +32,7 @@ from gateway.sites import console
 from gateway.sites.console import DOOR, ROUTES, words
 from gateway.sites.console.asking import STAND_IN, party_of
 from gateway.sites.console.passkeys import Party
+from gateway.sites.console.reports import NAMES
 from gateway.web import context, sessions
 from tests.datadirs import clock_of, next_generation, open_office
 from tests.gateway.sites.kit import Page, Served, Visitor, serve
@@ -182,7 +183,7 @@ async def test_the_certificate_alone_reads_nothing(office: Office) -> None:
     assert (await other.at.get("/")).path == "/enrol"  # without a passkey
     assert (await other.enrol()).path == "/login"
     for route in ROUTES:
-        path = route.path.replace("{number:[0-9]{1,12}}", "1")
+        path = route.path.replace("{number:[0-9]{1,12}}", "1").replace(f"{{name:{NAMES}}}", "expiring")
         page = await (other.at.get(path) if route.method == "GET" else other.at.post(path))
         assert (page.status, page.h1) == (200, "ログイン"), route
         assert "officer" not in page.html
@@ -389,6 +390,7 @@ async def test_a_role_that_was_taken_away(office: Office) -> None:
 
 #: Path of a page that is fetched -> who may see it, said a second time by hand (O3).
 EVERYBODY = set(Role)
+REPORTED = EVERYBODY - {Role.CA_OFFICER}
 MAY_SEE = {
     "/": EVERYBODY,
     "/me": EVERYBODY,
@@ -401,6 +403,10 @@ MAY_SEE = {
     "/applications/bulk": {Role.REGISTRAR, Role.APPROVER},
     "/applications/{number:[0-9]{1,12}}": {Role.DESK, Role.REGISTRAR, Role.APPROVER, Role.AUDITOR},
     "/operators": {Role.APPROVER, Role.CA_OFFICER, Role.AUDITOR},
+    "/reports": REPORTED,
+    # Each by its name: test_console_reports.py.
+    f"/reports/{{name:{NAMES}}}": REPORTED,
+    f"/reports/{{name:{NAMES}}}.csv": REPORTED,
 }
 #: Path of a form -> who may send it.
 MAY_SEND = {
@@ -612,7 +618,7 @@ async def test_both_languages(office: Office) -> None:
     titles = [(await one.at.get(path)).h1 for path in MAY_SEE if "{" not in path]
     assert titles == [
         "Home", "My account", "Permissions", "Proposals", "Applications", "Take an application in",
-        "What became of them", "Operators",
+        "What became of them", "Operators", "Reports",
     ]  # fmt: skip
 
 
