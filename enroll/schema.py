@@ -28,6 +28,7 @@ CREATE TABLE users (
     language TEXT NOT NULL DEFAULT 'ja' CHECK (language IN ('ja', 'en')),
     department TEXT NOT NULL DEFAULT '',    -- for profiles that say them
     principal TEXT NOT NULL DEFAULT '',
+    reading TEXT NOT NULL DEFAULT '',       -- フリガナ
     password_hash TEXT NOT NULL,
     password_initial INTEGER NOT NULL DEFAULT 1,
     last_number INTEGER NOT NULL DEFAULT 0, -- the highest 管理番号 given out
@@ -42,6 +43,16 @@ CREATE INDEX users_by_organisation ON users(policy_number);
 -- An import asks for each of its rows whether that person is recorded.
 CREATE INDEX users_by_person ON users(mail_key, name_key, policy_number);
 CREATE INDEX users_by_name ON users(name_key, policy_number);
+
+-- What people and organisations are found by the beginning of: names, readings, and words of them, written
+-- in the transaction that writes the name (`sameness.search_keys`).
+CREATE TABLE search_keys (
+    kind TEXT NOT NULL CHECK (kind IN ('user', 'organisation')),
+    key TEXT NOT NULL,
+    id TEXT NOT NULL,                      -- user ID, 証券番号
+    PRIMARY KEY (kind, key, id)
+);
+CREATE INDEX search_keys_of ON search_keys(kind, id);
 
 CREATE TABLE applications (
     id IDENTITY,

@@ -269,3 +269,125 @@ def _ends_values(wanted: Wanted) -> dict[str, Any]:
 
 def _all(terms: Sequence[str]) -> str:
     return " AND ".join(terms) or "1 = 1"
+
+
+# -- the search box ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Term:
+    """What is looked for, by the name of a statement below: from ``low`` on, and before ``high``."""
+
+    name: str
+    low: str | int
+    high: str | int
+
+
+def beyond(beginning: str) -> str:
+    """What comes after every text that begins so: they are in the order of their code points."""
+    return f"{beginning}\U0010ffff"
+
+
+#: Group -> term -> the keys that it finds: a range of an index each, never a part of a text.
+_MATCHES: Mapping[str, Mapping[str, str]] = {
+    "users": {
+        "user_id": "SELECT user_id AS found FROM users WHERE user_id >= :{0} AND user_id < :{1}",
+        "mail": "SELECT user_id AS found FROM users WHERE mail_key >= :{0} AND mail_key < :{1}",
+        "name": "SELECT id AS found FROM search_keys WHERE kind = 'user' AND key >= :{0} AND key < :{1}",
+        # Of an organisation that is named in full.
+        "member": "SELECT user_id AS found FROM users WHERE policy_number = :{0}",
+    },
+    "organisations": {
+        "policy_number": "SELECT policy_number AS found FROM organisations"
+        " WHERE policy_number >= :{0} AND policy_number < :{1}",
+        "name": "SELECT id AS found FROM search_keys WHERE kind = 'organisation'"
+        " AND key >= :{0} AND key < :{1}",
+    },
+    "requests": {
+        "request_id": "SELECT number AS found FROM enrollments WHERE request_id >= :{0} AND request_id < :{1}"
+    },
+    "certificates": {
+        "serial": "SELECT number AS found FROM certificates WHERE serial >= :{0} AND serial < :{1}",
+        "common_name": "SELECT number AS found FROM certificates"
+        " WHERE subject_cn >= :{0} AND subject_cn < :{1}",
+        # Those in somebody's hands, or on the way there; by the index that such days have already.
+        "day": "SELECT c.number AS found FROM enrollments e JOIN certificates c ON c.serial = e.serial"
+        " WHERE e.state IN ('issued', 'picked_up', 'in_use')"
+        " AND e.not_after_at >= :{0} AND e.not_after_at < :{1}",
+    },
+}
+_OF_USERS = (
+    "users.user_id, users.policy_number, users.name, users.reading, users.mail, users.mail_key, users.role,"
+    " users.disabled_at, organisations.name AS organisation,"
+    " organisations.disabled_at AS organisation_disabled_at"
+)
+_HOLDER = "users.user_id, users.name, users.policy_number"
+#: Group -> its rows, the column that orders them, whether the newest comes first.
+_ROWS: Mapping[str, tuple[str, str, bool]] = {
+    "users": (
+        f"SELECT {_OF_USERS} FROM users"
+        " JOIN organisations ON organisations.policy_number = users.policy_number",
+        "users.user_id",
+        False,
+    ),
+    "organisations": (
+        "SELECT organisations.policy_number, organisations.name, organisations.disabled_at,"
+        " (SELECT count(*) FROM users WHERE users.policy_number = organisations.policy_number) AS members"
+        " FROM organisations",
+        "organisations.policy_number",
+        False,
+    ),
+    "requests": (
+        "SELECT enrollments.number AS number, enrollments.request_id, enrollments.kind, enrollments.user_id,"
+        " enrollments.state, enrollments.common_name, enrollments.profile, enrollments.door,"
+        " enrollments.created_at, enrollments.submitted_at, enrollments.window_ends_at,"
+        " enrollments.ended_at, enrollments.not_after_at, users.name, users.policy_number"
+        " FROM enrollments JOIN users ON users.user_id = enrollments.user_id",
+        "enrollments.number",
+        True,
+    ),
+    "certificates": (
+        f"SELECT {_CERTIFICATE}, {_HOLDER} FROM certificates{_OWNERS}",
+        "certificates.number",
+        True,
+    ),
+}
+#: Group -> the column by which its next page is found.
+KEYS: Mapping[str, str] = {
+    "users": "user_id",
+    "organisations": "policy_number",
+    "requests": "number",
+    "certificates": "number",
+}
+
+
+def count_matches(db: Transaction, group: str, terms: Sequence[Term]) -> int:
+    """How many things of a group at least one term finds."""
+    keys, values = _keys(group, terms)
+    row = db.one(f"SELECT count(*) AS n FROM ({keys}) AS matches", values)
+    assert row is not None
+    return int(row["n"])
+
+
+def matches(db: Transaction, group: str, terms: Sequence[Term], after: str, limit: int) -> Sequence[Row]:
+    """So many of them after a row, whose key is ``after``; from the beginning for ""."""
+    keys, values = _keys(group, terms)
+    rows, column, newest_first = _ROWS[group]
+    compared, order = ("<", "DESC") if newest_first else (">", "ASC")
+    last: str | int = after
+    if newest_first:
+        last = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 2**62
+    statement = (
+        f"{rows} WHERE {column} IN ({keys}) AND {column} {compared} :last"
+        f" ORDER BY {column} {order} LIMIT :limit"
+    )
+    return db.rows(statement, {**values, "last": last, "limit": limit})
+
+
+def _keys(group: str, terms: Sequence[Term]) -> tuple[str, dict[str, str | int]]:
+    parts, values = [], dict[str, str | int]()
+    for number, term in enumerate(terms):
+        low, high = f"low_{number}", f"high_{number}"
+        parts.append(_MATCHES[group][term.name].format(low, high))
+        values |= {low: term.low, high: term.high}
+    return " UNION ".join(parts), values

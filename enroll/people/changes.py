@@ -19,7 +19,9 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 
 #: What may change of a user, and of an organisation.
-OF_USERS = ("policy_number", "name", "mail", "role", "notice_by", "language", "department", "principal")
+OF_USERS = (
+    "policy_number", "name", "mail", "role", "notice_by", "language", "department", "principal", "reading",
+)  # fmt: skip
 OF_ORGANISATIONS = (
     "policy_number", "name", "lineages", "issue_password_by", "address", "profile", "country",
 )  # fmt: skip

@@ -52,6 +52,7 @@ class Person:
     language: Language = "ja"
     department: str = ""
     principal: str = ""
+    reading: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def tidied(person: Person) -> Person:
         user_id=identifiers.new_typed_user_id(person.user_id),
         department=sameness.tidy_name(person.department),
         principal=sameness.tidy_name(person.principal),
+        reading=sameness.tidy_name(person.reading),
     )
 
 
@@ -97,6 +99,7 @@ def wrong_fields(person: Person) -> tuple[str, ...]:
         "language": person.language in LANGUAGES,
         "department": not person.department or what_is_wrong("OU", person.department) is None,
         "principal": not person.principal or what_is_wrong("upn", person.principal) is None,
+        "reading": len(person.reading) <= _LONGEST_NAME and person.reading.isprintable(),
     }
     return tuple(field for field, good in checks.items() if not good)
 
@@ -316,6 +319,7 @@ def _record_user(db: Transaction, person: Person, login_hash: str, at: int) -> s
             language=person.language,
             department=person.department,
             principal=person.principal,
+            reading=person.reading,
             password_hash=login_hash,
             password_initial=True,
             last_number=0,

@@ -22,6 +22,16 @@ from enroll.characters import DASHES, folded, visible, without_variations
 _SOUND_MARKS = str.maketrans({"\u309b": "\u3099", "\u309c": "\u309a"})
 # After kana every dash is meant as the long vowel: サト－ is サトー.
 _LONG_VOWEL = re.compile(f"(?<=[\u3041-\u30ff])[{DASHES}]")
+# Hiragana to katakana: ぁ to ゖ, ゝ and ゞ; and the usual form of kanji in names.
+_HEARD = {code: chr(code + 0x60) for code in (*range(0x3041, 0x3097), 0x309D, 0x309E)} | str.maketrans(
+    "髙﨑濵濱邊邉齋齊澤櫻廣國嶋冨德眞惠藏瀨淸曾槗",
+    "高崎浜浜辺辺斎斉沢桜広国島富徳真恵蔵瀬清曽橋",
+)
+# What the names of organisations begin with, and nobody says first on the telephone.
+_FORMS = re.compile(
+    r"(?:株式会社|有限会社|合同会社|合資会社|合名会社|(?:一般|公益|特定)?(?:社団|財団)法人|社会福祉法人|医療法人|学校法人"
+    r"|\((?:株|有|同|資|名|社|財|福|医|学)\))"
+)
 # IDNA 2003 makes another name of these than IDNA 2008 does: whoever has one writes the A-label (xn--).
 _AMBIGUOUS = frozenset("\u00df\u03c2\u200c\u200d")
 
@@ -37,6 +47,28 @@ def name_key(name: str) -> str:
     marked = without_variations(visible(name)).translate(_SOUND_MARKS)
     key = folded(unicodedata.normalize("NFKC", folded(marked)).casefold())
     return _LONG_VOWEL.sub("\u30fc", "".join(key.split()))
+
+
+def search_key(text: str) -> str:
+    """What names are found by: as `name_key`, with hiragana and katakana alike, and the forms of a kanji that
+    nobody hears on the telephone."""
+    return name_key(text).translate(_HEARD)
+
+
+def bare_key(text: str) -> str:
+    """The same of an organisation without its legal form before the name."""
+    return _FORMS.sub("", search_key(text), count=1)
+
+
+def search_keys(*names: str) -> frozenset[str]:
+    """What somebody with these names (a name, a reading) is found by the beginning of: each whole, from each
+    further word on, and of organisations without the legal form."""
+    found = set()
+    for name in names:
+        words = tidy_name(name).split()
+        found |= {search_key("".join(words[at:])) for at in range(len(words))}
+        found.add(bare_key(name))
+    return frozenset(found - {""})
 
 
 def tidy_mail(mail: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ca.storage import Row, Transaction, Values, inserting
 from enroll.languages import Language
-from enroll.people.sameness import mail_key, name_key
+from enroll.people.sameness import mail_key, name_key, search_keys
 
 Db = Transaction
 
@@ -63,6 +63,8 @@ class User:
     #: the name that a Windows domain knows the user by (UPN).
     department: str = ""
     principal: str = ""
+    #: フリガナ; empty: not recorded.
+    reading: str = ""
 
     @property
     def password_mark(self) -> str:
@@ -98,7 +100,10 @@ class Application:
 
 def add_organisation(db: Db, organisation: Organisation) -> bool:
     """Records an organisation; False when the 証券番号 is taken."""
-    return _insert_new(db, "organisations", asdict(organisation))
+    added = _insert_new(db, "organisations", asdict(organisation))
+    if added:
+        _keep_keys(db, "organisation", organisation.policy_number, organisation.name)
+    return added
 
 
 def organisation(db: Db, policy_number: str) -> Organisation | None:
@@ -136,8 +141,11 @@ def change_organisation(db: Db, policy_number: str, changed: Organisation) -> No
             " WHERE policy_number = :policy_number",
             asdict(changed),
         )
+        _change_keys(db, "organisation", policy_number, changed.name)
         return
     _insert(db, "organisations", asdict(changed))
+    _change_keys(db, "organisation", policy_number)
+    _keep_keys(db, "organisation", changed.policy_number, changed.name)
     for table in ("users", "applications"):
         db.execute(
             f"UPDATE {table} SET policy_number = :changed WHERE policy_number = :policy_number",
@@ -181,7 +189,10 @@ def enable_organisation(db: Db, policy_number: str) -> bool:
 def add_user(db: Db, user: User) -> bool:
     """Records a user; False when the user ID is taken."""
     row = asdict(user) | {"password_initial": int(user.password_initial)}
-    return _insert_new(db, "users", row | _person_keys(user.name, user.mail))
+    added = _insert_new(db, "users", row | _person_keys(user.name, user.mail))
+    if added:
+        _keep_keys(db, "user", user.user_id, user.name, user.reading)
+    return added
 
 
 def same_person(db: Db, policy_number: str, name: str, mail: str) -> list[str]:
@@ -207,6 +218,22 @@ def users_alike(db: Db, policy_number: str, name: str, mail: str) -> list[User]:
 
 def _person_keys(name: str, mail: str) -> dict[str, str]:
     return {"name_key": name_key(name), "mail_key": mail_key(mail)}
+
+
+def _keep_keys(db: Db, kind: str, identifier: str, *names: str) -> None:
+    """Has somebody new found by their names."""
+    for key in sorted(search_keys(*names)):
+        db.execute(
+            "INSERT INTO search_keys (kind, key, id) VALUES (:kind, :key, :id)",
+            {"kind": kind, "key": key, "id": identifier},
+        )
+
+
+def _change_keys(db: Db, kind: str, identifier: str, *names: str) -> None:
+    """The same for other names than before; for none nobody is found any more."""
+    values = {"kind": kind, "id": identifier}
+    db.execute("DELETE FROM search_keys WHERE kind = :kind AND id = :id", values)
+    _keep_keys(db, kind, identifier, *names)
 
 
 def user(db: Db, user_id: str) -> User | None:
@@ -322,7 +349,9 @@ def reset_password(db: Db, user_id: str, password_hash: str) -> None:
     db.note("password.ended", user_id=user_id)
 
 
-_FACTS = ("policy_number", "name", "mail", "role", "notice_by", "language", "department", "principal")
+_FACTS = (
+    "policy_number", "name", "mail", "role", "notice_by", "language", "department", "principal", "reading",
+)  # fmt: skip
 
 
 def change_user(db: Db, changed: User) -> None:
@@ -330,12 +359,13 @@ def change_user(db: Db, changed: User) -> None:
     db.execute(
         "UPDATE users SET policy_number = :policy_number, name = :name, mail = :mail, role = :role,"
         " notice_by = :notice_by, language = :language, department = :department, principal = :principal,"
-        " name_key = :name_key, mail_key = :mail_key"
+        " reading = :reading, name_key = :name_key, mail_key = :mail_key"
         " WHERE user_id = :user_id",
         {name: getattr(changed, name) for name in _FACTS}
         | {"user_id": changed.user_id}
         | _person_keys(changed.name, changed.mail),
     )
+    _change_keys(db, "user", changed.user_id, changed.name, changed.reading)
 
 
 def next_number(db: Db, user_id: str) -> int:

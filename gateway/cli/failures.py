@@ -40,6 +40,7 @@ SHAPES: Mapping[str, str] = {
     "policy_number": "3 to 20 characters of 0-9, A-Z and '-'",
     "name": "1 to 100 printable characters",
     "mail": "a mail address such as taro@example.jp",
+    "reading": "at most 100 printable characters",
     "user_id": "4 to 12 characters of A-Z and 0-9, or nothing to have one generated",
     "role": "member or admin",
     "notice_by": "mail or postcard",

@@ -39,6 +39,7 @@ USERS = Shape(
         "language": ("language", "言語"),
         "department": ("department", "部署"),
         "principal": ("principal", "UPN"),
+        "reading": ("reading", "フリガナ"),
     },
     required=("policy_number", "name", "mail"),
     values={
@@ -97,7 +98,7 @@ async def _import(
     The first line names the columns, in any order: policy_number (証券番号), name (氏名), mail
     (メールアドレス), and if wanted user_id (ユーザーID), role (権限: member, admin, 利用者, 管理者),
     notice_by (通知方法: mail, postcard, メール, はがき), language (言語: ja, en, 日本語, 英語), and for
-    profiles that say them department (部署) and principal (UPN).
+    profiles that say them department (部署) and principal (UPN); reading (フリガナ) is found by the search.
     Running the same file again adds nobody twice, however name and address are typed. Whoever has the name
     or the mail address of somebody else is refused unless --alike says that it is meant.
     """

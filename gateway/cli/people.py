@@ -55,6 +55,9 @@ alike_option = click.option(
 DEPARTMENT = click.option("--department", default="", help="For profiles that say it in the certificate.")
 PRINCIPAL = click.option("--principal", default="", help="The same, of a Windows domain: NAME@DOMAIN.")
 
+#: フリガナ, which the search finds somebody by.
+READING = click.option("--reading", default="", help="フリガナ, by which sekisho find finds the user, too.")
+
 _ROLE, _NOTICE_BY = click.Choice(["member", "admin"]), click.Choice(["mail", "postcard"])
 _LANGUAGE = click.Choice(LANGUAGES)
 _PASSWORD_BY = click.Choice(["mail", "postcard", "admin"])
@@ -182,6 +185,7 @@ async def _org_enable(deployment: Deployment, policy_number: str) -> Answer:
 @click.option("--language", type=_LANGUAGE, default="ja", show_default=True, help="Of the user's mails.")
 @DEPARTMENT
 @PRINCIPAL
+@READING
 @alike_option
 async def _user_add(
     deployment: Deployment,
@@ -308,6 +312,7 @@ async def _user_enable(deployment: Deployment, user_id: str) -> Answer:
 @click.option("--language", type=_LANGUAGE, default=None, help="Of the user's mails, from now on.")
 @click.option("--department", default=None, help="For profiles that say it; in certificates from now on.")
 @click.option("--principal", default=None, help="The same, of a Windows domain: NAME@DOMAIN.")
+@click.option("--reading", default=None, help="フリガナ, by which sekisho find finds the user, too.")
 @of_organisation("Move to this organisation.")
 @alike_option
 async def _user_change(deployment: Deployment, user_id: str, alike: bool, **given: Any) -> Answer:

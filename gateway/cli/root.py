@@ -30,6 +30,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "exporting": ("org", "user"),
     "requests": ("application", "request"),
     "certificates": ("cert",),
+    "searching": ("find",),
     "holding": ("cert", "user"),
     "authorities": ("ca",),
     "generations": ("ca",),

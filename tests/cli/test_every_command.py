@@ -75,6 +75,7 @@ DAY = (
     Row("user export {exported}", "users.exported"),
     Row("user list"),
     Row("user show KADD1"),
+    Row("find 花子", "person.searched"),
     Row("mail release", "letters.released"),
     Row("mail deliver", "letters.delivered"),
     Row("mail retry", "mail.retried"),

@@ -52,6 +52,7 @@ ROWS = {
     "clock confirm": "settings asks",
     "clock show": "standing looks",
     "doctor": "standing looks",
+    "find": "search looks",
     "eab create": "record asks",
     "eab list": "search looks",
     "eab withdraw": "revoke does",
