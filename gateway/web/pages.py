@@ -260,7 +260,9 @@ def _problem_again(request: web.Request, state: Mapping[str, Any]) -> web.Respon
 
 async def problem(request: web.Request, code: str, *, at: int = 0, **detail: Any) -> web.Response:
     """The page of a refusal code, with a reference number that the help desk finds."""
-    gate, site = request.app[GATE], request.app[SITE]
+    gate, site, peer = request.app[GATE], request.app[SITE], http.peer(request)
+    if isinstance(peer, VerifiedPeer):
+        detail = {"common_name": peer.common_name} | detail
     reference = await references.note(gate.ra, site, code, path=request.path, **detail)
     about = Role(site) if code in ABOUT_CERTIFICATE else None
     first = []
@@ -311,27 +313,35 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
 
     async def explain(request: web.Request) -> web.StreamResponse:
         rejection, state, reference = await noted(request, role)
-        words, first = CERTIFICATE[state], list[Way]()
+        first = list[Way]()
         if state in _BY_DATE and await timekeeping.doubt(gate.ra) is not None:
             words = REFUSALS["clock_in_doubt"]
             return words_page(request, words, reference=reference, rejection=rejection)
         if state is CertificateState.UNKNOWN_ISSUER and await of_an_operator(gate, rejection):
             return words_page(request, OF_AN_OPERATOR, reference=reference, rejection=rejection, about=role)
-        newer = await reissued_as(gate, rejection) if state in _FOLLOWED else None
-        if newer is not None:
-            words = replace(words, next_step=newer_one(newer), choose_again=True, reissue=False)
-        elif state is CertificateState.DISTRUSTED and await _invited(gate, rejection):
-            words = replace(words, next_step=BY_THE_MAIL, reissue=False)
-        elif state in _FOLLOWED and await _out_of_use(gate, rejection):
-            words = replace(words, next_step=OUT_OF_USE, choose_again=False, reissue=False)
+        words = await explained(gate, rejection, state)
         if in_grace(gate, rejection):
-            words = IN_GRACE
             first = [(elsewhere(request, gate.origins[Role.RENEWAL]), OPEN_RENEWAL)]
         return words_page(request, words, reference=reference, rejection=rejection, about=role, first=first)
 
     app.router.add_route("*", EVERY_PATH, explain)
     app.freeze()
     return app._handle  # type: ignore[return-value]
+
+
+async def explained(gate: Gate, rejection: Rejection | None, state: CertificateState) -> Words:
+    """What a site says to whoever presents a certificate that is no good, by what came after it."""
+    if in_grace(gate, rejection):
+        return IN_GRACE
+    words = CERTIFICATE[state]
+    newer = await reissued_as(gate, rejection) if state in _FOLLOWED else None
+    if newer is not None:
+        return replace(words, next_step=newer_one(newer), choose_again=True, reissue=False)
+    if state is CertificateState.DISTRUSTED and await _invited(gate, rejection):
+        return replace(words, next_step=BY_THE_MAIL, reissue=False)
+    if state in _FOLLOWED and await _out_of_use(gate, rejection):
+        return replace(words, next_step=OUT_OF_USE, choose_again=False, reissue=False)
+    return words
 
 
 async def noted(request: web.Request, role: Role) -> tuple[Rejection | None, CertificateState, str]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ca.sealing import BrokenSeal
@@ -47,7 +47,7 @@ async def note(ra: RegistrationAuthority, site: str, code: str, **detail: Any) -
         if timekeeping.doubt_now(ra, db) is None:
             store.drop_old_references(db, at - _KEPT)
         store.keep_references(db, site, code, KEPT_PER_KIND - 1)
-        store.add_reference(db, reference, at, site, code, _stored(kept))
+        store.add_reference(db, reference, at, site, code, _about(code, kept), _stored(kept))
 
     try:
         async with asyncio.timeout(_PATIENCE):
@@ -80,6 +80,23 @@ def found(db: Transaction, reference: str) -> dict[str, Any] | None:
     tidy = identifiers.typed(reference).upper()
     row = store.reference(db, f"{tidy[:4]}-{tidy[4:]}")
     return None if row is None else {**row, "detail": json.loads(row["detail"])}
+
+
+def about(db: Transaction, names: Sequence[str], limit: int) -> list[dict[str, Any]]:
+    """What is recorded about somebody with these user IDs and common names, newest first."""
+    rows = store.references_about(db, names, limit) if names else []
+    return [{**row, "detail": json.loads(row["detail"])} for row in rows]
+
+
+def _about(code: str, detail: Mapping[str, Any]) -> str:
+    """Whose page it was. What a certificate of anybody's making says of its holder is not believed."""
+    if code.rpartition(".")[2] in _CLAIMED:
+        return ""
+    return str(detail.get("user_id") or detail.get("user") or detail.get("common_name") or "")
+
+
+# Certificate states in which nothing of the certificate was verified.
+_CLAIMED = frozenset({"unknown_issuer", "wrong_purpose", "unknown_certificate", "unverified", "malformed"})
 
 
 def page_key(ra: RegistrationAuthority, reference: str) -> str:

@@ -27,6 +27,7 @@ _REFERENCES = """
         at INTEGER NOT NULL,
         site TEXT NOT NULL,
         code TEXT NOT NULL,
+        about TEXT NOT NULL,          -- the user ID or common name of whose page it was; '' if none is known
         detail TEXT NOT NULL          -- JSON, no secret
     )
 """
@@ -49,6 +50,7 @@ SCHEMA = Schema(
             "references",
             (
                 _REFERENCES,
+                "CREATE INDEX desk_references_about ON desk_references (about, number) WHERE about <> ''",
                 "CREATE INDEX desk_references_by_age ON desk_references (at)",
                 "CREATE INDEX desk_references_by_cause ON desk_references (site, code, at)",
                 # Only so many records of a kind are kept.

@@ -126,13 +126,26 @@ def change_nothing(db: Transaction) -> None:
 # -- reference numbers ---------------------------------------------------------------------------
 
 
-def add_reference(db: Transaction, reference: str, at: int, site: str, code: str, detail: str) -> None:
-    values = {"reference": reference, "at": at, "site": site, "code": code, "detail": detail}
+def add_reference(
+    db: Transaction, reference: str, at: int, site: str, code: str, about: str, detail: str
+) -> None:
+    values = {"reference": reference, "at": at, "site": site, "code": code, "about": about, "detail": detail}
     db.execute(inserting("desk_references", values), values)
 
 
 def reference(db: Transaction, reference: str) -> Row | None:
     return db.one("SELECT * FROM desk_references WHERE reference = :reference", {"reference": reference})
+
+
+def references_about(db: Transaction, names: Sequence[str], limit: int) -> Sequence[Row]:
+    """The newest records about one of some names."""
+    values = {f"name_{number}": name for number, name in enumerate(names)}
+    among = ", ".join(f":{name}" for name in values)
+    return db.rows(
+        f"SELECT * FROM desk_references WHERE about IN ({among}) AND about <> ''"
+        " ORDER BY +number DESC LIMIT :limit",
+        {**values, "limit": limit},
+    )
 
 
 def amend_reference(db: Transaction, reference: str, detail: str) -> None:

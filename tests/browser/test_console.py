@@ -34,6 +34,7 @@ from tests.datadirs import CHEAP, PASSPHRASE, POLICY_NUMBER, admit
 pytestmark = pytest.mark.browser
 
 CODE = "walk-in-2026"
+USER = "K12345678"
 _AUTHENTICATOR = {
     "protocol": "ctap2",
     "transport": "internal",
@@ -212,6 +213,16 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await expect(on.get_by_role("heading", name="運用者")).to_be_visible()
         await eye.look("operators")
         await eye.visit(url("/permissions"), "permissions")
+        await admit(world.ra, USER)
+        await on.keyboard.press("/")
+        await expect(on.get_by_role("searchbox")).to_be_focused()
+        await on.keyboard.type("年金")
+        await on.keyboard.press("Enter")
+        await expect(on.get_by_role("heading", name="検索")).to_be_visible()
+        await eye.look("search")
+        await eye.visit(url("/search?q=誰もいない"), "search-nothing")
+        await eye.visit(url("/search"), "search-empty")
+        await eye.visit(url(f"/callers/{USER}"), "caller")
         await eye.visit(url("/proposals"), "proposals")
         await eye.visit(url(f"/proposals/{await _proposed(world)}"), "proposal")
 
@@ -256,6 +267,10 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await _press(on, "パスキーを作成する")
         await expect(on.get_by_role("status")).to_have_text("パスキーを追加しました。")
         await eye.look("me")
+        await on.get_by_label("「/」キーで検索欄へ移動する").uncheck()
+        await on.get_by_role("heading", name="自分の設定").click()
+        await on.keyboard.press("/")
+        await expect(on.get_by_role("searchbox")).not_to_be_focused()
         # The other one: whoever removes the passkey in use is logged out by that.
         other = on.get_by_role("row").filter(has_not_text="使用中")
         await other.get_by_role("button", name="削除する").focus()

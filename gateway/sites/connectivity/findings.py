@@ -99,6 +99,18 @@ def certificate(facts: Facts) -> Check:
     return Check("certificate", words.CERTIFICATE_TITLE, _certificate(facts))
 
 
+def of_good(
+    left: int, renewal_days: int, *, newer: Enrollment | None, begun: bool, probe: bool = False
+) -> words.Row:
+    """What is said of a certificate that is good, and the next step. ``left``: days until its end; the others
+    as in `Facts`."""
+    if newer is not None:
+        return words.newer(newer)
+    if begun:
+        return words.BEGUN
+    return words.EXPIRES_SOON if left <= renewal_days else words.VALID[probe]
+
+
 def checks(facts: Surroundings) -> tuple[Check, ...]:
     """The findings about browser and connection, in the order in which they are shown."""
     return (
@@ -139,12 +151,9 @@ REPORTABLE: Mapping[str, frozenset[str]] = MappingProxyType(
 def _certificate(facts: Facts) -> Finding:
     state = facts.state
     if isinstance(facts.verdict, VerifiedPeer):
-        if facts.newer is not None:
-            return _from(words.newer(facts.newer))
-        if facts.begun:
-            return _from(words.BEGUN)
         left = days_left(facts.verdict.not_after_at, facts.now)
-        return _from(words.EXPIRES_SOON if left <= facts.renewal_days else words.VALID[facts.probe])
+        row = of_good(left, facts.renewal_days, newer=facts.newer, begun=facts.begun, probe=facts.probe)
+        return _from(row)
     if state is not CertificateState.NONE:
         if facts.newer is not None:
             return _from(words.reissued(state, facts.newer))

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from enroll.operators.roles import Act, Verdict
-from gateway.sites.console import applications, entry, overview, own, proposals, reports, taking
+from gateway.sites.console import (
+    applications,
+    callers,
+    entry,
+    overview,
+    own,
+    proposals,
+    reports,
+    search,
+    taking,
+)
 from gateway.sites.console.entry import at_door
 from gateway.sites.console.visitors import Inner, inside
 from gateway.sites.console.words import NOT_OURS, REFUSED
@@ -23,6 +33,7 @@ _PROPOSAL = "/proposals/{number:[0-9]{1,12}}"
 _APPLICATION = "/applications/{number:[0-9]{1,12}}"
 _DECIDING = Verdict.PROPOSE | Verdict.DECIDE
 _REPORT = f"/reports/{{name:{reports.NAMES}}}"
+_CALLER = "/callers/{user_id:[A-Z0-9]{4,12}}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,11 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/reports", reports.listed, Act.REPORTS),
     Route("GET", _REPORT, reports.page, Act.REPORTS),
     Route("GET", _REPORT + ".csv", reports.export, Act.REPORTS),
+    Route("GET", "/search", search.page, Act.SEARCH),
+    Route("GET", _CALLER, callers.page, Act.SEARCH),
+    Route("POST", _CALLER + "/note", callers.note, Act.CALL, Verdict.DO),
+    Route("POST", _CALLER + "/letters", callers.send_again, Act.CALL, Verdict.DO),
+    Route("POST", _CALLER + "/suspend", callers.suspend, Act.SUSPEND, Verdict.DO),
 )
 
 

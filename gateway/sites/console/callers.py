@@ -1,0 +1,162 @@
+"""照会: one person, for whoever has them on the telephone: who it is, what they see, and what to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from ca.storage import Transaction
+from enroll import generations, store
+from enroll.jst import shown_day
+from enroll.mail import store as mail_store
+from enroll.operators import helping
+from enroll.operators.helping import Person, remedy
+from enroll.refusals import Refusal
+from enroll.requests.enrollment import state_at
+from enroll.requests.states import LABELS as STATES
+from gateway.sites.console import seeing, timeline
+from gateway.sites.console.asking import show
+from gateway.sites.console.finding_words import KINDS, LETTER_STATES, LETTERS, REMEDIES, REQUESTS, SAID
+from gateway.sites.console.visitors import Visitor
+from gateway.sites.service.looking import standing_of
+from gateway.sites.service.standing import Standing
+from gateway.web.pages import GATE, form, see_other, tell, told
+from gateway.web.words import Text
+
+# Of each so many, newest first.
+_LETTERS, _REQUESTS = 20, 10
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to ask, and how whoever it is would answer. Nothing of it is a secret of the person's."""
+
+    ask: Text
+    answer: str
+
+
+async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """The person as the desk needs them. Whoever looks is noted."""
+    user_id, gate = request.match_info["user_id"], request.app[GATE]
+    ra = gate.ra
+
+    def work(db: Transaction) -> dict[str, Any]:
+        found = helping.person(db, visitor.actor, user_id)
+        mine, gone = store.enrollments_of(db, user_id), generations.distrusted(db)
+        standing = standing_of(db, ra, user_id, gone)
+        letters = mail_store.listed(db, user_id, _LETTERS)
+        return {
+            "person": found,
+            "standing": standing,
+            "held": seeing.held(db, ra, mine, standing.enrollment),
+            "mine": mine,
+            "letters": letters,
+            "events": timeline.events(db, user_id, mine, letters),
+            "active": store.active_user(db, user_id) is not None,
+        }
+
+    found = await ra.database.read(work)
+    seen = await seeing.seen(gate, found["active"], found["mine"], found["held"])
+    await helping.note_reading(ra, visitor.actor, user_id)
+    at = ra.now()
+    waits = helping.waiting(found["mine"], at)
+    return show(
+        request,
+        "caller.html",
+        visitor,
+        user=found["person"].user,
+        organisation=found["person"].organisation,
+        active=found["active"],
+        questions=_questions(found["person"], found["standing"]),
+        standing=found["standing"],
+        seen=seen,
+        bounced=_bounced(found["letters"], found["person"].user),
+        requests=[(each, STATES[state_at(each, at)]) for each in found["mine"][:_REQUESTS]],
+        requests_total=len(found["mine"]),
+        letters=[(each, remedy(each, waits)) for each in found["letters"]],
+        events=found["events"],
+        kinds=KINDS,
+        request_kinds=REQUESTS,
+        letter_kinds=LETTERS,
+        letter_states=LETTER_STATES,
+        remedies=REMEDIES,
+        said=SAID.get(told(request).get("said", "") or request.query.get("done", "")),
+    )
+
+
+async def note(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Keeps what a call was about."""
+    here, fields = _here(request), await form(request)
+    try:
+        await helping.note_call(
+            request.app[GATE].ra, visitor.actor, request.match_info["user_id"], fields.get("note", "")
+        )
+    except Refusal as refusal:
+        if refusal.code != "invalid_input":
+            raise
+        return tell(request, here, {"said": "no_note"})
+    return see_other(f"{here}?done=noted")
+
+
+async def suspend(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """利用停止, at once and with its reason."""
+    here, fields = _here(request), await form(request)
+    try:
+        stopped = await helping.suspend(
+            request.app[GATE].ra, visitor.actor, request.match_info["user_id"], fields.get("reason", "")
+        )
+    except Refusal as refusal:
+        if refusal.code != "invalid_input":
+            raise
+        return tell(request, here, {"said": "no_reason"})
+    return see_other(f"{here}?done={'suspended' if stopped else 'nothing'}")
+
+
+async def send_again(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """A letter once more."""
+    here, number = _here(request), (await form(request)).get("letter", "")
+    if not (number.isascii() and number.isdigit() and len(number) < 15):
+        raise Refusal("not_found", field="mail")
+    try:
+        await helping.send_again(
+            request.app[GATE].ra, visitor.actor, request.match_info["user_id"], int(number)
+        )
+    except Refusal as refusal:
+        if refusal.code != "conflict":
+            raise
+        return tell(request, here, {"said": "not_again"})
+    return see_other(f"{here}?done=again")
+
+
+def _here(request: web.Request) -> str:
+    return f"/callers/{request.match_info['user_id']}"
+
+
+def _questions(person: Person, standing: Standing) -> list[Question]:
+    user, organisation = person.user, person.organisation
+    name = f"{user.name}（{user.reading}）" if user.reading else user.name
+    found = [
+        Question(
+            ("団体名と証券番号をお願いします。", "Your organisation, and its 証券番号?"),
+            f"{organisation.name}　{organisation.policy_number}",
+        ),
+        Question(("お名前をお願いします。", "Your name?"), name),
+        Question(("ご登録のメールアドレスをお願いします。", "Your mail address, as registered?"), user.mail),
+    ]
+    held = standing.enrollment
+    if held is not None and held.picked_up_at is not None:
+        found.append(
+            Question(
+                ("証明書を取得された日はいつごろですか。", "About when did you download the certificate?"),
+                shown_day(held.picked_up_at),
+            )
+        )
+    return found
+
+
+def _bounced(letters: list[dict[str, Any]], user: store.User) -> bool:
+    """Whether the newest letter to the address that is recorded now came back, or was refused."""
+    newest = next((each for each in letters if each["recipient"] == user.mail), None)
+    return newest is not None and newest["state"] == "failed"

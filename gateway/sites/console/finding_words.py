@@ -1,0 +1,182 @@
+"""What search and caller view say, in Japanese and English."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from gateway.web.words import Text
+
+#: Group of hits -> heading.
+GROUP_WORDS: Mapping[str, Text] = MappingProxyType(
+    {
+        "users": ("利用者", "Users"),
+        "organisations": ("団体", "Organisations"),
+        "requests": ("リクエストID", "Request IDs"),
+        "certificates": ("証明書", "Certificates"),
+    }
+)
+#: What a text was taken for, and how it was compared.
+MEANINGS: Mapping[str, Text] = MappingProxyType(
+    {
+        "day": ("有効期限の日付", "the day on which a certificate ends"),
+        "mail": ("メールアドレス（先頭から一致）", "the beginning of a mail address"),
+        "reference": ("照会番号", "a reference number"),
+        "request_id": ("リクエストID（先頭から一致）", "the beginning of a request ID"),
+        "serial": ("証明書のシリアル番号（先頭から一致）", "the beginning of a serial number"),
+        "common_name": ("コモンネーム（先頭から一致）", "the beginning of a common name"),
+        "user_id": ("ユーザーID（先頭から一致）", "the beginning of a user ID"),
+        "policy_number": ("証券番号（先頭から一致）", "the beginning of a 証券番号"),
+        "name": (
+            "氏名・フリガナ・団体名（姓または名の先頭から一致）",
+            "the beginning of a name, of a person or an organisation",
+        ),
+    }
+)
+#: Status of a certificate -> words and the colour of its chip.
+CERTIFICATES: Mapping[str, tuple[Text, str]] = MappingProxyType(
+    {
+        "reserved": (("発行中", "being issued"), "plain"),
+        "issued": (("有効", "good"), "good"),
+        "expired": (("期限切れ", "expired"), "plain"),
+        "held": (("利用停止中", "suspended"), "warn"),
+        "revoked": (("失効", "revoked"), "bad"),
+    }
+)
+#: Kind of a request.
+REQUESTS: Mapping[str, Text] = MappingProxyType(
+    {
+        "addition": ("追加発行", "first certificate"),
+        "reissue": ("再発行", "reissue"),
+        "renewal": ("更新", "renewal"),
+        "protocol": ("自動更新（プログラム）", "a program's"),
+    }
+)
+#: Role of a user.
+KINDS: Mapping[str, Text] = MappingProxyType(
+    {"member": ("利用者", "user"), "admin": ("管理者", "administrator")}
+)
+#: Kind of a letter.
+LETTERS: Mapping[str, Text] = MappingProxyType(
+    {
+        "pickup": ("証明書取得のご案内", "pick-up mail"),
+        "pickup_without_password": ("証明書取得のご案内（パスワード別送）", "pick-up mail, password apart"),
+        "issue_password": ("発行用パスワードのはがき", "postcard with the issue password"),
+        "issue_password_admin": ("発行用パスワード（管理者経由）", "issue password, by the administrator"),
+        "user_id": ("ユーザーIDのお知らせ", "ID notice"),
+        "password_reset": ("ログインパスワード再設定のお知らせ", "new login password"),
+        "renewal_30": ("更新のご案内（1回目）", "first renewal mail"),
+        "renewal_7": ("更新のご案内（2回目）", "second renewal mail"),
+        "renewal_7_admin": ("更新のご案内（管理者宛て）", "renewal mail to the administrator"),
+        "renewed_by_another": ("更新のお知らせ（別の方による）", "renewed by another"),
+        "issuer_distrusted": ("発行者停止のお知らせ", "issuer no longer trusted"),
+    }
+)
+#: State of a letter -> words and the colour of its chip.
+LETTER_STATES: Mapping[str, tuple[Text, str]] = MappingProxyType(
+    {
+        "queued": (("送信待ち", "waits"), "warn"),
+        "sent": (("送信済み", "sent"), "good"),
+        "failed": (("不着・送信失敗", "came back, or refused"), "bad"),
+        "cancelled": (("取消", "cancelled"), "plain"),
+    }
+)
+#: What can be done about a letter that is not sent again.
+REMEDIES: Mapping[str, Text] = MappingProxyType(
+    {
+        "": ("－", "-"),
+        "reissue": (
+            "パスワードが含まれるため再送できません。再発行の申請をご案内ください。",
+            "It tells a password, so it is not sent again: it takes a reissue.",
+        ),
+        "reset": (
+            "パスワードが含まれるため再送できません。ログインパスワードの再設定が必要です。",
+            "It tells a password, so it is not sent again: it takes a new login password.",
+        ),
+    }
+)
+#: Act in the trail -> what happened, and the colour of its chip. What is not here is not the desk's.
+ACTIONS: Mapping[str, tuple[Text, str]] = MappingProxyType(
+    {
+        "login": (("ログイン", "Logged in"), "good"),
+        "login.refused": (("ログイン失敗（パスワード誤り）", "Login refused: wrong password"), "bad"),
+        "login.wrong_user": (("ログイン失敗（別のユーザーID）", "Login refused: another user ID"), "bad"),
+        "password.changed": (("ログインパスワードを変更", "Login password changed"), "plain"),
+        "password.refused": (("パスワード確認の失敗", "Password refused"), "bad"),
+        "password.reset": (("ログインパスワードを再設定", "Login password reset"), "warn"),
+        "pickup.authenticated": (("証明書取得サイトで認証", "Logged in at the pick-up site"), "plain"),
+        "pickup.refused": (("証明書取得サイトで認証失敗", "Refused at the pick-up site"), "bad"),
+        "pickup.too_late": (("証明書取得サイト：期限後", "Pick-up site: too late"), "bad"),
+        "user.added": (("利用者を登録", "User recorded"), "plain"),
+        "user.changed": (("登録内容を変更", "Record changed"), "plain"),
+        "user.disabled": (("利用者を停止", "User disabled"), "bad"),
+        "user.enabled": (("利用者の利用を再開", "User enabled"), "good"),
+        "user.held": (("利用停止", "Suspended"), "bad"),
+        "user.released": (("利用停止を解除", "Suspension lifted"), "good"),
+        "certificate.issued": (("証明書を発行", "Certificate issued"), "good"),
+        "certificate.held": (("証明書を利用停止", "Certificate suspended"), "bad"),
+        "certificate.released": (("証明書の利用を再開", "Certificate released"), "good"),
+        "certificate.revoked": (("証明書を失効", "Certificate revoked"), "bad"),
+        "enrollment.download": (("証明書を取得", "Certificate picked up"), "good"),
+        "enrollment.use": (("新しい証明書での初回ログイン", "First login with the certificate"), "good"),
+        "enrollment.close": (("取得期限切れ", "Pick-up period over"), "bad"),
+        "enrollment.withdraw": (("リクエストIDを取消", "Request withdrawn"), "plain"),
+        "request.opened": (("リクエストIDを発行", "Request ID made"), "plain"),
+        "application.submitted": (("申請を受付", "Application taken in"), "plain"),
+        "application.approved": (("申請を承認", "Application approved"), "good"),
+        "application.rejected": (("申請を却下", "Application rejected"), "bad"),
+        "application.withdrawn": (("申請を取り下げ", "Application taken back"), "plain"),
+        "mail.bounced": (("メールが不着", "A mail came back"), "bad"),
+        "mail.retried": (("メールを再送", "A mail was sent again"), "plain"),
+        "session.ended": (("ログインを終了（運用者）", "Session ended by an operator"), "plain"),
+        "call.noted": (("応対記録", "Note on a call"), "plain"),
+    }
+)
+#: What came of a form -> words, and the class of their notice.
+SAID: Mapping[str, tuple[Text, str]] = MappingProxyType(
+    {
+        "noted": (("応対記録を残しました。", "The note was kept."), "good"),
+        "suspended": (
+            (
+                "利用を停止しました。この利用者の証明書では、もうログインできません。",
+                "Suspended: nobody logs in with the certificates of this user.",
+            ),
+            "good",
+        ),
+        "nothing": (
+            (
+                "停止できる有効な証明書はありませんでした。記録は残しました。",
+                "There was no good certificate to stop; the line was kept.",
+            ),
+            "warning",
+        ),
+        "again": (
+            (
+                "送信待ちに入れました。まもなく登録のアドレスへ送信されます。",
+                "It is queued, and leaves for the recorded address soon.",
+            ),
+            "good",
+        ),
+        "no_note": (
+            (
+                "応対の内容を1行（500文字以内）で入力してください。",
+                "Please write one line of up to 500 characters.",
+            ),
+            "problem",
+        ),
+        "no_reason": (
+            (
+                "停止の理由を1行（500文字以内）で入力してください。",
+                "Please say why, in one line of up to 500 characters.",
+            ),
+            "problem",
+        ),
+        "not_again": (
+            (
+                "このメールは再送できません。本日すでに再送したか、手続きが終わっています。",
+                "It cannot be sent again: it was today already, or what it is about has ended.",
+            ),
+            "problem",
+        ),
+    }
+)

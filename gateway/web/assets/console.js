@@ -1,0 +1,33 @@
+// The key "/" leads to the search box, unless somebody types, or has turned it off on the page of their own account
+// (WCAG 2.2, 2.1.4).
+"use strict";
+(() => {
+  const kept = "sekisho.slash";
+  const find = document.getElementById("find");
+  const choice = document.getElementById("slash");
+  const on = () => {
+    try {
+      return localStorage.getItem(kept) !== "off";
+    } catch {
+      return true;
+    }
+  };
+  if (choice) {
+    choice.closest("[data-slash]").hidden = false;
+    choice.checked = on();
+    choice.addEventListener("change", () => {
+      try {
+        localStorage.setItem(kept, choice.checked ? "on" : "off");
+      } catch {
+        choice.checked = true;
+      }
+    });
+  }
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
+    if (!find || typing || event.key !== "/" || event.ctrlKey || event.altKey || event.metaKey || !on()) return;
+    event.preventDefault();
+    find.focus();
+    find.select();
+  });
+})();
