@@ -83,7 +83,7 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         "applications.html",
         visitor,
         page=page,
-        rows=[(row, *_brief(row), _due(row, ra.now())) for row in page.rows],
+        rows=[(row, *_brief(row, ra.now()), _due(row, ra.now())) for row in page.rows],
         about=lambda row: _about(row),
         following=_following(narrowed, page.following),
         begin=f"{LIST}?{urlencode(narrowed)}" if after is not None else "",
@@ -102,7 +102,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     ra, seen = request.app[GATE].ra, await _known(request, visitor)
     found = seen.application
     names = await ra.database.read(lambda db: viewing.names_in(db, {**asdict(found), "person": {}}))
-    different, same = _lines(seen, names)
+    different, same = _lines(seen, names, ra.now())
     state = told(request)
     return show(
         request,
@@ -304,13 +304,13 @@ def _about(seen: Seen) -> Text:
     return (name, name)
 
 
-def _brief(seen: Seen) -> tuple[Text, Text]:
+def _brief(seen: Seen, now: int) -> tuple[Text, Text]:
     """In a row of the list: what there is, and what would be."""
     found = seen.application
     if found.kind == "reissue":
         why_ja, why_en = LABELS.get(found.reason, ("", ""))
         ends_ja, ends_en = ENDS[found.revoke_old]
-        return _certificates(seen), (
+        return _certificates(seen, now), (
             f"再発行（{why_ja}）。現在の証明書は{ends_ja}",
             f"Reissue ({why_en}); the present ones: {ends_en}",
         )
@@ -323,17 +323,19 @@ def _brief(seen: Seen) -> tuple[Text, Text]:
     return _NOBODY, ("、".join([*listed, ja]), ", ".join([*listed, en]))
 
 
-def _certificates(seen: Seen) -> Text:
-    """The user's certificates that are good, by name and end."""
-    living = [each for each in seen.living if each.not_after_at is not None]
-    if not living:
-        return _NO_CERTIFICATE
-    ja = [f"{each.common_name}（{day(each.not_after_at or 0, 'ja')}まで）" for each in living]
-    en = [f"{each.common_name} (until {day(each.not_after_at or 0, 'en')})" for each in living]
-    return ("、".join(ja), ", ".join(en))
+def _certificates(seen: Seen, now: int) -> Text:
+    """The user's certificates that have not ended otherwise, by name and end."""
+    ja, en = [], []
+    for each in seen.living:
+        if each.not_after_at is not None:
+            over = each.not_after_at < now
+            until = day(each.not_after_at, "ja"), day(each.not_after_at, "en")
+            ja.append(f"{each.common_name}（{until[0]}{'に期限切れ' if over else 'まで'}）")
+            en.append(f"{each.common_name} ({'expired' if over else 'until'} {until[1]})")
+    return ("、".join(ja), ", ".join(en)) if ja else _NO_CERTIFICATE
 
 
-def _lines(seen: Seen, names: Names) -> tuple[list[Line], list[Line]]:
+def _lines(seen: Seen, names: Names, now: int) -> tuple[list[Line], list[Line]]:
     """Old beside new, as a proposal of the same would have it."""
     found = seen.application
     if found.kind == "addition":
@@ -353,7 +355,7 @@ def _lines(seen: Seen, names: Names) -> tuple[list[Line], list[Line]]:
         }
     )
     different, same = saying.lines("request.reissue", wanted, facts, names)
-    return [replace(different[0], now=_certificates(seen)), *different[1:]], same
+    return [replace(different[0], now=_certificates(seen, now)), *different[1:]], same
 
 
 def _what(decision: str, numbers: list[int], about: Text = ("", "")) -> Text:

@@ -53,7 +53,7 @@ def state_of(office: Office, number: int) -> store.Application:  # noqa: F811
 def numbers(page: Page) -> list[int]:
     """Of the rows of the list."""
     (table,) = [each for each in page.main.all("table") if "queue" in each.attributes.get("class", "")]
-    return [int(row.one("th").text) for row in table.one("tbody").all("tr")]
+    return [int(row.one("td", role="rowheader").text) for row in table.one("tbody").all("tr")]
 
 
 def actor_of(ra: RegistrationAuthority, who: Operator) -> actors.Actor:
