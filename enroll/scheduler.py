@@ -16,6 +16,7 @@ from enroll import generations, store, timekeeping
 from enroll.jst import day_of, start_of
 from enroll.mail import occasions, writing
 from enroll.mail import store as mail_store
+from enroll.operators import asking
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from enroll.requests.enrollment import SUPERSEDED, Enrollment
@@ -72,6 +73,7 @@ async def tick(ra: RegistrationAuthority) -> None:
     # E1: a key that was wiped, here or by a login, is in no copy of the files either.
     await ra.workers.run_in_thread(ra.database.scrub)
     await end_renewed(ra)
+    await asking.expire(ra)
     await notify(ra, day_of(ra.now()))
 
 

@@ -64,6 +64,8 @@ class Settings:
     pickup_url: str = "https://pickup.localhost:8443/"
     renewal_url: str = "https://renewal.localhost:8443/"
     service_url: str = "https://service.localhost:8443/"
+    #: Where operators log in; '' where there is no console.
+    console_url: str = ""
     help_url: str = "https://help.localhost:8443/"
     telephone: str = "0120-96-1576"
     #: Where the operator is told of ends of CAs; '' for nowhere.

@@ -22,6 +22,7 @@ from ca.workers import KeyStock, Workers
 from enroll import timekeeping
 from enroll.acme.schema import SCHEMA as ACME
 from enroll.generations import Chooser
+from enroll.jobs.schema import SCHEMA as JOBS
 from enroll.mail.delivery import deliver_due
 from enroll.mail.transport import Outbox
 from enroll.operators.schema import SCHEMA as OPERATORS
@@ -39,7 +40,7 @@ START = 1_795_316_400
 PASSPHRASE = "correct horse battery staple"
 # Argon2id with the least memory: these directories guard nothing.
 CHEAP = PassphraseCost(iterations=1, lanes=1, memory_kib=8)
-SCHEMAS = [CA, ENROLL, ACME, GATEWAY, OPERATORS]
+SCHEMAS = [CA, ENROLL, ACME, GATEWAY, OPERATORS, JOBS]
 POLICY_NUMBER = "12345678"
 
 

@@ -26,6 +26,7 @@ CORES = (
     "enroll/businessdays.py",
     "enroll/operators/roles.py",
     "enroll/operators/states.py",
+    "enroll/jobs/states.py",
     "enroll/refusals.py",
     "enroll/problems.py",
     "enroll/jst.py",

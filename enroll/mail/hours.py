@@ -25,6 +25,7 @@ IS_NOTICE: dict[Kind, bool] = {
     "ca_ending": False,
     "operator_code": False,
     "break_glass": False,
+    "proposal_expired": False,
 }
 
 

@@ -230,7 +230,9 @@ def operator_code(
     at: int,
 ) -> None:
     """The one-time code of an operator, to the operator and nobody else."""
+    console = ra.settings.console_url
     values = {"to": display, "name": name, "code": code, "until": shown(at + DAY)}
+    values |= {"url": f"{console}enrol" if console else ""}
     _to_operator(db, ra, "operator_code", f"{name}:{at}", mail, values, language, at)
 
 
@@ -247,6 +249,21 @@ def break_glass(
     reason, until and due."""
     number = glass["number"]
     _to_operator(db, ra, "break_glass", f"{number}:{to}", mail, {"to": to, **glass}, language, at)
+
+
+def proposal_expired(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    to: str,
+    mail: str,
+    language: Language,
+    proposal: Mapping[str, str],
+    at: int,
+) -> None:
+    """Tells who has proposed something that nobody decided it in time. ``proposal``: number, what, about and
+    until."""
+    number = proposal["number"]
+    _to_operator(db, ra, "proposal_expired", number, mail, {"to": to, **proposal}, language, at)
 
 
 def _to_operator(

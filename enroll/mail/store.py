@@ -58,6 +58,24 @@ def release(db: Transaction, at: int, user_id: str | None = None) -> int:
     )
 
 
+def any_begun(db: Transaction, user_id: str, request_id: str) -> bool:
+    """Whether a letter to a user, or about a request, has left, or was taken to leave."""
+    row = db.one(
+        "SELECT 1 FROM mails WHERE (user_id = :user_id OR request_id = :request_id)"
+        " AND (attempts > 0 OR state = 'sent' OR sent_at IS NOT NULL) LIMIT 1",
+        {"user_id": user_id, "request_id": request_id},
+    )
+    return row is not None
+
+
+def forget(db: Transaction, user_id: str, request_id: str) -> None:
+    """Takes letters away that have never left."""
+    db.execute(
+        "DELETE FROM mails WHERE (user_id = :user_id OR request_id = :request_id) AND attempts = 0",
+        {"user_id": user_id, "request_id": request_id},
+    )
+
+
 def held(db: Transaction) -> int:
     """How many letters wait for their release."""
     return _number(db, "SELECT count(*) FROM mails WHERE held_at IS NOT NULL AND state = 'queued'")

@@ -39,6 +39,7 @@ Kind = Literal[
     "ca_ending",
     "operator_code",
     "break_glass",
+    "proposal_expired",
 ]
 
 
@@ -58,6 +59,7 @@ TEMPLATES: dict[Kind, str] = {
     "ca_ending": "ca_ending.txt",
     "operator_code": "operator_code.txt",
     "break_glass": "break_glass.txt",
+    "proposal_expired": "proposal_expired.txt",
 }
 #: What every letter begins and ends with.
 PARTS = ("greeting", "signature")
@@ -191,7 +193,7 @@ def read_templates(directory: Path, files: Snapshot | None = None) -> Templates 
 #: What letters about an issuing CA may say besides.
 _OF_CAS = ("issuer", "ca", "day", "short")
 #: What letters to operators may say besides.
-_OF_OPERATORS = ("code", "role", "reason", "who", "due", "number")
+_OF_OPERATORS = ("code", "role", "reason", "who", "due", "number", "what", "about")
 
 
 def check_templates(own: Templates | None) -> None:

@@ -15,6 +15,10 @@ from typing import Any, Literal, TypeVar, cast
 from ca.storage import Storage, Transaction, Work
 from enroll import store
 from enroll.businessdays import end_of_business_day_after
+from enroll.jobs import kinds as jobs
+from enroll.jobs.store import Job
+from enroll.jst import shown
+from enroll.mail import occasions
 from enroll.operators import actors
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor
@@ -30,6 +34,8 @@ T = TypeVar("T")
 Step = Literal["do", "propose", ""]
 #: Business days that a proposal waits.
 BUSINESS_DAYS = 5
+# Proposals whose days are over that share a transaction, and who it is that ends them.
+_AT_ONCE, _SCHEDULER = 50, "scheduler"
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ async def ask(
     else:
         alone = _alone(actor, kind)
     if alone:
-        return Done(await _do(ra, actor, kind, payload))
+        return Done(await _do(ra, actor, name, kind, payload))
     if kind.told_once:
         found = await ra.database.read(lambda db: _approved_before(db, actor, name, payload))
         if found is not None:
@@ -108,7 +114,7 @@ async def approve(
         done_at = at if kind.whole and not kind.told_once else None
         state = next_state(State.PENDING, Event.APPROVE)
         assert state is not None
-        _decide(db, found, now, state, at, note, done_at)
+        _decide(db, found, now.identity, now.name, state, at, note, done_at)
 
     if found.state is State.APPROVED and found.done_at is None and not kind.told_once:
         # It was interrupted: whoever may decide it lets it go on.
@@ -117,6 +123,16 @@ async def approve(
         await _closing(ra, actor, number, ra.database.write(claim))
     if kind.told_once:
         return Done({})
+    if kind.job:
+
+        def begin(db: Transaction) -> Mapping[str, Any]:
+            claim(db)
+            job = _job(ra, found, actor.name)
+            begun = {"job": jobs.begin(db, ra, job, found.payload, own=False)}
+            operators.set_result(db, number, begun)
+            return begun
+
+        return Done(await _closing(ra, actor, number, ra.database.write(begin)))
     if kind.whole:
         claimed = _Claimed(ra.database, claim)
         at_once = replace(ra, database=cast(Storage, claimed))
@@ -159,6 +175,35 @@ async def withdraw(ra: RegistrationAuthority, actor: Actor, number: int) -> None
         _end(db, ra, found, now, Event.WITHDRAW, "")
 
     await ra.database.write(work)
+
+
+async def expire(ra: RegistrationAuthority) -> int:
+    """Records what was not decided in time, and tells who has proposed it; returns how many there were."""
+
+    def work(db: Transaction) -> int:
+        at, closed = ra.now(), 0
+        for found in operators.overdue(db, at, _AT_ONCE):
+            _end_of_time(db, ra, found, _SCHEDULER, _SCHEDULER)
+            closed += 1
+        return closed
+
+    closed = count = await ra.database.write(work)
+    while count == _AT_ONCE:
+        closed += (count := await ra.database.write(work))
+    return closed
+
+
+def _end_of_time(
+    db: Transaction, ra: RegistrationAuthority, found: Proposal, identity: str, name: str
+) -> None:
+    at = ra.now()
+    _decide(db, found, identity, name, State.EXPIRED, at, "", at)
+    number = found.proposer.removeprefix("operator:")
+    to = operators.operator(db, int(number)) if number.isdecimal() else None
+    if to is not None and to.ended_at is None and to.mail:
+        told = {"number": str(found.number), "what": found.kind, "about": found.subject}
+        told |= {"until": shown(found.expires_at)}
+        occasions.proposal_expired(db, ra, to.display, to.mail, to.language, told, at)
 
 
 def state_at(proposal: Proposal, at: int) -> State:
@@ -236,8 +281,12 @@ def digest_of(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _job(ra: RegistrationAuthority, found: Proposal, by: str) -> Job:
+    return Job(0, found.kind, found.subject, found.number, found.proposer, found.proposed_by, by, 0, ra.now())
+
+
 async def _do(
-    ra: RegistrationAuthority, actor: Actor, kind: Kind, payload: Mapping[str, Any]
+    ra: RegistrationAuthority, actor: Actor, name: str, kind: Kind, payload: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     def claim(db: Transaction) -> None:
         now = actors.asked_again(db, actor, ra.now())
@@ -247,6 +296,16 @@ async def _do(
             raise Refusal("conflict", detail="this takes two people by now: ask for it once more")
         kind.check(db, ra, payload)
 
+    if kind.job:
+
+        def begin(db: Transaction) -> Mapping[str, Any]:
+            claim(db)
+            job = Job(
+                *(0, name, kind.subject(payload), None, actor.identity, actor.name, actor.name, 0, ra.now())
+            )
+            return {"job": jobs.begin(db, ra, job, payload, own=True)}
+
+        return await ra.database.write(begin)
     if not kind.whole:
         await ra.database.read(claim)
         return await kind.carry_out(ra, payload, actor.name, True)
@@ -349,23 +408,24 @@ def _end(
     state = next_state(state_at(found, at), event)
     if state is None:
         raise _decided(replace(found, state=state_at(found, at)))
-    _decide(db, found, now, state, at, note, at)
+    _decide(db, found, now.identity, now.name, state, at, note, at)
 
 
 def _decide(
     db: Transaction,
     found: Proposal,
-    now: Actor,
+    identity: str,
+    name: str,
     state: State,
     at: int,
     note: str,
     done_at: int | None,
 ) -> None:
-    by = {"decider": now.identity, "decided_by": now.name}
+    by = {"decider": identity, "decided_by": name}
     if not operators.decide(db, found.number, state, **by, at=at, note=note, done_at=done_at):
         raise _decided(_proposal(db, found.number))
     told = {"kind": found.kind, "about": found.subject, "proposed_by": found.proposed_by, "note": note}
-    store.audit(db, at, now.name, f"proposal.{state}", str(found.number), **told)
+    store.audit(db, at, name, f"proposal.{state}", str(found.number), **told)
 
 
 async def _closing(ra: RegistrationAuthority, actor: Actor, number: int, work: Any) -> Any:
@@ -379,8 +439,12 @@ async def _closing(ra: RegistrationAuthority, actor: Actor, number: int, work: A
 
         def close(db: Transaction) -> None:
             found, at = _proposal(db, number), ra.now()
-            if found.state is State.PENDING:
-                _decide(db, found, actor, state, at, "", at)
+            if found.state is not State.PENDING:
+                return
+            if state is State.EXPIRED:
+                _end_of_time(db, ra, found, actor.identity, actor.name)
+            else:
+                _decide(db, found, actor.identity, actor.name, state, at, "", at)
 
         await ra.database.write(close)
         words = {

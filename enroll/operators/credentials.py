@@ -7,7 +7,7 @@ then on certificate and passkey together are the operator.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import ca.store
@@ -20,14 +20,15 @@ from ca.storage import Transaction
 from ca.store import Reservation
 from enroll import generations, store, timekeeping
 from enroll.jst import shown_day
-from enroll.operators import operating
+from enroll.operators import codes, operating
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, asked_again, require_any
 from enroll.operators.roles import Act, Verdict
 from enroll.operators.store import Operator, Passkey
-from enroll.ra import RegistrationAuthority, token_hash
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.transitions import end_certificate
+from enroll.throttle import Attempt
 
 #: Who may have one made for an operator who is there: the certificate alone opens nothing.
 _MAKING = Verdict.PROPOSE | Verdict.DECIDE | Verdict.DO
@@ -59,9 +60,52 @@ async def issue(
     of. Raises Refusal ("not_permitted", "not_found",
     "issuing_later") and `Unacceptable` for a password that no PKCS#12 may have.
     """
+
+    def reserve(db: Transaction, public: bytes) -> tuple[Operator, Reservation]:
+        require_any(asked_again(db, actor, ra.now()), Act.OPERATORS, _MAKING)
+        return _reserve(db, ra, operating.there(db, name), public)
+
+    async def keep(operator: Operator, reservation: Reservation, der: bytes) -> None:
+        await ra.database.write(lambda db: _keep(db, ra, actor.name, operator, reservation, der))
+
+    return await _made(ra, reserve, keep, password, form, kinds)
+
+
+async def fetch(
+    ra: RegistrationAuthority, code: str, password: str, by: Attempt, form: str = "standard"
+) -> Issued:
+    """An operator's certificate by the one-time code, for whoever has no other way to one: the code is used
+    up by it, and until its end the certificate makes one passkey.
+
+    Two people have decided who gets the code. Refusal as for `codes.use`, and "issuing_later": then the code
+    is still good.
+    """
+    operator = await codes.check(ra, code, by)
+
+    def reserve(db: Transaction, public: bytes) -> tuple[Operator, Reservation]:
+        return _reserve(db, ra, operating.there(db, operator.name), public)
+
+    async def keep(_: Operator, reservation: Reservation, der: bytes) -> None:
+        def what(db: Transaction, found: Operator) -> None:
+            _keep(db, ra, f"operator:{found.name}", found, reservation, der)
+            operators.bind_code(db, codes.hashed(code), reservation.serial)
+
+        await codes.use(ra, code, by, what, of=operator.number)
+
+    return await _made(ra, reserve, keep, password, form, CLIENT_OPERATOR.key_kinds)
+
+
+async def _made(
+    ra: RegistrationAuthority,
+    reserve: Callable[[Transaction, bytes], tuple[Operator, Reservation]],
+    keep: Callable[[Operator, Reservation, bytes], Awaitable[None]],
+    password: str,
+    form: str,
+    kinds: Sequence[str],
+) -> Issued:
     key = await ra.keys.take(kinds)
     public = spki_of_own(key)
-    operator, reservation = await ra.database.write(lambda db: _reserve(db, ra, actor, name, public))
+    operator, reservation = await ra.database.write(lambda db: reserve(db, public))
     try:
         der = await ra.authority.certify(reservation)
         leaf, *chain = ra.authority.chain_der(der)
@@ -69,6 +113,7 @@ async def issue(
         p12 = await ra.workers.run(
             assemble, key, leaf, chain, password, form, friendly, os.urandom(ENTROPY_BYTES)
         )
+        await keep(operator, reservation, der)
     except NoSignature as failed:
         await ra.database.write(lambda db: ca.store.withdraw(db, reservation.serial))
         raise Refusal("issuing_later", detail=str(failed)) from failed
@@ -76,7 +121,6 @@ async def issue(
         # Nobody will ever have its key.
         await ra.database.write(lambda db: ca.store.withdraw(db, reservation.serial))
         raise
-    await ra.database.write(lambda db: _keep(db, ra, actor, operator, reservation, der))
     return Issued(operator, reservation.serial, reservation.not_after_at, p12)
 
 
@@ -99,24 +143,28 @@ async def withdraw(ra: RegistrationAuthority, actor: Actor, serial: str, reason:
     await ra.database.write(work)
 
 
-async def code_is_good(ra: RegistrationAuthority, number: int, code: str) -> bool:
-    """Whether a code is this operator's and could be used now; it is not used by that."""
-    hashed, at = token_hash(code), ra.now()
-    return await ra.database.read(lambda db: operators.code_is_open(db, number, hashed, at))
-
-
-async def enrol(ra: RegistrationAuthority, passkey: Passkey, code: str) -> None:
+async def enrol(ra: RegistrationAuthority, passkey: Passkey, code: str, by: Attempt) -> None:
     """An operator's first passkey, or one after a loss, by a code, which is used up by that.
 
-    Refusal("not_available") for a code that was used, has ended or is another operator's, "conflict" for a
-    passkey that is somebody's.
+    Refusal as for `codes.use`: a code of another operator is none; "conflict" for a passkey that is there.
     """
+
+    def what(db: Transaction, _: Operator) -> None:
+        _add(db, ra, passkey, by="code")
+
+    await codes.use(ra, code, by, what, of=passkey.operator)
+
+
+async def enrol_by_certificate(ra: RegistrationAuthority, passkey: Passkey, fingerprint: str) -> None:
+    """The passkey of whoever has fetched the certificate by a code: once, until the code's end.
+
+    Refusal("not_permitted") where the certificate may not, or no more; "conflict" as above."""
 
     def work(db: Transaction) -> None:
         timekeeping.check(ra, db)
-        if operators.use_code(db, token_hash(code), ra.now()) != passkey.operator:
-            raise Refusal("not_available", field="code", detail="the code was used, or has ended")
-        _add(db, ra, passkey, by="code")
+        if operators.use_enrolment(db, fingerprint, ra.now()) != passkey.operator:
+            raise Refusal("not_permitted", field="code", detail="this certificate makes no passkey any more")
+        _add(db, ra, passkey, by="certificate")
 
     await ra.database.write(work)
 
@@ -158,11 +206,9 @@ def _named(db: Transaction, number: int) -> str:
 
 
 def _reserve(
-    db: Transaction, ra: RegistrationAuthority, actor: Actor, name: str, public: bytes
+    db: Transaction, ra: RegistrationAuthority, operator: Operator, public: bytes
 ) -> tuple[Operator, Reservation]:
-    require_any(asked_again(db, actor, ra.now()), Act.OPERATORS, _MAKING)
     timekeeping.check(ra, db)
-    operator = operating.there(db, name)
     if not ra.authority.of(Audience.OPERATORS):
         detail = "there is no issuing CA for operators: sekisho ca add NAME --for operators"
         raise Refusal("issuing_later", detail=detail)
@@ -177,7 +223,7 @@ def _reserve(
 def _keep(
     db: Transaction,
     ra: RegistrationAuthority,
-    actor: Actor,
+    by: str,
     operator: Operator,
     reservation: Reservation,
     der: bytes,
@@ -188,4 +234,4 @@ def _keep(
     _named(db, operator.number)
     operators.add_certificate(db, operator.number, serial, ca.store.fingerprint_of(der), at)
     facts = {"profile": reservation.profile, "version": reservation.version, "operator": operator.name}
-    store.audit(db, at, actor.name, "certificate.issued", serial, **facts)
+    store.audit(db, at, by, "certificate.issued", serial, **facts)

@@ -6,7 +6,7 @@ what stood there meanwhile, and a change of it voids the proposal.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -15,12 +15,12 @@ import ca.store
 from ca.storage import Transaction
 from enroll import generations, purging, store, timekeeping
 from enroll.acme import credentials
+from enroll.jobs.kinds import undoable
 from enroll.operators import operating
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, identity_of
 from enroll.operators.roles import MOST_REVOCATIONS, Act
-from enroll.people import applications, changes, importing, register, replacing
-from enroll.people.importing import Organisations, Row, Users
+from enroll.people import applications, changes, register, replacing
 from enroll.people.likeness import check_unlike, check_unshared
 from enroll.people.register import Person
 from enroll.ra import RegistrationAuthority
@@ -72,6 +72,8 @@ class Kind:
     applied_for: bool = False
     #: Whether all of it is one transaction; else it can be begun again and goes on.
     whole: bool = True
+    #: Whether it has many rows, and is done by a job (`enroll/jobs/kinds.py` has the same kind).
+    job: bool = False
     #: Whether its answer is a secret: approved, it is done when who proposed it types it again.
     told_once: bool = False
 
@@ -354,38 +356,35 @@ async def _confirm_clock(ra: RegistrationAuthority, payload: Payload, by: str, _
     return {"was": "" if found.doubt is None else str(found.doubt)}
 
 
-# -- imports ---------------------------------------------------------------------------------------------
+# -- jobs ------------------------------------------------------------------------------------------------
 
 
-def _rows(payload: Payload) -> list[Row]:
-    return [Row(each["line"], "", each["given"]) for each in payload["rows"]]
+async def _by_a_job(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    raise AssertionError("a job is begun by asking.py, and done by enroll/jobs/running.py")
 
 
-async def _import(rows: Sequence[Row], into: importing.Register) -> Facts:
-    done: list[importing.Outcome] = []
-    await importing.run(rows, into, done)
-    refused = [asdict(each) for each in done if each.result == "refused"]
-    return {**importing.counted(done), "rows_refused": refused}
+def _job_kind(
+    act: Act,
+    why: str,
+    subject: Callable[[Payload], str],
+    check: Callable[[Transaction, RegistrationAuthority, Payload], None] = _nothing,
+) -> Kind:
+    """What has many rows: decided, it is begun, and goes on by itself."""
+    return Kind(act, why, subject, lambda db, payload: {}, _by_a_job, check, job=True)
 
 
-async def _import_users(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
-    return await _import(_rows(payload), Users(ra, payload["hold_letters"], payload["alike"], by))
+def _of_file(payload: Payload) -> str:
+    return f"{payload['file']}: {len(payload['rows'])} rows"
 
 
-async def _import_organisations(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
-    return await _import(_rows(payload), Organisations(ra, by))
+def _check_undo(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    undoable(db, payload["job"])
 
 
-def _import_kind(carry_out: CarryOut) -> Kind:
-    """Each row is looked at again when it is carried out, and who is there already is left: begun again, it
-    goes on."""
-    return Kind(
-        *(Act.RECORD, "import"),
-        lambda payload: f"{payload['file']}: {len(payload['rows'])} rows",
-        lambda db, payload: {},
-        carry_out,
-        whole=False,
-    )
+def _check_serials(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    for serial in payload["serials"]:
+        if ca.store.find_by_serial(db, serial) is None:
+            raise Refusal("not_found", field="serial", detail=f"there is no certificate {serial}")
 
 
 # -- operators -------------------------------------------------------------------------------------------
@@ -417,8 +416,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             _add_user,
             _check_new,
         ),
-        "organisation.import": _import_kind(_import_organisations),
-        "user.import": _import_kind(_import_users),
+        "organisation.import": _job_kind(Act.RECORD, "import", _of_file),
+        "user.import": _job_kind(Act.RECORD, "import", _of_file),
+        "import.undo": _job_kind(
+            *(Act.RECORD, "import"),
+            lambda payload: f"job {payload['job']}: {payload['subject']}",
+            _check_undo,
+        ),
         "user.change": _user_kind(Act.RECORD, "entered by oneself", _change_user),
         "user.disable": _user_kind(Act.RECORD, "entered by oneself", _disable_user),
         "user.enable": _user_kind(Act.RECORD, "re-enabling", _enable_user),
@@ -429,6 +433,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             _certificate_kind(Act.REVOKE, "by the desk", _revoke), two=_many, beyond="certificate.revoke.many"
         ),
         "certificate.revoke.many": _certificate_kind(Act.REVOKE_MANY, "more than 10 revocations", _revoke),
+        "certificate.revoke.bulk": _job_kind(
+            *(Act.REVOKE_MANY, "more than 10 revocations"),
+            lambda payload: f"{len(payload['serials'])} certificates",
+            _check_serials,
+        ),
         "application.approve": replace(
             _application_kind("entered by oneself, or a mail address changed shortly before", _approve),
             two=_own,

@@ -12,19 +12,17 @@ from ca.storage import Transaction
 from enroll import identifiers, store
 from enroll.languages import LANGUAGES
 from enroll.mail import occasions
+from enroll.operators import codes
 from enroll.operators import store as operators
 from enroll.operators.roles import Role
 from enroll.operators.store import Operator
 from enroll.people.register import wrong_mail
 from enroll.people.sameness import tidy_mail, tidy_name
-from enroll.ra import RegistrationAuthority, token_hash
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import CESSATION
 from enroll.requests.transitions import end_certificate
-from enroll.settings import DAY
 
-#: How long a code is good, in seconds.
-CODE_LIFETIME = DAY
 NAME = re.compile(r"[a-z][a-z0-9._-]{1,31}")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
 #: What may change of one.
@@ -73,7 +71,7 @@ def check_there(db: Transaction, ra: RegistrationAuthority, payload: Payload) ->
 
 async def add(ra: RegistrationAuthority, payload: Payload, by: str, direct: bool) -> Mapping[str, Any]:
     """Records one, with a code: told to whoever has the machine, else sent to the operator alone."""
-    code, handle = new_code(), identifiers.new_issue_password() + identifiers.new_issue_password()
+    code, handle = codes.new(), identifiers.new_issue_password() + identifiers.new_issue_password()
     roles = tuple(Role(each) for each in payload["roles"])
 
     def work(db: Transaction) -> Operator:
@@ -142,7 +140,7 @@ async def end(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> 
 
 async def renew_code(ra: RegistrationAuthority, payload: Payload, by: str, direct: bool) -> Mapping[str, Any]:
     """A code anew; the one before it ends."""
-    code = new_code()
+    code = codes.new()
 
     def work(db: Transaction) -> Operator:
         found = there(db, payload["name"])
@@ -151,22 +149,6 @@ async def renew_code(ra: RegistrationAuthority, payload: Payload, by: str, direc
 
     made = await ra.database.write(work)
     return {"operator": record(made)} | ({"code": code} if direct else {})
-
-
-def redeem(db: Transaction, code: str, at: int, *, frm: str) -> Operator:
-    """Uses a code up, inside the transaction of what it is used for. Refusal("not_permitted") for one that
-    was used before, has ended or is none: which of these is not said."""
-    number = operators.use_code(db, token_hash(identifiers.typed(code)), at)
-    found = None if number is None else operators.operator(db, number)
-    if found is None or found.ended_at is not None:
-        raise Refusal("not_permitted", field="code")
-    store.audit(db, at, f"operator:{found.name}", "operator.code_used", found.name, address=frm)
-    return found
-
-
-def new_code() -> str:
-    """Sixteen unambiguous characters (87 bits)."""
-    return identifiers.new_issue_password()
 
 
 def there(db: Transaction, name: str) -> Operator:
@@ -184,7 +166,7 @@ def _give_code(
     if not direct and not operator.mail:
         detail = f"{operator.name} has no mail address, where the code goes: write one (--mail)"
         raise Refusal("invalid_input", field="mail", detail=detail)
-    operators.add_code(db, operator.number, token_hash(code), at, at + CODE_LIFETIME)
+    operators.add_code(db, operator.number, codes.hashed(code), at, at + codes.LIFETIME)
     store.audit(db, at, by, "operator.code", operator.name, sent=not direct)
     if not direct:
         occasions.operator_code(

@@ -30,7 +30,9 @@ _OPERATORS = (
         operator INTEGER NOT NULL REFERENCES operators(number),
         made_at INTEGER NOT NULL,
         ends_at INTEGER NOT NULL,
-        used_at INTEGER
+        used_at INTEGER,
+        certificate TEXT,                      -- serial of the one that it was used for
+        enrolled_at INTEGER                    -- when that one made a passkey
     )
     """,
     "CREATE INDEX operator_codes_of ON operator_codes(operator)",

@@ -232,12 +232,17 @@ def use_code(db: Db, code_hash: str, at: int) -> int | None:
 
 
 def end_codes(db: Db, number: int, at: int) -> None:
-    """Ends every code of an operator that was not used."""
+    """Ends every code of an operator that was not used, and what a used one still allows."""
     for row in db.rows(
         "SELECT code_hash FROM operator_codes WHERE operator = :number AND used_at IS NULL",
         {"number": number},
     ):
         end_code(db, str(row[0]), at)
+    db.execute(
+        "UPDATE operator_codes SET enrolled_at = :at WHERE operator = :number AND enrolled_at IS NULL"
+        " AND certificate IS NOT NULL",
+        {"number": number, "at": at},
+    )
 
 
 def end_code(db: Db, code_hash: str, at: int) -> None:
@@ -249,14 +254,41 @@ def end_code(db: Db, code_hash: str, at: int) -> None:
         db.note("operator.code", **values)
 
 
-def code_is_open(db: Db, number: int, code_hash: str, at: int) -> bool:
-    """Whether a code is an operator's, and could be used now."""
+def code_of(db: Db, code_hash: str, at: int) -> int | None:
+    """Whose code it is, if it could be used now: the operator's number."""
     row = db.one(
-        "SELECT 1 FROM operator_codes WHERE code_hash = :code_hash AND operator = :number"
+        "SELECT operator FROM operator_codes WHERE code_hash = :code_hash"
         " AND used_at IS NULL AND made_at <= :at AND ends_at > :at",
-        {"code_hash": code_hash, "number": number, "at": at},
+        {"code_hash": code_hash, "at": at},
     )
-    return row is not None
+    return None if row is None else int(row[0])
+
+
+def bind_code(db: Db, code_hash: str, serial: str) -> None:
+    """Records for which certificate a code was used: until the code's end that one may make a passkey."""
+    db.execute(
+        "UPDATE operator_codes SET certificate = :serial WHERE code_hash = :code_hash",
+        {"code_hash": code_hash, "serial": serial},
+    )
+
+
+_ENROLS = (
+    "enrolled_at IS NULL AND ends_at > :at AND certificate IN (SELECT serial FROM operator_certificates"
+    " WHERE fingerprint = :fingerprint AND ended_at IS NULL)"
+)
+
+
+def may_enrol(db: Db, fingerprint: str, at: int) -> bool:
+    """Whether a certificate was fetched by a code, and may make a passkey by that."""
+    values = {"fingerprint": fingerprint, "at": at}
+    return db.one(f"SELECT 1 FROM operator_codes WHERE {_ENROLS}", values) is not None
+
+
+def use_enrolment(db: Db, fingerprint: str, at: int) -> int | None:
+    """Uses that up, once; the number of the operator. None where there is nothing to use."""
+    values = {"fingerprint": fingerprint, "at": at}
+    row = db.one(f"UPDATE operator_codes SET enrolled_at = :at WHERE {_ENROLS} RETURNING operator", values)
+    return None if row is None else int(row[0])
 
 
 def open_code(db: Db, number: int, at: int) -> int | None:
@@ -398,6 +430,15 @@ def proposals_about(db: Db, kinds: Sequence[str], *subjects: str) -> list[Propos
         f" AND kind IN ({', '.join(f':{each}' for each in named)})"
         f" AND subject IN ({', '.join(f':{each}' for each in about)}) ORDER BY number",
         {**named, **about},
+    )
+    return [_proposal(row) for row in found]
+
+
+def overdue(db: Db, at: int, limit: int) -> list[Proposal]:
+    """Those that wait although their days are over, oldest first."""
+    found = db.rows(
+        "SELECT * FROM proposals WHERE state = 'pending' AND expires_at <= :at ORDER BY number LIMIT :limit",
+        {"at": at, "limit": limit},
     )
     return [_proposal(row) for row in found]
 

@@ -9,6 +9,7 @@ from typing import Any
 import ca.store
 from ca.storage import Transaction
 from enroll import store
+from enroll.jobs import viewing as jobs
 from enroll.mail import store as mail_store
 from enroll.operators import applied, asking
 from enroll.operators import store as operators
@@ -48,6 +49,7 @@ def standing(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> Mappin
     """How much there is of what needs somebody, as far as the actor may see it. Refusal("not_permitted")."""
     require(actor, Act.STANDING, Verdict.READ)
     found: dict[str, int] = {"proposals": len(asking.listed(db, actor, ra.now()))}
+    found["jobs"] = len(jobs.listed(db, actor, every=False))
     if actor.may(Act.APPLICATIONS) & Verdict.READ:
         found["applications"] = applied.count(db, ra, actor, Wanted())
         found["applications_overdue"] = applied.count(db, ra, actor, Wanted(due="overdue"))

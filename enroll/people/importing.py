@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
+from ca.storage import Transaction, Work
 from enroll import store
 from enroll.people import sameness
 from enroll.people.likeness import check_unlike
-from enroll.people.register import Person, add_organisation, add_user, check_organisation, check_person
+from enroll.people.register import Person, admission, check_organisation, check_person, record_organisation
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 
@@ -55,9 +56,12 @@ class Register(Protocol):
         """What is decided without recording anything; None for a row to add. Refusal for a wrong one."""
         ...
 
-    async def add(self, row: Row) -> Outcome:
-        """Records a row that was planned."""
+    async def work(self, row: Row) -> Work[Outcome]:
+        """What records a row that was planned, in a transaction; whatever is slow is done. Refusal."""
         ...
+
+    def added(self, row: Row, outcome: Outcome) -> None:
+        """Learns that a row is recorded."""
 
     def completed(self, outcome: Outcome) -> Outcome:
         """The outcome with what was not known yet when it was planned."""
@@ -65,6 +69,7 @@ class Register(Protocol):
 
 
 async def run(
+    ra: RegistrationAuthority,
     rows: Sequence[Row],
     register: Register,
     done: list[Outcome],
@@ -80,7 +85,10 @@ async def run(
         # Who is known is decided one after the other, so that a row twice in the file is found.
         plans = [_planned(register, row, words) for row in chunk]
         made = await asyncio.gather(
-            *(_perform(register, row, plan, dry_run, words) for row, plan in zip(chunk, plans, strict=True))
+            *(
+                _perform(ra, register, row, plan, dry_run, words)
+                for row, plan in zip(chunk, plans, strict=True)
+            )
         )
         done += map(register.completed, made)
         told(len(chunk))
@@ -104,16 +112,18 @@ def _planned(register: Register, row: Row, words: Words) -> Outcome | None:
 
 
 async def _perform(
-    register: Register, row: Row, plan: Outcome | None, dry_run: bool, words: Words
+    ra: RegistrationAuthority, register: Register, row: Row, plan: Outcome | None, dry_run: bool, words: Words
 ) -> Outcome:
     if plan is not None:
         return plan
     if dry_run:
         return Outcome(row.line, "would_add", row.given.get("user_id", ""))
     try:
-        return await register.add(row)
+        made = await ra.database.write(await register.work(row))
     except Refusal as problem:
         return _refused(row.line, problem, words)
+    register.added(row, made)
+    return made
 
 
 def _refused(line: int, problem: Refusal, words: Words) -> Outcome:
@@ -169,11 +179,21 @@ class Users:
                 raise Refusal("conflict", field="alike", detail=f"the same {what} as line {self._lines[key]}")
         self.ra.database.read_now(lambda db: check_unlike(db, person))
 
-    async def add(self, row: Row) -> Outcome:
+    async def work(self, row: Row) -> Work[Outcome]:
+        person, line = Person(**cast(Any, row.given)), row.line
+        admitted = await admission(
+            self.ra, person, channel="paper", actor=self.by, hold_letters=self.hold_letters
+        )
+
+        def work(db: Transaction) -> Outcome:
+            made = admitted(db)
+            return Outcome(line, "added", made.user_id, made.request_id)
+
+        return work
+
+    def added(self, row: Row, outcome: Outcome) -> None:
         person = check_person(Person(**cast(Any, row.given)))
-        made = await add_user(self.ra, person, channel="paper", actor=self.by, hold_letters=self.hold_letters)
-        self._people[_same(person)] = made.user_id
-        return Outcome(row.line, "added", made.user_id, made.request_id)
+        self._people[_same(person)] = outcome.user_id
 
     def completed(self, outcome: Outcome) -> Outcome:
         same = self._drawn.pop(outcome.line, None)
@@ -247,18 +267,17 @@ class Organisations:
         )
         raise Refusal("conflict", field="policy_number", detail=detail)
 
-    async def add(self, row: Row) -> Outcome:
-        wanted = self._wanted(row)
-        made = await add_organisation(
-            self.ra,
-            wanted.policy_number,
-            wanted.name,
-            actor=self.by,
-            lineages=wanted.lineages,
-            issue_password_by=wanted.issue_password_by,
-            **{name: getattr(wanted, name) for name in _MORE},
-        )
-        return Outcome(row.line, "added", policy_number=made.policy_number)
+    async def work(self, row: Row) -> Work[Outcome]:
+        wanted, line = self._wanted(row), row.line
+
+        def work(db: Transaction) -> Outcome:
+            made = record_organisation(db, wanted, actor=self.by)
+            return Outcome(line, "added", policy_number=made.policy_number)
+
+        return work
+
+    def added(self, row: Row, outcome: Outcome) -> None:
+        """Planned is known already."""
 
     def completed(self, outcome: Outcome) -> Outcome:
         return outcome

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ca.naming import what_is_wrong
-from ca.storage import Transaction
+from ca.storage import Transaction, Work
 from enroll import identifiers, store, timekeeping
 from enroll.characters import called
 from enroll.languages import LANGUAGES, Language
@@ -134,15 +134,16 @@ async def add_organisation(
     created = check_organisation(
         store.Organisation(policy_number, name, ra.now(), lineages, issue_password_by, **more), ra
     )
+    return await ra.database.write(lambda db: record_organisation(db, created, actor=actor))
 
-    def work(db: Transaction) -> store.Organisation:
-        if not store.add_organisation(db, created):
-            raise Refusal("conflict", field="policy_number")
-        at, number = created.created_at, created.policy_number
-        store.audit(db, at, actor, "organisation.added", number, name=created.name)
-        return created
 
-    return await ra.database.write(work)
+def record_organisation(db: Transaction, created: store.Organisation, *, actor: str) -> store.Organisation:
+    """Inside a transaction: one that `check_organisation` has looked at. Refusal("conflict")."""
+    if not store.add_organisation(db, created):
+        raise Refusal("conflict", field="policy_number")
+    at, number = created.created_at, created.policy_number
+    store.audit(db, at, actor, "organisation.added", number, name=created.name)
+    return created
 
 
 def check_organisation(organisation: store.Organisation, ra: RegistrationAuthority) -> store.Organisation:
@@ -186,6 +187,19 @@ async def add_user(
 
     ``hold_letters``: they wait until an operator releases them.
     """
+    prepared = await admission(ra, person, channel=channel, actor=actor, hold_letters=hold_letters)
+    return await ra.database.write(prepared)
+
+
+async def admission(
+    ra: RegistrationAuthority,
+    person: Person,
+    *,
+    channel: Literal["online", "paper"],
+    actor: str,
+    hold_letters: bool = False,
+) -> Work[Admission]:
+    """The same as work for a transaction, with what is slow (hashing) done."""
     person = check_person(person)
     hashed = await prepare_admission(ra)
 
@@ -196,7 +210,7 @@ async def add_user(
             mail_store.hold_back(db, newest, ra.now())
         return made
 
-    return await ra.database.write(work)
+    return work
 
 
 @dataclass(frozen=True)

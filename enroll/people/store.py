@@ -329,6 +329,24 @@ def enable_user(db: Db, user_id: str) -> bool:
     return _noted(db, changed, "user.enabled", user_id=user_id)
 
 
+def forget_user(db: Db, user_id: str, request_id: str) -> None:
+    """Takes a user away whom nothing was ever told, with the request and the application that came first."""
+    values = {"user_id": user_id, "request_id": request_id}
+    db.execute("DELETE FROM enrollments WHERE request_id = :request_id AND user_id = :user_id", values)
+    db.execute("DELETE FROM applications WHERE user_id = :user_id AND request_id = :request_id", values)
+    db.execute("DELETE FROM users WHERE user_id = :user_id", values)
+
+
+def forget_organisation(db: Db, policy_number: str) -> bool:
+    """Takes an organisation away that nobody belongs to; False if somebody does, or has applied."""
+    statement = (
+        "DELETE FROM organisations WHERE policy_number = :number"
+        " AND NOT EXISTS (SELECT 1 FROM users WHERE policy_number = :number)"
+        " AND NOT EXISTS (SELECT 1 FROM applications WHERE policy_number = :number)"
+    )
+    return _changed(db, statement, {"number": policy_number})
+
+
 def set_password(db: Db, user_id: str, expected_hash: str, password_hash: str) -> bool:
     """Replaces a login password chosen by the user; False when somebody else changed it meanwhile."""
     changed = _changed(

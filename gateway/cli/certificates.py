@@ -30,7 +30,8 @@ from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
 
 _CERT = GROUPS["cert"]
-_OFFERED = [row.name for row in REASONS.values() if row.by_operator]
+#: Reasons that operators give.
+OFFERED = [row.name for row in REASONS.values() if row.by_operator]
 # Its account has a key of its own, which may be in the same hands.
 _MAY_RENEW = "A program may still get another one by a credential. If it must not: sekisho eab withdraw {}"
 _STATES = click.Choice(["reserved", "issued", "expired", "held", "revoked"])
@@ -105,7 +106,7 @@ async def _crl(deployment: Deployment, file: Path, name: str | None) -> Answer:
 
 @deployment_command(_CERT, "revoke", Act.REVOKE, ASKS)
 @click.argument("name", metavar="SERIAL|COMMON_NAME|FINGERPRINT")
-@click.option("--reason", type=click.Choice(_OFFERED), default="unspecified", show_default=True)
+@click.option("--reason", type=click.Choice(OFFERED), default="unspecified", show_default=True)
 async def _revoke(deployment: Deployment, name: str, reason: str) -> Answer:
     """Revoke a certificate, for good: open connections with it end within a second."""
     ra = deployment.ra

@@ -13,10 +13,9 @@ import click
 from enroll import listings, store
 from enroll.listings import Wanted
 from enroll.operators.roles import Act
+from enroll.people.csvfile import ORGANISATIONS, USERS, Shape, table_of
 from gateway.cli.caller import OutputFile, actor, write
-from gateway.cli.csvfile import Shape, table_of
 from gateway.cli.frame import READS, Answer, answer, deployment_command
-from gateway.cli.importing import ORGANISATIONS, USERS
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
 

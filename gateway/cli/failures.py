@@ -65,6 +65,8 @@ _HINTS: Mapping[tuple[str, str], str] = {
     ("not_found", "operator"): "List them: sekisho operator list --all",
     ("not_found", "proposal"): "List them: sekisho proposal list --all",
     ("not_found", "break_glass"): "See them: sekisho doctor",
+    ("not_found", "job"): "List them: sekisho job list --all",
+    ("conflict", "job"): "See it: sekisho job list --all",
     ("conflict", "operator"): "List them: sekisho operator list --all",
     ("conflict", "proposal"): "See it: sekisho proposal list --all",
     ("not_found", "reference"): "Ask for the number again; it is kept for 90 days",
@@ -112,6 +114,7 @@ _NAMES: Mapping[str, str] = {
     "reference": "the reference number",
     "operator": "the operator",
     "proposal": "the proposal",
+    "job": "the job",
     "break_glass": "the emergency",
 }
 

@@ -17,53 +17,17 @@ from rich.console import Console
 from ca.errors import ConfigError
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act, Verdict
+from enroll.people.csvfile import ORGANISATIONS, USERS, Shape, Table, failures_file, payload_of, table_in
 from enroll.people.importing import Organisations, Outcome, Register, Users, counted, run
 from enroll.refusals import Refusal
 from gateway.cli.asked import asked, proposed
 from gateway.cli.caller import Given, InputFile, OutputFile, acting, actor, write
-from gateway.cli.csvfile import Shape, Table, failures_file, read_table, text_of
 from gateway.cli.failures import failure_of
 from gateway.cli.frame import ASKS, Answer, deployment_command, listing, plain
 from gateway.cli.people import alike_option
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
 
-USERS = Shape(
-    columns={
-        "policy_number": ("policy_number", "証券番号"),
-        "name": ("name", "氏名"),
-        "mail": ("mail", "メールアドレス"),
-        "user_id": ("user_id", "ユーザーID"),
-        "role": ("role", "権限"),
-        "notice_by": ("notice_by", "通知方法"),
-        "language": ("language", "言語"),
-        "department": ("department", "部署"),
-        "principal": ("principal", "UPN"),
-        "reading": ("reading", "フリガナ"),
-    },
-    required=("policy_number", "name", "mail"),
-    values={
-        "role": {"": "member", "一般": "member", "利用者": "member", "管理者": "admin"},
-        "notice_by": {"": "mail", "メール": "mail", "はがき": "postcard"},
-        "language": {"": "ja", "日本語": "ja", "英語": "en"},
-    },
-)
-ORGANISATIONS = Shape(
-    columns={
-        "policy_number": ("policy_number", "証券番号"),
-        "name": ("name", "団体名"),
-        "lineages": ("lineages", "台数"),
-        "issue_password_by": ("issue_password_by", "パスワード通知方法"),
-        "address": ("address", "住所"),
-        "profile": ("profile", "プロファイル"),
-        "country": ("country", "国"),
-    },
-    required=("policy_number", "name"),
-    values={
-        "lineages": {},
-        "issue_password_by": {"": "mail", "メール": "mail", "はがき": "postcard", "管理者": "admin"},
-    },
-)
 # A line of progress after so many rows.
 _PROGRESS = 500
 # Without --json more rows than these that went well are counted, not listed.
@@ -141,7 +105,7 @@ async def _imported(
     dry_run: bool,
     failures: Path | None,
 ) -> Answer:
-    table = read_table(text_of(file.content, file.path), file.path, shape)
+    table = table_in(file.content, file.path, shape)
     if failures is not None:
         _begin_failures(failures, file.path, table)
     done: list[Outcome] = []
@@ -155,7 +119,7 @@ async def _imported(
             click.echo(_progress(done, total, time.monotonic() - began), err=True)
 
     try:
-        await run(table.rows, register, done, dry_run=planned_only, words=_words, told=told)
+        await run(deployment.ra, table.rows, register, done, dry_run=planned_only, words=_words, told=told)
     finally:
         if failures is not None:
             write(failures, _refused_rows(table, done))
@@ -165,8 +129,8 @@ async def _imported(
     wanted = {each.line for each in done if each.result == "would_add"}
     if not wanted:
         return found
-    rows = [{"line": row.line, "given": dict(row.given)} for row in table.rows if row.line in wanted]
-    asked_for = await asked(deployment, kind, {"file": file.path.name, "rows": rows, **options})
+    payload = payload_of(table, file.path.name, wanted)
+    asked_for = await asked(deployment, kind, {**payload, **options})
     assert isinstance(asked_for, Proposed)
     return _with(found, proposed(asked_for))
 

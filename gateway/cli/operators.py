@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from enroll import identifiers
 from enroll.jst import shown
@@ -31,6 +32,7 @@ from gateway.cli.frame import (
     listing,
     passphrase_command,
 )
+from gateway.cli.jobs import after
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
 
@@ -62,7 +64,7 @@ async def _add(
     """
     kind = "service" if service else "person"
     payload = {"name": name, "display": display or name, "roles": list(roles), "kind": kind, **more}
-    return _told(await asked(deployment, "operator.add", payload), f"{name} is added.")
+    return _told(deployment, await asked(deployment, "operator.add", payload), f"{name} is added.")
 
 
 @deployment_command(_OPERATOR, "list", Act.OPERATORS, READS)
@@ -111,14 +113,14 @@ async def _change(deployment: Deployment, name: str, roles: tuple[str, ...], **g
     if not changes:
         raise click.UsageError("say what changes, with at least one option")
     found = await asked(deployment, "operator.change", {"name": name, "changes": changes})
-    return _told(found, f"{name} is changed.")
+    return _told(deployment, found, f"{name} is changed.")
 
 
 @deployment_command(_OPERATOR, "end", Act.OPERATORS, ASKS)
 @_NAME
 async def _end(deployment: Deployment, name: str) -> Answer:
     """End an operator, with every code, certificate and passkey; it takes two people."""
-    return _told(await asked(deployment, "operator.end", {"name": name}), f"{name} has ended.")
+    return _told(deployment, await asked(deployment, "operator.end", {"name": name}), f"{name} has ended.")
 
 
 @deployment_command(_OPERATOR, "certificate", Act.OPERATORS, READS)
@@ -127,6 +129,7 @@ async def _end(deployment: Deployment, name: str) -> Answer:
 async def _certificate(deployment: Deployment, name: str, file: Path) -> Answer:
     """Make a certificate for an operator, for the console: a file with its key, and the password, shown once.
 
+    Whoever has a code needs none of it: the console's /enrol gives one by the code. This is for a further PC.
     Alone it opens nothing: at /enrol the operator's code makes a passkey. Earlier ones stay good;
     a lost one ends by: sekisho cert revoke SERIAL
     """
@@ -157,7 +160,8 @@ async def _certificate(deployment: Deployment, name: str, file: Path) -> Answer:
 @_NAME
 async def _code(deployment: Deployment, name: str) -> Answer:
     """Give an operator another code, by mail; the one before ends. It takes two people."""
-    return _told(await asked(deployment, "operator.code", {"name": name}), f"The code of {name} is renewed.")
+    found = await asked(deployment, "operator.code", {"name": name})
+    return _told(deployment, found, f"The code of {name} is renewed.")
 
 
 @passphrase_command(_OPERATOR, "break-glass")
@@ -228,6 +232,9 @@ async def _approve(deployment: Deployment, number: int, note: str) -> Answer:
     """Carry out what somebody else has proposed."""
     found = _known(deployment, number)
     done = await asking.approve(deployment.ra, acting(), number, note=note)
+    if KINDS[found.kind].job:
+        told = {"number": number, "kind": found.kind, "subject": found.subject, "result": dict(done.result)}
+        return _both(detail("approved", told), await after(deployment, done.result["job"]))
     more = await afterwards(deployment, found.kind, found.payload, done.result)
     lines = []
     if KINDS[found.kind].told_once:
@@ -255,6 +262,14 @@ async def _withdraw(deployment: Deployment, number: int) -> Answer:
     return answer({"withdrawn": {"proposal": number}}, f"Proposal {number} is withdrawn.")
 
 
+def _both(first: Answer, then: Answer) -> Answer:
+    def show(console: Console) -> None:
+        first.show(console)
+        then.show(console)
+
+    return Answer({**first.value, **then.value}, show, then.failed)
+
+
 def _short(value: Any) -> str:
     """Of an import: the first rows; all of them are in --json."""
     if not isinstance(value, list) or len(value) <= _SHOWN:
@@ -272,7 +287,7 @@ def _glass(glass: Glass) -> dict[str, Any]:
     return {**asdict(glass), "role": str(glass.role)}
 
 
-def _told(found: Done | Proposed, line: str) -> Answer:
+def _told(deployment: Deployment, found: Done | Proposed, line: str) -> Answer:
     if isinstance(found, Proposed):
         return proposed(found)
     record = _with_role(dict(found.result["operator"]))
@@ -280,7 +295,9 @@ def _told(found: Done | Proposed, line: str) -> Answer:
     if code is None:
         return detail("operator", record, line)
     once = "The code is shown now and never again; it is good once, for 24 hours."
-    return detail("operator", record | {"code": code}, line, once)
+    console = deployment.ra.settings.console_url
+    where = [f"With it the operator gets a certificate, then a passkey: {console}enrol"] if console else []
+    return detail("operator", record | {"code": code}, line, once, *where)
 
 
 def _record(operator: Operator) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from ca.files import read_file, write_private
 from ca.profiles import Audience
 from ca.publication import Places, certificate_path, list_path
 from ca.sealing import PassphraseCost
-from gateway.demo import applying, operators, standin
+from gateway.demo import applying, importing, operators, standin
 from gateway.demo.mailbox import application as mailbox
 from gateway.demo.operators import DemoOperator
 from gateway.demo.people import LONGEST_PAST, DemoUser, populate
@@ -81,7 +81,7 @@ def demo(data: Path | None, port: int, summary: Path | None, console: Console) -
         summary.unlink(missing_ok=True)
     descriptors.raise_limit()
     with _directory(data) as directory, _listening(port) as listening, _listening(0) as plain:
-        return uvloop.run(_demo(directory, listening, plain, port, summary, console))
+        return uvloop.run(_demo(directory, listening, plain, port, summary, console, busy=data is None))
 
 
 async def _demo(
@@ -91,6 +91,8 @@ async def _demo(
     wanted: int,
     summary: Path | None,
     console: Console,
+    *,
+    busy: bool,
 ) -> dict[str, Any]:
     port = listening.getsockname()[1]
     with stop_signals() as stop, _listening(0) as behind:
@@ -103,6 +105,9 @@ async def _demo(
         assert isinstance(clock, OffsetClock)
         start_log("warning")
         keys = operators.stand_in_keys(deployment) if sandbox.operators else {}
+        if busy and sandbox.operators:
+            # Of a demo that goes when it ends: in one that is kept it would go on whenever that is served.
+            await importing.begin(deployment)
         told = summary_of(deployment, sandbox, port, plain.getsockname()[1])
 
         async def started(_: int) -> None:

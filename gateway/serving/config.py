@@ -142,6 +142,7 @@ def settings_of(config: Config) -> Settings:
         notice_closes=closes,
         pickup_url=origin(config.sites.pickup[0], port) + "/",
         renewal_url=origin(config.sites.renewal[0], port) + "/",
+        console_url=origin(config.sites.console[0], port) + "/" if config.sites.console else "",
         service_url=origin((config.sites.portal or config.sites.service)[0], port) + "/",
         help_url=origin(config.sites.help[0], port) + "/",
     )

@@ -26,6 +26,7 @@ from enroll import schema as enroll_schema
 from enroll import timekeeping
 from enroll.acme import schema as acme_schema
 from enroll.generations import Chooser
+from enroll.jobs import schema as jobs_schema
 from enroll.mail import writing
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Transport
@@ -50,6 +51,7 @@ _COMMANDS_CACHE = 8
 SCHEMAS = (
     *(ca_schema.SCHEMA, enroll_schema.SCHEMA, acme_schema.SCHEMA, web_schema.SCHEMA),
     operators_schema.SCHEMA,
+    jobs_schema.SCHEMA,
 )
 
 

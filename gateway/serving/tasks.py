@@ -20,6 +20,7 @@ from ca.generations.store import rows
 from ca.journal import BrokenJournal
 from ca.storage import Transaction, in_log
 from enroll import scheduler
+from enroll.jobs import running
 from enroll.mail.delivery import deliver_due
 from gateway.running import internal, lists, rundir
 from gateway.running.memory import read_whole
@@ -52,6 +53,8 @@ _ENDS = 60.0
 _CHECKPOINT = 5.0
 # Between two looks whether the journal has lines that its copy has not.
 _COPY = 1.0
+# Between two looks whether a job waits; a demo rests after each row, so that one can see it run.
+_JOBS, _DEMO_REST = 1.0, 2.0
 # Between two lines of a backup that is too old.
 _BACKUPS = 3_600.0
 # Between two looks whether descriptors are left, and between two lines that say there are none.
@@ -89,7 +92,7 @@ async def _lead(now: Serving) -> None:
     lock = await _lead_of(directory) if directory is not None else None
     now.leads = True
     publisher, refresher = lists.Publisher(), lists.Refresher()
-    trouble, keeper = list[str](), record.Keeper()
+    trouble, keeper, runner = list[str](), record.Keeper(), running.new_runner()
     tasks = [
         asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(now.deployment.ra))),
         asyncio.create_task(_repeat("generations", _GENERATIONS, lambda: generations.end(now))),
@@ -101,6 +104,7 @@ async def _lead(now: Serving) -> None:
         asyncio.create_task(_repeat("checkpoint", _CHECKPOINT, lambda: _keep(now, keeper))),
         asyncio.create_task(_repeat("journal copy", _COPY, lambda: _copy_journal(now, trouble))),
         asyncio.create_task(_repeat("backups", _BACKUPS, lambda: _tell_of_backups(now))),
+        asyncio.create_task(_repeat("jobs", _JOBS, lambda: _do_jobs(now, runner))),
     ]
     try:
         await asyncio.gather(*tasks)
@@ -161,6 +165,13 @@ async def _copy_journal(now: Serving, trouble: list[str]) -> None:
         trouble[:] = [why]
     else:
         trouble.clear()
+
+
+async def _do_jobs(now: Serving, runner: str) -> None:
+    """None begins while the clock is in doubt; one that has begun asks by itself, row by row."""
+    if now.doubt is None:
+        rest = _DEMO_REST if now.deployment.is_demo else 0.0
+        await running.work(now.deployment.ra, runner, rest=rest)
 
 
 async def _tell_of_backups(now: Serving) -> None:

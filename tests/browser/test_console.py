@@ -14,14 +14,13 @@ from ca import datadir
 from ca.clock import SystemClock
 from ca.profiles import Audience
 from ca.storage import Transaction, inserting
-from enroll.operators import actors, asking, credentials
+from enroll.operators import actors, asking, codes, credentials
 from enroll.operators import store as operators
 from enroll.operators.actors import By
 from enroll.operators.roles import Role as Trusted
 from enroll.operators.store import Operator
 from enroll.people import applications
 from enroll.people.register import Person
-from enroll.ra import token_hash
 from enroll.settings import DAY
 from gateway.serving.config import Config
 from gateway.web import store as gateway_store
@@ -79,7 +78,7 @@ async def _admitted(world: World, name: str, *roles: Trusted) -> tuple[Operator,
     added = await _added(world, name, *roles)
     issued = await credentials.issue(ra, host, name, P12_PASSWORD)
     number, ends_at = added.number, at + DAY
-    await ra.database.write(lambda db: operators.add_code(db, number, token_hash(CODE), at, ends_at))
+    await ra.database.write(lambda db: operators.add_code(db, number, codes.hashed(CODE), at, ends_at))
     return added, issued.p12, issued.serial
 
 

@@ -175,6 +175,19 @@ APART = {
         ),
         "from the first operator on roles hold, and no day is one person's: tests/cli/test_operators.py",
     ),
+    **dict.fromkeys(
+        (
+            "cert revoke-list",
+            "job cancel",
+            "job failures",
+            "job list",
+            "job resume",
+            "job run",
+            "job show",
+            "job undo",
+        ),
+        "what a job does it does by itself, and each of its rows has its line: tests/cli/test_jobs.py",
+    ),
     "restore backup": "it makes another directory: tests/cli/test_backups.py",
 }
 #: What prints a secret, once, and takes it back if nobody could read it (tests/cli/test_output.py).

@@ -22,7 +22,7 @@ _JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 _ALIKE = {"Cookie", "JavaScript", "TLS"}
 #: Pairs that are something else: a column's name and its heading, a policy number and whose it is.
 _NO_TEXTS = (
-    "gateway.cli.csvfile.REASON",
+    "enroll.people.csvfile.",
     "gateway.cli.importing.",
     "gateway.cli.exporting.",
     "enroll.people.importing.",

@@ -13,9 +13,12 @@ from aiohttp import web
 
 from enroll.operators.roles import Act, Verdict
 from gateway.sites.console import (
+    admitting,
     applications,
     callers,
     entry,
+    fetching,
+    jobs,
     overview,
     own,
     proposals,
@@ -23,9 +26,10 @@ from gateway.sites.console import (
     search,
     taking,
 )
+from gateway.sites.console.asking import ENROL
 from gateway.sites.console.entry import at_door
 from gateway.sites.console.visitors import Inner, inside
-from gateway.sites.console.words import NOT_OURS, REFUSED
+from gateway.sites.console.words import BY_CODE, NOT_OURS, REFUSED
 from gateway.web.context import Gate, Role
 from gateway.web.pages import EVERY_PATH, Handler, noted, site_application, words_page
 
@@ -55,6 +59,11 @@ DOOR: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/enrol", entry.check_code),
     ("POST", "/enrol/passkey", entry.enrol),
 )
+#: Without one: whoever has a one-time code gets one, and reads nothing.
+WITHOUT: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/enrol", fetching.page),
+    ("POST", "/enrol", fetching.send),
+)
 #: Behind it: what each asks of the roles.
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/", overview.home, Act.STANDING),
@@ -78,6 +87,13 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _APPLICATION, applications.page, Act.APPLICATIONS),
     Route("POST", _APPLICATION + "/approve", applications.approve, Act.APPLICATIONS, _DECIDING),
     Route("POST", _APPLICATION + "/reject", applications.reject, Act.APPLICATIONS, _DECIDING),
+    Route("GET", jobs.JOBS, jobs.listed),
+    Route("GET", jobs.JOB, jobs.page),
+    Route("POST", jobs.JOB + "/cancel", jobs.cancel),
+    Route("POST", jobs.JOB + "/resume", jobs.resume),
+    Route("GET", jobs.IMPORT, jobs.page),
+    Route("GET", jobs.IMPORT + "/failures", jobs.failures),
+    Route("POST", jobs.IMPORT + "/undo", jobs.undo, Act.RECORD, Verdict.PROPOSE),
     Route("GET", "/operators", overview.operator_list, Act.OPERATORS),
     Route("GET", "/reports", reports.listed, Act.REPORTS),
     Route("GET", _REPORT, reports.page, Act.REPORTS),
@@ -87,6 +103,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _CALLER + "/note", callers.note, Act.CALL, Verdict.DO),
     Route("POST", _CALLER + "/letters", callers.send_again, Act.CALL, Verdict.DO),
     Route("POST", _CALLER + "/suspend", callers.suspend, Act.SUSPEND, Verdict.DO),
+    Route("GET", admitting.NEW, admitting.page, Act.OPERATORS, Verdict.PROPOSE),
+    Route("POST", admitting.NEW, admitting.propose, Act.OPERATORS, Verdict.PROPOSE),
 )
 
 
@@ -107,8 +125,11 @@ def refused(gate: Gate) -> Callable[[web.BaseRequest], Awaitable[web.StreamRespo
     async def explain(request: web.Request) -> web.StreamResponse:
         rejection, state, reference = await noted(request, Role.CONSOLE)
         words = REFUSED.get(state, NOT_OURS)
-        return words_page(request, words, reference=reference, rejection=rejection)
+        ways = [(ENROL, BY_CODE)]
+        return words_page(request, words, reference=reference, rejection=rejection, first=ways)
 
+    for method, path, handler in WITHOUT:
+        app.router.add_route(method, path, handler)
     app.router.add_route("*", EVERY_PATH, explain)
     app.freeze()
     return app._handle  # type: ignore[return-value]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from aiohttp import web
 
 from ca.storage import Transaction
-from enroll import store, throttle
-from enroll.operators import credentials
+from ca.trust import VerifiedPeer
+from enroll import store
+from enroll.operators import codes, credentials
+from enroll.operators import store as operators
 from enroll.operators.credentials import LONGEST_LABEL
 from enroll.operators.store import Operator, Passkey
 from enroll.refusals import Refusal
+from enroll.throttle import Attempt
 from gateway.sites.console.asking import (
     ENROL,
     FOR_LOGIN,
@@ -104,8 +107,11 @@ async def log_out(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 
 
 async def code_form(request: web.Request) -> web.StreamResponse:
-    """Asks for the code that one was told."""
-    operator, known, _ = await at_the_door(request)
+    """Asks for the code that one was told; of a certificate that was fetched by it, for the passkey."""
+    ra = request.app[GATE].ra
+    operator, known, peer = await at_the_door(request)
+    if await ra.database.read(lambda db: operators.may_enrol(db, peer.fingerprint, ra.now())):
+        return await _passkey_form(request, operator, known, peer, told(request).get("error", ""))
     return show(
         request,
         "enrol.html",
@@ -120,43 +126,66 @@ async def check_code(request: web.Request) -> web.StreamResponse:
     """A good code leads to the page on which the browser makes a passkey; it is used up by that."""
     gate, fields = request.app[GATE], await form(request)
     operator, known, peer = await at_the_door(request)
-    code, address = fields.get("code", "").strip(), http.connection(request).peer_address
-    attempt = throttle.Attempt("operator-code", peer.fingerprint, address)
+    code = fields.get("code", "")
     try:
-        await throttle.begin(gate.ra, attempt)
-    except Refusal:
-        return tell(request, ENROL, {"error": "throttled"})
-    if not await credentials.code_is_good(gate.ra, operator.number, code):
-        return tell(request, ENROL, {"error": "code"})
-    await gate.ra.database.write(lambda db: throttle.succeeded(db, attempt))
+        await codes.check(gate.ra, code, attempt_of(request, peer.fingerprint), of=operator.number)
+    except Refusal as refusal:
+        return tell(request, ENROL, {"error": code_problem(refusal)})
+    return await _passkey_form(request, operator, known, peer, "", code=code)
+
+
+async def _passkey_form(
+    request: web.Request,
+    operator: Operator,
+    known: list[Passkey],
+    peer: VerifiedPeer,
+    error: str,
+    code: str = "",
+) -> web.Response:
+    gate = request.app[GATE]
     challenge = await challenges.ask(gate.ra, operator.identity, peer.fingerprint, _FOR_ENROLMENT)
-    browser = browser_of(request.headers).name
     return show(
         request,
         "enrol.html",
         operator=operator,
         known=known,
-        error="",
+        error=error,
         step="passkey",
         code=code,
-        label=browser,
+        label=browser_of(request.headers).name,
         options=to_make(party_of(gate), operator, challenge, known),
     )
 
 
+def attempt_of(request: web.Request, fingerprint: str = "") -> Attempt:
+    """Who tries a code."""
+    return codes.attempt(http.connection(request).peer_address, fingerprint)
+
+
+def code_problem(refusal: Refusal) -> str:
+    """The word for what is wrong with a code. Raises what is about something else."""
+    if refusal.code == "throttled":
+        return "throttled"
+    if refusal.field != "code":
+        raise refusal
+    return "code"
+
+
 async def enrol(request: web.Request) -> web.StreamResponse:
-    """Registers what the browser made, and uses the code up."""
+    """Registers what the browser made, and uses the code up, or what the certificate was fetched for."""
     ra, fields = request.app[GATE].ra, await form(request)
     operator, _, peer = await at_the_door(request)
     passkey, error = await new_passkey(request, operator, peer.fingerprint, _FOR_ENROLMENT, fields)
     if passkey is not None:
         try:
-            await credentials.enrol(ra, passkey, fields.get("code", "").strip())
+            if fields.get("code"):
+                by = attempt_of(request, peer.fingerprint)
+                await credentials.enrol(ra, passkey, fields["code"], by)
+            else:
+                await credentials.enrol_by_certificate(ra, passkey, peer.fingerprint)
             return see_other(f"{LOGIN}?done=enrolled")
         except Refusal as refusal:
-            if refusal.code not in ("not_available", "conflict"):
-                raise
-            error = "code" if refusal.code == "not_available" else "there"
+            error = "there" if refusal.code == "conflict" else code_problem(refusal)
     return tell(request, ENROL, {"error": error})
 
 

@@ -27,6 +27,8 @@ NOBODY = Words(
     ),
     _ASK,
 )
+#: Where whoever has a one-time code goes.
+BY_CODE: Text = ("登録用コードで証明書を受け取る", "Get a certificate by your code")
 #: What the console says to whoever comes without a good operator's certificate.
 REFUSED: Mapping[CertificateState, Words] = MappingProxyType(
     {
@@ -136,6 +138,12 @@ DONE: Mapping[str, Text] = MappingProxyType(
         "added": ("パスキーを追加しました。", "The passkey was added."),
         "ended": ("パスキーを削除しました。", "The passkey was removed."),
         "session": ("ログインを終了しました。", "The session was ended."),
+        "proposed": (
+            "起案しました。別の運用者の承認をお待ちください。",
+            "It is proposed. It waits for somebody else to approve it.",
+        ),
+        "cancelled": ("中止しました。処理済みの行はそのままです。", "It was cancelled; what is done stays."),
+        "resumed": ("再開しました。", "It goes on."),
         "approved": ("承認しました。", "It was approved."),
         "rejected": ("却下しました。", "It was rejected."),
         "withdrawn": ("取り下げました。", "It was taken back."),
@@ -155,6 +163,30 @@ DONE: Mapping[str, Text] = MappingProxyType(
     }
 )
 
+#: What is wrong with a proposal of an operator, by its field.
+ADMITTING: Mapping[str, Text] = MappingProxyType(
+    {
+        "operator": (
+            "IDは、半角の英小文字で始まる2～32文字の英小文字・数字・記号（. _ -）で入力してください。",
+            "Write an ID of 2 to 32 characters: a-z first, then a-z, 0-9 and . _ -",
+        ),
+        "taken": (
+            "このIDはすでに使われています（終了した運用者を含みます）。別のIDを入力してください。",
+            "This ID is somebody's, or was: write another one.",
+        ),
+        "name": ("氏名を100文字以内で入力してください。", "Write a name of up to 100 characters."),
+        "mail": (
+            "登録用コードを送るメールアドレスを入力してください。",
+            "Write the mail address where the code goes.",
+        ),
+        "role": ("役割を1つ以上選択してください。", "Choose at least one role."),
+        "reason": ("理由は1行・500文字以内で入力してください。", "Write one line of up to 500 characters."),
+        "proposal": (
+            "同じ内容の起案がすでに承認を待っています。「承認待ち」でご確認ください。",
+            "The same is proposed already, and waits: see “Proposals”.",
+        ),
+    }
+)
 ACTS: Mapping[Act, Text] = MappingProxyType(
     {
         Act.STANDING: ("要対応の確認", "What needs attention"),
@@ -204,6 +236,8 @@ PROPOSALS: Mapping[str, Text] = MappingProxyType(
         "clock.confirm": ("時計の確認", "Confirm the clock"),
         "organisation.import": ("団体の取込", "Import organisations"),
         "user.import": ("利用者の取込", "Import users"),
+        "import.undo": ("取込の取消", "Undo an import"),
+        "certificate.revoke.bulk": ("証明書の一括失効（一覧）", "Revoke a list of certificates"),
         "audit.purge": ("記録の個人情報の消去", "Purge the record"),
         "operator.add": ("運用者の登録", "Add an operator"),
         "operator.change": ("運用者の変更", "Change an operator"),

@@ -7,14 +7,15 @@ import pytest
 
 import ca.store
 from enroll import store
-from enroll.operators import actors, asking, operating
+from enroll.mail import store as mail_store
+from enroll.operators import actors, asking, codes
 from enroll.operators import store as operators
 from enroll.operators.actors import By
 from enroll.operators.asking import Done, Proposed
 from enroll.operators.kinds import KINDS
 from enroll.operators.roles import MOST_REVOCATIONS, Act, Role
 from enroll.operators.states import LABELS, TRANSITIONS, Event, State
-from enroll.people import changes, register
+from enroll.people import changes
 from enroll.people.register import Person
 from enroll.refusals import Refusal
 from enroll.requests import issuance
@@ -32,10 +33,10 @@ FOUR_EYES = {
     },
     "entered by oneself, or a mail address changed shortly before": {"application.approve"},
     "purge": {"audit.purge"},
-    "import": {"user.import", "organisation.import"},
+    "import": {"user.import", "organisation.import", "import.undo"},
     "re-enabling": {"organisation.enable", "user.enable", "user.release", "certificate.release"},
     "paper reissue": {"request.reissue"},
-    "more than 10 revocations": {"certificate.revoke.many"},
+    "more than 10 revocations": {"certificate.revoke.many", "certificate.revoke.bulk"},
     "by the desk": {"user.reset_password", "certificate.revoke"},
     "operators": {"operator.add", "operator.change", "operator.end", "operator.code"},
     "CA": {"ca.reissue", "clock.confirm"},
@@ -71,6 +72,11 @@ async def proposed(ra, kind="user.add", payload=None, by="registrar"):
     found = await asking.ask(ra, acting(ra, by), kind, payload or person())
     assert isinstance(found, Proposed), found
     return found.number
+
+
+def folded_out(text):
+    """Its letters and digits in full width."""
+    return "".join(chr(ord(each) + 0xFEE0) for each in text)
 
 
 def state_of(ra, number):
@@ -383,24 +389,45 @@ async def test_the_first_are_added_by_who_has_the_machine_and_then_it_takes_two(
         assert "code" not in str(done.result) + str(operators.proposal(look(ra.database), number))
         sent = (await letter_of(ra, "operator_code")).value("登録コード")
 
-        def used(code):
-            return ra.database.write(lambda db: operating.redeem(db, code, ra.now(), frm="192.0.2.1"))
+        by = codes.attempt("192.0.2.1")
 
-        assert (await used(sent)).name == "suzuki"
+        def used(code, of=None):
+            return codes.use(ra, code, by, lambda db, found: found, of=of)
+
+        # As a Japanese keyboard types it.
+        assert (await used("　" + folded_out(sent[:4]) + "-" + sent[4:])).name == "suzuki"
+        assert "operator.code_used" in acts(ra, "suzuki")
+        assert (await refused(used(first.result["code"], of=99))).code == "not_permitted"
         assert (await used(first.result["code"])).name == "ito"
         for code in (sent, first.result["code"], "", "x" * 16):
             assert (await refused(used(code))).code == "not_permitted"
-        clock_of(ra).advance(seconds=operating.CODE_LIFETIME)
+        clock_of(ra).advance(seconds=codes.LIFETIME)
         assert (await refused(used(second.result["code"]))).code == "not_permitted"
+
+
+async def test_guessing_a_code_is_slow(tmp_path):
+    """Wrong codes are counted by who tries them: then not even the right one is looked at, until later; and
+    another address is not kept out."""
+    async with office(tmp_path) as ra:
+        await ra.database.write(lambda db: operators.add_code(db, 1, codes.hashed("right"), ra.now(), 2**40))
+        thief, owner = codes.attempt("192.0.2.1"), codes.attempt("198.51.100.1")
+        for number in range(ra.settings.attempts):
+            assert (await refused(codes.check(ra, f"wrong{number}", thief))).code == "not_permitted"
+        for guess in (codes.check(ra, "right", thief), codes.use(ra, "right", thief, lambda db, _: None)):
+            assert (await refused(guess)).code == "throttled"
+        assert (await codes.check(ra, "ｒｉｇｈｔ", owner)).number == 1
+        clock_of(ra).advance(seconds=ra.settings.attempt_seconds)
+        assert await codes.use(ra, "right", thief, lambda db, found: found.number) == 1
+        assert (await refused(codes.use(ra, "right", owner, lambda db, _: None))).code == "not_permitted"
 
 
 async def test_twenty_use_a_code_and_one_comes_in(tmp_path):
     """Once is once, however many at a time."""
     async with office(tmp_path) as ra:
-        await ra.database.write(
-            lambda db: operators.add_code(db, 1, operating.token_hash("c"), ra.now(), 2**40)
-        )
-        use = [ra.database.write(lambda db: operating.redeem(db, "c", ra.now(), frm="")) for _ in range(20)]
+        await ra.database.write(lambda db: operators.add_code(db, 1, codes.hashed("c"), ra.now(), 2**40))
+        # Each at an address of its own: none is turned away for guessing.
+        tries = [codes.attempt(f"192.0.2.{number}") for number in range(20)]
+        use = [codes.use(ra, "c", each, lambda db, found: found) for each in tries]
         answers = await together(*use)
         assert sum(not isinstance(each, Refusal) for each in answers) == 1
 
@@ -436,6 +463,27 @@ async def test_an_operator_that_cannot_be(tmp_path, field, wrong):
         assert problem.field == field
 
 
+async def test_what_nobody_decided_is_recorded_as_that(tmp_path):
+    """After its days a proposal is expired for good, its proposer is told by mail, once; the others wait."""
+    async with office(tmp_path) as ra:
+        late = await proposed(ra)
+        officer = operators.named(look(ra.database), "registrar")
+        with_mail = replace(officer, mail="r@example.jp")
+        assert await ra.database.write(lambda db: operators.change(db, officer, with_mail))
+        assert await asking.expire(ra) == 0
+        clock_of(ra).advance(days=14)
+        again = await proposed(ra, payload=person(name="別 人", mail="b@example.jp"))
+        assert await asking.expire(ra) == 1
+        assert await asking.expire(ra) == 0
+        found = operators.proposal(look(ra.database), late)
+        assert (found.state, found.decided_by, state_of(ra, again)) == ("expired", "scheduler", "pending")
+        assert "proposal.expired" in acts(ra, str(late))
+        mail = await letter_of(ra, "proposal_expired")
+        assert mail.value("番号") == str(late)
+        assert [each["recipient"] for each in mail_store.listed(look(ra.database))][:1] == ["r@example.jp"]
+        assert "is expired already" in str(await refused(asking.approve(ra, acting(ra, "approver"), late)))
+
+
 async def test_acts_are_of_kinds(tmp_path):
     """The desk may not look at operators' proposals, and a proposer may at one's own."""
     async with office(tmp_path) as ra:
@@ -445,39 +493,6 @@ async def test_acts_are_of_kinds(tmp_path):
                   if asking.visible(acting(ra, name), found)}  # fmt: skip
         assert seeing == {"approver", "caofficer", "auditor"}
         assert KINDS[found.kind].act is Act.OPERATORS
-
-
-async def test_an_import_takes_two_and_goes_on_where_it_ended(tmp_path):
-    """Nobody is added before it is decided; each row is looked at again then, and begun once more it adds
-    nobody twice."""
-    async with office(tmp_path) as ra:
-
-        def given(number, name):
-            return {
-                "line": number,
-                "given": {"policy_number": POLICY_NUMBER, "name": name, "mail": f"u{number}@x.jp"},
-            }
-
-        rows = [given(2, "甲"), given(3, "乙"), given(4, "丙")]
-        payload = {"file": "people.csv", "rows": rows, "hold_letters": False, "alike": False}
-        number = await proposed(ra, "user.import", payload)
-        assert len(store.users(look(ra.database))) == 1
-        # Recorded meanwhile: the same person, and one of the same address.
-        await register.add_user(ra, Person(POLICY_NUMBER, "甲", "u2@x.jp"), channel="paper", actor="test")
-        await register.add_user(ra, Person(POLICY_NUMBER, "別", "u3@x.jp"), channel="paper", actor="test")
-        done = (await asking.approve(ra, acting(ra, "approver"), number)).result
-        assert [done[name] for name in ("added", "exists", "refused")] == [1, 1, 1]
-        assert [each["line"] for each in done["rows_refused"]] == [3]
-        assert (await refused(asking.approve(ra, acting(ra, "approver"), number))).code == "conflict"
-        assert len(store.users(look(ra.database))) == 4
-        # As if it had been killed before it was said to be done.
-        again = await proposed(ra, "user.import", payload)
-        decided = {"decider": "x", "decided_by": "x", "at": 1, "note": "", "done_at": None}
-        await ra.database.write(lambda db: operators.decide(db, again, State.APPROVED, **decided))
-        assert (await refused(asking.approve(ra, acting(ra, "registrar"), again))).code == "not_permitted"
-        done = (await asking.approve(ra, acting(ra, "approver"), again)).result
-        assert [done[name] for name in ("added", "exists", "refused")] == [0, 2, 1]
-        assert operators.proposal(look(ra.database), again).done_at is not None
 
 
 async def test_a_purge_takes_two(tmp_path):

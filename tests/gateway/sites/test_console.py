@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 import ca.store
 from ca.profiles import Audience
 from enroll import store as enrollment
-from enroll.operators import actors, asking, credentials
+from enroll.jobs import running
+from enroll.operators import actors, asking, codes, credentials
 from enroll.operators import store as operators
 from enroll.operators.actors import By
 from enroll.operators.credentials import Issued
@@ -25,7 +26,7 @@ from enroll.operators.kinds import KINDS
 from enroll.operators.roles import Act, Role, Verdict, permitted
 from enroll.operators.states import State
 from enroll.operators.store import Operator
-from enroll.ra import token_hash
+from enroll.people import csvfile, register
 from enroll.refusals import Refusal
 from gateway.demo.standin import b64, client_data, public_key, signed
 from gateway.edge.tls import ClientCertificate
@@ -35,7 +36,7 @@ from gateway.sites.console.asking import STAND_IN, party_of
 from gateway.sites.console.passkeys import Party
 from gateway.sites.console.reports import NAMES
 from gateway.web import context, sessions
-from tests.datadirs import clock_of, next_generation, open_office
+from tests.datadirs import clock_of, letter_of, next_generation, open_office
 from tests.gateway.sites.kit import Page, Served, Visitor, serve
 from tests.looking import look
 
@@ -145,7 +146,7 @@ class Office:
 
     async def tell_code(self, person: Person, code: str = "", life: int = DAY) -> None:
         ra = self.served.ra
-        code_hash, number = token_hash(code or person.code), person.operator.number
+        code_hash, number = codes.hashed(code or person.code), person.operator.number
         await ra.database.write(
             lambda db: operators.add_code(db, number, code_hash, ra.now(), ra.now() + life)
         )
@@ -228,6 +229,112 @@ async def test_a_code_makes_one_passkey(office: Office) -> None:
     assert await office.served.ra.database.read(lambda db: operators.passkeys(db, two.operator.number)) == []
     lines = enrollment.audit_page(look(office.served.ra.database), "officer", 10)
     assert {each["action"] for each in lines} >= {"operator.passkey-added", "operator.login"}
+
+
+async def test_a_code_gives_the_certificate(office: Office) -> None:
+    """O2: whoever has a code and nothing else gets the file, once; by that certificate a passkey is made,
+    once, without the code; a wrong or used code gives nothing, nor does a password that no file may have."""
+    first = await office.admit("officer", Role.CA_OFFICER, enrolled=False)
+    nobody = office.served.visitor()
+    page = await nobody.get("/enrol")
+    assert (page.status, page.h1) == (200, "運用者の証明書の受け取り")
+    assert page.labels() == ["登録用コード", "ファイルのパスワード", "パスワードの確認"]
+    assert "登録用コードで証明書を受け取る" in (await nobody.get("/")).main.text
+    typed = {"code": first.code, "password": _P12, "confirmation": "another"}
+    assert "パスワード" in (await nobody.post("/enrol", typed)).error("パスワードの確認")
+    wrong = await nobody.post("/enrol", typed | {"code": "guessed", "confirmation": _P12})
+    assert wrong.main.one("div", role="alert").text.startswith("コードが違うか")
+    got = await nobody.post("/enrol", typed | {"confirmation": _P12})
+    assert (got.status, got.headers["Content-Type"]) == (200, "application/x-pkcs12")
+    assert got.headers["Content-Disposition"] == 'attachment; filename="officer.p12"'
+    again = await nobody.post("/enrol", typed | {"confirmation": _P12})
+    assert again.main.one("div", role="alert").text.startswith("コードが違うか")
+
+    pc = replace(first, at=office.served.visitor(got.body, _P12))
+    page = await pc.at.get("/")
+    assert (page.path, "コードの入力は不要です" in page.main.text) == ("/enrol", True)
+    # The one made by hand does not make one, for the code is used.
+    assert (await first.at.get("/enrol")).main.all("form", data_passkey="create") == []
+    made = {"label": "PC", "answer": pc.made(options_of(page))}
+    assert (await pc.at.post("/enrol/passkey", made)).path == "/login"
+    assert (await pc.log_in()).path == "/"
+    other = replace(pc, key=ec.generate_private_key(ec.SECP256R1()), credential=b64(secrets.token_bytes(16)))
+    assert (await pc.at.get("/enrol")).main.all("form", data_passkey="create") == []
+    assert (await other.at.post("/enrol/passkey", made)).path == "/enrol"
+    lines = enrollment.audit_page(look(office.served.ra.database), "officer", 20)
+    assert [each["action"] for each in lines].count("operator.code_used") == 1
+
+
+async def test_what_a_code_allows_ends_with_it(office: Office) -> None:
+    """After its 24 hours, or with another code, a certificate that was fetched by it makes no
+    passkey."""
+    one = await office.admit("officer", Role.CA_OFFICER, enrolled=False)
+    typed = {"code": one.code, "password": _P12, "confirmation": _P12}
+    late = office.served.visitor((await office.served.visitor().post("/enrol", typed)).body, _P12)
+    assert (await late.get("/enrol")).main.all("form", data_passkey="create") != []
+    await office.tell_code(one, "another")
+    assert (await late.get("/enrol")).main.all("form", data_passkey="create") == []
+    typed["code"] = "another"
+    late = office.served.visitor((await office.served.visitor().post("/enrol", typed)).body, _P12)
+    assert (await late.get("/enrol")).main.all("form", data_passkey="create") != []
+    clock_of(office.served.ra).advance(seconds=DAY)
+    assert (await late.get("/enrol")).main.all("form", data_passkey="create") == []
+
+
+async def test_two_first_operators_and_a_third(office: Office) -> None:
+    """O2, O4: whoever has the machine adds two, each with a code, and is nobody from then on; they get their
+    certificates by it, and one proposes a third at the console, the other approves, and the third comes in by
+    the code of the mail. Nobody has an account on the machine."""
+    ra = office.served.ra
+
+    async def root() -> actors.Actor:
+        return await ra.database.read(lambda db: actors.of_account(db, "root", ra.now(), host=True))
+
+    async def enters(name: str, code: str) -> Person:
+        typed = {"code": code, "password": _P12, "confirmation": _P12}
+        got = await office.served.visitor().post("/enrol", typed)
+        assert got.status == 200, got.html
+        operator = operators.named(look(ra.database), name)
+        assert operator is not None
+        at = office.served.visitor(got.body, _P12)
+        person = Person(office.served, operator, Issued(operator, "", 0, got.body), at)
+        made = person.made(options_of(await at.get("/enrol")))
+        await at.post("/enrol/passkey", {"label": "PC", "answer": made})
+        assert (await person.log_in()).path == "/"
+        return person
+
+    new = {"display": "一", "kind": "person", "language": "ja", "account": "", "mail": "a@example.jp"}
+    codes_told = []
+    for name, role in (("ito", "ca-officer"), ("sato", "approver")):
+        added = await asking.ask(ra, await root(), "operator.add", new | {"name": name, "roles": [role]})
+        assert isinstance(added, asking.Done)
+        codes_told.append((name, added.result["code"]))
+    assert not (await root()).may(Act.OPERATORS)
+    with pytest.raises(Refusal, match="is no operator here"):
+        await credentials.issue(ra, await root(), "sato", _P12)
+    ito, sato = [await enters(name, code) for name, code in codes_told]
+
+    typed = {
+        "name": "suzuki",
+        "display": "鈴木 三郎",
+        "mail": "s@example.jp",
+        "language": "ja",
+        "reason": "増員",
+    }
+    refused = await ito.at.post("/operators/new", typed)
+    assert (refused.status, refused.main.one("div", role="alert").text) == (
+        422, "役割を1つ以上選択してください。",
+    )  # fmt: skip
+    assert refused.field("氏名").attributes["value"] == "鈴木 三郎"
+    proposed = await ito.at.post("/operators/new", typed | {"role-registrar": "1"})
+    assert (proposed.status, "起案しました" in proposed.main.text) == (200, True)
+    assert (await sato.at.post("/operators/new", typed)).status == 403
+    path = f"{proposed.path}/approve"
+    assert "承認しました" in (await sato.confirm(await sato.at.post(path))).main.text
+    mail = await letter_of(ra, "operator_code")
+    suzuki = await enters("suzuki", mail.value("登録コード"))
+    assert await visited(suzuki, "/operators") == 403
+    assert await visited(suzuki) == 200
 
 
 @pytest.mark.parametrize(
@@ -412,6 +519,11 @@ MAY_SEE = {
     "/applications/new": {Role.DESK, Role.REGISTRAR},
     "/applications/bulk": {Role.REGISTRAR, Role.APPROVER},
     "/applications/{number:[0-9]{1,12}}": {Role.DESK, Role.REGISTRAR, Role.APPROVER, Role.AUDITOR},
+    # The same of jobs.
+    "/jobs": EVERYBODY,
+    "/jobs/{number:[0-9]{1,12}}": EVERYBODY,
+    "/imports/{number:[0-9]{1,12}}": EVERYBODY,
+    "/imports/{number:[0-9]{1,12}}/failures": EVERYBODY,
     "/operators": {Role.APPROVER, Role.CA_OFFICER, Role.AUDITOR},
     "/reports": REPORTED,
     # Each by its name: test_console_reports.py.
@@ -419,6 +531,7 @@ MAY_SEE = {
     f"/reports/{{name:{NAMES}}}.csv": REPORTED,
     "/search": EVERYBODY - {Role.CA_OFFICER},
     "/callers/{user_id:[A-Z0-9]{4,12}}": EVERYBODY - {Role.CA_OFFICER},
+    "/operators/new": {Role.CA_OFFICER},
 }
 #: Path of a form -> who may send it.
 MAY_SEND = {
@@ -427,6 +540,10 @@ MAY_SEND = {
     "/me/passkeys": EVERYBODY,
     "/me/passkeys/new": EVERYBODY,
     "/me/passkeys/end": EVERYBODY,
+    "/operators/new": {Role.CA_OFFICER},
+    "/jobs/{number:[0-9]{1,12}}/cancel": EVERYBODY,
+    "/jobs/{number:[0-9]{1,12}}/resume": EVERYBODY,
+    "/imports/{number:[0-9]{1,12}}/undo": {Role.REGISTRAR},
     "/proposals/{number:[0-9]{1,12}}/approve": EVERYBODY,
     "/proposals/{number:[0-9]{1,12}}/reject": EVERYBODY,
     "/proposals/{number:[0-9]{1,12}}/withdraw": EVERYBODY,
@@ -633,7 +750,7 @@ async def test_both_languages(office: Office) -> None:
     titles = [(await one.at.get(path)).h1 for path in MAY_SEE if "{" not in path]
     assert titles == [
         "Home", "My account", "Permissions", "Proposals", "Applications", "Take an application in",
-        "What became of them", "Operators", "Reports", "Search",
+        "What became of them", "Jobs", "Operators", "Reports", "Search", "Propose an operator",
     ]  # fmt: skip
 
 
@@ -660,3 +777,87 @@ def _encrypted(password: str) -> Any:
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
     return BestAvailableEncryption(password.encode())
+
+
+# -- jobs ------------------------------------------------------------------------------------------------
+
+_ROWS = "証券番号,氏名,メールアドレス\n12345678,甲 一,a@x.jp\n99999999,=乙 二,b@x.jp\n12345678,丙 三,c@x.jp\n"
+
+
+async def _import(office: Office, by: Person, decider: Person) -> int:
+    """An import that was proposed and approved; the job's number."""
+    ra = office.served.ra
+    if enrollment.organisation(look(ra.database), "12345678") is None:
+        await register.add_organisation(ra, "12345678", "霞が関商事", actor="test")
+    table = csvfile.table_in(_ROWS.encode("cp932"), Path("people.csv"), csvfile.USERS)
+    payload = csvfile.payload_of(table, "people.csv", {2, 3, 4}) | {"hold_letters": True, "alike": False}
+
+    async def actor(person: Person) -> actors.Actor:
+        return await ra.database.read(lambda db: actors.of_operator(db, person.operator.number, By.CONSOLE))
+
+    found = await asking.ask(ra, await actor(by), "user.import", payload)
+    assert isinstance(found, asking.Proposed)
+    page = await decider.confirm(await decider.at.post(f"/proposals/{found.number}/approve"))
+    assert "実行の状況を見る" in page.main.text
+    done = await ra.database.read(lambda db: operators.proposal(db, found.number))
+    assert done is not None
+    return int(done.result["job"])
+
+
+async def test_an_import_on_its_way(office: Office) -> None:
+    """O11: approved it waits and is counted, done it says what became of each row, refused ones are a file as
+    they came; taken back as a proposal. Whoever may not look at people finds none of it."""
+    registrar = await office.admit("registrar", Role.REGISTRAR)
+    approver = await office.admit("approver", Role.APPROVER)
+    desk = await office.admit("desk", Role.DESK)
+    number, ra = await _import(office, registrar, approver), office.served.ra
+    path = f"/imports/{number}"
+    assert ["実行待ち・実行中のジョブ", "1"] in (await registrar.at.get("/")).main.table()
+    assert ["実行待ち・実行中のジョブ", "0"] in (await desk.at.get("/")).main.table()
+    listed = (await registrar.at.get("/jobs")).main.table()
+    assert listed[1][:5] == [str(number), "利用者の取込", "people.csv: 3 rows", "実行待ち", "0 / 3"]
+    waits = await registrar.at.get(path)
+    assert ("中止する" in waits.buttons(), "実行待ち" in waits.main.text) == (True, True)
+    for place in (path, f"/jobs/{number}", f"{path}/failures"):
+        assert (await desk.at.get(place)).status == 404
+    assert (await desk.at.post(f"/jobs/{number}/cancel")).status == 404
+
+    await running.work(ra, "runner")
+    page = await registrar.at.get(path)
+    assert ("中止する" in page.buttons(), "取込の取消を起案する" in page.buttons()) == (False, True)
+    rows = page.main.table(1)
+    assert [row[:2] for row in rows[1:]] == [["3", "エラー"], ["2", "登録"], ["4", "登録"]]
+    assert rows[1][3].startswith("証券番号：この証券番号の団体は登録されていません")
+    got = await registrar.at.get(f"{path}/failures")
+    assert got.headers["Content-Disposition"] == f'attachment; filename="failures-{number}.csv"'
+    lines = got.body.decode("cp932").splitlines()
+    assert lines[0] == "reason,証券番号,氏名,メールアドレス"
+    assert lines[1].endswith(",99999999,=乙 二,b@x.jp")
+    assert (await approver.at.post(f"{path}/undo")).status == 403
+    undo = await registrar.at.post(f"{path}/undo")
+    assert "起案しました" in undo.main.text
+    await approver.confirm(await approver.at.post(f"{undo.path}/approve"))
+    await running.work(ra, "runner")
+    assert enrollment.users(look(ra.database)) == []
+    assert "取消済み" in (await registrar.at.get(path)).main.text
+    assert (await registrar.at.get(f"/imports/{number + 1}")).status == 404  # a job, and no import
+    assert (await registrar.at.get(f"/jobs/{number + 1}")).status == 200
+
+
+async def test_a_job_is_cancelled_at_the_console(office: Office) -> None:
+    """By who has proposed it, or may decide it: then nobody does its rows, and it is over."""
+    registrar = await office.admit("registrar", Role.REGISTRAR)
+    approver = await office.admit("approver", Role.APPROVER)
+    auditor = await office.admit("auditor", Role.AUDITOR)
+    number, ra = await _import(office, registrar, approver), office.served.ra
+    seen = await auditor.at.get(f"/jobs/{number}")
+    assert (seen.status, "中止する" in seen.buttons()) == (200, False)
+    assert (await auditor.at.post(f"/jobs/{number}/cancel")).status == 403
+    done = await registrar.at.post(f"/jobs/{number}/cancel")
+    assert "中止しました" in done.main.text
+    await running.work(ra, "runner")
+    assert enrollment.users(look(ra.database)) == []
+    assert (await registrar.at.post(f"/jobs/{number}/cancel")).status == 409
+    assert (await registrar.at.post(f"/jobs/{number}/resume")).status == 409
+    assert len((await registrar.at.get("/jobs")).main.all("table")) == 0
+    assert (await registrar.at.get("/jobs?state=all")).main.table()[1][3] == "中止"

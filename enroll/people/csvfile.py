@@ -9,10 +9,10 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ca.errors import ConfigError
 from enroll.characters import folded
@@ -48,15 +48,60 @@ class Shape:
         return f"{needed}[,{more}]" if more else needed
 
 
+#: What is said of a row that was refused, in its reader's words.
+Reason = Callable[[Refusal], str]
+#: How a file is written: UTF-8, or what Excel in Japan calls ANSI.
+Encoding = Literal["utf-8", "cp932"]
+
+
 @dataclass(frozen=True)
 class Table:
-    """A file: its heading as it stands there, and its rows."""
+    """A file: its heading as it stands there, its rows, and how it was written."""
 
     heading: str
     rows: tuple[Row, ...]
+    encoding: Encoding = "utf-8"
 
 
-def text_of(content: bytes, file: Path) -> str:
+USERS = Shape(
+    columns={
+        "policy_number": ("policy_number", "証券番号"),
+        "name": ("name", "氏名"),
+        "mail": ("mail", "メールアドレス"),
+        "user_id": ("user_id", "ユーザーID"),
+        "role": ("role", "権限"),
+        "notice_by": ("notice_by", "通知方法"),
+        "language": ("language", "言語"),
+        "department": ("department", "部署"),
+        "principal": ("principal", "UPN"),
+        "reading": ("reading", "フリガナ"),
+    },
+    required=("policy_number", "name", "mail"),
+    values={
+        "role": {"": "member", "一般": "member", "利用者": "member", "管理者": "admin"},
+        "notice_by": {"": "mail", "メール": "mail", "はがき": "postcard"},
+        "language": {"": "ja", "日本語": "ja", "英語": "en"},
+    },
+)
+ORGANISATIONS = Shape(
+    columns={
+        "policy_number": ("policy_number", "証券番号"),
+        "name": ("name", "団体名"),
+        "lineages": ("lineages", "台数"),
+        "issue_password_by": ("issue_password_by", "パスワード通知方法"),
+        "address": ("address", "住所"),
+        "profile": ("profile", "プロファイル"),
+        "country": ("country", "国"),
+    },
+    required=("policy_number", "name"),
+    values={
+        "lineages": {},
+        "issue_password_by": {"": "mail", "メール": "mail", "はがき": "postcard", "管理者": "admin"},
+    },
+)
+
+
+def text_of(content: bytes, file: Path) -> tuple[str, Encoding]:
     """The file's text. Bytes that are neither UTF-8 nor CP932 are marked, and lose only their row."""
     if len(content) > _LARGEST:
         raise ConfigError(
@@ -68,7 +113,9 @@ def text_of(content: bytes, file: Path) -> str:
     # hardly ever valid UTF-8.
     telling = [line for line in content.split(b"\n") if not line.isascii()]
     utf8 = sum(_is_utf8(line) for line in telling)
-    return content.decode("utf-8-sig" if 2 * utf8 >= len(telling) else "cp932", "replace")
+    if 2 * utf8 >= len(telling):
+        return content.decode("utf-8-sig", "replace"), "utf-8"
+    return content.decode("cp932", "replace"), "cp932"
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -79,20 +126,21 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def read_table(text: str, file: Path, shape: Shape) -> Table:
-    """The rows of a file after its heading. ConfigError when the heading does not name the columns."""
+def table_in(content: bytes, file: Path, shape: Shape) -> Table:
+    """A file's rows after its heading. ConfigError when the heading does not name the columns."""
+    text, encoding = text_of(content, file)
     # Not splitlines(): a stray U+2028 in a name must not make two rows of it.
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     columns = _columns(_cells(lines[0]) or [], file, shape)
     filled = ((number, line) for number, line in enumerate(lines[1:], start=2) if line.strip(" \t,"))
-    return Table(lines[0], tuple(_row(number, line, columns, shape) for number, line in filled))
+    return Table(lines[0], tuple(_row(number, line, columns, shape) for number, line in filled), encoding)
 
 
 def failures_file(table: Table, refused: Iterable[tuple[Row, str]]) -> bytes:
     """The refused rows as a file of the same kind, each with its reason in front, for whoever mends them.
 
     In front, because a row may be refused for how its end is written. Read again, the reasons are ignored.
-    UTF-8 with the mark that Excel knows it by.
+    As it came: CP932, or UTF-8, with the mark that Excel knows it by.
     """
     heading = _cells(table.heading) or []
     known = bool(heading) and _meant(heading[0]) in REASON
@@ -101,7 +149,26 @@ def failures_file(table: Table, refused: Iterable[tuple[Row, str]]) -> bytes:
         # Mended, imported and refused again: one reason, the new one.
         rest = _FIRST_CELL.sub("", row.text, count=1) if known else row.text
         written.append(f"{_quoted(reason)},{rest}")
-    return codecs.BOM_UTF8 + "".join(line + "\r\n" for line in written).encode()
+    text = "".join(line + "\r\n" for line in written)
+    if table.encoding == "cp932":
+        return text.encode("cp932", "replace")
+    return codecs.BOM_UTF8 + text.encode()
+
+
+def payload_of(table: Table, file: str, lines: Collection[int]) -> dict[str, Any]:
+    """Some lines of a file as a proposal has them, with what makes a file of them again."""
+    rows = [
+        {"line": row.line, "given": dict(row.given), "text": row.text}
+        for row in table.rows
+        if row.line in lines
+    ]
+    return {"file": file, "heading": table.heading, "encoding": table.encoding, "rows": rows}
+
+
+def table_again(payload: Mapping[str, Any]) -> Table:
+    """The table that `payload_of` was given, with the lines that were taken."""
+    rows = tuple(Row(each["line"], each["text"], each["given"]) for each in payload["rows"])
+    return Table(payload["heading"], rows, payload["encoding"])
 
 
 def table_of(shape: Shape, records: Iterable[Mapping[str, Any]]) -> bytes:

@@ -1,0 +1,210 @@
+"""What a job does with each of its rows: one row of the table a kind.
+
+Whoever runs a job (`running.py`) plans rows one after the other and does each in a transaction of its own, in
+which it is also written down as done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from ca.storage import Transaction, Work
+from enroll.jobs import store as jobs
+from enroll.jobs.states import Event, State, next_state
+from enroll.jobs.store import Job, Line
+from enroll.people import csvfile, importing, undoing
+from enroll.people.importing import Organisations, Outcome, Row, Users
+from enroll.ra import RegistrationAuthority
+from enroll.refusals import Refusal
+from enroll.requests.transitions import end_certificate
+
+Payload = Mapping[str, Any]
+#: Kinds of imports, which come from a file and can be taken back.
+IMPORTS = ("user.import", "organisation.import")
+
+
+class Doing(Protocol):
+    """What does a job's rows. It knows those that came earlier in this run."""
+
+    def plan(self, row: Row) -> Line | None:
+        """What is decided without changing anything; None for a row to do. Refusal for a wrong one."""
+        ...
+
+    async def work(self, row: Row) -> Work[Line]:
+        """What does a row that was planned, in a transaction; whatever is slow is done. Refusal."""
+        ...
+
+    def done(self, row: Row, line: Line) -> None:
+        """Learns that a row is done."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of job."""
+
+    rows: Callable[[Transaction, Payload], list[Row]]
+    #: With the payload, and in whose name it is done.
+    doing: Callable[[RegistrationAuthority, Payload, str], Doing]
+    #: What happens when it is decided, in the same transaction. Refusal for what cannot be.
+    begun: Callable[[Transaction, RegistrationAuthority, Payload], None] = lambda db, ra, payload: None
+
+
+# -- imports ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Imported:
+    register: importing.Register
+
+    def plan(self, row: Row) -> Line | None:
+        planned = self.register.plan(row)
+        return None if planned is None else _line(self.register.completed(planned))
+
+    async def work(self, row: Row) -> Work[Line]:
+        work = await self.register.work(row)
+        return lambda db: _line(work(db))
+
+    def done(self, row: Row, line: Line) -> None:
+        self.register.added(row, Outcome(row.line, line.result, line.subject, line.request_id))
+
+
+def _line(outcome: Outcome) -> Line:
+    return Line(outcome.line, outcome.result, outcome.user_id or outcome.policy_number, outcome.request_id)
+
+
+def _of_file(db: Transaction, payload: Payload) -> list[Row]:
+    return list(csvfile.table_again(payload).rows)
+
+
+# -- an import taken back --------------------------------------------------------------------------------
+
+
+@dataclass
+class _Undone:
+    ra: RegistrationAuthority
+    users: bool
+    by: str
+
+    def plan(self, row: Row) -> Line | None:
+        return None
+
+    async def work(self, row: Row) -> Work[Line]:
+        ra, about = self.ra, row.given["subject"]
+
+        def work(db: Transaction) -> Line:
+            if self.users:
+                undoing.undo_user(db, ra, about, row.given["request_id"], actor=self.by)
+            else:
+                undoing.undo_organisation(db, ra, about, actor=self.by)
+            return Line(row.line, "undone", about)
+
+        return work
+
+    def done(self, row: Row, line: Line) -> None:
+        """Rows know nothing of each other."""
+
+
+def _added(db: Transaction, payload: Payload) -> list[Row]:
+    found = jobs.lines(db, payload["job"], "added")
+    return [Row(each.line, "", {"subject": each.subject, "request_id": each.request_id}) for each in found]
+
+
+def undoable(db: Transaction, number: int) -> Job:
+    """An import that could be taken back as a whole. Refusal("not_found"), "conflict" with why not."""
+    found = jobs.job(db, number)
+    if found is None or found.kind not in IMPORTS:
+        raise Refusal("not_found", field="job", detail=f"{number} is no import")
+    if next_state(found.state, Event.UNDO) is None:
+        raise Refusal("conflict", field="job", detail=f"job {number} is {found.state}")
+    if found.kind == "user.import":
+        added = jobs.lines(db, number, "added")
+        left = sum(undoing.told(db, each.subject, each.request_id) for each in added)
+        if left:
+            detail = f"letters to {left} of {len(added)} users have left: end them one by one (user disable)"
+            raise Refusal("conflict", field="job", detail=detail)
+    return found
+
+
+def _mark_undone(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    undoable(db, payload["job"])
+    if not jobs.end(db, payload["job"], Event.UNDO, State.UNDONE, ra.now()):
+        raise Refusal("conflict", field="job")
+
+
+# -- certificates ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Revoked:
+    ra: RegistrationAuthority
+    reason: int
+    by: str
+
+    def plan(self, row: Row) -> Line | None:
+        return None
+
+    async def work(self, row: Row) -> Work[Line]:
+        ra, serial = self.ra, row.given["serial"]
+
+        def work(db: Transaction) -> Line:
+            revoked = end_certificate(db, ra, serial, self.reason, ra.now(), actor=self.by)
+            return Line(row.line, "revoked" if revoked else "exists", serial)
+
+        return work
+
+    def done(self, row: Row, line: Line) -> None:
+        """Rows know nothing of each other."""
+
+
+def _serials(db: Transaction, payload: Payload) -> list[Row]:
+    return [Row(number, "", {"serial": each}) for number, each in enumerate(payload["serials"], start=1)]
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "user.import": Kind(
+            _of_file,
+            lambda ra, payload, by: _Imported(Users(ra, payload["hold_letters"], payload["alike"], by)),
+        ),
+        "organisation.import": Kind(
+            _of_file, lambda ra, payload, by: _Imported(Organisations(ra, by))
+        ),
+        "import.undo": Kind(
+            _added,
+            lambda ra, payload, by: _Undone(ra, payload["kind"] == "user.import", by),
+            _mark_undone,
+        ),
+        "certificate.revoke.bulk": Kind(
+            _serials, lambda ra, payload, by: _Revoked(ra, payload["reason"], by)
+        ),
+    }
+)  # fmt: skip
+
+
+def refused(line: int, problem: Refusal) -> Line:
+    """A row that was refused."""
+    return Line(line, "refused", code=problem.code, field=problem.field, detail=problem.detail)
+
+
+def problem_of(line: Line) -> Refusal:
+    """The refusal of a row, as it was raised."""
+    return Refusal(line.code, field=line.field, detail=line.detail)
+
+
+def begin(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    job: Job,
+    payload: Payload,
+    *,
+    own: bool,
+) -> int:
+    """Records a job that was decided, inside the transaction that decides it; its number. ``own``: it is no
+    proposal's, and keeps its payload itself. ``job.total`` is counted here."""
+    kind = KINDS[job.kind]
+    rows = len(kind.rows(db, payload))
+    kind.begun(db, ra, payload)
+    return jobs.add(db, replace(job, total=rows), payload if own else None)

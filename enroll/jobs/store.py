@@ -1,0 +1,196 @@
+"""Every statement about jobs and the rows that they have done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ca.storage import Row, Transaction, inserting
+from enroll.jobs.states import Event, State, before
+
+Db = Transaction
+
+
+@dataclass(frozen=True)
+class Job:
+    """A long work that was decided, and how far it is. ``payload`` is asked for by itself (`payload`)."""
+
+    number: int
+    kind: str
+    subject: str
+    proposal: int | None
+    proposer: str
+    proposed_by: str
+    decided_by: str
+    total: int
+    made_at: int
+    state: State = State.WAITING
+    done: int = 0
+    runner: str = ""
+    heartbeat_at: int | None = None
+    begun_at: int | None = None
+    ended_at: int | None = None
+    ended_by: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What became of a row, and whom it was about: user ID, 証券番号 or serial. ``code``, ``field`` and
+    ``detail``: of the refusal, if it was refused."""
+
+    line: int
+    result: str
+    subject: str = ""
+    request_id: str = ""
+    code: str = ""
+    field: str = ""
+    detail: str = ""
+
+
+_COLUMNS = (
+    "number, kind, subject, proposal, proposer, proposed_by, decided_by, total, made_at, state, done, runner,"
+    " heartbeat_at, begun_at, ended_at, ended_by, problem"
+)
+
+
+def add(db: Db, job: Job, payload: Mapping[str, Any] | None = None) -> int:
+    """Records a job and returns its number; ``job.number`` is ignored. ``payload`` None: the proposal's."""
+    row = asdict(job) | {"payload": None if payload is None else json.dumps(payload, ensure_ascii=False)}
+    del row["number"]
+    added = db.one(f"{inserting('jobs', row)} RETURNING number", row)
+    assert added is not None
+    return int(added[0])
+
+
+def job(db: Db, number: int) -> Job | None:
+    """One by its number."""
+    row = db.one(f"SELECT {_COLUMNS} FROM jobs WHERE number = :number", {"number": number})
+    return None if row is None else _job(row)
+
+
+def jobs(db: Db, *, every: bool = True, before: int = 2**62, limit: int = 2**62) -> list[Job]:
+    """Those before a number, newest first; without ``every`` those that are open."""
+    narrowed = "" if every else "state IN ('waiting', 'running') AND"
+    found = db.rows(
+        f"SELECT {_COLUMNS} FROM jobs WHERE {narrowed} number < :before ORDER BY number DESC LIMIT :limit",
+        {"before": before, "limit": limit},
+    )
+    return [_job(row) for row in found]
+
+
+def waiting(db: Db) -> list[int]:
+    """The numbers of those that are to be worked at, oldest first."""
+    found = db.rows("SELECT number FROM jobs WHERE state IN ('waiting', 'running') ORDER BY number")
+    return [int(row[0]) for row in found]
+
+
+def payload(db: Db, number: int) -> dict[str, Any]:
+    """What a job is to do, as it was proposed."""
+    row = db.one(
+        "SELECT coalesce(jobs.payload, proposals.payload) FROM jobs"
+        " LEFT JOIN proposals ON proposals.number = jobs.proposal WHERE jobs.number = :number",
+        {"number": number},
+    )
+    assert row is not None
+    found: dict[str, Any] = json.loads(row[0])
+    return found
+
+
+def claim(db: Db, number: int, runner: str, at: int, stale_at: int) -> Job | None:
+    """Takes a job that nobody has, or whose runner was not heard of since ``stale_at``. None if it is
+    somebody's, or over: of two that ask one gets it."""
+    row = db.one(
+        "UPDATE jobs SET state = 'running', runner = :runner, heartbeat_at = :at,"
+        " begun_at = coalesce(begun_at, :at) WHERE number = :number AND (state = 'waiting'"
+        " OR (state = 'running' AND (runner = :runner OR heartbeat_at <= :stale_at OR heartbeat_at > :at)))"
+        f" RETURNING {_COLUMNS}",
+        {"number": number, "runner": runner, "at": at, "stale_at": stale_at},
+    )
+    return None if row is None else _job(row)
+
+
+def advance(db: Db, number: int, runner: str, line: Line, at: int) -> bool:
+    """Records that a row is done, in the transaction that does it. False if the job is not this runner's any
+    more, or the row was done before: then what the transaction did is to be undone."""
+    counted = db.execute(
+        "UPDATE jobs SET done = done + 1, heartbeat_at = :at"
+        " WHERE number = :number AND runner = :runner AND state = 'running'",
+        {"number": number, "runner": runner, "at": at},
+    )
+    row = asdict(line) | {"job": number}
+    return counted == 1 and db.execute(f"{inserting('job_rows', row)} ON CONFLICT DO NOTHING", row) == 1
+
+
+def end(
+    db: Db,
+    number: int,
+    event: Event,
+    state: State,
+    at: int,
+    *,
+    runner: str | None = None,
+    by: str = "",
+    problem: str = "",
+) -> bool:
+    """Moves a job on. False where the event is refused; with ``runner``: where it is not that one's."""
+    states = ", ".join(f"'{each}'" for each in before(event))
+    narrowed = "" if runner is None else " AND runner = :runner"
+    ended_at = None if state in (State.WAITING, State.RUNNING) else at
+    values = {"number": number, "state": state, "ended_at": ended_at, "by": by, "problem": problem}
+    return (
+        db.execute(
+            "UPDATE jobs SET state = :state, ended_at = :ended_at, ended_by = :by, problem = :problem,"
+            f" runner = '' WHERE number = :number AND state IN ({states}){narrowed}",
+            values | ({} if runner is None else {"runner": runner}),
+        )
+        == 1
+    )
+
+
+def done_lines(db: Db, number: int) -> set[int]:
+    """The lines that are done."""
+    return {int(row[0]) for row in db.rows("SELECT line FROM job_rows WHERE job = :job", {"job": number})}
+
+
+def counted(db: Db, number: int) -> dict[str, int]:
+    """How many rows ended in which way."""
+    found = db.rows(
+        "SELECT result, count(*) FROM job_rows WHERE job = :job GROUP BY result ORDER BY result",
+        {"job": number},
+    )
+    return {str(row[0]): int(row[1]) for row in found}
+
+
+def lines(
+    db: Db, number: int, result: str | None = None, *, after: int = -1, limit: int = 2**62
+) -> list[Line]:
+    """What became of rows, by their lines; ``result``: of those alone that ended so."""
+    narrowed = "" if result is None else " AND result = :result"
+    found = db.rows(
+        "SELECT line, result, subject, request_id, code, field, detail FROM job_rows"
+        f" WHERE job = :job AND line > :after{narrowed} ORDER BY line LIMIT :limit",
+        {"job": number, "after": after, "limit": limit} | ({} if result is None else {"result": result}),
+    )
+    return [Line(**_values(row)) for row in found]
+
+
+def of_proposals(db: Db, numbers: Sequence[int]) -> dict[int, int]:
+    """Proposal -> the job that carries it out."""
+    found = {}
+    for number in numbers:
+        row = db.one("SELECT number FROM jobs WHERE proposal = :proposal", {"proposal": number})
+        if row is not None:
+            found[number] = int(row[0])
+    return found
+
+
+def _job(row: Row) -> Job:
+    values = _values(row)
+    return Job(**{**values, "state": State(values["state"])})
+
+
+def _values(row: Row) -> dict[str, Any]:
+    return {name: row[name] for name in row.keys()}  # noqa: SIM118  a row is no mapping

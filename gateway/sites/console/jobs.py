@@ -1,0 +1,125 @@
+"""ジョブ: what was decided and takes long, and what became of each row; 取込 are jobs of a file."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ca.storage import Transaction
+from enroll.jobs import store as jobs
+from enroll.jobs import viewing
+from enroll.jobs.kinds import IMPORTS, undoable
+from enroll.jobs.states import OPEN
+from enroll.jobs.store import Job, Line
+from enroll.operators import asking
+from enroll.operators.asking import Proposed
+from enroll.operators.roles import Act
+from enroll.refusals import Refusal
+from gateway.sites.console.asking import show
+from gateway.sites.console.jobwords import RESULTS, STATES, reason
+from gateway.sites.console.visitors import Visitor
+from gateway.sites.console.words import PROPOSALS
+from gateway.web.pages import GATE, language_of, see_other
+
+JOBS, IMPORT = "/jobs", "/imports/{number:[0-9]{1,12}}"
+JOB = JOBS + "/{number:[0-9]{1,12}}"
+_PAGE = 50
+
+
+async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Those that one may look at, newest first: that are open, or all."""
+    ra, every = request.app[GATE].ra, request.query.get("state") == "all"
+    typed = request.query.get("before", "")
+    before = int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 15 else 2**62
+    found = await ra.database.read(lambda db: viewing.listed(db, visitor.actor, every=every, before=before))
+    page = found[:_PAGE]
+    return show(
+        request,
+        "jobs.html",
+        visitor,
+        found=page,
+        further=page[-1].number if len(found) > _PAGE else None,
+        total=len(found),
+        every=every,
+        kinds=PROPOSALS,
+        states=STATES,
+        imports=IMPORTS,
+    )
+
+
+async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """One: how far it is, what became of its rows, and what can be done about it."""
+    number, ra = int(request.match_info["number"]), request.app[GATE].ra
+
+    def read(db: Transaction) -> tuple[Job, dict[str, int], list[Line], bool]:
+        found = viewing.seen(db, visitor.actor, number)
+        if request.path.startswith("/imports/") and found.kind not in IMPORTS:
+            raise Refusal("not_found", field="job")
+        may = visitor.may(Act.RECORD, "PROPOSE") and _undoable(db, number)
+        return found, jobs.counted(db, number), viewing.first_lines(db, found, _PAGE), may
+
+    found, counts, lines, may_undo = await ra.database.read(read)
+    language = language_of(request)
+    return show(
+        request,
+        "job.html",
+        visitor,
+        found=found,
+        counts=counts,
+        lines=[(each, reason(each, language)) for each in lines],
+        open=found.state in OPEN,
+        may_stop=viewing.may_stop(visitor.actor, found),
+        may_undo=may_undo,
+        is_import=found.kind in IMPORTS,
+        at=ra.now(),
+        done=request.query.get("done", ""),
+        kinds=PROPOSALS,
+        states=STATES,
+        results=RESULTS,
+    )
+
+
+async def cancel(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Stops it before its next row."""
+    number = int(request.match_info["number"])
+    await viewing.cancel(request.app[GATE].ra, visitor.actor, number)
+    return see_other(f"{JOBS}/{number}?done=cancelled")
+
+
+async def resume(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Lets one that has failed go on."""
+    number = int(request.match_info["number"])
+    await viewing.resume(request.app[GATE].ra, visitor.actor, number)
+    return see_other(f"{JOBS}/{number}?done=resumed")
+
+
+async def failures(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """The refused rows of an import, as the file that it came in."""
+    number, language = int(request.match_info["number"]), language_of(request)
+
+    def read(db: Transaction) -> bytes:
+        found = viewing.seen(db, visitor.actor, number)
+        return viewing.failures(db, found, lambda problem: reason(problem, language))
+
+    content = await request.app[GATE].ra.database.read_aside(read)
+    disposition = f'attachment; filename="failures-{number}.csv"'
+    return web.Response(
+        body=content, headers={"Content-Type": "text/csv", "Content-Disposition": disposition}
+    )
+
+
+async def undo(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Proposes that an import is taken back: somebody else decides that, too."""
+    number, ra = int(request.match_info["number"]), request.app[GATE].ra
+    found = await ra.database.read(lambda db: viewing.seen(db, visitor.actor, number))
+    payload = {"job": number, "kind": found.kind, "subject": found.subject}
+    made = await asking.ask(ra, visitor.actor, "import.undo", payload)
+    assert isinstance(made, Proposed), "no role records anything alone"
+    return see_other(f"/proposals/{made.number}?done=proposed")
+
+
+def _undoable(db: Transaction, number: int) -> bool:
+    try:
+        undoable(db, number)
+    except Refusal:
+        return False
+    return True

@@ -1,0 +1,99 @@
+"""What the console says of jobs and of rows that were refused, in Japanese and English."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from enroll.jobs.states import LABELS, State
+from enroll.jobs.store import Line
+from enroll.refusals import CODES, Refusal
+from gateway.web.words import Text
+
+_COLOURS = {
+    State.WAITING: "warn",
+    State.RUNNING: "warn",
+    State.DONE: "good",
+    State.CANCELLED: "plain",
+    State.FAILED: "bad",
+    State.UNDONE: "plain",
+}
+#: State of a job -> words and the colour of its chip.
+STATES: Mapping[str, tuple[Text, str]] = MappingProxyType(
+    {str(state): (LABELS[state], _COLOURS[state]) for state in State}
+)
+#: What became of a row -> words and colour.
+RESULTS: Mapping[str, tuple[Text, str]] = MappingProxyType(
+    {
+        "added": (("登録", "added"), "good"),
+        "exists": (("変更なし（登録済み）", "was there already"), "plain"),
+        "refused": (("エラー", "refused"), "bad"),
+        "undone": (("取消", "taken back"), "good"),
+        "revoked": (("失効", "revoked"), "good"),
+    }
+)
+_FIELDS: Mapping[str, Text] = MappingProxyType(
+    {
+        "policy_number": ("証券番号", "policy number"),
+        "name": ("氏名・団体名", "name"),
+        "mail": ("メールアドレス", "mail address"),
+        "user_id": ("ユーザーID", "user ID"),
+        "role": ("権限", "role"),
+        "notice_by": ("通知方法", "notice by"),
+        "language": ("言語", "language"),
+        "lineages": ("台数", "lineages"),
+        "issue_password_by": ("パスワード通知方法", "issue password by"),
+        "address": ("住所", "address"),
+        "profile": ("プロファイル", "profile"),
+        "country": ("国", "country"),
+        "department": ("部署", "department"),
+        "principal": ("UPN（ユーザープリンシパル名）", "UPN"),
+        "serial": ("証明書", "certificate"),
+    }
+)
+_WHY: Mapping[tuple[str, str], Text] = MappingProxyType(
+    {
+        ("not_found", "policy_number"): (
+            "この証券番号の団体は登録されていません。先に団体を登録してください",
+            "no such organisation: add it first",
+        ),
+        ("conflict", "alike"): (
+            "同じ氏名またはメールアドレスの人がいます。別人であることを確認してください",
+            "somebody has the same name or mail address: make sure that it is another person",
+        ),
+        ("conflict", "user_id"): (
+            "このユーザーIDは使われているか、取り消せない状態です",
+            "the user ID is somebody's, or cannot be taken back",
+        ),
+        ("conflict", "policy_number"): (
+            "この証券番号は別の内容で登録されているか、利用者がいます",
+            "the policy number is recorded otherwise, or has users",
+        ),
+        ("user_disabled", "policy_number"): ("団体が利用停止中です", "the organisation is suspended"),
+    }
+)
+_BY_CODE: Mapping[str, Text] = MappingProxyType(
+    {
+        "invalid_input": ("入力内容が正しくありません", "it is missing or malformed"),
+        "conflict": ("すでに登録されているか、状態が変わっています", "it is there already, or has changed"),
+        "not_found": ("見つかりません", "there is no such thing"),
+        "profile_unmet": (
+            "証明書に記載する項目が足りません",
+            "what the certificate has to say is missing",
+        ),
+    }
+)
+
+
+def reason(problem: Line | Refusal, language: str) -> str:
+    """Why a row was refused, in one line, with the detail, which is English. "" for one that was not."""
+    if not problem.code:
+        return ""
+    place = 0 if language == "ja" else 1
+    field = _FIELDS.get(problem.field)
+    fallback = _BY_CODE.get(problem.code, (CODES[problem.code], CODES[problem.code]))
+    told = _WHY.get((problem.code, problem.field), fallback)[place]
+    said = f"{field[place]}{'：' if place == 0 else ': '}{told}" if field else told
+    if not problem.detail:
+        return said
+    return f"{said}（{problem.detail}）" if place == 0 else f"{said} ({problem.detail})"
