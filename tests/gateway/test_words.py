@@ -24,6 +24,7 @@ _ALIKE = {"Cookie", "JavaScript", "TLS"}
 _NO_TEXTS = (
     "enroll.people.csvfile.",
     "gateway.cli.importing.",
+    "gateway.demo.importing.",
     "gateway.cli.exporting.",
     "enroll.people.importing.",
     "gateway.demo.people.ORGANISATIONS",

@@ -36,7 +36,7 @@ _FIELDS: Mapping[str, Text] = MappingProxyType(
     {
         "policy_number": ("証券番号", "policy number"),
         "name": ("氏名・団体名", "name"),
-        "mail": ("メールアドレス", "mail address"),
+        "mail": ("メールアドレス", "email address"),
         "user_id": ("ユーザーID", "user ID"),
         "role": ("権限", "role"),
         "notice_by": ("通知方法", "notice by"),
@@ -59,7 +59,7 @@ _WHY: Mapping[tuple[str, str], Text] = MappingProxyType(
         ),
         ("conflict", "alike"): (
             "同じ氏名またはメールアドレスの人がいます。別人であることを確認してください",
-            "somebody has the same name or mail address: make sure that it is another person",
+            "somebody has the same name or email address: make sure that it is another person",
         ),
         ("conflict", "user_id"): (
             "このユーザーIDは使われているか、取り消せない状態です",

@@ -177,7 +177,7 @@ ADMITTING: Mapping[str, Text] = MappingProxyType(
         "name": ("氏名を100文字以内で入力してください。", "Write a name of up to 100 characters."),
         "mail": (
             "登録用コードを送るメールアドレスを入力してください。",
-            "Write the mail address where the code goes.",
+            "Write the email address where the code goes.",
         ),
         "role": ("役割を1つ以上選択してください。", "Choose at least one role."),
         "reason": ("理由は1行・500文字以内で入力してください。", "Write one line of up to 500 characters."),
