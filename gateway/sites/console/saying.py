@@ -26,7 +26,7 @@ from gateway.sites.console.fields import (
     SCOPES,
     STATUSES,
 )
-from gateway.sites.console.words import KINDS, moment
+from gateway.sites.console.words import KINDS, PROPOSALS, moment
 from gateway.sites.service.words import CHANNELS, LANGUAGE_NAMES, NOTICES
 from gateway.sites.service.words import KINDS as APPLICATIONS
 from gateway.sites.service.words import ROLES as MEMBERS
@@ -224,6 +224,13 @@ def _rows(value: Sequence[Mapping[str, Any]], _: Names) -> Text:
     return (f"{count}行：{listed}{more[0]}", f"{count} rows: {listed}{more[1]}")
 
 
+def _some(value: Sequence[str], _: Names) -> Text:
+    """How many, and the first of them."""
+    count, listed = len(value), "、".join(each.upper() for each in value[:_NAMED])
+    more = ("ほか", " and more") if count > _NAMED else ("", "")
+    return (f"{count}枚：{listed}{more[0]}", f"{count}: {listed}{more[1]}")
+
+
 _IN_USE: Text = ("利用中", "in use")
 _STOPPED: Text = ("停止", "stopped")
 #: Field -> how its value is said. What is not here is said as it stands.
@@ -267,6 +274,8 @@ _VALUES: Mapping[str, Callable[[Any, Names], Text]] = MappingProxyType(
         "added_by": lambda value, names: who(value, names),
         "ended_by": lambda value, names: who(value, names) if value else NONE,
         "rows": _rows,
+        "serials": _some,
+        "import.kind": _one_of(PROPOSALS),
         "count": lambda value, _: (f"{value}件", str(value)),
         "quota": lambda value, _: (
             ("設定のとおり", "as in the settings") if value is None else (f"{value}枚", str(value))

@@ -138,10 +138,6 @@ DONE: Mapping[str, Text] = MappingProxyType(
         "added": ("パスキーを追加しました。", "The passkey was added."),
         "ended": ("パスキーを削除しました。", "The passkey was removed."),
         "session": ("ログインを終了しました。", "The session was ended."),
-        "proposed": (
-            "起案しました。別の運用者の承認をお待ちください。",
-            "It is proposed. It waits for somebody else to approve it.",
-        ),
         "cancelled": ("中止しました。処理済みの行はそのままです。", "It was cancelled; what is done stays."),
         "resumed": ("再開しました。", "It goes on."),
         "approved": ("承認しました。", "It was approved."),

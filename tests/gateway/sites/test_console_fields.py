@@ -52,6 +52,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "user.import": {
         "file": "users.csv",
+        "heading": "証券番号,氏名,メールアドレス",
+        "encoding": "cp932",
         "rows": [{"line": n, "given": {"name": f"人{n}"}} for n in range(7)],
         "hold_letters": True,
         "alike": False,
@@ -79,6 +81,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "credential.create": {"user_id": USER, "count": 2, "profile": "client-automated", "quota": None},
     "clock.confirm": {},
     "audit.purge": {"user_id": USER},
+    "import.undo": {"job": 3, "kind": "user.import", "subject": "users.csv: 7 rows"},
+    "certificate.revoke.bulk": {"serials": [f"{n:04}" for n in range(7)], "reason": 4},
     "operator.add": {"name": "shinjin", **_OPERATOR},
     "operator.change": {"name": "suzuki", "changes": {name: _OPERATOR[name] for name in OF_OPERATORS}},
     "operator.end": {"name": "suzuki"},
