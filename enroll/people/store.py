@@ -335,6 +335,7 @@ def forget_user(db: Db, user_id: str, request_id: str) -> None:
     db.execute("DELETE FROM enrollments WHERE request_id = :request_id AND user_id = :user_id", values)
     db.execute("DELETE FROM applications WHERE user_id = :user_id AND request_id = :request_id", values)
     db.execute("DELETE FROM users WHERE user_id = :user_id", values)
+    _change_keys(db, "user", user_id)
 
 
 def forget_organisation(db: Db, policy_number: str) -> bool:
@@ -344,7 +345,10 @@ def forget_organisation(db: Db, policy_number: str) -> bool:
         " AND NOT EXISTS (SELECT 1 FROM users WHERE policy_number = :number)"
         " AND NOT EXISTS (SELECT 1 FROM applications WHERE policy_number = :number)"
     )
-    return _changed(db, statement, {"number": policy_number})
+    gone = _changed(db, statement, {"number": policy_number})
+    if gone:
+        _change_keys(db, "organisation", policy_number)
+    return gone
 
 
 def set_password(db: Db, user_id: str, expected_hash: str, password_hash: str) -> bool:

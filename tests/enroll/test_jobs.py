@@ -259,6 +259,8 @@ async def test_an_import_is_taken_back_while_nothing_was_sent(tmp_path):
         assert counts(ra, back) == {"undone": 12}
         assert (users(ra), len(mail_store.listed(look(ra.database), limit=999))) == ([], letters)
         assert acts(ra, "U0003")[:1] == ["user.undone"]
+        keys = look(ra.database).rows("SELECT id FROM search_keys WHERE kind = 'user'")
+        assert {each["id"] for each in keys} == {"K12345678"}
         assert store.user(look(ra.database), "K12345678") is not None
         assert (await refused(decided(ra, undo, "import.undo"))).code == "conflict"
         third = await decided(ra, payload)
