@@ -42,6 +42,11 @@ _AUTHENTICATOR = {
     "isUserVerified": True,
     "automaticPresenceSimulation": True,
 }
+# What axe does not look at: the words that somebody typed, on their ground, whichever scheme is on.
+_TYPED_IS_SEEN = """() => {
+  const style = getComputedStyle(document.activeElement);
+  return style.color !== style.backgroundColor && style.color === getComputedStyle(document.body).color;
+}"""
 _FOCUSED = "() => (document.activeElement.innerText || document.activeElement.name || '').trim()"
 # Whether what has the focus is in the window, and below the head that stays there.
 _SEEN = """() => {
@@ -243,6 +248,7 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await on.keyboard.press("/")
         await expect(on.get_by_role("searchbox")).to_be_focused()
         await on.keyboard.type("年金")
+        assert await on.evaluate(_TYPED_IS_SEEN)
         await on.keyboard.press("Enter")
         await expect(on.get_by_role("heading", name="検索")).to_be_visible()
         await eye.look("search")

@@ -26,6 +26,7 @@ from enroll.people.register import Person, add_organisation, add_user
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from tests.datadirs import POLICY_NUMBER, START, open_office
+from tests.engines import IN_A_FILE
 from tests.enroll.test_flow import picked_up
 from tests.looking import look
 
@@ -233,6 +234,7 @@ async def test_who_may_not(ra: RegistrationAuthority) -> None:
     assert (await searching.search(ra, await actor(ra, Role.AUDITOR), USER)).lead == USER
 
 
+@IN_A_FILE
 @pytest.mark.parametrize(
     ("group", "term"), [(group, term) for group, terms in listed._MATCHES.items() for term in terms]
 )

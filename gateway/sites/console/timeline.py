@@ -41,9 +41,10 @@ def events(
     """The newest ``MOST``. ``mine``: the person's enrollments; ``letters``: as `mail.store.listed` gives."""
     names = dict.fromkeys((user_id, *(each.common_name for each in mine)))
     found = [
-        *_acts(({**row} for row in listed.audit(db, Acts(user_id=user_id), 2**62, 4 * MOST)), user_id),
+        # In this order within a second: what led to a letter stands below it.
         *_letters(letters),
         *_referred(references.about(db, list(names)[:_MOST_NAMES], MOST)),
+        *_acts(({**row} for row in listed.audit(db, Acts(user_id=user_id), 2**62, 4 * MOST)), user_id),
     ]
     return sorted(found, key=lambda event: event.at, reverse=True)[:MOST]
 
