@@ -27,7 +27,7 @@ _REFERENCES = """
         at INTEGER NOT NULL,
         site TEXT NOT NULL,
         code TEXT NOT NULL,
-        about TEXT NOT NULL,          -- the user ID or common name of whose page it was; '' if none is known
+        about TEXT NOT NULL DEFAULT '',  -- the user ID or common name of whose page it was, if that is known
         detail TEXT NOT NULL          -- JSON, no secret
     )
 """
