@@ -43,6 +43,10 @@ CODES: dict[str, str] = {
 }
 
 
+#: What an operator does about a clock that is not believed ("clock_in_doubt").
+CONFIRM = "compare it: date; if it is right: sekisho clock confirm; if not, set it"
+
+
 # Not frozen: Python itself writes __traceback__ and __cause__ onto exceptions.
 @dataclass(unsafe_hash=True)
 class Refusal(Exception):

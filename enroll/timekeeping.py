@@ -17,8 +17,6 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.settings import DAY
 
-#: What an operator does about a doubt.
-CONFIRM = "compare it: date; if it is right: sekisho clock confirm; if not, set it"
 # Seconds ahead of what is known, within what is allowed, that are told of: more than a clock is corrected by.
 _LEAP = 300
 

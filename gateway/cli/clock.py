@@ -7,7 +7,8 @@ from typing import Any
 from enroll import store, timekeeping
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
-from enroll.timekeeping import CONFIRM, Judgement
+from enroll.refusals import CONFIRM
+from enroll.timekeeping import Judgement
 from gateway.cli.asked import asked, proposed
 from gateway.cli.frame import ASKS, READS, Answer, deployment_command, detail
 from gateway.cli.root import GROUPS

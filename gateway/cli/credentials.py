@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.console import Console
 
 from enroll import identifiers
 from enroll.acme import credentials, store
@@ -16,6 +15,7 @@ from enroll.refusals import Refusal
 from gateway.cli.asked import asked, proposed
 from gateway.cli.caller import actor
 from gateway.cli.frame import ASKS, DOES, READS, Answer, answer, as_typed, deployment_command, listing, plain
+from gateway.cli.output import Console
 from gateway.cli.people import USER_ID, known_user
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment

@@ -29,6 +29,7 @@ from enroll.mail.delivery import return_path
 from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
+from enroll.refusals import CONFIRM
 from gateway.cli import ageing, approvers, fetching, owners, samples, signers
 from gateway.cli.finding import Finding, State
 from gateway.edge.contexts import build_entry
@@ -294,7 +295,7 @@ def _clock(deployment: Deployment) -> list[Finding]:
     doubts += [f"worker {each['worker']}: {each['doubt']}" for each in served if each.get("doubt")]
     if doubts:
         found = f"{'; '.join(doubts)}: {waits}"
-        return [Finding("clock", "bad", found, timekeeping.CONFIRM)]
+        return [Finding("clock", "bad", found, CONFIRM)]
     tick = judged.known.tick
     found = f"agrees with the last look at it, {shown(tick.wall)}" if tick else "nothing to compare it with"
     return [Finding("clock", "ok", found)]

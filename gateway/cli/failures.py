@@ -12,11 +12,9 @@ from pathlib import Path
 import click
 
 from ca.errors import ConfigError, Unacceptable
-from ca.signing import NoSignature
 from ca.storage import StorageTrouble
 from enroll.jst import shown
-from enroll.refusals import Refusal
-from enroll.timekeeping import CONFIRM
+from enroll.refusals import CONFIRM, Refusal
 from gateway.cli.output import OutputLost
 
 
@@ -141,6 +139,9 @@ def failure_of(error: Exception) -> Failure:
         return Failure("usage", error.format_message(), exit_code=error.exit_code)
     if isinstance(error, StorageTrouble):
         return Failure("config", f"the database {error.trouble}")
+    # Not above: it brings along all that signs, and whoever gets that error has it.
+    from ca.signing import NoSignature
+
     if isinstance(error, NoSignature):
         return Failure("config", f"there is no signature now: {error}", _UNSIGNED)
     if isinstance(error, OSError) and error.filename and (hint := _OF_FILES.get(error.errno or 0)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import json
 import os
@@ -14,19 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from ca.datadir import read_marker
-from ca.sealing import forget, read_passphrase
 from enroll.jst import shown
 from enroll.operators.actors import Actor, of_account, require_any
 from enroll.operators.roles import Act, Verdict
 from gateway.cli.caller import DATA_VARIABLE, account, acting, acting_as, uid
 from gateway.cli.failures import Failure, failure_of
 from gateway.cli.loading import loading
-from gateway.cli.output import OutputLost, ReaderLeft, clean, console_for, write_answer, write_table
+from gateway.cli.output import (
+    Console,
+    Lines,
+    OutputLost,
+    ReaderLeft,
+    clean,
+    console_for,
+    write_answer,
+    write_table,
+)
 
 PASSPHRASE_VARIABLE = "SEKISHO_PASSPHRASE"
 # Set to anything, faults of ours show where they happened.
@@ -155,6 +158,9 @@ def _on_deployment(group: click.Group, name: str, gate: Gate | None) -> Callable
         def callback(data: Path, as_json: bool, passphrase_file: Path | None, **params: Any) -> int:
             # Not above: `serve`, `signer` and `version` want nothing of it.
             with loading():
+                import asyncio
+
+                from ca.datadir import read_marker
                 from gateway.cli.asking import ask
                 from gateway.serving.deployment import opened_deployment
 
@@ -200,6 +206,8 @@ def _identified(deployment: Any) -> Actor:
 
 def passphrase_from(file: Path | None) -> str:
     """The passphrase of the data directory: the file, else the environment, else a question."""
+    from ca.sealing import forget, read_passphrase
+
     prompt = functools.partial(_ask, "Passphrase") if sys.stdin.isatty() else None
     try:
         return read_passphrase(PASSPHRASE_VARIABLE, file, prompt)
@@ -209,6 +217,8 @@ def passphrase_from(file: Path | None) -> str:
 
 def new_passphrase_from(file: Path | None, variable: str, option: str) -> str:
     """A passphrase that is being chosen: asked for twice when it is typed. ``option`` names the file."""
+    from ca.sealing import forget, read_passphrase
+
     prompt = functools.partial(_ask, "New passphrase", twice=True) if sys.stdin.isatty() else None
     try:
         return read_passphrase(variable, file, prompt, option=option)
@@ -226,12 +236,7 @@ def as_typed(meant: Callable[[str], str]) -> _Callback:
 
 def answer(value: Mapping[str, Any], *lines: str, failed: bool = False) -> Answer:
     """An answer that people read as a few lines."""
-
-    def show(console: Console) -> None:
-        for line in lines:
-            console.print(plain(line), soft_wrap=True)
-
-    return Answer(value, show, failed)
+    return Answer(value, Lines(lines), failed)
 
 
 def listing(key: str, records: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> Answer:
@@ -248,6 +253,8 @@ def detail(key: str, record: Mapping[str, Any], *after: str) -> Answer:
     """An answer about one thing: a name and a value on each line, then lines of text."""
 
     def show(console: Console) -> None:
+        from rich.table import Table
+
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(style="bold")
         table.add_column(overflow="fold")
@@ -274,8 +281,10 @@ def cell(name: str, value: Any) -> str:
     return str(value)
 
 
-def plain(text: str) -> Text:
-    """Text for a terminal, as `clean` has it."""
+def plain(text: str) -> Any:
+    """Text for a terminal (`rich.text.Text`), as `clean` has it."""
+    from rich.text import Text
+
     return Text(clean(text))
 
 
@@ -329,6 +338,8 @@ def _report(failure: Failure, *, as_json: bool) -> int:
         lost = failure.code == "output"
         click.echo(json.dumps({"error": failure.as_json()}, ensure_ascii=False, indent=2), err=lost)
     else:
+        from rich.text import Text
+
         console = console_for(stderr=True)
         console.print(Text("error: ", style="bold red") + plain(failure.message), soft_wrap=True)
         if failure.hint:

@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from ca.errors import ConfigError
 from enroll.operators.asking import Proposed
@@ -24,6 +23,7 @@ from gateway.cli.asked import asked, proposed
 from gateway.cli.caller import Given, InputFile, OutputFile, acting, actor, write
 from gateway.cli.failures import failure_of
 from gateway.cli.frame import ASKS, Answer, deployment_command, listing, plain
+from gateway.cli.output import Console
 from gateway.cli.people import alike_option
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment

@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any
 
 import click
-from rich.console import Console
 
 from ca.storage import Transaction
 from enroll import listings, store, timekeeping
@@ -23,6 +22,7 @@ from enroll.refusals import Refusal
 from enroll.scheduler import notify
 from gateway.cli.caller import Given, InputFile, actor
 from gateway.cli.frame import DOES, READS, Answer, answer, cell, deployment_command, detail, listing, plain
+from gateway.cli.output import Console
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment

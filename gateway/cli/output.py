@@ -8,16 +8,25 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, NoReturn, TextIO
-
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import IO, Any, NoReturn, Protocol, TextIO
 
 # So many rows are measured before the first is written; a longer table goes on in their columns.
 _MEASURED = 200
+
+
+class Console(Protocol):
+    """What is used of a console of rich's. That is loaded where something is drawn, and nowhere else: in an
+    answer of JSON or a few lines it would be most of what the command costs."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def file(self) -> IO[str]: ...
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None) -> None: ...
 
 
 class OutputLost(Exception):
@@ -35,18 +44,36 @@ class ReaderLeft(Exception):
     """Whoever read the answer has seen enough (`| head`). click would end with 1 for a BrokenPipeError."""
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> NoReturn:
-        # Rich would end the process here, with whatever the command has to undo.
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+@dataclass(frozen=True)
+class Lines:
+    """An answer that people read as a few lines: written as they are, or by a console among other things."""
+
+    lines: tuple[str, ...]
+
+    def __call__(self, console: Console) -> None:
+        from rich.text import Text
+
+        for line in self.lines:
+            console.print(Text(clean(line)), soft_wrap=True)
+
+    def write(self, stream: TextIO) -> None:
+        """The same without a console, which takes longer to load than most commands take."""
+        stream.writelines(f"{clean(line)}\n" for line in self.lines)
 
 
-def console_for(stderr: bool = False) -> Console:
-    """The console of standard output, or of standard error."""
+def console_for(stderr: bool = False) -> Any:
+    """The console (rich's) of standard output, or of standard error."""
+    from rich import console
+
+    class Own(console.Console):
+        def on_broken_pipe(self) -> NoReturn:
+            # Rich would end the process here, with whatever the command has to undo.
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
     stream = sys.stderr if stderr else sys.stdout
     # Rich takes 80 columns where there is no terminal; scripts want a row on one line.
     width = None if stream is not None and stream.isatty() else 200
-    return _Console(file=stream, highlight=False, emoji=False, width=width)
+    return Own(file=stream, highlight=False, emoji=False, width=width)
 
 
 def write_answer(value: Mapping[str, Any], show: Callable[[Console], None], *, as_json: bool) -> None:
@@ -58,6 +85,8 @@ def write_answer(value: Mapping[str, Any], show: Callable[[Console], None], *, a
         if as_json:
             for part in json_parts(value):
                 stream.write(part)
+        elif isinstance(show, Lines):
+            show.write(stream)
         else:
             show(console_for())
         stream.flush()
@@ -101,6 +130,9 @@ def write_table(
     cell: Callable[[str, Any], str],
 ) -> None:
     """A table; beyond its first rows line by line, in the widths of those."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
     rows = ([clean(cell(name, record.get(name))) for name in columns] for record in records)
     first = list(islice(rows, _MEASURED))
     following = next(rows, None)
@@ -115,6 +147,10 @@ def write_table(
 
 
 def _whole_table(console: Console, rows: list[list[str]], columns: Mapping[str, str]) -> None:
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     # What a row is about stays in one piece as long as that takes nobody else's room. Its width is fixed
     # where there is too little: rich gives a least width after it has shared the room out, and cuts the rest.
@@ -133,6 +169,8 @@ def _whole_table(console: Console, rows: list[list[str]], columns: Mapping[str, 
 
 
 def _line(cells: Iterable[str], widths: list[int]) -> str:
+    from rich.cells import cell_len
+
     padded = (text + " " * (width - cell_len(text)) for text, width in zip(cells, widths, strict=True))
     return "  ".join(padded).rstrip()
 

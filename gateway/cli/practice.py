@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from ca.files import Snapshot, write_public
 from enroll.languages import LANGUAGES, Language
 from gateway.cli.frame import Answer, answer, command
+from gateway.cli.output import Console
 from gateway.cli.root import root
 from gateway.practice import document
 from gateway.practice.document import Template

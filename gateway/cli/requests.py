@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 import click
-from rich.console import Console
 
 from enroll import identifiers, listings, store
 from enroll.jst import shown
@@ -30,6 +29,7 @@ from gateway.cli.frame import (
     listing,
     plain,
 )
+from gateway.cli.output import Console
 from gateway.cli.people import DEPARTMENT, PRINCIPAL, USER_ID, known_user, of_user, request_record
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment

@@ -22,6 +22,7 @@ from ca.timekeeping import Doubt
 from enroll import timekeeping
 from enroll.acme.nonces import SpentTable, memory_table, open_table
 from enroll.answers import Answers
+from enroll.refusals import CONFIRM
 from gateway.edge.facts import Limits
 from gateway.edge.headcount import Headcount
 from gateway.edge.listener import Listener, Network
@@ -225,7 +226,7 @@ async def look_at_clock(serving: Serving) -> None:
     before = serving.doubt
     serving.doubt = doubt = await timekeeping.doubt(serving.deployment.ra)
     if doubt is not None and (before is None or before.kind != doubt.kind):
-        log.error("%s: %s; %s", doubt, _HOLDS, timekeeping.CONFIRM)
+        log.error("%s: %s; %s", doubt, _HOLDS, CONFIRM)
     if doubt is None and before is not None:
         log.warning("the clock is believed again, and what waited for it is done")
 
@@ -361,7 +362,7 @@ def _doubts(serving: Serving) -> list[str]:
         found = reports | found
     named = serving.slot.shared
     return [
-        f"{f'worker {number}: ' if named else ''}{doubt}: {_HOLDS}; {timekeeping.CONFIRM}"
+        f"{f'worker {number}: ' if named else ''}{doubt}: {_HOLDS}; {CONFIRM}"
         for number, doubt in sorted(found.items())
         if doubt
     ]

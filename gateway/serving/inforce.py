@@ -20,6 +20,7 @@ from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.profiles import versions
 from enroll import timekeeping
+from enroll.refusals import CONFIRM
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
 from gateway.proxy import identity
@@ -139,7 +140,7 @@ def renewed(deployment: Deployment, directory: Path | None) -> Look:
     begun, now = time.monotonic(), SystemClock().seconds()
     doubt = timekeeping.doubt_at_once(deployment.ra)
     if doubt is not None:
-        return Look(begun, "overdue", f"what may be due is not made anew: {doubt}; {timekeeping.CONFIRM}")
+        return Look(begun, "overdue", f"what may be due is not made anew: {doubt}; {CONFIRM}")
     certificate, keys = servers.local_files(deployment.data), identity.keys_file(deployment.data)
     files = (
         deployment.files.thawed(*certificate, keys) if directory else deployment.files.thawed(*certificate)
