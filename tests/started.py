@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ctypes
+import inspect
+import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +23,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 #: For the environment of the product, which trusts nobody out there: aiohttp reads the machine's roots when
@@ -28,12 +33,21 @@ WITHOUT_ROOTS = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 _PATIENCE = 10.0
 _WARDENS: dict[int, subprocess.Popen[bytes]] = {}
 """By the process that it watches: one that was forked from it has to have its own."""
+_LOADED: dict[int, socket.socket] = {}
+"""The way to a process that has loaded the product, by whose it is, as above."""
+_ASKING = Lock()
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 @contextmanager
-def started(command: Sequence[str | Path], **more: Any) -> Iterator[subprocess.Popen[Any]]:
-    """A command, ``more`` as `subprocess.Popen` takes it; what lives of its session at the end is killed."""
-    running = subprocess.Popen(command, start_new_session=True, **more)
+def started(
+    command: Sequence[str | Path], *, copied: bool = False, **more: Any
+) -> Iterator[subprocess.Popen[Any]]:
+    """A command, ``more`` as `subprocess.Popen` takes it; what lives of its session at the end is killed.
+
+    ``copied``: it is ``sekisho``, and need not be a program of its own (`tests.loaded`).
+    """
+    running = (_Copy if copied else subprocess.Popen)(command, start_new_session=True, **more)
     with running, _watched(running.pid):
         yield running
 
@@ -81,6 +95,76 @@ def forked(work: Callable[[], int]) -> Iterator[Forked]:
     finally:
         with suppress(ChildProcessError):  # whoever has waited for it already
             os.waitpid(pid, 0)
+
+
+class Begun(subprocess.Popen[Any]):
+    """A process that is begun in another way than by ``execve``; whoever uses it sees no difference."""
+
+    def begin(self, told: dict[str, Any]) -> int | None:
+        """The number of a child, by what `subprocess` tells of one; None: in the usual way."""
+        raise NotImplementedError
+
+    def _execute_child(self, *given: Any) -> None:
+        told = dict(zip(_OF_A_CHILD, given, strict=True))
+        pid = self.begin(told)
+        if pid is None:
+            super()._execute_child(*given)  # type: ignore[misc]
+            return
+        self.pid, self._child_created = pid, True
+        self._close_pipe_fds(*(told[name] for name in _PIPES))
+
+
+class _Copy(Begun):
+    """``sekisho`` as a copy of a process that has it loaded."""
+
+    def begin(self, told: dict[str, Any]) -> int | None:
+        env = os.environ if told["env"] is None else told["env"]
+        asked = {
+            "words": [str(word) for word in told["args"]],
+            "cwd": str(told["cwd"] or os.getcwd()),
+            "environment": {name: str(value) for name, value in env.items()},
+        }
+        pipes = [told[name] for name in ("p2cread", "c2pwrite", "errwrite")]
+        return _copy(asked, [number if fd == -1 else fd for number, fd in enumerate(pipes)])
+
+
+_OF_A_CHILD = list(inspect.signature(subprocess.Popen._execute_child).parameters)[1:]  # type: ignore[attr-defined]
+_PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+
+
+def _copy(asked: dict[str, Any], fds: list[int]) -> int:
+    """The number of a new child of ours."""
+    prctl = ctypes.CDLL(None).prctl
+    with _ASKING:
+        link = _loaded()
+        # It is an orphan when it has been forked, and whoever takes those in becomes its parent.
+        prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        try:
+            socket.send_fds(link, [json.dumps(asked).encode()], fds)
+            return int(link.recv(20))
+        finally:
+            prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def _loaded() -> socket.socket:
+    ours = os.getpid()
+    if ours not in _LOADED:
+        link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        given = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.loaded", str(theirs.fileno())],
+                cwd=Path(__file__).parents[1],
+                env=given | WITHOUT_ROOTS,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        _LOADED[ours] = link
+        atexit.register(process.wait)
+        atexit.register(link.close)
+    return _LOADED[ours]
 
 
 def session_of(leader: int) -> set[int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.processes import SEKISHO
 from tests.started import forked, session_of, started
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +21,7 @@ _PLANTED = '''
 import os, signal, subprocess, sys, time
 from pathlib import Path
 
-from tests.cli.processes import process
+from tests.cli.processes import process, typed
 from tests.started import forked, session_of, started, started_async
 
 # A shell that ran all of this in the background has every process ignore it.
@@ -83,6 +84,12 @@ def test_dead_leader():
         running.kill()
         running.wait()
         assert False, "planted"
+
+
+def test_copies():
+    assert typed("version").returncode == 0
+    TOLD.write_text(Path(f"/proc/self/task/{{os.getpid()}}/children").read_text())
+    time.sleep(600)
 '''
 
 
@@ -96,10 +103,10 @@ def _planted(tmp_path: Path, name: str, *options: str) -> tuple[list[str], Path]
     return [sys.executable, "-m", "pytest", *quiet, *options, test], told
 
 
-def _gone(told: Path) -> bool:
-    """All that the planted test named, of which there were four, have ended, or do within a minute."""
+def _gone(told: Path, count: int = 4) -> bool:
+    """All that the planted test named, of which there were so many, have ended, or do within a minute."""
     pids = told.read_text().split()
-    assert len(pids) == 4
+    assert len(pids) == count
     end = time.monotonic() + 60
     while any(_lives(int(pid)) for pid in pids):
         if time.monotonic() > end:
@@ -150,6 +157,37 @@ def test_a_run_that_is_killed_leaves_nobody(tmp_path: Path, number: signal.Signa
         assert _gone(told)
 
 
+def test_what_copies_come_from_ends_with_the_run(tmp_path: Path) -> None:
+    """Killed, a run leaves neither the warden nor the process that has loaded the product."""
+    command, told = _planted(tmp_path, "test_copies")
+    with started(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        end = time.monotonic() + 60
+        while not told.exists() or not told.read_text():
+            assert time.monotonic() < end
+            assert run.poll() is None
+            time.sleep(0.05)
+        run.kill()
+        run.wait(60)
+        assert _gone(told, 2)
+
+
+@pytest.mark.parametrize("words", [("version", "--json"), ("org", "list"), ("nothing",)])
+def test_a_copy_is_no_other_than_a_program(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Words, environment, place, both outputs and the exit code; it is our child and leads a session."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    told = []
+    for copied in (False, True):
+        with started(
+            [SEKISHO, *words], copied=copied, cwd=tmp_path, env={"SEKISHO_DATA": "none"}, **pipes
+        ) as running:
+            told.append((*running.communicate(timeout=60), running.returncode))
+    assert told[0] == told[1]
+    assert ("init --data none" in told[1][1]) == (words[0] == "org")
+    with started([SEKISHO, "passphrase", "change"], copied=True, **pipes) as running:
+        assert os.getsid(running.pid) == running.pid
+        assert running.pid in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
 def test_only_what_is_left_is_killed() -> None:
     """Exit codes are the process's own, a bystander lives on, and a fork that raises ends with 70."""
     with started(["sleep", "600"]) as bystander:
@@ -175,4 +213,4 @@ def test_whatever_is_started_is_started_there() -> None:
         }
         if past := calls & {"Popen", "create_subprocess_exec", "create_subprocess_shell", "fork", "spawnv"}:
             found[path.name] = past
-    assert found == {"started.py": {"Popen", "create_subprocess_exec", "fork"}}
+    assert found == {"started.py": {"Popen", "create_subprocess_exec", "fork"}, "loaded.py": {"fork"}}

@@ -76,7 +76,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     place = tmp_path_factory.mktemp("lived")
     summary, log = place / "summary.json", place / "log"
     words = ("demo", "--data", str(place / "data"), "--port", "0", "--summary", str(summary))
-    with process(*words, log=log) as running:
+    with process(*words, log=log, copied=True) as running:
         until(summary.exists, log, running)
         os.kill(running.pid, signal.SIGINT)
         assert running.wait(60) == 0, log.read_text()
@@ -84,12 +84,22 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return told
 
 
-@pytest.fixture
-def peopled(sekisho: Shell) -> Shell:
-    """One organisation with one user, K12345678."""
+@pytest.fixture(scope="session")
+def with_people(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with one organisation and one user, K12345678."""
+    sekisho = Shell(tmp_path_factory.mktemp("peopled") / "data")
+    shutil.copytree(ready, sekisho.data)
     assert sekisho("org", "add", "12345678", "霞が関商事").code == 0
     made = sekisho("user", "add", "12345678", "年金 太郎", "taro@example.jp", "--user-id", "K12345678")
     assert made.code == 0, made.out
+    return sekisho.data
+
+
+@pytest.fixture
+def peopled(sekisho: Shell, with_people: Path) -> Shell:
+    """The same command line, its directory a copy of that one: what was done in it is some minutes old."""
+    shutil.rmtree(sekisho.data)
+    shutil.copytree(with_people, sekisho.data)
     return sekisho
 
 

@@ -25,24 +25,39 @@ PATIENCE = 60.0
 
 @contextmanager
 def process(
-    *words: str, log: Path, before: tuple[str, ...] = (), **environment: str
+    *words: str, log: Path, before: tuple[str, ...] = (), copied: bool = False, **environment: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """``sekisho`` in a session of its own; what is left of it at the end is killed.
 
-    ``before``: the beginning of a command that runs the rest of it, such as ``prlimit``.
+    ``before``: the beginning of a command that runs the rest of it, such as ``prlimit``. ``copied``: as of
+    `started`.
     """
-    given = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
     with (
         log.open("ab") as output,
         started(
             [*before, SEKISHO, *words],
+            copied=copied and not before,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=given | WITHOUT_ROOTS | environment,
+            env=_environment(environment),
         ) as running,
     ):
         yield running
+
+
+def typed(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What a command in a process of its own, a copy, has said and ended with."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with started([SEKISHO, *words], copied=True, env=_environment(environment), **pipes) as running:
+        out, err = running.communicate(timeout=PATIENCE)
+    return subprocess.CompletedProcess(words, running.returncode, out, err)
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Nothing of whoever runs the tests."""
+    given = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
+    return {**given, **WITHOUT_ROOTS, **more}
 
 
 def until(

@@ -289,7 +289,7 @@ def test_a_look_that_hangs_holds_nobody_up(sekisho: Shell, tmp_path: Path) -> No
 
 def test_no_process_keeps_the_passphrase(sekisho: Shell, tmp_path: Path) -> None:
     """Neither in what it hands to its children nor in what the kernel shows of it."""
-    with ready(sekisho.data, tmp_path, workers=2) as gateway:
+    with ready(sekisho.data, tmp_path, workers=2, copied=False) as gateway:
         # A process that makes keys is started by then, which is a program of its own.
         until(lambda: len(session_of(gateway.running.pid)) > 3, gateway.log, gateway.running)
         for pid in session_of(gateway.running.pid):

@@ -32,18 +32,18 @@ from gateway.serving.deployment import open_deployment, opened_deployment
 from gateway.serving.figures import warnings_of, wrong_with
 from tests.cli.conftest import Shell
 from tests.cli.processes import (
-    SEKISHO,
     change,
     get,
     get_plain,
     pem_of,
     process,
     tls,
+    typed,
     until,
 )
 from tests.datadirs import PASSPHRASE, START
 from tests.ports import free_port
-from tests.started import WITHOUT_ROOTS, session_of
+from tests.started import session_of
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,7 @@ class Gateway:
         change(self.data / FILE_NAME, {(section, name): value})
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        given = {name: value for name, value in os.environ.items() if not name.startswith("SEKISHO_")}
-        line = [SEKISHO, *words, "--data", str(self.data), "--json"]
-        given |= WITHOUT_ROOTS | self.environment
-        return subprocess.run(line, env=given, capture_output=True, text=True, check=False, timeout=60)
+        return typed(*words, "--data", str(self.data), "--json", **self.environment)
 
     def doctor(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.command("doctor").stdout)["checks"]
@@ -93,8 +90,9 @@ def ready(
     workers: int = 1,
     passphrase: str = PASSPHRASE,
     before: tuple[str, ...] = (),
+    copied: bool = True,
 ) -> Iterator[Gateway]:
-    """A gateway whose every worker answers. ``before``: as of `process`."""
+    """A gateway whose every worker answers. ``before``, ``copied``: as of `process`."""
     log, environment = tmp_path / "log", {"SEKISHO_PASSPHRASE": passphrase}
     log.touch()
     gateway = Gateway(None, data, free_port(), free_port(), log, environment)  # type: ignore[arg-type]
@@ -102,7 +100,7 @@ def ready(
     gateway.set("internal", "port", str(gateway.internal))
     more = ("--workers", str(workers)) if workers > 1 else ()
     words = ("serve", "--data", str(data), *words, *more)
-    with process(*words, log=log, before=before, **environment) as running:
+    with process(*words, log=log, before=before, copied=copied, **environment) as running:
         words_of_it = f"{workers} workers are ready" if workers > 1 else "ready on port"
         until(lambda: words_of_it in log.read_text(), log, running)
         until(lambda: _answers(gateway.internal), log, running)

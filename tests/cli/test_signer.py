@@ -8,6 +8,8 @@ import json
 import os
 import re
 import signal
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +21,7 @@ import pytest
 from ca.datadir import VAULT
 from ca.files import Snapshot
 from ca.sealing import Vault, open_vaults
-from ca.signerlink import RemoteSigner
+from ca.signerlink import RemoteSigner, address_in
 from enroll import store
 from enroll.people import register
 from enroll.refusals import Refusal
@@ -34,13 +36,19 @@ from tests.ports import free_port
 
 
 def _signers(gateway: Gateway) -> tuple[int, int]:
-    """The guardian, and the signer below it."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        pid = int(path.parent.name)
-        if _parent(pid) == gateway.running.pid and b"\0signer\0" in _words(pid):
-            below = [int(p.name) for p in Path("/proc").glob("[0-9]*") if _parent(int(p.name)) == pid]
-            return (pid, *below)  # type: ignore[return-value]
-    raise LookupError("no signer")
+    """The guardian, and the signer below it, by who listens."""
+    with socket.socket(socket.AF_UNIX) as link, address_in(gateway.data / "run") as address:
+        try:
+            link.connect(address)
+        except OSError as error:
+            raise LookupError("no signer") from error
+        pid: int = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    # The guardian has made the socket, and is named until the signer listens as well.
+    guardian = pid if _parent(pid) == gateway.running.pid else _parent(pid)
+    if _parent(guardian) != gateway.running.pid:
+        raise LookupError("no signer")
+    below = Path(f"/proc/{guardian}/task/{guardian}/children").read_text().split()
+    return (guardian, *map(int, below))  # type: ignore[return-value]
 
 
 def _parent(pid: int) -> int:
@@ -115,7 +123,8 @@ async def test_no_worker_ever_had_a_key_or_the_passphrase(sekisho: Shell, tmp_pa
     (issuing,) = (sekisho.data / "ca").glob("issuing-*.key")
     key = vaults.keys.open(f"key ca/{issuing.stem}", issuing.read_bytes())
     secrets = (PASSPHRASE.encode(), vaults.keys.handed_over(), key[36:68])
-    with ready(sekisho.data, tmp_path, workers=2) as gateway:
+    # Programs: a copy of the tests' own would have been told the passphrase by them.
+    with ready(sekisho.data, tmp_path, workers=2, copied=False) as gateway:
         guardian, signer = _signers(gateway)
         async with as_a_worker(gateway) as worker:
             assert await _issued(worker, await _begun(worker, "K12345678"))

@@ -113,6 +113,7 @@ def running(place: Path, *words: str, keep: bool = False, may_fail: bool = False
         log.open("wb") as output,
         started(
             [SEKISHO, "demo", *options, *words],
+            copied=True,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

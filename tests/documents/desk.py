@@ -115,7 +115,7 @@ class Desk:
         named = words[words.index("--data") + 1] if "--data" in words else ""
         passphrase = self._passphrases.get(named, self.passphrase)
         given = {"SEKISHO_DATA": str(self.office.data), "SEKISHO_PASSPHRASE": passphrase}
-        running = self._stack.enter_context(process(*words, log=log, **given))
+        running = self._stack.enter_context(process(*words, log=log, copied=True, **given))
         until(lambda: "ready on port" in log.read_text(), log, running)
         return 0, log.read_text()
 
