@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,28 +63,33 @@ def key_named(label: str, name: str = "key", token: Token = TOKEN, identifier: s
 
 
 def made(folder: Path, *labels: str) -> SoftHsm:
-    """Tokens of these labels in a new folder."""
+    """New tokens of these labels in a new folder: a copy of those that were made first."""
+    hsm = _configured(folder)
+    shutil.copytree(_initialised(labels), hsm.tokens)
+    return hsm
+
+
+def _configured(folder: Path) -> SoftHsm:
+    folder.mkdir(parents=True, exist_ok=True)
     hsm = SoftHsm(folder)
-    hsm.tokens.mkdir(parents=True)
     hsm.conf.write_text(
         f"directories.tokendir = {hsm.tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
     )
-    for label in labels:
-        words = [
-            "softhsm2-util",
-            "--init-token",
-            "--free",
-            "--label",
-            label,
-            "--pin",
-            PIN,
-            "--so-pin",
-            SO_PIN,
-        ]
-        subprocess.run(
-            words, check=True, capture_output=True, env={"SOFTHSM2_CONF": str(hsm.conf)}, timeout=60
-        )
     return hsm
+
+
+@cache
+def _initialised(labels: tuple[str, ...]) -> Path:
+    """A folder of new tokens; to make one takes longer than most of what is done with it."""
+    kept = tempfile.TemporaryDirectory(prefix="sekisho-tokens-")
+    atexit.register(kept.cleanup)
+    hsm = _configured(Path(kept.name))
+    hsm.tokens.mkdir()
+    for label in labels:
+        words = ["--init-token", "--free", "--label", label, "--pin", PIN, "--so-pin", SO_PIN]
+        its = {"SOFTHSM2_CONF": str(hsm.conf)}
+        subprocess.run(["softhsm2-util", *words], check=True, capture_output=True, env=its, timeout=60)
+    return hsm.tokens
 
 
 @pytest.fixture
