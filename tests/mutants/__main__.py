@@ -25,7 +25,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args
 
-from tests.mutants.against import LIMIT
+from tests.mutants.against import LIMIT, PRODUCT
 from tests.mutants.faults import ROOT, Fault, Kind, Unusable, load
 from tests.started import started
 
@@ -34,6 +34,8 @@ RATE = 97
 # Of tests without a fault: so many end in that time on a machine that is busy.
 _AT_ONCE = 20
 _LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "screenshots", "*.egg-info")
+# What a run of the suite loads.
+_LOADED = (*PRODUCT, "conformance", "tests/conformance", "tests/clients", "tests/mutants")
 _NOTICED = frozenset({"FAIL", "CRASH", "HANG"})
 
 
@@ -89,7 +91,7 @@ def _wanted(fault: Fault, globs: Sequence[str], kind: str | None) -> bool:
 
 def _run(chosen: Sequence[Fault], options: argparse.Namespace) -> int:
     verdicts: list[Verdict] = []
-    with _copies(options.jobs) as copies, ExitStack() as stack:
+    with _copies(options.jobs, chosen) as copies, ExitStack() as stack:
         if any(one.kind == "suite" for one in chosen):
             _seed(copies)
             for _ in range(options.jobs):
@@ -126,16 +128,21 @@ def _judge(verdicts: Sequence[Verdict]) -> int:
 
 
 @contextmanager
-def _copies(count: int) -> Iterator[queue.Queue[Copy]]:
-    """So many copies of the tree. Compiled files say what source they are of: times are too coarse here."""
+def _copies(count: int, chosen: Sequence[Fault]) -> Iterator[queue.Queue[Copy]]:
+    """So many copies of the tree, the first compiled before it is copied. Compiled files say what source they
+    are of: times are too coarse here. For the suite's faults nobody loads the tests, but for a few."""
     waiting: queue.Queue[Copy] = queue.Queue()
-    with tempfile.TemporaryDirectory(prefix="mutants-") as place:
-        for number in range(count):
-            copy = Copy(Path(place) / f"copy{number}")
-            shutil.copytree(ROOT, copy.place, ignore=shutil.ignore_patterns(*_LEFT_OUT), symlinks=True)
+    loaded = (".",) if any(one.kind == "tests" for one in chosen) else _LOADED
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        first, *others = (Path(folder) / f"copy{number}" for number in range(count))
+        shutil.copytree(ROOT, first, ignore=shutil.ignore_patterns(*_LEFT_OUT), symlinks=True)
+        for name in loaded:
             mode = py_compile.PycInvalidationMode.CHECKED_HASH
-            compileall.compile_dir(copy.place, quiet=2, invalidation_mode=mode)
-            waiting.put(copy)
+            compileall.compile_dir(first / name, quiet=2, invalidation_mode=mode)
+        for other in others:
+            shutil.copytree(first, other, symlinks=True)
+        for place in (first, *others):
+            waiting.put(Copy(place))
         yield waiting
 
 
