@@ -4,12 +4,16 @@ three people share, an issuing CA below it, two people with certificates, a copy
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import re
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ca import ceremony, journal, requested
@@ -50,6 +54,22 @@ class Office:
 
 def open_office(place: Path) -> Office:
     """Makes one in an empty folder, as the documents say: data, root, copy, backup-key, sekisho.age."""
+    made, shares, public = _equipped()
+    shutil.copytree(made, place, dirs_exist_ok=True)
+    data = place / "data"
+    settings = {("journal", "copy"): json.dumps(str(place / "copy")), ("listen", "port"): str(free_port())}
+    change(data / FILE_NAME, settings)
+    office = Office(place, {"root": shares})
+    backup.make(data, place / "sekisho.age", backup.recipients_of([public]), int(time.time()))
+    keep_copy(office)
+    return office
+
+
+@cache
+def _equipped() -> tuple[Path, Sequence[str], str]:
+    """What is the same in all of them, once: the folder, the shares of its root, and the key for backups."""
+    place = Path(tempfile.mkdtemp(prefix="sekisho-office-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     at, data, root = int(time.time()), place / "data", place / "root"
     held, shares = ceremony.create(
         root, distinguished_name(_NAMES.root, _NAMES.organization, _NAMES.country), "ec-p256", 2, HOLDERS, at
@@ -61,20 +81,15 @@ def open_office(place: Path) -> Office:
     requested.accept(data, ceremony.list_pem(listed), at)
     (data / FILE_NAME).write_text(toml_of(Config()))
     (place / "copy").mkdir()
-    settings = {("journal", "copy"): json.dumps(str(place / "copy")), ("listen", "port"): str(free_port())}
-    change(data / FILE_NAME, settings)
     secret, public = backup.new_key()
     (place / "backup-key").write_text(f"# public key: {public}\n{secret}\n")
     (place / "backup-key.pub").write_text(f"{public}\n")
-    office = Office(place, {"root": shares})
-    asyncio.run(_people(office))
-    backup.make(data, place / "sekisho.age", backup.recipients_of([public]), int(time.time()))
-    keep_copy(office)
-    return office
+    asyncio.run(_people(data))
+    return place, shares, public
 
 
-async def _people(office: Office) -> None:
-    async with opened_deployment(office.data, PASSPHRASE) as deployment:
+async def _people(data: Path) -> None:
+    async with opened_deployment(data, PASSPHRASE) as deployment:
         ra = deployment.ra
         await add_organisation(ra, "12345678", "霞が関商事", actor="operator:sato")
         for user_id, name in USERS.items():
