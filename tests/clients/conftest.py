@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clients.demo import Demo, running
+from tests.clients.here import Here
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     with running(tmp_path_factory.mktemp("demo")) as started:
-        yield started
+        yield Here(started.summary, started.file)

@@ -10,31 +10,16 @@ import json
 import secrets
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout, suppress
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from ca.clock import OffsetClock
-from gateway.cli import main
 from gateway.serving.deployment import CLOCK
 from tests.clients.demo import DAY, Demo
+from tests.clients.here import Here
 
 NOT_OFFERED = 3
 Values = Mapping[str, str]
-
-
-class _Here(Demo):
-    """Commands in this process: starting one takes longer than what it does."""
-
-    def sekisho(self, *words: str) -> Any:
-        place = ("--data", self.summary["data"], "--passphrase-file", self.summary["passphrase_file"])
-        with redirect_stdout(StringIO()) as said, suppress(SystemExit):
-            main([*words, *place, "--json"])
-        answer = json.loads(said.getvalue())
-        if "error" in answer:
-            raise SystemExit(f"sekisho {' '.join(words)}: {answer}")
-        return answer
 
 
 def _credentials(demo: Demo, values: Values) -> dict[str, Any]:
@@ -90,7 +75,7 @@ def act(summary: str, action: str, *given: str) -> int:
     if action not in ACTIONS:
         return NOT_OFFERED
     answer = ACTIONS[action](
-        _Here(json.loads(Path(summary).read_text()), Path(summary)), dict(one.split("=", 1) for one in given)
+        Here(json.loads(Path(summary).read_text()), Path(summary)), dict(one.split("=", 1) for one in given)
     )
     if answer is not None:
         print(json.dumps(answer))
