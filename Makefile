@@ -63,7 +63,7 @@ drill-load: setup ## backups and drills while clients enroll, renew and revoke: 
 
 screenshots: setup packages ## every screen, as the browser tests see it, into screenshots/
 	@mkdir -p screenshots
-	@SEKISHO_SCREENSHOTS="$(CURDIR)/screenshots" $(VENV)/bin/pytest tests/browser/test_screens.py \
+	@SEKISHO_SCREENSHOTS="$(CURDIR)/screenshots" $(VENV)/bin/pytest tests/browser/test_screens*.py \
 		tests/browser/test_console.py
 
 lint: setup ## style, format and types

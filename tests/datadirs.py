@@ -63,7 +63,7 @@ class Letter:
 _PROCESSES = Workers(processes=1)
 
 
-class _Workers(Workers):
+class SharingWorkers(Workers):
     """Threads of its own, and a process that all of a test run share:
     to start one takes longer than most tests. It ends with the run."""
 
@@ -85,7 +85,7 @@ async def open_office(
     opened = datadir.load(data, PASSPHRASE)
     kept = recovery.journal_of(data)
     database = on_engine(Database(data / "sekisho.db", SCHEMAS, journal=kept))
-    workers = _Workers(processes=1)
+    workers = SharingWorkers(processes=1)
     keys = KeyStock(workers, "ec-p256", size=0)
     try:
         ra = RegistrationAuthority(

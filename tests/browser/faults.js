@@ -91,6 +91,12 @@
     }
   }
 
+  const range = document.createRange(); // One for all: a document looks after each that there is.
+  const box = (node, at) => {
+    range.setStart(node, at);
+    range.setEnd(node, at + 1);
+    return range.getBoundingClientRect();
+  };
   // A line with one or two letters left over of a sentence ("くださ／い。").
   for (const block of document.querySelectorAll("p, li, dd, td, th, label, legend, h1, h2, h3, caption, .hint, .error")) {
     if (!seen(block) || block.closest("thead, .unseen")) continue;
@@ -103,10 +109,7 @@
       for (let at = 0; at < node.length; at++) if (node.data[at].trim()) letters.push([node, at]);
     }
     const top = ([node, at]) => {
-      const range = document.createRange();
-      range.setStart(node, at);
-      range.setEnd(node, at + 1);
-      const { bottom, left } = range.getBoundingClientRect();
+      const { bottom, left } = box(node, at);
       return [bottom, left];
     };
     const last = letters.slice(-4);
@@ -118,6 +121,25 @@
 
   // A line that ends within a word ("クライア／ント", "しな／おして"), unless the page itself allows it there.
   const divided = /[\u30a1-\u30fa\u30fc]\|[\u30a1-\u30fa\u30fc]|^.*\|[ーぁぃぅぇぉっゃゅょァィゥェォッャュョ]|しな\|お|は\|がき|「は\|い」|手\|続き|切り\|替え|取り\|扱|ふた\|たび|な\|お、|手順\d+\|～|:\d\d\|～|[a-z]の\|場合|\|様|[」）]\|[をにがは]|^[\d.()-]+\|/;
+  // The letters of a text with which a line begins, and how far down the last one is. Between two letters on
+  // one line none does, so that few are asked for where they are.
+  const begins = (text, above) => {
+    const found = new Set(), letters = [], bottoms = [];
+    for (let at = 0; at < text.length; at++) if (text.data[at].trim()) letters.push(at);
+    found.bottom = above;
+    if (!letters.length) return found;
+    const bottom = (nth) => (bottoms[nth] ??= box(text, letters[nth]).bottom);
+    const between = (low, high) => {
+      if (bottom(high) <= bottom(low) + 6) return;
+      const middle = (low + high) >> 1;
+      if (middle === low) found.add(letters[high]);
+      else [between(low, middle), between(middle, high)];
+    };
+    if (above !== null && bottom(0) > above + 6) found.add(letters[0]);
+    between(0, letters.length - 1);
+    found.bottom = bottom(letters.length - 1);
+    return found;
+  };
   for (const block of document.querySelectorAll("p, li, dd, dt, td, th, h1, h2, h3, caption, label, legend, button, a, .hint, .error")) {
     if (!CSS.supports("word-break", "auto-phrase")) break; // Firefox ends its lines between any two letters.
     if (!seen(block) || block.closest(".unseen, .number") || getComputedStyle(block).display === "inline") continue;
@@ -131,21 +153,17 @@
         continue;
       }
       if (!seen(node.parentElement)) continue;
+      const begun = begins(node, bottom);
       for (let at = 0; at < node.length; at++) {
-        if (!node.data[at].trim()) {
-          line += "\u200b"; // A space, where a line may end.
-          continue;
+        if (!node.data[at].trim()) line += "\u200b"; // A space, where a line may end.
+        else if (!begun.has(at)) line += node.data[at];
+        else {
+          if (divided.test(line + "|" + node.data.slice(at, at + 2)))
+            faults.push(`word divided: ${line.slice(-10)}|${node.data.slice(at, at + 6)}`);
+          line = node.data[at];
         }
-        const range = document.createRange();
-        range.setStart(node, at);
-        range.setEnd(node, at + 1);
-        const box = range.getBoundingClientRect();
-        const ends = bottom !== null && box.bottom > bottom + 6;
-        if (ends && divided.test(line + "|" + node.data.slice(at, at + 2)))
-          faults.push(`word divided: ${line.slice(-10)}|${node.data.slice(at, at + 6)}`);
-        line = ends ? node.data[at] : line + node.data[at];
-        bottom = box.bottom;
       }
+      bottom = begun.bottom;
     }
   }
   return faults;

@@ -23,12 +23,22 @@ from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 import axe_playwright_python
-from playwright.async_api import Browser, BrowserContext, Locator, Page, Playwright, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    CDPSession,
+    Locator,
+    Page,
+    Playwright,
+    async_playwright,
+)
 
 from ca import datadir
 from ca.clock import ManualClock, SystemClock
+from ca.workers import KeyStock
 from enroll import scheduler
 from enroll.jst import JST
 from enroll.mail import store as mail_store
@@ -40,7 +50,7 @@ from gateway.serving.server import run
 from gateway.serving.settings.behind import Behind
 from gateway.serving.settings.reach import Listen
 from gateway.web.context import Role
-from tests.datadirs import CHEAP, PASSPHRASE, Letter, letter_of
+from tests.datadirs import CHEAP, PASSPHRASE, Letter, SharingWorkers, letter_of
 from tests.looking import look
 
 CHROMIUM = "/usr/bin/chromium"
@@ -78,6 +88,8 @@ _OFF = (
     ),
     *("HttpsUpgrades", "HttpsFirstBalancedModeAutoEnable", "PaintHolding", "ThirdPartyStoragePartitioning"),
     *("NetworkTimeServiceQuerying", "PreconnectToSearch"),
+    # A process for the next site, of which few of our people's windows see one.
+    "SpareRendererForSitePerProcess",
 )
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
@@ -174,7 +186,11 @@ async def served(
         # [upstream] as it is given: a test may want what no file can say.
         (data / FILE_NAME).write_text(toml_of(replace(config, upstream=Behind())))
         clock = ManualClock(start)
-        deployment = replace(open_deployment(data, PASSPHRASE, clock=clock), config=config)
+        opened = open_deployment(data, PASSPHRASE, clock=clock)
+        opened.ra.workers.close()
+        workers = SharingWorkers()
+        ra = replace(opened.ra, workers=workers, keys=KeyStock(workers, person_key, size=0))
+        deployment = replace(opened, config=config, ra=ra)
         stop, ready = asyncio.Event(), asyncio.Event()
 
         async def started(_: int) -> None:
@@ -309,6 +325,11 @@ async def room(folder: Path) -> AsyncIterator[Room]:
                     await computer.running.close()
 
 
+def driver() -> Playwright:
+    """The process that drives browsers for this one."""
+    return _rooms[-1].playwright
+
+
 def persona(home: Path, server_ca: bytes) -> Persona:
     """Somebody at a PC that trusts the CA (PEM) of our own hosts."""
     home.mkdir(parents=True)
@@ -342,30 +363,35 @@ def with_folder(program: str, folder: Path, place: str) -> Path:
 
 
 @asynccontextmanager
+async def with_policies(person: Persona, policies: Path) -> AsyncIterator[Browser]:
+    """A Chromium on the person's PC that reads policies in this folder only, and stops pop-ups unless they
+    allow them."""
+    running = await driver().chromium.launch(
+        executable_path=with_folder(CHROMIUM, policies, str(_POLICIES.parent)),
+        ignore_default_args=["--disable-popup-blocking"],
+        env=environment(person.home),
+        args=FLAGS,
+    )
+    try:
+        yield running
+    finally:
+        await running.close()
+
+
+@asynccontextmanager
 async def browser(
-    person: Persona, *, policies: Path | None = None, **context: Any
+    person: Persona, *, running: Browser | None = None, **context: Any
 ) -> AsyncIterator[BrowserContext]:
     """Starts the person's browser anew. ``context``: Playwright's options, such as ``viewport``.
 
-    ``policies``: the only folder of policies that it reads; then it stops pop-ups unless they allow them.
+    ``running``: another one than that of everybody, by `with_policies`.
     """
-    playwright = _rooms[-1].playwright
-    if policies is None:
-        running = await person.computer.chromium(playwright)
-    else:
-        running = await playwright.chromium.launch(
-            executable_path=with_folder(CHROMIUM, policies, str(_POLICIES.parent)),
-            ignore_default_args=["--disable-popup-blocking"],
-            env=environment(person.home),
-            args=FLAGS,
-        )
+    running = running or await person.computer.chromium(driver())
     started = await running.new_context(**({"locale": "ja-JP", "accept_downloads": True} | context))
     try:
         yield started
     finally:
         await started.close()
-        if policies is not None:
-            await running.close()
 
 
 @asynccontextmanager
@@ -393,20 +419,31 @@ async def downloaded_by(on: Page, button: Locator, to: Path) -> Path:
     return file
 
 
-_FAULTS = (Path(__file__).parent / "faults.js").read_text()
-_REACH = (Path(__file__).parent / "reach.js").read_text()
+async def answers(on: Page, *asked: tuple[str, Any]) -> list[Any]:
+    """What functions of the page answer, each asked with a value, one after the other and in one message."""
+    calls = ", ".join(f"await ({function})(given[{at}])" for at, (function, _) in enumerate(asked))
+    found: list[Any] = await on.evaluate(f"async (given) => [{calls}]", [given for _, given in asked])
+    return found
+
+
+#: With a colour scheme or "" what is wrong with a page, and with a size of letters or "" which controls are
+#: out of sight.
+FAULTS = (Path(__file__).parent / "faults.js").read_text()
+REACH = (Path(__file__).parent / "reach.js").read_text()
 #: Widths of windows: of phones, of a tablet, of a screen at 150 %, of a desk at 200 % and at 100 %.
 WIDTHS = (320, 375, 640, 768, 853, 911, 960, 1280)
 
 
 async def faults(on: Page, scheme: str = "") -> list[str]:
     """What is wrong with the page as it stands, in the colours of this scheme: see ``faults.js``."""
-    found: list[str] = await on.evaluate(_FAULTS, scheme)
-    return found
+    (found,) = await answers(on, (FAULTS, scheme))
+    return list(found)
 
 
 _AXE = (files(axe_playwright_python) / "axe.min.js").read_text()
-_ASK_AXE = """async ([only, without]) => {
+#: With [rules, or none for all; rules that are left out] what axe-core finds, or null where it is not there.
+ASK_AXE = """async ([only, without]) => {
+  if (!('axe' in window)) return null;
   const which = only.length ? {runOnly: {type: 'rule', values: only}} : {};
   const rules = Object.fromEntries(without.map((rule) => [rule, {enabled: false}]));
   const how = {resultTypes: ['violations'], preload: {assets: ['media']}};
@@ -418,18 +455,26 @@ AXE_OF_COLOURS = ("color-contrast", "link-in-text-block")
 AXE_OF_SIZES = ("scrollable-region-focusable", "target-size")
 
 
+async def bring_axe(on: Page) -> None:
+    """Has axe in each page that is opened from now on, for an eighth of what `axe` takes to bring it."""
+    if on not in _HAVE_AXE:
+        _HAVE_AXE.add(on)
+        await on.add_init_script(_AXE)
+
+
+_HAVE_AXE: WeakSet[Page] = WeakSet()
+
+
 async def axe(on: Page, *only: str, without: Sequence[str] = ()) -> list[str]:
     """What axe-core finds on the page as it stands, by its rules, or by ``only`` these."""
-    if not await on.evaluate("() => 'axe' in window"):
+    (found,) = await answers(on, (ASK_AXE, [only, without]))
+    if found is None:
         await on.evaluate(_AXE)
-    found: list[str] = await on.evaluate(_ASK_AXE, [only, without])
-    return found
+        (found,) = await answers(on, (ASK_AXE, [only, without]))
+    return list(found)
 
 
-async def out_of_reach(on: Page, text: str = "") -> list[str]:
-    """Controls out of sight sideways in the window as it is, with letters of this size."""
-    found: list[str] = await on.evaluate(_REACH, text)
-    return found
+_PROTOCOLS: WeakKeyDictionary[Page, CDPSession] = WeakKeyDictionary()
 
 
 async def windows(on: Page, *, pictures: bool = False) -> AsyncIterator[int]:
@@ -443,8 +488,10 @@ async def windows(on: Page, *, pictures: bool = False) -> AsyncIterator[int]:
             await on.set_viewport_size({"width": width, "height": 800})
             yield width
         return
-    # Never detached: the end of any session takes the page's virtual authenticator along.
-    protocol = await on.context.new_cdp_session(on)
+    if on not in _PROTOCOLS:
+        # Never detached: the end of any session takes the page's virtual authenticator along.
+        _PROTOCOLS[on] = await on.context.new_cdp_session(on)
+    protocol = _PROTOCOLS[on]
     for width in WIDTHS:
         size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
         await protocol.send("Emulation.setDeviceMetricsOverride", size)

@@ -16,7 +16,7 @@ from playwright.async_api import Page
 from gateway.serving.config import Config
 from gateway.serving.settings.behind import Behind
 from tests.browser import kit
-from tests.browser.steps import established, log_in
+from tests.browser.steps import USER, joined, log_in
 
 # Takes over every page of its scope: a login page of its own, a page that says that it may share its windows
 # with ours, and one that fetches where its navigation is led.
@@ -67,18 +67,31 @@ async def planted() -> AsyncIterator[Planted]:
             await runner.cleanup()
 
 
-@asynccontextmanager
-async def at_home(
-    path: Path, service: Planted, role: str = "member", config: Config | None = None, **behind: Any
-) -> AsyncIterator[tuple[kit.World, Page]]:
-    """A gate before the service, and the browser of a user who is logged in there."""
-    async with kit.world(path, config=config or service.config(**behind)) as world:
-        person = kit.persona(path / "pc", world.deployment.datadir.server_ca_pem)
-        await established(world, person, path, role)
+@dataclass(frozen=True)
+class Home:
+    """A gate before the service, and the file of a user of it, who is an administrator."""
+
+    world: kit.World
+    file: Path
+
+    @asynccontextmanager
+    async def page(self, path: Path) -> AsyncIterator[Page]:
+        """The browser of the user, who is logged in."""
+        person = kit.persona(path / "pc", self.world.deployment.datadir.server_ca_pem)
+        assert person.import_p12(self.file)
         async with kit.page(person) as page:
-            await log_in(page, world)
+            await log_in(page, self.world)
             await page.wait_for_url("**/portal/")
-            yield world, page
+            yield page
+
+
+@asynccontextmanager
+async def home(path: Path, service: Planted, **behind: Any) -> AsyncIterator[Home]:
+    """One, for as many tests as like it."""
+    async with kit.world(path, config=service.config(**behind)) as world:
+        got, _ = await joined(world, USER, "admin")
+        (path / got.filename).write_bytes(got.content)
+        yield Home(world, path / got.filename)
 
 
 def _service(made: Planted) -> web.Application:
@@ -127,6 +140,13 @@ async def registrations(page: Page) -> list[str]:
         ".map((each) => new URL(each.scope).pathname)"
     )
     return found
+
+
+async def alone(page: Page) -> None:
+    """Closes what the page has opened."""
+    for other in page.context.pages:
+        if other is not page:
+            await other.close()
 
 
 async def gone(page: Page) -> bool:

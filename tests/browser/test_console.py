@@ -26,8 +26,8 @@ from gateway.serving.config import Config
 from gateway.web import store as gateway_store
 from gateway.web.context import Role
 from gateway.web.reports import KINDS
+from tests.browser.eye import PICTURES, Eye
 from tests.browser.kit import P12_PASSWORD, World, page, persona, served
-from tests.browser.test_screens import PICTURES, Eye
 from tests.datadirs import CHEAP, PASSPHRASE, POLICY_NUMBER, admit
 
 pytestmark = pytest.mark.browser

@@ -10,8 +10,7 @@ from playwright.async_api import Page, expect
 from playwright.async_api import TimeoutError as Waited
 
 from gateway.web.context import Role
-from tests.browser import firefox
-from tests.browser.kit import Persona, World, downloaded_by, faults, page, persona
+from tests.browser.kit import Persona, World, downloaded_by, faults, page, with_policies
 from tests.browser.steps import established
 
 pytestmark = pytest.mark.browser
@@ -30,28 +29,24 @@ async def test_the_policies_choose_the_certificate_and_allow_popups(
 ) -> None:
     """As downloaded and put into Chromium's folder: no picker on our sites, pop-ups open; on a host of
     証明書を選択しなおす the browser still asks. Without the file it asks, and stops windows."""
-    nobody = persona(tmp_path / "nobody", world.deployment.datadir.server_ca_pem)
-    await established(world, person, tmp_path)
     without = tmp_path / "without"
     managed = tmp_path / "with" / "managed"
     for folder in (without / "managed", managed):
         folder.mkdir(parents=True)
-    async with page(nobody, policies=without) as on:
-        assert await _popups(on, world) == "blocked"
-        await on.goto(world.url(Role.HELP, "/hosts"))
-        assert await faults(on) == []
-        file = await downloaded_by(on, on.get_by_role("link", name="linux-policy.json"), managed)
-        pac = await on.evaluate("fetch('/handouts/proxy.pac').then((got) => got.text())")
-        names = [host for role in _HEADINGS for host in getattr(world.deployment.config.sites, str(role))]
-        ours = [name.replace("*.", "x.") for name in names]
-        others = ["example.com", "xrenewal.localhost", "renewal.localhost.example.com", "renew.localhost"]
-        found = await on.evaluate(f"(hosts) => {{ {pac} return hosts.map(sekishoDirect); }}", ours + others)
-        assert found == [True] * len(ours) + [False] * len(others)
-    assert file.name == "linux-policy.json"
-    async with page(person, policies=without) as on:
-        with pytest.raises(Waited):
-            await on.goto(world.url(Role.RENEWAL), timeout=_PATIENCE)
-    async with page(person, policies=managed.parent) as on:
+    async with with_policies(person, without) as running:
+        async with page(person, running=running) as on:
+            assert await _popups(on, world) == "blocked"
+            await on.goto(world.url(Role.HELP, "/hosts"))
+            assert await faults(on) == []
+            file = await downloaded_by(on, on.get_by_role("link", name="linux-policy.json"), managed)
+            pac = await on.evaluate("fetch('/handouts/proxy.pac').then((got) => got.text())")
+            await _checks_hosts(on, world, pac)
+        assert file.name == "linux-policy.json"
+        await established(world, person, tmp_path)
+        async with page(person, running=running) as on:
+            with pytest.raises(Waited):
+                await on.goto(world.url(Role.RENEWAL), timeout=_PATIENCE)
+    async with with_policies(person, managed.parent) as running, page(person, running=running) as on:
         for role, heading in _HEADINGS.items():
             await on.goto(world.url(role))
             await expect(on.get_by_role("heading", level=1)).to_have_text(heading)
@@ -61,42 +56,18 @@ async def test_the_policies_choose_the_certificate_and_allow_popups(
             await on.goto(fresh, timeout=_PATIENCE)
 
 
+async def _checks_hosts(on: Page, world: World, pac: str) -> None:
+    """The proxy's file names our hosts, and no others."""
+    names = [host for role in _HEADINGS for host in getattr(world.deployment.config.sites, str(role))]
+    ours = [name.replace("*.", "x.") for name in names]
+    others = ["example.com", "xrenewal.localhost", "renewal.localhost.example.com", "renew.localhost"]
+    found = await on.evaluate(f"(hosts) => {{ {pac} return hosts.map(sekishoDirect); }}", ours + others)
+    assert found == [True] * len(ours) + [False] * len(others)
+
+
 async def _popups(on: Page, world: World) -> str:
     """What the connectivity test finds of pop-ups."""
     await on.goto(world.url(Role.CONNECTIVITY))
     await on.locator("#try-popup").click()
     shown = on.locator('[data-check="popups"] [data-outcome]:visible')
     return str(await shown.first.get_attribute("data-outcome"))
-
-
-@pytest.mark.skipif(firefox.missing() is not None, reason="Debian's firefox-esr is not installed")
-async def test_firefox_reads_its_policies(world: World, person: Persona, tmp_path: Path) -> None:
-    """As downloaded and put into its folder: our pages open windows, which it stops without the file, and
-    those of others are stopped as before."""
-    allowed, nothing = tmp_path / "allowed", tmp_path / "nothing"
-    for folder in (allowed, nothing):
-        folder.mkdir()
-    trusted = person.home / "ca.pem"
-    async with firefox.firefox(tmp_path / "one", trusted, {}, tmp_path, policies=nothing) as on:
-        await _opened(on, world.url(Role.HELP, "/hosts"))
-        fetched = "return fetch('/handouts/firefox-policies.json').then((got) => got.text());"
-        (allowed / "policies.json").write_text(await on.script(fetched))
-        await _opened(on, world.url(Role.CONNECTIVITY))
-        assert await on.script(_OPENS) is False
-    async with firefox.firefox(tmp_path / "two", trusted, {}, tmp_path, policies=allowed) as on:
-        active = await on.script("return Services.policies.status === Services.policies.ACTIVE;", chrome=True)
-        assert active is True
-        await _opened(on, world.url(Role.HELP))
-        assert await on.script(_OPENS) is False
-        await _opened(on, world.url(Role.CONNECTIVITY))
-        assert await on.script(_OPENS) is True
-
-
-# Without a click of anybody's behind it.
-_OPENS = "return window.open('/popup', 'another') !== null;"
-
-
-async def _opened(on: firefox.Firefox, address: str) -> None:
-    await on.goto(address)
-    there = "return document.readyState === 'complete' && location.href.startsWith(arguments[0]);"
-    await on.until(there, address)

@@ -16,9 +16,11 @@ from gateway.serving.settings.reach import Sites
 from gateway.web.context import Role
 from tests.browser import kit
 from tests.browser.planted import (
+    Home,
     Planted,
-    at_home,
+    alone,
     gone,
+    home,
     planted,
     read_from,
     register,
@@ -32,20 +34,43 @@ pytestmark = pytest.mark.browser
 FAKE = "planted login"
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def service() -> AsyncIterator[Planted]:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def _service() -> AsyncIterator[Planted]:
     async with planted() as made:
+        yield made
+
+
+@pytest.fixture
+def service(_service: Planted) -> Planted:
+    """As it is before anybody has asked for anything."""
+    _service.headers.clear()
+    _service.asked.clear()
+    return _service
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def strict(_service: Planted, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Home]:
+    """A gate as it is installed."""
+    async with home(tmp_path_factory.mktemp("strict"), _service) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def lenient(_service: Planted, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Home]:
+    """A gate that lets service workers be below a path."""
+    async with home(tmp_path_factory.mktemp("lenient"), _service, service_workers=("/app/",)) as made:
         yield made
 
 
 # -- service workers ----------------------------------------------------------------------------------
 
 
-async def test_no_service_worker_is_registered(tmp_path: Path, service: Planted) -> None:
+async def test_no_service_worker_is_registered(tmp_path: Path, service: Planted, strict: Home) -> None:
     """Neither for the whole origin nor for a path: not by the upstream's leave, not from its root, and not
     with a script of ours. The next login is on our own page."""
     service.headers["Service-Worker-Allowed"] = "/"
-    async with at_home(tmp_path, service) as (world, page):
+    world = strict.world
+    async with strict.page(tmp_path) as page:
         await page.goto(world.url(Role.SERVICE, "/app/"))
         assert await page.inner_text("h1") == "planted"
         for script, scope in (
@@ -84,10 +109,11 @@ async def test_a_service_worker_from_before_is_dropped(tmp_path: Path, service: 
 
 
 async def test_service_workers_keep_to_the_scope_that_the_operator_allows(
-    tmp_path: Path, service: Planted
+    tmp_path: Path, service: Planted, lenient: Home
 ) -> None:
     """Below it they work, whatever the upstream allows; a script elsewhere, and a wider scope, do not."""
-    async with at_home(tmp_path, service, service_workers=("/app/",)) as (world, page):
+    world = lenient.world
+    async with lenient.page(tmp_path) as page:
         await page.goto(world.url(Role.SERVICE, "/app/"))
         for header in ("/", "/portal/", ""):
             service.headers["Service-Worker-Allowed"] = header
@@ -107,29 +133,40 @@ WAYS = {
     "fetch", "no-cors", "same-origin", "post", "XMLHttpRequest", "Cache", "iframe", "object", "embed",
     "Worker", "SharedWorker", "window", "named", "blank", "form",
 }  # fmt: skip
+_OURS = ("/portal/", f"/portal/members/{USER}")
 POLICIES = ("", "same-origin", "same-origin-allow-popups", "noopener-allow-popups")
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-async def test_no_script_reads_a_page_of_ours(tmp_path: Path, service: Planted, policy: str) -> None:
+async def test_no_script_reads_a_page_of_ours(tmp_path: Path, service: Planted, strict: Home) -> None:
     """Not by fetch, in a frame, from a worker, or in a window that it opens, whatever opener policy the
     upstream asks for; the person whose page it is reads it."""
-    if policy:
-        service.headers["Cross-Origin-Opener-Policy"] = policy
-    async with at_home(tmp_path, service, role="admin") as (world, page):
-        for path in ("/portal/", f"/portal/members/{USER}"):
-            await page.goto(world.url(Role.SERVICE, "/app/"))
-            seen = await read_from(page, path)
-            assert set(seen) == WAYS
-            assert {way: text for way, text in seen.items() if SECRET in text} == {}
-            await page.goto(world.url(Role.SERVICE, path))
-            assert SECRET in await page.inner_text("main")
+    world = strict.world
+    async with strict.page(tmp_path) as page:
+        apart = set[str]()
+        for policy in POLICIES:
+            service.headers.clear()
+            if policy:
+                service.headers["Cross-Origin-Opener-Policy"] = policy
+            # What keeps a window apart are two header fields, ours and theirs: in each of ours the same one.
+            for path in _OURS[: 1 if policy else None]:
+                await page.goto(world.url(Role.SERVICE, "/app/"))
+                seen = await read_from(page, path)
+                assert set(seen) == WAYS
+                assert {way: text for way, text in seen.items() if SECRET in text} == {}, policy
+                answer = await page.goto(world.url(Role.SERVICE, path))
+                assert answer is not None
+                apart.add((await answer.all_headers())["cross-origin-opener-policy"])
+                assert SECRET in await page.inner_text("main")
+                await alone(page)
+        assert len(apart) == 1
 
 
-async def test_the_same_ways_read_the_upstreams_own_pages(tmp_path: Path, service: Planted) -> None:
+async def test_the_same_ways_read_the_upstreams_own_pages(
+    tmp_path: Path, service: Planted, strict: Home
+) -> None:
     """The twin: the ways work, and stay open to the service among its own pages."""
-    async with at_home(tmp_path, service) as (world, page):
-        await page.goto(world.url(Role.SERVICE, "/app/"))
+    async with strict.page(tmp_path) as page:
+        await page.goto(strict.world.url(Role.SERVICE, "/app/"))
         seen = await read_from(page, "/app/other", patience=60)
         assert {way for way, text in seen.items() if "planted" in text} == WAYS
 
@@ -145,10 +182,11 @@ _SEND = """([action, fields]) => {
 }"""
 
 
-async def test_no_script_sends_a_form_of_ours(tmp_path: Path, service: Planted) -> None:
+async def test_no_script_sends_a_form_of_ours(tmp_path: Path, service: Planted, strict: Home) -> None:
     """Not even with a password that it was told, because it cannot read what our page puts into the form;
     nor does it log anybody out. The person does both."""
-    async with at_home(tmp_path, service, role="admin") as (world, page):
+    world = strict.world
+    async with strict.page(tmp_path) as page:
         asks = {"known": "0", "password": PASSWORD, "reason": "lost_or_stolen"}
         for action in (f"/portal/members/{USER}/credentials", "/portal/reissue", "/logout"):
             for token in ("", "x"):
@@ -168,19 +206,21 @@ async def test_no_script_sends_a_form_of_ours(tmp_path: Path, service: Planted) 
         await page.get_by_text("ログアウトしました").wait_for()
 
 
-@pytest.mark.parametrize("policy", POLICIES[1:])
 async def test_a_service_worker_that_is_allowed_reads_no_page_of_ours(
-    tmp_path: Path, service: Planted, policy: str
+    tmp_path: Path, service: Planted, lenient: Home
 ) -> None:
     """Its pages may claim any opener policy, and it fetches what its navigations are led to: it reads our
     pages neither in a window nor so."""
-    async with at_home(tmp_path, service, service_workers=("/app/",)) as (world, page):
+    world = lenient.world
+    async with lenient.page(tmp_path) as page:
         await page.goto(world.url(Role.SERVICE, "/app/"))
         assert await register(page, "/app/worker.js") == "/app/"
-        await page.goto(world.url(Role.SERVICE, f"/app/forged?policy={policy}"))
-        assert await page.inner_text("h1") == "forged"
-        seen = await read_from(page, "/portal/")
-        assert {way: text for way, text in seen.items() if SECRET in text} == {}
+        for policy in POLICIES[1:]:
+            await page.goto(world.url(Role.SERVICE, f"/app/forged?policy={policy}"))
+            assert await page.inner_text("h1") == "forged"
+            seen = await read_from(page, "/portal/")
+            assert {way: text for way, text in seen.items() if SECRET in text} == {}, policy
+            await alone(page)
         await page.goto(world.url(Role.SERVICE, "/app/led"))
         assert "この画面は単独で開いてください" in await page.inner_text("body")
 
@@ -194,9 +234,10 @@ _SPECULATE = """async (path) => {
 }"""
 
 
-async def test_nothing_of_ours_is_loaded_ahead(tmp_path: Path, service: Planted) -> None:
+async def test_nothing_of_ours_is_loaded_ahead(tmp_path: Path, service: Planted, strict: Home) -> None:
     """A page of the upstream's cannot have one of ours loaded before somebody opens it, which works then."""
-    async with at_home(tmp_path, service) as (world, page):
+    world = strict.world
+    async with strict.page(tmp_path) as page:
         await page.goto(world.url(Role.SERVICE, "/app/"))
         path = "/portal/certificates"
         statuses: list[int] = []

@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import BrowserContext, Page, async_playwright, expect
+from playwright.async_api import BrowserContext, Page, expect
 
-import ca.store
 from ca.certificates import serial_in_chooser
 from enroll import store
 from enroll.jst import shown_day
-from enroll.requests import issuance, renewal
 from enroll.requests.enrollment import Enrollment
 from enroll.settings import DAY
 from gateway.web.context import Role
-from tests.browser import firefox
-from tests.browser.kit import CHROMIUM, FLAGS, P12_PASSWORD, Persona, World, downloaded, environment, page
+from tests.browser.kit import (
+    CHROMIUM,
+    FLAGS,
+    P12_PASSWORD,
+    Persona,
+    World,
+    downloaded,
+    driver,
+    environment,
+    page,
+)
 from tests.browser.steps import PASSWORD, USER, authenticate, established, fact, log_in, submit
 from tests.datadirs import admit
 from tests.looking import look
 
 pytestmark = pytest.mark.browser
-
-
-_SENT = """
-  const [fields] = arguments, form = document.querySelector("main form");
-  if (!form || Object.keys(fields).some((name) => !form.elements[name])) return false;
-  for (const [name, value] of Object.entries(fields)) form.elements[name].value = value;
-  form.requestSubmit(form.querySelector("button[value=standard]"));
-  return true;
-"""
 
 
 @asynccontextmanager
@@ -44,14 +41,13 @@ async def without_cookies(person: Persona) -> AsyncIterator[BrowserContext]:
     (profile / "Default").mkdir(parents=True)
     settings = {"profile": {"default_content_setting_values": {"cookies": 2}}}
     (profile / "Default" / "Preferences").write_text(json.dumps(settings))
-    async with async_playwright() as playwright:
-        context = await playwright.chromium.launch_persistent_context(
-            profile, executable_path=CHROMIUM, env=environment(person.home), args=FLAGS, locale="ja-JP"
-        )
-        try:
-            yield context
-        finally:
-            await context.close()
+    context = await driver().chromium.launch_persistent_context(
+        profile, executable_path=CHROMIUM, env=environment(person.home), args=FLAGS, locale="ja-JP"
+    )
+    try:
+        yield context
+    finally:
+        await context.close()
 
 
 def newest(world: World) -> Enrollment:
@@ -220,65 +216,6 @@ async def test_after_the_download_without_javascript(world: World, person: Perso
             "link", name="ここを押すと、ダウンロードの結果と残りの回数が表示されます"
         ).click()
         await expect(on.get_by_role("heading", name="ダウンロードしました")).to_be_visible()
-
-
-async def renewed(world: World, tmp_path: Path) -> tuple[Enrollment, Enrollment]:
-    """The user's certificate and its renewal, whose file lies beside the other's."""
-    old = newest(world)
-    await world.travel((old.not_after_at or 0) - 30 * DAY)
-    source = ca.store.find_by_serial(look(world.ra.database), old.serial or "")
-    assert source is not None
-    order = await renewal.submit(world.ra, source.fingerprint or "", actor=USER)
-    await issuance.complete(world.ra, order.request_id)
-    token = await issuance.prepare_download(world.ra, order.request_id, P12_PASSWORD, "standard", actor=USER)
-    got = await issuance.download(world.ra, token, order.request_id, actor=USER)
-    (tmp_path / got.filename).write_bytes(got.content)
-    return old, newest(world)
-
-
-@pytest.mark.skipif(firefox.missing() is not None, reason="Debian's firefox-esr is not installed")
-async def test_firefox_lists_what_our_pages_name(world: World, person: Persona, tmp_path: Path) -> None:
-    """Its chooser has the serial that we tell; with the old certificate the page names the new one's, with
-    which one logs in.
-
-    And after Download its page says so, as in Chromium.
-    """
-    await established(world, person, tmp_path)
-    old, new = await renewed(world, tmp_path)
-    files = dict.fromkeys(tmp_path.glob("*.p12"), P12_PASSWORD)
-    await admit(world.ra, "K87654321")
-    mail, saved = await world.letter("pickup"), tmp_path / "saved"
-    saved.mkdir()
-    async with firefox.firefox(tmp_path / "other", person.home / "ca.pem", files, saved) as on:
-        await on.goto(world.url(Role.CONNECTIVITY))
-        listed = await on.chooser()
-        marks = [":".join(re.findall("..", serial_in_chooser(each.serial or ""))) for each in (old, new)]
-        places = [[n for n, label in enumerate(listed) if f"[{mark}" in label] for mark in marks]
-        assert [len(each) for each in places] == [1, 1], listed
-        await on.choose(places[0][0])
-        told = await on.until("return document.querySelector('section.notice')?.innerText")
-        assert "新しい証明書があります" in told
-        assert serial_in_chooser(new.serial or "") in told
-        await on.goto(world.url(Role.SERVICE))
-        listed = await on.chooser()
-        (place,) = [n for n, label in enumerate(listed) if f"[{marks[1]}" in label]
-        await on.choose(place)
-        await on.until(_SENT, {"user_id": USER, "password": PASSWORD})
-        await on.until("return location.pathname === '/portal/'")
-        assert new.common_name in await on.until("return document.querySelector('main').innerText")
-        await on.goto(world.url(Role.PICKUP))
-        issue_password, request_id = mail.value("証明書発行用パスワード"), mail.value("リクエストID")
-        await on.until(_SENT, {"user_id": "K87654321", "password": issue_password})
-        await on.until("return location.pathname === '/menu'")
-        await on.goto(world.url(Role.PICKUP, "/certificate"))
-        fields = {"request_id": request_id, "password": P12_PASSWORD, "confirmation": P12_PASSWORD}
-        await on.until(_SENT, fields)
-        hidden = "return document.getElementById('downloaded')?.hidden"
-        assert await on.until(hidden) is True
-        await on.script("document.querySelector('form[data-download] button').click()")
-        await on.until("return document.getElementById('downloaded').hidden === false")
-        assert await on.until("return document.activeElement.id") == "downloaded-heading"
-        assert [each.suffix for each in saved.iterdir() if each.suffix != ".part"] == [".p12"]
 
 
 async def test_another_users_certificate_is_told_from_a_wrong_password(

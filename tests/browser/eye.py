@@ -1,0 +1,160 @@
+"""Who looks at every screen, in every width, scheme and language, and says what is at fault on it.
+
+With SEKISHO_SCREENSHOTS=DIR each is written there as a picture, to be looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from playwright.async_api import Error, Page, Route, expect
+from yarl import URL
+
+from tests.browser.kit import (
+    ASK_AXE,
+    AXE_OF_COLOURS,
+    AXE_OF_SIZES,
+    FAULTS,
+    REACH,
+    answers,
+    axe,
+    bring_axe,
+    faults,
+    windows,
+)
+
+#: Where pictures are wanted, if they are.
+PICTURES = os.environ.get("SEKISHO_SCREENSHOTS")
+_SIZES = {1280: "desktop", 375: "phone"}
+SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
+#: In English too, but not in both, except for pictures: colours do not depend on words.
+_ENGLISH = SCHEMES if PICTURES else SCHEMES[1:]
+
+
+# Ends once the page has been drawn as it is by now; a picture that is taken before lacks parts of it.
+_DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+_SAID = "() => [document.documentElement.lang, document.body.innerText]"
+#: What screens once said (issue 15, row 19): `tests/gateway/test_words.py` has what instead.
+_FORMERLY = (
+    "未確認 未確認です",
+    "こちらで決定します",
+    "覚えのないログイン",
+    "認証情報を終了",
+    "紛失した、または盗難にあった",
+    "形跡は見つかりませんでした",
+    "時刻の差（秒）",
+    "現在使用中",
+    "チェックすると",
+    "し直",
+)
+
+
+#: Of axe's: only these, or all where there are none; without those.
+Rules = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+@dataclass
+class Eye:
+    """Looks at what the browser shows, and takes its picture where pictures are wanted."""
+
+    on: Page
+    site: str
+    #: Screen -> what is at fault there. A test asserts that nothing is.
+    seen: dict[str, list[str]] = field(default_factory=dict)
+    _count: int = 0
+
+    async def look(self, name: str, *, english: bool = True) -> None:
+        """At the page as it stands, in both sizes; in English, where its address alone brings it back."""
+        self._count += 1
+        await self._look(f"{self._count:02d}-{name}.ja")
+        if english:
+            here = self.on.url
+            glue = "&" if "?" in here else "?"
+            await self.on.goto(f"{here}{glue}lang=en")
+            await self._look(f"{self._count:02d}-{name}.en", _ENGLISH)
+            await self.on.goto(f"{here}{glue}lang=ja")
+
+    async def stay(self, name: str) -> None:
+        """At a page that goes on by itself: it may not until everything was looked at."""
+
+        async def hold(route: Route) -> None:
+            await (route.abort("aborted") if route.request.is_navigation_request() else route.continue_())
+
+        await self.on.route("**/*", hold)
+        await self.look(name, english=False)
+        await self.on.unroute("**/*", hold)
+        # Its own script may be faster, which ends what was asked for here.
+        with suppress(Error):
+            await self.on.reload()
+
+    async def visit(self, address: str, name: str) -> None:
+        """Goes there and looks: in English first, so that Japanese is left."""
+        await bring_axe(self.on)
+        self._count += 1
+        for language, schemes in (("en", _ENGLISH), ("ja", SCHEMES)):
+            cookie = {"name": "__Host-lang", "value": language, "url": str(URL(address).origin())}
+            await self.on.context.add_cookies([cookie])
+            await self.on.goto(address)
+            await self._look(f"{self._count:02d}-{name}.{language}", schemes)
+
+    async def _look(self, name: str, schemes: tuple[Literal["dark", "light"], ...] = SCHEMES) -> None:
+        found = []
+        await bring_axe(self.on)
+        async for width in windows(self.on, pictures=bool(PICTURES)):
+            (unseen,) = await answers(self.on, (REACH, ""))
+            found += [f"{width}px {each}" for each in unseen]
+            if (size := _SIZES.get(width)) is None:
+                continue
+            for scheme in schemes:
+                await self.on.emulate_media(color_scheme=scheme)
+                rules = _rules(schemes.index(scheme), size, english=name.endswith(".en"))
+                fault = await self._at_fault(scheme, rules)
+                if fault:
+                    self.seen[f"{name}.{size}.{scheme}"] = fault
+                if PICTURES:
+                    await self.on.evaluate(_DRAWN)
+                    file = Path(PICTURES) / f"{self.site}-{name}.{size}.{scheme}.png"
+                    await self.on.screenshot(path=file, full_page=True, animations="disabled")
+        unseen, (language, text) = await answers(self.on, (REACH, "200%"), (_SAID, None))
+        found += [f"letters twice as large: {each}" for each in unseen]
+        found += [f"says {each}" for each in _FORMERLY if each in text]
+        if not name.endswith(f".{language}"):
+            found.append(f"in another language: {language}")
+        if found:
+            self.seen[name] = found
+
+    async def _at_fault(self, scheme: str, rules: Rules | None) -> list[str]:
+        """By ours and by these of axe's, which is fetched into a page that has none yet."""
+        if rules is None:
+            return await faults(self.on, scheme)
+        ours, theirs = await answers(self.on, (FAULTS, scheme), (ASK_AXE, rules))
+        return [*ours, *(await axe(self.on, *rules[0], without=rules[1]) if theirs is None else theirs)]
+
+
+def _rules(turn: int, size: str, *, english: bool) -> Rules | None:
+    """Each of axe's once, those of sizes in both windows, those of colours in Japanese in each scheme."""
+    if size == "phone":
+        return None if turn else (AXE_OF_SIZES, ())
+    if english:
+        return (), AXE_OF_COLOURS
+    return (AXE_OF_COLOURS if turn else ()), ()
+
+
+async def press(on: Page, name: str) -> None:
+    """A button of the page's own part, by its name."""
+    await on.get_by_role("main").get_by_role("button", name=name, exact=True).click()
+
+
+async def refused(on: Page, *labels: str) -> None:
+    """A login that failed: both fields are marked, say why to whoever hears them, and the last has focus."""
+    for label in labels:
+        field = on.get_by_role("main").get_by_label(label, exact=True)
+        await expect(field).to_have_attribute("aria-invalid", "true")
+        await expect(field).to_have_accessible_description(re.compile("ユーザーIDは区別しません"))
+    await expect(on.get_by_label(labels[-1], exact=True)).to_be_focused()
