@@ -74,6 +74,7 @@ CREATE TABLE applications (
 );
 CREATE INDEX applications_by_state ON applications(state, submitted_at, id);
 CREATE INDEX applications_by_user ON applications(user_id);
+CREATE INDEX applications_of_organisation ON applications(policy_number, state);
 """
 
 _ENROLLMENTS = """

@@ -99,7 +99,8 @@ def listed(
     total = pages.count_applied(db, narrowed)
     before = pages.count_applied(db, narrowed, wanted.newest, after) if after is not None else 0
     found = pages.applied(db, narrowed, wanted.newest, after, PAGE + 1)
-    rows = [_seen(db, ra, actor, each) for each in found[:PAGE]]
+    waiting = dict[str, Sequence[Application]]()
+    rows = [_seen(db, ra, actor, each, waiting) for each in found[:PAGE]]
     last = found[PAGE - 1] if len(found) > PAGE else None
     return Page(rows, before + 1, total, None if last is None else (last.submitted_at, last.id))
 
@@ -115,7 +116,7 @@ def one(db: Transaction, ra: RegistrationAuthority, actor: Actor, number: int) -
     # Whoever takes applications in sees what has become of them.
     require_any(actor, Act.APPLICATIONS, Verdict.READ)
     found = store.application(db, number)
-    return None if found is None else _seen(db, ra, actor, found)
+    return None if found is None else _seen(db, ra, actor, found, {})
 
 
 def payload_of(decision: str, number: int, fields: Mapping[str, str]) -> dict[str, Any]:
@@ -163,7 +164,13 @@ def _narrowed(wanted: Wanted, ra: RegistrationAuthority) -> Applied:
     return replace(found, state="submitted", since=overdue, before=submitted_until(tomorrow, days))
 
 
-def _seen(db: Transaction, ra: RegistrationAuthority, actor: Actor, found: Application) -> Seen:
+def _seen(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    actor: Actor,
+    found: Application,
+    waiting: dict[str, Sequence[Application]],
+) -> Seen:
     waits = found.state == "submitted"
     user = store.user(db, found.user_id) if found.kind == "reissue" else None
     since = ra.now() - MAIL_JUST_CHANGED
@@ -176,7 +183,7 @@ def _seen(db: Transaction, ra: RegistrationAuthority, actor: Actor, found: Appli
         store.organisation(db, found.policy_number),
         user,
         due_at(found, ra.settings.decision_days),
-        _doubts(db, found) if waits else (),
+        _doubts(db, found, waiting) if waits else (),
         waits and user is not None and operators.mail_changed(db, user.user_id, since),
         ()
         if user is None
@@ -186,9 +193,13 @@ def _seen(db: Transaction, ra: RegistrationAuthority, actor: Actor, found: Appli
     )
 
 
-def _doubts(db: Transaction, found: Application) -> list[Alike]:
-    """Who may be the same as somebody new; the application itself is not."""
+def _doubts(db: Transaction, found: Application, waiting: dict[str, Sequence[Application]]) -> list[Alike]:
+    """Who may be the same as somebody new; the application itself is not. ``waiting``: what was read of an
+    organisation."""
     if found.kind != "addition":
         return []
     person = Person(**found.person)  # type: ignore[arg-type]
-    return [each for each in alike(db, person) if each.application != found.id]
+    number = found.policy_number
+    if number not in waiting:
+        waiting[number] = store.applications(db, state="submitted", policy_number=number)
+    return [each for each in alike(db, person, waiting[number]) if each.application != found.id]

@@ -39,15 +39,20 @@ class Alike:
         return self.same_name and self.same_mail
 
 
-def alike(db: Transaction, person: Person) -> list[Alike]:
+def alike(db: Transaction, person: Person, waiting: Sequence[store.Application] | None = None) -> list[Alike]:
     """Those of the person's organisation with the name or the mail address, and of the others with the
-    address; users first. Whoever has the user ID that the person names is not among them."""
+    address; users first. Whoever has the user ID that the person names is not among them.
+
+    ``waiting``: the organisation's applications that wait, if the caller has read them.
+    """
     person = tidied(person)
     found = [
         _compared(person, user.policy_number, user.user_id, 0, user.name, user.mail)
         for user in store.users_alike(db, person.policy_number, person.name, person.mail)
     ]
-    for each in store.applications(db, state="submitted", policy_number=person.policy_number):
+    if waiting is None:
+        waiting = store.applications(db, state="submitted", policy_number=person.policy_number)
+    for each in waiting:
         if each.kind == "addition":
             name, mail = each.person.get("name", ""), each.person.get("mail", "")
             found.append(_compared(person, each.policy_number, each.user_id, each.id, name, mail))

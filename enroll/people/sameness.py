@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from enroll.characters import DASHES, folded, visible, without_variations
 
@@ -34,6 +35,8 @@ _FORMS = re.compile(
 )
 # IDNA 2003 makes another name of these than IDNA 2008 does: whoever has one writes the A-label (xn--).
 _AMBIGUOUS = frozenset("\u00df\u03c2\u200c\u200d")
+# Keys of so many names and addresses: a page of applications compares each with all of its organisation's.
+_REMEMBERED = 4_096
 
 
 def tidy_name(name: str) -> str:
@@ -41,6 +44,7 @@ def tidy_name(name: str) -> str:
     return " ".join(visible(unicodedata.normalize("NFC", name)).split())
 
 
+@lru_cache(_REMEMBERED)
 def name_key(name: str) -> str:
     """Equal for names of the same people and organisations."""
     # Marks first: a combining one behind a variation selector composes once that is gone.
@@ -81,6 +85,7 @@ def tidy_mail(mail: str) -> str:
     return f"{local}{at}{_domain(domain, mail)}"
 
 
+@lru_cache(_REMEMBERED)
 def mail_key(mail: str) -> str:
     """Equal for addresses of the same mailbox."""
     local, at, domain = tidy_mail(mail).rpartition("@")

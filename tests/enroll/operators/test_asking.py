@@ -332,6 +332,36 @@ async def test_what_somebody_else_applied_for_is_decided_by_one(tmp_path):
         await proposed(ra, "application.approve", own, by="second")
 
 
+async def test_nobody_decides_what_he_has_entered(tmp_path):
+    """Neither at once nor once somebody else has proposed it, by whichever door it was entered; nor beside a
+    proposal of one's own. Another one decides it."""
+    async with office(tmp_path) as ra:
+        await issued(ra)
+        shell, console = acting(ra, "second"), actors.of_operator(look(ra.database), 6, By.CONSOLE)
+        assert (shell.identity, shell.name == console.name) == (console.identity, False)
+        payload = await applied(ra, shell.name)
+        turned_down = {"number": payload["number"], "note": "x", "rejection": "other"}
+        for kind, wanted in (("application.approve", payload), ("application.reject", turned_down)):
+            for actor in (shell, console):
+                assert asking.step_of(look(ra.database), ra, actor, kind, wanted) == "propose"
+            assert asking.step_of(look(ra.database), ra, acting(ra, "approver"), kind, wanted) == "do"
+        number = await proposed(ra, "application.approve", payload)
+        found = operators.proposal(look(ra.database), number)
+        for actor in (shell, console):
+            assert not asking.may_decide(look(ra.database), actor, found, ra.now())
+            for decide in (asking.approve(ra, actor, number), asking.reject(ra, actor, number, note="x")):
+                assert "you have entered yourself" in str(await refused(decide))
+        assert asking.may_decide(look(ra.database), acting(ra, "approver"), found, ra.now())
+        # Beside a proposal of one's own: a registrar who has become an approver since.
+        registrar = operators.named(look(ra.database), "registrar")
+        more = replace(registrar, roles=(Role.REGISTRAR, Role.APPROVER))
+        await ra.database.write(lambda db: operators.change(db, registrar, more))
+        for kind, wanted in (("application.approve", payload), ("application.reject", turned_down)):
+            assert asking.step_of(look(ra.database), ra, acting(ra, "registrar"), kind, wanted) == "propose"
+        done = await asking.ask(ra, acting(ra, "approver"), "application.reject", turned_down)
+        assert isinstance(done, Done)
+
+
 async def test_a_reissue_to_an_address_that_is_new_takes_two(tmp_path):
     """Whoever has changed it might be whom the mail goes to; after two weeks one is enough."""
     async with office(tmp_path) as ra:
