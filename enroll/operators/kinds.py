@@ -466,3 +466,6 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "operator.code": _operator_kind(operating.renew_code, operating.check_there),
     }
 )  # fmt: skip
+
+#: Kinds that end the logins of whoever they are about: their sessions end as well, where there are any.
+ENDS_LOGINS = ("user.disable", "user.reset_password", "organisation.disable")

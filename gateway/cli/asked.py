@@ -8,12 +8,10 @@ from typing import Any
 from enroll.jst import shown
 from enroll.operators import asking
 from enroll.operators.asking import Done, Proposed
+from enroll.operators.kinds import ENDS_LOGINS
 from gateway.cli.caller import acting, actor
 from gateway.cli.frame import Answer, detail
 from gateway.serving.deployment import Deployment
-
-#: What ends the sessions of the users it is about.
-_ENDING = ("user.disable", "user.reset_password", "organisation.disable")
 
 
 async def asked(deployment: Deployment, kind: str, payload: Mapping[str, Any]) -> Done | Proposed:
@@ -28,15 +26,13 @@ async def afterwards(
     deployment: Deployment, kind: str, payload: Mapping[str, Any], result: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What follows beyond enrollment, and what is told of it: how many sessions ended."""
-    if kind not in _ENDING:
+    if kind not in ENDS_LOGINS:
         return {}
     # They bring along aiohttp, which the other commands on people, and on what people have, do without.
     from gateway.web import sessions
 
-    ended = 0
-    for user_id in result.get("user_ids", None) or [payload.get("user_id", "")]:
-        ended += await sessions.end_all(deployment.ra, user_id, actor=actor()) if user_id else 0
-    return {"sessions_ended": ended}
+    ended = await sessions.end_by(deployment.ra, kind, payload, result, actor=actor())
+    return {} if ended is None else {"sessions_ended": ended}
 
 
 def proposed(found: Proposed) -> Answer:

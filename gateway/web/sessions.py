@@ -15,6 +15,7 @@ from ca.revocation import RevocationStatus
 from ca.storage import Row, StorageTrouble, Transaction
 from ca.store import certificate_status
 from enroll import timekeeping
+from enroll.operators.kinds import ENDS_LOGINS
 from enroll.ra import RegistrationAuthority, token_hash
 from enroll.store import audit
 from gateway.web import store
@@ -229,6 +230,19 @@ async def end_all(ra: RegistrationAuthority, subject: str, *, actor: str, but: S
     return await ra.database.write(
         lambda db: _told(db, ra.now(), actor, store.drop_sessions_of(db, subject, kept))
     )
+
+
+async def end_by(
+    ra: RegistrationAuthority, kind: str, payload: Mapping[str, Any], result: Mapping[str, Any], *, actor: str
+) -> int | None:
+    """Ends the sessions of whoever a decision has ended the login of; returns how many, None where it is not
+    about logins. ``result``: what came of it."""
+    if kind not in ENDS_LOGINS:
+        return None
+    ended = 0
+    for user_id in result.get("user_ids", None) or [payload.get("user_id", "")]:
+        ended += await end_all(ra, user_id, actor=actor) if user_id else 0
+    return ended
 
 
 async def end_with(ra: RegistrationAuthority, fingerprint: str) -> int:

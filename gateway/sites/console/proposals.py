@@ -17,6 +17,7 @@ from gateway.sites.console import saying
 from gateway.sites.console.asking import show
 from gateway.sites.console.visitors import Visitor, confirmed
 from gateway.sites.console.words import PROPOSALS, STATES
+from gateway.web import sessions
 from gateway.web.pages import GATE, form, see_other, tell, told
 from gateway.web.words import Text
 
@@ -91,7 +92,8 @@ async def approve(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     waiting = await confirmed(request, visitor, fields, await _called(request, found, "承認", "Approve"))
     if waiting is not None:
         return waiting
-    await asking.approve(ra, visitor.actor, found.number, note=fields.get("note", ""))
+    done = await asking.approve(ra, visitor.actor, found.number, note=fields.get("note", ""))
+    await sessions.end_by(ra, found.kind, found.payload, done.result, actor=visitor.actor.name)
     return see_other(f"/proposals/{found.number}?done=approved")
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from enroll import store
 from enroll.jst import JST
@@ -21,6 +22,7 @@ from enroll.people.applications import REJECTIONS
 from enroll.people.register import Person
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
+from gateway.web import sessions
 from tests.datadirs import POLICY_NUMBER, admit, clock_of, open_office
 from tests.gateway.sites.kit import Page
 from tests.gateway.sites.test_console import Office, office, visited  # noqa: F401  a fixture
@@ -330,6 +332,31 @@ async def test_a_form_outlives_its_session(office: Office) -> None:  # noqa: F81
     done = await approver.confirm(await approver.at.post(form.attributes["action"], typed))
     assert [row[1] for row in done.main.table()[1:]] == ["却下しました"] * 2
     assert state_of(office, one).note == "署名なし"
+
+
+async def test_what_ends_a_login_ends_its_sessions(office: Office) -> None:  # noqa: F811
+    """A password that is reset, or a user who is stopped, by a decision at the console: nobody goes on in a
+    session of before, as with the same command."""
+    ra = office.served.ra
+    desk, registrar = await office.admit("desk", Role.DESK), await office.admit("registrar", Role.REGISTRAR)
+    approver = await office.admit("approver", Role.APPROVER)
+    await admit(ra)
+
+    async def logged_in() -> int:
+        here = sessions.Client("192.0.2.1", "Edge")
+        await sessions.start(ra, web.Response(), "service", USER, here)
+        return len(sessions.listed(look(ra.database), ra.now(), USER))
+
+    for proposer, decider, kind in (
+        (desk, registrar, "user.reset_password"),
+        (registrar, approver, "user.disable"),
+    ):
+        assert await logged_in() == 1
+        made = await asking.ask(ra, actor_of(ra, proposer), kind, {"user_id": USER})
+        assert isinstance(made, Proposed)
+        done = await decider.confirm(await decider.at.post(f"/proposals/{made.number}/approve"))
+        assert "承認しました" in done.main.text
+        assert sessions.listed(look(ra.database), ra.now(), USER) == [], kind
 
 
 # -- taking in -------------------------------------------------------------------------------------------
