@@ -17,7 +17,7 @@ from ca.der import span
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.naming import UPN
-from ca.profiles import version_of
+from ca.profiles import Audience, version_of
 from ca.sample import sample
 from enroll.people.facts import samples
 from gateway.cli.frame import Answer, answer, command, listing
@@ -74,8 +74,9 @@ def _show(data: Path, name: str, pem: bool) -> Answer:
 
 def _read(data: Path) -> tuple[Config, Issuer]:
     files = Snapshot()
-    issuers = datadir.issuers_of(data, files)
-    return read_config(data, files), issuers[0]
+    # The newest for clients: an operator's profile is for nobody else.
+    newest = next(each for each in datadir.issuers_of(data, files) if each.audience is Audience.CLIENTS)
+    return read_config(data, files), newest
 
 
 def _verdict(name: str, der: bytes) -> tuple[list[dict[str, str]] | None, list[str], bool]:

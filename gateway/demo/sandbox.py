@@ -226,6 +226,8 @@ async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None
             users = await populate(deployment, clock, lambda words: None)
             people = await operators.admit(deployment)
             await applying.at_the_desk(deployment)
+            # That of the day on which its CA was made has ended.
+            datadir.renew_root_list(deployment.datadir, SystemClock().seconds())
         finally:
             await deployment.close()
         marker = {

@@ -41,6 +41,8 @@ def test_a_demo_is_in_order(lived: dict[str, Any]) -> None:
     checks = Shell(Path(lived["data"]))("doctor", SEKISHO_PASSPHRASE=passphrase).value["checks"]
     found = next(each for each in checks if each["check"] == "serve")
     assert (found["state"], found["found"]) == ("ok", f"a demo: sekisho demo --data {lived['data']}")
+    (root,) = [each for each in checks if each["check"] == "root's list"]
+    assert root["state"] == "ok", root
 
 
 @pytest.mark.parametrize(

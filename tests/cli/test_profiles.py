@@ -69,3 +69,12 @@ def test_one_that_is_not_there_or_not_linted(shell: Shell, monkeypatch: pytest.M
     monkeypatch.setattr(linting, "available", lambda: False)
     shown = shell("profile", "show", "department")
     assert (shown.code, shown.value["profile"]["lint"]) == (0, None)
+
+
+def test_beside_a_ca_for_operators(sekisho: Shell) -> None:
+    """A sample is as of the newest CA for clients, whichever was made last."""
+    assert sekisho("ca", "add", "Operators CA", "--for", "operators").code == 0
+    shown = sekisho("profile", "show", "client-person")
+    assert shown.code == 0, shown.out
+    made = x509.load_pem_x509_certificate(shown.value["profile"]["pem"].encode())
+    assert "CA-G4" in made.issuer.rfc4514_string()
