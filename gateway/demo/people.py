@@ -48,6 +48,7 @@ class Part:
     policy_number: str
     user_id: str
     name: str
+    reading: str
     state: State
     role: Literal["member", "admin"] = "member"
 
@@ -75,18 +76,18 @@ class DemoUser:
 
 ORGANISATIONS = (("12345678", "霞が関商事企業年金基金"), ("87654321", "丸の内製作所企業年金基金"))
 CAST = (
-    Part("12345678", "KANRI001", "管理 一子", "active", "admin"),
-    Part("12345678", "SHINKI01", "新規 太郎", "new"),
-    Part("12345678", "RIYOU001", "利用 花子", "active"),
-    Part("12345678", "KIGEN001", "期限 近", "expiring"),
-    Part("12345678", "KIGEN002", "期限 切", "expired"),
-    Part("12345678", "SHIKKO01", "失効 済", "revoked"),
-    Part("87654321", "KANRI002", "管理 二郎", "active", "admin"),
-    Part("87654321", "SHINKI02", "新規 二子", "new"),
-    Part("87654321", "RIYOU002", "利用 次郎", "active"),
-    Part("87654321", "KIGEN003", "期限 三郎", "expiring"),
-    Part("87654321", "KIGEN004", "期限 四郎", "expired"),
-    Part("87654321", "SHIKKO02", "失効 五郎", "revoked"),
+    Part("12345678", "KANRI001", "管理 一子", "カンリ イチコ", "active", "admin"),
+    Part("12345678", "SHINKI01", "新規 太郎", "シンキ タロウ", "new"),
+    Part("12345678", "RIYOU001", "利用 花子", "リヨウ ハナコ", "active"),
+    Part("12345678", "KIGEN001", "期限 近", "キゲン チカシ", "expiring"),
+    Part("12345678", "KIGEN002", "期限 切", "キゲン キリ", "expired"),
+    Part("12345678", "SHIKKO01", "失効 済", "シッコウ スミ", "revoked"),
+    Part("87654321", "KANRI002", "管理 二郎", "カンリ ジロウ", "active", "admin"),
+    Part("87654321", "SHINKI02", "新規 二子", "シンキ ニコ", "new"),
+    Part("87654321", "RIYOU002", "利用 次郎", "リヨウ ジロウ", "active"),
+    Part("87654321", "KIGEN003", "期限 三郎", "キゲン サブロウ", "expiring"),
+    Part("87654321", "KIGEN004", "期限 四郎", "キゲン シロウ", "expired"),
+    Part("87654321", "SHIKKO02", "失効 五郎", "シッコウ ゴロウ", "revoked"),
 )
 
 Act = Callable[[], Awaitable[None]]
@@ -174,7 +175,9 @@ async def _nothing() -> None:
 
 
 async def _admit(deployment: Deployment, part: Part) -> None:
-    person = Person(part.policy_number, part.name, _mail_of(part), part.user_id, part.role)
+    person = Person(
+        part.policy_number, part.name, _mail_of(part), part.user_id, part.role, reading=part.reading
+    )
     await add_user(deployment.ra, person, channel="paper", actor=_ACTOR)
 
 
