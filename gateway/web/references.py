@@ -47,7 +47,7 @@ async def note(ra: RegistrationAuthority, site: str, code: str, **detail: Any) -
         if timekeeping.doubt_now(ra, db) is None:
             store.drop_old_references(db, at - _KEPT)
         store.keep_references(db, site, code, KEPT_PER_KIND - 1)
-        store.add_reference(db, reference, at, site, code, _about(code, kept), _stored(kept))
+        store.add_reference(db, reference, at, site, code, _stored(kept), _about(code, kept))
 
     try:
         async with asyncio.timeout(_PATIENCE):

@@ -127,7 +127,7 @@ def change_nothing(db: Transaction) -> None:
 
 
 def add_reference(
-    db: Transaction, reference: str, at: int, site: str, code: str, about: str, detail: str
+    db: Transaction, reference: str, at: int, site: str, code: str, detail: str, about: str = ""
 ) -> None:
     values = {"reference": reference, "at": at, "site": site, "code": code, "about": about, "detail": detail}
     db.execute(inserting("desk_references", values), values)
