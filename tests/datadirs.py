@@ -15,7 +15,7 @@ from ca.generations import store as written
 from ca.generations.states import Row
 from ca.profiles import Audience
 from ca.schema import SCHEMA as CA
-from ca.sealing import PassphraseCost
+from ca.sealing import PassphraseCost, change_passphrase
 from ca.sqlite import Database
 from ca.storage import Transaction
 from ca.workers import KeyStock, Workers
@@ -42,6 +42,12 @@ PASSPHRASE = "correct horse battery staple"
 CHEAP = PassphraseCost(iterations=1, lanes=1, memory_kib=8)
 SCHEMAS = [CA, ENROLL, ACME, GATEWAY, OPERATORS, JOBS]
 POLICY_NUMBER = "12345678"
+
+
+def cheaper(data: Path, passphrase: str = PASSPHRASE) -> None:
+    """A directory that a command has made opens quickly from now on, where each opening took a third of a
+    second of a core."""
+    change_passphrase(data / datadir.VAULT, passphrase, passphrase, CHEAP)
 
 
 @dataclass(frozen=True)

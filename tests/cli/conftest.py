@@ -18,7 +18,7 @@ from ca import datadir
 from gateway.cli import main
 from gateway.serving.config import FILE_NAME, Config, toml_of
 from tests.cli.processes import process, until
-from tests.datadirs import CHEAP, PASSPHRASE, START
+from tests.datadirs import CHEAP, PASSPHRASE, START, cheaper
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         os.kill(running.pid, signal.SIGINT)
         assert running.wait(60) == 0, log.read_text()
     told: dict[str, Any] = json.loads(summary.read_text())
+    cheaper(Path(told["data"]), Path(told["passphrase_file"]).read_text().strip())
     return told
 
 

@@ -26,7 +26,7 @@ from ca.certificates import to_pem
 from gateway.serving.config import FILE_NAME
 from tests.cli.conftest import Shell
 from tests.cli.processes import PATIENCE, SEKISHO, pem_of, process, until
-from tests.datadirs import PASSPHRASE
+from tests.datadirs import PASSPHRASE, cheaper
 from tests.ports import free_port
 from tests.started import session_of
 
@@ -144,7 +144,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     words = ("demo", "--data", str(place / "data"), "--port", "0", "--summary", str(summary))
     with process(*words, log=log) as running:
         until(lambda: summary.exists() and summary.read_text().startswith("{\n"), log, running)
-        yield json.loads(summary.read_text()) | {"log": str(log), "summary": str(summary)}
+        told = json.loads(summary.read_text())
+        cheaper(Path(told["data"]), Path(told["passphrase_file"]).read_text().strip())
+        yield told | {"log": str(log), "summary": str(summary)}
         assert _stopped(running, signal.SIGINT) == 0, log.read_text()
     assert "The demo has stopped." in log.read_text()
 

@@ -16,6 +16,7 @@ from tests.cli.processes import get_plain, process
 from tests.cli.test_ceremony import terminal
 from tests.cli.test_serving import ended, ready
 from tests.cli.test_signer import _begun, _issued, as_a_worker
+from tests.datadirs import cheaper
 from tests.looking import look
 from tests.softhsm import MODULE, PIN, WRONG_PIN, SoftHsm, hsm, needs_softhsm
 
@@ -244,6 +245,7 @@ def born(tmp_path: Path, hsm: SoftHsm) -> Shell:
     shell = Shell(tmp_path / "born")
     done = shell("init", *IN_TOKEN, "--token-pin-file", str(tmp_path / "pin"))
     assert done.code == 0, done.out
+    cheaper(shell.data)
     return shell
 
 
@@ -322,6 +324,7 @@ def test_a_root_of_a_ceremony_in_a_token(hsm: SoftHsm, tmp_path: Path) -> None:
         "init", "--root", str(folder / "root.pem"), *IN_TOKEN, "--token-pin-file", str(tmp_path / "pin")
     )
     assert begun.code == 0, begun.out
+    cheaper(shell.data)
     (request,) = (shell.data / "ca").glob("*.csr")
     asked.write_bytes(request.read_bytes())
     with terminal("sign", folder, asked, "--to", signed) as at:

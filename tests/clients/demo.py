@@ -20,9 +20,9 @@ from typing import Any
 
 from cryptography import x509
 
+from tests.cli.processes import SEKISHO, typed
 from tests.started import WITHOUT_ROOTS, started
 
-SEKISHO = Path(sys.executable).with_name("sekisho")
 DAY = 86_400
 _PATIENCE = 300.0
 
@@ -55,8 +55,8 @@ class Demo:
     def sekisho(self, *words: str) -> Any:
         """What an operator's command answers, as JSON."""
         place = ("--data", self.summary["data"], "--passphrase-file", self.summary["passphrase_file"])
-        ran = subprocess.run([SEKISHO, *words, *place, "--json"], capture_output=True, timeout=60)
-        assert ran.returncode == 0, ran.stdout.decode() + ran.stderr.decode()
+        ran = typed(*words, *place, "--json")
+        assert ran.returncode == 0, ran.stdout + ran.stderr
         return json.loads(ran.stdout)
 
     def credentials(self, user_id: str, count: int = 1) -> list[dict[str, Any]]:
@@ -120,10 +120,19 @@ def running(place: Path, *words: str, keep: bool = False, may_fail: bool = False
             env=environment(),
         ) as process,
     ):
-        yield up(summary, log, lambda: process.poll() is None)
+        demo = up(summary, log, lambda: process.poll() is None)
+        _cheaper(demo)
+        yield demo
         assert may_fail or "Traceback" not in log.read_text()
     if not keep:
         shutil.rmtree(place / "data", ignore_errors=True)
+
+
+def _cheaper(demo: Demo) -> None:
+    # Here for the same reason as above.
+    from tests.datadirs import cheaper
+
+    cheaper(Path(demo.summary["data"]), Path(demo.summary["passphrase_file"]).read_text().strip())
 
 
 def environment() -> dict[str, str]:

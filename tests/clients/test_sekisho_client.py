@@ -19,7 +19,8 @@ from enroll.client import Acme, AcmeError, new_key, work
 from enroll.client.cli import main
 from enroll.client.folder import Folder, write
 from enroll.client.keys import b64, csr, to_pem
-from tests.clients.demo import SEKISHO, Demo
+from tests.cli.processes import SEKISHO
+from tests.clients.demo import Demo
 from tests.started import started
 
 USER = "RIYOU002"

@@ -14,12 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ca.datadir import VAULT
-from ca.sealing import change_passphrase
 from tests.cli.conftest import Shell
 from tests.cli.processes import process, until
 from tests.cli.test_ceremony import terminal
-from tests.datadirs import CHEAP, PASSPHRASE
+from tests.datadirs import PASSPHRASE, cheaper
 from tests.documents.blocks import Typed
 from tests.documents.office import FORGOTTEN, HAPPENED, HSM, SERVED, Office, keep_copy, open_office
 
@@ -91,10 +89,7 @@ class Desk:
         return ran.code, ran.out + ran.err
 
     def _cheaper(self, named: str) -> None:
-        """The passphrase stays, and what follows is quick to open: it guards nothing."""
-        passphrase = self._passphrases.get(named, self.passphrase)
-        data = self.office.place / (named or "data")
-        change_passphrase(data / VAULT, passphrase, passphrase, CHEAP)
+        cheaper(self.office.place / (named or "data"), self._passphrases.get(named, self.passphrase))
 
     def _in_a_shell(self, command: str) -> tuple[int, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
