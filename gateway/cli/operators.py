@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from enroll import identifiers
 from enroll.jst import shown
@@ -33,6 +32,7 @@ from gateway.cli.frame import (
     passphrase_command,
 )
 from gateway.cli.jobs import after
+from gateway.cli.output import Console
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
 
