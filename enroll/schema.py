@@ -205,6 +205,7 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_by_subject ON audit(subject, at);
 CREATE INDEX audit_by_actor ON audit(actor, at);
+CREATE INDEX audit_by_action ON audit(action, at);
 INSERT INTO counters (name, value) VALUES ('audit', 0);
 
 CREATE TABLE throttles (

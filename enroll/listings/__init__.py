@@ -19,12 +19,16 @@ from enroll.requests.enrollment import Enrollment
 from enroll.store import User, as_enrollment, as_user
 
 __all__ = (
-    "Acts", "CertificateState", "Wanted", "applications", "audit", "certificates", "holders", "letters",
-    "requests", "users",
+    "Acts", "CertificateState", "Wanted", "applications", "audit", "audit_before", "certificates",
+    "count_audit", "holders", "letters", "requests", "users",
 )  # fmt: skip
 
 R = TypeVar("R")
 _PAGE = 1_000
+# Of half a million lines these are each fiftieth.
+_FEW = 10_000
+# What only those need of a line who verify it.
+_OF_THE_CHAIN = ("salt", "digest")
 _BEYOND = 2**62
 
 
@@ -76,7 +80,25 @@ def applications(database: Storage, state: str | None = None) -> Iterator[rooms.
 def audit(database: Storage, wanted: Acts) -> Iterator[Mapping[str, Any]]:
     """Lines of the trail that are asked for, newest first."""
     found = _pages(database, lambda db, last: pages.audit(db, wanted, last, _PAGE), "id")
-    return ({**row, "detail": json.loads(row["detail"] or "{}")} for row in found)
+    return (
+        {name: row[name] for name in row.keys() if name not in _OF_THE_CHAIN}  # noqa: SIM118  # no mapping
+        | {"detail": json.loads(row["detail"] or "{}")}
+        for row in found
+    )
+
+
+def count_audit(db: Transaction, wanted: Acts) -> int:
+    """How many lines of the trail are asked for."""
+    return pages.count_audit(db, wanted)
+
+
+def audit_before(
+    db: Transaction, wanted: Acts, last: int, limit: int, counted: int
+) -> Sequence[Mapping[str, Any]]:
+    """So many lines before a number, newest first, whole and as they are stored; ``counted``: how many there
+    are of what is asked for. Few are found first and then put in order, among many the next is soon met."""
+    found = pages.few_audit if counted <= _FEW else pages.audit
+    return [{**row} for row in found(db, wanted, last, limit)]
 
 
 def _pages(

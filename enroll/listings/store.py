@@ -98,17 +98,43 @@ class Acts:
     action: str | None = None
     since: int | None = None
     before: int | None = None
+    #: What this actor did, by whichever door.
+    own: str | None = None
 
 
 def audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[Row]:
     """Lines of the trail, newest first. A user's are those about the user ID, and about every request,
     certificate, credential, whose ID is a request's, and application of theirs."""
     db.settle()
+    terms, values = _of_acts(wanted)
+    # "+id": else SQLite goes by id for the order's sake, through every line that there is.
+    by = "+id" if wanted.user_id is not None or wanted.subjects is not None else "id"
+    statement = (
+        f"SELECT {_LINE} FROM audit WHERE {_all([*terms, f'{by} < :last'])} ORDER BY {by} DESC LIMIT :limit"
+    )
+    return db.rows(statement, {**values, "last": last, "limit": limit})
+
+
+def few_audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[Row]:
+    """The same where there are few of them among many: all are found first, by an index."""
+    terms, values = _of_acts(wanted)
+    statement = (
+        f"SELECT {_LINE} FROM audit WHERE id IN (SELECT id FROM audit WHERE {_all(terms)}) AND id < :last"
+        " ORDER BY id DESC LIMIT :limit"
+    )
+    return db.rows(statement, {**values, "last": last, "limit": limit})
+
+
+def count_audit(db: Transaction, wanted: Acts) -> int:
+    """How many lines are asked for."""
+    terms, values = _of_acts(wanted)
+    row = db.one(f"SELECT count(*) AS n FROM audit WHERE {_all(terms)}", values)
+    return 0 if row is None else int(row["n"])
+
+
+def _of_acts(wanted: Acts) -> tuple[list[str], dict[str, Any]]:
     terms, values = list[str](), dict[str, Any]()
-    by = "id"
     if wanted.user_id is not None or wanted.subjects is not None:
-        # "+id": else SQLite goes by id for the order's sake, through every line that there is.
-        by = "+id"
         if wanted.user_id is not None:
             narrowed, values = _OF_USER, {"user_id": wanted.user_id}
         else:
@@ -126,11 +152,13 @@ def audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[Row]
         if moment is not None:
             terms.append(term)
             values[name] = moment
-    statement = (
-        "SELECT id, at, actor, action, subject, why, result, detail, hash FROM audit"
-        f" WHERE {_all([*terms, f'{by} < :last'])} ORDER BY {by} DESC LIMIT :limit"
-    )
-    return db.rows(statement, {**values, "last": last, "limit": limit})
+    if wanted.own is not None:
+        terms.append("(actor = :own OR actor LIKE :own_by ESCAPE '\\')")
+        values |= {"own": wanted.own, "own_by": _part(f"{wanted.own}/")[1:]}
+    return terms, values
+
+
+_LINE = "id, at, actor, action, subject, why, result, detail, salt, digest, hash"
 
 
 @dataclass(frozen=True)

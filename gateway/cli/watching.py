@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 
 import click
 
-from ca.storage import Storage
-from enroll import identifiers, listings, store
+from enroll import identifiers, listings
 from enroll.jst import start_of
 from enroll.listings import Acts
+from enroll.operators import trail
 from enroll.operators.roles import Act, Verdict
 from enroll.refusals import Refusal
 from gateway.cli.caller import acting, actor
@@ -51,11 +50,11 @@ async def _audit(
     database = deployment.ra.database
     first = start_of(since.date()) if since is not None else None
     before = start_of(until.date() + timedelta(days=1)) if until is not None else None
-    if Verdict.READ not in acting().may(Act.AUDIT):
-        # What somebody else did is nobody's here; their own name is how their lines begin.
-        who = actor()
-    wanted = Acts(actor=who, action=act, since=first, before=before)
-    found = listings.audit(database, wanted if subject is None else _about(database, subject, wanted))
+    wanted = trail.permitted(acting(), Acts(actor=who, action=act, since=first, before=before))
+    if subject is not None:
+        asked, named = wanted, subject
+        wanted = database.read_now(lambda db: trail.about(db, named, asked))
+    found = listings.audit(database, wanted)
     columns = {
         "id": "No.",
         "at": "When",
@@ -67,15 +66,6 @@ async def _audit(
         "detail": "Detail",
     }
     return listing("audit", islice(found, limit), columns)
-
-
-def _about(database: Storage, typed: str, wanted: Acts) -> Acts:
-    """Narrowed to everything that the trail tells under what an operator names, however it was typed."""
-    user_id = identifiers.typed_user_id(typed)
-    if database.read_now(lambda db: store.user(db, user_id)) is not None:
-        return replace(wanted, user_id=user_id)
-    plain = identifiers.typed(typed)
-    return replace(wanted, subjects=[typed, plain, plain.lower(), identifiers.typed_policy_number(typed)])
 
 
 @deployment_command(GROUPS["session"], "list", Act.SEARCH, READS)

@@ -16,7 +16,7 @@ from enroll.acme.nonces import Nonces, SpentTable, memory_table
 from enroll.answers import Answers
 from gateway.edge.tls import ClientCertificate, KeyedChain
 from gateway.proxy.identity import KeySet
-from gateway.serving import limiting
+from gateway.serving import limiting, record
 from gateway.serving import upstream as mount
 from gateway.serving.config import Config, minutes, origin
 from gateway.serving.deployment import Deployment, server_certificate
@@ -80,6 +80,7 @@ def gate_of(deployment: Deployment, answers: Answers | None = None) -> Gate:
         hours=Hours((minutes(config.upstream.hours),)) if config.upstream.hours else None,
         demo=deployment.is_demo,
         answers=answers or Answers(),
+        head=lambda: record.head(deployment),
     )
 
 

@@ -10,10 +10,11 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -210,6 +211,12 @@ def export(found: Iterable[Line], checkpoint: Checkpoint, public: str) -> Iterat
     for each in found:
         yield json.dumps({"line": asdict(each)}, ensure_ascii=False)
     yield json.dumps({**json.loads(written(checkpoint)), "key": public}, ensure_ascii=False)
+
+
+async def head(deployment: Deployment) -> Mapping[str, Any]:
+    """The last line of an export: a checkpoint that is taken now, and the key for it. ConfigError."""
+    made = await take(deployment)
+    return {**json.loads(written(made)), "key": await asyncio.to_thread(public_key, deployment)}
 
 
 def retire(db: Transaction, at: int, actor: str, until: int) -> None:

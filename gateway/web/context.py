@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from ca.generations.states import State
 from enroll import generations
@@ -53,6 +54,9 @@ class Gate:
     demo: bool = False
     #: Answers about certificates, of this process.
     answers: Answers = field(default_factory=Answers)
+    #: The head of the record, signed now, with the key that verifies it: as the last line of an export. None
+    #: where nobody signs; ConfigError where nobody does at the moment.
+    head: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
 
     @property
     def behind(self) -> str:

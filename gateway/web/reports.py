@@ -217,11 +217,11 @@ def lines(kind: Kind, report: Report, language: int) -> Iterator[list[str]]:
     yield [total, "", *(cell.replace(",", "") for cell in cells(kind, report, report.totals))]
 
 
-def row_words(row: Row, language: int) -> tuple[str, ...]:
-    """What a row is of."""
+def row_words(row: Row, language: int) -> list[tuple[str, ...]]:
+    """What a row is of, cell by cell, each in parts between which a line may end."""
     if isinstance(row.of, Week):
-        return (days_words(row.of, language),)
-    return site_words(row.of.site)[language], cause_words(row.of.code)[language]
+        return [days_parts(row.of, language)]
+    return [(site_words(row.of.site)[language],), (cause_words(row.of.code)[language],)]
 
 
 def short_words(row: Row, language: int) -> str:
@@ -232,18 +232,23 @@ def short_words(row: Row, language: int) -> str:
             if language == 0
             else f"{row.of.first:%d %b}".lstrip("0")
         )
-    site, cause = row_words(row, language)
+    (site,), (cause,) = row_words(row, language)
     return (f"{cause}（{site}）", f"{cause} ({site})")[language]
 
 
 def days_words(days: Week, language: int) -> str:
     """2026年5月4日（月）～5月10日（日）, or 4 May 2026 (Mon) to 10 May (Sun)."""
+    return "".join(days_parts(days, language))
+
+
+def days_parts(days: Week, language: int) -> tuple[str, str]:
+    """The same in two, between which a line may end."""
     first, last = days.first, days.last
     if language == 0:
         year = f"{last.year}年" if last.year != first.year else ""
-        return f"{first.year}年{_day(first)}～{year}{_day(last)}"
+        return f"{first.year}年{_day(first)}～", f"{year}{_day(last)}"
     year = f" {last.year}" if last.year != first.year else ""
-    return f"{first.day} {first:%b %Y (%a)} to {last.day} {last:%b}{year} {last:(%a)}"
+    return f"{first.day} {first:%b %Y (%a)} to ", f"{last.day} {last:%b}{year} {last:(%a)}"
 
 
 def cause_words(code: str) -> Text:

@@ -15,6 +15,7 @@ from enroll.operators.roles import Act, Verdict
 from gateway.sites.console import (
     admitting,
     applications,
+    audit,
     callers,
     entry,
     fetching,
@@ -36,6 +37,9 @@ from gateway.web.pages import EVERY_PATH, Handler, noted, site_application, word
 _PROPOSAL = "/proposals/{number:[0-9]{1,12}}"
 _APPLICATION = "/applications/{number:[0-9]{1,12}}"
 _DECIDING = Verdict.PROPOSE | Verdict.DECIDE
+_AUDIT = f"/audit.{{form:{audit.NAMES}}}"
+# All of it, or what one has done oneself: which of them, the function says.
+_SEEING = Verdict.READ | Verdict.OWN
 _REPORT = f"/reports/{{name:{reports.NAMES}}}"
 _CALLER = "/callers/{user_id:[A-Z0-9]{4,12}}"
 
@@ -95,6 +99,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", jobs.IMPORT + "/failures", jobs.failures),
     Route("POST", jobs.IMPORT + "/undo", jobs.undo, Act.RECORD, Verdict.PROPOSE),
     Route("GET", "/operators", overview.operator_list, Act.OPERATORS),
+    Route("GET", "/audit", audit.page, Act.AUDIT, _SEEING),
+    Route("GET", _AUDIT, audit.export, Act.AUDIT, _SEEING),
     Route("GET", "/reports", reports.listed, Act.REPORTS),
     Route("GET", _REPORT, reports.page, Act.REPORTS),
     Route("GET", _REPORT + ".csv", reports.export, Act.REPORTS),

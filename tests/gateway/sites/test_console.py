@@ -153,7 +153,7 @@ class Office:
 
 
 #: Part of a path that changes -> one that is well formed.
-PARTS = {"number": "1", "user_id": "K12345678", "name": "expiring"}
+PARTS = {"form": "csv", "number": "1", "user_id": "K12345678", "name": "expiring"}
 
 
 def concrete(path: str) -> str:
@@ -525,6 +525,9 @@ MAY_SEE = {
     "/imports/{number:[0-9]{1,12}}": EVERYBODY,
     "/imports/{number:[0-9]{1,12}}/failures": EVERYBODY,
     "/operators": {Role.APPROVER, Role.CA_OFFICER, Role.AUDITOR},
+    # The approver the own lines: test_console_audit.py.
+    "/audit": {Role.APPROVER, Role.AUDITOR},
+    "/audit.{form:csv|jsonl}": {Role.APPROVER, Role.AUDITOR},
     "/reports": REPORTED,
     # Each by its name: test_console_reports.py.
     f"/reports/{{name:{NAMES}}}": REPORTED,
@@ -750,7 +753,7 @@ async def test_both_languages(office: Office) -> None:
     titles = [(await one.at.get(path)).h1 for path in MAY_SEE if "{" not in path]
     assert titles == [
         "Home", "My account", "Permissions", "Proposals", "Applications", "Take an application in",
-        "What became of them", "Jobs", "Operators", "Reports", "Search", "Propose an operator",
+        "What became of them", "Jobs", "Operators", "Audit", "Reports", "Search", "Propose an operator",
     ]  # fmt: skip
 
 
