@@ -44,6 +44,11 @@ def new_runner() -> str:
     return secrets.token_hex(8)
 
 
+def alive(job: Job, at: int) -> bool:
+    """Whether somebody does a job, and was heard of."""
+    return job.state is State.RUNNING and job.heartbeat_at is not None and at - STALE < job.heartbeat_at <= at
+
+
 async def work(ra: RegistrationAuthority, runner: str, *, rest: float = 0.0) -> None:
     """Does what waits, one job after the other, oldest first. ``rest``: seconds more after each row."""
     for number in await ra.database.read(jobs.waiting):

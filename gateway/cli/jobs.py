@@ -72,7 +72,8 @@ def _next(found: Job, counts: Mapping[str, int], deployment: Deployment) -> list
     told = []
     if found.state in OPEN:
         told.append(f"To stop it before its next row: sekisho job cancel {found.number}")
-        told += [] if is_far() else [f"No gateway does it here; to do it now: sekisho job run {found.number}"]
+        if not is_far() and not running.alive(found, deployment.ra.now()):
+            told.append(f"Nobody does it at the moment; to do it now: sekisho job run {found.number}")
     if found.state is State.FAILED:
         told.append(f"See why in the log; to let it go on: sekisho job resume {found.number}")
     if found.kind in IMPORTS and counts.get("refused"):

@@ -14,12 +14,14 @@ from ca import datadir
 from ca.clock import SystemClock
 from ca.profiles import Audience
 from ca.storage import Transaction, inserting
+from enroll.jobs import store as jobs
+from enroll.jobs.store import Line
 from enroll.operators import actors, asking, codes, credentials
 from enroll.operators import store as operators
 from enroll.operators.actors import By
 from enroll.operators.roles import Role as Trusted
 from enroll.operators.store import Operator
-from enroll.people import applications
+from enroll.people import applications, csvfile
 from enroll.people.register import Person
 from enroll.settings import DAY
 from gateway.serving.config import Config
@@ -96,6 +98,29 @@ async def _proposed(world: World) -> int:
     found = await asking.ask(world.ra, actor, "operator.add", payload, reason="増員")
     assert isinstance(found, asking.Proposed)
     return found.number
+
+
+async def _imported(world: World) -> int:
+    """An import that somebody has decided, in the middle of its rows; the number of its job."""
+    people = [
+        await _added(world, "touroku", Trusted.REGISTRAR),
+        await _added(world, "shounin", Trusted.APPROVER),
+    ]
+    ra = world.ra
+    registrar, approver = [
+        await ra.database.read(lambda db, n=each.number: actors.of_operator(db, n, By.CONSOLE))
+        for each in people
+    ]
+    rows = "証券番号,氏名,メールアドレス\n99999999,甲 一,a@x.jp\n99999999,乙 二,b@x.jp\n"
+    table = csvfile.table_in(rows.encode(), Path("people.csv"), csvfile.USERS)
+    payload = csvfile.payload_of(table, "people.csv", {2, 3}) | {"hold_letters": True, "alike": False}
+    found = await asking.ask(ra, registrar, "user.import", payload)
+    assert isinstance(found, asking.Proposed)
+    number: int = (await asking.approve(ra, approver, found.number)).result["job"]
+    refused = Line(2, "refused", code="not_found", field="policy_number")
+    await ra.database.write(lambda db: jobs.claim(db, number, "test", ra.now(), 0))
+    await ra.database.write(lambda db: jobs.advance(db, number, "test", refused, ra.now()))
+    return number
 
 
 async def _applied(world: World) -> tuple[int, int]:
@@ -219,6 +244,10 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await eye.visit(url("/permissions"), "permissions")
         await eye.visit(url("/proposals"), "proposals")
         await eye.visit(url(f"/proposals/{await _proposed(world)}"), "proposal")
+        await eye.visit(url("/operators/new"), "operator-new")
+        number = await _imported(world)
+        await eye.visit(url("/jobs"), "jobs")
+        await eye.visit(url(f"/imports/{number}"), "import")
 
         one, two = await _applied(world)
         await eye.visit(url("/applications"), "applications")

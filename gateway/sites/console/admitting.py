@@ -15,6 +15,8 @@ from gateway.sites.console.words import ADMITTING
 from gateway.web.pages import GATE, form, see_other, tell, told
 
 NEW = "/operators/new"
+# Field that was refused -> what the form calls it.
+_FIELDS = {"operator": "name", "taken": "name", "name": "display"}
 _TYPED = ("name", "display", "mail", "language")
 
 
@@ -27,7 +29,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         visitor,
         status=422 if state else 200,
         typed=state.get("typed", {}),
-        wrong=state.get("wrong", ""),
+        wrong=_FIELDS.get(state.get("wrong", ""), state.get("wrong", "")),
         problem=ADMITTING.get(state.get("wrong", "")),
         roles=list(Role),
         labels=LABELS,

@@ -44,6 +44,7 @@ FIELDS: Mapping[str, Text] = MappingProxyType(
         "role": ("区分", "Kind of user"),
         "notice_by": ("ユーザーIDのお知らせ", "ID notice by"),
         "language": ("メールの言語", "Language of emails"),
+        "reading": ("フリガナ", "Reading"),
         "department": ("部署", "Department"),
         "principal": ("Windowsドメインの名前（UPN）", "Name in the Windows domain (UPN)"),
         "lineages": ("1人あたりの台数", "PCs per user"),

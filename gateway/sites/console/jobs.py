@@ -13,7 +13,9 @@ from enroll.jobs.store import Job, Line
 from enroll.operators import asking
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
+from enroll.operators.viewing import Names, names_in
 from enroll.refusals import Refusal
+from gateway.sites.console import saying
 from gateway.sites.console.asking import show
 from gateway.sites.console.jobwords import RESULTS, STATES, reason
 from gateway.sites.console.visitors import Visitor
@@ -30,13 +32,19 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     ra, every = request.app[GATE].ra, request.query.get("state") == "all"
     typed = request.query.get("before", "")
     before = int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 15 else 2**62
-    found = await ra.database.read(lambda db: viewing.listed(db, visitor.actor, every=every, before=before))
+
+    def read(db: Transaction) -> tuple[list[Job], Names]:
+        found = viewing.listed(db, visitor.actor, every=every, before=before)
+        return found, _names(db, found[:_PAGE])
+
+    found, names = await ra.database.read(read)
     page = found[:_PAGE]
     return show(
         request,
         "jobs.html",
         visitor,
-        found=page,
+        found=[(each, saying.subject(each.kind, each.subject, names)) for each in page],
+        who=lambda told: saying.who(told, names),
         further=page[-1].number if len(found) > _PAGE else None,
         total=len(found),
         every=every,
@@ -50,20 +58,23 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """One: how far it is, what became of its rows, and what can be done about it."""
     number, ra = int(request.match_info["number"]), request.app[GATE].ra
 
-    def read(db: Transaction) -> tuple[Job, dict[str, int], list[Line], bool]:
+    def read(db: Transaction) -> tuple[Job, dict[str, int], list[Line], bool, Names]:
         found = viewing.seen(db, visitor.actor, number)
         if request.path.startswith("/imports/") and found.kind not in IMPORTS:
             raise Refusal("not_found", field="job")
         may = visitor.may(Act.RECORD, "PROPOSE") and _undoable(db, number)
-        return found, jobs.counted(db, number), viewing.first_lines(db, found, _PAGE), may
+        lines = viewing.first_lines(db, found, _PAGE)
+        return found, jobs.counted(db, number), lines, may, _names(db, [found])
 
-    found, counts, lines, may_undo = await ra.database.read(read)
+    found, counts, lines, may_undo, names = await ra.database.read(read)
     language = language_of(request)
     return show(
         request,
         "job.html",
         visitor,
         found=found,
+        subject=saying.subject(found.kind, found.subject, names),
+        who=lambda told: saying.who(told, names),
         counts=counts,
         lines=[(each, reason(each, language)) for each in lines],
         open=found.state in OPEN,
@@ -115,6 +126,11 @@ async def undo(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     made = await asking.ask(ra, visitor.actor, "import.undo", payload)
     assert isinstance(made, Proposed), "no role records anything alone"
     return see_other(f"/proposals/{made.number}?done=proposed")
+
+
+def _names(db: Transaction, found: list[Job]) -> Names:
+    facts = ("proposed_by", "decided_by", "ended_by")
+    return names_in(db, *({name: getattr(each, name) for name in facts} for each in found))
 
 
 def _undoable(db: Transaction, number: int) -> bool:

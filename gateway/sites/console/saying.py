@@ -96,6 +96,13 @@ def subject(kind: str, subject: str, names: Names) -> Text:
         file, _, rows = subject.rpartition(": ")
         count = rows.partition(" ")[0]
         return (f"{file}（{count}行）", f"{file} ({count} rows)")
+    if kind == "certificate.revoke.bulk":
+        count = subject.partition(" ")[0]
+        return (f"証明書{count}枚", subject)
+    if kind == "import.undo":
+        job, _, rest = subject.removeprefix("job ").partition(": ")
+        file, _, _ = rest.rpartition(": ")
+        return (f"{file}（ジョブ{job}）", f"{file} (job {job})")
     if kind.startswith("application."):
         return (f"申請 {subject}", f"application {subject}")
     if kind.startswith("organisation."):

@@ -818,7 +818,7 @@ async def test_an_import_on_its_way(office: Office) -> None:
     assert ["実行待ち・実行中のジョブ", "1"] in (await registrar.at.get("/")).main.table()
     assert ["実行待ち・実行中のジョブ", "0"] in (await desk.at.get("/")).main.table()
     listed = (await registrar.at.get("/jobs")).main.table()
-    assert listed[1][:5] == [str(number), "利用者の取込", "people.csv: 3 rows", "実行待ち", "0 / 3"]
+    assert listed[1][:5] == [str(number), "利用者の取込", "people.csv（3行）", "実行待ち", "0 / 3"]
     waits = await registrar.at.get(path)
     assert ("中止する" in waits.buttons(), "実行待ち" in waits.main.text) == (True, True)
     for place in (path, f"/jobs/{number}", f"{path}/failures"):
