@@ -21,6 +21,7 @@ NESTED = ("changes", "person", "facts", "application", "user")
 #: Fields of somebody or something new that one need not say.
 LEFT_OUT = (
     "user_id", "department", "principal", "lineages", "address", "profile", "country", "account", "mail",
+    "reading",
 )  # fmt: skip
 #: Field -> what it is called, in the order in which a page has them. "scope.field" comes before "field".
 FIELDS: Mapping[str, Text] = MappingProxyType(

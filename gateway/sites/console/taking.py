@@ -23,7 +23,7 @@ from gateway.web.pages import GATE, form, see_other, tell, told
 from gateway.web.words import Text
 
 HERE = "/applications/new"
-_PERSON = ("policy_number", "name", "mail", "user_id", "role", "notice_by", "language")
+_PERSON = ("policy_number", "name", "reading", "mail", "user_id", "role", "notice_by", "language")
 _REISSUE = ("whose", "reason", "revoke_old")
 #: Field -> what is said beside it.
 _ERRORS: Mapping[str, Text] = {
@@ -35,6 +35,7 @@ _ERRORS: Mapping[str, Text] = {
         "氏名を100文字以内で入力してください。同じ人がすでに登録されている場合は、再発行として受け付けてください。",
         "Enter a name of up to 100 characters; take in a reissue for somebody who is recorded already.",
     ),
+    "reading": ("フリガナを100文字以内で入力してください。", "Write the reading in up to 100 characters."),
     "mail": ("メールアドレスの形式で入力してください。", "Enter an email address."),
     "user_id": (
         "半角の英字と数字、4～12文字で、使用されていないものを入力してください。",
