@@ -119,6 +119,13 @@ CREATE INDEX enrollments_by_end ON enrollments(not_after_at, door, state)
 CREATE INDEX enrollments_opened ON enrollments(created_at, kind, picked_up_at, ended_at, window_ends_at)
     WHERE kind IN ('addition', 'reissue');
 CREATE INDEX enrollments_issued ON enrollments(issued_at, kind, door) WHERE issued_at IS NOT NULL;
+-- And of an organisation by these: its users' rows are all over the table.
+CREATE INDEX enrollments_ending_of ON enrollments(user_id, not_after_at, door, state)
+    WHERE state IN ('issued', 'picked_up', 'in_use');
+CREATE INDEX enrollments_opened_of
+    ON enrollments(user_id, created_at, kind, picked_up_at, ended_at, window_ends_at)
+    WHERE kind IN ('addition', 'reissue');
+CREATE INDEX enrollments_issued_of ON enrollments(user_id, issued_at, kind, door) WHERE issued_at IS NOT NULL;
 CREATE INDEX enrollments_with_key ON enrollments(window_ends_at) WHERE sealed_key IS NOT NULL;
 CREATE INDEX enrollments_waiting ON enrollments(window_ends_at)
     WHERE kind = 'protocol' AND state IN ('accepted', 'announced', 'authenticated');
