@@ -185,9 +185,7 @@ def _root(
             root = _root_in_token(
                 held, folder, subject, key, token, label, revocation_url, rehearsal=rehearsal
             )
-            return _shown(
-                root, f"Copy {folder} twice, then: sekisho init --root root.pem, where it is to serve"
-            )
+            return _shown(root, after(folder, rehearsal=rehearsal))
         held.step(
             f"A key ({key}) is made for {subject.rfc4514_string()}, sealed under a random key, of which "
             f"{len(holders)} people get a share each. {needed} of the shares open it."
@@ -201,7 +199,16 @@ def _root(
         held.file(ceremony.CERTIFICATE, (folder / ceremony.CERTIFICATE).read_bytes())
         held.file(ceremony.SEALED, (folder / ceremony.SEALED).read_bytes())
         held.note(f"   Key: SHA-256 {spki_sha256(spki_of(root.certificate))}")
-    return _shown(root, f"Copy {folder} twice, then: sekisho init --root root.pem, where it is to serve")
+    return _shown(root, after(folder, rehearsal=rehearsal))
+
+
+def after(folder: Path, *, rehearsal: bool) -> str:
+    """What is done with a root that was made."""
+    if rehearsal:
+        return (
+            f"That was practice: destroy what was written down, and rm -r {folder}; then the same in earnest"
+        )
+    return f"Copy {folder} twice, then: sekisho init --root root.pem, where it is to serve"
 
 
 def _root_in_token(

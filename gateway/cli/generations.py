@@ -368,7 +368,7 @@ async def _changed(
     told |= {"people": reached, "without_another": len(people.invited), "programs": len(people.programs)}
     page = CERTIFICATE[CertificateState.DISTRUSTED]
     seen = [
-        f"What they read ({language}): {page.title[n]}. {page.text[n]}"
+        f"What they read ({language}): {page.title[n]}: {page.text[n]}"
         for n, language in enumerate(LANGUAGES)
     ]
     return detail("ca", told, *seen, *_after(found, issuer, event, reason))

@@ -27,6 +27,7 @@ from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.keys import generate
 from ca.profiles import ISSUING
+from gateway.cli.ceremony import after
 from tests.cli.conftest import Shell
 from tests.cli.processes import SEKISHO
 from tests.started import started
@@ -485,3 +486,10 @@ def test_a_cross_certificate(root: ceremony.Root, tmp_path: Path) -> None:
     for wrong in (to_pem(below), (root.folder / "root.pem").read_bytes(), b""):
         with pytest.raises(ConfigError):
             ceremony.sign_cross(root, ceremony.read_other_root(wrong), at)
+
+
+def test_what_comes_after_practice(tmp_path: Path) -> None:
+    """Nobody is told to serve with a root that was made for practice."""
+    assert after(tmp_path, rehearsal=True).startswith("That was practice: destroy")
+    assert "sekisho init" in after(tmp_path, rehearsal=False)
+    assert "sekisho init" not in after(tmp_path, rehearsal=True)
