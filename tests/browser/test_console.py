@@ -275,6 +275,7 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await on.goto(url("/reports/pickup?from=x&organisation=1"))
         await eye.look("report-refused")
         await eye.visit(url("/audit"), "audit")
+        await on.goto(url("/"))
         await on.keyboard.press("/")
         await expect(on.get_by_role("searchbox")).to_be_focused()
         await on.keyboard.type("年金")

@@ -71,7 +71,8 @@ def test_unicode_text_of_excel_is_told_apart(peopled: Shell) -> None:
     refused = _import(peopled, "証券番号,氏名,メールアドレス\n".encode("utf-16"))
     assert refused.error["message"].endswith('is in UTF-16; save it again as "CSV UTF-8" and import that')
     semicolons = _import(peopled, "証券番号;氏名;メールアドレス\n").error["message"]
-    assert "証券番号,氏名,メールアドレス[,ユーザーID,権限,通知方法,言語,部署,UPN], with commas" in semicolons
+    named = "証券番号,氏名,メールアドレス[,ユーザーID,権限,通知方法,言語,部署,UPN,フリガナ]"
+    assert f"{named}, with commas" in semicolons
 
 
 def test_hostile_rows_lose_nothing(peopled: Shell) -> None:
@@ -152,7 +153,7 @@ def test_headings(peopled: Shell, heading: str, wrong: str) -> None:
     refused = _import(peopled, heading + "12345678,A,a@example.jp\n")
     assert (refused.code, refused.error["code"]) == (1, "config")
     assert wrong in refused.error["message"]
-    named = "policy_number,name,mail[,user_id,role,notice_by,language,department,principal]"
+    named = "policy_number,name,mail[,user_id,role,notice_by,language,department,principal,reading]"
     assert named in refused.error["message"]
 
 
