@@ -24,7 +24,6 @@ from tests.browser.kit import (
     answers,
     axe,
     bring_axe,
-    faults,
     windows,
 )
 
@@ -38,6 +37,17 @@ _ENGLISH = SCHEMES if PICTURES else SCHEMES[1:]
 
 # Ends once the page has been drawn as it is by now; a picture that is taken before lacks parts of it.
 _DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+# Where everything stands, as one number.
+_PLACES = """() => {
+  let sum = 7;
+  for (const each of document.body.querySelectorAll('*')) {
+    const { left, top, width, height } = each.getBoundingClientRect();
+    for (const part of [left + scrollX, top + scrollY, width, height])
+      sum = (sum * 31 + Math.round(part * 4)) % 1_000_000_007;
+  }
+  return String(sum);
+}"""
 
 _SAID = "() => [document.documentElement.lang, document.body.innerText]"
 #: What screens once said (issue 15, row 19): `tests/gateway/test_words.py` has what instead.
@@ -55,8 +65,9 @@ _FORMERLY = (
 )
 
 
-#: Of axe's: only these, or all where there are none; without those.
-Rules = tuple[tuple[str, ...], tuple[str, ...]]
+#: Of axe's: only these, or all where there are none; without those; whether of what has the same colours some
+#: are enough.
+Rules = tuple[tuple[str, ...], tuple[str, ...], bool]
 
 
 @dataclass
@@ -111,16 +122,20 @@ class Eye:
             found += [f"{width}px {each}" for each in unseen]
             if (size := _SIZES.get(width)) is None:
                 continue
+            places = set[str]()
             for scheme in schemes:
                 await self.on.emulate_media(color_scheme=scheme)
                 rules = _rules(schemes.index(scheme), size, english=name.endswith(".en"))
-                fault = await self._at_fault(scheme, rules)
+                fault, place = await self._at_fault(scheme, rules)
+                places.add(place)
                 if fault:
                     self.seen[f"{name}.{size}.{scheme}"] = fault
                 if PICTURES:
                     await self.on.evaluate(_DRAWN)
                     file = Path(PICTURES) / f"{self.site}-{name}.{size}.{scheme}.png"
                     await self.on.screenshot(path=file, full_page=True, animations="disabled")
+            if len(places) > 1:
+                found.append(f"{width}px stands elsewhere in another scheme")
         unseen, (language, text) = await answers(self.on, (REACH, "200%"), (_SAID, None))
         found += [f"letters twice as large: {each}" for each in unseen]
         found += [f"says {each}" for each in _FORMERLY if each in text]
@@ -129,21 +144,25 @@ class Eye:
         if found:
             self.seen[name] = found
 
-    async def _at_fault(self, scheme: str, rules: Rules | None) -> list[str]:
-        """By ours and by these of axe's, which is fetched into a page that has none yet."""
-        if rules is None:
-            return await faults(self.on, scheme)
-        ours, theirs = await answers(self.on, (FAULTS, scheme), (ASK_AXE, rules))
-        return [*ours, *(await axe(self.on, *rules[0], without=rules[1]) if theirs is None else theirs)]
+    async def _at_fault(self, scheme: str, rules: Rules | None) -> tuple[list[str], str]:
+        """By ours and by these of axe's, which is fetched into a page that has none yet; and where everything
+        stands."""
+        asked = [(_PLACES, None), (FAULTS, scheme), *([(ASK_AXE, rules)] if rules else [])]
+        place, ours, *theirs = await answers(self.on, *asked)
+        if rules and theirs == [None]:
+            only, without, few = rules
+            theirs = [await axe(self.on, *only, without=without, few=few)]
+        return [each for found in (ours, *theirs) for each in found], place
 
 
 def _rules(turn: int, size: str, *, english: bool) -> Rules | None:
-    """Each of axe's once, those of sizes in both windows, those of colours in Japanese in each scheme."""
+    """Each of axe's once, those of sizes in both windows, those of colours in Japanese in each scheme: in the
+    second one, where everything stands as it stood, once for what has the same colours."""
     if size == "phone":
-        return None if turn else (AXE_OF_SIZES, ())
+        return None if turn else (AXE_OF_SIZES, (), False)
     if english:
-        return (), AXE_OF_COLOURS
-    return (AXE_OF_COLOURS if turn else ()), ()
+        return (), AXE_OF_COLOURS, False
+    return (AXE_OF_COLOURS, (), True) if turn else ((), (), False)
 
 
 async def press(on: Page, name: str) -> None:

@@ -46,12 +46,13 @@ async def test_who_looks_at_a_screen_sees(person: Persona) -> None:
     planted = """<!doctype html><html lang="ja"><title>x</title><style>
       body { margin: 0; background: #fff; color: #000 }
       @media (prefers-color-scheme: dark) { #faint { color: #ccc } }
+      @media (prefers-color-scheme: light) { #pale { color: #ccc } }
       @media (max-width: 700px) { img { display: none } }
       div { height: 48px }
       #far { position: absolute; left: 54rem; width: 48px }
       @media (max-width: 800px) { #far { left: 0 } }
       @media (max-width: 500px) { p + p button { width: 9px; height: 9px; padding: 0 } }
-      </style><main><h1>x</h1><img src="data:,"><p id="faint">words</p>
+      </style><main><h1>x</h1><img src="data:,"><p id="faint">words</p><p id="pale">pale</p>
       <div><button id="far">far</button></div><p>words</p><p><button>s</button><button>t</button></p>
       し直</main>"""
     async with page(person) as on:
@@ -77,7 +78,8 @@ async def test_who_looks_at_a_screen_sees(person: Persona) -> None:
         assert ("small target: s 9x9" in found) == (".phone" in name), name
         assert ("axe target-size" in found) == (name in ("1.ja.phone.dark", "2.en.phone.light")), name
         assert ("axe image-alt" in found) == (name in ("1.ja.desktop.dark", "2.en.desktop.light")), name
-        assert ("axe color-contrast" in found) == (name == "1.ja.desktop.dark"), name
+        assert ("axe color-contrast: #faint" in found) == (name == "1.ja.desktop.dark"), name
+        assert ("axe color-contrast: #pale" in found) == (name == "1.ja.desktop.light"), name
 
 
 async def test_pickup_screens(world: World, person: Persona) -> None:
