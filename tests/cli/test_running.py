@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ca.certificates import to_pem
 from gateway.serving.config import FILE_NAME
 from tests.cli.conftest import Shell
-from tests.cli.processes import PATIENCE, SEKISHO, pem_of, process, until
+from tests.cli.processes import PATIENCE, pem_of, process, typed, until
 from tests.datadirs import PASSPHRASE, cheaper
 from tests.ports import free_port
 from tests.started import session_of
@@ -328,7 +328,7 @@ def test_a_revocation_ends_open_connections(demo: dict[str, Any]) -> None:
         connection.request("GET", "/")
         assert connection.getresponse().read() is not None
         words = ("cert", "revoke", user["serial"], "--data", demo["data"], "--passphrase-file")
-        done = subprocess.run([SEKISHO, *words, demo["passphrase_file"]], capture_output=True, check=False)
+        done = typed(*words, demo["passphrase_file"])
         assert done.returncode == 0, done.stderr
         assert connection.sock is not None
         connection.sock.settimeout(60)
@@ -384,7 +384,7 @@ def test_a_demo_is_taken_up_again(demo: dict[str, Any], tmp_path: Path) -> None:
     data, summary, log = tmp_path / "data", tmp_path / "summary.json", tmp_path / "log"
     shutil.copytree(demo["data"], data, ignore=shutil.ignore_patterns("*.sock"))
     words = ("demo", "--data", str(data), "--port", str(demo["port"]), "--summary", str(summary))
-    with process(*words, log=log) as running:
+    with process(*words, log=log, copied=True) as running:
         until(summary.exists, log, running)
         again = json.loads(summary.read_text())
         assert [u["serial"] for u in again["users"]] == [u["serial"] for u in demo["users"]]
