@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ from enroll.schema import SCHEMA as ENROLL
 from enroll.settings import Settings
 from gateway.serving import recovery
 from gateway.web.schema import SCHEMA as GATEWAY
+from tests.cheaply import cheap_passwords, with_few_rounds
 from tests.engines import on_engine
 from tests.looking import look
 
@@ -74,7 +79,19 @@ class SharingWorkers(Workers):
     to start one takes longer than most tests. It ends with the run."""
 
     async def run(self, fn, *args, **kwargs):  # type: ignore[no-untyped-def]
-        return await _PROCESSES.run(fn, *args, **kwargs)
+        return await _PROCESSES.run(with_few_rounds, fn, args, kwargs)
+
+
+@cache
+def _made(at: int) -> Path:
+    """A data directory with its tables, of this moment. To make one takes longer than most tests: it is made
+    once in a run and copied, so that all offices of a moment have the same keys."""
+    kept = tempfile.TemporaryDirectory(prefix="sekisho-office-")
+    atexit.register(kept.cleanup)
+    data = Path(kept.name) / "data"
+    datadir.create(data, PASSPHRASE, at, cost=CHEAP)
+    Database(data / "sekisho.db", SCHEMAS).close()
+    return data
 
 
 @asynccontextmanager
@@ -87,7 +104,7 @@ async def open_office(
     """
     data = path / "data"
     if not (data / "sekisho.json").exists():
-        datadir.create(data, PASSPHRASE, at, cost=CHEAP)
+        shutil.copytree(_made(at), data, dirs_exist_ok=True)
     opened = datadir.load(data, PASSPHRASE)
     kept = recovery.journal_of(data)
     database = on_engine(Database(data / "sekisho.db", SCHEMAS, journal=kept))
@@ -107,7 +124,8 @@ async def open_office(
             recovery.bring_level(data, kept, ra)
         # As a server does when it starts: from here on time passes, and the clock agrees with it.
         await timekeeping.tick(ra)
-        yield ra
+        with cheap_passwords():
+            yield ra
     finally:
         await keys.close()
         workers.close()
