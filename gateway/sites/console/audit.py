@@ -177,10 +177,10 @@ FORMS: Mapping[str, _Form] = {
 }
 
 
-def _plainly(detail: str) -> str:
-    """The detail of a line as people read it: what is said, and of what."""
+def _plainly(detail: str) -> list[str]:
+    """The detail of a line as people read it: what is said, and of what. No line ends within one of them."""
     told = json.loads(detail)
-    return "; ".join(f"{name}: {_words(value)}" for name, value in told.items() if value not in ("", None))
+    return [f"{name}: {_words(value)}" for name, value in told.items() if value not in ("", None)]
 
 
 def _words(value: Any) -> str:
