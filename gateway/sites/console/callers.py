@@ -9,7 +9,6 @@ from aiohttp import web
 
 from ca.storage import Transaction
 from enroll import generations, store
-from enroll.jst import shown_day
 from enroll.mail import store as mail_store
 from enroll.operators import helping
 from enroll.operators.helping import Person, remedy
@@ -35,6 +34,8 @@ class Question:
 
     ask: Text
     answer: str
+    #: Where the answer is a moment instead.
+    at: int | None = None
 
 
 async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -150,7 +151,8 @@ def _questions(person: Person, standing: Standing) -> list[Question]:
         found.append(
             Question(
                 ("証明書を取得された日はいつごろですか。", "About when did you download the certificate?"),
-                shown_day(held.picked_up_at),
+                "",
+                held.picked_up_at,
             )
         )
     return found
