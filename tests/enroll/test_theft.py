@@ -66,7 +66,7 @@ async def test_other_reasons_stop_nothing_before_they_are_decided(ra):
                 )
             ).number
             assert certificate(ra, request_id) == ("issued", None)
-            await applications.reject(ra, number, actor="desk", note="")
+            await applications.reject(ra, number, actor="desk", note="", rejection="not_needed")
 
 
 @pytest.mark.parametrize("revoke_old", [None, "at_once"])

@@ -211,7 +211,7 @@ async def test_what_is_turned_down_ends_nothing(service: Served) -> None:
     """The page of an application that came to nothing does not say that a certificate is going to end."""
     admin = await admin_at_home(service)
     number = await applied(service.ra, USER, "pc_change", actor=USER)
-    await applications.reject(service.ra, number, actor="desk", note="")
+    await applications.reject(service.ra, number, actor="desk", note="", rejection="not_needed")
     text = (await admin.get(f"/portal/applications/{number}")).main.text
     assert "無効にする" not in text
     assert "この申請では無効になりません" in text

@@ -526,7 +526,7 @@ async def test_an_application_says_what_comes_next(service: Served) -> None:
     assert steps[0].endswith("（2026.11.26頃までの予定）")
     assert steps[1].endswith("（2026.11.28頃までの予定） 送信先：k12345678@example.jp")
     (application,) = store.applications(look(service.ra.database), user_id=USER, state="submitted")
-    await applications.reject(service.ra, application.id, actor="desk", note="")
+    await applications.reject(service.ra, application.id, actor="desk", note="", rejection="not_needed")
     assert "今後の流れ" not in (await visitor.get(page.path)).main.text
     page = await visitor.post("/portal/reissue", {"reason": "pc_change"})
     (application,) = store.applications(look(service.ra.database), user_id=USER, state="submitted")
