@@ -48,6 +48,7 @@ _NAME = re.compile(r"(?:[A-Za-z0-9_][\w.-]*/)?[A-Za-z0-9_][\w.-]*", re.ASCII)
 #: Of files in a directory that is named as the target.
 _DATED = re.compile(r"sekisho-\d{8}-\d{6}\.age")
 _PIECE = 1 << 20
+_HELD_BACK = 8 << 20
 # A manifest has a line for each file.
 _LONGEST_MANIFEST = 10 * 2**20
 
@@ -237,18 +238,26 @@ def _add(tar: tarfile.TarFile, name: str, file: Any, size: int) -> None:
 
 
 class _Sink:
-    """Keeps the error of a write, which the library makes a text of."""
+    """Keeps the error of a write, which the library makes a text of; and puts a long file on disk piece by
+    piece, since whoever commits meanwhile waits for what the system has held back."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
+        self._held_back = 0
         self.error: OSError | None = None
 
     def write(self, content: bytes) -> int:
         try:
-            return self._out.write(content)
+            count = self._out.write(content)
+            self._held_back += count
+            if self._held_back >= _HELD_BACK:
+                self._out.flush()
+                os.fdatasync(self._out.fileno())
+                self._held_back = 0
         except OSError as error:
             self.error = error
             raise
+        return count
 
     def flush(self) -> None:
         self._out.flush()
