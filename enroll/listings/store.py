@@ -117,6 +117,7 @@ def audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[Row]
 
 def few_audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[Row]:
     """The same where there are few of them among many: all are found first, by an index."""
+    db.settle()
     terms, values = _of_acts(wanted)
     statement = (
         f"SELECT {_LINE} FROM audit WHERE id IN (SELECT id FROM audit WHERE {_all(terms)}) AND id < :last"
@@ -127,6 +128,7 @@ def few_audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[
 
 def count_audit(db: Transaction, wanted: Acts) -> int:
     """How many lines are asked for."""
+    db.settle()
     terms, values = _of_acts(wanted)
     row = db.one(f"SELECT count(*) AS n FROM audit WHERE {_all(terms)}", values)
     return 0 if row is None else int(row["n"])

@@ -20,13 +20,13 @@ GROUP_WORDS: Mapping[str, Text] = MappingProxyType(
 MEANINGS: Mapping[str, Text] = MappingProxyType(
     {
         "day": ("有効期限の日付", "the day on which a certificate ends"),
-        "mail": ("メールアドレス（先頭から一致）", "the beginning of a mail address"),
+        "mail": ("メールアドレス（先頭から一致）", "the beginning of an email address"),
         "reference": ("照会番号", "a reference number"),
         "request_id": ("リクエストID（先頭から一致）", "the beginning of a request ID"),
         "serial": ("証明書のシリアル番号（先頭から一致）", "the beginning of a serial number"),
         "common_name": ("コモンネーム（先頭から一致）", "the beginning of a common name"),
         "user_id": ("ユーザーID（先頭から一致）", "the beginning of a user ID"),
-        "policy_number": ("証券番号（先頭から一致）", "the beginning of a 証券番号"),
+        "policy_number": ("証券番号（先頭から一致）", "the beginning of a policy number"),
         "name": (
             "氏名・フリガナ・団体名（姓または名の先頭から一致）",
             "the beginning of a name, of a person or an organisation",
@@ -59,15 +59,15 @@ KINDS: Mapping[str, Text] = MappingProxyType(
 #: Kind of a letter.
 LETTERS: Mapping[str, Text] = MappingProxyType(
     {
-        "pickup": ("証明書取得のご案内", "pick-up mail"),
-        "pickup_without_password": ("証明書取得のご案内（パスワード別送）", "pick-up mail, password apart"),
+        "pickup": ("証明書取得のご案内", "pick-up email"),
+        "pickup_without_password": ("証明書取得のご案内（パスワード別送）", "pick-up email, password apart"),
         "issue_password": ("発行用パスワードのはがき", "postcard with the issue password"),
         "issue_password_admin": ("発行用パスワード（管理者経由）", "issue password, by the administrator"),
         "user_id": ("ユーザーIDのお知らせ", "ID notice"),
         "password_reset": ("ログインパスワード再設定のお知らせ", "new login password"),
-        "renewal_30": ("更新のご案内（1回目）", "first renewal mail"),
-        "renewal_7": ("更新のご案内（2回目）", "second renewal mail"),
-        "renewal_7_admin": ("更新のご案内（管理者宛て）", "renewal mail to the administrator"),
+        "renewal_30": ("更新のご案内（1回目）", "first renewal email"),
+        "renewal_7": ("更新のご案内（2回目）", "second renewal email"),
+        "renewal_7_admin": ("更新のご案内（管理者宛て）", "renewal email to the administrator"),
         "renewed_by_another": ("更新のお知らせ（別の方による）", "renewed by another"),
         "issuer_distrusted": ("発行者停止のお知らせ", "issuer no longer trusted"),
     }
@@ -126,8 +126,8 @@ ACTIONS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "application.approved": (("申請を承認", "Application approved"), "good"),
         "application.rejected": (("申請を却下", "Application rejected"), "bad"),
         "application.withdrawn": (("申請を取り下げ", "Application taken back"), "plain"),
-        "mail.bounced": (("メールが不着", "A mail came back"), "bad"),
-        "mail.retried": (("メールを再送", "A mail was sent again"), "plain"),
+        "mail.bounced": (("メールが不着", "An email came back"), "bad"),
+        "mail.retried": (("メールを再送", "An email was sent again"), "plain"),
         "session.ended": (("ログインを終了（運用者）", "Session ended by an operator"), "plain"),
         "call.noted": (("応対記録", "Note on a call"), "plain"),
     }
