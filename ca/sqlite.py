@@ -44,8 +44,8 @@ T = TypeVar("T")
 
 # A batch larger than this makes the first request in it wait without saving a further fsync.
 _BATCH = 256
-# Pages that are copied at once: 8 MiB.
-_COPIED = 2_000
+# Pages that are copied and put on disk at once: 1 MiB, which is how long a commit meanwhile waits.
+_COPIED = 256
 # As sqlite-utils keeps account of them.
 _STEPS = "SELECT migration_set, name FROM _sqlite_migrations ORDER BY migration_set, name"
 # How long a writer waits for another process (a worker, the command line) to commit, in ms.

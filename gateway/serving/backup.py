@@ -48,7 +48,7 @@ _NAME = re.compile(r"(?:[A-Za-z0-9_][\w.-]*/)?[A-Za-z0-9_][\w.-]*", re.ASCII)
 #: Of files in a directory that is named as the target.
 _DATED = re.compile(r"sekisho-\d{8}-\d{6}\.age")
 _PIECE = 1 << 20
-_HELD_BACK = 8 << 20
+_HELD_BACK = 1 << 20
 # A manifest has a line for each file.
 _LONGEST_MANIFEST = 10 * 2**20
 
