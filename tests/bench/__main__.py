@@ -57,6 +57,13 @@ MEASUREMENTS = (
     Measurement("revocation_bench", 90, 25, "--rounds 3 --seconds 1 --revoked 50000"),
     Measurement("signer_bench", 150, 25, "--signatures 200 --stored 20000"),
     Measurement("operator_bench", 150, 20, "--users 1000 --certificates 5000 --import 500"),
+    Measurement(
+        "search_bench",
+        240,
+        9,
+        "--users 1000 --organisations 200 --certificates 20000 --audit 10000 --times 20",
+    ),
+    Measurement("report_bench", 150, 7, "--users 1000 --certificates 20000 --rounds 20"),
 )
 
 
