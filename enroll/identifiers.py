@@ -108,3 +108,11 @@ def _luhn(body: str) -> str:
         value = int(digit) * (2 if place % 2 == 0 else 1)
         total += value - 9 if value > 9 else value
     return str(-total % 10)
+
+
+def number_in(text: str, digits: int) -> int | None:
+    """The whole number that a text is, in at most so many ASCII digits; None for any other text.
+
+    Its length first: whoever asks chooses it, and int() takes no thousands of digits.
+    """
+    return int(text) if len(text) <= digits and text.isascii() and text.isdigit() else None

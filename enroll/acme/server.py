@@ -13,7 +13,7 @@ from enroll.acme.nonces import Nonces
 from enroll.acme.orders import Entitlement
 from enroll.acme.remembered import Remembered
 from enroll.acme.urls import Urls
-from enroll.identifiers import LAST_NUMBER, common_name
+from enroll.identifiers import LAST_NUMBER, common_name, number_in
 from enroll.problems import Problem
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import CODES, Refusal
@@ -127,7 +127,7 @@ class CommonNames(Container[str]):
         number = folded[len(own) :]
         if not number:
             return True
-        # Its length first: whoever asks chooses it, and int() takes no thousands of digits.
-        digits = len(number) <= len(str(LAST_NUMBER)) and number.isascii() and number.isdigit()
-        known = digits and 1 <= int(number) <= self.last_number
-        return known and common_name(self.user_id, int(number)).lower() == folded
+        typed = number_in(number, len(str(LAST_NUMBER)))
+        if typed is None or not 1 <= typed <= self.last_number:
+            return False
+        return common_name(self.user_id, typed).lower() == folded

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ca.storage import Row, Transaction
+from enroll.identifiers import number_in
 from enroll.people.sameness import name_key, tidy_mail
 from enroll.store import ENROLLMENT_COLUMNS, USER_COLUMNS, Application, as_application
 
@@ -406,7 +407,8 @@ def matches(db: Transaction, group: str, terms: Sequence[Term], after: str, limi
     compared, order = ("<", "DESC") if newest_first else (">", "ASC")
     last: str | int = after
     if newest_first:
-        last = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 2**62
+        found = number_in(after, 18)
+        last = 2**62 if found is None else found
     statement = (
         f"{rows} WHERE {column} IN ({keys}) AND {column} {compared} :last"
         f" ORDER BY {column} {order} LIMIT :limit"

@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 
 from ca.storage import Transaction, Work
 from enroll import store
+from enroll.identifiers import number_in
 from enroll.people import sameness
 from enroll.people.likeness import check_unlike
 from enroll.people.register import Person, admission, check_organisation, check_person, record_organisation
@@ -284,7 +285,7 @@ class Organisations:
 
     def _wanted(self, row: Row) -> store.Organisation:
         lineages = row.given.get("lineages", "")
-        if lineages and not (lineages.isascii() and lineages.isdigit() and len(lineages) <= 4):
+        if lineages and number_in(lineages, 4) is None:
             raise Refusal("invalid_input", field="lineages")
         by = row.given["issue_password_by"]
         if by not in ("mail", "postcard", "admin"):

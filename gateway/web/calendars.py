@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from enroll.jst import day_of
 from enroll.settings import Settings
-from gateway.web.words import Text
+from gateway.web.words import Text, place_of
 
 CONTENT_TYPE = "text/calendar; charset=utf-8"
 
@@ -37,7 +37,7 @@ class Dates:
 
 def calendar(dates: Dates, settings: Settings, language: str) -> bytes:
     """Three all-day entries with a reminder each; imported again, they are the same three."""
-    which = 0 if language == "ja" else 1
+    which = place_of(language)
     end = day_of(dates.not_after_at)
     about = _ABOUT[which].format(name=dates.common_name, until=dates.until, url=settings.renewal_url)
     entries = (

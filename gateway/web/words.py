@@ -13,6 +13,12 @@ from enroll.requests.states import CAUSES
 
 Text = tuple[str, str]
 
+
+def place_of(language: str) -> int:
+    """Where the words of a language stand in a `Text`."""
+    return 0 if language == "ja" else 1
+
+
 #: Z4, letter for letter as in the manual's FAQ 4.
 NOT_AVAILABLE_JA = "PKCS# データが見つからないか、あるいは取得が許可されていません。"
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
 
+from enroll.identifiers import number_in
 from enroll.operators import applied, asking, viewing
 from enroll.operators.applied import PAGE, Seen, Wanted
 from enroll.operators.asking import Proposed
@@ -245,7 +246,7 @@ def _query(text: str) -> str:
 
 
 def _is_tick(name: str) -> bool:
-    return name[:1] == "n" and name[1:].isascii() and name[1:].isdigit() and len(name) <= 13
+    return name[:1] == "n" and number_in(name[1:], 12) is not None
 
 
 async def _known(request: web.Request, visitor: Visitor) -> Seen:
@@ -272,9 +273,10 @@ def _cursor(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     at, _, number = text.partition("-")
-    if not all(each.isascii() and each.isdigit() and len(each) < 15 for each in (at, number)):
+    since, last = number_in(at, 14), number_in(number, 14)
+    if since is None or last is None:
         raise Refusal("invalid_input", field="after")
-    return int(at), int(number)
+    return since, last
 
 
 def _following(narrowed: Mapping[str, str], after: tuple[int, int] | None) -> str:

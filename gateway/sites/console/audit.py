@@ -15,6 +15,7 @@ from aiohttp import web
 from ca.errors import ConfigError
 from ca.storage import Transaction
 from enroll import listings, store
+from enroll.identifiers import number_in
 from enroll.jst import start_of
 from enroll.listings import Acts
 from enroll.operators import trail
@@ -23,7 +24,7 @@ from gateway.sites.console.asking import show
 from gateway.sites.console.visitors import Visitor, refuse
 from gateway.web.pages import GATE, language_of, see_other
 from gateway.web.spreadsheet import MARK, csv_lines
-from gateway.web.words import Text, Words
+from gateway.web.words import Text, Words, place_of
 
 log = logging.getLogger("sekisho.console")
 
@@ -68,8 +69,8 @@ _COLUMNS: Mapping[str, Text] = {
 async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Fifty lines, and how many there are in all."""
     ra, typed = request.app[GATE].ra, _typed(request)
-    before = request.query.get("before", "")
-    last = int(before) if before.isascii() and before.isdigit() and len(before) < 16 else _BEYOND
+    before = number_in(request.query.get("before", ""), 15)
+    last = _BEYOND if before is None else before
     try:
         wanted = _wanted(typed)
     except Refusal as refusal:
@@ -100,7 +101,7 @@ async def export(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """What was searched for as a file, a page at a time: each line, then the signed head of the record.
     Counted, and told in the trail before (O21)."""
     gate, typed, form = request.app[GATE], _typed(request), FORMS[request.match_info["form"]]
-    ra, language = gate.ra, 0 if language_of(request) == "ja" else 1
+    ra, language = gate.ra, place_of(language_of(request))
     try:
         wanted = _wanted(typed)
     except Refusal:

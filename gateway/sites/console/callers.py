@@ -9,6 +9,7 @@ from aiohttp import web
 
 from ca.storage import Transaction
 from enroll import generations, store
+from enroll.identifiers import number_in
 from enroll.mail import store as mail_store
 from enroll.operators import helping
 from enroll.operators.helping import Person, remedy
@@ -117,13 +118,11 @@ async def suspend(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 
 async def send_again(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """A letter once more."""
-    here, number = _here(request), (await form(request)).get("letter", "")
-    if not (number.isascii() and number.isdigit() and len(number) < 15):
+    here, number = _here(request), number_in((await form(request)).get("letter", ""), 14)
+    if number is None:
         raise Refusal("not_found", field="mail")
     try:
-        await helping.send_again(
-            request.app[GATE].ra, visitor.actor, request.match_info["user_id"], int(number)
-        )
+        await helping.send_again(request.app[GATE].ra, visitor.actor, request.match_info["user_id"], number)
     except Refusal as refusal:
         if refusal.code != "conflict":
             raise

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from enroll.jobs.states import LABELS, State
 from enroll.jobs.store import Line
 from enroll.refusals import CODES, Refusal
-from gateway.web.words import Text
+from gateway.web.words import Text, place_of
 
 _COLOURS = {
     State.WAITING: "warn",
@@ -89,7 +89,7 @@ def reason(problem: Line | Refusal, language: str) -> str:
     """Why a row was refused, in one line, with the detail, which is English. "" for one that was not."""
     if not problem.code:
         return ""
-    place = 0 if language == "ja" else 1
+    place = place_of(language)
     field = _FIELDS.get(problem.field)
     fallback = _BY_CODE.get(problem.code, (CODES[problem.code], CODES[problem.code]))
     told = _WHY.get((problem.code, problem.field), fallback)[place]

@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from ca.storage import Transaction
+from enroll.identifiers import number_in
 from enroll.operators import asking, viewing
 from enroll.operators.asking import may_decide, state_at
 from enroll.operators.kinds import KINDS
@@ -27,9 +28,8 @@ _PAGE = 50
 async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Those that one may look at, newest first: that wait, or all."""
     ra, every = request.app[GATE].ra, request.query.get("state") == "all"
-    typed = request.query.get("before", "")
-    before = int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 15 else 2**62
-    at = ra.now()
+    typed, at = number_in(request.query.get("before", ""), 14), ra.now()
+    before = 2**62 if typed is None else typed
 
     def work(db: Transaction) -> tuple[list[Proposal], list[Proposal], set[int], Names]:
         there = asking.listed(db, visitor.actor, at, every=every)

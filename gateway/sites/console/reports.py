@@ -21,7 +21,7 @@ from gateway.web.charts import Series
 from gateway.web.pages import GATE, language_of, see_other
 from gateway.web.reports import KINDS, Kind
 from gateway.web.spreadsheet import csv_parts
-from gateway.web.words import Text
+from gateway.web.words import Text, place_of
 
 #: The names in an address.
 NAMES = "|".join(KINDS)
@@ -187,4 +187,4 @@ def _chart(kind: Kind, report: Report, language: int) -> Markup:
 
 
 def _language(request: web.Request) -> int:
-    return 0 if language_of(request) == "ja" else 1
+    return place_of(language_of(request))

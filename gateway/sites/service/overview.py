@@ -20,6 +20,7 @@ from gateway.sites.service.visitors import Visitor
 from gateway.sites.service.words import NOTICES, ROLES
 from gateway.web.pages import GATE, language_of, render
 from gateway.web.spreadsheet import csv_of
+from gateway.web.words import place_of
 
 #: Days before its end from which a certificate is told of.
 SOON = 60
@@ -111,7 +112,7 @@ def ending_soon(db: Transaction, at: int, policy_number: str) -> list[Ending]:
 async def export(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Every user of the organisation as CSV, as Excel in Japan opens it; told in the trail."""
     ra, policy_number = request.app[GATE].ra, visitor.user.policy_number
-    language = 0 if language_of(request) == "ja" else 1
+    language = place_of(language_of(request))
     at = ra.now()
     lines = await ra.database.read(lambda db: _lines(db, ra, policy_number, language))
     content = csv_of([[name[language] for name in _COLUMNS], *lines])
