@@ -29,9 +29,9 @@ def seen(db: Transaction, actor: Actor, number: int) -> Job:
     return found
 
 
-def listed(db: Transaction, actor: Actor, *, every: bool = True, before: int = 2**62) -> list[Job]:
+def listed(db: Transaction, actor: Actor, *, every: bool = True) -> list[Job]:
     """Those that somebody may look at, newest first; without ``every`` those that are open."""
-    return [each for each in jobs.jobs(db, every=every, before=before) if visible(actor, each)]
+    return [each for each in jobs.jobs(db, every=every) if visible(actor, each)]
 
 
 def may_stop(actor: Actor, job: Job) -> bool:

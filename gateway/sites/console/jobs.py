@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ca.storage import Transaction
+from enroll.identifiers import number_in
 from enroll.jobs import store as jobs
 from enroll.jobs import viewing
 from enroll.jobs.kinds import IMPORTS, undoable
@@ -30,23 +31,24 @@ _PAGE = 50
 async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Those that one may look at, newest first: that are open, or all."""
     ra, every = request.app[GATE].ra, request.query.get("state") == "all"
-    typed = request.query.get("before", "")
-    before = int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 15 else 2**62
+    typed = number_in(request.query.get("before", ""), 14)
+    before = 2**62 if typed is None else typed
 
-    def read(db: Transaction) -> tuple[list[Job], Names]:
-        found = viewing.listed(db, visitor.actor, every=every, before=before)
-        return found, _names(db, found[:_PAGE])
+    def read(db: Transaction) -> tuple[list[Job], list[Job], Names]:
+        there = viewing.listed(db, visitor.actor, every=every)
+        page = [each for each in there if each.number < before][:_PAGE]
+        return there, page, _names(db, page)
 
-    found, names = await ra.database.read(read)
-    page = found[:_PAGE]
+    there, page, names = await ra.database.read(read)
     return show(
         request,
         "jobs.html",
         visitor,
         found=[(each, saying.subject(each.kind, each.subject, names)) for each in page],
         who=lambda told: saying.who(told, names),
-        further=page[-1].number if len(found) > _PAGE else None,
-        total=len(found),
+        further=page[-1].number if page and page[-1] != there[-1] else None,
+        first=there.index(page[0]) + 1 if page else 0,
+        total=len(there),
         every=every,
         kinds=PROPOSALS,
         states=STATES,

@@ -18,6 +18,8 @@ import ca.store
 from ca.profiles import Audience
 from enroll import store as enrollment
 from enroll.jobs import running
+from enroll.jobs import store as jobs
+from enroll.jobs.store import Job
 from enroll.operators import actors, asking, codes, credentials
 from enroll.operators import store as operators
 from enroll.operators.actors import By
@@ -864,3 +866,14 @@ async def test_a_job_is_cancelled_at_the_console(office: Office) -> None:
     assert (await registrar.at.post(f"/jobs/{number}/resume")).status == 409
     assert len((await registrar.at.get("/jobs")).main.all("table")) == 0
     assert (await registrar.at.get("/jobs?state=all")).main.table()[1][3] == "中止"
+
+
+async def test_jobs_are_counted_on_each_page(office: Office) -> None:
+    """ "N of M" is true behind the first fifty, too."""
+    auditor, ra = await office.admit("auditor", Role.AUDITOR), office.served.ra
+    one = Job(0, "organisation.import", "many.csv", None, "someone", "someone", "other", 0, ra.now())
+    await ra.database.write(lambda db: [jobs.add(db, one, {}) for _ in range(53)])
+    assert "1–50 / 53件" in (await auditor.at.get("/jobs")).main.text
+    behind = (await auditor.at.get("/jobs?before=4")).main
+    assert "51–53 / 53件" in behind.text
+    assert [row[0] for row in behind.table()[1:]] == ["3", "2", "1"]
