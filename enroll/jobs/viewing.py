@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ca.storage import Transaction
 from enroll.jobs import running
 from enroll.jobs import store as jobs
@@ -54,6 +56,11 @@ def _stopping(db: Transaction, ra: RegistrationAuthority, actor: Actor, number: 
     if not may_stop(now, found):
         raise actors.refusal(now, KINDS[found.kind].act, deciding=True)
     return now.name
+
+
+def undo_payload(job: Job) -> dict[str, Any]:
+    """What is proposed when an import is to be taken back."""
+    return {"job": job.number, "kind": job.kind, "subject": job.subject}
 
 
 def failures(db: Transaction, job: Job, reason: csvfile.Reason) -> bytes:

@@ -58,7 +58,7 @@ async def _show(deployment: Deployment, number: int) -> Answer:
         return found, jobs.counted(db, number), viewing.first_lines(db, found, 2**31)
 
     found, counts, rows = deployment.ra.database.read_now(read)
-    lines = [", ".join(f"{name}: {count}" for name, count in counts.items())] if counts else []
+    lines = _counted(counts)
     lines += [f"line {each.line}  {each.result}  {each.subject}  {_why(each)}" for each in rows[:_SHOWN]]
     if len(rows) > _SHOWN:
         lines.append(f"({len(rows) - _SHOWN:,} more rows; --json lists them)")
@@ -128,8 +128,7 @@ async def _run(deployment: Deployment, number: int) -> Answer:
 async def _undo(deployment: Deployment, number: int) -> Answer:
     """Take an import back as long as no letter has left (user import --hold-letters); it takes two people."""
     found = deployment.ra.database.read_now(lambda db: viewing.seen(db, acting(), number))
-    payload = {"job": number, "kind": found.kind, "subject": found.subject}
-    done = await asked(deployment, "import.undo", payload)
+    done = await asked(deployment, "import.undo", viewing.undo_payload(found))
     return proposed(done) if isinstance(done, Proposed) else await after(deployment, done.result["job"])
 
 
@@ -170,8 +169,14 @@ async def after(deployment: Deployment, number: int) -> Answer:
         detail_ = f"job {number} is over, or somebody else does it: sekisho job show {number}"
         raise Refusal("conflict", field="job", detail=detail_)
     counts = deployment.ra.database.read_now(lambda db: jobs.counted(db, number))
-    lines = [", ".join(f"{name}: {count}" for name, count in counts.items())] if counts else []
-    return detail("job", _record(ran) | {"counts": counts}, *lines, *_next(ran, counts, deployment))
+    return detail(
+        "job", _record(ran) | {"counts": counts}, *_counted(counts), *_next(ran, counts, deployment)
+    )
+
+
+def _counted(counts: Mapping[str, int]) -> list[str]:
+    """How many rows ended in which way, in a line if there are any."""
+    return [", ".join(f"{name}: {count}" for name, count in counts.items())] if counts else []
 
 
 def _record(found: Job) -> dict[str, Any]:

@@ -124,8 +124,7 @@ async def undo(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Proposes that an import is taken back: somebody else decides that, too."""
     number, ra = int(request.match_info["number"]), request.app[GATE].ra
     found = await ra.database.read(lambda db: viewing.seen(db, visitor.actor, number))
-    payload = {"job": number, "kind": found.kind, "subject": found.subject}
-    made = await asking.ask(ra, visitor.actor, "import.undo", payload)
+    made = await asking.ask(ra, visitor.actor, "import.undo", viewing.undo_payload(found))
     assert isinstance(made, Proposed), "no role records anything alone"
     return see_other(f"/proposals/{made.number}?done=proposed")
 
