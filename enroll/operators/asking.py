@@ -83,7 +83,7 @@ async def ask(
     else:
         alone = _alone(actor, kind)
     if alone:
-        return Done(await _do(ra, actor, name, kind, payload))
+        return Done(await _do(ra, actor, name, kind, payload, reason))
     if kind.told_once:
         found = await ra.database.read(lambda db: _approved_before(db, actor, name, payload))
         if found is not None:
@@ -286,15 +286,19 @@ def _job(ra: RegistrationAuthority, found: Proposal, by: str) -> Job:
 
 
 async def _do(
-    ra: RegistrationAuthority, actor: Actor, name: str, kind: Kind, payload: Mapping[str, Any]
+    ra: RegistrationAuthority, actor: Actor, name: str, kind: Kind, payload: Mapping[str, Any], reason: str
 ) -> Mapping[str, Any]:
     def claim(db: Transaction) -> None:
-        now = actors.asked_again(db, actor, ra.now())
+        at = ra.now()
+        now = actors.asked_again(db, actor, at)
         if not _alone(now, kind):
             raise actors.refusal(now, kind.act)
         if not now.free and kind.two(db, ra, now, payload):
             raise Refusal("conflict", detail="this takes two people by now: ask for it once more")
         kind.check(db, ra, payload)
+        if reason:
+            # A proposal keeps its own; what is done at once has the trail alone.
+            store.audit(db, at, now.name, "reason.given", kind.subject(payload), kind=name, reason=reason)
 
     if kind.job:
 
@@ -307,7 +311,7 @@ async def _do(
 
         return await ra.database.write(begin)
     if not kind.whole:
-        await ra.database.read(claim)
+        await ra.database.write(claim)
         return await kind.carry_out(ra, payload, actor.name, True)
     claimed = replace(ra, database=cast(Storage, _Claimed(ra.database, claim)))
     return await kind.carry_out(claimed, payload, actor.name, True)

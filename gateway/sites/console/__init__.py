@@ -109,6 +109,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _CALLER + "/note", callers.note, Act.CALL, Verdict.DO),
     Route("POST", _CALLER + "/letters", callers.send_again, Act.CALL, Verdict.DO),
     Route("POST", _CALLER + "/suspend", callers.suspend, Act.SUSPEND, Verdict.DO),
+    Route("POST", _CALLER + "/reset", callers.reset, Act.RESET_PASSWORD, Verdict.DO | Verdict.PROPOSE),
     Route("GET", admitting.NEW, admitting.page, Act.OPERATORS, Verdict.PROPOSE),
     Route("POST", admitting.NEW, admitting.propose, Act.OPERATORS, Verdict.PROPOSE),
 )

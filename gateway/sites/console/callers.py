@@ -1,4 +1,4 @@
-"""照会: one person, for whoever has them on the telephone: who it is, what they see, and what to say."""
+"""照会: one person, for whoever has them on the telephone: who it is, what they see, what to say and do."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from ca.storage import Transaction
 from enroll import generations, store
 from enroll.identifiers import number_in
 from enroll.mail import store as mail_store
-from enroll.operators import helping
+from enroll.operators import asking, helping
+from enroll.operators.asking import Proposed
 from enroll.operators.helping import Person, remedy
-from enroll.refusals import Refusal
+from enroll.refusals import Refusal, check_line
 from enroll.requests.enrollment import state_at
 from enroll.requests.states import LABELS as STATES
 from gateway.sites.console import seeing, timeline
@@ -22,11 +23,13 @@ from gateway.sites.console.finding_words import KINDS, LETTER_STATES, LETTERS, R
 from gateway.sites.console.visitors import Visitor
 from gateway.sites.service.looking import standing_of
 from gateway.sites.service.standing import Standing
+from gateway.web import sessions
 from gateway.web.pages import GATE, form, see_other, tell, told
 from gateway.web.words import Text
 
 # Of each so many, newest first.
 _LETTERS, _REQUESTS = 20, 10
+_RESET = "user.reset_password"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
             "letters": letters,
             "events": timeline.events(db, user_id, mine, letters),
             "active": store.active_user(db, user_id) is not None,
+            "reset": asking.step_of(db, ra, visitor.actor, _RESET, {"user_id": user_id}),
         }
 
     found = await ra.database.read(work)
@@ -71,6 +75,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         user=found["person"].user,
         organisation=found["person"].organisation,
         active=found["active"],
+        reset=found["reset"] if found["active"] else "",
         questions=_questions(found["person"], found["standing"]),
         standing=found["standing"],
         seen=seen,
@@ -114,6 +119,29 @@ async def suspend(request: web.Request, visitor: Visitor) -> web.StreamResponse:
             raise
         return tell(request, here, {"said": "no_reason"})
     return see_other(f"{here}?done={'suspended' if stopped else 'nothing'}")
+
+
+async def reset(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """A first login password anew: a registrar does it, the desk proposes it."""
+    here, fields, ra = _here(request), await form(request), request.app[GATE].ra
+    user_id, reason = request.match_info["user_id"], fields.get("reason", "").strip()
+    payload = {"user_id": user_id}
+    try:
+        check_line("reason", reason, needed=True)
+        done = await asking.ask(ra, visitor.actor, _RESET, payload, reason=reason)
+    except Refusal as refusal:
+        if refusal.code not in _NO_RESET:
+            raise
+        return tell(request, here, {"said": _NO_RESET[refusal.code]})
+    if isinstance(done, Proposed):
+        return see_other(f"/proposals/{done.number}?done=proposed")
+    await sessions.end_by(ra, _RESET, payload, done.result, actor=visitor.actor.name)
+    user = await ra.database.read(lambda db: store.user(db, user_id))
+    assert user is not None
+    return see_other(f"{here}?done=reset_{user.notice_by}")
+
+
+_NO_RESET = {"invalid_input": "no_reset_reason", "user_disabled": "no_reset", "conflict": "proposed_already"}
 
 
 async def send_again(request: web.Request, visitor: Visitor) -> web.StreamResponse:

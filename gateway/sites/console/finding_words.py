@@ -130,6 +130,7 @@ ACTIONS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "mail.retried": (("メールを再送", "An email was sent again"), "plain"),
         "session.ended": (("ログインを終了（運用者）", "Session ended by an operator"), "plain"),
         "call.noted": (("応対記録", "Note on a call"), "plain"),
+        "reason.given": (("操作の理由", "Why it was done"), "plain"),
     }
 )
 #: What came of a form -> words, and the class of their notice.
@@ -156,6 +157,47 @@ SAID: Mapping[str, tuple[Text, str]] = MappingProxyType(
                 "It is queued, and leaves for the recorded address soon.",
             ),
             "good",
+        ),
+        "reset_mail": (
+            (
+                "ログインパスワードを再設定しました。これまでのパスワードは使用できません。新しい初回パスワードは、"
+                "「ログインパスワード再設定のお知らせ」のメールで、登録のアドレスにすぐに届きます。"
+                "ご本人は、次回のログイン時にパスワードを変更します。証明書はそのまま使えます。",
+                "The login password is reset: the old one opens nothing. The new first one comes at once by "
+                "email, to the recorded address, and is changed at the next login. Certificates stay.",
+            ),
+            "good",
+        ),
+        "reset_postcard": (
+            (
+                "ログインパスワードを再設定しました。これまでのパスワードは使用できません。新しい初回パスワードは"
+                "はがきで届きます（1週間程度）。ご本人は、次回のログイン時にパスワードを変更します。"
+                "証明書はそのまま使えます。",
+                "The login password is reset: the old one opens nothing. The new first one comes by "
+                "postcard, in a week or so, and is changed at the next login. Certificates stay.",
+            ),
+            "good",
+        ),
+        "no_reset": (
+            (
+                "利用者または団体が停止中のため、ログインパスワードを再設定できません。",
+                "The user or the organisation is stopped: there is no login to reset.",
+            ),
+            "problem",
+        ),
+        "proposed_already": (
+            (
+                "同じ再設定がすでに起案され、決定を待っています（「承認待ち」をご覧ください）。",
+                "The same reset is proposed already, and waits: see the proposals.",
+            ),
+            "problem",
+        ),
+        "no_reset_reason": (
+            (
+                "再設定の理由を1行（500文字以内）で入力してください。",
+                "Please say why it is reset, in one line of up to 500 characters.",
+            ),
+            "problem",
         ),
         "no_note": (
             (

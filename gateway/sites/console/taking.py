@@ -58,14 +58,14 @@ _ERRORS: Mapping[str, Text] = {
 
 async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Both forms, with what was typed."""
-    state = told(request)
+    state, whose = told(request), request.query.get("whose", "")[:12]
     return show(
         request,
         "application_new.html",
         visitor,
-        values=state.get("values", {}),
+        values=state.get("values") or {"whose": whose},
         errors={name: _ERRORS[name] for name in state.get("errors", ())},
-        kind=state.get("kind", ""),
+        kind=state.get("kind", "") or ("reissue" if whose else ""),
         doubts=[Alike(**each) for each in state.get("doubts", ())],
         mark=state.get("mark", ""),
         reasons=REASONS,

@@ -559,6 +559,7 @@ MAY_SEND = {
     "/callers/{user_id:[A-Z0-9]{4,12}}/note": {Role.DESK, Role.REGISTRAR},
     "/callers/{user_id:[A-Z0-9]{4,12}}/letters": {Role.DESK, Role.REGISTRAR},
     "/callers/{user_id:[A-Z0-9]{4,12}}/suspend": {Role.DESK, Role.REGISTRAR},
+    "/callers/{user_id:[A-Z0-9]{4,12}}/reset": {Role.DESK, Role.REGISTRAR},
 }
 
 

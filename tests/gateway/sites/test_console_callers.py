@@ -9,14 +9,14 @@ from enroll import store
 from enroll.jst import day_of
 from enroll.mail import store as mail_store
 from enroll.operators.roles import Role
-from enroll.people import applications
+from enroll.people import applications, register
 from enroll.scheduler import notify
 from enroll.settings import DAY
 from gateway.sites.console import seeing
 from gateway.sites.console.finding_words import ACTIONS, GROUP_WORDS, LETTERS, MEANINGS
 from gateway.web import references
 from gateway.web.words import BY_THE_MAIL, CERTIFICATE
-from tests.datadirs import admit, clock_of, delivered
+from tests.datadirs import admit, clock_of, delivered, letter_of
 from tests.enroll.test_flow import first_login, picked_up
 from tests.gateway.sites.kit import Page
 from tests.gateway.sites.test_console import Office, Person, office, visited
@@ -260,6 +260,61 @@ async def test_a_note_and_a_suspension(office: Office) -> None:
         == "held"
     )
     assert CERTIFICATE[CertificateState.HELD].title[0] in said(page)
+
+
+async def test_a_login_password_anew(office: Office) -> None:
+    """O3, O9: a registrar resets it at once and the desk proposes that, each with a reason that is kept; the
+    page says what the person gets, and tells no password; whoever may neither sees no button."""
+    ra = office.served.ra
+    await admit(ra)
+    await delivered(ra)
+    desk, registrar = await desk_of(office), await office.admit("registrar", Role.REGISTRAR)
+    approver = await office.admit("approver", Role.APPROVER)
+    assert "再設定を起案する" in (await desk.at.get(PATH)).buttons()
+    assert not {"再設定を起案する", "再設定する"} & set((await approver.at.get(PATH)).buttons())
+    page = await registrar.at.post(f"{PATH}/reset", {"reason": " "})
+    assert "再設定の理由を1行" in page.main.one("div", role="alert").text
+    first = store.user(look(ra.database), USER)
+    page = await desk.at.post(f"{PATH}/reset", {"reason": "本人が忘れた"})
+    assert (page.path.startswith("/proposals/"), "本人が忘れた" in said(page)) == (True, True)
+    assert store.user(look(ra.database), USER) == first
+    page = await desk.at.post(f"{PATH}/reset", {"reason": "本人が忘れた"})
+    assert "すでに起案され" in page.main.one("div", role="alert").text
+    page = await registrar.at.post(f"{PATH}/reset", {"reason": "本人が忘れた"})
+    assert "登録のアドレスにすぐに届きます" in page.main.one("div", role="status").text
+    assert "本人が忘れた" in said(page)
+    after = store.user(look(ra.database), USER)
+    assert first is not None
+    assert after is not None
+    assert (after.password_hash == first.password_hash, after.password_initial) == (False, True)
+    letter = await letter_of(ra, "password_reset")
+    assert letter.value("パスワード") not in page.html
+    assert len(letter.value("パスワード")) > 8
+
+
+async def test_whoever_is_stopped_has_no_login_to_reset(office: Office) -> None:
+    """No button, and the form says why; nothing is changed by it."""
+    ra = office.served.ra
+    await admit(ra)
+    await register.disable_user(ra, USER, actor="test")
+    registrar = await office.admit("registrar", Role.REGISTRAR)
+    assert "再設定する" not in (await registrar.at.get(PATH)).buttons()
+    page = await registrar.at.post(f"{PATH}/reset", {"reason": "x"})
+    assert "停止中のため" in page.main.one("div", role="alert").text
+    lines = store.audit_page(look(ra.database), USER, 20)
+    assert {"password.reset", "reason.given"} & {each["action"] for each in lines} == set()
+
+
+async def test_where_a_password_is_in_it(office: Office) -> None:
+    """O14: from the letter one step leads to what makes another password, with the user ID typed already."""
+    ra = office.served.ra
+    await admit(ra)
+    await delivered(ra)
+    desk = await desk_of(office)
+    links = {a.text: a.attributes["href"] for a in (await desk.at.get(PATH)).main.all("a")}
+    assert links["再設定へ"] == "#reset"
+    page = await desk.at.get(links["再発行を受け付ける"])
+    assert page.field("ユーザーID").attributes["value"] == USER
 
 
 async def test_a_letter_again(office: Office) -> None:
