@@ -11,7 +11,12 @@ CREATE TABLE organisations (
     lineages INTEGER,                      -- PCs, and credentials, per user; NULL: the setting
     -- E14: how issue passwords reach people; 'admin': through the organisation's 管理者
     issue_password_by TEXT NOT NULL DEFAULT 'mail' CHECK (issue_password_by IN ('mail', 'postcard', 'admin')),
-    address TEXT NOT NULL DEFAULT '',      -- where its users' postcards go
+    postal_code TEXT NOT NULL DEFAULT '',   -- where its users' postcards go: enroll/people/postal.py
+    prefecture TEXT NOT NULL DEFAULT '',
+    city TEXT NOT NULL DEFAULT '',
+    street TEXT NOT NULL DEFAULT '',
+    building TEXT NOT NULL DEFAULT '',
+    addressee TEXT NOT NULL DEFAULT '',     -- a line above the name
     profile TEXT NOT NULL DEFAULT '',      -- of its people's certificates; '': the setting
     country TEXT NOT NULL DEFAULT '',      -- for profiles that say it
     disabled_at INTEGER,
@@ -29,6 +34,12 @@ CREATE TABLE users (
     department TEXT NOT NULL DEFAULT '',    -- for profiles that say them
     principal TEXT NOT NULL DEFAULT '',
     reading TEXT NOT NULL DEFAULT '',       -- フリガナ
+    postal_code TEXT NOT NULL DEFAULT '',   -- where postcards go, if not to the organisation
+    prefecture TEXT NOT NULL DEFAULT '',
+    city TEXT NOT NULL DEFAULT '',
+    street TEXT NOT NULL DEFAULT '',
+    building TEXT NOT NULL DEFAULT '',
+    addressee TEXT NOT NULL DEFAULT '',     -- a line above the name
     password_hash TEXT NOT NULL,
     password_initial INTEGER NOT NULL DEFAULT 1,
     last_number INTEGER NOT NULL DEFAULT 0, -- the highest 管理番号 given out

@@ -15,6 +15,7 @@ from enroll.languages import LANGUAGES, Language
 from enroll.mail import writing
 from enroll.mail.hours import IS_NOTICE
 from enroll.mail.store import Channel
+from enroll.people.postal import sent_to
 from enroll.ra import RegistrationAuthority
 from enroll.requests.enrollment import Enrollment
 from enroll.settings import DAY
@@ -74,7 +75,8 @@ def pickup_notice(
     admin = None
     if organisation.issue_password_by == "admin":
         admin = store.administrator(db, organisation.policy_number, user.user_id)
-    by = _BY_POSTCARD if admin is None else _BY_ADMIN
+    at_home = not sent_to(user, organisation)[1]
+    by = _BY_ADMIN if admin is not None else _BY_POSTCARD_TO_USER if at_home else _BY_POSTCARD
     values["password_by"] = by[LANGUAGES.index(user.language)].format(admin=admin.name if admin else "")
     _of_request(db, ra, "pickup_without_password", user, enrollment, values, at)
     if admin is None:
@@ -86,6 +88,7 @@ def pickup_notice(
 
 #: How the issue password comes, in Japanese and English.
 _BY_POSTCARD = ("団体様のご住所への「はがき」で", "by postcard to your organisation's address")
+_BY_POSTCARD_TO_USER = ("ご登録住所への「はがき」で", "by postcard to your registered address")
 _BY_ADMIN = ("{admin} 様（団体の管理者）から", "from {admin}, the administrator of your organisation")
 
 
@@ -338,7 +341,7 @@ def _common(db: Transaction, ra: RegistrationAuthority, user: store.User, url: s
         "name": user.name,
         "to": user.name,
         "organisation": organisation.name if organisation is not None else "",
-        "address": organisation.address if organisation is not None else "",
+        "address": sent_to(user, organisation)[0].line if organisation is not None else "",
         "url": url if user.language == "ja" else f"{url}?{urlencode({'lang': user.language})}",
         "operator": settings.operator_name,
         "telephone": settings.telephone,

@@ -14,6 +14,7 @@ from enroll import identifiers, store
 from enroll.mail import occasions
 from enroll.mail import store as mail_store
 from enroll.people import passwords
+from enroll.people.postal import FIELDS as POSTAL
 from enroll.people.register import Person, check_organisation, check_person
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
@@ -21,9 +22,10 @@ from enroll.refusals import Refusal
 #: What may change of a user, and of an organisation.
 OF_USERS = (
     "policy_number", "name", "mail", "role", "notice_by", "language", "department", "principal", "reading",
+    *POSTAL,
 )  # fmt: skip
 OF_ORGANISATIONS = (
-    "policy_number", "name", "lineages", "issue_password_by", "address", "profile", "country",
+    "policy_number", "name", "lineages", "issue_password_by", "profile", "country", *POSTAL,
 )  # fmt: skip
 
 

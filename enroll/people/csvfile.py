@@ -63,6 +63,15 @@ class Table:
     encoding: Encoding = "utf-8"
 
 
+#: Of an address, whoever's it is.
+_POSTAL = {
+    "postal_code": ("postal_code", "郵便番号"),
+    "prefecture": ("prefecture", "都道府県"),
+    "city": ("city", "市区町村"),
+    "street": ("street", "町名番地"),
+    "building": ("building", "建物名"),
+    "addressee": ("addressee", "宛名"),
+}
 USERS = Shape(
     columns={
         "policy_number": ("policy_number", "証券番号"),
@@ -75,6 +84,7 @@ USERS = Shape(
         "department": ("department", "部署"),
         "principal": ("principal", "UPN"),
         "reading": ("reading", "フリガナ"),
+        **_POSTAL,
     },
     required=("policy_number", "name", "mail"),
     values={
@@ -89,9 +99,9 @@ ORGANISATIONS = Shape(
         "name": ("name", "団体名"),
         "lineages": ("lineages", "台数"),
         "issue_password_by": ("issue_password_by", "パスワード通知方法"),
-        "address": ("address", "住所"),
         "profile": ("profile", "プロファイル"),
         "country": ("country", "国"),
+        **_POSTAL,
     },
     required=("policy_number", "name"),
     values={

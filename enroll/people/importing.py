@@ -15,6 +15,7 @@ from enroll import store
 from enroll.identifiers import number_in
 from enroll.people import sameness
 from enroll.people.likeness import check_unlike
+from enroll.people.postal import FIELDS as POSTAL
 from enroll.people.register import Person, admission, check_organisation, check_person, record_organisation
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
@@ -241,7 +242,7 @@ def _same(person: Person) -> _Same:
 
 
 #: What else a row may say of an organisation.
-_MORE = ("address", "profile", "country")
+_MORE = ("profile", "country", *POSTAL)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from enroll.characters import called
 from enroll.languages import LANGUAGES, Language
 from enroll.mail import store as mail_store
 from enroll.mail.occasions import id_notice
-from enroll.people import passwords, sameness
+from enroll.people import passwords, postal, sameness
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests import profiles
@@ -28,7 +28,6 @@ from enroll.requests.transitions import apply, end_certificate
 _MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
 _POLICY_NUMBER = re.compile(r"[0-9A-Z-]{3,20}")
 _LONGEST_NAME = 100
-_LONGEST_ADDRESS = 200
 #: Field -> what one of its characters may be.
 _CAPITALS = string.digits + string.ascii_uppercase
 _CHARACTERS: Mapping[str, Callable[[str], bool]] = {
@@ -53,6 +52,13 @@ class Person:
     department: str = ""
     principal: str = ""
     reading: str = ""
+    #: Where postcards go; empty: to the organisation.
+    postal_code: str = ""
+    prefecture: str = ""
+    city: str = ""
+    street: str = ""
+    building: str = ""
+    addressee: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ def tidied(person: Person) -> Person:
         department=sameness.tidy_name(person.department),
         principal=sameness.tidy_name(person.principal),
         reading=sameness.tidy_name(person.reading),
+        **postal.tidied(person),
     )
 
 
@@ -101,7 +108,8 @@ def wrong_fields(person: Person) -> tuple[str, ...]:
         "principal": not person.principal or what_is_wrong("upn", person.principal) is None,
         "reading": len(person.reading) <= _LONGEST_NAME and person.reading.isprintable(),
     }
-    return tuple(field for field, good in checks.items() if not good)
+    wrong = tuple(field for field, good in checks.items() if not good)
+    return wrong + postal.wrong_in(postal.tidied(person))
 
 
 def wrong_mail(address: str) -> bool:
@@ -129,8 +137,8 @@ async def add_organisation(
     issue_password_by: store.PasswordBy = "mail",
     **more: Any,
 ) -> store.Organisation:
-    """Records a customer organisation. ``more``: address, profile, country. Refusal("conflict") when the
-    証券番号 is taken."""
+    """Records a customer organisation. ``more``: profile, country, an address's fields. Refusal("conflict")
+    when the 証券番号 is taken."""
     created = check_organisation(
         store.Organisation(policy_number, name, ra.now(), lineages, issue_password_by, **more), ra
     )
@@ -156,15 +164,15 @@ def check_organisation(organisation: store.Organisation, ra: RegistrationAuthori
         raise Refusal("invalid_input", field="name", detail=foreign("name", name))
     if lineages is not None and lineages < 1:
         raise Refusal("invalid_input", field="lineages")
-    address = sameness.tidy_name(organisation.address)
-    if len(address) > _LONGEST_ADDRESS or not address.isprintable():
-        raise Refusal("invalid_input", field="address", detail=foreign("address", address))
+    address = postal.tidied(organisation)
+    for field in postal.wrong_in(address):
+        raise Refusal("invalid_input", field=field, detail=foreign(field, address[field]))
     if organisation.country and (wrong := what_is_wrong("C", organisation.country)):
         raise Refusal("invalid_input", field="country", detail=f"{organisation.country!r} {wrong}")
     people = profiles.of_people(ra)
     if organisation.profile and organisation.profile not in people:
         raise Refusal("invalid_input", field="profile", detail=f"write one of {', '.join(people)}")
-    return replace(organisation, policy_number=policy_number, name=name, address=address)
+    return replace(organisation, policy_number=policy_number, name=name, **address)
 
 
 def lineages_of(db: Transaction, ra: RegistrationAuthority, user_id: str) -> int:
@@ -334,6 +342,7 @@ def _record_user(db: Transaction, person: Person, login_hash: str, at: int) -> s
             department=person.department,
             principal=person.principal,
             reading=person.reading,
+            **{name: getattr(person, name) for name in postal.FIELDS},
             password_hash=login_hash,
             password_initial=True,
             last_number=0,

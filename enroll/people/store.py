@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from ca.storage import Row, Transaction, Values, inserting
 from enroll.languages import Language
+from enroll.people.postal import FIELDS as POSTAL
+from enroll.people.postal import address_of
 from enroll.people.sameness import mail_key, name_key, search_keys
 
 Db = Transaction
@@ -31,12 +33,22 @@ class Organisation:
     lineages: int | None = None
     issue_password_by: PasswordBy = "mail"
     disabled_at: int | None = None
-    #: Where postcards to its users go; empty: where the operator has it.
-    address: str = ""
     #: Of its people's certificates; empty: the setting ``person_profile``.
     profile: str = ""
     #: Two letters of ISO 3166; empty: not recorded.
     country: str = ""
+    #: Where postcards to its users go (`enroll/people/postal.py`); empty: not recorded.
+    postal_code: str = ""
+    prefecture: str = ""
+    city: str = ""
+    street: str = ""
+    building: str = ""
+    addressee: str = ""
+
+    @property
+    def address(self) -> str:
+        """That on one line; "" where none is recorded."""
+        return address_of(self).line
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,13 @@ class User:
     principal: str = ""
     #: フリガナ; empty: not recorded.
     reading: str = ""
+    #: Where postcards go; empty: to the organisation.
+    postal_code: str = ""
+    prefecture: str = ""
+    city: str = ""
+    street: str = ""
+    building: str = ""
+    addressee: str = ""
 
     @property
     def password_mark(self) -> str:
@@ -136,8 +155,7 @@ def change_organisation(db: Db, policy_number: str, changed: Organisation) -> No
     if changed.policy_number == policy_number:
         db.execute(
             "UPDATE organisations SET name = :name, lineages = :lineages,"
-            " issue_password_by = :issue_password_by, address = :address, profile = :profile,"
-            " country = :country"
+            f" issue_password_by = :issue_password_by, profile = :profile, country = :country, {_POSTAL}"
             " WHERE policy_number = :policy_number",
             asdict(changed),
         )
@@ -373,7 +391,9 @@ def reset_password(db: Db, user_id: str, password_hash: str) -> None:
 
 _FACTS = (
     "policy_number", "name", "mail", "role", "notice_by", "language", "department", "principal", "reading",
+    *POSTAL,
 )  # fmt: skip
+_POSTAL = ", ".join(f"{name} = :{name}" for name in POSTAL)
 
 
 def change_user(db: Db, changed: User) -> None:
@@ -381,7 +401,7 @@ def change_user(db: Db, changed: User) -> None:
     db.execute(
         "UPDATE users SET policy_number = :policy_number, name = :name, mail = :mail, role = :role,"
         " notice_by = :notice_by, language = :language, department = :department, principal = :principal,"
-        " reading = :reading, name_key = :name_key, mail_key = :mail_key"
+        f" reading = :reading, name_key = :name_key, mail_key = :mail_key, {_POSTAL}"
         " WHERE user_id = :user_id",
         {name: getattr(changed, name) for name in _FACTS}
         | {"user_id": changed.user_id}

@@ -63,6 +63,8 @@ async def _import(
     (メールアドレス), and if wanted user_id (ユーザーID), role (権限: member, admin, 利用者, 管理者),
     notice_by (通知方法: mail, postcard, メール, はがき), language (言語: ja, en, 日本語, 英語), and for
     profiles that say them department (部署) and principal (UPN); reading (フリガナ) is found by the search.
+    Postcards go to the organisation's address, or to the user's own: postal_code (郵便番号), prefecture
+    (都道府県), city (市区町村), street (町名番地), building (建物名) and addressee (宛名).
     Running the same file again adds nobody twice, however name and address are typed. Whoever has the name
     or the mail address of somebody else is refused unless --alike says that it is meant.
     """
@@ -81,8 +83,9 @@ async def _org_import(deployment: Deployment, file: Given, dry_run: bool, failur
     """Add organisations from a CSV file (UTF-8 or CP932); rows that are wrong are refused one by one.
 
     The first line names the columns, in any order: policy_number (証券番号), name (団体名), and if wanted
-    lineages (台数), issue_password_by (パスワード通知方法: mail, postcard, admin, メール, はがき, 管理者)
-    address (住所: where postcards to its users go), profile (プロファイル) and country (国).
+    lineages (台数), issue_password_by (パスワード通知方法: mail, postcard, admin, メール, はがき, 管理者),
+    profile (プロファイル), country (国), and where postcards to its users go: postal_code (郵便番号),
+    prefecture (都道府県), city (市区町村), street (町名番地), building (建物名) and addressee (宛名).
     """
     register = Organisations(deployment.ra, actor())
     columns = {"line": "Line", "result": "Result", "policy_number": "Number"}

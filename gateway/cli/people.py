@@ -22,6 +22,7 @@ from enroll.requests.enrollment import Enrollment, state_at
 from gateway.cli import registers
 from gateway.cli.asked import asked, proposed
 from gateway.cli.frame import ASKS, READS, Answer, answer, as_typed, deployment_command, detail, listing
+from gateway.cli.postal import postal_options
 from gateway.cli.registers import narrowed, of_organisation, wanted
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
@@ -79,7 +80,7 @@ _PASSWORD_BY = click.Choice(["mail", "postcard", "admin"])
     show_default=True,
     help="Other than mail: the issue password is not in the pick-up mail; admin: the 管理者 passes it on.",
 )
-@click.option("--address", default="", help="Where postcards to its users go; printed on them.")
+@postal_options("")
 @click.option("--profile", default="", help="Of its people's certificates: one of sekisho profile list.")
 @click.option("--country", default="", help="For profiles that say it: two letters, such as JP.")
 async def _org_add(
@@ -129,7 +130,7 @@ async def _org_list(deployment: Deployment) -> Answer:
 @click.option("--name", default=None)
 @click.option("--lineages", type=int, default=None, help="PCs, and credentials for programs, per user.")
 @click.option("--issue-password-by", type=_PASSWORD_BY, default=None)
-@click.option("--address", default=None, help="Where postcards to its users go.")
+@postal_options(None)
 @click.option(
     "--profile", default=None, help="Of its people's certificates from now on, renewals too; '': the setting."
 )
@@ -186,6 +187,7 @@ async def _org_enable(deployment: Deployment, policy_number: str) -> Answer:
 @DEPARTMENT
 @PRINCIPAL
 @READING
+@postal_options("")
 @alike_option
 async def _user_add(
     deployment: Deployment,
@@ -313,6 +315,7 @@ async def _user_enable(deployment: Deployment, user_id: str) -> Answer:
 @click.option("--department", default=None, help="For profiles that say it; in certificates from now on.")
 @click.option("--principal", default=None, help="The same, of a Windows domain: NAME@DOMAIN.")
 @click.option("--reading", default=None, help="フリガナ, by which sekisho find finds the user, too.")
+@postal_options(None)
 @of_organisation("Move to this organisation.")
 @alike_option
 async def _user_change(deployment: Deployment, user_id: str, alike: bool, **given: Any) -> Answer:

@@ -4,11 +4,11 @@ and enrollment is driven step by step in the order in which things would have ha
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import ca.store
 from ca.clock import OffsetClock, SystemClock
@@ -74,7 +74,25 @@ class DemoUser:
     not_after_at: int | None = None
 
 
-ORGANISATIONS = (("12345678", "霞が関商事企業年金基金"), ("87654321", "丸の内製作所企業年金基金"))
+ORGANISATIONS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
+    (
+        "12345678",
+        "霞が関商事企業年金基金",
+        {
+            "postal_code": "100-0013",
+            "prefecture": "東京都",
+            "city": "千代田区",
+            "street": "霞が関1-2-3",
+            "building": "霞が関ビル5階",
+            "addressee": "総務部 年金課",
+        },
+    ),
+    (
+        "87654321",
+        "丸の内製作所企業年金基金",
+        {"postal_code": "100-0005", "prefecture": "東京都", "city": "千代田区", "street": "丸の内9-8-7"},
+    ),
+)
 CAST = (
     Part("12345678", "KANRI001", "管理 一子", "カンリ イチコ", "active", "admin"),
     Part("12345678", "SHINKI01", "新規 太郎", "シンキ タロウ", "new"),
@@ -101,8 +119,8 @@ async def populate(
     steps = sorted(_steps(deployment, today), key=lambda step: step[0])
     first = steps[0][0]
     _travel(clock, first - DAY)
-    for policy_number, name in ORGANISATIONS:
-        await add_organisation(deployment.ra, policy_number, name, actor=_ACTOR)
+    for policy_number, name, address in ORGANISATIONS:
+        await add_organisation(deployment.ra, policy_number, name, actor=_ACTOR, **address)
     for at, words, act in steps:
         _travel(clock, at)
         told(words)

@@ -83,7 +83,7 @@ async def test_what_is_said_is_so(tmp_path: Path) -> None:
             for said in ("申請を受け付けました。", "この申請はすでに受け付けています。"):
                 await on.goto(world.url(Role.SERVICE, "/portal/addition"))
                 # Where a postcard goes.
-                await expect(on.get_by_text("団体様のご住所へ、ご本人宛にお送りします。")).to_be_visible()
+                await expect(on.get_by_text("へ、ご本人宛にお送りします。")).to_be_visible()
                 await on.get_by_label("氏名").fill("年金 花子")
                 await on.get_by_label("メールアドレス").fill("hanako@example.jp")
                 await on.get_by_label("希望するユーザーID（任意）").fill("hanako01")

@@ -71,7 +71,8 @@ def test_unicode_text_of_excel_is_told_apart(peopled: Shell) -> None:
     refused = _import(peopled, "証券番号,氏名,メールアドレス\n".encode("utf-16"))
     assert refused.error["message"].endswith('is in UTF-16; save it again as "CSV UTF-8" and import that')
     semicolons = _import(peopled, "証券番号;氏名;メールアドレス\n").error["message"]
-    named = "証券番号,氏名,メールアドレス[,ユーザーID,権限,通知方法,言語,部署,UPN,フリガナ]"
+    named = "証券番号,氏名,メールアドレス[,ユーザーID,権限,通知方法,言語,部署,UPN,フリガナ,"
+    named += "郵便番号,都道府県,市区町村,町名番地,建物名,宛名]"
     assert f"{named}, with commas" in semicolons
 
 
@@ -333,15 +334,16 @@ def test_letters_are_held_and_released(peopled: Shell) -> None:
 def test_organisations_are_imported(peopled: Shell, tmp_path: Path) -> None:
     """The same for organisations: by 証券番号, a rerun adds none, another name is a conflict."""
     file = tmp_path / "orgs.csv"
-    text = "証券番号,団体名,台数,パスワード通知方法,住所\n20000001,甲社,2,管理者,千代田区1\n"
-    text += "２０００ー０００２,乙社,,,\n"
-    file.write_text(text + "20000003,丙社,many,,\n12345678,別の名,,,\n20000004,丁社,1,fax,\n")
+    text = "証券番号,団体名,台数,パスワード通知方法,郵便番号,都道府県,市区町村,町名番地\n"
+    text += "20000001,甲社,2,管理者,0600001,北海道,札幌市,北一条1\n２０００ー０００２,乙社,,,,,,\n"
+    text += "20000003,丙社,many,,,,,\n12345678,別の名,,,,,,\n20000004,丁社,1,fax,,,,\n"
+    file.write_text(text + "20000005,戊社,,,,東京都,港区,1\n")
     done = peopled("org", "import", str(file), "--failures", str(tmp_path / "failures.csv"))
     assert (done.code, done.value["import"]["added"]) == (1, 2)
     found = sorted((row["line"], row["result"], row["field"]) for row in done.value["rows"])
     assert found == [
         (2, "added", ""), (3, "added", ""), (4, "refused", "lineages"), (5, "refused", "policy_number"),
-        (6, "refused", "issue_password_by"),
+        (6, "refused", "issue_password_by"), (7, "refused", "postal_code"),
     ]  # fmt: skip
     assert (
         "sekisho org change 12345678 --name"
@@ -349,9 +351,9 @@ def test_organisations_are_imported(peopled: Shell, tmp_path: Path) -> None:
     )
     listed = {each["policy_number"]: each for each in peopled("org", "list").value["organisations"]}
     assert (listed["20000001"]["lineages"], listed["20000001"]["issue_password_by"]) == (2, "admin")
-    assert (listed["2000-0002"]["name"], listed["20000001"]["address"]) == ("乙社", "千代田区1")
+    assert (listed["2000-0002"]["name"], listed["20000001"]["postal_code"]) == ("乙社", "060-0001")
     again = peopled("org", "import", str(file)).value["import"]
-    assert (again["added"], again["exists"], again["refused"]) == (0, 2, 3)
+    assert (again["added"], again["exists"], again["refused"]) == (0, 2, 4)
 
 
 def test_a_killed_import_goes_on(peopled: Shell, tmp_path: Path) -> None:

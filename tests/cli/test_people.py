@@ -39,9 +39,14 @@ def test_an_organisation_changes(peopled: Shell) -> None:
     changed = peopled("org", "change", "12345678", *words).value["organisation"]
     assert (changed["policy_number"], changed["name"], changed["lineages"]) == ("99990001", "霞が関商事", 2)
     assert changed["issue_password_by"] == "postcard"
-    moved = peopled("org", "change", "99990001", "--address", "〒100-0013 千代田区霞が関1-2-3")
-    assert moved.value["organisation"]["address"] == "〒100-0013 千代田区霞が関1-2-3"
-    assert peopled("org", "change", "99990001", "--address", "a\x1bb").error["field"] == "address"
+    address = ("--prefecture", "東京都", "--city", "千代田区", "--street", "霞が関1-2-3")
+    moved = peopled("org", "change", "99990001", "--postal-code", "〒１００ー００１３", *address)
+    assert moved.value["organisation"]["postal_code"] == "100-0013"
+    assert moved.value["organisation"]["street"] == "霞が関1-2-3"
+    for option, typed in (("building", "a\x1bb"), ("postal_code", "100-001"), ("prefecture", "東京")):
+        refused = peopled("org", "change", "99990001", f"--{option.replace('_', '-')}", typed).error
+        assert (refused["code"], refused["field"]) == ("invalid_input", option)
+        assert refused["message"]
     assert peopled("user", "show", "K12345678").value["user"]["language"] == "ja"
     english = peopled("user", "change", "K12345678", "--language", "en").value["user"]
     assert english["language"] == "en"

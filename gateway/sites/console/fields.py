@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from enroll.people.postal import FIELDS as POSTAL
 from gateway.web.words import Text
 
 #: Where nothing stands.
@@ -20,8 +21,8 @@ SCOPES: Mapping[str, str] = MappingProxyType({"request.reissue": "user", "audit.
 NESTED = ("changes", "person", "facts", "application", "user")
 #: Fields of somebody or something new that one need not say.
 LEFT_OUT = (
-    "user_id", "department", "principal", "lineages", "address", "profile", "country", "account", "mail",
-    "reading",
+    "user_id", "department", "principal", "lineages", "profile", "country", "account", "mail",
+    "reading", *POSTAL,
 )  # fmt: skip
 #: Field -> what it is called, in the order in which a page has them. "scope.field" comes before "field".
 FIELDS: Mapping[str, Text] = MappingProxyType(
@@ -50,7 +51,12 @@ FIELDS: Mapping[str, Text] = MappingProxyType(
         "principal": ("Windowsドメインの名前（UPN）", "Name in the Windows domain (UPN)"),
         "lineages": ("1人あたりの台数", "PCs per user"),
         "issue_password_by": ("証明書発行用パスワードの通知", "Issue password by"),
-        "address": ("はがきの送付先", "Where postcards go"),
+        "postal_code": ("郵便番号（はがきの送付先）", "Postal code, of postcards"),
+        "prefecture": ("都道府県", "Prefecture"),
+        "city": ("市区町村", "City"),
+        "street": ("町名番地", "Street"),
+        "building": ("建物名", "Building"),
+        "addressee": ("宛名", "Addressee"),
         "profile": ("証明書の種類", "Certificate profile"),
         "country": ("国", "Country"),
         "disabled_at": ("利用", "In use"),

@@ -34,7 +34,8 @@ _OPERATOR = {
 }
 _ORGANISATION: dict[str, Any] = {
     "policy_number": "99999999", "name": "新団体", "lineages": 2, "issue_password_by": "admin",
-    "address": "千代田区霞が関1-2-2", "profile": "", "country": "JP",
+    "profile": "", "country": "JP", "postal_code": "100-0013", "prefecture": "東京都",
+    "city": "千代田区", "street": "霞が関1-2-2", "building": "", "addressee": "総務部",
 }  # fmt: skip
 #: Kind -> what is proposed, as commands and pages do. SERIAL and APPLICATION are put in by the test.
 EXAMPLES: dict[str, dict[str, Any]] = {
