@@ -154,7 +154,8 @@ def test_headings(peopled: Shell, heading: str, wrong: str) -> None:
     refused = _import(peopled, heading + "12345678,A,a@example.jp\n")
     assert (refused.code, refused.error["code"]) == (1, "config")
     assert wrong in refused.error["message"]
-    named = "policy_number,name,mail[,user_id,role,notice_by,language,department,principal,reading]"
+    named = "policy_number,name,mail[,user_id,role,notice_by,language,department,principal,reading,"
+    named += "postal_code,prefecture,city,street,building,addressee]"
     assert named in refused.error["message"]
 
 
