@@ -131,6 +131,7 @@ CONSTANTS: dict[str, dict[str, object]] = {
     "enroll.operators.roles": {"MOST_REVOCATIONS": 10},
     "enroll.operators.asking": {"BUSINESS_DAYS": 5},
     "enroll.operators.kinds": {"MAIL_JUST_CHANGED": 1_209_600},
+    "enroll.operators.imports": {"MOST_ROWS": 20_000},
     "enroll.operators.codes": {"LIFETIME": 86_400},
     "enroll.operators.emergency": {"LIFETIME": 3_600, "REVIEW_DAYS": 1},
     "enroll.jobs.running": {"STALE": 30, "BATCH": 10},
@@ -160,6 +161,10 @@ CONSTANTS: dict[str, dict[str, object]] = {
     "gateway.web.challenges": {"GOOD_FOR": 300},
     "gateway.sites.console.asking": {"_KEPT_FOR": 28_800, "_KEPT_MOST": 40_000},
     "gateway.web.references": {"_KEPT": 7_776_000, "KEPT_PER_KIND": 10_000, "_LONGEST": 200},
+    "gateway.web.uploads": {
+        "LARGEST": 5_242_880, "_FIELDS": 16_384, "_READ_AWAY": 67_108_864, "_MOST_PARTS": 20,
+    },
+    "gateway.web.undecided": {"MOST": 3},
     "gateway.web.pages": {"_FORM_LIMIT": 65_536, "_MOST_FIELDS": 100},
     "gateway.sites.certificate": {"MOST_WAITING": 8},
     "gateway.proxy.identity": {

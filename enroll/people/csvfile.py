@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,24 @@ REASON = ("reason", "理由")
 _LARGEST = 64 * 1024 * 1024
 _LONGEST_LINE = 4_096
 _UNREADABLE = "�"
+# How files begin that are no text: Excel's of either kind, an archive, PDF.
+_NO_TEXT = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"%PDF")
+# So much of a file is looked at for whether it is text at all.
+_BEGINNING = 4_096
 _FIRST_CELL = re.compile(r'(?:"(?:[^"]|"")*"|[^,]*)(?:,|$)')
+
+
+#: Why a file is not read at all: too large, in UTF-16, no text, nothing in it, its first line, more rows than
+#: may be.
+Why = Literal["large", "utf16", "no_text", "empty", "heading", "rows"]
+
+
+class BadFile(ConfigError):
+    """A file of which no row is read. ``about``: what of the first line is wrong, or how many rows may be."""
+
+    def __init__(self, file: Path, why: Why, message: str, about: str = "") -> None:
+        super().__init__(f"{file}{message}")
+        self.why, self.about = why, about
 
 
 @dataclass(frozen=True)
@@ -40,9 +58,10 @@ class Shape:
     @property
     def wanted(self) -> str:
         """The first line, to be typed."""
-        return " or ".join(self._heading(index) for index in (0, 1)) + ", with commas"
+        return " or ".join(self.heading(index) for index in (0, 1)) + ", with commas"
 
-    def _heading(self, index: int) -> str:
+    def heading(self, index: int) -> str:
+        """The first line in English (0) or Japanese (1), with what need not be there in brackets."""
         needed = ",".join(self.columns[name][index] for name in self.required)
         more = ",".join(words[index] for name, words in self.columns.items() if name not in self.required)
         return f"{needed}[,{more}]" if more else needed
@@ -114,11 +133,14 @@ ORGANISATIONS = Shape(
 def text_of(content: bytes, file: Path) -> tuple[str, Encoding]:
     """The file's text. Bytes that are neither UTF-8 nor CP932 are marked, and lose only their row."""
     if len(content) > _LARGEST:
-        raise ConfigError(
-            f"{file} has more than {_LARGEST // 1024 // 1024} MiB; split it and import the parts"
-        )
+        most = f"{_LARGEST // 1024 // 1024} MiB"
+        raise BadFile(file, "large", f" has more than {most}; split it and import the parts", most)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ConfigError(f'{file} is in UTF-16; save it again as "CSV UTF-8" and import that')
+        raise BadFile(file, "utf16", ' is in UTF-16; save it again as "CSV UTF-8" and import that')
+    heading = content[:_BEGINNING].partition(b"\n")[0]
+    if content.startswith(_NO_TEXT) or b"\x00" in heading:
+        told = ' is no text (a workbook, perhaps); save it as "CSV UTF-8" and import that'
+        raise BadFile(file, "no_text", told)
     # Line by line, because a row of rubbish must not make mojibake of the others: text in CP932 is
     # hardly ever valid UTF-8.
     telling = [line for line in content.split(b"\n") if not line.isascii()]
@@ -136,13 +158,19 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def table_in(content: bytes, file: Path, shape: Shape) -> Table:
-    """A file's rows after its heading. ConfigError when the heading does not name the columns."""
+def table_in(content: bytes, file: Path, shape: Shape, most: int | None = None) -> Table:
+    """A file's rows after its heading. `BadFile` when the heading does not name the columns, and for more
+    than ``most`` rows."""
     text, encoding = text_of(content, file)
     # Not splitlines(): a stray U+2028 in a name must not make two rows of it.
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if not any(line.strip() for line in lines):
+        raise BadFile(file, "empty", f" is empty; its first line must be {shape.wanted}")
     columns = _columns(_cells(lines[0]) or [], file, shape)
-    filled = ((number, line) for number, line in enumerate(lines[1:], start=2) if line.strip(" \t,"))
+    numbered = ((number, line) for number, line in enumerate(lines[1:], start=2) if line.strip(" \t,"))
+    filled = list(numbered if most is None else islice(numbered, most + 1))
+    if most is not None and len(filled) > most:
+        raise BadFile(file, "rows", f" has more than {most:,} rows; split it", f"{most:,}")
     return Table(lines[0], tuple(_row(number, line, columns, shape) for number, line in filled), encoding)
 
 
@@ -211,19 +239,18 @@ def _columns(heading: Sequence[str], file: Path, shape: Shape) -> list[str]:
     missing = [column for column in shape.required if column not in found]
     if unknown or missing or len(set(read)) != len(read):
         wrong = [*(f"unknown {word[:40]!r}" for word in unknown[:5]), *(f"missing {m}" for m in missing)]
-        raise ConfigError(
-            f"{file}: the first line must be {shape.wanted} ({', '.join(wrong) or 'a column twice'})"
-        )
+        about = ", ".join(wrong) or "a column twice"
+        raise BadFile(file, "heading", f": the first line must be {shape.wanted} ({about})", about)
     # Excel writes a comma for every column that was ever touched: without a heading it is empty.
     return ["-" if name in REASON else column for name, column in zip(meant, found, strict=True)]
 
 
 def _row(number: int, line: str, columns: Sequence[str], shape: Shape) -> Row:
     problem, cells = None, _cells(line)
-    if cells is None:
-        problem = "not a CSV row: a quote is not closed on its line"
-    elif len(line) > _LONGEST_LINE:
+    if len(line) > _LONGEST_LINE:
         problem = f"longer than {_LONGEST_LINE} characters"
+    elif cells is None:
+        problem = "not a CSV row: a quote is not closed on its line"
     elif _UNREADABLE in line:
         problem = "characters in no known encoding"
     elif (problem := _misplaced(cells, columns)) is None:
@@ -255,7 +282,9 @@ def _heading_of(place: int, columns: Sequence[str]) -> str:
 
 
 def _cells(line: str) -> list[str] | None:
-    """The cells of one line; None when it is not CSV by itself."""
+    """The cells of one line; None when it is not CSV by itself, or too long to be a row."""
+    if len(line) > _LONGEST_LINE:
+        return None
     try:
         parsed = list(csv.reader([line], strict=True))
     except csv.Error:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ca.errors import ConfigError
+from enroll.operators import imports
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act, Verdict
-from enroll.people.csvfile import ORGANISATIONS, USERS, Shape, Table, failures_file, payload_of, table_in
-from enroll.people.importing import Organisations, Outcome, Register, Users, counted, run
-from enroll.refusals import Refusal
+from enroll.people.csvfile import Table, failures_file, payload_of, table_in
+from enroll.people.importing import Outcome, counted, run
 from gateway.cli.asked import asked, proposed
 from gateway.cli.caller import Given, InputFile, OutputFile, acting, actor, write
 from gateway.cli.failures import failure_of
@@ -68,11 +68,10 @@ async def _import(
     Running the same file again adds nobody twice, however name and address are typed. Whoever has the name
     or the mail address of somebody else is refused unless --alike says that it is meant.
     """
-    register = Users(deployment.ra, hold_letters, alike, actor())
     options = {"hold_letters": hold_letters, "alike": alike}
     columns = {"line": "Line", "result": "Result", "user_id": "User ID"}
     wanted = (deployment, "user.import", options)
-    return await _imported(*wanted, file, USERS, register, columns, dry_run=dry_run, failures=failures)
+    return await _imported(*wanted, file, columns, dry_run=dry_run, failures=failures)
 
 
 @deployment_command(GROUPS["org"], "import", Act.RECORD, ASKS)
@@ -87,13 +86,10 @@ async def _org_import(deployment: Deployment, file: Given, dry_run: bool, failur
     profile (プロファイル), country (国), and where postcards to its users go: postal_code (郵便番号),
     prefecture (都道府県), city (市区町村), street (町名番地), building (建物名) and addressee (宛名).
     """
-    register = Organisations(deployment.ra, actor())
     columns = {"line": "Line", "result": "Result", "policy_number": "Number"}
     options: Mapping[str, bool] = {}
     wanted = (deployment, "organisation.import", options)
-    return await _imported(
-        *wanted, file, ORGANISATIONS, register, columns, dry_run=dry_run, failures=failures
-    )
+    return await _imported(*wanted, file, columns, dry_run=dry_run, failures=failures)
 
 
 async def _imported(
@@ -101,14 +97,16 @@ async def _imported(
     kind: str,
     options: Mapping[str, bool],
     file: Given,
-    shape: Shape,
-    register: Register,
     columns: dict[str, str],
     *,
     dry_run: bool,
     failures: Path | None,
 ) -> Answer:
-    table = table_in(file.content, file.path, shape)
+    how = imports.KINDS[kind]
+    table, register = (
+        table_in(file.content, file.path, how.shape),
+        how.register(deployment.ra, options, actor()),
+    )
     if failures is not None:
         _begin_failures(failures, file.path, table)
     done: list[Outcome] = []
@@ -122,7 +120,7 @@ async def _imported(
             click.echo(_progress(done, total, time.monotonic() - began), err=True)
 
     try:
-        await run(deployment.ra, table.rows, register, done, dry_run=planned_only, words=_words, told=told)
+        await run(deployment.ra, table.rows, register, done, dry_run=planned_only, told=told)
     finally:
         if failures is not None:
             write(failures, _refused_rows(table, done))
@@ -159,13 +157,15 @@ def _progress(done: Sequence[Outcome], total: int, seconds: float) -> str:
     return f"{len(done):,} of {total:,} rows, {refused:,} refused; {left:.0f} s left"
 
 
-def _words(problem: Refusal) -> tuple[str, str]:
-    failure = failure_of(problem)
-    return failure.field, failure.message
+def _record(outcome: Outcome) -> dict[str, Any]:
+    failure = None if outcome.problem is None else failure_of(outcome.problem)
+    said = {"field": failure.field if failure else "", "reason": failure.message if failure else ""}
+    names = ("line", "result", "user_id", "request_id", "policy_number")
+    return {name: getattr(outcome, name) for name in names} | said
 
 
 def _refused_rows(table: Table, done: Sequence[Outcome]) -> bytes:
-    reasons = {each.line: each.reason for each in done if each.result == "refused"}
+    reasons = {each.line: failure_of(each.problem).message for each in done if each.problem is not None}
     return failures_file(table, [(row, reasons[row.line]) for row in table.rows if row.line in reasons])
 
 
@@ -180,14 +180,14 @@ def _told(done: Sequence[Outcome], columns: dict[str, str], dry_run: bool, failu
     if failures is not None and counts["refused"]:
         after.append(f"The refused rows stand in {failures}: mend them there and import that file.")
 
-    if any(each.field == "alike" for each in done):
+    if any(each.problem is not None and each.problem.field == "alike" for each in done):
         after.append("Where the same name or mail address is meant, import those rows with --alike.")
 
     def show(console: Console) -> None:
         headings = columns | {"field": "Column", "reason": "Reason"}
-        listing("rows", [asdict(each) for each in shown], headings).show(console)
+        listing("rows", [_record(each) for each in shown], headings).show(console)
         for line in after:
             console.print(plain(line), soft_wrap=True)
 
-    value = {"import": {"dry_run": dry_run, **counts}, "rows": [asdict(each) for each in ordered]}
+    value = {"import": {"dry_run": dry_run, **counts}, "rows": [_record(each) for each in ordered]}
     return Answer(value, show, failed=counts["refused"] > 0)

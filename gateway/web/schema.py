@@ -31,6 +31,17 @@ _REFERENCES = """
         detail TEXT NOT NULL          -- JSON, no secret
     )
 """
+# What was read of a file that somebody sent, until they have decided about it; gone with the session.
+_UPLOADS = """
+    CREATE TABLE uploads (
+        number IDENTITY,
+        mark TEXT NOT NULL UNIQUE,    -- drawn: names it in addresses
+        session TEXT NOT NULL REFERENCES sessions(token_hash) ON DELETE CASCADE,
+        subject TEXT NOT NULL,        -- whose session
+        sealed BLOB NOT NULL,         -- JSON, packed, under the gateway's key
+        created_at INTEGER NOT NULL
+    )
+"""
 
 SCHEMA = Schema(
     "gateway",
@@ -44,6 +55,14 @@ SCHEMA = Schema(
                 # What ends with a certificate, or with another session, is found by it.
                 "CREATE INDEX sessions_by_certificate ON sessions (fingerprint) WHERE fingerprint <> ''",
                 "CREATE INDEX sessions_by_opener ON sessions (opened_by) WHERE opened_by <> ''",
+            ),
+        ),
+        Step(
+            "uploads",
+            (
+                _UPLOADS,
+                "CREATE INDEX uploads_by_session ON uploads (session)",
+                "CREATE INDEX uploads_by_subject ON uploads (subject, number)",
             ),
         ),
         Step(

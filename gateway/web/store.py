@@ -123,6 +123,31 @@ def change_nothing(db: Transaction) -> None:
     db.execute("UPDATE sessions SET ends_at = ends_at WHERE token_hash = ''")
 
 
+# -- what a session has sent and not decided about ------------------------------------------------
+
+
+def add_upload(db: Transaction, row: Values, most: int) -> None:
+    """Keeps what was sent in a session; of its subject's the newest ``most`` stay."""
+    db.execute(inserting("uploads", row), row)
+    db.execute(
+        "DELETE FROM uploads WHERE subject = :subject AND number NOT IN"
+        " (SELECT number FROM uploads WHERE subject = :subject ORDER BY number DESC LIMIT :most)",
+        {"subject": row["subject"], "most": most},
+    )
+
+
+def upload(db: Transaction, mark: str, session: str) -> bytes | None:
+    """What was sent in this session, sealed."""
+    values = {"mark": mark, "session": session}
+    row = db.one("SELECT sealed FROM uploads WHERE mark = :mark AND session = :session", values)
+    return None if row is None else bytes(row["sealed"])
+
+
+def drop_upload(db: Transaction, mark: str) -> None:
+    """Takes away what was decided about."""
+    db.execute("DELETE FROM uploads WHERE mark = :mark", {"mark": mark})
+
+
 # -- reference numbers ---------------------------------------------------------------------------
 
 

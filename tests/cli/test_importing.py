@@ -145,8 +145,10 @@ def test_dry_run_does_nothing(peopled: Shell) -> None:
         ("policy_number,name\n", "missing mail"),
         ("policy_number,name,mail,password\n", "unknown 'password'"),
         ("policy_number,name,mail,mail\n", "a column twice"),
-        ("", "missing policy_number"),
-        ("PK\x03\x04\n", "missing policy_number"),
+        ("", "is empty; its first line must be policy_number"),
+        ("PK\x03\x04\n", "is no text (a workbook, perhaps); save it as"),
+        ("policy\x00number\n", "is no text"),
+        ("policy_number,name,mail" + "," * 4_096, "missing policy_number"),
     ],
 )
 def test_headings(peopled: Shell, heading: str, wrong: str) -> None:

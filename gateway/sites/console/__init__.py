@@ -6,6 +6,7 @@ Rendered on the server; a script is needed for passkeys alone. What somebody may
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from gateway.sites.console import (
     callers,
     entry,
     fetching,
+    importing,
     jobs,
     overview,
     own,
@@ -29,10 +31,11 @@ from gateway.sites.console import (
 )
 from gateway.sites.console.asking import ENROL
 from gateway.sites.console.entry import at_door
-from gateway.sites.console.visitors import Inner, inside
+from gateway.sites.console.visitors import Inner, Reading, inside
 from gateway.sites.console.words import BY_CODE, NOT_OURS, REFUSED
+from gateway.web import uploads
 from gateway.web.context import Gate, Role
-from gateway.web.pages import EVERY_PATH, Handler, noted, site_application, words_page
+from gateway.web.pages import EVERY_PATH, Handler, form, noted, site_application, words_page
 
 _PROPOSAL = "/proposals/{number:[0-9]{1,12}}"
 _APPLICATION = "/applications/{number:[0-9]{1,12}}"
@@ -53,6 +56,8 @@ class Route:
     handler: Inner
     act: Act | None = None
     wanted: Verdict = Verdict.READ
+    #: How the form that is sent is read; one with a file by `uploads.fields`.
+    read: Reading = form
 
 
 #: Before the login: whoever has an operator's certificate. They read nothing of anybody's.
@@ -95,6 +100,11 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", jobs.JOB, jobs.page),
     Route("POST", jobs.JOB + "/cancel", jobs.cancel),
     Route("POST", jobs.JOB + "/resume", jobs.resume),
+    Route("GET", importing.NEW, importing.page, Act.RECORD, Verdict.PROPOSE),
+    Route("POST", importing.NEW, importing.send, Act.RECORD, Verdict.PROPOSE, uploads.fields),
+    Route("GET", importing.CHECKED, importing.outcome, Act.RECORD, Verdict.PROPOSE),
+    Route("POST", importing.CHECKED, importing.propose, Act.RECORD, Verdict.PROPOSE),
+    Route("GET", importing.CHECKED + "/refused", importing.failures, Act.RECORD, Verdict.PROPOSE),
     Route("GET", jobs.IMPORT, jobs.page),
     Route("GET", jobs.IMPORT + "/failures", jobs.failures),
     Route("POST", jobs.IMPORT + "/undo", jobs.undo, Act.RECORD, Verdict.PROPOSE),
@@ -118,10 +128,13 @@ ROUTES: tuple[Route, ...] = (
 def application(gate: Gate) -> web.Application:
     """The site as an application. It must stand behind a listener that requires an operator's certificate."""
     app = site_application(gate, Role.CONSOLE, "gateway.sites.console")
+    app[importing.LOOKING] = asyncio.Lock()
     for method, path, handler in DOOR:
         app.router.add_route(method, path, at_door(handler))
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, inside(route.handler, route.act, route.wanted))
+        app.router.add_route(
+            route.method, route.path, inside(route.handler, route.act, route.wanted, route.read)
+        )
     return app
 
 

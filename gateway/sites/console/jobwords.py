@@ -77,6 +77,58 @@ _WHY: Mapping[tuple[str, str], Text] = MappingProxyType(
         ("user_disabled", "policy_number"): ("団体が利用停止中です", "the organisation is suspended"),
     }
 )
+#: Why a file that was sent is not looked through (`csvfile.Why`, and what a browser adds to it).
+FILES: Mapping[str, Text] = MappingProxyType(
+    {
+        "none": ("CSVファイルを選択してください。", "Choose the CSV file."),
+        "large": (
+            "ファイルが5MBを超えています。分割して、それぞれを取り込んでください。",
+            "The file has more than 5 MB: split it, and import the parts.",
+        ),
+        "utf16": (
+            "文字コードがUTF-16です。「CSV UTF-8」で保存しなおしてください。",
+            "It is in UTF-16: save it again as “CSV UTF-8”.",
+        ),
+        "no_text": (
+            "CSVではありません（Excelブックや圧縮ファイルの可能性）。「CSV UTF-8」で保存しなおしてください。",
+            "It is no CSV, but a workbook or an archive perhaps: save it as “CSV UTF-8”.",
+        ),
+        "empty": (
+            "ファイルに何も書かれていません。1行目に見出し、2行目から内容を入力してください。",
+            "There is nothing in the file: it needs its headings, and a row below them.",
+        ),
+        "heading": (
+            "1行目の見出しが違います。下の「列の見出し」のとおりにしてください。",
+            "The first line is wrong: write it as “Headings” below says.",
+        ),
+        "rows": (
+            "一度に取り込める行数を超えています。分割して、それぞれを取り込んでください。",
+            "There are more rows than are taken at once: split the file, and import the parts.",
+        ),
+        "no_rows": (
+            "見出しの下に行がありません。",
+            "There is no row below the headings.",
+        ),
+        "gone": (
+            "確認した内容は保持されていません。もう一度ファイルを選択してください。",
+            "What was checked is no longer kept: please choose the file again.",
+        ),
+    }
+)
+#: Why what was checked is not proposed.
+UNPROPOSED: Mapping[str, Text] = MappingProxyType(
+    {
+        "reason": (
+            "起案の理由を、1行・500文字以内で入力してください。",
+            "Say why, in one line of up to 500 characters.",
+        ),
+        "rows": ("登録できる行がありません。", "There is no row that could be added."),
+        "proposal": (
+            "同じ内容の起案がすでに承認を待っています。「承認待ち」でご確認ください。",
+            "The same is proposed already, and waits: see “Proposals”.",
+        ),
+    }
+)
 _BY_CODE: Mapping[str, Text] = MappingProxyType(
     {
         "invalid_input": ("入力内容が正しくありません", "it is missing or malformed"),

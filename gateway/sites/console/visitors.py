@@ -61,6 +61,8 @@ class Visitor:
 
 
 Inner = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
+#: What reads the fields of a form.
+Reading = Callable[[web.Request], Awaitable[Mapping[str, str]]]
 
 
 async def visitor_of(request: web.Request) -> Visitor | None:
@@ -87,7 +89,9 @@ async def visitor_of(request: web.Request) -> Visitor | None:
     return Visitor(*known, peer, session, secret)
 
 
-def inside(handler: Inner, act: Act | None = None, wanted: Verdict = Verdict.READ) -> Handler:
+def inside(
+    handler: Inner, act: Act | None = None, wanted: Verdict = Verdict.READ, read: Reading = form
+) -> Handler:
     """The handler for those who are logged in, and whose roles allow some of what is wanted of an act.
 
     Everybody else is led to the login; a form that was sent meanwhile is kept.
@@ -98,7 +102,7 @@ def inside(handler: Inner, act: Act | None = None, wanted: Verdict = Verdict.REA
             visitor = await visitor_of(request)
             if visitor is None:
                 await at_the_door(request)
-                return await _to_login(request)
+                return await _to_login(request, read)
         except Nobody:
             return await refuse(request, NOBODY, "operator.unknown")
         if act is not None:
@@ -106,7 +110,7 @@ def inside(handler: Inner, act: Act | None = None, wanted: Verdict = Verdict.REA
                 actors.require_any(visitor.actor, act, wanted)
             except Refusal:
                 return await refuse(request, NOT_PERMITTED, "operator.not_permitted", visitor)
-        if request.method == "POST" and not is_own_form(visitor.secret, request.path, await form(request)):
+        if request.method == "POST" and not is_own_form(visitor.secret, request.path, await read(request)):
             return await refuse(request, STALE, "stale_form", visitor)
         try:
             return await handler(request, visitor)
@@ -162,8 +166,8 @@ def _mark(fields: Mapping[str, str]) -> str:
 # -- forms that were sent without a session ----------------------------------------------------------------
 
 
-async def _to_login(request: web.Request) -> web.StreamResponse:
+async def _to_login(request: web.Request, read: Reading) -> web.StreamResponse:
     if request.method == "GET":
         following = request.path_qs
         return see_other(LOGIN if following == HOME else f"{LOGIN}?next={quote(following, safe='/')}")
-    return await login_page(request, kept=keep(request, await form(request)))
+    return await login_page(request, kept=keep(request, await read(request)))

@@ -155,7 +155,7 @@ class Office:
 
 
 #: Part of a path that changes -> one that is well formed.
-PARTS = {"form": "csv", "number": "1", "user_id": "K12345678", "name": "expiring"}
+PARTS = {"form": "csv", "number": "1", "user_id": "K12345678", "name": "expiring", "mark": "0" * 32}
 
 
 def concrete(path: str) -> str:
@@ -524,6 +524,9 @@ MAY_SEE = {
     # The same of jobs.
     "/jobs": EVERYBODY,
     "/jobs/{number:[0-9]{1,12}}": EVERYBODY,
+    "/imports/new": {Role.REGISTRAR},
+    "/imports/checked/{mark:[0-9a-f]{32}}": {Role.REGISTRAR},
+    "/imports/checked/{mark:[0-9a-f]{32}}/refused": {Role.REGISTRAR},
     "/imports/{number:[0-9]{1,12}}": EVERYBODY,
     "/imports/{number:[0-9]{1,12}}/failures": EVERYBODY,
     "/operators": {Role.APPROVER, Role.CA_OFFICER, Role.AUDITOR},
@@ -548,6 +551,8 @@ MAY_SEND = {
     "/operators/new": {Role.CA_OFFICER},
     "/jobs/{number:[0-9]{1,12}}/cancel": EVERYBODY,
     "/jobs/{number:[0-9]{1,12}}/resume": EVERYBODY,
+    "/imports/new": {Role.REGISTRAR},
+    "/imports/checked/{mark:[0-9a-f]{32}}": {Role.REGISTRAR},
     "/imports/{number:[0-9]{1,12}}/undo": {Role.REGISTRAR},
     "/proposals/{number:[0-9]{1,12}}/approve": EVERYBODY,
     "/proposals/{number:[0-9]{1,12}}/reject": EVERYBODY,
@@ -756,7 +761,8 @@ async def test_both_languages(office: Office) -> None:
     titles = [(await one.at.get(path)).h1 for path in MAY_SEE if "{" not in path]
     assert titles == [
         "Home", "My account", "Permissions", "Proposals", "Applications", "Take an application in",
-        "What became of them", "Jobs", "Operators", "Audit", "Reports", "Search", "Propose an operator",
+        "What became of them", "Jobs", "Import a CSV file", "Operators", "Audit", "Reports", "Search",
+        "Propose an operator",
     ]  # fmt: skip
 
 
