@@ -23,6 +23,7 @@ _ALIKE = {"Cookie", "JavaScript", "TLS"}
 #: Pairs that are something else: a column's name and its heading, a policy number and whose it is.
 _NO_TEXTS = (
     "enroll.people.csvfile.",
+    "enroll.operators.imports.",
     "gateway.cli.importing.",
     "gateway.demo.importing.",
     "gateway.cli.exporting.",

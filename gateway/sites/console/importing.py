@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from enroll.operators import imports
-from enroll.operators.imports import KINDS, MOST_ROWS, Checked
+from enroll.operators.imports import MOST_ROWS, Checked
 from enroll.people.csvfile import BadFile, failures_file
 from enroll.refusals import Refusal
 from gateway.sites.console.asking import show
@@ -39,8 +39,8 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         status=422 if state else 200,
         values=state.get("values", {}),
         problem=_problem(state),
-        kinds={name: PROPOSALS[name] for name in KINDS},
-        shapes={name: each.shape for name, each in KINDS.items()},
+        kinds={name: PROPOSALS[name] for name in imports.KINDS},
+        shapes={name: each.shape for name, each in imports.KINDS.items()},
         most_rows=f"{MOST_ROWS:,}",
         most_size=f"{uploads.LARGEST // 1024 // 1024} MB",
     )
@@ -51,13 +51,13 @@ async def send(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     ra, sent = request.app[GATE].ra, await uploads.sent(request)
     name, file = sent.fields.get("kind", ""), sent.file
     values = {field: sent.fields.get(field, "") for field in ("kind", "hold_letters", "alike")}
-    if name not in KINDS:
+    if name not in imports.KINDS:
         raise Refusal("invalid_input", field="form")
     if file is None:
         return tell(request, NEW, {"why": "none", "values": values})
     if file.content is None:
         return tell(request, NEW, {"why": "large", "values": values})
-    options = {option: bool(values[option]) for option in KINDS[name].options}
+    options = {option: bool(values[option]) for option in imports.KINDS[name].options}
     try:
         async with request.app[LOOKING]:
             found = await imports.checked(ra, visitor.actor, name, file.content, file.name, options)
@@ -89,7 +89,9 @@ async def outcome(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         good=rows[:_LISTED],
         total=len(rows),
         columns=[
-            (name, words) for name, words in KINDS[found.kind].shape.columns.items() if _given(rows, name)
+            (name, words)
+            for name, words in imports.KINDS[found.kind].shape.columns.items()
+            if _given(rows, name)
         ],
         alike=any(problem.field == "alike" for problem in found.problems),
         problem=UNPROPOSED.get(state.get("wrong", "")),
