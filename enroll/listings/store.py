@@ -105,7 +105,8 @@ class Acts:
 
 def audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[Row]:
     """Lines of the trail, newest first. A user's are those about the user ID, and about every request,
-    certificate, credential, whose ID is a request's, and application of theirs."""
+    certificate, credential, whose ID is a request's, and application of theirs, and what was proposed about
+    one of these."""
     db.settle()
     terms, values = _of_acts(wanted)
     # "+id": else SQLite goes by id for the order's sake, through every line that there is.
@@ -139,11 +140,11 @@ def _of_acts(wanted: Acts) -> tuple[list[str], dict[str, Any]]:
     terms, values = list[str](), dict[str, Any]()
     if wanted.user_id is not None or wanted.subjects is not None:
         if wanted.user_id is not None:
-            narrowed, values = _OF_USER, {"user_id": wanted.user_id}
+            values = {"user_id": wanted.user_id}
+            terms.append(_ABOUT_USER)
         else:
             values = {f"subject_{number}": each for number, each in enumerate(wanted.subjects or ())}
-            narrowed = ", ".join(f":{name}" for name in values)
-        terms.append(f"subject IN ({narrowed})")
+            terms.append(f"subject IN ({', '.join(f':{name}' for name in values)})")
     for column, beginning in (("actor", wanted.actor), ("action", wanted.action)):
         if beginning is not None:
             terms.append(f"{column} LIKE :{column} ESCAPE '\\'")
@@ -243,9 +244,21 @@ _HOLDERS = (
 _OF_USER = (
     "SELECT CAST(:user_id AS TEXT) UNION SELECT request_id FROM enrollments WHERE user_id = :user_id"
     " UNION SELECT serial FROM enrollments WHERE user_id = :user_id AND serial IS NOT NULL"
-    " UNION SELECT CAST(id AS TEXT) FROM applications WHERE user_id = :user_id"
+)
+_APPLICATIONS_OF_USER = (
+    "SELECT CAST(id AS TEXT) FROM applications WHERE user_id = :user_id"
     " UNION SELECT CAST(application_id AS TEXT) FROM enrollments WHERE user_id = :user_id"
     " AND application_id IS NOT NULL"
+)
+_PROPOSALS_ABOUT_USER = (
+    f"SELECT CAST(number AS TEXT) FROM proposals WHERE subject IN ({_OF_USER})"
+    f" OR (subject IN ({_APPLICATIONS_OF_USER}) AND kind LIKE 'application.%')"
+)
+#: Applications, proposals and jobs each count from 1: such a subject is one with its kind of action only.
+_ABOUT_USER = (
+    f"id IN (SELECT id FROM audit WHERE subject IN ({_OF_USER})"
+    f" UNION SELECT id FROM audit WHERE subject IN ({_APPLICATIONS_OF_USER}) AND action LIKE 'application.%'"
+    f" UNION SELECT id FROM audit WHERE subject IN ({_PROPOSALS_ABOUT_USER}) AND action LIKE 'proposal.%')"
 )
 _CERTIFICATE = (
     "certificates.number AS number, certificates.serial, certificates.issuer_id, certificates.profile,"

@@ -82,6 +82,7 @@ _OPERATORS = (
     )
     """,
     "CREATE INDEX proposals_open ON proposals(expires_at) WHERE state = 'pending'",
+    "CREATE INDEX proposals_by_subject ON proposals(subject)",
     "CREATE INDEX proposals_undone ON proposals(number) WHERE state = 'approved' AND done_at IS NULL",
     """
     CREATE TABLE break_glass (

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from enroll import store
+from enroll import listings, store
 from enroll.listings import Acts
-from enroll.operators import trail
+from enroll.operators import asking, trail
 from enroll.operators.actors import By, of_operator
+from enroll.operators.asking import Proposed
 from enroll.operators.roles import Role
 from enroll.operators.store import Operator, add
+from enroll.people.applications import apply_reissue
+from enroll.purging import purge_user
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from tests.datadirs import open_office
+from tests.datadirs import admit, open_office
 
+_USER = "K12345678"
 _ANN = ("operator:ann", "operator:ann/ann", "operator:ann/root")
 _OTHERS = (
     "operator:anna",
@@ -63,7 +67,6 @@ async def test_own_lines_are_those_of_every_door_and_nobody_elses(tmp_path) -> N
 async def test_pages_go_through_all_of_them(tmp_path) -> None:  # type: ignore[no-untyped-def]
     """Page after page every line comes once, newest first, and each page says how many there are: found
     by going through the record, and by an index where there are few; of a person, of an object, of days."""
-    from enroll import listings
     from enroll.listings import store as pages
 
     async with open_office(tmp_path) as ra:
@@ -96,3 +99,41 @@ async def test_pages_go_through_all_of_them(tmp_path) -> None:  # type: ignore[n
             both = await ra.database.read(lambda db: (pages.audit(db, *args), pages.few_audit(db, *args)))  # noqa: B023
             assert [[row["id"] for row in each] for each in both] == [found, found]
             assert await ra.database.read(lambda db: listings.count_audit(db, wanted)) == expected  # noqa: B023
+
+
+async def test_a_number_is_a_persons_with_its_kind_only(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Applications, proposals and jobs each count from 1. What the record tells about a person has the
+    person's application and what was proposed about the person or that application; not the proposal and the
+    job about somebody else that have the same numbers, and a purge takes nothing of theirs away."""
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        applied = await apply_reissue(ra, _USER, "pc_change", channel="online", actor=_USER)
+        number = str(applied.number)
+        registrar = await _actor(ra, "touroku", Role.REGISTRAR)
+        reset, other = {"user_id": _USER}, {"user_id": "K87654321", "changes": {"name": "厚生 次郎"}}
+        await admit(ra, "K87654321")
+        for _ in range(applied.number):
+            last = await asking.ask(ra, registrar, "user.change", other)
+            assert isinstance(last, Proposed)
+            await asking.withdraw(ra, registrar, last.number)
+        assert str(last.number) == number
+
+        def work(db):  # type: ignore[no-untyped-def]
+            store.audit(db, ra.now(), "operator:ann", "job.done", number)
+            store.audit(db, ra.now(), "operator:ann", "application.hastened", number)
+
+        await ra.database.write(work)
+        mine = await asking.ask(ra, registrar, "request.reissue", {**reset, "reason": "pc_change"})
+        assert isinstance(mine, Proposed)
+        told = {
+            (line["action"], line["subject"]) for line in listings.audit(ra.database, Acts(user_id=_USER))
+        }
+        assert told >= {
+            ("application.submitted", number),
+            ("application.hastened", number),
+            ("proposal.made", str(mine.number)),
+        }
+        assert not told & {("job.done", number), ("proposal.made", number), ("proposal.withdrawn", number)}
+        await purge_user(ra, _USER, actor="operator:ann")
+        kept = list(listings.audit(ra.database, Acts(action="proposal.made", subjects=[number])))
+        assert [line["detail"] != {} for line in kept] == [True]
