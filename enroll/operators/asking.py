@@ -348,6 +348,7 @@ def _propose(
     now = actors.asked_again(db, actor, at)
     actors.require(now, kind.act, Verdict.PROPOSE)
     kind.check(db, ra, payload)
+    kind.check_by_two(db, ra, payload)
     before, subject = kind.before(db, payload), kind.subject(payload)
     wanted = digest_of(payload)
     for each in operators.proposals(db, State.PENDING):

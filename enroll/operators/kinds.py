@@ -50,6 +50,9 @@ def _by_somebody_else(db: Transaction, actor: Actor, payload: Payload) -> bool:
     return False
 
 
+Check = Callable[[Transaction, RegistrationAuthority, Payload], None]
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of proposal. ``why``: what of O4 it is."""
@@ -61,7 +64,9 @@ class Kind:
     before: Callable[[Transaction, Payload], Facts]
     carry_out: CarryOut
     #: Raises a Refusal for what cannot be.
-    check: Callable[[Transaction, RegistrationAuthority, Payload], None] = _nothing
+    check: Check = _nothing
+    #: The same of what cannot be when it takes two, though who has the machine may do it.
+    check_by_two: Check = _nothing
     #: Whether it takes two even of whoever may do it alone, or may decide what others apply for.
     two: Callable[[Transaction, RegistrationAuthority, Actor, Payload], bool] = _as_ever
     #: Whether the actor has entered what it is about: then somebody else decides, whoever has proposed it.
@@ -390,7 +395,7 @@ def _check_serials(db: Transaction, ra: RegistrationAuthority, payload: Payload)
 # -- operators -------------------------------------------------------------------------------------------
 
 
-def _operator_kind(carry_out: CarryOut, check: Any) -> Kind:
+def _operator_kind(carry_out: CarryOut, check: Check, check_by_two: Check = _nothing) -> Kind:
     return Kind(
         Act.OPERATORS,
         "operators",
@@ -398,6 +403,7 @@ def _operator_kind(carry_out: CarryOut, check: Any) -> Kind:
         lambda db, payload: operating.facts(db, payload["name"]),
         carry_out,
         check,
+        check_by_two,
     )
 
 
@@ -460,10 +466,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             *(Act.SETTINGS, "CA"), lambda payload: "clock", lambda db, payload: {}, _confirm_clock
         ),
         "audit.purge": _user_kind(Act.PURGE, "purge", _purge),
-        "operator.add": _operator_kind(operating.add, operating.check_new),
+        "operator.add": _operator_kind(operating.add, operating.check_new, operating.check_new_is_reached),
         "operator.change": _operator_kind(operating.change, operating.check_change),
         "operator.end": _operator_kind(operating.end, operating.check_there),
-        "operator.code": _operator_kind(operating.renew_code, operating.check_there),
+        "operator.code": _operator_kind(
+            operating.renew_code, operating.check_there, operating.check_is_reached
+        ),
     }
 )  # fmt: skip
 

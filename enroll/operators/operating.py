@@ -69,6 +69,17 @@ def check_there(db: Transaction, ra: RegistrationAuthority, payload: Payload) ->
     there(db, payload["name"])
 
 
+def check_new_is_reached(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    """Refusal for one without a mail address, where the code goes once somebody else has decided."""
+    _check_reached(payload["name"], payload["mail"])
+
+
+def check_is_reached(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    """The same of one who is there."""
+    found = there(db, payload["name"])
+    _check_reached(found.name, found.mail)
+
+
 async def add(ra: RegistrationAuthority, payload: Payload, by: str, direct: bool) -> Mapping[str, Any]:
     """Records one, with a code: told to whoever has the machine, else sent to the operator alone."""
     code, handle = codes.new(), identifiers.new_issue_password() + identifiers.new_issue_password()
@@ -163,15 +174,20 @@ def _give_code(
     db: Transaction, ra: RegistrationAuthority, operator: Operator, code: str, by: str, direct: bool
 ) -> None:
     at = ra.now()
-    if not direct and not operator.mail:
-        detail = f"{operator.name} has no mail address, where the code goes: write one (--mail)"
-        raise Refusal("invalid_input", field="mail", detail=detail)
+    if not direct:
+        _check_reached(operator.name, operator.mail)
     operators.add_code(db, operator.number, codes.hashed(code), at, at + codes.LIFETIME)
     store.audit(db, at, by, "operator.code", operator.name, sent=not direct)
     if not direct:
         occasions.operator_code(
             db, ra, operator.name, operator.display, operator.mail, code, operator.language, at
         )
+
+
+def _check_reached(name: str, mail: str) -> None:
+    if not mail:
+        detail = f"{name} has no mail address, where the code goes: write one (--mail)"
+        raise Refusal("invalid_input", field="mail", detail=detail)
 
 
 def _check_facts(payload: Payload) -> None:

@@ -32,7 +32,8 @@ def test_a_day_with_operators(peopled: Shell, tmp_path: Path) -> None:
         "notice",
         "none: whoever owns this directory, and root, may do everything alone; fewer than two approvers",
     )
-    first = sekisho("operator", "add", "ito", "--role", "ca-officer", "--account", "ito").value["operator"]
+    words = ("ito", "--role", "ca-officer", "--account", "ito", "--mail", "ito@example.jp")
+    first = sekisho("operator", "add", *words).value["operator"]
     assert (first["roles"], len(first["code"])) == (["ca-officer"], 16)
     # Whoever has the machine is nobody any more, but for a second operator.
     refused = sekisho("user", "list").error

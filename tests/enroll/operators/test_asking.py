@@ -493,6 +493,19 @@ async def test_an_operator_that_cannot_be(tmp_path, field, wrong):
         assert problem.field == field
 
 
+async def test_a_code_that_could_go_nowhere_is_refused_when_it_is_proposed(tmp_path):
+    """An operator without a mail address waits for nobody's approval, which could not help."""
+    async with office(tmp_path) as ra:
+        officer = acting(ra, "caofficer")
+        wanted = operator("shinjin", "desk") | {"mail": ""}
+        problem = await refused(asking.ask(ra, officer, "operator.add", wanted))
+        assert (problem.code, problem.field) == ("invalid_input", "mail")
+        silent = replace(someone("silent", Role.DESK, at=ra.now()), mail="")
+        await ra.database.write(lambda db: operators.add(db, silent))
+        problem = await refused(asking.ask(ra, officer, "operator.code", {"name": "silent"}))
+        assert "silent has no mail address" in str(problem)
+
+
 async def test_what_nobody_decided_is_recorded_as_that(tmp_path):
     """After its days a proposal is expired for good, its proposer is told by mail, once; the others wait."""
     async with office(tmp_path) as ra:
