@@ -1,9 +1,10 @@
 """Commands as they stand in a document, and what it says that they answer.
 
 A block ```` ```console ```` has lines that begin with ``$ ``, each a command (a backslash at its end goes on
-in the next line), and below it lines that its answer has, in this order; ``…`` stands for anything within a
-line. An answer with a line that begins with ``error:``, or has the word ``bad``, belongs to a command that
-ends with 1. ``<!-- scenario: NAME -->`` begins another scenario.
+in the next line), or with ``NAME$ `` where an operator of that name types it; below it are lines that its
+answer has, in this order; ``…`` stands for anything within a line. An answer with a line that begins with
+``error:``, or has the word ``bad``, belongs to a command that ends with 1. ``<!-- scenario: NAME -->`` begins
+another scenario.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from dataclasses import dataclass
 _PARTS = re.compile(r"^<!-- scenario: ([a-z-]+) -->$|^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+_PROMPT = re.compile(r"^([a-z]*)\$ (.*)")
+
+
 @dataclass(frozen=True)
 class Typed:
-    """A command and lines of its answer."""
+    """A command and lines of its answer. ``who``: which operator types it; "": whoever has the machine."""
 
     command: str
     told: tuple[str, ...]
+    who: str = ""
 
     @property
     def fails(self) -> bool:
@@ -50,13 +55,13 @@ def scenarios(text: str) -> dict[str, list[Typed]]:
 
 
 def _typed(block: str) -> Iterator[Typed]:
-    command, told = "", list[str]()
+    command, who, told = "", "", list[str]()
     for line in block.replace("\\\n", "").splitlines():
-        if line.startswith("$ "):
+        if prompt := _PROMPT.match(line):
             if command:
-                yield Typed(command, tuple(told))
-            command, told = line[2:].strip(), []
+                yield Typed(command, tuple(told), who)
+            who, command, told = prompt[1], prompt[2].strip(), []
         else:
             assert command, f"{line!r} answers nothing"
             told.append(line)
-    yield Typed(command, tuple(told))
+    yield Typed(command, tuple(told), who)

@@ -17,6 +17,7 @@ import pytest
 from tests.cli.conftest import Shell
 from tests.cli.processes import process, until
 from tests.cli.test_ceremony import terminal
+from tests.cli.test_jobs import become
 from tests.datadirs import PASSPHRASE, cheaper
 from tests.documents.blocks import Typed
 from tests.documents.office import FORGOTTEN, HAPPENED, HSM, SERVED, Office, keep_copy, open_office
@@ -55,11 +56,15 @@ class Desk:
     def __init__(self, office: Office, stack: ExitStack) -> None:
         self.office, self._stack, self._served = office, stack, 0
         self.passphrase = PASSPHRASE
+        self._typist = ""
         #: By what --data names: those that were changed.
         self._passphrases: dict[str, str] = {}
 
     def type(self, typed: Typed) -> None:
         """Runs a command as it stands and compares its answer. AssertionError if that is another one."""
+        if typed.who != self._typist:
+            become(Shell(self.office.data), typed.who)
+            self._typist = typed.who
         words = [found for word in shlex.split(typed.command) for found in glob(word) or [word]]
         if words[0] != "sekisho" or _OF_A_SHELL.search(typed.command):
             code, output = self._in_a_shell(typed.command)
