@@ -20,6 +20,9 @@ from ca import ceremony, journal, requested
 from ca.certificates import distinguished_name, to_pem
 from ca.datadir import Names
 from ca.files import write_private
+from enroll.operators import store as operators
+from enroll.operators.roles import Role
+from enroll.operators.store import Operator
 from enroll.people import applications
 from enroll.people.register import Person, add_organisation, add_user, disable_user
 from enroll.requests import issuance
@@ -30,6 +33,7 @@ from tests import softhsm
 from tests.cli.conftest import Shell
 from tests.cli.processes import change
 from tests.datadirs import CHEAP, PASSPHRASE
+from tests.enroll.test_bounces import dsn
 from tests.ports import free_port
 
 G5 = "CORPORATE-PENSION BUSINESS SERVICE CA-G5"
@@ -211,10 +215,47 @@ def without_a_key(office: Office) -> None:
         each.unlink()
 
 
+#: Name, role: those of the operators' handbook.
+OPERATORS = {
+    "ito": "ca-officer", "sato": "approver", "suzuki": "approver", "mori": "registrar", "abe": "desk",
+    "kato": "auditor",
+}  # fmt: skip
+
+
+def with_operators(office: Office) -> None:
+    """Each of them works here."""
+
+    async def work() -> None:
+        async with opened_deployment(office.data, PASSPHRASE) as deployment:
+            at = deployment.ra.now()
+            for name, role in OPERATORS.items():
+                new = Operator(
+                    *(0, name, name, "person", (Role(role),), f"{name}@example.jp", name, name, at, "root")
+                )
+                await deployment.ra.database.write(lambda db, new=new: operators.add(db, new))  # type: ignore[misc]
+
+    asyncio.run(work())
+
+
+def come_back(office: Office) -> None:
+    """The letters have left, and one came back as bounce.eml."""
+    assert Shell(office.data)("mail", "deliver").code == 0
+    with sqlite3.connect(office.data / DATABASE) as db:
+        found = db.execute("SELECT id, created_at FROM mails WHERE user_id = 'K12345678' ORDER BY id")
+        letter, at = found.fetchone()
+    (office.place / "bounce.eml").write_bytes(dsn(f"letter-{letter}.{at}"))
+    with_operators(office)
+
+
 #: Scenarios in which the gateway is running.
 SERVED = {"generation", "passphrase-lost"}
 #: And those in which nobody knows its passphrase.
 FORGOTTEN = {"passphrase-lost"}
+#: And those in which operators are at work.
+AT_WORK = (
+    "daily", "lost", "lost-for-good", "stolen", "wrong-address", "inquiry", "months-end", "new-pc",
+    "emergency",
+)  # fmt: skip
 #: Scenario -> what had happened before anybody typed.
 HAPPENED = {
     "theft": report_theft,
@@ -228,4 +269,5 @@ HAPPENED = {
     "generation-over": end_generation,
     "profiles": write_profiles,
     "clock": set_the_clock,
-}
+    "bounced": come_back,
+} | dict.fromkeys(AT_WORK, with_operators)

@@ -1,5 +1,5 @@
-"""The handbook: every command in it is typed, as it stands there and in that order, in an office for each
-scenario; what it says that they answer, they answer."""
+"""The handbooks: every command in them is typed, as it stands there and in that order, in an office for each
+scenario; what they say that it answers, it answers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from tests.documents.desk import typed_in_an_office
 from tests.documents.office import HAPPENED, SERVED
 from tests.softhsm import needs_softhsm
 
-FOLDER = Path(__file__).parent.parent.parent / "docs/ca"
-TEXTS = {language: (FOLDER / f"handbook.{language}.md").read_text("utf-8") for language in ("ja", "en")}
-SCENARIOS = scenarios(TEXTS["ja"])
+DOCS = Path(__file__).parent.parent.parent / "docs"
+TEXTS = {
+    book: {each: (DOCS / book / f"handbook.{each}.md").read_text("utf-8") for each in ("ja", "en")}
+    for book in ("ca", "operate")
+}
+SCENARIOS = {name: found for texts in TEXTS.values() for name, found in scenarios(texts["ja"]).items()}
 #: Those of the pages for operations.
 ELSEWHERE = {"once", "generation-staged", "generation-over", "profiles", "tokens"}
 
@@ -33,17 +36,19 @@ def test_the_commands_of_a_scenario(name: str, tmp_path: Path, monkeypatch: pyte
     typed_in_an_office(name, SCENARIOS[name], tmp_path, monkeypatch)
 
 
-def test_both_languages_say_the_same() -> None:
+@pytest.mark.parametrize("book", TEXTS)
+def test_both_languages_say_the_same(book: str) -> None:
     """The same scenarios in the same order with the same commands and answers, under as many headings."""
-    assert scenarios(TEXTS["en"]) == SCENARIOS
-    headings = [re.findall(r"^#+(?= )", text, re.MULTILINE) for text in TEXTS.values()]
+    japanese, english = TEXTS[book]["ja"], TEXTS[book]["en"]
+    assert scenarios(english) == scenarios(japanese)
+    headings = [re.findall(r"^#+(?= )", text, re.MULTILINE) for text in (japanese, english)]
     assert headings[0] == headings[1]
 
 
 def test_every_block_is_typed() -> None:
     """Nothing stands in another kind of block, where nobody would type it, but letters; and all that have
     happened before belong to a scenario."""
-    for text in TEXTS.values():
+    for text in (text for texts in TEXTS.values() for text in texts.values()):
         assert set(re.findall(r"^```(.+)$", text, re.MULTILINE)) <= {"console", "text"}
         assert "sekisho" not in "".join(re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
     assert (set(HAPPENED) | SERVED) - ELSEWHERE <= set(SCENARIOS)
